@@ -1,0 +1,295 @@
+"""One driver for every operator that is a signature: operands and outputs in a joint space of named axes.
+
+Terms of all operands are lifted to named axes, made to agree, and lowered to the outputs. Einsum, MatMul, Conv,
+normalisations, broadcasting arithmetic and recurrent layers all are this one function with different names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling, Lazy, Unexplained
+from compressor.channels.labels import Reason, Term, UnitArray, ordered
+
+Named = Term[str]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A value and the names of each of its axes; several names on one axis are a row-major split of it.
+
+    An axis of size 1 that is broadcast spans nothing and has no names.
+    """
+
+    value: ir.Value
+    axes: tuple[tuple[str, ...], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, in physical order."""
+        return tuple(name for group in self.axes for name in group)
+
+
+@dataclass(frozen=True)
+class Space:
+    """The joint space of one node.
+
+    Attributes:
+        sizes: name -> size, for every name of size above 1.
+        fixed: names whose extent or order matters to the operator (windows, softmax): nothing is removed there.
+        rows: where a joint term loses only its ragged axis to a contraction, keep whole rows (True) or keep the
+            rows balanced and drop the term (False).
+    """
+
+    sizes: Mapping[str, int]
+    fixed: Collection[str] = ()
+    rows: bool = False
+
+
+@dataclass
+class _Side:
+    """One operand while the node is worked on."""
+
+    operand: Operand
+    lazy: Lazy | None
+    names: frozenset[str]
+    open: set[str] = field(default_factory=set)
+    terms: list[Named] = field(default_factory=list)
+
+    def spans(self) -> frozenset[str]:
+        """Names that the operand varies along and has an opinion on."""
+        return self.names - self.open
+
+
+def combine(node: ir.Node, coupling: Coupling, operands: Sequence[Operand], outputs: Sequence[Operand], space: Space) -> None:
+    """Couples ``operands`` at ``node`` and sets the layouts of ``outputs``."""
+    _Combine(node, coupling, operands, outputs, space).run()
+
+
+def _are_rows(some: tuple[str, ...], axes: tuple[str, ...]) -> bool:
+    """Are ``some`` the leading axes of a joint term, so that its ragged last axis is not among them?"""
+    return len(some) < len(axes) and some == axes[: len(some)]
+
+
+class _Combine:
+    def __init__(
+        self, node: ir.Node, coupling: Coupling, operands: Sequence[Operand], outputs: Sequence[Operand], space: Space
+    ) -> None:
+        self.node, self.coupling, self.space = node, coupling, space
+        self.units = coupling.units
+        self.outputs = outputs
+        self.sides = [self._side(o) for o in operands]
+        self.out_names = {n for o in outputs for n in o.names if n in space.sizes}
+
+    def run(self) -> None:
+        for side in self.sides:
+            self._lift(side)
+        self._agree()
+        # Larger constants first: a weight brings the filters that its bias then follows.
+        for side in sorted(self.sides, key=lambda s: -len(s.names)):
+            if side.open and side.lazy is not None:
+                self._adopt(side, side.lazy)
+                self._agree()
+        self._contract()
+        for output in self.outputs:
+            self._lower_output(output)
+
+    # ---- lifting --------------------------------------------------------------------------------------------
+
+    def _side(self, operand: Operand) -> _Side:
+        lazy = self.coupling.lazy(operand.value)
+        shape = self.coupling.shape(operand.value)
+        if len(shape) != len(operand.axes):
+            raise Unexplained(f"{operand.value.name} has {len(shape)} axes, its signature {len(operand.axes)}")
+        for size, group in zip(shape, operand.axes, strict=True):
+            if group and int(np.prod([self.space.sizes.get(n, 1) for n in group])) != size:
+                raise Unexplained(f"{operand.value.name} of shape {list(shape)} does not fit the signature")
+        names = frozenset(n for n in operand.names if n in self.space.sizes)
+        side = _Side(operand, lazy, names)
+        if lazy is not None:
+            side.open = {n for a in lazy.open for n in operand.axes[a] if n in self.space.sizes}
+        return side
+
+    def _lift(self, side: _Side) -> None:
+        side.terms = []
+        for term in self.coupling.layout(side.operand.value, settle=False):
+            names = [n for axis in term.axes for n in side.operand.axes[axis]]
+            sizes = [self.space.sizes.get(n, 1) for n in names]
+            lifted = self.units.canonical(Term(tuple(names), term.units.reshape(sizes)))
+            if lifted is None:
+                continue
+            if not lifted.axes:
+                why = self.coupling.reason(self.node, side.operand.value, term.axes, "would be removed as a whole")
+                self.units.freeze(lifted.units, why)
+                continue
+            if any(len(side.operand.axes[a]) > 1 for a in term.axes) and len(lifted.axes) > 1:
+                self.coupling.balance(lifted, self.node)
+            side.terms.append(lifted)
+
+    # ---- agreement ------------------------------------------------------------------------------------------
+
+    def _agree(self) -> None:
+        while any(self._settle_side(side) for side in self.sides):
+            for side in self.sides:
+                self._lift(side)
+
+    def _settle_side(self, side: _Side) -> bool:
+        text = f"{self.node.op_type} works along this axis as a whole"
+        for term in side.terms:
+            if self.coupling.pin(self.node, side.operand.value, term, set(self.space.fixed), text):
+                return True
+            if any(self._settle_pair(side, term, other) for other in self.sides):
+                return True
+        return False
+
+    def _settle_pair(self, side: _Side, term: Named, other: _Side) -> bool:
+        """Makes ``term`` and the terms of ``other`` agree; tells whether that merged anything.
+
+        Two terms whose common axes are rows of both (grouped convolution: inputs and filters of each group) do
+        not restrict each other, because both keep their rows balanced.
+        """
+        shared = [a for a in term.axes if a in other.spans()]
+        followed = other is side
+        for partner in other.terms:
+            common = tuple(a for a in term.axes if a in partner.axes)
+            if partner is term or not common:
+                continue
+            rows_of_term, rows_of_partner = (_are_rows(common, t.axes) for t in (term, partner))
+            if rows_of_term and rows_of_partner:
+                continue
+            if len(common) < len(term.axes):
+                return self._collapse(side, term, common)
+            if len(common) < len(partner.axes):
+                return self._collapse(other, partner, common)
+            followed = True
+            why = self._why(side, term, "is coupled with something frozen")
+            if self.units.union(term.units, ordered(self.units, partner, term.axes, why).units, why):
+                return True
+        if followed or not shared or _are_rows(tuple(shared), term.axes):
+            return False
+        if len(shared) < len(term.axes):
+            return self._collapse(side, term, [a for a in term.axes if a not in shared])
+        text = f"{other.operand.value.name} meets it in {self.node.op_type} and has nothing to remove there"
+        return self.units.freeze(term.units, self._why(side, term, text))
+
+    def _collapse(self, side: _Side, term: Named, keep: Collection[str]) -> bool:
+        drop = [d for d, a in enumerate(term.axes) if a not in keep]
+        return self.units.merge_along(term.units, drop, self._why(side, term, "is merged with something frozen"))
+
+    def _why(self, side: _Side, term: Named, text: str) -> Reason:
+        axes = [a for a, group in enumerate(side.operand.axes) if set(group) & set(term.axes)]
+        return self.coupling.reason(self.node, side.operand.value, axes, text)
+
+    # ---- lazy operands --------------------------------------------------------------------------------------
+
+    def _adopt(self, side: _Side, lazy: Lazy) -> None:
+        taken: list[Named] = []
+        for term in self._terms(skip=side):
+            met = [a for a in term.axes if a in side.open]
+            if met and self._follows(side, term, met):
+                short = self.units.canonical(term)
+                if short is not None and short.axes:
+                    taken.append(short)
+        for term in taken:
+            self._take(side, lazy, self._lower(side.operand, term))
+        if not lazy.wild:
+            self._give_fresh(side, lazy, taken)
+        lazy.open = set()
+        side.open = set()
+        self._lift(side)
+
+    def _follows(self, side: _Side, term: Named, met: list[str]) -> bool:
+        """Settles whether a lazy operand that spans only part of a joint term follows it or stays whole."""
+        if set(term.axes) <= side.names:
+            return True
+        rows = _are_rows(tuple(met), term.axes)
+        if rows and not self.space.rows:
+            return False
+        follows = rows == self.space.rows
+        self._collapse(side, term, met if follows else [a for a in term.axes if a not in met])
+        return follows
+
+    def _take(self, side: _Side, lazy: Lazy, term: Term[int]) -> None:
+        lazy.terms.append(term)
+        kernel = bool(side.names - self.out_names)
+        for axis in term.axes:
+            contracted = not set(side.operand.axes[axis]) & self.out_names
+            lazy.roles.setdefault(axis, "in" if contracted else "out" if kernel else "affine")
+
+    def _give_fresh(self, side: _Side, lazy: Lazy, taken: list[Named]) -> None:
+        """Axes that nobody else spans hold filters: they get units of their own."""
+        others = {n for s in self.sides if s is not side for n in s.spans()}
+        for axis in sorted(lazy.open):
+            group = {n for n in side.operand.axes[axis] if n in self.space.sizes}
+            alone = group - others
+            led = any(set(t.axes) <= group for t in taken)
+            if alone and alone <= self.out_names and not alone & set(self.space.fixed) and not led:
+                lazy.terms.append(Term((axis,), self.coupling.fresh(side.operand.value, axis)))
+                lazy.roles[axis] = "out"
+
+    # ---- contraction and outputs ----------------------------------------------------------------------------
+
+    def _terms(self, skip: _Side | None = None) -> list[Named]:
+        found: dict[tuple[str, ...], Named] = {}
+        for side in self.sides:
+            if side is not skip:
+                for term in side.terms:
+                    found.setdefault(term.axes, term)
+        return list(found.values())
+
+    def _contract(self) -> None:
+        """A joint term of which the output sees only a part: whole rows, or balanced rows and no label."""
+        while True:
+            for side in self.sides:
+                if any(self._contract_term(side, term) for term in side.terms):
+                    break
+            else:
+                return
+            for side in self.sides:
+                self._lift(side)
+            self._agree()
+
+    def _contract_term(self, side: _Side, term: Named) -> bool:
+        kept = [a for a in term.axes if a in self.out_names]
+        if not kept or len(kept) == len(term.axes):
+            return False
+        if self.space.rows:
+            return self._collapse(side, term, kept)
+        if _are_rows(tuple(kept), term.axes):
+            return False
+        return self._collapse(side, term, [a for a in term.axes if a not in kept])
+
+    def _lower_output(self, output: Operand) -> None:
+        names = {n for n in output.names if n in self.space.sizes}
+        terms: list[Term[int]] = []
+        for term in self._terms():
+            if not set(term.axes) <= names:
+                seen = tuple(a for a in term.axes if a in names)
+                if seen and not _are_rows(seen, term.axes):
+                    self.units.freeze(term.units, self.coupling.reason(self.node, output.value, (), "is cut apart"))
+                continue
+            lowered = self._lower(output, term)
+            if any(set(lowered.axes) & set(t.axes) for t in terms):
+                text = "shares an axis with another independent choice"
+                self.units.freeze(lowered.units, self.coupling.reason(self.node, output.value, lowered.axes, text))
+                continue
+            terms.append(lowered)
+        self.coupling.set(output.value, terms)
+
+    def _lower(self, operand: Operand, term: Named) -> Term[int]:
+        """``term`` on the physical axes of ``operand``: spread over the other names of each axis it touches."""
+        axes = [a for a, group in enumerate(operand.axes) if set(group) & set(term.axes)]
+        names = [n for a in axes for n in operand.axes[a] if n in self.space.sizes]
+        why = self.coupling.reason(self.node, operand.value, axes, "the order of a joint axis changes")
+        turned = ordered(self.units, term, names, why)
+        index = tuple(slice(None) if n in turned.axes else None for n in names)
+        full = np.broadcast_to(turned.units[index], [self.space.sizes[n] for n in names])
+        shape = [int(np.prod([self.space.sizes.get(n, 1) for n in operand.axes[a]])) for a in axes]
+        units: UnitArray = full.reshape(shape)
+        if len(names) > len(axes) and len(turned.axes) > 1:
+            self.coupling.balance(turned, self.node)
+        return Term(tuple(axes), units)

@@ -1,0 +1,266 @@
+"""The engine: walks the graph, lets each operator's rule couple labels, until nothing merges any more.
+
+What it leaves is a :class:`Coupling`: the layout of every value, the units, and why units are frozen. It never
+changes the graph. The union-find is never reset between passes: a label that was dropped in one pass (a reduction
+over a ragged axis, say) can turn into whole rows by a later merge, and the next pass then carries it on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx_ir as ir
+
+from compressor.channels.labels import Reason, Term, UnitArray, Units
+from compressor.graph.shapes import Array, Shapes, captured_values
+
+Layout = list[Term[int]]
+Rule = Callable[[ir.Node, "Coupling"], None]
+PASS_LIMIT = 100
+ELEMENT_LIMIT = 1 << 22
+"""Elements of the largest label array; beyond it (a reshape that mixes many axes) labels are frozen."""
+
+
+class Unexplained(Exception):  # noqa: N818 - control flow: the node's rule gives up, the engine freezes
+    """A rule meets a form of its operator that it has no signature for; the reason is for the user."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the user chooses about coupling.
+
+    Attributes:
+        heads: attention loses whole heads (True) or inner dimensions of every head (False).
+        keep_norm_axes: axes that a normalisation or mean runs over are not pruned.
+    """
+
+    heads: bool = False
+    keep_norm_axes: bool = False
+
+
+@dataclass
+class Lazy:
+    """A tensor that takes on the labels of whoever uses it first: an initializer, or an expanded axis.
+
+    Attributes:
+        terms: what it took on so far.
+        open: axes that nobody has spoken for yet.
+        roles: axis -> 'out' (holds filters), 'in' (is contracted) or 'affine' (follows an activation).
+        wild: it holds no data of its own along the open axes (Expand), so only its size must follow.
+    """
+
+    terms: Layout = field(default_factory=list)
+    open: set[int] = field(default_factory=set)
+    roles: dict[int, str] = field(default_factory=dict)
+    wild: bool = False
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Every row of a joint term must keep the same count; asked for by ``node``."""
+
+    term: Term[Any]
+    node: str
+
+
+class Coupling:
+    """Labels of one graph. Rules read shapes and layouts from it and merge, freeze and set layouts through it."""
+
+    def __init__(self, graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any], policy: Policy) -> None:
+        self.graph = graph
+        self.shapes = shapes
+        self.policy = policy
+        self.units = Units()
+        self.lazies: dict[ir.Value, Lazy] = {}
+        self.balances: list[Balance] = []
+        self._layouts: dict[ir.Value, Layout] = {}
+        self._rules = rules
+        self._fresh: dict[tuple[ir.Value, int], UnitArray] = {}
+
+    def run(self) -> Coupling:
+        """Repeats the pass over all nodes until nothing merges; returns self."""
+        for _ in range(PASS_LIMIT):
+            version = self.units.version
+            self._pass()
+            if self.units.version == version:
+                return self
+        raise AssertionError("the union-find is monotone, so the passes must end")
+
+    # ---- what rules use -------------------------------------------------------------------------------------
+
+    def shape(self, value: ir.Value | None) -> tuple[int, ...]:
+        """The concrete shape of ``value``; raises Unexplained where unknown."""
+        found = None if value is None else self.shapes(value)
+        if found is None:
+            raise Unexplained("its shape is not known")
+        return found
+
+    def const(self, value: ir.Value | None, what: str) -> Array:
+        """Static data of ``value``; raises Unexplained where it depends on the input."""
+        found = self.shapes.const(value)
+        if found is None:
+            raise Unexplained(f"{what} is computed at run time")
+        return found
+
+    def lazy(self, value: ir.Value) -> Lazy | None:
+        """The lazy side of ``value``: every initializer has one, expanded values too."""
+        found = self.lazies.get(value)
+        if found is None and value.is_initializer():
+            shape = self.shapes(value) or ()
+            overridable = value.is_graph_input()
+            found = Lazy(open=set() if overridable else {a for a, size in enumerate(shape) if size > 1})
+            self.lazies[value] = found
+        return found
+
+    def layout(self, value: ir.Value | None, *, settle: bool = True) -> Layout:
+        """The terms of ``value``, canonical. With ``settle``, axes still open get units of their own."""
+        if value is None:
+            return []
+        lazy = self.lazy(value)
+        if lazy is not None and settle and lazy.open:
+            self.settle(value, lazy)
+        if lazy is not None and value.is_initializer():
+            terms = lazy.terms
+        else:
+            terms = self._layouts.get(value, []) + (lazy.terms if lazy else [])
+        return self._canonical(value, terms)
+
+    def settle(self, value: ir.Value, lazy: Lazy) -> None:
+        """Movement of a lazy tensor: an initializer gets units of its own on each axis, a wild one none."""
+        if not lazy.wild:
+            for axis in sorted(lazy.open):
+                lazy.terms.append(Term((axis,), self.fresh(value, axis)))
+                lazy.roles.setdefault(axis, "affine")
+        lazy.open = set()
+
+    def fresh(self, value: ir.Value, axis: int) -> UnitArray:
+        """Units of an axis of ``value``, the same at every call."""
+        key = (value, axis)
+        if key not in self._fresh:
+            self._fresh[key] = self.units.fresh(self.shape(value)[axis])
+        return self._fresh[key]
+
+    def hidden_units(self, value: ir.Value, count: int) -> UnitArray:
+        """Units of something inside ``value`` that is no axis of its own (hidden units), the same at every call."""
+        key = (value, -1)
+        if key not in self._fresh:
+            self._fresh[key] = self.units.fresh(count)
+        return self._fresh[key]
+
+    def set(self, value: ir.Value | None, terms: Iterable[Term[int]]) -> None:
+        """Sets the layout of an output."""
+        if value is not None:
+            self._layouts[value] = self._canonical(value, terms)
+
+    def reason(self, node: ir.Node, value: ir.Value | None, axes: Iterable[object], text: str) -> Reason:
+        """A reason, as the report shows it."""
+        return Reason(str(value.name) if value else "", ",".join(map(str, axes)), str(node.name), text)
+
+    def freeze(self, node: ir.Node, value: ir.Value | None, axes: Iterable[int] | None, text: str) -> None:
+        """Freezes what varies along ``axes`` of ``value`` (all axes if None)."""
+        if value is None:
+            return
+        lazy = self.lazy(value)
+        wanted = range(len(self.shapes(value) or ())) if axes is None else list(axes)
+        if lazy is not None:
+            lazy.open -= set(wanted)
+        for term in self.layout(value, settle=False):
+            if axes is None or set(term.axes) & set(wanted):
+                self.units.freeze(term.units, self.reason(node, value, term.axes, text))
+
+    def restrict(self, node: ir.Node, value: ir.Value, fixed: Iterable[int], text: str) -> Layout:
+        """The layout of ``value`` after nothing varies along ``fixed`` any more.
+
+        A joint term is merged along the fixed axes; a term on fixed axes alone is frozen.
+        """
+        taboo = set(fixed)
+        lazy = self.lazy(value)
+        if lazy is not None:
+            lazy.open -= taboo
+        for term in self.layout(value):
+            self.pin(node, value, term, taboo, text)
+        return self.layout(value)
+
+    def pin(self, node: ir.Node, value: ir.Value | None, term: Term[Any], taboo: set[Any], text: str) -> bool:
+        """Merges ``term`` along the axes in ``taboo``, or freezes it where no other axis is left."""
+        hit = [d for d, axis in enumerate(term.axes) if axis in taboo]
+        if not hit:
+            return False
+        why = self.reason(node, value, (term.axes[d] for d in hit), text)
+        if len(hit) == len(term.axes):
+            return self.units.freeze(term.units, why)
+        return self.units.merge_along(term.units, hit, why)
+
+    def balance(self, term: Term[Any], node: ir.Node) -> None:
+        """Asks that every row of a joint term keeps the same count."""
+        self.balances.append(Balance(term, str(node.name)))
+
+    def wild(self, value: ir.Value, axes: set[int]) -> Layout:
+        """Declares that ``value`` holds mere copies along ``axes``; returns the labels it took on there."""
+        lazy = self.lazies.get(value)
+        if lazy is None:
+            lazy = self.lazies[value] = Lazy(open=set(axes), wild=True)
+        return self._canonical(value, lazy.terms)
+
+    def joint_terms(self) -> Iterable[tuple[ir.Value, Term[int]]]:
+        """Every term over several axes, with a value that carries it."""
+        for value in [*self._layouts, *self.lazies]:
+            for term in self.layout(value, settle=False):
+                if len(term.axes) > 1:
+                    yield value, term
+
+    @property
+    def opset(self) -> int:
+        """Version of the default operator set."""
+        return self.graph.opset_imports.get("", 1)
+
+    # ---- the pass -------------------------------------------------------------------------------------------
+
+    def _pass(self) -> None:
+        self._layouts = {}
+        self.balances = []
+        for node in self.graph:
+            self._visit(node)
+        for value in self.graph.outputs:
+            self._freeze_all(value, Reason(str(value.name), "", "", "is an output of the model"))
+
+    def _visit(self, node: ir.Node) -> None:
+        rule = self._rules.get((node.domain, node.op_type))
+        if rule is None:
+            name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+            self.unexplained(node, f"{name} has no rule")
+            return
+        try:
+            rule.couple(node, self)
+        except Unexplained as gap:
+            self.unexplained(node, f"{node.op_type}: {gap}")
+
+    def unexplained(self, node: ir.Node, text: str) -> None:
+        """Closed world: freezes everything the node reads, its subgraphs' captures too; outputs get no labels."""
+        for value in [*node.inputs, *captured_values(node)]:
+            if value is not None:
+                self._freeze_all(value, self.reason(node, value, (), text))
+        for value in node.outputs:
+            self._layouts[value] = []
+
+    def _freeze_all(self, value: ir.Value, reason: Reason) -> None:
+        lazy = self.lazy(value)
+        if lazy is not None:
+            lazy.open = set()
+        for term in self.layout(value):
+            self.units.freeze(term.units, reason)
+
+    def _canonical(self, value: ir.Value, terms: Iterable[Term[int]]) -> Layout:
+        found: Layout = []
+        for term in terms:
+            short = self.units.canonical(term)
+            if short is None:
+                continue
+            if not short.axes:
+                text = "is one unit that fills a whole axis, so it cannot go without emptying the tensor"
+                self.units.freeze(short.units, Reason(str(value.name), ",".join(map(str, term.axes)), "", text))
+                continue
+            found.append(short)
+        return found

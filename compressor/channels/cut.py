@@ -1,0 +1,96 @@
+"""What is left of every tensor once a set of units is removed."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling
+from compressor.channels.labels import Term, UnitArray
+from compressor.errors import PlanError
+
+Mask = npt.NDArray[np.bool_]
+
+
+class Cut:
+    """A coupling and the units that go: keep masks and planned shapes, for every value."""
+
+    def __init__(self, coupling: Coupling, removed: UnitArray) -> None:
+        self.coupling = coupling
+        self._gone = np.zeros(len(coupling.units), np.bool_)
+        self._gone[coupling.units.find(np.asarray(removed, np.int64))] = True
+        if self._gone[0]:
+            raise PlanError("the plan removes a channel that the graph cannot do without")
+
+    def check(self) -> None:
+        """Every row of every joint term keeps the same count.
+
+        Raises:
+            PlanError: it does not; the plan was made for another model or edited by hand.
+        """
+        terms = [(b.term.units, b.node) for b in self.coupling.balances]
+        terms += [(t.units, str(v.name)) for v, t in self.coupling.joint_terms()]
+        for units, where in terms:
+            counts = (~self._gone[self.coupling.units.find(units)]).reshape(-1, units.shape[-1]).sum(axis=1)
+            if len(set(counts[counts > 0].tolist())) > 1:
+                raise PlanError(f"the plan takes different numbers of channels from the rows at {where!r}")
+
+    def keeps_units(self, units: UnitArray) -> Mask:
+        """Which of ``units`` stay."""
+        return ~self._gone[self.coupling.units.find(units)]
+
+    def keeps(self, term: Term[int]) -> Mask:
+        """Which positions of ``term`` stay; the shape of ``term.units``."""
+        return ~self._gone[self.coupling.units.find(term.units)]
+
+    def before(self, value: ir.Value | None) -> tuple[int, ...]:
+        """The original shape of ``value``."""
+        return () if value is None else self.coupling.shapes(value) or ()
+
+    def after(self, value: ir.Value | None) -> tuple[int, ...]:
+        """The planned shape of ``value``.
+
+        Raises:
+            PlanError: rows of a joint term would keep different counts, or nothing would be left.
+        """
+        shape = list(self.before(value))
+        for term in self.coupling.layout(value, settle=False):
+            kept = self.keeps(term)
+            counts = kept.reshape(-1, kept.shape[-1]).sum(axis=1)
+            live = counts[counts > 0] if len(term.axes) > 1 else counts
+            if not live.size or live[0] == 0 or (live != live[0]).any() or (len(live) < len(counts) and len(term.axes) > 2):
+                raise PlanError(f"the plan leaves rows of different width, or nothing, in {value.name if value else ''}")
+            shape[term.axes[-1]] = int(live[0])
+            if len(term.axes) == 2 and len(live) < len(counts):
+                shape[term.axes[0]] = min(shape[term.axes[0]], len(live))
+        return tuple(shape)
+
+    def touches(self, value: ir.Value | None) -> bool:
+        """Does ``value`` lose anything?"""
+        return any(not self.keeps(t).all() for t in self.coupling.layout(value, settle=False))
+
+    def changed(self, value: ir.Value | None, axis: int) -> bool:
+        """Does ``value`` get smaller along ``axis``?"""
+        return self.touches(value) and self.before(value)[axis] != self.after(value)[axis]
+
+    def keep(self, value: ir.Value | None, axes: tuple[int, ...]) -> Mask:
+        """Which positions of ``value`` stay along ``axes``; bool of their sizes."""
+        shape = self.before(value)
+        mask = np.ones([shape[a] for a in axes], np.bool_)
+        for term in self.coupling.layout(value, settle=False):
+            if set(term.axes) <= set(axes):
+                index = tuple(slice(None) if a in term.axes else None for a in axes)
+                mask &= self.keeps(term)[index]
+        return mask
+
+    def mask(self, value: ir.Value | None) -> Mask | None:
+        """Which positions of ``value`` stay, of its rank, with size 1 where nothing varies; None: all of them."""
+        shape = self.before(value)
+        full: Mask | None = None
+        for term in self.coupling.layout(value, settle=False):
+            kept = self.keeps(term)
+            if not kept.all():
+                index = tuple(slice(None) if a in term.axes else None for a in range(len(shape)))
+                full = kept[index] if full is None else full & kept[index]
+        return full

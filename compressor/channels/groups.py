@@ -1,0 +1,125 @@
+"""Channel groups: units that are held by the same axes of the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling
+from compressor.channels.labels import Reason, Term, UnitArray
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One place in one initializer that holds units.
+
+    Attributes:
+        value: the initializer.
+        term: units along its axes, canonical.
+        role: 'out' (filters), 'in' (contracted by a consumer) or 'affine' (bias, scale, table).
+    """
+
+    value: ir.Value
+    term: Term[int]
+    role: str
+
+    @property
+    def label(self) -> str:
+        """``initializer:axis`` as reports show it."""
+        return f"{self.value.name}:{'x'.join(map(str, self.term.axes))}"
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Units with the same signature of weight axes.
+
+    Attributes:
+        name: the initializer that holds the filters, with a suffix where it holds several groups.
+        units: int64[n], representatives, in the order of their first position.
+        slots: where they live; the first is the one that gives the name.
+        width: positions that one unit takes in the first slot (a head of 64 dimensions: 64).
+    """
+
+    name: str
+    units: UnitArray
+    slots: tuple[Slot, ...]
+    width: int
+
+    @property
+    def channels(self) -> int:
+        """Positions along the first slot's axis."""
+        return len(self.units) * self.width
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """An axis of a weight, or part of it, that cannot be pruned, and why."""
+
+    label: str
+    channels: int
+    reason: Reason
+
+
+def slots_of(coupling: Coupling) -> list[Slot]:
+    """Every labelled axis of every initializer, in the order of the graph's initializers."""
+    found = []
+    for value in coupling.graph.initializers.values():
+        lazy = coupling.lazies.get(value)
+        if lazy is None:
+            continue
+        for term in coupling.layout(value, settle=False):
+            found.append(Slot(value, term, lazy.roles.get(term.axes[-1], "affine")))
+    return found
+
+
+def group(coupling: Coupling) -> list[ChannelGroup]:
+    """Groups of the coupling, in the order of their first weight."""
+    slots = slots_of(coupling)
+    rank = {"out": 0, "affine": 2, "in": 1}
+    order = sorted(range(len(slots)), key=lambda k: (rank[slots[k].role]))
+    holders: dict[int, list[int]] = {}
+    for index in order:
+        roots = slots[index].term.units.ravel()
+        unique, first = np.unique(roots, return_index=True)
+        for unit in unique[np.argsort(first)].tolist():
+            if unit:
+                holders.setdefault(unit, []).append(index)
+    members: dict[tuple[int, ...], list[int]] = {}
+    for unit, places in holders.items():
+        members.setdefault(tuple(places), []).append(unit)
+    ordered = sorted(members.items(), key=lambda item: (item[0][0], item[1][0]))
+    return _named([(np.asarray(units, np.int64), [slots[k] for k in places]) for places, units in ordered])
+
+
+def _named(found: Sequence[tuple[UnitArray, list[Slot]]]) -> list[ChannelGroup]:
+    taken: dict[str, int] = {}
+    groups = []
+    for units, slots in found:
+        name = str(slots[0].value.name)
+        count = taken[name] = taken.get(name, 0) + 1
+        places = int(np.isin(slots[0].term.units, units).sum())
+        if places % len(units):
+            places = len(units)
+        groups.append(ChannelGroup(name if count == 1 else f"{name}#{count}", units, tuple(slots), places // len(units)))
+    return groups
+
+
+def blocked(coupling: Coupling) -> list[Blocked]:
+    """Filters that cannot be pruned, with the fact that stopped them; largest first."""
+    found = []
+    for value, lazy in coupling.lazies.items():
+        if lazy.wild:
+            continue
+        for term in lazy.terms:
+            if lazy.roles.get(term.axes[-1]) != "out":
+                continue
+            units = coupling.units.find(term.units)
+            frozen = term.units[units == 0]
+            if not frozen.size:
+                continue
+            for freeze, count in coupling.units.cause(frozen):
+                found.append(Blocked(f"{value.name}:{'x'.join(map(str, term.axes))}", count, freeze.reason))
+    return sorted(found, key=lambda b: -b.channels)

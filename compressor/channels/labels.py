@@ -1,0 +1,173 @@
+"""Units, terms and layouts: which positions of a tensor live and die together.
+
+A *unit* is the smallest thing that is kept or removed, an integer. Units are merged by union-find; unit 0 is
+frozen, so to freeze is to merge with 0. A *term* says which unit each position of a tensor belongs to along some
+of its axes; a *layout* is the terms of one tensor, over disjoint axes. A position is removed iff one of its
+terms' units is. A term over several axes is *joint*: its last axis is ragged, that is, what is kept there may
+differ from row to row, and every row must keep the same count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+UnitArray = npt.NDArray[np.int64]
+Axis = TypeVar("Axis", bound=Hashable)
+
+FROZEN = 0
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something was frozen: the value and axis seen, at which node, in one sentence."""
+
+    value: str
+    axis: str
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """One freezing: its reason and how many units it stopped."""
+
+    reason: Reason
+    units: int
+
+
+@dataclass(frozen=True)
+class Term(Generic[Axis]):
+    """Units along some axes of a tensor.
+
+    Attributes:
+        axes: the axes, in the order of ``units``' dimensions; axis numbers of a value or names of a signature.
+        units: int64, one dimension for each axis.
+    """
+
+    axes: tuple[Axis, ...]
+    units: UnitArray
+
+    def rows(self) -> UnitArray:
+        """The term as a matrix: every row must keep the same count of its columns (the last axis)."""
+        return self.units.reshape(-1, self.units.shape[-1])
+
+
+class Units:
+    """Union-find over units, vectorised; monotone: what was merged stays merged.
+
+    ``version`` grows with every merge, so that a caller can tell when nothing changes any more.
+    """
+
+    def __init__(self) -> None:
+        self._parent = np.zeros(1, np.int64)
+        self._cause = np.full(1, -1, np.int64)
+        self.freezes: list[Freeze] = []
+        self.version = 0
+
+    def __len__(self) -> int:
+        return len(self._parent)
+
+    def fresh(self, count: int) -> UnitArray:
+        """``count`` new units."""
+        new = np.arange(len(self._parent), len(self._parent) + count, dtype=np.int64)
+        self._parent = np.concatenate([self._parent, new])
+        self._cause = np.concatenate([self._cause, np.full(count, -1, np.int64)])
+        return new
+
+    def find(self, units: UnitArray) -> UnitArray:
+        """The representative of each unit; int64 of the same shape."""
+        roots = self._parent[units]
+        while True:
+            above = self._parent[roots]
+            if np.array_equal(above, roots):
+                return roots
+            roots = above
+
+    def union(self, one: UnitArray, two: UnitArray, reason: Reason) -> bool:
+        """Merges ``one`` and ``two`` elementwise (broadcast); tells whether anything changed."""
+        one, two = np.broadcast_arrays(one, two)
+        changed = False
+        while True:
+            a, b = self.find(one.ravel()), self.find(two.ravel())
+            differ = a != b
+            if not differ.any():
+                break
+            low, high = np.minimum(a, b)[differ], np.maximum(a, b)[differ]
+            if (low == FROZEN).any():
+                self._note(np.unique(high[low == FROZEN]), reason)
+            np.minimum.at(self._parent, high, low)
+            changed = True
+        if changed:
+            self._parent = self.find(self._parent)
+            self.version += 1
+        return changed
+
+    def freeze(self, units: UnitArray, reason: Reason) -> bool:
+        """Merges with the frozen unit; the first reason given for a unit is the one remembered."""
+        return self.union(units, np.int64(FROZEN), reason)  # type: ignore[arg-type]
+
+    def merge_along(self, units: UnitArray, axes: Iterable[int], reason: Reason) -> bool:
+        """Merges units that differ only in their position along ``axes``."""
+        index = tuple(slice(0, 1) if d in set(axes) else slice(None) for d in range(units.ndim))
+        return self.union(units, units[index], reason)
+
+    def cause(self, units: UnitArray) -> list[tuple[Freeze, int]]:
+        """The freezings behind ``units`` and how many of them each explains, most first."""
+        ids, counts = np.unique(self._cause[units.ravel()], return_counts=True)
+        found = [(self.freezes[i], int(n)) for i, n in zip(ids.tolist(), counts.tolist(), strict=True) if i >= 0]
+        return sorted(found, key=lambda pair: -pair[1])
+
+    def _note(self, roots: UnitArray, reason: Reason) -> None:
+        members = np.isin(self._parent, roots) | np.isin(self.find(self._parent), roots)
+        members &= self._cause < 0
+        self._cause[members] = len(self.freezes)
+        self.freezes.append(Freeze(reason, len(roots)))
+
+    def canonical(self, term: Term[Axis]) -> Term[Axis] | None:
+        """``term`` by representatives, without the axes it does not vary along; None if all of it is frozen.
+
+        A term that varies along no axis is one unit that fills a whole axis. To remove it would empty the
+        tensor, so callers freeze it: it is returned with no axes.
+        """
+        units = self.find(term.units)
+        if not units.any():
+            return None
+        axes = list(term.axes)
+        for position in range(units.ndim - 1, -1, -1):
+            first = units[(slice(None),) * position + (slice(0, 1),)]
+            if (units == first).all():
+                units = first.reshape(units.shape[:position] + units.shape[position + 1 :])
+                del axes[position]
+        return Term(tuple(axes), units)
+
+
+def ordered(units: Units, term: Term[Axis], order: Sequence[Axis], reason: Reason) -> Term[Axis]:
+    """``term`` with its axes in the sequence of ``order``.
+
+    A joint term keeps its entries row by row. Where the new order turns rows and columns, a ragged term would no
+    longer describe the physical order, so it is first made uniform: merged along the axes that changed places,
+    keeping the increasing run of axes that spans most positions.
+    """
+    wanted = tuple(a for a in order if a in term.axes)
+    if wanted == term.axes:
+        return term
+    place = [term.axes.index(a) for a in wanted]
+    keep = _longest_run(place, term.units.shape)
+    drop = [p for p in place if p not in keep]
+    if drop:
+        units.merge_along(term.units, drop, reason)
+    return Term(wanted, units.find(term.units).transpose(place))
+
+
+def _longest_run(places: Sequence[int], sizes: Sequence[int]) -> set[int]:
+    """Of ``places``, the increasing subsequence whose sizes have the largest product."""
+    best: list[tuple[float, list[int]]] = []
+    for place in places:
+        before = max((b for b in best if b[1][-1] < place), key=lambda b: b[0], default=(0.0, []))
+        best.append((before[0] + float(np.log(max(sizes[place], 1))) + 1e-9, [*before[1], place]))
+    return set(max(best, key=lambda b: b[0])[1])

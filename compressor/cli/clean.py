@@ -1,0 +1,43 @@
+"""``onnx-compress clean IN``: remove what the outputs do not need, and nothing else."""
+
+from pathlib import Path
+
+import click
+
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
+from compressor.cli.console import View, output_option, view_options
+from compressor.cli.options import GRAPH, SEEDED_PROOF, settings_options
+from compressor.cli.paths import check_destinations, default_output
+from compressor.config import CleanSettings
+
+_EPILOG = f"""\b
+Examples:
+  onnx-compress clean model.onnx
+  onnx-compress clean model.onnx -o tidy.onnx --input-shape x:1,3,224,224
+
+{EXIT_CODES}"""
+
+
+@click.command("clean", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@settings_options(CleanSettings, GRAPH, SEEDED_PROOF)
+@output_option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    type=click.Path(path_type=Path),
+    help="File to write.  [default: IN with .clean.onnx]",
+)
+@view_options
+def command(*, source: Path, output: Path | None, settings: CleanSettings, view: View) -> None:
+    """Remove from the model IN what its outputs do not need: dead nodes, unused and duplicate weights,
+    identities, stale shape information. No channel is removed and no output changes.
+    """
+    from compressor import pipeline
+    from compressor.report.text import render
+
+    target = output or default_output(source, ".clean.onnx")
+    check_destinations([source], {"--output": target, "--json": view.json_to})
+    with view.phases() as progress:
+        report = pipeline.clean_file(source, target, settings, progress)
+    view.show(report, report.warnings, lambda console: render(report, console, verbose=view.verbose))

@@ -1,0 +1,138 @@
+"""How every command behaves: help in sections, one-line errors, exit codes."""
+
+import difflib
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import click
+
+from compressor.errors import CompressorError
+from compressor.report.words import printable
+
+INTERRUPTED = 130
+"""128 and SIGINT, as shells report it."""
+READER_GONE = 141
+"""128 and SIGPIPE: whoever reads our output stopped reading."""
+
+CONTEXT_SETTINGS: Mapping[str, Any] = {
+    "help_option_names": ["-h", "--help"],
+    "token_normalize_func": lambda token: token.replace("_", "-"),
+}
+
+EXIT_CODES = """\b
+Exit codes:
+  0 done                         4 nothing to prune, or target out of reach
+  1 internal error               5 proof failed
+  2 usage                        6 a gate was missed
+  3 model unreadable or unsafe   7 provider unavailable
+On 1 to 5 and 7 no output file is left."""
+
+
+class Option(click.Option):
+    """An option that says in which section of the help it stands."""
+
+    def __init__(self, *args: Any, section: str, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.section = section
+
+
+class Command(click.Command):
+    """A command whose help has sections and whose exceptions become exit codes."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the options under the titles of their sections, in the order in which these first come."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for option in sorted(self.get_params(ctx), key=lambda param: not isinstance(param, Option)):
+            record = option.get_help_record(ctx)
+            if record is not None and isinstance(option, click.Option):
+                sections.setdefault(getattr(option, "section", "Other"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; turns what goes wrong into one line and an exit code.
+
+        Raises:
+            click.exceptions.Exit: with the exit code, after the message is printed.
+        """
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            _discard_stdout()
+            raise click.exceptions.Exit(READER_GONE) from None
+        except Exception as error:  # the one place where a crash becomes a sentence
+            verbose = bool(ctx.params.get("verbose"))
+            if verbose:
+                traceback.print_exc()
+            click.echo(printable(_sentence(error, verbose)), err=True)
+            code = error.exit_code if isinstance(error, CompressorError) else CompressorError.exit_code
+            raise click.exceptions.Exit(code) from error
+
+
+def _sentence(error: Exception, verbose: bool) -> str:
+    if isinstance(error, CompressorError):
+        return f"Error: {error}"
+    fact = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
+    hint = "the traceback is above" if verbose else "run again with -v for a traceback"
+    return f"Internal error: {fact.rstrip(':')}; {hint}, and please report it."
+
+
+def _discard_stdout() -> None:
+    """Keeps the interpreter from failing again when it flushes stdout at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a command of the group lives: a module with a ``command``, and its line in the overview."""
+
+    module: str
+    summary: str
+
+
+class LazyGroup(click.Group):
+    """A group that imports the module of a command only when that command is used."""
+
+    def __init__(self, *args: Any, entries: Mapping[str, Entry], **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.entries = entries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        """The names in the order of the table."""
+        return list(self.entries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name, imported now, or None."""
+        entry = self.entries.get(cmd_name)
+        if entry is None:
+            return None
+        command: click.Command = import_module(entry.module).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Writes the overview from the table, so that it imports nothing."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in self.entries.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command, or says which one was probably meant."""
+        if args[0] not in self.entries and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self.entries, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"There is no command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)

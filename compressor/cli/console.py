@@ -1,0 +1,106 @@
+"""Where things are printed: results on stdout, progress, warnings and errors on stderr."""
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from compressor.atomic import write_text
+from compressor.cli.command import Option
+from compressor.report.words import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from compressor.report import Document
+
+F = TypeVar("F", bound=Callable[..., Any])
+Progress = Callable[[str], None]
+output_option = functools.partial(click.option, cls=Option, section="Output")
+"""`click.option` for what a command writes or prints."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What the user wants to see of a run, and where."""
+
+    json_to: str | None
+    quiet: bool
+    verbose: bool
+    no_progress: bool
+
+    @contextmanager
+    def phases(self) -> Iterator[Progress | None]:
+        """Shows the running phase on stderr where that is a terminal; yields what to call with its name."""
+        if self.quiet or self.no_progress or not sys.stderr.isatty():
+            yield None
+            return
+        from rich.progress import Progress as Bar
+        from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+        with Bar(*columns, console=_console(stderr=True), transient=True) as bar:
+            task = bar.add_task("starting", total=None)
+            yield lambda phase: bar.update(task, description=printable(phase))
+
+    def show(self, document: "Document", warnings: list[str], draw: "Callable[[Console], None]") -> None:
+        """Prints a result: warnings on stderr, JSON where it was asked for, text unless quiet.
+
+        With JSON on stdout the text goes to stderr.
+        """
+        if not self.quiet:
+            for warning in warnings:
+                click.echo(f"Warning: {printable(warning)}", err=True)
+        if self.json_to == "-":
+            click.echo(document.to_json(), nl=False)
+        elif self.json_to is not None:
+            write_text(self.json_to, document.to_json())
+        if not self.quiet:
+            draw(_console(stderr=self.json_to == "-"))
+
+
+def view_options(function: F) -> F:
+    """Gives a command the options that say what is printed, and calls it with one ``view``."""
+
+    @functools.wraps(function)
+    def viewed(**values: Any) -> Any:
+        names = ("json_to", "quiet", "verbose", "no_progress")
+        return function(view=View(**{name: values.pop(name) for name in names}), **values)
+
+    for option in (
+        output_option(
+            "--no-progress",
+            is_flag=True,
+            help="Do not show the running phase; it is shown only in a terminal.",
+        ),
+        output_option(
+            "-v", "--verbose", is_flag=True, help="Print every row, and the traceback of an error."
+        ),
+        output_option(
+            "-q", "--quiet", is_flag=True, help="Print nothing but errors and the JSON that was asked for."
+        ),
+        output_option(
+            "--json",
+            "json_to",
+            metavar="PATH",
+            help="Write the report as JSON; with - to stdout, and the text to stderr.",
+        ),
+    ):
+        option(viewed)
+    return viewed  # type: ignore[return-value]
+
+
+def _console(*, stderr: bool) -> "Console":
+    from rich.console import Console
+
+    class PlainConsole(Console):
+        """Prints names as they are, and leaves a closed pipe to the command."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return PlainConsole(stderr=stderr, markup=False, emoji=False, highlight=False)

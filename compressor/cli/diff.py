@@ -1,0 +1,35 @@
+"""``onnx-compress diff A B``: what differs between two models."""
+
+from pathlib import Path
+
+import click
+
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
+from compressor.cli.console import View, view_options
+from compressor.cli.paths import check_destinations
+
+_EPILOG = f"""\b
+Examples:
+  onnx-compress diff model.onnx model.pruned.onnx
+  onnx-compress diff a.onnx b.onnx --json - -q | jq .same_signature
+
+{EXIT_CODES}"""
+
+
+@click.command("diff", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
+@click.argument("a", metavar="A", type=click.Path(path_type=Path))
+@click.argument("b", metavar="B", type=click.Path(path_type=Path))
+@view_options
+def command(*, a: Path, b: Path, view: View) -> None:
+    """Compare the models A and B: size, parameters, MACs, operators, inputs and outputs, and every
+    initializer that differs. Models that differ are no error.
+    """
+    from compressor import pipeline
+    from compressor.report.text import render_diff
+
+    check_destinations([a, b], {"--json": view.json_to})
+    with view.phases() as progress:
+        if progress is not None:
+            progress("comparing")
+        report = pipeline.diff_files(a, b)
+    view.show(report, report.warnings, lambda console: render_diff(report, console, verbose=view.verbose))

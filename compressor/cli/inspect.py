@@ -1,0 +1,45 @@
+"""``onnx-compress inspect IN``: what could be pruned, and what stands in the way."""
+
+from pathlib import Path
+
+import click
+
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
+from compressor.cli.console import View, output_option, view_options
+from compressor.cli.options import BINDING, BLOCKERS, settings_options
+from compressor.cli.paths import check_destinations
+from compressor.config import PruneSettings
+
+_EPILOG = f"""\b
+Examples:
+  onnx-compress inspect model.onnx
+  onnx-compress inspect model.onnx --explain --dim batch=1
+  onnx-compress inspect model.onnx --json - -q | jq '.frozen[].reason'
+
+{EXIT_CODES}"""
+
+
+@click.command("inspect", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@settings_options(PruneSettings, BLOCKERS, BINDING)
+@output_option(
+    "--explain",
+    is_flag=True,
+    help="List each place where channels have to stay.",
+)
+@view_options
+def command(*, source: Path, explain: bool, settings: PruneSettings, view: View) -> None:
+    """Show the groups of channels in the model IN that live and die together, how much of the model they
+    hold, and why the others have to stay. Nothing is written.
+    """
+    from compressor import pipeline
+    from compressor.report.text import render_inspection
+
+    check_destinations([source], {"--json": view.json_to})
+    with view.phases() as progress:
+        report = pipeline.inspect_file(source, settings, progress)
+    view.show(
+        report,
+        report.warnings,
+        lambda console: render_inspection(report, console, explain=explain, verbose=view.verbose),
+    )

@@ -1,0 +1,64 @@
+"""The two programs: ``onnx-compress`` with its commands, and ``onnx-prune``, which is one of them."""
+
+import signal
+import sys
+from types import FrameType, MappingProxyType
+from typing import NoReturn
+
+import click
+
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Entry, LazyGroup
+from compressor.version import VERSION
+
+# To add a command: one file with a `command`, and one line here.
+COMMANDS = MappingProxyType(
+    {
+        "prune": Entry("compressor.cli.prune", "Remove channels with everything that depends on them."),
+        "clean": Entry("compressor.cli.clean", "Remove dead nodes and unused weights; no output changes."),
+        "inspect": Entry("compressor.cli.inspect", "Show what could be pruned, and what stands in the way."),
+        "diff": Entry("compressor.cli.diff", "Compare two models: sizes, operators, weights."),
+    }
+)
+
+_EPILOG = f"""\b
+Examples:
+  onnx-compress inspect model.onnx
+  onnx-compress prune model.onnx --ratio 0.5
+  onnx-compress prune --help
+
+{EXIT_CODES}"""
+
+
+@click.group(
+    "onnx-compress",
+    cls=LazyGroup,
+    entries=COMMANDS,
+    context_settings=dict(CONTEXT_SETTINGS),
+    epilog=_EPILOG,
+)
+@click.version_option(VERSION)
+def compress() -> None:
+    """Make exported ONNX models smaller and faster. All that is needed is the .onnx file."""
+
+
+def compress_entry(prog_name: str = "onnx-compress") -> NoReturn:
+    """The console script ``onnx-compress``."""
+    _run(compress, prog_name)
+
+
+def prune_entry() -> NoReturn:
+    """The console script ``onnx-prune``, the same as ``onnx-compress prune``."""
+    from compressor.cli.prune import command
+
+    _run(command, "onnx-prune")
+
+
+def _run(command: click.Command, prog_name: str) -> NoReturn:
+    signal.signal(signal.SIGTERM, _terminated)
+    command.main(prog_name=prog_name)
+    sys.exit(0)
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 -- the signal's signature
+    """Ends by an exception, so that temporary files are removed on the way out."""
+    sys.exit(128 + number)

@@ -1,0 +1,147 @@
+"""Options made from settings: flag, help, default and range come from the fields of `compressor.config`."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from compressor.cli.command import Option
+from compressor.config import RunSettings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the help: its title and the settings in it."""
+
+    title: str
+    fields: tuple[str, ...]
+
+
+AMOUNT = Section(
+    "How much to remove",
+    (
+        "ratio",
+        "target_macs",
+        "target_params",
+        "target_size",
+        "layer_ratio",
+        "max_ratio",
+        "round_to",
+        "min_channels",
+        "lossless",
+    ),
+)
+CHOICE = Section(
+    "Which channels",
+    (
+        "criterion",
+        "scope",
+        "aggregate",
+        "normalise",
+        "include",
+        "exclude",
+        "attention",
+        "keep_norm_axes",
+        "seed",
+    ),
+)
+BLOCKERS = Section("Which channels", ("include", "exclude", "attention", "keep_norm_axes", "lossless"))
+BINDING = Section("Graph", ("input_shapes", "dims", "simplify"))
+GRAPH = Section("Graph", ("input_shapes", "dims", "simplify", "external_data"))
+PROOF = Section("Proof", ("verify", "provider", "rtol", "atol"))
+SEEDED_PROOF = Section("Proof", (*PROOF.fields, "seed"))
+
+_FLAGS = MappingProxyType({"input_shapes": "input-shape", "dims": "dim"})
+"""Flags that are not the field's name: what is given many times is named in the singular."""
+_METAVARS = MappingProxyType(
+    {
+        "ratio": "R",
+        "max_ratio": "R",
+        "layer_ratio": "GLOB=R",
+        "target_macs": "SHARE",
+        "target_params": "SHARE",
+        "target_size": "SIZE",
+        "include": "GLOB",
+        "exclude": "GLOB",
+        "input_shapes": "NAME:1,3,224,224",
+        "dims": "NAME=N",
+        "provider": "NAME",
+    }
+)
+
+
+def flag(field: str) -> str:
+    """The flag of a setting: ``--target-macs`` for ``target_macs``."""
+    return "--" + _FLAGS.get(field, field.replace("_", "-"))
+
+
+def settings_options(settings: type[RunSettings], *sections: Section) -> Callable[[F], F]:
+    """Gives a command one option for every field named, and calls it with one ``settings`` object.
+
+    Values stay text until the settings parse them, so that range and spelling are judged in one place.
+    """
+    fields = {name: section.title for section in sections for name in section.fields}
+    schema = settings.model_json_schema()["properties"]
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def parsed(**values: Any) -> Any:
+            raw = {name: values.pop(name) for name in fields}
+            return function(settings=settings.parse(raw, label=flag), **values)
+
+        for name in reversed(fields):
+            _option(name, schema[name], fields[name])(parsed)
+        return parsed  # type: ignore[return-value]
+
+    return decorate
+
+
+def was_given(name: str) -> bool:
+    """Whether the user set this parameter of the running command."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+
+
+def _option(name: str, schema: Mapping[str, Any], section: str) -> Callable[[F], F]:
+    text, word = schema["description"], flag(name)
+    default, kinds = schema.get("default"), schema.get("anyOf", [schema])
+    if any(kind.get("type") == "boolean" for kind in kinds):
+        pair = word if default is False else f"{word}/--no-{word[2:]}"
+        state = "" if not default else f"  [default: {word[2:]}]"
+        return click.option(
+            pair, name, cls=Option, section=section, is_flag=True, default=None, help=text + state
+        )
+    number = "N" if schema.get("type") == "integer" else "X"
+    multiple = schema.get("type") in ("array", "object")
+    shown = f"{default:g}" if isinstance(default, float) else default
+    facts = [*_bounds(schema), *([f"default: {shown}"] if default not in (None, [], {}) else [])]
+    return click.option(
+        word,
+        name,
+        cls=Option,
+        section=section,
+        multiple=multiple,
+        metavar=_METAVARS.get(name) or "|".join(schema.get("enum", [number])),
+        help=text + (f"  [{'; '.join(facts)}]" if facts else ""),
+    )
+
+
+def _bounds(schema: Mapping[str, Any]) -> list[str]:
+    """The range in words, where the JSON schema states one."""
+    kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") in ("number", "integer")]
+    if len(kinds) != 1:
+        return []
+    words = {
+        "minimum": "at least",
+        "exclusiveMinimum": "above",
+        "maximum": "at most",
+        "exclusiveMaximum": "below",
+    }
+    found = [f"{word} {kinds[0][key]:g}" for key, word in words.items() if key in kinds[0]]
+    return [" and ".join(found)] if found else []

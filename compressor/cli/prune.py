@@ -1,0 +1,93 @@
+"""``onnx-prune IN``: remove channels together with everything that depends on them."""
+
+from pathlib import Path
+
+import click
+
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
+from compressor.cli.console import View, output_option, view_options
+from compressor.cli.options import AMOUNT, CHOICE, GRAPH, PROOF, flag, settings_options, was_given
+from compressor.cli.paths import check_destinations, default_output
+from compressor.config import PruneSettings
+from compressor.errors import UsageError
+from compressor.version import VERSION
+
+_EPILOG = f"""\b
+Examples:
+  onnx-prune model.onnx --ratio 0.5
+  onnx-prune model.onnx -o small.onnx --target-macs 40% --scope global
+  onnx-prune model.onnx --exclude 'head.*' --layer-ratio 'layer4.*=0.7'
+  onnx-prune model.onnx --target-size 1.5MB --json - -q | jq .output.bytes
+  onnx-prune model.onnx --dry-run --explain
+
+{EXIT_CODES}"""
+
+
+@click.command("prune", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@settings_options(PruneSettings, AMOUNT, CHOICE, GRAPH, PROOF)
+@output_option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    type=click.Path(path_type=Path),
+    help="File to write.  [default: IN with .pruned.onnx]",
+)
+@output_option(
+    "--plan-out",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Write the plan, which says what is removed from each group, as JSON.",
+)
+@output_option(
+    "--plan",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Replay a plan; takes no option on how much or which, and simplifies as the plan did.",
+)
+@output_option("--dry-run", is_flag=True, help="Do everything but write the model.")
+@output_option(
+    "--explain",
+    is_flag=True,
+    help="List the channels that had to stay, and why.",
+)
+@view_options
+@click.version_option(VERSION)
+def command(
+    *,
+    source: Path,
+    output: Path | None,
+    plan: Path | None,
+    plan_out: Path | None,
+    dry_run: bool,
+    explain: bool,
+    settings: PruneSettings,
+    view: View,
+) -> None:
+    """Make the exported model IN smaller and faster: remove whole channels, filters and attention heads
+    together with everything in the graph that depends on them.
+
+    The result has the same inputs and outputs. Before it is written, ONNX Runtime proves that it equals
+    IN with the same channels set to zero. IN itself is never changed.
+    """
+    from compressor import pipeline
+    from compressor.report.text import render
+
+    decided = (*AMOUNT.fields, *CHOICE.fields, "simplify")
+    ignored = [flag(name) for name in decided if name != "seed" and was_given(name)]
+    if plan is not None and ignored:
+        raise UsageError(f"a plan already says what to remove; drop {' and '.join(ignored)}, or --plan")
+    target = None if dry_run else output or default_output(source, ".pruned.onnx")
+    check_destinations(
+        [source, plan], {"--output": target or output, "--plan-out": plan_out, "--json": view.json_to}
+    )
+    with view.phases() as progress:
+        result = pipeline.prune_file(
+            source, target, settings, plan=plan, plan_out=plan_out, dry_run=dry_run, progress=progress
+        )
+    report = result.report
+    view.show(
+        report,
+        report.warnings,
+        lambda console: render(report, console, explain=explain, verbose=view.verbose),
+    )

@@ -1,0 +1,233 @@
+"""Settings of one run. Each field states its default, range and help once; the command line, settings
+files and the JSON schema follow from here.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from compressor.errors import UsageError
+from compressor.notation import parse_dims, parse_input_shapes, parse_layer_ratios, parse_share, parse_size
+
+DEFAULT_RATIO = 0.5
+AMOUNTS = ("ratio", "target_macs", "target_params", "target_size")
+PROVIDERS = MappingProxyType(
+    {
+        "cpu": "CPUExecutionProvider",
+        "cuda": "CUDAExecutionProvider",
+        "tensorrt": "TensorrtExecutionProvider",
+    }
+)
+"""Short name of each provider and its name in ONNX Runtime; others are asked for by their full name."""
+
+CriterionName = Literal["l1", "l2", "product", "fpgm", "lamp", "random"]
+_KINDS = MappingProxyType(
+    {
+        "float": "a number",
+        "finite": "a finite number",
+        "int": "a whole number",
+        "bool": "true or false",
+        "string": "text",
+        "tuple": "a list",
+    }
+)
+S = TypeVar("S", bound="RunSettings")
+
+
+def _provider(value: str) -> str:
+    """The short name where there is one, else the full name as given."""
+    for short, full in PROVIDERS.items():
+        if value.lower() in (short, full.lower()):
+            return short
+    if value.endswith("ExecutionProvider"):
+        return value
+    raise ValueError(f"{value!r} is not a provider{_did_you_mean(value, PROVIDERS)} ({', '.join(PROVIDERS)})")
+
+
+_SIZE_SCHEMA = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        {"type": "integer", "exclusiveMinimum": 1},
+        {"type": "string"},
+    ]
+}
+RemovedShare = Annotated[float, Field(ge=0, lt=1), BeforeValidator(parse_share)]
+KeptShare = Annotated[float, Field(gt=0, le=1), BeforeValidator(parse_share)]
+Size = Annotated[float | int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
+Count = Annotated[int, Field(ge=1)]
+Shape = tuple[Count, ...]
+
+
+class RunSettings(BaseModel):
+    """What every run that writes or reads a model shares: binding of shapes, preparation and proof."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    simplify: bool = Field(True, description="Fold constants and remove dead nodes before anything else.")
+    input_shapes: Annotated[dict[str, Shape], BeforeValidator(parse_input_shapes)] = Field(
+        default={},
+        description="Shape of an input, also written NAME:1x3x224x224 or NAME:[1,3,224,224]; repeatable.",
+    )
+    dims: Annotated[dict[str, Count], BeforeValidator(parse_dims)] = Field(
+        default={},
+        description="Size to use for a symbolic dimension when counting and proving; repeatable. "
+        "The written file keeps it symbolic.",
+    )
+    external_data: bool | None = Field(
+        None,
+        description="Write the weights to a data file beside the model; by default only when one file "
+        "cannot hold them.",
+    )
+    verify: bool = Field(True, description="Prove the result in ONNX Runtime before it is written.")
+    provider: Annotated[str, AfterValidator(_provider)] = Field(
+        "cpu",
+        description=f"Where ONNX Runtime runs the proof: {', '.join(PROVIDERS)} or a provider's full name; "
+        "never replaced by another one.",
+    )
+    rtol: float = Field(
+        1e-4, ge=0, description="Error that the proof allows, as a share of the largest value of an output."
+    )
+    atol: float = Field(0.0, ge=0, description="Error that the proof allows on top of that, absolute.")
+    seed: int = Field(
+        0, ge=0, description="Seed of everything random: the proof's inputs, the random criterion."
+    )
+
+    @classmethod
+    def parse(cls: type[S], values: Mapping[str, object], label: Callable[[str], str] = str) -> S:
+        """Builds settings from raw values, such as command-line text or a parsed file.
+
+        Args:
+            values: raw value by field name; None stands for "not given".
+            label: how the message should call a field; the command line calls it by its flag.
+
+        Raises:
+            UsageError: a name or value is not accepted; one sentence, with the nearest valid name.
+        """
+        try:
+            return cls.model_validate({name: value for name, value in values.items() if value is not None})
+        except ValidationError as error:
+            schema = cls.model_json_schema()["properties"]
+            # A default that waits for a field which is itself wrong is reported too; it is no second mistake.
+            own = [item for item in error.errors() if item["type"] != "default_factory_not_called"]
+            raise UsageError("; ".join(_sentence(item, schema, label) for item in own)) from error
+
+
+class CleanSettings(RunSettings):
+    """Settings of a clean-up, which removes no channel."""
+
+
+def _default_ratio(values: dict[str, Any]) -> float | None:
+    chosen = values.get("lossless") or any(values.get(name) is not None for name in AMOUNTS)
+    return None if chosen else DEFAULT_RATIO
+
+
+class PruneSettings(RunSettings):
+    """Settings of a pruning run; at most one of `AMOUNTS` is set, `ratio` when nothing is said."""
+
+    target_macs: KeptShare | None = Field(
+        None, description="Share of the multiply-accumulates (MACs) to keep, such as 0.5 or 50%."
+    )
+    target_params: KeptShare | None = Field(None, description="Share of the parameters to keep.")
+    target_size: Size | None = Field(
+        None, description="File size to keep: a share such as 50%, or bytes such as 500kB or 1.5MB."
+    )
+    lossless: bool = Field(
+        False,
+        description="Remove only channels that are zero already, so that no output changes; "
+        "takes no ratio or target.",
+    )
+    ratio: RemovedShare | None = Field(
+        default_factory=_default_ratio,
+        description="Share of the channels to remove in each group; about (1-R)^2 of the parameters and MACs "
+        f"stay. Default: {DEFAULT_RATIO}, unless a target is given.",
+    )
+    layer_ratio: Annotated[tuple[tuple[str, RemovedShare], ...], BeforeValidator(parse_layer_ratios)] = Field(
+        (),
+        description="Ratio of the groups with a node or weight that matches GLOB; repeatable, "
+        "the first match counts.",
+    )
+    max_ratio: RemovedShare = Field(0.9, description="Largest share of its channels that one group may lose.")
+    round_to: int = Field(
+        8,
+        ge=1,
+        description="Leave a multiple of N channels in each group; odd widths run slowly. 1 turns it off.",
+    )
+    min_channels: int = Field(1, ge=1, description="Fewest channels that a group keeps.")
+    criterion: CriterionName = Field(
+        "l2", description="What makes a channel important; the least important are removed first."
+    )
+    scope: Literal["local", "global"] = Field(
+        "local", description="Rank channels within their group, or all groups of the model together."
+    )
+    aggregate: Literal["mean", "sum", "max"] = Field(
+        "mean", description="How the scores of all weights that a channel touches become one score."
+    )
+    normalise: Literal["mean", "max", "none"] = Field(
+        "mean", description="What the scores of a group are divided by before groups are compared."
+    )
+    include: tuple[str, ...] = Field(
+        (), description="Prune only groups with a node or weight that matches GLOB; repeatable."
+    )
+    exclude: tuple[str, ...] = Field(
+        (), description="Leave alone every group with a node or weight that matches GLOB; repeatable."
+    )
+    attention: Literal["heads", "dims"] = Field(
+        "heads", description="In attention, remove whole heads, or as many dimensions from every head."
+    )
+    keep_norm_axes: bool = Field(
+        False,
+        description="Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes.",
+    )
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> "PruneSettings":
+        given = [name for name in AMOUNTS if getattr(self, name) is not None]
+        if self.lossless:
+            given = [*given, "lossless"]
+        if len(given) > 1:
+            raise PydanticCustomError("one_amount", "more than one amount", {"fields": given})
+        if not given:
+            raise PydanticCustomError("no_amount", "no ratio and no target")
+        return self
+
+
+def _sentence(error: ErrorDetails, schema: Mapping[str, Any], label: Callable[[str], str]) -> str:
+    """One clause that names the field, the fact and, where there is one, the remedy."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "one_amount":
+        return f"give only one of {' and '.join(label(name) for name in context['fields'])}"
+    if not error["loc"]:
+        return str(error["msg"])
+    field, *inner = error["loc"]
+    if kind == "extra_forbidden":
+        return f"unknown setting {field!r}{_did_you_mean(str(field), schema)}"
+    where = " ".join([label(str(field)), *(part for part in inner if isinstance(part, str))])
+    value = error["input"]
+    if kind == "value_error":
+        return f"{where}: {context['error']}"
+    if kind == "literal_error":
+        known = schema[str(field)]["enum"]
+        hint = _did_you_mean(str(value), known)
+        return f"{where} does not know {value!r}{hint} (choose from {', '.join(known)})"
+    for bound, words in (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below")):
+        if bound in context:
+            return f"{where} must be {words} {context[bound]:g}, not {value}"
+    return f"{where} must be {_KINDS.get(kind.split('_')[0], 'something else')}, not {value!r}"
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

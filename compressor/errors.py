@@ -1,0 +1,57 @@
+"""What can go wrong, and the exit code of each: one sentence a message, naming the fact and the remedy."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CompressorError(Exception):
+    """Base of every error that is raised on purpose; raised itself, it is an internal failure."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(CompressorError):
+    """The command line, a setting or an output path cannot be used as asked."""
+
+    exit_code = 2
+
+
+class PlanError(CompressorError):
+    """A pruning plan is unreadable or does not fit the model."""
+
+    exit_code = 2
+
+
+class ModelError(CompressorError):
+    """A model file is unreadable, invalid or unsafe."""
+
+    exit_code = 3
+
+
+class NothingToPrune(CompressorError):  # noqa: N818 -- names the outcome; the exit code speaks of it
+    """No channel of the model can be removed under the given settings."""
+
+    exit_code = 4
+
+
+class TargetOutOfReach(NothingToPrune):
+    """Channels can be removed, but not enough of them to reach the target."""
+
+
+class ProofFailed(CompressorError):  # noqa: N818
+    """The smaller model does not equal the masked original."""
+
+    exit_code = 5
+
+
+class GateMissed(CompressorError):  # noqa: N818
+    """The output is right, but misses a limit that the user set on it."""
+
+    exit_code = 6
+
+
+class ProviderUnavailable(CompressorError):  # noqa: N818
+    """An execution provider was asked for and cannot be used on this machine."""
+
+    exit_code = 7

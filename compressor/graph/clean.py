@@ -1,0 +1,132 @@
+"""Dead nodes and friends: passes that change no output. Each says in its name what it removes."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import (
+    CommonSubexpressionEliminationPass,
+    DeduplicateInitializersPass,
+    IdentityEliminationPass,
+    RemoveUnusedNodesPass,
+    RemoveUnusedOpsetsPass,
+)
+
+from compressor.graph.shapes import RANDOM, Array, Shapes, initializer_of
+
+FOLD_LIMIT = 1 << 26
+"""Elements of the largest constant that is computed."""
+SMALL = 1 << 16
+"""Elements below which a copy of a constant costs nothing worth saving."""
+MOVES_WEIGHTS = frozenset({"Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity", "Cast", "Slice", "Split",
+                           "Gather", "Concat", "Expand", "Tile", "DequantizeLinear"})  # fmt: skip
+"""Operators that only move or unpack a weight: folding them for one of several users would untie the weight."""
+ROUNDS = 8
+
+
+def remove_dead(model: ir.Model) -> None:
+    """Nodes and initializers that no output depends on, and operator sets nobody uses."""
+    RemoveUnusedNodesPass()(model)
+    RemoveUnusedOpsetsPass()(model)
+
+
+def simplify(model: ir.Model, shapes: Shapes) -> None:
+    """Static values become constants; identities, duplicates and dead nodes go."""
+    fold(model, shapes)
+    for _ in range(ROUNDS):
+        before = model.graph.num_nodes()
+        drop_identities(model)
+        CommonSubexpressionEliminationPass()(model)
+        RemoveUnusedNodesPass()(model)
+        if model.graph.num_nodes() == before:
+            break
+    RemoveUnusedOpsetsPass()(model)
+
+
+def tidy(model: ir.Model, *, simplify: bool) -> None:
+    """After surgery: dead code, and initializers that are equal become one."""
+    remove_dead(model)
+    if simplify:
+        DeduplicateInitializersPass(size_limit=SMALL)(model)
+
+
+def drop_identities(model: ir.Model) -> None:
+    """Identity nodes, and Dropout as it is at inference: its mask unread and no training mode asked for."""
+    IdentityEliminationPass()(model)
+    for node in list(model.graph):
+        if node.op_type != "Dropout" or node.domain != "" or len(node.inputs) > 2:
+            continue
+        out, source = node.outputs[0], node.inputs[0]
+        idle = not any(v.uses() or v.is_graph_output() for v in node.outputs[1:])
+        if idle and source is not None and not out.is_graph_output():
+            out.replace_all_uses_with(source)
+
+
+def fold(model: ir.Model, shapes: Shapes) -> None:
+    """Replaces nodes by constants where their value is static, and where constants meet constants.
+
+    Mere movement of a large weight is folded only where the weight has no other user, because a copy would untie
+    what the exporter tied.
+    """
+    for node in list(model.graph):
+        if node.op_type == "Constant" or any(v.is_graph_output() for v in node.outputs):
+            continue
+        arrays = [shapes.const(v) for v in node.outputs]
+        if any(a is None or a.size > SMALL for a in arrays):
+            arrays = _constant(node, model, shapes)
+        if not arrays or any(a is None for a in arrays):
+            continue
+        for value, array in zip(node.outputs, arrays, strict=True):
+            if array is not None and value.uses():
+                _replace(model.graph, value, array)
+        model.graph.remove(node, safe=True)
+    _drop_unused_initializers(model.graph)
+
+
+def _constant(node: ir.Node, model: ir.Model, shapes: Shapes) -> list[Array | None]:
+    """What the node computes where all its inputs are constants of the file; empty where it must stay."""
+    tensors = [initializer_of(v) if v is not None else None for v in node.inputs]
+    given = [t for t in tensors if t is not None]
+    if not given or len(given) < sum(v is not None for v in node.inputs) or node.domain != "":
+        return []
+    if node.op_type in RANDOM or any(t.dtype == ir.DataType.STRING for t in given):
+        return []
+    sizes = [int(np.prod(s, dtype=object)) if (s := shapes(v)) is not None else FOLD_LIMIT + 1 for v in node.outputs]
+    largest = max((int(t.size) for t in given), default=0)
+    if max(sizes) > min(FOLD_LIMIT, max(2 * largest, SMALL)):
+        return []
+    if node.op_type == "DequantizeLinear" or (node.op_type in MOVES_WEIGHTS and largest > SMALL and _shared(node)):
+        return []
+    return evaluate(node, model)
+
+
+def _shared(node: ir.Node) -> bool:
+    return any(len(v.uses()) > 1 for v in node.inputs if v is not None and int(getattr(v.const_value, "size", 0)) > SMALL)
+
+
+def evaluate(node: ir.Node, model: ir.Model) -> list[Array | None]:
+    """Runs one node on its initializers in the ONNX reference implementation; empty where that cannot."""
+    from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - 60 ms that most graphs need not pay
+
+    feeds = {str(v.name): v.const_value.numpy() for v in node.inputs if v is not None and v.const_value is not None}
+    try:
+        with np.errstate(all="ignore"):
+            found = ReferenceEvaluator(ir.to_proto(node), opsets=dict(model.opset_imports)).run(None, feeds)
+    except Exception:  # noqa: BLE001 - an operator that the reference cannot evaluate simply stays
+        return []
+    return [np.asarray(a) for a in found]
+
+
+def _replace(graph: ir.Graph, value: ir.Value, array: Array) -> None:
+    name = str(value.name)
+    tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
+    constant = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    value.name = f"{name}.folded"
+    graph.register_initializer(constant)
+    value.replace_all_uses_with(constant)
+
+
+def _drop_unused_initializers(graph: ir.Graph) -> None:
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
+            del graph.initializers[name]

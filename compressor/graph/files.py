@@ -1,0 +1,229 @@
+"""Reading and writing model files, which are untrusted input and somebody's property.
+
+``load`` refuses what is not a sound model, in one clear sentence; ``save`` writes the whole new file or none.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
+
+from compressor.errors import CompressorError, ModelError, UsageError
+from compressor.graph.external import check_tensors, embed_nested
+from compressor.graph.stream import lay_out
+from compressor.graph.structure import canonicalise_domains, check_header, check_structure
+from compressor.graph.walk import innermost
+
+MAX_INLINE_BYTES: Final = 2**31 - 1
+"""The largest message that protobuf reads."""
+_MISTAKEN: Final = {
+    b"version https://git-lfs": "a Git LFS pointer, not the model itself; run 'git lfs pull'",
+    b"PK\x03\x04": "a zip archive (a torch checkpoint?), not an ONNX model; export it to ONNX",
+    b"\x89HDF": "an HDF5 (Keras) file, not an ONNX model; export it to ONNX",
+}
+
+
+def load(path: str | Path) -> ir.Model:
+    """Read a model file after checking that it is sound and safe.
+
+    Large weights in external files are mapped, not read; the others are held once. Tensors of attributes and
+    subgraphs are always in memory.
+
+    Args:
+        path: the ``.onnx`` file. External data must lie in its folder.
+
+    Raises:
+        ModelError: the file is not readable, not a sound ONNX model, or reaches outside its folder.
+    """
+    path = Path(path)
+    try:
+        proto = _parse(path)
+        folder = _folder(path)
+        check_tensors(proto, folder)
+        canonicalise_domains(proto)
+        check_structure(proto)
+        embed_nested(proto, folder)
+        model = ir.from_proto(proto)
+        lay_out(model)  # what could not be written again is refused now, not after the work
+    except UnicodeDecodeError:
+        raise ModelError(f"{path}: a name or text in the model is not UTF-8; the file is damaged") from None
+    except CompressorError as error:
+        raise ModelError(f"{path}: {error}") from None
+    except (ir.serde.SerdeError, ValueError, TypeError, NotImplementedError, OSError) as error:
+        raise ModelError(f"{path}: the model cannot be represented: {innermost(error)}") from error
+    ir.external_data.set_base_dir(model.graph, folder)
+    return model
+
+
+def model_files(path: str | Path) -> set[Path]:
+    """The files that a model consists of: its own and those of its external data.
+
+    Raises:
+        ModelError: as for ``load``, as far as reading the file and finding its data go.
+    """
+    path = Path(path)
+    try:
+        return {path, *check_tensors(_parse(path), _folder(path))}
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    except UnicodeDecodeError:
+        raise ModelError(f"{path}: a name or text in the model is not UTF-8; the file is damaged") from None
+
+
+def size_on_disk(path: str | Path) -> int:
+    """Bytes of a model's file and of its external data.
+
+    Raises:
+        ModelError: as for ``model_files``.
+    """
+    return sum(file.stat().st_size for file in model_files(path))
+
+
+def save(
+    model: ir.Model,
+    path: str | Path,
+    *,
+    external_data: bool | None = None,
+    forbidden: Collection[Path] = (),
+    inline_limit: int = MAX_INLINE_BYTES,
+) -> int:
+    """Write a model: the whole file under its name, or, on any failure or interruption, no file at all.
+
+    The same model gives the same bytes. Weights are written one after the other, never copied together.
+
+    Args:
+        model: the model; unchanged when this returns.
+        path: the file to write; replaced if it exists.
+        external_data: put weights of 1 KiB and more into ``<name>.data`` beside it. By default, only when the
+            model would not fit into one file.
+        forbidden: files that must not be overwritten, such as those of the input (``model_files``).
+        inline_limit: bytes of the largest single file; protobuf allows no more than the default.
+
+    Returns:
+        Bytes written, external data included.
+
+    Raises:
+        UsageError: the place cannot be written to, is forbidden, or the model is too large for one file.
+    """
+    path = Path(path)
+    if not path.name or "\0" in path.name:
+        raise UsageError(f"{str(path)!r} is not the name of a file; choose another output")
+    data = path.with_name(path.name + ".data")
+    layout = lay_out(model)
+    if external_data or (external_data is None and layout.size > inline_limit):
+        layout = lay_out(model, data.name)
+    if layout.size > inline_limit:
+        remedy = (
+            "allow external data"
+            if external_data is False
+            else "split the model, its graph alone is too large"
+        )
+        raise UsageError(f"{path} would have {layout.size} bytes, too many for one file; {remedy}")
+    writers: dict[Path, Callable[[BinaryIO], None]] = {path: layout.write}
+    if layout.external:
+        writers = {data: layout.write_data, path: layout.write}
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    mapped = {Path(tensor.path) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
+    try:
+        for target in writers:
+            _check_target(target, mapped.union(forbidden))
+        return _write_together(writers)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"{path} cannot be written: {reason}; make room or choose another output") from None
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelError("this is not a regular file; give the path of an .onnx file")
+        if status.st_size > MAX_INLINE_BYTES:
+            raise ModelError("the file is larger than 2 GiB, which protobuf cannot read; use external data")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"the file cannot be read: {error.strerror or error}; check the path") from None
+    except ValueError:
+        raise ModelError("this is not the name of a file; check the path") from None
+    if not content:
+        raise ModelError("the file is empty; export or copy it again")
+    for start, what in _MISTAKEN.items():
+        if content.startswith(start):
+            raise ModelError(f"this is {what}")
+    try:
+        proto = onnx.ModelProto()
+        proto.ParseFromString(content)
+    except DecodeError:
+        raise ModelError("this is not an ONNX file, or a damaged one; export or copy it again") from None
+    check_header(proto)
+    return proto
+
+
+def _folder(path: Path) -> Path:
+    """The folder of external data: absolute, because an empty one turns off the checks of onnx_ir."""
+    return path.absolute().parent
+
+
+def _check_target(target: Path, forbidden: Collection[Path]) -> None:
+    if not target.parent.is_dir():
+        raise UsageError(f"folder {target.parent} does not exist; create it or choose another output")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise UsageError(f"folder {target.parent} cannot be written to; choose another output")
+    if target.is_symlink() or (target.exists() and not target.is_file()):
+        raise UsageError(f"{target} exists and is not a regular file; choose another output")
+    for file in forbidden:
+        same = target.exists() and file.exists() and target.samefile(file)
+        if same or target.absolute() == file.absolute():
+            raise UsageError(
+                f"{target} belongs to the input, which is never overwritten; choose another output"
+            )
+
+
+def _write_together(writers: dict[Path, Callable[[BinaryIO], None]]) -> int:
+    """Write files under temporary names, rename them all, the model last, and return their bytes."""
+    temporary = {path: path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp") for path in writers}
+    renaming = False
+    try:
+        total = sum(_write(temporary[path], write) for path, write in writers.items())
+        model_path = list(writers)[-1]
+        renaming = True
+        if len(writers) > 1:
+            # An old model must never be seen with new data.
+            model_path.unlink(missing_ok=True)
+        for path in writers:
+            temporary[path].replace(path)
+        _flush_folder(model_path.parent)
+    except BaseException:
+        for path, written in temporary.items():
+            if renaming and not written.exists():
+                path.unlink(missing_ok=True)
+            written.unlink(missing_ok=True)
+        raise
+    return total
+
+
+def _write(path: Path, write: Callable[[BinaryIO], None]) -> int:
+    with path.open("xb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where the system can open folders."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

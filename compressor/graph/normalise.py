@@ -1,0 +1,235 @@
+"""One normal form for whatever an exporter wrote, so that the rest of the program meets one form only.
+
+No local functions, constants as initializers, nodes in topological order, a name for every node and value.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
+
+from compressor.errors import ModelError
+
+_OMITTED: Final = "compressor.omitted"
+_SCALARS_AND_LISTS: Final = {
+    "value_int": ir.DataType.INT64,
+    "value_ints": ir.DataType.INT64,
+    "value_float": ir.DataType.FLOAT,
+    "value_floats": ir.DataType.FLOAT,
+}
+"""Attributes of Constant (opset 12) that hold numbers directly, and the type of what the node returns."""
+
+
+def normalise(model: ir.Model) -> ir.Model:
+    """Bring a model into normal form, in place.
+
+    Local functions are inlined, Constant nodes with numbers become initializers (strings stay nodes, and so
+    does a constant that is a graph output), nodes are sorted, names are made unique. Optional outputs that a
+    node omits keep their empty name. Graph inputs and outputs keep their names and their order.
+
+    Up to IR version 3 every initializer had to be a graph input too: such inputs are dropped and the version
+    is raised to 4. From version 4 on, an initializer that is a graph input is a default which the caller may
+    override, and stays.
+
+    Args:
+        model: a model from ``files.load``.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ModelError: a local function cannot be inlined.
+    """
+    model.graph.sort()
+    for function in model.functions.values():
+        function.sort()
+    _inline(model)
+    _name_values(model)
+    if model.ir_version < 4:
+        _drop_initializers_from_inputs(model)
+    for node in list(model.graph.all_nodes()):
+        if node.op_type == "Constant" and node.domain == "":
+            _lift_constant(node)
+    _name_nodes(model)
+    return model
+
+
+def unshare(model: ir.Model, max_elements: int = 65536) -> int:
+    """Give every use of a small shared initializer its own copy, in place.
+
+    Exporters merge equal constants, which would tie unrelated channels together. Copies are named ``name.1``,
+    ``name.2`` ... in the order of the nodes; the first use keeps the original. Large matrices stay shared,
+    because a network that shares them means it, and so do initializers that are graph inputs or outputs or
+    that a subgraph reads.
+
+    Args:
+        model: a normalised model.
+        max_elements: a tensor of rank 2 or more with more elements than this stays shared.
+
+    Returns:
+        The number of copies made.
+    """
+    position = {node: index for index, node in enumerate(model.graph)}
+    taken = {value.name for value in _values(model)}
+    copies = 0
+    for value in list(model.graph.initializers.values()):
+        tensor = value.const_value
+        if tensor is None or value.is_graph_input() or value.is_graph_output():
+            continue
+        if len(tensor.shape) > 1 and tensor.size > max_elements:
+            continue
+        uses = value.uses()
+        if any(use.node not in position for use in uses):
+            continue
+        suffix = 1
+        for node, slot in sorted(uses, key=lambda use: (position[use.node], use.idx))[1:]:
+            while (name := f"{value.name}.{suffix}") in taken:
+                suffix += 1
+            taken.add(name)
+            copy = _copied(value, tensor, name)
+            model.graph.register_initializer(copy)
+            node.replace_input_with(slot, copy)
+            copies += 1
+    return copies
+
+
+def _copied(value: ir.Value, tensor: ir.TensorProtocol, name: str) -> ir.Value:
+    data: ir.TensorProtocol
+    if tensor.dtype == ir.DataType.STRING:
+        data = ir.StringTensor(tensor.numpy(), name=name)
+    else:
+        data = ir.Tensor(np.array(tensor.numpy()), dtype=tensor.dtype, name=name)
+    copy = ir.Value(
+        name=name, shape=value.shape, type=value.type, const_value=data, doc_string=value.doc_string
+    )
+    copy.metadata_props.update(value.metadata_props)
+    copy.meta.update(value.meta)
+    return copy
+
+
+def _inline(model: ir.Model) -> None:
+    for function in model.functions.values():
+        _guard_function(function)
+    interface = [value.name for value in (*model.graph.inputs, *model.graph.outputs)]
+    try:
+        InlinePass()(model)
+    except (ir.passes.InvariantError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        reason = error.__cause__ or error
+        raise ModelError(f"a local function cannot be inlined: {reason}; inline it before export") from error
+    model.functions.clear()
+    if [value.name for value in (*model.graph.inputs, *model.graph.outputs)] != interface:
+        raise ModelError(
+            "inlining local functions would rename graph inputs or outputs; inline them before export"
+        )
+    for node in model.graph.all_nodes():
+        for output in node.outputs:
+            if output.meta.pop(_OMITTED, False) and not output.uses() and not output.is_graph_output():
+                output.name = ""
+
+
+def _guard_function(function: ir.Function) -> None:
+    """Prepare a function for the inliner, which names a function's result after the call's output.
+
+    That would rename an input that is returned as it is, and the second of two equal results would take the
+    name of the first: an Identity gives each result a value of its own. The inliner also names omitted
+    optional outputs, which would ask for them: they are marked, to be taken back.
+    """
+    for node in function.all_nodes():
+        for output in node.outputs:
+            if output.name == "":
+                output.meta[_OMITTED] = True
+    seen: set[ir.Value] = set()
+    for index, result in enumerate(function.outputs):
+        if result in seen or result.producer() is None:
+            identity = ir.Node("", "Identity", [result], name="Identity")
+            identity.outputs[0].name = result.name
+            function.append(identity)
+            function.outputs[index] = identity.outputs[0]
+        seen.add(result)
+
+
+def _drop_initializers_from_inputs(model: ir.Model) -> None:
+    for graph in model.graphs():
+        kept = [value for value in graph.inputs if not value.is_initializer()]
+        graph.inputs.clear()
+        graph.inputs.extend(kept)
+    model.ir_version = 4
+
+
+def _lift_constant(node: ir.Node) -> None:
+    output = node.outputs[0]
+    attributes = list(node.attributes.values())
+    if node.graph is None or output.is_graph_output() or len(attributes) != 1 or attributes[0].is_ref():
+        return
+    attribute = attributes[0]
+    if attribute.name == "value":
+        tensor = attribute.as_tensor()
+    elif attribute.name in _SCALARS_AND_LISTS:
+        tensor = ir.tensor(attribute.value, dtype=_SCALARS_AND_LISTS[attribute.name])
+    else:
+        return
+    initializer = ir.Value(
+        name=output.name,
+        shape=ir.Shape(tensor.shape.numpy()),
+        type=ir.TensorType(tensor.dtype),
+        const_value=tensor,
+        doc_string=output.doc_string,
+    )
+    initializer.metadata_props.update(output.metadata_props)
+    initializer.meta.update(output.meta)
+    graph = node.graph
+    output.replace_all_uses_with(initializer)
+    graph.remove(node, safe=True)
+    graph.register_initializer(initializer)
+
+
+def _values(model: ir.Model) -> Iterator[ir.Value]:
+    """Every named or used value, first what the caller sees: main graph's inputs, outputs, initializers."""
+    graphs = list(model.graphs())
+    yield from model.graph.inputs
+    yield from model.graph.outputs
+    for graph in graphs:
+        yield from graph.initializers.values()
+    for graph in graphs:
+        yield from graph.inputs
+        for node in graph:
+            yield from (output for output in node.outputs if output.name != "" or output.uses())
+
+
+def _name_values(model: ir.Model) -> None:
+    """Give each value a name of its own over all graphs; of equal names, the first keeps it."""
+    values = list(dict.fromkeys(_values(model)))
+    names = _distinct([value.name or "" for value in values], ["value"] * len(values))
+    for value, name in zip(values, names, strict=True):
+        if value.name != name:
+            value.name = name
+
+
+def _name_nodes(model: ir.Model) -> None:
+    """Give each node a name of its own over all graphs, ``OpType_i`` where it had none."""
+    nodes = list(model.graph.all_nodes())
+    for node, name in zip(
+        nodes, _distinct([n.name or "" for n in nodes], [n.op_type for n in nodes]), strict=True
+    ):
+        node.name = name
+
+
+def _distinct(names: Sequence[str], defaults: Sequence[str]) -> list[str]:
+    """The names, with a number appended to repeated ones and to the defaults that replace empty ones."""
+    taken, given = set(names), set[str]()
+    next_number: Counter[str] = Counter()
+    result = []
+    for name, default in zip(names, defaults, strict=True):
+        base = name or default
+        if not name or name in given:
+            while (name := f"{base}_{next_number[base]}") in taken:
+                next_number[base] += 1
+            taken.add(name)
+        given.add(name)
+        result.append(name)
+    return result

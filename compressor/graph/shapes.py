@@ -1,0 +1,414 @@
+"""Concrete shapes and static values of a graph: every symbolic dimension is bound to a number.
+
+The graph is walked once for each binding. A node whose inputs are all known is evaluated by the ONNX
+reference implementation, any other node goes through ONNX's own shape inference, so shape arithmetic
+(Shape -> Gather -> Concat -> Reshape) needs no rules here. With symbolic dimensions the walk is done under
+two bindings: what is equal in both does not depend on the input and is *static*; what differs is *dynamic*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+from onnx.shape_inference import InferenceError, infer_node_outputs
+
+from compressor.errors import ModelError
+
+Array = npt.NDArray[np.generic]
+Shape = tuple[int, ...]
+
+EVALUATE_LIMIT = 1 << 16
+"""Elements of the largest value that is evaluated while shapes are inferred."""
+DATA_LIMIT = 1 << 12
+"""Elements of the largest constant handed to ONNX's shape inference."""
+DIM_LIMIT = 1 << 40
+"""Elements of the largest value that is believed."""
+
+RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial",
+                    "Bernoulli", "Dropout"})  # fmt: skip
+MOVES = frozenset({"Shape", "Size", "Gather", "Slice", "Concat", "Unsqueeze", "Squeeze", "Reshape", "Cast", "Identity",
+                   "Split", "Transpose", "Flatten", "GatherElements", "GatherND"})  # fmt: skip
+"""Operators whose result holds entries of the input as they are."""
+SAME_AS_FIRST = frozenset({"GroupNormalization", "MeanVarianceNormalization", "LpNormalization"})
+"""Function operators whose output has the shape of the first input, which ONNX's inference of a single node
+leaves out."""
+
+
+@dataclass
+class Known:
+    """What one walk under one binding found: shapes, element types and small values."""
+
+    shapes: dict[ir.Value, Shape | None] = field(default_factory=dict)
+    dtypes: dict[ir.Value, ir.DataType | None] = field(default_factory=dict)
+    data: dict[ir.Value, Array] = field(default_factory=dict)
+
+
+class Shapes:
+    """Concrete shapes (under the first binding), static values, and which dimensions are dynamic."""
+
+    def __init__(self, graph: ir.Graph, walks: tuple[Known, Known], inputs: dict[str, Shape], others: dict[str, Shape]) -> None:
+        self._first, self._second = walks
+        self.inputs = inputs
+        self.other_inputs = others
+        self._static: dict[ir.Value, Array] = {}
+        self._find_static(graph)
+
+    def _find_static(self, graph: ir.Graph) -> None:
+        """What is equal under both bindings and reached by moving static entries, or computed from static values.
+
+        Equality alone is not enough: ``max(length, 512)`` is 512 under two short bindings and dynamic all the same.
+        """
+        for node in graph:
+            moves = node.op_type in MOVES and node.domain == ""
+            fixed = all(v is None or initializer_of(v) is not None or v in self._static for v in node.inputs)
+            for value in node.outputs:
+                one, two = self._first.data.get(value), self._second.data.get(value)
+                if one is None or two is None or not (moves or fixed):
+                    continue
+                if one is two or (one.shape == two.shape and np.array_equal(one, two)):
+                    self._static[value] = one
+
+    def __call__(self, value: ir.Value) -> Shape | None:
+        """The shape of ``value``, or None where it could not be inferred."""
+        tensor = value.const_value if value.is_initializer() else None
+        return self._first.shapes.get(value) if tensor is None else tuple(int(d) for d in tensor.shape.numpy())
+
+    def dtype(self, value: ir.Value) -> ir.DataType | None:
+        """The element type of ``value`` as inferred."""
+        return self._first.dtypes.get(value) or value.dtype
+
+    def const(self, value: ir.Value | None) -> Array | None:
+        """The data of ``value`` where it is static: an initializer or computed from shapes that do not vary."""
+        if value is None:
+            return None
+        tensor = initializer_of(value)
+        if tensor is not None:
+            return tensor.numpy()
+        return self._static.get(value)
+
+    def sample(self, value: ir.Value) -> Array | None:
+        """The data of ``value`` under the first binding, static or not."""
+        tensor = initializer_of(value)
+        return tensor.numpy() if tensor is not None else self._first.data.get(value)
+
+    def dynamic(self, value: ir.Value) -> list[bool]:
+        """Per axis of ``value``: does its size depend on the sizes of the inputs?"""
+        one, two = self._first.shapes.get(value), self._second.shapes.get(value)
+        if value.is_initializer() and not value.is_graph_input():
+            return [False] * len(self(value) or ())
+        if one is None or two is None or len(one) != len(two):
+            return [True] * len(one or ())
+        return [a != b for a, b in zip(one, two, strict=True)]
+
+
+def initializer_of(value: ir.Value) -> ir.TensorProtocol | None:
+    """The tensor of an initializer that nobody can override from outside, else None."""
+    if value.is_initializer() and not value.is_graph_input():
+        return value.const_value
+    return None
+
+
+def infer(
+    model: ir.Model,
+    shapes: Mapping[str, Shape] | None = None,
+    dims: Mapping[str, int] | None = None,
+) -> Shapes:
+    """Binds the symbolic dimensions of ``model`` and infers every shape.
+
+    Args:
+        model: normalised model; not changed.
+        shapes: input name -> concrete shape, as the user gave them.
+        dims: symbolic dimension name -> size, as the user gave them.
+
+    Raises:
+        ModelError: an input has no rank, a name is unknown, or no binding tried fits the graph.
+    """
+    given, sizes = dict(shapes or {}), dict(dims or {})
+    _check_given(model, given, sizes)
+    problem = ""
+    for one, two in _bindings(model, given, sizes):
+        try:
+            first = _walk(model, one)
+            second = first if one == two else _walk(model, two)
+        except _Misfit as misfit:
+            problem = problem or str(misfit)
+            continue
+        return Shapes(model.graph, (first, second), one, two)
+    raise ModelError(
+        f"shapes do not fit: {problem}; if a symbolic input dimension needs a certain size, "
+        "give it with --input-shape or --dim"
+    )
+
+
+class _Misfit(Exception):  # noqa: N818 - a signal between two functions, not an error for users
+    """A binding does not fit the graph."""
+
+
+def _check_given(model: ir.Model, given: dict[str, Shape], sizes: dict[str, int]) -> None:
+    names = {v.name for v in model.graph.inputs}
+    for name in given:
+        if name not in names:
+            raise ModelError(f"the model has no input {name!r}; its inputs are {', '.join(sorted(map(str, names)))}")
+    symbols = {str(d) for v in model.graph.inputs if v.shape is not None for d in v.shape if not isinstance(d, int)}
+    for name in sizes:
+        if name not in symbols:
+            raise ModelError(f"the model has no symbolic dimension {name!r}; it has {', '.join(sorted(symbols)) or 'none'}")
+
+
+# Sizes tried for symbolic dimensions, as (first axis, spatial axes of images, other axes) under two bindings.
+# Distinct odd primes first, because a 1 or an equal pair hides which axis is which; then what real networks ask
+# for: sides divisible by 32, one size for all, a batch of one.
+_PRIMES = ((3, 5), ((96, 160), (160, 224)), ((13, 17, 19, 23), (29, 31, 37, 41)))
+_CANDIDATES = (
+    _PRIMES,
+    ((3, 5), ((224, 224), (256, 256)), ((16, 16, 16, 16), (32, 32, 32, 32))),
+    ((1, 1), ((224, 224), (256, 256)), ((13, 17, 19, 23), (29, 31, 37, 41))),
+    ((1, 1), ((224, 224), (224, 224)), ((16, 16, 16, 16), (16, 16, 16, 16))),
+    ((1, 1), ((32, 32), (64, 64)), ((64, 64, 64, 64), (128, 128, 128, 128))),
+    ((1, 1), ((1, 1), (1, 1)), ((1, 1, 1, 1), (1, 1, 1, 1))),
+)
+
+
+def _bindings(
+    model: ir.Model, given: dict[str, Shape], sizes: dict[str, int]
+) -> Iterator[tuple[dict[str, Shape], dict[str, Shape]]]:
+    seen: list[tuple[dict[str, Shape], dict[str, Shape]]] = []
+    for batch, images, others in _CANDIDATES:
+        pair = (
+            _bind(model, given, sizes, (batch[0], images[0], others[0])),
+            _bind(model, given, sizes, (batch[1], images[1], others[1])),
+        )
+        if pair not in seen:
+            seen.append(pair)
+            yield pair
+
+
+def _bind(
+    model: ir.Model, given: dict[str, Shape], sizes: dict[str, int], candidate: tuple[int, tuple[int, ...], tuple[int, ...]]
+) -> dict[str, Shape]:
+    batch, images, others = candidate
+    symbols: dict[str, int] = dict(sizes)
+    bound: dict[str, Shape] = {}
+    spare = 0
+    for value in model.graph.inputs:
+        name = str(value.name)
+        if value.shape is None:
+            if name not in given:
+                raise ModelError(f"input {name!r} declares no shape; give one with --input-shape {name}:1,3,224,224")
+            bound[name] = given[name]
+            continue
+        if name in given and len(given[name]) != len(value.shape):
+            raise ModelError(f"input {name!r} has {len(value.shape)} dimensions, the shape given has {len(given[name])}")
+        out = []
+        for axis, dim in enumerate(value.shape):
+            key = dim if isinstance(dim, int) else str(dim.value) if dim.value is not None else f"{name}#{axis}"
+            if name in given:
+                size = given[name][axis]
+                if isinstance(key, int) and key != size:
+                    raise ModelError(f"input {name!r} fixes dimension {axis} to {key}, the shape given says {size}")
+            elif isinstance(key, int):
+                size = key
+            elif key in symbols:
+                size = symbols[key]
+            elif axis == 0:
+                size = batch
+            elif len(value.shape) in (4, 5):
+                size = images[axis % 2]
+            else:
+                size = others[spare % len(others)]
+                spare += 1
+            if not isinstance(key, int):
+                symbols.setdefault(key, size)
+            out.append(size)
+        bound[name] = tuple(out)
+    return bound
+
+
+def _walk(model: ir.Model, inputs: dict[str, Shape]) -> Known:
+    known = Known()
+    for value in model.graph.inputs:
+        known.shapes[value] = inputs[str(value.name)]
+        known.dtypes[value] = value.dtype
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if tensor is not None and value not in known.shapes:
+            known.shapes[value] = tuple(int(d) for d in tensor.shape.numpy())
+            known.dtypes[value] = tensor.dtype
+    opsets = [onnx.helper.make_opsetid(d, v) for d, v in model.opset_imports.items()]
+    walker = _Walker(known, opsets)
+    for node in model.graph:
+        walker.visit(node)
+    return known
+
+
+class _Walker:
+    """Infers one node after the other; remembers element types as protobufs, which inference wants."""
+
+    def __init__(self, known: Known, opsets: list[onnx.OperatorSetIdProto]) -> None:
+        self.known = known
+        self.opsets = opsets
+        self.versions = {o.domain: o.version for o in opsets}
+
+    def visit(self, node: ir.Node) -> None:
+        data = self._evaluate(node)
+        if data is not None:
+            for value, array in zip(node.outputs, data, strict=False):
+                self.known.shapes[value] = array.shape
+                self.known.dtypes[value] = ir.DataType.from_numpy(array.dtype)
+                self.known.data[value] = array
+            return
+        inferred = self._infer(node)
+        for value in node.outputs:
+            shape, dtype = inferred.get(str(value.name), (None, None))
+            if shape is None and value.shape is not None and value.shape.is_static():
+                shape = tuple(int(d) for d in value.shape.numpy())
+            self.known.shapes[value] = shape
+            self.known.dtypes[value] = dtype or value.dtype
+
+    def _data(self, value: ir.Value) -> Array | None:
+        tensor = initializer_of(value)
+        if tensor is None:
+            return self.known.data.get(value)
+        if tensor.size <= EVALUATE_LIMIT and tensor.dtype != ir.DataType.STRING:
+            return tensor.numpy()
+        return None
+
+    def _evaluate(self, node: ir.Node) -> list[Array] | None:
+        if node.op_type == "Shape" and node.domain == "":
+            shape = self.known.shapes.get(_first(node))
+            if shape is None:
+                return None
+            start, end = (node.attributes.get_int(k, None) for k in ("start", "end"))
+            return [np.asarray(shape[start:end], np.int64)]
+        if node.op_type == "Size" and node.domain == "":
+            shape = self.known.shapes.get(_first(node))
+            return None if shape is None else [np.asarray(int(np.prod(shape, dtype=object)), np.int64)]
+        if node.domain != "" or node.op_type in RANDOM or _has_graph(node):
+            return None
+        feeds: dict[str, Array] = {}
+        for value in node.inputs:
+            if value is None:
+                continue
+            array = self._data(value)
+            if array is None:
+                return None
+            feeds[str(value.name)] = array
+        return self._reference(node, feeds)
+
+    def _reference(self, node: ir.Node, feeds: dict[str, Array]) -> list[Array] | None:
+        sizes = [shape for shape, _ in self._infer(node, feeds).values()]
+        if any(s is None or np.prod(s, dtype=object) > EVALUATE_LIMIT for s in sizes):
+            return None
+        from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - 60 ms, and only graphs with shape arithmetic need it
+
+        try:
+            with np.errstate(all="ignore"):
+                found = ReferenceEvaluator(ir.to_proto(node), opsets=self.versions).run(None, feeds)
+        except Exception:  # noqa: BLE001 - an operator that the reference cannot evaluate is simply not static
+            return None
+        return [np.asarray(a) for a in found]
+
+    def _infer(
+        self, node: ir.Node, feeds: dict[str, Array] | None = None
+    ) -> dict[str, tuple[Shape | None, ir.DataType | None]]:
+        if node.op_type in SAME_AS_FIRST and node.domain == "":
+            first = _first(node)
+            return {str(node.outputs[0].name): (self.known.shapes.get(first), self.known.dtypes.get(first))}
+        try:
+            schema = onnx.defs.get_schema(node.op_type, self.versions.get(node.domain, 1), node.domain)
+        except onnx.defs.SchemaError:
+            return {}
+        proto = ir.to_proto(node)
+        captured = _captured(node) if _has_graph(node) else []
+        values = [v for v in (*node.inputs, *captured) if v is not None]
+        types = {str(v.name): self._type(v) for v in values}
+        data = {
+            str(v.name): onnx.numpy_helper.from_array(a)
+            for v in values
+            if (a := (feeds or {}).get(str(v.name), self._data(v))) is not None and a.size <= DATA_LIMIT
+        }
+        if any(types[name].WhichOneof("value") is None for name in proto.input if name):
+            return {}
+        try:
+            out = infer_node_outputs(schema, proto, types, data, opset_imports=self.opsets)
+        except (InferenceError, onnx.checker.ValidationError) as error:
+            raise _Misfit(f"node {node.name!r} ({node.op_type}): {_sentence(error)}") from None
+        except (RuntimeError, ValueError, TypeError, KeyError):
+            return {}
+        result = {name: _shape_of(proto_type) for name, proto_type in out.items()}
+        _check_reshape(node, self.known, result)
+        return result
+
+    def _type(self, value: ir.Value) -> onnx.TypeProto:
+        dtype, shape = self.known.dtypes.get(value), self.known.shapes.get(value)
+        if dtype is None:
+            return onnx.TypeProto()
+        return onnx.helper.make_tensor_type_proto(int(dtype), shape)
+
+
+def _first(node: ir.Node) -> ir.Value:
+    value = node.inputs[0] if node.inputs else None
+    if value is None:
+        raise ModelError(f"node {node.name!r} ({node.op_type}) lacks its first input")
+    return value
+
+
+def _has_graph(node: ir.Node) -> bool:
+    return any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
+
+
+def _captured(node: ir.Node) -> list[ir.Value]:
+    """Values of the outer graph that the node's subgraphs read."""
+    return [v for v in captured_values(node) if v is not None]
+
+
+def captured_values(node: ir.Node) -> list[ir.Value]:
+    """Every value that nodes inside the subgraphs of ``node`` read, and that those subgraphs do not own."""
+    found: dict[ir.Value, None] = {}
+    for attribute in node.attributes.values():
+        graphs = (
+            [attribute.as_graph()] if attribute.type == ir.AttributeType.GRAPH
+            else list(attribute.as_graphs()) if attribute.type == ir.AttributeType.GRAPHS
+            else []
+        )  # fmt: skip
+        for graph in graphs:
+            inner = list(graph.all_nodes())
+            own = {v for n in inner for v in n.outputs} | set(graph.inputs) | set(graph.initializers.values())
+            for value in [v for n in inner for v in n.inputs] + list(graph.outputs):
+                if value is not None and value not in own:
+                    found[value] = None
+    return list(found)
+
+
+def _shape_of(proto: onnx.TypeProto) -> tuple[Shape | None, ir.DataType | None]:
+    if proto.WhichOneof("value") != "tensor_type":
+        return None, None
+    tensor = proto.tensor_type
+    dtype = ir.DataType(tensor.elem_type) if tensor.elem_type else None
+    if not tensor.HasField("shape"):
+        return None, dtype
+    dims = [d.dim_value if d.WhichOneof("value") == "dim_value" else -1 for d in tensor.shape.dim]
+    if any(d < 0 for d in dims):
+        return None, dtype
+    if np.prod(dims, dtype=object) > DIM_LIMIT:
+        raise ModelError(f"a value of shape {dims} is larger than any this tool believes")
+    return tuple(dims), dtype
+
+
+def _check_reshape(node: ir.Node, known: Known, result: Mapping[str, tuple[Shape | None, object]]) -> None:
+    """ONNX's inference does not compare element counts when the target holds no -1."""
+    if node.op_type != "Reshape" or node.domain != "":
+        return
+    before = known.shapes.get(_first(node))
+    after = result.get(str(node.outputs[0].name), (None, None))[0]
+    if before is not None and after is not None and np.prod(before, dtype=object) != np.prod(after, dtype=object):
+        raise _Misfit(f"node {node.name!r} (Reshape): {list(before)} does not fit into {list(after)}")
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")

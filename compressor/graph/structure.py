@@ -1,0 +1,275 @@
+"""Is a parsed file a sound ONNX model? Names, operator sets, functions, cycles, then ONNX's own checker.
+
+The checks run on the parsed message, before the model in memory is built from it: that step believes what it
+reads. They are linear in the size of the file and allocate nothing a small file could make large.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, Final
+
+import onnx
+
+from compressor.errors import ModelError
+from compressor.graph.walk import Body, attributes, bodies, described, nested, quoted, subgraphs
+
+OLDEST_IR_VERSION: Final = 3
+"""Before it, models did not say which operator set they use."""
+MAX_INLINE_WORK: Final = 2e8
+"""Bound on the sum of nodes * calls² over the functions: the work of giving inlined nodes new names."""
+
+MAX_CALL_DEPTH: Final = 100
+"""Local functions that call each other in a chain; exporters stay below 10."""
+
+FunctionId = tuple[str, str, str]
+
+
+def canonicalise_domains(model: onnx.ModelProto) -> None:
+    """Spell the default domain, also known as ``ai.onnx``, as the empty string, in place."""
+    named: list[Any] = [*model.opset_import, *model.functions]
+    for function in model.functions:
+        named += function.opset_import
+    for body in bodies(model):
+        named += body.node
+    for item in named:
+        if item.domain == "ai.onnx":
+            item.domain = ""
+
+
+def check_structure(model: onnx.ModelProto) -> None:
+    """Refuse what is not a sound model.
+
+    Args:
+        model: the parsed file, its header checked and its domains canonical.
+
+    Raises:
+        ModelError: with the node or value at fault and the reason.
+    """
+    for body in bodies(model):
+        _check_types(body)
+    for body in nested(model.graph):
+        _check_references(body, inside_function=False)
+    functions = _functions(model)
+    _check_opsets(model.opset_import, nested(model.graph), functions.keys())
+    _check_names(model.graph, [])
+    for function in functions.values():
+        for body in nested(function):
+            _check_references(body, inside_function=True)
+        _check_opsets(function.opset_import, nested(function), functions.keys())
+        _check_names(function, [])
+    _check_calls(model, functions)
+    _run_checker(model)
+
+
+def check_header(model: onnx.ModelProto) -> None:
+    """Refuse what is not a model, or one of a version that is not known.
+
+    Raises:
+        ModelError: with the reason.
+    """
+    if not model.HasField("graph") or not model.ir_version:
+        raise ModelError("this is not an ONNX model: it has no graph or no IR version")
+    if not OLDEST_IR_VERSION <= model.ir_version <= onnx.IR_VERSION:
+        known = f"{OLDEST_IR_VERSION} to {onnx.IR_VERSION}"
+        raise ModelError(f"IR version {model.ir_version} is not supported, only {known}; convert the model")
+    if model.training_info:
+        raise ModelError("the model holds training graphs, which would be lost; export it for inference")
+    if not model.graph.output:
+        raise ModelError("the graph has no outputs; mark what it computes as an output")
+
+
+def _check_types(body: Body) -> None:
+    """Refuse maps and opaque types, which the model in memory cannot represent."""
+    values = [*body.value_info]
+    if isinstance(body, onnx.GraphProto):
+        values += [*body.input, *body.output]
+    for value in values:
+        kind: onnx.TypeProto = value.type
+        while (field := kind.WhichOneof("value")) in ("sequence_type", "optional_type"):
+            kind = getattr(kind, field).elem_type
+        if field not in (None, "tensor_type", "sparse_tensor_type"):
+            raise ModelError(f"value {quoted(value.name)} is of {field}; export the model to return tensors")
+
+
+def _check_references(body: Body, inside_function: bool) -> None:
+    """Refuse references to parameters where there are none, and to graphs, which no inliner can follow."""
+    for attribute in attributes(body):
+        graph = attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+        if attribute.ref_attr_name and (graph or not inside_function):
+            raise ModelError(f"attribute {quoted(attribute.name)} refers to a parameter; give it a value")
+
+
+def _functions(model: onnx.ModelProto) -> dict[FunctionId, onnx.FunctionProto]:
+    found: dict[FunctionId, onnx.FunctionProto] = {}
+    for function in model.functions:
+        key = (function.domain, function.name, function.overload)
+        if key in found or not function.name:
+            raise ModelError(f"function {quoted(function.name)} is defined twice or has no name; rename one")
+        found[key] = function
+    return found
+
+
+def _called(node: onnx.NodeProto) -> FunctionId:
+    return node.domain, node.op_type, node.overload
+
+
+def _check_opsets(
+    imports: Iterable[onnx.OperatorSetIdProto], graphs: Iterable[Body], functions: Iterable[FunctionId]
+) -> None:
+    versions: dict[str, int] = {}
+    for entry in imports:
+        if versions.setdefault(entry.domain, entry.version) != entry.version or entry.version < 1:
+            raise ModelError(f"opset {quoted(entry.domain)} is not imported at one valid version; set one")
+    newest = onnx.defs.onnx_opset_version()
+    if versions.get("", 1) > newest:
+        raise ModelError(f"opset {versions['']} is newer than {newest}, the newest known; convert the model")
+    local = set(functions)
+    for body in graphs:
+        for node in body.node:
+            if node.domain not in versions and _called(node) not in local:
+                where = quoted(node.domain or "ai.onnx")
+                raise ModelError(
+                    f"{described(node)} is of domain {where}, whose opset is not imported; add it"
+                )
+
+
+def _check_names(body: Body, outer: Sequence[set[str]]) -> None:
+    """Every name is produced once in its graph, and every name read is produced in sight."""
+    scope: set[str] = set()
+    if isinstance(body, onnx.GraphProto):
+        _define((value.name for value in body.input), scope, "graph input")
+        initializers: set[str] = set()
+        _define((tensor.name for tensor in body.initializer), initializers, "initializer")
+        scope |= initializers
+        results = [value.name for value in body.output]
+    else:
+        _define(body.input, scope, "function input")
+        results = list(body.output)
+    for node in body.node:
+        _define(filter(None, node.output), scope, f"output of {described(node)}")
+    visible = [*outer, scope]
+    for node in body.node:
+        for name in filter(None, node.input):
+            if not any(name in names for names in reversed(visible)):
+                raise ModelError(f"{described(node)} reads {quoted(name)}, which nothing produces; add it")
+        for graph in subgraphs(node.attribute):
+            _check_names(graph, visible)
+    for name in results:
+        if name not in scope:
+            raise ModelError(f"output {quoted(name)} is produced by nothing in its graph; produce it there")
+
+
+def _define(names: Iterable[str], scope: set[str], what: str) -> None:
+    for name in names:
+        if not name or name in scope:
+            raise ModelError(f"{what} {quoted(name)} has no name or one that is taken; names are given once")
+        scope.add(name)
+
+
+def _check_calls(model: onnx.ModelProto, functions: dict[FunctionId, onnx.FunctionProto]) -> None:
+    """Functions must not call themselves, nor be nested or expand beyond the limits above."""
+
+    def calls(root: Body) -> Counter[FunctionId]:
+        nodes = (_called(node) for body in nested(root) for node in body.node)
+        return Counter(key for key in nodes if key in functions)
+
+    callees = {key: calls(function) for key, function in functions.items()}
+    try:
+        order = list(TopologicalSorter(callees).static_order())
+    except CycleError as error:
+        names = " -> ".join(quoted(name) for _, name, _ in error.args[1])
+        raise ModelError(f"local functions call each other in a circle ({names}); break it") from None
+    depth: dict[FunctionId, int] = {}
+    for key in order:
+        depth[key] = 1 + max((depth[callee] for callee in callees[key]), default=0)
+        if depth[key] > MAX_CALL_DEPTH:
+            raise ModelError(f"local functions call each other over {MAX_CALL_DEPTH} deep; inline them first")
+    uses = calls(model.graph)
+    work = 0
+    for key in reversed(order):
+        work += uses[key] ** 2 * sum(len(body.node) for body in nested(functions[key]))
+        if work > MAX_INLINE_WORK:
+            raise ModelError(f"local function {quoted(key[1])} expands to too many nodes; inline it first")
+        for callee, times in callees[key].items():
+            uses[callee] += times * uses[key]
+
+
+def _run_checker(model: onnx.ModelProto) -> None:
+    """Run ONNX's checker on a copy without weights, which it would copy or look for in the wrong folder."""
+    copy = onnx.ModelProto()
+    _copy_weightless(model, copy)
+    try:
+        onnx.checker.check_model(copy)
+    except (onnx.checker.ValidationError, ValueError, RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).replace("==> Context:", "In:").split())
+        raise ModelError(f"ONNX's checker refuses the model: {reason[:400]}") from None
+
+
+def _copy_weightless(source: Any, target: Any) -> None:
+    """Copy a message with sorted nodes and emptied tensors: same name and type, shape ``[0]``."""
+    for field, value in source.ListFields():
+        into = getattr(target, field.name)
+        kind = field.message_type.name if field.message_type else None
+        if kind is None and not hasattr(into, "extend"):
+            setattr(target, field.name, value)
+        elif kind == "TensorProto":
+            for tensor in value if hasattr(into, "add") else [value]:
+                empty = into.add() if hasattr(into, "add") else into
+                empty.name, empty.data_type = tensor.name, tensor.data_type
+                empty.dims.append(0)
+        elif kind == "NodeProto":
+            for node in sorted_nodes(value):
+                _copy_weightless(node, into.add())
+        elif kind in ("GraphProto", "FunctionProto", "AttributeProto"):
+            for item in value if hasattr(into, "add") else [value]:
+                _copy_weightless(item, into.add() if hasattr(into, "add") else into)
+        else:
+            into.MergeFrom(value)
+
+
+def sorted_nodes(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes of one body, each after those it reads from, otherwise in their order.
+
+    Raises:
+        ModelError: nodes read each other's outputs in a circle.
+    """
+    producer = {name: index for index, node in enumerate(nodes) for name in node.output if name}
+    sources = [{producer[name] for name in _read(node) if name in producer} for node in nodes]
+    waiting = [len(indices) for indices in sources]
+    readers: list[list[int]] = [[] for _ in nodes]
+    for index, indices in enumerate(sources):
+        for source in indices:
+            readers[source].append(index)
+    ready = [index for index, count in enumerate(waiting) if count == 0]
+    order: list[onnx.NodeProto] = []
+    while ready:
+        index = heapq.heappop(ready)
+        order.append(nodes[index])
+        for reader in readers[index]:
+            waiting[reader] -= 1
+            if waiting[reader] == 0:
+                heapq.heappush(ready, reader)
+    if len(order) < len(nodes):
+        stuck = next(node for node, count in zip(nodes, waiting, strict=True) if count)
+        raise ModelError(f"{described(stuck)} is in or behind a cycle of nodes; export the model again")
+    return order
+
+
+def _read(node: onnx.NodeProto) -> Iterator[str]:
+    """Names that a node takes from its own graph: its inputs, and what its subgraphs capture."""
+    yield from node.input
+    for graph in subgraphs(node.attribute):
+        yield from _captured(graph)
+
+
+def _captured(graph: onnx.GraphProto) -> set[str]:
+    own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    read: set[str] = set()
+    for node in graph.node:
+        own.update(node.output)
+        read.update(_read(node))
+    return read - own

@@ -1,0 +1,121 @@
+"""How people write shares, sizes, shapes and pairs: ``60%``, ``1.5MB``, ``x:1x3x224x224``, ``batch=1``.
+
+Every function raises `ValueError` with a clause that can stand behind the name of the setting.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+_SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z%]*)", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3}
+
+
+def parse_share(value: object) -> object:
+    """Turns ``"60%"`` into 0.6 and leaves everything else to the field's own check."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            return float(value.strip()[:-1]) / 100
+        except ValueError:
+            raise ValueError(f"{value!r} is not a percentage") from None
+    return value
+
+
+def parse_size(value: object) -> float | int:
+    """Reads a size as a share of the original or as bytes.
+
+    Args:
+        value: a number or text; with a unit (``500kB``, ``1.5MB``, ``2MiB``) it is bytes, with ``%`` a share;
+            a bare number is a share up to 1 and bytes above.
+
+    Returns:
+        A float in (0, 1], a kept share; or an int above 1, bytes.
+    """
+    text = str(value).strip()
+    match = _SIZE.fullmatch(text)
+    if match is None or isinstance(value, bool):
+        raise ValueError(f"{text!r} is neither a share such as 0.5 or 50% nor a size such as 500kB")
+    number, unit = float(match[1]), match[2].lower()
+    if unit == "%":
+        return _kept_share(number / 100, text)
+    if unit:
+        return _byte_count(number * _bytes_per(unit, text), text)
+    return _kept_share(number, text) if number <= 1 else _byte_count(number, text)
+
+
+def _kept_share(share: float, text: str) -> float:
+    if not 0 < share <= 1:
+        raise ValueError(f"{text!r} must be a share above 0 and at most 1")
+    return share
+
+
+def _byte_count(count: float, text: str) -> int:
+    rounded = round(count)
+    if rounded < 2 or abs(rounded - count) > 1e-6 * count:
+        raise ValueError(f"{text!r} is not a whole number of bytes; write a unit, such as 1.5MB, or a share")
+    return rounded
+
+
+def _bytes_per(unit: str, text: str) -> int:
+    stem = unit.removesuffix("b")
+    base = 1024 if stem.endswith("i") else 1000
+    power = _POWERS.get(stem.removesuffix("i"))
+    if power is None or stem == "i":
+        raise ValueError(f"{text!r} has an unknown unit; use B, kB, MB, GB, KiB, MiB or GiB")
+    return int(base**power)
+
+
+def parse_shape(value: object) -> object:
+    """Turns ``1,3,224,224``, ``1x3x224x224`` or ``[1,3,224,224]`` into a tuple; ``[]`` is a scalar."""
+    if not isinstance(value, str):
+        return value
+    inner = value.strip().removeprefix("[").removesuffix("]").strip()
+    sizes = re.split(r"\s*[,x]\s*", inner) if inner else []
+    if not all(size.isdecimal() for size in sizes):
+        raise ValueError(f"{value!r} is not a shape such as 1,3,224,224 or 1x3x224x224")
+    return tuple(int(size) for size in sizes)
+
+
+def parse_input_shapes(value: object) -> object:
+    """Turns ``["x:1,3,224,224"]`` or ``{"x": "1x3x224x224"}`` into a dictionary of shapes by input name."""
+    pairs = read_pairs(value, ":", "NAME:SHAPE, such as x:1,3,224,224")
+    return {name: parse_shape(shape) for name, shape in pairs}
+
+
+def parse_dims(value: object) -> object:
+    """Turns ``["batch=1"]`` into a dictionary of sizes by symbolic dimension."""
+    return dict(read_pairs(value, "=", "NAME=SIZE, such as batch=1"))
+
+
+def parse_layer_ratios(value: object) -> object:
+    """Turns ``["layer4.*=0.3"]`` or a mapping into (glob, share) pairs, in the order given."""
+    pairs = read_pairs(value, "=", "GLOB=RATIO, such as 'layer4.*=0.3'")
+    return tuple((glob, parse_share(ratio)) for glob, ratio in pairs)
+
+
+def read_pairs(value: object, separator: str, form: str) -> list[tuple[str, object]]:
+    """Splits each text at its last `separator` (names may contain it); mappings and pairs pass as they are.
+
+    Args:
+        value: a mapping, or an iterable of texts or of (name, value) pairs.
+        separator: what stands between name and value.
+        form: the expected form with an example, for the message.
+    """
+    if isinstance(value, Mapping):
+        return [(str(name), item) for name, item in value.items()]
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError(f"{value!r} is not a list of {form}")
+    pairs: list[tuple[str, object]] = []
+    for item in value:
+        name, found, rest = item.rpartition(separator) if isinstance(item, str) else _pair(item, form)
+        if not found or not name:
+            raise ValueError(f"{item!r} must be written {form}")
+        if name in dict(pairs):
+            raise ValueError(f"{name!r} is given twice")
+        pairs.append((name, rest))
+    return pairs
+
+
+def _pair(item: object, form: str) -> tuple[str, bool, object]:
+    if not isinstance(item, (tuple, list)) or len(item) != 2:
+        raise ValueError(f"{item!r} must be written {form}")
+    return str(item[0]), True, item[1]

@@ -1,0 +1,44 @@
+"""Operators that act on each position by itself, with ONNX's multidirectional broadcasting."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling
+from compressor.ops.rule import OpRule, broadcast
+
+BROADCASTING = (
+    "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual",
+    "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
+)  # fmt: skip
+
+UNARY = (
+    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cast", "CastLike", "Ceil", "Celu", "Clip",
+    "Cos", "Cosh", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "IsInf",
+    "IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid",
+    "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu",
+    "BitCast",
+)  # fmt: skip
+
+
+def _unary(node: ir.Node, coupling: Coupling) -> None:
+    """Outputs are labelled as the first input; further inputs (bounds, a target type) are scalars."""
+    terms = coupling.layout(node.inputs[0])
+    for value in node.outputs:
+        coupling.set(value, terms)
+    for value in node.inputs[1:]:
+        coupling.freeze(node, value, None, f"is a setting of {node.op_type}")
+
+
+def _trilu(node: ir.Node, coupling: Coupling) -> None:
+    value = node.inputs[0]
+    assert value is not None
+    rank = len(coupling.shape(value))
+    coupling.set(node.outputs[0], coupling.restrict(node, value, {rank - 1, rank - 2}, "Trilu counts along it"))
+
+
+RULES = (
+    OpRule(BROADCASTING, broadcast),
+    OpRule(UNARY, _unary),
+    OpRule(("Trilu",), _trilu),
+)

@@ -1,0 +1,69 @@
+"""Reductions (ONNX Reduce*-18, ArgMax-13, TopK-11, CumSum-14) and global poolings over channels."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from compressor.channels.combine import Operand, Space, combine
+from compressor.channels.coupling import Coupling, Unexplained
+from compressor.ops import reference
+from compressor.ops.norm import KEPT
+from compressor.ops.rule import OpRule, attribute_axis, signature
+
+SUMS = ("ReduceL1", "ReduceL2", "ReduceSum", "ReduceSumSquare")
+EXTREMES = ("ReduceMax", "ReduceMin", "ReduceLogSumExp", "ReduceLogSum", "ReduceProd")
+
+
+def reduced_axes(node: ir.Node, coupling: Coupling) -> list[int]:
+    """Axes a Reduce runs over, from the attribute (before opset 18; ReduceSum 13) or the second input."""
+    rank = len(coupling.shape(node.inputs[0]))
+    if len(node.inputs) > 1 and node.inputs[1] is not None:
+        axes = [int(a) for a in coupling.const(node.inputs[1], "the list of axes").ravel()]
+    else:
+        axes = list(node.attributes.get_ints("axes", ()))
+    if not axes and node.attributes.get_int("noop_with_empty_axes", 0):
+        return []
+    return sorted(a + rank if a < 0 else a for a in axes) if axes else list(range(rank))
+
+
+def _reduce(node: ir.Node, coupling: Coupling) -> None:
+    value, out = node.inputs[0], node.outputs[0]
+    if value is None:
+        raise Unexplained("its input is missing")
+    shape = coupling.shape(value)
+    axes = reduced_axes(node, coupling)
+    if coupling.policy.keep_norm_axes:
+        coupling.restrict(node, value, axes, f"{node.op_type} {KEPT}")
+    names = [(f"a{k}",) for k in range(len(shape))]
+    keep = node.attributes.get_int("keepdims", 1)
+    result = [() if k in axes else n for k, n in enumerate(names) if keep or k not in axes]
+    sizes = {f"a{k}": s for k, s in enumerate(shape) if s > 1}
+    combine(node, coupling, [Operand(value, tuple(names))], [Operand(out, tuple(result))], Space(sizes))
+
+
+def _ranked(node: ir.Node, coupling: Coupling) -> None:
+    """Operators whose result along an axis depends on positions or counts: nothing may go there."""
+    value = node.inputs[0]
+    if value is None:
+        raise Unexplained("its input is missing")
+    rank = len(coupling.shape(value))
+    axis = attribute_axis(node, rank, -1 if node.op_type == "TopK" else 0)
+    if node.op_type == "CumSum":
+        axis = int(coupling.const(node.inputs[1], "its axis"))
+        axis += rank if axis < 0 else 0
+    terms = coupling.restrict(node, value, {axis}, f"{node.op_type} counts along it")
+    dropped = node.op_type.startswith("Arg") and not node.attributes.get_int("keepdims", 1)
+    for out in node.outputs:
+        coupling.set(out, [reference.without_axis(t, axis) for t in terms] if dropped else terms)
+
+
+RULES = (
+    OpRule(SUMS, _reduce, masked=reference.mask_sums),
+    OpRule(("ReduceMean",), _reduce, masked=reference.mask_mean),
+    OpRule(EXTREMES, _reduce, masked=reference.mask_extremes),
+    OpRule(("ArgMax", "ArgMin", "TopK", "CumSum", "CumProd"), _ranked),
+    OpRule(
+        ("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"),
+        signature("n c [*s] -> n c [*p]"),
+    ),
+)

@@ -1,0 +1,277 @@
+"""The masked reference: the original graph in which removed positions do not count.
+
+Weights of the reference are zeroed by the caller. That alone makes a removed channel vanish wherever a weight
+contracts it. Where activations are summed without a weight (products of activations, reductions, norms) the
+removed positions get a neutral value here, and means run over the kept positions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.cut import Cut, Mask
+from compressor.channels.labels import Term
+from compressor.graph.shapes import Array, initializer_of
+
+LARGEST = 1e30
+"""Stands for infinity where a maximum or minimum must not see removed positions."""
+
+
+def without_axis(term: Term[int], axis: int) -> Term[int]:
+    """``term`` of a value that lost ``axis``, along which the term does not vary."""
+    return Term(tuple(a - (a > axis) for a in term.axes), term.units)
+
+
+class Reference:
+    """Edits a clone of the graph; what stays is looked up in the original by name.
+
+    ``masked`` counts the nodes that needed a mask, ``statistics`` those whose mean or variance was masked, and
+    ``sized`` tells whether a mask spells out a size that depends on the input.
+    """
+
+    def __init__(self, cut: Cut, graph: ir.Graph, originals: dict[str, ir.Value]) -> None:
+        self.cut, self.graph = cut, graph
+        self._originals = originals
+        self.masked = 0
+        self.statistics = 0
+        self.sized = False
+        self._count = 0
+
+    def original(self, value: ir.Value | None) -> ir.Value | None:
+        """The value of the same name in the analysed graph."""
+        return None if value is None else self._originals.get(str(value.name))
+
+    def mask(self, value: ir.Value | None) -> Mask | None:
+        """Keep mask of ``value``, None where nothing of it goes."""
+        source = self.original(value)
+        found = self.cut.mask(source)
+        if found is not None and source is not None:
+            dynamic = self.cut.coupling.shapes.dynamic(source)
+            self.sized = self.sized or any(d and s > 1 for d, s in zip(dynamic, found.shape, strict=True))
+        return found
+
+    def shape(self, value: ir.Value | None) -> tuple[int, ...]:
+        """Original shape of ``value``."""
+        return self.cut.before(self.original(value))
+
+    def share(self, value: ir.Value | None, axes: Sequence[int]) -> float:
+        """Kept positions along ``axes``, as a share of all of them (the same in every row by balance)."""
+        mask = self.mask(value)
+        if mask is None:
+            return 1.0
+        live = mask.any(axis=tuple(axes), keepdims=True)
+        return float(mask[np.broadcast_to(live, mask.shape)].mean())
+
+    def dtype(self, value: ir.Value | None) -> np.dtype[np.generic]:
+        """Element type of ``value``."""
+        source = self.original(value)
+        found = self.cut.coupling.shapes.dtype(source) if source is not None else None
+        return np.dtype(np.float32) if found is None else found.numpy()
+
+    def constant(self, array: Array) -> ir.Value:
+        """A new initializer of the reference."""
+        self._count += 1
+        name = f"masked.{self._count}"
+        tensor = ir.tensor(array, name=name)
+        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self.graph.register_initializer(value)
+        return value
+
+    def add(self, before: ir.Node, op: str, inputs: Sequence[ir.Value | None], **attributes: int | float) -> ir.Value:
+        """A node in front of ``before``; its output."""
+        self._count += 1
+        node = ir.node(op, list(inputs), attributes=attributes, name=f"masked.node.{self._count}")
+        node.outputs[0].name = f"masked.out.{self._count}"
+        before.prepend(node)
+        return node.outputs[0]
+
+    def fill(self, node: ir.Node, index: int, neutral: float) -> None:
+        """Sets the removed positions of input ``index`` to ``neutral``."""
+        value = node.inputs[index]
+        mask = self.mask(value)
+        if mask is None or value is None or initializer_of(value) is not None:
+            return
+        filler = self.constant(np.asarray(neutral).astype(self.dtype(value)))
+        node.replace_input_with(index, self.add(node, "Where", [self.constant(mask), value, filler]))
+        self.masked += 1
+
+    def reduce(self, node: ir.Node, op: str, value: ir.Value, axes: Sequence[int]) -> ir.Value:
+        """A reduction with ``keepdims``, written for the graph's operator set."""
+        opset = self.graph.opset_imports.get("", 1)
+        if opset >= 18 or (op == "ReduceSum" and opset >= 13):
+            return self.add(node, op, [value, self.constant(np.asarray(axes, np.int64))], keepdims=1)
+        return self.add(node, op, [value], axes=list(axes), keepdims=1)  # type: ignore[arg-type]
+
+    def replace(self, node: ir.Node, value: ir.Value) -> None:
+        """Turns ``node`` into an Identity of ``value``, so that its output keeps its name."""
+        for name in list(node.attributes):
+            node.attributes.pop(name)
+        node.op_type, node.domain = "Identity", ""
+        node.resize_inputs(1)
+        node.replace_input_with(0, value)
+
+
+def mask_sums(node: ir.Node, reference: Reference) -> None:
+    """Removed positions are zero where activations are summed; a zeroed weight on the other side does it too."""
+    if any(v is not None and initializer_of(v) is not None and reference.mask(v) is not None for v in node.inputs[:2]):
+        return
+    for index in range(len(node.inputs)):
+        reference.fill(node, index, 0.0)
+
+
+def mask_mean(node: ir.Node, reference: Reference) -> None:
+    """The mean over kept positions: masked sum, divided by their number."""
+    value = node.inputs[0]
+    if reference.mask(value) is None:
+        return
+    from compressor.ops.reduce import reduced_axes  # noqa: PLC0415 - the rule that names this function
+
+    axes = reduced_axes(_original_node(node, reference), reference.cut.coupling)
+    reference.fill(node, 0, 0.0)
+    share = reference.share(value, axes)
+    if share < 1.0:
+        _scale_output(node, reference, 1.0 / share)
+        reference.statistics += 1
+
+
+def mask_extremes(node: ir.Node, reference: Reference) -> None:
+    """What leaves a maximum, minimum, product or logarithm of sums as it is."""
+    neutral = {"ReduceMax": -LARGEST, "ReduceMin": LARGEST, "ReduceLogSumExp": -LARGEST, "ReduceProd": 1.0}
+    reference.fill(node, 0, neutral.get(node.op_type, 0.0))
+
+
+def layer_norm(node: ir.Node, reference: Reference) -> None:
+    """LayerNormalization and RMSNormalization with statistics over the kept positions."""
+    value = node.inputs[0]
+    rank = len(reference.shape(value))
+    axis = node.attributes.get_int("axis", -1)
+    axes = list(range(axis % rank, rank))
+    if value is None or reference.mask(value) is None or reference.share(value, axes) == 1.0:
+        return
+    centred = node.op_type == "LayerNormalization"
+    normal = _standardise(node, reference, value, axes, centred)
+    scaled = reference.add(node, "Mul", [normal, node.inputs[1]])
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        scaled = reference.add(node, "Add", [scaled, node.inputs[2]])
+    reference.replace(node, scaled)
+
+
+def mean_variance(node: ir.Node, reference: Reference) -> None:
+    """MeanVarianceNormalization with statistics over the kept positions (its epsilon is 1e-9)."""
+    value = node.inputs[0]
+    rank = len(reference.shape(value))
+    axes = [a % rank for a in node.attributes.get_ints("axes", (0, 2, 3))]
+    if value is None or reference.mask(value) is None or reference.share(value, axes) == 1.0:
+        return
+    reference.replace(node, _standardise(node, reference, value, axes, True, 1e-9))
+
+
+def instance_norm(node: ir.Node, reference: Reference) -> None:
+    """InstanceNormalization whose spatial axes hold channels (a group normalisation written with reshapes)."""
+    value = node.inputs[0]
+    rank = len(reference.shape(value))
+    axes = list(range(2, rank))
+    if value is None or reference.mask(value) is None or reference.share(value, axes) == 1.0:
+        return
+    normal = _standardise(node, reference, value, axes, True)
+    shape = [1, -1] + [1] * (rank - 2)
+    scale, bias = (_reshaped(node, reference, v, shape) for v in node.inputs[1:3])
+    reference.replace(node, reference.add(node, "Add", [reference.add(node, "Mul", [normal, scale]), bias]))
+
+
+def group_norm(node: ir.Node, reference: Reference) -> None:
+    """GroupNormalization with statistics over the kept positions of each group."""
+    value = node.inputs[0]
+    mask = reference.mask(value)
+    if value is None or mask is None:
+        return
+    shape = reference.shape(value)
+    groups = node.attributes.get_int("num_groups", 1)
+    kept = np.broadcast_to(mask.reshape(mask.shape[1], -1)[:, :1], (shape[1], 1)).reshape(groups, -1)
+    split = _reshaped(node, reference, value, [0, groups, -1])
+    spread = np.repeat(kept, int(np.prod(shape[2:])), axis=1)[None]
+    normal = _standardise_masked(node, reference, split, [2], spread, reference.dtype(value))
+    back = reference.add(node, "Reshape", [normal, reference.add(node, "Shape", [value])])
+    per_channel = reference.shape(node.inputs[1])[0] == shape[1]
+    ones = [1] * (len(shape) - 2)
+    if not per_channel:
+        repeats = shape[1] // groups
+        affine = [_repeat(node, reference, v, repeats) for v in node.inputs[1:3]]
+    else:
+        affine = list(node.inputs[1:3])
+    scale, bias = (_reshaped(node, reference, v, [1, -1, *ones]) for v in affine)
+    reference.replace(node, reference.add(node, "Add", [reference.add(node, "Mul", [back, scale]), bias]))
+
+
+def _repeat(node: ir.Node, reference: Reference, value: ir.Value | None, count: int) -> ir.Value:
+    column = _reshaped(node, reference, value, [-1, 1])
+    wide = reference.add(node, "Expand", [column, reference.constant(np.asarray([1, count], np.int64))])
+    return _reshaped(node, reference, wide, [-1])
+
+
+def _standardise(
+    node: ir.Node,
+    reference: Reference,
+    value: ir.Value,
+    axes: Sequence[int],
+    centred: bool,
+    epsilon: float | None = None,
+) -> ir.Value:
+    mask = reference.mask(value)
+    assert mask is not None
+    return _standardise_masked(
+        node, reference, value, axes, mask, reference.dtype(value), centred=centred, epsilon=epsilon
+    )
+
+
+def _standardise_masked(  # noqa: PLR0913 - one formula with its variants
+    node: ir.Node,
+    reference: Reference,
+    value: ir.Value,
+    axes: Sequence[int],
+    mask: Mask,
+    dtype: np.dtype[np.generic],
+    centred: bool = True,
+    epsilon: float | None = None,
+) -> ir.Value:
+    """(x - mean) / sqrt(variance + epsilon) over the kept positions; RMS: x / sqrt(mean square + epsilon)."""
+    reference.statistics += 1
+    live = mask.any(axis=tuple(axes), keepdims=True)
+    share = float(mask[np.broadcast_to(live, mask.shape)].mean())
+    factor = reference.constant(np.asarray(1.0 / share).astype(dtype))
+    keep = reference.constant(mask.astype(dtype))
+
+    def mean(x: ir.Value) -> ir.Value:
+        return reference.add(node, "Mul", [reference.reduce(node, "ReduceMean", x, axes), factor])
+
+    kept = reference.add(node, "Mul", [value, keep])
+    if centred:
+        kept = reference.add(node, "Mul", [reference.add(node, "Sub", [kept, mean(kept)]), keep])
+    variance = mean(reference.add(node, "Mul", [kept, kept]))
+    small = node.attributes.get_float("epsilon", 1e-5) if epsilon is None else epsilon
+    shifted = reference.add(node, "Add", [variance, reference.constant(np.asarray(small).astype(dtype))])
+    return reference.add(node, "Div", [kept, reference.add(node, "Sqrt", [shifted])])
+
+
+def _reshaped(node: ir.Node, reference: Reference, value: ir.Value | None, shape: Sequence[int]) -> ir.Value:
+    return reference.add(node, "Reshape", [value, reference.constant(np.asarray(shape, np.int64))])
+
+
+def _scale_output(node: ir.Node, reference: Reference, factor: float) -> None:
+    """The node's result times ``factor``; the node itself becomes the name of it."""
+    inputs, attributes = list(node.inputs), list(node.attributes.values())
+    twin = ir.Node(node.domain, node.op_type, inputs, attributes, name=f"{node.name}.kept")
+    twin.outputs[0].name = f"{node.name}.kept.out"
+    node.prepend(twin)
+    constant = reference.constant(np.asarray(factor).astype(reference.dtype(node.outputs[0])))
+    reference.replace(node, reference.add(node, "Mul", [twin.outputs[0], constant]))
+
+
+def _original_node(node: ir.Node, reference: Reference) -> ir.Node:
+    source = reference.original(node.outputs[0])
+    producer = source.producer() if source is not None else None
+    assert producer is not None
+    return producer

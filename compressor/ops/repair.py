@@ -1,0 +1,187 @@
+"""What rules use to rewrite attributes, shapes and indices once channels are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from compressor.channels.cut import Cut, Mask
+from compressor.channels.labels import UnitArray
+from compressor.errors import PlanError
+from compressor.graph.shapes import Array, initializer_of
+
+
+class Repairer:
+    """Edits the nodes of the graph that a :class:`Cut` was made for; weights are not its business."""
+
+    def __init__(self, cut: Cut) -> None:
+        self.cut = cut
+        self.coupling = cut.coupling
+        self.graph = cut.coupling.graph
+        self._after: dict[ir.Value, tuple[int, ...]] = {}
+
+    # ---- facts ----------------------------------------------------------------------------------------------
+
+    def before(self, value: ir.Value | None) -> tuple[int, ...]:
+        """The original shape."""
+        return self.cut.before(value)
+
+    def after(self, value: ir.Value | None) -> tuple[int, ...]:
+        """The planned shape."""
+        if value is None:
+            return ()
+        if value not in self._after:
+            self._after[value] = self.cut.after(value)
+        return self._after[value]
+
+    def changed(self, value: ir.Value | None, axis: int) -> bool:
+        """Does ``value`` lose positions along ``axis``?"""
+        return any(axis in t.axes and not self.cut.keeps(t).all() for t in self.coupling.layout(value, settle=False))
+
+    def keep(self, value: ir.Value | None, axes: tuple[int, ...]) -> Mask:
+        """Which positions stay along ``axes``."""
+        return self.cut.keep(value, axes)
+
+    def renumber(self, value: ir.Value | None, axis: int) -> UnitArray:
+        """Old position -> new position along ``axis``; int64."""
+        return np.cumsum(self.cut.keep(value, (axis,))) - 1
+
+    def follow(self, node: ir.Node, axis: int, positions: UnitArray) -> UnitArray:
+        """Positions that a picking node takes along ``axis``, after the cut."""
+        kept = self.cut.keep(node.outputs[0], (axis,))
+        return self.renumber(node.inputs[0], axis)[positions[kept]]
+
+    def whole_rows(self, value: ir.Value | None, axis: int, rows: int) -> int | None:
+        """How many of ``rows`` equal parts of ``axis`` are left, where whole parts go; None: parts only shrink."""
+        kept = self.cut.keep(value, (axis,)).reshape(rows, -1)
+        if kept.all() or not (kept.all(axis=1) | ~kept.any(axis=1)).all():
+            return None
+        return int(kept.any(axis=1).sum())
+
+    # ---- edits ----------------------------------------------------------------------------------------------
+
+    def set_input(self, node: ir.Node, index: int, array: Array) -> ir.Value:
+        """Gives input ``index`` a constant of its own; what it read before stays for its other users."""
+        value = self.constant(f"{node.name}.input{index}", array)
+        if index >= len(node.inputs):
+            node.resize_inputs(index + 1)
+        node.replace_input_with(index, value)
+        return value
+
+    def constant(self, name: str, array: Array) -> ir.Value:
+        """A new initializer with a name nobody has."""
+        unique, count = name, 0
+        while unique in self.graph.initializers:
+            count += 1
+            unique = f"{name}.{count}"
+        tensor = ir.tensor(array, name=unique)
+        value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self.graph.register_initializer(value)
+        return value
+
+    def set_shape(self, node: ir.Node, index: int, out: ir.Value, axes: Sequence[int] | None) -> None:
+        """Rewrites the entries of a shape input whose sizes changed in ``out``.
+
+        Args:
+            node: Reshape, Expand, Resize or ConstantOfShape.
+            index: which input is the shape.
+            out: the value that has that shape.
+            axes: axis of each entry; None: the last entries' axes, aligned at the right.
+        """
+        before, after = self.before(out), self.after(out)
+        target = node.inputs[index] if index < len(node.inputs) else None
+        if before == after or target is None:
+            return
+        shape = self.coupling.shapes(target)
+        count = len(before) if shape is None else shape[0]
+        places = list(axes) if axes is not None else list(range(len(before) - count, len(before)))
+        dynamic = self.coupling.shapes.dynamic(out)
+        entries = np.asarray([-1 if dynamic[a] else after[a] for a in places], np.int64)
+        static = self.coupling.shapes.const(target)
+        changed = np.asarray([before[a] != after[a] for a in places])
+        if static is None:
+            self._override_input(node, index, changed, entries)
+            return
+        # 1 in Expand and -1 in Reshape already mean "as it comes"; 0 in Reshape copies a size that may have moved.
+        keep = (static == -1) | ((static == 1) & (node.op_type == "Expand"))
+        new = np.where(changed & ~keep, entries, static)
+        if (new == -1).sum() > 1:
+            raise PlanError(f"node {node.name!r} ({node.op_type}) would need two sizes found at run time")
+        self.set_input(node, index, new.astype(static.dtype))
+
+    def _override_input(self, node: ir.Node, index: int, changed: Mask, entries: Array) -> None:
+        target = node.inputs[index]
+        assert target is not None
+        chosen = self._where(str(target.name), changed, entries, target)
+        node.prepend(chosen.producer())  # type: ignore[arg-type]
+        node.replace_input_with(index, chosen)
+
+    def override(self, value: ir.Value, changed: Mask, entries: Array) -> None:
+        """Replaces some entries of an integer vector computed at run time, for all its users."""
+        users = list(value.uses())
+        chosen = self._where(str(value.name), changed, entries, value)
+        producer, added = value.producer(), chosen.producer()
+        assert producer is not None
+        assert added is not None
+        producer.append(added)
+        for user, index in users:
+            user.replace_input_with(index, chosen)
+
+    def _where(self, name: str, changed: Mask, entries: Array, value: ir.Value) -> ir.Value:
+        condition = self.constant(f"{name}.pruned", changed)
+        chosen = self.constant(f"{name}.sizes", entries.astype(np.int64))
+        node = ir.node("Where", [condition, chosen, value], name=f"{name}.where{len(self.graph.initializers)}")
+        node.outputs[0].name = f"{node.name}.out"
+        return node.outputs[0]
+
+    def replace_by_constant(self, node: ir.Node, array: npt.NDArray[np.generic]) -> None:
+        """Users of the node's only output read ``array`` instead; the node is dead."""
+        value = self.constant(f"{node.outputs[0].name}.fixed", array)
+        node.outputs[0].replace_all_uses_with(value)
+
+    def slice_axis(self, node: ir.Node, axis: int, positions: UnitArray) -> None:
+        """Makes a Slice take ``positions`` along ``axis``: new bounds, or a Gather after it if they have gaps."""
+        steps = np.diff(positions)
+        if len(positions) and (steps == steps[:1]).all() and (not steps.size or steps[0] > 0):
+            step = int(steps[0]) if steps.size else 1
+            self._set_bounds(node, axis, (int(positions[0]), int(positions[-1]) + 1, step))
+            return
+        self._set_bounds(node, axis, (0, np.iinfo(np.int64).max, 1))
+        index = self.constant(f"{node.name}.kept", positions)
+        users = list(node.outputs[0].uses())
+        gather = ir.node("Gather", [node.outputs[0], index], attributes={"axis": axis}, name=f"{node.name}.gather{axis}")
+        gather.outputs[0].name = f"{gather.name}.out"
+        node.append(gather)
+        for user, place in users:
+            user.replace_input_with(place, gather.outputs[0])
+
+    def _set_bounds(self, node: ir.Node, axis: int, bounds: tuple[int, int, int]) -> None:
+        rank = len(self.before(node.inputs[0]))
+        if self.coupling.opset < 10:
+            starts, ends = (list(node.attributes.get_ints(k, ())) for k in ("starts", "ends"))
+            axes = [a % rank for a in node.attributes.get_ints("axes", ())] or list(range(len(starts)))
+            if bounds[2] != 1:
+                raise PlanError(f"node {node.name!r} (Slice) cannot step at opset {self.coupling.opset}")
+            place = axes.index(axis)
+            starts[place], ends[place] = bounds[:2]
+            node.attributes["starts"] = ir.AttrInt64s("starts", starts)
+            node.attributes["ends"] = ir.AttrInt64s("ends", ends)
+            return
+        given = [self._bound(v) for v in [*node.inputs[1:], None, None, None, None][:4]]
+        count = len(given[0]) if given[0] is not None else 0
+        defaults = (None, None, np.arange(count), np.ones(count, np.int64))
+        columns = [np.array(g if g is not None else d) for g, d in zip(given, defaults, strict=True)]
+        place = [int(a) % rank for a in columns[2]].index(axis)
+        for column, new in zip((columns[0], columns[1], columns[3]), bounds, strict=True):
+            column[place] = min(new, np.iinfo(column.dtype).max)
+        for index, column in enumerate(columns):
+            self.set_input(node, index + 1, column)
+
+    def _bound(self, value: ir.Value | None) -> Array | None:
+        if value is None:
+            return None
+        tensor = initializer_of(value)
+        return tensor.numpy() if tensor is not None else self.coupling.shapes.const(value)

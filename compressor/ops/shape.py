@@ -1,0 +1,59 @@
+"""Shape arithmetic: it carries no channels; what it computes is repaired where it is used.
+
+After pruning, shape arithmetic still sees the original sizes (a Shape node whose input shrank is overridden), so
+that a scale such as ``1/sqrt(Shape(q)[-1])`` keeps its value. Operators that take a shape (Reshape, Expand, ...)
+get their entries from the planned shapes instead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling
+from compressor.ops.repair import Repairer
+from compressor.ops.rule import OpRule
+
+
+def _shape(node: ir.Node, coupling: Coupling) -> None:
+    coupling.set(node.outputs[0], [])
+
+
+def _size(node: ir.Node, coupling: Coupling) -> None:
+    if coupling.shapes.const(node.outputs[0]) is None:
+        coupling.freeze(node, node.inputs[0], None, "Size counts its elements at run time")
+    coupling.set(node.outputs[0], [])
+
+
+def _repair(node: ir.Node, repairer: Repairer) -> None:
+    """The original sizes, for whoever computes with them."""
+    value, out = node.inputs[0], node.outputs[0]
+    before, after = repairer.before(value), repairer.after(value)
+    if before == after:
+        return
+    static = repairer.coupling.shapes.const(out)
+    if static is not None:
+        repairer.replace_by_constant(node, static)
+        return
+    start, end = (node.attributes.get_int(k, None) for k in ("start", "end"))
+    window = slice(start, end)
+    changed = np.asarray([a != b for a, b in zip(before, after, strict=True)][window])
+    repairer.override(out, changed, np.asarray(before[window], np.int64))
+
+
+def _constant_of_shape(node: ir.Node, coupling: Coupling) -> None:
+    """One number everywhere: every axis takes on the labels of whoever uses it."""
+    shape = coupling.shape(node.outputs[0])
+    coupling.wild(node.outputs[0], {a for a, size in enumerate(shape) if size > 1})
+    coupling.set(node.outputs[0], [])
+
+
+def _repair_constant_of_shape(node: ir.Node, repairer: Repairer) -> None:
+    repairer.set_shape(node, 0, node.outputs[0], None)
+
+
+RULES = (
+    OpRule(("Shape",), _shape, repair=_repair),
+    OpRule(("Size",), _size, repair=_repair),
+    OpRule(("ConstantOfShape",), _constant_of_shape, repair=_repair_constant_of_shape),
+)

@@ -1,0 +1,108 @@
+"""What a model costs: multiply-accumulates, parameters, bytes of weights; whole, or after a cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling
+from compressor.channels.labels import UnitArray
+from compressor.graph.shapes import Shapes
+from compressor.ops.rule import OpRule, Shape
+
+Rules = Mapping[tuple[str, str], OpRule]
+
+
+def macs(graph: ir.Graph, shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:
+    """Multiply-accumulates of one run: products of convolutions, matrix products, recurrent layers, attention."""
+    total = 0
+    for node in graph:
+        rule = rules.get((node.domain, node.op_type))
+        if rule is None or rule.macs is None:
+            continue
+        inputs = [None if v is None else shape(v) for v in node.inputs]
+        outputs = [shape(v) for v in node.outputs]
+        if all(s is not None for v, s in zip(node.inputs, inputs, strict=True) if v is not None):
+            total += rule.macs(node, inputs, outputs)
+    return total
+
+
+def params(graph: ir.Graph) -> int:
+    """Elements of all floating-point initializers."""
+    return sum(int(t.size) for t in _floats(graph))
+
+
+def _floats(graph: ir.Graph) -> Iterable[ir.TensorProtocol]:
+    for value in graph.initializers.values():
+        tensor = value.const_value
+        if tensor is not None and tensor.dtype.is_floating_point():
+            yield tensor
+
+
+class CostModel:
+    """Fast estimates of what is left when units go, for the search of a budget.
+
+    Only values with labels change; the cost of the rest is counted once.
+    """
+
+    def __init__(self, coupling: Coupling, shapes: Shapes, rules: Rules) -> None:
+        self._coupling, self._shapes, self._rules = coupling, shapes, rules
+        graph = coupling.graph
+        self._terms = {}
+        for value in [*graph.inputs, *graph.initializers.values(), *(v for n in graph for v in n.outputs)]:
+            terms = coupling.layout(value, settle=False)
+            if terms:
+                self._terms[value] = [(t.axes, np.unique(t.units, return_counts=True), t.units.size) for t in terms]
+        self._nodes = [n for n in graph if (r := rules.get((n.domain, n.op_type))) is not None and r.macs is not None]
+        self.macs = self.macs_after(np.zeros(0, np.int64))
+        self.params = self.params_after(np.zeros(0, np.int64))
+
+    def macs_after(self, removed: UnitArray) -> int:
+        """Multiply-accumulates once ``removed`` units are gone."""
+        gone = self._gone(removed)
+        total = 0
+        for node in self._nodes:
+            rule = self._rules[(node.domain, node.op_type)]
+            inputs = [None if v is None else self._shape(v, gone) for v in node.inputs]
+            outputs = [self._shape(v, gone) for v in node.outputs]
+            known = all(s is not None for v, s in zip(node.inputs, inputs, strict=True) if v is not None)
+            if known and rule.macs is not None:
+                total += rule.macs(node, inputs, outputs)
+        return total
+
+    def params_after(self, removed: UnitArray) -> int:
+        """Floating-point elements once ``removed`` units are gone."""
+        return self._weights(removed, lambda _: 1)
+
+    def bytes_after(self, removed: UnitArray) -> int:
+        """Bytes of all weights once ``removed`` units are gone."""
+        return self._weights(removed, lambda t: t.dtype.itemsize, floats=False)
+
+    def _weights(self, removed: UnitArray, each: Callable[[ir.TensorProtocol], float], *, floats: bool = True) -> int:
+        gone = self._gone(removed)
+        total = 0.0
+        for value in self._coupling.graph.initializers.values():
+            tensor = value.const_value
+            if tensor is None or (floats and not tensor.dtype.is_floating_point()):
+                continue
+            shape = self._shape(value, gone)
+            total += each(tensor) * (prod(shape) if shape is not None else tensor.size)
+        return int(total)
+
+    def _gone(self, removed: UnitArray) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        gone = np.zeros(len(self._coupling.units), np.bool_)
+        gone[removed] = True
+        return gone
+
+    def _shape(self, value: ir.Value, gone: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Shape | None:
+        shape = self._shapes(value)
+        if shape is None or value not in self._terms:
+            return shape
+        out = list(shape)
+        for axes, (units, counts), size in self._terms[value]:
+            left = 1.0 - counts[gone[units]].sum() / size
+            out[axes[-1]] = max(1, round(out[axes[-1]] * left))
+        return tuple(out)

@@ -1,0 +1,35 @@
+"""How important a channel is. One class a criterion; the table below is explicit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from compressor.errors import UsageError
+from compressor.prune.criteria.base import Criterion, Scores, Weights
+from compressor.prune.criteria.chance import Chance
+from compressor.prune.criteria.norms import Lamp, Magnitude, Product
+from compressor.prune.criteria.redundancy import GeometricMedian
+
+CRITERIA: Mapping[str, Callable[[int], Criterion]] = MappingProxyType(
+    {
+        "l1": lambda _: Magnitude(1),
+        "l2": lambda _: Magnitude(2),
+        "product": lambda _: Product(),
+        "fpgm": lambda _: GeometricMedian(),
+        "lamp": lambda _: Lamp(),
+        "random": Chance,
+    }
+)
+"""Name on the command line -> maker, called with the seed."""
+
+
+def criterion(name: str, seed: int) -> Criterion:
+    """The criterion called ``name``; raises UsageError where there is none."""
+    maker = CRITERIA.get(name)
+    if maker is None:
+        raise UsageError(f"no criterion {name!r}; there are {', '.join(CRITERIA)}")
+    return maker(seed)
+
+
+__all__ = ["CRITERIA", "Criterion", "Scores", "Weights", "criterion"]

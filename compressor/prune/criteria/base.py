@@ -1,0 +1,88 @@
+"""What a criterion is, and the weights it looks at."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from compressor.channels.groups import ChannelGroup, Slot
+from compressor.channels.labels import UnitArray
+
+Scores = npt.NDArray[np.float64]
+AGGREGATES = ("mean", "sum", "max")
+
+
+class Weights:
+    """Energies of weight slices, cached: what every criterion without data is made of."""
+
+    def __init__(self, aggregate: str = "mean") -> None:
+        self.aggregate = aggregate
+        self._energy: dict[tuple[str, tuple[int, ...], int], Scores] = {}
+
+    def kernels(self, group: ChannelGroup) -> list[Slot]:
+        """Slots that say how much a channel matters: filters and consumers, else whatever there is."""
+        floats = [s for s in group.slots if s.value.dtype is None or not s.value.dtype.is_string()]
+        return [s for s in floats if s.role != "affine"] or floats
+
+    def energy(self, slot: Slot, power: int) -> Scores:
+        """Sum of ``|w| ** power`` over everything that one position of the slot owns; shape of its term."""
+        key = (str(slot.value.name), slot.term.axes, power)
+        if key not in self._energy:
+            tensor = slot.value.const_value
+            assert tensor is not None
+            weight = np.abs(tensor.numpy().astype(np.float32, copy=False))
+            if power == 2:
+                np.square(weight, out=weight) if weight.flags.owndata else (weight := np.square(weight))
+            others = tuple(a for a in range(weight.ndim) if a not in slot.term.axes)
+            self._energy[key] = weight.sum(axis=others, dtype=np.float64)
+        return self._energy[key]
+
+    def of_units(self, group: ChannelGroup, slot: Slot, power: int) -> Scores:
+        """``energy`` summed over each unit's positions; float64[n units]."""
+        order = np.argsort(group.units)
+        flat = slot.term.units.ravel()
+        place = np.searchsorted(group.units[order], flat)
+        place = np.minimum(place, len(order) - 1)
+        mine = group.units[order][place] == flat
+        sums = np.bincount(place[mine], self.energy(slot, power).ravel()[mine], minlength=len(order))
+        scores = np.empty(len(order))
+        scores[order] = sums
+        return scores
+
+    def rows(self, group: ChannelGroup, slot: Slot) -> npt.NDArray[np.float32] | None:
+        """Weights of each unit as a matrix [n units, elements], or None where units differ in size."""
+        tensor = slot.value.const_value
+        assert tensor is not None
+        axes = slot.term.axes
+        weight = np.moveaxis(tensor.numpy(), axes, range(len(axes)))
+        flat = weight.reshape(slot.term.units.size, -1)
+        places = [np.flatnonzero(slot.term.units.ravel() == unit) for unit in group.units]
+        if len({len(p) for p in places}) != 1:
+            return None
+        return np.stack([flat[p].ravel() for p in places]).astype(np.float32)
+
+
+class Criterion(Protocol):
+    """Scores the units of a group: higher is kept."""
+
+    def score(self, group: ChannelGroup, weights: Weights) -> Scores:
+        """float64[n units], finite and not negative."""
+        ...
+
+
+def combine(parts: list[Scores], how: str, count: int) -> Scores:
+    """Aggregates scores of several slots, each divided by its own mean first so that no slot drowns another."""
+    scaled = [p / m for p in parts if (m := float(p.mean())) > 0 and np.isfinite(m)]
+    if not scaled:
+        return np.zeros(count)
+    stack = np.stack(scaled)
+    if how == "max":
+        return np.asarray(stack.max(axis=0))
+    return np.asarray(stack.sum(axis=0) if how == "sum" else stack.mean(axis=0))
+
+
+def ranking(units: UnitArray, scores: Scores) -> npt.NDArray[np.int64]:
+    """Positions from least to most important; ties by unit, so that runs repeat."""
+    return np.lexsort((units, scores))

@@ -1,0 +1,26 @@
+"""The control arm of every comparison."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from compressor.channels.groups import ChannelGroup
+from compressor.prune.criteria.base import Scores, Weights
+
+
+@dataclass(frozen=True)
+class Chance:
+    """Uniform random scores, the same for the same seed and group.
+
+    Attributes:
+        seed: non-negative.
+    """
+
+    seed: int
+
+    def score(self, group: ChannelGroup, weights: Weights) -> Scores:  # noqa: ARG002 - one protocol for all
+        """float64[n] in [0, 1)."""
+        return np.random.default_rng([self.seed, zlib.crc32(group.name.encode())]).random(len(group.units))

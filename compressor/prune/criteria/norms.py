@@ -1,0 +1,58 @@
+"""Magnitude criteria, aggregated over the coupled group (DepGraph, methods P1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compressor.channels.groups import ChannelGroup
+from compressor.prune.criteria.base import Scores, Weights, combine
+
+
+@dataclass(frozen=True)
+class Magnitude:
+    """L1 or L2 norm of everything a channel owns: filters and the consumers' slices.
+
+    Attributes:
+        power: 1 or 2.
+    """
+
+    power: int
+
+    def score(self, group: ChannelGroup, weights: Weights) -> Scores:
+        """Norm per slot, each slot divided by its mean, then aggregated; float64[n]."""
+        parts = [weights.of_units(group, s, self.power) ** (1 / self.power) for s in weights.kernels(group)]
+        return combine(parts, weights.aggregate, len(group.units))
+
+
+@dataclass(frozen=True)
+class Product:
+    """``|filters| * |consumers|`` (dependency-aware filter pruning, arXiv 2005.02634).
+
+    A channel matters only through its consumers, and the product does not change when a positive factor moves
+    across a ReLU from one layer to the next.
+    """
+
+    def score(self, group: ChannelGroup, weights: Weights) -> Scores:
+        """Product of the two L2 norms; a side without weights counts as 1; float64[n]."""
+        result = np.ones(len(group.units))
+        for role in ("out", "in"):
+            slots = [s for s in weights.kernels(group) if s.role == role]
+            if slots:
+                result *= np.sqrt(np.sum([weights.of_units(group, s, 2) for s in slots], axis=0))
+        return result
+
+
+@dataclass(frozen=True)
+class Lamp:
+    """Layer-adaptive magnitude (LAMP, arXiv 2010.07611): energy over the energy of all that rank above it."""
+
+    def score(self, group: ChannelGroup, weights: Weights) -> Scores:
+        """``u² / sum of v² over v >= u`` within the group; float64[n]."""
+        energy = Magnitude(2).score(group, weights) ** 2
+        order = np.argsort(energy, kind="stable")
+        above = np.cumsum(energy[order][::-1])[::-1]
+        scores = np.zeros(len(energy))
+        scores[order] = np.divide(energy[order], above, out=np.zeros_like(above), where=above > 0)
+        return scores

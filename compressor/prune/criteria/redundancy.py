@@ -1,0 +1,28 @@
+"""Criteria that look for filters which others can stand in for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compressor.channels.groups import ChannelGroup
+from compressor.prune.criteria.base import Scores, Weights
+from compressor.prune.criteria.norms import Magnitude
+
+
+@dataclass(frozen=True)
+class GeometricMedian:
+    """Sum of distances to all other filters of the group (FPGM, arXiv 1811.00250): the most central go first."""
+
+    def score(self, group: ChannelGroup, weights: Weights) -> Scores:
+        """Summed Euclidean distances between concatenated filters; float64[n]."""
+        slots = [s for s in weights.kernels(group) if s.role == "out"] or weights.kernels(group)
+        rows = [r for s in slots if (r := weights.rows(group, s)) is not None]
+        if not rows:
+            return Magnitude(2).score(group, weights)
+        filters = np.concatenate(rows, axis=1)
+        gram = (filters @ filters.T).astype(np.float64)
+        square = np.diagonal(gram)
+        distance = np.sqrt(np.maximum(square[:, None] + square[None] - 2 * gram, 0))
+        return np.asarray(distance.sum(axis=1))

@@ -1,0 +1,211 @@
+"""The proof: the smaller model gives what the original gives when the removed channels do not count.
+
+Both are run in ONNX Runtime on the same seeded inputs, at two sizes where dimensions are symbolic.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.config import RunSettings
+from compressor.errors import ModelError, ProofFailed
+from compressor.graph.shapes import Array, Shape, Shapes
+from compressor.ops.reference import Reference
+
+COARSEST = {"float16": 1e-2, "bfloat16": 5e-2, "float32": 0.0, "float64": 0.0}
+"""Smallest relative tolerance that makes sense for a result of this type."""
+INTEGER_SHARE = 1e-3
+"""Share of integer or boolean results (indices of a maximum, say) that rounding may turn."""
+
+
+@dataclass
+class Evidence:
+    """What the runs showed.
+
+    Attributes:
+        max_rel_err: largest difference, as a share of the largest magnitude of its output.
+        max_abs_err: largest difference.
+        tolerance: largest relative difference allowed.
+        passed: every output of every run was within it.
+        inputs: shapes by input name, for each run.
+        worst: the output with the largest relative error.
+        masked_statistics: the reference takes norms and means over the kept channels only.
+    """
+
+    tolerance: float
+    max_rel_err: float = 0.0
+    max_abs_err: float = 0.0
+    passed: bool = True
+    inputs: list[dict[str, list[int]]] = field(default_factory=list)
+    worst: str = ""
+    masked_statistics: bool = False
+
+    def add(self, name: str, expected: Array, found: Array, rtol: float, atol: float) -> None:
+        """Compares one output."""
+        relative, absolute, fine = compare(expected, found, rtol, atol)
+        self.passed = self.passed and fine
+        if relative >= self.max_rel_err:
+            self.worst = name
+        self.max_rel_err = max(self.max_rel_err, relative)
+        self.max_abs_err = max(self.max_abs_err, absolute)
+
+
+def compare(expected: Array, found: Array, rtol: float, atol: float) -> tuple[float, float, bool]:
+    """Largest relative and absolute difference, and whether it is within tolerance.
+
+    Relative to the largest magnitude of ``expected``. Positions that are not finite in both do not count;
+    not finite in one of them is an infinite error.
+    """
+    if expected.shape != found.shape:
+        return np.inf, np.inf, False
+    if expected.dtype.kind not in "fc" and expected.dtype.name != "bfloat16":
+        share = float(np.mean(expected != found)) if expected.size else 0.0
+        return share, share, share <= INTEGER_SHARE
+    one, two = expected.astype(np.float64), found.astype(np.float64)
+    finite = np.isfinite(one)
+    if not np.array_equal(finite, np.isfinite(two)):
+        return np.inf, np.inf, False
+    if not finite.any():
+        return 0.0, 0.0, True
+    gap = float(np.abs(one[finite] - two[finite]).max())
+    scale = float(np.abs(one[finite]).max())
+    floor = COARSEST.get(expected.dtype.name, 0.0)
+    return gap / scale if scale else gap, gap, gap <= max(rtol, floor) * scale + max(atol, np.finfo(np.float32).tiny)
+
+
+def feeds(model: ir.Model, inputs: Mapping[str, Shape], shapes: Shapes, seed: int) -> dict[str, Array]:
+    """Seeded inputs: standard normal numbers; indices within the tables they pick from."""
+    rng = np.random.default_rng(seed)
+    made: dict[str, Array] = {}
+    for value in model.graph.inputs:
+        if value.is_initializer():
+            continue  # a default stands in the file
+        dtype, shape = (value.dtype or ir.DataType.FLOAT), inputs[str(value.name)]
+        if dtype.is_floating_point():
+            made[str(value.name)] = rng.standard_normal(shape).astype(dtype.numpy())
+        elif dtype == ir.DataType.STRING:
+            made[str(value.name)] = np.full(shape, "", object)
+        elif dtype == ir.DataType.BOOL:
+            made[str(value.name)] = rng.random(shape) < 0.7
+        else:
+            made[str(value.name)] = rng.integers(0, _bound(value, shapes), shape).astype(dtype.numpy())
+    return made
+
+
+def _bound(value: ir.Value, shapes: Shapes) -> int:
+    """Exclusive bound of an integer input: the smallest table that it, or a plain copy of it, picks from."""
+    bound, reached, todo = 256, {value}, [value]
+    picked = False
+    while todo:
+        for node, index in todo.pop().uses():
+            if node.op_type == "Gather" and index == 1 and node.inputs[0] is not None:
+                table = shapes(node.inputs[0])
+                if table is not None:
+                    bound = min(bound, table[node.attributes.get_int("axis", 0)])
+                    picked = True
+            elif node.op_type in ("Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Add", "Clip"):
+                todo += [v for v in node.outputs if v not in reached]
+                reached |= set(node.outputs)
+    return max(bound, 1) if picked else 2
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Outputs of a model on the inputs of the proof."""
+
+    names: list[str]
+    feeds: list[dict[str, Array]]
+    outputs: list[list[Array]]
+
+
+def run(model: ir.Model, inputs: list[dict[str, Array]], provider: str) -> Runs:
+    """Writes ``model`` to a temporary folder, weights beside it, and runs it on each input.
+
+    Raises:
+        ModelError: ONNX Runtime refuses it, or it does not run.
+        ProviderUnavailable: the provider is not there.
+    """
+    from compressor.runtime import sessions  # noqa: PLC0415 - 0.2 s that a run without proof need not pay
+
+    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+        path = Path(folder) / "model.onnx"
+        ir.save(model, path, external_data="model.data", max_workers=1)
+        session = sessions.open_session(path, provider)
+        names = [o.name for o in session.get_outputs()]
+        wanted = {i.name for i in session.get_inputs()}
+        outputs = [sessions.run(session, {k: v for k, v in f.items() if k in wanted}) for f in inputs]
+        del session
+    return Runs(names, inputs, outputs)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the smaller model has to give."""
+
+    runs: Runs
+    masked_statistics: bool
+
+
+def expect(reference: ir.Model, masks: Reference | None, shapes: Shapes, settings: RunSettings) -> Expected:
+    """Runs the reference: at the bound sizes, and at a second size where dimensions are symbolic.
+
+    A mask that spells out a size which depends on the input fits the first size only.
+    """
+    bound = [shapes.inputs]
+    if shapes.other_inputs != shapes.inputs and not (masks is not None and masks.sized):
+        bound.append(shapes.other_inputs)
+    inputs = [feeds(reference, b, shapes, settings.seed + k) for k, b in enumerate(bound)]
+    return Expected(run(reference, inputs, settings.provider), masks is not None and masks.statistics > 0)
+
+
+def confirm(expected: Expected, found: ir.Model, settings: RunSettings) -> Evidence:
+    """Runs the smaller model and compares it, output by output.
+
+    Raises:
+        ProofFailed: it does not load, does not run, or differs beyond the tolerance.
+    """
+    try:
+        smaller = run(found, expected.runs.feeds, settings.provider)
+    except ModelError as error:
+        raise ProofFailed(f"the smaller model fails: {error}; nothing was written; please report it") from None
+    evidence = prove(expected.runs, smaller, settings.rtol, settings.atol)
+    evidence.masked_statistics = expected.masked_statistics
+    demand(evidence)
+    return evidence
+
+
+def prove(expected: Runs, found: Runs, rtol: float, atol: float) -> Evidence:
+    """Compares output by output; does not raise."""
+    floors = [COARSEST.get(a.dtype.name, 0.0) for outputs in expected.outputs for a in outputs]
+    evidence = Evidence(max([rtol, *floors]))
+    for feed, one, two in zip(expected.feeds, expected.outputs, found.outputs, strict=True):
+        evidence.inputs.append({k: list(v.shape) for k, v in feed.items()})
+        for name, a, b in zip(expected.names, one, two, strict=True):
+            evidence.add(name, a, b, rtol, atol)
+    return evidence
+
+
+def demand(evidence: Evidence) -> None:
+    """Raises ProofFailed unless the proof passed."""
+    if not evidence.passed:
+        raise ProofFailed(
+            f"output {evidence.worst!r} of the smaller model is off by {evidence.max_rel_err:.2g} of its range "
+            f"(tolerance {evidence.tolerance:g}); nothing was written; this is a fault of this tool, please report it"
+        )
+
+
+def same_signature(before: ir.Model, after: ir.Model) -> None:
+    """Raises ProofFailed unless inputs and outputs have the same names, types and ranks."""
+
+    def signature(model: ir.Model) -> list[tuple[object, ...]]:
+        values = [*model.graph.inputs, *model.graph.outputs]
+        return [(v.name, v.dtype, None if v.shape is None else tuple(map(str, v.shape))) for v in values]
+
+    if signature(before) != signature(after):
+        raise ProofFailed("inputs or outputs of the smaller model differ from the original's; nothing was written")

@@ -1,0 +1,212 @@
+"""Reports as text: plain lines and aligned tables that read well at 80 columns, in colour or without."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from compressor.report.records import DiffReport, FrozenRow, GroupRow, ModelStats, ProofResult, Report
+from compressor.report.words import count, printable, quantity, share
+
+_FEW = 10
+"""Rows shown of a list that is only an illustration; `verbose` shows all."""
+
+
+def render(report: Report, console: Console, *, explain: bool = False, verbose: bool = False) -> None:
+    """Prints what pruning or cleaning did.
+
+    Args:
+        report: the result; its warnings are not repeated here.
+        console: where to print.
+        explain: list what had to stay, by reason.
+        verbose: list every group, and the seconds of each phase.
+    """
+    if report.output is not None:
+        _sizes(console, {"before": report.input, "after": report.output})
+        console.print()
+    if report.groups:
+        _line(console, _what_was_removed(report))
+    if report.proof is not None:
+        _proof(console, report.proof, masked=any(group.removed for group in report.groups))
+    elif report.output is not None:
+        _line(console, "Proof: not run.", style="yellow")
+    if verbose:
+        _groups(console, report.groups, removed=True)
+    _frozen(console, report.frozen, explain=explain, verbose=verbose)
+    if verbose and report.seconds:
+        _line(console, "Seconds: " + ", ".join(f"{name} {took:.2f}" for name, took in report.seconds.items()))
+    if report.output is not None:
+        path = report.output.path
+        seconds = f" ({sum(report.seconds.values()):.1f} s)" if report.seconds else ""
+        _line(console, f"Wrote {path}{seconds}" if path else "Nothing was written.", style="bold")
+
+
+def render_inspection(
+    report: Report, console: Console, *, explain: bool = False, verbose: bool = False
+) -> None:
+    """Prints the groups of a model, how much of it can be pruned, and what stands in the way."""
+    _sizes(console, {"": report.input})
+    _groups(console, report.groups, removed=False)
+    channels = sum(group.channels for group in report.groups)
+    text = f"{count(channels, 'channel')} in {count(len(report.groups), 'group')} can be pruned"
+    if report.prunable_params is not None:
+        owned = share(report.prunable_params, report.input.params)
+        text += f"; their weights hold {owned} of the parameters"
+    _line(console, f"{text}.", style="bold")
+    _frozen(console, report.frozen, explain=explain, verbose=verbose, by_reason=True)
+
+
+def render_diff(report: DiffReport, console: Console, *, verbose: bool = False) -> None:
+    """Prints two models side by side: sizes, operator counts, initializers that differ."""
+    _sizes(console, {"a": report.a, "b": report.b})
+    console.print()
+    _line(console, "Inputs and outputs: " + ("the same." if report.same_signature else "DIFFERENT."))
+    if report.operators:
+        table = _table(("operator", "a", "b"))
+        for change in report.operators:
+            _row(table, change.op_type, f"{change.count_a:,}", f"{change.count_b:,}")
+        _show(console, table, title="Operator counts that differ:")
+    if not report.initializers:
+        _line(console, "Initializers: the same.")
+        return
+    shown = report.initializers if verbose else report.initializers[: 2 * _FEW]
+    table = _table(("initializer", "a", "b"))
+    for item in shown:
+        same = item.shape_a == item.shape_b
+        _row(table, item.name, _shape(item.shape_a), "other values" if same else _shape(item.shape_b))
+    _show(console, table, title=f"Initializers that differ ({len(report.initializers):,}):")
+    _rest(console, len(report.initializers) - len(shown), "-v lists them all")
+
+
+def _shape(shape: Sequence[int] | None) -> str:
+    return "absent" if shape is None else "x".join(str(size) for size in shape) or "scalar"
+
+
+def _sizes(console: Console, models: dict[str, ModelStats]) -> None:
+    """One column a model, and what is left of the first in the second."""
+    stats = list(models.values())
+    _line(console, " -> ".join(item.path or "(not written)" for item in stats), style="bold")
+    table = _table(("", *models, *(["left"] if len(stats) == 2 else [])), header=len(stats) == 2)
+    rows = {
+        "file size": [(item.bytes, quantity(item.bytes, "B")) for item in stats],
+        "parameters": [(item.params, quantity(item.params)) for item in stats],
+        "MACs": [(item.macs, quantity(item.macs)) for item in stats],
+        "nodes": [(item.nodes, f"{item.nodes:,}") for item in stats],
+    }
+    for name, cells in rows.items():
+        left = [share(cells[1][0], cells[0][0])] if len(cells) == 2 else []
+        _row(table, name, *(text for _, text in cells), *left)
+    if len({item.opset for item in stats}) > 1 or len(stats) == 1:
+        _row(table, "opset", *(str(item.opset) for item in stats))
+    _show(console, table)
+
+
+def _what_was_removed(report: Report) -> str:
+    """Says what the asked amount means: a ratio is a share of channels, a target a share that is kept."""
+    channels = sum(group.channels for group in report.groups)
+    removed = sum(group.removed for group in report.groups)
+    pruned = sum(group.removed > 0 for group in report.groups)
+    done = f"{removed:,} of {channels:,} ({share(removed, channels)}) were removed,"
+    done += f" in {pruned:,} of {count(len(report.groups), 'group')}"
+    ratio = report.settings.get("ratio")
+    if ratio is None or report.output is None:
+        return f"Channels: {done}."
+    macs = share(report.output.macs, report.input.macs)
+    return f"Ratio {ratio:g} is a share of the channels: {done}; MACs left {macs}."
+
+
+def _proof(console: Console, proof: ProofResult, *, masked: bool) -> None:
+    reference = "the original with the same channels masked" if masked else "the original"
+    verdict = f"equals {reference}" if proof.passed else f"FAILED, differs from {reference}"
+    runs = count(len(proof.inputs), "input size")
+    text = f"Proof: {verdict}; error {proof.max_rel_err:.1e}, allowed {proof.tolerance:.1e}"
+    text += f" (ONNX Runtime {proof.provider}, {runs}"
+    text += ", norms over the kept channels)." if proof.masked_statistics else ")."
+    _line(console, text, style="green" if proof.passed else "bold red")
+
+
+def _groups(console: Console, groups: Sequence[GroupRow], *, removed: bool) -> None:
+    if not groups:
+        return
+    table = _table(("group", "channels", *(["removed"] if removed else []), "weight axes"))
+    for group in groups:
+        gone = [f"{group.removed:,}"] if removed else []
+        _row(table, group.name, f"{group.channels:,}", *gone, f"{len(group.axes):,}")
+    _show(console, table)
+    console.print()
+
+
+def _frozen(
+    console: Console, rows: Iterable[FrozenRow], *, explain: bool, verbose: bool, by_reason: bool = False
+) -> None:
+    """What had to stay: one sentence, a table by reason, or every row under its reason."""
+    ordered = sorted(rows, key=lambda row: row.reason)
+    reasons = {reason: list(found) for reason, found in groupby(ordered, key=lambda row: row.reason)}
+    ranked = sorted(reasons.items(), key=lambda item: -_channels(item[1]))
+    if not ranked:
+        return
+    if explain:
+        for reason, found in ranked:
+            _reason(console, reason, found, verbose)
+        console.print()
+    elif by_reason:
+        table = _table(("kept because", "channels", "places"))
+        for reason, found in ranked:
+            _row(table, reason, f"{_channels(found):,}", f"{len(found):,}")
+        _show(console, table)
+        _line(console, "--explain lists the places.")
+    else:
+        first, found = ranked[0]
+        others = f" and {count(len(ranked) - 1, 'other reason')}" if len(ranked) > 1 else ""
+        text = f"{count(_channels(ordered), 'channel')} had to stay: {first} ({_channels(found):,}){others}"
+        _line(console, f"{text}; --explain lists them.")
+
+
+def _reason(console: Console, reason: str, rows: Sequence[FrozenRow], verbose: bool) -> None:
+    shown = sorted(rows, key=lambda row: -row.channels)[: None if verbose else _FEW]
+    table = _table(("value", "axis", "channels", "node"))
+    for row in shown:
+        _row(table, row.value, "-" if row.axis is None else str(row.axis), f"{row.channels:,}", row.node)
+    table.columns[-1].justify = "left"
+    _show(console, table, title=f"{count(_channels(rows), 'channel')} had to stay: {reason}")
+    _rest(console, len(rows) - len(shown), "-v lists them all")
+
+
+def _channels(rows: Iterable[FrozenRow]) -> int:
+    return sum(row.channels for row in rows)
+
+
+def _rest(console: Console, hidden: int, remedy: str) -> None:
+    if hidden > 0:
+        _line(console, f"  and {hidden:,} more; {remedy}.")
+
+
+def _line(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(printable(text), style=style))
+
+
+def _show(console: Console, table: Table, title: str = "") -> None:
+    console.print()
+    if title:
+        _line(console, title, style="bold")
+    console.print(table)
+
+
+def _table(columns: Sequence[str], *, header: bool = True) -> Table:
+    """A table without lines: the first column is a name and folds, the others are numbers on the right."""
+    table = Table(
+        box=None,
+        show_header=header,
+        header_style="bold",
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
+    )
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="right" if index else "left", overflow="fold")
+    return table
+
+
+def _row(table: Table, *cells: str) -> None:
+    table.add_row(*(Text(printable(cell)) for cell in cells))

@@ -1,0 +1,33 @@
+"""Numbers and names as people read them in a terminal."""
+
+
+def printable(text: object) -> str:
+    """Shows control characters as escapes: names come from model files, which are not trusted."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def quantity(number: float, unit: str = "") -> str:
+    """Three significant digits with a decimal prefix: ``4.09 G``, ``97.8 MB``; small counts in full.
+
+    Prefixes are powers of 1000, as in the sizes that the settings accept.
+    """
+    if number < 10_000:
+        return f"{number:,.0f} {unit}".rstrip()
+    prefixes = ("k", "M", "G", "T", "P")
+    scaled, prefix = number / 1000, prefixes[0]
+    for prefix in prefixes:
+        if scaled < 999.5 or prefix == prefixes[-1]:
+            break
+        scaled /= 1000
+    digits = 0 if scaled >= 99.95 else 1 if scaled >= 9.995 else 2
+    return f"{scaled:.{digits}f} {prefix}{unit}"
+
+
+def share(part: float, whole: float) -> str:
+    """The part of the whole with two decimals, or a dash where there is no whole."""
+    return f"{part / whole:.2f}" if whole else "-"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 group``, ``37 groups``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

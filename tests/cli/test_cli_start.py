@@ -1,0 +1,157 @@
+"""Start-up, help and signals, in processes of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from compressor.cli.main import COMMANDS
+from compressor.config import PruneSettings
+from compressor.errors import CompressorError
+
+HEAVY = ("onnx", "onnx_ir", "onnxruntime", "onnxscript", "torch", "numpy")
+
+
+def python(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=False, **options
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+def test_help_loads_nothing_heavy(arguments):
+    started = time.perf_counter()
+    done = python("-X", "importtime", "-m", "compressor", *arguments)
+    print(f"{' '.join(arguments)}: {time.perf_counter() - started:.2f} s")
+    assert done.returncode == 0, done.stderr
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "compressor.cli.main" in loaded
+    assert loaded.isdisjoint(HEAVY)
+
+
+def test_a_command_is_imported_only_when_used():
+    done = python("-X", "importtime", "-m", "compressor", "--help")
+    assert not any(f"{entry.module}\n" in done.stderr for entry in COMMANDS.values())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+def test_help_fits_80_columns_and_names_the_exit_codes(arguments):
+    text = python("-m", "compressor", *arguments, env={**os.environ, "COLUMNS": "80"}).stdout
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "Examples:" in text
+    listed = text[text.index("Exit codes:") :]
+    codes = {CompressorError.exit_code, *(child.exit_code for child in descendants(CompressorError))}
+    assert all(f" {code} " in listed for code in codes)
+
+
+def descendants(kind: type) -> list[type]:
+    return [found for child in kind.__subclasses__() for found in (child, *descendants(child))]
+
+
+def test_every_setting_has_its_flag_in_the_help():
+    text = python("-m", "compressor", "prune", "--help").stdout
+    names = {"input_shapes": "--input-shape", "dims": "--dim"}
+    for field in PruneSettings.model_fields:
+        assert names.get(field, "--" + field.replace("_", "-")) in text
+    assert "default: l2" in text
+    assert "default: 0.9" in text
+    assert "at least 0 and below 1" in text
+
+
+def program(body: str) -> list[str]:
+    """A process in which the pipeline is replaced by `body`, which defines ``prune_file``."""
+    head = """
+        import os, signal, sys, time, types
+        import compressor
+        fake = types.ModuleType("compressor.pipeline")
+        sys.modules["compressor.pipeline"] = compressor.pipeline = fake
+    """
+    tail = """
+        fake.prune_file = prune_file
+        from compressor.cli.main import prune_entry
+        prune_entry()
+    """
+    return ["-c", "\n".join(textwrap.dedent(part) for part in (head, body, tail))]
+
+
+def test_onnx_prune_is_the_prune_command():
+    done = python(*program("prune_file = None"), "--help")
+    assert done.returncode == 0
+    assert "onnx-prune [OPTIONS] IN" in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_unwind_and_set_the_exit_code(tmp_path, number, code):
+    body = f"""
+        def prune_file(source, output, *rest, **options):
+            try:
+                os.kill(os.getpid(), {int(number)})
+                time.sleep(30)
+            finally:
+                print("unwound", flush=True)
+    """
+    done = python(*program(body), str(tmp_path / "net.onnx"))
+    assert done.returncode == code, done.stderr
+    assert done.stdout == "unwound\n"
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
+@pytest.mark.parametrize("extra", [[], ["--json", "-", "-q"]])
+def test_a_reader_that_leaves_causes_no_noise(tmp_path, extra):
+    body = """
+        from compressor.report import *
+        def prune_file(source, output, settings, **options):
+            stats = ModelStats(path=source, bytes=1, params=1, macs=1, nodes=1, opset=18)
+            rows = [GroupRow(name=f"group{n}", channels=8, removed=1, axes=[]) for n in range(200)]
+            return types.SimpleNamespace(report=Report(input=stats, output=stats, groups=rows))
+    """
+    command = [sys.executable, *program(body), str(tmp_path / "net.onnx"), "-v", *extra]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read().decode()
+        assert process.wait(timeout=60) == 141
+    assert errors == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize(("flags", "shown"), [([], True), (["-q"], False), (["--no-progress"], False)])
+def test_progress_is_shown_in_a_terminal_only_when_wanted(tmp_path, flags, shown):
+    pty = pytest.importorskip("pty")
+    body = """
+        from compressor.report import *
+        def prune_file(source, output, settings, *, progress, **options):
+            if progress is not None:
+                progress("proving [x]")
+                time.sleep(0.3)
+            stats = ModelStats(path=source, bytes=1, params=1, macs=1, nodes=1, opset=18)
+            return types.SimpleNamespace(report=Report(input=stats, output=stats))
+    """
+    ours, theirs = pty.openpty()
+    command = [sys.executable, *program(body), str(tmp_path / "net.onnx"), *flags]
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        timeout=60,
+        check=True,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            seen += chunk
+    except OSError:
+        pass  # the other side of a pseudo-terminal is closed
+    os.close(ours)
+    assert (b"proving [x]" in seen) is shown
+    assert b"proving" not in done.stdout
