@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from compressor.channels.groups import ChannelGroup, blocked
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings, RunSettings
 from compressor.errors import NothingToPrune, PlanError, UsageError
-from compressor.graph import files
+from compressor.graph import clean, files
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
 from compressor.ops.table import RULES
@@ -36,7 +35,9 @@ from compressor.report import (
 def open_model(model: str | Path | ir.Model) -> tuple[ir.Model, int]:
     """The model and its bytes on disk (0 for a model in memory, whose weights are counted later)."""
     if isinstance(model, ir.Model):
-        return model, sum(int(v.const_value.nbytes) for v in model.graph.initializers.values() if v.const_value)
+        return model, sum(
+            int(v.const_value.nbytes) for v in model.graph.initializers.values() if v.const_value
+        )
     loaded = files.load(model)
     return loaded, files.size_on_disk(model)
 
@@ -64,7 +65,7 @@ def stats(path: Path | None, size: int, graph: ir.Graph, counts: tuple[int, int]
 
 
 def stats_of(source: ir.Model, found: Analysis, size: int) -> ModelStats:
-    """The original, counted on its normal form before anything is cut."""
+    """The original, counted before anything is cut."""
     counts = (cost.params(normalise(source.clone()).graph), cost.macs(found.model.graph, found.shapes, RULES))
     return stats(None, size, source.graph, counts)
 
@@ -73,7 +74,9 @@ def stats_in_memory(model: ir.Model, settings: RunSettings) -> ModelStats:
     """A model that has no file; its bytes are those of its weights."""
     plain = normalise(model.clone())
     shapes = infer(plain, settings.input_shapes, settings.dims)
-    size = sum(int(v.const_value.nbytes) for v in plain.graph.initializers.values() if v.const_value is not None)
+    size = sum(
+        int(v.const_value.nbytes) for v in plain.graph.initializers.values() if v.const_value is not None
+    )
     return stats(None, size, model.graph, (cost.params(plain.graph), cost.macs(plain.graph, shapes, RULES)))
 
 
@@ -85,8 +88,6 @@ def read_back(path: Path, settings: RunSettings) -> ModelStats:
 
 def cleaned(model: ir.Model, settings: RunSettings) -> tuple[ir.Model, Shapes]:
     """A cleaned copy of ``model`` and its shapes."""
-    from compressor.graph import clean  # noqa: PLC0415
-
     copy, shapes = prepare(model, settings)
     clean.tidy(copy, simplify=settings.simplify)
     return copy, shapes
@@ -160,22 +161,13 @@ def nothing_chosen(found: Report) -> None:
     )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a small text file whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
-
-
 def difference(a: Path, b: Path) -> DiffReport:
     """What differs between two model files."""
     settings = RunSettings()
     models = [files.load(p) for p in (a, b)]
-    tensors = [{str(v.name): v.const_value for v in normalise(m.clone()).graph.initializers.values()} for m in models]
+    tensors = [
+        {str(v.name): v.const_value for v in normalise(m.clone()).graph.initializers.values()} for m in models
+    ]
     counts = [Counter(node.op_type for node in m.graph) for m in models]
     signatures = [
         [(v.name, v.dtype, str(v.shape)) for v in [*m.graph.inputs, None, *m.graph.outputs] if v is not None]

@@ -76,7 +76,9 @@ class RunSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    simplify: bool = Field(True, description="Fold constants and remove dead nodes before anything else.")
+    simplify: bool = Field(
+        default=True, description="Fold constants and remove dead nodes before anything else."
+    )
     input_shapes: Annotated[dict[str, Shape], BeforeValidator(parse_input_shapes)] = Field(
         default={},
         description="Shape of an input, also written NAME:1x3x224x224 or NAME:[1,3,224,224]; repeatable.",
@@ -87,22 +89,26 @@ class RunSettings(BaseModel):
         "The written file keeps it symbolic.",
     )
     external_data: bool | None = Field(
-        None,
+        default=None,
         description="Write the weights to a data file beside the model; by default only when one file "
         "cannot hold them.",
     )
-    verify: bool = Field(True, description="Prove the result in ONNX Runtime before it is written.")
+    verify: bool = Field(default=True, description="Prove the result in ONNX Runtime before it is written.")
     provider: Annotated[str, AfterValidator(_provider)] = Field(
-        "cpu",
+        default="cpu",
         description=f"Where ONNX Runtime runs the proof: {', '.join(PROVIDERS)} or a provider's full name; "
         "never replaced by another one.",
     )
     rtol: float = Field(
-        1e-4, ge=0, description="Error that the proof allows, as a share of the largest value of an output."
+        default=1e-4,
+        ge=0,
+        description="Error that the proof allows, as a share of the largest value of an output.",
     )
-    atol: float = Field(0.0, ge=0, description="Error that the proof allows on top of that, absolute.")
+    atol: float = Field(
+        default=0.0, ge=0, description="Error that the proof allows on top of that, absolute."
+    )
     seed: int = Field(
-        0, ge=0, description="Seed of everything random: the proof's inputs, the random criterion."
+        default=0, ge=0, description="Seed of everything random: the proof's inputs, the random criterion."
     )
 
     @classmethod
@@ -138,14 +144,14 @@ class PruneSettings(RunSettings):
     """Settings of a pruning run; at most one of `AMOUNTS` is set, `ratio` when nothing is said."""
 
     target_macs: KeptShare | None = Field(
-        None, description="Share of the multiply-accumulates (MACs) to keep, such as 0.5 or 50%."
+        default=None, description="Share of the multiply-accumulates (MACs) to keep, such as 0.5 or 50%."
     )
-    target_params: KeptShare | None = Field(None, description="Share of the parameters to keep.")
+    target_params: KeptShare | None = Field(default=None, description="Share of the parameters to keep.")
     target_size: Size | None = Field(
-        None, description="File size to keep: a share such as 50%, or bytes such as 500kB or 1.5MB."
+        default=None, description="File size to keep: a share such as 50%, or bytes such as 500kB or 1.5MB."
     )
     lossless: bool = Field(
-        False,
+        default=False,
         description="Remove only channels that are zero already, so that no output changes; "
         "takes no ratio or target.",
     )
@@ -155,40 +161,43 @@ class PruneSettings(RunSettings):
         f"stay. Default: {DEFAULT_RATIO}, unless a target is given.",
     )
     layer_ratio: Annotated[tuple[tuple[str, RemovedShare], ...], BeforeValidator(parse_layer_ratios)] = Field(
-        (),
+        default=(),
         description="Ratio of the groups with a node or weight that matches GLOB; repeatable, "
         "the first match counts.",
     )
-    max_ratio: RemovedShare = Field(0.9, description="Largest share of its channels that one group may lose.")
+    max_ratio: RemovedShare = Field(
+        default=0.9, description="Largest share of its channels that one group may lose."
+    )
     round_to: int = Field(
-        8,
+        default=8,
         ge=1,
         description="Leave a multiple of N channels in each group; odd widths run slowly. 1 turns it off.",
     )
-    min_channels: int = Field(1, ge=1, description="Fewest channels that a group keeps.")
+    min_channels: int = Field(default=1, ge=1, description="Fewest channels that a group keeps.")
     criterion: CriterionName = Field(
-        "l2", description="What makes a channel important; the least important are removed first."
+        default="l2", description="What makes a channel important; the least important are removed first."
     )
     scope: Literal["local", "global"] = Field(
-        "local", description="Rank channels within their group, or all groups of the model together."
+        default="local", description="Rank channels within their group, or all groups of the model together."
     )
     aggregate: Literal["mean", "sum", "max"] = Field(
-        "mean", description="How the scores of all weights that a channel touches become one score."
+        default="mean", description="How the scores of all weights that a channel touches become one score."
     )
     normalise: Literal["mean", "max", "none"] = Field(
-        "mean", description="What the scores of a group are divided by before groups are compared."
+        default="mean", description="What the scores of a group are divided by before groups are compared."
     )
     include: tuple[str, ...] = Field(
-        (), description="Prune only groups with a node or weight that matches GLOB; repeatable."
+        default=(), description="Prune only groups with a node or weight that matches GLOB; repeatable."
     )
     exclude: tuple[str, ...] = Field(
-        (), description="Leave alone every group with a node or weight that matches GLOB; repeatable."
+        default=(), description="Leave alone every group with a node or weight that matches GLOB; repeatable."
     )
     attention: Literal["heads", "dims"] = Field(
-        "heads", description="In attention, remove whole heads, or as many dimensions from every head."
+        default="heads",
+        description="In attention, remove whole heads, or as many dimensions from every head.",
     )
     keep_norm_axes: bool = Field(
-        False,
+        default=False,
         description="Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes.",
     )
 

@@ -54,7 +54,11 @@ class Clock:
 
 
 def prune(
-    model: str | Path | ir.Model, settings: PruneSettings, *, plan: PruningPlan | None = None, clock: Clock | None = None
+    model: str | Path | ir.Model,
+    settings: PruneSettings,
+    *,
+    plan: PruningPlan | None = None,
+    clock: Clock | None = None,
 ) -> PruneResult:
     """Removes channels from ``model`` and proves that removal equals masking.
 
@@ -121,7 +125,12 @@ def prune_file(
         account.nothing_chosen(result.report)
     if output is not None and not dry_run:
         with clock.phase("write"):
-            files.save(result.model, output, external_data=settings.external_data, forbidden=files.model_files(source))
+            files.save(
+                result.model,
+                output,
+                external_data=settings.external_data,
+                forbidden=files.model_files(source),
+            )
             stats = account.read_back(output, settings)
     else:
         stats = account.stats_in_memory(result.model, settings)
@@ -131,13 +140,17 @@ def prune_file(
     return result
 
 
-def clean_file(source: Path, output: Path | None, settings: CleanSettings, progress: Progress | None = None) -> Report:
+def clean_file(
+    source: Path, output: Path | None, settings: CleanSettings, progress: Progress | None = None
+) -> Report:
     """Removes dead nodes, identities, duplicates and constant subgraphs; proves that no output changed."""
     clock = Clock(progress)
     with clock.phase("load"):
         model, size = account.open_model(source)
     with clock.phase("analyse"):
-        before = account.stats_in_memory(model, settings).model_copy(update={"path": str(source), "bytes": size})
+        before = account.stats_in_memory(model, settings).model_copy(
+            update={"path": str(source), "bytes": size}
+        )
         cleaned, shapes = account.cleaned(model, settings)
     evidence = None
     if settings.verify:
@@ -147,7 +160,9 @@ def clean_file(source: Path, output: Path | None, settings: CleanSettings, progr
     with clock.phase("write"):
         stats = account.stats_in_memory(cleaned, settings)
         if output is not None:
-            files.save(cleaned, output, external_data=settings.external_data, forbidden=files.model_files(source))
+            files.save(
+                cleaned, output, external_data=settings.external_data, forbidden=files.model_files(source)
+            )
             stats = account.read_back(output, settings)
     return Report(
         input=before,
@@ -177,4 +192,13 @@ def diff_files(a: Path, b: Path) -> DiffReport:
     return account.difference(a, b)
 
 
-__all__ = ["Clock", "NothingToPrune", "PruneResult", "clean_file", "diff_files", "inspect_file", "prune", "prune_file"]
+__all__ = [
+    "Clock",
+    "NothingToPrune",
+    "PruneResult",
+    "clean_file",
+    "diff_files",
+    "inspect_file",
+    "prune",
+    "prune_file",
+]

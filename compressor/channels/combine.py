@@ -65,19 +65,32 @@ class _Side:
         return self.names - self.open
 
 
-def combine(node: ir.Node, coupling: Coupling, operands: Sequence[Operand], outputs: Sequence[Operand], space: Space) -> None:
+def combine(
+    node: ir.Node, coupling: Coupling, operands: Sequence[Operand], outputs: Sequence[Operand], space: Space
+) -> None:
     """Couples ``operands`` at ``node`` and sets the layouts of ``outputs``."""
     _Combine(node, coupling, operands, outputs, space).run()
 
 
-def _are_rows(some: tuple[str, ...], axes: tuple[str, ...]) -> bool:
+def _are_rows(some: tuple[object, ...], axes: tuple[object, ...]) -> bool:
     """Are ``some`` the leading axes of a joint term, so that its ragged last axis is not among them?"""
     return len(some) < len(axes) and some == axes[: len(some)]
 
 
+def _clash(one: tuple[int, ...], two: tuple[int, ...]) -> bool:
+    """Do two terms share more than rows, so that no single label could say what a position belongs to?"""
+    common = tuple(a for a in one if a in two)
+    return bool(common) and not (_are_rows(common, one) and _are_rows(common, two))
+
+
 class _Combine:
     def __init__(
-        self, node: ir.Node, coupling: Coupling, operands: Sequence[Operand], outputs: Sequence[Operand], space: Space
+        self,
+        node: ir.Node,
+        coupling: Coupling,
+        operands: Sequence[Operand],
+        outputs: Sequence[Operand],
+        space: Space,
     ) -> None:
         self.node, self.coupling, self.space = node, coupling, space
         self.units = coupling.units
@@ -89,8 +102,8 @@ class _Combine:
         for side in self.sides:
             self._lift(side)
         self._agree()
-        # Larger constants first: a weight brings the filters that its bias then follows.
-        for side in sorted(self.sides, key=lambda s: -len(s.names)):
+        # Larger constants first: a weight brings the filters that its bias then follows. Mere copies last.
+        for side in sorted(self.sides, key=lambda s: (s.lazy is not None and s.lazy.wild, -len(s.names))):
             if side.open and side.lazy is not None:
                 self._adopt(side, side.lazy)
                 self._agree()
@@ -104,7 +117,9 @@ class _Combine:
         lazy = self.coupling.lazy(operand.value)
         shape = self.coupling.shape(operand.value)
         if len(shape) != len(operand.axes):
-            raise Unexplained(f"{operand.value.name} has {len(shape)} axes, its signature {len(operand.axes)}")
+            raise Unexplained(
+                f"{operand.value.name} has {len(shape)} axes, its signature {len(operand.axes)}"
+            )
         for size, group in zip(shape, operand.axes, strict=True):
             if group and int(np.prod([self.space.sizes.get(n, 1) for n in group])) != size:
                 raise Unexplained(f"{operand.value.name} of shape {list(shape)} does not fit the signature")
@@ -123,7 +138,9 @@ class _Combine:
             if lifted is None:
                 continue
             if not lifted.axes:
-                why = self.coupling.reason(self.node, side.operand.value, term.axes, "would be removed as a whole")
+                why = self.coupling.reason(
+                    self.node, side.operand.value, term.axes, "would be removed as a whole"
+                )
                 self.units.freeze(lifted.units, why)
                 continue
             if any(len(side.operand.axes[a]) > 1 for a in term.axes) and len(lifted.axes) > 1:
@@ -178,7 +195,9 @@ class _Combine:
 
     def _collapse(self, side: _Side, term: Named, keep: Collection[str]) -> bool:
         drop = [d for d, a in enumerate(term.axes) if a not in keep]
-        return self.units.merge_along(term.units, drop, self._why(side, term, "is merged with something frozen"))
+        return self.units.merge_along(
+            term.units, drop, self._why(side, term, "is merged with something frozen")
+        )
 
     def _why(self, side: _Side, term: Named, text: str) -> Reason:
         axes = [a for a, group in enumerate(side.operand.axes) if set(group) & set(term.axes)]
@@ -270,15 +289,19 @@ class _Combine:
             if not set(term.axes) <= names:
                 seen = tuple(a for a in term.axes if a in names)
                 if seen and not _are_rows(seen, term.axes):
-                    self.units.freeze(term.units, self.coupling.reason(self.node, output.value, (), "is cut apart"))
+                    self.units.freeze(
+                        term.units, self.coupling.reason(self.node, output.value, (), "is cut apart")
+                    )
                 continue
             lowered = self._lower(output, term)
-            if any(set(lowered.axes) & set(t.axes) for t in terms):
+            if any(_clash(lowered.axes, t.axes) for t in terms):
                 text = "shares an axis with another independent choice"
-                self.units.freeze(lowered.units, self.coupling.reason(self.node, output.value, lowered.axes, text))
+                self.units.freeze(
+                    lowered.units, self.coupling.reason(self.node, output.value, lowered.axes, text)
+                )
                 continue
             terms.append(lowered)
-        self.coupling.set(output.value, terms)
+        self.coupling.label(output.value, terms)
 
     def _lower(self, operand: Operand, term: Named) -> Term[int]:
         """``term`` on the physical axes of ``operand``: spread over the other names of each axis it touches."""

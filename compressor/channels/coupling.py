@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.labels import Reason, Term, UnitArray, Units
@@ -68,7 +69,9 @@ class Balance:
 class Coupling:
     """Labels of one graph. Rules read shapes and layouts from it and merge, freeze and set layouts through it."""
 
-    def __init__(self, graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any], policy: Policy) -> None:
+    def __init__(
+        self, graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any], policy: Policy
+    ) -> None:
         self.graph = graph
         self.shapes = shapes
         self.policy = policy
@@ -109,8 +112,7 @@ class Coupling:
         found = self.lazies.get(value)
         if found is None and value.is_initializer():
             shape = self.shapes(value) or ()
-            overridable = value.is_graph_input()
-            found = Lazy(open=set() if overridable else {a for a, size in enumerate(shape) if size > 1})
+            found = Lazy(open={a for a, size in enumerate(shape) if size > 1})
             self.lazies[value] = found
         return found
 
@@ -149,7 +151,7 @@ class Coupling:
             self._fresh[key] = self.units.fresh(count)
         return self._fresh[key]
 
-    def set(self, value: ir.Value | None, terms: Iterable[Term[int]]) -> None:
+    def label(self, value: ir.Value | None, terms: Iterable[Term[int]]) -> None:
         """Sets the layout of an output."""
         if value is not None:
             self._layouts[value] = self._canonical(value, terms)
@@ -260,7 +262,10 @@ class Coupling:
                 continue
             if not short.axes:
                 text = "is one unit that fills a whole axis, so it cannot go without emptying the tensor"
-                self.units.freeze(short.units, Reason(str(value.name), ",".join(map(str, term.axes)), "", text))
+                self.units.freeze(
+                    short.units, Reason(str(value.name), ",".join(map(str, term.axes)), "", text)
+                )
                 continue
-            found.append(short)
+            if not any(short.axes == t.axes and np.array_equal(short.units, t.units) for t in found):
+                found.append(short)
         return found

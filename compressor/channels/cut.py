@@ -55,15 +55,20 @@ class Cut:
             PlanError: rows of a joint term would keep different counts, or nothing would be left.
         """
         shape = list(self.before(value))
+        name = value.name if value is not None else ""
         for term in self.coupling.layout(value, settle=False):
-            kept = self.keeps(term)
-            counts = kept.reshape(-1, kept.shape[-1]).sum(axis=1)
-            live = counts[counts > 0] if len(term.axes) > 1 else counts
-            if not live.size or live[0] == 0 or (live != live[0]).any() or (len(live) < len(counts) and len(term.axes) > 2):
-                raise PlanError(f"the plan leaves rows of different width, or nothing, in {value.name if value else ''}")
+            if len(term.axes) == 1:
+                shape[term.axes[0]] = int(self.keep(value, term.axes).sum())
+                continue
+            counts = self.keeps(term).reshape(-1, term.units.shape[-1]).sum(axis=1)
+            live = counts[counts > 0]
+            if not live.size or (live != live[0]).any() or (len(live) < len(counts) and len(term.axes) > 2):
+                raise PlanError(f"the plan leaves rows of different width, or nothing, in {name}")
             shape[term.axes[-1]] = int(live[0])
-            if len(term.axes) == 2 and len(live) < len(counts):
+            if len(live) < len(counts):
                 shape[term.axes[0]] = min(shape[term.axes[0]], len(live))
+        if 0 in shape and 0 not in self.before(value):
+            raise PlanError(f"the plan leaves nothing of {name}")
         return tuple(shape)
 
     def touches(self, value: ir.Value | None) -> bool:

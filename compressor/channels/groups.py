@@ -79,7 +79,7 @@ def group(coupling: Coupling) -> list[ChannelGroup]:
     """Groups of the coupling, in the order of their first weight."""
     slots = slots_of(coupling)
     rank = {"out": 0, "affine": 2, "in": 1}
-    order = sorted(range(len(slots)), key=lambda k: (rank[slots[k].role]))
+    order = sorted(range(len(slots)), key=lambda k: rank[slots[k].role])
     holders: dict[int, list[int]] = {}
     for index in order:
         roots = slots[index].term.units.ravel()
@@ -103,7 +103,9 @@ def _named(found: Sequence[tuple[UnitArray, list[Slot]]]) -> list[ChannelGroup]:
         places = int(np.isin(slots[0].term.units, units).sum())
         if places % len(units):
             places = len(units)
-        groups.append(ChannelGroup(name if count == 1 else f"{name}#{count}", units, tuple(slots), places // len(units)))
+        groups.append(
+            ChannelGroup(name if count == 1 else f"{name}#{count}", units, tuple(slots), places // len(units))
+        )
     return groups
 
 

@@ -54,7 +54,9 @@ class PruningPlan:
             {"group": r.group, "initializer": r.initializer, "axes": list(r.axes), "indices": list(r.indices)}
             for r in self.removals
         ]
-        return json.dumps({"schema": SCHEMA, "policy": dict(self.policy), "removals": entries}, indent=1) + "\n"
+        return (
+            json.dumps({"schema": SCHEMA, "policy": dict(self.policy), "removals": entries}, indent=1) + "\n"
+        )
 
     @staticmethod
     def from_json(text: str) -> PruningPlan:
@@ -68,7 +70,12 @@ class PruningPlan:
             if data["schema"] != SCHEMA:
                 raise PlanError(f"the plan has schema {data['schema']}, this version reads {SCHEMA}")
             removals = tuple(
-                Removal(str(r["group"]), str(r["initializer"]), tuple(map(int, r["axes"])), tuple(map(int, r["indices"])))
+                Removal(
+                    str(r["group"]),
+                    str(r["initializer"]),
+                    tuple(map(int, r["axes"])),
+                    tuple(map(int, r["indices"])),
+                )
                 for r in data["removals"]
             )
             return PruningPlan(removals, dict(data["policy"]))
@@ -85,7 +92,10 @@ class PruningPlan:
 
 
 def plan_of(
-    coupling: Coupling, groups: list[ChannelGroup], removed: Mapping[str, UnitArray], policy: Mapping[str, Any]
+    coupling: Coupling,
+    groups: list[ChannelGroup],
+    removed: Mapping[str, UnitArray],
+    policy: Mapping[str, Any],
 ) -> PruningPlan:
     """The plan in which group ``name`` loses the units ``removed[name]``.
 
@@ -98,7 +108,10 @@ def plan_of(
         if units is None or not len(units):
             continue
         slot = group.slots[0]
-        term = next(t for t in coupling.lazies[slot.value].terms if set(slot.term.axes) <= set(t.axes))
+        holders = [
+            t for t in coupling.lazies[slot.value].terms if np.isin(coupling.units.find(t.units), units).any()
+        ]
+        term = min(holders, key=lambda t: len(t.axes))
         indices = np.flatnonzero(np.isin(coupling.units.find(term.units), units))
         removals.append(Removal(group.name, str(slot.value.name), term.axes, tuple(indices.tolist())))
     return PruningPlan(tuple(removals), policy)
@@ -119,13 +132,19 @@ def units_of(plan: PruningPlan, coupling: Coupling) -> UnitArray:
         lazy = coupling.lazy(value)
         term = next((t for t in lazy.terms if t.axes == removal.axes), None) if lazy is not None else None
         if term is None:
-            raise PlanError(f"axis {list(removal.axes)} of {removal.initializer!r} cannot be pruned in this model")
+            raise PlanError(
+                f"axis {list(removal.axes)} of {removal.initializer!r} cannot be pruned in this model"
+            )
         flat = coupling.units.find(term.units).ravel()
         index = np.asarray(removal.indices, np.int64)
         if index.size and (index.min() < 0 or index.max() >= flat.size):
-            raise PlanError(f"the plan names position {index.max()} of {removal.initializer!r}, which has {flat.size}")
+            raise PlanError(
+                f"the plan names position {index.max()} of {removal.initializer!r}, which has {flat.size}"
+            )
         units = flat[index]
         if (units == 0).any():
-            raise PlanError(f"the plan removes positions of {removal.initializer!r} that cannot go in this model")
+            raise PlanError(
+                f"the plan removes positions of {removal.initializer!r} that cannot go in this model"
+            )
         found.append(units)
     return np.unique(np.concatenate(found))

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from compressor.errors import CompressorError
-from compressor.report.words import printable
+from compressor.words import printable
 
 INTERRUPTED = 130
 """128 and SIGINT, as shells report it."""

@@ -11,7 +11,7 @@ import click
 
 from compressor.atomic import write_text
 from compressor.cli.command import Option
-from compressor.report.words import printable
+from compressor.words import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import (
@@ -12,7 +14,8 @@ from onnx_ir.passes.common import (
     RemoveUnusedOpsetsPass,
 )
 
-from compressor.graph.shapes import RANDOM, Array, Shapes, initializer_of
+from compressor.graph.evaluate import RANDOM, Array, evaluate
+from compressor.graph.shapes import Shapes, initializer_of
 
 FOLD_LIMIT = 1 << 26
 """Elements of the largest constant that is computed."""
@@ -71,8 +74,8 @@ def fold(model: ir.Model, shapes: Shapes) -> None:
     for node in list(model.graph):
         if node.op_type == "Constant" or any(v.is_graph_output() for v in node.outputs):
             continue
-        arrays = [shapes.const(v) for v in node.outputs]
-        if any(a is None or a.size > SMALL for a in arrays):
+        arrays: Sequence[Array | None] | None = [shapes.const(v) for v in node.outputs]
+        if arrays is None or any(a is None or a.size > SMALL for a in arrays):
             arrays = _constant(node, model, shapes)
         if not arrays or any(a is None for a in arrays):
             continue
@@ -83,44 +86,59 @@ def fold(model: ir.Model, shapes: Shapes) -> None:
     _drop_unused_initializers(model.graph)
 
 
-def _constant(node: ir.Node, model: ir.Model, shapes: Shapes) -> list[Array | None]:
-    """What the node computes where all its inputs are constants of the file; empty where it must stay."""
+def _constant(node: ir.Node, model: ir.Model, shapes: Shapes) -> Sequence[Array | None] | None:
+    """What the node computes where all its inputs are constants of the file; None where it must stay."""
     tensors = [initializer_of(v) if v is not None else None for v in node.inputs]
     given = [t for t in tensors if t is not None]
     if not given or len(given) < sum(v is not None for v in node.inputs) or node.domain != "":
-        return []
+        return None
     if node.op_type in RANDOM or any(t.dtype == ir.DataType.STRING for t in given):
-        return []
-    sizes = [int(np.prod(s, dtype=object)) if (s := shapes(v)) is not None else FOLD_LIMIT + 1 for v in node.outputs]
+        return None
+    sizes = [
+        int(np.prod(s, dtype=object)) if (s := shapes(v)) is not None else FOLD_LIMIT + 1
+        for v in node.outputs
+    ]
     largest = max((int(t.size) for t in given), default=0)
-    if max(sizes) > min(FOLD_LIMIT, max(2 * largest, SMALL)):
-        return []
-    if node.op_type == "DequantizeLinear" or (node.op_type in MOVES_WEIGHTS and largest > SMALL and _shared(node)):
-        return []
-    return evaluate(node, model)
+    if max(sizes) > min(FOLD_LIMIT, max(2 * sum(int(t.size) for t in given), SMALL)):
+        return None
+    if node.op_type == "DequantizeLinear" or (
+        node.op_type in MOVES_WEIGHTS and largest > SMALL and _ties(node, shapes)
+    ):
+        return None
+    feeds = {
+        str(v.name): t.numpy()
+        for v, t in zip(node.inputs, tensors, strict=True)
+        if v is not None and t is not None
+    }
+    return evaluate(node, feeds, model.opset_imports)
 
 
-def _shared(node: ir.Node) -> bool:
-    return any(len(v.uses()) > 1 for v in node.inputs if v is not None and int(getattr(v.const_value, "size", 0)) > SMALL)
+def _ties(node: ir.Node, shapes: Shapes) -> bool:
+    """Would folding copy a large weight that has several users, or of which somebody reads the original?
+
+    Parts cut out of one weight (the gates of a recurrent layer) are no copies: together they are as large as it.
+    """
+    for value in node.inputs:
+        tensor = initializer_of(value) if value is not None else None
+        if value is None or tensor is None or tensor.size <= SMALL or len(value.uses()) < 2:
+            continue
+        users = [n for n, _ in value.uses()]
+        made = sum(int(np.prod(shapes(v) or (FOLD_LIMIT,))) for n in users for v in n.outputs)
+        if made > tensor.size or not all(_all_constant(n) for n in users):
+            return True
+    return False
 
 
-def evaluate(node: ir.Node, model: ir.Model) -> list[Array | None]:
-    """Runs one node on its initializers in the ONNX reference implementation; empty where that cannot."""
-    from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - 60 ms that most graphs need not pay
-
-    feeds = {str(v.name): v.const_value.numpy() for v in node.inputs if v is not None and v.const_value is not None}
-    try:
-        with np.errstate(all="ignore"):
-            found = ReferenceEvaluator(ir.to_proto(node), opsets=dict(model.opset_imports)).run(None, feeds)
-    except Exception:  # noqa: BLE001 - an operator that the reference cannot evaluate simply stays
-        return []
-    return [np.asarray(a) for a in found]
+def _all_constant(node: ir.Node) -> bool:
+    return all(v is None or initializer_of(v) is not None for v in node.inputs)
 
 
 def _replace(graph: ir.Graph, value: ir.Value, array: Array) -> None:
     name = str(value.name)
     tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
-    constant = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    constant = ir.Value(
+        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
     value.name = f"{name}.folded"
     graph.register_initializer(constant)
     value.replace_all_uses_with(constant)

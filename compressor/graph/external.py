@@ -109,6 +109,9 @@ def extent(tensor: onnx.TensorProto, folder: Path) -> Extent:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     if len(entries) != len(tensor.external_data) or not entries.keys() <= _KEYS:
         raise ModelError(f"{name} has repeated or unknown external-data keys; save the model again with onnx")
+    if not all(isinstance(text, str) for text in entries.values()):
+        # The protobuf library hands out what is not UTF-8 as bytes.
+        raise ModelError(f"{name} has external data at a place that is not UTF-8; rename the file")
     dtype, count = _declared(tensor, name)
     if dtype in _UNSIZED or any(len(getattr(tensor, field)) for field in (*_DATA_FIELDS, "raw_data")):
         raise ModelError(f"{name} is a string or also holds data of its own; store it one way")

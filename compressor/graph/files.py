@@ -75,8 +75,6 @@ def model_files(path: str | Path) -> set[Path]:
         return {path, *check_tensors(_parse(path), _folder(path))}
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    except UnicodeDecodeError:
-        raise ModelError(f"{path}: a name or text in the model is not UTF-8; the file is damaged") from None
 
 
 def size_on_disk(path: str | Path) -> int:

@@ -6,10 +6,11 @@ No local functions, constants as initializers, nodes in topological order, a nam
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
@@ -114,43 +115,63 @@ def _copied(value: ir.Value, tensor: ir.TensorProtocol, name: str) -> ir.Value:
 
 def _inline(model: ir.Model) -> None:
     for function in model.functions.values():
+        _adopt_opsets(function, model.opset_imports)
         _guard_function(function)
-    interface = [value.name for value in (*model.graph.inputs, *model.graph.outputs)]
     try:
         InlinePass()(model)
     except (ir.passes.InvariantError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         reason = error.__cause__ or error
-        raise ModelError(f"a local function cannot be inlined: {reason}; inline it before export") from error
+        raise ModelError(f"a local function cannot be inlined: {reason}; export without functions") from error
     model.functions.clear()
-    if [value.name for value in (*model.graph.inputs, *model.graph.outputs)] != interface:
-        raise ModelError(
-            "inlining local functions would rename graph inputs or outputs; inline them before export"
-        )
     for node in model.graph.all_nodes():
         for output in node.outputs:
             if output.meta.pop(_OMITTED, False) and not output.uses() and not output.is_graph_output():
                 output.name = ""
 
 
+def _adopt_opsets(function: ir.Function, opsets: Mapping[str, int]) -> None:
+    """Let a function import the model's operator sets, if all it uses is the same there.
+
+    Raises:
+        ModelError: an operator changed between the two versions.
+    """
+    for node in function.all_nodes():
+        own, other = function.opset_imports.get(node.domain), opsets.get(node.domain)
+        if own is None or other is None or own == other:
+            continue
+        since = {_since_version(node, version) for version in (own, other)}
+        if len(since) > 1 or None in since:
+            versions = f"opset {own} of domain {node.domain!r}, which differs from {other}"
+            raise ModelError(
+                f"function {function.name!r} uses {node.op_type} of {versions}; convert the model"
+            )
+    for domain in function.opset_imports.keys() & opsets.keys():
+        function.opset_imports[domain] = opsets[domain]
+
+
+def _since_version(node: ir.Node, opset: int) -> int | None:
+    try:
+        return onnx.defs.get_schema(node.op_type, opset, node.domain).since_version
+    except onnx.defs.SchemaError:
+        return None
+
+
 def _guard_function(function: ir.Function) -> None:
     """Prepare a function for the inliner, which names a function's result after the call's output.
 
-    That would rename an input that is returned as it is, and the second of two equal results would take the
-    name of the first: an Identity gives each result a value of its own. The inliner also names omitted
-    optional outputs, which would ask for them: they are marked, to be taken back.
+    That would rename an input that is returned as it is: an Identity gives the result a value of its own. The
+    inliner also names omitted optional outputs, which would ask for them: they are marked, to be taken back.
     """
     for node in function.all_nodes():
         for output in node.outputs:
             if output.name == "":
                 output.meta[_OMITTED] = True
-    seen: set[ir.Value] = set()
     for index, result in enumerate(function.outputs):
-        if result in seen or result.producer() is None:
+        if result.producer() is None:
             identity = ir.Node("", "Identity", [result], name="Identity")
             identity.outputs[0].name = result.name
             function.append(identity)
             function.outputs[index] = identity.outputs[0]
-        seen.add(result)
 
 
 def _drop_initializers_from_inputs(model: ir.Model) -> None:

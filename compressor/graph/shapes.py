@@ -12,14 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from compressor.errors import ModelError
+from compressor.graph.evaluate import RANDOM, Array, evaluate
 
-Array = npt.NDArray[np.generic]
 Shape = tuple[int, ...]
 
 EVALUATE_LIMIT = 1 << 16
@@ -29,8 +28,6 @@ DATA_LIMIT = 1 << 12
 DIM_LIMIT = 1 << 40
 """Elements of the largest value that is believed."""
 
-RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial",
-                    "Bernoulli", "Dropout"})  # fmt: skip
 MOVES = frozenset({"Shape", "Size", "Gather", "Slice", "Concat", "Unsqueeze", "Squeeze", "Reshape", "Cast", "Identity",
                    "Split", "Transpose", "Flatten", "GatherElements", "GatherND"})  # fmt: skip
 """Operators whose result holds entries of the input as they are."""
@@ -51,7 +48,9 @@ class Known:
 class Shapes:
     """Concrete shapes (under the first binding), static values, and which dimensions are dynamic."""
 
-    def __init__(self, graph: ir.Graph, walks: tuple[Known, Known], inputs: dict[str, Shape], others: dict[str, Shape]) -> None:
+    def __init__(
+        self, graph: ir.Graph, walks: tuple[Known, Known], inputs: dict[str, Shape], others: dict[str, Shape]
+    ) -> None:
         self._first, self._second = walks
         self.inputs = inputs
         self.other_inputs = others
@@ -76,7 +75,9 @@ class Shapes:
     def __call__(self, value: ir.Value) -> Shape | None:
         """The shape of ``value``, or None where it could not be inferred."""
         tensor = value.const_value if value.is_initializer() else None
-        return self._first.shapes.get(value) if tensor is None else tuple(int(d) for d in tensor.shape.numpy())
+        return (
+            self._first.shapes.get(value) if tensor is None else tuple(int(d) for d in tensor.shape.numpy())
+        )
 
     def dtype(self, value: ir.Value) -> ir.DataType | None:
         """The element type of ``value`` as inferred."""
@@ -153,11 +154,17 @@ def _check_given(model: ir.Model, given: dict[str, Shape], sizes: dict[str, int]
     names = {v.name for v in model.graph.inputs}
     for name in given:
         if name not in names:
-            raise ModelError(f"the model has no input {name!r}; its inputs are {', '.join(sorted(map(str, names)))}")
-    symbols = {str(d) for v in model.graph.inputs if v.shape is not None for d in v.shape if not isinstance(d, int)}
+            raise ModelError(
+                f"the model has no input {name!r}; its inputs are {', '.join(sorted(map(str, names)))}"
+            )
+    symbols = {
+        str(d) for v in model.graph.inputs if v.shape is not None for d in v.shape if not isinstance(d, int)
+    }
     for name in sizes:
         if name not in symbols:
-            raise ModelError(f"the model has no symbolic dimension {name!r}; it has {', '.join(sorted(symbols)) or 'none'}")
+            raise ModelError(
+                f"the model has no symbolic dimension {name!r}; it has {', '.join(sorted(symbols)) or 'none'}"
+            )
 
 
 # Sizes tried for symbolic dimensions, as (first axis, spatial axes of images, other axes) under two bindings.
@@ -189,7 +196,10 @@ def _bindings(
 
 
 def _bind(
-    model: ir.Model, given: dict[str, Shape], sizes: dict[str, int], candidate: tuple[int, tuple[int, ...], tuple[int, ...]]
+    model: ir.Model,
+    given: dict[str, Shape],
+    sizes: dict[str, int],
+    candidate: tuple[int, tuple[int, ...], tuple[int, ...]],
 ) -> dict[str, Shape]:
     batch, images, others = candidate
     symbols: dict[str, int] = dict(sizes)
@@ -199,18 +209,26 @@ def _bind(
         name = str(value.name)
         if value.shape is None:
             if name not in given:
-                raise ModelError(f"input {name!r} declares no shape; give one with --input-shape {name}:1,3,224,224")
+                raise ModelError(
+                    f"input {name!r} declares no shape; give one with --input-shape {name}:1,3,224,224"
+                )
             bound[name] = given[name]
             continue
         if name in given and len(given[name]) != len(value.shape):
-            raise ModelError(f"input {name!r} has {len(value.shape)} dimensions, the shape given has {len(given[name])}")
+            raise ModelError(
+                f"input {name!r} has {len(value.shape)} dimensions, the shape given has {len(given[name])}"
+            )
         out = []
         for axis, dim in enumerate(value.shape):
-            key = dim if isinstance(dim, int) else str(dim.value) if dim.value is not None else f"{name}#{axis}"
+            key = (
+                dim if isinstance(dim, int) else str(dim.value) if dim.value is not None else f"{name}#{axis}"
+            )
             if name in given:
                 size = given[name][axis]
                 if isinstance(key, int) and key != size:
-                    raise ModelError(f"input {name!r} fixes dimension {axis} to {key}, the shape given says {size}")
+                    raise ModelError(
+                        f"input {name!r} fixes dimension {axis} to {key}, the shape given says {size}"
+                    )
             elif isinstance(key, int):
                 size = key
             elif key in symbols:
@@ -304,14 +322,7 @@ class _Walker:
         sizes = [shape for shape, _ in self._infer(node, feeds).values()]
         if any(s is None or np.prod(s, dtype=object) > EVALUATE_LIMIT for s in sizes):
             return None
-        from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - 60 ms, and only graphs with shape arithmetic need it
-
-        try:
-            with np.errstate(all="ignore"):
-                found = ReferenceEvaluator(ir.to_proto(node), opsets=self.versions).run(None, feeds)
-        except Exception:  # noqa: BLE001 - an operator that the reference cannot evaluate is simply not static
-            return None
-        return [np.asarray(a) for a in found]
+        return evaluate(node, feeds, self.versions)
 
     def _infer(
         self, node: ir.Node, feeds: dict[str, Array] | None = None
@@ -406,7 +417,11 @@ def _check_reshape(node: ir.Node, known: Known, result: Mapping[str, tuple[Shape
         return
     before = known.shapes.get(_first(node))
     after = result.get(str(node.outputs[0].name), (None, None))[0]
-    if before is not None and after is not None and np.prod(before, dtype=object) != np.prod(after, dtype=object):
+    if (
+        before is not None
+        and after is not None
+        and np.prod(before, dtype=object) != np.prod(after, dtype=object)
+    ):
         raise _Misfit(f"node {node.name!r} (Reshape): {list(before)} does not fit into {list(after)}")
 
 

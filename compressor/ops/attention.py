@@ -13,7 +13,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.ops import reference
 from compressor.ops.repair import Repairer
-from compressor.ops.rule import Options, OpRule, Shape, Signature, apply
+from compressor.ops.rule import OpRule, Options, Shape, Signature, apply
 
 _FOUR = "b (kv rep) [t] d, b kv [s] d, b kv [s] e"
 _THREE = "b [t] (kv rep d), b [s] (kv d), b [s] (kv e)"
@@ -21,7 +21,9 @@ _OUT = {4: "b (kv rep) [t] e", 3: "b [t] (kv rep e)"}
 
 
 def _attention(node: ir.Node, coupling: Coupling) -> None:
-    if any(v is not None for v in node.inputs[4:]) or any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
+    if any(v is not None for v in node.inputs[4:]) or any(
+        v.uses() or v.is_graph_output() for v in node.outputs[1:]
+    ):
         raise Unexplained("has a key/value cache or hands out its scores")
     query, key = coupling.shape(node.inputs[0]), coupling.shape(node.inputs[1])
     rank = len(query)
@@ -35,16 +37,25 @@ def _attention(node: ir.Node, coupling: Coupling) -> None:
     if mask is not None:
         text += ", " + _mask_axes(coupling.shape(mask), heads)
     sizes = {"kv": kv, "rep": heads // kv, "d": size}
-    apply(node, coupling, Signature.parse(f"{text} -> {_OUT[rank]}"), Options(sizes, rows=coupling.policy.heads))
+    apply(
+        node, coupling, Signature.parse(f"{text} -> {_OUT[rank]}"), Options(sizes, rows=coupling.policy.heads)
+    )
 
 
 def _mask_axes(shape: Shape, heads: int) -> str:
     """A mask broadcasts to (batch, heads, queries, keys) from the right."""
-    names = ["b" if len(shape) == 4 and shape[0] > 1 else "[m0]", "(kv rep)" if heads > 1 else "[m1]", "[t]", "[s]"]
+    names = [
+        "b" if len(shape) == 4 and shape[0] > 1 else "[m0]",
+        "(kv rep)" if heads > 1 else "[m1]",
+        "[t]",
+        "[s]",
+    ]
     if len(shape) >= 3 and shape[-3] != heads:
         names[1] = "[m1]"
     own = names[4 - len(shape) :]
-    return " ".join(f"[m{k + 4}]" if size == 1 else name for k, (name, size) in enumerate(zip(own, shape, strict=True)))
+    return " ".join(
+        f"[m{k + 4}]" if size == 1 else name for k, (name, size) in enumerate(zip(own, shape, strict=True))
+    )
 
 
 def _repair_attention(node: ir.Node, repairer: Repairer) -> None:
@@ -61,7 +72,10 @@ def _repair_attention(node: ir.Node, repairer: Repairer) -> None:
             node.attributes["kv_num_heads"] = ir.AttrInt64("kv_num_heads", left)
         if repeated is not None:
             node.attributes["q_num_heads"] = ir.AttrInt64("q_num_heads", repeated)
-    if "scale" not in node.attributes and (repairer.after(node.inputs[0]), repairer.after(node.inputs[1])) != (query, key):
+    if "scale" not in node.attributes and (
+        repairer.after(node.inputs[0]),
+        repairer.after(node.inputs[1]),
+    ) != (query, key):
         node.attributes["scale"] = ir.AttrFloat32("scale", size**-0.5)
 
 

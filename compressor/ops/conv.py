@@ -10,16 +10,33 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.ops.reference import mask_sums
 from compressor.ops.repair import Repairer
-from compressor.ops.rule import Couple, Options, OpRule, Shape, Signature, apply
+from compressor.ops.rule import Couple, OpRule, Options, Shape, Signature, apply
 
 
-def _grouped(text: str) -> Couple:
-    parsed = Signature.parse(text)
+def _grouped(data: str, weight: str, bias: str) -> Couple:
+    """Coupling of a convolution whose operands begin with these axes; spatial axes are filled in for each node.
+
+    Along a spatial axis with a window of one position the operator is point-wise, so labels pass through.
+    """
 
     def couple(node: ir.Node, coupling: Coupling) -> None:
-        apply(node, coupling, parsed, Options({"g": node.attributes.get_int("group", 1)}))
+        rank = len(coupling.shape(node.inputs[0])) - 2
+        points = _pointwise(node, coupling, rank)
+        seen = " ".join(f"s{k}" if k in points else f"[s{k}]" for k in range(rank))
+        made = " ".join(f"s{k}" if k in points else f"[p{k}]" for k in range(rank))
+        taps = " ".join(f"[k{k}]" for k in range(rank))
+        text = f"{data} {seen}, {weight} {taps}{bias} -> n (g o) {made}"
+        apply(node, coupling, Signature.parse(text), Options({"g": node.attributes.get_int("group", 1)}))
 
     return couple
+
+
+def _pointwise(node: ir.Node, coupling: Coupling, rank: int) -> set[int]:
+    """Spatial axes with a kernel of 1, a stride of 1 and no padding."""
+    kernel = coupling.shape(node.inputs[1])[2:]
+    strides = node.attributes.get_ints("strides", ()) or [1] * rank
+    before, after = coupling.shape(node.inputs[0])[2:], coupling.shape(node.outputs[0])[2:]
+    return {k for k in range(rank) if kernel[k] == strides[k] == 1 and before[k] == after[k]}
 
 
 def _repair_group(node: ir.Node, repairer: Repairer) -> None:
@@ -39,20 +56,15 @@ def _transposed_macs(_: ir.Node, inputs: Sequence[Shape | None], __: Sequence[Sh
     return prod(inputs[0] or ()) * prod((inputs[1] or ())[1:])
 
 
+_DATA, _CONV, _TRANSPOSED = "n (g i)", "(g o) i", "(g i) o"
+
 RULES = (
     OpRule(
-        ("Conv",), _grouped("n (g i) [*s], (g o) i [*k], (g o)? -> n (g o) [*p]"), repair=_repair_group, macs=_conv_macs, masked=mask_sums
-    ),
-    OpRule(
-        ("ConvInteger",),
-        _grouped("n (g i) [*s], (g o) i [*k], ? -> n (g o) [*p]"),
-        repair=_repair_group,
-        macs=_conv_macs,
-        masked=mask_sums,
+        ("Conv",), _grouped(_DATA, _CONV, ", (g o)?"), repair=_repair_group, macs=_conv_macs, masked=mask_sums
     ),
     OpRule(
         ("ConvTranspose",),
-        _grouped("n (g i) [*s], (g i) o [*k], (g o)? -> n (g o) [*p]"),
+        _grouped(_DATA, _TRANSPOSED, ", (g o)?"),
         repair=_repair_group,
         macs=_transposed_macs,
         masked=mask_sums,

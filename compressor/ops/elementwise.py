@@ -25,7 +25,7 @@ def _unary(node: ir.Node, coupling: Coupling) -> None:
     """Outputs are labelled as the first input; further inputs (bounds, a target type) are scalars."""
     terms = coupling.layout(node.inputs[0])
     for value in node.outputs:
-        coupling.set(value, terms)
+        coupling.label(value, terms)
     for value in node.inputs[1:]:
         coupling.freeze(node, value, None, f"is a setting of {node.op_type}")
 
@@ -34,7 +34,9 @@ def _trilu(node: ir.Node, coupling: Coupling) -> None:
     value = node.inputs[0]
     assert value is not None
     rank = len(coupling.shape(value))
-    coupling.set(node.outputs[0], coupling.restrict(node, value, {rank - 1, rank - 2}, "Trilu counts along it"))
+    coupling.label(
+        node.outputs[0], coupling.restrict(node, value, {rank - 1, rank - 2}, "Trilu counts along it")
+    )
 
 
 RULES = (

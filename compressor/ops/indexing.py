@@ -85,11 +85,11 @@ def _slice(node: ir.Node, coupling: Coupling) -> None:
         positions = slice_positions(node, coupling)
     except Unexplained:
         changed = {a for a, (x, y) in enumerate(zip(before, after, strict=True)) if x != y or dynamic[a]}
-        coupling.set(out, coupling.restrict(node, value, changed, "Slice cuts it at run time"))
+        coupling.label(out, coupling.restrict(node, value, changed, "Slice cuts it at run time"))
         return
     whole = {a for a, p in positions.items() if len(p) == before[a] and (p[:1] == 0).all()}
     ragged_free = {a: p for a, p in positions.items() if a not in whole}
-    coupling.set(out, _pick(node, coupling, value, ragged_free))
+    coupling.label(out, _pick(node, coupling, value, ragged_free))
 
 
 def _repair_slice(node: ir.Node, repairer: Repairer) -> None:
@@ -108,7 +108,7 @@ def _split(node: ir.Node, coupling: Coupling) -> None:
     for out in node.outputs:
         size = coupling.shape(out)[axis]
         positions = np.arange(start, start + size, dtype=np.int64)
-        coupling.set(out, _pick(node, coupling, value, {axis: positions}))
+        coupling.label(out, _pick(node, coupling, value, {axis: positions}))
         start += size
 
 
@@ -138,9 +138,12 @@ def _gather(node: ir.Node, coupling: Coupling) -> None:
     else:
         terms = _pick(node, coupling, value, {axis: np.asarray(index, np.int64) % before[axis]})
         spread = {a: a for a in range(axis)} | {a: a + rank - 1 for a in range(axis + 1, len(before))}
-        coupling.set(node.outputs[0], [_spread(t, axis, rank, spread) for t in terms])
+        coupling.label(node.outputs[0], [_spread(t, axis, rank, spread) for t in terms])
         return
-    coupling.set(node.outputs[0], [Term(tuple(a if a < axis else a + rank - 1 for a in t.axes), t.units) for t in terms])
+    coupling.label(
+        node.outputs[0],
+        [Term(tuple(a if a < axis else a + rank - 1 for a in t.axes), t.units) for t in terms],
+    )
 
 
 def _spread(term: Term[int], axis: int, rank: int, others: Mapping[int, int]) -> Term[int]:
@@ -171,7 +174,9 @@ def _repair_gather(node: ir.Node, repairer: Repairer) -> None:
         return
     kept = repairer.keep(node.outputs[0], tuple(axes))
     old = np.asarray(index, np.int64) % repairer.before(node.inputs[0])[axis]
-    new = repairer.renumber(node.inputs[0], axis)[old[kept]].reshape([repairer.after(node.outputs[0])[a] for a in axes])
+    new = repairer.renumber(node.inputs[0], axis)[old[kept]].reshape(
+        [repairer.after(node.outputs[0])[a] for a in axes]
+    )
     repairer.set_input(node, 1, new.astype(index.dtype))
 
 
@@ -189,7 +194,13 @@ def _concat(node: ir.Node, coupling: Coupling) -> None:
         names = [f"join{k}" if a == axis else f"a{a}" for a in range(rank)]
         sizes |= dict(zip(names, shape, strict=True))
         operands.append(Operand(value, tuple((n,) for n in names)))
-    combine(node, coupling, operands, [], Space({n: s for n, s in sizes.items() if s > 1}, rows=coupling.policy.heads))
+    combine(
+        node,
+        coupling,
+        operands,
+        [],
+        Space({n: s for n, s in sizes.items() if s > 1}, rows=coupling.policy.heads),
+    )
     layouts = [coupling.layout(v) for v in values]
     joined = [next((t for t in layout if axis in t.axes), None) for layout in layouts]
     terms = {t.axes: t for layout in layouts for t in layout if axis not in t.axes}
@@ -197,7 +208,7 @@ def _concat(node: ir.Node, coupling: Coupling) -> None:
     if axes:
         parts = [_fill(t, axes, shape) for t, shape in zip(joined, shapes, strict=True)]
         terms[axes] = Term(axes, np.concatenate(parts, axis=axes.index(axis)))
-    coupling.set(node.outputs[0], terms.values())
+    coupling.label(node.outputs[0], terms.values())
 
 
 def _fill(term: Term[int] | None, axes: tuple[int, ...], shape: tuple[int, ...]) -> UnitArray:
@@ -233,11 +244,11 @@ def _pad(node: ir.Node, coupling: Coupling) -> None:
     if pads is None:
         changed = {a for a, (x, y) in enumerate(zip(before, after, strict=True)) if x != y}
         changed |= {a for a, dynamic in enumerate(coupling.shapes.dynamic(out)) if dynamic}
-        coupling.set(out, coupling.restrict(node, value, changed, "Pad extends it at run time"))
+        coupling.label(out, coupling.restrict(node, value, changed, "Pad extends it at run time"))
         return
     grown = {a for a, pair in pads.items() if pair != (0, 0)}
     if node.attributes.get_string("mode", "constant") != "constant" or any(min(p) < 0 for p in pads.values()):
-        coupling.set(out, coupling.restrict(node, value, grown, "Pad mirrors or crops it"))
+        coupling.label(out, coupling.restrict(node, value, grown, "Pad mirrors or crops it"))
         return
     moved: Layout = []
     for term in _uncut(node, coupling, value, grown):
@@ -251,7 +262,7 @@ def _pad(node: ir.Node, coupling: Coupling) -> None:
                          for r in (ring[:first], ring[len(ring) - last :])]  # fmt: skip
                 units = np.concatenate([sides[0], units, sides[1]], axis=dimension)
         moved.append(Term(term.axes, units))
-    coupling.set(out, moved)
+    coupling.label(out, moved)
 
 
 def _resized(shape: tuple[int, ...], dimension: int, size: int) -> tuple[int, ...]:
@@ -312,7 +323,7 @@ def _nd(node: ir.Node, coupling: Coupling) -> None:
     if node.op_type == "GatherND":
         terms = coupling.restrict(node, data, addressed, "GatherND picks along it")
         shift = len(index) - 1 - depth
-        coupling.set(node.outputs[0], [Term(tuple(a + shift for a in t.axes), t.units) for t in terms])
+        coupling.label(node.outputs[0], [Term(tuple(a + shift for a in t.axes), t.units) for t in terms])
         return
     coupling.restrict(node, data, addressed, "ScatterND writes along it")
     rest = [(f"a{a}",) for a in range(depth, len(shape))]

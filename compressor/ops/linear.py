@@ -40,11 +40,14 @@ def _matmul(node: ir.Node, coupling: Coupling) -> None:
     first, second = node.inputs[0], node.inputs[1]
     if first is None or second is None:
         raise Unexplained("an operand is missing")
-    for value in node.inputs[2:]:
-        if value is not None and coupling.shape(value):
-            raise Unexplained("has a zero point for each row or column")
     space = Space(sizes, rows=coupling.policy.heads)
-    combine(node, coupling, [Operand(first, left), Operand(second, right)], [Operand(node.outputs[0], result)], space)
+    combine(
+        node,
+        coupling,
+        [Operand(first, left), Operand(second, right)],
+        [Operand(node.outputs[0], result)],
+        space,
+    )
 
 
 def _gemm(node: ir.Node, coupling: Coupling) -> None:
@@ -54,12 +57,16 @@ def _gemm(node: ir.Node, coupling: Coupling) -> None:
         raise Unexplained("an operand is missing")
     left = ("k", "m") if node.attributes.get_int("transA", 0) else ("m", "k")
     right = ("n", "k") if node.attributes.get_int("transB", 0) else ("k", "n")
-    sizes = dict(zip(left, coupling.shape(first), strict=True)) | dict(zip(right, coupling.shape(second), strict=True))
+    sizes = dict(zip(left, coupling.shape(first), strict=True)) | dict(
+        zip(right, coupling.shape(second), strict=True)
+    )
     operands = [Operand(first, tuple((n,) for n in left)), Operand(second, tuple((n,) for n in right))]
     if len(node.inputs) > 2 and (bias := node.inputs[2]) is not None:
         shape = coupling.shape(bias)
         names = ("m", "n")[2 - len(shape) :]
-        operands.append(Operand(bias, tuple((n,) if s > 1 else () for n, s in zip(names, shape, strict=True))))
+        operands.append(
+            Operand(bias, tuple((n,) if s > 1 else () for n, s in zip(names, shape, strict=True)))
+        )
     space = Space({n: s for n, s in sizes.items() if s > 1}, rows=coupling.policy.heads)
     combine(node, coupling, operands, [Operand(node.outputs[0], (("m",), ("n",)))], space)
 
@@ -118,7 +125,7 @@ def _einsum_macs(node: ir.Node, inputs: Sequence[Shape | None], _: Sequence[Shap
 
 
 RULES = (
-    OpRule(("MatMul", "MatMulInteger"), _matmul, macs=_matmul_macs, masked=mask_sums),
+    OpRule(("MatMul",), _matmul, macs=_matmul_macs, masked=mask_sums),
     OpRule(("Gemm",), _gemm, macs=_gemm_macs, masked=mask_sums),
     OpRule(("Einsum",), _einsum, macs=_einsum_macs, masked=mask_sums),
 )

@@ -59,21 +59,29 @@ def _reshape(node: ir.Node, coupling: Coupling) -> None:
             coupling.units.freeze(new.units, why)
         elif new is not None:
             moved.append(new)
-    coupling.set(out, moved)
+    coupling.label(out, moved)
     _limit_dynamic(node, coupling, out)
 
 
 def _move(
-    coupling: Coupling, node: ir.Node, value: ir.Value, term: Term[int], shapes: tuple[Shape, Shape, list[Segment]]
+    coupling: Coupling,
+    node: ir.Node,
+    value: ir.Value,
+    term: Term[int],
+    shapes: tuple[Shape, Shape, list[Segment]],
 ) -> Term[int] | None:
     """``term`` after a row-major reshape: spread over every axis of the runs it touches, then reshaped."""
     before, after, runs = shapes
     touched = [run for run in runs if set(run[0]) & set(term.axes)]
     axes = [a for left, _ in touched for a in left]
     if prod(before[a] for a in axes) > ELEMENT_LIMIT:
-        coupling.units.freeze(term.units, coupling.reason(node, value, term.axes, "Reshape mixes too many positions"))
+        coupling.units.freeze(
+            term.units, coupling.reason(node, value, term.axes, "Reshape mixes too many positions")
+        )
         return None
-    turned = ordered(coupling.units, term, axes, coupling.reason(node, value, term.axes, "order of a joint axis"))
+    turned = ordered(
+        coupling.units, term, axes, coupling.reason(node, value, term.axes, "order of a joint axis")
+    )
     index = tuple(slice(None) if a in turned.axes else None for a in axes)
     full = np.broadcast_to(turned.units[index], [before[a] for a in axes])
     out_axes = [a for _, right in touched for a in right]
@@ -87,14 +95,20 @@ def _limit_dynamic(node: ir.Node, coupling: Coupling, out: ir.Value) -> None:
     both = [a for t in terms for a in t.axes if dynamic[a]]
     if not both:
         return
-    target = coupling.shapes.sample(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None
+    target = (
+        coupling.shapes.sample(node.inputs[1])
+        if len(node.inputs) > 1 and node.inputs[1] is not None
+        else None
+    )
     taken = target is not None and any(
         int(entry) == -1 and a not in both for a, entry in enumerate(np.ravel(target))
     )  # the file already leaves another size to run time
     for a in both[0 if taken else 1 :]:
-        coupling.restrict(node, out, {a}, "its size depends on the input, and another size of this Reshape does too")
+        coupling.restrict(
+            node, out, {a}, "its size depends on the input, and another size of this Reshape does too"
+        )
     if taken or len(both) > 1:
-        coupling.set(out, coupling.layout(out))
+        coupling.label(out, coupling.layout(out))
 
 
 def _repair_reshape(node: ir.Node, repairer: Repairer) -> None:
@@ -110,7 +124,7 @@ def _transpose(node: ir.Node, coupling: Coupling) -> None:
         why = coupling.reason(node, node.inputs[0], term.axes, "Transpose changes the order of a joint axis")
         turned = ordered(coupling.units, term, perm, why)
         moved.append(Term(tuple(perm.index(a) for a in turned.axes), turned.units))
-    coupling.set(node.outputs[0], moved)
+    coupling.label(node.outputs[0], moved)
 
 
 def _expand(node: ir.Node, coupling: Coupling) -> None:
@@ -129,7 +143,7 @@ def _expand(node: ir.Node, coupling: Coupling) -> None:
         elif met is not None or stays != term.axes[: len(stays)] or stays == term.axes:
             coupling.units.freeze(term.units, why)
     taken = {a for t in coupling.wild(out, grown) for a in t.axes}
-    coupling.set(out, [t for t in own if not set(t.axes) & taken])
+    coupling.label(out, [t for t in own if not set(t.axes) & taken])
 
 
 def _repair_expand(node: ir.Node, repairer: Repairer) -> None:
@@ -149,7 +163,7 @@ def _tile(node: ir.Node, coupling: Coupling) -> None:
             coupling.restrict(node, value, grown, "Tile repeats it")
             return _tile(node, coupling)
         moved.append(Term(term.axes, np.tile(term.units, repeats)))
-    coupling.set(out, moved)
+    coupling.label(out, moved)
     return None
 
 
@@ -161,7 +175,12 @@ _TO_DEPTH = Signature.parse("n c [h] [w] -> n (x y c) [p] [q]")
 def _depth_to_space(node: ir.Node, coupling: Coupling) -> None:
     block = node.attributes.get_int("blocksize", 1)
     crd = node.attributes.get_string("mode", "DCR") == "CRD"
-    apply(node, coupling, _TO_SPACE if crd else _TO_SPACE_DCR, Options({"x": block, "y": block}, fixed=("x", "y")))
+    apply(
+        node,
+        coupling,
+        _TO_SPACE if crd else _TO_SPACE_DCR,
+        Options({"x": block, "y": block}, fixed=("x", "y")),
+    )
 
 
 def _space_to_depth(node: ir.Node, coupling: Coupling) -> None:

@@ -12,7 +12,7 @@ from compressor.channels.combine import Operand, Space, combine
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.ops import reference
 from compressor.ops.repair import Repairer
-from compressor.ops.rule import Options, OpRule, Signature, apply, attribute_axis, signature
+from compressor.ops.rule import OpRule, Options, Signature, apply, attribute_axis, signature
 
 KEPT = "normalises along it, and --keep-norm-axes asks to leave such axes alone"
 
@@ -58,19 +58,27 @@ def _layer(node: ir.Node, coupling: Coupling) -> None:
         if other is not None:
             own = coupling.shape(other)
             start = len(shape) - len(own)
-            operands.append(Operand(other, tuple(names[start + k] if s > 1 else () for k, s in enumerate(own))))
+            operands.append(
+                Operand(other, tuple(names[start + k] if s > 1 else () for k, s in enumerate(own)))
+            )
     sizes = {f"a{k}": s for k, s in enumerate(shape) if s > 1}
-    combine(node, coupling, operands, [Operand(node.outputs[0], tuple(names))], Space(sizes, rows=coupling.policy.heads))
+    combine(
+        node,
+        coupling,
+        operands,
+        [Operand(node.outputs[0], tuple(names))],
+        Space(sizes, rows=coupling.policy.heads),
+    )
 
 
 def _lp(node: ir.Node, coupling: Coupling) -> None:
     _over(node, coupling, [attribute_axis(node, len(coupling.shape(node.inputs[0])), -1)])
-    coupling.set(node.outputs[0], coupling.layout(node.inputs[0]))
+    coupling.label(node.outputs[0], coupling.layout(node.inputs[0]))
 
 
 def _mean_variance(node: ir.Node, coupling: Coupling) -> None:
     _over(node, coupling, list(node.attributes.get_ints("axes", (0, 2, 3))))
-    coupling.set(node.outputs[0], coupling.layout(node.inputs[0]))
+    coupling.label(node.outputs[0], coupling.layout(node.inputs[0]))
 
 
 def _softmax(node: ir.Node, coupling: Coupling) -> None:
@@ -81,7 +89,7 @@ def _softmax(node: ir.Node, coupling: Coupling) -> None:
     axis = attribute_axis(node, rank, 1 if old else -1)
     axes = set(range(axis, rank)) if old else {axis}
     assert value is not None
-    coupling.set(node.outputs[0], coupling.restrict(node, value, axes, f"{node.op_type} runs over it"))
+    coupling.label(node.outputs[0], coupling.restrict(node, value, axes, f"{node.op_type} runs over it"))
 
 
 def _repair_group(node: ir.Node, repairer: Repairer) -> None:

@@ -27,7 +27,7 @@ def _resize(node: ir.Node, coupling: Coupling) -> None:
     if node.attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize":
         changed = set(range(2, len(before)))
     spatial = {k for k, dynamic in enumerate(coupling.shapes.dynamic(value)) if dynamic and k >= 2}
-    coupling.set(node.outputs[0], coupling.restrict(node, value, changed | spatial, "Resize resamples it"))
+    coupling.label(node.outputs[0], coupling.restrict(node, value, changed | spatial, "Resize resamples it"))
 
 
 def _repair_resize(node: ir.Node, repairer: Repairer) -> None:

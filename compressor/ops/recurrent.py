@@ -10,7 +10,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import Term
 from compressor.ops.repair import Repairer
-from compressor.ops.rule import Options, OpRule, Shape, Signature, apply
+from compressor.ops.rule import OpRule, Options, Shape, Signature, apply
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
@@ -34,7 +34,9 @@ def _recurrent(node: ir.Node, coupling: Coupling) -> None:
             coupling.freeze(node, weight, [0], "whole directions cannot go")
 
 
-def _share_hidden(node: ir.Node, coupling: Coupling, gates: int, weight: ir.Value, recurrence: ir.Value) -> None:
+def _share_hidden(
+    node: ir.Node, coupling: Coupling, gates: int, weight: ir.Value, recurrence: ir.Value
+) -> None:
     """One unit for each hidden position of each direction, on both weights and both axes of the recurrence."""
     directions, _, hidden = coupling.shape(recurrence)
     one, two = coupling.lazy(weight), coupling.lazy(recurrence)

@@ -54,7 +54,7 @@ def _ranked(node: ir.Node, coupling: Coupling) -> None:
     terms = coupling.restrict(node, value, {axis}, f"{node.op_type} counts along it")
     dropped = node.op_type.startswith("Arg") and not node.attributes.get_int("keepdims", 1)
     for out in node.outputs:
-        coupling.set(out, [reference.without_axis(t, axis) for t in terms] if dropped else terms)
+        coupling.label(out, [reference.without_axis(t, axis) for t in terms] if dropped else terms)
 
 
 RULES = (

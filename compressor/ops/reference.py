@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from compressor.channels.cut import Cut, Mask
 from compressor.channels.labels import Term
-from compressor.graph.shapes import Array, initializer_of
+from compressor.graph.shapes import Array
 
 LARGEST = 1e30
 """Stands for infinity where a maximum or minimum must not see removed positions."""
@@ -76,11 +76,15 @@ class Reference:
         self._count += 1
         name = f"masked.{self._count}"
         tensor = ir.tensor(array, name=name)
-        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        value = ir.Value(
+            name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+        )
         self.graph.register_initializer(value)
         return value
 
-    def add(self, before: ir.Node, op: str, inputs: Sequence[ir.Value | None], **attributes: int | float) -> ir.Value:
+    def add(
+        self, before: ir.Node, op: str, inputs: Sequence[ir.Value | None], **attributes: int | float
+    ) -> ir.Value:
         """A node in front of ``before``; its output."""
         self._count += 1
         node = ir.node(op, list(inputs), attributes=attributes, name=f"masked.node.{self._count}")
@@ -92,7 +96,7 @@ class Reference:
         """Sets the removed positions of input ``index`` to ``neutral``."""
         value = node.inputs[index]
         mask = self.mask(value)
-        if mask is None or value is None or initializer_of(value) is not None:
+        if mask is None or value is None or value.is_initializer():
             return
         filler = self.constant(np.asarray(neutral).astype(self.dtype(value)))
         node.replace_input_with(index, self.add(node, "Where", [self.constant(mask), value, filler]))
@@ -116,7 +120,7 @@ class Reference:
 
 def mask_sums(node: ir.Node, reference: Reference) -> None:
     """Removed positions are zero where activations are summed; a zeroed weight on the other side does it too."""
-    if any(v is not None and initializer_of(v) is not None and reference.mask(v) is not None for v in node.inputs[:2]):
+    if any(v is not None and v.is_initializer() and reference.mask(v) is not None for v in node.inputs[:2]):
         return
     for index in range(len(node.inputs)):
         reference.fill(node, index, 0.0)

@@ -39,7 +39,9 @@ class Repairer:
 
     def changed(self, value: ir.Value | None, axis: int) -> bool:
         """Does ``value`` lose positions along ``axis``?"""
-        return any(axis in t.axes and not self.cut.keeps(t).all() for t in self.coupling.layout(value, settle=False))
+        return any(
+            axis in t.axes and not self.cut.keeps(t).all() for t in self.coupling.layout(value, settle=False)
+        )
 
     def keep(self, value: ir.Value | None, axes: tuple[int, ...]) -> Mask:
         """Which positions stay along ``axes``."""
@@ -78,7 +80,9 @@ class Repairer:
             count += 1
             unique = f"{name}.{count}"
         tensor = ir.tensor(array, name=unique)
-        value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        value = ir.Value(
+            name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+        )
         self.graph.register_initializer(value)
         return value
 
@@ -133,7 +137,9 @@ class Repairer:
     def _where(self, name: str, changed: Mask, entries: Array, value: ir.Value) -> ir.Value:
         condition = self.constant(f"{name}.pruned", changed)
         chosen = self.constant(f"{name}.sizes", entries.astype(np.int64))
-        node = ir.node("Where", [condition, chosen, value], name=f"{name}.where{len(self.graph.initializers)}")
+        node = ir.node(
+            "Where", [condition, chosen, value], name=f"{name}.where{len(self.graph.initializers)}"
+        )
         node.outputs[0].name = f"{node.name}.out"
         return node.outputs[0]
 
@@ -152,7 +158,9 @@ class Repairer:
         self._set_bounds(node, axis, (0, np.iinfo(np.int64).max, 1))
         index = self.constant(f"{node.name}.kept", positions)
         users = list(node.outputs[0].uses())
-        gather = ir.node("Gather", [node.outputs[0], index], attributes={"axis": axis}, name=f"{node.name}.gather{axis}")
+        gather = ir.node(
+            "Gather", [node.outputs[0], index], attributes={"axis": axis}, name=f"{node.name}.gather{axis}"
+        )
         gather.outputs[0].name = f"{gather.name}.out"
         node.append(gather)
         for user, place in users:

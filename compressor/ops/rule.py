@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -27,8 +28,8 @@ class OpRule:
         couple: how labels flow through a node; sets the layouts of its outputs.
         repair: rewrites attributes and shape inputs once channels are gone; None: nothing to rewrite.
         macs: multiply-accumulates of a node from the shapes of its inputs and outputs; None: not counted.
-        sums: index of the operands that are summed over without a weight (matrix products of activations,
-            reductions, norms): in the masked reference their removed positions need a neutral value.
+        masked: edits a node of the masked reference where activations are summed without a weight (matrix
+            products of activations, reductions, norms), so that removed positions do not count.
         domain: operator domain.
     """
 
@@ -64,6 +65,7 @@ class Signature:
     outputs: tuple[tuple[_Item, ...], ...]
 
     @staticmethod
+    @lru_cache(maxsize=512)
     def parse(text: str) -> Signature:
         """Reads the notation above."""
         left, right = text.split("->")

@@ -16,13 +16,13 @@ from compressor.ops.rule import OpRule
 
 
 def _shape(node: ir.Node, coupling: Coupling) -> None:
-    coupling.set(node.outputs[0], [])
+    coupling.label(node.outputs[0], [])
 
 
 def _size(node: ir.Node, coupling: Coupling) -> None:
     if coupling.shapes.const(node.outputs[0]) is None:
         coupling.freeze(node, node.inputs[0], None, "Size counts its elements at run time")
-    coupling.set(node.outputs[0], [])
+    coupling.label(node.outputs[0], [])
 
 
 def _repair(node: ir.Node, repairer: Repairer) -> None:
@@ -45,7 +45,7 @@ def _constant_of_shape(node: ir.Node, coupling: Coupling) -> None:
     """One number everywhere: every axis takes on the labels of whoever uses it."""
     shape = coupling.shape(node.outputs[0])
     coupling.wild(node.outputs[0], {a for a, size in enumerate(shape) if size > 1})
-    coupling.set(node.outputs[0], [])
+    coupling.label(node.outputs[0], [])
 
 
 def _repair_constant_of_shape(node: ir.Node, repairer: Repairer) -> None:

@@ -21,7 +21,20 @@ from compressor.ops import (
 )
 from compressor.ops.rule import OpRule
 
-FAMILIES = (attention, conv, elementwise, indexing, linear, movement, norm, pool, quant, recurrent, reduce, shape)
+FAMILIES = (
+    attention,
+    conv,
+    elementwise,
+    indexing,
+    linear,
+    movement,
+    norm,
+    pool,
+    quant,
+    recurrent,
+    reduce,
+    shape,
+)
 
 RULES: Mapping[tuple[str, str], OpRule] = MappingProxyType(
     {(rule.domain, op): rule for family in FAMILIES for rule in family.RULES for op in rule.op_types}

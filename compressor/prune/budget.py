@@ -60,11 +60,15 @@ Removed = dict[str, UnitArray]
 Names = Callable[[ChannelGroup], Sequence[str]]
 
 
-def line_up(groups: Sequence[ChannelGroup], scores: Mapping[str, Scores], limits: Limits, names: Names) -> list[Chunk]:
+def line_up(
+    groups: Sequence[ChannelGroup], scores: Mapping[str, Scores], limits: Limits, names: Names
+) -> list[Chunk]:
     """All chunks of all groups in the order in which they would go."""
     chunks: list[Chunk] = []
     for group in groups:
-        ratio = next((r for glob, r in limits.overrides if any(fnmatchcase(n, glob) for n in names(group))), None)
+        ratio = next(
+            (r for glob, r in limits.overrides if any(fnmatchcase(n, glob) for n in names(group))), None
+        )
         chunks += _chunks(group, scores[group.name], limits, ratio)
     return sorted(chunks, key=lambda c: c.key)
 

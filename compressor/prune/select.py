@@ -31,7 +31,9 @@ def policy_of(settings: PruneSettings) -> dict[str, object]:
     }
 
 
-def choose(coupling: Coupling, settings: PruneSettings, rules: Rules, size: int) -> tuple[PruningPlan, list[ChannelGroup]]:
+def choose(
+    coupling: Coupling, settings: PruneSettings, rules: Rules, size: int
+) -> tuple[PruningPlan, list[ChannelGroup]]:
     """Scores every group, balances joint terms, and fills the budget.
 
     Args:
@@ -48,7 +50,9 @@ def choose(coupling: Coupling, settings: PruneSettings, rules: Rules, size: int)
     judge = criterion(settings.criterion, settings.seed)
     groups = group(coupling)
     if not groups:
-        raise NothingToPrune("no channel of this model can be removed; --explain lists what was frozen and why")
+        raise NothingToPrune(
+            "no channel of this model can be removed; --explain lists what was frozen and why"
+        )
     balance(coupling, _unit_scores(coupling, groups, judge, weights))
     groups = group(coupling)
     scores = {g.name: judge.score(g, weights) for g in groups}
@@ -60,7 +64,9 @@ def choose(coupling: Coupling, settings: PruneSettings, rules: Rules, size: int)
     return plan_of(coupling, groups, removed, policy_of(settings)), groups
 
 
-def _unit_scores(coupling: Coupling, groups: Sequence[ChannelGroup], judge: Criterion, weights: Weights) -> Scores:
+def _unit_scores(
+    coupling: Coupling, groups: Sequence[ChannelGroup], judge: Criterion, weights: Weights
+) -> Scores:
     found = np.zeros(len(coupling.units))
     for member in groups:
         found[member.units] = judge.score(member, weights)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.cut import Cut, Mask
-from compressor.graph.shapes import Array, initializer_of
+from compressor.graph.shapes import Array
 from compressor.ops.reference import Reference
 from compressor.ops.repair import Repairer
 from compressor.ops.rule import OpRule
@@ -27,27 +27,32 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
             rule.repair(node, repairer)
     for value, shape in shapes.items():
         if value.is_initializer() and value.const_value is not None:
+            if value.is_graph_input():
+                graph.inputs.remove(value)  # a default that the caller could override; its old shape is gone
             array = compact(value.const_value.numpy(), cut, value)
             value.const_value = ir.tensor(array, name=value.name)
         if value.shape is not None:
-            dims = [after if isinstance(old, int) else old for old, after in zip(value.shape, shape, strict=True)]
+            dims = [
+                _dim(old, *sizes) for old, *sizes in zip(value.shape, cut.before(value), shape, strict=True)
+            ]
             value.shape = ir.Shape(dims)
+
+
+def _dim(old: int | ir.SymbolicDim, before: int, after: int) -> int | str | None:
+    """A dimension of an annotation: a symbol stays where nothing went, and is forgotten where it no longer holds."""
+    if isinstance(old, int):
+        return after
+    return old.value if before == after else None
 
 
 def compact(array: Array, cut: Cut, value: ir.Value) -> Array:
     """What stays of ``array``, in row-major order."""
-    shape = list(array.shape)
-    plain = [t for t in cut.coupling.layout(value, settle=False) if len(t.axes) == 1]
-    joint = [t for t in cut.coupling.layout(value, settle=False) if len(t.axes) > 1]
-    if joint:
-        # Ragged rows first, by one mask over the whole tensor; then rows by plain axes are gone with it.
+    terms = cut.coupling.layout(value, settle=False)
+    if any(len(t.axes) > 1 for t in terms):
         keep = cut.mask(value)
-        if keep is None:
-            return array
-        after = cut.after(value)
-        return array[np.broadcast_to(keep, shape)].reshape(after)
-    for term in plain:
-        array = np.compress(cut.keeps(term), array, axis=term.axes[0])
+        return array if keep is None else array[np.broadcast_to(keep, array.shape)].reshape(cut.after(value))
+    for axis in {t.axes[0] for t in terms}:
+        array = np.compress(cut.keep(value, (axis,)), array, axis=axis)
     return np.ascontiguousarray(array) if array.ndim else array
 
 
@@ -61,9 +66,9 @@ def mask(model: ir.Model, cut: Cut, rules: Rules) -> tuple[ir.Model, Reference]:
     for value in clone.graph.initializers.values():
         source = originals[str(value.name)]
         tensor = source.const_value
-        keep = cut.mask(source) if tensor is not None and _is_kernel(source, cut, rules) else None
+        keep = cut.mask(source) if tensor is not None and _is_kernel(source, rules) else None
         if keep is not None and tensor is not None:
-            value.const_value = _zeroed(tensor, keep, _zero_point(source))
+            value.const_value = _zeroed(tensor, keep)
     reference = Reference(cut, clone.graph, originals)
     for node in list(clone.graph):
         rule = rules.get((node.domain, node.op_type))
@@ -74,38 +79,21 @@ def mask(model: ir.Model, cut: Cut, rules: Rules) -> tuple[ir.Model, Reference]:
     return clone, reference
 
 
-def _zeroed(tensor: ir.TensorProtocol, keep: Mask, zero: Array | int) -> ir.LazyTensor:
+def _zeroed(tensor: ir.TensorProtocol, keep: Mask) -> ir.LazyTensor:
     """``tensor`` with removed positions zero; made only when it is written, so that it is never held twice."""
 
     def make() -> ir.TensorProtocol:
         array = tensor.numpy()
-        return ir.tensor(np.where(keep, array, np.asarray(zero).astype(array.dtype)), name=tensor.name)
+        return ir.tensor(np.where(keep, array, np.zeros((), array.dtype)), name=tensor.name)
 
     return ir.LazyTensor(make, dtype=tensor.dtype, shape=ir.Shape(tensor.shape), name=tensor.name)
 
 
-def _is_kernel(value: ir.Value, cut: Cut, rules: Rules) -> bool:
-    """Does it hold filters, or does a product contract it? Scales, biases and tables stay as they are: a divisor
-    of zero would spoil the reference, and what a removed channel adds is lost in the zeroed consumer."""
-    lazy = cut.coupling.lazies.get(value)
-    if lazy is not None and {"in", "out"} & set(lazy.roles.values()):
-        return True
+def _is_kernel(value: ir.Value, rules: Rules) -> bool:
+    """Is it contracted by a product? Scales, biases and tables stay as they are: a divisor of zero would spoil the
+    reference, and what a removed channel adds is lost in the zeroed weight of its consumer."""
     users = [rules.get((n.domain, n.op_type)) for n, _ in value.uses()]
     return any(r is not None and r.macs is not None for r in users)
-
-
-def _zero_point(value: ir.Value) -> Array | int:
-    """What stands for zero in a quantised weight, shaped to broadcast against it."""
-    for node, index in value.uses():
-        if node.op_type == "DequantizeLinear" and index == 0 and len(node.inputs) > 2 and node.inputs[2] is not None:
-            tensor = initializer_of(node.inputs[2])
-            if tensor is not None and tensor.size == 1:
-                return tensor.numpy().reshape(())
-            if tensor is not None and value.shape is not None and len(tensor.shape) == 1:
-                shape = [1] * len(value.shape)
-                shape[node.attributes.get_int("axis", 1)] = -1
-                return tensor.numpy().reshape(shape)
-    return 0
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:

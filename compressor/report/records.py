@@ -86,15 +86,16 @@ class Document(Record):
 class Report(Document):
     """The result of pruning, cleaning or inspecting one model."""
 
-    schema_name: str = Field("onnx-compressor.report/1", alias="schema")
+    schema_name: str = Field(default="onnx-compressor.report/1", alias="schema")
     input: ModelStats
-    output: ModelStats | None = Field(None, description="Null when the command makes no model.")
+    output: ModelStats | None = Field(default=None, description="Null when the command makes no model.")
     groups: list[GroupRow] = []
     frozen: list[FrozenRow] = []
     proof: ProofResult | None = None
     latency: dict[str, float] | None = None
     prunable_params: int | None = Field(
-        None, description="Parameters of all initializers with an axis in a group; null when not counted."
+        default=None,
+        description="Parameters of all initializers with an axis in a group; null when not counted.",
     )
     seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
     warnings: list[str] = []
@@ -120,7 +121,7 @@ class OperatorChange(Record):
 class DiffReport(Document):
     """What differs between two models."""
 
-    schema_name: str = Field("onnx-compressor.diff/1", alias="schema")
+    schema_name: str = Field(default="onnx-compressor.diff/1", alias="schema")
     a: ModelStats
     b: ModelStats
     same_signature: bool = Field(description="Inputs and outputs agree in name, order, type and shape.")

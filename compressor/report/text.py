@@ -8,10 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from compressor.report.records import DiffReport, FrozenRow, GroupRow, ModelStats, ProofResult, Report
-from compressor.report.words import count, printable, quantity, share
+from compressor.words import count, printable, quantity, share
 
 _FEW = 10
 """Rows shown of a list that is only an illustration; `verbose` shows all."""
+_PATHLESS = ("(in memory)", "(not written)")
+"""What stands for the path of a model that has no file: of what was read, and of what was made."""
 
 
 def render(report: Report, console: Console, *, explain: bool = False, verbose: bool = False) -> None:
@@ -87,7 +89,11 @@ def _shape(shape: Sequence[int] | None) -> str:
 def _sizes(console: Console, models: dict[str, ModelStats]) -> None:
     """One column a model, and what is left of the first in the second."""
     stats = list(models.values())
-    _line(console, " -> ".join(item.path or "(not written)" for item in stats), style="bold")
+    _line(
+        console,
+        " -> ".join(item.path or missing for item, missing in zip(stats, _PATHLESS, strict=False)),
+        style="bold",
+    )
     table = _table(("", *models, *(["left"] if len(stats) == 2 else [])), header=len(stats) == 2)
     rows = {
         "file size": [(item.bytes, quantity(item.bytes, "B")) for item in stats],
@@ -159,9 +165,9 @@ def _frozen(
         _line(console, "--explain lists the places.")
     else:
         first, found = ranked[0]
-        others = f" and {count(len(ranked) - 1, 'other reason')}" if len(ranked) > 1 else ""
-        text = f"{count(_channels(ordered), 'channel')} had to stay: {first} ({_channels(found):,}){others}"
-        _line(console, f"{text}; --explain lists them.")
+        text = f"{count(_channels(ordered), 'channel')} had to stay; --explain lists them."
+        main = f"Main reason, for {_channels(found):,}" if len(ranked) > 1 else "Reason"
+        _line(console, f"{text} {main}: {first}.")
 
 
 def _reason(console: Console, reason: str, rows: Sequence[FrozenRow], verbose: bool) -> None:

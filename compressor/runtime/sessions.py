@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +35,8 @@ def open_session(path: Path, provider: str, *, optimise: bool = True) -> ort.Inf
             f"provider {name} is not available here; available: {', '.join(ort.get_available_providers())}"
         )
     if name != "CPUExecutionProvider":
-        ort.preload_dlls()
+        with redirect_stdout(sys.stderr):  # it prints what it does not find, and stdout is for results
+            ort.preload_dlls()
     options = ort.SessionOptions()
     options.log_severity_level = 4
     if not optimise:
@@ -44,11 +47,15 @@ def open_session(path: Path, provider: str, *, optimise: bool = True) -> ort.Inf
     except Exception as error:  # ONNX Runtime raises classes of its own without a common base
         raise ModelError(f"ONNX Runtime refuses the model: {_sentence(error)}") from None
     if name not in session.get_providers():
-        raise ProviderUnavailable(f"provider {name} is installed but did not start (driver or libraries missing)")
+        raise ProviderUnavailable(
+            f"provider {name} is installed but did not start (driver or libraries missing)"
+        )
     return session
 
 
-def run(session: ort.InferenceSession, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
+def run(
+    session: ort.InferenceSession, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None
+) -> list[Array]:
     """Outputs of one run; raises ModelError with the runtime's own words where it fails."""
     try:
         return [np.asarray(a) for a in session.run(list(outputs) if outputs else None, dict(feeds))]

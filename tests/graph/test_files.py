@@ -88,6 +88,9 @@ def test_files_and_bytes_of_a_model(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").unlink()
     with pytest.raises(ModelError, match=r"model\.onnx: .* No such file"):
         files.model_files(path)
+    path.write_bytes(path.read_bytes().replace(b"weights.bin", b"weights\xff\xfein"))
+    with pytest.raises(ModelError, match="not UTF-8"):
+        files.model_files(path)
 
 
 def large(megabytes: int = 1, count: int = 3) -> ir.Model:
@@ -197,6 +200,31 @@ def test_an_initializer_without_data_is_not_silently_dropped(tmp_path: Path) -> 
     with pytest.raises(CompressorError, match="'w1' has no data"):
         files.save(model, tmp_path / "out.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_faithfully_is_not_written(tmp_path: Path) -> None:
+    class Lying(ir.Tensor):
+        @property
+        def nbytes(self) -> int:
+            return 7
+
+    model = large()
+    model.graph.initializers["w1"].const_value = Lying(WEIGHT)
+    with pytest.raises(CompressorError, match="has not the bytes that it declares"):
+        files.save(model, tmp_path / "out.onnx")
+    model = large()
+    model.graph[0].attributes["outside"] = ir.AttrTensor("outside", _outside())
+    with pytest.raises(CompressorError, match="'outside' of a subgraph or attribute is external"):
+        files.save(model, tmp_path / "out.onnx")
+    model = large()
+    model.graph[0].attributes["bad"] = ir.AttrInt64("bad", 2**64)
+    with pytest.raises(CompressorError, match="cannot be serialised: Value out of range"):
+        files.save(model, tmp_path / "out.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def _outside() -> ir.ExternalTensor:
+    return ir.ExternalTensor("d.bin", 0, 4, ir.DataType.FLOAT, shape=ir.Shape([1]), name="outside")
 
 
 def test_the_input_and_its_data_are_never_overwritten(tmp_path: Path) -> None:

@@ -81,8 +81,15 @@ UNSOUND: dict[str, tuple[Damage, str]] = {
     "initializer produced again": (_writes("w"), "'w'"),
     "node that reads itself": (_reads("h"), "cycle"),
     "cycle of nodes": (_reads("y"), "cycle"),
-    "sparse initializer": (lambda m: m.graph.sparse_initializer.add().dims.append(2**40), "sparse"),
-    "sparse attribute": (_sparse_constant, "sparse"),
+    "sparse initializer": (
+        lambda m: m.graph.sparse_initializer.add().dims.append(2**40),
+        "store it as a dense one",
+    ),
+    "sparse attribute": (_sparse_constant, "make it dense"),
+    "unknown type of a value": (
+        lambda m: m.graph.value_info.add(name="h").type.CopyFrom(helper.make_tensor_type_proto(999, [1])),
+        "cannot be represented: 999",
+    ),
     "map as output": (_map_output, "map_type"),
 }
 

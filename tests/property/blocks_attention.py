@@ -379,6 +379,6 @@ BLOCKS = (
     Block("attention_cross", attention_cross, fits=lambda _, x: x.shape[1] >= 3),
     Block("attention_linear", attention_linear),
     Block("attention_channels", attention_channels),
-    Block("attention_operator", attention_operator, 2, 23),
+    Block("attention_operator", attention_operator, 4, 23),
     Block("attention_time_first", attention_time_first),
 )

@@ -22,7 +22,7 @@ def image_stem(net: Net) -> tuple[Value, Block]:
 
 def patch_stem(net: Net) -> tuple[Value, Block]:
     """ViT's patches: a strided Conv, then tokens."""
-    x = net.input("image", BATCH, 3, 2 * net.b.pick(3, 4), 6)
+    x = net.input("image", BATCH, 3, 8, 2 * net.b.pick(3, 4))
 
     def patches(b: Builder, v: Value) -> Value:
         n, c, h, w = v.shape

@@ -168,7 +168,7 @@ def bilinear_pool(b: Builder, x: Value) -> Value:
 BLOCKS = (
     Block("group_norm_steps", group_norm_steps, 1.5, fits=composite),
     Block("group_norm_means", group_norm_means, fits=composite),
-    Block("group_norm", group_norm, 1.5, 21, composite),
+    Block("group_norm", group_norm, 4, 21, composite),
     Block("instance_norm", instance_norm, fits=wide_enough),
     Block("instance_norm_means", instance_norm_means, fits=wide_enough),
     Block("layer_norm_first", layer_norm_first),

@@ -14,7 +14,7 @@ WIDTHS = (6, 8, 8, 12, 12, 16)
 
 
 def short(_: Builder, x: Value) -> bool:
-    return x.shape[1] <= 10
+    return x.shape[1] <= 16
 
 
 def long(_: Builder, x: Value) -> bool:
@@ -255,7 +255,7 @@ BLOCKS = (
     Block("layer_norm", layer_norm, 2, 17),
     Block("layer_norm_steps", layer_norm_steps, 1.5),
     Block("rms_norm_steps", rms_norm_steps, 1.5),
-    Block("rms_norm", rms_norm, 1.5, 23),
+    Block("rms_norm", rms_norm, 4, 23),
     Block("group_norm_tokens", group_norm_tokens, fits=composite),
     Block("instance_norm_tokens", instance_norm_tokens, fits=lambda _, x: x.shape[1] >= 5),
     Block("batch_norm_tokens", batch_norm_tokens),

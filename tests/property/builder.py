@@ -199,7 +199,9 @@ class Graph:
         tensors = [numpy_helper.from_array(a, name) for name, a in self.arrays.items() if name in used]
         listed = list(inputs)
         if self.style.weights_as_inputs:
-            listed += [self.info(Value(t.name, tuple(t.dims))) for t in tensors if t.data_type == TensorProto.FLOAT]
+            listed += [
+                self.info(Value(t.name, tuple(t.dims))) for t in tensors if t.data_type == TensorProto.FLOAT
+            ]
         graph = helper.make_graph(nodes, "g", listed, [self.info(v) for v in outputs], tensors)
         return self.wrap(graph)
 

@@ -52,7 +52,7 @@ def new_builder(rng: np.random.Generator, opset: int | None) -> Builder:
 def start(net: Net) -> Value:
     """An input and the layer that reads it."""
     x, stem = net.b.pick(*STEMS)(net)
-    return must(net.grow(stem, x))
+    return net.require(stem, x)
 
 
 def choose(b: Builder, x: Value) -> Block:
@@ -103,8 +103,3 @@ def blocks_of(model: onnx.ModelProto) -> list[str]:
     """The names of the blocks a model was made of, in order."""
     entries: dict[str, str] = {entry.key: entry.value for entry in model.metadata_props}
     return entries[_USED].split()
-
-
-def must(value: Value | None) -> Value:
-    assert value is not None, "the first block of a graph gave no signal"
-    return value

@@ -19,6 +19,11 @@ from onnx import TensorProto, helper, numpy_helper
 from .builder import Value
 from .operators import Builder
 
+
+class DeadEndError(Exception):
+    """A block cannot be appended where it was asked for."""
+
+
 Feed = dict[str, NDArray[Any]]
 Fits = Callable[[Builder, Value], bool]
 VOCABULARY = 12
@@ -108,6 +113,20 @@ class Net:
         self.used.append(block.name)
         self.b.memory.append(y)
         return y
+
+    def require(self, block: Block, x: Value) -> Value:
+        """Append a block, drawn again while its output carries no signal.
+
+        Raises:
+            DeadEndError: the block may not stand here, or never gave a signal.
+        """
+        if not block.allowed(self.b, x):
+            raise DeadEndError(f"{block.name} may not follow {x.shape}")
+        for _ in range(10):
+            y = self.grow(block, x)
+            if y is not None:
+                return y
+        raise DeadEndError(f"{block.name} after {x.shape} gave no signal")
 
     def _run(self, since: int, y: Value) -> list[NDArray[Any]]:
         """Run the nodes from `since` on, for every draw, and hold y to its declared shape."""

@@ -1,0 +1,71 @@
+"""Convolutions: plain, grouped, depthwise, transposed, of one to three spatial axes."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import pytest
+
+from .case import Case, check, image, whole
+
+CASES = (
+    image("Conv", "b = Conv<pads=[1,1,1,1]>(a, u)", {"w": 8, "u": 8, "v": 4}, more="float[16,16,3,3] u"),
+    image("Conv strided and dilated", "c = Conv<strides=[2,2],dilations=[2,2],pads=[2,2,2,2],kernel_shape=[3,3]>(a, u, p)"
+          " b = Relu(c)", {"w": 8, "u": 10, "v": 4}, more="float[20,16,3,3] u, float[20] p", out=20),
+    image("Conv without padding", 'c = Conv<auto_pad="SAME_UPPER">(a, u) b = Relu(c)', {"w": 8, "u": 8, "v": 4},
+          more="float[16,16,3,3] u"),
+    image("Conv depthwise", "b = Conv<group=16,pads=[1,1,1,1]>(a, u, p)", more="float[16,1,3,3] u, float[16] p"),
+    image("Conv depthwise with multiplier", "b = Conv<group=16,pads=[1,1,1,1]>(a, u)", {"w": 8, "v": 4},
+          more="float[32,1,3,3] u", out=32),
+    image("Conv grouped", "b = Conv<group=4,pads=[1,1,1,1]>(a, u, p)", {"w": 8, "u": 8, "v": 4},
+          more="float[16,4,3,3] u, float[16] p"),
+    image("Conv grouped, other widths", "b = Conv<group=2>(a, u)", {"w": 8, "u": 16, "v": 4},
+          more="float[32,8,1,1] u", out=32),
+    image("Conv grouped between depthwise", "d = Conv<group=16>(a, t) c = Conv<group=4>(d, u) b = Conv<group=16>(c, r)",
+          {"w": 8, "u": 8, "v": 4}, more="float[16,1,1,1] t, float[16,4,1,1] u, float[16,1,1,1] r"),
+    image("Conv grouped twice in a residual", "c = Conv<group=4>(a, u) b = Add(a, c)",
+          {"w": 8, "v": 4}, more="float[16,4,1,1] u"),
+    image("Conv grouped two ways", "c = Conv<group=4>(a, u) d = Conv<group=8>(c, t) b = Relu(d)",
+          {"w": 8, "u": 8, "t": 8, "v": 4}, more="float[16,4,1,1] u, float[16,2,1,1] t"),
+    image("Conv with a standardised weight", "m = ReduceMean<axes=[1,2,3]>(u) c = Sub(u, m) b = Conv(a, c)",
+          {"w": 8, "u": 8, "v": 4}, more="float[16,16,1,1] u", opset=17, settings={"simplify": False}),
+    image("Conv with a standardised weight, folded", "m = ReduceMean<axes=[1,2,3]>(u) c = Sub(u, m) b = Conv(a, c)",
+          {"w": 8, "c": 8, "v": 4}, more="float[16,16,1,1] u", opset=17),
+    image("Conv with a weight that another one reads", "c = Conv(a, u) d = Relu(c) b = Conv(d, u)",
+          {"w": 8, "u": 8, "u.1": 8, "v": 4}, more="float[16,16,1,1] u"),
+    image("Conv with a large weight that another one reads", 'c = Conv<auto_pad="SAME_UPPER">(a, u) d = Relu(c)'
+          ' b = Conv<auto_pad="SAME_UPPER">(d, u)', {"w": 8, "v": 4}, more="float[16,16,17,17] u"),
+    whole("Conv of sequences", """(float[3,4,9] x) => (float y) <float[8,4,3] w, float[8] b, float[6,8,3] v> {
+          a = Conv(x, w, b)  c = Relu(a)  y = Conv(c, v) }""", {"w": 4}),
+    whole("Conv of volumes", """(float[3,2,4,4,4] x) => (float y) <float[8,2,2,2,2] w, float[6,8,1,1,1] v> {
+          a = Conv(x, w)  c = Relu(a)  y = Conv(c, v) }""", {"w": 4}),
+    whole("Conv with a dynamic batch", """(float[N,4,6,6] x) => (float y) <float[8,4,3,3] w, float[6,8,1,1] v> {
+          a = Conv(x, w)  c = Relu(a)  y = Conv(c, v) }""", {"w": 4}),
+    image("ConvTranspose", "b = ConvTranspose<strides=[2,2]>(a, u, p)", {"w": 8, "u": 8, "v": 4},
+          more="float[16,16,2,2] u, float[16] p"),
+    image("ConvTranspose depthwise", "b = ConvTranspose<group=16>(a, u)", more="float[16,1,3,3] u"),
+    image("ConvTranspose grouped", "b = ConvTranspose<group=4>(a, u, p)", {"w": 8, "u": 2, "v": 4},
+          more="float[16,4,2,2] u, float[16] p"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=repr)
+def test_conv(case: Case) -> None:
+    check(case)
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [("Conv depthwise", 8), ("Conv depthwise with multiplier", 8), ("Conv grouped", 4), ("ConvTranspose depthwise", 8)],
+)
+def test_group_attribute_follows(name: str, group: int) -> None:
+    case = next(c for c in CASES if c.name == name)
+    groups = [n.attributes.get_int("group", 1) for n in case.prune().model.graph]
+    assert [g for g in groups if g != 1] == [group]
+
+
+def test_channels_of_each_group_go_in_equal_numbers() -> None:
+    case = next(c for c in CASES if c.name == "Conv grouped")
+    graph = case.prune().model.graph
+    kernel = graph.initializers["u"].const_value
+    assert isinstance(kernel, ir.TensorProtocol)
+    assert list(kernel.shape) == [8, 2, 3, 3]

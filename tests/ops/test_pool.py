@@ -1,0 +1,57 @@
+"""Windows and grids over spatial axes: channels pass through."""
+
+from __future__ import annotations
+
+import pytest
+
+from .case import Case, check, image, whole
+
+SIZES = "float[4] scales = {1,1,2,2}, int64[4] sizes = {3,16,12,12}, float none = {}"
+
+CASES = (
+    image("MaxPool", "b = MaxPool<kernel_shape=[2,2],strides=[2,2]>(a)"),
+    image("MaxPool with ceil", "b = MaxPool<kernel_shape=[3,3],strides=[2,2],ceil_mode=1,pads=[1,1,1,1]>(a)"),
+    image("MaxPool whose indices are read", "c, i = MaxPool<kernel_shape=[1,1]>(a)  j = Cast<to=1>(i)  b = Add(c, j)",
+          {"v": 4}, frozen={"w": "its indices count over all channels"}),
+    image("AveragePool", "b = AveragePool<kernel_shape=[3,3],pads=[1,1,1,1],count_include_pad=1>(a)"),
+    image("LpPool", "b = LpPool<kernel_shape=[2,2],p=2>(a)"),
+    image("Resize by scales", 'b = Resize<mode="nearest">(a, , scales)', more="float[4] scales = {1,1,2,2}"),
+    image("Resize to sizes", 'b = Resize<mode="linear">(a, , , sizes)', more="int64[4] sizes = {3,16,12,9}"),
+    image("Resize to sizes of some axes", 'b = Resize<mode="linear",axes=[2,3]>(a, , , sizes)', more="int64[2] sizes = {12,9}"),
+    image("Resize to sizes of two axes, channels named", 'b = Resize<mode="nearest",axes=[1,2,3]>(a, , , sizes)',
+          more="int64[3] sizes = {16,12,9}"),
+    image("Resize 10", "b = Resize(a, scales)", opset=10, more="float[4] scales = {1,1,2,2}"),
+    image("Resize 11", 'b = Resize<mode="cubic">(a, roi, scales)', opset=11,
+          more="float[4] scales = {1,1,2,2}, float[0] roi = {}"),
+    image("Resize 11 to sizes", "b = Resize(a, roi, scales, sizes)", opset=11,
+          more="float[0] scales = {}, float[0] roi = {}, int64[4] sizes = {3,16,12,12}"),
+    image("Resize of channels", 'b = Resize<mode="nearest">(a, , scales)', {"v": 4}, more="float[4] scales = {1,2,1,1}", out=32,
+          frozen={"w": "Resize resamples it"}),
+    image("Resize to another image", """c = Conv(x, u)  p = Shape<start=2>(c)  n = Shape<end=2>(a)  t = Concat<axis=0>(n, p)
+          r = Resize<mode="nearest">(a, , , t)  b = Concat<axis=1>(c, r)""", {"w": 8, "u": 8, "v": 4},
+          more="float[16,4,1,1] u", out=32, settings={"simplify": False}),
+    image("Upsample 9", "b = Upsample(a, scales)", opset=9, more="float[4] scales = {1,1,2,2}"),
+    image("Upsample 7", "b = Upsample<scales=[1.0,1.0,2.0,2.0]>(a)", opset=8),
+    image("GridSample", "b = GridSample(a, grid)", more="float[3,5,4,2] grid"),
+    image("GridSample whose grid is learned", """g = Conv(a, u)  t = Transpose<perm=[0,2,3,1]>(g)  k = Tanh(t)
+          b = GridSample(a, k)""", {"w": 8, "v": 4}, more="float[2,16,1,1] u", frozen={"u": "works along this axis"}, opset=20),
+    image("RoiAlign", "b = RoiAlign<output_height=3,output_width=3>(a, boxes, index)",
+          more="float[2,4] boxes = {0,0,4,4,1,1,5,5}, int64[2] index = {0,2}"),
+    image("MaxRoiPool", "b = MaxRoiPool<pooled_shape=[2,2]>(a, boxes)",
+          more="float[2,5] boxes = {0,0,0,4,4,2,1,1,5,5}"),
+    whole("MaxPool with a dynamic size", """(float[N,4,H,W] x) => (float y) <float[8,4,3,3] w, float[6,8,1,1] v> {
+          a = Conv(x, w)  c = MaxPool<kernel_shape=[2,2]>(a)  y = Conv(c, v) }""", {"w": 4}),
+    whole("Resize with a dynamic size", """(float[N,4,H,W] x) => (float y)
+          <float[8,4,3,3] w, float[6,8,1,1] v, float[4] scales = {1,1,2,2}> {
+          a = Conv(x, w)  c = Resize<mode="linear">(a, , scales)  y = Conv(c, v) }""", {"w": 4}),
+    whole("Resize to the input's size", """(float[N,4,H,W] x) => (float y)
+          <float[8,4,3,3] w, float[6,8,1,1] v, int64[1] two = {2}, int64[1] four = {4}> {
+          a = Conv<strides=[2,2],pads=[1,1,1,1]>(x, w)  f = Shape(x)  hw = Slice(f, two, four)  g = Shape(a)
+          zero = Constant<value_ints=[0]>()  nc = Slice(g, zero, two)  to = Concat<axis=0>(nc, hw)
+          c = Resize<mode="linear">(a, , , to)  y = Conv(c, v) }""", {"w": 4}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=repr)
+def test_pool(case: Case) -> None:
+    check(case)
