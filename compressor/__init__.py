@@ -1,0 +1,46 @@
+"""Compression of exported ONNX graphs: remove channels with all that depends on them, and prove it.
+
+``import compressor`` is cheap: what needs onnx is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from compressor.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from compressor.api import inspect, load, prune, save
+    from compressor.channels.plan import PruningPlan
+    from compressor.config import PruneSettings
+    from compressor.pipeline import PruneResult
+
+_PLACES = {
+    "PruneResult": "compressor.pipeline",
+    "PruneSettings": "compressor.config",
+    "PruningPlan": "compressor.channels.plan",
+    "inspect": "compressor.api",
+    "load": "compressor.api",
+    "prune": "compressor.api",
+    "save": "compressor.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'compressor' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_PLACES[name]), name)
+
+
+__all__ = [
+    "PruneResult",
+    "PruneSettings",
+    "PruningPlan",
+    "__version__",
+    "inspect",
+    "load",
+    "prune",
+    "save",
+]

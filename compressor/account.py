@@ -8,15 +8,15 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from compressor.analysis import Analysis, prepare
+from compressor.analysis import Analysis
 from compressor.channels.cut import Cut
 from compressor.channels.groups import ChannelGroup, blocked
 from compressor.channels.plan import PruningPlan
-from compressor.config import PruneSettings, RunSettings
-from compressor.errors import NothingToPrune, PlanError, UsageError
-from compressor.graph import clean, files
+from compressor.config import AMOUNTS, PruneSettings, RunSettings
+from compressor.errors import PlanError, UsageError
+from compressor.graph import files
 from compressor.graph.normalise import normalise
-from compressor.graph.shapes import Shapes, infer
+from compressor.graph.shapes import infer
 from compressor.ops.table import RULES
 from compressor.prune import cost
 from compressor.prune.proof import Evidence
@@ -47,7 +47,14 @@ def replayed(settings: PruneSettings, plan: PruningPlan | None) -> PruneSettings
     if plan is None:
         return settings
     try:
-        return PruneSettings.parse({**settings.model_dump(exclude_none=True), **plan.policy})
+        amounts = dict.fromkeys(AMOUNTS)
+        return settings.model_copy(
+            update={
+                **amounts,
+                "lossless": False,
+                **PruneSettings.parse(plan.policy).model_dump(include=set(plan.policy)),
+            }
+        )
     except UsageError as error:
         raise PlanError(f"the plan's policy is not usable: {error}") from None
 
@@ -64,33 +71,29 @@ def stats(path: Path | None, size: int, graph: ir.Graph, counts: tuple[int, int]
     )
 
 
-def stats_of(source: ir.Model, found: Analysis, size: int) -> ModelStats:
+def stats_of(source: ir.Model, found: Analysis, size: int, path: Path | None) -> ModelStats:
     """The original, counted before anything is cut."""
-    counts = (cost.params(normalise(source.clone()).graph), cost.macs(found.model.graph, found.shapes, RULES))
-    return stats(None, size, source.graph, counts)
+    counts = (_params(source), cost.macs(found.model.graph, found.shapes, RULES))
+    return stats(path, size, source.graph, counts)
 
 
-def stats_in_memory(model: ir.Model, settings: RunSettings) -> ModelStats:
-    """A model that has no file; its bytes are those of its weights."""
+def _params(model: ir.Model) -> int:
+    """Parameters of a model as it came; those of Constant nodes count, so it is normalised first."""
+    return cost.params(normalise(model.clone()).graph)
+
+
+def stats_in_memory(model: ir.Model, settings: RunSettings, size: int | None = None) -> ModelStats:
+    """A model that has no file; its bytes are those it would have in one file."""
     plain = normalise(model.clone())
     shapes = infer(plain, settings.input_shapes, settings.dims)
-    size = sum(
-        int(v.const_value.nbytes) for v in plain.graph.initializers.values() if v.const_value is not None
-    )
-    return stats(None, size, model.graph, (cost.params(plain.graph), cost.macs(plain.graph, shapes, RULES)))
+    counts = (cost.params(plain.graph), cost.macs(plain.graph, shapes, RULES))
+    return stats(None, ir.to_proto(model).ByteSize() if size is None else size, model.graph, counts)
 
 
 def read_back(path: Path, settings: RunSettings) -> ModelStats:
     """A written file, loaded again and counted."""
-    found = stats_in_memory(files.load(path), settings)
-    return found.model_copy(update={"path": str(path), "bytes": files.size_on_disk(path)})
-
-
-def cleaned(model: ir.Model, settings: RunSettings) -> tuple[ir.Model, Shapes]:
-    """A cleaned copy of ``model`` and its shapes."""
-    copy, shapes = prepare(model, settings)
-    clean.tidy(copy, simplify=settings.simplify)
-    return copy, shapes
+    found = stats_in_memory(files.load(path), settings, files.size_on_disk(path))
+    return found.model_copy(update={"path": str(path)})
 
 
 def report(
@@ -150,15 +153,6 @@ def prunable_params(groups: Sequence[ChannelGroup]) -> int:
     """Elements of every floating-point initializer that some group has an axis of."""
     held = {slot.value: slot.value.const_value for member in groups for slot in member.slots}
     return sum(int(t.size) for t in held.values() if t is not None and t.dtype.is_floating_point())
-
-
-def nothing_chosen(found: Report) -> None:
-    """Raises NothingToPrune: groups exist, but the settings let none of them lose a channel."""
-    widest = max((g.channels for g in found.groups), default=0)
-    raise NothingToPrune(
-        f"no group can lose a channel under these settings (the widest has {widest}); lower --round-to or "
-        "--min-channels, raise --ratio or --max-ratio"
-    )
 
 
 def difference(a: Path, b: Path) -> DiffReport:

@@ -1,30 +1,27 @@
-"""The whole flow of one run: load, analyse, choose, cut, prove, write, report."""
+"""The whole flow of a pruning run: load, analyse, choose, cut, prove, write, report."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
 
 from compressor import account
 from compressor.analysis import Analysis, analyse
+from compressor.atomic import write_text
 from compressor.channels.cut import Cut
 from compressor.channels.groups import ChannelGroup, group
 from compressor.channels.plan import PruningPlan, units_of
-from compressor.config import CleanSettings, PruneSettings, RunSettings
-from compressor.errors import NothingToPrune
+from compressor.clock import Clock, Progress
+from compressor.config import PruneSettings
 from compressor.graph import clean, files
 from compressor.ops.table import RULES
 from compressor.prune import proof, surgery
 from compressor.prune.lossless import lossless_plan
 from compressor.prune.select import choose
-from compressor.report import DiffReport, Report
-
-Progress = Callable[[str], None]
+from compressor.report import Report
+from compressor.survey import clean_file, diff_files, inspect_file
 
 
 @dataclass
@@ -34,23 +31,6 @@ class PruneResult:
     model: ir.Model
     plan: PruningPlan
     report: Report
-
-
-@dataclass
-class Clock:
-    """Seconds of each phase; tells ``progress`` when one starts."""
-
-    progress: Progress | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Times what runs inside."""
-        if self.progress is not None:
-            self.progress(name)
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 4)
 
 
 def prune(
@@ -69,31 +49,32 @@ def prune(
         clock: receives the time of each phase.
 
     Raises:
-        ModelError, NothingToPrune, PlanError, ProofFailed, ProviderUnavailable: see :mod:`compressor.errors`.
+        CompressorError: one of :mod:`compressor.errors`, each with its exit code.
     """
     clock = clock or Clock()
     with clock.phase("load"):
         source, size = account.open_model(model)
     with clock.phase("analyse"):
-        found = analyse(source, account.replayed(settings, plan))
+        settings = account.replayed(settings, plan)
+        found = analyse(source, settings)
+        before = account.stats_of(source, found, size, None if isinstance(model, ir.Model) else Path(model))
     with clock.phase("choose"):
-        plan, groups = _plan(found, settings, plan, size)
+        plan, groups = _choose(found, settings, plan, size)
         cut = Cut(found.coupling, units_of(plan, found.coupling))
         cut.check()
     with clock.phase("prove"):
         expected = _expect(found, cut, settings) if settings.verify else None
     with clock.phase("cut"):
-        before = account.stats_of(source, found, size)
         surgery.remove(found.model, cut, RULES)
         clean.tidy(found.model, simplify=settings.simplify)
-    with clock.phase("prove"):
         proof.same_signature(source, found.model)
+    with clock.phase("prove"):
         evidence = proof.confirm(expected, found.model, settings) if expected is not None else None
     report = account.report(found, before, (groups, cut), evidence, settings)
     return PruneResult(found.model, plan, report)
 
 
-def _plan(
+def _choose(
     found: Analysis, settings: PruneSettings, plan: PruningPlan | None, size: int
 ) -> tuple[PruningPlan, list[ChannelGroup]]:
     if plan is not None:
@@ -104,6 +85,9 @@ def _plan(
 
 
 def _expect(found: Analysis, cut: Cut, settings: PruneSettings) -> proof.Expected:
+    """Runs the masked original; where nothing that counts may go, the original itself."""
+    if settings.lossless:
+        return proof.expect(found.model, None, found.shapes, settings)
     masked, reference = surgery.mask(found.model, cut, RULES)
     return proof.expect(masked, reference, found.shapes, settings)
 
@@ -121,84 +105,17 @@ def prune_file(
     """:func:`prune` from file to file; sizes in the report are read back from the written file."""
     clock = Clock(progress)
     result = prune(source, settings, plan=PruningPlan.load(plan) if plan else None, clock=clock)
-    if not result.plan.removals and not settings.lossless and not plan and settings.ratio != 0:
-        account.nothing_chosen(result.report)
-    if output is not None and not dry_run:
-        with clock.phase("write"):
-            files.save(
-                result.model,
-                output,
-                external_data=settings.external_data,
-                forbidden=files.model_files(source),
-            )
+    with clock.phase("write"):
+        if output is not None and not dry_run:
+            own = files.model_files(source)
+            files.save(result.model, output, external_data=settings.external_data, forbidden=own)
             stats = account.read_back(output, settings)
-    else:
-        stats = account.stats_in_memory(result.model, settings)
-    if plan_out is not None:
-        account.write_text(plan_out, result.plan.to_json())
+        else:
+            stats = account.stats_in_memory(result.model, settings)
+        if plan_out is not None:
+            write_text(plan_out, result.plan.to_json())
     result.report = result.report.model_copy(update={"output": stats, "seconds": clock.seconds})
     return result
 
 
-def clean_file(
-    source: Path, output: Path | None, settings: CleanSettings, progress: Progress | None = None
-) -> Report:
-    """Removes dead nodes, identities, duplicates and constant subgraphs; proves that no output changed."""
-    clock = Clock(progress)
-    with clock.phase("load"):
-        model, size = account.open_model(source)
-    with clock.phase("analyse"):
-        before = account.stats_in_memory(model, settings).model_copy(
-            update={"path": str(source), "bytes": size}
-        )
-        cleaned, shapes = account.cleaned(model, settings)
-    evidence = None
-    if settings.verify:
-        with clock.phase("prove"):
-            proof.same_signature(model, cleaned)
-            evidence = proof.confirm(proof.expect(model, None, shapes, settings), cleaned, settings)
-    with clock.phase("write"):
-        stats = account.stats_in_memory(cleaned, settings)
-        if output is not None:
-            files.save(
-                cleaned, output, external_data=settings.external_data, forbidden=files.model_files(source)
-            )
-            stats = account.read_back(output, settings)
-    return Report(
-        input=before,
-        output=stats,
-        proof=account.proof_row(evidence, settings),
-        seconds=clock.seconds,
-        settings=settings.model_dump(mode="json"),
-    )
-
-
-def inspect_file(source: Path, settings: RunSettings, progress: Progress | None = None) -> Report:
-    """What could be pruned, and what could not and why; changes nothing."""
-    clock = Clock(progress)
-    with clock.phase("load"):
-        model, size = account.open_model(source)
-    with clock.phase("analyse"):
-        found = analyse(model, settings)
-        groups = group(found.coupling)
-        report = account.report(found, account.stats_of(model, found, size), (groups, None), None, settings)
-    return report.model_copy(
-        update={"prunable_params": account.prunable_params(groups), "seconds": clock.seconds}
-    )
-
-
-def diff_files(a: Path, b: Path) -> DiffReport:
-    """What differs between two model files: sizes, operators, initializers, signature."""
-    return account.difference(a, b)
-
-
-__all__ = [
-    "Clock",
-    "NothingToPrune",
-    "PruneResult",
-    "clean_file",
-    "diff_files",
-    "inspect_file",
-    "prune",
-    "prune_file",
-]
+__all__ = ["PruneResult", "clean_file", "diff_files", "inspect_file", "prune", "prune_file"]

@@ -3,23 +3,23 @@
 import sys
 from pathlib import Path
 
-from compressor.config import PruneSettings
+from compressor.api import prune, save
 from compressor.errors import CompressorError
-from compressor.pipeline import prune_file
 
 SOURCE = Path(__file__).parents[1] / "models" / "digits-resnet.onnx"
 
 
 def main(folder: Path) -> None:
-    output = folder / "pruned.onnx"
     try:
-        report = prune_file(SOURCE, output, PruneSettings(ratio=0.1)).report
+        result = prune(SOURCE, ratio=0.1)
+        written = save(result.model, folder / "pruned.onnx")
     except CompressorError as error:  # one sentence, and the exit code of the command line
         sys.exit(f"{error} (exit code {error.exit_code})")
-    print(f"MACs        {report.input.macs:>10,} -> {report.output.macs:>10,}")
-    print(f"parameters  {report.input.params:>10,} -> {report.output.params:>10,}")
-    print(f"bytes       {report.input.bytes:>10,} -> {report.output.bytes:>10,}")
-    print(f"largest difference from the masked original: {report.proof.max_rel_err:.1e}")
+    before, after, proof = result.report.input, result.report.output, result.report.proof
+    print(f"MACs       {before.macs:>10,} -> {after.macs:>10,}")
+    print(f"parameters {before.params:>10,} -> {after.params:>10,}")
+    print(f"bytes      {before.bytes:>10,} -> {written:>10,}")
+    print(f"largest difference from the masked original: {proof.max_rel_err:.1e}")
 
 
 if __name__ == "__main__":

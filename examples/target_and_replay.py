@@ -7,9 +7,8 @@ bytes again.
 import sys
 from pathlib import Path
 
+from compressor.api import prune, save
 from compressor.channels.plan import PruningPlan
-from compressor.config import PruneSettings
-from compressor.pipeline import prune_file
 
 SOURCE = Path(__file__).parents[1] / "models" / "digits-resnet.onnx"
 
@@ -17,14 +16,16 @@ SOURCE = Path(__file__).parents[1] / "models" / "digits-resnet.onnx"
 def main(folder: Path) -> None:
     first, again, plan_file = folder / "first.onnx", folder / "again.onnx", folder / "plan.json"
 
-    settings = PruneSettings(target_macs=0.8, scope="global", criterion="lamp")
-    report = prune_file(SOURCE, first, settings, plan_out=plan_file).report
-    print(f"MACs left: {report.output.macs / report.input.macs:.1%}")
+    result = prune(SOURCE, target_macs=0.8, scope="global", criterion="lamp")
+    save(result.model, first)
+    plan_file.write_text(result.plan.to_json())
+    print(f"MACs left: {result.report.output.macs / result.report.input.macs:.1%}")
 
-    for removal in PruningPlan.load(plan_file).removals:
-        print(f"  {len(removal.indices):>3} channels of {removal.initializer} (axis {list(removal.axes)}) go")
+    plan = PruningPlan.load(plan_file)
+    for removal in plan.removals:
+        print(f"  {len(removal.indices)} channels of {removal.initializer}, axis {list(removal.axes)}, go")
 
-    prune_file(SOURCE, again, PruneSettings(), plan=plan_file)
+    save(prune(SOURCE, plan=plan).model, again)
     print(f"replayed: {'the same bytes' if first.read_bytes() == again.read_bytes() else 'DIFFERENT BYTES'}")
 
 

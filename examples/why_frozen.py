@@ -9,8 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from compressor.config import PruneSettings
-from compressor.pipeline import inspect_file
+from compressor.api import inspect
 
 SOURCE = Path(__file__).parents[1] / "models" / "digits-resnet.onnx"
 
@@ -26,7 +25,7 @@ def with_feature_output(target: Path) -> Path:
 
 def main(folder: Path) -> None:
     for model in (SOURCE, with_feature_output(folder / "with-feature.onnx")):
-        report = inspect_file(model, PruneSettings())
+        report = inspect(model)
         channels = sum(group.channels for group in report.groups)
         print(f"{model.name}: {channels} channels can go")
         for row in report.frozen:

@@ -9,6 +9,12 @@ SEED = 20240607
 
 
 @pytest.fixture
-def rng() -> np.random.Generator:
-    """The one source of randomness of a test: the same numbers on every run."""
-    return np.random.default_rng(SEED)
+def seed() -> int:
+    """The one seed of all tests."""
+    return SEED
+
+
+@pytest.fixture
+def rng(seed: int) -> np.random.Generator:
+    """A test's source of randomness: the same numbers on every run."""
+    return np.random.default_rng(seed)

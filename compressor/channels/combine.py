@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.coupling import Coupling, Lazy, Unexplained
+from compressor.channels.coupling import Coupling, Lazy, Meeting, Part, Unexplained
 from compressor.channels.labels import Reason, Term, UnitArray, ordered
 
 Named = Term[str]
@@ -110,6 +110,15 @@ class _Combine:
         self._contract()
         for output in self.outputs:
             self._lower_output(output)
+        if self.outputs:
+            self.coupling.meetings[self.node] = self._meeting()
+
+    def _meeting(self) -> Meeting:
+        parts = [
+            Part(s.operand.value, tuple(n for n in s.operand.names if n in s.names), tuple(s.terms))
+            for s in self.sides
+        ]
+        return Meeting(tuple(parts), self.space.sizes, frozenset(self.out_names))
 
     # ---- lifting --------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.labels import Reason, Term, UnitArray, Units
+from compressor.channels.labels import FROZEN, Reason, Term, UnitArray, Units
 from compressor.graph.shapes import Array, Shapes, captured_values
 
 Layout = list[Term[int]]
@@ -66,6 +66,30 @@ class Balance:
     node: str
 
 
+@dataclass(frozen=True)
+class Part:
+    """An operand as a node sees it: the names of its axes longer than 1, in order, and its terms over them."""
+
+    value: ir.Value
+    names: tuple[str, ...]
+    terms: tuple[Term[str], ...]
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """How operands met at a node.
+
+    Attributes:
+        parts: the operands that are there, in order.
+        sizes: size of every name.
+        kept: names that an output has; a term over any other is summed over, or reduced in another way.
+    """
+
+    parts: tuple[Part, ...]
+    sizes: Mapping[str, int]
+    kept: frozenset[str]
+
+
 class Coupling:
     """Labels of one graph. Rules read shapes and layouts from it and merge, freeze and set layouts through it."""
 
@@ -78,6 +102,7 @@ class Coupling:
         self.units = Units()
         self.lazies: dict[ir.Value, Lazy] = {}
         self.balances: list[Balance] = []
+        self.meetings: dict[ir.Node, Meeting] = {}
         self._layouts: dict[ir.Value, Layout] = {}
         self._rules = rules
         self._fresh: dict[tuple[ir.Value, int], UnitArray] = {}
@@ -206,6 +231,16 @@ class Coupling:
             lazy = self.lazies[value] = Lazy(open=set(axes), wild=True)
         return self._canonical(value, lazy.terms)
 
+    def extents(self) -> list[UnitArray]:
+        """Sets of units that make up a whole axis of some value, each once: not all of one set may go."""
+        found: dict[bytes, UnitArray] = {}
+        for value in [*self._layouts, *self.lazies]:
+            for term in self.layout(value, settle=False):
+                units = np.unique(term.units)
+                if units[0] != FROZEN:
+                    found.setdefault(units.tobytes(), units)
+        return list(found.values())
+
     def joint_terms(self) -> Iterable[tuple[ir.Value, Term[int]]]:
         """Every term over several axes, with a value that carries it."""
         for value in [*self._layouts, *self.lazies]:
@@ -223,6 +258,7 @@ class Coupling:
     def _pass(self) -> None:
         self._layouts = {}
         self.balances = []
+        self.meetings = {}
         for node in self.graph:
             self._visit(node)
         for value in self.graph.outputs:

@@ -32,7 +32,7 @@ class Slot:
         return f"{self.value.name}:{'x'.join(map(str, self.term.axes))}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ChannelGroup:
     """Units with the same signature of weight axes.
 
@@ -52,6 +52,17 @@ class ChannelGroup:
     def channels(self) -> int:
         """Positions along the first slot's axis."""
         return len(self.units) * self.width
+
+
+    @property
+    def names(self) -> list[str]:
+        """What globs match: the group's name, the weights that hold or follow its filters, and their nodes."""
+        found = {self.name: None}
+        for slot in self.slots:
+            if slot.role != "in":
+                found[str(slot.value.name)] = None
+                found |= {str(node.name): None for node, _ in slot.value.uses()}
+        return list(found)
 
 
 @dataclass(frozen=True)

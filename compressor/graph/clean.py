@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -50,7 +51,13 @@ def tidy(model: ir.Model, *, simplify: bool) -> None:
     """After surgery: dead code, and initializers that are equal become one."""
     remove_dead(model)
     if simplify:
-        DeduplicateInitializersPass(size_limit=SMALL)(model)
+        log = logging.getLogger("onnx_ir")
+        level = log.level
+        log.setLevel(logging.ERROR)  # it warns of every default of an input that it rightly leaves alone
+        try:
+            DeduplicateInitializersPass(size_limit=SMALL)(model)
+        finally:
+            log.setLevel(level)
 
 
 def drop_identities(model: ir.Model) -> None:

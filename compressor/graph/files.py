@@ -72,7 +72,7 @@ def model_files(path: str | Path) -> set[Path]:
     """
     path = Path(path)
     try:
-        return {path, *check_tensors(_parse(path), _folder(path))}
+        return {path.absolute(), *check_tensors(_parse(path), _folder(path))}
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
 

@@ -117,7 +117,7 @@ def _repair_rotary(node: ir.Node, repairer: Repairer) -> None:
 
 RULES = (
     OpRule(
-        ("Attention",), _attention, repair=_repair_attention, macs=_attention_macs, masked=reference.mask_sums
+        ("Attention",), _attention, repair=_repair_attention, macs=_attention_macs, masked=reference.mask_product
     ),
     OpRule(("RotaryEmbedding",), _rotary, repair=_repair_rotary),
 )

@@ -93,9 +93,13 @@ def _slice(node: ir.Node, coupling: Coupling) -> None:
 
 
 def _repair_slice(node: ir.Node, repairer: Repairer) -> None:
-    for axis, positions in slice_positions(node, repairer.coupling).items():
-        if repairer.changed(node.inputs[0], axis) or repairer.changed(node.outputs[0], axis):
-            repairer.slice_axis(node, axis, repairer.follow(node, axis, positions))
+    new = {
+        axis: repairer.follow(node, axis, positions)
+        for axis, positions in slice_positions(node, repairer.coupling).items()
+        if repairer.changed(node.inputs[0], axis) or repairer.changed(node.outputs[0], axis)
+    }
+    for axis, positions in new.items():
+        repairer.slice_axis(node, axis, positions)
 
 
 # ---- Split ---------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from compressor.channels.combine import Operand, Space, combine
 from compressor.channels.coupling import Coupling, Unexplained
-from compressor.ops.reference import mask_sums
+from compressor.ops.reference import mask_product
 from compressor.ops.rule import OpRule, Shape
 
 
@@ -125,7 +125,7 @@ def _einsum_macs(node: ir.Node, inputs: Sequence[Shape | None], _: Sequence[Shap
 
 
 RULES = (
-    OpRule(("MatMul",), _matmul, macs=_matmul_macs, masked=mask_sums),
-    OpRule(("Gemm",), _gemm, macs=_gemm_macs, masked=mask_sums),
-    OpRule(("Einsum",), _einsum, macs=_einsum_macs, masked=mask_sums),
+    OpRule(("MatMul",), _matmul, macs=_matmul_macs, masked=mask_product),
+    OpRule(("Gemm",), _gemm, macs=_gemm_macs, masked=mask_product),
+    OpRule(("Einsum",), _einsum, macs=_einsum_macs, masked=mask_product),
 )

@@ -113,7 +113,7 @@ def _limit_dynamic(node: ir.Node, coupling: Coupling, out: ir.Value) -> None:
 
 def _repair_reshape(node: ir.Node, repairer: Repairer) -> None:
     if node.op_type == "Reshape":
-        repairer.set_shape(node, 1, node.outputs[0], None)
+        repairer.set_shape(node, 1)
 
 
 def _transpose(node: ir.Node, coupling: Coupling) -> None:
@@ -147,7 +147,7 @@ def _expand(node: ir.Node, coupling: Coupling) -> None:
 
 
 def _repair_expand(node: ir.Node, repairer: Repairer) -> None:
-    repairer.set_shape(node, 1, node.outputs[0], None)
+    repairer.set_shape(node, 1)
 
 
 def _tile(node: ir.Node, coupling: Coupling) -> None:

@@ -34,7 +34,7 @@ def _repair_resize(node: ir.Node, repairer: Repairer) -> None:
     """``sizes`` names every axis: the channel entry follows."""
     if len(node.inputs) > 3 and node.inputs[3] is not None:
         axes = node.attributes.get_ints("axes", ())
-        repairer.set_shape(node, 3, node.outputs[0], list(axes) or None)
+        repairer.set_shape(node, 3, list(axes) or None)
 
 
 RULES = (

@@ -96,7 +96,7 @@ class Reference:
         """Sets the removed positions of input ``index`` to ``neutral``."""
         value = node.inputs[index]
         mask = self.mask(value)
-        if mask is None or value is None or value.is_initializer():
+        if mask is None or value is None:
             return
         filler = self.constant(np.asarray(neutral).astype(self.dtype(value)))
         node.replace_input_with(index, self.add(node, "Where", [self.constant(mask), value, filler]))
@@ -119,11 +119,15 @@ class Reference:
 
 
 def mask_sums(node: ir.Node, reference: Reference) -> None:
-    """Removed positions are zero where activations are summed; a zeroed weight on the other side does it too."""
-    if any(v is not None and v.is_initializer() and reference.mask(v) is not None for v in node.inputs[:2]):
-        return
+    """Removed positions are zero where they are summed."""
     for index in range(len(node.inputs)):
         reference.fill(node, index, 0.0)
+
+
+def mask_product(node: ir.Node, reference: Reference) -> None:
+    """A product of activations sums removed positions too; where one side is a weight, its zeros do it."""
+    if not any(v is not None and v.is_initializer() and reference.mask(v) is not None for v in node.inputs[:2]):
+        mask_sums(node, reference)
 
 
 def mask_mean(node: ir.Node, reference: Reference) -> None:

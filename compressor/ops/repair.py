@@ -14,6 +14,10 @@ from compressor.errors import PlanError
 from compressor.graph.shapes import Array, initializer_of
 
 
+BEFORE_FIRST = -(2**31)
+"""The end of a Slice that runs backwards through the first position."""
+
+
 class Repairer:
     """Edits the nodes of the graph that a :class:`Cut` was made for; weights are not its business."""
 
@@ -86,35 +90,45 @@ class Repairer:
         self.graph.register_initializer(value)
         return value
 
-    def set_shape(self, node: ir.Node, index: int, out: ir.Value, axes: Sequence[int] | None) -> None:
-        """Rewrites the entries of a shape input whose sizes changed in ``out``.
+    def set_shape(self, node: ir.Node, index: int, axes: Sequence[int] | None = None) -> None:
+        """Rewrites the entries of a shape input whose sizes changed in the node's output.
 
         Args:
             node: Reshape, Expand, Resize or ConstantOfShape.
             index: which input is the shape.
-            out: the value that has that shape.
             axes: axis of each entry; None: the last entries' axes, aligned at the right.
         """
+        out = node.outputs[0]
         before, after = self.before(out), self.after(out)
         target = node.inputs[index] if index < len(node.inputs) else None
-        if before == after or target is None:
+        if target is None:
             return
         shape = self.coupling.shapes(target)
         count = len(before) if shape is None else shape[0]
         places = list(axes) if axes is not None else list(range(len(before) - count, len(before)))
         dynamic = self.coupling.shapes.dynamic(out)
         entries = np.asarray([-1 if dynamic[a] else after[a] for a in places], np.int64)
+        changed = np.asarray([before[a] != after[a] for a in places], np.bool_)
         static = self.coupling.shapes.const(target)
-        changed = np.asarray([before[a] != after[a] for a in places])
         if static is None:
-            self._override_input(node, index, changed, entries)
+            if changed.any():
+                self._override_input(node, index, changed, entries)
             return
-        # 1 in Expand and -1 in Reshape already mean "as it comes"; 0 in Reshape copies a size that may have moved.
+        # 1 in Expand and -1 in Reshape already mean "as it comes".
         keep = (static == -1) | ((static == 1) & (node.op_type == "Expand"))
-        new = np.where(changed & ~keep, entries, static)
+        new = np.where((changed | self._stale_copies(node, static)) & ~keep, entries, static)
         if (new == -1).sum() > 1:
             raise PlanError(f"node {node.name!r} ({node.op_type}) would need two sizes found at run time")
-        self.set_input(node, index, new.astype(static.dtype))
+        if not np.array_equal(new, static):
+            self.set_input(node, index, new.astype(static.dtype))
+
+    def _stale_copies(self, node: ir.Node, static: Array) -> Mask:
+        """Entries 0 of a Reshape, which copy the input's size at the same place, where that size changes."""
+        before, after = self.before(node.inputs[0]), self.after(node.inputs[0])
+        if node.op_type != "Reshape" or node.attributes.get_int("allowzero", 0):
+            return np.zeros(static.shape, np.bool_)
+        moved = [k < len(before) and before[k] != after[k] for k in range(static.size)]
+        return np.asarray(moved, np.bool_) & (static == 0)
 
     def _override_input(self, node: ir.Node, index: int, changed: Mask, entries: Array) -> None:
         target = node.inputs[index]
@@ -149,25 +163,23 @@ class Repairer:
         node.outputs[0].replace_all_uses_with(value)
 
     def slice_axis(self, node: ir.Node, axis: int, positions: UnitArray) -> None:
-        """Makes a Slice take ``positions`` along ``axis``: new bounds, or a Gather after it if they have gaps."""
+        """Makes a Slice take ``positions`` along ``axis``: new bounds, or a Gather before it if they have gaps."""
         steps = np.diff(positions)
-        if len(positions) and (steps == steps[:1]).all() and (not steps.size or steps[0] > 0):
+        if (steps == steps[:1]).all():
             step = int(steps[0]) if steps.size else 1
-            self._set_bounds(node, axis, (int(positions[0]), int(positions[-1]) + 1, step))
+            end = int(positions[-1]) + (1 if step > 0 else -1)
+            self._set_bounds(node, axis, (int(positions[0]), end if end >= 0 else BEFORE_FIRST, step))
             return
-        self._set_bounds(node, axis, (0, np.iinfo(np.int64).max, 1))
-        index = self.constant(f"{node.name}.kept", positions)
-        users = list(node.outputs[0].uses())
-        gather = ir.node(
-            "Gather", [node.outputs[0], index], attributes={"axis": axis}, name=f"{node.name}.gather{axis}"
-        )
-        gather.outputs[0].name = f"{gather.name}.out"
-        node.append(gather)
-        for user, place in users:
-            user.replace_input_with(place, gather.outputs[0])
+        self._set_bounds(node, axis, (0, np.iinfo(np.int32).max, 1))
+        index = self.constant(f"{node.name}.kept{axis}", positions)
+        name = f"{node.name}.gather{axis}"
+        gather = ir.node("Gather", [node.inputs[0], index], attributes={"axis": axis}, name=name)
+        gather.outputs[0].name = f"{name}.out"
+        node.prepend(gather)
+        node.replace_input_with(0, gather.outputs[0])
 
     def _set_bounds(self, node: ir.Node, axis: int, bounds: tuple[int, int, int]) -> None:
-        rank = len(self.before(node.inputs[0]))
+        rank = len(self.before(node.outputs[0]))
         if self.coupling.opset < 10:
             starts, ends = (list(node.attributes.get_ints(k, ())) for k in ("starts", "ends"))
             axes = [a % rank for a in node.attributes.get_ints("axes", ())] or list(range(len(starts)))

@@ -49,7 +49,7 @@ def _constant_of_shape(node: ir.Node, coupling: Coupling) -> None:
 
 
 def _repair_constant_of_shape(node: ir.Node, repairer: Repairer) -> None:
-    repairer.set_shape(node, 0, node.outputs[0], None)
+    repairer.set_shape(node, 0)
 
 
 RULES = (

@@ -9,41 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from math import gcd
+from math import ceil, gcd
 
 import numpy as np
 
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
+from compressor.config import PruneSettings
 from compressor.errors import TargetOutOfReach
 from compressor.prune.criteria import Scores
 from compressor.prune.criteria.base import ranking
 
 TARGET_TOLERANCE = 0.02
 """A target counts as reached within this share of the original."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a group may lose.
-
-    Attributes:
-        ratio: share of channels to remove where no other says so (ignored when a target is searched).
-        overrides: (glob, ratio), the first that matches a group counts.
-        max_ratio: largest share that one group may lose.
-        round_to: channels that stay in a group are a multiple of it.
-        min_channels: fewest channels that stay.
-        scope: 'local' ranks within each group, 'global' over all.
-        normalise: what scores of a group are divided by before a global ranking: 'mean', 'max' or 'none'.
-    """
-
-    ratio: float
-    overrides: Sequence[tuple[str, float]] = ()
-    max_ratio: float = 0.9
-    round_to: int = 8
-    min_channels: int = 1
-    scope: str = "local"
-    normalise: str = "mean"
 
 
 @dataclass(frozen=True)
@@ -57,32 +35,35 @@ class Chunk:
 
 
 Removed = dict[str, UnitArray]
-Names = Callable[[ChannelGroup], Sequence[str]]
 
 
-def line_up(
-    groups: Sequence[ChannelGroup], scores: Mapping[str, Scores], limits: Limits, names: Names
-) -> list[Chunk]:
-    """All chunks of all groups in the order in which they would go."""
-    chunks: list[Chunk] = []
-    for group in groups:
-        ratio = next(
-            (r for glob, r in limits.overrides if any(fnmatchcase(n, glob) for n in names(group))), None
-        )
-        chunks += _chunks(group, scores[group.name], limits, ratio)
+def line_up(ranked: Mapping[ChannelGroup, Scores], settings: PruneSettings) -> list[Chunk]:
+    """All chunks of all groups in the order in which they would go; units of infinite score stay."""
+    chunks = [chunk for group, scores in ranked.items() for chunk in _chunks(group, scores, settings)]
     return sorted(chunks, key=lambda c: c.key)
 
 
-def _chunks(group: ChannelGroup, scores: Scores, limits: Limits, own: float | None) -> list[Chunk]:
+def _own_ratio(group: ChannelGroup, settings: PruneSettings) -> float | None:
+    """The ratio that the first matching glob sets for this group."""
+    for glob, ratio in settings.layer_ratio:
+        if any(fnmatchcase(name, glob) for name in group.names):
+            return ratio
+    return None
+
+
+def _chunks(group: ChannelGroup, scores: Scores, settings: PruneSettings) -> list[Chunk]:
     count = len(group.units)
     order = ranking(group.units, scores)
-    cumulative = np.concatenate([[0.0], np.cumsum(_scaled(scores, limits.normalise)[order])])
+    own = _own_ratio(group, settings)
+    free = int(np.isfinite(scores).sum())
+    scaled = _scaled(scores[np.isfinite(scores)], settings.normalise)
+    cumulative = np.concatenate([[0.0], np.cumsum(np.sort(scaled))])
     found: list[Chunk] = []
     start = 0
-    for end in _stops(group, limits):
+    for end in (stop for stop in _stops(group, settings) if stop <= free):
         if own is not None:
             key = -1.0 if (start + end) / 2 / count <= own else np.inf
-        elif limits.scope == "local":
+        elif settings.scope == "local":
             key = (start + end) / 2 / count
         else:
             key = float(cumulative[end] - cumulative[start]) / (end - start)
@@ -97,30 +78,33 @@ def _scaled(scores: Scores, how: str) -> Scores:
     return scores / divisor if divisor > 0 else scores
 
 
-def _stops(group: ChannelGroup, limits: Limits) -> list[int]:
-    """Counts of removed units after which a group has an allowed width, ascending."""
+def _stops(group: ChannelGroup, settings: PruneSettings) -> list[int]:
+    """Counts of removed units after which a group has an allowed width, ascending.
+
+    A group narrower than two multiples of ``round_to`` that is itself no multiple of it may take any width.
+    """
     count, width = len(group.units), group.width
-    step = limits.round_to // gcd(limits.round_to, width)
-    least = max(1, -(-limits.min_channels // width), int(np.ceil(count * (1 - limits.max_ratio) - 1e-9)))
-    if step >= count:
-        step = 1 if count * width < limits.round_to else count
+    step = settings.round_to // gcd(settings.round_to, width)
+    least = max(1, -(-settings.min_channels // width), ceil(count * (1 - settings.max_ratio) - 1e-9))
+    if step > count:
+        step = 1
     kept = [k for k in range(count - 1, least - 1, -1) if k % step == 0]
     return [count - k for k in kept]
 
 
-def take(chunks: Sequence[Chunk], limits: Limits, total: float) -> Removed:
+def take(chunks: Sequence[Chunk], settings: PruneSettings) -> Removed:
     """What ``ratio`` removes: chunks that fall at least half within it; globally, that share of all units."""
-    if limits.scope == "local":
-        return _gather([c for c in chunks if (c.key < 0 if c.fixed else c.key <= limits.ratio + 1e-9)])
-    chosen: list[Chunk] = []
-    taken = 0.0
-    for chunk in chunks:
-        if chunk.fixed:
-            if chunk.key < 0:
-                chosen.append(chunk)
-        elif taken + len(chunk.units) / 2 <= limits.ratio * total:
-            chosen.append(chunk)
-            taken += len(chunk.units)
+    ratio = settings.ratio or 0.0
+    chosen = [c for c in chunks if c.fixed and c.key < 0]
+    free = [c for c in chunks if not c.fixed]
+    if settings.scope == "local":
+        return _gather(chosen + [c for c in free if c.key <= ratio + 1e-9])
+    left = ratio * sum(len(c.units) for c in free)
+    for chunk in free:
+        if len(chunk.units) / 2 > left:
+            break
+        chosen.append(chunk)
+        left -= len(chunk.units)
     return _gather(chosen)
 
 

@@ -1,27 +1,105 @@
-"""Channels that cannot matter: their removal changes no output."""
+"""Channels that cannot matter: their removal changes no output.
+
+Liveness, as a compiler finds dead code. A channel is alive if something alive reads it: a weight other than zero,
+where the channel itself is not zero whatever the input is; a mean or a norm that counts it; anything that is not
+known to leave it alone. What is not alive goes, all of it together.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from compressor.channels.balance import balance
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup, group
+from compressor.channels.labels import FROZEN
 from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
-from compressor.prune.criteria import Weights
-from compressor.prune.select import policy_of
+from compressor.errors import NothingToPrune
+from compressor.ops.constants import Constants, Mask
+from compressor.ops.propagate import contracted
+from compressor.prune.select import Rules, permitted, policy_of
 
 
-def lossless_plan(coupling: Coupling, settings: PruneSettings) -> tuple[PruningPlan, list[ChannelGroup]]:
-    """Units all of whose consumers' slices are zero."""
-    balance(coupling, np.zeros(len(coupling.units)))
+def lossless_plan(
+    coupling: Coupling, settings: PruneSettings, rules: Rules
+) -> tuple[PruningPlan, list[ChannelGroup]]:
+    """Every channel that cannot matter, whatever ``max_ratio`` and ``round_to`` say.
+
+    Args:
+        coupling: as run; balancing merges units in it, those that cannot matter with each other.
+        settings: ``include``, ``exclude`` and ``min_channels`` hold.
+        rules: the operator table.
+
+    Raises:
+        NothingToPrune: every channel matters, or the globs leave none.
+    """
+    balance(coupling, alive(coupling, group(coupling), settings, rules).astype(np.float64))
     groups = group(coupling)
-    weights = Weights()
-    removed = {}
-    for member in groups:
-        slots = [s for s in member.slots if s.role == "in"]
-        if slots:
-            energy = np.sum([weights.of_units(member, s, 1) for s in slots], axis=0)
-            removed[member.name] = member.units[energy == 0]
+    live = alive(coupling, permitted(groups, settings), settings, rules)
+    removed = {g.name: g.units[~live[g.units]] for g in groups if not live[g.units].all()}
+    if not removed:
+        raise NothingToPrune(
+            "nothing can be removed without loss: every channel that may go holds something other than zero and is "
+            "read by a weight other than zero; give --ratio to remove the least important channels instead"
+        )
     return plan_of(coupling, groups, removed, policy_of(settings)), groups
+
+
+def alive(coupling: Coupling, groups: Sequence[ChannelGroup], settings: PruneSettings, rules: Rules) -> Mask:
+    """Which units matter to an output; bool by unit. Units outside ``groups`` count as if they did."""
+    constants = survey(coupling, rules)
+    live = np.ones(len(coupling.units), np.bool_)
+    for member in groups:
+        live[member.units] = False
+    live[FROZEN] = True
+    for units in constants.stays:
+        live[units] = True
+    while True:
+        _spread(constants, live)
+        if not _keep_some(coupling, groups, settings.min_channels, live):
+            return live
+
+
+def survey(coupling: Coupling, rules: Rules) -> Constants:
+    """What is constant in the graph, and what every node reads."""
+    constants = Constants(coupling)
+    for node in coupling.graph:
+        rule = rules.get((node.domain, node.op_type))
+        if rule is None:
+            continue  # the coupling froze all it touches
+        if rule.constants is not None:
+            rule.constants(node, constants)
+        elif rule.masked is not None:
+            for value in node.inputs:
+                constants.stay(constants.units(value))
+        if node not in constants.products:
+            for term in contracted(node, constants):
+                constants.stay(term.units)
+    return constants
+
+
+def _spread(constants: Constants, live: Mask) -> None:
+    """What something alive reads is alive, until nothing changes; consumers first, because life flows backwards."""
+    changed = True
+    while changed:
+        changed = False
+        for read in reversed(constants.reads):
+            if not live[read.term.units].all():
+                needed = read.needed(live)
+                changed = changed or not live[needed].all()
+                live[needed] = True
+
+
+def _keep_some(coupling: Coupling, groups: Sequence[ChannelGroup], least: int, live: Mask) -> bool:
+    """Revives the first units of groups and axes that would lose too much; tells whether any did."""
+    before = int(live.sum())
+    for member in groups:
+        short = -(-least // member.width) - int(live[member.units].sum())
+        live[member.units[~live[member.units]][: max(short, 0)]] = True
+    for units in coupling.extents():
+        if not live[units].any():
+            live[units[:1]] = True
+    return int(live.sum()) > before

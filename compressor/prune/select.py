@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
@@ -9,13 +10,13 @@ import numpy as np
 
 from compressor.channels.balance import balance
 from compressor.channels.coupling import Coupling
-from compressor.channels.groups import ChannelGroup, group
+from compressor.channels.groups import ChannelGroup, blocked, group
 from compressor.channels.labels import UnitArray
 from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.ops.rule import OpRule
-from compressor.prune.budget import Limits, Names, Removed, line_up, reach, take
+from compressor.prune.budget import Removed, line_up, reach, take
 from compressor.prune.cost import CostModel
 from compressor.prune.criteria import Criterion, Scores, Weights, criterion
 
@@ -55,12 +56,16 @@ def choose(
         )
     balance(coupling, _unit_scores(coupling, groups, judge, weights))
     groups = group(coupling)
-    scores = {g.name: judge.score(g, weights) for g in groups}
-    names = _names(coupling)
-    allowed = [g for g in groups if _allowed(names(g), settings.include, settings.exclude)]
-    if not allowed:
-        raise NothingToPrune("--include and --exclude leave no group that could be pruned")
-    removed = _fill(coupling, allowed, scores, settings, rules, names, size)
+    allowed = permitted(groups, settings)
+    scores = {g: judge.score(g, weights) for g in allowed}
+    _reserve(coupling, scores)
+    removed = _fill(coupling, scores, settings, rules, size)
+    if not removed and settings.ratio != 0:
+        widest = max(g.channels for g in allowed)
+        raise NothingToPrune(
+            f"no group can lose a channel under these settings (the widest has {widest}); lower --round-to or "
+            "--min-channels, raise --ratio or --max-ratio"
+        )
     return plan_of(coupling, groups, removed, policy_of(settings)), groups
 
 
@@ -73,49 +78,58 @@ def _unit_scores(
     return found
 
 
-def _names(coupling: Coupling) -> Names:
-    """Initializers of a group and the nodes that read them: what globs match."""
+def _reserve(coupling: Coupling, scores: Mapping[ChannelGroup, Scores]) -> None:
+    """Gives the strongest unit of every axis of every value an infinite score, so that no axis is emptied.
 
-    def names(member: ChannelGroup) -> list[str]:
-        found: dict[str, None] = {member.name: None}
-        for slot in member.slots:
-            if slot.role != "in":
-                found[str(slot.value.name)] = None
-                for node, _ in slot.value.uses():
-                    found[str(node.name)] = None
-        return list(found)
-
-    return names
+    A group as a whole keeps something anyway; an output of Split may hold only a part of it.
+    """
+    relative = np.full(len(coupling.units), np.inf)
+    for member, score in scores.items():
+        relative[member.units] = score / (score.mean() or 1.0)
+    reserved = {int(units[np.argmax(relative[units])]) for units in coupling.extents()}
+    for member, score in scores.items():
+        score[np.isin(member.units, list(reserved))] = np.inf
 
 
-def _allowed(names: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> bool:
-    def any_match(globs: Sequence[str]) -> bool:
-        return any(fnmatchcase(name, glob) for name in names for glob in globs)
+def _reasons(coupling: Coupling) -> str:
+    """The facts that froze most channels, as one clause."""
+    totals: Counter[str] = Counter()
+    for row in blocked(coupling):
+        at = f" at node {row.reason.node!r}" if row.reason.node else ""
+        totals[f"{row.reason.value!r}{at} {row.reason.reason}"] += row.channels
+    if not totals:
+        return "it has no weights with channels (or they are not constants of the file)"
+    return "; ".join(f"{count} channels: {text}" for text, count in totals.most_common(3))
 
-    return (not include or any_match(include)) and not any_match(exclude)
+
+def permitted(groups: Sequence[ChannelGroup], settings: PruneSettings) -> list[ChannelGroup]:
+    """The groups that ``include`` and ``exclude`` leave.
+
+    Raises:
+        NothingToPrune: they leave none.
+    """
+
+    def any_match(member: ChannelGroup, globs: Sequence[str]) -> bool:
+        return any(fnmatchcase(name, glob) for name in member.names for glob in globs)
+
+    left = [g for g in groups if not settings.include or any_match(g, settings.include)]
+    left = [g for g in left if not any_match(g, settings.exclude)]
+    if not left:
+        raise NothingToPrune("--include and --exclude leave no group that could be pruned")
+    return left
 
 
-def _fill(  # noqa: PLR0913 - the budget's inputs, gathered in one place
+def _fill(
     coupling: Coupling,
-    groups: Sequence[ChannelGroup],
-    scores: Mapping[str, Scores],
+    ranked: Mapping[ChannelGroup, Scores],
     settings: PruneSettings,
     rules: Rules,
-    names: Names,
     size: int,
 ) -> Removed:
-    limits = Limits(
-        ratio=settings.ratio or 0.0,
-        overrides=settings.layer_ratio,
-        max_ratio=settings.max_ratio,
-        round_to=settings.round_to,
-        min_channels=settings.min_channels,
-        scope=settings.scope,
-        normalise=settings.normalise,
-    )
-    chunks = line_up(groups, scores, limits, names)
+    """Units to remove, by name of their group."""
+    chunks = line_up(ranked, settings)
     if settings.ratio is not None:
-        return take(chunks, limits, sum(len(g.units) for g in groups))
+        return take(chunks, settings)
     cost = CostModel(coupling, coupling.shapes, rules)
     if settings.target_macs is not None:
         return reach(chunks, cost.macs_after, settings.target_macs, "MACs")

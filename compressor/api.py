@@ -1,0 +1,64 @@
+"""The Python interface: the same runs as the command line, on paths or models in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from compressor import account, pipeline
+from compressor.channels.plan import PruningPlan
+from compressor.config import PruneSettings
+from compressor.graph import files
+from compressor.pipeline import PruneResult
+from compressor.report import Report
+
+
+def load(path: str | Path) -> ir.Model:
+    """Reads a model after checking that it is sound and safe; raises ModelError."""
+    return files.load(path)
+
+
+def save(model: ir.Model, path: str | Path) -> int:
+    """Writes a model whole or not at all; returns its bytes. Raises UsageError or ModelError."""
+    return files.save(model, Path(path))
+
+
+def prune(
+    model: str | Path | ir.Model,
+    ratio: float | None = None,
+    *,
+    plan: PruningPlan | None = None,
+    **settings: Any,
+) -> PruneResult:
+    """Removes channels and everything that depends on them, and proves that the result equals the masked original.
+
+    Args:
+        model: a path, or a model from :func:`load`; not changed.
+        ratio: share of the channels to remove in each group; 0.5 unless a target is given.
+        plan: replay this plan (``PruneResult.plan`` of another run, or ``PruningPlan.load(path)``).
+        **settings: fields of :class:`compressor.config.PruneSettings`, such as ``target_macs=0.5``,
+            ``round_to=1``, ``exclude=("head*",)``.
+
+    Returns:
+        The smaller model, the plan and the report.
+
+    Raises:
+        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
+
+    Example:
+        >>> import compressor
+        >>> result = compressor.prune("model.onnx", ratio=0.5)
+        >>> compressor.save(result.model, "model.small.onnx")
+    """
+    chosen = PruneSettings.parse({"ratio": ratio, **settings})
+    result = pipeline.prune(model, chosen, plan=plan)
+    after = account.stats_in_memory(result.model, chosen)
+    result.report = result.report.model_copy(update={"output": after})
+    return result
+
+
+def inspect(path: str | Path, **settings: Any) -> Report:
+    """Groups of channels, what could be pruned, and what could not and why; see :class:`Report`."""
+    return pipeline.inspect_file(Path(path), PruneSettings.parse(settings))

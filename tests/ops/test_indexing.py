@@ -1,0 +1,100 @@
+"""Operators that pick, join or pad positions: what is left is picked, joined and padded from what is left."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import pytest
+
+from .case import Case, check, image, token, whole
+
+CASES = (
+    # Slice
+    image("Slice of space", "b = Slice(a, from, to, axes)", more="int64[2] from = {1,0}, int64[2] to = {5,9223372036854775807}, int64[2] axes = {2,3}"),
+    image("Slice of channels", "b = Slice(a, from, to, axes)", {"w": 2, "w#2": 6, "v": 4}, out=12,
+          more="int64[1] from = {2}, int64[1] to = {-2}, int64[1] axes = {1}"),
+    image("Slice of every second channel", "b = Slice(a, from, to, axes, step)", {"w": 4, "w#2": 4, "v": 4}, out=8,
+          more="int64[1] from = {0}, int64[1] to = {16}, int64[1] axes = {-3}, int64[1] step = {2}"),
+    image("Slice reversed", "b = Slice(a, from, to, axes, step)",
+          more="int64[1] from = {-1}, int64[1] to = {-9223372036854775808}, int64[1] axes = {1}, int64[1] step = {-1}"),
+    image("Slice without axes", "b = Slice(a, from, to)", {"w": 4, "w#2": 4, "v": 4}, more="int64[2] from = {0,8}, int64[2] to = {3,16}", out=8),
+    image("Slice 9", "b = Slice<starts=[8],ends=[16],axes=[1]>(a)", {"w": 4, "w#2": 4, "v": 4}, opset=9, out=8),
+    image("Slice 9 without axes", "b = Slice<starts=[0,8],ends=[3,100]>(a)", {"w": 4, "w#2": 4, "v": 4}, opset=9, out=8),
+    image("Slice into halves that are added", "c = Slice(a, zero, eight, one)  d = Slice(a, eight, end, one)  b = Add(c, d)",
+          {"w": 8, "v": 4}, more="int64[1] zero = {0}, int64[1] one = {1}, int64[1] eight = {8}, int64[1] end = {16}", out=8),
+    token("Slice of a rotation", """c = Slice(a, zero, eight, last)  d = Slice(a, eight, end, last)  n = Neg(d)
+          r = Concat<axis=-1>(n, c)  b = Add(a, r)""",
+          more="int64[1] zero = {0}, int64[1] last = {-1}, int64[1] eight = {8}, int64[1] end = {16}"),
+    whole("Slice at run time", """(float[N,T,8] x) => (float y)
+          <float[8,16] w, float[16,6] v, float[1,64,16] p, int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}> {
+          a = MatMul(x, w)  f = Shape(a)  t = Slice(f, one, two)  q = Slice(p, zero, t, one)  c = Add(a, q)  y = MatMul(c, v) }""",
+          {"w": 8}),
+    # Split
+    image("Split", "c, d = Split<axis=1>(a, sizes)  b = Concat<axis=1>(d, c)", {"w": 8, "v": 4}, more="int64[2] sizes = {6,10}"),
+    image("Split 11", "c, d = Split<axis=1,split=[6,10]>(a)  b = Concat<axis=1>(d, c)", {"w": 8, "v": 4}, opset=11),
+    image("Split 11 in equal parts", "c, d = Split<axis=1>(a)  b = Mul(c, d)", opset=11, out=8),
+    image("Split 13 in equal parts", "c, d = Split<axis=1>(a)  b = Mul(c, d)", opset=13, out=8),
+    image("Split 18 in equal parts", "c, d = Split<axis=-3,num_outputs=2>(a)  b = Mul(c, d)", opset=18, out=8),
+    image("Split 18 in unequal parts", "c, d, e = Split<axis=1,num_outputs=3>(a)  b = Concat<axis=1>(e, d, c)", opset=18),
+    image("Split of space", "c, d = Split<axis=2,num_outputs=2>(a)  b = Mul(c, d)"),
+    token("Split of queries, keys and values", """h = MatMul(a, u)  q, k, e = Split<axis=-1,num_outputs=3>(h)
+          t = Transpose<perm=[0,2,1]>(k)  s = MatMul(q, t)  p = Softmax(s)  b = MatMul(p, e)""",
+          {"w": 8, "u": 16, "u#2": 8, "v": 3}, more="float[16,48] u"),
+    # Gather
+    image("Gather of channels", "b = Gather<axis=1>(a, at)", {"w": 2, "w#2": 6, "v": 4}, more="int64[4] at = {3,0,-1,7}", out=4),
+    image("Gather that repeats channels", "b = Gather<axis=1>(a, at)", {"w": 1, "w#2": 7, "v": 4}, more="int64[5] at = {3,0,3,3,0}", out=5),
+    image("Gather one channel", "c = Gather<axis=1>(a, at)  d = Unsqueeze(c, one)  b = Mul(a, d)",
+          {"w": 8, "v": 4}, more="int64 at = {5}, int64[1] one = {1}"),
+    image("Gather with an index of two axes", "c = Gather<axis=1>(a, at)  b = Reshape(c, to)", {"w": 2, "w#2": 6, "v": 4},
+          more="int64[2,2] at = {3,0,-1,7}, int64[4] to = {3,4,6,6}", out=4),
+    image("Gather of rows", "b = Gather<axis=2>(a, at)", more="int64[4] at = {3,0,-1,2}"),
+    image("Gather at run time", "m = ArgMax<axis=1>(x)  f = Reshape(m, all)  c = Gather<axis=2>(a, f)  b = MaxPool<kernel_shape=[9,1]>(c)",
+          more="int64[1] all = {-1}"),
+    whole("Gather from a table", """(int64[N,T] i) => (float y) <float[20,16] w, float[16,6] v, float[16] s> {
+          e = Gather(w, i)  c = Mul(e, s)  y = MatMul(c, v) }""", {"w": 8}),
+    whole("Gather from a tied table", """(int64[3,5] i) => (float y) <float[4200,16] w, float[16,16] u, int64[1] one = {1}> {
+          e = Gather(w, i)  c = MatMul(e, u)  t = Transpose(w)  l = MatMul(c, t)  y = ReduceMax(l, one) }""", {"w": 8}),
+    # Concat and Pad
+    image("Concat", "c = Conv(x, u)  b = Concat<axis=1>(a, c)", {"w": 8, "u": 2, "v": 4}, more="float[4,4,1,1] u", out=20),
+    image("Concat with the input", "b = Concat<axis=-3>(x, a, x)", out=24),
+    image("Concat of rows", "c = Conv(x, u)  b = Concat<axis=2>(a, c)", more="float[16,4,1,1] u"),
+    image("Concat of rows with something whole", "b = Concat<axis=2>(a, p)", more="float[3,16,2,6] p"),
+    image("Concat of rows with the input", "c = Concat<axis=1>(x, x, x, x)  b = Concat<axis=2>(a, c)", {"v": 4},
+          frozen={"w": "nothing to remove"}),
+    image("Concat twice", "b = Concat<axis=1>(a, a)", out=32),
+    image("Pad of space", 'b = Pad<mode="reflect">(a, pads)', more="int64[8] pads = {0,0,1,1,0,0,1,2}"),
+    image("Pad of channels", "b = Pad(a, pads)", {"w": 8, "v": 3, "v#2": 4}, more="int64[8] pads = {0,2,0,0,0,3,0,0}", out=21),
+    image("Pad of channels by axes", "b = Pad(a, pads, value, axes)", {"w": 8, "v": 3, "v#2": 4}, opset=21,
+          more="int64[2] pads = {2,3}, float value = {0.5}, int64[1] axes = {1}", out=21),
+    image("Pad of channels 9", "b = Pad<pads=[0,2,0,0,0,3,0,0],value=0.25>(a)", {"w": 8, "v": 3, "v#2": 4}, opset=9, out=21),
+    image("Pad of channels 11", "b = Pad(a, pads)", {"w": 8, "v": 3, "v#2": 4}, more="int64[8] pads = {0,2,0,0,0,3,0,0}", opset=11, out=21),
+    image("Pad that mirrors channels", 'b = Pad<mode="edge">(a, pads)', {"v": 4}, more="int64[8] pads = {0,2,0,0,0,3,0,0}", out=21,
+          frozen={"w": "Pad mirrors or crops it"}),
+    image("Pad that crops", "b = Pad(a, pads)", {"v": 4}, more="int64[8] pads = {0,-2,0,0,0,0,0,0}", out=14,
+          frozen={"w": "Pad mirrors or crops it"}),
+    image("Pad in a shortcut", "c = Conv(x, u)  p = Pad(c, pads)  b = Add(a, p)", {"w": 6, "w#2": 2, "v": 4},
+          more="float[12,4,1,1] u, int64[8] pads = {0,0,0,0,0,4,0,0}"),
+    # element-wise and n-dimensional
+    image("GatherElements along the width", "i = ArgMax<axis=3>(a)  b = GatherElements<axis=3>(a, i)", {"w": 8, "v": 4}),
+    image("GatherElements along channels", "i = ArgMax<axis=3>(x)  c = GatherElements<axis=1>(a, j)  b = Conv(c, u)", {"v": 4, "u": 8},
+          more="int64[3,2,6,6] j = {" + ",".join("0 1 2 3".split()[k % 4] for k in range(216)) + "}, float[16,2,1,1] u",
+          frozen={"w": "works along this axis"}),
+    image("ScatterElements along the width", "i = ArgMax<axis=3>(a)  n = ReduceMax(a, last)  b = ScatterElements<axis=3>(a, i, n)",
+          more="int64[1] last = {3}"),
+    image("ScatterElements along channels", "i = ArgMax<axis=3>(a)  n = ReduceMax(a, last)  b = ScatterElements<axis=1>(a, i, n)",
+          {"v": 4}, more="int64[1] last = {3}", frozen={"w": "works along this axis"}),
+    image("GatherND over batch and channels", "c = GatherND(a, at)  d = Unsqueeze(c, one)  b = Mul(a, d)", {"v": 4},
+          more="int64[3,2] at = {0,1,1,5,2,9}, int64[1] one = {1}", frozen={"w": "GatherND picks along it"}),
+    token("GatherND of tokens", "c = GatherND(a, at)  d = Unsqueeze(c, one)  b = Add(a, d)",
+          more="int64[3,2] at = {0,1,1,4,2,0}, int64[1] one = {1}"),
+    token("GatherND in batches", "c = GatherND<batch_dims=1>(a, at)  d = Unsqueeze(c, one)  b = Add(a, d)",
+          more="int64[3,1] at = {1,4,0}, int64[1] one = {1}"),
+    token("ScatterND of tokens", "b = ScatterND(a, at, p)", more="int64[2,2] at = {0,1,2,4}, float[2,16] p"),
+    token("ScatterND of activations", "n = Neg(a)  c = GatherND(n, at)  b = ScatterND(a, at, c)", more="int64[2,2] at = {0,1,2,4}"),
+    token("ScatterND of single features", "b = ScatterND(a, at, p)", {"v": 3}, more="int64[2,3] at = {0,1,3,2,4,7}, float[2] p",
+          frozen={"w": "ScatterND writes along it"}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=repr)
+def test_indexing(case: Case) -> None:
+    check(case)

@@ -1,0 +1,30 @@
+"""The exit codes are a promise to scripts."""
+
+from __future__ import annotations
+
+import pytest
+
+from compressor import errors
+
+EXIT_CODES = {
+    "CompressorError": 1,
+    "UsageError": 2,
+    "PlanError": 2,
+    "ModelError": 3,
+    "NothingToPrune": 4,
+    "TargetOutOfReach": 4,
+    "ProofFailed": 5,
+    "GateMissed": 6,
+    "ProviderUnavailable": 7,
+}
+
+
+@pytest.mark.parametrize("name", EXIT_CODES)
+def test_each_error_has_its_exit_code(name: str) -> None:
+    error = getattr(errors, name)
+    assert issubclass(error, errors.CompressorError)
+    assert error.exit_code == EXIT_CODES[name]
+
+
+def test_no_error_is_left_out() -> None:
+    assert {name for name, item in vars(errors).items() if isinstance(item, type)} == EXIT_CODES.keys()

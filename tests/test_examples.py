@@ -1,0 +1,89 @@
+"""What README.md and examples/ show is what a run gives: commands, Python and their output."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PROGRAMS = {
+    "onnx-prune": [sys.executable, "-m", "compressor", "prune"],
+    "onnx-compress": [sys.executable, "-m", "compressor"],
+    "python": [sys.executable],
+}
+VARIES = (r"\d\.\de-\d\d", r"\(\d+\.\d s\)")
+"""What differs from machine to machine: rounding errors and seconds."""
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder with the example models, as in a clone."""
+    shutil.copytree(ROOT / "models", tmp_path / "models")
+    return tmp_path
+
+
+def output_of(command: list[str], folder: Path) -> str:
+    """Stdout of a command that succeeds, at 80 columns."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "NO_COLOR": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def comparable(text: str) -> list[str]:
+    """Lines without trailing blanks, joined where they were only wrapped, and without what varies."""
+    for pattern in VARIES:
+        text = re.sub(pattern, "*", text)
+    return [line.rstrip() for line in text.strip().splitlines()]
+
+
+@pytest.mark.parametrize("language", ["console", "python"])
+def test_readme_has_such_blocks(language: str) -> None:
+    assert any(found == language for found, _ in BLOCKS)
+
+
+def test_readme_commands_print_what_it_says(clone: Path) -> None:
+    for block in (text for language, text in BLOCKS if language == "console"):
+        for shown in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            line, _, expected = shown.partition("\n")
+            program, *arguments = shlex.split(line)
+            printed = output_of([*PROGRAMS[program], *arguments], clone)
+            assert comparable(printed) == comparable(expected), f"README.md shows something else for: {line}"
+
+
+def test_readme_python_prints_what_it_says(clone: Path) -> None:
+    for (language, code), (_, expected) in zip(BLOCKS, BLOCKS[1:], strict=False):
+        if language == "python":
+            printed = output_of([sys.executable, "-c", code], clone)
+            assert comparable(printed) == comparable(expected)
+
+
+@pytest.mark.parametrize("name", ["run", "test"])
+def test_readme_marks_the_command_that_ci_runs(name: str) -> None:
+    assert re.search(rf"^<!-- setup:{name} -->\n```sh\n[^\n]+\n```$", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("prune_one_file.py", r"MACs +16,180,992 -> +14,168,352\n.*masked original: \d"),
+        ("why_frozen.py", r"544 channels can go.*512 channels can go.*is an output of the model \(relu_2\)"),
+        ("target_and_replay.py", r"MACs left: 79\.9%.*replayed: the same bytes"),
+    ],
+)
+def test_example(script: str, expected: str, tmp_path: Path) -> None:
+    printed = output_of([sys.executable, str(ROOT / "examples" / script), str(tmp_path)], tmp_path)
+    assert re.search(expected, printed, re.DOTALL), printed
+
+
+def test_every_example_is_tested() -> None:
+    assert len(list((ROOT / "examples").glob("*.py"))) == 3
