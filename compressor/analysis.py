@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Policy
 from compressor.config import PruneSettings, RunSettings
+from compressor.errors import ModelError
 from compressor.graph import clean
 from compressor.graph.normalise import normalise, unshare
 from compressor.graph.shapes import Shapes, infer
@@ -32,7 +33,11 @@ class Analysis:
 
 def prepare(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, Shapes]:
     """A normalised copy of ``source`` and its shapes; simplified if the settings say so."""
-    model = normalise(source.clone())
+    try:
+        copy = source.clone()
+    except RuntimeError:
+        raise ModelError("the nodes of the model are not in topological order; call model.graph.sort() first") from None
+    model = normalise(copy)
     shapes = infer(model, settings.input_shapes, settings.dims)
     if settings.simplify:
         clean.simplify(model, shapes)

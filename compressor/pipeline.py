@@ -80,7 +80,7 @@ def _choose(
     if plan is not None:
         return plan, group(found.coupling)
     if settings.lossless:
-        return lossless_plan(found.coupling, settings)
+        return lossless_plan(found.coupling, settings, RULES)
     return choose(found.coupling, settings, RULES, size)
 
 

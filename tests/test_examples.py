@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from compressor.cli.main import compress
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,6 +26,7 @@ PROGRAMS = {
     "onnx-compress": [sys.executable, "-m", "compressor"],
     "python": [sys.executable],
 }
+ACCURACIES = re.findall(r"^\| `(--[^`]*)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+)% \|$", README, re.MULTILINE)
 VARIES = (r"\d\.\de-\d\d", r"\(\d+\.\d s\)")
 """What differs from machine to machine: rounding errors and seconds."""
 
@@ -34,13 +41,15 @@ def clone(tmp_path: Path) -> Path:
 def output_of(command: list[str], folder: Path) -> str:
     """Stdout of a command that succeeds, at 80 columns."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "NO_COLOR": "1"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def comparable(text: str) -> list[str]:
-    """Lines without trailing blanks, joined where they were only wrapped, and without what varies."""
+    """Lines without trailing blanks and without what varies."""
     for pattern in VARIES:
         text = re.sub(pattern, "*", text)
     return [line.rstrip() for line in text.strip().splitlines()]
@@ -61,10 +70,40 @@ def test_readme_commands_print_what_it_says(clone: Path) -> None:
 
 
 def test_readme_python_prints_what_it_says(clone: Path) -> None:
-    for (language, code), (_, expected) in zip(BLOCKS, BLOCKS[1:], strict=False):
+    for (language, code), (_, expected) in pairwise(BLOCKS):
         if language == "python":
             printed = output_of([sys.executable, "-c", code], clone)
             assert comparable(printed) == comparable(expected)
+
+
+def test_readme_has_accuracies() -> None:
+    assert len(ACCURACIES) >= 4
+
+
+@pytest.mark.parametrize(("options", "macs", "params", "accuracy"), ACCURACIES)
+def test_readme_accuracy_is_measured(
+    options: str, macs: str, params: str, accuracy: str, tmp_path: Path
+) -> None:
+    output, report = tmp_path / "out.onnx", tmp_path / "report.json"
+    source = str(ROOT / "models" / "digits-resnet.onnx")
+    command = ["prune", source, "-o", str(output), "-q", "--json", str(report), *options.split()]
+    done = CliRunner().invoke(compress, command)
+    assert done.exit_code == 0, done.output
+    sizes = json.loads(report.read_text())
+    left = [f"{sizes['output'][key] / sizes['input'][key]:.2f}" for key in ("macs", "params")]
+    assert left == [macs, params]
+    assert measured(output) == pytest.approx(float(accuracy), abs=1)  # other machines round otherwise
+
+
+def measured(model: Path) -> float:
+    """Accuracy in percent, by models/evaluate.py."""
+    spec = spec_from_file_location("evaluate", ROOT / "models" / "evaluate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    x, y = module.load_data(ROOT / "models" / "digits-test.npz")
+    return 100 * module.count_correct(model, x, y, 450) / len(y)
 
 
 @pytest.mark.parametrize("name", ["run", "test"])

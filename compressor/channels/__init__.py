@@ -1,0 +1,1 @@
+"""Channels: which positions of which tensors live and die together."""

@@ -15,13 +15,18 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.labels import FROZEN, Reason, Term, UnitArray, Units
-from compressor.graph.shapes import Array, Shapes, captured_values
+from compressor.graph.evaluate import Array
+from compressor.graph.shapes import Shapes, captured_values
 
 Layout = list[Term[int]]
 Rule = Callable[[ir.Node, "Coupling"], None]
 PASS_LIMIT = 100
 ELEMENT_LIMIT = 1 << 22
 """Elements of the largest label array; beyond it (a reshape that mixes many axes) labels are frozen."""
+
+
+MALFORMED = (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)
+"""What a rule raises at a node whose attributes and shapes do not belong together; such a node is frozen too."""
 
 
 class Unexplained(Exception):  # noqa: N818 - control flow: the node's rule gives up, the engine freezes
@@ -274,6 +279,8 @@ class Coupling:
             rule.couple(node, self)
         except Unexplained as gap:
             self.unexplained(node, f"{node.op_type}: {gap}")
+        except MALFORMED as error:
+            self.unexplained(node, f"{node.op_type} is written in a way its rule cannot read ({error})")
 
     def unexplained(self, node: ir.Node, text: str) -> None:
         """Closed world: freezes everything the node reads, its subgraphs' captures too; outputs get no labels."""

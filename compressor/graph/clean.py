@@ -101,10 +101,7 @@ def _constant(node: ir.Node, model: ir.Model, shapes: Shapes) -> Sequence[Array 
         return None
     if node.op_type in RANDOM or any(t.dtype == ir.DataType.STRING for t in given):
         return None
-    sizes = [
-        int(np.prod(s, dtype=object)) if (s := shapes(v)) is not None else FOLD_LIMIT + 1
-        for v in node.outputs
-    ]
+    sizes = [int(np.prod(s, dtype=object)) if (s := shapes(v)) is not None else FOLD_LIMIT + 1 for v in node.outputs]
     largest = max((int(t.size) for t in given), default=0)
     if max(sizes) > min(FOLD_LIMIT, max(2 * sum(int(t.size) for t in given), SMALL)):
         return None
@@ -113,9 +110,7 @@ def _constant(node: ir.Node, model: ir.Model, shapes: Shapes) -> Sequence[Array 
     ):
         return None
     feeds = {
-        str(v.name): t.numpy()
-        for v, t in zip(node.inputs, tensors, strict=True)
-        if v is not None and t is not None
+        str(v.name): t.numpy() for v, t in zip(node.inputs, tensors, strict=True) if v is not None and t is not None
     }
     return evaluate(node, feeds, model.opset_imports)
 
@@ -143,9 +138,7 @@ def _all_constant(node: ir.Node) -> bool:
 def _replace(graph: ir.Graph, value: ir.Value, array: Array) -> None:
     name = str(value.name)
     tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
-    constant = ir.Value(
-        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
-    )
+    constant = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     value.name = f"{name}.folded"
     graph.register_initializer(constant)
     value.replace_all_uses_with(constant)

@@ -170,9 +170,7 @@ def _declared(tensor: onnx.TensorProto, name: str) -> tuple[ir.DataType, int]:
     for size in tensor.dims:
         count, bound = count * size, bound * max(size, 1)
         if size < 0 or bound > 8 * MAX_TENSOR_BYTES or len(tensor.dims) > MAX_RANK:
-            raise ModelError(
-                f"{name} declares an impossible shape of rank {len(tensor.dims)}; export it again"
-            )
+            raise ModelError(f"{name} declares an impossible shape of rank {len(tensor.dims)}; export it again")
     return dtype, count
 
 
@@ -193,9 +191,7 @@ def _check_embedded(tensor: onnx.TensorProto) -> None:
             raise ModelError(f"{name} holds its data in the wrong field ({filled[0]}); save the model again")
         present, needed, unit = len(getattr(tensor, field)), _entries(dtype, count), f"entries in {field}"
     if present != needed:
-        raise ModelError(
-            f"{name} has {present} {unit}, but its type and shape need {needed}; export it again"
-        )
+        raise ModelError(f"{name} has {present} {unit}, but its type and shape need {needed}; export it again")
 
 
 def _entries(dtype: ir.DataType, count: int) -> int:

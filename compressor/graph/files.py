@@ -53,6 +53,7 @@ def load(path: str | Path) -> ir.Model:
         check_structure(proto)
         embed_nested(proto, folder)
         model = ir.from_proto(proto)
+        model.graph.sort()
         lay_out(model)  # what could not be written again is refused now, not after the work
     except UnicodeDecodeError:
         raise ModelError(f"{path}: a name or text in the model is not UTF-8; the file is damaged") from None
@@ -120,11 +121,7 @@ def save(
     if external_data or (external_data is None and layout.size > inline_limit):
         layout = lay_out(model, data.name)
     if layout.size > inline_limit:
-        remedy = (
-            "allow external data"
-            if external_data is False
-            else "split the model, its graph alone is too large"
-        )
+        remedy = "allow external data" if external_data is False else "split the model, its graph alone is too large"
         raise UsageError(f"{path} would have {layout.size} bytes, too many for one file; {remedy}")
     writers: dict[Path, Callable[[BinaryIO], None]] = {path: layout.write}
     if layout.external:
@@ -181,9 +178,7 @@ def _check_target(target: Path, forbidden: Collection[Path]) -> None:
     for file in forbidden:
         same = target.exists() and file.exists() and target.samefile(file)
         if same or target.absolute() == file.absolute():
-            raise UsageError(
-                f"{target} belongs to the input, which is never overwritten; choose another output"
-            )
+            raise UsageError(f"{target} belongs to the input, which is never overwritten; choose another output")
 
 
 def _write_together(writers: dict[Path, Callable[[BinaryIO], None]]) -> int:

@@ -105,9 +105,7 @@ def _copied(value: ir.Value, tensor: ir.TensorProtocol, name: str) -> ir.Value:
         data = ir.StringTensor(tensor.numpy(), name=name)
     else:
         data = ir.Tensor(np.array(tensor.numpy()), dtype=tensor.dtype, name=name)
-    copy = ir.Value(
-        name=name, shape=value.shape, type=value.type, const_value=data, doc_string=value.doc_string
-    )
+    copy = ir.Value(name=name, shape=value.shape, type=value.type, const_value=data, doc_string=value.doc_string)
     copy.metadata_props.update(value.metadata_props)
     copy.meta.update(value.meta)
     return copy
@@ -142,9 +140,7 @@ def _adopt_opsets(function: ir.Function, opsets: Mapping[str, int]) -> None:
         since = {_since_version(node, version) for version in (own, other)}
         if len(since) > 1 or None in since:
             versions = f"opset {own} of domain {node.domain!r}, which differs from {other}"
-            raise ModelError(
-                f"function {function.name!r} uses {node.op_type} of {versions}; convert the model"
-            )
+            raise ModelError(f"function {function.name!r} uses {node.op_type} of {versions}; convert the model")
     for domain in function.opset_imports.keys() & opsets.keys():
         function.opset_imports[domain] = opsets[domain]
 
@@ -234,9 +230,7 @@ def _name_values(model: ir.Model) -> None:
 def _name_nodes(model: ir.Model) -> None:
     """Give each node a name of its own over all graphs, ``OpType_i`` where it had none."""
     nodes = list(model.graph.all_nodes())
-    for node, name in zip(
-        nodes, _distinct([n.name or "" for n in nodes], [n.op_type for n in nodes]), strict=True
-    ):
+    for node, name in zip(nodes, _distinct([n.name or "" for n in nodes], [n.op_type for n in nodes]), strict=True):
         node.name = name
 
 

@@ -8,7 +8,7 @@ two bindings: what is equal in both does not depend on the input and is *static*
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,9 +17,8 @@ import onnx_ir as ir
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from compressor.errors import ModelError
+from compressor.graph.binding import Given, Shape, bindings
 from compressor.graph.evaluate import RANDOM, Array, evaluate
-
-Shape = tuple[int, ...]
 
 EVALUATE_LIMIT = 1 << 16
 """Elements of the largest value that is evaluated while shapes are inferred."""
@@ -75,9 +74,7 @@ class Shapes:
     def __call__(self, value: ir.Value) -> Shape | None:
         """The shape of ``value``, or None where it could not be inferred."""
         tensor = value.const_value if value.is_initializer() else None
-        return (
-            self._first.shapes.get(value) if tensor is None else tuple(int(d) for d in tensor.shape.numpy())
-        )
+        return self._first.shapes.get(value) if tensor is None else tuple(int(d) for d in tensor.shape.numpy())
 
     def dtype(self, value: ir.Value) -> ir.DataType | None:
         """The element type of ``value`` as inferred."""
@@ -129,10 +126,8 @@ def infer(
     Raises:
         ModelError: an input has no rank, a name is unknown, or no binding tried fits the graph.
     """
-    given, sizes = dict(shapes or {}), dict(dims or {})
-    _check_given(model, given, sizes)
     problem = ""
-    for one, two in _bindings(model, given, sizes):
+    for one, two in bindings(model.graph, Given(shapes or {}, dims or {})):
         try:
             first = _walk(model, one)
             second = first if one == two else _walk(model, two)
@@ -148,103 +143,6 @@ def infer(
 
 class _Misfit(Exception):  # noqa: N818 - a signal between two functions, not an error for users
     """A binding does not fit the graph."""
-
-
-def _check_given(model: ir.Model, given: dict[str, Shape], sizes: dict[str, int]) -> None:
-    names = {v.name for v in model.graph.inputs}
-    for name in given:
-        if name not in names:
-            raise ModelError(
-                f"the model has no input {name!r}; its inputs are {', '.join(sorted(map(str, names)))}"
-            )
-    symbols = {
-        str(d) for v in model.graph.inputs if v.shape is not None for d in v.shape if not isinstance(d, int)
-    }
-    for name in sizes:
-        if name not in symbols:
-            raise ModelError(
-                f"the model has no symbolic dimension {name!r}; it has {', '.join(sorted(symbols)) or 'none'}"
-            )
-
-
-# Sizes tried for symbolic dimensions, as (first axis, spatial axes of images, other axes) under two bindings.
-# Distinct odd primes first, because a 1 or an equal pair hides which axis is which; then what real networks ask
-# for: sides divisible by 32, one size for all, a batch of one.
-_PRIMES = ((3, 5), ((96, 160), (160, 224)), ((13, 17, 19, 23), (29, 31, 37, 41)))
-_CANDIDATES = (
-    _PRIMES,
-    ((3, 5), ((224, 224), (256, 256)), ((16, 16, 16, 16), (32, 32, 32, 32))),
-    ((1, 1), ((224, 224), (256, 256)), ((13, 17, 19, 23), (29, 31, 37, 41))),
-    ((1, 1), ((224, 224), (224, 224)), ((16, 16, 16, 16), (16, 16, 16, 16))),
-    ((1, 1), ((32, 32), (64, 64)), ((64, 64, 64, 64), (128, 128, 128, 128))),
-    ((1, 1), ((1, 1), (1, 1)), ((1, 1, 1, 1), (1, 1, 1, 1))),
-)
-
-
-def _bindings(
-    model: ir.Model, given: dict[str, Shape], sizes: dict[str, int]
-) -> Iterator[tuple[dict[str, Shape], dict[str, Shape]]]:
-    seen: list[tuple[dict[str, Shape], dict[str, Shape]]] = []
-    for batch, images, others in _CANDIDATES:
-        pair = (
-            _bind(model, given, sizes, (batch[0], images[0], others[0])),
-            _bind(model, given, sizes, (batch[1], images[1], others[1])),
-        )
-        if pair not in seen:
-            seen.append(pair)
-            yield pair
-
-
-def _bind(
-    model: ir.Model,
-    given: dict[str, Shape],
-    sizes: dict[str, int],
-    candidate: tuple[int, tuple[int, ...], tuple[int, ...]],
-) -> dict[str, Shape]:
-    batch, images, others = candidate
-    symbols: dict[str, int] = dict(sizes)
-    bound: dict[str, Shape] = {}
-    spare = 0
-    for value in model.graph.inputs:
-        name = str(value.name)
-        if value.shape is None:
-            if name not in given:
-                raise ModelError(
-                    f"input {name!r} declares no shape; give one with --input-shape {name}:1,3,224,224"
-                )
-            bound[name] = given[name]
-            continue
-        if name in given and len(given[name]) != len(value.shape):
-            raise ModelError(
-                f"input {name!r} has {len(value.shape)} dimensions, the shape given has {len(given[name])}"
-            )
-        out = []
-        for axis, dim in enumerate(value.shape):
-            key = (
-                dim if isinstance(dim, int) else str(dim.value) if dim.value is not None else f"{name}#{axis}"
-            )
-            if name in given:
-                size = given[name][axis]
-                if isinstance(key, int) and key != size:
-                    raise ModelError(
-                        f"input {name!r} fixes dimension {axis} to {key}, the shape given says {size}"
-                    )
-            elif isinstance(key, int):
-                size = key
-            elif key in symbols:
-                size = symbols[key]
-            elif axis == 0:
-                size = batch
-            elif len(value.shape) in (4, 5):
-                size = images[axis % 2]
-            else:
-                size = others[spare % len(others)]
-                spare += 1
-            if not isinstance(key, int):
-                symbols.setdefault(key, size)
-            out.append(size)
-        bound[name] = tuple(out)
-    return bound
 
 
 def _walk(model: ir.Model, inputs: dict[str, Shape]) -> Known:
@@ -417,11 +315,7 @@ def _check_reshape(node: ir.Node, known: Known, result: Mapping[str, tuple[Shape
         return
     before = known.shapes.get(_first(node))
     after = result.get(str(node.outputs[0].name), (None, None))[0]
-    if (
-        before is not None
-        and after is not None
-        and np.prod(before, dtype=object) != np.prod(after, dtype=object)
-    ):
+    if before is not None and after is not None and np.prod(before, dtype=object) != np.prod(after, dtype=object):
         raise _Misfit(f"node {node.name!r} (Reshape): {list(before)} does not fit into {list(after)}")
 
 

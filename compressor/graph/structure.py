@@ -132,9 +132,7 @@ def _check_opsets(
         for node in body.node:
             if node.domain not in versions and _called(node) not in local:
                 where = quoted(node.domain or "ai.onnx")
-                raise ModelError(
-                    f"{described(node)} is of domain {where}, whose opset is not imported; add it"
-                )
+                raise ModelError(f"{described(node)} is of domain {where}, whose opset is not imported; add it")
 
 
 def _check_names(body: Body, outer: Sequence[set[str]]) -> None:

@@ -1,0 +1,1 @@
+"""Operators: one record each, one file a family."""

@@ -11,7 +11,7 @@ from math import prod
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
-from compressor.ops import reference
+from compressor.ops import propagate, reference
 from compressor.ops.repair import Repairer
 from compressor.ops.rule import OpRule, Options, Shape, Signature, apply
 
@@ -117,7 +117,12 @@ def _repair_rotary(node: ir.Node, repairer: Repairer) -> None:
 
 RULES = (
     OpRule(
-        ("Attention",), _attention, repair=_repair_attention, macs=_attention_macs, masked=reference.mask_product
+        ("Attention",),
+        _attention,
+        repair=_repair_attention,
+        macs=_attention_macs,
+        masked=reference.mask_product,
+        constants=propagate.attention,
     ),
-    OpRule(("RotaryEmbedding",), _rotary, repair=_repair_rotary),
+    OpRule(("RotaryEmbedding",), _rotary, repair=_repair_rotary, constants=propagate.carry_zero),
 )

@@ -1,14 +1,16 @@
 """Channels that hold one number whatever the input is, and which channels a node reads.
 
-A channel of zeros adds nothing where a weight contracts it, whatever the weight; a weight of zeros adds nothing,
-whatever the channel. The functions of :mod:`compressor.ops.propagate` say for each operator how constant channels
-pass through it (a bias alone behind a filter of zeros, what a ReLU makes of it) and what it sums over.
+A channel of zeros adds nothing where a weight contracts it, whatever the weight; a weight of zeros adds
+nothing, whatever the channel. The functions of :mod:`compressor.ops.propagate` say for each operator how
+constant channels pass through it (a bias alone behind a filter of zeros, what a ReLU makes of it) and what it
+sums over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ from compressor.channels.labels import FROZEN, Term, UnitArray
 from compressor.graph.evaluate import RANDOM, Array, evaluate
 from compressor.graph.shapes import captured_values
 
+Kind = TypeVar("Kind", bound=np.generic)
 Mask = npt.NDArray[np.bool_]
 Named = Term[str]
 Numbers = npt.NDArray[np.float64]
@@ -40,12 +43,12 @@ class Weight:
     terms: tuple[Named, ...]
 
     def used(self, axes: Sequence[str], live: Mask | None = None) -> Mask:
-        """Positions along ``axes`` whose weights are not all zero; only weights of ``live`` units, where given."""
+        """Positions along ``axes`` with a weight other than zero, for a unit of ``live`` where given."""
         found = self.nonzero
         for term in self.terms:
             if live is not None and set(term.axes) != set(axes):
                 found = found & spread(live[term.units], term.axes, self.names)
-        some: Mask = found.any(axis=tuple(d for d, n in enumerate(self.names) if n not in axes))
+        some = np.asarray(found.any(axis=tuple(d for d, n in enumerate(self.names) if n not in axes)))
         return turned(some, [n for n in self.names if n in axes], axes)
 
 
@@ -89,7 +92,7 @@ class Constants:
         """These units cannot go."""
         self.stays.append(units.ravel())
 
-    # ---- what the file holds --------------------------------------------------------------------------------
+    # ---- what the file holds -------------------------------------------------------------------------------
 
     def static(self, value: ir.Value) -> bool:
         """Does ``value`` hold what the file holds, or something computed from that alone?"""
@@ -114,13 +117,13 @@ class Constants:
             return None
         return evaluate(node, feeds, self.coupling.graph.opset_imports)
 
-    # ---- what is known of channels --------------------------------------------------------------------------
+    # ---- what is known of channels -------------------------------------------------------------------------
 
     def units(self, value: ir.Value | None) -> UnitArray:
         """Units in ``value``, sorted, without the frozen one."""
         parts = [t.units.ravel() for t in self.coupling.layout(value, settle=False)]
         found = np.unique(np.concatenate([np.zeros(1, np.int64), *parts]))
-        return found[found != FROZEN]
+        return np.asarray(found[found != FROZEN])
 
     def known(self, value: ir.Value, units: UnitArray) -> Numbers:
         """What each of ``units`` is everywhere in ``value``; NaN where unknown."""
@@ -135,7 +138,7 @@ class Constants:
         return np.where(holders[place] == units, numbers[place], np.nan)
 
     def learn(self, value: ir.Value, claims: Iterable[tuple[UnitArray, Numbers]]) -> None:
-        """Takes in the numbers at positions of ``value``: a unit is known if they are the same at all of its own."""
+        """Takes numbers at positions of ``value``; a unit is known if all its positions hold one number."""
         if not self.static(value):
             self._remember(value, claims)
 
@@ -145,13 +148,14 @@ class Constants:
         numbers = np.concatenate([np.zeros(0), *(x for _, x in pairs)])
         holders, place = np.unique(units, return_inverse=True)
         low, high = np.full(holders.size, np.inf), np.full(holders.size, -np.inf)
-        np.minimum.at(low, place, numbers)  # NaN spreads: one unknown position makes the unit unknown
-        np.maximum.at(high, place, numbers)
+        with np.errstate(invalid="ignore"):  # NaN spreads: one unknown position makes the unit unknown
+            np.minimum.at(low, place, numbers)
+            np.maximum.at(high, place, numbers)
         sure = (low == high) & np.isfinite(low) & (holders != FROZEN)
         self._known[value] = holders[sure], low[sure]
 
     def scalar(self, value: ir.Value) -> Numbers:
-        """The one number that ``value`` holds, as an array without axes; NaN where it holds several or is unknown."""
+        """The one number in ``value``, as an array without axes; NaN if there are several, or unknown."""
         array = self.array(value)
         return np.asarray(np.nan) if array is None else uniform(array, [""] * array.ndim, ())
 
@@ -160,7 +164,7 @@ class Constants:
         found = self.coupling.shapes.dtype(value)
         return np.dtype(np.float32) if found is None else found.numpy()
 
-    # ---- operands of a node ---------------------------------------------------------------------------------
+    # ---- operands of a node --------------------------------------------------------------------------------
 
     def meeting(self, node: ir.Node) -> Meeting:
         """How operands met at ``node``; no parts where its rule says nothing about that."""
@@ -188,12 +192,12 @@ def find(terms: Iterable[Named], axes: Iterable[str]) -> Named | None:
     return next((t for t in terms if set(t.axes) == wanted), None)
 
 
-def turned(array: npt.NDArray[np.generic], axes: Sequence[str], wanted: Sequence[str]) -> npt.NDArray[np.generic]:
+def turned(array: npt.NDArray[Kind], axes: Sequence[str], wanted: Sequence[str]) -> npt.NDArray[Kind]:
     """``array`` with its axes in the order of ``wanted``; both name the same ones."""
     return array.transpose([axes.index(a) for a in wanted])
 
 
-def spread(array: npt.NDArray[np.generic], axes: Sequence[str], names: Sequence[str]) -> npt.NDArray[np.generic]:
+def spread(array: npt.NDArray[Kind], axes: Sequence[str], names: Sequence[str]) -> npt.NDArray[Kind]:
     """``array`` over ``axes``, in a shape that broadcasts against an array over ``names``."""
     sizes = dict(zip(axes, array.shape, strict=True))
     found = turned(array, axes, [n for n in names if n in axes])
@@ -201,9 +205,9 @@ def spread(array: npt.NDArray[np.generic], axes: Sequence[str], names: Sequence[
 
 
 def uniform(array: Array, names: Sequence[str], axes: Sequence[str]) -> Numbers:
-    """The one number at each position along ``axes``, size 1 along those it lacks; NaN where there are several."""
+    """The number at each position along ``axes``, of size 1 where it lacks one; NaN for several."""
     plain = array if array.dtype.kind in "biuf" else array.astype(np.float32)
     others = tuple(d for d, n in enumerate(names) if n not in axes)
     low, high = plain.min(axis=others), plain.max(axis=others)
     found = np.where(low == high, low.astype(np.float64), np.nan)
-    return np.asarray(spread(found, [n for n in names if n in axes], axes))
+    return spread(np.asarray(found), [n for n in names if n in axes], axes)

@@ -8,6 +8,7 @@ from math import prod
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
+from compressor.ops.propagate import product
 from compressor.ops.reference import mask_product
 from compressor.ops.repair import Repairer
 from compressor.ops.rule import Couple, OpRule, Options, Shape, Signature, apply
@@ -60,7 +61,12 @@ _DATA, _CONV, _TRANSPOSED = "n (g i)", "(g o) i", "(g i) o"
 
 RULES = (
     OpRule(
-        ("Conv",), _grouped(_DATA, _CONV, ", (g o)?"), repair=_repair_group, macs=_conv_macs, masked=mask_product
+        ("Conv",),
+        _grouped(_DATA, _CONV, ", (g o)?"),
+        repair=_repair_group,
+        macs=_conv_macs,
+        masked=mask_product,
+        constants=product,
     ),
     OpRule(
         ("ConvTranspose",),
@@ -68,5 +74,6 @@ RULES = (
         repair=_repair_group,
         macs=_transposed_macs,
         masked=mask_product,
+        constants=product,
     ),
 )

@@ -5,12 +5,16 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
-from compressor.ops.rule import OpRule, broadcast
+from compressor.ops.propagate import absorbing, carry_zero, elementwise
+from compressor.ops.rule import OpRule, broadcast, required
 
 BROADCASTING = (
-    "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual",
-    "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
+    "Add", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual",
+    "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
 )  # fmt: skip
+
+ABSORBING = ("And", "Mul")
+"""Of these, the ones whose result is zero where one operand is."""
 
 UNARY = (
     "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cast", "CastLike", "Ceil", "Celu", "Clip",
@@ -24,15 +28,14 @@ UNARY = (
 def _unary(node: ir.Node, coupling: Coupling) -> None:
     """Outputs are labelled as the first input; further inputs (bounds, a target type) are scalars."""
     terms = coupling.layout(node.inputs[0])
-    for value in node.outputs:
-        coupling.label(value, terms)
-    for value in node.inputs[1:]:
-        coupling.freeze(node, value, None, f"is a setting of {node.op_type}")
+    for out in node.outputs:
+        coupling.label(out, terms)
+    for setting in node.inputs[1:]:
+        coupling.freeze(node, setting, None, f"is a setting of {node.op_type}")
 
 
 def _trilu(node: ir.Node, coupling: Coupling) -> None:
-    value = node.inputs[0]
-    assert value is not None
+    value = required(node, 0)
     rank = len(coupling.shape(value))
     coupling.label(
         node.outputs[0], coupling.restrict(node, value, {rank - 1, rank - 2}, "Trilu counts along it")
@@ -40,7 +43,8 @@ def _trilu(node: ir.Node, coupling: Coupling) -> None:
 
 
 RULES = (
-    OpRule(BROADCASTING, broadcast),
-    OpRule(UNARY, _unary),
-    OpRule(("Trilu",), _trilu),
+    OpRule(BROADCASTING, broadcast, constants=elementwise),
+    OpRule(ABSORBING, broadcast, constants=absorbing),
+    OpRule(UNARY, _unary, constants=elementwise),
+    OpRule(("Trilu",), _trilu, constants=carry_zero),
 )

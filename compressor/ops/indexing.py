@@ -14,14 +14,10 @@ import onnx_ir as ir
 from compressor.channels.combine import Operand, Space, combine
 from compressor.channels.coupling import Coupling, Layout, Unexplained
 from compressor.channels.labels import FROZEN, Term, UnitArray
+from compressor.ops import propagate
+from compressor.ops.constants import Constants
 from compressor.ops.repair import Repairer
-from compressor.ops.rule import OpRule, attribute_axis
-
-
-def _need(value: ir.Value | None) -> ir.Value:
-    if value is None:
-        raise Unexplained("an input is missing")
-    return value
+from compressor.ops.rule import OpRule, attribute_axis, required
 
 
 def _uncut(node: ir.Node, coupling: Coupling, value: ir.Value, axes: set[int]) -> Layout:
@@ -78,7 +74,7 @@ def slice_positions(node: ir.Node, coupling: Coupling) -> dict[int, UnitArray]:
 
 
 def _slice(node: ir.Node, coupling: Coupling) -> None:
-    value = _need(node.inputs[0])
+    value = required(node, 0)
     out, before = node.outputs[0], coupling.shape(value)
     after, dynamic = coupling.shape(out), coupling.shapes.dynamic(value)
     try:
@@ -106,7 +102,7 @@ def _repair_slice(node: ir.Node, repairer: Repairer) -> None:
 
 
 def _split(node: ir.Node, coupling: Coupling) -> None:
-    value = _need(node.inputs[0])
+    value = required(node, 0)
     axis = attribute_axis(node, len(coupling.shape(value)), 0)
     start = 0
     for out in node.outputs:
@@ -132,7 +128,7 @@ def _repair_split(node: ir.Node, repairer: Repairer) -> None:
 
 
 def _gather(node: ir.Node, coupling: Coupling) -> None:
-    value, indices = _need(node.inputs[0]), _need(node.inputs[1])
+    value, indices = required(node, 0), required(node, 1)
     before, rank = coupling.shape(value), len(coupling.shape(indices))
     axis = attribute_axis(node, len(before), 0)
     index = coupling.shapes.const(indices)
@@ -242,7 +238,7 @@ def _pads(node: ir.Node, coupling: Coupling) -> dict[int, tuple[int, int]] | Non
 
 def _pad(node: ir.Node, coupling: Coupling) -> None:
     """Padding along a labelled axis is made of units of its own: constant positions that hold no weight."""
-    value, out = _need(node.inputs[0]), node.outputs[0]
+    value, out = required(node, 0), node.outputs[0]
     pads = _pads(node, coupling)
     before, after = coupling.shape(value), coupling.shape(out)
     if pads is None:
@@ -273,6 +269,15 @@ def _resized(shape: tuple[int, ...], dimension: int, size: int) -> tuple[int, ..
     return (*shape[:dimension], size, *shape[dimension + 1 :])
 
 
+def _padded(node: ir.Node, constants: Constants) -> None:
+    if node.attributes.get_string("mode", "constant") != "constant":
+        propagate.carry(node, constants)
+        return
+    number = node.inputs[2] if len(node.inputs) > 2 else None
+    given = node.attributes.get_float("value", 0.0) if number is None else float(constants.scalar(number))
+    propagate.pad(node, constants, given)
+
+
 def _repair_pad(node: ir.Node, repairer: Repairer) -> None:
     pads = _pads(node, repairer.coupling)
     if pads is None:
@@ -296,7 +301,7 @@ def _repair_pad(node: ir.Node, repairer: Repairer) -> None:
 
 def _along(node: ir.Node, coupling: Coupling) -> None:
     """GatherElements, ScatterElements: index, data and updates run together along every axis but one."""
-    values = [_need(v) for v in node.inputs]
+    values = [required(node, k) for k in range(len(node.inputs))]
     shape = coupling.shape(values[0])
     axis = attribute_axis(node, len(shape), 0)
     fixed: set[str] = set()
@@ -318,7 +323,7 @@ def _along(node: ir.Node, coupling: Coupling) -> None:
 
 def _nd(node: ir.Node, coupling: Coupling) -> None:
     """GatherND and ScatterND: the axes an index tuple addresses stay whole, the rest of data runs along."""
-    data, indices = _need(node.inputs[0]), _need(node.inputs[1])
+    data, indices = required(node, 0), required(node, 1)
     shape, index = coupling.shape(data), coupling.shape(indices)
     batch = node.attributes.get_int("batch_dims", 0)
     depth = batch + index[-1]
@@ -331,7 +336,7 @@ def _nd(node: ir.Node, coupling: Coupling) -> None:
         return
     coupling.restrict(node, data, addressed, "ScatterND writes along it")
     rest = [(f"a{a}",) for a in range(depth, len(shape))]
-    updates = _need(node.inputs[2])
+    updates = required(node, 2)
     names = [(f"d{a}",) for a in addressed] + rest
     others = [(f"i{a}",) for a in range(len(index) - 1)] + rest
     sizes = {n[0]: s for n, s in zip(names, shape, strict=True)}
@@ -343,11 +348,11 @@ def _nd(node: ir.Node, coupling: Coupling) -> None:
 
 
 RULES = (
-    OpRule(("Slice",), _slice, repair=_repair_slice),
-    OpRule(("Split",), _split, repair=_repair_split),
-    OpRule(("Gather",), _gather, repair=_repair_gather),
-    OpRule(("Concat",), _concat),
-    OpRule(("Pad",), _pad, repair=_repair_pad),
+    OpRule(("Slice",), _slice, repair=_repair_slice, constants=propagate.carry),
+    OpRule(("Split",), _split, repair=_repair_split, constants=propagate.carry),
+    OpRule(("Gather",), _gather, repair=_repair_gather, constants=propagate.carry),
+    OpRule(("Concat",), _concat, constants=propagate.carry),
+    OpRule(("Pad",), _pad, repair=_repair_pad, constants=_padded),
     OpRule(("GatherElements", "ScatterElements"), _along),
     OpRule(("GatherND", "ScatterND"), _nd),
 )

@@ -9,8 +9,9 @@ import onnx_ir as ir
 
 from compressor.channels.combine import Operand, Space, combine
 from compressor.channels.coupling import Coupling, Unexplained
+from compressor.ops.propagate import product, product_of_all
 from compressor.ops.reference import mask_product
-from compressor.ops.rule import OpRule, Shape
+from compressor.ops.rule import OpRule, Shape, required
 
 
 def _matmul(node: ir.Node, coupling: Coupling) -> None:
@@ -37,9 +38,7 @@ def _matmul(node: ir.Node, coupling: Coupling) -> None:
     left = axes(a, ("m", "k") if len(a) > 1 else ("k",))
     right = axes(b, ("k", "n") if len(b) > 1 else ("k",))
     result = axes(out, (("m",) if len(a) > 1 else ()) + (("n",) if len(b) > 1 else ()))
-    first, second = node.inputs[0], node.inputs[1]
-    if first is None or second is None:
-        raise Unexplained("an operand is missing")
+    first, second = required(node, 0), required(node, 1)
     space = Space(sizes, rows=coupling.policy.heads)
     combine(
         node,
@@ -52,9 +51,7 @@ def _matmul(node: ir.Node, coupling: Coupling) -> None:
 
 def _gemm(node: ir.Node, coupling: Coupling) -> None:
     """``m k, k n, (m n broadcast)? -> m n`` with the transpositions applied."""
-    first, second = node.inputs[0], node.inputs[1]
-    if first is None or second is None:
-        raise Unexplained("an operand is missing")
+    first, second = required(node, 0), required(node, 1)
     left = ("k", "m") if node.attributes.get_int("transA", 0) else ("m", "k")
     right = ("n", "k") if node.attributes.get_int("transB", 0) else ("k", "n")
     sizes = dict(zip(left, coupling.shape(first), strict=True)) | dict(
@@ -125,7 +122,7 @@ def _einsum_macs(node: ir.Node, inputs: Sequence[Shape | None], _: Sequence[Shap
 
 
 RULES = (
-    OpRule(("MatMul",), _matmul, macs=_matmul_macs, masked=mask_product),
-    OpRule(("Gemm",), _gemm, macs=_gemm_macs, masked=mask_product),
-    OpRule(("Einsum",), _einsum, macs=_einsum_macs, masked=mask_product),
+    OpRule(("MatMul",), _matmul, macs=_matmul_macs, masked=mask_product, constants=product),
+    OpRule(("Gemm",), _gemm, macs=_gemm_macs, masked=mask_product, constants=product),
+    OpRule(("Einsum",), _einsum, macs=_einsum_macs, masked=mask_product, constants=product_of_all),
 )

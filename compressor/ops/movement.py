@@ -13,8 +13,9 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import ELEMENT_LIMIT, Coupling, Layout, Unexplained
 from compressor.channels.labels import Term, ordered
+from compressor.ops.propagate import carry
 from compressor.ops.repair import Repairer
-from compressor.ops.rule import OpRule, Options, Shape, Signature, apply
+from compressor.ops.rule import OpRule, Options, Shape, Signature, apply, required
 
 Segment = tuple[list[int], list[int]]
 
@@ -44,9 +45,7 @@ def segments(before: Shape, after: Shape) -> list[Segment]:
 
 
 def _reshape(node: ir.Node, coupling: Coupling) -> None:
-    value, out = node.inputs[0], node.outputs[0]
-    if value is None:
-        raise Unexplained("its input is missing")
+    value, out = required(node, 0), node.outputs[0]
     before, after = coupling.shape(value), coupling.shape(out)
     if not prod(before):
         raise Unexplained("its input is empty")
@@ -151,9 +150,7 @@ def _repair_expand(node: ir.Node, repairer: Repairer) -> None:
 
 
 def _tile(node: ir.Node, coupling: Coupling) -> None:
-    value, out = node.inputs[0], node.outputs[0]
-    if value is None:
-        raise Unexplained("its input is missing")
+    value, out = required(node, 0), node.outputs[0]
     before, after = coupling.shape(value), coupling.shape(out)
     moved: Layout = []
     for term in coupling.layout(value):
@@ -189,10 +186,10 @@ def _space_to_depth(node: ir.Node, coupling: Coupling) -> None:
 
 
 RULES = (
-    OpRule(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshape, repair=_repair_reshape),
-    OpRule(("Transpose",), _transpose),
-    OpRule(("Expand",), _expand, repair=_repair_expand),
-    OpRule(("Tile",), _tile),
-    OpRule(("DepthToSpace",), _depth_to_space),
-    OpRule(("SpaceToDepth",), _space_to_depth),
+    OpRule(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshape, repair=_repair_reshape, constants=carry),
+    OpRule(("Transpose",), _transpose, constants=carry),
+    OpRule(("Expand",), _expand, repair=_repair_expand, constants=carry),
+    OpRule(("Tile",), _tile, constants=carry),
+    OpRule(("DepthToSpace",), _depth_to_space, constants=carry),
+    OpRule(("SpaceToDepth",), _space_to_depth, constants=carry),
 )

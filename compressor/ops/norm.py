@@ -10,17 +10,16 @@ import onnx_ir as ir
 
 from compressor.channels.combine import Operand, Space, combine
 from compressor.channels.coupling import Coupling, Unexplained
-from compressor.ops import reference
+from compressor.ops import propagate, reference
 from compressor.ops.repair import Repairer
-from compressor.ops.rule import OpRule, Options, Signature, apply, attribute_axis, signature
+from compressor.ops.rule import OpRule, Options, Signature, apply, attribute_axis, required, signature
 
 KEPT = "normalises along it, and --keep-norm-axes asks to leave such axes alone"
 
 
 def _over(node: ir.Node, coupling: Coupling, axes: range | list[int]) -> tuple[int, ...]:
     """Freezes the axes that statistics run over if the user asks for that; returns them."""
-    value = node.inputs[0]
-    assert value is not None
+    value = required(node, 0)
     if coupling.policy.keep_norm_axes:
         coupling.restrict(node, value, axes, f"{node.op_type} {KEPT}")
     return tuple(axes)
@@ -83,12 +82,11 @@ def _mean_variance(node: ir.Node, coupling: Coupling) -> None:
 
 def _softmax(node: ir.Node, coupling: Coupling) -> None:
     """Frozen along the softmax axis; before opset 13 the operator flattens from ``axis`` on."""
-    value = node.inputs[0]
+    value = required(node, 0)
     rank = len(coupling.shape(value))
     old = coupling.opset < 13
     axis = attribute_axis(node, rank, 1 if old else -1)
     axes = set(range(axis, rank)) if old else {axis}
-    assert value is not None
     coupling.label(node.outputs[0], coupling.restrict(node, value, axes, f"{node.op_type} runs over it"))
 
 
@@ -101,8 +99,15 @@ def _repair_group(node: ir.Node, repairer: Repairer) -> None:
 
 
 RULES = (
-    OpRule(("BatchNormalization",), signature("n c *s, c, c, c, c -> n c *s")),
-    OpRule(("InstanceNormalization",), _instance, masked=reference.instance_norm),
+    OpRule(
+        ("BatchNormalization",), signature("n c *s, c, c, c, c -> n c *s"), constants=propagate.batch_norm
+    ),
+    OpRule(
+        ("InstanceNormalization",),
+        _instance,
+        masked=reference.instance_norm,
+        constants=propagate.instance_norm,
+    ),
     OpRule(("GroupNormalization",), _group, repair=_repair_group, masked=reference.group_norm),
     OpRule(("LayerNormalization", "RMSNormalization"), _layer, masked=reference.layer_norm),
     OpRule(("LpNormalization",), _lp, masked=reference.mask_sums),

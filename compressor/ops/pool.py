@@ -5,8 +5,9 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
+from compressor.ops.propagate import carry, carry_zero
 from compressor.ops.repair import Repairer
-from compressor.ops.rule import OpRule, Signature, apply, signature
+from compressor.ops.rule import OpRule, Signature, apply, required, signature
 
 _WINDOW = Signature.parse("n c [*s] -> n c [*p]")
 
@@ -19,9 +20,7 @@ def _max_pool(node: ir.Node, coupling: Coupling) -> None:
 
 def _resize(node: ir.Node, coupling: Coupling) -> None:
     """Axes whose size does not change keep their labels; the others are resampled."""
-    value = node.inputs[0]
-    if value is None:
-        raise Unexplained("its input is missing")
+    value = required(node, 0)
     before, after = coupling.shape(value), coupling.shape(node.outputs[0])
     changed = {k for k, (a, b) in enumerate(zip(before, after, strict=True)) if a != b}
     if node.attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize":
@@ -38,11 +37,11 @@ def _repair_resize(node: ir.Node, repairer: Repairer) -> None:
 
 
 RULES = (
-    OpRule(("MaxPool",), _max_pool),
-    OpRule(("AveragePool", "LpPool"), signature("n c [*s] -> n c [*p]")),
-    OpRule(("Resize",), _resize, repair=_repair_resize),
-    OpRule(("Upsample",), _resize),
-    OpRule(("GridSample",), signature("n c [*s], n [*p] [u] -> n c [*q]")),
-    OpRule(("RoiAlign",), signature("n c [*s], [r] [u], [r] -> [r] c [*p]")),
-    OpRule(("MaxRoiPool",), signature("n c [*s], [r] [u] -> [r] c [*p]")),
+    OpRule(("MaxPool",), _max_pool, constants=carry),
+    OpRule(("AveragePool", "LpPool"), signature("n c [*s] -> n c [*p]"), constants=carry_zero),
+    OpRule(("Resize",), _resize, repair=_repair_resize, constants=carry_zero),
+    OpRule(("Upsample",), _resize, constants=carry_zero),
+    OpRule(("GridSample",), signature("n c [*s], n [*p] [u] -> n c [*q]"), constants=carry_zero),
+    OpRule(("RoiAlign",), signature("n c [*s], [r] [u], [r] -> [r] c [*p]"), constants=carry_zero),
+    OpRule(("MaxRoiPool",), signature("n c [*s], [r] [u] -> [r] c [*p]"), constants=carry_zero),
 )

@@ -1,6 +1,6 @@
 """How constant channels pass through operators: what :attr:`OpRule.constants` is made of.
 
-Each function looks at one node and tells :class:`Constants` what its output holds and which channels it reads.
+Each function looks at one node and tells :class:`Constants` what its output holds and what it reads.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _each(terms: Iterable[Named]) -> list[Named]:
     return list(found.values())
 
 
-# ---- position by position -----------------------------------------------------------------------------------
+# ---- position by position ----------------------------------------------------------------------------------
 
 
 def elementwise(node: ir.Node, constants: Constants) -> None:
@@ -115,11 +115,11 @@ def instance_norm(node: ir.Node, constants: Constants) -> None:
     _learn(node, constants, result)
 
 
-# ---- movement -----------------------------------------------------------------------------------------------
+# ---- movement ----------------------------------------------------------------------------------------------
 
 
 def carry(node: ir.Node, constants: Constants) -> None:
-    """Data is moved, picked or joined, never changed: a unit stays what it is in all inputs that hold it."""
+    """Data is moved, picked or joined, not changed: a unit stays what it is in every input that has it."""
     for out in node.outputs:
         units, numbers = _carried(node, constants, out)
         constants.learn(out, [(units, numbers)])
@@ -155,7 +155,7 @@ def _carried(node: ir.Node, constants: Constants, out: ir.Value) -> tuple[UnitAr
     return units, numbers
 
 
-# ---- sums of products ---------------------------------------------------------------------------------------
+# ---- sums of products --------------------------------------------------------------------------------------
 
 
 def product(node: ir.Node, constants: Constants) -> None:
@@ -207,16 +207,15 @@ def recurrent(node: ir.Node, constants: Constants) -> None:
 
 
 def read(node: ir.Node, constants: Constants, factors: Sequence[Part]) -> list[Weight | None]:
-    """Notes which units are summed over; returns the factors that are constant, without what meets only zeros."""
+    """Notes what is summed over; returns the factors that are constant, without what meets only zeros."""
     constants.products.add(node)
     arrays = [constants.shaped(node, p) for p in factors]
     active = [p for p, array in zip(factors, arrays, strict=True) if array is None]
     sums = contracted(node, constants, factors)
     quiet = [_quiet(node, constants, active, term) for term in sums]
-    weights: list[Weight | None] = []
-    for part, array in zip(factors, arrays, strict=True):
-        weights.append(None if array is None else _weight(part, array != 0, list(zip(sums, quiet, strict=True))))
-    for term, silent in zip(sums, quiet, strict=True):
+    met = list(zip(sums, quiet, strict=True))
+    weights = [None if a is None else _weight(p, a != 0, met) for p, a in zip(factors, arrays, strict=True)]
+    for term, silent in met:
         holders = tuple(w for w in weights if w is not None and find(w.terms, term.axes) is not None)
         if holders:
             constants.reads.append(Read(term, holders))
@@ -238,7 +237,7 @@ def _quiet(node: ir.Node, constants: Constants, active: Sequence[Part], term: Na
 
 def _weight(part: Part, nonzero: Mask, sums: Sequence[tuple[Named, Mask]]) -> Weight:
     names = tuple(n for n in part.names if any(n in t.axes for t in part.terms))
-    found: Mask = nonzero.any(axis=tuple(d for d, n in enumerate(part.names) if n not in names))
+    found = np.asarray(nonzero.any(axis=tuple(d for d, n in enumerate(part.names) if n not in names)))
     for term, silent in sums:
         if find(part.terms, term.axes) is not None:
             found = found & ~spread(silent, term.axes, names)

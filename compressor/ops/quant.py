@@ -6,18 +6,17 @@ import onnx_ir as ir
 
 from compressor.channels.combine import Operand, Space, combine
 from compressor.channels.coupling import Coupling, Unexplained
-from compressor.ops.rule import OpRule, attribute_axis
+from compressor.ops.propagate import elementwise
+from compressor.ops.rule import OpRule, attribute_axis, required
 
 
 def _linear(node: ir.Node, coupling: Coupling) -> None:
     """``x`` in its own axes; scale and zero point along ``axis``, or split into blocks there."""
-    value = node.inputs[0]
-    if value is None:
-        raise Unexplained("its input is missing")
+    value = required(node, 0)
     shape = coupling.shape(value)
     axis = attribute_axis(node, len(shape), 1)
     block = node.attributes.get_int("block_size", 0)
-    names = [(f"a{k}",) for k in range(len(shape))]
+    names: list[tuple[str, ...]] = [(f"a{k}",) for k in range(len(shape))]
     sizes = {f"a{k}": size for k, size in enumerate(shape)}
     if block:
         if shape[axis] % block:
@@ -42,4 +41,4 @@ def _axes_of(
     return tuple(() for _ in shape)
 
 
-RULES = (OpRule(("QuantizeLinear", "DequantizeLinear"), _linear),)
+RULES = (OpRule(("QuantizeLinear", "DequantizeLinear"), _linear, constants=elementwise),)

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import Term
+from compressor.ops import propagate
 from compressor.ops.repair import Repairer
 from compressor.ops.rule import OpRule, Options, Shape, Signature, apply
 
@@ -78,4 +79,6 @@ def _macs(node: ir.Node, inputs: Sequence[Shape | None], _: Sequence[Shape | Non
     return steps * batch * directions * rows * (features + hidden)
 
 
-RULES = (OpRule(("LSTM", "GRU", "RNN"), _recurrent, repair=_repair, macs=_macs),)
+RULES = (
+    OpRule(("LSTM", "GRU", "RNN"), _recurrent, repair=_repair, macs=_macs, constants=propagate.recurrent),
+)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compressor.channels.combine import Operand, Space, combine
-from compressor.channels.coupling import Coupling, Unexplained
+from compressor.channels.coupling import Coupling
 from compressor.ops import reference
 from compressor.ops.norm import KEPT
-from compressor.ops.rule import OpRule, attribute_axis, signature
+from compressor.ops.propagate import carry_zero, product
+from compressor.ops.rule import OpRule, attribute_axis, required, signature
 
 SUMS = ("ReduceL1", "ReduceL2", "ReduceSum", "ReduceSumSquare")
-EXTREMES = ("ReduceMax", "ReduceMin", "ReduceLogSumExp", "ReduceLogSum", "ReduceProd")
+EXTREMES = ("ReduceMax", "ReduceMin", "ReduceProd")
+LOGARITHMS = ("ReduceLogSum", "ReduceLogSumExp")
 
 
 def reduced_axes(node: ir.Node, coupling: Coupling) -> list[int]:
@@ -21,15 +23,13 @@ def reduced_axes(node: ir.Node, coupling: Coupling) -> list[int]:
         axes = [int(a) for a in coupling.const(node.inputs[1], "the list of axes").ravel()]
     else:
         axes = list(node.attributes.get_ints("axes", ()))
-    if not axes and node.attributes.get_int("noop_with_empty_axes", 0):
+    if not axes and node.attributes.get_int("noop_with_empty_axes", 0) == 1:
         return []
     return sorted(a + rank if a < 0 else a for a in axes) if axes else list(range(rank))
 
 
 def _reduce(node: ir.Node, coupling: Coupling) -> None:
-    value, out = node.inputs[0], node.outputs[0]
-    if value is None:
-        raise Unexplained("its input is missing")
+    value, out = required(node, 0), node.outputs[0]
     shape = coupling.shape(value)
     axes = reduced_axes(node, coupling)
     if coupling.policy.keep_norm_axes:
@@ -43,9 +43,7 @@ def _reduce(node: ir.Node, coupling: Coupling) -> None:
 
 def _ranked(node: ir.Node, coupling: Coupling) -> None:
     """Operators whose result along an axis depends on positions or counts: nothing may go there."""
-    value = node.inputs[0]
-    if value is None:
-        raise Unexplained("its input is missing")
+    value = required(node, 0)
     rank = len(coupling.shape(value))
     axis = attribute_axis(node, rank, -1 if node.op_type == "TopK" else 0)
     if node.op_type == "CumSum":
@@ -58,12 +56,14 @@ def _ranked(node: ir.Node, coupling: Coupling) -> None:
 
 
 RULES = (
-    OpRule(SUMS, _reduce, masked=reference.mask_sums),
-    OpRule(("ReduceMean",), _reduce, masked=reference.mask_mean),
-    OpRule(EXTREMES, _reduce, masked=reference.mask_extremes),
+    OpRule(SUMS, _reduce, masked=reference.mask_sums, constants=product),
+    OpRule(("ReduceMean",), _reduce, masked=reference.mask_mean, constants=carry_zero),
+    OpRule(EXTREMES, _reduce, masked=reference.mask_extremes, constants=carry_zero),
+    OpRule(LOGARITHMS, _reduce, masked=reference.mask_extremes),
     OpRule(("ArgMax", "ArgMin", "TopK", "CumSum", "CumProd"), _ranked),
     OpRule(
         ("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"),
         signature("n c [*s] -> n c [*p]"),
+        constants=carry_zero,
     ),
 )

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from compressor.channels.cut import Cut, Mask
 from compressor.channels.labels import Term
-from compressor.graph.shapes import Array
+from compressor.graph.evaluate import Array
 
 LARGEST = 1e30
 """Stands for infinity where a maximum or minimum must not see removed positions."""
@@ -126,7 +126,9 @@ def mask_sums(node: ir.Node, reference: Reference) -> None:
 
 def mask_product(node: ir.Node, reference: Reference) -> None:
     """A product of activations sums removed positions too; where one side is a weight, its zeros do it."""
-    if not any(v is not None and v.is_initializer() and reference.mask(v) is not None for v in node.inputs[:2]):
+    if not any(
+        v is not None and v.is_initializer() and reference.mask(v) is not None for v in node.inputs[:2]
+    ):
         mask_sums(node, reference)
 
 
@@ -205,11 +207,8 @@ def group_norm(node: ir.Node, reference: Reference) -> None:
     back = reference.add(node, "Reshape", [normal, reference.add(node, "Shape", [value])])
     per_channel = reference.shape(node.inputs[1])[0] == shape[1]
     ones = [1] * (len(shape) - 2)
-    if not per_channel:
-        repeats = shape[1] // groups
-        affine = [_repeat(node, reference, v, repeats) for v in node.inputs[1:3]]
-    else:
-        affine = list(node.inputs[1:3])
+    repeats = 1 if per_channel else shape[1] // groups
+    affine = [v if per_channel else _repeat(node, reference, v, repeats) for v in node.inputs[1:3]]
     scale, bias = (_reshaped(node, reference, v, [1, -1, *ones]) for v in affine)
     reference.replace(node, reference.add(node, "Add", [reference.add(node, "Mul", [back, scale]), bias]))
 
@@ -270,7 +269,8 @@ def _reshaped(node: ir.Node, reference: Reference, value: ir.Value | None, shape
 
 def _scale_output(node: ir.Node, reference: Reference, factor: float) -> None:
     """The node's result times ``factor``; the node itself becomes the name of it."""
-    inputs, attributes = list(node.inputs), list(node.attributes.values())
+    inputs: list[ir.Value | None] = list(node.inputs)
+    attributes = list(node.attributes.values())
     twin = ir.Node(node.domain, node.op_type, inputs, attributes, name=f"{node.name}.kept")
     twin.outputs[0].name = f"{node.name}.kept.out"
     node.prepend(twin)

@@ -11,8 +11,8 @@ import onnx_ir as ir
 from compressor.channels.cut import Cut, Mask
 from compressor.channels.labels import UnitArray
 from compressor.errors import PlanError
-from compressor.graph.shapes import Array, initializer_of
-
+from compressor.graph.evaluate import Array
+from compressor.graph.shapes import initializer_of
 
 BEFORE_FIRST = -(2**31)
 """The end of a Slice that runs backwards through the first position."""
@@ -125,10 +125,11 @@ class Repairer:
     def _stale_copies(self, node: ir.Node, static: Array) -> Mask:
         """Entries 0 of a Reshape, which copy the input's size at the same place, where that size changes."""
         before, after = self.before(node.inputs[0]), self.after(node.inputs[0])
-        if node.op_type != "Reshape" or node.attributes.get_int("allowzero", 0):
+        if node.op_type != "Reshape" or node.attributes.get_int("allowzero", 0) == 1:
             return np.zeros(static.shape, np.bool_)
         moved = [k < len(before) and before[k] != after[k] for k in range(static.size)]
-        return np.asarray(moved, np.bool_) & (static == 0)
+        stale: Mask = np.asarray(moved, np.bool_) & (static == 0)
+        return stale
 
     def _override_input(self, node: ir.Node, index: int, changed: Mask, entries: Array) -> None:
         target = node.inputs[index]

@@ -13,6 +13,7 @@ from compressor.channels.combine import Operand, Space, combine
 from compressor.channels.coupling import Coupling, Unexplained
 
 if TYPE_CHECKING:
+    from compressor.ops.constants import Constants
     from compressor.ops.repair import Repairer
 
 Couple = Callable[[ir.Node, Coupling], None]
@@ -30,6 +31,8 @@ class OpRule:
         macs: multiply-accumulates of a node from the shapes of its inputs and outputs; None: not counted.
         masked: edits a node of the masked reference where activations are summed without a weight (matrix
             products of activations, reductions, norms), so that removed positions do not count.
+        constants: what a node holds where its inputs are constant, and what it sums over; see
+            :mod:`compressor.ops.propagate`. None: nothing is known of it, and what it masks or sums over stays.
         domain: operator domain.
     """
 
@@ -38,6 +41,7 @@ class OpRule:
     repair: Callable[[ir.Node, Repairer], None] | None = None
     macs: Callable[[ir.Node, Sequence[Shape | None], Sequence[Shape | None]], int] | None = None
     masked: Callable[..., None] | None = None
+    constants: Callable[[ir.Node, Constants], None] | None = None
     domain: str = ""
 
 
@@ -194,6 +198,14 @@ def broadcast(node: ir.Node, coupling: Coupling) -> None:
     operands = [Operand(v, axes(s)) for v, s in zip(values, shapes, strict=True)]
     outputs = [Operand(v, axes(out)) for v in node.outputs if v.name]
     combine(node, coupling, operands, outputs, Space(sizes, rows=coupling.policy.heads))
+
+
+def required(node: ir.Node, index: int) -> ir.Value:
+    """Input ``index`` of ``node``; raises Unexplained where it is left out."""
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None:
+        raise Unexplained(f"input {index} is missing")
+    return value
 
 
 def attribute_axis(node: ir.Node, rank: int, default: int, name: str = "axis") -> int:

@@ -1,0 +1,1 @@
+"""Pruning: scores, budgets, the knife and the proof."""

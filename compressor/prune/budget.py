@@ -73,8 +73,9 @@ def _chunks(group: ChannelGroup, scores: Scores, settings: PruneSettings) -> lis
 
 
 def _scaled(scores: Scores, how: str) -> Scores:
-    base = {"mean": scores.mean, "max": scores.max}.get(how)
-    divisor = float(base()) if base is not None and scores.size else 1.0
+    if not scores.size or how == "none":
+        return scores
+    divisor = float(scores.mean() if how == "mean" else scores.max())
     return scores / divisor if divisor > 0 else scores
 
 

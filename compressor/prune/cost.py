@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.coupling import Coupling
+from compressor.channels.coupling import MALFORMED, Coupling
 from compressor.channels.labels import UnitArray
 from compressor.graph.shapes import Shapes
 from compressor.ops.rule import OpRule, Shape
@@ -18,16 +18,20 @@ Rules = Mapping[tuple[str, str], OpRule]
 
 def macs(graph: ir.Graph, shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:
     """Multiply-accumulates of one run: products of convolutions, matrix products, recurrent layers, attention."""
-    total = 0
-    for node in graph:
-        rule = rules.get((node.domain, node.op_type))
-        if rule is None or rule.macs is None:
-            continue
-        inputs = [None if v is None else shape(v) for v in node.inputs]
-        outputs = [shape(v) for v in node.outputs]
-        if all(s is not None for v, s in zip(node.inputs, inputs, strict=True) if v is not None):
-            total += rule.macs(node, inputs, outputs)
-    return total
+    return sum(_macs_of(node, shape, rules) for node in graph)
+
+
+def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:
+    rule = rules.get((node.domain, node.op_type))
+    if rule is None or rule.macs is None:
+        return 0
+    inputs = [None if v is None else shape(v) for v in node.inputs]
+    if any(s is None for v, s in zip(node.inputs, inputs, strict=True) if v is not None):
+        return 0
+    try:
+        return rule.macs(node, inputs, [shape(v) for v in node.outputs])
+    except MALFORMED:
+        return 0  # frozen by the coupling; ONNX Runtime says what is wrong with it
 
 
 def params(graph: ir.Graph) -> int:
@@ -67,15 +71,7 @@ class CostModel:
     def macs_after(self, removed: UnitArray) -> int:
         """Multiply-accumulates once ``removed`` units are gone."""
         gone = self._gone(removed)
-        total = 0
-        for node in self._nodes:
-            rule = self._rules[(node.domain, node.op_type)]
-            inputs = [None if v is None else self._shape(v, gone) for v in node.inputs]
-            outputs = [self._shape(v, gone) for v in node.outputs]
-            known = all(s is not None for v, s in zip(node.inputs, inputs, strict=True) if v is not None)
-            if known and rule.macs is not None:
-                total += rule.macs(node, inputs, outputs)
-        return total
+        return sum(_macs_of(node, lambda v: self._shape(v, gone), self._rules) for node in self._nodes)
 
     def params_after(self, removed: UnitArray) -> int:
         """Floating-point elements once ``removed`` units are gone."""

@@ -1,8 +1,8 @@
 """Channels that cannot matter: their removal changes no output.
 
-Liveness, as a compiler finds dead code. A channel is alive if something alive reads it: a weight other than zero,
-where the channel itself is not zero whatever the input is; a mean or a norm that counts it; anything that is not
-known to leave it alone. What is not alive goes, all of it together.
+Liveness, as a compiler finds dead code. A channel is alive if something alive reads it: through a weight
+other than zero, where the channel itself is not zero whatever the input is; a mean or a norm that counts it;
+anything that is not known to leave it alone. What is not alive goes, all of it together.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def lossless_plan(
     removed = {g.name: g.units[~live[g.units]] for g in groups if not live[g.units].all()}
     if not removed:
         raise NothingToPrune(
-            "nothing can be removed without loss: every channel that may go holds something other than zero and is "
-            "read by a weight other than zero; give --ratio to remove the least important channels instead"
+            "nothing can be removed without loss: no channel that may go is zero, or read by zeros alone; "
+            "give --ratio to remove the least important channels instead"
         )
     return plan_of(coupling, groups, removed, policy_of(settings)), groups
 
@@ -82,7 +82,7 @@ def survey(coupling: Coupling, rules: Rules) -> Constants:
 
 
 def _spread(constants: Constants, live: Mask) -> None:
-    """What something alive reads is alive, until nothing changes; consumers first, because life flows backwards."""
+    """What something alive reads is alive, until nothing changes; from the outputs back to the inputs."""
     changed = True
     while changed:
         changed = False

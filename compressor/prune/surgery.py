@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.cut import Cut, Mask
-from compressor.graph.shapes import Array
+from compressor.graph.evaluate import Array
 from compressor.ops.reference import Reference
 from compressor.ops.repair import Repairer
 from compressor.ops.rule import OpRule
@@ -86,7 +86,7 @@ def _zeroed(tensor: ir.TensorProtocol, keep: Mask) -> ir.LazyTensor:
         array = tensor.numpy()
         return ir.tensor(np.where(keep, array, np.zeros((), array.dtype)), name=tensor.name)
 
-    return ir.LazyTensor(make, dtype=tensor.dtype, shape=ir.Shape(tensor.shape), name=tensor.name)
+    return ir.LazyTensor(make, dtype=tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=tensor.name)
 
 
 def _is_kernel(value: ir.Value, rules: Rules) -> bool:

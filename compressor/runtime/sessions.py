@@ -44,7 +44,7 @@ def open_session(path: Path, provider: str, *, optimise: bool = True) -> ort.Inf
     chosen = [name] if name == "CPUExecutionProvider" else [name, "CPUExecutionProvider"]
     try:
         session = ort.InferenceSession(str(path), options, providers=chosen)
-    except Exception as error:  # ONNX Runtime raises classes of its own without a common base
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base class
         raise ModelError(f"ONNX Runtime refuses the model: {_sentence(error)}") from None
     if name not in session.get_providers():
         raise ProviderUnavailable(
@@ -59,7 +59,7 @@ def run(
     """Outputs of one run; raises ModelError with the runtime's own words where it fails."""
     try:
         return [np.asarray(a) for a in session.run(list(outputs) if outputs else None, dict(feeds))]
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - as above
         raise ModelError(f"the model does not run: {_sentence(error)}") from None
 
 

@@ -90,8 +90,12 @@ CASES = (
     image("DepthToSpace CRD", 'b = DepthToSpace<blocksize=2,mode="CRD">(a)', out=4),
     image("SpaceToDepth", "b = SpaceToDepth<blocksize=2>(a)", out=64),
     image("DepthToSpace there and back", "d = DepthToSpace<blocksize=2>(a)  b = SpaceToDepth<blocksize=2>(d)"),
-    image("DepthToSpace written with Reshape", """r = Reshape(a, split)  t = Transpose<perm=[0,1,4,2,5,3]>(r)  b = Reshape(t, join)""",
-          more="int64[6] split = {3,4,2,2,6,6}, int64[4] join = {3,4,12,12}", out=4),
+    image("DepthToSpace written with Reshape", """r = Reshape(a, split)  t = Transpose<perm=[0,1,4,2,5,3]>(r)  c = Reshape(t, join)
+          b = Conv(c, u)""", {"w": 8, "u": 8, "v": 4},
+          more="int64[6] split = {3,4,2,2,6,6}, int64[4] join = {3,4,12,12}, float[16,4,3,3] u"),
+    image("DepthToSpace written with Reshape, then a pointwise convolution", """r = Reshape(a, split)
+          t = Transpose<perm=[0,1,4,2,5,3]>(r)  b = Reshape(t, join)""", {"v": 4}, out=4,
+          more="int64[6] split = {3,4,2,2,6,6}, int64[4] join = {3,4,12,12}", frozen={"w": "nothing to remove there"}),
 )  # fmt: skip
 
 

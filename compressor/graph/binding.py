@@ -1,0 +1,111 @@
+"""Concrete sizes for symbolic dimensions: the user's where given, else sizes that real networks accept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from compressor.errors import ModelError
+
+Shape = tuple[int, ...]
+Bound = dict[str, Shape]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user said: shapes by input name, sizes by symbolic dimension."""
+
+    shapes: Mapping[str, Shape]
+    sizes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Sizes to try: for the first axis, for the spatial axes of images, and for other axes in turn."""
+
+    batch: int
+    image: tuple[int, int]
+    others: tuple[int, ...]
+
+
+# Pairs of bindings. Distinct odd primes first, because a 1 or an equal pair hides which axis is which; then what
+# real networks ask for: square images, sides divisible by 32, one size for all, a batch of one.
+_CANDIDATES = (
+    (Candidate(3, (96, 160), (13, 17, 19, 23)), Candidate(5, (160, 224), (29, 31, 37, 41))),
+    (Candidate(3, (224, 224), (16, 16, 16, 16)), Candidate(5, (256, 256), (32, 32, 32, 32))),
+    (Candidate(1, (224, 224), (13, 17, 19, 23)), Candidate(1, (256, 256), (29, 31, 37, 41))),
+    (Candidate(1, (224, 224), (16, 16, 16, 16)), Candidate(1, (224, 224), (16, 16, 16, 16))),
+    (Candidate(1, (32, 32), (64, 64, 64, 64)), Candidate(1, (64, 64), (128, 128, 128, 128))),
+    (Candidate(1, (1, 1), (1, 1, 1, 1)), Candidate(1, (1, 1), (1, 1, 1, 1))),
+)
+
+
+def bindings(graph: ir.Graph, given: Given) -> Iterator[tuple[Bound, Bound]]:
+    """Pairs of input shapes to try, each pair once.
+
+    Raises:
+        ModelError: the user named an input or dimension that is not there, or a shape that contradicts the file;
+            or an input declares no shape and none was given.
+    """
+    _check(graph, given)
+    seen: list[tuple[Bound, Bound]] = []
+    for one, two in _CANDIDATES:
+        pair = (_bind(graph, given, one), _bind(graph, given, two))
+        if pair not in seen:
+            seen.append(pair)
+            yield pair
+
+
+def _check(graph: ir.Graph, given: Given) -> None:
+    inputs = {str(v.name): v for v in graph.inputs}
+    for name, shape in given.shapes.items():
+        if name not in inputs:
+            raise ModelError(f"the model has no input {name!r}; its inputs are {', '.join(sorted(inputs))}")
+        declared = inputs[name].shape
+        if declared is None:
+            continue
+        if len(shape) != len(declared):
+            raise ModelError(f"input {name!r} has {len(declared)} dimensions, the shape given has {len(shape)}")
+        for axis, (size, dim) in enumerate(zip(shape, declared, strict=True)):
+            if isinstance(dim, int) and dim != size:
+                raise ModelError(f"input {name!r} fixes dimension {axis} to {dim}, the shape given says {size}")
+    symbols = {str(d.value) for v in graph.inputs for d in v.shape or () if isinstance(d, ir.SymbolicDim)}
+    for name in given.sizes:
+        if name not in symbols:
+            raise ModelError(
+                f"the model has no symbolic dimension {name!r}; it has {', '.join(sorted(symbols)) or 'none'}"
+            )
+
+
+def _bind(graph: ir.Graph, given: Given, candidate: Candidate) -> Bound:
+    symbols = dict(given.sizes)
+    spare = iter(candidate.others * len(graph.inputs))
+    bound: Bound = {}
+    for value in graph.inputs:
+        name = str(value.name)
+        if name in given.shapes:
+            bound[name] = given.shapes[name]
+            for size, dim in zip(given.shapes[name], value.shape or (), strict=False):
+                if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
+                    symbols.setdefault(str(dim.value), size)
+    for value in graph.inputs:
+        name = str(value.name)
+        if name in bound:
+            continue
+        if value.shape is None:
+            raise ModelError(f"input {name!r} declares no shape; give one with --input-shape {name}:1,3,224,224")
+        rank = len(value.shape)
+        sizes: list[int] = []
+        for axis, dim in enumerate(value.shape):
+            if isinstance(dim, int):
+                sizes.append(dim)
+                continue
+            key = str(dim.value) if dim.value is not None else f"{name}#{axis}"
+            if key not in symbols:
+                image = rank in (4, 5) and axis > 0
+                symbols[key] = candidate.batch if axis == 0 else candidate.image[axis % 2] if image else next(spare)
+            sizes.append(symbols[key])
+        bound[name] = tuple(sizes)
+    return bound

@@ -1,0 +1,34 @@
+"""The cases of all families."""
+
+from __future__ import annotations
+
+from . import (
+    test_attention,
+    test_conv,
+    test_elementwise,
+    test_indexing,
+    test_linear,
+    test_movement,
+    test_norm,
+    test_pool,
+    test_quant,
+    test_recurrent,
+    test_reduce,
+    test_shape,
+)
+from .case import Case
+
+CASES: tuple[Case, ...] = (
+    *test_attention.CASES,
+    *test_conv.CASES,
+    *test_elementwise.CASES,
+    *test_indexing.CASES,
+    *test_linear.CASES,
+    *test_movement.CASES,
+    *test_norm.CASES,
+    *test_pool.CASES,
+    *test_quant.CASES,
+    *test_recurrent.CASES,
+    *test_reduce.CASES,
+    *test_shape.CASES,
+)

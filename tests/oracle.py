@@ -1,0 +1,127 @@
+"""The intermediates oracle: the smaller model equals the masked original in every value, not only at the outputs.
+
+An output can hide a mistake (a layer scale of 1e-6, an untrained head); a wrong index somewhere inside cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from compressor.analysis import prepare
+from compressor.channels.coupling import Coupling, Policy
+from compressor.channels.cut import Cut
+from compressor.channels.plan import PruningPlan, units_of
+from compressor.config import PruneSettings
+from compressor.graph.normalise import unshare
+from compressor.graph.shapes import Shapes
+from compressor.ops.rule import OpRule
+from compressor.ops.table import RULES
+from compressor.prune import proof, surgery
+from compressor.prune.select import choose
+
+Rules = Mapping[tuple[str, str], OpRule]
+Array = NDArray[np.generic]
+
+TOLERANCE = 1e-4
+"""Largest difference, as a share of the largest magnitude of a value (float32; that of the proof)."""
+
+
+@dataclass
+class Pair:
+    """The masked original and the smaller model, both before any clean-up, so that values share their names."""
+
+    reference: ir.Model
+    smaller: ir.Model
+    cut: Cut
+    plan: PruningPlan
+    shapes: Shapes
+    originals: dict[str, ir.Value]
+
+
+def couple(source: ir.Model, settings: PruneSettings, rules: Rules = RULES) -> tuple[ir.Model, Coupling]:
+    """What :func:`compressor.analysis.analyse` does, with a table of one's own."""
+    model, shapes = prepare(source, settings)
+    unshare(model)
+    policy = Policy(heads=settings.attention == "heads", keep_norm_axes=settings.keep_norm_axes)
+    return model, Coupling(model.graph, shapes, rules, policy).run()
+
+
+def pair(source: ir.Model, settings: PruneSettings, rules: Rules = RULES) -> Pair:
+    """Both models; raises what choosing raises."""
+    model, coupling = couple(source, settings, rules)
+    plan, _ = choose(coupling, settings, rules, 1)
+    cut = Cut(coupling, units_of(plan, coupling))
+    cut.check()
+    reference, _ = surgery.mask(model, cut, rules)
+    originals = {str(v.name): v for n in model.graph for v in n.outputs if v.name}
+    surgery.remove(model, cut, rules)
+    return Pair(reference, model, cut, plan, coupling.shapes, originals)
+
+
+def differences(found: Pair, seed: int = 0) -> dict[str, float]:
+    """Value -> largest difference between the two models at kept positions, as a share of its range."""
+    inputs = proof.feeds(found.reference, found.shapes.inputs, found.shapes, seed)
+    one, two = (outputs(model, inputs, found) for model in (found.reference, found.smaller))
+    result = {}
+    for name in one.keys() & two.keys():
+        value = found.originals[name]
+        mask = found.cut.mask(value)
+        kept = one[name]
+        if mask is not None:
+            kept = kept[np.broadcast_to(mask, kept.shape)].reshape(found.cut.after(value))
+        result[name] = difference(kept, two[name])
+    return result
+
+
+def difference(expected: Array, actual: Array) -> float:
+    """Relative to the largest magnitude; infinite where shapes or finiteness differ."""
+    if expected.shape != actual.shape:
+        return np.inf
+    wide = [a.astype(np.float64) for a in (expected, actual)]
+    finite = np.isfinite(wide[0])
+    if not np.array_equal(finite, np.isfinite(wide[1])):
+        return np.inf
+    if not finite.any():
+        return 0.0
+    scale = float(np.abs(wide[0][finite]).max())
+    gap = float(np.abs(wide[0][finite] - wide[1][finite]).max())
+    return gap / scale if scale else gap
+
+
+def outputs(model: ir.Model, inputs: Mapping[str, Array], found: Pair) -> dict[str, Array]:
+    """Every float value that has a name in the original, in one run."""
+    proto = ir.to_proto(model)
+    present = {name for node in proto.graph.node for name in node.output}
+    wanted = [name for name in found.originals if name in present and is_float(found, name)]
+    del proto.graph.output[:]
+    for name in wanted:
+        dtype = found.shapes.dtype(found.originals[name])
+        assert dtype is not None
+        proto.graph.output.append(onnx.helper.make_tensor_value_info(name, int(dtype), None))
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = ort.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
+    asked = {i.name for i in session.get_inputs()}
+    arrays = session.run(None, {k: v for k, v in inputs.items() if k in asked})
+    return dict(zip(wanted, map(np.asarray, arrays), strict=True))
+
+
+def is_float(found: Pair, name: str) -> bool:
+    """Does the value hold floating-point numbers?"""
+    dtype = found.shapes.dtype(found.originals[name])
+    return dtype is not None and dtype.is_floating_point()
+
+
+def worst(source: ir.Model, settings: PruneSettings, rules: Rules = RULES) -> tuple[str, float]:
+    """The value with the largest difference, and that difference."""
+    found = differences(pair(source, settings, rules))
+    return max(found.items(), key=lambda item: item[1])
