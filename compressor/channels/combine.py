@@ -257,7 +257,7 @@ class _Combine:
             led = any(set(t.axes) <= group for t in taken)
             if alone and alone <= self.out_names and not alone & set(self.space.fixed) and not led:
                 lazy.terms.append(Term((axis,), self.coupling.fresh(side.operand.value, axis)))
-                lazy.roles[axis] = "out"
+                lazy.roles[axis] = "out" if side.names - self.out_names else "affine"
 
     # ---- contraction and outputs ----------------------------------------------------------------------------
 

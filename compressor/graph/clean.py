@@ -22,9 +22,13 @@ FOLD_LIMIT = 1 << 26
 """Elements of the largest constant that is computed."""
 SMALL = 1 << 16
 """Elements below which a copy of a constant costs nothing worth saving."""
+NEGLIGIBLE = 1 << 12
+"""Bytes by which a file may grow for a constant that saves a node."""
 MOVES_WEIGHTS = frozenset({"Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity", "Cast", "Slice", "Split",
-                           "Gather", "Concat", "Expand", "Tile", "DequantizeLinear"})  # fmt: skip
-"""Operators that only move or unpack a weight: folding them for one of several users would untie the weight."""
+                           "Gather", "Concat"})  # fmt: skip
+"""Operators that only move a weight: folding them for one of several users would untie the weight."""
+STAYS = frozenset({"Constant", "DequantizeLinear"})
+"""What is quantised stays quantised: runtimes look for the pair of nodes."""
 ROUNDS = 8
 
 
@@ -75,16 +79,17 @@ def drop_identities(model: ir.Model) -> None:
 def fold(model: ir.Model, shapes: Shapes) -> None:
     """Replaces nodes by constants where their value is static, and where constants meet constants.
 
+    A constant that is larger than what it is made of (a dequantised weight, an expanded mask) stays computed.
     Mere movement of a large weight is folded only where the weight has no other user, because a copy would untie
     what the exporter tied.
     """
     for node in list(model.graph):
-        if node.op_type == "Constant" or any(v.is_graph_output() for v in node.outputs):
+        if node.op_type in STAYS or any(v.is_graph_output() for v in node.outputs):
             continue
         arrays: Sequence[Array | None] | None = [shapes.const(v) for v in node.outputs]
-        if arrays is None or any(a is None or a.size > SMALL for a in arrays):
+        if arrays is None or any(a is None for a in arrays):
             arrays = _constant(node, model, shapes)
-        if not arrays or any(a is None for a in arrays):
+        if not arrays or any(a is None for a in arrays) or _grows(node, arrays):
             continue
         for value, array in zip(node.outputs, arrays, strict=True):
             if array is not None and value.uses():
@@ -93,26 +98,24 @@ def fold(model: ir.Model, shapes: Shapes) -> None:
     _drop_unused_initializers(model.graph)
 
 
+def _grows(node: ir.Node, arrays: Sequence[Array | None]) -> bool:
+    made = sum(a.nbytes for a in arrays if a is not None)
+    tensors = [initializer_of(v) for v in node.inputs if v is not None]
+    return made > max(NEGLIGIBLE, sum(t.nbytes for t in tensors if t is not None))
+
+
 def _constant(node: ir.Node, model: ir.Model, shapes: Shapes) -> Sequence[Array | None] | None:
     """What the node computes where all its inputs are constants of the file; None where it must stay."""
-    tensors = [initializer_of(v) if v is not None else None for v in node.inputs]
-    given = [t for t in tensors if t is not None]
-    if not given or len(given) < sum(v is not None for v in node.inputs) or node.domain != "":
-        return None
-    if node.op_type in RANDOM or any(t.dtype == ir.DataType.STRING for t in given):
+    tensors = {str(v.name): initializer_of(v) for v in node.inputs if v is not None}
+    given = {name: t for name, t in tensors.items() if t is not None and t.dtype != ir.DataType.STRING}
+    if not given or len(given) < len(tensors) or node.domain != "" or node.op_type in RANDOM:
         return None
     sizes = [int(np.prod(s, dtype=object)) if (s := shapes(v)) is not None else FOLD_LIMIT + 1 for v in node.outputs]
-    largest = max((int(t.size) for t in given), default=0)
-    if max(sizes) > min(FOLD_LIMIT, max(2 * sum(int(t.size) for t in given), SMALL)):
+    if max(sizes) > min(FOLD_LIMIT, max(2 * sum(int(t.size) for t in given.values()), SMALL)):
         return None
-    if node.op_type == "DequantizeLinear" or (
-        node.op_type in MOVES_WEIGHTS and largest > SMALL and _ties(node, shapes)
-    ):
+    if node.op_type in MOVES_WEIGHTS and _ties(node, shapes):
         return None
-    feeds = {
-        str(v.name): t.numpy() for v, t in zip(node.inputs, tensors, strict=True) if v is not None and t is not None
-    }
-    return evaluate(node, feeds, model.opset_imports)
+    return evaluate(node, {name: t.numpy() for name, t in given.items()}, model.opset_imports)
 
 
 def _ties(node: ir.Node, shapes: Shapes) -> bool:

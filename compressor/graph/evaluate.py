@@ -25,7 +25,7 @@ def evaluate(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int
     """
     from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - 60 ms that most graphs need not pay
 
-    proto = ir.to_proto(node)
+    proto = ir.serde.serialize_node(node)
     forms = [(proto, feeds, opsets)]
     if "axes" in node.attributes and len(proto.input) == 1:
         modern = type(proto)()

@@ -232,7 +232,7 @@ class _Walker:
             schema = onnx.defs.get_schema(node.op_type, self.versions.get(node.domain, 1), node.domain)
         except onnx.defs.SchemaError:
             return {}
-        proto = ir.to_proto(node)
+        proto = ir.serde.serialize_node(node)
         captured = _captured(node) if _has_graph(node) else []
         values = [v for v in (*node.inputs, *captured) if v is not None]
         types = {str(v.name): self._type(v) for v in values}

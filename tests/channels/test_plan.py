@@ -1,0 +1,165 @@
+"""Plans: text and back, replayed to the same bytes, refused where they do not fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import pytest
+
+from compressor.channels.plan import PruningPlan, Removal
+from compressor.config import PruneSettings
+from compressor.errors import PlanError
+from compressor.pipeline import prune
+
+from ..models import between, in_memory, tokens
+
+SETTINGS = PruneSettings(ratio=0.5, round_to=1)
+GROUPED = "c = Conv<group=4>(a, u)  b = Relu(c)"
+MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
+    "chain": lambda: between("b = Relu(a)"),
+    "grouped": lambda: between(GROUPED, more="float[16,4,1,1] u"),
+    "parts": lambda: between(
+        "b = Slice(a, from, to, one)", more="int64[1] from = {4}, int64[1] to = {16}, int64[1] one = {1}", out=12),
+    "heads": lambda: tokens(
+        """q1 = MatMul(a, wq)  q = Reshape(q1, split)  s = Einsum<equation="bthd,bshd->bhts">(q, q)  p = Softmax(s)
+        o = Einsum<equation="bhts,bshd->bthd">(p, q)  b = Reshape(o, join)""",
+        more="float[16,16] wq, int64[4] split = {3,5,4,4}, int64[3] join = {3,5,16}"),
+}  # fmt: skip
+
+
+def data(model: ir.Model) -> bytes:
+    return ir.to_proto(model).SerializeToString(deterministic=True)
+
+
+def plan(name: str = "chain", settings: PruneSettings = SETTINGS) -> PruningPlan:
+    return prune(in_memory(MODELS[name]()), settings).plan
+
+
+def replay(found: PruningPlan, name: str = "chain") -> ir.Model:
+    return prune(in_memory(MODELS[name]()), PruneSettings(ratio=0.25), plan=found).model
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_text_and_back(name: str) -> None:
+    found = plan(name)
+    again = PruningPlan.from_json(found.to_json())
+    assert again == found
+    assert again.to_json() == found.to_json()
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("criterion", ["l2", "random"])
+@pytest.mark.parametrize("attention", ["heads", "dims"])
+def test_replay_gives_the_same_bytes(name: str, criterion: str, attention: str) -> None:
+    settings = PruneSettings.parse({"ratio": 0.5, "round_to": 1, "criterion": criterion, "attention": attention})
+    result = prune(in_memory(MODELS[name]()), settings)
+    assert data(replay(PruningPlan.from_json(result.plan.to_json()), name)) == data(result.model)
+
+
+def test_a_plan_brings_its_policy() -> None:
+    """The heads of a plan stay heads although the replay asks for dimensions."""
+    found = plan("heads")
+    again = prune(in_memory(MODELS["heads"]()), PruneSettings(ratio=0.5, attention="dims"), plan=found)
+    assert again.report.settings["attention"] == "heads"
+
+
+def test_contents() -> None:
+    found = plan()
+    assert [(r.group, r.initializer, r.axes, len(r.indices)) for r in found.removals] == [
+        ("w", "w", (0,), 8), ("v", "v", (0,), 4)
+    ]  # fmt: skip
+    text = json.loads(found.to_json())
+    assert text["schema"] == 1
+    assert set(text) == {"schema", "policy", "removals"}
+
+
+def test_files(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(plan().to_json())
+    assert PruningPlan.load(path) == plan()
+    with pytest.raises(PlanError, match="cannot read the plan"):
+        PruningPlan.load(tmp_path / "missing.json")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(PlanError, match="cannot read the plan"):
+        PruningPlan.load(path)
+
+
+NOT_PLANS = {
+    "no JSON": "not json",
+    "empty": "",
+    "a list": "[]",
+    "a number": "1",
+    "null": "null",
+    "no schema": '{"removals": [], "policy": {}}',
+    "no policy": '{"schema": 1, "removals": []}',
+    "no removals": '{"schema": 1, "policy": {}}',
+    "removals are a number": '{"schema": 1, "policy": {}, "removals": 3}',
+    "a removal without indices": '{"schema": 1, "policy": {}, "removals": [{"group": "w", "initializer": "w", "axes": [0]}]}',
+    "indices that are words": '{"schema": 1, "policy": {}, "removals": [{"group": "w", "initializer": "w", "axes": [0], "indices": ["x"]}]}',
+    "policy is a number": '{"schema": 1, "policy": 4, "removals": []}',
+    "numbers without end": '{"schema": 1, "policy": {}, "removals": [{"group": "w", "initializer": "w", "axes": [0], "indices": [1e999]}]}',
+    "brackets without end": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", NOT_PLANS)
+def test_what_is_no_plan(name: str) -> None:
+    with pytest.raises(PlanError):
+        PruningPlan.from_json(NOT_PLANS[name])
+
+
+def test_another_schema() -> None:
+    with pytest.raises(PlanError, match="schema 2"):
+        PruningPlan.from_json('{"schema": 2, "policy": {}, "removals": []}')
+
+
+def removal(**changes: Any) -> PruningPlan:
+    good = plan().removals[0]
+    return PruningPlan((replace(good, **changes),), plan().policy)
+
+
+BAD: dict[str, tuple[Callable[[], PruningPlan], str]] = {
+    "unknown initializer": (lambda: removal(initializer="nobody"), "does not have"),
+    "not a weight": (lambda: removal(initializer="a"), "does not have"),
+    "another axis": (lambda: removal(axes=(2,)), "cannot be pruned"),
+    "an axis beyond": (lambda: removal(axes=(7,)), "cannot be pruned"),
+    "two axes": (lambda: removal(axes=(0, 1)), "cannot be pruned"),
+    "position beyond": (lambda: removal(indices=(0, 16)), "position 16"),
+    "position below": (lambda: removal(indices=(-1,)), "position"),
+    "an enormous position": (lambda: removal(indices=(10**30,)), "position"),
+    "everything": (lambda: removal(indices=tuple(range(16))), "nothing of"),
+    "frozen": (lambda: PruningPlan((Removal("head", "head", (0,), (1,)),), plan().policy), "cannot"),
+    "unknown policy": (lambda: replace(plan(), policy={"attention": "tails"}), "policy"),
+    "unknown setting": (lambda: replace(plan(), policy={"colour": 1}), "policy"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_plans_that_do_not_fit(name: str) -> None:
+    bad, words = BAD[name]
+    with pytest.raises(PlanError, match=words):
+        replay(bad())
+
+
+@pytest.mark.parametrize("indices", [(0,), (0, 1, 5, 10), (0, 4, 8)])
+def test_unequal_rows(indices: tuple[int, ...]) -> None:
+    good = plan("grouped")
+    bad = replace(good, removals=(replace(good.removals[0], indices=indices),))
+    with pytest.raises(PlanError, match="different numbers|different width"):
+        replay(bad, "grouped")
+
+
+def test_an_empty_plan_changes_nothing() -> None:
+    result = prune(in_memory(MODELS["chain"]()), SETTINGS, plan=PruningPlan((), plan().policy))
+    assert all(row.removed == 0 for row in result.report.groups)
+
+
+def test_a_plan_for_another_model() -> None:
+    with pytest.raises(PlanError):
+        replay(plan("heads"), "chain")
