@@ -110,6 +110,7 @@ def report(
         groups=[_group_row(g, cut) for g in groups],
         frozen=frozen_rows(found),
         proof=proof_row(evidence, settings),
+        warnings=[f"proof: {evidence.note}"] if evidence is not None and evidence.note else [],
         settings=settings.model_dump(mode="json"),
     )
 

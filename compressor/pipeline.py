@@ -88,8 +88,10 @@ def _expect(found: Analysis, cut: Cut, settings: PruneSettings) -> proof.Expecte
     """Runs the masked original; where nothing that counts may go, the original itself."""
     if settings.lossless:
         return proof.expect(found.model, None, found.shapes, settings)
-    masked, reference = surgery.mask(found.model, cut, RULES)
-    return proof.expect(masked, reference, found.shapes, settings)
+    expected = proof.expect(*surgery.mask(found.model, cut, RULES), found.shapes, settings)
+    if proof.finite(expected):
+        return expected
+    return proof.expect(*surgery.mask(found.model, cut, RULES, thorough=True), found.shapes, settings)
 
 
 def prune_file(

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from compressor.cli.main import compress
+from compressor.ops.table import RULES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -126,3 +127,37 @@ def test_example(script: str, expected: str, tmp_path: Path) -> None:
 
 def test_every_example_is_tested() -> None:
     assert len(list((ROOT / "examples").glob("*.py"))) == 3
+
+
+def test_walk_through_of_a_new_operator(tmp_path: Path) -> None:
+    """docs/adding-an-operator.md to the letter: its tests fail, its rule is added, its tests pass."""
+    assert ("", "DeformConv") not in RULES, "the page needs another operator as its example"
+    for folder in ("compressor", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    page = (ROOT / "docs" / "adding-an-operator.md").read_text(encoding="utf-8")
+    cases, rule, record, *_ = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    tests, source = tmp_path / "tests/ops/test_conv.py", tmp_path / "compressor/ops/conv.py"
+    insert(tests, '    image("ConvTranspose"', cases)
+    assert "3 failed" in run_cases(tmp_path)
+    source.write_text(source.read_text().replace("import Coupling\n", "import Coupling, Unexplained\n", 1))
+    insert(source, "RULES = (", rule + "\n\n")
+    source.write_text(source.read_text().rstrip().removesuffix(")") + record + ")\n")
+    assert "3 passed" in run_cases(tmp_path)
+    source.write_text(source.read_text().replace("_deformable, repair=_repair_group, ", "_deformable, "))
+    assert "1 failed, 2 passed" in run_cases(tmp_path)
+
+
+def insert(path: Path, anchor: str, text: str) -> None:
+    before, found, after = path.read_text().partition(anchor)
+    assert found
+    path.write_text(before + text + found + after)
+
+
+def run_cases(folder: Path) -> str:
+    options = ["-q", "-p", "no:cacheprovider", "-k", "DeformConv"]
+    command = [sys.executable, "-m", "pytest", *options, "tests/ops/test_conv.py"]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    return done.stdout

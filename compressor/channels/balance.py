@@ -56,9 +56,7 @@ def _pair(coupling: Coupling, rows: UnitArray, score: npt.NDArray[np.float64], o
     rows = coupling.units.find(rows)
     patterns = _patterns(rows)
     constant = {p for p in patterns if len(set(p)) == 1}
-    open_patterns = {
-        p: sorted(u, key=lambda x: (score[x], x)) for p, u in patterns.items() if p not in constant
-    }
+    open_patterns = {p: sorted(u, key=lambda x: (score[x], x)) for p, u in patterns.items() if p not in constant}
     reason = Reason(origin, "", "", "rows of a joint axis cannot lose equal counts")
     while open_patterns:
         cover = _exact_cover(list(open_patterns), len(rows))

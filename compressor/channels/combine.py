@@ -115,8 +115,7 @@ class _Combine:
 
     def _meeting(self) -> Meeting:
         parts = [
-            Part(s.operand.value, tuple(n for n in s.operand.names if n in s.names), tuple(s.terms))
-            for s in self.sides
+            Part(s.operand.value, tuple(n for n in s.operand.names if n in s.names), tuple(s.terms)) for s in self.sides
         ]
         return Meeting(tuple(parts), self.space.sizes, frozenset(self.out_names))
 
@@ -126,9 +125,7 @@ class _Combine:
         lazy = self.coupling.lazy(operand.value)
         shape = self.coupling.shape(operand.value)
         if len(shape) != len(operand.axes):
-            raise Unexplained(
-                f"{operand.value.name} has {len(shape)} axes, its signature {len(operand.axes)}"
-            )
+            raise Unexplained(f"{operand.value.name} has {len(shape)} axes, its signature {len(operand.axes)}")
         for size, group in zip(shape, operand.axes, strict=True):
             if group and int(np.prod([self.space.sizes.get(n, 1) for n in group])) != size:
                 raise Unexplained(f"{operand.value.name} of shape {list(shape)} does not fit the signature")
@@ -147,9 +144,7 @@ class _Combine:
             if lifted is None:
                 continue
             if not lifted.axes:
-                why = self.coupling.reason(
-                    self.node, side.operand.value, term.axes, "would be removed as a whole"
-                )
+                why = self.coupling.reason(self.node, side.operand.value, term.axes, "would be removed as a whole")
                 self.units.freeze(lifted.units, why)
                 continue
             if any(len(side.operand.axes[a]) > 1 for a in term.axes) and len(lifted.axes) > 1:
@@ -204,9 +199,7 @@ class _Combine:
 
     def _collapse(self, side: _Side, term: Named, keep: Collection[str]) -> bool:
         drop = [d for d, a in enumerate(term.axes) if a not in keep]
-        return self.units.merge_along(
-            term.units, drop, self._why(side, term, "is merged with something frozen")
-        )
+        return self.units.merge_along(term.units, drop, self._why(side, term, "is merged with something frozen"))
 
     def _why(self, side: _Side, term: Named, text: str) -> Reason:
         axes = [a for a, group in enumerate(side.operand.axes) if set(group) & set(term.axes)]
@@ -257,7 +250,7 @@ class _Combine:
             led = any(set(t.axes) <= group for t in taken)
             if alone and alone <= self.out_names and not alone & set(self.space.fixed) and not led:
                 lazy.terms.append(Term((axis,), self.coupling.fresh(side.operand.value, axis)))
-                lazy.roles[axis] = "out" if side.names - self.out_names else "affine"
+                lazy.roles[axis] = "out"
 
     # ---- contraction and outputs ----------------------------------------------------------------------------
 
@@ -298,16 +291,12 @@ class _Combine:
             if not set(term.axes) <= names:
                 seen = tuple(a for a in term.axes if a in names)
                 if seen and not _are_rows(seen, term.axes):
-                    self.units.freeze(
-                        term.units, self.coupling.reason(self.node, output.value, (), "is cut apart")
-                    )
+                    self.units.freeze(term.units, self.coupling.reason(self.node, output.value, (), "is cut apart"))
                 continue
             lowered = self._lower(output, term)
             if any(_clash(lowered.axes, t.axes) for t in terms):
                 text = "shares an axis with another independent choice"
-                self.units.freeze(
-                    lowered.units, self.coupling.reason(self.node, output.value, lowered.axes, text)
-                )
+                self.units.freeze(lowered.units, self.coupling.reason(self.node, output.value, lowered.axes, text))
                 continue
             terms.append(lowered)
         self.coupling.label(output.value, terms)

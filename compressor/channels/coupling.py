@@ -98,9 +98,7 @@ class Meeting:
 class Coupling:
     """Labels of one graph. Rules read shapes and layouts from it and merge, freeze and set layouts through it."""
 
-    def __init__(
-        self, graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any], policy: Policy
-    ) -> None:
+    def __init__(self, graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any], policy: Policy) -> None:
         self.graph = graph
         self.shapes = shapes
         self.policy = policy
@@ -305,9 +303,7 @@ class Coupling:
                 continue
             if not short.axes:
                 text = "is one unit that fills a whole axis, so it cannot go without emptying the tensor"
-                self.units.freeze(
-                    short.units, Reason(str(value.name), ",".join(map(str, term.axes)), "", text)
-                )
+                self.units.freeze(short.units, Reason(str(value.name), ",".join(map(str, term.axes)), "", text))
                 continue
             if not any(short.axes == t.axes and np.array_equal(short.units, t.units) for t in found):
                 found.append(short)

@@ -53,7 +53,6 @@ class ChannelGroup:
         """Positions along the first slot's axis."""
         return len(self.units) * self.width
 
-
     @property
     def names(self) -> list[str]:
         """What globs match: the group's name, the weights that hold or follow its filters, and their nodes."""
@@ -127,7 +126,9 @@ def blocked(coupling: Coupling) -> list[Blocked]:
         if lazy.wild:
             continue
         for term in lazy.terms:
-            if lazy.roles.get(term.axes[-1]) != "out":
+            # A quantised weight is labelled before a product says which axes are taps of its kernel.
+            taps = term.axes[-1] > 1 and value.dtype is not None and value.dtype.is_integer()
+            if lazy.roles.get(term.axes[-1]) != "out" or taps:
                 continue
             units = coupling.units.find(term.units)
             frozen = term.units[units == 0]

@@ -119,9 +119,7 @@ class Units:
     def cause(self, units: UnitArray) -> list[tuple[Freeze, int]]:
         """The freezings behind ``units`` and how many of them each explains, most first."""
         ids, counts = np.unique(self._cause[units.ravel()], return_counts=True)
-        found = [
-            (self.freezes[i], int(n)) for i, n in zip(ids.tolist(), counts.tolist(), strict=True) if i >= 0
-        ]
+        found = [(self.freezes[i], int(n)) for i, n in zip(ids.tolist(), counts.tolist(), strict=True) if i >= 0]
         return sorted(found, key=lambda pair: -pair[1])
 
     def _note(self, roots: UnitArray, reason: Reason) -> None:

@@ -54,9 +54,7 @@ class PruningPlan:
             {"group": r.group, "initializer": r.initializer, "axes": list(r.axes), "indices": list(r.indices)}
             for r in self.removals
         ]
-        return (
-            json.dumps({"schema": SCHEMA, "policy": dict(self.policy), "removals": entries}, indent=1) + "\n"
-        )
+        return json.dumps({"schema": SCHEMA, "policy": dict(self.policy), "removals": entries}, indent=1) + "\n"
 
     @staticmethod
     def from_json(text: str) -> PruningPlan:
@@ -79,7 +77,7 @@ class PruningPlan:
                 for r in data["removals"]
             )
             return PruningPlan(removals, dict(data["policy"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise PlanError(f"not a pruning plan: {type(error).__name__} {error}") from None
 
     @staticmethod
@@ -108,9 +106,7 @@ def plan_of(
         if units is None or not len(units):
             continue
         slot = group.slots[0]
-        holders = [
-            t for t in coupling.lazies[slot.value].terms if np.isin(coupling.units.find(t.units), units).any()
-        ]
+        holders = [t for t in coupling.lazies[slot.value].terms if np.isin(coupling.units.find(t.units), units).any()]
         term = min(holders, key=lambda t: len(t.axes))
         indices = np.flatnonzero(np.isin(coupling.units.find(term.units), units))
         removals.append(Removal(group.name, str(slot.value.name), term.axes, tuple(indices.tolist())))
@@ -132,19 +128,13 @@ def units_of(plan: PruningPlan, coupling: Coupling) -> UnitArray:
         lazy = coupling.lazy(value)
         term = next((t for t in lazy.terms if t.axes == removal.axes), None) if lazy is not None else None
         if term is None:
-            raise PlanError(
-                f"axis {list(removal.axes)} of {removal.initializer!r} cannot be pruned in this model"
-            )
+            raise PlanError(f"axis {list(removal.axes)} of {removal.initializer!r} cannot be pruned in this model")
         flat = coupling.units.find(term.units).ravel()
-        index = np.asarray(removal.indices, np.int64)
-        if index.size and (index.min() < 0 or index.max() >= flat.size):
-            raise PlanError(
-                f"the plan names position {index.max()} of {removal.initializer!r}, which has {flat.size}"
-            )
-        units = flat[index]
+        beyond = [i for i in removal.indices if not 0 <= i < flat.size]
+        if beyond:
+            raise PlanError(f"the plan names position {beyond[0]} of {removal.initializer!r}, which has {flat.size}")
+        units = flat[np.asarray(removal.indices, np.int64)]
         if (units == 0).any():
-            raise PlanError(
-                f"the plan removes positions of {removal.initializer!r} that cannot go in this model"
-            )
+            raise PlanError(f"the plan removes positions of {removal.initializer!r} that cannot go in this model")
         found.append(units)
     return np.unique(np.concatenate(found))

@@ -204,7 +204,7 @@ class _Walker:
         if node.op_type == "Size" and node.domain == "":
             shape = self.known.shapes.get(_first(node))
             return None if shape is None else [np.asarray(int(np.prod(shape, dtype=object)), np.int64)]
-        if node.domain != "" or node.op_type in RANDOM or _has_graph(node):
+        if node.domain != "" or node.op_type in RANDOM or node.op_type == "DequantizeLinear" or _has_graph(node):
             return None
         feeds: dict[str, Array] = {}
         for value in node.inputs:

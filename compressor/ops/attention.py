@@ -21,9 +21,7 @@ _OUT = {4: "b (kv rep) [t] e", 3: "b [t] (kv rep e)"}
 
 
 def _attention(node: ir.Node, coupling: Coupling) -> None:
-    if any(v is not None for v in node.inputs[4:]) or any(
-        v.uses() or v.is_graph_output() for v in node.outputs[1:]
-    ):
+    if any(v is not None for v in node.inputs[4:]) or any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
         raise Unexplained("has a key/value cache or hands out its scores")
     query, key = coupling.shape(node.inputs[0]), coupling.shape(node.inputs[1])
     rank = len(query)
@@ -37,9 +35,7 @@ def _attention(node: ir.Node, coupling: Coupling) -> None:
     if mask is not None:
         text += ", " + _mask_axes(coupling.shape(mask), heads)
     sizes = {"kv": kv, "rep": heads // kv, "d": size}
-    apply(
-        node, coupling, Signature.parse(f"{text} -> {_OUT[rank]}"), Options(sizes, rows=coupling.policy.heads)
-    )
+    apply(node, coupling, Signature.parse(f"{text} -> {_OUT[rank]}"), Options(sizes, rows=coupling.policy.heads))
 
 
 def _mask_axes(shape: Shape, heads: int) -> str:
@@ -53,9 +49,7 @@ def _mask_axes(shape: Shape, heads: int) -> str:
     if len(shape) >= 3 and shape[-3] != heads:
         names[1] = "[m1]"
     own = names[4 - len(shape) :]
-    return " ".join(
-        f"[m{k + 4}]" if size == 1 else name for k, (name, size) in enumerate(zip(own, shape, strict=True))
-    )
+    return " ".join(f"[m{k + 4}]" if size == 1 else name for k, (name, size) in enumerate(zip(own, shape, strict=True)))
 
 
 def _repair_attention(node: ir.Node, repairer: Repairer) -> None:

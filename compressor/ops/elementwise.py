@@ -18,7 +18,7 @@ ABSORBING = ("And", "Mul")
 
 UNARY = (
     "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cast", "CastLike", "Ceil", "Celu", "Clip",
-    "Cos", "Cosh", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "IsInf",
+    "Cos", "Cosh", "Dropout", "Elu", "Erf", "Exp", "Floor", "HardSigmoid", "HardSwish", "Identity", "IsInf",
     "IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid",
     "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu",
     "BitCast",
@@ -26,25 +26,24 @@ UNARY = (
 
 
 def _unary(node: ir.Node, coupling: Coupling) -> None:
-    """Outputs are labelled as the first input; further inputs (bounds, a target type) are scalars."""
+    """Outputs are labelled as the first input; further inputs are scalar settings, or lend a type only."""
     terms = coupling.layout(node.inputs[0])
     for out in node.outputs:
         coupling.label(out, terms)
-    for setting in node.inputs[1:]:
+    for setting in node.inputs[1:] if node.op_type != "CastLike" else ():
         coupling.freeze(node, setting, None, f"is a setting of {node.op_type}")
 
 
 def _trilu(node: ir.Node, coupling: Coupling) -> None:
     value = required(node, 0)
     rank = len(coupling.shape(value))
-    coupling.label(
-        node.outputs[0], coupling.restrict(node, value, {rank - 1, rank - 2}, "Trilu counts along it")
-    )
+    coupling.label(node.outputs[0], coupling.restrict(node, value, {rank - 1, rank - 2}, "Trilu counts along it"))
 
 
 RULES = (
     OpRule(BROADCASTING, broadcast, constants=elementwise),
     OpRule(ABSORBING, broadcast, constants=absorbing),
     OpRule(UNARY, _unary, constants=elementwise),
+    OpRule(("Gelu",), _unary, constants=carry_zero),  # onnx.reference lacks it
     OpRule(("Trilu",), _trilu, constants=carry_zero),
 )

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.combine import Operand, Space, combine
-from compressor.channels.coupling import Coupling, Layout, Unexplained
+from compressor.channels.coupling import Coupling, Layout
 from compressor.channels.labels import FROZEN, Term, UnitArray
 from compressor.ops import propagate
 from compressor.ops.constants import Constants
@@ -50,8 +50,8 @@ def _pick(node: ir.Node, coupling: Coupling, value: ir.Value, positions: Mapping
 # ---- Slice ---------------------------------------------------------------------------------------------------
 
 
-def slice_positions(node: ir.Node, coupling: Coupling) -> dict[int, UnitArray]:
-    """Axis -> positions a Slice takes; raises Unexplained where they are computed at run time."""
+def slice_positions(node: ir.Node, coupling: Coupling) -> dict[int, UnitArray] | None:
+    """Axis -> positions a Slice takes; None where they are computed at run time."""
     shape = coupling.shape(node.inputs[0])
     if coupling.opset < 10:
         starts, ends = (list(node.attributes.get_ints(k, ())) for k in ("starts", "ends"))
@@ -61,7 +61,7 @@ def slice_positions(node: ir.Node, coupling: Coupling) -> dict[int, UnitArray]:
         read = [coupling.shapes.const(v) for v in node.inputs[1:]]
         given = [*read, None, None, None, None][:4]
         if given[0] is None or given[1] is None:
-            raise Unexplained("its bounds are computed at run time")
+            return None
         starts, ends = [int(a) for a in given[0]], [int(a) for a in given[1]]
         axes = [int(a) for a in given[2]] if given[2] is not None else list(range(len(starts)))
         steps = [int(a) for a in given[3]] if given[3] is not None else [1] * len(starts)
@@ -77,9 +77,8 @@ def _slice(node: ir.Node, coupling: Coupling) -> None:
     value = required(node, 0)
     out, before = node.outputs[0], coupling.shape(value)
     after, dynamic = coupling.shape(out), coupling.shapes.dynamic(value)
-    try:
-        positions = slice_positions(node, coupling)
-    except Unexplained:
+    positions = slice_positions(node, coupling)
+    if positions is None:
         changed = {a for a, (x, y) in enumerate(zip(before, after, strict=True)) if x != y or dynamic[a]}
         coupling.label(out, coupling.restrict(node, value, changed, "Slice cuts it at run time"))
         return
@@ -91,7 +90,7 @@ def _slice(node: ir.Node, coupling: Coupling) -> None:
 def _repair_slice(node: ir.Node, repairer: Repairer) -> None:
     new = {
         axis: repairer.follow(node, axis, positions)
-        for axis, positions in slice_positions(node, repairer.coupling).items()
+        for axis, positions in (slice_positions(node, repairer.coupling) or {}).items()
         if repairer.changed(node.inputs[0], axis) or repairer.changed(node.outputs[0], axis)
     }
     for axis, positions in new.items():
@@ -174,9 +173,7 @@ def _repair_gather(node: ir.Node, repairer: Repairer) -> None:
         return
     kept = repairer.keep(node.outputs[0], tuple(axes))
     old = np.asarray(index, np.int64) % repairer.before(node.inputs[0])[axis]
-    new = repairer.renumber(node.inputs[0], axis)[old[kept]].reshape(
-        [repairer.after(node.outputs[0])[a] for a in axes]
-    )
+    new = repairer.renumber(node.inputs[0], axis)[old[kept]].reshape([repairer.after(node.outputs[0])[a] for a in axes])
     repairer.set_input(node, 1, new.astype(index.dtype))
 
 

@@ -54,16 +54,12 @@ def _gemm(node: ir.Node, coupling: Coupling) -> None:
     first, second = required(node, 0), required(node, 1)
     left = ("k", "m") if node.attributes.get_int("transA", 0) else ("m", "k")
     right = ("n", "k") if node.attributes.get_int("transB", 0) else ("k", "n")
-    sizes = dict(zip(left, coupling.shape(first), strict=True)) | dict(
-        zip(right, coupling.shape(second), strict=True)
-    )
+    sizes = dict(zip(left, coupling.shape(first), strict=True)) | dict(zip(right, coupling.shape(second), strict=True))
     operands = [Operand(first, tuple((n,) for n in left)), Operand(second, tuple((n,) for n in right))]
     if len(node.inputs) > 2 and (bias := node.inputs[2]) is not None:
         shape = coupling.shape(bias)
         names = ("m", "n")[2 - len(shape) :]
-        operands.append(
-            Operand(bias, tuple((n,) if s > 1 else () for n, s in zip(names, shape, strict=True)))
-        )
+        operands.append(Operand(bias, tuple((n,) if s > 1 else () for n, s in zip(names, shape, strict=True))))
     space = Space({n: s for n, s in sizes.items() if s > 1}, rows=coupling.policy.heads)
     combine(node, coupling, operands, [Operand(node.outputs[0], (("m",), ("n",)))], space)
 

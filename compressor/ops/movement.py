@@ -74,13 +74,9 @@ def _move(
     touched = [run for run in runs if set(run[0]) & set(term.axes)]
     axes = [a for left, _ in touched for a in left]
     if prod(before[a] for a in axes) > ELEMENT_LIMIT:
-        coupling.units.freeze(
-            term.units, coupling.reason(node, value, term.axes, "Reshape mixes too many positions")
-        )
+        coupling.units.freeze(term.units, coupling.reason(node, value, term.axes, "Reshape mixes too many positions"))
         return None
-    turned = ordered(
-        coupling.units, term, axes, coupling.reason(node, value, term.axes, "order of a joint axis")
-    )
+    turned = ordered(coupling.units, term, axes, coupling.reason(node, value, term.axes, "order of a joint axis"))
     index = tuple(slice(None) if a in turned.axes else None for a in axes)
     full = np.broadcast_to(turned.units[index], [before[a] for a in axes])
     out_axes = [a for _, right in touched for a in right]
@@ -94,18 +90,12 @@ def _limit_dynamic(node: ir.Node, coupling: Coupling, out: ir.Value) -> None:
     both = [a for t in terms for a in t.axes if dynamic[a]]
     if not both:
         return
-    target = (
-        coupling.shapes.sample(node.inputs[1])
-        if len(node.inputs) > 1 and node.inputs[1] is not None
-        else None
-    )
+    target = coupling.shapes.sample(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None
     taken = target is not None and any(
         int(entry) == -1 and a not in both for a, entry in enumerate(np.ravel(target))
     )  # the file already leaves another size to run time
     for a in both[0 if taken else 1 :]:
-        coupling.restrict(
-            node, out, {a}, "its size depends on the input, and another size of this Reshape does too"
-        )
+        coupling.restrict(node, out, {a}, "its size depends on the input, and another size of this Reshape does too")
     if taken or len(both) > 1:
         coupling.label(out, coupling.layout(out))
 

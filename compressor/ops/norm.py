@@ -57,9 +57,7 @@ def _layer(node: ir.Node, coupling: Coupling) -> None:
         if other is not None:
             own = coupling.shape(other)
             start = len(shape) - len(own)
-            operands.append(
-                Operand(other, tuple(names[start + k] if s > 1 else () for k, s in enumerate(own)))
-            )
+            operands.append(Operand(other, tuple(names[start + k] if s > 1 else () for k, s in enumerate(own))))
     sizes = {f"a{k}": s for k, s in enumerate(shape) if s > 1}
     combine(
         node,
@@ -99,9 +97,7 @@ def _repair_group(node: ir.Node, repairer: Repairer) -> None:
 
 
 RULES = (
-    OpRule(
-        ("BatchNormalization",), signature("n c *s, c, c, c, c -> n c *s"), constants=propagate.batch_norm
-    ),
+    OpRule(("BatchNormalization",), signature("n c *s, c, c, c, c -> n c *s"), constants=propagate.batch_norm),
     OpRule(
         ("InstanceNormalization",),
         _instance,

@@ -63,9 +63,7 @@ def _any_zero(columns: Sequence[Numbers], units: UnitArray) -> Mask:
     return np.asarray(np.logical_or.reduce([np.broadcast_to(c == 0, units.shape) for c in columns]))
 
 
-def _learn(
-    node: ir.Node, constants: Constants, result: Callable[[Sequence[Numbers], UnitArray], Numbers]
-) -> None:
+def _learn(node: ir.Node, constants: Constants, result: Callable[[Sequence[Numbers], UnitArray], Numbers]) -> None:
     """``result`` of what is known of each operand, term by term."""
     claims = []
     for term in outcomes(node, constants):

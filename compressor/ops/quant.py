@@ -7,6 +7,7 @@ import onnx_ir as ir
 from compressor.channels.combine import Operand, Space, combine
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.ops.propagate import elementwise
+from compressor.ops.repair import Repairer
 from compressor.ops.rule import OpRule, attribute_axis, required
 
 
@@ -41,4 +42,12 @@ def _axes_of(
     return tuple(() for _ in shape)
 
 
-RULES = (OpRule(("QuantizeLinear", "DequantizeLinear"), _linear, constants=elementwise),)
+def _repair(node: ir.Node, repairer: Repairer) -> None:
+    """Blocks shrink with what they lose; whole blocks go with their scale."""
+    if node.attributes.get_int("block_size", 0):
+        axis = attribute_axis(node, len(repairer.before(node.inputs[0])), 1)
+        block = repairer.after(node.inputs[0])[axis] // repairer.after(node.inputs[1])[axis]
+        node.attributes["block_size"] = ir.AttrInt64("block_size", block)
+
+
+RULES = (OpRule(("QuantizeLinear", "DequantizeLinear"), _linear, repair=_repair, constants=elementwise),)

@@ -35,9 +35,7 @@ def _recurrent(node: ir.Node, coupling: Coupling) -> None:
             coupling.freeze(node, weight, [0], "whole directions cannot go")
 
 
-def _share_hidden(
-    node: ir.Node, coupling: Coupling, gates: int, weight: ir.Value, recurrence: ir.Value
-) -> None:
+def _share_hidden(node: ir.Node, coupling: Coupling, gates: int, weight: ir.Value, recurrence: ir.Value) -> None:
     """One unit for each hidden position of each direction, on both weights and both axes of the recurrence."""
     directions, _, hidden = coupling.shape(recurrence)
     one, two = coupling.lazy(weight), coupling.lazy(recurrence)
@@ -79,6 +77,4 @@ def _macs(node: ir.Node, inputs: Sequence[Shape | None], _: Sequence[Shape | Non
     return steps * batch * directions * rows * (features + hidden)
 
 
-RULES = (
-    OpRule(("LSTM", "GRU", "RNN"), _recurrent, repair=_repair, macs=_macs, constants=propagate.recurrent),
-)
+RULES = (OpRule(("LSTM", "GRU", "RNN"), _recurrent, repair=_repair, macs=_macs, constants=propagate.recurrent),)

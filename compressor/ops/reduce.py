@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import onnx_ir as ir
 
 from compressor.channels.combine import Operand, Space, combine
 from compressor.channels.coupling import Coupling
-from compressor.ops import reference
 from compressor.ops.norm import KEPT
 from compressor.ops.propagate import carry_zero, product
+from compressor.ops.reference import Reference, without_axis
 from compressor.ops.rule import OpRule, attribute_axis, required, signature
 
 SUMS = ("ReduceL1", "ReduceL2", "ReduceSum", "ReduceSumSquare")
 EXTREMES = ("ReduceMax", "ReduceMin", "ReduceProd")
 LOGARITHMS = ("ReduceLogSum", "ReduceLogSumExp")
+LARGEST = 1e30
+"""Stands for infinity where a maximum or minimum must not see removed positions."""
+NEUTRAL = MappingProxyType(
+    {"ReduceMax": -LARGEST, "ReduceMin": LARGEST, "ReduceLogSumExp": -LARGEST, "ReduceProd": 1.0}
+)
+"""What leaves a reduction as it is; 0 for the others."""
 
 
 def reduced_axes(node: ir.Node, coupling: Coupling) -> list[int]:
@@ -41,25 +49,40 @@ def _reduce(node: ir.Node, coupling: Coupling) -> None:
     combine(node, coupling, [Operand(value, tuple(names))], [Operand(out, tuple(result))], Space(sizes))
 
 
+def _masked(node: ir.Node, reference: Reference) -> None:
+    """Where it runs over removed positions they become neutral, and a mean divides by the number of kept ones."""
+    value = node.inputs[0]
+    if reference.mask(value) is None:
+        return
+    axes = reduced_axes(reference.source_of(node), reference.cut.coupling)
+    if not reference.varies(value, axes):
+        return
+    share = reference.share(value, axes)
+    reference.fill(node, 0, NEUTRAL.get(node.op_type, 0.0))
+    if node.op_type == "ReduceMean" and share < 1.0:
+        reference.scale_output(node, 1.0 / share)
+        reference.statistics += 1
+
+
 def _ranked(node: ir.Node, coupling: Coupling) -> None:
     """Operators whose result along an axis depends on positions or counts: nothing may go there."""
     value = required(node, 0)
     rank = len(coupling.shape(value))
     axis = attribute_axis(node, rank, -1 if node.op_type == "TopK" else 0)
-    if node.op_type == "CumSum":
+    if node.op_type.startswith("Cum"):
         axis = int(coupling.const(node.inputs[1], "its axis"))
         axis += rank if axis < 0 else 0
     terms = coupling.restrict(node, value, {axis}, f"{node.op_type} counts along it")
     dropped = node.op_type.startswith("Arg") and not node.attributes.get_int("keepdims", 1)
     for out in node.outputs:
-        coupling.label(out, [reference.without_axis(t, axis) for t in terms] if dropped else terms)
+        coupling.label(out, [without_axis(t, axis) for t in terms] if dropped else terms)
 
 
 RULES = (
-    OpRule(SUMS, _reduce, masked=reference.mask_sums, constants=product),
-    OpRule(("ReduceMean",), _reduce, masked=reference.mask_mean, constants=carry_zero),
-    OpRule(EXTREMES, _reduce, masked=reference.mask_extremes, constants=carry_zero),
-    OpRule(LOGARITHMS, _reduce, masked=reference.mask_extremes),
+    OpRule(SUMS, _reduce, masked=_masked, constants=product),
+    OpRule(("ReduceMean",), _reduce, masked=_masked, constants=carry_zero),
+    OpRule(EXTREMES, _reduce, masked=_masked, constants=carry_zero),
+    OpRule(LOGARITHMS, _reduce, masked=_masked),
     OpRule(("ArgMax", "ArgMin", "TopK", "CumSum", "CumProd"), _ranked),
     OpRule(
         ("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"),

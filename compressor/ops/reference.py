@@ -16,9 +16,6 @@ from compressor.channels.cut import Cut, Mask
 from compressor.channels.labels import Term
 from compressor.graph.evaluate import Array
 
-LARGEST = 1e30
-"""Stands for infinity where a maximum or minimum must not see removed positions."""
-
 
 def without_axis(term: Term[int], axis: int) -> Term[int]:
     """``term`` of a value that lost ``axis``, along which the term does not vary."""
@@ -29,11 +26,13 @@ class Reference:
     """Edits a clone of the graph; what stays is looked up in the original by name.
 
     ``masked`` counts the nodes that needed a mask, ``statistics`` those whose mean or variance was masked, and
-    ``sized`` tells whether a mask spells out a size that depends on the input.
+    ``sized`` tells whether a mask spells out a size that depends on the input. A ``thorough`` reference masks
+    what a zeroed weight would cancel too, because zero times infinity is not zero.
     """
 
-    def __init__(self, cut: Cut, graph: ir.Graph, originals: dict[str, ir.Value]) -> None:
+    def __init__(self, cut: Cut, graph: ir.Graph, originals: dict[str, ir.Value], *, thorough: bool = False) -> None:
         self.cut, self.graph = cut, graph
+        self.thorough = thorough
         self._originals = originals
         self.masked = 0
         self.statistics = 0
@@ -76,15 +75,11 @@ class Reference:
         self._count += 1
         name = f"masked.{self._count}"
         tensor = ir.tensor(array, name=name)
-        value = ir.Value(
-            name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
-        )
+        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
         self.graph.register_initializer(value)
         return value
 
-    def add(
-        self, before: ir.Node, op: str, inputs: Sequence[ir.Value | None], **attributes: int | float
-    ) -> ir.Value:
+    def add(self, before: ir.Node, op: str, inputs: Sequence[ir.Value | None], **attributes: int | float) -> ir.Value:
         """A node in front of ``before``; its output."""
         self._count += 1
         node = ir.node(op, list(inputs), attributes=attributes, name=f"masked.node.{self._count}")
@@ -109,6 +104,27 @@ class Reference:
             return self.add(node, op, [value, self.constant(np.asarray(axes, np.int64))], keepdims=1)
         return self.add(node, op, [value], axes=list(axes), keepdims=1)  # type: ignore[arg-type]
 
+    def source_of(self, node: ir.Node) -> ir.Node:
+        """The node of the analysed graph that ``node`` was cloned from."""
+        source = self.original(node.outputs[0])
+        producer = source.producer() if source is not None else None
+        assert producer is not None
+        return producer
+
+    def varies(self, value: ir.Value | None, axes: Sequence[int]) -> bool:
+        """Do removed positions lie along ``axes``, so that an operator which runs over them sees some?"""
+        mask = self.mask(value)
+        return mask is not None and any(mask.shape[a] > 1 for a in axes)
+
+    def scale_output(self, node: ir.Node, factor: float) -> None:
+        """Multiplies the node's result; the node itself becomes the name of it."""
+        inputs: list[ir.Value | None] = list(node.inputs)
+        twin = ir.Node(node.domain, node.op_type, inputs, list(node.attributes.values()), name=f"{node.name}.kept")
+        twin.outputs[0].name = f"{node.name}.kept.out"
+        node.prepend(twin)
+        constant = self.constant(np.asarray(factor).astype(self.dtype(node.outputs[0])))
+        self.replace(node, self.add(node, "Mul", [twin.outputs[0], constant]))
+
     def replace(self, node: ir.Node, value: ir.Value) -> None:
         """Turns ``node`` into an Identity of ``value``, so that its output keeps its name."""
         for name in list(node.attributes):
@@ -126,31 +142,10 @@ def mask_sums(node: ir.Node, reference: Reference) -> None:
 
 def mask_product(node: ir.Node, reference: Reference) -> None:
     """A product of activations sums removed positions too; where one side is a weight, its zeros do it."""
-    if not any(
+    if reference.thorough or not any(
         v is not None and v.is_initializer() and reference.mask(v) is not None for v in node.inputs[:2]
     ):
         mask_sums(node, reference)
-
-
-def mask_mean(node: ir.Node, reference: Reference) -> None:
-    """The mean over kept positions: masked sum, divided by their number."""
-    value = node.inputs[0]
-    if reference.mask(value) is None:
-        return
-    from compressor.ops.reduce import reduced_axes  # noqa: PLC0415 - the rule that names this function
-
-    axes = reduced_axes(_original_node(node, reference), reference.cut.coupling)
-    reference.fill(node, 0, 0.0)
-    share = reference.share(value, axes)
-    if share < 1.0:
-        _scale_output(node, reference, 1.0 / share)
-        reference.statistics += 1
-
-
-def mask_extremes(node: ir.Node, reference: Reference) -> None:
-    """What leaves a maximum, minimum, product or logarithm of sums as it is."""
-    neutral = {"ReduceMax": -LARGEST, "ReduceMin": LARGEST, "ReduceLogSumExp": -LARGEST, "ReduceProd": 1.0}
-    reference.fill(node, 0, neutral.get(node.op_type, 0.0))
 
 
 def layer_norm(node: ir.Node, reference: Reference) -> None:
@@ -265,21 +260,3 @@ def _standardise_masked(  # noqa: PLR0913 - one formula with its variants
 
 def _reshaped(node: ir.Node, reference: Reference, value: ir.Value | None, shape: Sequence[int]) -> ir.Value:
     return reference.add(node, "Reshape", [value, reference.constant(np.asarray(shape, np.int64))])
-
-
-def _scale_output(node: ir.Node, reference: Reference, factor: float) -> None:
-    """The node's result times ``factor``; the node itself becomes the name of it."""
-    inputs: list[ir.Value | None] = list(node.inputs)
-    attributes = list(node.attributes.values())
-    twin = ir.Node(node.domain, node.op_type, inputs, attributes, name=f"{node.name}.kept")
-    twin.outputs[0].name = f"{node.name}.kept.out"
-    node.prepend(twin)
-    constant = reference.constant(np.asarray(factor).astype(reference.dtype(node.outputs[0])))
-    reference.replace(node, reference.add(node, "Mul", [twin.outputs[0], constant]))
-
-
-def _original_node(node: ir.Node, reference: Reference) -> ir.Node:
-    source = reference.original(node.outputs[0])
-    producer = source.producer() if source is not None else None
-    assert producer is not None
-    return producer

@@ -43,9 +43,7 @@ class Repairer:
 
     def changed(self, value: ir.Value | None, axis: int) -> bool:
         """Does ``value`` lose positions along ``axis``?"""
-        return any(
-            axis in t.axes and not self.cut.keeps(t).all() for t in self.coupling.layout(value, settle=False)
-        )
+        return any(axis in t.axes and not self.cut.keeps(t).all() for t in self.coupling.layout(value, settle=False))
 
     def keep(self, value: ir.Value | None, axes: tuple[int, ...]) -> Mask:
         """Which positions stay along ``axes``."""
@@ -84,9 +82,7 @@ class Repairer:
             count += 1
             unique = f"{name}.{count}"
         tensor = ir.tensor(array, name=unique)
-        value = ir.Value(
-            name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
-        )
+        value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
         self.graph.register_initializer(value)
         return value
 
@@ -152,9 +148,7 @@ class Repairer:
     def _where(self, name: str, changed: Mask, entries: Array, value: ir.Value) -> ir.Value:
         condition = self.constant(f"{name}.pruned", changed)
         chosen = self.constant(f"{name}.sizes", entries.astype(np.int64))
-        node = ir.node(
-            "Where", [condition, chosen, value], name=f"{name}.where{len(self.graph.initializers)}"
-        )
+        node = ir.node("Where", [condition, chosen, value], name=f"{name}.where{len(self.graph.initializers)}")
         node.outputs[0].name = f"{node.name}.out"
         return node.outputs[0]
 

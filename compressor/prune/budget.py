@@ -93,14 +93,14 @@ def _stops(group: ChannelGroup, settings: PruneSettings) -> list[int]:
     return [count - k for k in kept]
 
 
-def take(chunks: Sequence[Chunk], settings: PruneSettings) -> Removed:
-    """What ``ratio`` removes: chunks that fall at least half within it; globally, that share of all units."""
+def take(chunks: Sequence[Chunk], settings: PruneSettings, total: int) -> Removed:
+    """What ``ratio`` removes: chunks that fall at least half within it; globally, that share of ``total`` units."""
     ratio = settings.ratio or 0.0
     chosen = [c for c in chunks if c.fixed and c.key < 0]
     free = [c for c in chunks if not c.fixed]
     if settings.scope == "local":
         return _gather(chosen + [c for c in free if c.key <= ratio + 1e-9])
-    left = ratio * sum(len(c.units) for c in free)
+    left = ratio * total
     for chunk in free:
         if len(chunk.units) / 2 > left:
             break

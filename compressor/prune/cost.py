@@ -59,12 +59,8 @@ class CostModel:
         for value in [*graph.inputs, *graph.initializers.values(), *(v for n in graph for v in n.outputs)]:
             terms = coupling.layout(value, settle=False)
             if terms:
-                self._terms[value] = [
-                    (t.axes, np.unique(t.units, return_counts=True), t.units.size) for t in terms
-                ]
-        self._nodes = [
-            n for n in graph if (r := rules.get((n.domain, n.op_type))) is not None and r.macs is not None
-        ]
+                self._terms[value] = [(t.axes, np.unique(t.units, return_counts=True), t.units.size) for t in terms]
+        self._nodes = [n for n in graph if (r := rules.get((n.domain, n.op_type))) is not None and r.macs is not None]
         self.macs = self.macs_after(np.zeros(0, np.int64))
         self.params = self.params_after(np.zeros(0, np.int64))
 
@@ -81,9 +77,7 @@ class CostModel:
         """Bytes of all weights once ``removed`` units are gone."""
         return self._weights(removed, lambda t: t.dtype.itemsize, floats=False)
 
-    def _weights(
-        self, removed: UnitArray, each: Callable[[ir.TensorProtocol], float], *, floats: bool = True
-    ) -> int:
+    def _weights(self, removed: UnitArray, each: Callable[[ir.TensorProtocol], float], *, floats: bool = True) -> int:
         gone = self._gone(removed)
         total = 0.0
         for value in self._coupling.graph.initializers.values():

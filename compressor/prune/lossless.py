@@ -23,9 +23,7 @@ from compressor.ops.propagate import contracted
 from compressor.prune.select import Rules, permitted, policy_of
 
 
-def lossless_plan(
-    coupling: Coupling, settings: PruneSettings, rules: Rules
-) -> tuple[PruningPlan, list[ChannelGroup]]:
+def lossless_plan(coupling: Coupling, settings: PruneSettings, rules: Rules) -> tuple[PruningPlan, list[ChannelGroup]]:
     """Every channel that cannot matter, whatever ``max_ratio`` and ``round_to`` say.
 
     Args:

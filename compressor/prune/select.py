@@ -51,9 +51,7 @@ def choose(
     judge = criterion(settings.criterion, settings.seed)
     groups = group(coupling)
     if not groups:
-        raise NothingToPrune(
-            "no channel of this model can be removed; --explain lists what was frozen and why"
-        )
+        raise NothingToPrune("no channel of this model can be removed; --explain lists what was frozen and why")
     balance(coupling, _unit_scores(coupling, groups, judge, weights))
     groups = group(coupling)
     allowed = permitted(groups, settings)
@@ -69,9 +67,7 @@ def choose(
     return plan_of(coupling, groups, removed, policy_of(settings)), groups
 
 
-def _unit_scores(
-    coupling: Coupling, groups: Sequence[ChannelGroup], judge: Criterion, weights: Weights
-) -> Scores:
+def _unit_scores(coupling: Coupling, groups: Sequence[ChannelGroup], judge: Criterion, weights: Weights) -> Scores:
     found = np.zeros(len(coupling.units))
     for member in groups:
         found[member.units] = judge.score(member, weights)
@@ -129,7 +125,8 @@ def _fill(
     """Units to remove, by name of their group."""
     chunks = line_up(ranked, settings)
     if settings.ratio is not None:
-        return take(chunks, settings)
+        own = {c.group for c in chunks if c.fixed}
+        return take(chunks, settings, sum(len(g.units) for g in ranked if g.name not in own))
     cost = CostModel(coupling, coupling.shapes, rules)
     if settings.target_macs is not None:
         return reach(chunks, cost.macs_after, settings.target_macs, "MACs")

@@ -32,9 +32,7 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
             array = compact(value.const_value.numpy(), cut, value)
             value.const_value = ir.tensor(array, name=value.name)
         if value.shape is not None:
-            dims = [
-                _dim(old, *sizes) for old, *sizes in zip(value.shape, cut.before(value), shape, strict=True)
-            ]
+            dims = [_dim(old, *sizes) for old, *sizes in zip(value.shape, cut.before(value), shape, strict=True)]
             value.shape = ir.Shape(dims)
 
 
@@ -56,7 +54,7 @@ def compact(array: Array, cut: Cut, value: ir.Value) -> Array:
     return np.ascontiguousarray(array) if array.ndim else array
 
 
-def mask(model: ir.Model, cut: Cut, rules: Rules) -> tuple[ir.Model, Reference]:
+def mask(model: ir.Model, cut: Cut, rules: Rules, *, thorough: bool = False) -> tuple[ir.Model, Reference]:
     """The masked reference: a clone of the analysed ``model`` in which what ``cut`` removes does not count.
 
     Kernels are zeroed; where activations meet without a weight, masks are put into the graph.
@@ -69,7 +67,7 @@ def mask(model: ir.Model, cut: Cut, rules: Rules) -> tuple[ir.Model, Reference]:
         keep = cut.mask(source) if tensor is not None and _is_kernel(source, rules) else None
         if keep is not None and tensor is not None:
             value.const_value = _zeroed(tensor, keep)
-    reference = Reference(cut, clone.graph, originals)
+    reference = Reference(cut, clone.graph, originals, thorough=thorough)
     for node in list(clone.graph):
         rule = rules.get((node.domain, node.op_type))
         if rule is not None and rule.masked is not None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import onnx_ir as ir
 import torch
 
-from compressor.errors import ModelError
-from compressor.tune.functions.site import Function, Site, UnsupportedOperator
+from compressor.tune.describe import describe, widened
+from compressor.tune.functions.site import Function, UnsupportedOperator
 from compressor.tune.functions.table import FUNCTIONS, NEED_BOTH, NEED_DEVICE, NEED_TRAINING
-from compressor.tune.placement import GROWING, HOST_INPUTS, HOSTABLE, STANDARD, bodies, read_on_host
-from compressor.tune.program import DEVICE, FIRST, HOST, NOTHING, TRAINING, Program, Step
-from compressor.tune.tensors import WIDE, to_torch, torch_dtype
+from compressor.tune.placement import GROWING, HOST_INPUTS, HOSTABLE, STANDARD, read_on_host
+from compressor.tune.program import DEVICE, FIRST, HOST, NOTHING, TRAINING, Body, Program, Step, released
 
 FOLD_LIMIT = 1 << 16
 """Entries of the largest operand of a node that is computed once and for all."""
@@ -32,13 +30,16 @@ def check_supported(graph: ir.Graph) -> None:
         if node.domain not in STANDARD or node.op_type not in FUNCTIONS:
             where = f" of domain {node.domain!r}" if node.domain not in STANDARD else ""
             raise UnsupportedOperator(
-                f"{node.op_type} node {node.name!r}{where} has no function in torch; replace the operator or "
-                "leave fine-tuning out"
+                f"{node.op_type} node {node.name!r}{where} has no function in torch; replace the operator, or "
+                "do without fine-tuning"
             )
 
 
 class Builder:
     """Builds the program of one graph; those of graphs inside it by builders of their own.
+
+    Attributes:
+        captured: what the program reads from outside, in the order in which it wants it after its inputs.
 
     Args:
         graph: normalised.
@@ -57,111 +58,128 @@ class Builder:
         outer: Builder | None = None,
         train_bn: bool = False,
     ) -> None:
-        self.graph, self.opset, self.constants = graph, opset, constants
-        self.outer, self.train_bn = outer, train_bn
-        self.read: set[ir.Value] = outer.read if outer is not None else read_on_host(graph)
-        self.host: set[ir.Value] = set()
-        self.slots: dict[Key, int] = {}
-        self.template: list[Any] = [None] * FIRST
-        self.template[HOST] = torch.device("cpu")
-        self.steps: list[Step] = []
         self.captured: list[Key] = []
+        self._graph, self._opset, self._constants = graph, opset, constants
+        self._outer, self._train_bn = outer, train_bn
+        self._read: set[ir.Value] = outer._read if outer is not None else read_on_host(graph)
+        self._host: set[ir.Value] = set()
+        self._slots: dict[Key, int] = {}
+        self._template: list[Any] = [None] * FIRST
+        self._template[HOST] = torch.device("cpu")
+        self._steps: list[Step] = []
 
-    def build(self, inputs: int | None = None) -> Program:
-        """The program. It wants its inputs and then what ``captured`` lists.
-
-        ``inputs``: room to leave for inputs, where the caller hands over more than the graph declares.
-        """
-        for value in self.graph.inputs:
-            self._new((value, False))
-        self.template += [None] * ((inputs or 0) - len(self.graph.inputs))
-        # Captured values follow the inputs, and their number is known only in the end: the first pass counts them.
-        room = len(self.template)
-        for node in self.graph:
+    def build(self) -> Program:
+        """The program; its entry are the graph's inputs and then what was captured."""
+        inputs = [self._new((value, False)) for value in self._graph.inputs if not value.is_initializer()]
+        for node in self._graph:
             self._add(node)
-        results = [self.slot(value, host=False) for value in self.graph.outputs]
-        return self._finish(room, results)
+        results = tuple(self.slot(value, host=False) for value in self._graph.outputs)
+        entry = (*inputs, *(self._slots[key] for key in self.captured))
+        return Program(released(self._steps, results), tuple(self._template), entry, results)
 
     def slot(self, value: ir.Value | None, *, host: bool) -> int:
         """The slot that holds the value, moved to the device if it lies on the host and is not wanted there."""
         if value is None:
             return NOTHING
         key = (value, host)
-        if key in self.slots:
-            return self.slots[key]
-        if value in self.constants:
-            if host:
-                return self._new(key, self.constants[value])
-            return self._capture(key)
-        if (value, not host) in self.slots:
-            there = self.slots[value, not host]
+        if key in self._slots:
+            return self._slots[key]
+        if value in self._constants:
+            return self._new(key, self._constants[value]) if host else self._capture(key)
+        if (value, not host) in self._slots:
+            there = self._slots[value, not host]
             if host:
                 return there
             self._emit(_move, (DEVICE, there), (self._new(key),), f"value {value.name!r}")
-            return self.slots[key]
+            return self._slots[key]
         return self._capture((value, host and self._on_host(value)))
 
     def _on_host(self, value: ir.Value) -> bool:
-        return value in self.host or (self.outer is not None and self.outer._on_host(value))
+        return value in self._host or (self._outer is not None and self._outer._on_host(value))
 
     def _capture(self, key: Key) -> int:
-        if key not in self.slots:
+        if key not in self._slots:
             self._new(key)
             self.captured.append(key)
-        return self.slots[key]
+        return self._slots[key]
 
     def _new(self, key: Key, value: object = None) -> int:
-        self.slots[key] = len(self.template)
-        self.template.append(value)
-        return self.slots[key]
+        self._slots[key] = len(self._template)
+        self._template.append(value)
+        return self._slots[key]
 
     def _emit(self, call: Function, inputs: tuple[int, ...], outputs: tuple[int, ...], label: str) -> None:
-        self.steps.append(Step(call, inputs, outputs, (), label))
+        self._steps.append(Step(call, inputs, outputs, (), label))
 
     def _add(self, node: ir.Node) -> None:
-        programs: dict[str, Program] = {}
-        outside: list[Key] = []
-        for name, attribute in node.attributes.items():
-            if attribute.type == ir.AttributeType.GRAPH:
-                inner = Builder(
-                    attribute.as_graph(), self.opset, self.constants, outer=self, train_bn=self.train_bn
-                )
-                programs[name] = inner.build()
-                outside.append((node.outputs[0], False))  # marks where the next graph's values begin
-                outside += inner.captured
-        site = describe(node, self.opset, self.constants, programs, self.train_bn)
-        function = FUNCTIONS[node.op_type](site)
+        bodies, captured = self._bodies(node)
+        site = describe(node, self._opset, self._constants, bodies, self._train_bn)
         on_host = self._stays_on_host(node)
-        if self._fold(node, function, on_host):
+        function = widened(node, FUNCTIONS[node.op_type](site))
+        if self._fold(node, function):
             return
         reads = HOST_INPUTS.get(node.op_type, frozenset())
         slots = [self.slot(v, host=on_host or k in reads) for k, v in enumerate(node.inputs)]
-        slots = _leading(node.op_type, on_host) + slots
-        if programs:
-            function, extra = self._with_bodies(function, outside, len(slots))
-            slots += extra
+        slots += [self.slot(value, host=host) for value, host in captured]
         outputs = tuple(self._new((v, on_host)) for v in node.outputs)
         if on_host:
-            self.host.update(node.outputs)
-        self._emit(widened(node, function), tuple(slots), outputs, f"{node.op_type} node {node.name!r}")
+            self._host.update(node.outputs)
+        inputs = (*_leading(node.op_type, on_host), *slots)
+        self._emit(function, inputs, outputs, f"{node.op_type} node {node.name!r}")
 
-    def _with_bodies(self, function: Function, outside: list[Key], fixed: int) -> tuple[Function, list[int]]:
-        """A function that is handed, after the node's inputs, what each of its graphs reads from outside."""
-        counts: list[int] = []
-        slots: list[int] = []
-        for value, host in outside:
-            if value.producer() is not None and (value, host) not in self.slots and value not in self.host:
-                if value not in self.constants and self._is_mark(value):
-                    counts.append(0)
-                    continue
-            counts[-1] += 1
-            slots.append(self.slot(value, host=host))
+    def _bodies(self, node: ir.Node) -> tuple[dict[str, Body], list[Key]]:
+        """The graphs inside a node, and what they read from outside: operands that follow the node's own."""
+        found: dict[str, Body] = {}
+        captured: list[Key] = []
+        for name, attribute in node.attributes.items():
+            if attribute.type != ir.AttributeType.GRAPH:
+                continue
+            inner = Builder(
+                attribute.as_graph(), self._opset, self._constants, outer=self, train_bn=self._train_bn
+            )
+            program = inner.build()
+            start = len(node.inputs) + len(captured)
+            captured += inner.captured
+            found[name] = Body(program, slice(start, len(node.inputs) + len(captured)))
+        return found, captured
 
-        def call(*operands: Any) -> Any:
-            start, groups = fixed, []
-            for count in counts:
-                groups.append(operands[start : start + count])
-                start += count
-            return function(groups, *operands[:fixed])
+    def _stays_on_host(self, node: ir.Node) -> bool:
+        if node.op_type in ("Shape", "Size"):
+            return True
+        values = [v for v in node.inputs if v is not None]
+        if node.op_type not in HOSTABLE or not any(self._on_host(v) for v in values):
+            return False
+        if node.op_type in GROWING and not any(v in self._read for v in node.outputs):
+            return False
+        return all(self._on_host(v) or v in self._constants for v in values)
 
-        return call, slots
+    def _fold(self, node: ir.Node, function: Function) -> bool:
+        """Computes a node of shape arithmetic whose operands never change; what it makes never changes either."""
+        values = [self._constants.get(v) if v is not None else None for v in node.inputs]
+        known = [v for v in values if v is not None]
+        if node.op_type not in HOSTABLE or not known or len(known) < sum(v is not None for v in node.inputs):
+            return False
+        if any(v.numel() > FOLD_LIMIT for v in known):
+            return False
+        leading = [torch.device("cpu")] * len(_leading(node.op_type, True))
+        result = function(*leading, *values)
+        made = result if type(result) is tuple else (result,)
+        if any(v.numel() > FOLD_LIMIT for v in made):
+            return False
+        self._constants.update(zip(node.outputs, (v.clone() for v in made), strict=False))
+        return True
+
+
+def _leading(op_type: str, on_host: bool) -> tuple[int, ...]:
+    """What a function takes before the node's inputs."""
+    if op_type in NEED_BOTH:
+        return (DEVICE, TRAINING)
+    if op_type in NEED_TRAINING:
+        return (TRAINING,)
+    if op_type in NEED_DEVICE:
+        return (HOST if on_host else DEVICE,)
+    return ()
+
+
+def _move(device: torch.device, value: torch.Tensor) -> torch.Tensor:
+    return value.to(device, non_blocking=True)

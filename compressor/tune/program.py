@@ -11,7 +11,7 @@ import torch
 from compressor.errors import CompressorError, ModelError
 
 DEVICE, HOST, TRAINING, NOTHING, FIRST = range(5)
-"""Slots that every program has: its device, the CPU, whether it is training, None; then its inputs."""
+"""Slots that every program has: its device, the CPU, whether it is training, None; then all others."""
 
 
 @dataclass(frozen=True)
@@ -25,23 +25,32 @@ class Step:
     label: str
 
 
+@dataclass(frozen=True)
 class Program:
-    """Runs steps over a list of slots. It holds no state: everything it reads comes in with the call."""
+    """Runs steps over a list of slots. It holds no state: everything it reads comes in with the call.
 
-    def __init__(self, steps: Sequence[Step], template: Sequence[Any], results: Sequence[int]) -> None:
-        self.steps = tuple(steps)
-        self.template = tuple(template)
-        self.results = tuple(results)
+    Attributes:
+        steps: in order.
+        template: what the slots hold at first: constants of the host, else None.
+        entry: the slots that the caller fills.
+        results: the slots of the outputs.
+    """
+
+    steps: tuple[Step, ...]
+    template: tuple[Any, ...]
+    entry: tuple[int, ...]
+    results: tuple[int, ...]
 
     def run(self, device: torch.device, training: bool, given: Sequence[Any]) -> list[Any]:
-        """The outputs; ``given`` fills the slots from ``FIRST`` on: inputs, then what the graph reads from outside.
+        """The outputs for what fills the slots of ``entry``.
 
         Raises:
             ModelError: an operator fails on what it is given; the message names the node.
         """
         slots = list(self.template)
         slots[DEVICE], slots[TRAINING] = device, training
-        slots[FIRST : FIRST + len(given)] = given
+        for slot, value in zip(self.entry, given, strict=True):
+            slots[slot] = value
         step = None
         try:
             for step in self.steps:
@@ -59,3 +68,32 @@ class Program:
             label = step.label if step is not None else "graph"
             raise ModelError(f"{label} fails in torch: {error}") from error
         return [slots[k] for k in self.results]
+
+
+@dataclass(frozen=True)
+class Body:
+    """A graph inside a node, and which of the node's operands are the values that it reads from outside."""
+
+    program: Program
+    captured: slice
+
+    def run(
+        self, device: torch.device, training: bool, inputs: Sequence[Any], operands: Sequence[Any]
+    ) -> list[Any]:
+        """Its outputs; ``operands`` are all that the node was given."""
+        return self.program.run(device, training, [*inputs, *operands[self.captured]])
+
+
+def released(steps: Sequence[Step], kept: Sequence[int]) -> tuple[Step, ...]:
+    """The steps, with each slot set free after its last use, unless it is to be kept."""
+    last: dict[int, int] = {}
+    for index, step in enumerate(steps):
+        for slot in (*step.inputs, *step.outputs):
+            last[slot] = index
+    free: dict[int, list[int]] = {}
+    for slot, index in last.items():
+        if slot >= FIRST and slot not in kept:
+            free.setdefault(index, []).append(slot)
+    return tuple(
+        Step(s.call, s.inputs, s.outputs, tuple(free.get(k, ())), s.label) for k, s in enumerate(steps)
+    )

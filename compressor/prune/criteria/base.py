@@ -11,6 +11,8 @@ from compressor.channels.groups import ChannelGroup, Slot
 from compressor.channels.labels import UnitArray
 
 Scores = npt.NDArray[np.float64]
+LARGEST = 1e30
+"""Stands for the score of weights that are not finite."""
 AGGREGATES = ("mean", "sum", "max")
 
 
@@ -36,7 +38,7 @@ class Weights:
             if power == 2:
                 np.square(weight, out=weight) if weight.flags.owndata else (weight := np.square(weight))
             others = tuple(a for a in range(weight.ndim) if a not in slot.term.axes)
-            self._energy[key] = weight.sum(axis=others, dtype=np.float64)
+            self._energy[key] = np.nan_to_num(weight.sum(axis=others, dtype=np.float64), posinf=LARGEST)
         return self._energy[key]
 
     def of_units(self, group: ChannelGroup, slot: Slot, power: int) -> Scores:
@@ -61,7 +63,8 @@ class Weights:
         places = [np.flatnonzero(slot.term.units.ravel() == unit) for unit in group.units]
         if len({len(p) for p in places}) != 1:
             return None
-        return np.stack([flat[p].ravel() for p in places]).astype(np.float32)
+        rows = np.stack([flat[p].ravel() for p in places]).astype(np.float32)
+        return np.nan_to_num(rows, posinf=0, neginf=0)
 
 
 class Criterion(Protocol):

@@ -78,6 +78,8 @@ class Site:
         waits for the device if the tensor lies there.
         """
         fixed: Any = self.attributes.get(attribute) if attribute is not None else None
+        if fixed is not None and not isinstance(fixed, list):
+            fixed = [fixed]
         if fixed is None and (tensor := self.constant(index)) is not None:
             fixed = tensor.reshape(-1).tolist()
         if fixed is not None or not self.has(index):

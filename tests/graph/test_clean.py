@@ -1,0 +1,172 @@
+"""Clean-up changes no output, and removes what its name says."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from compressor.analysis import prepare
+from compressor.config import RunSettings
+from compressor.graph import clean
+from compressor.prune import proof
+
+from ..models import between, in_memory, model, tokens
+from ..property.idioms import IDIOMS
+
+IDIOM_NAMES = [name for name in IDIOMS if name.startswith("network.")]
+
+
+def cleaned(proto: onnx.ModelProto) -> ir.Model:
+    made, _ = prepare(in_memory(proto), RunSettings())
+    clean.tidy(made, simplify=True)
+    return made
+
+
+def operators(found: ir.Model) -> Counter[str]:
+    return Counter(node.op_type for node in found.graph)
+
+
+@pytest.mark.parametrize("name", IDIOM_NAMES)
+def test_outputs_stay(name: str) -> None:
+    source = in_memory(IDIOMS[name]())
+    made, shapes = prepare(source, RunSettings())
+    clean.tidy(made, simplify=True)
+    proof.same_signature(source, made)
+    assert made.graph.num_nodes() <= source.graph.num_nodes()
+    for inputs in (shapes.inputs, shapes.other_inputs):
+        feeds = [proof.feeds(source, inputs, shapes, 0)]
+        one, two = (proof.run(m, feeds, "cpu").outputs[0] for m in (source, made))
+        for a, b in zip(one, two, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", IDIOM_NAMES[::4])
+def test_cleaning_twice_is_cleaning_once(name: str) -> None:
+    once = cleaned(IDIOMS[name]())
+    twice = cleaned(ir.to_proto(once))
+    assert operators(twice) == operators(once)
+    assert set(twice.graph.initializers) == set(once.graph.initializers)
+
+
+def test_dead_nodes_and_their_weights() -> None:
+    found = cleaned(between("b = Relu(a)  dead = Conv(a, u)  deader = Neg(dead)", more="float[7,16,1,1] u"))
+    assert operators(found) == {"Conv": 3, "Relu": 1}
+    assert set(found.graph.initializers) == {"w", "bias", "v", "head"}
+
+
+def test_identities() -> None:
+    found = cleaned(between("c = Identity(a)  d = Dropout(c)  e = Relu(d)  b = Identity(e)"))
+    assert operators(found) == {"Conv": 3, "Relu": 1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["c, mask = Dropout(a)  e = Cast<to=1>(mask)  f = Add(c, e)  b = Relu(f)", "c = Dropout(a, ratio, training)  b = Relu(c)"],
+)
+def test_dropout_that_does_something_stays(body: str) -> None:
+    proto = between(body, more="float ratio = {0.5}, bool training = {1}")
+    assert operators(cleaned(proto))["Dropout"] == 1
+
+
+def test_the_same_computation_twice() -> None:
+    found = cleaned(between("c = Relu(a)  d = Relu(a)  e = Sigmoid(c)  f = Sigmoid(d)  b = Mul(e, f)"))
+    assert operators(found) == {"Conv": 3, "Relu": 1, "Sigmoid": 1, "Mul": 1}
+
+
+def test_equal_initializers_become_one() -> None:
+    found = cleaned(between("c = Mul(a, s)  d = Relu(c)  b = Mul(d, t)", more="float[1] s = {0.5}, float[1] t = {0.5}"))
+    assert len({"s", "t"} & set(found.graph.initializers)) == 1
+
+
+def test_constant_subgraphs_are_computed() -> None:
+    proto = between("k = Neg(u)  l = Exp(k)  n = ReduceSum(l)  m = Div(l, n)  b = Conv(a, m)", more="float[16,16,1,1] u")
+    found = cleaned(proto)
+    assert operators(found) == {"Conv": 4}
+    array = onnx.numpy_helper.to_array(next(t for t in proto.graph.initializer if t.name == "u")).astype(np.float64)
+    kept = next(v for n, v in found.graph.initializers.items() if n not in ("w", "bias", "v", "head")).const_value
+    assert kept is not None
+    np.testing.assert_allclose(kept.numpy(), np.exp(-array) / np.exp(-array).sum(), rtol=1e-5)
+
+
+def test_shape_arithmetic_is_computed_where_sizes_are_fixed() -> None:
+    body = "f = Shape(a)  n = Gather(f, zero)  to = Concat<axis=0>(n, rest)  r = Reshape(a, to)  b = Reshape(r, f)"
+    found = cleaned(between(body, more="int64[1] zero = {0}, int64[1] rest = {-1}"))
+    assert operators(found) == {"Conv": 3, "Reshape": 2}
+
+
+def test_shape_arithmetic_of_symbolic_sizes_stays() -> None:
+    proto = model(
+        """(float[N,4,6,6] x) => (float y) <int64[1] zero = {0}, int64[1] rest = {-1}> {
+            f = Shape(x)  n = Gather(f, zero)  to = Concat<axis=0>(n, rest)  y = Reshape(x, to) }"""
+    )
+    assert operators(cleaned(proto)) == {"Shape": 1, "Gather": 1, "Concat": 1, "Reshape": 1}
+
+
+def test_a_tied_weight_is_not_copied() -> None:
+    proto = model(
+        """(int64[3,5] i) => (float y) <float[4200,16] w, float[16,16] u> {
+            e = Gather(w, i)  c = MatMul(e, u)  t = Transpose(w)  y = MatMul(c, t) }"""
+    )
+    assert operators(cleaned(proto))["Transpose"] == 1
+
+
+def test_a_weight_of_one_user_is_moved_for_good() -> None:
+    assert operators(cleaned(tokens("t = Transpose(u)  b = MatMul(a, t)", more="float[16,16] u"))) == {"MatMul": 4, "Add": 1}
+
+
+@pytest.mark.parametrize("size", [16, 4200])
+def test_quantised_weights_stay_quantised(size: int) -> None:
+    proto = tokens(
+        "d = DequantizeLinear<axis=0>(k, s)  c = MatMul(a, d)  e = DequantizeLinear<axis=0>(l, s2)  b = MatMul(c, e)",
+        more=f"int8[16,{size}] k, float[16] s, int8[{size},16] l, float[{size}] s2",
+    )
+    assert operators(cleaned(proto))["DequantizeLinear"] == 2
+
+
+def test_constants_do_not_grow() -> None:
+    """One number spread over a large shape stays an Expand."""
+    proto = between("e = Expand(half, to)  c = Mul(a, e)  b = Relu(c)", more="float half = {0.5}, int64[4] to = {512,16,6,6}", checked=False)
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 512
+    proto.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 512
+    assert operators(cleaned(proto))["Expand"] == 1
+
+
+def test_random_numbers_stay() -> None:
+    proto = between("r = RandomNormal<shape=[16,1,1],seed=1.0>()  b = Add(a, r)")
+    assert operators(cleaned(proto))["RandomNormal"] == 1
+
+
+def test_outputs_that_are_constants_stay_outputs() -> None:
+    proto = model("(float[2,3] x) => (float y, float z) <float[3] s> { y = Mul(x, s)  z = Neg(s) }")
+    found = cleaned(proto)
+    assert [v.name for v in found.graph.outputs] == ["y", "z"]
+    onnx.checker.check_model(ir.to_proto(found))
+
+
+def test_an_output_that_is_an_input_stays() -> None:
+    proto = model("(float[2,3] x) => (float y, float z) { y = Identity(x)  z = Relu(x) }")
+    found = cleaned(proto)
+    assert [v.name for v in found.graph.outputs] == ["y", "z"]
+    onnx.checker.check_model(ir.to_proto(found))
+
+
+def test_defaults_that_the_caller_may_override_are_not_folded() -> None:
+    proto = between("k = Neg(u)  b = Mul(a, k)", more="float[1] u = {0.5}")
+    proto.graph.input.append(onnx.helper.make_tensor_value_info("u", 1, [1]))
+    assert operators(cleaned(proto))["Neg"] == 1
+
+
+def test_unused_operator_sets_go() -> None:
+    proto = between("b = Relu(a)", domains=("custom",))
+    assert list(cleaned(proto).opset_imports) == [""]
+
+
+def test_not_simplifying_leaves_what_is_alive() -> None:
+    proto = between("c = Identity(a)  d = Relu(c)  e = Relu(c)  b = Add(d, e)  dead = Neg(a)")
+    made, _ = prepare(in_memory(proto), RunSettings(simplify=False))
+    clean.tidy(made, simplify=False)
+    assert operators(made) == {"Conv": 3, "Identity": 1, "Relu": 2, "Add": 1}

@@ -1,0 +1,200 @@
+"""How much goes: ratios, rounding, limits, globs, scopes, and targets that are met or refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from compressor.account import stats_in_memory
+from compressor.config import PruneSettings
+from compressor.errors import NothingToPrune, TargetOutOfReach
+from compressor.pipeline import PruneResult, prune
+
+from ..models import between, in_memory, model, weight
+
+
+def chain(width: int = 64) -> onnx.ModelProto:
+    """Two groups: ``w`` of this width, ``v`` of half of it."""
+    return model(
+        f"""(float[3,4,6,6] x) => (float y)
+        <float[{width},4,3,3] w, float[{width}] bias, float[{width // 2},{width},1,1] v, float[4,{width // 2},1,1] head> {{
+            a = Conv(x, w, bias)  b = Relu(a)  c = Conv(b, v)  d = Relu(c)  y = Conv(d, head) }}"""
+    )
+
+
+def run(proto: onnx.ModelProto | None = None, **settings: object) -> PruneResult:
+    asked = {"verify": False, "round_to": 1, **settings}
+    return prune(in_memory(chain() if proto is None else proto), PruneSettings.parse(asked))
+
+
+def removed(proto: onnx.ModelProto | None = None, **settings: object) -> dict[str, int]:
+    return {g.name: g.removed for g in run(proto, **settings).report.groups}
+
+
+# ---- ratio --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.25, 0.4, 0.5, 0.62, 0.75, 0.9])
+def test_ratio_counts_channels_of_each_group(ratio: float) -> None:
+    assert removed(ratio=ratio, max_ratio=0.99) == {"w": round(64 * ratio), "v": round(32 * ratio)}
+
+
+@pytest.mark.parametrize("round_to", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("ratio", [0.3, 0.5, 0.7])
+def test_what_stays_is_a_multiple(round_to: int, ratio: float) -> None:
+    for group, count in removed(ratio=ratio, round_to=round_to).items():
+        width = {"w": 64, "v": 32}[group]
+        assert (width - count) % round_to == 0
+        assert abs(count - ratio * width) <= round_to / 2 + 0.5
+
+
+def test_rounding_larger_than_a_group_leaves_it_any_width() -> None:
+    """``v`` has 32 channels: no multiple of 64 is left of it, so that rounding cannot apply."""
+    assert removed(ratio=0.5, round_to=64)["v"] == 16
+
+
+def test_rounding_that_leaves_nothing_to_take() -> None:
+    with pytest.raises(NothingToPrune, match="--round-to"):
+        run(chain(8), ratio=0.5, round_to=8, exclude=("v",))
+
+
+def test_width_of_a_unit_counts_in_rounding() -> None:
+    """Heads of 4 channels: a multiple of 8 channels is a multiple of 2 heads."""
+    proto = model(
+        """(float[3,5,8] x) => (float y)
+        <float[8,32] w, float[32,6] v, int64[4] split = {3,5,8,4}, int64[3] join = {3,5,32}> {
+            a = MatMul(x, w)  q = Reshape(a, split)  s = Einsum<equation="bthd,bshd->bhts">(q, q)  p = Softmax(s)
+            o = Einsum<equation="bhts,bshd->bthd">(p, q)  b = Reshape(o, join)  y = MatMul(b, v) }"""
+    )
+    assert removed(proto, ratio=0.6, round_to=8) == {"w": 16}
+    assert removed(proto, ratio=0.6, round_to=1) == {"w": 20}
+
+
+def test_max_ratio() -> None:
+    assert removed(ratio=0.75, max_ratio=0.5) == {"w": 32, "v": 16}
+
+
+def test_min_channels() -> None:
+    assert removed(ratio=0.75, min_channels=20) == {"w": 44, "v": 12}
+
+
+def test_at_least_one_channel_stays() -> None:
+    assert removed(chain(4), ratio=0.95, max_ratio=0.99) == {"w": 3, "v": 1}
+
+
+def test_ratio_of_one_layer() -> None:
+    assert removed(ratio=0.5, layer_ratio=[("w", 0.25)]) == {"w": 16, "v": 16}
+
+
+def test_first_matching_glob_counts() -> None:
+    assert removed(ratio=0.5, layer_ratio=[("v", 0.25), ("*", 0.0)]) == {"w": 0, "v": 8}
+
+
+def test_globs_match_nodes() -> None:
+    assert removed(ratio=0.5, layer_ratio=[("Conv_0", 0.125)]) == {"w": 8, "v": 16}
+
+
+def test_include_and_exclude() -> None:
+    assert removed(ratio=0.5, include=("v",)) == {"w": 0, "v": 16}
+    assert removed(ratio=0.5, exclude=("Conv_2",)) == {"w": 32, "v": 0}
+    assert removed(ratio=0.5, include=("*",), exclude=("w",)) == {"w": 0, "v": 16}
+    with pytest.raises(NothingToPrune, match="--include and --exclude"):
+        run(ratio=0.5, include=("nobody",))
+
+
+def test_ratio_zero_removes_nothing() -> None:
+    assert removed(ratio=0.0) == {"w": 0, "v": 0}
+
+
+def test_the_weakest_go() -> None:
+    proto = chain()
+    result = run(proto, ratio=0.5, criterion="l1", exclude=("v",))
+    filters, readers = weight(proto, "w"), weight(proto, "v")
+    one, two = np.abs(filters).sum(axis=(1, 2, 3)), np.abs(readers).sum(axis=(0, 2, 3))
+    kept = np.sort(np.argsort(one / one.mean() + two / two.mean())[32:])
+    np.testing.assert_array_equal(weight(result.model, "w"), filters[kept])
+    np.testing.assert_array_equal(weight(result.model, "bias"), weight(proto, "bias")[kept])
+    np.testing.assert_array_equal(weight(result.model, "v"), readers[:, kept])
+
+
+def test_plan_names_what_went() -> None:
+    result = run(ratio=0.5)
+    assert {r.group: len(r.indices) for r in result.plan.removals} == {"w": 32, "v": 16}
+
+
+# ---- scope --------------------------------------------------------------------------------------------------
+
+
+def strong() -> onnx.ModelProto:
+    """The filters of ``v`` and what reads them are much larger than those of ``w``."""
+    proto = chain()
+    for tensor in proto.graph.initializer:
+        if tensor.name == "head":
+            tensor.raw_data = (weight(proto, "head") * 100).tobytes()
+    return proto
+
+
+def test_global_scope_removes_that_share_of_all_channels() -> None:
+    found = removed(ratio=0.5, scope="global")
+    assert sum(found.values()) == 48
+
+
+def test_global_scope_takes_from_the_weaker_group() -> None:
+    found = removed(strong(), ratio=0.5, scope="global", normalise="none", criterion="product", max_ratio=0.75)
+    assert found["w"] == 48
+    assert found["v"] == 0
+
+
+def test_own_ratios_hold_globally() -> None:
+    found = removed(ratio=0.5, scope="global", layer_ratio=[("v", 0.25)])
+    assert found == {"w": 32, "v": 8}
+
+
+# ---- targets ------------------------------------------------------------------------------------------------
+
+
+def measured(result: PruneResult) -> dict[str, float]:
+    before, after = result.report.input, stats_in_memory(result.model, PruneSettings())
+    return {"target_macs": after.macs / before.macs, "target_params": after.params / before.params}
+
+
+@pytest.mark.parametrize("what", ["target_macs", "target_params"])
+@pytest.mark.parametrize("target", [0.2, 0.35, 0.5, 0.66, 0.8, 0.95])
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_target_is_reached(what: str, target: float, scope: str) -> None:
+    result = run(**{what: target, "scope": scope})
+    assert abs(measured(result)[what] - target) <= 0.02
+
+
+def test_target_of_the_whole() -> None:
+    with pytest.raises(NothingToPrune):
+        run(target_macs=1.0)
+
+
+def test_target_with_grouped_and_joined_channels() -> None:
+    proto = between(
+        "c = Conv<group=4,pads=[1,1,1,1]>(a, u)  d = Concat<axis=1>(a, c)  b = Relu(d)",
+        more="float[16,4,3,3] u",
+        out=32,
+    )
+    for what in ("target_macs", "target_params"):
+        assert abs(measured(run(proto, **{what: 0.5}))[what] - 0.5) <= 0.02
+
+
+def test_target_out_of_reach() -> None:
+    with pytest.raises(TargetOutOfReach, match="at most") as raised:
+        run(target_macs=0.01)
+    assert raised.value.exit_code == 4
+
+
+def test_target_between_steps() -> None:
+    """Four channels in one group: MACs come in steps of a quarter."""
+    with pytest.raises(TargetOutOfReach, match="steps"):
+        run(chain(4), target_params=0.65, include=("w",))
+
+
+def test_target_with_own_ratios() -> None:
+    result = run(target_macs=0.6, layer_ratio=[("v", 0.0)])
+    assert {g.name: g.removed for g in result.report.groups}["v"] == 0
+    assert abs(measured(result)["target_macs"] - 0.6) <= 0.02

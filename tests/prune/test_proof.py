@@ -1,0 +1,287 @@
+"""The proof can fail: wrong weights, wrong shapes, NaNs and files that do not load are seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from compressor.channels.cut import Cut
+from compressor.channels.groups import group
+from compressor.config import PruneSettings
+from compressor.errors import ProofFailed, ProviderUnavailable
+from compressor.ops.table import RULES
+from compressor.pipeline import prune
+from compressor.prune import proof, surgery
+from compressor.prune.proof import Evidence, Runs, compare, confirm, demand, expect, feeds, same_signature
+
+from ..models import between, in_memory, model, tokens
+from ..oracle import Pair, couple, pair
+
+SETTINGS = PruneSettings(ratio=0.5, round_to=1)
+
+
+def run_pair(proto: onnx.ModelProto | None = None) -> Pair:
+    return pair(in_memory(between("b = Relu(a)") if proto is None else proto), SETTINGS)
+
+
+def replace(model: ir.Model, name: str, array: np.ndarray) -> None:
+    model.graph.initializers[name].const_value = ir.tensor(array, name=name)
+
+
+def numbers(model: ir.Model, name: str) -> np.ndarray:
+    tensor = model.graph.initializers[name].const_value
+    assert tensor is not None
+    return tensor.numpy().copy()
+
+
+def prove(found: Pair) -> Evidence:
+    return confirm(expect(found.reference, None, found.shapes, SETTINGS), found.smaller, SETTINGS)
+
+
+# ---- what must fail -----------------------------------------------------------------------------------------
+
+
+def test_a_right_pair_passes() -> None:
+    evidence = prove(run_pair())
+    assert evidence.passed
+    assert evidence.max_rel_err < 1e-6
+    assert evidence.inputs == [{"x": [3, 4, 6, 6]}]
+
+
+@pytest.mark.parametrize("name", ["w", "bias", "v", "head"])
+@pytest.mark.parametrize("position", [0, -1])
+def test_one_wrong_number(name: str, position: int) -> None:
+    found = run_pair()
+    array = numbers(found.smaller, name)
+    array.reshape(-1)[position] += 0.05 * np.abs(array).max()
+    replace(found.smaller, name, array)
+    with pytest.raises(ProofFailed, match="output 'y' .* is off by"):
+        prove(found)
+
+
+@pytest.mark.parametrize(("name", "axis"), [("w", 0), ("bias", 0), ("v", 0), ("v", 1), ("head", 1)])
+def test_channels_of_one_weight_in_another_order(name: str, axis: int) -> None:
+    found = run_pair()
+    replace(found.smaller, name, np.roll(numbers(found.smaller, name), 1, axis))
+    with pytest.raises(ProofFailed):
+        prove(found)
+
+
+def test_removing_others_than_masked() -> None:
+    """Masks from one plan, removal by another."""
+    one = run_pair()
+    other = pair(in_memory(between("b = Relu(a)")), SETTINGS.model_copy(update={"criterion": "random"}))
+    with pytest.raises(ProofFailed):
+        confirm(expect(one.reference, None, one.shapes, SETTINGS), other.smaller, SETTINGS)
+
+
+def test_a_nan() -> None:
+    found = run_pair()
+    array = numbers(found.smaller, "v")
+    array[0, 0] = np.nan
+    replace(found.smaller, "v", array)
+    with pytest.raises(ProofFailed, match="inf"):
+        prove(found)
+
+
+def test_a_model_that_does_not_load() -> None:
+    found = run_pair()
+    replace(found.smaller, "v", numbers(found.smaller, "v")[:, :-1])
+    with pytest.raises(ProofFailed, match="the smaller model fails"):
+        prove(found)
+
+
+def test_a_provider_that_is_not_there() -> None:
+    settings = PruneSettings.parse({"ratio": 0.5, "round_to": 1, "provider": "QNNExecutionProvider"})
+    with pytest.raises(ProviderUnavailable, match="QNNExecutionProvider"):
+        prune(in_memory(between("b = Relu(a)")), settings)
+
+
+def test_a_failed_proof_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = surgery.compact
+    monkeypatch.setattr(surgery, "compact", lambda array, *rest: honest(array, *rest) * np.asarray(1.01, array.dtype))
+    with pytest.raises(ProofFailed) as raised:
+        prune(in_memory(between("b = Relu(a)")), SETTINGS)
+    assert raised.value.exit_code == 5
+    assert prune(in_memory(between("b = Relu(a)")), SETTINGS.model_copy(update={"verify": False})).report.proof is None
+
+
+def test_tolerances_are_the_users() -> None:
+    found = run_pair()
+    replace(found.smaller, "head", numbers(found.smaller, "head") * np.float32(1 + 3e-4))
+    expected = expect(found.reference, None, found.shapes, SETTINGS)
+    with pytest.raises(ProofFailed):
+        confirm(expected, found.smaller, SETTINGS)
+    assert confirm(expected, found.smaller, SETTINGS.model_copy(update={"rtol": 1e-3})).passed
+    assert confirm(expected, found.smaller, SETTINGS.model_copy(update={"atol": 1.0})).passed
+
+
+# ---- comparison ---------------------------------------------------------------------------------------------
+
+
+def f32(*values: float) -> np.ndarray:
+    return np.asarray(values, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "fine"),
+    [
+        (f32(1, 2), f32(1, 2), True),
+        (f32(100, 0), f32(100, 0.009), True),
+        (f32(100, 0), f32(100, 0.011), False),
+        (f32(0, 0), f32(0, 0), True),
+        (f32(0, 0), f32(0, 1e-3), False),
+        (f32(1, 2), f32(1, 2, 3), False),
+        (f32(np.nan, 2), f32(np.nan, 2), True),
+        (f32(np.nan, 2), f32(1, 2), False),
+        (f32(1, 2), f32(1, np.nan), False),
+        (f32(np.inf, 2), f32(np.inf, 2), True),
+        (f32(np.inf, 2), f32(3, 2), False),
+        (f32(np.nan, np.nan), f32(np.nan, np.nan), True),
+        (np.asarray([1.0, 2], np.float16), np.asarray([1.01, 2], np.float16), True),
+        (np.asarray([1.0, 2], np.float16), np.asarray([1.1, 2], np.float16), False),
+        (np.arange(2000), np.arange(2000), True),
+        (np.arange(2000), np.where(np.arange(2000) == 7, 0, np.arange(2000)), True),
+        (np.arange(200), np.where(np.arange(200) == 7, 0, np.arange(200)), False),
+        (np.asarray([True, False]), np.asarray([True, True]), False),
+        (np.zeros(0, np.int64), np.zeros(0, np.int64), True),
+        (np.zeros(0, np.float32), np.zeros(0, np.float32), True),
+    ],
+)
+def test_compare(expected: np.ndarray, found: np.ndarray, fine: bool) -> None:
+    assert compare(expected, found, 1e-4, 0.0)[2] is fine
+
+
+def test_infinities_of_opposite_sign_differ() -> None:
+    assert not compare(f32(np.inf, 1), f32(-np.inf, 1), 1e-4, 0.0)[2]
+
+
+def test_a_nan_is_not_an_infinity() -> None:
+    assert not compare(f32(np.inf, 1), f32(np.nan, 1), 1e-4, 0.0)[2]
+
+
+def test_errors_are_shares_of_the_range() -> None:
+    relative, absolute, _ = compare(f32(200, 0), f32(200, 1), 1e-4, 0.0)
+    assert (relative, absolute) == pytest.approx((0.005, 1.0))
+
+
+def test_the_worst_output_is_named() -> None:
+    one = Runs(["p", "q"], [{}], [[f32(1), f32(1)]])
+    two = Runs(["p", "q"], [{}], [[f32(1), f32(2)]])
+    evidence = proof.prove(one, two, 1e-4, 0.0)
+    assert (evidence.passed, evidence.worst, evidence.max_rel_err) == (False, "q", 1.0)
+    with pytest.raises(ProofFailed, match="'q'"):
+        demand(evidence)
+
+
+# ---- inputs -------------------------------------------------------------------------------------------------
+
+
+def test_symbolic_sizes_are_proved_twice() -> None:
+    proto = model(
+        """(float[N,4,H,W] x) => (float y) <float[16,4,3,3] w, float[6,16,1,1] v> { a = Conv(x, w)  b = Relu(a)  y = Conv(b, v) }"""
+    )
+    proof_row = prune(in_memory(proto), SETTINGS).report.proof
+    assert proof_row is not None
+    sizes = [run["x"] for run in proof_row.inputs]
+    assert len(sizes) == 2
+    assert all(a != b for k, (a, b) in enumerate(zip(*sizes, strict=True)) if k != 1)
+
+
+def test_inputs_repeat_and_follow_the_seed() -> None:
+    source, coupling = couple(in_memory(between("b = Relu(a)")), SETTINGS)
+    one, two, other = (feeds(source, coupling.shapes.inputs, coupling.shapes, seed)["x"] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, two)
+    assert (one != other).all()
+
+
+def test_indices_stay_within_their_table() -> None:
+    proto = model(
+        """(int64[N,T] i, int32[N,T] j, bool[N,T] k) => (float y) <float[7,16] w, float[5,16] u, float[16,6] v> {
+            e = Gather(w, i)  c = Cast<to=7>(j)  f = Gather(u, c)  g = Add(e, f)
+            last = Constant<value_ints=[2]>()  m = Unsqueeze(k, last)  h = Where(m, g, e)  y = MatMul(h, v) }"""
+    )
+    source, coupling = couple(in_memory(proto), SETTINGS)
+    made = feeds(source, coupling.shapes.inputs, coupling.shapes, 0)
+    assert made["i"].max() == 6
+    assert made["j"].max() == 4
+    assert made["j"].dtype == np.int32
+    assert made["k"].dtype == np.bool_
+    assert prune(in_memory(proto), SETTINGS).report.proof is not None
+
+
+def test_half_precision() -> None:
+    proto = model(
+        """(float16[3,5,8] x) => (float16 y) <float16[8,16] w, float16[16,6] v> { a = MatMul(x, w)  b = Relu(a)  y = MatMul(b, v) }"""
+    )
+    found = prune(in_memory(proto), SETTINGS).report.proof
+    assert found is not None
+    assert found.tolerance == pytest.approx(1e-2)
+
+
+# ---- the reference ------------------------------------------------------------------------------------------
+
+
+def test_reference_is_the_original_with_zeros() -> None:
+    """A chain without norms: masked outputs equal those with the consumers' slices set to zero by hand."""
+    proto = between("b = Relu(a)")
+    found = run_pair(proto)
+    by_hand = in_memory(proto)
+    for name, read in (("v", "b"), ("head", "z")):
+        keep = found.cut.keep(found.originals[read], (1,))
+        array = numbers(by_hand, name)
+        array[:, ~keep] = 0
+        replace(by_hand, name, array)
+    inputs = [feeds(found.reference, found.shapes.inputs, found.shapes, 0)]
+    one, two = (proof.run(m, inputs, "cpu").outputs[0][0] for m in (found.reference, by_hand))
+    np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+    original = proof.run(in_memory(proto), inputs, "cpu").outputs[0][0]
+    assert np.abs(one - original).max() > 0.1
+
+
+def test_layer_norm_of_the_reference_by_hand() -> None:
+    """Statistics over the kept features only."""
+    proto = tokens("b = LayerNormalization(a, s, p)", more="float[16] s, float[16] p")
+    found = run_pair(proto)
+    keep = found.cut.keep(found.originals["b"], (2,))
+    inputs = feeds(found.reference, found.shapes.inputs, found.shapes, 0)
+    arrays = {t.name: onnx.numpy_helper.to_array(t).astype(np.float64) for t in proto.graph.initializer}
+    a = (inputs["x"] @ arrays["w"] + arrays["bias"])[..., keep]
+    normal = (a - a.mean(-1, keepdims=True)) / np.sqrt(a.var(-1, keepdims=True) + 1e-5)
+    z = (normal * arrays["s"][keep] + arrays["p"][keep]) @ arrays["v"][keep]
+    columns = found.cut.keep(found.originals["z"], (2,))
+    expected = z[..., columns] @ arrays["head"][columns]
+    for member in (found.reference, found.smaller):
+        np.testing.assert_allclose(proof.run(member, [inputs], "cpu").outputs[0][0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_masking_leaves_the_model_alone() -> None:
+    model_, coupling = couple(in_memory(between("b = Relu(a)")), SETTINGS)
+    before = ir.to_proto(model_).SerializeToString(deterministic=True)
+    surgery.mask(model_, Cut(coupling, group(coupling)[0].units[:4]), RULES)
+    assert ir.to_proto(model_).SerializeToString(deterministic=True) == before
+
+
+# ---- signatures ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", ["name", "type", "shape", "missing"])
+def test_signatures_that_differ(change: str) -> None:
+    before, after = (in_memory(between("b = Relu(a)")) for _ in range(2))
+    out = after.graph.outputs[0]
+    if change == "name":
+        out.name = "other"
+    elif change == "type":
+        out.type = ir.TensorType(ir.DataType.FLOAT16)
+    elif change == "shape":
+        out.shape = ir.Shape((3, 2, 6, 5))
+    else:
+        after.graph.outputs.append(after.graph.node(0).outputs[0])
+    with pytest.raises(ProofFailed, match="inputs or outputs"):
+        same_signature(before, after)
+
+
+def test_signatures_that_agree() -> None:
+    same_signature(in_memory(between("b = Relu(a)")), in_memory(between("b = Abs(a)")))

@@ -1,0 +1,164 @@
+"""Imports go down only, nothing goes round in circles, and heavy libraries stay in their own rooms."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+import compressor
+
+ROOT = Path(compressor.__file__).parent
+MODELS = ROOT.parent / "models"
+
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors", "version", "notation", "words", "clock"),
+    ("atomic", "config", "report"),
+    ("graph", "runtime"),
+    ("channels",),
+    ("ops",),
+    ("prune", "unify"),
+    ("tune",),
+    ("analysis",),
+    ("account",),
+    ("survey",),
+    ("pipeline",),
+    ("api", "cli"),
+    ("__init__", "__main__"),
+)
+"""From bottom to top; a module imports from lower layers and from its own package."""
+
+ROOMS = {"onnxruntime": ("runtime",), "torch": ("tune", "unify"), "click": ("cli",), "rich": ("cli", "report")}
+"""Library -> where it may be imported."""
+
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def level(unit: str) -> int:
+    return next(k for k, layer in enumerate(LAYERS) if unit in layer)
+
+
+@lru_cache
+def imports(path: Path) -> tuple[str, ...]:
+    """Every module named in an import, wherever it stands, but not for the type checker alone."""
+    found: list[str] = []
+    for node in runtime_nodes(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(found)
+
+
+def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and getattr(child.test, "id", "") == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from runtime_nodes(child)
+
+
+def inner(path: Path) -> set[str]:
+    """Modules of the package that this one imports, by their key in MODULES."""
+    found = set()
+    for name in imports(path):
+        if name == "compressor" or name.startswith("compressor."):
+            rest = name.removeprefix("compressor").lstrip(".")
+            found |= {key for key in (rest, f"{rest}.__init__".lstrip(".")) if key in MODULES}
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module: str) -> None:
+    own = module.split(".")[0]
+    upward = {
+        other
+        for other in inner(MODULES[module]) - {"__init__"}
+        if other.split(".")[0] != own and level(other.split(".")[0]) >= level(own)
+    }
+    assert not upward
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    graph = {module: inner(path) - {module} for module, path in MODULES.items()}
+    for module in graph:
+        graph[module] -= {"__init__"}
+    done: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " -> ".join((*way[way.index(module) :], module))
+        if module not in done:
+            for other in sorted(graph[module]):
+                visit(other, (*way, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("library", ROOMS)
+def test_libraries_stay_in_their_rooms(library: str) -> None:
+    users = {m.split(".")[0] for m, path in MODULES.items() if any(i.split(".")[0] == library for i in imports(path))}
+    assert users <= set(ROOMS[library])
+
+
+def test_every_layer_is_real() -> None:
+    present = {module.split(".")[0] for module in MODULES}
+    planned = {"unify"}
+    assert {unit for layer in LAYERS for unit in layer} - planned <= present
+
+
+def test_this_test_sees_imports(tmp_path: Path) -> None:
+    path = tmp_path / "sample.py"
+    path.write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\n"
+        "def late():\n    import compressor.pipeline\n    from compressor.ops import table\n"
+    )
+    assert "torch" not in set(imports(path))
+    assert inner(path) == {"pipeline", "ops.__init__", "ops.table"}
+
+
+# ---- what is loaded -----------------------------------------------------------------------------------------
+
+
+def loaded(code: str) -> set[str]:
+    """Top-level modules in a fresh interpreter after running ``code``."""
+    tail = "\nimport sys\nprint('LOADED', *sorted({m.split('.')[0] for m in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code + tail], capture_output=True, text=True, check=True, timeout=120)
+    return set(next(line for line in done.stdout.splitlines() if line.startswith("LOADED")).split()[1:])
+
+
+def test_pruning_never_loads_torch(tmp_path: Path) -> None:
+    source, output = MODELS / "digits-resnet.onnx", tmp_path / "small.onnx"
+    code = (
+        "from pathlib import Path\nfrom compressor.config import PruneSettings\nfrom compressor.pipeline import prune_file\n"
+        f"prune_file(Path({str(source)!r}), Path({str(output)!r}), PruneSettings(ratio=0.5))"
+    )
+    found = loaded(code)
+    assert "torch" not in found
+    assert "onnxruntime" in found, "the proof ran"
+    assert output.is_file()
+
+
+def test_pruning_without_proof_loads_no_runtime(tmp_path: Path) -> None:
+    source = MODELS / "digits-resnet.onnx"
+    code = (
+        "from pathlib import Path\nfrom compressor.config import PruneSettings\nfrom compressor.pipeline import prune_file\n"
+        f"prune_file(Path({str(source)!r}), None, PruneSettings(ratio=0.5, verify=False))"
+    )
+    assert not {"torch", "onnxruntime"} & loaded(code)
+
+
+def test_importing_the_package_is_cheap() -> None:
+    assert not {"torch", "onnxruntime", "onnx", "onnx_ir", "numpy"} & loaded("import compressor")
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    assert not {"torch", "onnxruntime", "onnx", "onnx_ir"} & loaded("import compressor.cli.main")
