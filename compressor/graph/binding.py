@@ -58,6 +58,20 @@ def bindings(graph: ir.Graph, given: Given) -> Iterator[tuple[Bound, Bound]]:
             yield pair
 
 
+def batch(graph: ir.Graph, given: Given, bound: Bound) -> int:
+    """The batch size that was made up: that of inputs whose first dimension is symbolic and that nobody gave."""
+    sizes = {
+        bound[str(v.name)][0]
+        for v in graph.inputs
+        if v.shape is not None
+        and len(v.shape)
+        and isinstance(v.shape[0], ir.SymbolicDim)
+        and str(v.name) not in given.shapes
+        and str(v.shape[0].value) not in given.sizes
+    }
+    return sizes.pop() if len(sizes) == 1 else 1
+
+
 def _check(graph: ir.Graph, given: Given) -> None:
     inputs = {str(v.name): v for v in graph.inputs}
     for name, shape in given.shapes.items():

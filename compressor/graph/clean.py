@@ -15,7 +15,7 @@ from onnx_ir.passes.common import (
     RemoveUnusedOpsetsPass,
 )
 
-from compressor.graph.evaluate import RANDOM, Array, evaluate
+from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 from compressor.graph.shapes import Shapes, initializer_of
 
 FOLD_LIMIT = 1 << 26
@@ -27,8 +27,6 @@ NEGLIGIBLE = 1 << 12
 MOVES_WEIGHTS = frozenset({"Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity", "Cast", "Slice", "Split",
                            "Gather", "Concat"})  # fmt: skip
 """Operators that only move a weight: folding them for one of several users would untie the weight."""
-STAYS = frozenset({"Constant", "DequantizeLinear"})
-"""What is quantised stays quantised: runtimes look for the pair of nodes."""
 ROUNDS = 8
 
 
@@ -84,7 +82,7 @@ def fold(model: ir.Model, shapes: Shapes) -> None:
     what the exporter tied.
     """
     for node in list(model.graph):
-        if node.op_type in STAYS or any(v.is_graph_output() for v in node.outputs):
+        if node.op_type == "Constant" or node.op_type in UNPACKS or any(v.is_graph_output() for v in node.outputs):
             continue
         arrays: Sequence[Array | None] | None = [shapes.const(v) for v in node.outputs]
         if arrays is None or any(a is None for a in arrays):

@@ -13,6 +13,8 @@ Array = npt.NDArray[np.generic]
 RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial",
                     "Bernoulli", "Dropout"})  # fmt: skip
 """Operators whose result is not a function of their inputs."""
+UNPACKS = frozenset({"DequantizeLinear"})
+"""What is quantised stays quantised: runtimes look for the node, and the file would grow."""
 AXES_ARE_INPUTS = 18
 """Operator set from which every operator takes its axes as an input."""
 

@@ -17,8 +17,8 @@ import onnx_ir as ir
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from compressor.errors import ModelError
-from compressor.graph.binding import Given, Shape, bindings
-from compressor.graph.evaluate import RANDOM, Array, evaluate
+from compressor.graph.binding import Given, Shape, batch, bindings
+from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 
 EVALUATE_LIMIT = 1 << 16
 """Elements of the largest value that is evaluated while shapes are inferred."""
@@ -53,6 +53,8 @@ class Shapes:
         self._first, self._second = walks
         self.inputs = inputs
         self.other_inputs = others
+        self.batch = 1
+        """Samples in one run, where the batch size was made up; costs are reported for one sample."""
         self._static: dict[ir.Value, Array] = {}
         self._find_static(graph)
 
@@ -127,14 +129,17 @@ def infer(
         ModelError: an input has no rank, a name is unknown, or no binding tried fits the graph.
     """
     problem = ""
-    for one, two in bindings(model.graph, Given(shapes or {}, dims or {})):
+    given = Given(shapes or {}, dims or {})
+    for one, two in bindings(model.graph, given):
         try:
             first = _walk(model, one)
             second = first if one == two else _walk(model, two)
         except _Misfit as misfit:
             problem = problem or str(misfit)
             continue
-        return Shapes(model.graph, (first, second), one, two)
+        found = Shapes(model.graph, (first, second), one, two)
+        found.batch = batch(model.graph, given, one)
+        return found
     raise ModelError(
         f"shapes do not fit: {problem}; if a symbolic input dimension needs a certain size, "
         "give it with --input-shape or --dim"
@@ -204,7 +209,7 @@ class _Walker:
         if node.op_type == "Size" and node.domain == "":
             shape = self.known.shapes.get(_first(node))
             return None if shape is None else [np.asarray(int(np.prod(shape, dtype=object)), np.int64)]
-        if node.domain != "" or node.op_type in RANDOM or node.op_type == "DequantizeLinear" or _has_graph(node):
+        if node.domain != "" or node.op_type in RANDOM | UNPACKS or _has_graph(node):
             return None
         feeds: dict[str, Array] = {}
         for value in node.inputs:

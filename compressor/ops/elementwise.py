@@ -5,16 +5,16 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
-from compressor.ops.propagate import absorbing, carry_zero, elementwise
+from compressor.ops.propagate import absorbing, carry_zero, elementwise, quotient
 from compressor.ops.rule import OpRule, broadcast, required
 
 BROADCASTING = (
-    "Add", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual",
+    "Add", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Equal", "Greater", "GreaterOrEqual",
     "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
 )  # fmt: skip
 
 ABSORBING = ("And", "Mul")
-"""Of these, the ones whose result is zero where one operand is."""
+"""As above, and zero where one operand is."""
 
 UNARY = (
     "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cast", "CastLike", "Ceil", "Celu", "Clip",
@@ -43,6 +43,7 @@ def _trilu(node: ir.Node, coupling: Coupling) -> None:
 RULES = (
     OpRule(BROADCASTING, broadcast, constants=elementwise),
     OpRule(ABSORBING, broadcast, constants=absorbing),
+    OpRule(("Div",), broadcast, constants=quotient),
     OpRule(UNARY, _unary, constants=elementwise),
     OpRule(("Gelu",), _unary, constants=carry_zero),  # onnx.reference lacks it
     OpRule(("Trilu",), _trilu, constants=carry_zero),

@@ -35,6 +35,9 @@ def _each(terms: Iterable[Named]) -> list[Named]:
     return list(found.values())
 
 
+BIAS_AND_STATES = (3, 5, 6)
+"""Inputs of a recurrent operator that are no weights: bias, hidden state, state of the cell."""
+
 # ---- position by position ----------------------------------------------------------------------------------
 
 
@@ -57,6 +60,16 @@ def absorbing(node: ir.Node, constants: Constants) -> None:
         return np.where(_any_zero(columns, units), 0.0, _image(node, constants, columns, units))
 
     _learn(node, constants, times)
+
+
+def quotient(node: ir.Node, constants: Constants) -> None:
+    """Zero divided by anything else; where that were zero, the model would give no number anyway."""
+
+    def divided(columns: Sequence[Numbers], units: UnitArray) -> Numbers:
+        zero = np.broadcast_to((columns[0] == 0) & (columns[1] != 0), units.shape)
+        return np.where(zero, 0.0, _image(node, constants, columns, units))
+
+    _learn(node, constants, divided)
 
 
 def _any_zero(columns: Sequence[Numbers], units: UnitArray) -> Mask:
@@ -200,8 +213,26 @@ def attention(node: ir.Node, constants: Constants) -> None:
 
 
 def recurrent(node: ir.Node, constants: Constants) -> None:
-    """Inputs times weights, hidden units times recurrent weights."""
-    read(node, constants, constants.meeting(node).parts[:3])
+    """Inputs times weights, hidden units times recurrent weights.
+
+    Without weights, bias and initial state a unit stays zero, because by default its candidate is the hyperbolic
+    tangent of their sum.
+    """
+    parts = {p.value: p for p in constants.meeting(node).parts}
+    weights = read(node, constants, list(parts.values())[:3])
+    if "activations" in node.attributes or not parts:
+        return
+    added = [parts[v] for k, v in enumerate(node.inputs) if k in BIAS_AND_STATES and v is not None]
+    claims = []
+    for term in outcomes(node, constants):
+        zero = np.ones(term.units.shape, np.bool_)
+        for weight in weights[1:]:
+            zero &= False if weight is None else _unused(weight, term)
+        for part in added:
+            zero &= constants.numbers(node, part, term.axes) == 0
+        claims.append((term.units, np.where(zero, 0.0, np.nan)))
+    for out in node.outputs:
+        constants.learn(out, claims)
 
 
 def read(node: ir.Node, constants: Constants, factors: Sequence[Part]) -> list[Weight | None]:

@@ -6,7 +6,6 @@ Both are run in ONNX Runtime on the same seeded inputs, at two sizes where dimen
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import onnx_ir as ir
 from compressor.config import RunSettings
 from compressor.errors import ModelError, ProofFailed
 from compressor.graph.evaluate import Array
-from compressor.graph.binding import Shape
+from compressor.graph.feeds import feeds
 from compressor.graph.shapes import Shapes
 from compressor.ops.reference import Reference
 
@@ -85,51 +84,6 @@ def compare(expected: Array, found: Array, rtol: float, atol: float) -> tuple[fl
     scale = float(np.abs(one[finite]).max())
     limit = max(rtol, COARSEST.get(expected.dtype.name, 0.0)) * scale + max(atol, float(np.finfo(np.float32).tiny))
     return gap / scale if scale else gap, gap, gap <= limit
-
-
-def feeds(model: ir.Model, inputs: Mapping[str, Shape], shapes: Shapes, seed: int) -> dict[str, Array]:
-    """Seeded inputs: standard normal numbers; indices within the tables they pick from."""
-    rng = np.random.default_rng(seed)
-    made: dict[str, Array] = {}
-    for value in model.graph.inputs:
-        if value.is_initializer():
-            continue  # a default stands in the file
-        dtype, shape = (value.dtype or ir.DataType.FLOAT), inputs[str(value.name)]
-        if dtype.is_floating_point():
-            made[str(value.name)] = rng.standard_normal(shape).astype(dtype.numpy())
-        elif dtype == ir.DataType.STRING:
-            made[str(value.name)] = np.full(shape, "", object)
-        elif dtype == ir.DataType.BOOL:
-            made[str(value.name)] = rng.random(shape) < 0.7
-        else:
-            made[str(value.name)] = rng.integers(0, _bound(value, shapes), shape).astype(dtype.numpy())
-    return made
-
-
-def _bound(value: ir.Value, shapes: Shapes) -> int:
-    """Exclusive bound of an integer input: the smallest table that it, or a plain copy of it, picks from."""
-    bound, reached, todo = 256, {value}, [value]
-    picked = False
-    while todo:
-        for node, index in todo.pop().uses():
-            if node.op_type == "Gather" and index == 1 and node.inputs[0] is not None:
-                table = shapes(node.inputs[0])
-                if table is not None:
-                    bound = min(bound, table[node.attributes.get_int("axis", 0)])
-                    picked = True
-            elif node.op_type in (
-                "Cast",
-                "Identity",
-                "Reshape",
-                "Unsqueeze",
-                "Squeeze",
-                "Flatten",
-                "Add",
-                "Clip",
-            ):
-                todo += [v for v in node.outputs if v not in reached]
-                reached |= set(node.outputs)
-    return max(bound, 1) if picked else 2
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class ModelStats(Record):
     path: PathText | None = Field(description="The file, with its weights; null when none was written.")
     bytes: int = Field(description="Size of the file and its external data.")
     params: int = Field(description="Elements of all floating-point initializers.")
-    macs: int = Field(description="Multiply-accumulates of one run at the bound input shapes.")
+    macs: int = Field(description="Multiply-accumulates of one sample, other dimensions as bound for the proof.")
     nodes: int = Field(description="Nodes of the main graph.")
     opset: int = Field(description="Version of the standard operator set.")
 

@@ -52,6 +52,12 @@ class GraphModule(torch.nn.Module):
         check_supported(graph)
         opset = next((graph.opset_imports[d] for d in STANDARD if d in graph.opset_imports), 1)
         trained, running = parameters(graph), statistics(graph)
+        shared = next((v for v in running if len(v.uses()) > 1), None)
+        if train_bn and shared is not None:
+            raise ModelError(
+                f"running statistic {shared.name!r} is shared by several inputs, so that no batch can update it; "
+                "give each its own initializer, or leave train_bn out"
+            )
         constants = {
             value: _tensor(value)
             for value in initializers(graph)

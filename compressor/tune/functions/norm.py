@@ -21,6 +21,7 @@ def _batch(site: Site) -> Function:
     follow = site.train_statistics
 
     def run(training: bool, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        mean, var = mean.detach(), var.detach()  # exporters merge equal weights: one may be a parameter too
         return F.batch_norm(x, mean, var, scale, bias, training and follow, 1 - momentum, epsilon)
 
     return run
