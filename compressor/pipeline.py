@@ -101,14 +101,16 @@ def prune_file(
     *,
     plan: Path | None = None,
     plan_out: Path | None = None,
-    dry_run: bool = False,
     progress: Progress | None = None,
 ) -> PruneResult:
-    """:func:`prune` from file to file; sizes in the report are read back from the written file."""
+    """:func:`prune` from file to file; sizes in the report are read back from the written file.
+
+    Without ``output`` everything is done but writing the model.
+    """
     clock = Clock(progress)
     result = prune(source, settings, plan=PruningPlan.load(plan) if plan else None, clock=clock)
     with clock.phase("write"):
-        if output is not None and not dry_run:
+        if output is not None:
             own = files.model_files(source)
             files.save(result.model, output, external_data=settings.external_data, forbidden=own)
             stats = account.read_back(output, settings)

@@ -1,11 +1,11 @@
 """Small models for tests, written as ONNX text; weights that the text only declares get seeded numbers.
 
-    model('''
-    (float[3,4,6,6] x) => (float y) <float[16,4,3,3] w, float[16] b, float[8,16,1,1] v> {
-        a = Conv<pads=[1,1,1,1]>(x, w, b)
-        c = Relu(a)
-        y = Conv(c, v)
-    }''')
+model('''
+(float[3,4,6,6] x) => (float y) <float[16,4,3,3] w, float[16] b, float[8,16,1,1] v> {
+    a = Conv<pads=[1,1,1,1]>(x, w, b)
+    c = Relu(a)
+    y = Conv(c, v)
+}''')
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def inner(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_go_down(module: str) -> None:
-    own = module.split(".")[0]
+    own = module.partition(".")[0]
     upward = {
         other
         for other in inner(MODULES[module]) - {"__init__"}
@@ -128,6 +128,13 @@ def test_this_test_sees_imports(tmp_path: Path) -> None:
 # ---- what is loaded -----------------------------------------------------------------------------------------
 
 
+IMPORTS = """
+from pathlib import Path
+from compressor.config import PruneSettings
+from compressor.pipeline import prune_file
+"""
+
+
 def loaded(code: str) -> set[str]:
     """Top-level modules in a fresh interpreter after running ``code``."""
     tail = "\nimport sys\nprint('LOADED', *sorted({m.split('.')[0] for m in sys.modules}))"
@@ -137,11 +144,7 @@ def loaded(code: str) -> set[str]:
 
 def test_pruning_never_loads_torch(tmp_path: Path) -> None:
     source, output = MODELS / "digits-resnet.onnx", tmp_path / "small.onnx"
-    code = (
-        "from pathlib import Path\nfrom compressor.config import PruneSettings\nfrom compressor.pipeline import prune_file\n"
-        f"prune_file(Path({str(source)!r}), Path({str(output)!r}), PruneSettings(ratio=0.5))"
-    )
-    found = loaded(code)
+    found = loaded(f"{IMPORTS}prune_file(Path({str(source)!r}), Path({str(output)!r}), PruneSettings(ratio=0.5))")
     assert "torch" not in found
     assert "onnxruntime" in found, "the proof ran"
     assert output.is_file()
@@ -149,11 +152,8 @@ def test_pruning_never_loads_torch(tmp_path: Path) -> None:
 
 def test_pruning_without_proof_loads_no_runtime(tmp_path: Path) -> None:
     source = MODELS / "digits-resnet.onnx"
-    code = (
-        "from pathlib import Path\nfrom compressor.config import PruneSettings\nfrom compressor.pipeline import prune_file\n"
-        f"prune_file(Path({str(source)!r}), None, PruneSettings(ratio=0.5, verify=False))"
-    )
-    assert not {"torch", "onnxruntime"} & loaded(code)
+    found = loaded(f"{IMPORTS}prune_file(Path({str(source)!r}), None, PruneSettings(ratio=0.5, verify=False))")
+    assert not {"torch", "onnxruntime"} & found
 
 
 def test_importing_the_package_is_cheap() -> None:

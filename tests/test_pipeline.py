@@ -85,7 +85,9 @@ def test_batch_stays_symbolic(name: str, tmp_path: Path) -> None:
     together = run(output, many)
     assert together.shape == (7, 10)
     assert run(output, many[:1]).shape == (1, 10)
-    np.testing.assert_allclose(np.concatenate([run(output, many[k : k + 1]) for k in range(7)]), together, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        np.concatenate([run(output, many[k : k + 1]) for k in range(7)]), together, rtol=1e-3, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", DIGITS)
@@ -110,8 +112,8 @@ def test_symbolic_batches_of_other_networks(name: str, tmp_path: Path) -> None:
         assert len(found) == batch
 
 
-def test_dry_run_writes_nothing(tmp_path: Path) -> None:
-    report = prune_file(digits("digits-resnet"), tmp_path / "small.onnx", SETTINGS, dry_run=True).report
+def test_a_run_without_output_writes_nothing(tmp_path: Path) -> None:
+    report = prune_file(digits("digits-resnet"), None, SETTINGS).report
     assert files_in(tmp_path) == set()
     assert report.output is not None
     assert report.output.path is None
@@ -207,7 +209,9 @@ def feeds_of(source: ir.Model, sizes: dict[str, list[int]]) -> dict[str, NDArray
     for value in source.graph.inputs:
         if str(value.name) in sizes and value.dtype is not None:
             kind, shape = value.dtype.numpy(), sizes[str(value.name)]
-            made[str(value.name)] = (rng.standard_normal(shape) if kind.kind == "f" else rng.integers(0, 2, shape)).astype(kind)
+            made[str(value.name)] = (
+                rng.standard_normal(shape) if kind.kind == "f" else rng.integers(0, 2, shape)
+            ).astype(kind)
     return made
 
 
@@ -280,7 +284,9 @@ def test_the_input_is_never_overwritten(tmp_path: Path) -> None:
 
 def test_a_plan_that_does_not_fit_leaves_no_file(tmp_path: Path) -> None:
     source, plan = good(tmp_path), tmp_path / "plan.json"
-    plan.write_text('{"schema": 1, "policy": {}, "removals": [{"group": "q", "initializer": "q", "axes": [0], "indices": [1]}]}')
+    plan.write_text(
+        '{"schema": 1, "policy": {}, "removals": [{"group": "q", "initializer": "q", "axes": [0], "indices": [1]}]}'
+    )
     with pytest.raises(PlanError):
         prune_file(source, tmp_path / "out.onnx", SETTINGS, plan=plan)
     assert files_in(tmp_path) == {"in.onnx", "plan.json"}

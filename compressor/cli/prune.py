@@ -83,7 +83,7 @@ def command(
     )
     with view.phases() as progress:
         result = pipeline.prune_file(
-            source, target, settings, plan=plan, plan_out=plan_out, dry_run=dry_run, progress=progress
+            source, target, settings, plan=plan, plan_out=plan_out, progress=progress
         )
     report = result.report
     view.show(

@@ -14,6 +14,10 @@ from compressor.channels.coupling import Part
 from compressor.channels.labels import UnitArray
 from compressor.ops.constants import Constants, Mask, Named, Numbers, Read, Weight, find, spread
 
+NOTHING: UnitArray = np.zeros(0, np.int64)
+BIAS_AND_STATES = (3, 5, 6)
+"""Inputs of a recurrent operator that are no weights: bias, hidden state, state of the cell."""
+
 
 def outcomes(node: ir.Node, constants: Constants) -> list[Named]:
     """Terms that the output takes over from the operands, each once."""
@@ -34,9 +38,6 @@ def _each(terms: Iterable[Named]) -> list[Named]:
         found.setdefault(frozenset(term.axes), term)
     return list(found.values())
 
-
-BIAS_AND_STATES = (3, 5, 6)
-"""Inputs of a recurrent operator that are no weights: bias, hidden state, state of the cell."""
 
 # ---- position by position ----------------------------------------------------------------------------------
 
@@ -219,31 +220,34 @@ def recurrent(node: ir.Node, constants: Constants) -> None:
     tangent of their sum.
     """
     parts = {p.value: p for p in constants.meeting(node).parts}
-    weights = read(node, constants, list(parts.values())[:3])
-    if "activations" in node.attributes or not parts:
-        return
-    added = [parts[v] for k, v in enumerate(node.inputs) if k in BIAS_AND_STATES and v is not None]
-    claims = []
+    factors = list(parts.values())[:3]
+    added = [parts[v] for k, v in enumerate(node.inputs) if k in BIAS_AND_STATES and v in parts]
+    weights = _weights(node, constants, factors, _sums(node, constants, factors))
+    busy, idle, claims = [NOTHING], [NOTHING], []
     for term in outcomes(node, constants):
-        zero = np.ones(term.units.shape, np.bool_)
+        zero = np.full(term.units.shape, "activations" not in node.attributes)
         for weight in weights[1:]:
             zero &= False if weight is None else _unused(weight, term)
         for part in added:
             zero &= constants.numbers(node, part, term.axes) == 0
         claims.append((term.units, np.where(zero, 0.0, np.nan)))
+        busy.append(term.units[~zero])
+        idle.append(term.units[zero])
     for out in node.outputs:
         constants.learn(out, claims)
+    read(node, constants, factors, np.setdiff1d(np.concatenate(idle), np.concatenate(busy)))
 
 
-def read(node: ir.Node, constants: Constants, factors: Sequence[Part]) -> list[Weight | None]:
-    """Notes what is summed over; returns the factors that are constant, without what meets only zeros."""
+def read(
+    node: ir.Node, constants: Constants, factors: Sequence[Part], idle: UnitArray = NOTHING
+) -> list[Weight | None]:
+    """Notes what is summed over; returns the factors that are constant, without what meets only zeros.
+
+    ``idle`` are units that are zero inside the node.
+    """
     constants.products.add(node)
-    arrays = [constants.shaped(node, p) for p in factors]
-    active = [p for p, array in zip(factors, arrays, strict=True) if array is None]
-    sums = contracted(node, constants, factors)
-    quiet = [_quiet(node, constants, active, term) for term in sums]
-    met = list(zip(sums, quiet, strict=True))
-    weights = [None if a is None else _weight(p, a != 0, met) for p, a in zip(factors, arrays, strict=True)]
+    met = _sums(node, constants, factors, idle)
+    weights = _weights(node, constants, factors, met)
     for term, silent in met:
         holders = tuple(w for w in weights if w is not None and find(w.terms, term.axes) is not None)
         if holders:
@@ -251,17 +255,30 @@ def read(node: ir.Node, constants: Constants, factors: Sequence[Part]) -> list[W
         else:
             constants.stay(term.units[~silent])
     for term in contracted(node, constants):
-        if find(sums, term.axes) is None:
+        if find([t for t, _ in met], term.axes) is None:
             constants.stay(term.units)
     return weights
 
 
-def _quiet(node: ir.Node, constants: Constants, active: Sequence[Part], term: Named) -> Mask:
-    """Positions of ``term`` at which an operand that is no constant is zero."""
-    silent = np.zeros(term.units.shape, np.bool_)
-    for part in active:
-        silent |= constants.numbers(node, part, term.axes) == 0
-    return silent
+def _sums(
+    node: ir.Node, constants: Constants, factors: Sequence[Part], idle: UnitArray = NOTHING
+) -> list[tuple[Named, Mask]]:
+    """Terms that are summed over, and their positions that are zero whatever the weights."""
+    active = [p for p in factors if constants.shaped(node, p) is None]
+    found = []
+    for term in contracted(node, constants, factors):
+        silent = np.isin(term.units, idle)
+        for part in active:
+            silent |= constants.numbers(node, part, term.axes) == 0
+        found.append((term, silent))
+    return found
+
+
+def _weights(
+    node: ir.Node, constants: Constants, factors: Sequence[Part], met: Sequence[tuple[Named, Mask]]
+) -> list[Weight | None]:
+    arrays = [constants.shaped(node, p) for p in factors]
+    return [None if a is None else _weight(p, a != 0, met) for p, a in zip(factors, arrays, strict=True)]
 
 
 def _weight(part: Part, nonzero: Mask, sums: Sequence[tuple[Named, Mask]]) -> Weight:

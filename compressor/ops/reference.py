@@ -8,6 +8,7 @@ removed positions get a neutral value here, and means run over the kept position
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -15,6 +16,9 @@ import onnx_ir as ir
 from compressor.channels.cut import Cut, Mask
 from compressor.channels.labels import Term
 from compressor.graph.evaluate import Array
+
+EPSILON = MappingProxyType({"MeanVarianceNormalization": 1e-9})
+"""Added to the variance where the operator has no such attribute."""
 
 
 def without_axis(term: Term[int], axis: int) -> Term[int]:
@@ -154,10 +158,10 @@ def layer_norm(node: ir.Node, reference: Reference) -> None:
     rank = len(reference.shape(value))
     axis = node.attributes.get_int("axis", -1)
     axes = list(range(axis % rank, rank))
-    if value is None or reference.mask(value) is None or reference.share(value, axes) == 1.0:
+    mask = reference.mask(value)
+    if value is None or mask is None or not reference.varies(value, axes):
         return
-    centred = node.op_type == "LayerNormalization"
-    normal = _standardise(node, reference, value, axes, centred)
+    normal = _standardise(node, reference, value, mask, axes, centred=node.op_type == "LayerNormalization")
     scaled = reference.add(node, "Mul", [normal, node.inputs[1]])
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         scaled = reference.add(node, "Add", [scaled, node.inputs[2]])
@@ -165,13 +169,17 @@ def layer_norm(node: ir.Node, reference: Reference) -> None:
 
 
 def mean_variance(node: ir.Node, reference: Reference) -> None:
-    """MeanVarianceNormalization with statistics over the kept positions (its epsilon is 1e-9)."""
+    """MeanVarianceNormalization with statistics over the kept positions.
+
+    Always rewritten: the operator's own formula takes the root of a difference of means, which rounding can make
+    negative in a channel that masking left constant.
+    """
     value = node.inputs[0]
     rank = len(reference.shape(value))
     axes = [a % rank for a in node.attributes.get_ints("axes", (0, 2, 3))]
-    if value is None or reference.mask(value) is None or reference.share(value, axes) == 1.0:
-        return
-    reference.replace(node, _standardise(node, reference, value, axes, True, 1e-9))
+    mask = reference.mask(value)
+    if value is not None and mask is not None:
+        reference.replace(node, _standardise(node, reference, value, mask, axes))
 
 
 def instance_norm(node: ir.Node, reference: Reference) -> None:
@@ -179,9 +187,10 @@ def instance_norm(node: ir.Node, reference: Reference) -> None:
     value = node.inputs[0]
     rank = len(reference.shape(value))
     axes = list(range(2, rank))
-    if value is None or reference.mask(value) is None or reference.share(value, axes) == 1.0:
+    mask = reference.mask(value)
+    if value is None or mask is None or not reference.varies(value, axes):
         return
-    normal = _standardise(node, reference, value, axes, True)
+    normal = _standardise(node, reference, value, mask, axes)
     shape = [1, -1] + [1] * (rank - 2)
     scale, bias = (_reshaped(node, reference, v, shape) for v in node.inputs[1:3])
     reference.replace(node, reference.add(node, "Add", [reference.add(node, "Mul", [normal, scale]), bias]))
@@ -198,7 +207,7 @@ def group_norm(node: ir.Node, reference: Reference) -> None:
     kept = np.broadcast_to(mask.reshape(mask.shape[1], -1)[:, :1], (shape[1], 1)).reshape(groups, -1)
     split = _reshaped(node, reference, value, [0, groups, -1])
     spread = np.repeat(kept, int(np.prod(shape[2:])), axis=1)[None]
-    normal = _standardise_masked(node, reference, split, [2], spread, reference.dtype(value))
+    normal = _standardise(node, reference, split, spread, [2])
     back = reference.add(node, "Reshape", [normal, reference.add(node, "Shape", [value])])
     per_channel = reference.shape(node.inputs[1])[0] == shape[1]
     ones = [1] * (len(shape) - 2)
@@ -214,35 +223,14 @@ def _repeat(node: ir.Node, reference: Reference, value: ir.Value | None, count: 
     return _reshaped(node, reference, wide, [-1])
 
 
-def _standardise(
-    node: ir.Node,
-    reference: Reference,
-    value: ir.Value,
-    axes: Sequence[int],
-    centred: bool,
-    epsilon: float | None = None,
-) -> ir.Value:
-    mask = reference.mask(value)
-    assert mask is not None
-    return _standardise_masked(
-        node, reference, value, axes, mask, reference.dtype(value), centred=centred, epsilon=epsilon
-    )
-
-
-def _standardise_masked(  # noqa: PLR0913 - one formula with its variants
-    node: ir.Node,
-    reference: Reference,
-    value: ir.Value,
-    axes: Sequence[int],
-    mask: Mask,
-    dtype: np.dtype[np.generic],
-    centred: bool = True,
-    epsilon: float | None = None,
+def _standardise(  # one formula: with and without a mean
+    node: ir.Node, reference: Reference, value: ir.Value, mask: Mask, axes: Sequence[int], *, centred: bool = True
 ) -> ir.Value:
     """(x - mean) / sqrt(variance + epsilon) over the kept positions; RMS: x / sqrt(mean square + epsilon)."""
-    reference.statistics += 1
+    dtype = reference.dtype(node.inputs[0])
     live = mask.any(axis=tuple(axes), keepdims=True)
     share = float(mask[np.broadcast_to(live, mask.shape)].mean())
+    reference.statistics += share < 1.0
     factor = reference.constant(np.asarray(1.0 / share).astype(dtype))
     keep = reference.constant(mask.astype(dtype))
 
@@ -253,8 +241,8 @@ def _standardise_masked(  # noqa: PLR0913 - one formula with its variants
     if centred:
         kept = reference.add(node, "Mul", [reference.add(node, "Sub", [kept, mean(kept)]), keep])
     variance = mean(reference.add(node, "Mul", [kept, kept]))
-    small = node.attributes.get_float("epsilon", 1e-5) if epsilon is None else epsilon
-    shifted = reference.add(node, "Add", [variance, reference.constant(np.asarray(small).astype(dtype))])
+    epsilon = node.attributes.get_float("epsilon", EPSILON.get(node.op_type, 1e-5))
+    shifted = reference.add(node, "Add", [variance, reference.constant(np.asarray(epsilon).astype(dtype))])
     return reference.add(node, "Div", [kept, reference.add(node, "Sqrt", [shifted])])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
+from compressor.ops.constants import Constants
 from compressor.ops.repair import Repairer
 from compressor.ops.rule import OpRule
 
@@ -48,6 +49,13 @@ def _constant_of_shape(node: ir.Node, coupling: Coupling) -> None:
     coupling.label(node.outputs[0], [])
 
 
+def _one_number(node: ir.Node, constants: Constants) -> None:
+    fill = node.attributes.get_tensor("value", None)
+    units = constants.units(node.outputs[0])
+    number = 0.0 if fill is None else float(fill.numpy().ravel()[0])
+    constants.learn(node.outputs[0], [(units, np.full(units.shape, number))])
+
+
 def _repair_constant_of_shape(node: ir.Node, repairer: Repairer) -> None:
     repairer.set_shape(node, 0)
 
@@ -55,5 +63,5 @@ def _repair_constant_of_shape(node: ir.Node, repairer: Repairer) -> None:
 RULES = (
     OpRule(("Shape",), _shape, repair=_repair),
     OpRule(("Size",), _size, repair=_repair),
-    OpRule(("ConstantOfShape",), _constant_of_shape, repair=_repair_constant_of_shape),
+    OpRule(("ConstantOfShape",), _constant_of_shape, repair=_repair_constant_of_shape, constants=_one_number),
 )

@@ -134,9 +134,7 @@ class Builder:
         for name, attribute in node.attributes.items():
             if attribute.type != ir.AttributeType.GRAPH:
                 continue
-            inner = Builder(
-                attribute.as_graph(), self._opset, self._constants, outer=self, train_bn=self._train_bn
-            )
+            inner = Builder(attribute.as_graph(), self._opset, self._constants, outer=self, train_bn=self._train_bn)
             program = inner.build()
             start = len(node.inputs) + len(captured)
             captured += inner.captured

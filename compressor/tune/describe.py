@@ -76,9 +76,7 @@ def _through_int64(function: Function, made: list[torch.dtype | None]) -> Callab
         return result.to(dtype) if dtype in WIDE and isinstance(result, torch.Tensor) else result
 
     def run(*operands: Any) -> Any:
-        wide = (
-            v.to(torch.int64) if isinstance(v, torch.Tensor) and v.dtype in WIDE else v for v in operands
-        )
+        wide = (v.to(torch.int64) if isinstance(v, torch.Tensor) and v.dtype in WIDE else v for v in operands)
         result = function(*wide)
         if type(result) is tuple:
             return tuple(narrow(r, d) for r, d in zip(result, made, strict=False))

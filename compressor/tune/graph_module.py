@@ -161,9 +161,7 @@ class GraphModule(torch.nn.Module):
         for name, tensor in self.tensors().items():
             place = places.get(name)
             if place is None:
-                raise ModelError(
-                    f"the model has no initializer {name!r} to write to; give the one that was tuned"
-                )
+                raise ModelError(f"the model has no initializer {name!r} to write to; give the one that was tuned")
             _write(place, name, tensor)
         return copy
 

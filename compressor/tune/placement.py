@@ -33,10 +33,10 @@ GROWING = frozenset({"ConstantOfShape", "Expand", "OneHot", "Range", "Tile"})
 
 HOSTABLE = GROWING | {
     "Abs", "Add", "And", "Cast", "CastLike", "Ceil", "Clip", "Concat", "CumSum", "Div", "Equal", "Flatten", "Floor",
-    "Gather", "GatherElements", "GatherND", "Greater", "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Max", "Min",
-    "Mod", "Mul", "Neg", "NonZero", "Not", "Or", "Pad", "Pow", "Reciprocal", "ReduceMax", "ReduceMin", "ReduceProd",
-    "ReduceSum", "Reshape", "Round", "ScatterElements", "ScatterND", "Shape", "Sign", "Size", "Slice", "Split",
-    "Sqrt", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze", "Where", "Xor",
+    "Gather", "GatherElements", "GatherND", "Greater", "GreaterOrEqual", "Identity", "Less", "LessOrEqual",
+    "Max", "Min", "Mod", "Mul", "Neg", "NonZero", "Not", "Or", "Pad", "Pow", "Reciprocal", "ReduceMax",
+    "ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Round", "ScatterElements", "ScatterND", "Shape", "Sign",
+    "Size", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze", "Where", "Xor",
 }  # fmt: skip
 """Operators that shape arithmetic is made of."""
 

@@ -77,9 +77,7 @@ class Body:
     program: Program
     captured: slice
 
-    def run(
-        self, device: torch.device, training: bool, inputs: Sequence[Any], operands: Sequence[Any]
-    ) -> list[Any]:
+    def run(self, device: torch.device, training: bool, inputs: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
         """Its outputs; ``operands`` are all that the node was given."""
         return self.program.run(device, training, [*inputs, *operands[self.captured]])
 
@@ -94,6 +92,4 @@ def released(steps: Sequence[Step], kept: Sequence[int]) -> tuple[Step, ...]:
     for slot, index in last.items():
         if slot >= FIRST and slot not in kept:
             free.setdefault(index, []).append(slot)
-    return tuple(
-        Step(s.call, s.inputs, s.outputs, tuple(free.get(k, ())), s.label) for k, s in enumerate(steps)
-    )
+    return tuple(Step(s.call, s.inputs, s.outputs, tuple(free.get(k, ())), s.label) for k, s in enumerate(steps))

@@ -120,9 +120,9 @@ def _assign(graph: ir.Graph, roles: dict[ir.Value, Role]) -> None:
         if node.op_type not in MOVES:
             made = Role.TERM if node.op_type in ARITHMETIC else Role.WEIGHT
         settings = SETTINGS.get(node.op_type, frozenset())
-        for index, value in enumerate(node.inputs):
-            if value is not None and index not in settings:
-                roles[value] = max(roles.get(value, Role.NONE), made)
+        for index, operand in enumerate(node.inputs):
+            if operand is not None and index not in settings:
+                roles[operand] = max(roles.get(operand, Role.NONE), made)
 
 
 def _to_integer(node: ir.Node) -> bool:

@@ -13,9 +13,8 @@ from compressor.channels.balance import COVER_ROWS, _exact_cover, _patterns, bal
 from compressor.channels.coupling import Coupling
 from compressor.channels.cut import Cut
 from compressor.config import PruneSettings
-
-from ..models import between, in_memory, weight
-from ..oracle import couple, pair
+from tests.models import between, in_memory, weight
+from tests.oracle import couple, pair
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1)
 patterns = st.lists(

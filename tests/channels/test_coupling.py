@@ -12,9 +12,8 @@ from compressor.channels.coupling import Coupling, Policy
 from compressor.channels.groups import ChannelGroup, blocked, group
 from compressor.config import PruneSettings
 from compressor.ops.table import RULES
-
-from ..models import between, in_memory, model, tokens
-from ..oracle import couple
+from tests.models import between, in_memory, model, tokens
+from tests.oracle import couple
 
 SETTINGS = PruneSettings()
 
@@ -98,7 +97,8 @@ def test_a_small_constant_that_two_layers_share_ties_nothing() -> None:
 
 def test_a_large_weight_that_two_layers_share_ties_them() -> None:
     proto = between(
-        'c = Conv<auto_pad="SAME_UPPER">(a, u)  d = Relu(c)  b = Conv<auto_pad="SAME_UPPER">(d, u)', more="float[16,16,17,17] u"
+        'c = Conv<auto_pad="SAME_UPPER">(a, u)  d = Relu(c)  b = Conv<auto_pad="SAME_UPPER">(d, u)',
+        more="float[16,16,17,17] u",
     )
     assert set(axes(proto)) == {"w", "v"}
 

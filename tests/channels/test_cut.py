@@ -11,9 +11,8 @@ from compressor.channels.cut import Cut
 from compressor.channels.groups import group
 from compressor.config import PruneSettings
 from compressor.errors import PlanError
-
-from ..models import between, in_memory
-from ..oracle import couple
+from tests.models import between, in_memory
+from tests.oracle import couple
 
 GROUPED = between("c = Conv<group=4>(a, u)  b = Relu(c)", more="float[16,4,1,1] u")
 

@@ -6,9 +6,8 @@ import numpy as np
 
 from compressor.channels.groups import blocked, group
 from compressor.config import PruneSettings
-
-from ..models import between, in_memory, model
-from ..oracle import couple
+from tests.models import between, in_memory, model
+from tests.oracle import couple
 
 
 def test_members_and_roles() -> None:
@@ -26,7 +25,9 @@ def test_units_stand_in_the_order_of_their_positions() -> None:
 
 
 def test_parts_of_a_weight_with_different_readers_are_groups_of_their_own() -> None:
-    proto = between("b = Slice(a, from, to, one)", more="int64[1] from = {4}, int64[1] to = {16}, int64[1] one = {1}", out=12)
+    proto = between(
+        "b = Slice(a, from, to, one)", more="int64[1] from = {4}, int64[1] to = {16}, int64[1] one = {1}", out=12
+    )
     _, coupling = couple(in_memory(proto), PruneSettings())
     found = {g.name: g.channels for g in group(coupling)}
     assert found == {"w": 4, "w#2": 12, "v": 8}
@@ -50,7 +51,10 @@ def test_globs_match_weights_and_nodes_of_the_filters_only() -> None:
 
 def test_blocked_filters_are_counted_by_reason() -> None:
     proto = between("b = Softmax<axis=1>(a)")
-    rows = {row.label: (row.channels, row.reason.node, row.reason.reason) for row in blocked(couple(in_memory(proto), PruneSettings())[1])}
+    rows = {
+        row.label: (row.channels, row.reason.node, row.reason.reason)
+        for row in blocked(couple(in_memory(proto), PruneSettings())[1])
+    }
     assert rows["w:0"] == (16, "Softmax_1", "Softmax runs over it")
     assert rows["head:0"] == (2, "", "is an output of the model")
     assert list(rows) == ["w:0", "head:0"]
@@ -59,6 +63,5 @@ def test_blocked_filters_are_counted_by_reason() -> None:
 def test_groups_do_not_depend_on_the_run() -> None:
     proto = between("c = Conv(x, u)  b = Concat<axis=1>(a, c)", more="float[4,4,1,1] u", out=20)
     runs = [group(couple(in_memory(proto), PruneSettings())[1]) for _ in range(2)]
-    assert [[(g.name, g.units.tolist(), [s.label for s in g.slots]) for g in found] for found in runs][0] == [
-        (g.name, g.units.tolist(), [s.label for s in g.slots]) for g in runs[1]
-    ]
+    one, two = ([(g.name, g.units.tolist(), [s.label for s in g.slots]) for g in found] for found in runs)
+    assert one == two

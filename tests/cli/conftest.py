@@ -63,7 +63,7 @@ class FakePipeline:
             raise self.raises
 
     def prune_file(
-        self, source, output, settings, *, plan=None, plan_out=None, dry_run=False, progress=None
+        self, source, output, settings, *, plan=None, plan_out=None, progress=None
     ) -> SimpleNamespace:
         self._record(
             source=source,
@@ -71,7 +71,6 @@ class FakePipeline:
             settings=settings,
             plan=plan,
             plan_out=plan_out,
-            dry_run=dry_run,
             progress=progress,
         )
         return SimpleNamespace(report=make_report(source, output, settings), plan=None, model=None)

@@ -12,10 +12,10 @@ import pytest
 from compressor.analysis import prepare
 from compressor.config import RunSettings
 from compressor.graph import clean
+from compressor.graph.feeds import feeds
 from compressor.prune import proof
-
-from ..models import between, in_memory, model, tokens
-from ..property.idioms import IDIOMS
+from tests.models import between, in_memory, model, tokens
+from tests.property.idioms import IDIOMS
 
 IDIOM_NAMES = [name for name in IDIOMS if name.startswith("network.")]
 
@@ -38,8 +38,8 @@ def test_outputs_stay(name: str) -> None:
     proof.same_signature(source, made)
     assert made.graph.num_nodes() <= source.graph.num_nodes()
     for inputs in (shapes.inputs, shapes.other_inputs):
-        feeds = [proof.feeds(source, inputs, shapes, 0)]
-        one, two = (proof.run(m, feeds, "cpu").outputs[0] for m in (source, made))
+        given = [feeds(source, inputs, shapes, 0)]
+        one, two = (proof.run(m, given, "cpu").outputs[0] for m in (source, made))
         for a, b in zip(one, two, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
@@ -65,7 +65,10 @@ def test_identities() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    ["c, mask = Dropout(a)  e = Cast<to=1>(mask)  f = Add(c, e)  b = Relu(f)", "c = Dropout(a, ratio, training)  b = Relu(c)"],
+    [
+        "c, mask = Dropout(a)  e = Cast<to=1>(mask)  f = Add(c, e)  b = Relu(f)",
+        "c = Dropout(a, ratio, training)  b = Relu(c)",
+    ],
 )
 def test_dropout_that_does_something_stays(body: str) -> None:
     proto = between(body, more="float ratio = {0.5}, bool training = {1}")
@@ -83,7 +86,9 @@ def test_equal_initializers_become_one() -> None:
 
 
 def test_constant_subgraphs_are_computed() -> None:
-    proto = between("k = Neg(u)  l = Exp(k)  n = ReduceSum(l)  m = Div(l, n)  b = Conv(a, m)", more="float[16,16,1,1] u")
+    proto = between(
+        "k = Neg(u)  l = Exp(k)  n = ReduceSum(l)  m = Div(l, n)  b = Conv(a, m)", more="float[16,16,1,1] u"
+    )
     found = cleaned(proto)
     assert operators(found) == {"Conv": 4}
     array = onnx.numpy_helper.to_array(next(t for t in proto.graph.initializer if t.name == "u")).astype(np.float64)
@@ -115,7 +120,10 @@ def test_a_tied_weight_is_not_copied() -> None:
 
 
 def test_a_weight_of_one_user_is_moved_for_good() -> None:
-    assert operators(cleaned(tokens("t = Transpose(u)  b = MatMul(a, t)", more="float[16,16] u"))) == {"MatMul": 4, "Add": 1}
+    assert operators(cleaned(tokens("t = Transpose(u)  b = MatMul(a, t)", more="float[16,16] u"))) == {
+        "MatMul": 4,
+        "Add": 1,
+    }
 
 
 @pytest.mark.parametrize("size", [16, 4200])
@@ -129,7 +137,11 @@ def test_quantised_weights_stay_quantised(size: int) -> None:
 
 def test_constants_do_not_grow() -> None:
     """One number spread over a large shape stays an Expand."""
-    proto = between("e = Expand(half, to)  c = Mul(a, e)  b = Relu(c)", more="float half = {0.5}, int64[4] to = {512,16,6,6}", checked=False)
+    proto = between(
+        "e = Expand(half, to)  c = Mul(a, e)  b = Relu(c)",
+        more="float half = {0.5}, int64[4] to = {512,16,6,6}",
+        checked=False,
+    )
     proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 512
     proto.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 512
     assert operators(cleaned(proto))["Expand"] == 1

@@ -11,9 +11,8 @@ import pytest
 from compressor.errors import ModelError
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, captured_values, infer
-
-from ..models import between, in_memory, model, tokens
-from ..property.idioms import IDIOMS
+from tests.models import between, in_memory, model, tokens
+from tests.property.idioms import IDIOMS
 
 NETWORKS = [f"network.{n}" for n in ("resnet", "shufflenet", "unet", "vit", "swin", "llama", "tagger", "recommender")]
 
@@ -82,7 +81,9 @@ def test_two_bindings_share_no_size_by_chance() -> None:
 
 
 def test_one_symbol_has_one_size() -> None:
-    _, shapes = bound(model("(float[N,T,8] x, float[N,T] z) => (float y) { e = ReduceMax<keepdims=0>(z)  y = Add(x, e) }"))
+    _, shapes = bound(
+        model("(float[N,T,8] x, float[N,T] z) => (float y) { e = ReduceMax<keepdims=0>(z)  y = Add(x, e) }")
+    )
     for chosen in (shapes.inputs, shapes.other_inputs):
         assert chosen["x"][:2] == chosen["z"]
 
@@ -114,7 +115,8 @@ def test_sides_that_must_divide() -> None:
     proto = model(
         """(float[N,4,H,W] x) => (float y)
         <int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}, int64[1] three = {3}, int64[1] side = {32}> {
-            f = Shape(x)  n = Slice(f, zero, one)  c = Slice(f, one, two)  h = Slice(f, two, three)  four = Constant<value_ints=[4]>()
+            f = Shape(x)  n = Slice(f, zero, one)  c = Slice(f, one, two)  h = Slice(f, two, three)
+                  four = Constant<value_ints=[4]>()
             w = Slice(f, three, four)  a = Div(h, side)  b = Div(w, side)  to = Concat<axis=0>(n, c, a, side, b, side)
             y = Reshape(x, to) }"""
     )
@@ -126,7 +128,7 @@ def test_sides_that_must_divide() -> None:
 
 def test_nothing_fits() -> None:
     proto = model("(float[N,4] x) => (float y) <int64[2] to = {7,13}> { y = Reshape(x, to) }")
-    with pytest.raises(ModelError, match="shapes do not fit.*--input-shape"):
+    with pytest.raises(ModelError, match=r"shapes do not fit.*--input-shape"):
         bound(proto)
 
 
@@ -145,7 +147,9 @@ def test_reshape_that_loses_elements() -> None:
 # ---- static or not ------------------------------------------------------------------------------------------
 
 
-def static(body: str, name: str, head: str = "float[N,4,6,6] x", more: str = "int64[1] zero = {0}, int64[1] one = {1}") -> object:
+def static(
+    body: str, name: str, head: str = "float[N,4,6,6] x", more: str = "int64[1] zero = {0}, int64[1] one = {1}"
+) -> object:
     source, shapes = bound(model(f"({head}) => (float y) <{more}> {{ {body} }}"))
     found = shapes.const(values(source)[name])
     return None if found is None else found.tolist()
@@ -167,7 +171,9 @@ def test_equal_under_both_bindings_by_chance_is_not_static() -> None:
 
 
 def test_an_initializer_that_the_caller_may_override_is_not_static() -> None:
-    proto = model("(float[2,8] x, int64[2] to) => (float y) <int64[2] to = {4,4}> { y = Reshape(x, to) }", checked=False)
+    proto = model(
+        "(float[2,8] x, int64[2] to) => (float y) <int64[2] to = {4,4}> { y = Reshape(x, to) }", checked=False
+    )
     source, shapes = bound(proto)
     assert shapes.const(source.graph.inputs[1]) is None
 
@@ -189,7 +195,9 @@ def test_functions_that_inference_leaves_out() -> None:
 
 
 def test_unknown_operators_have_no_shape_and_stop_nothing() -> None:
-    source, shapes = bound(model("(float[2,8] x) => (float[2,8] y) { a = custom.Thing(x)  y = Relu(a) }", domains=("custom",)))
+    source, shapes = bound(
+        model("(float[2,8] x) => (float[2,8] y) { a = custom.Thing(x)  y = Relu(a) }", domains=("custom",))
+    )
     assert shapes(values(source)["a"]) is None
 
 
@@ -204,6 +212,9 @@ def test_captured_values() -> None:
 
 
 def test_absurd_sizes_are_refused() -> None:
-    proto = model("(float[2,8] x) => (float y) <int64[2] to = {1048576,8388608}> { e = ReduceMax<keepdims=0>(x)  y = Expand(e, to) }")
+    proto = model(
+        "(float[2,8] x) => (float y) <int64[2] to = {1048576,8388608}> { e = ReduceMax<keepdims=0>(x)  y = Expand(e,"
+        " to) }"
+    )
     with pytest.raises(ModelError, match="larger than"):
         bound(proto)

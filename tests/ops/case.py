@@ -11,8 +11,7 @@ import onnx_ir as ir
 
 from compressor.config import PruneSettings
 from compressor.pipeline import PruneResult, prune
-
-from ..models import between, in_memory, model, tokens
+from tests.models import between, in_memory, model, tokens
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Case:
         removed: group -> channels that go, for every group that the model has.
         frozen: weight -> a part of the reason why some of its channels stay.
         settings: further settings of the run.
-        checked: the ONNX checker accepts the model (it refuses GroupNormalization-18, which ORT runs).
+        checked: the ONNX checker and its shape inference accept the model (not GroupNormalization-18, say).
     """
 
     name: str

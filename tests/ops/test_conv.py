@@ -9,7 +9,8 @@ from .case import Case, check, image, whole
 
 CASES = (
     image("Conv", "b = Conv<pads=[1,1,1,1]>(a, u)", {"w": 8, "u": 8, "v": 4}, more="float[16,16,3,3] u"),
-    image("Conv strided and dilated", "c = Conv<strides=[2,2],dilations=[2,2],pads=[2,2,2,2],kernel_shape=[3,3]>(a, u, p)"
+    image("Conv strided and dilated",
+          "c = Conv<strides=[2,2],dilations=[2,2],pads=[2,2,2,2],kernel_shape=[3,3]>(a, u, p)"
           " b = Relu(c)", {"w": 8, "u": 10, "v": 4}, more="float[20,16,3,3] u, float[20] p", out=20),
     image("Conv without padding", 'c = Conv<auto_pad="SAME_UPPER">(a, u) b = Relu(c)', {"w": 8, "u": 8, "v": 4},
           more="float[16,16,3,3] u"),

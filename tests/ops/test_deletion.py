@@ -13,10 +13,9 @@ from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.ops.table import RULES
 from compressor.prune.cost import params
-
-from ..models import in_memory
-from ..oracle import TOLERANCE, Rules, differences, pair
-from ..property.idioms import IDIOMS
+from tests.models import in_memory
+from tests.oracle import TOLERANCE, Rules, differences, pair
+from tests.property.idioms import IDIOMS
 
 NETWORKS = ("resnet", "mobilenet", "shufflenet", "convnext", "swin", "llama", "tagger", "yolo", "unet")
 SETTINGS = PruneSettings(ratio=0.5, round_to=1)

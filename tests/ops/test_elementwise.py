@@ -35,9 +35,11 @@ UNARY = (
       for v in (11, 12, 13, 21)),
     image("Clip upper only", "b = Clip(a, , high)", more="float high = {1.5}"),
     image("Dropout 7", "b = Dropout<ratio=0.3>(a)", opset=9, settings={"simplify": False}),
-    image("Dropout 12", "b, mask = Dropout(a, ratio)", more="float ratio = {0.3}", opset=12, settings={"simplify": False}),
+    image("Dropout 12", "b, mask = Dropout(a, ratio)", more="float ratio = {0.3}", opset=12,
+          settings={"simplify": False}),
     image("Dropout 13", "b = Dropout(a, ratio, training)", more="float ratio = {0.3}, bool training = {0}", opset=13),
     image("Dropout 22", "b = Dropout(a)", opset=22),
+    image("CastLike of a fixed type", "h = CastLike(a, like)  b = Cast<to=1>(h)", more="int32 like = {1}", opset=19),
     token("Trilu of a matrix of features", "b = Trilu(a)", removed={"v": 3}, frozen={"w": "Trilu counts along it"}),
     image("Trilu", "b = Trilu(a)"),
 )  # fmt: skip
@@ -49,7 +51,8 @@ def test_unary(case: Case) -> None:
 
 
 BINARY = (
-    *(image(op, f"b = {op}(a, p)", more="float[16,1,1] p") for op in ("Add", "Sub", "Mul", "Max", "Min", "Mean", "Sum")),
+    *(image(op, f"b = {op}(a, p)", more="float[16,1,1] p") for op in ("Add", "Sub", "Mul", "Max", "Min", "Mean",
+          "Sum")),
     image("Div", "b = Div(a, s)", more="float[16,1,1] s"),
     image("Pow", "q = Abs(a)  b = Pow(q, s)", more="float[1,16,1,1] s"),
     image("PRelu", "b = PRelu(a, p)", more="float[16,1,1] p"),
@@ -68,7 +71,8 @@ BINARY = (
     image("Sum of three", "n = Neg(a)  r = Relu(a)  b = Sum(a, n, r)"),
     image("Add of two convolutions", "c = Conv(x, u)  b = Add(a, c)", more="float[16,4,1,1] u"),
     image("Mul by a gate for each pixel", "c = Conv(x, u)  g = Sigmoid(c)  b = Mul(a, g)", more="float[1,4,1,1] u"),
-    image("Add of the input", "c = Concat<axis=1>(x, x, x, x)  b = Add(a, c)", removed={"v": 4}, frozen={"w": "nothing to remove"}),
+    image("Add of the input", "c = Concat<axis=1>(x, x, x, x)  b = Add(a, c)", removed={"v": 4},
+          frozen={"w": "nothing to remove"}),
     image("Add of one scale for two", "b = Add(a, p)", more="float[1,16,6,6] p"),
     token("Add of positions", "b = Add(a, p)", more="float[5,16] p"),
     token("Mul by a scalar", "b = Mul(a, half)", more="float half = {0.5}"),

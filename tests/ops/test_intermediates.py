@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from compressor.config import PruneSettings
+from tests.models import in_memory
+from tests.oracle import TOLERANCE, worst
+from tests.property.idioms import IDIOMS
 
-from ..models import in_memory
-from ..oracle import TOLERANCE, worst
-from ..property.idioms import IDIOMS
 from .case import Case
 from .every import CASES
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import onnx_ir as ir
 import pytest
 
 from .case import Case, check, image, token, whole
@@ -13,7 +12,8 @@ SHUFFLE_NEEDS = "int64[5] split = {3,2,8,6,6}, int64[4] join = {3,16,6,6}, float
 
 CASES = (
     # Reshape
-    image("Reshape of space", "r = Reshape(a, to)  b = Reshape(r, back)", more="int64[3] to = {0,0,-1}, int64[4] back = {0,0,6,6}"),
+    image("Reshape of space", "r = Reshape(a, to)  b = Reshape(r, back)",
+          more="int64[3] to = {0,0,-1}, int64[4] back = {0,0,6,6}"),
     image("Reshape with sizes written out", "r = Reshape(a, to)  n = Neg(r)  b = Reshape(n, back)",
           more="int64[3] to = {3,16,36}, int64[4] back = {3,16,6,6}"),
     image("Reshape of channels with -1", "r = Reshape(a, to)  n = Neg(r)  b = Reshape(n, back)",
@@ -23,14 +23,18 @@ CASES = (
     image("Reshape with allowzero", "r = Reshape<allowzero=1>(a, to)  b = Reshape<allowzero=1>(r, back)",
           more="int64[3] to = {3,16,36}, int64[4] back = {3,16,6,6}"),
     image("Reshape merges two independent axes", "c = Conv(x, u)  t = Transpose<perm=[0,2,3,1]>(c)  d = MatMul(t, k)"
-          " f = Reshape(d, flat)  g = Gemm(f, h)  i = Reshape(g, gate)  b = Mul(a, i)", {"w": 8, "u": 2, "k": 2, "v": 4},
+          " f = Reshape(d, flat)  g = Gemm(f, h)  i = Reshape(g, gate)  b = Mul(a, i)", {"w": 8, "u": 2, "k": 2,
+          "v": 4},
           more="float[4,4,1,1] u, float[4,4] k, float[144,16] h, int64[2] flat = {0,-1}, int64[4] gate = {0,16,1,1}"),
-    image("Reshape with the shape computed", """f = Shape(a)  n = Gather(f, zero)  c = Gather(f, one)  to = Concat<axis=0>(n, c, rest)
+    image("Reshape with the shape computed",
+          """f = Shape(a)  n = Gather(f, zero)  c = Gather(f, one)  to = Concat<axis=0>(n, c, rest)
           r = Reshape(a, to)  s = Softmax(r)  b = Reshape(s, back)""",
           more="int64[1] zero = {0}, int64[1] one = {1}, int64[1] rest = {-1}, int64[4] back = {0,0,6,6}"),
     whole("Reshape with a dynamic batch", """(float[N,4,6,6] x) => (float y)
-          <float[8,4,3,3] w, float[6,8] v, int64[1] zero = {0}, int64[1] rest = {-1}, int64[3] back = {-1,16,8}, int64[2] flat = {-1,8}> {
-          a = Conv(x, w)  f = Shape(a)  n = Gather(f, zero)  c = Constant<value_ints=[8]>()  to = Concat<axis=0>(n, c, rest)
+          <float[8,4,3,3] w, float[6,8] v, int64[1] zero = {0}, int64[1] rest = {-1}, int64[3] back = {-1,16,8},
+                int64[2] flat = {-1,8}> {
+          a = Conv(x, w)  f = Shape(a)  n = Gather(f, zero)  c = Constant<value_ints=[8]>()
+                to = Concat<axis=0>(n, c, rest)
           r = Reshape(a, to)  t = Transpose<perm=[0,2,1]>(r)  s = Softmax<axis=1>(t)  k = Reshape(s, back)
           l = Reshape(k, flat)  y = Gemm<transB=1>(l, v) }""", {"w": 4}),
     whole("Reshape by a dynamic shape that names channels", """(float[N,4,H,W] x) => (float y)
@@ -47,13 +51,19 @@ CASES = (
     # Flatten, Squeeze, Unsqueeze
     image("Flatten", "f = Flatten(a)  g = Gemm(f, u)  h = Unsqueeze(g, last)  b = Mul(a, h)", {"w": 8, "v": 4},
           more="float[576,16] u, int64[2] last = {2,3}"),
-    image("Flatten at another axis", "f = Flatten<axis=2>(a)  n = Neg(f)  b = Reshape(n, back)", more="int64[4] back = {3,16,6,6}"),
-    image("Flatten from behind", "f = Flatten<axis=-2>(a)  n = Neg(f)  b = Reshape(n, back)", more="int64[4] back = {3,16,6,6}"),
-    token("Flatten everything", "f = Flatten<axis=0>(a)  n = Neg(f)  b = Reshape(n, back)", more="int64[3] back = {3,5,16}"),
-    *(image(f"Unsqueeze {v}", "u = Unsqueeze<axes=[2]>(a)  n = Neg(u)  b = Squeeze<axes=[2]>(n)", opset=v) for v in (9, 11)),
-    *(image(f"Unsqueeze {v}", "u = Unsqueeze(a, at)  n = Neg(u)  b = Squeeze(n, at)", more="int64[1] at = {-3}", opset=v)
+    image("Flatten at another axis", "f = Flatten<axis=2>(a)  n = Neg(f)  b = Reshape(n, back)",
+          more="int64[4] back = {3,16,6,6}"),
+    image("Flatten from behind", "f = Flatten<axis=-2>(a)  n = Neg(f)  b = Reshape(n, back)",
+          more="int64[4] back = {3,16,6,6}"),
+    token("Flatten everything", "f = Flatten<axis=0>(a)  n = Neg(f)  b = Reshape(n, back)",
+          more="int64[3] back = {3,5,16}"),
+    *(image(f"Unsqueeze {v}", "u = Unsqueeze<axes=[2]>(a)  n = Neg(u)  b = Squeeze<axes=[2]>(n)", opset=v) for v in (9,
+          11)),
+    *(image(f"Unsqueeze {v}", "u = Unsqueeze(a, at)  n = Neg(u)  b = Squeeze(n, at)", more="int64[1] at = {-3}",
+          opset=v)
       for v in (13, 18, 21)),
-    image("Squeeze of all axes of size 1", "g = GlobalAveragePool(a)  q = Squeeze(g)  h = Gemm(q, u)  e = Unsqueeze(h, last)"
+    image("Squeeze of all axes of size 1",
+          "g = GlobalAveragePool(a)  q = Squeeze(g)  h = Gemm(q, u)  e = Unsqueeze(h, last)"
           "  b = Mul(a, e)", more="float[16,16] u, int64[2] last = {-1,-2}"),
     # Transpose
     image("Transpose", "t = Transpose<perm=[0,2,3,1]>(a)  n = Neg(t)  b = Transpose<perm=[0,3,1,2]>(n)"),
@@ -62,27 +72,34 @@ CASES = (
     image("Transpose in a channel shuffle after groups", f"g = Conv<group=2>(a, k)  {SHUFFLE.replace('(a,', '(g,')}",
           {"w": 8, "k": 8, "u": 8, "v": 4}, more=SHUFFLE_NEEDS + ", float[16,8,1,1] k"),
     # Expand and Tile
-    image("Expand", "c = Conv(g, u)  e = Expand(c, to)  b = Add(a, e)", more="float[16,4,1,1] u, int64[4] to = {3,16,6,6}, float[1,4,1,1] g"),
+    image("Expand", "c = Conv(g, u)  e = Expand(c, to)  b = Add(a, e)",
+          more="float[16,4,1,1] u, int64[4] to = {3,16,6,6}, float[1,4,1,1] g"),
     image("Expand of an activation", "m = GlobalAveragePool(a)  e = Expand(m, to)  b = Concat<axis=1>(a, e)",
           more="int64[4] to = {3,16,6,6}", out=32),
     image("Expand with ones", "m = GlobalMaxPool(a)  e = Expand(m, to)  b = Sub(a, e)", more="int64[4] to = {1,1,6,6}"),
-    image("Expand of one number", "e = Expand(half, to)  b = Mul(a, e)", more="float half = {0.5}, int64[4] to = {3,16,6,6}",
+    image("Expand of one number", "e = Expand(half, to)  b = Mul(a, e)",
+          more="float half = {0.5}, int64[4] to = {3,16,6,6}",
           settings={"simplify": False}),
-    image("Expand of one number, folded", "e = Expand(half, to)  b = Mul(a, e)", more="float half = {0.5}, int64[4] to = {3,16,6,6}"),
-    image("Expand to the shape of another", "f = Shape(a)  e = Expand(half, f)  b = Mul(a, e)", more="float half = {0.5}",
+    image("Expand of one number, folded", "e = Expand(half, to)  b = Mul(a, e)",
+          more="float half = {0.5}, int64[4] to = {3,16,6,6}"),
+    image("Expand to the shape of another", "f = Shape(a)  e = Expand(half, f)  b = Mul(a, e)",
+          more="float half = {0.5}",
           settings={"simplify": False}),
     whole("Expand with a dynamic batch", """(float[N,5,8] x) => (float y)
-          <float[8,16] w, float[16,6] v, float[1,1,16] p, int64[1] zero = {0}, int64[1] one = {1}, int64[2] rest = {1,16}> {
+          <float[8,16] w, float[16,6] v, float[1,1,16] p, int64[1] zero = {0}, int64[1] one = {1},
+                int64[2] rest = {1,16}> {
           a = MatMul(x, w)  f = Shape(a)  n = Slice(f, zero, one)  to = Concat<axis=0>(n, rest)  e = Expand(p, to)
           c = Concat<axis=1>(e, a)  y = MatMul(c, v) }""", {"w": 8}),
     token("Expand for grouped queries", """k1 = MatMul(a, wk)  k2 = Reshape(k1, split)  k3 = Unsqueeze(k2, at)
           k4 = Expand(k3, grow)  k = Reshape(k4, heads)  q1 = MatMul(a, wq)  q = Reshape(q1, heads)
           c = Mul(q, k)  b = Reshape(c, join)""", {"w": 8, "wk": 4, "v": 3},
-          more="""float[16,8] wk, float[16,16] wq, int64[4] split = {3,5,2,4}, int64[1] at = {3}, int64[5] grow = {3,5,2,2,4},
+          more="""float[16,8] wk, float[16,16] wq, int64[4] split = {3,5,2,4}, int64[1] at = {3},
+          int64[5] grow = {3,5,2,2,4},
           int64[4] heads = {3,5,4,4}, int64[3] join = {3,5,16}"""),
     image("Tile of space", "t = Tile(a, by)  b = Neg(t)", more="int64[4] by = {1,1,2,1}"),
     image("Tile of channels", "t = Tile(a, by)  b = Neg(t)", more="int64[4] by = {1,2,1,1}", out=32),
-    image("Tile of a stretched axis", "m = GlobalAveragePool(a)  t = Tile(m, by)  b = Add(a, t)", more="int64[4] by = {1,1,6,6}"),
+    image("Tile of a stretched axis", "m = GlobalAveragePool(a)  t = Tile(m, by)  b = Add(a, t)",
+          more="int64[4] by = {1,1,6,6}"),
     token("Tile of groups", "r = Reshape(a, split)  t = Tile(r, by)  b = Reshape(t, join)", out=32,
           more="int64[4] split = {3,5,4,4}, int64[4] by = {1,1,2,1}, int64[3] join = {3,5,32}"),
     # space and depth
@@ -90,7 +107,8 @@ CASES = (
     image("DepthToSpace CRD", 'b = DepthToSpace<blocksize=2,mode="CRD">(a)', out=4),
     image("SpaceToDepth", "b = SpaceToDepth<blocksize=2>(a)", out=64),
     image("DepthToSpace there and back", "d = DepthToSpace<blocksize=2>(a)  b = SpaceToDepth<blocksize=2>(d)"),
-    image("DepthToSpace written with Reshape", """r = Reshape(a, split)  t = Transpose<perm=[0,1,4,2,5,3]>(r)  c = Reshape(t, join)
+    image("DepthToSpace written with Reshape",
+          """r = Reshape(a, split)  t = Transpose<perm=[0,1,4,2,5,3]>(r)  c = Reshape(t, join)
           b = Conv(c, u)""", {"w": 8, "u": 8, "v": 4},
           more="int64[6] split = {3,4,2,2,6,6}, int64[4] join = {3,4,12,12}, float[16,4,3,3] u"),
     image("DepthToSpace written with Reshape, then a pointwise convolution", """r = Reshape(a, split)

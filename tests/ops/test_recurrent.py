@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ..models import weight
+from tests.models import weight
+
 from .case import Case, check, whole
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -41,23 +42,27 @@ CASES = (
     layer("GRU", "whose reset comes first", more=bias("GRU"), given=", p", attributes=", linear_before_reset=1"),
     whole("LSTM backwards", """(float[5,3,8] x) => (float y)
         <float[1,64,8] u, float[1,64,16] t, float[16,6] v, int64[1] one = {1}> {
-        all = LSTM<hidden_size=16,direction="reverse">(x, u, t)  q = Squeeze(all, one)  y = MatMul(q, v) }""", {"u": 32}),
+        all = LSTM<hidden_size=16,direction="reverse">(x, u, t)  q = Squeeze(all, one)  y = MatMul(q, v) }""",
+              {"u": 32}),
     whole("LSTM whose last states are read", """(float[5,3,8] x) => (float y)
         <float[1,64,8] u, float[1,64,16] t, float[16,6] v, int64[1] zero = {0}> {
-        all, last, cell = LSTM<hidden_size=16>(x, u, t)  s = Add(last, cell)  q = Squeeze(s, zero)  y = MatMul(q, v) }""", {"u": 32}),
+        all, last, cell = LSTM<hidden_size=16>(x, u, t)  s = Add(last, cell)  q = Squeeze(s, zero)
+              y = MatMul(q, v) }""", {"u": 32}),
     whole("LSTM on LSTM", """(float[5,3,8] x) => (float y)
         <float[1,64,8] u, float[1,64,16] t, float[1,48,16] u2, float[1,48,12] t2, float[12,6] v, int64[1] one = {1}> {
         all = LSTM<hidden_size=16>(x, u, t)  q = Squeeze(all, one)
         al2 = LSTM<hidden_size=12>(q, u2, t2)  r = Squeeze(al2, one)  y = MatMul(r, v) }""", {"u": 32, "u2": 24}),
     whole("GRU in a residual", """(float[5,3,8] x) => (float y)
         <float[8,16] w, float[1,48,16] u, float[1,48,16] t, float[16,6] v, int64[1] one = {1}> {
-        a = MatMul(x, w)  all = GRU<hidden_size=16>(a, u, t)  q = Squeeze(all, one)  b = Add(a, q)  y = MatMul(b, v) }""",
+        a = MatMul(x, w)  all = GRU<hidden_size=16>(a, u, t)  q = Squeeze(all, one)  b = Add(a, q)
+              y = MatMul(b, v) }""",
         {"w": 8}),
     whole("LSTM whose hidden units are an output", """(float[5,3,8] x) => (float y)
         <float[8,12] w, float[1,64,12] u, float[1,64,16] t> {
         a = MatMul(x, w)  y = LSTM<hidden_size=16>(a, u, t) }""", {"w": 6}, frozen={"u": "is an output of the model"}),
     whole("LSTM with a computed weight", """(float[5,3,8] x) => (float y)
-        <float[8,12] w, float[12,10] e, float[1,64,10] u, float[1,64,16] t, float[16,6] v, int64[1] one = {1}, int64[1] zero = {0}> {
+        <float[8,12] w, float[12,10] e, float[1,64,10] u, float[1,64,16] t, float[16,6] v, int64[1] one = {1},
+              int64[1] zero = {0}> {
         a = MatMul(x, w)  b = MatMul(a, e)  m = ReduceMax(x)  k = Mul(u, m)  all = LSTM<hidden_size=16>(b, k, t)
         q = Squeeze(all, one)  y = MatMul(q, v) }""", {"w": 6}, frozen={"e": "its weights are not constants"}),
 )  # fmt: skip
@@ -75,7 +80,11 @@ def test_every_gate_loses_the_same_units(op: str) -> None:
     found = case.prune().model
     after = weight(found, "t").reshape(2, GATES[op], 8, 8)
     for direction in range(2):
-        kept = [u for u in range(16) if any(np.isin(after[direction, 0, k], before[direction, 0, u]).all() for k in range(8))]
+        kept = [
+            u
+            for u in range(16)
+            if any(np.isin(after[direction, 0, k], before[direction, 0, u]).all() for k in range(8))
+        ]
         assert len(kept) == 8
         expected = before[direction][:, kept][:, :, kept]
         np.testing.assert_array_equal(after[direction], expected)

@@ -9,16 +9,15 @@ from pathlib import Path
 
 import onnx_ir as ir
 import pytest
+from onnx.defs import get_schema
 
 import compressor.ops
 from compressor.ops.rule import Signature
 from compressor.ops.table import FAMILIES, RULES
+from tests.models import in_memory
 
-from ..models import in_memory
-from .every import CASES
 from .case import Case
-
-PREPARATION = ("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Cast", "Concat", "Slice")
+from .every import CASES
 
 
 @lru_cache(maxsize=1)
@@ -54,9 +53,6 @@ def test_every_rule_is_under_conformance(key: tuple[str, str]) -> None:
     assert used()[key], f"no case in tests/ops has {key[1]} between two layers"
 
 
-FREEZES = {"Hardmax", "LogSoftmax", "LRN", "ArgMax"}
-
-
 @pytest.mark.parametrize("key", sorted(RULES), ids=lambda key: key[1])
 def test_every_rule_lets_channels_through_somewhere(key: tuple[str, str]) -> None:
     """At least one case of each operator removes channels of the layer in front of it, unless it cannot."""
@@ -79,14 +75,15 @@ def test_every_family_is_in_the_table() -> None:
     holders = {
         path.stem
         for path in folder.glob("*.py")
-        if any(isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") == "RULES" for n in ast.parse(path.read_text()).body)
+        if any(
+            isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") == "RULES"
+            for n in ast.parse(path.read_text()).body
+        )
     }
     assert holders == {family.__name__.rpartition(".")[2] for family in FAMILIES}
 
 
 def test_operators_exist_in_onnx() -> None:
-    from onnx.defs import get_schema
-
     for domain, op in RULES:
         assert get_schema(op, domain).name == op
 

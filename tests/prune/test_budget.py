@@ -10,15 +10,15 @@ from compressor.account import stats_in_memory
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pipeline import PruneResult, prune
-
-from ..models import between, in_memory, model, weight
+from tests.models import between, in_memory, model, weight
 
 
 def chain(width: int = 64) -> onnx.ModelProto:
     """Two groups: ``w`` of this width, ``v`` of half of it."""
     return model(
         f"""(float[3,4,6,6] x) => (float y)
-        <float[{width},4,3,3] w, float[{width}] bias, float[{width // 2},{width},1,1] v, float[4,{width // 2},1,1] head> {{
+        <float[{width},4,3,3] w, float[{width}] bias, float[{width // 2},{width},1,1] v,
+              float[4,{width // 2},1,1] head> {{
             a = Conv(x, w, bias)  b = Relu(a)  c = Conv(b, v)  d = Relu(c)  y = Conv(d, head) }}"""
     )
 

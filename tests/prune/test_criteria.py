@@ -13,9 +13,8 @@ from compressor.config import CriterionName, PruneSettings
 from compressor.errors import UsageError
 from compressor.prune.criteria import CRITERIA, Weights, criterion
 from compressor.prune.criteria.base import combine, ranking
-
-from ..models import between, in_memory, model, weight
-from ..oracle import couple
+from tests.models import between, in_memory, model, weight
+from tests.oracle import couple
 
 Numbers = NDArray[np.float64]
 AGGREGATES = {"mean": np.mean, "sum": np.sum, "max": np.max}

@@ -144,6 +144,14 @@ PRODUCERS = (
           {"u": (slice(None), [1, 2, 3]), "p": [1, 2, 3]}, {"u": 3}, more="float[16,16,2,2] u, float[16] p"),
     image("one filter of every group", "c = Conv<group=4>(a, u) b = Relu(c)", {"u": [0, 5, 10, 15]}, {"u": 4},
           more="float[16,4,1,1] u"),
+    image("one filter of every group, stopped in all but one", "c = Conv<group=4>(a, u, p) b = Relu(c)",
+          {"u": [0, 5, 10, 15], "p": (At([0, 5, 10], -1.0), At(15, 1.0))}, {}, more="float[16,4,1,1] u, float[16] p"),
+    image("filters that go together, stopped in all but one",
+          "c = Conv(a, u, p) d = Relu(c) b = DepthToSpace<blocksize=2,mode=\"CRD\">(d)",
+          {"u": slice(8, 12), "p": (At([8, 9, 10], -1.0), At(11, 1.0))}, {}, more="float[64,16,1,1] u, float[64] p"),
+    image("filters that go together, all stopped",
+          "c = Conv(a, u, p) d = Relu(c) b = DepthToSpace<blocksize=2,mode=\"CRD\">(d)",
+          {"u": slice(8, 12), "p": At(slice(8, 12), -1.0)}, {"u": 4}, more="float[64,16,1,1] u, float[64] p"),
     image("a filter of all groups but one", "c = Conv<group=4>(a, u) b = Conv<group=4>(c, t)", {"u": [0, 1, 5, 10]},
           {}, more="float[16,4,1,1] u, float[16,4,1,1] t"),
     image("a scale and shift of zero", "c = BatchNormalization(a, s, p, q, s2) b = Relu(c)", {"s": TWO, "p": TWO},
@@ -154,10 +162,10 @@ PRODUCERS = (
     token("zero columns", RELU, COLUMNS, {"w": 2}),
     token("zero columns of a transposed weight", "t = Transpose<perm=[1,0]>(u) c = MatMul(a, t) b = Relu(c)",
           {"u": TWO}, {"v": 2}, more="float[16,16] u", settings={"simplify": False}),
-    token("a masked weight", "t = Mul(u, s) c = MatMul(a, t) b = Relu(c)", {"s": (0, TWO)}, {"v": 2},
+    token("a masked weight", "t = Mul(u, s) c = MatMul(a, t) b = Relu(c)", {"s": (0, TWO)}, {"u": 2},
           more="float[16,16] u, float[1,16] s", settings={"simplify": False}),
     token("a quantised weight", "t = DequantizeLinear(k, s, zero) c = MatMul(a, t) b = Relu(c)",
-          {"k": At((slice(None), TWO), 3.0)}, {"v": 2}, more="int8[16,16] k, float s, int8 zero = {3}",
+          {"k": At((slice(None), TWO), 3.0)}, {"k": 2}, more="int8[16,16] k, float s, int8 zero = {3}",
           settings={"simplify": False}),
     whole("layers of features", """(float[3,8] x) => (float[n,c] y)
           <float[16,8] w, float[16] bias, float[16,6] v, float[6,2] head> {
@@ -166,11 +174,12 @@ PRODUCERS = (
 
 SETTINGS = """float low = {-1}, float high = {1}, float two = {2}, float[16,1,1] s, float[16] s3, float[16,6,6] s4,
 bool yes = {1}, float[16] zeros = {0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0}, int64[8] pads = {0,0,1,1,0,0,1,1},
-float[4] scales = {1,1,2,2}, int64[2] space = {2,3}, int64[1] channels = {1}, int64[4] repeats = {1,1,2,1}"""
+float[4] scales = {1,1,2,2}, int64[2] space = {2,3}, int64[1] channels = {1}, int64[4] repeats = {1,1,2,1}, float[4] s6,
+int64[3] split = {0,4,-1}, int64[4] join = {0,16,6,6}"""
 KEEPS_ZERO = (
     "b = Abs(a)", "b = Clip(a, low, high)", "b = Elu(a)", "b = Erf(a)", "b = Gelu(a)", "b = HardSwish(a)",
     "b = Identity(a)", "b = LeakyRelu(a)", "b = Neg(a)", "b = PRelu(a, s)", "b = Sign(a)", "b = Sin(a)", "b = Tanh(a)",
-    "b = Mul(a, a)", "c = Sigmoid(a) b = Mul(a, c)", "b = Div(a, s)", "b = Pow(a, two)", "b = ThresholdedRelu(a)",
+    "b = Mul(a, a)", "c = Sigmoid(a) b = Mul(a, c)", "b = Div(a, s)", "c = Exp(a) b = Div(a, c)", "b = Pow(a, two)", "b = ThresholdedRelu(a)",
     "b = Where(yes, a, a)", "b = MaxPool<kernel_shape=[2,2]>(a)", "b = AveragePool<kernel_shape=[2,2]>(a)",
     "b = GlobalAveragePool(a)", "b = InstanceNormalization(a, s3, zeros)", "b = Transpose<perm=[0,1,3,2]>(a)",
     "b = Concat<axis=2>(a, a)", "b = Pad(a, pads)", "b = Resize(a, , scales)", "b = Tile(a, repeats)",
@@ -180,13 +189,14 @@ KEEPS_ZERO = (
 LOSES_ZERO = (
     "b = Sigmoid(a)", "b = Exp(a)", "b = Softplus(a)", "b = HardSigmoid(a)", "b = Cos(a)", "b = Clip(a, high)",
     "b = Add(a, high)", "b = Pad(a, pads, high)", "b = InstanceNormalization(a, s3, s3)",
-    "b = ReduceLogSumExp(a, space)",
+    "b = ReduceLogSumExp(a, space)", "c = Pad(a, pads, high) d = Sub(c, high) b = Abs(d)",
 )  # fmt: skip
 COUNTS_CHANNELS = (
     "c = ReduceMean(a, channels) b = Mul(a, c)", "c = ReduceMax(a, channels) b = Mul(a, c)",
     "c = ReduceProd(a, channels) b = Add(a, c)", "c = ReduceLogSumExp(a, channels) b = Mul(a, c)",
     "b = LayerNormalization<axis=1>(a, s4)", "b = GroupNormalization<num_groups=2>(a, s3, s3)",
     "b = MeanVarianceNormalization<axes=[1]>(a)",
+    "c = Reshape(a, split) d = InstanceNormalization(c, s6, s6) b = Reshape(d, join)",
 )  # fmt: skip
 
 
@@ -202,7 +212,8 @@ def test_operators_that_turn_zeros_into_something() -> None:
 
 def test_operators_that_count_channels_keep_them() -> None:
     """Neither zeros nor a consumer of zeros lets a channel go that a mean, an extreme or a norm counts."""
-    fill = {**ZERO, "v": (slice(None), TWO)}
+    spread = [2, 5, 8, 12]  # one in each of four groups
+    fill = {"w": spread, "bias": spread, "v": (slice(None), spread)}
     gone = {body: removed(put(between(body, more=SETTINGS, opset=21), fill)) for body in COUNTS_CHANNELS}
     assert gone == {body: {} for body in COUNTS_CHANNELS}
 
@@ -235,6 +246,16 @@ CONSUMERS = (
     token("hidden units of an LSTM", "l, h, c = LSTM<hidden_size=6>(a, u, r) b = Squeeze(l, axis)",
           {"v": [1], "r": (0, [k for k in range(24) if k % 6 != 1], 1)}, {"u": 4}, out=6,
           more="float[1,24,16] u, float[1,24,6] r, int64[1] axis = {1}"),
+    token("hidden units of an LSTM without weights", "l, h, c = LSTM<hidden_size=6>(a, u, r) b = Squeeze(l, axis)",
+          {"u": (0, [1, 7, 13, 19]), "r": (0, [1, 7, 13, 19])}, {"u": 4}, out=6,
+          more="float[1,24,16] u, float[1,24,6] r, int64[1] axis = {1}"),
+    token("hidden units of an LSTM with a bias", "l, h, c = LSTM<hidden_size=6>(a, u, r, p) b = Squeeze(l, axis)",
+          {"u": (0, [1, 7, 13, 19]), "r": (0, [1, 7, 13, 19])}, {}, out=6,
+          more="float[1,24,16] u, float[1,24,6] r, float[1,48] p, int64[1] axis = {1}"),
+    token("hidden units of an LSTM with an initial state", """z0 = ConstantOfShape<value = float[1] {0.5}>(shape)
+          l, h, c = LSTM<hidden_size=6>(a, u, r, , , z0) b = Squeeze(l, axis)""",
+          {"u": (0, [1, 7, 13, 19]), "r": (0, [1, 7, 13, 19])}, {}, out=6,
+          more="float[1,24,16] u, float[1,24,6] r, int64[1] axis = {1}, int64[3] shape = {1,5,6}"),
     token("inputs of an LSTM", "l, h, c = LSTM<hidden_size=6>(a, u, r) b = Squeeze(l, axis)",
           {"u": (0, slice(None), TWO)}, {"w": 2}, out=6,
           more="float[1,24,16] u, float[1,24,6] r, int64[1] axis = {1}"),
@@ -251,6 +272,10 @@ STRUCTURES = (
           " b = Relu(g)", {**ZERO, "u": TWO, "t": [5]}, {"w": 1}, more="float[16,16,1,1] u, float[16,16,1,1] t"),
     image("joined channels", "c = Conv(x, u) d = Relu(c) e = Conv<pads=[1,1,1,1]>(d, t) b = Concat<axis=1>(a, e)",
           {**ZERO, "t": [0]}, {"w": 2, "t": 1}, out=20, more="float[6,4,1,1] u, float[4,6,3,3] t"),
+    image("channels set beside themselves", "c = Conv(a, u) d = Add(a, c) b = Concat<axis=2>(d, a)", ZERO, {},
+          more="float[16,16,1,1] u"),
+    image("a part that would be emptied", "c, d = Split<num_outputs=2,axis=1>(a) e = Relu(c) b = Concat<axis=1>(d, e)",
+          {"w": slice(0, 8), "bias": slice(0, 8)}, {"w": 7}),
     image("split channels", "c, d = Split<num_outputs=2,axis=1>(a) e = Sigmoid(d) b = Mul(c, e)",
           {"w": [1, 9, 2], "bias": [1, 9, 2]}, {"w": 2}, out=8),
     image("channels gated by their own mean", "p = GlobalAveragePool(a) c = Conv(p, u) d = Relu(c) e = Conv(d, t)"

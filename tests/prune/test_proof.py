@@ -11,13 +11,13 @@ from compressor.channels.cut import Cut
 from compressor.channels.groups import group
 from compressor.config import PruneSettings
 from compressor.errors import ProofFailed, ProviderUnavailable
+from compressor.graph.feeds import feeds
 from compressor.ops.table import RULES
 from compressor.pipeline import prune
 from compressor.prune import proof, surgery
-from compressor.prune.proof import Evidence, Runs, compare, confirm, demand, expect, feeds, same_signature
-
-from ..models import between, in_memory, model, tokens
-from ..oracle import Pair, couple, pair
+from compressor.prune.proof import Evidence, Runs, compare, confirm, demand, expect, same_signature
+from tests.models import between, in_memory, model, tokens
+from tests.oracle import Pair, couple, pair
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1)
 
@@ -57,7 +57,7 @@ def test_one_wrong_number(name: str, position: int) -> None:
     array = numbers(found.smaller, name)
     array.reshape(-1)[position] += 0.05 * np.abs(array).max()
     replace(found.smaller, name, array)
-    with pytest.raises(ProofFailed, match="output 'y' .* is off by"):
+    with pytest.raises(ProofFailed, match=r"output 'y' .* is off by"):
         prove(found)
 
 
@@ -181,7 +181,8 @@ def test_the_worst_output_is_named() -> None:
 
 def test_symbolic_sizes_are_proved_twice() -> None:
     proto = model(
-        """(float[N,4,H,W] x) => (float y) <float[16,4,3,3] w, float[6,16,1,1] v> { a = Conv(x, w)  b = Relu(a)  y = Conv(b, v) }"""
+        """(float[N,4,H,W] x) => (float y) <float[16,4,3,3] w, float[6,16,1,1] v> { a = Conv(x, w)  b = Relu(a)
+        y = Conv(b, v) }"""
     )
     proof_row = prune(in_memory(proto), SETTINGS).report.proof
     assert proof_row is not None
@@ -214,7 +215,8 @@ def test_indices_stay_within_their_table() -> None:
 
 def test_half_precision() -> None:
     proto = model(
-        """(float16[3,5,8] x) => (float16 y) <float16[8,16] w, float16[16,6] v> { a = MatMul(x, w)  b = Relu(a)  y = MatMul(b, v) }"""
+        """(float16[3,5,8] x) => (float16 y) <float16[8,16] w, float16[16,6] v> { a = MatMul(x, w)  b = Relu(a)
+        y = MatMul(b, v) }"""
     )
     found = prune(in_memory(proto), SETTINGS).report.proof
     assert found is not None

@@ -9,10 +9,9 @@ import pytest
 
 from compressor.config import PruneSettings
 from compressor.pipeline import prune
-
-from ..models import between, in_memory, model, weight
-from ..oracle import pair
-from ..property.idioms import IDIOMS
+from tests.models import between, in_memory, model, weight
+from tests.oracle import pair
+from tests.property.idioms import IDIOMS
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1)
 NETWORKS = ("resnet", "shufflenet", "densenet", "swin", "llama", "tagger", "gpt")
@@ -42,7 +41,9 @@ def test_every_weight_is_a_part_of_the_original(name: str) -> None:
 
 
 def test_names_types_and_nodes_stay() -> None:
-    proto = between("b = BatchNormalization(a, s, p, q, s2)", more="float[16] s, float[16] p, float[16] q, float[16] s2")
+    proto = between(
+        "b = BatchNormalization(a, s, p, q, s2)", more="float[16] s, float[16] p, float[16] q, float[16] s2"
+    )
     found = ir.to_proto(prune(in_memory(proto), SETTINGS).model)
     assert [(n.op_type, n.name, list(n.input), list(n.output)) for n in found.graph.node] == [
         (n.op_type, n.name, list(n.input), list(n.output)) for n in proto.graph.node
@@ -70,7 +71,8 @@ def test_annotations_follow() -> None:
 def test_half_and_double_precision_stay() -> None:
     for name in ("float16", "double"):
         proto = model(
-            f"""({name}[3,5,8] x) => ({name} y) <{name}[8,16] w, {name}[16,6] v> {{ a = MatMul(x, w)  b = Relu(a)  y = MatMul(b, v) }}"""
+            f"""({name}[3,5,8] x) => ({name} y) <{name}[8,16] w, {name}[16,6] v> {{ a = MatMul(x, w)  b = Relu(a)
+                  y = MatMul(b, v) }}"""
         )
         found = prune(in_memory(proto), SETTINGS).model
         assert weight(found, "w").dtype == weight(proto, "w").dtype

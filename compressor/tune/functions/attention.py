@@ -62,10 +62,12 @@ def _bias(mask: Tensor | None, allowed: Tensor | None, keys: int, dtype: torch.d
 
 
 def _attention(site: Site) -> Function:
-    shape = _Mask(
-        bool(site.get("is_causal", 0)), site.get("left_window_size", -1), site.get("right_window_size", -1)
+    shape = _Mask(bool(site.get("is_causal", 0)), site.get("left_window_size", -1), site.get("right_window_size", -1))
+    heads, softcap, scale = (
+        (site.get("q_num_heads"), site.get("kv_num_heads")),
+        site.get("softcap", 0.0),
+        site.get("scale"),
     )
-    heads, softcap, scale = (site.get("q_num_heads"), site.get("kv_num_heads")), site.get("softcap", 0.0), site.get("scale")
     precision = site.get("softmax_precision")
     precise = torch_dtype(ir.DataType(precision)) if precision else None
     fused = not softcap and not site.wants(3)

@@ -26,9 +26,7 @@ def _conv(site: Site) -> Function:
         pads = windows.paddings(x.shape[2:], w.shape[2:])
         if any(a != b for a, b in pads):
             x, pads = F.pad(x, flat(pads)), [(0, 0)] * len(pads)
-        return torch.convolution(
-            x, w, b, strides, [before for before, _ in pads], dilations, False, [0], group
-        )
+        return torch.convolution(x, w, b, strides, [before for before, _ in pads], dilations, False, [0], group)
 
     return direct if windows.symmetric else padded
 

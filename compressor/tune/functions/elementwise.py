@@ -64,7 +64,7 @@ def _clip(site: Site) -> Function:
         return lambda x: torch.clamp(x, low, high) if low is not None or high is not None else x
     fixed = [None if (c := site.constant(i)) is None else c.item() for i in (1, 2)]
     if all(value is not None or not site.has(i) for i, value in zip((1, 2), fixed, strict=True)):
-        return partial(_clip_fixed, *fixed)
+        return partial(_clip_fixed, fixed[0], fixed[1])
     return _clip_given
 
 

@@ -162,14 +162,13 @@ def _unique(site: Site) -> Function:
         if axis is None:
             x = x.reshape(-1)
         along = 0 if axis is None else axis
-        values, inverse, counts = torch.unique(x, return_inverse=True, return_counts=True, dim=along)
-        size = inverse.shape[0]
-        places = torch.arange(size, device=x.device)
-        first = torch.full((counts.shape[0],), size, device=x.device).scatter_reduce(0, inverse, places, "amin")
-        if ordered:
-            return values, first, inverse, counts
-        order = torch.argsort(first)
-        return values.index_select(along, order), first[order], torch.argsort(order)[inverse], counts[order]
+        _, inverse, counts = torch.unique(x.detach(), return_inverse=True, return_counts=True, dim=along)
+        places = torch.arange(inverse.shape[0], device=x.device)
+        first = torch.full_like(counts, inverse.shape[0]).scatter_reduce(0, inverse, places, "amin")
+        if not ordered:
+            order = torch.argsort(first)
+            first, inverse, counts = first[order], torch.argsort(order)[inverse], counts[order]
+        return x.index_select(along, first), first, inverse, counts
 
     return run
 

@@ -63,9 +63,7 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     return torch.matmul(a.double(), b.double()).to(torch.int32)
 
 
-def _matmul_integer(
-    a: Tensor, b: Tensor, a_zero: Tensor | None = None, b_zero: Tensor | None = None
-) -> Tensor:
+def _matmul_integer(a: Tensor, b: Tensor, a_zero: Tensor | None = None, b_zero: Tensor | None = None) -> Tensor:
     left = a.to(torch.int32) - _zero_point(a_zero, rows=True)
     return _product(left, b.to(torch.int32) - _zero_point(b_zero, rows=False))
 

@@ -98,7 +98,10 @@ def _expand(site: Site) -> Function:
     read = site.reader(1)
 
     def run(x: Tensor, given: Tensor | None) -> Tensor:
-        return x.expand(torch.broadcast_shapes(x.shape, read(given) or []))
+        wanted = read(given) or []
+        shape = [1] * (x.dim() - len(wanted)) + wanted
+        offset = len(shape) - x.dim()
+        return x.expand([-1 if k >= offset and size == 1 else size for k, size in enumerate(shape)])
 
     return run
 
@@ -144,14 +147,12 @@ def cut(x: Tensor, axis: int, span: slice) -> Tensor:
 
 
 def _pad(site: Site) -> Function:
-    """Constant, edge, reflecting or wrapping; negative paddings crop. From version 18 on only some axes may be named."""
+    """Constant, edge, reflecting or wrapping; negative paddings crop. From version 18 on axes may be named."""
     mode = site.get("mode", "constant") or "constant"
     read, axes_of = site.reader(1, "pads"), site.reader(3)
     fixed = site.reader(2, "value")
 
-    def run(
-        x: Tensor, given: Tensor | None = None, value: Tensor | None = None, named: Tensor | None = None
-    ) -> Tensor:
+    def run(x: Tensor, given: Tensor | None = None, value: Tensor | None = None, named: Tensor | None = None) -> Tensor:
         pads, axes = read(given) or [], axes_of(named)
         both = _by_axis(pads, axes, x.dim())
         if mode == "constant":

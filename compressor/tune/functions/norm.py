@@ -100,7 +100,7 @@ def _local_response(site: Site) -> Function:
         squares = x.square().reshape(x.shape[0], 1, x.shape[1], -1)
         around = F.pad(squares, [0, 0, (size - 1) // 2, size - 1 - (size - 1) // 2])
         total = F.avg_pool2d(around, (size, 1), 1).reshape(x.shape)
-        return x / (bias + alpha * total).pow(beta)
+        return x / torch.pow(bias + alpha * total, beta)
 
     return run
 

@@ -55,7 +55,7 @@ def _places(
 ) -> Tensor:
     """Places counted within one padded channel, as places counted over the whole input."""
     sizes = list(shape[2:])
-    coordinates = []
+    coordinates: list[Tensor] = []
     for size, (before, _) in zip(reversed(padded[2:]), reversed(pads), strict=True):
         coordinates.insert(0, places % size - before)
         places = places // size

@@ -90,10 +90,7 @@ def _gru_cell(site: Site, acts: Sequence[Activation], weights: Sequence[Tensor |
     def step(x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         (hidden,) = state
         z, reset = f(_clip(x[..., : 2 * size] + F.linear(hidden, r_gates), limit)).chunk(2, -1)
-        if late:
-            new = reset * F.linear(hidden, r_new, b_new)
-        else:
-            new = F.linear(reset * hidden, r_new, b_new)
+        new = reset * F.linear(hidden, r_new, b_new) if late else F.linear(reset * hidden, r_new, b_new)
         new = g(_clip(x[..., 2 * size :] + new, limit))
         return ((1 - z) * new + z * hidden,)
 

@@ -72,7 +72,8 @@ def _l1(x: Tensor, axes: list[int], keep: bool) -> Tensor:
 
 
 def _l2(x: Tensor, axes: list[int], keep: bool) -> Tensor:
-    return torch.linalg.vector_norm(_floating(x), 2, axes, keepdim=keep)
+    norm: Tensor = torch.linalg.vector_norm(_floating(x), 2, axes, keepdim=keep)
+    return norm
 
 
 def _squares(x: Tensor, axes: list[int], keep: bool) -> Tensor:
@@ -94,7 +95,7 @@ def _arg(function: Callable[..., Tensor]) -> Maker:
 
         def run(x: Tensor) -> Tensor:
             if last:
-                return x.shape[axis] - 1 - function(x.flip(axis), dim=axis, keepdim=keep)
+                return torch.rsub(function(x.flip(axis), dim=axis, keepdim=keep), x.shape[axis] - 1)
             return function(x, dim=axis, keepdim=keep)
 
         return run

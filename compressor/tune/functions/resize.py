@@ -65,13 +65,14 @@ class _Axis:
         if coordinates == "tf_crop_and_resize":
             if length == 1:
                 return np.full_like(y, (self.end - self.start) * last / 2 + self.start * last)
-            return y * (self.end - self.start) * last / (length - 1) + self.start * last
+            return y * ((self.end - self.start) * last / (length - 1)) + self.start * last
         if coordinates == "pytorch_half_pixel" and length == 1:
             return np.full_like(y, -0.5)
-        shift = 0.0
+        shift: float = 0.0
         if coordinates == "half_pixel_symmetric":
             shift = self.size / 2 * (1 - self.out / length)
-        return shift + (y + 0.5) / self.scale - 0.5
+        found: Floats = shift + (y + 0.5) / self.scale - 0.5
+        return found
 
 
 def _linear(distance: Floats) -> Floats:

@@ -45,7 +45,8 @@ def _range(site: Site) -> Function:
         exact = torch.float64 if dtype.is_floating_point else torch.int64
         count = max(-int((start - limit) // step), 0)
         # Multiples of the step, as the standard has it: summing it up drifts.
-        return (torch.arange(count, dtype=exact, device=device) * step + start).to(dtype)
+        steps = torch.arange(count, dtype=exact, device=device)
+        return torch.add(steps * step, start).to(dtype)
 
     return run
 
@@ -56,7 +57,7 @@ def _eye(site: Site) -> Function:
     def run(x: Tensor) -> Tensor:
         dtype = torch_dtype(ir.DataType(asked)) if asked else x.dtype
         rows = torch.arange(x.shape[0], device=x.device)[:, None]
-        return (torch.arange(x.shape[1], device=x.device) - rows == diagonal).to(dtype)
+        return torch.eq(torch.arange(x.shape[1], device=x.device) - rows, diagonal).to(dtype)
 
     return run
 
@@ -67,7 +68,7 @@ def _constant(site: Site) -> Function:
         if name in site.attributes:
             given = site.attributes[name]
             value = given if isinstance(given, Tensor) else torch.tensor(given)
-            return lambda device: value.to(device)
+            return value.to
     raise site.refuse("holds text or a sparse tensor, which torch does not know; take it out of the model")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
@@ -12,14 +13,14 @@ import torch
 from compressor.errors import ModelError
 
 if TYPE_CHECKING:
-    from compressor.tune.program import Program
+    from compressor.tune.program import Body
 
 Function = Callable[..., Any]
 """From the inputs of a node, in order, None where one is left out, to its output or the tuple of them."""
 Numbers = list[Any]
 
 
-class UnsupportedOperator(ModelError):
+class UnsupportedOperator(ModelError):  # noqa: N818 -- names the finding, as its siblings do
     """A node that torch cannot run here: an operator without a function, or one used in an unknown way."""
 
 
@@ -49,7 +50,7 @@ class Site:
     given: tuple[bool, ...] = ()
     wanted: tuple[bool, ...] = (True,)
     types: tuple[tuple[ir.DataType | None, ...], tuple[ir.DataType | None, ...]] = ((), ())
-    bodies: Mapping[str, Program] = field(default_factory=dict)
+    bodies: Mapping[str, Body] = field(default_factory=dict)
     carrier: bool = False
     train_statistics: bool = False
 
@@ -69,9 +70,7 @@ class Site:
         """The value of an input where it never changes."""
         return self.constants[index] if index < len(self.constants) else None
 
-    def reader(
-        self, index: int, attribute: str | None = None
-    ) -> Callable[[torch.Tensor | None], Numbers | None]:
+    def reader(self, index: int, attribute: str | None = None) -> Callable[[torch.Tensor | None], Numbers | None]:
         """Reads a list of numbers, which older operator sets give as an attribute and newer ones as an input.
 
         What never changes is read now; else the function that is returned reads the tensor it is given, and
@@ -83,7 +82,7 @@ class Site:
         if fixed is None and (tensor := self.constant(index)) is not None:
             fixed = tensor.reshape(-1).tolist()
         if fixed is not None or not self.has(index):
-            return lambda _=None: fixed
+            return partial(_known, fixed)
         return numbers
 
     def refuse(self, fact: str) -> UnsupportedOperator:
@@ -92,6 +91,10 @@ class Site:
 
 
 Maker = Callable[[Site], Function]
+
+
+def _known(value: Numbers | None, _: torch.Tensor | None = None) -> Numbers | None:
+    return value
 
 
 def numbers(tensor: torch.Tensor | None) -> Numbers | None:

@@ -23,11 +23,12 @@ def _dft(site: Site) -> Function:
     default = 1 if site.opset < 20 else -2
 
     def run(x: Tensor, size: Tensor | None = None, axis: Tensor | None = None) -> Tensor:
-        dim = positive((along(axis) or [default])[0], x.dim())
-        count = (length(size) or [None])[0]
+        dim: int = positive((along(axis) or [default])[0], x.dim())
+        count: int | None = (length(size) or [None])[0]
         signal = torch.view_as_complex(x.contiguous()) if x.shape[-1] == 2 else x.squeeze(-1)
         if inverse and half:
-            return torch.fft.irfft(signal, count, dim).unsqueeze(-1)
+            real: Tensor = torch.fft.irfft(signal, count, dim)
+            return real.unsqueeze(-1)
         if inverse:
             return torch.view_as_real(torch.fft.ifft(signal, count, dim))
         if half and not signal.is_complex():

@@ -46,9 +46,15 @@ def _corners(place: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _roi_align(site: Site) -> Function:
-    shift = 0.5 if site.get("coordinate_transformation_mode", "half_pixel") == "half_pixel" and site.opset >= 16 else 0.0
+    shift = (
+        0.5 if site.get("coordinate_transformation_mode", "half_pixel") == "half_pixel" and site.opset >= 16 else 0.0
+    )
     height, width = site.get("output_height", 1), site.get("output_width", 1)
-    ratio, scale, largest = site.get("sampling_ratio", 0), site.get("spatial_scale", 1.0), site.get("mode", "avg") == "max"
+    ratio, scale, largest = (
+        site.get("sampling_ratio", 0),
+        site.get("spatial_scale", 1.0),
+        site.get("mode", "avg") == "max",
+    )
 
     def one(image: Tensor, box: Tensor, sides: tuple[float, float]) -> Tensor:
         x1, y1, x2, y2 = (box * scale - shift).unbind()
@@ -114,7 +120,7 @@ def _non_max_suppression(site: Site) -> Function:
             overlaps = _overlaps(boxes[image].detach().cpu(), centred)
             for kind in range(scores.shape[1]):
                 for place in _suppressed(scores[image, kind].detach().cpu(), overlaps, (count, limit, threshold)):
-                    found.append([image, kind, place])  # noqa: PERF401 -- three loops deep
+                    found.append([image, kind, place])
         return torch.tensor(found, dtype=torch.int64, device=boxes.device).reshape(-1, 3)
 
     return run

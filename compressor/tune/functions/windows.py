@@ -39,9 +39,7 @@ class Windows:
     def symmetric(self) -> bool:
         """Are the paddings known and equal on both sides?"""
         half = len(self.pads) // 2
-        return self.auto in ("NOTSET", "VALID") and (
-            self.auto == "VALID" or self.pads[:half] == self.pads[half:]
-        )
+        return self.auto in ("NOTSET", "VALID") and (self.auto == "VALID" or self.pads[:half] == self.pads[half:])
 
     @property
     def begin(self) -> Ints:
@@ -58,9 +56,7 @@ class Windows:
             pads = self.pads or [0] * (2 * rank)
             return [(pads[k], pads[k + rank]) for k in range(rank)]
         found = []
-        for size, taps, stride, dilation in zip(
-            sizes, kernel, self.steps(rank), self.spread(rank), strict=True
-        ):
+        for size, taps, stride, dilation in zip(sizes, kernel, self.steps(rank), self.spread(rank), strict=True):
             total = max((ceil(size / stride) - 1) * stride + dilation * (taps - 1) + 1 - size, 0)
             less, more = total // 2, total - total // 2
             found.append((less, more) if self.auto == "SAME_UPPER" else (more, less))
