@@ -26,8 +26,8 @@ from compressor.ops.table import RULES  # noqa: E402
 
 def measure(path: Path, settings: PruneSettings) -> dict[str, float | int | str]:
     """CPU seconds of each phase for one model; preparation (shapes, folding) is reported beside them."""
-    from compressor.prune.select import choose
-    from compressor.prune.surgery import remove
+    from compressor.pruning.select import choose
+    from compressor.pruning.surgery import remove
 
     source = load(path)
     start = time.process_time()

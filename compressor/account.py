@@ -18,8 +18,8 @@ from compressor.graph import files
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
 from compressor.ops.table import RULES
-from compressor.prune import cost
-from compressor.prune.proof import Evidence
+from compressor.pruning import cost
+from compressor.pruning.proof import Evidence
 from compressor.report import (
     DiffReport,
     FrozenRow,

@@ -17,9 +17,9 @@ from compressor.clock import Clock, Progress
 from compressor.config import PruneSettings
 from compressor.graph import clean, files
 from compressor.ops.table import RULES
-from compressor.prune import proof, surgery
-from compressor.prune.lossless import lossless_plan
-from compressor.prune.select import choose
+from compressor.pruning import proof, surgery
+from compressor.pruning.lossless import lossless_plan
+from compressor.pruning.select import choose
 from compressor.report import Report
 from compressor.survey import clean_file, diff_files, inspect_file
 

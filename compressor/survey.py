@@ -10,7 +10,7 @@ from compressor.channels.groups import group
 from compressor.clock import Clock, Progress
 from compressor.config import CleanSettings, RunSettings
 from compressor.graph import clean, files
-from compressor.prune import proof
+from compressor.pruning import proof
 from compressor.report import DiffReport, Report
 
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from compressor.api import prune, save
+from compressor import prune, save
 from compressor.errors import CompressorError
 
 SOURCE = Path(__file__).parents[1] / "models" / "digits-resnet.onnx"

@@ -7,7 +7,7 @@ bytes again.
 import sys
 from pathlib import Path
 
-from compressor.api import prune, save
+from compressor import prune, save
 from compressor.channels.plan import PruningPlan
 
 SOURCE = Path(__file__).parents[1] / "models" / "digits-resnet.onnx"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from compressor.api import inspect
+from compressor import inspect
 
 SOURCE = Path(__file__).parents[1] / "models" / "digits-resnet.onnx"
 

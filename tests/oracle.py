@@ -24,8 +24,8 @@ from compressor.graph.normalise import unshare
 from compressor.graph.shapes import Shapes
 from compressor.ops.rule import OpRule
 from compressor.ops.table import RULES
-from compressor.prune import surgery
-from compressor.prune.select import choose
+from compressor.pruning import surgery
+from compressor.pruning.select import choose
 
 Rules = Mapping[tuple[str, str], OpRule]
 Array = NDArray[np.generic]

@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("graph", "runtime"),
     ("channels",),
     ("ops",),
-    ("prune", "unify"),
+    ("pruning", "unify"),
     ("tune",),
     ("analysis",),
     ("account",),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from compressor.config import CleanSettings, PruneSettings, RunSettings
 from compressor.errors import CompressorError, ModelError, NothingToPrune, PlanError, ProofFailed, UsageError
 from compressor.pipeline import clean_file, diff_files, inspect_file, prune, prune_file
-from compressor.prune import proof, surgery
+from compressor.pruning import proof, surgery
 
 from .models import between, in_memory, model
 from .ops.every import CASES

@@ -8,8 +8,10 @@ import onnx_ir as ir
 import torch
 
 from compressor.tune.describe import describe, widened
+from compressor.tune.functions import fused
 from compressor.tune.functions.site import Function, UnsupportedOperator
 from compressor.tune.functions.table import FUNCTIONS, NEED_BOTH, NEED_DEVICE, NEED_TRAINING
+from compressor.tune.fuse import DOMAIN
 from compressor.tune.placement import GROWING, HOST_INPUTS, HOSTABLE, STANDARD, read_on_host
 from compressor.tune.program import DEVICE, FIRST, HOST, NOTHING, TRAINING, Body, Program, Step, released
 
@@ -115,7 +117,8 @@ class Builder:
         bodies, captured = self._bodies(node)
         site = describe(node, self._opset, self._constants, bodies, self._train_bn)
         on_host = self._stays_on_host(node)
-        function = widened(node, FUNCTIONS[node.op_type](site))
+        table = fused.FUNCTIONS if node.domain == DOMAIN else FUNCTIONS
+        function = widened(node, table[node.op_type](site))
         if self._fold(node, function):
             return
         reads = HOST_INPUTS.get(node.op_type, frozenset())

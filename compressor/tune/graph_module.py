@@ -12,6 +12,7 @@ import torch
 from compressor.errors import ModelError, UsageError
 from compressor.graph.normalise import normalise
 from compressor.tune.build import Builder, check_supported
+from compressor.tune.fuse import fuse
 from compressor.tune.placement import STANDARD
 from compressor.tune.tensors import to_numpy, to_torch, torch_dtype
 from compressor.tune.trainable import initializers, parameters, statistics
@@ -63,6 +64,7 @@ class GraphModule(torch.nn.Module):
             for value in initializers(graph)
             if value not in trained and value not in running and not value.is_graph_input()
         }
+        fuse(graph)
         builder = Builder(graph, opset, constants, train_bn=train_bn)
         self._program = builder.build()
         self._bound: list[Store] = []

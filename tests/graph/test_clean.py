@@ -13,7 +13,7 @@ from compressor.analysis import prepare
 from compressor.config import RunSettings
 from compressor.graph import clean
 from compressor.graph.feeds import feeds
-from compressor.prune import proof
+from compressor.pruning import proof
 from tests.models import between, in_memory, model, tokens
 from tests.property.idioms import IDIOMS
 

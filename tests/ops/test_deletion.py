@@ -12,7 +12,7 @@ import pytest
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.ops.table import RULES
-from compressor.prune.cost import params
+from compressor.pruning.cost import params
 from tests.models import in_memory
 from tests.oracle import TOLERANCE, Rules, differences, pair
 from tests.property.idioms import IDIOMS

@@ -68,15 +68,12 @@ class _Axis:
             return y * ((self.end - self.start) * last / (length - 1)) + self.start * last
         if coordinates == "pytorch_half_pixel" and length == 1:
             return np.full_like(y, -0.5)
-        shift: float = 0.0
-        if coordinates == "half_pixel_symmetric":
-            shift = self.size / 2 * (1 - self.out / length)
-        found: Floats = shift + (y + 0.5) / self.scale - 0.5
-        return found
+        shift = self.size / 2 * (1 - self.out / length) if coordinates == "half_pixel_symmetric" else 0.0
+        return np.asarray(shift + (y + 0.5) / self.scale - 0.5)
 
 
 def _linear(distance: Floats) -> Floats:
-    return np.clip(1 - np.abs(distance), 0, 1)
+    return np.asarray(np.maximum(1 - np.abs(distance), 0.0))
 
 
 def _cubic(a: float, distance: Floats) -> Floats:

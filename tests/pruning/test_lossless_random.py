@@ -12,7 +12,7 @@ from compressor.channels.groups import Slot, group
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.graph.evaluate import Array
-from compressor.prune import proof
+from compressor.pruning import proof
 from tests.property.graphs import blocks_of, random_model
 
 FAST = range(40)

@@ -11,8 +11,8 @@ from onnx import numpy_helper
 from compressor.channels.groups import ChannelGroup, group
 from compressor.config import CriterionName, PruneSettings
 from compressor.errors import UsageError
-from compressor.prune.criteria import CRITERIA, Weights, criterion
-from compressor.prune.criteria.base import combine, ranking
+from compressor.pruning.criteria import CRITERIA, Weights, criterion
+from compressor.pruning.criteria.base import combine, ranking
 from tests.models import between, in_memory, model, weight
 from tests.oracle import couple
 

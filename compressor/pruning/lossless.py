@@ -20,7 +20,7 @@ from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.ops.constants import Constants, Mask
 from compressor.ops.propagate import contracted
-from compressor.prune.select import Rules, permitted, policy_of
+from compressor.pruning.select import Rules, permitted, policy_of
 
 
 def lossless_plan(coupling: Coupling, settings: PruneSettings, rules: Rules) -> tuple[PruningPlan, list[ChannelGroup]]:

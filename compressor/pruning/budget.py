@@ -17,8 +17,8 @@ from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.config import PruneSettings
 from compressor.errors import TargetOutOfReach
-from compressor.prune.criteria import Scores
-from compressor.prune.criteria.base import ranking
+from compressor.pruning.criteria import Scores
+from compressor.pruning.criteria.base import ranking
 
 TARGET_TOLERANCE = 0.02
 """A target counts as reached within this share of the original."""

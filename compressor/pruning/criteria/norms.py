@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressor.channels.groups import ChannelGroup
-from compressor.prune.criteria.base import Scores, Weights, combine
+from compressor.pruning.criteria.base import Scores, Weights, combine
 
 
 @dataclass(frozen=True)

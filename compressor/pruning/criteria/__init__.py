@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from compressor.errors import UsageError
-from compressor.prune.criteria.base import Criterion, Scores, Weights
-from compressor.prune.criteria.chance import Chance
-from compressor.prune.criteria.norms import Lamp, Magnitude, Product
-from compressor.prune.criteria.redundancy import GeometricMedian
+from compressor.pruning.criteria.base import Criterion, Scores, Weights
+from compressor.pruning.criteria.chance import Chance
+from compressor.pruning.criteria.norms import Lamp, Magnitude, Product
+from compressor.pruning.criteria.redundancy import GeometricMedian
 
 CRITERIA: Mapping[str, Callable[[int], Criterion]] = MappingProxyType(
     {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressor.channels.groups import ChannelGroup
-from compressor.prune.criteria.base import Scores, Weights
+from compressor.pruning.criteria.base import Scores, Weights
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
 from compressor.ops.table import RULES
 from compressor.pipeline import prune
-from compressor.prune.cost import CostModel, macs, params
-from compressor.prune.select import choose
+from compressor.pruning.cost import CostModel, macs, params
+from compressor.pruning.select import choose
 from tests.models import in_memory, model
 from tests.oracle import couple, pair
 from tests.property.idioms import IDIOMS

@@ -16,9 +16,9 @@ from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.ops.rule import OpRule
-from compressor.prune.budget import Removed, line_up, reach, take
-from compressor.prune.cost import CostModel
-from compressor.prune.criteria import Criterion, Scores, Weights, criterion
+from compressor.pruning.budget import Removed, line_up, reach, take
+from compressor.pruning.cost import CostModel
+from compressor.pruning.criteria import Criterion, Scores, Weights, criterion
 
 Rules = Mapping[tuple[str, str], OpRule]
 

@@ -14,8 +14,8 @@ from compressor.errors import ProofFailed, ProviderUnavailable
 from compressor.graph.feeds import feeds
 from compressor.ops.table import RULES
 from compressor.pipeline import prune
-from compressor.prune import proof, surgery
-from compressor.prune.proof import Evidence, Runs, compare, confirm, demand, expect, same_signature
+from compressor.pruning import proof, surgery
+from compressor.pruning.proof import Evidence, Runs, compare, confirm, demand, expect, same_signature
 from tests.models import between, in_memory, model, tokens
 from tests.oracle import Pair, couple, pair
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressor.channels.groups import ChannelGroup
-from compressor.prune.criteria.base import Scores, Weights
-from compressor.prune.criteria.norms import Magnitude
+from compressor.pruning.criteria.base import Scores, Weights
+from compressor.pruning.criteria.norms import Magnitude
 
 
 @dataclass(frozen=True)
