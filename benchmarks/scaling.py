@@ -13,22 +13,21 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from compressor.analysis import Policy, prepare  # noqa: E402
-from compressor.channels.coupling import Coupling  # noqa: E402
-from compressor.channels.cut import Cut  # noqa: E402
-from compressor.channels.plan import units_of  # noqa: E402
-from compressor.config import PruneSettings  # noqa: E402
-from compressor.errors import CompressorError  # noqa: E402
-from compressor.graph.files import load  # noqa: E402
-from compressor.graph.normalise import unshare  # noqa: E402
-from compressor.ops.table import RULES  # noqa: E402
+from compressor.analysis import Policy, prepare
+from compressor.channels.coupling import Coupling
+from compressor.channels.cut import Cut
+from compressor.channels.plan import units_of
+from compressor.config import PruneSettings
+from compressor.errors import CompressorError
+from compressor.graph.files import load
+from compressor.graph.normalise import unshare
+from compressor.ops.table import RULES
+from compressor.pruning.select import choose
+from compressor.pruning.surgery import remove
 
 
 def measure(path: Path, settings: PruneSettings) -> dict[str, float | int | str]:
     """CPU seconds of each phase for one model; preparation (shapes, folding) is reported beside them."""
-    from compressor.pruning.select import choose
-    from compressor.pruning.surgery import remove
-
     source = load(path)
     start = time.process_time()
     model, shapes = prepare(source, settings)
@@ -74,12 +73,14 @@ def main() -> None:
             print(f"{path.name}: {error}")
             continue
         rows.append(row)
-        print(f"{row['model']:52} {row['nodes']:6} nodes  prepare {row['prepare']:7.3f}  core {row['core']:7.3f} s CPU", flush=True)
+        times = f"prepare {row['prepare']:7.3f}  core {row['core']:7.3f} s CPU"
+        print(f"{row['model']:52} {row['nodes']:6} nodes  {times}", flush=True)
     exponents = {key: round(slope(rows, key), 2) for key in ("couple", "choose", "remove", "core", "prepare")}
     print(f"seconds grow as nodes to the power of: {exponents}")
     if options.out:
         machine = {"platform": platform.platform(), "python": platform.python_version()}
-        options.out.write_text(json.dumps({"machine": machine, "exponents": exponents, "models": rows}, indent=1) + "\n")
+        result = {"machine": machine, "exponents": exponents, "models": rows}
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

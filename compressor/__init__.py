@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from compressor.version import VERSION as __version__
+from compressor import version
 
 if TYPE_CHECKING:
     from compressor.api import inspect, load, prune, save
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from compressor.config import PruneSettings
     from compressor.pipeline import PruneResult
 
+__version__ = version.VERSION
 _PLACES = {
     "PruneResult": "compressor.pipeline",
     "PruneSettings": "compressor.config",
@@ -29,8 +31,6 @@ _PLACES = {
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'compressor' has no attribute {name!r}")
-    from importlib import import_module
-
     return getattr(import_module(_PLACES[name]), name)
 
 

@@ -95,31 +95,34 @@ def _check(graph: ir.Graph, given: Given) -> None:
 
 def _bind(graph: ir.Graph, given: Given, candidate: Candidate) -> Bound:
     symbols = dict(given.sizes)
+    for value in graph.inputs:
+        for size, dim in zip(given.shapes.get(str(value.name), ()), value.shape or (), strict=False):
+            if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
+                symbols.setdefault(str(dim.value), size)
     spare = iter(candidate.others * len(graph.inputs))
     bound: Bound = {}
     for value in graph.inputs:
         name = str(value.name)
         if name in given.shapes:
             bound[name] = given.shapes[name]
-            for size, dim in zip(given.shapes[name], value.shape or (), strict=False):
-                if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
-                    symbols.setdefault(str(dim.value), size)
-    for value in graph.inputs:
-        name = str(value.name)
-        if name in bound:
-            continue
-        if value.shape is None:
+        elif value.shape is None:
             raise ModelError(f"input {name!r} declares no shape; give one with --input-shape {name}:1,3,224,224")
-        rank = len(value.shape)
-        sizes: list[int] = []
-        for axis, dim in enumerate(value.shape):
-            if isinstance(dim, int):
-                sizes.append(dim)
-                continue
-            key = str(dim.value) if dim.value is not None else f"{name}#{axis}"
-            if key not in symbols:
-                image = rank in (4, 5) and axis > 0
-                symbols[key] = candidate.batch if axis == 0 else candidate.image[axis % 2] if image else next(spare)
-            sizes.append(symbols[key])
-        bound[name] = tuple(sizes)
+        else:
+            rank = len(value.shape)
+            bound[name] = tuple(
+                dim if isinstance(dim, int) else _size(dim, (name, axis, rank), symbols, candidate, spare)
+                for axis, dim in enumerate(value.shape)
+            )
     return bound
+
+
+def _size(
+    dim: ir.SymbolicDim, place: tuple[str, int, int], symbols: dict[str, int], candidate: Candidate, spare: Iterator[int]
+) -> int:
+    """The size of a symbol, made up where it is new; ``place`` is (input, axis, rank)."""
+    name, axis, rank = place
+    key = str(dim.value) if dim.value is not None else f"{name}#{axis}"
+    if key not in symbols:
+        image = rank in (4, 5) and axis > 0
+        symbols[key] = candidate.batch if axis == 0 else candidate.image[axis % 2] if image else next(spare)
+    return symbols[key]

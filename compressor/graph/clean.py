@@ -24,8 +24,9 @@ SMALL = 1 << 16
 """Elements below which a copy of a constant costs nothing worth saving."""
 NEGLIGIBLE = 1 << 12
 """Bytes by which a file may grow for a constant that saves a node."""
-MOVES_WEIGHTS = frozenset({"Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity", "Cast", "Slice", "Split",
-                           "Gather", "Concat"})  # fmt: skip
+MOVES_WEIGHTS = frozenset(
+    {"Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
+)
 """Operators that only move a weight: folding them for one of several users would untie the weight."""
 ROUNDS = 8
 

@@ -70,7 +70,7 @@ def _repair(node: ir.Node, repairer: Repairer) -> None:
     node.attributes["hidden_size"] = ir.AttrInt64("hidden_size", hidden)
 
 
-def _macs(node: ir.Node, inputs: Sequence[Shape | None], _: Sequence[Shape | None]) -> int:
+def _macs(_node: ir.Node, inputs: Sequence[Shape | None], _: Sequence[Shape | None]) -> int:
     steps, batch = (inputs[0] or (0, 0))[:2]
     directions, rows, features = inputs[1] or (0, 0, 0)
     hidden = (inputs[2] or (0, 0, 0))[2]

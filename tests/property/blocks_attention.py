@@ -58,10 +58,7 @@ def chunked(b: Builder, x: Value) -> Heads:
     """One linear layer, cut along its outputs before the heads are made."""
     heads, depth = some_heads(b)
     y, c = b.linear(x, 3 * heads * depth), heads * depth
-    if b.chance(0.5):
-        parts = b.split(y, [c, c, c], 2)
-    else:
-        parts = [b.slice(y, 2, i * c, (i + 1) * c) for i in range(3)]
+    parts = b.split(y, [c, c, c], 2) if b.chance(0.5) else [b.slice(y, 2, i * c, (i + 1) * c) for i in range(3)]
     q, k, v = (to_heads(b, part, heads) for part in parts)
     return q, k, v
 

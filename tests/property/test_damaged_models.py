@@ -27,9 +27,12 @@ def attempt(seed: int, folder: Path, *, verify: bool) -> str:
         pipeline.prune_file(path, output, PruneSettings.parse({"round_to": 1, "verify": verify}))
         outcome = "pruned"
     except errors.CompressorError as error:
-        assert not output.exists(), "an error leaves no file"
-        assert str(error).strip()
         outcome = type(error).__name__
+        sentence = str(error)
+    else:
+        sentence = outcome
+    assert output.exists() == (outcome == "pruned"), "an error leaves no file"
+    assert sentence.strip()
     assert time.perf_counter() - started < SECONDS
     output.unlink(missing_ok=True)
     return outcome

@@ -179,7 +179,8 @@ int64[3] split = {0,4,-1}, int64[4] join = {0,16,6,6}"""
 KEEPS_ZERO = (
     "b = Abs(a)", "b = Clip(a, low, high)", "b = Elu(a)", "b = Erf(a)", "b = Gelu(a)", "b = HardSwish(a)",
     "b = Identity(a)", "b = LeakyRelu(a)", "b = Neg(a)", "b = PRelu(a, s)", "b = Sign(a)", "b = Sin(a)", "b = Tanh(a)",
-    "b = Mul(a, a)", "c = Sigmoid(a) b = Mul(a, c)", "b = Div(a, s)", "c = Exp(a) b = Div(a, c)", "b = Pow(a, two)", "b = ThresholdedRelu(a)",
+    "b = Mul(a, a)", "c = Sigmoid(a) b = Mul(a, c)", "b = Div(a, s)", "c = Exp(a) b = Div(a, c)", "b = Pow(a, two)",
+    "b = ThresholdedRelu(a)",
     "b = Where(yes, a, a)", "b = MaxPool<kernel_shape=[2,2]>(a)", "b = AveragePool<kernel_shape=[2,2]>(a)",
     "b = GlobalAveragePool(a)", "b = InstanceNormalization(a, s3, zeros)", "b = Transpose<perm=[0,1,3,2]>(a)",
     "b = Concat<axis=2>(a, a)", "b = Pad(a, pads)", "b = Resize(a, , scales)", "b = Tile(a, repeats)",
