@@ -117,7 +117,11 @@ def _bind(graph: ir.Graph, given: Given, candidate: Candidate) -> Bound:
 
 
 def _size(
-    dim: ir.SymbolicDim, place: tuple[str, int, int], symbols: dict[str, int], candidate: Candidate, spare: Iterator[int]
+    dim: ir.SymbolicDim,
+    place: tuple[str, int, int],
+    symbols: dict[str, int],
+    candidate: Candidate,
+    spare: Iterator[int],
 ) -> int:
     """The size of a symbol, made up where it is new; ``place`` is (input, axis, rank)."""
     name, axis, rank = place

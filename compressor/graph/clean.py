@@ -25,7 +25,8 @@ SMALL = 1 << 16
 NEGLIGIBLE = 1 << 12
 """Bytes by which a file may grow for a constant that saves a node."""
 MOVES_WEIGHTS = frozenset(
-    {"Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
+    {"Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose"}
+    | {"Unsqueeze"}
 )
 """Operators that only move a weight: folding them for one of several users would untie the weight."""
 ROUNDS = 8
