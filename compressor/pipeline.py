@@ -18,7 +18,7 @@ from compressor.config import PruneSettings
 from compressor.graph import clean, files
 from compressor.ops.table import RULES
 from compressor.pruning import proof, surgery
-from compressor.pruning.lossless import lossless_plan
+from compressor.pruning.lossless import exact, lossless_plan
 from compressor.pruning.select import choose
 from compressor.report import Report
 from compressor.survey import clean_file, diff_files, inspect_file
@@ -55,7 +55,7 @@ def prune(
     with clock.phase("load"):
         source, size = account.open_model(model)
     with clock.phase("analyse"):
-        settings = account.replayed(settings, plan)
+        settings = exact(account.replayed(settings, plan))
         found = analyse(source, settings)
         before = account.stats_of(source, found, size, None if isinstance(model, ir.Model) else Path(model))
     with clock.phase("choose"):

@@ -22,6 +22,16 @@ from compressor.ops.constants import Constants, Mask
 from compressor.ops.propagate import contracted
 from compressor.pruning.select import Rules, permitted, policy_of
 
+ROUNDING = 1e-5
+"""Relative difference that summing in another order makes at most; what the proof allows unless told otherwise."""
+
+
+def exact(settings: PruneSettings) -> PruneSettings:
+    """The settings of a lossless run, with the tolerance of rounding alone unless one was given."""
+    if settings.lossless and "rtol" not in settings.model_fields_set:
+        return settings.model_copy(update={"rtol": ROUNDING})
+    return settings
+
 
 def lossless_plan(coupling: Coupling, settings: PruneSettings, rules: Rules) -> tuple[PruningPlan, list[ChannelGroup]]:
     """Every channel that cannot matter, whatever ``max_ratio`` and ``round_to`` say.

@@ -17,7 +17,7 @@ from tests.models import in_memory
 from tests.oracle import TOLERANCE, Rules, differences, pair
 from tests.property.idioms import IDIOMS
 
-NETWORKS = ("resnet", "mobilenet", "shufflenet", "convnext", "swin", "llama", "tagger", "yolo", "unet")
+NETWORKS = ("resnet", "mobilenet", "shufflenet", "convnext", "swin", "llama", "tagger")
 SETTINGS = PruneSettings(ratio=0.5, round_to=1)
 
 

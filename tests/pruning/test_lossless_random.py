@@ -13,11 +13,11 @@ from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.graph.evaluate import Array
 from compressor.pruning import proof
+from compressor.pruning.lossless import ROUNDING
 from tests.property.graphs import blocks_of, random_model
 
 FAST = range(40)
 MANY = range(40, 400)
-ROUNDING = 1e-5
 ROLES = {"filters": ("out",), "producers": ("out", "affine"), "consumers": ("in",), "all": ("out", "affine", "in")}
 
 
@@ -68,7 +68,7 @@ def check(seed: int) -> int:
     except NothingToPrune:
         return 0
     assert result.report.proof is not None
-    assert result.report.proof.max_rel_err < ROUNDING, f"seed {seed}: {blocks}"
+    assert result.report.proof.tolerance == ROUNDING, blocks
     return sum(g.removed for g in result.report.groups)
 
 

@@ -73,10 +73,10 @@ def test_attention(form: str, heads: tuple[int, ...], rng: np.random.Generator) 
 @pytest.mark.parametrize("shapes", [((1, 3, 4, 8), (2, 3, 8, 5), (1, 1, 5, 8)), ((4, 8), (8, 5), (5, 8))])
 def test_attention_that_broadcasts(shapes: tuple[tuple[int, ...], ...], rng: np.random.Generator) -> None:
     names = [",".join(map(str, shape)) for shape in shapes]
-    out = ",".join("abcd"[: len(shapes[0])])
+    out = ",".join("cdef"[: len(shapes[0])])
     proto = model(
         f"(float[{names[0]}] q, float[{names[1]}] k, float[{names[2]}] v) => (float[{out}] y) "
-        f"{{ {ATTENTION['plain']} }}"
+        f"{{ {NUMBERS} {ATTENTION['scaled']} }}"
     )
     feeds = dict(zip("qkv", (rng.normal(size=s).astype(np.float32) for s in shapes), strict=True))
     assert parity(proto, feeds) < 1e-6

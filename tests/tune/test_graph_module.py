@@ -126,7 +126,9 @@ def test_settings_and_arithmetic_are_not_trained() -> None:
         """(float[2,2] x) => (float[2,2] y) <float[2,2] w> {
             mask = Constant<value = float[2,2] {0.0, -10000.0, -10000.0, 0.0}>()
             rows = Constant<value = float[2,2] {0.0, 1.0, 1.0, 0.0}>()
-            a = Add(x, mask)  b = Mul(a, rows)  y = Add(b, w)
+            far = Constant<value = float[2,2] {0.5, -100000.0, 1.0, 2.0}>()
+            powers = Constant<value = float[2] {2.0, 3.0}>()
+            a = Add(x, mask)  b = Mul(a, rows)  c = Add(b, far)  d = Pow(c, powers)  y = Add(d, w)
         }"""
     )
     assert {name for name, _ in GraphModule(in_memory(elementwise)).named_parameters()} == {"w"}
