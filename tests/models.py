@@ -114,6 +114,20 @@ def tokens(body: str, *, more: str = "", out: int = 16, **options: object) -> on
     )
 
 
+MERGED_HEADS = """
+    (float[N,5,8] x) => (float y)
+    <float[8,16] w, float[16,6] v, int64[4] split = {0,5,4,4}, int64[3] flat = {-1,5,4}, int64[1] zero = {0},
+     int64[1] four = {4}, int64[2] rest = {5,4}, int64[3] join = {0,5,16}> {
+        a = MatMul(x, w)            q1 = Reshape(a, split)  q2 = Transpose<perm=[0,2,1,3]>(q1)
+        q = Reshape(q2, flat)       k = Transpose<perm=[0,2,1]>(q)
+        s = MatMul(q, k)            p = Softmax(s)          o = MatMul(p, q)
+        f = Shape(o)                m = Gather(f, zero)     n = Div(m, four)
+        to = Concat<axis=0>(n, four, rest)
+        o1 = Reshape(o, to)         o2 = Transpose<perm=[0,2,1,3]>(o1)
+        b = Reshape(o2, join)       y = MatMul(b, v) }"""
+"""Attention over one axis of batch times heads; the batch is divided out of its size at run time."""
+
+
 def in_memory(proto: onnx.ModelProto) -> ir.Model:
     """The model as the toolchain holds it."""
     return ir.from_proto(proto)

@@ -51,11 +51,31 @@ def bindings(graph: ir.Graph, given: Given) -> Iterator[tuple[Bound, Bound]]:
     """
     _check(graph, given)
     seen: list[tuple[Bound, Bound]] = []
-    for one, two in _CANDIDATES:
-        pair = (_bind(graph, given, one), _bind(graph, given, two))
-        if pair not in seen:
-            seen.append(pair)
-            yield pair
+    for second in (_doubled(graph, given), given):
+        for one, two in _CANDIDATES:
+            pair = (_bind(graph, given, one), _bind(graph, second, two))
+            if pair not in seen:
+                seen.append(pair)
+                yield pair
+
+
+def _doubled(graph: ir.Graph, given: Given) -> Given:
+    """Other sizes for the symbolic dimensions that the user gave, to see what in the graph depends on them."""
+    declared = {str(v.name): v.shape or () for v in graph.inputs}
+    shapes = {
+        name: tuple(s if isinstance(d, int) else 2 * s for s, d in zip(shape, declared[name], strict=False)) or shape
+        for name, shape in given.shapes.items()
+    }
+    return Given(shapes, {name: 2 * size for name, size in given.sizes.items()})
+
+
+def blind(graph: ir.Graph, one: Bound, two: Bound) -> bool:
+    """Is some symbolic dimension the same in both bindings, so that comparing them cannot show what depends on it?"""
+    return any(
+        not isinstance(dim, int) and one[str(v.name)][axis] == two[str(v.name)][axis]
+        for v in graph.inputs
+        for axis, dim in enumerate(v.shape or ())
+    )
 
 
 def batch(graph: ir.Graph, given: Given, bound: Bound) -> int:

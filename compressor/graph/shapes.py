@@ -17,7 +17,7 @@ import onnx_ir as ir
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from compressor.errors import ModelError
-from compressor.graph.binding import Given, Shape, batch, bindings
+from compressor.graph.binding import Given, Shape, batch, bindings, blind
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 
 EVALUATE_LIMIT = 1 << 16
@@ -55,6 +55,7 @@ class Shapes:
         self.other_inputs = others
         self.batch = 1
         """Samples in one run, where the batch size was made up; costs are reported for one sample."""
+        self._blind = blind(graph, inputs, others)
         self._static: dict[ir.Value, Array] = {}
         self._find_static(graph)
 
@@ -62,16 +63,26 @@ class Shapes:
         """What is equal under both bindings and reached by moving static entries, or computed from static values.
 
         Equality alone is not enough: ``max(length, 512)`` is 512 under two short bindings and dynamic all the same.
+        Where the bindings could not be told apart (a symbolic size that only one number fits), nothing that comes
+        from a shape counts as static.
         """
+        doubtful: set[ir.Value] = set()  # holds entries that came out equal by arithmetic on dynamic ones
         for node in graph:
             moves = node.op_type in MOVES and node.domain == ""
             fixed = all(v is None or initializer_of(v) is not None or v in self._static for v in node.inputs)
+            tainted = any(v in doubtful for v in node.inputs)
+            if self._blind and node.op_type in ("Shape", "Size"):
+                doubtful.update(node.outputs)
+                continue
             for value in node.outputs:
                 one, two = self._first.data.get(value), self._second.data.get(value)
-                if one is None or two is None or not (moves or fixed):
+                if one is None or two is None:
                     continue
-                if one is two or (one.shape == two.shape and np.array_equal(one, two)):
-                    self._static[value] = one
+                if fixed or (moves and not tainted):
+                    if one is two or (one.shape == two.shape and np.array_equal(one, two)):
+                        self._static[value] = one
+                elif one.shape != two.shape or np.any(one == two):
+                    doubtful.add(value)
 
     def __call__(self, value: ir.Value) -> Shape | None:
         """The shape of ``value``, or None where it could not be inferred."""
@@ -101,6 +112,8 @@ class Shapes:
         one, two = self._first.shapes.get(value), self._second.shapes.get(value)
         if value.is_initializer() and not value.is_graph_input():
             return [False] * len(self(value) or ())
+        if self._blind:
+            return [True] * len(one or ())
         if one is None or two is None or len(one) != len(two):
             return [True] * len(one or ())
         return [a != b for a, b in zip(one, two, strict=True)]
@@ -139,6 +152,8 @@ def infer(
             continue
         found = Shapes(model.graph, (first, second), one, two)
         found.batch = batch(model.graph, given, one)
+        if shapes or dims:
+            found.other_inputs = one  # the user said which sizes to run
         return found
     raise ModelError(
         f"shapes do not fit: {problem}; if a symbolic input dimension needs a certain size, "

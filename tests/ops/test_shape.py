@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
 import pytest
+
+from compressor.config import PruneSettings
+from compressor.pipeline import prune
+from tests.models import MERGED_HEADS, in_memory, model
 
 from .case import Case, check, image, whole
 
@@ -46,6 +53,17 @@ CASES = (
           all, last, cell = LSTM<hidden_size=16>(x, u, t, , , k, k)  q = Squeeze(all, one)  y = MatMul(q, v) }""",
           {"u": 32}),
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("attention", ["heads", "dims"])
+@pytest.mark.parametrize("batch", [1, 7])
+def test_batch_times_heads_at_other_batches(attention: str, batch: int) -> None:
+    """``Shape`` of an axis that both depends on the batch and loses heads."""
+    settings = PruneSettings.parse({"ratio": 0.5, "round_to": 1, "attention": attention})
+    proto = ir.to_proto(prune(in_memory(model(MERGED_HEADS)), settings).model)
+    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": np.ones((batch, 5, 8), np.float32)})
+    assert found.shape == (batch, 5, 6)
 
 
 @pytest.mark.parametrize("case", CASES, ids=repr)

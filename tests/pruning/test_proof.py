@@ -9,6 +9,7 @@ import pytest
 
 from compressor.channels.cut import Cut
 from compressor.channels.groups import group
+from compressor.channels.plan import units_of
 from compressor.config import PruneSettings
 from compressor.errors import ProofFailed, ProviderUnavailable
 from compressor.graph.feeds import feeds
@@ -16,7 +17,8 @@ from compressor.ops.table import RULES
 from compressor.pipeline import prune
 from compressor.pruning import proof, surgery
 from compressor.pruning.proof import Evidence, Runs, compare, confirm, demand, expect, same_signature
-from tests.models import between, in_memory, model, tokens
+from compressor.pruning.select import choose
+from tests.models import MERGED_HEADS, between, in_memory, model, tokens
 from tests.oracle import Pair, couple, pair
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1)
@@ -189,6 +191,21 @@ def test_symbolic_sizes_are_proved_twice() -> None:
     sizes = [run["x"] for run in proof_row.inputs]
     assert len(sizes) == 2
     assert all(a != b for k, (a, b) in enumerate(zip(*sizes, strict=True)) if k != 1)
+
+
+def test_a_model_that_runs_at_one_size_only() -> None:
+    """Where a mask fits the first size only, the second is still run, and must run."""
+    source, coupling = couple(in_memory(model(MERGED_HEADS)), SETTINGS)
+    plan, _ = choose(coupling, SETTINGS, RULES, 1)
+    cut = Cut(coupling, units_of(plan, coupling))
+    reference, masks = surgery.mask(source, cut, RULES)
+    expected = expect(reference, masks, coupling.shapes, SETTINGS)
+    surgery.remove(source, cut, RULES)
+    join = next(n for n in source.graph if n.outputs[0].name == "b").inputs[1]
+    assert join is not None
+    replace(source, str(join.name), np.asarray([coupling.shapes.inputs["x"][0], 5, 8]))
+    with pytest.raises(ProofFailed):
+        confirm(expected, source, SETTINGS)
 
 
 def test_inputs_repeat_and_follow_the_seed() -> None:

@@ -53,6 +53,18 @@ def test_names_types_and_nodes_stay() -> None:
     assert found.opset_import == proto.opset_import
 
 
+@pytest.mark.parametrize("name", ["Reshape_1.input1", "masked.1", "masked.out.1", "Reshape_3.input1"])
+def test_values_may_be_called_as_surgery_calls_its_own(name: str) -> None:
+    proto = between(
+        "r = Reshape(a, to)  n = Neg(r)  c = Reshape(n, back)  e = ReduceMean(c, one)  b = Sub(c, e)",
+        more="int64[3] to = {3,16,36}, int64[4] back = {3,16,6,6}, int64[1] one = {1}",
+    )
+    for node in proto.graph.node:
+        node.input[:] = [name if x == "n" else x for x in node.input]
+        node.output[:] = [name if x == "n" else x for x in node.output]
+    assert prune(in_memory(proto), SETTINGS).report.proof is not None
+
+
 def test_the_source_in_memory_is_left_alone() -> None:
     source = in_memory(between("b = Relu(a)"))
     before = ir.to_proto(source).SerializeToString(deterministic=True)
