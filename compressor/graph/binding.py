@@ -33,8 +33,8 @@ class Candidate:
 # Pairs of bindings. Distinct odd primes first, because a 1 or an equal pair hides which axis is which; then what
 # real networks ask for: square images, sides divisible by 32, one size for all, a batch of one.
 _CANDIDATES = (
-    (Candidate(3, (96, 160), (13, 17, 19, 23)), Candidate(5, (160, 224), (29, 31, 37, 41))),
-    (Candidate(3, (224, 224), (16, 16, 16, 16)), Candidate(5, (256, 256), (32, 32, 32, 32))),
+    (Candidate(3, (96, 160), (13, 17, 19, 23)), Candidate(2, (160, 224), (29, 31, 37, 41))),
+    (Candidate(3, (224, 224), (16, 16, 16, 16)), Candidate(2, (256, 256), (32, 32, 32, 32))),
     (Candidate(1, (224, 224), (13, 17, 19, 23)), Candidate(1, (256, 256), (29, 31, 37, 41))),
     (Candidate(1, (224, 224), (16, 16, 16, 16)), Candidate(1, (224, 224), (16, 16, 16, 16))),
     (Candidate(1, (32, 32), (64, 64, 64, 64)), Candidate(1, (64, 64), (128, 128, 128, 128))),
