@@ -16,8 +16,8 @@ from compressor.pruning import proof
 from compressor.pruning.lossless import ROUNDING
 from tests.property.graphs import blocks_of, random_model
 
-FAST = range(40)
-MANY = range(40, 400)
+FAST = range(20)
+MANY = range(20, 400)
 ROLES = {"filters": ("out",), "producers": ("out", "affine"), "consumers": ("in",), "all": ("out", "affine", "in")}
 
 
@@ -79,7 +79,7 @@ def test_outputs_stay(seed: int) -> None:
 
 def test_random_graphs_do_lose_channels() -> None:
     """The property would hold of a tool that removes nothing."""
-    assert sum(check(seed) > 0 for seed in range(20)) >= 15
+    assert sum(check(seed) > 0 for seed in range(12)) >= 9
 
 
 @pytest.mark.slow
