@@ -133,8 +133,10 @@ def _expand(node: ir.Node, coupling: Coupling) -> None:
             coupling.units.freeze(term.units, why)
     taken = {a for t in coupling.wild(out, grown) for a in t.axes}
     coupling.label(out, [t for t in own if not set(t.axes) & taken])
-    dynamic = [a for a, varies in enumerate(coupling.shapes.dynamic(out)) if varies]
-    coupling.restrict(node, out, dynamic, "its size depends on the input, and Expand has to name it")
+    dynamic = {a for a, varies in enumerate(coupling.shapes.dynamic(out)) if varies}
+    coupling.lazies[out].open -= dynamic
+    for term in coupling.layout(out, settle=False):
+        coupling.pin(node, out, term, dynamic, "its size depends on the input, and Expand has to name it")
 
 
 def _repair_expand(node: ir.Node, repairer: Repairer) -> None:

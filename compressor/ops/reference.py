@@ -43,6 +43,12 @@ class Reference:
         self.sized = False
         self._count = 0
 
+    def _unique(self, name: str) -> str:
+        while (found := f"{name}.{self._count}") in self._originals:
+            self._count += 1
+        self._count += 1
+        return found
+
     def original(self, value: ir.Value | None) -> ir.Value | None:
         """The value of the same name in the analysed graph."""
         return None if value is None else self._originals.get(str(value.name))
@@ -76,8 +82,7 @@ class Reference:
 
     def constant(self, array: Array) -> ir.Value:
         """A new initializer of the reference."""
-        self._count += 1
-        name = f"masked.{self._count}"
+        name = self._unique("masked")
         tensor = ir.tensor(array, name=name)
         value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
         self.graph.register_initializer(value)
@@ -85,9 +90,8 @@ class Reference:
 
     def add(self, before: ir.Node, op: str, inputs: Sequence[ir.Value | None], **attributes: int | float) -> ir.Value:
         """A node in front of ``before``; its output."""
-        self._count += 1
-        node = ir.node(op, list(inputs), attributes=attributes, name=f"masked.node.{self._count}")
-        node.outputs[0].name = f"masked.out.{self._count}"
+        node = ir.node(op, list(inputs), attributes=attributes, name=self._unique("masked.node"))
+        node.outputs[0].name = self._unique("masked.out")
         before.prepend(node)
         return node.outputs[0]
 

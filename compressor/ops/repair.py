@@ -18,6 +18,13 @@ BEFORE_FIRST = -(2**31)
 """The end of a Slice that runs backwards through the first position."""
 
 
+def names_of(graph: ir.Graph) -> set[str]:
+    """Every name of a value or node of ``graph``, subgraphs included."""
+    nodes = list(graph.all_nodes())
+    values = [*graph.inputs, *graph.initializers.values(), *(v for n in nodes for v in n.outputs)]
+    return {str(v.name) for v in values} | {str(n.name) for n in nodes}
+
+
 class Repairer:
     """Edits the nodes of the graph that a :class:`Cut` was made for; weights are not its business."""
 
@@ -26,6 +33,7 @@ class Repairer:
         self.coupling = cut.coupling
         self.graph = cut.coupling.graph
         self._after: dict[ir.Value, tuple[int, ...]] = {}
+        self._taken = names_of(self.graph)
 
     # ---- facts ----------------------------------------------------------------------------------------------
 
@@ -77,14 +85,20 @@ class Repairer:
 
     def constant(self, name: str, array: Array) -> ir.Value:
         """A new initializer with a name nobody has."""
-        unique, count = name, 0
-        while unique in self.graph.initializers:
-            count += 1
-            unique = f"{name}.{count}"
+        unique = self.unique(name)
         tensor = ir.tensor(array, name=unique)
         value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
         self.graph.register_initializer(value)
         return value
+
+    def unique(self, name: str) -> str:
+        """``name``, with a number behind it if somebody has it already."""
+        found, count = name, 0
+        while found in self._taken:
+            count += 1
+            found = f"{name}.{count}"
+        self._taken.add(found)
+        return found
 
     def set_shape(self, node: ir.Node, index: int, axes: Sequence[int] | None = None) -> None:
         """Rewrites the entries of a shape input whose sizes changed in the node's output.
@@ -134,22 +148,30 @@ class Repairer:
         node.prepend(chosen.producer())  # type: ignore[arg-type]
         node.replace_input_with(index, chosen)
 
-    def override(self, value: ir.Value, changed: Mask, entries: Array) -> None:
-        """Replaces some entries of an integer vector computed at run time, for all its users."""
+    def rescale(self, value: ir.Value, before: Array, after: Array) -> None:
+        """Turns planned sizes that are read at run time back into the original ones, for all users of ``value``.
+
+        ``size * before / after``, which is exact also where a size holds a batch beside the channels it lost.
+        """
         users = list(value.uses())
-        chosen = self._where(str(value.name), changed, entries, value)
-        producer, added = value.producer(), chosen.producer()
+        common = np.gcd(before, after)
+        producer = value.producer()
         assert producer is not None
-        assert added is not None
-        producer.append(added)
+        current = value
+        for op, factors in (("Div", after // common), ("Mul", before // common)):
+            constant = self.constant(f"{value.name}.{op.lower()}", factors)
+            node = ir.node(op, [current, constant], name=self.unique(f"{value.name}.{op.lower()}ed"))
+            node.outputs[0].name = self.unique(f"{node.name}.out")
+            producer.append(node)
+            producer, current = node, node.outputs[0]
         for user, index in users:
-            user.replace_input_with(index, chosen)
+            user.replace_input_with(index, current)
 
     def _where(self, name: str, changed: Mask, entries: Array, value: ir.Value) -> ir.Value:
         condition = self.constant(f"{name}.pruned", changed)
         chosen = self.constant(f"{name}.sizes", entries.astype(np.int64))
-        node = ir.node("Where", [condition, chosen, value], name=f"{name}.where{len(self.graph.initializers)}")
-        node.outputs[0].name = f"{node.name}.out"
+        node = ir.node("Where", [condition, chosen, value], name=self.unique(f"{name}.where"))
+        node.outputs[0].name = self.unique(f"{node.name}.out")
         return node.outputs[0]
 
     def replace_by_constant(self, node: ir.Node, array: npt.NDArray[np.generic]) -> None:
@@ -169,7 +191,7 @@ class Repairer:
         index = self.constant(f"{node.name}.kept{axis}", positions)
         name = f"{node.name}.gather{axis}"
         gather = ir.node("Gather", [node.inputs[0], index], attributes={"axis": axis}, name=name)
-        gather.outputs[0].name = f"{name}.out"
+        gather.outputs[0].name = self.unique(f"{name}.out")
         node.prepend(gather)
         node.replace_input_with(0, gather.outputs[0])
 

@@ -38,8 +38,7 @@ def _repair(node: ir.Node, repairer: Repairer) -> None:
         return
     start, end = (node.attributes.get_int(k, None) for k in ("start", "end"))
     window = slice(start, end)
-    changed = np.asarray([a != b for a, b in zip(before, after, strict=True)][window])
-    repairer.override(out, changed, np.asarray(before[window], np.int64))
+    repairer.rescale(out, np.asarray(before[window], np.int64), np.asarray(after[window], np.int64))
 
 
 def _constant_of_shape(node: ir.Node, coupling: Coupling) -> None:
