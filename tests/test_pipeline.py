@@ -98,7 +98,7 @@ def test_a_trained_network_without_its_weakest_tenth_still_reads_digits(name: st
         assert (run(output, data["x"]).argmax(1) == data["y"]).mean() > 0.8
 
 
-SYMBOLIC = [n for n in IDIOMS if n.startswith(("network.", "tokens.attention_")) and n != "network.generator"]
+SYMBOLIC = [*[n for n in IDIOMS if n.startswith("network.")][::2], "tokens.attention_bmm"]
 
 
 @pytest.mark.parametrize("name", SYMBOLIC)
@@ -112,7 +112,7 @@ def test_symbolic_batches_of_other_networks(name: str) -> None:
         assert [a.shape for a in one] == [a.shape for a in two]
 
 
-@pytest.mark.parametrize("name", ["shufflenet", "swin", "gpt", "tagger", "bert", "wav2vec"])
+@pytest.mark.parametrize("name", ["shufflenet", "gpt", "tagger"])
 def test_a_result_can_be_pruned_again(name: str) -> None:
     found = in_memory(IDIOMS[f"network.{name}"]())
     for seed in range(3):

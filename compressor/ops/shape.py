@@ -42,9 +42,10 @@ def _repair(node: ir.Node, repairer: Repairer) -> None:
 
 
 def _constant_of_shape(node: ir.Node, coupling: Coupling) -> None:
-    """One number everywhere: every axis takes on the labels of whoever uses it."""
+    """One number everywhere: every axis of static size takes on the labels of whoever uses it."""
     shape = coupling.shape(node.outputs[0])
-    coupling.wild(node.outputs[0], {a for a, size in enumerate(shape) if size > 1})
+    dynamic = coupling.shapes.dynamic(node.outputs[0])
+    coupling.wild(node.outputs[0], {a for a, size in enumerate(shape) if size > 1 and not dynamic[a]})
     coupling.label(node.outputs[0], [])
 
 

@@ -17,7 +17,7 @@ from tests.models import in_memory
 from tests.oracle import TOLERANCE, Rules, differences, pair
 from tests.property.idioms import IDIOMS
 
-NETWORKS = ("resnet", "mobilenet", "shufflenet", "convnext", "swin", "llama", "tagger")
+NETWORKS = ("mobilenet", "shufflenet", "swin", "llama", "tagger")
 SETTINGS = PruneSettings(ratio=0.5, round_to=1)
 
 
@@ -59,7 +59,7 @@ def test_without_the_rule(name: str, op: str) -> None:
 def test_deletion_costs_compression() -> None:
     """A guard for the test above: most deletions do keep channels that would otherwise go."""
     kept = [
-        params(pair(in_memory(network("resnet")), SETTINGS, without(op)).smaller.graph) > left("resnet")
+        params(pair(in_memory(network("mobilenet")), SETTINGS, without(op)).smaller.graph) > left("mobilenet")
         for op in ("Add", "Relu")
     ]
     assert all(kept)
