@@ -1,0 +1,16 @@
+"""Settings of every command: one file a command; fields state their default, range and help once."""
+
+from compressor.config.base import PROVIDERS, CleanSettings, RunSettings
+from compressor.config.data import DataSettings
+from compressor.config.prune import AMOUNTS, DEFAULT_RATIO, CriterionName, PruneSettings
+
+__all__ = [
+    "AMOUNTS",
+    "DEFAULT_RATIO",
+    "PROVIDERS",
+    "CleanSettings",
+    "CriterionName",
+    "DataSettings",
+    "PruneSettings",
+    "RunSettings",
+]

@@ -1,0 +1,103 @@
+"""Settings of a pruning run."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from compressor.config.base import RunSettings
+from compressor.notation import parse_layer_ratios, parse_share, parse_size
+
+DEFAULT_RATIO = 0.5
+AMOUNTS = ("ratio", "target_macs", "target_params", "target_size")
+
+CriterionName = Literal["l1", "l2", "product", "fpgm", "lamp", "random"]
+
+_SIZE_SCHEMA = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        {"type": "integer", "exclusiveMinimum": 1},
+        {"type": "string"},
+    ]
+}
+RemovedShare = Annotated[float, Field(ge=0, lt=1), BeforeValidator(parse_share)]
+KeptShare = Annotated[float, Field(gt=0, le=1), BeforeValidator(parse_share)]
+Size = Annotated[float | int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
+
+
+def _default_ratio(values: dict[str, Any]) -> float | None:
+    chosen = values.get("lossless") or any(values.get(name) is not None for name in AMOUNTS)
+    return None if chosen else DEFAULT_RATIO
+
+
+class PruneSettings(RunSettings):
+    """Settings of a pruning run; at most one of `AMOUNTS` is set, `ratio` when nothing is said."""
+
+    target_macs: KeptShare | None = Field(
+        default=None, description="Share of the multiply-accumulates (MACs) to keep, such as 0.5 or 50%."
+    )
+    target_params: KeptShare | None = Field(default=None, description="Share of the parameters to keep.")
+    target_size: Size | None = Field(
+        default=None, description="File size to keep: a share such as 50%, or bytes such as 500kB or 1.5MB."
+    )
+    lossless: bool = Field(
+        default=False,
+        description="Remove only channels that are zero already, so that no output changes; "
+        "takes no ratio or target.",
+    )
+    ratio: RemovedShare | None = Field(
+        default_factory=_default_ratio,
+        description="Share of the channels to remove in each group; about (1-R)^2 of the parameters and MACs "
+        f"stay. Default: {DEFAULT_RATIO}, unless a target is given.",
+    )
+    layer_ratio: Annotated[tuple[tuple[str, RemovedShare], ...], BeforeValidator(parse_layer_ratios)] = Field(
+        default=(),
+        description="Ratio of the groups with a node or weight that matches GLOB; repeatable, "
+        "the first match counts.",
+    )
+    max_ratio: RemovedShare = Field(
+        default=0.9, description="Largest share of its channels that one group may lose."
+    )
+    round_to: int = Field(
+        default=8,
+        ge=1,
+        description="Leave a multiple of N channels in each group; odd widths run slowly. 1 turns it off.",
+    )
+    min_channels: int = Field(default=1, ge=1, description="Fewest channels that a group keeps.")
+    criterion: CriterionName = Field(
+        default="l2", description="What makes a channel important; the least important are removed first."
+    )
+    scope: Literal["local", "global"] = Field(
+        default="local", description="Rank channels within their group, or all groups of the model together."
+    )
+    aggregate: Literal["mean", "sum", "max"] = Field(
+        default="mean", description="How the scores of all weights that a channel touches become one score."
+    )
+    normalise: Literal["mean", "max", "none"] = Field(
+        default="mean", description="What the scores of a group are divided by before groups are compared."
+    )
+    include: tuple[str, ...] = Field(
+        default=(), description="Prune only groups with a node or weight that matches GLOB; repeatable."
+    )
+    exclude: tuple[str, ...] = Field(
+        default=(), description="Leave alone every group with a node or weight that matches GLOB; repeatable."
+    )
+    attention: Literal["heads", "dims"] = Field(
+        default="heads",
+        description="In attention, remove whole heads, or as many dimensions from every head.",
+    )
+    keep_norm_axes: bool = Field(
+        default=False,
+        description="Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes.",
+    )
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> "PruneSettings":
+        given = [name for name in AMOUNTS if getattr(self, name) is not None]
+        if self.lossless:
+            given = [*given, "lossless"]
+        if len(given) > 1:
+            raise PydanticCustomError("one_amount", "more than one amount", {"fields": given})
+        if not given:
+            raise PydanticCustomError("no_amount", "no ratio and no target")
+        return self

@@ -1,0 +1,43 @@
+"""What training, calibration and evaluation read: samples in batches, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.generic]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples stacked along the first axis.
+
+    Attributes:
+        inputs: array [n, ...] by the name of the graph's input, in its element type.
+        labels: whatever the data calls labels, stacked; int64[n] for classes; None where there are none.
+    """
+
+    inputs: dict[str, Array]
+    labels: Array | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+
+class Dataset(Protocol):
+    """Samples that can be read in any order, any number of times."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether batches have labels."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: Indices) -> Batch:
+        """The samples at ``indices``, in that order, as the model wants them (normalised, in its layout)."""
+        ...
