@@ -35,7 +35,7 @@ def measure(path: Path, settings: PruneSettings) -> dict[str, float | int | str]
     prepared = time.process_time()
     coupling = Coupling(model.graph, shapes, RULES, Policy(heads=settings.attention == "heads")).run()
     coupled = time.process_time()
-    plan, _ = choose(coupling, settings, RULES, path.stat().st_size)
+    plan = choose(coupling, settings, RULES, path.stat().st_size).plan
     chosen = time.process_time()
     nodes = model.graph.num_nodes()
     remove(model, Cut(coupling, units_of(plan, coupling)), RULES)

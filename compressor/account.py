@@ -105,20 +105,28 @@ def read_back(path: Path, settings: RunSettings) -> ModelStats:
 def report(
     found: Analysis,
     before: ModelStats,
-    chosen: tuple[Sequence[ChannelGroup], Cut | None],
+    groups: list[GroupRow],
     evidence: Evidence | None,
     settings: RunSettings,
 ) -> Report:
     """The report of a run, without what only the caller knows (the output file, seconds)."""
-    groups, cut = chosen
     return Report(
         input=before,
-        groups=[_group_row(g, cut) for g in groups],
+        groups=groups,
         frozen=frozen_rows(found),
         proof=proof_row(evidence, settings),
         warnings=[f"proof: {evidence.note}"] if evidence is not None and evidence.note else [],
         settings=settings.model_dump(mode="json"),
     )
+
+
+def group_rows(groups: Sequence[ChannelGroup], cut: Cut | None, earlier: Sequence[GroupRow] = ()) -> list[GroupRow]:
+    """What each group has and loses, with what it lost in earlier steps."""
+    rows = {row.name: row for row in earlier}
+    for member in groups:
+        row, old = _group_row(member, cut), rows.get(member.name)
+        rows[member.name] = row if old is None else old.model_copy(update={"removed": old.removed + row.removed})
+    return list(rows.values())
 
 
 def _group_row(member: ChannelGroup, cut: Cut | None) -> GroupRow:

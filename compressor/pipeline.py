@@ -11,25 +11,33 @@ from compressor import account
 from compressor.analysis import Analysis, analyse
 from compressor.atomic import write_text
 from compressor.channels.cut import Cut
-from compressor.channels.groups import ChannelGroup, group
+from compressor.channels.groups import group
 from compressor.channels.plan import PruningPlan, units_of
 from compressor.clock import Clock, Progress
 from compressor.config import PruneSettings
+from compressor.errors import PlanError
 from compressor.graph import clean, files
 from compressor.ops.table import RULES
 from compressor.pruning import proof, surgery
+from compressor.pruning.budget import Origin
 from compressor.pruning.lossless import exact, lossless_plan
-from compressor.pruning.select import choose
-from compressor.report import Report
+from compressor.pruning.proof import Evidence
+from compressor.pruning.schedule import steps_of
+from compressor.pruning.select import Choice, choose
+from compressor.pruning.trail import Trail
+from compressor.report import GroupRow, Report
 from compressor.survey import clean_file, diff_files, inspect_file
 
 
 @dataclass
 class PruneResult:
-    """What a pruning run made: the smaller model, the plan that led to it, and the report."""
+    """What a pruning run made: the smaller model, the plan that leads to it, and the report.
+
+    The plan is None where several steps cannot be replayed as one.
+    """
 
     model: ir.Model
-    plan: PruningPlan
+    plan: PruningPlan | None
     report: Report
 
 
@@ -54,34 +62,64 @@ def prune(
     clock = clock or Clock()
     with clock.phase("load"):
         source, size = account.open_model(model)
-    with clock.phase("analyse"):
         settings = exact(account.replayed(settings, plan))
+    with clock.phase("analyse"):
         found = analyse(source, settings)
         before = account.stats_of(source, found, size, None if isinstance(model, ir.Model) else Path(model))
-    with clock.phase("choose"):
-        plan, groups = _choose(found, settings, plan, size)
-        cut = Cut(found.coupling, units_of(plan, found.coupling))
+    trail, proofs, rows, origin = Trail(), list[Evidence](), list[GroupRow](), None
+    for step in [settings] if plan is not None else steps_of(settings, size):
+        if origin is not None:
+            with clock.phase("analyse"):
+                found = analyse(found.model, settings)
+        with clock.phase("choose"):
+            choice = _choose(found, step, plan, origin, size)
+            origin = choice.origin
+            cut = Cut(found.coupling, units_of(choice.plan, found.coupling))
+            cut.check()
+            trail.add(choice.plan, cut, last=step.steps == 1)
+            rows = account.group_rows(choice.groups, cut, rows)
+        proofs += _cut(found, cut, settings, clock)
+    proof.same_signature(source, found.model)
+    report = account.report(found, before, rows, proof.worst(proofs), settings)
+    whole = trail.plan() if len(trail) == 1 or _replays(trail.plan(), source, found.model, settings) else None
+    return PruneResult(found.model, whole, report)
+
+
+def _replays(plan: PruningPlan, source: ir.Model, small: ir.Model, settings: PruneSettings) -> bool:
+    """Does the plan of several steps lead from the original to weights of the same shapes in one?
+
+    Not where a step could only remove what an earlier one had set free.
+    """
+    coupling = analyse(source, settings).coupling
+    try:
+        cut = Cut(coupling, units_of(plan, coupling))
         cut.check()
+        left = {name: cut.after(value) for name, value in coupling.graph.initializers.items()}
+    except PlanError:
+        return False
+    made = {name: tuple(value.shape) for name, value in small.graph.initializers.items() if value.shape is not None}
+    return all(left.get(name) == shape for name, shape in made.items() if name in left)
+
+
+def _choose(
+    found: Analysis, settings: PruneSettings, plan: PruningPlan | None, origin: Origin | None, size: int
+) -> Choice:
+    if plan is not None:
+        return Choice(plan, group(found.coupling), origin)
+    if settings.lossless:
+        return Choice(*lossless_plan(found.coupling, settings, RULES), origin)
+    return choose(found.coupling, settings, RULES, size, origin)
+
+
+def _cut(found: Analysis, cut: Cut, settings: PruneSettings, clock: Clock) -> list[Evidence]:
+    """Removes what ``cut`` says from the analysed model, and proves that removal equals masking."""
     with clock.phase("prove"):
         expected = _expect(found, cut, settings) if settings.verify else None
     with clock.phase("cut"):
         surgery.remove(found.model, cut, RULES)
         clean.tidy(found.model, simplify=settings.simplify)
-        proof.same_signature(source, found.model)
     with clock.phase("prove"):
-        evidence = proof.confirm(expected, found.model, settings) if expected is not None else None
-    report = account.report(found, before, (groups, cut), evidence, settings)
-    return PruneResult(found.model, plan, report)
-
-
-def _choose(
-    found: Analysis, settings: PruneSettings, plan: PruningPlan | None, size: int
-) -> tuple[PruningPlan, list[ChannelGroup]]:
-    if plan is not None:
-        return plan, group(found.coupling)
-    if settings.lossless:
-        return lossless_plan(found.coupling, settings, RULES)
-    return choose(found.coupling, settings, RULES, size)
+        return [proof.confirm(expected, found.model, settings)] if expected is not None else []
 
 
 def _expect(found: Analysis, cut: Cut, settings: PruneSettings) -> proof.Expected:
@@ -109,6 +147,8 @@ def prune_file(
     """
     clock = Clock(progress)
     result = prune(source, settings, plan=PruningPlan.load(plan) if plan else None, clock=clock)
+    if plan_out is not None and result.plan is None:
+        raise PlanError("these steps cannot be written as one plan; leave --plan-out out, or prune with --steps 1")
     with clock.phase("write"):
         if output is not None:
             own = files.model_files(source)
@@ -116,7 +156,7 @@ def prune_file(
             stats = account.read_back(output, settings)
         else:
             stats = account.stats_in_memory(result.model, settings)
-        if plan_out is not None:
+        if plan_out is not None and result.plan is not None:
             write_text(plan_out, result.plan.to_json())
     result.report = result.report.model_copy(update={"output": stats, "seconds": clock.seconds})
     return result

@@ -55,7 +55,7 @@ def inspect_file(source: Path, settings: RunSettings, progress: Progress | None 
         found = analyse(model, settings)
         groups = group(found.coupling)
         before = account.stats_of(model, found, size, source)
-        report = account.report(found, before, (groups, None), None, settings)
+        report = account.report(found, before, account.group_rows(groups, None), None, settings)
     return report.model_copy(
         update={"prunable_params": account.prunable_params(groups), "seconds": clock.seconds}
     )

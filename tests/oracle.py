@@ -57,7 +57,7 @@ def couple(source: ir.Model, settings: PruneSettings, rules: Rules = RULES) -> t
 def pair(source: ir.Model, settings: PruneSettings, rules: Rules = RULES, *, thorough: bool = False) -> Pair:
     """Both models; raises what choosing raises. A ``thorough`` reference masks what a zeroed weight would cancel."""
     model, coupling = couple(source, settings, rules)
-    plan, _ = choose(coupling, settings, rules, 1)
+    plan = choose(coupling, settings, rules, 1).plan
     cut = Cut(coupling, units_of(plan, coupling))
     cut.check()
     reference, _ = surgery.mask(model, cut, rules, thorough=thorough)

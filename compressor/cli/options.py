@@ -35,6 +35,8 @@ AMOUNT = Section(
         "round_to",
         "min_channels",
         "lossless",
+        "steps",
+        "schedule",
     ),
 )
 CHOICE = Section(

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from compressor.config.base import RunSettings
+from compressor.config.data import DataSettings
 from compressor.notation import parse_layer_ratios, parse_share, parse_size
 
 DEFAULT_RATIO = 0.5
@@ -30,7 +30,7 @@ def _default_ratio(values: dict[str, Any]) -> float | None:
     return None if chosen else DEFAULT_RATIO
 
 
-class PruneSettings(RunSettings):
+class PruneSettings(DataSettings):
     """Settings of a pruning run; at most one of `AMOUNTS` is set, `ratio` when nothing is said."""
 
     target_macs: KeptShare | None = Field(
@@ -75,6 +75,18 @@ class PruneSettings(RunSettings):
     )
     normalise: Literal["mean", "max", "none"] = Field(
         default="mean", description="What the scores of a group are divided by before groups are compared."
+    )
+    steps: int = Field(
+        default=1, ge=1, le=1000, description="Prune in N steps, scoring and recovering anew in each."
+    )
+    schedule: Literal["linear", "cubic", "exponential"] = Field(
+        default="cubic",
+        description="How fast the steps go: evenly, most at first, or by the same factor in each.",
+    )
+    recover: Literal["none", "bias", "lstsq", "finetune"] = Field(
+        default="none",
+        description="What restores accuracy after each step: bias correction or least-squares reconstruction from "
+        "calibration data, or training.",
     )
     include: tuple[str, ...] = Field(
         default=(), description="Prune only groups with a node or weight that matches GLOB; repeatable."

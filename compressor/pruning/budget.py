@@ -37,9 +37,28 @@ class Chunk:
 Removed = dict[str, UnitArray]
 
 
-def line_up(ranked: Mapping[ChannelGroup, Scores], settings: PruneSettings) -> list[Chunk]:
+@dataclass(frozen=True)
+class Origin:
+    """What ratios and targets are shares of: the model before the first step of a run.
+
+    Attributes:
+        units: how many each group had, by its name.
+        macs: multiply-accumulates of one run.
+        params: floating-point elements.
+        size: bytes of the file.
+        rest: those of them that are no weights.
+    """
+
+    units: Mapping[str, int]
+    macs: float
+    params: float
+    size: float
+    rest: float
+
+
+def line_up(ranked: Mapping[ChannelGroup, Scores], settings: PruneSettings, origin: Origin) -> list[Chunk]:
     """All chunks of all groups in the order in which they would go; units of infinite score stay."""
-    chunks = [chunk for group, scores in ranked.items() for chunk in _chunks(group, scores, settings)]
+    chunks = [chunk for group, scores in ranked.items() for chunk in _chunks(group, scores, settings, origin)]
     return sorted(chunks, key=lambda c: c.key)
 
 
@@ -51,8 +70,9 @@ def _own_ratio(group: ChannelGroup, settings: PruneSettings) -> float | None:
     return None
 
 
-def _chunks(group: ChannelGroup, scores: Scores, settings: PruneSettings) -> list[Chunk]:
-    count = len(group.units)
+def _chunks(group: ChannelGroup, scores: Scores, settings: PruneSettings, origin: Origin) -> list[Chunk]:
+    count = origin.units.get(group.name, len(group.units))
+    gone = count - len(group.units)
     order = ranking(group.units, scores)
     own = _own_ratio(group, settings)
     free = int(np.isfinite(scores).sum())
@@ -60,11 +80,11 @@ def _chunks(group: ChannelGroup, scores: Scores, settings: PruneSettings) -> lis
     cumulative = np.concatenate([[0.0], np.cumsum(np.sort(scaled))])
     found: list[Chunk] = []
     start = 0
-    for end in (stop for stop in _stops(group, settings) if stop <= free):
+    for end in (stop - gone for stop in _stops(group, count, settings) if gone < stop <= gone + free):
         if own is not None:
-            key = -1.0 if (start + end) / 2 / count <= own else np.inf
+            key = -1.0 if (gone + (start + end) / 2) / count <= own else np.inf
         elif settings.scope == "local":
-            key = (start + end) / 2 / count
+            key = (gone + (start + end) / 2) / count
         else:
             key = float(cumulative[end] - cumulative[start]) / (end - start)
         found.append(Chunk(group.name, group.units[order[start:end]], key, own is not None))
@@ -79,12 +99,12 @@ def _scaled(scores: Scores, how: str) -> Scores:
     return scores / divisor if divisor > 0 else scores
 
 
-def _stops(group: ChannelGroup, settings: PruneSettings) -> list[int]:
-    """Counts of removed units after which a group has an allowed width, ascending.
+def _stops(group: ChannelGroup, count: int, settings: PruneSettings) -> list[int]:
+    """Counts of units, of ``count`` at first, after whose removal a group has an allowed width; ascending.
 
     A group narrower than two multiples of ``round_to`` that is itself no multiple of it may take any width.
     """
-    count, width = len(group.units), group.width
+    width = group.width
     step = settings.round_to // gcd(settings.round_to, width)
     least = max(1, -(-settings.min_channels // width), ceil(count * (1 - settings.max_ratio) - 1e-9))
     if step > count:
@@ -93,14 +113,15 @@ def _stops(group: ChannelGroup, settings: PruneSettings) -> list[int]:
     return [count - k for k in kept]
 
 
-def take(chunks: Sequence[Chunk], settings: PruneSettings, total: int) -> Removed:
-    """What ``ratio`` removes: chunks that fall at least half within it; globally, that share of ``total`` units."""
+def take(chunks: Sequence[Chunk], settings: PruneSettings, total: int, gone: int = 0) -> Removed:
+    """What ``ratio`` removes: chunks that fall at least half within it; globally, that share of ``total`` units, of
+    which ``gone`` went in earlier steps."""
     ratio = settings.ratio or 0.0
     chosen = [c for c in chunks if c.fixed and c.key < 0]
     free = [c for c in chunks if not c.fixed]
     if settings.scope == "local":
         return _gather(chosen + [c for c in free if c.key <= ratio + 1e-9])
-    left = ratio * total
+    left = ratio * total - gone
     for chunk in free:
         if len(chunk.units) / 2 > left:
             break
@@ -109,61 +130,73 @@ def take(chunks: Sequence[Chunk], settings: PruneSettings, total: int) -> Remove
     return _gather(chosen)
 
 
-def reach(chunks: Sequence[Chunk], cost: Callable[[UnitArray], float], target: float, what: str) -> Removed:
-    """The shortest prefix whose cost is at most ``target`` times the original, then refined by single chunks.
+@dataclass(frozen=True)
+class Goal:
+    """A target.
+
+    Attributes:
+        cost: what is left when units go.
+        whole: what it was at first.
+        share: of ``whole``, to be kept.
+        what: how messages call it.
+        exact: whether missing it is an error.
+    """
+
+    cost: Callable[[UnitArray], float]
+    whole: float
+    share: float
+    what: str
+    exact: bool = True
+
+    def left(self, chunks: Sequence[Chunk]) -> float:
+        """The share of ``whole`` that is left without ``chunks``."""
+        units = [c.units for c in chunks]
+        return self.cost(np.concatenate(units) if units else np.zeros(0, np.int64)) / max(self.whole, 1.0)
+
+
+def reach(chunks: Sequence[Chunk], goal: Goal) -> Removed:
+    """The shortest prefix after which at most the goal is left, then refined by single chunks.
 
     Raises:
         TargetOutOfReach: even everything that may go is not enough, or the chunks are too coarse to come within
             2 %.
     """
     usable = [c for c in chunks if np.isfinite(c.key)]
-    whole = cost(np.zeros(0, np.int64))
-    share = _share_of(cost, whole)
-    if target >= 1.0 - TARGET_TOLERANCE:
+    if goal.share >= goal.left([]) - TARGET_TOLERANCE:
         return _gather([c for c in usable if c.fixed])
-    least = share(usable)
-    if least > target + TARGET_TOLERANCE:
+    least = goal.left(usable)
+    if least > goal.share + TARGET_TOLERANCE and goal.exact:
         raise TargetOutOfReach(
-            f"{what} can go down to {least:.1%} of the original at most, the target is {target:.1%}; "
+            f"{goal.what} can go down to {least:.1%} of the original at most, the target is {goal.share:.1%}; "
             "raise --max-ratio, lower --round-to, or see --explain for what is frozen"
         )
     low, high = 0, len(usable)
     while low < high:
         middle = (low + high) // 2
-        if share(usable[:middle]) <= target:
+        if goal.left(usable[:middle]) <= goal.share:
             high = middle
         else:
             low = middle + 1
-    chosen = _refine(usable, high, share, target)
-    reached = share(chosen)
-    if abs(reached - target) > TARGET_TOLERANCE:
+    chosen = _refine(usable, high, goal)
+    reached = goal.left(chosen)
+    if abs(reached - goal.share) > TARGET_TOLERANCE and goal.exact:
         raise TargetOutOfReach(
-            f"the nearest {what} to the target of {target:.1%} is {reached:.1%}, because channels go in steps; "
-            "lower --round-to"
+            f"the nearest {goal.what} to the target of {goal.share:.1%} is {reached:.1%}, because channels go in "
+            "steps; lower --round-to"
         )
     return _gather(chosen)
 
 
-def _share_of(cost: Callable[[UnitArray], float], whole: float) -> Callable[[Sequence[Chunk]], float]:
-    def share(chunks: Sequence[Chunk]) -> float:
-        units = [c.units for c in chunks]
-        return cost(np.concatenate(units) if units else np.zeros(0, np.int64)) / max(whole, 1.0)
-
-    return share
-
-
-def _refine(
-    usable: Sequence[Chunk], stop: int, share: Callable[[Sequence[Chunk]], float], target: float
-) -> list[Chunk]:
+def _refine(usable: Sequence[Chunk], stop: int, goal: Goal) -> list[Chunk]:
     """Gives back the last chunk of single groups while that brings the cost nearer to the target."""
     chosen = list(usable[:stop])
-    best = abs(share(chosen) - target)
+    best = abs(goal.left(chosen) - goal.share)
     last: dict[str, int] = {c.group: k for k, c in enumerate(chosen)}
     for position in sorted(last.values(), reverse=True)[:64]:
         if best <= TARGET_TOLERANCE / 10:
             break
         trial = chosen[:position] + chosen[position + 1 :]
-        error = abs(share(trial) - target)
+        error = abs(goal.left(trial) - goal.share)
         if error < best and not chosen[position].fixed:
             best, chosen = error, trial
     return chosen

@@ -6,6 +6,7 @@ Both are run in ONNX Runtime on the same seeded inputs, at two sizes where dimen
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -205,6 +206,11 @@ def prove(expected: Runs, found: Runs, rtol: float, atol: float) -> Evidence:
         for name, a, b in zip(expected.names, one, two, strict=True):
             evidence.add(name, a, b, rtol, atol)
     return evidence
+
+
+def worst(proofs: Sequence[Evidence]) -> Evidence | None:
+    """The proof with the largest error, of those of several steps."""
+    return max(proofs, key=lambda e: e.max_rel_err / e.tolerance if e.tolerance else e.max_rel_err, default=None)
 
 
 def demand(evidence: Evidence) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -11,16 +12,30 @@ import numpy as np
 from compressor.channels.balance import balance
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup, blocked, group
-from compressor.channels.labels import UnitArray
 from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.ops.rule import OpRule
-from compressor.pruning.budget import Removed, line_up, reach, take
+from compressor.pruning.budget import Goal, Origin, Removed, line_up, reach, take
 from compressor.pruning.cost import CostModel
 from compressor.pruning.criteria import Criterion, Scores, Weights, criterion
 
 Rules = Mapping[tuple[str, str], OpRule]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What goes.
+
+    Attributes:
+        plan: as it is written and replayed.
+        groups: all groups of the model.
+        origin: what the amounts are shares of; hand it to the next step of the run. None in runs of one step.
+    """
+
+    plan: PruningPlan
+    groups: list[ChannelGroup]
+    origin: Origin | None
 
 
 def policy_of(settings: PruneSettings) -> dict[str, object]:
@@ -33,15 +48,16 @@ def policy_of(settings: PruneSettings) -> dict[str, object]:
 
 
 def choose(
-    coupling: Coupling, settings: PruneSettings, rules: Rules, size: int
-) -> tuple[PruningPlan, list[ChannelGroup]]:
+    coupling: Coupling, settings: PruneSettings, rules: Rules, size: int, origin: Origin | None = None
+) -> Choice:
     """Scores every group, balances joint terms, and fills the budget.
 
     Args:
         coupling: as run; balancing merges units in it.
-        settings: how much and which.
+        settings: how much and which; ``steps`` are those left, and only the last one has to hit a target.
         rules: the operator table, for counting cost.
         size: bytes of the original file, for ``target_size``.
+        origin: what earlier steps of the run started from; by default this step is the first.
 
     Raises:
         NothingToPrune: the graph has no group, or the globs leave none.
@@ -57,14 +73,16 @@ def choose(
     allowed = permitted(groups, settings)
     scores = {g: judge.score(g, weights) for g in allowed}
     _reserve(coupling, scores)
-    removed = _fill(coupling, scores, settings, rules, size)
-    if not removed and settings.ratio != 0:
+    origin = origin or origin_of(coupling, groups, rules, size)
+    removed = _fill(coupling, scores, settings, rules, origin)
+    untouched = all(origin.units.get(g.name) == len(g.units) for g in groups)
+    if not removed and settings.ratio != 0 and untouched and settings.steps == 1:
         widest = max(g.channels for g in allowed)
         raise NothingToPrune(
             f"no group can lose a channel under these settings (the widest has {widest}); lower --round-to or "
             "--min-channels, raise --ratio or --max-ratio"
         )
-    return plan_of(coupling, groups, removed, policy_of(settings)), groups
+    return Choice(plan_of(coupling, groups, removed, policy_of(settings)), groups, origin)
 
 
 def _unit_scores(coupling: Coupling, groups: Sequence[ChannelGroup], judge: Criterion, weights: Weights) -> Scores:
@@ -115,29 +133,31 @@ def permitted(groups: Sequence[ChannelGroup], settings: PruneSettings) -> list[C
     return left
 
 
+def origin_of(coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules, size: int) -> Origin:
+    """The model as it is now, as what later amounts are shares of; ``size`` is the bytes of its file."""
+    cost = CostModel(coupling, coupling.shapes, rules)
+    rest = max(0.0, size - cost.bytes_after(np.zeros(0, np.int64)))
+    return Origin({g.name: len(g.units) for g in groups}, cost.macs, cost.params, size, rest)
+
+
 def _fill(
-    coupling: Coupling,
-    ranked: Mapping[ChannelGroup, Scores],
-    settings: PruneSettings,
-    rules: Rules,
-    size: int,
+    coupling: Coupling, ranked: Mapping[ChannelGroup, Scores], settings: PruneSettings, rules: Rules, origin: Origin
 ) -> Removed:
     """Units to remove, by name of their group."""
-    chunks = line_up(ranked, settings)
+    chunks = line_up(ranked, settings, origin)
     if settings.ratio is not None:
         own = {c.group for c in chunks if c.fixed}
-        return take(chunks, settings, sum(len(g.units) for g in ranked if g.name not in own))
+        left = {g.name: len(g.units) for g in ranked if g.name not in own}
+        total = sum(origin.units.get(name, count) for name, count in left.items())
+        return take(chunks, settings, total, total - sum(left.values()))
     cost = CostModel(coupling, coupling.shapes, rules)
+    exact = settings.steps == 1
     if settings.target_macs is not None:
-        return reach(chunks, cost.macs_after, settings.target_macs, "MACs")
+        return reach(chunks, Goal(cost.macs_after, origin.macs, settings.target_macs, "MACs", exact))
     if settings.target_params is not None:
-        return reach(chunks, cost.params_after, settings.target_params, "parameters")
-    wanted = settings.target_size if settings.target_size is not None else 1.0
-    share = float(wanted) if wanted <= 1 else float(wanted) / size
-    return reach(chunks, _with_overhead(cost.bytes_after, size), min(share, 1.0), "file size")
-
-
-def _with_overhead(weights: Callable[[UnitArray], float], size: int) -> Callable[[UnitArray], float]:
-    """Bytes of the file: its weights and the graph around them, which hardly changes."""
-    rest = max(0.0, size - weights(np.zeros(0, np.int64)))
-    return lambda removed: rest + weights(removed)
+        return reach(chunks, Goal(cost.params_after, origin.params, settings.target_params, "parameters", exact))
+    wanted = float(settings.target_size if settings.target_size is not None else 1.0)
+    share = wanted if wanted <= 1 else min(wanted / origin.size, 1.0)
+    return reach(
+        chunks, Goal(lambda units: origin.rest + cost.bytes_after(units), origin.size, share, "file size", exact)
+    )

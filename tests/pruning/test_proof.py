@@ -196,7 +196,7 @@ def test_symbolic_sizes_are_proved_twice() -> None:
 def test_a_model_that_runs_at_one_size_only() -> None:
     """Where a mask fits the first size only, the second is still run, and must run."""
     source, coupling = couple(in_memory(model(MERGED_HEADS)), SETTINGS)
-    plan, _ = choose(coupling, SETTINGS, RULES, 1)
+    plan = choose(coupling, SETTINGS, RULES, 1).plan
     cut = Cut(coupling, units_of(plan, coupling))
     reference, masks = surgery.mask(source, cut, RULES)
     expected = expect(reference, masks, coupling.shapes, SETTINGS)
