@@ -1,14 +1,19 @@
-"""Trains and exports the two example models on scikit-learn's handwritten digits: python models/build.py."""
+"""Trains and exports the example models: python models/build.py [--cifar FILE].
+
+Two classifiers of scikit-learn's handwritten digits, and with the data of CIFAR-10 a ResNet-20.
+"""
 
 import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import cifar
 import numpy as np
 import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
@@ -137,9 +142,9 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
     return (model.eval()(x).argmax(1) == y).float().mean().item()
 
 
-def export(model: nn.Module, path: Path) -> None:
+def export(model: nn.Module, path: Path, shape: tuple[int, ...] = (1, 8, 8)) -> None:
     """Writes the model in eval mode with a dynamic batch, and without the exporter's notes (source paths)."""
-    example = torch.zeros(2, 1, 8, 8)
+    example = torch.zeros(2, *shape)
     program = torch.onnx.export(
         model.eval(), (example,), dynamo=True, verbose=False, input_names=["image"], output_names=["logits"],
         dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
@@ -149,27 +154,55 @@ def export(model: nn.Module, path: Path) -> None:
     ir.save(program.model, path)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write into")
-    parser.add_argument("--epochs", type=int, default=40)
-    options = parser.parse_args()
-    torch.set_num_threads(2)
-    torch.use_deterministic_algorithms(True)
+def build_digits(out: Path, epochs: int) -> None:
+    """``digits-resnet.onnx``, ``digits-mobilenet.onnx`` and the images they are judged on."""
     train_x, test_x, train_y, test_y = load_split()
-    np.savez_compressed(options.out / "digits-test.npz", x=test_x.numpy(), y=test_y.numpy())
+    np.savez_compressed(out / "digits-test.npz", x=test_x.numpy(), y=test_y.numpy())
     for build in (resnet, mobilenet):
         torch.manual_seed(0)
         start = time.perf_counter()
         model = build()
-        train(model, train_x, train_y, options.epochs)
-        path = options.out / f"digits-{build.__name__}.onnx"
+        train(model, train_x, train_y, epochs)
+        path = out / f"digits-{build.__name__}.onnx"
         export(model, path)
-        parameters = sum(p.numel() for p in model.parameters())
-        print(
-            f"{path.name}: {accuracy(model, test_x, test_y):.2%} of {len(test_x)} held-out images, "
-            f"{parameters:,} parameters, {path.stat().st_size:,} bytes, {time.perf_counter() - start:.0f} s"
-        )
+        tell(model, path, accuracy(model, test_x, test_y), len(test_x), start)
+
+
+def build_cifar(out: Path, data: Path, epochs: int) -> None:
+    """``cifar10-resnet20.onnx``, and its weights before the exporter folds the BatchNorms away."""
+    torch.manual_seed(0)
+    start = time.perf_counter()
+    model = cifar.ResNet20()
+    cifar.train(model, *map(torch.from_numpy, cifar.read(data, "train")), epochs)
+    path = out / "cifar10-resnet20.onnx"
+    export(model, path, (3, 32, 32))
+    save_file(model.state_dict(), path.with_suffix(".safetensors"))
+    test_x, test_y = map(torch.from_numpy, cifar.read(data, "test"))
+    tell(model, path, accuracy(model, test_x, test_y), len(test_x), start)
+
+
+def tell(model: nn.Module, path: Path, right: float, count: int, start: float) -> None:
+    parameters = sum(p.numel() for p in model.parameters())
+    print(
+        f"{path.name}: {right:.2%} of {count} held-out images, {parameters:,} parameters, "
+        f"{path.stat().st_size:,} bytes, {time.perf_counter() - start:.0f} s"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write into")
+    parser.add_argument("--epochs", type=int, default=40, help="for the digits")
+    parser.add_argument("--cifar", type=Path, metavar="FILE", help="data of CIFAR-10, as models/cifar.py reads it")
+    parser.add_argument("--cifar-epochs", type=int, default=26)
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    torch.use_deterministic_algorithms(True)
+    build_digits(options.out, options.epochs)
+    if options.cifar is None:
+        print("cifar10-resnet20.onnx: left out, as --cifar names no data")
+    else:
+        build_cifar(options.out, options.cifar, options.cifar_epochs)
 
 
 if __name__ == "__main__":

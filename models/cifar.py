@@ -78,8 +78,10 @@ def augmented(x: Tensor) -> Tensor:
 def train(model: nn.Module, x: Tensor, y: Tensor, epochs: int, batch: int = 128) -> None:
     """SGD with Nesterov momentum and one learning-rate cycle; bfloat16 where that is faster and safe."""
     steps = epochs * (len(x) // batch)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.4, total_steps=steps, pct_start=0.2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.15, momentum=0.9, weight_decay=2e-4, nesterov=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.15, total_steps=steps, pct_start=0.15, cycle_momentum=False
+    )
     device = next(model.parameters()).device
     model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     for epoch in range(epochs):
