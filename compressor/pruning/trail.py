@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from compressor.channels.cut import Cut
+from compressor.channels.labels import UnitArray
 from compressor.channels.plan import PruningPlan, Removal
+from compressor.graph.evaluate import Array
 from compressor.pruning.surgery import compact
 
 
@@ -18,15 +19,15 @@ from compressor.pruning.surgery import compact
 class _Left:
     """What is left of an initializer: the flat position that each entry had in the original, of this shape."""
 
-    positions: npt.NDArray[np.int32]
+    positions: Array
     shape: tuple[int, ...]
 
-    def original(self, axes: tuple[int, ...], indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def original(self, axes: tuple[int, ...], indices: UnitArray) -> UnitArray:
         """Flat positions along ``axes`` of the original for those of what is left."""
         others = tuple(slice(None) if a in axes else 0 for a in range(len(self.shape)))
-        entries = self.positions[others].ravel()[indices]
+        entries = self.positions[others].ravel()[indices].astype(np.int64)
         places = np.unravel_index(entries, self.shape)
-        return np.ravel_multi_index([places[a] for a in axes], [self.shape[a] for a in axes])
+        return np.asarray(np.ravel_multi_index([places[a] for a in axes], [self.shape[a] for a in axes]), np.int64)
 
 
 class Trail:
