@@ -3,6 +3,7 @@
 from compressor.config.base import PROVIDERS, CleanSettings, RunSettings
 from compressor.config.data import DataSettings
 from compressor.config.prune import AMOUNTS, DEFAULT_RATIO, CriterionName, PruneSettings
+from compressor.config.tune import TuneSettings
 
 __all__ = [
     "AMOUNTS",
@@ -13,4 +14,5 @@ __all__ = [
     "DataSettings",
     "PruneSettings",
     "RunSettings",
+    "TuneSettings",
 ]

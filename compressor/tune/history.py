@@ -1,0 +1,82 @@
+"""What the loop tells while it runs, and what it leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Loss and metric over a whole set."""
+
+    loss: float
+    metric: float | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """Progress: at steps, several times a second at most, and at the end of every epoch.
+
+    Attributes:
+        kind: what happened.
+        epoch: that is running, from 1.
+        step: steps done in the whole run, of ``steps``.
+        loss: mean of the epoch so far.
+        metric: of the last batch; at the end of an epoch of the validation samples.
+        valid_loss: at the end of an epoch, where samples are set aside.
+        images_per_second: samples that went through training, per second.
+        eta_seconds: estimated time to the end.
+    """
+
+    kind: Literal["step", "epoch"]
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    metric_name: str | None = None
+    metric: float | None = None
+    valid_loss: float | None = None
+    images_per_second: float = 0.0
+    eta_seconds: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Its fields, without those that are not known."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch; ``valid`` is None where no samples are set aside."""
+
+    epoch: int
+    loss: float
+    learning_rate: float
+    seconds: float
+    images_per_second: float
+    valid: Judgement | None = None
+
+
+@dataclass
+class History:
+    """What a run of training did.
+
+    Attributes:
+        before: loss and metric of the module as it came, over the validation samples, or else over the first
+            training samples.
+        after: the same for the weights that were kept.
+        best_epoch: whose weights were kept; 0 for those from before.
+        stopped_early: patience ran out.
+    """
+
+    before: Judgement
+    after: Judgement
+    metric_name: str | None
+    epochs: list[EpochRecord] = field(default_factory=list)
+    best_epoch: int = 0
+    stopped_early: bool = False
+    steps: int = 0
+    seconds: float = 0.0
+    device: str = "cpu"

@@ -1,0 +1,67 @@
+"""Optimiser, learning rate and clipping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, cos, pi
+
+import torch
+
+from compressor.config import TuneSettings
+from compressor.errors import ModelError
+
+
+def optimiser_for(module: torch.nn.Module, settings: TuneSettings) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum, or AdamW; weight decay for matrices and kernels only.
+
+    Raises:
+        ModelError: the module has nothing to train.
+    """
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    if not parameters:
+        raise ModelError("the model has no trainable weights; fine-tuning has nothing to change")
+    groups = [
+        {"params": [p for p in parameters if is_matrix(p)], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if not is_matrix(p)], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if settings.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.learning_rate)
+    momentum = settings.momentum
+    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=momentum, nesterov=momentum > 0)
+
+
+def is_matrix(parameter: torch.Tensor) -> bool:
+    """Does it hold a matrix or a kernel, rather than one number for each channel?"""
+    return sum(size > 1 for size in parameter.shape) >= 2
+
+
+def rate_at(step: int, steps: int, settings: TuneSettings) -> float:
+    """The learning rate of a step (from 0) as a share of the highest: a linear rise, then half a cosine."""
+    rising = ceil(settings.warmup * steps)
+    if step < rising:
+        return (step + 1) / rising
+    done = (step - rising) / max(1, steps - rising)
+    return settings.final_rate + (1 - settings.final_rate) * (1 + cos(pi * done)) / 2
+
+
+class Schedule:
+    """Sets the learning rate of every group; each keeps its own highest rate."""
+
+    def __init__(self, optimiser: torch.optim.Optimizer, settings: TuneSettings, steps: int) -> None:
+        self._optimiser, self._settings, self._steps = optimiser, settings, steps
+        for group in optimiser.param_groups:
+            group.setdefault("highest", group["lr"])
+
+    def set(self, step: int) -> float:
+        """For the step to come, counted from 0; the rate of the first group."""
+        share = rate_at(step, self._steps, self._settings)
+        for group in self._optimiser.param_groups:
+            group["lr"] = group.setdefault("highest", group["lr"]) * share
+        return float(self._optimiser.param_groups[0]["lr"])
+
+
+def clip(parameters: Sequence[torch.nn.Parameter], norm: float) -> None:
+    """Shrinks all gradients together to this norm if theirs is larger; 0 leaves them."""
+    if norm > 0:
+        torch.nn.utils.clip_grad_norm_(parameters, norm)

@@ -1,0 +1,46 @@
+"""How fast a run goes, how long it will take, and when to say so."""
+
+from __future__ import annotations
+
+import time
+
+INTERVAL = 0.2
+"""Seconds between two reports of progress."""
+
+
+class Pace:
+    """Counts samples over time, without the time that is spent outside of training steps."""
+
+    def __init__(self) -> None:
+        self._samples = self._steps = 0
+        self.busy = 0.0
+        self._since = time.perf_counter()
+        self._told = float("-inf")
+
+    def go(self) -> None:
+        """Training goes on from here."""
+        self._since = time.perf_counter()
+
+    def step(self, samples: int) -> None:
+        """A step is done."""
+        now = time.perf_counter()
+        self.busy += now - self._since
+        self._since = now
+        self._samples += samples
+        self._steps += 1
+
+    def due(self) -> bool:
+        """Is it time for a report? Answering yes counts as one."""
+        if self._since - self._told < INTERVAL:
+            return False
+        self._told = self._since
+        return True
+
+    @property
+    def rate(self) -> float:
+        """Samples a second."""
+        return self._samples / self.busy if self.busy else 0.0
+
+    def left(self, steps: int) -> float:
+        """Seconds for so many steps more."""
+        return self.busy / self._steps * steps if self._steps else 0.0

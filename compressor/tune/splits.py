@@ -1,0 +1,84 @@
+"""What is learnt from, and what each epoch is judged on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from compressor.config import TuneSettings
+from compressor.data import Batch, Dataset, Indices
+from compressor.errors import UsageError
+from compressor.tune.world import World
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Samples for training and, where any are set aside, for judging."""
+
+    train: Dataset
+    valid: Dataset | None = None
+
+
+class Courses:
+    """Which samples come when, for one process among several.
+
+    Without samples set aside, the first ``settings.samples`` for training are judged.
+
+    Raises:
+        UsageError: there are fewer samples than processes.
+    """
+
+    def __init__(self, data: Splits, settings: TuneSettings, world: World) -> None:
+        self._data, self._seed, self._world = data, settings.seed, world
+        self._batch_size, self._judged = settings.batch_size, settings.samples
+        count = len(data.train)
+        if count < world.size:
+            found = "no samples" if not count else f"{count} samples for {world.size} processes"
+            raise UsageError(f"there are {found} to train on; give data with more of them")
+        self.whole = min(self._batch_size * world.size, count)
+        self.steps = count // self.whole
+
+    @property
+    def sets_aside(self) -> bool:
+        """Are the judged samples others than those for training?"""
+        return self._data.valid is not None
+
+    def epoch(self, epoch: int, start: int) -> Iterator[Batch]:
+        """This process's batches of an epoch from step ``start`` on; what is left over at the end is not used."""
+        order = shuffled(len(self._data.train), self._seed, epoch)
+        for step in range(start, self.steps):
+            rows = order[step * self.whole : (step + 1) * self.whole]
+            yield self._data.train.take(rows[self._world.share(self.whole)])
+
+    def judged(self) -> Iterator[Batch]:
+        """This process's part of the samples that every epoch is judged on."""
+        data = self._data.valid or self._data.train
+        count = len(data) if self._data.valid is not None else min(len(data), self._judged)
+        rows = np.arange(count)[self._world.rank :: self._world.size]
+        for start in range(0, len(rows), self._batch_size):
+            yield data.take(rows[start : start + self._batch_size])
+
+    def identity(self) -> dict[str, object]:
+        """What stands for the data in a checkpoint: how many samples, and the bits of a few."""
+        found: dict[str, object] = {}
+        for name, data in (("train", self._data.train), ("valid", self._data.valid)):
+            if data is not None:
+                found[name] = f"{len(data)} samples {_digest(data)}"
+        return found
+
+
+def _digest(data: Dataset) -> str:
+    batch = data.take(np.unique(np.linspace(0, len(data) - 1, 5).astype(np.int64)))
+    found = hashlib.sha256()
+    arrays = {**batch.inputs, **({} if batch.labels is None else {"labels of the data": batch.labels})}
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name}:{array.dtype}:{array.shape};".encode() + np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:16]
+
+
+def shuffled(count: int, seed: int, epoch: int) -> Indices:
+    """A new order for every epoch."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
