@@ -11,7 +11,12 @@ from compressor.notation import parse_layer_ratios, parse_share, parse_size
 DEFAULT_RATIO = 0.5
 AMOUNTS = ("ratio", "target_macs", "target_params", "target_size")
 
-CriterionName = Literal["l1", "l2", "product", "fpgm", "lamp", "random"]
+CriterionName = Literal[
+    "l1", "l2", "product", "fpgm", "lamp",
+    "taylor", "hessian", "snip", "grasp", "synflow",
+    "activation", "wanda", "pfp", "chip",
+    "random",
+]  # fmt: skip
 
 _SIZE_SCHEMA = {
     "anyOf": [

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from compressor.errors import UsageError
+from compressor.pruning.criteria.activations import Activation, Chip, Pfp, Wanda
 from compressor.pruning.criteria.base import Criterion, Scores, Weights
 from compressor.pruning.criteria.chance import Chance
+from compressor.pruning.criteria.gradients import Grasp, Hessian, Snip, SynFlow, Taylor
+from compressor.pruning.criteria.measurement import Measurement, Need
 from compressor.pruning.criteria.norms import Lamp, Magnitude, Product
 from compressor.pruning.criteria.redundancy import GeometricMedian
 
@@ -18,6 +21,15 @@ CRITERIA: Mapping[str, Callable[[int], Criterion]] = MappingProxyType(
         "product": lambda _: Product(),
         "fpgm": lambda _: GeometricMedian(),
         "lamp": lambda _: Lamp(),
+        "taylor": lambda _: Taylor(),
+        "hessian": lambda _: Hessian(),
+        "snip": lambda _: Snip(),
+        "grasp": lambda _: Grasp(),
+        "synflow": lambda _: SynFlow(),
+        "activation": lambda _: Activation(),
+        "wanda": lambda _: Wanda(),
+        "pfp": lambda _: Pfp(),
+        "chip": lambda _: Chip(),
         "random": Chance,
     }
 )
@@ -32,4 +44,4 @@ def criterion(name: str, seed: int) -> Criterion:
     return maker(seed)
 
 
-__all__ = ["CRITERIA", "Criterion", "Scores", "Weights", "criterion"]
+__all__ = ["CRITERIA", "Criterion", "Measurement", "Need", "Scores", "Weights", "criterion"]

@@ -1,14 +1,16 @@
-"""What a criterion is, and the weights it looks at."""
+"""What a criterion is, and what it looks at: weights, and what was measured on data."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from compressor.channels.groups import ChannelGroup, Slot
 from compressor.channels.labels import UnitArray
+from compressor.errors import CompressorError
+from compressor.pruning.criteria.measurement import Measurement, Need
 
 Scores = npt.NDArray[np.float64]
 LARGEST = 1e30
@@ -17,11 +19,22 @@ AGGREGATES = ("mean", "sum", "max")
 
 
 class Weights:
-    """Energies of weight slices, cached: what every criterion without data is made of."""
+    """Energies of weight slices, cached, and what was measured for the criterion, if it needs anything."""
 
-    def __init__(self, aggregate: str = "mean") -> None:
+    def __init__(self, aggregate: str = "mean", measurement: Measurement | None = None) -> None:
         self.aggregate = aggregate
+        self.measurement = measurement
         self._energy: dict[tuple[str, tuple[int, ...], int], Scores] = {}
+
+    def measured(self, group: ChannelGroup) -> Scores:
+        """What was measured of the group's units; float64[rounds, n units].
+
+        Raises:
+            CompressorError: nothing was, though the criterion needs it.
+        """
+        if self.measurement is None:
+            raise CompressorError("the criterion needs something measured, and nothing was; call measure() first")
+        return self.measurement.of(group)
 
     def kernels(self, group: ChannelGroup) -> list[Slot]:
         """Slots that say how much a channel matters: filters and consumers, else whatever there is."""
@@ -68,7 +81,13 @@ class Weights:
 
 
 class Criterion(Protocol):
-    """Scores the units of a group: higher is kept."""
+    """Scores the units of a group: higher is kept.
+
+    Attributes:
+        needs: what has to be measured before it can score; None: weights are enough.
+    """
+
+    needs: ClassVar[Need | None]
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """float64[n units], finite and not negative."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from compressor.channels.groups import ChannelGroup
 from compressor.pruning.criteria.base import Scores, Weights
+from compressor.pruning.criteria.measurement import Need
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Chance:
         seed: non-negative.
     """
 
+    needs: ClassVar[Need | None] = None
     seed: int
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:  # noqa: ARG002 - one protocol for all

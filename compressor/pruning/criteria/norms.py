@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from compressor.channels.groups import ChannelGroup
 from compressor.pruning.criteria.base import Scores, Weights, combine
+from compressor.pruning.criteria.measurement import Need
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Magnitude:
         power: 1 or 2.
     """
 
+    needs: ClassVar[Need | None] = None
     power: int
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
@@ -34,6 +37,8 @@ class Product:
     across a ReLU from one layer to the next.
     """
 
+    needs: ClassVar[Need | None] = None
+
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """Product of the two L2 norms; a side without weights counts as 1; float64[n]."""
         result = np.ones(len(group.units))
@@ -47,6 +52,8 @@ class Product:
 @dataclass(frozen=True)
 class Lamp:
     """Layer-adaptive magnitude (LAMP, arXiv 2010.07611): energy over the energy of all that rank above it."""
+
+    needs: ClassVar[Need | None] = None
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """``u² / sum of v² over v >= u`` within the group; float64[n]."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from compressor.channels.groups import ChannelGroup
 from compressor.pruning.criteria.base import Scores, Weights
+from compressor.pruning.criteria.measurement import Need
 from compressor.pruning.criteria.norms import Magnitude
 
 
 @dataclass(frozen=True)
 class GeometricMedian:
     """Sum of distances to all other filters of the group (FPGM, arXiv 1811.00250): the most central go first."""
+
+    needs: ClassVar[Need | None] = None
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """Summed Euclidean distances between concatenated filters; float64[n]."""

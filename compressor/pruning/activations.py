@@ -1,0 +1,233 @@
+"""Measurements of activations in ONNX Runtime: what the readers of each unit see, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling
+from compressor.channels.labels import Term, UnitArray
+from compressor.data import Array, Batch
+from compressor.errors import NothingToPrune
+from compressor.pruning.criteria.measurement import Measurement, Need, Rounds
+from compressor.pruning.readers import Reading, readings
+
+Sums = npt.NDArray[np.float64]
+RANK_SAMPLES = 16
+"""Samples whose feature maps are decomposed; more change the order of channels little (CHIP, section 3.3)."""
+BYTES = 1 << 28
+"""Of activations held at a time, about."""
+MATRICES = 1 << 22
+"""Entries of the matrices that are decomposed together."""
+
+
+class Reducer:
+    """Takes in activations and keeps numbers by unit."""
+
+    def __init__(self, coupling: Coupling, found: Sequence[Reading]) -> None:
+        self.coupling = coupling
+        self.found = found
+        self.count = len(coupling.units)
+        self.names = list(dict.fromkeys(str(r.value.name) for r in found))
+
+    def add(self, values: Mapping[str, Array]) -> None:
+        """One batch: an array by the name of its value."""
+        raise NotImplementedError
+
+    def result(self) -> Rounds:
+        """float64[rounds, units]."""
+        raise NotImplementedError
+
+    def values(self) -> Iterable[tuple[str, Term[int], UnitArray]]:
+        """Every value and term once, with the units that its readers gate, 0 elsewhere."""
+        seen: dict[tuple[str, tuple[int, ...]], tuple[Term[int], list[UnitArray]]] = {}
+        for reading in self.found:
+            for term in reading.terms:
+                key = (str(reading.value.name), term.axes)
+                seen.setdefault(key, (term, []))[1].append(np.unique(reading.slot.term.units))
+        for (name, _), (term, gated) in seen.items():
+            units = self.coupling.units.find(term.units)
+            yield name, term, np.where(np.isin(units, np.concatenate(gated)), units, 0)
+
+
+class Energy(Reducer):
+    """Mean square of the activations of each unit, summed over the values that its readers take it from."""
+
+    def __init__(self, coupling: Coupling, found: Sequence[Reading]) -> None:
+        super().__init__(coupling, found)
+        self._places = list(self.values())
+        self._sums = [np.zeros(self.count) for _ in self._places]
+        self._counts = [np.zeros(self.count) for _ in self._places]
+
+    def add(self, values: Mapping[str, Array]) -> None:  # noqa: D102 - see Reducer
+        for k, (name, term, units) in enumerate(self._places):
+            square = _reduced(np.square(values[name].astype(np.float32)), term, np.sum)
+            entries = values[name].size / max(units.size, 1)
+            self._sums[k] += np.bincount(units.ravel(), square.ravel(), minlength=self.count)
+            self._counts[k] += np.bincount(units.ravel(), minlength=self.count) * entries
+
+    def means(self) -> dict[tuple[str, tuple[int, ...]], Sums]:
+        """Mean square by unit, for each value and term."""
+        found = {}
+        for (name, term, _), sums, counts in zip(self._places, self._sums, self._counts, strict=True):
+            found[name, term.axes] = np.divide(sums, counts, out=np.zeros(self.count), where=counts > 0)
+        return found
+
+    def result(self) -> Rounds:  # noqa: D102 - see Reducer
+        return np.asarray(np.sum(list(self.means().values()), axis=0))[None]
+
+
+class Input(Energy):
+    """Mean square of the activations times the squared norm of the slice that reads them, summed over readers."""
+
+    def result(self) -> Rounds:  # noqa: D102 - see Reducer
+        means, total = self.means(), np.zeros(self.count)
+        for reading in self.found:
+            norms = _of_weights(reading, self.coupling, self.count, np.add)
+            for term in reading.terms:
+                total += means[str(reading.value.name), term.axes] * norms
+        return total[None]
+
+
+class Peak(Reducer):
+    """Largest product of an activation and a weight that reads it."""
+
+    def __init__(self, coupling: Coupling, found: Sequence[Reading]) -> None:
+        super().__init__(coupling, found)
+        self._places = list(self.values())
+        self._peaks = [np.zeros(self.count) for _ in self._places]
+
+    def add(self, values: Mapping[str, Array]) -> None:  # noqa: D102 - see Reducer
+        for k, (name, term, units) in enumerate(self._places):
+            peak = _reduced(np.abs(values[name]), term, np.max)
+            np.maximum.at(self._peaks[k], units.ravel(), np.nan_to_num(peak).ravel().astype(np.float64))
+
+    def result(self) -> Rounds:  # noqa: D102 - see Reducer
+        peaks = {(name, term.axes): p for (name, term, _), p in zip(self._places, self._peaks, strict=True)}
+        total = np.zeros(self.count)
+        for reading in self.found:
+            weights = _of_weights(reading, self.coupling, self.count, np.maximum)
+            for term in reading.terms:
+                np.maximum(total, peaks[str(reading.value.name), term.axes] * weights, out=total)
+        return total[None]
+
+
+class Rank(Reducer):
+    """What the nuclear norm of a sample's feature map, as units x positions, loses without a unit; mean over
+    samples and values."""
+
+    def __init__(self, coupling: Coupling, found: Sequence[Reading]) -> None:
+        super().__init__(coupling, found)
+        self._places = list(self.values())
+        self._sums, self._counts = np.zeros(self.count), np.zeros(self.count)
+
+    def add(self, values: Mapping[str, Array]) -> None:  # noqa: D102 - see Reducer
+        for name, term, units in self._places:
+            flat = units.ravel()
+            present = np.unique(flat[flat > 0])
+            for image in _images(values[name].astype(np.float64), term):
+                self._sums[present] += nuclear_drops(image, [np.flatnonzero(flat == u) for u in present])
+                self._counts[present] += 1
+
+    def result(self) -> Rounds:  # noqa: D102 - see Reducer
+        return np.divide(self._sums, self._counts, out=np.zeros(self.count), where=self._counts > 0)[None]
+
+
+MEASURES: Mapping[Need, Callable[[Coupling, Sequence[Reading]], Reducer]] = MappingProxyType(
+    {Need.ENERGY: Energy, Need.INPUT: Input, Need.PEAK: Peak, Need.RANK: Rank}
+)
+
+
+def measure(need: Need, model: ir.Model, coupling: Coupling, batches: Iterable[Batch], provider: str) -> Measurement:
+    """Measures what a criterion of activations needs.
+
+    Args:
+        need: one of MEASURES.
+        model: the analysed model; not changed.
+        coupling: of that model.
+        batches: samples.
+        provider: where ONNX Runtime runs.
+
+    Raises:
+        NothingToPrune: no weight holds channels that may go.
+        ModelError: ONNX Runtime refuses the model, or it does not run.
+        ProviderUnavailable: the provider is not there.
+    """
+    from compressor.runtime.taps import tap  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
+
+    reducer = MEASURES[need](coupling, readings(coupling))
+    if not reducer.names:
+        raise NothingToPrune("no channel of this model can be removed; --explain lists what was frozen and why")
+    join = np.maximum if need == Need.PEAK else np.add
+    for arrays in tap(model, reducer.names, (b.inputs for b in batches), provider):
+        reducer.add(dict(zip(reducer.names, arrays, strict=True)))
+    return Measurement(reducer.result(), coupling.units, join)
+
+
+def samples_at_once(coupling: Coupling) -> int:
+    """How many samples' activations fit into BYTES."""
+    held = {r.value: int(np.prod(coupling.shapes(r.value) or ())) for r in readings(coupling)}
+    return max(1, int(BYTES / max(4 * sum(held.values()) / coupling.shapes.batch, 1)))
+
+
+def nuclear_drops(matrix: Sums, rows: Sequence[npt.NDArray[np.int64]]) -> Sums:
+    """``|A|_* - |A without the rows|_*`` for each set of rows; float64[sets].
+
+    By the eigenvalues of the smaller Gram matrix, from which the part of the rows is taken.
+    """
+    wide = len(matrix) <= matrix.shape[1]
+    gram = matrix @ matrix.T if wide else matrix.T @ matrix
+    whole = _nuclear(gram[None])[0]
+    drops = np.zeros(len(rows))
+    together = max(1, MATRICES // max(gram.size, 1))
+    for start in range(0, len(rows), together):
+        part = rows[start : start + together]
+        less = np.repeat(gram[None], len(part), axis=0)
+        for k, gone in enumerate(part):
+            if wide:
+                less[k, gone, :] = 0
+                less[k, :, gone] = 0
+            else:
+                less[k] -= matrix[gone].T @ matrix[gone]
+        drops[start : start + together] = whole - _nuclear(less)
+    return drops
+
+
+def _nuclear(grams: Sums) -> Sums:
+    """Sum of the singular values whose squares are the eigenvalues; what is not finite counts as 0."""
+    return np.asarray(np.sqrt(np.maximum(np.linalg.eigvalsh(np.nan_to_num(grams)), 0)).sum(axis=-1))
+
+
+def _reduced(array: Array, term: Term[int], how: Callable[..., Array]) -> Array:
+    """``array`` reduced to the axes of ``term``."""
+    others = tuple(a for a in range(array.ndim) if a not in term.axes)
+    return np.asarray(how(array, axis=others)) if others else array
+
+
+def _images(array: Sums, term: Term[int]) -> Iterable[Sums]:
+    """The feature map of each sample: positions of the term by everything else. The first axis holds the samples,
+    unless the term does."""
+    if 0 in term.axes:
+        yield np.moveaxis(array, term.axes, range(len(term.axes))).reshape(term.units.size, -1)
+        return
+    moved = np.moveaxis(array, term.axes, range(1, len(term.axes) + 1))
+    for sample in moved:
+        yield sample.reshape(term.units.size, -1)
+
+
+def _of_weights(reading: Reading, coupling: Coupling, count: int, join: np.ufunc) -> Sums:
+    """Sum of squares (``np.add``) or largest modulus (``np.maximum``) of each unit's weights in the slot."""
+    tensor = reading.slot.value.const_value
+    total = np.zeros(count)
+    if tensor is None:
+        return total
+    weight = np.abs(tensor.numpy().astype(np.float32))
+    units = coupling.units.find(reading.slot.term.units)
+    square = join is np.add
+    part = _reduced(np.square(weight) if square else weight, reading.slot.term, np.sum if square else np.max)
+    join.at(total, units.ravel(), part.ravel().astype(np.float64))
+    return total

@@ -1,0 +1,92 @@
+"""Where units are read: the slots whose gradient is the gate's, and the values that readers take them from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling
+from compressor.channels.groups import Slot, slots_of
+from compressor.channels.labels import Term, UnitArray
+
+
+def gates(coupling: Coupling, slots: Sequence[Slot]) -> list[tuple[Slot, UnitArray]]:
+    """Each slot with the units whose gate multiplies it, position by position of its term; 0 where none does.
+
+    To close a gate is to zero what the readers see, so the slots are those that contract a unit. A unit that no
+    weight contracts (queries and keys, which meet each other) is gated where it is written: filters and what is
+    added to them.
+    """
+    read = np.zeros(len(coupling.units), np.bool_)
+    for slot in slots:
+        if slot.role == "in":
+            read[coupling.units.find(slot.term.units)] = True
+    found = []
+    for slot in slots:
+        units = coupling.units.find(slot.term.units)
+        if slot.role != "in":
+            units = np.where(read[units], 0, units)
+        if units.any():
+            found.append((slot, units))
+    return found
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A value as one weight reads it.
+
+    Attributes:
+        slot: the weight's axis.
+        value: an activation.
+        terms: those of the value that share units with the slot.
+    """
+
+    slot: Slot
+    value: ir.Value
+    terms: tuple[Term[int], ...]
+
+
+def readings(coupling: Coupling) -> list[Reading]:
+    """Every weight that reads units, with the activations it reads them from.
+
+    Units that no weight reads count where they are written: at the output of the node that holds their filters.
+    """
+    found = []
+    for slot, units in gates(coupling, slots_of(coupling)):
+        wanted = np.unique(units)
+        for value in _values(coupling, slot, wanted[wanted > 0]):
+            terms = tuple(t for t in coupling.layout(value) if np.isin(t.units, wanted[wanted > 0]).any())
+            found.append(Reading(slot, value, terms))
+    return found
+
+
+def _values(coupling: Coupling, slot: Slot, wanted: UnitArray) -> list[ir.Value]:
+    found: dict[ir.Value, None] = {}
+    for node, path in _users(slot.value):
+        operands = [v for v in node.inputs if v is not None and v is not path and not v.is_initializer()]
+        sides = (operands, node.outputs) if slot.role == "in" else (node.outputs,)
+        for side in sides:
+            holders = [v for v in side if _holds(coupling, v, wanted)]
+            found |= dict.fromkeys(holders)
+            if holders:
+                break
+    return list(found)
+
+
+def _users(value: ir.Value) -> Iterator[tuple[ir.Node, ir.Value]]:
+    """The nodes where a weight meets an activation, and what they know it by: it may be moved or unpacked first."""
+    for node, _ in value.uses():
+        others = [v for v in node.inputs if v is not None and v is not value and not v.is_initializer()]
+        if others or len(node.outputs) != 1:
+            yield node, value
+        else:
+            yield from _users(node.outputs[0])
+
+
+def _holds(coupling: Coupling, value: ir.Value, wanted: UnitArray) -> bool:
+    if value.name == "" or coupling.shapes(value) is None:
+        return False
+    return any(np.isin(t.units, wanted).any() for t in coupling.layout(value))

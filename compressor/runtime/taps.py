@@ -1,0 +1,39 @@
+"""Values inside a model, as ONNX Runtime computes them: exposed as outputs and read batch by batch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.runtime.sessions import Array, open_session, run
+
+
+def tap(
+    model: ir.Model, names: Sequence[str], feeds: Iterable[Mapping[str, Array]], provider: str
+) -> Iterator[list[Array]]:
+    """The values called ``names``, in that order, for each of ``feeds``; only one feed's are held at a time.
+
+    Args:
+        model: not changed; the values are in its main graph.
+        names: values that nodes compute.
+        feeds: arrays by name of input; names that the model does not have are left out.
+        provider: short or full name.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the model, or it does not run.
+        ProviderUnavailable: the provider is not there.
+    """
+    copy = model.clone()
+    made = {str(v.name): v for node in copy.graph for v in node.outputs}
+    shown = {str(v.name) for v in copy.graph.outputs}
+    copy.graph.outputs.extend(made[name] for name in dict.fromkeys(names) if name not in shown)
+    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+        path = Path(folder) / "model.onnx"
+        ir.save(copy, path, external_data="model.data", max_workers=1)
+        session = open_session(path, provider)
+        wanted = {i.name for i in session.get_inputs()}
+        for feed in feeds:
+            yield run(session, {k: v for k, v in feed.items() if k in wanted}, names)
