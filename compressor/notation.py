@@ -92,6 +92,26 @@ def parse_layer_ratios(value: object) -> object:
     return tuple((glob, parse_share(ratio)) for glob, ratio in pairs)
 
 
+def split_commas(value: object) -> tuple[str, ...]:
+    """Turns ``"a,b"``, ``["a,b"]`` or ``("a", "b")`` into ("a", "b")."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, (tuple, list)):
+        return tuple(part for item in value for part in split_commas(str(item)))
+    raise ValueError(f"{value!r} is not a list of texts separated by commas")
+
+
+def parse_numbers(value: object) -> object:
+    """Turns ``"0.5,0.4"``, ``["0.5,0.4"]``, 0.5 or ``(0.5, 0.4)`` into a tuple of numbers."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return (float(value),)
+    texts = split_commas(value)
+    try:
+        return tuple(float(text) for text in texts)
+    except ValueError:
+        raise ValueError(f"{','.join(texts)!r} is not a list of numbers such as 0.485,0.456,0.406") from None
+
+
 def read_pairs(value: object, separator: str, form: str) -> list[tuple[str, object]]:
     """Splits each text at its last `separator` (names may contain it); mappings and pairs pass as they are.
 

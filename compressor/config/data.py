@@ -1,8 +1,26 @@
 """Settings of the data that a model is calibrated, trained and judged on."""
 
-from pydantic import Field
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
 
 from compressor.config.base import RunSettings
+from compressor.notation import parse_numbers, split_commas
+
+Change = Literal["flip", "crop"]
+Std = Annotated[float, Field(gt=0)]
+_CHANGES = ("flip", "crop")
+
+
+def _changes(value: object) -> object:
+    """``("flip,crop",)`` and ``("flip", "crop")`` alike."""
+    names = split_commas(value)
+    for name in names:
+        if name not in _CHANGES:
+            raise ValueError(f"{name!r} is not an augmentation ({', '.join(_CHANGES)})")
+    return tuple(dict.fromkeys(names))
 
 
 class DataSettings(RunSettings):
@@ -13,5 +31,49 @@ class DataSettings(RunSettings):
         description="Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one "
         "subfolder a class, or package.module:callable.",
     )
+    val_data: str | None = Field(
+        default=None,
+        description="Samples to judge on, given like --data; by default a share of the data is set aside.",
+    )
+    val_share: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Share of the samples that is set aside to judge on, taken from every class alike.",
+    )
+    labels: str | None = Field(
+        default=None, min_length=1, description="Name of the array that holds the labels. Default: y or labels."
+    )
     samples: int = Field(default=256, ge=1, description="Samples to calibrate on.")
     batch_size: int = Field(default=64, ge=1, description="Samples in a batch.")
+    mean: Annotated[tuple[float, ...], BeforeValidator(parse_numbers)] = Field(
+        default=(),
+        description="Subtracted from images, one number or one a channel, such as 0.485,0.456,0.406; "
+        "8-bit pixels are divided by 255 first.",
+    )
+    std: Annotated[tuple[Std, ...], BeforeValidator(parse_numbers)] = Field(
+        default=(), description="What images are divided by after that, one number or one a channel."
+    )
+    layout: Literal["auto", "nchw", "nhwc"] = Field(
+        default="auto",
+        description="Where images in arrays have their channels: first (nchw), last (nhwc), or wherever the model's "
+        "input tells.",
+    )
+    augment: Annotated[tuple[Change, ...], BeforeValidator(_changes)] = Field(
+        default=(),
+        description="Change training images at random: flip, left to right; crop, moved by up to --crop-padding; "
+        "flip,crop for both.",
+    )
+    crop_padding: int = Field(
+        default=4, ge=1, le=1024, description="Pixels by which a random crop may move an image in each direction."
+    )
+
+
+def validation(settings: DataSettings) -> DataSettings | None:
+    """The same settings for the samples of ``val_data``, or None where there are none of their own."""
+    if settings.val_data is None:
+        return None
+    return settings.model_copy(update={"data": settings.val_data, "augment": ()})
+
+
+__all__ = ["Change", "DataSettings", "validation"]

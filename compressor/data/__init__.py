@@ -1,5 +1,31 @@
 """Data that a model is calibrated, trained and judged on."""
 
+from compressor.data.augment import Augment, augmentation
 from compressor.data.batch import Array, Batch, Dataset, Indices
+from compressor.data.labels import all_labels, check_labels, classes
+from compressor.data.noise import noise
+from compressor.data.order import batches, shuffled, split, subset
+from compressor.data.source import open_data, open_parts
+from compressor.data.spec import InputSpec, batch_limit, specs
 
-__all__ = ["Array", "Batch", "Dataset", "Indices"]
+__all__ = [
+    "Array",
+    "Augment",
+    "Batch",
+    "Dataset",
+    "Indices",
+    "InputSpec",
+    "all_labels",
+    "augmentation",
+    "batch_limit",
+    "batches",
+    "check_labels",
+    "classes",
+    "noise",
+    "open_data",
+    "open_parts",
+    "shuffled",
+    "specs",
+    "split",
+    "subset",
+]

@@ -1,0 +1,115 @@
+"""Samples that are held in arrays, in memory or mapped from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from compressor.config.data import DataSettings
+from compressor.data.batch import Array, Batch, Indices
+from compressor.data.labels import tidy_labels
+from compressor.data.prepare import Preparation, check_symbols, normalised, prepare
+from compressor.data.spec import InputSpec, sizes_of
+from compressor.data.values import check_values
+from compressor.errors import UsageError
+from compressor.words import printable
+
+SAMPLE_NAMES = ("x", "images")
+LABEL_NAMES = ("y", "labels")
+
+
+@dataclass(frozen=True)
+class ArrayDataset:
+    """Samples in arrays, one for each input; prepared when they are taken.
+
+    Attributes:
+        arrays: stored samples [n, ...] by the name of the input.
+        preparations: by the same names.
+        labels: [n, ...], or None.
+    """
+
+    arrays: Mapping[str, Array]
+    preparations: Mapping[str, Preparation]
+    labels: Array | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether batches have labels."""
+        return self.labels is not None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def take(self, indices: Indices) -> Batch:
+        """The samples at ``indices``, prepared."""
+        inputs = {name: self.preparations[name](np.asarray(rows[indices])) for name, rows in self.arrays.items()}
+        return Batch(inputs, None if self.labels is None else self.labels[indices])
+
+
+def from_arrays(
+    arrays: Mapping[str, Array], labels: Array | None, found: Sequence[InputSpec], settings: DataSettings, place: str
+) -> ArrayDataset:
+    """Samples from arrays by the name of the input they are for.
+
+    Args:
+        arrays: stored samples [n, ...], one array for each input.
+        labels: [n, ...], or None.
+        found: the inputs.
+        settings: layout, mean and std.
+        place: where the arrays come from, for messages.
+
+    Raises:
+        UsageError: shapes, element types or values do not fit the inputs, lengths differ, or there is no sample.
+    """
+    meant = normalised(found, settings)
+    preparations = {}
+    for spec in found:
+        array, called = arrays[spec.name], f"{place}: the array for '{printable(spec.name)}'"
+        preparations[spec.name] = prepare(spec, array, settings, called, normal=spec.name in meant)
+    check_symbols(preparations, {name: array.shape for name, array in arrays.items()})
+    counts = {spec.name: len(arrays[spec.name]) for spec in found}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{printable(name)}: {count}" for name, count in counts.items())
+        raise UsageError(f"{place}: inputs have different numbers of samples ({told}); give each sample to all of them")
+    count = next(iter(counts.values()))
+    if not count or any(not array.size for array in arrays.values()):
+        shapes = ", ".join(sizes_of(array.shape) for array in arrays.values())
+        raise UsageError(f"{place}: there is no sample (the data is {shapes}); give at least one")
+    for spec in found:
+        check_values(spec, arrays[spec.name], f"{place}: the array for '{printable(spec.name)}'")
+    return ArrayDataset(dict(arrays), preparations, None if labels is None else tidy_labels(labels, count, place))
+
+
+def assign(
+    names: Sequence[str], found: Sequence[InputSpec], settings: DataSettings, place: str
+) -> tuple[dict[str, str], str | None]:
+    """Which array is for which input, and which holds the labels.
+
+    Args:
+        names: of the arrays there are.
+        found: the inputs.
+        settings: ``labels`` names the array of labels.
+        place: where the arrays come from, for messages.
+
+    Returns:
+        The array's name by the input's, and the name of the labels or None.
+
+    Raises:
+        UsageError: an input has no array, or the labels named are not there.
+    """
+    wanted = [spec.name for spec in found]
+    have = ", ".join(printable(name) for name in names) or "none"
+    chosen = {name: name for name in wanted if name in names}
+    if len(wanted) == 1 and not chosen:
+        chosen = dict(zip(wanted, [name for name in SAMPLE_NAMES if name in names], strict=False))
+    missing = [printable(name) for name in wanted if name not in chosen]
+    if missing:
+        also = " (or x)" if len(wanted) == 1 else ""
+        lacking = ", ".join(missing)
+        raise UsageError(f"{place}: no array is named {lacking}{also}; it has {have}; name arrays as the inputs")
+    if settings.labels is not None and settings.labels not in names:
+        raise UsageError(f"{place}: no array is named {printable(settings.labels)!r} as --labels says; it has {have}")
+    free = [name for name in LABEL_NAMES if name in names and name not in chosen.values()]
+    return chosen, settings.labels or next(iter(free), None)

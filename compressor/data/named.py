@@ -1,0 +1,200 @@
+"""Data from a function of the user's: ``package.module:callable``, called without arguments."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn, cast
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.config.data import DataSettings
+from compressor.data.arrays import assign, from_arrays
+from compressor.data.batch import Array, Dataset
+from compressor.data.foreign import ForeignDataset
+from compressor.data.spec import InputSpec, specs
+from compressor.errors import CompressorError, UsageError
+from compressor.words import printable
+
+NAMED: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+MAX_SAMPLES: Final = 65_536
+"""An iterable is read up to this many samples,"""
+MAX_BYTES: Final = 1 << 32
+"""or up to 4 GiB of them, whichever comes first."""
+FORMS: Final = (
+    "a pair of arrays (x, y), a mapping of arrays, an iterable of samples or batches, or an object with take, "
+    "__len__ and labelled"
+)
+
+
+def open_named(text: str, model: ir.Model, settings: DataSettings) -> Dataset:
+    """What the callable gives, as samples.
+
+    Args:
+        text: ``package.module:callable``; the current directory is importable.
+        model: whose inputs the samples have to fill.
+        settings: layout, mean, std and name of the labels, for arrays.
+
+    Raises:
+        UsageError: it cannot be imported or called, or what it gives does not fit the model.
+    """
+    found = specs(model)
+    with _importable(), _blamed(text):
+        given = _imported(text)()
+        if all(hasattr(given, name) for name in ("take", "__len__", "labelled")):
+            return ForeignDataset(given, found, text)
+        arrays = _collected(given, found, settings, text)
+    chosen, labels = assign(list(arrays), found, settings, text)
+    inputs = {name: arrays[stored] for name, stored in chosen.items()}
+    return from_arrays(inputs, None if labels is None else arrays[labels], found, settings, text)
+
+
+def _imported(text: str) -> Callable[[], Any]:
+    module_name, _, name = text.partition(":")
+    try:
+        target: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise
+        raise UsageError(
+            f"--data {text}: there is no module {error.name!r}; start in its folder or install its package"
+        ) from None
+    for part in name.split("."):
+        if not hasattr(target, part):
+            raise UsageError(f"--data {text}: module {module_name!r} has no {name!r}")
+        target = getattr(target, part)
+    if not callable(target):
+        raise UsageError(f"--data {text}: it is {type(target).__name__}, which cannot be called; name a function")
+    return target  # type: ignore[no-any-return]
+
+
+def _collected(given: object, found: Sequence[InputSpec], settings: DataSettings, text: str) -> dict[str, Array]:
+    """The arrays that were given, or samples and batches stacked into arrays, by name."""
+    if isinstance(given, Mapping):
+        return {str(name): _array(value) for name, value in given.items() if value is not None}
+    if isinstance(given, tuple):
+        if len(given) == 2 and _is_array(given[0]) and (given[1] is None or _is_array(given[1])):
+            return _pair(given, found, settings)
+        raise UsageError(f"--data {text}: it gave a tuple of {len(given)}; give {FORMS}")
+    if _is_array(given):
+        return {_only(found, text): _array(given)}
+    if isinstance(given, Iterable) or hasattr(given, "__getitem__"):
+        return _stacked(cast("Iterable[object]", given), found, settings, text)
+    raise UsageError(f"--data {text}: it gave {type(given).__name__}; give {FORMS}")
+
+
+def _stacked(
+    given: Iterable[object], found: Sequence[InputSpec], settings: DataSettings, text: str
+) -> dict[str, Array]:
+    parts: dict[str, list[Array]] = {}
+    count = size = 0
+    for position, item in enumerate(_items(given)):
+        arrays = _item(item, found, settings, text)
+        if parts and parts.keys() != arrays.keys():
+            raise UsageError(f"--data {text}: item {position} has other parts than the first; give all the same")
+        stacked = arrays if _batched(arrays, found) else {name: array[None] for name, array in arrays.items()}
+        for name, array in stacked.items():
+            first = parts.setdefault(name, [array])[0]
+            if first is not array:
+                parts[name].append(array)
+            if array.ndim == 0 or array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
+                raise UsageError(
+                    f"--data {text}: '{printable(name)}' of item {position} is {array.dtype} {array.shape[1:]}, that "
+                    f"of the first {first.dtype} {first.shape[1:]}; give samples of one shape and type"
+                )
+        count += max((len(array) for array in stacked.values()), default=0)
+        size += sum(array.nbytes for array in stacked.values())
+        if count >= MAX_SAMPLES or size >= MAX_BYTES:
+            break
+    if not parts:
+        raise UsageError(f"--data {text}: it gave no sample; give at least one")
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def _items(given: Iterable[object]) -> Iterator[object]:
+    """Items in turn; of what has a length, no more than that (torch's datasets may not stop by themselves)."""
+    length = len(given) if isinstance(given, Sized) else MAX_SAMPLES
+    for _, item in zip(range(length), given, strict=False):
+        yield item
+
+
+def _item(item: object, found: Sequence[InputSpec], settings: DataSettings, text: str) -> dict[str, Array]:
+    """One sample or batch by name."""
+    if isinstance(item, Mapping):
+        return {str(name): _array(value) for name, value in item.items()}
+    if isinstance(item, (tuple, list)) and len(item) in (1, 2) and _is_array(item[0]):
+        return _pair((item[0], item[1] if len(item) == 2 else None), found, settings)
+    if _is_array(item):
+        return {_only(found, text): _array(item)}
+    kind = type(item).__name__
+    raise UsageError(f"--data {text}: an item is {kind}; give arrays, pairs (x, y) or mappings of arrays")
+
+
+def _pair(pair: tuple[Any, Any], found: Sequence[InputSpec], settings: DataSettings) -> dict[str, Array]:
+    arrays = {found[0].name if len(found) == 1 else "x": _array(pair[0])}
+    if pair[1] is not None:
+        arrays[settings.labels or "y"] = _array(pair[1])
+    return arrays
+
+
+def _only(found: Sequence[InputSpec], text: str) -> str:
+    if len(found) > 1:
+        names = ", ".join(printable(spec.name) for spec in found)
+        raise UsageError(f"--data {text}: the model has {len(found)} inputs ({names}); give a mapping of arrays")
+    return found[0].name
+
+
+def _batched(arrays: Mapping[str, Array], found: Sequence[InputSpec]) -> bool:
+    """Does an item hold a batch, by the rank that the model's inputs have?"""
+    for spec in found:
+        array = arrays.get(spec.name)
+        if array is None and len(found) == 1:
+            array = next(iter(arrays.values()))
+        if array is not None and spec.shape is not None:
+            return array.ndim >= len(spec.shape)
+    return False
+
+
+def _is_array(value: object) -> bool:
+    return isinstance(value, np.ndarray) or hasattr(value, "__array__") or hasattr(value, "__array_interface__")
+
+
+def _array(value: Any) -> Array:
+    """As numpy holds it; torch's tensors come off their device and graph first."""
+    for step in ("detach", "cpu"):
+        if hasattr(value, step):
+            value = getattr(value, step)()
+    return np.asarray(value)
+
+
+@contextmanager
+def _importable() -> Iterator[None]:
+    """Makes modules of the current directory importable, as they are for ``python -m``."""
+    folder = os.getcwd()
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+
+
+@contextmanager
+def _blamed(text: str) -> Iterator[None]:
+    """Turns what the user's code raises into our error, with the original as its cause."""
+    try:
+        yield
+    except CompressorError:
+        raise
+    except Exception as error:  # noqa: BLE001 - code of the user's may raise anything
+        _blame(text, error)
+
+
+def _blame(text: str, error: Exception) -> NoReturn:
+    words = " ".join(str(error).split())[:300]
+    raise UsageError(f"--data {text} raised {type(error).__name__}{': ' if words else ''}{printable(words)}") from error

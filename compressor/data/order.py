@@ -1,0 +1,122 @@
+"""Which samples come when: order, parts, batches; the same for the same seed on every machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from compressor.data.augment import Augment
+from compressor.data.batch import Array, Batch, Dataset, Indices
+from compressor.data.labels import all_labels
+from compressor.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some samples of another dataset.
+
+    Attributes:
+        dataset: the other one.
+        indices: which of its samples, in order.
+    """
+
+    dataset: Dataset
+    indices: Indices
+
+    @property
+    def labelled(self) -> bool:
+        """Whether batches have labels."""
+        return self.dataset.labelled
+
+    @property
+    def labels(self) -> Array | None:
+        """Labels of these samples."""
+        found = all_labels(self.dataset)
+        return None if found is None else found[self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def take(self, indices: Indices) -> Batch:
+        """The samples at ``indices`` of this part."""
+        return self.dataset.take(self.indices[indices])
+
+
+def shuffled(count: int, seed: int, epoch: int) -> Indices:
+    """0 to ``count`` - 1 in an order of their own for each epoch; int64[count]."""
+    return np.random.default_rng([seed, epoch]).permutation(count).astype(np.int64)
+
+
+def subset(dataset: Dataset, count: int, seed: int) -> Dataset:
+    """``count`` samples drawn at random, in the order drawn; all of them where there are no more."""
+    return Subset(dataset, _drawn(len(dataset), seed)[:count])
+
+
+def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Two parts without a common sample: the rest, and ``share`` of the samples.
+
+    Where labels are classes, the second part has ``share`` of each class, as far as whole samples go.
+
+    Args:
+        dataset: at least two samples.
+        share: of the second part, in [0, 1); 0 leaves it empty.
+        seed: draws the samples.
+
+    Raises:
+        UsageError: one part would be empty.
+    """
+    order = _drawn(len(dataset), seed)
+    count = round(share * len(dataset))
+    if share and not 0 < count < len(dataset):
+        raise UsageError(
+            f"{share:g} of {len(dataset)} samples cannot be set aside; give more, --val-data or another --val-share"
+        )
+    labels = all_labels(dataset) if share else None
+    if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iu":
+        chosen = _by_class(labels[order], count)
+    else:
+        chosen = np.arange(len(order)) < count
+    return Subset(dataset, np.sort(order[~chosen])), Subset(dataset, np.sort(order[chosen]))
+
+
+def batches(
+    dataset: Dataset,
+    size: int,
+    *,
+    order: Indices | None = None,
+    augment: Augment | None = None,
+    drop_last: bool = False,
+) -> Iterator[Batch]:
+    """The samples in batches.
+
+    Args:
+        dataset: what is read.
+        size: samples in a batch.
+        order: int64, which samples and when; from first to last by default.
+        augment: changes samples by their index in ``dataset``.
+        drop_last: leave out the last batch where it is smaller.
+    """
+    chosen = np.arange(len(dataset), dtype=np.int64) if order is None else order
+    end = len(chosen) // size * size if drop_last else len(chosen)
+    for start in range(0, end, size):
+        indices = chosen[start : min(start + size, end)]
+        batch = dataset.take(indices)
+        yield batch if augment is None else augment(batch, indices)
+
+
+def _drawn(count: int, seed: int) -> Indices:
+    return np.random.default_rng(seed).permutation(count).astype(np.int64)
+
+
+def _by_class(labels: Array, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Marks ``count`` labels, of each class its share; what rounding leaves goes to the largest remainders."""
+    names, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    exact = count * sizes / len(labels)
+    quota = np.floor(exact).astype(np.int64)
+    quota[np.argsort(quota - exact, kind="stable")[: count - int(quota.sum())]] += 1
+    chosen = np.zeros(len(labels), bool)
+    for index in range(len(names)):
+        chosen[np.flatnonzero(classes == index)[: quota[index]]] = True
+    return chosen

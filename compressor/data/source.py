@@ -1,0 +1,84 @@
+"""Opens the data that settings name, and holds it against the model before any work is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.config.data import DataSettings, validation
+from compressor.data.arrays import assign, from_arrays
+from compressor.data.batch import Dataset
+from compressor.data.folder import FolderDataset, open_folder
+from compressor.data.named import NAMED, open_named
+from compressor.data.npz import NpzFile
+from compressor.data.order import split
+from compressor.data.spec import batch_limit, specs
+from compressor.errors import UsageError
+from compressor.words import printable
+
+FORMS = "an .npz file, a folder of images or package.module:callable"
+
+
+def open_data(settings: DataSettings, model: ir.Model) -> Dataset:
+    """The samples of ``settings.data``, checked against the model's inputs.
+
+    Args:
+        settings: where they are, and layout, mean, std and name of the labels.
+        model: not changed; its inputs say what samples have to be.
+
+    Raises:
+        UsageError: there is no such data, or it does not fit the model; names the input, what it takes, the remedy.
+    """
+    text = settings.data
+    if not text:
+        raise UsageError(f"no data is given; give --data with {FORMS}")
+    batch_limit(model)
+    path = Path(text)
+    kind = _kind(path)
+    if kind == "folder":
+        return open_folder(path, specs(model), settings)
+    if kind == "none" and NAMED.fullmatch(text):
+        return open_named(text, model, settings)
+    if kind == "none":
+        raise UsageError(f"--data {printable(text)}: there is no such file or folder; give {FORMS}")
+    if path.suffix.lower() != ".npz":
+        kind = path.suffix or "(none)"
+        raise UsageError(f"--data {printable(text)}: files of type {kind} are not read; give {FORMS}")
+    return _open_npz(path, settings, model)
+
+
+def open_parts(settings: DataSettings, model: ir.Model) -> tuple[Dataset, Dataset]:
+    """Samples to train on and samples to judge on: ``val_data`` where given, else ``val_share`` of the data.
+
+    Raises:
+        UsageError: as for :func:`open_data`; or two folders of images have different classes.
+    """
+    own = validation(settings)
+    dataset = open_data(settings, model)
+    if own is None:
+        return split(dataset, settings.val_share, settings.seed)
+    judged = open_data(own, model)
+    if isinstance(dataset, FolderDataset) and isinstance(judged, FolderDataset):
+        differ = sorted(set(dataset.class_names) ^ set(judged.class_names))
+        if differ:
+            raise UsageError(
+                f"--data and --val-data have different classes (such as {printable(differ[0])!r}); "
+                "give both the same subfolders"
+            )
+    return dataset, judged
+
+
+def _kind(path: Path) -> str:
+    try:
+        return "folder" if path.is_dir() else "file" if path.exists() else "none"
+    except (OSError, ValueError):
+        return "none"
+
+
+def _open_npz(path: Path, settings: DataSettings, model: ir.Model) -> Dataset:
+    found, file = specs(model), NpzFile(path)
+    chosen, labels = assign(file.names, found, settings, str(path))
+    arrays = file.read({*chosen.values(), *([labels] if labels is not None else [])})
+    inputs = {name: arrays[stored] for name, stored in chosen.items()}
+    return from_arrays(inputs, None if labels is None else arrays[labels], found, settings, str(path))

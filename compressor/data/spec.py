@@ -1,0 +1,116 @@
+"""What each input of a model takes: the form that samples have to have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from compressor.errors import UsageError
+from compressor.words import printable
+
+Dim = int | str | None
+CHANNELS = (1, 2, 3, 4)
+"""Sizes by which an axis is taken for the channels of images."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of a model.
+
+    Attributes:
+        name: in the graph.
+        dtype: element type.
+        shape: size of each axis, the name of a symbol or None where it is open; the first axis counts samples.
+            None where the file declares no shape.
+    """
+
+    name: str
+    dtype: ir.DataType
+    shape: tuple[Dim, ...] | None
+
+    @property
+    def quoted(self) -> str:
+        """The name for messages."""
+        return f"input '{printable(self.name)}'"
+
+    @property
+    def image(self) -> bool:
+        """Are samples images or volumes: pixels or features in two or three dimensions, and channels?"""
+        pixels = self.dtype.is_floating_point() or self.dtype == ir.DataType.UINT8
+        return pixels and self.shape is not None and len(self.shape) in (4, 5)
+
+    @property
+    def last(self) -> bool:
+        """Does an image have its channels on the last axis?"""
+        if self.shape is None or self.shape[1] in CHANNELS:
+            return False
+        return self.shape[-1] in CHANNELS
+
+    @property
+    def channels(self) -> int | None:
+        """Channels of an image, where the file fixes them."""
+        found = self.shape[-1 if self.last else 1] if self.image and self.shape is not None else None
+        return found if isinstance(found, int) else None
+
+    @property
+    def spatial(self) -> tuple[int, ...]:
+        """Axes of height and width of an image, counted with the axis of samples."""
+        rank = len(self.shape or ())
+        return (rank - 3, rank - 2) if self.last else (rank - 2, rank - 1)
+
+    @property
+    def wanted(self) -> str:
+        """One sample in words: ``float32 3x224x224``."""
+        sizes = "a tensor" if self.shape is None else sizes_of(self.shape[1:])
+        return f"{dtype_name(self.dtype)} {sizes}"
+
+
+def sizes_of(shape: tuple[Dim, ...]) -> str:
+    """``3x224x224``; open sizes by their symbol or ``?``; ``scalar`` without axes."""
+    return "x".join(printable("?" if dim is None else dim) for dim in shape) or "scalar"
+
+
+def dtype_name(dtype: ir.DataType) -> str:
+    """Element type as numpy calls it."""
+    return "string" if dtype == ir.DataType.STRING else str(dtype.numpy())
+
+
+def specs(model: ir.Model) -> tuple[InputSpec, ...]:
+    """The inputs that samples have to fill; initializers that may be overridden are not among them.
+
+    Raises:
+        UsageError: the model has no input, or one that samples cannot fill.
+    """
+    found = tuple(_spec(value) for value in model.graph.inputs if not value.is_initializer())
+    if not found:
+        raise UsageError("the model has no input, so that there is nothing to give it data for")
+    return found
+
+
+def batch_limit(model: ir.Model) -> int | None:
+    """How many samples the model takes at a time, or None where their number is open.
+
+    Raises:
+        UsageError: inputs differ in it, or samples cannot fill them.
+    """
+    fixed = {s.name: s.shape[0] for s in specs(model) if s.shape is not None and isinstance(s.shape[0], int)}
+    if len(set(fixed.values())) > 1:
+        sizes = ", ".join(f"{printable(name)}: {size}" for name, size in fixed.items())
+        raise UsageError(
+            f"the inputs do not have the same number of samples on their first axis ({sizes}); "
+            "export the model with the batch as first axis of every input"
+        )
+    return next(iter(fixed.values()), None)
+
+
+def _spec(value: ir.Value) -> InputSpec:
+    name = str(value.name)
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        raise UsageError(f"input '{printable(name)}' is no tensor; data can be given for tensors only")
+    shape = None if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape)
+    if shape == ():
+        raise UsageError(
+            f"input '{printable(name)}' is a scalar, which has no axis of samples; make it a constant of the model"
+        )
+    return InputSpec(name, value.dtype or ir.DataType.FLOAT, shape)
