@@ -1,0 +1,40 @@
+"""How a recovery is done: one record, its defaults chosen by measurement (docs/recovery.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of a recovery.
+
+    Attributes:
+        samples: samples of the data that are read; the last quarter of their batches judges, the others fit.
+        batch_size: samples in one run, where the model does not fix it.
+        targets: inputs of a layer while it is repaired: ``asymmetric``, those of the net as repaired so far;
+            ``symmetric``, those of the dense net. What it has to give is the dense net's output in both.
+        dampings: ridges to try, as shares of the mean variance of a layer's inputs; the held-out rows choose.
+        rows_per_unknown: rows that are read for each unknown of one output, of which a convolution has one for
+            each channel and tap.
+        min_rows: rows that are read at least.
+        held_rows: rows on which a repair is judged.
+        match_norms: normalisations with running statistics get new ones.
+        match_spread: bias correction also gives each channel its dense variance back.
+        cache_bytes: activations held in memory between two runs; beyond it they wait on disk.
+        provider: where the nets run.
+        seed: seed of the choice of rows.
+    """
+
+    samples: int = 256
+    batch_size: int = 32
+    targets: str = "asymmetric"
+    dampings: tuple[float, ...] = (1e-3,)
+    rows_per_unknown: int = 8
+    min_rows: int = 4096
+    held_rows: int = 2048
+    match_norms: bool = True
+    match_spread: bool = True
+    cache_bytes: int = 1 << 30
+    provider: str = "cpu"
+    seed: int = 0

@@ -1,0 +1,188 @@
+"""A graph run in stages, each once: what is asked for at one stage may change what comes after it.
+
+Between two stages, the values that later ones read wait in a cache, in memory up to a bound and then on disk.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.errors import UsageError
+from compressor.graph.evaluate import Array
+from compressor.graph.shapes import captured_values
+
+SEQUENCES = frozenset({"Optional", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert",
+                       "SequenceMap", "SplitToSequence"})  # fmt: skip
+"""Operators whose results are no tensors; they are computed anew in every stage that reads them."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one run takes and gives.
+
+    Attributes:
+        inputs: values of the model's inputs and of earlier stages.
+        outputs: values that it computes and that are asked for, now or later.
+        asked: values that the caller wants at this stage, computed now or before.
+        done: values that no later stage reads.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    asked: tuple[str, ...]
+    done: tuple[str, ...]
+
+
+def stages(graph: ir.Graph, requests: Sequence[set[str]]) -> list[Stage]:
+    """The fewest nodes for ``requests``, names of values by stage; every node runs as late as it may."""
+    made = {str(v.name): n for n in graph for v in n.outputs if v.name}
+    ran: set[ir.Node] = set()
+    parts: list[list[ir.Node]] = []
+    for request in requests:
+        fresh = _ancestors(request, made, ran)
+        ran |= fresh
+        parts.append([n for n in graph if n in fresh])
+    reads = [{name for n in part for name in _inputs(n)} for part in parts]
+    found = []
+    for k, part in enumerate(parts):
+        own = {str(v.name) for n in part for v in n.outputs if v.name}
+        later = set().union(*requests[k + 1 :], *reads[k + 1 :])
+        kept = {name for name in own if made[name].op_type not in SEQUENCES}
+        given = reads[k] - own
+        found.append(
+            Stage(
+                tuple(sorted(given)),
+                tuple(sorted(kept & (requests[k] | later))),
+                tuple(sorted(requests[k])),
+                tuple(sorted((given | kept | requests[k]) - later)),
+            )
+        )
+    return found
+
+
+def _ancestors(request: set[str], made: Mapping[str, ir.Node], ran: set[ir.Node]) -> set[ir.Node]:
+    fresh: set[ir.Node] = set()
+    todo = [name for name in request if name in made]
+    while todo:
+        node = made[todo.pop()]
+        if node in fresh or (node in ran and node.op_type not in SEQUENCES):
+            continue
+        fresh.add(node)
+        todo += [name for name in _inputs(node) if name in made]
+    return fresh
+
+
+def _inputs(node: ir.Node) -> list[str]:
+    """Names of everything that is computed outside and that the node, or a graph in it, reads."""
+    values = [v for v in (*node.inputs, *captured_values(node)) if v is not None]
+    return [str(v.name) for v in values if not v.is_initializer()]
+
+
+class Cache:
+    """Arrays by key; beyond ``limit`` bytes they are written to a temporary folder."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held: dict[tuple[str, int, str], Array] = {}
+        self._files: dict[tuple[str, int, str], Path] = {}
+        self._bytes = self._written = 0
+        self._folder = tempfile.TemporaryDirectory(prefix="onnx-compressor-")
+
+    def put(self, key: tuple[str, int, str], array: Array) -> None:
+        """Keeps an array.
+
+        Raises:
+            UsageError: the disk is full.
+        """
+        if self._bytes + array.nbytes <= self._limit:
+            self._held[key] = array
+            self._bytes += array.nbytes
+            return
+        self._written += 1
+        path = Path(self._folder.name) / f"{self._written}.npy"
+        try:
+            np.save(path, array, allow_pickle=False)
+        except OSError as error:
+            raise UsageError(
+                f"activations do not fit into the temporary folder: {error.strerror or error}; use fewer samples"
+            ) from None
+        self._files[key] = path
+
+    def get(self, key: tuple[str, int, str]) -> Array:
+        """The array that was put there."""
+        held = self._held.get(key)
+        return np.load(self._files[key], allow_pickle=False) if held is None else held
+
+    def drop(self, key: tuple[str, int, str]) -> None:
+        """Forgets an array, if it is there."""
+        held = self._held.pop(key, None)
+        if held is not None:
+            self._bytes -= held.nbytes
+        path = self._files.pop(key, None)
+        if path is not None:
+            path.unlink()
+
+    def close(self) -> None:
+        """Forgets everything."""
+        self._held.clear()
+        self._folder.cleanup()
+
+
+class Net:
+    """A model that is run stage by stage over the same batches; its weights may change in between."""
+
+    def __init__(self, name: str, model: ir.Model, requests: Sequence[set[str]], cache: Cache) -> None:
+        self.name = name
+        self._model = model
+        self._cache = cache
+        self._stages = stages(model.graph, requests)
+        self._inputs = {str(v.name) for v in model.graph.inputs if not v.is_initializer()}
+        self._read = {name for stage in self._stages for name in (*stage.inputs, *stage.asked)}
+        self._session: Any = None
+
+    def feed(self, batch: int, inputs: Mapping[str, Array]) -> None:
+        """The model's inputs for one batch, before the first stage."""
+        for name in self._inputs & self._read:
+            self._cache.put((self.name, batch, name), np.asarray(inputs[name]))
+
+    def run(self, stage: int, batch: int, provider: str) -> dict[str, Array]:
+        """Runs one stage on one batch and returns what it is asked for; batches in order, from the first."""
+        this = self._stages[stage]
+        found = {name: self._cache.get((self.name, batch, name)) for name in this.inputs}
+        if this.outputs:
+            from compressor.runtime import sessions  # noqa: PLC0415 - 0.2 s that most commands need not pay
+
+            if batch == 0:
+                self._session = self._open(this, found, provider)
+            made = dict(zip(this.outputs, sessions.run(self._session, found, this.outputs), strict=True))
+            for name in set(this.outputs) - set(this.done):
+                self._cache.put((self.name, batch, name), made[name])
+            found |= made
+        asked = {n: found[n] if n in found else self._cache.get((self.name, batch, n)) for n in this.asked}
+        for name in this.done:
+            self._cache.drop((self.name, batch, name))
+        return asked
+
+    def _open(self, stage: Stage, feeds: Mapping[str, Array], provider: str) -> Any:
+        from compressor.runtime import sessions  # noqa: PLC0415 - as above
+
+        graph = ir.convenience.extract(self._model.graph, stage.inputs, stage.outputs)
+        for value in graph.inputs:
+            if not value.is_initializer():
+                array = feeds[str(value.name)]
+                value.type = value.type or ir.TensorType(ir.DataType.from_numpy(array.dtype))
+                value.shape = ir.Shape([None] * array.ndim)
+        for value in graph.outputs:
+            value.shape = None
+        with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+            path = Path(folder) / "stage.onnx"
+            model = ir.Model(graph, ir_version=self._model.ir_version)
+            ir.save(model, path, external_data="stage.data", max_workers=1)
+            return sessions.open_session(path, provider)
