@@ -13,12 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import process
 
+from compressor import account
 from compressor.config import PruneSettings
 from compressor.data import open_data
 from compressor.graph import files
@@ -64,7 +66,16 @@ class Table:
         print(arm, json.dumps(self.rows[arm]), flush=True)
 
 
-def ours(macs: float, train: Path, test: Path, **settings: object) -> dict[str, Any]:
+def arms(epochs: list[int]) -> dict[str, dict[str, object]]:
+    """Settings of our arms by name."""
+    found: dict[str, dict[str, object]] = {how: {"recover": how} for how in ("none", "bias", "lstsq")}
+    found["lstsq, noise"] = {"recover": "lstsq", "data": None}
+    for count in epochs:
+        found[f"finetune {count}"] = {**TRAINING, "epochs": count, "recover": "finetune", "augment": ("flip", "crop")}
+    return found
+
+
+def ours(macs: float, train: Path, test: Path, settings: dict[str, object]) -> dict[str, Any]:
     asked = PruneSettings.parse({"target_macs": macs, "data": str(train), **settings})
     result = prune(MODEL, asked)
     return {"accuracy": judged(result, test), "macs_left": left(result)}
@@ -76,15 +87,13 @@ def judged(result: PruneResult, test: Path) -> float:
 
 
 def left(result: PruneResult) -> float:
-    from compressor import account
-
     return account.stats_in_memory(result.model, PruneSettings()).macs / result.report.input.macs
 
 
-def rival(python: Path, data: Path, macs: float, epochs: int, samples: int) -> dict[str, Any]:
+def rival(python: Path, data: Path, macs: float, epochs: int) -> dict[str, Any]:
     weights = MODEL.with_suffix(".safetensors")
     settings = {
-        **TRAINING, "weights": str(weights), "data": str(data), "macs": macs, "epochs": epochs, "samples": samples,
+        **TRAINING, "weights": str(weights), "data": str(data), "macs": macs, "epochs": epochs, "samples": 0,
         "seed": 0, "threads": 2,
     }  # fmt: skip
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -113,19 +122,12 @@ def main() -> None:
         dense = files.load(MODEL)
         table.add("dense", lambda: {"accuracy": accuracy(dense, open_data(settings, dense), settings).share})
         for macs in map(float, options.macs.split(",")):
-            for how in ("none", "bias", "lstsq"):
-                table.add(f"{macs:g} {how}", lambda how=how: ours(macs, train, test, recover=how))
-            table.add(f"{macs:g} lstsq, noise", lambda: ours(macs, train, test, recover="lstsq", data=None))
+            for arm, settings in arms(list(map(int, options.epochs.split(",")))).items():
+                table.add(f"{macs:g} {arm}", partial(ours, macs, train, test, settings))
             if options.rival is not None:
-                table.add(f"{macs:g} torch-pruning", lambda: rival(options.rival, options.data, macs, 0, 0))
-            for epochs in map(int, options.epochs.split(",")):
-                tuning = {**TRAINING, "epochs": epochs, "recover": "finetune", "augment": ("flip", "crop")}
-                table.add(f"{macs:g} finetune {epochs}", lambda t=tuning: ours(macs, train, test, **t))
-                if options.rival is not None:
-                    table.add(
-                        f"{macs:g} torch-pruning {epochs}",
-                        lambda e=epochs: rival(options.rival, options.data, macs, e, 0),
-                    )
+                for epochs in (0, *map(int, options.epochs.split(","))):
+                    run = partial(rival, options.rival, options.data, macs, epochs)
+                    table.add(f"{macs:g} torch-pruning {epochs}", run)
     if options.rival is None:
         print("torch-pruning: left out, as --rival names no interpreter")
 
