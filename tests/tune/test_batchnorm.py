@@ -108,6 +108,15 @@ def test_convolutions_of_every_kind(rng: np.random.Generator) -> None:
     assert worst(run(fold(found.model), feeds), expected) < 1e-6
 
 
+def test_the_calibration_batch_gives_the_same_in_training(rng: np.random.Generator) -> None:
+    """The statistics are those of what the layer writes without the bias, as training will see it."""
+    source, feeds = in_memory(model(NET)), images(rng)
+    module = GraphModule(put(source, feeds).model, train_bn=True)
+    x = torch.from_numpy(feeds["x"])
+    expected = module.eval()(x)
+    torch.testing.assert_close(module.train()(x), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_statistics_are_those_of_all_batches(rng: np.random.Generator) -> None:
     parts = [rng.normal(100, 3, size=(n, 5, 7)).astype(np.float32) for n in (1, 4, 2)]
     moments = Moments()
