@@ -73,11 +73,16 @@ def test_json_has_the_stable_keys_in_order():
         "groups",
         "frozen",
         "proof",
+        "layers",
+        "recovery",
+        "accuracy",
+        "curves",
         "latency",
         "prunable_params",
         "seconds",
         "warnings",
         "settings",
+        "environment",
     ]
     assert document["schema"] == "onnx-compressor.report/1"
     assert document["version"] == VERSION

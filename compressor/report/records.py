@@ -4,28 +4,13 @@ Keys come out in the order of the fields below; dictionaries keep the order in w
 MACs are multiply-accumulates (one multiplication and one addition together), not FLOPs.
 """
 
-import os
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
+from compressor.report.base import PathText, Record
+from compressor.report.detail import AccuracyRow, Curve, Environment, LatencyResult, LayerRow, RecoveryRow
 from compressor.version import VERSION
-
-
-def _readable(path: object) -> object:
-    """Bytes of a path that are no UTF-8 cannot stand in JSON; they are shown as escapes."""
-    if isinstance(path, (str, os.PathLike)):
-        return os.fsencode(path).decode("utf-8", "backslashreplace")
-    return path
-
-
-PathText = Annotated[str, BeforeValidator(_readable)]
-
-
-class Record(BaseModel):
-    """Base of all records: immutable, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class ModelStats(Record):
@@ -89,17 +74,24 @@ class Report(Document):
     schema_name: str = Field(default="onnx-compressor.report/1", alias="schema")
     input: ModelStats
     output: ModelStats | None = Field(default=None, description="Null when the command makes no model.")
-    groups: list[GroupRow] = []
-    frozen: list[FrozenRow] = []
+    groups: list[GroupRow] = Field(default=[])
+    frozen: list[FrozenRow] = Field(default=[])
     proof: ProofResult | None = None
-    latency: dict[str, float] | None = None
+    layers: list[LayerRow] = Field(
+        default=[], description="Costs by node, in the order of the graph; empty when not asked for."
+    )
+    recovery: list[RecoveryRow] = Field(default=[], description="Error by layer before and after recovery.")
+    accuracy: list[AccuracyRow] = Field(default=[], description="Metrics of the original and the result.")
+    curves: list[Curve] = Field(default=[], description="Robustness and the like: series over a common axis.")
+    latency: LatencyResult | None = Field(default=None, description="Null when not measured.")
     prunable_params: int | None = Field(
         default=None,
         description="Parameters of all initializers with an axis in a group; null when not counted.",
     )
     seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
-    warnings: list[str] = []
+    warnings: list[str] = Field(default=[])
     settings: dict[str, Any] = Field(default={}, description="The settings of the run, defaults filled in.")
+    environment: Environment | None = Field(default=None, description="Versions and device; null when not asked for.")
 
 
 class InitializerChange(Record):
@@ -125,6 +117,21 @@ class DiffReport(Document):
     a: ModelStats
     b: ModelStats
     same_signature: bool = Field(description="Inputs and outputs agree in name, order, type and shape.")
-    initializers: list[InitializerChange] = []
-    operators: list[OperatorChange] = []
-    warnings: list[str] = []
+    initializers: list[InitializerChange] = Field(default=[])
+    operators: list[OperatorChange] = Field(default=[])
+    warnings: list[str] = Field(default=[])
+
+
+__all__ = [
+    "DiffReport",
+    "Document",
+    "FrozenRow",
+    "GroupRow",
+    "InitializerChange",
+    "ModelStats",
+    "OperatorChange",
+    "PathText",
+    "ProofResult",
+    "Record",
+    "Report",
+]

@@ -1,0 +1,95 @@
+"""What every node costs in the original and in the result, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from compressor.analysis import prepare
+from compressor.config import RunSettings
+from compressor.graph.normalise import normalise
+from compressor.graph.shapes import Shapes, infer
+from compressor.ops.table import RULES
+from compressor.pruning import cost
+from compressor.report.detail import LayerRow
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Multiply-accumulates of one node."""
+
+    name: str
+    op_type: str
+    weight: str
+    output: str
+    macs: int
+
+
+def layer_rows(original: ir.Model, result: ir.Model, settings: RunSettings) -> list[LayerRow]:
+    """Multiply-accumulates of one sample by node, for all nodes that cost some in one of the models.
+
+    Nodes are the same where their first outputs have the same name, or else where both have the same name and
+    operator. Rows follow the order of the original; what only the result has comes last. Nodes inside the bodies of
+    If and Loop are not counted, as in the totals.
+
+    Args:
+        original: the model as it was loaded; not changed.
+        result: the smaller model; not changed.
+        settings: of the run; shapes are bound and the original simplified as they say.
+
+    Raises:
+        ModelError: shapes do not fit.
+    """
+    before = _costs(*prepare(original, settings))
+    plain = normalise(result.clone())
+    after = _costs(plain, infer(plain, settings.input_shapes, settings.dims))
+    partners = _partners(before, after)
+    rows = [_row(one, partners.get(k)) for k, one in enumerate(before)]
+    taken = {id(partner) for partner in partners.values()}
+    rows += [_row(None, two) for two in after if id(two) not in taken]
+    return [row for row in rows if row.macs_before or row.macs_after]
+
+
+def _costs(model: ir.Model, shapes: Shapes) -> list[_Cost]:
+    nodes = list(model.graph)
+    counts = [cost.macs([node], shapes, RULES) for node in nodes]  # type: ignore[arg-type]  # any nodes will do
+    batch = shapes.batch if sum(counts) % shapes.batch == 0 else 1
+    found = []
+    for node, macs in zip(nodes, counts, strict=True):
+        output = next((v.name for v in node.outputs if v.name), "")
+        found.append(_Cost(node.name or output, node.op_type, _weight(node), output, macs // batch))
+    return found
+
+
+def _weight(node: ir.Node) -> str:
+    """The first initializer of two axes or more that ``node`` reads."""
+    for value in node.inputs:
+        tensor = None if value is None or not value.is_initializer() else value.const_value
+        if value is not None and tensor is not None and len(tensor.shape) > 1:
+            return str(value.name)
+    return ""
+
+
+def _partners(before: list[_Cost], after: list[_Cost]) -> dict[int, _Cost]:
+    """The node of the result for each position of the original that still has one."""
+    outputs = {one.output: one for one in after if one.output}
+    found = {k: outputs[one.output] for k, one in enumerate(before) if one.output in outputs}
+    taken = {id(one) for one in found.values()}
+    names = {(one.name, one.op_type): one for one in after if id(one) not in taken}
+    for k, one in enumerate(before):
+        if k not in found and (partner := names.pop((one.name, one.op_type), None)) is not None:
+            found[k] = partner
+    return found
+
+
+def _row(before: _Cost | None, after: _Cost | None) -> LayerRow:
+    named = before or after
+    assert named is not None
+    return LayerRow(
+        name=named.name,
+        op_type=named.op_type,
+        weight=named.weight,
+        macs_before=None if before is None else before.macs,
+        macs_after=None if after is None else after.macs,
+    )

@@ -1,0 +1,114 @@
+"""The report as one HTML file that needs nothing else: no script, no font, no picture from anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.atomic import write_text
+from compressor.errors import UsageError
+from compressor.report import charts, page
+from compressor.report.records import Report
+from compressor.words import printable
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_LONGEST = 240
+"""Characters of a name that are shown; of a longer one the beginning and the end."""
+_PROSE = 1000
+"""Characters of any other text that are shown."""
+
+
+def write_html(report: Report, path: str | Path, *, plan: str | None = None, created: datetime | None = None) -> None:
+    """Writes :func:`render_html` to ``path``, whole or not at all.
+
+    Raises:
+        UsageError: jinja2 is not installed, or the place cannot be written to.
+    """
+    write_text(path, render_html(report, plan=plan, created=created))
+
+
+def render_html(report: Report, *, plan: str | None = None, created: datetime | None = None) -> str:
+    """The report as the text of an HTML document, the same for the same arguments.
+
+    Args:
+        report: the result of pruning, cleaning or inspecting.
+        plan: the plan as JSON, as ``PruningPlan.to_json`` gives it.
+        created: the time that the report shows; none is shown if left out.
+
+    Raises:
+        UsageError: jinja2 is not installed.
+    """
+    require()
+    document: Mapping[str, Any] | None = json.loads(plan) if plan else None
+    stamp = None
+    if created is not None:
+        stamp = (created.isoformat(timespec="seconds"), f"{created.day} {created:%B %Y, %H:%M}")
+    template = _environment().get_template("page.html")
+    return template.render(report=report, plan=document, stamp=stamp, page=page, charts=charts)
+
+
+def require() -> None:
+    """For commands to call before any work is done.
+
+    Raises:
+        UsageError: jinja2 is not installed.
+    """
+    try:
+        import jinja2  # noqa: F401, PLC0415 -- an extra
+    except ImportError:
+        raise UsageError(
+            "--report needs jinja2, which is not installed; run pip install 'onnx-compressor[report]'"
+        ) from None
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    """Every string is escaped, and characters that do not print are shown as escapes: names are not trusted."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 -- an extra
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(name=_name, prose=_prose)
+    return environment
+
+
+def _shown(value: object) -> object:
+    """What an expression of a template prints: markup as it is, text without control characters."""
+    return value if hasattr(value, "__html__") or not isinstance(value, str) else printable(value)
+
+
+def _name(text: str) -> Markup:
+    """A name of the model, isolated from the direction of its surroundings, breakable after its separators."""
+    from markupsafe import Markup, escape  # noqa: PLC0415 -- comes with jinja2
+
+    safe = str(escape(_shortened(text, _LONGEST)))
+    for mark in "/.:":
+        safe = safe.replace(mark, f"{mark}<wbr>")
+    return Markup(f"<bdi>{safe}</bdi>")  # noqa: S704 -- escaped above
+
+
+def _prose(value: object) -> str:
+    """Any other text."""
+    return _shortened(str(value), _PROSE)
+
+
+def _shortened(text: str, most: int) -> str:
+    """Printable text of about ``most`` characters: of a longer one the beginning and the end."""
+    shown = printable(text if len(text) <= 2 * most else text[:most] + text[-most:])
+    if len(shown) <= most:
+        return shown
+    return f"{shown[: most // 2]}\N{HORIZONTAL ELLIPSIS}{shown[-most // 3 :]}"
