@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,34 @@ from compressor.config import PROVIDERS
 from compressor.errors import ModelError, ProviderUnavailable
 
 Array = npt.NDArray[np.generic]
+Session = ort.InferenceSession
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+_GRAPH_OPTION = {CUDA: "enable_cuda_graph", TENSORRT: "trt_cuda_graph_enable"}
+"""The option with which a provider records a run as a CUDA graph."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a session is set up.
+
+    Attributes:
+        optimise: graph optimisations on.
+        threads: threads inside an operator; 0 leaves it to the runtime.
+        cuda_graph: the provider records its kernels once and replays them.
+        profile: prefix of the file that a profile goes to; None does not profile.
+        placement: the session can say which provider took which node.
+        polite: threads stop spinning when a run ends, so that a session at rest takes no time from another.
+    """
+
+    optimise: bool = True
+    threads: int = 0
+    cuda_graph: bool = False
+    profile: Path | None = None
+    placement: bool = False
+    polite: bool = False
 
 
 def open_session(path: Path, provider: str, *, optimise: bool = True) -> ort.InferenceSession:
@@ -29,33 +61,56 @@ def open_session(path: Path, provider: str, *, optimise: bool = True) -> ort.Inf
         ProviderUnavailable: it is not installed, or did not become active.
         ModelError: ONNX Runtime refuses the model.
     """
-    name = PROVIDERS.get(provider, provider)
+    return start(path, provider, Setup(optimise=optimise))
+
+
+def start(path: Path, provider: str, setup: Setup) -> ort.InferenceSession:
+    """As :func:`open_session`, set up as ``setup`` says; the same errors."""
+    name = full_name(provider)
     if name not in ort.get_available_providers():
         raise ProviderUnavailable(
             f"provider {name} is not available here; available: {', '.join(ort.get_available_providers())}"
         )
-    if name != "CPUExecutionProvider":
+    if name != CPU:
         with redirect_stdout(sys.stderr):  # it prints what it does not find, and stdout is for results
             ort.preload_dlls()
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    if not optimise:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    chosen = [name] if name == "CPUExecutionProvider" else [name, "CPUExecutionProvider"]
     try:
-        session = ort.InferenceSession(str(path), options, providers=chosen)
+        session = ort.InferenceSession(str(path), _options(setup), providers=_chosen(name, setup))
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base class
         raise ModelError(f"ONNX Runtime refuses the model: {_sentence(error)}") from None
     if name not in session.get_providers():
-        raise ProviderUnavailable(
-            f"provider {name} is installed but did not start (driver or libraries missing)"
-        )
+        raise ProviderUnavailable(f"provider {name} is installed but did not start (driver or libraries missing)")
     return session
 
 
-def run(
-    session: ort.InferenceSession, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None
-) -> list[Array]:
+def full_name(provider: str) -> str:
+    """``cpu`` is CPUExecutionProvider; full names stay."""
+    return PROVIDERS.get(provider, provider)
+
+
+def placement(session: ort.InferenceSession) -> dict[str, int]:
+    """Nodes that each provider took, before they are fused; empty where the runtime cannot say.
+
+    The session was started with ``Setup(placement=True)``.
+    """
+    ask = getattr(session, "get_provider_graph_assignment_info", None)
+    if ask is None:
+        return {}
+    taken: Counter[str] = Counter()
+    for part in ask():
+        taken[str(part.ep_name)] += len(part.get_nodes())
+    return dict(taken)
+
+
+def demand_active(session: ort.InferenceSession, provider: str) -> None:
+    """Raises ProviderUnavailable where the provider asked for started, but took none of the model's nodes."""
+    name, taken = full_name(provider), placement(session)
+    if taken and name not in taken:
+        others = ", ".join(f"{other} {nodes}" for other, nodes in sorted(taken.items()))
+        raise ProviderUnavailable(f"provider {name} is active but took no node of the model ({others})")
+
+
+def run(session: ort.InferenceSession, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
     """Outputs of one run; raises ModelError with the runtime's own words where it fails."""
     try:
         return [np.asarray(a) for a in session.run(list(outputs) if outputs else None, dict(feeds))]
@@ -63,5 +118,42 @@ def run(
         raise ModelError(f"the model does not run: {_sentence(error)}") from None
 
 
+def _options(setup: Setup) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = setup.threads
+    if not setup.optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if setup.profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(setup.profile)
+    if setup.placement:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if setup.polite:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def _chosen(name: str, setup: Setup) -> list[str | tuple[str, dict[str, str]]]:
+    """The provider, and those that may take single nodes which it lacks."""
+    graph = {_GRAPH_OPTION[name]: "1"} if setup.cuda_graph and name in _GRAPH_OPTION else {}
+    first: str | tuple[str, dict[str, str]] = (name, graph) if graph else name
+    if name == CPU:
+        return [first]
+    if name == TENSORRT and CUDA in ort.get_available_providers():
+        return [first, CUDA, CPU]
+    return [first, CPU]
+
+
 def _sentence(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:300]
+
+
+def device_name(provider: str) -> str | None:
+    """The first NVIDIA device, as its driver calls it, for a provider that runs there; None for any other."""
+    tool = shutil.which("nvidia-smi")
+    if full_name(provider) not in (CUDA, TENSORRT) or tool is None:
+        return None
+    query = [tool, "--query-gpu=name", "--format=csv,noheader", "--id=0"]
+    done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 - found by name
+    return done.stdout.strip() or None

@@ -1,0 +1,45 @@
+"""``onnx-compress bench A [B]``: how long a run takes, and how much faster B is."""
+
+from pathlib import Path
+
+import click
+
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
+from compressor.cli.console import View, view_options
+from compressor.cli.options import Section, settings_options
+from compressor.cli.paths import check_destinations
+from compressor.config.bench import BenchSettings
+
+_WHERE = Section("Where", ("provider", "threads", "io_binding", "cuda_graph"))
+_WHAT = Section("What", ("batch", "input_shapes", "dims", "seed", "profile", "memory"))
+_LENGTH = Section(
+    "How long", ("runs", "seconds", "max_seconds", "warmup_runs", "warmup_seconds", "rounds", "confidence")
+)
+_GATES = Section("Gates", ("min_speedup", "max_latency"))
+_EPILOG = f"""\b
+Examples:
+  onnx-compress bench model.onnx
+  onnx-compress bench model.onnx model.pruned.onnx --threads 1
+  onnx-compress bench a.onnx b.onnx --provider cuda --batch 1,32 --profile
+  onnx-compress bench a.onnx b.onnx --min-speedup 1.2 --json - -q | jq '.runs[0].speed_up'
+
+{EXIT_CODES}"""
+
+
+@click.command("bench", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
+@click.argument("a", metavar="A", type=click.Path(path_type=Path))
+@click.argument("b", metavar="[B]", required=False, type=click.Path(path_type=Path))
+@settings_options(BenchSettings, _WHERE, _WHAT, _LENGTH, _GATES)
+@view_options
+def command(*, a: Path, b: Path | None, settings: BenchSettings, view: View) -> None:
+    """Time the model A, or A and B in turns, in ONNX Runtime: latency by percentile, throughput, memory, load
+    time, and the speed-up of B over A with an interval that allows for the noise of the machine.
+    """
+    from compressor.judge.bench import bench, demand
+    from compressor.report.benched import render_bench
+
+    check_destinations([a, b], {"--json": view.json_to})
+    with view.phases() as progress:
+        report = bench(a, b, settings, progress)
+    view.show(report, report.warnings, lambda console: render_bench(report, console, verbose=view.verbose))
+    demand(report, settings)

@@ -1,0 +1,106 @@
+"""Settings of comparing two models: how fast they are, and whether they give the same."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from compressor.config.base import Count, RunSettings
+from compressor.config.base import _provider as provider_name
+from compressor.config.data import DataSettings
+
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|µs|ms|s|)", re.IGNORECASE)
+_MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "": 1.0}
+
+
+def _batches(value: object) -> object:
+    """``1,32`` or ``("1,8", "32")`` as numbers in the order given, each once."""
+    items = [value] if isinstance(value, (str, int)) else list(value) if isinstance(value, (tuple, list)) else None
+    if items is None:
+        return value
+    parts = [part.strip() for item in items for part in str(item).split(",") if part.strip()]
+    return tuple(dict.fromkeys(parts))
+
+
+def _milliseconds(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is not a time such as 2.5ms, 800us or 0.1s")
+    return float(match[1]) * _MILLISECONDS[match[2].lower()]
+
+
+class BenchSettings(RunSettings):
+    """Settings of a latency measurement."""
+
+    provider: Annotated[str, AfterValidator(provider_name)] = Field(
+        default="cpu",
+        description="Where ONNX Runtime runs the models: cpu, cuda, tensorrt or a provider's full name; never "
+        "replaced by another one.",
+    )
+    batch: Annotated[tuple[Count, ...], BeforeValidator(_batches)] = Field(
+        default=(1,),
+        description="Samples in one run, where the model leaves that open; several as 1,32 are measured one after the "
+        "other.",
+    )
+    threads: int = Field(
+        default=0, ge=0, description="Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores."
+    )
+    runs: int = Field(default=100, ge=10, description="Runs of each model that are timed at least.")
+    seconds: float = Field(default=3.0, ge=0, description="Time that the timed runs take together at least.")
+    max_seconds: float = Field(
+        default=60.0, gt=0, description="Time after which no further pair is started, even where runs are missing."
+    )
+    warmup_runs: int = Field(default=10, ge=1, description="Runs before the clock counts, at least.")
+    warmup_seconds: float = Field(default=0.2, ge=0, description="Time of the runs before the clock counts, at least.")
+    rounds: int = Field(
+        default=5,
+        ge=1,
+        description="How often both models are loaded anew; where a model comes to lie in memory changes its speed.",
+    )
+    confidence: float = Field(default=0.99, gt=0.5, lt=1, description="Confidence of the interval of the speed-up.")
+    io_binding: bool = Field(
+        default=True,
+        description="On an accelerator, keep inputs and outputs in its memory, so that copies are not timed.",
+    )
+    cuda_graph: bool = Field(
+        default=False, description="Record the kernels of a run once and replay them (CUDA, TensorRT; fixed shapes)."
+    )
+    memory: bool = Field(default=True, description="Measure the memory of each model in a process of its own.")
+    profile: bool = Field(default=False, description="Time every operator in both models.")
+    min_speedup: float | None = Field(
+        default=None, gt=0, description="Fail unless B is at least X times as fast as A, by medians, at every batch."
+    )
+    max_latency: Annotated[float | None, BeforeValidator(_milliseconds)] = Field(
+        default=None,
+        gt=0,
+        description="Fail unless the median of the last model is at most this, such as 2.5ms, at every batch.",
+    )
+
+
+class VerifySettings(DataSettings):
+    """Settings of a parity check; data is optional, seeded inputs stand in for it."""
+
+    provider: Annotated[str, AfterValidator(provider_name)] = Field(
+        default="cpu",
+        description="Where ONNX Runtime runs A, and B too unless said otherwise: cpu, cuda, tensorrt or a full name.",
+    )
+    provider_b: Annotated[str | None, AfterValidator(lambda v: None if v is None else provider_name(v))] = Field(
+        default=None, description="Where ONNX Runtime runs B, such as cuda, to compare providers."
+    )
+    rtol: float = Field(
+        default=1e-4, ge=0, description="Error allowed, as a share of the largest value of an output of A."
+    )
+    atol: float = Field(default=0.0, ge=0, description="Error allowed on top of that, absolute.")
+    seed: int = Field(default=0, ge=0, description="Seed of the inputs that are made up, where no data is given.")
+    trials: int = Field(default=2, ge=1, description="Seeded inputs for each set of shapes.")
+    bisect: bool | None = Field(
+        default=None,
+        description="Name the first node that differs. Default: only where the outputs are not equal.",
+    )
+    bisect_memory: int = Field(
+        default=256, ge=1, description="Megabytes of intermediate values that one run of the search may expose."
+    )

@@ -1,0 +1,162 @@
+"""Two models that are held against each other: opened, their signatures compared, their inputs made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.config import RunSettings
+from compressor.errors import UsageError
+from compressor.graph import files
+from compressor.graph.evaluate import Array
+from compressor.graph.feeds import feeds
+from compressor.graph.normalise import normalise
+from compressor.graph.shapes import Shapes, infer
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model file and what is in it.
+
+    Attributes:
+        path: the file.
+        model: in normal form; every open dimension of an input has a name.
+    """
+
+    path: Path
+    model: ir.Model
+
+    @property
+    def inputs(self) -> dict[str, ir.Value]:
+        """What has to be fed, by name."""
+        return {str(v.name): v for v in self.model.graph.inputs if not v.is_initializer()}
+
+    @property
+    def outputs(self) -> dict[str, ir.Value]:
+        """Results by name."""
+        return {str(v.name): v for v in self.model.graph.outputs}
+
+
+def open_model(path: Path) -> Opened:
+    """Reads a model; raises ModelError where it is not sound."""
+    model = normalise(files.load(path))
+    for value in model.graph.inputs:
+        if value.shape is not None:
+            value.shape = ir.Shape([_named(dim, f"{value.name}#{axis}") for axis, dim in enumerate(value.shape)])
+    return Opened(path, model)
+
+
+def _named(dim: int | ir.SymbolicDim, name: str) -> int | ir.SymbolicDim:
+    return ir.SymbolicDim(name) if isinstance(dim, ir.SymbolicDim) and dim.value is None else dim
+
+
+def demand_same_inputs(a: Opened, b: Opened) -> None:
+    """Raises UsageError unless what A is fed fits B: same names, types of the same kind, shapes that agree."""
+    _demand_same(a, b, "input")
+
+
+def demand_same_signature(a: Opened, b: Opened) -> None:
+    """Raises UsageError unless inputs and outputs have the same names, types of one kind, and shapes that agree.
+
+    Order does not count. Floating-point types may differ, so that a float16 model can be held against its original;
+    open dimensions agree with any.
+    """
+    _demand_same(a, b, "input")
+    _demand_same(a, b, "output")
+
+
+def _demand_same(a: Opened, b: Opened, kind: str) -> None:
+    ours, theirs = (a.inputs, b.inputs) if kind == "input" else (a.outputs, b.outputs)
+    if set(ours) != set(theirs):
+        lists = [", ".join(sorted(found)) or "none" for found in (ours, theirs)]
+        raise UsageError(f"the models have different {kind}s: {a.path} has {lists[0]}, {b.path} has {lists[1]}")
+    for name, one in ours.items():
+        two = theirs[name]
+        if not _same_type(one.dtype, two.dtype):
+            raise UsageError(f"{kind} {name!r} is {_type(one)} in {a.path} and {_type(two)} in {b.path}")
+        if not _agree(one.shape, two.shape):
+            raise UsageError(
+                f"{kind} {name!r} has shape {_shape(one)} in {a.path} and {_shape(two)} in {b.path}; "
+                "only models with the same inputs and outputs can be compared"
+            )
+
+
+def _same_type(one: ir.DataType | None, two: ir.DataType | None) -> bool:
+    if one is None or two is None or one == two:
+        return True
+    return one.is_floating_point() and two.is_floating_point()
+
+
+def _agree(one: ir.Shape | None, two: ir.Shape | None) -> bool:
+    if one is None or two is None:
+        return True
+    pairs = list(zip(one, two, strict=False))
+    return len(one) == len(two) and all(x == y for x, y in pairs if isinstance(x, int) and isinstance(y, int))
+
+
+def _type(value: ir.Value) -> str:
+    return "of unknown type" if value.dtype is None else value.dtype.name.lower()
+
+
+def _shape(value: ir.Value) -> str:
+    return "unknown" if value.shape is None else "[" + ", ".join(str(d) for d in value.shape) + "]"
+
+
+def fixed_by(other: Opened, model: Opened) -> dict[str, int]:
+    """Sizes of the open dimensions of ``model`` that ``other`` fixes, so that both run on the same inputs."""
+    found: dict[str, int] = {}
+    for name, value in model.inputs.items():
+        theirs = other.inputs[name].shape if name in other.inputs else None
+        for mine, size in zip(value.shape or (), theirs or (), strict=False):
+            if isinstance(mine, ir.SymbolicDim) and isinstance(size, int):
+                found[str(mine.value)] = size
+    return found
+
+
+def batch_symbols(model: Opened, settings: RunSettings) -> set[str]:
+    """Names of the open first dimensions of inputs whose size the user did not give."""
+    return {
+        str(value.shape[0].value)
+        for name, value in model.inputs.items()
+        if value.shape is not None
+        and len(value.shape)
+        and isinstance(value.shape[0], ir.SymbolicDim)
+        and name not in settings.input_shapes
+    } - set(settings.dims)
+
+
+def open_symbols(model: Opened, settings: RunSettings) -> set[str]:
+    """Names of all open dimensions whose size the user did not give."""
+    return {
+        str(dim.value)
+        for name, value in model.inputs.items()
+        if name not in settings.input_shapes
+        for dim in value.shape or ()
+        if isinstance(dim, ir.SymbolicDim)
+    } - set(settings.dims)
+
+
+def bind(model: Opened, settings: RunSettings, dims: dict[str, int]) -> Shapes:
+    """Shapes of ``model`` with ``dims`` for some of its open dimensions; what the user gave comes first.
+
+    Raises:
+        ModelError: they do not fit the graph.
+    """
+    return infer(model.model, settings.input_shapes, {**dims, **settings.dims})
+
+
+def seeded(model: Opened, shapes: Shapes, seed: int) -> dict[str, Array]:
+    """Made-up inputs of those shapes."""
+    return feeds(model.model, shapes.inputs, shapes, seed)
+
+
+def cast(arrays: dict[str, Array], model: Opened) -> dict[str, Array]:
+    """The same numbers in the element types of ``model``'s inputs; names that it lacks are left out."""
+    wanted = {name: value.dtype for name, value in model.inputs.items()}
+    return {
+        name: array if (dtype := wanted[name]) is None or dtype == ir.DataType.STRING else array.astype(dtype.numpy())
+        for name, array in arrays.items()
+        if name in wanted
+    }

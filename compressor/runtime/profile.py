@@ -1,0 +1,119 @@
+"""Time of every operator of a model, from ONNX Runtime's own profile."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from compressor.errors import ModelError
+from compressor.runtime.sessions import Array, Setup, run, start
+
+WARMUP = 5
+"""Profiled runs at the start that do not count."""
+_TIMED = "_kernel_time"
+BODIES = frozenset({"If", "Loop", "Scan"})
+"""Operators whose time is that of the nodes in their bodies, which are listed themselves."""
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """One node as it ran: after the runtime fused and laid out the graph, so names may be the runtime's.
+
+    Attributes:
+        name: of the node that ran; a fused one has the name of one of its parts, or a made-up one.
+        op_type: as it ran, such as FusedConv.
+        provider: which took it.
+        milliseconds: median over the runs.
+    """
+
+    name: str
+    op_type: str
+    provider: str
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the time of a run goes.
+
+    Attributes:
+        nodes: in the order in which they ran.
+        kernels: on an accelerator, times are those of its kernels; else of their launch, which says little.
+    """
+
+    nodes: list[NodeTime]
+    kernels: bool
+
+
+def profile(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setup, runs: int = 20) -> Profile:
+    """Runs the model with the profiler on; profiled runs are slower than others, shares are what counts.
+
+    Args:
+        path: the model file.
+        provider: short or full name.
+        feeds: array by input name.
+        setup: how the session is set up.
+        runs: profiled runs that count.
+
+    Raises:
+        ModelError: the model does not run, or the runtime wrote no profile.
+        ProviderUnavailable: the provider is not there.
+    """
+    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+        session = start(path, provider, replace(setup, profile=Path(folder) / "run", cuda_graph=False))
+        wanted = {i.name for i in session.get_inputs()}
+        for _ in range(WARMUP + runs):
+            run(session, {name: array for name, array in feeds.items() if name in wanted})
+        file = Path(session.end_profiling())  # type: ignore[no-untyped-call]
+        del session
+        try:
+            events = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise ModelError("ONNX Runtime wrote no readable profile; run without --profile") from None
+    return read_profile(events, WARMUP)
+
+
+def read_profile(events: list[dict[str, Any]], skip: int) -> Profile:
+    """Times by node from the events of a profile; the first ``skip`` runs do not count."""
+    ends = sorted(e["ts"] + e["dur"] for e in events if e.get("name") == "model_run")
+    begin = ends[skip - 1] if 0 < skip < len(ends) else 0
+    runs = max(1, len(ends) - skip)
+    launches: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    first: dict[tuple[str, ...], int] = {}
+    for event in events:
+        args = event.get("args", {})
+        timed = event.get("cat") == "Node" and event["name"].endswith(_TIMED) and event["ts"] >= begin
+        if timed and args.get("op_name") not in BODIES:
+            name = event["name"].removesuffix(_TIMED)
+            key = (name, args.get("op_name", ""), args.get("provider", ""), str(args.get("node_index", "")))
+            first.setdefault(key, event["ts"])
+            launches[key].append(event["dur"] / 1000)
+    kernels = _kernel_times(events, begin)
+    nodes = [
+        NodeTime(key[0], key[1], key[2], _of_one_run(kernels.get(key[0]) or launches[key], runs))
+        for key in sorted(launches, key=first.__getitem__)
+    ]
+    return Profile(nodes, bool(kernels))
+
+
+def _kernel_times(events: list[dict[str, Any]], begin: int) -> dict[str, list[float]]:
+    """Milliseconds of the accelerator's kernels by the name of the node that launched them."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for event in events:
+        parent = str(event.get("args", {}).get("parent_name", ""))
+        if event.get("cat") == "Kernel" and parent and event["ts"] >= begin:
+            found[parent.removesuffix(_TIMED)].append(event["dur"] / 1000)
+    return found
+
+
+def _of_one_run(milliseconds: list[float], runs: int) -> float:
+    """The median of a node that ran once in each run; the mean per run of one that ran more often, as in a loop."""
+    if len(milliseconds) <= runs:
+        return statistics.median(milliseconds)
+    return sum(milliseconds) / runs
