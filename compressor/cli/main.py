@@ -17,6 +17,8 @@ COMMANDS = MappingProxyType(
         "clean": Entry("compressor.cli.clean", "Remove dead nodes and unused weights; no output changes."),
         "inspect": Entry("compressor.cli.inspect", "Show what could be pruned, and what stands in the way."),
         "diff": Entry("compressor.cli.diff", "Compare two models: sizes, operators, weights."),
+        "bench": Entry("compressor.cli.bench", "Time one model, or two in turns, on the target."),
+        "verify": Entry("compressor.cli.verify", "Hold two models against each other, output by output."),
     }
 )
 
