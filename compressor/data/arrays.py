@@ -9,7 +9,7 @@ import numpy as np
 
 from compressor.config.data import DataSettings
 from compressor.data.batch import Array, Batch, Indices
-from compressor.data.labels import tidy_labels
+from compressor.data.labels import batch_labels, tidy_labels
 from compressor.data.prepare import Preparation, check_symbols, normalised, prepare
 from compressor.data.spec import InputSpec, sizes_of
 from compressor.data.values import check_values
@@ -45,7 +45,7 @@ class ArrayDataset:
     def take(self, indices: Indices) -> Batch:
         """The samples at ``indices``, prepared."""
         inputs = {name: self.preparations[name](np.asarray(rows[indices])) for name, rows in self.arrays.items()}
-        return Batch(inputs, None if self.labels is None else self.labels[indices])
+        return Batch(inputs, None if self.labels is None else batch_labels(self.labels[indices]))
 
 
 def from_arrays(

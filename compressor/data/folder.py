@@ -7,7 +7,9 @@ and size is looked at before pixels are decoded.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,13 +29,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES: Final = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-FORMATS: Final = ("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Formats that are decoded in the process; others would start programs (EPS) or are no photographs."""
 MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's name of an image by its number of channels."""
 MAX_PIXELS: Final = 1 << 26
 """67 million pixels; larger images are refused before they are decoded."""
 MAX_DEPTH: Final = 8
+THREADS: Final = min(8, os.cpu_count() or 1)
+"""Images that are decoded at a time; Pillow decodes without the interpreter's lock."""
 CHECKED: Final = 2048
 """Images whose header is read when the folder is opened, spread over all of them."""
 
@@ -74,8 +78,10 @@ class FolderDataset:
         """
         channels = len(self.mode)
         pixels = np.empty((len(indices), *self.size, channels), np.uint8)
-        for row, index in zip(pixels, indices, strict=True):
-            row[...] = decode(self.files[index], self.size, self.mode).reshape(row.shape)
+        with ThreadPoolExecutor(THREADS) as pool:
+            images = pool.map(lambda index: decode(self.files[index], self.size, self.mode), indices)
+            for row, image in zip(pixels, images, strict=True):
+                row[...] = image.reshape(row.shape)
         name = self.preparation.spec.name
         return Batch({name: self.preparation(pixels)}, None if self.labels is None else self.labels[indices])
 
@@ -126,32 +132,24 @@ def decode(path: Path, size: tuple[int, int], mode: str) -> Array:
     with _reading(path), path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
         _check_size(image, path)
         upright = ImageOps.exif_transpose(image)
-        plain = _eight_bits(upright).convert(mode)
+        plain = _eight_bits(upright, path).convert(mode)
         if plain.size != size[::-1]:
             plain = ImageOps.fit(plain, size[::-1], Image.Resampling.BILINEAR)
         return np.asarray(plain)
 
 
-class _reading:  # noqa: N801 - reads as a statement
-    """Turns what Pillow raises on damaged files into our error."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, UsageError) or not isinstance(error, Exception):
-            return
-        if isinstance(error, MemoryError):
-            raise UsageError(
-                f"{printable(self._path)}: no memory is left to decode this image; make it smaller"
-            ) from None
-        text = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UsageError(
-            f"{printable(self._path)}: the image cannot be decoded ({printable(text)}); replace or remove it"
-        ) from None
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns whatever Pillow raises on damaged files into our error."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except MemoryError:
+        raise UsageError(f"{printable(path)}: no memory is left to decode this image; make it smaller") from None
+    except Exception as error:
+        text = printable(" ".join(str(error).split())[:200] or type(error).__name__)
+        raise UsageError(f"{printable(path)}: the image cannot be decoded ({text}); replace or remove it") from error
 
 
 def _pillow() -> None:
@@ -258,7 +256,7 @@ def _check_size(image: Image, path: Path) -> None:
         raise UsageError(f"{printable(path)} has {width}x{height} pixels, over {MAX_PIXELS:,}; make it smaller")
 
 
-def _eight_bits(image: Image) -> Image:
+def _eight_bits(image: Image, path: Path) -> Image:
     """16-bit grey images by their upper 8 bits; the others as they are, for Pillow to convert."""
     from PIL import Image as images  # noqa: N813, PLC0415 - only folders of images need Pillow
 
@@ -266,5 +264,5 @@ def _eight_bits(image: Image) -> Image:
         wide = np.asarray(image).astype(np.int64)
         return images.fromarray((np.clip(wide, 0, 65535) >> 8).astype(np.uint8))
     if image.mode == "F":
-        raise UsageError("it holds floating pixels; give an .npz file")
+        raise UsageError(f"{printable(path)}: the image has floating pixels; give an .npz file")
     return image

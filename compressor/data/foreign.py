@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from compressor.data.batch import Array, Batch, Dataset, Indices
-from compressor.data.labels import tidy_labels
+from compressor.data.labels import batch_labels, tidy_labels
 from compressor.data.spec import InputSpec, dtype_name, sizes_of
 from compressor.data.values import check_values
 from compressor.errors import CompressorError, UsageError
@@ -62,7 +62,9 @@ class ForeignDataset:
             self._check(spec, inputs.get(spec.name), len(indices))
         if labels is None and self.labelled:
             raise UsageError(f"--data {self._place}: it is labelled, and take gave no labels; give them")
-        tidy = None if labels is None else tidy_labels(labels, len(indices), f"--data {self._place}")
+        tidy = None
+        if labels is not None:
+            tidy = batch_labels(tidy_labels(labels, len(indices), f"--data {self._place}"))
         return Batch({spec.name: inputs[spec.name] for spec in self._found}, tidy)
 
     def _check(self, spec: InputSpec, array: Array | None, count: int) -> None:

@@ -27,7 +27,7 @@ class Labels(Protocol):
 
 
 def tidy_labels(labels: Array, count: int, place: str) -> Array:
-    """Labels as batches hold them: whole numbers as int64, a last axis of size 1 dropped from them.
+    """Labels after a look at all of them; a second axis of size 1 is dropped from whole numbers.
 
     Raises:
         UsageError: there are not as many as samples, or they are no numbers, or not finite.
@@ -40,11 +40,20 @@ def tidy_labels(labels: Array, count: int, place: str) -> Array:
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all():
             raise UsageError(f"{place}: labels hold NaN or infinity; remove or repair such samples")
-        return np.asarray(labels)
+        return labels
     if labels.dtype == np.uint64 and labels.size and labels.max() > np.iinfo(np.int64).max:
         raise UsageError(f"{place}: a label is larger than any class number; give int64")
     narrow = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    return np.ascontiguousarray(narrow, np.int64)
+    return batch_labels(narrow) if narrow.ndim == 1 else narrow
+
+
+def batch_labels(labels: Array) -> Array:
+    """Labels as batches hold them: whole numbers as int64, others in their own type and the machine's byte order.
+
+    Maps of labels are stored as narrow as they come, and widened batch by batch.
+    """
+    floating = labels.dtype.kind == "f"
+    return np.ascontiguousarray(labels, labels.dtype.newbyteorder("=") if floating else np.int64)
 
 
 def all_labels(dataset: Dataset) -> Array | None:
@@ -90,7 +99,7 @@ def check_labels(dataset: Dataset, model: ir.Model) -> int | None:
     labels = all_labels(dataset)
     if labels is None:
         raise UsageError("the data has no labels; add an array y, or choose a loss that needs none")
-    if labels.dtype.kind not in "iu":
+    if labels.dtype.kind not in "biu":
         raise UsageError(f"labels are {labels.dtype}, and classes are whole numbers; give int64")
     shape = _scores(model)
     if shape is not None and labels.ndim != len(shape) - 1:

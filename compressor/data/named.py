@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import onnx_ir as ir
@@ -19,13 +19,13 @@ from compressor.data.batch import Array, Dataset
 from compressor.data.foreign import ForeignDataset
 from compressor.data.spec import InputSpec, specs
 from compressor.errors import CompressorError, UsageError
-from compressor.words import printable
+from compressor.words import printable, quantity
 
 NAMED: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 MAX_SAMPLES: Final = 65_536
 """An iterable is read up to this many samples,"""
 MAX_BYTES: Final = 1 << 32
-"""or up to 4 GiB of them, whichever comes first."""
+"""or up to 4 GiB of them, whichever comes first; what has a length beyond that is refused."""
 FORMS: Final = (
     "a pair of arrays (x, y), a mapping of arrays, an iterable of samples or batches, or an object with take, "
     "__len__ and labelled"
@@ -93,6 +93,7 @@ def _stacked(
 ) -> dict[str, Array]:
     parts: dict[str, list[Array]] = {}
     count = size = 0
+    whole = len(given) if isinstance(given, Sized) else None
     for position, item in enumerate(_items(given)):
         arrays = _item(item, found, settings, text)
         if parts and parts.keys() != arrays.keys():
@@ -110,6 +111,11 @@ def _stacked(
         count += max((len(array) for array in stacked.values()), default=0)
         size += sum(array.nbytes for array in stacked.values())
         if count >= MAX_SAMPLES or size >= MAX_BYTES:
+            if whole is not None and position + 1 < whole:
+                raise UsageError(
+                    f"--data {text}: it gave more than the {MAX_SAMPLES:,} samples or {quantity(MAX_BYTES, 'B')} that "
+                    "are read into memory; give arrays, a part, or an object with take, __len__ and labelled"
+                )
             break
     if not parts:
         raise UsageError(f"--data {text}: it gave no sample; give at least one")
@@ -191,10 +197,6 @@ def _blamed(text: str) -> Iterator[None]:
         yield
     except CompressorError:
         raise
-    except Exception as error:  # noqa: BLE001 - code of the user's may raise anything
-        _blame(text, error)
-
-
-def _blame(text: str, error: Exception) -> NoReturn:
-    words = " ".join(str(error).split())[:300]
-    raise UsageError(f"--data {text} raised {type(error).__name__}{': ' if words else ''}{printable(words)}") from error
+    except Exception as error:
+        words = printable(" ".join(str(error).split())[:300])
+        raise UsageError(f"--data {text} raised {type(error).__name__}{': ' if words else ''}{words}") from error

@@ -43,7 +43,11 @@ class Noise:
     def _sample(self, index: int) -> dict[str, Array]:
         sizes = {name: (1, *shape[1:]) for name, shape in self.shapes.inputs.items()}
         seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1, np.uint64)[0])
-        return feeds(self.model, sizes, self.shapes, seed)
+        made = feeds(self.model, sizes, self.shapes, seed)
+        for spec in specs(self.model):
+            if spec.image and spec.dtype == ir.DataType.UINT8:  # pixels, not indices
+                made[spec.name] = np.random.default_rng(seed).integers(0, 256, sizes[spec.name], np.uint8)
+        return made
 
 
 def noise(

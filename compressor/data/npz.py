@@ -6,6 +6,7 @@ archive holds before anything of that size is allocated, and checksums are verif
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import struct
@@ -126,19 +127,15 @@ def _check(header: Header, size: int, place: str) -> None:
         )
     if header.dtype.kind not in "biufcU":
         raise UsageError(f"{place} has elements of type {printable(header.dtype)}; write numbers, such as float32")
-    count = 1
-    for extent in header.shape:
-        if extent < 0 or count > size:
-            raise ValueError("impossible shape")
-        count *= extent
-    if len(header.shape) > MAX_RANK or count * header.dtype.itemsize != size - header.offset:
+    if len(header.shape) > MAX_RANK or any(extent < 0 for extent in header.shape):
+        raise ValueError("impossible shape")
+    if math.prod(header.shape) * header.dtype.itemsize != size - header.offset:
         raise ValueError("its shape does not fit its size")
 
 
 def _load(member: IO[bytes], header: Header) -> Array:
     """Unpacks into memory; the checksum is verified at the end of the member."""
-    count = int(np.prod(header.shape, dtype=np.int64))
-    flat: Array = np.empty(count, header.dtype)
+    flat: Array = np.empty(math.prod(header.shape), header.dtype)
     view = memoryview(flat.view(np.uint8).data) if flat.nbytes else memoryview(b"")
     start = 0
     while start < len(view):
@@ -167,7 +164,7 @@ def _map(path: Path, info: zipfile.ZipInfo, header: Header) -> Array:
             checksum, left = zlib.crc32(part, checksum), left - len(part)
         if checksum != info.CRC or left:
             raise zipfile.BadZipFile("its checksum is wrong")
-    if not np.prod(header.shape, dtype=np.int64):
+    if not math.prod(header.shape) * header.dtype.itemsize:
         return np.empty(header.shape, header.dtype)
     order = "F" if header.fortran else "C"
     return np.memmap(path, header.dtype, "r", start + header.offset, header.shape, order)  # type: ignore[call-overload, no-any-return]

@@ -45,11 +45,11 @@ def check_values(spec: InputSpec, array: Array, place: str) -> None:
     Raises:
         UsageError: a number is not finite, or beyond what the input's type holds.
     """
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf" or (array.dtype.kind != "f" and np.can_cast(array.dtype, spec.dtype.numpy())):
         return
     limits = _limits(spec.dtype)
     for start, rows in chunks(array):
-        low, high = rows.min(), rows.max()
+        low, high = rows.min().item(), rows.max().item()
         if not (np.isfinite(low) and np.isfinite(high)):
             found = start + int(np.flatnonzero(~np.isfinite(rows).reshape(len(rows), -1).all(axis=1))[0])
             raise UsageError(f"{place} holds NaN or infinity in sample {found}; remove or repair such samples")
