@@ -103,12 +103,6 @@ class TuneSettings(DataSettings):
         lt=1,
         description="Decay of a running mean of the weights, which is kept instead of the last.",
     )
-    valid_share: float = Field(
-        default=0.1,
-        ge=0,
-        lt=1,
-        description="Share of the samples that is set aside to judge each epoch; the best is kept.",
-    )
     patience: int = Field(default=0, ge=0, description="Stop after N epochs without a better one; 0 never does.")
     train_bn: bool = Field(
         default=False, description="Let BatchNormalization use and update the statistics of the batch."

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from compressor.errors import UsageError
+
 Tensor = torch.Tensor
 Outputs = tuple[Tensor, ...]
 
@@ -88,6 +90,9 @@ def run(module: Callable[..., Any], inputs: dict[str, Tensor], chunk: int | None
     """All outputs of a module for a batch, of which it takes ``chunk`` samples at a time.
 
     The last piece is filled up by repeating its last sample; what that gives is dropped again.
+
+    Raises:
+        UsageError: an output has not one row for each sample of a piece.
     """
     if chunk is None:
         return _tuple(module(**inputs))
@@ -96,7 +101,17 @@ def run(module: Callable[..., Any], inputs: dict[str, Tensor], chunk: int | None
     for start in range(0, count, chunk):
         piece = {name: _filled(tensor[start : start + chunk], chunk) for name, tensor in inputs.items()}
         pieces.append(_tuple(module(**piece)))
+        _check_rows(pieces[-1], chunk)
     return tuple(torch.cat(parts)[:count] for parts in zip(*pieces, strict=True))
+
+
+def _check_rows(outputs: Outputs, count: int) -> None:
+    for index, tensor in enumerate(outputs):
+        if not tensor.dim() or len(tensor) != count:
+            raise UsageError(
+                f"the model takes {count} samples at a time, and its output {index} is {list(tensor.shape)}, without "
+                "a row for each; export it with a batch size that is open"
+            )
 
 
 def _filled(tensor: Tensor, count: int) -> Tensor:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from compressor.config import TuneSettings
-from compressor.data import Batch, Dataset, Indices
+from compressor.data import Augment, Batch, Dataset, batches, shuffled
 from compressor.errors import UsageError
 from compressor.tune.world import World
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Samples for training and, where any are set aside, for judging."""
+    """Samples for training and, where any are set aside, for judging.
+
+    Attributes:
+        augment: for an epoch, counted from 0, what changes its training samples.
+    """
 
     train: Dataset
     valid: Dataset | None = None
+    augment: Callable[[int], Augment | None] | None = None
 
 
 class Courses:
@@ -48,18 +53,17 @@ class Courses:
 
     def epoch(self, epoch: int, start: int) -> Iterator[Batch]:
         """This process's batches of an epoch from step ``start`` on; what is left over at the end is not used."""
-        order = shuffled(len(self._data.train), self._seed, epoch)
-        for step in range(start, self.steps):
-            rows = order[step * self.whole : (step + 1) * self.whole]
-            yield self._data.train.take(rows[self._world.share(self.whole)])
+        order = shuffled(len(self._data.train), self._seed, epoch)[: self.steps * self.whole]
+        own = order.reshape(self.steps, self.whole)[start:, self._world.share(self.whole)]
+        augment = self._data.augment(epoch) if self._data.augment is not None else None
+        return batches(self._data.train, own.shape[1], order=own.reshape(-1), augment=augment)
 
     def judged(self) -> Iterator[Batch]:
         """This process's part of the samples that every epoch is judged on."""
         data = self._data.valid or self._data.train
         count = len(data) if self._data.valid is not None else min(len(data), self._judged)
-        rows = np.arange(count)[self._world.rank :: self._world.size]
-        for start in range(0, len(rows), self._batch_size):
-            yield data.take(rows[start : start + self._batch_size])
+        rows = np.arange(count, dtype=np.int64)[self._world.rank :: self._world.size]
+        return batches(data, self._batch_size, order=rows)
 
     def identity(self) -> dict[str, object]:
         """What stands for the data in a checkpoint: how many samples, and the bits of a few."""
@@ -77,8 +81,3 @@ def _digest(data: Dataset) -> str:
     for name, array in sorted(arrays.items()):
         found.update(f"{name}:{array.dtype}:{array.shape};".encode() + np.ascontiguousarray(array).tobytes())
     return found.hexdigest()[:16]
-
-
-def shuffled(count: int, seed: int, epoch: int) -> Indices:
-    """A new order for every epoch."""
-    return np.random.default_rng([seed, epoch]).permutation(count)

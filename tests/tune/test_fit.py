@@ -102,7 +102,7 @@ class Drift(Extension):
         (5, {"optimiser": "adamw"}),
         (7, {"ema": 0.9}),
         (10, {"optimiser": "adamw", "ema": 0.5, "patience": 2}),
-        (12, {"valid_share": 0.0, "amp": "bf16"}),
+        (12, {"val_share": 0.0, "amp": "bf16"}),
     ],
 )
 def test_a_resumed_run_is_bit_identical(tmp_path: Path, step: int, options: dict[str, Any]) -> None:
@@ -283,8 +283,8 @@ def test_a_penalty_takes_part() -> None:
         def penalty(self, module: torch.nn.Module) -> torch.Tensor:
             return 10 * module.get_parameter("conv.weight").square().sum()
 
-    small, _ = trained(settings(learning_rate=0.01, clip_norm=0, valid_share=0), extensions=[Ridge()])
-    plain, _ = trained(settings(learning_rate=0.01, clip_norm=0, valid_share=0))
+    small, _ = trained(settings(learning_rate=0.01, clip_norm=0, val_share=0), extensions=[Ridge()])
+    plain, _ = trained(settings(learning_rate=0.01, clip_norm=0, val_share=0))
     assert small.conv.weight.norm() < 0.7 * plain.conv.weight.norm()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
@@ -12,6 +13,11 @@ from compressor.tune.functions.site import Function, Maker, Site
 from compressor.tune.functions.windows import Windows, flat
 
 Tensor = torch.Tensor
+CONVOLVE: Mapping[int, Callable[..., Tensor]] = MappingProxyType({3: F.conv1d, 4: F.conv2d, 5: F.conv3d})
+"""By the number of axes; on the CPU mixed precision knows these functions, and not the general one."""
+TRANSPOSED: Mapping[int, Callable[..., Tensor]] = MappingProxyType(
+    {3: F.conv_transpose1d, 4: F.conv_transpose2d, 5: F.conv_transpose3d}
+)
 
 
 def _conv(site: Site) -> Function:
@@ -20,13 +26,13 @@ def _conv(site: Site) -> Function:
     begin = windows.begin
 
     def direct(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
-        return torch.convolution(x, w, b, strides, begin, dilations, False, [0], group)
+        return CONVOLVE[x.dim()](x, w, b, strides, begin, dilations, group)
 
     def padded(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
         pads = windows.paddings(x.shape[2:], w.shape[2:])
         if any(a != b for a, b in pads):
             x, pads = F.pad(x, flat(pads)), [(0, 0)] * len(pads)
-        return torch.convolution(x, w, b, strides, [before for before, _ in pads], dilations, False, [0], group)
+        return CONVOLVE[x.dim()](x, w, b, strides, [before for before, _ in pads], dilations, group)
 
     return direct if windows.symmetric else padded
 
@@ -39,12 +45,12 @@ def _conv_transpose(site: Site) -> Function:
     simple = windows.symmetric and wanted is None and min(begin) >= 0
 
     def direct(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
-        return torch.convolution(x, w, b, strides, begin, dilations, True, extra or [0], group)
+        return TRANSPOSED[x.dim()](x, w, b, strides, begin, extra or 0, group, dilations)
 
     def cropped(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
         """The whole product, of which the paddings say what to cut off; negative ones add zeros."""
         rank = x.dim() - 2
-        whole = torch.convolution(x, w, None, strides, [0], dilations, True, extra or [0], group)
+        whole = TRANSPOSED[x.dim()](x, w, None, strides, 0, extra or 0, group, dilations)
         sizes = wanted[-rank:] if wanted is not None else None
         pads = _transposed_pads(windows, x.shape[2:], whole.shape[2:], sizes)
         whole = F.pad(whole, [-n for n in flat(pads)])

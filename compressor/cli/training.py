@@ -1,0 +1,88 @@
+"""Progress of training: a bar on stderr, and lines of JSON in a file."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.cli.console import View
+from compressor.errors import UsageError
+
+if TYPE_CHECKING:
+    from compressor.tune.history import Event
+
+Observer = Callable[["Event"], None]
+
+
+@contextmanager
+def watched(view: View, metrics: Path | None, *, resumed: bool) -> Iterator[Observer]:
+    """What to call with each event of training.
+
+    Args:
+        view: whether a bar may be shown; it is shown in a terminal only.
+        metrics: file of JSON lines, each flushed; a resumed run goes on writing where the first one stopped.
+        resumed: whether it is one.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    observers: list[Observer] = []
+    with ExitStack() as stack:
+        if metrics is not None:
+            observers.append(stack.enter_context(_lines(metrics, resumed)))
+        if not (view.quiet or view.no_progress) and sys.stderr.isatty():
+            observers.append(stack.enter_context(_bar()))
+
+        def observe(event: "Event") -> None:
+            for observer in observers:
+                observer(event)
+
+        yield observe
+
+
+@contextmanager
+def _lines(path: Path, resumed: bool) -> Iterator[Observer]:
+    try:
+        file = path.open("a" if resumed else "w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--metrics {path} cannot be written: {error.strerror or error}") from error
+    with file:
+
+        def write(event: "Event") -> None:
+            file.write(json.dumps(event.as_json()) + "\n")
+            file.flush()
+
+        yield write
+
+
+@contextmanager
+def _bar() -> Iterator[Observer]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[told]}"))
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("training", total=None, told="")
+        kept: dict[str, Any] = {}
+
+        def show(event: "Event") -> None:
+            if event.metric is not None:
+                kept["metric"] = f"  {event.metric_name} {event.metric:.3f}"
+            told = (
+                f"loss {event.loss:.4g}{kept.get('metric', '')}  {event.images_per_second:,.0f} images/s"
+                f"  {_duration(event.eta_seconds)} left"
+            )
+            name = f"epoch {event.epoch}/{event.epochs}"
+            bar.update(task, completed=event.step, total=event.steps, description=name, told=told)
+
+        yield show
+
+
+def _duration(seconds: float) -> str:
+    """``4:05`` or ``1:02:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,68 @@
+"""Models of 16-bit floats, trained in float32: a copy in which every such number, value and cast is wider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.graph.normalise import normalise
+
+NARROW = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+TYPES = frozenset({"dtype", "output_dtype", "softmax_precision", "to"})
+"""Attributes that hold an element type."""
+
+
+def is_narrow(model: ir.Model) -> bool:
+    """Does the model hold weights of 16 bits?"""
+    return any(
+        value.const_value is not None and value.const_value.dtype in NARROW
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+    ) or any(a.type == ir.AttributeType.TENSOR and a.as_tensor().dtype in NARROW for a in _attributes(model))
+
+
+def widened(model: ir.Model) -> ir.Model:
+    """A normalised copy in float32, under the same names; what is not of 16 bits stays.
+
+    Values that the narrow model rounds are not rounded here.
+    """
+    copy = normalise(model.clone())
+    for graph in copy.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                value.const_value = _wide(value.const_value)
+        for value in _values(graph):
+            if isinstance(value.type, ir.TensorType) and value.dtype in NARROW:
+                value.type = ir.TensorType(ir.DataType.FLOAT)  # a new one: clones share theirs
+    for node in copy.graph.all_nodes():
+        for name, attribute in list(node.attributes.items()):
+            node.attributes[name] = _widened(attribute)
+    return copy
+
+
+def _values(graph: ir.Graph) -> Iterator[ir.Value]:
+    yield from graph.inputs
+    yield from graph.initializers.values()
+    for node in graph:
+        yield from node.outputs
+
+
+def _attributes(model: ir.Model) -> Iterator[ir.Attr]:
+    for node in model.graph.all_nodes():
+        yield from node.attributes.values()
+
+
+def _widened(attribute: ir.Attr) -> ir.Attr:
+    if attribute.type == ir.AttributeType.TENSOR:
+        return ir.AttrTensor(attribute.name, _wide(attribute.as_tensor()))
+    if attribute.type == ir.AttributeType.INT and attribute.name in TYPES and attribute.as_int() in NARROW:
+        return ir.AttrInt64(attribute.name, int(ir.DataType.FLOAT))
+    return attribute
+
+
+def _wide(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    if tensor.dtype not in NARROW:
+        return tensor
+    return ir.tensor(np.asarray(tensor.numpy()).astype(np.float32), name=tensor.name)
