@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("account",),
     ("judge",),
     ("survey",),
-    ("pipeline",),
+    ("pipeline", "unification"),
     ("api", "cli"),
     ("__init__", "__main__"),
 )

@@ -14,6 +14,7 @@ from compressor.version import VERSION
 COMMANDS = MappingProxyType(
     {
         "prune": Entry("compressor.cli.prune", "Remove channels with everything that depends on them."),
+        "unify": Entry("compressor.cli.unify", "Share absolute values in blocks of weights; a smaller file."),
         "clean": Entry("compressor.cli.clean", "Remove dead nodes and unused weights; no output changes."),
         "inspect": Entry("compressor.cli.inspect", "Show what could be pruned, and what stands in the way."),
         "diff": Entry("compressor.cli.diff", "Compare two models: sizes, operators, weights."),

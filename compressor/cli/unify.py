@@ -1,0 +1,60 @@
+"""``onnx-compress unify IN``: make blocks of weights share one absolute value, and store them packed."""
+
+from pathlib import Path
+
+import click
+
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
+from compressor.cli.console import View, output_option, view_options
+from compressor.cli.options import GRAPH, SEEDED_PROOF, Section, settings_options
+from compressor.cli.paths import check_destinations, default_output
+from compressor.config import UnifySettings
+
+BLOCKS = Section("Blocks", ("block", "layer_block", "unify_share", "prune_share"))
+WEIGHTS = Section("Which weights", ("include", "exclude", "all_layers", "min_weights"))
+STORAGE = Section("Storage", ("magnitudes", "dense"))
+
+_EPILOG = f"""\b
+Examples:
+  onnx-compress unify model.onnx
+  onnx-compress unify model.onnx -o small.onnx --block 1x8 --layer-block 'head*=1x4'
+  onnx-compress unify model.onnx --unify-share 50% --prune-share 20% --dry-run -v
+
+{EXIT_CODES}"""
+
+
+@click.command("unify", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@settings_options(UnifySettings, BLOCKS, WEIGHTS, STORAGE, GRAPH, SEEDED_PROOF)
+@output_option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    type=click.Path(path_type=Path),
+    help="File to write.  [default: IN with .unified.onnx]",
+)
+@output_option("--dry-run", is_flag=True, help="Do everything but write the model.")
+@output_option("--explain", is_flag=True, help="List the weights that were left alone, and why.")
+@view_options
+def command(
+    *, source: Path, output: Path | None, dry_run: bool, explain: bool, settings: UnifySettings, view: View
+) -> None:
+    """Make the weights of the model IN share absolute values in blocks, and store them packed: a bit for each
+    sign, one number for each block. The file becomes several times smaller; the model runs as fast as before,
+    and less accurately, because nothing is trained.
+
+    What is written has the same inputs and outputs and uses standard operators only. Before it is written,
+    ONNX Runtime proves that it unpacks to exactly these weights. IN itself is never changed.
+    """
+    from compressor import unification
+    from compressor.report.unified import render_unified
+
+    target = None if dry_run else output or default_output(source, ".unified.onnx")
+    check_destinations([source], {"--output": target or output, "--json": view.json_to})
+    with view.phases() as progress:
+        report = unification.unify_file(source, target, settings, progress)
+    view.show(
+        report,
+        report.warnings,
+        lambda console: render_unified(report, console, explain=explain, verbose=view.verbose),
+    )

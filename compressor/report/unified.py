@@ -1,0 +1,155 @@
+"""What weight unification reports: its record, with stable JSON keys, and its text."""
+
+from typing import Any
+
+from pydantic import Field
+from rich.console import Console
+
+from compressor.report.base import Record
+from compressor.report.records import Document, ModelStats, ProofResult
+from compressor.report.text import _line, _rest, _row, _show, _sizes, _table
+from compressor.words import count, quantity, share
+
+_FEW = 12
+
+
+class UnifiedRow(Record):
+    """A weight whose blocks were unified or pruned."""
+
+    name: str
+    shape: list[int]
+    block: str = Field(description="Outputs x inputs x taps of one block.")
+    weights: int
+    blocks: int
+    unified: int = Field(description="Blocks whose weights share one absolute value.")
+    pruned: int = Field(description="Blocks that are zero.")
+    free: int = Field(description="Blocks that were left as they are.")
+    tail: int = Field(description="Weights that no whole block holds; they were left as they are.")
+    values: int = Field(description="Different absolute values in the weight.")
+    error: float = Field(description="Norm of the change, as a share of the norm of the weight.")
+    bits: float = Field(description="Free weights, shared values, signs, entropy of the kinds of blocks.")
+    stored: int = Field(description="Bytes of the packed parts.")
+    macs: int = Field(description="Multiply-accumulates of its nodes before.")
+    multiplications: int = Field(description="Multiplications that the structure leaves; runtimes do not use it.")
+    additions: int = Field(description="Additions that the structure leaves; runtimes do not use it.")
+
+
+class LeftRow(Record):
+    """An initializer that was left alone, and why."""
+
+    name: str
+    weights: int
+    reason: str
+
+
+class UnifyReport(Document):
+    """The result of unifying the weights of one model."""
+
+    schema_name: str = Field(default="onnx-compressor.unify/1", alias="schema")
+    input: ModelStats
+    output: ModelStats | None = None
+    layers: list[UnifiedRow]
+    left: list[LeftRow]
+    ideal_bytes: int = Field(description="The whole model by `bits` of its layers; all else as it is stored.")
+    gzip_bytes: int | None = Field(default=None, description="The written files after gzip.")
+    output_error: float | None = Field(
+        default=None,
+        description="Largest change of an output on random inputs: norm of the difference from the original's, as a "
+        "share of the norm of the original's. Null when not run.",
+    )
+    proof: ProofResult | None = Field(
+        default=None, description="The written model against one with the unified weights as plain tensors."
+    )
+    exact: bool | None = Field(
+        default=None,
+        description="Whether ONNX Runtime unpacks every weight bit by bit to the unified one, with its graph "
+        "optimisations and without, and every block satisfies its constraint. Null when not run.",
+    )
+    seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
+    warnings: list[str] = Field(default=[])
+    settings: dict[str, Any] = Field(default={}, description="The settings of the run, defaults filled in.")
+
+
+def render_unified(report: UnifyReport, console: Console, *, explain: bool = False, verbose: bool = False) -> None:
+    """Prints what unification did.
+
+    Args:
+        report: the result; its warnings are not repeated here.
+        console: where to print.
+        explain: list every weight that was left alone.
+        verbose: list every layer, and the seconds of each phase.
+    """
+    if report.output is not None:
+        _sizes(console, {"before": report.input, "after": report.output})
+        _bytes(report, report.output, console)
+    _layers(report, console, verbose=verbose)
+    _damage(report, console)
+    if report.proof is not None:
+        _proved(report, report.proof, console)
+    elif report.output is not None:
+        _line(console, "Proof: not run.", style="yellow")
+    _left(report, console, explain=explain, verbose=verbose)
+    if verbose and report.seconds:
+        _line(console, "Seconds: " + ", ".join(f"{name} {took:.2f}" for name, took in report.seconds.items()))
+    if report.output is not None:
+        path, seconds = report.output.path, sum(report.seconds.values())
+        _line(console, f"Wrote {path} ({seconds:.1f} s)" if path else "Nothing was written.", style="bold")
+
+
+def _bytes(report: UnifyReport, output: ModelStats, console: Console) -> None:
+    ratio = report.input.bytes / max(1, output.bytes)
+    text = f"{ratio:.1f} times smaller on disk"
+    if report.gzip_bytes is not None:
+        text += f"; {quantity(report.gzip_bytes, 'B')} after gzip"
+    _line(console, f"{text}; {quantity(report.ideal_bytes, 'B')} by an ideal coder.")
+
+
+def _layers(report: UnifyReport, console: Console, *, verbose: bool) -> None:
+    shown = report.layers if verbose else report.layers[:_FEW]
+    table = _table(("weight", "block", "unified", "pruned", "free", "values", "error"))
+    for row in shown:
+        numbers = (f"{row.unified:,}", f"{row.pruned:,}", f"{row.free:,}", f"{row.values:,}", f"{row.error:.3f}")
+        _row(table, row.name, row.block, *numbers)
+    _show(console, table)
+    _rest(console, len(report.layers) - len(shown), "-v lists them all")
+
+
+def _damage(report: UnifyReport, console: Console) -> None:
+    weights = sum(row.weights for row in report.layers)
+    text = f"{count(len(report.layers), 'weight')} with {share(weights, report.input.params)} of the parameters."
+    if report.output_error is not None:
+        text += f" Outputs change by {report.output_error:.2g} of their norm on random inputs."
+    _line(console, text)
+    macs = sum(row.macs for row in report.layers)
+    products, sums = (sum(getattr(row, key) for row in report.layers) for key in ("multiplications", "additions"))
+    _line(
+        console,
+        f"The structure needs {share(products, macs)} of the multiplications and {share(sums, macs)} of the additions "
+        "of these layers. ONNX Runtime computes with plain weights, so the model is smaller, not faster.",
+    )
+
+
+def _proved(report: UnifyReport, proof: ProofResult, console: Console) -> None:
+    exact = "every weight is unpacked bit by bit and satisfies its constraint" if report.exact else "WEIGHTS DIFFER"
+    verdict = "equal" if proof.passed else "DIFFER from"
+    text = f"Proof: {exact}; outputs {verdict} those of plain unified weights, error {proof.max_rel_err:.1e}, "
+    text += f"allowed {proof.tolerance:.1e} (ONNX Runtime {proof.provider}, {count(len(proof.inputs), 'input size')})."
+    _line(console, text, style="green" if proof.passed and report.exact else "bold red")
+
+
+def _left(report: UnifyReport, console: Console, *, explain: bool, verbose: bool) -> None:
+    if not report.left:
+        return
+    weights = sum(row.weights for row in report.left)
+    text = f"{count(len(report.left), 'initializer')} with {quantity(weights)} weights left alone"
+    if not explain:
+        _line(console, f"{text}; --explain lists them.")
+        return
+    ordered = sorted(report.left, key=lambda row: -row.weights)
+    shown = ordered if verbose else ordered[: 2 * _FEW]
+    table = _table(("left alone", "weights", "because"))
+    table.columns[-1].justify = "left"
+    for row in shown:
+        _row(table, row.name, f"{row.weights:,}", row.reason)
+    _show(console, table, title=f"{text}:")
+    _rest(console, len(ordered) - len(shown), "-v lists them all")

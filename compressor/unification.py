@@ -1,0 +1,285 @@
+"""The flow of a unification run: load, analyse, find the weights, project, pack, prove, write, report."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor import account
+from compressor.analysis import prepare
+from compressor.channels.coupling import Coupling, Policy
+from compressor.clock import Clock, Progress
+from compressor.config import UnifySettings
+from compressor.errors import NothingToPrune, ProofFailed
+from compressor.graph import clean, files
+from compressor.graph.evaluate import Array
+from compressor.graph.shapes import Shapes
+from compressor.ops.table import RULES
+from compressor.pruning import proof
+from compressor.report import ModelStats
+from compressor.report.unified import LeftRow, UnifiedRow, UnifyReport
+from compressor.unify import measure
+from compressor.unify.assignment import FREE, PRUNED, UNIFIED, Kinds
+from compressor.unify.layers import Found, Layer, find
+from compressor.unify.packed import HALF, Packed, encode
+from compressor.unify.projections import Mixed
+from compressor.unify.unpack import install
+from compressor.unify.unpacked import unpacked
+
+_CHUNK = 1 << 20
+_PROVED = "nothing was written; this is a fault of this tool, please report it"
+
+
+@dataclass
+class UnifyResult:
+    """What a unification run made: the model to be written, the same with plain tensors, and the report."""
+
+    model: ir.Model
+    dense: ir.Model
+    report: UnifyReport
+
+
+@dataclass(frozen=True)
+class Unified:
+    """A layer with its original weight and its packed form."""
+
+    layer: Layer
+    original: Array
+    packed: Packed
+
+    @cached_property
+    def weight(self) -> Array:
+        """The constrained weight, as it is written."""
+        return self.packed.decode()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that is ready to be unified.
+
+    Attributes:
+        model: a simplified copy of the user's model.
+        shapes: its shapes.
+        found: its layers.
+        before: the user's model, counted.
+    """
+
+    model: ir.Model
+    shapes: Shapes
+    found: Found
+    before: ModelStats
+
+
+def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock | None = None) -> UnifyResult:
+    """Makes blocks of weights share one absolute value in one shot, without data, and packs them.
+
+    Args:
+        model: a path, or a model in memory (not changed).
+        settings: which blocks, how many, and how they are stored.
+        clock: receives the time of each phase.
+
+    Raises:
+        CompressorError: one of :mod:`compressor.errors`, each with its exit code.
+    """
+    clock = clock or Clock()
+    with clock.phase("load"):
+        source, size = account.open_model(model)
+    with clock.phase("analyse"):
+        ready = get_ready(source, settings, size, None if isinstance(model, ir.Model) else Path(model))
+    with clock.phase("project"):
+        unified = [project(layer, settings) for layer in ready.found.layers]
+    return finish(ready, unified, settings, clock)
+
+
+def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path | None) -> Prepared:
+    """A simplified copy of ``source`` and its layers.
+
+    Raises:
+        NothingToPrune: no weight would be unified.
+    """
+    before = account.stats_in_memory(source, settings, size)
+    model, shapes = prepare(source, settings)
+    clean.tidy(model, simplify=settings.simplify)
+    found = find(Coupling(model.graph, shapes, RULES, Policy()).run(), settings, RULES)
+    if not found.layers:
+        raise NothingToPrune(_nothing(found))
+    name = None if path is None else str(path)
+    return Prepared(model, shapes, found, before.model_copy(update={"path": name}))
+
+
+def project(layer: Layer, settings: UnifySettings) -> Unified:
+    """One layer in one shot: the nearest weight with the shares that are asked for, packed."""
+    original = array_of(layer.value)
+    wide = original.astype(np.float32) if original.dtype in HALF else original
+    projection = Mixed(layer.layout, settings.unify_share, settings.prune_share)
+    kinds = projection.kinds(wide)
+    return pack(layer, original, projection.impose(wide, kinds), kinds, settings)
+
+
+def pack(layer: Layer, original: Array, constrained: Array, kinds: Kinds, settings: UnifySettings) -> Unified:
+    """A layer whose ``constrained`` weight satisfies ``kinds``; shared values are rounded as they are stored."""
+    narrow = np.asarray(constrained).astype(original.dtype)
+    return Unified(layer, original, encode(narrow, layer.layout, kinds, settings.magnitudes))
+
+
+def finish(ready: Prepared, unified: list[Unified], settings: UnifySettings, clock: Clock) -> UnifyResult:
+    """Puts the constrained weights into the model, packs them, proves the result, and reports."""
+    original = ready.model
+    with clock.phase("pack"):
+        dense = original.clone()
+        for item in unified:
+            name = item.layer.name
+            dense.graph.initializers[name].const_value = ir.tensor(item.weight, name=name)
+        result = dense.clone()
+        if not settings.dense:
+            install(result, {result.graph.initializers[u.layer.name]: u.packed for u in unified})
+    proof.same_signature(original, result)
+    rows = [_row(u) for u in unified]
+    report = UnifyReport(
+        input=ready.before,
+        layers=rows,
+        left=[LeftRow(name=x.name, weights=x.weights, reason=x.reason) for x in ready.found.left],
+        ideal_bytes=_ideal_bytes(dense, unified, rows),
+        settings=settings.model_dump(mode="json"),
+    )
+    if settings.verify:
+        with clock.phase("prove"):
+            report = report.model_copy(update=_proved(ready, dense, result, unified, settings))
+    return UnifyResult(result, dense, report.model_copy(update={"seconds": clock.seconds}))
+
+
+def unify_file(
+    source: Path, output: Path | None, settings: UnifySettings, progress: Progress | None = None
+) -> UnifyReport:
+    """:func:`unify` from file to file; sizes in the report are those of the written file, which is read back.
+
+    Without ``output`` everything is done but writing the model.
+    """
+    clock = Clock(progress)
+    result = unify(source, settings, clock=clock)
+    with clock.phase("write"):
+        return write(result, source, output, settings).model_copy(update={"seconds": clock.seconds})
+
+
+def write(result: UnifyResult, source: Path, output: Path | None, settings: UnifySettings) -> UnifyReport:
+    """Writes the model and completes its report; parameters and MACs are those of the same model unpacked."""
+    report, graph = result.report, result.model.graph
+    counts = (report.input.params, report.input.macs)
+    if output is None:
+        size = ir.to_proto(result.model).ByteSize()
+        return report.model_copy(update={"output": account.stats(None, size, graph, counts)})
+    files.save(result.model, output, external_data=settings.external_data, forbidden=files.model_files(source))
+    graph = files.load(output).graph
+    stats = account.stats(output, files.size_on_disk(output), graph, counts)
+    return report.model_copy(update={"output": stats, "gzip_bytes": _gzip_bytes(files.model_files(output))})
+
+
+# ---- proof --------------------------------------------------------------------------------------------------
+
+
+def _proved(
+    ready: Prepared, dense: ir.Model, result: ir.Model, unified: Iterable[Unified], settings: UnifySettings
+) -> dict[str, object]:
+    """Weights bit by bit and constraint by constraint, then outputs; raises ProofFailed."""
+    _weights_are_exact(result, unified)
+    before = proof.expect(ready.model, None, ready.shapes, settings)
+    expected = proof.expect(dense, None, ready.shapes, settings)
+    evidence = proof.confirm(expected, result, settings)
+    return {
+        "exact": True,
+        "proof": account.proof_row(evidence, settings),
+        "output_error": _output_error(before.runs, expected.runs),
+        "warnings": [f"proof: {evidence.note}"] if evidence.note else [],
+    }
+
+
+def _weights_are_exact(result: ir.Model, unified: Iterable[Unified]) -> None:
+    layers = {u.layer.name: u for u in unified}
+    for optimise in (False, True):
+        for name, weight in unpacked(result, list(layers), optimise=optimise).items():
+            own = layers[name]
+            kinds = own.packed.kinds()
+            if weight.tobytes() != own.weight.tobytes():
+                raise ProofFailed(f"weight {name!r} is not unpacked to the bits that were packed; {_PROVED}")
+            if not measure.satisfied(weight, own.original, own.layer.layout, kinds):
+                raise ProofFailed(f"weight {name!r} does not satisfy its constraint; {_PROVED}")
+
+
+def _output_error(before: proof.Runs, after: proof.Runs) -> float | None:
+    """Largest norm of a change, as a share of the norm of the output."""
+    worst: list[float] = []
+    for one, two in zip(before.outputs, after.outputs, strict=True):
+        for a, b in zip(one, two, strict=True):
+            if a.dtype.kind == "f" and a.shape == b.shape and np.isfinite(a).all() and np.isfinite(b).all():
+                wide, moved = a.astype(np.float64), b.astype(np.float64)
+                worst.append(float(np.linalg.norm(moved - wide) / (np.linalg.norm(wide) or 1.0)))
+    return max(worst, default=None)
+
+
+# ---- report -------------------------------------------------------------------------------------------------
+
+
+def _row(unified: Unified) -> UnifiedRow:
+    layer, packed, weight = unified.layer, unified.packed, unified.weight
+    found = measure.measure(unified.original, packed, weight, layer.macs)
+    return UnifiedRow(
+        name=layer.name,
+        shape=list(layer.layout.view.shape),
+        block=("matrix:" if layer.layout.block.matrix else "") + "x".join(map(str, layer.layout.spans)),
+        weights=weight.size,
+        blocks=layer.layout.count,
+        unified=found.counts[UNIFIED],
+        pruned=found.counts[PRUNED],
+        free=found.counts[FREE],
+        tail=layer.layout.free,
+        values=found.values,
+        error=found.error,
+        bits=found.bits,
+        stored=packed.stored,
+        macs=layer.macs,
+        multiplications=found.multiplications,
+        additions=found.additions,
+    )
+
+
+def _ideal_bytes(dense: ir.Model, unified: Iterable[Unified], rows: Iterable[UnifiedRow]) -> int:
+    """All initializers; unified ones by their ideal bits."""
+    tensors = [v.const_value for v in dense.graph.initializers.values()]
+    total = sum(int(t.nbytes) for t in tensors if t is not None)
+    return total - sum(u.weight.nbytes for u in unified) + int(sum(row.bits for row in rows) / 8)
+
+
+def _nothing(found: Found) -> str:
+    """Why no weight is unified, with the main reason."""
+    if not found.left:
+        return "the model has no floating-point weight, so there is nothing to unify"
+    reasons: Mapping[str, int] = {
+        reason: sum(x.weights for x in found.left if x.reason == reason) for reason in {x.reason for x in found.left}
+    }
+    main = max(sorted(reasons), key=lambda reason: reasons[reason])
+    return f"no weight can be unified; of {len(found.left)}, the largest are left alone because {main}"
+
+
+def _gzip_bytes(paths: Iterable[Path]) -> int:
+    """Bytes of these files after gzip, without writing them."""
+    total = 0
+    for path in sorted(paths):
+        packer = zlib.compressobj(wbits=31)
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                total += len(packer.compress(chunk))
+        total += len(packer.flush())
+    return total
+
+
+def array_of(value: ir.Value) -> Array:
+    """The numbers of an initializer."""
+    tensor = value.const_value
+    assert tensor is not None
+    return tensor.numpy()

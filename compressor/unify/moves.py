@@ -1,0 +1,54 @@
+"""Reshapes and permutations of axes, as data: the same list is done by numpy, by torch, and by ONNX nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """Row-major reshape to this shape."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Permute:
+    """Axes in this order (numpy.transpose, torch.permute, ONNX Transpose)."""
+
+    axes: tuple[int, ...]
+
+
+Move = Reshape | Permute
+
+
+def apply(moves: Iterable[Move], array: Any) -> Any:
+    """``array``, of numpy or torch, after all moves; a view where the library can make one."""
+    for move in moves:
+        array = array.reshape(move.shape) if isinstance(move, Reshape) else permuted(array, move.axes)
+    return array
+
+
+def permuted(array: Any, axes: Sequence[int]) -> Any:
+    """``array``, of numpy or torch, with its axes in another order."""
+    return array.permute(tuple(axes)) if hasattr(array, "permute") else array.transpose(tuple(axes))
+
+
+def shortened(shape: Shape, moves: Iterable[Move]) -> tuple[Move, ...]:
+    """What the moves do to an array of ``shape``, without steps that keep its entries in their order."""
+    found: list[Move] = []
+    for move in moves:
+        if isinstance(move, Permute):
+            turned = [a for a in move.axes if shape[a] > 1]
+            shape = tuple(shape[a] for a in move.axes)
+            step: Move = Reshape(shape) if turned == sorted(turned) else move
+        else:
+            shape, step = move.shape, move
+        if isinstance(step, Reshape) and found and isinstance(found[-1], Reshape):
+            found.pop()
+        found.append(step)
+    return tuple(found)

@@ -1,0 +1,45 @@
+"""What ONNX Runtime makes of packed weights: the check that it is what was packed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from compressor.graph.evaluate import Array
+from compressor.pruning import proof
+
+
+def unpacked(model: ir.Model, names: Sequence[str], *, optimise: bool) -> dict[str, Array]:
+    """The weights of these names, plain or packed, as ONNX Runtime on the CPU computes them from a written file.
+
+    Args:
+        model: not changed.
+        names: of initializers, or of values that are computed from initializers alone.
+        optimise: graph optimisations on, so that they are folded when the model is loaded.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the nodes.
+    """
+    copy = model.clone()
+    graph = copy.graph
+    values = {str(v.name): v for v in [*graph.initializers.values(), *(o for n in graph for o in n.outputs)]}
+    chosen, types = [values[name] for name in names], {}
+    graph.inputs.clear()
+    graph.outputs.clear()
+    for index, value in enumerate(chosen):
+        dtype = value.dtype or ir.DataType.FLOAT
+        types[names[index]] = dtype.numpy()
+        # bfloat16 cannot leave the runtime; float32 holds it exactly. A node of its own, as an output may not be a
+        # constant.
+        wide = ir.DataType.FLOAT if dtype == ir.DataType.BFLOAT16 else dtype
+        node = ir.node("Cast", [value], attributes={"to": int(wide)}, name=f"compressor.seen.{index}")
+        node.outputs[0].name = f"compressor.seen.{index}"
+        node.outputs[0].type, node.outputs[0].shape = ir.TensorType(wide), value.shape
+        graph.append(node)
+        graph.outputs.append(node.outputs[0])
+    RemoveUnusedNodesPass()(copy)
+    found = proof.run(copy, [{}], "cpu", optimise=optimise).outputs[0]
+    return {name: np.asarray(a).astype(types[name]) for name, a in zip(names, found, strict=True)}

@@ -1,0 +1,28 @@
+"""Layouts and weights that the tests of this room draw from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from compressor.config import BlockShape
+from compressor.unify.layout import Layout, View
+
+BLOCKS = ("4x4", "1x8", "2x1", "3x2x2", "1x1x*", "tap", "filter", "matrix:1x5", "matrix:2x*")
+VIEWS = ("oi", "io", "oit", "oitt", "iott", "gio", "ogit")
+
+
+@st.composite
+def layouts(draw: st.DrawFn, *, largest: int = 7) -> Layout:
+    """A layout of any orientation with at least one block."""
+    roles = draw(st.sampled_from(VIEWS))
+    split = tuple(draw(st.integers(1, 3 if role in "gt" else largest)) for role in roles)
+    layout = Layout(View.of(split, roles), BlockShape.parse(draw(st.sampled_from(BLOCKS))))
+    return layout if layout.count else Layout(layout.view, BlockShape(1, 0, 0))
+
+
+def weight(shape: tuple[int, ...], seed: int = 0, dtype: Any = np.float32) -> NDArray[Any]:
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
