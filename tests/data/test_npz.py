@@ -78,6 +78,17 @@ def test_what_is_no_npz_file_is_refused(tmp_path: Path) -> None:
         NpzFile(pipe)
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_one_wrong_bit_is_found(tmp_path: Path, rng: np.random.Generator, compressed: bool) -> None:
+    x = rng.integers(0, 4, 100_000).astype("f4")
+    path = saved(tmp_path / "a.npz", compressed=compressed, x=x)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match=r"array 'x' is damaged \(.*\); write the file again"):
+        NpzFile(path).read(["x"])
+
+
 def member(shape: tuple[int, ...], data: bytes) -> bytes:
     """An ``.npy`` member whose header says ``shape`` and that holds ``data``."""
     buffer = io.BytesIO()

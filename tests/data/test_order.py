@@ -77,6 +77,12 @@ def test_parts_share_no_sample_and_miss_none(labels: list[int], share: float, se
             assert abs(found - exact) < 1
 
 
+def test_what_rounding_leaves_goes_to_the_largest_remainders() -> None:
+    sizes = {0: 60, 1: 29, 2: 11}
+    _, part = split(Numbers(np.repeat(list(sizes), list(sizes.values()))), 0.05, 0)
+    assert np.bincount(np.asarray(all_labels(part))).tolist() == [3, 1, 1], "of 3, 1.45 and 0.55"
+
+
 @given(count=st.integers(1, 40), size=st.integers(1, 12), drop_last=st.booleans())
 def test_batches_hold_every_sample_once(count: int, size: int, drop_last: bool) -> None:
     order = shuffled(count, 0, 0)
