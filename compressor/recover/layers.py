@@ -15,6 +15,7 @@ from compressor.graph.shapes import captured_values
 from compressor.ops.table import RULES
 from compressor.recover.form import Form, Shape, Unrepairable
 from compressor.recover.product import einsum, gemm, matmul
+from compressor.recover.scale import normalisation
 from compressor.recover.weights import Weight, readers, weight_of
 from compressor.recover.windows import windows
 
@@ -43,6 +44,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "Gemm": Kind(gemm, (1, 0), 2, "beta"),
         "MatMul": Kind(matmul, (1, 0)),
         "Einsum": Kind(einsum, (1, 0)),
+        "BatchNormalization": Kind(lambda node, *_: normalisation(node), (1,), 2),
     }
 )
 """Operator -> how it is read. Explicit: a linear operator that is not here is reported as skipped."""
@@ -110,6 +112,9 @@ class Kept:
         mask = None if value is None else self._cut.mask(value)
         if value is None or mask is None:
             return array
+        wide = [axis for axis, size in enumerate(mask.shape) if size > 1]
+        if len(wide) == 1 and mask.size == array.shape[wide[0]]:
+            return np.compress(mask.ravel(), array, axis=wide[0])
         after = self._cut.after(value)
         shape = [size if mask.shape[a] == 1 else after[a] for a, size in enumerate(array.shape)]
         try:

@@ -19,7 +19,6 @@ class Options:
             each channel and tap.
         min_rows: rows that are read at least.
         held_rows: rows on which a repair is judged.
-        match_norms: normalisations with running statistics get new ones.
         match_spread: bias correction also gives each channel its dense variance back.
         cache_bytes: activations held in memory between two runs; beyond it they wait on disk.
         provider: where the nets run.
@@ -29,11 +28,10 @@ class Options:
     samples: int = 256
     batch_size: int = 32
     targets: str = "asymmetric"
-    dampings: tuple[float, ...] = (1e-3,)
+    dampings: tuple[float, ...] = (1e-2,)
     rows_per_unknown: int = 8
     min_rows: int = 4096
     held_rows: int = 2048
-    match_norms: bool = True
     match_spread: bool = True
     cache_bytes: int = 1 << 30
     provider: str = "cpu"

@@ -90,12 +90,12 @@ class Cache:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held: dict[tuple[str, int, str], Array] = {}
-        self._files: dict[tuple[str, int, str], Path] = {}
+        self._held: dict[tuple[int, int, str], Array] = {}
+        self._files: dict[tuple[int, int, str], Path] = {}
         self._bytes = self._written = 0
         self._folder = tempfile.TemporaryDirectory(prefix="onnx-compressor-")
 
-    def put(self, key: tuple[str, int, str], array: Array) -> None:
+    def put(self, key: tuple[int, int, str], array: Array) -> None:
         """Keeps an array.
 
         Raises:
@@ -115,12 +115,12 @@ class Cache:
             ) from None
         self._files[key] = path
 
-    def get(self, key: tuple[str, int, str]) -> Array:
+    def get(self, key: tuple[int, int, str]) -> Array:
         """The array that was put there."""
         held = self._held.get(key)
         return np.load(self._files[key], allow_pickle=False) if held is None else held
 
-    def drop(self, key: tuple[str, int, str]) -> None:
+    def drop(self, key: tuple[int, int, str]) -> None:
         """Forgets an array, if it is there."""
         held = self._held.pop(key, None)
         if held is not None:
@@ -138,11 +138,13 @@ class Cache:
 class Net:
     """A model that is run stage by stage over the same batches; its weights may change in between."""
 
-    def __init__(self, name: str, model: ir.Model, requests: Sequence[set[str]], cache: Cache) -> None:
-        self.name = name
+    def __init__(self, model: ir.Model, requests: Sequence[set[str]], probes: Sequence[set[str]], cache: Cache) -> None:
+        """``requests`` and ``probes`` name values by stage; probes are wanted of the first batch only."""
+
         self._model = model
         self._cache = cache
-        self._stages = stages(model.graph, requests)
+        self._stages = stages(model.graph, [a | b for a, b in zip(requests, probes, strict=True)])
+        self._probes = [b - a for a, b in zip(requests, probes, strict=True)]
         self._inputs = {str(v.name) for v in model.graph.inputs if not v.is_initializer()}
         self._read = {name for stage in self._stages for name in (*stage.inputs, *stage.asked)}
         self._session: Any = None
@@ -150,24 +152,28 @@ class Net:
     def feed(self, batch: int, inputs: Mapping[str, Array]) -> None:
         """The model's inputs for one batch, before the first stage."""
         for name in self._inputs & self._read:
-            self._cache.put((self.name, batch, name), np.asarray(inputs[name]))
+            self._cache.put((id(self), batch, name), np.asarray(inputs[name]))
 
     def run(self, stage: int, batch: int, provider: str) -> dict[str, Array]:
         """Runs one stage on one batch and returns what it is asked for; batches in order, from the first."""
         this = self._stages[stage]
-        found = {name: self._cache.get((self.name, batch, name)) for name in this.inputs}
-        if this.outputs:
+        spared = self._probes[stage] if batch else set()
+        wanted = [n for n in this.outputs if n not in spared or n not in this.done]
+        found = {name: self._cache.get((id(self), batch, name)) for name in this.inputs}
+        if wanted:
             from compressor.runtime import sessions  # noqa: PLC0415 - 0.2 s that most commands need not pay
 
             if batch == 0:
                 self._session = self._open(this, found, provider)
-            made = dict(zip(this.outputs, sessions.run(self._session, found, this.outputs), strict=True))
-            for name in set(this.outputs) - set(this.done):
-                self._cache.put((self.name, batch, name), made[name])
+            made = dict(zip(wanted, sessions.run(self._session, found, wanted), strict=True))
+            for name in set(wanted) - set(this.done):
+                self._cache.put((id(self), batch, name), made[name])
             found |= made
-        asked = {n: found[n] if n in found else self._cache.get((self.name, batch, n)) for n in this.asked}
+        asked = {
+            n: found[n] if n in found else self._cache.get((id(self), batch, n)) for n in this.asked if n not in spared
+        }
         for name in this.done:
-            self._cache.drop((self.name, batch, name))
+            self._cache.drop((id(self), batch, name))
         return asked
 
     def _open(self, stage: Stage, feeds: Mapping[str, Array], provider: str) -> Any:

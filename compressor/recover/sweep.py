@@ -28,6 +28,8 @@ class Visit(Protocol):
     """Name of the node that is repaired there."""
     dense: set[str]
     """Values of the dense net that it wants."""
+    probes: set[str]
+    """Values of the dense net that it wants of the first batch only."""
     pruned: set[str]
     """Values of the smaller net that it wants, as repaired so far."""
 
@@ -48,13 +50,14 @@ class LayerVisit:
         self._task, self._index, self._kept, self._symmetric = task, index, kept, symmetric
         self._x, self._y = layer.x, layer.y
         self.node = layer.name
-        self.dense = {layer.x, layer.y}
+        self.dense = {layer.x, layer.y} if symmetric else {layer.y}
+        self.probes = {layer.x}
         self.pruned = set() if symmetric else {layer.x}
 
     def feed(self, batch: int, dense: Values, pruned: Values) -> None:
         """Hands input and dense output to the task."""
-        whole = dense[self._x]
-        x = self._kept(self._x, whole) if self._symmetric else pruned[self._x]
+        whole = dense.get(self._x)
+        x = pruned[self._x] if whole is None or not self._symmetric else self._kept(self._x, whole)
         self._task.feed(self._index, batch, (x, dense[self._y], whole), self._kept)
 
     def finish(self) -> list[LayerRepair]:
@@ -102,19 +105,19 @@ def sweep(
     cache = Cache(options.cache_bytes)
     repairs: list[LayerRepair] = []
     try:
-        nets = (
-            Net("pruned", pruned, [set().union(*(v.pruned for v in part)) for part in plan], cache),
-            Net("dense", dense, [set().union(*(v.dense for v in part)) for part in plan], cache),
-        )
+        small = [set().union(*(v.pruned for v in part)) for part in plan]
+        big = [set().union(*(v.dense for v in part)) for part in plan]
+        probes = [set().union(*(v.probes for v in part)) for part in plan]
+        nets = (Net(pruned, small, [set()] * len(plan), cache), Net(dense, big, probes, cache))
         for index in range(batches[0]):
             batch = batches[1](index)
             for net in nets:
                 net.feed(index, batch.inputs)
         for stage, part in enumerate(plan):
             for index in range(batches[0]):
-                small, big = (net.run(stage, index, options.provider) for net in nets)
+                found = [net.run(stage, index, options.provider) for net in nets]
                 for visit in part:
-                    visit.feed(index, big, small)
+                    visit.feed(index, found[1], found[0])
             for visit in part:
                 repairs += visit.finish()
     finally:

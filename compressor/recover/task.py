@@ -114,7 +114,7 @@ class WeightTask:
         if self._matrix is None:
             self._matrix = matrix
             self._fit = self._make(matrix, len(self.layers), self._options)
-        elif self._matrix.shape != matrix.shape:
+        elif not np.array_equal(self._matrix, matrix):
             raise Unrepairable("layers that share its weight read it in other ways")
         self._users[index] = _User(form, read_bias(layer, form, matrix, y.ndim), y.ndim)
 

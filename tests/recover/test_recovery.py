@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from compressor.channels.plan import Removal
 from compressor.errors import UsageError
 from compressor.pruning.proof import same_signature
-from compressor.recover import RECOVERIES, Options, recovery
+from compressor.recover import RECOVERIES, Options, layers, recovery
 from compressor.recover.fit import Affine
 from tests.models import model, weight
 from tests.recover.case import FEW, Arrays, noise, outputs, pruned
@@ -149,7 +149,7 @@ def test_batches_of_any_size_give_the_same() -> None:
     for size in (4, 16):
         one = pruned(model(CONV))
         one.recover("lstsq", Arrays(x=x), replace(FEW, batch_size=size, min_rows=1 << 20))
-        found.append(weight(one.model, "v"))
+        found.append(weight(one.model, "v").astype(np.float64))
     assert np.abs(found[0] - found[1]).max() < 1e-6 * np.abs(found[0]).max()
 
 
@@ -250,6 +250,50 @@ def test_fewer_samples_than_the_batch_are_repeated() -> None:
     )
     found = pruned(model(text))
     assert found.recover("lstsq", Arrays(x=noise(3, 6))).layers
+
+
+NORMS = """
+(float[N,4,6,6] x) => (float[n,c,h,w] y)
+<float[12,4,3,3] w, float[8,12,3,3] v, float[8] sg, float[8] d, float[8] m, float[8] sv, float[2,8,1,1] head> {
+    a = Conv<pads=[1,1,1,1]>(x, w)
+    r = Relu(a)
+    z = Conv<pads=[1,1,1,1]>(r, v)
+    k = BatchNormalization(z, sg, d, m, sv)
+    q = Relu(k)
+    y = Conv(q, head)
+}"""
+
+
+def test_a_normalisation_alone_brings_means_and_spreads_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "KINDS", {"BatchNormalization": layers.KINDS["BatchNormalization"]})
+    found = pruned(model(NORMS), include=("w",))
+    x = noise(512, 4, 6, 6)
+    (far,), (want,) = outputs(found.model, {"x": x}), outputs(found.dense, {"x": x})
+    result = found.recover("bias", Arrays(x=x), replace(FEW, min_rows=1 << 20))
+    (near,) = outputs(found.model, {"x": x})
+    assert [layer.node for layer in result.layers] == ["BatchNormalization_3"]
+    assert np.abs(near.mean() - want.mean()) < 0.2 * np.abs(far.mean() - want.mean())
+    assert np.square(near - want).sum() < np.square(far - want).sum()
+
+
+def test_statistics_that_are_computed_are_left_alone() -> None:
+    text = NORMS.replace("BatchNormalization(z, sg, d, m, sv)", "BatchNormalization(z, sg, d, mm, sv)")
+    text = text.replace("k = Batch", "mm = Sin(m)  k = Batch")
+    found = pruned(model(text), simplify=False)
+    result = found.recover("lstsq", Arrays(x=noise(16, 4, 6, 6)))
+    assert any("statistics" in (layer.reason or "") for layer in result.layers)
+
+
+def test_one_weight_multiplied_by_different_factors_stays() -> None:
+    text = """(float[N,6] x) => (float y, float z) <float[12,6] w, float[12] b, float[12,4] v, float[12,4] u> {
+        a = Gemm<transB=1>(x, w, b)  r = Relu(a)  y = Gemm<alpha=0.5>(r, v)  z = Gemm<alpha=2.0>(r, u) }"""
+    found = pruned(model(text))
+    first, second = (n for n in found.model.graph if n.outputs[0].name in ("y", "z"))
+    second.replace_input_with(1, first.inputs[1])
+    before = weight(found.model, "v").copy()
+    result = found.recover("lstsq", Arrays(x=noise(64, 6)))
+    assert {layer.reason for layer in result.layers} == {"layers that share its weight read it in other ways"}
+    assert np.array_equal(weight(found.model, "v"), before)
 
 
 def test_float16() -> None:
