@@ -61,6 +61,14 @@ def test_a_node_that_only_one_model_has() -> None:
     assert rows["u"].macs_after == 8 * 4 * 36
 
 
+def test_nodes_are_matched_by_output_before_name() -> None:
+    source, renamed = ir.from_proto(model(TWO)), ir.from_proto(model(TWO))
+    first, _, second = renamed.graph
+    first.name, second.name = second.name, "other"
+    rows = layer_rows(source, renamed, PruneSettings(simplify=False))
+    assert [(row.weight, row.macs_before == row.macs_after) for row in rows] == [("w", True), ("v", True)]
+
+
 def test_nodes_without_a_common_output_are_matched_by_name() -> None:
     source, renamed = ir.from_proto(model(TWO)), ir.from_proto(model(TWO))
     next(iter(renamed.graph)).outputs[0].name = "elsewhere"

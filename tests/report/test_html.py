@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from compressor.errors import UsageError
 from compressor.report import FrozenRow, GroupRow, ProofResult, Report
 from compressor.report.detail import Curve, LayerRow, RecoveryRow, Series
-from compressor.report.html import render_html, write_html
+from compressor.report.html import _environment, render_html, write_html
 from tests.report.case import HOSTILE, full, plan_of, stats
 
 TIME = datetime(2026, 3, 7, 9, 5, tzinfo=timezone.utc)
@@ -101,6 +101,11 @@ def test_no_name_changes_the_markup_or_hides(name: str) -> None:
     assert all(c.isprintable() or c == "\n" for c in "".join(found.text)), "control and format characters are shown"
     attributes = [value for _, attrs in found.tags for value in attrs.values() if value]
     assert all(c.isprintable() for value in attributes for c in value)
+
+
+def test_what_a_template_prints_without_a_filter_is_safe_too() -> None:
+    template = _environment().from_string("{{ text }}")
+    assert template.render(text="<b>\x1b\u202e") == "&lt;b&gt;\\x1b\\u202e"
 
 
 def test_the_file_can_be_stored_whatever_the_names_are(tmp_path: Path) -> None:
