@@ -10,7 +10,6 @@ import numpy as np
 from compressor.data.augment import Augment
 from compressor.data.batch import Array, Batch, Dataset, Indices
 from compressor.data.labels import all_labels
-from compressor.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -60,20 +59,14 @@ def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
     Where labels are classes, the second part has ``share`` of each class, as far as whole samples go.
 
     Args:
-        dataset: at least two samples.
-        share: of the second part, in [0, 1); 0 leaves it empty.
+        dataset: what is split; the second part of a single sample is empty.
+        share: of the second part, in [0, 1), but at least one sample; 0 leaves it empty.
         seed: draws the samples.
-
-    Raises:
-        UsageError: one part would be empty.
     """
     order = _drawn(len(dataset), seed)
-    count = round(share * len(dataset))
-    if share and not 0 < count < len(dataset):
-        raise UsageError(
-            f"{share:g} of {len(dataset)} samples cannot be set aside; give more, --val-data or another --val-share"
-        )
-    labels = all_labels(dataset) if share else None
+    most = len(dataset) - 1
+    count = min(max(round(share * len(dataset)), 1), most) if share and most > 0 else 0
+    labels = all_labels(dataset) if count else None
     if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iu":
         chosen = _by_class(labels[order], count)
     else:

@@ -135,6 +135,8 @@ def test_defaults_in_the_file_are_no_inputs(tmp_path: Path) -> None:
         (["int64[N,4] x"], {"x": np.zeros((2, 4), "f4")}, {}, "takes int64, .* is float32; convert"),
         (["string[N] x"], {"x": np.zeros(2, "f4")}, {}, "takes string, .* is float32"),
         (["int8[N] x"], {"x": np.array([5, 200])}, {}, "numbers from 5 to 200, but .* takes int8, from -128 to 127"),
+        (["uint16[N] x"], {"x": np.array([5, -1])}, {}, "numbers from -1 to 5, but .* takes uint16, from 0 to 65535"),
+        (["float[N,1] x"], {"x": np.array([[np.inf], [1.0]])}, {}, "NaN or infinity in sample 0; remove"),
         (["bool[N] x"], {"x": np.array([0, 2])}, {}, "takes bool, from 0 to 1"),
         (["float16[N,1] x"], {"x": np.full((2, 1), 1e5)}, {}, "takes float16, from -65504 to 65504"),
         (["float[N,1] x"], {"x": np.array([[1.0], [np.nan], [2.0]])}, {}, "NaN or infinity in sample 1; remove"),
