@@ -12,7 +12,7 @@ DEFAULT_RATIO = 0.5
 AMOUNTS = ("ratio", "target_macs", "target_params", "target_size")
 
 CriterionName = Literal[
-    "l1", "l2", "product", "fpgm", "lamp",
+    "l1", "l2", "consumers", "product", "fpgm", "lamp",
     "taylor", "hessian", "snip", "grasp", "synflow",
     "activation", "wanda", "pfp", "chip",
     "random",

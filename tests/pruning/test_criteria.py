@@ -60,6 +60,23 @@ def test_product() -> None:
     np.testing.assert_allclose(scores("product", proto), one * two, rtol=1e-6)
 
 
+def test_consumers() -> None:
+    """Readers alone; every one counts."""
+    proto = between("b = Relu(a)  u = Conv(b, v2)", more="float[5,16,1,1] v2")
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("u", 1, [3, 5, 6, 6]))
+    energy = sum((weight(proto, n).astype(np.float64) ** 2).sum(axis=(0, 2, 3)) for n in ("v", "v2"))
+    np.testing.assert_allclose(scores("consumers", proto), np.sqrt(energy), rtol=1e-6)
+
+
+def test_consumers_of_what_nobody_reads_are_its_filters() -> None:
+    proto = model(
+        """(float[3,5,8] x) => (float[3,5,5] y) <float[8,16] wq, float[8,16] wk> {
+            q = MatMul(x, wq)  k = MatMul(x, wk)  kt = Transpose<perm=[0,2,1]>(k)  y = MatMul(q, kt) }"""
+    )
+    energy = sum((weight(proto, n).astype(np.float64) ** 2).sum(axis=0) for n in ("wq", "wk"))
+    np.testing.assert_allclose(scores("consumers", proto), np.sqrt(energy), rtol=1e-6)
+
+
 def test_lamp() -> None:
     proto = chain()
     energy = np.mean([n / n.mean() for n in norms(proto, 2)], axis=0) ** 2

@@ -11,7 +11,7 @@ from compressor.pruning.criteria.base import Criterion, Scores, Weights
 from compressor.pruning.criteria.chance import Chance
 from compressor.pruning.criteria.gradients import Grasp, Hessian, Snip, SynFlow, Taylor
 from compressor.pruning.criteria.measurement import Measurement, Need
-from compressor.pruning.criteria.norms import Lamp, Magnitude, Product
+from compressor.pruning.criteria.norms import Consumers, Lamp, Magnitude, Product
 from compressor.pruning.criteria.redundancy import GeometricMedian
 
 CRITERIA: Mapping[str, Callable[[int], Criterion]] = MappingProxyType(
@@ -19,6 +19,7 @@ CRITERIA: Mapping[str, Callable[[int], Criterion]] = MappingProxyType(
         "l1": lambda _: Magnitude(1),
         "l2": lambda _: Magnitude(2),
         "product": lambda _: Product(),
+        "consumers": lambda _: Consumers(),
         "fpgm": lambda _: GeometricMedian(),
         "lamp": lambda _: Lamp(),
         "taylor": lambda _: Taylor(),

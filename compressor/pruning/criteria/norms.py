@@ -50,6 +50,24 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Consumers:
+    """L2 norm of the slices that read a channel; of its filters only where no weight reads it.
+
+    Exporters fold BatchNormalization into the filters: there they are divided by the spread of what they compute,
+    so that their norm says how small the activations were before, not how large they are after. Weights that read
+    the channel tell nothing of that kind (docs/criteria.md has the numbers).
+    """
+
+    needs: ClassVar[Need | None] = None
+
+    def score(self, group: ChannelGroup, weights: Weights) -> Scores:
+        """Root of the sum of squares over all consumers; float64[n]."""
+        slots = weights.kernels(group)
+        readers = [s for s in slots if s.role == "in"] or slots
+        return np.asarray(np.sqrt(np.sum([weights.of_units(group, s, 2) for s in readers], axis=0)))
+
+
+@dataclass(frozen=True)
 class Lamp:
     """Layer-adaptive magnitude (LAMP, arXiv 2010.07611): energy over the energy of all that rank above it."""
 

@@ -1,0 +1,219 @@
+"""Which criterion keeps the channels that matter? Accuracy after pruning by each, with nothing trained afterwards.
+
+    python benchmarks/criteria.py --case MODEL CALIBRATION TEST [--case ...] --out benchmarks/results/criteria.json
+
+CALIBRATION and TEST are .npz files with x and y; CALIBRATION may be the word digits, for the training part of
+scikit-learn's digits. Without --case: the two networks of models/, and a CIFAR-10 network where --cifar names a folder
+with resnet20.onnx, train.npz and test.npz. What is not there is named and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import onnxruntime as ort
+from process import machine, version
+
+from compressor import recover
+from compressor.analysis import analyse
+from compressor.channels.cut import Cut
+from compressor.channels.plan import units_of
+from compressor.config import PruneSettings
+from compressor.data import Batch, Indices
+from compressor.errors import TargetOutOfReach
+from compressor.graph import clean, files
+from compressor.measure import measure
+from compressor.ops.table import RULES
+from compressor.pruning import surgery
+from compressor.pruning.criteria import CRITERIA, Need
+from compressor.pruning.select import choose
+
+ROOT = Path(__file__).parent.parent
+POOL = 5000
+"""Samples of the calibration file that the seeds draw from."""
+LOSSES = frozenset({Need.GATES, Need.SLOPES, Need.FLOW})
+"""Measurements that take labels where there are any."""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Samples in memory, for one input."""
+
+    name: str
+    x: npt.NDArray[np.float32]
+    y: npt.NDArray[np.int64] | None
+
+    @property
+    def labelled(self) -> bool:
+        return self.y is not None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, indices: Indices) -> Batch:
+        return Batch({self.name: self.x[indices]}, None if self.y is None else self.y[indices])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model and its data."""
+
+    path: Path
+    calibration: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+    test: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+    input: str
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A criterion, with labels or without, and how groups compete."""
+
+    criterion: str
+    labels: bool
+    scope: str
+
+    @property
+    def random(self) -> bool:
+        return self.criterion == "random" or CRITERIA[self.criterion](0).needs not in (None, Need.PATHS)
+
+
+def read(path: str, test: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    if path == "digits":
+        from sklearn.datasets import load_digits  # noqa: PLC0415 - for the digits only
+
+        bunch = load_digits()
+        x = (bunch.images / 16).astype(np.float32)[:, None]
+        with np.load(test, allow_pickle=False) as held:
+            seen = {image.tobytes() for image in held["x"]}
+        new = np.asarray([image.tobytes() not in seen for image in x])
+        return x[new], bunch.target[new].astype(np.int64)
+    with np.load(path, allow_pickle=False) as data:
+        return data["x"], data["y"]
+
+
+def accuracy(model: ir.Model, case: Case) -> float:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
+    x, y = case.test
+    right = 0
+    for start in range(0, len(x), 250):
+        scores = session.run(None, {case.input: x[start : start + 250]})[0]
+        right += int((scores.argmax(axis=1) == y[start : start + 250]).sum())
+    return right / len(x)
+
+
+def once(case: Case, arm: Arm, kept: float, seed: int, recoveries: list[str]) -> dict[str, float]:
+    """Accuracies after each recovery, and the seconds that measuring took."""
+    settings = PruneSettings.parse(
+        {"criterion": arm.criterion, "scope": arm.scope, "target_macs": kept, "seed": seed, "round_to": 1}
+    )
+    x, y = case.calibration
+    data = Arrays(case.input, x, y if arm.labels else None)
+    found = analyse(files.load(case.path), settings)
+    start = time.perf_counter()
+    measured = measure(found, settings, data)
+    seconds = time.perf_counter() - start
+    plan = choose(found.coupling, settings, RULES, case.path.stat().st_size, measured=measured).plan
+    cut = Cut(found.coupling, units_of(plan, found.coupling))
+    original = found.model.clone()
+    surgery.remove(found.model, cut, RULES)
+    result = {"seconds": seconds}
+    for method in recoveries:
+        smaller = found.model.clone()
+        if method != "none":
+            recover.recover(smaller, original, cut, method, Arrays(case.input, x, None), recover.Options(seed=seed))
+        clean.tidy(smaller, simplify=True)
+        result[method] = accuracy(smaller, case)
+    return result
+
+
+def arms(names: list[str], scopes: list[str]) -> list[Arm]:
+    found = []
+    for scope in scopes:
+        for name in names:
+            found.append(Arm(name, False, scope))
+            if CRITERIA[name](0).needs in LOSSES:
+                found.append(Arm(name, True, scope))
+    return found
+
+
+def rows(case: Case, options: argparse.Namespace) -> list[dict[str, Any]]:
+    found = []
+    for arm in arms(options.criteria, options.scopes):
+        for kept in options.kept:
+            try:
+                runs = [once(case, arm, kept, s, options.recover) for s in range(options.seeds if arm.random else 1)]
+            except TargetOutOfReach as error:
+                print(f"{case.path.stem:16} {arm.criterion:10} {arm.scope:6} {kept:.0%}: {error}", flush=True)
+                continue
+            row: dict[str, Any] = {"model": case.path.stem, "criterion": arm.criterion, "labels": arm.labels}
+            row |= {"scope": arm.scope, "macs_kept": kept, "seeds": len(runs)}
+            row["seconds"] = round(float(np.median([r["seconds"] for r in runs])), 2)
+            text = ""
+            for method in options.recover:
+                values = [round(100 * r[method], 2) for r in runs]
+                spread = round(float(np.std(values)), 2)
+                row[method] = {"mean": round(float(np.mean(values)), 2), "std": spread, "runs": values}
+                text += f"  {method} {row[method]['mean']:5.1f} ± {spread:4.1f}"
+            name = arm.criterion + ("+labels" if arm.labels else "")
+            print(f"{case.path.stem:16} {name:15} {arm.scope:6} {kept:.0%} of MACs:{text}", flush=True)
+            found.append(row)
+    return found
+
+
+def cases(options: argparse.Namespace) -> list[Case]:
+    wanted = options.case or [[str(ROOT / f"models/digits-{n}.onnx"), "digits", str(ROOT / "models/digits-test.npz")]
+                              for n in ("resnet", "mobilenet")]  # fmt: skip
+    if options.cifar:
+        wanted.append([f"{options.cifar}/{n}" for n in ("resnet20.onnx", "train.npz", "test.npz")])
+    found = []
+    for model, calibration, test in wanted:
+        missing = [p for p in (model, calibration, test) if p != "digits" and not Path(p).is_file()]
+        if missing:
+            print(f"left out: {', '.join(missing)} is not there", flush=True)
+            continue
+        x, y = read(calibration, Path(test))
+        held = read(test, Path(test))
+        name = str(files.load(Path(model)).graph.inputs[0].name)
+        limit = options.tests
+        found.append(Case(Path(model), (x[:POOL], y[:POOL]), (held[0][:limit], held[1][:limit]), name))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", nargs=3, action="append", metavar=("MODEL", "CALIBRATION", "TEST"))
+    parser.add_argument("--cifar", type=Path, help="folder with resnet20.onnx, train.npz and test.npz")
+    parser.add_argument("--criteria", nargs="+", default=list(CRITERIA))
+    parser.add_argument("--scopes", nargs="+", default=["local", "global"])
+    parser.add_argument("--kept", nargs="+", type=float, default=[0.7, 0.5])
+    parser.add_argument("--recover", nargs="+", default=["none", "bias", "lstsq"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tests", type=int, default=10000, help="test samples to judge by")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    found: dict[str, Any] = {"machine": machine() | {"torch": version("torch")}, "rows": [], "dense": {}}
+    for case in cases(options):
+        dense = round(100 * accuracy(files.load(case.path), case), 2)
+        found["dense"][case.path.stem] = {"accuracy": dense, "test_samples": len(case.test[0])}
+        print(f"{case.path.stem}: {dense} % of {len(case.test[0])} samples before", flush=True)
+        found["rows"] += rows(case, options)
+        if options.out:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
