@@ -200,6 +200,12 @@ def test_decompression_bombs_are_refused_unread(tmp_path: Path, sides: tuple[int
         open_data(settings(tmp_path), taking(SQUARE))
 
 
+def test_size_is_looked_at_again_before_pixels_are_decoded(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(bomb(9000, 9000))
+    with pytest.raises(UsageError, match="has 9000x9000 pixels, over 67,108,864; make it smaller"):
+        decode(tmp_path / "a.png", (8, 8), "RGB")
+
+
 def test_programs_are_never_started_for_an_image(tmp_path: Path) -> None:
     assert "EPS" not in FORMATS
     (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n")
