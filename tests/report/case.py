@@ -78,9 +78,9 @@ def full(name: str = "layer", **changes: Any) -> Report:
             )
         ],
         "latency": LatencyResult(before_ms=4.2, after_ms=1.8, low=2.2, high=2.4, provider=name, device=name, batch=1),
-        "seconds": {name: 0.25, "prove": 1.0},
+        "seconds": {f".{name}": 0.25, "prove": 1.0},
         "warnings": [name],
-        "settings": {"criterion": name, "ratio": 0.5, name: [name]},
+        "settings": {"criterion": name, "ratio": 0.5, f".{name}": [name]},
         "environment": Environment(python=name, system=name, device=name, cores=2, packages={name: name}),
     }
     return Report(**{**values, **changes})

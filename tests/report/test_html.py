@@ -81,7 +81,7 @@ def outline(report: Report, plan: dict[str, Any] | None = None) -> Outline:
 
 # ---- safety -------------------------------------------------------------------------------------------------
 
-names = st.text(min_size=1, max_size=40).filter(lambda n: n not in {"criterion", "ratio", "prove"})
+names = st.text(min_size=1, max_size=40)
 PLAIN = outline(full("layer"), plan_of(full("layer")))
 
 
@@ -203,6 +203,12 @@ def test_a_failed_or_skipped_proof_is_not_green() -> None:
     assert "The result differs from the original" in found.words
     assert "good" not in {c for _, a in found.tags for c in (a.get("class") or "").split()}
     assert "Not run" in outline(full(proof=None)).words
+
+
+def test_the_proof_speaks_of_the_model_before_recovery() -> None:
+    recovered = outline(full(settings={"criterion": "l2", "recover": "lstsq"})).words
+    assert "Before recovery, the smaller model equals the original with the same channels masked" in recovered
+    assert "recovery" not in outline(full(recovery=[], settings={"criterion": "l2", "recover": "none"})).words.lower()
 
 
 def test_no_change_of_latency_is_said() -> None:
