@@ -68,6 +68,12 @@ def test_consumers() -> None:
     np.testing.assert_allclose(scores("consumers", proto), np.sqrt(energy), rtol=1e-6)
 
 
+def test_consumers_count_with_the_scale_of_the_norm_before_them() -> None:
+    proto = chain()
+    expected = np.abs(weight(proto, "s").astype(np.float64)) * norms(proto, 2)[1]
+    np.testing.assert_allclose(scores("consumers", proto), expected, rtol=1e-6)
+
+
 def test_consumers_of_what_nobody_reads_are_its_filters() -> None:
     proto = model(
         """(float[3,5,8] x) => (float[3,5,5] y) <float[8,16] wq, float[8,16] wk> {

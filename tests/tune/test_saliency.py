@@ -10,6 +10,7 @@ import onnx_ir as ir
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from compressor import errors
 from compressor.analysis import Analysis, analyse
@@ -256,14 +257,31 @@ def test_synflow_passes_what_would_bend_a_path() -> None:
 # ---- every model ---------------------------------------------------------------------------------------------
 
 
-def test_quantised_weights_contribute_nothing(rng: np.random.Generator) -> None:
-    proto = between(
-        "r = Relu(a)  q = DequantizeLinear(w8, one)  b = Conv(r, q)", more="int8[16,16,1,1] w8, float one = {0.1}"
+def test_a_unit_with_quantised_readers_is_gated_where_it_is_written(rng: np.random.Generator) -> None:
+    plain = between("r = Relu(a)  b = Conv(r, q)", more="float[16,16,1,1] q")
+    packed = between("r = Relu(a)  q = DequantizeLinear(w8, one)  b = Conv(r, q)",
+                     more="int8[16,16,1,1] w8, float one = {0.05}")  # fmt: skip
+    reader = 0.05 * next(numpy_helper.to_array(t) for t in packed.graph.initializer if t.name == "w8")
+    next(t for t in plain.graph.initializer if t.name == "q").CopyFrom(
+        numpy_helper.from_array(reader.astype(np.float32), "q")
     )
     batch = images(rng, labels=False)
-    found, weights = measured("taylor", proto, [batch])
-    for member in group(found.coupling):
-        assert np.isfinite(criterion("taylor", 0).score(member, weights)).all()
+    np.testing.assert_allclose(scores("taylor", packed, batch), scores("taylor", plain, batch), rtol=1e-3)
+
+
+def test_where_nothing_has_a_gradient_weights_decide(rng: np.random.Generator) -> None:
+    proto = model(
+        """(float[3,4,6,6] x) => (float[3,5,6,6] y)
+        <int8[8,4,1,1] w8, int8[5,8,1,1] v8, float one = {0.05}, float two = {0.05}> {
+            w = DequantizeLinear(w8, one)  a = Conv(x, w)  b = Relu(a)
+            v = DequantizeLinear(v8, two)  y = Conv(b, v) }"""
+    )
+    found, weights = measured("taylor", proto, [images(rng, labels=False)])
+    member = named(found, "w8")
+    assert not weights.measured(member).any()
+    expected = criterion("consumers", 0).score(member, weights)
+    np.testing.assert_array_equal(criterion("taylor", 0).score(member, weights), expected)
+    assert len(set(expected.tolist())) == 8
 
 
 def test_a_hidden_unit_is_read_by_the_next_step_and_the_next_layer(rng: np.random.Generator) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from compressor.channels.groups import ChannelGroup
 from compressor.pruning.criteria.base import Scores, Weights
 from compressor.pruning.criteria.measurement import Need
+from compressor.pruning.criteria.norms import unless_silent
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Activation:
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """float64[n]."""
-        return np.asarray(np.sqrt(np.mean(weights.measured(group), axis=0)))
+        return unless_silent(np.sqrt(np.mean(weights.measured(group), axis=0)), group, weights)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Wanda:
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """float64[n]."""
-        return np.asarray(np.sqrt(np.mean(weights.measured(group), axis=0)))
+        return unless_silent(np.sqrt(np.mean(weights.measured(group), axis=0)), group, weights)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Pfp:
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """float64[n]."""
-        return np.asarray(weights.measured(group).max(axis=0))
+        return unless_silent(weights.measured(group).max(axis=0), group, weights)
 
 
 @dataclass(frozen=True)
@@ -54,4 +55,4 @@ class Chip:
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """float64[n]."""
-        return np.asarray(np.maximum(weights.measured(group).mean(axis=0), 0.0))
+        return unless_silent(np.maximum(weights.measured(group).mean(axis=0), 0.0), group, weights)

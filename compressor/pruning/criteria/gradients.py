@@ -15,6 +15,7 @@ import numpy as np
 from compressor.channels.groups import ChannelGroup
 from compressor.pruning.criteria.base import Scores, Weights
 from compressor.pruning.criteria.measurement import Need
+from compressor.pruning.criteria.norms import unless_silent
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Taylor:
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """float64[n]."""
-        return np.asarray(np.mean(np.square(weights.measured(group)), axis=0))
+        return unless_silent(np.mean(np.square(weights.measured(group)), axis=0), group, weights)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Snip:
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """float64[n]."""
-        return np.asarray(np.abs(weights.measured(group).sum(axis=0)))
+        return unless_silent(np.abs(weights.measured(group).sum(axis=0)), group, weights)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Grasp:
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """float64[n]; shifted so that the lowest of the group is 0, as scores are not negative."""
         flow = weights.measured(group).sum(axis=0)
-        return np.asarray(flow - flow.min())
+        return unless_silent(flow - flow.min(), group, weights)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Hessian:
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """float64[n]."""
-        return np.asarray(np.mean(weights.measured(group), axis=0))
+        return unless_silent(np.mean(weights.measured(group), axis=0), group, weights)
 
 
 @dataclass(frozen=True)
@@ -80,4 +81,4 @@ class SynFlow:
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """float64[n]."""
-        return np.asarray(np.abs(weights.measured(group).sum(axis=0)))
+        return unless_silent(np.abs(weights.measured(group).sum(axis=0)), group, weights)

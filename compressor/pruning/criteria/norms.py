@@ -7,9 +7,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from compressor.channels.groups import ChannelGroup
+from compressor.channels.groups import ChannelGroup, Slot
 from compressor.pruning.criteria.base import Scores, Weights, combine
 from compressor.pruning.criteria.measurement import Need
+
+NORMS = frozenset({
+    "BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization", "RMSNormalization",
+    "SimplifiedLayerNormalization",
+})  # fmt: skip
+"""Operators whose second input is a scale."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +57,33 @@ class Product:
 
 @dataclass(frozen=True)
 class Consumers:
-    """L2 norm of the slices that read a channel; of its filters only where no weight reads it.
+    """``|γ| |W⁺[:, c]|``: the slices that read a channel, and the scale of the normalisation that it passes.
 
-    Exporters fold BatchNormalization into the filters: there they are divided by the spread of what they compute,
-    so that their norm says how small the activations were before, not how large they are after. Weights that read
-    the channel tell nothing of that kind (docs/criteria.md has the numbers).
+    Dependency-aware filter pruning (arXiv 2005.02634) as it stands in the paper. Exporters fold BatchNormalization
+    into the filters, which divides them by the spread of what they compute: their norm then says how small the
+    activations were before, not how large they are after. So filters are not looked at, unless no weight reads
+    the channel (docs/criteria.md has the numbers).
     """
 
     needs: ClassVar[Need | None] = None
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
-        """Root of the sum of squares over all consumers; float64[n]."""
+        """Root of the sum of squares over all consumers, times the root mean square of the scales; float64[n]."""
         slots = weights.kernels(group)
         readers = [s for s in slots if s.role == "in"] or slots
-        return np.asarray(np.sqrt(np.sum([weights.of_units(group, s, 2) for s in readers], axis=0)))
+        energy = np.sum([weights.of_units(group, s, 2) for s in readers], axis=0)
+        scales = [weights.of_units(group, s, 2) for s in group.slots if s.role == "affine" and _is_scale(s)]
+        return np.asarray(np.sqrt(energy * (np.mean(scales, axis=0) if scales else 1.0)))
+
+
+def _is_scale(slot: Slot) -> bool:
+    return any(node.op_type in NORMS and index == 1 for node, index in slot.value.uses())
+
+
+def unless_silent(scores: Scores, group: ChannelGroup, weights: Weights) -> Scores:
+    """The scores, or those of :class:`Consumers` where all are zero, because nothing of the group could be measured
+    (quantised weights have no gradient, and a gate that is open has none)."""
+    return scores if scores.any() else Consumers().score(group, weights)
 
 
 @dataclass(frozen=True)
