@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -29,10 +30,12 @@ from compressor.unify.assignment import FREE, PRUNED, UNIFIED, Kinds
 from compressor.unify.layers import Found, Layer, find
 from compressor.unify.packed import HALF, Packed, encode
 from compressor.unify.projections import Mixed
+from compressor.unify.restore import restore
 from compressor.unify.unpack import install
 from compressor.unify.unpacked import unpacked
 
 _CHUNK = 1 << 20
+_LOST = "weights that were inputs with a default are packed, so a caller cannot replace them any more: {names}"
 _PROVED = "nothing was written; this is a fault of this tool, please report it"
 
 
@@ -98,13 +101,15 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
 
 
 def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path | None) -> Prepared:
-    """A simplified copy of ``source`` and its layers.
+    """A simplified copy of ``source`` and its layers; weights that are packed already are taken as plain ones.
 
     Raises:
         NothingToPrune: no weight would be unified.
     """
-    before = account.stats_in_memory(source, settings, size)
-    model, shapes = prepare(source, settings)
+    plain = source.clone()
+    restore(plain)
+    before = account.stats_in_memory(plain, settings, size)
+    model, shapes = prepare(plain, settings)
     clean.tidy(model, simplify=settings.simplify)
     found = find(Coupling(model.graph, shapes, RULES, Policy()).run(), settings, RULES)
     if not found.layers:
@@ -140,17 +145,20 @@ def finish(ready: Prepared, unified: list[Unified], settings: UnifySettings, clo
         if not settings.dense:
             install(result, {result.graph.initializers[u.layer.name]: u.packed for u in unified})
     proof.same_signature(original, result)
+    lost = sorted({str(v.name) for v in original.graph.inputs} - {str(v.name) for v in result.graph.inputs})
     rows = [_row(u) for u in unified]
     report = UnifyReport(
         input=ready.before,
         layers=rows,
         left=[LeftRow(name=x.name, weights=x.weights, reason=x.reason) for x in ready.found.left],
         ideal_bytes=_ideal_bytes(dense, unified, rows),
+        warnings=[_LOST.format(names=", ".join(map(repr, lost)))] if lost else [],
         settings=settings.model_dump(mode="json"),
     )
     if settings.verify:
         with clock.phase("prove"):
-            report = report.model_copy(update=_proved(ready, dense, result, unified, settings))
+            proved = _proved(ready, dense, result, unified, settings)
+            report = report.model_copy(update={**proved, "warnings": [*report.warnings, *proved["warnings"]]})
     return UnifyResult(result, dense, report.model_copy(update={"seconds": clock.seconds}))
 
 
@@ -185,7 +193,7 @@ def write(result: UnifyResult, source: Path, output: Path | None, settings: Unif
 
 def _proved(
     ready: Prepared, dense: ir.Model, result: ir.Model, unified: Iterable[Unified], settings: UnifySettings
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Weights bit by bit and constraint by constraint, then outputs; raises ProofFailed."""
     _weights_are_exact(result, unified)
     before = proof.expect(ready.model, None, ready.shapes, settings)

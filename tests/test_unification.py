@@ -22,6 +22,7 @@ from compressor.pipeline import clean_file, inspect_file
 from compressor.tune import GraphModule
 from compressor.unification import unify, unify_file
 from compressor.unify import packed, unpack
+from compressor.unify.restore import restore
 from tests import models
 from tests.tune.case import difference, run_module
 
@@ -170,6 +171,17 @@ def test_weights_that_are_read_in_two_ways_are_left_alone() -> None:
     assert left["w"] == "its nodes read it in different ways"
 
 
+def test_an_input_with_a_default_is_unified_and_no_input_any_more() -> None:
+    proto = models.model(NET)
+    proto.graph.input.append(onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, (16, 16, 3, 3)))
+    result = outcome(models.in_memory(proto))
+    assert [value.name for value in result.model.graph.inputs] == ["x"]
+    assert result.report.warnings == [unification._LOST.format(names="'w'")]
+    kept = outcome(models.in_memory(proto), dense=True)
+    assert [value.name for value in kept.model.graph.inputs] == ["x", "w"]
+    assert kept.report.warnings == []
+
+
 def test_values_that_are_not_finite_are_left_alone() -> None:
     proto = models.model(NET)
     broken = next(t for t in proto.graph.initializer if t.name == "w")
@@ -250,6 +262,23 @@ def test_a_dense_result_can_be_unified_again_without_change() -> None:
     for row in once.report.layers:
         assert np.array_equal(models.weight(once.model, row.name), models.weight(again.model, row.name))
     assert again.report.output_error == 0
+
+
+@pytest.mark.parametrize("values", SHARES)
+def test_packed_weights_are_restored_to_the_bit(values: dict[str, float]) -> None:
+    result = outcome(net(), **values)
+    again = result.model.clone()
+    assert sorted(restore(again)) == ["v", "w"]
+    for name in ("w", "v"):
+        assert models.weight(again, name).tobytes() == models.weight(result.dense, name).tobytes()
+    assert [n.op_type for n in again.graph] == [n.op_type for n in result.dense.graph]
+    assert restore(again) == []
+
+
+def test_a_packed_result_can_be_unified_again_without_change() -> None:
+    once = outcome(net())
+    again = outcome(once.model)
+    assert ir.to_proto(once.model).SerializeToString() == ir.to_proto(again.model).SerializeToString()
 
 
 def test_the_model_in_memory_is_left_alone() -> None:

@@ -182,8 +182,6 @@ class _Search:
             raise _Refused("it is no weight of a linear operator")
         if tensor.dtype not in FLOATS:
             raise _Refused(f"its type is {tensor.dtype.name.lower()}")
-        if value.is_graph_input():
-            raise _Refused("it is an input of the model, which the caller may replace")
         if value.is_graph_output() or value in self.captured:
             raise _Refused("it is an output of the model, or a subgraph reads it")
         others = [node for node, _ in value.uses() if node not in {use.node for use in uses}]

@@ -17,6 +17,8 @@ from compressor.unify.assignment import FREE, UNIFIED
 from compressor.unify.moves import Move, Reshape
 from compressor.unify.packed import DIGITS, Packed, digit_table, from_bytes
 
+MARK = "compressor."
+"""How the names of constants that packed weights share begin; every packed weight reads one."""
 OLDEST_OPSET = 7
 """From which arithmetic broadcasts."""
 _CUMSUM, _SLICE_INPUTS = 11, 10
@@ -27,7 +29,7 @@ def install(model: ir.Model, weights: Mapping[ir.Value, Packed]) -> None:
     """Replaces initializers of ``model`` by nodes that compute them from their packed parts, in place.
 
     A value keeps its name, its users and its bits; the parts are initializers named after it, and the nodes come
-    first in the graph.
+    first in the graph. Where it was an input with a default, which the caller could replace, the input goes.
 
     Raises:
         ModelError: the operator set of the model is too old.
@@ -43,6 +45,8 @@ def install(model: ir.Model, weights: Mapping[ir.Value, Packed]) -> None:
     for value, packed in weights.items():
         result = builder.weight(packed, str(value.name))
         del graph.initializers[str(value.name)]
+        if value.is_graph_input():
+            graph.inputs.remove(value)
         value.replace_all_uses_with(result)
         result.name, value.name = str(value.name), None
         result.shape = ir.Shape(packed.layout.view.shape)
@@ -133,7 +137,7 @@ class _Builder:
 
     def _table(self, base: int) -> ir.Value:
         """The digits of every byte, uint8."""
-        return self._shared(f"compressor.digits{base}", digit_table(base))
+        return self._shared(f"{MARK}digits{base}", digit_table(base))
 
     def _digits(self, part: str, data: Any, base: int, count: int, table: ir.Value) -> ir.Value:
         """The first ``count`` entries that a table has for bytes, in its type."""
@@ -171,10 +175,10 @@ class _Builder:
         return self._constant(self._fresh(f"{self.name}.{part}"), np.asarray(array))
 
     def _number(self, number: int, dtype: Any = np.int32) -> ir.Value:
-        return self._shared(f"compressor.{np.dtype(dtype).name}.{number}", np.asarray(number, dtype))
+        return self._shared(f"{MARK}{np.dtype(dtype).name}.{number}", np.asarray(number, dtype))
 
     def _shape_of(self, shape: tuple[int, ...]) -> ir.Value:
-        return self._shared(f"compressor.shape.{'x'.join(map(str, shape))}", np.asarray(shape, np.int64))
+        return self._shared(f"{MARK}shape.{'x'.join(map(str, shape))}", np.asarray(shape, np.int64))
 
     def _shared(self, name: str, array: Any) -> ir.Value:
         """A constant that several weights use, by a name that says what it holds."""
