@@ -8,7 +8,7 @@ import onnx_ir as ir
 from compressor.graph.evaluate import Array
 from compressor.recover.form import Form, Matrix, wide
 from compressor.recover.layers import Layer
-from compressor.recover.weights import numbers
+from compressor.recover.weights import add_constant, free_name, numbers
 
 
 def read_bias(layer: Layer, form: Form, matrix: Matrix, rank: int) -> Matrix:
@@ -78,7 +78,7 @@ def _put(node: ir.Node, index: int, array: Array) -> None:
         old.shape = ir.Shape(old.const_value.shape.numpy())
         return
     assert node.graph is not None
-    value = _constant(node.graph, f"{node.name}.bias", array if old is None else array.reshape(_like(old, array)))
+    value = add_constant(node.graph, f"{node.name}.bias", array if old is None else array.reshape(_like(old, array)))
     if index >= len(node.inputs):
         node.resize_inputs(index + 1)
     node.replace_input_with(index, value)
@@ -97,8 +97,8 @@ def _append(layer: Layer, array: Array) -> None:
     assert graph is not None
     out = node.outputs[0]
     lead = next((k for k, size in enumerate(array.shape) if size > 1), array.ndim - 1)
-    constant = _constant(graph, f"{node.name}.bias", array.reshape(array.shape[lead:] if array.ndim else ()))
-    add = ir.Node("", "Add", [out, constant], name=_free(graph, f"{node.name}.add_bias"))
+    constant = add_constant(graph, f"{node.name}.bias", array.reshape(array.shape[lead:] if array.ndim else ()))
+    add = ir.Node("", "Add", [out, constant], name=free_name(graph, f"{node.name}.add_bias"))
     made = add.outputs[0]
     made.type, made.shape = out.type, out.shape
     name = out.name
@@ -108,24 +108,6 @@ def _append(layer: Layer, array: Array) -> None:
     for k, value in enumerate(graph.outputs):
         if value is out:
             graph.outputs[k] = made
-    out.name = _free(graph, f"{name}.product")
+    out.name = free_name(graph, f"{name}.product")
     made.name = name
     graph.insert_after(node, add)
-
-
-def _constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
-    name = _free(graph, name)
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value
-
-
-def _free(graph: ir.Graph, name: str) -> str:
-    """``name``, or with a number where it is taken."""
-    taken = {v.name for n in graph.all_nodes() for v in n.outputs} | set(graph.initializers)
-    taken |= {n.name for n in graph.all_nodes()} | {v.name for v in graph.inputs}
-    number, free = 0, name
-    while free in taken:
-        number, free = number + 1, f"{name}_{number}"
-    return free

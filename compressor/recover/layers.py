@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -16,7 +16,7 @@ from compressor.ops.table import RULES
 from compressor.recover.form import Form, Shape, Unrepairable
 from compressor.recover.product import einsum, gemm, matmul
 from compressor.recover.scale import normalisation
-from compressor.recover.weights import Weight, readers, weight_of
+from compressor.recover.weights import Weight, add_constant, readers, weight_of
 from compressor.recover.windows import windows
 
 
@@ -150,7 +150,7 @@ def find_layers(pruned: ir.Model, original: ir.Model, wrong: set[str]) -> tuple[
         if found is not None:
             layers.append(found)
     _inside_bodies(pruned, skipped)
-    return _writable(layers, skipped), skipped
+    return _writable(_untied(layers), skipped), skipped
 
 
 def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Model]) -> Layer | None:
@@ -191,6 +191,23 @@ def _inside_bodies(pruned: ir.Model, skipped: dict[str, str]) -> None:
     for node in pruned.graph.all_nodes():
         if node not in outer and node.op_type in KINDS:
             skipped.setdefault(str(node.name), "it stands in the body of a control-flow operator")
+
+
+def _untied(layers: list[Layer]) -> list[Layer]:
+    """Weights that the dense model has apart and that only came out equal are apart again."""
+    seen: dict[ir.Value, ir.Value] = {}
+    found = []
+    for layer in layers:
+        held = layer.weight.initializer
+        first = seen.setdefault(held, layer.dense_weight.initializer)
+        graph = layer.node.graph
+        if first is not layer.dense_weight.initializer and layer.weight.place is None and graph is not None:
+            copy = add_constant(graph, str(layer.dense_weight.initializer.name), layer.weight.read())
+            layer.node.replace_input_with(layer.held, copy)
+            found.append(replace(layer, weight=Weight(copy, None)))
+        else:
+            found.append(layer)
+    return found
 
 
 def _writable(layers: list[Layer], skipped: dict[str, str]) -> list[Layer]:

@@ -73,8 +73,9 @@ def recover(
             LayerVisit(task, k, kept, symmetric=symmetric) for task in chosen for k in range(len(task.layers))
         ]
         repairs += sweep((pruned, original), visits, (count, read), options)
+    skipped |= {layer.name: task.reason for task in tasks for layer in task.layers if task.reason is not None}
     order = {str(n.name): k for k, n in enumerate(pruned.graph)}
-    done = sorted((r for r in repairs), key=lambda r: order[r.node])
+    done = sorted(repairs, key=lambda r: order[r.node])
     return Recovery(method, min(options.samples, len(data)), tuple(done), skipped)
 
 

@@ -191,4 +191,4 @@ class Net:
             path = Path(folder) / "stage.onnx"
             model = ir.Model(graph, ir_version=self._model.ir_version)
             ir.save(model, path, external_data="stage.data", max_workers=1)
-            return sessions.open_session(path, provider)
+            return sessions.start(path, provider, sessions.Setup(polite=True))

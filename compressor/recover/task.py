@@ -82,13 +82,14 @@ class WeightTask:
         self._fit: Fit | None = None
         self._matrix: Matrix | None = None
         self._holdout = Holdout(len(layers))
-        self._reason: str | None = None
+        self.reason: str | None = None
+        """Why the weight cannot be repaired, once that is known."""
         self._exact = False
 
     @property
     def live(self) -> bool:
         """Is it still to be repaired?"""
-        return self._reason is None and not self._exact
+        return self.reason is None and not self._exact
 
     def feed(self, index: int, batch: int, found: tuple[Array, Array, Array | None], kept: Kept) -> None:
         """One batch of layer ``index``: its input, the dense output, and the dense input where it is known."""
@@ -104,7 +105,7 @@ class WeightTask:
                 self._start(index, x, y)
             self._take(index, batch, x, y)
         except Unrepairable as reason:
-            self._reason = str(reason)
+            self.reason = str(reason)
 
     def _start(self, index: int, x: Array, y: Array) -> None:
         layer = self.layers[index]
@@ -152,7 +153,7 @@ class WeightTask:
     def finish(self) -> list[LayerRepair]:
         """Chooses by the held-out rows, writes, and says what was done to each layer."""
         if not self.live or self._fit is None or self._matrix is None:
-            return [LayerRepair(layer.name, 0.0, 0.0, False, self._reason) for layer in self.layers if not self._exact]
+            return []
         now = Affine(self._matrix, tuple(self._users[k].bias for k in range(len(self.layers))))
         before = after = self._holdout.error(now)
         best = now

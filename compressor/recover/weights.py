@@ -91,6 +91,25 @@ def numbers(value: ir.Value) -> Array:
     return value.const_value.numpy()
 
 
+def add_constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
+    """A new initializer, called ``name`` where that is not taken."""
+    name = free_name(graph, name)
+    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def free_name(graph: ir.Graph, name: str) -> str:
+    """``name``, or with a number where it is taken."""
+    taken = {v.name for n in graph.all_nodes() for v in n.outputs} | set(graph.initializers)
+    taken |= {n.name for n in graph.all_nodes()} | {v.name for v in graph.inputs}
+    number, free = 0, name
+    while free in taken:
+        number, free = number + 1, f"{name}_{number}"
+    return free
+
+
 def _tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     return value.const_value if value is not None and value.is_initializer() else None
 

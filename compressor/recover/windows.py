@@ -145,6 +145,8 @@ def _with_zeros(data: Array, strides: Shape) -> Array:
 
 def _framed(data: Array, axis: int, begin: int, length: int) -> Array:
     """``data`` with ``begin`` zeros before it along ``axis`` (fewer than none: cut off), and ``length`` in all."""
+    if begin == 0 and data.shape[axis] == length:
+        return data
     if begin < 0:
         data = data[(slice(None),) * axis + (slice(-begin, None),)]
         begin = 0
