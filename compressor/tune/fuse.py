@@ -47,7 +47,8 @@ def _linear(node: ir.Node) -> Found | None:
     """Add(MatMul(x, w), b) with a matrix and a vector of the file."""
     for product, bias in _either(node):
         inner = _producer(product, "MatMul")
-        if inner is None or not _has_rank(bias, 1) or not _has_rank(inner.inputs[1], 2):
+        weight, vector = _shape(inner.inputs[1] if inner is not None else None), _shape(bias)
+        if inner is None or len(weight) != 2 or len(vector) != 1 or vector[0] not in (1, weight[1]):
             continue
         return node, _node(node, "Linear", (*inner.inputs, bias))
     return None
@@ -77,7 +78,7 @@ def _gelu(node: ir.Node) -> Found | None:
 def _attention(node: ir.Node) -> Found | None:
     """MatMul(Softmax(MatMul(q, kt) * scale + mask), v), scale and mask or not."""
     end = _only_user(node.outputs[0], "MatMul")
-    if end is None or end.inputs[0] is not node.outputs[0] or node.attributes.get_int("axis", -1) not in (-1, 3):
+    if end is None or end.inputs[0] is not node.outputs[0] or not _runs_over_last(node):
         return None
     for scores, mask in (*_masked(node.inputs[0]), (node.inputs[0], None)):
         for raw, scale in (*_scales(scores), (scores, 1.0)):
@@ -86,6 +87,15 @@ def _attention(node: ir.Node) -> Found | None:
                 operands = (*inner.inputs, end.inputs[1], *([mask] if mask is not None else []))
                 return end, _node(node, "Attention", operands, scale=scale)
     return None
+
+
+def _runs_over_last(node: ir.Node) -> bool:
+    """Is a Softmax over the last axis alone? Before operator set 13 it is over axis 1 and all later ones by default."""
+    graph, value = node.graph, node.inputs[0]
+    opset = next((graph.opset_imports[d] for d in STANDARD if d in graph.opset_imports), 1) if graph is not None else 1
+    axis = node.attributes.get_int("axis", -1 if opset >= 13 else 1)
+    shape = value.shape if value is not None else None
+    return axis == -1 or (shape is not None and axis == len(shape) - 1)
 
 
 def _masked(value: ir.Value | None) -> Iterable[tuple[ir.Value, ir.Value | None]]:
@@ -152,12 +162,15 @@ def _is(value: ir.Value | None, number: float) -> bool:
     return _number(value) == number
 
 
-def _has_rank(value: ir.Value | None, rank: int) -> bool:
-    """Is it an initializer of that rank, as it is or transposed?"""
+def _shape(value: ir.Value | None) -> tuple[int, ...]:
+    """Of an initializer, as it is or, if it has two axes, transposed; () for anything else."""
+    turned = False
     while value is not None and (node := value.producer()) is not None and node.op_type in ("Identity", "Transpose"):
+        turned ^= node.op_type == "Transpose" and list(node.attributes.get_ints("perm", (1, 0))) == [1, 0]
         value = node.inputs[0]
     tensor = value.const_value if value is not None and value.is_initializer() else None
-    return tensor is not None and len(tensor.shape) == rank
+    shape = tuple(int(n) for n in tensor.shape.numpy()) if tensor is not None else ()
+    return shape[::-1] if turned else shape
 
 
 def _node(

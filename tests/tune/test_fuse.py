@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -101,3 +102,34 @@ def test_a_product_with_other_readers_stays() -> None:
         "(float[2,4] x) => (float[2,5] y, float[2,5] a) <float[4,5] w, float[5] b> { a = MatMul(x, w)  y = Add(a, b) }"
     )
     assert steps(GraphModule(in_memory(proto))) == ["MatMul", "Add"]
+
+
+def test_a_bias_that_widens_the_product_stays(rng: np.random.Generator) -> None:
+    proto = model("(float[2,4] x) => (float[2,5] y) <float[4,1] w, float[5] b> { a = MatMul(x, w)  y = Add(a, b) }")
+    assert steps(GraphModule(in_memory(proto))) == ["MatMul", "Add"]
+    assert parity(proto, {"x": rng.normal(size=(2, 4)).astype(np.float32)}) < 1e-6
+
+
+@pytest.mark.parametrize(("opset", "axis", "fused"), [(11, "", False), (11, "<axis=2>", True), (18, "", True)])
+def test_softmax_over_several_axes_is_no_attention(
+    opset: int, axis: str, fused: bool, rng: np.random.Generator
+) -> None:
+    proto = model(
+        "(float[2,4,8] q, float[2,8,5] k, float[2,5,8] v) => (float[a,b,c] y) "
+        f"{{ s = MatMul(q, k)  p = Softmax{axis}(s)  y = MatMul(p, v) }}",
+        opset=opset,
+    )
+    proto = onnx.shape_inference.infer_shapes(proto)
+    assert steps(GraphModule(in_memory(proto))) == (["Attention"] if fused else ["MatMul", "Softmax", "MatMul"])
+    shapes = {"q": (2, 4, 8), "k": (2, 8, 5), "v": (2, 5, 8)}
+    assert parity(proto, {k: rng.normal(size=s).astype(np.float32) for k, s in shapes.items()}) < 1e-6
+
+
+def test_softmax_before_the_last_of_five_axes_is_no_attention(rng: np.random.Generator) -> None:
+    proto = model(
+        "(float[2,1,2,4,8] q, float[2,1,2,8,4] k, float[2,1,2,4,8] v) => (float[a,b,c,d,e] y) "
+        "{ s = MatMul(q, k)  p = Softmax<axis=3>(s)  y = MatMul(p, v) }"
+    )
+    assert "Attention" not in steps(GraphModule(in_memory(proto)))
+    shapes = {"q": (2, 1, 2, 4, 8), "k": (2, 1, 2, 8, 4), "v": (2, 1, 2, 4, 8)}
+    assert parity(proto, {k: rng.normal(size=s).astype(np.float32) for k, s in shapes.items()}) < 1e-6
