@@ -1,6 +1,7 @@
 """Settings of every command: one file a command; fields state their default, range and help once."""
 
 from compressor.config.base import PROVIDERS, CleanSettings, RunSettings
+from compressor.config.bench import BenchSettings, VerifySettings
 from compressor.config.data import DataSettings
 from compressor.config.prune import AMOUNTS, DEFAULT_RATIO, CriterionName, PruneSettings
 from compressor.config.tune import TuneSettings
@@ -11,6 +12,7 @@ __all__ = [
     "AMOUNTS",
     "DEFAULT_RATIO",
     "PROVIDERS",
+    "BenchSettings",
     "BlockShape",
     "CleanSettings",
     "CriterionName",
@@ -19,4 +21,5 @@ __all__ = [
     "RunSettings",
     "TuneSettings",
     "UnifySettings",
+    "VerifySettings",
 ]

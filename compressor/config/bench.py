@@ -42,9 +42,9 @@ class BenchSettings(RunSettings):
         "replaced by another one.",
     )
     batch: Annotated[tuple[Count, ...], BeforeValidator(_batches)] = Field(
-        default=(1,),
+        default=(),
         description="Samples in one run, where the model leaves that open; several as 1,32 are measured one after the "
-        "other.",
+        "other. Default: 1.",
     )
     threads: int = Field(
         default=0, ge=0, description="Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores."
@@ -57,7 +57,7 @@ class BenchSettings(RunSettings):
     warmup_runs: int = Field(default=10, ge=1, description="Runs before the clock counts, at least.")
     warmup_seconds: float = Field(default=0.2, ge=0, description="Time of the runs before the clock counts, at least.")
     rounds: int = Field(
-        default=5,
+        default=10,
         ge=1,
         description="How often both models are loaded anew; where a model comes to lie in memory changes its speed.",
     )

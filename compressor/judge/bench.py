@@ -57,7 +57,7 @@ def bench(a: Path, b: Path | None, settings: BenchSettings, progress: Progress |
         _demand_gates_fit(settings, models)
         stats = [_stats(opened, settings) for opened in models]
     runs, warnings = [], _open_sizes(models[0], settings)
-    for batch in settings.batch:
+    for batch in settings.batch or (1,):
         run, notes = _run(models, settings, batch, clock)
         runs.append(run)
         warnings += [note for note in notes if note not in warnings]
@@ -124,9 +124,7 @@ def _run(models: list[Opened], settings: BenchSettings, batch: int, clock: Clock
 
     with clock.phase("load"):
         inputs, size = _inputs(models, settings, batch)
-    setup = sessions.Setup(
-        threads=settings.threads, cuda_graph=settings.cuda_graph, placement=True, polite=len(models) > 1
-    )
+    setup = sessions.Setup(threads=settings.threads, cuda_graph=settings.cuda_graph, polite=len(models) > 1)
     subjects = [
         latency.Subject(m.path, settings.provider, pair.cast(inputs, m), setup, settings.io_binding) for m in models
     ]
@@ -174,7 +172,7 @@ def _inputs(models: list[Opened], settings: BenchSettings, batch: int) -> tuple[
     inputs = pair.seeded(first, pair.bind(first, settings, dims), settings.seed)
     sizes = {array.shape[0] for array in inputs.values() if array.ndim}
     size: int | None = sizes.pop() if len(sizes) == 1 else None
-    asked = "batch" in settings.model_fields_set and not settings.input_shapes
+    asked = settings.batch and not settings.input_shapes
     if asked and not dims and size not in (None, batch):
         raise UsageError(f"the model fixes its batch to {size}, --batch asks for {batch}; drop it, or export it open")
     return inputs, size

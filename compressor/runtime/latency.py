@@ -6,7 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class Runner:
 
     def __init__(self, subject: Subject) -> None:
         begin = time.perf_counter()
-        self._session = sessions.start(subject.path, subject.provider, subject.setup)
+        self._session = sessions.start(subject.path, subject.provider, replace(subject.setup, placement=True))
         self.load_seconds = time.perf_counter() - begin
         self.placement = sessions.placement(self._session)
         sessions.demand_active(self._session, subject.provider)

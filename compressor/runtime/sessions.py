@@ -89,15 +89,16 @@ def full_name(provider: str) -> str:
 
 
 def placement(session: ort.InferenceSession) -> dict[str, int]:
-    """Nodes that each provider took, before they are fused; empty where the runtime cannot say.
+    """Nodes that each provider took, before they are fused.
 
-    The session was started with ``Setup(placement=True)``.
+    Empty where the runtime cannot say, or the session was started without ``Setup(placement=True)``.
     """
-    ask = getattr(session, "get_provider_graph_assignment_info", None)
-    if ask is None:
+    try:
+        parts = session.get_provider_graph_assignment_info()
+    except Exception:  # noqa: BLE001 - older runtimes lack the method, and none tells of a session that did not record
         return {}
     taken: Counter[str] = Counter()
-    for part in ask():
+    for part in parts:
         taken[str(part.ep_name)] += len(part.get_nodes())
     return dict(taken)
 

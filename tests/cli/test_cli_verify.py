@@ -1,0 +1,71 @@
+"""``onnx-compress verify``: exit codes, and what is said of a difference."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import numpy_helper
+
+from compressor.cli.main import compress
+from tests.models import model
+
+
+def invoke(*arguments: Any):
+    old = "mix_stderr" in inspect.signature(CliRunner).parameters
+    runner = CliRunner(mix_stderr=False) if old else CliRunner()
+    return runner.invoke(compress, ["verify", *(str(a) for a in arguments)])
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    proto = model("(float[n,8] x) => (float y) <float[8,4] w> { a = MatMul(x, w)\n y = Relu(a) }")
+    onnx.save(proto, str(tmp_path / "a.onnx"))
+    weight = numpy_helper.to_array(proto.graph.initializer[0]) * np.float32(1.1)
+    proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "w"))
+    onnx.save(proto, str(tmp_path / "b.onnx"))
+    return tmp_path / "a.onnx", tmp_path / "b.onnx"
+
+
+def test_equal_models_are_exit_0(pair):
+    done = invoke(pair[0], pair[0])
+    assert done.exit_code == 0
+    assert "B equals A within tolerance" in done.stdout
+    assert done.stderr == ""
+
+
+def test_models_that_differ_are_exit_5_with_the_node(pair, tmp_path):
+    done = invoke(*pair, "--json", tmp_path / "r.json")
+    assert done.exit_code == 5
+    assert "B DIFFERS from A" in done.stdout
+    assert done.stderr.strip().endswith("allow more with --rtol or --atol if that is meant")
+    assert "the first node that differs is 'MatMul_0' (MatMul)" in done.stderr
+    document = json.loads((tmp_path / "r.json").read_text())
+    assert document["passed"] is False
+    assert document["divergence"]["first"]["value"] == "a"
+    assert document["divergence"]["weights"] == ["w"]
+
+
+def test_tolerance_decides(pair):
+    assert invoke(*pair, "--rtol", "0.2").exit_code == 0
+    assert invoke(*pair, "--rtol", "0.01", "--no-bisect").exit_code == 5
+
+
+def test_other_signatures_are_exit_2(pair, tmp_path):
+    onnx.save(model("(float[n,9] x) => (float y) { y = Relu(x) }"), str(tmp_path / "c.onnx"))
+    done = invoke(pair[0], tmp_path / "c.onnx")
+    assert done.exit_code == 2
+    assert "input 'x' has shape [n, 8]" in done.stderr
+
+
+def test_missing_things_have_their_codes(pair, tmp_path):
+    assert invoke(pair[0], tmp_path / "none.onnx").exit_code == 3
+    assert invoke(*pair, "--provider-b", "QNNExecutionProvider").exit_code == 7
+    assert invoke(*pair, "--data", tmp_path / "none.npz").exit_code == 2
+    assert invoke(*pair, "--provider-b", "gpu").exit_code == 2

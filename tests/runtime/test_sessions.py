@@ -1,0 +1,69 @@
+"""Sessions: what is asked for is what runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from compressor.errors import ModelError, ProviderUnavailable
+from compressor.runtime import sessions
+from compressor.runtime.sessions import CPU, CUDA, TENSORRT, Setup
+from tests.models import model
+
+TEXT = """
+(float[n,4,6,6] x) => (float y) <float[8,4,3,3] w> {
+    a = Conv<pads=[1,1,1,1]>(x, w)
+    y = Relu(a)
+}"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    onnx.save(model(TEXT), str(tmp_path / "m.onnx"))
+    return tmp_path / "m.onnx"
+
+
+def test_placement_counts_the_nodes_of_each_provider(path):
+    assert sessions.placement(sessions.start(path, "cpu", Setup(placement=True))) == {CPU: 2}
+
+
+def test_placement_of_a_session_that_did_not_record_is_unknown(path):
+    session = sessions.open_session(path, "cpu")
+    assert sessions.placement(session) == {}
+    sessions.demand_active(session, "cuda")  # unknown is no proof of absence
+
+
+def test_a_provider_that_took_no_node_is_not_active(path):
+    session = sessions.start(path, "cpu", Setup(placement=True))
+    sessions.demand_active(session, "cpu")
+    with pytest.raises(ProviderUnavailable, match=r"CUDAExecutionProvider is active but took no node .*CPU.* 2"):
+        sessions.demand_active(session, "cuda")
+
+
+def test_a_provider_that_is_not_there_is_named_with_those_that_are(path):
+    with pytest.raises(ProviderUnavailable, match=r"NoSuchExecutionProvider is not available here; available: .*CPU"):
+        sessions.start(path, "NoSuchExecutionProvider", Setup())
+
+
+def test_threads_and_optimisation_reach_the_session(path):
+    options = sessions.start(path, "cpu", Setup(threads=3, optimise=False, polite=True)).get_session_options()
+    assert options.intra_op_num_threads == 3
+    assert options.graph_optimization_level.name == "ORT_DISABLE_ALL"
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+
+
+def test_cuda_graphs_are_an_option_of_the_provider(monkeypatch):
+    monkeypatch.setattr(sessions.ort, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
+    assert sessions._chosen(CUDA, Setup(cuda_graph=True)) == [(CUDA, {"enable_cuda_graph": "1"}), CPU]
+    assert sessions._chosen(TENSORRT, Setup(cuda_graph=True)) == [(TENSORRT, {"trt_cuda_graph_enable": "1"}), CUDA, CPU]
+    assert sessions._chosen(CPU, Setup()) == [CPU]
+
+
+def test_a_run_that_fails_is_one_sentence(path):
+    session = sessions.open_session(path, "cpu")
+    with pytest.raises(ModelError, match="the model does not run: ") as caught:
+        sessions.run(session, {"x": np.zeros((1, 3, 6, 6), np.float32)})
+    assert "\n" not in str(caught.value)
