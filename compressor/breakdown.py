@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx_ir as ir
 
 from compressor.analysis import prepare
 from compressor.config import RunSettings
+from compressor.graph import files
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
 from compressor.ops.table import RULES
 from compressor.pruning import cost
+from compressor.report import Report
 from compressor.report.detail import LayerRow
+from compressor.report.environment import environment
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,22 @@ def layer_rows(original: ir.Model, result: ir.Model, settings: RunSettings) -> l
     taken = {id(partner) for partner in partners.values()}
     rows += [_row(None, two) for two in after if id(two) not in taken]
     return [row for row in rows if row.macs_before or row.macs_after]
+
+
+def detailed(report: Report, original: str | Path, result: ir.Model, settings: RunSettings) -> Report:
+    """``report`` with what the HTML page shows on top: costs by node, versions and the device.
+
+    Args:
+        report: of the run that made ``result``.
+        original: the file that was read.
+        result: the smaller model; not changed.
+        settings: of the run.
+
+    Raises:
+        ModelError: the file is unreadable, or shapes do not fit.
+    """
+    rows = layer_rows(files.load(original), result, settings)
+    return report.model_copy(update={"layers": rows, "environment": environment()})
 
 
 def _costs(model: ir.Model, shapes: Shapes) -> list[_Cost]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from compressor.breakdown import layer_rows
+from compressor.breakdown import detailed, layer_rows
 from compressor.config import PruneSettings
 from compressor.graph import files
 from compressor.pipeline import prune
@@ -74,6 +74,15 @@ def test_nodes_without_a_common_output_are_matched_by_name() -> None:
     next(iter(renamed.graph)).outputs[0].name = "elsewhere"
     rows = layer_rows(source, renamed, PruneSettings(simplify=False))
     assert [row.macs_before == row.macs_after for row in rows] == [True, True]
+
+
+def test_a_detailed_report_says_where_it_ran_and_what_each_node_costs() -> None:
+    path, settings = MODELS / "digits-resnet.onnx", PruneSettings(ratio=0.5, verify=False)
+    result = prune(path, settings)
+    report = detailed(result.report, path, result.model, settings)
+    assert sum(row.macs_before or 0 for row in report.layers) == report.input.macs
+    assert report.environment is not None
+    assert {"onnx", "numpy"} <= set(report.environment.packages)
 
 
 def test_neither_model_is_changed() -> None:
