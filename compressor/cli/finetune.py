@@ -1,7 +1,6 @@
 """``onnx-compress finetune IN``: train the weights of a model on data, and write them back into it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,11 +10,6 @@ from compressor.cli.options import Section, settings_options
 from compressor.cli.paths import check_destinations, default_output
 from compressor.cli.training import watched
 from compressor.config import TuneSettings
-from compressor.errors import UsageError
-
-if TYPE_CHECKING:
-    from compressor.report.tuning import TuneReport
-    from compressor.tune.finetune import TuneResult
 
 DATA = Section(
     "Data",
@@ -79,53 +73,13 @@ def command(*, source: Path, teacher: Path | None, output: Path | None, settings
     target = output or default_output(source, ".tuned.onnx")
     written = {"--output": target, "--metrics": settings.metrics, "--json": view.json_to}
     check_destinations([source, teacher], written)
-    _demand_torch()
+    from compressor.report.tuning import render
     from compressor.tune.finetune import finetune_file
+    from compressor.tune.summary import report_of
 
     with watched(view, settings.metrics, resumed=settings.resume) as observe:
         result = finetune_file(source, target, settings, teacher=teacher, observe=observe)
     if not result.main:
         return
-    from compressor.report.tuning import render
-
-    report = _report(result, (source, teacher, target), settings)
+    report = report_of(result, settings, source=source, teacher=teacher, output=target)
     view.show(report, report.warnings, lambda console: render(report, console, verbose=view.verbose))
-
-
-def _demand_torch() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in ("torch", "safetensors") if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"fine-tuning needs {' and '.join(missing)}, not installed here; run pip install 'onnx-compressor[tune]'"
-        )
-
-
-def _report(result: "TuneResult", paths: tuple[Path, Path | None, Path], settings: TuneSettings) -> "TuneReport":
-    from dataclasses import asdict
-
-    from compressor.graph.files import size_on_disk
-    from compressor.report.tuning import EpochRow, Score, TuneReport
-
-    history, (source, teacher, target) = result.history, paths
-    rows = [{k: v for k, v in asdict(row).items() if k != "seconds"} for row in history.epochs]
-    return TuneReport(
-        input=str(source),
-        teacher=None if teacher is None else str(teacher),
-        output=str(target),
-        bytes=size_on_disk(target),
-        compared=result.compared,
-        metric_name=history.metric_name,
-        before=Score(**asdict(history.before)),
-        after=Score(**asdict(history.after)),
-        best_epoch=history.best_epoch,
-        stopped_early=history.stopped_early,
-        steps=history.steps,
-        epochs=[EpochRow(**row) for row in rows],
-        device=history.device,
-        max_rel_err=result.max_rel_err,
-        seconds=round(history.seconds, 3),
-        warnings=result.warnings,
-        settings=settings.model_dump(mode="json"),
-    )

@@ -15,6 +15,7 @@ COMMANDS = MappingProxyType(
     {
         "prune": Entry("compressor.cli.prune", "Remove channels with everything that depends on them."),
         "unify": Entry("compressor.cli.unify", "Share absolute values in blocks of weights; a smaller file."),
+        "finetune": Entry("compressor.cli.finetune", "Train the weights on data and write them back."),
         "clean": Entry("compressor.cli.clean", "Remove dead nodes and unused weights; no output changes."),
         "inspect": Entry("compressor.cli.inspect", "Show what could be pruned, and what stands in the way."),
         "diff": Entry("compressor.cli.diff", "Compare two models: sizes, operators, weights."),

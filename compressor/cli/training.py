@@ -18,7 +18,8 @@ Observer = Callable[["Event"], None]
 
 @contextmanager
 def watched(view: View, metrics: Path | None, *, resumed: bool) -> Iterator[Observer]:
-    """What to call with each event of training.
+    """What to call with each event of training. Nothing is opened or shown before the first, because of several
+    processes only one has any.
 
     Args:
         view: whether a bar may be shown; it is shown in a terminal only.
@@ -28,14 +29,19 @@ def watched(view: View, metrics: Path | None, *, resumed: bool) -> Iterator[Obse
     Raises:
         UsageError: the file cannot be written.
     """
+    shown = not (view.quiet or view.no_progress) and sys.stderr.isatty()
     observers: list[Observer] = []
     with ExitStack() as stack:
-        if metrics is not None:
-            observers.append(stack.enter_context(_lines(metrics, resumed)))
-        if not (view.quiet or view.no_progress) and sys.stderr.isatty():
-            observers.append(stack.enter_context(_bar()))
+
+        def start() -> None:
+            if metrics is not None:
+                observers.append(stack.enter_context(_lines(metrics, resumed)))
+            if shown:
+                observers.append(stack.enter_context(_bar()))
 
         def observe(event: "Event") -> None:
+            if not observers:
+                start()
             for observer in observers:
                 observer(event)
 

@@ -20,6 +20,14 @@ import torch
 from compressor.errors import UsageError
 from compressor.tune.faults import CheckpointError
 
+try:
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import save_file
+except ModuleNotFoundError:
+    raise UsageError(
+        "checkpoints need safetensors, which is not installed; run pip install 'onnx-compressor[tune]'"
+    ) from None
+
 FILE = "checkpoint.safetensors"
 FORMAT = 1
 State = dict[str, Any]
@@ -44,8 +52,6 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     Raises:
         UsageError: the place cannot be written to.
     """
-    from safetensors.torch import save_file  # noqa: PLC0415 -- only where checkpoints are written
-
     tensors: dict[str, torch.Tensor] = {}
     plain: dict[str, State] = {}
     for part, state in checkpoint.parts.items():
@@ -89,8 +95,6 @@ def load(folder: Path, identity: Mapping[str, Any]) -> Checkpoint:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 -- as above
-
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["compressor"])

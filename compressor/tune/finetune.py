@@ -12,7 +12,7 @@ import torch
 
 from compressor.config import TuneSettings
 from compressor.data import Array, Dataset, augmentation, batch_limit, batches, check_labels, open_parts, split
-from compressor.errors import ProofFailed, UsageError
+from compressor.errors import ModelError, ProofFailed, UsageError
 from compressor.graph import files
 from compressor.pruning import proof
 from compressor.tune import checkpoint
@@ -24,6 +24,7 @@ from compressor.tune.graph_module import GraphModule
 from compressor.tune.history import History
 from compressor.tune.losses import Probe, objective_for
 from compressor.tune.objective import Objective, Outputs, Samples, run
+from compressor.tune.precision import Precision
 from compressor.tune.reveal import chunk_of, with_outputs
 from compressor.tune.splits import Splits
 from compressor.tune.tensors import to_numpy
@@ -87,6 +88,9 @@ def finetune(
     with memory_named(settings.batch_size):
         seen = _seen(parts, pair, world)
         objective, compared, warnings = _objective(settings, pair, seen)
+        if not _runs_mixed(objective, pair, seen, Precision(world.device, settings)):
+            settings = settings.model_copy(update={"amp": "off"})
+            warnings.append("the graph does not run in mixed precision, so it is trained without")
     try:
         history = fit(pair.module, objective, parts, settings, extensions=extensions, observe=observe)
     except TrainingDiverged as error:
@@ -207,6 +211,19 @@ def _objective(settings: TuneSettings, pair: _Pair, seen: Samples) -> tuple[Obje
             "which is slow for small ones"
         )
     return objective, compared, warnings
+
+
+def _runs_mixed(objective: Objective, pair: _Pair, seen: Samples, precision: Precision) -> bool:
+    """Does mixed precision work, or is it off? Some operators want all their operands in one type."""
+    if not precision.on:
+        return True
+    try:
+        with torch.no_grad(), precision.autocast():
+            objective.run(pair.module, seen)
+            objective.teach(seen)
+    except ModelError:
+        return False
+    return True
 
 
 def _verify(pair: _Pair, written: ir.Model, seen: Samples, settings: TuneSettings) -> float:

@@ -158,6 +158,10 @@ class _Run:
             self._load()
             return
         before = self._judged()
+        if not isfinite(before.loss):
+            raise TrainingDiverged(
+                f"the loss is {before.loss} before the first step; look for NaN or infinity in the model and the data"
+            )
         self._at.before, self._at.best = asdict(before), before.loss
         self._good = copied(self._module)
 
@@ -297,6 +301,7 @@ class _Run:
             "original model": None if teacher is None else checkpoint.digest(teacher.state_dict().items()),
             "data": self._courses.identity(),
             "processes": self._world.size,
+            "extensions": len(self._extensions),
         }
 
     def _save(self) -> None:

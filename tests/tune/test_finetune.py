@@ -281,3 +281,20 @@ def test_events_are_json(place: Path) -> None:
         observe=lambda event: lines.append(json.dumps(event.as_json())),
     )
     assert json.loads(lines[-1])["kind"] == "epoch"
+
+
+def test_a_graph_that_mixed_precision_breaks_is_trained_without() -> None:
+    text = """
+    (float[N,3,6,6] x) => (float[N,4] y) <float[108,4] w, float[1,4] one, int64[1,4] at = {0,0,0,0}> {
+        f = Flatten(x)   m = MatMul(f, w)   z = ScatterElements(m, at, one)   y = Identity(z) }"""
+    proto = model(text)
+    result = finetune(
+        in_memory(model(text, seed=1)), settings(amp="bf16", epochs=2), teacher=in_memory(proto), data=data()
+    )
+    plain = finetune(in_memory(model(text, seed=1)), settings(epochs=2), teacher=in_memory(proto), data=data())
+    assert "does not run in mixed precision" in result.warnings[0]
+    assert result.history.after == plain.history.after
+    mixed = tuned(pruned(net()), net(), amp="bf16")
+    assert not mixed.warnings
+    assert mixed.history.after.loss < 0.6 * mixed.history.before.loss
+    assert mixed.history.after != tuned(pruned(net()), net()).history.after
