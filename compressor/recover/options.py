@@ -18,6 +18,7 @@ class Options:
         rows_per_unknown: rows that are read for each unknown of one output, of which a convolution has one for
             each channel and tap.
         min_rows: rows that are read at least.
+        wide: a layer with more unknowns than this is repaired from ``min_rows`` rows at most, without covariances.
         held_rows: rows on which a repair is judged.
         match_spread: bias correction also gives each channel its dense variance back.
         cache_bytes: activations held in memory between two runs; beyond it they wait on disk.
@@ -31,6 +32,7 @@ class Options:
     dampings: tuple[float, ...] = (1e-2,)
     rows_per_unknown: int = 8
     min_rows: int = 4096
+    wide: int = 6144
     held_rows: int = 2048
     match_spread: bool = True
     cache_bytes: int = 1 << 30

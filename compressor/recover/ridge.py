@@ -46,6 +46,35 @@ def ridge(weights: Matrix, inputs: Matrix, products: Matrix, damping: float) -> 
     return None
 
 
+def ridge_of_rows(weights: Matrix, x: Matrix, y: Matrix, damping: float) -> Matrix | None:
+    """:func:`ridge` from centred rows, for more unknowns than rows: the matrix to solve is rows by rows.
+
+    ``X (X'X + mu I)^-1 = (XX' + mu I)^-1 X`` (the kernel form of ridge regression); the same result.
+
+    Args:
+        weights: float64[groups, out, unknowns].
+        x: float64[groups, rows, unknowns], centred inputs.
+        y: float64[groups, rows, out], centred targets.
+        damping: as for :func:`ridge`.
+    """
+    mean = np.square(x).sum(axis=(1, 2)) / x.shape[2]
+    if not np.isfinite(mean).all() or not np.isfinite(y).all():
+        return None
+    mean[mean <= 0] = 1.0
+    rest = y - x @ weights.transpose(0, 2, 1)
+    while damping <= WORST:
+        kernel = x @ x.transpose(0, 2, 1)
+        diagonal = np.einsum("gkk->gk", kernel)
+        diagonal += damping * mean[:, None]
+        try:
+            factor = np.linalg.cholesky(kernel)
+        except np.linalg.LinAlgError:
+            damping = max(10 * damping, 1e-8)
+            continue
+        return np.asarray(weights + _solved(wide(factor), rest).transpose(0, 2, 1) @ x)
+    return None
+
+
 def _solved(factor: Matrix, right: Matrix) -> Matrix:
     """``(L L')^-1 B`` by blocks: numpy has no triangular solution of its own."""
     found = right.copy()

@@ -136,7 +136,8 @@ class WeightTask:
         """Rows of this batch to fit and to judge: a seeded sample without replacement."""
         assert self._matrix is not None
         options, split = self._options, self._split
-        budget = max(options.min_rows, options.rows_per_unknown * (self._matrix.shape[2] + 1))
+        unknowns = self._matrix.shape[2] + 1
+        budget = max(options.min_rows, options.rows_per_unknown * unknowns if unknowns <= options.wide else 0)
         fitting = ceil(budget / (split.batches - split.held)) if split.fits(batch) else 0
         judging = ceil(options.held_rows / max(split.held, 1)) if not split.held or not split.fits(batch) else 0
         if fitting and judging:

@@ -25,6 +25,7 @@ class Windows:
         strides: one number for each spatial axis, as are the next two.
         dilations: as in the node.
         begins: padding before the first number; None: so that input and output have the sizes they have.
+        extra: positions that the output of a transposed convolution has beyond what its windows reach.
         late: of an odd padding of unknown place, the larger part comes first.
         transposed: ConvTranspose.
     """
@@ -34,6 +35,7 @@ class Windows:
     strides: Shape
     dilations: Shape
     begins: Shape | None
+    extra: Shape
     late: bool
     transposed: bool
 
@@ -87,7 +89,7 @@ class Windows:
         for axis, span in enumerate(self._spans):
             size, out, stride = data[2 + axis], output[2 + axis], self.strides[axis]
             if self.transposed:
-                spare = size - 1 + span - out
+                spare = size - 1 + span + self.extra[axis] - out
                 given = spare // 2 + (spare % 2 if self.late else 0) if self.begins is None else self.begins[axis]
                 found.append((span - 1 - given, out + span - 1))
             else:
@@ -131,7 +133,8 @@ def windows(node: ir.Node, weight: Shape, *, transposed: bool) -> Windows:
         begins = None
     late = mode != "SAME_UPPER" if transposed else mode == "SAME_LOWER"
     groups = attributes.get_int("group", 1)
-    return Windows(groups, weight, numbers("strides"), numbers("dilations"), begins, late, transposed)
+    extra = tuple(attributes.get_ints("output_padding", [0] * rank))
+    return Windows(groups, weight, numbers("strides"), numbers("dilations"), begins, extra, late, transposed)
 
 
 def _with_zeros(data: Array, strides: Shape) -> Array:

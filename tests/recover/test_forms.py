@@ -30,6 +30,7 @@ CONVOLUTIONS = {
     "t_dilations": ("ConvTranspose", "2,4,5,6", "4,3,3,3", "dilations=[2,1],pads=[1,2,0,1]"),
     "t_grouped": ("ConvTranspose", "2,6,4,4", "6,2,3,3", "group=3,strides=[2,2]"),
     "t_upper": ("ConvTranspose", "2,4,5,6", "4,3,3,3", 'auto_pad="SAME_UPPER",strides=[2,2]'),
+    "t_shape": ("ConvTranspose", "2,4,5,6", "4,3,3,3", "strides=[2,2],output_shape=[10,12]"),
     "t_line": ("ConvTranspose", "2,4,5", "4,3,4", "strides=[2],pads=[1,1]"),
 }
 PRODUCTS = {

@@ -153,6 +153,16 @@ def test_batches_of_any_size_give_the_same() -> None:
     assert np.abs(found[0] - found[1]).max() < 1e-6 * np.abs(found[0]).max()
 
 
+def test_wide_layers_are_repaired_from_rows() -> None:
+    x = noise(64, 4, 6, 6)
+    found = []
+    for wide in (4, 6144):
+        one = pruned(model(CONV))
+        one.recover("lstsq", Arrays(x=x), replace(FEW, wide=wide, min_rows=1 << 12))
+        found.append(weight(one.model, "v").astype(np.float64))
+    assert np.abs(found[0] - found[1]).max() < 1e-6 * np.abs(found[0]).max()
+
+
 def test_activations_on_disk_give_the_same() -> None:
     x = noise(32, 4, 6, 6)
     found = []

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from compressor.recover import ridge as module
 from compressor.recover.moments import Moments
-from compressor.recover.ridge import ridge
+from compressor.recover.ridge import ridge, ridge_of_rows
 
 
 def data(seed: int, groups: int, size: int, out: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,6 +42,19 @@ def test_equals_optimal_brain_surgeon(seed: int, groups: int, size: int, out: in
         expected = (weights[g] - removed @ hessian[gone])[:, kept]
         scale = np.abs(expected).max() * np.linalg.cond(covariance[g] + damping * mean[g] * np.eye(size)) ** 0.5
         assert np.abs(found[g] - expected).max() < 1e-9 * max(1.0, float(scale))
+
+
+@given(st.integers(0, 999), st.integers(1, 3), st.integers(1, 30), st.sampled_from([1e-3, 1e-1]))
+@settings(max_examples=30, deadline=None)
+def test_rows_give_what_sums_give(seed: int, groups: int, rows: int, damping: float) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = rng.standard_normal((groups, rows, 8)), rng.standard_normal((groups, rows, 3))
+    weights = rng.standard_normal((groups, 3, 8))
+    sums = ridge(weights, x.transpose(0, 2, 1) @ x, y.transpose(0, 2, 1) @ x, damping)
+    kept = ridge_of_rows(weights, x, y, damping)
+    assert sums is not None
+    assert kept is not None
+    assert np.abs(sums - kept).max() < 1e-9 * max(1.0, float(np.abs(sums).max()))
 
 
 def test_blocks_give_what_one_block_gives(monkeypatch: pytest.MonkeyPatch) -> None:
