@@ -12,7 +12,7 @@ import numpy as np
 from compressor import account
 from compressor.clock import Clock, Progress
 from compressor.config.bench import BenchSettings
-from compressor.errors import GateMissed, UsageError
+from compressor.errors import GateMissed, ModelError, UsageError
 from compressor.graph import files
 from compressor.judge import pair
 from compressor.judge.pair import Opened
@@ -140,18 +140,19 @@ def _run(models: list[Opened], settings: BenchSettings, batch: int, clock: Clock
         )
         series = latency.measure(subjects, timing)
     with clock.phase("memory"):
-        taken = [_footprint(s) if settings.memory else None for s in subjects]
+        taken, failed = _footprints(subjects if settings.memory else [], len(subjects))
     columns = [_column(s, f, size) for s, f in zip(series, taken, strict=True)]
     found = _speed_up(series, settings)
     run = BenchRun(
         batch_size=size,
         inputs={name: list(array.shape) for name, array in inputs.items()},
+        rounds=len(series[0].seconds),
         a=columns[0],
         b=columns[1] if len(columns) > 1 else None,
         speed_up=found,
         noisy=_noisy(columns, found),
     )
-    notes = _notes(run, settings)
+    notes = [*_notes(run, settings), *failed]
     if settings.profile:
         with clock.phase("profile"):
             run, extra = _profiled(run, subjects)
@@ -178,10 +179,18 @@ def _inputs(models: list[Opened], settings: BenchSettings, batch: int) -> tuple[
     return inputs, size
 
 
-def _footprint(subject: Subject) -> Footprint | None:
+def _footprints(subjects: list[Subject], count: int) -> tuple[list[Footprint | None], list[str]]:
+    """Memory of each model, None where it was not measured; a failure is a warning, because the timings stand."""
     from compressor.runtime.memory import footprint  # noqa: PLC0415 - imports the runtime
 
-    return footprint(subject.path, subject.provider, subject.feeds, subject.setup)
+    found: list[Footprint | None] = [None] * count
+    notes = []
+    for index, subject in enumerate(subjects):
+        try:
+            found[index] = footprint(subject.path, subject.provider, subject.feeds, subject.setup)
+        except ModelError as error:
+            notes.append(f"{subject.path}: memory was not measured: {error}")
+    return found, notes
 
 
 def _column(series: Series, taken: Footprint | None, batch: int | None) -> LatencyStats:
@@ -310,7 +319,6 @@ def _report(
         io_binding=settings.io_binding and provider in latency.DEVICES,
         cuda_graph=settings.cuda_graph,
         threads=settings.threads,
-        rounds=settings.rounds,
         a=stats[0],
         b=stats[1] if len(stats) > 1 else None,
         runs=runs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,25 +118,24 @@ def fixed_by(other: Opened, model: Opened) -> dict[str, int]:
 
 def batch_symbols(model: Opened, settings: RunSettings) -> set[str]:
     """Names of the open first dimensions of inputs whose size the user did not give."""
-    return {
-        str(value.shape[0].value)
-        for name, value in model.inputs.items()
-        if value.shape is not None
-        and len(value.shape)
-        and isinstance(value.shape[0], ir.SymbolicDim)
-        and name not in settings.input_shapes
-    } - set(settings.dims)
+    firsts = (value.shape[0] for value in model.inputs.values() if value.shape is not None and len(value.shape))
+    return {str(dim.value) for dim in firsts if isinstance(dim, ir.SymbolicDim)} - _given(model, settings)
 
 
 def open_symbols(model: Opened, settings: RunSettings) -> set[str]:
     """Names of all open dimensions whose size the user did not give."""
-    return {
-        str(dim.value)
-        for name, value in model.inputs.items()
-        if name not in settings.input_shapes
-        for dim in value.shape or ()
-        if isinstance(dim, ir.SymbolicDim)
-    } - set(settings.dims)
+    return _symbols(model, model.inputs) - _given(model, settings)
+
+
+def _given(model: Opened, settings: RunSettings) -> set[str]:
+    """Names of the dimensions whose size the user gave: alone, or with the shape of an input that has it."""
+    return set(settings.dims) | _symbols(model, settings.input_shapes)
+
+
+def _symbols(model: Opened, inputs: Iterable[str]) -> set[str]:
+    """Names of the open dimensions of these inputs; a name of no input is left to be refused later."""
+    shapes = [model.inputs[name].shape or () for name in inputs if name in model.inputs]
+    return {str(dim.value) for shape in shapes for dim in shape if isinstance(dim, ir.SymbolicDim)}
 
 
 def bind(model: Opened, settings: RunSettings, dims: dict[str, int]) -> Shapes:

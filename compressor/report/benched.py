@@ -72,6 +72,7 @@ class BenchRun(Record):
 
     batch_size: int | None = Field(description="Samples in one run; null where inputs do not share a first dimension.")
     inputs: dict[str, list[int]] = Field(description="Shape by input name.")
+    rounds: int = Field(description="How often the models were loaded anew.")
     a: LatencyStats
     b: LatencyStats | None
     speed_up: SpeedUpResult | None = Field(description="Null where one model was measured.")
@@ -89,7 +90,6 @@ class BenchReport(Document):
     io_binding: bool = Field(description="Inputs and outputs were in the accelerator's memory.")
     cuda_graph: bool
     threads: int = Field(description="Threads inside an operator; 0 stands for the runtime's choice.")
-    rounds: int = Field(description="How often both models were loaded anew.")
     a: ModelStats
     b: ModelStats | None
     runs: list[BenchRun]
@@ -109,7 +109,7 @@ def render_bench(report: BenchReport, console: Console, *, verbose: bool = False
         if stats is not None:
             size = f"{quantity(stats.bytes, 'B')}, {quantity(stats.macs)} MACs"
             _line(console, f"{letter}: {stats.path} ({size})", style="bold")
-    threads = f"{report.threads} threads" if report.threads else "threads as the runtime likes"
+    threads = count(report.threads, "thread") if report.threads else "threads as the runtime likes"
     _line(console, f"{report.providers} on {report.environment.device}, {threads}")
     for run in report.runs:
         _run(console, run, verbose=verbose)

@@ -25,6 +25,8 @@ DEVICES = {
     "DmlExecutionProvider": "dml",
 }
 """Memory in which a provider wants inputs and outputs; the others take them from the host's."""
+FEWEST_ROUNDS = 3
+"""Rounds that even a slow model gets, so that it can be seen how far they lie apart."""
 SLICE = 1 << 20
 """Bound on the runs of one round, so that a broken clock cannot hold the loop."""
 
@@ -148,6 +150,8 @@ def measure(subjects: Sequence[Subject], timing: Timing) -> list[Series]:
     begin = time.perf_counter()
     for index in range(timing.rounds):
         left = timing.rounds - index
+        if index >= FEWEST_ROUNDS and time.perf_counter() - begin > timing.max_seconds:
+            break
         runners = _load(subjects, series, rng)
         for runner in runners:
             _warm(runner, timing)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from compressor.errors import ModelError
-from compressor.runtime.sessions import Array, Setup, run, start
+from compressor.runtime.sessions import CUDA, TENSORRT, Array, Setup, full_name, run, start
 
 RUNS = 3
 """Runs after which the allocator has seen what it will see."""
@@ -55,7 +55,7 @@ def footprint(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setu
         None where the system does not tell a process its resident set (it does on Linux).
 
     Raises:
-        ModelError: the process failed.
+        ModelError: the process failed, or took longer than `PATIENCE`.
     """
     if not Path("/proc/self/status").exists():
         return None
@@ -68,15 +68,18 @@ def footprint(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setu
         task = {"path": str(path.absolute()), "provider": provider, "feeds": names, "setup": plain}
         root = str(Path(__file__).resolve().parents[2])
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        done = subprocess.run(
-            [sys.executable, "-m", "compressor.runtime.memory"],
-            input=json.dumps(task),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "compressor.runtime.memory"],
+                input=json.dumps(task),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=PATIENCE,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            )
+        except subprocess.TimeoutExpired:
+            raise ModelError(f"the process that measures memory was not done after {PATIENCE} s") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ModelError(f"the process that measures memory failed: {last[:300]}")
@@ -112,9 +115,9 @@ def _forget_peak() -> None:
 
 
 def _device_bytes(provider: str) -> int | None:
-    """Memory in use on the first NVIDIA device; None for the CPU, or where the driver's tool is missing."""
+    """Memory in use on the first NVIDIA device; None for other providers, or without the driver's tool."""
     tool = shutil.which("nvidia-smi")
-    if provider == "cpu" or tool is None:
+    if full_name(provider) not in (CUDA, TENSORRT) or tool is None:
         return None
     query = [tool, "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
     done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 - found by name

@@ -126,6 +126,24 @@ def test_open_sizes_are_given_or_warned_about(tmp_path):
     assert not any("open" in warning for warning in given.warnings)
 
 
+def test_a_shape_given_for_one_input_binds_the_batch_of_the_others(tmp_path):
+    proto = model("(float[n,4] x, float[n,4] q) => (float y) { y = Add(x, q) }")
+    onnx.save(proto, str(tmp_path / "two.onnx"))
+    found = bench(tmp_path / "two.onnx", None, quick(input_shapes={"x": (7, 4)}))
+    assert found.runs[0].inputs == {"x": [7, 4], "q": [7, 4]}
+    assert found.runs[0].batch_size == 7
+
+
+def test_memory_that_cannot_be_measured_is_a_warning(a, monkeypatch):
+    def broken(*arguments: object) -> None:
+        raise ModelError("no room")
+
+    monkeypatch.setattr("compressor.runtime.memory.footprint", broken)
+    found = bench(a, None, quick(memory=True))
+    assert found.runs[0].a.peak_memory is None
+    assert any("memory was not measured: no room" in warning for warning in found.warnings)
+
+
 def test_models_with_other_inputs_are_refused(tmp_path, a):
     with pytest.raises(UsageError, match=r"input 'x' has shape \[n, 4, 6, 6\] in .* and \[n, 4, 8, 8\] in .*b.onnx"):
         bench(a, net(tmp_path, "b.onnx", side=8), quick())

@@ -108,6 +108,11 @@ def test_a_slow_model_is_cut_short_but_every_round_has_pairs(ticker):
     assert ticker.clock < 2.5
 
 
+def test_a_model_slower_than_the_limit_gets_three_rounds_of_three_pairs(ticker):
+    found = measure(pair(), Timing(runs=100, max_seconds=0.05, warmup_runs=1, warmup_seconds=0, rounds=10))
+    assert [len(s) for s in found[0].seconds] == [3, 3, 3]
+
+
 def test_the_garbage_collector_rests_and_comes_back(ticker, monkeypatch):
     assert gc.isenabled()
     monkeypatch.setattr(latency, "_warm", lambda runner, timing: setattr(Ticker, "timed", True))
