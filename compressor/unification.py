@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,13 +24,14 @@ from compressor.graph.shapes import Shapes
 from compressor.ops.table import RULES
 from compressor.pruning import proof
 from compressor.report import ModelStats
-from compressor.report.unified import LeftRow, UnifiedRow, UnifyReport
+from compressor.report.unified import LeftRow, PermutedRow, UnifiedRow, UnifyReport
 from compressor.unify import measure
 from compressor.unify.assignment import FREE, PRUNED, UNIFIED, Kinds
 from compressor.unify.layers import Found, Layer, find
 from compressor.unify.packed import HALF, Packed, encode
+from compressor.unify.permute import Permuted, permute
 from compressor.unify.projections import Mixed
-from compressor.unify.restore import restore
+from compressor.unify.restore import plain
 from compressor.unify.unpack import install
 from compressor.unify.unpacked import unpacked
 
@@ -71,12 +72,16 @@ class Prepared:
         shapes: its shapes.
         found: its layers.
         before: the user's model, counted.
+        reference: the model before channels were reordered; the model itself where none were.
+        permuted: what was reordered.
     """
 
     model: ir.Model
     shapes: Shapes
     found: Found
     before: ModelStats
+    reference: ir.Model
+    permuted: Sequence[Permuted] = ()
 
 
 def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock | None = None) -> UnifyResult:
@@ -106,16 +111,20 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
     Raises:
         NothingToPrune: no weight would be unified.
     """
-    plain = source.clone()
-    restore(plain)
-    before = account.stats_in_memory(plain, settings, size)
-    model, shapes = prepare(plain, settings)
+    source = plain(source)
+    before = account.stats_in_memory(source, settings, size)
+    model, shapes = prepare(source, settings)
     clean.tidy(model, simplify=settings.simplify)
-    found = find(Coupling(model.graph, shapes, RULES, Policy()).run(), settings, RULES)
+    coupling = Coupling(model.graph, shapes, RULES, Policy()).run()
+    found = find(coupling, settings, RULES)
     if not found.layers:
         raise NothingToPrune(_nothing(found))
     name = None if path is None else str(path)
-    return Prepared(model, shapes, found, before.model_copy(update={"path": name}))
+    before = before.model_copy(update={"path": name})
+    if not settings.permute:
+        return Prepared(model, shapes, found, before, model)
+    reference = model.clone()
+    return Prepared(model, shapes, found, before, reference, permute(coupling, found.layers, settings.seed))
 
 
 def project(layer: Layer, settings: UnifySettings) -> Unified:
@@ -152,6 +161,7 @@ def finish(ready: Prepared, unified: list[Unified], settings: UnifySettings, clo
         layers=rows,
         left=[LeftRow(name=x.name, weights=x.weights, reason=x.reason) for x in ready.found.left],
         ideal_bytes=_ideal_bytes(dense, unified, rows),
+        permuted=[PermutedRow(**vars(p)) for p in ready.permuted],
         warnings=[_LOST.format(names=", ".join(map(repr, lost)))] if lost else [],
         settings=settings.model_dump(mode="json"),
     )
@@ -196,7 +206,9 @@ def _proved(
 ) -> dict[str, Any]:
     """Weights bit by bit and constraint by constraint, then outputs; raises ProofFailed."""
     _weights_are_exact(result, unified)
-    before = proof.expect(ready.model, None, ready.shapes, settings)
+    before = proof.expect(ready.reference, None, ready.shapes, settings)
+    if ready.permuted:
+        proof.confirm(before, ready.model, settings)
     expected = proof.expect(dense, None, ready.shapes, settings)
     evidence = proof.confirm(expected, result, settings)
     return {

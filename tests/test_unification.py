@@ -105,10 +105,7 @@ def test_choices_that_fit_nothing_are_refused(values: dict[str, Any], message: s
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (
-            {"block": "64x64"},
-            "no weight can be unified; of 6, the largest are left alone because block 64x64 is",
-        ),
+        ({"block": "64x64"}, "no weight can be unified; of 6, the largest are left alone because block 64x64 is"),
         ({"min_weights": 10**6}, "because it has fewer than 1000000 weights"),
     ],
 )

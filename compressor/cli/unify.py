@@ -10,7 +10,7 @@ from compressor.cli.options import GRAPH, SEEDED_PROOF, Section, settings_option
 from compressor.cli.paths import check_destinations, default_output
 from compressor.config import UnifySettings
 
-BLOCKS = Section("Blocks", ("block", "layer_block", "unify_share", "prune_share"))
+BLOCKS = Section("Blocks", ("block", "layer_block", "unify_share", "prune_share", "permute"))
 WEIGHTS = Section("Which weights", ("include", "exclude", "all_layers", "min_weights"))
 STORAGE = Section("Storage", ("magnitudes", "dense"))
 
@@ -54,7 +54,5 @@ def command(
     with view.phases() as progress:
         report = unification.unify_file(source, target, settings, progress)
     view.show(
-        report,
-        report.warnings,
-        lambda console: render_unified(report, console, explain=explain, verbose=view.verbose),
+        report, report.warnings, lambda console: render_unified(report, console, explain=explain, verbose=view.verbose)
     )

@@ -83,6 +83,11 @@ class UnifySettings(RunSettings):
     )
     exclude: tuple[str, ...] = Field(default=(), description="Leave alone every weight that matches GLOB; repeatable.")
     all_layers: bool = Field(default=False, description="Unify the first and the last layer too.")
+    permute: bool = Field(
+        default=False,
+        description="Reorder channels first where that lowers the damage; exact, as all that depends on them moves "
+        "along.",
+    )
     min_weights: int = Field(default=256, ge=2, description="Leave alone weights with fewer elements than this.")
     magnitudes: Literal["float16", "float32"] = Field(
         default="float16", description="How the shared absolute values are stored."

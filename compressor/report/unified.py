@@ -42,6 +42,15 @@ class LeftRow(Record):
     reason: str
 
 
+class PermutedRow(Record):
+    """A group of channels that was reordered before its weights were unified."""
+
+    name: str
+    channels: int
+    before: float = Field(description="Squared change by unifying all blocks, as shares of its layers' norms, summed.")
+    after: float = Field(description="The same in the new order.")
+
+
 class UnifyReport(Document):
     """The result of unifying the weights of one model."""
 
@@ -50,6 +59,7 @@ class UnifyReport(Document):
     output: ModelStats | None = None
     layers: list[UnifiedRow]
     left: list[LeftRow]
+    permuted: list[PermutedRow] = Field(default=[])
     ideal_bytes: int = Field(description="The whole model by `bits` of its layers; all else as it is stored.")
     gzip_bytes: int | None = Field(default=None, description="The written files after gzip.")
     output_error: float | None = Field(
@@ -115,6 +125,10 @@ def _layers(report: UnifyReport, console: Console, *, verbose: bool) -> None:
 
 
 def _damage(report: UnifyReport, console: Console) -> None:
+    if report.permuted:
+        before, after = (sum(getattr(row, key) for row in report.permuted) for key in ("before", "after"))
+        text = f"{count(len(report.permuted), 'channel group')} reordered: {share(after, before)} of the damage there."
+        _line(console, text)
     weights = sum(row.weights for row in report.layers)
     text = f"{count(len(report.layers), 'weight')} with {share(weights, report.input.params)} of the parameters."
     if report.output_error is not None:

@@ -30,13 +30,23 @@ def restore(model: ir.Model) -> list[str]:
         name = str(value.name)
         value.name = f"{name}.packed"
         tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-        plain = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-        model.graph.register_initializer(plain)
-        value.replace_all_uses_with(plain)
+        dense = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        model.graph.register_initializer(dense)
+        value.replace_all_uses_with(dense)
         names.append(name)
     if names:
         RemoveUnusedNodesPass()(model)
     return names
+
+
+def plain(model: ir.Model) -> ir.Model:
+    """The model itself where nothing is packed in it, else a copy with plain weights."""
+    if not any(str(name).startswith(MARK) for name in model.graph.initializers):
+        return model
+    copy = model.clone()
+    copy.graph.sort()
+    restore(copy)
+    return copy
 
 
 def _packed(graph: ir.Graph) -> list[ir.Value]:
