@@ -15,7 +15,8 @@ class Extension:
     global generator, which is seeded before every step.
 
     Attributes:
-        keeps_last: the weights of the last epoch are what counts, so that the best epoch is not restored.
+        keeps_last: the weights of the last epoch are what counts, so that the best epoch is not restored and patience
+            ends no run.
     """
 
     keeps_last: bool = False

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import torch
 
 from compressor.config import TuneSettings
-from compressor.data import Array, Dataset, augmentation, batch_limit, batches, check_labels, open_parts, split
+from compressor.data import Array, Dataset, augmentation, batch_limit, check_labels, open_parts, split
 from compressor.errors import ModelError, ProofFailed, UsageError
 from compressor.graph import files
 from compressor.pruning import proof
@@ -26,7 +26,7 @@ from compressor.tune.losses import Probe, objective_for
 from compressor.tune.objective import Objective, Outputs, Samples, run
 from compressor.tune.precision import Precision
 from compressor.tune.reveal import chunk_of, with_outputs
-from compressor.tune.splits import Splits
+from compressor.tune.splits import Splits, spread
 from compressor.tune.tensors import to_numpy
 from compressor.tune.widen import is_narrow, widened
 from compressor.tune.world import World, world_of
@@ -184,10 +184,10 @@ def _whole_numbers(data: Dataset) -> bool:
 
 
 def _seen(parts: Splits, pair: _Pair, world: World) -> Samples:
-    """The first samples for training, on the device, as many as whole runs of the graph take."""
+    """Some samples for training, on the device; where the graph takes a fixed number, more than one run of it."""
     limit = pair.limit or 1
     wanted = max(LOOKED_AT // limit, 2) * limit
-    batch = next(iter(batches(parts.train, min(wanted, len(parts.train)))))
+    batch = parts.train.take(spread(len(parts.train), wanted))
     for module in (pair.module, pair.teacher):
         if module is not None:
             module.eval().to(world.device)

@@ -150,7 +150,7 @@ class _Run:
 
     @property
     def _stopped(self) -> bool:
-        return 0 < self._settings.patience <= self._at.waited
+        return self._keeps_best and 0 < self._settings.patience <= self._at.waited
 
     def _begin(self) -> None:
         self._stepper.start(self._steps)

@@ -64,7 +64,7 @@ class History:
     """What a run of training did.
 
     Attributes:
-        before: loss and metric of the module as it came, over the validation samples, or else over the first
+        before: loss and metric of the module as it came, over the validation samples, or else over some
             training samples.
         after: the same for the weights that were kept.
         best_epoch: whose weights were kept; 0 for those from before.

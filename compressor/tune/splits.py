@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressor.config import TuneSettings
-from compressor.data import Augment, Batch, Dataset, batches, shuffled
+from compressor.data import Augment, Batch, Dataset, Indices, batches, shuffled
 from compressor.errors import UsageError
 from compressor.tune.world import World
 
@@ -30,7 +30,7 @@ class Splits:
 class Courses:
     """Which samples come when, for one process among several.
 
-    Without samples set aside, the first ``settings.samples`` for training are judged.
+    Without samples set aside, ``settings.samples`` of those for training are judged.
 
     Raises:
         UsageError: there are fewer samples than processes.
@@ -60,10 +60,9 @@ class Courses:
 
     def judged(self) -> Iterator[Batch]:
         """This process's part of the samples that every epoch is judged on."""
-        data = self._data.valid or self._data.train
-        count = len(data) if self._data.valid is not None else min(len(data), self._judged)
-        rows = np.arange(count, dtype=np.int64)[self._world.rank :: self._world.size]
-        return batches(data, self._batch_size, order=rows)
+        data = self._data.train if self._data.valid is None else self._data.valid
+        rows = spread(len(data), self._judged if self._data.valid is None else len(data))
+        return batches(data, self._batch_size, order=rows[self._world.rank :: self._world.size])
 
     def identity(self) -> dict[str, object]:
         """What stands for the data in a checkpoint: how many samples, and the bits of a few."""
@@ -74,8 +73,13 @@ class Courses:
         return found
 
 
+def spread(count: int, wanted: int) -> Indices:
+    """At most ``wanted`` of ``count`` samples, evenly over all of them: data may be sorted by class."""
+    return np.unique(np.linspace(0, count - 1, min(wanted, count)).astype(np.int64))
+
+
 def _digest(data: Dataset) -> str:
-    batch = data.take(np.unique(np.linspace(0, len(data) - 1, 5).astype(np.int64)))
+    batch = data.take(spread(len(data), 5))
     found = hashlib.sha256()
     arrays = {**batch.inputs, **({} if batch.labels is None else {"labels of the data": batch.labels})}
     for name, array in sorted(arrays.items()):

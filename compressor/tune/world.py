@@ -10,6 +10,9 @@ import torch
 
 from compressor.errors import ProviderUnavailable, UsageError
 
+SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where launchers (torch's and accelerate's, several kinds of MPI) say how many processes they started."""
+
 
 @dataclass(frozen=True)
 class World:
@@ -55,7 +58,7 @@ def world_of(device: str) -> World:
         ProviderUnavailable: a device was asked for that is not there.
         UsageError: there are several processes, and a certain GPU was asked for.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = next((int(os.environ[name]) for name in SIZES if name in os.environ), 1)
     if size == 1:
         return World(single_device(device))
     if device.startswith("cuda:"):
