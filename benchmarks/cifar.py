@@ -76,7 +76,7 @@ def arms(epochs: list[int]) -> dict[str, dict[str, object]]:
 
 
 def ours(macs: float, train: Path, test: Path, settings: dict[str, object]) -> dict[str, Any]:
-    asked = PruneSettings.parse({"target_macs": macs, "data": str(train), **settings})
+    asked = PruneSettings.parse({"target_macs": macs, "round_to": 1, "data": str(train), **settings})
     result = prune(MODEL, asked)
     return {"accuracy": judged(result, test), "macs_left": left(result)}
 

@@ -20,8 +20,12 @@ class Clock:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Times what runs inside; a phase that comes twice adds up."""
-        if self.progress is not None:
-            self.progress(name)
+        self.tell(name)
         start = time.perf_counter()
         yield
         self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 4)
+
+    def tell(self, text: str) -> None:
+        """Hands ``text`` to ``progress``."""
+        if self.progress is not None:
+            self.progress(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import onnx_ir as ir
@@ -10,6 +11,7 @@ import onnx_ir as ir
 from compressor import account
 from compressor.analysis import Analysis, analyse
 from compressor.atomic import write_text
+from compressor.breakdown import detailed
 from compressor.channels.cut import Cut
 from compressor.channels.groups import group
 from compressor.channels.plan import PruningPlan, units_of
@@ -17,6 +19,7 @@ from compressor.clock import Clock, Progress
 from compressor.config import PruneSettings
 from compressor.errors import PlanError
 from compressor.graph import clean, files
+from compressor.measure import measure
 from compressor.ops.table import RULES
 from compressor.pruning import proof, surgery
 from compressor.pruning.budget import Origin
@@ -25,7 +28,9 @@ from compressor.pruning.proof import Evidence
 from compressor.pruning.schedule import steps_of
 from compressor.pruning.select import Choice, choose
 from compressor.pruning.trail import Trail
+from compressor.recovery import Recovery, Samples, checkpoint_beside
 from compressor.report import GroupRow, Report
+from compressor.report.html import write_html
 from compressor.survey import clean_file, diff_files, inspect_file
 
 
@@ -63,26 +68,30 @@ def prune(
     with clock.phase("load"):
         source, size = account.open_model(model)
         settings = exact(account.replayed(settings, plan))
+        samples = Samples.of(settings, source)
     with clock.phase("analyse"):
         found = analyse(source, settings)
         before = account.stats_of(source, found, size, None if isinstance(model, ir.Model) else Path(model))
-    trail, proofs, rows, origin = Trail(), list[Evidence](), list[GroupRow](), None
+    recovery, trail, origin = Recovery(source, settings, samples, clock), Trail(), None
+    proofs, groups = list[Evidence](), list[GroupRow]()
     for step in [settings] if plan is not None else steps_of(settings, size):
         if origin is not None:
             with clock.phase("analyse"):
-                found = analyse(found.model, settings)
+                found = analyse(recovery.model, settings)
         with clock.phase("choose"):
-            choice = _choose(found, step, plan, origin, size)
-            origin = choice.origin
+            replay = Choice(plan, group(found.coupling), None) if plan is not None else None
+            choice = replay or _choose(found, step, origin, size, samples)
             cut = Cut(found.coupling, units_of(choice.plan, found.coupling))
             cut.check()
-            trail.add(choice.plan, cut, last=step.steps == 1)
-            rows = account.group_rows(choice.groups, cut, rows)
+        trail.add(choice.plan, cut, last=step.steps == 1)
+        groups, origin = account.group_rows(choice.groups, cut, groups), choice.origin
+        recovery.before(found.model)
         proofs += _cut(found, cut, settings, clock)
-    proof.same_signature(source, found.model)
-    report = account.report(found, before, rows, proof.worst(proofs), settings)
-    whole = trail.plan() if len(trail) == 1 or _replays(trail.plan(), source, found.model, settings) else None
-    return PruneResult(found.model, whole, report)
+        recovery.after(found.model, cut)
+    proof.same_signature(source, recovery.model)
+    report = account.report(found, before, groups, proof.worst(proofs), settings)
+    whole = trail.plan() if len(trail) == 1 or _replays(trail.plan(), source, recovery.model, settings) else None
+    return PruneResult(recovery.model, whole, recovery.added_to(report))
 
 
 def _replays(plan: PruningPlan, source: ir.Model, small: ir.Model, settings: PruneSettings) -> bool:
@@ -102,13 +111,12 @@ def _replays(plan: PruningPlan, source: ir.Model, small: ir.Model, settings: Pru
 
 
 def _choose(
-    found: Analysis, settings: PruneSettings, plan: PruningPlan | None, origin: Origin | None, size: int
+    found: Analysis, settings: PruneSettings, origin: Origin | None, size: int, samples: Samples | None
 ) -> Choice:
-    if plan is not None:
-        return Choice(plan, group(found.coupling), origin)
     if settings.lossless:
         return Choice(*lossless_plan(found.coupling, settings, RULES), origin)
-    return choose(found.coupling, settings, RULES, size, origin)
+    measured = measure(found, settings, samples.train if samples is not None else None)
+    return choose(found.coupling, settings, RULES, size, origin, measured)
 
 
 def _cut(found: Analysis, cut: Cut, settings: PruneSettings, clock: Clock) -> list[Evidence]:
@@ -143,23 +151,32 @@ def prune_file(
 ) -> PruneResult:
     """:func:`prune` from file to file; sizes in the report are read back from the written file.
 
-    Without ``output`` everything is done but writing the model.
+    Without ``output`` everything is done but writing the model. Training leaves a checkpoint beside the output,
+    which is removed when the run ends well.
     """
     clock = Clock(progress)
-    result = prune(source, settings, plan=PruningPlan.load(plan) if plan else None, clock=clock)
-    if plan_out is not None and result.plan is None:
-        raise PlanError("these steps cannot be written as one plan; leave --plan-out out, or prune with --steps 1")
-    with clock.phase("write"):
-        if output is not None:
-            own = files.model_files(source)
-            files.save(result.model, output, external_data=settings.external_data, forbidden=own)
-            stats = account.read_back(output, settings)
-        else:
-            stats = account.stats_in_memory(result.model, settings)
-        if plan_out is not None and result.plan is not None:
-            write_text(plan_out, result.plan.to_json())
+    with checkpoint_beside(output, settings) as resumable:
+        result = prune(source, resumable, plan=PruningPlan.load(plan) if plan else None, clock=clock)
+        if plan_out is not None and result.plan is None:
+            raise PlanError("these steps cannot be written as one plan; leave --plan-out out, or prune with --steps 1")
+        with clock.phase("write"):
+            if output is not None:
+                own = files.model_files(source)
+                files.save(result.model, output, external_data=settings.external_data, forbidden=own)
+                stats = account.read_back(output, settings)
+            else:
+                stats = account.stats_in_memory(result.model, settings)
+            if plan_out is not None and result.plan is not None:
+                write_text(plan_out, result.plan.to_json())
     result.report = result.report.model_copy(update={"output": stats, "seconds": clock.seconds})
     return result
 
 
-__all__ = ["PruneResult", "clean_file", "diff_files", "inspect_file", "prune", "prune_file"]
+def report_file(source: Path, result: PruneResult, settings: PruneSettings, path: Path) -> None:
+    """Writes what a run on ``source`` did as one HTML file; raises UsageError where it cannot."""
+    report = detailed(result.report, files.load(source), result.model, settings)
+    plan = None if result.plan is None else result.plan.to_json()
+    write_html(report, path, plan=plan, created=datetime.now().astimezone())
+
+
+__all__ = ["PruneResult", "clean_file", "diff_files", "inspect_file", "prune", "prune_file", "report_file"]

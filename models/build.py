@@ -155,8 +155,9 @@ def export(model: nn.Module, path: Path, shape: tuple[int, ...] = (1, 8, 8)) -> 
 
 
 def build_digits(out: Path, epochs: int) -> None:
-    """``digits-resnet.onnx``, ``digits-mobilenet.onnx`` and the images they are judged on."""
+    """``digits-resnet.onnx``, ``digits-mobilenet.onnx`` and the images they learn from and are judged on."""
     train_x, test_x, train_y, test_y = load_split()
+    np.savez_compressed(out / "digits-train.npz", x=train_x.numpy(), y=train_y.numpy())
     np.savez_compressed(out / "digits-test.npz", x=test_x.numpy(), y=test_y.numpy())
     for build in (resnet, mobilenet):
         torch.manual_seed(0)

@@ -18,7 +18,8 @@ MODELS = ROOT.parent / "models"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "version", "notation", "words", "clock"),
-    ("atomic", "config", "report"),
+    ("atomic",),
+    ("config", "report"),
     ("graph", "runtime"),
     ("data",),
     ("channels",),
@@ -30,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("analysis",),
     ("account",),
     ("judge",),
-    ("survey",),
+    ("survey", "measure", "recovery", "breakdown", "gates"),
     ("pipeline", "unification"),
     ("api", "cli"),
     ("__init__", "__main__"),

@@ -59,6 +59,23 @@ GRAPH = Section("Graph", ("input_shapes", "dims", "simplify", "external_data"))
 PROOF = Section("Proof", ("verify", "provider", "rtol", "atol"))
 SEEDED_PROOF = Section("Proof", (*PROOF.fields, "seed"))
 
+DATA = Section(
+    "Data", ("data", "val_data", "val_share", "labels", "mean", "std", "layout", "augment", "crop_padding")
+)
+RECOVERY = Section("Recovery", ("recover", "samples", "batch_size"))
+LOSS = Section(
+    "Training: loss", ("loss", "temperature", "alpha", "features", "feature_weight", "output_form")
+)
+OPTIMISER = Section(
+    "Training: steps",
+    (
+        *("epochs", "optimiser", "learning_rate", "momentum", "weight_decay", "warmup", "final_rate"),
+        *("clip_norm", "ema", "patience", "train_bn"),
+    ),
+)
+DEVICE = Section("Training: running", ("device", "amp", "compile", "checkpoint", "keep_checkpoint", "resume"))
+GATES = Section("Gates", ("max_drop", "max_size"))
+
 _FLAGS = MappingProxyType({"input_shapes": "input-shape", "dims": "dim"})
 """Flags that are not the field's name: what is given many times is named in the singular."""
 _METAVARS = MappingProxyType(
@@ -73,6 +90,16 @@ _METAVARS = MappingProxyType(
         "exclude": "GLOB",
         "input_shapes": "NAME:1,3,224,224",
         "dims": "NAME=N",
+        "criterion": "NAME",
+        "data": "PATH",
+        "val_data": "PATH",
+        "val_share": "SHARE",
+        "labels": "NAME",
+        "mean": "X,X,X",
+        "std": "X,X,X",
+        "augment": "flip,crop",
+        "max_drop": "SHARE",
+        "max_size": "SIZE",
         "provider": "NAME",
     }
 )

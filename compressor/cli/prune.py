@@ -6,7 +6,21 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, output_option, view_options
-from compressor.cli.options import AMOUNT, CHOICE, GRAPH, PROOF, flag, settings_options, was_given
+from compressor.cli.options import (
+    AMOUNT,
+    CHOICE,
+    DATA,
+    DEVICE,
+    GATES,
+    GRAPH,
+    LOSS,
+    OPTIMISER,
+    PROOF,
+    RECOVERY,
+    flag,
+    settings_options,
+    was_given,
+)
 from compressor.cli.paths import check_destinations, default_output
 from compressor.config import PruneSettings
 from compressor.errors import UsageError
@@ -19,13 +33,17 @@ Examples:
   onnx-prune model.onnx --exclude 'head.*' --layer-ratio 'layer4.*=0.7'
   onnx-prune model.onnx --target-size 1.5MB --json - -q | jq .output.bytes
   onnx-prune model.onnx --dry-run --explain
+  onnx-prune model.onnx --target-macs 0.5 --recover lstsq --data images/
+  onnx-prune model.onnx --target-macs 0.5 --recover finetune --data train.npz --epochs 5
 
 {EXIT_CODES}"""
 
 
 @click.command("prune", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@settings_options(PruneSettings, AMOUNT, CHOICE, GRAPH, PROOF)
+@settings_options(
+    PruneSettings, AMOUNT, CHOICE, RECOVERY, DATA, LOSS, OPTIMISER, DEVICE, GRAPH, PROOF, GATES
+)
 @output_option(
     "-o",
     "--output",
@@ -45,6 +63,13 @@ Examples:
     type=click.Path(path_type=Path),
     help="Replay a plan; takes no option on how much or which, and simplifies as the plan did.",
 )
+@output_option(
+    "--report",
+    "report_to",
+    metavar="PATH.html",
+    type=click.Path(path_type=Path),
+    help="Write a report to look at, one HTML file.",
+)
 @output_option("--dry-run", is_flag=True, help="Do everything but write the model.")
 @output_option(
     "--explain",
@@ -61,6 +86,7 @@ def command(
     plan_out: Path | None,
     dry_run: bool,
     explain: bool,
+    report_to: Path | None,
     settings: PruneSettings,
     view: View,
 ) -> None:
@@ -71,6 +97,8 @@ def command(
     IN with the same channels set to zero. IN itself is never changed.
     """
     from compressor import pipeline
+    from compressor.gates import demand_gates
+    from compressor.report.html import require
     from compressor.report.text import render
 
     decided = (*AMOUNT.fields, *CHOICE.fields, "simplify")
@@ -78,16 +106,20 @@ def command(
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what to remove; drop {' and '.join(ignored)}, or --plan")
     target = None if dry_run else output or default_output(source, ".pruned.onnx")
-    check_destinations(
-        [source, plan], {"--output": target or output, "--plan-out": plan_out, "--json": view.json_to}
-    )
+    destinations = {"--plan-out": plan_out, "--json": view.json_to, "--report": report_to}
+    check_destinations([source, plan], {"--output": target or output, **destinations})
+    if report_to is not None:
+        require()
     with view.phases() as progress:
         result = pipeline.prune_file(
             source, target, settings, plan=plan, plan_out=plan_out, progress=progress
         )
+        if report_to is not None:
+            pipeline.report_file(source, result, settings, report_to)
     report = result.report
     view.show(
         report,
         report.warnings,
         lambda console: render(report, console, explain=explain, verbose=view.verbose),
     )
+    demand_gates(report, settings)

@@ -1,11 +1,11 @@
 """Settings of a pruning run."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from compressor.config.data import DataSettings
+from compressor.config.tune import TuneSettings
 from compressor.notation import parse_layer_ratios, parse_share, parse_size
 
 DEFAULT_RATIO = 0.5
@@ -13,7 +13,7 @@ AMOUNTS = ("ratio", "target_macs", "target_params", "target_size")
 
 CriterionName = Literal[
     "l1", "l2", "consumers", "product", "fpgm", "lamp",
-    "taylor", "hessian", "snip", "grasp", "synflow",
+    "taylor", "fisher", "hessian", "snip", "grasp", "synflow",
     "activation", "wanda", "pfp", "chip",
     "random",
 ]  # fmt: skip
@@ -35,7 +35,7 @@ def _default_ratio(values: dict[str, Any]) -> float | None:
     return None if chosen else DEFAULT_RATIO
 
 
-class PruneSettings(DataSettings):
+class PruneSettings(TuneSettings):
     """Settings of a pruning run; at most one of `AMOUNTS` is set, `ratio` when nothing is said."""
 
     target_macs: KeptShare | None = Field(
@@ -70,7 +70,8 @@ class PruneSettings(DataSettings):
     )
     min_channels: int = Field(default=1, ge=1, description="Fewest channels that a group keeps.")
     criterion: CriterionName = Field(
-        default="l2", description="What makes a channel important; the least important are removed first."
+        default="l2", description="What makes a channel important; the least important are removed first: "
+        f"{', '.join(get_args(CriterionName))}."
     )
     scope: Literal["local", "global"] = Field(
         default="local", description="Rank channels within their group, or all groups of the model together."
@@ -92,6 +93,12 @@ class PruneSettings(DataSettings):
         default="none",
         description="What restores accuracy after each step: bias correction or least-squares reconstruction from "
         "calibration data, or training.",
+    )
+    max_drop: Annotated[float | None, Field(ge=0, le=1), BeforeValidator(parse_share)] = Field(
+        default=None, description="Most accuracy that may be lost, such as 0.01 or 1%; needs data with labels."
+    )
+    max_size: Size | None = Field(
+        default=None, description="Largest file that is accepted: bytes such as 500kB, or a share of the original."
     )
     include: tuple[str, ...] = Field(
         default=(), description="Prune only groups with a node or weight that matches GLOB; repeatable."

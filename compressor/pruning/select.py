@@ -18,7 +18,7 @@ from compressor.errors import NothingToPrune
 from compressor.ops.rule import OpRule
 from compressor.pruning.budget import Goal, Origin, Removed, line_up, reach, take
 from compressor.pruning.cost import CostModel
-from compressor.pruning.criteria import Criterion, Scores, Weights, criterion
+from compressor.pruning.criteria import Criterion, Measurement, Scores, Weights, criterion
 
 Rules = Mapping[tuple[str, str], OpRule]
 
@@ -48,7 +48,12 @@ def policy_of(settings: PruneSettings) -> dict[str, object]:
 
 
 def choose(
-    coupling: Coupling, settings: PruneSettings, rules: Rules, size: int, origin: Origin | None = None
+    coupling: Coupling,
+    settings: PruneSettings,
+    rules: Rules,
+    size: int,
+    origin: Origin | None = None,
+    measured: Measurement | None = None,
 ) -> Choice:
     """Scores every group, balances joint terms, and fills the budget.
 
@@ -58,12 +63,13 @@ def choose(
         rules: the operator table, for counting cost.
         size: bytes of the original file, for ``target_size``.
         origin: what earlier steps of the run started from; by default this step is the first.
+        measured: what the criterion needs beyond weights.
 
     Raises:
         NothingToPrune: the graph has no group, or the globs leave none.
         TargetOutOfReach: the target cannot be met.
     """
-    weights = Weights(settings.aggregate)
+    weights = Weights(settings.aggregate, measured)
     judge = criterion(settings.criterion, settings.seed)
     groups = group(coupling)
     if not groups:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from statistics import fmean
 
 from rich.console import Console
 from rich.table import Table
@@ -31,9 +32,12 @@ def render(report: Report, console: Console, *, explain: bool = False, verbose: 
     if report.groups:
         _line(console, _what_was_removed(report))
     if report.proof is not None:
-        _proof(console, report.proof, masked=any(group.removed for group in report.groups))
+        masked = any(group.removed for group in report.groups)
+        recovered = report.settings.get("recover", "none") != "none"
+        _proof(console, report.proof, masked=masked, recovered=recovered)
     elif report.output is not None:
         _line(console, "Proof: not run.", style="yellow")
+    _recovered(console, report)
     if verbose:
         _groups(console, report.groups, removed=True)
     _frozen(console, report.frozen, explain=explain, verbose=verbose)
@@ -123,14 +127,31 @@ def _what_was_removed(report: Report) -> str:
     return f"Ratio {ratio:g} is a share of the channels: {done}; MACs left {macs}."
 
 
-def _proof(console: Console, proof: ProofResult, *, masked: bool) -> None:
+def _proof(console: Console, proof: ProofResult, *, masked: bool, recovered: bool) -> None:
     reference = "the original with the same channels masked" if masked else "the original"
     verdict = f"equals {reference}" if proof.passed else f"FAILED, differs from {reference}"
     runs = count(len(proof.inputs), "input size")
-    text = f"Proof: {verdict}; error {proof.max_rel_err:.1e}, allowed {proof.tolerance:.1e}"
+    subject = "Proof (before recovery)" if recovered else "Proof"
+    text = f"{subject}: {verdict}; error {proof.max_rel_err:.1e}, allowed {proof.tolerance:.1e}"
     text += f" (ONNX Runtime {proof.provider}, {runs}"
     text += ", norms over the kept channels)." if proof.masked_statistics else ")."
     _line(console, text, style="green" if proof.passed else "bold red")
+
+
+def _recovered(console: Console, report: Report) -> None:
+    """What recovery did to the layers, and what accuracy is left."""
+    if report.recovery:
+        before, after = (fmean(getattr(r, f"error_{when}") for r in report.recovery) for when in ("before", "after"))
+        _line(
+            console,
+            f"Recovery ({report.settings.get('recover')}): {count(len(report.recovery), 'layer')}, mean error of their "
+            f"outputs {before:.3f} before, {after:.3f} after.",
+        )
+    for item in report.accuracy:
+        steps = [item.before, *([item.pruned] if item.pruned is not None else []), item.after]
+        words = ["original", *(["pruned"] if item.pruned is not None else []), "result"]
+        text = ", ".join(f"{word} {value:.2%}" for word, value in zip(words, steps, strict=True))
+        _line(console, f"Accuracy ({item.metric}, {count(item.samples or 0, 'sample')}): {text}.", style="bold")
 
 
 def _groups(console: Console, groups: Sequence[GroupRow], *, removed: bool) -> None:

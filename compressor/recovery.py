@@ -1,0 +1,178 @@
+"""Gives a model that was cut its accuracy back, in the way the settings ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from compressor.channels.cut import Cut
+from compressor.clock import Clock
+from compressor.config import PruneSettings
+from compressor.data import Dataset, augmentation, noise, open_parts
+from compressor.errors import UsageError
+from compressor.judge.accuracy import accuracy
+from compressor.pruning.criteria import criterion
+from compressor.recover import RECOVERIES, Options, recover
+from compressor.report import Report
+from compressor.report.detail import AccuracyRow, RecoveryRow
+
+if TYPE_CHECKING:
+    from compressor.tune.history import Event
+
+NOISE_NOTE = "no data was given, so random noise stood in for it; --data with real samples recovers more"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a run reads.
+
+    Attributes:
+        train: to calibrate and train on; random noise where the user has nothing.
+        judged: to measure accuracy on; None without labels.
+        real: they are the user's.
+    """
+
+    train: Dataset
+    judged: Dataset | None
+    real: bool
+
+    @staticmethod
+    def of(settings: PruneSettings, model: ir.Model) -> Samples | None:
+        """Opens the user's data, or makes noise; None where nothing is read.
+
+        Raises:
+            UsageError: the data is unreadable or does not fit the model; or training or a gate needs what is not given.
+        """
+        if settings.data is not None:
+            train, judged = open_parts(settings, model)
+            labelled = judged.labelled and len(judged) > 0
+            if settings.max_drop is not None and not labelled:
+                raise UsageError("--max-drop needs labels, and the data has none; add an array y, or leave it out")
+            return Samples(train, judged if labelled else None, real=True)
+        if settings.recover == "finetune":
+            raise UsageError("--recover finetune needs samples to train on; give --data, labels are not needed")
+        if settings.max_drop is not None:
+            raise UsageError("--max-drop needs samples with labels; give --data")
+        if settings.recover == "none" and criterion(settings.criterion, settings.seed).needs is None:
+            return None
+        return Samples(noise(model, settings.samples, settings.seed, settings.dims, settings.input_shapes), None, real=False)
+
+
+class Recovery:
+    """The recovery of one run, which may cut several times.
+
+    Attributes:
+        model: as the last cut and its recovery left it.
+
+    Args:
+        source: the original, which training imitates.
+        settings: ``recover`` says how.
+        samples: to learn from and judge on.
+        clock: times what is done, and is told how training goes.
+    """
+
+    def __init__(self, source: ir.Model, settings: PruneSettings, samples: Samples | None, clock: Clock) -> None:
+        self.model = source
+        self._source, self._settings, self._samples, self._clock = source, settings, samples, clock
+        self._dense: ir.Model | None = None
+        self._cut: ir.Model | None = None
+        self._rows: list[RecoveryRow] = []
+        self._warnings: list[str] = []
+        self._steps = 0
+
+    def before(self, model: ir.Model) -> None:
+        """Keeps what is needed of the model that is about to be cut."""
+        self._dense = model.clone() if self._settings.recover in RECOVERIES else None
+
+    def after(self, model: ir.Model, cut: Cut) -> None:
+        """Recovers the model that was cut, as :meth:`before` knew it, by ``cut``.
+
+        Raises:
+            CompressorError: as :func:`compressor.recover.recover` and :func:`compressor.tune.finetune.finetune`.
+        """
+        self.model = model
+        self._steps += 1
+        if self._samples is None or self._settings.recover == "none":
+            return
+        self._cut = model.clone() if self._samples.judged is not None else None
+        with self._clock.phase("recover"):
+            if self._dense is not None:
+                self._rebuild(model, self._dense, cut, self._samples)
+            else:
+                self.model = self._train(model, self._samples)
+
+    def added_to(self, report: Report) -> Report:
+        """The report with what recovery did and what accuracy is left."""
+        rows = []
+        if self._samples is not None and self._samples.judged is not None:
+            with self._clock.phase("judge"):
+                rows.append(self._accuracy(self._samples.judged))
+        warnings = [*report.warnings, *dict.fromkeys(self._warnings)]
+        return report.model_copy(update={"recovery": self._rows, "accuracy": rows, "warnings": warnings})
+
+    def _accuracy(self, judged: Dataset) -> AccuracyRow:
+        once = self._cut if self._steps == 1 else None
+        found = [accuracy(m, judged, self._settings).share for m in (self._source, self.model)]
+        cut = accuracy(once, judged, self._settings).share if once is not None else None
+        return AccuracyRow(metric="top-1", before=found[0], pruned=cut, after=found[1], samples=len(judged))
+
+    def _rebuild(self, model: ir.Model, dense: ir.Model, cut: Cut, samples: Samples) -> None:
+        options = Options(
+            samples=self._settings.samples,
+            batch_size=min(self._settings.batch_size, Options.batch_size),
+            provider=self._settings.provider,
+            seed=self._settings.seed,
+        )
+        done = recover(model, dense, cut, self._settings.recover, samples.train, options)
+        self._rows = [RecoveryRow(name=r.node, error_before=r.before, error_after=r.after) for r in done.layers]
+        self._warnings += [f"recovery left {node!r} alone: {reason}" for node, reason in done.skipped.items()]
+        if not samples.real:
+            self._warnings.append(NOISE_NOTE)
+
+    def _train(self, model: ir.Model, samples: Samples) -> ir.Model:
+        try:
+            from compressor.tune.finetune import finetune  # noqa: PLC0415 - torch is loaded for training only
+            from compressor.tune.splits import Splits  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"--recover finetune needs {error.name}, which is not installed; pip install 'onnx-compressor[tune]', "
+                "or choose --recover lstsq"
+            ) from None
+        settings = self._settings
+        if settings.checkpoint is not None:
+            settings.checkpoint.mkdir(parents=True, exist_ok=True)
+            settings = settings.model_copy(update={"checkpoint": settings.checkpoint / f"step-{self._steps}"})
+        parts = Splits(samples.train, samples.judged, lambda epoch: augmentation(settings, model, epoch))
+        done = finetune(model, settings, teacher=self._source, data=parts, observe=self._tell)
+        self._warnings += done.warnings
+        return done.model
+
+    def _tell(self, event: Event) -> None:
+        metric = "" if event.metric is None else f", {event.metric_name} {event.metric:.4g}"
+        self._clock.tell(
+            f"recover: epoch {event.epoch}/{event.epochs}, loss {event.loss:.4g}{metric}, "
+            f"{event.images_per_second:.0f} samples/s, {event.eta_seconds:.0f} s left"
+        )
+
+
+@contextmanager
+def checkpoint_beside(output: Path | None, settings: PruneSettings) -> Iterator[PruneSettings]:
+    """The settings with a place for checkpoints, which is removed if all goes well and they need not be kept."""
+    if settings.recover != "finetune":
+        yield settings
+        return
+    folder = settings.checkpoint
+    if folder is None and output is not None:
+        folder = output.with_name(output.name + ".checkpoint")
+    yield settings.model_copy(update={"checkpoint": folder})
+    if folder is not None and not settings.keep_checkpoint:
+        from compressor.tune import checkpoint  # noqa: PLC0415 - torch is loaded for training only
+
+        for step in range(1, settings.steps + 1):
+            checkpoint.remove(folder / f"step-{step}")
+        checkpoint.remove(folder)

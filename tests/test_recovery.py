@@ -1,0 +1,108 @@
+"""Recovery within a pruning run: what is read, what is refused, what the report says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compressor.config import PruneSettings
+from compressor.errors import GateMissed, UsageError
+from compressor.gates import demand_gates
+from compressor.pipeline import prune, prune_file, report_file
+
+MODELS = Path(__file__).parents[1] / "models"
+NET = MODELS / "digits-mobilenet.onnx"
+TEST = MODELS / "digits-test.npz"
+SETTINGS = {"ratio": 0.3, "round_to": 4, "data": str(TEST), "val_share": 0.5}
+
+
+def run(**settings: object) -> tuple[float, float, float]:
+    """Accuracy before, straight after the cut, and after recovery."""
+    [row] = prune(NET, PruneSettings.parse({**SETTINGS, **settings})).report.accuracy
+    return row.before, row.pruned if row.pruned is not None else row.after, row.after
+
+
+@pytest.mark.parametrize(("method", "share"), [("bias", 0.15), ("lstsq", 0.8)])
+def test_recovery_without_training_gives_accuracy_back(method: str, share: float) -> None:
+    before, pruned, after = run(recover=method)
+    assert pruned < before - 0.05, "the cut hurts, else there is nothing to show"
+    assert after > pruned + share * (before - pruned)
+
+
+def test_least_squares_is_told_layer_by_layer() -> None:
+    report = prune_file(NET, None, PruneSettings.parse({**SETTINGS, "recover": "lstsq"})).report
+    assert report.recovery
+    assert all(row.error_after <= row.error_before + 1e-9 for row in report.recovery)
+    assert "recover" in report.seconds
+    assert "judge" in report.seconds
+
+
+def test_noise_stands_in_for_data_and_is_said_to() -> None:
+    report = prune(NET, PruneSettings.parse({"ratio": 0.3, "recover": "lstsq", "samples": 64})).report
+    assert any("noise" in warning for warning in report.warnings)
+    assert not report.accuracy
+
+
+def test_recovery_in_steps() -> None:
+    _, _, once = run(recover="lstsq", ratio=0.5)
+    _, _, stepwise = run(recover="lstsq", ratio=0.5, steps=3)
+    assert stepwise > once - 0.1
+
+
+def test_training(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    output = tmp_path / "small.onnx"
+    settings = PruneSettings.parse(
+        {**SETTINGS, "recover": "finetune", "epochs": 2, "batch_size": 32, "learning_rate": 0.02}
+    )
+    told: list[str] = []
+    [row] = prune_file(NET, output, settings, progress=told.append).report.accuracy
+    assert row.pruned is not None
+    assert row.after > row.pruned
+    assert any("samples/s" in text for text in told)
+    assert [p.name for p in tmp_path.iterdir()] == ["small.onnx"], "the checkpoint is gone"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"recover": "finetune"}, "give --data"),
+        ({"max_drop": 0.01}, "give --data"),
+        ({"data": "unlabelled.npz", "max_drop": 0.01}, "needs labels"),
+        ({"recover": "lstsq", "data": "missing.npz"}, "no such file"),
+    ],
+)
+def test_what_is_missing_is_said_first(
+    settings: dict[str, object], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "unlabelled.npz", x=np.zeros((20, 1, 8, 8), np.float32))
+    with pytest.raises(UsageError, match=words):
+        prune(NET, PruneSettings.parse({"ratio": 0.3, **settings}))
+
+
+def test_gates() -> None:
+    settings = PruneSettings.parse({**SETTINGS, "max_drop": 0.01})
+    report = prune(NET, settings).report
+    with pytest.raises(GateMissed, match="--max-drop allows 1.00%"):
+        demand_gates(report, settings)
+    demand_gates(report, settings.model_copy(update={"max_drop": 1.0}))
+
+
+def test_size_gate(tmp_path: Path) -> None:
+    settings = PruneSettings.parse({"ratio": 0.3, "max_size": "100kB"})
+    report = prune_file(NET, tmp_path / "small.onnx", settings).report
+    with pytest.raises(GateMissed, match="--max-size allows 100 kB"):
+        demand_gates(report, settings)
+
+
+def test_html_report(tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
+    settings = PruneSettings.parse({**SETTINGS, "recover": "lstsq"})
+    result = prune_file(NET, tmp_path / "small.onnx", settings)
+    report_file(NET, result, settings, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "top-1" in text
+    assert "://" not in text.replace("http://www.w3.org", "")
