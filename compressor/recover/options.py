@@ -35,6 +35,6 @@ class Options:
     wide: int = 6144
     held_rows: int = 2048
     match_spread: bool = True
-    cache_bytes: int = 1 << 30
+    cache_bytes: int = 2 << 30
     provider: str = "cpu"
     seed: int = 0

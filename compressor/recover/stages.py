@@ -150,7 +150,14 @@ class Net:
         self._session: Any = None
 
     def feed(self, batch: int, inputs: Mapping[str, Array]) -> None:
-        """The model's inputs for one batch, before the first stage."""
+        """The model's inputs for one batch, before the first stage.
+
+        Raises:
+            UsageError: the data lacks one that is read.
+        """
+        missing = sorted((self._inputs & self._read) - set(inputs))
+        if missing:
+            raise UsageError(f"the calibration data has no input {missing[0]!r}; it has {', '.join(sorted(inputs))}")
         for name in self._inputs & self._read:
             self._cache.put((id(self), batch, name), np.asarray(inputs[name]))
 

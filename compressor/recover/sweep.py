@@ -57,7 +57,7 @@ class LayerVisit:
     def feed(self, batch: int, dense: Values, pruned: Values) -> None:
         """Hands input and dense output to the task."""
         whole = dense.get(self._x)
-        x = pruned[self._x] if whole is None or not self._symmetric else self._kept(self._x, whole)
+        x = None if self._symmetric else pruned[self._x]
         self._task.feed(self._index, batch, (x, dense[self._y], whole), self._kept)
 
     def finish(self) -> list[LayerRepair]:

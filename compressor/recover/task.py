@@ -91,14 +91,20 @@ class WeightTask:
         """Is it still to be repaired?"""
         return self.reason is None and not self._exact
 
-    def feed(self, index: int, batch: int, found: tuple[Array, Array, Array | None], kept: Kept) -> None:
-        """One batch of layer ``index``: its input, the dense output, and the dense input where it is known."""
+    def feed(self, index: int, batch: int, found: tuple[Array | None, Array, Array | None], kept: Kept) -> None:
+        """One batch of layer ``index``: its input, the dense output, and the dense input where it is known.
+
+        Without an input, what the cut left of the dense one takes its place.
+        """
         if not self.live:
             return
         layer = self.layers[index]
         x, whole, dense_x = found
         try:
+            if x is None and dense_x is not None:
+                x = kept(layer.x, dense_x)
             y = kept(layer.y, whole)
+            assert x is not None
             if index not in self._users:
                 if dense_x is not None:
                     _check(layer, dense_x, whole)
@@ -106,6 +112,8 @@ class WeightTask:
             self._take(index, batch, x, y)
         except Unrepairable as reason:
             self.reason = str(reason)
+        except (IndexError, ValueError):
+            self.reason = "the sizes of its input and output do not belong together"
 
     def _start(self, index: int, x: Array, y: Array) -> None:
         layer = self.layers[index]

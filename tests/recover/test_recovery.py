@@ -385,6 +385,8 @@ def test_no_data_and_no_method() -> None:
         found.recover("lstsq", Arrays(x=noise(0, 4, 6, 6)))
     with pytest.raises(UsageError, match="there are bias, lstsq"):
         found.recover("magic", Arrays(x=noise(4, 4, 6, 6)))
+    with pytest.raises(UsageError, match="no input 'x'; it has u"):
+        found.recover("lstsq", Arrays(u=noise(4, 4, 6, 6)))
 
 
 def test_signature_and_names_stay() -> None:
