@@ -51,8 +51,8 @@ def once(a: Path, b: Path, settings: BenchSettings, seed: int) -> BenchReport:
     return report
 
 
-def summary(reports: list[BenchReport], truth: float) -> dict[str, object]:
-    """How often the interval holds 1 and the truth, how wide it is, how noisy the machine was."""
+def summary(reports: list[BenchReport], nominal: float) -> dict[str, object]:
+    """How often the interval holds 1 and the share of layers (overhead of a run is no layer), how wide it is, how noisy the machine was."""
     runs = [report.runs[0] for report in reports]
     found = [run.speed_up for run in runs if run.speed_up is not None]
     spreads = [max(run.a.spread, run.b.spread) for run in runs if run.b is not None]
@@ -60,8 +60,8 @@ def summary(reports: list[BenchReport], truth: float) -> dict[str, object]:
         "runs": len(found),
         "hold_one": sum(f.low <= 1 <= f.high for f in found),
         "below_one": sum(f.high < 1 for f in found),
-        "hold_truth": sum(f.low <= truth <= f.high for f in found),
-        "truth": truth,
+        "hold_nominal": sum(f.low <= nominal <= f.high for f in found),
+        "nominal": nominal,
         "median_value": float(np.median([f.value for f in found])),
         "median_half_width": float(np.median([np.sqrt(f.high / f.low) - 1 for f in found])),
         "median_spread": float(np.median(spreads)),
@@ -86,7 +86,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     settings = BenchSettings(threads=1, memory=False, seconds=options.seconds, warmup_seconds=0.05)
-    truths = {"twin": 1.0, "slow": LAYERS / (LAYERS + LAYERS // 10)}
+    nominals = {"twin": 1.0, "slow": LAYERS / (LAYERS + LAYERS // 10)}
     reports: dict[str, list[BenchReport]] = {"twin": [], "slow": []}
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -100,13 +100,13 @@ def main() -> None:
             result = {
                 "schema": "onnx-compressor.ab-honesty/1",
                 "settings": settings.model_dump(include={"runs", "seconds", "rounds", "confidence", "threads"}),
-                **{key: summary(found, truths[key]) for key, found in reports.items() if found},
+                **{key: summary(found, nominals[key]) for key, found in reports.items() if found},
                 "seconds": round(time.perf_counter() - begin, 1),
                 "environment": environment().model_dump(),
             }
             options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for key, found in reports.items():
-        print(key, {name: value for name, value in summary(found, truths[key]).items() if name != "intervals"})
+        print(key, {name: value for name, value in summary(found, nominals[key]).items() if name != "intervals"})
 
 
 if __name__ == "__main__":
