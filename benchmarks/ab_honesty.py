@@ -52,7 +52,10 @@ def once(a: Path, b: Path, settings: BenchSettings, seed: int) -> BenchReport:
 
 
 def summary(reports: list[BenchReport], nominal: float) -> dict[str, object]:
-    """How often the interval holds 1 and the share of layers (overhead of a run is no layer), how wide it is, how noisy the machine was."""
+    """How often the interval holds 1 and the share of layers, how wide it is, how noisy the machine was.
+
+    The share of layers is nominal: a run has overhead that no layer adds to.
+    """
     runs = [report.runs[0] for report in reports]
     found = [run.speed_up for run in runs if run.speed_up is not None]
     spreads = [max(run.a.spread, run.b.spread) for run in runs if run.b is not None]
