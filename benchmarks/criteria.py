@@ -4,7 +4,8 @@
 
 CALIBRATION and TEST are .npz files with x and y; CALIBRATION may be the word digits, for the training part of
 scikit-learn's digits. Without --case: the two networks of models/, and a CIFAR-10 network where --cifar names a folder
-with resnet20.onnx, train.npz and test.npz. What is not there is named and left out.
+with resnet20.onnx, train.npz and test.npz. What is not there is named and left out; rows that --out has already are
+not run again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,28 +151,35 @@ def arms(names: list[str], scopes: list[str]) -> list[Arm]:
     return found
 
 
-def rows(case: Case, options: argparse.Namespace) -> list[dict[str, Any]]:
-    found = []
-    for arm in arms(options.criteria, options.scopes):
-        for kept in options.kept:
+def rows(case: Case, options: argparse.Namespace, done: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One row for each arm and amount that is not in ``done``."""
+    for kept in options.kept:
+        for arm in arms(options.criteria, options.scopes):
+            key: dict[str, Any] = {"model": case.path.stem, "criterion": arm.criterion, "labels": arm.labels}
+            key |= {"scope": arm.scope, "macs_kept": kept, "recoveries": options.recover}
+            if any(row.items() >= key.items() for row in done):
+                continue
             try:
                 runs = [once(case, arm, kept, s, options.recover) for s in range(options.seeds if arm.random else 1)]
             except TargetOutOfReach as error:
                 print(f"{case.path.stem:16} {arm.criterion:10} {arm.scope:6} {kept:.0%}: {error}", flush=True)
                 continue
-            row: dict[str, Any] = {"model": case.path.stem, "criterion": arm.criterion, "labels": arm.labels}
-            row |= {"scope": arm.scope, "macs_kept": kept, "seeds": len(runs)}
-            row["seconds"] = round(float(np.median([r["seconds"] for r in runs])), 2)
-            text = ""
-            for method in options.recover:
-                values = [round(100 * r[method], 2) for r in runs]
-                spread = round(float(np.std(values)), 2)
-                row[method] = {"mean": round(float(np.mean(values)), 2), "std": spread, "runs": values}
-                text += f"  {method} {row[method]['mean']:5.1f} ± {spread:4.1f}"
-            name = arm.criterion + ("+labels" if arm.labels else "")
-            print(f"{case.path.stem:16} {name:15} {arm.scope:6} {kept:.0%} of MACs:{text}", flush=True)
-            found.append(row)
+            yield key | summary(runs, options.recover)
+
+
+def summary(runs: list[dict[str, float]], recoveries: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {"seconds": round(float(np.median([r["seconds"] for r in runs])), 2)}
+    for method in recoveries:
+        values = [round(100 * r[method], 2) for r in runs]
+        mean, spread = round(float(np.mean(values)), 2), round(float(np.std(values)), 2)
+        found[method] = {"mean": mean, "std": spread, "runs": values}
     return found
+
+
+def line(row: dict[str, Any]) -> str:
+    name = row["criterion"] + ("+labels" if row["labels"] else "")
+    text = "".join(f"  {m} {row[m]['mean']:5.1f} ± {row[m]['std']:4.1f}" for m in row["recoveries"])
+    return f"{row['model']:16} {name:15} {row['scope']:6} {row['macs_kept']:.0%} of MACs:{text}"
 
 
 def cases(options: argparse.Namespace) -> list[Case]:
@@ -204,15 +213,20 @@ def main() -> None:
     parser.add_argument("--tests", type=int, default=10000, help="test samples to judge by")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    found: dict[str, Any] = {"machine": machine() | {"torch": version("torch")}, "rows": [], "dense": {}}
+    found: dict[str, Any] = {"dense": {}, "rows": []}
+    if options.out and options.out.is_file():
+        found = json.loads(options.out.read_text(encoding="utf-8"))
+    found["machine"] = machine() | {"torch": version("torch")}
     for case in cases(options):
         dense = round(100 * accuracy(files.load(case.path), case), 2)
         found["dense"][case.path.stem] = {"accuracy": dense, "test_samples": len(case.test[0])}
         print(f"{case.path.stem}: {dense} % of {len(case.test[0])} samples before", flush=True)
-        found["rows"] += rows(case, options)
-        if options.out:
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        for row in rows(case, options, list(found["rows"])):
+            print(line(row), flush=True)
+            found["rows"].append(row)
+            if options.out:
+                options.out.parent.mkdir(parents=True, exist_ok=True)
+                options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

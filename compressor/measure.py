@@ -46,10 +46,10 @@ def _by_gradient(
     try:
         from compressor.tune import saliency  # noqa: PLC0415 - torch is loaded for gradients only
         from compressor.tune.functions.site import UnsupportedOperator  # noqa: PLC0415
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, UsageError):
         raise UsageError(
-            f"--criterion {settings.criterion} needs gradients, and {error.name} is not installed; "
-            'pip install "onnx-compressor[tune]", or choose --criterion product'
+            f"--criterion {settings.criterion} needs gradients, and torch is not installed; "
+            "run pip install 'onnx-compressor[tune]', or choose --criterion consumers"
         ) from None
     batches = _Drawn(found, settings, dataset, need) if need != Need.PATHS else tuple
     try:
@@ -57,7 +57,7 @@ def _by_gradient(
     except UnsupportedOperator as error:
         fact = str(error).partition(";")[0]
         raise UnsupportedOperator(
-            f"--criterion {settings.criterion} needs gradients, but {fact}; choose --criterion product"
+            f"--criterion {settings.criterion} needs gradients, but {fact}; choose --criterion activation or consumers"
         ) from None
 
 
@@ -70,7 +70,7 @@ class _Drawn:
         self._dataset = dataset
         count = min(settings.samples, len(dataset))
         size = settings.batch_size
-        if need in (Need.GATES, Need.CURVATURE):
+        if need in (Need.GATES, Need.MOVES, Need.CURVATURE):
             size = max(1, min(size, count // ROUNDS))
         elif need in activations.MEASURES:
             size = min(size, activations.samples_at_once(found.coupling))

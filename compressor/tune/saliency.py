@@ -3,15 +3,15 @@
 Without labels there is a loss all the same. How far the outputs move when a gate closes is, to second order,
 ``½ g'Fg`` with ``F = E[J'J]`` over the outputs (the Fisher matrix of a Gaussian of unit variance around them; the
 Hessian of distilling the model from itself, whose gradient is zero). With random signs v, ``J'v`` has the second
-moment F. So GATES and CURVATURE, which square, differentiate ``v'y``; SLOPES and FLOW, which do not, differentiate
-``½|y|²``, the energy of the outputs. With labels GATES, SLOPES and FLOW take the cross-entropy; CURVATURE is of the
-model, not of the labels.
+moment F. So MOVES, GATES and CURVATURE, which square, differentiate ``v'y``; SLOPES and FLOW, which do not,
+differentiate ``½|y|²``, the energy of the outputs. With labels GATES, SLOPES and FLOW take the
+cross-entropy; MOVES and CURVATURE are of the model, not of the labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -112,6 +112,10 @@ def _gates(subject: Subject, batches: Batches, loss: SaliencyLoss) -> Rounds:
     return np.stack(rounds)
 
 
+def _moves(subject: Subject, batches: Batches, loss: SaliencyLoss) -> Rounds:
+    return _gates(subject, lambda: (replace(b, labels=None) for b in batches()), loss)
+
+
 def _slopes(subject: Subject, batches: Batches, loss: SaliencyLoss) -> Rounds:
     total = np.zeros(subject.count)
     for batch in batches():
@@ -146,7 +150,7 @@ def _flow(subject: Subject, batches: Batches, loss: SaliencyLoss) -> Rounds:
 
 
 MEASURES: Mapping[Need, Callable[[Subject, Batches, SaliencyLoss], Rounds]] = MappingProxyType(
-    {Need.GATES: _gates, Need.SLOPES: _slopes, Need.CURVATURE: _curvature, Need.FLOW: _flow}
+    {Need.GATES: _gates, Need.MOVES: _moves, Need.SLOPES: _slopes, Need.CURVATURE: _curvature, Need.FLOW: _flow}
 )
 WHOLE = frozenset({Need.CURVATURE, Need.FLOW})
 """What concerns each weight by itself, so that all weights of a unit count."""
@@ -159,7 +163,7 @@ def measure(need: Need, model: ir.Model, coupling: Coupling, batches: Batches, s
         need: one of MEASURES, or PATHS.
         model: the analysed model; not changed.
         coupling: of that model.
-        batches: samples; for GATES each batch is a round. Not read for PATHS.
+        batches: samples; for GATES and MOVES each batch is a round. Not read for PATHS.
         seed: of the random signs.
 
     Raises:

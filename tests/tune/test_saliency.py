@@ -142,6 +142,13 @@ def test_without_labels_taylor_is_how_far_the_outputs_move(rng: np.random.Genera
     assert np.corrcoef(found, expected)[0, 1] > 0.98
 
 
+def test_fisher_does_not_read_labels(rng: np.random.Generator) -> None:
+    proto, batch = model(RESIDUAL), images(rng)
+    bare = Batch(batch.inputs)
+    np.testing.assert_array_equal(scores("fisher", proto, batch), scores("taylor", proto, bare))
+    assert np.abs(scores("taylor", proto, batch) / scores("fisher", proto, batch) - 1).max() > 0.1
+
+
 def test_probabilities_count_as_their_logits(rng: np.random.Generator) -> None:
     plain, batch = model(RESIDUAL), images(rng)
     headed = model(RESIDUAL.replace("y = Gemm", "z = Gemm").replace(" }", " y = Softmax(z) }"))

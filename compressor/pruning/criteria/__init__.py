@@ -9,7 +9,7 @@ from compressor.errors import UsageError
 from compressor.pruning.criteria.activations import Activation, Chip, Pfp, Wanda
 from compressor.pruning.criteria.base import Criterion, Scores, Weights
 from compressor.pruning.criteria.chance import Chance
-from compressor.pruning.criteria.gradients import Grasp, Hessian, Snip, SynFlow, Taylor
+from compressor.pruning.criteria.gradients import Fisher, Grasp, Hessian, Snip, SynFlow, Taylor
 from compressor.pruning.criteria.measurement import Measurement, Need
 from compressor.pruning.criteria.norms import Consumers, Lamp, Magnitude, Product
 from compressor.pruning.criteria.redundancy import GeometricMedian
@@ -23,6 +23,7 @@ CRITERIA: Mapping[str, Callable[[int], Criterion]] = MappingProxyType(
         "fpgm": lambda _: GeometricMedian(),
         "lamp": lambda _: Lamp(),
         "taylor": lambda _: Taylor(),
+        "fisher": lambda _: Fisher(),
         "hessian": lambda _: Hessian(),
         "snip": lambda _: Snip(),
         "grasp": lambda _: Grasp(),

@@ -34,6 +34,21 @@ class Taylor:
 
 
 @dataclass(frozen=True)
+class Fisher:
+    """``E |d outputs / d gate|²``: how far the outputs move when the gate closes, whatever the labels say.
+
+    The diagonal, by gate, of the Fisher matrix of a Gaussian around the outputs; the cost of distilling the model
+    from itself, to second order. :class:`Taylor` without labels is the same.
+    """
+
+    needs: ClassVar[Need | None] = Need.MOVES
+
+    def score(self, group: ChannelGroup, weights: Weights) -> Scores:
+        """float64[n]."""
+        return unless_silent(np.mean(np.square(weights.measured(group)), axis=0), group, weights)
+
+
+@dataclass(frozen=True)
 class Snip:
     """``|sum of w dL/dw|`` over all data (SNIP, arXiv 1810.02340, eq. 5, summed over the unit before the modulus)."""
 

@@ -24,7 +24,8 @@ class Need(Enum):
 
     Of gradients (torch, ``compressor/tune/saliency.py``):
         GATES: per minibatch, derivative of the loss by the unit's gate (a factor 1 on what its readers see).
-        SLOPES: the same of the loss over all data.
+        MOVES: the same of a random projection of the outputs, whether there are labels or not.
+        SLOPES: GATES of the loss over all data.
         CURVATURE: w² times the diagonal Gauss-Newton entry, over all weights of the unit.
         FLOW: w (H g), over all weights of the unit.
         PATHS: share of the unit in the paths of the network with absolute weights; needs no data.
@@ -37,6 +38,7 @@ class Need(Enum):
     """
 
     GATES = "gates"
+    MOVES = "moves"
     SLOPES = "slopes"
     CURVATURE = "curvature"
     FLOW = "flow"
