@@ -35,9 +35,9 @@ def choose(pruned_damage: Damage, unified_damage: Damage, prune: int, unify: int
         unify: how many get one absolute value; with ``prune`` at most B.
     """
     one, two = (np.asarray(d, np.float64) for d in (pruned_damage, unified_damage))
-    tie = _TIE * max(float(one.max(initial=0.0)), np.finfo(np.float64).tiny) * _scattered(len(one))
-    one = one + tie
-    low, high = -2.0 * float(one.max(initial=0.0)) - 1.0, 2.0 * float(one.max(initial=0.0)) + 1.0
+    one = one + _TIE * float(one.max(initial=0.0)) * _scattered(len(one))
+    high = 1.01 * max(float(one.max(initial=0.0)), float(two.max(initial=0.0)))
+    low = -high
     if prune == 0 or unify == 0:
         low = high = -np.inf if unify == 0 else np.inf
     best = _priced(one, two, low if unify == 0 else high, prune + unify)
