@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -103,6 +104,33 @@ def test_ctrl_c_leaves_a_checkpoint_and_no_model(place: Path) -> None:
     assert kept.is_file()
     assert not list(place.glob("*.tuned.onnx"))
     assert not list(place.rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_accelerate_launches_processes_of_which_one_writes(place: Path) -> None:
+    pytest.importorskip("accelerate")
+    # What --multi_gpu starts are plain processes; --device cpu keeps them on the CPU, where --cpu would want MPI.
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    metrics = place / "metrics.jsonl"
+    arguments = command(place, "--epochs", "2", "--metrics", str(metrics), "--json", "-")[1:]
+    done = subprocess.run(
+        [*launch, "--main_process_port", str(port), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env=ENVIRONMENT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["steps"] == 2 * (58 // 16)
+    assert report["after"]["loss"] < report["before"]["loss"]
+    assert (place / "small.tuned.onnx").is_file()
+    ends = [e for e in map(json.loads, metrics.read_text().splitlines()) if e["kind"] == "epoch"]
+    assert [e["epoch"] for e in ends] == [1, 2]
 
 
 def test_missing_torch_is_one_sentence(place: Path) -> None:
