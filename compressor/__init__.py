@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from compressor.api import inspect, load, prune, save
     from compressor.channels.plan import PruningPlan
     from compressor.config import PruneSettings
+    from compressor.judge.bench import bench
+    from compressor.judge.parity import verify
     from compressor.pipeline import PruneResult
 
 __version__ = version.VERSION
@@ -21,10 +23,12 @@ _PLACES = {
     "PruneResult": "compressor.pipeline",
     "PruneSettings": "compressor.config",
     "PruningPlan": "compressor.channels.plan",
+    "bench": "compressor.judge.bench",
     "inspect": "compressor.api",
     "load": "compressor.api",
     "prune": "compressor.api",
     "save": "compressor.api",
+    "verify": "compressor.judge.parity",
 }
 
 
@@ -39,8 +43,10 @@ __all__ = [
     "PruneSettings",
     "PruningPlan",
     "__version__",
+    "bench",
     "inspect",
     "load",
     "prune",
     "save",
+    "verify",
 ]

@@ -174,7 +174,7 @@ def prune_file(
 
 def report_file(source: Path, result: PruneResult, settings: PruneSettings, path: Path) -> None:
     """Writes what a run on ``source`` did as one HTML file; raises UsageError where it cannot."""
-    report = detailed(result.report, files.load(source), result.model, settings)
+    report = detailed(result.report, source, result.model, settings)
     plan = None if result.plan is None else result.plan.to_json()
     write_html(report, path, plan=plan, created=datetime.now().astimezone())
 

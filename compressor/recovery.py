@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,7 +61,8 @@ class Samples:
             raise UsageError("--max-drop needs samples with labels; give --data")
         if settings.recover == "none" and criterion(settings.criterion, settings.seed).needs is None:
             return None
-        return Samples(noise(model, settings.samples, settings.seed, settings.dims, settings.input_shapes), None, real=False)
+        made = noise(model, settings.samples, settings.seed, settings.dims, settings.input_shapes)
+        return Samples(made, None, real=False)
 
 
 class Recovery:
@@ -147,12 +149,17 @@ class Recovery:
         if settings.checkpoint is not None:
             settings.checkpoint.mkdir(parents=True, exist_ok=True)
             settings = settings.model_copy(update={"checkpoint": settings.checkpoint / f"step-{self._steps}"})
+        if settings.metrics is not None and self._steps == 1 and not settings.resume:
+            settings.metrics.unlink(missing_ok=True)
         parts = Splits(samples.train, samples.judged, lambda epoch: augmentation(settings, model, epoch))
         done = finetune(model, settings, teacher=self._source, data=parts, observe=self._tell)
         self._warnings += done.warnings
         return done.model
 
     def _tell(self, event: Event) -> None:
+        if self._settings.metrics is not None:
+            with self._settings.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"pruning_step": self._steps, **event.as_json()}) + "\n")
         metric = "" if event.metric is None else f", {event.metric_name} {event.metric:.4g}"
         self._clock.tell(
             f"recover: epoch {event.epoch}/{event.epochs}, loss {event.loss:.4g}{metric}, "

@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write into")
     parser.add_argument("--epochs", type=int, default=40, help="for the digits")
     parser.add_argument("--cifar", type=Path, metavar="FILE", help="data of CIFAR-10, as models/cifar.py reads it")
-    parser.add_argument("--cifar-epochs", type=int, default=26)
+    parser.add_argument("--cifar-epochs", type=int, default=22)
     options = parser.parse_args()
     torch.set_num_threads(2)
     torch.use_deterministic_algorithms(True)

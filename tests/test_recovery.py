@@ -86,7 +86,7 @@ def test_what_is_missing_is_said_first(
 def test_gates() -> None:
     settings = PruneSettings.parse({**SETTINGS, "max_drop": 0.01})
     report = prune(NET, settings).report
-    with pytest.raises(GateMissed, match="--max-drop allows 1.00%"):
+    with pytest.raises(GateMissed, match=r"--max-drop allows 1\.00%"):
         demand_gates(report, settings)
     demand_gates(report, settings.model_copy(update={"max_drop": 1.0}))
 

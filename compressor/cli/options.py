@@ -73,7 +73,7 @@ OPTIMISER = Section(
         *("clip_norm", "ema", "patience", "train_bn"),
     ),
 )
-DEVICE = Section("Training: running", ("device", "amp", "compile", "checkpoint", "keep_checkpoint", "resume"))
+DEVICE = Section("Training: running", ("device", "amp", "compile", "checkpoint", "keep_checkpoint", "resume", "metrics"))
 GATES = Section("Gates", ("max_drop", "max_size"))
 
 _FLAGS = MappingProxyType({"input_shapes": "input-shape", "dims": "dim"})
@@ -98,6 +98,11 @@ _METAVARS = MappingProxyType(
         "mean": "X,X,X",
         "std": "X,X,X",
         "augment": "flip,crop",
+        "batch": "N[,N]",
+        "provider_b": "NAME",
+        "max_latency": "TIME",
+        "checkpoint": "FOLDER",
+        "metrics": "PATH",
         "max_drop": "SHARE",
         "max_size": "SIZE",
         "provider": "NAME",

@@ -11,6 +11,9 @@ from compressor.notation import parse_layer_ratios, parse_share, parse_size
 DEFAULT_RATIO = 0.5
 AMOUNTS = ("ratio", "target_macs", "target_params", "target_size")
 
+CRITERION, CRITERION_WITH_DATA = "consumers", "activation"
+"""The criterion where none is asked for."""
+
 CriterionName = Literal[
     "l1", "l2", "consumers", "product", "fpgm", "lamp",
     "taylor", "fisher", "hessian", "snip", "grasp", "synflow",
@@ -33,6 +36,11 @@ Size = Annotated[float | int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_
 def _default_ratio(values: dict[str, Any]) -> float | None:
     chosen = values.get("lossless") or any(values.get(name) is not None for name in AMOUNTS)
     return None if chosen else DEFAULT_RATIO
+
+
+def _default_criterion(values: dict[str, Any]) -> str:
+    """What kept most accuracy where we measured (docs/criteria.md): activations if there are real ones."""
+    return CRITERION_WITH_DATA if values.get("data") is not None else CRITERION
 
 
 class PruneSettings(TuneSettings):
@@ -70,8 +78,9 @@ class PruneSettings(TuneSettings):
     )
     min_channels: int = Field(default=1, ge=1, description="Fewest channels that a group keeps.")
     criterion: CriterionName = Field(
-        default="l2", description="What makes a channel important; the least important are removed first: "
-        f"{', '.join(get_args(CriterionName))}."
+        default_factory=_default_criterion,
+        description="What makes a channel important; the least important are removed first: "
+        f"{', '.join(get_args(CriterionName))}. Default: {CRITERION}, or {CRITERION_WITH_DATA} with data.",
     )
     scope: Literal["local", "global"] = Field(
         default="local", description="Rank channels within their group, or all groups of the model together."

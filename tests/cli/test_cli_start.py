@@ -57,7 +57,7 @@ def test_every_setting_has_its_flag_in_the_help():
     names = {"input_shapes": "--input-shape", "dims": "--dim"}
     for field in PruneSettings.model_fields:
         assert names.get(field, "--" + field.replace("_", "-")) in text
-    assert "default: l2" in text
+    assert "Default: consumers" in " ".join(text.split())
     assert "default: 0.9" in text
     assert "at least 0 and below 1" in text
 

@@ -21,7 +21,7 @@ def settings_for(rng: np.random.Generator) -> PruneSettings:
             "ratio": float(rng.choice([0.3, 0.5, 0.75])),
             "attention": str(rng.choice(["heads", "dims"])),
             "keep_norm_axes": bool(rng.random() < 0.2),
-            "criterion": str(rng.choice(["l1", "l2", "product", "fpgm", "lamp", "random"])),
+            "criterion": str(rng.choice(["l1", "l2", "consumers", "product", "fpgm", "lamp", "random"])),
             "scope": str(rng.choice(["local", "local", "global"])),
             "round_to": int(rng.choice([1, 1, 2, 8])),
             "simplify": bool(rng.random() < 0.8),
