@@ -219,6 +219,7 @@ def test_what_is_written_is_what_was_reported(
     assert report.exact
     assert report.proof is not None
     assert report.proof.max_abs_err == 0
+    assert [name for name, value in loaded.graph.initializers.items() if not value.uses()] == []
     x = np.random.default_rng(0).standard_normal((2, 8, 6, 6)).astype(np.float32)
     one, two = (session(m, tmp_path).run(None, {"x": x})[0] for m in (path, result.dense))
     assert np.array_equal(one, two)

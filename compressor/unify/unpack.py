@@ -87,9 +87,10 @@ class _Builder:
         columns = [parts[kind](packed) for kind in packed.order if kind in parts]
         if len(columns) < len(packed.order):
             columns.append(self._stored("zeros", np.zeros((packed.layout.n, 1), packed.work)))
+        if packed.map is None and packed.order[0] in parts:
+            return columns[0]
         if packed.map is None:
-            times = self._shape_of((1, packed.layout.count))
-            return columns[0] if packed.order[0] in parts else self._node("Tile", [columns[0], times])
+            return self._node("Tile", [columns[0], self._shape_of((1, packed.layout.count))])
         return self._node("Gather", [self._node("Concat", columns, axis=1), self._index(packed)], axis=1)
 
     def _unified(self, packed: Packed) -> ir.Value:
