@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 
 from compressor.unify.assignment import FREE, PRUNED, UNIFIED, Kinds
 from compressor.unify.layout import Layout
 from compressor.unify.projections import shared_values
 
 Array = npt.NDArray[Any]
-HALF = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+HALF = (np.dtype(np.float16), np.dtype(ir.DataType.BFLOAT16.numpy()))
 """Types that are computed with as float32."""
 DIGITS = {2: 8, 3: 5}
 """Digits of a base that one byte holds."""

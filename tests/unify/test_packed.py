@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -22,7 +21,7 @@ from compressor.unify.unpack import install
 from tests.unify.cases import layouts, weight
 
 SHARES = ((1.0, 0.0), (0.5, 0.0), (0.4, 0.4), (0.0, 0.5), (0.0, 1.0), (0.7, 0.3))
-DTYPES = (np.float32, np.float16, np.float64, ml_dtypes.bfloat16)
+DTYPES = (np.float32, np.float16, np.float64, ir.DataType.BFLOAT16.numpy())
 
 
 def pack(layout: Layout, shares: tuple[float, float], w: Any, magnitudes: str = "float16") -> Packed:
