@@ -13,6 +13,7 @@ from compressor.graph import clean
 from compressor.graph.normalise import normalise, unshare
 from compressor.graph.shapes import Shapes, infer
 from compressor.ops.table import RULES
+from compressor.unify.restore import plain
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def analyse(source: ir.Model, settings: RunSettings) -> Analysis:
     Raises:
         ModelError: shapes do not fit; see :func:`compressor.graph.shapes.infer`.
     """
-    model, shapes = prepare(source, settings)
+    model, shapes = prepare(plain(source), settings)
     unshare(model)
     policy = Policy()
     if isinstance(settings, PruneSettings):

@@ -25,6 +25,8 @@ from compressor.report.detail import AccuracyRow, RecoveryRow
 if TYPE_CHECKING:
     from compressor.tune.history import Event
 
+BEFORE_TRAINING = "lstsq"
+"""Training starts from what this recovers: it takes seconds, and saves epochs."""
 NOISE_NOTE = "no data was given, so random noise stood in for it; --data with real samples recovers more"
 
 
@@ -89,7 +91,7 @@ class Recovery:
 
     def before(self, model: ir.Model) -> None:
         """Keeps what is needed of the model that is about to be cut."""
-        self._dense = model.clone() if self._settings.recover in RECOVERIES else None
+        self._dense = None if self._settings.recover == "none" else model.clone()
 
     def after(self, model: ir.Model, cut: Cut) -> None:
         """Recovers the model that was cut, as :meth:`before` knew it, by ``cut``.
@@ -99,13 +101,12 @@ class Recovery:
         """
         self.model = model
         self._steps += 1
-        if self._samples is None or self._settings.recover == "none":
+        if self._samples is None or self._dense is None:
             return
         self._cut = model.clone() if self._samples.judged is not None else None
         with self._clock.phase("recover"):
-            if self._dense is not None:
-                self._rebuild(model, self._dense, cut, self._samples)
-            else:
+            self._rebuild(model, self._dense, cut, self._samples)
+            if self._settings.recover == "finetune":
                 self.model = self._train(model, self._samples)
 
     def added_to(self, report: Report) -> Report:
@@ -130,8 +131,9 @@ class Recovery:
             provider=self._settings.provider,
             seed=self._settings.seed,
         )
-        done = recover(model, dense, cut, self._settings.recover, samples.train, options)
-        self._rows = [RecoveryRow(name=r.node, error_before=r.before, error_after=r.after) for r in done.layers]
+        method = self._settings.recover if self._settings.recover in RECOVERIES else BEFORE_TRAINING
+        done = recover(model, dense, cut, method, samples.train, options)
+        self._rows += [RecoveryRow(name=r.node, error_before=r.before, error_after=r.after) for r in done.layers]
         self._warnings += [f"recovery left {node!r} alone: {reason}" for node, reason in done.skipped.items()]
         if not samples.real:
             self._warnings.append(NOISE_NOTE)

@@ -21,7 +21,7 @@ Examples:
   onnx-compress bench model.onnx
   onnx-compress bench model.onnx model.pruned.onnx --threads 1
   onnx-compress bench a.onnx b.onnx --provider cuda --batch 1,32 --profile
-  onnx-compress bench a.onnx b.onnx --min-speedup 1.2 --json - -q | jq '.runs[0].speed_up'
+  onnx-compress bench a.onnx b.onnx --json - -q | jq '.runs[0].speed_up'
 
 {EXIT_CODES}"""
 

@@ -6,43 +6,20 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, output_option, view_options
-from compressor.cli.options import Section, settings_options
+from compressor.cli.options import DATA, DEVICE, LOSS, OPTIMISER, Section, settings_options
 from compressor.cli.paths import check_destinations, default_output
 from compressor.cli.training import watched
 from compressor.config import TuneSettings
 
-DATA = Section(
-    "Data",
-    ("data", "val_data", "val_share", "labels", "mean", "std", "layout", "augment", "crop_padding"),
-)
-LOSS = Section("Loss", ("loss", "temperature", "alpha", "features", "feature_weight", "output_form"))
-TRAINING = Section(
-    "Training",
-    (
-        "epochs",
-        "batch_size",
-        "optimiser",
-        "learning_rate",
-        "momentum",
-        "weight_decay",
-        "warmup",
-        "final_rate",
-        "clip_norm",
-        "ema",
-        "patience",
-        "train_bn",
-        "seed",
-    ),
-)
-RUNNING = Section("Running", ("device", "amp", "compile", "checkpoint", "keep_checkpoint", "resume", "metrics"))
+TRAINING = Section("Training: steps", (*OPTIMISER.fields, "batch_size", "seed"))
 RESULT = Section("Result", ("verify", "provider", "rtol", "atol", "external_data"))
 
 _EPILOG = f"""\b
 Examples:
   onnx-compress finetune small.onnx --teacher model.onnx --data train.npz
-  onnx-compress finetune small.onnx --data photos/ --loss cross-entropy --augment flip,crop
-  onnx-compress finetune small.onnx --teacher model.onnx --data train.npz --resume
-  accelerate launch -m compressor finetune small.onnx --teacher model.onnx --data train.npz
+  onnx-compress finetune small.onnx --data photos/ --loss cross-entropy
+  onnx-compress finetune small.onnx --teacher model.onnx --data x.npz --resume
+  accelerate launch -m compressor finetune small.onnx --data x.npz ...
 
 {EXIT_CODES}"""
 
@@ -55,7 +32,7 @@ Examples:
     type=click.Path(path_type=Path),
     help="The model that IN was made from, whose outputs are imitated.",
 )
-@settings_options(TuneSettings, DATA, LOSS, TRAINING, RUNNING, RESULT)
+@settings_options(TuneSettings, DATA, LOSS, TRAINING, DEVICE, RESULT)
 @output_option(
     "-o",
     "--output",

@@ -70,10 +70,12 @@ OPTIMISER = Section(
     "Training: steps",
     (
         *("epochs", "optimiser", "learning_rate", "momentum", "weight_decay", "warmup", "final_rate"),
-        *("clip_norm", "ema", "patience", "train_bn"),
+        *("clip_norm", "ema", "patience", "train_bn", "insert_bn", "expand", "mean_weights", "sweep"),
     ),
 )
-DEVICE = Section("Training: running", ("device", "amp", "compile", "checkpoint", "keep_checkpoint", "resume", "metrics"))
+DEVICE = Section(
+    "Training: running", ("device", "amp", "compile", "checkpoint", "keep_checkpoint", "resume", "metrics")
+)
 GATES = Section("Gates", ("max_drop", "max_size"))
 
 _FLAGS = MappingProxyType({"input_shapes": "input-shape", "dims": "dim"})
@@ -102,6 +104,10 @@ _METAVARS = MappingProxyType(
         "provider_b": "NAME",
         "max_latency": "TIME",
         "checkpoint": "FOLDER",
+        "features": "VALUE",
+        "output_form": "NAME=FORM",
+        "loss": "NAME",
+        "device": "NAME",
         "metrics": "PATH",
         "max_drop": "SHARE",
         "max_size": "SIZE",

@@ -17,8 +17,8 @@ STORAGE = Section("Storage", ("magnitudes", "dense"))
 _EPILOG = f"""\b
 Examples:
   onnx-compress unify model.onnx
-  onnx-compress unify model.onnx -o small.onnx --block 1x8 --layer-block 'head*=1x4'
-  onnx-compress unify model.onnx --unify-share 50% --prune-share 20% --dry-run -v
+  onnx-compress unify model.onnx --block 1x8 --layer-block 'head*=1x4'
+  onnx-compress unify model.onnx --unify-share 50% --prune-share 20%
 
 {EXIT_CODES}"""
 

@@ -101,7 +101,7 @@ class PruneSettings(TuneSettings):
     recover: Literal["none", "bias", "lstsq", "finetune"] = Field(
         default="none",
         description="What restores accuracy after each step: bias correction or least-squares reconstruction from "
-        "calibration data, or training.",
+        "calibration data, or training that starts from the latter.",
     )
     max_drop: Annotated[float | None, Field(ge=0, le=1), BeforeValidator(parse_share)] = Field(
         default=None, description="Most accuracy that may be lost, such as 0.01 or 1%; needs data with labels."

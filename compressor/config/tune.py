@@ -107,6 +107,25 @@ class TuneSettings(DataSettings):
     train_bn: bool = Field(
         default=False, description="Let BatchNormalization use and update the statistics of the batch."
     )
+    insert_bn: bool = Field(
+        default=False,
+        description="Put BatchNormalization, which exporters fold away, behind every layer while training lasts.",
+    )
+    expand: float = Field(
+        default=0.0,
+        ge=0,
+        le=16,
+        description="Train kernels as products of N times as many channels, merged at the end; 0 does not.",
+    )
+    mean_weights: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Keep the mean of the weights over this last share of all steps; 0 does not.",
+    )
+    sweep: bool = Field(
+        default=False, description="Try several learning rates for an epoch each, and train with the best."
+    )
     device: Annotated[str, AfterValidator(_device)] = Field(
         default="auto", description="Where training runs: auto, cpu, cuda or cuda:N."
     )

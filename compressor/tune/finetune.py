@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from compressor.data import Array, Dataset, augmentation, batch_limit, check_lab
 from compressor.errors import ModelError, ProofFailed, UsageError
 from compressor.graph import files
 from compressor.pruning import proof
-from compressor.tune import checkpoint
+from compressor.tune import boosters, checkpoint
 from compressor.tune.extension import Extension
 from compressor.tune.faults import TrainingDiverged, memory_named
 from compressor.tune.feeding import Placing
@@ -84,6 +84,8 @@ def finetune(
     """
     world = world_of(settings.device)
     parts = _parts(model, settings, data)
+    if settings.insert_bn:
+        return _between_norms(model, settings, teacher, parts, extensions, observe)
     pair = _Pair.of(model, settings, teacher)
     with memory_named(settings.batch_size):
         seen = _seen(parts, pair, world)
@@ -91,16 +93,38 @@ def finetune(
         if not _runs_mixed(objective, pair, seen, Precision(world.device, settings)):
             settings = settings.model_copy(update={"amp": "off"})
             warnings.append("the graph does not run in mixed precision, so it is trained without")
+    chosen = [*extensions, *boosters.extensions_of(settings)]
+
+    def train(asked: TuneSettings, *more: Extension) -> History:
+        return fit(pair.module, objective, parts, asked, extensions=[*chosen, *more], observe=observe)
+
     try:
-        history = fit(pair.module, objective, parts, settings, extensions=extensions, observe=observe)
+        with boosters.expanded(pair.module, model, settings) as more:
+            settings, notes = boosters.best_rate(pair.module, settings, lambda asked: train(asked, *more))
+            history = train(settings, *more)
     except TrainingDiverged as error:
         error.model = pair.module.cpu().write_back(model)
         raise
     written = pair.module.cpu().write_back(model)
-    result = TuneResult(written, history, compared, None, warnings, world.main)
+    result = TuneResult(written, history, compared, None, [*warnings, *notes], world.main)
     if settings.verify and world.main:
         result.max_rel_err = _verify(pair, written, seen, settings)
     return result
+
+
+def _between_norms(
+    model: ir.Model,
+    settings: TuneSettings,
+    teacher: ir.Model | None,
+    parts: Splits,
+    extensions: Sequence[Extension],
+    observe: Observer | None,
+) -> TuneResult:
+    """:func:`finetune` with BatchNormalization put in before and folded away after."""
+    plain = settings.model_copy(update={"insert_bn": False, "train_bn": True})
+    inserted = boosters.with_batchnorm(model, settings, parts.train)
+    result = finetune(inserted, plain, teacher=teacher, data=parts, extensions=extensions, observe=observe)
+    return replace(result, model=boosters.without_batchnorm(result.model, settings, parts.train))
 
 
 @dataclass(frozen=True)
