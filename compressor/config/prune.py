@@ -11,15 +11,16 @@ from compressor.notation import parse_layer_ratios, parse_share, parse_size
 DEFAULT_RATIO = 0.5
 AMOUNTS = ("ratio", "target_macs", "target_params", "target_size")
 
-CRITERION, CRITERION_WITH_DATA = "consumers", "activation"
-"""The criterion where none is asked for."""
-
 CriterionName = Literal[
     "l1", "l2", "consumers", "product", "fpgm", "lamp",
     "taylor", "fisher", "hessian", "snip", "grasp", "synflow",
     "activation", "wanda", "pfp", "chip",
     "random",
 ]  # fmt: skip
+CRITERION: CriterionName = "consumers"
+"""The criterion where none is asked for."""
+CRITERION_WITH_DATA: CriterionName = "activation"
+"""The same where data is given."""
 
 _SIZE_SCHEMA = {
     "anyOf": [
@@ -38,7 +39,7 @@ def _default_ratio(values: dict[str, Any]) -> float | None:
     return None if chosen else DEFAULT_RATIO
 
 
-def _default_criterion(values: dict[str, Any]) -> str:
+def _default_criterion(values: dict[str, Any]) -> CriterionName:
     """What kept most accuracy where we measured (docs/criteria.md): activations if there are real ones."""
     return CRITERION_WITH_DATA if values.get("data") is not None else CRITERION
 
