@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import onnx_ir as ir
 
 from compressor.analysis import Analysis
 from compressor.config import PruneSettings
-from compressor.data import Batch, Dataset
+from compressor.data import Batch, Dataset, batch_limit
 from compressor.errors import UsageError
 from compressor.pruning import activations
 from compressor.pruning.criteria import Measurement, Need, criterion
@@ -76,7 +75,7 @@ class _Drawn:
             size = min(size, activations.samples_at_once(found.coupling))
         if need == Need.RANK:
             count = min(count, activations.RANK_SAMPLES)
-        whole = _fixed_batch(found.model)
+        whole = batch_limit(found.model)
         self._size = size = whole or min(size, count)
         drawn = np.random.default_rng(settings.seed).permutation(len(dataset)).astype(np.int64)[: max(count, size)]
         drawn = np.resize(drawn, max(len(drawn), size))
@@ -85,11 +84,3 @@ class _Drawn:
     def __call__(self) -> Iterator[Batch]:
         for start in range(0, len(self._indices), self._size):
             yield self._dataset.take(self._indices[start : start + self._size])
-
-
-def _fixed_batch(model: ir.Model) -> int | None:
-    """The batch size that every input of the model fixes; None where one leaves it open."""
-    shapes = [v.shape for v in model.graph.inputs if not v.is_initializer()]
-    sizes = {s[0] for s in shapes if s is not None and len(s)}
-    first = next(iter(sizes), None)
-    return first if len(sizes) == 1 and isinstance(first, int) else None

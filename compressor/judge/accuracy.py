@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.config import DataSettings
-from compressor.data import Array, Batch, Dataset
+from compressor.data import Array, Batch, Dataset, batch_limit
 from compressor.errors import UsageError
 
 
@@ -45,7 +45,7 @@ def accuracy(model: ir.Model, data: Dataset, settings: DataSettings) -> Accuracy
 
     if not data.labelled:
         raise UsageError("accuracy needs labels, and the data has none; add an array y, or leave the gate out")
-    fixed = _fixed_batch(model)
+    fixed = batch_limit(model)
     size = fixed or settings.batch_size
     correct = count = 0
     with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
@@ -60,13 +60,6 @@ def accuracy(model: ir.Model, data: Dataset, settings: DataSettings) -> Accuracy
     if not count:
         raise UsageError(f"the model takes batches of {fixed}, the data has {len(data)} samples; give more")
     return Accuracy(correct, count)
-
-
-def _fixed_batch(model: ir.Model) -> int | None:
-    """The batch size of a model that takes no other; None where it is free."""
-    first = next((v for v in model.graph.inputs if not v.is_initializer()), None)
-    size = first.shape[0] if first is not None and first.shape is not None and len(first.shape) else None
-    return size if isinstance(size, int) else None
 
 
 def _right(logits: Array, batch: Batch) -> npt.NDArray[np.bool_]:
