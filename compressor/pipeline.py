@@ -85,7 +85,7 @@ def prune(
             cut.check()
         trail.add(choice.plan, cut, last=step.steps == 1)
         groups, origin = account.group_rows(choice.groups, cut, groups), choice.origin
-        recovery.before(found.model)
+        recovery.before(found.model, cut)
         proofs += _cut(found, cut, settings, clock)
         recovery.after(found.model, cut)
     proof.same_signature(source, recovery.model)

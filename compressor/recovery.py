@@ -25,6 +25,8 @@ from compressor.report.detail import AccuracyRow, RecoveryRow
 if TYPE_CHECKING:
     from compressor.tune.history import Event
 
+PLAIN = {"insert_bn": False, "expand": 0.0, "mean_weights": 0.0, "ema": 0.0}
+"""What cannot be had while channels fade: the mean of weights is not zero where the last ones are."""
 BEFORE_TRAINING = "lstsq"
 """Training starts from what this recovers: it takes seconds, and saves epochs."""
 NOISE_NOTE = "no data was given, so random noise stood in for it; --data with real samples recovers more"
@@ -51,6 +53,8 @@ class Samples:
         Raises:
             UsageError: the data is unreadable or does not fit the model; or training or a gate needs what is not given.
         """
+        if settings.decay_epochs and settings.recover != "finetune":
+            raise UsageError("--decay-epochs trains, which needs --recover finetune")
         if settings.data is not None:
             train, judged = open_parts(settings, model)
             labelled = judged.labelled and len(judged) > 0
@@ -89,9 +93,14 @@ class Recovery:
         self._warnings: list[str] = []
         self._steps = 0
 
-    def before(self, model: ir.Model) -> None:
-        """Keeps what is needed of the model that is about to be cut."""
+    def before(self, model: ir.Model, cut: Cut) -> None:
+        """Keeps what is needed of the analysed model that is about to be cut; lets what goes fade, if asked to."""
         self._dense = None if self._settings.recover == "none" else model.clone()
+        if self._settings.decay_epochs and self._samples is not None:
+            with self._clock.phase("decay"):
+                faded = self._train(model, self._samples, cut)
+            for name, value in faded.graph.initializers.items():
+                model.graph.initializers[name].const_value = value.const_value
 
     def after(self, model: ir.Model, cut: Cut) -> None:
         """Recovers the model that was cut, as :meth:`before` knew it, by ``cut``.
@@ -107,7 +116,7 @@ class Recovery:
         with self._clock.phase("recover"):
             self._rebuild(model, self._dense, cut, self._samples)
             if self._settings.recover == "finetune":
-                self.model = self._train(model, self._samples)
+                self.model = self._train(model, self._samples, None)
 
     def added_to(self, report: Report) -> Report:
         """The report with what recovery did and what accuracy is left."""
@@ -138,8 +147,10 @@ class Recovery:
         if not samples.real:
             self._warnings.append(NOISE_NOTE)
 
-    def _train(self, model: ir.Model, samples: Samples) -> ir.Model:
+    def _train(self, model: ir.Model, samples: Samples, fading: Cut | None) -> ir.Model:
+        """A trained copy; with ``fading``, one in which what that cut removes is zero in the end."""
         try:
+            from compressor.tune.decay import decay  # noqa: PLC0415
             from compressor.tune.finetune import finetune  # noqa: PLC0415 - torch is loaded for training only
             from compressor.tune.splits import Splits  # noqa: PLC0415
         except ModuleNotFoundError as error:
@@ -150,11 +161,16 @@ class Recovery:
         settings = self._settings
         if settings.checkpoint is not None:
             settings.checkpoint.mkdir(parents=True, exist_ok=True)
-            settings = settings.model_copy(update={"checkpoint": settings.checkpoint / f"step-{self._steps}"})
+            place = f"step-{self._steps}" if fading is None else f"decay-{self._steps + 1}"
+            settings = settings.model_copy(update={"checkpoint": settings.checkpoint / place})
+        extensions = []
+        if fading is not None:
+            settings = settings.model_copy(update={**PLAIN, "epochs": settings.decay_epochs})
+            extensions.append(decay(fading, model))
         if settings.metrics is not None and self._steps == 1 and not settings.resume:
             settings.metrics.unlink(missing_ok=True)
         parts = Splits(samples.train, samples.judged, lambda epoch: augmentation(settings, model, epoch))
-        done = finetune(model, settings, teacher=self._source, data=parts, observe=self._tell)
+        done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=self._tell)
         self._warnings += done.warnings
         return done.model
 
@@ -183,5 +199,6 @@ def checkpoint_beside(output: Path | None, settings: PruneSettings) -> Iterator[
         from compressor.tune import checkpoint  # noqa: PLC0415 - torch is loaded for training only
 
         for step in range(1, settings.steps + 1):
+            checkpoint.remove(folder / f"decay-{step}")
             checkpoint.remove(folder / f"step-{step}")
         checkpoint.remove(folder)

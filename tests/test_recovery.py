@@ -65,9 +65,19 @@ def test_training(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["small.onnx"], "the checkpoint is gone"
 
 
+def test_what_goes_can_fade_before_it_is_cut() -> None:
+    pytest.importorskip("torch")
+    training = {"recover": "finetune", "epochs": 1, "batch_size": 32, "learning_rate": 0.01}
+    before, cut, _ = run(ratio=0.5, **training)
+    _, faded, after = run(ratio=0.5, decay_epochs=6, **training)
+    assert faded > cut + 0.1, "nothing jumps when what has faded goes"
+    assert after > before - 0.2
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        ({"decay_epochs": 1}, "--recover finetune"),
         ({"recover": "finetune"}, "give --data"),
         ({"max_drop": 0.01}, "give --data"),
         ({"data": "unlabelled.npz", "max_drop": 0.01}, "needs labels"),

@@ -104,6 +104,12 @@ class PruneSettings(TuneSettings):
         description="What restores accuracy after each step: bias correction or least-squares reconstruction from "
         "calibration data, or training that starts from the latter.",
     )
+    decay_epochs: int = Field(
+        default=0,
+        ge=0,
+        description="Epochs in which what goes fades to zero while the rest trains, before it is cut; with "
+        "--recover finetune.",
+    )
     max_drop: Annotated[float | None, Field(ge=0, le=1), BeforeValidator(parse_share)] = Field(
         default=None, description="Most accuracy that may be lost, such as 0.01 or 1%; needs data with labels."
     )
