@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,13 @@ import onnx_ir as ir
 from compressor.channels.cut import Cut
 from compressor.clock import Clock
 from compressor.config import PruneSettings
-from compressor.data import Dataset, augmentation, noise, open_parts
+from compressor.data import Dataset, augmentation, batch_limit, batches, noise, open_parts
 from compressor.errors import UsageError
 from compressor.judge.accuracy import accuracy
 from compressor.pruning.criteria import criterion
 from compressor.recover import RECOVERIES, Options, recover
 from compressor.report import Report
-from compressor.report.detail import AccuracyRow, RecoveryRow
+from compressor.report.detail import AccuracyRow, RecoveryRow, TrainabilityRow
 
 if TYPE_CHECKING:
     from compressor.tune.history import Event
@@ -29,6 +30,7 @@ PLAIN = {"insert_bn": False, "expand": 0.0, "mean_weights": 0.0, "ema": 0.0}
 """What cannot be had while channels fade: the mean of weights is not zero where the last ones are."""
 BEFORE_TRAINING = "lstsq"
 """Training starts from what this recovers: it takes seconds, and saves epochs."""
+TRAINABILITY_BATCH, TRAINABILITY_BATCHES = 16, 20
 NOISE_NOTE = "no data was given, so random noise stood in for it; --data with real samples recovers more"
 
 
@@ -65,7 +67,8 @@ class Samples:
             raise UsageError("--recover finetune needs samples to train on; give --data, labels are not needed")
         if settings.max_drop is not None:
             raise UsageError("--max-drop needs samples with labels; give --data")
-        if settings.recover == "none" and criterion(settings.criterion, settings.seed).needs is None:
+        idle = settings.recover == "none" and not settings.trainability
+        if idle and criterion(settings.criterion, settings.seed).needs is None:
             return None
         made = noise(model, settings.samples, settings.seed, settings.dims, settings.input_shapes)
         return Samples(made, None, real=False)
@@ -124,14 +127,41 @@ class Recovery:
         if self._samples is not None and self._samples.judged is not None:
             with self._clock.phase("judge"):
                 rows.append(self._accuracy(self._samples.judged))
+        trainable = None
+        if self._settings.trainability and self._samples is not None:
+            with self._clock.phase("trainability"):
+                trainable = self._trainability(self._samples.train)
         warnings = [*report.warnings, *dict.fromkeys(self._warnings)]
-        return report.model_copy(update={"recovery": self._rows, "accuracy": rows, "warnings": warnings})
+        return report.model_copy(
+            update={"recovery": self._rows, "accuracy": rows, "trainability": trainable, "warnings": warnings}
+        )
 
     def _accuracy(self, judged: Dataset) -> AccuracyRow:
         once = self._cut if self._steps == 1 else None
         found = [accuracy(m, judged, self._settings).share for m in (self._source, self.model)]
         cut = accuracy(once, judged, self._settings).share if once is not None else None
         return AccuracyRow(metric="top-1", before=found[0], pruned=cut, after=found[1], samples=len(judged))
+
+    def _trainability(self, data: Dataset) -> TrainabilityRow:
+        try:
+            from compressor.tune.graph_module import GraphModule  # noqa: PLC0415 - torch is loaded for gradients only
+            from compressor.tune.trainability import trainability  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"--trainability needs {error.name}, which is not installed; pip install 'onnx-compressor[tune]'"
+            ) from None
+        size = batch_limit(self._source) or TRAINABILITY_BATCH
+        found = [
+            trainability(GraphModule(m), islice(batches(data, size, drop_last=True), TRAINABILITY_BATCHES))
+            for m in (self._source, self.model)
+        ]
+        return TrainabilityRow(
+            mean_before=found[0].mean,
+            mean_after=found[1].mean,
+            condition_before=found[0].condition,
+            condition_after=found[1].condition,
+            samples=found[0].samples,
+        )
 
     def _rebuild(self, model: ir.Model, dense: ir.Model, cut: Cut, samples: Samples) -> None:
         options = Options(

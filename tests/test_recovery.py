@@ -74,6 +74,14 @@ def test_what_goes_can_fade_before_it_is_cut() -> None:
     assert after > before - 0.2
 
 
+def test_trainability_is_told() -> None:
+    pytest.importorskip("torch")
+    row = prune(NET, PruneSettings.parse({**SETTINGS, "trainability": True})).report.trainability
+    assert row is not None
+    assert 0 < row.mean_after != row.mean_before > 0
+    assert row.samples > 100
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -76,6 +76,7 @@ def test_json_has_the_stable_keys_in_order():
         "layers",
         "recovery",
         "accuracy",
+        "trainability",
         "curves",
         "latency",
         "prunable_params",

@@ -62,7 +62,7 @@ SEEDED_PROOF = Section("Proof", (*PROOF.fields, "seed"))
 DATA = Section(
     "Data", ("data", "val_data", "val_share", "labels", "mean", "std", "layout", "augment", "crop_padding")
 )
-RECOVERY = Section("Recovery", ("recover", "decay_epochs", "samples", "batch_size"))
+RECOVERY = Section("Recovery", ("recover", "decay_epochs", "samples", "batch_size", "trainability"))
 LOSS = Section(
     "Training: loss", ("loss", "temperature", "alpha", "features", "feature_weight", "output_form")
 )

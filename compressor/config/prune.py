@@ -110,6 +110,10 @@ class PruneSettings(TuneSettings):
         description="Epochs in which what goes fades to zero while the rest trains, before it is cut; with "
         "--recover finetune.",
     )
+    trainability: bool = Field(
+        default=False,
+        description="Report the mean singular value of the Jacobian before and after: how well the result trains.",
+    )
     max_drop: Annotated[float | None, Field(ge=0, le=1), BeforeValidator(parse_share)] = Field(
         default=None, description="Most accuracy that may be lost, such as 0.01 or 1%; needs data with labels."
     )

@@ -35,6 +35,16 @@ class AccuracyRow(Record):
     samples: int | None = Field(default=None, description="Samples it was measured on.")
 
 
+class TrainabilityRow(Record):
+    """Singular values of the Jacobian of the outputs by the inputs, over samples (arXiv 2105.05916)."""
+
+    mean_before: float = Field(description="Mean of the original.")
+    mean_after: float = Field(description="Mean of the result.")
+    condition_before: float = Field(description="Largest over smallest, of the original.")
+    condition_after: float = Field(description="Largest over smallest, of the result.")
+    samples: int = Field(description="Samples it was measured on.")
+
+
 class LatencyResult(Record):
     """Time of one run of both models, measured in turns on the same device."""
 

@@ -9,7 +9,15 @@ from typing import Any
 from pydantic import Field
 
 from compressor.report.base import PathText, Record
-from compressor.report.detail import AccuracyRow, Curve, Environment, LatencyResult, LayerRow, RecoveryRow
+from compressor.report.detail import (
+    AccuracyRow,
+    Curve,
+    Environment,
+    LatencyResult,
+    LayerRow,
+    RecoveryRow,
+    TrainabilityRow,
+)
 from compressor.version import VERSION
 
 
@@ -82,6 +90,7 @@ class Report(Document):
     )
     recovery: list[RecoveryRow] = Field(default=[], description="Error by layer before and after recovery.")
     accuracy: list[AccuracyRow] = Field(default=[], description="Metrics of the original and the result.")
+    trainability: TrainabilityRow | None = Field(default=None, description="Null when not asked for.")
     curves: list[Curve] = Field(default=[], description="Robustness and the like: series over a common axis.")
     latency: LatencyResult | None = Field(default=None, description="Null when not measured.")
     prunable_params: int | None = Field(

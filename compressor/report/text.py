@@ -147,6 +147,13 @@ def _recovered(console: Console, report: Report) -> None:
             f"Recovery ({report.settings.get('recover')}): {count(len(report.recovery), 'layer')}, mean error of their "
             f"outputs {before:.3f} before, {after:.3f} after.",
         )
+    if report.trainability is not None:
+        row = report.trainability
+        _line(
+            console,
+            f"Trainability: mean singular value of the Jacobian {row.mean_before:.3g} before, {row.mean_after:.3g} "
+            f"after ({count(row.samples, 'sample')}).",
+        )
     for item in report.accuracy:
         steps = [item.before, *([item.pruned] if item.pruned is not None else []), item.after]
         words = ["original", *(["pruned"] if item.pruned is not None else []), "result"]
