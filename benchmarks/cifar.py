@@ -71,7 +71,9 @@ def arms(epochs: list[int]) -> dict[str, dict[str, object]]:
     found: dict[str, dict[str, object]] = {how: {"recover": how} for how in ("none", "bias", "lstsq")}
     found["lstsq, noise"] = {"recover": "lstsq", "data": None}
     for count in epochs:
-        found[f"finetune {count}"] = {**TRAINING, "epochs": count, "recover": "finetune", "augment": ("flip", "crop")}
+        tuning = {**TRAINING, "epochs": count, "recover": "finetune", "augment": ("flip", "crop")}
+        found[f"finetune {count}"] = tuning
+        found[f"finetune {count}, insert-bn"] = {**tuning, "insert_bn": True}
     return found
 
 
