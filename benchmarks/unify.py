@@ -29,8 +29,8 @@ from compressor.clock import Clock
 from compressor.config import UnifySettings
 from compressor.graph import files
 from compressor.graph.feeds import feeds
-from compressor.unify.packed import HALF, encode
-from compressor.unify.projections import Mixed
+from compressor.unifying.packed import HALF, encode
+from compressor.unifying.projections import Mixed
 
 LARGE = 20_000_000
 BLOCKS = ("1x4", "1x8", "4x4", "8x8", "tap")

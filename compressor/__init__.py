@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from compressor import version
 
 if TYPE_CHECKING:
-    from compressor.api import inspect, load, prune, save
+    from compressor.api import finetune, inspect, load, prune, save, unify
     from compressor.channels.plan import PruningPlan
     from compressor.config import PruneSettings
     from compressor.judge.bench import bench
@@ -24,10 +24,12 @@ _PLACES = {
     "PruneSettings": "compressor.config",
     "PruningPlan": "compressor.channels.plan",
     "bench": "compressor.judge.bench",
+    "finetune": "compressor.api",
     "inspect": "compressor.api",
     "load": "compressor.api",
     "prune": "compressor.api",
     "save": "compressor.api",
+    "unify": "compressor.api",
     "verify": "compressor.judge.parity",
 }
 
@@ -44,9 +46,11 @@ __all__ = [
     "PruningPlan",
     "__version__",
     "bench",
+    "finetune",
     "inspect",
     "load",
     "prune",
     "save",
+    "unify",
     "verify",
 ]

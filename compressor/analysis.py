@@ -13,7 +13,7 @@ from compressor.graph import clean
 from compressor.graph.normalise import normalise, unshare
 from compressor.graph.shapes import Shapes, infer
 from compressor.ops.table import RULES
-from compressor.unify.restore import plain
+from compressor.unifying.restore import plain
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from compressor import account, pipeline
+from compressor import account, pipeline, unification
 from compressor.channels.plan import PruningPlan
-from compressor.config import PruneSettings
+from compressor.config import PruneSettings, TuneSettings, UnifySettings
 from compressor.graph import files
 from compressor.pipeline import PruneResult
 from compressor.report import Report
+from compressor.unification import UnifyResult
+
+if TYPE_CHECKING:
+    from compressor.tune.finetune import TuneResult
 
 
 def load(path: str | Path) -> ir.Model:
@@ -62,3 +66,39 @@ def prune(
 def inspect(path: str | Path, **settings: Any) -> Report:
     """Groups of channels, what could be pruned, and what could not and why; see :class:`Report`."""
     return pipeline.inspect_file(Path(path), PruneSettings.parse(settings))
+
+
+def unify(model: str | Path | ir.Model, **settings: Any) -> UnifyResult:
+    """Makes blocks of weights share one absolute value, in one shot, and packs them; proved bit by bit.
+
+    Args:
+        model: a path, or a model from :func:`load`; not changed.
+        **settings: fields of :class:`compressor.config.UnifySettings`, such as ``block="4x4"``, ``prune_share=0.2``.
+
+    Raises:
+        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
+    """
+    return unification.unify(model, UnifySettings.parse(settings))
+
+
+def finetune(
+    model: str | Path | ir.Model, teacher: str | Path | ir.Model | None = None, **settings: Any
+) -> TuneResult:
+    """Trains the weights of a model in torch and writes them back by name (extra ``tune``).
+
+    Args:
+        model: a path, or a model from :func:`load`; not changed.
+        teacher: the original that is imitated; not needed with ``loss="cross-entropy"``.
+        **settings: fields of :class:`compressor.config.TuneSettings`, such as ``data="train.npz"``, ``epochs=5``.
+
+    Raises:
+        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
+    """
+    from compressor.tune.finetune import finetune as train  # noqa: PLC0415 - torch is loaded for training only
+
+    original = None if teacher is None else _opened(teacher)
+    return train(_opened(model), TuneSettings.parse(settings), teacher=original)
+
+
+def _opened(model: str | Path | ir.Model) -> ir.Model:
+    return model if isinstance(model, ir.Model) else files.load(model)

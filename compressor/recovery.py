@@ -41,11 +41,13 @@ class Samples:
     Attributes:
         train: to calibrate and train on; random noise where the user has nothing.
         judged: to measure accuracy on; None without labels.
+        valid: set aside to judge training on, labels or not; None where there are none.
         real: they are the user's.
     """
 
     train: Dataset
     judged: Dataset | None
+    valid: Dataset | None
     real: bool
 
     @staticmethod
@@ -62,7 +64,7 @@ class Samples:
             labelled = judged.labelled and len(judged) > 0
             if settings.max_drop is not None and not labelled:
                 raise UsageError("--max-drop needs labels, and the data has none; add an array y, or leave it out")
-            return Samples(train, judged if labelled else None, real=True)
+            return Samples(train, judged if labelled else None, judged if len(judged) else None, real=True)
         if settings.recover == "finetune":
             raise UsageError("--recover finetune needs samples to train on; give --data, labels are not needed")
         if settings.max_drop is not None:
@@ -71,7 +73,7 @@ class Samples:
         if idle and criterion(settings.criterion, settings.seed).needs is None:
             return None
         made = noise(model, settings.samples, settings.seed, settings.dims, settings.input_shapes)
-        return Samples(made, None, real=False)
+        return Samples(made, None, None, real=False)
 
 
 class Recovery:
@@ -199,7 +201,7 @@ class Recovery:
             extensions.append(decay(fading, model))
         if settings.metrics is not None and self._steps == 1 and not settings.resume:
             settings.metrics.unlink(missing_ok=True)
-        parts = Splits(samples.train, samples.judged, lambda epoch: augmentation(settings, model, epoch))
+        parts = Splits(samples.train, samples.valid, lambda epoch: augmentation(settings, model, epoch))
         done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=self._tell)
         self._warnings += done.warnings
         return done.model

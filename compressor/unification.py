@@ -25,15 +25,15 @@ from compressor.ops.table import RULES
 from compressor.pruning import proof
 from compressor.report import ModelStats
 from compressor.report.unified import LeftRow, PermutedRow, UnifiedRow, UnifyReport
-from compressor.unify import measure
-from compressor.unify.assignment import FREE, PRUNED, UNIFIED, Kinds
-from compressor.unify.layers import Found, Layer, find
-from compressor.unify.packed import HALF, Packed, encode
-from compressor.unify.permute import Permuted, permute
-from compressor.unify.projections import Mixed
-from compressor.unify.restore import plain
-from compressor.unify.unpack import install
-from compressor.unify.unpacked import unpacked
+from compressor.unifying import measure
+from compressor.unifying.assignment import FREE, PRUNED, UNIFIED, Kinds
+from compressor.unifying.layers import Found, Layer, find
+from compressor.unifying.packed import HALF, Packed, encode
+from compressor.unifying.permute import Permuted, permute
+from compressor.unifying.projections import Mixed
+from compressor.unifying.restore import plain
+from compressor.unifying.unpack import install
+from compressor.unifying.unpacked import unpacked
 
 _CHUNK = 1 << 20
 _LOST = "weights that were inputs with a default are packed, so a caller cannot replace them any more: {names}"

@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pruning",),
     ("recover",),
     ("tune",),
-    ("unify",),
+    ("unifying",),
     ("analysis",),
     ("account",),
     ("judge",),
@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 """From bottom to top; a module imports from lower layers and from its own package."""
 
-ROOMS = {"onnxruntime": ("runtime",), "torch": ("tune", "unify"), "click": ("cli",), "rich": ("cli", "report")}
+ROOMS = {"onnxruntime": ("runtime",), "torch": ("tune", "unifying"), "click": ("cli",), "rich": ("cli", "report")}
 """Library -> where it may be imported."""
 
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}

@@ -65,6 +65,21 @@ def test_training(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["small.onnx"], "the checkpoint is gone"
 
 
+def test_training_that_makes_it_worse_is_not_kept(tmp_path: Path) -> None:
+    """Samples are set aside to judge on whether they have labels or not."""
+    pytest.importorskip("torch")
+    with np.load(MODELS / "digits-train.npz", allow_pickle=False) as data:
+        np.savez(tmp_path / "unlabelled.npz", x=data["x"])
+    asked = {"ratio": 0.3, "round_to": 4, "data": str(tmp_path / "unlabelled.npz"), "batch_size": 64}
+    bad = {"recover": "finetune", "epochs": 1, "learning_rate": 0.5, "temperature": 1.0}
+    kept, rebuilt = (prune(NET, PruneSettings.parse({**asked, **more})).model for more in (bad, {"recover": "lstsq"}))
+    for name, value in rebuilt.graph.initializers.items():
+        other = kept.graph.initializers[name].const_value
+        assert value.const_value is not None
+        assert other is not None
+        assert np.array_equal(value.const_value.numpy(), other.numpy()), name
+
+
 def test_what_goes_can_fade_before_it_is_cut() -> None:
     pytest.importorskip("torch")
     training = {"recover": "finetune", "epochs": 1, "batch_size": 32, "learning_rate": 0.01}

@@ -21,8 +21,8 @@ from compressor.graph import files
 from compressor.pipeline import clean_file, inspect_file
 from compressor.tune import GraphModule
 from compressor.unification import unify, unify_file
-from compressor.unify import packed, unpack
-from compressor.unify.restore import restore
+from compressor.unifying import packed, unpack
+from compressor.unifying.restore import restore
 from tests import models
 from tests.tune.case import difference, run_module
 

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.unify.assignment import FREE, PRUNED, UNIFIED, choose, whole
+from compressor.unifying.assignment import FREE, PRUNED, UNIFIED, choose, whole
 
 
 def best(one: Any, two: Any, prune: int, unify: int) -> float:

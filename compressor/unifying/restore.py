@@ -8,7 +8,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from compressor.graph.evaluate import Array, evaluate
 from compressor.graph.shapes import initializer_of
-from compressor.unify.unpack import MARK
+from compressor.unifying.unpack import MARK
 
 
 def restore(model: ir.Model) -> list[str]:

@@ -16,7 +16,7 @@ from compressor.errors import UsageError
 from compressor.graph.shapes import captured_values
 from compressor.ops.rule import OpRule
 from compressor.pruning import cost
-from compressor.unify.layout import Layout, View
+from compressor.unifying.layout import Layout, View
 
 Rules = Mapping[tuple[str, str], OpRule]
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from compressor.config import BlockShape
-from compressor.unify.layout import Layout, View
+from compressor.unifying.layout import Layout, View
 
 BLOCKS = ("4x4", "1x8", "2x1", "3x2x2", "1x1x*", "tap", "filter", "matrix:1x5", "matrix:2x*")
 VIEWS = ("oi", "io", "oit", "oitt", "iott", "gio", "ogit")

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from compressor.unify import assignment
-from compressor.unify.assignment import FREE, PRUNED, UNIFIED, Kinds
-from compressor.unify.layout import Layout
+from compressor.unifying import assignment
+from compressor.unifying.assignment import FREE, PRUNED, UNIFIED, Kinds
+from compressor.unifying.layout import Layout
 
 
 class Projection(Protocol):

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 
 from compressor.config import BlockShape
-from compressor.unify.layout import Layout, View
-from compressor.unify.moves import Permute, Reshape, apply, shortened
-from tests.unify.cases import layouts, weight
+from compressor.unifying.layout import Layout, View
+from compressor.unifying.moves import Permute, Reshape, apply, shortened
+from tests.unifying.cases import layouts, weight
 
 
 @given(layouts())

@@ -13,9 +13,9 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import ModelError
-from compressor.unify.assignment import FREE, UNIFIED
-from compressor.unify.moves import Move, Reshape
-from compressor.unify.packed import DIGITS, Packed, digit_table, from_bytes
+from compressor.unifying.assignment import FREE, UNIFIED
+from compressor.unifying.moves import Move, Reshape
+from compressor.unifying.packed import DIGITS, Packed, digit_table, from_bytes
 
 MARK = "compressor."
 """How the names of constants that packed weights share begin; every packed weight reads one."""

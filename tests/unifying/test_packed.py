@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from compressor.config import BlockShape
 from compressor.errors import ModelError
-from compressor.unify.assignment import FREE, PRUNED, UNIFIED
-from compressor.unify.layout import Layout, View
-from compressor.unify.measure import ideal_bits, operations, satisfied
-from compressor.unify.packed import HALF, Packed, digit_table, encode, from_bytes, to_bytes
-from compressor.unify.projections import Mixed
-from compressor.unify.unpack import install
-from tests.unify.cases import layouts, weight
+from compressor.unifying.assignment import FREE, PRUNED, UNIFIED
+from compressor.unifying.layout import Layout, View
+from compressor.unifying.measure import ideal_bits, operations, satisfied
+from compressor.unifying.packed import HALF, Packed, digit_table, encode, from_bytes, to_bytes
+from compressor.unifying.projections import Mixed
+from compressor.unifying.unpack import install
+from tests.unifying.cases import layouts, weight
 
 SHARES = ((1.0, 0.0), (0.5, 0.0), (0.4, 0.4), (0.0, 0.5), (0.0, 1.0), (0.7, 0.3))
 DTYPES = (np.float32, np.float16, np.float64, ir.DataType.BFLOAT16.numpy())

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from compressor.unify.assignment import FREE, PRUNED, UNIFIED, Kinds
-from compressor.unify.layout import Layout
-from compressor.unify.projections import shared_values
+from compressor.unifying.assignment import FREE, PRUNED, UNIFIED, Kinds
+from compressor.unifying.layout import Layout
+from compressor.unifying.projections import shared_values
 
 Array = npt.NDArray[Any]
 HALF = (np.dtype(np.float16), np.dtype(ir.DataType.BFLOAT16.numpy()))

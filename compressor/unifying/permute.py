@@ -18,9 +18,9 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup, group
 from compressor.channels.labels import Term, UnitArray
-from compressor.unify.layers import Layer
-from compressor.unify.packed import HALF
-from compressor.unify.projections import damages
+from compressor.unifying.layers import Layer
+from compressor.unifying.packed import HALF
+from compressor.unifying.projections import damages
 
 Order = npt.NDArray[np.int64]
 _WIDTH = 64

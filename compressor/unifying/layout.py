@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.config import ALL, BlockShape
-from compressor.unify.moves import Move, Permute, Reshape, Shape, apply, permuted, shortened
+from compressor.unifying.moves import Move, Permute, Reshape, Shape, apply, permuted, shortened
 
 ROLES = "goit"
 """Group, output, input, tap: the axes of the canonical form, in order."""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compressor.unify.assignment import FREE, PRUNED, UNIFIED, Kinds
-from compressor.unify.layout import Layout
-from compressor.unify.packed import HALF, Packed
+from compressor.unifying.assignment import FREE, PRUNED, UNIFIED, Kinds
+from compressor.unifying.layout import Layout
+from compressor.unifying.packed import HALF, Packed
 
 Array = npt.NDArray[Any]
 

@@ -9,7 +9,7 @@ import pytest
 
 from compressor import unification
 from compressor.config import UnifySettings
-from compressor.unify import permute
+from compressor.unifying import permute
 from tests import models
 
 CHAIN = """

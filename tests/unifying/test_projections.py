@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compressor.config import BlockShape
-from compressor.unify.assignment import FREE, PRUNED, UNIFIED
-from compressor.unify.layout import Layout, View
-from compressor.unify.projections import PROJECTIONS, Filters, Mixed, NOfM, Prune, Unify
-from tests.unify.cases import layouts, weight
+from compressor.unifying.assignment import FREE, PRUNED, UNIFIED
+from compressor.unifying.layout import Layout, View
+from compressor.unifying.projections import PROJECTIONS, Filters, Mixed, NOfM, Prune, Unify
+from tests.unifying.cases import layouts, weight
 
 MATRIX = Layout(View.of((3, 4), "oi"), BlockShape.parse("1x4"))
 
