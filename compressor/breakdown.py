@@ -73,7 +73,7 @@ def detailed(report: Report, original: str | Path, result: ir.Model, settings: R
 
 def _costs(model: ir.Model, shapes: Shapes) -> list[_Cost]:
     nodes = list(model.graph)
-    counts = [cost.macs([node], shapes, RULES) for node in nodes]  # type: ignore[arg-type]  # any nodes will do
+    counts = [cost.macs([node], shapes, RULES) for node in nodes]
     batch = shapes.batch if sum(counts) % shapes.batch == 0 else 1
     found = []
     for node, macs in zip(nodes, counts, strict=True):

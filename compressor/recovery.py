@@ -40,15 +40,18 @@ class Samples:
 
     Attributes:
         train: to calibrate and train on; random noise where the user has nothing.
-        judged: to measure accuracy on; None without labels.
-        valid: set aside to judge training on, labels or not; None where there are none.
+        valid: set aside to judge on, labels or not; None where there are none.
         real: they are the user's.
     """
 
     train: Dataset
-    judged: Dataset | None
     valid: Dataset | None
     real: bool
+
+    @property
+    def judged(self) -> Dataset | None:
+        """What accuracy is measured on; None without labels."""
+        return self.valid if self.valid is not None and self.valid.labelled else None
 
     @staticmethod
     def of(settings: PruneSettings, model: ir.Model) -> Samples | None:
@@ -60,11 +63,11 @@ class Samples:
         if settings.decay_epochs and settings.recover != "finetune":
             raise UsageError("--decay-epochs trains, which needs --recover finetune")
         if settings.data is not None:
-            train, judged = open_parts(settings, model)
-            labelled = judged.labelled and len(judged) > 0
-            if settings.max_drop is not None and not labelled:
+            train, valid = open_parts(settings, model)
+            samples = Samples(train, valid if len(valid) else None, real=True)
+            if settings.max_drop is not None and samples.judged is None:
                 raise UsageError("--max-drop needs labels, and the data has none; add an array y, or leave it out")
-            return Samples(train, judged if labelled else None, judged if len(judged) else None, real=True)
+            return samples
         if settings.recover == "finetune":
             raise UsageError("--recover finetune needs samples to train on; give --data, labels are not needed")
         if settings.max_drop is not None:
@@ -73,7 +76,7 @@ class Samples:
         if idle and criterion(settings.criterion, settings.seed).needs is None:
             return None
         made = noise(model, settings.samples, settings.seed, settings.dims, settings.input_shapes)
-        return Samples(made, None, None, real=False)
+        return Samples(made, None, real=False)
 
 
 class Recovery:
@@ -145,13 +148,9 @@ class Recovery:
         return AccuracyRow(metric="top-1", before=found[0], pruned=cut, after=found[1], samples=len(judged))
 
     def _trainability(self, data: Dataset) -> TrainabilityRow:
-        try:
-            from compressor.tune.graph_module import GraphModule  # noqa: PLC0415 - torch is loaded for gradients only
-            from compressor.tune.trainability import trainability  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            raise UsageError(
-                f"--trainability needs {error.name}, which is not installed; pip install 'onnx-compressor[tune]'"
-            ) from None
+        from compressor.tune.graph_module import GraphModule  # noqa: PLC0415 - torch is loaded for gradients only
+        from compressor.tune.trainability import trainability  # noqa: PLC0415
+
         size = batch_limit(self._source) or TRAINABILITY_BATCH
         found = [
             trainability(GraphModule(m), islice(batches(data, size, drop_last=True), TRAINABILITY_BATCHES))
@@ -181,15 +180,10 @@ class Recovery:
 
     def _train(self, model: ir.Model, samples: Samples, fading: Cut | None) -> ir.Model:
         """A trained copy; with ``fading``, one in which what that cut removes is zero in the end."""
-        try:
-            from compressor.tune.decay import decay  # noqa: PLC0415
-            from compressor.tune.finetune import finetune  # noqa: PLC0415 - torch is loaded for training only
-            from compressor.tune.splits import Splits  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            raise UsageError(
-                f"--recover finetune needs {error.name}, which is not installed; pip install 'onnx-compressor[tune]', "
-                "or choose --recover lstsq"
-            ) from None
+        from compressor.tune.decay import decay  # noqa: PLC0415 - torch is loaded for training only
+        from compressor.tune.finetune import finetune  # noqa: PLC0415
+        from compressor.tune.splits import Splits  # noqa: PLC0415
+
         settings = self._settings
         if settings.checkpoint is not None:
             settings.checkpoint.mkdir(parents=True, exist_ok=True)

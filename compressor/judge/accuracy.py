@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -48,15 +46,11 @@ def accuracy(model: ir.Model, data: Dataset, settings: DataSettings) -> Accuracy
     fixed = batch_limit(model)
     size = fixed or settings.batch_size
     correct = count = 0
-    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
-        path = Path(folder) / "model.onnx"
-        ir.save(model, path, external_data="model.data", max_workers=1)
-        session = sessions.open_session(path, settings.provider)
+    with sessions.opened(model, settings.provider) as session:
         for start in range(0, len(data) // size * size if fixed else len(data), size):
             batch = data.take(np.arange(start, min(start + size, len(data))))
             right = _right(sessions.run(session, batch.inputs)[0], batch)
             correct, count = correct + int(right.sum()), count + right.size
-        del session
     if not count:
         raise UsageError(f"the model takes batches of {fixed}, the data has {len(data)} samples; give more")
     return Accuracy(correct, count)

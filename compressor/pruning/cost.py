@@ -16,9 +16,9 @@ from compressor.ops.rule import OpRule, Shape
 Rules = Mapping[tuple[str, str], OpRule]
 
 
-def macs(graph: ir.Graph, shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:
+def macs(nodes: Iterable[ir.Node], shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:
     """Multiply-accumulates of one run: products of convolutions, matrix products, recurrent layers, attention."""
-    return sum(_macs_of(node, shape, rules) for node in graph)
+    return sum(_macs_of(node, shape, rules) for node in nodes)
 
 
 def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:

@@ -5,10 +5,8 @@ Both are run in ONNX Runtime on the same seeded inputs, at two sizes where dimen
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -108,14 +106,10 @@ def run(model: ir.Model, inputs: list[dict[str, Array]], provider: str, *, optim
     """
     from compressor.runtime import sessions  # noqa: PLC0415 - 0.2 s that a run without proof need not pay
 
-    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
-        path = Path(folder) / "model.onnx"
-        ir.save(model, path, external_data="model.data", max_workers=1)
-        session = sessions.open_session(path, provider, optimise=optimise)
+    with sessions.opened(model, provider, optimise=optimise) as session:
         names = [o.name for o in session.get_outputs()]
         wanted = {i.name for i in session.get_inputs()}
         outputs = [sessions.run(session, {k: v for k, v in f.items() if k in wanted}) for f in inputs]
-        del session
     return Runs(names, inputs, outputs)
 
 

@@ -129,18 +129,3 @@ class DiffReport(Document):
     initializers: list[InitializerChange] = Field(default=[])
     operators: list[OperatorChange] = Field(default=[])
     warnings: list[str] = Field(default=[])
-
-
-__all__ = [
-    "DiffReport",
-    "Document",
-    "FrozenRow",
-    "GroupRow",
-    "InitializerChange",
-    "ModelStats",
-    "OperatorChange",
-    "PathText",
-    "ProofResult",
-    "Record",
-    "Report",
-]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 import onnxruntime as ort
 
 from compressor.config import PROVIDERS
@@ -109,6 +111,20 @@ def demand_active(session: ort.InferenceSession, provider: str) -> None:
     if taken and name not in taken:
         others = ", ".join(f"{other} {nodes}" for other, nodes in sorted(taken.items()))
         raise ProviderUnavailable(f"provider {name} is active but took no node of the model ({others})")
+
+
+@contextmanager
+def opened(model: ir.Model, provider: str, *, optimise: bool = True) -> Iterator[Session]:
+    """A session for a model in memory, written to a temporary folder that lasts as long, weights beside it.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the model.
+        ProviderUnavailable: the provider is not there.
+    """
+    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+        path = Path(folder) / "model.onnx"
+        ir.save(model, path, external_data="model.data", max_workers=1)
+        yield open_session(path, provider, optimise=optimise)
 
 
 def run(session: ort.InferenceSession, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:

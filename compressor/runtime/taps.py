@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import onnx_ir as ir
 
-from compressor.runtime.sessions import Array, open_session, run
+from compressor.runtime.sessions import Array, opened, run
 
 
 def tap(
@@ -30,10 +28,7 @@ def tap(
     made = {str(v.name): v for node in copy.graph for v in node.outputs}
     shown = {str(v.name) for v in copy.graph.outputs}
     copy.graph.outputs.extend(made[name] for name in dict.fromkeys(names) if name not in shown)
-    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
-        path = Path(folder) / "model.onnx"
-        ir.save(copy, path, external_data="model.data", max_workers=1)
-        session = open_session(path, provider)
+    with opened(copy, provider) as session:
         wanted = {i.name for i in session.get_inputs()}
         for feed in feeds:
             yield run(session, {k: v for k, v in feed.items() if k in wanted}, names)

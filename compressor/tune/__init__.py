@@ -1,4 +1,4 @@
-"""The torch side: an ONNX graph as a trainable module. Only this package and ``unify`` import torch."""
+"""The torch side: an ONNX graph as a trainable module. The only package that imports torch."""
 
 from compressor.errors import UsageError
 

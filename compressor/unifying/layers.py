@@ -119,7 +119,7 @@ class _Search:
         layout = Layout(view, BlockShape.parse(own or self.settings.block))
         if not layout.count or layout.n == 1:
             self._too_large(value, layout, own)
-        macs = cost.macs(nodes, self.coupling.shapes, self.rules)  # type: ignore[arg-type]  # any nodes will do
+        macs = cost.macs(nodes, self.coupling.shapes, self.rules)
         return Layer(value, layout, tuple(str(node.name) for node in nodes), macs)
 
     def _too_large(self, value: ir.Value, layout: Layout, own: str | None) -> None:
