@@ -100,6 +100,8 @@ class Recovery:
         self._rows: list[RecoveryRow] = []
         self._warnings: list[str] = []
         self._steps = 0
+        if settings.metrics is not None and settings.recover == "finetune" and not settings.resume:
+            settings.metrics.unlink(missing_ok=True)
 
     def before(self, model: ir.Model, cut: Cut) -> None:
         """Keeps what is needed of the analysed model that is about to be cut; lets what goes fade, if asked to."""
@@ -193,8 +195,6 @@ class Recovery:
         if fading is not None:
             settings = settings.model_copy(update={**PLAIN, "epochs": settings.decay_epochs})
             extensions.append(decay(fading, model))
-        if settings.metrics is not None and self._steps == 1 and not settings.resume:
-            settings.metrics.unlink(missing_ok=True)
         parts = Splits(samples.train, samples.valid, lambda epoch: augmentation(settings, model, epoch))
         done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=self._tell)
         self._warnings += done.warnings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,16 @@ def test_training_that_makes_it_worse_is_not_kept(tmp_path: Path) -> None:
         assert value.const_value is not None
         assert other is not None
         assert np.array_equal(value.const_value.numpy(), other.numpy()), name
+
+
+def test_metrics_tell_of_fading_and_training(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("of an earlier run\n")
+    training = {"recover": "finetune", "epochs": 1, "decay_epochs": 1, "batch_size": 64, "metrics": str(path)}
+    prune(NET, PruneSettings.parse({**SETTINGS, **training}))
+    steps = [json.loads(line)["pruning_step"] for line in path.read_text().splitlines()]
+    assert set(steps) == {0, 1}
 
 
 def test_what_goes_can_fade_before_it_is_cut() -> None:
