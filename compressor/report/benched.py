@@ -2,13 +2,12 @@
 
 from pydantic import Field
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from compressor.report import draw
 from compressor.report.base import Record
 from compressor.report.detail import Environment
 from compressor.report.records import Document, ModelStats
-from compressor.words import count, printable, quantity
+from compressor.words import count, quantity
 
 
 class LatencyStats(Record):
@@ -108,9 +107,9 @@ def render_bench(report: BenchReport, console: Console, *, verbose: bool = False
     for letter, stats in sides:
         if stats is not None:
             size = f"{quantity(stats.bytes, 'B')}, {quantity(stats.macs)} MACs"
-            _line(console, f"{letter}: {stats.path} ({size})", style="bold")
+            draw.line(console, f"{letter}: {stats.path} ({size})", style="bold")
     threads = count(report.threads, "thread") if report.threads else "threads as the runtime likes"
-    _line(console, f"{report.providers} on {report.environment.device}, {threads}")
+    draw.line(console, f"{report.providers} on {report.environment.device}, {threads}")
     for run in report.runs:
         _run(console, run, verbose=verbose)
 
@@ -118,9 +117,9 @@ def render_bench(report: BenchReport, console: Console, *, verbose: bool = False
 def _run(console: Console, run: BenchRun, *, verbose: bool) -> None:
     shapes = ", ".join(f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in run.inputs.items())
     console.print()
-    _line(console, f"{'Batch ' + str(run.batch_size) if run.batch_size else 'One run'}: {shapes}", style="bold")
+    draw.line(console, f"{'Batch ' + str(run.batch_size) if run.batch_size else 'One run'}: {shapes}", style="bold")
     columns = [run.a] if run.b is None else [run.a, run.b]
-    table = _table(["", "A", "B"][: len(columns) + 1])
+    table = draw.table(["", "A", "B"][: len(columns) + 1])
     rows = {
         "median": [_ms(c.median_latency_ms) for c in columns],
         "mean": [_ms(c.average_latency_ms) for c in columns],
@@ -136,7 +135,7 @@ def _run(console: Console, run: BenchRun, *, verbose: bool) -> None:
     if any(c.device_memory is not None for c in columns):
         rows["device memory"] = [_bytes(c.device_memory) for c in columns]
     for name, cells in rows.items():
-        table.add_row(*(Text(printable(cell)) for cell in (name, *cells)))
+        draw.row(table, name, *cells)
     console.print(table)
     if run.speed_up is not None:
         _speed_up(console, run)
@@ -150,31 +149,29 @@ def _speed_up(console: Console, run: BenchRun) -> None:
     if found.low <= 1 <= found.high:
         text = f"No difference shown: B is {found.value:.3g} times as fast as A"
     between = f"{found.level:.0%} interval {found.low:.3g} to {found.high:.3g}"
-    _line(console, f"{text} ({between}, {count(run.a.test_times, 'pair')}).", style="bold")
+    draw.line(console, f"{text} ({between}, {count(run.a.test_times, 'pair')}).", style="bold")
 
 
 def _profile(console: Console, run: BenchRun, *, verbose: bool) -> None:
     if not run.operators:
         return
     sides = ["A", "B"] if run.b is not None else ["A"]
-    table = _table(["operator", *(f"nodes {s}" for s in sides), *(f"ms {s}" for s in sides)])
+    table = draw.table(["operator", *(f"nodes {s}" for s in sides), *(f"ms {s}" for s in sides)])
     for row in run.operators[: None if verbose else _FEW]:
         counts = [row.count_a, row.count_b][: len(sides)]
         times = [row.ms_a, row.ms_b][: len(sides)]
         cells = [row.op_type, *(f"{c or 0:,}" for c in counts), *(f"{t or 0:.3f}" for t in times)]
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    console.print()
-    console.print(table)
+        draw.row(table, *cells)
+    draw.show(console, table)
     slowest = sorted(run.nodes, key=lambda n: -max(n.ms_a or 0, n.ms_b or 0))
-    table = _table(["node", "operator", *(f"ms {s}" for s in sides)])
+    table = draw.table(["node", "operator", *(f"ms {s}" for s in sides)])
     for node in run.nodes if verbose else slowest[:_FEW]:
         times = [node.ms_a, node.ms_b][: len(sides)]
         cells = [node.name, node.op_type, *("-" if t is None else f"{t:.3f}" for t in times)]
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    console.print()
-    console.print(table)
+        draw.row(table, *cells)
+    draw.show(console, table)
     if not verbose and len(run.nodes) > _FEW:
-        _line(console, f"  the slowest of {len(run.nodes):,} nodes; -v lists them all.")
+        draw.line(console, f"  the slowest of {len(run.nodes):,} nodes; -v lists them all.")
 
 
 def _nodes(nodes: dict[str, int]) -> str:
@@ -188,14 +185,3 @@ def _ms(milliseconds: float) -> str:
 
 def _bytes(number: int | None) -> str:
     return "-" if number is None else quantity(number, "B")
-
-
-def _line(console: Console, text: str, style: str = "") -> None:
-    console.print(Text(printable(text), style=style))
-
-
-def _table(columns: list[str]) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    for index, name in enumerate(columns):
-        table.add_column(name, justify="right" if index else "left", overflow="fold")
-    return table

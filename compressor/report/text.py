@@ -5,16 +5,13 @@ from itertools import groupby
 from statistics import fmean
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from compressor.report.records import DiffReport, FrozenRow, GroupRow, ModelStats, ProofResult, Report
-from compressor.words import count, printable, quantity, share
+from compressor.report import draw
+from compressor.report.records import DiffReport, FrozenRow, GroupRow, ProofResult, Report
+from compressor.words import count, share
 
 _FEW = 10
 """Rows shown of a list that is only an illustration; `verbose` shows all."""
-_PATHLESS = ("(in memory)", "(not written)")
-"""What stands for the path of a model that has no file: of what was read, and of what was made."""
 
 
 def render(report: Report, console: Console, *, explain: bool = False, verbose: bool = False) -> None:
@@ -27,90 +24,68 @@ def render(report: Report, console: Console, *, explain: bool = False, verbose: 
         verbose: list every group, and the seconds of each phase.
     """
     if report.output is not None:
-        _sizes(console, {"before": report.input, "after": report.output})
+        draw.sizes(console, {"before": report.input, "after": report.output})
         console.print()
     if report.groups:
-        _line(console, _what_was_removed(report))
+        draw.line(console, _what_was_removed(report))
     if report.proof is not None:
         masked = any(group.removed for group in report.groups)
         recovered = report.settings.get("recover", "none") != "none"
         _proof(console, report.proof, masked=masked, recovered=recovered)
     elif report.output is not None:
-        _line(console, "Proof: not run.", style="yellow")
+        draw.line(console, "Proof: not run.", style="yellow")
     _recovered(console, report)
     if verbose:
         _groups(console, report.groups, removed=True)
     _frozen(console, report.frozen, explain=explain, verbose=verbose)
     if verbose and report.seconds:
-        _line(console, "Seconds: " + ", ".join(f"{name} {took:.2f}" for name, took in report.seconds.items()))
+        draw.line(console, "Seconds: " + ", ".join(f"{name} {took:.2f}" for name, took in report.seconds.items()))
     if report.output is not None:
         path = report.output.path
         seconds = f" ({sum(report.seconds.values()):.1f} s)" if report.seconds else ""
-        _line(console, f"Wrote {path}{seconds}" if path else "Nothing was written.", style="bold")
+        draw.line(console, f"Wrote {path}{seconds}" if path else "Nothing was written.", style="bold")
 
 
 def render_inspection(
     report: Report, console: Console, *, explain: bool = False, verbose: bool = False
 ) -> None:
     """Prints the groups of a model, how much of it can be pruned, and what stands in the way."""
-    _sizes(console, {"": report.input})
+    draw.sizes(console, {"": report.input})
     _groups(console, report.groups, removed=False)
     channels = sum(group.channels for group in report.groups)
     text = f"{count(channels, 'channel')} in {count(len(report.groups), 'group')} can be pruned"
     if report.prunable_params is not None:
         owned = share(report.prunable_params, report.input.params)
         text += f"; their weights hold {owned} of the parameters"
-    _line(console, f"{text}.", style="bold")
+    draw.line(console, f"{text}.", style="bold")
     _frozen(console, report.frozen, explain=explain, verbose=verbose, by_reason=True)
 
 
 def render_diff(report: DiffReport, console: Console, *, verbose: bool = False) -> None:
     """Prints two models side by side: sizes, operator counts, initializers that differ."""
-    _sizes(console, {"a": report.a, "b": report.b})
+    draw.sizes(console, {"a": report.a, "b": report.b})
     console.print()
-    _line(console, "Inputs and outputs: " + ("the same." if report.same_signature else "DIFFERENT."))
+    draw.line(console, "Inputs and outputs: " + ("the same." if report.same_signature else "DIFFERENT."))
     if report.operators:
-        table = _table(("operator", "a", "b"))
+        table = draw.table(("operator", "a", "b"))
         for change in report.operators:
-            _row(table, change.op_type, f"{change.count_a:,}", f"{change.count_b:,}")
-        _show(console, table, title="Operator counts that differ:")
+            draw.row(table, change.op_type, f"{change.count_a:,}", f"{change.count_b:,}")
+        draw.show(console, table, title="Operator counts that differ:")
     if not report.initializers:
-        _line(console, "Initializers: the same.")
+        draw.line(console, "Initializers: the same.")
         return
     shown = report.initializers if verbose else report.initializers[: 2 * _FEW]
-    table = _table(("initializer", "a", "b"))
+    table = draw.table(("initializer", "a", "b"))
     for item in shown:
         same = item.shape_a == item.shape_b
-        _row(table, item.name, _shape(item.shape_a), "other values" if same else _shape(item.shape_b))
-    _show(console, table, title=f"Initializers that differ ({len(report.initializers):,}):")
-    _rest(console, len(report.initializers) - len(shown), "-v lists them all")
+        draw.row(table, item.name, _shape(item.shape_a), "other values" if same else _shape(item.shape_b))
+    draw.show(console, table, title=f"Initializers that differ ({len(report.initializers):,}):")
+    draw.rest(console, len(report.initializers) - len(shown), "-v lists them all")
 
 
 def _shape(shape: Sequence[int] | None) -> str:
     return "absent" if shape is None else "x".join(str(size) for size in shape) or "scalar"
 
-
-def _sizes(console: Console, models: dict[str, ModelStats]) -> None:
-    """One column a model, and what is left of the first in the second."""
-    stats = list(models.values())
-    _line(
-        console,
-        " -> ".join(item.path or missing for item, missing in zip(stats, _PATHLESS, strict=False)),
-        style="bold",
-    )
-    table = _table(("", *models, *(["left"] if len(stats) == 2 else [])), header=len(stats) == 2)
-    rows = {
-        "file size": [(item.bytes, quantity(item.bytes, "B")) for item in stats],
-        "parameters": [(item.params, quantity(item.params)) for item in stats],
-        "MACs": [(item.macs, quantity(item.macs)) for item in stats],
-        "nodes": [(item.nodes, f"{item.nodes:,}") for item in stats],
-    }
-    for name, cells in rows.items():
-        left = [share(cells[1][0], cells[0][0])] if len(cells) == 2 else []
-        _row(table, name, *(text for _, text in cells), *left)
-    if len({item.opset for item in stats}) > 1 or len(stats) == 1:
-        _row(table, "opset", *(str(item.opset) for item in stats))
-    _show(console, table)
 
 
 def _what_was_removed(report: Report) -> str:
@@ -135,21 +110,21 @@ def _proof(console: Console, proof: ProofResult, *, masked: bool, recovered: boo
     text = f"{subject}: {verdict}; error {proof.max_rel_err:.1e}, allowed {proof.tolerance:.1e}"
     text += f" (ONNX Runtime {proof.provider}, {runs}"
     text += ", norms over the kept channels)." if proof.masked_statistics else ")."
-    _line(console, text, style="green" if proof.passed else "bold red")
+    draw.line(console, text, style="green" if proof.passed else "bold red")
 
 
 def _recovered(console: Console, report: Report) -> None:
     """What recovery did to the layers, and what accuracy is left."""
     if report.recovery:
         before, after = (fmean(getattr(r, f"error_{when}") for r in report.recovery) for when in ("before", "after"))
-        _line(
+        draw.line(
             console,
             f"Recovery ({report.settings.get('recover')}): {count(len(report.recovery), 'layer')}, mean error of their "
             f"outputs {before:.3f} before, {after:.3f} after.",
         )
     if report.trainability is not None:
         row = report.trainability
-        _line(
+        draw.line(
             console,
             f"Trainability: mean singular value of the Jacobian {row.mean_before:.3g} before, {row.mean_after:.3g} "
             f"after ({count(row.samples, 'sample')}).",
@@ -158,17 +133,17 @@ def _recovered(console: Console, report: Report) -> None:
         steps = [item.before, *([item.pruned] if item.pruned is not None else []), item.after]
         words = ["original", *(["pruned"] if item.pruned is not None else []), "result"]
         text = ", ".join(f"{word} {value:.2%}" for word, value in zip(words, steps, strict=True))
-        _line(console, f"Accuracy ({item.metric}, {count(item.samples or 0, 'sample')}): {text}.", style="bold")
+        draw.line(console, f"Accuracy ({item.metric}, {count(item.samples or 0, 'sample')}): {text}.", style="bold")
 
 
 def _groups(console: Console, groups: Sequence[GroupRow], *, removed: bool) -> None:
     if not groups:
         return
-    table = _table(("group", "channels", *(["removed"] if removed else []), "weight axes"))
+    table = draw.table(("group", "channels", *(["removed"] if removed else []), "weight axes"))
     for group in groups:
         gone = [f"{group.removed:,}"] if removed else []
-        _row(table, group.name, f"{group.channels:,}", *gone, f"{len(group.axes):,}")
-    _show(console, table)
+        draw.row(table, group.name, f"{group.channels:,}", *gone, f"{len(group.axes):,}")
+    draw.show(console, table)
     console.print()
 
 
@@ -186,61 +161,27 @@ def _frozen(
             _reason(console, reason, found, verbose)
         console.print()
     elif by_reason:
-        table = _table(("kept because", "channels", "places"))
+        table = draw.table(("kept because", "channels", "places"))
         for reason, found in ranked:
-            _row(table, reason, f"{_channels(found):,}", f"{len(found):,}")
-        _show(console, table)
-        _line(console, "--explain lists the places.")
+            draw.row(table, reason, f"{_channels(found):,}", f"{len(found):,}")
+        draw.show(console, table)
+        draw.line(console, "--explain lists the places.")
     else:
         first, found = ranked[0]
         text = f"{count(_channels(ordered), 'channel')} had to stay; --explain lists them."
         main = f"Main reason, for {_channels(found):,}" if len(ranked) > 1 else "Reason"
-        _line(console, f"{text} {main}: {first}.")
+        draw.line(console, f"{text} {main}: {first}.")
 
 
 def _reason(console: Console, reason: str, rows: Sequence[FrozenRow], verbose: bool) -> None:
     shown = sorted(rows, key=lambda row: -row.channels)[: None if verbose else _FEW]
-    table = _table(("value", "axis", "channels", "node"))
+    table = draw.table(("value", "axis", "channels", "node"))
     for row in shown:
-        _row(table, row.value, "-" if row.axis is None else str(row.axis), f"{row.channels:,}", row.node)
+        draw.row(table, row.value, "-" if row.axis is None else str(row.axis), f"{row.channels:,}", row.node)
     table.columns[-1].justify = "left"
-    _show(console, table, title=f"{count(_channels(rows), 'channel')} had to stay: {reason}")
-    _rest(console, len(rows) - len(shown), "-v lists them all")
+    draw.show(console, table, title=f"{count(_channels(rows), 'channel')} had to stay: {reason}")
+    draw.rest(console, len(rows) - len(shown), "-v lists them all")
 
 
 def _channels(rows: Iterable[FrozenRow]) -> int:
     return sum(row.channels for row in rows)
-
-
-def _rest(console: Console, hidden: int, remedy: str) -> None:
-    if hidden > 0:
-        _line(console, f"  and {hidden:,} more; {remedy}.")
-
-
-def _line(console: Console, text: str, style: str = "") -> None:
-    console.print(Text(printable(text), style=style))
-
-
-def _show(console: Console, table: Table, title: str = "") -> None:
-    console.print()
-    if title:
-        _line(console, title, style="bold")
-    console.print(table)
-
-
-def _table(columns: Sequence[str], *, header: bool = True) -> Table:
-    """A table without lines: the first column is a name and folds, the others are numbers on the right."""
-    table = Table(
-        box=None,
-        show_header=header,
-        header_style="bold",
-        padding=(0, 2, 0, 0),
-        pad_edge=False,
-    )
-    for index, name in enumerate(columns):
-        table.add_column(name, justify="right" if index else "left", overflow="fold")
-    return table
-
-
-def _row(table: Table, *cells: str) -> None:
-    table.add_row(*(Text(printable(cell)) for cell in cells))

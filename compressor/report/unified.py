@@ -6,8 +6,13 @@ from pydantic import Field
 from rich.console import Console
 
 from compressor.report.base import Record
+from compressor.report.draw import line as _line
+from compressor.report.draw import rest as _rest
+from compressor.report.draw import row as _row
+from compressor.report.draw import show as _show
+from compressor.report.draw import sizes as _sizes
+from compressor.report.draw import table as _table
 from compressor.report.records import Document, ModelStats, ProofResult
-from compressor.report.text import _line, _rest, _row, _show, _sizes, _table
 from compressor.words import count, quantity, share
 
 _FEW = 12

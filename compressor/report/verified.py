@@ -2,13 +2,12 @@
 
 from pydantic import Field
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from compressor.report import draw
 from compressor.report.base import PathText, Record
 from compressor.report.detail import Environment
 from compressor.report.records import Document
-from compressor.words import count, printable
+from compressor.words import count
 
 
 class OutputRow(Record):
@@ -84,9 +83,9 @@ _FEW = 10
 
 def render_verify(report: VerifyReport, console: Console, *, verbose: bool = False) -> None:
     """Prints the errors by output, and where the models part if that was looked for."""
-    _line(console, f"A: {report.a} ({report.provider_a})", style="bold")
-    _line(console, f"B: {report.b} ({report.provider_b})", style="bold")
-    table = _table(["output", "max error", "mean error", "of range", "allowed", "cosine", "top-1 agrees", ""])
+    draw.line(console, f"A: {report.a} ({report.provider_a})", style="bold")
+    draw.line(console, f"B: {report.b} ({report.provider_b})", style="bold")
+    table = draw.table(["output", "max error", "mean error", "of range", "allowed", "cosine", "top-1 agrees", ""])
     for row in report.outputs:
         cells = [
             row.name,
@@ -98,27 +97,26 @@ def render_verify(report: VerifyReport, console: Console, *, verbose: bool = Fal
             "-" if row.agreement is None else f"{row.agreement:.2%}",
             "equal" if row.passed else "DIFFERS",
         ]
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    console.print()
-    console.print(table)
+        draw.row(table, *cells)
+    draw.show(console, table)
     console.print()
     for run in report.runs if verbose else ():
         shapes = ", ".join(f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in run.inputs.items())
-        _line(console, f"  {run.source}: {shapes}: {'equal' if run.passed else 'differs'}")
+        draw.line(console, f"  {run.source}: {shapes}: {'equal' if run.passed else 'differs'}")
     if report.divergence is not None:
         _divergence(console, report.divergence, verbose=verbose)
     verdict = "B equals A within tolerance" if report.passed else "B DIFFERS from A"
     style = "bold green" if report.passed else "bold red"
-    _line(console, f"{verdict}, {count(len(report.runs), 'set')} of inputs.", style=style)
+    draw.line(console, f"{verdict}, {count(len(report.runs), 'set')} of inputs.", style=style)
 
 
 def _divergence(console: Console, found: Divergence, *, verbose: bool) -> None:
     first, looked = found.first, f"{len(found.layers):,} of {found.total:,} values that A computes were compared"
     if first is None:
-        _line(console, f"No value inside differs ({looked}).")
+        draw.line(console, f"No value inside differs ({looked}).")
     else:
         weights = f"; its weights differ: {', '.join(found.weights)}" if found.weights else ""
-        _line(
+        draw.line(
             console,
             f"First difference: node {first.node} ({first.op_type}), value {first.value}, by {first.max_rel_err:.2e} "
             f"of its range{weights} ({looked}).",
@@ -126,22 +124,11 @@ def _divergence(console: Console, found: Divergence, *, verbose: bool) -> None:
         )
     at = found.layers.index(first) if first is not None else 0
     shown = found.layers if verbose else found.layers[max(0, at - 3) : max(0, at - 3) + _FEW]
-    table = _table(["value", "operator", "max error", "of range", ""])
+    table = draw.table(["value", "operator", "max error", "of range", ""])
     for row in shown:
         cells = (row.value, row.op_type, f"{row.max_abs_err:.2e}", f"{row.max_rel_err:.2e}")
-        table.add_row(*(Text(printable(cell)) for cell in (*cells, "" if row.passed else "differs")))
+        draw.row(table, *cells, "" if row.passed else "differs")
     console.print(table)
     if len(shown) < len(found.layers):
-        _line(console, f"  and {len(found.layers) - len(shown):,} more; -v lists them all.")
+        draw.line(console, f"  and {len(found.layers) - len(shown):,} more; -v lists them all.")
     console.print()
-
-
-def _line(console: Console, text: str, style: str = "") -> None:
-    console.print(Text(printable(text), style=style))
-
-
-def _table(columns: list[str]) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    for index, name in enumerate(columns):
-        table.add_column(name, justify="right" if index else "left", overflow="fold")
-    return table
