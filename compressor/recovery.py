@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from compressor.config import PruneSettings
 from compressor.data import Dataset, augmentation, batch_limit, batches, noise, open_parts
 from compressor.errors import UsageError
 from compressor.judge.accuracy import accuracy
+from compressor.metrics import Metrics
 from compressor.pruning.criteria import criterion
 from compressor.recover import RECOVERIES, Options, recover
 from compressor.report import Report
@@ -100,8 +100,7 @@ class Recovery:
         self._rows: list[RecoveryRow] = []
         self._warnings: list[str] = []
         self._steps = 0
-        if settings.metrics is not None and settings.recover == "finetune" and not settings.resume:
-            settings.metrics.unlink(missing_ok=True)
+        self._metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
 
     def before(self, model: ir.Model, cut: Cut) -> None:
         """Keeps what is needed of the analysed model that is about to be cut; lets what goes fade, if asked to."""
@@ -201,9 +200,8 @@ class Recovery:
         return done.model
 
     def _tell(self, event: Event) -> None:
-        if self._settings.metrics is not None:
-            with self._settings.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"pruning_step": self._steps, **event.as_json()}) + "\n")
+        if self._metrics is not None:
+            self._metrics.add({"pruning_step": self._steps, **event.as_json()})
         metric = "" if event.metric is None else f", {event.metric_name} {event.metric:.4g}"
         self._clock.tell(
             f"recover: epoch {event.epoch}/{event.epochs}, loss {event.loss:.4g}{metric}, "

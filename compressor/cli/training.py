@@ -1,6 +1,5 @@
 """Progress of training: a bar on stderr, and lines of JSON in a file."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.cli.console import View
-from compressor.errors import UsageError
+from compressor.metrics import Metrics
 
 if TYPE_CHECKING:
     from compressor.tune.history import Event
@@ -23,44 +22,23 @@ def watched(view: View, metrics: Path | None, *, resumed: bool) -> Iterator[Obse
 
     Args:
         view: whether a bar may be shown; it is shown in a terminal only.
-        metrics: file of JSON lines, each flushed; a resumed run goes on writing where the first one stopped.
+        metrics: file of JSON lines; a resumed run goes on writing where the first one stopped.
         resumed: whether it is one.
-
-    Raises:
-        UsageError: the file cannot be written.
     """
     shown = not (view.quiet or view.no_progress) and sys.stderr.isatty()
-    observers: list[Observer] = []
+    lines = None if metrics is None else Metrics(metrics, resumed=resumed)
     with ExitStack() as stack:
-
-        def start() -> None:
-            if metrics is not None:
-                observers.append(stack.enter_context(_lines(metrics, resumed)))
-            if shown:
-                observers.append(stack.enter_context(_bar()))
+        bars: list[Observer] = []
 
         def observe(event: "Event") -> None:
-            if not observers:
-                start()
-            for observer in observers:
-                observer(event)
+            if lines is not None:
+                lines.add(event.as_json())
+            if shown and not bars:
+                bars.append(stack.enter_context(_bar()))
+            for bar in bars:
+                bar(event)
 
         yield observe
-
-
-@contextmanager
-def _lines(path: Path, resumed: bool) -> Iterator[Observer]:
-    try:
-        file = path.open("a" if resumed else "w", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--metrics {path} cannot be written: {error.strerror or error}") from error
-    with file:
-
-        def write(event: "Event") -> None:
-            file.write(json.dumps(event.as_json()) + "\n")
-            file.flush()
-
-        yield write
 
 
 @contextmanager
