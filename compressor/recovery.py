@@ -16,6 +16,7 @@ from compressor.clock import Clock
 from compressor.config import PruneSettings
 from compressor.data import Dataset, augmentation, batch_limit, batches, noise, open_parts
 from compressor.errors import UsageError
+from compressor.extras import TRAINING, require
 from compressor.judge.accuracy import accuracy
 from compressor.metrics import Metrics
 from compressor.pruning.criteria import criterion
@@ -58,8 +59,13 @@ class Samples:
         """Opens the user's data, or makes noise; None where nothing is read.
 
         Raises:
-            UsageError: the data is unreadable or does not fit the model; or training or a gate needs what is not given.
+            UsageError: the data is unreadable or does not fit the model; or training or a gate needs what is not given,
+                or not installed.
         """
+        if settings.recover == "finetune":
+            require("--recover finetune", *TRAINING)
+        if settings.trainability:
+            require("--trainability", *TRAINING)
         if settings.decay_epochs and settings.recover != "finetune":
             raise UsageError("--decay-epochs trains, which needs --recover finetune")
         if settings.data is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,19 @@ def test_what_is_missing_is_said_first(
     np.savez(tmp_path / "unlabelled.npz", x=np.zeros((20, 1, 8, 8), np.float32))
     with pytest.raises(UsageError, match=words):
         prune(NET, PruneSettings.parse({"ratio": 0.3, **settings}))
+
+
+@pytest.mark.parametrize("library", ["torch", "safetensors"])
+@pytest.mark.parametrize(
+    "asked", [{"recover": "finetune"}, {"recover": "finetune", "decay_epochs": 1}, {"trainability": True}]
+)
+def test_a_missing_library_is_said_before_any_work(
+    library: str, asked: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delattr("compressor.pipeline.analyse")
+    with pytest.raises(UsageError, match=rf"^--\w+.* needs {library}, which .* pip install 'onnx-compressor\[tune\]'"):
+        prune(NET, PruneSettings.parse({**SETTINGS, **asked}))
 
 
 def test_gates() -> None:

@@ -23,6 +23,7 @@ from compressor.data.batch import Array, Batch, Indices
 from compressor.data.prepare import Preparation, normalised, prepare
 from compressor.data.spec import InputSpec, sizes_of
 from compressor.errors import UsageError
+from compressor.extras import require
 from compressor.words import printable
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def open_folder(root: Path, found: Sequence[InputSpec], settings: DataSettings) 
     Raises:
         UsageError: Pillow is missing, the model takes no images, or the folder holds something else.
     """
-    _pillow()
+    require("a folder of images", "PIL")
     spec, height, width, channels = _target(found, settings)
     class_names, groups = _listed(root)
     files = tuple(path for group in groups for path in group)
@@ -150,15 +151,6 @@ def _reading(path: Path) -> Iterator[None]:
     except Exception as error:
         text = printable(" ".join(str(error).split())[:200] or type(error).__name__)
         raise UsageError(f"{printable(path)}: the image cannot be decoded ({text}); replace or remove it") from error
-
-
-def _pillow() -> None:
-    try:
-        import PIL.Image  # noqa: F401, PLC0415
-    except ModuleNotFoundError:
-        raise UsageError(
-            "a folder of images needs Pillow, which is not installed; pip install 'onnx-compressor[tune]'"
-        ) from None
 
 
 def _target(found: Sequence[InputSpec], settings: DataSettings) -> tuple[InputSpec, int, int, int]:

@@ -1,12 +1,9 @@
 """The torch side: an ONNX graph as a trainable module. The only package that imports torch."""
 
-from compressor.errors import UsageError
+from compressor.extras import TRAINING, require
 
-try:
-    from compressor.tune.graph_module import GraphModule
-except ModuleNotFoundError as error:
-    if error.name != "torch":
-        raise
-    raise UsageError("this needs torch, which is not installed; run pip install 'onnx-compressor[tune]'") from None
+require("this", *TRAINING)
+
+from compressor.tune.graph_module import GraphModule  # noqa: E402 - it imports what was required
 
 __all__ = ["GraphModule"]

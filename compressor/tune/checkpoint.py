@@ -16,17 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from compressor.errors import UsageError
 from compressor.tune.faults import CheckpointError
-
-try:
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import save_file
-except ModuleNotFoundError:
-    raise UsageError(
-        "checkpoints need safetensors, which is not installed; run pip install 'onnx-compressor[tune]'"
-    ) from None
 
 FILE = "checkpoint.safetensors"
 FORMAT = 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from compressor.errors import ProviderUnavailable, UsageError
+from compressor.extras import require
 
 SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where launchers (torch's and accelerate's, several kinds of MPI) say how many processes they started."""
@@ -56,13 +57,14 @@ def world_of(device: str) -> World:
 
     Raises:
         ProviderUnavailable: a device was asked for that is not there.
-        UsageError: there are several processes, and a certain GPU was asked for.
+        UsageError: there are several processes, and a certain GPU was asked for, or accelerate is not installed.
     """
     size = next((int(os.environ[name]) for name in SIZES if name in os.environ), 1)
     if size == 1:
         return World(single_device(device))
     if device.startswith("cuda:"):
         raise UsageError(f"--device {device} names one device, but {size} processes were started; use --device cuda")
+    require("training in several processes", "accelerate")
     from accelerate import PartialState  # type: ignore[import-untyped]  # noqa: PLC0415 -- several processes only
 
     state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
