@@ -91,10 +91,13 @@ def specs(model: ir.Model) -> tuple[InputSpec, ...]:
 def batch_limit(model: ir.Model) -> int | None:
     """How many samples the model takes at a time, or None where their number is open.
 
+    An input without axes has no say in it; whether samples can fill it, :func:`specs` tells.
+
     Raises:
-        UsageError: inputs differ in it, or samples cannot fill them.
+        UsageError: inputs differ in it.
     """
-    fixed = {s.name: s.shape[0] for s in specs(model) if s.shape is not None and isinstance(s.shape[0], int)}
+    inputs = {str(v.name): v.shape for v in model.graph.inputs if not v.is_initializer()}
+    fixed = {name: shape[0] for name, shape in inputs.items() if shape and isinstance(shape[0], int)}
     if len(set(fixed.values())) > 1:
         sizes = ", ".join(f"{printable(name)}: {size}" for name, size in fixed.items())
         raise UsageError(

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.cut import Cut
-from compressor.data import Batch, Dataset
+from compressor.data import Batch, Dataset, batch_limit
 from compressor.errors import UsageError
 from compressor.recover.bias import BiasCorrection
 from compressor.recover.layers import Kept, affected, find_layers
@@ -93,12 +93,12 @@ def batches_of(model: ir.Model, data: Dataset, options: Options) -> tuple[int, C
     """The number of batches, and how to read one: a seeded sample of the data, in batches of the model's size.
 
     Raises:
-        UsageError: there is no data.
+        UsageError: there is no data, or inputs of the model differ in the number of samples that they take.
     """
     if not len(data):
         raise UsageError("the calibration data is empty; give at least one sample")
     order = np.random.default_rng(options.seed).permutation(len(data))[: options.samples].astype(np.int64)
-    fixed = fixed_batch(model)
+    fixed = batch_limit(model)
     size = fixed or options.batch_size
     if fixed and len(order) < fixed:
         order = np.resize(order, fixed)
@@ -108,11 +108,3 @@ def batches_of(model: ir.Model, data: Dataset, options: Options) -> tuple[int, C
         return data.take(order[index * size : (index + 1) * size])
 
     return count, read
-
-
-def fixed_batch(model: ir.Model) -> int | None:
-    """The batch size that every input of the model fixes; None where one leaves it open."""
-    shapes = [v.shape for v in model.graph.inputs if not v.is_initializer()]
-    sizes = {s[0] for s in shapes if s is not None and len(s)}
-    first = next(iter(sizes), None)
-    return first if len(sizes) == 1 and isinstance(first, int) else None

@@ -211,6 +211,8 @@ def test_uint8_reaches_an_input_of_uint8_as_it_is(tmp_path: Path, rng: np.random
 def test_how_many_samples_a_model_takes() -> None:
     assert batch_limit(taking("float[N,1] x")) is None
     assert batch_limit(taking("float[8,1] x", "float[N,1] z")) == 8
+    assert batch_limit(taking("float scale", "float[8,1] x")) == 8
+    assert batch_limit(taking("float scale")) is None
 
 
 def test_samples_to_judge_on(tmp_path: Path) -> None:

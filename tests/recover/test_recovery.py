@@ -11,6 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from compressor.channels.plan import Removal
+from compressor.data import batch_limit
 from compressor.errors import UsageError
 from compressor.pruning.proof import same_signature
 from compressor.recover import RECOVERIES, Options, layers, recovery
@@ -253,7 +254,7 @@ def test_several_inputs_and_a_fixed_batch() -> None:
     result = found.recover("lstsq", Arrays(x=noise(101, 6), u=noise(101, 6, seed=1)))
     assert [layer.changed for layer in result.layers] == [True]
     assert found.error(**feeds) < before
-    assert recovery.fixed_batch(found.model) == 2
+    assert batch_limit(found.model) == 2
 
 
 def test_fewer_samples_than_the_batch_are_repeated() -> None:
