@@ -1,7 +1,10 @@
 """BatchNormalization that exporters folded into a layer: put back for training, folded away again at the end.
 
 A layer ``y = W x + b`` becomes ``y = gamma (W x - mean) / sqrt(var + epsilon) + beta`` with the statistics of ``W x``
-over calibration data, ``gamma = sqrt(var + epsilon)`` and ``beta = mean + b``, so that nothing changes. Folding gives
+over calibration data, ``gamma = sqrt(var + epsilon)`` and ``beta = mean + b``, so that nothing changes. Each filter is
+first brought to the norm sqrt(2) that He initialisation gives it (arXiv:1502.01852, eq. 10), which gamma makes up for:
+behind a normalisation only the direction of a filter counts, but a step turns it by rate / norm², and what folding
+left of the norms, in a ResNet 0.3 to 2, would train some layers forty times as fast as others. Folding back gives
 ``W' = s W`` and ``b' = beta - s mean`` with ``s = gamma / sqrt(var + epsilon)``, which is exact.
 
 Which layers. Conv and ConvTranspose. Gemm, and MatMul whose only reader adds a bias, on inputs of two axes where an
@@ -43,6 +46,8 @@ from compressor.tune.placement import STANDARD
 
 EPSILON = 1e-5
 MOMENTUM = 0.9
+FILTER_NORM = 2**0.5
+"""Norm that filters get: of a filter with n weights of variance 2 / n."""
 MARK = "compressor.bias"
 """Property of a node that was put in: the name of the bias that it took over, or nothing."""
 
@@ -188,13 +193,19 @@ def _put(graph: ir.Graph, layer: Layer, moments: Moments | None) -> None:
         raise Unfit("it wrote nothing for any sample")
     output, dtype = layer.output, layer.dtype.numpy()
     moved = layer.bias if layer.bias_is_optional else None
-    shift = np.zeros(()) if moved is None else read(moved).astype(np.float64).reshape(-1)
+    bias = np.zeros(()) if layer.bias is None else read(layer.bias).astype(np.float64).reshape(-1)
+    stays, goes = (bias, 0.0) if moved is None else (0.0, bias)
+    norms = np.linalg.norm(layer.filters, axis=1)
+    grown = FILTER_NORM / np.where(norms > 0, norms, FILTER_NORM)
     with np.errstate(over="ignore"):
-        mean, variance = (moments.mean - shift).astype(dtype), moments.variance.astype(dtype)
+        mean = ((moments.mean - bias) * grown + stays).astype(dtype)
+        variance = (moments.variance * grown**2).astype(dtype)
     if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
         raise Unfit("its statistics are beyond the range of its element type")
+    write(layer.weight, layer.scaled(grown))
     # From the rounded statistics, so that scale and shift cancel them.
-    scale, offset = np.sqrt(variance.astype(np.float64) + EPSILON), mean.astype(np.float64) + shift
+    scale = np.sqrt(variance.astype(np.float64) + EPSILON) / grown
+    offset = (mean.astype(np.float64) - stays) / grown + stays + goes
     name = str(output.name)
     constants = [
         add_initializer(graph, f"{name}.bn.{key}", array.astype(dtype))

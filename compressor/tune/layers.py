@@ -65,6 +65,18 @@ class Layer:
         opset = graph.opset_imports.get("", 1) if isinstance(graph, ir.Graph) else 1
         return self.end is self.node and (self.node.op_type != "Gemm" or opset >= OPTIONAL_BIAS)
 
+    @property
+    def filters(self) -> npt.NDArray[np.float64]:
+        """The weight by output channel: [channels, all that is summed over]."""
+        wide = read(self.weight).astype(np.float64)
+        if self.node.op_type == "ConvTranspose":
+            groups = self.node.attributes.get_int("group", 1)
+            wide = wide.reshape(groups, -1, *wide.shape[1:]).swapaxes(1, 2)
+            return wide.reshape(wide.shape[0] * wide.shape[1], -1)
+        if self.node.op_type in MATRICES and not _transposed(self.node):
+            wide = wide.T
+        return wide.reshape(len(wide), -1)
+
     def scaled(self, scale: npt.NDArray[np.float64]) -> Array:
         """The weight with each output channel multiplied by its entry of ``scale``, in its own element type."""
         weight = read(self.weight)

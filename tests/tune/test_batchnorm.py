@@ -339,3 +339,17 @@ def test_trained_in_torch_and_folded(rng: np.random.Generator) -> None:
     same_graph(back, source)
     assert worst(run(back, feeds), run(source, feeds)) > 0.01
     assert worst(run(back, feeds), in_torch(tuned, feeds)) < 1e-5
+
+
+def test_filters_get_the_norm_of_he_initialisation_and_lose_it_again() -> None:
+    rng = np.random.default_rng(3)
+    source = in_memory(model(NET))
+    put_in = put(source, images(rng, 16)).model
+    w1, w3 = (np.asarray(weight(put_in, name), np.float64) for name in ("w1", "w3"))
+    assert np.allclose(np.linalg.norm(w1.reshape(8, -1), axis=1), 2**0.5, atol=1e-5)
+    # ConvTranspose in two groups: [inputs, outputs of a group, taps], each group of four inputs with four outputs
+    blocks = w3.reshape(2, 4, *w3.shape[1:])
+    assert np.allclose(np.sqrt((blocks**2).sum((1, 3, 4))), 2**0.5, atol=1e-5)
+    folded = fold(put_in)
+    for name in ("w1", "w2", "w3"):
+        assert np.allclose(weight(folded, name), weight(source, name), atol=1e-6)
