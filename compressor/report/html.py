@@ -46,13 +46,26 @@ def render_html(report: Report, *, plan: str | None = None, created: datetime | 
     Raises:
         UsageError: jinja2 is not installed.
     """
-    require()
     document: Mapping[str, Any] | None = json.loads(plan) if plan else None
+    return render_template("page.html", created, report=report, plan=document)
+
+
+def render_template(name: str, created: datetime | None, **values: object) -> str:
+    """The text of an HTML document from a file of ``templates/``.
+
+    Args:
+        name: of the file.
+        created: the time that it shows; none is shown if left out.
+        values: what the template speaks of, besides the modules ``page`` and ``charts``.
+
+    Raises:
+        UsageError: jinja2 is not installed.
+    """
+    require()
     stamp = None
     if created is not None:
         stamp = (created.isoformat(timespec="seconds"), f"{created.day} {created:%B %Y, %H:%M}")
-    template = _environment().get_template("page.html")
-    return template.render(report=report, plan=document, stamp=stamp, page=page, charts=charts)
+    return _environment().get_template(name).render(stamp=stamp, page=page, charts=charts, **values)
 
 
 def require() -> None:
