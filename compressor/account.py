@@ -16,7 +16,7 @@ from compressor.config import AMOUNTS, PruneSettings, RunSettings
 from compressor.errors import PlanError, UsageError
 from compressor.graph import files
 from compressor.graph.normalise import normalise
-from compressor.graph.shapes import Shapes, infer
+from compressor.graph.shapes import infer
 from compressor.ops.table import RULES
 from compressor.pruning import cost
 from compressor.pruning.proof import Evidence
@@ -73,14 +73,8 @@ def stats(path: Path | None, size: int, graph: ir.Graph, counts: tuple[int, int]
 
 def stats_of(source: ir.Model, found: Analysis, size: int, path: Path | None) -> ModelStats:
     """The original, counted before anything is cut."""
-    counts = (_params(source), _macs(found.model.graph, found.shapes))
+    counts = (_params(source), cost.macs_per_sample(found.model.graph, found.shapes, RULES))
     return stats(path, size, source.graph, counts)
-
-
-def _macs(graph: ir.Graph, shapes: Shapes) -> int:
-    """Multiply-accumulates of one sample, or of one run where they are no multiple of the batch."""
-    total = cost.macs(graph, shapes, RULES)
-    return total // shapes.batch if total % shapes.batch == 0 else total
 
 
 def _params(model: ir.Model) -> int:
@@ -92,7 +86,7 @@ def stats_in_memory(model: ir.Model, settings: RunSettings, size: int | None = N
     """A model that has no file; its bytes are those it would have in one file."""
     plain = normalise(model.clone())
     shapes = infer(plain, settings.input_shapes, settings.dims)
-    counts = (cost.params(plain.graph), _macs(plain.graph, shapes))
+    counts = (cost.params(plain.graph), cost.macs_per_sample(plain.graph, shapes, RULES))
     return stats(None, ir.to_proto(model).ByteSize() if size is None else size, model.graph, counts)
 
 

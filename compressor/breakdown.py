@@ -72,13 +72,11 @@ def detailed(report: Report, original: str | Path, result: ir.Model, settings: R
 
 
 def _costs(model: ir.Model, shapes: Shapes) -> list[_Cost]:
-    nodes = list(model.graph)
-    counts = [cost.macs([node], shapes, RULES) for node in nodes]
-    batch = shapes.batch if sum(counts) % shapes.batch == 0 else 1
     found = []
-    for node, macs in zip(nodes, counts, strict=True):
+    for node in model.graph:
         output = next((v.name for v in node.outputs if v.name), "")
-        found.append(_Cost(node.name or output, node.op_type, _weight(node), output, macs // batch))
+        macs = cost.macs_per_sample([node], shapes, RULES)
+        found.append(_Cost(node.name or output, node.op_type, _weight(node), output, macs))
     return found
 
 

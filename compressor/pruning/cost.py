@@ -21,6 +21,14 @@ def macs(nodes: Iterable[ir.Node], shape: Callable[[ir.Value], Shape | None], ru
     return sum(_macs_of(node, shape, rules) for node in nodes)
 
 
+def macs_per_sample(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> int:
+    """Multiply-accumulates of one run over the samples in it; of the whole run where their number is fixed.
+
+    What is computed once for all samples counts by its share, so that costs of two models stay comparable.
+    """
+    return round(macs(nodes, shapes, rules) / shapes.batch)
+
+
 def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:
     rule = rules.get((node.domain, node.op_type))
     if rule is None or rule.macs is None:

@@ -141,3 +141,14 @@ def test_bytes_follow_the_element_type() -> None:
     assert cost.bytes_after(units[:4]) == 4 * (12 * 27 + 48)
     assert cost.params_after(units[:4]) == 12 * 27 + 48
     assert cost.macs_after(units[:4]) == 2 * 12 * 36 * 27 + 2 * 4 * 36 * 12
+
+
+@pytest.mark.parametrize("rows", [4, 6])
+def test_what_is_computed_once_counts_by_its_share(rows: int) -> None:
+    """Whether or not the sum is a multiple of the batch: else two models would be counted by different rules."""
+    text = f"""(float[N,{rows}] x) => (float y) <float[{rows},5] u, float[5,7] v> {{
+        w = MatMul(u, v)  y = MatMul(x, w) }}"""
+    found = in_memory(model(text))
+    batch = infer(normalise(found.clone())).batch
+    assert batch == 3
+    assert stats_in_memory(found, PruneSettings()).macs == round(rows * 5 * 7 / batch) + rows * 7
