@@ -25,6 +25,7 @@ from compressor.report import Report
 from compressor.report.detail import AccuracyRow, RecoveryRow, TrainabilityRow
 
 if TYPE_CHECKING:
+    from compressor.tune.extension import Extension
     from compressor.tune.history import Event
 
 PLAIN = {"insert_bn": False, "expand": 0.0, "mean_weights": 0.0, "ema": 0.0}
@@ -32,6 +33,10 @@ PLAIN = {"insert_bn": False, "expand": 0.0, "mean_weights": 0.0, "ema": 0.0}
 BEFORE_TRAINING = "lstsq"
 """Training starts from what this recovers: it takes seconds, and saves epochs."""
 TRAINABILITY_BATCH, TRAINABILITY_BATCHES = 16, 20
+INEXACT_NOTE = (
+    "what faded is not without effect when it is cut: a norm, a mean or a product of activations runs over it, so "
+    "that outputs change then; what trains after the cut makes up for it"
+)
 NOISE_NOTE = "no data was given, so random noise stood in for it; --data with real samples recovers more"
 
 
@@ -196,10 +201,13 @@ class Recovery:
             settings.checkpoint.mkdir(parents=True, exist_ok=True)
             place = f"step-{self._steps}" if fading is None else f"decay-{self._steps + 1}"
             settings = settings.model_copy(update={"checkpoint": settings.checkpoint / place})
-        extensions = []
+        extensions: list[Extension] = []
         if fading is not None:
             settings = settings.model_copy(update={**PLAIN, "epochs": settings.decay_epochs})
-            extensions.append(decay(fading, model))
+            fade = decay(fading, model)
+            extensions.append(fade)
+            if not fade.exact:
+                self._warnings.append(INEXACT_NOTE)
         parts = Splits(samples.train, samples.valid, lambda epoch: augmentation(settings, model, epoch))
         done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=self._tell)
         self._warnings += done.warnings

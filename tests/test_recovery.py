@@ -13,6 +13,8 @@ from compressor.config import PruneSettings
 from compressor.errors import GateMissed, UsageError
 from compressor.gates import demand_gates
 from compressor.pipeline import prune, prune_file, report_file
+from compressor.recovery import INEXACT_NOTE
+from tests.models import in_memory, model
 
 MODELS = Path(__file__).parents[1] / "models"
 NET = MODELS / "digits-mobilenet.onnx"
@@ -99,6 +101,26 @@ def test_what_goes_can_fade_before_it_is_cut() -> None:
     _, faded, after = run(ratio=0.5, decay_epochs=6, **training)
     assert faded > cut + 0.1, "nothing jumps when what has faded goes"
     assert after > before - 0.2
+
+
+NORMED = """
+(float[N,1,8,8] x) => (float[N,10] y)
+<float[16,1,8,8] w, float[16] scale, float[16] shift, float[10,16] v> {
+    a = Conv(x, w)
+    b = Flatten(a)
+    c = %s
+    d = Relu(c)
+    y = Gemm<transB=1>(d, v)
+}"""
+
+
+@pytest.mark.parametrize(("op", "inexact"), [("LayerNormalization(b, scale, shift)", True), ("Add(b, shift)", False)])
+def test_fading_that_changes_outputs_at_the_cut_is_told(op: str, inexact: bool) -> None:
+    pytest.importorskip("torch")
+    training = {"recover": "finetune", "epochs": 1, "decay_epochs": 1, "batch_size": 256, "round_to": 4}
+    report = prune(in_memory(model(NORMED % op)), PruneSettings.parse({**SETTINGS, **training})).report
+    assert sum(row.removed for row in report.groups) > 0
+    assert (INEXACT_NOTE in report.warnings) == inexact
 
 
 def test_trainability_is_told() -> None:
