@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 SEED = 20240607
+
+settings.register_profile("shared", deadline=None)  # machines are shared: how long an example takes says nothing
+settings.load_profile("shared")
 
 
 @pytest.fixture

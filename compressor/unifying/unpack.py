@@ -7,6 +7,7 @@ blocks would need 11 (CumSum), and before that the indices it stands for are sto
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,9 @@ _CUMSUM, _SLICE_INPUTS = 11, 10
 def install(model: ir.Model, weights: Mapping[ir.Value, Packed]) -> None:
     """Replaces initializers of ``model`` by nodes that compute them from their packed parts, in place.
 
-    A value keeps its name, its users and its bits; the parts are initializers named after it, and the nodes come
-    first in the graph. Where it was an input with a default, which the caller could replace, the input goes.
+    A value keeps its name, its users and its bits; the parts are initializers named after it. The nodes come first in
+    the graph; they have no names, which would be most of what they take. Where the value was an input with a default,
+    which the caller could replace, the input goes.
 
     Raises:
         ModelError: the operator set of the model is too old.
@@ -98,9 +100,9 @@ class _Builder:
         count = len(packed.magnitudes)
         plus = self._cast(self._stored("magnitudes", packed.magnitudes), packed.magnitudes.dtype, packed.work)
         if packed.scale != 1:
-            plus = self._node("Mul", [plus, self._stored("scale", packed.work.type(packed.scale))])
-        factors = self._digits("signs", packed.signs, 2, packed.layout.n * count, self._signs(packed.work))
-        return self._node("Mul", [self._moved(factors, [Reshape((packed.layout.n, count))]), plus])
+            plus = self._node("Mul", [plus, self._number(packed.scale, packed.work)])
+        factors = self._digits("signs", packed.signs, 2, (packed.layout.n, count), self._signs(packed.work))
+        return self._node("Mul", [factors, plus])
 
     def _signs(self, work: np.dtype[Any]) -> ir.Value:
         """The table of bits as factors, 1 and -1, for all weights of this type."""
@@ -122,7 +124,7 @@ class _Builder:
         if self.opset < _CUMSUM:
             return self._stored("index", _indices(from_bytes(packed.map, base, count), packed.order, starts))
         table = self._node("Cast", [self._table(base)], to=ir.DataType.INT32)
-        digits = self._digits("map", packed.map, base, count, table)
+        digits = self._digits("map", packed.map, base, (count,), table)
         index = None
         for digit, kind in enumerate(packed.order):
             mask = self._node("Equal", [digits, self._number(digit)])
@@ -140,13 +142,15 @@ class _Builder:
         """The digits of every byte, uint8."""
         return self._shared(f"{MARK}digits{base}", digit_table(base))
 
-    def _digits(self, part: str, data: Any, base: int, count: int, table: ir.Value) -> ir.Value:
-        """The first ``count`` entries that a table has for bytes, in its type."""
-        rows = self._node("Gather", [table, self._node("Cast", [self._stored(part, data)], to=ir.DataType.INT32)])
-        total = data.size * DIGITS[base]
-        flat = self._moved(rows, [Reshape((total,))])
-        if total == count:
-            return flat
+    def _digits(self, part: str, data: Any, base: int, shape: tuple[int, ...], table: ir.Value) -> ir.Value:
+        """As many of the first entries that a table has for bytes as the shape holds, in the table's type."""
+        found = self._node("Gather", [table, self._node("Cast", [self._stored(part, data)], to=ir.DataType.INT32)])
+        total, count = data.size * DIGITS[base], prod(shape)
+        if total != count:
+            found = self._first(self._moved(found, [Reshape((total,))]), count)
+        return found if total != count and shape == (count,) else self._moved(found, [Reshape(shape)])
+
+    def _first(self, flat: ir.Value, count: int) -> ir.Value:
         if self.opset < _SLICE_INPUTS:
             return self._node("Slice", [flat], starts=[0], ends=[count])
         return self._node("Slice", [flat, *(self._shape_of((k,)) for k in (0, count))])
@@ -166,16 +170,15 @@ class _Builder:
 
     def _node(self, op_type: str, inputs: list[ir.Value], **attributes: Any) -> ir.Value:
         numbers = {k: int(v) if isinstance(v, ir.DataType) else v for k, v in attributes.items()}
-        name = self._fresh(f"{self.name}.unpack")
-        node = ir.node(op_type, inputs, attributes=numbers, name=name)
-        node.outputs[0].name = name
+        node = ir.node(op_type, inputs, attributes=numbers)
+        node.outputs[0].name = self._fresh(f"u{len(self.nodes)}")
         self.nodes.append(node)
         return node.outputs[0]
 
     def _stored(self, part: str, array: Any) -> ir.Value:
         return self._constant(self._fresh(f"{self.name}.{part}"), np.asarray(array))
 
-    def _number(self, number: int, dtype: Any = np.int32) -> ir.Value:
+    def _number(self, number: float, dtype: Any = np.int32) -> ir.Value:
         return self._shared(f"{MARK}{np.dtype(dtype).name}.{number}", np.asarray(number, dtype))
 
     def _shape_of(self, shape: tuple[int, ...]) -> ir.Value:
