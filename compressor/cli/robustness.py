@@ -1,0 +1,62 @@
+"""``onnx-compress robustness A B [C ...]``: do they still do what A does where inputs are noisy or corrupted?"""
+
+from pathlib import Path
+
+import click
+
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
+from compressor.cli.console import View, output_option, view_options
+from compressor.cli.options import Section, settings_options
+from compressor.cli.paths import check_destinations
+from compressor.config.robustness import RobustnessSettings
+
+_INPUTS = Section(
+    "Inputs",
+    ("data", "labels", "samples", "batch_size", "mean", "std", "normalised", "layout", "input_shapes", "dims", "seed"),
+)
+_SHIFTS = Section("How inputs are disturbed", ("noise", "noise_levels", "draws", "corruptions", "disturb"))
+_JUDGED = Section("What counts", ("margin", "compression", "confidence"))
+_WHERE = Section("Where", ("provider",))
+_EPILOG = f"""\b
+Examples:
+  onnx-compress robustness model.onnx model.pruned.onnx
+  onnx-compress robustness model.onnx p30.onnx p50.onnx --data test.npz
+  onnx-compress robustness a.onnx b.onnx --data photos/ --report page.html
+  onnx-compress robustness a.onnx b.onnx --data test.npz --normalised \\
+    --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+
+{EXIT_CODES}"""
+
+
+@click.command("robustness", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
+@click.argument("a", metavar="A", type=click.Path(path_type=Path))
+@click.argument("others", metavar="B [C ...]", nargs=-1, required=True, type=click.Path(path_type=Path))
+@settings_options(RobustnessSettings, _INPUTS, _SHIFTS, _JUDGED, _WHERE)
+@output_option(
+    "--report",
+    "report_to",
+    metavar="PATH.html",
+    type=click.Path(path_type=Path),
+    help="Write a report to look at, one HTML file.",
+)
+@view_options
+def command(
+    *, a: Path, others: tuple[Path, ...], report_to: Path | None, settings: RobustnessSettings, view: View
+) -> None:
+    """Show both the original A and its compressed descendants B, C ... noisy inputs and corrupted images, and
+    say how often they still agree. With labels also: the accuracy that each keeps, and how much compression
+    costs none.
+    """
+    from compressor.judge.robustness import robustness
+    from compressor.report.html import require
+    from compressor.report.robust_page import write_robustness
+    from compressor.report.robust_text import render_robustness
+
+    check_destinations([a, *others], {"--json": view.json_to, "--report": report_to})
+    if report_to is not None:
+        require()
+    with view.phases() as progress:
+        report = robustness(a, others, settings, progress)
+    if report_to is not None:
+        write_robustness(report, report_to)
+    view.show(report, report.warnings, lambda console: render_robustness(report, console, verbose=view.verbose))

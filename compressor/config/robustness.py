@@ -1,0 +1,72 @@
+"""Settings of holding compressed models against their original under noise and corrupted images."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from compressor.config.base import Count
+from compressor.config.data import DataSettings
+from compressor.notation import parse_share, split_commas
+
+CorruptionName = Literal["gaussian-noise", "impulse-noise", "blur", "contrast", "brightness", "jpeg"]
+_NAMES: tuple[CorruptionName, ...] = get_args(CorruptionName)
+
+
+def _corruptions(value: object) -> object:
+    """``("blur,jpeg",)`` and ``("blur", "jpeg")`` alike, each once."""
+    names = split_commas(value)
+    for name in names:
+        if name not in (*_NAMES, "none"):
+            raise ValueError(f"{name!r} is not a corruption ({', '.join(_NAMES)}, or none)")
+    return names
+
+
+class RobustnessSettings(DataSettings):
+    """Settings of a robustness measurement."""
+
+    samples: Count = Field(
+        default=256, description="Samples to measure on, drawn at random from the data, or made up where there is none."
+    )
+    normalised: bool = Field(
+        default=False,
+        description="The data is normalised already: --mean and --std tell what its pixels were, and change nothing.",
+    )
+    disturb: tuple[str, ...] = Field(
+        default=(),
+        description="Disturb this input only; repeatable. Default: all floating-point inputs, and images of bytes.",
+    )
+    noise: float = Field(
+        default=0.7, gt=0, description="Largest amplitude of the uniform noise, in standard deviations of the input."
+    )
+    noise_levels: int = Field(default=7, ge=1, le=100, description="Amplitudes, evenly from zero to the largest.")
+    draws: int = Field(default=3, ge=1, description="How often the noise of each amplitude is drawn.")
+    corruptions: Annotated[tuple[str, ...], BeforeValidator(_corruptions)] = Field(
+        default=(), description=f"How images are corrupted: {', '.join(_NAMES)}, or none. Default: all."
+    )
+    margin: Annotated[float, BeforeValidator(parse_share)] = Field(
+        default=0.005,
+        ge=0,
+        le=1,
+        description="Accuracy that a model may lose against the original and still count as unharmed.",
+    )
+    compression: Literal["params", "macs", "bytes"] = Field(
+        default="params", description="What the share that compression saves is counted in."
+    )
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence of the intervals.")
+
+    @property
+    def kinds(self) -> tuple[CorruptionName, ...]:
+        """The corruptions asked for."""
+        return tuple(name for name in _NAMES if not self.corruptions or name in self.corruptions)
+
+    @model_validator(mode="after")
+    def _normalised_by_something(self) -> RobustnessSettings:
+        if self.normalised and not (self.mean or self.std):
+            raise PydanticCustomError("normalised", "give --mean and --std that the data was normalised with")
+        return self
+
+
+__all__ = ["CorruptionName", "RobustnessSettings"]
