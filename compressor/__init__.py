@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from compressor.config import PruneSettings
     from compressor.judge.bench import bench
     from compressor.judge.parity import verify
+    from compressor.judge.robustness import robustness
     from compressor.pipeline import PruneResult
 
 __version__ = version.VERSION
@@ -28,6 +29,7 @@ _PLACES = {
     "inspect": "compressor.api",
     "load": "compressor.api",
     "prune": "compressor.api",
+    "robustness": "compressor.judge.robustness",
     "save": "compressor.api",
     "unify": "compressor.api",
     "verify": "compressor.judge.parity",
@@ -50,6 +52,7 @@ __all__ = [
     "inspect",
     "load",
     "prune",
+    "robustness",
     "save",
     "unify",
     "verify",

@@ -112,6 +112,9 @@ _METAVARS = MappingProxyType(
         "max_drop": "SHARE",
         "max_size": "SIZE",
         "provider": "NAME",
+        "disturb": "NAME",
+        "corruptions": "NAME[,NAME]",
+        "margin": "SHARE",
     }
 )
 
