@@ -5,8 +5,8 @@ for. Training is cross-entropy with labels, SGD with Nesterov momentum, linear w
 the optimiser, schedule and data of the other arms, on the same torch weights. Prints accuracies as JSON.
 
 SETTINGS: ``weights`` (safetensors), ``data`` (the file models/cifar.py reads), ``macs``, ``epochs``,
-``learning_rate``, ``weight_decay``, ``warmup``, ``final_rate``, ``batch_size``, ``seed``, ``threads``, and
-``samples`` to train on (0: all).
+``learning_rate``, ``weight_decay``, ``warmup``, ``final_rate``, ``batch_size``, ``amp`` (bf16 or off), ``seed``,
+``threads``, and ``samples`` to train on (0: all).
 """
 
 import copy
@@ -15,6 +15,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
     return right / len(y)
 
 
-def train(model: nn.Module, x: Tensor, y: Tensor, settings: dict[str, float]) -> None:
+def train(model: nn.Module, x: Tensor, y: Tensor, settings: dict[str, Any]) -> None:
     batch, epochs = int(settings["batch_size"]), int(settings["epochs"])
     steps = epochs * math.ceil(len(x) / batch)
     rise, rest = max(1, round(settings["warmup"] * steps)), settings["final_rate"]
@@ -85,7 +86,9 @@ def train(model: nn.Module, x: Tensor, y: Tensor, settings: dict[str, float]) ->
     for _ in range(epochs):
         for index in torch.randperm(len(x)).split(batch):
             images = cifar.augmented(x[index]).contiguous(memory_format=torch.channels_last)
-            loss = cross_entropy(model(images), y[index])
+            with torch.autocast("cpu", torch.bfloat16, enabled=settings["amp"] == "bf16"):
+                scores = model(images)
+            loss = cross_entropy(scores.float(), y[index])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

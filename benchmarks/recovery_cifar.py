@@ -1,6 +1,6 @@
 """What recovery brings: the CIFAR-10 ResNet-20 pruned, recovered in every way we have, beside Torch-Pruning.
 
-    python benchmarks/cifar.py --data FILE --rival PYTHON [--macs 0.5,0.3] [--epochs 1,5,15]
+    python benchmarks/recovery_cifar.py --data FILE --rival PYTHON [--macs 0.5,0.3] [--epochs 1,5,15]
 
 FILE is what models/cifar.py reads; PYTHON has torch and torch-pruning. Every arm starts from the same trained
 weights. Arms that are in the results already are not run again, so that an interrupted run continues.
@@ -8,6 +8,7 @@ weights. Arms that are in the results already are not run again, so that an inte
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,10 +31,10 @@ from compressor.pipeline import PruneResult, prune
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "cifar10-resnet20.onnx"
 RESULTS = ROOT / "benchmarks" / "results" / "cifar.json"
-TRAINING = {"learning_rate": 0.05, "weight_decay": 2e-4, "warmup": 0.05, "final_rate": 0.01, "batch_size": 128}
-"""The same for our arms and the rival's."""
-WITHOUT_NORMS = 0.01
-"""Learning rate of the arm whose BatchNormalization stays folded away; 0.05 diverges there."""
+TRAINING = {
+    "learning_rate": 0.05, "weight_decay": 2e-4, "warmup": 0.05, "final_rate": 0.01, "batch_size": 128, "amp": "bf16",
+}  # fmt: skip
+"""The same for our arms and the rival's: SGD with Nesterov momentum over all training images, in bfloat16."""
 
 sys.path.insert(0, str(ROOT / "models"))
 import cifar  # noqa: E402 -- the folder of the models is no package
@@ -72,16 +73,15 @@ def arms(epochs: list[int]) -> dict[str, dict[str, object]]:
     """Settings of our arms by name."""
     found: dict[str, dict[str, object]] = {how: {"recover": how} for how in ("none", "bias", "lstsq")}
     found["lstsq, noise"] = {"recover": "lstsq", "data": None}
-    for count in epochs:
-        tuning = {**TRAINING, "epochs": count, "recover": "finetune", "augment": ("flip", "crop")}
-        found[f"finetune {count}"] = {**tuning, "learning_rate": WITHOUT_NORMS}
-        found[f"finetune {count}, insert-bn"] = {**tuning, "insert_bn": True}
-    return found
+    tuning = {**TRAINING, "recover": "finetune", "augment": ("flip", "crop"), "insert_bn": True, "val_share": 0}
+    return found | {f"finetune {count}": {**tuning, "epochs": count} for count in epochs}
 
 
-def ours(macs: float, train: Path, test: Path, settings: dict[str, object]) -> dict[str, Any]:
-    asked = PruneSettings.parse({"target_macs": macs, "round_to": 1, "data": str(train), **settings})
+def ours(macs: float, train: Path, test: Path, settings: dict[str, object], keep: Path | None) -> dict[str, Any]:
+    asked = PruneSettings.parse({"target_macs": macs, "round_to": 1, "scope": "global", "data": str(train), **settings})
     result = prune(MODEL, asked)
+    if keep is not None:
+        files.save(result.model, keep)
     return {"accuracy": judged(result, test), "macs_left": left(result)}
 
 
@@ -98,7 +98,7 @@ def rival(python: Path, data: Path, macs: float, epochs: int) -> dict[str, Any]:
     weights = MODEL.with_suffix(".safetensors")
     settings = {
         **TRAINING, "weights": str(weights), "data": str(data), "macs": macs, "epochs": epochs, "samples": 0,
-        "seed": 0, "threads": 2,
+        "seed": 0, "threads": int(os.environ.get("OMP_NUM_THREADS", "2")),
     }  # fmt: skip
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(settings, file)
@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--rival", type=Path, help="interpreter with torch-pruning; left out, visibly, if not given")
     parser.add_argument("--macs", default="0.7,0.5,0.3", help="shares of the MACs to keep")
     parser.add_argument("--epochs", default="1,5,15")
+    parser.add_argument("--keep", type=Path, help="folder, which is there, for the models of our arms")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     table = Table(options.out, {"machine": process.machine(), "training": TRAINING})
@@ -127,7 +128,8 @@ def main() -> None:
         table.add("dense", lambda: {"accuracy": accuracy(dense, open_data(settings, dense), settings).share})
         for macs in map(float, options.macs.split(",")):
             for arm, settings in arms(list(map(int, options.epochs.split(",")))).items():
-                table.add(f"{macs:g} {arm}", partial(ours, macs, train, test, settings))
+                keep = options.keep and options.keep / f"{macs:g} {arm}.onnx"
+                table.add(f"{macs:g} {arm}", partial(ours, macs, train, test, settings, keep))
             if options.rival is not None:
                 for epochs in (0, *map(int, options.epochs.split(","))):
                     run = partial(rival, options.rival, options.data, macs, epochs)
