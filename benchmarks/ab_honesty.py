@@ -4,7 +4,8 @@
 
 The model is a chain of convolutions; the slower one has a tenth more of them. A run is honest if the interval of
 identical models holds 1.0, and useful if that of the slower model lies wholly below 1.0. Run it on a machine that is
-as busy as those on which people measure: noise is what is tested.
+as busy as those on which people measure: noise is what is tested. Runs that are in the file already are kept, and
+what is missing of the numbers asked for is added.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ import argparse
 import json
 import tempfile
 import time
+from math import sqrt
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper, save_model
 
+from compressor.atomic import write_text
 from compressor.config.bench import BenchSettings
 from compressor.judge.bench import bench
-from compressor.report.benched import BenchReport
 from compressor.report.environment import environment
 
 CHANNELS, SIDE, LAYERS = 16, 14, 10
+Row = dict[str, Any]
 
 
 def chain(path: Path, layers: int) -> Path:
@@ -42,35 +47,39 @@ def chain(path: Path, layers: int) -> Path:
     return path
 
 
-def once(a: Path, b: Path, settings: BenchSettings, seed: int) -> BenchReport:
+def once(a: Path, b: Path, settings: BenchSettings, seed: int) -> Row:
     """One measurement; the order within pairs is drawn anew for each seed."""
-    report = bench(a, b, settings.model_copy(update={"seed": seed}))
-    found = report.runs[0].speed_up
+    run = bench(a, b, settings.model_copy(update={"seed": seed})).runs[0]
+    found = run.speed_up
     assert found is not None
+    assert run.b is not None
     print(f"{b.stem} {found.value:.4f} [{found.low:.4f}, {found.high:.4f}]", flush=True)
-    return report
+    return {
+        **{key: round(getattr(found, key), 4) for key in ("low", "value", "high")},
+        "spread": round(max(run.a.spread, run.b.spread), 4),
+        "noisy": run.noisy,
+        "latency_ms": run.a.median_latency_ms,
+    }
 
 
-def summary(reports: list[BenchReport], nominal: float) -> dict[str, object]:
+def summary(rows: list[Row], nominal: float) -> dict[str, object]:
     """How often the interval holds 1 and the share of layers, how wide it is, how noisy the machine was.
 
-    The share of layers is nominal: a run has overhead that no layer adds to.
+    The share of layers is nominal: a run has overhead that no layer adds to. Noise is that of the runs that tell it.
     """
-    runs = [report.runs[0] for report in reports]
-    found = [run.speed_up for run in runs if run.speed_up is not None]
-    spreads = [max(run.a.spread, run.b.spread) for run in runs if run.b is not None]
+    noise = [row for row in rows if "spread" in row]
     return {
-        "runs": len(found),
-        "hold_one": sum(f.low <= 1 <= f.high for f in found),
-        "below_one": sum(f.high < 1 for f in found),
-        "hold_nominal": sum(f.low <= nominal <= f.high for f in found),
+        "runs": len(rows),
+        "hold_one": sum(r["low"] <= 1 <= r["high"] for r in rows),
+        "below_one": sum(r["high"] < 1 for r in rows),
+        "hold_nominal": sum(r["low"] <= nominal <= r["high"] for r in rows),
         "nominal": nominal,
-        "median_value": float(np.median([f.value for f in found])),
-        "median_half_width": float(np.median([np.sqrt(f.high / f.low) - 1 for f in found])),
-        "median_spread": float(np.median(spreads)),
-        "called_noisy": sum(run.noisy for run in runs),
-        "median_latency_ms": float(np.median([run.a.median_latency_ms for run in runs])),
-        "intervals": [[round(x, 4) for x in (f.low, f.value, f.high)] for f in found],
+        "median_value": median(r["value"] for r in rows),
+        "median_half_width": median(sqrt(r["high"] / r["low"]) - 1 for r in rows),
+        "tell_noise": len(noise),
+        "called_noisy": sum(r["noisy"] for r in noise),
+        "median_spread": median(r["spread"] for r in noise) if noise else None,
+        "median_latency_ms": median(r["latency_ms"] for r in noise) if noise else None,
     }
 
 
@@ -80,36 +89,52 @@ def schedule(same: int, slower: int) -> list[str]:
     return [name for _, name in sorted(places)]
 
 
+def missing(plan: list[str], rows: dict[str, list[Row]]) -> list[tuple[int, str]]:
+    """Seed and kind of the runs of the plan that are still to be made."""
+    left = {name: len(found) for name, found in rows.items()}
+    todo = []
+    for seed, name in enumerate(plan):
+        left[name] -= 1
+        if left[name] < 0:
+            todo.append((seed, name))
+    return todo
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--same", type=int, default=100, help="runs of identical models")
     parser.add_argument("--slower", type=int, default=30, help="runs with the planted slowdown")
-    parser.add_argument("--seconds", type=float, default=BenchSettings().seconds, help="timed seconds of each run")
+    parser.add_argument("--seconds", type=float, default=1.0, help="timed seconds of each run")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/ab_honesty.json"))
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     settings = BenchSettings(threads=1, memory=False, seconds=options.seconds, warmup_seconds=0.05)
+    asked = settings.model_dump(include={"runs", "seconds", "rounds", "confidence", "threads"})
+    earlier = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
+    if earlier and earlier["settings"] != asked:
+        parser.error(f"{options.out} was measured with {earlier['settings']}; give the same, or another --out")
     nominals = {"twin": 1.0, "slow": LAYERS / (LAYERS + LAYERS // 10)}
-    reports: dict[str, list[BenchReport]] = {"twin": [], "slow": []}
-    begin = time.perf_counter()
+    rows: dict[str, list[Row]] = {key: earlier.get("rows", {}).get(key, []) for key in nominals}
+    begin = time.perf_counter() - earlier.get("seconds", 0.0)
     with tempfile.TemporaryDirectory() as folder:
         plain = chain(Path(folder) / "plain.onnx", LAYERS)
         others = {
             "twin": chain(Path(folder) / "twin.onnx", LAYERS),
             "slow": chain(Path(folder) / "slow.onnx", LAYERS + LAYERS // 10),
         }
-        for seed, name in enumerate(schedule(options.same, options.slower)):
-            reports[name].append(once(plain, others[name], settings, seed))
+        for seed, name in missing(schedule(options.same, options.slower), rows):
+            rows[name].append(once(plain, others[name], settings, seed))
             result = {
-                "schema": "onnx-compressor.ab-honesty/1",
-                "settings": settings.model_dump(include={"runs", "seconds", "rounds", "confidence", "threads"}),
-                **{key: summary(found, nominals[key]) for key, found in reports.items() if found},
+                "schema": "onnx-compressor.ab-honesty/2",
+                "settings": asked,
+                **{key: summary(found, nominals[key]) for key, found in rows.items() if found},
                 "seconds": round(time.perf_counter() - begin, 1),
                 "environment": environment().model_dump(),
+                "rows": rows,
             }
-            options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for key, found in reports.items():
-        print(key, {name: value for name, value in summary(found, nominals[key]).items() if name != "intervals"})
+            write_text(options.out, json.dumps(result, indent=1) + "\n")
+    for key, found in rows.items():
+        print(key, summary(found, nominals[key]) if found else "not run")
 
 
 if __name__ == "__main__":
