@@ -63,7 +63,7 @@ def curves(report: RobustnessReport) -> list[Curve]:
     noise = [
         _curve(report, measure, f"{measure.title} under noise", "noise") for measure in found if "noise" in names
     ]
-    corrupted = [_curve(report, found[0], title(name, None).capitalize(), name) for name in names if name != "noise"]
+    corrupted = [_curve(report, found[0], _capital(title(name, None)), name) for name in names if name != "noise"]
     return noise + corrupted
 
 
@@ -78,6 +78,8 @@ def _measures(report: RobustnessReport) -> Iterator[Measure]:
         for kind in ("agreement", "distance") if classes else ("relative_error",):
             scale = 100 if kind == "agreement" else 1
             values = {key: scale * getattr(row, kind).value for key, row in rows.items()}
+            same = 100.0 if kind == "agreement" else 0.0
+            values |= {(report.models[0].label, shift, level): same for _, shift, level in rows}
             label = LIKENESS[kind] + (", %" if kind == "agreement" else "")
             yield Measure(f"{output}: {kind.replace('_', ' ')}", label, values)
 
@@ -97,6 +99,11 @@ def _curve(report: RobustnessReport, measure: Measure, name: str, shift: str) ->
     hidden = len(report.models) - _LINES
     note = f"{hidden} more models are in the tables." if hidden > 0 else ""
     return Curve(title=name, x_label=axis, y_label=measure.label, series=series, note=note)
+
+
+def _capital(text: str) -> str:
+    """The first letter in upper case, the others as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def _file(path: str | None) -> str:

@@ -11,7 +11,6 @@ from compressor.report import draw
 from compressor.report.robustness import (
     Estimate,
     LikenessRow,
-    RobustModel,
     RobustnessReport,
     ShiftedAccuracy,
 )
@@ -70,48 +69,54 @@ def basis(report: RobustnessReport) -> str:
 
 
 def findings(report: RobustnessReport) -> list[str]:
-    """What the numbers come to, one sentence for each compressed model, and one on the prune potential."""
+    """What the numbers come to: one sentence for each compressed model, of its first output, and the prune potential.
+
+    Clean samples are told of, and the last group of shifts: all corruptions, or the strongest noise.
+    """
     likeness = {(row.model, row.shift, row.level): row for row in reversed(report.likeness)}
     accuracy = {(row.model, row.shift, row.level): row for row in report.accuracy}
-    noises = [row.level for row in report.likeness if row.shift == "noise" and row.level is not None]
-    shift, level = ("noise", max(noises)) if noises else ("corruptions", None)
-    shift, level = ("corruptions", None) if ("A", "corruptions", None) in accuracy else (shift, level)
+    first, last = ((row.shift, row.level) for row in (report.likeness[0], report.likeness[-1]))
+    told = [first] if first == last else [first, last]
     found = []
     for model in report.models[1:]:
-        keys = [(model.label, "clean", 0.0), (model.label, shift, level)]
-        if keys[1] in accuracy:
-            rows = [(accuracy[key], accuracy[report.models[0].label, key[1], key[2]]) for key in keys]
-            found.append(_right(model, rows))
-        elif keys[1] in likeness:
-            found.append(_alike(model, [likeness[key] for key in keys]))
+        if accuracy:
+            original = report.models[0].label
+            found.append(_right([(accuracy[model.label, s, k], accuracy[original, s, k]) for s, k in told]))
+        else:
+            found.append(_alike([likeness[model.label, s, k] for s, k in told]))
     return found + ([_free(report)] if report.potential else [])
 
 
-def _right(model: RobustModel, rows: list[tuple[ShiftedAccuracy, ShiftedAccuracy]]) -> str:
-    """Accuracy of the model and of the original, on clean and on shifted inputs."""
-    both = [f"{percent(row.accuracy)} (A {100 * original.accuracy.value:.1f}%)" for row, original in rows]
-    shifted = rows[1][0]
-    assert shifted.excess_error is not None
-    return (
-        f"{model.label} is right on {both[0]} of the samples as they are and on {both[1]} under "
-        f"{title(shifted.shift, shifted.level)}: that costs it {points(shifted.excess_error)} points more than A."
-    )
+def _right(rows: list[tuple[ShiftedAccuracy, ShiftedAccuracy]]) -> str:
+    """Accuracy of a model and of the original, on clean and on shifted inputs."""
+    shares = [f"{percent(row.accuracy)} (A {100 * original.accuracy.value:.1f}%)" for row, original in rows]
+    shifted = rows[-1][0]
+    text = f"{shifted.model} is right on {shares[0]} of the samples as they are"
+    if shifted.excess_error is None or len(rows) == 1:
+        return f"{text}."
+    where, more = title(shifted.shift, shifted.level), points(shifted.excess_error)
+    return f"{text}, on {shares[1]} under {where}: that costs it {more} points more than A."
 
 
-def _alike(model: RobustModel, rows: list[LikenessRow]) -> str:
-    where = title(rows[1].shift, rows[1].level)
-    if rows[0].agreement is None or rows[1].agreement is None:
-        one, two = (number(row.relative_error) for row in rows)
-        return f"The output {rows[0].output} of {model.label} is off by {one} of A's as it is, by {two} under {where}."
-    one, two = percent(rows[0].agreement), percent(rows[1].agreement)
-    return f"{model.label} gives the same class as A on {one} of the samples as they are, on {two} under {where}."
+def _alike(rows: list[LikenessRow]) -> str:
+    """How like A a model is on clean and on shifted inputs."""
+    first, last = rows[0], rows[-1]
+    under = f" under {title(last.shift, last.level)}"
+    if first.agreement is not None and last.agreement is not None:
+        text = f"{first.model} gives the same class as A on {percent(first.agreement)} of the samples as they are"
+        return f"{text}, on {percent(last.agreement)}{under}." if len(rows) > 1 else f"{text}."
+    text = f"{first.output} of {first.model} is off by {number(first.relative_error)} of A's on the samples as they are"
+    return f"{text}, by {number(last.relative_error)}{under}." if len(rows) > 1 else f"{text}."
 
 
 def _free(report: RobustnessReport) -> str:
-    worst = min(report.potential, key=lambda row: row.value)
-    unit, clean = _UNITS[report.compression], report.potential[0]
-    text = f"With at most {report.margin:.2%} of accuracy lost, {clean.value:.1%} of the {unit} are saved on samples "
-    return f"{text}as they are, {worst.value:.1%} where that is least ({title(worst.shift, worst.level)})."
+    """The prune potential on clean samples, and where it is least."""
+    clean, least = report.potential[0], min(report.potential, key=lambda row: row.value)
+    allowed, unit = f"at most {report.margin:.2%} of accuracy lost", _UNITS[report.compression]
+    if clean.model is None:
+        return f"None of the compressed models keeps A's accuracy on the samples as they are, with {allowed}."
+    text = f"With {allowed}, {clean.model} saves {clean.value:.1%} of the {unit} on the samples as they are; under "
+    return f"{text}{title(least.shift, least.level)} it is {least.value:.1%} at most."
 
 
 def sheets(report: RobustnessReport, *, verbose: bool = False) -> list[Sheet]:
