@@ -1,4 +1,4 @@
-"""The flow of a unification run: load, analyse, find the weights, project, pack, prove, write, report."""
+"""The flow of a unification run: load, analyse, project, train if there is data, pack, prove, write, report."""
 
 from __future__ import annotations
 
@@ -17,21 +17,32 @@ from compressor.analysis import prepare
 from compressor.channels.coupling import Coupling, Policy
 from compressor.clock import Clock, Progress
 from compressor.config import UnifySettings
+from compressor.data import Dataset
 from compressor.errors import NothingToPrune, ProofFailed
 from compressor.graph import clean, files
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import Shapes
+from compressor.judge.accuracy import accuracy
 from compressor.ops.table import RULES
 from compressor.pruning import proof
 from compressor.report import ModelStats
-from compressor.report.unified import LeftRow, PermutedRow, UnifiedRow, UnifyReport
+from compressor.report.unified import (
+    LeftRow,
+    PermutedRow,
+    ResidualRow,
+    TrainingRow,
+    UnifiedRow,
+    UnifyAccuracy,
+    UnifyReport,
+)
 from compressor.unifying import measure
 from compressor.unifying.assignment import FREE, PRUNED, UNIFIED, Kinds
 from compressor.unifying.layers import Found, Layer, find
-from compressor.unifying.packed import HALF, Packed, encode
+from compressor.unifying.packed import Packed, encode
 from compressor.unifying.permute import Permuted, permute
 from compressor.unifying.projections import Mixed
 from compressor.unifying.restore import plain
+from compressor.unifying.train import Samples, Trained, Trainer, Watch, array_of, remove_checkpoints, wide
 from compressor.unifying.unpack import install
 from compressor.unifying.unpacked import unpacked
 
@@ -51,10 +62,18 @@ class UnifyResult:
 
 @dataclass(frozen=True)
 class Unified:
-    """A layer with its original weight and its packed form."""
+    """A layer with its weights and their packed form.
+
+    Attributes:
+        layer: where it is.
+        original: the weight as it came.
+        constrained: as it was packed, which free blocks and tails are taken from.
+        packed: what is stored.
+    """
 
     layer: Layer
     original: Array
+    constrained: Array
     packed: Packed
 
     @cached_property
@@ -85,7 +104,7 @@ class Prepared:
 
 
 def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock | None = None) -> UnifyResult:
-    """Makes blocks of weights share one absolute value in one shot, without data, and packs them.
+    """Makes blocks of weights share one absolute value, in one shot or by training, and packs them.
 
     Args:
         model: a path, or a model in memory (not changed).
@@ -98,11 +117,23 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
     clock = clock or Clock()
     with clock.phase("load"):
         source, size = account.open_model(model)
+        samples = Samples.of(settings, source)
     with clock.phase("analyse"):
         ready = get_ready(source, settings, size, None if isinstance(model, ir.Model) else Path(model))
     with clock.phase("project"):
-        unified = [project(layer, settings) for layer in ready.found.layers]
-    return finish(ready, unified, settings, clock)
+        once = [project(layer, settings) for layer in ready.found.layers]
+    trained = Trained(ready.model)
+    if samples is not None and settings.method != "one-shot":
+        targets = {layer.name: target(layer, settings) for layer in ready.found.layers}
+        with clock.phase("train"):
+            trained = Trainer(ready.model, targets, settings, samples, Watch(settings, clock)).run()
+    unified = [adopt(item, trained, settings) for item in once] if trained.kinds else once
+    result = finish(ready, trained, unified, settings, clock)
+    if samples is not None and samples.judged is not None:
+        with clock.phase("judge"):
+            first = with_weights(ready.model, once) if trained.kinds else None
+            result.report = judged(result, ready.reference, first, samples.judged, settings)
+    return result
 
 
 def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path | None) -> Prepared:
@@ -129,27 +160,45 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
 
 def project(layer: Layer, settings: UnifySettings) -> Unified:
     """One layer in one shot: the nearest weight with the shares that are asked for, packed."""
-    original = array_of(layer.value)
-    wide = original.astype(np.float32) if original.dtype in HALF else original
-    projection = Mixed(layer.layout, settings.unify_share, settings.prune_share)
-    kinds = projection.kinds(wide)
-    return pack(layer, original, projection.impose(wide, kinds), kinds, settings)
+    weight, nearest = wide(layer.value), target(layer, settings)
+    kinds = nearest.kinds(weight)
+    return pack(layer, array_of(layer.value), nearest.impose(weight, kinds), kinds, settings)
+
+
+def target(layer: Layer, settings: UnifySettings) -> Mixed:
+    """The set that the weight of a layer is brought to."""
+    return Mixed(layer.layout, settings.unify_share, settings.prune_share)
+
+
+def adopt(item: Unified, trained: Trained, settings: UnifySettings) -> Unified:
+    """The layer with the weight that training gave it."""
+    name = item.layer.name
+    weight = array_of(trained.model.graph.initializers[name])
+    return pack(item.layer, item.original, weight, trained.kinds[name], settings)
 
 
 def pack(layer: Layer, original: Array, constrained: Array, kinds: Kinds, settings: UnifySettings) -> Unified:
     """A layer whose ``constrained`` weight satisfies ``kinds``; shared values are rounded as they are stored."""
     narrow = np.asarray(constrained).astype(original.dtype)
-    return Unified(layer, original, encode(narrow, layer.layout, kinds, settings.magnitudes))
+    return Unified(layer, original, narrow, encode(narrow, layer.layout, kinds, settings.magnitudes))
 
 
-def finish(ready: Prepared, unified: list[Unified], settings: UnifySettings, clock: Clock) -> UnifyResult:
-    """Puts the constrained weights into the model, packs them, proves the result, and reports."""
+def with_weights(model: ir.Model, unified: Iterable[Unified]) -> ir.Model:
+    """A copy of the model with the constrained weights as plain tensors."""
+    copy = model.clone()
+    for item in unified:
+        name = item.layer.name
+        copy.graph.initializers[name].const_value = ir.tensor(item.weight, name=name)
+    return copy
+
+
+def finish(
+    ready: Prepared, trained: Trained, unified: list[Unified], settings: UnifySettings, clock: Clock
+) -> UnifyResult:
+    """Puts the constrained weights into the trained model, packs them, proves the result, and reports."""
     original = ready.model
     with clock.phase("pack"):
-        dense = original.clone()
-        for item in unified:
-            name = item.layer.name
-            dense.graph.initializers[name].const_value = ir.tensor(item.weight, name=name)
+        dense = with_weights(trained.model, unified)
         result = dense.clone()
         if not settings.dense:
             install(result, {result.graph.initializers[u.layer.name]: u.packed for u in unified})
@@ -162,7 +211,8 @@ def finish(ready: Prepared, unified: list[Unified], settings: UnifySettings, clo
         left=[LeftRow(name=x.name, weights=x.weights, reason=x.reason) for x in ready.found.left],
         ideal_bytes=_ideal_bytes(dense, unified, rows),
         permuted=[PermutedRow(**vars(p)) for p in ready.permuted],
-        warnings=[_LOST.format(names=", ".join(map(repr, lost)))] if lost else [],
+        training=training_row(settings, trained) if trained.kinds else None,
+        warnings=[*trained.warnings, *([_LOST.format(names=", ".join(map(repr, lost)))] if lost else [])],
         settings=settings.model_dump(mode="json"),
     )
     if settings.verify:
@@ -180,9 +230,15 @@ def unify_file(
     Without ``output`` everything is done but writing the model.
     """
     clock = Clock(progress)
-    result = unify(source, settings, clock=clock)
+    folder = settings.checkpoint
+    if folder is None and output is not None and settings.method != "one-shot":
+        folder = output.with_name(output.name + ".checkpoint")
+    result = unify(source, settings.model_copy(update={"checkpoint": folder}), clock=clock)
     with clock.phase("write"):
-        return write(result, source, output, settings).model_copy(update={"seconds": clock.seconds})
+        report = write(result, source, output, settings).model_copy(update={"seconds": clock.seconds})
+    if folder is not None and not settings.keep_checkpoint:
+        remove_checkpoints(folder)
+    return report
 
 
 def write(result: UnifyResult, source: Path, output: Path | None, settings: UnifySettings) -> UnifyReport:
@@ -227,7 +283,7 @@ def _weights_are_exact(result: ir.Model, unified: Iterable[Unified]) -> None:
             kinds = own.packed.kinds()
             if weight.tobytes() != own.weight.tobytes():
                 raise ProofFailed(f"weight {name!r} is not unpacked to the bits that were packed; {_PROVED}")
-            if not measure.satisfied(weight, own.original, own.layer.layout, kinds):
+            if not measure.satisfied(weight, own.constrained, own.layer.layout, kinds):
                 raise ProofFailed(f"weight {name!r} does not satisfy its constraint; {_PROVED}")
 
 
@@ -242,7 +298,30 @@ def _output_error(before: proof.Runs, after: proof.Runs) -> float | None:
     return max(worst, default=None)
 
 
+def judged(
+    result: UnifyResult, before: ir.Model, once: ir.Model | None, data: Dataset, settings: UnifySettings
+) -> UnifyReport:
+    """The report with top-1 accuracy: of the original, in one shot where training followed, and as it is written."""
+    row = UnifyAccuracy(
+        before=accuracy(before, data, settings).share,
+        one_shot=accuracy(once, data, settings).share if once is not None else None,
+        after=accuracy(result.model, data, settings).share,
+        samples=len(data),
+    )
+    return result.report.model_copy(update={"accuracy": row})
+
+
 # ---- report -------------------------------------------------------------------------------------------------
+
+
+def training_row(settings: UnifySettings, trained: Trained) -> TrainingRow:
+    """What training did."""
+    return TrainingRow(
+        method=settings.method,
+        epochs=settings.approach_epochs,
+        retrain_epochs=settings.retrain_epochs,
+        residuals=[ResidualRow(**vars(row)) for row in trained.residuals],
+    )
 
 
 def _row(unified: Unified) -> UnifiedRow:
@@ -296,10 +375,3 @@ def _gzip_bytes(paths: Iterable[Path]) -> int:
                 total += len(packer.compress(chunk))
         total += len(packer.flush())
     return total
-
-
-def array_of(value: ir.Value) -> Array:
-    """The numbers of an initializer."""
-    tensor = value.const_value
-    assert tensor is not None
-    return tensor.numpy()

@@ -6,17 +6,20 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, output_option, view_options
-from compressor.cli.options import GRAPH, SEEDED_PROOF, Section, settings_options
+from compressor.cli.options import DATA, DEVICE, GRAPH, LOSS, OPTIMISER, SEEDED_PROOF, Section, settings_options
 from compressor.cli.paths import check_destinations, default_output
 from compressor.config import UnifySettings
 
 BLOCKS = Section("Blocks", ("block", "layer_block", "unify_share", "prune_share", "permute"))
 WEIGHTS = Section("Which weights", ("include", "exclude", "all_layers", "min_weights"))
 STORAGE = Section("Storage", ("magnitudes", "dense"))
+METHOD = Section("Training: method", ("method", "retrain_share", "retrain_rate", "refreshes", "rho", "rho_growth"))
+STEPS = Section(OPTIMISER.title, (*(f for f in OPTIMISER.fields if f != "expand"), "batch_size", "samples"))
 
 _EPILOG = f"""\b
 Examples:
   onnx-compress unify model.onnx
+  onnx-compress unify model.onnx --data train.npz --epochs 30
   onnx-compress unify model.onnx --block 1x8 --layer-block 'head*=1x4'
   onnx-compress unify model.onnx --unify-share 50% --prune-share 20%
 
@@ -25,7 +28,7 @@ Examples:
 
 @click.command("unify", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@settings_options(UnifySettings, BLOCKS, WEIGHTS, STORAGE, GRAPH, SEEDED_PROOF)
+@settings_options(UnifySettings, BLOCKS, WEIGHTS, STORAGE, DATA, METHOD, LOSS, STEPS, DEVICE, GRAPH, SEEDED_PROOF)
 @output_option(
     "-o",
     "--output",
@@ -40,8 +43,9 @@ def command(
     *, source: Path, output: Path | None, dry_run: bool, explain: bool, settings: UnifySettings, view: View
 ) -> None:
     """Make the weights of the model IN share absolute values in blocks, and store them packed: a bit for each
-    sign, one number for each block. The file becomes several times smaller; the model runs as fast as before,
-    and less accurately, because nothing is trained.
+    sign, one number for each block. The file becomes several times smaller; the model runs as fast as before.
+    With --data it is trained until it is accurate that way, by default with ADMM and without labels; without,
+    unifying is a quick look that costs most of the accuracy.
 
     What is written has the same inputs and outputs and uses standard operators only. Before it is written,
     ONNX Runtime proves that it unpacks to exactly these weights. IN itself is never changed.

@@ -2,12 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from compressor.config.base import RunSettings
+from compressor.config.tune import TuneSettings
 from compressor.notation import parse_share, read_pairs
 
 ALL = 0
@@ -61,8 +61,16 @@ Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(parse_share)]
 BlockText = Annotated[str, AfterValidator(_block)]
 
 
-class UnifySettings(RunSettings):
-    """Settings of a run that makes blocks of weights share one absolute value."""
+def _default_method(values: dict[str, Any]) -> Literal["one-shot", "admm"]:
+    return "one-shot" if values.get("data") is None else "admm"
+
+
+def _default_rate(values: dict[str, Any]) -> float:
+    return float(values.get("learning_rate", 0.0))
+
+
+class UnifySettings(TuneSettings):
+    """Settings of a run that makes blocks of weights share one absolute value; trained to where there is data."""
 
     block: BlockText = Field(
         default="4x4", description=f"Shape of the blocks whose weights share one absolute value: {_FORM}."
@@ -95,6 +103,61 @@ class UnifySettings(RunSettings):
     dense: bool = Field(
         default=False, description="Write the unified weights as plain tensors instead of packing them."
     )
+
+    method: Literal["one-shot", "retrain", "admm", "iss", "envelope"] = Field(
+        default_factory=_default_method,
+        description="How weights get there: one-shot, to the nearest, without training; retrain, one-shot and then "
+        "training of what is left; admm, iss (iterative soft shrinkage) or envelope, training towards it before that. "
+        "Default: admm with --data, one-shot without.",
+    )
+    retrain_share: float = Field(
+        default=0.5,
+        ge=0,
+        lt=1,
+        description="Share of the epochs that come after the weights are unified, and train one value a block.",
+    )
+    retrain_rate: float = Field(
+        default_factory=_default_rate,
+        gt=0,
+        description="Highest learning rate of these epochs. Default: --learning-rate.",
+    )
+    refreshes: int = Field(
+        default=30, ge=1, description="How often ADMM projects the weights and updates its multipliers."
+    )
+    rho: float = Field(
+        default=0.1,
+        gt=0,
+        description="Strength of ADMM's pull at first: alone it would leave exp(-X) of the gap from one refresh to the "
+        "next.",
+    )
+    rho_growth: float = Field(default=1.2, ge=1, description="What that is multiplied by at every refresh.")
+
+    @property
+    def approach_epochs(self) -> int:
+        """Epochs of training towards unified weights."""
+        return 0 if self.method in ("one-shot", "retrain") else self.epochs - self.retrain_epochs
+
+    @property
+    def retrain_epochs(self) -> int:
+        """Epochs of training along them; at least one epoch is left to get there."""
+        if self.method == "one-shot":
+            return 0
+        share = 1.0 if self.method == "retrain" else self.retrain_share
+        return min(round(self.epochs * share), self.epochs - (self.method != "retrain"))
+
+    @model_validator(mode="after")
+    def _trains_as_it_can(self) -> "UnifySettings":
+        if self.expand:
+            raise PydanticCustomError(
+                "expand", "kernels that are trained as products cannot keep to their blocks; leave --expand out"
+            )
+        if self.method != "one-shot" and self.data is None:
+            raise PydanticCustomError(
+                "samples",
+                "--method {method} trains, which needs samples; give --data, labels are not needed",
+                {"method": self.method},
+            )
+        return self
 
     @model_validator(mode="after")
     def _shares_fit(self) -> "UnifySettings":

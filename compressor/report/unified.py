@@ -56,6 +56,33 @@ class PermutedRow(Record):
     after: float = Field(description="The same in the new order.")
 
 
+class ResidualRow(Record):
+    """How far weights are from unified ones, as shares of their norms."""
+
+    step: int
+    strength: float = Field(description="Of the pull, in the unit of the method; for ADMM rho.")
+    primal: float = Field(description="‖W - Z‖ / ‖W‖ with unified Z, root mean square over weights.")
+    dual: float = Field(description="The same of the change of Z since the row before; 0 for methods without one.")
+
+
+class TrainingRow(Record):
+    """How weights were trained to be unified."""
+
+    method: str
+    epochs: int = Field(description="Towards unified weights.")
+    retrain_epochs: int = Field(description="Along them, one value a block.")
+    residuals: list[ResidualRow] = Field(default=[])
+
+
+class UnifyAccuracy(Record):
+    """Top-1 accuracy on samples that were set aside; shares between 0 and 1."""
+
+    before: float = Field(description="Of the original.")
+    one_shot: float | None = Field(default=None, description="Unified without training, where training followed.")
+    after: float = Field(description="Of the result as it is written.")
+    samples: int = Field(description="Samples it was measured on.")
+
+
 class UnifyReport(Document):
     """The result of unifying the weights of one model."""
 
@@ -65,6 +92,8 @@ class UnifyReport(Document):
     layers: list[UnifiedRow]
     left: list[LeftRow]
     permuted: list[PermutedRow] = Field(default=[])
+    training: TrainingRow | None = Field(default=None, description="Null where weights were unified in one shot.")
+    accuracy: UnifyAccuracy | None = Field(default=None, description="Null without labels.")
     ideal_bytes: int = Field(description="The whole model by `bits` of its layers; all else as it is stored.")
     gzip_bytes: int | None = Field(default=None, description="The written files after gzip.")
     output_error: float | None = Field(
@@ -99,6 +128,7 @@ def render_unified(report: UnifyReport, console: Console, *, explain: bool = Fal
         _bytes(report, report.output, console)
     _layers(report, console, verbose=verbose)
     _damage(report, console)
+    _trained(report, console)
     if report.proof is not None:
         _proved(report, report.proof, console)
     elif report.output is not None:
@@ -146,6 +176,19 @@ def _damage(report: UnifyReport, console: Console) -> None:
         f"The structure needs {share(products, macs)} of the multiplications and {share(sums, macs)} of the additions "
         "of these layers. ONNX Runtime computes with plain weights, so the model is smaller, not faster.",
     )
+
+
+def _trained(report: UnifyReport, console: Console) -> None:
+    done, found = report.training, report.accuracy
+    if done is not None:
+        text = f"Trained for {count(done.epochs + done.retrain_epochs, 'epoch')} ({done.method})"
+        if done.residuals:
+            text += f"; weights came within {done.residuals[-1].primal:.2g} of their norm of unified ones"
+        _line(console, f"{text}; {done.retrain_epochs} of them with one value a block.")
+    if found is not None:
+        once = "" if found.one_shot is None else f", without training {found.one_shot:.2%}"
+        text = f"Top-1 accuracy {found.before:.2%} -> {found.after:.2%}{once} ({count(found.samples, 'sample')})."
+        _line(console, text, style="bold")
 
 
 def _proved(report: UnifyReport, proof: ProofResult, console: Console) -> None:

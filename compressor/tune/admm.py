@@ -1,0 +1,160 @@
+"""Alternating direction method of multipliers: ``min f(W)`` where ``W`` is in a set that can be projected onto.
+
+With Z in the set, the scaled dual V, and strength rho (Boyd et al. 2011; for networks arXiv:2106.08301, methods of
+Ye, Xu, Lin et al.)::
+
+    W <- argmin f(W) + rho/2 ‖W - Z + V‖²     by steps of training
+    Z <- projection of W + V                   at refreshes
+    V <- V + W - Z
+
+The quadratic term enters as its proximal map after every step of the optimiser, ``W <- W + x/(1+x) (Z - V - W)`` with
+``x = rho * rate / (1 - momentum)``, and not through the gradient. Where SGD comes to rest the gradient of f is then
+exactly ``rho (Z - V - W)``. It costs one pass over the weights, is stable for every rho, is no part of what gradient
+clipping shrinks, and is the same pull under AdamW, which would divide a gradient by its size (docs/decisions/0011).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from math import inf, isfinite
+from typing import Any
+
+import torch
+
+from compressor.tune.approach import Approach, Constraint, Residual, Scale, Stopped, Tensors, relative
+from compressor.tune.judging import State, copied, put
+
+CONVERGED = 1e-3
+"""Residuals, primal and dual, below which the weights are on the set."""
+GROWING, GROWN = 5, 2.0
+"""Refreshes on end that the primal residual grows, and times its smallest value, before this counts as divergence."""
+
+
+@dataclass(frozen=True)
+class AdmmSchedule:
+    """When Z and V are refreshed, and how strong the pull is between refreshes.
+
+    Attributes:
+        refreshes: over the whole run, evenly; at least one step lies between two.
+        pull: of the first interval: with it alone, at the full learning rate, the gap to ``Z - V`` shrinks by
+            ``exp(-pull)`` until the first refresh. So ``rho = pull (1 - momentum) / (interval * rate)``: the strength
+            is relative to how far training itself can go, whatever the network, its scale and the length of the run.
+        growth: rho is multiplied by it at every refresh.
+    """
+
+    refreshes: int = 30
+    pull: float = 0.1
+    growth: float = 1.2
+    relaxation: float = 1.0
+
+
+class Admm(Approach):
+    """The W, Z, V loop for parameters and their sets.
+
+    Ends training with :class:`compressor.tune.approach.Stopped` when the weights are on the set, or when the
+    primal residual grows or is not finite.
+
+    Args:
+        constraints: by name of the parameter.
+        schedule: of refreshes.
+        scales: of weights behind which a normalisation will be folded away.
+    """
+
+    def __init__(
+        self,
+        constraints: Mapping[str, Constraint],
+        schedule: AdmmSchedule | None = None,
+        scales: Mapping[str, Scale] | None = None,
+    ) -> None:
+        super().__init__(constraints, scales)
+        self.schedule = schedule or AdmmSchedule()
+        self.rho = 0.0
+        self._z: Tensors = {}
+        self._v: Tensors = {}
+        self._targets: Tensors = {}
+        self._best: State = {}
+
+    @torch.no_grad()
+    def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
+        """Starts from the projections of the weights, with V = 0."""
+        super().start(module, optimiser, steps_total)
+        self._group = optimiser.param_groups[0]
+        self._interval = max(1, steps_total // self.schedule.refreshes)
+        self.rho = self.schedule.pull / (self._interval * self._reach)
+        self._z = {name: self._nearest(module, name).clone() for name in self._weights}
+        self._v = {name: torch.zeros_like(z) for name, z in self._z.items()}
+        self._best = copied(module)
+        self._aim()
+
+    @property
+    def _reach(self) -> float:
+        """How far a constant gradient of one moves a weight in a step, in the end."""
+        return float(self._group["lr"] / (1 - self._group.get("momentum", 0.0)))
+
+    @torch.no_grad()
+    def after_step(self, module: torch.nn.Module, step: int) -> None:
+        """The proximal map of the quadratic term; every so often a refresh."""
+        x = self.rho * self._reach
+        self._pull(module, self._targets, x / (1 + x))
+        if step % self._interval == 0:
+            self._refresh(module, step)
+
+    def _refresh(self, module: torch.nn.Module, step: int) -> None:
+        weights = {name: self._folded(module, name) for name in self._weights}
+        if not all(bool(weight.isfinite().all()) for weight in weights.values()):
+            self._judge(module, Residual(step, self.rho, inf, inf))
+        moved, gaps = {}, {}
+        for name, weight in weights.items():
+            raised = weight + self._v[name]
+            z = self._constraints[name].project(raised)
+            moved[name], gaps[name] = z - self._z[name], weight - z
+            self._z[name], self._v[name] = z, self._v[name] + self.schedule.relaxation * gaps[name]
+        residual = Residual(step, self.rho, relative(gaps, weights), relative(moved, weights))
+        self._judge(module, residual)
+        self._strengthen(self.rho * self.schedule.growth)
+        self._aim()
+
+    def _strengthen(self, rho: float) -> None:
+        """Another rho. V is the multiplier over rho, so it is rescaled, and the multiplier stays."""
+        for v in self._v.values():
+            v.mul_(self.rho / rho)
+        self.rho = rho
+
+    def _aim(self) -> None:
+        """Where the quadratic term has its minimum, in the memory layout of the weights."""
+        self._targets = {n: torch.empty_like(w).copy_(self._z[n] - self._v[n]) for n, w in self._weights.items()}
+
+    def _judge(self, module: torch.nn.Module, residual: Residual) -> None:
+        """Keeps the nearest weights; ends training where there is nothing more to gain."""
+        self.residuals.append(residual)
+        found = [row.primal for row in self.residuals]
+        if residual.primal < CONVERGED and residual.dual < CONVERGED:
+            raise Stopped(f"the weights are on their set after step {residual.step}", converged=True)
+        if isfinite(residual.primal) and residual.primal <= min(found):
+            self._best = copied(module)
+        recent = found[-GROWING - 1 :]
+        grows = len(recent) > GROWING and all(a < b for a, b in pairwise(recent))
+        if not isfinite(residual.primal) or (grows and residual.primal > GROWN * min(found)):
+            put(module, self._best)
+            raise Stopped(
+                f"ADMM diverges: after step {residual.step} the weights are {residual.primal:.3g} of their norm from "
+                "their set; the nearest weights are kept; try a smaller learning rate",
+                converged=False,
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Z, V, the nearest weights, rho and the record."""
+        parts = {"z": self._z, "v": self._v, "best": self._best}
+        tensors = {f"{part}/{name}": tensor for part, found in parts.items() for name, tensor in found.items()}
+        return {**super().state_dict(), "rho": self.rho, **tensors}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        super().load_state_dict(state)
+        self.rho = float(state["rho"])
+        for part, found in (("z", self._z), ("v", self._v), ("best", self._best)):
+            for name, tensor in found.items():
+                tensor.copy_(state[f"{part}/{name}"])
+        self._aim()

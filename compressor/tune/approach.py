@@ -1,0 +1,128 @@
+"""Training that brings weights near a constraint set: what its methods share.
+
+A method is an extension of the loop that pulls weights towards their projections, step by step. Of the set it knows
+``project`` alone. Epochs are judged, and the best is kept, with the weights projected: what counts is how good they
+are on the set, not beside it.
+
+Where BatchNormalization was put behind a layer for training, the constraint is on the weight after folding, ``s * W``
+with one factor for each channel, as only that one is in the file in the end (:class:`Scale`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import torch
+
+from compressor.tune.extension import Extension
+from compressor.tune.faults import TrainingDiverged
+
+Tensors = dict[str, torch.Tensor]
+
+
+class Constraint(Protocol):
+    """A set of weights."""
+
+    def project(self, weight: Any) -> Any:
+        """The nearest weight in the set, of the same shape and type."""
+        ...
+
+
+class Scale(Protocol):
+    """What folding a normalisation will multiply a weight by."""
+
+    def __call__(self, module: torch.nn.Module) -> torch.Tensor:
+        """Positive or negative factors that broadcast to the weight."""
+        ...
+
+
+@dataclass(frozen=True)
+class Residual:
+    """How far the weights are from the set, as shares of their norms: root mean square over weights.
+
+    Attributes:
+        step: of training, from 1.
+        strength: of the pull, in the unit of the method.
+        primal: ‖W - Z‖ / ‖W‖, with Z in the set.
+        dual: ‖Z - Z before‖ / ‖W‖.
+    """
+
+    step: int
+    strength: float
+    primal: float
+    dual: float
+
+
+class Stopped(TrainingDiverged):
+    """The method ends training before its last epoch; the module holds the weights to go on with.
+
+    Attributes:
+        converged: the weights are on the set; else their distance grows, and the nearest ones so far are kept.
+    """
+
+    def __init__(self, text: str, *, converged: bool) -> None:
+        super().__init__(text)
+        self.converged = converged
+
+
+class Approach(Extension):
+    """Base of the methods: finds the weights, projects them where they are judged, and keeps a record.
+
+    Args:
+        constraints: by name of the parameter; those that the module does not train are left out.
+        scales: of weights behind which a normalisation will be folded away.
+    """
+
+    def __init__(self, constraints: Mapping[str, Constraint], scales: Mapping[str, Scale] | None = None) -> None:
+        self._constraints, self._scales = constraints, dict(scales or {})
+        self._weights: dict[str, torch.nn.Parameter] = {}
+        self.residuals: list[Residual] = []
+
+    def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:  # noqa: ARG002
+        """Finds the weights."""
+        own = dict(module.named_parameters())
+        self._weights = {n: own[n] for n in self._constraints if n in own and own[n].requires_grad}
+        self.residuals = []
+
+    @torch.no_grad()
+    def averaged(self, module: torch.nn.Module) -> Mapping[str, torch.Tensor]:
+        """The weights on the set."""
+        return {name: self._unfolded(module, name, self._nearest(module, name)) for name in self._weights}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The record."""
+        return {"residuals": [asdict(row) for row in self.residuals]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes it back."""
+        self.residuals = [Residual(**row) for row in state["residuals"]]
+
+    def _folded(self, module: torch.nn.Module, name: str) -> torch.Tensor:
+        """The weight as it will be in the file."""
+        weight = self._weights[name].detach()
+        return weight * self._scales[name](module) if name in self._scales else weight
+
+    def _unfolded(self, module: torch.nn.Module, name: str, folded: torch.Tensor) -> torch.Tensor:
+        """The weight whose folded form this is, in the memory layout of the parameter."""
+        if name in self._scales:
+            scale = self._scales[name](module)
+            # Bounded where a factor is next to zero: such a channel is the same whatever its weight.
+            folded = folded * scale / (scale * scale + 1e-6 * scale.square().mean())
+        return torch.empty_like(self._weights[name], requires_grad=False).copy_(folded)
+
+    def _nearest(self, module: torch.nn.Module, name: str) -> torch.Tensor:
+        found: torch.Tensor = self._constraints[name].project(self._folded(module, name))
+        return found
+
+    def _pull(self, module: torch.nn.Module, targets: Tensors, share: float) -> None:
+        """Moves weights this share of the way to their targets, which are folded weights."""
+        for name, target in targets.items():
+            self._weights[name].lerp_(self._unfolded(module, name, target) if name in self._scales else target, share)
+
+
+def relative(gaps: Tensors, weights: Tensors) -> float:
+    """The root mean square of ‖gap‖ / ‖weight‖ over all weights."""
+    shares = [gaps[n].norm() / w.norm().clamp_min(torch.finfo(w.dtype).tiny) for n, w in weights.items()]
+    return float(torch.stack([s.double() for s in shares]).square().mean().sqrt()) if shares else 0.0

@@ -1,0 +1,62 @@
+"""Proximal training with a group envelope: fewer and fewer blocks may deviate from the form they will have.
+
+After every step ``W <- prox(W)`` (arXiv:2212.12921). The number of free blocks falls linearly from all to what the set
+allows, those that deviate least first, while the strength rises to its full value; every step chooses anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+
+from compressor.tune.approach import Approach, Residual, Scale, relative
+
+
+class Proximal(Protocol):
+    """A set with an envelope."""
+
+    def project(self, weight: Any) -> Any:
+        """The nearest weight in the set."""
+        ...
+
+    def prox(self, weight: Any, strength: float, softness: float) -> Any:
+        """The proximal map of the envelope; ``softness`` 1 allows every block to be free, 0 what the set allows."""
+        ...
+
+
+class EnvelopeTraining(Approach):
+    """Applies the proximal map.
+
+    Args:
+        constraints: by name of the parameter.
+        strength: of the map at the end; it rises linearly from zero.
+        scales: of weights behind which a normalisation will be folded away.
+    """
+
+    def __init__(
+        self,
+        constraints: Mapping[str, Proximal],
+        strength: float = 0.01,
+        scales: Mapping[str, Scale] | None = None,
+    ) -> None:
+        super().__init__(constraints, scales)
+        self._proximal, self._strength, self._steps = constraints, strength, 1
+
+    def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
+        """Finds the weights."""
+        super().start(module, optimiser, steps_total)
+        self._steps = steps_total
+
+    @torch.no_grad()
+    def after_step(self, module: torch.nn.Module, step: int) -> None:
+        """The proximal map, a little stronger in every step."""
+        done = step / self._steps
+        strength, softness = self._strength * done, 1 - done
+        folded = {name: self._folded(module, name) for name in self._weights}
+        near = {name: self._proximal[name].prox(weight, strength, softness) for name, weight in folded.items()}
+        self._pull(module, near, 1.0)
+        if step % max(1, self._steps // 30) == 0:
+            gaps = {name: weight - self._constraints[name].project(weight) for name, weight in near.items()}
+            self.residuals.append(Residual(step, strength, relative(gaps, folded), 0.0))

@@ -1,0 +1,48 @@
+"""Iterative soft shrinkage: after every step weights move a little way to their projection, chosen anew each time.
+
+``W <- W + (1 - alpha) (projection of W - W)``. For pruning this is ISS-P (arXiv:2303.09650): what is least goes to
+``alpha * w``, and may grow back and leave the selection; ``alpha = 0`` is iterative hard thresholding. Here the set is
+any, and the shrinkage grows over the run, so that a pretrained network is not torn apart in the first steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from compressor.tune.approach import Approach, Constraint, Residual, Scale, relative
+
+
+class SoftShrinkage(Approach):
+    """Shrinks what is off the set.
+
+    Args:
+        constraints: by name of the parameter.
+        alpha: share of the gap to the set that a step leaves, at the end; ``1 - alpha`` grows linearly from zero.
+        scales: of weights behind which a normalisation will be folded away.
+    """
+
+    def __init__(
+        self,
+        constraints: Mapping[str, Constraint],
+        alpha: float = 0.95,
+        scales: Mapping[str, Scale] | None = None,
+    ) -> None:
+        super().__init__(constraints, scales)
+        self._alpha, self._steps = alpha, 1
+
+    def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
+        """Finds the weights."""
+        super().start(module, optimiser, steps_total)
+        self._steps = steps_total
+
+    @torch.no_grad()
+    def after_step(self, module: torch.nn.Module, step: int) -> None:
+        """Moves every weight towards its projection."""
+        share = (1 - self._alpha) * step / self._steps
+        self._pull(module, {name: self._nearest(module, name) for name in self._weights}, share)
+        if step % max(1, self._steps // 30) == 0:
+            weights = {name: self._folded(module, name) for name in self._weights}
+            gaps = {name: weight - self._nearest(module, name) for name, weight in weights.items()}
+            self.residuals.append(Residual(step, share, relative(gaps, weights), 0.0))

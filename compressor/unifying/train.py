@@ -1,0 +1,271 @@
+"""Trains a model until its weights are on their sets, in two phases: near to them, then along them.
+
+A method brings the weights near (`compressor.tune.approach`); they are projected, which fixes the kinds and signs of
+their blocks; and retraining moves what is left, one number in a unified block. Nothing here imports torch until it
+trains.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.clock import Clock
+from compressor.config import UnifySettings
+from compressor.config.data import validation
+from compressor.data import Array, Dataset, augmentation, open_data, open_parts
+from compressor.unifying.assignment import Kinds
+from compressor.unifying.envelope import Envelope
+from compressor.unifying.layout import View
+from compressor.unifying.moves import apply
+from compressor.unifying.packed import HALF
+from compressor.unifying.projections import Mixed
+from compressor.unifying.subspace import Subspace
+
+if TYPE_CHECKING:
+    from compressor.tune.approach import Approach, Residual, Scale
+    from compressor.tune.history import Event
+    from compressor.tune.splits import Splits
+
+PLAIN = {"insert_bn": False, "sweep": False, "ema": 0.0, "mean_weights": 0.0, "patience": 0}
+"""What training near the sets goes without: its weights are judged as projected, and no mean of them."""
+Targets = Mapping[str, Mixed]
+"""The set of every weight, by the name of its initializer."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a run reads.
+
+    Attributes:
+        train: to learn from.
+        valid: set aside to judge on, labels or not; None where nothing is.
+    """
+
+    train: Dataset
+    valid: Dataset | None
+
+    @staticmethod
+    def of(settings: UnifySettings, model: ir.Model) -> Samples | None:
+        """Opens the user's data, if any; where nothing is trained all of it is there to judge on.
+
+        Raises:
+            UsageError: the data is unreadable or does not fit the model.
+        """
+        if settings.data is None:
+            return None
+        if settings.method == "one-shot":
+            whole = open_data(validation(settings) or settings, model)
+            return Samples(whole, whole)
+        train, valid = open_parts(settings, model)
+        return Samples(train, valid if len(valid) else None)
+
+    @property
+    def judged(self) -> Dataset | None:
+        """What accuracy is measured on; None without labels."""
+        return self.valid if self.valid is not None and self.valid.labelled else None
+
+
+@dataclass
+class Trained:
+    """What training made.
+
+    Attributes:
+        model: with trained weights, those of the targets on their sets but for rounding.
+        kinds: of the blocks of each target.
+        residuals: on the way there.
+        warnings: what the user should know.
+    """
+
+    model: ir.Model
+    kinds: dict[str, Kinds] = field(default_factory=dict)
+    residuals: list[Residual] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+class Watch:
+    """Says how training goes, on the clock and as lines of JSON.
+
+    Args:
+        settings: may name the file of lines, which a resumed run goes on writing.
+        clock: is told.
+    """
+
+    def __init__(self, settings: UnifySettings, clock: Clock) -> None:
+        self._file, self._clock = settings.metrics, clock
+        if self._file is not None and not settings.resume:
+            self._file.unlink(missing_ok=True)
+
+    def __call__(self, phase: str, event: Event, residual: Residual | None) -> None:
+        """One event."""
+        if self._file is not None:
+            far = {} if residual is None else {"residual": asdict(residual)}
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"phase": phase, **event.as_json(), **far}) + "\n")
+        metric = "" if event.metric is None else f", {event.metric_name} {event.metric:.4g}"
+        gap = "" if residual is None else f", {residual.primal:.3f} off the blocks"
+        self._clock.tell(
+            f"{phase}: epoch {event.epoch}/{event.epochs}, loss {event.loss:.4g}{metric}{gap}, "
+            f"{event.images_per_second:.0f} samples/s, {event.eta_seconds:.0f} s left"
+        )
+
+
+@dataclass
+class Trainer:
+    """Both phases.
+
+    Attributes:
+        teacher: the model before training, which is imitated.
+        targets: what its weights become.
+        settings: with the checkpoint folder, in which each phase has its own.
+        samples: to train and to judge on.
+        watch: receives progress.
+    """
+
+    teacher: ir.Model
+    targets: Targets
+    settings: UnifySettings
+    samples: Samples
+    watch: Watch
+
+    def run(self) -> Trained:
+        """The trained model.
+
+        Raises:
+            CompressorError: as :func:`compressor.tune.finetune.finetune`.
+        """
+        trained = Trained(self.teacher)
+        if self.settings.checkpoint is not None:
+            self.settings.checkpoint.mkdir(parents=True, exist_ok=True)
+        if self.settings.approach_epochs:
+            self._approach(trained)
+        trained.model, trained.kinds = imposed(trained.model, self.targets)
+        if self.settings.retrain_epochs:
+            self._retrain(trained)
+        return trained
+
+    def _approach(self, trained: Trained) -> None:
+        from compressor.tune import boosters  # noqa: PLC0415 - torch is loaded for training only
+        from compressor.tune.approach import Stopped  # noqa: PLC0415
+        from compressor.tune.finetune import finetune  # noqa: PLC0415
+        from compressor.tune.folding import scales_of  # noqa: PLC0415
+
+        settings, inserts = self._phase("approach", self.settings.approach_epochs), self.settings.insert_bn
+        settings = settings.model_copy(update={**PLAIN, "train_bn": inserts or settings.train_bn})
+        parts = self._parts()
+        model = boosters.with_batchnorm(trained.model, settings, parts.train) if inserts else trained.model
+        method = method_of(self.settings, self.targets, scales_of(model, self._channels()))
+        tell = partial(self._tell, "approach", method)
+        try:
+            done = finetune(model, settings, teacher=self.teacher, data=parts, extensions=[method], observe=tell)
+            model, trained.warnings = done.model, done.warnings
+        except Stopped as stopped:
+            model = stopped.model or model
+            if not stopped.converged:
+                trained.warnings.append(str(stopped))
+        trained.model = boosters.without_batchnorm(model, settings, parts.train) if inserts else model
+        trained.residuals = method.residuals
+
+    def _retrain(self, trained: Trained) -> None:
+        from compressor.tune.finetune import finetune  # noqa: PLC0415 - torch is loaded for training only
+        from compressor.tune.masked import Masked  # noqa: PLC0415
+
+        settings = self._phase("retrain", self.settings.retrain_epochs)
+        # A folded normalisation scales each output apart, which blocks within one output survive.
+        keeps = all(target.layout.spans[0] == 1 for target in self.targets.values())
+        settings = settings.model_copy(
+            update={"insert_bn": settings.insert_bn and keeps, "learning_rate": self.settings.retrain_rate}
+        )
+        held = Masked({name: partial(Subspace, t.layout, trained.kinds[name]) for name, t in self.targets.items()})
+        tell = partial(self._tell, "retrain", None)
+        done = finetune(
+            trained.model, settings, teacher=self.teacher, data=self._parts(), extensions=[held], observe=tell
+        )
+        trained.model = done.model
+        trained.warnings += [warning for warning in done.warnings if warning not in trained.warnings]
+
+    def _channels(self) -> dict[str, Any]:
+        """The output channel of every weight's entries, in a shape that broadcasts to it."""
+        return {name: channels(target.layout.view) for name, target in self.targets.items()}
+
+    def _phase(self, name: str, epochs: int) -> UnifySettings:
+        """The settings of one phase, with a checkpoint of its own; a resumed run begins a phase it had not reached."""
+        folder = self.settings.checkpoint and self.settings.checkpoint / name
+        begun = name == "approach" or (folder is not None and folder.is_dir())
+        resume = self.settings.resume and (begun or not self.settings.approach_epochs)
+        return self.settings.model_copy(update={"checkpoint": folder, "epochs": epochs, "resume": resume})
+
+    def _parts(self) -> Splits:
+        from compressor.tune.splits import Splits  # noqa: PLC0415 - torch is loaded for training only
+
+        train, valid = self.samples.train, self.samples.valid
+        return Splits(train, valid, lambda epoch: augmentation(self.settings, self.teacher, epoch))
+
+    def _tell(self, phase: str, method: Approach | None, event: Event) -> None:
+        known = method.residuals if method is not None else []
+        self.watch(phase, event, known[-1] if known else None)
+
+
+def method_of(settings: UnifySettings, targets: Targets, scales: Mapping[str, Scale]) -> Approach:
+    """The method that the settings name."""
+    from compressor.tune.admm import Admm, AdmmSchedule  # noqa: PLC0415 - torch is loaded for training only
+    from compressor.tune.envelope import EnvelopeTraining  # noqa: PLC0415
+    from compressor.tune.shrinkage import SoftShrinkage  # noqa: PLC0415
+
+    if settings.method == "admm":
+        schedule = AdmmSchedule(settings.refreshes, settings.rho, settings.rho_growth)
+        return Admm(targets, schedule, scales)
+    if settings.method == "iss":
+        return SoftShrinkage(targets, scales=scales)
+    return EnvelopeTraining({name: Envelope(target) for name, target in targets.items()}, scales=scales)
+
+
+def imposed(model: ir.Model, targets: Targets) -> tuple[ir.Model, dict[str, Any]]:
+    """A copy whose weights are projected onto their sets, and the kinds of their blocks."""
+    copy, kinds = model.clone(), {}
+    for name, target in targets.items():
+        value = copy.graph.initializers[name]
+        weight = wide(value)
+        kinds[name] = target.kinds(weight)
+        narrow = np.ascontiguousarray(target.impose(weight, kinds[name])).astype(array_of(value).dtype)
+        value.const_value = ir.tensor(narrow, name=name)
+    return copy, kinds
+
+
+def channels(view: View) -> Any:
+    """The output channel, counted over groups, of every entry of a weight; axes it does not vary on have size 1."""
+    groups, outputs, _, _ = view.canonical
+    numbers = np.arange(groups * outputs).reshape(groups, outputs, 1, 1)
+    found = apply(view.back, np.broadcast_to(numbers, view.canonical))
+    for axis in range(found.ndim):
+        first = found.take([0], axis)
+        found = first if (found == first).all() else found
+    return np.ascontiguousarray(found)
+
+
+def array_of(value: ir.Value) -> Array:
+    """The numbers of an initializer."""
+    assert value.const_value is not None
+    return value.const_value.numpy()
+
+
+def wide(value: ir.Value) -> Array:
+    """The numbers of an initializer, in float32 or wider."""
+    array = array_of(value)
+    return array.astype(np.float32) if array.dtype in HALF else array
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes what the phases left in a folder, and the folder where that leaves it empty."""
+    from compressor.tune import checkpoint  # noqa: PLC0415 - torch is loaded for training only
+
+    for name in ("approach", "retrain"):
+        checkpoint.remove(folder / name)
+    checkpoint.remove(folder)
