@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("judge",),
     ("survey", "measure", "recovery", "breakdown", "gates"),
     ("pipeline", "unification"),
+    ("recipe",),
     ("api", "cli"),
     ("__init__", "__main__"),
 )

@@ -1,0 +1,95 @@
+"""``onnx-compress run RECIPE``: stages in a row, each kept once it is finished, with gates on the result."""
+
+import json
+from pathlib import Path
+
+import click
+
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
+from compressor.cli.console import View, output_option, view_options
+from compressor.cli.paths import check_destinations
+from compressor.words import printable
+
+_EPILOG = f"""\b
+Examples:
+  onnx-compress run recipe.yaml
+  onnx-compress run recipe.yaml --dry-run
+  onnx-compress run recipe.yaml --set prune.target_macs=40% --set seed=1
+  onnx-compress run recipe.yaml --from unify
+  onnx-compress run --schema > recipe.schema.json
+
+\b
+On 6 and 5 the result is not written either; it stays in the work folder.
+
+{EXIT_CODES}"""
+
+
+def _print_schema(context: click.Context, option: click.Parameter, value: bool) -> None:  # noqa: ARG001 -- click's signature
+    if not value or context.resilient_parsing:
+        return
+    from compressor.config.recipe import schema
+
+    click.echo(json.dumps(schema(), indent=2))
+    context.exit()
+
+
+@click.command("run", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
+@click.argument("recipe", metavar="RECIPE", type=click.Path(path_type=Path))
+@output_option(
+    "--set",
+    "changes",
+    section="Recipe",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Run as if the recipe said so, such as output=b.onnx, prune.ratio=0.3 or gates.max_drop=1%; repeatable.",
+)
+@output_option(
+    "--from",
+    "start",
+    section="Recipe",
+    metavar="STAGE",
+    help="Run this stage and all after it again, even if they had finished.",
+)
+@output_option(
+    "--work",
+    section="Recipe",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the results of stages are kept.  [default: .onnx-compressor beside the output]",
+)
+@output_option("--dry-run", section="Recipe", is_flag=True, help="Check the recipe and say which stages would run.")
+@output_option(
+    "--schema",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_schema,
+    help="Print the JSON schema of recipes.",
+)
+@view_options
+def command(
+    *, recipe: Path, changes: tuple[str, ...], start: str | None, work: Path | None, dry_run: bool, view: View
+) -> None:
+    """Run the stages that a recipe lists, in order: clean, prune, finetune, unify, verify, bench. What one makes, the
+    next one takes. A stage that had finished with the same inputs and settings is not run again, so that an
+    interrupted run goes on where it stopped when it is started again.
+
+    The result is put in place when all stages and gates are passed.
+    """
+    from compressor.recipe.course import Course
+    from compressor.recipe.reading import read
+    from compressor.recipe.run import Options, run
+    from compressor.report.recipe import render_recipe
+
+    found = read(recipe, changes)
+    course = Course.of(recipe, found)
+    check_destinations(course.sources(), {"output": course.output, "report": course.html, "--json": view.json_to})
+
+    def tell(text: str) -> None:
+        if not view.quiet:
+            click.echo(printable(text), err=True)
+
+    outcome = run(recipe, found, Options(work, start, dry_run, tell, view.phases))
+    view.show(outcome.report, outcome.report.warnings, lambda console: render_recipe(outcome.report, console))
+    if outcome.error is not None:
+        raise outcome.error

@@ -1,0 +1,185 @@
+"""Settings of a recipe: a model, stages with the settings of their commands, and limits on the result."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
+
+from compressor.config.base import CleanSettings, RunSettings
+from compressor.config.base import _did_you_mean as did_you_mean
+from compressor.config.bench import BenchSettings, VerifySettings
+from compressor.config.data import DataSettings
+from compressor.config.prune import PruneSettings
+from compressor.config.tune import TuneSettings
+from compressor.config.unify import UnifySettings
+from compressor.errors import UsageError
+
+KINDS: Mapping[str, type[RunSettings]] = MappingProxyType(
+    {
+        "clean": CleanSettings,
+        "prune": PruneSettings,
+        "finetune": TuneSettings,
+        "unify": UnifySettings,
+        "verify": VerifySettings,
+        "bench": BenchSettings,
+    }
+)
+"""Kind of a stage -> its settings, which are those of the command of that name."""
+
+GATES: Mapping[str, type[RunSettings]] = MappingProxyType(
+    {
+        "max_drop": PruneSettings,
+        "max_size": PruneSettings,
+        "min_speedup": BenchSettings,
+        "max_latency": BenchSettings,
+    }
+)
+"""Limit on the result -> the settings that define it."""
+
+DATA = ("data", "val_data")
+"""Settings that name a path or a function."""
+
+MANAGED = ("checkpoint", "keep_checkpoint", "resume")
+"""Settings that a recipe chooses itself: it keeps checkpoints in its work folder and goes on from them."""
+
+_NAME = re.compile(rf"({'|'.join(KINDS)})(-[\w-]+)?")
+_SUFFIX = r"(-[\w-]+)?$"
+
+
+def kind_of(name: str) -> str:
+    """The kind of a stage: ``finetune`` for ``finetune`` and ``finetune-2``."""
+    return name.partition("-")[0]
+
+
+def _stages(value: object) -> object:
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError(f"write each as NAME: and below it its settings, where NAME is one of {', '.join(KINDS)}")
+    for name, body in value.items():
+        if not _NAME.fullmatch(name):
+            known = ", ".join(KINDS)
+            raise ValueError(f"{name!r} is not a stage{did_you_mean(name, KINDS)} ({known}, or one with -SUFFIX)")
+        if body is not None and not isinstance(body, Mapping):
+            raise ValueError(f"{name!r} must hold settings, each as NAME: VALUE, not {body!r}")
+    return {name: body or {} for name, body in value.items()}
+
+
+def _gates(value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"write each as NAME: LIMIT, where NAME is one of {', '.join(GATES)}")
+    for name in value:
+        if name not in GATES:
+            raise ValueError(f"{name!r} is not a gate{did_you_mean(name, GATES)} ({', '.join(GATES)})")
+    return value
+
+
+class Recipe(DataSettings):
+    """A recipe. Settings at its top, such as ``data``, hold for every stage that has them and does not set its own."""
+
+    model: str = Field(
+        default="",
+        min_length=1,
+        validate_default=True,
+        description="The model to start from. Paths are relative to the folder of the recipe.",
+    )
+    output: str | None = Field(
+        default=None, min_length=1, description="File to write the result to, once all stages and gates are passed."
+    )
+    report: str | None = Field(default=None, min_length=1, description="HTML file to write a report of the run to.")
+    stages: Annotated[dict[str, dict[str, Any]], BeforeValidator(_stages)] = Field(
+        default={},
+        validate_default=True,
+        description="What is done, in this order: settings by stage. A kind that comes again is told apart by a "
+        "suffix, such as finetune-2.",
+    )
+    gates: Annotated[dict[str, Any], BeforeValidator(_gates)] = Field(
+        default={}, description="Limits that the result must keep, or it is not written."
+    )
+
+    def settings(self) -> dict[str, RunSettings]:
+        """The settings of every stage, in order, with those that all share.
+
+        Raises:
+            UsageError: a stage has a setting that its command does not, or not of that form.
+        """
+        shared = self.model_dump(include=set(DataSettings.model_fields), exclude_unset=True)
+        found = {}
+        for name, own in self.stages.items():
+            kind = KINDS[kind_of(name)]
+            managed = [field for field in MANAGED if field in own]
+            if managed:
+                raise UsageError(f"stage {name!r}: a recipe resumes by itself; leave out {' and '.join(managed)}")
+            taken = {field: value for field, value in shared.items() if field in kind.model_fields}
+            try:
+                found[name] = kind.parse({**taken, **own})
+            except UsageError as error:
+                raise UsageError(f"stage {name!r}: {error}") from None
+        return found
+
+    def limits(self) -> tuple[PruneSettings, BenchSettings]:
+        """The gates, as the settings that hold them: of the file and its accuracy, and of its speed.
+
+        Raises:
+            UsageError: a limit is not of the form that it must have.
+        """
+        by_class = [
+            {name: limit for name, limit in self.gates.items() if GATES[name] is kind}
+            for kind in (PruneSettings, BenchSettings)
+        ]
+        try:
+            return PruneSettings.parse(by_class[0]), BenchSettings.parse(by_class[1])
+        except UsageError as error:
+            raise UsageError(f"gates: {error}") from None
+
+
+class _Written(GenerateJsonSchema):
+    """The schema of what people write: where a field reads text, such as 50% or 2.5ms, text is right too."""
+
+    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
+        """What the validator makes, or what it reads."""
+        parsed = super().function_before_schema(schema)
+        known = {kind.get("type") for kind in parsed.get("anyOf", [parsed])}
+        forms = ["string", "number", "array", "object"] if known & {"array", "object"} else ["string"]
+        return {"anyOf": [parsed, {"type": forms}]}
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 -- pydantic's signature
+        """Never: a title would only repeat the name."""
+        return False
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of recipes, for editors and checks (draft 2020-12)."""
+    classes: list[type[RunSettings]] = [Recipe, *KINDS.values()]
+    _, found = models_json_schema([(kind, "validation") for kind in classes], schema_generator=_Written)
+    definitions = found["$defs"]
+    whole = definitions.pop("Recipe")
+    for definition in definitions.values():
+        for name in MANAGED:
+            definition["properties"].pop(name, None)
+    own = [name for name in Recipe.model_fields if name not in DataSettings.model_fields]
+    whole["properties"] = {name: whole["properties"][name] for name in (*own, *DataSettings.model_fields)}
+    whole["required"] = ["model", "stages"]
+    for name in whole["required"]:
+        del whole["properties"][name]["default"]
+    whole["properties"]["stages"] = {
+        "description": whole["properties"]["stages"]["description"],
+        "type": "object",
+        "patternProperties": {
+            f"^{kind}{_SUFFIX}": {"anyOf": [{"$ref": f"#/$defs/{settings.__name__}"}, {"type": "null"}]}
+            for kind, settings in KINDS.items()
+        },
+        "additionalProperties": False,
+        "minProperties": 1,
+    }
+    whole["properties"]["gates"] = {
+        "description": whole["properties"]["gates"]["description"],
+        "type": "object",
+        "properties": {name: definitions[kind.__name__]["properties"][name] for name, kind in GATES.items()},
+        "additionalProperties": False,
+    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole, "$defs": definitions}

@@ -1,0 +1,75 @@
+"""The gates of a recipe and of its stages, judged by the rules of the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from compressor.config import BenchSettings, PruneSettings, RunSettings
+from compressor.config.recipe import GATES
+from compressor.errors import GateMissed
+from compressor.gates import missed
+from compressor.judge import bench, parity
+from compressor.report import Document, Report
+from compressor.report.benched import BenchReport
+from compressor.report.recipe import GateRow
+from compressor.report.verified import VerifyReport
+
+
+def judged(document: Document, settings: RunSettings, stage: str = "") -> list[GateRow]:
+    """A row for every gate that ``settings`` set on what ``document`` reports."""
+    rows = []
+    for name, kind in GATES.items():
+        limit = getattr(settings, name, None)
+        if limit is None or not isinstance(settings, kind):
+            continue
+        others = dict.fromkeys(set(GATES).intersection(type(settings).model_fields) - {name})
+        alone = settings.model_copy(update=others)
+        if isinstance(document, Report) and isinstance(alone, PruneSettings):
+            found = GateRow(
+                stage=stage,
+                name=name,
+                limit=limit,
+                measured=_of_file(name, limit, document),
+                missed="; ".join(missed(document, alone)),
+            )
+            rows.append(found)
+        elif isinstance(document, BenchReport) and isinstance(alone, BenchSettings):
+            measured, words = _of_speed(name, document), _sentence(document, alone)
+            rows.append(GateRow(stage=stage, name=name, limit=limit, measured=measured, missed=words))
+    return rows
+
+
+def speed_up(document: Document) -> float | None:
+    """How many times as fast B was in the first run of a measurement; None where the document is none of two."""
+    found = document.runs[0].speed_up if isinstance(document, BenchReport) else None
+    return None if found is None else found.value
+
+
+def demand(document: Document | None, gates: Iterable[GateRow]) -> None:
+    """Raises GateMissed where a gate is missed, and ProofFailed where outputs differ that should not."""
+    words = [gate.missed for gate in gates if gate.missed]
+    if words:
+        raise GateMissed("; ".join(words))
+    if isinstance(document, VerifyReport):
+        parity.demand(document)
+
+
+def _of_file(name: str, limit: float, report: Report) -> float | None:
+    if name == "max_drop":
+        return max((row.before - row.after for row in report.accuracy), default=None)
+    assert report.output is not None
+    return report.output.bytes / report.input.bytes if limit <= 1 else report.output.bytes
+
+
+def _of_speed(name: str, report: BenchReport) -> float | None:
+    if name == "min_speedup":
+        return min((run.speed_up.value for run in report.runs if run.speed_up is not None), default=None)
+    return max((run.b or run.a).median_latency_ms for run in report.runs)
+
+
+def _sentence(report: BenchReport, settings: BenchSettings) -> str:
+    try:
+        bench.demand(report, settings)
+    except GateMissed as error:
+        return str(error)
+    return ""

@@ -1,0 +1,140 @@
+"""What each kind of stage runs: the function behind the command of that name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from compressor import account, pipeline, unification
+from compressor.clock import Progress
+from compressor.config import PruneSettings, TuneSettings
+from compressor.judge import bench, parity
+from compressor.metrics import Metrics
+from compressor.recipe.store import MODEL
+from compressor.report import Document, ModelStats, Report
+from compressor.report.benched import BenchReport
+from compressor.report.tuning import TuneReport
+from compressor.report.unified import UnifyReport
+from compressor.report.verified import VerifyReport
+
+if TYPE_CHECKING:
+    from compressor.tune.history import Event
+
+CHECKPOINT = "checkpoint"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage, ready to run.
+
+    Attributes:
+        original: the model of the recipe.
+        source: the model that the stages before made of it.
+        folder: where this one writes.
+        settings: of the class that its kind has.
+        progress: is told what runs.
+    """
+
+    original: Path
+    source: Path
+    folder: Path
+    settings: Any
+    progress: Progress | None
+
+    @property
+    def output(self) -> Path:
+        """The model that it makes."""
+        return self.folder / MODEL
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A kind of stage.
+
+    Attributes:
+        run: does it.
+        report: what ``run`` gives.
+        makes_model: whether it writes ``Task.output``; others look at ``Task.source``.
+        compares: whether it looks at the original too.
+        measures: whether what it finds is about the machine it runs on.
+    """
+
+    run: Callable[[Task], Document]
+    report: type[Document]
+    makes_model: bool = True
+    compares: bool = False
+    measures: bool = False
+
+
+def _clean(task: Task) -> Report:
+    return pipeline.clean_file(task.source, task.output, task.settings, task.progress)
+
+
+def _prune(task: Task) -> Report:
+    settings: PruneSettings = task.settings
+    if settings.recover == "finetune":
+        once = settings.steps == 1 and not settings.decay_epochs
+        settings = settings.model_copy(update=_resumed(task.folder, able=once))
+    return pipeline.prune_file(task.source, task.output, settings, progress=task.progress).report
+
+
+def _finetune(task: Task) -> TuneReport:
+    from compressor.tune.finetune import finetune_file  # noqa: PLC0415 - torch is loaded for training only
+    from compressor.tune.summary import report_of  # noqa: PLC0415
+
+    settings: TuneSettings = task.settings.model_copy(update=_resumed(task.folder))
+    metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
+
+    def observe(event: Event) -> None:
+        if metrics is not None:
+            metrics.add(event.as_json())
+        if task.progress is not None:
+            task.progress(f"epoch {event.epoch}/{event.epochs}, loss {event.loss:.4g}, {event.eta_seconds:.0f} s left")
+
+    done = finetune_file(task.source, task.output, settings, teacher=task.original, observe=observe)
+    return report_of(done, settings, source=task.source, teacher=task.original, output=task.output)
+
+
+def _resumed(folder: Path, *, able: bool = True) -> dict[str, Any]:
+    """Settings by which training keeps its checkpoint in the stage's folder, and goes on from one that is there.
+
+    ``able`` is false for pruning in several steps, which starts anew: not every step that it resumes has a checkpoint.
+    """
+    place = folder / CHECKPOINT
+    return {"checkpoint": place, "keep_checkpoint": False, "resume": able and any(place.rglob("*.safetensors"))}
+
+
+def _unify(task: Task) -> UnifyReport:
+    settings = task.settings.model_copy(update=_resumed(task.folder))
+    return unification.unify_file(task.source, task.output, settings, task.progress)
+
+
+def _verify(task: Task) -> VerifyReport:
+    return parity.verify(task.original, task.source, task.settings, task.progress)
+
+
+def _bench(task: Task) -> BenchReport:
+    return bench.bench(task.original, task.source, task.settings, task.progress)
+
+
+STAGES: Mapping[str, Stage] = MappingProxyType(
+    {
+        "clean": Stage(_clean, Report),
+        "prune": Stage(_prune, Report),
+        "finetune": Stage(_finetune, TuneReport, compares=True),
+        "unify": Stage(_unify, UnifyReport),
+        "verify": Stage(_verify, VerifyReport, makes_model=False, compares=True),
+        "bench": Stage(_bench, BenchReport, makes_model=False, compares=True, measures=True),
+    }
+)
+"""By the same names as :data:`compressor.config.recipe.KINDS`."""
+
+
+def made(document: Document, task: Task) -> ModelStats | None:
+    """The model that a stage wrote; None for one that looks only."""
+    if isinstance(document, (Report, UnifyReport)):
+        return document.output
+    return account.read_back(task.output, task.settings) if isinstance(document, TuneReport) else None
