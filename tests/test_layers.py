@@ -31,9 +31,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("analysis",),
     ("account",),
     ("judge",),
+    ("trials",),
     ("survey", "measure", "recovery", "breakdown", "gates"),
-    ("pipeline", "unification"),
-    ("recipe",),
+    ("pipeline", "unification", "sensitivity"),
+    ("choosing",),
     ("api", "cli"),
     ("__init__", "__main__"),
 )

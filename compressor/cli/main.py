@@ -18,10 +18,10 @@ COMMANDS = MappingProxyType(
         "finetune": Entry("compressor.cli.finetune", "Train the weights on data and write them back."),
         "clean": Entry("compressor.cli.clean", "Remove dead nodes and unused weights; no output changes."),
         "inspect": Entry("compressor.cli.inspect", "Show what could be pruned, and what stands in the way."),
+        "sensitivity": Entry("compressor.cli.sensitivity", "Measure what each group costs when it is pruned alone."),
         "diff": Entry("compressor.cli.diff", "Compare two models: sizes, operators, weights."),
         "bench": Entry("compressor.cli.bench", "Time one model, or two in turns, on the target."),
         "verify": Entry("compressor.cli.verify", "Hold two models against each other, output by output."),
-        "run": Entry("compressor.cli.run", "Run the stages of a recipe, with gates on the result."),
         "robustness": Entry("compressor.cli.robustness", "Original and compressed models under noise and corruptions."),
     }
 )

@@ -1,0 +1,153 @@
+"""Chooses a block for each layer by what it costs: every layer alone at every block, then all of them together."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor import account
+from compressor.clock import Clock
+from compressor.config.choosing import ChoosingSettings
+from compressor.errors import NothingToPrune, TargetOutOfReach
+from compressor.graph import files
+from compressor.pruning.allocate import Move
+from compressor.report.sensitivity import Change
+from compressor.trials.change import Reference, open_samples
+from compressor.trials.ledger import Ledger
+from compressor.trials.limits import Limits
+from compressor.trials.run import Lab, Trial, Variant, digest, run
+from compressor.unification import array_of, get_ready, project
+from compressor.unifying.choose import Rung, UnifyPlan, blocks_after, moves, notation, within
+
+
+@dataclass(frozen=True)
+class Unified:
+    """A model file whose layers get the blocks of a plan, in one shot.
+
+    Attributes:
+        source: the file.
+        settings: of the run, as JSON.
+    """
+
+    source: Path
+    settings: str
+
+    def open(self) -> Variant:
+        """Loads the file; the variant of a plan, as JSON, is the model with its blocks as plain weights."""
+        source = files.load(self.source)
+        settings = ChoosingSettings.model_validate_json(self.settings)
+
+        def with_blocks(text: str) -> ir.Model:
+            plan = UnifyPlan.from_json(text)
+            chosen = plan.applied(settings)
+            ready = get_ready(source, chosen, 0, None)
+            plan.check(ready.found.layers)
+            for layer in ready.found.layers:
+                weight = project(layer, chosen).weight
+                ready.model.graph.initializers[layer.name].const_value = ir.tensor(weight, name=layer.name)
+            return ready.model
+
+        return with_blocks
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen, and why.
+
+    Attributes:
+        plan: the block of each layer.
+        rungs: every layer alone, at every block that fits it.
+        together: what all blocks of the plan cost together.
+        accuracy: of the original; None without labels.
+        remembered: measurements that an earlier run had made.
+    """
+
+    plan: UnifyPlan
+    rungs: Sequence[Rung]
+    together: Change
+    accuracy: float | None
+    remembered: int
+
+
+def choose(
+    source: Path, settings: ChoosingSettings, *, ledger: Path | None = None, clock: Clock | None = None
+) -> Chosen:
+    """The blocks that save most while everything together stays within ``max_drop`` and ``max_distance``.
+
+    Layers move from no block towards large ones in the order of what they lose for each byte saved, each measured
+    alone; how far is decided by measuring them together. Nothing is trained.
+
+    Processes are started afresh, so a script calls this under ``if __name__ == "__main__":``, or with ``jobs=1``.
+
+    Args:
+        source: the model file; not changed.
+        settings: which weights, the ladder of blocks, the limits, the samples.
+        ledger: file of finished measurements, read and appended to; they are made once.
+        clock: receives the time of each phase.
+
+    Raises:
+        TargetOutOfReach: even the cheapest block of one layer loses more.
+        CompressorError: one of :mod:`compressor.errors`, each with its exit code.
+    """
+    clock = clock or Clock()
+    limits = Limits(settings.max_drop, settings.max_distance)
+    with clock.phase("load"):
+        model, _ = account.open_model(source)
+        samples = open_samples(model, settings)
+        limits.check(samples)
+        known = Ledger(ledger)
+    with clock.phase("ladder"):
+        rungs = _rungs(model, settings)
+    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder, clock.phase("choose"):
+        reference = Reference.make(model, samples, settings, Path(folder))
+        lab = Lab(Unified(source, settings.model_dump_json()), reference, digest(list(files.model_files(source))))
+
+        def measure(*trials: Trial) -> list[Change]:
+            return run(lab, trials, known, settings.jobs, clock.tell)
+
+        def trial(label: str, blocks: dict[str, str]) -> Trial:
+            return Trial(label, UnifyPlan.of(blocks, settings).to_json())
+
+        alone = [trial(f"{rung.layer} in blocks of {rung.block}", {rung.layer: rung.block}) for rung in rungs]
+        remembered = sum(lab.key(one) in known for one in alone)
+        changes = measure(*alone)
+        rungs = [Rung(r.layer, r.block, r.saved, c.distance) for r, c in zip(rungs, changes, strict=True)]
+
+        def together(made: Sequence[Move[str]]) -> Change:
+            return measure(trial(f"{len(made)} moves together", blocks_after(made, rungs)))[0]
+
+        made = within(moves(rungs), lambda made: limits.allow(together(made), reference.accuracy))
+        if not made:
+            raise TargetOutOfReach(
+                f"no layer can be unified so that {limits}; allow more, or give finer blocks with --ladder"
+            )
+        plan = UnifyPlan.of(blocks_after(made, rungs), settings)
+        return Chosen(plan, rungs, together(made), reference.accuracy, remembered)
+
+
+def _rungs(model: ir.Model, settings: ChoosingSettings) -> list[Rung]:
+    """Every layer at every block that fits it, with the bytes that saves; not measured yet.
+
+    Raises:
+        NothingToPrune: no block fits any layer.
+    """
+    found: dict[tuple[str, str], Rung] = {}
+    nothing: NothingToPrune | None = None
+    for block in settings.ladder:
+        try:
+            chosen = settings.model_copy(update={"block": block, "permute": False})
+            layers = get_ready(model, chosen, 0, None).found.layers
+        except NothingToPrune as error:
+            nothing = error
+            continue
+        for layer in layers:
+            text = notation(layer.layout.block)
+            saved = array_of(layer.value).nbytes - project(layer, chosen).packed.stored
+            found.setdefault((layer.name, text), Rung(layer.name, text, saved, 0.0))
+    if nothing is not None and not found:
+        raise nothing
+    return list(found.values())

@@ -1,0 +1,61 @@
+"""``onnx-compress sensitivity IN``: what each group of channels costs when it is pruned alone."""
+
+from pathlib import Path
+
+import click
+
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
+from compressor.cli.console import View, output_option, view_options
+from compressor.cli.options import BINDING, CHOICE, Section, settings_options
+from compressor.cli.paths import check_destinations, default_output
+from compressor.config.sensitivity import SensitivitySettings
+
+_SWEEP = Section("What is measured", ("ratios", "round_to", "min_channels", "max_drop", "max_distance", "jobs"))
+_CHANNELS = Section("Which channels", tuple(name for name in CHOICE.fields if name not in ("scope", "normalise")))
+_DATA = Section("Data", ("data", "samples", "batch_size", "labels", "mean", "std", "layout"))
+_WHERE = Section("Where", ("provider",))
+_EPILOG = f"""\b
+Examples:
+  onnx-compress sensitivity model.onnx
+  onnx-compress sensitivity model.onnx --data test.npz --max-drop 1%
+  onnx-compress sensitivity model.onnx --ratios 0.25,0.5,0.75 --plot sens.html
+
+{EXIT_CODES}"""
+
+
+@click.command("sensitivity", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@settings_options(SensitivitySettings, _SWEEP, _CHANNELS, _DATA, BINDING, _WHERE)
+@output_option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    type=click.Path(path_type=Path),
+    help="Where the report goes; measurements are kept beside it, in a file of the same name that ends in .jsonl, "
+    "and an interrupted run goes on from them.  [default: IN with .sensitivity.json]",
+)
+@output_option(
+    "--plot", metavar="PATH.html", type=click.Path(path_type=Path), help="Draw the report as one HTML file."
+)
+@view_options
+def command(
+    *, source: Path, output: Path | None, plot: Path | None, settings: SensitivitySettings, view: View
+) -> None:
+    """Prune every group of channels of the model IN alone, at several ratios, and measure what is lost: how far the
+    outputs move on data or noise, and accuracy where the data has labels. No model is written.
+    """
+    from compressor.report.html import require
+    from compressor.report.plot import write_plot
+    from compressor.report.sensitivity import render_sensitivity
+    from compressor.sensitivity import ledger_of, sensitivity_file
+
+    target = output or default_output(source, ".sensitivity.json")
+    written = {"--output": target, "--plot": plot, "--json": view.json_to}
+    check_destinations([source, ledger_of(target)], written)
+    if plot is not None:
+        require()
+    with view.phases() as progress:
+        report = sensitivity_file(source, target, settings, progress)
+    if plot is not None:
+        write_plot(report, plot)
+    view.show(report, report.warnings, lambda console: render_sensitivity(report, console, verbose=view.verbose))

@@ -1,0 +1,39 @@
+"""Settings of unification whose blocks are chosen by what they cost."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from compressor.config.unify import BlockText, UnifySettings
+from compressor.notation import parse_share, split_commas
+
+LADDER = ("8x8", "4x8", "4x4", "1x8", "1x4")
+
+
+def _ladder(value: object) -> object:
+    """``("8x8,4x4",)`` as texts, each once; nothing stands for the default."""
+    return tuple(dict.fromkeys(split_commas(value))) or LADDER
+
+
+class ChoosingSettings(UnifySettings):
+    """Settings of a run that may choose a block for every layer, within a limit on what is lost."""
+
+    ladder: Annotated[tuple[BlockText, ...], BeforeValidator(_ladder)] = Field(
+        default_factory=lambda: LADDER,
+        description=f"Blocks to choose from with --max-drop or --max-distance. Default: {','.join(LADDER)}.",
+    )
+    max_drop: Annotated[float | None, Field(ge=0, le=1), BeforeValidator(parse_share)] = Field(
+        default=None,
+        description="Choose a block for each layer so that, before any training, no more accuracy is lost, such as "
+        "0.01 or 1%; needs data with labels.",
+    )
+    max_distance: float | None = Field(
+        default=None,
+        ge=0,
+        description="The same, so that outputs move by no more than this share of their norm; needs no labels, and "
+        "without --data no samples.",
+    )
+    samples: int = Field(default=1024, ge=1, description="Samples to calibrate and to choose on.")
+    jobs: int = Field(default=0, ge=0, description="Measurements at a time, one thread each; 0 for one a core.")

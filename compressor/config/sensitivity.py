@@ -1,0 +1,61 @@
+"""Settings of a sensitivity sweep: how much of each group can go before the outputs suffer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from compressor.config.base import PROVIDERS
+from compressor.config.base import _provider as provider_name
+from compressor.config.prune import PruneSettings, RemovedShare
+from compressor.notation import parse_share, split_commas
+
+RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+MAX_DROP = 0.01
+"""Loss of accuracy within which a ratio is called safe where none is asked for."""
+MAX_DISTANCE = 0.1
+"""The same for the distance of outputs, where the data has no labels."""
+
+
+def _ratios(value: object) -> object:
+    """``("0.1,0.2", "50%")`` as shares in rising order, each once; nothing stands for the default."""
+    if value == ():
+        return RATIOS
+    if isinstance(value, (str, tuple, list)):
+        texts = split_commas(value) if isinstance(value, str) else split_commas([str(item) for item in value])
+        shares = [float(str(parse_share(text))) for text in texts]
+        if shares and all(0 < share < 1 for share in shares):
+            return tuple(sorted(set(shares)))
+    raise ValueError(f"{value!r} is not a list of shares above 0 and below 1, such as 0.25,0.5,0.75")
+
+
+class SensitivitySettings(PruneSettings):
+    """Settings of a sweep that prunes every group alone, at several ratios."""
+
+    ratios: Annotated[tuple[RemovedShare, ...], BeforeValidator(_ratios)] = Field(
+        default_factory=lambda: RATIOS,
+        description="Shares of its channels that each group loses, one after the other, while the rest of the "
+        f"model stays whole. Default: {','.join(map(str, RATIOS))}.",
+    )
+    round_to: int = Field(
+        default=1, ge=1, description="Leave a multiple of N channels, as prune does; 1 measures every ratio as asked."
+    )
+    samples: int = Field(default=1024, ge=1, description="Samples to measure on, drawn at random.")
+    max_drop: Annotated[float | None, Field(ge=0, le=1), BeforeValidator(parse_share)] = Field(
+        default=None,
+        description="A ratio is safe where it costs no more accuracy, such as 0.01 or 1%; needs labels. "
+        f"Default: {MAX_DROP} with labels, unless --max-distance is given.",
+    )
+    max_distance: float | None = Field(
+        default=None,
+        ge=0,
+        description="A ratio is safe where outputs move by no more, as a share of their norm. "
+        f"Default: {MAX_DISTANCE} without labels.",
+    )
+    provider: Annotated[str, AfterValidator(provider_name)] = Field(
+        default="cpu",
+        description=f"Where ONNX Runtime runs the models: {', '.join(PROVIDERS)} or a provider's full name; never "
+        "replaced by another one.",
+    )
+    jobs: int = Field(default=0, ge=0, description="Measurements at a time, one thread each; 0 for one a core.")

@@ -1,0 +1,163 @@
+"""How much each of several things should give up, by what that was measured to cost: most gain for least loss.
+
+Each item (a group of channels, a layer) has options, each with a gain and a loss, of which one is taken. Where gains
+and losses of different items add up, this is the multiple-choice knapsack problem; its relaxation is solved by the
+lower convex hull of each item's options: taking the segments of all hulls by rising loss per gain gives a line of
+selections, and no other selection gains as much as one of these and loses less (Sinha and Zoltners, Operations Research
+27, 1979). A budget says where in the line to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from compressor.channels.groups import ChannelGroup
+from compressor.config import PruneSettings
+from compressor.errors import UsageError
+from compressor.pruning.budget import Origin
+from compressor.pruning.criteria import Scores
+from compressor.pruning.criteria.base import ranking
+from compressor.report.sensitivity import GroupSensitivity, Point, SensitivityReport
+
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Option:
+    """What an item may take instead of nothing, which gains and loses 0.
+
+    Attributes:
+        gain: what it brings; options that bring nothing are never taken.
+        loss: what it costs, at least 0; an infinite one is never paid.
+    """
+
+    gain: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Move(Generic[K]):
+    """An item goes over to another of its options.
+
+    Attributes:
+        item: which.
+        option: index of the new option.
+        slope: what this loses more than the option before, for each unit that it gains more.
+    """
+
+    item: K
+    option: int
+    slope: float
+
+
+def frontier(options: Sequence[Option]) -> list[int]:
+    """The options on the lower convex hull of (gain, loss) from (0, 0) on, by rising gain; loss per gain rises too."""
+    usable = [k for k, o in enumerate(options) if o.gain > 0 and isfinite(o.loss)]
+    hull: list[int] = []
+    for index in sorted(usable, key=lambda k: (options[k].gain, -options[k].loss)):
+        while hull and _slope(options, hull, len(hull) - 1) >= _slope(options, [*hull[:-1], index], len(hull) - 1):
+            hull.pop()
+        hull.append(index)
+    return hull
+
+
+def _slope(options: Sequence[Option], hull: Sequence[int], place: int) -> float:
+    """Loss per gain of the segment that ends at ``hull[place]``."""
+    before = options[hull[place - 1]] if place else Option(0.0, 0.0)
+    after = options[hull[place]]
+    gained = after.gain - before.gain
+    return (after.loss - before.loss) / gained if gained > 0 else -inf
+
+
+def line_of(items: Mapping[K, Sequence[Option]]) -> list[Move[K]]:
+    """All moves, least loss per gain first: after each of them the selection is the best for what it gains."""
+    moves = []
+    for item, options in items.items():
+        hull = frontier(options)
+        moves += [Move(item, index, _slope(options, hull, place)) for place, index in enumerate(hull)]
+    return sorted(moves, key=lambda move: move.slope)
+
+
+def selected(moves: Sequence[Move[K]]) -> dict[K, int]:
+    """The option of each item after these moves; items without a move are left out."""
+    return {move.item: move.option for move in moves}
+
+
+# ---- channels -----------------------------------------------------------------------------------------------
+
+
+def by_loss(
+    scores: Mapping[ChannelGroup, Scores], settings: PruneSettings, origin: Origin, report: SensitivityReport
+) -> tuple[dict[ChannelGroup, Scores], PruneSettings]:
+    """Scores with which a global ranking removes what was measured to cost least for what it saves.
+
+    A unit's score is the loss per gain of the segment of its group's hull in which it goes; within a group the order
+    stays what the criterion says. The loss is the squared distance of the outputs, as that of independent changes adds
+    up; the gain is what the amount counts: channels for a ratio, parameters for those and for bytes, else MACs.
+
+    Args:
+        scores: by the criterion; infinite ones stay so.
+        settings: the amount.
+        origin: what the groups had at first.
+        report: measured on the original model; units beyond its last ratio stay, and so do groups that it lacks.
+
+    Returns:
+        The scores, and the settings to rank them with.
+
+    Raises:
+        UsageError: the report has none of the groups, or one with another number of channels.
+    """
+    curves = {group.name: group for group in report.groups}
+    if not any(member.name in curves for member in scores):
+        raise UsageError("the sensitivity report has none of the model's groups; it was measured on another model")
+    found = {member: _weighed(member, score, settings, origin, curves) for member, score in scores.items()}
+    return found, settings.model_copy(update={"scope": "global", "normalise": "none"})
+
+
+def _weighed(
+    member: ChannelGroup,
+    score: Scores,
+    settings: PruneSettings,
+    origin: Origin,
+    curves: Mapping[str, GroupSensitivity],
+) -> Scores:
+    found = np.full(len(score), inf)
+    curve = curves.get(member.name)
+    if curve is None:
+        return found
+    count = origin.units.get(member.name, len(member.units))
+    if curve.channels != count * member.width:
+        raise UsageError(
+            f"group {member.name!r} has {count * member.width} channels, and {curve.channels} in the sensitivity "
+            "report; it was measured on another model"
+        )
+    shares, slopes = _segments(curve, settings)
+    places = (count - len(member.units) + np.arange(len(score)) + 0.5) / count
+    segment = np.searchsorted(shares, places)
+    rising = np.append(slopes, inf)[segment]
+    steps = np.arange(len(score)) * np.finfo(np.float64).eps * (1.0 + max(slopes, default=0.0))
+    found[ranking(member.units, score)] = rising + steps  # so that units of one segment keep their order
+    found[np.isinf(score)] = inf
+    return found
+
+
+def _segments(curve: GroupSensitivity, settings: PruneSettings) -> tuple[list[float], list[float]]:
+    """Of each segment of the hull: the share of channels at which it ends, and its loss per gain."""
+    options = [Option(_gain(point, settings), point.distance**2) for point in curve.points]
+    hull = frontier(options)
+    return (
+        [curve.points[index].removed / curve.channels for index in hull],
+        [_slope(options, hull, place) for place in range(len(hull))],
+    )
+
+
+def _gain(point: Point, settings: PruneSettings) -> float:
+    if settings.ratio is not None:
+        return float(point.removed)
+    sized = settings.target_params is not None or settings.target_size is not None
+    return 1.0 - (point.params if sized else point.macs)

@@ -1,0 +1,81 @@
+"""``onnx-compress sensitivity``: what is written, and exit codes."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+
+from compressor.cli.main import compress
+from tests.models import between
+
+
+def invoke(*arguments: Any):
+    old = "mix_stderr" in inspect.signature(CliRunner).parameters
+    runner = CliRunner(mix_stderr=False) if old else CliRunner()
+    return runner.invoke(compress, ["sensitivity", *(str(a) for a in arguments)])
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    path = tmp_path / "net.onnx"
+    onnx.save(between("b = Relu(a)"), str(path))
+    return path
+
+
+QUICK = ("--samples", "6", "--jobs", "1", "--ratios", "0.25,50%")
+
+
+def test_report_and_measurements_lie_beside_the_model(net):
+    done = invoke(net, *QUICK)
+    assert done.exit_code == 0
+    document = json.loads(net.with_name("net.sensitivity.json").read_text())
+    assert document["noise"] is True
+    assert f"{document['measured']} measurements, 1 at a time" in done.stdout
+    assert len(net.with_name("net.sensitivity.jsonl").read_text().splitlines()) == document["measured"]
+    again = invoke(net, *QUICK)
+    assert "more were remembered from an earlier run" in again.stdout
+
+
+def test_json_on_stdout_and_a_page(net, tmp_path):
+    done = invoke(net, *QUICK, "-o", tmp_path / "s.json", "--json", "-", "-q", "--plot", tmp_path / "s.html")
+    assert json.loads(done.stdout) == json.loads((tmp_path / "s.json").read_text())
+    assert "<h1><bdi>net.<wbr>onnx</bdi></h1>" in (tmp_path / "s.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--ratios", "0,0.5"), 2, "shares above 0 and below 1"),
+        (("--ratios", "half"), 2, "--ratios"),
+        (("--max-drop", "1%"), 2, "--max-drop needs samples with labels"),
+        (("--data", "none.npz"), 2, "no such file"),
+        (("--include", "none*"), 4, "leave no group"),
+        (("--provider", "QNNExecutionProvider"), 7, "is not available"),
+        (("-o", "none/s.json"), 2, "does not exist"),
+    ],
+)
+def test_exit_codes(net, arguments, code, message):
+    done = invoke(net, *QUICK[:4], *arguments)
+    assert done.exit_code == code
+    assert message in done.stderr
+    assert not net.with_name("net.sensitivity.json").exists()
+
+
+def test_the_output_is_never_the_input(net):
+    assert invoke(net, *QUICK, "-o", net).exit_code == 2
+    assert invoke(net, *QUICK, "-o", net.with_suffix(".json"), "--plot", net.with_suffix(".jsonl")).exit_code == 2
+
+
+def test_labels_make_it_accuracy(net):
+    x = np.random.default_rng(0).normal(size=(3, 4, 6, 6)).astype(np.float32)
+    np.savez(net.with_name("d.npz"), x=x, y=np.zeros((3, 6, 6), np.int64))
+    done = invoke(net, "--jobs", "1", "--data", net.with_name("d.npz"), "--samples", "3", "--criterion", "l1")
+    assert done.exit_code == 0
+    assert "accuracy drops by at most 1.00%" in done.stdout.replace("\n", " ")
