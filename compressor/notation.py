@@ -1,4 +1,5 @@
-"""How people write shares, sizes, shapes and pairs: ``60%``, ``1.5MB``, ``x:1x3x224x224``, ``batch=1``.
+"""How people write shares, sizes, latencies, shapes and pairs: ``60%``, ``1.5MB``, ``2.5ms``, ``x:1x3x224x224``,
+``batch=1``.
 
 Every function raises `ValueError` with a clause that can stand behind the name of the setting.
 """
@@ -7,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 _SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z%]*)", re.IGNORECASE)
+_LATENCY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|µs|ms|s|x|%|)", re.IGNORECASE)
+_MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3}
 
 
@@ -62,6 +65,30 @@ def _bytes_per(unit: str, text: str) -> int:
     if power is None or stem == "i":
         raise ValueError(f"{text!r} has an unknown unit; use B, kB, MB, GB, KiB, MiB or GiB")
     return int(base**power)
+
+
+def parse_latency(value: object) -> str:
+    """Reads a latency as time or as a share of the original's, and writes it as ``2.5ms`` or ``0.6x``.
+
+    Args:
+        value: ``2.5ms``, ``800us`` or ``0.1s`` is time; ``0.6x``, ``60%`` or a bare number a share.
+    """
+    text = str(value).strip()
+    match = _LATENCY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is neither a time such as 2.5ms nor a share of the original such as 0.6x or 60%")
+    number, unit = float(match[1]), match[2].lower()
+    if unit not in _MILLISECONDS:
+        return f"{_kept_share(number / 100 if unit == '%' else number, text):.12g}x"
+    if not number > 0:
+        raise ValueError(f"{text!r} must be a time above 0")
+    return f"{number * _MILLISECONDS[unit]:.12g}ms"
+
+
+def read_latency(text: str) -> tuple[float, str]:
+    """The number and the unit, ``ms`` or ``x``, of what `parse_latency` wrote."""
+    unit = "ms" if text.endswith("ms") else "x"
+    return float(text.removesuffix(unit)), unit
 
 
 def parse_shape(value: object) -> object:

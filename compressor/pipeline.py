@@ -19,6 +19,7 @@ from compressor.clock import Clock, Progress
 from compressor.config import PruneSettings
 from compressor.errors import PlanError
 from compressor.graph import clean, files
+from compressor.latency import LatencyTarget
 from compressor.measure import measure
 from compressor.ops.table import RULES
 from compressor.pruning import proof, surgery
@@ -72,6 +73,7 @@ def prune(
     with clock.phase("analyse"):
         found = analyse(source, settings)
         before = account.stats_of(source, found, size, None if isinstance(model, ir.Model) else Path(model))
+    aim = LatencyTarget(source, settings, clock) if settings.target_latency is not None else None
     recovery, trail, origin = Recovery(source, settings, samples, clock), Trail(), None
     proofs, groups = list[Evidence](), list[GroupRow]()
     for step in [settings] if plan is not None else steps_of(settings, size):
@@ -80,7 +82,7 @@ def prune(
                 found = analyse(recovery.model, settings)
         with clock.phase("choose"):
             replay = Choice(plan, group(found.coupling), None) if plan is not None else None
-            choice = replay or _choose(found, step, origin, size, samples)
+            choice = replay or _choose(found, step, origin, size, samples, aim)
             cut = Cut(found.coupling, units_of(choice.plan, found.coupling))
             cut.check()
         trail.add(choice.plan, cut, last=step.steps == 1)
@@ -90,6 +92,7 @@ def prune(
         recovery.after(found.model, cut)
     proof.same_signature(source, recovery.model)
     report = account.report(found, before, groups, proof.worst(proofs), settings)
+    report = report if aim is None else aim.added_to(report)
     whole = trail.plan() if len(trail) == 1 or _replays(trail.plan(), source, recovery.model, settings) else None
     return PruneResult(recovery.model, whole, recovery.added_to(report))
 
@@ -111,11 +114,18 @@ def _replays(plan: PruningPlan, source: ir.Model, small: ir.Model, settings: Pru
 
 
 def _choose(
-    found: Analysis, settings: PruneSettings, origin: Origin | None, size: int, samples: Samples | None
+    found: Analysis,
+    settings: PruneSettings,
+    origin: Origin | None,
+    size: int,
+    samples: Samples | None,
+    aim: LatencyTarget | None,
 ) -> Choice:
     if settings.lossless:
         return Choice(*lossless_plan(found.coupling, settings, RULES), origin)
     measured = measure(found, settings, samples.train if samples is not None else None)
+    if aim is not None:
+        return aim.choose(found, settings, size, origin, measured)
     return choose(found.coupling, settings, RULES, size, origin, measured)
 
 

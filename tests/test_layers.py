@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("account",),
     ("judge",),
     ("trials",),
-    ("survey", "measure", "recovery", "breakdown", "gates"),
+    ("survey", "measure", "recovery", "breakdown", "gates", "latency"),
     ("pipeline", "unification", "sensitivity"),
     ("choosing",),
     ("api", "cli"),

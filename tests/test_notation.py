@@ -3,10 +3,12 @@ import pytest
 from compressor.notation import (
     parse_dims,
     parse_input_shapes,
+    parse_latency,
     parse_layer_ratios,
     parse_shape,
     parse_share,
     parse_size,
+    read_latency,
 )
 
 
@@ -89,3 +91,41 @@ def test_what_is_no_list_of_pairs(value):
 def test_a_name_is_given_once():
     with pytest.raises(ValueError, match="'x' is given twice"):
         parse_input_shapes(["x:1", "x:2"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "read"),
+    [
+        ("2.5ms", "2.5ms", (2.5, "ms")),
+        ("800us", "0.8ms", (0.8, "ms")),
+        ("800 µs", "0.8ms", (0.8, "ms")),
+        (".1s", "100ms", (100.0, "ms")),
+        ("12 MS", "12ms", (12.0, "ms")),
+        ("0.6x", "0.6x", (0.6, "x")),
+        ("60%", "0.6x", (0.6, "x")),
+        (" 33.3 % ", "0.333x", (0.333, "x")),
+        ("1x", "1x", (1.0, "x")),
+        (0.25, "0.25x", (0.25, "x")),
+    ],
+)
+def test_latency(text, expected, read):
+    assert parse_latency(text) == expected
+    assert parse_latency(expected) == expected
+    assert read_latency(expected) == read
+
+
+@pytest.mark.parametrize("text", ["", "fast", "ms", "-1ms", "2 min", "1,5ms", "nanms", True])
+def test_latency_without_a_meaning(text):
+    with pytest.raises(ValueError, match=r"neither a time such as 2\.5ms nor a share"):
+        parse_latency(text)
+
+
+@pytest.mark.parametrize("text", ["1.2x", "0x", "0%", "120%", "2.5"])
+def test_latency_share_out_of_range(text):
+    with pytest.raises(ValueError, match="above 0 and at most 1"):
+        parse_latency(text)
+
+
+def test_latency_of_no_time():
+    with pytest.raises(ValueError, match="above 0"):
+        parse_latency("0ms")

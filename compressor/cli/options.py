@@ -30,6 +30,7 @@ AMOUNT = Section(
         "target_macs",
         "target_params",
         "target_size",
+        "target_latency",
         "layer_ratio",
         "max_ratio",
         "round_to",
@@ -39,6 +40,7 @@ AMOUNT = Section(
         "schedule",
     ),
 )
+LATENCY = Section("Latency", ("batch", "threads", "latency_cache"))
 CHOICE = Section(
     "Which channels",
     (
@@ -88,6 +90,8 @@ _METAVARS = MappingProxyType(
         "target_macs": "SHARE",
         "target_params": "SHARE",
         "target_size": "SIZE",
+        "target_latency": "TIME",
+        "latency_cache": "FOLDER",
         "include": "GLOB",
         "exclude": "GLOB",
         "input_shapes": "NAME:1,3,224,224",
@@ -100,7 +104,6 @@ _METAVARS = MappingProxyType(
         "mean": "X,X,X",
         "std": "X,X,X",
         "augment": "flip,crop",
-        "batch": "N[,N]",
         "provider_b": "NAME",
         "max_latency": "TIME",
         "checkpoint": "FOLDER",
@@ -161,6 +164,8 @@ def _option(name: str, schema: Mapping[str, Any], section: str) -> Callable[[F],
             pair, name, cls=Option, section=section, is_flag=True, default=None, help=text + state
         )
     number = "N" if schema.get("type") == "integer" else "X"
+    if schema.get("items", {}).get("type") == "integer":
+        number = "N[,N]"
     multiple = schema.get("type") in ("array", "object")
     shown = f"{default:g}" if isinstance(default, float) else default
     facts = [*_bounds(schema), *([f"default: {shown}"] if default not in (None, [], {}) else [])]

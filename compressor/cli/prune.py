@@ -13,6 +13,7 @@ from compressor.cli.options import (
     DEVICE,
     GATES,
     GRAPH,
+    LATENCY,
     LOSS,
     OPTIMISER,
     PROOF,
@@ -32,6 +33,7 @@ Examples:
   onnx-prune model.onnx -o small.onnx --target-macs 40% --scope global
   onnx-prune model.onnx --exclude 'head.*' --layer-ratio 'layer4.*=0.7'
   onnx-prune model.onnx --target-size 1.5MB --json - -q | jq .output.bytes
+  onnx-prune model.onnx --target-latency 2.5ms --threads 1
   onnx-prune model.onnx --dry-run --explain
   onnx-prune model.onnx --target-macs 0.5 --recover lstsq --data images/
   onnx-prune model.onnx --recover finetune --data train.npz --epochs 5
@@ -42,7 +44,7 @@ Examples:
 @click.command("prune", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @settings_options(
-    PruneSettings, AMOUNT, CHOICE, RECOVERY, DATA, LOSS, OPTIMISER, DEVICE, GRAPH, PROOF, GATES
+    PruneSettings, AMOUNT, LATENCY, CHOICE, RECOVERY, DATA, LOSS, OPTIMISER, DEVICE, GRAPH, PROOF, GATES
 )
 @output_option(
     "-o",

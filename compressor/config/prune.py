@@ -1,15 +1,17 @@
 """Settings of a pruning run."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from compressor.config.base import Count
 from compressor.config.tune import TuneSettings
-from compressor.notation import parse_layer_ratios, parse_share, parse_size
+from compressor.notation import parse_latency, parse_layer_ratios, parse_share, parse_size
 
 DEFAULT_RATIO = 0.5
-AMOUNTS = ("ratio", "target_macs", "target_params", "target_size")
+AMOUNTS = ("ratio", "target_macs", "target_params", "target_size", "target_latency")
 
 CriterionName = Literal[
     "l1", "l2", "consumers", "product", "fpgm", "lamp",
@@ -53,6 +55,20 @@ class PruneSettings(TuneSettings):
     target_params: KeptShare | None = Field(default=None, description="Share of the parameters to keep.")
     target_size: Size | None = Field(
         default=None, description="File size to keep: a share such as 50%, or bytes such as 500kB or 1.5MB."
+    )
+    target_latency: Annotated[str, BeforeValidator(parse_latency)] | None = Field(
+        default=None,
+        description="Time of a run on --provider, such as 2.5ms, or a share of the original's such as 0.6x; measured.",
+    )
+    batch: Count = Field(
+        default=1, description="Samples in one run that is timed, where the model leaves that open."
+    )
+    threads: int = Field(
+        default=0, ge=0, description="Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores."
+    )
+    latency_cache: Path | None = Field(
+        default=None,
+        description="Folder that keeps measured operator times for later runs. Default: in the user's cache folder.",
     )
     lossless: bool = Field(
         default=False,

@@ -33,8 +33,8 @@ def steps_of(settings: PruneSettings, size: int) -> Iterator[PruneSettings]:
         changed: dict[str, object] = {"steps": settings.steps - step + 1}
         for name in AMOUNTS:
             amount = getattr(settings, name)
-            if amount is None:
-                continue
+            if amount is None or name == "target_latency":
+                continue  # milliseconds are a share of what only a measurement tells; see compressor.latency
             if name == "ratio":
                 changed[name] = 1 - kept_at(1 - amount, t)
             else:

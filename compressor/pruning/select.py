@@ -69,6 +69,27 @@ def choose(
         NothingToPrune: the graph has no group, or the globs leave none.
         TargetOutOfReach: the target cannot be met.
     """
+    groups, scores = rank(coupling, settings, measured)
+    origin = origin or origin_of(coupling, groups, rules, size)
+    removed = _fill(coupling, scores, settings, rules, origin)
+    untouched = all(origin.units.get(g.name) == len(g.units) for g in groups)
+    if not removed and settings.ratio != 0 and untouched and settings.steps == 1:
+        widest = max(g.channels for g in scores)
+        raise NothingToPrune(
+            f"no group can lose a channel under these settings (the widest has {widest}); lower --round-to or "
+            "--min-channels, raise --ratio or --max-ratio"
+        )
+    return Choice(plan_of(coupling, groups, removed, policy_of(settings)), groups, origin)
+
+
+def rank(
+    coupling: Coupling, settings: PruneSettings, measured: Measurement | None = None
+) -> tuple[list[ChannelGroup], dict[ChannelGroup, Scores]]:
+    """All groups once joint terms are balanced, and the scores of those that may be pruned; what stays is infinite.
+
+    Raises:
+        NothingToPrune: the graph has no group, or the globs leave none.
+    """
     weights = Weights(settings.aggregate, measured)
     judge = criterion(settings.criterion, settings.seed)
     groups = group(coupling)
@@ -76,19 +97,9 @@ def choose(
         raise NothingToPrune("no channel of this model can be removed; --explain lists what was frozen and why")
     balance(coupling, _unit_scores(coupling, groups, judge, weights))
     groups = group(coupling)
-    allowed = permitted(groups, settings)
-    scores = {g: judge.score(g, weights) for g in allowed}
+    scores = {g: judge.score(g, weights) for g in permitted(groups, settings)}
     _reserve(coupling, scores)
-    origin = origin or origin_of(coupling, groups, rules, size)
-    removed = _fill(coupling, scores, settings, rules, origin)
-    untouched = all(origin.units.get(g.name) == len(g.units) for g in groups)
-    if not removed and settings.ratio != 0 and untouched and settings.steps == 1:
-        widest = max(g.channels for g in allowed)
-        raise NothingToPrune(
-            f"no group can lose a channel under these settings (the widest has {widest}); lower --round-to or "
-            "--min-channels, raise --ratio or --max-ratio"
-        )
-    return Choice(plan_of(coupling, groups, removed, policy_of(settings)), groups, origin)
+    return groups, scores
 
 
 def _unit_scores(coupling: Coupling, groups: Sequence[ChannelGroup], judge: Criterion, weights: Weights) -> Scores:

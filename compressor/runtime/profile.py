@@ -6,7 +6,7 @@ import json
 import statistics
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,16 @@ def profile(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setup,
     return read_profile(events, WARMUP)
 
 
-def read_profile(events: list[dict[str, Any]], skip: int) -> Profile:
-    """Times by node from the events of a profile; the first ``skip`` runs do not count."""
+def read_profile(
+    events: list[dict[str, Any]], skip: int, typical: Callable[[Sequence[float]], float] = statistics.median
+) -> Profile:
+    """Times by node from the events of a profile.
+
+    Args:
+        events: what the profiler wrote.
+        skip: runs at the start that do not count.
+        typical: what becomes of the times of one node.
+    """
     ends = sorted(e["ts"] + e["dur"] for e in events if e.get("name") == "model_run")
     begin = ends[skip - 1] if 0 < skip < len(ends) else 0
     runs = max(1, len(ends) - skip)
@@ -96,7 +104,7 @@ def read_profile(events: list[dict[str, Any]], skip: int) -> Profile:
             launches[key].append(event["dur"] / 1000)
     kernels = _kernel_times(events, begin)
     nodes = [
-        NodeTime(key[0], key[1], key[2], _of_one_run(kernels.get(key[0]) or launches[key], runs))
+        NodeTime(key[0], key[1], key[2], _of_one_run(kernels.get(key[0]) or launches[key], runs, typical))
         for key in sorted(launches, key=first.__getitem__)
     ]
     return Profile(nodes, bool(kernels))
@@ -112,8 +120,8 @@ def _kernel_times(events: list[dict[str, Any]], begin: int) -> dict[str, list[fl
     return found
 
 
-def _of_one_run(milliseconds: list[float], runs: int) -> float:
-    """The median of a node that ran once in each run; the mean per run of one that ran more often, as in a loop."""
+def _of_one_run(milliseconds: list[float], runs: int, typical: Callable[[Sequence[float]], float]) -> float:
+    """What is typical of a node that ran once in each run; the mean per run of one that ran more often, in a loop."""
     if len(milliseconds) <= runs:
-        return statistics.median(milliseconds)
+        return typical(milliseconds)
     return sum(milliseconds) / runs

@@ -111,7 +111,7 @@ def test_usage_errors_exit_2_and_say_what_to_do(run, pipeline, model, arguments,
 
 def test_help_of_later_work_is_not_offered(run):
     text = run("prune", "--help").stdout
-    for word in ("--target-latency", "--min-speedup", "--force"):
+    for word in ("--min-speedup", "--force"):
         assert word not in text
 
 

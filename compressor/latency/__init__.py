@@ -1,0 +1,5 @@
+"""A latency as a target: measured operator times, widths chosen by them, the result measured and corrected."""
+
+from compressor.latency.target import LatencyTarget
+
+__all__ = ["LatencyTarget"]

@@ -1,0 +1,73 @@
+"""An analysed graph at other widths: the plan that leads there, the model, and what tells one graph from another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import onnx_ir as ir
+
+from compressor.analysis import Analysis, analyse
+from compressor.channels.cut import Cut
+from compressor.channels.groups import ChannelGroup
+from compressor.channels.plan import PruningPlan, plan_of, units_of
+from compressor.config import PruneSettings
+from compressor.graph import clean
+from compressor.latency.operators import Operator
+from compressor.ops.table import RULES
+from compressor.pruning import surgery
+from compressor.pruning.budget import Removed
+from compressor.pruning.select import policy_of
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What can be cut from one graph.
+
+    Attributes:
+        found: the analysed model.
+        groups: all groups of its channels.
+        settings: of the run.
+    """
+
+    found: Analysis
+    groups: list[ChannelGroup]
+    settings: PruneSettings
+
+    def plan(self, removed: Removed) -> PruningPlan:
+        """The plan in which each group loses these units."""
+        return plan_of(self.found.coupling, self.groups, removed, policy_of(self.settings))
+
+    def model(self, removed: Removed) -> ir.Model:
+        """The smaller model, not proved: the plan replayed on a copy."""
+        copy = analyse(self.found.model, self.settings)
+        cut = Cut(copy.coupling, units_of(self.plan(removed), copy.coupling))
+        cut.check()
+        surgery.remove(copy.model, cut, RULES)
+        clean.tidy(copy.model, simplify=self.settings.simplify)
+        return copy.model
+
+
+def fingerprint(parts: Sequence[Operator]) -> str:
+    """The same for graphs whose operators take the same time at the same widths: all but the numbers in the weights."""
+    lines = []
+    for part in parts:
+        for node in part.nodes:
+            settings = sorted(f"{a.name}={a.value}" for a in node.attributes.values() if a.type in _PLAIN)
+            shapes = [part.shapes.get(v) if v is not None else None for v in [*node.inputs, *node.outputs]]
+            lines.append(f"{node.domain}::{node.op_type} {node.name} {settings} {shapes}")
+    return sha256("\n".join(lines).encode()).hexdigest()
+
+
+_PLAIN = frozenset(
+    {
+        ir.AttributeType.INT,
+        ir.AttributeType.INTS,
+        ir.AttributeType.FLOAT,
+        ir.AttributeType.FLOATS,
+        ir.AttributeType.STRING,
+        ir.AttributeType.STRINGS,
+    }
+)
+"""Attributes that are numbers and words, not tensors or graphs."""

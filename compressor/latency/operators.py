@@ -1,0 +1,131 @@
+"""A graph in parts that can be timed: every linear operator with what runs along with it, and how large it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling
+from compressor.channels.groups import ChannelGroup
+from compressor.ops.rule import OpRule
+from compressor.pruning.cost import macs
+
+Rules = Mapping[tuple[str, str], OpRule]
+Gone = Sequence[float]
+"""The share of its units that each group loses."""
+Sizes = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Size:
+    """One dimension: ``whole``, of which every group takes its share along where it loses units.
+
+    Attributes:
+        whole: at first.
+        shares: (index of the group, share of this dimension that its units hold).
+    """
+
+    whole: int
+    shares: tuple[tuple[int, float], ...] = ()
+
+    def after(self, gone: Gone) -> int:
+        """What is left of it."""
+        left = 1.0 - sum(share * gone[group] for group, share in self.shares)
+        return max(1, round(self.whole * left))
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """A convolution, matrix product, recurrent layer or attention, and the nodes between it and the next one.
+
+    The runtime fuses what follows a product into it and passes layouts from one to the next, so that their times
+    cannot be told apart; together they can.
+
+    Attributes:
+        name: of its first node.
+        nodes: in the order of the graph.
+        shapes: of all values that the nodes read and write.
+        varying: the different dimensions that some group changes.
+        rules: the operator table, which counts products.
+    """
+
+    name: str
+    nodes: tuple[ir.Node, ...]
+    shapes: Mapping[ir.Value, tuple[Size, ...] | None]
+    varying: tuple[Size, ...]
+    rules: Rules
+
+    @property
+    def groups(self) -> set[int]:
+        """Groups whose width changes it."""
+        return {group for size in self.varying for group, _ in size.shares}
+
+    def sizes(self, gone: Gone) -> Sizes:
+        """What is left of the dimensions that vary."""
+        return tuple(size.after(gone) for size in self.varying)
+
+    def work(self, sizes: Sizes) -> float:
+        """Multiply-accumulates plus elements written: what time is roughly proportional to."""
+        now = dict(zip(self.varying, sizes, strict=True))
+
+        def shape(value: ir.Value) -> tuple[int, ...] | None:
+            known = self.shapes.get(value)
+            return None if known is None else tuple(now.get(size, size.whole) for size in known)
+
+        written = sum(prod(shape(v) or ()) for node in self.nodes for v in node.outputs)
+        return float(macs(self.nodes, shape, self.rules) + written)
+
+
+def operators(coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules) -> list[Operator]:
+    """The whole graph in parts; what comes before the first product is a part of its own.
+
+    A node that is no product belongs to the last of those whose results reach it.
+    """
+    index = np.full(len(coupling.units), -1)
+    for number, group in enumerate(groups):
+        index[group.units] = number
+    parts: list[list[ir.Node]] = [[]]
+    owner: dict[ir.Value, int] = {}
+    for node in coupling.graph:
+        rule = rules.get((node.domain, node.op_type))
+        if rule is not None and rule.macs is not None:
+            parts.append([])
+            part = len(parts) - 1
+        else:
+            part = max((owner[v] for v in node.inputs if v in owner), default=0)
+        parts[part].append(node)
+        owner.update(dict.fromkeys(node.outputs, part))
+    return [_operator(nodes, coupling, index, rules) for nodes in parts if nodes]
+
+
+def _operator(nodes: Sequence[ir.Node], coupling: Coupling, index: np.ndarray, rules: Rules) -> Operator:
+    values = {v: None for node in nodes for v in [*node.inputs, *node.outputs] if v is not None}
+    shapes = {value: _shape(value, coupling, index) for value in values}
+    varying = dict.fromkeys(size for known in shapes.values() for size in known or () if size.shares)
+    return Operator(str(nodes[0].name), tuple(nodes), shapes, tuple(varying), rules)
+
+
+def _shape(value: ir.Value, coupling: Coupling, index: np.ndarray) -> tuple[Size, ...] | None:
+    shape = coupling.shapes(value)
+    if shape is None:
+        return None
+    sizes = [Size(size) for size in shape]
+    for term in coupling.layout(value, settle=False):
+        found, counts = np.unique(index[coupling.units.find(term.units)], return_counts=True)
+        shares = [(int(g), int(n) / term.units.size) for g, n in zip(found, counts, strict=True) if g >= 0]
+        axis = term.axes[-1]
+        sizes[axis] = Size(shape[axis], tuple(shares))
+    return tuple(sizes)
+
+
+def owners(parts: Iterable[Operator]) -> dict[str, str]:
+    """The name of the operator for every name of a node or of what it writes."""
+    found: dict[str, str] = {}
+    for part in parts:
+        for node in part.nodes:
+            found |= {str(v.name): part.name for v in node.outputs} | {str(node.name): part.name}
+    return found

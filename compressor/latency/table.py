@@ -1,0 +1,109 @@
+"""The look-up table: measured times of operators at some widths, and what they say of the widths between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from compressor.latency.operators import Operator, Sizes, owners
+
+SCHEMA = 1
+NEAR = 1e-2
+"""Distance in the logarithm of the sizes up to which measurements are taken for one."""
+
+
+class Table:
+    """Times by operator and by the sizes that it had, as shares of a run of the whole original.
+
+    Shares, because they were measured in turns with the original: they hold when the machine runs faster or slower.
+    """
+
+    def __init__(self, points: Mapping[str, Iterable[tuple[Sizes, float]]] | None = None) -> None:
+        self._points = {name: list(found) for name, found in (points or {}).items()}
+        self._known: dict[tuple[str, Sizes], float] = {}
+
+    def learn(self, parts: Iterable[Operator], gone: list[float], times: Mapping[str, float]) -> None:
+        """Takes up the times of one run.
+
+        Args:
+            parts: the operators of the graph.
+            gone: the share of its units that each group had lost.
+            times: share by the name of what ran, in the order in which it ran.
+        """
+        parts = list(parts)
+        shares = attributed(times, owners(parts))
+        for part in parts:
+            self._points.setdefault(part.name, []).append((part.sizes(gone), shares.get(part.name, 0.0)))
+        self._known.clear()
+
+    def holds(self, parts: Iterable[Operator], gone: list[float]) -> bool:
+        """Was every operator timed at these very sizes?"""
+        return all(any(sizes == part.sizes(gone) for sizes, _ in self._points.get(part.name, ())) for part in parts)
+
+    def share(self, part: Operator, gone: list[float]) -> float:
+        """The time of an operator, as a share of a run of the original.
+
+        Time per work varies little between neighbouring sizes, so that it is averaged over what was measured, the
+        nearest counting most (Shepard 1968), and multiplied by the work; distance is that of the logarithms.
+        """
+        sizes = part.sizes(gone)
+        if (part.name, sizes) not in self._known:
+            self._known[part.name, sizes] = self._interpolated(part, sizes)
+        return self._known[part.name, sizes]
+
+    def _interpolated(self, part: Operator, sizes: Sizes) -> float:
+        points = self._points[part.name]
+        rates = np.asarray([share / max(part.work(at), 1.0) for at, share in points])
+        gaps = np.log(np.asarray([at for at, _ in points], np.float64).reshape(len(points), -1)) - np.log(sizes)
+        weights = ((gaps**2).sum(axis=1) + NEAR**2) ** -2.0
+        return float(weights @ rates / weights.sum()) * part.work(sizes)
+
+    def to_json(self, made_for: Mapping[str, Any]) -> str:
+        """The table as JSON text, with what it holds for."""
+        points = {name: [[list(sizes), share] for sizes, share in found] for name, found in self._points.items()}
+        return json.dumps({"schema": SCHEMA, "made_for": dict(made_for), "points": points}) + "\n"
+
+    @staticmethod
+    def from_json(text: str, made_for: Mapping[str, Any]) -> Table:
+        """Reads :meth:`to_json`; raises ValueError where the text is no table, or one for something else."""
+        try:
+            data = json.loads(text)
+            if data["schema"] != SCHEMA or data["made_for"] != dict(made_for):
+                raise ValueError("a table for something else")
+            points = {
+                str(name): [(tuple(int(n) for n in sizes), float(share)) for sizes, share in found]
+                for name, found in data["points"].items()
+            }
+        except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            raise ValueError(f"no table: {error}") from None
+        if any(not 0 <= share < np.inf for found in points.values() for _, share in found):
+            raise ValueError("a table with times that cannot be")
+        return Table(points)
+
+
+def attributed(times: Mapping[str, float], owner: Mapping[str, str]) -> dict[str, float]:
+    """Time by operator: what ran has the name of a node, or holds one of a node or value; else it made way for what
+    ran before it, as a change of layout does."""
+    found: dict[str, float] = {}
+    last = next(iter(owner.values()))
+    for name, share in times.items():
+        last = owner.get(name) or owner.get(_longest(name, owner), last)
+        found[last] = found.get(last, 0.0) + share
+    return found
+
+
+def _longest(name: str, known: Iterable[str]) -> str:
+    """The longest of ``known`` that stands in ``name`` by itself."""
+    return max((one for one in known if one and _stands_in(one, name)), key=len, default="")
+
+
+def _stands_in(one: str, name: str) -> bool:
+    at = name.find(one)
+    while at >= 0:
+        if not name[at - 1 : at].isalnum() and not name[at + len(one) : at + len(one) + 1].isalnum():
+            return True
+        at = name.find(one, at + 1)
+    return False

@@ -1,0 +1,132 @@
+"""A latency as a target: widths chosen by measured operator times, then measured end to end and corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import onnx_ir as ir
+
+from compressor.analysis import Analysis
+from compressor.clock import Clock
+from compressor.config import PruneSettings
+from compressor.latency.cache import Cache
+from compressor.latency.candidates import Candidates, fingerprint
+from compressor.latency.operators import Operator, operators
+from compressor.latency.search import Aim, Search, Trial
+from compressor.latency.table import Table
+from compressor.latency.timing import RuntimeTimer, Timer
+from compressor.latency.widths import Levels, Line, Widths, lines
+from compressor.ops.table import RULES
+from compressor.pruning.budget import Origin, Removed, line_up
+from compressor.pruning.criteria import Measurement
+from compressor.pruning.schedule import SCHEDULES
+from compressor.pruning.select import Choice, choose, origin_of, rank
+from compressor.report import Report
+from compressor.report.detail import LatencyResult
+
+
+class LatencyTarget:
+    """The latency that a run aims at, and what came of it.
+
+    Args:
+        source: the original, against which everything is measured.
+        settings: ``target_latency``, and where and how it counts.
+        clock: is told how it goes.
+        timer: makes what measures models against ``source``.
+
+    Raises:
+        ProviderUnavailable: the provider is not available here.
+    """
+
+    def __init__(
+        self,
+        source: ir.Model,
+        settings: PruneSettings,
+        clock: Clock,
+        timer: Callable[[ir.Model, PruneSettings], Timer] = RuntimeTimer,
+    ) -> None:
+        self._source, self._settings, self._clock = source, settings, clock
+        self._aim = Aim(settings.target_latency or "")
+        self._timer = timer(source, settings)
+        self._result: LatencyResult | None = None
+        self._warnings: list[str] = []
+
+    def choose(
+        self, found: Analysis, settings: PruneSettings, size: int, origin: Origin | None, measured: Measurement | None
+    ) -> Choice:
+        """Which units go, so that a run takes as long as asked, within 3 %, or as little less as widths allow.
+
+        The steps before the last one aim at the same share of the multiply-accumulates instead: time falls more
+        slowly than they do, so that something is left to the last step.
+
+        Args:
+            found: the analysed model.
+            settings: of this step.
+            size: bytes of the original file.
+            origin: what earlier steps started from; None in the first.
+            measured: what the criterion needs beyond weights.
+
+        Raises:
+            TargetOutOfReach: the model is too slow even with everything gone that may go.
+            NothingToPrune: the original is fast enough, or has no channel that can go.
+        """
+        if settings.steps > 1:
+            return choose(found.coupling, self._by_macs(settings), RULES, size, origin, measured)
+        groups, scores = rank(found.coupling, settings, measured)
+        origin = origin or origin_of(found.coupling, groups, RULES, size)
+        candidates = Candidates(found, groups, settings)
+        removed = self._search(candidates, lines(line_up(scores, settings, origin), list(scores), settings))
+        return Choice(candidates.plan(removed), groups, origin)
+
+    def added_to(self, report: Report) -> Report:
+        """``report`` with the latency that was reached."""
+        return report.model_copy(update={"latency": self._result, "warnings": [*report.warnings, *self._warnings]})
+
+    def _by_macs(self, settings: PruneSettings) -> PruneSettings:
+        """The settings of a step before the last, with multiply-accumulates for the target."""
+        if self._result is None:
+            self._result = self._timer.against(self._source)
+        share = min(1.0, self._aim.milliseconds(self._result) / self._result.before_ms)
+        steps = self._settings.steps
+        kept = SCHEDULES[settings.schedule](share, (steps + 1 - settings.steps) / steps)
+        return settings.model_copy(update={"target_latency": None, "target_macs": kept})
+
+    def _search(self, candidates: Candidates, of_groups: list[Line]) -> Removed:
+        """The units that go: a table that is filled first, then widths chosen, measured and corrected."""
+        parts = operators(candidates.found.coupling, [line.group for line in of_groups], RULES)
+        cache = Cache(self._settings.latency_cache, {**self._timer.made_for(), "graph": fingerprint(parts)})
+        table = cache.read()
+        widths = Widths(of_groups, parts, table.share)
+
+        def measure(levels: Levels) -> LatencyResult:
+            self._clock.tell(f"latency: model {len(search.trials) + 1}")
+            return self._timer.against(candidates.model(widths.removed(levels)))
+
+        search = Search(self._aim, widths, measure)
+        search.demand_reachable()
+        self._fill(table, candidates, parts, widths)
+        self._warnings += cache.write(table)
+        trial = search.run()
+        self._take(trial, corrections=len(search.trials) - 2)
+        return widths.removed(trial.levels)
+
+    def _fill(self, table: Table, candidates: Candidates, parts: Sequence[Operator], widths: Widths) -> None:
+        """Times operators at sample widths, but for those that the table holds."""
+        samples = widths.samples(self._settings.seed)
+        for number, levels in enumerate(samples, 1):
+            gone = widths.gone(levels)
+            if not table.holds(parts, gone):
+                self._clock.tell(f"latency table: {number} of {len(samples)}")
+                table.learn(parts, gone, self._timer.operators(candidates.model(widths.removed(levels))))
+
+    def _take(self, trial: Trial, corrections: int) -> None:
+        wanted = self._aim.milliseconds(trial.found)
+        predicted = None if trial.predicted is None else trial.predicted * trial.found.before_ms
+        self._result = trial.found.model_copy(
+            update={"target_ms": wanted, "predicted_ms": predicted, "corrections": max(0, corrections)}
+        )
+        if not trial.hits:
+            self._warnings.append(
+                f"a run takes {trial.found.after_ms:.3g} ms, {1 - trial.reached:.0%} less than the target of "
+                f"{wanted:.3g} ms: no width between was found; lower --round-to for finer steps"
+            )

@@ -1,0 +1,171 @@
+"""Which width each group gets, so that the model is as fast as asked and loses least."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from compressor.channels.groups import ChannelGroup
+from compressor.channels.labels import UnitArray
+from compressor.config import PruneSettings
+from compressor.latency.operators import Operator
+from compressor.pruning.budget import Chunk, Removed
+from compressor.pruning.knapsack import Floats, choose_widths
+
+WIDTHS, ALL_WIDTHS = 32, 1024
+"""Widths of one group that are considered at least, if it has so many; and of all groups together."""
+ROUNDS = 8
+"""How often costs are taken anew around the widths found."""
+SAMPLES = 14
+"""Models of random widths that are measured, besides the widest and the narrowest."""
+
+Levels = list[int]
+"""For every group the position of its width."""
+Share = Callable[[Operator, list[float]], float]
+
+
+@dataclass(frozen=True)
+class Line:
+    """The widths of one group, from as it is to as narrow as allowed.
+
+    Attributes:
+        group: the group.
+        removed: the units that are gone at each width; each holds the one before.
+        losses: float64[widths], what is lost.
+    """
+
+    group: ChannelGroup
+    removed: tuple[UnitArray, ...]
+    losses: Floats
+
+    def gone(self, level: int) -> float:
+        """Share of the group's units that is gone."""
+        return len(self.removed[level]) / len(self.group.units)
+
+
+def lines(chunks: Sequence[Chunk], groups: Sequence[ChannelGroup], settings: PruneSettings) -> list[Line]:
+    """The widths that every group may have, by the chunks in which it would lose units.
+
+    What a chunk loses is its place in the line: in local scope the share of the group's channels that go before it,
+    times its own share, so that the loss of a group is the square of what it gives up; in global scope the scores of
+    its units.
+    """
+    own: dict[str, list[Chunk]] = {group.name: [] for group in groups}
+    for chunk in chunks:
+        if np.isfinite(chunk.key):
+            own[chunk.group].append(chunk)
+    widths = max(WIDTHS, ALL_WIDTHS // len(groups))
+    return [_line(group, own[group.name], settings, widths) for group in groups]
+
+
+def _line(group: ChannelGroup, chunks: Sequence[Chunk], settings: PruneSettings, widths: int) -> Line:
+    none = np.zeros(0, np.int64)
+    removed, losses = [none], [0.0]
+    for chunk in chunks:
+        weight = len(chunk.units) / (len(group.units) if settings.scope == "local" else 1)
+        removed.append(np.concatenate([removed[-1], chunk.units]))
+        losses.append(losses[-1] + max(chunk.key, 0.0) * weight)
+    first = sum(chunk.fixed for chunk in chunks)
+    picked = np.unique(np.linspace(first, len(removed) - 1, widths).round().astype(int))
+    return Line(group, tuple(removed[k] for k in picked), np.asarray([losses[k] for k in picked]))
+
+
+class Widths:
+    """Chooses widths by the times that a table tells.
+
+    Args:
+        lines: of all groups.
+        parts: operators of the graph; their groups are numbered as the lines are.
+        share: time of an operator, as a share of a run of the original.
+    """
+
+    def __init__(self, lines: Sequence[Line], parts: Sequence[Operator], share: Share) -> None:
+        self.lines = list(lines)
+        self._parts, self._share = list(parts), share
+        self._touched = [[p for p in parts if g in p.groups] for g in range(len(lines))]
+
+    @property
+    def widest(self) -> Levels:
+        """Every group as wide as it may be."""
+        return [0] * len(self.lines)
+
+    @property
+    def narrowest(self) -> Levels:
+        """Every group as narrow as it may be."""
+        return [len(line.losses) - 1 for line in self.lines]
+
+    def gone(self, levels: Levels) -> list[float]:
+        """Share of its units that every group loses."""
+        return [line.gone(level) for line, level in zip(self.lines, levels, strict=True)]
+
+    def removed(self, levels: Levels) -> Removed:
+        """Units that go, by name of their group."""
+        return {line.group.name: line.removed[level] for line, level in zip(self.lines, levels, strict=True)}
+
+    def total(self, levels: Levels) -> float:
+        """Predicted time of a run, as a share of the original's."""
+        gone = self.gone(levels)
+        return sum(self._share(part, gone) for part in self._parts)
+
+    def samples(self, seed: int) -> list[Levels]:
+        """Widths to measure: the widest, the narrowest, and a Latin hypercube, in which every group has widths all
+        over its line and no two groups have them together (McKay, Beckman and Conover 1979)."""
+        rng = np.random.default_rng(seed)
+        places = np.stack([rng.permutation(SAMPLES) + 0.5 for _ in self.lines], axis=1) / SAMPLES
+        drawn = np.floor(places * [len(line.losses) for line in self.lines]).astype(int)
+        return [self.widest, self.narrowest, *drawn.tolist()]
+
+    def within(self, budget: float) -> Levels | None:
+        """The widths that lose least at a predicted time of at most ``budget``; None where none are fast enough.
+
+        Groups meet in one operator, which costs about the product of their widths, so that their costs do not add up.
+        They are taken one by one around some widths, the knapsack is solved for these costs, and again around its
+        answer, until that does not change; the best answer that keeps to the budget counts. The knapsack is solved
+        exactly, the whole is a local optimum.
+        """
+        levels = self._even(budget)
+        if levels is None:
+            return None
+        best, lost = levels, self._lost(levels)
+        slack = 0.0
+        for _ in range(ROUNDS):
+            spent = self.total(levels)
+            found = choose_widths(self._costs(levels), [line.losses for line in self.lines], budget - spent - slack)
+            if found is None or found == levels:
+                break
+            levels, now = found, self.total(found)
+            slack += max(0.0, now - budget)
+            if now <= budget and self._lost(levels) < lost:
+                best, lost = levels, self._lost(levels)
+        return best
+
+    def _costs(self, levels: Levels) -> list[Floats]:
+        """What each group costs at each of its widths beyond what it costs now, the others left as they are."""
+        gone = self.gone(levels)
+        found = []
+        for group, line in enumerate(self.lines):
+            parts = self._touched[group]
+            times = []
+            for level in range(len(line.losses)):
+                there = [*gone[:group], line.gone(level), *gone[group + 1 :]]
+                times.append(sum(self._share(part, there) for part in parts))
+            found.append(np.asarray(times) - times[levels[group]])
+        return found
+
+    def _lost(self, levels: Levels) -> float:
+        return sum(float(line.losses[level]) for line, level in zip(self.lines, levels, strict=True))
+
+    def _even(self, budget: float) -> Levels | None:
+        """The least share of its line that every group has to go for a predicted time within ``budget``."""
+        low, high = 0.0, 1.0
+        if self.total(self._at(high)) > budget:
+            return None
+        for _ in range(12):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.total(self._at(middle)) <= budget else (middle, high)
+        return self._at(high)
+
+    def _at(self, place: float) -> Levels:
+        return [int(np.ceil(place * (len(line.losses) - 1))) for line in self.lines]

@@ -1,0 +1,79 @@
+"""Time of every operator of a model, as a share of a run of another one that was made in turns with it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from compressor.errors import ModelError
+from compressor.runtime.profile import Profile, read_profile
+from compressor.runtime.sessions import CPU, Array, Session, Setup, demand_active, full_name, run, start
+
+WARMUP = 2
+"""Runs at the start that do not count."""
+FEWEST, MOST = 8, 40
+"""Runs that are timed."""
+SECONDS = 1.5
+"""Time after which no further run is started."""
+
+
+def operator_shares(
+    original: Path, candidate: Path, provider: str, feeds: Mapping[str, Array], setup: Setup
+) -> dict[str, float]:
+    """Times of the operators of ``candidate`` as shares of a run of ``original``.
+
+    Both are profiled, and run in turns, so that clock speed and load of the machine meet both. The least time of an
+    operator counts: the rest of the machine can only add to it, and an operator is short enough to be left alone now
+    and then. Where the profile of an accelerator holds launches instead of kernels, they are scaled to add up to the
+    ratio of the shortest runs.
+
+    Returns:
+        Share by the name of what ran, which is the runtime's, in the order in which it ran.
+
+    Raises:
+        ModelError: a model does not run, or the runtime wrote no profile.
+        ProviderUnavailable: the provider is missing, did not start, or took no node.
+    """
+    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+        sessions = [
+            start(path, provider, replace(setup, placement=True, profile=Path(folder) / str(number)))
+            for number, path in enumerate((original, candidate))
+        ]
+        for session in sessions:
+            demand_active(session, provider)
+        whole, part = _in_turns(sessions, feeds)
+        before, after = (_profile(session) for session in sessions)
+    times: dict[str, float] = {}
+    for node in after.nodes:
+        times[node.name] = times.get(node.name, 0.0) + node.milliseconds
+    scale = 1 / sum(node.milliseconds for node in before.nodes)
+    if full_name(provider) != CPU and not after.kernels:
+        scale = part / whole / sum(times.values())
+    return {name: one * scale for name, one in times.items()}
+
+
+def _in_turns(sessions: list[Session], feeds: Mapping[str, Array]) -> list[float]:
+    """Seconds of the shortest run of each session."""
+    wanted = [{i.name for i in session.get_inputs()} for session in sessions]
+    shortest = [float("inf")] * len(sessions)
+    begin = time.perf_counter()
+    for done in range(WARMUP + MOST):
+        if done >= WARMUP + FEWEST and time.perf_counter() - begin > SECONDS:
+            break
+        for index, session in enumerate(sessions):
+            before = time.perf_counter()
+            run(session, {name: array for name, array in feeds.items() if name in wanted[index]})
+            shortest[index] = min(shortest[index], time.perf_counter() - before)
+    return shortest
+
+
+def _profile(session: Session) -> Profile:
+    file = Path(session.end_profiling())  # type: ignore[no-untyped-call]
+    try:
+        return read_profile(json.loads(file.read_text(encoding="utf-8")), WARMUP, min)
+    except (OSError, ValueError):
+        raise ModelError("ONNX Runtime wrote no readable profile; use --target-macs instead") from None

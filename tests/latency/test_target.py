@@ -1,0 +1,150 @@
+"""A latency as the amount of a pruning run: with a timer that counts, and once for real."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from compressor import pipeline
+from compressor.config import PruneSettings
+from compressor.errors import NothingToPrune, ProviderUnavailable, TargetOutOfReach
+from compressor.latency import LatencyTarget, timing
+from compressor.latency.widths import SAMPLES
+from tests.latency.case import ORIGINAL_MS, FakeTimer, residual
+from tests.models import in_memory, model
+
+
+@pytest.fixture
+def timers(monkeypatch, tmp_path):
+    """Runs count instead of measuring; every timer that is made is collected here."""
+    made = []
+
+    def make(source, settings):
+        made.append(FakeTimer(source))
+        return made[-1]
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(pipeline, "LatencyTarget", functools.partial(LatencyTarget, timer=make))
+    return made
+
+
+def prune(proto=None, **asked):
+    settings = PruneSettings.parse({"target_latency": "0.5x", "round_to": 2, **asked})
+    return pipeline.prune(in_memory(residual(128) if proto is None else proto), settings)
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("0.5x", 5.0), ("25%", 2.5), ("7ms", 7.0), ("3500us", 3.5)])
+def test_reached_and_told(timers, text, wanted):
+    found = prune(target_latency=text).report
+    assert found.latency is not None
+    assert found.latency.target_ms == pytest.approx(wanted)
+    assert found.latency.after_ms == pytest.approx(wanted, rel=0.03)
+    assert found.latency.predicted_ms == pytest.approx(found.latency.after_ms, rel=0.05)
+    assert found.latency.corrections == 0
+    assert found.warnings == []
+    assert found.proof is not None
+    assert found.proof.passed
+
+
+def test_the_model_is_the_one_that_was_measured(timers):
+    result = prune()
+    assert timers[0].against(result.model).after_ms == pytest.approx(result.report.latency.after_ms)
+    assert result.plan is not None
+    again = pipeline.prune(in_memory(residual(128)), PruneSettings(ratio=0.5), plan=result.plan)
+    assert timers[0].against(again.model).after_ms == pytest.approx(result.report.latency.after_ms)
+
+
+def test_a_second_run_reads_what_the_first_one_measured(timers, tmp_path):
+    prune()
+    prune(target_latency="0.7x")
+    assert [timer.asked["operators"] for timer in timers] == [SAMPLES + 2, 0]
+    [kept] = (tmp_path / "cache" / "onnx-compressor" / "latency").iterdir()
+    kept.write_text("{")
+    prune()
+    prune(residual(72))
+    prune(latency_cache=tmp_path / "elsewhere")
+    assert [timer.asked["operators"] for timer in timers[2:]] == [SAMPLES + 2] * 3
+
+
+def test_a_wrong_prediction_is_corrected(timers, monkeypatch):
+    def make(source, settings):
+        return FakeTimer(source, seen=lambda share: 0.25 + 0.75 * share)
+
+    monkeypatch.setattr(pipeline, "LatencyTarget", functools.partial(LatencyTarget, timer=make))
+    found = prune(target_latency="0.6x").report.latency
+    assert found.after_ms == pytest.approx(6.0, rel=0.03)
+    assert found.corrections > 0
+    assert found.predicted_ms < 5.5
+
+
+def test_faster_than_possible(timers):
+    with pytest.raises(TargetOutOfReach, match="can come down to") as raised:
+        prune(target_latency="0.1ms", max_ratio=0.5)
+    assert raised.value.exit_code == 4
+    assert timers[0].asked == {"operators": 0, "against": 1}
+
+
+def test_fast_enough_already(timers):
+    with pytest.raises(NothingToPrune, match=f"takes {ORIGINAL_MS:g} ms already"):
+        prune(target_latency="10ms")
+
+
+def test_coarse_widths_come_with_a_warning(timers):
+    report = prune(residual(32), round_to=16, target_latency="0.75x").report
+    assert report.latency.after_ms < 7.2
+    [warning] = report.warnings
+    assert "less than the target of 7.5 ms" in warning
+    assert "--round-to" in warning
+
+
+def test_several_steps(timers):
+    found = prune(steps=3).report.latency
+    assert found.after_ms == pytest.approx(5.0, rel=0.03)
+
+
+def test_own_ratios_hold(timers):
+    report = prune(layer_ratio=[("a1", 0.5), ("b1", 0.0)]).report
+    removed = {group.name: group.removed for group in report.groups}
+    assert removed["a1"] == 32
+    assert removed["b1"] == 0
+    assert report.latency.after_ms == pytest.approx(5.0, rel=0.03)
+
+
+def test_a_provider_that_is_missing():
+    with pytest.raises(ProviderUnavailable) as raised:
+        prune(provider="NoSuchExecutionProvider", verify=False)
+    assert raised.value.exit_code == 7
+
+
+# ---- for real -----------------------------------------------------------------------------------------------
+
+
+def convolutions():
+    """Some 50 million multiply-accumulates: large enough that a run takes milliseconds."""
+    return model(
+        """(float[n,3,64,64] x) => (float y)
+        <float[64,3,3,3] w1, float[64,64,3,3] w2, float[128,64,3,3] w3, float[128,128,3,3] w4, float[8,128,1,1] head> {
+            a = Conv<pads=[1,1,1,1],strides=[2,2]>(x, w1)   b = Relu(a)
+            c = Conv<pads=[1,1,1,1]>(b, w2)                 d = Relu(c)
+            e = Conv<pads=[1,1,1,1],strides=[2,2]>(d, w3)   f = Relu(e)
+            g = Conv<pads=[1,1,1,1]>(f, w4)                 h = Relu(g)
+            y = Conv(h, head) }"""
+    )
+
+
+def test_measured_in_the_runtime(monkeypatch, tmp_path):
+    monkeypatch.setattr(timing, "RUNS", 20)
+    monkeypatch.setattr(timing, "SECONDS", 0.2)
+    monkeypatch.setattr(timing, "REPEATS", 2)
+    try:
+        report = prune(convolutions(), target_latency="0.5x", round_to=8, threads=1, latency_cache=tmp_path).report
+    except TargetOutOfReach as error:
+        pytest.skip(f"the machine is too busy to measure: {error}")
+    found = report.latency
+    assert found.provider == "CPUExecutionProvider"
+    assert found.batch == 1
+    assert 0.25 < found.after_ms / found.before_ms < 0.52
+    assert 0.25 < found.predicted_ms / found.before_ms < 0.8
+    assert report.proof.inputs[0]["x"][0] != 1, "the proof runs at sizes of its own"
+    assert len(list(tmp_path.iterdir())) == 1
