@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("survey", "measure", "recovery", "breakdown", "gates", "latency"),
     ("pipeline", "unification", "sensitivity"),
     ("choosing",),
+    ("recipe",),
     ("api", "cli"),
     ("__init__", "__main__"),
 )

@@ -22,6 +22,7 @@ COMMANDS = MappingProxyType(
         "diff": Entry("compressor.cli.diff", "Compare two models: sizes, operators, weights."),
         "bench": Entry("compressor.cli.bench", "Time one model, or two in turns, on the target."),
         "verify": Entry("compressor.cli.verify", "Hold two models against each other, output by output."),
+        "run": Entry("compressor.cli.run", "Run the stages of a recipe, with gates on the result."),
         "robustness": Entry("compressor.cli.robustness", "Original and compressed models under noise and corruptions."),
     }
 )
