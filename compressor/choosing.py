@@ -9,13 +9,15 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from compressor import account
-from compressor.clock import Clock
+from compressor import account, unification
+from compressor.atomic import write_text
+from compressor.clock import Clock, Progress
 from compressor.config.choosing import ChoosingSettings
-from compressor.errors import NothingToPrune, TargetOutOfReach
+from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
 from compressor.graph import files
 from compressor.pruning.allocate import Move
 from compressor.report.sensitivity import Change
+from compressor.report.unified import UnifyReport
 from compressor.trials.change import Reference, open_samples
 from compressor.trials.ledger import Ledger
 from compressor.trials.limits import Limits
@@ -151,3 +153,38 @@ def _rungs(model: ir.Model, settings: ChoosingSettings) -> list[Rung]:
     if nothing is not None and not found:
         raise nothing
     return list(found.values())
+
+
+def unify_file(
+    source: Path,
+    output: Path | None,
+    settings: ChoosingSettings,
+    *,
+    plan: Path | None = None,
+    plan_out: Path | None = None,
+    progress: Progress | None = None,
+) -> UnifyReport:
+    """:func:`compressor.unification.unify_file` with the blocks of a plan, or with chosen ones where a limit is set.
+
+    Args:
+        source: the model file; not changed.
+        output: the file to write; None writes none.
+        settings: as for :func:`choose`; without a limit and a plan, its own blocks count.
+        plan: is replayed.
+        plan_out: gets the plan; measurements are remembered beside it, in a file that ends in ``.jsonl``.
+        progress: hears of phases.
+
+    Raises:
+        CompressorError: as :func:`choose` and :func:`compressor.unification.unify`.
+    """
+    chosen, limited = None, settings.max_drop is not None or settings.max_distance is not None
+    if plan_out is not None and (plan is not None or not limited):
+        raise UsageError("--plan-out writes blocks that are chosen; give --max-drop or --max-distance, and no --plan")
+    if plan is not None:
+        chosen = UnifyPlan.load(plan)
+    elif limited:
+        ledger = None if plan_out is None else plan_out.with_name(plan_out.name + ".jsonl")
+        chosen = choose(source, settings, ledger=ledger, clock=Clock(progress)).plan
+    if chosen is not None and plan_out is not None:
+        write_text(plan_out, chosen.to_json())
+    return unification.unify_file(source, output, settings if chosen is None else chosen.applied(settings), progress)

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from compressor.choosing import choose
+from compressor.choosing import choose, unify_file
 from compressor.config.choosing import ChoosingSettings
 from compressor.errors import NothingToPrune, PlanError, TargetOutOfReach, UsageError
 from compressor.graph import files
@@ -104,3 +104,26 @@ def test_a_plan_that_does_not_fit_is_refused(net):
         unify(net, UnifyPlan.of({"other": "1x8"}, settings).applied(settings))
     with pytest.raises(PlanError, match="does not fit weight 'w'"):
         UnifyPlan.of({"w": "1x8"}, settings).check([])
+
+
+# ---- from file to file --------------------------------------------------------------------------------------
+
+
+def test_a_plan_that_was_written_is_replayed(net, tmp_path):
+    plan, settings = tmp_path / "plan.json", chosen(max_distance=0.9)
+    first = unify_file(net, tmp_path / "a.onnx", settings, plan_out=plan)
+    again = unify_file(net, tmp_path / "b.onnx", chosen(), plan=plan)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    assert [(row.name, row.block) for row in again.layers] == [(row.name, row.block) for row in first.layers]
+    assert plan.with_name("plan.json.jsonl").exists()
+
+
+def test_without_a_limit_the_blocks_are_those_of_the_settings(net, tmp_path):
+    report = unify_file(net, tmp_path / "a.onnx", chosen(block="1x8"))
+    assert {row.block for row in report.layers} == {"1x8x1"}
+
+
+def test_a_plan_is_written_only_where_one_is_made(net, tmp_path):
+    for settings, plan in ((chosen(), None), (chosen(max_distance=1.0), tmp_path / "plan.json")):
+        with pytest.raises(UsageError, match="--plan-out writes blocks that are chosen"):
+            unify_file(net, None, settings, plan=plan, plan_out=tmp_path / "out.json")
