@@ -37,6 +37,7 @@ INEXACT_NOTE = (
     "what faded is not without effect when it is cut: a norm, a mean or a product of activations runs over it, so "
     "that outputs change then; what trains after the cut makes up for it"
 )
+IN_VAIN = "training made it worse in every epoch, so the weights from before training are kept"
 NOISE_NOTE = "no data was given, so random noise stood in for it; --data with real samples recovers more"
 
 
@@ -211,6 +212,8 @@ class Recovery:
         parts = Splits(samples.train, samples.valid, lambda epoch: augmentation(settings, model, epoch))
         done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=self._tell)
         self._warnings += done.warnings
+        if done.history.best_epoch == 0:
+            self._warnings.append(f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}")
         return done.model
 
     def _tell(self, event: Event) -> None:

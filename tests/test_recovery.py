@@ -13,7 +13,7 @@ from compressor.config import PruneSettings
 from compressor.errors import GateMissed, UsageError
 from compressor.gates import demand_gates
 from compressor.pipeline import prune, prune_file, report_file
-from compressor.recovery import INEXACT_NOTE
+from compressor.recovery import IN_VAIN, INEXACT_NOTE
 from tests.models import in_memory, model
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -75,8 +75,10 @@ def test_training_that_makes_it_worse_is_not_kept(tmp_path: Path) -> None:
     with np.load(MODELS / "digits-train.npz", allow_pickle=False) as data:
         np.savez(tmp_path / "unlabelled.npz", x=data["x"])
     asked = {"ratio": 0.3, "round_to": 4, "data": str(tmp_path / "unlabelled.npz"), "batch_size": 64}
-    bad = {"recover": "finetune", "epochs": 1, "learning_rate": 0.5, "temperature": 1.0}
-    kept, rebuilt = (prune(NET, PruneSettings.parse({**asked, **more})).model for more in (bad, {"recover": "lstsq"}))
+    bad = {"recover": "finetune", "epochs": 1, "learning_rate": 0.5, "temperature": 1.0, "clip_norm": 5.0}
+    results = [prune(NET, PruneSettings.parse({**asked, **more})) for more in (bad, {"recover": "lstsq"})]
+    assert f"{IN_VAIN}; try a smaller --learning-rate than 0.5" in results[0].report.warnings
+    kept, rebuilt = (result.model for result in results)
     for name, value in rebuilt.graph.initializers.items():
         other = kept.graph.initializers[name].const_value
         assert value.const_value is not None

@@ -95,7 +95,7 @@ class TuneSettings(DataSettings):
         default=0.01, ge=0, le=1, description="Share of the learning rate that is left at the end of the cosine."
     )
     clip_norm: float = Field(
-        default=5.0, ge=0, description="Largest norm of the gradient of all parameters together; 0 turns clipping off."
+        default=1.0, ge=0, description="Largest norm of the gradient of all parameters together; 0 turns clipping off."
     )
     ema: float = Field(
         default=0.0,
