@@ -97,6 +97,7 @@ def test_noise_has_its_amplitude_and_scales(dtype):
     one, two = (make({"x": values}, Shift(NOISE, level), 0, 0)["x"].astype(float) - 100 for level in (0.5, 1.0))
     assert make({"x": values}, Shift(NOISE, 1.0), 0, 0)["x"].dtype == dtype
     assert 19.5 < np.abs(two).max() <= 20
+    assert abs(two.mean()) < 1
     np.testing.assert_allclose(2 * one, two, atol=1.5 if dtype == np.uint8 else 0.2)
     assert not np.array_equal(make({"x": values}, Shift(NOISE, 1.0), 1, 0)["x"] - 100.0, two)
 
