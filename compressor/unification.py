@@ -375,3 +375,17 @@ def _gzip_bytes(paths: Iterable[Path]) -> int:
                 total += len(packer.compress(chunk))
         total += len(packer.flush())
     return total
+
+
+__all__ = [
+    "Prepared",
+    "Unified",
+    "UnifyResult",
+    "array_of",
+    "finish",
+    "get_ready",
+    "pack",
+    "project",
+    "unify",
+    "unify_file",
+]

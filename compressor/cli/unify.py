@@ -13,7 +13,10 @@ from compressor.config import UnifySettings
 BLOCKS = Section("Blocks", ("block", "layer_block", "unify_share", "prune_share", "permute"))
 WEIGHTS = Section("Which weights", ("include", "exclude", "all_layers", "min_weights"))
 STORAGE = Section("Storage", ("magnitudes", "dense"))
-METHOD = Section("Training: method", ("method", "retrain_share", "retrain_rate", "refreshes", "rho", "rho_growth"))
+METHOD = Section(
+    "Training: method",
+    ("method", "retrain_share", "retrain_rate", "refreshes", "rho", "rho_growth", "dual_step"),
+)
 STEPS = Section(OPTIMISER.title, (*(f for f in OPTIMISER.fields if f != "expand"), "batch_size", "samples"))
 
 _EPILOG = f"""\b

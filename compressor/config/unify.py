@@ -131,6 +131,13 @@ class UnifySettings(TuneSettings):
         "next.",
     )
     rho_growth: float = Field(default=1.2, ge=1, description="What that is multiplied by at every refresh.")
+    dual_step: float = Field(
+        default=0.2,
+        ge=0,
+        le=1.6,
+        description="Share of the gap that a refresh adds to the multipliers; 1 is textbook ADMM, less turns fewer "
+        "signs.",
+    )
 
     @property
     def approach_epochs(self) -> int:

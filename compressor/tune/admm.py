@@ -5,7 +5,7 @@ Ye, Xu, Lin et al.)::
 
     W <- argmin f(W) + rho/2 ‖W - Z + V‖²     by steps of training
     Z <- projection of W + V                   at refreshes
-    V <- V + W - Z
+    V <- V + a (W - Z)                         with a = 1, or less
 
 The quadratic term enters as its proximal map after every step of the optimiser, ``W <- W + x/(1+x) (Z - V - W)`` with
 ``x = rho * rate / (1 - momentum)``, and not through the gradient. Where SGD comes to rest the gradient of f is then
@@ -28,8 +28,9 @@ from compressor.tune.judging import State, copied, put
 
 CONVERGED = 1e-3
 """Residuals, primal and dual, below which the weights are on the set."""
-GROWING, GROWN = 5, 2.0
-"""Refreshes on end that the primal residual grows, and times its smallest value, before this counts as divergence."""
+GROWING, FAR = 5, 1.0
+"""Divergence: the primal residual has grown for so many refreshes on end, and is larger than this, the distance of
+weights that are all zero."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ class AdmmSchedule:
             ``exp(-pull)`` until the first refresh. So ``rho = pull (1 - momentum) / (interval * rate)``: the strength
             is relative to how far training itself can go, whatever the network, its scale and the length of the run.
         growth: rho is multiplied by it at every refresh.
+        dual_step: share of ``W - Z`` that V takes in. Up to 1.6 leads to the same optimum of a convex problem. Where
+            signs are free, 1 turns over every weight below half its magnitude at the first refresh.
     """
 
     refreshes: int = 30
     pull: float = 0.1
     growth: float = 1.2
-    relaxation: float = 1.0
+    dual_step: float = 0.2
 
 
 class Admm(Approach):
@@ -80,7 +83,7 @@ class Admm(Approach):
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
         """Starts from the projections of the weights, with V = 0."""
         super().start(module, optimiser, steps_total)
-        self._group = optimiser.param_groups[0]
+        self._optimiser = optimiser
         self._interval = max(1, steps_total // self.schedule.refreshes)
         self.rho = self.schedule.pull / (self._interval * self._reach)
         self._z = {name: self._nearest(module, name).clone() for name in self._weights}
@@ -91,7 +94,8 @@ class Admm(Approach):
     @property
     def _reach(self) -> float:
         """How far a constant gradient of one moves a weight in a step, in the end."""
-        return float(self._group["lr"] / (1 - self._group.get("momentum", 0.0)))
+        group = self._optimiser.param_groups[0]
+        return float(group["lr"] / (1 - group.get("momentum", 0.0)))
 
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:
@@ -110,7 +114,9 @@ class Admm(Approach):
             raised = weight + self._v[name]
             z = self._constraints[name].project(raised)
             moved[name], gaps[name] = z - self._z[name], weight - z
-            self._z[name], self._v[name] = z, self._v[name] + self.schedule.relaxation * gaps[name]
+            # In place: a resumed run must find them in the same memory layout, which decides the order of sums.
+            self._z[name].copy_(z)
+            self._v[name].add_(gaps[name], alpha=self.schedule.dual_step)
         residual = Residual(step, self.rho, relative(gaps, weights), relative(moved, weights))
         self._judge(module, residual)
         self._strengthen(self.rho * self.schedule.growth)
@@ -136,7 +142,7 @@ class Admm(Approach):
             self._best = copied(module)
         recent = found[-GROWING - 1 :]
         grows = len(recent) > GROWING and all(a < b for a, b in pairwise(recent))
-        if not isfinite(residual.primal) or (grows and residual.primal > GROWN * min(found)):
+        if not isfinite(residual.primal) or (grows and residual.primal > FAR):
             put(module, self._best)
             raise Stopped(
                 f"ADMM diverges: after step {residual.step} the weights are {residual.primal:.3g} of their norm from "

@@ -3,7 +3,7 @@
 A block deviates from its unified or zero form by d. With at most k deviations not zero,
 ``s_k(d) = min 1/2 Σ ‖d_b‖² / u_b`` over ``0 <= u <= 1, Σ u <= k`` is the convex envelope of ``1/2 ‖d‖²`` there. Its
 proximal map of strength h leaves ``u_b / (h + u_b)`` of each deviation, with ``u_b = clip(t ‖d_b‖ - h, 0, 1)`` and t
-such that ``Σ u = k``: small deviations vanish, large ones stay but for ``1 / (1 + h)``.
+such that ``Σ u = k``: those up to ``h / t`` vanish, the largest stay but for ``1 / (1 + h)``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Envelope:
         return self.target.project(weight)
 
     @cached_property
-    def _whole(self) -> Mixed:
+    def full(self) -> Mixed:
         """The same set without free blocks: where deviations are measured from."""
         if self.target.unify:
             return replace(self.target, unify=1 - self.target.prune)
@@ -43,13 +43,13 @@ class Envelope:
 
         Args:
             weight: numpy or torch, float32 or float64.
-            strength: h above; zero selects k blocks and shrinks none.
+            strength: h above; the larger, the fewer deviations are left, down to as many as are allowed.
             softness: 0 allows the free blocks of the set, 1 allows all blocks to be free, linearly between.
         """
         layout = self.target.layout
         free = layout.count - sum(self.target.counts)
         allowed = free + softness * (layout.count - free)
-        near = self._whole.project(weight)
+        near = self.full.project(weight)
         deviation = layout.blocks(weight - near)
         share = remaining((deviation * deviation).sum(0) ** 0.5, strength, allowed)
         return layout.with_blocks(weight, layout.blocks(near) + deviation * share)

@@ -220,7 +220,7 @@ def method_of(settings: UnifySettings, targets: Targets, scales: Mapping[str, Sc
     from compressor.tune.shrinkage import SoftShrinkage  # noqa: PLC0415
 
     if settings.method == "admm":
-        schedule = AdmmSchedule(settings.refreshes, settings.rho, settings.rho_growth)
+        schedule = AdmmSchedule(settings.refreshes, settings.rho, settings.rho_growth, settings.dual_step)
         return Admm(targets, schedule, scales)
     if settings.method == "iss":
         return SoftShrinkage(targets, scales=scales)

@@ -67,7 +67,7 @@ def descend(module: Quadratic, extension: Approach, steps: int, **options: Any) 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_a_convex_problem_is_solved_exactly(momentum: float) -> None:
     module = Quadratic(seed=4)
-    extension = Admm({"w": AllEqual()}, AdmmSchedule(refreshes=100, pull=1.0, growth=1.0, relaxation=1.0))
+    extension = Admm({"w": AllEqual()}, AdmmSchedule(refreshes=100, pull=1.0, growth=1.0, dual_step=1.0))
     with pytest.raises(Stopped) as stopped:
         descend(module, extension, 4000, momentum=momentum, lr=0.05 * (1 - momentum))
     assert stopped.value.converged
@@ -191,7 +191,7 @@ def test_weights_that_are_not_finite_are_divergence() -> None:
 
 def test_in_the_loop_epochs_are_judged_on_the_set() -> None:
     layout = Layout(View.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x3"))
-    extension = Admm({"conv.weight": Mixed(layout), "absent": Mixed(layout)})
+    extension = Admm({"conv.weight": Mixed(layout), "absent": Mixed(layout)}, AdmmSchedule(growth=1.0))
     module = Net()
     settings = TuneSettings(epochs=6, batch_size=8, learning_rate=0.05, device="cpu")
     history = fit(module, objective(), splits(), settings, extensions=[extension])
