@@ -62,6 +62,11 @@ class Trial:
         return abs(self.reached - 1) <= TOLERANCE
 
     @property
+    def vague(self) -> bool:
+        """Could it just as well lie beyond the tolerance?"""
+        return self.found.high > self.found.low * (1 + TOLERANCE) ** 2
+
+    @property
     def doubt(self) -> float:
         """Standard deviation of the logarithm of the ratio that was measured."""
         quantile = NormalDist().inv_cdf((1 + self.found.level) / 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import onnx_ir as ir
 
@@ -11,7 +11,7 @@ from compressor.clock import Clock
 from compressor.config import PruneSettings
 from compressor.latency.cache import Cache
 from compressor.latency.candidates import Candidates, fingerprint
-from compressor.latency.operators import Operator, operators
+from compressor.latency.operators import operators
 from compressor.latency.search import Aim, Search, Trial
 from compressor.latency.table import Table
 from compressor.latency.timing import RuntimeTimer, Timer
@@ -49,7 +49,7 @@ class LatencyTarget:
         self._aim = Aim(settings.target_latency or "")
         self._timer = timer(source, settings)
         self._result: LatencyResult | None = None
-        self._warnings: list[str] = []
+        self._warnings = list(self._timer.warnings)
 
     def choose(
         self, found: Analysis, settings: PruneSettings, size: int, origin: Origin | None, measured: Measurement | None
@@ -104,20 +104,21 @@ class LatencyTarget:
 
         search = Search(self._aim, widths, measure)
         search.demand_reachable()
-        self._fill(table, candidates, parts, widths)
-        self._warnings += cache.write(table)
+        self._fill(table, cache, candidates, widths)
         trial = search.run()
         self._take(trial, corrections=len(search.trials) - 2)
         return widths.removed(trial.levels)
 
-    def _fill(self, table: Table, candidates: Candidates, parts: Sequence[Operator], widths: Widths) -> None:
-        """Times operators at sample widths, but for those that the table holds."""
-        samples = widths.samples(self._settings.seed)
+    def _fill(self, table: Table, cache: Cache, candidates: Candidates, widths: Widths) -> None:
+        """Times operators at sample widths, but for those that the table holds; keeps it after each."""
+        samples, failed = widths.samples(self._settings.seed), list[str]()
         for number, levels in enumerate(samples, 1):
             gone = widths.gone(levels)
-            if not table.holds(parts, gone):
+            if not table.holds(widths.parts, gone):
                 self._clock.tell(f"latency table: {number} of {len(samples)}")
-                table.learn(parts, gone, self._timer.operators(candidates.model(widths.removed(levels))))
+                table.learn(widths.parts, gone, self._timer.operators(candidates.model(widths.removed(levels))))
+                failed = cache.write(table)
+        self._warnings += failed
 
     def _take(self, trial: Trial, corrections: int) -> None:
         wanted = self._aim.milliseconds(trial.found)
@@ -129,4 +130,10 @@ class LatencyTarget:
             self._warnings.append(
                 f"a run takes {trial.found.after_ms:.3g} ms, {1 - trial.reached:.0%} less than the target of "
                 f"{wanted:.3g} ms: no width between was found; lower --round-to for finer steps"
+            )
+        if trial.vague:
+            fastest, slowest = trial.found.before_ms / trial.found.high, trial.found.before_ms / trial.found.low
+            self._warnings.append(
+                f"the machine was noisy: the latency lies between {fastest:.3g} and {slowest:.3g} ms; stop what else "
+                "runs, or measure again with onnx-compress bench"
             )

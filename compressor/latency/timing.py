@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config import PruneSettings
+from compressor.errors import UsageError
 from compressor.judge import pair
 from compressor.judge.statistics import Floats, speed_up
 from compressor.report.detail import LatencyResult
@@ -23,10 +25,19 @@ PRECISION = 0.02
 """Half the width of the interval up to which a measurement is repeated."""
 REPEATS = 4
 """How often it is made at most."""
+OPEN_SIZES = (
+    "the model leaves {} open and sizes were made up, on which latency depends; give those you deploy with --dim or "
+    "--input-shape"
+)
 
 
 class Timer(Protocol):
     """Measures models against one original."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the numbers should know."""
+        ...
 
     def made_for(self) -> dict[str, Any]:
         """What decides the times besides the graph, as JSON values."""
@@ -49,61 +60,63 @@ class RuntimeTimer:
         settings: of the run.
 
     Raises:
-        ProviderUnavailable: the provider is missing, did not start, or took no node.
-        ModelError: a model does not run.
+        UsageError: the model fixes another batch size than the one asked for.
     """
 
     def __init__(self, original: ir.Model, settings: PruneSettings) -> None:
         from compressor.runtime import sessions  # noqa: PLC0415 - imports the runtime
 
-        self._settings = settings
-        self._folder = tempfile.TemporaryDirectory(prefix="onnx-compressor-")
-        self._original = self._write(original, "original")
-        opened = pair.open_model(self._original)
-        dims = dict.fromkeys(pair.batch_symbols(opened, settings), settings.batch)
-        self._feeds = pair.seeded(opened, pair.bind(opened, settings, dims), settings.seed)
-        self._provider = sessions.full_name(settings.provider)
-        self._device = environment(sessions.device_name(settings.provider))
+        self._original, self._settings = original, settings
+        with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+            opened = pair.open_model(_written(original, folder, "original"))
+            dims = dict.fromkeys(pair.batch_symbols(opened, settings), settings.batch)
+            self._feeds = pair.seeded(opened, pair.bind(opened, settings, dims), settings.seed)
+        made_up = ", ".join(sorted(pair.open_symbols(opened, settings) - set(dims)))
+        self.warnings = [OPEN_SIZES.format(made_up)] if made_up else []
         sizes = {array.shape[0] for array in self._feeds.values() if array.ndim}
         self._batch: int | None = sizes.pop() if len(sizes) == 1 else None
+        if settings.batch > 1 and not dims and self._batch not in (None, settings.batch):
+            raise UsageError(f"the model fixes its batch to {self._batch}, --batch asks for {settings.batch}; drop it")
+        self._provider = sessions.full_name(settings.provider)
+        self._surroundings = environment(sessions.device_name(settings.provider))
 
     def made_for(self) -> dict[str, Any]:
         """Device, runtime, provider, threads and the shapes of the inputs."""
-        runtime = {name: version for name, version in self._device.packages.items() if name.startswith("onnxruntime")}
+        packages = self._surroundings.packages.items()
         return {
-            "device": self._device.device,
-            "cores": self._device.cores,
-            "runtime": runtime,
+            "device": self._surroundings.device,
+            "cores": self._surroundings.cores,
+            "runtime": {name: version for name, version in packages if name.startswith("onnxruntime")},
             "provider": self._provider,
             "threads": self._settings.threads,
             "inputs": {name: list(array.shape) for name, array in self._feeds.items()},
         }
 
     def operators(self, model: ir.Model) -> Mapping[str, float]:
-        """See :class:`Timer`."""
+        """See :class:`Timer`; raises ProviderUnavailable and ModelError."""
         from compressor.runtime import sessions, turns  # noqa: PLC0415 - imports the runtime
 
         setup = sessions.Setup(threads=self._settings.threads, polite=True)
-        path = self._write(model, "candidate")
-        return turns.operator_shares(self._original, path, self._settings.provider, self._feeds, setup)
+        with self._files(model) as (original, candidate):
+            return turns.operator_shares(original, candidate, self._provider, self._feeds, setup)
 
     def against(self, model: ir.Model) -> LatencyResult:
-        """See :class:`Timer`."""
+        """See :class:`Timer`; raises ProviderUnavailable and ModelError."""
         from compressor.runtime import latency, sessions  # noqa: PLC0415 - imports the runtime
 
         setup = sessions.Setup(threads=self._settings.threads, polite=True)
-        paths = (self._original, self._write(model, "candidate"))
-        subjects = [latency.Subject(path, self._settings.provider, self._feeds, setup) for path in paths]
         series: list[list[Floats]] = [[], []]
-        for repeat in range(REPEATS):
-            seed = self._settings.seed + repeat
-            timing = latency.Timing(RUNS, SECONDS, MAX_SECONDS, WARMUP_RUNS, WARMUP_SECONDS, ROUNDS, seed)
-            for rounds, more in zip(series, latency.measure(subjects, timing), strict=True):
-                rounds.extend(more.seconds)
-            found = speed_up(series[0], series[1], LEVEL, seed)
-            if found.high <= found.low * (1 + PRECISION) ** 2:
-                break
-        before, after = (1000 * float(np.median(np.concatenate(one))) for one in series)
+        with self._files(model) as paths:
+            subjects = [latency.Subject(path, self._provider, self._feeds, setup) for path in paths]
+            for repeat in range(REPEATS):
+                seed = self._settings.seed + repeat
+                timing = latency.Timing(RUNS, SECONDS, MAX_SECONDS, WARMUP_RUNS, WARMUP_SECONDS, ROUNDS, seed)
+                for rounds, more in zip(series, latency.measure(subjects, timing), strict=True):
+                    rounds.extend(more.seconds)
+                found = speed_up(series[0], series[1], LEVEL, seed)
+                if found.high <= found.low * (1 + PRECISION) ** 2:
+                    break
+        before, after = (1000 * float(np.median(np.concatenate(rounds))) for rounds in series)
         return LatencyResult(
             before_ms=before,
             after_ms=after,
@@ -111,11 +124,18 @@ class RuntimeTimer:
             high=found.high,
             level=LEVEL,
             provider=self._provider,
-            device=self._device.device,
+            device=self._surroundings.device,
             batch=self._batch,
         )
 
-    def _write(self, model: ir.Model, name: str) -> Path:
-        path = Path(self._folder.name) / f"{name}.onnx"
-        ir.save(model, path, external_data=f"{name}.data", max_workers=1)
-        return path
+    @contextmanager
+    def _files(self, model: ir.Model) -> Iterator[tuple[Path, Path]]:
+        """The original and ``model`` as files."""
+        with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+            yield _written(self._original, folder, "original"), _written(model, folder, "candidate")
+
+
+def _written(model: ir.Model, folder: str, name: str) -> Path:
+    path = Path(folder) / f"{name}.onnx"
+    ir.save(model, path, external_data=f"{name}.data", max_workers=1)
+    return path

@@ -83,7 +83,7 @@ class Widths:
 
     def __init__(self, lines: Sequence[Line], parts: Sequence[Operator], share: Share) -> None:
         self.lines = list(lines)
-        self._parts, self._share = list(parts), share
+        self.parts, self._share = list(parts), share
         self._touched = [[p for p in parts if g in p.groups] for g in range(len(lines))]
 
     @property
@@ -107,7 +107,7 @@ class Widths:
     def total(self, levels: Levels) -> float:
         """Predicted time of a run, as a share of the original's."""
         gone = self.gone(levels)
-        return sum(self._share(part, gone) for part in self._parts)
+        return sum(self._share(part, gone) for part in self.parts)
 
     def samples(self, seed: int) -> list[Levels]:
         """Widths to measure: the widest, the narrowest, and a Latin hypercube, in which every group has widths all

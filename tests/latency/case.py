@@ -60,11 +60,13 @@ class FakeTimer:
         original: what times are held against.
         seen: turns the share of the original that was counted into the one that is measured end to end.
         asked: how often operators were timed, and whole models.
+        warnings: as the run repeats them.
     """
 
     original: ir.Model
     seen: Callable[[float], float] = lambda share: share
     asked: dict[str, int] = field(default_factory=lambda: {"operators": 0, "against": 0})
+    warnings: list[str] = field(default_factory=list)
 
     def made_for(self) -> dict[str, Any]:
         return {"device": "abacus"}

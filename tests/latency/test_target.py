@@ -8,7 +8,7 @@ import pytest
 
 from compressor import pipeline
 from compressor.config import PruneSettings
-from compressor.errors import NothingToPrune, ProviderUnavailable, TargetOutOfReach
+from compressor.errors import NothingToPrune, ProviderUnavailable, TargetOutOfReach, UsageError
 from compressor.latency import LatencyTarget, timing
 from compressor.latency.widths import SAMPLES
 from tests.latency.case import ORIGINAL_MS, FakeTimer, residual
@@ -115,6 +115,27 @@ def test_a_provider_that_is_missing():
     with pytest.raises(ProviderUnavailable) as raised:
         prune(provider="NoSuchExecutionProvider", verify=False)
     assert raised.value.exit_code == 7
+
+
+def test_sizes_that_were_made_up_are_told():
+    proto = model(
+        "(float[n,3,h,h] x) => (float y) <float[64,3,3,3] w, float[8,64,1,1] v> { a = Conv(x, w)  y = Conv(a, v) }"
+    )
+    made = timing.RuntimeTimer(in_memory(proto), PruneSettings.parse({"target_latency": "0.5x"}))
+    [warning] = made.warnings
+    assert "leaves h open" in warning
+    sized = PruneSettings.parse({"target_latency": "0.5x", "dims": ["h=8"], "batch": 5})
+    made = timing.RuntimeTimer(in_memory(proto), sized)
+    assert made.warnings == []
+    assert made.made_for()["inputs"] == {"x": [5, 3, 8, 8]}
+
+
+def test_a_batch_that_the_model_does_not_take():
+    proto = model(
+        "(float[1,3,8,8] x) => (float y) <float[64,3,3,3] w, float[8,64,1,1] v> { a = Conv(x, w)  y = Conv(a, v) }"
+    )
+    with pytest.raises(UsageError, match="fixes its batch to 1, --batch asks for 4"):
+        timing.RuntimeTimer(in_memory(proto), PruneSettings.parse({"target_latency": "0.5x", "batch": 4}))
 
 
 # ---- for real -----------------------------------------------------------------------------------------------
