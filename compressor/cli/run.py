@@ -81,15 +81,14 @@ def command(
     from compressor.recipe.run import Options, run
     from compressor.report.recipe import render_recipe
 
-    found = read(recipe, changes)
-    course = Course.of(recipe, found)
+    course = Course.of(recipe, read(recipe, changes))
     check_destinations(course.sources(), {"output": course.output, "report": course.html, "--json": view.json_to})
 
     def tell(text: str) -> None:
         if not view.quiet:
             click.echo(printable(text), err=True)
 
-    outcome = run(recipe, found, Options(work, start, dry_run, tell, view.phases))
+    outcome = run(course, Options(work, start, dry_run, tell, view.phases))
     view.show(outcome.report, outcome.report.warnings, lambda console: render_recipe(outcome.report, console))
     if outcome.error is not None:
         raise outcome.error

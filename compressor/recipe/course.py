@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compressor.config import DataSettings, RunSettings
+from compressor import extras
+from compressor.config import BenchSettings, DataSettings, PruneSettings, RunSettings
 from compressor.config.recipe import DATA, Recipe, kind_of
 from compressor.data.named import NAMED
 from compressor.errors import UsageError
-from compressor.recipe.stages import STAGES
+from compressor.recipe.stages import STAGES, trains
 from compressor.report.html import require
 
 
@@ -26,7 +27,7 @@ class Course:
         html: where its report goes.
         data: settings that all stages share.
         stages: settings by stage, in order.
-        gates: limits on the result by name.
+        limits: gates of the result: of the file and its accuracy, and of its speed.
     """
 
     path: Path
@@ -35,7 +36,7 @@ class Course:
     html: Path | None
     data: DataSettings
     stages: Mapping[str, RunSettings]
-    gates: Mapping[str, object]
+    limits: tuple[PruneSettings, BenchSettings]
 
     @staticmethod
     def of(path: Path, recipe: Recipe) -> Course:
@@ -48,11 +49,11 @@ class Course:
             html=None if recipe.report is None else folder / recipe.report,
             data=recipe.model_copy(update=_located(recipe, folder)),
             stages={name: s.model_copy(update=_located(s, folder)) for name, s in recipe.settings().items()},
-            gates=recipe.gates,
+            limits=recipe.limits(),
         )
 
     def check(self, start: str | None = None) -> None:
-        """For before any work: is there a place for the result, the data, a measurement for every gate?
+        """For before any work: is there a place for the result, the data, torch, a measurement for every gate?
 
         Args:
             start: the stage that should be the first to run again.
@@ -69,11 +70,13 @@ class Course:
         if start is not None and start not in names:
             raise UsageError(f"--from {start}: the recipe has no such stage; it has {', '.join(names)}")
         for name, settings in self.stages.items():
+            if trains(kind_of(name), settings):
+                extras.require(f"{self.path}: stage {name!r}", *extras.TRAINING)
             for text in _given(settings):
                 if not NAMED.fullmatch(text) and not Path(text).exists():
                     raise UsageError(f"{self.path}: stage {name!r}: there is no data {text}; check the path")
         last = names.index(makers[-1]) if makers else 0
-        speed = [gate for gate in ("min_speedup", "max_latency") if gate in self.gates]
+        speed = [gate for gate in ("min_speedup", "max_latency") if getattr(self.limits[1], gate) is not None]
         if speed and not any(kind_of(name) == "bench" for name in names[last:]):
             raise UsageError(f"{self.path}: gates: {speed[0]} needs a stage bench after the last that makes a model")
 

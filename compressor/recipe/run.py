@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from compressor import account
 from compressor.clock import Progress
-from compressor.config import RunSettings
-from compressor.config.recipe import DATA, GATES, MANAGED, Recipe, kind_of
-from compressor.errors import CompressorError, GateMissed, ModelError, ProofFailed, UsageError
+from compressor.errors import CompressorError, GateMissed, ProofFailed, UsageError
 from compressor.graph import files
 from compressor.recipe import limits
 from compressor.recipe.course import Course
 from compressor.recipe.judging import Judge
-from compressor.recipe.stages import STAGES, Stage, Task, made
-from compressor.recipe.store import MODEL, Store, data_identity, model_digest
+from compressor.recipe.perform import content, kept, perform
+from compressor.recipe.stages import Task
+from compressor.recipe.store import MODEL, Store, model_digest
 from compressor.report import Document, ModelStats, Report
-from compressor.report.base import Record
 from compressor.report.benched import BenchReport
 from compressor.report.detail import AccuracyRow
 from compressor.report.environment import environment
@@ -62,17 +56,6 @@ class Outcome:
     error: CompressorError | None = None
 
 
-class Finished(Record):
-    """What is kept of a stage: how long it took, its command's report, and of the model that it made the sizes and a
-    number that stands for its bytes.
-    """
-
-    seconds: float
-    report: dict[str, Any]
-    model: ModelStats | None
-    digest: str | None
-
-
 @dataclass
 class Way:
     """How far a recipe has come.
@@ -100,24 +83,23 @@ class Way:
     unknown: bool = False
 
 
-def run(path: Path, recipe: Recipe, options: Options | None = None) -> Outcome:
-    """Runs what :func:`compressor.recipe.reading.read` found in ``path``; what had finished is not run again.
+def run(course: Course, options: Options | None = None) -> Outcome:
+    """Runs the stages of a recipe; what had finished before is not run again.
 
     Raises:
         CompressorError: one of :mod:`compressor.errors`; its message names the stage. Missed gates, and outputs that
             differ where they should not, are not raised but in the outcome, beside the report.
     """
     options = options or Options()
-    course = Course.of(path, recipe)
     course.check(options.start)
-    return _Run(course, recipe, options).whole()
+    return _Run(course, options).whole()
 
 
 class _Run:
     """One run of a recipe."""
 
-    def __init__(self, course: Course, recipe: Recipe, options: Options) -> None:
-        self._course, self._recipe, self._options = course, recipe, options
+    def __init__(self, course: Course, options: Options) -> None:
+        self._course, self._options = course, options
         beside = course.path.parent if course.output is None else course.output.parent
         self._store = Store(options.work or beside / WORK)
         self._judge = Judge(course.data, course.original, self._store)
@@ -156,12 +138,11 @@ class _Run:
 
     def _begin(self) -> Way:
         stats = account.read_back(self._course.original, self._course.data)
-        stats = stats.model_copy(update={"path": str(self._course.original)})
         found = self._judge.judge(self._course.original, self._digest)
         row = None
         if found.share is not None:
             row = AccuracyRow(metric="top-1", before=found.share, after=found.share, samples=found.samples)
-        elif "max_drop" in self._course.gates:
+        elif self._course.limits[0].max_drop is not None:
             raise UsageError(f"{self._course.path}: gates: max_drop needs samples with labels, but {found.reason}")
         return Way(self._course.original, self._digest, stats, row)
 
@@ -170,9 +151,9 @@ class _Run:
     def _stage(self, name: str, way: Way) -> None:
         """Runs a stage, or takes what it gave before; raises GateMissed or ProofFailed when its row is written."""
         way.again |= name == self._options.start
-        kind, settings = STAGES[kind_of(name)], self._course.stages[name]
-        folder = self._store.folder(name, self._content(name, way))
-        found = None if way.again or way.unknown else self._kept(folder, kind, settings)
+        settings = self._course.stages[name]
+        folder = self._store.folder(name, content(name, settings, way.digest, self._digest))
+        found = None if way.again or way.unknown else kept(name, settings, folder, self._store)
         if found is None and self._options.dry_run:
             self._tell(name, "would run")
             way.unknown = True
@@ -180,10 +161,12 @@ class _Run:
             return
         self._tell(name, f"finished before, kept in {folder}" if found is not None else "runs")
         state: State = "ran" if found is None else "kept"
-        finished, document = found or self._ran(name, folder, way)
+        if way.again:
+            self._store.forget(folder)
+        task = Task(self._course.original, way.source, folder, settings)
+        finished, document = found or perform(name, task, self._store, self._options.phases())
         if finished.model is not None and finished.digest is not None:
             way.source, way.digest, way.model = folder / MODEL, finished.digest, finished.model
-            way.bench = None
             if way.accuracy is not None:
                 after = self._judge.judge(way.source, way.digest).share
                 way.accuracy = way.accuracy.model_copy(update={"after": after})
@@ -205,55 +188,6 @@ class _Run:
         way.warnings += [f"{name}: {text}" for text in finished.report["warnings"]]
         _demand(document, gates, f"stage {name!r}", folder)
 
-    def _content(self, name: str, way: Way) -> dict[str, Any]:
-        """What the result of a stage follows from: not from paths and gates, and from data by what is in it."""
-        kind, settings = STAGES[kind_of(name)], self._course.stages[name]
-        given = [text for field in DATA if (text := getattr(settings, field, None)) is not None]
-        paths = {field for field in type(settings).model_fields if isinstance(getattr(settings, field), Path)}
-        gates = {gate for gate, of in GATES.items() if isinstance(settings, of)}
-        timed = kind.measures or getattr(settings, "target_latency", None) is not None
-        return {
-            "stage": kind_of(name),
-            "source": way.digest,
-            "original": self._digest if kind.compares else None,
-            "settings": settings.model_dump(mode="json", exclude={*MANAGED, *DATA, *paths, *gates}),
-            "data": [data_identity(text) for text in given],
-            "machine": environment().model_dump(mode="json") if timed else None,
-        }
-
-    def _kept(self, folder: Path, kind: Stage, settings: RunSettings) -> tuple[Finished, Document] | None:
-        """What the stage gave before, or None where it did not finish, or its model was touched."""
-        found = self._store.finished(folder, Finished)
-        if found is None or (kind.makes_model and not _is(folder / MODEL, found.digest)):
-            return None
-        report = {**found.report, "settings": settings.model_dump(mode="json")}
-        try:
-            return found.model_copy(update={"report": report}), kind.report.model_validate(report)
-        except ValidationError:
-            return None
-
-    def _ran(self, name: str, folder: Path, way: Way) -> tuple[Finished, Document]:
-        kind, settings = STAGES[kind_of(name)], self._course.stages[name]
-        if way.again:
-            self._store.forget(folder)
-        self._store.open(folder)
-        begun = time.perf_counter()
-        try:
-            with self._options.phases() as progress:
-                task = Task(self._course.original, way.source, folder, settings, progress)
-                document = kind.run(task)
-        except CompressorError as error:
-            error.args = (f"stage {name!r}: {error}",)
-            raise
-        finished = Finished(
-            seconds=round(time.perf_counter() - begun, 3),
-            report=json.loads(document.to_json()),
-            model=made(document, task),
-            digest=model_digest(task.output) if kind.makes_model else None,
-        )
-        self._store.finish(folder, finished)
-        return finished, document
-
     def _tell(self, name: str, text: str) -> None:
         names = list(self._course.stages)
         self._options.line(f"[{names.index(name) + 1}/{len(names)}] {name}: {text}")
@@ -262,7 +196,7 @@ class _Run:
 
     def _gates(self, before: ModelStats, way: Way) -> list[GateRow]:
         """The gates of the recipe, on its last model and the last measurement of that."""
-        of_file, of_speed = self._recipe.limits()
+        of_file, of_speed = self._course.limits
         rows = [] if way.accuracy is None else [way.accuracy]
         found = limits.judged(Report(input=before, output=way.model, accuracy=rows), of_file)
         return found if way.bench is None else found + limits.judged(way.bench, of_speed)
@@ -276,13 +210,6 @@ class _Run:
         forbidden = files.model_files(self._course.original)
         files.save(files.load(way.source), output, external_data=external, forbidden=forbidden)
         return way.model.model_copy(update={"path": str(output), "bytes": files.size_on_disk(output)})
-
-
-def _is(model: Path, digest: str | None) -> bool:
-    try:
-        return model_digest(model) == digest
-    except ModelError:
-        return False
 
 
 def _demand(document: Document | None, gates: list[GateRow], whose: str, place: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressor import account, pipeline, unification
 from compressor.clock import Progress
-from compressor.config import PruneSettings, TuneSettings
+from compressor.config import PruneSettings, RunSettings, TuneSettings
 from compressor.judge import bench, parity
 from compressor.metrics import Metrics
 from compressor.recipe.store import MODEL
@@ -35,14 +35,12 @@ class Task:
         source: the model that the stages before made of it.
         folder: where this one writes.
         settings: of the class that its kind has.
-        progress: is told what runs.
     """
 
     original: Path
     source: Path
     folder: Path
     settings: Any
-    progress: Progress | None
 
     @property
     def output(self) -> Path:
@@ -55,33 +53,33 @@ class Stage:
     """A kind of stage.
 
     Attributes:
-        run: does it.
+        run: does it, and tells what runs.
         report: what ``run`` gives.
         makes_model: whether it writes ``Task.output``; others look at ``Task.source``.
         compares: whether it looks at the original too.
         measures: whether what it finds is about the machine it runs on.
     """
 
-    run: Callable[[Task], Document]
+    run: Callable[[Task, Progress | None], Document]
     report: type[Document]
     makes_model: bool = True
     compares: bool = False
     measures: bool = False
 
 
-def _clean(task: Task) -> Report:
-    return pipeline.clean_file(task.source, task.output, task.settings, task.progress)
+def _clean(task: Task, progress: Progress | None) -> Report:
+    return pipeline.clean_file(task.source, task.output, task.settings, progress)
 
 
-def _prune(task: Task) -> Report:
+def _prune(task: Task, progress: Progress | None) -> Report:
     settings: PruneSettings = task.settings
-    if settings.recover == "finetune":
+    if trains("prune", settings):
         once = settings.steps == 1 and not settings.decay_epochs
         settings = settings.model_copy(update=_resumed(task.folder, able=once))
-    return pipeline.prune_file(task.source, task.output, settings, progress=task.progress).report
+    return pipeline.prune_file(task.source, task.output, settings, progress=progress).report
 
 
-def _finetune(task: Task) -> TuneReport:
+def _finetune(task: Task, progress: Progress | None) -> TuneReport:
     from compressor.tune.finetune import finetune_file  # noqa: PLC0415 - torch is loaded for training only
     from compressor.tune.summary import report_of  # noqa: PLC0415
 
@@ -91,8 +89,8 @@ def _finetune(task: Task) -> TuneReport:
     def observe(event: Event) -> None:
         if metrics is not None:
             metrics.add(event.as_json())
-        if task.progress is not None:
-            task.progress(f"epoch {event.epoch}/{event.epochs}, loss {event.loss:.4g}, {event.eta_seconds:.0f} s left")
+        if progress is not None:
+            progress(f"epoch {event.epoch}/{event.epochs}, loss {event.loss:.4g}, {event.eta_seconds:.0f} s left")
 
     done = finetune_file(task.source, task.output, settings, teacher=task.original, observe=observe)
     return report_of(done, settings, source=task.source, teacher=task.original, output=task.output)
@@ -107,17 +105,19 @@ def _resumed(folder: Path, *, able: bool = True) -> dict[str, Any]:
     return {"checkpoint": place, "keep_checkpoint": False, "resume": able and any(place.rglob("*.safetensors"))}
 
 
-def _unify(task: Task) -> UnifyReport:
-    settings = task.settings.model_copy(update=_resumed(task.folder))
-    return unification.unify_file(task.source, task.output, settings, task.progress)
+def _unify(task: Task, progress: Progress | None) -> UnifyReport:
+    settings = task.settings
+    if trains("unify", settings):
+        settings = settings.model_copy(update=_resumed(task.folder))
+    return unification.unify_file(task.source, task.output, settings, progress)
 
 
-def _verify(task: Task) -> VerifyReport:
-    return parity.verify(task.original, task.source, task.settings, task.progress)
+def _verify(task: Task, progress: Progress | None) -> VerifyReport:
+    return parity.verify(task.original, task.source, task.settings, progress)
 
 
-def _bench(task: Task) -> BenchReport:
-    return bench.bench(task.original, task.source, task.settings, task.progress)
+def _bench(task: Task, progress: Progress | None) -> BenchReport:
+    return bench.bench(task.original, task.source, task.settings, progress)
 
 
 STAGES: Mapping[str, Stage] = MappingProxyType(
@@ -131,6 +131,12 @@ STAGES: Mapping[str, Stage] = MappingProxyType(
     }
 )
 """By the same names as :data:`compressor.config.recipe.KINDS`."""
+
+
+def trains(kind: str, settings: RunSettings) -> bool:
+    """Whether a stage with these settings trains."""
+    after_cuts = getattr(settings, "recover", "none") == "finetune"
+    return kind == "finetune" or after_cuts or getattr(settings, "method", "one-shot") != "one-shot"
 
 
 def made(document: Document, task: Task) -> ModelStats | None:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
+from compressor.recipe.course import Course
 from compressor.recipe.reading import read
 from compressor.recipe.run import Options, Outcome, run
 from tests.models import model
@@ -48,7 +49,7 @@ def write(folder: Path, stages: str, *, top: str = "data: data.npz", name: str =
 def execute(path: Path, *changes: str, **options: Any) -> tuple[Outcome, list[str]]:
     """What came of it, and the lines that were told."""
     told: list[str] = []
-    return run(path, read(path, changes), Options(line=told.append, **options)), told
+    return run(Course.of(path, read(path, changes)), Options(line=told.append, **options)), told
 
 
 def states(outcome: Outcome) -> list[str]:

@@ -14,8 +14,6 @@ import onnx
 import pytest
 
 from compressor.errors import GateMissed, ModelError, NothingToPrune, ProofFailed, UsageError
-from compressor.recipe.reading import read
-from compressor.recipe.run import Options, run
 from compressor.recipe.store import Store, data_identity
 from compressor.report.recipe import RecipeReport
 from tests.recipe.case import QUICK_BENCH, execute, states, write
@@ -87,7 +85,8 @@ def test_what_a_result_follows_from(folder):
         np.savez(folder / "data.npz", x=held["x"] * 2, y=held["y"])
     assert states(execute(path)[0]) == ["ran"], "other data under the same name"
     net = onnx.load(folder / "net.onnx")
-    net.graph.initializer[0].raw_data = net.graph.initializer[0].raw_data[::-1]
+    first = net.graph.initializer[0]
+    first.raw_data = (np.frombuffer(first.raw_data, np.float32) / 2).tobytes()
     onnx.save(net, str(folder / "net.onnx"))
     assert states(execute(path)[0]) == ["ran"], "another model under the same name"
     assert states(execute(path)[0]) == ["kept"]
@@ -146,7 +145,7 @@ def test_training_goes_on_where_ctrl_c_stopped_it(folder):
     (folder / "small.onnx").unlink()
     work = folder / "other"
     with pytest.raises(KeyboardInterrupt):
-        run(path, read(path), Options(work=work, phases=lambda: pressing(2)))  # type: ignore[arg-type, return-value]
+        execute(path, work=work, phases=lambda: pressing(2))
     assert not (folder / "small.onnx").exists()
     assert list(work.glob("finetune-*/checkpoint/*.safetensors"))
     epochs: list[str] = []
@@ -155,7 +154,7 @@ def test_training_goes_on_where_ctrl_c_stopped_it(folder):
     def listening() -> Iterator[object]:
         yield epochs.append
 
-    outcome = run(path, read(path), Options(work=work, phases=listening))  # type: ignore[arg-type]
+    outcome, _ = execute(path, work=work, phases=listening)
     assert states(outcome) == ["kept", "ran"]
     assert not any(text.startswith("epoch 1/") for text in epochs)
     assert result(folder) == whole
@@ -313,3 +312,20 @@ def test_what_stands_for_data(tmp_path):
     (images / "cat" / "2.png").write_bytes(b"1")
     assert data_identity(str(images)) != first
     assert data_identity("package.module:callable") == "package.module:callable"
+
+
+@pytest.mark.parametrize(
+    ("stages", "name"),
+    [
+        ("finetune:", "finetune"),
+        ("prune: {recover: finetune}", "prune"),
+        ("unify: {method: retrain}", "unify"),
+    ],
+)
+def test_training_asks_for_torch_before_any_work(folder, monkeypatch, stages, name):
+    path = write(folder, f"clean:\n{stages}")
+    monkeypatch.setattr("compressor.extras.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=f"stage '{name}' needs torch, which is not installed"):
+        execute(path)
+    assert not (folder / ".onnx-compressor").exists()
+    execute(write(folder, "clean:\nprune:\nunify: {method: one-shot, min_weights: 16}"))

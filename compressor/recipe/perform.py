@@ -1,0 +1,103 @@
+"""One stage: runs it, or takes what it gave before from the same model with the same settings."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from compressor.clock import Progress
+from compressor.config import RunSettings
+from compressor.config.recipe import DATA, GATES, MANAGED, kind_of
+from compressor.errors import CompressorError, ModelError
+from compressor.recipe.stages import STAGES, Task, made
+from compressor.recipe.store import MODEL, Store, data_identity, model_digest
+from compressor.report import Document, ModelStats
+from compressor.report.base import Record
+from compressor.report.environment import environment
+
+
+class Finished(Record):
+    """What is kept of a stage: how long it took, its command's report, and of the model that it made the sizes and a
+    number that stands for its bytes.
+    """
+
+    seconds: float
+    report: dict[str, Any]
+    model: ModelStats | None
+    digest: str | None
+
+
+Result = tuple[Finished, Document]
+
+
+def content(name: str, settings: RunSettings, source: str, original: str) -> dict[str, Any]:
+    """What the result of a stage follows from: not from paths and gates, and from data by what is in it.
+
+    Args:
+        name: of the stage.
+        settings: its settings.
+        source: stands for the bytes of the model that it takes.
+        original: the same of the model of the recipe.
+    """
+    kind = STAGES[kind_of(name)]
+    given = [text for field in DATA if (text := getattr(settings, field, None)) is not None]
+    paths = {field for field in type(settings).model_fields if isinstance(getattr(settings, field), Path)}
+    gates = {gate for gate, of in GATES.items() if isinstance(settings, of)}
+    timed = kind.measures or getattr(settings, "target_latency", None) is not None
+    return {
+        "stage": kind_of(name),
+        "source": source,
+        "original": original if kind.compares else None,
+        "settings": settings.model_dump(mode="json", exclude={*MANAGED, *DATA, *paths, *gates}),
+        "data": [data_identity(text) for text in given],
+        "machine": environment().model_dump(mode="json") if timed else None,
+    }
+
+
+def kept(name: str, settings: RunSettings, folder: Path, store: Store) -> Result | None:
+    """What the stage gave before, or None where it did not finish, or its model was touched."""
+    kind, found = STAGES[kind_of(name)], store.finished(folder, Finished)
+    if found is None or (kind.makes_model and not _is(folder / MODEL, found.digest)):
+        return None
+    report = {**found.report, "settings": settings.model_dump(mode="json")}
+    try:
+        return found.model_copy(update={"report": report}), kind.report.model_validate(report)
+    except ValidationError:
+        return None
+
+
+def perform(name: str, task: Task, store: Store, phases: AbstractContextManager[Progress | None]) -> Result:
+    """Runs the stage and keeps what it gives.
+
+    Raises:
+        CompressorError: as its command; the message names the stage.
+    """
+    kind = STAGES[kind_of(name)]
+    store.open(task.folder)
+    begun = time.perf_counter()
+    try:
+        with phases as progress:
+            document = kind.run(task, progress)
+    except CompressorError as error:
+        error.args = (f"stage {name!r}: {error}",)
+        raise
+    finished = Finished(
+        seconds=round(time.perf_counter() - begun, 3),
+        report=json.loads(document.to_json()),
+        model=made(document, task),
+        digest=model_digest(task.output) if kind.makes_model else None,
+    )
+    store.finish(task.folder, finished)
+    return finished, document
+
+
+def _is(model: Path, digest: str | None) -> bool:
+    try:
+        return model_digest(model) == digest
+    except ModelError:
+        return False
