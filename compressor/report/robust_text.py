@@ -123,7 +123,7 @@ def sheets(report: RobustnessReport, *, verbose: bool = False) -> list[Sheet]:
     """All tables; without ``verbose`` a corruption is one row, the mean of its severities."""
     found = list(_likeness(report, verbose=verbose))
     if report.accuracy:
-        found.append(_accuracy(report, verbose=verbose))
+        found += _accuracy(report, verbose=verbose)
         rows = [
             [title(row.shift, row.level), *(f"{s:.1%}" for s in (row.value, row.low, row.high)), row.model or "-"]
             for row in report.potential
@@ -151,18 +151,20 @@ def _likeness(report: RobustnessReport, *, verbose: bool) -> Iterator[Sheet]:
                 )
 
 
-def _accuracy(report: RobustnessReport, *, verbose: bool) -> Sheet:
-    cells: dict[tuple[str, float | None], list[str]] = {}
-    shown = [row for row in report.accuracy if _shown(row.shift, row.level, verbose)]
-    for row in shown:
-        cells.setdefault((row.shift, row.level), []).append(percent(row.accuracy))
-    for row in shown:
-        if row.excess_error is not None:
-            cells[row.shift, row.level].append(points(row.excess_error))
+def _accuracy(report: RobustnessReport, *, verbose: bool) -> Iterator[Sheet]:
+    """Accuracy of all models, and excess error of the compressed ones."""
+    right: dict[tuple[str, float | None], list[str]] = {}
+    excess: dict[tuple[str, float | None], list[str]] = {}
+    for row in report.accuracy:
+        if _shown(row.shift, row.level, verbose):
+            right.setdefault((row.shift, row.level), []).append(percent(row.accuracy))
+            if row.excess_error is not None and row.shift != "clean":
+                excess.setdefault((row.shift, row.level), []).append(points(row.excess_error))
     labels = [model.label for model in report.models]
-    name = "Accuracy, and excess error: points that the shift costs a model more than A"
-    columns = ["", *labels, *(f"excess {label}" for label in labels[1:])]
-    return Sheet(name, columns, [[title(*key), *texts] for key, texts in cells.items()])
+    yield Sheet("Accuracy", ["", *labels], [[title(*key), *texts] for key, texts in right.items()])
+    name = "Excess error: points of accuracy that the shift costs a model more than A"
+    if excess:
+        yield Sheet(name, ["", *labels[1:]], [[title(*key), *texts] for key, texts in excess.items()])
 
 
 def _shown(shift: str, level: float | None, verbose: bool) -> bool:

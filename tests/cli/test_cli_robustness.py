@@ -52,7 +52,7 @@ def test_data_with_labels_give_json_text_and_page(pair, tmp_path):
     document = json.loads(done.stdout)
     assert document["schema"] == "onnx-compressor.robustness/1"
     assert {row["model"] for row in document["accuracy"]} == {"A", "B"}
-    assert "Accuracy, and excess error" in done.stderr
+    assert "Excess error: points of accuracy" in done.stderr
     assert "Most parameters saved at no more than 0.50% of accuracy lost" in done.stderr
     text = page.read_text(encoding="utf-8")
     assert "Accuracy under noise" in text
