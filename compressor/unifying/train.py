@@ -7,7 +7,6 @@ trains.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -21,6 +20,8 @@ from compressor.clock import Clock
 from compressor.config import UnifySettings
 from compressor.config.data import validation
 from compressor.data import Array, Dataset, augmentation, open_data, open_parts
+from compressor.extras import TRAINING, require
+from compressor.metrics import Metrics
 from compressor.unifying.assignment import Kinds
 from compressor.unifying.envelope import Envelope
 from compressor.unifying.layout import View
@@ -57,13 +58,14 @@ class Samples:
         """Opens the user's data, if any; where nothing is trained all of it is there to judge on.
 
         Raises:
-            UsageError: the data is unreadable or does not fit the model.
+            UsageError: the data is unreadable or does not fit the model; or torch, which training needs, is missing.
         """
         if settings.data is None:
             return None
         if settings.method == "one-shot":
             whole = open_data(validation(settings) or settings, model)
             return Samples(whole, whole)
+        require(f"--method {settings.method}", *TRAINING)
         train, valid = open_parts(settings, model)
         return Samples(train, valid if len(valid) else None)
 
@@ -99,16 +101,14 @@ class Watch:
     """
 
     def __init__(self, settings: UnifySettings, clock: Clock) -> None:
-        self._file, self._clock = settings.metrics, clock
-        if self._file is not None and not settings.resume:
-            self._file.unlink(missing_ok=True)
+        self._lines = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
+        self._clock = clock
 
     def __call__(self, phase: str, event: Event, residual: Residual | None) -> None:
         """One event."""
-        if self._file is not None:
+        if self._lines is not None:
             far = {} if residual is None else {"residual": asdict(residual)}
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"phase": phase, **event.as_json(), **far}) + "\n")
+            self._lines.add({"phase": phase, **event.as_json(), **far})
         metric = "" if event.metric is None else f", {event.metric_name} {event.metric:.4g}"
         gap = "" if residual is None else f", {residual.primal:.3f} off the blocks"
         self._clock.tell(
