@@ -14,9 +14,9 @@ from compressor.report.detail import LatencyResult
 
 TOLERANCE = 0.03
 """A latency counts as reached within this share of the target."""
-CORRECTIONS = 8
+CORRECTIONS = 5
 """How often the prediction is corrected at most."""
-DOUBT = 0.1
+DOUBT = 0.05
 """Standard deviation of the logarithm of measured over predicted time, before anything was measured."""
 DRIFT = 0.3
 """How much that ratio may change where the predicted time does, both as logarithms."""
