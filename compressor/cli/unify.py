@@ -6,11 +6,24 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, output_option, view_options
-from compressor.cli.options import DATA, DEVICE, GRAPH, LOSS, OPTIMISER, SEEDED_PROOF, Section, settings_options
+from compressor.cli.options import (
+    DATA,
+    DEVICE,
+    GRAPH,
+    LOSS,
+    OPTIMISER,
+    SEEDED_PROOF,
+    Section,
+    flag,
+    settings_options,
+    was_given,
+)
 from compressor.cli.paths import check_destinations, default_output
-from compressor.config import UnifySettings
+from compressor.config.choosing import ChoosingSettings
+from compressor.errors import UsageError
 
 BLOCKS = Section("Blocks", ("block", "layer_block", "unify_share", "prune_share", "permute"))
+CHOOSING = Section("Blocks by what they cost", ("max_drop", "max_distance", "ladder", "jobs"))
 WEIGHTS = Section("Which weights", ("include", "exclude", "all_layers", "min_weights"))
 STORAGE = Section("Storage", ("magnitudes", "dense"))
 METHOD = Section(
@@ -23,6 +36,7 @@ _EPILOG = f"""\b
 Examples:
   onnx-compress unify model.onnx
   onnx-compress unify model.onnx --data train.npz --epochs 30
+  onnx-compress unify model.onnx --max-distance 0.3 --plan-out blocks.json
   onnx-compress unify model.onnx --block 1x8 --layer-block 'head*=1x4'
   onnx-compress unify model.onnx --unify-share 50% --prune-share 20%
 
@@ -31,7 +45,9 @@ Examples:
 
 @click.command("unify", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@settings_options(UnifySettings, BLOCKS, WEIGHTS, STORAGE, DATA, METHOD, LOSS, STEPS, DEVICE, GRAPH, SEEDED_PROOF)
+@settings_options(
+    ChoosingSettings, BLOCKS, CHOOSING, WEIGHTS, STORAGE, DATA, METHOD, LOSS, STEPS, DEVICE, GRAPH, SEEDED_PROOF
+)
 @output_option(
     "-o",
     "--output",
@@ -39,11 +55,31 @@ Examples:
     type=click.Path(path_type=Path),
     help="File to write.  [default: IN with .unified.onnx]",
 )
+@output_option(
+    "--plan-out",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Write the blocks that were chosen as JSON; measurements are kept beside it, and an interrupted run goes on.",
+)
+@output_option(
+    "--plan",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Replay a plan; takes no option on blocks or which weights.",
+)
 @output_option("--dry-run", is_flag=True, help="Do everything but write the model.")
 @output_option("--explain", is_flag=True, help="List the weights that were left alone, and why.")
 @view_options
 def command(
-    *, source: Path, output: Path | None, dry_run: bool, explain: bool, settings: UnifySettings, view: View
+    *,
+    source: Path,
+    output: Path | None,
+    plan: Path | None,
+    plan_out: Path | None,
+    dry_run: bool,
+    explain: bool,
+    settings: ChoosingSettings,
+    view: View,
 ) -> None:
     """Make the weights of the model IN share absolute values in blocks, and store them packed: a bit for each
     sign, one number for each block. The file becomes several times smaller; the model runs as fast as before.
@@ -53,13 +89,17 @@ def command(
     What is written has the same inputs and outputs and uses standard operators only. Before it is written,
     ONNX Runtime proves that it unpacks to exactly these weights. IN itself is never changed.
     """
-    from compressor import unification
+    from compressor import choosing
     from compressor.report.unified import render_unified
 
     target = None if dry_run else output or default_output(source, ".unified.onnx")
-    check_destinations([source], {"--output": target or output, "--json": view.json_to})
+    decided = (*BLOCKS.fields, *CHOOSING.fields, *WEIGHTS.fields, "magnitudes", "simplify")
+    ignored = [flag(name) for name in decided if was_given(name)]
+    if plan is not None and ignored:
+        raise UsageError(f"a plan already says what is unified; drop {' and '.join(ignored)}, or --plan")
+    check_destinations([source, plan], {"--output": target or output, "--plan-out": plan_out, "--json": view.json_to})
     with view.phases() as progress:
-        report = unification.unify_file(source, target, settings, progress)
+        report = choosing.unify_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
     view.show(
         report, report.warnings, lambda console: render_unified(report, console, explain=explain, verbose=view.verbose)
     )

@@ -9,6 +9,7 @@ import pytest
 
 import compressor
 from compressor.config import UnifySettings
+from compressor.config.choosing import ChoosingSettings
 from compressor.errors import NothingToPrune, ProofFailed
 from compressor.report import ProofResult
 from compressor.report.unified import LeftRow, UnifiedRow, UnifyReport
@@ -39,8 +40,11 @@ class FakeUnification:
         self.calls: list[SimpleNamespace] = []
         self.raises: BaseException | None = None
 
-    def unify_file(self, source: Any, output: Any, settings: UnifySettings, progress: Any) -> UnifyReport:
-        self.calls.append(SimpleNamespace(source=source, output=output, settings=settings, progress=progress))
+    def unify_file(
+        self, source: Any, output: Any, settings: UnifySettings, *, plan: Any, plan_out: Any, progress: Any
+    ) -> UnifyReport:
+        asked = {"source": source, "output": output, "settings": settings, "progress": progress}
+        self.calls.append(SimpleNamespace(**asked, plan=plan, plan_out=plan_out))
         if self.raises is not None:
             raise self.raises
         proof = ProofResult(
@@ -70,8 +74,8 @@ class FakeUnification:
 @pytest.fixture
 def unification(monkeypatch: pytest.MonkeyPatch) -> FakeUnification:
     fake = FakeUnification()
-    monkeypatch.setitem(sys.modules, "compressor.unification", fake)  # type: ignore[arg-type]
-    monkeypatch.setattr(compressor, "unification", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "compressor.choosing", fake)  # type: ignore[arg-type]
+    monkeypatch.setattr(compressor, "choosing", fake, raising=False)
     return fake
 
 
@@ -80,7 +84,8 @@ def test_settings_and_the_default_output(run, unification, model):
     assert result.exit_code == 0, result.output
     [call] = unification.calls
     assert call.output == model.with_name("net.unified.onnx")
-    assert call.settings == UnifySettings(block="1x8", layer_block=(("a*", "tap"),), prune_share=0.2, all_layers=True)
+    expected = ChoosingSettings(block="1x8", layer_block=(("a*", "tap"),), prune_share=0.2, all_layers=True)
+    assert call.settings == expected
     assert call.settings.unify_share == 0.8
 
 
@@ -147,3 +152,19 @@ def test_failures_are_one_line_and_their_exit_code(run, unification, model, erro
     unification.raises = error("weight 'a' is wrong")
     result = run("unify", model)
     assert (result.exit_code, result.stderr) == (code, "Error: weight 'a' is wrong\n")
+
+
+def test_limits_and_plans_reach_the_run(run, unification, model, tmp_path):
+    done = run("unify", model, "--max-distance", "0.3", "--ladder", "8x8,1x4", "--plan-out", tmp_path / "p.json")
+    assert done.exit_code == 0
+    [call] = unification.calls
+    assert (call.settings.max_distance, call.settings.ladder) == (0.3, ("8x8", "1x4"))
+    assert (call.plan, call.plan_out) == (None, tmp_path / "p.json")
+
+
+def test_a_plan_takes_no_blocks(run, unification, model, tmp_path):
+    done = run("unify", model, "--plan", tmp_path / "p.json", "--block", "1x4", "--all-layers")
+    assert done.exit_code == 2
+    assert "drop --block and --all-layers, or --plan" in done.stderr
+    assert run("unify", model, "--plan", tmp_path / "p.json").exit_code == 0
+    assert unification.calls[-1].plan == tmp_path / "p.json"
