@@ -35,6 +35,16 @@ class Judge:
     def __init__(self, settings: DataSettings, original: Path, store: Store) -> None:
         self._settings, self._original, self._store = settings, original, store
 
+    def missing(self) -> str:
+        """Why no accuracy can be measured; empty where it can.
+
+        Raises:
+            UsageError: the data cannot be opened.
+        """
+        if self._settings.data is None:
+            return "no data is given"
+        return "" if self._samples is not None else "no labelled samples are set aside to judge on"
+
     def judge(self, model: Path, digest: str) -> Judged:
         """The accuracy of the model in that file, whose bytes ``digest`` stands for.
 
@@ -43,7 +53,7 @@ class Judge:
             ModelError: the model does not run on it.
         """
         if self._settings.data is None:
-            return Judged(share=None, reason="no data is given")
+            return Judged(share=None, reason=self.missing())
         folder = self._store.folder("accuracy", {"model": digest, **self._identity})
         found = self._store.finished(folder, Judged)
         if found is None:
@@ -54,7 +64,7 @@ class Judge:
 
     def _measured(self, model: Path) -> Judged:
         if self._samples is None:
-            return Judged(share=None, reason="no labelled samples are set aside to judge on")
+            return Judged(share=None, reason=self.missing())
         try:
             result = accuracy(files.load(model), self._samples, self._settings)
         except UsageError as error:

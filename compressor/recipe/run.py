@@ -15,7 +15,7 @@ from compressor.errors import CompressorError, GateMissed, ProofFailed, UsageErr
 from compressor.graph import files
 from compressor.recipe import limits
 from compressor.recipe.course import Course
-from compressor.recipe.judging import Judge
+from compressor.recipe.judging import Judge, Judged
 from compressor.recipe.perform import content, kept, perform
 from compressor.recipe.stages import Task
 from compressor.recipe.store import MODEL, Store, model_digest
@@ -138,11 +138,14 @@ class _Run:
 
     def _begin(self) -> Way:
         stats = account.read_back(self._course.original, self._course.data)
-        found = self._judge.judge(self._course.original, self._digest)
+        if self._options.dry_run:
+            found = Judged(share=None, reason=self._judge.missing())
+        else:
+            found = self._judge.judge(self._course.original, self._digest)
         row = None
         if found.share is not None:
             row = AccuracyRow(metric="top-1", before=found.share, after=found.share, samples=found.samples)
-        elif self._course.limits[0].max_drop is not None:
+        elif found.reason and self._course.limits[0].max_drop is not None:
             raise UsageError(f"{self._course.path}: gates: max_drop needs samples with labels, but {found.reason}")
         return Way(self._course.original, self._digest, stats, row)
 

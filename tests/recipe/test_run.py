@@ -118,6 +118,7 @@ def test_a_dry_run_writes_nothing(folder):
     assert (states(outcome), told) == (["to run"] * 2, ["[1/2] clean: would run", "[2/2] prune: would run"])
     assert outcome.report.output is None
     assert not (folder / "small.onnx").exists()
+    assert not (folder / ".onnx-compressor").exists()
     execute(path)
     (folder / "small.onnx").unlink()
     assert states(execute(path, "prune.ratio=0.25", dry_run=True)[0]) == ["kept", "to run"]
@@ -245,8 +246,9 @@ def test_outputs_that_differ_fail_and_are_not_written(folder):
 )
 def test_what_cannot_work_is_said_before_any_work(folder, top, stages, message):
     np.savez(folder / "bare.npz", x=np.zeros((20, 4, 6, 6), np.float32))
-    with pytest.raises(UsageError, match=message):
-        execute(write(folder, stages, top=top))
+    for dry_run in (True, False):
+        with pytest.raises(UsageError, match=message):
+            execute(write(folder, stages, top=top), dry_run=dry_run)
     assert not list(folder.glob(".onnx-compressor/*-*/model.onnx"))
 
 
