@@ -11,7 +11,9 @@ from compressor.cli.paths import check_destinations, default_output
 from compressor.config.sensitivity import SensitivitySettings
 
 _SWEEP = Section("What is measured", ("ratios", "round_to", "min_channels", "max_drop", "max_distance", "jobs"))
-_CHANNELS = Section("Which channels", tuple(name for name in CHOICE.fields if name not in ("scope", "normalise")))
+_UNUSED = ("scope", "normalise", "sensitivity")
+"""How groups compare with each other is the question here."""
+_CHANNELS = Section("Which channels", tuple(name for name in CHOICE.fields if name not in _UNUSED))
 _DATA = Section("Data", ("data", "samples", "batch_size", "labels", "mean", "std", "layout"))
 _WHERE = Section("Where", ("provider",))
 _EPILOG = f"""\b
