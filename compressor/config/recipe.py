@@ -14,10 +14,10 @@ from pydantic_core import core_schema
 from compressor.config.base import CleanSettings, RunSettings
 from compressor.config.base import _did_you_mean as did_you_mean
 from compressor.config.bench import BenchSettings, VerifySettings
+from compressor.config.choosing import ChoosingSettings
 from compressor.config.data import DataSettings
 from compressor.config.prune import PruneSettings
 from compressor.config.tune import TuneSettings
-from compressor.config.unify import UnifySettings
 from compressor.errors import UsageError
 
 KINDS: Mapping[str, type[RunSettings]] = MappingProxyType(
@@ -25,7 +25,7 @@ KINDS: Mapping[str, type[RunSettings]] = MappingProxyType(
         "clean": CleanSettings,
         "prune": PruneSettings,
         "finetune": TuneSettings,
-        "unify": UnifySettings,
+        "unify": ChoosingSettings,
         "verify": VerifySettings,
         "bench": BenchSettings,
     }

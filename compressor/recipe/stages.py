@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from compressor import account, pipeline, unification
+from compressor import account, choosing, pipeline
 from compressor.clock import Progress
 from compressor.config import PruneSettings, RunSettings, TuneSettings
 from compressor.judge import bench, parity
@@ -109,7 +109,7 @@ def _unify(task: Task, progress: Progress | None) -> UnifyReport:
     settings = task.settings
     if trains("unify", settings):
         settings = settings.model_copy(update=_resumed(task.folder))
-    return unification.unify_file(task.source, task.output, settings, progress)
+    return choosing.unify_file(task.source, task.output, settings, progress=progress)
 
 
 def _verify(task: Task, progress: Progress | None) -> VerifyReport:
