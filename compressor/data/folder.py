@@ -1,4 +1,4 @@
-"""Images in a folder, decoded when they are taken. The only module that imports Pillow.
+"""Images in a folder, decoded when they are taken.
 
 Files are untrusted: only formats that Pillow decodes by itself are opened, nothing is reached through a link,
 and size is looked at before pixels are decoded.
