@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from compressor.latency.operators import Operator, Sizes, owners
+
+Floats = npt.NDArray[np.float64]
 
 SCHEMA = 1
 NEAR = 1e-2
@@ -24,6 +27,7 @@ class Table:
     def __init__(self, points: Mapping[str, Iterable[tuple[Sizes, float]]] | None = None) -> None:
         self._points = {name: list(found) for name, found in (points or {}).items()}
         self._known: dict[tuple[str, Sizes], float] = {}
+        self._rates: dict[str, tuple[Floats, Floats]] = {}
 
     def learn(self, parts: Iterable[Operator], gone: list[float], times: Mapping[str, float]) -> None:
         """Takes up the times of one run.
@@ -38,6 +42,7 @@ class Table:
         for part in parts:
             self._points.setdefault(part.name, []).append((part.sizes(gone), shares.get(part.name, 0.0)))
         self._known.clear()
+        self._rates.clear()
 
     def holds(self, parts: Iterable[Operator], gone: list[float]) -> bool:
         """Was every operator timed at these very sizes?"""
@@ -55,10 +60,13 @@ class Table:
         return self._known[part.name, sizes]
 
     def _interpolated(self, part: Operator, sizes: Sizes) -> float:
-        points = self._points[part.name]
-        rates = np.asarray([share / max(part.work(at), 1.0) for at, share in points])
-        gaps = np.log(np.asarray([at for at, _ in points], np.float64).reshape(len(points), -1)) - np.log(sizes)
-        weights = ((gaps**2).sum(axis=1) + NEAR**2) ** -2.0
+        if part.name not in self._rates:
+            points = self._points[part.name]
+            rates = np.asarray([share / max(part.work(at), 1.0) for at, share in points])
+            logs = np.log(np.asarray([at for at, _ in points], np.float64).reshape(len(points), -1))
+            self._rates[part.name] = logs, rates
+        logs, rates = self._rates[part.name]
+        weights = (((logs - np.log(sizes)) ** 2).sum(axis=1) + NEAR**2) ** -2.0
         return float(weights @ rates / weights.sum()) * part.work(sizes)
 
     def to_json(self, made_for: Mapping[str, Any]) -> str:

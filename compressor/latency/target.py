@@ -35,7 +35,7 @@ class LatencyTarget:
         timer: makes what measures models against ``source``.
 
     Raises:
-        ProviderUnavailable: the provider is not available here.
+        UsageError: the model fixes another batch size than the one asked for.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class LatencyTarget:
         Raises:
             TargetOutOfReach: the model is too slow even with everything gone that may go.
             NothingToPrune: the original is fast enough, or has no channel that can go.
+            ProviderUnavailable: the provider is missing, did not start, or took no node.
         """
         if settings.steps > 1:
             return choose(found.coupling, self._by_macs(settings), RULES, size, origin, measured)
@@ -86,7 +87,7 @@ class LatencyTarget:
         """The settings of a step before the last, with multiply-accumulates for the target."""
         if self._result is None:
             self._result = self._timer.against(self._source)
-        share = min(1.0, self._aim.milliseconds(self._result) / self._result.before_ms)
+        share = min(1.0, self._aim.share(self._result))
         steps = self._settings.steps
         kept = SCHEDULES[settings.schedule](share, (steps + 1 - settings.steps) / steps)
         return settings.model_copy(update={"target_latency": None, "target_macs": kept})

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-STATES = 4096
+STATES = 2048
 """Partial choices that are kept after each group."""
 
 
@@ -51,8 +51,8 @@ def choose_widths(costs: Sequence[Floats], losses: Sequence[Floats], budget: flo
 
 def _undominated(spent: Floats, lost: Floats, spare: float) -> npt.NDArray[np.int64]:
     """Positions of the partial choices that are worth keeping, by rising cost and falling loss."""
-    order: npt.NDArray[np.int64] = np.lexsort((lost, spent))
-    order = order[spent[order] <= spare]
+    affordable = np.flatnonzero(spent <= spare)
+    order: npt.NDArray[np.int64] = affordable[np.lexsort((lost[affordable], spent[affordable]))]
     best = np.minimum.accumulate(lost[order])
     order = order[np.concatenate([[True], best[1:] < best[:-1]])]
     if len(order) > STATES:

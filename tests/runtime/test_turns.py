@@ -37,9 +37,7 @@ def test_the_same_model_takes_the_whole(tmp_path, feeds):
 
 
 def test_a_narrower_model_takes_less(tmp_path, feeds):
-    found = turns.operator_shares(
-        net(tmp_path, "wide.onnx", 256), net(tmp_path, "narrow.onnx", 32), "cpu", feeds, ONE
-    )
+    found = turns.operator_shares(net(tmp_path, "wide.onnx", 256), net(tmp_path, "narrow.onnx", 32), "cpu", feeds, ONE)
     assert sum(found.values()) < 0.5
 
 
