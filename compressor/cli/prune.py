@@ -99,8 +99,8 @@ def command(
     IN with the same channels set to zero. IN itself is never changed.
     """
     from compressor import pipeline
+    from compressor.extras import require
     from compressor.gates import demand_gates
-    from compressor.report.html import require
     from compressor.report.text import render
 
     decided = (*AMOUNT.fields, *CHOICE.fields, "simplify")
@@ -111,7 +111,7 @@ def command(
     destinations = {"--plan-out": plan_out, "--json": view.json_to, "--report": report_to}
     check_destinations([source, plan], {"--output": target or output, **destinations})
     if report_to is not None:
-        require()
+        require("--report", "jinja2")
     with view.phases() as progress:
         result = pipeline.prune_file(
             source, target, settings, plan=plan, plan_out=plan_out, progress=progress

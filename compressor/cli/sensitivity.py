@@ -46,7 +46,7 @@ def command(
     """Prune every group of channels of the model IN alone, at several ratios, and measure what is lost: how far the
     outputs move on data or noise, and accuracy where the data has labels. No model is written.
     """
-    from compressor.report.html import require
+    from compressor.extras import require
     from compressor.report.plot import write_plot
     from compressor.report.sensitivity import render_sensitivity
     from compressor.sensitivity import ledger_of, sensitivity_file
@@ -55,7 +55,7 @@ def command(
     written = {"--output": target, "--plot": plot, "--json": view.json_to}
     check_destinations([source, ledger_of(target)], written)
     if plot is not None:
-        require()
+        require("--plot", "jinja2")
     with view.phases() as progress:
         report = sensitivity_file(source, target, settings, progress)
     if plot is not None:

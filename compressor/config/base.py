@@ -42,14 +42,14 @@ _KINDS = MappingProxyType(
 S = TypeVar("S", bound="RunSettings")
 
 
-def _provider(value: str) -> str:
+def provider_name(value: str) -> str:
     """The short name where there is one, else the full name as given."""
     for short, full in PROVIDERS.items():
         if value.lower() in (short, full.lower()):
             return short
     if value.endswith("ExecutionProvider"):
         return value
-    raise ValueError(f"{value!r} is not a provider{_did_you_mean(value, PROVIDERS)} ({', '.join(PROVIDERS)})")
+    raise ValueError(f"{value!r} is not a provider{did_you_mean(value, PROVIDERS)} ({', '.join(PROVIDERS)})")
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -79,7 +79,7 @@ class RunSettings(BaseModel):
         "cannot hold them.",
     )
     verify: bool = Field(default=True, description="Prove the result in ONNX Runtime before it is written.")
-    provider: Annotated[str, AfterValidator(_provider)] = Field(
+    provider: Annotated[str, AfterValidator(provider_name)] = Field(
         default="cpu",
         description=f"Where ONNX Runtime runs the proof: {', '.join(PROVIDERS)} or a provider's full name; "
         "never replaced by another one.",
@@ -129,14 +129,14 @@ def _sentence(error: ErrorDetails, schema: Mapping[str, Any], label: Callable[[s
         return str(error["msg"])
     field, *inner = error["loc"]
     if kind == "extra_forbidden":
-        return f"unknown setting {field!r}{_did_you_mean(str(field), schema)}"
+        return f"unknown setting {field!r}{did_you_mean(str(field), schema)}"
     where = " ".join([label(str(field)), *(part for part in inner if isinstance(part, str))])
     value = error["input"]
     if kind == "value_error":
         return f"{where}: {context['error']}"
     if kind == "literal_error":
         known = schema[str(field)]["enum"]
-        hint = _did_you_mean(str(value), known)
+        hint = did_you_mean(str(value), known)
         return f"{where} does not know {value!r}{hint} (choose from {', '.join(known)})"
     for bound, words in (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below")):
         if bound in context:
@@ -144,6 +144,7 @@ def _sentence(error: ErrorDetails, schema: Mapping[str, Any], label: Callable[[s
     return f"{where} must be {_KINDS.get(kind.split('_')[0], 'something else')}, not {value!r}"
 
 
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence: the nearest of ``known``, or nothing."""
     near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""

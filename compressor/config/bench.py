@@ -7,8 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from compressor.config.base import Count, RunSettings
-from compressor.config.base import _provider as provider_name
+from compressor.config.base import Count, RunSettings, provider_name
 from compressor.config.data import DataSettings
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|µs|ms|s|)", re.IGNORECASE)

@@ -11,8 +11,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from compressor.config.base import CleanSettings, RunSettings
-from compressor.config.base import _did_you_mean as did_you_mean
+from compressor.config.base import CleanSettings, RunSettings, did_you_mean
 from compressor.config.bench import BenchSettings, VerifySettings
 from compressor.config.choosing import ChoosingSettings
 from compressor.config.data import DataSettings

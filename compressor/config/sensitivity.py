@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from compressor.config.base import PROVIDERS
-from compressor.config.base import _provider as provider_name
+from compressor.config.base import PROVIDERS, provider_name
 from compressor.config.prune import PruneSettings, RemovedShare
 from compressor.notation import parse_share, split_commas
 

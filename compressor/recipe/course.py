@@ -13,7 +13,6 @@ from compressor.config.recipe import DATA, Recipe, kind_of
 from compressor.data.named import NAMED
 from compressor.errors import UsageError
 from compressor.recipe.stages import STAGES, trains
-from compressor.report.html import require
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Course:
             UsageError: one of these is missing.
         """
         if self.html is not None:
-            require()
+            extras.require("report", "jinja2")
         names = list(self.stages)
         makers = [name for name in names if STAGES[kind_of(name)].makes_model]
         if makers and self.output is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from compressor.config.base import _did_you_mean as did_you_mean
+from compressor.config.base import did_you_mean
 from compressor.config.recipe import Recipe
 from compressor.errors import UsageError
 

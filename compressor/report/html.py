@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.atomic import write_text
-from compressor.errors import UsageError
+from compressor.extras import require
 from compressor.report import charts, page
 from compressor.report.records import Report
 from compressor.words import printable
@@ -61,25 +61,11 @@ def render_template(name: str, created: datetime | None, **values: object) -> st
     Raises:
         UsageError: jinja2 is not installed.
     """
-    require()
+    require("--report", "jinja2")
     stamp = None
     if created is not None:
         stamp = (created.isoformat(timespec="seconds"), f"{created.day} {created:%B %Y, %H:%M}")
     return _environment().get_template(name).render(stamp=stamp, page=page, charts=charts, **values)
-
-
-def require() -> None:
-    """For commands to call before any work is done.
-
-    Raises:
-        UsageError: jinja2 is not installed.
-    """
-    try:
-        import jinja2  # noqa: F401, PLC0415 -- an extra
-    except ImportError:
-        raise UsageError(
-            "--report needs jinja2, which is not installed; run pip install 'onnx-compressor[report]'"
-        ) from None
 
 
 @lru_cache(maxsize=1)

@@ -10,11 +10,10 @@ from pydantic import Field
 from rich.console import Console
 
 from compressor.atomic import write_text
-from compressor.report import page
 from compressor.report.base import PathText, Record
 from compressor.report.detail import AccuracyRow, Environment
 from compressor.report.draw import line, row, show, table
-from compressor.report.html import _environment as environment
+from compressor.report.html import render_template
 from compressor.report.records import Document, ModelStats
 from compressor.words import quantity, share
 
@@ -93,20 +92,18 @@ def write_recipe_html(report: RecipeReport, path: Path, created: datetime) -> No
     Raises:
         UsageError: the place cannot be written to.
     """
-    stamp = (created.isoformat(timespec="seconds"), f"{created.day} {created:%B %Y, %H:%M}")
     made = [stage.model for stage in report.stages if stage.model is not None]
-    text = (
-        environment()
-        .get_template("recipe.html")
-        .render(
-            report=report,
-            last=made[-1] if made else None,
-            columns=COLUMNS,
-            rows=stage_cells(report),
-            gates=[gate_cells(gate) for gate in all_gates(report)],
-            stamp=stamp,
-            page=page,
-        )
+    text = render_template(
+        "recipe.html",
+        created,
+        report=report,
+        kind="Recipe report",
+        title=report.recipe,
+        lead=", then ".join(stage.name for stage in report.stages) + ".",
+        last=made[-1] if made else None,
+        columns=COLUMNS,
+        rows=stage_cells(report),
+        gates=[gate_cells(gate) for gate in all_gates(report)],
     )
     write_text(path, text)
 
