@@ -7,15 +7,17 @@ import numpy as np
 import onnx
 import pytest
 
+from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.config.sensitivity import SensitivitySettings
 from compressor.errors import NothingToPrune, UsageError
 from compressor.graph import files
 from compressor.pipeline import prune
-from compressor.report.sensitivity import SensitivityReport
+from compressor.report.sensitivity import Change, SensitivityReport
 from compressor.runtime import sessions
-from compressor.sensitivity import ledger_of, sensitivity, sensitivity_file
+from compressor.sensitivity import _groups, _Step, ledger_of, sensitivity, sensitivity_file
 from compressor.trials.change import Reference, open_samples
+from compressor.trials.limits import Limits
 from tests.models import model
 
 NET = """
@@ -79,6 +81,12 @@ def test_losses_rise_and_safe_is_the_end_of_what_is_within(net):
     some = sensitivity(net, chosen(max_distance=middle)).groups[0]
     within = [point.distance <= middle for point in some.points]
     assert some.safe == some.points[within.index(False) - 1].removed if False in within else some.points[-1].removed
+
+
+def test_what_lies_behind_a_loss_is_not_safe_even_where_it_is_small_again():
+    steps = [_Step("g", 16, removed, 1.0, 1.0, PruningPlan(())) for removed in (4, 8, 12)]
+    changes = [Change(distance=distance) for distance in (0.1, 0.5, 0.1)]
+    assert _groups(steps, changes, Limits(max_distance=0.2), None)[0].safe == 4
 
 
 def test_accuracy_is_measured_where_there_are_labels(net):

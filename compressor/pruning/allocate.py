@@ -70,8 +70,7 @@ def _slope(options: Sequence[Option], hull: Sequence[int], place: int) -> float:
     """Loss per gain of the segment that ends at ``hull[place]``."""
     before = options[hull[place - 1]] if place else Option(0.0, 0.0)
     after = options[hull[place]]
-    gained = after.gain - before.gain
-    return (after.loss - before.loss) / gained if gained > 0 else -inf
+    return (after.loss - before.loss) / (after.gain - before.gain)
 
 
 def line_of(items: Mapping[K, Sequence[Option]]) -> list[Move[K]]:
