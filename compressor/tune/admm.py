@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from compressor.tune.approach import Approach, Constraint, Residual, Scale, Stopped, Tensors, relative
+from compressor.tune.approach import Approach, Constraint, Residual, Scale, Tensors, WentAway, relative
 from compressor.tune.judging import State, copied, put
 
 CONVERGED = 1e-3
@@ -56,8 +56,8 @@ class AdmmSchedule:
 class Admm(Approach):
     """The W, Z, V loop for parameters and their sets.
 
-    Ends training with :class:`compressor.tune.approach.Stopped` when the weights are on the set, or when the
-    primal residual grows or is not finite.
+    Is finished when the weights are on the set; raises :class:`compressor.tune.approach.WentAway` from within training
+    when the primal residual grows or is not finite.
 
     Args:
         constraints: by name of the parameter.
@@ -90,6 +90,12 @@ class Admm(Approach):
         self._v = {name: torch.zeros_like(z) for name, z in self._z.items()}
         self._best = copied(module)
         self._aim()
+
+    @property
+    def finished(self) -> bool:
+        """Were the weights on the set at the last refresh?"""
+        last = self.residuals[-1] if self.residuals else None
+        return last is not None and last.primal < CONVERGED and last.dual < CONVERGED
 
     @property
     def _reach(self) -> float:
@@ -133,21 +139,18 @@ class Admm(Approach):
         self._targets = {n: torch.empty_like(w).copy_(self._z[n] - self._v[n]) for n, w in self._weights.items()}
 
     def _judge(self, module: torch.nn.Module, residual: Residual) -> None:
-        """Keeps the nearest weights; ends training where there is nothing more to gain."""
+        """Keeps the nearest weights; ends training where they move away."""
         self.residuals.append(residual)
         found = [row.primal for row in self.residuals]
-        if residual.primal < CONVERGED and residual.dual < CONVERGED:
-            raise Stopped(f"the weights are on their set after step {residual.step}", converged=True)
         if isfinite(residual.primal) and residual.primal <= min(found):
             self._best = copied(module)
         recent = found[-GROWING - 1 :]
         grows = len(recent) > GROWING and all(a < b for a, b in pairwise(recent))
         if not isfinite(residual.primal) or (grows and residual.primal > FAR):
             put(module, self._best)
-            raise Stopped(
+            raise WentAway(
                 f"ADMM diverges: after step {residual.step} the weights are {residual.primal:.3g} of their norm from "
-                "their set; the nearest weights are kept; try a smaller learning rate",
-                converged=False,
+                "their set; the nearest weights are kept; try a smaller learning rate"
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -55,16 +55,8 @@ class Residual:
     dual: float
 
 
-class Stopped(TrainingDiverged):
-    """The method ends training before its last epoch; the module holds the weights to go on with.
-
-    Attributes:
-        converged: the weights are on the set; else their distance grows, and the nearest ones so far are kept.
-    """
-
-    def __init__(self, text: str, *, converged: bool) -> None:
-        super().__init__(text)
-        self.converged = converged
+class WentAway(TrainingDiverged):
+    """Weights move away from their set; the module holds the nearest ones so far, to go on with."""
 
 
 class Approach(Extension):

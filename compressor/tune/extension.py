@@ -21,6 +21,11 @@ class Extension:
 
     keeps_last: bool = False
 
+    @property
+    def finished(self) -> bool:
+        """Is nothing more to gain? The run then ends with the epoch."""
+        return False
+
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
         """Before the first step, and before ``load_state_dict`` where a run is resumed."""
 

@@ -150,7 +150,8 @@ class _Run:
 
     @property
     def _stopped(self) -> bool:
-        return self._keeps_best and 0 < self._settings.patience <= self._at.waited
+        waited = self._keeps_best and 0 < self._settings.patience <= self._at.waited
+        return waited or any(extension.finished for extension in self._extensions)
 
     def _begin(self) -> None:
         self._stepper.start(self._steps)

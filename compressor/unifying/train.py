@@ -153,7 +153,7 @@ class Trainer:
 
     def _approach(self, trained: Trained) -> None:
         from compressor.tune import boosters  # noqa: PLC0415 - torch is loaded for training only
-        from compressor.tune.approach import Stopped  # noqa: PLC0415
+        from compressor.tune.approach import WentAway  # noqa: PLC0415
         from compressor.tune.finetune import finetune  # noqa: PLC0415
         from compressor.tune.folding import scales_of  # noqa: PLC0415
 
@@ -166,10 +166,9 @@ class Trainer:
         try:
             done = finetune(model, settings, teacher=self.teacher, data=parts, extensions=[method], observe=tell)
             model, trained.warnings = done.model, done.warnings
-        except Stopped as stopped:
-            model = stopped.model or model
-            if not stopped.converged:
-                trained.warnings.append(str(stopped))
+        except WentAway as away:
+            model = away.model or model
+            trained.warnings.append(str(away))
         trained.model = boosters.without_batchnorm(model, settings, parts.train) if inserts else model
         trained.residuals = method.residuals
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 
 from compressor.config import BlockShape, TuneSettings
 from compressor.tune.admm import GROWING, Admm, AdmmSchedule
-from compressor.tune.approach import Approach, Stopped, relative
+from compressor.tune.approach import Approach, WentAway, relative
 from compressor.tune.fit import fit
 from compressor.unifying.layout import Layout, View
 from compressor.unifying.projections import Filters, Mixed, NOfM
@@ -68,9 +67,8 @@ def descend(module: Quadratic, extension: Approach, steps: int, **options: Any) 
 def test_a_convex_problem_is_solved_exactly(momentum: float) -> None:
     module = Quadratic(seed=4)
     extension = Admm({"w": AllEqual()}, AdmmSchedule(refreshes=100, pull=1.0, growth=1.0, dual_step=1.0))
-    with pytest.raises(Stopped) as stopped:
-        descend(module, extension, 4000, momentum=momentum, lr=0.05 * (1 - momentum))
-    assert stopped.value.converged
+    descend(module, extension, 4000, momentum=momentum, lr=0.05 * (1 - momentum))
+    assert extension.finished
     optimum = (module.h * module.c).sum() / module.h.sum()
     assert abs(module.c.mean() - optimum) > 0.02, "the mere projection is not the answer"
     torch.testing.assert_close(extension.averaged(module)["w"], optimum.expand(4, 8), rtol=0, atol=1e-3)
@@ -98,8 +96,7 @@ def test_at_rest_the_gradient_is_rho_times_the_gap() -> None:
 def test_residuals_shrink_and_the_result_is_in_the_set(kind: str) -> None:
     module = Quadratic()
     extension = Admm({"w": SETS[kind]}, AdmmSchedule(refreshes=40, growth=1.3))
-    with suppress(Stopped):
-        descend(module, extension, 800)
+    descend(module, extension, 800)
     found = [row.primal for row in extension.residuals]
     assert found[-1] < 0.02
     assert found[0] > 0.1
@@ -125,8 +122,7 @@ def test_training_towards_the_set_beats_projection() -> None:
     for seed in range(6):
         module, projected = Correlated(seed), Correlated(seed)
         projected.w.data = SETS["unify"].project(projected.w.detach())
-        with suppress(Stopped):
-            descend(module, Admm({"w": SETS["unify"]}, AdmmSchedule(40, growth=1.2)), 800)
+        descend(module, Admm({"w": SETS["unify"]}, AdmmSchedule(40, growth=1.2)), 800)
         module.w.data = SETS["unify"].project(module.w.detach())
         better.append(module.loss().item() / projected.loss().item())
     assert np.median(better) < 0.8, better
@@ -170,9 +166,8 @@ class Away:
 def test_divergence_ends_training_with_the_nearest_weights(factor: float) -> None:
     module = Quadratic()
     extension = Admm({"w": Away(factor)}, AdmmSchedule(refreshes=20, pull=1e-9))
-    with pytest.raises(Stopped, match=r"ADMM diverges: after step .* the nearest weights are kept") as stopped:
+    with pytest.raises(WentAway, match=r"ADMM diverges: after step .* the nearest weights are kept"):
         descend(module, extension, 100)
-    assert not stopped.value.converged
     assert len(extension.residuals) in ((GROWING + 1, GROWING + 2) if factor == 1.5 else (1,))
     assert torch.equal(module.w.detach(), extension._best["w"])
     assert bool(module.w.isfinite().all())
@@ -184,7 +179,7 @@ def test_weights_that_are_not_finite_are_divergence() -> None:
     extension.start(module, torch.optim.SGD(module.parameters(), lr=0.1), 10)
     with torch.no_grad():
         module.w[0, 0] = float("inf")
-    with pytest.raises(Stopped):
+    with pytest.raises(WentAway):
         extension.after_step(module, 1)
     assert torch.equal(module.w.detach(), module.c)
 
@@ -205,3 +200,13 @@ def test_relative_residuals() -> None:
     weights = {"a": torch.tensor([3.0, 4.0]), "b": torch.zeros(2)}
     assert relative({"a": torch.tensor([0.0, 1.0]), "b": torch.zeros(2)}, weights) == pytest.approx(0.2 / 2**0.5)
     assert relative({}, {}) == 0.0
+
+
+def test_the_run_ends_with_the_epoch_in_which_the_weights_are_on_the_set() -> None:
+    layout = Layout(View.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x3"))
+    extension = Admm({"conv.weight": Mixed(layout)}, AdmmSchedule(refreshes=60, pull=20.0, growth=2.0))
+    settings = TuneSettings(epochs=30, batch_size=8, learning_rate=0.01, device="cpu")
+    history = fit(Net(), objective(), splits(), settings, extensions=[extension])
+    assert history.stopped_early
+    assert extension.finished
+    assert 0 < len(history.epochs) < 30
