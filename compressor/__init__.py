@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from compressor.judge.parity import verify
     from compressor.judge.robustness import robustness
     from compressor.pipeline import PruneResult
+    from compressor.sensitivity import sensitivity
 
 __version__ = version.VERSION
 _PLACES = {
@@ -31,6 +32,7 @@ _PLACES = {
     "prune": "compressor.api",
     "robustness": "compressor.judge.robustness",
     "save": "compressor.api",
+    "sensitivity": "compressor.sensitivity",
     "unify": "compressor.api",
     "verify": "compressor.judge.parity",
 }
@@ -54,6 +56,7 @@ __all__ = [
     "prune",
     "robustness",
     "save",
+    "sensitivity",
     "unify",
     "verify",
 ]

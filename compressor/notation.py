@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 
 _SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z%]*)", re.IGNORECASE)
 _LATENCY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|µs|ms|s|x|%|)", re.IGNORECASE)
-_MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
+MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
+"""Units of time, in milliseconds."""
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3}
 
 
@@ -78,11 +79,11 @@ def parse_latency(value: object) -> str:
     if match is None:
         raise ValueError(f"{text!r} is neither a time such as 2.5ms nor a share of the original such as 0.6x or 60%")
     number, unit = float(match[1]), match[2].lower()
-    if unit not in _MILLISECONDS:
+    if unit not in MILLISECONDS:
         return f"{_kept_share(number / 100 if unit == '%' else number, text):.12g}x"
     if not number > 0:
         raise ValueError(f"{text!r} must be a time above 0")
-    return f"{number * _MILLISECONDS[unit]:.12g}ms"
+    return f"{number * MILLISECONDS[unit]:.12g}ms"
 
 
 def read_latency(text: str) -> tuple[float, str]:

@@ -9,9 +9,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from compressor.config.base import Count, RunSettings, provider_name
 from compressor.config.data import DataSettings
+from compressor.notation import MILLISECONDS
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|µs|ms|s|)", re.IGNORECASE)
-_MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "": 1.0}
 
 
 def _batches(value: object) -> object:
@@ -29,7 +29,7 @@ def _milliseconds(value: object) -> object:
     match = _DURATION.fullmatch(value.strip())
     if match is None:
         raise ValueError(f"{value!r} is not a time such as 2.5ms, 800us or 0.1s")
-    return float(match[1]) * _MILLISECONDS[match[2].lower()]
+    return float(match[1]) * MILLISECONDS[match[2].lower() or "ms"]
 
 
 class BenchSettings(RunSettings):

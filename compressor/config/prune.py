@@ -108,6 +108,11 @@ class PruneSettings(TuneSettings):
     normalise: Literal["mean", "max", "none"] = Field(
         default="mean", description="What the scores of a group are divided by before groups are compared."
     )
+    sensitivity: Path | None = Field(
+        default=None,
+        description="Report of onnx-compress sensitivity on this model: how much each group loses follows from what "
+        "that was measured to cost, which one in a group from the criterion.",
+    )
     steps: int = Field(
         default=1, ge=1, le=1000, description="Prune in N steps, scoring and recovering anew in each."
     )

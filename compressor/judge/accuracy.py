@@ -49,14 +49,23 @@ def accuracy(model: ir.Model, data: Dataset, settings: DataSettings) -> Accuracy
     with sessions.opened(model, settings.provider) as session:
         for start in range(0, len(data) // size * size if fixed else len(data), size):
             batch = data.take(np.arange(start, min(start + size, len(data))))
-            right = _right(sessions.run(session, batch.inputs)[0], batch)
-            correct, count = correct + int(right.sum()), count + right.size
+            found = right(sessions.run(session, batch.inputs)[0], batch)
+            correct, count = correct + int(found.sum()), count + found.size
     if not count:
         raise UsageError(f"the model takes batches of {fixed}, the data has {len(data)} samples; give more")
     return Accuracy(correct, count)
 
 
-def _right(logits: Array, batch: Batch) -> npt.NDArray[np.bool_]:
+def right(logits: Array, batch: Batch) -> npt.NDArray[np.bool_]:
+    """Which samples of a batch are classified as labelled: bool, of the shape of the labels.
+
+    Args:
+        logits: scores of classes on axis 1, or classes.
+        batch: with labels.
+
+    Raises:
+        UsageError: there is not one label for each row of logits.
+    """
     labels = np.asarray(batch.labels)
     found = logits.argmax(axis=1) if logits.ndim > 1 else logits
     if found.shape != labels.shape:

@@ -17,12 +17,14 @@ from compressor.latency.table import Table
 from compressor.latency.timing import RuntimeTimer, Timer
 from compressor.latency.widths import Levels, Line, Widths, lines
 from compressor.ops.table import RULES
+from compressor.pruning.allocate import by_loss
 from compressor.pruning.budget import Origin, Removed, line_up
 from compressor.pruning.criteria import Measurement
 from compressor.pruning.schedule import SCHEDULES
 from compressor.pruning.select import Choice, choose, origin_of, rank
 from compressor.report import Report
 from compressor.report.detail import LatencyResult
+from compressor.report.sensitivity import SensitivityReport
 
 
 class LatencyTarget:
@@ -75,6 +77,8 @@ class LatencyTarget:
             return choose(found.coupling, self._by_macs(settings), RULES, size, origin, measured)
         groups, scores = rank(found.coupling, settings, measured)
         origin = origin or origin_of(found.coupling, groups, RULES, size)
+        if settings.sensitivity is not None:
+            scores, settings = by_loss(scores, settings, origin, SensitivityReport.load(settings.sensitivity))
         candidates = Candidates(found, groups, settings)
         removed = self._search(candidates, lines(line_up(scores, settings, origin), list(scores), settings))
         return Choice(candidates.plan(removed), groups, origin)

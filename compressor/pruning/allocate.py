@@ -97,7 +97,8 @@ def by_loss(
 
     A unit's score is the loss per gain of the segment of its group's hull in which it goes; within a group the order
     stays what the criterion says. The loss is the squared distance of the outputs, as that of independent changes adds
-    up; the gain is what the amount counts: channels for a ratio, parameters for those and for bytes, else MACs.
+    up; the gain is what the amount counts: channels for a ratio, parameters for those and for bytes, else MACs. For a
+    latency it is units, as what is gained there is measured, and scores of units are what is lost.
 
     Args:
         scores: by the criterion; infinite ones stay so.
@@ -135,7 +136,7 @@ def _weighed(
             f"group {member.name!r} has {count * member.width} channels, and {curve.channels} in the sensitivity "
             "report; it was measured on another model"
         )
-    shares, slopes = _segments(curve, settings)
+    shares, slopes = _segments(curve, settings, member.width)
     places = (count - len(member.units) + np.arange(len(score)) + 0.5) / count
     segment = np.searchsorted(shares, places)
     rising = np.append(slopes, inf)[segment]
@@ -145,9 +146,9 @@ def _weighed(
     return found
 
 
-def _segments(curve: GroupSensitivity, settings: PruneSettings) -> tuple[list[float], list[float]]:
+def _segments(curve: GroupSensitivity, settings: PruneSettings, width: int) -> tuple[list[float], list[float]]:
     """Of each segment of the hull: the share of channels at which it ends, and its loss per gain."""
-    options = [Option(_gain(point, settings), point.distance**2) for point in curve.points]
+    options = [Option(_gain(point, settings, width), point.distance**2) for point in curve.points]
     hull = frontier(options)
     return (
         [curve.points[index].removed / curve.channels for index in hull],
@@ -155,7 +156,9 @@ def _segments(curve: GroupSensitivity, settings: PruneSettings) -> tuple[list[fl
     )
 
 
-def _gain(point: Point, settings: PruneSettings) -> float:
+def _gain(point: Point, settings: PruneSettings, width: int) -> float:
+    if settings.target_latency is not None:
+        return point.removed / width
     if settings.ratio is not None:
         return float(point.removed)
     sized = settings.target_params is not None or settings.target_size is not None

@@ -16,9 +16,11 @@ from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.ops.rule import OpRule
+from compressor.pruning.allocate import by_loss
 from compressor.pruning.budget import Goal, Origin, Removed, line_up, reach, take
 from compressor.pruning.cost import CostModel
 from compressor.pruning.criteria import Criterion, Measurement, Scores, Weights, criterion
+from compressor.report.sensitivity import SensitivityReport
 
 Rules = Mapping[tuple[str, str], OpRule]
 
@@ -68,9 +70,12 @@ def choose(
     Raises:
         NothingToPrune: the graph has no group, or the globs leave none.
         TargetOutOfReach: the target cannot be met.
+        UsageError: the sensitivity report is unreadable, or of another model.
     """
     groups, scores = rank(coupling, settings, measured)
     origin = origin or origin_of(coupling, groups, rules, size)
+    if settings.sensitivity is not None:
+        scores, settings = by_loss(scores, settings, origin, SensitivityReport.load(settings.sensitivity))
     removed = _fill(coupling, scores, settings, rules, origin)
     untouched = all(origin.units.get(g.name) == len(g.units) for g in groups)
     if not removed and settings.ratio != 0 and untouched and settings.steps == 1:

@@ -17,7 +17,7 @@ from compressor.config import DataSettings
 from compressor.data import Array, Batch, Dataset, batch_limit, batches, noise, open_data, subset
 from compressor.errors import UsageError
 from compressor.graph.normalise import normalise
-from compressor.judge.accuracy import _right as right
+from compressor.judge.accuracy import right
 from compressor.report.sensitivity import Change
 from compressor.runtime import sessions
 

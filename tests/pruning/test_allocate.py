@@ -122,7 +122,14 @@ def test_units_get_the_slope_of_their_segment_in_the_order_of_the_criterion():
     assert np.isinf(v[12:]).all()
 
 
-@pytest.mark.parametrize(("amount", "slope"), [({"ratio": 0.5}, 0.04 / 8), ({"target_params": 0.5}, 0.04 / 0.08)])
+AMOUNTS = [
+    ({"ratio": 0.5}, 0.04 / 8),
+    ({"target_params": 0.5}, 0.04 / 0.08),
+    ({"target_latency": "0.5x"}, 0.04 / 8),
+]
+
+
+@pytest.mark.parametrize(("amount", "slope"), AMOUNTS)
 def test_the_amount_says_what_is_gained(amount, slope):
     scores, origin = grouped()
     found, _ = by_loss(scores, PruneSettings(**amount), origin, report({"w": [(8, 0.8, 0.2)]}, CHANNELS))
