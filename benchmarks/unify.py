@@ -31,6 +31,7 @@ from compressor.graph import files
 from compressor.graph.feeds import feeds
 from compressor.unifying.packed import HALF, encode
 from compressor.unifying.projections import Mixed
+from compressor.unifying.train import array_of
 
 LARGE = 20_000_000
 BLOCKS = ("1x4", "1x8", "4x4", "8x8", "tap")
@@ -66,7 +67,7 @@ def speed(path: Path, settings: UnifySettings) -> dict[str, float]:
     """CPU seconds of projection and packing of all weights, least of five, without reading files."""
     source = files.load(path)
     ready = unification.get_ready(source, settings, 0, path)
-    weights = [np.array(unification.array_of(layer.value)) for layer in ready.found.layers]
+    weights = [np.array(array_of(layer.value)) for layer in ready.found.layers]
     wide = [w.astype(np.float32) if w.dtype in HALF else w for w in weights]
     layouts = [layer.layout for layer in ready.found.layers]
 

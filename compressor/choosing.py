@@ -22,8 +22,9 @@ from compressor.trials.change import Reference, open_samples
 from compressor.trials.ledger import Ledger
 from compressor.trials.limits import Limits
 from compressor.trials.run import Lab, Trial, Variant, digest, run
-from compressor.unification import array_of, get_ready, project
+from compressor.unification import get_ready, project
 from compressor.unifying.choose import Rung, UnifyPlan, blocks_after, moves, notation, within
+from compressor.unifying.train import array_of
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from compressor.channels.coupling import Coupling, Policy
 from compressor.clock import Clock, Progress
 from compressor.config import UnifySettings
 from compressor.data import Dataset
-from compressor.errors import NothingToPrune, ProofFailed
+from compressor.errors import NothingToPrune
 from compressor.graph import clean, files
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import Shapes
@@ -29,26 +27,30 @@ from compressor.report import ModelStats
 from compressor.report.unified import (
     LeftRow,
     PermutedRow,
-    ResidualRow,
-    TrainingRow,
-    UnifiedRow,
     UnifyAccuracy,
     UnifyReport,
 )
-from compressor.unifying import measure
-from compressor.unifying.assignment import FREE, PRUNED, UNIFIED, Kinds
+from compressor.unified import (
+    Unified,
+    demand_exact,
+    gzip_bytes,
+    ideal_bytes,
+    nothing,
+    output_error,
+    row,
+    training_row,
+    with_weights,
+)
+from compressor.unifying.assignment import Kinds
 from compressor.unifying.layers import Found, Layer, find
-from compressor.unifying.packed import Packed, encode
+from compressor.unifying.packed import encode
 from compressor.unifying.permute import Permuted, permute
 from compressor.unifying.projections import Mixed
 from compressor.unifying.restore import plain
 from compressor.unifying.train import Samples, Trained, Trainer, Watch, array_of, remove_checkpoints, wide
 from compressor.unifying.unpack import install
-from compressor.unifying.unpacked import unpacked
 
-_CHUNK = 1 << 20
 _LOST = "weights that were inputs with a default are packed, so a caller cannot replace them any more: {names}"
-_PROVED = "nothing was written; this is a fault of this tool, please report it"
 
 
 @dataclass
@@ -58,28 +60,6 @@ class UnifyResult:
     model: ir.Model
     dense: ir.Model
     report: UnifyReport
-
-
-@dataclass(frozen=True)
-class Unified:
-    """A layer with its weights and their packed form.
-
-    Attributes:
-        layer: where it is.
-        original: the weight as it came.
-        constrained: as it was packed, which free blocks and tails are taken from.
-        packed: what is stored.
-    """
-
-    layer: Layer
-    original: Array
-    constrained: Array
-    packed: Packed
-
-    @cached_property
-    def weight(self) -> Array:
-        """The constrained weight, as it is written."""
-        return self.packed.decode()
 
 
 @dataclass(frozen=True)
@@ -149,7 +129,7 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
     coupling = Coupling(model.graph, shapes, RULES, Policy()).run()
     found = find(coupling, settings, RULES)
     if not found.layers:
-        raise NothingToPrune(_nothing(found))
+        raise NothingToPrune(nothing(found))
     name = None if path is None else str(path)
     before = before.model_copy(update={"path": name})
     if not settings.permute:
@@ -183,15 +163,6 @@ def pack(layer: Layer, original: Array, constrained: Array, kinds: Kinds, settin
     return Unified(layer, original, narrow, encode(narrow, layer.layout, kinds, settings.magnitudes))
 
 
-def with_weights(model: ir.Model, unified: Iterable[Unified]) -> ir.Model:
-    """A copy of the model with the constrained weights as plain tensors."""
-    copy = model.clone()
-    for item in unified:
-        name = item.layer.name
-        copy.graph.initializers[name].const_value = ir.tensor(item.weight, name=name)
-    return copy
-
-
 def finish(
     ready: Prepared, trained: Trained, unified: list[Unified], settings: UnifySettings, clock: Clock
 ) -> UnifyResult:
@@ -204,12 +175,12 @@ def finish(
             install(result, {result.graph.initializers[u.layer.name]: u.packed for u in unified})
     proof.same_signature(original, result)
     lost = sorted({str(v.name) for v in original.graph.inputs} - {str(v.name) for v in result.graph.inputs})
-    rows = [_row(u) for u in unified]
+    rows = [row(u) for u in unified]
     report = UnifyReport(
         input=ready.before,
         layers=rows,
         left=[LeftRow(name=x.name, weights=x.weights, reason=x.reason) for x in ready.found.left],
-        ideal_bytes=_ideal_bytes(dense, unified, rows),
+        ideal_bytes=ideal_bytes(dense, unified, rows),
         permuted=[PermutedRow(**vars(p)) for p in ready.permuted],
         training=training_row(settings, trained) if trained.kinds else None,
         warnings=[*trained.warnings, *([_LOST.format(names=", ".join(map(repr, lost)))] if lost else [])],
@@ -251,7 +222,7 @@ def write(result: UnifyResult, source: Path, output: Path | None, settings: Unif
     files.save(result.model, output, external_data=settings.external_data, forbidden=files.model_files(source))
     graph = files.load(output).graph
     stats = account.stats(output, files.size_on_disk(output), graph, counts)
-    return report.model_copy(update={"output": stats, "gzip_bytes": _gzip_bytes(files.model_files(output))})
+    return report.model_copy(update={"output": stats, "gzip_bytes": gzip_bytes(files.model_files(output))})
 
 
 # ---- proof --------------------------------------------------------------------------------------------------
@@ -261,7 +232,7 @@ def _proved(
     ready: Prepared, dense: ir.Model, result: ir.Model, unified: Iterable[Unified], settings: UnifySettings
 ) -> dict[str, Any]:
     """Weights bit by bit and constraint by constraint, then outputs; raises ProofFailed."""
-    _weights_are_exact(result, unified)
+    demand_exact(result, unified)
     before = proof.expect(ready.reference, None, ready.shapes, settings)
     if ready.permuted:
         proof.confirm(before, ready.model, settings)
@@ -270,32 +241,9 @@ def _proved(
     return {
         "exact": True,
         "proof": account.proof_row(evidence, settings),
-        "output_error": _output_error(before.runs, expected.runs),
+        "output_error": output_error(before.runs, expected.runs),
         "warnings": [f"proof: {evidence.note}"] if evidence.note else [],
     }
-
-
-def _weights_are_exact(result: ir.Model, unified: Iterable[Unified]) -> None:
-    layers = {u.layer.name: u for u in unified}
-    for optimise in (False, True):
-        for name, weight in unpacked(result, list(layers), optimise=optimise).items():
-            own = layers[name]
-            kinds = own.packed.kinds()
-            if weight.tobytes() != own.weight.tobytes():
-                raise ProofFailed(f"weight {name!r} is not unpacked to the bits that were packed; {_PROVED}")
-            if not measure.satisfied(weight, own.constrained, own.layer.layout, kinds):
-                raise ProofFailed(f"weight {name!r} does not satisfy its constraint; {_PROVED}")
-
-
-def _output_error(before: proof.Runs, after: proof.Runs) -> float | None:
-    """Largest norm of a change, as a share of the norm of the output."""
-    worst: list[float] = []
-    for one, two in zip(before.outputs, after.outputs, strict=True):
-        for a, b in zip(one, two, strict=True):
-            if a.dtype.kind == "f" and a.shape == b.shape and np.isfinite(a).all() and np.isfinite(b).all():
-                wide, moved = a.astype(np.float64), b.astype(np.float64)
-                worst.append(float(np.linalg.norm(moved - wide) / (np.linalg.norm(wide) or 1.0)))
-    return max(worst, default=None)
 
 
 def judged(
@@ -309,83 +257,3 @@ def judged(
         samples=len(data),
     )
     return result.report.model_copy(update={"accuracy": row})
-
-
-# ---- report -------------------------------------------------------------------------------------------------
-
-
-def training_row(settings: UnifySettings, trained: Trained) -> TrainingRow:
-    """What training did."""
-    return TrainingRow(
-        method=settings.method,
-        epochs=settings.approach_epochs,
-        retrain_epochs=settings.retrain_epochs,
-        residuals=[ResidualRow(**vars(row)) for row in trained.residuals],
-    )
-
-
-def _row(unified: Unified) -> UnifiedRow:
-    layer, packed, weight = unified.layer, unified.packed, unified.weight
-    found = measure.measure(unified.original, packed, weight, layer.macs)
-    return UnifiedRow(
-        name=layer.name,
-        shape=list(layer.layout.view.shape),
-        block=("matrix:" if layer.layout.block.matrix else "") + "x".join(map(str, layer.layout.spans)),
-        weights=weight.size,
-        blocks=layer.layout.count,
-        unified=found.counts[UNIFIED],
-        pruned=found.counts[PRUNED],
-        free=found.counts[FREE],
-        tail=layer.layout.free,
-        values=found.values,
-        error=found.error,
-        bits=found.bits,
-        stored=packed.stored,
-        macs=layer.macs,
-        multiplications=found.multiplications,
-        additions=found.additions,
-    )
-
-
-def _ideal_bytes(dense: ir.Model, unified: Iterable[Unified], rows: Iterable[UnifiedRow]) -> int:
-    """All initializers; unified ones by their ideal bits."""
-    tensors = [v.const_value for v in dense.graph.initializers.values()]
-    total = sum(int(t.nbytes) for t in tensors if t is not None)
-    return total - sum(u.weight.nbytes for u in unified) + int(sum(row.bits for row in rows) / 8)
-
-
-def _nothing(found: Found) -> str:
-    """Why no weight is unified, with the main reason."""
-    if not found.left:
-        return "the model has no floating-point weight, so there is nothing to unify"
-    reasons: Mapping[str, int] = {
-        reason: sum(x.weights for x in found.left if x.reason == reason) for reason in {x.reason for x in found.left}
-    }
-    main = max(sorted(reasons), key=lambda reason: reasons[reason])
-    return f"no weight can be unified; of {len(found.left)}, the largest are left alone because {main}"
-
-
-def _gzip_bytes(paths: Iterable[Path]) -> int:
-    """Bytes of these files after gzip, without writing them."""
-    total = 0
-    for path in sorted(paths):
-        packer = zlib.compressobj(wbits=31)
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                total += len(packer.compress(chunk))
-        total += len(packer.flush())
-    return total
-
-
-__all__ = [
-    "Prepared",
-    "Unified",
-    "UnifyResult",
-    "array_of",
-    "finish",
-    "get_ready",
-    "pack",
-    "project",
-    "unify",
-    "unify_file",
-]
