@@ -5,7 +5,8 @@
 
 `parity` runs every .onnx file (of a folder: all in it) in both, in a process of its own, on seeded inputs, and
 gives the largest difference over the range of the output. `speed` exports a network with its norms unfolded,
-and times forward and backward of the graph against the module that was exported, in turns, on one thread.
+and times forward and backward of the graph against the module that was exported, in turns, on one thread; it
+also compares what both keep in memory for the backward pass.
 Exits with 1 if a file fails or differs by more than the tolerance.
 """
 
@@ -114,7 +115,7 @@ def network(name: str) -> tuple[Any, Any]:
 
     torch.manual_seed(0)
     if name == "resnet20":
-        return drawn(resnet20()), torch.randn(32, 3, 32, 32)
+        return drawn(resnet20()), torch.randn(128, 3, 32, 32)
     if name == "resnet50":
         import torchvision
 
@@ -193,6 +194,25 @@ def one_step(module: Any, x: Any) -> tuple[float, float]:
     return seconds
 
 
+def kept(module: Any, x: Any) -> int:
+    """Bytes that a forward pass keeps for the backward pass, each piece of memory once, weights left out."""
+    import torch
+
+    own = {p.untyped_storage().data_ptr() for p in [*module.parameters(), *module.buffers()]}
+    found: dict[int, int] = {}
+
+    def pack(tensor: Any) -> Any:
+        memory = tensor.untyped_storage()
+        found[memory.data_ptr()] = memory.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = module(x).square().mean()
+    total = sum(size for place, size in found.items() if place not in own)
+    del loss
+    return total
+
+
 def speed(options: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     """Every network as a module and as a graph, in turns."""
     import torch
@@ -208,6 +228,7 @@ def speed(options: argparse.Namespace) -> tuple[dict[str, Any], bool]:
             want, got = module(x), graph(x)
         difference = float((want - got).abs().max() / (want.max() - want.min()))
         pairs = {"torch": module, "graph": graph}
+        memory = {key: kept(each, x) for key, each in pairs.items()}
         for each in pairs.values():
             one_step(each, x)
         taken: dict[str, list[tuple[float, float]]] = {key: [] for key in pairs}
@@ -215,6 +236,7 @@ def speed(options: argparse.Namespace) -> tuple[dict[str, Any], bool]:
             for key in list(pairs) if k % 2 else reversed(list(pairs)):
                 taken[key].append(one_step(pairs[key], x))
         result: dict[str, Any] = {"batch": list(x.shape), "difference": difference}
+        result["kept_bytes"] = {"ratio": round(memory["graph"] / memory["torch"], 3), **memory}
         for kind, clock in enumerate(("wall", "cpu")):
             seconds = {key: [each[kind] for each in taken[key]] for key in pairs}
             ratio = median(g / t for g, t in zip(seconds["graph"], seconds["torch"], strict=True))
@@ -222,7 +244,8 @@ def speed(options: argparse.Namespace) -> tuple[dict[str, Any], bool]:
         results[name] = result
         print(
             f"{name:10} graph/torch {result['wall']['ratio']:.3f} wall, {result['cpu']['ratio']:.3f} cpu; "
-            f"torch {result['wall']['torch']} s; difference {difference:.1e}",
+            f"torch {result['wall']['torch']} s; kept for backward {result['kept_bytes']['ratio']:.3f}; "
+            f"difference {difference:.1e}",
             flush=True,
         )
     return {"networks": results}, any(r["difference"] > TOLERANCE for r in results.values())

@@ -22,11 +22,11 @@ from compressor.metrics import Metrics
 from compressor.pruning.criteria import criterion
 from compressor.recover import RECOVERIES, Options, recover
 from compressor.report import Report
-from compressor.report.detail import AccuracyRow, RecoveryRow, TrainabilityRow
+from compressor.report.detail import AccuracyRow, Curve, RecoveryRow, Series, TrainabilityRow
 
 if TYPE_CHECKING:
     from compressor.tune.extension import Extension
-    from compressor.tune.history import Event
+    from compressor.tune.history import Event, History
 
 PLAIN = {"insert_bn": False, "expand": 0.0, "mean_weights": 0.0, "ema": 0.0}
 """What cannot be had while channels fade: the mean of weights is not zero where the last ones are."""
@@ -110,6 +110,7 @@ class Recovery:
         self._dense: ir.Model | None = None
         self._cut: ir.Model | None = None
         self._rows: list[RecoveryRow] = []
+        self._curves: list[Curve] = []
         self._warnings: list[str] = []
         self._steps = 0
         self._metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
@@ -151,7 +152,13 @@ class Recovery:
                 trainable = self._trainability(self._samples.train)
         warnings = [*report.warnings, *dict.fromkeys(self._warnings)]
         return report.model_copy(
-            update={"recovery": self._rows, "accuracy": rows, "trainability": trainable, "warnings": warnings}
+            update={
+                "recovery": self._rows,
+                "accuracy": rows,
+                "trainability": trainable,
+                "curves": self._curves,
+                "warnings": warnings,
+            }
         )
 
     def _accuracy(self, judged: Dataset) -> AccuracyRow:
@@ -212,6 +219,8 @@ class Recovery:
         parts = Splits(samples.train, samples.valid, lambda epoch: augmentation(settings, model, epoch))
         done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=self._tell)
         self._warnings += done.warnings
+        phase = "training" if fading is None else "fading"
+        self._curves += curves(done.history, phase if self._settings.steps == 1 else f"{phase} {self._steps}")
         if done.history.best_epoch == 0:
             self._warnings.append(f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}")
         return done.model
@@ -224,6 +233,24 @@ class Recovery:
             f"recover: epoch {event.epoch}/{event.epochs}, loss {event.loss:.4g}{metric}, "
             f"{event.images_per_second:.0f} samples/s, {event.eta_seconds:.0f} s left"
         )
+
+
+def curves(history: History, phase: str) -> list[Curve]:
+    """Loss by epoch, and accuracy where there are labels; epoch 0 is before training."""
+    learnt = [(float(row.epoch), row.loss) for row in history.epochs]
+    later = [(float(row.epoch), row.valid) for row in history.epochs if row.valid is not None]
+    judged = [(0.0, history.before), *later] if later else []
+    series = [Series(name="training samples", points=learnt)]
+    metric = [(epoch, found.metric) for epoch, found in judged if found.metric is not None]
+    if judged:
+        series.append(Series(name="samples set aside", points=[(epoch, found.loss) for epoch, found in judged]))
+    note = f"The weights of epoch {history.best_epoch} were kept."
+    drawn = [Curve(title=f"Loss, {phase}", x_label="epoch", y_label="loss", series=series, note=note)]
+    if metric and history.metric_name is not None:
+        aside = [Series(name="samples set aside", points=metric)]
+        title = f"{history.metric_name.capitalize()}, {phase}"
+        drawn.append(Curve(title=title, x_label="epoch", y_label=history.metric_name, series=aside))
+    return drawn
 
 
 @contextmanager

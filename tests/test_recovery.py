@@ -62,9 +62,14 @@ def test_training(tmp_path: Path) -> None:
         {**SETTINGS, "recover": "finetune", "epochs": 2, "batch_size": 32, "learning_rate": 0.02}
     )
     told: list[str] = []
-    [row] = prune_file(NET, output, settings, progress=told.append).report.accuracy
+    report = prune_file(NET, output, settings, progress=told.append).report
+    [row] = report.accuracy
     assert row.pruned is not None
     assert row.after > row.pruned
+    loss, metric = report.curves
+    assert [[x for x, _ in line.points] for line in loss.series] == [[1, 2], [0, 1, 2]]
+    assert metric.y_label == "accuracy"
+    assert metric.series[0].points[-1][1] > metric.series[0].points[0][1]
     assert any("samples/s" in text for text in told)
     assert [p.name for p in tmp_path.iterdir()] == ["small.onnx"], "the checkpoint is gone"
 

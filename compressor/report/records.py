@@ -91,7 +91,7 @@ class Report(Document):
     recovery: list[RecoveryRow] = Field(default=[], description="Error by layer before and after recovery.")
     accuracy: list[AccuracyRow] = Field(default=[], description="Metrics of the original and the result.")
     trainability: TrainabilityRow | None = Field(default=None, description="Null when not asked for.")
-    curves: list[Curve] = Field(default=[], description="Robustness and the like: series over a common axis.")
+    curves: list[Curve] = Field(default=[], description="Loss and accuracy by epoch, where there was training.")
     latency: LatencyResult | None = Field(default=None, description="Null when not measured.")
     prunable_params: int | None = Field(
         default=None,
