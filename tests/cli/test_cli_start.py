@@ -67,6 +67,7 @@ def program(body: str) -> list[str]:
     head = """
         import os, signal, sys, time, types
         import compressor
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a run in the background ignores
         fake = types.ModuleType("compressor.pipeline")
         sys.modules["compressor.pipeline"] = compressor.pipeline = fake
     """
