@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch start theirs: tests run in several processes
+
 import numpy as np
 import pytest
 from hypothesis import settings
