@@ -112,15 +112,15 @@ def parity(options: argparse.Namespace) -> tuple[dict[str, Any], bool]:
 def network(name: str) -> tuple[Any, Any]:
     """A module, in evaluation mode, and an input."""
     import torch
+    from torchvision_source import import_torchvision
 
     torch.manual_seed(0)
     if name == "resnet20":
         return drawn(resnet20()), torch.randn(128, 3, 32, 32)
     if name == "resnet50":
-        import torchvision
-
-        return drawn(torchvision.models.resnet50(weights=None)), torch.randn(8, 3, 224, 224)
+        return drawn(import_torchvision().resnet50(weights=None)), torch.randn(8, 3, 224, 224)  # type: ignore[attr-defined]
     if name == "vit_tiny":
+        import_torchvision()
         import timm
 
         return drawn(timm.create_model("vit_tiny_patch16_224", pretrained=False)), torch.randn(8, 3, 224, 224)
