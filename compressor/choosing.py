@@ -23,12 +23,13 @@ from compressor.trials.ledger import Ledger
 from compressor.trials.limits import Limits
 from compressor.trials.run import Lab, Trial, Variant, digest, run
 from compressor.unification import get_ready, project
+from compressor.unified import with_weights
 from compressor.unifying.choose import Rung, UnifyPlan, blocks_after, moves, notation, within
 from compressor.unifying.train import array_of
 
 
 @dataclass(frozen=True)
-class Unified:
+class OneShot:
     """A model file whose layers get the blocks of a plan, in one shot.
 
     Attributes:
@@ -49,10 +50,7 @@ class Unified:
             chosen = plan.applied(settings)
             ready = get_ready(source, chosen, 0, None)
             plan.check(ready.found.layers)
-            for layer in ready.found.layers:
-                weight = project(layer, chosen).weight
-                ready.model.graph.initializers[layer.name].const_value = ir.tensor(weight, name=layer.name)
-            return ready.model
+            return with_weights(ready.model, [project(layer, chosen) for layer in ready.found.layers])
 
         return with_blocks
 
@@ -107,7 +105,7 @@ def choose(
         rungs = _rungs(model, settings)
     with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder, clock.phase("choose"):
         reference = Reference.make(model, samples, settings, Path(folder))
-        lab = Lab(Unified(source, settings.model_dump_json()), reference, digest(list(files.model_files(source))))
+        lab = Lab(OneShot(source, settings.model_dump_json()), reference, digest(list(files.model_files(source))))
 
         def measure(*trials: Trial) -> list[Change]:
             return run(lab, trials, known, settings.jobs, clock.tell)
