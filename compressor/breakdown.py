@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
 
 from compressor.analysis import prepare
+from compressor.attribution import attributed
 from compressor.config import RunSettings
 from compressor.graph import files
+from compressor.graph.evaluate import Array
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
+from compressor.judge import pair
 from compressor.ops.table import RULES
 from compressor.pruning import cost
 from compressor.report import Report
@@ -21,16 +26,23 @@ from compressor.report.environment import environment
 
 @dataclass(frozen=True)
 class _Cost:
-    """Multiply-accumulates of one node."""
+    """Multiply-accumulates of one node, and milliseconds where they were measured."""
 
     name: str
     op_type: str
     weight: str
     output: str
     macs: int
+    milliseconds: float | None = None
 
 
-def layer_rows(original: ir.Model, result: ir.Model, settings: RunSettings) -> list[LayerRow]:
+Times = Mapping[str, float]
+"""Milliseconds of a run by the name of what ran, in the order in which it ran."""
+
+
+def layer_rows(
+    original: ir.Model, result: ir.Model, settings: RunSettings, times: tuple[Times, Times] | None = None
+) -> list[LayerRow]:
     """Multiply-accumulates of one sample by node, for all nodes that cost some in one of the models.
 
     Nodes are the same where their first outputs have the same name, or else where both have the same name and
@@ -41,13 +53,14 @@ def layer_rows(original: ir.Model, result: ir.Model, settings: RunSettings) -> l
         original: the model as it was loaded; not changed.
         result: the smaller model; not changed.
         settings: of the run; shapes are bound and the original simplified as they say.
+        times: of both models, if they were measured.
 
     Raises:
         ModelError: shapes do not fit.
     """
-    before = _costs(*prepare(original, settings))
+    before = _costs(*prepare(original, settings), times[0] if times else None)
     plain = normalise(result.clone())
-    after = _costs(plain, infer(plain, settings.input_shapes, settings.dims))
+    after = _costs(plain, infer(plain, settings.input_shapes, settings.dims), times[1] if times else None)
     partners = _partners(before, after)
     rows = [_row(one, partners.get(k)) for k, one in enumerate(before)]
     taken = {id(partner) for partner in partners.values()}
@@ -65,19 +78,50 @@ def detailed(report: Report, original: str | Path, result: ir.Model, settings: R
         settings: of the run.
 
     Raises:
-        ModelError: the file is unreadable, or shapes do not fit.
+        ModelError: the file is unreadable, shapes do not fit, or a model does not run.
+        ProviderUnavailable: the provider is missing.
     """
-    rows = layer_rows(files.load(original), result, settings)
+    rows = layer_rows(files.load(original), result, settings, _times(Path(original), result, settings))
     return report.model_copy(update={"layers": rows, "environment": environment()})
 
 
-def _costs(model: ir.Model, shapes: Shapes) -> list[_Cost]:
-    found = []
+def _times(original: Path, result: ir.Model, settings: RunSettings) -> tuple[Times, Times]:
+    """Profiles of both models on one sample."""
+    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+        smaller = Path(folder) / "result.onnx"
+        files.save(result, smaller)
+        opened = pair.open_model(original)
+        dims = dict.fromkeys(pair.batch_symbols(opened, settings), 1)
+        feeds = pair.seeded(opened, pair.bind(opened, settings, dims), settings.seed)
+        return _profile(original, settings, feeds), _profile(smaller, settings, feeds)
+
+
+def _profile(path: Path, settings: RunSettings, feeds: Mapping[str, Array]) -> Times:
+    from compressor.runtime.profile import profile  # noqa: PLC0415 - imports the runtime
+    from compressor.runtime.sessions import Setup  # noqa: PLC0415
+
+    found: dict[str, float] = {}
+    for node in profile(path, settings.provider, feeds, Setup()).nodes:
+        found[node.name] = found.get(node.name, 0.0) + node.milliseconds
+    return found
+
+
+def _costs(model: ir.Model, shapes: Shapes, times: Times | None) -> list[_Cost]:
+    """Every node; what follows a layer, up to the next one, is fused into it or counted with it in its time."""
+    found: list[_Cost] = []
+    layer: dict[ir.Value, str] = {}
+    owner: dict[str, str] = {}
     for node in model.graph:
-        output = next((v.name for v in node.outputs if v.name), "")
+        output = next((str(v.name) for v in node.outputs if v.name), "")
         macs = cost.macs_per_sample([node], shapes, RULES)
         found.append(_Cost(node.name or output, node.op_type, _weight(node), output, macs))
-    return found
+        before = next((layer[v] for v in node.inputs if v in layer), output)
+        layer |= dict.fromkeys(node.outputs, output if macs else before)
+        owner |= dict.fromkeys(filter(None, [node.name, *(v.name for v in node.outputs)]), output if macs else before)
+    if times is None or not owner:
+        return found
+    taken = attributed(times, owner)
+    return [replace(one, milliseconds=taken.get(one.output)) for one in found]
 
 
 def _weight(node: ir.Node) -> str:
@@ -110,4 +154,6 @@ def _row(before: _Cost | None, after: _Cost | None) -> LayerRow:
         weight=named.weight,
         macs_before=None if before is None else before.macs,
         macs_after=None if after is None else after.macs,
+        ms_before=None if before is None else before.milliseconds,
+        ms_after=None if after is None else after.milliseconds,
     )

@@ -81,6 +81,9 @@ def test_a_detailed_report_says_where_it_ran_and_what_each_node_costs() -> None:
     result = prune(path, settings)
     report = detailed(result.report, path, result.model, settings)
     assert sum(row.macs_before or 0 for row in report.layers) == report.input.macs
+    assert all(row.ms_before is not None and row.ms_after is not None for row in report.layers)
+    before, after = (sum(getattr(row, f"ms_{when}") for row in report.layers) for when in ("before", "after"))
+    assert 0 < after < before, "a quarter of the work is left"
     assert report.environment is not None
     assert {"onnx", "numpy"} <= set(report.environment.packages)
 

@@ -18,7 +18,7 @@ MODELS = ROOT.parent / "models"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "version", "notation", "words", "clock"),
-    ("atomic", "extras", "metrics"),
+    ("atomic", "attribution", "extras", "metrics"),
     ("config", "report"),
     ("graph", "runtime"),
     ("data",),

@@ -13,7 +13,9 @@ class LayerRow(Record):
     weight: str = Field(default="", description="The weight it multiplies with; empty where it has none.")
     macs_before: int | None = Field(description="Multiply-accumulates of one sample in the original.")
     macs_after: int | None = Field(description="Multiply-accumulates of one sample in the result.")
-    ms_before: float | None = Field(default=None, description="Milliseconds of one run in the original.")
+    ms_before: float | None = Field(
+        default=None, description="Milliseconds of one run in the original, with what follows up to the next layer."
+    )
     ms_after: float | None = Field(default=None, description="Milliseconds of one run in the result.")
 
 

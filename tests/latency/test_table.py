@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from compressor.attribution import attributed
 from compressor.latency import cache as keeping
 from compressor.latency.cache import Cache, default_folder
-from compressor.latency.table import Table, attributed
+from compressor.latency.table import Table
 from tests.latency.case import counted, parts_of, residual
 
 KEY = {"device": "abacus", "threads": 1}
