@@ -69,7 +69,7 @@ def inspect(path: str | Path, **settings: Any) -> Report:
 
 
 def unify(model: str | Path | ir.Model, **settings: Any) -> UnifyResult:
-    """Makes blocks of weights share one absolute value, in one shot, and packs them; proved bit by bit.
+    """Makes blocks of weights share one absolute value, trained where data is given, and packs them; proved bit by bit.
 
     Args:
         model: a path, or a model from :func:`load`; not changed.

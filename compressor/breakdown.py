@@ -100,10 +100,7 @@ def _profile(path: Path, settings: RunSettings, feeds: Mapping[str, Array]) -> T
     from compressor.runtime.profile import profile  # noqa: PLC0415 - imports the runtime
     from compressor.runtime.sessions import Setup  # noqa: PLC0415
 
-    found: dict[str, float] = {}
-    for node in profile(path, settings.provider, feeds, Setup()).nodes:
-        found[node.name] = found.get(node.name, 0.0) + node.milliseconds
-    return found
+    return profile(path, settings.provider, feeds, Setup()).by_name()
 
 
 def _costs(model: ir.Model, shapes: Shapes, times: Times | None) -> list[_Cost]:

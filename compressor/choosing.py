@@ -21,7 +21,7 @@ from compressor.report.unified import UnifyReport
 from compressor.trials.change import Reference, open_samples
 from compressor.trials.ledger import Ledger
 from compressor.trials.limits import Limits
-from compressor.trials.run import Lab, Trial, Variant, digest, run
+from compressor.trials.run import Lab, Trial, Variant, run
 from compressor.unification import get_ready, project
 from compressor.unified import with_weights
 from compressor.unifying.choose import Rung, UnifyPlan, blocks_after, moves, notation, within
@@ -105,7 +105,7 @@ def choose(
         rungs = _rungs(model, settings)
     with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder, clock.phase("choose"):
         reference = Reference.make(model, samples, settings, Path(folder))
-        lab = Lab(OneShot(source, settings.model_dump_json()), reference, digest(list(files.model_files(source))))
+        lab = Lab(OneShot(source, settings.model_dump_json()), reference, files.digest(files.model_files(source)))
 
         def measure(*trials: Trial) -> list[Change]:
             return run(lab, trials, known, settings.jobs, clock.tell)

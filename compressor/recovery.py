@@ -228,11 +228,7 @@ class Recovery:
     def _tell(self, event: Event) -> None:
         if self._metrics is not None:
             self._metrics.add({"pruning_step": self._steps, **event.as_json()})
-        metric = "" if event.metric is None else f", {event.metric_name} {event.metric:.4g}"
-        self._clock.tell(
-            f"recover: epoch {event.epoch}/{event.epochs}, loss {event.loss:.4g}{metric}, "
-            f"{event.images_per_second:.0f} samples/s, {event.eta_seconds:.0f} s left"
-        )
+        self._clock.tell(f"recover: {event.in_words()}")
 
 
 def curves(history: History, phase: str) -> list[Curve]:

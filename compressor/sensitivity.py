@@ -30,7 +30,7 @@ from compressor.report.sensitivity import Change, GroupSensitivity, Point, Sensi
 from compressor.trials.change import Reference, open_samples
 from compressor.trials.ledger import Ledger
 from compressor.trials.limits import Limits
-from compressor.trials.run import Lab, Trial, Variant, cores, digest, run
+from compressor.trials.run import Lab, Trial, Variant, cores, run
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def sensitivity(
         with clock.phase("reference"):
             reference = Reference.make(model, samples, settings, Path(folder))
         with clock.phase("measure"):
-            lab = Lab(Pruned(source, settings.model_dump_json()), reference, digest(list(files.model_files(source))))
+            lab = Lab(Pruned(source, settings.model_dump_json()), reference, files.digest(files.model_files(source)))
             trials = [Trial(f"{s.group} without {s.removed} of {s.channels} channels", s.plan.to_json()) for s in steps]
             remembered = sum(lab.key(trial) in known for trial in trials)
             changes = run(lab, trials, known, settings.jobs, clock.tell)

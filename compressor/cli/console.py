@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -22,6 +23,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 Progress = Callable[[str], None]
 output_option = functools.partial(click.option, cls=Option, section="Output")
 """`click.option` for what a command writes or prints."""
+report_option = output_option(
+    "--report",
+    "report_to",
+    metavar="PATH.html",
+    type=click.Path(path_type=Path),
+    help="Write a report to look at, one HTML file.",
+)
 
 
 @dataclass(frozen=True)

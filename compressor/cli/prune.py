@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
-from compressor.cli.console import View, output_option, view_options
+from compressor.cli.console import View, output_option, report_option, view_options
 from compressor.cli.options import (
     AMOUNT,
     CHOICE,
@@ -65,13 +65,7 @@ Examples:
     type=click.Path(path_type=Path),
     help="Replay a plan; takes no option on how much or which, and simplifies as the plan did.",
 )
-@output_option(
-    "--report",
-    "report_to",
-    metavar="PATH.html",
-    type=click.Path(path_type=Path),
-    help="Write a report to look at, one HTML file.",
-)
+@report_option
 @output_option("--dry-run", is_flag=True, help="Do everything but write the model.")
 @output_option(
     "--explain",

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
-from compressor.cli.console import View, output_option, view_options
+from compressor.cli.console import View, report_option, view_options
 from compressor.cli.options import Section, settings_options
 from compressor.cli.paths import check_destinations
 from compressor.config.robustness import RobustnessSettings
@@ -32,13 +32,7 @@ Examples:
 @click.argument("a", metavar="A", type=click.Path(path_type=Path))
 @click.argument("others", metavar="B [C ...]", nargs=-1, required=True, type=click.Path(path_type=Path))
 @settings_options(RobustnessSettings, _INPUTS, _SHIFTS, _JUDGED, _WHERE)
-@output_option(
-    "--report",
-    "report_to",
-    metavar="PATH.html",
-    type=click.Path(path_type=Path),
-    help="Write a report to look at, one HTML file.",
-)
+@report_option
 @view_options
 def command(
     *, a: Path, others: tuple[Path, ...], report_to: Path | None, settings: RobustnessSettings, view: View

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -30,6 +31,7 @@ _MISTAKEN: Final = {
     b"PK\x03\x04": "a zip archive (a torch checkpoint?), not an ONNX model; export it to ONNX",
     b"\x89HDF": "an HDF5 (Keras) file, not an ONNX model; export it to ONNX",
 }
+_CHUNK: Final = 1 << 20
 
 
 def load(path: str | Path) -> ir.Model:
@@ -85,6 +87,16 @@ def size_on_disk(path: str | Path) -> int:
         ModelError: as for ``model_files``.
     """
     return sum(file.stat().st_size for file in model_files(path))
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """Stands for the bytes of these files, in the order of their names: SHA-256."""
+    found = hashlib.sha256()
+    for path in sorted(paths):
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                found.update(chunk)
+    return found.hexdigest()
 
 
 def save(

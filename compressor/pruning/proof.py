@@ -106,7 +106,7 @@ def run(model: ir.Model, inputs: list[dict[str, Array]], provider: str, *, optim
     """
     from compressor.runtime import sessions  # noqa: PLC0415 - 0.2 s that a run without proof need not pay
 
-    with sessions.opened(model, provider, optimise=optimise) as session:
+    with sessions.opened(model, provider, sessions.Setup(optimise=optimise)) as session:
         names = [o.name for o in session.get_outputs()]
         wanted = {i.name for i in session.get_inputs()}
         outputs = [sessions.run(session, {k: v for k, v in f.items() if k in wanted}) for f in inputs]

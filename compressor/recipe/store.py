@@ -19,7 +19,6 @@ from compressor.version import VERSION
 
 MODEL = "model.onnx"
 _RECORD = "finished.json"
-_CHUNK = 1 << 20
 R = TypeVar("R", bound=Record)
 
 
@@ -75,7 +74,7 @@ def model_digest(path: Path) -> str:
     Raises:
         ModelError: as for ``model_files``.
     """
-    return _digest(sorted(files.model_files(path)))
+    return files.digest(files.model_files(path))
 
 
 def data_identity(text: str) -> object:
@@ -86,13 +85,4 @@ def data_identity(text: str) -> object:
     if path.is_dir():
         found = ((file, file.stat()) for file in sorted(path.rglob("*")) if file.is_file())
         return [[str(file.relative_to(path)), stat.st_size, stat.st_mtime_ns] for file, stat in found]
-    return _digest([path]) if path.is_file() else text
-
-
-def _digest(paths: list[Path]) -> str:
-    found = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                found.update(chunk)
-    return found.hexdigest()
+    return files.digest([path]) if path.is_file() else text

@@ -5,13 +5,8 @@ from typing import Any
 from pydantic import Field
 from rich.console import Console
 
+from compressor.report import draw
 from compressor.report.base import Record
-from compressor.report.draw import line as _line
-from compressor.report.draw import rest as _rest
-from compressor.report.draw import row as _row
-from compressor.report.draw import show as _show
-from compressor.report.draw import sizes as _sizes
-from compressor.report.draw import table as _table
 from compressor.report.records import Document, ModelStats, ProofResult
 from compressor.words import count, quantity, share
 
@@ -124,7 +119,7 @@ def render_unified(report: UnifyReport, console: Console, *, explain: bool = Fal
         verbose: list every layer, and the seconds of each phase.
     """
     if report.output is not None:
-        _sizes(console, {"before": report.input, "after": report.output})
+        draw.sizes(console, {"before": report.input, "after": report.output})
         _bytes(report, report.output, console)
     _layers(report, console, verbose=verbose)
     _damage(report, console)
@@ -132,13 +127,13 @@ def render_unified(report: UnifyReport, console: Console, *, explain: bool = Fal
     if report.proof is not None:
         _proved(report, report.proof, console)
     elif report.output is not None:
-        _line(console, "Proof: not run.", style="yellow")
+        draw.line(console, "Proof: not run.", style="yellow")
     _left(report, console, explain=explain, verbose=verbose)
     if verbose and report.seconds:
-        _line(console, "Seconds: " + ", ".join(f"{name} {took:.2f}" for name, took in report.seconds.items()))
+        draw.line(console, "Seconds: " + ", ".join(f"{name} {took:.2f}" for name, took in report.seconds.items()))
     if report.output is not None:
         path, seconds = report.output.path, sum(report.seconds.values())
-        _line(console, f"Wrote {path} ({seconds:.1f} s)" if path else "Nothing was written.", style="bold")
+        draw.line(console, f"Wrote {path} ({seconds:.1f} s)" if path else "Nothing was written.", style="bold")
 
 
 def _bytes(report: UnifyReport, output: ModelStats, console: Console) -> None:
@@ -146,32 +141,32 @@ def _bytes(report: UnifyReport, output: ModelStats, console: Console) -> None:
     text = f"{ratio:.1f} times smaller on disk"
     if report.gzip_bytes is not None:
         text += f"; {quantity(report.gzip_bytes, 'B')} after gzip"
-    _line(console, f"{text}; {quantity(report.ideal_bytes, 'B')} by an ideal coder.")
+    draw.line(console, f"{text}; {quantity(report.ideal_bytes, 'B')} by an ideal coder.")
 
 
 def _layers(report: UnifyReport, console: Console, *, verbose: bool) -> None:
     shown = report.layers if verbose else report.layers[:_FEW]
-    table = _table(("weight", "block", "unified", "pruned", "free", "values", "error"))
+    table = draw.table(("weight", "block", "unified", "pruned", "free", "values", "error"))
     for row in shown:
         numbers = (f"{row.unified:,}", f"{row.pruned:,}", f"{row.free:,}", f"{row.values:,}", f"{row.error:.3f}")
-        _row(table, row.name, row.block, *numbers)
-    _show(console, table)
-    _rest(console, len(report.layers) - len(shown), "-v lists them all")
+        draw.row(table, row.name, row.block, *numbers)
+    draw.show(console, table)
+    draw.rest(console, len(report.layers) - len(shown), "-v lists them all")
 
 
 def _damage(report: UnifyReport, console: Console) -> None:
     if report.permuted:
         before, after = (sum(getattr(row, key) for row in report.permuted) for key in ("before", "after"))
         text = f"{count(len(report.permuted), 'channel group')} reordered: {share(after, before)} of the damage there."
-        _line(console, text)
+        draw.line(console, text)
     weights = sum(row.weights for row in report.layers)
     text = f"{count(len(report.layers), 'weight')} with {share(weights, report.input.params)} of the parameters."
     if report.output_error is not None:
         text += f" Outputs change by {report.output_error:.2g} of their norm on random inputs."
-    _line(console, text)
+    draw.line(console, text)
     macs = sum(row.macs for row in report.layers)
     products, sums = (sum(getattr(row, key) for row in report.layers) for key in ("multiplications", "additions"))
-    _line(
+    draw.line(
         console,
         f"The structure needs {share(products, macs)} of the multiplications and {share(sums, macs)} of the additions "
         "of these layers. ONNX Runtime computes with plain weights, so the model is smaller, not faster.",
@@ -184,11 +179,11 @@ def _trained(report: UnifyReport, console: Console) -> None:
         text = f"Trained for {count(done.epochs + done.retrain_epochs, 'epoch')} ({done.method})"
         if done.residuals:
             text += f"; weights came within {done.residuals[-1].primal:.2g} of their norm of unified ones"
-        _line(console, f"{text}; {done.retrain_epochs} of them with one value a block.")
+        draw.line(console, f"{text}; {done.retrain_epochs} of them with one value a block.")
     if found is not None:
         once = "" if found.one_shot is None else f", without training {found.one_shot:.2%}"
         text = f"Top-1 accuracy {found.before:.2%} -> {found.after:.2%}{once} ({count(found.samples, 'sample')})."
-        _line(console, text, style="bold")
+        draw.line(console, text, style="bold")
 
 
 def _proved(report: UnifyReport, proof: ProofResult, console: Console) -> None:
@@ -196,7 +191,7 @@ def _proved(report: UnifyReport, proof: ProofResult, console: Console) -> None:
     verdict = "equal" if proof.passed else "DIFFER from"
     text = f"Proof: {exact}; outputs {verdict} those of plain unified weights, error {proof.max_rel_err:.1e}, "
     text += f"allowed {proof.tolerance:.1e} (ONNX Runtime {proof.provider}, {count(len(proof.inputs), 'input size')})."
-    _line(console, text, style="green" if proof.passed and report.exact else "bold red")
+    draw.line(console, text, style="green" if proof.passed and report.exact else "bold red")
 
 
 def _left(report: UnifyReport, console: Console, *, explain: bool, verbose: bool) -> None:
@@ -205,13 +200,13 @@ def _left(report: UnifyReport, console: Console, *, explain: bool, verbose: bool
     weights = sum(row.weights for row in report.left)
     text = f"{count(len(report.left), 'initializer')} with {quantity(weights)} weights left alone"
     if not explain:
-        _line(console, f"{text}; --explain lists them.")
+        draw.line(console, f"{text}; --explain lists them.")
         return
     ordered = sorted(report.left, key=lambda row: -row.weights)
     shown = ordered if verbose else ordered[: 2 * _FEW]
-    table = _table(("left alone", "weights", "because"))
+    table = draw.table(("left alone", "weights", "because"))
     table.columns[-1].justify = "left"
     for row in shown:
-        _row(table, row.name, f"{row.weights:,}", row.reason)
-    _show(console, table, title=f"{text}:")
-    _rest(console, len(ordered) - len(shown), "-v lists them all")
+        draw.row(table, row.name, f"{row.weights:,}", row.reason)
+    draw.show(console, table, title=f"{text}:")
+    draw.rest(console, len(ordered) - len(shown), "-v lists them all")

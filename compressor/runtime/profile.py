@@ -50,6 +50,13 @@ class Profile:
     nodes: list[NodeTime]
     kernels: bool
 
+    def by_name(self) -> dict[str, float]:
+        """Milliseconds by the name of what ran, in the order in which it ran."""
+        found: dict[str, float] = {}
+        for node in self.nodes:
+            found[node.name] = found.get(node.name, 0.0) + node.milliseconds
+        return found
+
 
 def profile(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setup, runs: int = 20) -> Profile:
     """Runs the model with the profiler on; profiled runs are slower than others, shares are what counts.

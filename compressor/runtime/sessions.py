@@ -51,23 +51,18 @@ class Setup:
     polite: bool = False
 
 
-def open_session(path: Path, provider: str, *, optimise: bool = True) -> ort.InferenceSession:
+def start(path: Path, provider: str, setup: Setup) -> ort.InferenceSession:
     """A session on the provider asked for, CPU as its fall-back for single nodes only.
 
     Args:
         path: the model file; never bytes, so that external data is found and checked.
         provider: short or full name.
-        optimise: graph optimisations on.
+        setup: how it is set up.
 
     Raises:
         ProviderUnavailable: it is not installed, or did not become active.
         ModelError: ONNX Runtime refuses the model.
     """
-    return start(path, provider, Setup(optimise=optimise))
-
-
-def start(path: Path, provider: str, setup: Setup) -> ort.InferenceSession:
-    """As :func:`open_session`, set up as ``setup`` says; the same errors."""
     name = full_name(provider)
     if name not in ort.get_available_providers():
         raise ProviderUnavailable(
@@ -114,7 +109,7 @@ def demand_active(session: ort.InferenceSession, provider: str) -> None:
 
 
 @contextmanager
-def opened(model: ir.Model, provider: str, *, optimise: bool = True) -> Iterator[Session]:
+def opened(model: ir.Model, provider: str, setup: Setup | None = None) -> Iterator[Session]:
     """A session for a model in memory, written to a temporary folder that lasts as long, weights beside it.
 
     Raises:
@@ -124,7 +119,7 @@ def opened(model: ir.Model, provider: str, *, optimise: bool = True) -> Iterator
     with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
         path = Path(folder) / "model.onnx"
         ir.save(model, path, external_data="model.data", max_workers=1)
-        yield open_session(path, provider, optimise=optimise)
+        yield start(path, provider, setup or Setup())
 
 
 def run(session: ort.InferenceSession, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:

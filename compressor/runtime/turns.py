@@ -47,9 +47,7 @@ def operator_shares(
             demand_active(session, provider)
         whole, part = _in_turns(sessions, feeds)
         before, after = (_profile(session) for session in sessions)
-    times: dict[str, float] = {}
-    for node in after.nodes:
-        times[node.name] = times.get(node.name, 0.0) + node.milliseconds
+    times = after.by_name()
     scale = 1 / sum(node.milliseconds for node in before.nodes)
     if full_name(provider) != CPU and not after.kernels:
         scale = part / whole / sum(times.values())

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf, sqrt
 from pathlib import Path
@@ -20,6 +17,9 @@ from compressor.graph.normalise import normalise
 from compressor.judge.accuracy import right
 from compressor.report.sensitivity import Change
 from compressor.runtime import sessions
+
+ALONE = sessions.Setup(threads=1)
+"""One thread, so that as many run side by side as there are cores."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Reference:
         fixed = batch_limit(model)
         chosen = subset(dataset, max(settings.samples, fixed or 0), settings.seed)
         digest, tally, count, names = hashlib.sha256(), _Tally(), 0, list[str]()
-        with _opened(model, settings.provider) as session:
+        with sessions.opened(model, settings.provider, ALONE) as session:
             number = 0
             for batch in batches(chosen, fixed or settings.batch_size, drop_last=fixed is not None):
                 names = sorted(batch.inputs)
@@ -86,7 +86,7 @@ class Reference:
             ModelError: the model does not run.
         """
         tally = _Tally()
-        with _opened(model, self.provider) as session:
+        with sessions.opened(model, self.provider, ALONE) as session:
             for number in range(self.batches):
                 arrays = [self._load(number, "in", index) for index in range(len(self.inputs))]
                 labels = None if self.accuracy is None else self._load(number, "label", 0)
@@ -110,15 +110,6 @@ def open_samples(model: ir.Model, settings: DataSettings) -> Dataset:
 
 def _labels(batch: Batch) -> list[Array]:
     return [] if batch.labels is None else [batch.labels]
-
-
-@contextmanager
-def _opened(model: ir.Model, provider: str) -> Iterator[sessions.Session]:
-    """A session of one thread, so that as many run side by side as there are cores."""
-    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
-        path = Path(folder) / "model.onnx"
-        ir.save(model, path, external_data="model.data", max_workers=1)
-        yield sessions.start(path, provider, sessions.Setup(threads=1))
 
 
 @dataclass

@@ -13,7 +13,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Protocol
 
 import onnx_ir as ir
@@ -67,16 +66,6 @@ class Lab:
         """The same for the same change of the same model, on the same samples, at the same provider."""
         facts = [type(self.subject).__name__, self.digest, self.reference.digest, self.reference.provider, trial.change]
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()
-
-
-def digest(paths: Sequence[Path]) -> str:
-    """Hash of the contents of a model's files."""
-    found = hashlib.sha256()
-    for path in sorted(paths):
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                found.update(chunk)
-    return found.hexdigest()
 
 
 def run(lab: Lab, trials: Sequence[Trial], ledger: Ledger, jobs: int, tell: Progress) -> list[Change]:

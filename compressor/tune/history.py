@@ -42,6 +42,14 @@ class Event:
     images_per_second: float = 0.0
     eta_seconds: float = 0.0
 
+    def in_words(self, more: str = "") -> str:
+        """How far training is, for a line that is shown while it runs; ``more`` stands behind loss and metric."""
+        metric = "" if self.metric is None else f", {self.metric_name} {self.metric:.4g}"
+        return (
+            f"epoch {self.epoch}/{self.epochs}, loss {self.loss:.4g}{metric}{more}, "
+            f"{self.images_per_second:.0f} samples/s, {self.eta_seconds:.0f} s left"
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Its fields, without those that are not known."""
         return {name: value for name, value in asdict(self).items() if value is not None}

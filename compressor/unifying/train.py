@@ -109,12 +109,8 @@ class Watch:
         if self._lines is not None:
             far = {} if residual is None else {"residual": asdict(residual)}
             self._lines.add({"phase": phase, **event.as_json(), **far})
-        metric = "" if event.metric is None else f", {event.metric_name} {event.metric:.4g}"
         gap = "" if residual is None else f", {residual.primal:.3f} off the blocks"
-        self._clock.tell(
-            f"{phase}: epoch {event.epoch}/{event.epochs}, loss {event.loss:.4g}{metric}{gap}, "
-            f"{event.images_per_second:.0f} samples/s, {event.eta_seconds:.0f} s left"
-        )
+        self._clock.tell(f"{phase}: {event.in_words(gap)}")
 
 
 @dataclass

@@ -44,7 +44,7 @@ def test_the_script_stops_at_the_first_failure_and_can_be_executed():
 def test_the_container_runs_what_the_workflow_does():
     run = next(line for line in commands() if "--json" in line)
     assert "WORKDIR" in CONTAINER
-    assert f"-w /work/examples/pipeline {run}" in CONTAINER
+    assert f"-w /models/examples/pipeline {run}" in CONTAINER
     assert 'ENTRYPOINT ["onnx-compress"]' in CONTAINER
     assert "[tune,report]" in CONTAINER
 

@@ -31,7 +31,7 @@ def test_placement_counts_the_nodes_of_each_provider(path):
 
 
 def test_placement_of_a_session_that_did_not_record_is_unknown(path):
-    session = sessions.open_session(path, "cpu")
+    session = sessions.start(path, "cpu", sessions.Setup())
     assert sessions.placement(session) == {}
     sessions.demand_active(session, "cuda")  # unknown is no proof of absence
 
@@ -63,7 +63,7 @@ def test_cuda_graphs_are_an_option_of_the_provider(monkeypatch):
 
 
 def test_a_run_that_fails_is_one_sentence(path):
-    session = sessions.open_session(path, "cpu")
+    session = sessions.start(path, "cpu", sessions.Setup())
     with pytest.raises(ModelError, match="the model does not run: ") as caught:
         sessions.run(session, {"x": np.zeros((1, 3, 6, 6), np.float32)})
     assert "\n" not in str(caught.value)

@@ -12,8 +12,9 @@ import onnx_ir as ir
 from compressor.config import DataSettings
 from compressor.data import Batch, Dataset, Indices
 from compressor.errors import ModelError
+from compressor.graph import files
 from compressor.trials.change import Reference
-from compressor.trials.run import Lab, Variant, digest
+from compressor.trials.run import Lab, Variant
 from tests.models import in_memory, model
 
 TEXT = "(float[n,3] x) => (float[n,3] y) <float[3,3] w> { y = MatMul(x, w) }"
@@ -70,4 +71,4 @@ def lab(folder: Path, samples: Dataset | None = None) -> Lab:
     reference = Reference.make(identity(), samples or Samples(), settings, folder)
     source = folder / "model"
     source.write_bytes(b"model")
-    return Lab(Scaled(folder / "log"), reference, digest([source]))
+    return Lab(Scaled(folder / "log"), reference, files.digest([source]))
