@@ -3,8 +3,8 @@
     python benchmarks/unify_cifar.py --data FILE [--epochs 6] [--samples 20000] [--blocks 1x4 ...] [--methods admm ...]
 
 FILE is what models/cifar.py reads. Training has no labels: it imitates the dense network. --pruned MODEL unifies and
-quantizes a pruned and recovered network too, such as recovery_cifar.py --keep writes; its ratios are to the dense
-file. Arms that are in the results already are not run again, so that an interrupted run continues.
+quantizes a pruned and recovered network too, such as recovery_cifar.py --keep writes; it imitates the dense one, and
+its ratios are to the dense file. Arms that are in the results already are not run again, so that an interrupted run continues.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from compressor.unification import unify_file
 
 RESULTS = ROOT / "benchmarks" / "results" / "unify_cifar.json"
 BLOCKS = ("1x4", "1x8", "4x4", "8x8", "tap")
-METHODS = ("one-shot", "retrain", "admm", "iss")
-TRAINING = {"learning_rate": 0.01, "batch_size": 128, "augment": ("flip", "crop"), "val_share": 0, "amp": "bf16"}
+METHODS = ("one-shot", "retrain", "admm", "iss", "ste")
+TRAINING = {"batch_size": 128, "augment": ("flip", "crop"), "val_share": 0, "amp": "bf16"}
 
 
 class Arms:
@@ -58,7 +58,7 @@ class Arms:
         """One setting, all eligible layers."""
         asked: dict[str, Any] = {"block": block, "method": method, "seed": seed}
         if method != "one-shot":
-            asked |= {**TRAINING, "data": str(self.train), "epochs": self._options.epochs}
+            asked |= {**TRAINING, "data": str(self.train), "epochs": self._options.epochs, "teacher": str(MODEL)}
         output = self._folder / "unified.onnx"
         report = unify_file(source, output, UnifySettings.parse(asked))
         left = [row.name for row in report.left if row.weights > 1000]

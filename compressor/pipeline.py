@@ -32,6 +32,7 @@ from compressor.pruning.trail import Trail
 from compressor.recovery import Recovery, Samples, checkpoint_beside
 from compressor.report import GroupRow, Report
 from compressor.report.html import write_html
+from compressor.stress import stressed
 from compressor.survey import clean_file, diff_files, inspect_file
 
 
@@ -178,7 +179,14 @@ def prune_file(
                 stats = account.stats_in_memory(result.model, settings)
             if plan_out is not None and result.plan is not None:
                 write_text(plan_out, result.plan.to_json())
-    result.report = result.report.model_copy(update={"output": stats, "seconds": clock.seconds})
+    report = result.report
+    if settings.robustness:
+        with clock.phase("stress"):
+            curves, warnings = stressed(source, result.model, settings)
+        report = report.model_copy(
+            update={"curves": [*report.curves, *curves], "warnings": [*report.warnings, *warnings]}
+        )
+    result.report = report.model_copy(update={"output": stats, "seconds": clock.seconds})
     return result
 
 

@@ -106,7 +106,8 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
     if samples is not None and settings.method != "one-shot":
         targets = {layer.name: target(layer, settings) for layer in ready.found.layers}
         with clock.phase("train"):
-            trained = Trainer(ready.model, targets, settings, samples, Watch(settings, clock)).run()
+            teacher = ready.model if settings.teacher is None else files.load(settings.teacher)
+            trained = Trainer(ready.model, teacher, targets, settings, samples, Watch(settings, clock)).run()
     unified = [adopt(item, trained, settings) for item in once] if trained.kinds else once
     result = finish(ready, trained, unified, settings, clock)
     if samples is not None and samples.judged is not None:

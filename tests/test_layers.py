@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("account",),
     ("judge",),
     ("trials",),
-    ("survey", "measure", "recovery", "breakdown", "gates", "latency", "unified"),
+    ("survey", "measure", "recovery", "breakdown", "stress", "gates", "latency", "unified"),
     ("pipeline", "unification", "sensitivity"),
     ("choosing",),
     ("recipe",),

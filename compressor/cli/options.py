@@ -62,13 +62,9 @@ GRAPH = Section("Graph", ("input_shapes", "dims", "simplify", "external_data"))
 PROOF = Section("Proof", ("verify", "provider", "rtol", "atol"))
 SEEDED_PROOF = Section("Proof", (*PROOF.fields, "seed"))
 
-DATA = Section(
-    "Data", ("data", "val_data", "val_share", "labels", "mean", "std", "layout", "augment", "crop_padding")
-)
-RECOVERY = Section("Recovery", ("recover", "decay_epochs", "samples", "batch_size", "trainability"))
-LOSS = Section(
-    "Training: loss", ("loss", "temperature", "alpha", "features", "feature_weight", "output_form")
-)
+DATA = Section("Data", ("data", "val_data", "val_share", "labels", "mean", "std", "layout", "augment", "crop_padding"))
+RECOVERY = Section("Recovery", ("recover", "decay_epochs", "samples", "batch_size", "trainability", "robustness"))
+LOSS = Section("Training: loss", ("loss", "temperature", "alpha", "features", "feature_weight", "output_form"))
 OPTIMISER = Section(
     "Training: steps",
     (
@@ -103,6 +99,7 @@ _METAVARS = MappingProxyType(
         "ladder": "X[,X]",
         "data": "PATH",
         "val_data": "PATH",
+        "teacher": "ORIGINAL",
         "val_share": "SHARE",
         "labels": "NAME",
         "mean": "X,X,X",
@@ -164,9 +161,7 @@ def _option(name: str, schema: Mapping[str, Any], section: str) -> Callable[[F],
     if any(kind.get("type") == "boolean" for kind in kinds):
         pair = word if default is False else f"{word}/--no-{word[2:]}"
         state = "" if not default else f"  [default: {word[2:]}]"
-        return click.option(
-            pair, name, cls=Option, section=section, is_flag=True, default=None, help=text + state
-        )
+        return click.option(pair, name, cls=Option, section=section, is_flag=True, default=None, help=text + state)
     number = "N" if schema.get("type") == "integer" else "X"
     if schema.get("items", {}).get("type") == "integer":
         number = "N[,N]"

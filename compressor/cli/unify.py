@@ -28,7 +28,7 @@ WEIGHTS = Section("Which weights", ("include", "exclude", "all_layers", "min_wei
 STORAGE = Section("Storage", ("magnitudes", "dense"))
 METHOD = Section(
     "Training: method",
-    ("method", "retrain_share", "retrain_rate", "refreshes", "rho", "rho_growth", "dual_step"),
+    ("method", "teacher", "retrain_share", "retrain_rate", "refreshes", "rho", "rho_growth", "dual_step"),
 )
 STEPS = Section(OPTIMISER.title, (*(f for f in OPTIMISER.fields if f != "expand"), "batch_size", "samples"))
 
@@ -97,7 +97,8 @@ def command(
     ignored = [flag(name) for name in decided if was_given(name)]
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what is unified; drop {' and '.join(ignored)}, or --plan")
-    check_destinations([source, plan], {"--output": target or output, "--plan-out": plan_out, "--json": view.json_to})
+    written = {"--output": target or output, "--plan-out": plan_out, "--json": view.json_to}
+    check_destinations([source, plan, settings.teacher], written)
     with view.phases() as progress:
         report = choosing.unify_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
     view.show(

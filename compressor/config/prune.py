@@ -60,9 +60,7 @@ class PruneSettings(TuneSettings):
         default=None,
         description="Time of a run on --provider, such as 2.5ms, or a share of the original's such as 0.6x; measured.",
     )
-    batch: Count = Field(
-        default=1, description="Samples in one run that is timed, where the model leaves that open."
-    )
+    batch: Count = Field(default=1, description="Samples in one run that is timed, where the model leaves that open.")
     threads: int = Field(
         default=0, ge=0, description="Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores."
     )
@@ -72,8 +70,7 @@ class PruneSettings(TuneSettings):
     )
     lossless: bool = Field(
         default=False,
-        description="Remove only channels that are zero already, so that no output changes; "
-        "takes no ratio or target.",
+        description="Remove only channels that are zero already, so that no output changes; takes no ratio or target.",
     )
     ratio: RemovedShare | None = Field(
         default_factory=_default_ratio,
@@ -82,12 +79,9 @@ class PruneSettings(TuneSettings):
     )
     layer_ratio: Annotated[tuple[tuple[str, RemovedShare], ...], BeforeValidator(parse_layer_ratios)] = Field(
         default=(),
-        description="Ratio of the groups with a node or weight that matches GLOB; repeatable, "
-        "the first match counts.",
+        description="Ratio of the groups with a node or weight that matches GLOB; repeatable, the first match counts.",
     )
-    max_ratio: RemovedShare = Field(
-        default=0.9, description="Largest share of its channels that one group may lose."
-    )
+    max_ratio: RemovedShare = Field(default=0.9, description="Largest share of its channels that one group may lose.")
     round_to: int = Field(
         default=8,
         ge=1,
@@ -113,9 +107,7 @@ class PruneSettings(TuneSettings):
         description="Report of onnx-compress sensitivity on this model: how much each group loses follows from what "
         "that was measured to cost, which one in a group from the criterion.",
     )
-    steps: int = Field(
-        default=1, ge=1, le=1000, description="Prune in N steps, scoring and recovering anew in each."
-    )
+    steps: int = Field(default=1, ge=1, le=1000, description="Prune in N steps, scoring and recovering anew in each.")
     schedule: Literal["linear", "cubic", "exponential"] = Field(
         default="cubic",
         description="How fast the steps go: evenly, most at first, or by the same factor in each.",
@@ -134,6 +126,11 @@ class PruneSettings(TuneSettings):
     trainability: bool = Field(
         default=False,
         description="Report the mean singular value of the Jacobian before and after: how well the result trains.",
+    )
+    robustness: bool = Field(
+        default=False,
+        description="Also measure how the original and the result stand noise and corrupted images, on --samples "
+        "samples, and report the curves.",
     )
     max_drop: Annotated[float | None, Field(ge=0, le=1), BeforeValidator(parse_share)] = Field(
         default=None, description="Most accuracy that may be lost, such as 0.01 or 1%; needs data with labels."

@@ -44,8 +44,9 @@ GATES: Mapping[str, type[RunSettings]] = MappingProxyType(
 DATA = ("data", "val_data")
 """Settings that name a path or a function."""
 
-MANAGED = ("checkpoint", "keep_checkpoint", "resume")
-"""Settings that a recipe chooses itself: it keeps checkpoints in its work folder and goes on from them."""
+MANAGED = ("checkpoint", "keep_checkpoint", "resume", "teacher")
+"""Settings that a recipe chooses itself: it keeps checkpoints in its work folder and goes on from them, and training
+imitates its model."""
 
 _NAME = re.compile(rf"({'|'.join(KINDS)})(-[\w-]+)?")
 _SUFFIX = r"(-[\w-]+)?$"
@@ -112,7 +113,7 @@ class Recipe(DataSettings):
             kind = KINDS[kind_of(name)]
             managed = [field for field in MANAGED if field in own]
             if managed:
-                raise UsageError(f"stage {name!r}: a recipe resumes by itself; leave out {' and '.join(managed)}")
+                raise UsageError(f"stage {name!r}: a recipe chooses {' and '.join(managed)} itself; leave that out")
             taken = {field: value for field, value in shared.items() if field in kind.model_fields}
             try:
                 found[name] = kind.parse({**taken, **own})

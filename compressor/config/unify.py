@@ -2,16 +2,19 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from compressor.config.tune import TuneSettings
+from compressor.config.tune import LEARNING_RATES, TuneSettings
 from compressor.notation import parse_share, read_pairs
 
 ALL = 0
 """Stands for the whole of an axis in a block's shape."""
+RATES = {**LEARNING_RATES, "sgd": 0.1}
+"""Default learning rate of each optimiser behind BatchNormalization that was put in."""
 _NAMED = {"tap": "1x*x1", "kernel": "1x1x*", "filter": "1x*x*"}
 _FORM = "4x4, 1x8, 4x4x9 (outputs x inputs x taps, * for all), matrix:1x16, tap, kernel or filter"
 _SIZE = re.compile(r"\*|[1-9]\d{0,8}")
@@ -66,6 +69,10 @@ def _default_method(values: dict[str, Any]) -> Literal["one-shot", "admm"]:
 
 
 def _default_rate(values: dict[str, Any]) -> float:
+    return RATES[values.get("optimiser", "sgd")]
+
+
+def _same_rate(values: dict[str, Any]) -> float:
     return float(values.get("learning_rate", 0.0))
 
 
@@ -104,20 +111,36 @@ class UnifySettings(TuneSettings):
         default=False, description="Write the unified weights as plain tensors instead of packing them."
     )
 
-    method: Literal["one-shot", "retrain", "admm", "iss", "envelope"] = Field(
+    learning_rate: float = Field(
+        default_factory=_default_rate,
+        gt=0,
+        description="Highest learning rate. Default: "
+        + ", ".join(f"{rate:g} for {name}" for name, rate in RATES.items())
+        + f"; where no BatchNormalization is put in, {LEARNING_RATES['sgd']:g} for sgd.",
+    )
+    insert_bn: bool = Field(
+        default=True,
+        description="Put BatchNormalization, which exporters fold away, behind every layer while training lasts, "
+        "where there can be one.",
+    )
+    method: Literal["one-shot", "retrain", "admm", "iss", "envelope", "ste"] = Field(
         default_factory=_default_method,
         description="How weights get there: one-shot, to the nearest, without training; retrain, one-shot and then "
         "training of what is left; admm, iss (iterative soft shrinkage) or envelope, training towards it before that. "
         "Default: admm with --data, one-shot without.",
     )
+    teacher: Path | None = Field(
+        default=None,
+        description="The model that IN was made from, such as by pruning, whose outputs are imitated. Default: IN.",
+    )
     retrain_share: float = Field(
-        default=0.5,
+        default=0.3,
         ge=0,
         lt=1,
         description="Share of the epochs that come after the weights are unified, and train one value a block.",
     )
     retrain_rate: float = Field(
-        default_factory=_default_rate,
+        default_factory=_same_rate,
         gt=0,
         description="Highest learning rate of these epochs. Default: --learning-rate.",
     )
@@ -125,14 +148,14 @@ class UnifySettings(TuneSettings):
         default=30, ge=1, description="How often ADMM projects the weights and updates its multipliers."
     )
     rho: float = Field(
-        default=0.1,
+        default=0.03,
         gt=0,
         description="Strength of ADMM's pull at first: alone it would leave exp(-X) of the gap from one refresh to the "
         "next.",
     )
-    rho_growth: float = Field(default=1.2, ge=1, description="What that is multiplied by at every refresh.")
+    rho_growth: float = Field(default=1.15, ge=1, description="What that is multiplied by at every refresh.")
     dual_step: float = Field(
-        default=0.2,
+        default=0.3,
         ge=0,
         le=1.6,
         description="Share of the gap that a refresh adds to the multipliers; 1 is textbook ADMM, less turns fewer "

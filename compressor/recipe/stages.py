@@ -108,7 +108,7 @@ def _resumed(folder: Path, *, able: bool = True) -> dict[str, Any]:
 def _unify(task: Task, progress: Progress | None) -> UnifyReport:
     settings = task.settings
     if trains("unify", settings):
-        settings = settings.model_copy(update=_resumed(task.folder))
+        settings = settings.model_copy(update={"teacher": task.original, **_resumed(task.folder)})
     return choosing.unify_file(task.source, task.output, settings, progress=progress)
 
 
@@ -125,7 +125,7 @@ STAGES: Mapping[str, Stage] = MappingProxyType(
         "clean": Stage(_clean, Report),
         "prune": Stage(_prune, Report),
         "finetune": Stage(_finetune, TuneReport, compares=True),
-        "unify": Stage(_unify, UnifyReport),
+        "unify": Stage(_unify, UnifyReport, compares=True),
         "verify": Stage(_verify, VerifyReport, makes_model=False, compares=True),
         "bench": Stage(_bench, BenchReport, makes_model=False, compares=True, measures=True),
     }

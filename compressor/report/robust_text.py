@@ -63,9 +63,14 @@ def models(report: RobustnessReport) -> list[str]:
 
 
 def basis(report: RobustnessReport) -> str:
-    """What was measured on, as a sentence."""
+    """What was measured on, and what ± is, as a sentence."""
+    return f"{samples(report)}; ± is a {report.confidence:.0%} interval."
+
+
+def samples(report: RobustnessReport) -> str:
+    """What was measured on."""
     drawn = f"noise drawn {count(report.draws, 'time')} for each"
-    return f"{count(report.samples, 'sample')} of {report.source}, {drawn}; ± is a {report.confidence:.0%} interval."
+    return f"{count(report.samples, 'sample')} of {report.source}, {drawn}"
 
 
 def findings(report: RobustnessReport) -> list[str]:

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from compressor.tune.approach import Approach, Constraint, Residual, Scale, Tensors, WentAway, relative
+from compressor.tune.approach import Approach, Constraint, Residual, Tensors, WentAway, relative
 from compressor.tune.judging import State, copied, put
 
 CONVERGED = 1e-3
@@ -48,9 +48,9 @@ class AdmmSchedule:
     """
 
     refreshes: int = 30
-    pull: float = 0.1
-    growth: float = 1.2
-    dual_step: float = 0.2
+    pull: float = 0.03
+    growth: float = 1.15
+    dual_step: float = 0.3
 
 
 class Admm(Approach):
@@ -62,16 +62,10 @@ class Admm(Approach):
     Args:
         constraints: by name of the parameter.
         schedule: of refreshes.
-        scales: of weights behind which a normalisation will be folded away.
     """
 
-    def __init__(
-        self,
-        constraints: Mapping[str, Constraint],
-        schedule: AdmmSchedule | None = None,
-        scales: Mapping[str, Scale] | None = None,
-    ) -> None:
-        super().__init__(constraints, scales)
+    def __init__(self, constraints: Mapping[str, Constraint], schedule: AdmmSchedule | None = None) -> None:
+        super().__init__(constraints)
         self.schedule = schedule or AdmmSchedule()
         self.rho = 0.0
         self._z: Tensors = {}
@@ -86,7 +80,7 @@ class Admm(Approach):
         self._optimiser = optimiser
         self._interval = max(1, steps_total // self.schedule.refreshes)
         self.rho = self.schedule.pull / (self._interval * self._reach)
-        self._z = {name: self._nearest(module, name).clone() for name in self._weights}
+        self._z = {name: self._nearest(name).clone() for name in self._weights}
         self._v = {name: torch.zeros_like(z) for name, z in self._z.items()}
         self._best = copied(module)
         self._aim()
@@ -107,12 +101,12 @@ class Admm(Approach):
     def after_step(self, module: torch.nn.Module, step: int) -> None:
         """The proximal map of the quadratic term; every so often a refresh."""
         x = self.rho * self._reach
-        self._pull(module, self._targets, x / (1 + x))
+        self._pull(self._targets, x / (1 + x))
         if step % self._interval == 0:
             self._refresh(module, step)
 
     def _refresh(self, module: torch.nn.Module, step: int) -> None:
-        weights = {name: self._folded(module, name) for name in self._weights}
+        weights = {name: weight.detach() for name, weight in self._weights.items()}
         if not all(bool(weight.isfinite().all()) for weight in weights.values()):
             self._judge(module, Residual(step, self.rho, inf, inf))
         moved, gaps = {}, {}

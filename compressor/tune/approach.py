@@ -4,8 +4,8 @@ A method is an extension of the loop that pulls weights towards their projection
 ``project`` alone. Epochs are judged, and the best is kept, with the weights projected: what counts is how good they
 are on the set, not beside it.
 
-Where BatchNormalization was put behind a layer for training, the constraint is on the weight after folding, ``s * W``
-with one factor for each channel, as only that one is in the file in the end (:class:`Scale`).
+Where BatchNormalization was put behind a layer for training, the constraint is on the weight before folding: what
+the set is must not change with the factors of folding (:mod:`compressor.tune.tied`).
 """
 
 from __future__ import annotations
@@ -27,14 +27,6 @@ class Constraint(Protocol):
 
     def project(self, weight: Any) -> Any:
         """The nearest weight in the set, of the same shape and type."""
-        ...
-
-
-class Scale(Protocol):
-    """What folding a normalisation will multiply a weight by."""
-
-    def __call__(self, module: torch.nn.Module) -> torch.Tensor:
-        """Positive or negative factors that broadcast to the weight."""
         ...
 
 
@@ -64,11 +56,10 @@ class Approach(Extension):
 
     Args:
         constraints: by name of the parameter; those that the module does not train are left out.
-        scales: of weights behind which a normalisation will be folded away.
     """
 
-    def __init__(self, constraints: Mapping[str, Constraint], scales: Mapping[str, Scale] | None = None) -> None:
-        self._constraints, self._scales = constraints, dict(scales or {})
+    def __init__(self, constraints: Mapping[str, Constraint]) -> None:
+        self._constraints = constraints
         self._weights: dict[str, torch.nn.Parameter] = {}
         self.residuals: list[Residual] = []
 
@@ -79,9 +70,12 @@ class Approach(Extension):
         self.residuals = []
 
     @torch.no_grad()
-    def averaged(self, module: torch.nn.Module) -> Mapping[str, torch.Tensor]:
+    def averaged(self, module: torch.nn.Module) -> Mapping[str, torch.Tensor]:  # noqa: ARG002
         """The weights on the set."""
-        return {name: self._unfolded(module, name, self._nearest(module, name)) for name in self._weights}
+        return {
+            name: torch.empty_like(w, requires_grad=False).copy_(self._nearest(name))
+            for name, w in self._weights.items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """The record."""
@@ -91,30 +85,21 @@ class Approach(Extension):
         """Takes it back."""
         self.residuals = [Residual(**row) for row in state["residuals"]]
 
-    def _folded(self, module: torch.nn.Module, name: str) -> torch.Tensor:
-        """The weight as it will be in the file."""
-        weight = self._weights[name].detach()
-        return weight * self._scales[name](module) if name in self._scales else weight
-
-    def _unfolded(self, module: torch.nn.Module, name: str, folded: torch.Tensor) -> torch.Tensor:
-        """The weight whose folded form this is, in the memory layout of the parameter."""
-        if name in self._scales:
-            scale = self._scales[name](module)
-            # Bounded where a factor is next to zero: such a channel is the same whatever its weight.
-            folded = folded * scale / (scale * scale + 1e-6 * scale.square().mean())
-        return torch.empty_like(self._weights[name], requires_grad=False).copy_(folded)
-
-    def _nearest(self, module: torch.nn.Module, name: str) -> torch.Tensor:
-        found: torch.Tensor = self._constraints[name].project(self._folded(module, name))
+    def _nearest(self, name: str) -> torch.Tensor:
+        found: torch.Tensor = self._constraints[name].project(self._weights[name].detach())
         return found
 
-    def _pull(self, module: torch.nn.Module, targets: Tensors, share: float) -> None:
-        """Moves weights this share of the way to their targets, which are folded weights."""
+    def _pull(self, targets: Tensors, share: float) -> None:
+        """Moves weights this share of the way to their targets."""
         for name, target in targets.items():
-            self._weights[name].lerp_(self._unfolded(module, name, target) if name in self._scales else target, share)
+            self._weights[name].lerp_(target, share)
+
+    def _gaps(self) -> Tensors:
+        """What is between the weights and the set."""
+        return {name: weight.detach() - self._nearest(name) for name, weight in self._weights.items()}
 
 
-def relative(gaps: Tensors, weights: Tensors) -> float:
+def relative(gaps: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> float:
     """The root mean square of ‖gap‖ / ‖weight‖ over all weights."""
     shares = [gaps[n].norm() / w.norm().clamp_min(torch.finfo(w.dtype).tiny) for n, w in weights.items()]
     return float(torch.stack([s.double() for s in shares]).square().mean().sqrt()) if shares else 0.0

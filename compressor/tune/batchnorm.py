@@ -5,7 +5,8 @@ over calibration data, ``gamma = sqrt(var + epsilon)`` and ``beta = mean + b``, 
 first brought to the norm sqrt(2) that He initialisation gives it (arXiv:1502.01852, eq. 10), which gamma makes up for:
 behind a normalisation only the direction of a filter counts, but a step turns it by rate / norm², and what folding
 left of the norms, in a ResNet 0.3 to 2, would train some layers forty times as fast as others. Folding back gives
-``W' = s W`` and ``b' = beta - s mean`` with ``s = gamma / sqrt(var + epsilon)``, which is exact.
+``W' = s W`` and ``b' = beta - s mean`` with ``s = gamma / sqrt(var + epsilon)``, which is exact. Where filters must
+keep the ratios of their weights, ties give them one factor, which brings the mean of their squared norms to He's.
 
 Which layers. Conv and ConvTranspose. Gemm, and MatMul whose only reader adds a bias, on inputs of two axes where an
 activation follows whose result stays inside: the scale of class scores means something, and must not be lost. The
@@ -52,6 +53,8 @@ MARK = "compressor.bias"
 """Property of a node that was put in: the name of the bias that it took over, or nothing."""
 
 Vector = npt.NDArray[np.float64]
+Groups = npt.NDArray[np.int64]
+"""A group, counted from 0, for each output channel."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,9 @@ class Moments:
         self.count = total
 
 
-def insert(model: ir.Model, batches: Iterable[Batch], *, provider: str = "cpu") -> Insertion:
+def insert(
+    model: ir.Model, batches: Iterable[Batch], *, ties: Mapping[str, Groups] | None = None, provider: str = "cpu"
+) -> Insertion:
     """Puts a BatchNormalization behind every layer that can have one; see the module.
 
     What a layer wrote keeps its name, and is now what the BatchNormalization writes. Train the result with
@@ -106,6 +111,7 @@ def insert(model: ir.Model, batches: Iterable[Batch], *, provider: str = "cpu") 
     Args:
         model: not changed.
         batches: calibration samples; the outputs of all layers for one batch are held at a time.
+        ties: by name of a weight, which of its filters get one factor; each gets its own otherwise.
         provider: where the activations are computed.
 
     Raises:
@@ -120,7 +126,8 @@ def insert(model: ir.Model, batches: Iterable[Batch], *, provider: str = "cpu") 
     placed = []
     for layer in layers:
         try:
-            _put(copy.graph, layer, moments.get(str(layer.output.name)))
+            grown = _grown(layer, (ties or {}).get(str(layer.weight.name)))
+            _put(copy.graph, layer, moments.get(str(layer.output.name)), grown)
             placed.append(str(layer.node.name))
         except Unfit as reason:
             skipped[str(layer.node.name)] = str(reason)
@@ -186,7 +193,16 @@ def _observe(model: ir.Model, layers: list[Layer], batches: Iterable[Batch], pro
     return moments
 
 
-def _put(graph: ir.Graph, layer: Layer, moments: Moments | None) -> None:
+def _grown(layer: Layer, groups: Groups | None) -> Vector:
+    """The factor that brings each filter, or the mean of a group, to :data:`FILTER_NORM`; 1 where all are zero."""
+    squares = np.square(layer.filters).sum(axis=1)
+    if groups is not None:
+        squares = (np.bincount(groups, squares) / np.bincount(groups))[groups]
+    norms = np.sqrt(squares)
+    return FILTER_NORM / np.where(norms > 0, norms, FILTER_NORM)
+
+
+def _put(graph: ir.Graph, layer: Layer, moments: Moments | None, grown: Vector) -> None:
     if moments is None:
         raise Unfit("its input has more than two axes, so that its channels are not on axis 1")
     if not moments.count:
@@ -195,8 +211,6 @@ def _put(graph: ir.Graph, layer: Layer, moments: Moments | None) -> None:
     moved = layer.bias if layer.bias_is_optional else None
     bias = np.zeros(()) if layer.bias is None else read(layer.bias).astype(np.float64).reshape(-1)
     stays, goes = (bias, 0.0) if moved is None else (0.0, bias)
-    norms = np.linalg.norm(layer.filters, axis=1)
-    grown = FILTER_NORM / np.where(norms > 0, norms, FILTER_NORM)
     with np.errstate(over="ignore"):
         mean = ((moments.mean - bias) * grown + stays).astype(dtype)
         variance = (moments.variance * grown**2).astype(dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 
@@ -14,6 +14,7 @@ from compressor.errors import ProofFailed
 from compressor.pruning import proof
 from compressor.tune import batchnorm
 from compressor.tune.averaging import WeightMean
+from compressor.tune.batchnorm import Groups, Insertion
 from compressor.tune.extension import Extension
 from compressor.tune.graph_module import GraphModule
 from compressor.tune.history import History
@@ -57,11 +58,13 @@ def best_rate(
     return settings.model_copy(update={"learning_rate": found.best}), [note]
 
 
-def with_batchnorm(model: ir.Model, settings: TuneSettings, samples: Dataset) -> ir.Model:
+def with_batchnorm(
+    model: ir.Model, settings: TuneSettings, samples: Dataset, ties: Mapping[str, Groups] | None = None
+) -> Insertion:
     """The model with BatchNormalization put in, calibrated on ``settings.samples`` samples."""
     count = max(1, -(-settings.samples // settings.batch_size))
     read = islice(batches(samples, settings.batch_size), count)
-    return batchnorm.insert(model, read, provider=settings.provider).model
+    return batchnorm.insert(model, read, ties=ties, provider=settings.provider)
 
 
 def without_batchnorm(model: ir.Model, settings: TuneSettings, samples: Dataset) -> ir.Model:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
-from compressor.tune.approach import Approach, Residual, Scale, relative
+from compressor.tune.approach import Approach, Residual, relative
 
 
 class Proximal(Protocol):
@@ -32,16 +32,10 @@ class EnvelopeTraining(Approach):
     Args:
         constraints: by name of the parameter.
         strength: of the map at the end; it rises linearly from zero.
-        scales: of weights behind which a normalisation will be folded away.
     """
 
-    def __init__(
-        self,
-        constraints: Mapping[str, Proximal],
-        strength: float = 0.01,
-        scales: Mapping[str, Scale] | None = None,
-    ) -> None:
-        super().__init__(constraints, scales)
+    def __init__(self, constraints: Mapping[str, Proximal], strength: float = 0.01) -> None:
+        super().__init__(constraints)
         self._proximal, self._strength, self._steps = constraints, strength, 1
 
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
@@ -50,13 +44,11 @@ class EnvelopeTraining(Approach):
         self._steps = steps_total
 
     @torch.no_grad()
-    def after_step(self, module: torch.nn.Module, step: int) -> None:
+    def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
         """The proximal map, a little stronger in every step."""
         done = step / self._steps
         strength, softness = self._strength * done, 1 - done
-        folded = {name: self._folded(module, name) for name in self._weights}
-        near = {name: self._proximal[name].prox(weight, strength, softness) for name, weight in folded.items()}
-        self._pull(module, near, 1.0)
+        for name, weight in self._weights.items():
+            weight.copy_(self._proximal[name].prox(weight.detach(), strength, softness))
         if step % max(1, self._steps // 30) == 0:
-            gaps = {name: weight - self._constraints[name].project(weight) for name, weight in near.items()}
-            self.residuals.append(Residual(step, strength, relative(gaps, folded), 0.0))
+            self.residuals.append(Residual(step, strength, relative(self._gaps(), self._weights), 0.0))

@@ -122,7 +122,7 @@ def _between_norms(
 ) -> TuneResult:
     """:func:`finetune` with BatchNormalization put in before and folded away after."""
     plain = settings.model_copy(update={"insert_bn": False, "train_bn": True})
-    inserted = boosters.with_batchnorm(model, settings, parts.train)
+    inserted = boosters.with_batchnorm(model, settings, parts.train).model
     result = finetune(inserted, plain, teacher=teacher, data=parts, extensions=extensions, observe=observe)
     return replace(result, model=boosters.without_batchnorm(result.model, settings, parts.train))
 

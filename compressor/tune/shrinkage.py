@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import torch
 
-from compressor.tune.approach import Approach, Constraint, Residual, Scale, relative
+from compressor.tune.approach import Approach, Constraint, Residual, relative
 
 
 class SoftShrinkage(Approach):
@@ -20,16 +20,10 @@ class SoftShrinkage(Approach):
     Args:
         constraints: by name of the parameter.
         alpha: share of the gap to the set that a step leaves, at the end; ``1 - alpha`` grows linearly from zero.
-        scales: of weights behind which a normalisation will be folded away.
     """
 
-    def __init__(
-        self,
-        constraints: Mapping[str, Constraint],
-        alpha: float = 0.95,
-        scales: Mapping[str, Scale] | None = None,
-    ) -> None:
-        super().__init__(constraints, scales)
+    def __init__(self, constraints: Mapping[str, Constraint], alpha: float = 0.95) -> None:
+        super().__init__(constraints)
         self._alpha, self._steps = alpha, 1
 
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
@@ -38,11 +32,9 @@ class SoftShrinkage(Approach):
         self._steps = steps_total
 
     @torch.no_grad()
-    def after_step(self, module: torch.nn.Module, step: int) -> None:
+    def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
         """Moves every weight towards its projection."""
         share = (1 - self._alpha) * step / self._steps
-        self._pull(module, {name: self._nearest(module, name) for name in self._weights}, share)
+        self._pull({name: self._nearest(name) for name in self._weights}, share)
         if step % max(1, self._steps // 30) == 0:
-            weights = {name: self._folded(module, name) for name in self._weights}
-            gaps = {name: weight - self._nearest(module, name) for name, weight in weights.items()}
-            self.residuals.append(Residual(step, share, relative(gaps, weights), 0.0))
+            self.residuals.append(Residual(step, share, relative(self._gaps(), self._weights), 0.0))

@@ -14,28 +14,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.clock import Clock
 from compressor.config import UnifySettings
 from compressor.config.data import validation
+from compressor.config.tune import LEARNING_RATES
 from compressor.data import Array, Dataset, augmentation, open_data, open_parts
+from compressor.errors import ModelError
 from compressor.extras import TRAINING, require
 from compressor.metrics import Metrics
 from compressor.unifying.assignment import Kinds
 from compressor.unifying.envelope import Envelope
-from compressor.unifying.layout import View
-from compressor.unifying.moves import apply
 from compressor.unifying.packed import HALF
 from compressor.unifying.projections import Mixed
 from compressor.unifying.subspace import Subspace
 
 if TYPE_CHECKING:
-    from compressor.tune.approach import Approach, Residual, Scale
+    from compressor.tune.approach import Approach, Residual
+    from compressor.tune.batchnorm import Groups, Insertion
+    from compressor.tune.extension import Extension
+    from compressor.tune.fit import Observer
     from compressor.tune.history import Event
     from compressor.tune.splits import Splits
 
-PLAIN = {"insert_bn": False, "sweep": False, "ema": 0.0, "mean_weights": 0.0, "patience": 0}
+PLAIN = {"sweep": False, "ema": 0.0, "mean_weights": 0.0, "patience": 0}
 """What training near the sets goes without: its weights are judged as projected, and no mean of them."""
 Targets = Mapping[str, Mixed]
 """The set of every weight, by the name of its initializer."""
@@ -91,6 +95,10 @@ class Trained:
     residuals: list[Residual] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def warn(self, *texts: str) -> None:
+        """Adds what is not said yet."""
+        self.warnings += [text for text in texts if text not in self.warnings]
+
 
 class Watch:
     """Says how training goes, on the clock and as lines of JSON.
@@ -118,13 +126,15 @@ class Trainer:
     """Both phases.
 
     Attributes:
-        teacher: the model before training, which is imitated.
+        model: before training; not changed.
+        teacher: is imitated.
         targets: what its weights become.
         settings: with the checkpoint folder, in which each phase has its own.
         samples: to train and to judge on.
         watch: receives progress.
     """
 
+    model: ir.Model
     teacher: ir.Model
     targets: Targets
     settings: UnifySettings
@@ -137,7 +147,7 @@ class Trainer:
         Raises:
             CompressorError: as :func:`compressor.tune.finetune.finetune`.
         """
-        trained = Trained(self.teacher)
+        trained = Trained(self.model)
         if self.settings.checkpoint is not None:
             self.settings.checkpoint.mkdir(parents=True, exist_ok=True)
         if self.settings.approach_epochs:
@@ -148,47 +158,58 @@ class Trainer:
         return trained
 
     def _approach(self, trained: Trained) -> None:
-        from compressor.tune import boosters  # noqa: PLC0415 - torch is loaded for training only
-        from compressor.tune.approach import WentAway  # noqa: PLC0415
-        from compressor.tune.finetune import finetune  # noqa: PLC0415
-        from compressor.tune.folding import scales_of  # noqa: PLC0415
-
-        settings, inserts = self._phase("approach", self.settings.approach_epochs), self.settings.insert_bn
-        settings = settings.model_copy(update={**PLAIN, "train_bn": inserts or settings.train_bn})
-        parts = self._parts()
-        model = boosters.with_batchnorm(trained.model, settings, parts.train) if inserts else trained.model
-        method = method_of(self.settings, self.targets, scales_of(model, self._channels()))
-        tell = partial(self._tell, "approach", method)
-        try:
-            done = finetune(model, settings, teacher=self.teacher, data=parts, extensions=[method], observe=tell)
-            model, trained.warnings = done.model, done.warnings
-        except WentAway as away:
-            model = away.model or model
-            trained.warnings.append(str(away))
-        trained.model = boosters.without_batchnorm(model, settings, parts.train) if inserts else model
+        settings = self._phase("approach", self.settings.approach_epochs).model_copy(update=PLAIN)
+        method = method_of(self.settings, self.targets)
+        self._tuned(trained, settings, method, partial(self._tell, "approach", method))
         trained.residuals = method.residuals
 
     def _retrain(self, trained: Trained) -> None:
-        from compressor.tune.finetune import finetune  # noqa: PLC0415 - torch is loaded for training only
-        from compressor.tune.masked import Masked  # noqa: PLC0415
+        from compressor.tune.masked import Masked  # noqa: PLC0415 - torch is loaded for training only
 
         settings = self._phase("retrain", self.settings.retrain_epochs)
-        # A folded normalisation scales each output apart, which blocks within one output survive.
-        keeps = all(target.layout.spans[0] == 1 for target in self.targets.values())
-        settings = settings.model_copy(
-            update={"insert_bn": settings.insert_bn and keeps, "learning_rate": self.settings.retrain_rate}
-        )
+        settings = settings.model_copy(update={"learning_rate": self.settings.retrain_rate})
         held = Masked({name: partial(Subspace, t.layout, trained.kinds[name]) for name, t in self.targets.items()})
-        tell = partial(self._tell, "retrain", None)
-        done = finetune(
-            trained.model, settings, teacher=self.teacher, data=self._parts(), extensions=[held], observe=tell
-        )
-        trained.model = done.model
-        trained.warnings += [warning for warning in done.warnings if warning not in trained.warnings]
+        self._tuned(trained, settings, held, partial(self._tell, "retrain", None))
 
-    def _channels(self) -> dict[str, Any]:
-        """The output channel of every weight's entries, in a shape that broadcasts to it."""
-        return {name: channels(target.layout.view) for name, target in self.targets.items()}
+    def _tuned(self, trained: Trained, settings: UnifySettings, extension: Extension, observe: Observer) -> None:
+        """Fine-tunes, between normalisations that keep what blocks share where they are asked for."""
+        from compressor.tune import boosters  # noqa: PLC0415 - torch is loaded for training only
+        from compressor.tune.approach import WentAway  # noqa: PLC0415
+        from compressor.tune.finetune import finetune  # noqa: PLC0415
+        from compressor.tune.tied import Tied, ties_of  # noqa: PLC0415
+
+        parts, extensions = self._parts(), [extension]
+        inserted = self._inserted(trained, settings, parts)
+        model = inserted.model if inserted else trained.model
+        plain = settings.model_copy(update={"insert_bn": False, "train_bn": bool(inserted) or settings.train_bn})
+        if inserted:
+            extensions.append(Tied(ties_of(model, self._ties())))
+        elif not {"learning_rate", "retrain_rate"} & self.settings.model_fields_set:
+            plain = plain.model_copy(update={"learning_rate": LEARNING_RATES[settings.optimiser]})
+        try:
+            done = finetune(model, plain, teacher=self.teacher, data=parts, extensions=extensions, observe=observe)
+            model, warnings = done.model, done.warnings
+        except WentAway as away:
+            model, warnings = away.model or model, [str(away)]
+        trained.model = boosters.without_batchnorm(model, settings, parts.train) if inserted else model
+        trained.warn(*warnings)
+
+    def _inserted(self, trained: Trained, settings: UnifySettings, parts: Splits) -> Insertion | None:
+        """The model with normalisations put in, or None where it has none that were put in."""
+        from compressor.tune import boosters  # noqa: PLC0415 - torch is loaded for training only
+
+        if not settings.insert_bn:
+            return None
+        try:
+            inserted = boosters.with_batchnorm(trained.model, settings, parts.train, self._ties())
+        except ModelError as error:
+            trained.warn(f"trained without BatchNormalization put in: {error}")
+            return None
+        return inserted if inserted.nodes else None
+
+    def _ties(self) -> dict[str, Groups]:
+        """Outputs whose filters keep their ratios, by the name of the weight."""
+        return {name: ties for name, target in self.targets.items() if (ties := tied(target)) is not None}
 
     def _phase(self, name: str, epochs: int) -> UnifySettings:
         """The settings of one phase, with a checkpoint of its own; a resumed run begins a phase it had not reached."""
@@ -201,25 +222,26 @@ class Trainer:
         from compressor.tune.splits import Splits  # noqa: PLC0415 - torch is loaded for training only
 
         train, valid = self.samples.train, self.samples.valid
-        return Splits(train, valid, lambda epoch: augmentation(self.settings, self.teacher, epoch))
+        return Splits(train, valid, lambda epoch: augmentation(self.settings, self.model, epoch))
 
     def _tell(self, phase: str, method: Approach | None, event: Event) -> None:
         known = method.residuals if method is not None else []
         self.watch(phase, event, known[-1] if known else None)
 
 
-def method_of(settings: UnifySettings, targets: Targets, scales: Mapping[str, Scale]) -> Approach:
+def method_of(settings: UnifySettings, targets: Targets) -> Approach:
     """The method that the settings name."""
     from compressor.tune.admm import Admm, AdmmSchedule  # noqa: PLC0415 - torch is loaded for training only
     from compressor.tune.envelope import EnvelopeTraining  # noqa: PLC0415
     from compressor.tune.shrinkage import SoftShrinkage  # noqa: PLC0415
+    from compressor.tune.straight import StraightThrough  # noqa: PLC0415
 
     if settings.method == "admm":
         schedule = AdmmSchedule(settings.refreshes, settings.rho, settings.rho_growth, settings.dual_step)
-        return Admm(targets, schedule, scales)
-    if settings.method == "iss":
-        return SoftShrinkage(targets, scales=scales)
-    return EnvelopeTraining({name: Envelope(target) for name, target in targets.items()}, scales=scales)
+        return Admm(targets, schedule)
+    if settings.method == "envelope":
+        return EnvelopeTraining({name: Envelope(target) for name, target in targets.items()})
+    return SoftShrinkage(targets) if settings.method == "iss" else StraightThrough(targets)
 
 
 def imposed(model: ir.Model, targets: Targets) -> tuple[ir.Model, dict[str, Any]]:
@@ -234,15 +256,22 @@ def imposed(model: ir.Model, targets: Targets) -> tuple[ir.Model, dict[str, Any]
     return copy, kinds
 
 
-def channels(view: View) -> Any:
-    """The output channel, counted over groups, of every entry of a weight; axes it does not vary on have size 1."""
-    groups, outputs, _, _ = view.canonical
-    numbers = np.arange(groups * outputs).reshape(groups, outputs, 1, 1)
-    found = apply(view.back, np.broadcast_to(numbers, view.canonical))
-    for axis in range(found.ndim):
-        first = found.take([0], axis)
-        found = first if (found == first).all() else found
-    return np.ascontiguousarray(found)
+def tied(target: Mixed) -> npt.NDArray[np.int64] | None:
+    """The outputs, counted over groups, whose filters may only be scaled together, as numbers from 0; None: each alone.
+
+    Where all blocks become of one kind these are the rows of blocks; where kinds are chosen by size, all outputs.
+    """
+    layout = target.layout
+    groups, outputs, _, _ = layout.view.canonical
+    if layout.count not in target.counts:
+        return np.zeros(groups * outputs, np.int64)
+    if layout.spans[0] == 1:
+        return None
+    o = np.arange(outputs)
+    rows = np.where(o < layout.core[1], o // layout.spans[0], layout.grid[1] + o - layout.core[1])
+    return (
+        np.unique(np.add.outer(np.arange(groups) * outputs, rows), return_inverse=True)[1].reshape(-1).astype(np.int64)
+    )
 
 
 def array_of(value: ir.Value) -> Array:

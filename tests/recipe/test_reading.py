@@ -65,7 +65,7 @@ def test_a_recipe_may_be_json(tmp_path):
         ("target_macs", "target_mac", "stage 'prune': unknown setting 'target_mac'; did you mean 'target_macs'?"),
         ("50%", "150%", "stage 'prune': target_macs must be at most 1, not 1.5"),
         ("amp: off", "amp: on", "stage 'finetune-2': amp does not know 'on'"),
-        ("amp: off", "resume: true", "stage 'finetune-2': a recipe resumes by itself; leave out resume"),
+        ("amp: off", "resume: true", "stage 'finetune-2': a recipe chooses resume itself; leave that out"),
         ("seed: 3", "seed: x", "seed must be a whole number, not 'x'"),
         ("max_drop: 1%", "max_drop: 2", "gates: max_drop must be at most 1, not 2"),
         ("max_drop: 1%", "max_dorp: 1%", "gates: 'max_dorp' is not a gate; did you mean 'max_drop'?"),

@@ -9,21 +9,24 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
+import torch
 from click.testing import CliRunner
 
 pytest.importorskip("torch")
 
 from compressor import extras, unification
 from compressor.cli.main import compress
-from compressor.config import UnifySettings
+from compressor.config import BlockShape, UnifySettings
 from compressor.errors import UsageError
 from compressor.graph import files
 from compressor.tune import GraphModule, admm, boosters
 from compressor.tune.batchnorm import fold
-from compressor.tune.folding import scales_of
+from compressor.tune.tied import Tied, ties_of
 from compressor.unification import get_ready, unify, unify_file
 from compressor.unifying import measure
-from compressor.unifying.train import channels
+from compressor.unifying.layout import Layout, View
+from compressor.unifying.projections import Unify
+from compressor.unifying.train import imposed, tied
 from tests import models
 from tests.tune.training import Memory
 
@@ -65,6 +68,7 @@ def chosen(data: Path, **values: Any) -> UnifySettings:
         {"method": "retrain", "prune_share": 0.5, "optimiser": "adamw"},
         {"insert_bn": True},
         {"insert_bn": True, "block": "1x8", "mean_weights": 0.5},
+        {"insert_bn": True, "method": "ste", "unify_share": 0.5},
         {"epochs": 1},
     ],
     ids=lambda values: "-".join(map(str, values.values())),
@@ -93,22 +97,38 @@ def test_blocks_that_are_trained_imitate_better_than_those_that_are_not(data: Pa
     assert errors[1] < 0.8 * errors[0]
 
 
-def test_factors_of_an_inserted_normalisation_are_those_of_folding(data: Path) -> None:
-    settings = chosen(data)
+@pytest.mark.parametrize("values", [{"block": "2x4"}, {"block": "3x1"}, {"unify_share": 0.5}], ids=str)
+def test_folding_tied_normalisations_leaves_weights_on_the_set(data: Path, values: dict[str, Any]) -> None:
+    settings = chosen(data, **values)
     ready = get_ready(net(), settings, 0, None)
+    targets = {layer.name: unification.target(layer, settings) for layer in ready.found.layers}
     samples = Memory({"x": np.random.default_rng(1).standard_normal((32, 4, 6, 6)).astype(np.float32)})
-    inserted = boosters.with_batchnorm(ready.model, settings, samples)
-    for value in inserted.graph.initializers.values():
-        if str(value.name).endswith("bn.scale"):
-            assert value.const_value is not None
-            rng = np.random.default_rng(2)
-            value.const_value = ir.tensor(rng.standard_normal(value.const_value.numpy().shape).astype(np.float32))
-    where = {layer.name: channels(layer.layout.view) for layer in ready.found.layers}
-    scales, module, folded = scales_of(inserted, where), GraphModule(inserted, train_bn=True), fold(inserted)
-    assert {*scales} == {"w", "t"}
-    for name, scale in scales.items():
-        expected: Any = models.weight(folded, name)
-        np.testing.assert_allclose(models.weight(inserted, name) * scale(module).detach().numpy(), expected, rtol=1e-5)
+    ties = {name: groups for name, target in targets.items() if (groups := tied(target)) is not None}
+    assert {*ties} == {"w", "t"}
+    on_set, _ = imposed(ready.model, targets)
+    inserted = boosters.with_batchnorm(on_set, settings, samples, ties).model
+    module, rng = GraphModule(inserted, train_bn=True), np.random.default_rng(2)
+    extension = Tied(ties_of(inserted, ties))
+    extension.start(module, torch.optim.SGD(module.parameters(), 0.1), 1)
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if name.endswith((".bn.scale", ".bn.var")):
+                tensor.copy_(torch.from_numpy(rng.uniform(0.5, 2, tensor.shape)))
+    extension.after_step(module, 1)
+    folded = fold(module.write_back(inserted))
+    for name, target in targets.items():
+        weight: Any = models.weight(folded, name)
+        assert np.abs(weight - models.weight(on_set, name)).max() > 0.01
+        np.testing.assert_allclose(target.project(weight), weight, rtol=1e-5)
+
+
+def test_outputs_are_tied_by_rows_of_blocks_or_all_together() -> None:
+    layout = Layout(View.of((8, 4, 3, 3), "oitt"), BlockShape.parse("3x2"))
+    assert tied(Unify(layout)).tolist() == [0, 0, 0, 1, 1, 1, 2, 3]  # type: ignore[union-attr]
+    assert tied(Unify(layout, 0.5)).tolist() == [0] * 8  # type: ignore[union-attr]
+    assert tied(Unify(Layout(layout.view, BlockShape.parse("1x4")))) is None
+    grouped = Layout(View((4, 4), (2, 2, 4), "goi"), BlockShape.parse("2x2"))
+    assert tied(Unify(grouped)).tolist() == [0, 0, 1, 1]  # type: ignore[union-attr]
 
 
 def test_divergence_keeps_the_nearest_weights_and_warns(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,72 @@
+"""Straight-through training: the loss sees weights on the set, and what the optimiser does to them adds up beside it.
+
+With a latent weight L and its projection Z, the module computes with ``W = L + t (Z - L)``. The step that the optimiser
+takes from W is added to L as it is (straight-through estimation, arXiv:1308.3432; BinaryConnect, arXiv:1511.00363), so
+that a sign turns over once the steps against it have added up to its magnitude. ``t`` grows from zero to one over the
+first share of the run (alpha-blending, arXiv:1905.13298), so that a pretrained network is not torn apart at once;
+from there on W is on the set in every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from compressor.tune.approach import Approach, Constraint, Residual, Tensors, relative
+
+
+class StraightThrough(Approach):
+    """Projects in every step what has added up so far.
+
+    Args:
+        constraints: by name of the parameter.
+        blend: share of the steps in which t grows linearly from zero to one.
+    """
+
+    def __init__(self, constraints: Mapping[str, Constraint], blend: float = 0.5) -> None:
+        super().__init__(constraints)
+        self._blend, self._steps = blend, 1
+        self._latent: Tensors = {}
+        self._seen: Tensors = {}
+
+    @torch.no_grad()
+    def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
+        """Latent weights are the weights."""
+        super().start(module, optimiser, steps_total)
+        self._steps = steps_total
+        self._latent = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        self._seen = {name: weight.detach().clone() for name, weight in self._weights.items()}
+
+    @torch.no_grad()
+    def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
+        """Moves the step over to the latent weights, and the weights to where t says."""
+        t = min(1.0, step / (self._blend * self._steps)) if self._blend else 1.0
+        moved = {}
+        for name, weight in self._weights.items():
+            self._latent[name].add_(weight - self._seen[name])
+            weight.copy_(self._latent[name].lerp(self._nearest(name), t))
+            moved[name] = weight - self._seen[name]
+            self._seen[name].copy_(weight)
+        if step % max(1, self._steps // 30) == 0:
+            self.residuals.append(
+                Residual(step, t, relative(self._gaps(), self._weights), relative(moved, self._weights))
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Latent weights, what the module last computed with, and the record."""
+        parts = {"latent": self._latent, "seen": self._seen}
+        tensors = {f"{part}/{name}": tensor for part, found in parts.items() for name, tensor in found.items()}
+        return {**super().state_dict(), **tensors}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        super().load_state_dict(state)
+        for part, found in (("latent", self._latent), ("seen", self._seen)):
+            for name, tensor in found.items():
+                tensor.copy_(state[f"{part}/{name}"])
+
+    def _nearest(self, name: str) -> torch.Tensor:
+        found: torch.Tensor = self._constraints[name].project(self._latent[name])
+        return found
