@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
-from compressor.cli.console import View, output_option, view_options
+from compressor.cli.console import View, model_option, view_options
 from compressor.cli.options import GRAPH, SEEDED_PROOF, settings_options
 from compressor.cli.paths import check_destinations, default_output
 from compressor.config import CleanSettings
@@ -21,13 +21,7 @@ Examples:
 @click.command("clean", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @settings_options(CleanSettings, GRAPH, SEEDED_PROOF)
-@output_option(
-    "-o",
-    "--output",
-    metavar="OUT",
-    type=click.Path(path_type=Path),
-    help="File to write.  [default: IN with .clean.onnx]",
-)
+@model_option(".clean.onnx")
 @view_options
 def command(*, source: Path, output: Path | None, settings: CleanSettings, view: View) -> None:
     """Remove from the model IN what its outputs do not need: dead nodes, unused and duplicate weights,

@@ -23,13 +23,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 Progress = Callable[[str], None]
 output_option = functools.partial(click.option, cls=Option, section="Output")
 """`click.option` for what a command writes or prints."""
-report_option = output_option(
-    "--report",
-    "report_to",
-    metavar="PATH.html",
-    type=click.Path(path_type=Path),
-    help="Write a report to look at, one HTML file.",
+file_option = functools.partial(output_option, type=click.Path(path_type=Path))
+"""The same for the path of a file."""
+report_option = file_option(
+    "--report", "report_to", metavar="PATH.html", help="Write a report to look at, one HTML file."
 )
+dry_run_option = output_option("--dry-run", is_flag=True, help="Do everything but write the model.")
+
+
+def model_option(suffix: str) -> Callable[[F], F]:
+    """``-o`` of a command that writes a model; ``suffix`` is what its default name ends in."""
+    text = f"File to write.  [default: IN with {suffix}]"
+    found: Callable[[F], F] = file_option("-o", "--output", metavar="OUT", help=text)
+    return found
 
 
 @dataclass(frozen=True)
@@ -85,12 +91,8 @@ def view_options(function: F) -> F:
             is_flag=True,
             help="Do not show the running phase; it is shown only in a terminal.",
         ),
-        output_option(
-            "-v", "--verbose", is_flag=True, help="Print every row, and the traceback of an error."
-        ),
-        output_option(
-            "-q", "--quiet", is_flag=True, help="Print nothing but errors and the JSON that was asked for."
-        ),
+        output_option("-v", "--verbose", is_flag=True, help="Print every row, and the traceback of an error."),
+        output_option("-q", "--quiet", is_flag=True, help="Print nothing but errors and the JSON that was asked for."),
         output_option(
             "--json",
             "json_to",

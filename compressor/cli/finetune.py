@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
-from compressor.cli.console import View, output_option, view_options
+from compressor.cli.console import View, file_option, model_option, view_options
 from compressor.cli.options import DATA, DEVICE, LOSS, OPTIMISER, Section, settings_options
 from compressor.cli.paths import check_destinations, default_output
 from compressor.cli.training import watched
@@ -26,20 +26,13 @@ Examples:
 
 @click.command("finetune", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@output_option(
+@file_option(
     "--teacher",
     metavar="ORIGINAL",
-    type=click.Path(path_type=Path),
     help="The model that IN was made from, whose outputs are imitated.",
 )
 @settings_options(TuneSettings, DATA, LOSS, TRAINING, DEVICE, RESULT)
-@output_option(
-    "-o",
-    "--output",
-    metavar="OUT",
-    type=click.Path(path_type=Path),
-    help="File to write.  [default: IN with .tuned.onnx]",
-)
+@model_option(".tuned.onnx")
 @view_options
 def command(*, source: Path, teacher: Path | None, output: Path | None, settings: TuneSettings, view: View) -> None:
     """Train the weights of the model IN, by default until it does what the model it was made from does, which

@@ -29,16 +29,12 @@ def check_destinations(sources: Iterable[Path | None], written: Mapping[str, str
             continue
         path = Path(place)
         if not path.parent.is_dir():
-            raise UsageError(
-                f"{flag}: folder {path.parent} does not exist; create it or choose another place"
-            )
+            raise UsageError(f"{flag}: folder {path.parent} does not exist; create it or choose another place")
         if path.is_dir():
             raise UsageError(f"{flag}: {path} is a folder; name a file in it")
         for other, owner in taken.items():
             if _same(path, other):
-                raise UsageError(
-                    f"{flag}: {path} is {owner} too, which is never overwritten; name another file"
-                )
+                raise UsageError(f"{flag}: {path} is {owner} too, which is never overwritten; name another file")
         taken[path] = f"the file of {flag}"
 
 

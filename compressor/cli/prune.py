@@ -5,7 +5,15 @@ from pathlib import Path
 import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
-from compressor.cli.console import View, output_option, report_option, view_options
+from compressor.cli.console import (
+    View,
+    dry_run_option,
+    file_option,
+    model_option,
+    output_option,
+    report_option,
+    view_options,
+)
 from compressor.cli.options import (
     AMOUNT,
     CHOICE,
@@ -43,30 +51,20 @@ Examples:
 
 @click.command("prune", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@settings_options(
-    PruneSettings, AMOUNT, LATENCY, CHOICE, RECOVERY, DATA, LOSS, OPTIMISER, DEVICE, GRAPH, PROOF, GATES
-)
-@output_option(
-    "-o",
-    "--output",
-    metavar="OUT",
-    type=click.Path(path_type=Path),
-    help="File to write.  [default: IN with .pruned.onnx]",
-)
-@output_option(
+@settings_options(PruneSettings, AMOUNT, LATENCY, CHOICE, RECOVERY, DATA, LOSS, OPTIMISER, DEVICE, GRAPH, PROOF, GATES)
+@model_option(".pruned.onnx")
+@file_option(
     "--plan-out",
     metavar="PATH",
-    type=click.Path(path_type=Path),
     help="Write the plan, which says what is removed from each group, as JSON.",
 )
-@output_option(
+@file_option(
     "--plan",
     metavar="PATH",
-    type=click.Path(path_type=Path),
     help="Replay a plan; takes no option on how much or which, and simplifies as the plan did.",
 )
 @report_option
-@output_option("--dry-run", is_flag=True, help="Do everything but write the model.")
+@dry_run_option
 @output_option(
     "--explain",
     is_flag=True,
@@ -107,9 +105,7 @@ def command(
     if report_to is not None:
         require("--report", "jinja2")
     with view.phases() as progress:
-        result = pipeline.prune_file(
-            source, target, settings, plan=plan, plan_out=plan_out, progress=progress
-        )
+        result = pipeline.prune_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
         if report_to is not None:
             pipeline.report_file(source, result, settings, report_to)
     report = result.report

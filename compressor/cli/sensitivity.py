@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
-from compressor.cli.console import View, output_option, view_options
+from compressor.cli.console import View, file_option, view_options
 from compressor.cli.options import BINDING, CHOICE, Section, settings_options
 from compressor.cli.paths import check_destinations, default_output
 from compressor.config.sensitivity import SensitivitySettings
@@ -28,21 +28,16 @@ Examples:
 @click.command("sensitivity", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @settings_options(SensitivitySettings, _SWEEP, _CHANNELS, _DATA, BINDING, _WHERE)
-@output_option(
+@file_option(
     "-o",
     "--output",
     metavar="OUT",
-    type=click.Path(path_type=Path),
     help="Where the report goes; measurements are kept beside it, in a file of the same name that ends in .jsonl, "
     "and an interrupted run goes on from them.  [default: IN with .sensitivity.json]",
 )
-@output_option(
-    "--plot", metavar="PATH.html", type=click.Path(path_type=Path), help="Draw the report as one HTML file."
-)
+@file_option("--plot", metavar="PATH.html", help="Draw the report as one HTML file.")
 @view_options
-def command(
-    *, source: Path, output: Path | None, plot: Path | None, settings: SensitivitySettings, view: View
-) -> None:
+def command(*, source: Path, output: Path | None, plot: Path | None, settings: SensitivitySettings, view: View) -> None:
     """Prune every group of channels of the model IN alone, at several ratios, and measure what is lost: how far the
     outputs move on data or noise, and accuracy where the data has labels. No model is written.
     """

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
-from compressor.cli.console import View, output_option, view_options
+from compressor.cli.console import View, dry_run_option, file_option, model_option, output_option, view_options
 from compressor.cli.options import (
     DATA,
     DEVICE,
@@ -48,26 +48,18 @@ Examples:
 @settings_options(
     ChoosingSettings, BLOCKS, CHOOSING, WEIGHTS, STORAGE, DATA, METHOD, LOSS, STEPS, DEVICE, GRAPH, SEEDED_PROOF
 )
-@output_option(
-    "-o",
-    "--output",
-    metavar="OUT",
-    type=click.Path(path_type=Path),
-    help="File to write.  [default: IN with .unified.onnx]",
-)
-@output_option(
+@model_option(".unified.onnx")
+@file_option(
     "--plan-out",
     metavar="PATH",
-    type=click.Path(path_type=Path),
     help="Write the blocks that were chosen as JSON; measurements are kept beside it, and an interrupted run goes on.",
 )
-@output_option(
+@file_option(
     "--plan",
     metavar="PATH",
-    type=click.Path(path_type=Path),
     help="Replay a plan; takes no option on blocks or which weights.",
 )
-@output_option("--dry-run", is_flag=True, help="Do everything but write the model.")
+@dry_run_option
 @output_option("--explain", is_flag=True, help="List the weights that were left alone, and why.")
 @view_options
 def command(
