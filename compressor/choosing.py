@@ -13,6 +13,7 @@ from compressor import account, unification
 from compressor.atomic import write_text
 from compressor.clock import Clock, Progress
 from compressor.config.choosing import ChoosingSettings
+from compressor.data import open_data
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
 from compressor.graph import files
 from compressor.pruning.allocate import Move
@@ -22,7 +23,7 @@ from compressor.trials.change import Reference, open_samples
 from compressor.trials.ledger import Ledger
 from compressor.trials.limits import Limits
 from compressor.trials.run import Lab, Trial, Variant, run
-from compressor.unification import get_ready, project
+from compressor.unification import get_ready, project, weighed
 from compressor.unified import with_weights
 from compressor.unifying.choose import Rung, UnifyPlan, blocks_after, moves, notation, within
 from compressor.unifying.train import array_of
@@ -50,6 +51,8 @@ class OneShot:
             chosen = plan.applied(settings)
             ready = get_ready(source, chosen, 0, None)
             plan.check(ready.found.layers)
+            if chosen.curvature != "none":
+                ready = weighed(ready, open_data(chosen, source), chosen)
             return with_weights(ready.model, [project(layer, chosen) for layer in ready.found.layers])
 
         return with_blocks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from compressor.unified import (
     with_weights,
 )
 from compressor.unifying.assignment import Kinds
+from compressor.unifying.curvature import curvatures
 from compressor.unifying.layers import Found, Layer, find
 from compressor.unifying.packed import encode
 from compressor.unifying.permute import Permuted, permute
@@ -100,6 +101,9 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
         samples = Samples.of(settings, source)
     with clock.phase("analyse"):
         ready = get_ready(source, settings, size, None if isinstance(model, ir.Model) else Path(model))
+    if settings.curvature != "none" and samples is not None:
+        with clock.phase("weigh"):
+            ready = weighed(ready, samples.train, settings)
     with clock.phase("project"):
         once = [project(layer, settings) for layer in ready.found.layers]
     trained = Trained(ready.model)
@@ -139,6 +143,13 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
     return Prepared(model, shapes, found, before, reference, permute(coupling, found.layers, settings.seed))
 
 
+def weighed(ready: Prepared, data: Dataset, settings: UnifySettings) -> Prepared:
+    """The same with the curvature of every layer of which it can be told, measured on samples."""
+    found = curvatures(ready.model, [layer.name for layer in ready.found.layers], data, settings)
+    layers = [replace(layer, curvature=found.get(layer.name)) for layer in ready.found.layers]
+    return replace(ready, found=replace(ready.found, layers=layers))
+
+
 def project(layer: Layer, settings: UnifySettings) -> Unified:
     """One layer in one shot: the nearest weight with the shares that are asked for, packed."""
     weight, nearest = wide(layer.value), target(layer, settings)
@@ -148,7 +159,7 @@ def project(layer: Layer, settings: UnifySettings) -> Unified:
 
 def target(layer: Layer, settings: UnifySettings) -> Mixed:
     """The set that the weight of a layer is brought to."""
-    return Mixed(layer.layout, settings.unify_share, settings.prune_share)
+    return Mixed(layer.layout, settings.unify_share, settings.prune_share, layer.curvature)
 
 
 def adopt(item: Unified, trained: Trained, settings: UnifySettings) -> Unified:

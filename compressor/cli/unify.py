@@ -22,7 +22,7 @@ from compressor.cli.paths import check_destinations, default_output
 from compressor.config.choosing import ChoosingSettings
 from compressor.errors import UsageError
 
-BLOCKS = Section("Blocks", ("block", "layer_block", "unify_share", "prune_share", "permute"))
+BLOCKS = Section("Blocks", ("block", "layer_block", "unify_share", "prune_share", "curvature", "permute"))
 CHOOSING = Section("Blocks by what they cost", ("max_drop", "max_distance", "ladder", "jobs"))
 WEIGHTS = Section("Which weights", ("include", "exclude", "all_layers", "min_weights"))
 STORAGE = Section("Storage", ("magnitudes", "dense"))

@@ -93,6 +93,11 @@ class UnifySettings(TuneSettings):
         description="Share of each layer's blocks that get one absolute value, those that it damages least; the "
         "rest stays as it is. Default: all that are not pruned.",
     )
+    curvature: Literal["none", "inputs", "gradients"] = Field(
+        default="none",
+        description="How much a change of each weight matters: all alike; or, measured on --samples samples, as the "
+        "mean square of what it multiplies, or of its gradient.",
+    )
     include: tuple[str, ...] = Field(
         default=(), description="Unify only weights that match GLOB, by their name or their node's; repeatable."
     )
@@ -180,6 +185,12 @@ class UnifySettings(TuneSettings):
         if self.expand:
             raise PydanticCustomError(
                 "expand", "kernels that are trained as products cannot keep to their blocks; leave --expand out"
+            )
+        if self.curvature != "none" and self.data is None:
+            raise PydanticCustomError(
+                "samples",
+                "--curvature {curvature} is measured on samples; give --data, labels are not needed",
+                {"curvature": self.curvature},
             )
         if self.method != "one-shot" and self.data is None:
             raise PydanticCustomError(

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling, Meeting
 from compressor.config import BlockShape, UnifySettings
 from compressor.errors import UsageError
+from compressor.graph.evaluate import Array
 from compressor.graph.shapes import captured_values
 from compressor.ops.rule import OpRule
 from compressor.pruning import cost
@@ -31,12 +32,14 @@ class Layer:
         layout: its blocks.
         nodes: names of the nodes that it is the weight of.
         macs: multiply-accumulates of those nodes.
+        curvature: how much a change of each weight matters, of the weight's shape; None: all alike.
     """
 
     value: ir.Value
     layout: Layout
     nodes: tuple[str, ...]
     macs: int
+    curvature: Array | None = None
 
     @property
     def name(self) -> str:

@@ -43,8 +43,8 @@ class Mixed:
         layout: the blocks.
         unify: share of the blocks that are unified.
         prune: share of the blocks that are zero; it and the sum of both are rounded down to whole blocks.
-        curvature: positive importance of each weight in the distance Σ h (w - z)², of the weight's shape; None: all
-            one. With it the shared value is Σ h |w| / Σ h.
+        curvature: positive importance of each weight in the distance Σ h (w - z)², of the weight's shape, in numpy;
+            None: all one. With it the shared value is Σ h |w| / Σ h.
     """
 
     layout: Layout
@@ -53,8 +53,17 @@ class Mixed:
     curvature: Any = None
 
     @cached_property
-    def _h(self) -> Any:
-        return None if self.curvature is None else self.layout.blocks(self.curvature)
+    def _curvatures(self) -> dict[Any, Any]:
+        """The curvature of blocks, by the device it was wanted on."""
+        return {} if self.curvature is None else {None: self.layout.blocks(self.curvature)}
+
+    def _h(self, blocks: Any) -> Any:
+        if self.curvature is None:
+            return None
+        found, device = self._curvatures, None if isinstance(blocks, np.ndarray) else blocks.device
+        if device not in found:
+            found[device] = _like(found[None], blocks)
+        return found[device]
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -81,12 +90,13 @@ class Mixed:
         total = self.layout.count
         if total in (pruned, unified):
             return np.full(total, PRUNED if pruned else UNIFIED, np.uint8)
-        damage_pruned, damage_unified = (_on_host(d) for d in damages(blocks, self._h))
+        damage_pruned, damage_unified = (_on_host(d) for d in damages(blocks, self._h(blocks)))
         return assignment.choose(damage_pruned, damage_unified, pruned, unified)
 
     def _impose(self, blocks: Any, kinds: Kinds) -> Any:
+        shared = shared_values(blocks, self._h(blocks))
         xp = library(blocks)
-        values = xp.copysign(shared_values(blocks, self._h), blocks + 0.0)  # + 0.0: the sign of -0.0 counts as +
+        values = xp.copysign(shared, blocks + 0.0)  # + 0.0: the sign of -0.0 counts as +
         if (kinds == UNIFIED).all():
             return values
         if (kinds == FREE).any():
@@ -188,5 +198,5 @@ def _on_host(array: Any) -> Any:
 
 
 def _like(mask: Any, blocks: Any) -> Any:
-    """A numpy mask as the library of ``blocks`` has it, where ``blocks`` are."""
+    """A numpy array as the library of ``blocks`` has it, where ``blocks`` are."""
     return mask if isinstance(blocks, np.ndarray) else library(blocks).from_numpy(mask).to(blocks.device)

@@ -67,8 +67,9 @@ class Samples:
         if settings.data is None:
             return None
         if settings.method == "one-shot":
-            whole = open_data(validation(settings) or settings, model)
-            return Samples(whole, whole)
+            other = validation(settings)
+            whole = open_data(settings, model)
+            return Samples(whole, open_data(other, model) if other is not None else whole)
         require(f"--method {settings.method}", *TRAINING)
         train, valid = open_parts(settings, model)
         return Samples(train, valid if len(valid) else None)

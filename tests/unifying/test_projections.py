@@ -109,7 +109,7 @@ def test_torch_gives_what_numpy_gives(layout: Layout, shares: tuple[float, float
     h = abs(weight(layout.view.shape, 1, np.float64)) + 0.1 if weighted else None
     expected = Mixed(layout, *shares, curvature=h).project(w)
     tensor = torch.nn.Parameter(torch.from_numpy(w.copy()))
-    found = Mixed(layout, *shares, curvature=None if h is None else torch.from_numpy(h)).project(tensor.detach())
+    found = Mixed(layout, *shares, curvature=h).project(tensor.detach())
     assert isinstance(found, torch.Tensor)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
 
