@@ -14,12 +14,13 @@ from compressor import account
 from compressor.analysis import prepare
 from compressor.channels.coupling import Coupling, Policy
 from compressor.clock import Clock, Progress
-from compressor.config import UnifySettings
+from compressor.config import BenchSettings, RunSettings, UnifySettings
 from compressor.data import Dataset
 from compressor.errors import NothingToPrune
 from compressor.graph import clean, files
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import Shapes
+from compressor.judge import bench
 from compressor.judge.accuracy import accuracy
 from compressor.ops.table import RULES
 from compressor.pruning import proof
@@ -218,7 +219,13 @@ def unify_file(
         folder = output.with_name(output.name + ".checkpoint")
     result = unify(source, settings.model_copy(update={"checkpoint": folder}), clock=clock)
     with clock.phase("write"):
-        report = write(result, source, output, settings).model_copy(update={"seconds": clock.seconds})
+        report = write(result, source, output, settings)
+    if settings.latency and output is not None:
+        with clock.phase("time"):
+            shared = settings.model_dump(include={*RunSettings.model_fields})
+            timed = bench.bench(source, output, BenchSettings.model_validate({**shared, "memory": False}))
+        report = report.model_copy(update={"latency": bench.summary(timed)})
+    report = report.model_copy(update={"seconds": clock.seconds})
     if folder is not None and not settings.keep_checkpoint:
         remove_checkpoints(folder)
     return report

@@ -361,3 +361,14 @@ assert "onnxruntime" in sys.modules
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_both_files_are_timed_on_request(tmp_path: Path) -> None:
+    net, asked = Path(__file__).parents[1] / "models" / "digits-resnet.onnx", UnifySettings(block="1x8", latency=True)
+    report = unify_file(net, tmp_path / "out.onnx", asked)
+    assert report.latency is not None
+    assert report.latency.low <= report.latency.before_ms / report.latency.after_ms <= report.latency.high
+    assert 0.3 < report.latency.low < 3
+    assert "time" in report.seconds
+    dry = unify_file(net, None, asked)
+    assert dry.latency is None, "there is no file to time"

@@ -25,7 +25,7 @@ from compressor.errors import UsageError
 BLOCKS = Section("Blocks", ("block", "layer_block", "unify_share", "prune_share", "curvature", "permute"))
 CHOOSING = Section("Blocks by what they cost", ("max_drop", "max_distance", "ladder", "jobs"))
 WEIGHTS = Section("Which weights", ("include", "exclude", "all_layers", "min_weights"))
-STORAGE = Section("Storage", ("magnitudes", "dense"))
+STORAGE = Section("Storage", ("magnitudes", "dense", "latency"))
 METHOD = Section(
     "Training: method",
     ("method", "teacher", "retrain_share", "retrain_rate", "refreshes", "rho", "rho_growth", "dual_step"),

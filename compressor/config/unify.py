@@ -112,6 +112,9 @@ class UnifySettings(TuneSettings):
     magnitudes: Literal["float16", "float32"] = Field(
         default="float16", description="How the shared absolute values are stored."
     )
+    latency: bool = Field(
+        default=False, description="Also time the original and the written model in turns, on --provider."
+    )
     dense: bool = Field(
         default=False, description="Write the unified weights as plain tensors instead of packing them."
     )

@@ -48,7 +48,7 @@ def content(name: str, settings: RunSettings, source: str, original: str) -> dic
     given = [text for field in DATA if (text := getattr(settings, field, None)) is not None]
     paths = {field for field in type(settings).model_fields if isinstance(getattr(settings, field), Path)}
     gates = {gate for gate, of in GATES.items() if isinstance(settings, of)}
-    timed = kind.measures or getattr(settings, "target_latency", None) is not None
+    timed = kind.measures or any(getattr(settings, field, None) for field in ("target_latency", "latency"))
     return {
         "stage": kind_of(name),
         "source": source,

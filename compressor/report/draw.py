@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from compressor.report.detail import LatencyResult
 from compressor.report.records import ModelStats
-from compressor.words import printable, quantity, share
+from compressor.words import count, printable, quantity, share
 
 _PATHLESS = ("(in memory)", "(not written)")
 """What stands for the path of a model that has no file: of what was read, and of what was made."""
@@ -63,3 +64,16 @@ def sizes(console: Console, models: dict[str, ModelStats]) -> None:
     if len({item.opset for item in stats}) > 1 or len(stats) == 1:
         row(drawn, "opset", *(str(item.opset) for item in stats))
     show(console, drawn)
+
+
+def latency(console: Console, found: LatencyResult) -> None:
+    """How long a run takes, what was asked for, and how that came about."""
+    text = f"Latency: {found.before_ms:.3g} ms before, {found.after_ms:.3g} ms after"
+    if found.target_ms is not None:
+        text += f", target {found.target_ms:.3g} ms"
+    text += f"; {found.before_ms / found.after_ms:.3g} times as fast ({found.level:.0%} interval {found.low:.3g} to "
+    text += f"{found.high:.3g}; {found.provider})."
+    if found.predicted_ms is not None:
+        times = count(found.corrections or 0, "time")
+        text += f" Operator times promised {found.predicted_ms:.3g} ms, corrected {times}."
+    line(console, text, style="bold")

@@ -7,7 +7,6 @@ from statistics import fmean
 from rich.console import Console
 
 from compressor.report import draw
-from compressor.report.detail import LatencyResult
 from compressor.report.records import DiffReport, FrozenRow, GroupRow, ProofResult, Report
 from compressor.words import count, share
 
@@ -37,7 +36,7 @@ def render(report: Report, console: Console, *, explain: bool = False, verbose: 
         draw.line(console, "Proof: not run.", style="yellow")
     _recovered(console, report)
     if report.latency is not None:
-        _latency(console, report.latency)
+        draw.latency(console, report.latency)
     if verbose:
         _groups(console, report.groups, removed=True)
     _frozen(console, report.frozen, explain=explain, verbose=verbose)
@@ -137,19 +136,6 @@ def _recovered(console: Console, report: Report) -> None:
         words = ["original", *(["pruned"] if item.pruned is not None else []), "result"]
         text = ", ".join(f"{word} {value:.2%}" for word, value in zip(words, steps, strict=True))
         draw.line(console, f"Accuracy ({item.metric}, {count(item.samples or 0, 'sample')}): {text}.", style="bold")
-
-
-def _latency(console: Console, found: LatencyResult) -> None:
-    """How long a run takes, what was asked for, and how that came about."""
-    text = f"Latency: {found.before_ms:.3g} ms before, {found.after_ms:.3g} ms after"
-    if found.target_ms is not None:
-        text += f", target {found.target_ms:.3g} ms"
-    text += f"; {found.before_ms / found.after_ms:.3g} times as fast ({found.level:.0%} interval {found.low:.3g} to "
-    text += f"{found.high:.3g}; {found.provider})."
-    if found.predicted_ms is not None:
-        times = count(found.corrections or 0, "time")
-        text += f" Operator times promised {found.predicted_ms:.3g} ms, corrected {times}."
-    draw.line(console, text, style="bold")
 
 
 def _groups(console: Console, groups: Sequence[GroupRow], *, removed: bool) -> None:

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from compressor.report import draw
 from compressor.report.base import Record
+from compressor.report.detail import LatencyResult
 from compressor.report.records import Document, ModelStats, ProofResult
 from compressor.words import count, quantity, share
 
@@ -89,6 +90,7 @@ class UnifyReport(Document):
     permuted: list[PermutedRow] = Field(default=[])
     training: TrainingRow | None = Field(default=None, description="Null where weights were unified in one shot.")
     accuracy: UnifyAccuracy | None = Field(default=None, description="Null without labels.")
+    latency: LatencyResult | None = Field(default=None, description="Of the files; null when not measured.")
     ideal_bytes: int = Field(description="The whole model by `bits` of its layers; all else as it is stored.")
     gzip_bytes: int | None = Field(default=None, description="The written files after gzip.")
     output_error: float | None = Field(
@@ -124,6 +126,8 @@ def render_unified(report: UnifyReport, console: Console, *, explain: bool = Fal
     _layers(report, console, verbose=verbose)
     _damage(report, console)
     _trained(report, console)
+    if report.latency is not None:
+        draw.latency(console, report.latency)
     if report.proof is not None:
         _proved(report, report.proof, console)
     elif report.output is not None:
