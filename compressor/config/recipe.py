@@ -44,6 +44,9 @@ GATES: Mapping[str, type[RunSettings]] = MappingProxyType(
 DATA = ("data", "val_data")
 """Settings that name a path or a function."""
 
+READ = (*DATA, "sensitivity")
+"""Settings that name what a stage reads, so that its result follows from what is there."""
+
 MANAGED = ("checkpoint", "keep_checkpoint", "resume", "teacher")
 """Settings that a recipe chooses itself: it keeps checkpoints in its work folder and goes on from them, and training
 imitates its model."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from compressor import extras
 from compressor.config import BenchSettings, DataSettings, PruneSettings, RunSettings
-from compressor.config.recipe import DATA, Recipe, kind_of
+from compressor.config.recipe import DATA, READ, Recipe, kind_of
 from compressor.data.named import NAMED
 from compressor.errors import UsageError
 from compressor.recipe.stages import STAGES, trains
@@ -86,7 +86,7 @@ class Course:
 
 
 def _given(settings: RunSettings) -> list[str]:
-    return [text for name in DATA if (text := getattr(settings, name, None)) is not None]
+    return [str(value) for name in READ if (value := getattr(settings, name, None)) is not None]
 
 
 def _located(settings: RunSettings, folder: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from compressor.clock import Progress
 from compressor.config import RunSettings
-from compressor.config.recipe import DATA, GATES, MANAGED, kind_of
+from compressor.config.recipe import DATA, GATES, MANAGED, READ, kind_of
 from compressor.errors import CompressorError, ModelError
 from compressor.recipe.stages import STAGES, Task, made
 from compressor.recipe.store import MODEL, Store, data_identity, model_digest
@@ -45,7 +45,7 @@ def content(name: str, settings: RunSettings, source: str, original: str) -> dic
         original: the same of the model of the recipe.
     """
     kind = STAGES[kind_of(name)]
-    given = [text for field in DATA if (text := getattr(settings, field, None)) is not None]
+    given = [str(value) for field in READ if (value := getattr(settings, field, None)) is not None]
     paths = {field for field in type(settings).model_fields if isinstance(getattr(settings, field), Path)}
     gates = {gate for gate, of in GATES.items() if isinstance(settings, of)}
     timed = kind.measures or any(getattr(settings, field, None) for field in ("target_latency", "latency"))

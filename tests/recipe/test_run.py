@@ -13,9 +13,11 @@ import numpy as np
 import onnx
 import pytest
 
+from compressor.config.sensitivity import SensitivitySettings
 from compressor.errors import GateMissed, ModelError, NothingToPrune, ProofFailed, UsageError
 from compressor.recipe.store import Store, data_identity
 from compressor.report.recipe import RecipeReport
+from compressor.sensitivity import sensitivity_file
 from tests.recipe.case import QUICK_BENCH, execute, states, write
 
 CLEAN_PRUNE = "clean:\nprune: {ratio: 0.5, round_to: 1}"
@@ -76,6 +78,20 @@ def test_from_runs_a_stage_and_all_after_it_again(folder):
     assert states(execute(path, start="prune")[0]) == ["kept", "ran", "ran"]
     with pytest.raises(UsageError, match="--from prnue: the recipe has no such stage; it has clean, prune, prune-2"):
         execute(path, start="prnue")
+
+
+def test_a_sensitivity_report_counts_by_its_bytes(folder):
+    settings = SensitivitySettings(ratios=(0.5,), data=str(folder / "data.npz"))
+    sensitivity_file(folder / "net.onnx", folder / "sens.json", settings)
+    path = write(folder, "prune: {target_macs: 0.625, round_to: 1, sensitivity: sens.json}")
+    assert states(execute(path)[0]) == ["ran"]
+    assert states(execute(path)[0]) == ["kept"]
+    report = json.loads((folder / "sens.json").read_text())
+    (folder / "sens.json").write_text(json.dumps(report, indent=3))
+    assert states(execute(path)[0]) == ["ran"]
+    (folder / "sens.json").unlink()
+    with pytest.raises(UsageError, match=r"stage 'prune': there is no data .*sens.json"):
+        execute(path)
 
 
 def test_what_a_result_follows_from(folder):
