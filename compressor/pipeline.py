@@ -9,29 +9,24 @@ from pathlib import Path
 import onnx_ir as ir
 
 from compressor import account
-from compressor.analysis import Analysis, analyse
+from compressor.analysis import analyse
 from compressor.atomic import write_text
 from compressor.breakdown import detailed
-from compressor.channels.cut import Cut
-from compressor.channels.groups import group
-from compressor.channels.plan import PruningPlan, units_of
+from compressor.channels.plan import PruningPlan
 from compressor.clock import Clock, Progress
 from compressor.config import PruneSettings
 from compressor.errors import PlanError
-from compressor.graph import clean, files
+from compressor.graph import files
 from compressor.latency import LatencyTarget
-from compressor.measure import measure
-from compressor.ops.table import RULES
-from compressor.pruning import proof, surgery
-from compressor.pruning.budget import Origin
-from compressor.pruning.lossless import exact, lossless_plan
+from compressor.pruning import proof
+from compressor.pruning.lossless import exact
 from compressor.pruning.proof import Evidence
 from compressor.pruning.schedule import steps_of
-from compressor.pruning.select import Choice, choose
 from compressor.pruning.trail import Trail
 from compressor.recovery import Recovery, Samples, checkpoint_beside
 from compressor.report import GroupRow, Report
 from compressor.report.html import write_html
+from compressor.step import chosen, cut_of, removed, replayed, replays
 from compressor.stress import stressed
 from compressor.survey import clean_file, diff_files, inspect_file
 
@@ -82,73 +77,18 @@ def prune(
             with clock.phase("analyse"):
                 found = analyse(recovery.model, settings)
         with clock.phase("choose"):
-            replay = Choice(plan, group(found.coupling), None) if plan is not None else None
-            choice = replay or _choose(found, step, origin, size, samples, aim)
-            cut = Cut(found.coupling, units_of(choice.plan, found.coupling))
-            cut.check()
+            choice = replayed(plan, found) if plan is not None else chosen(found, step, origin, size, samples, aim)
+            cut = cut_of(choice.plan, found)
         trail.add(choice.plan, cut, last=step.steps == 1)
         groups, origin = account.group_rows(choice.groups, cut, groups), choice.origin
         recovery.before(found.model, cut)
-        proofs += _cut(found, cut, settings, clock)
+        proofs += removed(found, cut, settings, clock)
         recovery.after(found.model, cut)
     proof.same_signature(source, recovery.model)
     report = account.report(found, before, groups, proof.worst(proofs), settings)
     report = report if aim is None else aim.added_to(report)
-    whole = trail.plan() if len(trail) == 1 or _replays(trail.plan(), source, recovery.model, settings) else None
+    whole = trail.plan() if len(trail) == 1 or replays(trail.plan(), source, recovery.model, settings) else None
     return PruneResult(recovery.model, whole, recovery.added_to(report))
-
-
-def _replays(plan: PruningPlan, source: ir.Model, small: ir.Model, settings: PruneSettings) -> bool:
-    """Does the plan of several steps lead from the original to weights of the same shapes in one?
-
-    Not where a step could only remove what an earlier one had set free.
-    """
-    coupling = analyse(source, settings).coupling
-    try:
-        cut = Cut(coupling, units_of(plan, coupling))
-        cut.check()
-        left = {name: cut.after(value) for name, value in coupling.graph.initializers.items()}
-    except PlanError:
-        return False
-    made = {name: tuple(value.shape) for name, value in small.graph.initializers.items() if value.shape is not None}
-    return all(left.get(name) == shape for name, shape in made.items() if name in left)
-
-
-def _choose(
-    found: Analysis,
-    settings: PruneSettings,
-    origin: Origin | None,
-    size: int,
-    samples: Samples | None,
-    aim: LatencyTarget | None,
-) -> Choice:
-    if settings.lossless:
-        return Choice(*lossless_plan(found.coupling, settings, RULES), origin)
-    measured = measure(found, settings, samples.train if samples is not None else None)
-    if aim is not None:
-        return aim.choose(found, settings, size, origin, measured)
-    return choose(found.coupling, settings, RULES, size, origin, measured)
-
-
-def _cut(found: Analysis, cut: Cut, settings: PruneSettings, clock: Clock) -> list[Evidence]:
-    """Removes what ``cut`` says from the analysed model, and proves that removal equals masking."""
-    with clock.phase("prove"):
-        expected = _expect(found, cut, settings) if settings.verify else None
-    with clock.phase("cut"):
-        surgery.remove(found.model, cut, RULES)
-        clean.tidy(found.model, simplify=settings.simplify)
-    with clock.phase("prove"):
-        return [proof.confirm(expected, found.model, settings)] if expected is not None else []
-
-
-def _expect(found: Analysis, cut: Cut, settings: PruneSettings) -> proof.Expected:
-    """Runs the masked original; where nothing that counts may go, the original itself."""
-    if settings.lossless:
-        return proof.expect(found.model, None, found.shapes, settings)
-    expected = proof.expect(*surgery.mask(found.model, cut, RULES), found.shapes, settings)
-    if proof.finite(expected):
-        return expected
-    return proof.expect(*surgery.mask(found.model, cut, RULES, thorough=True), found.shapes, settings)
 
 
 def prune_file(

@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("judge",),
     ("trials",),
     ("survey", "measure", "recovery", "breakdown", "stress", "gates", "latency", "unified"),
+    ("step",),
     ("pipeline", "unification", "sensitivity"),
     ("choosing",),
     ("recipe",),
