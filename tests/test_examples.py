@@ -70,6 +70,19 @@ def test_readme_commands_print_what_it_says(clone: Path) -> None:
             assert comparable(printed) == comparable(expected), f"README.md shows something else for: {line}"
 
 
+@pytest.mark.slow
+def test_readme_unifies_as_far_as_it_says(clone: Path) -> None:
+    pytest.importorskip("torch")
+    line = next(text for language, text in BLOCKS if language == "sh" and text.startswith("onnx-compress unify"))
+    program, *arguments = shlex.split(line)
+    shown = next(text for language, text in BLOCKS if language == "text" and ".unified.onnx" in text)
+    printed = output_of([*PROGRAMS[program], *arguments], clone)
+    times, accuracy = r"([\d.]+) times smaller", r"Top-1 accuracy [\d.]+% -> ([\d.]+)%"
+    for pattern, slack in ((times, 0.2), (accuracy, 1.0)):
+        found, said = (float(re.findall(pattern, " ".join(text.split()))[0]) for text in (printed, shown))
+        assert found > said - slack
+
+
 def test_readme_python_prints_what_it_says(clone: Path) -> None:
     for (language, code), (_, expected) in pairwise(BLOCKS):
         if language == "python":

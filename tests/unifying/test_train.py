@@ -68,6 +68,7 @@ def chosen(data: Path, **values: Any) -> UnifySettings:
         {"method": "retrain", "prune_share": 0.5, "optimiser": "adamw"},
         {"insert_bn": True},
         {"insert_bn": True, "block": "1x8", "mean_weights": 0.5},
+        {"insert_bn": True, "ema": 0.9},
         {"insert_bn": True, "method": "ste", "unify_share": 0.5},
         {"curvature": "gradients", "unify_share": 0.5},
         {"epochs": 1},
