@@ -84,6 +84,8 @@ _METAVARS = MappingProxyType(
         "ratio": "R",
         "max_ratio": "R",
         "layer_ratio": "GLOB=R",
+        "block": "BLOCK",
+        "layer_block": "GLOB=BLOCK",
         "target_macs": "SHARE",
         "target_params": "SHARE",
         "target_size": "SIZE",

@@ -134,8 +134,8 @@ class UnifySettings(TuneSettings):
     method: Literal["one-shot", "retrain", "admm", "iss", "envelope", "ste"] = Field(
         default_factory=_default_method,
         description="How weights get there: one-shot, to the nearest, without training; retrain, one-shot and then "
-        "training of what is left; admm, iss (iterative soft shrinkage) or envelope, training towards it before that. "
-        "Default: admm with --data, one-shot without.",
+        "training of what is left; admm, iss (iterative soft shrinkage), envelope or ste (straight through the "
+        "projection), training towards it before that. Default: admm with --data, one-shot without.",
     )
     teacher: Path | None = Field(
         default=None,
