@@ -79,9 +79,11 @@ def arms(epochs: list[int]) -> dict[str, dict[str, object]]:
     return found | {f"finetune {count}": {**tuning, "epochs": count} for count in epochs}
 
 
-def ours(macs: float, train: Path, test: Path, settings: dict[str, object], keep: Path | None) -> dict[str, Any]:
-    asked = PruneSettings.parse({"target_macs": macs, "round_to": 1, "scope": "global", "data": str(train), **settings})
-    result = prune(MODEL, asked)
+def ours(
+    macs: float, round_to: int, train: Path, test: Path, settings: dict[str, object], keep: Path | None
+) -> dict[str, Any]:
+    asked = {"target_macs": macs, "round_to": round_to, "scope": "global", "data": str(train), **settings}
+    result = prune(MODEL, PruneSettings.parse(asked))
     if keep is not None:
         files.save(result.model, keep)
     return {"accuracy": judged(result, test), "macs_left": left(result)}
@@ -119,6 +121,7 @@ def main() -> None:
     parser.add_argument("--rival", type=Path, help="interpreter with torch-pruning; left out, visibly, if not given")
     parser.add_argument("--macs", default="0.7,0.5,0.3", help="shares of the MACs to keep")
     parser.add_argument("--epochs", default="1,5,15")
+    parser.add_argument("--round-to", type=int, default=1, help="widths of our arms are multiples of it")
     parser.add_argument("--keep", type=Path, help="folder, which is there, for the models of our arms")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -131,7 +134,7 @@ def main() -> None:
         for macs in map(float, options.macs.split(",")):
             for arm, settings in arms(list(map(int, options.epochs.split(",")))).items():
                 keep = options.keep and options.keep / f"{macs:g} {arm}.onnx"
-                table.add(f"{macs:g} {arm}", partial(ours, macs, train, test, settings, keep))
+                table.add(f"{macs:g} {arm}", partial(ours, macs, options.round_to, train, test, settings, keep))
             if options.rival is not None:
                 for epochs in (0, *map(int, options.epochs.split(","))):
                     run = partial(rival, options.rival, options.data, macs, epochs)
