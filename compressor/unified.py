@@ -34,7 +34,7 @@ class Unified:
     Attributes:
         layer: where it is.
         original: the weight as it came.
-        constrained: as it was packed, which free blocks and tails are taken from.
+        constrained: as it was packed, which free blocks are taken from.
         packed: what is stored.
     """
 
@@ -109,7 +109,6 @@ def row(unified: Unified) -> UnifiedRow:
         unified=found.counts[UNIFIED],
         pruned=found.counts[PRUNED],
         free=found.counts[FREE],
-        tail=layer.layout.free,
         values=found.values,
         error=found.error,
         bits=found.bits,

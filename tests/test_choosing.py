@@ -38,10 +38,10 @@ def chosen(**values: object) -> ChoosingSettings:
 
 @pytest.mark.parametrize("permute", [False, True])
 def test_what_is_chosen_stays_within_the_limit_when_it_is_really_unified(net, tmp_path, permute):
-    settings = chosen(max_distance=0.6, permute=permute)
+    settings = chosen(max_distance=0.7, permute=permute)
     found = choose(net, settings)
     assert found.plan.blocks
-    assert found.together.distance <= 0.6
+    assert found.together.distance <= 0.7
     result = unify(net, found.plan.applied(settings))
     assert {row.name for row in result.report.layers} == set(found.plan.blocks)
     source = files.load(net)
@@ -55,7 +55,7 @@ def test_more_may_be_lost_and_more_is_saved(net):
         of = {(rung.layer, rung.block): rung.saved for rung in found.rungs}
         return sum(of[item] for item in found.plan.blocks.items())
 
-    some, more, everything = saved(0.6), saved(0.9), saved(1e9)
+    some, more, everything = saved(0.7), saved(0.9), saved(1e9)
     assert some < more < everything
     rungs = choose(net, chosen(max_distance=1e9)).rungs
     assert everything == sum(max(r.saved for r in rungs if r.layer == name) for name in {r.layer for r in rungs})
@@ -77,11 +77,11 @@ def test_what_the_user_fixed_is_the_only_rung_of_that_layer(net):
 
 
 def test_measurements_are_remembered(net, tmp_path):
-    first = choose(net, chosen(max_distance=0.6), ledger=tmp_path / "a.jsonl")
-    again = choose(net, chosen(max_distance=0.6), ledger=tmp_path / "a.jsonl")
+    first = choose(net, chosen(max_distance=0.7), ledger=tmp_path / "a.jsonl")
+    again = choose(net, chosen(max_distance=0.7), ledger=tmp_path / "a.jsonl")
     assert (first.remembered, again.remembered) == (0, len(first.rungs))
     assert again.plan == first.plan
-    other = choose(net, chosen(max_distance=0.6, prune_share=0.5), ledger=tmp_path / "a.jsonl")
+    other = choose(net, chosen(max_distance=0.7, prune_share=0.5), ledger=tmp_path / "a.jsonl")
     assert other.remembered == 0
 
 

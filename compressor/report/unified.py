@@ -25,7 +25,6 @@ class UnifiedRow(Record):
     unified: int = Field(description="Blocks whose weights share one absolute value.")
     pruned: int = Field(description="Blocks that are zero.")
     free: int = Field(description="Blocks that were left as they are.")
-    tail: int = Field(description="Weights that no whole block holds; they were left as they are.")
     values: int = Field(description="Different absolute values in the weight.")
     error: float = Field(description="Norm of the change, as a share of the norm of the weight.")
     bits: float = Field(description="Free weights, shared values, signs, entropy of the kinds of blocks.")

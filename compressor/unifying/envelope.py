@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from compressor.unifying.projections import Mixed, library
+from compressor.unifying.moves import library
+from compressor.unifying.projections import Mixed, like
 
 _HALVINGS = 60
 
@@ -51,8 +52,11 @@ class Envelope:
         allowed = free + softness * (layout.count - free)
         near = self.full.project(weight)
         deviation = layout.blocks(weight - near)
-        share = remaining((deviation * deviation).sum(0) ** 0.5, strength, allowed)
-        return layout.with_blocks(weight, layout.blocks(near) + deviation * share)
+        squares = deviation * deviation
+        if layout.present is not None:
+            squares = squares * like(layout.present, squares)
+        share = remaining(squares.sum(0) ** 0.5, strength, allowed)
+        return layout.weight(layout.blocks(near) + deviation * share)
 
 
 def remaining(norms: Any, strength: float, allowed: float) -> Any:

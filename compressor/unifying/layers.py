@@ -120,7 +120,7 @@ class _Search:
         if not np.isfinite(tensor.numpy()).all():
             raise _Refused("it holds values that are not finite")
         layout = Layout(view, BlockShape.parse(own or self.settings.block))
-        if not layout.count or layout.n == 1:
+        if not layout.fits:
             self._too_large(value, layout, own)
         macs = cost.macs(nodes, self.coupling.shapes, self.rules)
         return Layer(value, layout, tuple(str(node.name) for node in nodes), macs)
@@ -128,7 +128,7 @@ class _Search:
     def _too_large(self, value: ir.Value, layout: Layout, own: str | None) -> None:
         groups, outputs, inputs, taps = layout.view.canonical
         size = f"{outputs}x{inputs}x{taps}" + (f" in each of {groups} groups" if groups > 1 else "")
-        fact = "is larger than" if not layout.count else "holds a single weight of"
+        fact = "is larger than" if layout.n > 1 else "holds a single weight of"
         if own is not None:
             raise UsageError(f"block {own} {fact} weight {value.name!r} ({size}); choose another block for it")
         raise _Refused(f"block {self.settings.block} {fact} it")

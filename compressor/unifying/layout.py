@@ -1,12 +1,11 @@
 """Where the blocks of a weight lie: index sets and nothing else.
 
 A weight of any operator is read as four axes: groups, outputs, inputs, kernel taps (:class:`View`). Blocks tile the
-last three (:class:`Layout`); what a whole block does not fit into is the tail, which belongs to no block.
+last three (:class:`Layout`); at the edges, where no whole block fits, they are smaller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.config import ALL, BlockShape
-from compressor.unifying.moves import Move, Permute, Reshape, Shape, apply, permuted, shortened
+from compressor.unifying.moves import Move, Permute, Reshape, Shape, apply, library, permuted, shortened
 
 ROLES = "goit"
 """Group, output, input, tap: the axes of the canonical form, in order."""
@@ -71,7 +70,8 @@ class Layout:
     """The blocks of one weight.
 
     Arrays of blocks have one column a block: ``[n, B]`` for B blocks of n weights. Blocks are numbered row-major
-    over groups, outputs, inputs, taps, and so are the places inside a block.
+    over groups, outputs, inputs, taps, and so are the places inside a block. A smaller block at an edge has its last
+    weights several times, which :attr:`present` tells from the others.
     """
 
     def __init__(self, view: View, block: BlockShape) -> None:
@@ -80,10 +80,41 @@ class Layout:
         self.sizes = (groups, outputs, inputs * taps, 1) if block.matrix else (groups, outputs, inputs, taps)
         wanted = (block.outputs, block.inputs, block.taps)
         self.spans = tuple(size if span == ALL else span for span, size in zip(wanted, self.sizes[1:], strict=True))
-        self.grid = (groups, *(size // span for span, size in zip(self.spans, self.sizes[1:], strict=True)))
+        self.grid = (groups, *(-(-size // span) for span, size in zip(self.spans, self.sizes[1:], strict=True)))
         self.n = prod(self.spans)
         self.count = prod(self.grid)
         self.core = (groups, *(whole * span for whole, span in zip(self.grid[1:], self.spans, strict=True)))
+
+    @property
+    def fits(self) -> bool:
+        """Is no block larger than the weight, and each larger than one weight?"""
+        return self.n > 1 and all(span <= size for span, size in zip(self.spans, self.sizes[1:], strict=True))
+
+    @property
+    def ragged(self) -> bool:
+        """Are there smaller blocks at an edge?"""
+        return self.core != self.sizes
+
+    @cached_property
+    def present(self) -> npt.NDArray[np.float32] | None:
+        """1 for every weight, 0 where it stands again: ``[n, B]``; None where all blocks are whole."""
+        if not self.ragged:
+            return None
+        whole = np.zeros(self.core, np.float32)
+        whole[tuple(slice(0, size) for size in self.sizes)] = 1
+        found: npt.NDArray[np.float32] = permuted(whole.reshape(self.tiled), TO_BLOCKS).reshape(self.n, self.count)
+        return found
+
+    @cached_property
+    def extents(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Outputs, and inputs times taps, of each block: ``[B]`` both."""
+        parts = [
+            np.minimum(span, size - span * np.arange(whole))
+            for span, size, whole in zip(self.spans, self.sizes[1:], self.grid[1:], strict=True)
+        ]
+        outputs, inputs, taps = (np.broadcast_to(a, self.grid[1:]) for a in np.ix_(*parts))
+        groups = self.grid[0]
+        return np.tile(outputs.ravel(), groups), np.tile((inputs * taps).ravel(), groups)
 
     @property
     def tiled(self) -> Shape:
@@ -92,18 +123,13 @@ class Layout:
         return g, o, self.spans[0], i, self.spans[1], t, self.spans[2]
 
     @property
-    def free(self) -> int:
-        """Weights in no block."""
-        return prod(self.sizes) - self.count * self.n
-
-    @property
     def to_core(self) -> tuple[Move, ...]:
-        """From blocks ``[n, B]`` to the core, which whole blocks fill."""
+        """From blocks ``[n, B]`` to the core: the canonical weight, filled up to whole blocks."""
         return Reshape((*self.spans, *self.grid)), Permute(FROM_BLOCKS), Reshape(self.core)
 
     @property
     def to_weight(self) -> tuple[Move, ...]:
-        """From blocks to the stored weight, where there is no tail."""
+        """From blocks to the stored weight, where all blocks are whole."""
         return shortened((self.n, self.count), (*self.to_core, *self.back))
 
     @property
@@ -113,43 +139,19 @@ class Layout:
 
     def blocks(self, weight: Any) -> Any:
         """The weights of each block: ``[n, B]`` of numpy or torch."""
-        tiles = self._canonical(weight)[self._inside].reshape(self.tiled)
-        return permuted(tiles, TO_BLOCKS).reshape(self.n, self.count)
+        whole = apply(self.view.into, weight).reshape(self.sizes)
+        for axis, (size, core) in enumerate(zip(self.sizes, self.core, strict=True)):
+            if size < core:
+                last = whole[(*[slice(None)] * axis, slice(size - 1, size))]
+                whole = library(whole).concatenate([whole, *[last] * (core - size)], axis=axis)
+        return permuted(whole.reshape(self.tiled), TO_BLOCKS).reshape(self.n, self.count)
 
-    def with_blocks(self, weight: Any, blocks: Any) -> Any:
-        """A copy of ``weight`` with these blocks; its tail stays."""
+    def weight(self, blocks: Any) -> Any:
+        """The weight that has these blocks."""
         core = apply(self.to_core, blocks)
-        if not self.free:
-            return apply(self.back, core)
-        whole = self._canonical(weight) * 1  # a copy in numpy and in torch
-        whole[self._inside] = core
-        return apply(self.back, whole)
-
-    def assembled(self, blocks: npt.NDArray[Any], tails: Iterable[tuple[int, npt.NDArray[Any]]]) -> npt.NDArray[Any]:
-        """The weight that has these blocks and :meth:`tails`."""
-        whole = apply(self.to_core, blocks)
-        for axis, tail in tails:
-            whole = np.concatenate([whole, tail], axis=axis)
-        found: npt.NDArray[Any] = apply(self.back, whole)
-        return found
+        return apply(self.back, core[tuple(slice(0, size) for size in self.sizes)])
 
     def indices(self) -> npt.NDArray[np.int64]:
         """The index sets themselves: positions in the flattened weight, ``[n, B]``."""
         found: npt.NDArray[np.int64] = self.blocks(np.arange(prod(self.view.shape)).reshape(self.view.shape))
         return found
-
-    def tails(self, weight: Any) -> list[tuple[int, Any]]:
-        """What lies beyond the core, from the innermost axis out: (canonical axis, array to append there)."""
-        whole, found = self._canonical(weight), []
-        for axis in (3, 2, 1):
-            if self.core[axis] < self.sizes[axis]:
-                inner = tuple(slice(0, size) for size in self.core[:axis])
-                found.append((axis, whole[(*inner, slice(self.core[axis], None))]))
-        return found
-
-    @property
-    def _inside(self) -> tuple[slice, ...]:
-        return tuple(slice(0, size) for size in self.core)
-
-    def _canonical(self, weight: Any) -> Any:
-        return apply(self.view.into, weight).reshape(self.sizes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log2, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -44,48 +44,48 @@ def measure(original: Array, packed: Packed, constrained: Array, macs: int) -> M
     one, two = _wide(original), _wide(constrained)
     gap = one - two
     norm = float(np.vdot(one, one))
-    products, sums = operations(layout, counts)
+    products, sums = operations(layout, kinds)
     uses = macs / prod(layout.view.shape)
     return Measures(
         counts,
         _distinct(packed),
         float(np.sqrt(np.vdot(gap, gap) / norm)) if norm else 0.0,
-        ideal_bits(layout, counts, original.dtype.itemsize * 8, packed.magnitudes.dtype.itemsize * 8),
+        ideal_bits(layout, kinds, original.dtype.itemsize * 8, packed.magnitudes.dtype.itemsize * 8),
         round(uses * products),
         round(uses * sums),
     )
 
 
-def ideal_bits(layout: Layout, counts: dict[int, int], free_bits: int, value_bits: int) -> float:
+def ideal_bits(layout: Layout, kinds: Kinds, free_bits: int, value_bits: int) -> float:
     """Σ_free n·b + Σ_unified (b_a + n) + H(kinds): b bits for a weight, b_a for a shared value, 1 for a sign, and the
-    entropy of the kinds; weights in no block are free (arXiv:2106.08301)."""
-    total = layout.count
-    entropy = -sum(c * log2(c / total) for c in counts.values() if c)
-    free = counts[FREE] * layout.n + layout.free
-    return free * free_bits + counts[UNIFIED] * (value_bits + layout.n) + entropy
+    entropy of the kinds (arXiv:2106.08301)."""
+    shares = np.unique(kinds, return_counts=True)[1] / layout.count
+    entropy = -layout.count * float((shares * np.log2(shares)).sum())
+    sizes = np.prod(layout.extents, axis=0)
+    free, unified = (int(sizes[kinds == kind].sum()) for kind in (FREE, UNIFIED))
+    return free * free_bits + int((kinds == UNIFIED).sum()) * value_bits + unified + entropy
 
 
-def operations(layout: Layout, counts: dict[int, int]) -> tuple[int, int]:
+def operations(layout: Layout, kinds: Kinds) -> tuple[int, int]:
     """Multiplications and additions when every weight is used once.
 
     In a unified block either the signed sum of each output's inputs is multiplied by the shared value, or each input
     is multiplied once and added with signs: the smaller number of outputs and of inputs times taps. Additions stay
     one a weight. Zero blocks take neither.
     """
-    outputs, *rest = layout.spans
-    free = counts[FREE] * layout.n + layout.free
-    return free + counts[UNIFIED] * min(outputs, prod(rest)), free + counts[UNIFIED] * layout.n
+    sizes, least = np.prod(layout.extents, axis=0), np.minimum(*layout.extents)
+    free, unified = (int(sizes[kinds == kind].sum()) for kind in (FREE, UNIFIED))
+    return free + int(least[kinds == UNIFIED].sum()), free + unified
 
 
 def satisfied(weight: Array, original: Array, layout: Layout, kinds: Kinds) -> bool:
-    """Whether every block is exactly what its kind says, and everything else is untouched, to the last bit."""
+    """Whether every block is exactly what its kind says, free ones untouched, to the last bit."""
     blocks, before = layout.blocks(weight), layout.blocks(original)
     size = abs(blocks)
     same = bool((size[:, kinds == UNIFIED] == size[:1, kinds == UNIFIED]).all())
     zero = not size[:, kinds == PRUNED].any()
     free = np.array_equal(blocks[:, kinds == FREE], before[:, kinds == FREE])
-    tails = zip(layout.tails(weight), layout.tails(original), strict=True)
-    return same and zero and free and all(np.array_equal(one, two) for (_, one), (_, two) in tails)
+    return same and zero and free
 
 
 def _wide(array: Array) -> Array:
@@ -94,6 +94,6 @@ def _wide(array: Array) -> Array:
 
 def _distinct(packed: Packed) -> int:
     zeros = np.zeros(int(PRUNED in packed.order), packed.dtype)
-    parts = [zeros, packed.values().astype(packed.dtype), packed.free, *(tail for _, tail in packed.tails)]
+    parts = [zeros, packed.values().astype(packed.dtype), packed.free]
     found = [np.unique(abs(_wide(part)).ravel()) for part in parts]
     return len(np.unique(np.concatenate(found)))

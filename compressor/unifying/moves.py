@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
+
+import numpy as np
 
 Shape = tuple[int, ...]
 
@@ -31,6 +34,11 @@ def apply(moves: Iterable[Move], array: Any) -> Any:
     for move in moves:
         array = array.reshape(move.shape) if isinstance(move, Reshape) else permuted(array, move.axes)
     return array
+
+
+def library(array: Any) -> Any:
+    """The module, numpy or torch, that ``array`` belongs to; imports none that is not loaded already."""
+    return np if isinstance(array, np.ndarray) else import_module(type(array).__module__.partition(".")[0])
 
 
 def permuted(array: Any, axes: Sequence[int]) -> Any:

@@ -56,7 +56,6 @@ class Packed:
         magnitudes: float16 or float32, ``[U]``; 0 is a pruned block that is stored like a unified one.
         scale: power of two that the magnitudes are multiplied by; 1 unless float16 is too narrow.
         free: blocks that are stored as they are, ``[n, F]``, in the weight's type.
-        tails: weights in no block, with the canonical axis where each is appended.
         order: kinds in the order of the digits of ``map``; pruned blocks come with it only where the map says so.
         map: one digit a block, packed in bytes; None where all blocks are of one kind.
     """
@@ -67,7 +66,6 @@ class Packed:
     magnitudes: Array
     scale: float
     free: Array
-    tails: tuple[tuple[int, Array], ...]
     order: tuple[int, ...]
     map: npt.NDArray[np.uint8] | None
 
@@ -79,7 +77,7 @@ class Packed:
     @property
     def stored(self) -> int:
         """Bytes of all parts."""
-        parts = [self.signs, self.magnitudes, self.free, *(tail for _, tail in self.tails)]
+        parts = [self.signs, self.magnitudes, self.free]
         return sum(p.nbytes for p in parts) + (0 if self.map is None else self.map.nbytes)
 
     def values(self) -> Array:
@@ -110,8 +108,8 @@ class Packed:
             for digit, kind in enumerate(self.order):
                 if kind in parts:
                     blocks[:, digits == digit] = parts[kind]
-        tails = [(axis, tail.astype(self.work)) for axis, tail in self.tails]
-        return layout.assembled(blocks, tails).astype(self.dtype)
+        found: Array = layout.weight(blocks).astype(self.dtype)
+        return found
 
 
 def encode(weight: Array, layout: Layout, kinds: Kinds, magnitudes: str = "float16") -> Packed:
@@ -129,7 +127,8 @@ def encode(weight: Array, layout: Layout, kinds: Kinds, magnitudes: str = "float
     """
     wide = weight.astype(np.float32) if weight.dtype in HALF else weight
     blocks = layout.blocks(wide)
-    values = np.where(kinds == UNIFIED, shared_values(blocks), 0).astype(weight.dtype).astype(wide.dtype)
+    shared = shared_values(blocks, layout.present)
+    values = np.where(kinds == UNIFIED, shared, 0).astype(weight.dtype).astype(wide.dtype)
     scale = _scale(values, np.finfo(magnitudes))
     rounded = (values / scale).astype(magnitudes)
     kinds = np.where((kinds == UNIFIED) & (rounded == 0), PRUNED, kinds).astype(np.uint8)
@@ -148,7 +147,6 @@ def encode(weight: Array, layout: Layout, kinds: Kinds, magnitudes: str = "float
         rounded[kept],
         scale,
         np.ascontiguousarray(layout.blocks(weight)[:, kinds == FREE]),
-        tuple((axis, np.ascontiguousarray(tail)) for axis, tail in layout.tails(weight)),
         order,
         to_bytes(digits, len(order)) if len(order) > 1 else None,
     )

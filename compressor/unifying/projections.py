@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ import numpy as np
 from compressor.unifying import assignment
 from compressor.unifying.assignment import FREE, PRUNED, UNIFIED, Kinds
 from compressor.unifying.layout import Layout
+from compressor.unifying.moves import library
 
 
 class Projection(Protocol):
@@ -27,11 +27,6 @@ class Projection(Protocol):
     def project(self, weight: Any) -> Any:
         """The projected copy of ``weight``, of its shape, type and library."""
         ...
-
-
-def library(array: Any) -> Any:
-    """The module, numpy or torch, that ``array`` belongs to; imports none that is not loaded already."""
-    return np if isinstance(array, np.ndarray) else import_module(type(array).__module__.partition(".")[0])
 
 
 @dataclass(frozen=True)
@@ -53,16 +48,14 @@ class Mixed:
     curvature: Any = None
 
     @cached_property
-    def _curvatures(self) -> dict[Any, Any]:
-        """The curvature of blocks, by the device it was wanted on."""
-        return {} if self.curvature is None else {None: self.layout.blocks(self.curvature)}
+    def _measured(self) -> dict[Any, Any]:
+        """How much each weight of the blocks matters, by the device it was wanted on."""
+        return {None: importance(self.layout, self.curvature)}
 
     def _h(self, blocks: Any) -> Any:
-        if self.curvature is None:
-            return None
-        found, device = self._curvatures, None if isinstance(blocks, np.ndarray) else blocks.device
+        found, device = self._measured, None if isinstance(blocks, np.ndarray) else blocks.device
         if device not in found:
-            found[device] = _like(found[None], blocks)
+            found[device] = None if found[None] is None else like(found[None], blocks)
         return found[device]
 
     @property
@@ -75,7 +68,7 @@ class Mixed:
     def project(self, weight: Any) -> Any:
         """The nearest weight with so many zero and unified blocks."""
         blocks = self.layout.blocks(weight)
-        return self.layout.with_blocks(weight, self._impose(blocks, self._kinds(blocks)))
+        return self.layout.weight(self._impose(blocks, self._kinds(blocks)))
 
     def kinds(self, weight: Any) -> Kinds:
         """What becomes of each block: uint8[B] of PRUNED, UNIFIED, FREE."""
@@ -83,7 +76,7 @@ class Mixed:
 
     def impose(self, weight: Any, kinds: Kinds) -> Any:
         """The nearest weight whose blocks are of these kinds."""
-        return self.layout.with_blocks(weight, self._impose(self.layout.blocks(weight), kinds))
+        return self.layout.weight(self._impose(self.layout.blocks(weight), kinds))
 
     def _kinds(self, blocks: Any) -> Kinds:
         pruned, unified = self.counts
@@ -100,8 +93,8 @@ class Mixed:
         if (kinds == UNIFIED).all():
             return values
         if (kinds == FREE).any():
-            values = xp.where(_like(kinds == FREE, blocks), blocks, values)
-        return values * _like(kinds != PRUNED, blocks)
+            values = xp.where(like(kinds == FREE, blocks), blocks, values)
+        return values * like(kinds != PRUNED, blocks)
 
 
 def Unify(layout: Layout, share: float = 1.0, curvature: Any = None) -> Mixed:  # noqa: N802 - reads as a class
@@ -117,7 +110,7 @@ def Prune(layout: Layout, share: float, curvature: Any = None) -> Mixed:  # noqa
 @dataclass(frozen=True)
 class NOfM:
     """In every block at most ``keep`` weights are not zero: the largest, or those of largest h w². N:M sparsity
-    along the inputs is a layout of 1xM blocks (2:4 is ``keep=2`` and ``1x4``). Tails stay."""
+    along the inputs is a layout of 1xM blocks (2:4 is ``keep=2`` and ``1x4``)."""
 
     layout: Layout
     keep: int
@@ -126,10 +119,11 @@ class NOfM:
     def project(self, weight: Any) -> Any:
         """The nearest weight with so many zeros; of equal weights the first is kept."""
         blocks = self.layout.blocks(weight)
-        damage = blocks * blocks if self.curvature is None else blocks * blocks * self.layout.blocks(self.curvature)
+        h = importance(self.layout, self.curvature)
+        damage = blocks * blocks if h is None else blocks * blocks * like(h, blocks)
         order = _argsort(-damage, 0)
         kept = _argsort(order, 0) < self.keep
-        return self.layout.with_blocks(weight, blocks * kept)
+        return self.layout.weight(blocks * kept)
 
 
 @dataclass(frozen=True)
@@ -165,6 +159,12 @@ PROJECTIONS: Mapping[str, Any] = MappingProxyType(
 """Every constraint set, by name."""
 
 
+def importance(layout: Layout, curvature: Any) -> Any:
+    """How much each weight of the blocks ``[n, B]`` matters, in numpy; None where all do alike."""
+    h, present = None if curvature is None else layout.blocks(curvature), layout.present
+    return h if present is None else present if h is None else h * present
+
+
 def shared_values(blocks: Any, h: Any = None) -> Any:
     """The absolute value that each block ``[n, B]`` gets: mean |w|, or Σ h |w| / Σ h; shape ``[B]``.
 
@@ -197,6 +197,6 @@ def _on_host(array: Any) -> Any:
     return array if isinstance(array, np.ndarray) else array.detach().cpu().numpy()
 
 
-def _like(mask: Any, blocks: Any) -> Any:
+def like(mask: Any, blocks: Any) -> Any:
     """A numpy array as the library of ``blocks`` has it, where ``blocks`` are."""
     return mask if isinstance(blocks, np.ndarray) else library(blocks).from_numpy(mask).to(blocks.device)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from compressor.unifying.assignment import FREE, PRUNED, UNIFIED, Kinds
 from compressor.unifying.layout import Layout
-from compressor.unifying.projections import library
+from compressor.unifying.moves import library
+from compressor.unifying.projections import like
 
 
 class Subspace:
-    """A unified block is one number times its signs, a pruned one is zero, a free one and the tails are anything.
+    """A unified block is one number times its signs, a pruned one is zero, a free one is anything.
 
     It is linear, so weights and gradients alike are projected onto it: in a unified block with signs s,
     ``v <- s mean(s v)``. The number may change its sign, and then all signs of its block change.
@@ -28,9 +27,10 @@ class Subspace:
         xp = library(blocks)
         self._layout = layout
         self._signs = xp.copysign(xp.ones_like(blocks), blocks + 0.0)
-        self._free = _constant(kinds == FREE, blocks) if (kinds == FREE).any() else None
-        self._kept = _constant(kinds != PRUNED, blocks) if (kinds == PRUNED).any() else None
+        self._free = like(kinds == FREE, blocks) if (kinds == FREE).any() else None
+        self._kept = like(kinds != PRUNED, blocks) if (kinds == PRUNED).any() else None
         self._unifies = bool((kinds == UNIFIED).any())
+        self._present = None if layout.present is None else like(layout.present, blocks)
 
     def project(self, weight: Any) -> Any:
         """The nearest weight in the subspace; one that is in it stays as it is, to the last bit."""
@@ -38,11 +38,11 @@ class Subspace:
         if self._unifies:
             xp = library(blocks)
             turned = blocks * self._signs
-            mean = xp.minimum(xp.maximum(turned.mean(0), xp.amin(turned, 0)), xp.amax(turned, 0))
+            mean = xp.minimum(xp.maximum(self._mean(turned), xp.amin(turned, 0)), xp.amax(turned, 0))
             unified = mean * self._signs
             blocks = unified if self._free is None else xp.where(self._free, blocks, unified)
-        return self._layout.with_blocks(weight, blocks if self._kept is None else blocks * self._kept)
+        return self._layout.weight(blocks if self._kept is None else blocks * self._kept)
 
-
-def _constant(mask: Any, blocks: Any) -> Any:
-    return mask if isinstance(blocks, np.ndarray) else library(blocks).from_numpy(mask).to(blocks.device)
+    def _mean(self, turned: Any) -> Any:
+        present = self._present
+        return turned.mean(0) if present is None else (turned * present).sum(0) / present.sum(0)

@@ -268,8 +268,7 @@ def tied(target: Mixed) -> npt.NDArray[np.int64] | None:
         return np.zeros(groups * outputs, np.int64)
     if layout.spans[0] == 1:
         return None
-    o = np.arange(outputs)
-    rows = np.where(o < layout.core[1], o // layout.spans[0], layout.grid[1] + o - layout.core[1])
+    rows = np.arange(outputs) // layout.spans[0]
     return (
         np.unique(np.add.outer(np.arange(groups) * outputs, rows), return_inverse=True)[1].reshape(-1).astype(np.int64)
     )

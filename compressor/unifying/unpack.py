@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from compressor.errors import ModelError
 from compressor.unifying.assignment import FREE, UNIFIED
-from compressor.unifying.moves import Move, Reshape
+from compressor.unifying.moves import Move, Reshape, shortened
 from compressor.unifying.packed import DIGITS, Packed, digit_table, from_bytes
 
 MARK = "compressor."
@@ -73,12 +73,11 @@ class _Builder:
         self.name = name
         blocks = self._blocks(packed)
         layout = packed.layout
-        if packed.tails:
-            blocks = self._moved(blocks, layout.to_core)
-            for axis, tail in packed.tails:
-                part = self._cast(self._stored(f"tail{axis}", tail), packed.dtype, packed.work)
-                blocks = self._node("Concat", [blocks, part], axis=axis)
-            blocks = self._moved(blocks, layout.back)
+        if layout.ragged:
+            axes = tuple(axis for axis, size in enumerate(layout.sizes) if size < layout.core[axis])
+            core = self._moved(blocks, shortened((layout.n, layout.count), layout.to_core))
+            whole = self._cut(core, tuple(layout.sizes[axis] for axis in axes), axes)
+            blocks = self._moved(whole, shortened(layout.sizes, layout.back))
         else:
             blocks = self._moved(blocks, layout.to_weight)
         return self._cast(blocks, packed.work, packed.dtype)
@@ -147,13 +146,15 @@ class _Builder:
         found = self._node("Gather", [table, self._node("Cast", [self._stored(part, data)], to=ir.DataType.INT32)])
         total, count = data.size * DIGITS[base], prod(shape)
         if total != count:
-            found = self._first(self._moved(found, [Reshape((total,))]), count)
+            found = self._cut(self._moved(found, [Reshape((total,))]), (count,), (0,))
         return found if total != count and shape == (count,) else self._moved(found, [Reshape(shape)])
 
-    def _first(self, flat: ir.Value, count: int) -> ir.Value:
+    def _cut(self, value: ir.Value, ends: tuple[int, ...], axes: tuple[int, ...]) -> ir.Value:
+        """The first so many entries along each of some axes."""
+        starts = (0,) * len(axes)
         if self.opset < _SLICE_INPUTS:
-            return self._node("Slice", [flat], starts=[0], ends=[count])
-        return self._node("Slice", [flat, *(self._shape_of((k,)) for k in (0, count))])
+            return self._node("Slice", [value], starts=list(starts), ends=list(ends), axes=list(axes))
+        return self._node("Slice", [value, *(self._shape_of(numbers) for numbers in (starts, ends, axes))])
 
     # ---- nodes and constants --------------------------------------------------------------------------------
 
@@ -182,7 +183,7 @@ class _Builder:
         return self._shared(f"{MARK}{np.dtype(dtype).name}.{number}", np.asarray(number, dtype))
 
     def _shape_of(self, shape: tuple[int, ...]) -> ir.Value:
-        return self._shared(f"{MARK}shape.{'x'.join(map(str, shape))}", np.asarray(shape, np.int64))
+        return self._shared(f"{MARK}{'x'.join(map(str, shape))}", np.asarray(shape, np.int64))
 
     def _shared(self, name: str, array: Any) -> ir.Value:
         """A constant that several weights use, by a name that says what it holds."""

@@ -24,7 +24,6 @@ ROW = UnifiedRow(
     unified=2_000,
     pruned=300,
     free=4,
-    tail=0,
     values=1_700,
     error=0.54,
     bits=70_000.0,

@@ -31,6 +31,10 @@ def pack(layout: Layout, shares: tuple[float, float], w: Any, magnitudes: str = 
     return encode(projection.impose(wide, kinds).astype(w.dtype), layout, kinds, magnitudes)
 
 
+def kinds(*found: int) -> Any:
+    return np.array(found, np.uint8)
+
+
 def model_of(packed: Packed, opset: int = 20) -> onnx.ModelProto:
     """A model whose output is the unpacked weight."""
     dtype = ir.DataType.from_numpy(packed.dtype)
@@ -160,16 +164,25 @@ def test_names_that_are_taken_are_left_alone() -> None:
 
 def test_bits_are_counted_as_in_the_paper() -> None:
     layout = Layout(View.of((4, 4), "oi"), BlockShape.parse("1x4"))
-    assert ideal_bits(layout, {UNIFIED: 4, PRUNED: 0, FREE: 0}, 32, 32) == 4 * (32 + 4)
-    assert ideal_bits(layout, {UNIFIED: 1, PRUNED: 1, FREE: 2}, 32, 16) == 2 * 4 * 32 + 16 + 4 + 6.0
+    assert ideal_bits(layout, kinds(UNIFIED, UNIFIED, UNIFIED, UNIFIED), 32, 32) == 4 * (32 + 4)
+    assert ideal_bits(layout, kinds(UNIFIED, PRUNED, FREE, FREE), 32, 16) == 2 * 4 * 32 + 16 + 4 + 6.0
+    ragged = Layout(View.of((1, 5), "oi"), BlockShape.parse("1x3"))
+    assert ideal_bits(ragged, kinds(UNIFIED, UNIFIED), 32, 16) == 2 * 16 + 5
+    assert ideal_bits(ragged, kinds(UNIFIED, FREE), 32, 16) == 16 + 3 + 2 * 32 + 2
 
 
 @pytest.mark.parametrize(("block", "products"), [("1x4", 4), ("4x1", 4), ("2x4", 2 * 2), ("4x4", 4)])
 def test_multiplications_and_additions_are_counted_apart(block: str, products: int) -> None:
     layout = Layout(View.of((4, 4), "oi"), BlockShape.parse(block))
-    assert operations(layout, {UNIFIED: layout.count, PRUNED: 0, FREE: 0}) == (products, 16)
-    assert operations(layout, {UNIFIED: 0, PRUNED: layout.count, FREE: 0}) == (0, 0)
-    assert operations(layout, {UNIFIED: 0, PRUNED: 0, FREE: layout.count}) == (16, 16)
+    assert operations(layout, kinds(*[UNIFIED] * layout.count)) == (products, 16)
+    assert operations(layout, kinds(*[PRUNED] * layout.count)) == (0, 0)
+    assert operations(layout, kinds(*[FREE] * layout.count)) == (16, 16)
+
+
+def test_blocks_at_the_edges_count_as_large_as_they_are() -> None:
+    layout = Layout(View.of((5, 4), "oi"), BlockShape.parse("4x4"))
+    assert operations(layout, kinds(UNIFIED, UNIFIED)) == (4 + 1, 20)
+    assert operations(layout, kinds(UNIFIED, FREE)) == (4 + 4, 20)
 
 
 def test_the_check_of_a_constraint_sees_one_bit() -> None:

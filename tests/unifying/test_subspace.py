@@ -28,11 +28,10 @@ def test_it_is_the_orthogonal_projection_onto_signs_times_numbers(layout: Layout
     w, kinds, subspace = case(layout, seed)
     v = weight(layout.view.shape, seed + 1, np.float64)
     signs, blocks = np.where(layout.blocks(w) < 0, -1.0, 1.0), layout.blocks(v)
-    expected = np.where(kinds == FREE, blocks, np.where(kinds == UNIFIED, signs * (signs * blocks).mean(0), 0))
+    mean = np.average(signs * blocks, axis=0, weights=layout.present)
+    expected = np.where(kinds == FREE, blocks, np.where(kinds == UNIFIED, signs * mean, 0))
     found = subspace.project(v)
     np.testing.assert_allclose(layout.blocks(found), expected, atol=1e-12)
-    for (_, tail), (_, own) in zip(layout.tails(found), layout.tails(v), strict=True):
-        assert np.array_equal(tail, own)
 
 
 @given(layout=layouts(), seed=st.integers(0, 99))
