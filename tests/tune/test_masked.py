@@ -20,6 +20,7 @@ from compressor.tune.extension import Extension
 from compressor.tune.fit import fit
 from compressor.tune.masked import Masked
 from compressor.tune.shrinkage import SoftShrinkage
+from compressor.tune.straight import StraightThrough
 from compressor.unifying.assignment import FREE, PRUNED, UNIFIED
 from compressor.unifying.envelope import Envelope
 from compressor.unifying.layout import Layout, View
@@ -30,7 +31,7 @@ from tests.tune.test_fit import StopAfter
 from tests.tune.training import Net, objective, splits
 
 LAYOUT = Layout(View.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x2"))
-"""Two of three inputs are in blocks, so that there is a tail."""
+"""Two of three inputs are in whole blocks, the third in smaller ones."""
 MIXED = Mixed(LAYOUT, 0.5, 0.25)
 SGD = {"optimiser": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.01}
 ADAMW = {"optimiser": "adamw", "learning_rate": 0.01, "weight_decay": 0.01}
@@ -66,7 +67,6 @@ def test_blocks_keep_to_their_kinds_to_the_last_bit(values: dict[str, Any]) -> N
         (blocks.abs()[:, kinds == UNIFIED] != before.abs()[:, kinds == UNIFIED]).any(),
     )
     assert bool((blocks[:, kinds == FREE] != before[:, kinds == FREE]).all())
-    assert bool((LAYOUT.tails(found)[0][1] != LAYOUT.tails(start)[0][1]).all())
 
 
 def test_gradients_are_those_of_one_number_a_block() -> None:
@@ -79,7 +79,7 @@ def test_gradients_are_those_of_one_number_a_block() -> None:
     free = blocks.clone().requires_grad_()
     is_free, is_unified = torch.from_numpy(kinds == FREE), torch.from_numpy(kinds == UNIFIED)
     made = torch.where(is_free, free, torch.where(is_unified, signs * numbers, 0.0))
-    parameters = {**dict(module.named_parameters()), "conv.weight": LAYOUT.with_blocks(weight, made)}
+    parameters = {**dict(module.named_parameters()), "conv.weight": LAYOUT.weight(made)}
     module.eval()
     torch.autograd.backward(torch.func.functional_call(module, parameters, (x,)).square().sum())
     torch.autograd.backward(module(x).square().sum())
@@ -88,10 +88,10 @@ def test_gradients_are_those_of_one_number_a_block() -> None:
     assert numbers.grad is not None
     assert free.grad is not None
     found = LAYOUT.blocks(module.conv.weight.grad)
-    torch.testing.assert_close(
-        found[:, is_unified] * signs[:, is_unified] * LAYOUT.n, numbers.grad[is_unified].expand(LAYOUT.n, -1)
-    )
-    torch.testing.assert_close(found[:, is_free], free.grad[:, is_free])
+    sizes, present = torch.from_numpy(np.prod(LAYOUT.extents, axis=0)), torch.from_numpy(LAYOUT.present)
+    whole = (found * signs * sizes)[:, is_unified]
+    torch.testing.assert_close(whole, numbers.grad[is_unified].expand(LAYOUT.n, -1))
+    torch.testing.assert_close((found * present)[:, is_free], free.grad[:, is_free])
     assert not found[:, kinds == PRUNED].any()
 
 
@@ -99,6 +99,7 @@ METHODS: dict[str, Any] = {
     "admm": lambda: Admm({"conv.weight": MIXED}),
     "iss": lambda: SoftShrinkage({"conv.weight": MIXED}),
     "envelope": lambda: EnvelopeTraining({"conv.weight": Envelope(MIXED)}),
+    "ste": lambda: StraightThrough({"conv.weight": MIXED}),
     "masked": lambda: unified()[2],
 }
 
