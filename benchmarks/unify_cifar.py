@@ -4,7 +4,8 @@
 
 FILE is what models/cifar.py reads. Training has no labels: it imitates the dense network. --pruned MODEL unifies and
 quantizes a pruned and recovered network too, such as recovery_cifar.py --keep writes; it imitates the dense one, and
-its ratios are to the dense file. Arms that are in the results already are not run again, so that an interrupted run continues.
+its ratios are to the dense file. Arms that are in the results already are not run again, so that an interrupted run
+continues.
 """
 
 from __future__ import annotations
