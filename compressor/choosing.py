@@ -45,14 +45,15 @@ class OneShot:
         """Loads the file; the variant of a plan, as JSON, is the model with its blocks as plain weights."""
         source = files.load(self.source)
         settings = ChoosingSettings.model_validate_json(self.settings)
+        data = open_data(settings, source) if settings.curvature != "none" else None
 
         def with_blocks(text: str) -> ir.Model:
             plan = UnifyPlan.from_json(text)
             chosen = plan.applied(settings)
             ready = get_ready(source, chosen, 0, None)
             plan.check(ready.found.layers)
-            if chosen.curvature != "none":
-                ready = weighed(ready, open_data(chosen, source), chosen)
+            if data is not None:
+                ready = weighed(ready, data, chosen)
             return with_weights(ready.model, [project(layer, chosen) for layer in ready.found.layers])
 
         return with_blocks

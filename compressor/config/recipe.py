@@ -55,6 +55,11 @@ _NAME = re.compile(rf"({'|'.join(KINDS)})(-[\w-]+)?")
 _SUFFIX = r"(-[\w-]+)?$"
 
 
+def read_by(settings: RunSettings) -> list[str]:
+    """The paths and functions that a stage reads."""
+    return [str(value) for field in READ if (value := getattr(settings, field, None)) is not None]
+
+
 def kind_of(name: str) -> str:
     """The kind of a stage: ``finetune`` for ``finetune`` and ``finetune-2``."""
     return name.partition("-")[0]

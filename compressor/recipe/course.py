@@ -9,7 +9,7 @@ from typing import Any
 
 from compressor import extras
 from compressor.config import BenchSettings, DataSettings, PruneSettings, RunSettings
-from compressor.config.recipe import DATA, READ, Recipe, kind_of
+from compressor.config.recipe import DATA, Recipe, kind_of, read_by
 from compressor.data.named import NAMED
 from compressor.errors import UsageError
 from compressor.recipe.stages import STAGES, trains
@@ -71,7 +71,7 @@ class Course:
         for name, settings in self.stages.items():
             if trains(kind_of(name), settings):
                 extras.require(f"{self.path}: stage {name!r}", *extras.TRAINING)
-            for text in _given(settings):
+            for text in read_by(settings):
                 if not NAMED.fullmatch(text) and not Path(text).exists():
                     raise UsageError(f"{self.path}: stage {name!r}: there is no data {text}; check the path")
         last = names.index(makers[-1]) if makers else 0
@@ -81,12 +81,8 @@ class Course:
 
     def sources(self) -> list[Path]:
         """Everything that is read, where it is a file."""
-        texts = {text for settings in (self.data, *self.stages.values()) for text in _given(settings)}
+        texts = {text for settings in (self.data, *self.stages.values()) for text in read_by(settings)}
         return [self.path, self.original, *(Path(text) for text in sorted(texts) if Path(text).is_file())]
-
-
-def _given(settings: RunSettings) -> list[str]:
-    return [str(value) for name in READ if (value := getattr(settings, name, None)) is not None]
 
 
 def _located(settings: RunSettings, folder: Path) -> dict[str, Any]:

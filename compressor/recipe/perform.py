@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from compressor.clock import Progress
 from compressor.config import RunSettings
-from compressor.config.recipe import DATA, GATES, MANAGED, READ, kind_of
+from compressor.config.recipe import DATA, GATES, MANAGED, kind_of, read_by
 from compressor.errors import CompressorError, ModelError
 from compressor.recipe.stages import STAGES, Task, made
 from compressor.recipe.store import MODEL, Store, data_identity, model_digest
@@ -45,7 +45,6 @@ def content(name: str, settings: RunSettings, source: str, original: str) -> dic
         original: the same of the model of the recipe.
     """
     kind = STAGES[kind_of(name)]
-    given = [str(value) for field in READ if (value := getattr(settings, field, None)) is not None]
     paths = {field for field in type(settings).model_fields if isinstance(getattr(settings, field), Path)}
     gates = {gate for gate, of in GATES.items() if isinstance(settings, of)}
     timed = kind.measures or any(getattr(settings, field, None) for field in ("target_latency", "latency"))
@@ -54,7 +53,7 @@ def content(name: str, settings: RunSettings, source: str, original: str) -> dic
         "source": source,
         "original": original if kind.compares else None,
         "settings": settings.model_dump(mode="json", exclude={*MANAGED, *DATA, *paths, *gates}),
-        "data": [data_identity(text) for text in given],
+        "data": [data_identity(text) for text in read_by(settings)],
         "machine": environment().model_dump(mode="json") if timed else None,
     }
 

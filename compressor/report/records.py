@@ -91,7 +91,9 @@ class Report(Document):
     recovery: list[RecoveryRow] = Field(default=[], description="Error by layer before and after recovery.")
     accuracy: list[AccuracyRow] = Field(default=[], description="Metrics of the original and the result.")
     trainability: TrainabilityRow | None = Field(default=None, description="Null when not asked for.")
-    curves: list[Curve] = Field(default=[], description="Loss and accuracy by epoch, where there was training.")
+    curves: list[Curve] = Field(
+        default=[], description="Loss and accuracy by epoch, where there was training; robustness, where asked for."
+    )
     latency: LatencyResult | None = Field(default=None, description="Null when not measured.")
     prunable_params: int | None = Field(
         default=None,

@@ -149,15 +149,13 @@ class Admm(Approach):
 
     def state_dict(self) -> dict[str, Any]:
         """Z, V, the nearest weights, rho and the record."""
-        parts = {"z": self._z, "v": self._v, "best": self._best}
-        tensors = {f"{part}/{name}": tensor for part, found in parts.items() for name, tensor in found.items()}
-        return {**super().state_dict(), "rho": self.rho, **tensors}
+        return {**super().state_dict(), "rho": self.rho}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from there."""
         super().load_state_dict(state)
         self.rho = float(state["rho"])
-        for part, found in (("z", self._z), ("v", self._v), ("best", self._best)):
-            for name, tensor in found.items():
-                tensor.copy_(state[f"{part}/{name}"])
         self._aim()
+
+    def _parts(self) -> Mapping[str, Tensors]:
+        return {"z": self._z, "v": self._v, "best": self._best}

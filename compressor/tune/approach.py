@@ -19,6 +19,8 @@ import torch
 from compressor.tune.extension import Extension
 from compressor.tune.faults import TrainingDiverged
 
+RECORDS = 30
+"""Rows of the record in a run, evenly, for methods that have no refreshes."""
 Tensors = dict[str, torch.Tensor]
 
 
@@ -61,10 +63,12 @@ class Approach(Extension):
     def __init__(self, constraints: Mapping[str, Constraint]) -> None:
         self._constraints = constraints
         self._weights: dict[str, torch.nn.Parameter] = {}
+        self._steps = 1
         self.residuals: list[Residual] = []
 
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:  # noqa: ARG002
         """Finds the weights."""
+        self._steps = steps_total
         own = dict(module.named_parameters())
         self._weights = {n: own[n] for n in self._constraints if n in own and own[n].requires_grad}
         self.residuals = []
@@ -78,12 +82,24 @@ class Approach(Extension):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The record."""
-        return {"residuals": [asdict(row) for row in self.residuals]}
+        """The record, and what the method holds."""
+        tensors = {f"{part}/{name}": tensor for part, found in self._parts().items() for name, tensor in found.items()}
+        return {"residuals": [asdict(row) for row in self.residuals], **tensors}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes it back."""
+        """Takes it back, in place and so in the memory layout of the weights."""
         self.residuals = [Residual(**row) for row in state["residuals"]]
+        for part, found in self._parts().items():
+            for name, tensor in found.items():
+                tensor.copy_(state[f"{part}/{name}"])
+
+    def _parts(self) -> Mapping[str, Tensors]:
+        """Tensors that a resumed run needs, by what they are and by the name of the weight."""
+        return {}
+
+    def _records(self, step: int) -> bool:
+        """Is a row due?"""
+        return step % max(1, self._steps // RECORDS) == 0
 
     def _nearest(self, name: str) -> torch.Tensor:
         found: torch.Tensor = self._constraints[name].project(self._weights[name].detach())

@@ -36,12 +36,7 @@ class EnvelopeTraining(Approach):
 
     def __init__(self, constraints: Mapping[str, Proximal], strength: float = 0.01) -> None:
         super().__init__(constraints)
-        self._proximal, self._strength, self._steps = constraints, strength, 1
-
-    def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
-        """Finds the weights."""
-        super().start(module, optimiser, steps_total)
-        self._steps = steps_total
+        self._proximal, self._strength = constraints, strength
 
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
@@ -50,5 +45,5 @@ class EnvelopeTraining(Approach):
         strength, softness = self._strength * done, 1 - done
         for name, weight in self._weights.items():
             weight.copy_(self._proximal[name].prox(weight.detach(), strength, softness))
-        if step % max(1, self._steps // 30) == 0:
+        if self._records(step):
             self.residuals.append(Residual(step, strength, relative(self._gaps(), self._weights), 0.0))

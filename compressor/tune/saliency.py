@@ -27,9 +27,8 @@ from compressor.pruning.criteria import Measurement, Need
 from compressor.pruning.criteria.measurement import Rounds
 from compressor.pruning.readers import gates
 from compressor.tune.graph_module import GraphModule
-from compressor.tune.saliency_loss import SaliencyLoss
+from compressor.tune.saliency_loss import SaliencyLoss, outputs_of
 from compressor.tune.synapses import linearise
-from compressor.tune.tensors import to_torch
 
 Tensors = list[torch.Tensor]
 Batches = Callable[[], Iterable[Batch]]
@@ -78,11 +77,7 @@ class Subject:
 
     def forward(self, batch: Batch) -> Tensors:
         """The outputs that are tensors."""
-        device = self.parameters[0].device if self.parameters else torch.device("cpu")
-        wanted = {k: to_torch(v).to(device) for k, v in batch.inputs.items() if k in self.module.input_names}
-        found = self.module(**wanted)
-        every = found if isinstance(found, tuple) else (found,)
-        return [y for y in every if isinstance(y, torch.Tensor)]
+        return outputs_of(self.module, batch)
 
     def gradients(self, loss: torch.Tensor, *, graph: bool = False) -> Tensors:
         """Of the loss by each parameter; zeros where it does not depend on one."""

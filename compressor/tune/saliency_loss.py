@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from compressor.data import Batch
 from compressor.errors import ModelError, UsageError
+from compressor.tune.graph_module import GraphModule
 from compressor.tune.tensors import to_torch
 
 COOL = 200.0
@@ -16,6 +17,13 @@ SMALLEST = 1e-12
 """Probabilities below count as this."""
 
 Tensors = list[torch.Tensor]
+
+
+def outputs_of(module: GraphModule, batch: Batch) -> Tensors:
+    """The outputs that are tensors, computed where the parameters are."""
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    found = module(**{k: to_torch(v).to(device) for k, v in batch.inputs.items() if k in module.input_names})
+    return [y for y in (found if isinstance(found, tuple) else (found,)) if isinstance(y, torch.Tensor)]
 
 
 class SaliencyLoss:

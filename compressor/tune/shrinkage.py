@@ -24,17 +24,12 @@ class SoftShrinkage(Approach):
 
     def __init__(self, constraints: Mapping[str, Constraint], alpha: float = 0.95) -> None:
         super().__init__(constraints)
-        self._alpha, self._steps = alpha, 1
-
-    def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
-        """Finds the weights."""
-        super().start(module, optimiser, steps_total)
-        self._steps = steps_total
+        self._alpha = alpha
 
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
         """Moves every weight towards its projection."""
         share = (1 - self._alpha) * step / self._steps
         self._pull({name: self._nearest(name) for name in self._weights}, share)
-        if step % max(1, self._steps // 30) == 0:
+        if self._records(step):
             self.residuals.append(Residual(step, share, relative(self._gaps(), self._weights), 0.0))

@@ -11,8 +11,7 @@ import torch
 
 from compressor.data import Batch
 from compressor.tune.graph_module import GraphModule
-from compressor.tune.saliency_loss import SaliencyLoss
-from compressor.tune.tensors import to_torch
+from compressor.tune.saliency_loss import SaliencyLoss, outputs_of
 
 
 def squared_gradients(
@@ -35,13 +34,10 @@ def squared_gradients(
         module = module.cuda()
     trained = dict(module.named_parameters())
     weights = {name: trained[name] for name in names if name in trained}
-    device = next((w.device for w in weights.values()), torch.device("cpu"))
     loss, count = SaliencyLoss(model.graph, seed), 0
     total = {name: torch.zeros_like(weight, dtype=torch.float64) for name, weight in weights.items()}
     for batch in batches:
-        found = module(**{k: to_torch(v).to(device) for k, v in batch.inputs.items() if k in module.input_names})
-        outputs = [y for y in (found if isinstance(found, tuple) else (found,)) if isinstance(y, torch.Tensor)]
-        slopes = torch.autograd.grad(loss.probe(outputs), [*weights.values()], allow_unused=True)
+        slopes = torch.autograd.grad(loss.probe(outputs_of(module, batch)), [*weights.values()], allow_unused=True)
         for name, slope in zip(weights, slopes, strict=True):
             if slope is not None:
                 total[name] += slope.double().square()

@@ -10,7 +10,6 @@ from there on W is on the set in every step.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -27,7 +26,7 @@ class StraightThrough(Approach):
 
     def __init__(self, constraints: Mapping[str, Constraint], blend: float = 0.5) -> None:
         super().__init__(constraints)
-        self._blend, self._steps = blend, 1
+        self._blend = blend
         self._latent: Tensors = {}
         self._seen: Tensors = {}
 
@@ -35,7 +34,6 @@ class StraightThrough(Approach):
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
         """Latent weights are the weights."""
         super().start(module, optimiser, steps_total)
-        self._steps = steps_total
         self._latent = {name: weight.detach().clone() for name, weight in self._weights.items()}
         self._seen = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
@@ -43,29 +41,19 @@ class StraightThrough(Approach):
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
         """Moves the step over to the latent weights, and the weights to where t says."""
         t = min(1.0, step / (self._blend * self._steps)) if self._blend else 1.0
-        moved = {}
+        records, moved = self._records(step), Tensors()
         for name, weight in self._weights.items():
             self._latent[name].add_(weight - self._seen[name])
             weight.copy_(self._latent[name].lerp(self._nearest(name), t))
-            moved[name] = weight - self._seen[name]
+            if records:
+                moved[name] = weight - self._seen[name]
             self._seen[name].copy_(weight)
-        if step % max(1, self._steps // 30) == 0:
-            self.residuals.append(
-                Residual(step, t, relative(self._gaps(), self._weights), relative(moved, self._weights))
-            )
+        if records:
+            gap, change = relative(self._gaps(), self._weights), relative(moved, self._weights)
+            self.residuals.append(Residual(step, t, gap, change))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Latent weights, what the module last computed with, and the record."""
-        parts = {"latent": self._latent, "seen": self._seen}
-        tensors = {f"{part}/{name}": tensor for part, found in parts.items() for name, tensor in found.items()}
-        return {**super().state_dict(), **tensors}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there."""
-        super().load_state_dict(state)
-        for part, found in (("latent", self._latent), ("seen", self._seen)):
-            for name, tensor in found.items():
-                tensor.copy_(state[f"{part}/{name}"])
+    def _parts(self) -> Mapping[str, Tensors]:
+        return {"latent": self._latent, "seen": self._seen}
 
     def _nearest(self, name: str) -> torch.Tensor:
         found: torch.Tensor = self._constraints[name].project(self._latent[name])

@@ -39,7 +39,7 @@ class Tied(Extension):
 
     def __init__(self, ties: Iterable[Tie]) -> None:
         self._ties = tuple(ties)
-        self._found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self._found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]] = []
 
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:  # noqa: ARG002
         """Finds scales and variances."""
@@ -47,14 +47,15 @@ class Tied(Extension):
         self._found = []
         for tie in self._ties:
             gamma = state[tie.gamma]
-            self._found.append((gamma, state[tie.variance], torch.from_numpy(tie.groups).to(gamma.device)))
+            groups = torch.from_numpy(tie.groups).to(gamma.device)
+            self._found.append((gamma, state[tie.variance], groups, int(tie.groups.max()) + 1))
 
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
         """Scales go to the nearest that are tied."""
-        for gamma, variance, groups in self._found:
+        for gamma, variance, groups, count in self._found:
             root = (variance + EPSILON).sqrt()
-            sums = torch.zeros(2, int(groups.max()) + 1, dtype=root.dtype, device=root.device)
+            sums = torch.zeros(2, count, dtype=root.dtype, device=root.device)
             sums.index_add_(1, groups, torch.stack([gamma * root, root * root]))
             gamma.copy_((sums[0] / sums[1])[groups] * root)
 

@@ -21,10 +21,12 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config import UnifySettings
-from compressor.data import Array, Batch, Dataset, batch_limit
+from compressor.data import Array, Batch, Dataset
 from compressor.extras import TRAINING, require
+from compressor.recover import Options
 from compressor.recover.form import Matrix, Unrepairable
 from compressor.recover.layers import KINDS, Kind
+from compressor.recover.recovery import batches_of
 from compressor.recover.weights import Weight, weight_of
 from compressor.runtime.taps import tap
 
@@ -63,7 +65,7 @@ def curvatures(model: ir.Model, names: Iterable[str], data: Dataset, settings: U
 
     Raises:
         ModelError: the model does not run.
-        UsageError: torch, which gradients need, is missing.
+        UsageError: there is no sample; or torch, which gradients need, is missing.
     """
     found = _KINDS[settings.curvature](model, [*names], data, settings)
     return {name: h for name, total in found.items() if (h := _scaled(total)) is not None}
@@ -77,13 +79,8 @@ def _scaled(total: Matrix) -> Array | None:
 
 
 def _drawn(model: ir.Model, data: Dataset, settings: UnifySettings, size: int) -> Iterator[Batch]:
-    """Samples drawn at random; the last ones that fill no batch are left out where the model takes no other number."""
-    limit = batch_limit(model)
-    size = limit or size
-    order = np.random.default_rng(settings.seed).permutation(len(data))[: max(settings.samples, size)].astype(np.int64)
-    order = np.resize(order, max(len(order), limit or 1))
-    for start in range(0, len(order) // size * size if limit else len(order), size):
-        yield data.take(order[start : start + size])
+    count, read = batches_of(model, data, Options(samples=settings.samples, batch_size=size, seed=settings.seed))
+    return (read(index) for index in range(count))
 
 
 def _of_inputs(model: ir.Model, names: list[str], data: Dataset, settings: UnifySettings) -> Curvatures:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,7 +184,7 @@ class Trainer:
         model = inserted.model if inserted else trained.model
         plain = settings.model_copy(update={"insert_bn": False, "train_bn": bool(inserted) or settings.train_bn})
         if inserted:
-            extensions.append(Tied(ties_of(model, self._ties())))
+            extensions.append(Tied(ties_of(model, self._ties)))
         elif not {"learning_rate", "retrain_rate"} & self.settings.model_fields_set:
             plain = plain.model_copy(update={"learning_rate": LEARNING_RATES[settings.optimiser]})
         try:
@@ -202,12 +202,13 @@ class Trainer:
         if not settings.insert_bn:
             return None
         try:
-            inserted = boosters.with_batchnorm(trained.model, settings, parts.train, self._ties())
+            inserted = boosters.with_batchnorm(trained.model, settings, parts.train, self._ties)
         except ModelError as error:
             trained.warn(f"trained without BatchNormalization put in: {error}")
             return None
         return inserted if inserted.nodes else None
 
+    @cached_property
     def _ties(self) -> dict[str, Groups]:
         """Outputs whose filters keep their ratios, by the name of the weight."""
         return {name: ties for name, target in self.targets.items() if (ties := tied(target)) is not None}

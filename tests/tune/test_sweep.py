@@ -20,7 +20,7 @@ def test_every_run_starts_from_the_same_weights() -> None:
     starts = []
 
     def run(rate: float) -> float:
-        starts.append(float(module.weight))
+        starts.append(float(module.weight.detach()))
         optimiser = torch.optim.SGD(module.parameters(), lr=rate)
         for _ in range(10):
             optimiser.zero_grad()
