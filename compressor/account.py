@@ -17,6 +17,7 @@ from compressor.errors import PlanError, UsageError
 from compressor.graph import files
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
+from compressor.ops.grid import is_weight
 from compressor.ops.table import RULES
 from compressor.pruning import cost
 from compressor.pruning.proof import Evidence
@@ -159,9 +160,9 @@ def proof_row(evidence: Evidence | None, settings: RunSettings) -> ProofResult |
 
 
 def prunable_params(groups: Sequence[ChannelGroup]) -> int:
-    """Elements of every floating-point initializer that some group has an axis of."""
-    held = {slot.value: slot.value.const_value for member in groups for slot in member.slots}
-    return sum(int(t.size) for t in held.values() if t is not None and t.dtype.is_floating_point())
+    """Elements of every initializer of real numbers that some group has an axis of."""
+    held = dict.fromkeys(slot.value for member in groups for slot in member.slots)
+    return sum(int(v.const_value.size) for v in held if v.const_value and is_weight(v))
 
 
 def difference(a: Path, b: Path) -> DiffReport:

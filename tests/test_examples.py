@@ -156,7 +156,7 @@ def test_walk_through_of_a_new_operator(tmp_path: Path) -> None:
     insert(source, "RULES = (", rule + "\n\n")
     source.write_text(source.read_text().rstrip().removesuffix(")") + record + ")\n")
     assert "3 passed" in run_cases(tmp_path)
-    source.write_text(source.read_text().replace("_deformable, repair=_repair_group, ", "_deformable, "))
+    source.write_text(source.read_text().replace("_deformable, repair=repair_group, ", "_deformable, "))
     assert "1 failed, 2 passed" in run_cases(tmp_path)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -81,8 +82,44 @@ def slots_of(coupling: Coupling) -> list[Slot]:
         if lazy is None:
             continue
         for term in coupling.layout(value, settle=False):
-            found.append(Slot(value, term, lazy.roles.get(term.axes[-1], "affine")))
+            role = _role_behind(coupling, value, term) or lazy.roles.get(term.axes[-1], "affine")
+            found.append(Slot(value, term, role))
     return found
+
+
+def meetings(value: ir.Value) -> Iterator[tuple[ir.Node, ir.Value]]:
+    """The nodes where a weight meets an activation, and what they know it by: it may be moved or unpacked first."""
+    for node, _ in value.uses():
+        others = [v for v in node.inputs if v is not None and v is not value and not v.is_initializer()]
+        if others or len(node.outputs) != 1:
+            yield node, value
+        else:
+            yield from meetings(node.outputs[0])
+
+
+def _role_behind(coupling: Coupling, value: ir.Value, term: Term[int]) -> str | None:
+    """The role of units whose weight meets activations only behind nodes that move or unpack it; else None.
+
+    What is spread over more than it holds on the way (the scale of a quantised weight) follows that.
+    """
+    found = list(meetings(value))
+    if any(known is value for _, known in found):
+        return None
+    units = np.unique(coupling.units.find(term.units))
+    for node, known in found:
+        met = coupling.meetings.get(node)
+        for part in met.parts if met is not None else ():
+            held = [t for t in part.terms if np.isin(coupling.units.find(t.units), units[units > 0]).any()]
+            if met is None or part.value is not known or not held:
+                continue
+            if not set(part.names) - met.kept or _size(coupling, value) < _size(coupling, known):
+                return "affine"
+            return "out" if set(held[0].axes) & met.kept else "in"
+    return None
+
+
+def _size(coupling: Coupling, value: ir.Value) -> int:
+    return prod(coupling.shapes(value) or ())
 
 
 def group(coupling: Coupling) -> list[ChannelGroup]:

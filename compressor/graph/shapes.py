@@ -18,6 +18,7 @@ from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from compressor.errors import ModelError
 from compressor.graph.binding import Given, Shape, batch, bindings, blind
+from compressor.graph.contrib import SAME_AS_FIRST, like, standard
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 
 EVALUATE_LIMIT = 1 << 16
@@ -30,11 +31,6 @@ DIM_LIMIT = 1 << 40
 MOVES = frozenset({"Shape", "Size", "Gather", "Slice", "Concat", "Unsqueeze", "Squeeze", "Reshape", "Cast", "Identity",
                    "Split", "Transpose", "Flatten", "GatherElements", "GatherND"})  # fmt: skip
 """Operators whose result holds entries of the input as they are."""
-SAME_AS_FIRST = frozenset({"GroupNormalization", "MeanVarianceNormalization", "LpNormalization"})
-"""Function operators whose output has the shape of the first input, which ONNX's inference of a single node
-leaves out."""
-
-
 @dataclass
 class Known:
     """What one walk under one binding found: shapes, element types and small values."""
@@ -245,17 +241,19 @@ class _Walker:
     def _infer(
         self, node: ir.Node, feeds: dict[str, Array] | None = None
     ) -> dict[str, tuple[Shape | None, ir.DataType | None]]:
-        if node.op_type in SAME_AS_FIRST and node.domain == "":
+        if (node.domain, node.op_type) in SAME_AS_FIRST:
             first = _first(node)
             return {str(node.outputs[0].name): (self.known.shapes.get(first), self.known.dtypes.get(first))}
+        twin = like(node)
+        proto = ir.serde.serialize_node(node) if twin is None else standard(node, twin)
         try:
-            schema = onnx.defs.get_schema(node.op_type, self.versions.get(node.domain, 1), node.domain)
+            schema = onnx.defs.get_schema(proto.op_type, self.versions.get(proto.domain, 1), proto.domain)
         except onnx.defs.SchemaError:
             return {}
-        proto = ir.serde.serialize_node(node)
         captured = _captured(node) if _has_graph(node) else []
-        values = [v for v in (*node.inputs, *captured) if v is not None]
-        types = {str(v.name): self._type(v) for v in values}
+        values = [v for v in node.inputs if v is not None and str(v.name) in proto.input] + captured
+        kind = None if twin is None else ir.DataType.FLOAT
+        types = {str(v.name): self._type(v, kind) for v in values}
         data = {
             str(v.name): onnx.numpy_helper.from_array(a)
             for v in values
@@ -270,11 +268,15 @@ class _Walker:
         except (RuntimeError, ValueError, TypeError, KeyError):
             return {}
         result = {name: _shape_of(proto_type) for name, proto_type in out.items()}
+        if twin is not None:
+            made = twin.dtype(node, self.known.dtypes.get(values[0]))
+            result = {name: (shape, made) for name, (shape, _) in result.items()}
         _check_reshape(node, self.known, result)
         return result
 
-    def _type(self, value: ir.Value) -> onnx.TypeProto:
-        dtype, shape = self.known.dtypes.get(value), self.known.shapes.get(value)
+    def _type(self, value: ir.Value, kind: ir.DataType | None) -> onnx.TypeProto:
+        """The type of ``value``, of elements of ``kind`` (its own)."""
+        dtype, shape = kind or self.known.dtypes.get(value), self.known.shapes.get(value)
         if dtype is None:
             return onnx.TypeProto()
         return onnx.helper.make_tensor_type_proto(int(dtype), shape)

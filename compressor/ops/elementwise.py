@@ -25,7 +25,7 @@ UNARY = (
 )  # fmt: skip
 
 
-def _unary(node: ir.Node, coupling: Coupling) -> None:
+def unary(node: ir.Node, coupling: Coupling) -> None:
     """Outputs are labelled as the first input; further inputs are scalar settings, or lend a type only."""
     terms = coupling.layout(node.inputs[0])
     for out in node.outputs:
@@ -44,7 +44,7 @@ RULES = (
     OpRule(BROADCASTING, broadcast, constants=elementwise),
     OpRule(ABSORBING, broadcast, constants=absorbing),
     OpRule(("Div",), broadcast, constants=quotient),
-    OpRule(UNARY, _unary, constants=elementwise),
-    OpRule(("Gelu",), _unary, constants=carry_zero),  # onnx.reference lacks it
+    OpRule(UNARY, unary, constants=elementwise),
+    OpRule(("Gelu",), unary, constants=carry_zero),  # onnx.reference lacks it
     OpRule(("Trilu",), _trilu, constants=carry_zero),
 )

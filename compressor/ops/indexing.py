@@ -19,6 +19,8 @@ from compressor.ops.constants import Constants
 from compressor.ops.repair import Repairer
 from compressor.ops.rule import OpRule, attribute_axis, required
 
+EVERY = slice(None)
+
 
 def _uncut(node: ir.Node, coupling: Coupling, value: ir.Value, axes: set[int]) -> Layout:
     """The layout of ``value`` without ragged axes among ``axes``.
@@ -180,21 +182,22 @@ def _repair_gather(node: ir.Node, repairer: Repairer) -> None:
 # ---- Concat and Pad ------------------------------------------------------------------------------------------
 
 
-def _concat(node: ir.Node, coupling: Coupling) -> None:
-    values = [v for v in node.inputs if v is not None]
+def concat(node: ir.Node, coupling: Coupling, operands: slice = EVERY) -> None:
+    """Joins ``operands`` among the inputs along ``axis``; the others are scalars."""
+    values = [v for v in node.inputs[operands] if v is not None]
     shapes = [coupling.shape(v) for v in values]
     rank = len(shapes[0])
     axis = attribute_axis(node, rank, 0)
     sizes: dict[str, int] = {}
-    operands = []
+    joining = []
     for k, (value, shape) in enumerate(zip(values, shapes, strict=True)):
         names = [f"join{k}" if a == axis else f"a{a}" for a in range(rank)]
         sizes |= dict(zip(names, shape, strict=True))
-        operands.append(Operand(value, tuple((n,) for n in names)))
+        joining.append(Operand(value, tuple((n,) for n in names)))
     combine(
         node,
         coupling,
-        operands,
+        joining,
         [],
         Space({n: s for n, s in sizes.items() if s > 1}, rows=coupling.policy.heads),
     )
@@ -348,7 +351,7 @@ RULES = (
     OpRule(("Slice",), _slice, repair=_repair_slice, constants=propagate.carry),
     OpRule(("Split",), _split, repair=_repair_split, constants=propagate.carry),
     OpRule(("Gather",), _gather, repair=_repair_gather, constants=propagate.carry),
-    OpRule(("Concat",), _concat, constants=propagate.carry),
+    OpRule(("Concat",), concat, constants=propagate.carry),
     OpRule(("Pad",), _pad, repair=_repair_pad, constants=_padded),
     OpRule(("GatherElements", "ScatterElements"), _along),
     OpRule(("GatherND", "ScatterND"), _nd),

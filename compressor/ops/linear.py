@@ -96,11 +96,13 @@ def equation(node: ir.Node) -> tuple[list[str], str]:
     return terms, right
 
 
-def _matmul_macs(_: ir.Node, inputs: Sequence[Shape | None], outputs: Sequence[Shape | None]) -> int:
+def matmul_macs(_: ir.Node, inputs: Sequence[Shape | None], outputs: Sequence[Shape | None]) -> int:
+    """Positions of the output times the length of a row."""
     return prod(outputs[0] or ()) * (inputs[0] or (0,))[-1]
 
 
-def _gemm_macs(node: ir.Node, inputs: Sequence[Shape | None], outputs: Sequence[Shape | None]) -> int:
+def gemm_macs(node: ir.Node, inputs: Sequence[Shape | None], outputs: Sequence[Shape | None]) -> int:
+    """The same, with ``transA`` applied."""
     first = inputs[0] or (0, 0)
     return prod(outputs[0] or ()) * first[0 if node.attributes.get_int("transA", 0) else 1]
 
@@ -118,7 +120,7 @@ def _einsum_macs(node: ir.Node, inputs: Sequence[Shape | None], _: Sequence[Shap
 
 
 RULES = (
-    OpRule(("MatMul",), _matmul, macs=_matmul_macs, masked=mask_product, constants=product),
-    OpRule(("Gemm",), _gemm, macs=_gemm_macs, masked=mask_product, constants=product),
+    OpRule(("MatMul",), _matmul, macs=matmul_macs, masked=mask_product, constants=product),
+    OpRule(("Gemm",), _gemm, macs=gemm_macs, masked=mask_product, constants=product),
     OpRule(("Einsum",), _einsum, macs=_einsum_macs, masked=mask_product, constants=product_of_all),
 )

@@ -19,6 +19,8 @@ from compressor.graph.evaluate import Array
 
 EPSILON = MappingProxyType({"MeanVarianceNormalization": 1e-9})
 """Added to the variance where the operator has no such attribute."""
+NARROW = frozenset(map(np.dtype, ("int8", "int16", "uint16")))
+"""Integers that Where of ONNX Runtime 1.24 does not take."""
 
 
 def without_axis(term: Term[int], axis: int) -> Term[int]:
@@ -95,14 +97,21 @@ class Reference:
         before.prepend(node)
         return node.outputs[0]
 
-    def fill(self, node: ir.Node, index: int, neutral: float) -> None:
-        """Sets the removed positions of input ``index`` to ``neutral``."""
+    def fill(self, node: ir.Node, index: int, neutral: float | ir.Value) -> None:
+        """Sets the removed positions of input ``index`` to ``neutral``, a number or a scalar of the graph."""
         value = node.inputs[index]
         mask = self.mask(value)
         if mask is None or value is None:
             return
-        filler = self.constant(np.asarray(neutral).astype(self.dtype(value)))
-        node.replace_input_with(index, self.add(node, "Where", [self.constant(mask), value, filler]))
+        dtype = self.dtype(value)
+        filler = neutral if isinstance(neutral, ir.Value) else self.constant(np.asarray(neutral).astype(dtype))
+        through = ir.DataType.from_numpy(dtype) if dtype in NARROW else None
+        if through is not None:
+            value, filler = (self.add(node, "Cast", [v], to=int(ir.DataType.INT32)) for v in (value, filler))
+        filled = self.add(node, "Where", [self.constant(mask), value, filler])
+        if through is not None:
+            filled = self.add(node, "Cast", [filled], to=int(through))
+        node.replace_input_with(index, filled)
         self.masked += 1
 
     def reduce(self, node: ir.Node, op: str, value: ir.Value, axes: Sequence[int]) -> ir.Value:

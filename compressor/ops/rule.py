@@ -183,9 +183,13 @@ def signature(text: str, **options: object) -> Couple:
     return couple
 
 
-def broadcast(node: ir.Node, coupling: Coupling) -> None:
-    """Element-wise operators with multidirectional broadcasting (ONNX Broadcasting.md): axes align at the right."""
-    values = [v for v in node.inputs if v is not None]
+def broadcast(node: ir.Node, coupling: Coupling, operands: Sequence[int] | None = None) -> None:
+    """Element-wise operators with multidirectional broadcasting (ONNX Broadcasting.md): axes align at the right.
+
+    Of the inputs, ``operands`` (all) are broadcast; the others are scalars.
+    """
+    chosen = range(len(node.inputs)) if operands is None else operands
+    values = [v for k in chosen if (v := node.inputs[k]) is not None]
     shapes = [coupling.shape(v) for v in values]
     out = coupling.shape(node.outputs[0])
     rank = len(out)
@@ -195,9 +199,9 @@ def broadcast(node: ir.Node, coupling: Coupling) -> None:
         start = rank - len(shape)
         return tuple((f"a{start + k}",) if size > 1 else () for k, size in enumerate(shape))
 
-    operands = [Operand(v, axes(s)) for v, s in zip(values, shapes, strict=True)]
+    sides = [Operand(v, axes(s)) for v, s in zip(values, shapes, strict=True)]
     outputs = [Operand(v, axes(out)) for v in node.outputs if v.name]
-    combine(node, coupling, operands, outputs, Space(sizes, rows=coupling.policy.heads))
+    combine(node, coupling, sides, outputs, Space(sizes, rows=coupling.policy.heads))
 
 
 def required(node: ir.Node, index: int) -> ir.Value:

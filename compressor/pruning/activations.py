@@ -13,6 +13,7 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.labels import Term, UnitArray
 from compressor.data import Array, Batch
 from compressor.errors import NothingToPrune
+from compressor.ops.grid import real
 from compressor.pruning.criteria.measurement import Measurement, Need, Rounds
 from compressor.pruning.readers import Reading, readings
 
@@ -163,8 +164,9 @@ def measure(need: Need, model: ir.Model, coupling: Coupling, batches: Iterable[B
     if not reducer.names:
         raise NothingToPrune("no channel of this model can be removed; --explain lists what was frozen and why")
     join = np.maximum if need == Need.PEAK else np.add
+    values = {str(reading.value.name): reading.value for reading in reducer.found}
     for arrays in tap(model, reducer.names, (b.inputs for b in batches), provider):
-        reducer.add(dict(zip(reducer.names, arrays, strict=True)))
+        reducer.add({name: real(values[name], array) for name, array in zip(reducer.names, arrays, strict=True)})
     return Measurement(reducer.result(), coupling.units, join)
 
 
@@ -225,7 +227,7 @@ def _of_weights(reading: Reading, coupling: Coupling, count: int, join: np.ufunc
     total = np.zeros(count)
     if tensor is None:
         return total
-    weight = np.abs(tensor.numpy().astype(np.float32))
+    weight = np.abs(real(reading.slot.value, tensor.numpy()).astype(np.float32))
     units = coupling.units.find(reading.slot.term.units)
     square = join is np.add
     part = _reduced(np.square(weight) if square else weight, reading.slot.term, np.sum if square else np.max)

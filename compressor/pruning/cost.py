@@ -11,6 +11,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import MALFORMED, Coupling
 from compressor.channels.labels import UnitArray
 from compressor.graph.shapes import Shapes
+from compressor.ops.grid import is_weight
 from compressor.ops.rule import OpRule, Shape
 
 Rules = Mapping[tuple[str, str], OpRule]
@@ -43,15 +44,8 @@ def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None], rules: Ru
 
 
 def params(graph: ir.Graph) -> int:
-    """Elements of all floating-point initializers."""
-    return sum(int(t.size) for t in _floats(graph))
-
-
-def _floats(graph: ir.Graph) -> Iterable[ir.TensorProtocol]:
-    for value in graph.initializers.values():
-        tensor = value.const_value
-        if tensor is not None and tensor.dtype.is_floating_point():
-            yield tensor
+    """Elements of all initializers that hold real numbers, as floats or quantised."""
+    return sum(int(v.const_value.size) for v in graph.initializers.values() if v.const_value and is_weight(v))
 
 
 class CostModel:
@@ -78,19 +72,19 @@ class CostModel:
         return sum(_macs_of(node, lambda v: self._shape(v, gone), self._rules) for node in self._nodes)
 
     def params_after(self, removed: UnitArray) -> int:
-        """Floating-point elements once ``removed`` units are gone."""
+        """Elements that hold real numbers, once ``removed`` units are gone."""
         return self._weights(removed, lambda _: 1)
 
     def bytes_after(self, removed: UnitArray) -> int:
         """Bytes of all weights once ``removed`` units are gone."""
-        return self._weights(removed, lambda t: t.dtype.itemsize, floats=False)
+        return self._weights(removed, lambda t: t.dtype.itemsize, reals=False)
 
-    def _weights(self, removed: UnitArray, each: Callable[[ir.TensorProtocol], float], *, floats: bool = True) -> int:
+    def _weights(self, removed: UnitArray, each: Callable[[ir.TensorProtocol], float], *, reals: bool = True) -> int:
         gone = self._gone(removed)
         total = 0.0
         for value in self._coupling.graph.initializers.values():
             tensor = value.const_value
-            if tensor is None or (floats and not tensor.dtype.is_floating_point()):
+            if tensor is None or (reals and not is_weight(value)):
                 continue
             shape = self._shape(value, gone)
             total += each(tensor) * (prod(shape) if shape is not None else tensor.size)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
-from compressor.channels.groups import Slot, slots_of
+from compressor.channels.groups import Slot, meetings, slots_of
 from compressor.channels.labels import Term, UnitArray
 
 
@@ -65,7 +65,7 @@ def readings(coupling: Coupling) -> list[Reading]:
 
 def _values(coupling: Coupling, slot: Slot, wanted: UnitArray) -> list[ir.Value]:
     found: dict[ir.Value, None] = {}
-    for node, path in _users(slot.value):
+    for node, path in meetings(slot.value):
         operands = [v for v in node.inputs if v is not None and v is not path and not v.is_initializer()]
         sides = (operands, node.outputs) if slot.role == "in" else (node.outputs,)
         for side in sides:
@@ -74,16 +74,6 @@ def _values(coupling: Coupling, slot: Slot, wanted: UnitArray) -> list[ir.Value]
             if holders:
                 break
     return list(found)
-
-
-def _users(value: ir.Value) -> Iterator[tuple[ir.Node, ir.Value]]:
-    """The nodes where a weight meets an activation, and what they know it by: it may be moved or unpacked first."""
-    for node, _ in value.uses():
-        others = [v for v in node.inputs if v is not None and v is not value and not v.is_initializer()]
-        if others or len(node.outputs) != 1:
-            yield node, value
-        else:
-            yield from _users(node.outputs[0])
 
 
 def _holds(coupling: Coupling, value: ir.Value, wanted: UnitArray) -> bool:

@@ -28,6 +28,17 @@ KNOWN = {
         2 * 16 * 16 * 27 + 2 * 10 * 16 * 16,
         16 * 27 + 16 + 160,
     ),
+    "quantised": (
+        """(float[1,8,5,5] x) => (float y) <int8[16,8,1,1] k, float[16] s, int8[16] z, int64[2] shape = {16,25}> {
+            w = DequantizeLinear<axis=0>(k, s, z)  a = Conv(x, w)  y = Reshape(a, shape) }""",
+        16 * 8 * 25,
+        16 * 8 + 16,
+    ),
+    "integers": (
+        """(uint8[1,8,5,5] x) => (int32 y) <int8[16,8,1,1] k> { y = ConvInteger(x, k) }""",
+        16 * 8 * 25,
+        16 * 8,
+    ),
     "grouped": (
         """(float[1,8,5,5] x) => (float y) <float[16,2,3,3] w> { y = Conv<group=4>(x, w) }""",
         16 * 9 * 2 * 9,

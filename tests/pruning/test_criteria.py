@@ -54,6 +54,20 @@ def test_magnitude(name: str, power: int, aggregate: str) -> None:
     np.testing.assert_allclose(scores(name, proto, aggregate), AGGREGATES[aggregate](parts, axis=0), rtol=1e-6)
 
 
+def test_quantised_filters_count_as_what_they_stand_for() -> None:
+    """Filters with scales of their own all fill the range of a byte: only scale and zero point tell them apart."""
+    proto = model("""(float[3,4,6,6] x) => (float y)
+    <uint8[16,4,1,1] k, float[16] s, uint8[16] z, uint8[2,16,1,1] v, float t = {0.01}, uint8 h = {128}> {
+        w = DequantizeLinear<axis=0>(k, s, z)  a = Conv(x, w)  b = Relu(a)
+        r = DequantizeLinear(v, t, h)  y = Conv(b, r) }""")
+    arrays = {t.name: numpy_helper.to_array(t).astype(np.float64) for t in proto.graph.initializer}
+    filters = (arrays["k"] - arrays["z"][:, None, None, None]) * arrays["s"][:, None, None, None]
+    one = np.sqrt(np.square(filters).sum(axis=(1, 2, 3)))
+    two = np.sqrt(np.square((arrays["v"] - 128) * 0.01).sum(axis=(0, 2, 3)))
+    np.testing.assert_allclose(scores("product", proto), one * two, rtol=1e-5)
+    np.testing.assert_allclose(scores("l2", proto), (one / one.mean() + two / two.mean()) / 2, rtol=1e-5)
+
+
 def test_product() -> None:
     proto = chain()
     one, two = norms(proto, 2)

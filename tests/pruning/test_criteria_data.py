@@ -58,6 +58,17 @@ def test_activation(images: NDArray[np.float32]) -> None:
     np.testing.assert_allclose(scores("activation", proto, [images]), expected, rtol=1e-5)
 
 
+def test_activations_on_a_grid_count_as_what_they_stand_for(images: NDArray[np.float32]) -> None:
+    proto = between(
+        """q = QuantizeLinear(a, fine, zero)  r = QLinearConv(q, fine, zero, k, fine, zero, coarse, zero)
+        b = DequantizeLinear(r, coarse, zero)""",
+        more="uint8[16,16,1,1] k, float fine = {0.05}, uint8 zero = {128}, float coarse = {0.4}",
+    )
+    steps = inside(proto, "q", images) - 128
+    expected = np.sqrt((np.square(steps * 0.05)).mean(axis=(0, 2, 3)))
+    np.testing.assert_allclose(scores("activation", proto, [images]), expected, rtol=1e-5)
+
+
 def test_wanda(images: NDArray[np.float32]) -> None:
     """Two readers of one value: their slices count together."""
     proto = between("b = Relu(a)  u = Conv(b, v2)", more="float[5,16,1,1] v2")

@@ -159,7 +159,7 @@ PRODUCERS = (
           more="float[16] s, float[16] p, float[16] q, float[16] s2", settings={"simplify": False}),
     token("zero columns", RELU, COLUMNS, {"w": 2}),
     token("zero columns of a transposed weight", "t = Transpose<perm=[1,0]>(u) c = MatMul(a, t) b = Relu(c)",
-          {"u": TWO}, {"v": 2}, more="float[16,16] u", settings={"simplify": False}),
+          {"u": TWO}, {"u": 2}, more="float[16,16] u", settings={"simplify": False}),
     token("a masked weight", "t = Mul(u, s) c = MatMul(a, t) b = Relu(c)", {"s": (0, TWO)}, {"u": 2},
           more="float[16,16] u, float[1,16] s", settings={"simplify": False}),
     token("a quantised weight", "t = DequantizeLinear(k, s, zero) c = MatMul(a, t) b = Relu(c)",

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from compressor.channels.groups import ChannelGroup, Slot
 from compressor.channels.labels import UnitArray
 from compressor.errors import CompressorError
+from compressor.ops.grid import real
 from compressor.pruning.criteria.measurement import Measurement, Need
 
 Scores = npt.NDArray[np.float64]
@@ -47,7 +48,7 @@ class Weights:
         if key not in self._energy:
             tensor = slot.value.const_value
             assert tensor is not None
-            weight = np.abs(tensor.numpy().astype(np.float32, copy=False))
+            weight = np.abs(real(slot.value, tensor.numpy()).astype(np.float32, copy=False))
             if power == 2:
                 np.square(weight, out=weight) if weight.flags.owndata else (weight := np.square(weight))
             others = tuple(a for a in range(weight.ndim) if a not in slot.term.axes)
@@ -71,7 +72,7 @@ class Weights:
         tensor = slot.value.const_value
         assert tensor is not None
         axes = slot.term.axes
-        weight = np.moveaxis(tensor.numpy(), axes, range(len(axes)))
+        weight = np.moveaxis(real(slot.value, tensor.numpy()), axes, range(len(axes)))
         flat = weight.reshape(slot.term.units.size, -1)
         places = [np.flatnonzero(slot.term.units.ravel() == unit) for unit in group.units]
         if len({len(p) for p in places}) != 1:

@@ -1,0 +1,71 @@
+"""Shapes of operators that ONNX's inference of a single node says nothing about.
+
+Operators of ONNX Runtime (domain ``com.microsoft``, ContribOperators.md) that make what a standard operator makes from
+some of their inputs are inferred as that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import onnx
+import onnx_ir as ir
+
+MICROSOFT = "com.microsoft"
+STANDARD = ("GroupNormalization", "MeanVarianceNormalization", "LpNormalization")
+"""Function operators whose output has the shape of the first input."""
+SAME_AS_FIRST = frozenset(
+    [("", op) for op in STANDARD]
+    + [(MICROSOFT, op) for op in ("QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax")]
+)
+
+
+@dataclass(frozen=True)
+class Like:
+    """The standard operator that makes the same shape, and which inputs it takes.
+
+    Attributes:
+        scale: input that holds the scale of the output; without it, what is computed from integers are floats.
+    """
+
+    op_type: str
+    inputs: slice
+    scale: int | None = None
+
+    def dtype(self, node: ir.Node, first: ir.DataType | None) -> ir.DataType | None:
+        """The element type of the output, where ``first`` is that of the first input."""
+        rescaled = self.scale is not None and self.scale < len(node.inputs) and node.inputs[self.scale] is not None
+        return first if first is None or rescaled or not first.is_integer() else ir.DataType.FLOAT
+
+
+LIKE: Mapping[str, Like] = MappingProxyType({
+    "DynamicQuantizeMatMul": Like("MatMul", slice(0, 2)),
+    "MatMulIntegerToFloat": Like("MatMul", slice(0, 2)),
+    "QGemm": Like("Gemm", slice(0, 4, 3), 7),
+    "QLinearAdd": Like("Add", slice(0, 4, 3), 6),
+    "QLinearAveragePool": Like("AveragePool", slice(0, 1), 3),
+    "QLinearConcat": Like("Concat", slice(2, None, 3), 0),
+    "QLinearGlobalAveragePool": Like("GlobalAveragePool", slice(0, 1), 3),
+    "QLinearMul": Like("Mul", slice(0, 4, 3), 6),
+})  # fmt: skip
+
+
+def like(node: ir.Node) -> Like | None:
+    """The entry of ``node``; None where there is none, as for pools whose channels come last."""
+    found = LIKE.get(node.op_type) if node.domain == MICROSOFT else None
+    return None if node.attributes.get_int("channels_last", 0) else found
+
+
+def standard(node: ir.Node, twin: Like) -> onnx.NodeProto:
+    """A standard node whose outputs have the names and shapes of those of ``node``."""
+    proto = ir.serde.serialize_node(node)
+    inputs = list(proto.input)[twin.inputs]
+    del proto.input[:]
+    proto.input.extend(inputs)
+    kept = [a for a in proto.attribute if a.name != "channels_last"]
+    del proto.attribute[:]
+    proto.attribute.extend(kept)
+    proto.domain, proto.op_type = "", twin.op_type
+    return proto

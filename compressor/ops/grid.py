@@ -1,0 +1,99 @@
+"""Integers that stand for real numbers, ``scale * (integer - zero point)``: where each operator keeps the two.
+
+Sources: ONNX DequantizeLinear-21, QLinearConv-10, QLinearMatMul-21, ConvInteger-10, MatMulInteger-10, and ONNX
+Runtime's operators of domain ``com.microsoft``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from compressor.graph.contrib import MICROSOFT
+from compressor.graph.evaluate import Array
+from compressor.graph.shapes import initializer_of
+
+Numbers = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Inputs that hold scale and zero point of another input; None: the operator takes none.
+
+    Attributes:
+        axis: where a vector of them runs along; None: attribute ``axis`` says it.
+    """
+
+    scale: int | None = None
+    zero: int | None = None
+    axis: int | None = 0
+
+    def along(self, node: ir.Node) -> int:
+        """The axis at ``node``, which may hold the input transposed."""
+        if self.axis is None:
+            return node.attributes.get_int("axis", 1)
+        return 0 if node.attributes.get_int("transB", 0) else self.axis
+
+
+GRIDS: Mapping[tuple[str, str], Mapping[int, Grid]] = MappingProxyType({
+    ("", "DequantizeLinear"): {0: Grid(1, 2, None)},
+    ("", "QLinearConv"): {0: Grid(1, 2), 3: Grid(4, 5), 8: Grid()},
+    ("", "ConvInteger"): {0: Grid(None, 2), 1: Grid(None, 3)},
+    ("", "QLinearMatMul"): {0: Grid(1, 2), 3: Grid(4, 5, -1)},
+    ("", "MatMulInteger"): {0: Grid(None, 2), 1: Grid(None, 3, -1)},
+    (MICROSOFT, "QGemm"): {0: Grid(1, 2), 3: Grid(4, 5, -1), 6: Grid()},
+    (MICROSOFT, "MatMulIntegerToFloat"): {0: Grid(2, 4), 1: Grid(3, 5, -1)},
+    (MICROSOFT, "DynamicQuantizeMatMul"): {1: Grid(2, 3, -1)},
+})  # fmt: skip
+"""(domain, operator) -> input -> its grid."""
+
+
+def grid_of(value: ir.Value) -> tuple[ir.Node, Grid] | None:
+    """The first reader of ``value`` that takes it for numbers on a grid."""
+    for node, index in value.uses():
+        found = GRIDS.get((node.domain, node.op_type), {}).get(index)
+        if found is not None:
+            return node, found
+    return None
+
+
+def is_weight(value: ir.Value) -> bool:
+    """Does an initializer hold real numbers, as floats or on a grid? Shapes, indices and zero points do not."""
+    tensor = value.const_value
+    return tensor is not None and (tensor.dtype.is_floating_point() or grid_of(value) is not None)
+
+
+def real(value: ir.Value, array: Array) -> Array:
+    """The numbers that ``array``, data of ``value``, stands for; in float32 if they are on a grid.
+
+    A scale or zero point that is only computed at run time counts as 1 or 0.
+    """
+    found = grid_of(value)
+    if found is None or not array.size:
+        return array
+    node, grid = found
+    numbers = array.astype(np.float32)
+    for index, apply in ((grid.zero, np.subtract), (grid.scale, np.multiply)):
+        other = node.inputs[index] if index is not None and index < len(node.inputs) else None
+        tensor = initializer_of(other) if other is not None else None
+        if tensor is not None:
+            numbers = apply(numbers, _spread(tensor.numpy().astype(np.float32), array.shape, grid.along(node)))
+    return numbers
+
+
+def _spread(entries: Numbers, shape: tuple[int, ...], axis: int) -> Numbers:
+    """One for all, one for each position along ``axis``, or one for each block there."""
+    if prod(entries.shape) == 1:
+        return entries.reshape(())
+    axis %= len(shape)
+    if entries.ndim == 1:
+        return entries.reshape([-1 if k == axis else 1 for k in range(len(shape))])
+    if entries.shape[axis] in (1, shape[axis]):
+        return entries
+    return np.repeat(entries, -(-shape[axis] // entries.shape[axis]), axis=axis).take(range(shape[axis]), axis=axis)
