@@ -17,6 +17,7 @@ from compressor.errors import PlanError, UsageError
 from compressor.graph import files
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
+from compressor.graph.unfuse import UNFUSED
 from compressor.ops.grid import is_weight
 from compressor.ops.table import RULES
 from compressor.pruning import cost
@@ -110,9 +111,17 @@ def report(
         groups=groups,
         frozen=frozen_rows(found),
         proof=proof_row(evidence, settings),
-        warnings=[f"proof: {evidence.note}"] if evidence is not None and evidence.note else [],
+        warnings=[*_unfused(found.model), *([f"proof: {evidence.note}"] if evidence and evidence.note else [])],
         settings=settings.model_dump(mode="json"),
     )
+
+
+def _unfused(model: ir.Model) -> list[str]:
+    count = model.meta.get(UNFUSED)
+    if not count:
+        return []
+    listed = ", ".join(f"{number} {op}" for op, number in count.items())
+    return [f"operators that ONNX Runtime fused ({listed}) are written as standard ones; it fuses them when it loads"]
 
 
 def group_rows(groups: Sequence[ChannelGroup], cut: Cut | None, earlier: Sequence[GroupRow] = ()) -> list[GroupRow]:

@@ -6,10 +6,11 @@ some of their inputs are inferred as that one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -50,6 +51,15 @@ LIKE: Mapping[str, Like] = MappingProxyType({
     "QLinearGlobalAveragePool": Like("GlobalAveragePool", slice(0, 1), 3),
     "QLinearMul": Like("Mul", slice(0, 4, 3), 6),
 })  # fmt: skip
+
+
+def fused_matmul(node: ir.Node, one: Sequence[int], two: Sequence[int]) -> tuple[int, ...] | None:
+    """Shape of FusedMatMul, which may transpose matrices, from those of its operands; None for batches of it."""
+    flags = [node.attributes.get_int(k, 0) for k in ("transA", "transB", "transBatchA", "transBatchB")]
+    if any(flags[2:]) or min(len(one), len(two)) < 2:
+        return None
+    rows, columns = one[-1 if flags[0] else -2], two[-2 if flags[1] else -1]
+    return (*np.broadcast_shapes(tuple(one[:-2]), tuple(two[:-2])), rows, columns)
 
 
 def like(node: ir.Node) -> Like | None:

@@ -1,6 +1,7 @@
 """One normal form for whatever an exporter wrote, so that the rest of the program meets one form only.
 
-No local functions, constants as initializers, nodes in topological order, a name for every node and value.
+No local functions, nothing fused, constants as initializers, nodes in topological order, a name for every node and
+value.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from compressor.errors import ModelError
+from compressor.graph.unfuse import unfuse
 
 _OMITTED: Final = "compressor.omitted"
 _SCALARS_AND_LISTS: Final = {
@@ -29,9 +31,10 @@ _SCALARS_AND_LISTS: Final = {
 def normalise(model: ir.Model) -> ir.Model:
     """Bring a model into normal form, in place.
 
-    Local functions are inlined, Constant nodes with numbers become initializers (strings stay nodes, and so
-    does a constant that is a graph output), nodes are sorted, names are made unique. Optional outputs that a
-    node omits keep their empty name. Graph inputs and outputs keep their names and their order.
+    Local functions are inlined, operators that ONNX Runtime fused are taken apart, Constant nodes with numbers
+    become initializers (strings stay nodes, and so does a constant that is a graph output), nodes are sorted, names
+    are made unique. Optional outputs that a node omits keep their empty name. Graph inputs and outputs keep their
+    names and their order.
 
     Up to IR version 3 every initializer had to be a graph input too: such inputs are dropped and the version
     is raised to 4. From version 4 on, an initializer that is a graph input is a default which the caller may
@@ -50,6 +53,7 @@ def normalise(model: ir.Model) -> ir.Model:
     for function in model.functions.values():
         function.sort()
     _inline(model)
+    unfuse(model)
     _name_values(model)
     if model.ir_version < 4:
         _drop_initializers_from_inputs(model)

@@ -18,7 +18,7 @@ from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from compressor.errors import ModelError
 from compressor.graph.binding import Given, Shape, batch, bindings, blind
-from compressor.graph.contrib import SAME_AS_FIRST, like, standard
+from compressor.graph.contrib import MICROSOFT, SAME_AS_FIRST, fused_matmul, like, standard
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 
 EVALUATE_LIMIT = 1 << 16
@@ -244,6 +244,10 @@ class _Walker:
         if (node.domain, node.op_type) in SAME_AS_FIRST:
             first = _first(node)
             return {str(node.outputs[0].name): (self.known.shapes.get(first), self.known.dtypes.get(first))}
+        if (node.domain, node.op_type) == (MICROSOFT, "FusedMatMul"):
+            one, two = (self.known.shapes.get(v) for v in node.inputs if v is not None)
+            found = None if one is None or two is None else fused_matmul(node, one, two)
+            return {str(node.outputs[0].name): (found, self.known.dtypes.get(_first(node)))}
         twin = like(node)
         proto = ir.serde.serialize_node(node) if twin is None else standard(node, twin)
         try:

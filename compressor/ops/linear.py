@@ -9,9 +9,10 @@ import onnx_ir as ir
 
 from compressor.channels.combine import Operand, Space, combine
 from compressor.channels.coupling import Coupling, Unexplained
+from compressor.graph.contrib import MICROSOFT
 from compressor.ops.propagate import product, product_of_all
 from compressor.ops.reference import mask_product
-from compressor.ops.rule import OpRule, Shape, required
+from compressor.ops.rule import OpRule, Options, Shape, Signature, apply, required
 
 
 def _matmul(node: ir.Node, coupling: Coupling) -> None:
@@ -64,6 +65,19 @@ def _gemm(node: ir.Node, coupling: Coupling) -> None:
     combine(node, coupling, operands, [Operand(node.outputs[0], (("m",), ("n",)))], space)
 
 
+def _fused(node: ir.Node, coupling: Coupling) -> None:
+    """ONNX Runtime's MatMul with transposed operands, where both have the same batch axes or the second has none."""
+    if any(node.attributes.get_int(k, 0) for k in ("transBatchA", "transBatchB")):
+        raise Unexplained("moves its batch axes")
+    one, two = (len(coupling.shape(v)) for v in node.inputs)
+    if one < two or 2 < two < one:
+        raise Unexplained(f"multiplies operands of {one} and {two} axes")
+    left = "*b k m" if node.attributes.get_int("transA", 0) else "*b m k"
+    right = "n k" if node.attributes.get_int("transB", 0) else "k n"
+    text = f"{left}, {'' if two == 2 else '*b '}{right} -> *b m n"
+    apply(node, coupling, Signature.parse(text), Options(rows=coupling.policy.heads))
+
+
 def _einsum(node: ir.Node, coupling: Coupling) -> None:
     inputs, output = equation(node)
     if any(len(set(term)) < len(term) for term in [*inputs, output]):
@@ -107,6 +121,10 @@ def gemm_macs(node: ir.Node, inputs: Sequence[Shape | None], outputs: Sequence[S
     return prod(outputs[0] or ()) * first[0 if node.attributes.get_int("transA", 0) else 1]
 
 
+def _fused_macs(node: ir.Node, inputs: Sequence[Shape | None], outputs: Sequence[Shape | None]) -> int:
+    return prod(outputs[0] or ()) * (inputs[0] or (0, 0))[-2 if node.attributes.get_int("transA", 0) else -1]
+
+
 def _einsum_macs(node: ir.Node, inputs: Sequence[Shape | None], _: Sequence[Shape | None]) -> int:
     try:
         terms, _output = equation(node)
@@ -121,6 +139,7 @@ def _einsum_macs(node: ir.Node, inputs: Sequence[Shape | None], _: Sequence[Shap
 
 RULES = (
     OpRule(("MatMul",), _matmul, macs=matmul_macs, masked=mask_product, constants=product),
+    OpRule(("FusedMatMul",), _fused, macs=_fused_macs, masked=mask_product, constants=product, domain=MICROSOFT),
     OpRule(("Gemm",), _gemm, macs=gemm_macs, masked=mask_product, constants=product),
     OpRule(("Einsum",), _einsum, macs=_einsum_macs, masked=mask_product, constants=product_of_all),
 )

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compressor.graph.contrib import LIKE, MICROSOFT, SAME_AS_FIRST
+from compressor.graph.contrib import LIKE, MICROSOFT, SAME_AS_FIRST, fused_matmul
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
 from tests.models import in_memory
@@ -27,6 +27,24 @@ def test_shapes_and_types_are_those_of_the_runtime(name: str) -> None:
         kind = shapes.dtype(known[key])
         assert kind is not None
         assert (shapes(known[key]), kind.numpy()) == (array.shape, np.dtype(array.dtype)), key
+
+
+@pytest.mark.parametrize(
+    ("attributes", "one", "two", "expected"),
+    [
+        ({}, (3, 5, 8), (8, 7), (3, 5, 7)),
+        ({"transA": 1}, (3, 8, 5), (3, 8, 7), (3, 5, 7)),
+        ({"transB": 1}, (2, 1, 5, 8), (3, 7, 8), (2, 3, 5, 7)),
+        ({"transA": 1, "transB": 1}, (8, 5), (7, 8), (5, 7)),
+        ({"transBatchA": 1}, (8, 3, 5), (8, 5, 7), None),
+        ({}, (8,), (8, 7), None),
+    ],
+)
+def test_matrices_that_are_transposed(
+    attributes: dict[str, int], one: tuple[int, ...], two: tuple[int, ...], expected: tuple[int, ...] | None
+) -> None:
+    node = ir.node("FusedMatMul", [], attributes=attributes, domain=MICROSOFT)
+    assert fused_matmul(node, one, two) == expected
 
 
 def test_every_operator_has_a_case() -> None:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from compressor.analysis import analyse
+from compressor.channels.groups import blocked
+from compressor.config import PruneSettings
+from tests.models import in_memory, tokens
+
 from .case import Case, check, token, whole
 
 HEADS = """
@@ -15,6 +20,8 @@ HEADS = """
 HEAD_WEIGHTS = """float[16,16] wq, float[16,16] wk, float[16,16] wu, float[16,16] wo,
     int64[4] split = {0,0,4,4}, int64[3] join = {0,0,16}"""
 GRAM = "t = Transpose<perm=[0,2,1]>(a)  g = MatMul(a, t)  p = Softmax(g)  n = Neg(a)  b = MatMul(p, n)"
+
+MICROSOFT = {"domains": ("com.microsoft",), "checked": False}
 
 CASES = (
     token("MatMul", "b = MatMul(a, u)", {"w": 8, "u": 10, "v": 3}, more="float[16,20] u", out=20),
@@ -30,6 +37,12 @@ CASES = (
           settings={"attention": "dims"}),
     token("MatMul with a transposed tied weight", "c = MatMul(a, u) d = Relu(c) t = Transpose(u) b = MatMul(d, t)",
           {"w": 8, "u": 2100, "v": 3}, more="float[16,4200] u"),
+    token("FusedMatMul", "b = com.microsoft.FusedMatMul<transB=1,alpha=0.5>(a, u)", {"w": 8, "u": 10, "v": 3},
+          more="float[20,16] u", out=20, **MICROSOFT),
+    token("FusedMatMul of activations",
+          """c = com.microsoft.FusedMatMul<transB=1,alpha=0.1>(a, a) d = com.microsoft.FusedMatMul(c, a)
+          t = Transpose<perm=[0,2,1]>(d) b = com.microsoft.FusedMatMul<transA=1,transB=0>(t, u)""",
+          {"w": 8, "u": 8, "v": 3}, more="float[16,16] u", **MICROSOFT),
     token("MatMul by a vector", "c = MatMul(a, u)  e = Unsqueeze(c, last) b = Mul(a, e)",
           more="float[16] u, int64[1] last = {2}"),
     whole("Gemm", """(float[3,8] x) => (float y) <float[8,16] w, float[16] bias, float[6,16] v, float[6] c> {
@@ -64,3 +77,13 @@ CASES = (
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_linear(case: Case) -> None:
     check(case)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [("<transBatchA=1,transBatchB=1>", "moves its batch axes"), ("", "multiplies operands of 3 and 4 axes")],
+)
+def test_fused_products_that_are_declined(attributes: str, reason: str) -> None:
+    proto = tokens(f"b = com.microsoft.FusedMatMul{attributes}(a, u)", more="float[1,3,16,16] u", **MICROSOFT)
+    found = analyse(in_memory(proto), PruneSettings())
+    assert f"FusedMatMul: {reason}" in [row.reason.reason for row in blocked(found.coupling)]

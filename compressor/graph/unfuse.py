@@ -1,0 +1,223 @@
+"""Operators that ONNX Runtime fused, written as the standard operators they stand for.
+
+A model that a session saved after optimisation (``optimized_model_filepath``), or that ONNX Runtime's transformer
+optimiser wrote, holds operators of domain ``com.microsoft`` which no other runtime knows. ONNX Runtime fuses what
+stands here again when it loads the file. Source: ContribOperators.md of ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from math import pi, sqrt
+from types import MappingProxyType
+from typing import Any
+
+import onnx_ir as ir
+from onnx_ir.convenience import replace_nodes_and_values
+
+from compressor.graph.contrib import MICROSOFT
+
+UNFUSED = "compressor.unfused"
+"""Key of ``model.meta``: how many nodes of which operator were taken apart."""
+ACTIVATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
+    "Clip": ("min", "max"), "Elu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "HardSwish": (),
+    "LeakyRelu": ("alpha",), "Relu": (), "Sigmoid": (), "Softplus": (), "Tanh": (),
+})  # fmt: skip
+"""Activations of FusedConv and FusedGemm -> attributes that their parameters are; those of Clip became inputs."""
+GEMM_PARAMETERS = ("alpha", "beta", "gamma")
+
+
+class _Parts:
+    """The nodes that stand for one fused node."""
+
+    def __init__(self, node: ir.Node, opset: int) -> None:
+        self.node, self.opset = node, opset
+        self.made: list[ir.Node] = []
+
+    def add(self, op: str, inputs: Sequence[ir.Value | None], **attributes: Any) -> ir.Value:
+        """A node after those made so far; its output."""
+        self.made.append(ir.node(op, list(inputs), attributes=attributes or None))
+        return self.made[-1].outputs[0]
+
+    def number(self, value: float, like: ir.Value) -> ir.Value:
+        """A scalar of the type of ``like``; before opset 15, which has no CastLike, a float32."""
+        constant = self.add("Constant", [], value=ir.tensor(value, dtype=ir.DataType.FLOAT))
+        return self.add("CastLike", [constant, like]) if self.opset >= 15 else constant
+
+    def operand(self, index: int) -> ir.Value | None:
+        """An input, None where it is missing."""
+        return self.node.inputs[index] if index < len(self.node.inputs) else None
+
+    def first(self) -> ir.Value:
+        """The first input."""
+        value = self.operand(0)
+        assert value is not None
+        return value
+
+    def total(self, *operands: ir.Value | None) -> ir.Value:
+        """The sum of those that are there."""
+        there = [value for value in operands if value is not None]
+        found = there[0]
+        for value in there[1:]:
+            found = self.add("Add", [found, value])
+        return found
+
+    def mean(self, x: ir.Value, axis: int) -> ir.Value:
+        """Over ``axis``, which stays with size 1."""
+        if self.opset < 18:
+            return self.add("ReduceMean", [x], axes=[axis], keepdims=1)
+        axes = self.add("Constant", [], value=ir.tensor([axis], dtype=ir.DataType.INT64))
+        return self.add("ReduceMean", [x, axes], keepdims=1)
+
+
+Expansion = Callable[[_Parts], "dict[int, ir.Value] | None"]
+"""Output index -> what stands for it, or None where this form of the operator is left alone."""
+
+
+def unfuse(model: ir.Model) -> None:
+    """Takes apart every fused operator that is known, in place, and notes it in ``model.meta``.
+
+    The parts need operators of the model's own operator set; nothing is converted.
+    """
+    opset = model.opset_imports.get("", 1)
+    count: Counter[str] = Counter()
+    for graph in model.graphs():
+        for node in list(graph):
+            expand = FUSED.get((node.domain, node.op_type))
+            parts = _Parts(node, opset)
+            found = expand(parts) if expand is not None else None
+            used = {k for k, v in enumerate(node.outputs) if v.name and (v.uses() or v.is_graph_output())}
+            if found is None or not used <= set(found):
+                for made in parts.made:
+                    made.resize_inputs(0)
+                continue
+            count[node.op_type] += 1
+            kept = sorted(used)
+            replace_nodes_and_values(
+                graph, node, [node], parts.made, [node.outputs[k] for k in kept], [found[k] for k in kept]
+            )
+    if count:
+        model.meta[UNFUSED] = dict(count)
+
+
+def _activated(parts: _Parts, x: ir.Value, parameters: Sequence[float]) -> ir.Value | None:
+    name = parts.node.attributes.get_string("activation", "")
+    if not name:
+        return x
+    if name not in ACTIVATIONS:
+        return None
+    if name == "Clip" and parts.opset >= 11:
+        return parts.add(name, [x, *(parts.number(value, x) for value in parameters)])
+    return parts.add(name, [x], **dict(zip(ACTIVATIONS[name], parameters, strict=False)))
+
+
+def _conv(parts: _Parts) -> dict[int, ir.Value] | None:
+    """``activation(Conv(X, W, B) + Z)``."""
+    own = ("activation", "activation_params")
+    kept = [a for a in parts.node.attributes.values() if a.name not in own]
+    made = ir.Node("", "Conv", list(parts.node.inputs[:3]), kept)
+    parts.made.append(made)
+    total = parts.total(made.outputs[0], parts.operand(3))
+    found = _activated(parts, total, parts.node.attributes.get_floats("activation_params", ()) or ())
+    return None if found is None else {0: found}
+
+
+def _gemm(parts: _Parts) -> dict[int, ir.Value] | None:
+    attributes = parts.node.attributes
+    made = ir.Node("", "Gemm", list(parts.node.inputs), [a for a in attributes.values() if "activation" not in a.name])
+    parts.made.append(made)
+    given = {name: attributes.get_float(f"activation_{name}", None) for name in GEMM_PARAMETERS}
+    found = _activated(parts, made.outputs[0], [value for value in given.values() if value is not None])
+    return None if found is None else {0: found}
+
+
+def _gelu(parts: _Parts, x: ir.Value) -> ir.Value:
+    if parts.opset >= 20:
+        return parts.add("Gelu", [x])
+    wave = parts.add("Erf", [parts.add("Div", [x, parts.number(sqrt(2), x)])])
+    return _half(parts, x, wave)
+
+
+def _half(parts: _Parts, x: ir.Value, wave: ir.Value) -> ir.Value:
+    """``x / 2 * (1 + wave)``."""
+    twice = parts.add("Mul", [x, parts.add("Add", [wave, parts.number(1, x)])])
+    return parts.add("Mul", [twice, parts.number(0.5, x)])
+
+
+def _biased_gelu(parts: _Parts) -> dict[int, ir.Value]:
+    return {0: _gelu(parts, parts.total(*parts.node.inputs))}
+
+
+def _fast_gelu(parts: _Parts) -> dict[int, ir.Value]:
+    """``x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x³)))``."""
+    x = parts.total(*parts.node.inputs)
+    if parts.opset >= 20:
+        return {0: parts.add("Gelu", [x], approximate="tanh")}
+    cube = parts.add("Mul", [parts.add("Mul", [x, x]), x])
+    inner = parts.add("Add", [x, parts.add("Mul", [cube, parts.number(0.044715, x)])])
+    wave = parts.add("Tanh", [parts.add("Mul", [inner, parts.number(sqrt(2 / pi), x)])])
+    return {0: _half(parts, x, wave)}
+
+
+def _quick_gelu(parts: _Parts) -> dict[int, ir.Value]:
+    """``x * sigmoid(alpha x)``."""
+    x = parts.first()
+    alpha = parts.number(parts.node.attributes.get_float("alpha", 1.702), x)
+    return {0: parts.add("Mul", [x, parts.add("Sigmoid", [parts.add("Mul", [x, alpha])])])}
+
+
+def _sum(parts: _Parts) -> dict[int, ir.Value]:
+    return {0: parts.total(*parts.node.inputs)}
+
+
+def _normalised(parts: _Parts, x: ir.Value, axis: int, epsilon: float) -> ir.Value:
+    """``x / sqrt(mean(x²) + epsilon)``."""
+    power = parts.mean(parts.add("Mul", [x, x]), axis)
+    return parts.add("Div", [x, parts.add("Sqrt", [parts.add("Add", [power, parts.number(epsilon, x)])])])
+
+
+def _scaled(parts: _Parts, x: ir.Value, gamma: ir.Value | None, beta: ir.Value | None) -> ir.Value:
+    return parts.total(x if gamma is None else parts.add("Mul", [x, gamma]), beta)
+
+
+def _skip_norm(parts: _Parts) -> dict[int, ir.Value]:
+    """``LayerNormalization(input + skip + bias)``, and that sum."""
+    skip, gamma, beta, bias = (parts.operand(k) for k in range(1, 5))
+    total = parts.total(parts.first(), skip, bias)
+    epsilon = parts.node.attributes.get_float("epsilon", 1e-12)
+    if parts.opset >= 17 and gamma is not None:
+        affine = [gamma] if beta is None else [gamma, beta]
+        return {0: parts.add("LayerNormalization", [total, *affine], axis=-1, epsilon=epsilon), 3: total}
+    centred = parts.add("Sub", [total, parts.mean(total, -1)])
+    return {0: _scaled(parts, _normalised(parts, centred, -1, epsilon), gamma, beta), 3: total}
+
+
+def _skip_rms(parts: _Parts) -> dict[int, ir.Value]:
+    """``gamma * x / rms(x)`` of ``x = input + skip + bias``, and that sum."""
+    total = parts.total(parts.first(), parts.operand(1), parts.operand(3))
+    epsilon = parts.node.attributes.get_float("epsilon", 1e-12)
+    return {0: _scaled(parts, _normalised(parts, total, -1, epsilon), parts.operand(2), None), 3: total}
+
+
+def _rms(parts: _Parts) -> dict[int, ir.Value] | None:
+    """Over the last axis; over more, the operator is left alone."""
+    if parts.node.attributes.get_int("axis", -1) != -1:
+        return None
+    epsilon = parts.node.attributes.get_float("epsilon", 1e-5)
+    return {0: _scaled(parts, _normalised(parts, parts.first(), -1, epsilon), parts.operand(1), None)}
+
+
+FUSED: Mapping[tuple[str, str], Expansion] = MappingProxyType({
+    (MICROSOFT, "BiasAdd"): _sum,
+    (MICROSOFT, "BiasGelu"): _biased_gelu,
+    (MICROSOFT, "FastGelu"): _fast_gelu,
+    (MICROSOFT, "FusedConv"): _conv,
+    (MICROSOFT, "FusedGemm"): _gemm,
+    (MICROSOFT, "Gelu"): _biased_gelu,
+    (MICROSOFT, "QuickGelu"): _quick_gelu,
+    (MICROSOFT, "SkipLayerNormalization"): _skip_norm,
+    (MICROSOFT, "SkipSimplifiedLayerNormalization"): _skip_rms,
+    ("", "SimplifiedLayerNormalization"): _rms,
+})  # fmt: skip
+"""(domain, operator) -> its parts."""
