@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -38,6 +38,8 @@ INEXACT_NOTE = (
     "that outputs change then; what trains after the cut makes up for it"
 )
 IN_VAIN = "training made it worse in every epoch, so the weights from before training are kept"
+NAMED = 3
+"""Nodes that a warning names."""
 NOISE_NOTE = "no data was given, so random noise stood in for it; --data with real samples recovers more"
 
 
@@ -194,7 +196,7 @@ class Recovery:
         method = self._settings.recover if self._settings.recover in RECOVERIES else BEFORE_TRAINING
         done = recover(model, dense, cut, method, samples.train, options)
         self._rows += [RecoveryRow(name=r.node, error_before=r.before, error_after=r.after) for r in done.layers]
-        self._warnings += [f"recovery left {node!r} alone: {reason}" for node, reason in done.skipped.items()]
+        self._warnings += _left_alone(done.skipped)
         if not samples.real:
             self._warnings.append(NOISE_NOTE)
 
@@ -266,3 +268,15 @@ def checkpoint_beside(output: Path | None, settings: PruneSettings) -> Iterator[
             checkpoint.remove(folder / f"decay-{step}")
             checkpoint.remove(folder / f"step-{step}")
         checkpoint.remove(folder)
+
+
+def _left_alone(skipped: Mapping[str, str]) -> list[str]:
+    """One warning a reason, with the first nodes that it holds for."""
+    nodes: dict[str, list[str]] = {}
+    for node, reason in skipped.items():
+        nodes.setdefault(reason, []).append(repr(node))
+    found = []
+    for reason, names in nodes.items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        found.append(f"recovery left {', '.join(names[:NAMED])}{more} alone: {reason}")
+    return found

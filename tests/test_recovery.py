@@ -14,7 +14,7 @@ from compressor.errors import GateMissed, UsageError
 from compressor.gates import demand_gates
 from compressor.pipeline import prune, prune_file, report_file
 from compressor.recovery import IN_VAIN, INEXACT_NOTE
-from tests.models import in_memory, model
+from tests.models import between, in_memory, model
 
 MODELS = Path(__file__).parents[1] / "models"
 NET = MODELS / "digits-mobilenet.onnx"
@@ -47,6 +47,19 @@ def test_noise_stands_in_for_data_and_is_said_to() -> None:
     report = prune(NET, PruneSettings.parse({"ratio": 0.3, "recover": "lstsq", "samples": 64})).report
     assert any("noise" in warning for warning in report.warnings)
     assert not report.accuracy
+
+
+def test_layers_left_alone_for_one_reason_are_told_together() -> None:
+    body = "d = DequantizeLinear(k, small) " + " ".join(f"c{i + 1} = Conv(c{i}, d)" for i in range(5)) + " b = Relu(c5)"
+    text = body.replace("c0,", "a,")
+    found = prune(
+        in_memory(between(text, more="int8[16,16,1,1] k, float small = {0.02}")),
+        PruneSettings.parse({"ratio": 0.5, "round_to": 1, "recover": "lstsq"}),
+    )
+    told = [w for w in found.report.warnings if w.startswith("recovery left")]
+    assert told == [
+        "recovery left 'Conv_2', 'Conv_3', 'Conv_4' and 2 more alone: its weight is computed by DequantizeLinear"
+    ]
 
 
 def test_recovery_in_steps() -> None:

@@ -132,6 +132,27 @@ def _gemm(parts: _Parts) -> dict[int, ir.Value] | None:
     return None if found is None else {0: found}
 
 
+def _matmul(parts: _Parts) -> dict[int, ir.Value] | None:
+    """``alpha A B``, each transposed on request; left alone where the number of axes is not written in the file."""
+    attributes = parts.node.attributes
+    moved = [attributes.get_int(k, 0) for k in ("transBatchA", "transBatchB")]
+    if any(moved):
+        return None
+    sides = []
+    for index, flag in enumerate(("transA", "transB")):
+        value = parts.node.inputs[index]
+        flipped: int = attributes.get_int(flag, 0)
+        if flipped and value is not None:
+            if value.shape is None or len(value.shape) < 2:
+                return None
+            axes = list(range(len(value.shape)))
+            value = parts.add("Transpose", [value], perm=[*axes[:-2], axes[-1], axes[-2]])
+        sides.append(value)
+    product = parts.add("MatMul", sides)
+    alpha = attributes.get_float("alpha", 1.0)
+    return {0: product if alpha == 1 else parts.add("Mul", [product, parts.number(alpha, product)])}
+
+
 def _gelu(parts: _Parts, x: ir.Value) -> ir.Value:
     if parts.opset >= 20:
         return parts.add("Gelu", [x])
@@ -214,6 +235,7 @@ FUSED: Mapping[tuple[str, str], Expansion] = MappingProxyType({
     (MICROSOFT, "FastGelu"): _fast_gelu,
     (MICROSOFT, "FusedConv"): _conv,
     (MICROSOFT, "FusedGemm"): _gemm,
+    (MICROSOFT, "FusedMatMul"): _matmul,
     (MICROSOFT, "Gelu"): _biased_gelu,
     (MICROSOFT, "QuickGelu"): _quick_gelu,
     (MICROSOFT, "SkipLayerNormalization"): _skip_norm,

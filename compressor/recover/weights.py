@@ -58,7 +58,7 @@ def weight_of(value: ir.Value | None, opsets: Mapping[str, int]) -> Weight | Non
             return None
         if node.op_type not in MOVES:
             if _tensor(node.inputs[0] if node.inputs else None) is not None:
-                raise Unrepairable(f"its weight is computed by {node.op_type} node {node.name!r}")
+                raise Unrepairable(f"its weight is computed by {node.op_type}")
             return None
         chain.append(value)
         value = node.inputs[0]

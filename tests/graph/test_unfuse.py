@@ -31,6 +31,12 @@ BODIES = {
     "FusedGemm": f"{TABLE} {{ y = com.microsoft.FusedGemm<activation=\"Relu\",alpha=0.5>(x, k, b) }}",
     "FusedGemm with a slope":
         f"{TABLE} {{ y = com.microsoft.FusedGemm<activation=\"LeakyRelu\",activation_alpha=0.3>(x, k, b) }}",
+    "FusedMatMul": "(float[2,5,8] x) => (float[n,t,c] y) <float[6,8] k> "
+                   "{ y = com.microsoft.FusedMatMul<transB=1,alpha=0.5>(x, k) }",
+    "FusedMatMul of both": "(float[2,5,8] x) => (float[n,t,c] y) <float[2,3,5] k> "
+                           "{ y = com.microsoft.FusedMatMul<transA=1,transB=1>(x, k) }",
+    "FusedMatMul as it is": "(float[2,5,8] x) => (float[n,t,c] y) <float[8,3] k> "
+                            "{ y = com.microsoft.FusedMatMul(x, k) }",
     "Gelu": f"{WORDS} {{ y = com.microsoft.Gelu(x) }}",
     "BiasGelu": f"{WORDS} {{ y = com.microsoft.BiasGelu(x, b) }}",
     "BiasAdd": "(float[2,6,5] x) => (float[n,t,c] y) <float[5] b, float[2,6,5] z> "
@@ -51,6 +57,10 @@ ON_A_GPU_ONLY = {"BiasAdd"}
 """ONNX Runtime has no kernel of these for the processor; their meaning is written out below."""
 LEFT = {
     "an activation that is not known": f"{IMAGE} {{ y = {CONV}activation=\"Selu\">(x, k) }}",
+    "a product that moves its batches": "(float[5,2,8] x) => (float[n,t,c] y) <float[5,8,3] k> "
+                                        "{ y = com.microsoft.FusedMatMul<transBatchA=1,transBatchB=1>(x, k) }",
+    "a product of values without axes": """(float[2,5,8] x) => (float[n,t,c] y) <float[5,3] k> {
+        a = Relu(x)  y = com.microsoft.FusedMatMul<transA=1>(a, k) }""",
     "a norm over two axes": "(float[2,5,8] x) => (float[n,t,c] y) <float[5,8] s> "
                             "{ y = SimplifiedLayerNormalization<axis=1>(x, s) }",
     "a mean that is read": f"""{WORDS} {{
