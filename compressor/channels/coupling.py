@@ -55,12 +55,14 @@ class Lazy:
         open: axes that nobody has spoken for yet.
         roles: axis -> 'out' (holds filters), 'in' (is contracted) or 'affine' (follows an activation).
         wild: it holds no data of its own along the open axes (Expand), so only its size must follow.
+        shape: of an initializer, before anything is cut.
     """
 
     terms: Layout = field(default_factory=list)
     open: set[int] = field(default_factory=set)
     roles: dict[int, str] = field(default_factory=dict)
     wild: bool = False
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class Coupling:
         found = self.lazies.get(value)
         if found is None and value.is_initializer():
             shape = self.shapes(value) or ()
-            found = Lazy(open={a for a, size in enumerate(shape) if size > 1})
+            found = Lazy(open={a for a, size in enumerate(shape) if size > 1}, shape=shape)
             self.lazies[value] = found
         return found
 

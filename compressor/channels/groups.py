@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.coupling import Coupling
+from compressor.channels.coupling import Coupling, Part
 from compressor.channels.labels import Reason, Term, UnitArray
 
 
@@ -82,8 +82,7 @@ def slots_of(coupling: Coupling) -> list[Slot]:
         if lazy is None:
             continue
         for term in coupling.layout(value, settle=False):
-            role = _role_behind(coupling, value, term) or lazy.roles.get(term.axes[-1], "affine")
-            found.append(Slot(value, term, role))
+            found.append(Slot(value, term, role(coupling, value, term)))
     return found
 
 
@@ -97,29 +96,36 @@ def meetings(value: ir.Value) -> Iterator[tuple[ir.Node, ir.Value]]:
             yield from meetings(node.outputs[0])
 
 
-def _role_behind(coupling: Coupling, value: ir.Value, term: Term[int]) -> str | None:
-    """The role of units whose weight meets activations only behind nodes that move or unpack it; else None.
+def role(coupling: Coupling, value: ir.Value, term: Term[int]) -> str:
+    """What ``term`` of a weight does where the weight meets an activation: 'out', 'in' or 'affine'.
 
-    What is spread over more than it holds on the way (the scale of a quantised weight) follows that.
+    A weight may meet activations only behind nodes that move or unpack it. What is spread over more than it holds
+    on the way (the scale of a quantised weight) follows that.
     """
-    found = list(meetings(value))
-    if any(known is value for _, known in found):
-        return None
-    units = np.unique(coupling.units.find(term.units))
-    for node, known in found:
+    lazy, found = coupling.lazies[value], list(meetings(value))
+    for node, known in found if all(known is not value for _, known in found) else ():
         met = coupling.meetings.get(node)
         for part in met.parts if met is not None else ():
-            held = [t for t in part.terms if np.isin(coupling.units.find(t.units), units[units > 0]).any()]
-            if met is None or part.value is not known or not held:
+            names = _names(coupling, value, term, part) if part.value is known else set()
+            if met is None or not names:
                 continue
-            if not set(part.names) - met.kept or _size(coupling, value) < _size(coupling, known):
+            if not set(part.names) - met.kept or prod(lazy.shape) < prod(coupling.shapes(known) or ()):
                 return "affine"
-            return "out" if set(held[0].axes) & met.kept else "in"
-    return None
+            return "out" if names & met.kept else "in"
+    return lazy.roles.get(term.axes[-1], "affine")
 
 
-def _size(coupling: Coupling, value: ir.Value) -> int:
-    return prod(coupling.shapes(value) or ())
+def _names(coupling: Coupling, value: ir.Value, term: Term[int], part: Part) -> set[str]:
+    """What a node calls the axes of ``term``: by its units, or by place where all are frozen and no shape changed."""
+    units = np.unique(coupling.units.find(term.units))
+    held = [t for t in part.terms if np.isin(coupling.units.find(t.units), units[units > 0]).any()]
+    if held:
+        return set(held[0].axes)
+    shape = coupling.lazies[value].shape
+    long = [axis for axis, size in enumerate(shape) if size > 1]
+    if shape != coupling.shapes(part.value) or len(long) != len(part.names):
+        return set()
+    return {part.names[long.index(axis)] for axis in term.axes if axis in long}
 
 
 def group(coupling: Coupling) -> list[ChannelGroup]:
@@ -163,9 +169,7 @@ def blocked(coupling: Coupling) -> list[Blocked]:
         if lazy.wild:
             continue
         for term in lazy.terms:
-            # A quantised weight is labelled before a product says which axes are taps of its kernel.
-            taps = term.axes[-1] > 1 and value.dtype is not None and value.dtype.is_integer()
-            if lazy.roles.get(term.axes[-1]) != "out" or taps:
+            if role(coupling, value, term) != "out":
                 continue
             units = coupling.units.find(term.units)
             frozen = term.units[units == 0]

@@ -37,8 +37,8 @@ CASES = (
           settings={"attention": "dims"}),
     token("MatMul with a transposed tied weight", "c = MatMul(a, u) d = Relu(c) t = Transpose(u) b = MatMul(d, t)",
           {"w": 8, "u": 2100, "v": 3}, more="float[16,4200] u"),
-    token("FusedMatMul", "b = com.microsoft.FusedMatMul<transB=1,alpha=0.5>(a, u)", {"w": 8, "u": 10, "v": 3},
-          more="float[20,16] u", out=20, **MICROSOFT),
+    token("FusedMatMul", "t = Transpose<perm=[0,2,1]>(a) b = com.microsoft.FusedMatMul<transA=1>(t, u)",
+          {"w": 8, "u": 10, "v": 3}, more="float[16,20] u", out=20, **MICROSOFT),
     token("FusedMatMul of activations",
           """c = com.microsoft.FusedMatMul<transB=1,alpha=0.1>(a, a) d = com.microsoft.FusedMatMul(c, a)
           t = Transpose<perm=[0,2,1]>(d) b = com.microsoft.FusedMatMul<transA=1,transB=0>(t, u)""",
@@ -81,9 +81,9 @@ def test_linear(case: Case) -> None:
 
 @pytest.mark.parametrize(
     ("attributes", "reason"),
-    [("<transBatchA=1,transBatchB=1>", "moves its batch axes"), ("", "multiplies operands of 3 and 4 axes")],
+    [("<transBatchA=1,transBatchB=1>", "moves its batch axes"), ("<transA=1>", "multiplies operands of 3 and 4 axes")],
 )
 def test_fused_products_that_are_declined(attributes: str, reason: str) -> None:
-    proto = tokens(f"b = com.microsoft.FusedMatMul{attributes}(a, u)", more="float[1,3,16,16] u", **MICROSOFT)
+    proto = tokens(f"c = Neg(a) b = com.microsoft.FusedMatMul{attributes}(c, u)", more="float[1,3,5,16] u", **MICROSOFT)
     found = analyse(in_memory(proto), PruneSettings())
     assert f"FusedMatMul: {reason}" in [row.reason.reason for row in blocked(found.coupling)]
