@@ -221,16 +221,18 @@ class _Combine:
             self._give_fresh(side, lazy, taken)
         lazy.open = set()
         side.open = set()
-        self._lift(side)
+        for each in self.sides:
+            self._lift(each)
 
     def _follows(self, side: _Side, term: Named, met: list[str]) -> bool:
         """Settles whether a lazy operand that spans only part of a joint term follows it or stays whole."""
         if set(term.axes) <= side.names:
             return True
         rows = _are_rows(tuple(met), term.axes)
-        if rows and not self.space.rows:
+        summed = not set(met) & self.out_names and set(term.axes) - set(met) <= self.out_names
+        if rows and not self.space.rows and not summed:
             return False
-        follows = rows == self.space.rows
+        follows = (rows and summed) or rows == self.space.rows
         self._collapse(side, term, met if follows else [a for a in term.axes if a not in met])
         return follows
 
@@ -263,7 +265,8 @@ class _Combine:
         return list(found.values())
 
     def _contract(self) -> None:
-        """A joint term of which the output sees only a part: whole rows, or balanced rows and no label."""
+        """A joint term of which the output sees only a part varies along that part alone; where rows are left, they may
+        also be balanced, and have no label."""
         while True:
             for side in self.sides:
                 if any(self._contract_term(side, term) for term in side.terms):
@@ -278,11 +281,9 @@ class _Combine:
         kept = [a for a in term.axes if a in self.out_names]
         if not kept or len(kept) == len(term.axes):
             return False
-        if self.space.rows:
-            return self._collapse(side, term, kept)
-        if _are_rows(tuple(kept), term.axes):
+        if _are_rows(tuple(kept), term.axes) and not self.space.rows:
             return False
-        return self._collapse(side, term, [a for a in term.axes if a not in kept])
+        return self._collapse(side, term, kept)
 
     def _lower_output(self, output: Operand) -> None:
         names = {n for n in output.names if n in self.space.sizes}
