@@ -19,6 +19,14 @@ ALL = (
 POSITIVE = "p = Abs(a)  q = Add(p, half)"
 
 CASES = (
+    image("ReduceSum over splits", "r = Reshape(a, split) b = ReduceSum<keepdims=0>(r, axis)", out=8,
+          more="int64[5] split = {3,2,8,6,6}, int64[1] axis = {1}"),
+    image("ReduceSum over splits of what was weighed by split attention",
+          """r = Reshape(a, split) g = ReduceSum<keepdims=0>(r, axis) p = GlobalAveragePool(g) e = Conv(p, u)
+          f = Relu(e) h = Conv(f, t) k = Reshape(h, split2) m = Softmax<axis=1>(k) j = Mul(r, m)
+          b = ReduceSum<keepdims=0>(j, axis)""", {"w": 8, "u": 2, "v": 4}, out=8,
+          more="int64[5] split = {3,2,8,6,6}, int64[5] split2 = {3,2,8,1,1}, int64[1] axis = {1}, float[4,8,1,1] u, "
+               "float[16,4,1,1] t"),
     # over channels: what is left gates all of them
     *(image(f"{op} over channels", f"r = {op}<keepdims=1>(a, axes)  b = Mul(a, r)",
           more="int64[1] axes = {1}") for op in ALL),
