@@ -5,7 +5,7 @@
 FILE is what models/cifar.py reads. Training has no labels: it imitates the dense network. --pruned MODEL unifies and
 quantizes a pruned and recovered network too, such as recovery_cifar.py --keep writes; it imitates the dense one, and
 its ratios are to the dense file. Arms that are in the results already are not run again, so that an interrupted run
-continues.
+continues; with --layer-block or --learning-rate, which their names do not tell of, they need an --out of their own.
 """
 
 from __future__ import annotations
@@ -60,6 +60,10 @@ class Arms:
         asked: dict[str, Any] = {"block": block, "method": method, "seed": seed}
         if method != "one-shot":
             asked |= {**TRAINING, "data": str(self.train), "epochs": self._options.epochs, "teacher": str(MODEL)}
+        if self._options.layer_block:
+            asked["layer_block"] = tuple(self._options.layer_block)
+        if self._options.learning_rate:
+            asked["learning_rate"] = self._options.learning_rate
         output = self._folder / "unified.onnx"
         report = unify_file(source, output, UnifySettings.parse(asked))
         left = [row.name for row in report.left if row.weights > 1000]
@@ -96,7 +100,8 @@ class Arms:
 
 
 def arms(options: argparse.Namespace) -> Iterator[tuple[str, Path, str, str, int]]:
-    sources = [("", MODEL)] + ([("pruned ", options.pruned)] if options.pruned else [])
+    sources = [] if options.only_pruned else [("", MODEL)]
+    sources += [("pruned ", options.pruned)] if options.pruned else []
     for seed in range(options.seeds):
         for prefix, source in sources:
             for block in options.blocks:
@@ -114,6 +119,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--samples", type=int, default=0, help="training images, 0 for all")
     parser.add_argument("--blocks", nargs="+", default=BLOCKS)
+    parser.add_argument("--layer-block", action="append", metavar="GLOB=BLOCK", help="as for unify; repeatable")
+    parser.add_argument("--learning-rate", type=float, help="default: that of unify")
+    parser.add_argument("--only-pruned", action="store_true", help="leave the network itself out")
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--quantize", action="store_true", help="measure int8 too")
