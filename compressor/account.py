@@ -18,7 +18,7 @@ from compressor.graph import files
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
 from compressor.graph.unfuse import UNFUSED
-from compressor.ops.grid import is_weight
+from compressor.ops import grid
 from compressor.ops.table import RULES
 from compressor.pruning import cost
 from compressor.pruning.proof import Evidence
@@ -170,8 +170,7 @@ def proof_row(evidence: Evidence | None, settings: RunSettings) -> ProofResult |
 
 def prunable_params(groups: Sequence[ChannelGroup]) -> int:
     """Elements of every initializer of real numbers that some group has an axis of."""
-    held = dict.fromkeys(slot.value for member in groups for slot in member.slots)
-    return sum(int(v.const_value.size) for v in held if v.const_value and is_weight(v))
+    return grid.params(dict.fromkeys(slot.value for member in groups for slot in member.slots))
 
 
 def difference(a: Path, b: Path) -> DiffReport:

@@ -6,7 +6,7 @@ Runtime's operators of domain ``com.microsoft``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
@@ -67,6 +67,11 @@ def is_weight(value: ir.Value) -> bool:
     """Does an initializer hold real numbers, as floats or on a grid? Shapes, indices and zero points do not."""
     tensor = value.const_value
     return tensor is not None and (tensor.dtype.is_floating_point() or grid_of(value) is not None)
+
+
+def params(values: Iterable[ir.Value]) -> int:
+    """Elements of those that are weights."""
+    return sum(int(v.const_value.size) for v in values if v.const_value is not None and is_weight(v))
 
 
 def real(value: ir.Value, array: Array) -> Array:

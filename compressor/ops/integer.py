@@ -17,7 +17,7 @@ from compressor.graph.contrib import MICROSOFT
 from compressor.ops.conv import conv_macs, convolution, repair_group
 from compressor.ops.elementwise import unary
 from compressor.ops.indexing import concat
-from compressor.ops.linear import gemm_macs, matmul_macs
+from compressor.ops.linear import batch_of_second, gemm_macs, matmul_macs
 from compressor.ops.reference import Reference
 from compressor.ops.rule import Couple, OpRule, Shape, Signature, apply, attribute_axis, broadcast, required
 
@@ -47,11 +47,8 @@ def _entries(value: ir.Value | None, along: str, coupling: Coupling) -> str:
     return along
 
 
-def _fitting(template: str) -> Couple:
-    def couple(node: ir.Node, coupling: Coupling) -> None:
-        apply(node, coupling, Signature.parse(_written(node, coupling, template)))
-
-    return couple
+def _apply(node: ir.Node, coupling: Coupling, template: str) -> None:
+    apply(node, coupling, Signature.parse(_written(node, coupling, template)))
 
 
 def _conv(template: str, weight: int) -> Couple:
@@ -62,14 +59,11 @@ def _conv(template: str, weight: int) -> Couple:
 
 
 def _matmul(template: str, second: int) -> Couple:
-    """``B`` in the template stands for batch axes, which the second operand has all of or none."""
+    """``B`` in the template stands for the batch axes of the second operand."""
 
     def couple(node: ir.Node, coupling: Coupling) -> None:
-        ranks = [len(coupling.shape(node.inputs[k])) for k in (0, second)]
-        if min(ranks) < 2 or (ranks[1] > 2 and ranks[0] != ranks[1]):
-            raise Unexplained(f"multiplies operands of {ranks[0]} and {ranks[1]} axes")
-        text = template.replace("*B k n", "k n" if ranks[1] == 2 else "*b k n").replace("*B", "*b")
-        apply(node, coupling, Signature.parse(_written(node, coupling, text)))
+        batch = batch_of_second(*(coupling.shape(node.inputs[k]) for k in (0, second)))
+        _apply(node, coupling, template.replace("B", batch))
 
     return couple
 
@@ -78,7 +72,7 @@ def _gemm(node: ir.Node, coupling: Coupling) -> None:
     first = "k m" if node.attributes.get_int("transA", 0) else "m k"
     second = "n k" if node.attributes.get_int("transB", 0) else "k n"
     template = f"{first}, Q, Q, {second}, Qn, Qn, n?, Q, Q -> m n"
-    apply(node, coupling, Signature.parse(_written(node, coupling, template)))
+    _apply(node, coupling, template)
 
 
 def _dynamic(node: ir.Node, coupling: Coupling) -> None:
@@ -100,7 +94,7 @@ def _pool(node: ir.Node, coupling: Coupling) -> None:
     spatial = "n [*s] c, Q, Q, Q, Q -> n [*p] c" if node.attributes.get_int("channels_last", 0) else (
         "n c [*s], Q, Q, Q, Q -> n c [*p]"
     )  # fmt: skip
-    apply(node, coupling, Signature.parse(_written(node, coupling, spatial)))
+    _apply(node, coupling, spatial)
 
 
 def _masked(data: int, zero: int | None) -> Callable[[ir.Node, Reference], None]:
@@ -133,22 +127,22 @@ RULES = (
     OpRule(("ConvInteger",), _conv(_CONV_INTEGER, 1), repair=repair_group, macs=conv_macs, masked=_masked(0, 2)),
     OpRule(
         ("QLinearMatMul",),
-        _matmul("*B m k, Q, Q, *B k n, Qn, Qn, Q, Q -> *B m n", 3),
+        _matmul("*b m k, Q, Q, B k n, Qn, Qn, Q, Q -> *b m n", 3),
         macs=_macs(matmul_macs, 0, 3),
         masked=_masked(0, 2),
     ),
-    OpRule(("MatMulInteger",), _matmul("*B m k, *B k n, Q, Qn -> *B m n", 1), macs=matmul_macs, masked=_masked(0, 2)),
+    OpRule(("MatMulInteger",), _matmul("*b m k, B k n, Q, Qn -> *b m n", 1), macs=matmul_macs, masked=_masked(0, 2)),
     OpRule(("DynamicQuantizeLinear",), _dynamic, masked=_masked(0, None)),
     OpRule(
         ("MatMulIntegerToFloat",),
-        _matmul("*B m k, *B k n, Q, Qn, Q, Qn, n? -> *B m n", 1),
+        _matmul("*b m k, B k n, Q, Qn, Q, Qn, n? -> *b m n", 1),
         macs=matmul_macs,
         masked=_masked(0, 4),
         domain=MICROSOFT,
     ),
     OpRule(
         ("DynamicQuantizeMatMul",),
-        _matmul("*B m k, *B k n, Qn, Qn, n? -> *B m n", 1),
+        _matmul("*b m k, B k n, Qn, Qn, n? -> *b m n", 1),
         macs=matmul_macs,
         masked=_masked(0, None),
         domain=MICROSOFT,

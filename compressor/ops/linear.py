@@ -69,13 +69,18 @@ def _fused(node: ir.Node, coupling: Coupling) -> None:
     """ONNX Runtime's MatMul with transposed operands, where both have the same batch axes or the second has none."""
     if any(node.attributes.get_int(k, 0) for k in ("transBatchA", "transBatchB")):
         raise Unexplained("moves its batch axes")
-    one, two = (len(coupling.shape(v)) for v in node.inputs)
-    if one < two or 2 < two < one:
-        raise Unexplained(f"multiplies operands of {one} and {two} axes")
+    batch = batch_of_second(*(coupling.shape(v) for v in node.inputs))
     left = "*b k m" if node.attributes.get_int("transA", 0) else "*b m k"
     right = "n k" if node.attributes.get_int("transB", 0) else "k n"
-    text = f"{left}, {'' if two == 2 else '*b '}{right} -> *b m n"
+    text = f"{left}, {batch} {right} -> *b m n"
     apply(node, coupling, Signature.parse(text), Options(rows=coupling.policy.heads))
+
+
+def batch_of_second(one: Shape, two: Shape) -> str:
+    """Batch axes of the second operand in a signature: all of the first's, ``*b``, or none; else it is declined."""
+    if min(len(one), len(two)) < 2 or (len(two) > 2 and len(one) != len(two)):
+        raise Unexplained(f"multiplies operands of {len(one)} and {len(two)} axes")
+    return "" if len(two) == 2 else "*b"
 
 
 def _einsum(node: ir.Node, coupling: Coupling) -> None:

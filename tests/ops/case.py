@@ -13,6 +13,9 @@ from compressor.config import PruneSettings
 from compressor.pipeline import PruneResult, prune
 from tests.models import between, in_memory, model, tokens
 
+MICROSOFT: Mapping[str, Any] = {"domains": ("com.microsoft",), "checked": False}
+"""Of models with operators of ONNX Runtime, which the checker does not know."""
+
 
 @dataclass(frozen=True)
 class Case:

@@ -17,12 +17,11 @@ from compressor.ops.table import RULES
 from compressor.pruning import surgery
 from tests.models import in_memory, model, tokens
 
-from .case import Case, check, image, token
+from .case import MICROSOFT, Case, check, image, token
 
 GRID = "float fine = {0.05}, uint8 zero = {128}, float coarse = {0.1}, uint8 low = {90}"
 SIGNED = "float fine = {0.05}, int8 zero = {3}, float coarse = {0.1}, int8 low = {-9}"
 IN, OUT = "q = QuantizeLinear(a, fine, zero)", "b = DequantizeLinear(r, coarse, low)"
-MICROSOFT = {"domains": ("com.microsoft",), "checked": False}
 
 
 def pixels(name: str, body: str, more: str = "", **other: object) -> Case:

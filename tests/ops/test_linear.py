@@ -9,7 +9,7 @@ from compressor.channels.groups import blocked
 from compressor.config import PruneSettings
 from tests.models import in_memory, tokens
 
-from .case import Case, check, token, whole
+from .case import MICROSOFT, Case, check, token, whole
 
 HEADS = """
     q1 = MatMul(a, wq)   q2 = Reshape(q1, split)  q = Transpose<perm=[0,2,1,3]>(q2)
@@ -20,8 +20,6 @@ HEADS = """
 HEAD_WEIGHTS = """float[16,16] wq, float[16,16] wk, float[16,16] wu, float[16,16] wo,
     int64[4] split = {0,0,4,4}, int64[3] join = {0,0,16}"""
 GRAM = "t = Transpose<perm=[0,2,1]>(a)  g = MatMul(a, t)  p = Softmax(g)  n = Neg(a)  b = MatMul(p, n)"
-
-MICROSOFT = {"domains": ("com.microsoft",), "checked": False}
 
 CASES = (
     token("MatMul", "b = MatMul(a, u)", {"w": 8, "u": 10, "v": 3}, more="float[16,20] u", out=20),
