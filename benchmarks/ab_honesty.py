@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper, save_model
 
-from compressor.atomic import write_text
+from compressor.commands.bench import bench
 from compressor.config.bench import BenchSettings
-from compressor.judge.bench import bench
-from compressor.report.environment import environment
+from compressor.core.atomic import write_text
+from compressor.results.environment import environment
 
 CHANNELS, SIDE, LAYERS = 16, 14, 10
 Row = dict[str, Any]

@@ -17,14 +17,14 @@ import numpy as np
 import process
 import torch
 
+from compressor.commands.unify import get_ready, target
 from compressor.config import UnifySettings
 from compressor.graph import files
-from compressor.tune.admm import Admm, AdmmSchedule
-from compressor.tune.graph_module import GraphModule
-from compressor.tune.objective import Objective, Samples
-from compressor.tune.stepping import Stepper
-from compressor.tune.world import world_of
-from compressor.unification import get_ready, target
+from compressor.train.constraints.admm import Admm, AdmmSchedule
+from compressor.train.loop.distributed import world_of
+from compressor.train.loop.objective import Objective, Samples
+from compressor.train.loop.stepping import Stepper
+from compressor.train.module.graph_module import GraphModule
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "cifar10-resnet20.onnx"

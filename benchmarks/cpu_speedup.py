@@ -15,11 +15,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from compressor.atomic import write_text
+from compressor.commands.bench import bench
+from compressor.commands.prune import prune_file
 from compressor.config import BenchSettings, PruneSettings
-from compressor.judge.bench import bench
-from compressor.pipeline import prune_file
-from compressor.report.environment import environment
+from compressor.core.atomic import write_text
+from compressor.results.environment import environment
 
 Row = dict[str, Any]
 

@@ -27,19 +27,19 @@ import onnx_ir as ir
 import onnxruntime as ort
 from process import machine, version
 
-from compressor import recover
-from compressor.analysis import analyse
-from compressor.channels.cut import Cut
+from compressor import reconstruct
+from compressor.channels.channel_mask import Cut
 from compressor.channels.plan import units_of
 from compressor.config import PruneSettings
 from compressor.data import Batch, Indices
 from compressor.errors import TargetOutOfReach
 from compressor.graph import clean, files
-from compressor.measure import measure
-from compressor.ops.table import RULES
+from compressor.operators.table import RULES
 from compressor.pruning import surgery
+from compressor.pruning.analysis import analyse
 from compressor.pruning.criteria import CRITERIA, Need
 from compressor.pruning.select import choose
+from compressor.steps.score import measure
 
 ROOT = Path(__file__).parent.parent
 POOL = 5000
@@ -135,7 +135,8 @@ def once(case: Case, arm: Arm, kept: float, seed: int, recoveries: list[str]) ->
     for method in recoveries:
         smaller = found.model.clone()
         if method != "none":
-            recover.recover(smaller, original, cut, method, Arrays(case.input, x, None), recover.Options(seed=seed))
+            samples, options = Arrays(case.input, x, None), reconstruct.Options(seed=seed)
+            reconstruct.recover(smaller, original, cut, method, samples, options)
         clean.tidy(smaller, simplify=True)
         result[method] = accuracy(smaller, case)
     return result

@@ -29,14 +29,14 @@ from typing import Any
 
 import onnx
 
-from compressor.atomic import write_text
+from compressor.commands.bench import bench
+from compressor.commands.prune import prune_file
+from compressor.commands.verify import verify
 from compressor.config import BenchSettings, PruneSettings, VerifySettings
+from compressor.core.atomic import write_text
 from compressor.errors import CompressorError, ModelError, ProviderUnavailable
-from compressor.judge.bench import bench
-from compressor.judge.parity import verify
-from compressor.pipeline import prune_file
-from compressor.report.benched import BenchReport
-from compressor.report.environment import environment
+from compressor.render.benched import BenchReport
+from compressor.results.environment import environment
 
 SMALL = Path(__file__).parents[1] / "models" / "digits-resnet.onnx"
 TOLERANCE = {"fp32": 2e-3, "fp16": 2e-2}

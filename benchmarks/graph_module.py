@@ -53,7 +53,7 @@ def compare_file(path: Path, threads: int) -> dict[str, Any]:
     from compressor.graph import files
     from compressor.graph.normalise import normalise
     from compressor.graph.shapes import infer
-    from compressor.tune import GraphModule
+    from compressor.train import GraphModule
 
     torch.set_num_threads(threads)
     model = files.load(path)
@@ -217,7 +217,7 @@ def speed(options: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     """Every network as a module and as a graph, in turns."""
     import torch
 
-    from compressor.tune import GraphModule
+    from compressor.train import GraphModule
 
     torch.set_num_threads(options.threads)
     results: dict[str, Any] = {}

@@ -16,13 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from compressor.atomic import write_text
+from compressor.commands.bench import bench
+from compressor.commands.prune import prune_file
 from compressor.config import BenchSettings, PruneSettings
+from compressor.core.atomic import write_text
 from compressor.errors import CompressorError
-from compressor.judge.bench import bench
 from compressor.latency.search import TOLERANCE, Aim
-from compressor.pipeline import prune_file
-from compressor.report.environment import environment
+from compressor.results.environment import environment
 
 Row = dict[str, Any]
 

@@ -1,6 +1,6 @@
 """How long recovery without training takes and how much memory: one pruned model, calibration data of noise.
 
-    python benchmarks/recover.py MODEL.onnx [--ratio 0.3] [--samples 256] [--method lstsq] [--out FILE.json]
+    python benchmarks/reconstruct.py MODEL.onnx [--ratio 0.3] [--samples 256] [--method lstsq] [--out FILE.json]
 
 A process of its own prunes the model and recovers it; its wall and CPU seconds and its peak memory are those of the
 whole process, the seconds of the recovery are given beside them. The load of the machine is noted, because CPU
@@ -43,16 +43,16 @@ def work(options: argparse.Namespace) -> dict[str, Any]:
 
     import numpy as np
 
-    from compressor.analysis import analyse
-    from compressor.channels.cut import Cut
+    from compressor.channels.channel_mask import Cut
     from compressor.channels.plan import units_of
     from compressor.config import PruneSettings
     from compressor.data import Batch
     from compressor.graph import files
-    from compressor.ops.table import RULES
+    from compressor.operators.table import RULES
     from compressor.pruning import surgery
+    from compressor.pruning.analysis import analyse
     from compressor.pruning.select import choose
-    from compressor.recover import Options, recover
+    from compressor.reconstruct import Options, recover
 
     class Noise:
         """Images that are made when they are asked for."""

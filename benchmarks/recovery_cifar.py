@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import process
 
-from compressor import account
+from compressor.commands.prune import PruneResult, prune
 from compressor.config import PruneSettings
 from compressor.data import open_data
+from compressor.evaluate.accuracy import accuracy
 from compressor.graph import files
-from compressor.judge.accuracy import accuracy
-from compressor.pipeline import PruneResult, prune
+from compressor.steps import account
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "cifar10-resnet20.onnx"

@@ -13,15 +13,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from compressor.analysis import Policy, prepare
+from compressor.channels.channel_mask import Cut
 from compressor.channels.coupling import Coupling
-from compressor.channels.cut import Cut
 from compressor.channels.plan import units_of
 from compressor.config import PruneSettings
 from compressor.errors import CompressorError
 from compressor.graph.files import load
 from compressor.graph.normalise import unshare
-from compressor.ops.table import RULES
+from compressor.operators.table import RULES
+from compressor.pruning.analysis import Policy, prepare
 from compressor.pruning.select import choose
 from compressor.pruning.surgery import remove
 

@@ -24,14 +24,14 @@ import onnxruntime as ort
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from compressor import unification
-from compressor.clock import Clock
+from compressor.commands import unify
 from compressor.config import UnifySettings
+from compressor.core.clock import Clock
 from compressor.graph import files
 from compressor.graph.feeds import feeds
-from compressor.unifying.packed import HALF, encode
-from compressor.unifying.projections import Mixed
-from compressor.unifying.train import array_of
+from compressor.unification.packed import HALF, encode
+from compressor.unification.projections import Mixed
+from compressor.unification.train import array_of
 
 LARGE = 20_000_000
 BLOCKS = ("1x4", "1x8", "4x4", "8x8", "tap")
@@ -66,7 +66,7 @@ def interval(packed: list[float], dense: list[float]) -> tuple[float, float, flo
 def speed(path: Path, settings: UnifySettings) -> dict[str, float]:
     """CPU seconds of projection and packing of all weights, least of five, without reading files."""
     source = files.load(path)
-    ready = unification.get_ready(source, settings, 0, path)
+    ready = unify.get_ready(source, settings, 0, path)
     weights = [np.array(array_of(layer.value)) for layer in ready.found.layers]
     wide = [w.astype(np.float32) if w.dtype in HALF else w for w in weights]
     layouts = [layer.layout for layer in ready.found.layers]
@@ -98,12 +98,12 @@ def speed(path: Path, settings: UnifySettings) -> dict[str, float]:
 def timing(path: Path, settings: UnifySettings, folder: Path, rounds: int) -> dict[str, Any]:
     """Load time and latency of the packed file against the plain one, and whether their outputs are equal."""
     clock = Clock()
-    result = unification.unify(path, settings, clock=clock)
+    result = unify.unify(path, settings, clock=clock)
     assert result.report.exact
     packed, dense = folder / "packed.onnx", folder / "dense.onnx"
     files.save(result.model, packed)
     files.save(result.dense, dense)
-    ready = unification.get_ready(files.load(path), settings, 0, path)
+    ready = unify.get_ready(files.load(path), settings, 0, path)
     inputs = feeds(ready.model, {k: (1, *v[1:]) if v else v for k, v in ready.shapes.inputs.items()}, ready.shapes, 0)
     loads = in_turn(lambda: open_session(packed), lambda: open_session(dense), max(3, rounds // 10))
     one, two = open_session(packed), open_session(dense)
@@ -152,7 +152,7 @@ def blocks(path: Path, all_layers: bool, data: Path | None, folder: Path) -> lis
     for block in BLOCKS:
         # The plain proof of `timing` stands for all shapes of a large model.
         settings = UnifySettings(block=block, all_layers=all_layers, verify=path.stat().st_size < LARGE)
-        report = unification.unify_file(path, target, settings)
+        report = unify.unify_file(path, target, settings)
         assert report.output is not None
         norms = [(row.error**2 * row.weights, row.weights) for row in report.layers]
         rows.append(

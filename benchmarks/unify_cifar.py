@@ -22,12 +22,12 @@ import numpy as np
 import process
 from recovery_cifar import MODEL, ROOT, Table, cifar
 
+from compressor.commands.bench import bench
+from compressor.commands.unify import unify_file
 from compressor.config import BenchSettings, PruneSettings, UnifySettings
 from compressor.data import open_data
+from compressor.evaluate.accuracy import accuracy
 from compressor.graph import files
-from compressor.judge.accuracy import accuracy
-from compressor.judge.bench import bench
-from compressor.unification import unify_file
 
 RESULTS = ROOT / "benchmarks" / "results" / "unify_cifar.json"
 BLOCKS = ("1x4", "1x8", "4x4", "8x8", "tap")

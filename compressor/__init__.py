@@ -13,28 +13,28 @@ from compressor import version
 if TYPE_CHECKING:
     from compressor.api import finetune, inspect, load, prune, save, unify
     from compressor.channels.plan import PruningPlan
+    from compressor.commands.bench import bench
+    from compressor.commands.prune import PruneResult
+    from compressor.commands.robustness import robustness
+    from compressor.commands.sensitivity import sensitivity
+    from compressor.commands.verify import verify
     from compressor.config import PruneSettings
-    from compressor.judge.bench import bench
-    from compressor.judge.parity import verify
-    from compressor.judge.robustness import robustness
-    from compressor.pipeline import PruneResult
-    from compressor.sensitivity import sensitivity
 
 __version__ = version.VERSION
 _PLACES = {
-    "PruneResult": "compressor.pipeline",
+    "PruneResult": "compressor.commands.prune",
     "PruneSettings": "compressor.config",
     "PruningPlan": "compressor.channels.plan",
-    "bench": "compressor.judge.bench",
+    "bench": "compressor.commands.bench",
     "finetune": "compressor.api",
     "inspect": "compressor.api",
     "load": "compressor.api",
     "prune": "compressor.api",
-    "robustness": "compressor.judge.robustness",
+    "robustness": "compressor.commands.robustness",
     "save": "compressor.api",
-    "sensitivity": "compressor.sensitivity",
+    "sensitivity": "compressor.commands.sensitivity",
     "unify": "compressor.api",
-    "verify": "compressor.judge.parity",
+    "verify": "compressor.commands.verify",
 }
 
 

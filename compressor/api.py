@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from compressor import account, pipeline, unification
 from compressor.channels.plan import PruningPlan
+from compressor.commands import prune as prune_command
+from compressor.commands import unify as unify_command
+from compressor.commands.inspect import inspect_file
+from compressor.commands.prune import PruneResult
+from compressor.commands.unify import UnifyResult
 from compressor.config import PruneSettings, TuneSettings, UnifySettings
 from compressor.graph import files
-from compressor.pipeline import PruneResult
-from compressor.report import Report
-from compressor.unification import UnifyResult
+from compressor.results import Report
+from compressor.steps import account
 
 if TYPE_CHECKING:
-    from compressor.tune.finetune import TuneResult
+    from compressor.train.finetune import TuneResult
 
 
 def load(path: str | Path) -> ir.Model:
@@ -57,7 +60,7 @@ def prune(
         >>> compressor.save(result.model, "model.small.onnx")
     """
     chosen = PruneSettings.parse({"ratio": ratio, **settings})
-    result = pipeline.prune(model, chosen, plan=plan)
+    result = prune_command.prune(model, chosen, plan=plan)
     after = account.stats_in_memory(result.model, chosen)
     result.report = result.report.model_copy(update={"output": after})
     return result
@@ -65,7 +68,7 @@ def prune(
 
 def inspect(path: str | Path, **settings: Any) -> Report:
     """Groups of channels, what could be pruned, and what could not and why; see :class:`Report`."""
-    return pipeline.inspect_file(Path(path), PruneSettings.parse(settings))
+    return inspect_file(Path(path), PruneSettings.parse(settings))
 
 
 def unify(model: str | Path | ir.Model, **settings: Any) -> UnifyResult:
@@ -78,7 +81,7 @@ def unify(model: str | Path | ir.Model, **settings: Any) -> UnifyResult:
     Raises:
         CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
     """
-    return unification.unify(model, UnifySettings.parse(settings))
+    return unify_command.unify(model, UnifySettings.parse(settings))
 
 
 def finetune(
@@ -94,7 +97,7 @@ def finetune(
     Raises:
         CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
     """
-    from compressor.tune.finetune import finetune as train  # noqa: PLC0415 - torch is loaded for training only
+    from compressor.train.finetune import finetune as train  # noqa: PLC0415 - torch is loaded for training only
 
     original = None if teacher is None else _opened(teacher)
     return train(_opened(model), TuneSettings.parse(settings), teacher=original)

@@ -14,17 +14,17 @@ import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from compressor.analysis import prepare
+from compressor.channels.channel_mask import Cut
 from compressor.channels.coupling import Coupling, Policy
-from compressor.channels.cut import Cut
 from compressor.channels.plan import PruningPlan, units_of
 from compressor.config import PruneSettings
 from compressor.graph.feeds import feeds
 from compressor.graph.normalise import unshare
 from compressor.graph.shapes import Shapes
-from compressor.ops.rule import OpRule
-from compressor.ops.table import RULES
+from compressor.operators.rule import OpRule
+from compressor.operators.table import RULES
 from compressor.pruning import surgery
+from compressor.pruning.analysis import prepare
 from compressor.pruning.select import choose
 
 Rules = Mapping[tuple[str, str], OpRule]
@@ -47,7 +47,7 @@ class Pair:
 
 
 def couple(source: ir.Model, settings: PruneSettings, rules: Rules = RULES) -> tuple[ir.Model, Coupling]:
-    """What :func:`compressor.analysis.analyse` does, with a table of one's own."""
+    """What :func:`compressor.pruning.analysis.analyse` does, with a table of one's own."""
     model, shapes = prepare(source, settings)
     unshare(model)
     policy = Policy(heads=settings.attention == "heads", keep_norm_axes=settings.keep_norm_axes)

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from compressor.cli.main import compress
-from compressor.ops.table import RULES
+from compressor.operators.table import RULES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -149,7 +149,7 @@ def test_walk_through_of_a_new_operator(tmp_path: Path) -> None:
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     page = (ROOT / "docs" / "adding-an-operator.md").read_text(encoding="utf-8")
     cases, rule, record, *_ = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    tests, source = tmp_path / "tests/ops/test_conv.py", tmp_path / "compressor/ops/conv.py"
+    tests, source = tmp_path / "tests/operators/test_conv.py", tmp_path / "compressor/operators/conv.py"
     insert(tests, '    image("ConvTranspose"', cases)
     assert "3 failed" in run_cases(tmp_path)
     source.write_text(source.read_text().replace("import Coupling\n", "import Coupling, Unexplained\n", 1))
@@ -168,7 +168,7 @@ def insert(path: Path, anchor: str, text: str) -> None:
 
 def run_cases(folder: Path) -> str:
     options = ["-q", "-p", "no:cacheprovider", "-k", "DeformConv"]
-    command = [sys.executable, "-m", "pytest", *options, "tests/ops/test_conv.py"]
+    command = [sys.executable, "-m", "pytest", *options, "tests/operators/test_conv.py"]
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False

@@ -17,32 +17,34 @@ ROOT = Path(compressor.__file__).parent
 MODELS = ROOT.parent / "models"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "version", "notation", "words", "clock"),
-    ("atomic", "attribution", "extras", "metrics"),
-    ("config", "report"),
-    ("graph", "runtime"),
+    ("errors", "version"),
+    ("core",),
+    ("config", "results"),
+    ("graph", "runtime", "render"),
     ("data",),
     ("channels",),
-    ("ops",),
+    ("operators",),
     ("pruning",),
-    ("recover",),
-    ("tune",),
-    ("unifying",),
-    ("analysis",),
-    ("account",),
-    ("judge",),
-    ("trials",),
-    ("survey", "measure", "recovery", "breakdown", "stress", "gates", "latency", "unified"),
-    ("step",),
-    ("pipeline", "unification", "sensitivity"),
-    ("choosing",),
+    ("reconstruct",),
+    ("torch_ops",),
+    ("train",),
+    ("unification",),
+    ("evaluate",),
+    ("experiments", "latency"),
+    ("steps",),
+    ("commands",),
     ("recipe",),
     ("api", "cli"),
     ("__init__", "__main__"),
 )
 """From bottom to top; a module imports from lower layers and from its own package."""
 
-ROOMS = {"onnxruntime": ("runtime",), "torch": ("tune", "unifying"), "click": ("cli",), "rich": ("cli", "report")}
+ROOMS = {
+    "onnxruntime": ("runtime",),
+    "torch": ("torch_ops", "train", "unification"),
+    "click": ("cli",),
+    "rich": ("cli", "render"),
+}
 """Library -> where it may be imported."""
 
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
@@ -128,10 +130,10 @@ def test_this_test_sees_imports(tmp_path: Path) -> None:
     path = tmp_path / "sample.py"
     path.write_text(
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\n"
-        "def late():\n    import compressor.pipeline\n    from compressor.ops import table\n"
+        "def late():\n    import compressor.commands.prune\n    from compressor.operators import table\n"
     )
     assert "torch" not in set(imports(path))
-    assert inner(path) == {"pipeline", "ops.__init__", "ops.table"}
+    assert inner(path) == {"commands.__init__", "commands.prune", "operators.__init__", "operators.table"}
 
 
 # ---- what is loaded -----------------------------------------------------------------------------------------
@@ -140,7 +142,7 @@ def test_this_test_sees_imports(tmp_path: Path) -> None:
 IMPORTS = """
 from pathlib import Path
 from compressor.config import PruneSettings
-from compressor.pipeline import prune_file
+from compressor.commands.prune import prune_file
 """
 
 

@@ -35,8 +35,8 @@ def command(*, a: Path, b: Path | None, settings: BenchSettings, view: View) -> 
     """Time the model A, or A and B in turns, in ONNX Runtime: latency by percentile, throughput, memory, load
     time, and the speed-up of B over A with an interval that allows for the noise of the machine.
     """
-    from compressor.judge.bench import bench, demand
-    from compressor.report.benched import render_bench
+    from compressor.commands.bench import bench, demand
+    from compressor.render.benched import render_bench
 
     check_destinations([a, b], {"--json": view.json_to})
     with view.phases() as progress:

@@ -27,11 +27,11 @@ def command(*, source: Path, output: Path | None, settings: CleanSettings, view:
     """Remove from the model IN what its outputs do not need: dead nodes, unused and duplicate weights,
     identities, stale shape information. No channel is removed and no output changes.
     """
-    from compressor import pipeline
-    from compressor.report.text import render
+    from compressor.commands.clean import clean_file
+    from compressor.render.text import render
 
     target = output or default_output(source, ".clean.onnx")
     check_destinations([source], {"--output": target, "--json": view.json_to})
     with view.phases() as progress:
-        report = pipeline.clean_file(source, target, settings, progress)
+        report = clean_file(source, target, settings, progress)
     view.show(report, report.warnings, lambda console: render(report, console, verbose=view.verbose))

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
+from compressor.core.formatting import printable
 from compressor.errors import CompressorError
-from compressor.words import printable
 
 INTERRUPTED = 130
 """128 and SIGINT, as shells report it."""

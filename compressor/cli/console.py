@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from compressor.atomic import write_text
 from compressor.cli.command import Option
-from compressor.words import printable
+from compressor.core.atomic import write_text
+from compressor.core.formatting import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from compressor.report import Document
+    from compressor.results import Document
 
 F = TypeVar("F", bound=Callable[..., Any])
 Progress = Callable[[str], None]

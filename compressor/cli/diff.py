@@ -24,12 +24,12 @@ def command(*, a: Path, b: Path, view: View) -> None:
     """Compare the models A and B: size, parameters, MACs, operators, inputs and outputs, and every
     initializer that differs. Models that differ are no error.
     """
-    from compressor import pipeline
-    from compressor.report.text import render_diff
+    from compressor.commands.diff import diff_files
+    from compressor.render.text import render_diff
 
     check_destinations([a, b], {"--json": view.json_to})
     with view.phases() as progress:
         if progress is not None:
             progress("comparing")
-        report = pipeline.diff_files(a, b)
+        report = diff_files(a, b)
     view.show(report, report.warnings, lambda console: render_diff(report, console, verbose=view.verbose))

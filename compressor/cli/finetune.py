@@ -43,9 +43,9 @@ def command(*, source: Path, teacher: Path | None, output: Path | None, settings
     target = output or default_output(source, ".tuned.onnx")
     written = {"--output": target, "--metrics": settings.metrics, "--json": view.json_to}
     check_destinations([source, teacher], written)
-    from compressor.report.tuning import render
-    from compressor.tune.finetune import finetune_file
-    from compressor.tune.summary import report_of
+    from compressor.render.tuning import render
+    from compressor.train.finetune import finetune_file
+    from compressor.train.loop.summary import report_of
 
     with watched(view, settings.metrics, resumed=settings.resume) as observe:
         result = finetune_file(source, target, settings, teacher=teacher, observe=observe)

@@ -32,12 +32,12 @@ def command(*, source: Path, explain: bool, settings: PruneSettings, view: View)
     """Show the groups of channels in the model IN that live and die together, how much of the model they
     hold, and why the others have to stay. Nothing is written.
     """
-    from compressor import pipeline
-    from compressor.report.text import render_inspection
+    from compressor.commands.inspect import inspect_file
+    from compressor.render.text import render_inspection
 
     check_destinations([source], {"--json": view.json_to})
     with view.phases() as progress:
-        report = pipeline.inspect_file(source, settings, progress)
+        report = inspect_file(source, settings, progress)
     view.show(
         report,
         report.warnings,

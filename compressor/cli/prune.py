@@ -90,10 +90,10 @@ def command(
     The result has the same inputs and outputs. Before it is written, ONNX Runtime proves that it equals
     IN with the same channels set to zero. IN itself is never changed.
     """
-    from compressor import pipeline
-    from compressor.extras import require
-    from compressor.gates import demand_gates
-    from compressor.report.text import render
+    from compressor.commands import prune
+    from compressor.core.extras import require
+    from compressor.render.text import render
+    from compressor.steps.gates import demand_gates
 
     decided = (*AMOUNT.fields, *CHOICE.fields, "simplify")
     ignored = [flag(name) for name in decided if name != "seed" and was_given(name)]
@@ -105,9 +105,9 @@ def command(
     if report_to is not None:
         require("--report", "jinja2")
     with view.phases() as progress:
-        result = pipeline.prune_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
+        result = prune.prune_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
         if report_to is not None:
-            pipeline.report_file(source, result, settings, report_to)
+            prune.report_file(source, result, settings, report_to)
     report = result.report
     view.show(
         report,

@@ -41,10 +41,10 @@ def command(
     say how often they still agree. With labels also: the accuracy that each keeps, and how much compression
     costs none.
     """
-    from compressor.extras import require
-    from compressor.judge.robustness import robustness
-    from compressor.report.robust_page import write_robustness
-    from compressor.report.robust_text import render_robustness
+    from compressor.commands.robustness import robustness
+    from compressor.core.extras import require
+    from compressor.render.robust_page import write_robustness
+    from compressor.render.robust_text import render_robustness
 
     check_destinations([a, *others], {"--json": view.json_to, "--report": report_to})
     if report_to is not None:

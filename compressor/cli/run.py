@@ -8,7 +8,7 @@ import click
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, output_option, view_options
 from compressor.cli.paths import check_destinations
-from compressor.words import printable
+from compressor.core.formatting import printable
 
 _EPILOG = f"""\b
 Examples:
@@ -76,10 +76,10 @@ def command(
 
     The result is put in place when all stages and gates are passed.
     """
-    from compressor.recipe.course import Course
+    from compressor.recipe.progress import Course
     from compressor.recipe.reading import read
     from compressor.recipe.run import Options, run
-    from compressor.report.recipe import render_recipe
+    from compressor.render.recipe import render_recipe
 
     course = Course.of(recipe, read(recipe, changes))
     check_destinations(course.sources(), {"output": course.output, "report": course.html, "--json": view.json_to})

@@ -41,10 +41,10 @@ def command(*, source: Path, output: Path | None, plot: Path | None, settings: S
     """Prune every group of channels of the model IN alone, at several ratios, and measure what is lost: how far the
     outputs move on data or noise, and accuracy where the data has labels. No model is written.
     """
-    from compressor.extras import require
-    from compressor.report.plot import write_plot
-    from compressor.report.sensitivity import render_sensitivity
-    from compressor.sensitivity import ledger_of, sensitivity_file
+    from compressor.commands.sensitivity import ledger_of, sensitivity_file
+    from compressor.core.extras import require
+    from compressor.render.plot import write_plot
+    from compressor.render.sensitivity import render_sensitivity
 
     target = output or default_output(source, ".sensitivity.json")
     written = {"--output": target, "--plot": plot, "--json": view.json_to}

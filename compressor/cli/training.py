@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.cli.console import View
-from compressor.metrics import Metrics
+from compressor.core.metrics import Metrics
 
 if TYPE_CHECKING:
-    from compressor.tune.history import Event
+    from compressor.train.loop.history import Event
 
 Observer = Callable[["Event"], None]
 

@@ -81,8 +81,8 @@ def command(
     What is written has the same inputs and outputs and uses standard operators only. Before it is written,
     ONNX Runtime proves that it unpacks to exactly these weights. IN itself is never changed.
     """
-    from compressor import choosing
-    from compressor.report.unified import render_unified
+    from compressor.commands import choose_blocks
+    from compressor.render.unified import render_unified
 
     target = None if dry_run else output or default_output(source, ".unified.onnx")
     decided = (*BLOCKS.fields, *CHOOSING.fields, *WEIGHTS.fields, "magnitudes", "simplify")
@@ -92,7 +92,7 @@ def command(
     written = {"--output": target or output, "--plan-out": plan_out, "--json": view.json_to}
     check_destinations([source, plan, settings.teacher], written)
     with view.phases() as progress:
-        report = choosing.unify_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
+        report = choose_blocks.unify_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
     view.show(
         report, report.warnings, lambda console: render_unified(report, console, explain=explain, verbose=view.verbose)
     )

@@ -35,8 +35,8 @@ def command(*, a: Path, b: Path, settings: VerifySettings, view: View) -> None:
     """Run the models A and B on the same inputs and compare their outputs; exit with 5 where they differ, and
     name the first node at which they do. Inputs are made up at several sizes, or read from --data.
     """
-    from compressor.judge.parity import demand, verify
-    from compressor.report.verified import render_verify
+    from compressor.commands.verify import demand, verify
+    from compressor.render.verified import render_verify
 
     check_destinations([a, b], {"--json": view.json_to})
     with view.phases() as progress:

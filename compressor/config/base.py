@@ -17,8 +17,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from compressor.core.notation import parse_dims, parse_input_shapes
 from compressor.errors import UsageError
-from compressor.notation import parse_dims, parse_input_shapes
 
 PROVIDERS = MappingProxyType(
     {

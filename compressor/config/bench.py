@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from compressor.config.base import Count, RunSettings, provider_name
 from compressor.config.data import DataSettings
-from compressor.notation import MILLISECONDS
+from compressor.core.notation import MILLISECONDS
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|µs|ms|s|)", re.IGNORECASE)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from compressor.config.unify import BlockText, UnifySettings
-from compressor.notation import parse_share, split_commas
+from compressor.core.notation import parse_share, split_commas
 
 LADDER = ("8x8", "4x8", "4x4", "1x8", "1x4")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from compressor.config.base import RunSettings
-from compressor.notation import parse_numbers, split_commas
+from compressor.core.notation import parse_numbers, split_commas
 
 Change = Literal["flip", "crop"]
 Std = Annotated[float, Field(gt=0)]

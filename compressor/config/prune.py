@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from compressor.config.base import Count
 from compressor.config.tune import TuneSettings
-from compressor.notation import parse_latency, parse_layer_ratios, parse_share, parse_size
+from compressor.core.notation import parse_latency, parse_layer_ratios, parse_share, parse_size
 
 DEFAULT_RATIO = 0.5
 AMOUNTS = ("ratio", "target_macs", "target_params", "target_size", "target_latency")

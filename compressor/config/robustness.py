@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from compressor.config.base import Count
 from compressor.config.data import DataSettings
-from compressor.notation import parse_share, split_commas
+from compressor.core.notation import parse_share, split_commas
 
 CorruptionName = Literal["gaussian-noise", "impulse-noise", "blur", "contrast", "brightness", "jpeg"]
 _NAMES: tuple[CorruptionName, ...] = get_args(CorruptionName)

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from compressor.config.base import PROVIDERS, provider_name
 from compressor.config.prune import PruneSettings, RemovedShare
-from compressor.notation import parse_share, split_commas
+from compressor.core.notation import parse_share, split_commas
 
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 MAX_DROP = 0.01

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from compressor.config.tune import LEARNING_RATES, TuneSettings
-from compressor.notation import parse_share, read_pairs
+from compressor.core.notation import parse_share, read_pairs
 
 ALL = 0
 """Stands for the whole of an axis in a block's shape."""

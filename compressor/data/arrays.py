@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressor.config.data import DataSettings
+from compressor.core.formatting import printable
 from compressor.data.batch import Array, Batch, Indices
 from compressor.data.labels import batch_labels, tidy_labels
 from compressor.data.prepare import Preparation, check_symbols, normalised, prepare
 from compressor.data.spec import InputSpec, sizes_of
 from compressor.data.values import check_values
 from compressor.errors import UsageError
-from compressor.words import printable
 
 SAMPLE_NAMES = ("x", "images")
 LABEL_NAMES = ("y", "labels")

@@ -14,8 +14,8 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from compressor.core.extras import require
 from compressor.errors import UsageError
-from compressor.extras import require
 
 Images = npt.NDArray[np.float32]
 Generators = Sequence[np.random.Generator]

@@ -19,12 +19,12 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.config.data import DataSettings
+from compressor.core.extras import require
+from compressor.core.formatting import printable
 from compressor.data.batch import Array, Batch, Indices
 from compressor.data.prepare import Preparation, normalised, prepare
 from compressor.data.spec import InputSpec, sizes_of
 from compressor.errors import UsageError
-from compressor.extras import require
-from compressor.words import printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image

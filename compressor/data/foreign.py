@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from compressor.core.formatting import printable
 from compressor.data.batch import Array, Batch, Dataset, Indices
 from compressor.data.labels import batch_labels, tidy_labels
 from compressor.data.spec import InputSpec, dtype_name, sizes_of
 from compressor.data.values import check_values
 from compressor.errors import CompressorError, UsageError
-from compressor.words import printable
 
 
 class ForeignDataset:

@@ -14,12 +14,12 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config.data import DataSettings
+from compressor.core.formatting import printable, quantity
 from compressor.data.arrays import assign, from_arrays
 from compressor.data.batch import Array, Dataset
 from compressor.data.foreign import ForeignDataset
 from compressor.data.spec import InputSpec, specs
 from compressor.errors import CompressorError, UsageError
-from compressor.words import printable, quantity
 
 NAMED: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 MAX_SAMPLES: Final = 65_536

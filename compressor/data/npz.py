@@ -21,9 +21,9 @@ from typing import IO, Final
 import numpy as np
 from numpy.lib import format as npy
 
+from compressor.core.formatting import printable, quantity
 from compressor.data.batch import Array
 from compressor.errors import UsageError
-from compressor.words import printable, quantity
 
 MAX_LOADED: Final = 1 << 33
 """8 GiB: compressed arrays are held in memory, together no more than this. Uncompressed ones are mapped."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from compressor.config.data import DataSettings, validation
+from compressor.core.formatting import printable
 from compressor.data.arrays import assign, from_arrays
 from compressor.data.batch import Dataset
 from compressor.data.folder import FolderDataset, open_folder
@@ -15,7 +16,6 @@ from compressor.data.npz import NpzFile
 from compressor.data.order import split
 from compressor.data.spec import batch_limit, specs
 from compressor.errors import UsageError
-from compressor.words import printable
 
 FORMS = "an .npz file, a folder of images or package.module:callable"
 

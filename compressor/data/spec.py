@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from compressor.core.formatting import printable
 from compressor.errors import UsageError
-from compressor.words import printable
 
 Dim = int | str | None
 CHANNELS = (1, 2, 3, 4)

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from compressor.atomic import write_text
+from compressor.core.atomic import write_text
 from compressor.errors import UsageError
 from compressor.latency.table import Table
 

@@ -8,15 +8,15 @@ from hashlib import sha256
 
 import onnx_ir as ir
 
-from compressor.analysis import Analysis, analyse
-from compressor.channels.cut import Cut
+from compressor.channels.channel_mask import Cut
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.plan import PruningPlan, plan_of, units_of
 from compressor.config import PruneSettings
 from compressor.graph import clean
 from compressor.latency.operators import Operator
-from compressor.ops.table import RULES
+from compressor.operators.table import RULES
 from compressor.pruning import surgery
+from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.budget import Removed
 from compressor.pruning.select import policy_of
 

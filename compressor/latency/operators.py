@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
-from compressor.ops.rule import OpRule
+from compressor.operators.rule import OpRule
 from compressor.pruning.cost import macs
 
 Rules = Mapping[tuple[str, str], OpRule]

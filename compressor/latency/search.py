@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from math import exp, log
 from statistics import NormalDist, median
 
+from compressor.core.notation import read_latency
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.latency.widths import Levels, Widths
-from compressor.notation import read_latency
-from compressor.report.detail import LatencyResult
+from compressor.results.detail import LatencyResult
 
 TOLERANCE = 0.03
 """A latency counts as reached within this share of the target."""

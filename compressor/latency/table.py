@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compressor.attribution import attributed
+from compressor.evaluate.attribution import attributed
 from compressor.latency.operators import Operator, Sizes, owners
 
 Floats = npt.NDArray[np.float64]

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from compressor.analysis import Analysis
-from compressor.clock import Clock
 from compressor.config import PruneSettings
+from compressor.core.clock import Clock
 from compressor.latency.cache import Cache
 from compressor.latency.candidates import Candidates, fingerprint
 from compressor.latency.operators import operators
@@ -16,15 +15,16 @@ from compressor.latency.search import Aim, Search, Trial
 from compressor.latency.table import Table
 from compressor.latency.timing import RuntimeTimer, Timer
 from compressor.latency.widths import Levels, Line, Widths, lines
-from compressor.ops.table import RULES
+from compressor.operators.table import RULES
 from compressor.pruning.allocate import by_loss
+from compressor.pruning.analysis import Analysis
 from compressor.pruning.budget import Origin, Removed, line_up
 from compressor.pruning.criteria import Measurement
 from compressor.pruning.schedule import SCHEDULES
 from compressor.pruning.select import Choice, choose, origin_of, rank
-from compressor.report import Report
-from compressor.report.detail import LatencyResult
-from compressor.report.sensitivity import SensitivityReport
+from compressor.render.sensitivity import SensitivityReport
+from compressor.results import Report
+from compressor.results.detail import LatencyResult
 
 
 class LatencyTarget:

@@ -13,10 +13,10 @@ import onnx_ir as ir
 
 from compressor.config import PruneSettings
 from compressor.errors import UsageError
-from compressor.judge import pair
-from compressor.judge.statistics import Floats, speed_up
-from compressor.report.detail import LatencyResult
-from compressor.report.environment import environment
+from compressor.evaluate import pair
+from compressor.evaluate.statistics import Floats, speed_up
+from compressor.results.detail import LatencyResult
+from compressor.results.environment import environment
 
 RUNS, SECONDS, MAX_SECONDS, ROUNDS = 40, 1.0, 20.0, 5
 WARMUP_RUNS, WARMUP_SECONDS = 3, 0.05

@@ -13,7 +13,7 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.labels import Term, UnitArray
 from compressor.data import Array, Batch
 from compressor.errors import NothingToPrune
-from compressor.ops.grid import real
+from compressor.operators.quantization_grid import real
 from compressor.pruning.criteria.measurement import Measurement, Need, Rounds
 from compressor.pruning.readers import Reading, readings
 

@@ -11,8 +11,8 @@ import onnx_ir as ir
 from compressor.channels.coupling import MALFORMED, Coupling
 from compressor.channels.labels import UnitArray
 from compressor.graph.shapes import Shapes
-from compressor.ops import grid
-from compressor.ops.rule import OpRule, Shape
+from compressor.operators import quantization_grid
+from compressor.operators.rule import OpRule, Shape
 
 Rules = Mapping[tuple[str, str], OpRule]
 
@@ -45,7 +45,7 @@ def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None], rules: Ru
 
 def params(graph: ir.Graph) -> int:
     """Elements of all initializers that hold real numbers, as floats or quantised."""
-    return grid.params(graph.initializers.values())
+    return quantization_grid.params(graph.initializers.values())
 
 
 class CostModel:
@@ -84,7 +84,7 @@ class CostModel:
         total = 0.0
         for value in self._coupling.graph.initializers.values():
             tensor = value.const_value
-            if tensor is None or (reals and not grid.is_weight(value)):
+            if tensor is None or (reals and not quantization_grid.is_weight(value)):
                 continue
             shape = self._shape(value, gone)
             total += each(tensor) * (prod(shape) if shape is not None else tensor.size)

@@ -18,8 +18,8 @@ from compressor.channels.labels import FROZEN
 from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
-from compressor.ops.constants import Constants, Mask
-from compressor.ops.propagate import contracted
+from compressor.operators.constants import Constants, Mask
+from compressor.operators.propagate import contracted
 from compressor.pruning.select import Rules, permitted, policy_of
 
 ROUNDING = 1e-5

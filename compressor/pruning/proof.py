@@ -16,7 +16,7 @@ from compressor.errors import ModelError, ProofFailed
 from compressor.graph.evaluate import Array
 from compressor.graph.feeds import feeds
 from compressor.graph.shapes import Shapes
-from compressor.ops.reference import Reference
+from compressor.operators.reference import Reference
 
 COARSEST = {"float16": 1e-2, "bfloat16": 5e-2, "float32": 0.0, "float64": 0.0}
 """Smallest relative tolerance that makes sense for a result of this type."""

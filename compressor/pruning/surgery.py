@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.cut import Cut, Mask
+from compressor.channels.channel_mask import Cut, Mask
 from compressor.graph.evaluate import Array
-from compressor.ops.reference import Reference
-from compressor.ops.repair import Repairer
-from compressor.ops.rule import OpRule
+from compressor.operators.reference import Reference
+from compressor.operators.repair import Repairer
+from compressor.operators.rule import OpRule
 
 Rules = Mapping[tuple[str, str], OpRule]
 

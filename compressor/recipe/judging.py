@@ -9,10 +9,10 @@ from compressor.config import DataSettings
 from compressor.config.recipe import DATA
 from compressor.data import Dataset, open_parts
 from compressor.errors import UsageError
+from compressor.evaluate.accuracy import accuracy
 from compressor.graph import files
-from compressor.judge.accuracy import accuracy
 from compressor.recipe.store import Store, data_identity
-from compressor.report.base import Record
+from compressor.results.base import Record
 
 
 class Judged(Record):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from compressor.commands import bench, verify
 from compressor.config import BenchSettings, PruneSettings, RunSettings
 from compressor.config.recipe import GATES
 from compressor.errors import GateMissed
-from compressor.gates import missed
-from compressor.judge import bench, parity
-from compressor.report import Document, Report
-from compressor.report.benched import BenchReport
-from compressor.report.recipe import GateRow
-from compressor.report.verified import VerifyReport
+from compressor.render.benched import BenchReport
+from compressor.render.recipe import GateRow
+from compressor.render.verified import VerifyReport
+from compressor.results import Document, Report
+from compressor.steps.gates import missed
 
 
 def judged(document: Document, settings: RunSettings, stage: str = "") -> list[GateRow]:
@@ -51,7 +51,7 @@ def demand(document: Document | None, gates: Iterable[GateRow]) -> None:
     if words:
         raise GateMissed("; ".join(words))
     if isinstance(document, VerifyReport):
-        parity.demand(document)
+        verify.demand(document)
 
 
 def _of_file(name: str, limit: float, report: Report) -> float | None:

@@ -10,15 +10,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from compressor.clock import Progress
 from compressor.config import RunSettings
 from compressor.config.recipe import DATA, GATES, MANAGED, kind_of, read_by
+from compressor.core.clock import Progress
 from compressor.errors import CompressorError, ModelError
 from compressor.recipe.stages import STAGES, Task, made
 from compressor.recipe.store import MODEL, Store, data_identity, model_digest
-from compressor.report import Document, ModelStats
-from compressor.report.base import Record
-from compressor.report.environment import environment
+from compressor.results import Document, ModelStats
+from compressor.results.base import Record
+from compressor.results.environment import environment
 
 
 class Finished(Record):

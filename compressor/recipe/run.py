@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from compressor import account
-from compressor.clock import Progress
+from compressor.core.clock import Progress
 from compressor.errors import CompressorError, GateMissed, ProofFailed, UsageError
 from compressor.graph import files
 from compressor.recipe import limits
-from compressor.recipe.course import Course
 from compressor.recipe.judging import Judge, Judged
 from compressor.recipe.perform import content, kept, perform
+from compressor.recipe.progress import Course
 from compressor.recipe.stages import Task
 from compressor.recipe.store import MODEL, Store, model_digest
-from compressor.report import Document, ModelStats, Report
-from compressor.report.benched import BenchReport
-from compressor.report.detail import AccuracyRow
-from compressor.report.environment import environment
-from compressor.report.recipe import GateRow, RecipeReport, StageRow, State, write_recipe_html
+from compressor.render.benched import BenchReport
+from compressor.render.recipe import GateRow, RecipeReport, StageRow, State, write_recipe_html
+from compressor.results import Document, ModelStats, Report
+from compressor.results.detail import AccuracyRow
+from compressor.results.environment import environment
+from compressor.steps import account
 
 WORK = ".onnx-compressor"
 """The work folder, beside the output."""

@@ -8,20 +8,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from compressor import account, choosing, pipeline
-from compressor.clock import Progress
+from compressor.commands import bench, choose_blocks, prune, verify
+from compressor.commands.clean import clean_file
 from compressor.config import PruneSettings, RunSettings, TuneSettings
-from compressor.judge import bench, parity
-from compressor.metrics import Metrics
+from compressor.core.clock import Progress
+from compressor.core.metrics import Metrics
 from compressor.recipe.store import MODEL
-from compressor.report import Document, ModelStats, Report
-from compressor.report.benched import BenchReport
-from compressor.report.tuning import TuneReport
-from compressor.report.unified import UnifyReport
-from compressor.report.verified import VerifyReport
+from compressor.render.benched import BenchReport
+from compressor.render.tuning import TuneReport
+from compressor.render.unified import UnifyReport
+from compressor.render.verified import VerifyReport
+from compressor.results import Document, ModelStats, Report
+from compressor.steps import account
 
 if TYPE_CHECKING:
-    from compressor.tune.history import Event
+    from compressor.train.loop.history import Event
 
 CHECKPOINT = "checkpoint"
 
@@ -68,7 +69,7 @@ class Stage:
 
 
 def _clean(task: Task, progress: Progress | None) -> Report:
-    return pipeline.clean_file(task.source, task.output, task.settings, progress)
+    return clean_file(task.source, task.output, task.settings, progress)
 
 
 def _prune(task: Task, progress: Progress | None) -> Report:
@@ -76,12 +77,12 @@ def _prune(task: Task, progress: Progress | None) -> Report:
     if trains("prune", settings):
         once = settings.steps == 1 and not settings.decay_epochs
         settings = settings.model_copy(update=_resumed(task.folder, able=once))
-    return pipeline.prune_file(task.source, task.output, settings, progress=progress).report
+    return prune.prune_file(task.source, task.output, settings, progress=progress).report
 
 
 def _finetune(task: Task, progress: Progress | None) -> TuneReport:
-    from compressor.tune.finetune import finetune_file  # noqa: PLC0415 - torch is loaded for training only
-    from compressor.tune.summary import report_of  # noqa: PLC0415
+    from compressor.train.finetune import finetune_file  # noqa: PLC0415 - torch is loaded for training only
+    from compressor.train.loop.summary import report_of  # noqa: PLC0415
 
     settings: TuneSettings = task.settings.model_copy(update=_resumed(task.folder))
     metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
@@ -109,11 +110,11 @@ def _unify(task: Task, progress: Progress | None) -> UnifyReport:
     settings = task.settings
     if trains("unify", settings):
         settings = settings.model_copy(update={"teacher": task.original, **_resumed(task.folder)})
-    return choosing.unify_file(task.source, task.output, settings, progress=progress)
+    return choose_blocks.unify_file(task.source, task.output, settings, progress=progress)
 
 
 def _verify(task: Task, progress: Progress | None) -> VerifyReport:
-    return parity.verify(task.original, task.source, task.settings, progress)
+    return verify.verify(task.original, task.source, task.settings, progress)
 
 
 def _bench(task: Task, progress: Progress | None) -> BenchReport:

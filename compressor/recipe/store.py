@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from compressor.atomic import write_text
+from compressor.core.atomic import write_text
 from compressor.errors import UsageError
 from compressor.graph import files
-from compressor.report.base import Record
+from compressor.results.base import Record
 from compressor.version import VERSION
 
 MODEL = "model.onnx"

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compressor.channels.balance import COVER_ROWS, _exact_cover, _patterns, balance
+from compressor.channels.channel_mask import Cut
 from compressor.channels.coupling import Coupling
-from compressor.channels.cut import Cut
 from compressor.config import PruneSettings
 from tests.models import between, in_memory, weight
 from tests.oracle import couple, pair

@@ -11,7 +11,7 @@ from onnx import helper
 from compressor.channels.coupling import Coupling, Policy
 from compressor.channels.groups import ChannelGroup, blocked, group
 from compressor.config import PruneSettings
-from compressor.ops.table import RULES
+from compressor.operators.table import RULES
 from tests.models import between, in_memory, model, tokens
 from tests.oracle import couple
 

@@ -13,9 +13,9 @@ import onnx_ir as ir
 import pytest
 
 from compressor.channels.plan import PruningPlan, Removal
+from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import PlanError
-from compressor.pipeline import prune
 from tests.models import between, in_memory, tokens
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1)

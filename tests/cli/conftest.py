@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-import compressor
+import compressor.commands
 from compressor.cli.main import compress
-from compressor.report import (
+from compressor.results import (
     DiffReport,
     FrozenRow,
     GroupRow,
@@ -99,8 +99,9 @@ class FakePipeline:
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
     fake = FakePipeline()
-    monkeypatch.setitem(sys.modules, "compressor.pipeline", fake)
-    monkeypatch.setattr(compressor, "pipeline", fake, raising=False)
+    for command in ("prune", "clean", "inspect", "diff"):
+        monkeypatch.setitem(sys.modules, f"compressor.commands.{command}", fake)  # type: ignore[arg-type]
+        monkeypatch.setattr(compressor.commands, command, fake, raising=False)
     return fake
 
 

@@ -68,8 +68,8 @@ def program(body: str) -> list[str]:
         import os, signal, sys, time, types
         import compressor
         signal.signal(signal.SIGINT, signal.default_int_handler)  # which a run in the background ignores
-        fake = types.ModuleType("compressor.pipeline")
-        sys.modules["compressor.pipeline"] = compressor.pipeline = fake
+        fake = types.ModuleType("compressor.commands.prune")
+        sys.modules["compressor.commands.prune"] = compressor.commands.prune = fake
     """
     tail = """
         fake.prune_file = prune_file
@@ -107,7 +107,7 @@ def test_signals_unwind_and_set_the_exit_code(tmp_path, number, code):
 @pytest.mark.parametrize("extra", [[], ["--json", "-", "-q"]])
 def test_a_reader_that_leaves_causes_no_noise(tmp_path, extra):
     body = """
-        from compressor.report import *
+        from compressor.results import *
         def prune_file(source, output, settings, **options):
             stats = ModelStats(path=source, bytes=1, params=1, macs=1, nodes=1, opset=18)
             rows = [GroupRow(name=f"group{n}", channels=8, removed=1, axes=[]) for n in range(200)]
@@ -128,7 +128,7 @@ def test_a_reader_that_leaves_causes_no_noise(tmp_path, extra):
 def test_progress_is_shown_in_a_terminal_only_when_wanted(tmp_path, flags, shown):
     pty = pytest.importorskip("pty")
     body = """
-        from compressor.report import *
+        from compressor.results import *
         def prune_file(source, output, settings, *, progress, **options):
             if progress is not None:
                 progress("proving [x]")

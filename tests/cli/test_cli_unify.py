@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-import compressor
+import compressor.commands
 from compressor.config import UnifySettings
 from compressor.config.choosing import ChoosingSettings
 from compressor.errors import NothingToPrune, ProofFailed
-from compressor.report import ProofResult
-from compressor.report.unified import LeftRow, UnifiedRow, UnifyReport
+from compressor.render.unified import LeftRow, UnifiedRow, UnifyReport
+from compressor.results import ProofResult
 from tests.cli.conftest import make_stats
 
 ROW = UnifiedRow(
@@ -73,8 +73,8 @@ class FakeUnification:
 @pytest.fixture
 def unification(monkeypatch: pytest.MonkeyPatch) -> FakeUnification:
     fake = FakeUnification()
-    monkeypatch.setitem(sys.modules, "compressor.choosing", fake)  # type: ignore[arg-type]
-    monkeypatch.setattr(compressor, "choosing", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "compressor.commands.choose_blocks", fake)  # type: ignore[arg-type]
+    monkeypatch.setattr(compressor.commands, "choose_blocks", fake, raising=False)
     return fake
 
 

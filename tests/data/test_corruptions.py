@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compressor import extras
 from compressor.config.robustness import CorruptionName
+from compressor.core import extras
 from compressor.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt, obstacle
 
 

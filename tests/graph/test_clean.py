@@ -9,11 +9,11 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from compressor.analysis import prepare
 from compressor.config import RunSettings
 from compressor.graph import clean
 from compressor.graph.feeds import feeds
 from compressor.pruning import proof
+from compressor.pruning.analysis import prepare
 from tests.models import between, in_memory, model, tokens
 from tests.property.idioms import IDIOMS
 

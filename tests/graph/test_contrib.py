@@ -10,7 +10,7 @@ from compressor.graph.contrib import LIKE, MICROSOFT, SAME_AS_FIRST, fused_matmu
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
 from tests.models import in_memory
-from tests.ops.test_integer import CASES
+from tests.operators.test_integer import CASES
 
 from .test_shapes import inputs_of, run_all, values
 

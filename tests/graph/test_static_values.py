@@ -9,8 +9,9 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from compressor.commands.clean import clean_file
+from compressor.commands.prune import prune_file
 from compressor.config import CleanSettings, PruneSettings
-from compressor.pipeline import clean_file, prune_file
 
 LIMITED = """<ir_version: 9, opset_import: ["" : 18]>
 g (float[n, L] x) => (float[m] y)

@@ -7,11 +7,11 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.graph.contrib import MICROSOFT
 from compressor.graph.normalise import normalise
 from compressor.graph.unfuse import ACTIVATIONS, FUSED, UNFUSED
-from compressor.pipeline import prune
 from tests.models import in_memory, model
 
 from .test_normalise import run

@@ -10,17 +10,17 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from compressor.analysis import analyse
 from compressor.config import PruneSettings
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
 from compressor.latency.operators import Operator, operators
 from compressor.latency.widths import Line, Widths, lines
-from compressor.ops.table import RULES
+from compressor.operators.table import RULES
+from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import line_up
 from compressor.pruning.cost import macs
 from compressor.pruning.select import origin_of, rank
-from compressor.report.detail import LatencyResult
+from compressor.results.detail import LatencyResult
 from tests.models import in_memory, model
 
 ORIGINAL_MS = 10.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.analysis import analyse
 from compressor.config import PruneSettings
 from compressor.latency.candidates import Candidates, fingerprint
 from compressor.latency.operators import Operator, operators
 from compressor.latency.widths import lines
-from compressor.ops.table import RULES
+from compressor.operators.table import RULES
+from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import line_up
 from compressor.pruning.select import origin_of, rank
 from tests.latency.case import node_costs, parts_of, residual

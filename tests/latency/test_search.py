@@ -7,7 +7,7 @@ import pytest
 
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.latency.search import CORRECTIONS, TOLERANCE, Aim, Search
-from compressor.report.detail import LatencyResult
+from compressor.results.detail import LatencyResult
 from tests.latency.case import residual, widths_of
 
 ORIGINAL_MS = 10.0

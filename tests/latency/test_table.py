@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from compressor.attribution import attributed
+from compressor.evaluate.attribution import attributed
 from compressor.latency import cache as keeping
 from compressor.latency.cache import Cache, default_folder
 from compressor.latency.table import Table

@@ -6,7 +6,7 @@ import functools
 
 import pytest
 
-from compressor import pipeline
+from compressor.commands import prune as command
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, ProviderUnavailable, TargetOutOfReach, UsageError
 from compressor.latency import LatencyTarget, timing
@@ -25,13 +25,13 @@ def timers(monkeypatch, tmp_path):
         return made[-1]
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(pipeline, "LatencyTarget", functools.partial(LatencyTarget, timer=make))
+    monkeypatch.setattr(command, "LatencyTarget", functools.partial(LatencyTarget, timer=make))
     return made
 
 
 def prune(proto=None, **asked):
     settings = PruneSettings.parse({"target_latency": "0.5x", "round_to": 2, **asked})
-    return pipeline.prune(in_memory(residual(128) if proto is None else proto), settings)
+    return command.prune(in_memory(residual(128) if proto is None else proto), settings)
 
 
 @pytest.mark.parametrize(("text", "wanted"), [("0.5x", 5.0), ("25%", 2.5), ("7ms", 7.0), ("3500us", 3.5)])
@@ -51,7 +51,7 @@ def test_the_model_is_the_one_that_was_measured(timers):
     result = prune()
     assert timers[0].against(result.model).after_ms == pytest.approx(result.report.latency.after_ms)
     assert result.plan is not None
-    again = pipeline.prune(in_memory(residual(128)), PruneSettings(ratio=0.5), plan=result.plan)
+    again = command.prune(in_memory(residual(128)), PruneSettings(ratio=0.5), plan=result.plan)
     assert timers[0].against(again.model).after_ms == pytest.approx(result.report.latency.after_ms)
 
 
@@ -71,7 +71,7 @@ def test_a_wrong_prediction_is_corrected(timers, monkeypatch):
     def make(source, settings):
         return FakeTimer(source, seen=lambda share: 0.25 + 0.75 * share)
 
-    monkeypatch.setattr(pipeline, "LatencyTarget", functools.partial(LatencyTarget, timer=make))
+    monkeypatch.setattr(command, "LatencyTarget", functools.partial(LatencyTarget, timer=make))
     found = prune(target_latency="0.6x").report.latency
     assert found.after_ms == pytest.approx(6.0, rel=0.03)
     assert found.corrections > 0

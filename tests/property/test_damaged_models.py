@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compressor import errors, pipeline
+from compressor import errors
+from compressor.commands import prune
 from compressor.config import PruneSettings
 from tests.property.graphs import random_model
 from tests.property.mutations import mutate
@@ -24,7 +25,7 @@ def attempt(seed: int, folder: Path, *, verify: bool) -> str:
     path.write_bytes(model.SerializeToString())
     started = time.perf_counter()
     try:
-        pipeline.prune_file(path, output, PruneSettings.parse({"round_to": 1, "verify": verify}))
+        prune.prune_file(path, output, PruneSettings.parse({"round_to": 1, "verify": verify}))
         outcome = "pruned"
     except errors.CompressorError as error:
         outcome = type(error).__name__

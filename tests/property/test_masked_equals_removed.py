@@ -7,7 +7,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from compressor import errors, pipeline
+from compressor import errors
+from compressor.commands import prune
 from compressor.config import PruneSettings
 from tests.property.graphs import blocks_of, random_model
 
@@ -35,7 +36,7 @@ def check(seed: int) -> int:
     model = random_model(rng)
     settings = settings_for(rng)
     try:
-        result = pipeline.prune(ir.from_proto(model), settings)
+        result = prune.prune(ir.from_proto(model), settings)
     except errors.NothingToPrune:
         return 0
     except errors.CompressorError as error:

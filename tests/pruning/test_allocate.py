@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compressor.analysis import analyse
 from compressor.channels.groups import ChannelGroup, group
 from compressor.config import PruneSettings
 from compressor.errors import UsageError
-from compressor.ops.table import RULES
+from compressor.operators.table import RULES
 from compressor.pruning.allocate import Move, Option, by_loss, frontier, line_of, selected
+from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import Origin
 from compressor.pruning.criteria import Scores
 from compressor.pruning.select import origin_of
-from compressor.report import ModelStats
-from compressor.report.sensitivity import GroupSensitivity, Point, SensitivityReport
+from compressor.render.sensitivity import GroupSensitivity, Point, SensitivityReport
+from compressor.results import ModelStats
 from tests.models import in_memory, model
 
 NOTHING = Option(0.0, 0.0)

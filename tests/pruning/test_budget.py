@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
-from compressor.account import stats_in_memory
+from compressor.commands.prune import PruneResult, prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, TargetOutOfReach
-from compressor.pipeline import PruneResult, prune
+from compressor.steps.account import stats_in_memory
 from tests.models import between, in_memory, model, weight
 
 

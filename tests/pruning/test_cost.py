@@ -6,17 +6,17 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compressor.account import stats_in_memory
 from compressor.channels.groups import group
 from compressor.channels.plan import units_of
+from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
-from compressor.ops.table import RULES
-from compressor.pipeline import prune
+from compressor.operators.table import RULES
 from compressor.pruning.cost import CostModel, macs, params
 from compressor.pruning.select import choose
+from compressor.steps.account import stats_in_memory
 from tests.models import in_memory, model
 from tests.oracle import couple, pair
 from tests.property.idioms import IDIOMS

@@ -19,7 +19,7 @@ from tests.oracle import couple
 Numbers = NDArray[np.float64]
 AGGREGATES = {"mean": np.mean, "sum": np.sum, "max": np.max}
 ALL: list[str] = [name for name in CRITERIA if criterion(name, 0).needs is None]
-"""Those that weights are enough for; for the others see test_criteria_data.py and tests/tune/test_saliency.py."""
+"""Those that weights are enough for; for the others see test_criteria_data.py and tests/train/test_saliency.py."""
 
 
 def chain() -> onnx.ModelProto:

@@ -14,10 +14,10 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from compressor import pipeline
+from compressor.commands import prune as command
+from compressor.commands.prune import PruneResult
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
-from compressor.pipeline import PruneResult
 from compressor.pruning.lossless import ROUNDING
 from tests.models import between, in_memory, model, tokens
 
@@ -72,7 +72,7 @@ def put(proto: onnx.ModelProto, fill: Mapping[str, Any]) -> onnx.ModelProto:
 
 
 def prune(proto: onnx.ModelProto, **settings: Any) -> PruneResult:
-    return pipeline.prune(in_memory(proto), PruneSettings.parse({"lossless": True, **settings}))
+    return command.prune(in_memory(proto), PruneSettings.parse({"lossless": True, **settings}))
 
 
 def removed(proto: onnx.ModelProto, **settings: Any) -> dict[str, int]:

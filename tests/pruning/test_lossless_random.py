@@ -6,13 +6,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compressor import pipeline
-from compressor.analysis import analyse
 from compressor.channels.groups import Slot, group
+from compressor.commands import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.graph.evaluate import Array
 from compressor.pruning import proof
+from compressor.pruning.analysis import analyse
 from compressor.pruning.lossless import ROUNDING
 from tests.property.graphs import blocks_of, random_model
 
@@ -64,7 +64,7 @@ def check(seed: int) -> int:
     if not _finite(model, settings):
         return 0
     try:
-        result = pipeline.prune(model, settings)
+        result = prune.prune(model, settings)
     except NothingToPrune:
         return 0
     assert result.report.proof is not None

@@ -7,14 +7,14 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from compressor.channels.cut import Cut
+from compressor.channels.channel_mask import Cut
 from compressor.channels.groups import group
 from compressor.channels.plan import units_of
+from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import ProofFailed, ProviderUnavailable
 from compressor.graph.feeds import feeds
-from compressor.ops.table import RULES
-from compressor.pipeline import prune
+from compressor.operators.table import RULES
 from compressor.pruning import proof, surgery
 from compressor.pruning.proof import Evidence, Runs, compare, confirm, demand, expect, same_signature
 from compressor.pruning.select import choose

@@ -7,13 +7,13 @@ from pathlib import Path
 import onnx
 import pytest
 
+from compressor.commands.prune import prune
+from compressor.commands.sensitivity import sensitivity_file
 from compressor.config import PruneSettings
 from compressor.config.sensitivity import SensitivitySettings
 from compressor.errors import UsageError
+from compressor.experiments.change import Reference, open_samples
 from compressor.graph import files
-from compressor.pipeline import prune
-from compressor.sensitivity import sensitivity_file
-from compressor.trials.change import Reference, open_samples
 from tests.models import model
 
 NET = """

@@ -7,8 +7,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from compressor.commands.prune import prune
 from compressor.config import PruneSettings
-from compressor.pipeline import prune
 from tests.models import between, in_memory, model, weight
 from tests.oracle import pair
 from tests.property.idioms import IDIOMS

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from compressor.recipe.course import Course
+from compressor.recipe.progress import Course
 from compressor.recipe.reading import read
 from compressor.recipe.run import Options, Outcome, run
 from tests.models import model

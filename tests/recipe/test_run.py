@@ -13,11 +13,11 @@ import numpy as np
 import onnx
 import pytest
 
+from compressor.commands.sensitivity import sensitivity_file
 from compressor.config.sensitivity import SensitivitySettings
 from compressor.errors import GateMissed, ModelError, NothingToPrune, ProofFailed, UsageError
 from compressor.recipe.store import Store, data_identity
-from compressor.report.recipe import RecipeReport
-from compressor.sensitivity import sensitivity_file
+from compressor.render.recipe import RecipeReport
 from tests.recipe.case import QUICK_BENCH, execute, states, write
 
 CLEAN_PRUNE = "clean:\nprune: {ratio: 0.5, round_to: 1}"
@@ -342,7 +342,7 @@ def test_what_stands_for_data(tmp_path):
 )
 def test_training_asks_for_torch_before_any_work(folder, monkeypatch, stages, name):
     path = write(folder, f"clean:\n{stages}")
-    monkeypatch.setattr("compressor.extras.find_spec", lambda name: None)
+    monkeypatch.setattr("compressor.core.extras.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=f"stage '{name}' needs torch, which is not installed"):
         execute(path)
     assert not (folder / ".onnx-compressor").exists()

@@ -8,10 +8,10 @@ from types import MappingProxyType
 from compressor.errors import UsageError
 from compressor.pruning.criteria.activations import Activation, Chip, Pfp, Wanda
 from compressor.pruning.criteria.base import Criterion, Scores, Weights
-from compressor.pruning.criteria.chance import Chance
 from compressor.pruning.criteria.gradients import Fisher, Grasp, Hessian, Snip, SynFlow, Taylor
 from compressor.pruning.criteria.measurement import Measurement, Need
 from compressor.pruning.criteria.norms import Consumers, Lamp, Magnitude, Product
+from compressor.pruning.criteria.random import Chance
 from compressor.pruning.criteria.redundancy import GeometricMedian
 
 CRITERIA: Mapping[str, Callable[[int], Criterion]] = MappingProxyType(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from compressor.channels.groups import ChannelGroup, Slot
 from compressor.channels.labels import UnitArray
 from compressor.errors import CompressorError
-from compressor.ops.grid import real
+from compressor.operators.quantization_grid import real
 from compressor.pruning.criteria.measurement import Measurement, Need
 
 Scores = npt.NDArray[np.float64]

@@ -22,7 +22,7 @@ Rounds = npt.NDArray[np.float64]
 class Need(Enum):
     """A measurement; docs/criteria.md has the formulas.
 
-    Of gradients (torch, ``compressor/tune/saliency.py``):
+    Of gradients (torch, ``compressor/train/gradients/saliency.py``):
         GATES: per minibatch, derivative of the loss by the unit's gate (a factor 1 on what its readers see).
         MOVES: the same of a random projection of the outputs, whether there are labels or not.
         SLOPES: GATES of the loss over all data.

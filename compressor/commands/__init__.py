@@ -1,0 +1,1 @@
+"""One file a command: the whole flow of one run on a page."""

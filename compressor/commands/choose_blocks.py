@@ -1,0 +1,194 @@
+"""Chooses a block for each layer by what it costs: every layer alone at every block, then all of them together."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.commands import unify
+from compressor.commands.unify import get_ready, project, weighed
+from compressor.config.choosing import ChoosingSettings
+from compressor.core.atomic import write_text
+from compressor.core.clock import Clock, Progress
+from compressor.data import open_data
+from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
+from compressor.experiments.change import Reference, open_samples
+from compressor.experiments.ledger import Ledger
+from compressor.experiments.limits import Limits
+from compressor.experiments.run import Lab, Trial, Variant, run
+from compressor.graph import files
+from compressor.pruning.allocate import Move
+from compressor.render.sensitivity import Change
+from compressor.render.unified import UnifyReport
+from compressor.steps import account
+from compressor.unification.choose import Rung, UnifyPlan, blocks_after, moves, notation, within
+from compressor.unification.evidence import with_weights
+from compressor.unification.train import array_of
+
+
+@dataclass(frozen=True)
+class OneShot:
+    """A model file whose layers get the blocks of a plan, in one shot.
+
+    Attributes:
+        source: the file.
+        settings: of the run, as JSON.
+    """
+
+    source: Path
+    settings: str
+
+    def open(self) -> Variant:
+        """Loads the file; the variant of a plan, as JSON, is the model with its blocks as plain weights."""
+        source = files.load(self.source)
+        settings = ChoosingSettings.model_validate_json(self.settings)
+        data = open_data(settings, source) if settings.curvature != "none" else None
+
+        def with_blocks(text: str) -> ir.Model:
+            plan = UnifyPlan.from_json(text)
+            chosen = plan.applied(settings)
+            ready = get_ready(source, chosen, 0, None)
+            plan.check(ready.found.layers)
+            if data is not None:
+                ready = weighed(ready, data, chosen)
+            return with_weights(ready.model, [project(layer, chosen) for layer in ready.found.layers])
+
+        return with_blocks
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen, and why.
+
+    Attributes:
+        plan: the block of each layer.
+        rungs: every layer alone, at every block that fits it.
+        together: what all blocks of the plan cost together.
+        accuracy: of the original; None without labels.
+        remembered: measurements that an earlier run had made.
+    """
+
+    plan: UnifyPlan
+    rungs: Sequence[Rung]
+    together: Change
+    accuracy: float | None
+    remembered: int
+
+
+def choose(
+    source: Path, settings: ChoosingSettings, *, ledger: Path | None = None, clock: Clock | None = None
+) -> Chosen:
+    """The blocks that save most while everything together stays within ``max_drop`` and ``max_distance``.
+
+    Layers move from no block towards large ones in the order of what they lose for each byte saved, each measured
+    alone; how far is decided by measuring them together. Nothing is trained.
+
+    Processes are started afresh, so a script calls this under ``if __name__ == "__main__":``, or with ``jobs=1``.
+
+    Args:
+        source: the model file; not changed.
+        settings: which weights, the ladder of blocks, the limits, the samples.
+        ledger: file of finished measurements, read and appended to; they are made once.
+        clock: receives the time of each phase.
+
+    Raises:
+        TargetOutOfReach: even the cheapest block of one layer loses more.
+        CompressorError: one of :mod:`compressor.errors`, each with its exit code.
+    """
+    clock = clock or Clock()
+    limits = Limits(settings.max_drop, settings.max_distance)
+    with clock.phase("load"):
+        model, _ = account.open_model(source)
+        samples = open_samples(model, settings)
+        limits.check(samples)
+        known = Ledger(ledger)
+    with clock.phase("ladder"):
+        rungs = _rungs(model, settings)
+    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder, clock.phase("choose"):
+        reference = Reference.make(model, samples, settings, Path(folder))
+        lab = Lab(OneShot(source, settings.model_dump_json()), reference, files.digest(files.model_files(source)))
+
+        def measure(*trials: Trial) -> list[Change]:
+            return run(lab, trials, known, settings.jobs, clock.tell)
+
+        def trial(label: str, blocks: dict[str, str]) -> Trial:
+            return Trial(label, UnifyPlan.of(blocks, settings).to_json())
+
+        alone = [trial(f"{rung.layer} in blocks of {rung.block}", {rung.layer: rung.block}) for rung in rungs]
+        remembered = sum(lab.key(one) in known for one in alone)
+        changes = measure(*alone)
+        rungs = [Rung(r.layer, r.block, r.saved, c.distance) for r, c in zip(rungs, changes, strict=True)]
+
+        def together(made: Sequence[Move[str]]) -> Change:
+            return measure(trial(f"{len(made)} moves together", blocks_after(made, rungs)))[0]
+
+        made = within(moves(rungs), lambda made: limits.allow(together(made), reference.accuracy))
+        if not made:
+            raise TargetOutOfReach(
+                f"no layer can be unified so that {limits}; allow more, or give finer blocks with --ladder"
+            )
+        plan = UnifyPlan.of(blocks_after(made, rungs), settings)
+        return Chosen(plan, rungs, together(made), reference.accuracy, remembered)
+
+
+def _rungs(model: ir.Model, settings: ChoosingSettings) -> list[Rung]:
+    """Every layer at every block that fits it, with the bytes that saves; not measured yet.
+
+    Raises:
+        NothingToPrune: no block fits any layer.
+    """
+    found: dict[tuple[str, str], Rung] = {}
+    nothing: NothingToPrune | None = None
+    for block in settings.ladder:
+        try:
+            chosen = settings.model_copy(update={"block": block, "permute": False})
+            layers = get_ready(model, chosen, 0, None).found.layers
+        except NothingToPrune as error:
+            nothing = error
+            continue
+        for layer in layers:
+            text = notation(layer.layout.block)
+            saved = array_of(layer.value).nbytes - project(layer, chosen).packed.stored
+            found.setdefault((layer.name, text), Rung(layer.name, text, saved, 0.0))
+    if nothing is not None and not found:
+        raise nothing
+    return list(found.values())
+
+
+def unify_file(
+    source: Path,
+    output: Path | None,
+    settings: ChoosingSettings,
+    *,
+    plan: Path | None = None,
+    plan_out: Path | None = None,
+    progress: Progress | None = None,
+) -> UnifyReport:
+    """:func:`compressor.commands.unify.unify_file` with the blocks of a plan, or with chosen ones where a limit is set.
+
+    Args:
+        source: the model file; not changed.
+        output: the file to write; None writes none.
+        settings: as for :func:`choose`; without a limit and a plan, its own blocks count.
+        plan: is replayed.
+        plan_out: gets the plan; measurements are remembered beside it, in a file that ends in ``.jsonl``.
+        progress: hears of phases.
+
+    Raises:
+        CompressorError: as :func:`choose` and :func:`compressor.commands.unify.unify`.
+    """
+    chosen, limited = None, settings.max_drop is not None or settings.max_distance is not None
+    if plan_out is not None and (plan is not None or not limited):
+        raise UsageError("--plan-out writes blocks that are chosen; give --max-drop or --max-distance, and no --plan")
+    if plan is not None:
+        chosen = UnifyPlan.load(plan)
+    elif limited:
+        ledger = None if plan_out is None else plan_out.with_name(plan_out.name + ".jsonl")
+        chosen = choose(source, settings, ledger=ledger, clock=Clock(progress)).plan
+    if chosen is not None and plan_out is not None:
+        write_text(plan_out, chosen.to_json())
+    return unify.unify_file(source, output, settings if chosen is None else chosen.applied(settings), progress)

@@ -1,0 +1,45 @@
+"""Cleaning a model: dead nodes, identities, duplicates and constant subgraphs go; no output changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compressor.config import CleanSettings
+from compressor.core.clock import Clock, Progress
+from compressor.graph import clean, files
+from compressor.pruning import proof
+from compressor.pruning.analysis import prepare
+from compressor.results import Report
+from compressor.steps import account
+
+
+def clean_file(
+    source: Path, output: Path | None, settings: CleanSettings, progress: Progress | None = None
+) -> Report:
+    """Removes dead nodes, identities, duplicates and constant subgraphs; proves that no output changed."""
+    clock = Clock(progress)
+    with clock.phase("load"):
+        model, size = account.open_model(source)
+    with clock.phase("analyse"):
+        before = account.stats_in_memory(model, settings, size).model_copy(update={"path": str(source)})
+        cleaned, shapes = prepare(model, settings)
+        clean.tidy(cleaned, simplify=settings.simplify)
+        proof.same_signature(model, cleaned)
+    evidence = None
+    if settings.verify:
+        with clock.phase("prove"):
+            evidence = proof.confirm(proof.expect(model, None, shapes, settings), cleaned, settings)
+    with clock.phase("write"):
+        if output is not None:
+            own = files.model_files(source)
+            files.save(cleaned, output, external_data=settings.external_data, forbidden=own)
+            stats = account.read_back(output, settings)
+        else:
+            stats = account.stats_in_memory(cleaned, settings)
+    return Report(
+        input=before,
+        output=stats,
+        proof=account.proof_row(evidence, settings),
+        seconds=clock.seconds,
+        settings=settings.model_dump(mode="json"),
+    )

@@ -1,0 +1,27 @@
+"""Inspecting a model: what could be pruned, what could not, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compressor.channels.groups import group
+from compressor.config import RunSettings
+from compressor.core.clock import Clock, Progress
+from compressor.pruning.analysis import analyse
+from compressor.results import Report
+from compressor.steps import account
+
+
+def inspect_file(source: Path, settings: RunSettings, progress: Progress | None = None) -> Report:
+    """What could be pruned, and what could not and why; changes nothing."""
+    clock = Clock(progress)
+    with clock.phase("load"):
+        model, size = account.open_model(source)
+    with clock.phase("analyse"):
+        found = analyse(model, settings)
+        groups = group(found.coupling)
+        before = account.stats_of(model, found, size, source)
+        report = account.report(found, before, account.group_rows(groups, None), None, settings)
+    return report.model_copy(
+        update={"prunable_params": account.prunable_params(groups), "seconds": clock.seconds}
+    )

@@ -1,0 +1,137 @@
+"""The whole flow of a pruning run: load, analyse, choose, cut, prove, write, report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.channels.plan import PruningPlan
+from compressor.commands.robustness_curves import stressed
+from compressor.config import PruneSettings
+from compressor.core.atomic import write_text
+from compressor.core.clock import Clock, Progress
+from compressor.errors import PlanError
+from compressor.evaluate.profile import detailed
+from compressor.graph import files
+from compressor.latency import LatencyTarget
+from compressor.pruning import proof
+from compressor.pruning.analysis import analyse
+from compressor.pruning.lossless import exact
+from compressor.pruning.plan_history import Trail
+from compressor.pruning.proof import Evidence
+from compressor.pruning.schedule import steps_of
+from compressor.render.html import write_html
+from compressor.results import GroupRow, Report
+from compressor.steps import account
+from compressor.steps.recover import Recovery, Samples, checkpoint_beside
+from compressor.steps.step import chosen, cut_of, removed, replayed, replays
+
+
+@dataclass
+class PruneResult:
+    """What a pruning run made: the smaller model, the plan that leads to it, and the report.
+
+    The plan is None where several steps cannot be replayed as one.
+    """
+
+    model: ir.Model
+    plan: PruningPlan | None
+    report: Report
+
+
+def prune(
+    model: str | Path | ir.Model,
+    settings: PruneSettings,
+    *,
+    plan: PruningPlan | None = None,
+    clock: Clock | None = None,
+) -> PruneResult:
+    """Removes channels from ``model`` and proves that removal equals masking.
+
+    Args:
+        model: a path, or a model in memory (not changed).
+        settings: how much, which, and how it is proved.
+        plan: replays this plan instead of choosing.
+        clock: receives the time of each phase.
+
+    Raises:
+        CompressorError: one of :mod:`compressor.errors`, each with its exit code.
+    """
+    clock = clock or Clock()
+    with clock.phase("load"):
+        source, size = account.open_model(model)
+        settings = exact(account.replayed(settings, plan))
+        samples = Samples.of(settings, source)
+    with clock.phase("analyse"):
+        found = analyse(source, settings)
+        before = account.stats_of(source, found, size, None if isinstance(model, ir.Model) else Path(model))
+    aim = LatencyTarget(source, settings, clock) if settings.target_latency is not None else None
+    recovery, trail, origin = Recovery(source, settings, samples, clock), Trail(), None
+    proofs, groups = list[Evidence](), list[GroupRow]()
+    for step in [settings] if plan is not None else steps_of(settings, size):
+        if origin is not None:
+            with clock.phase("analyse"):
+                found = analyse(recovery.model, settings)
+        with clock.phase("choose"):
+            choice = replayed(plan, found) if plan is not None else chosen(found, step, origin, size, samples, aim)
+            cut = cut_of(choice.plan, found)
+        trail.add(choice.plan, cut, last=step.steps == 1)
+        groups, origin = account.group_rows(choice.groups, cut, groups), choice.origin
+        recovery.before(found.model, cut)
+        proofs += removed(found, cut, settings, clock)
+        recovery.after(found.model, cut)
+    proof.same_signature(source, recovery.model)
+    report = account.report(found, before, groups, proof.worst(proofs), settings)
+    report = report if aim is None else aim.added_to(report)
+    whole = trail.plan() if len(trail) == 1 or replays(trail.plan(), source, recovery.model, settings) else None
+    return PruneResult(recovery.model, whole, recovery.added_to(report))
+
+
+def prune_file(
+    source: Path,
+    output: Path | None,
+    settings: PruneSettings,
+    *,
+    plan: Path | None = None,
+    plan_out: Path | None = None,
+    progress: Progress | None = None,
+) -> PruneResult:
+    """:func:`prune` from file to file; sizes in the report are read back from the written file.
+
+    Without ``output`` everything is done but writing the model. Training leaves a checkpoint beside the output,
+    which is removed when the run ends well.
+    """
+    clock = Clock(progress)
+    with checkpoint_beside(output, settings) as resumable:
+        result = prune(source, resumable, plan=PruningPlan.load(plan) if plan else None, clock=clock)
+        if plan_out is not None and result.plan is None:
+            raise PlanError("these steps cannot be written as one plan; leave --plan-out out, or prune with --steps 1")
+        with clock.phase("write"):
+            if output is not None:
+                own = files.model_files(source)
+                files.save(result.model, output, external_data=settings.external_data, forbidden=own)
+                stats = account.read_back(output, settings)
+            else:
+                stats = account.stats_in_memory(result.model, settings)
+            if plan_out is not None and result.plan is not None:
+                write_text(plan_out, result.plan.to_json())
+    report = result.report
+    if settings.robustness:
+        with clock.phase("stress"):
+            curves, warnings = stressed(source, result.model, settings)
+        report = report.model_copy(
+            update={"curves": [*report.curves, *curves], "warnings": [*report.warnings, *warnings]}
+        )
+    result.report = report.model_copy(update={"output": stats, "seconds": clock.seconds})
+    return result
+
+
+def report_file(source: Path, result: PruneResult, settings: PruneSettings, path: Path) -> None:
+    """Writes what a run on ``source`` did as one HTML file; raises UsageError where it cannot."""
+    report = detailed(result.report, source, result.model, settings)
+    plan = None if result.plan is None else result.plan.to_json()
+    write_html(report, path, plan=plan, created=datetime.now().astimezone())
+

@@ -1,0 +1,51 @@
+"""How the result of a run stands noise and corrupted images beside the original: curves for its report."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.commands.robustness import robustness
+from compressor.config import DataSettings
+from compressor.config.data import validation
+from compressor.config.robustness import RobustnessSettings
+from compressor.core.clock import Progress
+from compressor.graph import files
+from compressor.render.robust_page import curves
+from compressor.render.robust_text import samples
+from compressor.results.detail import Curve, Series
+
+NAMES = ("original", "result")
+"""What the lines of a chart are called, as everywhere in the report."""
+
+
+def stressed(
+    original: Path, result: ir.Model, settings: DataSettings, progress: Progress | None = None
+) -> tuple[list[Curve], list[str]]:
+    """Charts over the amplitude of noise and the severity of corruptions, and what the user should know about them.
+
+    Measured on ``settings.samples`` samples of the validation data, or of all data, or on made-up ones.
+
+    Args:
+        original: file of the model that ``result`` was made from.
+        result: not changed.
+        settings: of the run.
+        progress: receives each phase.
+
+    Raises:
+        CompressorError: as :func:`compressor.commands.robustness.robustness`.
+    """
+    chosen = validation(settings) or settings
+    asked = RobustnessSettings.model_validate(chosen.model_dump(include={*DataSettings.model_fields} - {"augment"}))
+    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+        path = Path(folder) / "result.onnx"
+        files.save(result, path)
+        found = robustness(original, [path], asked, progress)
+    note = f"{samples(found)}."
+    return [curve.model_copy(update={"series": _named(curve), "note": note}) for curve in curves(found)], found.warnings
+
+
+def _named(curve: Curve) -> list[Series]:
+    return [line.model_copy(update={"name": name}) for line, name in zip(curve.series, NAMES, strict=True)]

@@ -1,0 +1,278 @@
+"""The flow of a unification run: load, analyse, project, train if there is data, pack, prove, write, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling, Policy
+from compressor.commands import bench
+from compressor.config import BenchSettings, RunSettings, UnifySettings
+from compressor.core.clock import Clock, Progress
+from compressor.data import Dataset
+from compressor.errors import NothingToPrune
+from compressor.evaluate.accuracy import accuracy
+from compressor.graph import clean, files
+from compressor.graph.evaluate import Array
+from compressor.graph.restore_packed import plain
+from compressor.graph.shapes import Shapes
+from compressor.operators.table import RULES
+from compressor.pruning import proof
+from compressor.pruning.analysis import prepare
+from compressor.render.unified import (
+    LeftRow,
+    PermutedRow,
+    UnifyAccuracy,
+    UnifyReport,
+)
+from compressor.results import ModelStats
+from compressor.steps import account
+from compressor.unification.assignment import Kinds
+from compressor.unification.curvature import curvatures
+from compressor.unification.evidence import (
+    Unified,
+    demand_exact,
+    gzip_bytes,
+    ideal_bytes,
+    nothing,
+    output_error,
+    row,
+    training_row,
+    with_weights,
+)
+from compressor.unification.layers import Found, Layer, find
+from compressor.unification.packed import encode
+from compressor.unification.permute import Permuted, permute
+from compressor.unification.projections import Mixed
+from compressor.unification.train import Samples, Trained, Trainer, Watch, array_of, remove_checkpoints, wide
+from compressor.unification.unpack import install
+
+_LOST = "weights that were inputs with a default are packed, so a caller cannot replace them any more: {names}"
+
+
+@dataclass
+class UnifyResult:
+    """What a unification run made: the model to be written, the same with plain tensors, and the report."""
+
+    model: ir.Model
+    dense: ir.Model
+    report: UnifyReport
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that is ready to be unified.
+
+    Attributes:
+        model: a simplified copy of the user's model.
+        shapes: its shapes.
+        found: its layers.
+        before: the user's model, counted.
+        reference: the model before channels were reordered; the model itself where none were.
+        permuted: what was reordered.
+    """
+
+    model: ir.Model
+    shapes: Shapes
+    found: Found
+    before: ModelStats
+    reference: ir.Model
+    permuted: Sequence[Permuted] = ()
+
+
+def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock | None = None) -> UnifyResult:
+    """Makes blocks of weights share one absolute value, in one shot or by training, and packs them.
+
+    Args:
+        model: a path, or a model in memory (not changed).
+        settings: which blocks, how many, and how they are stored.
+        clock: receives the time of each phase.
+
+    Raises:
+        CompressorError: one of :mod:`compressor.errors`, each with its exit code.
+    """
+    clock = clock or Clock()
+    with clock.phase("load"):
+        source, size = account.open_model(model)
+        samples = Samples.of(settings, source)
+    with clock.phase("analyse"):
+        ready = get_ready(source, settings, size, None if isinstance(model, ir.Model) else Path(model))
+    if settings.curvature != "none" and samples is not None:
+        with clock.phase("weigh"):
+            ready = weighed(ready, samples.train, settings)
+    with clock.phase("project"):
+        once = [project(layer, settings) for layer in ready.found.layers]
+    trained = Trained(ready.model)
+    if samples is not None and settings.method != "one-shot":
+        targets = {layer.name: target(layer, settings) for layer in ready.found.layers}
+        with clock.phase("train"):
+            teacher = ready.model if settings.teacher is None else files.load(settings.teacher)
+            trained = Trainer(ready.model, teacher, targets, settings, samples, Watch(settings, clock)).run()
+    unified = [adopt(item, trained, settings) for item in once] if trained.kinds else once
+    result = finish(ready, trained, unified, settings, clock)
+    if samples is not None and samples.judged is not None:
+        with clock.phase("judge"):
+            first = with_weights(ready.model, once) if trained.kinds else None
+            result.report = judged(result, ready.reference, first, samples.judged, settings)
+    return result
+
+
+def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path | None) -> Prepared:
+    """A simplified copy of ``source`` and its layers; weights that are packed already are taken as plain ones.
+
+    Raises:
+        NothingToPrune: no weight would be unified.
+    """
+    source = plain(source)
+    before = account.stats_in_memory(source, settings, size)
+    model, shapes = prepare(source, settings)
+    clean.tidy(model, simplify=settings.simplify)
+    coupling = Coupling(model.graph, shapes, RULES, Policy()).run()
+    found = find(coupling, settings, RULES)
+    if not found.layers:
+        raise NothingToPrune(nothing(found))
+    name = None if path is None else str(path)
+    before = before.model_copy(update={"path": name})
+    if not settings.permute:
+        return Prepared(model, shapes, found, before, model)
+    reference = model.clone()
+    return Prepared(model, shapes, found, before, reference, permute(coupling, found.layers, settings.seed))
+
+
+def weighed(ready: Prepared, data: Dataset, settings: UnifySettings) -> Prepared:
+    """The same with the curvature of every layer of which it can be told, measured on samples."""
+    found = curvatures(ready.model, [layer.name for layer in ready.found.layers], data, settings)
+    layers = [replace(layer, curvature=found.get(layer.name)) for layer in ready.found.layers]
+    return replace(ready, found=replace(ready.found, layers=layers))
+
+
+def project(layer: Layer, settings: UnifySettings) -> Unified:
+    """One layer in one shot: the nearest weight with the shares that are asked for, packed."""
+    weight, nearest = wide(layer.value), target(layer, settings)
+    kinds = nearest.kinds(weight)
+    return pack(layer, array_of(layer.value), nearest.impose(weight, kinds), kinds, settings)
+
+
+def target(layer: Layer, settings: UnifySettings) -> Mixed:
+    """The set that the weight of a layer is brought to."""
+    return Mixed(layer.layout, settings.unify_share, settings.prune_share, layer.curvature)
+
+
+def adopt(item: Unified, trained: Trained, settings: UnifySettings) -> Unified:
+    """The layer with the weight that training gave it."""
+    name = item.layer.name
+    weight = array_of(trained.model.graph.initializers[name])
+    return pack(item.layer, item.original, weight, trained.kinds[name], settings)
+
+
+def pack(layer: Layer, original: Array, constrained: Array, kinds: Kinds, settings: UnifySettings) -> Unified:
+    """A layer whose ``constrained`` weight satisfies ``kinds``; shared values are rounded as they are stored."""
+    narrow = np.asarray(constrained).astype(original.dtype)
+    return Unified(layer, original, narrow, encode(narrow, layer.layout, kinds, settings.magnitudes))
+
+
+def finish(
+    ready: Prepared, trained: Trained, unified: list[Unified], settings: UnifySettings, clock: Clock
+) -> UnifyResult:
+    """Puts the constrained weights into the trained model, packs them, proves the result, and reports."""
+    original = ready.model
+    with clock.phase("pack"):
+        dense = with_weights(trained.model, unified)
+        result = dense.clone()
+        if not settings.dense:
+            install(result, {result.graph.initializers[u.layer.name]: u.packed for u in unified})
+    proof.same_signature(original, result)
+    lost = sorted({str(v.name) for v in original.graph.inputs} - {str(v.name) for v in result.graph.inputs})
+    rows = [row(u) for u in unified]
+    report = UnifyReport(
+        input=ready.before,
+        layers=rows,
+        left=[LeftRow(name=x.name, weights=x.weights, reason=x.reason) for x in ready.found.left],
+        ideal_bytes=ideal_bytes(dense, unified, rows),
+        permuted=[PermutedRow(**vars(p)) for p in ready.permuted],
+        training=training_row(settings, trained) if trained.kinds else None,
+        warnings=[*trained.warnings, *([_LOST.format(names=", ".join(map(repr, lost)))] if lost else [])],
+        settings=settings.model_dump(mode="json"),
+    )
+    if settings.verify:
+        with clock.phase("prove"):
+            proved = _proved(ready, dense, result, unified, settings)
+            report = report.model_copy(update={**proved, "warnings": [*report.warnings, *proved["warnings"]]})
+    return UnifyResult(result, dense, report.model_copy(update={"seconds": clock.seconds}))
+
+
+def unify_file(
+    source: Path, output: Path | None, settings: UnifySettings, progress: Progress | None = None
+) -> UnifyReport:
+    """:func:`unify` from file to file; sizes in the report are those of the written file, which is read back.
+
+    Without ``output`` everything is done but writing the model.
+    """
+    clock = Clock(progress)
+    folder = settings.checkpoint
+    if folder is None and output is not None and settings.method != "one-shot":
+        folder = output.with_name(output.name + ".checkpoint")
+    result = unify(source, settings.model_copy(update={"checkpoint": folder}), clock=clock)
+    with clock.phase("write"):
+        report = write(result, source, output, settings)
+    if settings.latency and output is not None:
+        with clock.phase("time"):
+            shared = settings.model_dump(include={*RunSettings.model_fields})
+            timed = bench.bench(source, output, BenchSettings.model_validate({**shared, "memory": False}))
+        report = report.model_copy(update={"latency": bench.summary(timed)})
+    report = report.model_copy(update={"seconds": clock.seconds})
+    if folder is not None and not settings.keep_checkpoint:
+        remove_checkpoints(folder)
+    return report
+
+
+def write(result: UnifyResult, source: Path, output: Path | None, settings: UnifySettings) -> UnifyReport:
+    """Writes the model and completes its report; parameters and MACs are those of the same model unpacked."""
+    report, graph = result.report, result.model.graph
+    counts = (report.input.params, report.input.macs)
+    if output is None:
+        size = ir.to_proto(result.model).ByteSize()
+        return report.model_copy(update={"output": account.stats(None, size, graph, counts)})
+    files.save(result.model, output, external_data=settings.external_data, forbidden=files.model_files(source))
+    graph = files.load(output).graph
+    stats = account.stats(output, files.size_on_disk(output), graph, counts)
+    return report.model_copy(update={"output": stats, "gzip_bytes": gzip_bytes(files.model_files(output))})
+
+
+# ---- proof --------------------------------------------------------------------------------------------------
+
+
+def _proved(
+    ready: Prepared, dense: ir.Model, result: ir.Model, unified: Iterable[Unified], settings: UnifySettings
+) -> dict[str, Any]:
+    """Weights bit by bit and constraint by constraint, then outputs; raises ProofFailed."""
+    demand_exact(result, unified)
+    before = proof.expect(ready.reference, None, ready.shapes, settings)
+    if ready.permuted:
+        proof.confirm(before, ready.model, settings)
+    expected = proof.expect(dense, None, ready.shapes, settings)
+    evidence = proof.confirm(expected, result, settings)
+    return {
+        "exact": True,
+        "proof": account.proof_row(evidence, settings),
+        "output_error": output_error(before.runs, expected.runs),
+        "warnings": [f"proof: {evidence.note}"] if evidence.note else [],
+    }
+
+
+def judged(
+    result: UnifyResult, before: ir.Model, once: ir.Model | None, data: Dataset, settings: UnifySettings
+) -> UnifyReport:
+    """The report with top-1 accuracy: of the original, in one shot where training followed, and as it is written."""
+    row = UnifyAccuracy(
+        before=accuracy(before, data, settings).share,
+        one_shot=accuracy(once, data, settings).share if once is not None else None,
+        after=accuracy(result.model, data, settings).share,
+        samples=len(data),
+    )
+    return result.report.model_copy(update={"accuracy": row})

@@ -1,0 +1,245 @@
+"""Whether two models give the same: on given data or on seeded inputs, output by output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compressor.config.bench import VerifySettings
+from compressor.core.clock import Clock, Progress
+from compressor.data import batch_limit, batches, open_data
+from compressor.errors import ModelError, ProofFailed, UsageError
+from compressor.evaluate import bisect, pair
+from compressor.evaluate.distance import Distance, distance
+from compressor.evaluate.pair import Opened
+from compressor.graph.evaluate import Array
+from compressor.graph.feeds import feeds
+from compressor.render.verified import Divergence, OutputRow, VerifyReport, VerifyRun
+from compressor.results.environment import environment
+
+if TYPE_CHECKING:
+    from compressor.runtime.sessions import Session
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One set of inputs: where it comes from, the arrays, and whether its sizes were made up."""
+
+    source: str
+    inputs: dict[str, Array]
+    made_up: bool = False
+
+
+@dataclass
+class Comparison:
+    """The distances found, by output, one for each set of inputs."""
+
+    runs: list[VerifyRun] = field(default_factory=list)
+    feeds: list[Feed] = field(default_factory=list)
+    outputs: dict[str, list[Distance]] = field(default_factory=dict)
+    types: dict[str, tuple[str, str]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Every output of every run is within tolerance."""
+        return all(run.passed for run in self.runs)
+
+
+def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None = None) -> VerifyReport:
+    """Holds ``b`` against ``a``: differences are found, not raised; see :func:`demand`.
+
+    Raises:
+        UsageError: the models' signatures differ, or the data does not fit them.
+        ModelError: a model is unsound, or does not run.
+        ProviderUnavailable: a provider is missing or did not start.
+    """
+    from compressor.runtime import sessions  # noqa: PLC0415 - imports the runtime
+
+    clock = Clock(progress)
+    providers = (settings.provider, settings.provider_b or settings.provider)
+    with clock.phase("load"):
+        models = (pair.open_model(a), pair.open_model(b))
+        pair.demand_same_signature(*models)
+    with clock.phase("compare"):
+        found = _compare(models, providers, settings)
+    divergence = None
+    if settings.bisect or (settings.bisect is None and not found.passed):
+        with clock.phase("bisect"):
+            divergence = _divergence(models, providers, found, settings)
+    return VerifyReport(
+        a=str(a),
+        b=str(b),
+        provider_a=sessions.full_name(providers[0]),
+        provider_b=sessions.full_name(providers[1]),
+        passed=found.passed,
+        outputs=[_row(name, found) for name in found.outputs],
+        runs=found.runs,
+        divergence=divergence,
+        seconds=clock.seconds,
+        warnings=[*found.warnings, *_notes(divergence, found)],
+        settings=settings.model_dump(mode="json"),
+        environment=environment(next(filter(None, map(sessions.device_name, providers)), None)),
+    )
+
+
+def demand(report: VerifyReport) -> None:
+    """Raises ProofFailed unless every output is within tolerance."""
+    if report.passed:
+        return
+    worst = max((row for row in report.outputs if not row.passed), key=lambda row: row.max_rel_err)
+    at = report.divergence.first if report.divergence is not None else None
+    where = f"; the first node that differs is {at.node!r} ({at.op_type})" if at is not None else ""
+    raise ProofFailed(
+        f"output {worst.name!r} of {report.b} is off by {worst.max_rel_err:.2g} of its range (allowed "
+        f"{worst.tolerance:g}){where}; allow more with --rtol or --atol if that is meant"
+    )
+
+
+def _compare(models: tuple[Opened, Opened], providers: tuple[str, str], settings: VerifySettings) -> Comparison:
+    from compressor.runtime import sessions  # noqa: PLC0415 - imports the runtime
+
+    found = Comparison()
+    setup = sessions.Setup(placement=True)
+    opened = [sessions.start(m.path, p, setup) for m, p in zip(models, providers, strict=True)]
+    for session, provider in zip(opened, providers, strict=True):
+        sessions.demand_active(session, provider)
+    for feed in _feeds(models, settings):
+        try:
+            expected = _outputs(opened[0], models[0], feed)
+        except ModelError:
+            if not feed.made_up:
+                raise
+            shapes = {name: list(array.shape) for name, array in feed.inputs.items()}
+            found.warnings.append(f"A does not run at the made-up shapes {shapes}; left out (give others with --dim)")
+            continue
+        try:
+            theirs = _outputs(opened[1], models[1], feed)
+        except ModelError as error:
+            raise ProofFailed(f"{models[1].path} fails on inputs that {models[0].path} takes: {error}") from None
+        _add(found, feed, expected, theirs, settings)
+    if not found.runs:
+        raise UsageError("nothing was compared: there are no inputs that A runs on; give sizes with --dim, or --data")
+    return found
+
+
+def _outputs(session: Session, model: Opened, feed: Feed) -> dict[str, Array]:
+    from compressor.runtime import sessions  # noqa: PLC0415 - imports the runtime
+
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, sessions.run(session, pair.cast(feed.inputs, model)), strict=True))
+
+
+def _add(found: Comparison, feed: Feed, one: dict[str, Array], two: dict[str, Array], settings: VerifySettings) -> None:
+    gaps = {name: distance(array, two[name], settings.rtol, settings.atol) for name, array in one.items()}
+    for name, gap in gaps.items():
+        found.outputs.setdefault(name, []).append(gap)
+        found.types[name] = (one[name].dtype.name, two[name].dtype.name)
+    shapes = {name: list(array.shape) for name, array in feed.inputs.items()}
+    found.feeds.append(feed)
+    found.runs.append(VerifyRun(source=feed.source, inputs=shapes, passed=all(gap.passed for gap in gaps.values())))
+
+
+def _feeds(models: tuple[Opened, Opened], settings: VerifySettings) -> Iterator[Feed]:
+    if settings.data is not None:
+        yield from _given(models, settings)
+    else:
+        yield from _made_up(models, settings)
+
+
+def _given(models: tuple[Opened, Opened], settings: VerifySettings) -> Iterator[Feed]:
+    """Batches of the data; whole ones only where a model fixes their size."""
+    narrow = next((m for m in models if batch_limit(m.model) is not None), models[0])
+    data, limit = open_data(settings, narrow.model), batch_limit(narrow.model)
+    size = limit or settings.batch_size
+    indices = np.arange(min(len(data), settings.samples))
+    if limit and len(indices) < limit:
+        raise UsageError(f"the model takes {limit} samples at a time, the data has {len(indices)}; give more samples")
+    for batch in batches(data, size, order=indices, drop_last=limit is not None):
+        yield Feed("data", batch.inputs)
+
+
+def _made_up(models: tuple[Opened, Opened], settings: VerifySettings) -> Iterator[Feed]:
+    """Seeded inputs: at two sets of sizes where some are open, and at a batch of one; several trials at the first."""
+    first = models[0]
+    fixed = pair.fixed_by(models[1], first)
+    shapes = pair.bind(first, settings, fixed)
+    bound = [shapes.inputs]
+    if not settings.input_shapes and not settings.dims:
+        bound += _other_sizes(first, settings, fixed, shapes.other_inputs)
+    bound = [b for k, b in enumerate(bound) if b not in bound[:k]]
+    for k, sizes in enumerate(bound):
+        for trial in range(settings.trials):
+            arrays = feeds(first.model, sizes, shapes, settings.seed + trial)
+            yield Feed(f"seed {settings.seed + trial}", arrays, made_up=k > 0)
+
+
+def _other_sizes(
+    model: Opened, settings: VerifySettings, fixed: dict[str, int], second: dict[str, tuple[int, ...]]
+) -> list[dict[str, tuple[int, ...]]]:
+    """A second set of sizes for what stays open, and a batch of one."""
+    free = pair.batch_symbols(model, settings) - set(fixed)
+    try:
+        if fixed:
+            # Sizes that the other model fixes were doubled in the second set.
+            return [pair.bind(model, settings, {**fixed, **dict.fromkeys(free, 1)}).inputs] if free else []
+        return [second, pair.bind(model, settings, dict.fromkeys(free, 1)).inputs] if free else [second]
+    except ModelError:
+        return []
+
+
+def _row(name: str, found: Comparison) -> OutputRow:
+    gaps = found.outputs[name]
+    total = sum(gap.compared for gap in gaps)
+    cosines = [gap.cosine for gap in gaps if gap.cosine is not None]
+    rows = sum(gap.rows for gap in gaps)
+    worst = max(range(len(gaps)), key=lambda k: gaps[k].max_rel)
+    mean = sum(gap.mean_abs * gap.compared for gap in gaps) / total if total else gaps[worst].mean_abs
+    return OutputRow(
+        name=name,
+        type_a=found.types[name][0],
+        type_b=found.types[name][1],
+        max_abs_err=max(gap.max_abs for gap in gaps),
+        mean_abs_err=mean if all(np.isfinite(gap.mean_abs) for gap in gaps) else float("inf"),
+        max_rel_err=gaps[worst].max_rel,
+        cosine=min(cosines, default=None),
+        agreement=sum(gap.agree or 0 for gap in gaps) / rows if rows else None,
+        tolerance=max(gap.tolerance for gap in gaps),
+        compared=total,
+        worst_run=worst,
+        passed=all(gap.passed for gap in gaps),
+    )
+
+
+def _divergence(
+    models: tuple[Opened, Opened], providers: tuple[str, str], found: Comparison, settings: VerifySettings
+) -> Divergence:
+    """Searches with the first inputs that showed a difference, or the first of all."""
+    index = next((k for k, run in enumerate(found.runs) if not run.passed), 0)
+    limits = bisect.Limits(settings.rtol, settings.atol, settings.bisect_memory << 20)
+    result = bisect.search(models[0], models[1], found.feeds[index].inputs, providers, limits)
+    return Divergence(
+        run=index,
+        first=result.first,
+        weights=result.weights,
+        layers=result.layers,
+        shared=result.shared,
+        total=result.total,
+        sessions=result.sessions,
+    )
+
+
+def _notes(divergence: Divergence | None, found: Comparison) -> list[str]:
+    notes = []
+    if all(gap.compared == 0 for gaps in found.outputs.values() for gap in gaps) and found.passed:
+        notes.append("no result is a finite number, so that nothing was compared")
+    if divergence is not None and divergence.first is None and not found.passed:
+        notes.append(
+            "the outputs differ, yet no value with the same name does once values are exposed: a kernel that the "
+            "runtime fuses, or a part of B that A lacks, makes the difference"
+        )
+    return notes

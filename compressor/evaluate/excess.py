@@ -1,0 +1,89 @@
+"""What compression costs where inputs shift: intervals from resampled samples, excess error, prune potential."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from compressor.evaluate.statistics import DRAWS
+from compressor.render.robustness import Estimate, PotentialRow
+
+Floats = npt.NDArray[np.float64]
+
+_AT_ONCE = 50
+"""Resamples that are held in memory together."""
+
+
+def estimates(vectors: Sequence[Floats], level: float, seed: int) -> list[Estimate]:
+    """The mean of each vector with a percentile interval of the bootstrap.
+
+    The samples are drawn, the same ones for all vectors: what is a difference within a sample stays paired, and noise
+    that was drawn several times for a sample counts once. Where all samples agree the interval is a point.
+
+    Args:
+        vectors: float64[n], one number a sample.
+        level: confidence, in (0, 1).
+        seed: of the resampling.
+    """
+    values = np.stack(vectors)
+    count, rng = values.shape[1], np.random.default_rng(seed)
+    means = []
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    with np.errstate(invalid="ignore"):  # infinities make NaN where they are not drawn
+        for _ in range(DRAWS // _AT_ONCE):
+            weights = rng.multinomial(count, np.full(count, 1 / count), _AT_ONCE)
+            means.append(values @ weights.T / count)
+        low, high = np.quantile(np.concatenate(means, axis=1), tails, axis=1)
+    return [
+        Estimate(value=float(mean), low=float(a), high=float(b))
+        for mean, a, b in zip(values.mean(axis=1), low, high, strict=True)
+    ]
+
+
+def lost(original: Floats, compressed: Floats) -> Floats:
+    """How much more often the compressed model is wrong than the original on the same inputs, by sample."""
+    return original - compressed
+
+
+def excess_error(shifted: Floats, clean: Floats) -> Floats:
+    """The difference in excess error, by sample (arXiv 2103.03014).
+
+    With the excess error e = err(shifted) - err(clean) of one model, it is e of the compressed model less e of the
+    original: what shift costs the one and not the other. Written with what each loses against the original:
+    ``shifted`` and ``clean`` are :func:`lost` on shifted and on clean inputs.
+    """
+    return shifted - clean
+
+
+def potential(
+    shift: str, level: float | None, losses: Mapping[str, Estimate], saved: Mapping[str, float], margin: float
+) -> PotentialRow:
+    """The prune potential (arXiv 2103.03014) among the models given.
+
+    Args:
+        shift, level: the inputs that accuracy was measured on.
+        losses: accuracy lost against the original, by model.
+        saved: the share that compression saves, by model.
+        margin: accuracy that may be lost.
+
+    Returns:
+        The largest share saved by a model whose loss is within the margin; the same where the whole interval is, and
+        where it reaches into the margin. 0 where only the original is.
+    """
+
+    def largest(bound: str) -> str | None:
+        within = [name for name, loss in losses.items() if getattr(loss, bound) <= margin]
+        return max(within, key=lambda name: saved[name], default=None)
+
+    names = {bound: largest(bound) for bound in ("value", "high", "low")}
+    shares = {bound: max(0.0, saved[name]) if name else 0.0 for bound, name in names.items()}
+    return PotentialRow(
+        shift=shift,
+        level=level,
+        value=shares["value"],
+        low=shares["high"],
+        high=shares["low"],
+        model=names["value"],
+    )

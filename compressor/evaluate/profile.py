@@ -1,0 +1,156 @@
+"""What every node costs in the original and in the result, side by side."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.config import RunSettings
+from compressor.evaluate import pair
+from compressor.evaluate.attribution import attributed
+from compressor.graph import files
+from compressor.graph.evaluate import Array
+from compressor.graph.normalise import normalise
+from compressor.graph.shapes import Shapes, infer
+from compressor.operators.table import RULES
+from compressor.pruning import cost
+from compressor.pruning.analysis import prepare
+from compressor.results import Report
+from compressor.results.detail import LayerRow
+from compressor.results.environment import environment
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Multiply-accumulates of one node, and milliseconds where they were measured."""
+
+    name: str
+    op_type: str
+    weight: str
+    output: str
+    macs: int
+    milliseconds: float | None = None
+
+
+Times = Mapping[str, float]
+"""Milliseconds of a run by the name of what ran, in the order in which it ran."""
+
+
+def layer_rows(
+    original: ir.Model, result: ir.Model, settings: RunSettings, times: tuple[Times, Times] | None = None
+) -> list[LayerRow]:
+    """Multiply-accumulates of one sample by node, for all nodes that cost some in one of the models.
+
+    Nodes are the same where their first outputs have the same name, or else where both have the same name and
+    operator. Rows follow the order of the original; what only the result has comes last. Nodes inside the bodies of
+    If and Loop are not counted, as in the totals.
+
+    Args:
+        original: the model as it was loaded; not changed.
+        result: the smaller model; not changed.
+        settings: of the run; shapes are bound and the original simplified as they say.
+        times: of both models, if they were measured.
+
+    Raises:
+        ModelError: shapes do not fit.
+    """
+    before = _costs(*prepare(original, settings), times[0] if times else None)
+    plain = normalise(result.clone())
+    after = _costs(plain, infer(plain, settings.input_shapes, settings.dims), times[1] if times else None)
+    partners = _partners(before, after)
+    rows = [_row(one, partners.get(k)) for k, one in enumerate(before)]
+    taken = {id(partner) for partner in partners.values()}
+    rows += [_row(None, two) for two in after if id(two) not in taken]
+    return [row for row in rows if row.macs_before or row.macs_after]
+
+
+def detailed(report: Report, original: str | Path, result: ir.Model, settings: RunSettings) -> Report:
+    """``report`` with what the HTML page shows on top: costs by node, versions and the device.
+
+    Args:
+        report: of the run that made ``result``.
+        original: the file that was read.
+        result: the smaller model; not changed.
+        settings: of the run.
+
+    Raises:
+        ModelError: the file is unreadable, shapes do not fit, or a model does not run.
+        ProviderUnavailable: the provider is missing.
+    """
+    rows = layer_rows(files.load(original), result, settings, _times(Path(original), result, settings))
+    return report.model_copy(update={"layers": rows, "environment": environment()})
+
+
+def _times(original: Path, result: ir.Model, settings: RunSettings) -> tuple[Times, Times]:
+    """Profiles of both models on one sample."""
+    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+        smaller = Path(folder) / "result.onnx"
+        files.save(result, smaller)
+        opened = pair.open_model(original)
+        dims = dict.fromkeys(pair.batch_symbols(opened, settings), 1)
+        feeds = pair.seeded(opened, pair.bind(opened, settings, dims), settings.seed)
+        return _profile(original, settings, feeds), _profile(smaller, settings, feeds)
+
+
+def _profile(path: Path, settings: RunSettings, feeds: Mapping[str, Array]) -> Times:
+    from compressor.runtime.profile import profile  # noqa: PLC0415 - imports the runtime
+    from compressor.runtime.sessions import Setup  # noqa: PLC0415
+
+    return profile(path, settings.provider, feeds, Setup()).by_name()
+
+
+def _costs(model: ir.Model, shapes: Shapes, times: Times | None) -> list[_Cost]:
+    """Every node; what follows a layer, up to the next one, is fused into it or counted with it in its time."""
+    found: list[_Cost] = []
+    layer: dict[ir.Value, str] = {}
+    owner: dict[str, str] = {}
+    for node in model.graph:
+        output = next((str(v.name) for v in node.outputs if v.name), "")
+        macs = cost.macs_per_sample([node], shapes, RULES)
+        found.append(_Cost(node.name or output, node.op_type, _weight(node), output, macs))
+        before = next((layer[v] for v in node.inputs if v in layer), output)
+        layer |= dict.fromkeys(node.outputs, output if macs else before)
+        owner |= dict.fromkeys(filter(None, [node.name, *(v.name for v in node.outputs)]), output if macs else before)
+    if times is None or not owner:
+        return found
+    taken = attributed(times, owner)
+    return [replace(one, milliseconds=taken.get(one.output)) for one in found]
+
+
+def _weight(node: ir.Node) -> str:
+    """The first initializer of two axes or more that ``node`` reads."""
+    for value in node.inputs:
+        tensor = None if value is None or not value.is_initializer() else value.const_value
+        if value is not None and tensor is not None and len(tensor.shape) > 1:
+            return str(value.name)
+    return ""
+
+
+def _partners(before: list[_Cost], after: list[_Cost]) -> dict[int, _Cost]:
+    """The node of the result for each position of the original that still has one."""
+    outputs = {one.output: one for one in after if one.output}
+    found = {k: outputs[one.output] for k, one in enumerate(before) if one.output in outputs}
+    taken = {id(one) for one in found.values()}
+    names = {(one.name, one.op_type): one for one in after if id(one) not in taken}
+    for k, one in enumerate(before):
+        if k not in found and (partner := names.pop((one.name, one.op_type), None)) is not None:
+            found[k] = partner
+    return found
+
+
+def _row(before: _Cost | None, after: _Cost | None) -> LayerRow:
+    named = before or after
+    assert named is not None
+    return LayerRow(
+        name=named.name,
+        op_type=named.op_type,
+        weight=named.weight,
+        macs_before=None if before is None else before.macs,
+        macs_after=None if after is None else after.macs,
+        ms_before=None if before is None else before.milliseconds,
+        ms_after=None if after is None else after.milliseconds,
+    )

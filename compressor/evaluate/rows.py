@@ -1,0 +1,141 @@
+"""From a few numbers for each sample to the rows of a robustness report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from compressor.data.corruptions import CORRUPTIONS
+from compressor.evaluate.excess import estimates, excess_error, lost, potential
+from compressor.evaluate.resemblance import AGREEMENT, DISTANCE, RELATIVE
+from compressor.evaluate.shifts import Shift
+from compressor.render.robustness import Estimate, LikenessRow, PotentialRow, ShiftedAccuracy
+
+Floats = npt.NDArray[np.float64]
+Key = tuple[int, str, str]
+"""Number of the model, output, measure."""
+
+RIGHT = "right"
+"""The measure that labels give; its output is the empty name."""
+ALL = "corruptions"
+"""The mean of all corruptions and severities."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Shifts that are reported together: one alone, or the mean of some."""
+
+    shift: str
+    level: float | None
+    members: tuple[int, ...]
+
+
+@dataclass
+class Tally:
+    """One number for each measure, shift and sample; the mean where a shift is drawn several times.
+
+    Attributes:
+        plan: the shifts.
+        count: samples.
+        values: float64[shifts, samples] by key.
+    """
+
+    plan: Sequence[Shift]
+    count: int
+    values: dict[Key, Floats] = field(default_factory=dict)
+
+    def add(self, key: Key, shift: int, start: int, values: Floats) -> None:
+        """Adds one draw of the samples from ``start`` on."""
+        table = self.values.setdefault(key, np.zeros((len(self.plan), self.count)))
+        table[shift, start : start + len(values)] += values / self.plan[shift].draws
+
+    def drop(self, output: str) -> None:
+        """Forgets an output that turned out not to be comparable."""
+        self.values = {key: table for key, table in self.values.items() if key[1] != output}
+
+    @property
+    def outputs(self) -> list[str]:
+        """Outputs that are compared."""
+        return list(dict.fromkeys(output for _, output, measure in self.values if measure != RIGHT))
+
+    def mean(self, key: Key, group: Group) -> Floats:
+        """Mean over the shifts of a group, by sample."""
+        return np.asarray(self.values[key][list(group.members)].mean(axis=0))
+
+
+def groups(plan: Sequence[Shift]) -> list[Group]:
+    """Every shift; after the severities of a corruption their mean, and at the end the mean of all corruptions."""
+    found: list[Group] = []
+    corrupted = [number for number, shift in enumerate(plan) if shift.name in CORRUPTIONS]
+    for name in dict.fromkeys(shift.name for shift in plan):
+        members = tuple(number for number, shift in enumerate(plan) if shift.name == name)
+        found += [Group(name, plan[number].level, (number,)) for number in members]
+        if name in CORRUPTIONS:
+            found.append(Group(name, None, members))
+    return [*found, Group(ALL, None, tuple(corrupted))] if corrupted else found
+
+
+def likeness_rows(tally: Tally, labels: Sequence[str], level: float, seed: int) -> list[LikenessRow]:
+    """Agreement, distance and relative error of each compressed model, output and group of shifts."""
+    found = []
+    for number, label in list(enumerate(labels))[1:]:
+        for output in tally.outputs:
+            measures = [m for m in (AGREEMENT, DISTANCE, RELATIVE) if (number, output, m) in tally.values]
+            asked = [(group, measure) for group in groups(tally.plan) for measure in measures]
+            vectors = [tally.mean((number, output, measure), group) for group, measure in asked]
+            known = dict(zip(asked, estimates(vectors, level, seed), strict=True))
+            found += [
+                LikenessRow(
+                    model=label,
+                    output=output,
+                    shift=group.shift,
+                    level=group.level,
+                    agreement=known.get((group, AGREEMENT)),
+                    distance=known.get((group, DISTANCE)),
+                    relative_error=known[group, RELATIVE],
+                )
+                for group in groups(tally.plan)
+            ]
+    return found
+
+
+def accuracy_rows(tally: Tally, labels: Sequence[str], level: float, seed: int) -> list[ShiftedAccuracy]:
+    """Accuracy of each model under each group of shifts; of the compressed also what they lose and excess error.
+
+    Samples without a label that counts are left out.
+    """
+    rows = groups(tally.plan)
+    counted = ~np.isnan(tally.values[0, "", RIGHT][0])
+    right = [[tally.mean((k, "", RIGHT), group)[counted] for group in rows] for k in range(len(labels))]
+    found = []
+    for label, mine in zip(labels, right, strict=True):
+        losses = [lost(original, own) for original, own in zip(right[0], mine, strict=True)]
+        excess = [excess_error(loss, losses[0]) for loss in losses]  # the first group is the clean one
+        known = estimates([*mine, *losses, *excess], level, seed)
+        parts = [known[k : k + len(rows)] for k in range(0, len(known), len(rows))]
+        found += [
+            ShiftedAccuracy(
+                model=label,
+                shift=group.shift,
+                level=group.level,
+                accuracy=accuracy,
+                lost=None if mine is right[0] else loss,
+                excess_error=None if mine is right[0] else more,
+            )
+            for group, accuracy, loss, more in zip(rows, *parts, strict=True)
+        ]
+    return found
+
+
+def potential_rows(
+    accuracy: Sequence[ShiftedAccuracy], saved: Mapping[str, float], margin: float
+) -> list[PotentialRow]:
+    """The prune potential of each group of shifts among the models in ``saved``."""
+    losses: dict[tuple[str, float | None], dict[str, Estimate]] = {}
+    for row in accuracy:
+        if row.lost is not None:
+            losses.setdefault((row.shift, row.level), {})[row.model] = row.lost
+    return [potential(shift, level, found, saved, margin) for (shift, level), found in losses.items()]

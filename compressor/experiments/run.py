@@ -1,0 +1,140 @@
+"""Measures trials in processes of one thread each; finished ones are remembered at once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from typing import Protocol
+
+import onnx_ir as ir
+
+from compressor.core.clock import Progress
+from compressor.errors import CompressorError
+from compressor.experiments.change import Reference
+from compressor.experiments.ledger import Ledger
+from compressor.render.sensitivity import Change
+
+Variant = Callable[[str], ir.Model]
+"""Makes a changed model from a change that is written as text."""
+
+
+class Subject(Hashable, Protocol):
+    """A model and a way of changing it; small, hashable and picklable, so that every process opens its own."""
+
+    def open(self) -> Variant:
+        """Loads what is needed to make variants."""
+        ...
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One change.
+
+    Attributes:
+        label: what messages call it.
+        change: what the subject is told to change; text that is the same for the same change.
+    """
+
+    label: str
+    change: str
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What is changed and how that is measured.
+
+    Attributes:
+        subject: makes the variants.
+        reference: measures them.
+        digest: hash of the model.
+    """
+
+    subject: Subject
+    reference: Reference
+    digest: str
+
+    def key(self, trial: Trial) -> str:
+        """The same for the same change of the same model, on the same samples, at the same provider."""
+        facts = [type(self.subject).__name__, self.digest, self.reference.digest, self.reference.provider, trial.change]
+        return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+
+def run(lab: Lab, trials: Sequence[Trial], ledger: Ledger, jobs: int, tell: Progress) -> list[Change]:
+    """Measures every trial that the ledger does not hold yet; the changes come in the order of the trials.
+
+    Args:
+        lab: what is changed and how that is measured.
+        trials: the changes; equal ones are measured once.
+        ledger: remembers each measurement as soon as it is made, so that an interruption loses none.
+        jobs: processes; 0 for one a core, 1 measures in this process.
+        tell: hears how far it is.
+
+    Raises:
+        CompressorError: what a trial raised, with its label; or a process was killed.
+    """
+    keys = [lab.key(trial) for trial in trials]
+    todo = {key: trial for key, trial in zip(keys, trials, strict=True) if key not in ledger}
+    start = time.perf_counter()
+    with closing(_measured(lab, todo, jobs)) as measured:
+        for done, (key, change) in enumerate(measured, 1):
+            ledger.add(key, todo[key].label, change)
+            left = (time.perf_counter() - start) / done * (len(todo) - done)
+            tell(f"measure: {done} of {len(todo)}, {left:.0f} s left, {todo[key].label}")
+    return [ledger[key] for key in keys]
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _measured(lab: Lab, todo: Mapping[str, Trial], jobs: int) -> Generator[tuple[str, Change]]:
+    workers = min(jobs or cores(), len(todo))
+    if workers <= 1:
+        variant = lab.subject.open() if todo else None
+        for key, trial in todo.items():
+            assert variant is not None
+            yield key, _change(lab.reference, variant, trial)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_on_interrupt) as pool:
+        futures = {pool.submit(_in_worker, lab.subject, lab.reference, trial): key for key, trial in todo.items()}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool:
+            raise CompressorError(
+                "a process that measures was killed, perhaps for want of memory; what was measured is kept, so run "
+                "again with fewer --jobs"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _end_on_interrupt() -> None:
+    """Ctrl-C reaches every process of a terminal: workers end at once and silently."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@lru_cache(maxsize=1)
+def _open(subject: Subject) -> Variant:
+    return subject.open()
+
+
+def _in_worker(subject: Subject, reference: Reference, trial: Trial) -> Change:
+    return _change(reference, _open(subject), trial)
+
+
+def _change(reference: Reference, variant: Variant, trial: Trial) -> Change:
+    try:
+        return reference.change(variant(trial.change))
+    except CompressorError as error:
+        raise type(error)(f"{trial.label}: {error}") from None

@@ -1,0 +1,358 @@
+"""Operators that pick, join or pad positions along an axis: label arrays are indexed as the data would be.
+
+Sources: ONNX Concat-13, Split-18, Slice-13, Gather-13, Pad-21, GatherElements-13, GatherND-13, ScatterElements-18,
+ScatterND-18.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.combine import Operand, Space, combine
+from compressor.channels.coupling import Coupling, Layout
+from compressor.channels.labels import FROZEN, Term, UnitArray
+from compressor.operators import propagate
+from compressor.operators.constants import Constants
+from compressor.operators.repair import Repairer
+from compressor.operators.rule import OpRule, attribute_axis, required
+
+EVERY = slice(None)
+
+
+def _uncut(node: ir.Node, coupling: Coupling, value: ir.Value, axes: set[int]) -> Layout:
+    """The layout of ``value`` without ragged axes among ``axes``.
+
+    A joint term that is cut along its ragged axis would lose other positions in every row. Either whole rows stay
+    the choice (attention heads), or all rows lose the same positions.
+    """
+    for term in coupling.layout(value):
+        if len(term.axes) > 1 and term.axes[-1] in axes:
+            last = len(term.axes) - 1
+            why = coupling.reason(node, value, term.axes, f"{node.op_type} cuts through it")
+            coupling.units.merge_along(term.units, [last] if coupling.policy.heads else range(last), why)
+    return coupling.layout(value)
+
+
+def _pick(node: ir.Node, coupling: Coupling, value: ir.Value, positions: Mapping[int, UnitArray]) -> Layout:
+    """Terms of ``value`` with the given positions taken along each axis; a scalar position drops the axis."""
+    moved: Layout = []
+    for term in _uncut(node, coupling, value, set(positions)):
+        units, axes = term.units, list(term.axes)
+        for dimension in range(len(axes) - 1, -1, -1):
+            if axes[dimension] in positions:
+                units = np.take(units, positions[axes[dimension]], axis=dimension)
+        kept = [a for a in axes if a not in positions or positions[a].ndim]
+        moved.append(Term(tuple(kept), units))
+    return moved
+
+
+# ---- Slice ---------------------------------------------------------------------------------------------------
+
+
+def slice_positions(node: ir.Node, coupling: Coupling) -> dict[int, UnitArray] | None:
+    """Axis -> positions a Slice takes; None where they are computed at run time."""
+    shape = coupling.shape(node.inputs[0])
+    if coupling.opset < 10:
+        starts, ends = (list(node.attributes.get_ints(k, ())) for k in ("starts", "ends"))
+        axes = list(node.attributes.get_ints("axes", ())) or list(range(len(starts)))
+        steps = [1] * len(starts)
+    else:
+        read = [coupling.shapes.const(v) for v in node.inputs[1:]]
+        given = [*read, None, None, None, None][:4]
+        if given[0] is None or given[1] is None:
+            return None
+        starts, ends = [int(a) for a in given[0]], [int(a) for a in given[1]]
+        axes = [int(a) for a in given[2]] if given[2] is not None else list(range(len(starts)))
+        steps = [int(a) for a in given[3]] if given[3] is not None else [1] * len(starts)
+    found: dict[int, UnitArray] = {}
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        # An end of INT64_MIN with a negative step means: down to and including the first position.
+        stop = None if step < 0 and end < -shape[axis] else end
+        found[axis % len(shape)] = np.arange(shape[axis], dtype=np.int64)[start:stop:step]
+    return found
+
+
+def _slice(node: ir.Node, coupling: Coupling) -> None:
+    value = required(node, 0)
+    out, before = node.outputs[0], coupling.shape(value)
+    after, dynamic = coupling.shape(out), coupling.shapes.dynamic(value)
+    positions = slice_positions(node, coupling)
+    if positions is None:
+        changed = {a for a, (x, y) in enumerate(zip(before, after, strict=True)) if x != y or dynamic[a]}
+        coupling.label(out, coupling.restrict(node, value, changed, "Slice cuts it at run time"))
+        return
+    whole = {a for a, p in positions.items() if len(p) == before[a] and (p[:1] == 0).all()}
+    ragged_free = {a: p for a, p in positions.items() if a not in whole}
+    coupling.label(out, _pick(node, coupling, value, ragged_free))
+
+
+def _repair_slice(node: ir.Node, repairer: Repairer) -> None:
+    new = {
+        axis: repairer.follow(node, axis, positions)
+        for axis, positions in (slice_positions(node, repairer.coupling) or {}).items()
+        if repairer.changed(node.inputs[0], axis) or repairer.changed(node.outputs[0], axis)
+    }
+    for axis, positions in new.items():
+        repairer.slice_axis(node, axis, positions)
+
+
+# ---- Split ---------------------------------------------------------------------------------------------------
+
+
+def _split(node: ir.Node, coupling: Coupling) -> None:
+    value = required(node, 0)
+    axis = attribute_axis(node, len(coupling.shape(value)), 0)
+    start = 0
+    for out in node.outputs:
+        size = coupling.shape(out)[axis]
+        positions = np.arange(start, start + size, dtype=np.int64)
+        coupling.label(out, _pick(node, coupling, value, {axis: positions}))
+        start += size
+
+
+def _repair_split(node: ir.Node, repairer: Repairer) -> None:
+    axis = attribute_axis(node, len(repairer.before(node.inputs[0])), 0)
+    if not repairer.changed(node.inputs[0], axis):
+        return
+    sizes = [repairer.after(v)[axis] for v in node.outputs]
+    if repairer.coupling.opset < 13:
+        node.attributes["split"] = ir.AttrInt64s("split", sizes)
+    else:
+        node.attributes.pop("num_outputs", None)
+        repairer.set_input(node, 1, np.asarray(sizes, np.int64))
+
+
+# ---- Gather --------------------------------------------------------------------------------------------------
+
+
+def _gather(node: ir.Node, coupling: Coupling) -> None:
+    value, indices = required(node, 0), required(node, 1)
+    before, rank = coupling.shape(value), len(coupling.shape(indices))
+    axis = attribute_axis(node, len(before), 0)
+    index = coupling.shapes.const(indices)
+    if index is None:
+        coupling.freeze(node, indices, None, "is an index of Gather")
+        terms = _embedding(node, coupling, value, axis)
+    else:
+        terms = _pick(node, coupling, value, {axis: np.asarray(index, np.int64) % before[axis]})
+        spread = {a: a for a in range(axis)} | {a: a + rank - 1 for a in range(axis + 1, len(before))}
+        coupling.label(node.outputs[0], [_spread(t, axis, rank, spread) for t in terms])
+        return
+    coupling.label(
+        node.outputs[0],
+        [Term(tuple(a if a < axis else a + rank - 1 for a in t.axes), t.units) for t in terms],
+    )
+
+
+def _spread(term: Term[int], axis: int, rank: int, others: Mapping[int, int]) -> Term[int]:
+    """Axes of a gathered term in the output: the gathered one becomes as many as the index has."""
+    axes: list[int] = []
+    for a in term.axes:
+        axes += list(range(axis, axis + rank)) if a == axis else [others[a]]
+    return Term(tuple(axes), term.units)
+
+
+def _embedding(node: ir.Node, coupling: Coupling, value: ir.Value, axis: int) -> Layout:
+    """Rows picked at run time: that axis stays; the other axes of a table hold its features."""
+    lazy = coupling.lazy(value)
+    if lazy is not None and not lazy.wild:
+        for other in sorted(lazy.open - {axis}):
+            lazy.roles.setdefault(other, "out")
+    return coupling.restrict(node, value, {axis}, "Gather picks along it at run time")
+
+
+def _repair_gather(node: ir.Node, repairer: Repairer) -> None:
+    axis = attribute_axis(node, len(repairer.before(node.inputs[0])), 0)
+    index = repairer.coupling.shapes.const(node.inputs[1])
+    rank = len(repairer.before(node.inputs[1]))
+    axes = range(axis, axis + rank)
+    if index is None or not (
+        repairer.changed(node.inputs[0], axis) or any(repairer.changed(node.outputs[0], a) for a in axes)
+    ):
+        return
+    kept = repairer.keep(node.outputs[0], tuple(axes))
+    old = np.asarray(index, np.int64) % repairer.before(node.inputs[0])[axis]
+    new = repairer.renumber(node.inputs[0], axis)[old[kept]].reshape([repairer.after(node.outputs[0])[a] for a in axes])
+    repairer.set_input(node, 1, new.astype(index.dtype))
+
+
+# ---- Concat and Pad ------------------------------------------------------------------------------------------
+
+
+def concat(node: ir.Node, coupling: Coupling, operands: slice = EVERY) -> None:
+    """Joins ``operands`` among the inputs along ``axis``; the others are scalars."""
+    values = [v for v in node.inputs[operands] if v is not None]
+    shapes = [coupling.shape(v) for v in values]
+    rank = len(shapes[0])
+    axis = attribute_axis(node, rank, 0)
+    sizes: dict[str, int] = {}
+    joining = []
+    for k, (value, shape) in enumerate(zip(values, shapes, strict=True)):
+        names = [f"join{k}" if a == axis else f"a{a}" for a in range(rank)]
+        sizes |= dict(zip(names, shape, strict=True))
+        joining.append(Operand(value, tuple((n,) for n in names)))
+    combine(
+        node,
+        coupling,
+        joining,
+        [],
+        Space({n: s for n, s in sizes.items() if s > 1}, rows=coupling.policy.heads),
+    )
+    layouts = [coupling.layout(v) for v in values]
+    joined = [next((t for t in layout if axis in t.axes), None) for layout in layouts]
+    terms = {t.axes: t for layout in layouts for t in layout if axis not in t.axes}
+    axes = tuple(sorted({a for t in joined if t is not None for a in t.axes}))
+    if axes:
+        parts = [_fill(t, axes, shape) for t, shape in zip(joined, shapes, strict=True)]
+        terms[axes] = Term(axes, np.concatenate(parts, axis=axes.index(axis)))
+    coupling.label(node.outputs[0], terms.values())
+
+
+def _fill(term: Term[int] | None, axes: tuple[int, ...], shape: tuple[int, ...]) -> UnitArray:
+    """``term`` broadcast to ``axes``; frozen everywhere if there is none."""
+    sizes = [shape[a] for a in axes]
+    if term is None:
+        return np.full(sizes, FROZEN, np.int64)
+    index = tuple(slice(None) if a in term.axes else None for a in axes)
+    return np.broadcast_to(term.units[index], sizes)
+
+
+def _pads(node: ir.Node, coupling: Coupling) -> dict[int, tuple[int, int]] | None:
+    """Axis -> positions added before and after; None where computed at run time."""
+    rank = len(coupling.shape(node.inputs[0]))
+    axes = list(range(rank))
+    if coupling.opset < 11:
+        pads = list(node.attributes.get_ints("pads", ()))
+    else:
+        found = coupling.shapes.const(node.inputs[1])
+        if found is None:
+            return None
+        pads = [int(p) for p in found]
+        if len(node.inputs) > 3 and node.inputs[3] is not None:
+            axes = [int(a) % rank for a in coupling.const(node.inputs[3], "the list of axes")]
+    return {a: (pads[k], pads[k + len(axes)]) for k, a in enumerate(axes)}
+
+
+def _pad(node: ir.Node, coupling: Coupling) -> None:
+    """Padding along a labelled axis is made of units of its own: constant positions that hold no weight."""
+    value, out = required(node, 0), node.outputs[0]
+    pads = _pads(node, coupling)
+    before, after = coupling.shape(value), coupling.shape(out)
+    if pads is None:
+        changed = {a for a, (x, y) in enumerate(zip(before, after, strict=True)) if x != y}
+        changed |= {a for a, dynamic in enumerate(coupling.shapes.dynamic(out)) if dynamic}
+        coupling.label(out, coupling.restrict(node, value, changed, "Pad extends it at run time"))
+        return
+    grown = {a for a, pair in pads.items() if pair != (0, 0)}
+    if node.attributes.get_string("mode", "constant") != "constant" or any(min(p) < 0 for p in pads.values()):
+        coupling.label(out, coupling.restrict(node, value, grown, "Pad mirrors or crops it"))
+        return
+    moved: Layout = []
+    for term in _uncut(node, coupling, value, grown):
+        units = term.units
+        for dimension, axis in enumerate(term.axes):
+            if axis in grown:
+                first, last = pads[axis]
+                ring = coupling.fresh(out, axis)
+                shape = [-1 if d == dimension else 1 for d in range(units.ndim)]
+                sides = [np.broadcast_to(r.reshape(shape), _resized(units.shape, dimension, len(r)))
+                         for r in (ring[:first], ring[len(ring) - last :])]  # fmt: skip
+                units = np.concatenate([sides[0], units, sides[1]], axis=dimension)
+        moved.append(Term(term.axes, units))
+    coupling.label(out, moved)
+
+
+def _resized(shape: tuple[int, ...], dimension: int, size: int) -> tuple[int, ...]:
+    return (*shape[:dimension], size, *shape[dimension + 1 :])
+
+
+def _padded(node: ir.Node, constants: Constants) -> None:
+    if node.attributes.get_string("mode", "constant") != "constant":
+        propagate.carry(node, constants)
+        return
+    number = node.inputs[2] if len(node.inputs) > 2 else None
+    given = node.attributes.get_float("value", 0.0) if number is None else float(constants.scalar(number))
+    propagate.pad(node, constants, given)
+
+
+def _repair_pad(node: ir.Node, repairer: Repairer) -> None:
+    pads = _pads(node, repairer.coupling)
+    if pads is None:
+        return
+    new = dict(pads)
+    for axis, (first, last) in pads.items():
+        if repairer.changed(node.outputs[0], axis) and (first or last):
+            kept = repairer.keep(node.outputs[0], (axis,))
+            new[axis] = (int(kept[:first].sum()), int(kept[len(kept) - last :].sum()))
+    if new == pads:
+        return
+    flat = [p[0] for p in new.values()] + [p[1] for p in new.values()]
+    if repairer.coupling.opset < 11:
+        node.attributes["pads"] = ir.AttrInt64s("pads", flat)
+    else:
+        repairer.set_input(node, 1, np.asarray(flat, np.int64))
+
+
+# ---- element-wise and n-dimensional gathers and scatters -----------------------------------------------------
+
+
+def _along(node: ir.Node, coupling: Coupling) -> None:
+    """GatherElements, ScatterElements: index, data and updates run together along every axis but one."""
+    values = [required(node, k) for k in range(len(node.inputs))]
+    shape = coupling.shape(values[0])
+    axis = attribute_axis(node, len(shape), 0)
+    fixed: set[str] = set()
+    sizes: dict[str, int] = {}
+    operands = []
+    for k, value in enumerate(values):
+        names = []
+        for a, size in enumerate(coupling.shape(value)):
+            same = a != axis and size == shape[a]
+            name = f"a{a}" if same else f"own{k}.{a}"
+            fixed |= set() if same else {name}
+            sizes[name] = size
+            names.append((name,))
+        operands.append(Operand(value, tuple(names)))
+    out = operands[0] if node.op_type.startswith("Scatter") else operands[1]
+    space = Space({n: s for n, s in sizes.items() if s > 1}, frozenset(fixed))
+    combine(node, coupling, operands, [Operand(node.outputs[0], out.axes)], space)
+
+
+def _nd(node: ir.Node, coupling: Coupling) -> None:
+    """GatherND and ScatterND: the axes an index tuple addresses stay whole, the rest of data runs along."""
+    data, indices = required(node, 0), required(node, 1)
+    shape, index = coupling.shape(data), coupling.shape(indices)
+    batch = node.attributes.get_int("batch_dims", 0)
+    depth = batch + index[-1]
+    coupling.freeze(node, indices, None, f"is an index of {node.op_type}")
+    addressed = range(depth)
+    if node.op_type == "GatherND":
+        terms = coupling.restrict(node, data, addressed, "GatherND picks along it")
+        shift = len(index) - 1 - depth
+        coupling.label(node.outputs[0], [Term(tuple(a + shift for a in t.axes), t.units) for t in terms])
+        return
+    coupling.restrict(node, data, addressed, "ScatterND writes along it")
+    rest = [(f"a{a}",) for a in range(depth, len(shape))]
+    updates = required(node, 2)
+    names = [(f"d{a}",) for a in addressed] + rest
+    others = [(f"i{a}",) for a in range(len(index) - 1)] + rest
+    sizes = {n[0]: s for n, s in zip(names, shape, strict=True)}
+    sizes |= {n[0]: s for n, s in zip(others, coupling.shape(updates), strict=True)}
+    fixed = frozenset(n[0] for n in [*names, *others] if n not in rest)
+    operands = [Operand(data, tuple(names)), Operand(updates, tuple(others))]
+    space = Space({n: s for n, s in sizes.items() if s > 1}, fixed)
+    combine(node, coupling, operands, [Operand(node.outputs[0], tuple(names))], space)
+
+
+RULES = (
+    OpRule(("Slice",), _slice, repair=_repair_slice, constants=propagate.carry),
+    OpRule(("Split",), _split, repair=_repair_split, constants=propagate.carry),
+    OpRule(("Gather",), _gather, repair=_repair_gather, constants=propagate.carry),
+    OpRule(("Concat",), concat, constants=propagate.carry),
+    OpRule(("Pad",), _pad, repair=_repair_pad, constants=_padded),
+    OpRule(("GatherElements", "ScatterElements"), _along),
+    OpRule(("GatherND", "ScatterND"), _nd),
+)

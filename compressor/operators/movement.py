@@ -1,0 +1,189 @@
+"""Operators that only move data: label arrays are moved by the same function as the data would be.
+
+Sources: ONNX Reshape-21, Transpose-21, Flatten-21, Squeeze-21, Unsqueeze-21, Expand-13, Tile-13,
+DepthToSpace-13, SpaceToDepth-13.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.coupling import ELEMENT_LIMIT, Coupling, Layout, Unexplained
+from compressor.channels.labels import Term, ordered
+from compressor.operators.propagate import carry
+from compressor.operators.repair import Repairer
+from compressor.operators.rule import OpRule, Options, Shape, Signature, apply, required
+
+Segment = tuple[list[int], list[int]]
+
+
+def segments(before: Shape, after: Shape) -> list[Segment]:
+    """Cuts two shapes of equal size into runs of axes with equal products, as short as possible."""
+    found: list[Segment] = []
+    i = j = 0
+    while i < len(before) or j < len(after):
+        left, right = [], []
+        a = b = 1
+        while True:
+            if i < len(before) and (a <= b or j >= len(after)):
+                a *= before[i]
+                left.append(i)
+                i += 1
+            elif j < len(after):
+                b *= after[j]
+                right.append(j)
+                j += 1
+            else:
+                break
+            if a == b and left and right:
+                break
+        found.append((left, right))
+    return found
+
+
+def _reshape(node: ir.Node, coupling: Coupling) -> None:
+    value, out = required(node, 0), node.outputs[0]
+    before, after = coupling.shape(value), coupling.shape(out)
+    if not prod(before):
+        raise Unexplained("its input is empty")
+    runs = segments(before, after)
+    moved: Layout = []
+    for term in coupling.layout(value):
+        new = _move(coupling, node, value, term, (before, after, runs))
+        if new is not None and any(set(new.axes) & set(t.axes) for t in moved):
+            why = coupling.reason(node, out, new.axes, "Reshape merges it with another independent axis")
+            coupling.units.freeze(new.units, why)
+        elif new is not None:
+            moved.append(new)
+    coupling.label(out, moved)
+    _limit_dynamic(node, coupling, out)
+
+
+def _move(
+    coupling: Coupling,
+    node: ir.Node,
+    value: ir.Value,
+    term: Term[int],
+    shapes: tuple[Shape, Shape, list[Segment]],
+) -> Term[int] | None:
+    """``term`` after a row-major reshape: spread over every axis of the runs it touches, then reshaped."""
+    before, after, runs = shapes
+    touched = [run for run in runs if set(run[0]) & set(term.axes)]
+    axes = [a for left, _ in touched for a in left]
+    if prod(before[a] for a in axes) > ELEMENT_LIMIT:
+        coupling.units.freeze(term.units, coupling.reason(node, value, term.axes, "Reshape mixes too many positions"))
+        return None
+    turned = ordered(coupling.units, term, axes, coupling.reason(node, value, term.axes, "order of a joint axis"))
+    index = tuple(slice(None) if a in turned.axes else None for a in axes)
+    full = np.broadcast_to(turned.units[index], [before[a] for a in axes])
+    out_axes = [a for _, right in touched for a in right]
+    return Term(tuple(out_axes), full.reshape([after[a] for a in out_axes]))
+
+
+def _limit_dynamic(node: ir.Node, coupling: Coupling, out: ir.Value) -> None:
+    """At most one size of the result can be left to run time (-1) when it both varies and loses channels."""
+    dynamic = coupling.shapes.dynamic(out)
+    terms = coupling.layout(out)
+    both = [a for t in terms for a in t.axes if dynamic[a]]
+    if not both:
+        return
+    target = coupling.shapes.sample(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None
+    taken = target is not None and any(
+        int(entry) == -1 and a not in both for a, entry in enumerate(np.ravel(target))
+    )  # the file already leaves another size to run time
+    for a in both[0 if taken else 1 :]:
+        coupling.restrict(node, out, {a}, "its size depends on the input, and another size of this Reshape does too")
+    if taken or len(both) > 1:
+        coupling.label(out, coupling.layout(out))
+
+
+def _repair_reshape(node: ir.Node, repairer: Repairer) -> None:
+    if node.op_type == "Reshape":
+        repairer.set_shape(node, 1)
+
+
+def _transpose(node: ir.Node, coupling: Coupling) -> None:
+    rank = len(coupling.shape(node.inputs[0]))
+    perm = list(node.attributes.get_ints("perm", ())) or list(range(rank))[::-1]
+    moved: Layout = []
+    for term in coupling.layout(node.inputs[0]):
+        why = coupling.reason(node, node.inputs[0], term.axes, "Transpose changes the order of a joint axis")
+        turned = ordered(coupling.units, term, perm, why)
+        moved.append(Term(tuple(perm.index(a) for a in turned.axes), turned.units))
+    coupling.label(node.outputs[0], moved)
+
+
+def _expand(node: ir.Node, coupling: Coupling) -> None:
+    """Expanded axes are wild: they hold copies, so they take on the labels of whoever uses them."""
+    value, out = node.inputs[0], node.outputs[0]
+    before, after = coupling.shape(value), coupling.shape(out)
+    lead = len(after) - len(before)
+    own = [Term(tuple(a + lead for a in t.axes), t.units) for t in coupling.layout(value)]
+    grown = {k for k, size in enumerate(after) if size > 1 and (k < lead or before[k - lead] == 1)}
+    for term in coupling.wild(out, grown):
+        stays = tuple(a for a in term.axes if a not in grown)
+        met = next((t for t in own if set(t.axes) & set(stays)), None)
+        why = coupling.reason(node, out, term.axes, "Expand copies something that cannot follow")
+        if met is not None and met.axes == term.axes:
+            coupling.units.union(met.units, term.units, why)
+        elif met is not None or stays != term.axes[: len(stays)] or stays == term.axes:
+            coupling.units.freeze(term.units, why)
+    taken = {a for t in coupling.wild(out, grown) for a in t.axes}
+    coupling.label(out, [t for t in own if not set(t.axes) & taken])
+    dynamic = {a for a, varies in enumerate(coupling.shapes.dynamic(out)) if varies}
+    coupling.lazies[out].open -= dynamic
+    for term in coupling.layout(out, settle=False):
+        coupling.pin(node, out, term, dynamic, "its size depends on the input, and Expand has to name it")
+
+
+def _repair_expand(node: ir.Node, repairer: Repairer) -> None:
+    repairer.set_shape(node, 1)
+
+
+def _tile(node: ir.Node, coupling: Coupling) -> None:
+    value, out = required(node, 0), node.outputs[0]
+    before, after = coupling.shape(value), coupling.shape(out)
+    moved: Layout = []
+    for term in coupling.layout(value):
+        repeats = [after[a] // before[a] for a in term.axes]
+        if max(repeats) > 1 and len(term.axes) > 1:
+            grown = [a for a, r in zip(term.axes, repeats, strict=True) if r > 1]
+            coupling.restrict(node, value, grown, "Tile repeats it")
+            return _tile(node, coupling)
+        moved.append(Term(term.axes, np.tile(term.units, repeats)))
+    coupling.label(out, moved)
+    return None
+
+
+_TO_SPACE = Signature.parse("n (c x y) [h] [w] -> n c [p] [q]")
+_TO_SPACE_DCR = Signature.parse("n (x y c) [h] [w] -> n c [p] [q]")
+_TO_DEPTH = Signature.parse("n c [h] [w] -> n (x y c) [p] [q]")
+
+
+def _depth_to_space(node: ir.Node, coupling: Coupling) -> None:
+    block = node.attributes.get_int("blocksize", 1)
+    crd = node.attributes.get_string("mode", "DCR") == "CRD"
+    apply(
+        node,
+        coupling,
+        _TO_SPACE if crd else _TO_SPACE_DCR,
+        Options({"x": block, "y": block}, fixed=("x", "y")),
+    )
+
+
+def _space_to_depth(node: ir.Node, coupling: Coupling) -> None:
+    block = node.attributes.get_int("blocksize", 1)
+    apply(node, coupling, _TO_DEPTH, Options({"x": block, "y": block}))
+
+
+RULES = (
+    OpRule(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshape, repair=_repair_reshape, constants=carry),
+    OpRule(("Transpose",), _transpose, constants=carry),
+    OpRule(("Expand",), _expand, repair=_repair_expand, constants=carry),
+    OpRule(("Tile",), _tile, constants=carry),
+    OpRule(("DepthToSpace",), _depth_to_space, constants=carry),
+    OpRule(("SpaceToDepth",), _space_to_depth, constants=carry),
+)

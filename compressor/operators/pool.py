@@ -1,0 +1,47 @@
+"""Operators that look through windows or grids over spatial axes: channels pass through untouched."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling, Unexplained
+from compressor.operators.propagate import carry, carry_zero
+from compressor.operators.repair import Repairer
+from compressor.operators.rule import OpRule, Signature, apply, required, signature
+
+_WINDOW = Signature.parse("n c [*s] -> n c [*p]")
+
+
+def _max_pool(node: ir.Node, coupling: Coupling) -> None:
+    if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
+        raise Unexplained("its indices count over all channels")
+    apply(node, coupling, _WINDOW)
+
+
+def _resize(node: ir.Node, coupling: Coupling) -> None:
+    """Axes whose size does not change keep their labels; the others are resampled."""
+    value = required(node, 0)
+    before, after = coupling.shape(value), coupling.shape(node.outputs[0])
+    changed = {k for k, (a, b) in enumerate(zip(before, after, strict=True)) if a != b}
+    if node.attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize":
+        changed = set(range(2, len(before)))
+    spatial = {k for k, dynamic in enumerate(coupling.shapes.dynamic(value)) if dynamic and k >= 2}
+    coupling.label(node.outputs[0], coupling.restrict(node, value, changed | spatial, "Resize resamples it"))
+
+
+def _repair_resize(node: ir.Node, repairer: Repairer) -> None:
+    """``sizes`` names every axis: the channel entry follows."""
+    if len(node.inputs) > 3 and node.inputs[3] is not None:
+        axes = node.attributes.get_ints("axes", ())
+        repairer.set_shape(node, 3, list(axes) or None)
+
+
+RULES = (
+    OpRule(("MaxPool",), _max_pool, constants=carry),
+    OpRule(("AveragePool", "LpPool"), signature("n c [*s] -> n c [*p]"), constants=carry_zero),
+    OpRule(("Resize",), _resize, repair=_repair_resize, constants=carry_zero),
+    OpRule(("Upsample",), _resize, constants=carry_zero),
+    OpRule(("GridSample",), signature("n c [*s], n [*p] [u] -> n c [*q]"), constants=carry_zero),
+    OpRule(("RoiAlign",), signature("n c [*s], [r] [u], [r] -> [r] c [*p]"), constants=carry_zero),
+    OpRule(("MaxRoiPool",), signature("n c [*s], [r] [u] -> [r] c [*p]"), constants=carry_zero),
+)

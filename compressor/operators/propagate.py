@@ -1,0 +1,290 @@
+"""How constant channels pass through operators: what :attr:`OpRule.constants` is made of.
+
+Each function looks at one node and tells :class:`Constants` what its output holds and what it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.coupling import Part
+from compressor.channels.labels import UnitArray
+from compressor.operators.constants import Constants, Mask, Named, Numbers, Read, Weight, find, spread
+
+NOTHING: UnitArray = np.zeros(0, np.int64)
+BIAS_AND_STATES = (3, 5, 6)
+"""Inputs of a recurrent operator that are no weights: bias, hidden state, state of the cell."""
+
+
+def outcomes(node: ir.Node, constants: Constants) -> list[Named]:
+    """Terms that the output takes over from the operands, each once."""
+    meeting = constants.meeting(node)
+    return _each(t for part in meeting.parts for t in part.terms if set(t.axes) <= meeting.kept)
+
+
+def contracted(node: ir.Node, constants: Constants, parts: Sequence[Part] | None = None) -> list[Named]:
+    """Terms of ``parts`` (all operands) that the output does not have, each once."""
+    meeting = constants.meeting(node)
+    found = meeting.parts if parts is None else parts
+    return _each(t for part in found for t in part.terms if not set(t.axes) <= meeting.kept)
+
+
+def _each(terms: Iterable[Named]) -> list[Named]:
+    found: dict[frozenset[str], Named] = {}
+    for term in terms:
+        found.setdefault(frozenset(term.axes), term)
+    return list(found.values())
+
+
+# ---- position by position ----------------------------------------------------------------------------------
+
+
+def elementwise(node: ir.Node, constants: Constants) -> None:
+    """A function of constants is a constant."""
+    value, meeting = node.inputs[0], constants.meeting(node)
+    if meeting.parts:
+        _learn(node, constants, lambda columns, units: _image(node, constants, columns, units))
+    elif value is not None:
+        units = constants.units(value)
+        settings = [v for v in node.inputs[1:] if v is not None]
+        columns = [constants.known(value, units), *(constants.scalar(v) for v in settings)]
+        constants.learn(node.outputs[0], [(units, _image(node, constants, columns, units))])
+
+
+def absorbing(node: ir.Node, constants: Constants) -> None:
+    """A product, which is zero where one of its operands is."""
+
+    def times(columns: Sequence[Numbers], units: UnitArray) -> Numbers:
+        return np.where(_any_zero(columns, units), 0.0, _image(node, constants, columns, units))
+
+    _learn(node, constants, times)
+
+
+def quotient(node: ir.Node, constants: Constants) -> None:
+    """Zero divided by anything else; where that were zero, the model would give no number anyway."""
+
+    def divided(columns: Sequence[Numbers], units: UnitArray) -> Numbers:
+        zero = np.broadcast_to((columns[0] == 0) & (columns[1] != 0), units.shape)
+        return np.where(zero, 0.0, _image(node, constants, columns, units))
+
+    _learn(node, constants, divided)
+
+
+def _any_zero(columns: Sequence[Numbers], units: UnitArray) -> Mask:
+    return np.asarray(np.logical_or.reduce([np.broadcast_to(c == 0, units.shape) for c in columns]))
+
+
+def _learn(node: ir.Node, constants: Constants, result: Callable[[Sequence[Numbers], UnitArray], Numbers]) -> None:
+    """``result`` of what is known of each operand, term by term."""
+    claims = []
+    for term in outcomes(node, constants):
+        columns = [constants.numbers(node, p, term.axes) for p in constants.meeting(node).parts]
+        claims.append((term.units, result(columns, term.units)))
+    constants.learn(node.outputs[0], claims)
+
+
+def _image(node: ir.Node, constants: Constants, columns: Sequence[Numbers], units: UnitArray) -> Numbers:
+    """The node run on its operands' constants; NaN where one is unknown; the shape of ``units``."""
+    result = np.full(units.shape, np.nan)
+    known = np.logical_and.reduce([np.broadcast_to(~np.isnan(c), units.shape) for c in columns])
+    if known.any():
+        inputs = {}
+        for value, column in zip([v for v in node.inputs if v is not None], columns, strict=True):
+            numbers = column.reshape(()) if column.size == 1 else np.broadcast_to(column, units.shape)[known]
+            inputs[value] = numbers.astype(constants.dtype(value))
+        made = constants.run(node, inputs)
+        if made is not None and made[0].dtype.kind not in "OSU":
+            result[known] = made[0].astype(np.float64)
+    return result
+
+
+def batch_norm(node: ir.Node, constants: Constants) -> None:
+    """``scale * (x - mean) / sqrt(variance + epsilon) + bias``; a scale of zero leaves the bias alone."""
+    if node.attributes.get_int("training_mode", 0):
+        return
+    epsilon = node.attributes.get_float("epsilon", 1e-5)
+
+    def result(columns: Sequence[Numbers], units: UnitArray) -> Numbers:
+        x, scale, bias, mean, variance = columns
+        usual = scale * (x - mean) / np.sqrt(variance + epsilon) + bias
+        return np.broadcast_to(np.where(scale == 0, bias, usual), units.shape)
+
+    _learn(node, constants, result)
+
+
+def instance_norm(node: ir.Node, constants: Constants) -> None:
+    """The bias alone where the channel or its scale is zero; channels among its spatial axes stay."""
+    for term in outcomes(node, constants):
+        if not set(term.axes) <= {"n", "c"}:
+            constants.stay(term.units)
+
+    def result(columns: Sequence[Numbers], units: UnitArray) -> Numbers:
+        return np.where(_any_zero(columns[:2], units), columns[2], np.nan)
+
+    _learn(node, constants, result)
+
+
+# ---- movement ----------------------------------------------------------------------------------------------
+
+
+def carry(node: ir.Node, constants: Constants) -> None:
+    """Data is moved, picked or joined, not changed: a unit stays what it is in every input that has it."""
+    for out in node.outputs:
+        units, numbers = _carried(node, constants, out)
+        constants.learn(out, [(units, numbers)])
+
+
+def carry_zero(node: ir.Node, constants: Constants) -> None:
+    """As :func:`carry`, for operators that keep a channel of zeros (averages, resampling) but round others."""
+    for out in node.outputs:
+        units, numbers = _carried(node, constants, out)
+        constants.learn(out, [(units, np.where(numbers == 0, 0.0, np.nan))])
+
+
+def pad(node: ir.Node, constants: Constants, number: float) -> None:
+    """What is added holds ``number``; a channel stays constant only if it holds that too."""
+    out = node.outputs[0]
+    units, numbers = _carried(node, constants, out)
+    added = ~np.isin(units, constants.units(node.inputs[0]))
+    constants.learn(out, [(units, np.where(added | (numbers == number), number, np.nan))])
+
+
+def _carried(node: ir.Node, constants: Constants, out: ir.Value) -> tuple[UnitArray, Numbers]:
+    units = constants.units(out)
+    numbers, seen = np.full(units.shape, np.nan), np.zeros(units.shape, np.bool_)
+    for value in node.inputs:
+        mine = np.isin(units, constants.units(value))
+        if value is not None and mine.any():
+            found = constants.known(value, units)
+            numbers = np.where(mine, np.where(seen & (numbers != found), np.nan, found), numbers)
+            seen |= mine
+    copies = constants.coupling.lazies.get(out)  # labels taken from users, along axes that are mere copies
+    for term in copies.terms if copies is not None else ():
+        numbers[np.isin(units, constants.coupling.units.find(term.units))] = np.nan
+    return units, numbers
+
+
+# ---- sums of products --------------------------------------------------------------------------------------
+
+
+def product(node: ir.Node, constants: Constants) -> None:
+    """A sum of products of the first two operands (or of one alone), plus the others."""
+    _product(node, constants, constants.meeting(node).parts[:2])
+
+
+def product_of_all(node: ir.Node, constants: Constants) -> None:
+    """A sum of products of all operands."""
+    _product(node, constants, constants.meeting(node).parts)
+
+
+def _product(node: ir.Node, constants: Constants, factors: Sequence[Part]) -> None:
+    weights = read(node, constants, factors)
+    beta = node.attributes.get_float("beta", 1.0)
+    claims = []
+    for term in outcomes(node, constants):
+        zero = np.zeros(term.units.shape, np.bool_)
+        for part, weight in zip(factors, weights, strict=True):
+            zero |= constants.numbers(node, part, term.axes) == 0 if weight is None else _unused(weight, term)
+        rest = np.zeros(term.units.shape)
+        for part in constants.meeting(node).parts[len(factors) :]:
+            rest = rest + beta * constants.numbers(node, part, term.axes)
+        claims.append((term.units, np.where(zero, rest, np.nan)))
+    constants.learn(node.outputs[0], claims)
+
+
+def _unused(weight: Weight, term: Named) -> Mask:
+    """Positions of ``term`` whose weights are all zero, or meet nothing but zeros."""
+    if find(weight.terms, term.axes) is None:
+        return np.asarray(not weight.nonzero.any())
+    return ~weight.used(term.axes)
+
+
+def attention(node: ir.Node, constants: Constants) -> None:
+    """Queries times keys; values are averaged, so that zeros stay zeros."""
+    parts = constants.meeting(node).parts
+    read(node, constants, parts[:2])
+    claims = []
+    for term in outcomes(node, constants):
+        zero = constants.numbers(node, parts[2], term.axes) == 0
+        claims.append((term.units, np.where(np.broadcast_to(zero, term.units.shape), 0.0, np.nan)))
+    constants.learn(node.outputs[0], claims)
+
+
+def recurrent(node: ir.Node, constants: Constants) -> None:
+    """Inputs times weights, hidden units times recurrent weights.
+
+    Without weights, bias and initial state a unit stays zero, because by default its candidate is the hyperbolic
+    tangent of their sum.
+    """
+    parts = {p.value: p for p in constants.meeting(node).parts}
+    factors = list(parts.values())[:3]
+    added = [parts[v] for k, v in enumerate(node.inputs) if k in BIAS_AND_STATES and v in parts]
+    weights = _weights(node, constants, factors, _sums(node, constants, factors))
+    busy, idle, claims = [NOTHING], [NOTHING], []
+    for term in outcomes(node, constants):
+        zero = np.full(term.units.shape, "activations" not in node.attributes)
+        for weight in weights[1:]:
+            zero &= False if weight is None else _unused(weight, term)
+        for part in added:
+            zero &= constants.numbers(node, part, term.axes) == 0
+        claims.append((term.units, np.where(zero, 0.0, np.nan)))
+        busy.append(term.units[~zero])
+        idle.append(term.units[zero])
+    for out in node.outputs:
+        constants.learn(out, claims)
+    read(node, constants, factors, np.setdiff1d(np.concatenate(idle), np.concatenate(busy)))
+
+
+def read(
+    node: ir.Node, constants: Constants, factors: Sequence[Part], idle: UnitArray = NOTHING
+) -> list[Weight | None]:
+    """Notes what is summed over; returns the factors that are constant, without what meets only zeros.
+
+    ``idle`` are units that are zero inside the node.
+    """
+    constants.products.add(node)
+    met = _sums(node, constants, factors, idle)
+    weights = _weights(node, constants, factors, met)
+    for term, silent in met:
+        holders = tuple(w for w in weights if w is not None and find(w.terms, term.axes) is not None)
+        if holders:
+            constants.reads.append(Read(term, holders))
+        else:
+            constants.stay(term.units[~silent])
+    for term in contracted(node, constants):
+        if find([t for t, _ in met], term.axes) is None:
+            constants.stay(term.units)
+    return weights
+
+
+def _sums(
+    node: ir.Node, constants: Constants, factors: Sequence[Part], idle: UnitArray = NOTHING
+) -> list[tuple[Named, Mask]]:
+    """Terms that are summed over, and their positions that are zero whatever the weights."""
+    active = [p for p in factors if constants.shaped(node, p) is None]
+    found = []
+    for term in contracted(node, constants, factors):
+        silent = np.isin(term.units, idle)
+        for part in active:
+            silent |= constants.numbers(node, part, term.axes) == 0
+        found.append((term, silent))
+    return found
+
+
+def _weights(
+    node: ir.Node, constants: Constants, factors: Sequence[Part], met: Sequence[tuple[Named, Mask]]
+) -> list[Weight | None]:
+    arrays = [constants.shaped(node, p) for p in factors]
+    return [None if a is None else _weight(p, a != 0, met) for p, a in zip(factors, arrays, strict=True)]
+
+
+def _weight(part: Part, nonzero: Mask, sums: Sequence[tuple[Named, Mask]]) -> Weight:
+    names = tuple(n for n in part.names if any(n in t.axes for t in part.terms))
+    found = np.asarray(nonzero.any(axis=tuple(d for d, n in enumerate(part.names) if n not in names)))
+    for term, silent in sums:
+        if find(part.terms, term.axes) is not None:
+            found = found & ~spread(silent, term.axes, names)
+    return Weight(found, names, part.terms)

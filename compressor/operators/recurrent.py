@@ -1,0 +1,80 @@
+"""Recurrent layers (ONNX LSTM-22, GRU-22, RNN-22): hidden units, the same number in each direction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling, Unexplained
+from compressor.channels.labels import Term
+from compressor.operators import propagate
+from compressor.operators.repair import Repairer
+from compressor.operators.rule import OpRule, Options, Shape, Signature, apply
+
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+# q and r count gates; d directions; j is the hidden axis as the recurrence reads it, tied to h below.
+_WEIGHTS = "d (q h) i, d (q h) j, d (r h)?, b?"
+_TIME_FIRST = Signature.parse(f"[t] b i, {_WEIGHTS}, d b h?, d b h?, d (p h)? -> [t] d b h, d b h, d b h")
+_BATCH_FIRST = Signature.parse(f"b [t] i, {_WEIGHTS}, b d h?, b d h?, d (p h)? -> b [t] d h, b d h, b d h")
+
+
+def _recurrent(node: ir.Node, coupling: Coupling) -> None:
+    gates = GATES[node.op_type]
+    weight, recurrence = node.inputs[1], node.inputs[2]
+    if weight is None or recurrence is None or not (weight.is_initializer() and recurrence.is_initializer()):
+        raise Unexplained("its weights are not constants")
+    _share_hidden(node, coupling, gates, weight, recurrence)
+    sizes = {"q": gates, "r": 2 * gates, "p": 3}
+    batch_first = node.attributes.get_int("layout", 0)
+    apply(node, coupling, _BATCH_FIRST if batch_first else _TIME_FIRST, Options(sizes, fixed=("q", "r", "p")))
+    for term in coupling.layout(weight):
+        if term.axes == (0,):
+            coupling.freeze(node, weight, [0], "whole directions cannot go")
+
+
+def _share_hidden(node: ir.Node, coupling: Coupling, gates: int, weight: ir.Value, recurrence: ir.Value) -> None:
+    """One unit for each hidden position of each direction, on both weights and both axes of the recurrence."""
+    directions, _, hidden = coupling.shape(recurrence)
+    one, two = coupling.lazy(weight), coupling.lazy(recurrence)
+    assert one is not None
+    assert two is not None
+    units = coupling.hidden_units(recurrence, directions * hidden).reshape(directions, hidden)
+    tiled = Term((0, 1), np.tile(units, (1, gates)))
+    along = Term((0, 2), units)
+    for lazy, terms in ((one, [tiled]), (two, [tiled, along])):
+        for term in terms:
+            axis = term.axes[-1]
+            if axis in lazy.open:
+                lazy.terms.append(term)
+                lazy.open -= {0, axis}
+                lazy.roles[axis] = "in" if term is along else "out"
+            _match(node, coupling, recurrence if lazy is two else weight, term)
+
+
+def _match(node: ir.Node, coupling: Coupling, value: ir.Value, term: Term[int]) -> None:
+    """Another user of the same weight labelled it first: both must agree."""
+    for found in coupling.layout(value, settle=False):
+        if term.axes[-1] in found.axes:
+            why = coupling.reason(node, value, term.axes, "is shared with another node")
+            index = tuple(slice(None) if a in found.axes else None for a in term.axes)
+            coupling.units.union(term.units, found.units[index], why)
+            return
+    coupling.units.freeze(term.units, coupling.reason(node, value, term.axes, "another user needs it whole"))
+
+
+def _repair(node: ir.Node, repairer: Repairer) -> None:
+    hidden = repairer.after(node.inputs[2])[2]
+    node.attributes["hidden_size"] = ir.AttrInt64("hidden_size", hidden)
+
+
+def _macs(_node: ir.Node, inputs: Sequence[Shape | None], _: Sequence[Shape | None]) -> int:
+    steps, batch = (inputs[0] or (0, 0))[:2]
+    directions, rows, features = inputs[1] or (0, 0, 0)
+    hidden = (inputs[2] or (0, 0, 0))[2]
+    return steps * batch * directions * rows * (features + hidden)
+
+
+RULES = (OpRule(("LSTM", "GRU", "RNN"), _recurrent, repair=_repair, macs=_macs, constants=propagate.recurrent),)

@@ -1,0 +1,263 @@
+"""The masked reference: the original graph in which removed positions do not count.
+
+Weights of the reference are zeroed by the caller. That alone makes a removed channel vanish wherever a weight
+contracts it. Where activations are summed without a weight (products of activations, reductions, norms) the
+removed positions get a neutral value here, and means run over the kept positions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import MappingProxyType
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.channel_mask import Cut, Mask
+from compressor.channels.labels import Term
+from compressor.graph.evaluate import Array
+
+EPSILON = MappingProxyType({"MeanVarianceNormalization": 1e-9})
+"""Added to the variance where the operator has no such attribute."""
+NARROW = frozenset(map(np.dtype, ("int8", "int16", "uint16")))
+"""Integers that Where of ONNX Runtime 1.24 does not take."""
+
+
+def without_axis(term: Term[int], axis: int) -> Term[int]:
+    """``term`` of a value that lost ``axis``, along which the term does not vary."""
+    return Term(tuple(a - (a > axis) for a in term.axes), term.units)
+
+
+class Reference:
+    """Edits a clone of the graph; what stays is looked up in the original by name.
+
+    ``masked`` counts the nodes that needed a mask, ``statistics`` those whose mean or variance was masked, and
+    ``sized`` tells whether a mask spells out a size that depends on the input. A ``thorough`` reference masks
+    what a zeroed weight would cancel too, because zero times infinity is not zero.
+    """
+
+    def __init__(self, cut: Cut, graph: ir.Graph, originals: dict[str, ir.Value], *, thorough: bool = False) -> None:
+        self.cut, self.graph = cut, graph
+        self.thorough = thorough
+        self._originals = originals
+        self.masked = 0
+        self.statistics = 0
+        self.sized = False
+        self._count = 0
+
+    def _unique(self, name: str) -> str:
+        while (found := f"{name}.{self._count}") in self._originals:
+            self._count += 1
+        self._count += 1
+        return found
+
+    def original(self, value: ir.Value | None) -> ir.Value | None:
+        """The value of the same name in the analysed graph."""
+        return None if value is None else self._originals.get(str(value.name))
+
+    def mask(self, value: ir.Value | None) -> Mask | None:
+        """Keep mask of ``value``, None where nothing of it goes."""
+        source = self.original(value)
+        found = self.cut.mask(source)
+        if found is not None and source is not None:
+            dynamic = self.cut.coupling.shapes.dynamic(source)
+            self.sized = self.sized or any(d and s > 1 for d, s in zip(dynamic, found.shape, strict=True))
+        return found
+
+    def shape(self, value: ir.Value | None) -> tuple[int, ...]:
+        """Original shape of ``value``."""
+        return self.cut.before(self.original(value))
+
+    def share(self, value: ir.Value | None, axes: Sequence[int]) -> float:
+        """Kept positions along ``axes``, as a share of all of them (the same in every row by balance)."""
+        mask = self.mask(value)
+        if mask is None:
+            return 1.0
+        live = mask.any(axis=tuple(axes), keepdims=True)
+        return float(mask[np.broadcast_to(live, mask.shape)].mean())
+
+    def dtype(self, value: ir.Value | None) -> np.dtype[np.generic]:
+        """Element type of ``value``."""
+        source = self.original(value)
+        found = self.cut.coupling.shapes.dtype(source) if source is not None else None
+        return np.dtype(np.float32) if found is None else found.numpy()
+
+    def constant(self, array: Array) -> ir.Value:
+        """A new initializer of the reference."""
+        name = self._unique("masked")
+        tensor = ir.tensor(array, name=name)
+        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self.graph.register_initializer(value)
+        return value
+
+    def add(self, before: ir.Node, op: str, inputs: Sequence[ir.Value | None], **attributes: int | float) -> ir.Value:
+        """A node in front of ``before``; its output."""
+        node = ir.node(op, list(inputs), attributes=attributes, name=self._unique("masked.node"))
+        node.outputs[0].name = self._unique("masked.out")
+        before.prepend(node)
+        return node.outputs[0]
+
+    def fill(self, node: ir.Node, index: int, neutral: float | ir.Value) -> None:
+        """Sets the removed positions of input ``index`` to ``neutral``, a number or a scalar of the graph."""
+        value = node.inputs[index]
+        mask = self.mask(value)
+        if mask is None or value is None:
+            return
+        dtype = self.dtype(value)
+        filler = neutral if isinstance(neutral, ir.Value) else self.constant(np.asarray(neutral).astype(dtype))
+        through = ir.DataType.from_numpy(dtype) if dtype in NARROW else None
+        if through is not None:
+            value, filler = (self.add(node, "Cast", [v], to=int(ir.DataType.INT32)) for v in (value, filler))
+        filled = self.add(node, "Where", [self.constant(mask), value, filler])
+        if through is not None:
+            filled = self.add(node, "Cast", [filled], to=int(through))
+        node.replace_input_with(index, filled)
+        self.masked += 1
+
+    def reduce(self, node: ir.Node, op: str, value: ir.Value, axes: Sequence[int]) -> ir.Value:
+        """A reduction with ``keepdims``, written for the graph's operator set."""
+        opset = self.graph.opset_imports.get("", 1)
+        if opset >= 18 or (op == "ReduceSum" and opset >= 13):
+            return self.add(node, op, [value, self.constant(np.asarray(axes, np.int64))], keepdims=1)
+        return self.add(node, op, [value], axes=list(axes), keepdims=1)  # type: ignore[arg-type]
+
+    def source_of(self, node: ir.Node) -> ir.Node:
+        """The node of the analysed graph that ``node`` was cloned from."""
+        source = self.original(node.outputs[0])
+        producer = source.producer() if source is not None else None
+        assert producer is not None
+        return producer
+
+    def varies(self, value: ir.Value | None, axes: Sequence[int]) -> bool:
+        """Do removed positions lie along ``axes``, so that an operator which runs over them sees some?"""
+        mask = self.mask(value)
+        return mask is not None and any(mask.shape[a] > 1 for a in axes)
+
+    def scale_output(self, node: ir.Node, factor: float) -> None:
+        """Multiplies the node's result; the node itself becomes the name of it."""
+        inputs: list[ir.Value | None] = list(node.inputs)
+        twin = ir.Node(node.domain, node.op_type, inputs, list(node.attributes.values()), name=f"{node.name}.kept")
+        twin.outputs[0].name = f"{node.name}.kept.out"
+        node.prepend(twin)
+        constant = self.constant(np.asarray(factor).astype(self.dtype(node.outputs[0])))
+        self.replace(node, self.add(node, "Mul", [twin.outputs[0], constant]))
+
+    def replace(self, node: ir.Node, value: ir.Value) -> None:
+        """Turns ``node`` into an Identity of ``value``, so that its output keeps its name."""
+        for name in list(node.attributes):
+            node.attributes.pop(name)
+        node.op_type, node.domain = "Identity", ""
+        node.resize_inputs(1)
+        node.replace_input_with(0, value)
+
+
+def mask_sums(node: ir.Node, reference: Reference) -> None:
+    """Removed positions are zero where they are summed."""
+    for index in range(len(node.inputs)):
+        reference.fill(node, index, 0.0)
+
+
+def mask_product(node: ir.Node, reference: Reference) -> None:
+    """A product of activations sums removed positions too; where one side is a weight, its zeros do it."""
+    if reference.thorough or not any(
+        v is not None and v.is_initializer() and reference.mask(v) is not None for v in node.inputs[:2]
+    ):
+        mask_sums(node, reference)
+
+
+def layer_norm(node: ir.Node, reference: Reference) -> None:
+    """LayerNormalization and RMSNormalization with statistics over the kept positions."""
+    value = node.inputs[0]
+    rank = len(reference.shape(value))
+    axis = node.attributes.get_int("axis", -1)
+    axes = list(range(axis % rank, rank))
+    mask = reference.mask(value)
+    if value is None or mask is None or not reference.varies(value, axes):
+        return
+    normal = _standardise(node, reference, value, mask, axes, centred=node.op_type == "LayerNormalization")
+    scaled = reference.add(node, "Mul", [normal, node.inputs[1]])
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        scaled = reference.add(node, "Add", [scaled, node.inputs[2]])
+    reference.replace(node, scaled)
+
+
+def mean_variance(node: ir.Node, reference: Reference) -> None:
+    """MeanVarianceNormalization with statistics over the kept positions.
+
+    Always rewritten: the operator's own formula takes the root of a difference of means, which rounding can make
+    negative in a channel that masking left constant.
+    """
+    value = node.inputs[0]
+    rank = len(reference.shape(value))
+    axes = [a % rank for a in node.attributes.get_ints("axes", (0, 2, 3))]
+    mask = reference.mask(value)
+    if value is not None and mask is not None:
+        reference.replace(node, _standardise(node, reference, value, mask, axes))
+
+
+def instance_norm(node: ir.Node, reference: Reference) -> None:
+    """InstanceNormalization whose spatial axes hold channels (a group normalisation written with reshapes)."""
+    value = node.inputs[0]
+    rank = len(reference.shape(value))
+    axes = list(range(2, rank))
+    mask = reference.mask(value)
+    if value is None or mask is None or not reference.varies(value, axes):
+        return
+    normal = _standardise(node, reference, value, mask, axes)
+    shape = [1, -1] + [1] * (rank - 2)
+    scale, bias = (_reshaped(node, reference, v, shape) for v in node.inputs[1:3])
+    reference.replace(node, reference.add(node, "Add", [reference.add(node, "Mul", [normal, scale]), bias]))
+
+
+def group_norm(node: ir.Node, reference: Reference) -> None:
+    """GroupNormalization with statistics over the kept positions of each group."""
+    value = node.inputs[0]
+    mask = reference.mask(value)
+    if value is None or mask is None:
+        return
+    shape = reference.shape(value)
+    groups = node.attributes.get_int("num_groups", 1)
+    kept = np.broadcast_to(mask.reshape(mask.shape[1], -1)[:, :1], (shape[1], 1)).reshape(groups, -1)
+    split = _reshaped(node, reference, value, [0, groups, -1])
+    spread = np.repeat(kept, int(np.prod(shape[2:])), axis=1)[None]
+    normal = _standardise(node, reference, split, spread, [2])
+    back = reference.add(node, "Reshape", [normal, reference.add(node, "Shape", [value])])
+    per_channel = reference.shape(node.inputs[1])[0] == shape[1]
+    ones = [1] * (len(shape) - 2)
+    repeats = 1 if per_channel else shape[1] // groups
+    affine = [v if per_channel else _repeat(node, reference, v, repeats) for v in node.inputs[1:3]]
+    scale, bias = (_reshaped(node, reference, v, [1, -1, *ones]) for v in affine)
+    reference.replace(node, reference.add(node, "Add", [reference.add(node, "Mul", [back, scale]), bias]))
+
+
+def _repeat(node: ir.Node, reference: Reference, value: ir.Value | None, count: int) -> ir.Value:
+    column = _reshaped(node, reference, value, [-1, 1])
+    wide = reference.add(node, "Expand", [column, reference.constant(np.asarray([1, count], np.int64))])
+    return _reshaped(node, reference, wide, [-1])
+
+
+def _standardise(  # one formula: with and without a mean
+    node: ir.Node, reference: Reference, value: ir.Value, mask: Mask, axes: Sequence[int], *, centred: bool = True
+) -> ir.Value:
+    """(x - mean) / sqrt(variance + epsilon) over the kept positions; RMS: x / sqrt(mean square + epsilon)."""
+    dtype = reference.dtype(node.inputs[0])
+    live = mask.any(axis=tuple(axes), keepdims=True)
+    share = float(mask[np.broadcast_to(live, mask.shape)].mean())
+    reference.statistics += share < 1.0
+    factor = reference.constant(np.asarray(1.0 / share).astype(dtype))
+    keep = reference.constant(mask.astype(dtype))
+
+    def mean(x: ir.Value) -> ir.Value:
+        return reference.add(node, "Mul", [reference.reduce(node, "ReduceMean", x, axes), factor])
+
+    kept = reference.add(node, "Mul", [value, keep])
+    if centred:
+        kept = reference.add(node, "Mul", [reference.add(node, "Sub", [kept, mean(kept)]), keep])
+    variance = mean(reference.add(node, "Mul", [kept, kept]))
+    epsilon = node.attributes.get_float("epsilon", EPSILON.get(node.op_type, 1e-5))
+    shifted = reference.add(node, "Add", [variance, reference.constant(np.asarray(epsilon).astype(dtype))])
+    return reference.add(node, "Div", [kept, reference.add(node, "Sqrt", [shifted])])
+
+
+def _reshaped(node: ir.Node, reference: Reference, value: ir.Value | None, shape: Sequence[int]) -> ir.Value:
+    return reference.add(node, "Reshape", [value, reference.constant(np.asarray(shape, np.int64))])

@@ -1,0 +1,224 @@
+"""What rules use to rewrite attributes, shapes and indices once channels are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from compressor.channels.channel_mask import Cut, Mask
+from compressor.channels.labels import UnitArray
+from compressor.errors import PlanError
+from compressor.graph.evaluate import Array
+from compressor.graph.shapes import initializer_of
+
+BEFORE_FIRST = -(2**31)
+"""The end of a Slice that runs backwards through the first position."""
+
+
+def names_of(graph: ir.Graph) -> set[str]:
+    """Every name of a value or node of ``graph``, subgraphs included."""
+    nodes = list(graph.all_nodes())
+    values = [*graph.inputs, *graph.initializers.values(), *(v for n in nodes for v in n.outputs)]
+    return {str(v.name) for v in values} | {str(n.name) for n in nodes}
+
+
+class Repairer:
+    """Edits the nodes of the graph that a :class:`Cut` was made for; weights are not its business."""
+
+    def __init__(self, cut: Cut) -> None:
+        self.cut = cut
+        self.coupling = cut.coupling
+        self.graph = cut.coupling.graph
+        self._after: dict[ir.Value, tuple[int, ...]] = {}
+        self._taken = names_of(self.graph)
+
+    # ---- facts ----------------------------------------------------------------------------------------------
+
+    def before(self, value: ir.Value | None) -> tuple[int, ...]:
+        """The original shape."""
+        return self.cut.before(value)
+
+    def after(self, value: ir.Value | None) -> tuple[int, ...]:
+        """The planned shape."""
+        if value is None:
+            return ()
+        if value not in self._after:
+            self._after[value] = self.cut.after(value)
+        return self._after[value]
+
+    def changed(self, value: ir.Value | None, axis: int) -> bool:
+        """Does ``value`` lose positions along ``axis``?"""
+        return any(axis in t.axes and not self.cut.keeps(t).all() for t in self.coupling.layout(value, settle=False))
+
+    def keep(self, value: ir.Value | None, axes: tuple[int, ...]) -> Mask:
+        """Which positions stay along ``axes``."""
+        return self.cut.keep(value, axes)
+
+    def renumber(self, value: ir.Value | None, axis: int) -> UnitArray:
+        """Old position -> new position along ``axis``; int64."""
+        return np.cumsum(self.cut.keep(value, (axis,))) - 1
+
+    def follow(self, node: ir.Node, axis: int, positions: UnitArray) -> UnitArray:
+        """Positions that a picking node takes along ``axis``, after the cut."""
+        kept = self.cut.keep(node.outputs[0], (axis,))
+        return self.renumber(node.inputs[0], axis)[positions[kept]]
+
+    def whole_rows(self, value: ir.Value | None, axis: int, rows: int) -> int | None:
+        """How many of ``rows`` equal parts of ``axis`` are left, where whole parts go; None: parts only shrink."""
+        kept = self.cut.keep(value, (axis,)).reshape(rows, -1)
+        if kept.all() or not (kept.all(axis=1) | ~kept.any(axis=1)).all():
+            return None
+        return int(kept.any(axis=1).sum())
+
+    # ---- edits ----------------------------------------------------------------------------------------------
+
+    def set_input(self, node: ir.Node, index: int, array: Array) -> ir.Value:
+        """Gives input ``index`` a constant of its own; what it read before stays for its other users."""
+        value = self.constant(f"{node.name}.input{index}", array)
+        if index >= len(node.inputs):
+            node.resize_inputs(index + 1)
+        node.replace_input_with(index, value)
+        return value
+
+    def constant(self, name: str, array: Array) -> ir.Value:
+        """A new initializer with a name nobody has."""
+        unique = self.unique(name)
+        tensor = ir.tensor(array, name=unique)
+        value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self.graph.register_initializer(value)
+        return value
+
+    def unique(self, name: str) -> str:
+        """``name``, with a number behind it if somebody has it already."""
+        found, count = name, 0
+        while found in self._taken:
+            count += 1
+            found = f"{name}.{count}"
+        self._taken.add(found)
+        return found
+
+    def set_shape(self, node: ir.Node, index: int, axes: Sequence[int] | None = None) -> None:
+        """Rewrites the entries of a shape input whose sizes changed in the node's output.
+
+        Args:
+            node: Reshape, Expand, Resize or ConstantOfShape.
+            index: which input is the shape.
+            axes: axis of each entry; None: the last entries' axes, aligned at the right.
+        """
+        out = node.outputs[0]
+        before, after = self.before(out), self.after(out)
+        target = node.inputs[index] if index < len(node.inputs) else None
+        if target is None:
+            return
+        shape = self.coupling.shapes(target)
+        count = len(before) if shape is None else shape[0]
+        places = list(axes) if axes is not None else list(range(len(before) - count, len(before)))
+        dynamic = self.coupling.shapes.dynamic(out)
+        entries = np.asarray([-1 if dynamic[a] else after[a] for a in places], np.int64)
+        changed = np.asarray([before[a] != after[a] for a in places], np.bool_)
+        static = self.coupling.shapes.const(target)
+        if static is None:
+            if changed.any():
+                self._override_input(node, index, changed, entries)
+            return
+        # 1 in Expand and -1 in Reshape already mean "as it comes".
+        keep = (static == -1) | ((static == 1) & (node.op_type == "Expand"))
+        new = np.where((changed | self._stale_copies(node, static)) & ~keep, entries, static)
+        if (new == -1).sum() > 1:
+            raise PlanError(f"node {node.name!r} ({node.op_type}) would need two sizes found at run time")
+        if not np.array_equal(new, static):
+            self.set_input(node, index, new.astype(static.dtype))
+
+    def _stale_copies(self, node: ir.Node, static: Array) -> Mask:
+        """Entries 0 of a Reshape, which copy the input's size at the same place, where that size changes."""
+        before, after = self.before(node.inputs[0]), self.after(node.inputs[0])
+        if node.op_type != "Reshape" or node.attributes.get_int("allowzero", 0) == 1:
+            return np.zeros(static.shape, np.bool_)
+        moved = [k < len(before) and before[k] != after[k] for k in range(static.size)]
+        stale: Mask = np.asarray(moved, np.bool_) & (static == 0)
+        return stale
+
+    def _override_input(self, node: ir.Node, index: int, changed: Mask, entries: Array) -> None:
+        target = node.inputs[index]
+        assert target is not None
+        chosen = self._where(str(target.name), changed, entries, target)
+        node.prepend(chosen.producer())  # type: ignore[arg-type]
+        node.replace_input_with(index, chosen)
+
+    def rescale(self, value: ir.Value, before: Array, after: Array) -> None:
+        """Turns planned sizes that are read at run time back into the original ones, for all users of ``value``.
+
+        ``size * before / after``, which is exact also where a size holds a batch beside the channels it lost.
+        """
+        users = list(value.uses())
+        common = np.gcd(before, after)
+        producer = value.producer()
+        assert producer is not None
+        current = value
+        for op, factors in (("Div", after // common), ("Mul", before // common)):
+            constant = self.constant(f"{value.name}.{op.lower()}", factors)
+            node = ir.node(op, [current, constant], name=self.unique(f"{value.name}.{op.lower()}ed"))
+            node.outputs[0].name = self.unique(f"{node.name}.out")
+            producer.append(node)
+            producer, current = node, node.outputs[0]
+        for user, index in users:
+            user.replace_input_with(index, current)
+
+    def _where(self, name: str, changed: Mask, entries: Array, value: ir.Value) -> ir.Value:
+        condition = self.constant(f"{name}.pruned", changed)
+        chosen = self.constant(f"{name}.sizes", entries.astype(np.int64))
+        node = ir.node("Where", [condition, chosen, value], name=self.unique(f"{name}.where"))
+        node.outputs[0].name = self.unique(f"{node.name}.out")
+        return node.outputs[0]
+
+    def replace_by_constant(self, node: ir.Node, array: npt.NDArray[np.generic]) -> None:
+        """Users of the node's only output read ``array`` instead; the node is dead."""
+        value = self.constant(f"{node.outputs[0].name}.fixed", array)
+        node.outputs[0].replace_all_uses_with(value)
+
+    def slice_axis(self, node: ir.Node, axis: int, positions: UnitArray) -> None:
+        """Makes a Slice take ``positions`` along ``axis``: new bounds, or a Gather before it if they have gaps."""
+        steps = np.diff(positions)
+        if (steps == steps[:1]).all():
+            step = int(steps[0]) if steps.size else 1
+            end = int(positions[-1]) + (1 if step > 0 else -1)
+            self._set_bounds(node, axis, (int(positions[0]), end if end >= 0 else BEFORE_FIRST, step))
+            return
+        self._set_bounds(node, axis, (0, np.iinfo(np.int32).max, 1))
+        index = self.constant(f"{node.name}.kept{axis}", positions)
+        name = f"{node.name}.gather{axis}"
+        gather = ir.node("Gather", [node.inputs[0], index], attributes={"axis": axis}, name=name)
+        gather.outputs[0].name = self.unique(f"{name}.out")
+        node.prepend(gather)
+        node.replace_input_with(0, gather.outputs[0])
+
+    def _set_bounds(self, node: ir.Node, axis: int, bounds: tuple[int, int, int]) -> None:
+        rank = len(self.before(node.outputs[0]))
+        if self.coupling.opset < 10:
+            starts, ends = (list(node.attributes.get_ints(k, ())) for k in ("starts", "ends"))
+            axes = [a % rank for a in node.attributes.get_ints("axes", ())] or list(range(len(starts)))
+            if bounds[2] != 1:
+                raise PlanError(f"node {node.name!r} (Slice) cannot step at opset {self.coupling.opset}")
+            place = axes.index(axis)
+            starts[place], ends[place] = bounds[:2]
+            node.attributes["starts"] = ir.AttrInt64s("starts", starts)
+            node.attributes["ends"] = ir.AttrInt64s("ends", ends)
+            return
+        given = [self._bound(v) for v in [*node.inputs[1:], None, None, None, None][:4]]
+        count = len(given[0]) if given[0] is not None else 0
+        defaults = (None, None, np.arange(count), np.ones(count, np.int64))
+        columns = [np.array(g if g is not None else d) for g, d in zip(given, defaults, strict=True)]
+        place = [int(a) % rank for a in columns[2]].index(axis)
+        for column, new in zip((columns[0], columns[1], columns[3]), bounds, strict=True):
+            column[place] = min(new, np.iinfo(column.dtype).max)
+        for index, column in enumerate(columns):
+            self.set_input(node, index + 1, column)
+
+    def _bound(self, value: ir.Value | None) -> Array | None:
+        if value is None:
+            return None
+        tensor = initializer_of(value)
+        return tensor.numpy() if tensor is not None else self.coupling.shapes.const(value)

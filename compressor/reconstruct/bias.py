@@ -1,0 +1,36 @@
+"""Bias correction: each channel gets back the mean that it has in the dense net, and if asked its variance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from compressor.reconstruct.fit import Affine
+from compressor.reconstruct.form import Matrix
+from compressor.reconstruct.moments import Moments
+from compressor.reconstruct.options import Options
+
+
+class BiasCorrection:
+    """Means of the outputs are matched by the bias (arXiv 1906.04721, section 4.2, for pruning instead of rounding)."""
+
+    def __init__(self, matrix: Matrix, layers: int, options: Options) -> None:
+        self._matrix = matrix
+        self._spread = options.match_spread
+        self._moments = [Moments(second=False) for _ in range(layers)]
+
+    def add(self, layer: int, x: Matrix, y: Matrix) -> None:
+        """Rows of one layer."""
+        self._moments[layer].add(x @ self._matrix.transpose(0, 2, 1), y)
+
+    def proposals(self) -> Iterator[Affine]:
+        """The surviving weights with new biases."""
+        matrix = self._matrix
+        means = [m.means for m in self._moments]
+        if self._spread:
+            have, want = (sum(m.variances[k] * m.count for m in self._moments) for k in (0, 1))
+            factor = np.sqrt(np.divide(want, have, out=np.ones_like(matrix[:, :, 0]), where=np.asarray(have) > 0))
+            matrix = matrix * factor[:, :, None]
+            means = [(x * factor, y) for x, y in means]
+        yield Affine(matrix, tuple(y - x for x, y in means))

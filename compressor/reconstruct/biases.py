@@ -1,0 +1,113 @@
+"""Biases of layers: read as [groups, out], written into the operator's own input, an Add that follows, or a new one."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.graph.evaluate import Array
+from compressor.reconstruct.form import Form, Matrix, wide
+from compressor.reconstruct.layers import Layer
+from compressor.reconstruct.weights import add_constant, free_name, numbers
+
+
+def read_bias(layer: Layer, form: Form, matrix: Matrix, rank: int) -> Matrix:
+    """What the node adds to its product, [groups, out]; zero where its operator adds nothing.
+
+    Raises:
+        Unrepairable: the bias varies from row to row.
+    """
+    value = _input(layer)
+    if value is None:
+        return np.zeros(matrix.shape[:2])
+    return form.gather(numbers(value), rank) * _factor(layer)
+
+
+def write_bias(layer: Layer, form: Form, change: Matrix, rank: int) -> None:
+    """Adds ``change`` [groups, out] to what the node's output has, of ``rank`` axes."""
+    if not change.any():
+        return
+    dtype = numbers(layer.weight.initializer).dtype
+    spread = form.spread(change, rank)
+    if layer.kind.bias is not None:
+        old = _input(layer)
+        total = change if old is None else change + form.gather(numbers(old), rank) * _factor(layer)
+        array = form.spread(total / _factor(layer), rank)
+        array = array.ravel() if layer.kind.factor == "" or array.shape[0] == 1 else array
+        _put(layer.node, layer.kind.bias, array.astype(dtype))
+    elif (place := _following(layer, spread)) is not None:
+        add, index = place
+        _put(add, index, (wide(numbers(add.inputs[index])) + spread).astype(dtype))  # type: ignore[arg-type]
+    else:
+        _append(layer, spread.astype(dtype))
+
+
+def _factor(layer: Layer) -> float:
+    return layer.node.attributes.get_float(layer.kind.factor, 1.0) if layer.kind.factor else 1.0
+
+
+def _input(layer: Layer) -> ir.Value | None:
+    index = layer.kind.bias
+    return layer.node.inputs[index] if index is not None and len(layer.node.inputs) > index else None
+
+
+def _following(layer: Layer, spread: Matrix) -> tuple[ir.Node, int] | None:
+    """The one reader of the output, where it adds a constant of at least this shape."""
+    out = layer.node.outputs[0]
+    uses = out.uses()
+    if len(uses) != 1 or out.is_graph_output():
+        return None
+    add, index = next(iter(uses))
+    other = add.inputs[1 - index] if len(add.inputs) == 2 else None
+    if add.op_type != "Add" or add.domain != "" or add.graph is not layer.node.graph or other is None:
+        return None
+    if not other.is_initializer() or other.is_graph_input() or other.const_value is None:
+        return None
+    shape = tuple(other.const_value.shape.numpy())
+    short = spread.reshape(spread.shape[max(spread.ndim - len(shape), 0) :]) if len(shape) < spread.ndim else spread
+    if short.size != spread.size or np.broadcast_shapes(shape, short.shape) != shape:
+        return None
+    return add, 1 - index
+
+
+def _put(node: ir.Node, index: int, array: Array) -> None:
+    """A constant as input ``index``: under the name that is there, if nobody else reads it."""
+    old = node.inputs[index] if index < len(node.inputs) else None
+    if old is not None and len(old.uses()) == 1 and not old.is_graph_output():
+        old.const_value = ir.tensor(array.reshape(_like(old, array)), name=old.name)
+        old.shape = ir.Shape(old.const_value.shape.numpy())
+        return
+    assert node.graph is not None
+    value = add_constant(node.graph, f"{node.name}.bias", array if old is None else array.reshape(_like(old, array)))
+    if index >= len(node.inputs):
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, value)
+
+
+def _like(old: ir.Value, array: Array) -> tuple[int, ...]:
+    """The shape that was there, if the numbers fit; a scalar grows."""
+    assert old.const_value is not None
+    shape = tuple(int(d) for d in old.const_value.shape.numpy())
+    return shape if int(np.prod(shape)) == array.size else array.shape
+
+
+def _append(layer: Layer, array: Array) -> None:
+    """A new Add behind the node; it takes over the name of the output, so that everything after finds it there."""
+    node, graph = layer.node, layer.node.graph
+    assert graph is not None
+    out = node.outputs[0]
+    lead = next((k for k, size in enumerate(array.shape) if size > 1), array.ndim - 1)
+    constant = add_constant(graph, f"{node.name}.bias", array.reshape(array.shape[lead:] if array.ndim else ()))
+    add = ir.Node("", "Add", [out, constant], name=free_name(graph, f"{node.name}.add_bias"))
+    made = add.outputs[0]
+    made.type, made.shape = out.type, out.shape
+    name = out.name
+    for user, index in list(out.uses()):
+        if user is not add:
+            user.replace_input_with(index, made)
+    for k, value in enumerate(graph.outputs):
+        if value is out:
+            graph.outputs[k] = made
+    out.name = free_name(graph, f"{name}.product")
+    made.name = name
+    graph.insert_after(node, add)

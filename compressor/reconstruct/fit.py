@@ -1,0 +1,63 @@
+"""What a recovery method is: it sees rows of one weight's layers and proposes new weights and biases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from compressor.graph.evaluate import Array
+from compressor.reconstruct.form import Matrix, wide
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A weight and the biases of the layers that use it.
+
+    Attributes:
+        matrix: float64[groups, out, unknowns].
+        biases: float64[groups, out], one for each layer.
+    """
+
+    matrix: Matrix
+    biases: tuple[Matrix, ...]
+
+
+class Fit(Protocol):
+    """Takes rows in, gives proposals out."""
+
+    def add(self, layer: int, x: Matrix, y: Matrix) -> None:
+        """Rows of one layer: inputs [groups, rows, unknowns], and dense outputs [groups, rows, out]."""
+        ...
+
+    def proposals(self) -> Iterator[Affine]:
+        """What could replace the surviving weights; the held-out rows decide."""
+        ...
+
+
+class Holdout:
+    """Rows that no fit sees, kept as they are: errors come without the cancellation of moments."""
+
+    def __init__(self, layers: int) -> None:
+        self._rows: list[list[tuple[Array, Matrix]]] = [[] for _ in range(layers)]
+
+    def add(self, layer: int, x: Matrix, y: Matrix) -> None:
+        """As :meth:`Fit.add`."""
+        self._rows[layer].append((x.astype(np.float32), y))
+
+    def error(self, found: Affine) -> float:
+        """Root of the squared error over the squared spread of the dense outputs about their means."""
+        gap = spread = 0.0
+        for rows, bias in zip(self._rows, found.biases, strict=True):
+            if not rows:
+                continue
+            mean = np.concatenate([y for _, y in rows], axis=1).mean(axis=1, keepdims=True)
+            for x, y in rows:
+                made = wide(x) @ found.matrix.transpose(0, 2, 1) + bias[:, None]
+                gap += float(np.square(y - made).sum())
+                spread += float(np.square(y - mean).sum())
+        if not np.isfinite(gap):
+            return float("inf")
+        return float(np.sqrt(gap / spread)) if spread else float(np.sqrt(gap))

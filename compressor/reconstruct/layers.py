@@ -1,0 +1,228 @@
+"""Which layers a recovery repairs: linear operators with a constant weight that no longer see what they saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.channel_mask import Cut
+from compressor.graph.evaluate import Array
+from compressor.graph.shapes import captured_values
+from compressor.operators.table import RULES
+from compressor.reconstruct.form import Form, Shape, Unrepairable
+from compressor.reconstruct.product import einsum, gemm, matmul
+from compressor.reconstruct.scale import normalisation
+from compressor.reconstruct.weights import Weight, add_constant, readers, weight_of
+from compressor.reconstruct.windows import windows
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How the layers of one operator are read.
+
+    Attributes:
+        make: the form, from the node, the input that is the weight, and the shapes of input, weight and output.
+        held: inputs that may be the weight, in order of preference.
+        bias: the input that is the bias; None: the operator has none.
+        factor: attribute that the bias is multiplied by.
+    """
+
+    make: Callable[[ir.Node, int, tuple[Shape, Shape, Shape]], Form]
+    held: tuple[int, ...]
+    bias: int | None = None
+    factor: str = ""
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "Conv": Kind(lambda node, _, shapes: windows(node, shapes[1], transposed=False), (1,), 2),
+        "ConvTranspose": Kind(lambda node, _, shapes: windows(node, shapes[1], transposed=True), (1,), 2),
+        "Gemm": Kind(gemm, (1, 0), 2, "beta"),
+        "MatMul": Kind(matmul, (1, 0)),
+        "Einsum": Kind(einsum, (1, 0)),
+        "BatchNormalization": Kind(lambda node, *_: normalisation(node), (1,), 2),
+    }
+)
+"""Operator -> how it is read. Explicit: a linear operator that is not here is reported as skipped."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node of the smaller model, and the same node of the dense one.
+
+    Attributes:
+        node: in the smaller model.
+        dense: in the dense model.
+        held: the input that is the weight.
+        weight: of the smaller model.
+        dense_weight: of the dense model.
+        kind: how the operator is read.
+    """
+
+    node: ir.Node
+    dense: ir.Node
+    held: int
+    weight: Weight
+    dense_weight: Weight
+    kind: Kind
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return str(self.node.name)
+
+    @property
+    def x(self) -> str:
+        """Name of the input that is no weight."""
+        return str(self.dense.inputs[1 - self.held].name)  # type: ignore[union-attr]
+
+    @property
+    def y(self) -> str:
+        """Name of the dense output."""
+        return str(self.dense.outputs[0].name)
+
+    def form(self, shapes: tuple[Shape, Shape, Shape], *, dense: bool = False) -> Form:
+        """How the node reads operands of these shapes: input, weight, output."""
+        return self.kind.make(self.dense if dense else self.node, self.held, shapes)
+
+
+class Kept:
+    """What the cut left of the dense net's activations, by name."""
+
+    def __init__(self, cut: Cut) -> None:
+        self._cut = cut
+        graph = cut.coupling.graph
+        self._values = {str(v.name): v for v in (*graph.inputs, *(v for n in graph for v in n.outputs))}
+
+    def touched(self, name: str) -> bool:
+        """Did the value lose positions?"""
+        return name in self._values and self._cut.touches(self._values[name])
+
+    def __call__(self, name: str, array: Array) -> Array:
+        """The positions of ``array`` that stay, in row-major order.
+
+        Raises:
+            Unrepairable: it has other sizes than the cut was planned for.
+        """
+        value = self._values.get(name)
+        mask = None if value is None else self._cut.mask(value)
+        if value is None or mask is None:
+            return array
+        wide = [axis for axis, size in enumerate(mask.shape) if size > 1]
+        if len(wide) == 1 and mask.size == array.shape[wide[0]]:
+            return np.compress(mask.ravel(), array, axis=wide[0])
+        after = self._cut.after(value)
+        shape = [size if mask.shape[a] == 1 else after[a] for a, size in enumerate(array.shape)]
+        try:
+            return array[np.broadcast_to(mask, array.shape)].reshape(shape)
+        except ValueError:
+            raise Unrepairable(f"the sizes of {name!r} are not those that the cut was planned for") from None
+
+
+def affected(graph: ir.Graph, kept: Kept) -> tuple[set[str], set[str]]:
+    """Values that lost positions, and those with them that are computed from such."""
+    touched = {str(v.name) for n in graph for v in n.outputs if kept.touched(str(v.name))}
+    after = set(touched)
+    for node in graph:
+        inputs = [v for v in (*node.inputs, *captured_values(node)) if v is not None]
+        if any(str(v.name) in after for v in inputs):
+            after.update(str(v.name) for v in node.outputs)
+    return touched, after
+
+
+def find_layers(pruned: ir.Model, original: ir.Model, wrong: set[str]) -> tuple[list[Layer], dict[str, str]]:
+    """Layers that read one of the values ``wrong``, and node -> reason for those that cannot be repaired."""
+    dense = {str(n.name): n for n in original.graph}
+    layers: list[Layer] = []
+    skipped: dict[str, str] = {}
+    for node in pruned.graph:
+        if not any(v is not None and str(v.name) in wrong for v in node.inputs):
+            continue
+        try:
+            found = _layer(node, dense.get(str(node.name)), (pruned, original))
+        except Unrepairable as reason:
+            skipped[str(node.name)] = str(reason)
+            continue
+        if found is not None:
+            layers.append(found)
+    _inside_bodies(pruned, skipped)
+    return _writable(_untied(layers), skipped), skipped
+
+
+def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Model]) -> Layer | None:
+    """None where no operand is a weight."""
+    kind = KINDS.get(node.op_type) if node.domain == "" else None
+    if kind is None:
+        rule = RULES.get((node.domain, node.op_type))
+        if rule is not None and rule.macs is not None and any(v and v.is_initializer() for v in node.inputs):
+            raise Unrepairable(f"{node.op_type} is not reconstructed")
+        return None
+    for held in kind.held:
+        weight = weight_of(node.inputs[held], models[0].opset_imports)
+        if weight is None:
+            continue
+        if dense is None or dense.op_type != node.op_type or len(dense.inputs) <= held:
+            raise Unrepairable("the dense model has no such node")
+        original = weight_of(dense.inputs[held], models[1].opset_imports)
+        if original is None or node.inputs[1 - held] is None:
+            raise Unrepairable("the dense model has no such weight")
+        _check_bias(node, kind)
+        return Layer(node, dense, held, weight, original, kind)
+    return None
+
+
+def _check_bias(node: ir.Node, kind: Kind) -> None:
+    bias = node.inputs[kind.bias] if kind.bias is not None and len(node.inputs) > kind.bias else None
+    if bias is None:
+        return
+    if not bias.is_initializer() or bias.is_graph_input() or bias.const_value is None:
+        raise Unrepairable("its bias is computed")
+    if kind.factor and node.attributes.get_float(kind.factor, 1.0) == 0:
+        raise Unrepairable("its bias is multiplied by zero")
+
+
+def _inside_bodies(pruned: ir.Model, skipped: dict[str, str]) -> None:
+    """Linear operators in the bodies of If and Loop: left alone."""
+    outer = set(pruned.graph)
+    for node in pruned.graph.all_nodes():
+        if node not in outer and node.op_type in KINDS:
+            skipped.setdefault(str(node.name), "it stands in the body of a control-flow operator")
+
+
+def _untied(layers: list[Layer]) -> list[Layer]:
+    """Weights that the dense model has apart and that only came out equal are apart again."""
+    seen: dict[ir.Value, ir.Value] = {}
+    found = []
+    for layer in layers:
+        held = layer.weight.initializer
+        first = seen.setdefault(held, layer.dense_weight.initializer)
+        graph = layer.node.graph
+        if first is not layer.dense_weight.initializer and layer.weight.place is None and graph is not None:
+            copy = add_constant(graph, str(layer.dense_weight.initializer.name), layer.weight.read())
+            layer.node.replace_input_with(layer.held, copy)
+            found.append(replace(layer, weight=Weight(copy, None)))
+        else:
+            found.append(layer)
+    return found
+
+
+def _writable(layers: list[Layer], skipped: dict[str, str]) -> list[Layer]:
+    """Layers whose weight nobody else reads, or reads in the same way and is repaired with them."""
+    by_weight: dict[ir.Value, list[Layer]] = {}
+    for layer in layers:
+        by_weight.setdefault(layer.weight.initializer, []).append(layer)
+    good = []
+    for initializer, users in by_weight.items():
+        others = readers(initializer) - {(layer.name, layer.held) for layer in users}
+        first = users[0]
+        alike = all(u.weight.same(first.weight) and u.node.op_type == first.node.op_type for u in users)
+        if initializer.is_graph_output() or others or not alike:
+            who = f"node {min(others)[0]!r}" if others else "another layer"
+            skipped |= {layer.name: f"{who} reads its weight too, in another way" for layer in users}
+        else:
+            good += users
+    return [layer for layer in layers if layer in good]

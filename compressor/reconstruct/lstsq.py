@@ -1,0 +1,56 @@
+"""Least-squares reconstruction of a layer: its inputs, and the dense net's outputs (arXiv 2106.07905, 2403.18955)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from compressor.reconstruct.fit import Affine
+from compressor.reconstruct.form import Matrix
+from compressor.reconstruct.moments import Moments
+from compressor.reconstruct.options import Options
+from compressor.reconstruct.ridge import ridge, ridge_of_rows
+
+
+class LeastSquares:
+    """Weights and bias with the smallest squared error, damped towards the surviving weights.
+
+    Layers that share a weight share their sums: each is centred on its own means and gets its own bias. With more
+    unknowns than ``wide``, whose covariances would not fit into memory, the rows themselves are kept.
+    """
+
+    def __init__(self, matrix: Matrix, layers: int, options: Options) -> None:
+        self._matrix = matrix
+        self._dampings = options.dampings
+        self._wide = matrix.shape[2] > options.wide
+        self._moments = [Moments(second=not self._wide) for _ in range(layers)]
+        self._rows: list[list[tuple[Matrix, Matrix]]] = [[] for _ in range(layers)]
+
+    def add(self, layer: int, x: Matrix, y: Matrix) -> None:
+        """Rows of one layer."""
+        self._moments[layer].add(x, y)
+        if self._wide:
+            self._rows[layer].append((x, y))
+
+    def proposals(self) -> Iterator[Affine]:
+        """One for each damping."""
+        means = [m.means for m in self._moments]
+        for found in self._by_rows(means) if self._wide else self._by_sums():
+            if found is not None:
+                yield Affine(found, tuple(y - (found @ x[:, :, None])[:, :, 0] for x, y in means))
+
+    def _by_sums(self) -> Iterator[Matrix | None]:
+        parts = [m.products() for m in self._moments]
+        inner, outer = parts[0]
+        for more, others in parts[1:]:
+            inner, outer = inner + more, outer + others
+        for damping in self._dampings:
+            yield ridge(self._matrix, inner, outer, damping)
+
+    def _by_rows(self, means: list[tuple[Matrix, Matrix]]) -> Iterator[Matrix | None]:
+        pairs = zip(self._rows, means, strict=True)
+        parts = [(x - mx[:, None], y - my[:, None]) for rows, (mx, my) in pairs for x, y in rows]
+        x, y = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+        for damping in self._dampings:
+            yield ridge_of_rows(self._matrix, x, y, damping)

@@ -1,0 +1,92 @@
+"""Ridge regression in closed form, centred on the weights that are there (arXiv 2106.07905; OBS, 2403.18955)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from compressor.reconstruct.form import Matrix, wide
+
+BLOCK = 128
+"""Rows of one step of a triangular solution."""
+WORST = 10.0
+"""Largest damping that is tried, as a share of the mean variance."""
+
+
+def ridge(weights: Matrix, inputs: Matrix, products: Matrix, damping: float) -> Matrix | None:
+    """``W' = (T + mu W) (C + mu I)^-1`` with ``mu = damping * mean(diag C)``, for each group.
+
+    The same as what Optimal Brain Surgeon does with the removed weights, at the same damping. Where the matrix is
+    not positive definite, ``mu`` grows tenfold.
+
+    Args:
+        weights: float64[groups, out, unknowns], the surviving weights.
+        inputs: float64[groups, unknowns, unknowns], covariance C of the inputs.
+        products: float64[groups, out, unknowns], covariance T of targets and inputs.
+        damping: ridge as a share of the mean variance.
+
+    Returns:
+        The new weights, or None where no damping up to ``WORST`` helps.
+    """
+    rest = products - weights @ inputs
+    mean = np.trace(inputs, axis1=1, axis2=2) / inputs.shape[-1]
+    if not np.isfinite(rest).all() or not np.isfinite(mean).all():
+        return None
+    mean[mean <= 0] = 1.0
+    while damping <= WORST:
+        damped = inputs.copy()
+        diagonal = np.einsum("gkk->gk", damped)
+        diagonal += damping * mean[:, None]
+        try:
+            factor = np.linalg.cholesky(damped)
+        except np.linalg.LinAlgError:
+            damping = max(10 * damping, 1e-8)
+            continue
+        moved = _solved(wide(factor), rest.transpose(0, 2, 1)).transpose(0, 2, 1)
+        return np.asarray(weights + moved)
+    return None
+
+
+def ridge_of_rows(weights: Matrix, x: Matrix, y: Matrix, damping: float) -> Matrix | None:
+    """:func:`ridge` from centred rows, for more unknowns than rows: the matrix to solve is rows by rows.
+
+    ``X (X'X + mu I)^-1 = (XX' + mu I)^-1 X`` (the kernel form of ridge regression); the same result.
+
+    Args:
+        weights: float64[groups, out, unknowns].
+        x: float64[groups, rows, unknowns], centred inputs.
+        y: float64[groups, rows, out], centred targets.
+        damping: as for :func:`ridge`.
+    """
+    mean = np.square(x).sum(axis=(1, 2)) / x.shape[2]
+    if not np.isfinite(mean).all() or not np.isfinite(y).all():
+        return None
+    mean[mean <= 0] = 1.0
+    rest = y - x @ weights.transpose(0, 2, 1)
+    while damping <= WORST:
+        kernel = x @ x.transpose(0, 2, 1)
+        diagonal = np.einsum("gkk->gk", kernel)
+        diagonal += damping * mean[:, None]
+        try:
+            factor = np.linalg.cholesky(kernel)
+        except np.linalg.LinAlgError:
+            damping = max(10 * damping, 1e-8)
+            continue
+        return np.asarray(weights + _solved(wide(factor), rest).transpose(0, 2, 1) @ x)
+    return None
+
+
+def _solved(factor: Matrix, right: Matrix) -> Matrix:
+    """``(L L')^-1 B`` by blocks: numpy has no triangular solution of its own."""
+    found = right.copy()
+    size = factor.shape[-1]
+    starts = range(0, size, BLOCK)
+    for low in starts:
+        high = min(low + BLOCK, size)
+        found[:, low:high] -= factor[:, low:high, :low] @ found[:, :low]
+        found[:, low:high] = np.linalg.solve(factor[:, low:high, low:high], found[:, low:high])
+    upper = factor.transpose(0, 2, 1)
+    for low in reversed(starts):
+        high = min(low + BLOCK, size)
+        found[:, low:high] -= upper[:, low:high, high:] @ found[:, high:]
+        found[:, low:high] = np.linalg.solve(upper[:, low:high, low:high], found[:, low:high])
+    return found

@@ -1,0 +1,110 @@
+"""Recovery without training: calibration data in, better weights out; no labels, no gradients, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.channel_mask import Cut
+from compressor.data import Batch, Dataset, batch_limit
+from compressor.errors import UsageError
+from compressor.reconstruct.bias import BiasCorrection
+from compressor.reconstruct.layers import Kept, affected, find_layers
+from compressor.reconstruct.lstsq import LeastSquares
+from compressor.reconstruct.options import Options
+from compressor.reconstruct.sweep import LayerVisit, Visit, sweep
+from compressor.reconstruct.task import LayerRepair, MakeFit, Split, WeightTask, by_weight
+
+RECOVERIES: Mapping[str, MakeFit] = MappingProxyType({"bias": BiasCorrection, "lstsq": LeastSquares})
+"""Name on the command line -> what proposes new weights."""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What a recovery did.
+
+    Attributes:
+        method: its name.
+        samples: samples that were read.
+        layers: layers that were looked at, in the order of the graph.
+        skipped: node -> why it could not be repaired.
+    """
+
+    method: str
+    samples: int
+    layers: tuple[LayerRepair, ...]
+    skipped: Mapping[str, str]
+
+
+def recover(
+    pruned: ir.Model, original: ir.Model, cut: Cut, method: str, data: Dataset, options: Options | None = None
+) -> Recovery:
+    """Repairs the weights of ``pruned``, in place, so that its layers give what those of ``original`` give.
+
+    Args:
+        pruned: what surgery left of the analysed model; names as in ``original``.
+        original: a clone of the analysed model from before surgery.
+        cut: what was removed.
+        method: a name in :data:`RECOVERIES`.
+        data: calibration samples; labels are not read.
+        options: how.
+
+    Raises:
+        UsageError: there is no such method, or no data.
+        ModelError: one of the models does not run on the data.
+    """
+    options = options or Options()
+    if method not in RECOVERIES:
+        raise UsageError(f"no recovery {method!r}; there are {', '.join(RECOVERIES)}")
+    count, read = batches_of(pruned, data, options)
+    kept = Kept(cut)
+    touched, after = affected(pruned.graph, kept)
+    asymmetric = options.targets == "asymmetric"
+    layers, skipped = find_layers(pruned, original, after if asymmetric or method == "bias" else touched)
+    split = Split(count)
+    tasks = [WeightTask(users, RECOVERIES[method], split, options) for users in by_weight(layers)]
+    repairs: list[LayerRepair] = []
+    for symmetric, chosen in _rounds(tasks, symmetric=not asymmetric and method != "bias"):
+        visits: list[Visit] = [
+            LayerVisit(task, k, kept, symmetric=symmetric) for task in chosen for k in range(len(task.layers))
+        ]
+        repairs += sweep((pruned, original), visits, (count, read), options)
+    skipped |= {layer.name: task.reason for task in tasks for layer in task.layers if task.reason is not None}
+    order = {str(n.name): k for k, n in enumerate(pruned.graph)}
+    done = sorted(repairs, key=lambda r: order[r.node])
+    return Recovery(method, min(options.samples, len(data)), tuple(done), skipped)
+
+
+def _rounds(tasks: list[WeightTask], *, symmetric: bool) -> list[tuple[bool, list[WeightTask]]]:
+    """Weights that several layers share first, from dense inputs: none of their layers can wait for the others."""
+    if symmetric:
+        return [(True, tasks)]
+    return [
+        (True, [t for t in tasks if len(t.layers) > 1]),
+        (False, [t for t in tasks if len(t.layers) == 1]),
+    ]
+
+
+def batches_of(model: ir.Model, data: Dataset, options: Options) -> tuple[int, Callable[[int], Batch]]:
+    """The number of batches, and how to read one: a seeded sample of the data, in batches of the model's size.
+
+    Raises:
+        UsageError: there is no data, or inputs of the model differ in the number of samples that they take.
+    """
+    if not len(data):
+        raise UsageError("the calibration data is empty; give at least one sample")
+    order = np.random.default_rng(options.seed).permutation(len(data))[: options.samples].astype(np.int64)
+    fixed = batch_limit(model)
+    size = fixed or options.batch_size
+    if fixed and len(order) < fixed:
+        order = np.resize(order, fixed)
+    count = len(order) // size if fixed else -(-len(order) // size)
+
+    def read(index: int) -> Batch:
+        return data.take(order[index * size : (index + 1) * size])
+
+    return count, read

@@ -1,0 +1,70 @@
+"""BatchNormalization (ONNX BatchNormalization-15) with running statistics, as a weight and a bias for each channel.
+
+New numbers go into scale and bias: with statistics of the smaller net in their place, the function would be the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.graph.evaluate import Array
+from compressor.graph.shapes import initializer_of
+from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, wide
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A normalisation: ``y = scale / sqrt(var + epsilon) * (x - mean) + bias``.
+
+    Attributes:
+        mean: running mean, float64[channels].
+        deviation: root of running variance plus epsilon, float64[channels].
+    """
+
+    mean: Matrix
+    deviation: Matrix
+
+    def matrix(self, weight: Array) -> Matrix:
+        """[channels, 1, 1]."""
+        return (wide(weight) / self.deviation)[:, None, None]
+
+    def weight(self, matrix: Matrix) -> Matrix:
+        """The inverse of :meth:`matrix`."""
+        return matrix[:, 0, 0] * self.deviation
+
+    def count(self, output: Shape) -> int:
+        """Samples times positions."""
+        return int(np.prod(output)) // max(output[1], 1)
+
+    def rows(self, data: Array, output: Shape, pick: Pick) -> Matrix:  # noqa: ARG002 - as every form
+        """[channels, rows, 1], the running mean taken off."""
+        return self.targets(data, pick) - self.mean[:, None, None]
+
+    def targets(self, output: Array, pick: Pick) -> Matrix:
+        """[channels, rows, 1]."""
+        places = np.unravel_index(pick, (output.shape[0], *output.shape[2:]))
+        return wide(np.moveaxis(output, 1, -1)[places]).T[:, :, None]
+
+    def spread(self, bias: Matrix, rank: int) -> Matrix:
+        """[1, channels, 1 ...]."""
+        return bias.reshape(1, -1, *(1,) * (rank - 2))
+
+    def gather(self, bias: Array, rank: int) -> Matrix:  # noqa: ARG002 - as every form
+        """From the vector that the node holds."""
+        return np.broadcast_to(wide(bias).ravel(), self.mean.shape)[:, None]
+
+
+def normalisation(node: ir.Node) -> Scale:
+    """The form of a node.
+
+    Raises:
+        Unrepairable: its statistics are computed, or are those of the batch.
+    """
+    tensors = [initializer_of(v) for v in node.inputs[3:5] if v is not None]
+    if len(tensors) < 2 or any(t is None for t in tensors) or node.attributes.get_int("training_mode", 0) == 1:
+        raise Unrepairable("its statistics are not constants of the file")
+    mean, variance = (wide(t.numpy()) for t in tensors if t is not None)
+    return Scale(mean, np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5)))

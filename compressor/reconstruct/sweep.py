@@ -1,0 +1,125 @@
+"""One pass over both nets, from input to output: every layer is repaired before anything that reads it is run.
+
+Each node of each net runs once for each batch. Layers that do not depend on each other are repaired at one stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import onnx_ir as ir
+
+from compressor.data import Batch
+from compressor.graph.evaluate import Array
+from compressor.graph.shapes import captured_values
+from compressor.reconstruct.layers import Kept
+from compressor.reconstruct.options import Options
+from compressor.reconstruct.stages import Cache, Net
+from compressor.reconstruct.task import LayerRepair, WeightTask
+
+Values = dict[str, Array]
+
+
+class Visit(Protocol):
+    """One place at which a sweep stops."""
+
+    node: str
+    """Name of the node that is repaired there."""
+    dense: set[str]
+    """Values of the dense net that it wants."""
+    probes: set[str]
+    """Values of the dense net that it wants of the first batch only."""
+    pruned: set[str]
+    """Values of the smaller net that it wants, as repaired so far."""
+
+    def feed(self, batch: int, dense: Values, pruned: Values) -> None:
+        """One batch."""
+        ...
+
+    def finish(self) -> list[LayerRepair]:
+        """All batches were seen: repairs, unless there is more to come from elsewhere."""
+        ...
+
+
+class LayerVisit:
+    """A linear layer: its input, of the smaller or the dense net, and its dense output."""
+
+    def __init__(self, task: WeightTask, index: int, kept: Kept, *, symmetric: bool) -> None:
+        layer = task.layers[index]
+        self._task, self._index, self._kept, self._symmetric = task, index, kept, symmetric
+        self._x, self._y = layer.x, layer.y
+        self.node = layer.name
+        self.dense = {layer.x, layer.y} if symmetric else {layer.y}
+        self.probes = {layer.x}
+        self.pruned = set() if symmetric else {layer.x}
+
+    def feed(self, batch: int, dense: Values, pruned: Values) -> None:
+        """Hands input and dense output to the task."""
+        whole = dense.get(self._x)
+        x = None if self._symmetric else pruned[self._x]
+        self._task.feed(self._index, batch, (x, dense[self._y], whole), self._kept)
+
+    def finish(self) -> list[LayerRepair]:
+        """The last layer of a weight finishes it."""
+        return self._task.finish() if self._index == len(self._task.layers) - 1 else []
+
+
+def depths(graph: ir.Graph, stops: set[str]) -> dict[str, int]:
+    """Node -> the number of stops before it on the longest way from an input."""
+    after: dict[ir.Value, int] = {}
+    found: dict[str, int] = {}
+    for node in graph:
+        values = [v for v in (*node.inputs, *captured_values(node)) if v is not None]
+        depth = max((after.get(v, 0) for v in values), default=0)
+        found[str(node.name)] = depth
+        for value in node.outputs:
+            after[value] = depth + (str(node.name) in stops)
+    return found
+
+
+def sweep(
+    models: tuple[ir.Model, ir.Model],
+    visits: Sequence[Visit],
+    batches: tuple[int, Callable[[int], Batch]],
+    options: Options,
+) -> list[LayerRepair]:
+    """Visits every place in the order of the graph.
+
+    Args:
+        models: the smaller model, which the visits change, and the dense one.
+        visits: places to stop at.
+        batches: their number, and how to get one.
+        options: where to run, and how much to hold in memory.
+
+    Raises:
+        ModelError: a net does not run on this data.
+        UsageError: the activations fit neither into memory nor onto the disk.
+    """
+    if not visits:
+        return []
+    pruned, dense = models
+    depth = depths(pruned.graph, {v.node for v in visits})
+    levels = sorted({depth[v.node] for v in visits})
+    plan = [[v for v in visits if depth[v.node] == level] for level in levels]
+    cache = Cache(options.cache_bytes)
+    repairs: list[LayerRepair] = []
+    try:
+        small = [set().union(*(v.pruned for v in part)) for part in plan]
+        big = [set().union(*(v.dense for v in part)) for part in plan]
+        probes = [set().union(*(v.probes for v in part)) for part in plan]
+        nets = (Net(pruned, small, [set()] * len(plan), cache), Net(dense, big, probes, cache))
+        for index in range(batches[0]):
+            batch = batches[1](index)
+            for net in nets:
+                net.feed(index, batch.inputs)
+        for stage, part in enumerate(plan):
+            for index in range(batches[0]):
+                found = [net.run(stage, index, options.provider) for net in nets]
+                for visit in part:
+                    visit.feed(index, found[1], found[0])
+            for visit in part:
+                repairs += visit.finish()
+    finally:
+        cache.close()
+    return repairs

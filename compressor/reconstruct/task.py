@@ -1,0 +1,218 @@
+"""The repair of one weight: rows of the layers that use it, a fit on most of them, a verdict on the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from zlib import crc32
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.graph.evaluate import Array
+from compressor.reconstruct.biases import read_bias, write_bias
+from compressor.reconstruct.fit import Affine, Fit, Holdout
+from compressor.reconstruct.form import Form, Matrix, Pick, Unrepairable
+from compressor.reconstruct.layers import Kept, Layer
+from compressor.reconstruct.options import Options
+
+EXACT = 1e-5
+"""Error of a layer, as a share of the spread of its outputs, that is not worth a repair."""
+UNDERSTOOD = {"float16": 2e-2, "float32": 1e-3, "float64": 1e-6}
+"""Largest difference between a dense layer's form and its output, as a share of the output's range."""
+CHECKED = 64
+"""Rows on which a form is held against the runtime."""
+
+MakeFit = Callable[[Matrix, int, Options], Fit]
+
+
+@dataclass(frozen=True)
+class LayerRepair:
+    """What was done to one layer.
+
+    Attributes:
+        node: its name.
+        before: error of its output on held-out rows with the surviving weights, as a share of the dense output's
+            spread about its mean.
+        after: the same with the weights that it has now.
+        changed: whether these are new.
+        reason: why not, or None.
+    """
+
+    node: str
+    before: float
+    after: float
+    changed: bool
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which batches fit and which judge; a single batch does both, with different rows."""
+
+    batches: int
+
+    @property
+    def held(self) -> int:
+        """Batches that judge: the last quarter."""
+        return max(1, self.batches // 4) if self.batches > 1 else 0
+
+    def fits(self, batch: int) -> bool:
+        """Is it one to fit?"""
+        return batch < self.batches - self.held
+
+
+@dataclass
+class _User:
+    """One layer of the task, once its first batch was seen."""
+
+    form: Form
+    bias: Matrix
+    rank: int
+
+
+class WeightTask:
+    """Repairs the weight of one layer, or of several that share it."""
+
+    def __init__(self, layers: list[Layer], make: MakeFit, split: Split, options: Options) -> None:
+        self.layers = layers
+        self._make, self._split, self._options = make, split, options
+        self._users: dict[int, _User] = {}
+        self._fit: Fit | None = None
+        self._matrix: Matrix | None = None
+        self._holdout = Holdout(len(layers))
+        self.reason: str | None = None
+        """Why the weight cannot be repaired, once that is known."""
+        self._exact = False
+
+    @property
+    def live(self) -> bool:
+        """Is it still to be repaired?"""
+        return self.reason is None and not self._exact
+
+    def feed(self, index: int, batch: int, found: tuple[Array | None, Array, Array | None], kept: Kept) -> None:
+        """One batch of layer ``index``: its input, the dense output, and the dense input where it is known.
+
+        Without an input, what the cut left of the dense one takes its place.
+        """
+        if not self.live:
+            return
+        layer = self.layers[index]
+        x, whole, dense_x = found
+        try:
+            if x is None and dense_x is not None:
+                x = kept(layer.x, dense_x)
+            y = kept(layer.y, whole)
+            assert x is not None
+            if index not in self._users:
+                if dense_x is not None:
+                    _check(layer, dense_x, whole)
+                self._start(index, x, y)
+            self._take(index, batch, x, y)
+        except Unrepairable as reason:
+            self.reason = str(reason)
+        except (IndexError, ValueError):
+            self.reason = "the sizes of its input and output do not belong together"
+
+    def _start(self, index: int, x: Array, y: Array) -> None:
+        layer = self.layers[index]
+        weight = layer.weight.read()
+        form = layer.form((x.shape, weight.shape, y.shape))
+        matrix = form.matrix(weight)
+        if self._matrix is None:
+            self._matrix = matrix
+            self._fit = self._make(matrix, len(self.layers), self._options)
+        elif not np.array_equal(self._matrix, matrix):
+            raise Unrepairable("layers that share its weight read it in other ways")
+        self._users[index] = _User(form, read_bias(layer, form, matrix, y.ndim), y.ndim)
+
+    def _take(self, index: int, batch: int, x: Array, y: Array) -> None:
+        user, name = self._users[index], self.layers[index].name
+        assert self._fit is not None
+        assert self._matrix is not None
+        pick, held = self._pick(name, batch, user.form.count(y.shape))
+        if len(held):
+            self._holdout.add(index, user.form.rows(x, y.shape, held), user.form.targets(y, held))
+        if len(pick):
+            rows, targets = user.form.rows(x, y.shape, pick), user.form.targets(y, pick)
+            if batch == 0 and len(self.layers) == 1:
+                self._exact = _error(self._matrix, user.bias, rows, targets) <= EXACT
+            self._fit.add(index, rows, targets)
+
+    def _pick(self, name: str, batch: int, count: int) -> tuple[Pick, Pick]:
+        """Rows of this batch to fit and to judge: a seeded sample without replacement."""
+        assert self._matrix is not None
+        options, split = self._options, self._split
+        unknowns = self._matrix.shape[2] + 1
+        budget = max(options.min_rows, options.rows_per_unknown * unknowns if unknowns <= options.wide else 0)
+        fitting = ceil(budget / (split.batches - split.held)) if split.fits(batch) else 0
+        judging = ceil(options.held_rows / max(split.held, 1)) if not split.held or not split.fits(batch) else 0
+        if fitting and judging:
+            judging = min(judging, count // 4)
+            fitting = min(fitting, count - judging)
+        rng = np.random.default_rng([options.seed, crc32(name.encode()), batch])
+        wanted = min(fitting + judging, count)
+        chosen = np.arange(count) if wanted == count else rng.choice(count, wanted, replace=False, shuffle=False)
+        if fitting and judging:
+            chosen = rng.permutation(chosen)
+        held = chosen[wanted - min(judging, wanted) :] if judging else chosen[:0]
+        return np.sort(chosen[: wanted - len(held)]), np.sort(held)
+
+    def finish(self) -> list[LayerRepair]:
+        """Chooses by the held-out rows, writes, and says what was done to each layer."""
+        if not self.live or self._fit is None or self._matrix is None:
+            return []
+        now = Affine(self._matrix, tuple(self._users[k].bias for k in range(len(self.layers))))
+        before = after = self._holdout.error(now)
+        best = now
+        for proposal in self._fit.proposals():
+            error = self._holdout.error(proposal)
+            if error < after:
+                best, after = proposal, error
+        changed = best is not now and self._write(now, best)
+        reason = None if changed else "nothing tried is better on the held-out rows"
+        return [LayerRepair(layer.name, before, after if changed else before, changed, reason) for layer in self.layers]
+
+    def _write(self, now: Affine, best: Affine) -> bool:
+        """Nothing is written where the element type cannot hold a number."""
+        first, weight = self._users[0], self.layers[0].weight
+        made = first.form.weight(best.matrix)
+        limit = float(ir.DataType.from_numpy(weight.read().dtype).max)
+        if not all(np.abs(array).max(initial=0.0) < limit for array in (made, *best.biases)):
+            return False
+        if best.matrix is not now.matrix:
+            weight.write(made)
+        for index, layer in enumerate(self.layers):
+            user = self._users[index]
+            write_bias(layer, user.form, best.biases[index] - now.biases[index], user.rank)
+        return True
+
+
+def _error(matrix: Matrix, bias: Matrix, x: Matrix, y: Matrix) -> float:
+    gap = y - x @ matrix.transpose(0, 2, 1) - bias[:, None]
+    spread = float(np.square(y - y.mean(axis=1, keepdims=True)).sum())
+    return float(np.sqrt(np.square(gap).sum() / spread)) if spread else 0.0
+
+
+def _check(layer: Layer, x: Array, y: Array) -> None:
+    """Raises Unrepairable where the form of the dense layer does not give what the runtime gave."""
+    weight = layer.dense_weight.read()
+    form = layer.form((x.shape, weight.shape, y.shape), dense=True)
+    matrix = form.matrix(weight)
+    count = form.count(y.shape)
+    pick = np.unique(np.linspace(0, count - 1, min(count, CHECKED)).astype(np.int64))
+    dense = Layer(layer.dense, layer.dense, layer.held, layer.dense_weight, layer.dense_weight, layer.kind)
+    made = form.rows(x, y.shape, pick) @ matrix.transpose(0, 2, 1) + read_bias(dense, form, matrix, y.ndim)[:, None]
+    targets = form.targets(y, pick)
+    gap, scale = np.abs(made - targets).max(initial=0.0), np.abs(targets).max(initial=0.0)
+    if not gap <= UNDERSTOOD.get(str(y.dtype), 2e-2) * max(float(scale), 1e-30):
+        raise Unrepairable("its numbers are not what its attributes say, or not finite")
+
+
+def by_weight(layers: list[Layer]) -> list[list[Layer]]:
+    """Layers together that share a weight, in the order of the graph."""
+    found: Mapping[ir.Value, list[Layer]] = {layer.weight.initializer: [] for layer in layers}
+    for layer in layers:
+        found[layer.weight.initializer].append(layer)
+    return list(found.values())

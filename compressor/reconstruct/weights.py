@@ -1,0 +1,137 @@
+"""Weights as operators read them: an initializer, maybe moved on the way, and how to write new numbers back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from compressor.graph.evaluate import Array, evaluate
+from compressor.reconstruct.form import Matrix, Unrepairable
+
+MOVES = frozenset({"Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
+"""Operators that move numbers of their first input and change none."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What an operator reads of an initializer.
+
+    Attributes:
+        initializer: where the numbers are.
+        place: int64 of the shape that the operator sees, flat positions in the initializer; None: as it is.
+    """
+
+    initializer: ir.Value
+    place: npt.NDArray[np.int64] | None
+
+    def read(self) -> Array:
+        """The weight as the operator sees it."""
+        array = numbers(self.initializer)
+        return array if self.place is None else array.ravel()[self.place]
+
+    def write(self, weight: Matrix) -> None:
+        """Replaces it, in the element type and under the name that it has."""
+        old = numbers(self.initializer)
+        new = weight if self.place is None else _scattered(old, self.place, weight)
+        self.initializer.const_value = ir.tensor(new.astype(old.dtype), name=self.initializer.name)
+
+    def same(self, other: Weight) -> bool:
+        """Do both read the same numbers in the same way?"""
+        if self.place is None or other.place is None:
+            return self.place is other.place
+        return np.array_equal(self.place, other.place)
+
+
+def weight_of(value: ir.Value | None, opsets: Mapping[str, int]) -> Weight | None:
+    """The weight behind ``value``; None where it is computed from something that is not in the file.
+
+    Raises:
+        Unrepairable: it is, but cannot be written back.
+    """
+    chain: list[ir.Value] = []
+    while value is not None and not value.is_initializer() and (node := value.producer()) is not None:
+        if any(_tensor(v) is None and v is not None for v in node.inputs[1:]) or node.domain != "":
+            return None
+        if node.op_type not in MOVES:
+            if _tensor(node.inputs[0] if node.inputs else None) is not None:
+                raise Unrepairable(f"its weight is computed by {node.op_type}")
+            return None
+        chain.append(value)
+        value = node.inputs[0]
+    if value is None or (tensor := _tensor(value)) is None:
+        return None
+    if value.is_graph_input():
+        raise Unrepairable("its weight is an input that the caller may replace")
+    if not tensor.dtype.is_floating_point():
+        raise Unrepairable("its weight is quantised")
+    return Weight(value, _followed(value, chain, opsets) if chain else None)
+
+
+def readers(value: ir.Value) -> set[tuple[str, int]]:
+    """Nodes, and which of their inputs, that an initializer reaches, moved or not."""
+    found: set[tuple[str, int]] = set()
+    todo, seen = [value], {value}
+    while todo:
+        for node, index in todo.pop().uses():
+            if node.op_type in MOVES and node.domain == "" and index == 0:
+                todo += [v for v in node.outputs if v not in seen]
+                seen.update(node.outputs)
+            else:
+                found.add((str(node.name), index))
+    return found
+
+
+def numbers(value: ir.Value) -> Array:
+    """The data of an initializer."""
+    assert value.const_value is not None
+    return value.const_value.numpy()
+
+
+def add_constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
+    """A new initializer, called ``name`` where that is not taken."""
+    name = free_name(graph, name)
+    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def free_name(graph: ir.Graph, name: str) -> str:
+    """``name``, or with a number where it is taken."""
+    taken = {v.name for n in graph.all_nodes() for v in n.outputs} | set(graph.initializers)
+    taken |= {n.name for n in graph.all_nodes()} | {v.name for v in graph.inputs}
+    number, free = 0, name
+    while free in taken:
+        number, free = number + 1, f"{name}_{number}"
+    return free
+
+
+def _tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
+    return value.const_value if value is not None and value.is_initializer() else None
+
+
+def _followed(value: ir.Value, chain: list[ir.Value], opsets: Mapping[str, int]) -> npt.NDArray[np.int64]:
+    """Runs the movements, last first in ``chain``, on positions instead of numbers."""
+    shape = numbers(value).shape
+    place = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
+    for moved in reversed(chain):
+        node = moved.producer()
+        assert node is not None
+        feeds = {str(v.name): numbers(v) for v in node.inputs[1:] if v is not None}
+        found = evaluate(node, {**feeds, str(node.inputs[0].name): place}, opsets)  # type: ignore[union-attr]
+        if found is None:
+            raise Unrepairable(f"its weight is moved by {node.op_type} node {node.name!r} in a way not known here")
+        place = np.asarray(found[moved.index() or 0], np.int64)
+    if len(np.unique(place)) < place.size:
+        raise Unrepairable("its weight holds one number in several places")
+    return place
+
+
+def _scattered(old: Array, place: npt.NDArray[np.int64], weight: Matrix) -> Array:
+    flat = old.ravel().copy()
+    flat[place.ravel()] = weight.ravel().astype(old.dtype)
+    return flat.reshape(old.shape)

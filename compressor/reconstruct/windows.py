@@ -1,0 +1,159 @@
+"""Convolutions as matrices (ONNX Conv-22, ConvTranspose-22): any number of spatial axes, grouped, depthwise.
+
+A transposed convolution reads its input with zeros between the numbers, its kernel reversed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.graph.evaluate import Array
+from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, wide
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A convolution.
+
+    Attributes:
+        groups: number of groups.
+        shape: shape of the weight.
+        strides: one number for each spatial axis, as are the next two.
+        dilations: as in the node.
+        begins: padding before the first number; None: so that input and output have the sizes they have.
+        extra: positions that the output of a transposed convolution has beyond what its windows reach.
+        late: of an odd padding of unknown place, the larger part comes first.
+        transposed: ConvTranspose.
+    """
+
+    groups: int
+    shape: Shape
+    strides: Shape
+    dilations: Shape
+    begins: Shape | None
+    extra: Shape
+    late: bool
+    transposed: bool
+
+    @property
+    def _kernel(self) -> Shape:
+        return self.shape[2:]
+
+    @property
+    def _spans(self) -> list[int]:
+        return [d * (k - 1) + 1 for d, k in zip(self.dilations, self._kernel, strict=True)]
+
+    def matrix(self, weight: Array) -> Matrix:
+        """[(g o), i, *k] or, transposed, [(g i), o, *k] -> [g, o, (i *k)]."""
+        if not self.transposed:
+            return wide(weight).reshape(self.groups, self.shape[0] // self.groups, -1)
+        parts = wide(weight).reshape(self.groups, self.shape[0] // self.groups, self.shape[1], -1)
+        return parts.transpose(0, 2, 1, 3).reshape(self.groups, self.shape[1], -1)
+
+    def weight(self, matrix: Matrix) -> Matrix:
+        """The inverse of :meth:`matrix`."""
+        if not self.transposed:
+            return matrix.reshape(self.shape)
+        parts = matrix.reshape(self.groups, self.shape[1], self.shape[0] // self.groups, -1)
+        return parts.transpose(0, 2, 1, 3).reshape(self.shape)
+
+    def count(self, output: Shape) -> int:
+        """Samples times positions."""
+        return output[0] * prod(output[2:])
+
+    def rows(self, data: Array, output: Shape, pick: Pick) -> Matrix:
+        """Windows of the padded input: [groups, rows, (i *k)]."""
+        rank = len(self._kernel)
+        axes = tuple(range(2, 2 + rank))
+        if self.transposed:
+            data = _with_zeros(data, self.strides)
+        for axis, (begin, length) in enumerate(self._places(data.shape, output), 2):
+            data = _framed(data, axis, begin, length)
+        seen = np.lib.stride_tricks.sliding_window_view(data, self._spans, axes)
+        steps = [slice(None, None, 1 if self.transposed else s) for s in self.strides]
+        taps = [slice(None, None, d) for d in self.dilations]
+        seen = seen[(slice(None), slice(None), *steps, *taps)]
+        if self.transposed:
+            seen = np.flip(seen, tuple(range(2 + rank, 2 + 2 * rank)))
+        places = np.unravel_index(pick, (output[0], *output[2:]))
+        taken = np.moveaxis(seen, 1, 1 + rank)[places]
+        return wide(taken).reshape(len(pick), self.groups, -1).transpose(1, 0, 2)
+
+    def _places(self, data: Shape, output: Shape) -> list[tuple[int, int]]:
+        """For each spatial axis: padding before the (spread) input, and the length that windows slide over."""
+        found = []
+        for axis, span in enumerate(self._spans):
+            size, out, stride = data[2 + axis], output[2 + axis], self.strides[axis]
+            if self.transposed:
+                spare = size - 1 + span + self.extra[axis] - out
+                given = spare // 2 + (spare % 2 if self.late else 0) if self.begins is None else self.begins[axis]
+                found.append((span - 1 - given, out + span - 1))
+            else:
+                length = (out - 1) * stride + span
+                spare = max(length - size, 0)
+                given = spare // 2 + (spare % 2 if self.late else 0) if self.begins is None else self.begins[axis]
+                found.append((given, length))
+        return found
+
+    def targets(self, output: Array, pick: Pick) -> Matrix:
+        """[groups, rows, o]."""
+        places = np.unravel_index(pick, (output.shape[0], *output.shape[2:]))
+        taken = np.moveaxis(output, 1, -1)[places]
+        return wide(taken).reshape(len(pick), self.groups, -1).transpose(1, 0, 2)
+
+    def spread(self, bias: Matrix, rank: int) -> Matrix:
+        """[1, (g o), 1 ...]."""
+        return bias.reshape(1, -1, *(1,) * (rank - 2))
+
+    def gather(self, bias: Array, rank: int) -> Matrix:
+        """From the vector that the node holds, or from what :meth:`spread` gives."""
+        channels = self.shape[1] * self.groups if self.transposed else self.shape[0]
+        if bias.size not in (1, channels) or (bias.ndim == rank and bias.shape[1] != bias.size):
+            raise Unrepairable("its bias varies from row to row")
+        return np.broadcast_to(wide(bias).ravel(), (channels,)).reshape(self.groups, -1)
+
+
+def windows(node: ir.Node, weight: Shape, *, transposed: bool) -> Windows:
+    """The form of a convolution with a weight of this shape."""
+    rank = len(weight) - 2
+    attributes = node.attributes
+
+    def numbers(name: str) -> Shape:
+        return tuple(attributes.get_ints(name, [1] * rank))
+
+    mode = attributes.get_string("auto_pad", "NOTSET")
+    begins: Shape | None = tuple(attributes.get_ints("pads", [0] * 2 * rank))[:rank]
+    if mode == "VALID":
+        begins = (0,) * rank
+    elif mode != "NOTSET" or "output_shape" in attributes:
+        begins = None
+    late = mode != "SAME_UPPER" if transposed else mode == "SAME_LOWER"
+    groups = attributes.get_int("group", 1)
+    extra = tuple(attributes.get_ints("output_padding", [0] * rank))
+    return Windows(groups, weight, numbers("strides"), numbers("dilations"), begins, extra, late, transposed)
+
+
+def _with_zeros(data: Array, strides: Shape) -> Array:
+    """``stride - 1`` zeros between neighbours."""
+    sizes = [(n - 1) * s + 1 for n, s in zip(data.shape[2:], strides, strict=True)]
+    wider = np.zeros((*data.shape[:2], *sizes), data.dtype)
+    places: tuple[slice, ...] = (slice(None),) * 2
+    wider[(*places, *(slice(None, None, s) for s in strides))] = data
+    return wider
+
+
+def _framed(data: Array, axis: int, begin: int, length: int) -> Array:
+    """``data`` with ``begin`` zeros before it along ``axis`` (fewer than none: cut off), and ``length`` in all."""
+    if begin == 0 and data.shape[axis] == length:
+        return data
+    if begin < 0:
+        data = data[(slice(None),) * axis + (slice(-begin, None),)]
+        begin = 0
+    data = data[(slice(None),) * axis + (slice(0, max(length - begin, 0)),)]
+    pads = [(0, 0)] * data.ndim
+    pads[axis] = (begin, length - begin - data.shape[axis])
+    return np.pad(data, pads)

@@ -1,0 +1,79 @@
+"""What the reports draw with: lines, and aligned tables that read well at 80 columns."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from compressor.core.formatting import count, printable, quantity, share
+from compressor.results.detail import LatencyResult
+from compressor.results.records import ModelStats
+
+_PATHLESS = ("(in memory)", "(not written)")
+"""What stands for the path of a model that has no file: of what was read, and of what was made."""
+
+
+def line(console: Console, text: str, style: str = "") -> None:
+    """Prints a line, whatever characters the names in it hold."""
+    console.print(Text(printable(text), style=style))
+
+
+def table(columns: Sequence[str], *, header: bool = True) -> Table:
+    """A table without lines: the first column is a name and folds, the others are numbers on the right."""
+    made = Table(box=None, show_header=header, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    for index, name in enumerate(columns):
+        made.add_column(name, justify="right" if index else "left", overflow="fold")
+    return made
+
+
+def row(under: Table, *cells: str) -> None:
+    """Adds a row."""
+    under.add_row(*(Text(printable(cell)) for cell in cells))
+
+
+def show(console: Console, drawn: Table, title: str = "") -> None:
+    """Prints a table below an empty line and its title."""
+    console.print()
+    if title:
+        line(console, title, style="bold")
+    console.print(drawn)
+
+
+def rest(console: Console, hidden: int, remedy: str) -> None:
+    """Says how many rows are not shown, if any, and how to see them."""
+    if hidden > 0:
+        line(console, f"  and {hidden:,} more; {remedy}.")
+
+
+def sizes(console: Console, models: dict[str, ModelStats]) -> None:
+    """Prints one column a model, and what is left of the first in the second."""
+    stats = list(models.values())
+    paths = (item.path or missing for item, missing in zip(stats, _PATHLESS, strict=False))
+    line(console, " -> ".join(paths), style="bold")
+    drawn = table(("", *models, *(["left"] if len(stats) == 2 else [])), header=len(stats) == 2)
+    rows = {
+        "file size": [(item.bytes, quantity(item.bytes, "B")) for item in stats],
+        "parameters": [(item.params, quantity(item.params)) for item in stats],
+        "MACs": [(item.macs, quantity(item.macs)) for item in stats],
+        "nodes": [(item.nodes, f"{item.nodes:,}") for item in stats],
+    }
+    for name, cells in rows.items():
+        left = [share(cells[1][0], cells[0][0])] if len(cells) == 2 else []
+        row(drawn, name, *(text for _, text in cells), *left)
+    if len({item.opset for item in stats}) > 1 or len(stats) == 1:
+        row(drawn, "opset", *(str(item.opset) for item in stats))
+    show(console, drawn)
+
+
+def latency(console: Console, found: LatencyResult) -> None:
+    """How long a run takes, what was asked for, and how that came about."""
+    text = f"Latency: {found.before_ms:.3g} ms before, {found.after_ms:.3g} ms after"
+    if found.target_ms is not None:
+        text += f", target {found.target_ms:.3g} ms"
+    text += f"; {found.before_ms / found.after_ms:.3g} times as fast ({found.level:.0%} interval {found.low:.3g} to "
+    text += f"{found.high:.3g}; {found.provider})."
+    if found.predicted_ms is not None:
+        times = count(found.corrections or 0, "time")
+        text += f" Operator times promised {found.predicted_ms:.3g} ms, corrected {times}."
+    line(console, text, style="bold")

@@ -1,0 +1,96 @@
+"""A sensitivity report as one HTML file: what each group can lose, and its curve."""
+
+from __future__ import annotations
+
+from itertools import islice
+from math import isfinite
+from pathlib import Path
+
+from compressor.core.atomic import write_text
+from compressor.core.formatting import share
+from compressor.render.html import render_template
+from compressor.render.page import Bar
+from compressor.render.sensitivity import GroupSensitivity, SensitivityReport
+from compressor.results.detail import Curve, Series
+
+_LINES = 6
+"""Lines of a chart: more cannot be told apart."""
+
+
+def write_plot(report: SensitivityReport, path: Path) -> None:
+    """Writes :func:`render_plot` to ``path``, whole or not at all.
+
+    Raises:
+        UsageError: jinja2 is not installed, or the place cannot be written to.
+    """
+    write_text(path, render_plot(report))
+
+
+def render_plot(report: SensitivityReport) -> str:
+    """The report as the text of an HTML document that needs nothing else, the same for the same report.
+
+    Raises:
+        UsageError: jinja2 is not installed.
+    """
+    path = report.input.path or "model in memory"
+    return render_template(
+        "sensitivity.html",
+        None,
+        report=report,
+        kind="Sensitivity",
+        title=path.replace("\\", "/").rpartition("/")[2] or path,
+        lead="What the model loses when one group of channels is pruned and everything else stays whole.",
+        bars=bars(report),
+        curves=curves(report),
+    )
+
+
+def bars(report: SensitivityReport) -> list[Bar]:
+    """One row a group, in the order of the model: the share that can go."""
+    found = []
+    for group in report.groups:
+        at = group.at_safe
+        found.append(
+            Bar(
+                name=group.name,
+                note="",
+                before=f"{group.channels:,}",
+                after=f"{group.safe:,}",
+                change="1" if at is None else share(at.macs, 1.0),
+                rail=100.0,
+                fill=round(100 * group.safe / group.channels, 2),
+            )
+        )
+    return found
+
+
+def curves(report: SensitivityReport) -> list[Curve]:
+    """Charts of at most six groups, those that lose most first: accuracy where there are labels, else distance."""
+    judged = report.accuracy is not None
+    ordered = iter(sorted(report.groups, key=lambda group: (group.safe / group.channels, -_mean(group))))
+    found: list[Curve] = []
+    while several := list(islice(ordered, _LINES)):
+        first = _LINES * len(found) + 1
+        found.append(
+            Curve(
+                title=f"{first} to {first + len(several) - 1} of {len(report.groups)}",
+                x_label="share of the group's channels removed",
+                y_label="accuracy" if judged else "distance of the outputs, share of their norm",
+                series=[Series(name=group.name, points=_points(group, report.accuracy)) for group in several],
+            )
+        )
+    return found
+
+
+def _mean(group: GroupSensitivity) -> float:
+    return sum(min(point.distance, 1.0) for point in group.points) / len(group.points)
+
+
+def _points(group: GroupSensitivity, accuracy: float | None) -> list[tuple[float, float]]:
+    """From the untouched model on; points that moved infinitely far are left out."""
+    found = [(0.0, accuracy or 0.0)]
+    for point in group.points:
+        value = point.distance if accuracy is None else point.accuracy
+        if value is not None and isfinite(value):
+            found.append((point.removed / group.channels, value))
+    return found

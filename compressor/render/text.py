@@ -1,0 +1,189 @@
+"""Reports as text: plain lines and aligned tables that read well at 80 columns, in colour or without."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from statistics import fmean
+
+from rich.console import Console
+
+from compressor.core.formatting import count, share
+from compressor.render import draw
+from compressor.results.records import DiffReport, FrozenRow, GroupRow, ProofResult, Report
+
+_FEW = 10
+"""Rows shown of a list that is only an illustration; `verbose` shows all."""
+
+
+def render(report: Report, console: Console, *, explain: bool = False, verbose: bool = False) -> None:
+    """Prints what pruning or cleaning did.
+
+    Args:
+        report: the result; its warnings are not repeated here.
+        console: where to print.
+        explain: list what had to stay, by reason.
+        verbose: list every group, and the seconds of each phase.
+    """
+    if report.output is not None:
+        draw.sizes(console, {"before": report.input, "after": report.output})
+        console.print()
+    if report.groups:
+        draw.line(console, _what_was_removed(report))
+    if report.proof is not None:
+        masked = any(group.removed for group in report.groups)
+        recovered = report.settings.get("recover", "none") != "none"
+        _proof(console, report.proof, masked=masked, recovered=recovered)
+    elif report.output is not None:
+        draw.line(console, "Proof: not run.", style="yellow")
+    _recovered(console, report)
+    if report.latency is not None:
+        draw.latency(console, report.latency)
+    if verbose:
+        _groups(console, report.groups, removed=True)
+    _frozen(console, report.frozen, explain=explain, verbose=verbose)
+    if verbose and report.seconds:
+        draw.line(console, "Seconds: " + ", ".join(f"{name} {took:.2f}" for name, took in report.seconds.items()))
+    if report.output is not None:
+        path = report.output.path
+        seconds = f" ({sum(report.seconds.values()):.1f} s)" if report.seconds else ""
+        draw.line(console, f"Wrote {path}{seconds}" if path else "Nothing was written.", style="bold")
+
+
+def render_inspection(
+    report: Report, console: Console, *, explain: bool = False, verbose: bool = False
+) -> None:
+    """Prints the groups of a model, how much of it can be pruned, and what stands in the way."""
+    draw.sizes(console, {"": report.input})
+    _groups(console, report.groups, removed=False)
+    channels = sum(group.channels for group in report.groups)
+    text = f"{count(channels, 'channel')} in {count(len(report.groups), 'group')} can be pruned"
+    if report.prunable_params is not None:
+        owned = share(report.prunable_params, report.input.params)
+        text += f"; their weights hold {owned} of the parameters"
+    draw.line(console, f"{text}.", style="bold")
+    _frozen(console, report.frozen, explain=explain, verbose=verbose, by_reason=True)
+
+
+def render_diff(report: DiffReport, console: Console, *, verbose: bool = False) -> None:
+    """Prints two models side by side: sizes, operator counts, initializers that differ."""
+    draw.sizes(console, {"a": report.a, "b": report.b})
+    console.print()
+    draw.line(console, "Inputs and outputs: " + ("the same." if report.same_signature else "DIFFERENT."))
+    if report.operators:
+        table = draw.table(("operator", "a", "b"))
+        for change in report.operators:
+            draw.row(table, change.op_type, f"{change.count_a:,}", f"{change.count_b:,}")
+        draw.show(console, table, title="Operator counts that differ:")
+    if not report.initializers:
+        draw.line(console, "Initializers: the same.")
+        return
+    shown = report.initializers if verbose else report.initializers[: 2 * _FEW]
+    table = draw.table(("initializer", "a", "b"))
+    for item in shown:
+        same = item.shape_a == item.shape_b
+        draw.row(table, item.name, _shape(item.shape_a), "other values" if same else _shape(item.shape_b))
+    draw.show(console, table, title=f"Initializers that differ ({len(report.initializers):,}):")
+    draw.rest(console, len(report.initializers) - len(shown), "-v lists them all")
+
+
+def _shape(shape: Sequence[int] | None) -> str:
+    return "absent" if shape is None else "x".join(str(size) for size in shape) or "scalar"
+
+
+
+def _what_was_removed(report: Report) -> str:
+    """Says what the asked amount means: a ratio is a share of channels, a target a share that is kept."""
+    channels = sum(group.channels for group in report.groups)
+    removed = sum(group.removed for group in report.groups)
+    pruned = sum(group.removed > 0 for group in report.groups)
+    done = f"{removed:,} of {channels:,} ({share(removed, channels)}) were removed,"
+    done += f" in {pruned:,} of {count(len(report.groups), 'group')}"
+    ratio = report.settings.get("ratio")
+    if ratio is None or report.output is None:
+        return f"Channels: {done}."
+    macs = share(report.output.macs, report.input.macs)
+    return f"Ratio {ratio:g} is a share of the channels: {done}; MACs left {macs}."
+
+
+def _proof(console: Console, proof: ProofResult, *, masked: bool, recovered: bool) -> None:
+    reference = "the original with the same channels masked" if masked else "the original"
+    verdict = f"equals {reference}" if proof.passed else f"FAILED, differs from {reference}"
+    runs = count(len(proof.inputs), "input size")
+    subject = "Proof (before recovery)" if recovered else "Proof"
+    text = f"{subject}: {verdict}; error {proof.max_rel_err:.1e}, allowed {proof.tolerance:.1e}"
+    text += f" (ONNX Runtime {proof.provider}, {runs}"
+    text += ", norms over the kept channels)." if proof.masked_statistics else ")."
+    draw.line(console, text, style="green" if proof.passed else "bold red")
+
+
+def _recovered(console: Console, report: Report) -> None:
+    """What recovery did to the layers, and what accuracy is left."""
+    if report.recovery:
+        before, after = (fmean(getattr(r, f"error_{when}") for r in report.recovery) for when in ("before", "after"))
+        draw.line(
+            console,
+            f"Recovery ({report.settings.get('recover')}): {count(len(report.recovery), 'layer')}, mean error of their "
+            f"outputs {before:.3f} before, {after:.3f} after.",
+        )
+    if report.trainability is not None:
+        row = report.trainability
+        draw.line(
+            console,
+            f"Trainability: mean singular value of the Jacobian {row.mean_before:.3g} before, {row.mean_after:.3g} "
+            f"after ({count(row.samples, 'sample')}).",
+        )
+    for item in report.accuracy:
+        steps = [item.before, *([item.pruned] if item.pruned is not None else []), item.after]
+        words = ["original", *(["pruned"] if item.pruned is not None else []), "result"]
+        text = ", ".join(f"{word} {value:.2%}" for word, value in zip(words, steps, strict=True))
+        draw.line(console, f"Accuracy ({item.metric}, {count(item.samples or 0, 'sample')}): {text}.", style="bold")
+
+
+def _groups(console: Console, groups: Sequence[GroupRow], *, removed: bool) -> None:
+    if not groups:
+        return
+    table = draw.table(("group", "channels", *(["removed"] if removed else []), "weight axes"))
+    for group in groups:
+        gone = [f"{group.removed:,}"] if removed else []
+        draw.row(table, group.name, f"{group.channels:,}", *gone, f"{len(group.axes):,}")
+    draw.show(console, table)
+    console.print()
+
+
+def _frozen(
+    console: Console, rows: Iterable[FrozenRow], *, explain: bool, verbose: bool, by_reason: bool = False
+) -> None:
+    """What had to stay: one sentence, a table by reason, or every row under its reason."""
+    ordered = sorted(rows, key=lambda row: row.reason)
+    reasons = {reason: list(found) for reason, found in groupby(ordered, key=lambda row: row.reason)}
+    ranked = sorted(reasons.items(), key=lambda item: -_channels(item[1]))
+    if not ranked:
+        return
+    if explain:
+        for reason, found in ranked:
+            _reason(console, reason, found, verbose)
+        console.print()
+    elif by_reason:
+        table = draw.table(("kept because", "channels", "places"))
+        for reason, found in ranked:
+            draw.row(table, reason, f"{_channels(found):,}", f"{len(found):,}")
+        draw.show(console, table)
+        draw.line(console, "--explain lists the places.")
+    else:
+        first, found = ranked[0]
+        text = f"{count(_channels(ordered), 'channel')} had to stay; --explain lists them."
+        main = f"Main reason, for {_channels(found):,}" if len(ranked) > 1 else "Reason"
+        draw.line(console, f"{text} {main}: {first}.")
+
+
+def _reason(console: Console, reason: str, rows: Sequence[FrozenRow], verbose: bool) -> None:
+    shown = sorted(rows, key=lambda row: -row.channels)[: None if verbose else _FEW]
+    table = draw.table(("value", "axis", "channels", "node"))
+    for row in shown:
+        draw.row(table, row.value, "-" if row.axis is None else str(row.axis), f"{row.channels:,}", row.node)
+    table.columns[-1].justify = "left"
+    draw.show(console, table, title=f"{count(_channels(rows), 'channel')} had to stay: {reason}")
+    draw.rest(console, len(rows) - len(shown), "-v lists them all")
+
+
+def _channels(rows: Iterable[FrozenRow]) -> int:
+    return sum(row.channels for row in rows)

@@ -1,0 +1,215 @@
+"""What weight unification reports: its record, with stable JSON keys, and its text."""
+
+from typing import Any
+
+from pydantic import Field
+from rich.console import Console
+
+from compressor.core.formatting import count, quantity, share
+from compressor.render import draw
+from compressor.results.base import Record
+from compressor.results.detail import LatencyResult
+from compressor.results.records import Document, ModelStats, ProofResult
+
+_FEW = 12
+
+
+class UnifiedRow(Record):
+    """A weight whose blocks were unified or pruned."""
+
+    name: str
+    shape: list[int]
+    block: str = Field(description="Outputs x inputs x taps of one block.")
+    weights: int
+    blocks: int
+    unified: int = Field(description="Blocks whose weights share one absolute value.")
+    pruned: int = Field(description="Blocks that are zero.")
+    free: int = Field(description="Blocks that were left as they are.")
+    values: int = Field(description="Different absolute values in the weight.")
+    error: float = Field(description="Norm of the change, as a share of the norm of the weight.")
+    bits: float = Field(description="Free weights, shared values, signs, entropy of the kinds of blocks.")
+    stored: int = Field(description="Bytes of the packed parts.")
+    macs: int = Field(description="Multiply-accumulates of its nodes before.")
+    multiplications: int = Field(description="Multiplications that the structure leaves; runtimes do not use it.")
+    additions: int = Field(description="Additions that the structure leaves; runtimes do not use it.")
+
+
+class LeftRow(Record):
+    """An initializer that was left alone, and why."""
+
+    name: str
+    weights: int
+    reason: str
+
+
+class PermutedRow(Record):
+    """A group of channels that was reordered before its weights were unified."""
+
+    name: str
+    channels: int
+    before: float = Field(description="Squared change by unifying all blocks, as shares of its layers' norms, summed.")
+    after: float = Field(description="The same in the new order.")
+
+
+class ResidualRow(Record):
+    """How far weights are from unified ones, as shares of their norms."""
+
+    step: int
+    strength: float = Field(description="Of the pull, in the unit of the method; for ADMM rho.")
+    primal: float = Field(description="‖W - Z‖ / ‖W‖ with unified Z, root mean square over weights.")
+    dual: float = Field(description="The same of the change of Z since the row before; 0 for methods without one.")
+
+
+class TrainingRow(Record):
+    """How weights were trained to be unified."""
+
+    method: str
+    epochs: int = Field(description="Towards unified weights.")
+    retrain_epochs: int = Field(description="Along them, one value a block.")
+    residuals: list[ResidualRow] = Field(default=[])
+
+
+class UnifyAccuracy(Record):
+    """Top-1 accuracy on samples that were set aside; shares between 0 and 1."""
+
+    before: float = Field(description="Of the original.")
+    one_shot: float | None = Field(default=None, description="Unified without training, where training followed.")
+    after: float = Field(description="Of the result as it is written.")
+    samples: int = Field(description="Samples it was measured on.")
+
+
+class UnifyReport(Document):
+    """The result of unifying the weights of one model."""
+
+    schema_name: str = Field(default="onnx-compressor.unify/1", alias="schema")
+    input: ModelStats
+    output: ModelStats | None = None
+    layers: list[UnifiedRow]
+    left: list[LeftRow]
+    permuted: list[PermutedRow] = Field(default=[])
+    training: TrainingRow | None = Field(default=None, description="Null where weights were unified in one shot.")
+    accuracy: UnifyAccuracy | None = Field(default=None, description="Null without labels.")
+    latency: LatencyResult | None = Field(default=None, description="Of the files; null when not measured.")
+    ideal_bytes: int = Field(description="The whole model by `bits` of its layers; all else as it is stored.")
+    gzip_bytes: int | None = Field(default=None, description="The written files after gzip.")
+    output_error: float | None = Field(
+        default=None,
+        description="Largest change of an output on random inputs: norm of the difference from the original's, as a "
+        "share of the norm of the original's. Null when not run.",
+    )
+    proof: ProofResult | None = Field(
+        default=None, description="The written model against one with the unified weights as plain tensors."
+    )
+    exact: bool | None = Field(
+        default=None,
+        description="Whether ONNX Runtime unpacks every weight bit by bit to the unified one, with its graph "
+        "optimisations and without, and every block satisfies its constraint. Null when not run.",
+    )
+    seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
+    warnings: list[str] = Field(default=[])
+    settings: dict[str, Any] = Field(default={}, description="The settings of the run, defaults filled in.")
+
+
+def render_unified(report: UnifyReport, console: Console, *, explain: bool = False, verbose: bool = False) -> None:
+    """Prints what unification did.
+
+    Args:
+        report: the result; its warnings are not repeated here.
+        console: where to print.
+        explain: list every weight that was left alone.
+        verbose: list every layer, and the seconds of each phase.
+    """
+    if report.output is not None:
+        draw.sizes(console, {"before": report.input, "after": report.output})
+        _bytes(report, report.output, console)
+    _layers(report, console, verbose=verbose)
+    _damage(report, console)
+    _trained(report, console)
+    if report.latency is not None:
+        draw.latency(console, report.latency)
+    if report.proof is not None:
+        _proved(report, report.proof, console)
+    elif report.output is not None:
+        draw.line(console, "Proof: not run.", style="yellow")
+    _left(report, console, explain=explain, verbose=verbose)
+    if verbose and report.seconds:
+        draw.line(console, "Seconds: " + ", ".join(f"{name} {took:.2f}" for name, took in report.seconds.items()))
+    if report.output is not None:
+        path, seconds = report.output.path, sum(report.seconds.values())
+        draw.line(console, f"Wrote {path} ({seconds:.1f} s)" if path else "Nothing was written.", style="bold")
+
+
+def _bytes(report: UnifyReport, output: ModelStats, console: Console) -> None:
+    ratio = report.input.bytes / max(1, output.bytes)
+    text = f"{ratio:.1f} times smaller on disk"
+    if report.gzip_bytes is not None:
+        text += f"; {quantity(report.gzip_bytes, 'B')} after gzip"
+    draw.line(console, f"{text}; {quantity(report.ideal_bytes, 'B')} by an ideal coder.")
+
+
+def _layers(report: UnifyReport, console: Console, *, verbose: bool) -> None:
+    shown = report.layers if verbose else report.layers[:_FEW]
+    table = draw.table(("weight", "block", "unified", "pruned", "free", "values", "error"))
+    for row in shown:
+        numbers = (f"{row.unified:,}", f"{row.pruned:,}", f"{row.free:,}", f"{row.values:,}", f"{row.error:.3f}")
+        draw.row(table, row.name, row.block, *numbers)
+    draw.show(console, table)
+    draw.rest(console, len(report.layers) - len(shown), "-v lists them all")
+
+
+def _damage(report: UnifyReport, console: Console) -> None:
+    if report.permuted:
+        before, after = (sum(getattr(row, key) for row in report.permuted) for key in ("before", "after"))
+        text = f"{count(len(report.permuted), 'channel group')} reordered: {share(after, before)} of the damage there."
+        draw.line(console, text)
+    weights = sum(row.weights for row in report.layers)
+    text = f"{count(len(report.layers), 'weight')} with {share(weights, report.input.params)} of the parameters."
+    if report.output_error is not None:
+        text += f" Outputs change by {report.output_error:.2g} of their norm on random inputs."
+    draw.line(console, text)
+    macs = sum(row.macs for row in report.layers)
+    products, sums = (sum(getattr(row, key) for row in report.layers) for key in ("multiplications", "additions"))
+    draw.line(
+        console,
+        f"The structure needs {share(products, macs)} of the multiplications and {share(sums, macs)} of the additions "
+        "of these layers. ONNX Runtime computes with plain weights, so the model is smaller, not faster.",
+    )
+
+
+def _trained(report: UnifyReport, console: Console) -> None:
+    done, found = report.training, report.accuracy
+    if done is not None:
+        text = f"Trained for {count(done.epochs + done.retrain_epochs, 'epoch')} ({done.method})"
+        if done.residuals:
+            text += f"; weights came within {done.residuals[-1].primal:.2g} of their norm of unified ones"
+        draw.line(console, f"{text}; {done.retrain_epochs} of them with one value a block.")
+    if found is not None:
+        once = "" if found.one_shot is None else f", without training {found.one_shot:.2%}"
+        text = f"Top-1 accuracy {found.before:.2%} -> {found.after:.2%}{once} ({count(found.samples, 'sample')})."
+        draw.line(console, text, style="bold")
+
+
+def _proved(report: UnifyReport, proof: ProofResult, console: Console) -> None:
+    exact = "every weight is unpacked bit by bit and satisfies its constraint" if report.exact else "WEIGHTS DIFFER"
+    verdict = "equal" if proof.passed else "DIFFER from"
+    text = f"Proof: {exact}; outputs {verdict} those of plain unified weights, error {proof.max_rel_err:.1e}, "
+    text += f"allowed {proof.tolerance:.1e} (ONNX Runtime {proof.provider}, {count(len(proof.inputs), 'input size')})."
+    draw.line(console, text, style="green" if proof.passed and report.exact else "bold red")
+
+
+def _left(report: UnifyReport, console: Console, *, explain: bool, verbose: bool) -> None:
+    if not report.left:
+        return
+    weights = sum(row.weights for row in report.left)
+    text = f"{count(len(report.left), 'initializer')} with {quantity(weights)} weights left alone"
+    if not explain:
+        draw.line(console, f"{text}; --explain lists them.")
+        return
+    ordered = sorted(report.left, key=lambda row: -row.weights)
+    shown = ordered if verbose else ordered[: 2 * _FEW]
+    table = draw.table(("left alone", "weights", "because"))
+    table.columns[-1].justify = "left"
+    for row in shown:
+        draw.row(table, row.name, f"{row.weights:,}", row.reason)
+    draw.show(console, table, title=f"{text}:")
+    draw.rest(console, len(ordered) - len(shown), "-v lists them all")

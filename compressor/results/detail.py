@@ -1,0 +1,90 @@
+"""Records of what only some runs measure: costs by layer, recovery, accuracy, latency, curves, surroundings."""
+
+from pydantic import Field
+
+from compressor.results.base import Record
+
+
+class LayerRow(Record):
+    """What one node costs before and after; a node that only one of the models has leaves the other side null."""
+
+    name: str = Field(description="Name of the node, or of its first output where the node has none.")
+    op_type: str
+    weight: str = Field(default="", description="The weight it multiplies with; empty where it has none.")
+    macs_before: int | None = Field(description="Multiply-accumulates of one sample in the original.")
+    macs_after: int | None = Field(description="Multiply-accumulates of one sample in the result.")
+    ms_before: float | None = Field(
+        default=None, description="Milliseconds of one run in the original, with what follows up to the next layer."
+    )
+    ms_after: float | None = Field(default=None, description="Milliseconds of one run in the result.")
+
+
+class RecoveryRow(Record):
+    """How far the output of one layer is from the original's, before and after recovery."""
+
+    name: str
+    error_before: float = Field(description="Relative error after the cut.")
+    error_after: float = Field(description="Relative error after recovery.")
+
+
+class AccuracyRow(Record):
+    """One metric of the original and the result; shares between 0 and 1."""
+
+    metric: str = Field(description="Such as top-1, mAP, agreement with the original.")
+    before: float = Field(description="Of the original.")
+    pruned: float | None = Field(default=None, description="Straight after the cut, where recovery follows.")
+    after: float = Field(description="Of the result.")
+    samples: int | None = Field(default=None, description="Samples it was measured on.")
+
+
+class TrainabilityRow(Record):
+    """Singular values of the Jacobian of the outputs by the inputs, over samples (arXiv 2105.05916)."""
+
+    mean_before: float = Field(description="Mean of the original.")
+    mean_after: float = Field(description="Mean of the result.")
+    condition_before: float = Field(description="Largest over smallest, of the original.")
+    condition_after: float = Field(description="Largest over smallest, of the result.")
+    samples: int = Field(description="Samples it was measured on.")
+
+
+class LatencyResult(Record):
+    """Time of one run of both models, measured in turns on the same device."""
+
+    before_ms: float = Field(description="Median of the original.")
+    after_ms: float = Field(description="Median of the result.")
+    low: float = Field(description="Lower end of the interval of the speed-up.")
+    high: float = Field(description="Upper end of the interval of the speed-up.")
+    level: float = Field(default=0.95, description="Confidence of the interval.")
+    provider: str = Field(default="", description="Execution provider.")
+    device: str = Field(default="", description="Name of the device.")
+    batch: int | None = Field(default=None, description="Samples in one run.")
+    target_ms: float | None = Field(default=None, description="What was asked for; null where nothing was.")
+    predicted_ms: float | None = Field(default=None, description="What the times of single operators had promised.")
+    corrections: int | None = Field(default=None, description="How often the prediction was corrected to get there.")
+
+
+class Series(Record):
+    """One line of a chart."""
+
+    name: str = Field(description="Of the model, such as pruned + fine-tuned.")
+    points: list[tuple[float, float]] = Field(description="(x, y) with x rising.")
+
+
+class Curve(Record):
+    """A chart of one or more lines over the same axes."""
+
+    title: str
+    x_label: str
+    y_label: str
+    series: list[Series]
+    note: str = Field(default="", description="One sentence on what is seen, and how it was measured.")
+
+
+class Environment(Record):
+    """Where a run took place, as far as results depend on it."""
+
+    python: str
+    system: str = Field(description="Operating system and machine type; never the name of the host.")
+    device: str = Field(description="The processor or accelerator that ran the models.")
+    cores: int | None = Field(default=None, description="Logical cores of the machine.")
+    packages: dict[str, str] = Field(default={}, description="Version of each package that counts.")

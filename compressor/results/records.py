@@ -1,0 +1,133 @@
+"""What a run reports, with stable keys: the JSON document of every command.
+
+Keys come out in the order of the fields below; dictionaries keep the order in which they were filled.
+MACs are multiply-accumulates (one multiplication and one addition together), not FLOPs.
+"""
+
+from typing import Any
+
+from pydantic import Field
+
+from compressor.results.base import PathText, Record
+from compressor.results.detail import (
+    AccuracyRow,
+    Curve,
+    Environment,
+    LatencyResult,
+    LayerRow,
+    RecoveryRow,
+    TrainabilityRow,
+)
+from compressor.version import VERSION
+
+
+class ModelStats(Record):
+    """Size of one model, read back from its file where there is one."""
+
+    path: PathText | None = Field(description="The file, with its weights; null when none was written.")
+    bytes: int = Field(description="Size of the file and its external data.")
+    params: int = Field(description="Elements of all floating-point initializers.")
+    macs: int = Field(description="Multiply-accumulates of one sample, other dimensions as bound for the proof.")
+    nodes: int = Field(description="Nodes of the main graph.")
+    opset: int = Field(description="Version of the standard operator set.")
+
+
+class GroupRow(Record):
+    """Channels that are kept or removed together."""
+
+    name: str
+    channels: int = Field(description="Channels before.")
+    removed: int
+    axes: list[str] = Field(description="The weight axes that lose a slice with each channel.")
+
+
+class FrozenRow(Record):
+    """Channels that had to stay, and why."""
+
+    value: str
+    axis: int | None = Field(description="Axis of the value; null when the whole value is meant.")
+    node: str
+    reason: str
+    channels: int
+
+
+class ProofResult(Record):
+    """How far the smaller model is from the original with the removed channels masked."""
+
+    max_rel_err: float = Field(description="Largest error, as a share of the largest value of its output.")
+    max_abs_err: float
+    tolerance: float = Field(description="Largest relative error allowed.")
+    passed: bool
+    provider: str
+    inputs: list[dict[str, list[int]]] = Field(description="Shape by input name, for each run compared.")
+    masked_statistics: bool = Field(
+        description="Whether the reference takes norms and means over the kept channels only."
+    )
+
+
+class Document(Record):
+    """Base of what a command prints: says which schema and version wrote it."""
+
+    schema_name: str = Field(alias="schema")
+    version: str = VERSION
+
+    def to_json(self) -> str:
+        """JSON text with a final newline; infinities and NaN become null."""
+        return self.model_dump_json(by_alias=True, indent=2) + "\n"
+
+
+class Report(Document):
+    """The result of pruning, cleaning or inspecting one model."""
+
+    schema_name: str = Field(default="onnx-compressor.results/1", alias="schema")
+    input: ModelStats
+    output: ModelStats | None = Field(default=None, description="Null when the command makes no model.")
+    groups: list[GroupRow] = Field(default=[])
+    frozen: list[FrozenRow] = Field(default=[])
+    proof: ProofResult | None = None
+    layers: list[LayerRow] = Field(
+        default=[], description="Costs by node, in the order of the graph; empty when not asked for."
+    )
+    recovery: list[RecoveryRow] = Field(default=[], description="Error by layer before and after recovery.")
+    accuracy: list[AccuracyRow] = Field(default=[], description="Metrics of the original and the result.")
+    trainability: TrainabilityRow | None = Field(default=None, description="Null when not asked for.")
+    curves: list[Curve] = Field(
+        default=[], description="Loss and accuracy by epoch, where there was training; robustness, where asked for."
+    )
+    latency: LatencyResult | None = Field(default=None, description="Null when not measured.")
+    prunable_params: int | None = Field(
+        default=None,
+        description="Parameters of all initializers with an axis in a group; null when not counted.",
+    )
+    seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
+    warnings: list[str] = Field(default=[])
+    settings: dict[str, Any] = Field(default={}, description="The settings of the run, defaults filled in.")
+    environment: Environment | None = Field(default=None, description="Versions and device; null when not asked for.")
+
+
+class InitializerChange(Record):
+    """An initializer that differs between two models; equal shapes mean that its values differ."""
+
+    name: str
+    shape_a: list[int] | None = Field(description="Null when the first model does not have it.")
+    shape_b: list[int] | None = Field(description="Null when the second model does not have it.")
+
+
+class OperatorChange(Record):
+    """How often two models use an operator."""
+
+    op_type: str
+    count_a: int
+    count_b: int
+
+
+class DiffReport(Document):
+    """What differs between two models."""
+
+    schema_name: str = Field(default="onnx-compressor.diff/1", alias="schema")
+    a: ModelStats
+    b: ModelStats
+    same_signature: bool = Field(description="Inputs and outputs agree in name, order, type and shape.")
+    initializers: list[InitializerChange] = Field(default=[])
+    operators: list[OperatorChange] = Field(default=[])
+    warnings: list[str] = Field(default=[])

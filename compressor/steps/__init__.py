@@ -1,0 +1,1 @@
+"""The steps that commands share: open and account, score, cut and prove, recover, hold against gates."""

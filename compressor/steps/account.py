@@ -1,0 +1,210 @@
+"""What a run has to say: sizes and costs, groups, what was frozen, how the proof went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.channels.channel_mask import Cut
+from compressor.channels.groups import ChannelGroup, blocked
+from compressor.channels.plan import PruningPlan
+from compressor.config import AMOUNTS, PruneSettings, RunSettings
+from compressor.errors import PlanError, UsageError
+from compressor.graph import files
+from compressor.graph.normalise import normalise
+from compressor.graph.shapes import infer
+from compressor.graph.unfuse import UNFUSED
+from compressor.operators import quantization_grid
+from compressor.operators.table import RULES
+from compressor.pruning import cost
+from compressor.pruning.analysis import Analysis
+from compressor.pruning.proof import Evidence
+from compressor.results import (
+    DiffReport,
+    FrozenRow,
+    GroupRow,
+    InitializerChange,
+    ModelStats,
+    OperatorChange,
+    ProofResult,
+    Report,
+)
+
+
+def open_model(model: str | Path | ir.Model) -> tuple[ir.Model, int]:
+    """The model and its bytes on disk (0 for a model in memory, whose weights are counted later)."""
+    if isinstance(model, ir.Model):
+        return model, sum(
+            int(v.const_value.nbytes) for v in model.graph.initializers.values() if v.const_value
+        )
+    loaded = files.load(model)
+    return loaded, files.size_on_disk(model)
+
+
+def replayed(settings: PruneSettings, plan: PruningPlan | None) -> PruneSettings:
+    """The settings a run analyses with: a plan brings those that decide what hangs together."""
+    if plan is None:
+        return settings
+    try:
+        amounts = dict.fromkeys(AMOUNTS)
+        return settings.model_copy(
+            update={
+                **amounts,
+                "lossless": False,
+                **PruneSettings.parse(plan.policy).model_dump(include=set(plan.policy)),
+            }
+        )
+    except UsageError as error:
+        raise PlanError(f"the plan's policy is not usable: {error}") from None
+
+
+def stats(path: Path | None, size: int, graph: ir.Graph, counts: tuple[int, int]) -> ModelStats:
+    """One row of the report; ``counts`` are (parameters, MACs)."""
+    return ModelStats(
+        path=None if path is None else str(path),
+        bytes=size,
+        params=counts[0],
+        macs=counts[1],
+        nodes=graph.num_nodes(),
+        opset=graph.opset_imports.get("", 0),
+    )
+
+
+def stats_of(source: ir.Model, found: Analysis, size: int, path: Path | None) -> ModelStats:
+    """The original, counted before anything is cut."""
+    counts = (_params(source), cost.macs_per_sample(found.model.graph, found.shapes, RULES))
+    return stats(path, size, source.graph, counts)
+
+
+def _params(model: ir.Model) -> int:
+    """Parameters of a model as it came; those of Constant nodes count, so it is normalised first."""
+    return cost.params(normalise(model.clone()).graph)
+
+
+def stats_in_memory(model: ir.Model, settings: RunSettings, size: int | None = None) -> ModelStats:
+    """A model that has no file; its bytes are those it would have in one file."""
+    plain = normalise(model.clone())
+    shapes = infer(plain, settings.input_shapes, settings.dims)
+    counts = (cost.params(plain.graph), cost.macs_per_sample(plain.graph, shapes, RULES))
+    return stats(None, ir.to_proto(model).ByteSize() if size is None else size, model.graph, counts)
+
+
+def read_back(path: Path, settings: RunSettings) -> ModelStats:
+    """A written file, loaded again and counted."""
+    found = stats_in_memory(files.load(path), settings, files.size_on_disk(path))
+    return found.model_copy(update={"path": str(path)})
+
+
+def report(
+    found: Analysis,
+    before: ModelStats,
+    groups: list[GroupRow],
+    evidence: Evidence | None,
+    settings: RunSettings,
+) -> Report:
+    """The report of a run, without what only the caller knows (the output file, seconds)."""
+    return Report(
+        input=before,
+        groups=groups,
+        frozen=frozen_rows(found),
+        proof=proof_row(evidence, settings),
+        warnings=[*_unfused(found.model), *([f"proof: {evidence.note}"] if evidence and evidence.note else [])],
+        settings=settings.model_dump(mode="json"),
+    )
+
+
+def _unfused(model: ir.Model) -> list[str]:
+    count = model.meta.get(UNFUSED)
+    if not count:
+        return []
+    listed = ", ".join(f"{number} {op}" for op, number in count.items())
+    return [f"operators that ONNX Runtime fused ({listed}) are written as standard ones; it fuses them when it loads"]
+
+
+def group_rows(groups: Sequence[ChannelGroup], cut: Cut | None, earlier: Sequence[GroupRow] = ()) -> list[GroupRow]:
+    """What each group has and loses, with what it lost in earlier steps."""
+    rows = {row.name: row for row in earlier}
+    for member in groups:
+        row, old = _group_row(member, cut), rows.get(member.name)
+        rows[member.name] = row if old is None else old.model_copy(update={"removed": old.removed + row.removed})
+    return list(rows.values())
+
+
+def _group_row(member: ChannelGroup, cut: Cut | None) -> GroupRow:
+    gone = 0 if cut is None else int((~cut.keeps_units(member.units)).sum())
+    axes = list(dict.fromkeys(slot.label for slot in member.slots))
+    return GroupRow(name=member.name, channels=member.channels, removed=gone * member.width, axes=axes)
+
+
+def frozen_rows(found: Analysis) -> list[FrozenRow]:
+    """Filters that had to stay, with the fact that stopped them; equal rows merged."""
+    merged: Counter[tuple[str, int | None, str, str]] = Counter()
+    for row in blocked(found.coupling):
+        value, _, axis = row.label.rpartition(":")
+        number = int(axis) if axis.isdigit() else None
+        where = f" ({row.reason.value})" if row.reason.value else ""
+        merged[value, number, row.reason.node, row.reason.reason + where] += row.channels
+    return [
+        FrozenRow(value=value, axis=axis, node=node, reason=reason, channels=channels)
+        for (value, axis, node, reason), channels in merged.most_common()
+    ]
+
+
+def proof_row(evidence: Evidence | None, settings: RunSettings) -> ProofResult | None:
+    """The proof as the report shows it."""
+    if evidence is None:
+        return None
+    return ProofResult(
+        max_rel_err=evidence.max_rel_err,
+        max_abs_err=evidence.max_abs_err,
+        tolerance=evidence.tolerance,
+        passed=evidence.passed,
+        provider=settings.provider,
+        inputs=evidence.inputs,
+        masked_statistics=evidence.masked_statistics,
+    )
+
+
+def prunable_params(groups: Sequence[ChannelGroup]) -> int:
+    """Elements of every initializer of real numbers that some group has an axis of."""
+    return quantization_grid.params(dict.fromkeys(slot.value for member in groups for slot in member.slots))
+
+
+def difference(a: Path, b: Path) -> DiffReport:
+    """What differs between two model files."""
+    settings = RunSettings()
+    models = [files.load(p) for p in (a, b)]
+    tensors = [
+        {str(v.name): v.const_value for v in normalise(m.clone()).graph.initializers.values()} for m in models
+    ]
+    counts = [Counter(node.op_type for node in m.graph) for m in models]
+    signatures = [
+        [(v.name, v.dtype, str(v.shape)) for v in [*m.graph.inputs, None, *m.graph.outputs] if v is not None]
+        for m in models
+    ]
+    return DiffReport(
+        a=read_back(a, settings),
+        b=read_back(b, settings),
+        same_signature=signatures[0] == signatures[1],
+        initializers=_changed(tensors[0], tensors[1]),
+        operators=[
+            OperatorChange(op_type=op, count_a=counts[0][op], count_b=counts[1][op])
+            for op in sorted(counts[0] | counts[1])
+            if counts[0][op] != counts[1][op]
+        ],
+    )
+
+
+def _changed(
+    one: dict[str, ir.TensorProtocol | None], two: dict[str, ir.TensorProtocol | None]
+) -> list[InitializerChange]:
+    found = []
+    for name in dict.fromkeys([*one, *two]):
+        a, b = one.get(name), two.get(name)
+        shapes = [None if t is None else [int(d) for d in t.shape.numpy()] for t in (a, b)]
+        if shapes[0] != shapes[1] or (a is not None and b is not None and a.tobytes() != b.tobytes()):
+            found.append(InitializerChange(name=name, shape_a=shapes[0], shape_b=shapes[1]))
+    return found

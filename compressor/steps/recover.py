@@ -1,0 +1,282 @@
+"""Gives a model that was cut its accuracy back, in the way the settings ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from compressor.channels.channel_mask import Cut
+from compressor.config import PruneSettings
+from compressor.core.clock import Clock
+from compressor.core.extras import TRAINING, require
+from compressor.core.metrics import Metrics
+from compressor.data import Dataset, augmentation, batch_limit, batches, noise, open_parts
+from compressor.errors import UsageError
+from compressor.evaluate.accuracy import accuracy
+from compressor.pruning.criteria import criterion
+from compressor.reconstruct import RECOVERIES, Options, recover
+from compressor.results import Report
+from compressor.results.detail import AccuracyRow, Curve, RecoveryRow, Series, TrainabilityRow
+
+if TYPE_CHECKING:
+    from compressor.train.loop.extension import Extension
+    from compressor.train.loop.history import Event, History
+
+PLAIN = {"insert_bn": False, "expand": 0.0, "mean_weights": 0.0, "ema": 0.0}
+"""What cannot be had while channels fade: the mean of weights is not zero where the last ones are."""
+BEFORE_TRAINING = "lstsq"
+"""Training starts from what this recovers: it takes seconds, and saves epochs."""
+TRAINABILITY_BATCH, TRAINABILITY_BATCHES = 16, 20
+INEXACT_NOTE = (
+    "what faded is not without effect when it is cut: a norm, a mean or a product of activations runs over it, so "
+    "that outputs change then; what trains after the cut makes up for it"
+)
+IN_VAIN = "training made it worse in every epoch, so the weights from before training are kept"
+NAMED = 3
+"""Nodes that a warning names."""
+NOISE_NOTE = "no data was given, so random noise stood in for it; --data with real samples recovers more"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a run reads.
+
+    Attributes:
+        train: to calibrate and train on; random noise where the user has nothing.
+        valid: set aside to judge on, labels or not; None where there are none.
+        real: they are the user's.
+    """
+
+    train: Dataset
+    valid: Dataset | None
+    real: bool
+
+    @property
+    def judged(self) -> Dataset | None:
+        """What accuracy is measured on; None without labels."""
+        return self.valid if self.valid is not None and self.valid.labelled else None
+
+    @staticmethod
+    def of(settings: PruneSettings, model: ir.Model) -> Samples | None:
+        """Opens the user's data, or makes noise; None where nothing is read.
+
+        Raises:
+            UsageError: the data is unreadable or does not fit the model; or training or a gate needs what is not given,
+                or not installed.
+        """
+        if settings.recover == "finetune":
+            require("--recover finetune", *TRAINING)
+        if settings.trainability:
+            require("--trainability", *TRAINING)
+        if settings.decay_epochs and settings.recover != "finetune":
+            raise UsageError("--decay-epochs trains, which needs --recover finetune")
+        if settings.data is not None:
+            train, valid = open_parts(settings, model)
+            samples = Samples(train, valid if len(valid) else None, real=True)
+            if settings.max_drop is not None and samples.judged is None:
+                raise UsageError("--max-drop needs labels, and the data has none; add an array y, or leave it out")
+            return samples
+        if settings.recover == "finetune":
+            raise UsageError("--recover finetune needs samples to train on; give --data, labels are not needed")
+        if settings.max_drop is not None:
+            raise UsageError("--max-drop needs samples with labels; give --data")
+        idle = settings.recover == "none" and not settings.trainability
+        if idle and criterion(settings.criterion, settings.seed).needs is None:
+            return None
+        made = noise(model, settings.samples, settings.seed, settings.dims, settings.input_shapes)
+        return Samples(made, None, real=False)
+
+
+class Recovery:
+    """The recovery of one run, which may cut several times.
+
+    Attributes:
+        model: as the last cut and its recovery left it.
+
+    Args:
+        source: the original, which training imitates.
+        settings: ``recover`` says how.
+        samples: to learn from and judge on.
+        clock: times what is done, and is told how training goes.
+    """
+
+    def __init__(self, source: ir.Model, settings: PruneSettings, samples: Samples | None, clock: Clock) -> None:
+        self.model = source
+        self._source, self._settings, self._samples, self._clock = source, settings, samples, clock
+        self._dense: ir.Model | None = None
+        self._cut: ir.Model | None = None
+        self._rows: list[RecoveryRow] = []
+        self._curves: list[Curve] = []
+        self._warnings: list[str] = []
+        self._steps = 0
+        self._metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
+
+    def before(self, model: ir.Model, cut: Cut) -> None:
+        """Keeps what is needed of the analysed model that is about to be cut; lets what goes fade, if asked to."""
+        self._dense = None if self._settings.recover == "none" else model.clone()
+        if self._settings.decay_epochs and self._samples is not None:
+            with self._clock.phase("decay"):
+                faded = self._train(model, self._samples, cut)
+            for name, value in faded.graph.initializers.items():
+                model.graph.initializers[name].const_value = value.const_value
+
+    def after(self, model: ir.Model, cut: Cut) -> None:
+        """Recovers the model that was cut, as :meth:`before` knew it, by ``cut``.
+
+        Raises:
+            CompressorError: as :func:`compressor.reconstruct.recover` and :func:`compressor.train.finetune.finetune`.
+        """
+        self.model = model
+        self._steps += 1
+        if self._samples is None or self._dense is None:
+            return
+        self._cut = model.clone() if self._samples.judged is not None else None
+        with self._clock.phase("recover"):
+            self._rebuild(model, self._dense, cut, self._samples)
+            if self._settings.recover == "finetune":
+                self.model = self._train(model, self._samples, None)
+
+    def added_to(self, report: Report) -> Report:
+        """The report with what recovery did and what accuracy is left."""
+        rows = []
+        if self._samples is not None and self._samples.judged is not None:
+            with self._clock.phase("judge"):
+                rows.append(self._accuracy(self._samples.judged))
+        trainable = None
+        if self._settings.trainability and self._samples is not None:
+            with self._clock.phase("trainability"):
+                trainable = self._trainability(self._samples.train)
+        warnings = [*report.warnings, *dict.fromkeys(self._warnings)]
+        return report.model_copy(
+            update={
+                "recovery": self._rows,
+                "accuracy": rows,
+                "trainability": trainable,
+                "curves": self._curves,
+                "warnings": warnings,
+            }
+        )
+
+    def _accuracy(self, judged: Dataset) -> AccuracyRow:
+        once = self._cut if self._steps == 1 else None
+        found = [accuracy(m, judged, self._settings).share for m in (self._source, self.model)]
+        cut = accuracy(once, judged, self._settings).share if once is not None else None
+        return AccuracyRow(metric="top-1", before=found[0], pruned=cut, after=found[1], samples=len(judged))
+
+    def _trainability(self, data: Dataset) -> TrainabilityRow:
+        from compressor.train.gradients.trainability import trainability  # noqa: PLC0415
+        from compressor.train.module.graph_module import GraphModule  # noqa: PLC0415 - torch is loaded for gradients only
+
+        size = batch_limit(self._source) or TRAINABILITY_BATCH
+        found = [
+            trainability(GraphModule(m), islice(batches(data, size, drop_last=True), TRAINABILITY_BATCHES))
+            for m in (self._source, self.model)
+        ]
+        return TrainabilityRow(
+            mean_before=found[0].mean,
+            mean_after=found[1].mean,
+            condition_before=found[0].condition,
+            condition_after=found[1].condition,
+            samples=found[0].samples,
+        )
+
+    def _rebuild(self, model: ir.Model, dense: ir.Model, cut: Cut, samples: Samples) -> None:
+        options = Options(
+            samples=self._settings.samples,
+            batch_size=min(self._settings.batch_size, Options.batch_size),
+            provider=self._settings.provider,
+            seed=self._settings.seed,
+        )
+        method = self._settings.recover if self._settings.recover in RECOVERIES else BEFORE_TRAINING
+        done = recover(model, dense, cut, method, samples.train, options)
+        self._rows += [RecoveryRow(name=r.node, error_before=r.before, error_after=r.after) for r in done.layers]
+        self._warnings += _left_alone(done.skipped)
+        if not samples.real:
+            self._warnings.append(NOISE_NOTE)
+
+    def _train(self, model: ir.Model, samples: Samples, fading: Cut | None) -> ir.Model:
+        """A trained copy; with ``fading``, one in which what that cut removes is zero in the end."""
+        from compressor.train.finetune import finetune  # noqa: PLC0415
+        from compressor.train.loop.split import Splits  # noqa: PLC0415
+        from compressor.train.regularizers.decay import decay  # noqa: PLC0415 - torch is loaded for training only
+
+        settings = self._settings
+        if settings.checkpoint is not None:
+            settings.checkpoint.mkdir(parents=True, exist_ok=True)
+            place = f"step-{self._steps}" if fading is None else f"decay-{self._steps + 1}"
+            settings = settings.model_copy(update={"checkpoint": settings.checkpoint / place})
+        extensions: list[Extension] = []
+        if fading is not None:
+            settings = settings.model_copy(update={**PLAIN, "epochs": settings.decay_epochs})
+            fade = decay(fading, model)
+            extensions.append(fade)
+            if not fade.exact:
+                self._warnings.append(INEXACT_NOTE)
+        parts = Splits(samples.train, samples.valid, lambda epoch: augmentation(settings, model, epoch))
+        done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=self._tell)
+        self._warnings += done.warnings
+        phase = "training" if fading is None else "fading"
+        self._curves += curves(done.history, phase if self._settings.steps == 1 else f"{phase} {self._steps}")
+        if done.history.best_epoch == 0:
+            self._warnings.append(f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}")
+        return done.model
+
+    def _tell(self, event: Event) -> None:
+        if self._metrics is not None:
+            self._metrics.add({"pruning_step": self._steps, **event.as_json()})
+        self._clock.tell(f"recover: {event.in_words()}")
+
+
+def curves(history: History, phase: str) -> list[Curve]:
+    """Loss by epoch, and accuracy where there are labels; epoch 0 is before training."""
+    learnt = [(float(row.epoch), row.loss) for row in history.epochs]
+    later = [(float(row.epoch), row.valid) for row in history.epochs if row.valid is not None]
+    judged = [(0.0, history.before), *later] if later else []
+    series = [Series(name="training samples", points=learnt)]
+    metric = [(epoch, found.metric) for epoch, found in judged if found.metric is not None]
+    if judged:
+        series.append(Series(name="samples set aside", points=[(epoch, found.loss) for epoch, found in judged]))
+    note = f"The weights of epoch {history.best_epoch} were kept."
+    drawn = [Curve(title=f"Loss, {phase}", x_label="epoch", y_label="loss", series=series, note=note)]
+    if metric and history.metric_name is not None:
+        aside = [Series(name="samples set aside", points=metric)]
+        title = f"{history.metric_name.capitalize()}, {phase}"
+        drawn.append(Curve(title=title, x_label="epoch", y_label=history.metric_name, series=aside))
+    return drawn
+
+
+@contextmanager
+def checkpoint_beside(output: Path | None, settings: PruneSettings) -> Iterator[PruneSettings]:
+    """The settings with a place for checkpoints, which is removed if all goes well and they need not be kept."""
+    if settings.recover != "finetune":
+        yield settings
+        return
+    folder = settings.checkpoint
+    if folder is None and output is not None:
+        folder = output.with_name(output.name + ".checkpoint")
+    yield settings.model_copy(update={"checkpoint": folder})
+    if folder is not None and not settings.keep_checkpoint:
+        from compressor.train.loop import checkpoint  # noqa: PLC0415 - torch is loaded for training only
+
+        for step in range(1, settings.steps + 1):
+            checkpoint.remove(folder / f"decay-{step}")
+            checkpoint.remove(folder / f"step-{step}")
+        checkpoint.remove(folder)
+
+
+def _left_alone(skipped: Mapping[str, str]) -> list[str]:
+    """One warning a reason, with the first nodes that it holds for."""
+    nodes: dict[str, list[str]] = {}
+    for node, reason in skipped.items():
+        nodes.setdefault(reason, []).append(repr(node))
+    found = []
+    for reason, names in nodes.items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        found.append(f"recovery left {', '.join(names[:NAMED])}{more} alone: {reason}")
+    return found

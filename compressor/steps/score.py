@@ -1,0 +1,86 @@
+"""Measures what the chosen criterion needs: gradients in torch, activations in ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from compressor.config import PruneSettings
+from compressor.data import Batch, Dataset, batch_limit
+from compressor.errors import UsageError
+from compressor.pruning import activations
+from compressor.pruning.analysis import Analysis
+from compressor.pruning.criteria import Measurement, Need, criterion
+
+ROUNDS = 32
+"""Minibatches that the samples are split into at least, where squares are averaged over them: their relative error
+is √(2 / rounds)."""
+
+
+def measure(found: Analysis, settings: PruneSettings, dataset: Dataset | None) -> Measurement | None:
+    """What ``settings.criterion`` needs, or None where weights are enough; torch is loaded only for gradients.
+
+    Args:
+        found: the analysed model.
+        settings: the criterion, how many samples, the seed that draws them.
+        dataset: samples; None where the criterion needs none.
+
+    Raises:
+        UsageError: torch is missing, there is no sample, or labels do not fit.
+        ModelError: the model cannot be run, or torch lacks an operator; the message names another criterion.
+    """
+    need = criterion(settings.criterion, settings.seed).needs
+    if need is None:
+        return None
+    if need in activations.MEASURES:
+        batches = _Drawn(found, settings, dataset, need)
+        return activations.measure(need, found.model, found.coupling, batches(), settings.provider)
+    return _by_gradient(need, found, settings, dataset)
+
+
+def _by_gradient(
+    need: Need, found: Analysis, settings: PruneSettings, dataset: Dataset | None
+) -> Measurement:
+    try:
+        from compressor.torch_ops.site import UnsupportedOperator  # noqa: PLC0415
+        from compressor.train.gradients import saliency  # noqa: PLC0415 - torch is loaded for gradients only
+    except (ModuleNotFoundError, UsageError):
+        raise UsageError(
+            f"--criterion {settings.criterion} needs gradients, and torch is not installed; "
+            "run pip install 'onnx-compressor[tune]', or choose --criterion consumers"
+        ) from None
+    batches = _Drawn(found, settings, dataset, need) if need != Need.PATHS else tuple
+    try:
+        return saliency.measure(need, found.model, found.coupling, batches, settings.seed)
+    except UnsupportedOperator as error:
+        fact = str(error).partition(";")[0]
+        raise UnsupportedOperator(
+            f"--criterion {settings.criterion} needs gradients, but {fact}; choose --criterion activation or consumers"
+        ) from None
+
+
+class _Drawn:
+    """Samples drawn at random, in batches, the same at every call."""
+
+    def __init__(self, found: Analysis, settings: PruneSettings, dataset: Dataset | None, need: Need) -> None:
+        if dataset is None or len(dataset) == 0:
+            raise UsageError(f"--criterion {settings.criterion} needs samples, and there are none; give --data")
+        self._dataset = dataset
+        count = min(settings.samples, len(dataset))
+        size = settings.batch_size
+        if need in (Need.GATES, Need.MOVES, Need.CURVATURE):
+            size = max(1, min(size, count // ROUNDS))
+        elif need in activations.MEASURES:
+            size = min(size, activations.samples_at_once(found.coupling))
+        if need == Need.RANK:
+            count = min(count, activations.RANK_SAMPLES)
+        whole = batch_limit(found.model)
+        self._size = size = whole or min(size, count)
+        drawn = np.random.default_rng(settings.seed).permutation(len(dataset)).astype(np.int64)[: max(count, size)]
+        drawn = np.resize(drawn, max(len(drawn), size))
+        self._indices = drawn[: len(drawn) // size * size if whole else None]
+
+    def __call__(self) -> Iterator[Batch]:
+        for start in range(0, len(self._indices), self._size):
+            yield self._dataset.take(self._indices[start : start + self._size])

@@ -1,0 +1,98 @@
+"""One step of pruning: what to remove, removing it, and the proof; and whether several steps are one."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from compressor.channels.channel_mask import Cut
+from compressor.channels.groups import group
+from compressor.channels.plan import PruningPlan, units_of
+from compressor.config import PruneSettings
+from compressor.core.clock import Clock
+from compressor.errors import PlanError
+from compressor.graph import clean
+from compressor.latency import LatencyTarget
+from compressor.operators.table import RULES
+from compressor.pruning import proof, surgery
+from compressor.pruning.analysis import Analysis, analyse
+from compressor.pruning.budget import Origin
+from compressor.pruning.lossless import lossless_plan
+from compressor.pruning.proof import Evidence
+from compressor.pruning.select import Choice, choose
+from compressor.steps.recover import Samples
+from compressor.steps.score import measure
+
+
+def replayed(plan: PruningPlan, found: Analysis) -> Choice:
+    """The choice that a plan is."""
+    return Choice(plan, group(found.coupling), None)
+
+
+def cut_of(plan: PruningPlan, found: Analysis) -> Cut:
+    """What removing the positions of a plan means for the whole graph; raises PlanError where it cannot be done."""
+    cut = Cut(found.coupling, units_of(plan, found.coupling))
+    cut.check()
+    return cut
+
+
+def replays(plan: PruningPlan, source: ir.Model, small: ir.Model, settings: PruneSettings) -> bool:
+    """Does the plan of several steps lead from the original to weights of the same shapes in one?
+
+    Not where a step could only remove what an earlier one had set free.
+    """
+    found = analyse(source, settings)
+    coupling = found.coupling
+    try:
+        cut = cut_of(plan, found)
+        left = {name: cut.after(value) for name, value in coupling.graph.initializers.items()}
+    except PlanError:
+        return False
+    made = {name: tuple(value.shape) for name, value in small.graph.initializers.items() if value.shape is not None}
+    return all(left.get(name) == shape for name, shape in made.items() if name in left)
+
+
+def chosen(
+    found: Analysis,
+    settings: PruneSettings,
+    origin: Origin | None,
+    size: int,
+    samples: Samples | None,
+    aim: LatencyTarget | None,
+) -> Choice:
+    """What a step removes: what cannot matter, what a latency needs, or what a ratio or another target asks for.
+
+    Args:
+        found: the model as it is before the step.
+        settings: of the step.
+        origin: costs of the model before the first step; None in the first.
+        size: bytes of the file.
+        samples: where the criterion may measure.
+        aim: the latency that is asked for, if one is.
+    """
+    if settings.lossless:
+        return Choice(*lossless_plan(found.coupling, settings, RULES), origin)
+    measured = measure(found, settings, samples.train if samples is not None else None)
+    if aim is not None:
+        return aim.choose(found, settings, size, origin, measured)
+    return choose(found.coupling, settings, RULES, size, origin, measured)
+
+
+def removed(found: Analysis, cut: Cut, settings: PruneSettings, clock: Clock) -> list[Evidence]:
+    """Removes what ``cut`` says from the analysed model, and proves that removal equals masking."""
+    with clock.phase("prove"):
+        expected = _expect(found, cut, settings) if settings.verify else None
+    with clock.phase("cut"):
+        surgery.remove(found.model, cut, RULES)
+        clean.tidy(found.model, simplify=settings.simplify)
+    with clock.phase("prove"):
+        return [proof.confirm(expected, found.model, settings)] if expected is not None else []
+
+
+def _expect(found: Analysis, cut: Cut, settings: PruneSettings) -> proof.Expected:
+    """Runs the masked original; where nothing that counts may go, the original itself."""
+    if settings.lossless:
+        return proof.expect(found.model, None, found.shapes, settings)
+    expected = proof.expect(*surgery.mask(found.model, cut, RULES), found.shapes, settings)
+    if proof.finite(expected):
+        return expected
+    return proof.expect(*surgery.mask(found.model, cut, RULES, thorough=True), found.shapes, settings)

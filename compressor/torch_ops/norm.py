@@ -1,0 +1,167 @@
+"""Normalisation (ONNX BatchNormalization-15, LayerNormalization-17, GroupNormalization-21, RMSNormalization-23 ...)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+import torch
+import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
+
+from compressor.torch_ops.site import Function, Maker, Site, positive
+
+Tensor = torch.Tensor
+
+
+def _batch(site: Site) -> Function:
+    """With the stored statistics; with those of the batch where training asks for it or the node says so."""
+    epsilon, momentum = site.get("epsilon", 1e-5), site.get("momentum", 0.9)
+    if site.get("training_mode", 0) or (site.opset < 14 and any(site.wanted[1:])):
+        return _batch_statistics(epsilon, momentum)
+    follow = site.train_statistics
+
+    def run(training: bool, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        mean, var = mean.detach(), var.detach()  # exporters merge equal weights: one may be a parameter too
+        return F.batch_norm(x, mean, var, scale, bias, training and follow, 1 - momentum, epsilon)
+
+    return run
+
+
+def _batch_statistics(epsilon: float, momentum: float) -> Function:
+    def run(_: bool, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, ...]:
+        axes = [k for k in range(x.dim()) if k != 1]
+        found = F.batch_norm(x, None, None, scale, bias, True, 0.0, epsilon)
+        batch_var, batch_mean = torch.var_mean(x.detach(), axes, correction=0)
+        blend = (momentum * mean + (1 - momentum) * batch_mean, momentum * var + (1 - momentum) * batch_var)
+        return found, blend[0], blend[1], batch_mean, batch_var
+
+    return run
+
+
+def _instance(site: Site) -> Function:
+    epsilon = site.get("epsilon", 1e-5)
+    return lambda x, scale, bias: _grouped(x, x.shape[1], epsilon, scale, bias)
+
+
+def _grouped(x: Tensor, groups: int, epsilon: float, scale: Tensor, bias: Tensor) -> Tensor:
+    if x.numel() == 0:
+        return x
+    return F.group_norm(x, groups, scale, bias, epsilon)
+
+
+def _group(site: Site) -> Function:
+    """Scale and bias are one a group in operator set 18 to 20, one a channel from 21 on."""
+    groups, epsilon = site.get("num_groups"), site.get("epsilon", 1e-5)
+
+    def run(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        if scale.shape[0] != x.shape[1]:
+            scale, bias = (v.repeat_interleave(x.shape[1] // groups) for v in (scale, bias))
+        return _grouped(x, groups, epsilon, scale, bias)
+
+    return run
+
+
+def _layer(site: Site) -> Function:
+    epsilon, start = site.get("epsilon", 1e-5), site.get("axis", -1)
+
+    def run(x: Tensor, scale: Tensor, bias: Tensor | None = None) -> object:
+        shape = x.shape[start:]
+        if scale.shape == shape and (bias is None or bias.shape == shape):
+            found = F.layer_norm(x, shape, scale, bias, epsilon)
+        else:
+            found = F.layer_norm(x, shape, None, None, epsilon) * scale
+            found = found if bias is None else found + bias
+        if not any(site.wanted[1:]):
+            return found
+        axes = list(range(positive(start, x.dim()), x.dim()))
+        variance, mean = torch.var_mean(x.float() if x.dtype.itemsize < 4 else x, axes, correction=0, keepdim=True)
+        return found, mean, torch.rsqrt(variance + epsilon)
+
+    return run
+
+
+def _rms(site: Site) -> Function:
+    epsilon, start = site.get("epsilon", 1e-5), site.get("axis", -1)
+
+    def run(x: Tensor, scale: Tensor) -> Tensor:
+        shape = x.shape[start:]
+        if scale.shape == shape:
+            return F.rms_norm(x, shape, scale, epsilon)
+        return F.rms_norm(x, shape, None, epsilon) * scale
+
+    return run
+
+
+def _local_response(site: Site) -> Function:
+    alpha, beta, bias = site.get("alpha", 1e-4), site.get("beta", 0.75), site.get("bias", 1.0)
+    size = site.get("size")
+
+    def run(x: Tensor) -> Tensor:
+        squares = x.square().reshape(x.shape[0], 1, x.shape[1], -1)
+        around = F.pad(squares, [0, 0, (size - 1) // 2, size - 1 - (size - 1) // 2])
+        total = F.avg_pool2d(around, (size, 1), 1).reshape(x.shape)
+        return x / torch.pow(bias + alpha * total, beta)
+
+    return run
+
+
+def _lp(site: Site) -> Function:
+    """Where the norm is zero the result is zero."""
+    axis, p = site.get("axis", -1), site.get("p", 2)
+
+    def run(x: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(x, p, axis, keepdim=True)
+        return x / torch.where(norm == 0, torch.ones_like(norm), norm)
+
+    return run
+
+
+def _mean_variance(site: Site) -> Function:
+    axes = site.get("axes", [0, 2, 3])
+
+    def run(x: Tensor) -> Tensor:
+        centred = x - x.mean(axes, keepdim=True)
+        return centred / (centred.square().mean(axes, keepdim=True).sqrt() + 1e-9)
+
+    return run
+
+
+def _softmax(function: Function) -> Maker:
+    """Over one axis; before operator set 13 over this axis and all later ones together."""
+
+    def make(site: Site) -> Function:
+        axis = site.get("axis", -1 if site.opset >= 13 else 1)
+        if site.opset >= 13:
+            return lambda x: function(x, axis)
+
+        def flattened(x: Tensor) -> Tensor:
+            first = positive(axis, x.dim())
+            if first == x.dim() - 1:
+                found: Tensor = function(x, -1)
+                return found
+            rows = x.reshape(prod(x.shape[:first]), -1)
+            made: Tensor = function(rows, 1).reshape(x.shape)
+            return made
+
+        return flattened
+
+    return make
+
+
+def _hardmax(x: Tensor, axis: int) -> Tensor:
+    return torch.zeros_like(x).scatter(axis, x.argmax(axis, keepdim=True), 1)
+
+
+FUNCTIONS: Mapping[str, Maker] = {
+    "BatchNormalization": _batch,
+    "GroupNormalization": _group,
+    "Hardmax": _softmax(_hardmax),
+    "InstanceNormalization": _instance,
+    "LRN": _local_response,
+    "LayerNormalization": _layer,
+    "LogSoftmax": _softmax(torch.log_softmax),
+    "LpNormalization": _lp,
+    "MeanVarianceNormalization": _mean_variance,
+    "RMSNormalization": _rms,
+    "Softmax": _softmax(torch.softmax),
+}

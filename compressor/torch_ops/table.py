@@ -1,0 +1,68 @@
+"""Every operator that runs in torch, in one explicit table. An operator missing here is refused, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from compressor.torch_ops import (
+    attention,
+    control,
+    conv,
+    elementwise,
+    indexing,
+    linear,
+    loss,
+    movement,
+    norm,
+    pool,
+    quant,
+    random,
+    recurrent,
+    reduce,
+    resize,
+    sequence,
+    shape,
+    spectral,
+    vision,
+)
+from compressor.torch_ops.site import Maker
+
+FAMILIES = (
+    attention,
+    control,
+    conv,
+    elementwise,
+    indexing,
+    linear,
+    loss,
+    movement,
+    norm,
+    pool,
+    quant,
+    random,
+    recurrent,
+    reduce,
+    resize,
+    sequence,
+    shape,
+    spectral,
+    vision,
+)
+
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {name: maker for family in FAMILIES for name, maker in family.FUNCTIONS.items()}
+)
+"""Operator of the standard's own domain -> maker."""
+
+NEED_DEVICE = frozenset({
+    "BlackmanWindow", "Constant", "ConstantOfShape", "HammingWindow", "HannWindow", "MelWeightMatrix",
+    "RandomNormal", "RandomUniform", "Range",
+})  # fmt: skip
+"""Operators that make tensors from numbers: their functions take the device first."""
+
+NEED_TRAINING = frozenset({"BatchNormalization", "Dropout"})
+"""Operators that act otherwise in training: their functions take whether it is training first."""
+
+NEED_BOTH = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+"""Operators that run graphs of their own: their functions take the device, and whether it is training, first."""

@@ -1,0 +1,1 @@
+"""Training under a constraint on weights: ADMM, soft shrinkage, envelopes, straight-through, masks."""

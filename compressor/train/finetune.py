@@ -1,0 +1,330 @@
+"""Fine-tuning an ONNX model: from graph to module, through the loop, and back into the same graph by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import torch
+
+from compressor.config import TuneSettings
+from compressor.data import Array, Dataset, augmentation, batch_limit, check_labels, open_parts, split
+from compressor.errors import ModelError, ProofFailed, UsageError
+from compressor.graph import files
+from compressor.pruning import proof
+from compressor.torch_ops.tensors import to_numpy
+from compressor.train import training_options
+from compressor.train.loop import checkpoint
+from compressor.train.loop.distributed import World, world_of
+from compressor.train.loop.errors import TrainingDiverged, memory_named
+from compressor.train.loop.extension import Extension
+from compressor.train.loop.fit import Observer, fit
+from compressor.train.loop.history import History
+from compressor.train.loop.losses import Probe, objective_for
+from compressor.train.loop.objective import Objective, Outputs, Samples, run
+from compressor.train.loop.precision import Precision
+from compressor.train.loop.prefetch import Placing
+from compressor.train.loop.split import Splits, spread
+from compressor.train.module.graph_module import GraphModule
+from compressor.train.module.intermediate_outputs import chunk_of, with_outputs
+from compressor.train.module.upcast import is_narrow, widened
+
+LOOKED_AT = 32
+"""Samples that are run before training, to see what outputs hold, and after it, to verify."""
+LAST_GOOD = "last-good.onnx"
+
+
+@dataclass
+class TuneResult:
+    """What fine-tuning made.
+
+    Attributes:
+        model: the given one with trained weights; nothing else differs.
+        history: of the loop.
+        compared: how each output was compared with the original's, in words.
+        max_rel_err: of ``model`` in ONNX Runtime against the trained module; None if that was not verified.
+        warnings: what the user should know.
+        main: whether this process is the one that writes; others hold the same weights.
+    """
+
+    model: ir.Model
+    history: History
+    compared: list[str] = field(default_factory=list)
+    max_rel_err: float | None = None
+    warnings: list[str] = field(default_factory=list)
+    main: bool = True
+
+
+def finetune(
+    model: ir.Model,
+    settings: TuneSettings,
+    *,
+    teacher: ir.Model | None = None,
+    data: Dataset | Splits | None = None,
+    extensions: Sequence[Extension] = (),
+    observe: Observer | None = None,
+) -> TuneResult:
+    """Trains the weights of a model and verifies in ONNX Runtime that they are back in it.
+
+    Args:
+        model: not changed. One of 16-bit floats is trained in float32 and rounded at the end.
+        settings: how; ``settings.data`` is opened unless ``data`` is given.
+        teacher: the original, for losses that imitate one.
+        data: samples as the model wants them; a share is set aside unless they come in parts.
+        extensions: take part in the loop; names of parameters are those of initializers.
+        observe: receives progress.
+
+    Raises:
+        UnsupportedOperator: a node has no function in torch; raised before anything is computed.
+        UsageError: data, labels, loss and model do not go together; or memory ran out.
+        TrainingDiverged: the loss is NaN or infinite; ``model`` of the error holds the last good weights.
+        ProofFailed: the written weights do not give what the trained module gives.
+    """
+    world = world_of(settings.device)
+    parts = _parts(model, settings, data)
+    if settings.insert_bn:
+        return _between_norms(model, settings, teacher, parts, extensions, observe)
+    pair = _Pair.of(model, settings, teacher)
+    with memory_named(settings.batch_size):
+        seen = _seen(parts, pair, world)
+        objective, compared, warnings = _objective(settings, pair, seen)
+        if not _runs_mixed(objective, pair, seen, Precision(world.device, settings)):
+            settings = settings.model_copy(update={"amp": "off"})
+            warnings.append("the graph does not run in mixed precision, so it is trained without")
+    chosen = [*extensions, *training_options.extensions_of(settings)]
+
+    def train(asked: TuneSettings, *more: Extension) -> History:
+        return fit(pair.module, objective, parts, asked, extensions=[*chosen, *more], observe=observe)
+
+    try:
+        with training_options.expanded(pair.module, model, settings) as more:
+            settings, notes = training_options.best_rate(pair.module, settings, lambda asked: train(asked, *more))
+            history = train(settings, *more)
+    except TrainingDiverged as error:
+        error.model = pair.module.cpu().write_back(model)
+        raise
+    written = pair.module.cpu().write_back(model)
+    result = TuneResult(written, history, compared, None, [*warnings, *notes], world.main)
+    if settings.verify and world.main:
+        result.max_rel_err = _verify(pair, written, seen, settings)
+    return result
+
+
+def _between_norms(
+    model: ir.Model,
+    settings: TuneSettings,
+    teacher: ir.Model | None,
+    parts: Splits,
+    extensions: Sequence[Extension],
+    observe: Observer | None,
+) -> TuneResult:
+    """:func:`finetune` with BatchNormalization put in before and folded away after."""
+    plain = settings.model_copy(update={"insert_bn": False, "train_bn": True})
+    inserted = training_options.with_batchnorm(model, settings, parts.train).model
+    result = finetune(inserted, plain, teacher=teacher, data=parts, extensions=extensions, observe=observe)
+    return replace(result, model=training_options.without_batchnorm(result.model, settings, parts.train))
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The module that is trained and the one it imitates.
+
+    Attributes:
+        names: of the model's own outputs, after which come values asked for by name.
+        limit: samples that the file says it takes at a time.
+    """
+
+    module: GraphModule
+    teacher: GraphModule | None
+    names: tuple[str, ...]
+    limit: int | None
+
+    @staticmethod
+    def of(model: ir.Model, settings: TuneSettings, teacher: ir.Model | None) -> _Pair:
+        """Both modules, in float32 or wider; the original only where something is compared with it."""
+        if teacher is None and settings.loss in ("distill", "mixed"):
+            raise UsageError("distillation needs the original model; give it with --teacher, or choose another --loss")
+        if teacher is None and settings.features:
+            raise UsageError("--features matches values of the original model; give it with --teacher")
+        if teacher is not None:
+            _same_ends(model, teacher)
+        imitated = settings.loss != "cross-entropy" or settings.features
+        made = _module(model, settings, settings.train_bn)
+        original = _module(teacher, settings, False) if teacher is not None and imitated else None
+        names = tuple(str(v.name) for v in model.graph.outputs)
+        return _Pair(made, original, names, _limit(model, teacher))
+
+
+def _limit(model: ir.Model, teacher: ir.Model | None) -> int | None:
+    """Samples that either file says it takes at a time."""
+    own = batch_limit(model)
+    other = batch_limit(teacher) if teacher is not None else None
+    if own is not None and other is not None and own != other:
+        raise UsageError(
+            f"the model takes {own} samples at a time and the original {other}; export both with the same batch size"
+        )
+    return own if own is not None else other
+
+
+def _module(model: ir.Model, settings: TuneSettings, train_bn: bool) -> GraphModule:
+    wide = widened(model) if is_narrow(model) else model
+    return GraphModule(with_outputs(wide, settings.features), train_bn=train_bn)
+
+
+def _same_ends(model: ir.Model, teacher: ir.Model) -> None:
+    """Raises UsageError where the two models differ in inputs or outputs."""
+    for what, ours, theirs in (
+        ("inputs", model.graph.inputs, teacher.graph.inputs),
+        ("outputs", model.graph.outputs, teacher.graph.outputs),
+    ):
+        names = [[str(v.name) for v in values if not v.is_initializer()] for values in (ours, theirs)]
+        if names[0] != names[1]:
+            raise UsageError(
+                f"the model has the {what} {', '.join(names[0])} and the original {', '.join(names[1])}; give the "
+                "model that this one was made from as --teacher"
+            )
+
+
+def _parts(model: ir.Model, settings: TuneSettings, data: Dataset | Splits | None) -> Splits:
+    if isinstance(data, Splits):
+        parts = data
+    else:
+        train, valid = open_parts(settings, model) if data is None else split(data, settings.val_share, settings.seed)
+        parts = Splits(train, valid if len(valid) else None, lambda epoch: augmentation(settings, model, epoch))
+    if not len(parts.train):
+        raise UsageError("there are no samples to train on; give data with more of them")
+    if settings.loss in ("cross-entropy", "mixed"):
+        for part in (parts.train, parts.valid):
+            if part is not None and _whole_numbers(part):
+                check_labels(part, model)
+    return parts
+
+
+def _whole_numbers(data: Dataset) -> bool:
+    labels = data.take(np.zeros(1, np.int64)).labels
+    return labels is None or labels.dtype.kind in "iu"
+
+
+def _seen(parts: Splits, pair: _Pair, world: World) -> Samples:
+    """Some samples for training, on the device; where the graph takes a fixed number, more than one run of it."""
+    limit = pair.limit or 1
+    wanted = max(LOOKED_AT // limit, 2) * limit
+    batch = parts.train.take(spread(len(parts.train), wanted))
+    for module in (pair.module, pair.teacher):
+        if module is not None:
+            module.eval().to(world.device)
+    placing = Placing(world.device)
+    return placing.move(placing.prepare(batch))
+
+
+def _objective(settings: TuneSettings, pair: _Pair, seen: Samples) -> tuple[Objective, list[str], list[str]]:
+    chunk = chunk_of(pair.module, seen.inputs, pair.limit)
+    if pair.teacher is not None and chunk is None:
+        chunk = chunk_of(pair.teacher, seen.inputs, pair.limit)
+    with torch.no_grad():
+        student = run(pair.module, seen.inputs, chunk)
+        taught: Outputs = run(pair.teacher, seen.inputs, chunk) if pair.teacher is not None else ()
+    probe = Probe(pair.names, settings.features, student, taught, seen.labels)
+    objective, compared = objective_for(settings, probe, pair.teacher, chunk)
+    warnings = []
+    if chunk is not None:
+        warnings.append(
+            f"the graph takes {chunk} samples at a time, whatever --batch-size says; batches are run in such pieces, "
+            "which is slow for small ones"
+        )
+    return objective, compared, warnings
+
+
+def _runs_mixed(objective: Objective, pair: _Pair, seen: Samples, precision: Precision) -> bool:
+    """Does mixed precision work, or is it off? Some operators want all their operands in one type."""
+    if not precision.on:
+        return True
+    try:
+        with torch.no_grad(), precision.autocast():
+            objective.run(pair.module, seen)
+            objective.teach(seen)
+    except ModelError:
+        return False
+    return True
+
+
+def _verify(pair: _Pair, written: ir.Model, seen: Samples, settings: TuneSettings) -> float:
+    """The largest error of the written model in ONNX Runtime against the trained module, on the CPU.
+
+    Raises:
+        ProofFailed: it is larger than the settings allow.
+    """
+    count = pair.limit or min(len(seen), LOOKED_AT)
+    inputs = {name: t[:count].cpu() for name, t in seen.inputs.items()}
+    short = count - len(next(iter(inputs.values())))
+    if short > 0:
+        inputs = {name: torch.cat([t, t[-1:].expand(short, *t.shape[1:])]) for name, t in inputs.items()}
+    with torch.no_grad():
+        ours = run(pair.module.eval(), inputs)[: len(pair.names)]
+    feeds: dict[str, Array] = {}
+    types = {str(v.name): v.dtype for v in written.graph.inputs}
+    for name, tensor in inputs.items():
+        dtype = types[name]
+        feeds[name] = to_numpy(tensor) if dtype is None else to_numpy(tensor).astype(dtype.numpy())
+    found = proof.run(written, [feeds], settings.provider).outputs[0]
+    worst = 0.0
+    for name, tensor, theirs in zip(pair.names, ours, found, strict=True):
+        wanted = to_numpy(tensor)
+        error, _, fine = proof.compare(wanted.astype(theirs.dtype), theirs, settings.rtol, settings.atol)
+        if not fine:
+            raise ProofFailed(
+                f"output {name!r} of the trained model differs by {error:.1e} between torch and ONNX Runtime, more "
+                f"than --rtol {settings.rtol:g} allows; please report it"
+            )
+        worst = max(worst, error)
+    return worst
+
+
+def finetune_file(
+    source: Path,
+    output: Path | None,
+    settings: TuneSettings,
+    *,
+    teacher: Path | None = None,
+    extensions: Sequence[Extension] = (),
+    observe: Observer | None = None,
+) -> TuneResult:
+    """:func:`finetune` from file to file, with a checkpoint beside the output.
+
+    Without ``output`` everything is done but writing the model, and a checkpoint is kept only where the settings
+    name its folder. The checkpoint is removed when the run ends well. If the loss becomes NaN or infinite, the last
+    good weights are written to ``last-good.onnx`` in its folder, and no output.
+
+    Raises:
+        CompressorError: as :func:`finetune`, :func:`compressor.graph.files.load` and ``save``.
+    """
+    model = files.load(source)
+    original = files.load(teacher) if teacher is not None else None
+    folder = settings.checkpoint
+    if folder is None and output is not None:
+        folder = output.with_name(output.name + ".checkpoint")
+    chosen = settings.model_copy(update={"checkpoint": folder})
+    own = files.model_files(source) | (files.model_files(teacher) if teacher is not None else set())
+    try:
+        result = finetune(model, chosen, teacher=original, extensions=extensions, observe=observe)
+    except TrainingDiverged as error:
+        raise _kept(error, folder, own) from None
+    if result.main and output is not None:
+        files.save(result.model, output, external_data=settings.external_data, forbidden=own)
+    if result.main and folder is not None and not settings.keep_checkpoint:
+        checkpoint.remove(folder)
+    return result
+
+
+def _kept(error: TrainingDiverged, folder: Path | None, own: set[Path]) -> TrainingDiverged:
+    """The error, after the weights that it holds are written beside the checkpoint."""
+    if folder is None or error.model is None or not folder.is_dir():
+        return error
+    place = folder / LAST_GOOD
+    files.save(error.model, place, forbidden=own)
+    kept = TrainingDiverged(f"{error}; they are in {place}")
+    kept.model = error.model
+    return kept

@@ -1,0 +1,1 @@
+"""Measurements by gradients: saliency of units, squared gradients, singular values of the Jacobian."""

@@ -1,0 +1,1 @@
+"""The training loop: data, objective, optimiser, steps, checkpoints, validation."""

@@ -1,0 +1,117 @@
+"""One process or several: who this one is, and what all of them add up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from compressor.core.extras import require
+from compressor.errors import ProviderUnavailable, UsageError
+
+SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where launchers (torch's and accelerate's, several kinds of MPI) say how many processes they started."""
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those that train together.
+
+    Attributes:
+        device: where this process computes.
+        rank: its number.
+        size: how many there are.
+    """
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def main(self) -> bool:
+        """Is it the one that writes and shows?"""
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """Which of the ``count`` rows of a batch of all processes are this one's: equal runs, the first ones longer."""
+        each, over = divmod(count, self.size)
+        start = self.rank * each + min(self.rank, over)
+        return slice(start, start + each + (self.rank < over))
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The sum over processes; the tensor itself where there is one process."""
+        if self.size > 1:
+            torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            torch.distributed.barrier()
+
+
+def world_of(device: str) -> World:
+    """This process as its launcher describes it: alone, or one of those that ``accelerate launch`` started.
+
+    Raises:
+        ProviderUnavailable: a device was asked for that is not there.
+        UsageError: there are several processes, and a certain GPU was asked for, or accelerate is not installed.
+    """
+    size = next((int(os.environ[name]) for name in SIZES if name in os.environ), 1)
+    if size == 1:
+        return World(single_device(device))
+    if device.startswith("cuda:"):
+        raise UsageError(f"--device {device} names one device, but {size} processes were started; use --device cuda")
+    require("training in several processes", "accelerate")
+    from accelerate import PartialState  # type: ignore[import-untyped]  # noqa: PLC0415 -- several processes only
+
+    state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+    return World(state.device, state.process_index, state.num_processes)
+
+
+def single_device(name: str) -> torch.device:
+    """``auto`` is a GPU where there is one.
+
+    Raises:
+        ProviderUnavailable: a GPU was asked for that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if (device.index or 0) >= count:
+        raise ProviderUnavailable(
+            f"--device {name} is not available to torch, which sees {count} GPUs; use --device cpu or auto"
+        )
+    return device
+
+
+def reduce_gradients(
+    world: World, parameters: Sequence[torch.nn.Parameter], facts: Sequence[float]
+) -> tuple[float, ...]:
+    """Sums gradients over processes in one message, and with them a few numbers of each process.
+
+    A parameter without a gradient in every process keeps none, so that several processes do what one would.
+    """
+    if world.size == 1:
+        return tuple(facts)
+    given = [0.0 if p.grad is None else 1.0 for p in parameters]
+    head = torch.tensor([*facts, *given], dtype=torch.float64, device=world.device)
+    flat = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1).to(torch.float32) for p in parameters]
+    whole = torch.cat(flat)
+    world.sum(head)
+    world.sum(whole)
+    numbers = head.tolist()
+    present = numbers[len(facts) :]
+    parts = torch.split(whole, [p.numel() for p in parameters])
+    for p, part, there in zip(parameters, parts, present, strict=True):
+        p.grad = part.reshape(p.shape).to(p.dtype).contiguous(memory_format=_format(p)) if there else None
+    return tuple(numbers[: len(facts)])
+
+
+def _format(tensor: torch.Tensor) -> torch.memory_format:
+    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format

@@ -1,0 +1,271 @@
+"""Losses: distance to the original model, cross-entropy with labels, both, or one of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
+
+from compressor.config import TuneSettings
+from compressor.errors import UsageError
+from compressor.train.loop.objective import Objective, Outputs, Samples, Term
+from compressor.train.loop.output_forms import Form, class_axis, decide, variance
+
+Tensor = torch.Tensor
+SMALLEST = 1e-12
+"""Probabilities below it count as this much."""
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Of softened classes: ``T² KL(teacher || module)`` with both scores divided by the temperature T.
+
+    Source: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, section 2; the factor T²
+    keeps gradients the same size at every temperature.
+    """
+
+    form: Form
+    temperature: float
+
+    def __call__(self, outputs: Outputs, batch: Samples, taught: Outputs) -> Tensor:  # noqa: ARG002
+        """Mean over samples, and over positions that have classes of their own."""
+        student = log_probabilities(outputs[self.form.index], self.form, self.temperature)
+        teacher = log_probabilities(taught[self.form.index], self.form, self.temperature)
+        rows = F.kl_div(student, teacher, log_target=True, reduction="none").sum(self.form.axis)
+        return rows.mean() * self.temperature**2
+
+
+def log_probabilities(values: Tensor, form: Form, temperature: float = 1.0) -> Tensor:
+    """Of each class, after scores are divided by the temperature."""
+    scores = values.clamp_min(SMALLEST).log() if form.probabilities else values
+    return torch.log_softmax(scores / temperature, form.axis)
+
+
+@dataclass(frozen=True)
+class Squared:
+    """Mean squared difference, divided by the variance of the teacher's numbers."""
+
+    index: int
+    variance: float
+
+    def __call__(self, outputs: Outputs, batch: Samples, taught: Outputs) -> Tensor:  # noqa: ARG002
+        """Mean over all entries."""
+        return F.mse_loss(outputs[self.index], taught[self.index]) / self.variance
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Distance between how alike two modules find the samples of a batch, whatever their widths.
+
+    With the features of a batch as rows F, Q is F Fᵀ with rows of length one; the loss is ‖Q_t - Q_s‖² / b over a
+    batch of b. Source: Tung and Mori, Similarity-Preserving Knowledge Distillation, ICCV 2019, equations 1 to 4; here
+    divided by b, which is ‖Q_t‖², instead of b². With several processes it sees the samples of one.
+    """
+
+    index: int
+
+    def __call__(self, outputs: Outputs, batch: Samples, taught: Outputs) -> Tensor:
+        """Zero for a batch of one."""
+        found, wanted = _alike(outputs[self.index]), _alike(taught[self.index])
+        return (found - wanted).square().sum() / len(batch)
+
+
+def _alike(features: Tensor) -> Tensor:
+    rows = features.flatten(1)
+    return F.normalize(rows @ rows.T, dim=1)
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """With labels: class numbers, or shares of classes in the shape of the output; -100 has no class."""
+
+    form: Form
+
+    def __call__(self, outputs: Outputs, batch: Samples, taught: Outputs) -> Tensor:  # noqa: ARG002
+        """Mean over samples and positions."""
+        assert batch.labels is not None
+        scores = log_probabilities(outputs[self.form.index], self.form).movedim(self.form.axis, 1)
+        labels = batch.labels
+        if labels.is_floating_point():
+            labels = labels.movedim(self.form.axis, 1).to(scores.dtype)
+        return F.cross_entropy(scores, labels)
+
+
+@dataclass(frozen=True)
+class Own:
+    """A loss of the user's: called with the outputs, the batch, and the teacher's outputs."""
+
+    name: str
+    function: Callable[..., Any]
+
+    def __call__(self, outputs: Outputs, batch: Samples, taught: Outputs) -> Tensor:
+        """What it returns, which has to be one number that gradients flow from."""
+        found = self.function(outputs, batch, taught)
+        if not isinstance(found, torch.Tensor) or found.dim() or not found.is_floating_point():
+            shape = list(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+            raise UsageError(f"loss {self.name} returned {shape} instead of one number as a tensor")
+        return found
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Share of positions where the class is the label, or without labels the teacher's."""
+
+    form: Form
+    labelled: bool
+
+    def __call__(self, outputs: Outputs, batch: Samples, taught: Outputs) -> Tensor:
+        """Mean over samples."""
+        found = outputs[self.form.index].argmax(self.form.axis)
+        wanted = batch.labels if self.labelled else taught[self.form.index].argmax(self.form.axis)
+        assert wanted is not None
+        if wanted.is_floating_point():
+            wanted = wanted.argmax(self.form.axis)
+        counted = wanted != -100
+        return found.eq(wanted)[counted].double().mean() if bool(counted.any()) else counted.new_ones(()).double()
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One minus the squared difference over the variance, mean over outputs: R² against the teacher."""
+
+    terms: Sequence[Squared]
+
+    def __call__(self, outputs: Outputs, batch: Samples, taught: Outputs) -> Tensor:
+        """Mean over samples."""
+        return 1 - torch.stack([term(outputs, batch, taught) for term in self.terms]).mean()
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What both modules give for some samples before training, from which the terms are made.
+
+    Attributes:
+        names: of the outputs; values that were asked for by name come after them.
+        features: names of these values.
+        student: what the module gives.
+        teacher: what the original gives; empty without one.
+        labels: of these samples.
+    """
+
+    names: tuple[str, ...]
+    features: tuple[str, ...]
+    student: Outputs
+    teacher: Outputs
+    labels: Tensor | None
+
+
+def objective_for(
+    settings: TuneSettings, probe: Probe, teacher: torch.nn.Module | None, chunk: int | None
+) -> tuple[Objective, list[str]]:
+    """The objective that the settings ask for, and in words what it compares how.
+
+    Raises:
+        UsageError: it needs labels or an original model that are not there, or labels fit no output.
+    """
+    count = len(probe.names)
+    shown = probe.teacher or probe.student
+    if probe.teacher:
+        _same_shapes(probe)
+    forms = decide(probe.names, shown[:count], probe.labels, settings.output_form)
+    terms: list[tuple[float, Term]] = []
+    share = {"distill": 1.0, "mixed": settings.alpha}.get(settings.loss, 0.0)
+    if share:
+        terms += [(share * weight, term) for weight, term in _distilled(settings, forms, probe)]
+    if probe.teacher:
+        terms += _features(settings, probe)
+    classes = _classes(forms, probe)
+    if settings.loss in ("cross-entropy", "mixed"):
+        terms.append((1 - share, CrossEntropy(_demanded(classes, probe))))
+    elif settings.loss != "distill":
+        terms.append((1.0, own_loss(settings.loss)))
+    words = [str(form) for form in forms] if share else []
+    metric = _metric(forms, classes, bool(probe.teacher))
+    return Objective(terms, metric=metric, teacher=teacher, chunk=chunk), words
+
+
+def _same_shapes(probe: Probe) -> None:
+    """Raises UsageError where an output of the two models differs in shape."""
+    for name, one, two in zip(probe.names, probe.student, probe.teacher, strict=False):
+        if one.shape != two.shape:
+            raise UsageError(
+                f"output {name!r} is {list(one.shape)} in the model and {list(two.shape)} in the original; "
+                "give the model that this one was made from as --teacher"
+            )
+
+
+def _distilled(settings: TuneSettings, forms: Sequence[Form], probe: Probe) -> list[tuple[float, Term]]:
+    if not probe.teacher:
+        raise UsageError("distillation needs the original model; give it with --teacher, or choose another --loss")
+    used = [form for form in forms if form.kind != "none"]
+    if not used:
+        raise UsageError("no output of the model has a gradient to be compared by; choose another --loss")
+    made: list[Term] = [
+        Divergence(form, settings.temperature) if form.kind == "kl" else Squared(form.index, form.variance)
+        for form in used
+    ]
+    return [(1 / len(made), term) for term in made]
+
+
+def _features(settings: TuneSettings, probe: Probe) -> list[tuple[float, Term]]:
+    terms: list[tuple[float, Term]] = []
+    for index in range(len(probe.names), len(probe.names) + len(probe.features)):
+        one, two = probe.student[index], probe.teacher[index]
+        term: Term = Squared(index, variance(two)) if one.shape == two.shape else Similarity(index)
+        terms.append((settings.feature_weight / len(probe.features), term))
+    return terms
+
+
+def _classes(forms: Sequence[Form], probe: Probe) -> Form | None:
+    """The first output whose classes the labels are."""
+    labels = probe.labels
+    if labels is None:
+        return None
+    for form in forms:
+        scores = (probe.teacher or probe.student)[form.index]
+        soft = labels.is_floating_point() and labels.shape == scores.shape
+        if form.kind == "kl" and (soft or class_axis(scores, labels) == form.axis):
+            return form
+    return None
+
+
+def _demanded(found: Form | None, probe: Probe) -> Form:
+    if found is not None:
+        return found
+    if probe.labels is None:
+        raise UsageError("cross-entropy needs labels, and the data has none; add them, or use --loss distill")
+    outputs = ", ".join(f"{n!r} {list(t.shape[1:])}" for n, t in zip(probe.names, probe.student, strict=False))
+    raise UsageError(
+        f"labels of shape {list(probe.labels.shape[1:])} a sample fit no output ({outputs}) as classes; give class "
+        "numbers, or a loss of your own with --loss package.module:callable"
+    )
+
+
+def _metric(forms: Sequence[Form], classes: Form | None, taught: bool) -> tuple[str, Term] | None:
+    if classes is not None:
+        return "accuracy", Agreement(classes, labelled=True)
+    first = next((form for form in forms if form.kind == "kl"), None)
+    if taught and first is not None:
+        return "agreement", Agreement(first, labelled=False)
+    squared = [Squared(form.index, form.variance) for form in forms if form.kind == "mse"]
+    return ("r2", Explained(squared)) if taught and squared else None
+
+
+def own_loss(text: str) -> Own:
+    """The callable at ``package.module:callable``.
+
+    Raises:
+        UsageError: it cannot be imported, or is none.
+    """
+    module, _, name = text.partition(":")
+    try:
+        function = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"--loss {text} cannot be imported: {error}") from None
+    if not callable(function):
+        raise UsageError(f"--loss {text} is no function")
+    return Own(text, function)

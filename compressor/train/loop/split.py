@@ -1,0 +1,87 @@
+"""What is learnt from, and what each epoch is judged on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from compressor.config import TuneSettings
+from compressor.data import Augment, Batch, Dataset, Indices, batches, shuffled
+from compressor.errors import UsageError
+from compressor.train.loop.distributed import World
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Samples for training and, where any are set aside, for judging.
+
+    Attributes:
+        augment: for an epoch, counted from 0, what changes its training samples.
+    """
+
+    train: Dataset
+    valid: Dataset | None = None
+    augment: Callable[[int], Augment | None] | None = None
+
+
+class Courses:
+    """Which samples come when, for one process among several.
+
+    Without samples set aside, ``settings.samples`` of those for training are judged.
+
+    Raises:
+        UsageError: there are fewer samples than processes.
+    """
+
+    def __init__(self, data: Splits, settings: TuneSettings, world: World) -> None:
+        self._data, self._seed, self._world = data, settings.seed, world
+        self._batch_size, self._judged = settings.batch_size, settings.samples
+        count = len(data.train)
+        if count < world.size:
+            found = "no samples" if not count else f"{count} samples for {world.size} processes"
+            raise UsageError(f"there are {found} to train on; give data with more of them")
+        self.whole = min(self._batch_size * world.size, count)
+        self.steps = count // self.whole
+
+    @property
+    def sets_aside(self) -> bool:
+        """Are the judged samples others than those for training?"""
+        return self._data.valid is not None
+
+    def epoch(self, epoch: int, start: int) -> Iterator[Batch]:
+        """This process's batches of an epoch from step ``start`` on; what is left over at the end is not used."""
+        order = shuffled(len(self._data.train), self._seed, epoch)[: self.steps * self.whole]
+        own = order.reshape(self.steps, self.whole)[start:, self._world.share(self.whole)]
+        augment = self._data.augment(epoch) if self._data.augment is not None else None
+        return batches(self._data.train, own.shape[1], order=own.reshape(-1), augment=augment)
+
+    def judged(self) -> Iterator[Batch]:
+        """This process's part of the samples that every epoch is judged on."""
+        data = self._data.train if self._data.valid is None else self._data.valid
+        rows = spread(len(data), self._judged if self._data.valid is None else len(data))
+        return batches(data, self._batch_size, order=rows[self._world.rank :: self._world.size])
+
+    def identity(self) -> dict[str, object]:
+        """What stands for the data in a checkpoint: how many samples, and the bits of a few."""
+        found: dict[str, object] = {}
+        for name, data in (("train", self._data.train), ("valid", self._data.valid)):
+            if data is not None:
+                found[name] = f"{len(data)} samples {_digest(data)}"
+        return found
+
+
+def spread(count: int, wanted: int) -> Indices:
+    """At most ``wanted`` of ``count`` samples, evenly over all of them: data may be sorted by class."""
+    return np.unique(np.linspace(0, count - 1, min(wanted, count)).astype(np.int64))
+
+
+def _digest(data: Dataset) -> str:
+    batch = data.take(spread(len(data), 5))
+    found = hashlib.sha256()
+    arrays = {**batch.inputs, **({} if batch.labels is None else {"labels of the data": batch.labels})}
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name}:{array.dtype}:{array.shape};".encode() + np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:16]

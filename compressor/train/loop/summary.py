@@ -1,0 +1,52 @@
+"""The report of a fine-tuning run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from compressor.config import TuneSettings
+from compressor.graph.files import size_on_disk
+from compressor.render.tuning import EpochRow, Score, TuneReport
+from compressor.train.finetune import TuneResult
+from compressor.train.loop.history import EpochRecord, Judgement
+
+
+def report_of(
+    result: TuneResult,
+    settings: TuneSettings,
+    *,
+    source: Path | None = None,
+    teacher: Path | None = None,
+    output: Path | None = None,
+) -> TuneReport:
+    """What the run did, with the size of the written file read back."""
+    history = result.history
+    return TuneReport(
+        input=None if source is None else str(source),
+        teacher=None if teacher is None else str(teacher),
+        output=None if output is None else str(output),
+        bytes=None if output is None else size_on_disk(output),
+        compared=result.compared,
+        metric_name=history.metric_name,
+        before=_score(history.before),
+        after=_score(history.after),
+        best_epoch=history.best_epoch,
+        stopped_early=history.stopped_early,
+        steps=history.steps,
+        epochs=[_row(record) for record in history.epochs],
+        device=history.device,
+        max_rel_err=result.max_rel_err,
+        seconds=round(history.seconds, 3),
+        warnings=result.warnings,
+        settings=settings.model_dump(mode="json"),
+    )
+
+
+def _score(found: Judgement) -> Score:
+    return Score(loss=found.loss, metric=found.metric)
+
+
+def _row(record: EpochRecord) -> EpochRow:
+    fields = {name: value for name, value in asdict(record).items() if name not in ("seconds", "valid")}
+    return EpochRow(valid=None if record.valid is None else _score(record.valid), **fields)

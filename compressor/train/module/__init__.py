@@ -1,0 +1,1 @@
+"""An ONNX graph as a module of torch, and how nodes become its program."""

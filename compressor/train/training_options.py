@@ -1,0 +1,86 @@
+"""What makes fine-tuning recover more, as the settings ask for it: docs/recovery-boosters.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+
+import onnx_ir as ir
+
+from compressor.config import TuneSettings
+from compressor.data import Dataset, batches
+from compressor.errors import ProofFailed
+from compressor.pruning import proof
+from compressor.train.loop.extension import Extension
+from compressor.train.loop.history import History
+from compressor.train.loop.sweep import RATES, sweep
+from compressor.train.module.graph_module import GraphModule
+from compressor.train.reparameterize import batchnorm
+from compressor.train.reparameterize.batchnorm import Groups, Insertion
+from compressor.train.reparameterize.overparameterize import Damping, merge, overparameterise
+from compressor.train.reparameterize.weight_averaging import WeightMean
+
+
+def extensions_of(settings: TuneSettings) -> list[Extension]:
+    """The extensions that settings ask for by name."""
+    return [WeightMean(share=settings.mean_weights)] if settings.mean_weights else []
+
+
+@contextmanager
+def expanded(module: GraphModule, model: ir.Model, settings: TuneSettings) -> Iterator[list[Extension]]:
+    """Weights as products while it lasts, merged at the end whatever happens; yields what training then needs."""
+    if not settings.expand:
+        yield []
+        return
+    overparameterise(module, model, expansion=settings.expand, seed=settings.seed)
+    try:
+        yield [Damping()]
+    finally:
+        merge(module)
+
+
+def best_rate(
+    module: GraphModule, settings: TuneSettings, train: Callable[[TuneSettings], History]
+) -> tuple[TuneSettings, list[str]]:
+    """Tries :data:`~compressor.train.loop.sweep.RATES` and the given one for an epoch each: settings with the best."""
+    if not settings.sweep:
+        return settings, []
+    short = settings.model_copy(update={"epochs": 1, "checkpoint": None, "resume": False, "patience": 0})
+
+    def run(rate: float) -> float:
+        last = train(short.model_copy(update={"learning_rate": rate})).epochs[-1]
+        return last.loss if last.valid is None else last.valid.loss
+
+    found = sweep([*RATES, settings.learning_rate], run, module)
+    tried = ", ".join(f"{t.rate:g}: {t.loss:.4g}" for t in found.trials)
+    note = f"learning rate {found.best:g} was the best of one epoch each (loss by rate: {tried})"
+    return settings.model_copy(update={"learning_rate": found.best}), [note]
+
+
+def with_batchnorm(
+    model: ir.Model, settings: TuneSettings, samples: Dataset, ties: Mapping[str, Groups] | None = None
+) -> Insertion:
+    """The model with BatchNormalization put in, calibrated on ``settings.samples`` samples."""
+    count = max(1, -(-settings.samples // settings.batch_size))
+    read = islice(batches(samples, settings.batch_size), count)
+    return batchnorm.insert(model, read, ties=ties, provider=settings.provider)
+
+
+def without_batchnorm(model: ir.Model, settings: TuneSettings, samples: Dataset) -> ir.Model:
+    """The model with that folded away again, held against itself in ONNX Runtime.
+
+    Raises:
+        ProofFailed: folding changed an output by more than the settings allow.
+    """
+    folded = batchnorm.fold(model)
+    if settings.verify:
+        feeds = [dict(next(iter(batches(samples, settings.batch_size))).inputs)]
+        runs = [proof.run(m, feeds, settings.provider) for m in (model, folded)]
+        evidence = proof.prove(runs[0], runs[1], settings.rtol, settings.atol)
+        if not evidence.passed:
+            raise ProofFailed(
+                f"folding BatchNormalization changes output {evidence.worst!r} by {evidence.max_rel_err:.1e} of its "
+                "range; train without --insert-bn, and please report it"
+            )
+    return folded

@@ -1,1 +1,0 @@
-"""What each operator computes, in torch: one file a family, gathered in :mod:`compressor.tune.functions.table`."""

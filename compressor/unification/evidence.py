@@ -1,0 +1,149 @@
+"""A unified layer: what is proved of it, and what is reported."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.config import UnifySettings
+from compressor.errors import ProofFailed
+from compressor.graph.evaluate import Array
+from compressor.pruning import proof
+from compressor.render.unified import ResidualRow, TrainingRow, UnifiedRow
+from compressor.unification import measure
+from compressor.unification.assignment import FREE, PRUNED, UNIFIED
+from compressor.unification.layers import Found, Layer
+from compressor.unification.packed import Packed
+from compressor.unification.train import Trained
+from compressor.unification.unpacked import unpacked
+
+_CHUNK = 1 << 20
+_PROVED = "nothing was written; this is a fault of this tool, please report it"
+
+
+@dataclass(frozen=True)
+class Unified:
+    """A layer with its weights and their packed form.
+
+    Attributes:
+        layer: where it is.
+        original: the weight as it came.
+        constrained: as it was packed, which free blocks are taken from.
+        packed: what is stored.
+    """
+
+    layer: Layer
+    original: Array
+    constrained: Array
+    packed: Packed
+
+    @cached_property
+    def weight(self) -> Array:
+        """The constrained weight, as it is written."""
+        return self.packed.decode()
+
+
+def with_weights(model: ir.Model, unified: Iterable[Unified]) -> ir.Model:
+    """A copy of the model with the constrained weights as plain tensors."""
+    copy = model.clone()
+    for item in unified:
+        name = item.layer.name
+        copy.graph.initializers[name].const_value = ir.tensor(item.weight, name=name)
+    return copy
+
+
+def demand_exact(result: ir.Model, unified: Iterable[Unified]) -> None:
+    """Every weight is unpacked to its bits, and satisfies its constraint.
+
+    Raises:
+        ProofFailed: one is not, with the runtime's optimisation or without.
+    """
+    layers = {u.layer.name: u for u in unified}
+    for optimise in (False, True):
+        for name, weight in unpacked(result, list(layers), optimise=optimise).items():
+            own = layers[name]
+            kinds = own.packed.kinds()
+            if weight.tobytes() != own.weight.tobytes():
+                raise ProofFailed(f"weight {name!r} is not unpacked to the bits that were packed; {_PROVED}")
+            if not measure.satisfied(weight, own.constrained, own.layer.layout, kinds):
+                raise ProofFailed(f"weight {name!r} does not satisfy its constraint; {_PROVED}")
+
+
+def output_error(before: proof.Runs, after: proof.Runs) -> float | None:
+    """Largest norm of a change, as a share of the norm of the output."""
+    worst: list[float] = []
+    for one, two in zip(before.outputs, after.outputs, strict=True):
+        for a, b in zip(one, two, strict=True):
+            if a.dtype.kind == "f" and a.shape == b.shape and np.isfinite(a).all() and np.isfinite(b).all():
+                wide, moved = a.astype(np.float64), b.astype(np.float64)
+                worst.append(float(np.linalg.norm(moved - wide) / (np.linalg.norm(wide) or 1.0)))
+    return max(worst, default=None)
+
+
+def training_row(settings: UnifySettings, trained: Trained) -> TrainingRow:
+    """What training did."""
+    return TrainingRow(
+        method=settings.method,
+        epochs=settings.approach_epochs,
+        retrain_epochs=settings.retrain_epochs,
+        residuals=[ResidualRow(**vars(row)) for row in trained.residuals],
+    )
+
+
+def row(unified: Unified) -> UnifiedRow:
+    """What is reported of a layer."""
+    layer, packed, weight = unified.layer, unified.packed, unified.weight
+    found = measure.measure(unified.original, packed, weight, layer.macs)
+    return UnifiedRow(
+        name=layer.name,
+        shape=list(layer.layout.view.shape),
+        block=("matrix:" if layer.layout.block.matrix else "") + "x".join(map(str, layer.layout.spans)),
+        weights=weight.size,
+        blocks=layer.layout.count,
+        unified=found.counts[UNIFIED],
+        pruned=found.counts[PRUNED],
+        free=found.counts[FREE],
+        values=found.values,
+        error=found.error,
+        bits=found.bits,
+        stored=packed.stored,
+        macs=layer.macs,
+        multiplications=found.multiplications,
+        additions=found.additions,
+    )
+
+
+def ideal_bytes(dense: ir.Model, unified: Iterable[Unified], rows: Iterable[UnifiedRow]) -> int:
+    """All initializers; unified ones by their ideal bits."""
+    tensors = [v.const_value for v in dense.graph.initializers.values()]
+    total = sum(int(t.nbytes) for t in tensors if t is not None)
+    return total - sum(u.weight.nbytes for u in unified) + int(sum(row.bits for row in rows) / 8)
+
+
+def nothing(found: Found) -> str:
+    """Why no weight is unified, with the main reason."""
+    if not found.left:
+        return "the model has no floating-point weight, so there is nothing to unify"
+    reasons: Mapping[str, int] = {
+        reason: sum(x.weights for x in found.left if x.reason == reason) for reason in {x.reason for x in found.left}
+    }
+    main = max(sorted(reasons), key=lambda reason: reasons[reason])
+    return f"no weight can be unified; of {len(found.left)}, the largest are left alone because {main}"
+
+
+def gzip_bytes(paths: Iterable[Path]) -> int:
+    """Bytes of these files after gzip, without writing them."""
+    total = 0
+    for path in sorted(paths):
+        packer = zlib.compressobj(wbits=31)
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                total += len(packer.compress(chunk))
+        total += len(packer.flush())
+    return total

@@ -1,0 +1,244 @@
+"""Which weights are unified: those of linear operators, found by how the operators' rules read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling, Meeting
+from compressor.config import BlockShape, UnifySettings
+from compressor.errors import UsageError
+from compressor.graph.evaluate import Array
+from compressor.graph.shapes import captured_values
+from compressor.operators.rule import OpRule
+from compressor.pruning import cost
+from compressor.unification.layout import Layout, View
+
+Rules = Mapping[tuple[str, str], OpRule]
+FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A weight that is unified.
+
+    Attributes:
+        value: the initializer.
+        layout: its blocks.
+        nodes: names of the nodes that it is the weight of.
+        macs: multiply-accumulates of those nodes.
+        curvature: how much a change of each weight matters, of the weight's shape; None: all alike.
+    """
+
+    value: ir.Value
+    layout: Layout
+    nodes: tuple[str, ...]
+    macs: int
+    curvature: Array | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the initializer."""
+        return str(self.value.name)
+
+
+@dataclass(frozen=True)
+class Left:
+    """An initializer that is left alone, and why."""
+
+    name: str
+    weights: int
+    reason: str
+
+
+@dataclass
+class Found:
+    """The weights of a model: unified, or left alone."""
+
+    layers: list[Layer] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
+
+
+class _Refused(Exception):  # noqa: N818 - control flow: the weight is left alone, for this reason
+    """A weight is left alone."""
+
+
+@dataclass(frozen=True)
+class _Use:
+    """A weight as one linear node reads it."""
+
+    node: ir.Node
+    view: View
+    activations: tuple[ir.Value, ...]
+
+
+def find(coupling: Coupling, settings: UnifySettings, rules: Rules) -> Found:
+    """Every floating-point initializer of the main graph, unified or left alone with a reason.
+
+    Raises:
+        UsageError: a glob of the settings matches no weight, or a block that was chosen for a layer is larger.
+    """
+    return _Search(coupling, settings, rules).run()
+
+
+class _Search:
+    def __init__(self, coupling: Coupling, settings: UnifySettings, rules: Rules) -> None:
+        self.coupling, self.settings, self.rules = coupling, settings, rules
+        self.graph = coupling.graph
+        self.captured = {v for node in self.graph for v in captured_values(node)}
+        self.uses = {v: list(self._uses(v)) for v in self.graph.initializers.values()}
+        self.matched: set[str] = set()
+
+    def run(self) -> Found:
+        first, last = self._ends()
+        found = Found()
+        for value, uses in self.uses.items():
+            tensor = value.const_value
+            if tensor is None or not (tensor.dtype in FLOATS or uses):
+                continue
+            try:
+                found.layers.append(self._layer(value, tensor, first, last))
+            except _Refused as refusal:
+                found.left.append(Left(str(value.name), tensor.size, str(refusal)))
+        self._check_globs()
+        return found
+
+    def _layer(self, value: ir.Value, tensor: ir.TensorProtocol, first: set[ir.Node], last: set[ir.Node]) -> Layer:
+        names = [str(value.name), *dict.fromkeys(str(node.name) for node, _ in value.uses())]
+        own, tried = self._chosen(names), self._tried(names)
+        view = self._view(value, tensor)
+        nodes = [use.node for use in self.uses[value]]
+        if own is None:
+            self._defaults(tried, nodes, tensor.size, first, last)
+            if view.roles.count("i") == 0 or view.canonical[2] == 1:
+                raise _Refused("each filter sees one input channel (depthwise), or none")
+        if not np.isfinite(tensor.numpy()).all():
+            raise _Refused("it holds values that are not finite")
+        layout = Layout(view, BlockShape.parse(own or self.settings.block))
+        if not layout.fits:
+            self._too_large(value, layout, own)
+        macs = cost.macs(nodes, self.coupling.shapes, self.rules)
+        return Layer(value, layout, tuple(str(node.name) for node in nodes), macs)
+
+    def _too_large(self, value: ir.Value, layout: Layout, own: str | None) -> None:
+        groups, outputs, inputs, taps = layout.view.canonical
+        size = f"{outputs}x{inputs}x{taps}" + (f" in each of {groups} groups" if groups > 1 else "")
+        fact = "is larger than" if layout.n > 1 else "holds a single weight of"
+        if own is not None:
+            raise UsageError(f"block {own} {fact} weight {value.name!r} ({size}); choose another block for it")
+        raise _Refused(f"block {self.settings.block} {fact} it")
+
+    # ---- settings -------------------------------------------------------------------------------------------
+
+    def _chosen(self, names: list[str]) -> str | None:
+        """The block that was chosen for this very weight."""
+        for glob, block in self.settings.layer_block:
+            if self._matches(glob, names):
+                return block
+        return None
+
+    def _tried(self, names: list[str]) -> tuple[bool, bool]:
+        """Whether the weight is included and excluded by a glob; every glob is tried."""
+        included, excluded = (
+            [glob for glob in globs if self._matches(glob, names)]
+            for globs in (self.settings.include, self.settings.exclude)
+        )
+        return bool(included), bool(excluded)
+
+    def _defaults(
+        self, tried: tuple[bool, bool], nodes: list[ir.Node], size: int, first: set[ir.Node], last: set[ir.Node]
+    ) -> None:
+        """Raises _Refused where the settings leave a weight alone."""
+        settings, (included, excluded) = self.settings, tried
+        if settings.include and not included:
+            raise _Refused("it is not included")
+        if excluded:
+            raise _Refused("it is excluded")
+        if size < settings.min_weights:
+            raise _Refused(f"it has fewer than {settings.min_weights} weights")
+        for ends, place in ((first, "first"), (last, "last")):
+            if not settings.all_layers and not included and set(nodes) & ends:
+                raise _Refused(f"it is in the {place} layer")
+
+    def _matches(self, glob: str, names: list[str]) -> bool:
+        found = any(fnmatchcase(name, glob) for name in names)
+        if found:
+            self.matched.add(glob)
+        return found
+
+    def _check_globs(self) -> None:
+        globs = [*(g for g, _ in self.settings.layer_block), *self.settings.include, *self.settings.exclude]
+        missed = [glob for glob in globs if glob not in self.matched]
+        if missed:
+            raise UsageError(f"{missed[0]!r} matches no weight, nor its node; check the pattern")
+
+    # ---- how operators read weights -------------------------------------------------------------------------
+
+    def _view(self, value: ir.Value, tensor: ir.TensorProtocol) -> View:
+        uses = self.uses[value]
+        if not uses:
+            raise _Refused("it is no weight of a linear operator")
+        if tensor.dtype not in FLOATS:
+            raise _Refused(f"its type is {tensor.dtype.name.lower()}")
+        if value.is_graph_output() or value in self.captured:
+            raise _Refused("it is an output of the model, or a subgraph reads it")
+        others = [node for node, _ in value.uses() if node not in {use.node for use in uses}]
+        if others:
+            raise _Refused(f"{others[0].op_type} {str(others[0].name)!r} reads it too")
+        if len({use.view for use in uses}) > 1:
+            raise _Refused("its nodes read it in different ways")
+        return uses[0].view
+
+    def _uses(self, value: ir.Value) -> Iterator[_Use]:
+        for node in dict.fromkeys(node for node, _ in value.uses()):
+            meeting = self.coupling.meetings.get(node)
+            rule = self.rules.get((node.domain, node.op_type))
+            if meeting is None or rule is None or rule.macs is None:
+                continue
+            found = _read(value, meeting, self.coupling.shapes(value))
+            if found is not None:
+                yield _Use(node, found, tuple(p.value for p in meeting.parts if not p.value.is_initializer()))
+
+    def _ends(self) -> tuple[set[ir.Node], set[ir.Node]]:
+        """Linear nodes with no other linear node before them, and with none behind them."""
+        linear = {use.node for uses in self.uses.values() for use in uses}
+        behind: dict[ir.Value, bool] = {}
+        first: set[ir.Node] = set()
+        for node in self.graph:
+            seen = any(behind.get(v, False) for v in [*node.inputs, *captured_values(node)] if v is not None)
+            if node in linear and not seen:
+                first.add(node)
+            behind |= dict.fromkeys(node.outputs, seen or node in linear)
+        before: dict[ir.Value, bool] = {}
+        last: set[ir.Node] = set()
+        for node in reversed(self.graph):
+            seen = any(before.get(v, False) for v in node.outputs)
+            if node in linear and not seen:
+                last.add(node)
+            for value in [*node.inputs, *captured_values(node)]:
+                if value is not None:
+                    before[value] = before.get(value, False) or seen or node in linear
+        return first, last
+
+
+def _read(value: ir.Value, meeting: Meeting, shape: tuple[int, ...] | None) -> View | None:
+    """How a node reads the weight ``value``, by the names of its axes; None where it is a bias, a scale or a table.
+
+    A name in the weight and in an output only counts outputs, in the weight and in an activation only is summed over,
+    in all three it counts groups, and in the weight alone it is a tap of the kernel.
+    """
+    part = next((p for p in meeting.parts if p.value is value), None)
+    others = {n for p in meeting.parts if p.value is not value and not p.value.is_initializer() for n in p.names}
+    if part is None or shape is None or not others or all(name in meeting.kept for name in part.names):
+        return None
+    kinds = {(True, False): "o", (True, True): "g", (False, True): "i", (False, False): "t"}
+    roles = "".join(kinds[name in meeting.kept, name in others] for name in part.names)
+    split = tuple(meeting.sizes[name] for name in part.names)
+    if prod(split) != prod(shape):
+        return None
+    return View(shape, split, roles)

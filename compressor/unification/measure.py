@@ -1,0 +1,99 @@
+"""What unification of a weight costs and saves: error, bits, multiplications, additions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compressor.unification.assignment import FREE, PRUNED, UNIFIED, Kinds
+from compressor.unification.layout import Layout
+from compressor.unification.packed import HALF, Packed
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Numbers of one unified weight.
+
+    Attributes:
+        counts: blocks by kind.
+        values: different absolute values in the weight.
+        error: ‖w - z‖ / ‖w‖, how far the unified weight is from the original.
+        bits: what an ideal coder needs, see :func:`ideal_bits`.
+        multiplications: of all nodes together, as far as the structure tells; see :func:`operations`.
+        additions: likewise.
+    """
+
+    counts: dict[int, int]
+    values: int
+    error: float
+    bits: float
+    multiplications: int
+    additions: int
+
+
+def measure(original: Array, packed: Packed, constrained: Array, macs: int) -> Measures:
+    """All numbers of one weight whose nodes take ``macs`` multiply-accumulates."""
+    layout, kinds = packed.layout, packed.kinds()
+    counts = {kind: int((kinds == kind).sum()) for kind in (UNIFIED, PRUNED, FREE)}
+    one, two = _wide(original), _wide(constrained)
+    gap = one - two
+    norm = float(np.vdot(one, one))
+    products, sums = operations(layout, kinds)
+    uses = macs / prod(layout.view.shape)
+    return Measures(
+        counts,
+        _distinct(packed),
+        float(np.sqrt(np.vdot(gap, gap) / norm)) if norm else 0.0,
+        ideal_bits(layout, kinds, original.dtype.itemsize * 8, packed.magnitudes.dtype.itemsize * 8),
+        round(uses * products),
+        round(uses * sums),
+    )
+
+
+def ideal_bits(layout: Layout, kinds: Kinds, free_bits: int, value_bits: int) -> float:
+    """Σ_free n·b + Σ_unified (b_a + n) + H(kinds): b bits for a weight, b_a for a shared value, 1 for a sign, and the
+    entropy of the kinds (arXiv:2106.08301)."""
+    shares = np.unique(kinds, return_counts=True)[1] / layout.count
+    entropy = -layout.count * float((shares * np.log2(shares)).sum())
+    sizes = np.prod(layout.extents, axis=0)
+    free, unified = (int(sizes[kinds == kind].sum()) for kind in (FREE, UNIFIED))
+    return free * free_bits + int((kinds == UNIFIED).sum()) * value_bits + unified + entropy
+
+
+def operations(layout: Layout, kinds: Kinds) -> tuple[int, int]:
+    """Multiplications and additions when every weight is used once.
+
+    In a unified block either the signed sum of each output's inputs is multiplied by the shared value, or each input
+    is multiplied once and added with signs: the smaller number of outputs and of inputs times taps. Additions stay
+    one a weight. Zero blocks take neither.
+    """
+    sizes, least = np.prod(layout.extents, axis=0), np.minimum(*layout.extents)
+    free, unified = (int(sizes[kinds == kind].sum()) for kind in (FREE, UNIFIED))
+    return free + int(least[kinds == UNIFIED].sum()), free + unified
+
+
+def satisfied(weight: Array, original: Array, layout: Layout, kinds: Kinds) -> bool:
+    """Whether every block is exactly what its kind says, free ones untouched, to the last bit."""
+    blocks, before = layout.blocks(weight), layout.blocks(original)
+    size = abs(blocks)
+    same = bool((size[:, kinds == UNIFIED] == size[:1, kinds == UNIFIED]).all())
+    zero = not size[:, kinds == PRUNED].any()
+    free = np.array_equal(blocks[:, kinds == FREE], before[:, kinds == FREE])
+    return same and zero and free
+
+
+def _wide(array: Array) -> Array:
+    return array.astype(np.float32) if array.dtype in HALF else array
+
+
+def _distinct(packed: Packed) -> int:
+    zeros = np.zeros(int(PRUNED in packed.order), packed.dtype)
+    parts = [zeros, packed.values().astype(packed.dtype), packed.free]
+    found = [np.unique(abs(_wide(part)).ravel()) for part in parts]
+    return len(np.unique(np.concatenate(found)))

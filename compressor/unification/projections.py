@@ -1,0 +1,202 @@
+"""Projections of a weight onto what is allowed: the nearest weight that satisfies a constraint.
+
+Every projection is one class with ``project(weight) -> weight``, on numpy arrays and torch tensors of float32 or
+float64 alike; it is idempotent, and leaves its argument alone. (Micro-structured weight unification and pruning,
+arXiv:2106.08301; distances in `assignment`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+
+from compressor.unification import assignment
+from compressor.unification.assignment import FREE, PRUNED, UNIFIED, Kinds
+from compressor.unification.layout import Layout
+from compressor.unification.moves import library
+
+
+class Projection(Protocol):
+    """The nearest weight that satisfies a constraint."""
+
+    def project(self, weight: Any) -> Any:
+        """The projected copy of ``weight``, of its shape, type and library."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Of each layer's blocks some become zero, some get one absolute value, the rest is free: of all such choices
+    the one nearest to the weight.
+
+    Attributes:
+        layout: the blocks.
+        unify: share of the blocks that are unified.
+        prune: share of the blocks that are zero; it and the sum of both are rounded down to whole blocks.
+        curvature: positive importance of each weight in the distance Σ h (w - z)², of the weight's shape, in numpy;
+            None: all one. With it the shared value is Σ h |w| / Σ h.
+    """
+
+    layout: Layout
+    unify: float = 1.0
+    prune: float = 0.0
+    curvature: Any = None
+
+    @cached_property
+    def _measured(self) -> dict[Any, Any]:
+        """How much each weight of the blocks matters, by the device it was wanted on."""
+        return {None: importance(self.layout, self.curvature)}
+
+    def _h(self, blocks: Any) -> Any:
+        found, device = self._measured, None if isinstance(blocks, np.ndarray) else blocks.device
+        if device not in found:
+            found[device] = None if found[None] is None else like(found[None], blocks)
+        return found[device]
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many blocks are pruned and unified."""
+        total = self.layout.count
+        pruned = assignment.whole(self.prune, total)
+        return pruned, assignment.whole(self.unify + self.prune, total) - pruned
+
+    def project(self, weight: Any) -> Any:
+        """The nearest weight with so many zero and unified blocks."""
+        blocks = self.layout.blocks(weight)
+        return self.layout.weight(self._impose(blocks, self._kinds(blocks)))
+
+    def kinds(self, weight: Any) -> Kinds:
+        """What becomes of each block: uint8[B] of PRUNED, UNIFIED, FREE."""
+        return self._kinds(self.layout.blocks(weight))
+
+    def impose(self, weight: Any, kinds: Kinds) -> Any:
+        """The nearest weight whose blocks are of these kinds."""
+        return self.layout.weight(self._impose(self.layout.blocks(weight), kinds))
+
+    def _kinds(self, blocks: Any) -> Kinds:
+        pruned, unified = self.counts
+        total = self.layout.count
+        if total in (pruned, unified):
+            return np.full(total, PRUNED if pruned else UNIFIED, np.uint8)
+        damage_pruned, damage_unified = (_on_host(d) for d in damages(blocks, self._h(blocks)))
+        return assignment.choose(damage_pruned, damage_unified, pruned, unified)
+
+    def _impose(self, blocks: Any, kinds: Kinds) -> Any:
+        shared = shared_values(blocks, self._h(blocks))
+        xp = library(blocks)
+        values = xp.copysign(shared, blocks + 0.0)  # + 0.0: the sign of -0.0 counts as +
+        if (kinds == UNIFIED).all():
+            return values
+        if (kinds == FREE).any():
+            values = xp.where(like(kinds == FREE, blocks), blocks, values)
+        return values * like(kinds != PRUNED, blocks)
+
+
+def Unify(layout: Layout, share: float = 1.0, curvature: Any = None) -> Mixed:  # noqa: N802 - reads as a class
+    """Only unified and free blocks."""
+    return Mixed(layout, unify=share, curvature=curvature)
+
+
+def Prune(layout: Layout, share: float, curvature: Any = None) -> Mixed:  # noqa: N802 - reads as a class
+    """Only zero and free blocks."""
+    return Mixed(layout, unify=0.0, prune=share, curvature=curvature)
+
+
+@dataclass(frozen=True)
+class NOfM:
+    """In every block at most ``keep`` weights are not zero: the largest, or those of largest h w². N:M sparsity
+    along the inputs is a layout of 1xM blocks (2:4 is ``keep=2`` and ``1x4``)."""
+
+    layout: Layout
+    keep: int
+    curvature: Any = None
+
+    def project(self, weight: Any) -> Any:
+        """The nearest weight with so many zeros; of equal weights the first is kept."""
+        blocks = self.layout.blocks(weight)
+        h = importance(self.layout, self.curvature)
+        damage = blocks * blocks if h is None else blocks * blocks * like(h, blocks)
+        order = _argsort(-damage, 0)
+        kept = _argsort(order, 0) < self.keep
+        return self.layout.weight(blocks * kept)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """So many slices along one axis of a weight are zero: those of least norm, or given ones.
+
+    Attributes:
+        axis: of the weight as stored.
+        remove: how many slices.
+        chosen: positions of the slices, where a group of weights decides together; replaces ``remove``.
+    """
+
+    axis: int
+    remove: int = 0
+    chosen: tuple[int, ...] | None = None
+
+    def project(self, weight: Any) -> Any:
+        """``weight`` with those slices zero."""
+        xp = library(weight)
+        turned = xp.swapaxes(weight, 0, self.axis) * 1
+        where = list(self.chosen) if self.chosen is not None else self._weakest(turned)
+        turned[where] = 0
+        return xp.swapaxes(turned, 0, self.axis)
+
+    def _weakest(self, turned: Any) -> Any:
+        flat = turned.reshape(turned.shape[0], -1)
+        return _argsort((flat * flat).sum(1), 0)[: self.remove]
+
+
+PROJECTIONS: Mapping[str, Any] = MappingProxyType(
+    {"unify": Unify, "prune": Prune, "mixed": Mixed, "n_of_m": NOfM, "filters": Filters}
+)
+"""Every constraint set, by name."""
+
+
+def importance(layout: Layout, curvature: Any) -> Any:
+    """How much each weight of the blocks ``[n, B]`` matters, in numpy; None where all do alike."""
+    h, present = None if curvature is None else layout.blocks(curvature), layout.present
+    return h if present is None else present if h is None else h * present
+
+
+def shared_values(blocks: Any, h: Any = None) -> Any:
+    """The absolute value that each block ``[n, B]`` gets: mean |w|, or Σ h |w| / Σ h; shape ``[B]``.
+
+    Never outside the range of |w|, so that a block which is unified already keeps its value to the last bit.
+    """
+    xp, size = library(blocks), abs(blocks)
+    if h is None:
+        mean = size.mean(0)
+    else:
+        total = h.sum(0)
+        mean = xp.where(total > 0, (h * size).sum(0) / xp.where(total > 0, total, 1), size.mean(0))
+    return xp.minimum(xp.maximum(mean, xp.amin(size, 0)), xp.amax(size, 0))
+
+
+def damages(blocks: Any, h: Any = None) -> tuple[Any, Any]:
+    """Squared distance of each block to zero and to its unified form: D_p = Σ h w², D_u = Σ h (|w| - a)²."""
+    gap = abs(blocks) - shared_values(blocks, h)
+    if h is None:
+        return (blocks * blocks).sum(0), (gap * gap).sum(0)
+    return (h * blocks * blocks).sum(0), (h * gap * gap).sum(0)
+
+
+def _argsort(array: Any, axis: int) -> Any:
+    if isinstance(array, np.ndarray):
+        return np.argsort(array, axis=axis, kind="stable")
+    return array.argsort(dim=axis, stable=True)
+
+
+def _on_host(array: Any) -> Any:
+    return array if isinstance(array, np.ndarray) else array.detach().cpu().numpy()
+
+
+def like(mask: Any, blocks: Any) -> Any:
+    """A numpy array as the library of ``blocks`` has it, where ``blocks`` are."""
+    return mask if isinstance(blocks, np.ndarray) else library(blocks).from_numpy(mask).to(blocks.device)

@@ -1,0 +1,296 @@
+"""Trains a model until its weights are on their sets, in two phases: near to them, then along them.
+
+A method brings the weights near (`compressor.train.constraints.constrained`); they are projected, which fixes the
+kinds and signs of their blocks; and retraining moves what is left, one number in a unified block. Nothing here
+imports torch until it trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from compressor.config import UnifySettings
+from compressor.config.data import validation
+from compressor.config.tune import LEARNING_RATES
+from compressor.core.clock import Clock
+from compressor.core.extras import TRAINING, require
+from compressor.core.metrics import Metrics
+from compressor.data import Array, Dataset, augmentation, open_data, open_parts
+from compressor.errors import ModelError
+from compressor.unification.assignment import Kinds
+from compressor.unification.envelope import Envelope
+from compressor.unification.packed import HALF
+from compressor.unification.projections import Mixed
+from compressor.unification.subspace import Subspace
+
+if TYPE_CHECKING:
+    from compressor.train.constraints.constrained import Approach, Residual
+    from compressor.train.loop.extension import Extension
+    from compressor.train.loop.fit import Observer
+    from compressor.train.loop.history import Event
+    from compressor.train.loop.split import Splits
+    from compressor.train.reparameterize.batchnorm import Groups, Insertion
+
+PLAIN = {"sweep": False, "ema": 0.0, "mean_weights": 0.0, "patience": 0}
+"""What training near the sets goes without: its weights are judged as projected, and no mean of them."""
+Targets = Mapping[str, Mixed]
+"""The set of every weight, by the name of its initializer."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a run reads.
+
+    Attributes:
+        train: to learn from.
+        valid: set aside to judge on, labels or not; None where nothing is.
+    """
+
+    train: Dataset
+    valid: Dataset | None
+
+    @staticmethod
+    def of(settings: UnifySettings, model: ir.Model) -> Samples | None:
+        """Opens the user's data, if any; where nothing is trained all of it is there to judge on.
+
+        Raises:
+            UsageError: the data is unreadable or does not fit the model; or torch, which training needs, is missing.
+        """
+        if settings.data is None:
+            return None
+        if settings.method == "one-shot":
+            other = validation(settings)
+            whole = open_data(settings, model)
+            return Samples(whole, open_data(other, model) if other is not None else whole)
+        require(f"--method {settings.method}", *TRAINING)
+        train, valid = open_parts(settings, model)
+        return Samples(train, valid if len(valid) else None)
+
+    @property
+    def judged(self) -> Dataset | None:
+        """What accuracy is measured on; None without labels."""
+        return self.valid if self.valid is not None and self.valid.labelled else None
+
+
+@dataclass
+class Trained:
+    """What training made.
+
+    Attributes:
+        model: with trained weights, those of the targets on their sets but for rounding.
+        kinds: of the blocks of each target.
+        residuals: on the way there.
+        warnings: what the user should know.
+    """
+
+    model: ir.Model
+    kinds: dict[str, Kinds] = field(default_factory=dict)
+    residuals: list[Residual] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def warn(self, *texts: str) -> None:
+        """Adds what is not said yet."""
+        self.warnings += [text for text in texts if text not in self.warnings]
+
+
+class Watch:
+    """Says how training goes, on the clock and as lines of JSON.
+
+    Args:
+        settings: may name the file of lines, which a resumed run goes on writing.
+        clock: is told.
+    """
+
+    def __init__(self, settings: UnifySettings, clock: Clock) -> None:
+        self._lines = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
+        self._clock = clock
+
+    def __call__(self, phase: str, event: Event, residual: Residual | None) -> None:
+        """One event."""
+        if self._lines is not None:
+            far = {} if residual is None else {"residual": asdict(residual)}
+            self._lines.add({"phase": phase, **event.as_json(), **far})
+        gap = "" if residual is None else f", {residual.primal:.3f} off the blocks"
+        self._clock.tell(f"{phase}: {event.in_words(gap)}")
+
+
+@dataclass
+class Trainer:
+    """Both phases.
+
+    Attributes:
+        model: before training; not changed.
+        teacher: is imitated.
+        targets: what its weights become.
+        settings: with the checkpoint folder, in which each phase has its own.
+        samples: to train and to judge on.
+        watch: receives progress.
+    """
+
+    model: ir.Model
+    teacher: ir.Model
+    targets: Targets
+    settings: UnifySettings
+    samples: Samples
+    watch: Watch
+
+    def run(self) -> Trained:
+        """The trained model.
+
+        Raises:
+            CompressorError: as :func:`compressor.train.finetune.finetune`.
+        """
+        trained = Trained(self.model)
+        if self.settings.checkpoint is not None:
+            self.settings.checkpoint.mkdir(parents=True, exist_ok=True)
+        if self.settings.approach_epochs:
+            self._approach(trained)
+        trained.model, trained.kinds = imposed(trained.model, self.targets)
+        if self.settings.retrain_epochs:
+            self._retrain(trained)
+        return trained
+
+    def _approach(self, trained: Trained) -> None:
+        settings = self._phase("approach", self.settings.approach_epochs).model_copy(update=PLAIN)
+        method = method_of(self.settings, self.targets)
+        self._tuned(trained, settings, method, partial(self._tell, "approach", method))
+        trained.residuals = method.residuals
+
+    def _retrain(self, trained: Trained) -> None:
+        from compressor.train.constraints.masked import Masked  # noqa: PLC0415 - torch is loaded for training only
+
+        settings = self._phase("retrain", self.settings.retrain_epochs)
+        settings = settings.model_copy(update={"learning_rate": self.settings.retrain_rate})
+        held = Masked({name: partial(Subspace, t.layout, trained.kinds[name]) for name, t in self.targets.items()})
+        self._tuned(trained, settings, held, partial(self._tell, "retrain", None))
+
+    def _tuned(self, trained: Trained, settings: UnifySettings, extension: Extension, observe: Observer) -> None:
+        """Fine-tunes, between normalisations that keep what blocks share where they are asked for."""
+        from compressor.train import training_options  # noqa: PLC0415 - torch is loaded for training only
+        from compressor.train.constraints.constrained import WentAway  # noqa: PLC0415
+        from compressor.train.constraints.tied_batchnorm import Tied, ties_of  # noqa: PLC0415
+        from compressor.train.finetune import finetune  # noqa: PLC0415
+
+        parts, extensions = self._parts(), [extension]
+        inserted = self._inserted(trained, settings, parts)
+        model = inserted.model if inserted else trained.model
+        plain = settings.model_copy(update={"insert_bn": False, "train_bn": bool(inserted) or settings.train_bn})
+        if inserted:
+            extensions.append(Tied(ties_of(model, self._ties)))
+        elif not {"learning_rate", "retrain_rate"} & self.settings.model_fields_set:
+            plain = plain.model_copy(update={"learning_rate": LEARNING_RATES[settings.optimiser]})
+        try:
+            done = finetune(model, plain, teacher=self.teacher, data=parts, extensions=extensions, observe=observe)
+            model, warnings = done.model, done.warnings
+        except WentAway as away:
+            model, warnings = away.model or model, [str(away)]
+        trained.model = training_options.without_batchnorm(model, settings, parts.train) if inserted else model
+        trained.warn(*warnings)
+
+    def _inserted(self, trained: Trained, settings: UnifySettings, parts: Splits) -> Insertion | None:
+        """The model with normalisations put in, or None where it has none that were put in."""
+        from compressor.train import training_options  # noqa: PLC0415 - torch is loaded for training only
+
+        if not settings.insert_bn:
+            return None
+        try:
+            inserted = training_options.with_batchnorm(trained.model, settings, parts.train, self._ties)
+        except ModelError as error:
+            trained.warn(f"trained without BatchNormalization put in: {error}")
+            return None
+        return inserted if inserted.nodes else None
+
+    @cached_property
+    def _ties(self) -> dict[str, Groups]:
+        """Outputs whose filters keep their ratios, by the name of the weight."""
+        return {name: ties for name, target in self.targets.items() if (ties := tied(target)) is not None}
+
+    def _phase(self, name: str, epochs: int) -> UnifySettings:
+        """The settings of one phase, with a checkpoint of its own; a resumed run begins a phase it had not reached."""
+        folder = self.settings.checkpoint and self.settings.checkpoint / name
+        begun = name == "approach" or (folder is not None and folder.is_dir())
+        resume = self.settings.resume and (begun or not self.settings.approach_epochs)
+        return self.settings.model_copy(update={"checkpoint": folder, "epochs": epochs, "resume": resume})
+
+    def _parts(self) -> Splits:
+        from compressor.train.loop.split import Splits  # noqa: PLC0415 - torch is loaded for training only
+
+        train, valid = self.samples.train, self.samples.valid
+        return Splits(train, valid, lambda epoch: augmentation(self.settings, self.model, epoch))
+
+    def _tell(self, phase: str, method: Approach | None, event: Event) -> None:
+        known = method.residuals if method is not None else []
+        self.watch(phase, event, known[-1] if known else None)
+
+
+def method_of(settings: UnifySettings, targets: Targets) -> Approach:
+    """The method that the settings name."""
+    from compressor.train.constraints.admm import Admm, AdmmSchedule  # noqa: PLC0415 - torch is loaded for training only
+    from compressor.train.constraints.envelope import EnvelopeTraining  # noqa: PLC0415
+    from compressor.train.constraints.soft_shrinkage import SoftShrinkage  # noqa: PLC0415
+    from compressor.train.constraints.straight_through import StraightThrough  # noqa: PLC0415
+
+    if settings.method == "admm":
+        schedule = AdmmSchedule(settings.refreshes, settings.rho, settings.rho_growth, settings.dual_step)
+        return Admm(targets, schedule)
+    if settings.method == "envelope":
+        return EnvelopeTraining({name: Envelope(target) for name, target in targets.items()})
+    return SoftShrinkage(targets) if settings.method == "iss" else StraightThrough(targets)
+
+
+def imposed(model: ir.Model, targets: Targets) -> tuple[ir.Model, dict[str, Any]]:
+    """A copy whose weights are projected onto their sets, and the kinds of their blocks."""
+    copy, kinds = model.clone(), {}
+    for name, target in targets.items():
+        value = copy.graph.initializers[name]
+        weight = wide(value)
+        kinds[name] = target.kinds(weight)
+        narrow = np.ascontiguousarray(target.impose(weight, kinds[name])).astype(array_of(value).dtype)
+        value.const_value = ir.tensor(narrow, name=name)
+    return copy, kinds
+
+
+def tied(target: Mixed) -> npt.NDArray[np.int64] | None:
+    """The outputs, counted over groups, whose filters may only be scaled together, as numbers from 0; None: each alone.
+
+    Where all blocks become of one kind these are the rows of blocks; where kinds are chosen by size, all outputs.
+    """
+    layout = target.layout
+    groups, outputs, _, _ = layout.view.canonical
+    if layout.count not in target.counts:
+        return np.zeros(groups * outputs, np.int64)
+    if layout.spans[0] == 1:
+        return None
+    rows = np.arange(outputs) // layout.spans[0]
+    return (
+        np.unique(np.add.outer(np.arange(groups) * outputs, rows), return_inverse=True)[1].reshape(-1).astype(np.int64)
+    )
+
+
+def array_of(value: ir.Value) -> Array:
+    """The numbers of an initializer."""
+    assert value.const_value is not None
+    return value.const_value.numpy()
+
+
+def wide(value: ir.Value) -> Array:
+    """The numbers of an initializer, in float32 or wider."""
+    array = array_of(value)
+    return array.astype(np.float32) if array.dtype in HALF else array
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes what the phases left in a folder, and the folder where that leaves it empty."""
+    from compressor.train.loop import checkpoint  # noqa: PLC0415 - torch is loaded for training only
+
+    for name in ("approach", "retrain"):
+        checkpoint.remove(folder / name)
+    checkpoint.remove(folder)

@@ -1,0 +1,215 @@
+"""The nodes that make a weight of its packed parts: standard operators only, which a runtime folds when it loads.
+
+Digits are read from bytes by a table (Gather), so that nothing newer than operator set 7 is needed; only a map of
+blocks would need 11 (CumSum), and before that the indices it stands for are stored instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.errors import ModelError
+from compressor.graph.restore_packed import MARK
+from compressor.unification.assignment import FREE, UNIFIED
+from compressor.unification.moves import Move, Reshape, shortened
+from compressor.unification.packed import DIGITS, Packed, digit_table, from_bytes
+
+OLDEST_OPSET = 7
+"""From which arithmetic broadcasts."""
+_CUMSUM, _SLICE_INPUTS = 11, 10
+"""Operator sets from which CumSum exists, and Slice takes its bounds as inputs."""
+
+
+def install(model: ir.Model, weights: Mapping[ir.Value, Packed]) -> None:
+    """Replaces initializers of ``model`` by nodes that compute them from their packed parts, in place.
+
+    A value keeps its name, its users and its bits; the parts are initializers named after it. The nodes come first in
+    the graph; they have no names, which would be most of what they take. Where the value was an input with a default,
+    which the caller could replace, the input goes.
+
+    Raises:
+        ModelError: the operator set of the model is too old.
+    """
+    graph = model.graph
+    opset = graph.opset_imports.get("", 1)
+    if opset < OLDEST_OPSET:
+        raise ModelError(
+            f"operator set {opset} is too old to unpack weights in, which takes {OLDEST_OPSET}; "
+            "convert the model, or write plain weights with --dense"
+        )
+    builder = _Builder(graph, opset)
+    for value, packed in weights.items():
+        result = builder.weight(packed, str(value.name))
+        del graph.initializers[str(value.name)]
+        if value.is_graph_input():
+            graph.inputs.remove(value)
+        value.replace_all_uses_with(result)
+        result.name, value.name = str(value.name), None
+        result.shape = ir.Shape(packed.layout.view.shape)
+        result.type = ir.TensorType(ir.DataType.from_numpy(packed.dtype))
+    graph.insert_before(graph[0], builder.nodes)
+
+
+class _Builder:
+    """Makes the nodes of one weight after the other."""
+
+    def __init__(self, graph: ir.Graph, opset: int) -> None:
+        self.graph, self.opset = graph, opset
+        self.taken = {v.name for n in graph.all_nodes() for v in n.outputs} | {v.name for v in graph.inputs}
+        self.taken |= set(graph.initializers)
+        self.nodes: list[ir.Node] = []
+        self.own: dict[str, ir.Value] = {}
+        self.signs: dict[str, ir.Value] = {}
+        self.name = ""
+
+    def weight(self, packed: Packed, name: str) -> ir.Value:
+        """The weight, in its own type and shape."""
+        self.name = name
+        blocks = self._blocks(packed)
+        layout = packed.layout
+        if layout.ragged:
+            axes = tuple(axis for axis, size in enumerate(layout.sizes) if size < layout.core[axis])
+            core = self._moved(blocks, shortened((layout.n, layout.count), layout.to_core))
+            whole = self._cut(core, tuple(layout.sizes[axis] for axis in axes), axes)
+            blocks = self._moved(whole, shortened(layout.sizes, layout.back))
+        else:
+            blocks = self._moved(blocks, layout.to_weight)
+        return self._cast(blocks, packed.work, packed.dtype)
+
+    def _blocks(self, packed: Packed) -> ir.Value:
+        """All blocks in order, ``[n, B]``."""
+        parts = {UNIFIED: self._unified, FREE: self._free}
+        columns = [parts[kind](packed) for kind in packed.order if kind in parts]
+        if len(columns) < len(packed.order):
+            columns.append(self._stored("zeros", np.zeros((packed.layout.n, 1), packed.work)))
+        if packed.map is None and packed.order[0] in parts:
+            return columns[0]
+        if packed.map is None:
+            return self._node("Tile", [columns[0], self._shape_of((1, packed.layout.count))])
+        return self._node("Gather", [self._node("Concat", columns, axis=1), self._index(packed)], axis=1)
+
+    def _unified(self, packed: Packed) -> ir.Value:
+        """Signs on magnitudes, ``[n, U]``."""
+        count = len(packed.magnitudes)
+        plus = self._cast(self._stored("magnitudes", packed.magnitudes), packed.magnitudes.dtype, packed.work)
+        if packed.scale != 1:
+            plus = self._node("Mul", [plus, self._number(packed.scale, packed.work)])
+        factors = self._digits("signs", packed.signs, 2, (packed.layout.n, count), self._signs(packed.work))
+        return self._node("Mul", [factors, plus])
+
+    def _signs(self, work: np.dtype[Any]) -> ir.Value:
+        """The table of bits as factors, 1 and -1, for all weights of this type."""
+        if work.name not in self.signs:
+            table = self._node("Cast", [self._table(2)], to=ir.DataType.from_numpy(work))
+            doubled = self._node("Mul", [table, self._number(-2, work)])
+            self.signs[work.name] = self._node("Add", [doubled, self._number(1, work)])
+        return self.signs[work.name]
+
+    def _free(self, packed: Packed) -> ir.Value:
+        return self._cast(self._stored("free", packed.free), packed.dtype, packed.work)
+
+    def _index(self, packed: Packed) -> ir.Value:
+        """For each block its column among those of all kinds, int32[B]."""
+        assert packed.map is not None
+        base, count = len(packed.order), packed.layout.count
+        sizes = {UNIFIED: len(packed.magnitudes), FREE: packed.free.shape[1]}
+        starts = np.cumsum([0, *(sizes.get(kind, 1) for kind in packed.order)])
+        if self.opset < _CUMSUM:
+            return self._stored("index", _indices(from_bytes(packed.map, base, count), packed.order, starts))
+        table = self._node("Cast", [self._table(base)], to=ir.DataType.INT32)
+        digits = self._digits("map", packed.map, base, (count,), table)
+        index = None
+        for digit, kind in enumerate(packed.order):
+            mask = self._node("Equal", [digits, self._number(digit)])
+            if kind in sizes:
+                ones = self._node("Cast", [mask], to=ir.DataType.INT32)
+                running = self._node("CumSum", [ones, self._number(0)])
+                place = self._node("Add", [running, self._number(int(starts[digit]) - 1)])
+            else:
+                place = self._number(int(starts[digit]))
+            index = place if index is None else self._node("Where", [mask, place, index])
+        assert index is not None
+        return index
+
+    def _table(self, base: int) -> ir.Value:
+        """The digits of every byte, uint8."""
+        return self._shared(f"{MARK}digits{base}", digit_table(base))
+
+    def _digits(self, part: str, data: Any, base: int, shape: tuple[int, ...], table: ir.Value) -> ir.Value:
+        """As many of the first entries that a table has for bytes as the shape holds, in the table's type."""
+        found = self._node("Gather", [table, self._node("Cast", [self._stored(part, data)], to=ir.DataType.INT32)])
+        total, count = data.size * DIGITS[base], prod(shape)
+        if total != count:
+            found = self._cut(self._moved(found, [Reshape((total,))]), (count,), (0,))
+        return found if total != count and shape == (count,) else self._moved(found, [Reshape(shape)])
+
+    def _cut(self, value: ir.Value, ends: tuple[int, ...], axes: tuple[int, ...]) -> ir.Value:
+        """The first so many entries along each of some axes."""
+        starts = (0,) * len(axes)
+        if self.opset < _SLICE_INPUTS:
+            return self._node("Slice", [value], starts=list(starts), ends=list(ends), axes=list(axes))
+        return self._node("Slice", [value, *(self._shape_of(numbers) for numbers in (starts, ends, axes))])
+
+    # ---- nodes and constants --------------------------------------------------------------------------------
+
+    def _moved(self, value: ir.Value, moves: Iterable[Move]) -> ir.Value:
+        for move in moves:
+            if isinstance(move, Reshape):
+                value = self._node("Reshape", [value, self._shape_of(move.shape)])
+            else:
+                value = self._node("Transpose", [value], perm=list(move.axes))
+        return value
+
+    def _cast(self, value: ir.Value, have: np.dtype[Any], want: np.dtype[Any]) -> ir.Value:
+        return value if have == want else self._node("Cast", [value], to=ir.DataType.from_numpy(want))
+
+    def _node(self, op_type: str, inputs: list[ir.Value], **attributes: Any) -> ir.Value:
+        numbers = {k: int(v) if isinstance(v, ir.DataType) else v for k, v in attributes.items()}
+        node = ir.node(op_type, inputs, attributes=numbers)
+        node.outputs[0].name = self._fresh(f"u{len(self.nodes)}")
+        self.nodes.append(node)
+        return node.outputs[0]
+
+    def _stored(self, part: str, array: Any) -> ir.Value:
+        return self._constant(self._fresh(f"{self.name}.{part}"), np.asarray(array))
+
+    def _number(self, number: float, dtype: Any = np.int32) -> ir.Value:
+        return self._shared(f"{MARK}{np.dtype(dtype).name}.{number}", np.asarray(number, dtype))
+
+    def _shape_of(self, shape: tuple[int, ...]) -> ir.Value:
+        return self._shared(f"{MARK}{'x'.join(map(str, shape))}", np.asarray(shape, np.int64))
+
+    def _shared(self, name: str, array: Any) -> ir.Value:
+        """A constant that several weights use, by a name that says what it holds."""
+        if name not in self.own:
+            self.own[name] = self._constant(self._fresh(name), array)
+        return self.own[name]
+
+    def _constant(self, name: str, array: Any) -> ir.Value:
+        tensor = ir.tensor(array, name=name)
+        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self.graph.register_initializer(value)
+        return value
+
+    def _fresh(self, name: str) -> str:
+        """The name, with a number where it is taken."""
+        found, number = name, 0
+        while found in self.taken:
+            number += 1
+            found = f"{name}.{number}"
+        self.taken.add(found)
+        return found
+
+
+def _indices(digits: Any, order: tuple[int, ...], starts: Any) -> Any:
+    """What `_Builder._index` computes, as numbers: int32[B]."""
+    index = np.zeros(len(digits), np.int32)
+    for digit, kind in enumerate(order):
+        mask = digits == digit
+        index[mask] = starts[digit] + (np.arange(mask.sum()) if kind in (UNIFIED, FREE) else 0)
+    return index

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from compressor.commands.choose_blocks import choose, unify_file
+from compressor.commands.unify import unify
+from compressor.config.choosing import ChoosingSettings
+from compressor.errors import NothingToPrune, PlanError, TargetOutOfReach, UsageError
+from compressor.experiments.change import Reference, open_samples
+from compressor.graph import files
+from compressor.unification.choose import UnifyPlan
+from tests.models import model
+
+NET = """
+    (float[n,8,6,6] x) => (float[n,4,6,6] y)
+    <float[16,8,3,3] first, float[16,16,3,3] w, float[16,16,3,3] v, float[12,16,1,1] u, float[4,12,1,1] last> {
+        a = Conv<pads=[1,1,1,1]>(x, first)
+        c = Conv<pads=[1,1,1,1]>(a, w)      r = Relu(c)
+        d = Conv<pads=[1,1,1,1]>(r, v)      s = Relu(d)
+        e = Conv(s, u)
+        y = Conv(e, last) }"""
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    path = tmp_path / "net.onnx"
+    onnx.save(model(NET), str(path))
+    return path
+
+
+def chosen(**values: object) -> ChoosingSettings:
+    return ChoosingSettings.parse({"samples": 16, "jobs": 1, "min_weights": 16, "ladder": "8x8,4x4,1x4", **values})
+
+
+@pytest.mark.parametrize("permute", [False, True])
+def test_what_is_chosen_stays_within_the_limit_when_it_is_really_unified(net, tmp_path, permute):
+    settings = chosen(max_distance=0.7, permute=permute)
+    found = choose(net, settings)
+    assert found.plan.blocks
+    assert found.together.distance <= 0.7
+    result = unify(net, found.plan.applied(settings))
+    assert {row.name for row in result.report.layers} == set(found.plan.blocks)
+    source = files.load(net)
+    reference = Reference.make(source, open_samples(source, settings), settings, tmp_path)
+    assert reference.change(result.dense).distance == pytest.approx(found.together.distance, rel=1e-5)
+
+
+def test_more_may_be_lost_and_more_is_saved(net):
+    def saved(limit: float) -> int:
+        found = choose(net, chosen(max_distance=limit))
+        of = {(rung.layer, rung.block): rung.saved for rung in found.rungs}
+        return sum(of[item] for item in found.plan.blocks.items())
+
+    some, more, everything = saved(0.7), saved(0.9), saved(1e9)
+    assert some < more < everything
+    rungs = choose(net, chosen(max_distance=1e9)).rungs
+    assert everything == sum(max(r.saved for r in rungs if r.layer == name) for name in {r.layer for r in rungs})
+
+
+def test_bytes_are_those_that_are_stored(net):
+    settings = chosen(max_distance=1e9)
+    found = choose(net, settings)
+    result = unify(net, found.plan.applied(settings))
+    saved = {rung.layer: rung.saved for rung in found.rungs if (rung.layer, rung.block) in found.plan.blocks.items()}
+    for row in result.report.layers:
+        assert saved[row.name] == 4 * row.weights - row.stored
+
+
+def test_what_the_user_fixed_is_the_only_rung_of_that_layer(net):
+    found = choose(net, chosen(max_distance=1e9, layer_block=["w=1x8"], exclude=["v"]))
+    assert {(r.layer, r.block) for r in found.rungs if r.layer == "w"} == {("w", "1x8x1")}
+    assert "v" not in {rung.layer for rung in found.rungs}
+
+
+def test_measurements_are_remembered(net, tmp_path):
+    first = choose(net, chosen(max_distance=0.7), ledger=tmp_path / "a.jsonl")
+    again = choose(net, chosen(max_distance=0.7), ledger=tmp_path / "a.jsonl")
+    assert (first.remembered, again.remembered) == (0, len(first.rungs))
+    assert again.plan == first.plan
+    other = choose(net, chosen(max_distance=0.7, prune_share=0.5), ledger=tmp_path / "a.jsonl")
+    assert other.remembered == 0
+
+
+def test_a_limit_that_nothing_meets_is_exit_4(net):
+    with pytest.raises(TargetOutOfReach, match=r"no layer can be unified so that outputs move by at most 1e-06"):
+        choose(net, chosen(max_distance=1e-6))
+    with pytest.raises(NothingToPrune):
+        choose(net, chosen(max_distance=1.0, ladder="64x64"))
+
+
+def test_accuracy_needs_labels(net):
+    np.savez(net.with_name("x.npz"), x=np.zeros((20, 8, 6, 6), np.float32))
+    with pytest.raises(UsageError, match="--max-drop needs samples with labels"):
+        choose(net, chosen(max_drop=0.01, data=str(net.with_name("x.npz")), method="one-shot"))
+
+
+def test_a_plan_that_does_not_fit_is_refused(net):
+    settings = chosen()
+    with pytest.raises(UsageError, match="matches no weight"):
+        unify(net, UnifyPlan.of({"other": "1x8"}, settings).applied(settings))
+    with pytest.raises(PlanError, match="does not fit weight 'w'"):
+        UnifyPlan.of({"w": "1x8"}, settings).check([])
+
+
+# ---- from file to file --------------------------------------------------------------------------------------
+
+
+def test_a_plan_that_was_written_is_replayed(net, tmp_path):
+    plan, settings = tmp_path / "plan.json", chosen(max_distance=0.9)
+    first = unify_file(net, tmp_path / "a.onnx", settings, plan_out=plan)
+    again = unify_file(net, tmp_path / "b.onnx", chosen(), plan=plan)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    assert [(row.name, row.block) for row in again.layers] == [(row.name, row.block) for row in first.layers]
+    assert plan.with_name("plan.json.jsonl").exists()
+
+
+def test_without_a_limit_the_blocks_are_those_of_the_settings(net, tmp_path):
+    report = unify_file(net, tmp_path / "a.onnx", chosen(block="1x8"))
+    assert {row.block for row in report.layers} == {"1x8x1"}
+
+
+def test_a_plan_is_written_only_where_one_is_made(net, tmp_path):
+    for settings, plan in ((chosen(), None), (chosen(max_distance=1.0), tmp_path / "plan.json")):
+        with pytest.raises(UsageError, match="--plan-out writes blocks that are chosen"):
+            unify_file(net, None, settings, plan=plan, plan_out=tmp_path / "out.json")

@@ -1,0 +1,40 @@
+"""Libraries that come with an extra."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import compressor
+from compressor.core.extras import EXTRAS, TRAINING, require
+from compressor.errors import UsageError
+
+
+def test_what_is_installed_is_not_imported() -> None:
+    program = f"""
+import sys
+from compressor.core.extras import require
+require("this", *{TRAINING})
+assert "torch" not in sys.modules
+"""
+    pytest.importorskip("safetensors")
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("library", EXTRAS)
+def test_what_is_missing_is_named_with_the_extra_that_brings_it(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    package, extra = EXTRAS[library]
+    with pytest.raises(UsageError, match=rf"^--flag needs {package}, .* pip install 'onnx-compressor\[{extra}\]'"):
+        require("--flag", library)
+
+
+def test_the_extras_bring_them() -> None:
+    project = (Path(compressor.__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    for package, extra in EXTRAS.values():
+        [line] = re.findall(rf"^{extra} = .*$", project, re.MULTILINE)
+        assert f'"{package.lower()}>=' in line

@@ -1,0 +1,106 @@
+"""Every rule under conformance: an operator in the table has a model in which it sits between prunable layers."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from functools import lru_cache
+from pathlib import Path
+
+import onnx_ir as ir
+import pytest
+from onnx.defs import get_schema
+from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
+
+import compressor.operators
+from compressor.operators.rule import Signature
+from compressor.operators.table import FAMILIES, RULES
+from tests.models import in_memory
+
+from .case import Case
+from .every import CASES
+
+
+@lru_cache(maxsize=1)
+def used() -> dict[tuple[str, str], list[Case]]:
+    """Operator -> the cases in which it reads what a weight made, and makes what a weight reads."""
+    found: dict[tuple[str, str], list[Case]] = defaultdict(list)
+    for case in CASES:
+        graph = in_memory(case.build()).graph
+        made, read = reach(graph, forward=True), reach(graph, forward=False)
+        for node in graph:
+            if node in made and node in read:
+                found[node.domain, node.op_type].append(case)
+    return found
+
+
+def reach(graph: ir.Graph, *, forward: bool) -> set[ir.Node]:
+    """Nodes downstream of a weight of rank 2 or more (upstream of one, with ``forward`` off), themselves included."""
+    found: set[ir.Node] = set()
+    nodes = list(graph) if forward else list(graph)[::-1]
+    for node in nodes:
+        heavy = any(v is not None and v.is_initializer() and len(v.shape or ()) > 1 for v in node.inputs)
+        if forward:
+            near = [v.producer() for v in node.inputs if v is not None]
+        else:
+            near = [n for v in node.outputs for n, _ in v.uses()]
+        if heavy or any(n in found for n in near):
+            found.add(node)
+    return found
+
+
+@pytest.mark.parametrize("key", sorted(RULES), ids=lambda key: key[1])
+def test_every_rule_is_under_conformance(key: tuple[str, str]) -> None:
+    assert used()[key], f"no case in tests/operators has {key[1]} between two layers"
+
+
+@pytest.mark.parametrize("key", sorted(RULES), ids=lambda key: key[1])
+def test_every_rule_lets_channels_through_somewhere(key: tuple[str, str]) -> None:
+    """At least one case of each operator removes channels of the layer in front of it, unless it cannot."""
+    free = [case for case in used()[key] if "w" in case.removed or "u" in case.removed]
+    assert free or key[1] == "LRN"
+
+
+def test_case_names_are_distinct() -> None:
+    names = [case.name for case in CASES]
+    assert len(names) == len(set(names))
+
+
+def test_no_operator_stands_in_two_records() -> None:
+    claimed = [(rule.domain, op) for family in FAMILIES for rule in family.RULES for op in rule.op_types]
+    assert len(claimed) == len(set(claimed)) == len(RULES)
+
+
+def test_every_family_is_in_the_table() -> None:
+    folder = Path(compressor.operators.__file__).parent
+    holders = {
+        path.stem
+        for path in folder.glob("*.py")
+        if any(
+            isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") == "RULES"
+            for n in ast.parse(path.read_text()).body
+        )
+    }
+    assert holders == {family.__name__.rpartition(".")[2] for family in FAMILIES}
+
+
+def test_operators_exist() -> None:
+    """In ONNX, or in ONNX Runtime's own domain."""
+    runtime = {(schema.domain, schema.name) for schema in get_all_operator_schema()}
+    for domain, op in RULES:
+        assert (domain, op) in runtime if domain else get_schema(op, domain).name == op
+
+
+def test_signature_notation() -> None:
+    parsed = Signature.parse("n (g i) [*s], (g o) i [*k], (g o)? -> n (g o) [*p]")
+    assert parsed.optional == (False, False, True)
+    assert [[i.names for i in operand] for operand in parsed.operands] == [
+        [("n",), ("g", "i"), ("s",)],
+        [("g", "o"), ("i",), ("k",)],
+        [("g", "o")],
+    ]
+    assert [(i.names, i.star, i.fixed) for i in parsed.outputs[0]] == [
+        (("n",), False, False),
+        (("g", "o"), False, False),
+        (("p",), True, True),
+    ]

@@ -1,0 +1,85 @@
+"""A small model, cut and repaired from random data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from compressor.channels.channel_mask import Cut
+from compressor.channels.plan import PruningPlan, Removal, units_of
+from compressor.config import PruneSettings
+from compressor.data import Batch
+from compressor.operators.table import RULES
+from compressor.pruning import surgery
+from compressor.pruning.analysis import analyse
+from compressor.pruning.select import choose
+from compressor.reconstruct import Options, Recovery, recover
+
+Array = NDArray[Any]
+FEW = Options(batch_size=8)
+
+
+class Arrays:
+    """Samples by input name, in memory; the first axis counts them."""
+
+    def __init__(self, **arrays: Array) -> None:
+        self._arrays = arrays
+
+    @property
+    def labelled(self) -> bool:
+        return False
+
+    def __len__(self) -> int:
+        return len(next(iter(self._arrays.values())))
+
+    def take(self, indices: NDArray[np.int64]) -> Batch:
+        return Batch({name: array[indices] for name, array in self._arrays.items()})
+
+
+def noise(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@dataclass
+class Pruned:
+    """A model after surgery, beside the dense one."""
+
+    model: ir.Model
+    dense: ir.Model
+    cut: Cut
+
+    def recover(self, method: str, data: Any, options: Options = FEW) -> Recovery:
+        return recover(self.model, self.dense, self.cut, method, data, options)
+
+    def error(self, **feeds: Array) -> float:
+        """Largest difference between the outputs of the two, as a share of the dense range."""
+        pairs = zip(outputs(self.dense, feeds), outputs(self.model, feeds), strict=True)
+        return max(float(np.abs(a - b).max() / np.ptp(a)) for a, b in pairs)
+
+
+def pruned(proto: onnx.ModelProto, removal: Removal | None = None, **settings: Any) -> Pruned:
+    """The model after analysis, choice (unless ``removal`` says what goes) and surgery."""
+    chosen = PruneSettings.parse({"ratio": 0.5, "round_to": 1, "verify": False, **settings})
+    found = analyse(ir.from_proto(proto), chosen)
+    dense = found.model.clone()
+    plan = PruningPlan((removal,)) if removal else choose(found.coupling, chosen, RULES, 1).plan
+    cut = Cut(found.coupling, units_of(plan, found.coupling))
+    cut.check()
+    surgery.remove(found.model, cut, RULES)
+    return Pruned(found.model, dense, cut)
+
+
+def outputs(model: ir.Model | onnx.ModelProto, feeds: dict[str, Array]) -> list[Array]:
+    """The outputs of ONNX Runtime on one thread, without optimisations."""
+    proto = model if isinstance(model, onnx.ModelProto) else ir.to_proto(model)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return [np.asarray(array) for array in session.run(None, feeds)]

@@ -1,0 +1,364 @@
+"""One file, safe with any name, the same every time, readable by people and by screen readers."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import sys
+from datetime import datetime, timezone
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from compressor.errors import UsageError
+from compressor.render.html import _environment, render_html, write_html
+from compressor.results import FrozenRow, GroupRow, ProofResult, Report
+from compressor.results.detail import Curve, LayerRow, RecoveryRow, Series
+from tests.render.case import HOSTILE, full, plan_of, stats
+
+TIME = datetime(2026, 3, 7, 9, 5, tzinfo=timezone.utc)
+VOID = {"meta", "link", "wbr", "br", "img", "input", "hr"}
+OPTIONAL_END = {"td", "th", "tr"}
+
+
+class Outline(HTMLParser):
+    """Tags in order, text, and whether every element is closed where it should be."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.open[-1] != tag:
+            assert self.open[-1] in OPTIONAL_END, f"</{tag}> closes <{self.open[-1]}>"
+            self.open.pop()
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.text.append(data)
+
+    @property
+    def shape(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [(tag, tuple(attrs)) for tag, attrs in self.tags if tag != "wbr"]
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+    @property
+    def words(self) -> str:
+        return " ".join("".join(self.text).split())
+
+
+def drawn(report: Report, plan: dict[str, Any] | None = None) -> str:
+    return render_html(report, plan=json.dumps(plan) if plan else None, created=TIME)
+
+
+def outline(report: Report, plan: dict[str, Any] | None = None) -> Outline:
+    found = Outline(drawn(report, plan))
+    assert found.open == []
+    return found
+
+
+# ---- safety -------------------------------------------------------------------------------------------------
+
+names = st.text(min_size=1, max_size=40)
+PLAIN = outline(full("layer"), plan_of(full("layer")))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_change_no_markup(name: str) -> None:
+    report = full(name)
+    assert outline(report, plan_of(report)).shape == PLAIN.shape
+
+
+@settings(max_examples=60, deadline=None)
+@example("/").via("a path that ends with its separator")
+@given(names)
+def test_no_name_changes_the_markup_or_hides(name: str) -> None:
+    report = full(name)
+    found = outline(report, plan_of(report))
+    assert found.shape == PLAIN.shape
+    assert all(c.isprintable() or c == "\n" for c in "".join(found.text)), "control and format characters are shown"
+    attributes = [value for _, attrs in found.tags for value in attrs.values() if value]
+    assert all(c.isprintable() for value in attributes for c in value)
+
+
+def test_what_a_template_prints_without_a_filter_is_safe_too() -> None:
+    template = _environment().from_string("{{ text }}")
+    assert template.render(text="<b>\x1b\u202e") == "&lt;b&gt;\\x1b\\u202e"
+
+
+def test_the_file_can_be_stored_whatever_the_names_are(tmp_path: Path) -> None:
+    write_html(full("\udc80"), tmp_path / "r.html", created=TIME)
+    assert "\\udc80" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_nothing_is_loaded_from_elsewhere_and_nothing_runs() -> None:
+    report = full()
+    text, found = drawn(report, plan_of(report)), outline(report, plan_of(report))
+    assert {tag for tag, _ in found.tags}.isdisjoint({"script", "img", "iframe", "object", "embed", "base", "form"})
+    assert all(not key.startswith("on") for _, attrs in found.tags for key in attrs)
+    targets = [attrs[k] for _, attrs in found.tags for k in ("href", "src", "xlink:href") if k in attrs]
+    assert targets
+    assert all(t is not None and (t.startswith("#") or t == "data:,") for t in targets)
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", text)
+    policy = next(a["content"] for t, a in found.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+# ---- what it says -------------------------------------------------------------------------------------------
+
+
+def test_every_section_is_there_and_linked() -> None:
+    found = outline(full(), plan_of(full()))
+    ids = [a["id"] for t, a in found.tags if t == "section"]
+    links = [a["href"] for t, a in found.tags if t == "a"]
+    assert sorted(f"#{i}" for i in ids) == sorted(str(link) for link in links)
+    expected = {
+        "sizes",
+        "warnings",
+        "proof",
+        "accuracy",
+        "latency",
+        "curves",
+        "channels",
+        "layers",
+        "kept",
+        "plan",
+        "run",
+    }
+    assert set(ids) == expected
+
+
+def test_a_report_without_extras_has_no_empty_sections() -> None:
+    empty: dict[str, Any] = {
+        "layers": [],
+        "recovery": [],
+        "accuracy": [],
+        "curves": [],
+        "latency": None,
+        "environment": None,
+    }
+    found = outline(full(**empty, frozen=[], warnings=[], seconds={}, settings={"ratio": 0.5, "criterion": "l2"}))
+    assert [a["id"] for t, a in found.tags if t == "section"] == ["sizes", "proof", "channels", "run"]
+
+
+def test_the_numbers_are_those_of_the_report() -> None:
+    words = outline(full()).words
+    for text in ("1.60 MB", "400 kB", "−75%", "2.5e-07", "Removed: 224 of 448 channels (50%), in 3 of 3 groups."):
+        assert text in words
+    assert "Asked for: removing 50% of the channels of each group." in words
+    assert "7 March 2026, 09:05" in words
+    assert "95.00%" in words
+    assert "between 2.20 and 2.40 times as fast" in words
+
+
+@pytest.mark.parametrize(
+    ("chosen", "text"),
+    [
+        ({"ratio": None, "target_macs": 0.4}, "keeping 40% of the multiply-accumulates."),
+        ({"ratio": None, "target_size": 1_500_000}, "a file of 1.50 MB."),
+        ({"ratio": None, "lossless": True}, "removing only what no output depends on."),
+        ({"ratio": None}, "what a saved plan says."),
+    ],
+)
+def test_what_was_asked_for(chosen: dict[str, Any], text: str) -> None:
+    assert f"Asked for: {text}" in outline(full(settings={"criterion": "l2", **chosen})).words
+
+
+def test_an_inspection_and_a_clean_up() -> None:
+    seen = outline(full(output=None, proof=None, settings={})).words
+    assert "Inspection" in seen
+    assert "448 channels in 3 groups can be pruned." in seen
+    assert "Clean-up report" in outline(full(groups=[], settings={"provider": "cpu"})).words
+
+
+def test_a_failed_or_skipped_proof_is_not_green() -> None:
+    proof = full().proof
+    assert proof is not None
+    failed = proof.model_copy(update={"passed": False, "max_rel_err": float("inf")})
+    found = outline(full(proof=failed))
+    assert "✗ Failed" in found.words
+    assert "The result differs from the original" in found.words
+    assert "good" not in {c for _, a in found.tags for c in (a.get("class") or "").split()}
+    assert "Not run" in outline(full(proof=None)).words
+
+
+def test_the_proof_speaks_of_the_model_before_recovery() -> None:
+    recovered = outline(full(settings={"criterion": "l2", "recover": "lstsq"})).words
+    assert "Before recovery, the smaller model equals the original with the same channels masked" in recovered
+    assert "recovery" not in outline(full(recovery=[], settings={"criterion": "l2", "recover": "none"})).words.lower()
+
+
+def test_no_change_of_latency_is_said() -> None:
+    time = full().latency
+    assert time is not None
+    assert "no difference was shown" in outline(full(latency=time.model_copy(update={"low": 0.97}))).words
+    assert "no difference was shown" not in outline(full()).words
+
+
+def test_numbers_that_are_none_are_drawn_as_such() -> None:
+    nan, inf = float("nan"), float("inf")
+    proof = ProofResult(
+        max_rel_err=nan, max_abs_err=nan, tolerance=0, passed=False, provider="cpu", inputs=[], masked_statistics=False
+    )
+    curves = [
+        Curve(title="t", x_label="x", y_label="y", series=[Series(name="a", points=points)])
+        for points in ([], [(0.0, nan)], [(1.0, 2.0)], [(-1e308, 1e308), (1e308, -1e308), (inf, 1.0)])
+    ]
+    found = outline(
+        full(
+            proof=proof,
+            curves=curves,
+            layers=[LayerRow(name="n", op_type="Conv", macs_before=None, macs_after=5)],
+            recovery=[RecoveryRow(name="r", error_before=inf, error_after=nan)],
+        )
+    )
+    coordinates = [v for _, a in found.tags for k, v in a.items() if k in {"d", "x", "y", "cx", "cy", "width", "x1"}]
+    assert coordinates
+    assert not any(v is None or "nan" in v or "inf" in v for v in coordinates)
+
+
+# ---- reading ------------------------------------------------------------------------------------------------
+
+
+def test_headings_tables_and_charts_are_accessible() -> None:
+    report = full()
+    found = outline(report, plan_of(report))
+    levels = [int(t[1]) for t, _ in found.tags if re.fullmatch(r"h[1-6]", t)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b <= a + 1 for a, b in pairwise(levels)), "no level is skipped"
+    assert ("html", {"lang": "en"}) in found.tags
+    drawings = [a for t, a in found.tags if t == "svg" and ("role" in a or "aria-hidden" in a)]
+    assert len([a for a in drawings if a.get("role") == "img"]) >= 4
+    assert all(a.get("aria-label") for a in drawings if a.get("role") == "img")
+    assert found.count("thead") == found.count("table")
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+@pytest.mark.parametrize(
+    ("front", "back", "least"),
+    [
+        *((front, back, 4.5) for front in ("ink", "soft", "after") for back in ("page", "card")),
+        *((tone, f"{tone}-back", 4.5) for tone in ("good", "bad", "warn")),
+        *((f"line{k}", "card", 3.0) for k in range(1, 7)),
+        ("after", "before", 2.0),
+    ],
+)
+def test_contrast(theme: int, front: str, back: str, least: float) -> None:
+    """WCAG 2.2, success criteria 1.4.3 (text, 4.5) and 1.4.11 (graphics, 3)."""
+    blocks = re.findall(r":root \{(.*?)\}", drawn(full()), re.DOTALL)[:2]
+    colours = dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", blocks[theme]))
+    one, two = sorted((_luminance(colours[front]), _luminance(colours[back])))
+    assert (two + 0.05) / (one + 0.05) >= least
+
+
+def big(count: int, name: str) -> tuple[Report, dict[str, Any]]:
+    rng = random.Random(0)
+    groups = [
+        GroupRow(name=f"{name}{k}.weight", channels=256 << k % 4, removed=128 << k % 4, axes=["a:0"])
+        for k in range(count)
+    ]
+    layers = [
+        LayerRow(name=f"{name}{k}", op_type="Conv", weight=f"{name}{k}.weight", macs_before=10**8 + k, macs_after=10**7)
+        for k in range(3 * count)
+    ]
+    frozen = [
+        FrozenRow(value=f"{name}{k}", axis=1, node=f"{name}{k}", reason=f"r{k % 7}", channels=8)
+        for k in range(5 * count)
+    ]
+    report = full("m", groups=groups, layers=layers, frozen=frozen)
+    plan = plan_of(report)
+    for entry, group in zip(plan["removals"], groups, strict=True):
+        entry["indices"] = sorted(rng.sample(range(group.channels), group.removed))
+    return report, plan
+
+
+def test_four_hundred_groups_stay_small_and_all_are_listed() -> None:
+    report, plan = big(400, "backbone.stage4.block.")
+    text = drawn(report, plan)
+    assert len(text.encode()) < 310_000
+    words = Outline(text).words
+    assert all(f"block.{k}.weight" in words for k in range(400))
+    assert "340 more groups" in words
+    assert "1,080 smaller layers not listed here" in words
+    assert "more places are in the JSON report" in words
+
+
+def test_long_names_are_shown_whole_up_to_240_characters_and_break() -> None:
+    long = "scope/" * 33 + "ab"
+    words = outline(full(groups=[GroupRow(name=long, channels=8, removed=4, axes=[])])).words
+    assert long in words
+    longer = outline(full(groups=[GroupRow(name="a" * 300 + "end", channels=8, removed=4, axes=[])])).words
+    assert "a" * 120 + "…" in longer
+    assert "aend" in longer
+
+
+def test_the_plan_lists_positions_and_marks_them_in_the_bars() -> None:
+    report = full(groups=[GroupRow(name="g", channels=8, removed=4, axes=[])])
+    plan = {"schema": 1, "policy": {"attention": "dims"}, "removals": [
+        {"group": "g", "initializer": "w", "axes": [0], "indices": [0, 1, 2, 5]}]}  # fmt: skip
+    found = outline(report, plan)
+    assert "w:0 0–2, 5" in re.sub(r"\s+", " ", found.words.replace("w:00", "w:0 0"))
+    assert [a["stroke-dasharray"] for t, a in found.tags if t == "line" and "pathlength" in a] == ["0 3 2 1 2 0"]
+
+
+# ---- files --------------------------------------------------------------------------------------------------
+
+
+def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
+    report = full()
+    for name in ("a", "b"):
+        write_html(report, tmp_path / name, plan=json.dumps(plan_of(report)), created=TIME)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    again = Report.model_validate_json(report.to_json())
+    assert drawn(again) == drawn(report)
+    assert "<time" not in render_html(report)
+
+
+def test_only_the_report_is_left_in_the_folder(tmp_path: Path) -> None:
+    write_html(full(), tmp_path / "r.html")
+    assert os.listdir(tmp_path) == ["r.html"]
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_html(full(), tmp_path / "none" / "r.html")
+
+
+def test_without_jinja2_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(UsageError, match=r"onnx-compressor\[report\]") as caught:
+        write_html(full(), tmp_path / "r.html")
+    assert caught.value.exit_code == 2
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_path_alone_is_enough() -> None:
+    assert "Model in memory" in outline(full(input=stats(None, 10))).words
+    assert "C:\\m\\net.onnx" in outline(full(input=stats("C:\\m\\net.onnx", 10))).words

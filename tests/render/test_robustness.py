@@ -1,0 +1,154 @@
+"""What a robustness report says in text and on its page."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+from rich.console import Console
+
+from compressor.render.robust_page import curves, render_page
+from compressor.render.robust_text import findings, render_robustness, sheets
+from compressor.render.robustness import (
+    Estimate,
+    LeftOut,
+    LikenessRow,
+    PotentialRow,
+    RobustModel,
+    RobustnessReport,
+    ShiftedAccuracy,
+)
+from compressor.results.environment import environment
+from tests.render.case import stats
+from tests.render.test_html import Outline
+
+SHIFTS = [
+    ("clean", 0.0),
+    ("noise", 0.5),
+    *(("jpeg", float(k)) for k in range(1, 6)),
+    ("jpeg", None),
+    ("corruptions", None),
+]
+
+
+def about(value: float) -> Estimate:
+    return Estimate(value=value, low=value - 0.02, high=value + 0.02)
+
+
+def report(*, labels: bool = True, classes: bool = True, shifts=SHIFTS, models: int = 2, name: str = "y"):
+    letters = "ABCDEFGHIJ"[:models]
+    likeness = [
+        LikenessRow(
+            model=letter,
+            output=name,
+            shift=shift,
+            level=level,
+            agreement=about(0.9) if classes else None,
+            distance=about(0.1) if classes else None,
+            relative_error=about(0.25),
+        )
+        for letter in letters[1:]
+        for shift, level in shifts
+    ]
+    accuracy = [
+        ShiftedAccuracy(
+            model=letter,
+            shift=shift,
+            level=level,
+            accuracy=about(0.8 - 0.1 * k),
+            lost=about(0.1) if k else None,
+            excess_error=about(0.05) if k else None,
+        )
+        for k, letter in enumerate(letters)
+        for shift, level in shifts
+    ]
+    potential = [
+        PotentialRow(shift=shift, level=level, value=0.4 * (not n), low=0, high=0.6, model=None if n else "B")
+        for n, (shift, level) in enumerate(shifts)
+    ]
+    return RobustnessReport(
+        models=[
+            RobustModel(label=letter, stats=stats(f"{name}{k}.onnx", 1000), saved=0.4 * (k > 0))
+            for k, letter in enumerate(letters)
+        ],
+        inputs=[],
+        source="test.npz",
+        samples=100,
+        draws=1,
+        confidence=0.95,
+        margin=0.005,
+        compression="params",
+        likeness=likeness,
+        accuracy=accuracy if labels else [],
+        potential=potential if labels else [],
+        left_out=[LeftOut(what="blur", reason=f"of {name}")],
+        seconds={"run": 1.0},
+        environment=environment("a device"),
+    )
+
+
+def text(found: RobustnessReport, *, verbose: bool = False) -> str:
+    console = Console(file=StringIO(), width=200, force_terminal=False)
+    render_robustness(found, console, verbose=verbose)
+    return console.file.getvalue()
+
+
+def test_findings_are_sentences():
+    assert findings(report()) == [
+        "B is right on 70.0 ±2.0% (A 80.0%) of the samples as they are, on 70.0 ±2.0% (A 80.0%) under all corruptions: "
+        "that costs it +5.0 ±2.0 points more than A.",
+        "With at most 0.50% of accuracy lost, B saves 40.0% of the parameters on the samples as they are; under noise "
+        "0.5 it is 0.0% at most.",
+    ]
+    assert findings(report(labels=False, shifts=SHIFTS[:2])) == [
+        "B gives the same class as A on 90.0 ±2.0% of the samples as they are, on 90.0 ±2.0% under noise 0.5."
+    ]
+    assert findings(report(labels=False, classes=False, shifts=SHIFTS[:1])) == [
+        "y of B is off by 0.250 ±0.020 of A's on the samples as they are."
+    ]
+
+
+def test_a_corruption_is_one_row_unless_all_are_asked_for():
+    short, long = text(report()), text(report(), verbose=True)
+    assert "JPEG 3" not in short
+    assert "JPEG 3" in long
+    assert "Left out: blur: of y." in short
+    assert [sheet.columns for sheet in sheets(report())][-3:] == [
+        ["", "A", "B"],
+        ["", "B"],
+        ["", "saved", "surely", "perhaps", "by"],
+    ]
+    assert all(len(row) == len(sheet.columns) for sheet in sheets(report(models=4)) for row in sheet.rows)
+
+
+def test_charts_have_one_line_a_model_in_one_order():
+    found = curves(report(models=3))
+    assert [curve.title for curve in found] == [
+        "Accuracy under noise",
+        "y: agreement under noise",
+        "y: distance under noise",
+        "JPEG",
+    ]
+    for curve in found:
+        assert [series.name[0] for series in curve.series] == ["A", "B", "C"]
+        assert [series.points[0][0] for series in curve.series] == [0, 0, 0]
+    assert found[1].series[0].points == [(0, 100), (0.5, 100)], "A agrees with itself"
+    assert [x for x, _ in found[3].series[1].points] == [0, 1, 2, 3, 4, 5]
+    assert curves(report(models=9))[0].note == "3 more models are in the tables."
+    assert [curve.title for curve in curves(report(labels=False, classes=False))] == [
+        "y: relative error under noise",
+        "JPEG",
+    ]
+
+
+def test_the_page_is_whole_and_safe():
+    hostile = "<script>alert(1)</script>\u202e"
+    for found in (report(name=hostile), report(labels=False), report(shifts=SHIFTS[:1])):
+        page = render_page(found)
+        assert "<script" not in page
+        assert "\u202e" not in page
+        outline = Outline(page)
+        assert not outline.open
+        anchors = [attributes["href"] for tag, attributes in outline.tags if tag == "a"]
+        places = {f"#{attributes['id']}" for _, attributes in outline.tags if "id" in attributes}
+        assert set(anchors) <= places
+    assert render_page(report()) == render_page(report())

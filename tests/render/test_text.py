@@ -1,0 +1,270 @@
+import io
+import json
+import re
+
+import pytest
+from pydantic import ValidationError
+from rich.console import Console
+
+from compressor.core.formatting import count, printable, quantity, share
+from compressor.render.text import render, render_diff, render_inspection
+from compressor.results import (
+    DiffReport,
+    FrozenRow,
+    GroupRow,
+    InitializerChange,
+    ModelStats,
+    OperatorChange,
+    ProofResult,
+    Report,
+)
+from compressor.version import VERSION
+
+BEFORE = ModelStats(
+    path="a.onnx", bytes=102_400_123, params=25_557_032, macs=4_089_184_256, nodes=122, opset=18
+)
+AFTER = ModelStats(path="b.onnx", bytes=27_400_123, params=6_857_032, macs=1_059_184_256, nodes=122, opset=18)
+PROOF = ProofResult(
+    max_rel_err=4.1e-7,
+    max_abs_err=1e-6,
+    tolerance=1e-4,
+    passed=True,
+    provider="cpu",
+    inputs=[{"x": [3, 3, 8, 8]}, {"x": [5, 3, 8, 8]}],
+    masked_statistics=True,
+)
+
+
+def report(**changes) -> Report:
+    values = {
+        "input": BEFORE,
+        "output": AFTER,
+        "groups": [
+            GroupRow(name=f"layer{n}.conv.weight", channels=64, removed=32 if n else 0, axes=["a:0", "b:1"])
+            for n in range(3)
+        ],
+        "frozen": [
+            FrozenRow(value="logits", axis=1, node="fc", reason="graph output", channels=1000),
+            *(
+                FrozenRow(value=f"attention{n}", axis=-1, node=f"softmax{n}", reason="Softmax", channels=5)
+                for n in range(12)
+            ),
+        ],
+        "proof": PROOF,
+        "seconds": {"load": 0.25, "prove": 1.0},
+        "settings": {"ratio": 0.5},
+    }
+    return Report(**{**values, **changes})
+
+
+def drawn(draw, *arguments, width=80, **options) -> str:
+    file = io.StringIO()
+    draw(*arguments[:1], Console(file=file, width=width), **options)
+    return file.getvalue()
+
+
+def test_json_has_the_stable_keys_in_order():
+    document = json.loads(report().to_json())
+    assert list(document) == [
+        "schema",
+        "version",
+        "input",
+        "output",
+        "groups",
+        "frozen",
+        "proof",
+        "layers",
+        "recovery",
+        "accuracy",
+        "trainability",
+        "curves",
+        "latency",
+        "prunable_params",
+        "seconds",
+        "warnings",
+        "settings",
+        "environment",
+    ]
+    assert document["schema"] == "onnx-compressor.results/1"
+    assert document["version"] == VERSION
+    assert list(document["input"]) == ["path", "bytes", "params", "macs", "nodes", "opset"]
+    assert list(document["groups"][0]) == ["name", "channels", "removed", "axes"]
+    assert list(document["frozen"][0]) == ["value", "axis", "node", "reason", "channels"]
+    assert {"max_rel_err", "tolerance", "passed", "provider"} <= set(document["proof"])
+
+
+def test_json_is_deterministic_and_reads_back():
+    text = report().to_json()
+    assert text == report().to_json()
+    assert text.endswith("}\n")
+    assert Report.model_validate_json(text) == report()
+
+
+def test_json_stays_valid_when_the_error_is_infinite():
+    proof = PROOF.model_copy(update={"max_rel_err": float("inf"), "passed": False})
+    assert json.loads(report(proof=proof).to_json())["proof"]["max_rel_err"] is None
+
+
+def test_json_survives_a_path_that_is_no_utf8():
+    stats = BEFORE.model_validate(
+        {**BEFORE.model_dump(), "path": b"caf\xe9.onnx".decode("utf-8", "surrogateescape")}
+    )
+    assert json.loads(report(input=stats).to_json())["input"]["path"] == "caf\\xe9.onnx"
+
+
+def test_records_refuse_unknown_keys():
+    with pytest.raises(ValidationError, match="extra"):
+        GroupRow(name="a", channels=1, removed=0, axes=[], colour="red")
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "text"),
+    [
+        (0, "", "0"),
+        (9999, "", "9,999"),
+        (10_000, "", "10.0 k"),
+        (999_499, "", "999 k"),
+        (999_500, "", "1.00 M"),
+        (25_557_032, "", "25.6 M"),
+        (4_089_184_256, "", "4.09 G"),
+        (102_400_123, "B", "102 MB"),
+        (512, "B", "512 B"),
+        (3e18, "", "3000 P"),
+    ],
+)
+def test_quantity(number, unit, text):
+    assert quantity(number, unit) == text
+
+
+def test_words():
+    assert (share(1, 4), share(1, 0)) == ("0.25", "-")
+    assert (count(1, "group"), count(1200, "group")) == ("1 group", "1,200 groups")
+    assert printable("a\x1b[31m\nb\u202e") == "a\\x1b[31m\\nb\\u202e"
+
+
+def test_the_table_compares_before_and_after():
+    text = drawn(render, report())
+    assert re.search(r"file size +102 MB +27\.4 MB +0\.27", text)
+    assert re.search(r"parameters +25\.6 M +6\.86 M +0\.27", text)
+    assert re.search(r"MACs +4\.09 G +1\.06 G +0\.26", text)
+    assert re.search(r"nodes +122 +122 +1\.00", text)
+    assert "Wrote b.onnx (1.2 s)" in text
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_the_ratio_is_explained():
+    text = flat(drawn(render, report()))
+    assert "Ratio 0.5 is a share of the channels: 64 of 192 (0.33) were removed, in 2 of 3 groups;" in text
+    assert "groups; MACs left 0.26." in text
+
+
+def test_a_target_is_not_called_a_ratio():
+    text = flat(drawn(render, report(settings={"ratio": None, "target_macs": 0.3})))
+    assert "Ratio" not in text
+    assert "Channels: 64 of 192 (0.33) were removed" in text
+
+
+def test_the_proof_is_stated():
+    text = flat(drawn(render, report()))
+    assert "Proof: equals the original with the same channels masked; error 4.1e-07, allowed 1.0e-04" in text
+    assert "(ONNX Runtime cpu, 2 input sizes, norms over the kept channels)." in text
+    failed = PROOF.model_copy(update={"passed": False, "masked_statistics": False})
+    text = flat(drawn(render, report(proof=failed)))
+    assert "Proof: FAILED, differs from the original with the same channels masked" in text
+    assert "norms over" not in text
+    assert "Proof: not run." in drawn(render, report(proof=None))
+
+
+def test_without_an_output_nothing_was_written():
+    text = drawn(render, report(output=AFTER.model_copy(update={"path": None})))
+    assert text.startswith("a.onnx -> (not written)\n")
+    assert text.endswith("Nothing was written.\n")
+
+
+def test_groups_are_listed_when_verbose():
+    assert "layer1.conv.weight" not in drawn(render, report())
+    assert re.search(r"layer1\.conv\.weight +64 +32 +2\n", drawn(render, report(), verbose=True))
+
+
+def test_what_stayed_is_one_line_unless_explained():
+    text = flat(drawn(render, report()))
+    assert "1,060 channels had to stay; --explain lists them. Main reason, for 1,000: graph output." in text
+    assert "attention0" not in text
+
+
+def test_explain_merges_by_reason_and_lists_the_places():
+    text = drawn(render, report(), explain=True)
+    assert text.index("1,000 channels had to stay: graph output") < text.index(
+        "60 channels had to stay: Softmax"
+    )
+    assert "attention9" in text
+    assert "attention11" not in text
+    assert "and 2 more; -v lists them all" in text
+    assert "attention11" in drawn(render, report(), explain=True, verbose=True)
+
+
+def test_inspection_shows_groups_share_and_blockers():
+    text = drawn(render_inspection, report(output=None, proof=None, prunable_params=23_000_000))
+    assert "192 channels in 3 groups can be pruned; their weights hold 0.90 of the" in text
+    assert re.search(r"opset +18\n", text)
+    assert re.search(r"graph output +1,000 +1\n", text)
+    assert re.search(r"Softmax +60 +12\n", text)
+    assert "attention0" not in text
+    assert "attention0" in drawn(render_inspection, report(output=None), explain=True)
+
+
+def diff(**changes) -> DiffReport:
+    values = {
+        "a": BEFORE,
+        "b": AFTER,
+        "same_signature": True,
+        "initializers": [
+            InitializerChange(name="w0", shape_a=[64, 3], shape_b=[32, 3]),
+            InitializerChange(name="w1", shape_a=[8], shape_b=[8]),
+            InitializerChange(name="w2", shape_a=None, shape_b=[]),
+        ],
+        "operators": [OperatorChange(op_type="Identity", count_a=3, count_b=0)],
+    }
+    return DiffReport(**{**values, **changes})
+
+
+def test_diff_lists_what_changed():
+    text = drawn(render_diff, diff())
+    assert re.search(r"w0 +64x3 +32x3\n", text)
+    assert re.search(r"w1 +8 +other values\n", text)
+    assert re.search(r"w2 +absent +scalar\n", text)
+    assert re.search(r"Identity +3 +0\n", text)
+    assert "Inputs and outputs: the same." in text
+    assert "Inputs and outputs: DIFFERENT." in drawn(render_diff, diff(same_signature=False))
+    assert "Initializers: the same." in drawn(render_diff, diff(initializers=[], operators=[]))
+
+
+def test_long_diffs_are_cut_unless_verbose():
+    many = [InitializerChange(name=f"w{n}", shape_a=[2], shape_b=[1]) for n in range(25)]
+    assert "and 5 more; -v lists them all." in drawn(render_diff, diff(initializers=many))
+    assert "w24" in drawn(render_diff, diff(initializers=many), verbose=True)
+
+
+def hostile() -> Report:
+    name = "/a/very/long/node/name[bold]/" * 5 + "\x1b]0;title\x07"
+    return report(
+        groups=[GroupRow(name=name, channels=4, removed=2, axes=[])],
+        frozen=[FrozenRow(value=name, axis=None, node=name, reason=name, channels=1)],
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"explain": True, "verbose": True}])
+@pytest.mark.parametrize("document", [report(), hostile()], ids=["usual", "hostile"])
+def test_text_is_plain_ascii_within_80_columns(document, options):
+    text = drawn(render, document, **options)
+    assert text.isascii()
+    assert "\x1b" not in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_names_are_shown_whole_and_without_markup():
+    text = drawn(render, hostile(), explain=True, width=400)
+    assert "name[bold]/\\x1b]0;title\\x07" in text

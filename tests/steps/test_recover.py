@@ -1,0 +1,208 @@
+"""Recovery within a pruning run: what is read, what is refused, what the report says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compressor.commands.prune import prune, prune_file, report_file
+from compressor.config import PruneSettings
+from compressor.errors import GateMissed, UsageError
+from compressor.steps.gates import demand_gates
+from compressor.steps.recover import IN_VAIN, INEXACT_NOTE
+from tests.models import between, in_memory, model
+
+MODELS = Path(__file__).parents[2] / "models"
+NET = MODELS / "digits-mobilenet.onnx"
+TEST = MODELS / "digits-test.npz"
+SETTINGS = {"ratio": 0.3, "round_to": 4, "data": str(TEST), "val_share": 0.5}
+
+
+def run(**settings: object) -> tuple[float, float, float]:
+    """Accuracy before, straight after the cut, and after recovery."""
+    [row] = prune(NET, PruneSettings.parse({**SETTINGS, **settings})).report.accuracy
+    return row.before, row.pruned if row.pruned is not None else row.after, row.after
+
+
+@pytest.mark.parametrize(("method", "share"), [("bias", 0.15), ("lstsq", 0.8)])
+def test_recovery_without_training_gives_accuracy_back(method: str, share: float) -> None:
+    before, pruned, after = run(recover=method)
+    assert pruned < before - 0.05, "the cut hurts, else there is nothing to show"
+    assert after > pruned + share * (before - pruned)
+
+
+def test_least_squares_is_told_layer_by_layer() -> None:
+    report = prune_file(NET, None, PruneSettings.parse({**SETTINGS, "recover": "lstsq"})).report
+    assert report.recovery
+    assert all(row.error_after <= row.error_before + 1e-9 for row in report.recovery)
+    assert "recover" in report.seconds
+    assert "judge" in report.seconds
+
+
+def test_noise_stands_in_for_data_and_is_said_to() -> None:
+    report = prune(NET, PruneSettings.parse({"ratio": 0.3, "recover": "lstsq", "samples": 64})).report
+    assert any("noise" in warning for warning in report.warnings)
+    assert not report.accuracy
+
+
+def test_layers_left_alone_for_one_reason_are_told_together() -> None:
+    body = "d = DequantizeLinear(k, small) " + " ".join(f"c{i + 1} = Conv(c{i}, d)" for i in range(5)) + " b = Relu(c5)"
+    text = body.replace("c0,", "a,")
+    found = prune(
+        in_memory(between(text, more="int8[16,16,1,1] k, float small = {0.02}")),
+        PruneSettings.parse({"ratio": 0.5, "round_to": 1, "recover": "lstsq"}),
+    )
+    told = [w for w in found.report.warnings if w.startswith("recovery left")]
+    assert told == [
+        "recovery left 'Conv_2', 'Conv_3', 'Conv_4' and 2 more alone: its weight is computed by DequantizeLinear"
+    ]
+
+
+def test_recovery_in_steps() -> None:
+    _, _, once = run(recover="lstsq", ratio=0.5)
+    _, _, stepwise = run(recover="lstsq", ratio=0.5, steps=3)
+    assert stepwise > once - 0.1
+
+
+def test_training(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    output = tmp_path / "small.onnx"
+    settings = PruneSettings.parse(
+        {**SETTINGS, "recover": "finetune", "epochs": 2, "batch_size": 32, "learning_rate": 0.02}
+    )
+    told: list[str] = []
+    report = prune_file(NET, output, settings, progress=told.append).report
+    [row] = report.accuracy
+    assert row.pruned is not None
+    assert row.after > row.pruned
+    loss, metric = report.curves
+    assert [[x for x, _ in line.points] for line in loss.series] == [[1, 2], [0, 1, 2]]
+    assert metric.y_label == "accuracy"
+    assert [x for x, _ in metric.series[0].points] == [0, 1, 2]
+    assert any("samples/s" in text for text in told)
+    assert [p.name for p in tmp_path.iterdir()] == ["small.onnx"], "the checkpoint is gone"
+
+
+def test_training_that_makes_it_worse_is_not_kept(tmp_path: Path) -> None:
+    """Samples are set aside to judge on whether they have labels or not."""
+    pytest.importorskip("torch")
+    with np.load(MODELS / "digits-train.npz", allow_pickle=False) as data:
+        np.savez(tmp_path / "unlabelled.npz", x=data["x"])
+    asked = {"ratio": 0.3, "round_to": 4, "data": str(tmp_path / "unlabelled.npz"), "batch_size": 64}
+    bad = {"recover": "finetune", "epochs": 1, "learning_rate": 0.5, "temperature": 1.0, "clip_norm": 5.0}
+    results = [prune(NET, PruneSettings.parse({**asked, **more})) for more in (bad, {"recover": "lstsq"})]
+    assert f"{IN_VAIN}; try a smaller --learning-rate than 0.5" in results[0].report.warnings
+    kept, rebuilt = (result.model for result in results)
+    for name, value in rebuilt.graph.initializers.items():
+        other = kept.graph.initializers[name].const_value
+        assert value.const_value is not None
+        assert other is not None
+        assert np.array_equal(value.const_value.numpy(), other.numpy()), name
+
+
+def test_metrics_tell_of_fading_and_training(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("of an earlier run\n")
+    training = {"recover": "finetune", "epochs": 1, "decay_epochs": 1, "batch_size": 64, "metrics": str(path)}
+    prune(NET, PruneSettings.parse({**SETTINGS, **training}))
+    steps = [json.loads(line)["pruning_step"] for line in path.read_text().splitlines()]
+    assert set(steps) == {0, 1}
+
+
+def test_what_goes_can_fade_before_it_is_cut() -> None:
+    pytest.importorskip("torch")
+    training = {"recover": "finetune", "epochs": 1, "batch_size": 32, "learning_rate": 0.01}
+    before, cut, _ = run(ratio=0.5, **training)
+    _, faded, after = run(ratio=0.5, decay_epochs=6, **training)
+    assert faded > cut + 0.1, "nothing jumps when what has faded goes"
+    assert after > before - 0.2
+
+
+NORMED = """
+(float[N,1,8,8] x) => (float[N,10] y)
+<float[16,1,8,8] w, float[16] scale, float[16] shift, float[10,16] v> {
+    a = Conv(x, w)
+    b = Flatten(a)
+    c = %s
+    d = Relu(c)
+    y = Gemm<transB=1>(d, v)
+}"""
+
+
+@pytest.mark.parametrize(("op", "inexact"), [("LayerNormalization(b, scale, shift)", True), ("Add(b, shift)", False)])
+def test_fading_that_changes_outputs_at_the_cut_is_told(op: str, inexact: bool) -> None:
+    pytest.importorskip("torch")
+    training = {"recover": "finetune", "epochs": 1, "decay_epochs": 1, "batch_size": 256, "round_to": 4}
+    report = prune(in_memory(model(NORMED % op)), PruneSettings.parse({**SETTINGS, **training})).report
+    assert sum(row.removed for row in report.groups) > 0
+    assert (INEXACT_NOTE in report.warnings) == inexact
+
+
+def test_trainability_is_told() -> None:
+    pytest.importorskip("torch")
+    row = prune(NET, PruneSettings.parse({**SETTINGS, "trainability": True})).report.trainability
+    assert row is not None
+    assert 0 < row.mean_after != row.mean_before > 0
+    assert row.samples > 100
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"decay_epochs": 1}, "--recover finetune"),
+        ({"recover": "finetune"}, "give --data"),
+        ({"max_drop": 0.01}, "give --data"),
+        ({"data": "unlabelled.npz", "max_drop": 0.01}, "needs labels"),
+        ({"recover": "lstsq", "data": "missing.npz"}, "no such file"),
+    ],
+)
+def test_what_is_missing_is_said_first(
+    settings: dict[str, object], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "unlabelled.npz", x=np.zeros((20, 1, 8, 8), np.float32))
+    with pytest.raises(UsageError, match=words):
+        prune(NET, PruneSettings.parse({"ratio": 0.3, **settings}))
+
+
+@pytest.mark.parametrize("library", ["torch", "safetensors"])
+@pytest.mark.parametrize(
+    "asked", [{"recover": "finetune"}, {"recover": "finetune", "decay_epochs": 1}, {"trainability": True}]
+)
+def test_a_missing_library_is_said_before_any_work(
+    library: str, asked: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delattr("compressor.commands.prune.analyse")
+    with pytest.raises(UsageError, match=rf"^--\w+.* needs {library}, which .* pip install 'onnx-compressor\[tune\]'"):
+        prune(NET, PruneSettings.parse({**SETTINGS, **asked}))
+
+
+def test_gates() -> None:
+    settings = PruneSettings.parse({**SETTINGS, "max_drop": 0.01})
+    report = prune(NET, settings).report
+    with pytest.raises(GateMissed, match=r"--max-drop allows 1\.00%"):
+        demand_gates(report, settings)
+    demand_gates(report, settings.model_copy(update={"max_drop": 1.0}))
+
+
+def test_size_gate(tmp_path: Path) -> None:
+    settings = PruneSettings.parse({"ratio": 0.3, "max_size": "100kB"})
+    report = prune_file(NET, tmp_path / "small.onnx", settings).report
+    with pytest.raises(GateMissed, match="--max-size allows 100 kB"):
+        demand_gates(report, settings)
+
+
+def test_html_report(tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
+    settings = PruneSettings.parse({**SETTINGS, "recover": "lstsq"})
+    result = prune_file(NET, tmp_path / "small.onnx", settings)
+    report_file(NET, result, settings, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "top-1" in text
+    assert "://" not in text.replace("http://www.w3.org", "")

@@ -1,0 +1,300 @@
+"""Fine-tuning from graph to graph."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+from onnx import numpy_helper
+
+from compressor.config import TuneSettings
+from compressor.errors import UsageError
+from compressor.graph import files
+from compressor.train.finetune import LAST_GOOD, TuneResult, finetune, finetune_file
+from compressor.train.loop.errors import TrainingDiverged
+from compressor.train.loop.extension import Extension
+from compressor.train.loop.split import Splits
+from compressor.train.module.intermediate_outputs import with_outputs
+from compressor.train.module.upcast import is_narrow, widened
+from tests.models import in_memory, model
+from tests.train.case import in_torch
+from tests.train.training import Memory
+
+NET = """
+(float[{n},3,6,6] x) => (float[{n},4] y)
+<float[8,3,3,3] w, float[8] b, float[8,8,3,3] v, float[8] c, float[4,8] head, float[4] bias> {{
+    h = Conv<pads=[1,1,1,1]>(x, w, b)   r = Relu(h)
+    k = Conv<pads=[1,1,1,1]>(r, v, c)   s = Relu(k)
+    p = GlobalAveragePool(s)   f = Flatten(p)
+    y = Gemm<transB=1>(f, head, bias)
+}}"""
+
+
+def net(n: int | str = "N", seed: int = 0) -> onnx.ModelProto:
+    return model(NET.format(n=n), seed=seed)
+
+
+def pruned(proto: onnx.ModelProto) -> ir.Model:
+    """Half of the first convolution's filters are gone."""
+    copy = in_memory(proto)
+    for name, axis in (("w", 0), ("b", 0), ("v", 1)):
+        value = copy.graph.initializers[name]
+        assert value.const_value is not None
+        value.const_value = ir.tensor(np.take(value.const_value.numpy(), range(4), axis), name=name)
+        value.shape = ir.Shape(int(n) for n in value.const_value.shape.numpy())
+    return copy
+
+
+def data(count: int = 48, dtype: Any = np.float32) -> Memory:
+    rng = np.random.default_rng(0)
+    return Memory({"x": rng.normal(0, 1, (count, 3, 6, 6)).astype(dtype)})
+
+
+def settings(**given: Any) -> TuneSettings:
+    chosen = {"batch_size": 8, "epochs": 6, "optimiser": "adamw", "learning_rate": 0.01, "device": "cpu"}
+    return TuneSettings.parse({**chosen, **given})
+
+
+def tuned(student: ir.Model, teacher: onnx.ModelProto, **given: Any) -> TuneResult:
+    return finetune(student, settings(**given), teacher=in_memory(teacher), data=data())
+
+
+def test_a_pruned_model_comes_nearer_to_its_original() -> None:
+    result = tuned(pruned(net()), net())
+    assert result.history.after.loss < 0.5 * result.history.before.loss
+    assert result.compared == ["output 'y': kl along axis 1 (rows are taken for scores of classes)"]
+    assert result.max_rel_err is not None
+    assert result.max_rel_err < 1e-4
+
+
+def test_only_weights_change() -> None:
+    student = pruned(net())
+    before = ir.to_proto(student).SerializeToString()
+    result = tuned(student, net(), epochs=1)
+    assert ir.to_proto(student).SerializeToString() == before
+    ours, theirs = ir.to_proto(result.model), ir.to_proto(student)
+    assert all(a.raw_data != b.raw_data for a, b in zip(ours.graph.initializer, theirs.graph.initializer, strict=True))
+    for proto in (ours, theirs):
+        for tensor in proto.graph.initializer:
+            tensor.ClearField("raw_data")
+    assert ours == theirs
+
+
+def test_the_model_that_comes_out_is_the_module_that_was_trained() -> None:
+    result = tuned(pruned(net()), net(), epochs=2, val_share=0.25)
+    batch = data().take(np.arange(48))
+    one = in_torch(result.model, batch.inputs)[0]
+    two = in_torch(in_memory(net()), batch.inputs)[0]
+    again = finetune(
+        result.model, settings(epochs=1, learning_rate=1e-9, val_share=0.0), teacher=in_memory(net()), data=data()
+    )
+    t = 4.0
+    p, q = (e / e.sum(1, keepdims=True) for e in (np.exp(a.astype(np.float64) / t) for a in (one, two)))
+    assert again.history.before.loss == pytest.approx((q * np.log(q / p)).sum(1).mean() * t * t, rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float16])
+def test_a_model_of_half_precision_is_trained_in_full(dtype: Any) -> None:
+    proto = net()
+    text = NET.format(n="N").replace("float[", "float16[").replace("(float y", "(float16 y")
+    half = model(text, opset=18)
+    for tensor in half.graph.initializer:
+        wide = next(t for t in proto.graph.initializer if t.name == tensor.name)
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(wide).astype(dtype), tensor.name))
+    assert is_narrow(in_memory(half))
+    assert not is_narrow(widened(in_memory(half)))
+    student = pruned(half)
+    before = ir.to_proto(student).SerializeToString()
+    result = finetune(student, settings(), teacher=in_memory(half), data=data(dtype=dtype))
+    assert ir.to_proto(student).SerializeToString() == before
+    assert result.history.after.loss < 0.5 * result.history.before.loss
+    kinds = {v.const_value.dtype for v in result.model.graph.initializers.values() if v.const_value is not None}
+    assert kinds == {ir.DataType.FLOAT16}
+    assert result.max_rel_err is not None
+
+
+def test_a_fixed_batch_that_nothing_depends_on_is_no_limit() -> None:
+    result = tuned(pruned(net(1)), net(1), epochs=2)
+    assert not result.warnings
+    assert result.max_rel_err is not None
+
+
+def test_a_fixed_batch_that_the_graph_depends_on_is_kept() -> None:
+    text = """
+    (float[2,3,6,6] x) => (float[2,4] y) <float[108,6] w, float[6] b, float[6,4] v, int64[2] to = {2,108}> {
+        f = Reshape(x, to)   h = MatMul(f, w)   a = Add(h, b)   r = Relu(a)   y = MatMul(r, v) }"""
+    result = tuned(in_memory(model(text, seed=3)), model(text), epochs=3)
+    assert "takes 2 samples at a time" in result.warnings[0]
+    assert result.history.after.loss < result.history.before.loss
+
+
+def test_values_inside_are_matched_by_name() -> None:
+    plain = tuned(pruned(net()), net(), epochs=4)
+    matched = tuned(pruned(net()), net(), epochs=4, features=["s", "r"], feature_weight=1.0)
+    assert [v.name for v in matched.model.graph.outputs] == ["y"]
+    assert matched.history.before.loss > plain.history.before.loss
+    assert matched.history.after.loss < matched.history.before.loss
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("ss", "no value of that name; did you mean 's'"), ("y", "is an output"), ("w", "no value")]
+)
+def test_names_of_values_are_checked(name: str, word: str) -> None:
+    with pytest.raises(UsageError, match=word):
+        with_outputs(in_memory(net()), [name])
+
+
+def test_cross_entropy_with_labels_needs_no_original() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 4, 64)
+    x = rng.normal(0, 0.3, (64, 3, 6, 6)) + np.eye(4)[labels][:, :3, None, None] * 2
+    samples = Memory({"x": x.astype(np.float32)}, labels.astype(np.int64))
+    result = finetune(in_memory(net()), settings(loss="cross-entropy", epochs=25), data=samples)
+    assert result.history.metric_name == "accuracy"
+    assert result.history.after.metric is not None
+    assert result.history.after.metric > 0.8
+
+
+def test_labels_out_of_range_are_refused_before_training() -> None:
+    samples = Memory(data().inputs, np.full(48, 7))
+    with pytest.raises(UsageError, match="7"):
+        finetune(in_memory(net()), settings(loss="cross-entropy"), data=samples)
+
+
+@pytest.mark.parametrize(
+    ("given", "teacher", "word"),
+    [
+        ({}, None, "--teacher"),
+        ({"loss": "cross-entropy"}, None, "labels"),
+        ({"features": ["r"], "loss": "tests.train.loop.test_losses:own"}, None, "--features"),
+        ({}, "(float[N,3,6,6] z) => (float[N,4] y) <float[108,4] w> { f = Flatten(z) y = MatMul(f, w) }", "inputs"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(given: dict[str, Any], teacher: str | None, word: str) -> None:
+    original = in_memory(model(teacher)) if teacher is not None else None
+    with pytest.raises(UsageError, match=word):
+        finetune(in_memory(net()), settings(**given), teacher=original, data=data())
+
+
+def test_no_samples_is_one_sentence() -> None:
+    with pytest.raises(UsageError, match="no samples"):
+        finetune(in_memory(net()), settings(), teacher=in_memory(net()), data=Splits(data(0)))
+
+
+# ---- from file to file
+
+
+class Poison(Extension):
+    """Makes the loss NaN at its eleventh step."""
+
+    seen = 0
+
+    def penalty(self, module: torch.nn.Module) -> torch.Tensor | None:
+        self.seen += 1
+        return torch.tensor(float("nan")) if self.seen == 11 else None
+
+
+class Interrupt(Extension):
+    def after_epoch(self, module: torch.nn.Module, epoch: int) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    onnx.save(net(), tmp_path / "big.onnx")
+    files.save(pruned(net()), tmp_path / "small.onnx")
+    np.savez(tmp_path / "data.npz", x=data().inputs["x"])
+    return tmp_path
+
+
+def run_file(place: Path, *, extensions: Any = (), **given: Any) -> TuneResult:
+    chosen = settings(data=str(place / "data.npz"), epochs=3, **given)
+    return finetune_file(
+        place / "small.onnx", place / "out.onnx", chosen, teacher=place / "big.onnx", extensions=extensions
+    )
+
+
+def test_a_run_that_ends_well_leaves_the_model_alone(place: Path) -> None:
+    result = run_file(place)
+    assert sorted(p.name for p in place.iterdir()) == ["big.onnx", "data.npz", "out.onnx", "small.onnx"]
+    written = files.load(place / "out.onnx")
+    for name, value in result.model.graph.initializers.items():
+        assert value.const_value is not None
+        other = written.graph.initializers[name].const_value
+        assert other is not None
+        assert other.tobytes() == value.const_value.tobytes()
+
+
+def test_a_checkpoint_is_kept_on_request(place: Path) -> None:
+    run_file(place, keep_checkpoint=True)
+    assert (place / "out.onnx.checkpoint" / "checkpoint.safetensors").is_file()
+
+
+def test_an_interrupted_run_leaves_a_checkpoint_and_no_model(place: Path) -> None:
+    run_file(place)
+    expected = (place / "out.onnx").read_bytes()
+    (place / "out.onnx").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        run_file(place, extensions=[Interrupt()])
+    assert not (place / "out.onnx").exists()
+    assert (place / "out.onnx.checkpoint" / "checkpoint.safetensors").is_file()
+    run_file(place, extensions=[Extension()], resume=True)
+    assert (place / "out.onnx").read_bytes() == expected
+    assert not (place / "out.onnx.checkpoint").exists()
+
+
+def test_a_loss_of_nan_leaves_the_last_good_weights(place: Path) -> None:
+    with pytest.raises(TrainingDiverged, match=r"step 11 \(epoch 3\).*last-good.onnx") as found:
+        run_file(place, extensions=[Poison()])
+    assert found.value.exit_code == 1
+    assert not (place / "out.onnx").exists()
+    good = files.load(place / "out.onnx.checkpoint" / LAST_GOOD)
+    assert all(np.isfinite(v.const_value.numpy()).all() for v in good.graph.initializers.values() if v.const_value)
+
+
+def test_the_input_is_never_overwritten(place: Path) -> None:
+    before = (place / "big.onnx").read_bytes()
+    with pytest.raises(UsageError):
+        finetune_file(
+            place / "small.onnx",
+            place / "big.onnx",
+            settings(data=str(place / "data.npz"), epochs=1),
+            teacher=place / "big.onnx",
+        )
+    assert (place / "big.onnx").read_bytes() == before
+
+
+def test_events_are_json(place: Path) -> None:
+    lines: list[str] = []
+    finetune(
+        files.load(place / "small.onnx"),
+        settings(epochs=1),
+        teacher=files.load(place / "big.onnx"),
+        data=data(),
+        observe=lambda event: lines.append(json.dumps(event.as_json())),
+    )
+    assert json.loads(lines[-1])["kind"] == "epoch"
+
+
+def test_a_graph_that_mixed_precision_breaks_is_trained_without() -> None:
+    text = """
+    (float[N,3,6,6] x) => (float[N,4] y) <float[108,4] w, float[1,4] one, int64[1,4] at = {0,0,0,0}> {
+        f = Flatten(x)   m = MatMul(f, w)   z = ScatterElements(m, at, one)   y = Identity(z) }"""
+    proto = model(text)
+    result = finetune(
+        in_memory(model(text, seed=1)), settings(amp="bf16", epochs=2), teacher=in_memory(proto), data=data()
+    )
+    plain = finetune(in_memory(model(text, seed=1)), settings(epochs=2), teacher=in_memory(proto), data=data())
+    assert "does not run in mixed precision" in result.warnings[0]
+    assert result.history.after == plain.history.after
+    mixed = tuned(pruned(net()), net(), amp="bf16")
+    assert not mixed.warnings
+    assert mixed.history.after.loss < 0.6 * mixed.history.before.loss
+    assert mixed.history.after != tuned(pruned(net()), net()).history.after
