@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from compressor import version
+from compressor.core.lazy_modules import postpone_sympy
 
 if TYPE_CHECKING:
     from compressor.api import finetune, inspect, load, prune, save, unify
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from compressor.commands.sensitivity import sensitivity
     from compressor.commands.verify import verify
     from compressor.config import PruneSettings
+
+postpone_sympy()  # here, because it has to come before the first import of onnx_ir
 
 __version__ = version.VERSION
 _PLACES = {

@@ -120,7 +120,7 @@ def _open_sizes(model: Opened, settings: BenchSettings) -> list[str]:
 
 def _run(models: list[Opened], settings: BenchSettings, batch: int, clock: Clock) -> tuple[BenchRun, list[str]]:
     """One batch size: seeded inputs, timings, memory, profile."""
-    from compressor.runtime import latency, sessions  # noqa: PLC0415 - imports the runtime
+    from compressor.runtime import latency, sessions
 
     with clock.phase("load"):
         inputs, size = _inputs(models, settings, batch)
@@ -181,7 +181,7 @@ def _inputs(models: list[Opened], settings: BenchSettings, batch: int) -> tuple[
 
 def _footprints(subjects: list[Subject], count: int) -> tuple[list[Footprint | None], list[str]]:
     """Memory of each model, None where it was not measured; a failure is a warning, because the timings stand."""
-    from compressor.runtime.memory import footprint  # noqa: PLC0415 - imports the runtime
+    from compressor.runtime.memory import footprint
 
     found: list[Footprint | None] = [None] * count
     notes = []
@@ -253,7 +253,7 @@ def _notes(run: BenchRun, settings: BenchSettings) -> list[str]:
 
 
 def _profiled(run: BenchRun, subjects: list[Subject]) -> tuple[BenchRun, list[str]]:
-    from compressor.runtime.profile import profile  # noqa: PLC0415 - imports the runtime
+    from compressor.runtime.profile import profile
 
     found = [profile(s.path, s.provider, s.feeds, s.setup) for s in subjects]
     sides = [one.nodes for one in found]
@@ -311,7 +311,7 @@ def _by_name(nodes: list[NodeTime]) -> dict[tuple[str, str], float]:
 def _report(
     settings: BenchSettings, stats: list[ModelStats], runs: list[BenchRun], warnings: list[str], clock: Clock
 ) -> BenchReport:
-    from compressor.runtime import latency, sessions  # noqa: PLC0415 - imports the runtime
+    from compressor.runtime import latency, sessions
 
     provider = sessions.full_name(settings.provider)
     return BenchReport(

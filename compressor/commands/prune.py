@@ -5,29 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
 from compressor.channels.plan import PruningPlan
-from compressor.commands.robustness_curves import stressed
 from compressor.config import PruneSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
 from compressor.errors import PlanError
-from compressor.evaluate.profile import detailed
 from compressor.graph import files
-from compressor.latency import LatencyTarget
 from compressor.pruning import proof
 from compressor.pruning.analysis import analyse
 from compressor.pruning.lossless import exact
 from compressor.pruning.plan_history import Trail
 from compressor.pruning.proof import Evidence
 from compressor.pruning.schedule import steps_of
-from compressor.render.html import write_html
 from compressor.results import GroupRow, Report
 from compressor.steps import account
 from compressor.steps.recover import Recovery, Samples, checkpoint_beside
 from compressor.steps.step import chosen, cut_of, removed, replayed, replays
+
+if TYPE_CHECKING:
+    from compressor.latency import LatencyTarget
 
 
 @dataclass
@@ -68,7 +68,7 @@ def prune(
     with clock.phase("analyse"):
         found = analyse(source, settings)
         before = account.stats_of(source, found, size, None if isinstance(model, ir.Model) else Path(model))
-    aim = LatencyTarget(source, settings, clock) if settings.target_latency is not None else None
+    aim = _latency_target(source, settings, clock)
     recovery, trail, origin = Recovery(source, settings, samples, clock), Trail(), None
     proofs, groups = list[Evidence](), list[GroupRow]()
     for step in [settings] if plan is not None else steps_of(settings, size):
@@ -88,6 +88,14 @@ def prune(
     report = report if aim is None else aim.added_to(report)
     whole = trail.plan() if len(trail) == 1 or replays(trail.plan(), source, recovery.model, settings) else None
     return PruneResult(recovery.model, whole, recovery.added_to(report))
+
+
+def _latency_target(source: ir.Model, settings: PruneSettings, clock: Clock) -> LatencyTarget | None:
+    if settings.target_latency is None:
+        return None
+    from compressor.latency import LatencyTarget
+
+    return LatencyTarget(source, settings, clock)
 
 
 def prune_file(
@@ -120,6 +128,8 @@ def prune_file(
                 write_text(plan_out, result.plan.to_json())
     report = result.report
     if settings.robustness:
+        from compressor.commands.robustness_curves import stressed
+
         with clock.phase("stress"):
             curves, warnings = stressed(source, result.model, settings)
         report = report.model_copy(
@@ -131,6 +141,9 @@ def prune_file(
 
 def report_file(source: Path, result: PruneResult, settings: PruneSettings, path: Path) -> None:
     """Writes what a run on ``source`` did as one HTML file; raises UsageError where it cannot."""
+    from compressor.evaluate.profile import detailed
+    from compressor.render.html import write_html
+
     report = detailed(result.report, source, result.model, settings)
     plan = None if result.plan is None else result.plan.to_json()
     write_html(report, path, plan=plan, created=datetime.now().astimezone())

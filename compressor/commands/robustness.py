@@ -102,7 +102,7 @@ def robustness(
         ModelError: a model is unsound, or does not run.
         ProviderUnavailable: the provider is missing or did not start.
     """
-    from compressor.runtime import sessions  # noqa: PLC0415 - imports the runtime
+    from compressor.runtime import sessions
 
     clock, notes = Clock(progress), Notes()
     with clock.phase("load"):
@@ -239,7 +239,7 @@ def _run(
     models: Sequence[Opened], samples: Samples, disturbance: Disturbance, tally: Tally, told: tuple[str, Clock]
 ) -> Outputs:
     """Every batch under every shift through every model, on the provider told; fills ``tally``."""
-    from compressor.runtime import sessions  # noqa: PLC0415 - imports the runtime
+    from compressor.runtime import sessions
 
     provider, clock = told
     opened = [(sessions.start(model.path, provider, sessions.Setup(placement=True)), model) for model in models]
@@ -260,7 +260,7 @@ def _run(
 
 
 def _results(session: Session, model: Opened, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    from compressor.runtime import sessions  # noqa: PLC0415 - imports the runtime
+    from compressor.runtime import sessions
 
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, sessions.run(session, pair.cast(dict(inputs), model)), strict=True))

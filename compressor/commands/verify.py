@@ -58,7 +58,7 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
         ModelError: a model is unsound, or does not run.
         ProviderUnavailable: a provider is missing or did not start.
     """
-    from compressor.runtime import sessions  # noqa: PLC0415 - imports the runtime
+    from compressor.runtime import sessions
 
     clock = Clock(progress)
     providers = (settings.provider, settings.provider_b or settings.provider)
@@ -101,7 +101,7 @@ def demand(report: VerifyReport) -> None:
 
 
 def _compare(models: tuple[Opened, Opened], providers: tuple[str, str], settings: VerifySettings) -> Comparison:
-    from compressor.runtime import sessions  # noqa: PLC0415 - imports the runtime
+    from compressor.runtime import sessions
 
     found = Comparison()
     setup = sessions.Setup(placement=True)
@@ -128,7 +128,7 @@ def _compare(models: tuple[Opened, Opened], providers: tuple[str, str], settings
 
 
 def _outputs(session: Session, model: Opened, feed: Feed) -> dict[str, Array]:
-    from compressor.runtime import sessions  # noqa: PLC0415 - imports the runtime
+    from compressor.runtime import sessions
 
     names = [o.name for o in session.get_outputs()]
     return dict(zip(names, sessions.run(session, pair.cast(feed.inputs, model)), strict=True))

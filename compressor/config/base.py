@@ -59,7 +59,7 @@ Shape = tuple[Count, ...]
 class RunSettings(BaseModel):
     """What every run that writes or reads a model shares: binding of shapes, preparation and proof."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     simplify: bool = Field(
         default=True, description="Fold constants and remove dead nodes before anything else."

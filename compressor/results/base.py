@@ -19,4 +19,5 @@ PathText = Annotated[str, BeforeValidator(_readable)]
 class Record(BaseModel):
     """Base of all records: immutable, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    # Deferred: a run uses few of the records, and building all of them takes longer than loading numpy.
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import Cut
@@ -11,7 +13,6 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.errors import PlanError
 from compressor.graph import clean
-from compressor.latency import LatencyTarget
 from compressor.operators.table import RULES
 from compressor.pruning import proof, surgery
 from compressor.pruning.analysis import Analysis, analyse
@@ -21,6 +22,9 @@ from compressor.pruning.proof import Evidence
 from compressor.pruning.select import Choice, choose
 from compressor.steps.recover import Samples
 from compressor.steps.score import measure
+
+if TYPE_CHECKING:
+    from compressor.latency import LatencyTarget
 
 
 def replayed(plan: PruningPlan, found: Analysis) -> Choice:

@@ -66,7 +66,7 @@ def program(body: str) -> list[str]:
     """A process in which the pipeline is replaced by `body`, which defines ``prune_file``."""
     head = """
         import os, signal, sys, time, types
-        import compressor
+        import compressor.commands
         signal.signal(signal.SIGINT, signal.default_int_handler)  # which a run in the background ignores
         fake = types.ModuleType("compressor.commands.prune")
         sys.modules["compressor.commands.prune"] = compressor.commands.prune = fake

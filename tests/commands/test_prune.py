@@ -21,9 +21,8 @@ from compressor.config import CleanSettings, PruneSettings, RunSettings
 from compressor.errors import CompressorError, ModelError, NothingToPrune, PlanError, ProofFailed, UsageError
 from compressor.pruning import proof, surgery
 from tests.models import between, in_memory, model
-
-from .ops.every import CASES
-from .property.idioms import IDIOMS
+from tests.operators.every import CASES
+from tests.property.idioms import IDIOMS
 
 MODELS = Path(__file__).parents[2] / "models"
 DIGITS = ("digits-resnet", "digits-mobilenet")

