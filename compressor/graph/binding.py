@@ -1,16 +1,19 @@
-"""Concrete sizes for symbolic dimensions: the user's where given, else sizes that real networks accept."""
+"""Sizes for symbolic dimensions: the user's where given, else sizes that real networks accept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from compressor.errors import ModelError
+from compressor.graph.dims import OPEN, UNKNOWN, Dim, Size, parse, solve, substitute, symbol, symbols
+from compressor.graph.shape_rules import DimShape
 
 Shape = tuple[int, ...]
 Bound = dict[str, Shape]
+Declared = dict[str, DimShape]
 
 
 @dataclass(frozen=True)
@@ -29,67 +32,99 @@ class Candidate:
     image: tuple[int, int]
     others: tuple[int, ...]
 
+    def shrunk(self, factor: int) -> Candidate:
+        """Smaller sizes, one sample; the sizes of images stay different where they were."""
+        return replace(
+            self,
+            batch=1,
+            image=(max(1, self.image[0] // factor), max(1, self.image[1] // factor)),
+            others=tuple(max(1, size // factor) for size in self.others),
+        )
 
-# Pairs of bindings. Distinct odd primes first, because a 1 or an equal pair hides which axis is which; then what
-# real networks ask for: square images, sides divisible by 32, one size for all, a batch of one.
-_CANDIDATES = (
-    (Candidate(3, (96, 160), (13, 17, 19, 23)), Candidate(2, (160, 224), (29, 31, 37, 41))),
-    (Candidate(3, (224, 224), (16, 16, 16, 16)), Candidate(2, (256, 256), (32, 32, 32, 32))),
-    (Candidate(1, (224, 224), (13, 17, 19, 23)), Candidate(1, (256, 256), (29, 31, 37, 41))),
-    (Candidate(1, (224, 224), (16, 16, 16, 16)), Candidate(1, (224, 224), (16, 16, 16, 16))),
-    (Candidate(1, (32, 32), (64, 64, 64, 64)), Candidate(1, (64, 64), (128, 128, 128, 128))),
-    (Candidate(1, (1, 1), (1, 1, 1, 1)), Candidate(1, (1, 1), (1, 1, 1, 1))),
+
+# Distinct odd primes first, because a 1 or an equal pair hides which axis is which; then what real networks ask for:
+# square images, sides divisible by 32, one size for all, a batch of one.
+FIRST = (
+    Candidate(3, (96, 160), (13, 17, 19, 23)),
+    Candidate(3, (224, 224), (16, 16, 16, 16)),
+    Candidate(1, (224, 224), (13, 17, 19, 23)),
+    Candidate(1, (224, 224), (16, 16, 16, 16)),
+    Candidate(1, (32, 32), (64, 64, 64, 64)),
+    Candidate(1, (1, 1), (1, 1, 1, 1)),
 )
+SECOND = (
+    Candidate(2, (160, 224), (29, 31, 37, 41)),
+    Candidate(2, (256, 256), (32, 32, 32, 32)),
+    Candidate(1, (256, 256), (29, 31, 37, 41)),
+    Candidate(1, (64, 64), (128, 128, 128, 128)),
+)
+FAR = (
+    Candidate(1, (320, 256), (200, 150, 120, 180)),
+    Candidate(1, (192, 128), (64, 100, 70, 90)),
+)
+"""Far from both: what holds by chance between 13 and 41 (less than a stride, than a bound) does not hold here."""
+SHRINK = (1, 2, 4, 8)
+"""By how much a candidate is divided, in turn, while the values of a graph have too many elements."""
 
 
-def bindings(graph: ir.Graph, given: Given) -> Iterator[tuple[Bound, Bound]]:
-    """Pairs of input shapes to try, each pair once.
+def declared(graph: ir.Graph, given: Given) -> Declared:
+    """The shape of each input, open dimensions as symbols; names that spell out a sum are that sum.
 
     Raises:
         ModelError: the user named an input or dimension that is not there, or a shape that contradicts the file;
             or an input declares no shape and none was given.
     """
     _check(graph, given)
-    seen: list[tuple[Bound, Bound]] = []
-    for second in (_doubled(graph, given), given):
-        for one, two in _CANDIDATES:
-            pair = (_bind(graph, given, one), _bind(graph, second, two))
-            if pair not in seen:
-                seen.append(pair)
-                yield pair
+    plain = {key for value in graph.inputs for axis, dim in enumerate(value.shape or ()) if (key := _key(value, axis))}
+    found: Declared = {}
+    for value in graph.inputs:
+        name = str(value.name)
+        if value.shape is None and name not in given.shapes:
+            raise ModelError(f"input {name!r} declares no shape; give one with --input-shape {name}:1,3,224,224")
+        rank = len(given.shapes[name] if value.shape is None else value.shape)
+        keys = [_key(value, axis) for axis in range(rank)]
+        found[name] = tuple(_declared(value, axis, key, plain) for axis, key in enumerate(keys))
+    return found
 
 
-def _doubled(graph: ir.Graph, given: Given) -> Given:
-    """Other sizes for the symbolic dimensions that the user gave, to see what in the graph depends on them."""
-    declared = {str(v.name): v.shape or () for v in graph.inputs}
-    shapes = {
-        name: tuple(s if isinstance(d, int) else 2 * s for s, d in zip(shape, declared[name], strict=False)) or shape
-        for name, shape in given.shapes.items()
-    }
-    return Given(shapes, {name: 2 * size for name, size in given.sizes.items()})
+def is_open(dim: int | ir.SymbolicDim) -> bool:
+    """May the caller choose the size? A negative number says so too, as in ONNX Runtime."""
+    return not isinstance(dim, int) or dim < 0
 
 
-def blind(graph: ir.Graph, one: Bound, two: Bound) -> bool:
-    """Is some symbolic dimension the same in both bindings, so that comparing them cannot show what depends on it?"""
-    return any(
-        not isinstance(dim, int) and one[str(v.name)][axis] == two[str(v.name)][axis]
-        for v in graph.inputs
-        for axis, dim in enumerate(v.shape or ())
-    )
+def _key(value: ir.Value, axis: int) -> str:
+    """What the symbol of an open dimension is called, empty for a fixed one; one without a name is called by place."""
+    dim = None if value.shape is None else value.shape[axis]
+    if isinstance(dim, int) and dim >= 0:
+        return ""
+    name = dim.value if isinstance(dim, ir.SymbolicDim) else None
+    return str(name) if name and name[0] not in OPEN + UNKNOWN else f"{value.name}#{axis}"
+
+
+def _declared(value: ir.Value, axis: int, key: str, plain: Iterable[str]) -> Dim:
+    if not key:
+        assert value.shape is not None
+        return int(str(value.shape[axis]))
+    return parse(key, plain) or symbol(key)
 
 
 def batch(graph: ir.Graph, given: Given, bound: Bound) -> int:
-    """The batch size that was made up: that of inputs whose first dimension is symbolic and that nobody gave."""
+    """The batch size that was made up: that of inputs whose first dimension is open and that nobody gave."""
     sizes = {
         bound[str(v.name)][0]
         for v in graph.inputs
         if v.shape is not None
         and len(v.shape)
-        and isinstance(v.shape[0], ir.SymbolicDim)
+        and is_open(v.shape[0])
         and str(v.name) not in given.shapes
-        and str(v.shape[0].value) not in given.sizes
+        and _named(v, 0) not in given.sizes
     }
     return sizes.pop() if len(sizes) == 1 else 1
+
+
+def _named(value: ir.Value, axis: int) -> str:
+    dim = None if value.shape is None else value.shape[axis]
+    return str(dim.value) if isinstance(dim, ir.SymbolicDim) else ""
 
 
 def _check(graph: ir.Graph, given: Given) -> None:
@@ -97,56 +132,117 @@ def _check(graph: ir.Graph, given: Given) -> None:
     for name, shape in given.shapes.items():
         if name not in inputs:
             raise ModelError(f"the model has no input {name!r}; its inputs are {', '.join(sorted(inputs))}")
-        declared = inputs[name].shape
-        if declared is None:
+        wanted = inputs[name].shape
+        if wanted is None:
             continue
-        if len(shape) != len(declared):
-            raise ModelError(f"input {name!r} has {len(declared)} dimensions, the shape given has {len(shape)}")
-        for axis, (size, dim) in enumerate(zip(shape, declared, strict=True)):
-            if isinstance(dim, int) and dim != size:
+        if len(shape) != len(wanted):
+            raise ModelError(f"input {name!r} has {len(wanted)} dimensions, the shape given has {len(shape)}")
+        for axis, (size, dim) in enumerate(zip(shape, wanted, strict=True)):
+            if not is_open(dim) and dim != size:
                 raise ModelError(f"input {name!r} fixes dimension {axis} to {dim}, the shape given says {size}")
-    symbols = {str(d.value) for v in graph.inputs for d in v.shape or () if isinstance(d, ir.SymbolicDim)}
+    named = {str(d.value) for v in graph.inputs for d in v.shape or () if isinstance(d, ir.SymbolicDim)}
     for name in given.sizes:
-        if name not in symbols:
+        if name not in named:
             raise ModelError(
-                f"the model has no symbolic dimension {name!r}; it has {', '.join(sorted(symbols)) or 'none'}"
+                f"the model has no symbolic dimension {name!r}; it has {', '.join(sorted(named)) or 'none'}"
             )
 
 
-def _bind(graph: ir.Graph, given: Given, candidate: Candidate) -> Bound:
-    symbols = dict(given.sizes)
-    for value in graph.inputs:
-        for size, dim in zip(given.shapes.get(str(value.name), ()), value.shape or (), strict=False):
-            if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
-                symbols.setdefault(str(dim.value), size)
-    spare = iter(candidate.others * len(graph.inputs))
-    bound: Bound = {}
-    for value in graph.inputs:
-        name = str(value.name)
-        if name in given.shapes:
-            bound[name] = given.shapes[name]
-        elif value.shape is None:
-            raise ModelError(f"input {name!r} declares no shape; give one with --input-shape {name}:1,3,224,224")
-        else:
-            rank = len(value.shape)
-            bound[name] = tuple(
-                dim if isinstance(dim, int) else _size(dim, (name, axis, rank), symbols, candidate, spare)
-                for axis, dim in enumerate(value.shape)
-            )
-    return bound
+# ---- numbers for symbols ---------------------------------------------------------------------------------------
 
 
-def _size(
-    dim: ir.SymbolicDim,
-    place: tuple[str, int, int],
-    symbols: dict[str, int],
-    candidate: Candidate,
-    spare: Iterator[int],
-) -> int:
-    """The size of a symbol, made up where it is new; ``place`` is (input, axis, rank)."""
-    name, axis, rank = place
-    key = str(dim.value) if dim.value is not None else f"{name}#{axis}"
-    if key not in symbols:
-        image = rank in (4, 5) and axis > 0
-        symbols[key] = candidate.batch if axis == 0 else candidate.image[axis % 2] if image else next(spare)
-    return symbols[key]
+class Binding:
+    """Numbers for the symbols of a graph's inputs.
+
+    Args:
+        graph: the graph.
+        sizes: the shape of each input, as :func:`declared` gives it.
+        given: what the user said.
+        equations: pairs of sizes that must be equal for the graph to run.
+    """
+
+    def __init__(
+        self, graph: ir.Graph, sizes: Declared, given: Given, equations: Iterable[tuple[Dim, Dim]]
+    ) -> None:
+        self._graph, self._sizes, self._given = graph, sizes, given
+        self._fixed = _solved({}, self._said())
+        self._solved = _solved(self._fixed, equations)
+
+    def _said(self) -> Iterator[tuple[Dim, Dim]]:
+        """What the user said, as equations."""
+        for value in self._graph.inputs:
+            shape = self._sizes[str(value.name)]
+            yield from zip(shape, self._given.shapes.get(str(value.name), ()), strict=False)
+            for axis, size in enumerate(shape):
+                if (said := self._given.sizes.get(_named(value, axis))) is not None:
+                    yield size, said
+
+    def candidates(self, tried: Iterable[Candidate]) -> Iterator[Bound]:
+        """Input shapes to try, each once: with the equations of the graph, then without."""
+        seen: list[Bound] = []
+        for candidate in tried:
+            for solved in (self._solved, self._fixed):
+                bound = self._bound(candidate, solved)
+                if bound is not None and bound not in seen:
+                    seen.append(bound)
+                    yield bound
+
+    def _bound(self, candidate: Candidate, solved: Mapping[str, Dim]) -> Bound | None:
+        """Shapes of the inputs; None where a size would be negative."""
+        numbers: dict[str, Dim] = {}
+        spare = iter(candidate.others * (1 + sum(map(len, self._sizes.values()))))
+        for shape in self._sizes.values():
+            for axis, size in enumerate(shape):
+                for name in sorted(symbols(size) - numbers.keys() - solved.keys()):
+                    numbers[name] = candidate.batch if axis == 0 else _side(candidate, shape, axis) or next(spare)
+        for name, size in solved.items():
+            for other in sorted(symbols(size) - numbers.keys()):
+                numbers[other] = next(spare)
+            numbers[name] = substitute(size, numbers)
+        found: Bound = {}
+        for value in self._graph.inputs:
+            shape = tuple(substitute(size, numbers) for size in self._sizes[str(value.name)])
+            known = tuple(size for size in shape if isinstance(size, int) and size >= 0)
+            found[str(value.name)] = self._given.shapes.get(str(value.name), known)
+            if len(known) < len(shape):
+                return None
+        return found
+
+    def emptied(self, bound: Bound) -> Bound:
+        """``bound`` with empty pasts: sizes that the graph adds to another one and that only caches have."""
+        summed: set[str] = set()
+        for size in [*self._solved.values(), *(d for shape in self._sizes.values() for d in shape)]:
+            if isinstance(size, Size) and len(size.terms) > 1:
+                summed |= symbols(size)
+        ids = [v for v in self._graph.inputs if v.dtype is not None and not v.dtype.is_floating_point()]
+        plain = {d.text for v in ids for d in self._sizes[str(v.name)] if isinstance(d, Size)}
+        pasts = {name: 0 for name in summed - plain}
+        return bound if not pasts else self._with(bound, pasts)
+
+    def _with(self, bound: Bound, numbers: Mapping[str, int]) -> Bound:
+        known: dict[str, Dim] = {}
+        for name, shape in self._sizes.items():
+            known.update({d.text: n for d, n in zip(shape, bound[name], strict=True) if isinstance(d, Size)})
+        known.update(numbers)
+        known.update({name: substitute(size, known) for name, size in self._solved.items() if name not in numbers})
+        made = {name: tuple(substitute(d, known) for d in shape) for name, shape in self._sizes.items()}
+        return {name: tuple(d if isinstance(d, int) else 1 for d in shape) for name, shape in made.items()}
+
+
+def _side(candidate: Candidate, shape: DimShape, axis: int) -> int | None:
+    """The size of an axis of an image; None for one of anything else.
+
+    An image or a volume has several open sides; a cache of four axes, or text in heads, has one.
+    """
+    spatial = len(shape) in (4, 5) and sum(isinstance(size, Size) for size in shape[1:]) > 1
+    return candidate.image[axis % 2] if spatial and axis else None
+
+
+def _solved(solutions: Mapping[str, Dim], equations: Iterable[tuple[Dim, Dim]]) -> dict[str, Dim]:
+    """Symbols and what they stand for where the equations hold; one that says nothing of a symbol is passed over."""
+    found = dict(solutions)
+    for one, two in equations:
+        solution = solve(substitute(one, found), substitute(two, found))
+        if solution is not None:
+            found = {name: substitute(size, dict([solution])) for name, size in found.items()} | dict([solution])
+    return found

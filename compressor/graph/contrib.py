@@ -6,13 +6,15 @@ some of their inputs are inferred as that one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import numpy as np
 import onnx
 import onnx_ir as ir
+
+from compressor.graph.dims import Dim
+from compressor.graph.shape_rules import DimShape, broadcast
 
 MICROSOFT = "com.microsoft"
 STANDARD = ("GroupNormalization", "MeanVarianceNormalization", "LpNormalization")
@@ -53,13 +55,15 @@ LIKE: Mapping[str, Like] = MappingProxyType({
 })  # fmt: skip
 
 
-def fused_matmul(node: ir.Node, one: Sequence[int], two: Sequence[int]) -> tuple[int, ...] | None:
+def fused_matmul(
+    node: ir.Node, one: DimShape, two: DimShape, equate: Callable[[Dim, Dim], None]
+) -> DimShape | None:
     """Shape of FusedMatMul, which may transpose matrices, from those of its operands; None for batches of it."""
     flags = [node.attributes.get_int(k, 0) for k in ("transA", "transB", "transBatchA", "transBatchB")]
     if any(flags[2:]) or min(len(one), len(two)) < 2:
         return None
     rows, columns = one[-1 if flags[0] else -2], two[-2 if flags[1] else -1]
-    return (*np.broadcast_shapes(tuple(one[:-2]), tuple(two[:-2])), rows, columns)
+    return (*broadcast((one[:-2], two[:-2]), equate), rows, columns)
 
 
 def like(node: ir.Node) -> Like | None:

@@ -1,0 +1,100 @@
+"""Which sizes a graph is looked at and run with: found by trying, within a budget of elements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from compressor.errors import ModelError
+from compressor.graph.binding import FAR, FIRST, SECOND, SHRINK, Binding, Bound, Candidate
+from compressor.graph.dims import product
+from compressor.graph.inference import Known, Misfit, walk
+
+ELEMENT_BUDGET = 1 << 27
+"""Elements of all values of a graph together at the sizes chosen for it."""
+FAR_BUDGET = 1 << 24
+"""The same at sizes that serve as a check only."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """Sizes that a graph accepts.
+
+    Attributes:
+        model: normalised.
+        symbolic: what a walk with symbols found.
+        binding: numbers for these symbols.
+    """
+
+    model: ir.Model
+    symbolic: Known
+    binding: Binding
+
+    def first(self) -> tuple[Bound, Known]:
+        """The first sizes that fit within budget, or else the smallest that fit, and all shapes at these.
+
+        Raises:
+            ModelError: no size tried fits.
+        """
+        problems: list[str] = []
+        best: tuple[int, Bound, Known] | None = None
+        for factor in SHRINK:
+            for size, bound, known in self._fitting(FIRST, factor, problems):
+                if best is None or size < best[0]:
+                    best = size, bound, known
+                if size <= ELEMENT_BUDGET:
+                    return bound, known
+            if best is None:
+                break  # what does not fit is not too large
+        if best is None:
+            raise ModelError(
+                f"shapes do not fit: {problems[0] if problems else 'no sizes are left to try'}; if a symbolic input "
+                "dimension needs a certain size, give it with --input-shape or --dim"
+            )
+        return best[1:]
+
+    def _fitting(
+        self, candidates: Iterable[Candidate], factor: int, problems: list[str]
+    ) -> Iterator[tuple[int, Bound, Known]]:
+        """Sizes that the graph accepts, with the elements and shapes of its values; why it refuses others."""
+        for bound in self.binding.candidates(c if factor == 1 else c.shrunk(factor) for c in candidates):
+            try:
+                known = walk(self.model, bound, self.symbolic)
+            except Misfit as misfit:
+                problems.append(str(misfit))
+            else:
+                yield elements(known), bound, known
+
+    def second(self, first: Bound) -> Bound:
+        """Other sizes that fit within budget; ``first`` where there are none."""
+        for factor in SHRINK:
+            fits = False
+            for size, bound, _ in self._fitting(SECOND, factor, []):
+                fits = True
+                if bound != first and size <= ELEMENT_BUDGET:
+                    return bound
+            if not fits:
+                break
+        return first
+
+    def far(self, first: Bound, cost: int) -> Bound | None:
+        """Sizes far from the others; None where running them may cost too much, given the elements at ``first``."""
+        for bound in self.binding.candidates(FAR):
+            grown = max(
+                (product(bound[name]) / max(1, product(shape)) for name, shape in first.items()), default=1.0
+            )
+            if bound != first and cost * max(1.0, grown) ** 2 <= FAR_BUDGET:
+                return self.binding.emptied(bound)
+        return None
+
+    def spare(self) -> list[Bound]:
+        """Every size that could be tried, smallest last: for whoever finds that a runtime refuses the others."""
+        return list(self.binding.candidates(FIRST))
+
+
+def elements(known: Known) -> int:
+    """Elements of all values together."""
+    shapes = [s for v, s in known.shapes.items() if s is not None and v.producer() is not None]
+    return sum(size for size in map(product, shapes) if isinstance(size, int))
