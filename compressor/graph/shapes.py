@@ -11,11 +11,12 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from compressor.graph.binding import Binding, Bound, Given, Shape, batch, declared
-from compressor.graph.dims import Size
+from compressor.graph.binding import Binding, Bound, Declared, Given, Shape, batch, declared
+from compressor.graph.dims import Dim, Size
 from compressor.graph.evaluate import Array
 from compressor.graph.inference import Known, captured_values, initializer_of, walk
 from compressor.graph.probes import Search, elements
+from compressor.graph.ranges import Limit, index_limits, tops
 
 __all__ = ["Shapes", "captured_values", "infer", "initializer_of"]
 
@@ -30,6 +31,8 @@ class Shapes:
         far_inputs: at a third, whose sizes are far from both; None where there is none, or it would cost too much.
         spare_inputs: more shapes to try where a runtime refuses the others.
         batch: samples in one run, where the batch size was made up; costs are reported for one sample.
+        declared: shape of each input, with symbols for what is open.
+        limits: indices that are computed from the inputs, and the axes they pick from.
     """
 
     def __init__(self, numbers: Known, symbolic: Known, inputs: Bound) -> None:
@@ -39,6 +42,8 @@ class Shapes:
         self.far_inputs: Bound | None = None
         self.spare_inputs: list[Bound] = []
         self.batch = 1
+        self.declared: Declared = {}
+        self.limits: list[Limit] = []
 
     def __call__(self, value: ir.Value) -> Shape | None:
         """The shape of ``value``, or None where it could not be inferred."""
@@ -78,6 +83,15 @@ class Shapes:
         return [isinstance(size, Size) for size in followed]
 
 
+    def largest(self, inputs: Mapping[str, Shape], default: int) -> dict[str, int]:
+        """The largest whole number that each input may hold at these shapes; ``default`` where no index limits it."""
+        sizes: dict[str, Dim] = {}
+        for name, shape in self.declared.items():
+            numbers = zip(shape, inputs.get(name, ()), strict=False)
+            sizes.update((size.text, number) for size, number in numbers if isinstance(size, Size))
+        return tops(self.limits, list(self.declared), sizes, default)
+
+
 def infer(
     model: ir.Model,
     shapes: Mapping[str, Shape] | None = None,
@@ -96,9 +110,13 @@ def infer(
     given = Given(shapes or {}, dims or {})
     sizes = declared(model.graph, given)
     symbolic = walk(model, sizes)
-    search = Search(model, symbolic, Binding(model.graph, sizes, given, symbolic.equations))
+    limits = index_limits(model.graph, symbolic)
+    reached = [(limit.size, limit.index.high + 1) for limit in limits if isinstance(limit.size, Size)]
+    binding = Binding(model.graph, sizes, given, [*symbolic.equations, *(r for r in reached if isinstance(r[1], Size))])
+    search = Search(model, symbolic, binding)
     inputs, numbers = search.first()
     found = Shapes(numbers, symbolic, inputs)
+    found.declared, found.limits = sizes, limits
     found.batch = batch(model.graph, given, inputs)
     found.spare_inputs = search.spare()
     if not shapes and not dims:  # otherwise the user said which sizes to run

@@ -1,0 +1,270 @@
+"""How large the whole numbers of a graph get, and which of them pick from an axis.
+
+Interval arithmetic (Moore, *Interval Analysis*, 1966) on integer values, with bounds that may be sizes: ``Range(0, T)``
+lies between 0 and ``T - 1``. An integer input lies between 0 and a bound that is a symbol of its own, so that what
+reaches an index through sums and masks tells how large the input may be. Bounds are kept for each position of the last
+axis, because the last axis of indices of GatherND holds one index for each axis of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import onnx_ir as ir
+
+from compressor.graph.dims import OPEN, Dim, Size, maximum, minimum, nonnegative, substitute, symbol, symbols
+from compressor.graph.evaluate import Array
+from compressor.graph.inference import Known, initializer_of
+from compressor.graph.shape_rules import TO_THE_END
+
+TOP = f"{OPEN}top of "
+"""What the symbol of an input's largest number is called, before the input's name."""
+COLUMNS = 16
+"""Positions of the longest last axis that are kept apart."""
+TEXT_LIMIT = 256
+"""Characters of the longest bound that is followed further."""
+WHOLE = frozenset({
+    ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT8, ir.DataType.UINT16,
+    ir.DataType.UINT32, ir.DataType.UINT64, ir.DataType.BOOL,
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The least and the largest number."""
+
+    low: Dim
+    high: Dim
+
+    def __or__(self, other: Interval) -> Interval:
+        return Interval(minimum(self.low, other.low), maximum(self.high, other.high))
+
+
+Column = tuple[Interval, ...]
+"""One interval for all positions of the last axis, or one for each."""
+BIT: Column = (Interval(0, 1),)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """An index and the axis that it picks from.
+
+    Attributes:
+        index: where it lies.
+        size: of the axis.
+    """
+
+    index: Interval
+    size: Dim
+
+
+def index_limits(graph: ir.Graph, known: Known) -> list[Limit]:
+    """Every index of the graph whose range can be followed, with the size of what it picks from.
+
+    Args:
+        graph: the graph.
+        known: what a walk with symbolic sizes found.
+    """
+    ranges = _Ranges(graph, known)
+    return [limit for node in graph for limit in ranges.visit(node)]
+
+
+class _Ranges:
+    def __init__(self, graph: ir.Graph, known: Known) -> None:
+        self._known = known
+        self._found: dict[ir.Value, Column | None] = {
+            v: (Interval(0, symbol(f"{TOP}{v.name}")),)
+            for v in graph.inputs
+            if not v.is_initializer() and known.dtypes.get(v) in WHOLE
+        }
+
+    def visit(self, node: ir.Node) -> Iterator[Limit]:
+        """Ranges of the outputs of ``node``; its indices."""
+        if node.domain != "":
+            return
+        for value in node.outputs:
+            if value not in self._found and self._known.dtypes.get(value) in WHOLE:
+                self._found[value] = self._short(self._range(node, value))
+        if node.op_type in PICKS and len(node.inputs) > 1:
+            yield from self._limits(node)
+
+    def _limits(self, node: ir.Node) -> Iterator[Limit]:
+        data, index = node.inputs[:2]
+        shape = None if data is None else self._known.shapes.get(data)
+        column = None if index is None else self._of(index)
+        if not shape or column is None:
+            return
+        if node.op_type in ("Gather", "GatherElements", "ScatterElements"):
+            axis = node.attributes.get_int("axis", 0)
+            yield from (Limit(interval, shape[axis]) for interval in column)
+        else:
+            lead = node.attributes.get_int("batch_dims", 0)
+            for k, size in enumerate(shape[lead:]):
+                if k < len(column) or len(column) == 1:
+                    yield Limit(column[min(k, len(column) - 1)], size)
+
+    def _of(self, value: ir.Value) -> Column | None:
+        if value not in self._found:
+            tensor = initializer_of(value)
+            array = self._known.data.get(value) if tensor is None else None
+            if tensor is not None and tensor.dtype in WHOLE:
+                array = tensor.numpy()
+            self._found[value] = None if array is None or not array.size else _column(array)
+        return self._found[value]
+
+    def _short(self, column: Column | None) -> Column | None:
+        long = column is None or any(
+            isinstance(d, Size) and len(d.text) > TEXT_LIMIT for i in column for d in (i.low, i.high)
+        )
+        return None if long else column
+
+    def _range(self, node: ir.Node, value: ir.Value) -> Column | None:
+        if value in self._known.data:
+            return self._of(value)
+        if self._known.dtypes.get(value) == ir.DataType.BOOL:
+            return BIT
+        columns = [None if v is None else self._of(v) for v in node.inputs]
+        if node.op_type in _ARITHMETIC:
+            known = [c for c in columns if c is not None]
+            return None if len(known) < len(columns) or len(known) != 2 else _each(_ARITHMETIC[node.op_type], *known)
+        if node.op_type in _MOVES:
+            return self._moved(node, value, columns)
+        if node.op_type == "Concat":
+            return self._joined(node, columns)
+        if node.op_type == "Where" and columns[1] is not None and columns[2] is not None:
+            return _each(Interval.__or__, columns[1], columns[2])
+        if node.op_type == "Range" and all(c is not None for c in columns):
+            start, limit, step = (c[0] for c in columns if c is not None)
+            return (Interval(start.low, limit.high - 1),) if _positive(step.low) else None
+        if node.op_type == "Mod" and columns[1] is not None and all(_positive(i.low) for i in columns[1]):
+            return (Interval(0, _together(columns[1]).high - 1),)
+        return None
+
+    def _moved(self, node: ir.Node, value: ir.Value, columns: Sequence[Column | None]) -> Column | None:
+        source = columns[0]
+        if node.inputs[0] is not None and self._known.dtypes.get(node.inputs[0]) not in WHOLE:
+            return None  # a cast of numbers that nothing is known of
+        if source is None or len(source) == 1:
+            return source
+        before, after = (self._known.shapes.get(v) for v in (node.inputs[0], value) if v is not None)
+        kept = node.op_type in _KEEP_LAST and before and after and before[-1] == after[-1]
+        return source if kept else (_together(source),)
+
+    def _joined(self, node: ir.Node, columns: Sequence[Column | None]) -> Column | None:
+        known = [c for c in columns if c is not None]
+        shapes = [self._known.shapes.get(v) for v in node.inputs if v is not None]
+        if len(known) < len(columns) or not shapes or any(not s for s in shapes):
+            return None
+        rank = len(shapes[0] or ())
+        if node.attributes.get_int("axis", 0) % rank != rank - 1:
+            return (_together([i for c in known for i in c]),)
+        joined: list[Interval] = []
+        for column, shape in zip(known, shapes, strict=True):
+            size = (shape or (0,))[-1]
+            if not isinstance(size, int) or len(joined) + size > COLUMNS:
+                return (_together([i for c in known for i in c]),)
+            joined += column if len(column) == size else [_together(column)] * size
+        return tuple(joined)
+
+
+def _column(array: Array) -> Column:
+    """Bounds of what is known."""
+    if array.dtype.kind == "O":
+        entries = [e if isinstance(e, Size) else int(e) for e in array.ravel()]
+        return tuple(Interval(e, e) for e in entries) if len(entries) <= COLUMNS else (_spread(entries),)
+    if array.ndim and array.shape[-1] <= COLUMNS:
+        rows = array.reshape(-1, array.shape[-1])
+        return tuple(Interval(int(rows[:, k].min()), int(rows[:, k].max())) for k in range(rows.shape[1]))
+    return (Interval(int(array.min()), int(array.max())),)
+
+
+def _spread(entries: Sequence[Dim]) -> Interval:
+    return Interval(minimum(*entries), maximum(*entries))
+
+
+def _together(column: Sequence[Interval]) -> Interval:
+    found = column[0]
+    for interval in column[1:]:
+        found = found | interval
+    return found
+
+
+def _each(join: Callable[[Interval, Interval], Interval | None], one: Column, two: Column) -> Column | None:
+    """Both broadcast along the last axis."""
+    count = max(len(one), len(two))
+    if {len(one), len(two)} - {1, count}:
+        return None
+    pairs = zip(one * (count // len(one)), two * (count // len(two)), strict=True)
+    found = [join(a, b) for a, b in pairs]
+    known = tuple(i for i in found if i is not None)
+    return known if len(known) == len(found) else None
+
+
+def _positive(size: Dim) -> bool:
+    return nonnegative(size - 1)
+
+
+def _times(one: Interval, two: Interval) -> Interval | None:
+    if not (_least(one.low) and _least(two.low)):
+        return None
+    return Interval(one.low * two.low, one.high * two.high)
+
+
+def _least(low: Dim) -> bool:
+    return isinstance(low, int) and low >= 0
+
+
+_ARITHMETIC: Mapping[str, Callable[[Interval, Interval], Interval | None]] = MappingProxyType({
+    "Add": lambda a, b: Interval(a.low + b.low, a.high + b.high),
+    "Sub": lambda a, b: Interval(a.low - b.high, a.high - b.low),
+    "Mul": _times,
+    "Min": lambda a, b: Interval(minimum(a.low, b.low), minimum(a.high, b.high)),
+    "Max": lambda a, b: Interval(maximum(a.low, b.low), maximum(a.high, b.high)),
+})  # fmt: skip
+_KEEP_LAST = frozenset({"Cast", "Expand", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+"""Operators that keep the positions of the last axis where its size stays."""
+_MOVES = _KEEP_LAST | {
+    "Clip", "Flatten", "Gather", "GatherElements", "GatherND", "ReduceMax", "ReduceMin", "Slice", "Split", "Tile",
+    "Transpose",
+}  # fmt: skip
+"""Operators that make no number which is not there."""
+PICKS = frozenset({"Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND"})
+"""Operators whose second input holds indices into the first."""
+
+
+def tops(limits: Sequence[Limit], names: Sequence[str], sizes: Mapping[str, Dim], default: int) -> dict[str, int]:
+    """The largest number that each integer input may hold so that every index stays within its axis.
+
+    Inputs grow one after the other, in their order, while the later ones stay at ``default``: token ids come before
+    masks and token types.
+
+    Args:
+        limits: as :func:`index_limits` gives them.
+        names: of the integer inputs.
+        sizes: what the symbols of the inputs' shapes stand for.
+        default: for an input that reaches no index.
+    """
+    room: dict[Dim, None] = {}  # what has to be zero or more
+    for limit in limits:
+        left = substitute(limit.size - 1 - limit.index.high, sizes)
+        if all(name.startswith(TOP) for name in symbols(left)):
+            room[left] = None
+    found = dict.fromkeys(names, default)
+    for name in names:
+        own = [left for left in room if TOP + name in symbols(left)]
+        if own:
+            others = {TOP + n: top for n, top in found.items() if n != name}
+            found[name] = _largest([substitute(left, others) for left in own], TOP + name)
+    return found
+
+
+def _largest(room: Sequence[Dim], name: str) -> int:
+    """The largest number that leaves no entry of ``room`` below zero, by bisection; 0 where none does."""
+    low, high = 0, TO_THE_END
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = all(nonnegative(substitute(left, {name: middle})) for left in room)
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low
