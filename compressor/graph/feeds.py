@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -45,3 +46,35 @@ def feeds(
             top = min(0 if zeros else largest.get(name, FEW - 1), int(np.iinfo(dtype.numpy()).max))
             made[name] = rng.integers(0, top + 1, shape).astype(dtype.numpy())
     return made
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Inputs to run a model on.
+
+    Attributes:
+        feed: arrays by name.
+        instead: they are only for a model that took none of those before.
+    """
+
+    feed: dict[str, Array]
+    instead: bool = False
+
+
+def probe_inputs(model: ir.Model, shapes: Shapes, seed: int, *, first_only: bool = False) -> Iterator[Attempt]:
+    """Seeded inputs at each probe size, and what to try where a runtime refuses all of these.
+
+    Args:
+        model: whose inputs are made.
+        shapes: what is known of the model.
+        seed: of the first; each has one of its own.
+        first_only: leave out other sizes than the first.
+    """
+    sizes = [shapes.inputs]
+    others = [] if first_only else [shapes.other_inputs, shapes.far_inputs]
+    sizes += [bound for k, bound in enumerate(others) if bound is not None and bound not in [*sizes, *others[:k]]]
+    for k, bound in enumerate(sizes):
+        yield Attempt(feeds(model, bound, shapes, seed + k))
+    for bound in [shapes.inputs, *([] if first_only else shapes.spare_inputs)]:
+        for zeros in (True, False):
+            yield Attempt(feeds(model, bound, shapes, seed, zeros=zeros), instead=True)

@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped, 
 
 from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.graph.external import check_tensors, embed_nested
+from compressor.graph.normalise import open_negative_sizes
 from compressor.graph.stream import lay_out
 from compressor.graph.structure import canonicalise_domains, check_header, check_structure
 from compressor.graph.walk import innermost
@@ -55,6 +56,7 @@ def load(path: str | Path) -> ir.Model:
         check_structure(proto)
         embed_nested(proto, folder)
         model = ir.from_proto(proto)
+        open_negative_sizes(model)
         model.graph.sort()
         lay_out(model)  # what could not be written again is refused now, not after the work
     except UnicodeDecodeError:

@@ -49,6 +49,7 @@ def normalise(model: ir.Model) -> ir.Model:
     Raises:
         ModelError: a local function cannot be inlined.
     """
+    open_negative_sizes(model)
     model.graph.sort()
     for function in model.functions.values():
         function.sort()
@@ -62,6 +63,14 @@ def normalise(model: ir.Model) -> ir.Model:
             _lift_constant(node)
     _name_nodes(model)
     return model
+
+
+def open_negative_sizes(model: ir.Model) -> None:
+    """Sizes below zero become open dimensions without a name, in place: that is what ONNX Runtime takes them for."""
+    for value in [*model.graph.inputs, *(v for node in model.graph.all_nodes() for v in node.outputs)]:
+        shape = value.shape
+        if shape is not None and any(isinstance(dim, int) and dim < 0 for dim in shape):
+            value.shape = ir.Shape([None if isinstance(dim, int) and dim < 0 else dim for dim in shape])
 
 
 def unshare(model: ir.Model, max_elements: int = 65536) -> int:

@@ -1,12 +1,13 @@
 """The proof: the smaller model gives what the original gives when the removed channels do not count.
 
-Both are run in ONNX Runtime on the same seeded inputs, at two sizes where dimensions are symbolic.
+Both are run in ONNX Runtime on the same seeded inputs, at up to three sizes where dimensions are open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
@@ -14,9 +15,12 @@ import onnx_ir as ir
 from compressor.config import RunSettings
 from compressor.errors import ModelError, ProofFailed
 from compressor.graph.evaluate import Array
-from compressor.graph.feeds import feeds
+from compressor.graph.feeds import feeds, probe_inputs
 from compressor.graph.shapes import Shapes
 from compressor.operators.reference import Reference
+
+if TYPE_CHECKING:
+    from compressor.runtime.sessions import Session
 
 COARSEST = {"float16": 1e-2, "bfloat16": 5e-2, "float32": 0.0, "float64": 0.0}
 """Smallest relative tolerance that makes sense for a result of this type."""
@@ -107,10 +111,51 @@ def run(model: ir.Model, inputs: list[dict[str, Array]], provider: str, *, optim
     from compressor.runtime import sessions  # noqa: PLC0415 - 0.2 s that a run without proof need not pay
 
     with sessions.opened(model, provider, sessions.Setup(optimise=optimise)) as session:
+        outputs = [_answer(session, feed) for feed in inputs]
+        return Runs([o.name for o in session.get_outputs()], inputs, outputs)
+
+
+def _answer(session: Session, feed: Mapping[str, Array]) -> list[Array]:
+    from compressor.runtime import sessions  # noqa: PLC0415 - as above
+
+    wanted = {i.name for i in session.get_inputs()}
+    return sessions.run(session, {k: v for k, v in feed.items() if k in wanted})
+
+
+def run_on_probes(model: ir.Model, shapes: Shapes, settings: RunSettings, *, first_only: bool = False) -> Runs:
+    """Runs ``model`` on seeded inputs at each of its probe sizes, leaving out those that ONNX Runtime refuses.
+
+    Where the first is refused, an index may be outside its table or a size may not suit the model: indices of zero
+    and other sizes are tried, until one runs.
+
+    Args:
+        model: is run.
+        shapes: what is known of it.
+        settings: provider and seed.
+        first_only: only at the first sizes, because the model spells them out.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the model, or every input tried.
+        ProviderUnavailable: the provider is not there.
+    """
+    from compressor.runtime import sessions  # noqa: PLC0415 - as above
+
+    found: list[tuple[dict[str, Array], list[Array]]] = []
+    problem: ModelError | None = None
+    with sessions.opened(model, settings.provider) as session:
+        for attempt in probe_inputs(model, shapes, settings.seed, first_only=first_only):
+            if attempt.instead and found:
+                break
+            try:
+                found.append((attempt.feed, _answer(session, attempt.feed)))
+            except ModelError as error:
+                problem = problem or error
+        if not found:
+            raise ModelError(
+                f"{problem}; if an open dimension needs a certain size, give it with --dim NAME=SIZE or --input-shape"
+            )
         names = [o.name for o in session.get_outputs()]
-        wanted = {i.name for i in session.get_inputs()}
-        outputs = [sessions.run(session, {k: v for k, v in f.items() if k in wanted}) for f in inputs]
-    return Runs(names, inputs, outputs)
+    return Runs(names, [feed for feed, _ in found], [answer for _, answer in found])
 
 
 @dataclass(frozen=True)
@@ -131,16 +176,14 @@ class Expected:
 
 
 def expect(reference: ir.Model, masks: Reference | None, shapes: Shapes, settings: RunSettings) -> Expected:
-    """Runs the reference: at the bound sizes, and at a second size where dimensions are symbolic.
+    """Runs the reference: at the bound sizes, and at others where dimensions are open.
 
     A mask that spells out a size which depends on the input fits the first size only; at the second one the
     smaller model then has to run, without being compared.
     """
     sized = masks is not None and masks.sized
-    bound = [shapes.inputs] if shapes.other_inputs == shapes.inputs else [shapes.inputs, shapes.other_inputs]
-    inputs = [feeds(reference, b, shapes, settings.seed + k) for k, b in enumerate(bound)]
-    compared, only_run = (inputs[:1], inputs[1:]) if sized else (inputs, [])
-    runs = run(reference, compared, settings.provider)
+    runs = run_on_probes(reference, shapes, settings, first_only=sized)
+    only_run = [feeds(reference, shapes.other_inputs, shapes, settings.seed + 1)] if sized else []
     return Expected(reference, runs, masks is not None and masks.statistics > 0, only_run)
 
 
@@ -221,6 +264,10 @@ def demand(evidence: Evidence) -> None:
         )
 
 
+def _size(dim: int | ir.SymbolicDim) -> str:
+    return str(ir.SymbolicDim(None) if isinstance(dim, int) and dim < 0 else dim)
+
+
 def same_signature(before: ir.Model, after: ir.Model) -> None:
     """Raises ProofFailed unless inputs and outputs have the same names, types and shapes.
 
@@ -229,7 +276,7 @@ def same_signature(before: ir.Model, after: ir.Model) -> None:
 
     def signature(model: ir.Model) -> list[tuple[object, ...]]:
         values = [*(v for v in model.graph.inputs if not v.is_initializer()), *model.graph.outputs]
-        return [(v.name, v.dtype, None if v.shape is None else tuple(map(str, v.shape))) for v in values]
+        return [(v.name, v.dtype, None if v.shape is None else tuple(map(_size, v.shape))) for v in values]
 
     if signature(before) != signature(after):
         raise ProofFailed("inputs or outputs of the smaller model differ from the original's; nothing was written")
