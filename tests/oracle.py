@@ -21,13 +21,12 @@ from compressor.config import PruneSettings
 from compressor.graph.feeds import feeds
 from compressor.graph.normalise import unshare
 from compressor.graph.shapes import Shapes
-from compressor.operators.rule import OpRule
+from compressor.operators.operator import Rules
 from compressor.operators.table import RULES
 from compressor.pruning import surgery
 from compressor.pruning.analysis import prepare
 from compressor.pruning.select import choose
 
-Rules = Mapping[tuple[str, str], OpRule]
 Array = NDArray[np.generic]
 
 TOLERANCE = 1e-4

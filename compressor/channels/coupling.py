@@ -271,7 +271,7 @@ class Coupling:
 
     def _visit(self, node: ir.Node) -> None:
         rule = self._rules.get((node.domain, node.op_type))
-        if rule is None:
+        if rule is None or not rule.coupled:
             name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
             self.unexplained(node, f"{name} has no rule")
             return

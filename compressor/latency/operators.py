@@ -11,10 +11,9 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
-from compressor.operators.rule import OpRule
+from compressor.operators.operator import Rules
 from compressor.pruning.cost import macs
 
-Rules = Mapping[tuple[str, str], OpRule]
 Gone = Sequence[float]
 """The share of its units that each group loses."""
 Sizes = tuple[int, ...]
@@ -92,7 +91,7 @@ def operators(coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules) 
     owner: dict[ir.Value, int] = {}
     for node in coupling.graph:
         rule = rules.get((node.domain, node.op_type))
-        if rule is not None and rule.macs is not None:
+        if rule is not None and rule.multiplies:
             parts.append([])
             part = len(parts) - 1
         else:

@@ -5,33 +5,43 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
+from compressor.operators.facts import EVERY, Host
+from compressor.operators.operator import Operator, required
 from compressor.operators.propagate import absorbing, carry_zero, elementwise, quotient
-from compressor.operators.rule import OpRule, broadcast, required
 
-BROADCASTING = (
-    "Add", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Equal", "Greater", "GreaterOrEqual",
-    "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
-)  # fmt: skip
+BROADCAST = "*a, ... -> *a"
 
-ABSORBING = ("And", "Mul")
-"""As above, and zero where one operand is."""
 
-UNARY = (
-    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cast", "CastLike", "Ceil", "Celu", "Clip",
-    "Cos", "Cosh", "Dropout", "Elu", "Erf", "Exp", "Floor", "HardSigmoid", "HardSwish", "Identity", "IsInf",
-    "IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid",
-    "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu",
-    "BitCast",
-)  # fmt: skip
+def _arithmetic(name: str, **facts: object) -> Operator:
+    facts = {"constants": elementwise, "on_host": Host.ARITHMETIC, **facts}
+    return Operator(name, signature=BROADCAST, heads=True, arithmetic=True, **facts)  # type: ignore[arg-type]
+
+
+def _logic(*names: str, on_host: Host = Host.ARITHMETIC, **facts: object) -> tuple[Operator, ...]:
+    facts = {"constants": elementwise, **facts}
+    return tuple(
+        Operator(n, signature=BROADCAST, heads=True, differentiable=False, on_host=on_host, **facts)  # type: ignore[arg-type]
+        for n in names
+    )
 
 
 def unary(node: ir.Node, coupling: Coupling) -> None:
-    """Outputs are labelled as the first input; further inputs are scalar settings, or lend a type only."""
+    """Outputs are labelled as the first input; further inputs are scalar settings."""
+    like_first(node, coupling)
+    for setting in node.inputs[1:]:
+        coupling.freeze(node, setting, None, f"is a setting of {node.op_type}")
+
+
+def like_first(node: ir.Node, coupling: Coupling) -> None:
+    """Outputs are labelled as the first input; further inputs lend a type only."""
     terms = coupling.layout(node.inputs[0])
     for out in node.outputs:
         coupling.label(out, terms)
-    for setting in node.inputs[1:] if node.op_type != "CastLike" else ():
-        coupling.freeze(node, setting, None, f"is a setting of {node.op_type}")
+
+
+def _unary(*names: str, **facts: object) -> tuple[Operator, ...]:
+    facts = {"labels": unary, "constants": elementwise, **facts}
+    return tuple(Operator(name, **facts) for name in names)  # type: ignore[arg-type]
 
 
 def _trilu(node: ir.Node, coupling: Coupling) -> None:
@@ -40,11 +50,39 @@ def _trilu(node: ir.Node, coupling: Coupling) -> None:
     coupling.label(node.outputs[0], coupling.restrict(node, value, {rank - 1, rank - 2}, "Trilu counts along it"))
 
 
-RULES = (
-    OpRule(BROADCASTING, broadcast, constants=elementwise),
-    OpRule(ABSORBING, broadcast, constants=absorbing),
-    OpRule(("Div",), broadcast, constants=quotient),
-    OpRule(UNARY, unary, constants=elementwise),
-    OpRule(("Gelu",), unary, constants=carry_zero),  # onnx.reference lacks it
-    OpRule(("Trilu",), _trilu, constants=carry_zero),
-)
+OPERATORS = (
+    # broadcasting
+    _arithmetic("Add", addends=EVERY),
+    _arithmetic("Div", constants=quotient, scale=(0,)),
+    _arithmetic("Max"),
+    _arithmetic("Mean", on_host=Host.NEVER),
+    _arithmetic("Min", synflow="cap"),
+    _arithmetic("Mod", settings=(1,)),
+    _arithmetic("Mul", constants=absorbing, scale=EVERY),
+    _arithmetic("Pow", settings=(1,)),
+    _arithmetic("Sub", addends=(0,), subtracted=(1,)),
+    _arithmetic("Sum", addends=EVERY),
+    _arithmetic("Where"),
+    *_logic("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Or", "Xor"),
+    *_logic("And", constants=absorbing),
+    *_logic("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", on_host=Host.NEVER),
+    Operator("PRelu", signature=BROADCAST, heads=True, constants=elementwise, activation=True, scale=(1,)),
+    # of one operand: functions
+    *_unary("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cos", "Cosh", "Erf", "Exp", "Log", "Shrink", "Sin",
+            "Sinh", "Tan"),
+    *_unary("Abs", "Ceil", "Floor", "Neg", "Reciprocal", "Round", "Sign", "Sqrt", on_host=Host.ARITHMETIC),
+    *_unary("Celu", "Elu", "HardSwish", "LeakyRelu", "Mish", "Relu", "Selu", "Softplus", "Swish", "ThresholdedRelu",
+            activation=True),
+    *_unary("HardSigmoid", "Sigmoid", "Tanh", activation=True, synflow="gate"),
+    *_unary("Softsign", activation=True, synflow="bypass"),
+    *_unary("Clip", activation=True, synflow="bypass", settings=(1, 2), on_host=Host.ARITHMETIC),
+    *_unary("Gelu", activation=True, constants=carry_zero),  # onnx.reference lacks it
+    *_unary("BitwiseNot", "IsInf", "IsNaN", differentiable=False),
+    *_unary("Not", differentiable=False, on_host=Host.ARITHMETIC),
+    # of one operand: numbers stay, or nearly
+    *_unary("Cast", "Identity", on_host=Host.ARITHMETIC),
+    *_unary("CastLike", labels=like_first, on_host=Host.ARITHMETIC),
+    *_unary("BitCast", differentiable=False, bits=True),
+    *_unary("Dropout", host=(1, 2)),
+    Operator("Trilu", labels=_trilu, constants=carry_zero, host=(1,)),
+)  # fmt: skip

@@ -7,6 +7,7 @@ ScatterND-18.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -16,8 +17,10 @@ from compressor.channels.coupling import Coupling, Layout
 from compressor.channels.labels import FROZEN, Term, UnitArray
 from compressor.operators import propagate
 from compressor.operators.constants import Constants
+from compressor.operators.facts import Host
+from compressor.operators.operator import Operator, attribute_axis, required
 from compressor.operators.repair import Repairer
-from compressor.operators.rule import OpRule, attribute_axis, required
+from compressor.operators.signature import Call
 
 EVERY = slice(None)
 
@@ -299,45 +302,39 @@ def _repair_pad(node: ir.Node, repairer: Repairer) -> None:
 # ---- element-wise and n-dimensional gathers and scatters -----------------------------------------------------
 
 
-def _along(node: ir.Node, coupling: Coupling) -> None:
-    """GatherElements, ScatterElements: index, data and updates run together along every axis but one."""
-    values = [required(node, k) for k in range(len(node.inputs))]
-    shape = coupling.shape(values[0])
-    axis = attribute_axis(node, len(shape), 0)
-    fixed: set[str] = set()
-    sizes: dict[str, int] = {}
+def _along(call: Call, made: int) -> str:
+    """Index, data and updates run together along every axis but one; the output is like operand ``made``."""
+    shape, axis = call.shape(0), call.axis(0)
     operands = []
-    for k, value in enumerate(values):
-        names = []
-        for a, size in enumerate(coupling.shape(value)):
-            same = a != axis and size == shape[a]
-            name = f"a{a}" if same else f"own{k}.{a}"
-            fixed |= set() if same else {name}
-            sizes[name] = size
-            names.append((name,))
-        operands.append(Operand(value, tuple(names)))
-    out = operands[0] if node.op_type.startswith("Scatter") else operands[1]
-    space = Space({n: s for n, s in sizes.items() if s > 1}, frozenset(fixed))
-    combine(node, coupling, operands, [Operand(node.outputs[0], out.axes)], space)
+    for k in range(len(call.node.inputs)):
+        sizes = enumerate(call.shape(k))
+        operands.append(" ".join(f"a{a}" if a != axis and s == shape[a] else f"[own{k}.{a}]" for a, s in sizes))
+    return f"{', '.join(operands)} -> {operands[made]}"
 
 
-def _nd(node: ir.Node, coupling: Coupling) -> None:
-    """GatherND and ScatterND: the axes an index tuple addresses stay whole, the rest of data runs along."""
-    data, indices = required(node, 0), required(node, 1)
-    shape, index = coupling.shape(data), coupling.shape(indices)
-    batch = node.attributes.get_int("batch_dims", 0)
-    depth = batch + index[-1]
+def _addressed(node: ir.Node, coupling: Coupling) -> int:
+    """How many leading axes of the data an index tuple addresses; the index itself stays whole."""
+    indices = required(node, 1)
     coupling.freeze(node, indices, None, f"is an index of {node.op_type}")
-    addressed = range(depth)
-    if node.op_type == "GatherND":
-        terms = coupling.restrict(node, data, addressed, "GatherND picks along it")
-        shift = len(index) - 1 - depth
-        coupling.label(node.outputs[0], [Term(tuple(a + shift for a in t.axes), t.units) for t in terms])
-        return
-    coupling.restrict(node, data, addressed, "ScatterND writes along it")
+    return node.attributes.get_int("batch_dims", 0) + coupling.shape(indices)[-1]
+
+
+def _gather_nd(node: ir.Node, coupling: Coupling) -> None:
+    """The axes an index tuple addresses stay whole, the rest of data runs along."""
+    data, depth = required(node, 0), _addressed(node, coupling)
+    terms = coupling.restrict(node, data, range(depth), "GatherND picks along it")
+    shift = len(coupling.shape(node.inputs[1])) - 1 - depth
+    coupling.label(node.outputs[0], [Term(tuple(a + shift for a in t.axes), t.units) for t in terms])
+
+
+def _scatter_nd(node: ir.Node, coupling: Coupling) -> None:
+    """The same, written instead of read."""
+    data, depth = required(node, 0), _addressed(node, coupling)
+    shape, index = coupling.shape(data), coupling.shape(node.inputs[1])
+    coupling.restrict(node, data, range(depth), "ScatterND writes along it")
     rest = [(f"a{a}",) for a in range(depth, len(shape))]
     updates = required(node, 2)
-    names = [(f"d{a}",) for a in addressed] + rest
+    names = [(f"d{a}",) for a in range(depth)] + rest
     others = [(f"i{a}",) for a in range(len(index) - 1)] + rest
     sizes = {n[0]: s for n, s in zip(names, shape, strict=True)}
     sizes |= {n[0]: s for n, s in zip(others, coupling.shape(updates), strict=True)}
@@ -347,12 +344,14 @@ def _nd(node: ir.Node, coupling: Coupling) -> None:
     combine(node, coupling, operands, [Operand(node.outputs[0], tuple(names))], space)
 
 
-RULES = (
-    OpRule(("Slice",), _slice, repair=_repair_slice, constants=propagate.carry),
-    OpRule(("Split",), _split, repair=_repair_split, constants=propagate.carry),
-    OpRule(("Gather",), _gather, repair=_repair_gather, constants=propagate.carry),
-    OpRule(("Concat",), concat, constants=propagate.carry),
-    OpRule(("Pad",), _pad, repair=_repair_pad, constants=_padded),
-    OpRule(("GatherElements", "ScatterElements"), _along),
-    OpRule(("GatherND", "ScatterND"), _nd),
+OPERATORS = (
+    Operator("Slice", labels=_slice, repaired=_repair_slice, host=(1, 2, 3, 4), on_host=Host.ARITHMETIC),
+    Operator("Split", labels=_split, repaired=_repair_split, host=(1,), on_host=Host.ARITHMETIC),
+    Operator("Gather", labels=_gather, repaired=_repair_gather, on_host=Host.ARITHMETIC),
+    Operator("Concat", labels=concat, on_host=Host.ARITHMETIC),
+    Operator("Pad", labels=_pad, repaired=_repair_pad, constants=_padded, host=(1, 2, 3), on_host=Host.ARITHMETIC),
+    Operator("GatherElements", signature=partial(_along, made=1), on_host=Host.ARITHMETIC),
+    Operator("ScatterElements", signature=partial(_along, made=0), on_host=Host.ARITHMETIC),
+    Operator("GatherND", labels=_gather_nd, on_host=Host.ARITHMETIC),
+    Operator("ScatterND", labels=_scatter_nd, on_host=Host.ARITHMETIC),
 )

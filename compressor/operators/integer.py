@@ -1,7 +1,8 @@
 """Products and sums of integers on a grid (ONNX QLinearConv-10, ConvInteger-10, QLinearMatMul-21, MatMulInteger-10,
 DynamicQuantizeLinear-11, and ONNX Runtime's operators of the same kind, domain com.microsoft).
 
-A removed channel counts as its zero point, which is what zero is on the grid.
+A removed channel counts as its zero point, which is what zero is on the grid. Signatures are written here with ``Q``
+for a scale or zero point: one for the whole tensor, or one for each position of the axis that stands behind the Q.
 """
 
 from __future__ import annotations
@@ -14,32 +15,35 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.graph.contrib import MICROSOFT
-from compressor.operators.conv import conv_macs, convolution, repair_group
+from compressor.operators.conv import SLIDES
 from compressor.operators.elementwise import unary
+from compressor.operators.facts import Grid
 from compressor.operators.indexing import concat
-from compressor.operators.linear import batch_of_second, gemm_macs, matmul_macs
+from compressor.operators.linear import check_batch, matrices
+from compressor.operators.operator import Operator, attribute_axis, required
 from compressor.operators.reference import Reference
-from compressor.operators.rule import Couple, OpRule, Shape, Signature, apply, attribute_axis, broadcast, required
+from compressor.operators.signature import Call, Shape
 
-_CONV = "n (g i) S, Q, Q, (g o) i K, Q(g o), Q(g o), Q, Q, (g o)? -> n (g o) P"
-_CONV_INTEGER = "n (g i) S, (g o) i K, Q, Q(g o) -> n (g o) P"
-
-
-def _written(node: ir.Node, coupling: Coupling, template: str) -> str:
-    """``template`` with its ``Q``, scales and zero points, written out for ``node``: one for the whole tensor, or one
-    for each position of the axis that stands behind the ``Q``."""
-    left, right = template.split("->")
-    operands = [part.strip() for part in left.split(",")]
-    for k, part in enumerate(operands):
-        if part.startswith("Q"):
-            operands[k] = _entries(node.inputs[k] if k < len(node.inputs) else None, part[1:], coupling)
-    return f"{', '.join(operands)} -> {right}"
+Written = Callable[[Call], str]
 
 
-def _entries(value: ir.Value | None, along: str, coupling: Coupling) -> str:
-    if value is None:
+def _quantised(template: str) -> Written:
+    """The signature that a template with ``Q`` is at a node."""
+
+    def written(call: Call) -> str:
+        left, right = template.split("->")
+        operands = [part.strip() for part in left.split(",")]
+        for k, part in enumerate(operands):
+            if part.startswith("Q"):
+                operands[k] = _entries(call.inputs[k] if k < len(call.inputs) else None, part[1:])
+        return f"{', '.join(operands)} -> {right}"
+
+    return written
+
+
+def _entries(shape: Shape | None, along: str) -> str:
+    if shape is None:
         return "?"
-    shape = coupling.shape(value)
     if prod(shape) == 1:
         return " ".join("[u]" for _ in shape)
     if not along or len(shape) != 1:
@@ -47,32 +51,30 @@ def _entries(value: ir.Value | None, along: str, coupling: Coupling) -> str:
     return along
 
 
-def _apply(node: ir.Node, coupling: Coupling, template: str) -> None:
-    apply(node, coupling, Signature.parse(_written(node, coupling, template)))
+def _matmul(template: str, second: int) -> Written:
+    """The same for a product of matrices."""
+
+    def written(call: Call) -> str:
+        check_batch(call, second)
+        return _quantised(template)(call)
+
+    return written
 
 
-def _conv(template: str, weight: int) -> Couple:
-    def couple(node: ir.Node, coupling: Coupling) -> None:
-        convolution(node, coupling, _written(node, coupling, template), weight)
-
-    return couple
+def _gemm(call: Call) -> str:
+    first, second = matrices(call)
+    return _quantised(f"{first}, Q, Q, {second}, Qn, Qn, n?, Q, Q -> m n")(call)
 
 
-def _matmul(template: str, second: int) -> Couple:
-    """``B`` in the template stands for the batch axes of the second operand."""
-
-    def couple(node: ir.Node, coupling: Coupling) -> None:
-        batch = batch_of_second(*(coupling.shape(node.inputs[k]) for k in (0, second)))
-        _apply(node, coupling, template.replace("B", batch))
-
-    return couple
+def _pool(call: Call) -> str:
+    last = call.attribute("channels_last")
+    return _quantised("n [*s] c, Q, Q, Q, Q -> n [*p] c" if last else "n c [*s], Q, Q, Q, Q -> n c [*p]")(call)
 
 
-def _gemm(node: ir.Node, coupling: Coupling) -> None:
-    first = "k m" if node.attributes.get_int("transA", 0) else "m k"
-    second = "n k" if node.attributes.get_int("transB", 0) else "k n"
-    template = f"{first}, Q, Q, {second}, Qn, Qn, n?, Q, Q -> m n"
-    _apply(node, coupling, template)
+def _broadcast(call: Call) -> str:
+    """Two operands among scales and zero points, which are numbers."""
+    numbers = ["*a" if k in (0, 3) else " ".join("[u]" for _ in shape or ()) for k, shape in enumerate(call.inputs)]
+    return f"{', '.join(text if k in (0, 3) else text + '?' for k, text in enumerate(numbers))} -> *a"
 
 
 def _dynamic(node: ir.Node, coupling: Coupling) -> None:
@@ -80,6 +82,10 @@ def _dynamic(node: ir.Node, coupling: Coupling) -> None:
     coupling.label(node.outputs[0], coupling.layout(node.inputs[0]))
     for entry in node.outputs[1:]:
         coupling.label(entry, [])
+
+
+def _zeros(node: ir.Node, reference: Reference) -> None:
+    reference.fill(node, 0, 0.0)
 
 
 def _softmax(node: ir.Node, coupling: Coupling) -> None:
@@ -90,67 +96,72 @@ def _softmax(node: ir.Node, coupling: Coupling) -> None:
     coupling.label(node.outputs[0], coupling.restrict(node, value, axes, "QLinearSoftmax normalises along it"))
 
 
-def _pool(node: ir.Node, coupling: Coupling) -> None:
-    spatial = "n [*s] c, Q, Q, Q, Q -> n [*p] c" if node.attributes.get_int("channels_last", 0) else (
-        "n c [*s], Q, Q, Q, Q -> n c [*p]"
-    )  # fmt: skip
-    _apply(node, coupling, spatial)
+_CONV = "n (g o) *p i *k"
 
-
-def _masked(data: int, zero: int | None) -> Callable[[ir.Node, Reference], None]:
-    """Removed positions of input ``data`` are zero where they are summed: they hold the zero point."""
-
-    def masked(node: ir.Node, reference: Reference) -> None:
-        point = node.inputs[zero] if zero is not None and zero < len(node.inputs) else None
-        reference.fill(node, data, 0.0 if point is None else point)
-
-    return masked
-
-
-def _macs(of: Callable[..., int], *operands: int) -> Callable[..., int]:
-    """``of`` an operator without scales, whose inputs are these."""
-
-    def macs(node: ir.Node, inputs: list[Shape | None], outputs: list[Shape | None]) -> int:
-        return of(node, [inputs[k] for k in operands], outputs)
-
-    return macs
-
-
-RULES = (
-    OpRule(
-        ("QLinearConv",),
-        _conv(_CONV, 3),
-        repair=partial(repair_group, weight=3),
-        macs=_macs(conv_macs, 0, 3),
-        masked=_masked(0, 2),
+OPERATORS = (
+    Operator(
+        "QLinearConv",
+        signature=_quantised("n (g i) [*s], Q, Q, (g o) i [*k], Q(g o), Q(g o), Q, Q, (g o)? -> n (g o) [*p]"),
+        sizes={"g": "group"},
+        window=SLIDES,
+        factors=(0, 3),
+        work=_CONV,
+        bias=8,
+        grid={0: Grid(1, 2), 3: Grid(4, 5), 8: Grid()},
+        differentiable=False,
     ),
-    OpRule(("ConvInteger",), _conv(_CONV_INTEGER, 1), repair=repair_group, macs=conv_macs, masked=_masked(0, 2)),
-    OpRule(
-        ("QLinearMatMul",),
-        _matmul("*b m k, Q, Q, B k n, Qn, Qn, Q, Q -> *b m n", 3),
-        macs=_macs(matmul_macs, 0, 3),
-        masked=_masked(0, 2),
+    Operator(
+        "ConvInteger",
+        signature=_quantised("n (g i) [*s], (g o) i [*k], Q, Q(g o) -> n (g o) [*p]"),
+        sizes={"g": "group"},
+        window=SLIDES,
+        factors=(0, 1),
+        work=_CONV,
+        grid={0: Grid(None, 2), 1: Grid(None, 3)},
+        differentiable=False,
     ),
-    OpRule(("MatMulInteger",), _matmul("*b m k, B k n, Q, Qn -> *b m n", 1), macs=matmul_macs, masked=_masked(0, 2)),
-    OpRule(("DynamicQuantizeLinear",), _dynamic, masked=_masked(0, None)),
-    OpRule(
-        ("MatMulIntegerToFloat",),
-        _matmul("*b m k, B k n, Q, Qn, Q, Qn, n? -> *b m n", 1),
-        macs=matmul_macs,
-        masked=_masked(0, 4),
-        domain=MICROSOFT,
+    Operator(
+        "QLinearMatMul",
+        signature=_matmul("*b m k, Q, Q, *b k n, Qn, Qn, Q, Q -> *b m n", 3),
+        factors=(0, 3),
+        grid={0: Grid(1, 2), 3: Grid(4, 5, -1)},
+        differentiable=False,
     ),
-    OpRule(
-        ("DynamicQuantizeMatMul",),
-        _matmul("*b m k, B k n, Qn, Qn, n? -> *b m n", 1),
-        macs=matmul_macs,
-        masked=_masked(0, None),
-        domain=MICROSOFT,
+    Operator(
+        "MatMulInteger",
+        signature=_matmul("*b m k, *b k n, Q, Qn -> *b m n", 1),
+        factors=(0, 1),
+        grid={0: Grid(None, 2), 1: Grid(None, 3, -1)},
+        differentiable=False,
     ),
-    OpRule(("QGemm",), _gemm, macs=_macs(gemm_macs, 0, 3), masked=_masked(0, 2), domain=MICROSOFT),
-    OpRule(("QLinearAdd", "QLinearMul"), partial(broadcast, operands=(0, 3)), domain=MICROSOFT),
-    OpRule(("QLinearLeakyRelu", "QLinearSigmoid"), unary, domain=MICROSOFT),
-    OpRule(("QLinearSoftmax",), _softmax, domain=MICROSOFT),
-    OpRule(("QLinearAveragePool", "QLinearGlobalAveragePool"), _pool, domain=MICROSOFT),
-    OpRule(("QLinearConcat",), partial(concat, operands=slice(2, None, 3)), domain=MICROSOFT),
+    Operator("DynamicQuantizeLinear", labels=_dynamic, masked=_zeros, differentiable=False),
+    Operator(
+        "MatMulIntegerToFloat",
+        MICROSOFT,
+        signature=_matmul("*b m k, *b k n, Q, Qn, Q, Qn, n? -> *b m n", 1),
+        factors=(0, 1),
+        bias=6,
+        grid={0: Grid(2, 4), 1: Grid(3, 5, -1)},
+    ),
+    Operator(
+        "DynamicQuantizeMatMul",
+        MICROSOFT,
+        signature=_matmul("*b m k, *b k n, Qn, Qn, n? -> *b m n", 1),
+        factors=(0, 1),
+        bias=4,
+        grid={1: Grid(2, 3, -1)},
+    ),
+    Operator(
+        "QGemm",
+        MICROSOFT,
+        signature=_gemm,
+        factors=(0, 3),
+        bias=6,
+        grid={0: Grid(1, 2), 3: Grid(4, 5, -1), 6: Grid()},
+    ),
+    *(Operator(name, MICROSOFT, signature=_broadcast, heads=True) for name in ("QLinearAdd", "QLinearMul")),
+    *(Operator(name, MICROSOFT, labels=unary) for name in ("QLinearLeakyRelu", "QLinearSigmoid")),
+    Operator("QLinearSoftmax", MICROSOFT, labels=_softmax),
+    *(Operator(n, MICROSOFT, signature=_pool) for n in ("QLinearAveragePool", "QLinearGlobalAveragePool")),
+    Operator("QLinearConcat", MICROSOFT, labels=partial(concat, operands=slice(2, None, 3))),
 )

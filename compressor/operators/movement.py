@@ -13,9 +13,10 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import ELEMENT_LIMIT, Coupling, Layout, Unexplained
 from compressor.channels.labels import Term, ordered
-from compressor.operators.propagate import carry
+from compressor.operators.facts import Host
+from compressor.operators.operator import Operator, required
 from compressor.operators.repair import Repairer
-from compressor.operators.rule import OpRule, Options, Shape, Signature, apply, required
+from compressor.operators.signature import Call, Shape
 
 Segment = tuple[list[int], list[int]]
 
@@ -101,8 +102,7 @@ def _limit_dynamic(node: ir.Node, coupling: Coupling, out: ir.Value) -> None:
 
 
 def _repair_reshape(node: ir.Node, repairer: Repairer) -> None:
-    if node.op_type == "Reshape":
-        repairer.set_shape(node, 1)
+    repairer.set_shape(node, 1)
 
 
 def _transpose(node: ir.Node, coupling: Coupling) -> None:
@@ -158,32 +158,20 @@ def _tile(node: ir.Node, coupling: Coupling) -> None:
     return None
 
 
-_TO_SPACE = Signature.parse("n (c x y) [h] [w] -> n c [p] [q]")
-_TO_SPACE_DCR = Signature.parse("n (x y c) [h] [w] -> n c [p] [q]")
-_TO_DEPTH = Signature.parse("n c [h] [w] -> n (x y c) [p] [q]")
+def _depth_to_space(call: Call) -> str:
+    first = call.node.attributes.get_string("mode", "DCR") == "CRD"
+    return f"n ({'c [x] [y]' if first else '[x] [y] c'}) [h] [w] -> n c [p] [q]"
 
 
-def _depth_to_space(node: ir.Node, coupling: Coupling) -> None:
-    block = node.attributes.get_int("blocksize", 1)
-    crd = node.attributes.get_string("mode", "DCR") == "CRD"
-    apply(
-        node,
-        coupling,
-        _TO_SPACE if crd else _TO_SPACE_DCR,
-        Options({"x": block, "y": block}, fixed=("x", "y")),
-    )
+BLOCK = {"x": "blocksize", "y": "blocksize"}
 
-
-def _space_to_depth(node: ir.Node, coupling: Coupling) -> None:
-    block = node.attributes.get_int("blocksize", 1)
-    apply(node, coupling, _TO_DEPTH, Options({"x": block, "y": block}))
-
-
-RULES = (
-    OpRule(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshape, repair=_repair_reshape, constants=carry),
-    OpRule(("Transpose",), _transpose, constants=carry),
-    OpRule(("Expand",), _expand, repair=_repair_expand, constants=carry),
-    OpRule(("Tile",), _tile, constants=carry),
-    OpRule(("DepthToSpace",), _depth_to_space, constants=carry),
-    OpRule(("SpaceToDepth",), _space_to_depth, constants=carry),
+OPERATORS = (
+    Operator("Reshape", labels=_reshape, repaired=_repair_reshape, host=(1,), on_host=Host.ARITHMETIC),
+    Operator("Flatten", labels=_reshape, on_host=Host.ARITHMETIC),
+    *(Operator(n, labels=_reshape, host=(1,), on_host=Host.ARITHMETIC) for n in ("Squeeze", "Unsqueeze")),
+    Operator("Transpose", labels=_transpose, on_host=Host.ARITHMETIC),
+    Operator("Expand", labels=_expand, repaired=_repair_expand, host=(1,), on_host=Host.GROWS),
+    Operator("Tile", labels=_tile, host=(1,), on_host=Host.GROWS),
+    Operator("DepthToSpace", signature=_depth_to_space, sizes=BLOCK),
+    Operator("SpaceToDepth", signature="n c [h] [w] -> n (x y c) [p] [q]", sizes=BLOCK),
 )

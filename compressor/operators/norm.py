@@ -6,76 +6,49 @@ RMSNormalization-23, LpNormalization-22, MeanVarianceNormalization-13, LRN-13, S
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 
-from compressor.channels.combine import Operand, Space, combine
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.operators import propagate, reference
-from compressor.operators.repair import Repairer
-from compressor.operators.rule import OpRule, Options, Signature, apply, attribute_axis, required, signature
-
-KEPT = "normalises along it, and --keep-norm-axes asks to leave such axes alone"
-
-
-def _over(node: ir.Node, coupling: Coupling, axes: range | list[int]) -> tuple[int, ...]:
-    """Freezes the axes that statistics run over if the user asks for that; returns them."""
-    value = required(node, 0)
-    if coupling.policy.keep_norm_axes:
-        coupling.restrict(node, value, axes, f"{node.op_type} {KEPT}")
-    return tuple(axes)
+from compressor.operators.elementwise import like_first
+from compressor.operators.facts import Normalises
+from compressor.operators.operator import Operator, attribute_axis, required
+from compressor.operators.signature import Call
 
 
-_INSTANCE = Signature.parse("n c *s, c, c -> n c *s")
-_GROUP_BY_CHANNEL = Signature.parse("n (g c) *s, (g c), (g c) -> n (g c) *s")
-_GROUP_BY_GROUP = Signature.parse("n (g c) *s, g, g -> n (g c) *s")
+def _space(call: Call) -> Sequence[int]:
+    return range(2, len(call.shape(0)))
 
 
-def _instance(node: ir.Node, coupling: Coupling) -> None:
-    _over(node, coupling, range(2, len(coupling.shape(node.inputs[0]))))
-    apply(node, coupling, _INSTANCE)
+def _sample(call: Call) -> Sequence[int]:
+    return range(1, len(call.shape(0)))
 
 
-def _group(node: ir.Node, coupling: Coupling) -> None:
-    shape = coupling.shape(node.inputs[0])
-    _over(node, coupling, range(1, len(shape)))
-    groups = node.attributes.get_int("num_groups", 1)
-    per_channel = coupling.shape(node.inputs[1])[0] == shape[1]
-    apply(node, coupling, _GROUP_BY_CHANNEL if per_channel else _GROUP_BY_GROUP, Options({"g": groups}))
+def _from_axis(call: Call) -> Sequence[int]:
+    return range(call.axis(-1), len(call.shape(0)))
 
 
-def _layer(node: ir.Node, coupling: Coupling) -> None:
-    """``*b *d, *d, *d? -> *b *d``; scale and bias broadcast to the normalised axes from the right."""
-    value = node.inputs[0]
-    shape = coupling.shape(value)
-    axis = attribute_axis(node, len(shape), -1)
-    _over(node, coupling, range(axis, len(shape)))
-    if value is None or any(v.uses() for v in node.outputs[1:]):
+def _one_axis(call: Call) -> Sequence[int]:
+    return [call.axis(-1)]
+
+
+def _listed(call: Call) -> Sequence[int]:
+    return list(call.node.attributes.get_ints("axes", (0, 2, 3)))
+
+
+def _group(call: Call) -> str:
+    """Scale and bias of each channel, or (GroupNormalization-18) of each group."""
+    own = "(g c)" if call.shape(1)[0] == call.shape(0)[1] else "g"
+    return f"n (g c) *s, {own}, {own} -> n (g c) *s"
+
+
+def _layer(call: Call) -> str:
+    """Scale and bias broadcast to the normalised axes from the right."""
+    if any(v.uses() for v in call.node.outputs[1:]):
         raise Unexplained("its statistics are read by other nodes")
-    names = [(f"a{k}",) for k in range(len(shape))]
-    operands = [Operand(value, tuple(names))]
-    for other in node.inputs[1:]:
-        if other is not None:
-            own = coupling.shape(other)
-            start = len(shape) - len(own)
-            operands.append(Operand(other, tuple(names[start + k] if s > 1 else () for k, s in enumerate(own))))
-    sizes = {f"a{k}": s for k, s in enumerate(shape) if s > 1}
-    combine(
-        node,
-        coupling,
-        operands,
-        [Operand(node.outputs[0], tuple(names))],
-        Space(sizes, rows=coupling.policy.heads),
-    )
-
-
-def _lp(node: ir.Node, coupling: Coupling) -> None:
-    _over(node, coupling, [attribute_axis(node, len(coupling.shape(node.inputs[0])), -1)])
-    coupling.label(node.outputs[0], coupling.layout(node.inputs[0]))
-
-
-def _mean_variance(node: ir.Node, coupling: Coupling) -> None:
-    _over(node, coupling, list(node.attributes.get_ints("axes", (0, 2, 3))))
-    coupling.label(node.outputs[0], coupling.layout(node.inputs[0]))
+    return "*a, *a?, *a? -> *a"
 
 
 def _softmax(node: ir.Node, coupling: Coupling) -> None:
@@ -88,26 +61,62 @@ def _softmax(node: ir.Node, coupling: Coupling) -> None:
     coupling.label(node.outputs[0], coupling.restrict(node, value, axes, f"{node.op_type} runs over it"))
 
 
-def _repair_group(node: ir.Node, repairer: Repairer) -> None:
-    """Groups stay, unless whole groups went (then as many are left as the scale has, or as divide the channels)."""
-    groups = node.attributes.get_int("num_groups", 1)
-    whole = repairer.whole_rows(node.inputs[0], 1, groups)
-    if whole is not None:
-        node.attributes["num_groups"] = ir.AttrInt64("num_groups", whole)
-
-
-RULES = (
-    OpRule(("BatchNormalization",), signature("n c *s, c, c, c, c -> n c *s"), constants=propagate.batch_norm),
-    OpRule(
-        ("InstanceNormalization",),
-        _instance,
+OPERATORS = (
+    Operator(
+        "BatchNormalization",
+        signature="n c *s, c, c, c, c -> n c *s",
+        constants=propagate.batch_norm,
+        scale=(1,),
+        bias=2,
+        statistics=(3, 4),
+        normalises=Normalises.EACH_CHANNEL,
+    ),
+    Operator(
+        "InstanceNormalization",
+        signature="n c *s, c, c -> n c *s",
+        over=_space,
         masked=reference.instance_norm,
         constants=propagate.instance_norm,
+        scale=(1,),
+        bias=2,
+        normalises=Normalises.EACH_CHANNEL,
+        synflow="bypass",
     ),
-    OpRule(("GroupNormalization",), _group, repair=_repair_group, masked=reference.group_norm),
-    OpRule(("LayerNormalization", "RMSNormalization"), _layer, masked=reference.layer_norm),
-    OpRule(("LpNormalization",), _lp, masked=reference.mask_sums),
-    OpRule(("MeanVarianceNormalization",), _mean_variance, masked=reference.mean_variance),
-    OpRule(("LRN",), signature("n [c] *s -> n c *s")),
-    OpRule(("Softmax", "LogSoftmax", "Hardmax"), _softmax),
+    Operator(
+        "GroupNormalization",
+        signature=_group,
+        over=_sample,
+        sizes={"g": "num_groups"},
+        masked=reference.group_norm,
+        scale=(1,),
+        bias=2,
+        normalises=Normalises.ALL_TOGETHER,
+        synflow="bypass",
+    ),
+    *(
+        Operator(
+            name,
+            signature=_layer,
+            over=_from_axis,
+            heads=True,
+            masked=reference.layer_norm,
+            scale=(1,),
+            bias=bias,
+            normalises=Normalises.ALL_TOGETHER,
+            synflow="bypass",
+        )
+        for name, bias in (("LayerNormalization", 2), ("RMSNormalization", None))
+    ),
+    Operator("LpNormalization", labels=like_first, over=_one_axis, masked=reference.mask_sums, synflow="bypass"),
+    Operator(
+        "MeanVarianceNormalization",
+        labels=like_first,
+        over=_listed,
+        masked=reference.mean_variance,
+        synflow="bypass",
+    ),
+    Operator("LRN", signature="n [c] *s -> n c *s", synflow="bypass"),
+    Operator("Softmax", labels=_softmax, probabilities=True, synflow="gate"),
+    Operator("LogSoftmax", labels=_softmax, synflow="bypass"),
+    Operator("Hardmax", labels=_softmax, differentiable=False),
 )

@@ -5,17 +5,18 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
+from compressor.operators.operator import Operator, required
 from compressor.operators.propagate import carry, carry_zero
 from compressor.operators.repair import Repairer
-from compressor.operators.rule import OpRule, Signature, apply, required, signature
+from compressor.operators.signature import Call
 
-_WINDOW = Signature.parse("n c [*s] -> n c [*p]")
+WINDOW = "n c [*s] -> n c [*p]"
 
 
-def _max_pool(node: ir.Node, coupling: Coupling) -> None:
-    if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
+def _max_pool(call: Call) -> str:
+    if any(v.uses() or v.is_graph_output() for v in call.node.outputs[1:]):
         raise Unexplained("its indices count over all channels")
-    apply(node, coupling, _WINDOW)
+    return WINDOW
 
 
 def _resize(node: ir.Node, coupling: Coupling) -> None:
@@ -36,12 +37,15 @@ def _repair_resize(node: ir.Node, repairer: Repairer) -> None:
         repairer.set_shape(node, 3, list(axes) or None)
 
 
-RULES = (
-    OpRule(("MaxPool",), _max_pool, constants=carry),
-    OpRule(("AveragePool", "LpPool"), signature("n c [*s] -> n c [*p]"), constants=carry_zero),
-    OpRule(("Resize",), _resize, repair=_repair_resize, constants=carry_zero),
-    OpRule(("Upsample",), _resize, constants=carry_zero),
-    OpRule(("GridSample",), signature("n c [*s], n [*p] [u] -> n c [*q]"), constants=carry_zero),
-    OpRule(("RoiAlign",), signature("n c [*s], [r] [u], [r] -> [r] c [*p]"), constants=carry_zero),
-    OpRule(("MaxRoiPool",), signature("n c [*s], [r] [u] -> [r] c [*p]"), constants=carry_zero),
+OPERATORS = (
+    Operator("MaxPool", signature=_max_pool, constants=carry),
+    *(
+        Operator(name, signature=WINDOW, constants=carry_zero)
+        for name in ("AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
+    ),
+    Operator("Resize", labels=_resize, repaired=_repair_resize, constants=carry_zero, host=(1, 2, 3)),
+    Operator("Upsample", labels=_resize, constants=carry_zero, host=(1,)),
+    Operator("GridSample", signature="n c [*s], n [*p] [u] -> n c [*q]", constants=carry_zero),
+    Operator("RoiAlign", signature="n c [*s], [r] [u], [r] -> [r] c [*p]", constants=carry_zero, settings=(1, 2)),
+    Operator("MaxRoiPool", signature="n c [*s], [r] [u] -> [r] c [*p]", constants=carry_zero),
 )

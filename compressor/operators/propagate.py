@@ -1,11 +1,11 @@
-"""How constant channels pass through operators: what :attr:`OpRule.constants` is made of.
+"""How constant channels pass through operators: what :attr:`Operator.constants` is made of.
 
 Each function looks at one node and tells :class:`Constants` what its output holds and what it reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -170,19 +170,11 @@ def _carried(node: ir.Node, constants: Constants, out: ir.Value) -> tuple[UnitAr
 # ---- sums of products --------------------------------------------------------------------------------------
 
 
-def product(node: ir.Node, constants: Constants) -> None:
-    """A sum of products of the first two operands (or of one alone), plus the others."""
-    _product(node, constants, constants.meeting(node).parts[:2])
-
-
-def product_of_all(node: ir.Node, constants: Constants) -> None:
-    """A sum of products of all operands."""
-    _product(node, constants, constants.meeting(node).parts)
-
-
-def _product(node: ir.Node, constants: Constants, factors: Sequence[Part]) -> None:
+def product(node: ir.Node, constants: Constants, inputs: Collection[int], factor: str = "") -> None:
+    """A sum of products of the operands ``inputs``, plus the others, times the attribute ``factor`` if one is named."""
+    factors = constants.meeting(node).parts[: len(inputs)]
     weights = read(node, constants, factors)
-    beta = node.attributes.get_float("beta", 1.0)
+    beta = node.attributes.get_float(factor, 1.0) if factor else 1.0
     claims = []
     for term in outcomes(node, constants):
         zero = np.zeros(term.units.shape, np.bool_)

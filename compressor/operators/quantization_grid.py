@@ -1,4 +1,4 @@
-"""Integers that stand for real numbers, ``scale * (integer - zero point)``: where each operator keeps the two.
+"""Integers that stand for real numbers, ``scale * (integer - zero point)``, as records say where the two are.
 
 Sources: ONNX DequantizeLinear-21, QLinearConv-10, QLinearMatMul-21, ConvInteger-10, MatMulInteger-10, and ONNX
 Runtime's operators of domain ``com.microsoft``.
@@ -6,58 +6,25 @@ Runtime's operators of domain ``com.microsoft``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from math import prod
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from compressor.graph.contrib import MICROSOFT
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import initializer_of
+from compressor.operators.facts import Grid
+from compressor.operators.table import operator_of
 
 Numbers = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Inputs that hold scale and zero point of another input; None: the operator takes none.
-
-    Attributes:
-        axis: where a vector of them runs along; None: attribute ``axis`` says it.
-    """
-
-    scale: int | None = None
-    zero: int | None = None
-    axis: int | None = 0
-
-    def along(self, node: ir.Node) -> int:
-        """The axis at ``node``, which may hold the input transposed."""
-        if self.axis is None:
-            return node.attributes.get_int("axis", 1)
-        return 0 if node.attributes.get_int("transB", 0) else self.axis
-
-
-GRIDS: Mapping[tuple[str, str], Mapping[int, Grid]] = MappingProxyType({
-    ("", "DequantizeLinear"): {0: Grid(1, 2, None)},
-    ("", "QLinearConv"): {0: Grid(1, 2), 3: Grid(4, 5), 8: Grid()},
-    ("", "ConvInteger"): {0: Grid(None, 2), 1: Grid(None, 3)},
-    ("", "QLinearMatMul"): {0: Grid(1, 2), 3: Grid(4, 5, -1)},
-    ("", "MatMulInteger"): {0: Grid(None, 2), 1: Grid(None, 3, -1)},
-    (MICROSOFT, "QGemm"): {0: Grid(1, 2), 3: Grid(4, 5, -1), 6: Grid()},
-    (MICROSOFT, "MatMulIntegerToFloat"): {0: Grid(2, 4), 1: Grid(3, 5, -1)},
-    (MICROSOFT, "DynamicQuantizeMatMul"): {1: Grid(2, 3, -1)},
-})  # fmt: skip
-"""(domain, operator) -> input -> its grid."""
 
 
 def grid_of(value: ir.Value) -> tuple[ir.Node, Grid] | None:
     """The first reader of ``value`` that takes it for numbers on a grid."""
     for node, index in value.uses():
-        found = GRIDS.get((node.domain, node.op_type), {}).get(index)
+        found = operator_of(node).grid.get(index)
         if found is not None:
             return node, found
     return None

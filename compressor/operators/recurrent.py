@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
@@ -10,26 +10,27 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import Term
 from compressor.operators import propagate
-from compressor.operators.repair import Repairer
-from compressor.operators.rule import OpRule, Options, Shape, Signature, apply
-
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+from compressor.operators.operator import Operator
+from compressor.operators.signature import Call
 
 # q and r count gates; d directions; j is the hidden axis as the recurrence reads it, tied to h below.
-_WEIGHTS = "d (q h) i, d (q h) j, d (r h)?, b?"
-_TIME_FIRST = Signature.parse(f"[t] b i, {_WEIGHTS}, d b h?, d b h?, d (p h)? -> [t] d b h, d b h, d b h")
-_BATCH_FIRST = Signature.parse(f"b [t] i, {_WEIGHTS}, b d h?, b d h?, d (p h)? -> b [t] d h, b d h, b d h")
+_WEIGHTS = "d ([q] h) i, d ([q] h) j, d ([r] h)?, b?"
+_TIME_FIRST = f"[t] b i, {_WEIGHTS}, d b h?, d b h?, d ([p] h)? -> [t] d b h, d b h, d b h"
+_BATCH_FIRST = f"b [t] i, {_WEIGHTS}, b d h?, b d h?, d ([p] h)? -> b [t] d h, b d h, b d h"
 
 
-def _recurrent(node: ir.Node, coupling: Coupling) -> None:
-    gates = GATES[node.op_type]
+def _signature(call: Call) -> str:
+    return _BATCH_FIRST if call.attribute("layout") else _TIME_FIRST
+
+
+def _recurrent(node: ir.Node, coupling: Coupling, combine: Callable[[], None]) -> None:
+    """Ties the hidden units of all weights, before and after they meet the data."""
     weight, recurrence = node.inputs[1], node.inputs[2]
     if weight is None or recurrence is None or not (weight.is_initializer() and recurrence.is_initializer()):
         raise Unexplained("its weights are not constants")
+    gates = coupling.shape(weight)[1] // coupling.shape(recurrence)[2]
     _share_hidden(node, coupling, gates, weight, recurrence)
-    sizes = {"q": gates, "r": 2 * gates, "p": 3}
-    batch_first = node.attributes.get_int("layout", 0)
-    apply(node, coupling, _BATCH_FIRST if batch_first else _TIME_FIRST, Options(sizes, fixed=("q", "r", "p")))
+    combine()
     for term in coupling.layout(weight):
         if term.axes == (0,):
             coupling.freeze(node, weight, [0], "whole directions cannot go")
@@ -65,16 +66,16 @@ def _match(node: ir.Node, coupling: Coupling, value: ir.Value, term: Term[int]) 
     coupling.units.freeze(term.units, coupling.reason(node, value, term.axes, "another user needs it whole"))
 
 
-def _repair(node: ir.Node, repairer: Repairer) -> None:
-    hidden = repairer.after(node.inputs[2])[2]
-    node.attributes["hidden_size"] = ir.AttrInt64("hidden_size", hidden)
+def _record(name: str, gates: int) -> Operator:
+    return Operator(
+        name,
+        signature=_signature,
+        around=_recurrent,
+        sizes={"q": gates, "r": 2 * gates, "p": 3, "h": "hidden_size"},
+        work="t b d (q h) i + t b d (q h) j",
+        constants=propagate.recurrent,
+        bias=3,
+    )
 
 
-def _macs(_node: ir.Node, inputs: Sequence[Shape | None], _: Sequence[Shape | None]) -> int:
-    steps, batch = (inputs[0] or (0, 0))[:2]
-    directions, rows, features = inputs[1] or (0, 0, 0)
-    hidden = (inputs[2] or (0, 0, 0))[2]
-    return steps * batch * directions * rows * (features + hidden)
-
-
-RULES = (OpRule(("LSTM", "GRU", "RNN"), _recurrent, repair=_repair, macs=_macs, constants=propagate.recurrent),)
+OPERATORS = (_record("LSTM", 4), _record("GRU", 3), _record("RNN", 1))

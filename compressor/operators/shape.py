@@ -12,8 +12,9 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
 from compressor.operators.constants import Constants
+from compressor.operators.facts import Host
+from compressor.operators.operator import Operator
 from compressor.operators.repair import Repairer
-from compressor.operators.rule import OpRule
 
 
 def _shape(node: ir.Node, coupling: Coupling) -> None:
@@ -60,8 +61,16 @@ def _repair_constant_of_shape(node: ir.Node, repairer: Repairer) -> None:
     repairer.set_shape(node, 0)
 
 
-RULES = (
-    OpRule(("Shape",), _shape, repair=_repair),
-    OpRule(("Size",), _size, repair=_repair),
-    OpRule(("ConstantOfShape",), _constant_of_shape, repair=_repair_constant_of_shape, constants=_one_number),
+OPERATORS = (
+    Operator("Shape", labels=_shape, repaired=_repair, differentiable=False, on_host=Host.ALWAYS),
+    Operator("Size", labels=_size, repaired=_repair, differentiable=False, on_host=Host.ALWAYS),
+    Operator(
+        "ConstantOfShape",
+        labels=_constant_of_shape,
+        repaired=_repair_constant_of_shape,
+        constants=_one_number,
+        host=(0,),
+        on_host=Host.GROWS,
+        differentiable=False,
+    ),
 )

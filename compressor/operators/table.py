@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
+
+import onnx_ir as ir
 
 from compressor.operators import (
     attention,
     conv,
     elementwise,
+    frozen,
     indexing,
     integer,
     linear,
@@ -20,12 +23,13 @@ from compressor.operators import (
     reduce,
     shape,
 )
-from compressor.operators.rule import OpRule
+from compressor.operators.operator import Operator, Rules
 
 FAMILIES = (
     attention,
     conv,
     elementwise,
+    frozen,
     indexing,
     integer,
     linear,
@@ -38,7 +42,18 @@ FAMILIES = (
     shape,
 )
 
-RULES: Mapping[tuple[str, str], OpRule] = MappingProxyType(
-    {(rule.domain, op): rule for family in FAMILIES for rule in family.RULES for op in rule.op_types}
-)
+RULES: Rules = MappingProxyType({(one.domain, one.name): one for family in FAMILIES for one in family.OPERATORS})
 """(domain, operator) -> record."""
+
+STANDARD = ("", "ai.onnx")
+"""Names of ONNX's own domain."""
+
+
+def operator_of(node: ir.Node) -> Operator:
+    """The record of a node's operator; one that says nothing where the table has none."""
+    return _operator("" if node.domain in STANDARD else node.domain, node.op_type)
+
+
+@lru_cache(maxsize=1024)
+def _operator(domain: str, name: str) -> Operator:
+    return RULES.get((domain, name)) or Operator(name, domain)

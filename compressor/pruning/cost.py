@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from math import prod
 
 import numpy as np
@@ -12,9 +12,8 @@ from compressor.channels.coupling import MALFORMED, Coupling
 from compressor.channels.labels import UnitArray
 from compressor.graph.shapes import Shapes
 from compressor.operators import quantization_grid
-from compressor.operators.rule import OpRule, Shape
-
-Rules = Mapping[tuple[str, str], OpRule]
+from compressor.operators.operator import Rules
+from compressor.operators.signature import Shape
 
 
 def macs(nodes: Iterable[ir.Node], shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:
@@ -32,7 +31,7 @@ def macs_per_sample(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> i
 
 def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:
     rule = rules.get((node.domain, node.op_type))
-    if rule is None or rule.macs is None:
+    if rule is None or not rule.multiplies:
         return 0
     inputs = [None if v is None else shape(v) for v in node.inputs]
     if any(s is None for v, s in zip(node.inputs, inputs, strict=True) if v is not None):
@@ -62,7 +61,7 @@ class CostModel:
             terms = coupling.layout(value, settle=False)
             if terms:
                 self._terms[value] = [(t.axes, np.unique(t.units, return_counts=True), t.units.size) for t in terms]
-        self._nodes = [n for n in graph if (r := rules.get((n.domain, n.op_type))) is not None and r.macs is not None]
+        self._nodes = [n for n in graph if (r := rules.get((n.domain, n.op_type))) is not None and r.multiplies]
         self.macs = self.macs_after(np.zeros(0, np.int64))
         self.params = self.params_after(np.zeros(0, np.int64))
 

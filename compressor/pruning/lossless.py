@@ -19,8 +19,9 @@ from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.operators.constants import Constants, Mask
+from compressor.operators.operator import Rules
 from compressor.operators.propagate import contracted
-from compressor.pruning.select import Rules, permitted, policy_of
+from compressor.pruning.select import permitted, policy_of
 
 ROUNDING = 1e-5
 """Relative difference that summing in another order makes at most; what the proof allows unless told otherwise."""
@@ -76,13 +77,9 @@ def survey(coupling: Coupling, rules: Rules) -> Constants:
     constants = Constants(coupling)
     for node in coupling.graph:
         rule = rules.get((node.domain, node.op_type))
-        if rule is None:
+        if rule is None or not rule.coupled:
             continue  # the coupling froze all it touches
-        if rule.constants is not None:
-            rule.constants(node, constants)
-        elif rule.masked is not None:
-            for value in node.inputs:
-                constants.stay(constants.units(value))
+        rule.learn(node, constants)
         if node not in constants.products:
             for term in contracted(node, constants):
                 constants.stay(term.units)

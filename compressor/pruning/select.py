@@ -15,14 +15,12 @@ from compressor.channels.groups import ChannelGroup, blocked, group
 from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
-from compressor.operators.rule import OpRule
+from compressor.operators.operator import Rules
 from compressor.pruning.allocate import by_loss
 from compressor.pruning.budget import Goal, Origin, Removed, line_up, reach, take
 from compressor.pruning.cost import CostModel
 from compressor.pruning.criteria import Criterion, Measurement, Scores, Weights, criterion
 from compressor.render.sensitivity import SensitivityReport
-
-Rules = Mapping[tuple[str, str], OpRule]
 
 
 @dataclass(frozen=True)

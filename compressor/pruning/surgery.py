@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import Cut, Mask
 from compressor.graph.evaluate import Array
+from compressor.operators.operator import Rules
 from compressor.operators.reference import Reference
 from compressor.operators.repair import Repairer
-from compressor.operators.rule import OpRule
-
-Rules = Mapping[tuple[str, str], OpRule]
 
 
 def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
@@ -23,7 +19,7 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
     shapes = {v: repairer.after(v) for v in _values(graph) if cut.touches(v)}
     for node in list(graph):
         rule = rules.get((node.domain, node.op_type))
-        if rule is not None and rule.repair is not None and _touched(node, cut):
+        if rule is not None and _touched(node, cut):
             rule.repair(node, repairer)
     for value, shape in shapes.items():
         if value.is_initializer() and value.const_value is not None:
@@ -70,8 +66,8 @@ def mask(model: ir.Model, cut: Cut, rules: Rules, *, thorough: bool = False) -> 
     reference = Reference(cut, clone.graph, originals, thorough=thorough)
     for node in list(clone.graph):
         rule = rules.get((node.domain, node.op_type))
-        if rule is not None and rule.masked is not None:
-            rule.masked(node, reference)
+        if rule is not None:
+            rule.mask(node, reference)
     for value in [v for n in clone.graph for v in n.outputs]:
         value.shape = None
     return clone, reference
@@ -91,7 +87,7 @@ def _is_kernel(value: ir.Value, rules: Rules) -> bool:
     """Is it contracted by a product? Scales, biases and tables stay as they are: a divisor of zero would spoil the
     reference, and what a removed channel adds is lost in the zeroed weight of its consumer."""
     users = [rules.get((n.domain, n.op_type)) for n, _ in value.uses()]
-    return any(r is not None and r.macs is not None for r in users)
+    return any(r is not None and r.multiplies for r in users)
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:

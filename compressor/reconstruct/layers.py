@@ -158,7 +158,7 @@ def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Mode
     kind = KINDS.get(node.op_type) if node.domain == "" else None
     if kind is None:
         rule = RULES.get((node.domain, node.op_type))
-        if rule is not None and rule.macs is not None and any(v and v.is_initializer() for v in node.inputs):
+        if rule is not None and rule.multiplies and any(v and v.is_initializer() for v in node.inputs):
             raise Unrepairable(f"{node.op_type} is not reconstructed")
         return None
     for held in kind.held:

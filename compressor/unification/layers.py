@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from math import prod
@@ -15,11 +15,10 @@ from compressor.config import BlockShape, UnifySettings
 from compressor.errors import UsageError
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import captured_values
-from compressor.operators.rule import OpRule
+from compressor.operators.operator import Rules
 from compressor.pruning import cost
 from compressor.unification.layout import Layout, View
 
-Rules = Mapping[tuple[str, str], OpRule]
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 
 
@@ -198,7 +197,7 @@ class _Search:
         for node in dict.fromkeys(node for node, _ in value.uses()):
             meeting = self.coupling.meetings.get(node)
             rule = self.rules.get((node.domain, node.op_type))
-            if meeting is None or rule is None or rule.macs is None:
+            if meeting is None or rule is None or not rule.multiplies:
                 continue
             found = _read(value, meeting, self.coupling.shapes(value))
             if found is not None:

@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 from compressor.channels.channel_mask import Cut
 from compressor.channels.groups import blocked, group
 from compressor.config import PruneSettings
-from compressor.operators.quantization_grid import GRIDS, grid_of, is_weight, real
+from compressor.operators.quantization_grid import grid_of, is_weight, real
 from compressor.operators.table import RULES
 from compressor.pruning import surgery
 from compressor.pruning.analysis import analyse
@@ -171,10 +171,11 @@ def test_weights_are_told_from_zero_points_and_shapes() -> None:
 
 
 def test_grids_name_inputs_that_their_operators_have() -> None:
-    for (domain, op), grids in GRIDS.items():
-        if not domain:
+    for (domain, op), operator in RULES.items():
+        if not domain and operator.grid:
             count = onnx.defs.get_schema(op, 21).max_input
-            assert all(k < count and (g.scale or 0) < count and (g.zero or 0) < count for k, g in grids.items())
+            grids = operator.grid.items()
+            assert all(k < count and (g.scale or 0) < count and (g.zero or 0) < count for k, g in grids)
 
 
 def test_the_first_reader_on_a_grid_counts() -> None:

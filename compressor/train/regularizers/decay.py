@@ -112,7 +112,7 @@ def decay(cut: Cut, model: ir.Model, *, share: float = 1.0) -> Decay:
 def _multiplies(node: ir.Node) -> bool:
     """Is it a product in which a zero stands for a channel that is gone?"""
     rule = RULES.get((node.domain, node.op_type))
-    return rule is not None and rule.macs is not None
+    return rule is not None and rule.multiplies
 
 
 def _may_vanish(value: ir.Value) -> bool:

@@ -1,0 +1,56 @@
+"""Operators through which no channel flows: what they read stays whole. What else is known of them stands here.
+
+Control flow, sequences, random numbers, losses, signals, and operators that nobody has written a signature for yet.
+"""
+
+from __future__ import annotations
+
+from compressor.operators.facts import Host, Normalises
+from compressor.operators.operator import Operator
+
+
+def _plain(*names: str) -> tuple[Operator, ...]:
+    return tuple(Operator(name) for name in names)
+
+
+OPERATORS = (
+    # control flow
+    Operator("If", host=(0,)),
+    Operator("Loop", host=(0, 1)),
+    *_plain("Scan"),
+    # sequences and optional values
+    *(Operator(name, sequence=True) for name in ("Optional", "SequenceConstruct", "SequenceEmpty", "SequenceMap")),
+    *(Operator(name, sequence=True, host=(1,)) for name in ("SequenceErase", "SplitToSequence")),
+    Operator("SequenceInsert", sequence=True, host=(2,)),
+    Operator("SequenceAt", host=(1,)),
+    *_plain("ConcatFromSequence", "OptionalGetElement", "OptionalHasElement", "SequenceLength"),
+    # made of numbers
+    *_plain("Constant"),
+    Operator("EyeLike", differentiable=False),
+    Operator("OneHot", host=(1,), on_host=Host.GROWS, differentiable=False),
+    Operator("Range", host=(0, 1, 2), on_host=Host.GROWS, differentiable=False),
+    *(
+        Operator(name, differentiable=False)
+        for name in ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+                     "RandomUniformLike")
+    ),
+    # where something is
+    Operator("NonMaxSuppression", host=(2, 3, 4), differentiable=False),
+    Operator("NonZero", on_host=Host.ARITHMETIC, differentiable=False),
+    *_plain("Compress", "ReverseSequence", "Scatter", "TensorScatter", "Unique"),
+    # signals and images
+    *(Operator(n, host=(0,), differentiable=False) for n in ("BlackmanWindow", "HammingWindow", "HannWindow")),
+    Operator("AffineGrid", host=(1,)),
+    Operator("CenterCropPad", host=(1,)),
+    Operator("Col2Im", host=(1, 2)),
+    Operator("DFT", host=(1, 2)),
+    Operator("MaxUnpool", host=(2,)),
+    Operator("MelWeightMatrix", host=tuple(range(5)), differentiable=False),
+    Operator("STFT", host=(1, 3), settings=(2,)),
+    *_plain("Det"),
+    # losses
+    *(Operator(name, settings=(2,)) for name in ("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss")),
+    # of language models
+    *_plain("CausalConvWithState", "LinearAttention", "SwiGLU"),
+    Operator("SimplifiedLayerNormalization", scale=(1,), normalises=Normalises.ALL_TOGETHER),
+)  # fmt: skip

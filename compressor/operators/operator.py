@@ -1,0 +1,283 @@
+"""What one operator is: its record, and what follows from it.
+
+A record states facts. What the toolchain does with a node follows from them: how channels flow, multiply-accumulates,
+attributes that follow a cut, what the masked reference zeroes, how constants pass. Records that cannot say something
+in facts hold a function for it instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import onnx_ir as ir
+
+from compressor.channels.combine import Space, combine
+from compressor.channels.coupling import Coupling, Unexplained
+from compressor.graph.movement import MOVEMENT, Movement
+from compressor.operators import derived, work
+from compressor.operators.facts import NONE, Grid, Host, Neutral, Normalises
+from compressor.operators.signature import (
+    Call,
+    Named,
+    Shape,
+    Signature,
+    Text,
+    Window,
+    name_axes,
+    names_of,
+    slide,
+    solve,
+)
+
+if TYPE_CHECKING:
+    from compressor.operators.constants import Constants
+    from compressor.operators.reference import Reference
+    from compressor.operators.repair import Repairer
+
+Labels = Callable[[ir.Node, Coupling], None]
+Around = Callable[[ir.Node, Coupling, Callable[[], None]], None]
+Inputs = Collection[int]
+"""Inputs of a node by number."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Everything the toolchain knows about an operator.
+
+    An operator has a ``signature``, or a function over ``labels``, or neither: then it is frozen, and the record
+    holds what else is known of it.
+
+    Attributes:
+        name: the operator.
+        domain: empty for ONNX itself.
+        signature: its operands and outputs in named axes, see :mod:`compressor.operators.signature`; or a function
+            that writes it for a node, and declines a form of the operator by raising Unexplained.
+        labels: how labels flow where data is moved, picked or joined: sets the layouts of the outputs.
+        around: runs the signature with something before or after it.
+        over: axes of the first input that statistics run over; ``--keep-norm-axes`` leaves them alone.
+        sizes: size of a name, or of the axis ``(a b)``, that no axis of its own shows: an attribute or a number. The
+            attribute follows a cut by itself.
+        window: stars of a kernel that slides.
+        heads: ``--attention`` decides what becomes of a joint axis of which the output sees only a part.
+        factors: inputs that are multiplied with each other and summed over what the output does not have.
+        factor: attribute that the product is multiplied by.
+        work: multiply-accumulates as products of axes, ``b t s d + b t s e``; empty: what ``factors`` say.
+        repaired: rewrites shape inputs, and attributes that ``sizes`` does not tell of; it runs before those.
+        masked: edits a node of the masked reference so that removed positions do not count; None: what ``factors``,
+            ``grid`` and ``neutral`` say.
+        constants: what a node holds where its inputs are constant, and what it sums over; None: what ``moves`` and
+            ``factors`` say. See :mod:`compressor.operators.propagate`.
+        neutral: what leaves a reduction as it is.
+        grid: input that holds integers for real numbers -> where their scale and zero point are.
+        bias: the input that is added to the product, or to what is normalised.
+        bias_factor: attribute that the bias is multiplied by.
+        addends: inputs that are added as they are.
+        subtracted: inputs that are taken off.
+        scale: inputs that only multiply, so that zero there gives zero.
+        statistics: running mean and variance.
+        settings: further inputs that say how to compute; they are not trained.
+        host: inputs that a function reads as Python numbers: shapes, axes, counts.
+        on_host: does shape arithmetic on the host use it?
+        differentiable: has its result a gradient?
+        arithmetic: is it element-wise arithmetic, of which exporters make formulas?
+        activation: does it bend every number by itself?
+        normalises: does it undo scale and shift of each channel, or of all together?
+        probabilities: are its results probabilities?
+        synflow: in the linear network of SynFlow it is bypassed; a gate, bypassed unless it multiplies a signal; or a
+            cap, bypassed where an operand is a constant.
+        sequence: its result is no tensor.
+        encodes: makes integers of real numbers, or real numbers of integers.
+        bits: it reads the bits of its operand, which therefore keeps its type.
+    """
+
+    name: str
+    domain: str = ""
+    _: KW_ONLY
+    # how channels flow
+    signature: Text = ""
+    labels: Labels | None = None
+    around: Around | None = None
+    over: Callable[[Call], Sequence[int]] | None = None
+    sizes: Mapping[str, str | int] = field(default_factory=dict)
+    window: Window | None = None
+    heads: bool = False
+    # products and sums
+    factors: tuple[int, ...] | range = NONE
+    factor: str = ""
+    work: Text = ""
+    repaired: Callable[[ir.Node, Repairer], None] | None = None
+    masked: Callable[[ir.Node, Reference], None] | None = None
+    constants: Callable[[ir.Node, Constants], None] | None = None
+    neutral: Neutral | None = None
+    grid: Mapping[int, Grid] = field(default_factory=dict)
+    # what inputs are
+    bias: int | None = None
+    bias_factor: str = ""
+    addends: Inputs = NONE
+    subtracted: Inputs = NONE
+    scale: Inputs = NONE
+    statistics: tuple[int, ...] = NONE
+    settings: Inputs = NONE
+    host: Inputs = NONE
+    # what it is
+    on_host: Host = Host.NEVER
+    differentiable: bool = True
+    arithmetic: bool = False
+    activation: bool = False
+    normalises: Normalises | None = None
+    probabilities: bool = False
+    synflow: Literal["keep", "bypass", "gate", "cap"] = "keep"
+    sequence: bool = False
+    encodes: Literal["integers", "reals"] | None = None
+    bits: bool = False
+
+    # ---- facts that follow --------------------------------------------------------------------------------------
+
+    @property
+    def coupled(self) -> bool:
+        """Is it known how channels flow through it?"""
+        return self.labels is not None or self.signature != ""
+
+    @property
+    def movement(self) -> Movement | None:
+        """How its outputs are made of entries of its inputs."""
+        return MOVEMENT.get(self.name) if not self.domain else None
+
+    @property
+    def moves(self) -> bool:
+        """Are all entries of its outputs entries of its first input, as they are?"""
+        return self.movement in (Movement.AXES, Movement.ENTRIES)
+
+    @property
+    def hands_on(self) -> bool:
+        """Are they entries of its inputs, maybe of another type, or zeros?"""
+        return self.movement is not None
+
+    @property
+    def multiplies(self) -> bool:
+        """Is it a sum of products, in which a zero weight makes a channel vanish?"""
+        return self.work != "" or len(self.factors) > 1
+
+    @property
+    def linear(self) -> bool:
+        """Is it one product of two operands of real numbers?"""
+        return self.factors == (0, 1) and not self.grid
+
+    def may_be_zero(self, index: int) -> bool:
+        """Does a zero in this input, beside those that are multiplied and summed, do no harm?"""
+        return index == self.bias or any(index in of for of in (self.addends, self.subtracted, self.scale))
+
+    def shifts(self, index: int) -> bool:
+        """Does this input shift the result?"""
+        mean = self.statistics[:1]
+        return index == self.bias or any(index in of for of in (self.addends, self.subtracted, mean))
+
+    def is_setting(self, index: int) -> bool:
+        """Does this input say how to compute, so that no gradient goes there?"""
+        return any(index in of for of in (self.settings, self.host, self.statistics))
+
+    # ---- reading a node -------------------------------------------------------------------------------------------
+
+    def text(self, call: Call) -> str:
+        """The signature as it is for a node; raises Unexplained to decline."""
+        return self.signature if isinstance(self.signature, str) else self.signature(call)
+
+    def named(self, call: Call) -> Named:
+        """The axes of a node by name, with their sizes.
+
+        Raises:
+            Unexplained: the form is declined, or shapes do not fit the signature.
+        """
+        found = name_axes(Signature.parse(self.text(call)), call)
+        solve(found, *self.given(call.node))
+        if self.window is not None:
+            slide(found, self.window, call)
+        return found
+
+    def given(self, node: ir.Node) -> tuple[list[tuple[tuple[str, ...], int]], list[tuple[tuple[str, ...], int]]]:
+        """Sizes that attributes and the record tell, and those of attributes that are left out: one."""
+        told, rest = [], []
+        for key, source in self.sizes.items():
+            group = names_of(key)
+            if isinstance(source, int):
+                told.append((group, source))
+            elif size := node.attributes.get_int(source, 0):
+                told.append((group, size))
+            else:
+                rest.append((group, 1))
+        return told, rest
+
+    # ---- what follows for a node ----------------------------------------------------------------------------------
+
+    def couple(self, node: ir.Node, coupling: Coupling) -> None:
+        """Lets labels flow through ``node``: sets the layouts of its outputs."""
+        if self.over is not None and coupling.policy.keep_norm_axes:
+            value = node.inputs[0]
+            if value is None:
+                raise Unexplained("input 0 is missing")
+            text = f"{self.name} normalises along it, and --keep-norm-axes asks to leave such axes alone"
+            coupling.restrict(node, value, self.over(Call.of(node, coupling)), text)
+        if self.labels is not None:
+            self.labels(node, coupling)
+        elif self.around is not None:
+            self.around(node, coupling, lambda: self._combine(node, coupling))
+        else:
+            self._combine(node, coupling)
+
+    def _combine(self, node: ir.Node, coupling: Coupling) -> None:
+        found = self.named(Call.of(node, coupling))
+        for index, value in enumerate(node.inputs):
+            if value is not None and index not in found.operands:
+                coupling.freeze(node, value, None, f"is an input of {node.op_type} without a signature")
+        sizes = {name: size for name, size in found.sizes.items() if size > 1}
+        space = Space(sizes, frozenset(found.fixed), self.heads and coupling.policy.heads)
+        combine(node, coupling, found.operand_values(node), found.output_values(node), space)
+
+    def macs(self, node: ir.Node, inputs: Sequence[Shape | None], outputs: Sequence[Shape | None]) -> int:
+        """Multiply-accumulates of one run, from the shapes of inputs and outputs; 0 where it does not multiply."""
+        if not self.multiplies:
+            return 0
+        call = Call(node, tuple(inputs), tuple(outputs))
+        try:
+            text = self.text(call)
+            products = self.work if isinstance(self.work, str) else self.work(call)
+        except Unexplained:
+            return 0
+        if not products and len(inputs) < 2:
+            return 0  # an Einsum of one operand adds up, and multiplies nothing
+        return work.macs(text, products, self.factors, inputs, outputs)
+
+    def repair(self, node: ir.Node, repairer: Repairer) -> None:
+        """Rewrites attributes and shape inputs once channels are gone."""
+        if self.repaired is not None:
+            self.repaired(node, repairer)
+        if self.sizes:
+            derived.repair_sizes(self, node, repairer)
+
+    def mask(self, node: ir.Node, reference: Reference) -> None:
+        """Edits a node of the masked reference where it sums or compares removed positions."""
+        derived.mask(self, node, reference)
+
+    def learn(self, node: ir.Node, constants: Constants) -> None:
+        """Tells ``constants`` what the outputs of ``node`` hold where its inputs are constant, and what it reads."""
+        derived.learn(self, node, constants)
+
+
+Rules = Mapping[tuple[str, str], Operator]
+"""(domain, operator) -> record."""
+
+
+def required(node: ir.Node, index: int) -> ir.Value:
+    """Input ``index`` of ``node``; raises Unexplained where it is left out."""
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None:
+        raise Unexplained(f"input {index} is missing")
+    return value
+
+
+def attribute_axis(node: ir.Node, rank: int, default: int, name: str = "axis") -> int:
+    """A possibly negative axis attribute as a non-negative number."""
+    axis = node.attributes.get_int(name, default)
+    return axis + rank if axis < 0 else axis

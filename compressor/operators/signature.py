@@ -1,0 +1,331 @@
+"""The notation in which records say how an operator reads its operands, and what a node makes of it.
+
+``n (g i) [*s], (g o) i [*k], (g o)? -> n (g o) [*p]`` is a grouped convolution, in named axes as in einops:
+
+- the same name in several operands or outputs is the same thing, position by position;
+- ``(g i)`` is one axis, a row-major split of two;
+- ``*s`` is any number of axes. They align at the right, and an axis of size 1 is broadcast (numpy's rule);
+- ``[...]`` is fixed: position or extent matters there, so nothing can be removed along it;
+- ``?`` behind an operand: it may be missing. ``...`` in place of one: more like the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import prod
+
+import onnx_ir as ir
+
+from compressor.channels.combine import Operand
+from compressor.channels.coupling import Coupling, Unexplained
+from compressor.graph.evaluate import Array
+
+Shape = tuple[int, ...]
+Group = tuple[str, ...]
+"""Names of one axis, in row-major order; none where it spans nothing (size 1)."""
+Axes = tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One axis of a signature: its names, maybe starred (any number of axes), some of them fixed."""
+
+    names: Group
+    star: bool = False
+    fixed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Operands and outputs of an operator in named axes; see the module for the notation.
+
+    Attributes:
+        operands: items of each operand, in the order of the node's inputs.
+        optional: whether an operand may be missing.
+        outputs: items of each output.
+        more: further inputs are like the last operand.
+    """
+
+    operands: tuple[tuple[Item, ...], ...]
+    optional: tuple[bool, ...]
+    outputs: tuple[tuple[Item, ...], ...]
+    more: bool = False
+
+    @staticmethod
+    @lru_cache(maxsize=512)
+    def parse(text: str) -> Signature:
+        """Reads the notation."""
+        left, right = text.split("->")
+        parts = [part.strip() for part in left.split(",")]
+        more = parts[-1] == "..."
+        operands = parts[:-1] if more else parts
+        return Signature(
+            tuple(items(part.removesuffix("?")) for part in operands),
+            tuple(part.endswith("?") for part in operands),
+            tuple(items(part) for part in right.split(",")),
+            more,
+        )
+
+    def operand(self, index: int) -> tuple[Item, ...] | None:
+        """Items of an input; None where the signature leaves it out."""
+        if index < len(self.operands):
+            return self.operands[index]
+        return self.operands[-1] if self.more else None
+
+
+def names_of(axis: str) -> Group:
+    """``"(kv rep)"`` -> ``("kv", "rep")``."""
+    return tuple(axis.strip("()").split())
+
+
+@lru_cache(maxsize=512)
+def items(text: str) -> tuple[Item, ...]:
+    """The axes of one operand."""
+    found: list[Item] = []
+    for token in _tokens(text):
+        whole = token.startswith("[")
+        inner = token[1:-1] if whole else token
+        words = inner.strip("()").split()
+        names = tuple(word.strip("[]").lstrip("*") for word in words)
+        fixed = frozenset(n for n, word in zip(names, words, strict=True) if whole or word.startswith("["))
+        found.append(Item(names, inner.startswith("*"), fixed))
+    return tuple(found)
+
+
+def _tokens(text: str) -> list[str]:
+    tokens: list[str] = []
+    depth = 0
+    for word in text.split():
+        if depth:
+            tokens[-1] += " " + word
+        else:
+            tokens.append(word)
+        depth += word.count("(") - word.count(")")
+    return tokens
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of an operator: what a signature may depend on.
+
+    Attributes:
+        node: the node.
+        inputs: shapes of its inputs; None: missing, or not known.
+        outputs: shapes of its outputs.
+        coupling: knows static values; None where shapes alone are at hand.
+    """
+
+    node: ir.Node
+    inputs: tuple[Shape | None, ...]
+    outputs: tuple[Shape | None, ...] = ()
+    coupling: Coupling | None = None
+
+    @staticmethod
+    def of(node: ir.Node, coupling: Coupling) -> Call:
+        """``node`` in a graph whose shapes are known."""
+        shapes = coupling.shapes
+        return Call(
+            node,
+            tuple(None if v is None else shapes(v) for v in node.inputs),
+            tuple(shapes(v) for v in node.outputs),
+            coupling,
+        )
+
+    def shape(self, index: int) -> Shape:
+        """Shape of an input.
+
+        Raises:
+            Unexplained: it is missing, or its shape is not known.
+        """
+        if index >= len(self.inputs) or self.node.inputs[index] is None:
+            raise Unexplained(f"input {index} is missing")
+        found = self.inputs[index]
+        if found is None:
+            raise Unexplained("its shape is not known")
+        return found
+
+    def rank(self, index: int) -> int | None:
+        """Number of axes of an input; None where it is missing or not known."""
+        found = self.inputs[index] if index < len(self.inputs) else None
+        return None if found is None else len(found)
+
+    def attribute(self, name: str, default: int = 0) -> int:
+        """A whole number among the attributes."""
+        return self.node.attributes.get_int(name, default)
+
+    def axis(self, default: int, name: str = "axis") -> int:
+        """An axis of the first input that an attribute names, maybe from the end."""
+        rank = len(self.shape(0))
+        axis = self.attribute(name, default)
+        return axis + rank if axis < 0 else axis
+
+    def const(self, index: int, what: str) -> Array:
+        """Static data of an input.
+
+        Raises:
+            Unexplained: it depends on the model's input, or only shapes are at hand.
+        """
+        if self.coupling is None:
+            raise Unexplained(f"{what} is not at hand")
+        return self.coupling.const(self.node.inputs[index], what)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Spatial axes of an operator that slides a kernel: stars of data, kernel and output in its signature.
+
+    Along an axis with a kernel of 1, a stride of 1 and no padding the operator is point-wise: the output's axis is
+    the data's, and not fixed.
+    """
+
+    data: str
+    kernel: str
+    output: str
+
+
+@dataclass
+class Named:
+    """Axes of a node by their names.
+
+    Attributes:
+        operands: input -> names of each of its axes.
+        outputs: names of each axis of every output that has a name.
+        sizes: size of every name that is known.
+        fixed: names along which nothing can go.
+        extents: size of every axis, by its names as the signature has them; the largest where it is broadcast.
+    """
+
+    operands: dict[int, Axes] = field(default_factory=dict)
+    outputs: dict[int, Axes] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    fixed: set[str] = field(default_factory=set)
+    extents: dict[Group, int] = field(default_factory=dict)
+
+    def operand_values(self, node: ir.Node) -> list[Operand]:
+        """Operands for :func:`compressor.channels.combine.combine`."""
+        return [Operand(v, axes) for k, axes in self.operands.items() if (v := node.inputs[k]) is not None]
+
+    def output_values(self, node: ir.Node) -> list[Operand]:
+        """Its outputs."""
+        return [Operand(node.outputs[k], axes) for k, axes in self.outputs.items()]
+
+
+def name_axes(signature: Signature, call: Call) -> Named:
+    """Gives every axis its names; sizes of names are not worked out yet.
+
+    Raises:
+        Unexplained: a required input is missing, a shape is not known, or the number of axes does not fit.
+    """
+    found = Named()
+    sides = [(found.operands, part) for part in _operands(signature, call)]
+    sides += [(found.outputs, part) for part in _outputs(signature, call)]
+    stars: dict[str, int] = {}
+    for _, (_, own, shape, name) in sides:
+        for item in own:
+            if item.star:
+                stars[item.names[0]] = max(stars.get(item.names[0], 0), _spare(own, shape, name))
+    for place, (index, own, shape, name) in sides:
+        place[index] = _expanded(own, shape, stars, _spare(own, shape, name), found)
+    return found
+
+
+Part = tuple[int, tuple[Item, ...], Shape, str]
+"""An operand or output: its number, its items, its shape and its name."""
+
+
+def _operands(signature: Signature, call: Call) -> list[Part]:
+    found = []
+    for index in range(max(len(call.node.inputs), len(signature.operands))):
+        own = signature.operand(index)
+        value = call.node.inputs[index] if index < len(call.node.inputs) else None
+        if own is not None and (value is not None or not (signature.more or signature.optional[index])):
+            found.append((index, own, call.shape(index), str(value.name) if value is not None else ""))
+    return found
+
+
+def _outputs(signature: Signature, call: Call) -> list[Part]:
+    found = []
+    for index, (own, value, shape) in enumerate(zip(signature.outputs, call.node.outputs, call.outputs, strict=False)):
+        if value.name and shape is None:
+            raise Unexplained("its shape is not known")
+        if value.name and shape is not None:
+            found.append((index, own, shape, str(value.name)))
+    return found
+
+
+def _spare(own: tuple[Item, ...], shape: Shape, name: str) -> int:
+    """How many axes the star of an operand stands for."""
+    stars = sum(item.star for item in own)
+    spare = len(shape) - (len(own) - stars)
+    if stars > 1 or spare < 0 or (spare and not stars):
+        raise Unexplained(f"{name} has {len(shape)} axes, its signature another number")
+    return spare
+
+
+def _expanded(own: tuple[Item, ...], shape: Shape, stars: Mapping[str, int], spare: int, found: Named) -> Axes:
+    groups: list[Group] = []
+    for item in own:
+        star, last = item.names[0], stars.get(item.names[0], 0)
+        made = [(f"{star}{k}",) for k in range(last - spare, last)] if item.star else [item.names]
+        groups += made
+        if item.fixed:
+            found.fixed.update(n for g in made for n in g if item.star or n in item.fixed)
+    for group, size in zip(groups, shape, strict=True):
+        found.extents[group] = max(size, found.extents.get(group, 1))
+    return tuple(() if size == 1 else group for group, size in zip(groups, shape, strict=True))
+
+
+def slide(named: Named, window: Window, call: Call) -> None:
+    """Names the output's axes as the data's where the operator is point-wise; in place."""
+    count = sum(len(group) == 1 and _is_of(group[0], window.kernel) for group in named.extents)
+    strides = call.node.attributes.get_ints("strides", ()) or [1] * count
+    for k in range(count):
+        data, kernel, output = (f"{star}{k}" for star in (window.data, window.kernel, window.output))
+        same = named.extents.get((data,)) == named.extents.get((output,))
+        if named.extents.get((kernel,)) == strides[k] == 1 and same:
+            named.fixed.discard(data)
+            for index, axes in named.outputs.items():
+                named.outputs[index] = tuple((data,) if group == (output,) else group for group in axes)
+
+
+Constraint = tuple[Group, int]
+
+
+def solve(named: Named, given: Iterable[Constraint], defaults: Iterable[Constraint] = ()) -> None:
+    """Works out the sizes of names, in place: from ``given``, from the axes, and where nothing tells from ``defaults``.
+
+    An axis of size 1 tells only where nothing else does, since it may be broadcast.
+    """
+    axes = [(group, size) for group, size in named.extents.items() if size != 1]
+    ones = [(group, size) for group, size in named.extents.items() if size == 1]
+    known: list[Constraint] = []
+    for more in (given, axes, ones, defaults):
+        known += [(group, size) for group, size in more if any(n not in named.sizes for n in group)]
+        changed = True
+        while changed:
+            changed = False
+            for group, size in known:
+                changed = _resolve(group, size, named.sizes) or changed
+
+
+def _resolve(group: Group, size: int, sizes: dict[str, int]) -> bool:
+    """Fills in the one unknown size of a group of names, or all where the axis has one position."""
+    unknown = [n for n in group if n not in sizes]
+    if size == 1:
+        sizes.update(dict.fromkeys(unknown, 1))
+        return bool(unknown)
+    known = prod(sizes.get(n, 1) for n in group)
+    if len(unknown) != 1 or not known or size % known:
+        return False
+    sizes[unknown[0]] = size // known
+    return True
+
+
+def _is_of(name: str, star: str) -> bool:
+    return name.startswith(star) and name[len(star) :].isdigit()
+
+
+Text = str | Callable[[Call], str]
+"""A signature, or what gives it for a node; the latter raises Unexplained to decline a form of the operator."""
