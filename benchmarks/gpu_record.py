@@ -35,7 +35,7 @@ from compressor.commands.verify import verify
 from compressor.config import BenchSettings, PruneSettings, VerifySettings
 from compressor.core.atomic import write_text
 from compressor.errors import CompressorError, ModelError, ProviderUnavailable
-from compressor.render.benched import BenchReport
+from compressor.results.bench import BenchReport
 from compressor.results.environment import environment
 
 SMALL = Path(__file__).parents[1] / "models" / "digits-resnet.onnx"

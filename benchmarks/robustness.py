@@ -13,8 +13,8 @@ from typing import Any
 
 from compressor.commands.robustness import robustness
 from compressor.config.robustness import RobustnessSettings
-from compressor.render.robust_page import write_robustness
-from compressor.render.robustness import RobustnessReport
+from compressor.render.robustness_page import write_robustness
+from compressor.results.robustness import RobustnessReport
 
 RESULTS = Path(__file__).parent / "results" / "robustness.json"
 CIFAR = ("0.4914,0.4822,0.4465", "0.2470,0.2435,0.2616")

@@ -36,7 +36,7 @@ def command(*, a: Path, b: Path | None, settings: BenchSettings, view: View) -> 
     time, and the speed-up of B over A with an interval that allows for the noise of the machine.
     """
     from compressor.commands.bench import bench, demand
-    from compressor.render.benched import render_bench
+    from compressor.render.bench import render_bench
 
     check_destinations([a, b], {"--json": view.json_to})
     with view.phases() as progress:

@@ -43,7 +43,7 @@ def command(*, source: Path, teacher: Path | None, output: Path | None, settings
     target = output or default_output(source, ".tuned.onnx")
     written = {"--output": target, "--metrics": settings.metrics, "--json": view.json_to}
     check_destinations([source, teacher], written)
-    from compressor.render.tuning import render
+    from compressor.render.finetune import render
     from compressor.train.finetune import finetune_file
     from compressor.train.loop.summary import report_of
 

@@ -43,8 +43,8 @@ def command(
     """
     from compressor.commands.robustness import robustness
     from compressor.core.extras import require
-    from compressor.render.robust_page import write_robustness
-    from compressor.render.robust_text import render_robustness
+    from compressor.render.robustness import render_robustness
+    from compressor.render.robustness_page import write_robustness
 
     check_destinations([a, *others], {"--json": view.json_to, "--report": report_to})
     if report_to is not None:

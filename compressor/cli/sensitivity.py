@@ -43,8 +43,8 @@ def command(*, source: Path, output: Path | None, plot: Path | None, settings: S
     """
     from compressor.commands.sensitivity import ledger_of, sensitivity_file
     from compressor.core.extras import require
-    from compressor.render.plot import write_plot
     from compressor.render.sensitivity import render_sensitivity
+    from compressor.render.sensitivity_page import write_plot
 
     target = output or default_output(source, ".sensitivity.json")
     written = {"--output": target, "--plot": plot, "--json": view.json_to}

@@ -82,7 +82,7 @@ def command(
     ONNX Runtime proves that it unpacks to exactly these weights. IN itself is never changed.
     """
     from compressor.commands import choose_blocks
-    from compressor.render.unified import render_unified
+    from compressor.render.unify import render_unified
 
     target = None if dry_run else output or default_output(source, ".unified.onnx")
     decided = (*BLOCKS.fields, *CHOOSING.fields, *WEIGHTS.fields, "magnitudes", "simplify")

@@ -36,7 +36,7 @@ def command(*, a: Path, b: Path, settings: VerifySettings, view: View) -> None:
     name the first node at which they do. Inputs are made up at several sizes, or read from --data.
     """
     from compressor.commands.verify import demand, verify
-    from compressor.render.verified import render_verify
+    from compressor.render.verify import render_verify
 
     check_destinations([a, b], {"--json": view.json_to})
     with view.phases() as progress:

@@ -16,14 +16,7 @@ from compressor.evaluate import pair
 from compressor.evaluate.pair import Opened
 from compressor.evaluate.statistics import speed_up, spread
 from compressor.graph import files
-from compressor.render.benched import (
-    BenchReport,
-    BenchRun,
-    LatencyStats,
-    NodeTimeRow,
-    OperatorTime,
-    SpeedUpResult,
-)
+from compressor.results.bench import BenchReport, BenchRun, LatencyStats, NodeTimeRow, OperatorTime, SpeedUpResult
 from compressor.results.detail import LatencyResult
 from compressor.results.environment import environment
 from compressor.steps import account

@@ -22,8 +22,8 @@ from compressor.experiments.limits import Limits
 from compressor.experiments.run import Lab, Trial, Variant, run
 from compressor.graph import files
 from compressor.pruning.allocate import Move
-from compressor.render.sensitivity import Change
-from compressor.render.unified import UnifyReport
+from compressor.results.sensitivity import Change
+from compressor.results.unify import UnifyReport
 from compressor.steps import account
 from compressor.unification.choose import Rung, UnifyPlan, blocks_after, moves, notation, within
 from compressor.unification.evidence import with_weights

@@ -36,8 +36,8 @@ from compressor.evaluate.resemblance import Outputs
 from compressor.evaluate.rows import RIGHT, Tally, accuracy_rows, likeness_rows, potential_rows
 from compressor.evaluate.shifts import Disturbance, Range, disturbable, image_obstacle, measure, pixels, shifts
 from compressor.graph import files
-from compressor.render.robustness import InputRow, LeftOut, RobustModel, RobustnessReport
 from compressor.results.environment import environment
+from compressor.results.robustness import InputRow, LeftOut, RobustModel, RobustnessReport
 from compressor.steps import account
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from compressor.config.data import validation
 from compressor.config.robustness import RobustnessSettings
 from compressor.core.clock import Progress
 from compressor.graph import files
-from compressor.render.robust_page import curves
-from compressor.render.robust_text import samples
+from compressor.render.robustness import samples
+from compressor.render.robustness_page import curves
 from compressor.results.detail import Curve, Series
 
 NAMES = ("original", "result")

@@ -28,7 +28,7 @@ from compressor.pruning import surgery
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.cost import CostModel
 from compressor.pruning.select import Choice, choose
-from compressor.render.sensitivity import Change, GroupSensitivity, Point, SensitivityReport
+from compressor.results.sensitivity import Change, GroupSensitivity, Point, SensitivityReport
 from compressor.steps import account
 from compressor.steps.score import measure
 

@@ -24,13 +24,8 @@ from compressor.graph.shapes import Shapes
 from compressor.operators.table import RULES
 from compressor.pruning import proof
 from compressor.pruning.analysis import prepare
-from compressor.render.unified import (
-    LeftRow,
-    PermutedRow,
-    UnifyAccuracy,
-    UnifyReport,
-)
 from compressor.results import ModelStats
+from compressor.results.unify import LeftRow, PermutedRow, UnifyAccuracy, UnifyReport
 from compressor.steps import account
 from compressor.unification.assignment import Kinds
 from compressor.unification.curvature import curvatures

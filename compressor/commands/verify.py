@@ -18,8 +18,8 @@ from compressor.evaluate.distance import Distance, distance
 from compressor.evaluate.pair import Opened
 from compressor.graph.evaluate import Array
 from compressor.graph.feeds import feeds
-from compressor.render.verified import Divergence, OutputRow, VerifyReport, VerifyRun
 from compressor.results.environment import environment
+from compressor.results.verify import Divergence, OutputRow, VerifyReport, VerifyRun
 
 if TYPE_CHECKING:
     from compressor.runtime.sessions import Session

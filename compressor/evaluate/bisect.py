@@ -13,7 +13,7 @@ from compressor.evaluate.distance import distance
 from compressor.evaluate.pair import Opened, cast
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import Shapes, infer
-from compressor.render.verified import LayerError
+from compressor.results.verify import LayerError
 
 SESSIONS = 8
 """Sessions of each model that one pass opens at most."""

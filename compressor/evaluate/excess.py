@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.evaluate.statistics import DRAWS
-from compressor.render.robustness import Estimate, PotentialRow
+from compressor.results.robustness import Estimate, PotentialRow
 
 Floats = npt.NDArray[np.float64]
 

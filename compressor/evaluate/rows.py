@@ -12,7 +12,7 @@ from compressor.data.corruptions import CORRUPTIONS
 from compressor.evaluate.excess import estimates, excess_error, lost, potential
 from compressor.evaluate.resemblance import AGREEMENT, DISTANCE, RELATIVE
 from compressor.evaluate.shifts import Shift
-from compressor.render.robustness import Estimate, LikenessRow, PotentialRow, ShiftedAccuracy
+from compressor.results.robustness import Estimate, LikenessRow, PotentialRow, ShiftedAccuracy
 
 Floats = npt.NDArray[np.float64]
 Key = tuple[int, str, str]

@@ -15,7 +15,7 @@ from compressor.data import Array, Batch, Dataset, batch_limit, batches, noise, 
 from compressor.errors import UsageError
 from compressor.evaluate.accuracy import right
 from compressor.graph.normalise import normalise
-from compressor.render.sensitivity import Change
+from compressor.results.sensitivity import Change
 from compressor.runtime import sessions
 
 ALONE = sessions.Setup(threads=1)

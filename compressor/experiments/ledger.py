@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from compressor.errors import UsageError
-from compressor.render.sensitivity import Change
+from compressor.results.sensitivity import Change
 
 
 class Ledger:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from compressor.data import Dataset
 from compressor.errors import UsageError
-from compressor.render.sensitivity import Change
+from compressor.results.sensitivity import Change
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from compressor.core.clock import Progress
 from compressor.errors import CompressorError
 from compressor.experiments.change import Reference
 from compressor.experiments.ledger import Ledger
-from compressor.render.sensitivity import Change
+from compressor.results.sensitivity import Change
 
 Variant = Callable[[str], ir.Model]
 """Makes a changed model from a change that is written as text."""

@@ -22,9 +22,9 @@ from compressor.pruning.budget import Origin, Removed, line_up
 from compressor.pruning.criteria import Measurement
 from compressor.pruning.schedule import SCHEDULES
 from compressor.pruning.select import Choice, choose, origin_of, rank
-from compressor.render.sensitivity import SensitivityReport
 from compressor.results import Report
 from compressor.results.detail import LatencyResult
+from compressor.results.sensitivity import SensitivityReport
 
 
 class LatencyTarget:

@@ -22,7 +22,7 @@ from compressor.errors import UsageError
 from compressor.pruning.budget import Origin
 from compressor.pruning.criteria import Scores
 from compressor.pruning.criteria.base import ranking
-from compressor.render.sensitivity import GroupSensitivity, Point, SensitivityReport
+from compressor.results.sensitivity import GroupSensitivity, Point, SensitivityReport
 
 K = TypeVar("K", bound=Hashable)
 

@@ -20,7 +20,7 @@ from compressor.pruning.allocate import by_loss
 from compressor.pruning.budget import Goal, Origin, Removed, line_up, reach, take
 from compressor.pruning.cost import CostModel
 from compressor.pruning.criteria import Criterion, Measurement, Scores, Weights, criterion
-from compressor.render.sensitivity import SensitivityReport
+from compressor.results.sensitivity import SensitivityReport
 
 
 @dataclass(frozen=True)

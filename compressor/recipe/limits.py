@@ -8,10 +8,10 @@ from compressor.commands import bench, verify
 from compressor.config import BenchSettings, PruneSettings, RunSettings
 from compressor.config.recipe import GATES
 from compressor.errors import GateMissed
-from compressor.render.benched import BenchReport
-from compressor.render.recipe import GateRow
-from compressor.render.verified import VerifyReport
 from compressor.results import Document, Report
+from compressor.results.bench import BenchReport
+from compressor.results.recipe import GateRow
+from compressor.results.verify import VerifyReport
 from compressor.steps.gates import missed
 
 

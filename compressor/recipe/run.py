@@ -18,11 +18,12 @@ from compressor.recipe.perform import content, kept, perform
 from compressor.recipe.progress import Course
 from compressor.recipe.stages import Task
 from compressor.recipe.store import MODEL, Store, model_digest
-from compressor.render.benched import BenchReport
-from compressor.render.recipe import GateRow, RecipeReport, StageRow, State, write_recipe_html
+from compressor.render.recipe import write_recipe_html
 from compressor.results import Document, ModelStats, Report
+from compressor.results.bench import BenchReport
 from compressor.results.detail import AccuracyRow
 from compressor.results.environment import environment
+from compressor.results.recipe import GateRow, RecipeReport, StageRow, State
 from compressor.steps import account
 
 WORK = ".onnx-compressor"

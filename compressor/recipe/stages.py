@@ -14,11 +14,11 @@ from compressor.config import PruneSettings, RunSettings, TuneSettings
 from compressor.core.clock import Progress
 from compressor.core.metrics import Metrics
 from compressor.recipe.store import MODEL
-from compressor.render.benched import BenchReport
-from compressor.render.tuning import TuneReport
-from compressor.render.unified import UnifyReport
-from compressor.render.verified import VerifyReport
 from compressor.results import Document, ModelStats, Report
+from compressor.results.bench import BenchReport
+from compressor.results.finetune import TuneReport
+from compressor.results.unify import UnifyReport
+from compressor.results.verify import VerifyReport
 from compressor.steps import account
 
 if TYPE_CHECKING:

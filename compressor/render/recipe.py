@@ -1,66 +1,18 @@
-"""What the run of a recipe reports: a row for every stage with the stage's own report, the gates, and the text."""
+"""The run of a recipe as text and as a page."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
 
-from pydantic import Field
 from rich.console import Console
 
 from compressor.core.atomic import write_text
 from compressor.core.formatting import quantity, share
 from compressor.render.draw import line, row, show, table
 from compressor.render.html import render_template
-from compressor.results.base import PathText, Record
-from compressor.results.detail import AccuracyRow, Environment
-from compressor.results.records import Document, ModelStats
-
-State = Literal["ran", "kept", "to run"]
-
-
-class GateRow(Record):
-    """A limit, and what was measured."""
-
-    stage: str = Field(description="The stage that sets it; empty for a gate of the whole recipe.")
-    name: str = Field(description="max_drop, max_size, min_speedup or max_latency.")
-    limit: float = Field(description="Share, bytes, factor or milliseconds.")
-    measured: float | None = Field(description="In the same unit; null where nothing was.")
-    missed: str = Field(default="", description="How it was missed; empty where it was not.")
-
-
-class StageRow(Record):
-    """One stage: what it made and measured."""
-
-    name: str
-    state: State = Field(description="ran; kept, as it had finished before; to run, with --dry-run.")
-    folder: PathText | None = Field(default=None, description="Where its result is kept; null where there is none.")
-    seconds: float | None = Field(default=None, description="That it took when it ran.")
-    model: ModelStats | None = Field(default=None, description="What it made; null for stages that only look.")
-    accuracy: float | None = Field(default=None, description="Of that model, top-1; null without labels.")
-    speed_up: float | None = Field(default=None, description="Over the model of the recipe, at the first batch size.")
-    gates: list[GateRow] = Field(default=[])
-    report: dict[str, Any] | None = Field(default=None, description="What its command reports.")
-
-
-class RecipeReport(Document):
-    """The result of running a recipe."""
-
-    schema_name: str = Field(default="onnx-compressor.recipe/1", alias="schema")
-    recipe: PathText
-    input: ModelStats
-    output: ModelStats | None = Field(default=None, description="The result that was put in place; else null.")
-    accuracy: AccuracyRow | None = Field(
-        default=None, description="Of the model and the last one; null without labels."
-    )
-    stages: list[StageRow]
-    gates: list[GateRow] = Field(default=[], description="Of the whole recipe, once all stages are through.")
-    failed: str | None = Field(default=None, description="The gate or comparison that was missed; null when none was.")
-    seconds: float = Field(description="Of this run; stages that were kept took theirs before.")
-    warnings: list[str] = Field(default=[])
-    environment: Environment
-
+from compressor.results.recipe import GateRow, RecipeReport
+from compressor.results.records import ModelStats
 
 COLUMNS = ("stage", "state", "accuracy", "MACs", "params", "bytes", "speed-up", "seconds")
 

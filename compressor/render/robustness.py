@@ -1,100 +1,192 @@
-"""What a robustness measurement reports: likeness to the original and accuracy, where inputs are as they might come."""
+"""A robustness report in words and tables, for the terminal and for the page."""
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from compressor.results.base import Record
-from compressor.results.detail import Environment
-from compressor.results.records import Document, ModelStats
+from rich.console import Console
 
+from compressor.core.formatting import count, quantity
+from compressor.render import draw
+from compressor.results.robustness import Estimate, LikenessRow, RobustnessReport, ShiftedAccuracy
 
-class Estimate(Record):
-    """A mean over samples with its interval; null in JSON where it is no number."""
-
-    value: float
-    low: float
-    high: float
-
-
-class RobustModel(Record):
-    """One of the models."""
-
-    label: str = Field(description="A for the original, B and so on for the others.")
-    stats: ModelStats
-    saved: float = Field(description="Share of the original that compression saves; negative where it adds.")
+_UNITS = {"params": "parameters", "macs": "MACs", "bytes": "bytes"}
+LIKENESS = {
+    "agreement": "share of samples with the same class as A",
+    "distance": "distance between class probabilities and A's",
+    "relative_error": "difference from A's output, as a share of it",
+}
+"""Each measure of likeness in words."""
 
 
-class InputRow(Record):
-    """How one input was disturbed."""
+@dataclass(frozen=True)
+class Sheet:
+    """A table: the first column names the shift."""
 
-    name: str
-    deviation: float | None = Field(description="Standard deviation that noise is measured in; null without noise.")
-    pixels: str | None = Field(description="How pixels are known; null where it was not corrupted as an image.")
-
-
-class LikenessRow(Record):
-    """How like the original's one output of one model is, under one shift of the inputs."""
-
-    model: str
-    output: str
-    shift: str = Field(description="clean, noise, a corruption, or corruptions for the mean of all.")
-    level: float | None = Field(
-        description="Amplitude of noise in standard deviations, severity of a corruption; null for the mean of all."
-    )
-    agreement: Estimate | None = Field(description="Share with the same class as the original; null without classes.")
-    distance: Estimate | None = Field(description="Norm of the difference of class probabilities; null without.")
-    relative_error: Estimate = Field(description="Norm of the difference over the norm of the original's output.")
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
 
 
-class ShiftedAccuracy(Record):
-    """How often one model is right under one shift of the inputs; needs labels."""
-
-    model: str
-    shift: str
-    level: float | None
-    accuracy: Estimate
-    lost: Estimate | None = Field(description="Accuracy of the original less this one's; null for the original.")
-    excess_error: Estimate | None = Field(
-        description="How much more the shift costs this model than the original; null for the original."
-    )
-
-
-class PotentialRow(Record):
-    """The largest share saved among models that lose no more accuracy than the margin, under one shift."""
-
-    shift: str
-    level: float | None
-    value: float = Field(description="0 where only the original is within the margin.")
-    low: float = Field(description="The same, where the whole interval of the loss has to be within the margin.")
-    high: float = Field(description="The same, where the interval of the loss has to reach into the margin.")
-    model: str | None = Field(description="Which model it is; null for the original.")
+def render_robustness(report: RobustnessReport, console: Console, *, verbose: bool = False) -> None:
+    """Prints what was found, as sentences and tables; ``verbose`` every severity."""
+    for line in models(report):
+        draw.line(console, line, style="bold")
+    draw.line(console, basis(report))
+    for sheet in sheets(report, verbose=verbose):
+        table = draw.table(sheet.columns)
+        for row in sheet.rows:
+            draw.row(table, *row)
+        draw.show(console, table, sheet.title)
+    console.print()
+    for item in report.left_out:
+        draw.line(console, f"Left out: {item.what}: {item.reason}.")
+    for finding in findings(report):
+        draw.line(console, finding, style="bold")
 
 
-class LeftOut(Record):
-    """What was not measured."""
+def models(report: RobustnessReport) -> list[str]:
+    """Every model with its sizes, and what compression saves."""
+    found = []
+    for model in report.models:
+        sizes = f"{quantity(model.stats.bytes, 'B')}, {quantity(model.stats.macs)} MACs"
+        share = f"{abs(model.saved):.1%} {'more' if model.saved < 0 else 'fewer'} {_UNITS[report.compression]}"
+        kind = "the original" if model is report.models[0] else share
+        found.append(f"{model.label}: {model.stats.path} ({sizes}), {kind}")
+    return found
 
-    what: str
-    reason: str
+
+def basis(report: RobustnessReport) -> str:
+    """What was measured on, and what ± is, as a sentence."""
+    return f"{samples(report)}; ± is a {report.confidence:.0%} interval."
 
 
-class RobustnessReport(Document):
-    """The result of holding compressed models against their original under noise and corruptions."""
+def samples(report: RobustnessReport) -> str:
+    """What was measured on."""
+    drawn = f"noise drawn {count(report.draws, 'time')} for each"
+    return f"{count(report.samples, 'sample')} of {report.source}, {drawn}"
 
-    schema_name: str = Field(default="onnx-compressor.robustness/1", alias="schema")
-    models: list[RobustModel]
-    inputs: list[InputRow]
-    source: str = Field(description="Where samples come from: the data, or random numbers.")
-    samples: int
-    draws: int = Field(description="How often noise was drawn for each sample.")
-    confidence: float = Field(description="Of all intervals; samples were resampled.")
-    margin: float = Field(description="Accuracy that may be lost without harm.")
-    compression: str = Field(description="What the share saved is counted in.")
-    likeness: list[LikenessRow]
-    accuracy: list[ShiftedAccuracy] = Field(description="Empty without labels.")
-    potential: list[PotentialRow] = Field(description="Empty without labels.")
-    left_out: list[LeftOut]
-    seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
-    warnings: list[str] = Field(default=[])
-    settings: dict[str, object] = Field(default={}, description="The settings of the run, defaults filled in.")
-    environment: Environment
+
+def findings(report: RobustnessReport) -> list[str]:
+    """What the numbers come to: one sentence for each compressed model, of its first output, and the prune potential.
+
+    Clean samples are told of, and the last group of shifts: all corruptions, or the strongest noise.
+    """
+    likeness = {(row.model, row.shift, row.level): row for row in reversed(report.likeness)}
+    accuracy = {(row.model, row.shift, row.level): row for row in report.accuracy}
+    first, last = ((row.shift, row.level) for row in (report.likeness[0], report.likeness[-1]))
+    told = [first] if first == last else [first, last]
+    found = []
+    for model in report.models[1:]:
+        if accuracy:
+            original = report.models[0].label
+            found.append(_right([(accuracy[model.label, s, k], accuracy[original, s, k]) for s, k in told]))
+        else:
+            found.append(_alike([likeness[model.label, s, k] for s, k in told]))
+    return found + ([_free(report)] if report.potential else [])
+
+
+def _right(rows: list[tuple[ShiftedAccuracy, ShiftedAccuracy]]) -> str:
+    """Accuracy of a model and of the original, on clean and on shifted inputs."""
+    shares = [f"{percent(row.accuracy)} (A {100 * original.accuracy.value:.1f}%)" for row, original in rows]
+    shifted = rows[-1][0]
+    text = f"{shifted.model} is right on {shares[0]} of the samples as they are"
+    if shifted.excess_error is None or len(rows) == 1:
+        return f"{text}."
+    where, more = title(shifted.shift, shifted.level), points(shifted.excess_error)
+    return f"{text}, on {shares[1]} under {where}: that costs it {more} points more than A."
+
+
+def _alike(rows: list[LikenessRow]) -> str:
+    """How like A a model is on clean and on shifted inputs."""
+    first, last = rows[0], rows[-1]
+    under = f" under {title(last.shift, last.level)}"
+    if first.agreement is not None and last.agreement is not None:
+        text = f"{first.model} gives the same class as A on {percent(first.agreement)} of the samples as they are"
+        return f"{text}, on {percent(last.agreement)}{under}." if len(rows) > 1 else f"{text}."
+    text = f"{first.output} of {first.model} is off by {number(first.relative_error)} of A's on the samples as they are"
+    return f"{text}, by {number(last.relative_error)}{under}." if len(rows) > 1 else f"{text}."
+
+
+def _free(report: RobustnessReport) -> str:
+    """The prune potential on clean samples, and where it is least."""
+    clean, least = report.potential[0], min(report.potential, key=lambda row: row.value)
+    allowed, unit = f"at most {report.margin:.2%} of accuracy lost", _UNITS[report.compression]
+    if clean.model is None:
+        return f"None of the compressed models keeps A's accuracy on the samples as they are, with {allowed}."
+    text = f"With {allowed}, {clean.model} saves {clean.value:.1%} of the {unit} on the samples as they are; under "
+    return f"{text}{title(least.shift, least.level)} it is {least.value:.1%} at most."
+
+
+def sheets(report: RobustnessReport, *, verbose: bool = False) -> list[Sheet]:
+    """All tables; without ``verbose`` a corruption is one row, the mean of its severities."""
+    found = list(_likeness(report, verbose=verbose))
+    if report.accuracy:
+        found += _accuracy(report, verbose=verbose)
+        rows = [
+            [title(row.shift, row.level), *(f"{s:.1%}" for s in (row.value, row.low, row.high)), row.model or "-"]
+            for row in report.potential
+            if _shown(row.shift, row.level, verbose)
+        ]
+        name = f"Most {_UNITS[report.compression]} saved at no more than {report.margin:.2%} of accuracy lost"
+        found.append(Sheet(name, ["", "saved", "surely", "perhaps", "by"], rows))
+    return found
+
+
+def _likeness(report: RobustnessReport, *, verbose: bool) -> Iterator[Sheet]:
+    rows = [row for row in report.likeness if _shown(row.shift, row.level, verbose)]
+    labels = [model.label for model in report.models[1:]]
+    for output in dict.fromkeys(row.output for row in rows):
+        for measure, words in LIKENESS.items():
+            cells: dict[tuple[str, float | None], list[str]] = {}
+            for row in rows:
+                found = getattr(row, measure)
+                if row.output == output and found is not None:
+                    text = percent(found) if measure == "agreement" else number(found)
+                    cells.setdefault((row.shift, row.level), []).append(text)
+            if cells:
+                yield Sheet(
+                    f"{output}: {words}", ["", *labels], [[title(*key), *texts] for key, texts in cells.items()]
+                )
+
+
+def _accuracy(report: RobustnessReport, *, verbose: bool) -> Iterator[Sheet]:
+    """Accuracy of all models, and excess error of the compressed ones."""
+    right: dict[tuple[str, float | None], list[str]] = {}
+    excess: dict[tuple[str, float | None], list[str]] = {}
+    for row in report.accuracy:
+        if _shown(row.shift, row.level, verbose):
+            right.setdefault((row.shift, row.level), []).append(percent(row.accuracy))
+            if row.excess_error is not None and row.shift != "clean":
+                excess.setdefault((row.shift, row.level), []).append(points(row.excess_error))
+    labels = [model.label for model in report.models]
+    yield Sheet("Accuracy", ["", *labels], [[title(*key), *texts] for key, texts in right.items()])
+    name = "Excess error: points of accuracy that the shift costs a model more than A"
+    if excess:
+        yield Sheet(name, ["", *labels[1:]], [[title(*key), *texts] for key, texts in excess.items()])
+
+
+def _shown(shift: str, level: float | None, verbose: bool) -> bool:
+    return verbose or level is None or shift in ("clean", "noise")
+
+
+def title(shift: str, level: float | None) -> str:
+    """A shift in words, such as ``impulse noise 3``; the mean of all corruptions is ``all corruptions``."""
+    words = {"corruptions": "all corruptions", "jpeg": "JPEG"}.get(shift, shift.replace("-", " "))
+    return f"{words} {level:.3g}" if level else words
+
+
+def percent(found: Estimate) -> str:
+    """``93.2 ±1.4%``."""
+    return f"{100 * found.value:.1f} ±{50 * (found.high - found.low):.1f}%"
+
+
+def points(found: Estimate) -> str:
+    """``+1.2 ±0.8``, in points of a percent."""
+    return f"{100 * found.value:+.1f} ±{50 * (found.high - found.low):.1f}"
+
+
+def number(found: Estimate) -> str:
+    """``0.123 ±0.004``."""
+    return f"{found.value:.3f} ±{(found.high - found.low) / 2:.3f}"

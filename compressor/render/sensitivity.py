@@ -1,85 +1,12 @@
-"""What a sensitivity sweep reports: for every group, what each ratio costs when that group alone is pruned."""
+"""A sensitivity sweep as text."""
 
 from __future__ import annotations
 
-from math import inf
-from pathlib import Path
-from typing import Annotated
-
-from pydantic import BeforeValidator, Field, ValidationError
 from rich.console import Console
 
 from compressor.core.formatting import count, share
-from compressor.errors import UsageError
 from compressor.render import draw
-from compressor.results.base import Record
-from compressor.results.records import Document, ModelStats
-
-
-class Change(Record):
-    """How far a changed model is from the original."""
-
-    distance: Annotated[float, BeforeValidator(lambda value: inf if value is None else value)] = Field(
-        description="‖y - y₀‖ / ‖y₀‖ over all samples, of the output that moved most; null where it is infinite."
-    )
-    agreement: float | None = Field(
-        default=None, description="Share of rows whose largest entry is at the same place; for outputs [n, classes]."
-    )
-    accuracy: float | None = Field(default=None, description="Top-1 of the first output; null without labels.")
-
-
-class Point(Change):
-    """One group with so many channels less, everything else whole."""
-
-    removed: int = Field(description="Channels that are gone.")
-    macs: float = Field(description="Share of the model's multiply-accumulates that is left.")
-    params: float = Field(description="Share of the model's parameters that is left.")
-
-
-class GroupSensitivity(Record):
-    """What one group costs."""
-
-    name: str
-    channels: int
-    points: list[Point] = Field(description="By rising number of removed channels.")
-    safe: int = Field(description="Most channels that can go so that this and everything less stays within the limit.")
-
-    @property
-    def at_safe(self) -> Point | None:
-        """The point of ``safe``; None where nothing can go."""
-        return next((p for p in self.points if p.removed == self.safe), None)
-
-
-class SensitivityReport(Document):
-    """The sensitivity of every group that can be pruned."""
-
-    schema_name: str = Field(default="onnx-compressor.commands.sensitivity/1", alias="schema")
-    input: ModelStats
-    groups: list[GroupSensitivity]
-    accuracy: float | None = Field(default=None, description="Top-1 of the original; null without labels.")
-    samples: int = Field(description="Samples that were measured on.")
-    noise: bool = Field(description="They are random numbers, because no data was given.")
-    limit: str = Field(description="What is called safe, in words.")
-    measured: int = Field(description="Measurements of this run.")
-    remembered: int = Field(description="Measurements that an earlier run had made.")
-    jobs: int = Field(description="Measurements at a time.")
-    seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
-    warnings: list[str] = Field(default=[])
-    settings: dict[str, object] = Field(default={}, description="The settings of the run, defaults filled in.")
-
-    @staticmethod
-    def load(path: Path) -> SensitivityReport:
-        """Reads a saved report.
-
-        Raises:
-            UsageError: it cannot be read, or is something else.
-        """
-        try:
-            return SensitivityReport.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, ValidationError):
-            raise UsageError(
-                f"{path} is no readable sensitivity report; make one with onnx-compress sensitivity"
-            ) from None
+from compressor.results.sensitivity import GroupSensitivity, Point, SensitivityReport
 
 
 def render_sensitivity(report: SensitivityReport, console: Console, *, verbose: bool = False) -> None:

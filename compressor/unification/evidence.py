@@ -15,7 +15,7 @@ from compressor.config import UnifySettings
 from compressor.errors import ProofFailed
 from compressor.graph.evaluate import Array
 from compressor.pruning import proof
-from compressor.render.unified import ResidualRow, TrainingRow, UnifiedRow
+from compressor.results.unify import ResidualRow, TrainingRow, UnifiedRow
 from compressor.unification import measure
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
 from compressor.unification.layers import Found, Layer

@@ -11,8 +11,8 @@ import compressor.commands
 from compressor.config import UnifySettings
 from compressor.config.choosing import ChoosingSettings
 from compressor.errors import NothingToPrune, ProofFailed
-from compressor.render.unified import LeftRow, UnifiedRow, UnifyReport
 from compressor.results import ProofResult
+from compressor.results.unify import LeftRow, UnifiedRow, UnifyReport
 from tests.cli.conftest import make_stats
 
 ROW = UnifiedRow(

@@ -11,7 +11,7 @@ import pytest
 from compressor.commands.bench import bench, demand, summary
 from compressor.config.bench import BenchSettings
 from compressor.errors import GateMissed, ModelError, ProviderUnavailable, UsageError
-from compressor.render.benched import BenchReport, BenchRun, SpeedUpResult
+from compressor.results.bench import BenchReport, BenchRun, SpeedUpResult
 from tests.models import model
 
 NET = """

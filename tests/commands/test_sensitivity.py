@@ -16,7 +16,7 @@ from compressor.errors import NothingToPrune, UsageError
 from compressor.experiments.change import Reference, open_samples
 from compressor.experiments.limits import Limits
 from compressor.graph import files
-from compressor.render.sensitivity import Change, SensitivityReport
+from compressor.results.sensitivity import Change, SensitivityReport
 from compressor.runtime import sessions
 from tests.models import model
 

@@ -8,7 +8,7 @@ import pytest
 from compressor.evaluate.excess import estimates, excess_error, lost, potential
 from compressor.evaluate.rows import Tally, accuracy_rows, groups, likeness_rows, potential_rows
 from compressor.evaluate.shifts import Shift
-from compressor.render.robustness import Estimate
+from compressor.results.robustness import Estimate
 
 PLAN = [Shift("clean"), Shift("noise", 0.5, 2), Shift("blur", 1), Shift("blur", 2), Shift("jpeg", 1)]
 

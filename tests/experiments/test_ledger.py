@@ -6,7 +6,7 @@ import pytest
 
 from compressor.errors import UsageError
 from compressor.experiments.ledger import Ledger
-from compressor.render.sensitivity import Change
+from compressor.results.sensitivity import Change
 
 CHANGE = Change(distance=0.25, agreement=0.5, accuracy=0.75)
 

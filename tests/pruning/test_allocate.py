@@ -17,8 +17,8 @@ from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import Origin
 from compressor.pruning.criteria import Scores
 from compressor.pruning.select import origin_of
-from compressor.render.sensitivity import GroupSensitivity, Point, SensitivityReport
 from compressor.results import ModelStats
+from compressor.results.sensitivity import GroupSensitivity, Point, SensitivityReport
 from tests.models import in_memory, model
 
 NOTHING = Option(0.0, 0.0)

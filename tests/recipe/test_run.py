@@ -17,7 +17,7 @@ from compressor.commands.sensitivity import sensitivity_file
 from compressor.config.sensitivity import SensitivitySettings
 from compressor.errors import GateMissed, ModelError, NothingToPrune, ProofFailed, UsageError
 from compressor.recipe.store import Store, data_identity
-from compressor.render.recipe import RecipeReport
+from compressor.results.recipe import RecipeReport
 from tests.recipe.case import QUICK_BENCH, execute, states, write
 
 CLEAN_PRUNE = "clean:\nprune: {ratio: 0.5, round_to: 1}"

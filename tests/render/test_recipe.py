@@ -8,8 +8,9 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from compressor.render.recipe import GateRow, RecipeReport, StageRow, render_recipe, write_recipe_html
+from compressor.render.recipe import render_recipe, write_recipe_html
 from compressor.results.detail import AccuracyRow, Environment
+from compressor.results.recipe import GateRow, RecipeReport, StageRow
 from tests.render.case import HOSTILE, stats
 
 TIME = datetime(2026, 3, 7, 9, 5, tzinfo=timezone.utc)

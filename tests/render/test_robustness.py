@@ -6,9 +6,10 @@ from io import StringIO
 
 from rich.console import Console
 
-from compressor.render.robust_page import curves, render_page
-from compressor.render.robust_text import findings, render_robustness, sheets
-from compressor.render.robustness import (
+from compressor.render.robustness import findings, render_robustness, sheets
+from compressor.render.robustness_page import curves, render_page
+from compressor.results.environment import environment
+from compressor.results.robustness import (
     Estimate,
     LeftOut,
     LikenessRow,
@@ -17,7 +18,6 @@ from compressor.render.robustness import (
     RobustnessReport,
     ShiftedAccuracy,
 )
-from compressor.results.environment import environment
 from tests.render.case import stats
 from tests.render.test_html import Outline
 

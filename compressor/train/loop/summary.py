@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compressor.config import TuneSettings
 from compressor.graph.files import size_on_disk
-from compressor.render.tuning import EpochRow, Score, TuneReport
+from compressor.results.finetune import EpochRow, Score, TuneReport
 from compressor.train.finetune import TuneResult
 from compressor.train.loop.history import EpochRecord, Judgement
 

@@ -4,9 +4,9 @@ import re
 from html.parser import HTMLParser
 from math import inf
 
-from compressor.render.plot import bars, curves, render_plot
-from compressor.render.sensitivity import GroupSensitivity, Point, SensitivityReport
+from compressor.render.sensitivity_page import bars, curves, render_plot
 from compressor.results import ModelStats
+from compressor.results.sensitivity import GroupSensitivity, Point, SensitivityReport
 
 
 def report(groups: int = 8, *, accuracy: float | None = None) -> SensitivityReport:

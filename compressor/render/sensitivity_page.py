@@ -10,8 +10,8 @@ from compressor.core.atomic import write_text
 from compressor.core.formatting import share
 from compressor.render.html import render_template
 from compressor.render.page import Bar
-from compressor.render.sensitivity import GroupSensitivity, SensitivityReport
 from compressor.results.detail import Curve, Series
+from compressor.results.sensitivity import GroupSensitivity, SensitivityReport
 
 _LINES = 6
 """Lines of a chart: more cannot be told apart."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from compressor.core.atomic import write_text
 from compressor.render.html import render_template
-from compressor.render.robust_text import LIKENESS, basis, findings, models, sheets, title
-from compressor.render.robustness import RobustnessReport
+from compressor.render.robustness import LIKENESS, basis, findings, models, sheets, title
 from compressor.results.detail import Curve, Series
+from compressor.results.robustness import RobustnessReport
 
 _LINES = 6
 """Lines of a chart: more cannot be told apart."""
