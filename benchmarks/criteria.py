@@ -87,7 +87,7 @@ class Arm:
 
     @property
     def random(self) -> bool:
-        return self.criterion == "random" or CRITERIA[self.criterion](0).needs not in (None, Need.PATHS)
+        return self.criterion == "random" or CRITERIA[self.criterion]().needs not in (None, Need.PATHS)
 
 
 def read(path: str, test: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
@@ -147,7 +147,7 @@ def arms(names: list[str], scopes: list[str]) -> list[Arm]:
     for scope in scopes:
         for name in names:
             found.append(Arm(name, False, scope))
-            if CRITERIA[name](0).needs in LOSSES:
+            if CRITERIA[name]().needs in LOSSES:
                 found.append(Arm(name, True, scope))
     return found
 

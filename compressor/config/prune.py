@@ -1,24 +1,23 @@
 """Settings of a pruning run."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from compressor.config.base import Count
+from compressor.config.choices import CRITERIA
 from compressor.config.tune import TuneSettings
 from compressor.core.notation import parse_latency, parse_layer_ratios, parse_share, parse_size
 
 DEFAULT_RATIO = 0.5
 AMOUNTS = ("ratio", "target_macs", "target_params", "target_size", "target_latency")
 
-CriterionName = Literal[
-    "l1", "l2", "consumers", "product", "fpgm", "lamp",
-    "taylor", "fisher", "hessian", "snip", "grasp", "synflow",
-    "activation", "wanda", "pfp", "chip",
-    "random",
-]  # fmt: skip
+if TYPE_CHECKING:
+    CriterionName = str
+else:
+    CriterionName = CRITERIA.literal()
 CRITERION: CriterionName = "consumers"
 """The criterion where none is asked for."""
 CRITERION_WITH_DATA: CriterionName = "activation"
@@ -91,7 +90,7 @@ class PruneSettings(TuneSettings):
     criterion: CriterionName = Field(
         default_factory=_default_criterion,
         description="What makes a channel important; the least important are removed first: "
-        f"{', '.join(get_args(CriterionName))}. Default: {CRITERION}, or {CRITERION_WITH_DATA} with data.",
+        f"{', '.join(CRITERIA)}. Default: {CRITERION}, or {CRITERION_WITH_DATA} with data.",
     )
     scope: Literal["local", "global"] = Field(
         default="local", description="Rank channels within their group, or all groups of the model together."

@@ -11,25 +11,12 @@ from pydantic import BeforeValidator, Field
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from compressor.config.base import CleanSettings, RunSettings, did_you_mean
-from compressor.config.bench import BenchSettings, VerifySettings
-from compressor.config.choosing import ChoosingSettings
+from compressor.config.base import RunSettings, did_you_mean
+from compressor.config.bench import BenchSettings
+from compressor.config.choices import STAGES
 from compressor.config.data import DataSettings
 from compressor.config.prune import PruneSettings
-from compressor.config.tune import TuneSettings
 from compressor.errors import UsageError
-
-KINDS: Mapping[str, type[RunSettings]] = MappingProxyType(
-    {
-        "clean": CleanSettings,
-        "prune": PruneSettings,
-        "finetune": TuneSettings,
-        "unify": ChoosingSettings,
-        "verify": VerifySettings,
-        "bench": BenchSettings,
-    }
-)
-"""Kind of a stage -> its settings, which are those of the command of that name."""
 
 GATES: Mapping[str, type[RunSettings]] = MappingProxyType(
     {
@@ -51,7 +38,7 @@ MANAGED = ("checkpoint", "keep_checkpoint", "resume", "teacher")
 """Settings that a recipe chooses itself: it keeps checkpoints in its work folder and goes on from them, and training
 imitates its model."""
 
-_NAME = re.compile(rf"({'|'.join(KINDS)})(-[\w-]+)?")
+_NAME = re.compile(r"[^-]+(-[\w-]+)?")
 _SUFFIX = r"(-[\w-]+)?$"
 
 
@@ -65,13 +52,19 @@ def kind_of(name: str) -> str:
     return name.partition("-")[0]
 
 
+def settings_of(name: str) -> type[RunSettings]:
+    """The class of a stage's settings, which are those of the command of that name."""
+    found: type[RunSettings] = STAGES.find(kind_of(name)).settings
+    return found
+
+
 def _stages(value: object) -> object:
     if not isinstance(value, Mapping) or not value:
-        raise ValueError(f"write each as NAME: and below it its settings, where NAME is one of {', '.join(KINDS)}")
+        raise ValueError(f"write each as NAME: and below it its settings, where NAME is one of {', '.join(STAGES)}")
     for name, body in value.items():
-        if not _NAME.fullmatch(name):
-            known = ", ".join(KINDS)
-            raise ValueError(f"{name!r} is not a stage{did_you_mean(name, KINDS)} ({known}, or one with -SUFFIX)")
+        if kind_of(name) not in STAGES or not _NAME.fullmatch(name):
+            known = ", ".join(STAGES)
+            raise ValueError(f"{name!r} is not a stage{did_you_mean(name, STAGES)} ({known}, or one with -SUFFIX)")
         if body is not None and not isinstance(body, Mapping):
             raise ValueError(f"{name!r} must hold settings, each as NAME: VALUE, not {body!r}")
     return {name: body or {} for name, body in value.items()}
@@ -118,7 +111,7 @@ class Recipe(DataSettings):
         shared = self.model_dump(include=set(DataSettings.model_fields), exclude_unset=True)
         found = {}
         for name, own in self.stages.items():
-            kind = KINDS[kind_of(name)]
+            kind = settings_of(name)
             managed = [field for field in MANAGED if field in own]
             if managed:
                 raise UsageError(f"stage {name!r}: a recipe chooses {' and '.join(managed)} itself; leave that out")
@@ -162,7 +155,7 @@ class _Written(GenerateJsonSchema):
 
 def schema() -> dict[str, Any]:
     """The JSON schema of recipes, for editors and checks (draft 2020-12)."""
-    classes: list[type[RunSettings]] = [Recipe, *KINDS.values()]
+    classes: list[type[RunSettings]] = [Recipe, *(settings_of(kind) for kind in STAGES)]
     _, found = models_json_schema([(kind, "validation") for kind in classes], schema_generator=_Written)
     definitions = found["$defs"]
     whole = definitions.pop("Recipe")
@@ -178,8 +171,8 @@ def schema() -> dict[str, Any]:
         "description": whole["properties"]["stages"]["description"],
         "type": "object",
         "patternProperties": {
-            f"^{kind}{_SUFFIX}": {"anyOf": [{"$ref": f"#/$defs/{settings.__name__}"}, {"type": "null"}]}
-            for kind, settings in KINDS.items()
+            f"^{kind}{_SUFFIX}": {"anyOf": [{"$ref": f"#/$defs/{settings_of(kind).__name__}"}, {"type": "null"}]}
+            for kind in STAGES
         },
         "additionalProperties": False,
         "minProperties": 1,

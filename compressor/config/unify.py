@@ -3,14 +3,19 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from compressor.config.choices import METHODS
 from compressor.config.tune import LEARNING_RATES, TuneSettings
 from compressor.core.notation import parse_share, read_pairs
 
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = METHODS.literal("one-shot", "retrain")
 ALL = 0
 """Stands for the whole of an axis in a block's shape."""
 RATES = {**LEARNING_RATES, "sgd": 0.1}
@@ -131,7 +136,7 @@ class UnifySettings(TuneSettings):
         description="Put BatchNormalization, which exporters fold away, behind every layer while training lasts, "
         "where there can be one.",
     )
-    method: Literal["one-shot", "retrain", "admm", "iss", "envelope", "ste"] = Field(
+    method: MethodName = Field(
         default_factory=_default_method,
         description="How weights get there: one-shot, to the nearest, without training; retrain, one-shot and then "
         "training of what is left; admm, iss (iterative soft shrinkage), envelope or ste (straight through the "

@@ -93,8 +93,8 @@ def rank(
     Raises:
         NothingToPrune: the graph has no group, or the globs leave none.
     """
-    weights = Weights(settings.aggregate, measured)
-    judge = criterion(settings.criterion, settings.seed)
+    weights = Weights(settings.aggregate, measured, settings.seed)
+    judge = criterion(settings.criterion)
     groups = group(coupling)
     if not groups:
         raise NothingToPrune("no channel of this model can be removed; --explain lists what was frozen and why")

@@ -11,10 +11,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from compressor.config import RunSettings
+from compressor.config.choices import STAGES
 from compressor.config.recipe import DATA, GATES, MANAGED, kind_of, read_by
 from compressor.core.clock import Progress
 from compressor.errors import CompressorError, ModelError
-from compressor.recipe.stages import STAGES, Task, made
+from compressor.recipe.stages import Task, made
 from compressor.recipe.store import MODEL, Store, data_identity, model_digest
 from compressor.results import Document, ModelStats
 from compressor.results.base import Record

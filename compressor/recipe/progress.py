@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from compressor.config import BenchSettings, DataSettings, PruneSettings, RunSettings
+from compressor.config.choices import STAGES
 from compressor.config.recipe import DATA, Recipe, kind_of, read_by
 from compressor.core import extras
 from compressor.data.named import NAMED
 from compressor.errors import UsageError
-from compressor.recipe.stages import STAGES, trains
+from compressor.recipe.stages import trains
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,19 @@
-"""What each kind of stage runs: the function behind the command of that name."""
+"""What each kind of stage is: the settings and the function behind the command of that name.
+
+The names are in :data:`compressor.config.choices.STAGES`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from compressor.commands import bench, choose_blocks, prune, verify
 from compressor.commands.clean import clean_file
-from compressor.config import PruneSettings, RunSettings, TuneSettings
+from compressor.config import BenchSettings, CleanSettings, PruneSettings, RunSettings, TuneSettings, VerifySettings
+from compressor.config.choosing import ChoosingSettings
 from compressor.core.clock import Progress
 from compressor.core.metrics import Metrics
 from compressor.recipe.store import MODEL
@@ -54,6 +57,7 @@ class Stage:
     """A kind of stage.
 
     Attributes:
+        settings: those of the command of that name.
         run: does it, and tells what runs.
         report: what ``run`` gives.
         makes_model: whether it writes ``Task.output``; others look at ``Task.source``.
@@ -61,6 +65,7 @@ class Stage:
         measures: whether what it finds is about the machine it runs on.
     """
 
+    settings: type[RunSettings]
     run: Callable[[Task, Progress | None], Document]
     report: type[Document]
     makes_model: bool = True
@@ -121,17 +126,12 @@ def _bench(task: Task, progress: Progress | None) -> BenchReport:
     return bench.bench(task.original, task.source, task.settings, progress)
 
 
-STAGES: Mapping[str, Stage] = MappingProxyType(
-    {
-        "clean": Stage(_clean, Report),
-        "prune": Stage(_prune, Report),
-        "finetune": Stage(_finetune, TuneReport, compares=True),
-        "unify": Stage(_unify, UnifyReport, compares=True),
-        "verify": Stage(_verify, VerifyReport, makes_model=False, compares=True),
-        "bench": Stage(_bench, BenchReport, makes_model=False, compares=True, measures=True),
-    }
-)
-"""By the same names as :data:`compressor.config.recipe.KINDS`."""
+CLEAN = Stage(CleanSettings, _clean, Report)
+PRUNE = Stage(PruneSettings, _prune, Report)
+FINETUNE = Stage(TuneSettings, _finetune, TuneReport, compares=True)
+UNIFY = Stage(ChoosingSettings, _unify, UnifyReport, compares=True)
+VERIFY = Stage(VerifySettings, _verify, VerifyReport, makes_model=False, compares=True)
+BENCH = Stage(BenchSettings, _bench, BenchReport, makes_model=False, compares=True, measures=True)
 
 
 def trains(kind: str, settings: RunSettings) -> bool:

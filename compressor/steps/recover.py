@@ -87,7 +87,7 @@ class Samples:
         if settings.max_drop is not None:
             raise UsageError("--max-drop needs samples with labels; give --data")
         idle = settings.recover == "none" and not settings.trainability
-        if idle and criterion(settings.criterion, settings.seed).needs is None:
+        if idle and criterion(settings.criterion).needs is None:
             return None
         made = noise(model, settings.samples, settings.seed, settings.dims, settings.input_shapes)
         return Samples(made, None, real=False)

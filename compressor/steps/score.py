@@ -30,7 +30,7 @@ def measure(found: Analysis, settings: PruneSettings, dataset: Dataset | None) -
         UsageError: torch is missing, there is no sample, or labels do not fit.
         ModelError: the model cannot be run, or torch lacks an operator; the message names another criterion.
     """
-    need = criterion(settings.criterion, settings.seed).needs
+    need = criterion(settings.criterion).needs
     if need is None:
         return None
     if need in activations.MEASURES:

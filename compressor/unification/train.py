@@ -18,6 +18,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.config import UnifySettings
+from compressor.config.choices import METHODS
 from compressor.config.data import validation
 from compressor.config.tune import LEARNING_RATES
 from compressor.core.clock import Clock
@@ -26,7 +27,6 @@ from compressor.core.metrics import Metrics
 from compressor.data import Array, Dataset, augmentation, open_data, open_parts
 from compressor.errors import ModelError
 from compressor.unification.assignment import Kinds
-from compressor.unification.envelope import Envelope
 from compressor.unification.packed import HALF
 from compressor.unification.projections import Mixed
 from compressor.unification.subspace import Subspace
@@ -160,7 +160,7 @@ class Trainer:
 
     def _approach(self, trained: Trained) -> None:
         settings = self._phase("approach", self.settings.approach_epochs).model_copy(update=PLAIN)
-        method = method_of(self.settings, self.targets)
+        method = METHODS.find(self.settings.method)(self.settings, self.targets)
         self._tuned(trained, settings, method, partial(self._tell, "approach", method))
         trained.residuals = method.residuals
 
@@ -229,21 +229,6 @@ class Trainer:
     def _tell(self, phase: str, method: Approach | None, event: Event) -> None:
         known = method.residuals if method is not None else []
         self.watch(phase, event, known[-1] if known else None)
-
-
-def method_of(settings: UnifySettings, targets: Targets) -> Approach:
-    """The method that the settings name."""
-    from compressor.train.constraints.admm import Admm, AdmmSchedule  # noqa: PLC0415 - torch is loaded for training only
-    from compressor.train.constraints.envelope import EnvelopeTraining  # noqa: PLC0415
-    from compressor.train.constraints.soft_shrinkage import SoftShrinkage  # noqa: PLC0415
-    from compressor.train.constraints.straight_through import StraightThrough  # noqa: PLC0415
-
-    if settings.method == "admm":
-        schedule = AdmmSchedule(settings.refreshes, settings.rho, settings.rho_growth, settings.dual_step)
-        return Admm(targets, schedule)
-    if settings.method == "envelope":
-        return EnvelopeTraining({name: Envelope(target) for name, target in targets.items()})
-    return SoftShrinkage(targets) if settings.method == "iss" else StraightThrough(targets)
 
 
 def imposed(model: ir.Model, targets: Targets) -> tuple[ir.Model, dict[str, Any]]:

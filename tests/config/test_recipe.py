@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from compressor.config.recipe import GATES, KINDS, MANAGED, Recipe, schema
+from compressor.config.choices import STAGES
+from compressor.config.recipe import GATES, MANAGED, Recipe, schema, settings_of
 from compressor.recipe.progress import Course
 from compressor.recipe.reading import read
 
@@ -25,12 +26,12 @@ def test_the_published_schema_is_the_one_of_the_settings():
 def test_the_schema_knows_every_setting_and_no_other():
     found = schema()
     assert set(found["properties"]) == set(Recipe.model_fields)
-    for kind in KINDS.values():
+    for kind in map(settings_of, STAGES):
         definition = found["$defs"][kind.__name__]
         assert set(definition["properties"]) == set(kind.model_fields) - set(MANAGED)
         assert definition["additionalProperties"] is False
     assert set(found["properties"]["gates"]["properties"]) == set(GATES)
-    assert len(found["properties"]["stages"]["patternProperties"]) == len(KINDS)
+    assert len(found["properties"]["stages"]["patternProperties"]) == len(STAGES)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=NAMES)

@@ -32,7 +32,7 @@ def measured(
     name: str, proto: onnx.ModelProto, inputs: Sequence[NDArray[np.generic]]
 ) -> tuple[Coupling, Weights, dict[str, ChannelGroup]]:
     found, coupling = couple(in_memory(proto), SETTINGS)
-    need = criterion(name, 0).needs
+    need = criterion(name).needs
     assert need is not None
     result = activations.measure(need, found, coupling, [Batch({"x": x}) for x in inputs], "cpu")
     return coupling, Weights("mean", result), {g.name: g for g in group(coupling)}
@@ -40,7 +40,7 @@ def measured(
 
 def scores(name: str, proto: onnx.ModelProto, inputs: Sequence[NDArray[np.generic]], of: str = "w") -> Numbers:
     _, weights, groups = measured(name, proto, inputs)
-    return criterion(name, 0).score(groups[of], weights)
+    return criterion(name).score(groups[of], weights)
 
 
 def inside(proto: onnx.ModelProto, value: str, x: NDArray[np.generic]) -> Numbers:
@@ -191,9 +191,9 @@ def test_units_merged_after_measuring_own_what_their_parts_owned(join: np.ufunc,
 def test_measurement_is_asked_for() -> None:
     _, coupling = couple(in_memory(between("b = Relu(a)")), SETTINGS)
     with pytest.raises(CompressorError, match="needs something measured"):
-        criterion("taylor", 0).score(group(coupling)[0], Weights())
+        criterion("taylor").score(group(coupling)[0], Weights())
 
 
 def test_every_need_of_activations_has_its_criterion() -> None:
-    assert {criterion(name, 0).needs for name in BY_ACTIVATION} == set(activations.MEASURES)
+    assert {criterion(name).needs for name in BY_ACTIVATION} == set(activations.MEASURES)
     assert {Need.ENERGY, Need.RANK} < set(activations.MEASURES)

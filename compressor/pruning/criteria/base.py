@@ -16,14 +16,19 @@ from compressor.pruning.criteria.measurement import Measurement, Need
 Scores = npt.NDArray[np.float64]
 LARGEST = 1e30
 """Stands for the score of weights that are not finite."""
-AGGREGATES = ("mean", "sum", "max")
 
 
 class Weights:
-    """Energies of weight slices, cached, and what was measured for the criterion, if it needs anything."""
+    """What a criterion scores by.
 
-    def __init__(self, aggregate: str = "mean", measurement: Measurement | None = None) -> None:
-        self.aggregate = aggregate
+    Args:
+        aggregate: how scores of several slots become one: ``mean``, ``sum`` or ``max``.
+        measurement: what was measured for the criterion, if it needs anything.
+        seed: of criteria that draw at random; not negative.
+    """
+
+    def __init__(self, aggregate: str = "mean", measurement: Measurement | None = None, seed: int = 0) -> None:
+        self.aggregate, self.seed = aggregate, seed
         self.measurement = measurement
         self._energy: dict[tuple[str, tuple[int, ...], int], Scores] = {}
 

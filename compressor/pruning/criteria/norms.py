@@ -35,6 +35,16 @@ class Magnitude:
         return combine(parts, weights.aggregate, len(group.units))
 
 
+def l1() -> Magnitude:
+    """Sums of absolute weights."""
+    return Magnitude(1)
+
+
+def l2() -> Magnitude:
+    """Roots of sums of squared weights."""
+    return Magnitude(2)
+
+
 @dataclass(frozen=True)
 class Product:
     """``|filters| * |consumers|`` (dependency-aware filter pruning, arXiv 2005.02634).

@@ -14,16 +14,11 @@ from compressor.pruning.criteria.measurement import Need
 
 
 @dataclass(frozen=True)
-class Chance:
-    """Uniform random scores, the same for the same seed and group.
-
-    Attributes:
-        seed: non-negative.
-    """
+class Random:
+    """Uniform random scores, the same for the same seed and group."""
 
     needs: ClassVar[Need | None] = None
-    seed: int
 
-    def score(self, group: ChannelGroup, weights: Weights) -> Scores:  # noqa: ARG002 - one protocol for all
+    def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """float64[n] in [0, 1)."""
-        return np.random.default_rng([self.seed, zlib.crc32(group.name.encode())]).random(len(group.units))
+        return np.random.default_rng([weights.seed, zlib.crc32(group.name.encode())]).random(len(group.units))

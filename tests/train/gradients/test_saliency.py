@@ -44,7 +44,7 @@ RESIDUAL = """
 
 def measured(name: str, proto: onnx.ModelProto, batches: Iterable[Batch], seed: int = 0) -> tuple[Analysis, Weights]:
     found = analyse(in_memory(proto), SETTINGS)
-    need = criterion(name, seed).needs
+    need = criterion(name).needs
     assert need is not None
     listed = list(batches)
     return found, Weights("mean", saliency.measure(need, found.model, found.coupling, lambda: listed, seed))
@@ -52,7 +52,7 @@ def measured(name: str, proto: onnx.ModelProto, batches: Iterable[Batch], seed: 
 
 def scores(name: str, proto: onnx.ModelProto, *batches: Batch, of: str = "w", seed: int = 0) -> Numbers:
     found, weights = measured(name, proto, batches, seed)
-    return criterion(name, seed).score(named(found, of), weights)
+    return criterion(name).score(named(found, of), weights)
 
 
 def named(found: Analysis, name: str) -> ChannelGroup:
@@ -287,8 +287,8 @@ def test_where_nothing_has_a_gradient_weights_decide(rng: np.random.Generator) -
     found, weights = measured("taylor", proto, [images(rng, labels=False)])
     member = named(found, "w8")
     assert not weights.measured(member).any()
-    expected = criterion("consumers", 0).score(member, weights)
-    np.testing.assert_array_equal(criterion("taylor", 0).score(member, weights), expected)
+    expected = criterion("consumers").score(member, weights)
+    np.testing.assert_array_equal(criterion("taylor").score(member, weights), expected)
     assert len(set(expected.tolist())) == 8
 
 
@@ -320,7 +320,7 @@ def check(seed: int) -> int:
     sizes = {k: v[0] for k, v in found.shapes.inputs.items() if v}
     batches = [Batch(dict(random_inputs(proto, rng, next(iter(sizes.values()), 3)))) for _ in range(2)]
     for name, maker in CRITERIA.items():
-        need = maker(0).needs
+        need = maker().needs
         if need is None or not groups:
             continue
         try:
@@ -333,7 +333,7 @@ def check(seed: int) -> int:
         except Exception as error:
             raise AssertionError(f"seed {seed} ({', '.join(blocks_of(proto))}), {name}: {error}") from error
         for member in groups:
-            score = maker(0).score(member, Weights("mean", result))
+            score = maker().score(member, Weights("mean", result))
             assert score.shape == member.units.shape
             assert score.dtype == np.float64
             assert np.isfinite(score).all()
@@ -359,4 +359,4 @@ def test_scores_of_many_random_graphs_are_finite(seed: int) -> None:
 def test_every_need_is_measured_somewhere() -> None:
     needs = [*activations.MEASURES, *saliency.MEASURES, Need.PATHS]
     assert sorted(need.value for need in needs) == sorted(need.value for need in Need)
-    assert {maker(0).needs for maker in CRITERIA.values()} - {None} == set(Need)
+    assert {maker().needs for maker in CRITERIA.values()} - {None} == set(Need)

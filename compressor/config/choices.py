@@ -1,0 +1,58 @@
+"""The tables of what users choose by name. To add one: a class or record in a file of its own, and a line here.
+
+Distributions of others add names by entry points in the groups that are named here.
+"""
+
+from __future__ import annotations
+
+from compressor.core.choices import Choices
+
+_CRITERIA = "compressor.pruning.criteria"
+CRITERIA = Choices(
+    "criterion",
+    {
+        "l1": f"{_CRITERIA}.norms:l1",
+        "l2": f"{_CRITERIA}.norms:l2",
+        "consumers": f"{_CRITERIA}.norms:Consumers",
+        "product": f"{_CRITERIA}.norms:Product",
+        "fpgm": f"{_CRITERIA}.redundancy:GeometricMedian",
+        "lamp": f"{_CRITERIA}.norms:Lamp",
+        "taylor": f"{_CRITERIA}.gradients:Taylor",
+        "fisher": f"{_CRITERIA}.gradients:Fisher",
+        "hessian": f"{_CRITERIA}.gradients:Hessian",
+        "snip": f"{_CRITERIA}.gradients:Snip",
+        "grasp": f"{_CRITERIA}.gradients:Grasp",
+        "synflow": f"{_CRITERIA}.gradients:SynFlow",
+        "activation": f"{_CRITERIA}.activations:Activation",
+        "wanda": f"{_CRITERIA}.activations:Wanda",
+        "pfp": f"{_CRITERIA}.activations:Pfp",
+        "chip": f"{_CRITERIA}.activations:Chip",
+        "random": f"{_CRITERIA}.random:Random",
+    },
+    group="onnx_compressor.criteria",
+)
+"""What makes a channel important: a class or function without arguments that makes a
+:class:`compressor.pruning.criteria.base.Criterion`."""
+
+_METHODS = "compressor.unification.methods"
+METHODS = Choices(
+    "method",
+    {name: f"{_METHODS}:{name}" for name in ("admm", "iss", "envelope", "ste")},
+    group="onnx_compressor.methods",
+)
+"""How training brings weights to blocks of one absolute value: ``(settings, targets) -> Approach``."""
+
+_STAGES = "compressor.recipe.stages"
+STAGES = Choices(
+    "stage",
+    {
+        "clean": f"{_STAGES}:CLEAN",
+        "prune": f"{_STAGES}:PRUNE",
+        "finetune": f"{_STAGES}:FINETUNE",
+        "unify": f"{_STAGES}:UNIFY",
+        "verify": f"{_STAGES}:VERIFY",
+        "bench": f"{_STAGES}:BENCH",
+    },
+    group="onnx_compressor.stages",
+)
+"""Kinds of a recipe's stages: a :class:`compressor.recipe.stages.Stage`."""

@@ -1,0 +1,40 @@
+"""How training brings weights to their blocks: a maker for every method of ``compressor.config.choices.METHODS``.
+
+A maker takes the settings and the set of every weight by the name of its initializer, and returns what takes part in
+training. What the method does, and where it comes from, is said where it is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from compressor.config import UnifySettings
+from compressor.train.constraints.admm import Admm, AdmmSchedule
+from compressor.train.constraints.constrained import Approach
+from compressor.train.constraints.envelope import EnvelopeTraining
+from compressor.train.constraints.soft_shrinkage import SoftShrinkage
+from compressor.train.constraints.straight_through import StraightThrough
+from compressor.unification.envelope import Envelope
+from compressor.unification.projections import Mixed
+
+Targets = Mapping[str, Mixed]
+
+
+def admm(settings: UnifySettings, targets: Targets) -> Approach:
+    """Alternating direction method of multipliers."""
+    return Admm(targets, AdmmSchedule(settings.refreshes, settings.rho, settings.rho_growth, settings.dual_step))
+
+
+def iss(_: UnifySettings, targets: Targets) -> Approach:
+    """Iterative soft shrinkage."""
+    return SoftShrinkage(targets)
+
+
+def envelope(_: UnifySettings, targets: Targets) -> Approach:
+    """Proximal steps of the group envelope."""
+    return EnvelopeTraining({name: Envelope(target) for name, target in targets.items()})
+
+
+def ste(_: UnifySettings, targets: Targets) -> Approach:
+    """Straight through the projection."""
+    return StraightThrough(targets)
