@@ -12,6 +12,8 @@ from compressor.config.data import DataSettings
 
 LEARNING_RATES = {"sgd": 0.01, "adamw": 3e-4}
 """Default learning rate of each optimiser."""
+RATE_WITH_NORMS = 0.05
+"""The same of SGD where BatchNormalization is put in, which brings all filters to the norm of fresh ones."""
 LOSSES = ("distill", "cross-entropy", "mixed")
 FORMS = ("kl", "mse", "none")
 
@@ -50,6 +52,16 @@ def _listed(value: object) -> list[object]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
+def _sgd() -> Literal["sgd"]:
+    """What stands here until the graph is known: see :mod:`compressor.train.defaults`."""
+    return "sgd"
+
+
+def _never() -> bool:
+    """The same."""
+    return False
+
+
 def _default_rate(values: dict[str, Any]) -> float:
     return LEARNING_RATES[values.get("optimiser", "sgd")]
 
@@ -76,13 +88,16 @@ class TuneSettings(DataSettings):
         description="How an output is compared: NAME=kl (class scores on axis 1), NAME=kl:AXIS, NAME=mse or NAME=none; "
         "repeatable. Decided from its values where not given.",
     )
-    optimiser: Literal["sgd", "adamw"] = Field(default="sgd", description="SGD with Nesterov momentum, or AdamW.")
+    optimiser: Literal["sgd", "adamw"] = Field(
+        default_factory=_sgd,
+        description="SGD with Nesterov momentum, or AdamW. Default: sgd for convolutional networks, adamw for others.",
+    )
     learning_rate: float = Field(
         default_factory=_default_rate,
         gt=0,
         description="Highest learning rate. Default: "
         + ", ".join(f"{rate:g} for {name}" for name, rate in LEARNING_RATES.items())
-        + ".",
+        + f", {RATE_WITH_NORMS:g} for sgd with BatchNormalization put in.",
     )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of SGD.")
     weight_decay: float = Field(
@@ -108,8 +123,9 @@ class TuneSettings(DataSettings):
         default=False, description="Let BatchNormalization use and update the statistics of the batch."
     )
     insert_bn: bool = Field(
-        default=False,
-        description="Put BatchNormalization, which exporters fold away, behind every layer while training lasts.",
+        default_factory=_never,
+        description="Put BatchNormalization, which exporters fold away, behind every layer while training lasts. "
+        "Default: where SGD trains, and batches can be of any size.",
     )
     expand: float = Field(
         default=0.0,

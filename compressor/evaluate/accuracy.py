@@ -10,6 +10,8 @@ import onnx_ir as ir
 
 from compressor.config import DataSettings
 from compressor.data import Array, Batch, Dataset, batch_limit
+from compressor.data.labels import IGNORED
+from compressor.data.output_forms import class_axis
 from compressor.errors import UsageError
 
 
@@ -32,7 +34,9 @@ class Accuracy:
 
 
 def accuracy(model: ir.Model, data: Dataset, settings: DataSettings) -> Accuracy:
-    """Top-1 accuracy of the first output, logits [n, classes] or [n, classes, ...], on all samples of ``data``.
+    """Top-1 accuracy of the first output on all samples of ``data``, over all positions that have a label.
+
+    Scores are [n, classes], [n, classes, ...] as of pixels, or [n, ..., classes] as of tokens.
 
     Raises:
         UsageError: the data has no labels, or they do not fit the first output.
@@ -49,28 +53,29 @@ def accuracy(model: ir.Model, data: Dataset, settings: DataSettings) -> Accuracy
     with sessions.opened(model, settings.provider) as session:
         for start in range(0, len(data) // size * size if fixed else len(data), size):
             batch = data.take(np.arange(start, min(start + size, len(data))))
-            found = right(sessions.run(session, batch.inputs)[0], batch)
-            correct, count = correct + int(found.sum()), count + found.size
+            found, counted = right(sessions.run(session, batch.inputs)[0], batch)
+            correct, count = correct + int(found[counted].sum()), count + int(counted.sum())
     if not count:
         raise UsageError(f"the model takes batches of {fixed}, the data has {len(data)} samples; give more")
     return Accuracy(correct, count)
 
 
-def right(logits: Array, batch: Batch) -> npt.NDArray[np.bool_]:
-    """Which samples of a batch are classified as labelled: bool, of the shape of the labels.
+def right(logits: Array, batch: Batch) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which positions of a batch are classified as labelled, and which have a label; bool, of the shape of the labels.
 
     Args:
-        logits: scores of classes on axis 1, or classes.
-        batch: with labels.
+        logits: scores of classes, or classes.
+        batch: with labels; -100 is none.
 
     Raises:
-        UsageError: there is not one label for each row of logits.
+        UsageError: there is not one label for each set of scores.
     """
     labels = np.asarray(batch.labels)
-    found = logits.argmax(axis=1) if logits.ndim > 1 else logits
+    axis = class_axis(logits, labels)
+    found = logits if logits.ndim < 2 else logits.argmax(axis=1 if axis is None else axis)
     if found.shape != labels.shape:
         raise UsageError(
             f"labels have shape {list(labels.shape)} a batch, the first output {list(logits.shape)}; labels are the "
             "numbers of classes, one for each row of logits"
         )
-    return np.asarray(found == labels)
+    return np.asarray(found == labels), np.asarray(labels != IGNORED)

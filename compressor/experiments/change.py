@@ -132,8 +132,9 @@ class _Tally:
                 self.agree += int((one.argmax(axis=1) == two.argmax(axis=1)).sum())
                 self.rows += len(one)
         if batch.labels is not None:
-            hits = right(after[0], batch)
-            self.correct, self.judged = self.correct + int(hits.sum()), self.judged + hits.size
+            hits, counted = right(after[0], batch)
+            self.correct += int(hits[counted].sum())
+            self.judged += int(counted.sum())
 
     def change(self) -> Change:
         return Change(

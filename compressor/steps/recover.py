@@ -202,6 +202,7 @@ class Recovery:
 
     def _train(self, model: ir.Model, samples: Samples, fading: Cut | None) -> ir.Model:
         """A trained copy; with ``fading``, one in which what that cut removes is zero in the end."""
+        from compressor.train.defaults import training_defaults  # noqa: PLC0415
         from compressor.train.finetune import finetune  # noqa: PLC0415
         from compressor.train.loop.split import Splits  # noqa: PLC0415
         from compressor.train.regularizers.decay import decay  # noqa: PLC0415 - torch is loaded for training only
@@ -218,6 +219,7 @@ class Recovery:
             extensions.append(fade)
             if not fade.exact:
                 self._warnings.append(INEXACT_NOTE)
+        settings = training_defaults(settings, model)
         parts = Splits(samples.train, samples.valid, lambda epoch: augmentation(settings, model, epoch))
         done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=self._tell)
         self._warnings += done.warnings

@@ -12,11 +12,13 @@ import torch
 
 from compressor.config import TuneSettings
 from compressor.data import Array, Dataset, augmentation, batch_limit, check_labels, open_parts, split
+from compressor.data.output_forms import vocabularies
 from compressor.errors import ModelError, ProofFailed, UsageError
 from compressor.graph import files
 from compressor.pruning import proof
 from compressor.torch_ops.tensors import to_numpy
 from compressor.train import training_options
+from compressor.train.defaults import training_defaults
 from compressor.train.loop import checkpoint
 from compressor.train.loop.distributed import World, world_of
 from compressor.train.loop.errors import TrainingDiverged, memory_named
@@ -135,12 +137,14 @@ class _Pair:
     Attributes:
         names: of the model's own outputs, after which come values asked for by name.
         limit: samples that the file says it takes at a time.
+        vocabularies: lengths of the tables that the model looks whole numbers up in.
     """
 
     module: GraphModule
     teacher: GraphModule | None
     names: tuple[str, ...]
     limit: int | None
+    vocabularies: frozenset[int]
 
     @staticmethod
     def of(model: ir.Model, settings: TuneSettings, teacher: ir.Model | None) -> _Pair:
@@ -155,7 +159,7 @@ class _Pair:
         made = _module(model, settings, settings.train_bn)
         original = _module(teacher, settings, False) if teacher is not None and imitated else None
         names = tuple(str(v.name) for v in model.graph.outputs)
-        return _Pair(made, original, names, _limit(model, teacher))
+        return _Pair(made, original, names, _limit(model, teacher), frozenset(vocabularies(model)))
 
 
 def _limit(model: ir.Model, teacher: ir.Model | None) -> int | None:
@@ -227,7 +231,7 @@ def _objective(settings: TuneSettings, pair: _Pair, seen: Samples) -> tuple[Obje
     with torch.no_grad():
         student = run(pair.module, seen.inputs, chunk)
         taught: Outputs = run(pair.teacher, seen.inputs, chunk) if pair.teacher is not None else ()
-    probe = Probe(pair.names, settings.features, student, taught, seen.labels)
+    probe = Probe(pair.names, settings.features, student, taught, seen.labels, pair.vocabularies)
     objective, compared = objective_for(settings, probe, pair.teacher, chunk)
     warnings = []
     if chunk is not None:
@@ -257,6 +261,11 @@ def _verify(pair: _Pair, written: ir.Model, seen: Samples, settings: TuneSetting
     Raises:
         ProofFailed: it is larger than the settings allow.
     """
+    if is_narrow(written):
+        # Held against each other in float32, on the weights as they were rounded: what 16 bits add while computing is
+        # the model's own precision, and no fault of what was written.
+        written = widened(written)
+        pair = replace(pair, module=GraphModule(with_outputs(written, settings.features)))
     count = pair.limit or min(len(seen), LOOKED_AT)
     inputs = {name: t[:count].cpu() for name, t in seen.inputs.items()}
     short = count - len(next(iter(inputs.values())))
@@ -306,7 +315,7 @@ def finetune_file(
     folder = settings.checkpoint
     if folder is None and output is not None:
         folder = output.with_name(output.name + ".checkpoint")
-    chosen = settings.model_copy(update={"checkpoint": folder})
+    chosen = training_defaults(settings, model).model_copy(update={"checkpoint": folder})
     own = files.model_files(source) | (files.model_files(teacher) if teacher is not None else set())
     try:
         result = finetune(model, chosen, teacher=original, extensions=extensions, observe=observe)

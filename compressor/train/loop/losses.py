@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
 from compressor.config import TuneSettings
+from compressor.data.output_forms import Form, class_axis, decide, variance
 from compressor.errors import UsageError
+from compressor.torch_ops.tensors import to_numpy
 from compressor.train.loop.objective import Objective, Outputs, Samples, Term
-from compressor.train.loop.output_forms import Form, class_axis, decide, variance
 
 Tensor = torch.Tensor
 SMALLEST = 1e-12
@@ -150,6 +151,7 @@ class Probe:
         student: what the module gives.
         teacher: what the original gives; empty without one.
         labels: of these samples.
+        vocabularies: lengths of the tables that the model looks whole numbers up in.
     """
 
     names: tuple[str, ...]
@@ -157,6 +159,7 @@ class Probe:
     student: Outputs
     teacher: Outputs
     labels: Tensor | None
+    vocabularies: Collection[int] = ()
 
 
 def objective_for(
@@ -171,7 +174,9 @@ def objective_for(
     shown = probe.teacher or probe.student
     if probe.teacher:
         _same_shapes(probe)
-    forms = decide(probe.names, shown[:count], probe.labels, settings.output_form)
+    labels = None if probe.labels is None else to_numpy(probe.labels)
+    values = [to_numpy(t) for t in shown[:count]]
+    forms = decide(probe.names, values, labels, settings.output_form, probe.vocabularies)
     terms: list[tuple[float, Term]] = []
     share = {"distill": 1.0, "mixed": settings.alpha}.get(settings.loss, 0.0)
     if share:
@@ -215,7 +220,7 @@ def _features(settings: TuneSettings, probe: Probe) -> list[tuple[float, Term]]:
     terms: list[tuple[float, Term]] = []
     for index in range(len(probe.names), len(probe.names) + len(probe.features)):
         one, two = probe.student[index], probe.teacher[index]
-        term: Term = Squared(index, variance(two)) if one.shape == two.shape else Similarity(index)
+        term: Term = Squared(index, variance(to_numpy(two))) if one.shape == two.shape else Similarity(index)
         terms.append((settings.feature_weight / len(probe.features), term))
     return terms
 
@@ -228,7 +233,7 @@ def _classes(forms: Sequence[Form], probe: Probe) -> Form | None:
     for form in forms:
         scores = (probe.teacher or probe.student)[form.index]
         soft = labels.is_floating_point() and labels.shape == scores.shape
-        if form.kind == "kl" and (soft or class_axis(scores, labels) == form.axis):
+        if form.kind == "kl" and (soft or class_axis(to_numpy(scores), to_numpy(labels)) == form.axis):
             return form
     return None
 

@@ -150,6 +150,15 @@ def fold(model: ir.Model) -> ir.Model:
     return copy
 
 
+def takes_batchnorm(model: ir.Model) -> bool:
+    """Whether :func:`insert` finds a place in ``model``; its statistics may still show that one does not fit."""
+    try:
+        _check_batch(model)
+    except ModelError:
+        return False
+    return bool(_layers(model)[0])
+
+
 def _check_batch(model: ir.Model) -> None:
     inputs = [v for v in model.graph.inputs if not v.is_initializer() and v.shape is not None and len(v.shape) > 1]
     if inputs and all(v.shape is not None and v.shape[0] == 1 for v in inputs):

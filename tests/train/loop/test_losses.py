@@ -11,64 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compressor.config import TuneSettings
+from compressor.data.output_forms import Form
 from compressor.errors import UsageError
 from compressor.train.loop.losses import Agreement, CrossEntropy, Divergence, Probe, Similarity, objective_for
 from compressor.train.loop.objective import Samples
-from compressor.train.loop.output_forms import Form, decide
 
 torch.set_num_threads(1)
 random = torch.Generator().manual_seed(0)
 X = Samples({"x": torch.zeros(6, 1)})
+CLASSES = torch.tensor([0, 1, 2, 3, 4, 0])
 
 
 def normal(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=random)
-
-
-def unit(rows: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.normalize(rows, dim=1)
-
-
-CLASSES = torch.tensor([0, 1, 2, 3, 4, 0])
-
-
-@pytest.mark.parametrize(
-    ("values", "labels", "expected"),
-    [
-        (normal(6, 5), None, ("kl", 1, False)),
-        (normal(6, 5), CLASSES, ("kl", 1, False)),
-        (normal(6, 5).softmax(1), None, ("kl", 1, True)),
-        (normal(6, 7, 5).softmax(2), None, ("kl", 2, True)),
-        (normal(6, 5, 4, 4), torch.zeros(6, 4, 4, dtype=torch.int64), ("kl", 1, False)),
-        (normal(6, 7, 5), torch.zeros(6, 7, dtype=torch.int64), ("kl", 2, False)),
-        (normal(6, 3, 8, 8), None, ("mse", 1, False)),
-        (normal(6, 3, 8, 8), CLASSES, ("mse", 1, False)),
-        (unit(normal(6, 32)), None, ("mse", 1, False)),
-        (normal(6, 1), None, ("mse", 1, False)),
-        (normal(6), None, ("mse", 1, False)),
-        (torch.ones(6, 5, dtype=torch.int64), None, ("none", 1, False)),
-    ],
-)
-def test_the_rule(values: torch.Tensor, labels: torch.Tensor | None, expected: tuple[str, int, bool]) -> None:
-    (form,) = decide(["y"], [values], labels, {})
-    assert (form.kind, form.axis, form.probabilities) == expected
-    assert form.reason in str(form)
-
-
-def test_what_is_asked_for_goes_before_the_rule() -> None:
-    outputs = [normal(6, 5), normal(6, 7, 5), normal(6, 5)]
-    forms = decide(["a", "b", "c"], outputs, None, {"a": "mse", "b": "kl:-1", "c": "none"})
-    assert [(f.kind, f.axis) for f in forms] == [("mse", 1), ("kl", 2), ("none", 1)]
-    assert forms[0].variance == pytest.approx(float(outputs[0].var(correction=0)))
-
-
-@pytest.mark.parametrize(
-    ("given", "word"),
-    [({"z": "mse"}, "no output 'z'"), ({"y": "kl:3"}, "none of which is axis 3"), ({"y": "kl:0"}, "axis 0")],
-)
-def test_what_cannot_be_is_refused(given: dict[str, str], word: str) -> None:
-    with pytest.raises(UsageError, match=word):
-        decide(["y"], [normal(6, 5)], None, given)
 
 
 @given(st.integers(2, 6), st.floats(0.5, 8), st.booleans(), st.integers(0, 99))

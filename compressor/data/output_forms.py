@@ -1,0 +1,182 @@
+"""What the outputs of a model are: scores of classes along an axis, or numbers.
+
+Training, accuracy and every comparison of two models ask here. The rule, for an output that the settings do not decide:
+
+1. Whole numbers and truth values have no gradient and are left out.
+2. Entries that are nowhere negative and sum to one along axis 1 or the last are *probabilities*: ``kl`` of them.
+3. Where labels are class numbers whose shape is that of the output without one axis, that axis holds *scores* of
+   classes: ``kl``.
+4. Without such labels, outputs [n, k] with k of 2 and more are taken for scores, unless all rows have length one, as
+   embeddings do. (KL at a temperature sees all of the scores but an offset that they have in common.)
+5. Outputs of more axes hold scores where the last axis is as long as a table that the model looks whole numbers up in,
+   as those of a language model do; or where their name says so (``logits``, ``scores``), along the last axis of three
+   and axis 1 of more, as classifiers of pixels and voxels lay them out.
+6. Everything else is *numbers*: ``mse``, divided by the variance of the original's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.data.batch import Array
+from compressor.errors import UsageError
+
+TOLERANCE = 1e-3
+"""How far from one a sum of probabilities, or the length of an embedding, may be; float16 resolves no better."""
+STEPS = 4
+"""Operators between an input of whole numbers and the table that it indexes."""
+_SCORES = re.compile(r"(^|[^a-z])(logits?|scores?)($|[^a-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Form:
+    """One output and how it is compared.
+
+    Attributes:
+        index: its number among the outputs.
+        kind: by the divergence of Kullback and Leibler, by the squared difference, or not at all.
+        axis: of the classes.
+        probabilities: entries are probabilities, else scores of any size.
+        variance: of the original's numbers.
+        reason: why, in words.
+    """
+
+    name: str
+    index: int
+    kind: Literal["kl", "mse", "none"]
+    axis: int = 1
+    probabilities: bool = False
+    variance: float = 1.0
+    reason: str = ""
+
+    def __str__(self) -> str:
+        how = {"kl": f"kl along axis {self.axis}", "mse": "mse", "none": "left out"}[self.kind]
+        return f"output {self.name!r}: {how} ({self.reason})"
+
+
+def decide(
+    names: Sequence[str],
+    outputs: Sequence[Array],
+    labels: Array | None,
+    given: Mapping[str, str],
+    vocabularies: Collection[int] = (),
+) -> list[Form]:
+    """A form for every output.
+
+    Args:
+        names: of the outputs.
+        outputs: what the original, or without one the model itself, gives for some samples.
+        labels: of these samples.
+        given: form by name of output as the settings write it.
+        vocabularies: lengths of the tables that the model looks whole numbers up in, see :func:`vocabularies`.
+
+    Raises:
+        UsageError: ``given`` names an output that is not there, or an axis that it does not have.
+    """
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise UsageError(f"the model has no output {unknown[0]!r}; it has {', '.join(names)}")
+    forms = []
+    for index, (name, values) in enumerate(zip(names, outputs, strict=True)):
+        found = _decide(Form(name, index, "mse", reason="entries are taken for numbers"), values, labels, vocabularies)
+        if name in given:
+            found = _as_given(found, given[name], values)
+        forms.append(found if found.kind != "mse" else replace(found, variance=variance(values)))
+    return forms
+
+
+def variance(values: Array) -> float:
+    """Of all entries; of a constant the square of its size, so that it can be divided by."""
+    wide = values.astype(np.float64)
+    found = float(wide.var())
+    return found if found > 0 else float(np.square(wide).mean()) or 1.0
+
+
+def class_axis(values: Array, labels: Array | None) -> int | None:
+    """The axis of ``values`` without which their shape is that of the class numbers."""
+    if labels is None or labels.dtype.kind == "f" or values.ndim < 2 or labels.ndim != values.ndim - 1:
+        return None
+    for axis in (1, values.ndim - 1):
+        rest = (*values.shape[:axis], *values.shape[axis + 1 :])
+        if rest == labels.shape and values.shape[axis] > 1:
+            return axis
+    return None
+
+
+def vocabularies(model: ir.Model) -> set[int]:
+    """Lengths of the weights that the model's inputs of whole numbers index directly, such as tables of tokens.
+
+    A few operators on the way, such as a cast or a sum, are passed; one that reads a weight of two axes and the input is
+    taken for a look-up.
+    """
+    found = set[int]()
+    frontier = {v for v in model.graph.inputs if v.dtype is not None and not v.dtype.is_floating_point()}
+    for _ in range(STEPS):
+        readers = {node for value in frontier for node in value.consumers()}
+        frontier = set()
+        for node in readers:
+            constants = [v.const_value for v in node.inputs if v is not None and v.const_value is not None]
+            tables = [t for t in constants if len(t.shape) == 2 and t.dtype.is_floating_point()]
+            found.update(int(t.shape.numpy()[0]) for t in tables)
+            if not tables:
+                frontier.update(v for v in node.outputs if v.dtype is None or not v.dtype.is_floating_point())
+    return found
+
+
+def _decide(numbers: Form, values: Array, labels: Array | None, known: Collection[int]) -> Form:
+    if not _floating(values):
+        return replace(numbers, kind="none", reason=f"{values.dtype.name} has no gradient")
+    axis = _sums_to_one(values)
+    if axis is not None:
+        return replace(numbers, kind="kl", axis=axis, probabilities=True, reason="entries are probabilities")
+    axis = class_axis(values, labels)
+    if axis is not None:
+        return replace(numbers, kind="kl", axis=axis, reason="labels are classes along that axis")
+    if values.ndim == 2 and values.shape[1] > 1:
+        if _unit_length(values):
+            return replace(numbers, reason="rows have length one, as embeddings do")
+        return replace(numbers, kind="kl", reason="rows are taken for scores of classes")
+    if values.ndim > 2 and values.shape[-1] in known:
+        return replace(numbers, kind="kl", axis=values.ndim - 1, reason="as many entries as there are tokens")
+    if values.ndim > 2 and _SCORES.search(numbers.name):
+        return replace(numbers, kind="kl", axis=2 if values.ndim == 3 else 1, reason="named as scores of classes")
+    return numbers
+
+
+def _floating(values: Array) -> bool:
+    return values.dtype.kind == "f" or values.dtype.name == "bfloat16"
+
+
+def _sums_to_one(values: Array) -> int | None:
+    if values.ndim < 2 or not values.size or float(values.min()) < 0:
+        return None
+    for axis in dict.fromkeys((1, values.ndim - 1)):
+        if values.shape[axis] > 1 and float(np.abs(values.astype(np.float64).sum(axis) - 1).max()) < TOLERANCE:
+            return axis
+    return None
+
+
+def _unit_length(values: Array) -> bool:
+    return float(np.abs(np.linalg.norm(values.astype(np.float64), axis=1) - 1).max()) < TOLERANCE
+
+
+def _as_given(found: Form, text: str, values: Array) -> Form:
+    kind, _, number = text.partition(":")
+    axis = int(number or 1)
+    if kind != "none" and not _floating(values):
+        raise UsageError(
+            f"output {found.name!r} holds whole numbers, which have no gradient; its form can only be none"
+        )
+    if kind != "kl":
+        chosen: Literal["mse", "none"] = "mse" if kind == "mse" else "none"
+        return Form(found.name, found.index, chosen, reason="as asked")
+    if not -values.ndim <= axis < values.ndim or axis % values.ndim == 0:
+        raise UsageError(f"output {found.name!r} has {values.ndim} axes, none of which is axis {axis} of classes")
+    axis %= values.ndim
+    return Form(found.name, found.index, "kl", axis, _sums_to_one(values) == axis, reason="as asked")
