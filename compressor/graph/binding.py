@@ -216,7 +216,7 @@ class Binding:
                 summed |= symbols(size)
         ids = [v for v in self._graph.inputs if v.dtype is not None and not v.dtype.is_floating_point()]
         plain = {d.text for v in ids for d in self._sizes[str(v.name)] if isinstance(d, Size)}
-        pasts = {name: 0 for name in summed - plain}
+        pasts = dict.fromkeys(summed - plain, 0)
         return bound if not pasts else self._with(bound, pasts)
 
     def _with(self, bound: Bound, numbers: Mapping[str, int]) -> Bound:

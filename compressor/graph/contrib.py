@@ -56,9 +56,12 @@ LIKE: Mapping[str, Like] = MappingProxyType({
 
 
 def fused_matmul(
-    node: ir.Node, one: DimShape, two: DimShape, equate: Callable[[Dim, Dim], None]
+    node: ir.Node, one: DimShape, two: DimShape, equate: Callable[[Dim, Dim], None] = lambda _, __: None
 ) -> DimShape | None:
-    """Shape of FusedMatMul, which may transpose matrices, from those of its operands; None for batches of it."""
+    """Shape of FusedMatMul, which may transpose matrices, from those of its operands; None for batches of it.
+
+    ``equate`` is told of sizes that must be equal for the node to run.
+    """
     flags = [node.attributes.get_int(k, 0) for k in ("transA", "transB", "transBatchA", "transBatchB")]
     if any(flags[2:]) or min(len(one), len(two)) < 2:
         return None

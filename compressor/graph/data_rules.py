@@ -68,7 +68,7 @@ def _followed(of: Operands, dtypes: Sequence[ir.DataType | None], opsets: Mappin
     rule = _ELEMENTWISE.get(op)
     if op == "Div" and dtypes[0] not in WIDE:
         rule = dims.quotient  # of floats, exact where nothing is left over
-    if rule is None or of.node.attributes.get_int("fmod", 0):
+    if rule is None or of.node.attributes.get_int("fmod", 0) == 1:
         return None
     arrays = [_elements(array) for array in of.data if array is not None]
     return [np.asarray(np.frompyfunc(_each(rule, of.unknown), len(arrays), 1)(*arrays), dtype=object)]
@@ -92,7 +92,7 @@ def _elements(array: Array) -> Array:
     return made
 
 
-def _whole(number: Any) -> Element:  # noqa: ANN401 - what a numpy scalar holds
+def _whole(number: Any) -> Element:
     if isinstance(number, bool):
         return number
     if isinstance(number, int) or (isinstance(number, float) and number.is_integer()):
@@ -149,7 +149,7 @@ def _reduced(of: Operands) -> list[Array] | None:
     axes = of.entries(1) if len(of.data) > 1 else (of.ints("axes") or None)
     if array is None or (axes is not None and not all(isinstance(a, int) for a in axes)):
         return None
-    if not axes and of.node.attributes.get_int("noop_with_empty_axes", 0):
+    if not axes and of.node.attributes.get_int("noop_with_empty_axes", 0) == 1:
         return [array]
     over = {a % array.ndim for a in axes if isinstance(a, int)} if axes else set(range(array.ndim))
     kept = bool(of.node.attributes.get_int("keepdims", 1))

@@ -209,8 +209,8 @@ class Walker:
         return self._reference(node, feeds)
 
     def _reference(self, node: ir.Node, feeds: dict[str, Array]) -> list[Array] | None:
-        sizes = [shape for shape, _ in self._infer(node, feeds).values()]
-        if any(s is None or np.prod(s, dtype=object) > EVALUATE_LIMIT for s in sizes):
+        sizes = [None if shape is None else product(shape) for shape, _ in self._infer(node, feeds).values()]
+        if not all(isinstance(size, int) and size <= EVALUATE_LIMIT for size in sizes):
             return None
         return evaluate(node, feeds, self.versions)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import prod
 
 import onnx_ir as ir
 
@@ -82,9 +83,7 @@ class Search:
     def far(self, first: Bound, cost: int) -> Bound | None:
         """Sizes far from the others; None where running them may cost too much, given the elements at ``first``."""
         for bound in self.binding.candidates(FAR):
-            grown = max(
-                (product(bound[name]) / max(1, product(shape)) for name, shape in first.items()), default=1.0
-            )
+            grown = max((prod(bound[name]) / max(1, prod(shape)) for name, shape in first.items()), default=1.0)
             if bound != first and cost * max(1.0, grown) ** 2 <= FAR_BUDGET:
                 return self.binding.emptied(bound)
         return None

@@ -126,21 +126,17 @@ class _Ranges:
         if self._known.dtypes.get(value) == ir.DataType.BOOL:
             return BIT
         columns = [None if v is None else self._of(v) for v in node.inputs]
-        if node.op_type in _ARITHMETIC:
-            known = [c for c in columns if c is not None]
-            return None if len(known) < len(columns) or len(known) != 2 else _each(_ARITHMETIC[node.op_type], *known)
         if node.op_type in _MOVES:
             return self._moved(node, value, columns)
+        if node.op_type == "Where":
+            columns = columns[1:]
+        known = [c for c in columns if c is not None]
+        if len(known) < len(columns):
+            return None
         if node.op_type == "Concat":
-            return self._joined(node, columns)
-        if node.op_type == "Where" and columns[1] is not None and columns[2] is not None:
-            return _each(Interval.__or__, columns[1], columns[2])
-        if node.op_type == "Range" and all(c is not None for c in columns):
-            start, limit, step = (c[0] for c in columns if c is not None)
-            return (Interval(start.low, limit.high - 1),) if _positive(step.low) else None
-        if node.op_type == "Mod" and columns[1] is not None and all(_positive(i.low) for i in columns[1]):
-            return (Interval(0, _together(columns[1]).high - 1),)
-        return None
+            return self._joined(node, known)
+        rule = _COMPUTED.get(node.op_type)
+        return None if rule is None or len(known) != rule.operands else rule.join(*known)
 
     def _moved(self, node: ir.Node, value: ir.Value, columns: Sequence[Column | None]) -> Column | None:
         source = columns[0]
@@ -152,10 +148,9 @@ class _Ranges:
         kept = node.op_type in _KEEP_LAST and before and after and before[-1] == after[-1]
         return source if kept else (_together(source),)
 
-    def _joined(self, node: ir.Node, columns: Sequence[Column | None]) -> Column | None:
-        known = [c for c in columns if c is not None]
+    def _joined(self, node: ir.Node, known: Sequence[Column]) -> Column | None:
         shapes = [self._known.shapes.get(v) for v in node.inputs if v is not None]
-        if len(known) < len(columns) or not shapes or any(not s for s in shapes):
+        if not shapes or any(not s for s in shapes):
             return None
         rank = len(shapes[0] or ())
         if node.attributes.get_int("axis", 0) % rank != rank - 1:
@@ -216,12 +211,33 @@ def _least(low: Dim) -> bool:
     return isinstance(low, int) and low >= 0
 
 
-_ARITHMETIC: Mapping[str, Callable[[Interval, Interval], Interval | None]] = MappingProxyType({
-    "Add": lambda a, b: Interval(a.low + b.low, a.high + b.high),
-    "Sub": lambda a, b: Interval(a.low - b.high, a.high - b.low),
-    "Mul": _times,
-    "Min": lambda a, b: Interval(minimum(a.low, b.low), minimum(a.high, b.high)),
-    "Max": lambda a, b: Interval(maximum(a.low, b.low), maximum(a.high, b.high)),
+def _counted(start: Column, limit: Column, step: Column) -> Column | None:
+    return (Interval(start[0].low, limit[0].high - 1),) if _positive(step[0].low) else None
+
+
+def _remainder(_: Column, by: Column) -> Column | None:
+    return (Interval(0, _together(by).high - 1),) if all(_positive(i.low) for i in by) else None
+
+
+@dataclass(frozen=True)
+class _Rule:
+    operands: int
+    join: Callable[..., Column | None]
+
+
+def _elementwise(join: Callable[[Interval, Interval], Interval | None]) -> _Rule:
+    return _Rule(2, lambda one, two: _each(join, one, two))
+
+
+_COMPUTED: Mapping[str, _Rule] = MappingProxyType({
+    "Add": _elementwise(lambda a, b: Interval(a.low + b.low, a.high + b.high)),
+    "Max": _elementwise(lambda a, b: Interval(maximum(a.low, b.low), maximum(a.high, b.high))),
+    "Min": _elementwise(lambda a, b: Interval(minimum(a.low, b.low), minimum(a.high, b.high))),
+    "Mod": _Rule(2, _remainder),
+    "Mul": _elementwise(_times),
+    "Range": _Rule(3, _counted),
+    "Sub": _elementwise(lambda a, b: Interval(a.low - b.high, a.high - b.low)),
+    "Where": _elementwise(Interval.__or__),
 })  # fmt: skip
 _KEEP_LAST = frozenset({"Cast", "Expand", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 """Operators that keep the positions of the last axis where its size stays."""

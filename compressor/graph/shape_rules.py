@@ -58,7 +58,7 @@ class Operands:
 
     def ints(self, name: str, default: Sequence[int] = ()) -> list[int]:
         """An attribute that is a list of whole numbers."""
-        return list(self.node.attributes.get_ints(name, None) or default)
+        return list(self.node.attributes.get_ints(name, ()) or default)
 
 
 Rule = Callable[[Operands], Sequence[DimShape | None] | None]
@@ -255,7 +255,7 @@ def _pad(of: Operands) -> list[DimShape] | None:
 
 def _resize(of: Operands) -> list[DimShape] | None:
     before, sizes = of.shape(0), of.entries(3)
-    if before is None or of.node.attributes.get_ints("axes", None) is not None:
+    if before is None or "axes" in of.node.attributes:
         return None
     if sizes is not None and len(sizes) == len(before):
         stretched = of.node.attributes.get_string("keep_aspect_ratio_policy", "stretch") == "stretch"

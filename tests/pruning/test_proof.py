@@ -181,7 +181,7 @@ def test_the_worst_output_is_named() -> None:
 # ---- inputs -------------------------------------------------------------------------------------------------
 
 
-def test_symbolic_sizes_are_proved_twice() -> None:
+def test_open_sizes_are_proved_at_three_sizes() -> None:
     proto = model(
         """(float[N,4,H,W] x) => (float y) <float[16,4,3,3] w, float[6,16,1,1] v> { a = Conv(x, w)  b = Relu(a)
         y = Conv(b, v) }"""
@@ -189,8 +189,8 @@ def test_symbolic_sizes_are_proved_twice() -> None:
     proof_row = prune(in_memory(proto), SETTINGS).report.proof
     assert proof_row is not None
     sizes = [run["x"] for run in proof_row.inputs]
-    assert len(sizes) == 2
-    assert all(a != b for k, (a, b) in enumerate(zip(*sizes, strict=True)) if k != 1)
+    assert len(sizes) == 3
+    assert all(len(set(column)) == (1 if k == 1 else 3) for k, column in enumerate(zip(*sizes, strict=True)))
 
 
 def test_a_model_that_runs_at_one_size_only() -> None:
