@@ -33,10 +33,10 @@ class Candidate:
     others: tuple[int, ...]
 
     def shrunk(self, factor: int) -> Candidate:
-        """Smaller sizes, one sample; the sizes of images stay different where they were."""
+        """Smaller sizes, and one sample at the last; the sides of images stay different where they were."""
         return replace(
             self,
-            batch=1,
+            batch=1 if factor == SHRINK[-1] else self.batch,
             image=(max(1, self.image[0] // factor), max(1, self.image[1] // factor)),
             others=tuple(max(1, size // factor) for size in self.others),
         )

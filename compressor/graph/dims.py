@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-TERM_LIMIT = 64
+TERM_LIMIT = 16
 """Terms of the largest product that is multiplied out; a longer one stays a product."""
 OPEN = "?"
 """First character of a symbol that stands for a size which could not be followed."""

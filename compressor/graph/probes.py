@@ -41,14 +41,11 @@ class Search:
         """
         problems: list[str] = []
         best: tuple[int, Bound, Known] | None = None
-        for factor in SHRINK:
-            for size, bound, known in self._fitting(FIRST, factor, problems):
-                if best is None or size < best[0]:
-                    best = size, bound, known
-                if size <= ELEMENT_BUDGET:
-                    return bound, known
-            if best is None:
-                break  # what does not fit is not too large
+        for size, bound, known in self._fitting(FIRST, problems):
+            if best is None or size < best[0]:
+                best = size, bound, known
+            if size <= ELEMENT_BUDGET:
+                break
         if best is None:
             raise ModelError(
                 f"shapes do not fit: {problems[0] if problems else 'no sizes are left to try'}; if a symbolic input "
@@ -56,29 +53,29 @@ class Search:
             )
         return best[1:]
 
-    def _fitting(
-        self, candidates: Iterable[Candidate], factor: int, problems: list[str]
-    ) -> Iterator[tuple[int, Bound, Known]]:
-        """Sizes that the graph accepts, with the elements and shapes of its values; why it refuses others."""
-        for bound in self.binding.candidates(c if factor == 1 else c.shrunk(factor) for c in candidates):
-            try:
-                known = walk(self.model, bound, self.symbolic)
-            except Misfit as misfit:
-                problems.append(str(misfit))
-            else:
-                yield elements(known), bound, known
-
     def second(self, first: Bound) -> Bound:
         """Other sizes that fit within budget; ``first`` where there are none."""
-        for factor in SHRINK:
-            fits = False
-            for size, bound, _ in self._fitting(SECOND, factor, []):
-                fits = True
-                if bound != first and size <= ELEMENT_BUDGET:
-                    return bound
-            if not fits:
-                break
-        return first
+        fitting = self._fitting(SECOND, [])
+        return next((bound for size, bound, _ in fitting if bound != first and size <= ELEMENT_BUDGET), first)
+
+    def _fitting(self, candidates: Iterable[Candidate], problems: list[str]) -> Iterator[tuple[int, Bound, Known]]:
+        """Sizes that the graph accepts, with the elements and shapes of its values; why it refuses others.
+
+        A candidate that fits is followed by smaller ones, for whoever finds it too large.
+        """
+        for candidate in candidates:
+            for factor in SHRINK:
+                fits = False
+                for bound in self.binding.candidates([candidate if factor == 1 else candidate.shrunk(factor)]):
+                    try:
+                        known = walk(self.model, bound, self.symbolic)
+                    except Misfit as misfit:
+                        problems.append(str(misfit))
+                    else:
+                        fits = True
+                        yield elements(known), bound, known
+                if not fits:
+                    break
 
     def far(self, first: Bound, cost: int) -> Bound | None:
         """Sizes far from the others; None where running them may cost too much, given the elements at ``first``."""

@@ -12,7 +12,7 @@ from compressor.channels.groups import group
 from compressor.channels.plan import units_of
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
-from compressor.errors import ProofFailed, ProviderUnavailable
+from compressor.errors import ModelError, ProofFailed, ProviderUnavailable
 from compressor.graph.feeds import feeds
 from compressor.operators.table import RULES
 from compressor.pruning import proof, surgery
@@ -304,3 +304,25 @@ def test_signatures_that_differ(change: str) -> None:
 
 def test_signatures_that_agree() -> None:
     same_signature(in_memory(between("b = Relu(a)")), in_memory(between("b = Abs(a)")))
+
+
+def test_an_index_that_the_runtime_refuses_is_replaced() -> None:
+    """A sum over positions cannot be followed; zeros are within every table."""
+    proto = model(
+        """(int64[N,5] ids) => (float y) <float[4,8] table, float[8,16] w, float[16,3] v, int64 axis = {1}> {
+        c = CumSum(ids, axis)  e = Gather(table, c)  a = MatMul(e, w)  b = Relu(a)  y = MatMul(b, v) }"""
+    )
+    proof_row = prune(in_memory(proto), SETTINGS).report.proof
+    assert proof_row is not None
+    assert proof_row.passed
+
+
+def test_a_size_that_nothing_fits_names_the_option() -> None:
+    proto = model(
+        """(int64[N,5] ids) => (float y) <float[4,8] table, float[8,16] w, float[16,3] v, int64 axis = {1},
+        int64 far = {100}> {
+        c = CumSum(ids, axis)  g = Add(c, far)  e = Gather(table, g)  a = MatMul(e, w)  b = Relu(a)
+        y = MatMul(b, v) }"""
+    )
+    with pytest.raises(ModelError, match="--dim NAME=SIZE"):
+        prune(in_memory(proto), SETTINGS)

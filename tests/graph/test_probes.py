@@ -1,0 +1,118 @@
+"""Sizes that are tried: consistent ones, far ones, and none that needs gigabytes."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+
+from compressor.graph.feeds import feeds
+from compressor.graph.normalise import normalise
+from compressor.graph.probes import ELEMENT_BUDGET
+from compressor.graph.shapes import Shapes, infer
+from tests.models import in_memory, model
+
+VOLUME = """(float[N,1,D,H,W] x) => (float y) <float[16,1,3,3,3] w, float[2,16,1,1,1] v> {
+    a = Conv<pads=[1,1,1,1,1,1]>(x, w)  b = Relu(a)  y = Conv(b, v) }"""
+
+CACHE = """(int64[B,T] ids, float[B,MASK] mask, float[B,2,P,4] past) => (float y, float present)
+    <float[20,8] table, float[8,8] q, float[8,8] k, int64[4] heads = {0,-1,2,4}, int64[2] lead = {1,2}> {
+    x = Gather(table, ids)
+    a = MatMul(x, q)  b = Reshape(a, heads)  c = Transpose<perm=[0,2,1,3]>(b)
+    d = MatMul(x, k)  e = Reshape(d, heads)  f = Transpose<perm=[0,2,1,3]>(e)
+    present = Concat<axis=2>(past, f)  g = Transpose<perm=[0,1,3,2]>(present)
+    s = MatMul(c, g)  m = Unsqueeze(mask, lead)  z = Add(s, m)  p = Softmax(z)  y = MatMul(p, present) }"""
+
+
+def bound(text: str, **given: object) -> tuple[onnx.ModelProto, ir.Model, Shapes]:
+    proto = model(text)
+    source = normalise(in_memory(proto))
+    return proto, source, infer(source, **given)  # type: ignore[arg-type]
+
+
+def rename(proto: onnx.ModelProto, old: str, new: str) -> onnx.ModelProto:
+    for value in proto.graph.input:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param == old:
+                dim.dim_param = new
+    return proto
+
+
+def runs(proto: onnx.ModelProto, source: ir.Model, shapes: Shapes) -> None:
+    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    for sizes in (shapes.inputs, shapes.other_inputs, shapes.far_inputs):
+        assert sizes is not None
+        session.run(None, feeds(source, sizes, shapes, 0))
+
+
+@pytest.mark.parametrize("name", ["P + T", "T + P", "total_sequence_length"])
+def test_a_mask_is_as_long_as_past_and_sequence(name: str) -> None:
+    """By its name, or because it is added to scores of that length."""
+    proto = rename(model(CACHE), "MASK", name)
+    source = normalise(in_memory(proto))
+    shapes = infer(source)
+    for sizes in (shapes.inputs, shapes.other_inputs, shapes.far_inputs):
+        assert sizes is not None
+        assert sizes["mask"][1] == sizes["ids"][1] + sizes["past"][2]
+    assert shapes.far_inputs is not None
+    assert shapes.far_inputs["past"][2] == 0  # the first step of a decoder
+    assert max(shapes.inputs["past"]) < 96  # a cache is no image
+    runs(proto, source, shapes)
+
+
+def test_a_length_that_the_user_gives_goes_into_the_sum() -> None:
+    proto = rename(model(CACHE), "MASK", "P + T")
+    source = normalise(in_memory(proto))
+    assert infer(source, dims={"T": 5}).inputs["mask"][1] == 5 + infer(source, dims={"T": 5}).inputs["past"][2]
+    shapes = infer(source, dims={"P + T": 20})
+    assert shapes.inputs["mask"][1] == 20 == shapes.inputs["ids"][1] + shapes.inputs["past"][2]
+    shapes = infer(source, shapes={"past": (2, 2, 9, 4)}, dims={"T": 4})
+    assert shapes.inputs["mask"] == (2, 13)
+
+
+def test_a_mask_that_is_indexed_is_as_long_as_its_indices() -> None:
+    proto, source, shapes = bound(
+        """(float[B,T,4] x, float[B,P,4] past, float[M] mask) => (float y)
+        <int64[1] one = {1}, int64 z = {0}, int64 step = {1}> {
+        c = Concat<axis=1>(past, x)  s = Shape(c)  n = Gather(s, one)  q = Squeeze(n)  r = Range(z, q, step)
+        y = Gather(mask, r) }"""
+    )
+    assert shapes.inputs["mask"][0] == shapes.inputs["x"][1] + shapes.inputs["past"][1]
+    runs(proto, source, shapes)
+
+
+def test_a_volume_stays_within_budget() -> None:
+    _, _, shapes = bound(VOLUME)
+    for sizes in (shapes.inputs, shapes.other_inputs):
+        assert 40 * np.prod(sizes["x"]) < ELEMENT_BUDGET
+        assert len({*sizes["x"][2:]}) > 1
+
+
+def test_what_has_no_smaller_size_is_taken_as_it_is() -> None:
+    _, _, shapes = bound("(float[N,4,4096,4096] x) => (float y) { y = Relu(x) }")
+    assert shapes.inputs["x"] == (1, 4, 4096, 4096)
+    assert shapes.far_inputs is None
+
+
+def test_a_negative_size_is_open() -> None:
+    proto = model("(float[N,4] x) => (float y) <float[4,6] w, float[6,3] v> { a = MatMul(x, w)  y = MatMul(a, v) }")
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    source = normalise(in_memory(proto))
+    shapes = infer(source)
+    assert shapes.inputs["x"][0] != shapes.other_inputs["x"][0]
+    assert shapes.dynamic(source.graph.outputs[0]) == [True, False]
+    dim = source.graph.inputs[0].shape
+    assert dim is not None
+    assert isinstance(dim[0], ir.SymbolicDim)
+
+
+def test_dimensions_without_a_name_are_different_ones() -> None:
+    proto = model("(float[Q,4] x, float[Q,4] z) => (float y) { y = Relu(x) }")
+    for value in proto.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_param = "?"
+    shapes = infer(normalise(in_memory(proto)))
+    assert shapes.inputs["x"][0] == shapes.inputs["z"][0]  # both the batch
+    assert len(shapes.declared["x"][0].text + shapes.declared["z"][0].text) > 2  # type: ignore[union-attr]
+    assert shapes.declared["x"][0] != shapes.declared["z"][0]
