@@ -16,6 +16,7 @@ from onnx_ir.passes.common import (
 )
 
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
+from compressor.graph.movement import MOVES
 from compressor.graph.shapes import Shapes, initializer_of
 
 FOLD_LIMIT = 1 << 26
@@ -24,11 +25,6 @@ SMALL = 1 << 16
 """Elements below which a copy of a constant costs nothing worth saving."""
 NEGLIGIBLE = 1 << 12
 """Bytes by which a file may grow for a constant that saves a node."""
-MOVES_WEIGHTS = frozenset(
-    {"Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose"}
-    | {"Unsqueeze"}
-)
-"""Operators that only move a weight: folding them for one of several users would untie the weight."""
 ROUNDS = 8
 
 
@@ -113,8 +109,8 @@ def _constant(node: ir.Node, model: ir.Model, shapes: Shapes) -> Sequence[Array 
     sizes = [int(np.prod(s, dtype=object)) if (s := shapes(v)) is not None else FOLD_LIMIT + 1 for v in node.outputs]
     if max(sizes) > min(FOLD_LIMIT, max(2 * sum(int(t.size) for t in given.values()), SMALL)):
         return None
-    if node.op_type in MOVES_WEIGHTS and _ties(node, shapes):
-        return None
+    if node.op_type in MOVES and _ties(node, shapes):
+        return None  # a mere copy for one of several users: folding it would untie the weight
     return evaluate(node, {name: t.numpy() for name, t in given.items()}, model.opset_imports)
 
 

@@ -10,11 +10,12 @@ from types import MappingProxyType
 class Movement(Enum):
     """How the outputs are made of entries of the inputs.
 
-    AXES: of the first input, all of them, whole axes in another order. ENTRIES: of the first input, moved, picked or
-    repeated. JOINS: the same of all inputs. TYPE: in another element type. ZEROS: some replaced by a constant, or
+    COPY: the first input as it is. AXES: the same with its axes in another order. ENTRIES: entries of it moved, picked
+    or repeated. JOINS: the same of all inputs. TYPE: in another element type. ZEROS: some replaced by a constant, or
     constants added.
     """
 
+    COPY = "copy"
     AXES = "axes"
     ENTRIES = "entries"
     JOINS = "joins"
@@ -23,7 +24,8 @@ class Movement(Enum):
 
 
 MOVEMENT: Mapping[str, Movement] = MappingProxyType({
-    **dict.fromkeys(("Identity", "Transpose"), Movement.AXES),
+    "Identity": Movement.COPY,
+    "Transpose": Movement.AXES,
     **dict.fromkeys(("DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Reshape",
                      "ReverseSequence", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Unsqueeze"),
                     Movement.ENTRIES),

@@ -1,9 +1,18 @@
-"""Convolutions of any number of spatial axes, grouped and depthwise (ONNX Conv-22, ConvTranspose-22)."""
+"""Convolutions of any number of spatial axes, grouped and depthwise (ONNX Conv-22, ConvTranspose-22, DeformConv-22)."""
 
 from __future__ import annotations
 
+from compressor.channels.coupling import Unexplained
 from compressor.operators.operator import Operator
-from compressor.operators.signature import Window
+from compressor.operators.signature import Call, Window
+
+
+def _deformable(call: Call) -> str:
+    """Offsets and mask count positions of the kernel (``f``, ``m``), which all stay."""
+    if call.attribute("offset_group", 1) > 1:
+        raise Unexplained("has several offset groups")
+    return "n (g i) [*s], (g o) i [*k], n [f] [*p], (g o)?, n [m] [*p]? -> n (g o) [*p]"
+
 
 SLIDES = Window("s", "k", "p")
 
@@ -25,5 +34,14 @@ OPERATORS = (
         factors=(0, 1),
         work="n (g i) *s o *k",
         bias=2,
+    ),
+    Operator(
+        "DeformConv",
+        signature=_deformable,
+        sizes={"g": "group"},
+        window=Window("s", "k", "p", moved=True),
+        factors=(0, 1),
+        work="n (g o) *p i *k",
+        bias=3,
     ),
 )

@@ -112,7 +112,7 @@ def learn(operator: Operator, node: ir.Node, constants: Constants) -> None:
     if operator.constants is not None:
         operator.constants(node, constants)
     elif operator.factors and not operator.grid:
-        propagate.product(node, constants, operator.factors, operator.bias_factor)
+        propagate.product(node, constants, operator.factors, operator.bias, operator.bias_factor)
     elif operator.moves or operator.movement is Movement.JOINS:
         propagate.carry(node, constants)
     elif masks(operator):

@@ -90,6 +90,7 @@ class Operator:
         sequence: its result is no tensor.
         encodes: makes integers of real numbers, or real numbers of integers.
         bits: it reads the bits of its operand, which therefore keeps its type.
+        fills: its result holds one number, attribute ``value``; 0 of float32 where that is left out.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Operator:
     sequence: bool = False
     encodes: Literal["integers", "reals"] | None = None
     bits: bool = False
+    fills: bool = False
 
     # ---- facts that follow --------------------------------------------------------------------------------------
 
@@ -148,7 +150,7 @@ class Operator:
     @property
     def moves(self) -> bool:
         """Are all entries of its outputs entries of its first input, as they are?"""
-        return self.movement in (Movement.AXES, Movement.ENTRIES)
+        return self.movement in (Movement.COPY, Movement.AXES, Movement.ENTRIES)
 
     @property
     def hands_on(self) -> bool:
@@ -162,8 +164,13 @@ class Operator:
 
     @property
     def linear(self) -> bool:
-        """Is it one product of two operands of real numbers?"""
-        return self.factors == (0, 1) and not self.grid
+        """Is it a sum of products of real numbers, linear in each operand?"""
+        return len(self.factors) > 1 and not self.grid
+
+    @property
+    def has_kernel(self) -> bool:
+        """Is it one of ONNX's own layers: an activation times a kernel or matrix, its second input?"""
+        return self.linear and self.factors == (0, 1) and not self.domain
 
     def may_be_zero(self, index: int) -> bool:
         """Does a zero in this input, beside those that are multiplied and summed, do no harm?"""

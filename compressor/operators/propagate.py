@@ -170,9 +170,22 @@ def _carried(node: ir.Node, constants: Constants, out: ir.Value) -> tuple[UnitAr
 # ---- sums of products --------------------------------------------------------------------------------------
 
 
-def product(node: ir.Node, constants: Constants, inputs: Collection[int], factor: str = "") -> None:
-    """A sum of products of the operands ``inputs``, plus the others, times the attribute ``factor`` if one is named."""
-    factors = constants.meeting(node).parts[: len(inputs)]
+def product(
+    node: ir.Node, constants: Constants, inputs: Collection[int], bias: int | None = None, factor: str = ""
+) -> None:
+    """A sum of products of the first operands, as many as ``inputs``, plus a bias.
+
+    Args:
+        node: its operands are its inputs in order.
+        constants: what is known.
+        inputs: that are multiplied.
+        bias: the input that is added; None: the operator has none.
+        factor: attribute that the bias is multiplied by.
+    """
+    parts = constants.meeting(node).parts
+    factors = parts[: len(inputs)]
+    given = [k for k, v in enumerate(node.inputs) if v is not None]
+    added = [parts[given.index(bias)]] if bias is not None and bias in given else []
     weights = read(node, constants, factors)
     beta = node.attributes.get_float(factor, 1.0) if factor else 1.0
     claims = []
@@ -181,7 +194,7 @@ def product(node: ir.Node, constants: Constants, inputs: Collection[int], factor
         for part, weight in zip(factors, weights, strict=True):
             zero |= constants.numbers(node, part, term.axes) == 0 if weight is None else _unused(weight, term)
         rest = np.zeros(term.units.shape)
-        for part in constants.meeting(node).parts[len(factors) :]:
+        for part in added:
             rest = rest + beta * constants.numbers(node, part, term.axes)
         claims.append((term.units, np.where(zero, rest, np.nan)))
     constants.learn(node.outputs[0], claims)

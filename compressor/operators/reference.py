@@ -16,11 +16,12 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import Cut, Mask
 from compressor.channels.labels import Term
 from compressor.graph.evaluate import Array
+from compressor.graph.nodes import become_identity
 
 EPSILON = MappingProxyType({"MeanVarianceNormalization": 1e-9})
 """Added to the variance where the operator has no such attribute."""
-NARROW = frozenset(map(np.dtype, ("int8", "int16", "uint16")))
-"""Integers that Where of ONNX Runtime 1.24 does not take."""
+NARROW = frozenset(map(np.dtype, ("bool", "int8", "int16", "uint16")))
+"""Types that Where of ONNX Runtime 1.24 does not take."""
 
 
 def without_axis(term: Term[int], axis: int) -> Term[int]:
@@ -144,11 +145,7 @@ class Reference:
 
     def replace(self, node: ir.Node, value: ir.Value) -> None:
         """Turns ``node`` into an Identity of ``value``, so that its output keeps its name."""
-        for name in list(node.attributes):
-            node.attributes.pop(name)
-        node.op_type, node.domain = "Identity", ""
-        node.resize_inputs(1)
-        node.replace_input_with(0, value)
+        become_identity(node, value)
 
 
 def mask_sums(node: ir.Node, reference: Reference) -> None:

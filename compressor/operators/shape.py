@@ -71,6 +71,7 @@ OPERATORS = (
         constants=_one_number,
         host=(0,),
         on_host=Host.GROWS,
+        fills=True,
         differentiable=False,
     ),
 )

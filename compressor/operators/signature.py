@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
@@ -178,11 +178,18 @@ class Window:
 
     Along an axis with a kernel of 1, a stride of 1 and no padding the operator is point-wise: the output's axis is
     the data's, and not fixed.
+
+    Attributes:
+        data: star of the data's spatial axes.
+        kernel: star of the kernel's.
+        output: star of the output's.
+        moved: another input moves the sampling points, so that the operator is never point-wise.
     """
 
     data: str
     kernel: str
     output: str
+    moved: bool = False
 
 
 @dataclass
@@ -212,74 +219,93 @@ class Named:
         return [Operand(node.outputs[k], axes) for k, axes in self.outputs.items()]
 
 
+def expand(
+    signature: Signature, inputs: Sequence[int | None], outputs: Sequence[int | None]
+) -> tuple[dict[int, Axes], dict[int, Axes]]:
+    """Names of each axis of inputs and outputs of so many axes; None: left out.
+
+    Raises:
+        Unexplained: an operand has another number of axes than its signature.
+    """
+    sides = (
+        {k: (own, r) for k, r in enumerate(inputs) if (own := signature.operand(k)) is not None and r is not None},
+        {k: (own, r) for k, (own, r) in enumerate(zip(signature.outputs, outputs, strict=False)) if r is not None},
+    )
+    stars: dict[str, int] = {}
+    for side, kind in zip(sides, ("input", "output"), strict=True):
+        for index, (own, rank) in side.items():
+            _check_rank(own, rank, f"{kind} {index}")
+            for item in own:
+                if item.star:
+                    stars[item.names[0]] = max(stars.get(item.names[0], 0), rank - len(own) + 1)
+    given, made = ({k: _expanded(own, rank, stars) for k, (own, rank) in side.items()} for side in sides)
+    return given, made
+
+
+def _check_rank(own: tuple[Item, ...], rank: int, name: str) -> None:
+    stars = sum(item.star for item in own)
+    spare = rank - (len(own) - stars)
+    if stars > 1 or spare < 0 or (spare and not stars):
+        raise Unexplained(f"{name} has {rank} axes, its signature another number")
+
+
+def _expanded(own: tuple[Item, ...], rank: int, stars: Mapping[str, int]) -> Axes:
+    groups: list[Group] = []
+    for item in own:
+        last = stars.get(item.names[0], 0)
+        spare = rank - len(own) + 1
+        groups += [(f"{item.names[0]}{k}",) for k in range(last - spare, last)] if item.star else [item.names]
+    return tuple(groups)
+
+
 def name_axes(signature: Signature, call: Call) -> Named:
     """Gives every axis its names; sizes of names are not worked out yet.
 
     Raises:
         Unexplained: a required input is missing, a shape is not known, or the number of axes does not fit.
     """
-    found = Named()
-    sides = [(found.operands, part) for part in _operands(signature, call)]
-    sides += [(found.outputs, part) for part in _outputs(signature, call)]
-    stars: dict[str, int] = {}
-    for _, (_, own, shape, name) in sides:
-        for item in own:
-            if item.star:
-                stars[item.names[0]] = max(stars.get(item.names[0], 0), _spare(own, shape, name))
-    for place, (index, own, shape, name) in sides:
-        place[index] = _expanded(own, shape, stars, _spare(own, shape, name), found)
+    inputs = [_shape(signature, call, k) for k in range(max(len(call.node.inputs), len(signature.operands)))]
+    named = [bool(v.name) for v in call.node.outputs]
+    if any(n and s is None for n, s in zip(named, call.outputs[: len(signature.outputs)], strict=False)):
+        raise Unexplained("its shape is not known")
+    outputs = [s if n else None for n, s in zip(named, call.outputs, strict=False)]
+    given, made = expand(signature, _ranks(inputs), _ranks(outputs))
+    found = Named(fixed=_fixed(signature, (*given.values(), *made.values())))
+    for axes, shapes, place in ((given, inputs, found.operands), (made, outputs, found.outputs)):
+        for index, groups in axes.items():
+            shape = shapes[index] or ()
+            for group, size in zip(groups, shape, strict=True):
+                found.extents[group] = max(size, found.extents.get(group, 1))
+            place[index] = tuple(() if size == 1 else g for g, size in zip(groups, shape, strict=True))
     return found
 
 
-Part = tuple[int, tuple[Item, ...], Shape, str]
-"""An operand or output: its number, its items, its shape and its name."""
+def _shape(signature: Signature, call: Call, index: int) -> Shape | None:
+    """The shape of an operand; None where the signature leaves it out, or lets it be left out."""
+    if signature.operand(index) is None:
+        return None
+    absent = index >= len(call.node.inputs) or call.node.inputs[index] is None
+    return None if absent and (signature.more or signature.optional[index]) else call.shape(index)
 
 
-def _operands(signature: Signature, call: Call) -> list[Part]:
-    found = []
-    for index in range(max(len(call.node.inputs), len(signature.operands))):
-        own = signature.operand(index)
-        value = call.node.inputs[index] if index < len(call.node.inputs) else None
-        if own is not None and (value is not None or not (signature.more or signature.optional[index])):
-            found.append((index, own, call.shape(index), str(value.name) if value is not None else ""))
-    return found
+def _ranks(shapes: Sequence[Shape | None]) -> list[int | None]:
+    return [None if s is None else len(s) for s in shapes]
 
 
-def _outputs(signature: Signature, call: Call) -> list[Part]:
-    found = []
-    for index, (own, value, shape) in enumerate(zip(signature.outputs, call.node.outputs, call.outputs, strict=False)):
-        if value.name and shape is None:
-            raise Unexplained("its shape is not known")
-        if value.name and shape is not None:
-            found.append((index, own, shape, str(value.name)))
-    return found
-
-
-def _spare(own: tuple[Item, ...], shape: Shape, name: str) -> int:
-    """How many axes the star of an operand stands for."""
-    stars = sum(item.star for item in own)
-    spare = len(shape) - (len(own) - stars)
-    if stars > 1 or spare < 0 or (spare and not stars):
-        raise Unexplained(f"{name} has {len(shape)} axes, its signature another number")
-    return spare
-
-
-def _expanded(own: tuple[Item, ...], shape: Shape, stars: Mapping[str, int], spare: int, found: Named) -> Axes:
-    groups: list[Group] = []
-    for item in own:
-        star, last = item.names[0], stars.get(item.names[0], 0)
-        made = [(f"{star}{k}",) for k in range(last - spare, last)] if item.star else [item.names]
-        groups += made
-        if item.fixed:
-            found.fixed.update(n for g in made for n in g if item.star or n in item.fixed)
-    for group, size in zip(groups, shape, strict=True):
-        found.extents[group] = max(size, found.extents.get(group, 1))
-    return tuple(() if size == 1 else group for group, size in zip(groups, shape, strict=True))
+def _fixed(signature: Signature, sides: Iterable[Axes]) -> set[str]:
+    """Names in brackets; of a star, all that it stands for."""
+    items_ = [item for own in (*signature.operands, *signature.outputs) for item in own]
+    stars = {item.names[0] for item in items_ if item.star and item.fixed}
+    plain = {name for item in items_ if not item.star for name in item.fixed}
+    found = {name for axes in sides for group in axes for name in group}
+    return plain | {name for name in found if any(is_of(name, star) for star in stars)}
 
 
 def slide(named: Named, window: Window, call: Call) -> None:
     """Names the output's axes as the data's where the operator is point-wise; in place."""
-    count = sum(len(group) == 1 and _is_of(group[0], window.kernel) for group in named.extents)
+    if window.moved:
+        return
+    count = sum(len(group) == 1 and is_of(group[0], window.kernel) for group in named.extents)
     strides = call.node.attributes.get_ints("strides", ()) or [1] * count
     for k in range(count):
         data, kernel, output = (f"{star}{k}" for star in (window.data, window.kernel, window.output))
@@ -323,7 +349,8 @@ def _resolve(group: Group, size: int, sizes: dict[str, int]) -> bool:
     return True
 
 
-def _is_of(name: str, star: str) -> bool:
+def is_of(name: str, star: str) -> bool:
+    """Is ``name`` one of the axes that ``*star`` stands for?"""
     return name.startswith(star) and name[len(star) :].isdigit()
 
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
+from compressor.graph.nodes import STANDARD
 from compressor.operators import (
     attention,
     conv,
@@ -45,9 +46,6 @@ FAMILIES = (
 RULES: Rules = MappingProxyType({(one.domain, one.name): one for family in FAMILIES for one in family.OPERATORS})
 """(domain, operator) -> record."""
 
-STANDARD = ("", "ai.onnx")
-"""Names of ONNX's own domain."""
-
 
 def operator_of(node: ir.Node) -> Operator:
     """The record of a node's operator; one that says nothing where the table has none."""
@@ -57,3 +55,9 @@ def operator_of(node: ir.Node) -> Operator:
 @lru_cache(maxsize=1024)
 def _operator(domain: str, name: str) -> Operator:
     return RULES.get((domain, name)) or Operator(name, domain)
+
+
+def adds(node: ir.Node) -> bool:
+    """Does the node add two operands and do nothing else?"""
+    operator = operator_of(node)
+    return len(node.inputs) == 2 and 0 in operator.addends and 1 in operator.addends

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 
-from compressor.channels.coupling import Unexplained
-from compressor.operators.signature import Group, Item, Shape, Signature, items
+from compressor.operators.signature import Group, Shape, Signature, expand, is_of, items
 
 Ranks = tuple[int | None, ...]
 Place = tuple[bool, int, int]
@@ -49,53 +48,26 @@ def _ranks(shapes: Sequence[Shape | None]) -> Ranks:
 def _products(
     text: str, work: str, factors: tuple[int, ...] | range, inputs: Ranks, outputs: Ranks
 ) -> tuple[Product, ...]:
-    signature = Signature.parse(text)
+    given, made = expand(Signature.parse(text), inputs, outputs[:1])
     places: dict[Group, list[Place]] = {}
-    held: list[Group] = []
-    widest = _stars(signature, inputs, outputs)
-    for index, rank in enumerate(inputs):
-        own = signature.operand(index)
-        for axis, group in enumerate(_groups(own, rank, widest) if own is not None and rank is not None else ()):
-            places.setdefault(group, []).append((False, index, axis))
-            held += [group] if index in factors else []
-    made = _groups(signature.outputs[0], outputs[0], widest) if outputs and outputs[0] is not None else []
-    for axis, group in enumerate(made):
-        places.setdefault(group, []).append((True, 0, axis))
+    for side, axes in ((False, given), (True, made)):
+        for index, groups in axes.items():
+            for axis, group in enumerate(groups):
+                places.setdefault(group, []).append((side, index, axis))
     if work:
         return tuple(_written(part.strip(), places) for part in work.split("+"))
-    names = {n for group in made for n in group}
+    result = made.get(0, ())
+    names = {n for group in result for n in group}
+    held = [group for index, groups in given.items() if index in factors for group in groups]
     summed = [group for group in dict.fromkeys(held) if not names.issuperset(group)]
-    return (tuple(tuple(places[group]) for group in (*made, *summed)),)
-
-
-def _stars(signature: Signature, inputs: Ranks, outputs: Ranks) -> dict[str, int]:
-    found: dict[str, int] = {}
-    operands = [(signature.operand(k), rank) for k, rank in enumerate(inputs)]
-    for own, rank in (*operands, *zip(signature.outputs, outputs, strict=False)):
-        star = next((i.names[0] for i in own or () if i.star), None)
-        if star is not None and own is not None and rank is not None:
-            found[star] = max(found.get(star, 0), rank - len(own) + 1)
-    return found
-
-
-def _groups(own: tuple[Item, ...], rank: int | None, widest: dict[str, int]) -> list[Group]:
-    found: list[Group] = []
-    for item in own:
-        star = item.names[0]
-        last, spare = widest.get(star, 0), (rank or 0) - len(own) + 1
-        found += [(f"{star}{k}",) for k in range(last - spare, last)] if item.star else [item.names]
-    if len(found) != rank:
-        raise Unexplained("has another number of axes than its signature")
-    return found
+    return (tuple(tuple(places[group]) for group in (*result, *summed)),)
 
 
 def _written(text: str, places: dict[Group, list[Place]]) -> Product:
     found: list[tuple[Place, ...]] = []
     for item in items(text):
-        star = item.names[0]
         if item.star:
-            groups = [g for g in places if len(g) == 1 and g[0].startswith(star) and g[0][len(star) :].isdigit()]
-            found += [tuple(places[g]) for g in groups]
+            found += [tuple(at) for group, at in places.items() if len(group) == 1 and is_of(group[0], item.names[0])]
         else:
             found.append(tuple(places[item.names]))
     return tuple(found)

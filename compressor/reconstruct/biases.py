@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.graph.evaluate import Array
+from compressor.operators.table import adds
 from compressor.reconstruct.form import Form, Matrix, wide
 from compressor.reconstruct.layers import Layer
 from compressor.reconstruct.weights import add_constant, free_name, numbers
@@ -59,7 +60,7 @@ def _following(layer: Layer, spread: Matrix) -> tuple[ir.Node, int] | None:
         return None
     add, index = next(iter(uses))
     other = add.inputs[1 - index] if len(add.inputs) == 2 else None
-    if add.op_type != "Add" or add.domain != "" or add.graph is not layer.node.graph or other is None:
+    if other is None or add.graph is not layer.node.graph or not adds(add):
         return None
     if not other.is_initializer() or other.is_graph_input() or other.const_value is None:
         return None

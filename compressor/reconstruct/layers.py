@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -12,9 +11,9 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import Cut
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import captured_values
-from compressor.operators.table import RULES
+from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Form, Shape, Unrepairable
-from compressor.reconstruct.product import einsum, gemm, matmul
+from compressor.reconstruct.product import contraction
 from compressor.reconstruct.scale import normalisation
 from compressor.reconstruct.weights import Weight, add_constant, readers, weight_of
 from compressor.reconstruct.windows import windows
@@ -37,17 +36,15 @@ class Kind:
     factor: str = ""
 
 
-KINDS: Mapping[str, Kind] = MappingProxyType(
-    {
-        "Conv": Kind(lambda node, _, shapes: windows(node, shapes[1], transposed=False), (1,), 2),
-        "ConvTranspose": Kind(lambda node, _, shapes: windows(node, shapes[1], transposed=True), (1,), 2),
-        "Gemm": Kind(gemm, (1, 0), 2, "beta"),
-        "MatMul": Kind(matmul, (1, 0)),
-        "Einsum": Kind(einsum, (1, 0)),
-        "BatchNormalization": Kind(lambda node, *_: normalisation(node), (1,), 2),
-    }
-)
-"""Operator -> how it is read. Explicit: a linear operator that is not here is reported as skipped."""
+def kind_of(node: ir.Node) -> Kind | None:
+    """How a linear operator is read, by its record; None for others, of which those that multiply are skipped."""
+    operator = operator_of(node)
+    if operator.linear:
+        make, held = (contraction, (1, 0)) if operator.window is None else (windows, (1,))
+        return Kind(make, held, operator.bias, operator.bias_factor)
+    if operator.statistics:
+        return Kind(normalisation, tuple(operator.scale), operator.bias)
+    return None
 
 
 @dataclass(frozen=True)
@@ -155,10 +152,9 @@ def find_layers(pruned: ir.Model, original: ir.Model, wrong: set[str]) -> tuple[
 
 def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Model]) -> Layer | None:
     """None where no operand is a weight."""
-    kind = KINDS.get(node.op_type) if node.domain == "" else None
+    kind = kind_of(node)
     if kind is None:
-        rule = RULES.get((node.domain, node.op_type))
-        if rule is not None and rule.multiplies and any(v and v.is_initializer() for v in node.inputs):
+        if operator_of(node).multiplies and any(v and v.is_initializer() for v in node.inputs):
             raise Unrepairable(f"{node.op_type} is not reconstructed")
         return None
     for held in kind.held:
@@ -189,7 +185,7 @@ def _inside_bodies(pruned: ir.Model, skipped: dict[str, str]) -> None:
     """Linear operators in the bodies of If and Loop: left alone."""
     outer = set(pruned.graph)
     for node in pruned.graph.all_nodes():
-        if node not in outer and node.op_type in KINDS:
+        if node not in outer and kind_of(node) is not None:
             skipped.setdefault(str(node.name), "it stands in the body of a control-flow operator")
 
 

@@ -15,7 +15,8 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Unexplained
 from compressor.graph.evaluate import Array
-from compressor.operators.linear import equation
+from compressor.operators.signature import Call, Signature, expand
+from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, inverse, wide
 
 Names = tuple[str, ...]
@@ -122,50 +123,40 @@ class Contraction:
         return wide(array).reshape(prod(self._size(self._groups)), prod(self._size(self._outs)))
 
 
-def gemm(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) -> Contraction:
-    """``alpha * A' B'`` with the weight as operand ``held``; ``shapes`` are those of input, weight and output."""
-    names = [
-        ("k", "m") if node.attributes.get_int("transA", 0) else ("m", "k"),
-        ("n", "k") if node.attributes.get_int("transB", 0) else ("k", "n"),
-    ]
-    return Contraction(names[1 - held], names[held], ("m", "n"), shapes[1], node.attributes.get_float("alpha", 1.0))
+def contraction(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) -> Contraction:
+    """The form of a product whose weight is operand ``held``; ``shapes`` are those of input, weight and output.
 
+    Names of axes are those of the operator's signature.
 
-def matmul(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) -> Contraction:  # noqa: ARG001
-    """``*b m k, *b k n -> *b m n``; one-dimensional operands lose their missing axis (numpy.matmul)."""
-    ranks = (len(shapes[1]), len(shapes[0])) if held == 0 else (len(shapes[0]), len(shapes[1]))
-    rank = max(*ranks, 2)
-
-    def names(own: int, last: Names) -> Names:
-        lead = own - len(last)
-        return (*(f"b{rank - 2 - lead + k}" for k in range(lead)), *last)
-
-    both = [names(ranks[0], ("m", "k")[-ranks[0] :] if ranks[0] > 1 else ("k",))]
-    both.append(names(ranks[1], ("k", "n") if ranks[1] > 1 else ("k",)))
-    ends = (("m",) if ranks[0] > 1 else ()) + (("n",) if ranks[1] > 1 else ())
-    made = (*(f"b{k}" for k in range(rank - 2)), *ends)
-    return _broadcast(both[1 - held], both[held], made, shapes)
-
-
-def einsum(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) -> Contraction:
-    """Two operands without an ellipsis."""
+    Raises:
+        Unrepairable: the form of the operator is declined, has other operands, or an axis that is split.
+    """
+    operator = operator_of(node)
+    pair = (shapes[1], shapes[0]) if held == 0 else (shapes[0], shapes[1])
+    call = Call(node, pair, shapes[2:])
     try:
-        terms, made = equation(node)
+        signature = Signature.parse(operator.text(call))
+        operands, outputs = expand(signature, [len(s) for s in pair], [len(shapes[2])])
     except Unexplained as reason:
         raise Unrepairable(str(reason)) from None
-    if len(terms) != 2:
+    if len(node.inputs) > 2 and operator.bias is None:
         raise Unrepairable("it multiplies more than two operands")
-    return _broadcast(tuple(terms[1 - held]), tuple(terms[held]), tuple(made), shapes)
+    sides = [operands[1 - held], operands[held], outputs[0]]
+    if any(len(group) != 1 for axes in sides for group in axes):
+        raise Unrepairable("it splits an axis")
+    data, weight, made = (tuple(name for (name,) in axes) for axes in sides)
+    scale = node.attributes.get_float(operator.factor, 1.0) if operator.factor else 1.0
+    return _broadcast(data, weight, made, shapes, scale)
 
 
-def _broadcast(data: Names, held: Names, made: Names, shapes: tuple[Shape, Shape, Shape]) -> Contraction:
+def _broadcast(data: Names, held: Names, made: Names, shapes: tuple[Shape, Shape, Shape], scale: float) -> Contraction:
     """Axes of size 1 that meet a larger one have no name."""
     sizes = (dict(zip(data, shapes[0], strict=True)), dict(zip(held, shapes[1], strict=True)))
 
     def kept(names: Names, own: dict[str, int], other: dict[str, int]) -> Names:
         return tuple(UNIT if own[n] == 1 and other.get(n, 1) > 1 else n for n in names)
 
-    return Contraction(kept(data, sizes[0], sizes[1]), kept(held, sizes[1], sizes[0]), made, shapes[1])
+    return Contraction(kept(data, sizes[0], sizes[1]), kept(held, sizes[1], sizes[0]), made, shapes[1], scale)
 
 
 def _arranged(array: Array, names: Names, order: Sequence[str]) -> Array:

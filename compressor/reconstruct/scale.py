@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import initializer_of
+from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, wide
 
 
@@ -57,14 +58,20 @@ class Scale:
         return np.broadcast_to(wide(bias).ravel(), self.mean.shape)[:, None]
 
 
-def normalisation(node: ir.Node) -> Scale:
-    """The form of a node.
+def normalisation(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) -> Scale:  # noqa: ARG001 - as every form
+    """The form of a node, whose running statistics are the inputs that its record names.
 
     Raises:
         Unrepairable: its statistics are computed, or are those of the batch.
     """
-    tensors = [initializer_of(v) for v in node.inputs[3:5] if v is not None]
-    if len(tensors) < 2 or any(t is None for t in tensors) or node.attributes.get_int("training_mode", 0) == 1:
+    running = operator_of(node).statistics
+    given = [node.inputs[k] for k in running if k < len(node.inputs)]
+    tensors = [initializer_of(v) for v in given if v is not None]
+    if (
+        len(tensors) < len(running)
+        or any(t is None for t in tensors)
+        or node.attributes.get_int("training_mode", 0) == 1
+    ):
         raise Unrepairable("its statistics are not constants of the file")
     mean, variance = (wide(t.numpy()) for t in tensors if t is not None)
     return Scale(mean, np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5)))

@@ -17,10 +17,7 @@ import onnx_ir as ir
 from compressor.errors import UsageError
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import captured_values
-
-SEQUENCES = frozenset({"Optional", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert",
-                       "SequenceMap", "SplitToSequence"})  # fmt: skip
-"""Operators whose results are no tensors; they are computed anew in every stage that reads them."""
+from compressor.operators.table import operator_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,10 @@ class Stage:
 
 
 def stages(graph: ir.Graph, requests: Sequence[set[str]]) -> list[Stage]:
-    """The fewest nodes for ``requests``, names of values by stage; every node runs as late as it may."""
+    """The fewest nodes for ``requests``, names of values by stage; every node runs as late as it may.
+
+    Results that are no tensors (sequences) are computed anew in every stage that reads them.
+    """
     made = {str(v.name): n for n in graph for v in n.outputs if v.name}
     ran: set[ir.Node] = set()
     parts: list[list[ir.Node]] = []
@@ -54,7 +54,7 @@ def stages(graph: ir.Graph, requests: Sequence[set[str]]) -> list[Stage]:
     for k, part in enumerate(parts):
         own = {str(v.name) for n in part for v in n.outputs if v.name}
         later = set().union(*requests[k + 1 :], *reads[k + 1 :])
-        kept = {name for name in own if made[name].op_type not in SEQUENCES}
+        kept = {name for name in own if not operator_of(made[name]).sequence}
         given = reads[k] - own
         found.append(
             Stage(
@@ -72,7 +72,7 @@ def _ancestors(request: set[str], made: Mapping[str, ir.Node], ran: set[ir.Node]
     todo = [name for name in request if name in made]
     while todo:
         node = made[todo.pop()]
-        if node in fresh or (node in ran and node.op_type not in SEQUENCES):
+        if node in fresh or (node in ran and not operator_of(node).sequence):
             continue
         fresh.add(node)
         todo += [name for name in _inputs(node) if name in made]

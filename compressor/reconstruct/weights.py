@@ -10,10 +10,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.graph.evaluate import Array, evaluate
+from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Matrix, Unrepairable
-
-MOVES = frozenset({"Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
-"""Operators that move numbers of their first input and change none."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def weight_of(value: ir.Value | None, opsets: Mapping[str, int]) -> Weight | Non
     while value is not None and not value.is_initializer() and (node := value.producer()) is not None:
         if any(_tensor(v) is None and v is not None for v in node.inputs[1:]) or node.domain != "":
             return None
-        if node.op_type not in MOVES:
+        if not operator_of(node).moves:
             if _tensor(node.inputs[0] if node.inputs else None) is not None:
                 raise Unrepairable(f"its weight is computed by {node.op_type}")
             return None
@@ -77,7 +75,7 @@ def readers(value: ir.Value) -> set[tuple[str, int]]:
     todo, seen = [value], {value}
     while todo:
         for node, index in todo.pop().uses():
-            if node.op_type in MOVES and node.domain == "" and index == 0:
+            if operator_of(node).moves and index == 0:
                 todo += [v for v in node.outputs if v not in seen]
                 seen.update(node.outputs)
             else:

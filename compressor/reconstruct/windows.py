@@ -12,6 +12,8 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.graph.evaluate import Array
+from compressor.operators.table import operator_of
+from compressor.operators.weight import weight_axes
 from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, wide
 
 
@@ -117,8 +119,19 @@ class Windows:
         return np.broadcast_to(wide(bias).ravel(), (channels,)).reshape(self.groups, -1)
 
 
-def windows(node: ir.Node, weight: Shape, *, transposed: bool) -> Windows:
-    """The form of a convolution with a weight of this shape."""
+def windows(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) -> Windows:
+    """The form of a convolution whose weight is operand ``held``; ``shapes`` are those of input, weight and output.
+
+    It is transposed where the kernel's first axis, by the operator's signature, is summed over.
+
+    Raises:
+        Unrepairable: its sampling points are moved by another input.
+    """
+    operator, weight = operator_of(node), shapes[1]
+    if operator.window is not None and operator.window.moved:
+        raise Unrepairable("it reads its input between positions")
+    axes = weight_axes(operator, node, held, weight)
+    transposed = axes.inputs_first
     rank = len(weight) - 2
     attributes = node.attributes
 
@@ -132,9 +145,8 @@ def windows(node: ir.Node, weight: Shape, *, transposed: bool) -> Windows:
     elif mode != "NOTSET" or "output_shape" in attributes:
         begins = None
     late = mode != "SAME_UPPER" if transposed else mode == "SAME_LOWER"
-    groups = attributes.get_int("group", 1)
     extra = tuple(attributes.get_ints("output_padding", [0] * rank))
-    return Windows(groups, weight, numbers("strides"), numbers("dilations"), begins, extra, late, transposed)
+    return Windows(axes.groups, weight, numbers("strides"), numbers("dilations"), begins, extra, late, transposed)
 
 
 def _with_zeros(data: Array, strides: Shape) -> Array:

@@ -14,7 +14,6 @@ Tensor = torch.Tensor
 Activation = Callable[[Tensor], Tensor]
 Cell = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]
 
-GATES: Mapping[str, int] = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _DEFAULTS: Mapping[str, list[str]] = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
 _ORDER: Mapping[str, list[int]] = {"LSTM": [0, 2, 3, 1], "GRU": [1, 0, 2], "RNN": [0]}
 """ONNX's gates in the order of torch."""
@@ -190,7 +189,7 @@ def _by_kernel(site: Site) -> Function | None:
 def _reordered(kind: str, x: Tensor) -> Tensor:
     if kind == "RNN":
         return x
-    parts = x.chunk(GATES[kind])
+    parts = x.chunk(len(_ORDER[kind]))
     return torch.cat([parts[k] for k in _ORDER[kind]])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from compressor.graph.contrib import MICROSOFT
 from compressor.torch_ops import (
     attention,
     control,
@@ -54,6 +55,18 @@ FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
     {name: maker for family in FAMILIES for name, maker in family.FUNCTIONS.items()}
 )
 """Operator of the standard's own domain -> maker."""
+
+_INTEGERS = "computes with integers, which have no gradient"
+_FUSION = "is a fusion of ONNX Runtime, taken apart when a file is read"
+WITHOUT: Mapping[tuple[str, str], str] = MappingProxyType({
+    **dict.fromkeys([(MICROSOFT, name) for name in (
+        "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat",
+        "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax",
+    )], _INTEGERS),
+    (MICROSOFT, "FusedMatMul"): _FUSION,
+    ("", "SimplifiedLayerNormalization"): _FUSION,
+})  # fmt: skip
+"""(domain, operator) that has a record in :mod:`compressor.operators.table` and no function here -> why."""
 
 NEED_DEVICE = frozenset({
     "BlackmanWindow", "Constant", "ConstantOfShape", "HammingWindow", "HannWindow", "MelWeightMatrix",

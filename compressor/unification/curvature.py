@@ -23,9 +23,10 @@ import onnx_ir as ir
 from compressor.config import UnifySettings
 from compressor.core.extras import TRAINING, require
 from compressor.data import Array, Batch, Dataset
+from compressor.operators.table import operator_of
 from compressor.reconstruct import Options
 from compressor.reconstruct.form import Matrix, Unrepairable
-from compressor.reconstruct.layers import KINDS, Kind
+from compressor.reconstruct.layers import Kind, kind_of
 from compressor.reconstruct.run import batches_of
 from compressor.reconstruct.weights import Weight, weight_of
 from compressor.runtime.taps import tap
@@ -110,8 +111,8 @@ def _of_inputs(model: ir.Model, names: list[str], data: Dataset, settings: Unify
 def _readers(model: ir.Model, names: set[str]) -> Iterator[_Reader]:
     """Every linear node of the main graph that reads one of the weights, moved on the way or not."""
     for node in model.graph:
-        kind = KINDS.get(node.op_type) if node.domain == "" else None
-        for held in kind.held if kind is not None and node.op_type != "BatchNormalization" else ():
+        kind = kind_of(node) if operator_of(node).linear else None
+        for held in kind.held if kind is not None else ():
             try:
                 weight = weight_of(node.inputs[held], model.opset_imports)
             except Unrepairable:

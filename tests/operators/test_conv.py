@@ -46,6 +46,20 @@ CASES = (
     image("ConvTranspose depthwise", "b = ConvTranspose<group=16>(a, u)", more="float[16,1,3,3] u"),
     image("ConvTranspose grouped", "b = ConvTranspose<group=4>(a, u, p)", {"w": 8, "u": 2, "v": 4},
           more="float[16,4,2,2] u, float[16] p"),
+    image("DeformConv", "o = Conv<pads=[1,1,1,1]>(x, t)  b = DeformConv<pads=[1,1,1,1]>(a, u, o, p)",
+          {"w": 8, "u": 8, "v": 4}, more="float[18,4,3,3] t, float[16,16,3,3] u, float[16] p", opset=22,
+          frozen={"t": "DeformConv works along this axis as a whole"}),
+    image("DeformConv modulated",
+          "o = Conv<pads=[1,1,1,1]>(x, t)  h = Conv<pads=[1,1,1,1]>(x, k)  m = Sigmoid(h)"
+          "  b = DeformConv<pads=[1,1,1,1]>(a, u, o, p, m)", {"w": 8, "u": 8, "v": 4}, opset=22,
+          more="float[18,4,3,3] t, float[9,4,3,3] k, float[16,16,3,3] u, float[16] p"),
+    image("DeformConv depthwise", "o = Conv(x, t)  b = DeformConv<group=16>(a, u, o)",
+          {"w": 8, "v": 4}, more="float[18,4,3,3] t, float[16,1,3,3] u", opset=22),
+    image("DeformConv with a kernel of one", "o = Conv(x, t)  b = DeformConv(a, u, o)",
+          {"w": 8, "u": 8, "v": 4}, more="float[2,4,1,1] t, float[16,16,1,1] u", opset=22),
+    image("DeformConv with offset groups", "o = Conv(x, t)  b = DeformConv<offset_group=2>(a, u, o)",
+          {"v": 4}, more="float[36,4,3,3] t, float[16,16,3,3] u", opset=22,
+          frozen={"w": "has several offset groups"}),
 )  # fmt: skip
 
 
@@ -56,7 +70,13 @@ def test_conv(case: Case) -> None:
 
 @pytest.mark.parametrize(
     ("name", "group"),
-    [("Conv depthwise", 8), ("Conv depthwise with multiplier", 8), ("Conv grouped", 4), ("ConvTranspose depthwise", 8)],
+    [
+        ("Conv depthwise", 8),
+        ("Conv depthwise with multiplier", 8),
+        ("Conv grouped", 4),
+        ("ConvTranspose depthwise", 8),
+        ("DeformConv depthwise", 8),
+    ],
 )
 def test_group_attribute_follows(name: str, group: int) -> None:
     case = next(c for c in CASES if c.name == name)

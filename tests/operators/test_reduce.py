@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+
+from compressor.operators.facts import LARGEST, Neutral
 
 from .case import Case, check, image, token
 
@@ -45,6 +48,17 @@ CASES = (
     image("ReduceMean over nothing", "r = ReduceMean<noop_with_empty_axes=1>(a)  b = Mul(a, r)"),
     image("ReduceMax over channels and height", "r = ReduceMax(a, axes)  b = Add(a, r)", more="int64[2] axes = {1,2}"),
     image("ReduceMax 21 over channels", "r = ReduceMax(a, axes)  b = Add(a, r)", more="int64[1] axes = {1}", opset=21),
+    # integers and truth values have neutral elements of their own; all entries are on one side of zero
+    *(image(f"{op} of {sign} {kind} over channels",
+            f"p = Abs(a)  q = Add(p, half)  s = {change}(q)  i = Cast<to={number}>(s)  r = {op}(i, axes)"
+            "  f = Cast<to=1>(r)  b = Mul(a, f)",
+            more="int64[1] axes = {1}, float half = {1.5}", opset=21)
+      for op, sign, change in (("ReduceMin", "positive", "Identity"), ("ReduceMax", "negative", "Neg"))
+      for kind, number in (("int32", 6), ("int64", 7), ("int8", 3))),
+    *(image(f"{op} of truth values over channels",
+            f"p = Abs(a)  i = {test}(p, half)  r = {op}(i, axes)  f = Cast<to=1>(r)  b = Sub(a, f)",
+            more="int64[1] axes = {1}, float half = {1.5}", opset=21)
+      for op, test in (("ReduceMin", "Less"), ("ReduceMax", "Greater"))),
     token("ReduceMean over features", "r = ReduceMean(a, axes)  b = Sub(a, r)", more="int64[1] axes = {-1}"),
     token("ReduceMean over features kept", "r = ReduceMean(a, axes)  b = Sub(a, r)", {"v": 3},
           more="int64[1] axes = {-1}",
@@ -83,3 +97,13 @@ CASES = (
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_reduce(case: Case) -> None:
     check(case)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "lowest", "highest"),
+    [("float32", -LARGEST, LARGEST), ("int32", -(2**31), 2**31 - 1), ("uint8", 0, 255), ("bool", 0, 1)],
+)
+def test_extremes_of_an_element_type(dtype: str, lowest: float, highest: float) -> None:
+    assert Neutral.LOWEST.of(np.dtype(dtype)) == lowest
+    assert Neutral.HIGHEST.of(np.dtype(dtype)) == highest
+    assert (Neutral.ZERO.of(np.dtype(dtype)), Neutral.ONE.of(np.dtype(dtype))) == (0, 1)

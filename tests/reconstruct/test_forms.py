@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from compressor.reconstruct.form import Form, Unrepairable
-from compressor.reconstruct.layers import KINDS
+from compressor.reconstruct.layers import kind_of
 from tests.models import model, weight
 from tests.reconstruct.case import noise, outputs
 
@@ -66,7 +66,9 @@ def linear(case: tuple[str, str, str, str], *, left: bool = False) -> tuple[Form
     array = weight(proto, "w")
     node = next(iter(ir.from_proto(proto).graph))
     shapes = (data.shape, array.shape, y.shape)
-    return KINDS[op].make(node, 0 if left else 1, shapes), data, np.asarray(array), y
+    kind = kind_of(node)
+    assert kind is not None
+    return kind.make(node, 0 if left else 1, shapes), data, np.asarray(array), y
 
 
 def check(form: Form, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> None:

@@ -8,14 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from compressor.channels.groups import ChannelGroup, Slot
+from compressor.operators.table import operator_of
 from compressor.pruning.criteria.base import Scores, Weights, combine
 from compressor.pruning.criteria.measurement import Need
-
-NORMS = frozenset({
-    "BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization", "RMSNormalization",
-    "SimplifiedLayerNormalization",
-})  # fmt: skip
-"""Operators whose second input is a scale."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +82,9 @@ class Consumers:
 
 
 def _is_scale(slot: Slot) -> bool:
-    return any(node.op_type in NORMS and index == 1 for node, index in slot.value.uses())
+    """Is it the scale of a normalisation?"""
+    uses = [(operator_of(node), index) for node, index in slot.value.uses()]
+    return any(operator.normalises is not None and index in operator.scale for operator, index in uses)
 
 
 def unless_silent(scores: Scores, group: ChannelGroup, weights: Weights) -> Scores:

@@ -191,4 +191,3 @@ def _ones(value: ir.Value, coupling: Coupling) -> np.ndarray[tuple[int, ...], np
     dtype = value.dtype or ir.DataType.FLOAT
     kind = np.dtype(np.float64) if dtype.is_floating_point() else dtype.numpy()
     return np.ones(coupling.shapes.inputs[str(value.name)], kind)
-

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from compressor.data import Batch
 from compressor.errors import ModelError, UsageError
+from compressor.operators.table import operator_of
 from compressor.torch_ops.tensors import to_torch
 from compressor.train.module.graph_module import GraphModule
 
@@ -38,7 +39,7 @@ class SaliencyLoss:
         self._signs = torch.Generator().manual_seed(seed)
         self._scales: list[float] = []
         makers = [v.producer() for v in graph.outputs]
-        self._probabilities = [m is not None and m.op_type == "Softmax" for m in makers]
+        self._probabilities = [m is not None and operator_of(m).probabilities for m in makers]
 
     def squared(self, outputs: Tensors, batch: Batch) -> torch.Tensor:
         """For a gradient that is squared: cross-entropy, or a random projection of the outputs."""

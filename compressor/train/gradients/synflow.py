@@ -7,28 +7,14 @@ input is large, so the gate is open and has no gradient.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.nodes import STANDARD, become_identity
+from compressor.operators.operator import Operator
+from compressor.operators.table import operator_of
 from compressor.train.module.graph_module import GraphModule
-from compressor.train.module.placement import STANDARD
 
-BYPASSED = frozenset({
-    "Clip", "GroupNormalization", "InstanceNormalization", "LayerNormalization", "LogSoftmax", "LpNormalization", "LRN",
-    "MeanVarianceNormalization", "RMSNormalization", "Softsign",
-})  # fmt: skip
-GATES = frozenset({"HardSigmoid", "Sigmoid", "Softmax", "Tanh"})
-"""Bypassed unless they are multiplied with a signal."""
-MOVES = frozenset({"Cast", "Dropout", "Expand", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
-BIASES: Mapping[str, frozenset[int]] = {
-    **dict.fromkeys(("Add", "Sub", "Sum"), frozenset(range(8))),
-    **dict.fromkeys(("Conv", "ConvTranspose", "Gemm"), frozenset({2})),
-    **dict.fromkeys(("LSTM", "GRU", "RNN"), frozenset({3})),
-    "BatchNormalization": frozenset({2, 3}),
-}
-"""Inputs that shift: with them zero, BatchNormalization only scales."""
 NARROW = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
@@ -60,36 +46,38 @@ def _widen(value: ir.Value) -> None:
 
 
 def _edit(node: ir.Node) -> None:
-    if node.op_type in BYPASSED or (node.op_type in GATES and not _opens(node.outputs[0])) or _caps(node):
+    operator = operator_of(node)
+    if _bends(node, operator):
         signal = next((v for v in node.inputs if v is not None and not v.is_initializer()), None)
         if signal is not None and not node.outputs[0].is_graph_output() and len(node.outputs) == 1:
             node.outputs[0].replace_all_uses_with(signal)
         elif signal is not None:
-            _become_identity(node, signal)
+            become_identity(node, signal)
+    _widen_attributes(node)
+    for index, value in enumerate(node.inputs):
+        if value is not None and operator.shifts(index) and all(operator_of(n).shifts(k) for n, k in value.uses()):
+            _zero(value)
+
+
+def _bends(node: ir.Node, operator: Operator) -> bool:
+    """Would the node bend a path, here where it stands?"""
+    if operator.synflow == "gate":
+        return not _opens(node.outputs[0])
+    if operator.synflow == "cap":
+        return any(v is not None and v.is_initializer() for v in node.inputs)
+    return operator.synflow == "bypass"
+
+
+def _widen_attributes(node: ir.Node) -> None:
+    """Types and tensors among the attributes; a tensor that is left out is a zero of float32 (ConstantOfShape)."""
     for name in ("to", "dtype"):
         if name in node.attributes and ir.DataType(node.attributes.get_int(name, 1)) in NARROW:
             node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.DOUBLE))
-    if node.op_type == "ConstantOfShape":
+    if operator_of(node).fills:
         entry = node.attributes["value"].as_tensor() if "value" in node.attributes else None
         if entry is None or entry.dtype in NARROW:
             number = np.zeros(1) if entry is None else entry.numpy().astype(np.float64)
             node.attributes["value"] = ir.AttrTensor("value", ir.tensor(number))
-    for index, value in enumerate(node.inputs):
-        if value is not None and _is_bias(node, index) and all(_is_bias(n, k) for n, k in value.uses()):
-            _zero(value)
-
-
-def _become_identity(node: ir.Node, signal: ir.Value) -> None:
-    node.op_type = "Identity"
-    node.domain = ""
-    node.attributes.clear()
-    node.resize_inputs(1)
-    node.replace_input_with(0, signal)
-    node.resize_outputs(1)
-
-
-def _caps(node: ir.Node) -> bool:
-    return node.op_type == "Min" and any(v is not None and v.is_initializer() for v in node.inputs)
 
 
 def _opens(value: ir.Value) -> bool:
@@ -98,16 +86,18 @@ def _opens(value: ir.Value) -> bool:
     if value.is_graph_output() or not users:
         return False
     for node in users:
-        if node.op_type in MOVES:
-            if not _opens(node.outputs[0]):
+        operator = operator_of(node)
+        if operator.hands_on:
+            read = [v for v in node.outputs if v.uses() or v.is_graph_output()]
+            if not read or not all(_opens(v) for v in read):
                 return False
-        elif node.op_type not in ("Mul", "MatMul") or any(v is not None and v.is_initializer() for v in node.inputs):
+        elif not _multiplies(operator) or any(v is not None and v.is_initializer() for v in node.inputs):
             return False
     return True
 
 
-def _is_bias(node: ir.Node, index: int) -> bool:
-    return node.domain in STANDARD and index in BIASES.get(node.op_type, ())
+def _multiplies(operator: Operator) -> bool:
+    return operator.multiplies or len(operator.scale) > 1
 
 
 def _zero(value: ir.Value) -> None:

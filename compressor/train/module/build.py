@@ -7,12 +7,15 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
+from compressor.graph.fuse import DOMAIN
+from compressor.graph.nodes import STANDARD
+from compressor.operators.facts import Host
+from compressor.operators.table import operator_of
 from compressor.torch_ops import fused
 from compressor.torch_ops.site import Function, UnsupportedOperator
 from compressor.torch_ops.table import FUNCTIONS, NEED_BOTH, NEED_DEVICE, NEED_TRAINING
 from compressor.train.module.describe import describe, widened
-from compressor.train.module.fuse import DOMAIN
-from compressor.train.module.placement import GROWING, HOST_INPUTS, HOSTABLE, STANDARD, read_on_host
+from compressor.train.module.placement import read_on_host
 from compressor.train.module.program import DEVICE, FIRST, HOST, NOTHING, TRAINING, Body, Program, Step, released
 
 FOLD_LIMIT = 1 << 16
@@ -121,7 +124,7 @@ class Builder:
         function = widened(node, table[node.op_type](site))
         if self._fold(node, function):
             return
-        reads = HOST_INPUTS.get(node.op_type, frozenset())
+        reads = operator_of(node).host
         slots = [self.slot(v, host=on_host or k in reads) for k, v in enumerate(node.inputs)]
         slots += [self.slot(value, host=host) for value, host in captured]
         outputs = tuple(self._new((v, on_host)) for v in node.outputs)
@@ -145,12 +148,13 @@ class Builder:
         return found, captured
 
     def _stays_on_host(self, node: ir.Node) -> bool:
-        if node.op_type in ("Shape", "Size"):
+        where = operator_of(node).on_host
+        if where == Host.ALWAYS:
             return True
         values = [v for v in node.inputs if v is not None]
-        if node.op_type not in HOSTABLE or not any(self._on_host(v) for v in values):
+        if where == Host.NEVER or not any(self._on_host(v) for v in values):
             return False
-        if node.op_type in GROWING and not any(v in self._read for v in node.outputs):
+        if where == Host.GROWS and not any(v in self._read for v in node.outputs):
             return False
         return all(self._on_host(v) or v in self._constants for v in values)
 
@@ -158,7 +162,7 @@ class Builder:
         """Computes a node of shape arithmetic whose operands never change; what it makes never changes either."""
         values = [self._constants.get(v) if v is not None else None for v in node.inputs]
         known = [v for v in values if v is not None]
-        if node.op_type not in HOSTABLE or not known or len(known) < sum(v is not None for v in node.inputs):
+        if operator_of(node).on_host == Host.NEVER or not known or len(known) < sum(v is not None for v in node.inputs):
             return False
         if any(v.numel() > FOLD_LIMIT for v in known):
             return False

@@ -8,6 +8,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
+from compressor.operators.table import operator_of
 from compressor.torch_ops.site import Function, Site
 from compressor.torch_ops.tensors import WIDE, to_torch, torch_dtype
 from compressor.train.module.program import Body
@@ -33,7 +34,7 @@ def describe(
         wanted=tuple(v.name != "" and bool(v.uses() or v.is_graph_output()) for v in node.outputs),
         types=(tuple(map(_dtype, node.inputs)), tuple(map(_dtype, node.outputs))),
         bodies=bodies,
-        carrier=node.op_type == "QuantizeLinear" and _only_dequantised(node.outputs[0]),
+        carrier=operator_of(node).encodes == "integers" and _only_dequantised(node.outputs[0]),
         train_statistics=train_bn,
     )
 
@@ -54,14 +55,14 @@ def _dtype(value: ir.Value | None) -> ir.DataType | None:
 
 def _only_dequantised(value: ir.Value) -> bool:
     return not value.is_graph_output() and all(
-        node.op_type == "DequantizeLinear" and index == 0 for node, index in value.uses()
+        operator_of(node).encodes == "reals" and index == 0 for node, index in value.uses()
     )
 
 
 def widened(node: ir.Node, function: Function) -> Function:
     """The function, run on 64-bit integers where an operand or result is of a type torch cannot compute with."""
     made = [_torch_dtype(v) for v in node.outputs]
-    if node.op_type == "BitCast" or not WIDE.intersection((*made, *(_torch_dtype(v) for v in node.inputs))):
+    if operator_of(node).bits or not WIDE.intersection((*made, *(_torch_dtype(v) for v in node.inputs))):
         return function
     return _through_int64(function, made)
 

@@ -10,11 +10,11 @@ import onnx_ir as ir
 import torch
 
 from compressor.errors import ModelError, UsageError
+from compressor.graph.fuse import fuse
+from compressor.graph.nodes import STANDARD, is_constant
 from compressor.graph.normalise import normalise
 from compressor.torch_ops.tensors import to_numpy, to_torch, torch_dtype
 from compressor.train.module.build import Builder, check_supported
-from compressor.train.module.fuse import fuse
-from compressor.train.module.placement import STANDARD
 from compressor.train.module.trainable import initializers, parameters, statistics
 
 Store = tuple[dict[str, Any], str]
@@ -187,7 +187,7 @@ def _places(model: ir.Model) -> dict[str, ir.Value | ir.Node]:
         for name, value in graph.initializers.items():
             found.setdefault(name, value)
     for node in model.graph.all_nodes():
-        if node.op_type == "Constant" and node.domain in STANDARD and "value" in node.attributes:
+        if is_constant(node):
             found.setdefault(str(node.outputs[0].name), node)
     return found
 

@@ -7,23 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnx_ir as ir
 
-from compressor.train.module.placement import STANDARD
+from compressor.channels.coupling import Unexplained
+from compressor.graph.movement import Movement
+from compressor.graph.nodes import tensor_of
+from compressor.operators.facts import Normalises
+from compressor.operators.table import adds, operator_of
+from compressor.operators.weight import WeightAxes, weight_axes
 
 Array = npt.NDArray[np.generic]
 
 TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16})
-KINDS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-MATRICES = frozenset({"Gemm", "MatMul"})
-NORMS = frozenset({"BatchNormalization", "InstanceNormalization"})
-"""Operators that undo whatever scale and shift a channel had."""
-ACTIVATIONS = frozenset({
-    "Celu", "Clip", "Elu", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu", "Relu", "Selu", "Sigmoid",
-    "Softplus", "Softsign", "Swish", "Tanh", "ThresholdedRelu",
-})  # fmt: skip
-OPTIONAL_BIAS = 11
-"""Operator set from which Gemm does without."""
 
 
 class Unfit(Exception):  # noqa: N818 - control flow: the layer is left alone, the reason is for the user
@@ -60,39 +56,37 @@ class Layer:
 
     @property
     def bias_is_optional(self) -> bool:
-        """Can the node do without?"""
-        graph = self.node.graph
+        """Can the node do without? Operator sets differ: Gemm can from 11 on."""
+        graph, bias = self.node.graph, operator_of(self.node).bias
+        if self.end is not self.node or bias is None:
+            return False
         opset = graph.opset_imports.get("", 1) if isinstance(graph, ir.Graph) else 1
-        return self.end is self.node and (self.node.op_type != "Gemm" or opset >= OPTIONAL_BIAS)
+        parameter = onnx.defs.get_schema(self.node.op_type, opset).inputs[bias]
+        return parameter.option == onnx.defs.OpSchema.FormalParameterOption.Optional
+
+    @property
+    def axes(self) -> WeightAxes:
+        """How the node reads the weight."""
+        return _axes(self.node, self.weight)
 
     @property
     def filters(self) -> npt.NDArray[np.float64]:
         """The weight by output channel: [channels, all that is summed over]."""
-        wide = read(self.weight).astype(np.float64)
-        if self.node.op_type == "ConvTranspose":
-            groups = self.node.attributes.get_int("group", 1)
-            wide = wide.reshape(groups, -1, *wide.shape[1:]).swapaxes(1, 2)
-            return wide.reshape(wide.shape[0] * wide.shape[1], -1)
-        if self.node.op_type in MATRICES and not _transposed(self.node):
-            wide = wide.T
-        return wide.reshape(len(wide), -1)
+        return self.axes.filters(read(self.weight))
 
     def scaled(self, scale: npt.NDArray[np.float64]) -> Array:
         """The weight with each output channel multiplied by its entry of ``scale``, in its own element type."""
         weight = read(self.weight)
-        wide, taps = weight.astype(np.float64), [1] * (weight.ndim - 2)
-        if self.node.op_type == "Conv":
-            return (wide * scale.reshape(-1, 1, *taps)).astype(weight.dtype)
-        if self.node.op_type == "ConvTranspose":
-            groups = self.node.attributes.get_int("group", 1)
-            blocks = wide.reshape(groups, -1, *wide.shape[1:]) * scale.reshape(groups, 1, -1, *taps)
-            return blocks.reshape(wide.shape).astype(weight.dtype)
-        rows = _transposed(self.node)
-        return (wide * (scale[:, None] if rows else scale)).astype(weight.dtype)
+        return self.axes.scaled(weight, scale).astype(weight.dtype)
+
+
+def is_matrix(node: ir.Node) -> bool:
+    """Is its kernel a matrix, without spatial axes?"""
+    return operator_of(node).window is None
 
 
 def layer_of(node: ir.Node, graph: ir.Graph) -> Layer:
-    """The layer that a Conv, ConvTranspose, Gemm or MatMul is.
+    """The layer that a convolution or matrix product is.
 
     Raises:
         Unfit: its weight is computed or shared, or its bias is not one number a channel.
@@ -104,16 +98,15 @@ def layer_of(node: ir.Node, graph: ir.Graph) -> Layer:
     assert tensor is not None
     if tensor.dtype not in TYPES:
         raise Unfit(f"its weight is of type {tensor.dtype.name}")
-    if node.op_type not in MATRICES:
-        return Layer(node, node, weight, _bias(node, _size(node, tensor)))
-    if len(tensor.shape) != 2:
+    if is_matrix(node) and len(tensor.shape) != 2:
         raise Unfit("its weight is no matrix")
-    if node.op_type == "MatMul":
+    operator, channels = operator_of(node), _axes(node, weight).channels
+    if operator.bias is None:
         end = _adds_bias(node)
-        return Layer(node, end, weight, _bias(end, _size(node, tensor), 1 - _slot(end, node.outputs[0])))
-    if node.attributes.get_float("beta", 1.0) != 1.0:
+        return Layer(node, end, weight, _bias(end, channels, 1 - _slot(end, node.outputs[0])))
+    if operator.bias_factor and node.attributes.get_float(operator.bias_factor, 1.0) != 1.0:
         raise Unfit("its bias has a factor")
-    return Layer(node, node, weight, _bias(node, _size(node, tensor)))
+    return Layer(node, node, weight, _bias(node, channels, operator.bias))
 
 
 def check_place(layer: Layer) -> None:
@@ -123,11 +116,11 @@ def check_place(layer: Layer) -> None:
         Unfit: no; the text says why.
     """
     readers = [use.node for use in layer.output.uses()]
-    if any(r.op_type in NORMS for r in readers):
+    if any(operator_of(r).normalises is Normalises.EACH_CHANNEL for r in readers):
         raise Unfit("it is normalised already")
-    if layer.node.op_type not in MATRICES:
+    if not is_matrix(layer.node):
         return
-    if not any(r.op_type in ACTIVATIONS and not r.outputs[0].is_graph_output() for r in readers):
+    if not any(operator_of(r).activation and not r.outputs[0].is_graph_output() for r in readers):
         raise Unfit("no activation inside the model follows it")
 
 
@@ -139,7 +132,9 @@ def layer_before(value: ir.Value | None, graph: ir.Graph) -> Layer:
     """
     end = value.producer() if value is not None else None
     for node in [end, *(v.producer() for v in end.inputs if v is not None)] if end is not None else []:
-        if node is not None and node.op_type in KINDS and (node is end or node.op_type == "MatMul"):
+        if node is None or not operator_of(node).has_kernel:
+            continue
+        if node is end or operator_of(node).bias is None:
             layer = layer_of(node, graph)
             if layer.end is end:
                 return layer
@@ -148,7 +143,7 @@ def layer_before(value: ir.Value | None, graph: ir.Graph) -> Layer:
 
 def _own_constant(value: ir.Value | None) -> ir.Value:
     """The constant behind a value that may be copied on the way, if nothing else reads it."""
-    while value is not None and (node := value.producer()) is not None and node.op_type == "Identity":
+    while value is not None and (node := value.producer()) is not None and operator_of(node).movement is Movement.COPY:
         _check_alone(value)
         value = node.inputs[0]
     if value is None or tensor_of(value) is None:
@@ -167,19 +162,16 @@ def is_own(value: ir.Value) -> bool:
     return len(value.uses()) == 1 and not value.is_graph_output() and not value.is_graph_input()
 
 
-def _size(node: ir.Node, tensor: ir.TensorProtocol) -> int:
-    """Output channels."""
-    shape = [int(n) for n in tensor.shape.numpy()]
-    if node.op_type == "ConvTranspose":
-        return shape[1] * node.attributes.get_int("group", 1)
-    return shape[0] if node.op_type == "Conv" or _transposed(node) else shape[1]
+def _axes(node: ir.Node, weight: ir.Value) -> WeightAxes:
+    tensor = tensor_of(weight)
+    assert tensor is not None
+    try:
+        return weight_axes(operator_of(node), node, 1, tuple(int(n) for n in tensor.shape.numpy()))
+    except Unexplained as reason:
+        raise Unfit(f"{node.op_type} {reason}") from None
 
 
-def _transposed(node: ir.Node) -> bool:
-    return node.op_type == "Gemm" and bool(node.attributes.get_int("transB", 0))
-
-
-def _bias(node: ir.Node, size: int, index: int = 2) -> ir.Value | None:
+def _bias(node: ir.Node, size: int, index: int) -> ir.Value | None:
     value = node.inputs[index] if index < len(node.inputs) else None
     if value is None:
         return None
@@ -195,7 +187,7 @@ def _adds_bias(node: ir.Node) -> ir.Node:
     product = node.outputs[0]
     uses = product.uses()
     end = next(iter(uses)).node if len(uses) == 1 and not product.is_graph_output() else None
-    if end is None or end.op_type != "Add" or end.domain not in STANDARD or end.graph is not node.graph:
+    if end is None or end.graph is not node.graph or not adds(end):
         raise Unfit("nothing adds a bias to it")
     if tensor_of(end.inputs[1 - _slot(end, product)]) is None:
         raise Unfit("what is added to it is no constant")
@@ -207,18 +199,6 @@ def _slot(node: ir.Node, value: ir.Value) -> int:
 
 
 # ---- constants ------------------------------------------------------------------------------------------------
-
-
-def tensor_of(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """The numbers of an initializer or of what a Constant node writes."""
-    if value is None:
-        return None
-    node = value.producer()
-    if node is None:
-        return value.const_value if value.is_initializer() else None
-    if node.op_type == "Constant" and node.domain in STANDARD and "value" in node.attributes:
-        return node.attributes["value"].as_tensor()
-    return None
 
 
 def read(value: ir.Value) -> Array:

@@ -9,60 +9,18 @@ masks (infinite or huge entries, or matrices of zeros and one other number).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import IntEnum
 from math import prod
 
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.movement import Movement
+from compressor.operators.table import operator_of
 from compressor.train.module.placement import bodies
 
 MASK_SIZE = 1e4
 """Entries of this size are meant to mask: exporters write -1e4, -65504, -1e9 and the smallest float."""
-
-STATISTICS: Mapping[str, frozenset[int]] = {"BatchNormalization": frozenset({3, 4})}
-"""Inputs that hold running statistics."""
-
-SETTINGS: Mapping[str, frozenset[int]] = {
-    **STATISTICS,
-    "AffineGrid": frozenset({1}),
-    "Attention": frozenset({3}),
-    "Clip": frozenset({1, 2}),
-    "Dropout": frozenset({1, 2}),
-    "DequantizeLinear": frozenset({1, 2}),
-    "Mod": frozenset({1}),
-    "NegativeLogLikelihoodLoss": frozenset({2}),
-    "Pad": frozenset({1, 2, 3}),
-    "Pow": frozenset({1}),
-    "QuantizeLinear": frozenset({1, 2}),
-    "Resize": frozenset({1, 2, 3}),
-    "RoiAlign": frozenset({1, 2}),
-    "RotaryEmbedding": frozenset({1, 2}),
-    "SoftmaxCrossEntropyLoss": frozenset({2}),
-    "STFT": frozenset({2}),
-    "Upsample": frozenset({1}),
-}
-"""Inputs that say how to compute; they are not trained."""
-
-NO_GRADIENT = frozenset({
-    "And", "ArgMax", "ArgMin", "Bernoulli", "BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr",
-    "BitwiseXor", "BlackmanWindow", "ConstantOfShape", "ConvInteger", "DynamicQuantizeLinear", "Equal", "EyeLike",
-    "Greater", "GreaterOrEqual", "HammingWindow", "HannWindow", "Hardmax", "IsInf", "IsNaN", "Less", "LessOrEqual",
-    "MatMulInteger", "MelWeightMatrix", "Multinomial", "NonMaxSuppression", "NonZero", "Not", "OneHot", "Or",
-    "QLinearConv", "QLinearMatMul", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Range",
-    "Shape", "Size", "Xor",
-})  # fmt: skip
-"""Operators whose result has no gradient."""
-
-MOVES = frozenset({
-    "Cast", "CastLike", "CenterCropPad", "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements",
-    "GatherND", "Identity", "Pad", "Reshape", "ReverseSequence", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile",
-    "Transpose", "Trilu", "Unsqueeze",
-})  # fmt: skip
-"""Operators that hand entries on, so that what reads their result decides."""
-
-ARITHMETIC = frozenset({"Add", "Div", "Max", "Mean", "Min", "Mod", "Mul", "Pow", "Sub", "Sum", "Where"})
 
 
 class Role(IntEnum):
@@ -93,7 +51,7 @@ def statistics(graph: ir.Graph) -> set[ir.Value]:
     return {
         v
         for node in graph.all_nodes()
-        for k in STATISTICS.get(node.op_type, ())
+        for k in operator_of(node).statistics
         if k < len(node.inputs) and (v := node.inputs[k]) is not None and v.is_initializer()
     }
 
@@ -115,18 +73,19 @@ def _assign(graph: ir.Graph, roles: dict[ir.Value, Role]) -> None:
         for body in bodies(node):
             _assign(body, roles)
         made = max((roles.get(v, Role.NONE) for v in node.outputs), default=Role.NONE)
-        if made == Role.NONE or node.op_type in NO_GRADIENT or _to_integer(node):
+        operator = operator_of(node)
+        if made == Role.NONE or not operator.differentiable or _to_integer(node):
             continue
-        if node.op_type not in MOVES:
-            made = Role.TERM if node.op_type in ARITHMETIC else Role.WEIGHT
-        settings = SETTINGS.get(node.op_type, frozenset())
+        if not operator.hands_on:
+            made = Role.TERM if operator.arithmetic else Role.WEIGHT
         for index, operand in enumerate(node.inputs):
-            if operand is not None and index not in settings:
+            if operand is not None and not operator.is_setting(index):
                 roles[operand] = max(roles.get(operand, Role.NONE), made)
 
 
 def _to_integer(node: ir.Node) -> bool:
-    return node.op_type == "Cast" and not ir.DataType(node.attributes.get_int("to", 1)).is_floating_point()
+    casts = operator_of(node).movement is Movement.TYPE
+    return casts and not ir.DataType(node.attributes.get_int("to", 1)).is_floating_point()
 
 
 def _trains(dtype: ir.DataType) -> bool:

@@ -18,26 +18,10 @@ import onnx_ir as ir
 import torch
 
 from compressor.channels.channel_mask import Cut
-from compressor.operators.table import RULES
+from compressor.operators.table import RULES, operator_of
 from compressor.pruning import surgery
 from compressor.train.loop.extension import Extension
-from compressor.train.module.trainable import MOVES, parameters
-
-ANY = frozenset(range(8))
-HARMLESS: Mapping[str, frozenset[int]] = {
-    "Add": ANY,
-    "BatchNormalization": frozenset({1, 2}),
-    "Div": frozenset({0}),
-    "GroupNormalization": frozenset({1, 2}),
-    "InstanceNormalization": frozenset({1, 2}),
-    "LayerNormalization": frozenset({1, 2}),
-    "Mul": ANY,
-    "PRelu": frozenset({1}),
-    "RMSNormalization": frozenset({1}),
-    "Sub": ANY,
-    "Sum": ANY,
-}
-"""Inputs that may be zero, besides those of products."""
+from compressor.train.module.trainable import parameters
 
 
 class Decay(Extension):
@@ -111,16 +95,15 @@ def decay(cut: Cut, model: ir.Model, *, share: float = 1.0) -> Decay:
 
 def _multiplies(node: ir.Node) -> bool:
     """Is it a product in which a zero stands for a channel that is gone?"""
-    rule = RULES.get((node.domain, node.op_type))
-    return rule is not None and rule.multiplies
+    return operator_of(node).multiplies
 
 
 def _may_vanish(value: ir.Value) -> bool:
     """Is every use of a weight, moved about or not, one where zero does no harm?"""
     for node, index in value.uses():
-        if node.op_type in MOVES:
+        if operator_of(node).hands_on:
             if not all(_may_vanish(v) for v in node.outputs):
                 return False
-        elif not _multiplies(node) and index not in HARMLESS.get(node.op_type, ()):
+        elif not _multiplies(node) and not operator_of(node).may_be_zero(index):
             return False
     return True

@@ -16,8 +16,8 @@ import torch
 
 from compressor.channels.channel_mask import Cut
 from compressor.channels.groups import slots_of
+from compressor.operators.table import operator_of
 from compressor.train.loop.extension import Extension
-from compressor.train.module.scalable_layers import KINDS
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def decorrelation(cut: Cut, *, weight: float = 1e3, share: float = 1.0) -> Decor
     found: dict[str, Filters] = {}
     for slot in slots_of(cut.coupling):
         kept = cut.keeps(slot.term)
-        users = [node for node, _ in slot.value.uses() if node.op_type in KINDS]
+        users = [node for node, _ in slot.value.uses() if operator_of(node).has_kernel]
         if slot.role != "out" or len(slot.term.axes) != 1 or kept.all() or not users:
             continue
         axis = slot.term.axes[0]

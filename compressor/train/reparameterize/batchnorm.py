@@ -27,21 +27,20 @@ import onnx_ir as ir
 
 from compressor.data import Batch
 from compressor.errors import ModelError, UsageError
+from compressor.graph.nodes import is_constant, tensor_of
+from compressor.operators.table import operator_of
 from compressor.runtime.taps import tap
-from compressor.train.module.placement import STANDARD
 from compressor.train.module.scalable_layers import (
-    KINDS,
-    MATRICES,
     Layer,
     Unfit,
     add_initializer,
     check_place,
     free_name,
+    is_matrix,
     is_own,
     layer_before,
     layer_of,
     read,
-    tensor_of,
     write,
 )
 
@@ -172,7 +171,7 @@ def _layers(model: ir.Model) -> tuple[list[Layer], dict[str, str]]:
     found: list[Layer] = []
     skipped: dict[str, str] = {}
     for node in model.graph.all_nodes():
-        if node.domain not in STANDARD or node.op_type not in KINDS:
+        if not operator_of(node).has_kernel:
             continue
         try:
             layer = layer_of(node, model.graph)
@@ -187,7 +186,7 @@ def _observe(model: ir.Model, layers: list[Layer], batches: Iterable[Batch], pro
     """Moments by the name of what a layer writes; none where a matrix product has more than two axes."""
     if not layers:
         return {}
-    matrix = {str(layer.output.name): layer.node.op_type in MATRICES for layer in layers}
+    matrix = {str(layer.output.name): is_matrix(layer.node) for layer in layers}
     moments = {name: Moments() for name in matrix}
     empty = True
     for arrays in tap(model, list(matrix), (b.inputs for b in batches), provider):
@@ -308,5 +307,5 @@ def _named(graph: ir.Graph, name: str) -> ir.Value | None:
     """The constant of that name."""
     if not name:
         return None
-    made = (v for node in graph if node.op_type == "Constant" for v in node.outputs)
+    made = (v for node in graph if is_constant(node) for v in node.outputs)
     return graph.initializers.get(name) or next((v for v in made if v.name == name), None)

@@ -24,15 +24,15 @@ import onnx_ir as ir
 import torch
 
 from compressor.errors import UsageError
+from compressor.graph.movement import Movement
 from compressor.graph.normalise import normalise
+from compressor.operators.table import operator_of
 from compressor.train.loop.extension import Extension
 from compressor.train.module.graph_module import GraphModule
-from compressor.train.module.scalable_layers import KINDS
+from compressor.train.module.scalable_layers import is_matrix
 from compressor.train.module.trainable import parameters
 
 FACTORS = 3
-CARRIES = frozenset({"Identity", "Transpose"})
-"""Operators on the way from a weight to its product."""
 
 
 class Product(torch.nn.Module):
@@ -180,14 +180,13 @@ def _groups(graph: ir.Graph, include: Sequence[str]) -> tuple[dict[str, int], di
         if value not in trained or tensor is None or not any(fnmatchcase(name, glob) for glob in include or ("*",)):
             continue
         uses = list(_uses(value))
-        kinds = {node.op_type for node, _ in uses}
         if not any(_is_weight(node, index) for node, index in uses):
             continue
         shape = [int(n) for n in tensor.shape.numpy()]
         counts = {node.attributes.get_int("group", 1) for node, _ in uses}
         if not all(_is_weight(node, index) for node, index in uses) or len(counts) > 1:
-            skipped[name] = f"its readers use it differently ({', '.join(sorted(kinds))})"
-        elif len(shape) < 2 or (kinds <= {"MatMul", "Gemm"} and len(shape) > 2):
+            skipped[name] = f"its readers use it differently ({', '.join(sorted({node.op_type for node, _ in uses}))})"
+        elif len(shape) < 2 or (len(shape) > 2 and all(is_matrix(node) for node, _ in uses)):
             skipped[name] = "it is no matrix"
         elif min(shape[0] // max(counts), shape[1]) < 2:
             skipped[name] = "it has one channel on a side, which leaves nothing to expand"
@@ -197,15 +196,16 @@ def _groups(graph: ir.Graph, include: Sequence[str]) -> tuple[dict[str, int], di
 
 
 def _uses(value: ir.Value) -> Iterable[tuple[ir.Node, int]]:
+    """What reads the value, as it is or with its axes in another order."""
     for node, index in value.uses():
-        if node.op_type in CARRIES:
+        if operator_of(node).movement in (Movement.COPY, Movement.AXES):
             yield from _uses(node.outputs[0])
         else:
             yield node, index
 
 
 def _is_weight(node: ir.Node, index: int) -> bool:
-    return node.op_type in KINDS and (index == 1 or (index == 0 and node.op_type in ("MatMul", "Gemm")))
+    return operator_of(node).has_kernel and (index == 1 or (index == 0 and is_matrix(node)))
 
 
 # ---- its place in the module ----------------------------------------------------------------------------------

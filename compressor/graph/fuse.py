@@ -10,7 +10,7 @@ from math import sqrt
 
 import onnx_ir as ir
 
-from compressor.train.module.placement import STANDARD
+from compressor.graph.nodes import STANDARD
 
 DOMAIN = "compressor.fused"
 """Domain of nodes that stand for several."""

@@ -1,0 +1,32 @@
+"""Questions about single nodes that concern the format, whatever operator does the work."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+STANDARD = ("", "ai.onnx")
+"""Names of ONNX's own domain."""
+
+
+def is_constant(node: ir.Node) -> bool:
+    """Does the node write a tensor that the file holds?"""
+    return node.op_type == "Constant" and node.domain in STANDARD and "value" in node.attributes
+
+
+def tensor_of(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The numbers of an initializer or of what a Constant node writes; None for anything that is computed."""
+    if value is None:
+        return None
+    node = value.producer()
+    if node is None:
+        return value.const_value if value.is_initializer() else None
+    return node.attributes["value"].as_tensor() if is_constant(node) else None
+
+
+def become_identity(node: ir.Node, value: ir.Value) -> None:
+    """Makes ``node`` hand on ``value``, so that its first output keeps its name; other outputs are gone."""
+    node.op_type, node.domain = "Identity", ""
+    node.attributes.clear()
+    node.resize_inputs(1)
+    node.replace_input_with(0, value)
+    node.resize_outputs(1)

@@ -1,0 +1,68 @@
+"""Operators are named in three rooms; every other module asks the table of records."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+
+import compressor
+from compressor.operators.table import RULES
+
+ROOT = Path(compressor.__file__).parent
+ROOMS = ("graph", "operators", "torch_ops")
+"""Where operators may be named: the format itself, the records, the kernels."""
+BUILDERS = frozenset({"Node", "node", "_node"})
+"""Calls that make a node; what they make has to be named."""
+EXCEPTIONS = {
+    "runtime/profile.py": {"If", "Loop", "Scan"},  # events of ONNX Runtime's profile; this room sees no graph
+    "cli/bench.py": {"Where"},  # a heading of --help, as in the next three
+    "cli/robustness.py": {"Where"},
+    "cli/sensitivity.py": {"Where"},
+    "cli/verify.py": {"Where"},
+}
+NAMES = frozenset(schema.name for schema in onnx.defs.get_all_schemas_with_history()) | {name for _, name in RULES}
+OUTSIDE = [path for path in sorted(ROOT.rglob("*.py")) if path.relative_to(ROOT).parts[0] not in ROOMS]
+
+
+def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and name of every operator that is named as a string, except where a node of it is made."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Constant) and node.value in NAMES:
+            yield node.lineno, node.value
+        elif isinstance(node, ast.Call) and _name(node.func) in BUILDERS:
+            for argument in [*node.args, *node.keywords]:
+                if not isinstance(argument, ast.Constant):
+                    yield from named(argument)
+        else:
+            yield from named(node)
+
+
+def _name(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_operator_is_named(path: Path) -> None:
+    allowed = EXCEPTIONS.get(path.relative_to(ROOT).as_posix(), set())
+    found = {(line, name) for line, name in named(ast.parse(path.read_text(encoding="utf-8"))) if name not in allowed}
+    assert not found, "ask compressor.operators.table.operator_of for the fact instead"
+
+
+def test_every_exception_is_needed() -> None:
+    for name, allowed in EXCEPTIONS.items():
+        assert {found for _, found in named(ast.parse((ROOT / name).read_text(encoding="utf-8")))} == allowed
+
+
+def test_this_test_sees_names() -> None:
+    code = """
+if node.op_type == "Conv": pass
+KINDS = frozenset({"Gemm"})
+made = ir.node("Add", [f("Relu")], domain="")
+match node.op_type:
+    case "Softmax": pass
+"""
+    assert [name for _, name in named(ast.parse(code))] == ["Conv", "Gemm", "Relu", "Softmax"]

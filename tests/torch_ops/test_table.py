@@ -1,0 +1,25 @@
+"""The two tables of operators, records and torch kernels, have the same keys, or say why not."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+
+from compressor.operators.table import RULES
+from compressor.torch_ops import table
+
+
+def test_every_kernel_has_a_record() -> None:
+    assert {("", name) for name in table.FUNCTIONS} <= set(RULES)
+
+
+def test_every_record_has_a_kernel_or_a_reason_why_not() -> None:
+    assert set(RULES) - {("", name) for name in table.FUNCTIONS} == set(table.WITHOUT)
+    assert all(len(reason.split()) > 2 for reason in table.WITHOUT.values())
+
+
+def test_what_kernels_take_first_is_said_of_operators_that_have_one() -> None:
+    wanted = (table.NEED_BOTH, table.NEED_DEVICE, table.NEED_TRAINING)
+    assert set().union(*wanted) <= set(table.FUNCTIONS)
+    assert sum(map(len, wanted)) == len(set().union(*wanted))
