@@ -30,41 +30,36 @@ def photographs(path: Path) -> tuple[Samples, Samples]:
     return split("train"), split("test")
 
 
-ASK, NOT, VERY, END = 0, 1, 2, 3
+ASK, NOT, VERY, END = range(4)
 """Tokens with a meaning of their own; then come the three kinds of words."""
-NOUNS, ADJECTIVES, FILLERS = range(4, 16), range(16, 76), range(76, 128)
+NOUNS, ADJECTIVES, FILLERS = range(4, 12), range(12, 72), range(72, 128)
 VOCABULARY, LENGTH, CLASSES = 128, 32, 3
 
 
 def clause(rng: np.random.Generator, noun: int, strengths: npt.NDArray[np.int64]) -> tuple[list[int], int]:
-    """``filler* noun filler* [not] [very] adjective end``, and what it says of the noun."""
-    negated, stressed = rng.random() < 0.3, rng.random() < 0.25
+    """``[filler] noun [not] [very] adjective end``, and what it says of the noun."""
+    negated, stressed = rng.random() < 0.25, rng.random() < 0.25
     adjective = int(rng.choice(ADJECTIVES))
-    words = [*fillers(rng, 1), noun, *fillers(rng, 1)]
-    words += [NOT] * negated + [VERY] * stressed + [adjective, END]
-    value = int(strengths[adjective - ADJECTIVES.start]) * (1 + stressed) * (1 - 2 * negated)
-    return words, value
-
-
-def fillers(rng: np.random.Generator, most: int) -> list[int]:
-    return [int(word) for word in rng.choice(FILLERS, rng.integers(0, most + 1))]
+    words = [int(rng.choice(FILLERS))] * (rng.random() < 0.5)
+    words += [noun] + [NOT] * negated + [VERY] * stressed + [adjective, END]
+    return words, int(strengths[adjective - ADJECTIVES.start]) * (1 + stressed) * (1 - 2 * negated)
 
 
 def review(rng: np.random.Generator, strengths: npt.NDArray[np.int64]) -> tuple[list[int], int]:
-    """``ask noun``, then clauses about it and two other nouns; the class tells the sign of what those about it sum to.
+    """``ask noun``, then clauses about it and another noun; the class tells the sign of what those about it sum to.
 
-    Class 0 is below zero, 1 zero (or no clause), 2 above it. An adjective counts as its strength, twice after *very*, reversed after *not*; what is said of the other nouns
-    does not count, and neither do fillers, which fill up the line.
+    Class 0 is below zero, 1 zero (or no clause), 2 above it. An adjective counts as its strength, twice after *very*,
+    reversed after *not*. What is said of the other noun does not count, and neither do fillers, which fill up the line.
     """
-    nouns = [int(noun) for noun in rng.choice(NOUNS, 3, replace=False)]
-    words, total = [ASK, nouns[0]], 0
+    asked, other = (int(noun) for noun in rng.choice(NOUNS, 2, replace=False))
+    words, total = [ASK, asked], 0
     while True:
-        noun = nouns[int(rng.choice(3, p=(0.5, 0.25, 0.25)))]
+        noun = asked if rng.random() < 0.6 else other
         more, value = clause(rng, noun, strengths)
         if len(words) + len(more) > LENGTH:
             break
         words += more
-        total += value if noun == nouns[0] else 0
+        total += value if noun == asked else 0
     words += [int(word) for word in rng.choice(FILLERS, LENGTH - len(words))]
     return words, 1 + (total > 0) - (total < 0)
 

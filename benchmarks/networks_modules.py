@@ -113,7 +113,7 @@ class Vit(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A text classifier that reads its answer off the first token, as BERT does (arXiv 1810.04805).
+    """A text classifier: a transformer that sees the whole text, and the mean of what it finds at each position.
 
     Input: tokens int64[n, length]; output: logits [n, classes].
     """
@@ -128,7 +128,7 @@ class Encoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.layers(self.norm(self.tokens(tokens) + self.positions))
-        return self.head(x[:, 0])
+        return self.head(x.mean(1))
 
 
 class LanguageModel(nn.Module):
