@@ -64,7 +64,7 @@ NETWORKS = {
     "vgg": Network(modules.Vgg, "cifar", 10, 128, 0.1),
     "mobilenet": Network(modules.MobileNet, "cifar", 8, 128, 0.15),
     "text": Network(
-        partial(modules.Encoder, data.VOCABULARY, data.LENGTH, data.CLASSES), "text", 12, 128, 2e-3, adam=True
+        partial(modules.Encoder, data.VOCABULARY, data.LENGTH, data.CLASSES), "text", 15, 64, 2e-3, adam=True
     ),
     "lm": Network(partial(modules.LanguageModel, 256, 128), "lm", 3, 16, 2e-3, adam=True),
     "vit": Network(modules.Vit, "cifar", 8, 128, 2e-3, adam=True),

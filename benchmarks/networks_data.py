@@ -33,12 +33,12 @@ def photographs(path: Path) -> tuple[Samples, Samples]:
 ASK, NOT, VERY, END = range(4)
 """Tokens with a meaning of their own; then come the three kinds of words."""
 NOUNS, ADJECTIVES, FILLERS = range(4, 12), range(12, 72), range(72, 128)
-VOCABULARY, LENGTH, CLASSES = 128, 32, 3
+VOCABULARY, LENGTH, CLASSES = 128, 20, 3
 
 
 def clause(rng: np.random.Generator, noun: int, strengths: npt.NDArray[np.int64]) -> tuple[list[int], int]:
     """``[filler] noun [not] [very] adjective end``, and what it says of the noun."""
-    negated, stressed = rng.random() < 0.25, rng.random() < 0.25
+    negated, stressed = rng.random() < 0.2, rng.random() < 0.25
     adjective = int(rng.choice(ADJECTIVES))
     words = [int(rng.choice(FILLERS))] * (rng.random() < 0.5)
     words += [noun] + [NOT] * negated + [VERY] * stressed + [adjective, END]
@@ -65,7 +65,7 @@ def review(rng: np.random.Generator, strengths: npt.NDArray[np.int64]) -> tuple[
 
 
 def reviews(train: int = 40000, test: int = 4000, seed: int = 0) -> tuple[Samples, Samples]:
-    """Made-up sentences int64[n, 32] below 128, and how they speak of the noun asked about: int64[n] of 3 classes.
+    """Made-up sentences int64[n, 20] below 128, and how they speak of the noun asked about: int64[n] of 3 classes.
 
     To answer, a network has to learn the strengths of 60 adjectives, to bind *not* and *very* to the adjective and
     the adjective to the noun before it, and to weigh the clauses about one noun against each other.

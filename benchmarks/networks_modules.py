@@ -91,6 +91,11 @@ class Layer(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
+def positions(length: int, width: int) -> nn.Parameter:
+    """What is learned about each place: [1, length, width], with the standard deviation that GPT-2 starts from."""
+    return nn.Parameter(torch.randn(1, length, width) * 0.02)
+
+
 class Vit(nn.Module):
     """A vision transformer (Dosovitskiy et al., arXiv 2010.11929) on 8x8 patches of 4x4 pixels, and a class token.
 
@@ -101,7 +106,7 @@ class Vit(nn.Module):
         super().__init__()
         self.patches = nn.Conv2d(3, width, 4, 4)
         self.start = nn.Parameter(torch.zeros(1, 1, width))
-        self.positions = nn.Parameter(torch.randn(1, 65, width) * 0.02)
+        self.positions = positions(65, width)
         self.layers = nn.Sequential(*(Layer(width, heads, 2 * width) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, 10)
@@ -120,8 +125,8 @@ class Encoder(nn.Module):
 
     def __init__(self, vocabulary: int, length: int, classes: int, width: int = 64) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(vocabulary, width)
-        self.positions = nn.Parameter(torch.randn(1, length, width) * 0.02)
+        self.tokens, self.positions = nn.Embedding(vocabulary, width), positions(length, width)
+        nn.init.normal_(self.tokens.weight, std=0.02)  # as the positions, or these would be lost beside the tokens
         self.norm = nn.LayerNorm(width)
         self.layers = nn.Sequential(*(Layer(width, 4, 4 * width) for _ in range(2)))
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, classes))
@@ -140,8 +145,8 @@ class LanguageModel(nn.Module):
 
     def __init__(self, vocabulary: int, length: int, width: int = 128, depth: int = 2) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(vocabulary, width)
-        self.positions = nn.Parameter(torch.randn(1, length, width) * 0.02)
+        self.tokens, self.positions = nn.Embedding(vocabulary, width), positions(length, width)
+        nn.init.normal_(self.tokens.weight, std=0.02)  # as the positions, or these would be lost beside the tokens
         self.layers = nn.Sequential(*(Layer(width, 4, 4 * width, causal=True) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary, bias=False)
