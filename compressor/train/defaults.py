@@ -7,7 +7,7 @@ docs/fine-tuning.md. What a user gave is never changed.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import onnx_ir as ir
 
@@ -15,8 +15,10 @@ from compressor.config import TuneSettings
 from compressor.config.tune import LEARNING_RATES, RATE_WITH_NORMS
 from compressor.train.reparameterize.batchnorm import takes_batchnorm
 
+S = TypeVar("S", bound=TuneSettings)
 
-def training_defaults(settings: TuneSettings, model: ir.Model) -> TuneSettings:
+
+def training_defaults(settings: S, model: ir.Model) -> S:
     """The settings with optimiser, learning rate and BatchNormalization chosen for ``model``, where not given.
 
     Args:
