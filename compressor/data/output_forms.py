@@ -112,8 +112,8 @@ def class_axis(values: Array, labels: Array | None) -> int | None:
 def vocabularies(model: ir.Model) -> set[int]:
     """Lengths of the weights that the model's inputs of whole numbers index directly, such as tables of tokens.
 
-    A few operators on the way, such as a cast or a sum, are passed; one that reads a weight of two axes and the input is
-    taken for a look-up.
+    A few operators on the way, such as a cast or a sum, are passed; one that reads a weight of two axes and the input
+    is taken for a look-up.
     """
     found = set[int]()
     frontier = {v for v in model.graph.inputs if v.dtype is not None and not v.dtype.is_floating_point()}
