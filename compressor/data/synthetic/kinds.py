@@ -1,0 +1,205 @@
+"""What kind of data each input of a model takes, from its shape, its type, its name and what reads it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.data.spec import CHANNELS, InputSpec, sizes_of, specs
+from compressor.errors import UsageError
+from compressor.graph.input_use import InputUse, use_of
+from compressor.graph.shapes import Shapes
+
+
+class Kind(StrEnum):
+    """The kinds that there are generators for."""
+
+    IMAGE = "image"
+    VOLUME = "volume"
+    SPECTROGRAM = "spectrogram"
+    WAVEFORM = "waveform"
+    TOKENS = "tokens"
+    SEGMENTS = "segments"
+    POSITIONS = "positions"
+    MASK = "mask"
+    LENGTHS = "lengths"
+    CACHE = "cache"
+    BOXES = "boxes"
+    SIZES = "sizes"
+    FEATURES = "features"
+    NUMBERS = "numbers"
+    FLAGS = "flags"
+
+
+@dataclass(frozen=True)
+class InputKind:
+    """One input and what it takes.
+
+    Attributes:
+        name: of the input.
+        kind: of its data.
+        dtype: its element type.
+        shape: of one sample, without the axis of samples; all sizes known.
+        words: words of the name, in small letters.
+        use: what the graph does with it.
+        channel_axis: axis of a sample that holds channels, of images, volumes and signals; None where there is none.
+    """
+
+    name: str
+    kind: Kind
+    dtype: ir.DataType
+    shape: tuple[int, ...]
+    words: frozenset[str]
+    use: InputUse
+    channel_axis: int | None = None
+
+    @property
+    def pixels(self) -> bool:
+        """Does it take pixels, which have a range?"""
+        return self.kind in (Kind.IMAGE, Kind.VOLUME)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the rules look at; ``shape`` is that of one sample."""
+
+    dtype: ir.DataType
+    shape: tuple[int, ...]
+    words: frozenset[str]
+    use: InputUse
+    tokens: frozenset[tuple[int, ...]]
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def real(self) -> bool:
+        return self.dtype.is_floating_point()
+
+    @property
+    def whole(self) -> bool:
+        return self.dtype.is_integer() and not self.real
+
+    @property
+    def pixel_type(self) -> bool:
+        return self.real or self.dtype in (ir.DataType.UINT8, ir.DataType.INT8)
+
+    def named(self, *words: str) -> bool:
+        return not self.words.isdisjoint(words)
+
+
+MANY_SAMPLES = 4000
+"""Numbers along its only axis from which an input that no matrix product reads is a sound, not a row of features."""
+BANDS = 16
+"""Channels of a signal from which they are bands of frequency, not microphones or electrodes."""
+FLAT = 2
+"""Axes of a sample without layout: features, or a waveform and its channels."""
+
+
+def _spectrogram(f: _Facts) -> bool:
+    named = f.named("mel", "mels", "melspec", "spec", "spectrogram", "spectrum", "fbank", "filterbank", "mfcc", "stft")
+    if f.rank == FLAT:
+        banded = f.use.window == 1 and f.use.channel_axis is not None and f.shape[f.use.channel_axis - 1] >= BANDS
+        strip = f.use.window == FLAT and f.shape[0] != f.shape[1]
+        return f.real and (named or banded or strip)
+    return f.real and f.rank == FLAT + 1 and named
+
+
+def _waveform(f: _Facts) -> bool:
+    if not (f.real or f.dtype == ir.DataType.INT16) or not 1 <= f.rank <= FLAT:
+        return False
+    named = f.named("audio", "wav", "wave", "waveform", "waveforms", "speech", "signal", "pcm", "ecg", "eeg")
+    few = f.rank == 1 or min(f.shape) < BANDS
+    long = f.rank == 1 and f.shape[0] >= MANY_SAMPLES and not f.use.product
+    return few and (named or long or f.use.window == 1 or f.use.spectrum)
+
+
+def _cache(f: _Facts) -> bool:
+    named = f.named("past", "cache", "state", "hidden", "hx", "cx", "h0", "c0", "memory") and not f.use.product
+    return f.real and (f.use.state or (f.rank > 1 and (named or (f.use.joined and f.use.window is None))))
+
+
+RULES: tuple[tuple[Kind, Callable[[_Facts], bool]], ...] = (
+    (Kind.BOXES, lambda f: f.rank > 0 and f.shape[-1] == 4 and f.named("box", "boxes", "bbox", "bboxes", "roi", "rois")),
+    (Kind.SIZES, lambda f: f.shape in ((2,), (3,)) and f.named("size", "sizes", "shape", "scale", "factor")),
+    (Kind.LENGTHS, lambda f: f.shape == () and f.whole and f.named("len", "lens", "length", "lengths")),
+    (Kind.MASK, lambda f: f.rank > 0 and f.named("mask", "masks", "padding")),
+    (Kind.POSITIONS, lambda f: f.whole and f.rank > 0 and f.named("position", "positions", "pos")),
+    (Kind.SEGMENTS, lambda f: f.whole and f.rank > 0 and f.named("type", "segment", "segments")),
+    (Kind.TOKENS, lambda f: f.whole and f.use.table is not None),
+    (Kind.MASK, lambda f: f.dtype == ir.DataType.BOOL and f.shape in f.tokens),
+    (Kind.MASK, lambda f: f.whole and f.shape in f.tokens),
+    (Kind.CACHE, _cache),
+    (Kind.WAVEFORM, _waveform),
+    (Kind.SPECTROGRAM, _spectrogram),
+    (Kind.VOLUME, lambda f: f.rank == 4 and f.pixel_type),
+    (Kind.IMAGE, lambda f: f.rank == 3 and f.pixel_type),
+    (Kind.IMAGE, lambda f: f.rank == FLAT and f.use.window == FLAT and f.pixel_type),
+    (Kind.FEATURES, lambda f: f.real and 1 <= f.rank <= FLAT),
+    (Kind.NUMBERS, lambda f: f.rank == 0 and (f.real or f.whole)),
+    (Kind.FLAGS, lambda f: f.dtype == ir.DataType.BOOL or (f.whole and f.rank <= FLAT)),
+)  # fmt: skip
+"""The first rule that holds decides. Names come before what reads an input only where shapes cannot tell."""
+
+
+def kinds_of(model: ir.Model, shapes: Shapes) -> tuple[InputKind, ...]:
+    """The kind of every input that samples have to fill.
+
+    Args:
+        model: normalised; not changed.
+        shapes: of that model; every input has an axis of samples in front.
+
+    Raises:
+        UsageError: an input that no generator fits; the sentence names it and says what to give.
+    """
+    values = {str(v.name): v for v in model.graph.inputs}
+    uses = {spec.name: use_of(values[spec.name], shapes) for spec in specs(model)}
+    sizes = {name: tuple(shapes.inputs[name][1:]) for name in uses}
+    tokens = frozenset(
+        sizes[spec.name] for spec in specs(model) if spec.dtype.is_integer() and uses[spec.name].table is not None
+    )
+    found = []
+    for spec in specs(model):
+        facts = _Facts(spec.dtype, sizes[spec.name], _words(spec.name), uses[spec.name], tokens)
+        kind = next((kind for kind, holds in RULES if holds(facts)), None)
+        if kind is None:
+            raise UsageError(
+                f"{spec.quoted} takes {spec.wanted}, for which no samples can be made up; give real ones with --data"
+            )
+        found.append(_described(spec, kind, facts))
+    return tuple(found)
+
+
+def _words(name: str) -> frozenset[str]:
+    """``inputIds.1`` and ``input_ids_1`` are {input, ids, 1}."""
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return frozenset(word.lower() for word in re.split(r"[^A-Za-z0-9]+", parted) if word)
+
+
+def _described(spec: InputSpec, kind: Kind, facts: _Facts) -> InputKind:
+    axis = _channel_axis(kind, facts)
+    return InputKind(spec.name, kind, spec.dtype, facts.shape, facts.words, facts.use, axis)
+
+
+def _channel_axis(kind: Kind, facts: _Facts) -> int | None:
+    """Where a sample has its channels: where the first convolution looks for them, else where sizes say so."""
+    found, dims = facts.use.channel_axis, {Kind.IMAGE: 2, Kind.VOLUME: 3, Kind.SPECTROGRAM: 1, Kind.WAVEFORM: 1}
+    if kind not in dims or facts.rank <= dims[kind]:
+        return None
+    if found is not None and 0 < found <= facts.rank:
+        return found - 1
+    if kind in (Kind.WAVEFORM, Kind.SPECTROGRAM):
+        return int(np.argmin(facts.shape))
+    order = (0, facts.rank - 1, 1)  # videos may have their frames in front of their channels
+    return next((axis for axis in order if facts.shape[axis] in CHANNELS), 0)
+
+
+def described(kinds: tuple[InputKind, ...]) -> dict[str, str]:
+    """Each input and its kind with the sizes of a sample, for messages and reports."""
+    return {kind.name: f"{kind.kind} {sizes_of(kind.shape)}" for kind in kinds}

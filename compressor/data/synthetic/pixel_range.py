@@ -1,0 +1,100 @@
+"""The values that a network expects in the place of pixels, and the usual candidates for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compressor.data.synthetic.fractal import Field
+
+
+@dataclass(frozen=True)
+class PixelRange:
+    """How pixels between black (0) and white (1) become what the network takes: ``(pixel - mean) / std``.
+
+    Attributes:
+        name: for reports.
+        mean: one number, or one a channel.
+        std: the same.
+    """
+
+    name: str
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def applied(self, image: Field) -> Field:
+        """``image`` float32[channels, ...] in 0..1 in this range; one number stands for all channels.
+
+        Where there are not as many numbers as channels, their mean stands for all.
+        """
+        mean, std = (_by_channel(numbers, image) for numbers in (self.mean, self.std))
+        return np.asarray((image - mean) / std, np.float32)
+
+    @property
+    def limits(self) -> str:
+        """Black and white in words: ``0 to 255``."""
+        low = min((0 - m) / s for m, s in zip(*_pairs(self), strict=True))
+        high = max((1 - m) / s for m, s in zip(*_pairs(self), strict=True))
+        return f"{low:.4g} to {high:.4g}"
+
+
+def _pairs(given: PixelRange) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    count = max(len(given.mean), len(given.std))
+    return tuple(given.mean * count)[:count], tuple(given.std * count)[:count]
+
+
+def _by_channel(numbers: tuple[float, ...], image: Field) -> Field:
+    fitting = numbers if len(numbers) in (1, len(image)) else (sum(numbers) / len(numbers),)
+    return np.asarray(fitting, np.float32).reshape(-1, *[1] * (image.ndim - 1))
+
+
+UNIT = PixelRange("[0, 1]")
+SIGNED = PixelRange("[-1, 1]", (0.5,), (0.5,))
+BYTES = PixelRange("[0, 255]", (0.0,), (1 / 255,))
+IMAGENET = PixelRange("mean and deviation of ImageNet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CENTRED = PixelRange("[-0.5, 0.5]", (0.5,), (1.0,))
+CANDIDATES = (UNIT, SIGNED, BYTES, IMAGENET, CENTRED)
+"""What networks are usually trained with; a range is read by trying these."""
+
+
+@dataclass(frozen=True)
+class RangeChoice:
+    """The range that synthetic pixels get, and why.
+
+    Attributes:
+        ranges: the range; two where they cannot be told apart, each for half of the samples.
+        source: ``given`` by the user, ``type`` where bytes leave no choice, ``behaviour`` where it was read from the
+            network, ``default`` where nothing could be read.
+        runner_up: the next best range, where it was read from the network.
+        margin: by how much the score of the best one is above that of the next, in nats; None where none was read.
+        scores: of every candidate, best first.
+    """
+
+    ranges: tuple[PixelRange, ...] = (UNIT,)
+    source: str = "default"
+    runner_up: PixelRange | None = None
+    margin: float | None = None
+    scores: tuple[tuple[str, float], ...] = ()
+
+    def of(self, index: int) -> PixelRange:
+        """The range of the sample at ``index``."""
+        return self.ranges[index % len(self.ranges)]
+
+
+def given_range(mean: tuple[float, ...], std: tuple[float, ...], limits: tuple[float, float] | None) -> RangeChoice | None:
+    """The range that the user stated; None where nothing was.
+
+    Args:
+        mean: subtracted from pixels of ``limits``, one number or one a channel; nothing where empty.
+        std: what they are divided by after that; nothing where empty.
+        limits: black and white before that; 0 and 1 where None.
+    """
+    if not mean and not std and limits is None:
+        return None
+    low, high = limits or (0.0, 1.0)
+    count = max(len(mean), len(std), 1)
+    means, stds = (mean or (0.0,)) * count, (std or (1.0,)) * count
+    width = high - low
+    ours = [((m - low) / width, s / width) for m, s, _ in zip(means, stds, range(count), strict=False)]
+    return RangeChoice((PixelRange("given", tuple(m for m, _ in ours), tuple(s for _, s in ours)),), "given")
