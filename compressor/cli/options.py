@@ -62,7 +62,10 @@ GRAPH = Section("Graph", ("input_shapes", "dims", "simplify", "external_data"))
 PROOF = Section("Proof", ("verify", "provider", "rtol", "atol"))
 SEEDED_PROOF = Section("Proof", (*PROOF.fields, "seed"))
 
-DATA = Section("Data", ("data", "val_data", "val_share", "labels", "mean", "std", "layout", "augment", "crop_padding"))
+DATA = Section(
+    "Data",
+    ("data", "val_data", "val_share", "labels", "mean", "std", "input_range", "layout", "augment", "crop_padding"),
+)
 RECOVERY = Section("Recovery", ("recover", "decay_epochs", "samples", "batch_size", "trainability", "robustness"))
 LOSS = Section("Training: loss", ("loss", "temperature", "alpha", "features", "feature_weight", "output_form"))
 OPTIMISER = Section(
@@ -106,6 +109,7 @@ _METAVARS = MappingProxyType(
         "labels": "NAME",
         "mean": "X,X,X",
         "std": "X,X,X",
+        "input_range": "LOW,HIGH",
         "augment": "flip,crop",
         "provider_b": "NAME",
         "max_latency": "TIME",

@@ -12,7 +12,10 @@ from compressor.config.robustness import RobustnessSettings
 
 _INPUTS = Section(
     "Inputs",
-    ("data", "labels", "samples", "batch_size", "mean", "std", "normalised", "layout", "input_shapes", "dims", "seed"),
+    (
+        *("data", "labels", "samples", "batch_size", "mean", "std", "input_range", "normalised", "layout"),
+        *("input_shapes", "dims", "seed"),
+    ),
 )
 _SHIFTS = Section("How inputs are disturbed", ("noise", "noise_levels", "draws", "corruptions", "disturb"))
 _JUDGED = Section("What counts", ("margin", "compression", "confidence"))

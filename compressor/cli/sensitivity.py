@@ -14,7 +14,7 @@ _SWEEP = Section("What is measured", ("ratios", "round_to", "min_channels", "max
 _UNUSED = ("scope", "normalise", "sensitivity")
 """How groups compare with each other is the question here."""
 _CHANNELS = Section("Which channels", tuple(name for name in CHOICE.fields if name not in _UNUSED))
-_DATA = Section("Data", ("data", "samples", "batch_size", "labels", "mean", "std", "layout"))
+_DATA = Section("Data", ("data", "samples", "batch_size", "labels", "mean", "std", "input_range", "layout"))
 _WHERE = Section("Where", ("provider",))
 _EPILOG = f"""\b
 Examples:

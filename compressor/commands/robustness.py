@@ -24,7 +24,6 @@ from compressor.data import (
     batch_limit,
     batches,
     check_labels,
-    noise,
     open_data,
     specs,
     subset,
@@ -35,6 +34,7 @@ from compressor.evaluate.pair import Opened
 from compressor.evaluate.resemblance import Outputs
 from compressor.evaluate.rows import RIGHT, Tally, accuracy_rows, likeness_rows, potential_rows
 from compressor.evaluate.shifts import Disturbance, Range, disturbable, image_obstacle, measure, pixels, shifts
+from compressor.evaluate.stand_in import stand_in
 from compressor.graph import files
 from compressor.results.environment import environment
 from compressor.results.robustness import InputRow, LeftOut, RobustModel, RobustnessReport
@@ -177,7 +177,7 @@ def _samples(models: Sequence[Opened], settings: RobustnessSettings, notes: Note
         raise UsageError(f"{first.path} takes {one} samples at a time and {second.path} takes {two}; export both alike")
     limit, narrow = next(iter(limits.items()), (None, models[0]))
     if settings.data is None:
-        dataset = noise(narrow.model, settings.samples, settings.seed, settings.dims, settings.input_shapes)
+        dataset: Dataset = stand_in(narrow.model, settings, settings.samples)
         notes.leave_out("accuracy", "it needs --data with labels")
         if settings.kinds:
             notes.leave_out("corruptions of images", "they need --data; made-up inputs are no pictures")

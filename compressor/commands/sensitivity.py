@@ -17,7 +17,9 @@ from compressor.config.sensitivity import MAX_DISTANCE, MAX_DROP, SensitivitySet
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
 from compressor.data import Dataset
+from compressor.data.synthetic import Synthetic
 from compressor.errors import NothingToPrune
+from compressor.evaluate.stand_in import described
 from compressor.experiments.change import Reference, open_samples
 from compressor.experiments.ledger import Ledger
 from compressor.experiments.limits import Limits
@@ -114,7 +116,7 @@ def sensitivity(
         groups=_groups(steps, changes, limits, reference.accuracy),
         accuracy=reference.accuracy,
         samples=reference.samples,
-        noise=settings.data is None,
+        synthetic=described(samples) if isinstance(samples, Synthetic) else None,
         limit=str(limits),
         measured=len(trials) - remembered,
         remembered=remembered,

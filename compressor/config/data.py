@@ -23,6 +23,16 @@ def _changes(value: object) -> object:
     return tuple(dict.fromkeys(names))
 
 
+def _limits(value: object) -> object:
+    """``"0,255"`` and ``(0, 255)`` alike."""
+    if value is None:
+        return None
+    numbers = parse_numbers(value)
+    if not isinstance(numbers, tuple) or len(numbers) != 2 or not numbers[0] < numbers[1]:
+        raise ValueError(f"{value!r} is not a pair of numbers, the lower one first, such as 0,255 or -1,1")
+    return numbers
+
+
 class DataSettings(RunSettings):
     """Where samples come from and how they are prepared."""
 
@@ -53,6 +63,11 @@ class DataSettings(RunSettings):
     )
     std: Annotated[tuple[Std, ...], BeforeValidator(parse_numbers)] = Field(
         default=(), description="What images are divided by after that, one number or one a channel."
+    )
+    input_range: Annotated[tuple[float, float] | None, BeforeValidator(_limits)] = Field(
+        default=None,
+        description="Black and white in made-up images before --mean and --std, such as 0,255. Without any of the "
+        "three, the range is read from the network's behaviour.",
     )
     layout: Literal["auto", "nchw", "nhwc"] = Field(
         default="auto",

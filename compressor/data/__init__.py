@@ -3,7 +3,6 @@
 from compressor.data.augment import Augment, augmentation
 from compressor.data.batch import Array, Batch, Dataset, Indices
 from compressor.data.labels import all_labels, check_labels, classes
-from compressor.data.noise import noise
 from compressor.data.order import batches, shuffled, split, subset
 from compressor.data.source import open_data, open_parts
 from compressor.data.spec import InputSpec, batch_limit, specs
@@ -21,7 +20,6 @@ __all__ = [
     "batches",
     "check_labels",
     "classes",
-    "noise",
     "open_data",
     "open_parts",
     "shuffled",

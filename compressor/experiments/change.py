@@ -11,9 +11,10 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config import DataSettings
-from compressor.data import Array, Batch, Dataset, batch_limit, batches, noise, open_data, subset
+from compressor.data import Array, Batch, Dataset, batch_limit, batches, open_data, subset
 from compressor.errors import UsageError
 from compressor.evaluate.accuracy import right
+from compressor.evaluate.stand_in import stand_in
 from compressor.graph.normalise import normalise
 from compressor.results.sensitivity import Change
 from compressor.runtime import sessions
@@ -101,11 +102,11 @@ class Reference:
 
 
 def open_samples(model: ir.Model, settings: DataSettings) -> Dataset:
-    """The user's samples, or as many of noise as ``settings`` ask for."""
+    """The user's samples, or as many made-up ones as ``settings`` ask for."""
     if settings.data is not None:
         return open_data(settings, model)
     count = max(settings.samples, batch_limit(model) or 0)
-    return noise(normalise(model.clone()), count, settings.seed, settings.dims, settings.input_shapes)
+    return stand_in(normalise(model.clone()), settings, count)
 
 
 def _labels(batch: Batch) -> list[Array]:

@@ -41,7 +41,7 @@ class InputUse:
     """The facts.
 
     Attributes:
-        table: entries of the smallest table that the input, or a plain copy of it, picks from; None: it picks from none.
+        table: entries of the smallest table that the input, or a plain copy of it, picks from; None: from none.
         window: axes over which the first convolutions slide: 1, 2 or 3; None where none reads the input.
         channel_axis: axis of the input that the convolution takes for channels, -1 where it has no such axis; None
             where that cannot be told.
@@ -92,7 +92,7 @@ def use_of(value: ir.Value, shapes: Shapes) -> InputUse:
         product=any(read.op in PRODUCTS for read in reads),
         spectrum=any(read.op in SPECTRA for read in reads),
         joined=any(read.op == "Concat" and _computed_beside(read, shapes) for read in reads),
-        state=any(read.op in RECURRENCES and read.index >= 5 for read in reads),  # noqa: PLR2004 - initial_h, initial_c
+        state=any(read.op in RECURRENCES and read.index >= 5 for read in reads),
         added=any(read.op == "Add" and _computed_beside(read, shapes) for read in reads),
         shift=shift,
         scale=scale,
@@ -100,7 +100,7 @@ def use_of(value: ir.Value, shapes: Shapes) -> InputUse:
 
 
 def table_size(value: ir.Value, shapes: Shapes) -> int | None:
-    """Entries of the smallest table that ``value``, or a plain copy of it, picks from; None where it picks from none."""
+    """Entries of the smallest table that ``value``, or a plain copy of it, picks from; None: it picks from none."""
     tables: list[int] = []
     reached, todo = {value}, [value]
     while todo:
@@ -166,7 +166,7 @@ def _window(read: _Read, shapes: Shapes) -> int | None:
     if read.op not in CONVOLUTIONS or read.index != 0:
         return None
     rank = len(shapes(read.node.inputs[0]) or ()) if read.node.inputs[0] is not None else 0
-    return rank - 2 if rank > 2 else None  # noqa: PLR2004 - samples and channels
+    return rank - 2 if rank > 2 else None
 
 
 def _normalisation(value: ir.Value, shapes: Shapes) -> tuple[Numbers | None, Numbers | None]:
@@ -212,7 +212,7 @@ def _batch_norm(node: ir.Node, index: int, shapes: Shapes) -> tuple[Numbers, Num
     tensors = [shapes.const(v) for v in node.inputs[1:5]]
     known = [np.asarray(t, np.float64) for t in tensors if t is not None]
     shape = shapes(node.inputs[0]) if node.inputs[0] is not None else None
-    if index != 0 or len(known) < 4 or shape is None:  # noqa: PLR2004 - scale, bias, mean, variance
+    if index != 0 or len(known) < 4 or shape is None:
         return None
     gamma, beta, mean, variance = (t.reshape(-1, *[1] * (len(shape) - 2)) for t in known)
     factor = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))

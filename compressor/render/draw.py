@@ -7,11 +7,18 @@ from rich.table import Table
 from rich.text import Text
 
 from compressor.core.formatting import count, printable, quantity, share
-from compressor.results.detail import LatencyResult
+from compressor.results.detail import LatencyResult, SyntheticRow
 from compressor.results.records import ModelStats
 
 _PATHLESS = ("(in memory)", "(not written)")
 """What stands for the path of a model that has no file: of what was read, and of what was made."""
+
+_RANGE_SOURCES = {
+    "given": "as given",
+    "behaviour": "read from the network's behaviour",
+    "default": "by default, as nothing could be read from the network",
+}
+"""How a report says where the range of pixels is from."""
 
 
 def line(console: Console, text: str, style: str = "") -> None:
@@ -77,3 +84,16 @@ def latency(console: Console, found: LatencyResult) -> None:
         times = count(found.corrections or 0, "time")
         text += f" Operator times promised {found.predicted_ms:.3g} ms, corrected {times}."
     line(console, text, style="bold")
+
+
+def synthetic(console: Console, made: SyntheticRow) -> None:
+    """What stood in for data, the range that its pixels have, and how sure that is."""
+    kinds = ", ".join(f"{printable(name)} as {kind}" for name, kind in made.kinds.items())
+    text = f"Made-up samples: {kinds}."
+    if made.range:
+        ranges = " and ".join(f"{name} ({ends})" for name, ends in zip(made.range, made.limits, strict=True))
+        text += f" Pixels: {ranges}, {_RANGE_SOURCES[made.source or 'default']}"
+        if made.runner_up is not None and made.margin is not None:
+            text += f"; next best {made.runner_up}, {made.margin:.3f} nats behind"
+        text += "." if made.source == "given" else "; --mean, --std or --input-range tell another."
+    line(console, text)

@@ -18,9 +18,11 @@ def render_sensitivity(report: SensitivityReport, console: Console, *, verbose: 
             draw.row(table, "", "", *_cells(group, point))
     draw.show(console, table)
     console.print()
-    what = "random noise" if report.noise else count(report.samples, "sample")
+    what = count(report.samples, "sample" if report.synthetic is None else "made-up sample")
     dense = "" if report.accuracy is None else f"; accuracy of the original: {report.accuracy:.2%}"
     draw.line(console, f"What can go alone so that {report.limit}; measured on {what}{dense}.")
+    if report.synthetic is not None:
+        draw.synthetic(console, report.synthetic)
     text = f"{count(report.measured, 'measurement')}, {report.jobs} at a time"
     if report.remembered:
         text += f"; {report.remembered:,} more were remembered from an earlier run"

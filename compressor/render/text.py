@@ -34,6 +34,8 @@ def render(report: Report, console: Console, *, explain: bool = False, verbose: 
         _proof(console, report.proof, masked=masked, recovered=recovered)
     elif report.output is not None:
         draw.line(console, "Proof: not run.", style="yellow")
+    if report.synthetic is not None:
+        draw.synthetic(console, report.synthetic)
     _recovered(console, report)
     if report.latency is not None:
         draw.latency(console, report.latency)

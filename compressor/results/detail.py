@@ -27,6 +27,29 @@ class RecoveryRow(Record):
     error_after: float = Field(description="Relative error after recovery.")
 
 
+class SyntheticRow(Record):
+    """Samples that were made up because no data was given."""
+
+    kinds: dict[str, str] = Field(description="Kind of data by input, such as image, tokens, mask.")
+    range: list[str] = Field(
+        description="Range of pixel values by name; two, each for half of the samples, where they could not be told "
+        "apart; none where no input takes floating-point pixels."
+    )
+    limits: list[str] = Field(description="The lowest and the highest value of each range, in words.")
+    source: str | None = Field(
+        description="Where the range is from: given; behaviour, read from the network; type, where bytes leave no "
+        "choice; default, where nothing could be read. Null without pixels."
+    )
+    runner_up: str | None = Field(default=None, description="The next best range; null where none was read.")
+    margin: float | None = Field(
+        default=None, description="Score of the best range less that of the next, in nats; null where none was read."
+    )
+    scores: dict[str, float | None] = Field(default={}, description="Score of each range that was tried, best first.")
+    normalised_inside: list[str] = Field(
+        default=[], description="Inputs of pixels that the graph itself shifts and scales before anything else."
+    )
+
+
 class AccuracyRow(Record):
     """One metric of the original and the result; shares between 0 and 1."""
 

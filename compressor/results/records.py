@@ -16,6 +16,7 @@ from compressor.results.detail import (
     LatencyResult,
     LayerRow,
     RecoveryRow,
+    SyntheticRow,
     TrainabilityRow,
 )
 from compressor.version import VERSION
@@ -89,6 +90,7 @@ class Report(Document):
         default=[], description="Costs by node, in the order of the graph; empty when not asked for."
     )
     recovery: list[RecoveryRow] = Field(default=[], description="Error by layer before and after recovery.")
+    synthetic: SyntheticRow | None = Field(default=None, description="Made-up samples; null where none were used.")
     accuracy: list[AccuracyRow] = Field(default=[], description="Metrics of the original and the result.")
     trainability: TrainabilityRow | None = Field(default=None, description="Null when not asked for.")
     curves: list[Curve] = Field(

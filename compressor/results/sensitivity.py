@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from compressor.errors import UsageError
 from compressor.results.base import Record
+from compressor.results.detail import SyntheticRow
 from compressor.results.records import Document, ModelStats
 
 
@@ -55,7 +56,7 @@ class SensitivityReport(Document):
     groups: list[GroupSensitivity]
     accuracy: float | None = Field(default=None, description="Top-1 of the original; null without labels.")
     samples: int = Field(description="Samples that were measured on.")
-    noise: bool = Field(description="They are random numbers, because no data was given.")
+    synthetic: SyntheticRow | None = Field(default=None, description="What they are where no data was given.")
     limit: str = Field(description="What is called safe, in words.")
     measured: int = Field(description="Measurements of this run.")
     remembered: int = Field(description="Measurements that an earlier run had made.")

@@ -16,13 +16,15 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.core.extras import TRAINING, require
 from compressor.core.metrics import Metrics
-from compressor.data import Dataset, augmentation, batch_limit, batches, noise, open_parts
+from compressor.data import Dataset, augmentation, batch_limit, batches, open_parts
+from compressor.data.synthetic import Synthetic
 from compressor.errors import UsageError
 from compressor.evaluate.accuracy import accuracy
+from compressor.evaluate.stand_in import described, stand_in
 from compressor.pruning.criteria import criterion
 from compressor.reconstruct import RECOVERIES, Options, recover
 from compressor.results import Report
-from compressor.results.detail import AccuracyRow, Curve, RecoveryRow, Series, TrainabilityRow
+from compressor.results.detail import AccuracyRow, Curve, RecoveryRow, Series, SyntheticRow, TrainabilityRow
 
 if TYPE_CHECKING:
     from compressor.train.loop.extension import Extension
@@ -40,7 +42,7 @@ INEXACT_NOTE = (
 IN_VAIN = "training made it worse in every epoch, so the weights from before training are kept"
 NAMED = 3
 """Nodes that a warning names."""
-NOISE_NOTE = "no data was given, so random noise stood in for it; --data with real samples recovers more"
+STAND_IN_NOTE = "no data was given, so made-up samples stood in for it; --data with real samples recovers more"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Samples:
     """What a run reads.
 
     Attributes:
-        train: to calibrate and train on; random noise where the user has nothing.
+        train: to calibrate and train on; made up where the user has nothing.
         valid: set aside to judge on, labels or not; None where there are none.
         real: they are the user's.
     """
@@ -64,7 +66,7 @@ class Samples:
 
     @staticmethod
     def of(settings: PruneSettings, model: ir.Model) -> Samples | None:
-        """Opens the user's data, or makes noise; None where nothing is read.
+        """Opens the user's data, or makes samples up; None where nothing is read.
 
         Raises:
             UsageError: the data is unreadable or does not fit the model; or training or a gate needs what is not given,
@@ -89,8 +91,7 @@ class Samples:
         idle = settings.recover == "none" and not settings.trainability
         if idle and criterion(settings.criterion).needs is None:
             return None
-        made = noise(model, settings.samples, settings.seed, settings.dims, settings.input_shapes)
-        return Samples(made, None, real=False)
+        return Samples(stand_in(model, settings, settings.samples), None, real=False)
 
 
 class Recovery:
@@ -157,6 +158,7 @@ class Recovery:
             update={
                 "recovery": self._rows,
                 "accuracy": rows,
+                "synthetic": self._made_up(),
                 "trainability": trainable,
                 "curves": self._curves,
                 "warnings": warnings,
@@ -168,6 +170,11 @@ class Recovery:
         found = [accuracy(m, judged, self._settings).share for m in (self._source, self.model)]
         cut = accuracy(once, judged, self._settings).share if once is not None else None
         return AccuracyRow(metric="top-1", before=found[0], pruned=cut, after=found[1], samples=len(judged))
+
+    def _made_up(self) -> SyntheticRow | None:
+        """What stood in for data; None where data was given, or none was needed."""
+        train = None if self._samples is None else self._samples.train
+        return described(train) if isinstance(train, Synthetic) else None
 
     def _trainability(self, data: Dataset) -> TrainabilityRow:
         from compressor.train.gradients.trainability import trainability  # noqa: PLC0415
@@ -198,7 +205,7 @@ class Recovery:
         self._rows += [RecoveryRow(name=r.node, error_before=r.before, error_after=r.after) for r in done.layers]
         self._warnings += _left_alone(done.skipped)
         if not samples.real:
-            self._warnings.append(NOISE_NOTE)
+            self._warnings.append(STAND_IN_NOTE)
 
     def _train(self, model: ir.Model, samples: Samples, fading: Cut | None) -> ir.Model:
         """A trained copy; with ``fading``, one in which what that cut removes is zero in the end."""

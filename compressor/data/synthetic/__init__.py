@@ -1,0 +1,29 @@
+"""Made-up samples by kind of input, for models whose data nobody has."""
+
+from compressor.data.synthetic.dataset import Synthetic, synthetic
+from compressor.data.synthetic.kinds import InputKind, Kind, described, kinds_of
+from compressor.data.synthetic.pixel_range import (
+    CANDIDATES,
+    IMAGENET,
+    SIGNED,
+    PixelRange,
+    RangeChoice,
+    given_range,
+)
+from compressor.data.synthetic.sizes import sample_shapes
+
+__all__ = [
+    "CANDIDATES",
+    "IMAGENET",
+    "SIGNED",
+    "InputKind",
+    "Kind",
+    "PixelRange",
+    "RangeChoice",
+    "Synthetic",
+    "described",
+    "given_range",
+    "kinds_of",
+    "sample_shapes",
+    "synthetic",
+]

@@ -15,8 +15,7 @@ from compressor.data.spec import batch_limit
 from compressor.data.synthetic.features import boxes, features
 from compressor.data.synthetic.images import natural_image
 from compressor.data.synthetic.kinds import InputKind, Kind, kinds_of
-from compressor.data.synthetic.leaves import dead_leaves
-from compressor.data.synthetic.pixel_range import UNIT, PixelRange, RangeChoice
+from compressor.data.synthetic.pixel_range import PixelRange, RangeChoice
 from compressor.data.synthetic.signals import spectrogram, waveform
 from compressor.data.synthetic.tokens import tokens
 from compressor.errors import UsageError
@@ -46,7 +45,6 @@ class Draw:
         filled: share of sequences that is not padding, the same for all inputs of the sample.
         siblings: all inputs of the model.
         range: values of black and white.
-        plain: images are dead leaves without noise.
     """
 
     kind: InputKind
@@ -55,7 +53,6 @@ class Draw:
     filled: float
     siblings: tuple[InputKind, ...]
     range: PixelRange
-    plain: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -92,15 +89,14 @@ class Synthetic:
         count: samples.
         seed: of all randomness.
         choice: values of pixels.
-        plain: images are dead leaves without noise, from which the range of values is read.
+        remembered: samples that were drawn before, by index, up to :data:`REMEMBERED` bytes.
     """
 
     kinds: tuple[InputKind, ...]
     count: int
     seed: int
     choice: RangeChoice = field(default_factory=RangeChoice)
-    plain: bool = False
-    _kept: dict[int, dict[str, Array]] = field(default_factory=dict, repr=False, compare=False)
+    remembered: dict[int, dict[str, Array]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def labelled(self) -> bool:
@@ -118,23 +114,21 @@ class Synthetic:
         return Batch({name: np.stack([sample[name] for sample in made]) for name in made[0]})
 
     def _sample(self, index: int) -> dict[str, Array]:
-        if index in self._kept:
-            return self._kept[index]
+        if index in self.remembered:
+            return self.remembered[index]
         share = np.random.default_rng([self.seed, index])
         filled = 1.0 if share.random() < FILLED_SHARE else share.uniform(FILLED_SHARE, 1)
         sample = {}
         for kind in self.kinds:
             rng = np.random.default_rng([self.seed, index, crc32(kind.name.encode())])
-            draw = Draw(kind, rng, self.seed, filled, self.kinds, self.choice.of(index), self.plain)
+            draw = Draw(kind, rng, self.seed, filled, self.kinds, self.choice.of(index))
             sample[kind.name] = np.asarray(GENERATORS[kind.kind](draw)).astype(kind.dtype.numpy()).reshape(kind.shape)
-        if (len(self._kept) + 1) * sum(array.nbytes for array in sample.values()) <= REMEMBERED:
-            self._kept[index] = sample
+        if (len(self.remembered) + 1) * sum(array.nbytes for array in sample.values()) <= REMEMBERED:
+            self.remembered[index] = sample
         return sample
 
 
-def synthetic(
-    model: ir.Model, shapes: Shapes, count: int, seed: int, choice: RangeChoice | None = None, *, plain: bool = False
-) -> Synthetic:
+def synthetic(model: ir.Model, shapes: Shapes, count: int, seed: int, choice: RangeChoice | None = None) -> Synthetic:
     """``count`` samples of the kinds that ``model`` takes.
 
     Args:
@@ -143,7 +137,6 @@ def synthetic(
         count: samples.
         seed: of all randomness.
         choice: values that pixels get; black is 0 and white 1 where None.
-        plain: images without noise.
 
     Raises:
         UsageError: there would be no sample, or an input that samples cannot fill or no generator fits.
@@ -151,17 +144,16 @@ def synthetic(
     if count < 1:
         raise UsageError(f"{count} samples are none; ask for at least one")
     batch_limit(model)
-    return Synthetic(kinds_of(model, shapes), count, seed, choice or RangeChoice(), plain)
+    return Synthetic(kinds_of(model, shapes), count, seed, choice or RangeChoice())
 
 
 def _image(draw: Draw) -> Array:
-    paint = dead_leaves if draw.plain else natural_image
-    image = paint(draw.rng, draw.channels, draw.grid)
+    image = natural_image(draw.rng, draw.channels, draw.grid)
     if draw.kind.dtype == ir.DataType.UINT8:
         return draw.placed(np.rint(255 * image))
     if draw.kind.dtype == ir.DataType.INT8:
         return draw.placed(np.rint(255 * image) - 128)
-    return draw.placed(draw.range.applied(image))
+    return draw.placed(draw.range.applied(image, 0))
 
 
 def _waveform(draw: Draw) -> Array:
@@ -183,7 +175,7 @@ def _tokens(draw: Draw) -> Array:
 def _segments(draw: Draw) -> Array:
     """A first sentence, then a second one; one sentence in half of the samples."""
     length = draw.shape[-1]
-    cut = length if draw.rng.random() < 0.5 else int(draw.rng.integers(1, length + 1))  # noqa: PLR2004 - a coin
+    cut = length if draw.rng.random() < 0.5 else int(draw.rng.integers(1, length + 1))
     second = (np.arange(length) >= cut).astype(np.int64)
     return np.broadcast_to(np.minimum(second, (draw.kind.use.table or 2) - 1), draw.shape)
 
@@ -237,7 +229,7 @@ def _numbers(draw: Draw) -> Array:
 
 
 def _flags(draw: Draw) -> Array:
-    return np.asarray(draw.rng.random(draw.shape) < 0.7)  # noqa: PLR2004 - mostly on
+    return np.asarray(draw.rng.random(draw.shape) < 0.7)
 
 
 GENERATORS: Mapping[Kind, Callable[[Draw], Array]] = MappingProxyType(
@@ -260,4 +252,3 @@ GENERATORS: Mapping[Kind, Callable[[Draw], Array]] = MappingProxyType(
     }
 )
 """Kind -> how one sample of it is made."""
-__all__ = ["REMEMBERED", "UNIT", "Synthetic", "synthetic"]

@@ -15,7 +15,7 @@ SHARED = 0.7
 
 
 def features(rng: np.random.Generator, shape: tuple[int, ...], seed: int) -> Field:
-    """Normal numbers float32[\\*shape] of unit deviation; the last axis holds features, an axis before it steps of time.
+    """Normal numbers float32[\\*shape] of unit deviation; the last axis holds features, one before it steps of time.
 
     Features are mixed from a few factors, the same ones for every sample of ``seed``; factors drift over time.
     """
@@ -35,7 +35,7 @@ def features(rng: np.random.Generator, shape: tuple[int, ...], seed: int) -> Fie
 def _mixing(count: int, seed: int) -> Field:
     """float32[count, factors] with rows of norm 1."""
     drawn = np.random.default_rng([seed, count]).standard_normal((count, min(FACTORS, max(count, 1))))
-    rows = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+    rows: Field = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
     rows.setflags(write=False)
     return rows
 

@@ -30,7 +30,8 @@ def fractal_noise(rng: np.random.Generator, count: int, size: Sequence[int], exp
     field = np.fft.irfftn(spectrum, s=tuple(size), axes=axes).astype(np.float32, copy=False)
     field -= field.mean(axis=axes, keepdims=True)
     deviation = field.std(axis=axes, keepdims=True)
-    return np.divide(field, deviation, out=np.zeros_like(field), where=deviation > 0)
+    unit: Field = np.divide(field, deviation, out=np.zeros_like(field), where=deviation > 0)
+    return unit
 
 
 @lru_cache(maxsize=8)

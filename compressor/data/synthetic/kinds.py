@@ -98,6 +98,8 @@ MANY_SAMPLES = 4000
 """Numbers along its only axis from which an input that no matrix product reads is a sound, not a row of features."""
 BANDS = 16
 """Channels of a signal from which they are bands of frequency, not microphones or electrodes."""
+CORNERS = 4
+"""Numbers that tell a box."""
 FLAT = 2
 """Axes of a sample without layout: features, or a waveform and its channels."""
 
@@ -125,8 +127,12 @@ def _cache(f: _Facts) -> bool:
     return f.real and (f.use.state or (f.rank > 1 and (named or (f.use.joined and f.use.window is None))))
 
 
+def _boxes(f: _Facts) -> bool:
+    return f.rank > 0 and f.shape[-1] == CORNERS and f.named("box", "boxes", "bbox", "bboxes", "roi", "rois")
+
+
 RULES: tuple[tuple[Kind, Callable[[_Facts], bool]], ...] = (
-    (Kind.BOXES, lambda f: f.rank > 0 and f.shape[-1] == 4 and f.named("box", "boxes", "bbox", "bboxes", "roi", "rois")),
+    (Kind.BOXES, _boxes),
     (Kind.SIZES, lambda f: f.shape in ((2,), (3,)) and f.named("size", "sizes", "shape", "scale", "factor")),
     (Kind.LENGTHS, lambda f: f.shape == () and f.whole and f.named("len", "lens", "length", "lengths")),
     (Kind.MASK, lambda f: f.rank > 0 and f.named("mask", "masks", "padding")),
@@ -159,6 +165,9 @@ def kinds_of(model: ir.Model, shapes: Shapes) -> tuple[InputKind, ...]:
         UsageError: an input that no generator fits; the sentence names it and says what to give.
     """
     values = {str(v.name): v for v in model.graph.inputs}
+    lacking = [spec.quoted for spec in specs(model) if not shapes.inputs[spec.name]]
+    if lacking:
+        raise UsageError(f"{lacking[0]} is a scalar, which has no axis of samples; make it a constant of the model")
     uses = {spec.name: use_of(values[spec.name], shapes) for spec in specs(model)}
     sizes = {name: tuple(shapes.inputs[name][1:]) for name in uses}
     tokens = frozenset(

@@ -17,7 +17,7 @@ from compressor.data.synthetic.fractal import Field, fractal_noise
 
 LEAVES = 80
 """Shapes in an image. Those in front hide others, so that about a third is seen."""
-RADII = (0.04, 0.6)
+RADII = (0.08, 0.6)
 """Smallest and largest radius, as shares of the geometric mean of the sides."""
 POWER = 2.0
 """Radii are Pareto distributed: the share of those above r falls with ``r ** -POWER``."""
@@ -119,9 +119,11 @@ def _inside(form: int, axes: Field, lines: Sequence[Field]) -> npt.NDArray[np.bo
     spread = [line.astype(np.float32).reshape([-1 if a == axis else 1 for a in range(dims)]) for axis, line in
               enumerate(lines)]  # fmt: skip
     place = [sum((w * line for w, line in zip(row, spread, strict=True)), start=np.float32(0)) for row in axes]
+    covered: npt.NDArray[np.bool_]
     if form == 0:
-        return np.asarray(sum(p * p for p in place) <= 1)
-    if form == 1:
-        return np.logical_and.reduce([np.abs(p) <= 1 for p in place])
-    # The simplex with corners at -1 on all axes and at +1 on one each: a right-angled triangle in two dimensions.
-    return np.logical_and.reduce([p >= -1 for p in place]) & np.asarray(sum(place) <= 2 - dims)
+        covered = np.asarray(sum(p * p for p in place) <= 1)
+    elif form == 1:
+        covered = np.logical_and.reduce([np.abs(p) <= 1 for p in place])
+    else:  # the simplex with corners at -1 on all axes and at +1 on one each: a right-angled triangle in two dimensions
+        covered = np.logical_and.reduce([p >= -1 for p in place]) & np.asarray(sum(place) <= 2 - dims)
+    return covered

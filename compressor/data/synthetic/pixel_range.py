@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compressor.data.batch import Array
 from compressor.data.synthetic.fractal import Field
 
 
@@ -23,13 +24,16 @@ class PixelRange:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
 
-    def applied(self, image: Field) -> Field:
-        """``image`` float32[channels, ...] in 0..1 in this range; one number stands for all channels.
+    def applied(self, pixels: Array, axis: int | None) -> Array:
+        """``pixels`` of 0..1 in this range, float32 of the same shape.
 
-        Where there are not as many numbers as channels, their mean stands for all.
+        Args:
+            pixels: of one image or many.
+            axis: that holds the channels; None where there is no such axis. Where there are not as many numbers as
+                channels, their mean stands for all.
         """
-        mean, std = (_by_channel(numbers, image) for numbers in (self.mean, self.std))
-        return np.asarray((image - mean) / std, np.float32)
+        mean, std = (_by_channel(numbers, pixels, axis) for numbers in (self.mean, self.std))
+        return np.asarray((np.asarray(pixels, np.float32) - mean) / std, np.float32)
 
     @property
     def limits(self) -> str:
@@ -44,9 +48,11 @@ def _pairs(given: PixelRange) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(given.mean * count)[:count], tuple(given.std * count)[:count]
 
 
-def _by_channel(numbers: tuple[float, ...], image: Field) -> Field:
-    fitting = numbers if len(numbers) in (1, len(image)) else (sum(numbers) / len(numbers),)
-    return np.asarray(fitting, np.float32).reshape(-1, *[1] * (image.ndim - 1))
+def _by_channel(numbers: tuple[float, ...], pixels: Array, axis: int | None) -> Field:
+    channels = 1 if axis is None else pixels.shape[axis]
+    fitting = numbers if len(numbers) == channels else (sum(numbers) / len(numbers),)
+    row = np.asarray(fitting, np.float32)
+    return row if axis is None else row.reshape([-1 if a == axis % pixels.ndim else 1 for a in range(pixels.ndim)])
 
 
 UNIT = PixelRange("[0, 1]")
@@ -69,6 +75,7 @@ class RangeChoice:
         runner_up: the next best range, where it was read from the network.
         margin: by how much the score of the best one is above that of the next, in nats; None where none was read.
         scores: of every candidate, best first.
+        normalised_inside: inputs that the graph itself shifts and scales by constants before anything else.
     """
 
     ranges: tuple[PixelRange, ...] = (UNIT,)
@@ -76,13 +83,16 @@ class RangeChoice:
     runner_up: PixelRange | None = None
     margin: float | None = None
     scores: tuple[tuple[str, float], ...] = ()
+    normalised_inside: tuple[str, ...] = ()
 
     def of(self, index: int) -> PixelRange:
         """The range of the sample at ``index``."""
         return self.ranges[index % len(self.ranges)]
 
 
-def given_range(mean: tuple[float, ...], std: tuple[float, ...], limits: tuple[float, float] | None) -> RangeChoice | None:
+def given_range(
+    mean: tuple[float, ...], std: tuple[float, ...], limits: tuple[float, float] | None
+) -> RangeChoice | None:
     """The range that the user stated; None where nothing was.
 
     Args:

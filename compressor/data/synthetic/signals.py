@@ -25,7 +25,7 @@ def waveform(rng: np.random.Generator, channels: int, length: int) -> Field:
         pitch = np.exp(rng.uniform(np.log(0.002), np.log(0.1)))  # cycles a sample
         glide = 1 + 0.1 * rng.standard_normal() * time / max(length, 1)
         partials = np.arange(1, int(rng.integers(1, HARMONICS + 1)) + 1)
-        partials = partials[partials * pitch < 0.5]  # noqa: PLR2004 - beyond that a sample cannot hold it
+        partials = partials[partials * pitch < 0.5]
         waves = [np.sin(2 * np.pi * (k * pitch * glide * time + rng.random())) / k for k in partials]
         sound += _envelope(rng, time) * np.sum(waves, axis=0).astype(np.float32)
     levels = rng.uniform(0.5, 1, (channels, 1)).astype(np.float32)
@@ -54,7 +54,7 @@ def spectrogram(rng: np.random.Generator, bands: int, frames: int) -> Field:
         low, gap, wave = rng.uniform(0, bands / 2), rng.uniform(2, max(bands / 6, 3)), rng.uniform(0, bands / 20)
         bend = wave * np.sin(2 * np.pi * (time / max(frames, 1) * rng.uniform(0.5, 4) + rng.random()))
         place = (rows - low - bend) / gap
-        ridge = np.cos(np.pi * place) ** 8 * np.exp(-np.maximum(place, 0) / 3) * (place > -0.5)  # noqa: PLR2004
+        ridge = np.cos(np.pi * place) ** 8 * np.exp(-np.maximum(place, 0) / 3) * (place > -0.5)
         energy += rng.uniform(1, 4) * ridge * _envelope(rng, time)
     for _ in range(int(rng.integers(0, 3))):
         energy += rng.uniform(0.5, 2) * _envelope(rng, time)

@@ -11,7 +11,7 @@ FLATTEN = 0.02
 """Offset of the law of Zipf and Mandelbrot, as a share of the vocabulary: special and unused entries come first in
 most vocabularies, and would make up most of the text without it."""
 REPEAT = 0.2
-"""Chance that a phrase from before is repeated."""
+"""Share of the tokens that repeat a phrase from before."""
 PHRASE = 4
 """Tokens of a repeated phrase, at most."""
 
@@ -30,13 +30,14 @@ def tokens(rng: np.random.Generator, shape: tuple[int, ...], vocabulary: int) ->
     drawn = np.minimum(index.astype(np.int64), vocabulary - 1)
     for row in drawn:
         _repeat(rng, row)
-    return drawn.reshape(shape)
+    text: Tokens = drawn.reshape(shape)
+    return text
 
 
 def _repeat(rng: np.random.Generator, row: Tokens) -> None:
     """Copies phrases of ``row`` to later places."""
-    for start in np.flatnonzero(rng.random(len(row)) < REPEAT / PHRASE * 2):
-        if start:
-            length = min(int(rng.integers(1, PHRASE + 1)), len(row) - start, start)
+    for start in np.flatnonzero(rng.random(len(row)) < 2 * REPEAT / PHRASE).tolist():
+        length = int(rng.integers(1, PHRASE + 1))
+        if start >= length and start + length <= len(row):
             source = int(rng.integers(0, start - length + 1))
             row[start : start + length] = row[source : source + length]

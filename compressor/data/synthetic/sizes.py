@@ -1,0 +1,52 @@
+"""Sizes of samples where a model leaves them open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from compressor.data.synthetic.kinds import InputKind, Kind, kinds_of
+from compressor.errors import ModelError
+from compressor.graph.binding import Shape
+from compressor.graph.shapes import Shapes, infer
+
+PREFERRED: Mapping[Kind, int] = {Kind.IMAGE: 224, Kind.TOKENS: 64}
+"""What a side of an image and a sequence measure where nothing tells."""
+
+
+def sample_shapes(model: ir.Model, shapes: Mapping[str, Shape] | None, dims: Mapping[str, int] | None) -> Shapes:
+    """Shapes of ``model`` for samples: open sizes are those of usual data, if the graph takes them.
+
+    Shape inference on its own makes do with small sizes that tell axes apart; images of such a size say little about
+    a network.
+
+    Args:
+        model: normalised; not changed.
+        shapes: shape by input, as the user gave them.
+        dims: size by symbolic dimension, as the user gave them.
+
+    Raises:
+        ModelError: an input has no rank, a name is unknown, or no size that was tried fits the graph.
+        UsageError: an input that samples cannot fill or no generator fits.
+    """
+    found = infer(model, shapes, dims)
+    wanted: dict[str, int] = {}
+    for kind in kinds_of(model, found):
+        if kind.kind in PREFERRED and kind.name not in (shapes or {}):
+            wanted |= dict.fromkeys(_open(model, kind), PREFERRED[kind.kind])
+    wanted = {symbol: size for symbol, size in wanted.items() if symbol not in (dims or {})}
+    if not wanted:
+        return found
+    try:
+        return infer(model, shapes, {**wanted, **(dims or {})})
+    except ModelError:
+        return found
+
+
+def _open(model: ir.Model, kind: InputKind) -> list[str]:
+    """Symbols of an input's open sizes, but those of the axis of samples and of channels."""
+    value = next(v for v in model.graph.inputs if v.name == kind.name)
+    skipped = {0} if kind.channel_axis is None else {0, kind.channel_axis + 1}
+    dims = [dim for axis, dim in enumerate(value.shape or ()) if axis not in skipped]
+    return [str(dim.value) for dim in dims if isinstance(dim, ir.SymbolicDim) and dim.value is not None]

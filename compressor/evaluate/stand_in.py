@@ -1,0 +1,72 @@
+"""Made-up samples where a user gave none: of the kinds that the model takes, in the range of values that it expects."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from compressor.config import DataSettings
+from compressor.data.synthetic import (
+    InputKind,
+    RangeChoice,
+    Synthetic,
+    given_range,
+    kinds_of,
+    sample_shapes,
+    synthetic,
+)
+from compressor.errors import UsageError
+from compressor.evaluate.value_range import read_range
+from compressor.results.detail import SyntheticRow
+
+
+def stand_in(model: ir.Model, settings: DataSettings, count: int) -> Synthetic:
+    """``count`` made-up samples for ``model``.
+
+    Pixels are in the range that ``settings`` tell, or else in the one that is read from the network's behaviour, which
+    takes some runs of the model.
+
+    Args:
+        model: normalised; not changed.
+        settings: sizes, seed, range of pixels, and where the model runs.
+        count: samples.
+
+    Raises:
+        UsageError: an input that samples cannot fill or no generator fits; or the range does not fit the channels.
+        ModelError: no sizes fit the graph, or it does not run.
+        ProviderUnavailable: the provider is not there.
+    """
+    shapes = sample_shapes(model, settings.input_shapes, settings.dims)
+    choice = given_range(settings.mean, settings.std, settings.input_range)
+    if choice is not None:
+        _check(choice, kinds_of(model, shapes))
+    return synthetic(
+        model, shapes, count, settings.seed, choice or read_range(model, shapes, settings.seed, settings.provider)
+    )
+
+
+def described(samples: Synthetic) -> SyntheticRow:
+    """What the samples are, for reports."""
+    choice = samples.choice
+    pixels = any(kind.pixels for kind in samples.kinds)
+    return SyntheticRow(
+        kinds={kind.name: str(kind.kind) for kind in samples.kinds},
+        range=[found.name for found in choice.ranges] if pixels and choice.source != "type" else [],
+        limits=[found.limits for found in choice.ranges] if pixels and choice.source != "type" else [],
+        source=choice.source if pixels else None,
+        runner_up=None if choice.runner_up is None else choice.runner_up.name,
+        margin=choice.margin,
+        scores=dict(choice.scores),
+        normalised_inside=list(choice.normalised_inside),
+    )
+
+
+def _check(choice: RangeChoice, kinds: tuple[InputKind, ...]) -> None:
+    """Numbers by channel have to be as many as there are channels."""
+    count = max(len(choice.ranges[0].mean), len(choice.ranges[0].std))
+    for kind in kinds:
+        channels = 1 if kind.channel_axis is None else kind.shape[kind.channel_axis]
+        if kind.pixels and count not in (1, channels):
+            raise UsageError(
+                f"--mean and --std hold {count} numbers, and input {kind.name!r} takes images of {channels} "
+                f"channel{'' if channels == 1 else 's'}; give one number, or one a channel"
+            )

@@ -1,0 +1,176 @@
+"""Reads from a network's behaviour which range of pixel values it was trained on.
+
+A network whose input has the range that it knows uses its channels for different things. In a wrong range some
+channels are off everywhere, and others on everywhere and in step with each other. So the range that fits is the one
+under which rectified activations have their variance spread over most directions: for each linear layer, p are the
+eigenvalues of the covariance of max(z, 0), as shares of their sum, where z is the layer's output behind its bias and
+norm; the score is the entropy of p less the logarithm of the number of channels, and a range scores the mean of its
+layers. Outputs do not tell: in a wrong range they saturate and look certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from compressor.data import Array, batch_limit
+from compressor.data.synthetic import (
+    CANDIDATES,
+    IMAGENET,
+    SIGNED,
+    InputKind,
+    PixelRange,
+    RangeChoice,
+    Synthetic,
+    synthetic,
+)
+from compressor.graph.linear_outputs import LinearOutput, linear_outputs
+from compressor.graph.shapes import Shapes
+
+Rows = npt.NDArray[np.float32]
+
+IMAGES = (16, 64)
+"""Fewest and most images for one candidate."""
+PIXELS = 1 << 18
+"""Pixels of all images for one candidate, between those bounds."""
+POSITIONS = 48
+"""Positions of an image that are read from each layer."""
+CONTRAST = 0.8
+"""Contrast of the images. Under images with more of it than a network has seen, a narrower range comes close to the
+one that it expects; with less, all differences are clear."""
+LAYERS = 32
+"""Layers that are read, spread evenly over the network."""
+CHANNELS = 256
+"""Channels of a layer that are read, spread evenly."""
+BYTES = 256 << 20
+"""What the layers of one run may hold."""
+CLOSE = 0.1
+"""Difference of scores in which the range of ImageNet and [-1, 1] cannot be told apart; both are calibrated on then."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is read: the layers, images for a candidate, and how many are run at a time."""
+
+    layers: tuple[LinearOutput, ...]
+    images: int
+    batch: int
+
+
+def read_range(model: ir.Model, shapes: Shapes, seed: int, provider: str) -> RangeChoice:
+    """The range of pixel values under which the layers of ``model`` have most to tell apart.
+
+    Args:
+        model: normalised; not changed.
+        shapes: of that model, with the sizes that images are to have.
+        seed: of the images.
+        provider: where ONNX Runtime runs.
+
+    Returns:
+        The choice with its margin. The default where no input takes pixels or no layer can be read; two ranges, each
+        for half of the samples, where ImageNet's wins and [-1, 1] is close behind it.
+
+    Raises:
+        UsageError: an input that samples cannot fill or no generator fits.
+        ModelError: ONNX Runtime refuses the model, or it does not run.
+        ProviderUnavailable: the provider is not there.
+    """
+    samples = synthetic(model, shapes, IMAGES[1], seed)  # black is 0 and white 1
+    pixels = [kind for kind in samples.kinds if kind.pixels]
+    floating = [kind for kind in pixels if kind.dtype.is_floating_point()]
+    inside = tuple(kind.name for kind in pixels if kind.use.scale is not None)
+    if not floating:
+        return RangeChoice(source="type" if pixels else "default", normalised_inside=inside)
+    plan = _plan(model, shapes, floating[0])
+    if not plan.layers:
+        return RangeChoice(normalised_inside=inside)
+    scores = _scores(model, samples, plan, provider)
+    ranked = sorted(CANDIDATES, key=lambda candidate: -scores[candidate])
+    best, second = ranked[:2]
+    both = best == IMAGENET and scores[IMAGENET] - scores[SIGNED] <= CLOSE
+    return RangeChoice(
+        ranges=(IMAGENET, SIGNED) if both else (best,),
+        source="behaviour",
+        runner_up=second,
+        margin=scores[best] - scores[second],
+        scores=tuple((candidate.name, scores[candidate]) for candidate in ranked),
+        normalised_inside=inside,
+    )
+
+
+def spread(rows: Rows) -> float:
+    """Entropy of the shares of variance by direction, in nats, less the logarithm of the number of columns.
+
+    Args:
+        rows: float32[n, channels]; 0 is the most, where all directions vary alike. What is not finite scores -inf,
+            what does not vary at all -log(channels).
+    """
+    if not np.isfinite(rows).all():
+        return float("-inf")
+    centred = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
+    centred /= max(float(np.abs(centred).max()), 1e-300)  # squares of large numbers must not overflow
+    gram = centred.T @ centred if rows.shape[1] <= rows.shape[0] else centred @ centred.T
+    values = np.maximum(np.linalg.eigvalsh(gram), 0)
+    share = values[values > 0] / values.sum() if values.any() else np.ones(1)
+    return float(-(share * np.log(share)).sum() - np.log(rows.shape[1]))
+
+
+def _plan(model: ir.Model, shapes: Shapes, kind: InputKind) -> _Plan:
+    layers = linear_outputs(model.graph, shapes)
+    if len(layers) > LAYERS:
+        layers = [layers[round(k)] for k in np.linspace(0, len(layers) - 1, LAYERS)]
+    area = int(np.prod([n for axis, n in enumerate(kind.shape) if axis != kind.channel_axis]))
+    held = 4 * sum(layer.numbers for layer in layers) / max(next(iter(shapes.inputs.values()))[0], 1)
+    images = int(np.clip(PIXELS // max(area, 1), *IMAGES))
+    batch = batch_limit(model) or int(np.clip(BYTES // max(held, 1), 1, images))
+    return _Plan(tuple(layers), -(-images // batch) * batch, batch)
+
+
+def _scores(model: ir.Model, samples: Synthetic, plan: _Plan, provider: str) -> dict[PixelRange, float]:
+    """Score of each candidate, from one session."""
+    from compressor.runtime.taps import tap  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
+
+    rounds = [range(start, start + plan.batch) for start in range(0, plan.images, plan.batch)]
+    names = list(dict.fromkeys(layer.name for layer in plan.layers))
+    runs = tap(model, names, _feeds(samples, rounds), provider)
+    scores = {}
+    for candidate in CANDIDATES:
+        rows: dict[str, list[Rows]] = {layer.name: [] for layer in plan.layers}
+        for _ in rounds:
+            values = dict(zip(names, next(runs), strict=True))
+            for layer in plan.layers:
+                rows[layer.name].append(_rows(values[layer.name], layer.axis))
+        scores[candidate] = float(np.mean([spread(np.concatenate(part)) for part in rows.values()]))
+    return scores
+
+
+def _feeds(samples: Synthetic, rounds: Sequence[range]) -> Iterator[Mapping[str, Array]]:
+    """Inputs of every round, under one candidate after the other; all but pixels are the same under each."""
+    pixels = [kind for kind in samples.kinds if kind.pixels and kind.dtype.is_floating_point()]
+    for candidate in CANDIDATES:
+        for indices in rounds:
+            inputs = dict(samples.take(np.asarray(indices, np.int64)).inputs)
+            for kind in pixels:
+                axis = None if kind.channel_axis is None else kind.channel_axis + 1
+                image = 0.5 + CONTRAST * (inputs[kind.name].astype(np.float32) - 0.5)
+                inputs[kind.name] = candidate.applied(image, axis).astype(kind.dtype.numpy())
+            yield inputs
+
+
+def _rows(value: Array, axis: int) -> Rows:
+    """Rectified activations float32[rows, channels] at some positions of each sample, of some channels."""
+    moved = np.moveaxis(value, axis, -1)
+    channels = _spread_over(moved.shape[-1], CHANNELS)
+    samples = len(value) if axis else 1
+    flat = moved.reshape(samples, -1, moved.shape[-1])
+    part = flat[:, _spread_over(flat.shape[1], POSITIONS)][..., channels]
+    return np.maximum(part.astype(np.float32), 0).reshape(-1, len(channels))
+
+
+def _spread_over(count: int, most: int) -> npt.NDArray[np.int64]:
+    """Up to ``most`` of ``count`` indices, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
