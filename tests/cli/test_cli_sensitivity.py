@@ -36,7 +36,7 @@ def test_report_and_measurements_lie_beside_the_model(net):
     done = invoke(net, *QUICK)
     assert done.exit_code == 0
     document = json.loads(net.with_name("net.sensitivity.json").read_text())
-    assert document["noise"] is True
+    assert document["synthetic"]["kinds"] == {"x": "image"}
     assert f"{document['measured']} measurements, 1 at a time" in done.stdout
     assert len(net.with_name("net.sensitivity.jsonl").read_text().splitlines()) == document["measured"]
     again = invoke(net, *QUICK)

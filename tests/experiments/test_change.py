@@ -86,7 +86,7 @@ def test_the_digest_tells_samples_and_labels_apart(tmp_path):
     assert reference(tmp_path, identity()).digest == digests[0]
 
 
-def test_noise_stands_in_for_data_and_fills_the_batch():
+def test_made_up_samples_stand_in_for_data_and_fill_the_batch():
     text = "(float[8,3] x) => (float[8,3] y) <float[3,3] w> { y = MatMul(x, w) }"
     samples = open_samples(identity(text), DataSettings(samples=2))
     assert len(samples) == 8

@@ -43,9 +43,14 @@ def test_least_squares_is_told_layer_by_layer() -> None:
     assert "judge" in report.seconds
 
 
-def test_noise_stands_in_for_data_and_is_said_to() -> None:
+def test_made_up_samples_stand_in_for_data_and_are_told_of() -> None:
     report = prune(NET, PruneSettings.parse({"ratio": 0.3, "recover": "lstsq", "samples": 64})).report
-    assert any("noise" in warning for warning in report.warnings)
+    assert any("made-up samples stood in" in warning for warning in report.warnings)
+    assert report.synthetic is not None
+    assert report.synthetic.source == "behaviour"
+    given = prune(NET, PruneSettings.parse({"ratio": 0.3, "recover": "bias", "samples": 16, "mean": 0.5})).report
+    assert given.synthetic is not None
+    assert given.synthetic.source == "given"
     assert not report.accuracy
 
 

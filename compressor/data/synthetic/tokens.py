@@ -17,12 +17,14 @@ PHRASE = 4
 
 
 def tokens(rng: np.random.Generator, shape: tuple[int, ...], vocabulary: int) -> Tokens:
-    """Indices int64[\\*shape] within 0..vocabulary-1; the last axis is the sequence.
+    """Indices int64[\\*shape] within 0..vocabulary-1; the last axis is the sequence, and a scalar any entry alike.
 
     Frequencies follow the law of Zipf and Mandelbrot, 1 / (index + offset): most tokenisers number their entries by
     frequency. Earlier phrases are repeated, so that attention finds something.
     """
-    length = shape[-1] if shape else 1
+    if not shape:
+        return np.asarray(rng.integers(0, vocabulary))
+    length = shape[-1]
     rows = int(np.prod(shape[:-1], dtype=np.int64))
     offset = 1 + FLATTEN * vocabulary
     # The inverse of the distribution's continuous form: log(1 + index / offset) is uniform.

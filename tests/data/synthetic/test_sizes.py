@@ -1,0 +1,31 @@
+"""Sizes of samples where the model leaves them open."""
+
+from __future__ import annotations
+
+import pytest
+
+from compressor.data.synthetic.sizes import sample_shapes
+from compressor.errors import ModelError
+from tests.models import in_memory, model
+
+CONVOLUTION = in_memory(model("(float[N,3,H,W] x) => (float[N,8,a,b] y) <float[8,3,3,3] w> { y = Conv(x, w) }"))
+TEXT = in_memory(model("(int64[N,L] ids) => (float y) <float[11,4] w> { y = Gather(w, ids) }"))
+
+
+def test_images_and_texts_of_open_size_are_as_large_as_usual_ones() -> None:
+    assert sample_shapes(CONVOLUTION, None, None).inputs["x"][1:] == (3, 224, 224)
+    assert sample_shapes(TEXT, None, None).inputs["ids"][1:] == (64,)
+
+
+def test_the_user_decides_where_he_says_something() -> None:
+    assert sample_shapes(CONVOLUTION, None, {"H": 20}).inputs["x"][1:] == (3, 20, 224)
+    assert sample_shapes(CONVOLUTION, {"x": (1, 3, 6, 4)}, None).inputs["x"] == (1, 3, 6, 4)
+    with pytest.raises(ModelError, match="no symbolic dimension 'K'"):
+        sample_shapes(CONVOLUTION, None, {"K": 5})
+
+
+def test_sizes_that_the_graph_does_not_take_give_way_to_those_that_it_does() -> None:
+    fitting = in_memory(
+        model("(float[N,3,H,W] x) => (float y) <float[3072,5] w> { f = Flatten(x) y = MatMul(f, w) }")
+    )
+    assert sample_shapes(fitting, None, None).inputs["x"][1:] == (3, 32, 32)

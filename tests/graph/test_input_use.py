@@ -1,0 +1,92 @@
+"""What a graph does with its inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from compressor.graph.input_use import InputUse, table_size, use_of
+from compressor.graph.shapes import infer
+from tests.models import in_memory, model
+
+
+def uses(text: str) -> dict[str, InputUse]:
+    network = in_memory(model(text))
+    shapes = infer(network)
+    return {str(v.name): use_of(v, shapes) for v in network.graph.inputs}
+
+
+def test_the_smallest_table_bounds_an_index() -> None:
+    text = """(int64[N,L] i) => (float y) <float[11,4] a, float[7,4] b, int64 one = {1}> {
+        e = Gather(a, i) j = Add(i, one) f = Gather(b, j) y = Add(e, f) }"""
+    network = in_memory(model(text))
+    assert table_size(network.graph.inputs[0], infer(network)) == 7
+    assert uses("(int64[N,L] i) => (float y) { y = Cast<to=1>(i) }")["i"].table is None
+
+
+@pytest.mark.parametrize(
+    ("text", "window", "axis"),
+    [
+        ("(float[N,3,8] x) => (float y) <float[4,3,3] w> { y = Conv(x, w) }", 1, 1),
+        ("(float[N,3,8,8] x) => (float y) <float[4,3,3,3] w, float[1] s> { m = Mul(x, s) y = Conv(m, w) }", 2, 1),
+        ("(float[N,8,8,3] x) => (float y) <float[4,3,3,3] w> { t = Transpose<perm=[0,3,1,2]>(x) y = Conv(t, w) }", 2, 3),
+        ("(float[N,3,8,8,8] x) => (float y) <float[3,4,3,3,3] w> { y = ConvTranspose(x, w) }", 3, 1),
+        ("(float[N,64] x) => (float y) <float[4,1,3,3] w, int64[4] s = {-1,1,8,8}> { r = Reshape(x, s) y = Conv(r, w) }", 2, None),
+        ("(float[N,3,8,8] x) => (float y) <float[4,3,3,3] w> { r = Relu(x) y = Conv(r, w) }", None, None),
+        ("(float[N,3,8,8] x) => (float y) <float[8,4] w> { y = MatMul(x, w) }", None, None),
+    ],
+)
+def test_convolutions_tell_their_axes(text: str, window: int | None, axis: int | None) -> None:
+    found = uses(text)["x"]
+    assert (found.window, found.channel_axis) == (window, axis)
+
+
+def test_the_input_of_a_branch_is_no_weight() -> None:
+    text = "(float[4,3,3,3] w, float[N,3,8,8] x) => (float y) { y = Conv(x, w) }"
+    assert uses(text)["w"].window is None
+
+
+def test_products_joins_states_and_sums() -> None:
+    found = uses("""(float[N,4] x, float[N,4] k, float[1,N,5] h, float[N,4] m) => (float y, float z)
+        <float[4,4] w, float[1,15,4] a, float[1,15,5] b, int64[1] zero = {0}> {
+        p = MatMul(x, w) j = Concat<axis=0>(k, p) s = Add(p, m)
+        u = Unsqueeze(p, zero) z, last = GRU<hidden_size=5>(u, a, b, , , h) y = Concat<axis=0>(j, s) }""")
+    assert found["x"] == InputUse(product=True)
+    assert found["k"] == InputUse(joined=True)
+    assert found["h"] == InputUse(state=True)
+    assert found["m"] == InputUse(added=True)
+
+
+def test_steps_that_normalise_the_input_come_to_one_shift_and_one_scale() -> None:
+    found = uses("""(float[N,3,8,8] x) => (float y)
+        <float[1,3,1,1] m = {1,2,3}, float[1,3,1,1] d = {4,5,6}, float two = {2}, float[4,3,3,3] w> {
+        f = Mul(x, two) c = Sub(f, m) n = Div(c, d) y = Conv(n, w) }""")["x"]
+    assert found.shift is not None
+    assert found.scale is not None
+    np.testing.assert_allclose(found.shift.ravel(), [0.5, 1, 1.5])
+    np.testing.assert_allclose(found.scale.ravel(), [2, 2.5, 3])
+    assert found.window == 2
+
+
+def test_a_batch_norm_on_the_input_normalises_it() -> None:
+    found = uses("""(float[N,2,8] x) => (float y)
+        <float[2] g = {2,1}, float[2] b = {0,0}, float[2] m = {5,6}, float[2] v = {4,9}> {
+        y = BatchNormalization<epsilon=0.0>(x, g, b, m, v) }""")["x"]
+    assert found.shift is not None
+    assert found.scale is not None
+    np.testing.assert_allclose(found.shift.ravel(), [5, 6])
+    np.testing.assert_allclose(found.scale.ravel(), [1, 3])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "r = Relu(x) y = Sub(r, m)",  # not before anything else
+        "y = Add(x, x)",
+        "c = Sub(x, m) d = Mul(x, m) y = Mul(c, d)",  # two readers
+    ],
+)
+def test_other_steps_do_not(body: str) -> None:
+    found = uses(f"(float[N,3] x) => (float y) <float[3] m> {{ {body} }}")["x"]
+    assert found.shift is None
+    assert found.scale is None
