@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,16 @@ Axes = tuple[int, ...] | None
 
 COPIES = frozenset({"Add", "Cast", "Clip", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 """Operators through which an index reaches its table more or less as it was."""
+TABLES = MappingProxyType(
+    {
+        ("Gather", 1): 0,
+        ("GatherBlockQuantized", 1): 0,
+        ("EmbedLayerNormalization", 0): 2,  # words
+        ("EmbedLayerNormalization", 1): 4,  # segments
+        ("EmbedLayerNormalization", 8): 3,  # positions
+    }
+)
+"""Operator and the operand that picks -> the operand that is the table, along its attribute ``axis`` or else axis 0."""
 SAME_AXES = frozenset({
     "Add", "BatchNormalization", "Cast", "Clip", "DequantizeLinear", "Div", "Identity", "InstanceNormalization", "Mul",
     "Pad", "QuantizeLinear", "Resize", "Slice", "Sub", "Upsample",
@@ -105,8 +116,10 @@ def table_size(value: ir.Value, shapes: Shapes) -> int | None:
     reached, todo = {value}, [value]
     while todo:
         for node, index in todo.pop().uses():
-            if node.op_type == "Gather" and index == 1 and node.inputs[0] is not None:
-                table = shapes(node.inputs[0])
+            if (node.op_type, index) in TABLES:
+                place = TABLES[node.op_type, index]
+                held = node.inputs[place] if place < len(node.inputs) else None
+                table = None if held is None else shapes(held)
                 tables += [table[node.attributes.get_int("axis", 0)]] if table else []
             elif node.op_type in COPIES:
                 todo += [v for v in node.outputs if v not in reached]

@@ -26,7 +26,7 @@ def report(groups: int = 8, *, accuracy: float | None = None) -> SensitivityRepo
         rows.append(GroupSensitivity(name=f"g<{number}>", channels=16, points=points, safe=0 if number else 8))
     stats = ModelStats(path="a/net.onnx", bytes=1, params=1, macs=1, nodes=1, opset=18)
     return SensitivityReport(
-        input=stats, groups=rows, accuracy=accuracy, samples=9, noise=False, limit="it holds", measured=1, remembered=0,
+        input=stats, groups=rows, accuracy=accuracy, samples=9, limit="it holds", measured=1, remembered=0,
         jobs=1,
     )  # fmt: skip
 

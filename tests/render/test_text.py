@@ -75,6 +75,7 @@ def test_json_has_the_stable_keys_in_order():
         "proof",
         "layers",
         "recovery",
+        "synthetic",
         "accuracy",
         "trainability",
         "curves",

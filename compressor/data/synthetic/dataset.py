@@ -15,6 +15,7 @@ from compressor.data.spec import batch_limit
 from compressor.data.synthetic.features import boxes, features
 from compressor.data.synthetic.images import natural_image
 from compressor.data.synthetic.kinds import InputKind, Kind, kinds_of
+from compressor.data.synthetic.leaves import dead_leaves
 from compressor.data.synthetic.pixel_range import PixelRange, RangeChoice
 from compressor.data.synthetic.signals import spectrogram, waveform
 from compressor.data.synthetic.tokens import tokens
@@ -45,6 +46,7 @@ class Draw:
         filled: share of sequences that is not padding, the same for all inputs of the sample.
         siblings: all inputs of the model.
         range: values of black and white.
+        plain: images are dead leaves without noise.
     """
 
     kind: InputKind
@@ -53,6 +55,7 @@ class Draw:
     filled: float
     siblings: tuple[InputKind, ...]
     range: PixelRange
+    plain: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -89,6 +92,7 @@ class Synthetic:
         count: samples.
         seed: of all randomness.
         choice: values of pixels.
+        plain: images are dead leaves without noise, by which the range of values is read.
         remembered: samples that were drawn before, by index, up to :data:`REMEMBERED` bytes.
     """
 
@@ -96,6 +100,7 @@ class Synthetic:
     count: int
     seed: int
     choice: RangeChoice = field(default_factory=RangeChoice)
+    plain: bool = False
     remembered: dict[int, dict[str, Array]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -121,7 +126,7 @@ class Synthetic:
         sample = {}
         for kind in self.kinds:
             rng = np.random.default_rng([self.seed, index, crc32(kind.name.encode())])
-            draw = Draw(kind, rng, self.seed, filled, self.kinds, self.choice.of(index))
+            draw = Draw(kind, rng, self.seed, filled, self.kinds, self.choice.of(index), self.plain)
             sample[kind.name] = np.asarray(GENERATORS[kind.kind](draw)).astype(kind.dtype.numpy()).reshape(kind.shape)
         if (len(self.remembered) + 1) * sum(array.nbytes for array in sample.values()) <= REMEMBERED:
             self.remembered[index] = sample
@@ -148,7 +153,7 @@ def synthetic(model: ir.Model, shapes: Shapes, count: int, seed: int, choice: Ra
 
 
 def _image(draw: Draw) -> Array:
-    image = natural_image(draw.rng, draw.channels, draw.grid)
+    image = (dead_leaves if draw.plain else natural_image)(draw.rng, draw.channels, draw.grid)
     if draw.kind.dtype == ir.DataType.UINT8:
         return draw.placed(np.rint(255 * image))
     if draw.kind.dtype == ir.DataType.INT8:
