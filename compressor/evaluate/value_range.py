@@ -40,8 +40,8 @@ PIXELS = 1 << 18
 POSITIONS = 48
 """Positions of an image that are read from each layer."""
 CONTRAST = 0.6
-"""Contrast of the images, which are leaves without noise. Under images with more of it than a network has seen, a narrower range comes close to the
-one that it expects; with less, all differences are clear."""
+"""Contrast of the images, which are leaves without noise. With more of it than a network has seen, a narrower range
+comes close to the one that it expects."""
 LAYERS = 32
 """Layers that are read, spread evenly over the network."""
 CHANNELS = 256

@@ -30,7 +30,9 @@ def disguised(own: PixelRange, other: PixelRange) -> ir.Model:
     factors = {"factor": s1 / s0, "summand": (m1 - m0) / s0}
     for name, numbers in factors.items():
         tensor = ir.tensor(numbers.astype(np.float32).reshape(1, 3, 1, 1), name=name)
-        graph.register_initializer(ir.Value(name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype)))
+        graph.register_initializer(
+            ir.Value(name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype))
+        )
     uses = list(image.uses())
     scaled = ir.node("Mul", [image, graph.initializers["factor"]])
     moved = ir.node("Add", [scaled.outputs[0], graph.initializers["summand"]])

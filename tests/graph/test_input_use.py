@@ -29,9 +29,17 @@ def test_the_smallest_table_bounds_an_index() -> None:
     [
         ("(float[N,3,8] x) => (float y) <float[4,3,3] w> { y = Conv(x, w) }", 1, 1),
         ("(float[N,3,8,8] x) => (float y) <float[4,3,3,3] w, float[1] s> { m = Mul(x, s) y = Conv(m, w) }", 2, 1),
-        ("(float[N,8,8,3] x) => (float y) <float[4,3,3,3] w> { t = Transpose<perm=[0,3,1,2]>(x) y = Conv(t, w) }", 2, 3),
+        (
+            "(float[N,8,8,3] x) => (float y) <float[4,3,3,3] w> { t = Transpose<perm=[0,3,1,2]>(x) y = Conv(t, w) }",
+            2,
+            3,
+        ),
         ("(float[N,3,8,8,8] x) => (float y) <float[3,4,3,3,3] w> { y = ConvTranspose(x, w) }", 3, 1),
-        ("(float[N,64] x) => (float y) <float[4,1,3,3] w, int64[4] s = {-1,1,8,8}> { r = Reshape(x, s) y = Conv(r, w) }", 2, None),
+        (
+            "(float[N,64] x) => (float y) <float[4,1,3,3] w, int64[4] s = {-1,1,8,8}> { r = Reshape(x, s) y = Conv(r, w) }",
+            2,
+            None,
+        ),
         ("(float[N,3,8,8] x) => (float y) <float[4,3,3,3] w> { r = Relu(x) y = Conv(r, w) }", None, None),
         ("(float[N,3,8,8] x) => (float y) <float[8,4] w> { y = MatMul(x, w) }", None, None),
     ],

@@ -186,8 +186,13 @@ def _segments(draw: Draw) -> Array:
 
 
 def _positions(draw: Draw) -> Array:
-    last = (draw.kind.use.table or draw.shape[-1]) - 1
-    return np.broadcast_to(np.minimum(np.arange(draw.shape[-1]), last), draw.shape)
+    """0, 1, 2, ...; behind what is in a cache, which the mask has room for too."""
+    length = draw.shape[-1]
+    masked = max((other.shape[-1] for other in draw.siblings if other.kind == Kind.MASK), default=length)
+    cached = any(other.kind == Kind.CACHE for other in draw.siblings)
+    count = np.arange(length) + (max(0, masked - length) if cached else 0)
+    last = (draw.kind.use.table or count[-1] + 1) - 1
+    return np.broadcast_to(np.minimum(count, last), draw.shape)
 
 
 def _mask(draw: Draw) -> Array:

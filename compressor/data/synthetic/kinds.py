@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -168,7 +168,8 @@ def kinds_of(model: ir.Model, shapes: Shapes) -> tuple[InputKind, ...]:
     lacking = [spec.quoted for spec in specs(model) if not shapes.inputs[spec.name]]
     if lacking:
         raise UsageError(f"{lacking[0]} is a scalar, which has no axis of samples; make it a constant of the model")
-    uses = {spec.name: use_of(values[spec.name], shapes) for spec in specs(model)}
+    largest = shapes.largest(shapes.inputs, -1)
+    uses = {spec.name: _bounded(use_of(values[spec.name], shapes), largest[spec.name]) for spec in specs(model)}
     sizes = {name: tuple(shapes.inputs[name][1:]) for name in uses}
     tokens = frozenset(
         sizes[spec.name] for spec in specs(model) if spec.dtype.is_integer() and uses[spec.name].table is not None
@@ -183,6 +184,11 @@ def kinds_of(model: ir.Model, shapes: Shapes) -> tuple[InputKind, ...]:
             )
         found.append(_described(spec, kind, facts))
     return tuple(found)
+
+
+def _bounded(use: InputUse, largest: int) -> InputUse:
+    """``use`` with no larger table than what every index that comes from the input allows; -1 allows all."""
+    return use if use.table is None or largest < 0 else replace(use, table=min(use.table, largest + 1))
 
 
 def _words(name: str) -> frozenset[str]:

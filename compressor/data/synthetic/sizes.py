@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import onnx_ir as ir
 
@@ -11,8 +12,8 @@ from compressor.errors import ModelError
 from compressor.graph.binding import Shape
 from compressor.graph.shapes import Shapes, infer
 
-PREFERRED: Mapping[Kind, int] = {Kind.IMAGE: 224, Kind.TOKENS: 64}
-"""What a side of an image and a sequence measure where nothing tells."""
+PREFERRED: Mapping[Kind, int] = MappingProxyType({Kind.IMAGE: 224, Kind.TOKENS: 64, Kind.CACHE: 16})
+"""What a side of an image, a sequence and a cache measure where nothing tells."""
 
 
 def sample_shapes(model: ir.Model, shapes: Mapping[str, Shape] | None, dims: Mapping[str, int] | None) -> Shapes:
@@ -31,10 +32,7 @@ def sample_shapes(model: ir.Model, shapes: Mapping[str, Shape] | None, dims: Map
         UsageError: an input that samples cannot fill or no generator fits.
     """
     found = infer(model, shapes, dims)
-    wanted: dict[str, int] = {}
-    for kind in kinds_of(model, found):
-        if kind.kind in PREFERRED and kind.name not in (shapes or {}):
-            wanted |= dict.fromkeys(_open(model, kind), PREFERRED[kind.kind])
+    wanted = _wanted(model, [kind for kind in kinds_of(model, found) if kind.name not in (shapes or {})])
     wanted = {symbol: size for symbol, size in wanted.items() if symbol not in (dims or {})}
     if not wanted:
         return found
@@ -42,6 +40,25 @@ def sample_shapes(model: ir.Model, shapes: Mapping[str, Shape] | None, dims: Map
         return infer(model, shapes, {**wanted, **(dims or {})})
     except ModelError:
         return found
+
+
+def _wanted(model: ir.Model, kinds: Sequence[InputKind]) -> dict[str, int]:
+    """Size by symbol. With a cache, what is in it counts among the positions that tables and masks have room for."""
+    past = PREFERRED[Kind.CACHE] if any(kind.kind == Kind.CACHE and _open(model, kind) for kind in kinds) else 0
+    tables = [kind.use.table for kind in kinds if kind.kind == Kind.POSITIONS and kind.use.table is not None]
+    length = max(1, min([PREFERRED[Kind.TOKENS], *(table - past for table in tables)]))
+    wanted: dict[str, int] = {}
+    for kind in kinds:
+        if kind.kind == Kind.IMAGE:
+            wanted |= dict.fromkeys(_open(model, kind), PREFERRED[Kind.IMAGE])
+        elif kind.kind == Kind.TOKENS:
+            wanted |= dict.fromkeys(_open(model, kind), length)
+        elif kind.kind == Kind.CACHE:
+            wanted |= dict.fromkeys(_open(model, kind), past)
+    for kind in kinds:
+        if kind.kind == Kind.MASK and past:
+            wanted |= {symbol: past + length for symbol in _open(model, kind) if symbol not in wanted}
+    return wanted
 
 
 def _open(model: ir.Model, kind: InputKind) -> list[str]:

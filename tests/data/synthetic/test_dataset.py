@@ -76,7 +76,7 @@ def test_every_kind_has_a_generator() -> None:
     ],
 )
 def test_samples_have_the_type_and_the_shape_that_the_input_takes(declared: str, dtype: npt.DTypeLike) -> None:
-    name, network = declared.split()[-1], taking(declared)
+    name, network = declared.rsplit(maxsplit=1)[-1], taking(declared)
     array = samples(network, 5).take(everything(5)).inputs[name]
     assert array.dtype == np.dtype(dtype)
     assert array.shape == (5, *infer(network).inputs[name][1:])
@@ -178,3 +178,8 @@ def test_samples_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -
 def test_no_samples_are_none() -> None:
     with pytest.raises(UsageError, match="0 samples are none"):
         samples(CONVOLUTION, 0)
+
+
+def test_positions_go_on_behind_a_cache() -> None:
+    batch = made("int64[N,4] position_ids", "int64[N,7] attention_mask", "float[N,2,3,4] past_key", count=2)
+    np.testing.assert_array_equal(batch["position_ids"], [[3, 4, 5, 6]] * 2)

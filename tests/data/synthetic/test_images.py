@@ -19,7 +19,9 @@ def images(paint: Paint, count: int, channels: int = 3, size: tuple[int, ...] = 
 
 
 @pytest.mark.parametrize("paint", [dead_leaves, natural_image])
-@pytest.mark.parametrize(("channels", "size"), [(1, (32, 32)), (3, (20, 50)), (4, (8, 8)), (2, (6, 20, 24)), (3, (1, 1))])
+@pytest.mark.parametrize(
+    ("channels", "size"), [(1, (32, 32)), (3, (20, 50)), (4, (8, 8)), (2, (6, 20, 24)), (3, (1, 1))]
+)
 def test_images_are_of_the_size_asked_for_and_in_bounds(paint: Paint, channels: int, size: tuple[int, ...]) -> None:
     image = paint(np.random.default_rng(0), channels, size)
     assert image.shape == (channels, *size)

@@ -34,7 +34,10 @@ def alone(*inputs: str) -> Kind:
         ("(float[N,8,9,12] x) => (float y) <float[4,12,3,3] w> { t = Transpose<perm=[0,3,1,2]>(x) y = Conv(t, w) }", 2),
         ("(float[N,8,8,3] x) => (float[N,8,8,3] y) { y = Relu(x) }", 2),
         ("(uint8[N,3,8,8] x) => (float y) <float[4,3,3,3] w> { f = Cast<to=1>(x) y = Conv(f, w) }", 0),
-        ("(float[N,8,8] x) => (float y) <float[4,1,3,3] w, int64[1] s = {1}> { u = Unsqueeze(x, s) y = Conv(u, w) }", None),
+        (
+            "(float[N,8,8] x) => (float y) <float[4,1,3,3] w, int64[1] s = {1}> { u = Unsqueeze(x, s) y = Conv(u, w) }",
+            None,
+        ),
     ],
 )
 def test_images_have_their_channels_where_the_convolution_looks_for_them(text: str, axis: int | None) -> None:
@@ -57,9 +60,7 @@ def test_one_axis_of_convolution_is_sound_or_bands_by_its_channels() -> None:
     assert kind(text.format(c=8)).kind == Kind.WAVEFORM
     assert kind(text.format(c=80)).kind == Kind.SPECTROGRAM
     assert kind(text.format(c=80)).channel_axis == 0
-    turned = kind(
-        "(float[N,50,80] x) => (float y) <float[4,80,3] w> { t = Transpose<perm=[0,2,1]>(x) y = Conv(t, w) }"
-    )
+    turned = kind("(float[N,50,80] x) => (float y) <float[4,80,3] w> { t = Transpose<perm=[0,2,1]>(x) y = Conv(t, w) }")
     assert (turned.kind, turned.channel_axis) == (Kind.SPECTROGRAM, 1)
     row = kind("(float[N,50] x) => (float y) <float[4,1,3] w, int64[1] s = {1}> { u = Unsqueeze(x, s) y = Conv(u, w) }")
     assert (row.kind, row.channel_axis) == (Kind.WAVEFORM, None)
@@ -130,8 +131,10 @@ def test_caches_are_told_by_what_they_are_joined_with() -> None:
 
 @pytest.mark.parametrize("declared", ["string[N,3] words", "float[N,1,2,3,4,5] x", "complex64[N,3] x"])
 def test_what_no_generator_fits_is_named_with_the_remedy(declared: str) -> None:
-    name = declared.split()[-1]
-    with pytest.raises(UsageError, match=rf"input '{name}' takes .* no samples can be made up; give real ones with --data"):
+    name = declared.rsplit(maxsplit=1)[-1]
+    with pytest.raises(
+        UsageError, match=rf"input '{name}' takes .* no samples can be made up; give real ones with --data"
+    ):
         alone(declared)
 
 

@@ -26,6 +26,19 @@ def test_the_user_decides_where_he_says_something() -> None:
 
 def test_sizes_that_the_graph_does_not_take_give_way_to_those_that_it_does() -> None:
     fitting = in_memory(
-        model("(float[N,3,H,W] x) => (float y) <int64[2] s = {-1,5}, float[5,4] w> { r = Reshape(x, s) y = MatMul(r, w) }")
+        model(
+            "(float[N,3,H,W] x) => (float y) <int64[2] s = {-1,5}, float[5,4] w> { r = Reshape(x, s) y = MatMul(r, w) }"
+        )
     )
     assert sample_shapes(fitting, None, None).inputs["x"][1:] == (3, 96, 160)  # 224 x 224 is no multiple of five
+
+
+def test_what_is_in_a_cache_counts_among_the_positions() -> None:
+    text = """(int64[N,L] input_ids, int64[N,T] attention_mask, int64[N,L] position_ids, float[N,2,P,4] past_key)
+        => (float y, float z) <float[11,4] table, float[40,4] places> {
+        e = Gather(table, input_ids) p = Gather(places, position_ids) s = Add(e, p)
+        m = Cast<to=1>(attention_mask) k = Concat<axis=2>(past_key, past_key) y = Relu(s) z = Relu(m) }"""
+    found = sample_shapes(in_memory(model(text)), None, None).inputs
+    assert found["past_key"][1:] == (2, 16, 4)
+    assert found["input_ids"][1:] == found["position_ids"][1:] == (24,)
+    assert found["attention_mask"][1:] == (40,)
