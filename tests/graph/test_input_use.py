@@ -36,7 +36,7 @@ def test_the_smallest_table_bounds_an_index() -> None:
         ),
         ("(float[N,3,8,8,8] x) => (float y) <float[3,4,3,3,3] w> { y = ConvTranspose(x, w) }", 3, 1),
         (
-            "(float[N,64] x) => (float y) <float[4,1,3,3] w, int64[4] s = {-1,1,8,8}> { r = Reshape(x, s) y = Conv(r, w) }",
+            "(float[N,64] x) => (float y) <float[4,1,3,3] w, int64[4] s={-1,1,8,8}> { r = Reshape(x,s) y = Conv(r,w) }",
             2,
             None,
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -33,7 +35,7 @@ def test_frequent_entries_do_not_make_up_the_whole_text() -> None:
 
 def test_text_repeats_itself() -> None:
     def repeated(text: np.ndarray) -> float:
-        pairs = [list(zip(row, row[1:], strict=False)) for row in text.tolist()]
+        pairs = [list(pairwise(row)) for row in text.tolist()]
         return float(np.mean([1 - len(set(found)) / len(found) for found in pairs]))
 
     text = tokens(np.random.default_rng(0), (50, 100), 30_000)
