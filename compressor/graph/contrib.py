@@ -22,6 +22,12 @@ STANDARD = ("GroupNormalization", "MeanVarianceNormalization", "LpNormalization"
 SAME_AS_FIRST = frozenset(
     [("", op) for op in STANDARD] + [(MICROSOFT, op) for op in ("QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax")]
 )
+OLDER_SAME_AS_FIRST = frozenset(
+    {"Affine", "ImageScaler", "LayerNormalization", "MeanVarianceNormalization", "ParametricSoftplus", "Scale"}
+    | {"ScaledTanh", "SimplifiedLayerNormalization", "ThresholdedRelu"}
+)
+"""Operators of the default domain that ONNX Runtime has at versions at which ONNX has none of that name, whose first
+output has the shape of the first input; of the others (the statistics of a norm) nothing is said."""
 
 
 @dataclass(frozen=True)

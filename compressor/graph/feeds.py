@@ -37,14 +37,14 @@ def feeds(
         name, dtype = str(value.name), (value.dtype or ir.DataType.FLOAT)
         shape = inputs[name]
         if dtype.is_floating_point():
-            made[name] = rng.standard_normal(shape).astype(dtype.numpy())
+            made[name] = np.asarray(rng.standard_normal(shape)).astype(dtype.numpy())
         elif dtype == ir.DataType.STRING:
             made[name] = np.full(shape, "", object)
         elif dtype == ir.DataType.BOOL:
-            made[name] = rng.random(shape) < 0.7
+            made[name] = np.asarray(rng.random(shape) < 0.7)
         else:
             top = min(0 if zeros else largest.get(name, FEW - 1), int(np.iinfo(dtype.numpy()).max))
-            made[name] = rng.integers(0, top + 1, shape).astype(dtype.numpy())
+            made[name] = np.asarray(rng.integers(0, top + 1, shape)).astype(dtype.numpy())
     return made
 
 

@@ -19,10 +19,11 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
 from compressor.errors import CompressorError, ModelError, UsageError
+from compressor.graph.complete import complete, set_maps_aside
 from compressor.graph.external import check_tensors, embed_nested
 from compressor.graph.normalise import open_negative_sizes
-from compressor.graph.stream import lay_out
-from compressor.graph.structure import canonicalise_domains, check_header, check_structure
+from compressor.graph.stream import MAPS, lay_out
+from compressor.graph.structure import check_header, check_structure
 from compressor.graph.walk import innermost
 
 MAX_INLINE_BYTES: Final = 2**31 - 1
@@ -51,11 +52,13 @@ def load(path: str | Path) -> ir.Model:
     try:
         proto = _parse(path)
         folder = _folder(path)
+        complete(proto)
         check_tensors(proto, folder)
-        canonicalise_domains(proto)
+        maps = set_maps_aside(proto)
         check_structure(proto)
         embed_nested(proto, folder)
         model = ir.from_proto(proto)
+        model.graph.meta[MAPS] = maps
         open_negative_sizes(model)
         model.graph.sort()
         lay_out(model)  # what could not be written again is refused now, not after the work

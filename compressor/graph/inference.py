@@ -17,7 +17,7 @@ from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from compressor.errors import ModelError
 from compressor.graph import data_rules, shape_rules
-from compressor.graph.contrib import MICROSOFT, SAME_AS_FIRST, fused_matmul, like, standard
+from compressor.graph.contrib import MICROSOFT, OLDER_SAME_AS_FIRST, SAME_AS_FIRST, fused_matmul, like, standard
 from compressor.graph.dims import OPEN, UNKNOWN, Dim, Size, product, symbol
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 from compressor.graph.shape_rules import DimShape, Operands
@@ -292,8 +292,7 @@ class Walker:
 
     def _infer(self, node: ir.Node, feeds: dict[str, Array] | None = None) -> Inferred:
         if (node.domain, node.op_type) in SAME_AS_FIRST:
-            first = first_input(node)
-            return {str(node.outputs[0].name): (self._shape(first), self._dtype(first))}
+            return self._as_first(node)
         if (node.domain, node.op_type) == (MICROSOFT, "FusedMatMul"):
             one, two = (self._shape(v) for v in node.inputs if v is not None)
             found = None if one is None or two is None else fused_matmul(node, one, two, self._equate)
@@ -303,7 +302,8 @@ class Walker:
         try:
             schema = onnx.defs.get_schema(proto.op_type, self.versions.get(proto.domain, 1), proto.domain)
         except onnx.defs.SchemaError:
-            return {}
+            older = node.domain == "" and node.op_type in OLDER_SAME_AS_FIRST
+            return self._as_first(node) if older else {}
         captured = captured_values(node) if _has_graph(node) else []
         values = [v for v in node.inputs if v is not None and str(v.name) in proto.input] + captured
         kind = None if twin is None else ir.DataType.FLOAT
@@ -329,6 +329,11 @@ class Walker:
             result = {name: (shape, made) for name, (shape, _) in result.items()}
         _check_reshape(node, self.known, result)
         return result
+
+    def _as_first(self, node: ir.Node) -> Inferred:
+        """The first output has shape and element type of the first input."""
+        first = first_input(node)
+        return {str(node.outputs[0].name): (self._shape(first), self._dtype(first))}
 
     def _type(self, value: ir.Value, kind: ir.DataType | None) -> onnx.TypeProto:
         """The type of ``value``, of elements of ``kind`` (its own)."""

@@ -17,6 +17,8 @@ from compressor.graph.walk import bodies, innermost, quoted, tensors
 
 EXTERNAL_FROM_BYTES: Final = 1024
 """Smaller tensors stay in the model file, where runtimes and tools look for shapes and axes."""
+MAPS: Final = "compressor.maps"
+"""Key of ``model.graph.meta``: types of outputs by name (``onnx.TypeProto``) that onnx_ir cannot represent."""
 _PAGE: Final = 4096
 _LARGE: Final = 1 << 20
 
@@ -120,6 +122,9 @@ def lay_out(model: ir.Model, data_name: str | None = None) -> Layout:
     kept = [info for info in graph.value_info if info.name not in known or info.metadata_props]
     fields = onnx.GraphProto()
     graph.ClearField("initializer")
+    for value in graph.output:
+        if value.name in model.graph.meta.get(MAPS, {}):
+            value.type.CopyFrom(model.graph.meta[MAPS][value.name])
     fields.CopyFrom(graph)
     fields.ClearField("value_info")
     fields.value_info.extend(kept)

@@ -1,4 +1,4 @@
-"""Is a parsed file a sound ONNX model? Names, operator sets, functions, cycles, then ONNX's own checker.
+"""Is a parsed file a sound ONNX model? Names, operator sets, functions, cycles, then every node by ONNX's checker.
 
 The checks run on the parsed message, before the model in memory is built from it: that step believes what it
 reads. They are linear in the size of the file and allocate nothing a small file could make large.
@@ -10,11 +10,12 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, Final
+from typing import Final
 
 import onnx
 
 from compressor.errors import ModelError
+from compressor.graph.complete import RUNTIME_OPERATORS
 from compressor.graph.walk import Body, attributes, bodies, described, nested, quoted, subgraphs
 
 OLDEST_IR_VERSION: Final = 3
@@ -28,41 +29,30 @@ MAX_CALL_DEPTH: Final = 100
 FunctionId = tuple[str, str, str]
 
 
-def canonicalise_domains(model: onnx.ModelProto) -> None:
-    """Spell the default domain, also known as ``ai.onnx``, as the empty string, in place."""
-    named: list[Any] = [*model.opset_import, *model.functions]
-    for function in model.functions:
-        named += function.opset_import
-    for body in bodies(model):
-        named += body.node
-    for item in named:
-        if item.domain == "ai.onnx":
-            item.domain = ""
-
-
 def check_structure(model: onnx.ModelProto) -> None:
     """Refuse what is not a sound model.
 
     Args:
-        model: the parsed file, its header checked and its domains canonical.
+        model: the parsed file, its header checked and completed as ONNX Runtime does it.
 
     Raises:
         ModelError: with the node or value at fault and the reason.
     """
-    for body in bodies(model):
-        _check_types(body)
+    _check_types(model)
     for body in nested(model.graph):
         _check_references(body, inside_function=False)
     functions = _functions(model)
-    _check_opsets(model.opset_import, nested(model.graph), functions.keys())
+    _check_opsets(model.opset_import, nested(model.graph))
     _check_names(model.graph, [])
     for function in functions.values():
         for body in nested(function):
             _check_references(body, inside_function=True)
-        _check_opsets(function.opset_import, nested(function), functions.keys())
+        _check_opsets(function.opset_import, nested(function))
         _check_names(function, [])
     _check_calls(model, functions)
-    _run_checker(model)
+    _check_nodes(nested(model.graph), model.opset_import)
+    for function in functions.values():
+        _check_nodes(nested(function), function.opset_import)
 
 
 def check_header(model: onnx.ModelProto) -> None:
@@ -82,17 +72,24 @@ def check_header(model: onnx.ModelProto) -> None:
         raise ModelError("the graph has no outputs; mark what it computes as an output")
 
 
-def _check_types(body: Body) -> None:
-    """Refuse maps and opaque types, which the model in memory cannot represent."""
-    values = [*body.value_info]
-    if isinstance(body, onnx.GraphProto):
-        values += [*body.input, *body.output]
-    for value in values:
-        kind: onnx.TypeProto = value.type
-        while (field := kind.WhichOneof("value")) in ("sequence_type", "optional_type"):
-            kind = getattr(kind, field).elem_type
-        if field not in (None, "tensor_type", "sparse_tensor_type"):
-            raise ModelError(f"value {quoted(value.name)} is of {field}; export the model to return tensors")
+def _check_types(model: onnx.ModelProto) -> None:
+    """Refuse opaque types, which the model in memory cannot represent, and what ONNX Runtime refuses: an input of the
+    graph without a type, and tensors of no element type."""
+    for value in model.graph.input:
+        if value.type.WhichOneof("value") is None:
+            raise ModelError(f"input {quoted(value.name)} has no type; export the model again")
+    for body in bodies(model):
+        values = [*body.value_info]
+        if isinstance(body, onnx.GraphProto):
+            values += [*body.input, *body.output]
+        for value in values:
+            kind: onnx.TypeProto = value.type
+            while (field := kind.WhichOneof("value")) in ("sequence_type", "optional_type"):
+                kind = getattr(kind, field).elem_type
+            if field not in (None, "tensor_type", "sparse_tensor_type"):
+                raise ModelError(f"value {quoted(value.name)} is of {field}; export the model to return tensors")
+            if field is not None and not getattr(kind, field).elem_type:
+                raise ModelError(f"value {quoted(value.name)} is a tensor of no element type; export it again")
 
 
 def _check_references(body: Body, inside_function: bool) -> None:
@@ -117,9 +114,7 @@ def _called(node: onnx.NodeProto) -> FunctionId:
     return node.domain, node.op_type, node.overload
 
 
-def _check_opsets(
-    imports: Iterable[onnx.OperatorSetIdProto], graphs: Iterable[Body], functions: Iterable[FunctionId]
-) -> None:
+def _check_opsets(imports: Iterable[onnx.OperatorSetIdProto], graphs: Iterable[Body]) -> None:
     versions: dict[str, int] = {}
     for entry in imports:
         if versions.setdefault(entry.domain, entry.version) != entry.version or entry.version < 1:
@@ -127,10 +122,9 @@ def _check_opsets(
     newest = onnx.defs.onnx_opset_version()
     if versions.get("", 1) > newest:
         raise ModelError(f"opset {versions['']} is newer than {newest}, the newest known; convert the model")
-    local = set(functions)
     for body in graphs:
         for node in body.node:
-            if node.domain not in versions and _called(node) not in local:
+            if node.domain not in versions:
                 where = quoted(node.domain or "ai.onnx")
                 raise ModelError(f"{described(node)} is of domain {where}, whose opset is not imported; add it")
 
@@ -148,7 +142,7 @@ def _check_names(body: Body, outer: Sequence[set[str]]) -> None:
         _define(body.input, scope, "function input")
         results = list(body.output)
     for node in body.node:
-        _define(filter(None, node.output), scope, f"output of {described(node)}")
+        _define(filter(None, node.output), scope, f"output of {described(node)}", outer)
     visible = [*outer, scope]
     for node in body.node:
         for name in filter(None, node.input):
@@ -161,9 +155,10 @@ def _check_names(body: Body, outer: Sequence[set[str]]) -> None:
             raise ModelError(f"output {quoted(name)} is produced by nothing in its graph; produce it there")
 
 
-def _define(names: Iterable[str], scope: set[str], what: str) -> None:
+def _define(names: Iterable[str], scope: set[str], what: str, outer: Sequence[set[str]] = ()) -> None:
+    """Add names to a scope; each must be new there, and what a node writes also in the scopes around."""
     for name in names:
-        if not name or name in scope:
+        if not name or name in scope or any(name in names for names in outer):
             raise ModelError(f"{what} {quoted(name)} has no name or one that is taken; names are given once")
         scope.add(name)
 
@@ -196,37 +191,67 @@ def _check_calls(model: onnx.ModelProto, functions: dict[FunctionId, onnx.Functi
             uses[callee] += times * uses[key]
 
 
-def _run_checker(model: onnx.ModelProto) -> None:
-    """Run ONNX's checker on a copy without weights, which it would copy or look for in the wrong folder."""
-    copy = onnx.ModelProto()
-    _copy_weightless(model, copy)
+def _check_nodes(bodies: Iterable[Body], imports: Iterable[onnx.OperatorSetIdProto]) -> None:
+    """Hold each node against the definition of its operator: inputs, outputs, attributes and their types.
+
+    It is what ONNX Runtime asks of ONNX's checker too, node by node; of the rest of that checker (names, types of
+    outputs, shapes that are missing) ONNX Runtime asks nothing, so neither is it asked here.
+    """
+    context = onnx.checker.C.CheckerContext()
+    context.ir_version = onnx.IR_VERSION
+    context.opset_imports = {entry.domain: entry.version for entry in imports}
+    newest = context.opset_imports.get("", 1)
+    for body in bodies:
+        for node in body.node:
+            if _of_the_runtime(node, newest):
+                continue
+            try:
+                onnx.checker.check_node(_weightless(node), context)
+            except UnicodeDecodeError:
+                raise  # said of the file, whichever name it is
+            except (onnx.checker.ValidationError, ValueError, RuntimeError, TypeError) as error:
+                reason = " ".join(str(error).partition("==> Context:")[0].split())
+                raise ModelError(f"ONNX's checker refuses {described(node)}: {reason[:400]}") from None
+
+
+def _of_the_runtime(node: onnx.NodeProto, opset: int) -> bool:
+    """Is this an operator that ONNX Runtime has in the default domain and ONNX, at this version, has not?"""
+    if node.domain or node.op_type not in RUNTIME_OPERATORS:
+        return False
     try:
-        onnx.checker.check_model(copy)
-    except (onnx.checker.ValidationError, ValueError, RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).replace("==> Context:", "In:").split())
-        raise ModelError(f"ONNX's checker refuses the model: {reason[:400]}") from None
+        return bool(onnx.defs.get_schema(node.op_type, opset, "").deprecated)
+    except onnx.defs.SchemaError:
+        return True
 
 
-def _copy_weightless(source: Any, target: Any) -> None:
-    """Copy a message with sorted nodes and emptied tensors: same name and type, shape ``[0]``."""
-    for field, value in source.ListFields():
-        into = getattr(target, field.name)
-        kind = field.message_type.name if field.message_type else None
-        if kind is None and not hasattr(into, "extend"):
-            setattr(target, field.name, value)
-        elif kind == "TensorProto":
-            for tensor in value if hasattr(into, "add") else [value]:
-                empty = into.add() if hasattr(into, "add") else into
-                empty.name, empty.data_type = tensor.name, tensor.data_type
-                empty.dims.append(0)
-        elif kind == "NodeProto":
-            for node in sorted_nodes(value):
-                _copy_weightless(node, into.add())
-        elif kind in ("GraphProto", "FunctionProto", "AttributeProto"):
-            for item in value if hasattr(into, "add") else [value]:
-                _copy_weightless(item, into.add() if hasattr(into, "add") else into)
-        else:
-            into.MergeFrom(value)
+def _weightless(node: onnx.NodeProto) -> onnx.NodeProto:
+    """The node itself, or, where it holds tensors or graphs, a copy in which these are empty ones of their names.
+
+    The checker would copy the weights, or look for them in the wrong folder; graphs are checked on their own.
+    """
+    if not any(a.HasField("t") or a.HasField("g") or a.tensors or a.graphs for a in node.attribute):
+        return node
+    copy = onnx.NodeProto(op_type=node.op_type, domain=node.domain, input=node.input, output=node.output)
+    for attribute in node.attribute:
+        into = copy.attribute.add()
+        for field, value in attribute.ListFields():
+            kind = field.message_type.name if field.message_type else None
+            target = getattr(into, field.name)
+            if kind == "TensorProto":
+                for tensor in value if hasattr(target, "add") else [value]:
+                    empty = target.add() if hasattr(target, "add") else target
+                    empty.name, empty.data_type = tensor.name, tensor.data_type
+                    empty.dims.append(0)
+            elif kind == "GraphProto":
+                for graph in value if hasattr(target, "add") else [value]:
+                    (target.add() if hasattr(target, "add") else target).name = graph.name
+            elif hasattr(target, "extend"):
+                target.extend(value)
+            elif kind is None:
+                setattr(into, field.name, value)
+            else:
+                target.CopyFrom(value)
+    return copy
 
 
 def sorted_nodes(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:

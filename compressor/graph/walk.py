@@ -11,8 +11,9 @@ from compressor.errors import ModelError
 
 Body = onnx.GraphProto | onnx.FunctionProto
 
-MAX_SUBGRAPH_DEPTH = 16
-"""Graphs nested in graphs (If in Loop in Scan ...); exporters stay below 5."""
+MAX_SUBGRAPH_DEPTH = 30
+"""Graphs nested in graphs (If in Loop in Scan ...): protobuf reads no message that is nested over 100 deep, and each
+graph takes three levels of it."""
 
 _NAMES = reprlib.Repr()
 _NAMES.maxstring = 100

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 
 from compressor.errors import UsageError
-from compressor.runtime import sessions
+from compressor.runtime import sessions, values
 from compressor.runtime.sessions import Array, Setup
 
 DEVICES = {
@@ -107,7 +107,7 @@ class Runner:
         return (time.perf_counter_ns() - begin) * 1e-9
 
     def _plain(self, feeds: dict[str, Array]) -> Callable[[], object]:
-        return lambda: self._session.run(None, feeds)
+        return values.caller(self._session, feeds)
 
     def _bound(self, feeds: dict[str, Array], device: str, expected: list[Array]) -> Callable[[], object]:
         """Inputs and outputs in the device's memory, allocated once; a run ends when the device is done."""

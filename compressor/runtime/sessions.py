@@ -19,6 +19,7 @@ import onnxruntime as ort
 
 from compressor.config import PROVIDERS
 from compressor.errors import ModelError, ProviderUnavailable
+from compressor.runtime import values
 
 Array = npt.NDArray[np.generic]
 Session = ort.InferenceSession
@@ -123,9 +124,9 @@ def opened(model: ir.Model, provider: str, setup: Setup | None = None) -> Iterat
 
 
 def run(session: ort.InferenceSession, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
-    """Outputs of one run; raises ModelError with the runtime's own words where it fails."""
+    """Outputs of one run, each as one array (``values.as_array``); raises ModelError with the runtime's own words."""
     try:
-        return [np.asarray(a) for a in session.run(list(outputs) if outputs else None, dict(feeds))]
+        return values.caller(session, feeds, outputs)()
     except Exception as error:  # noqa: BLE001 - as above
         raise ModelError(f"the model does not run: {_sentence(error)}") from None
 

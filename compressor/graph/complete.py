@@ -1,0 +1,109 @@
+"""What ONNX Runtime adds to a file or overlooks in it when it loads one, done to the parsed message.
+
+A file that lacks an operator set, holds a weight twice or returns a map breaks the letter of ONNX and runs all the
+same; it is brought into the form that the rest of the program knows before it is judged. Tried with ONNX Runtime 1.31.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import onnx
+
+from compressor.errors import ModelError
+from compressor.graph.walk import Body, bodies, quoted
+
+MICROSOFT_DOMAINS: Final = ("com.microsoft", "com.microsoft.experimental", "com.microsoft.nchwc")
+"""Domains of ONNX Runtime itself, each at version 1, imported or not."""
+ONNX_DOMAINS: Final = ("ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training")
+"""Domains of ONNX that are taken at their newest version where a file does not import them. The default domain is none
+of them: what its operators mean would depend on the version of whoever reads the file."""
+RUNTIME_OPERATORS: Final = frozenset(
+    {"LayerNormalization", "SimplifiedLayerNormalization", "Affine", "Crop", "DynamicSlice", "ImageScaler"}
+    | {"MeanVarianceNormalization", "ParametricSoftplus", "Scale", "ScaledTanh", "ThresholdedRelu"}
+)
+"""Operators that ONNX Runtime has in the default domain at versions at which ONNX has none of that name
+(contrib_defs.cc of ONNX Runtime). It writes the first two into the models that it optimised."""
+
+
+def complete(model: onnx.ModelProto) -> None:
+    """Bring a message into the form that the checks expect, in place.
+
+    The default domain, also known as ``ai.onnx``, is spelt as the empty string. Operator sets that ONNX Runtime knows
+    without being told are imported where they are used. Of initializers of one name the last one stays, as in ONNX
+    Runtime, and those without a name, which nothing can read, go.
+    """
+    _spell_default_domain(model)
+    _import_known_domains(model)
+    for body in bodies(model):
+        if isinstance(body, onnx.GraphProto):
+            _drop_repeated_initializers(body)
+
+
+def _spell_default_domain(model: onnx.ModelProto) -> None:
+    named: list[Any] = [*model.opset_import, *model.functions]
+    for function in model.functions:
+        named += function.opset_import
+    for body in bodies(model):
+        named += body.node
+    for item in named:
+        if item.domain == "ai.onnx":
+            item.domain = ""
+
+
+def _import_known_domains(model: onnx.ModelProto) -> None:
+    """Add the imports that ONNX Runtime adds."""
+    missing = {node.domain for body in bodies(model) for node in body.node}
+    missing -= {entry.domain for entry in model.opset_import}
+    for domain in sorted(missing):
+        if domain in MICROSOFT_DOMAINS:
+            model.opset_import.add(domain=domain, version=1)
+        elif domain in ONNX_DOMAINS:
+            newest = max(s.since_version for s in onnx.defs.get_all_schemas() if s.domain == domain)
+            model.opset_import.add(domain=domain, version=newest)
+
+
+def _drop_repeated_initializers(graph: onnx.GraphProto) -> None:
+    last = {tensor.name: index for index, tensor in enumerate(graph.initializer) if tensor.name}
+    if len(last) == len(graph.initializer):
+        return
+    kept = [graph.initializer[index] for index in sorted(last.values())]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def set_maps_aside(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
+    """Take the types that the model in memory cannot represent off the values of a message, in place.
+
+    Returns:
+        Types of the outputs of the main graph by name, for :func:`compressor.graph.stream.lay_out` to write again.
+
+    Raises:
+        ModelError: an input of the main graph is a map, which nothing here could feed.
+    """
+    outputs: dict[str, onnx.TypeProto] = {}
+    for position, body in enumerate(bodies(model)):
+        for value in _typed(body):
+            if not _holds_map(value.type):
+                continue
+            if position == 0 and value in body.input:
+                raise ModelError(f"input {quoted(value.name)} is a map; feed the model a tensor in its place")
+            if position == 0:
+                outputs[value.name] = onnx.TypeProto()
+                outputs[value.name].CopyFrom(value.type)
+            value.ClearField("type")
+    return {name: outputs[name] for name in (value.name for value in model.graph.output) if name in outputs}
+
+
+def _typed(body: Body) -> Iterable[onnx.ValueInfoProto]:
+    yield from body.value_info
+    if isinstance(body, onnx.GraphProto):
+        yield from body.input
+        yield from body.output
+
+
+def _holds_map(kind: onnx.TypeProto) -> bool:
+    while (field := kind.WhichOneof("value")) in ("sequence_type", "optional_type"):
+        kind = getattr(kind, field).elem_type
+    return bool(field == "map_type")

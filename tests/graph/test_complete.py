@@ -1,0 +1,140 @@
+"""What ONNX Runtime loads is loaded here, and what is written again loads in ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from compressor.errors import ModelError
+from compressor.graph import files
+from compressor.graph.normalise import normalise
+from compressor.graph.shapes import infer
+
+from .samples import parsed, refusal, written
+
+TEXT = """
+<ir_version: 8, opset_import: ["" : OPSET]>
+g (float[N, 3] x, bool c) => (float[N, 4] y) <float[3, 4] w = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}> {
+    h = MatMul (x, w)
+    y = MIDDLE
+}
+"""
+Change = Callable[[onnx.ModelProto], object]
+
+
+def model(middle: str = "Relu (h)", opset: int = 17) -> onnx.ModelProto:
+    return parsed(TEXT.replace("MIDDLE", middle).replace("OPSET", str(opset)))
+
+
+def _repeated(m: onnx.ModelProto) -> None:
+    m.graph.initializer.insert(0, numpy_helper.from_array(np.zeros((3, 4), np.float32), "w"))
+
+
+def _branches(depth: int) -> str:
+    text = "Neg (h)"
+    for level in range(depth):
+        name = f"a{level}"
+        text = f"If (c) <then_branch = t{level} () => ({name}) {{ {name} = {text} }}, " \
+            f"else_branch = e{level} () => (b{level}) {{ b{level} = Relu (h) }}>"  # fmt: skip
+    return text
+
+
+def _zip_map(m: onnx.ModelProto) -> None:
+    m.opset_import.add(domain="ai.onnx.ml", version=3)
+    m.graph.node.add(op_type="ZipMap", domain="ai.onnx.ml", input=["y"], output=["z"]).attribute.append(
+        helper.make_attribute("classlabels_int64s", [0, 1, 2, 3])
+    )
+    kind = m.graph.output.add(name="z").type.sequence_type.elem_type.map_type
+    kind.key_type, kind.value_type.tensor_type.elem_type = TensorProto.INT64, TensorProto.FLOAT
+
+
+def _scale(m: onnx.ModelProto) -> None:
+    m.graph.node[1].input[1] = "scale"
+    m.graph.initializer.append(numpy_helper.from_array(np.ones(4, np.float32), "scale"))
+
+
+LOADED: dict[str, tuple[Callable[[], onnx.ModelProto], Change]] = {
+    "graph without name": (model, lambda m: m.graph.ClearField("name")),
+    "IR 3, weights that are no inputs": (lambda: model(opset=8), lambda m: setattr(m, "ir_version", 3)),
+    "Microsoft's domain, not imported": (lambda: model("com.microsoft.QuickGelu (h)"), lambda _: None),
+    "machine learning, not imported": (
+        lambda: model("ai.onnx.ml.Scaler <offset = [0.0], scale = [2.0]> (h)"),
+        lambda _: None,
+    ),
+    "norm before its opset": (lambda: model("LayerNormalization (h, h)", 13), _scale),
+    "norm of ONNX Runtime": (lambda: model("SimplifiedLayerNormalization (h, h)"), _scale),
+    "output without shape": (model, lambda m: m.graph.output[0].type.tensor_type.ClearField("shape")),
+    "output without type": (model, lambda m: m.graph.output[0].ClearField("type")),
+    "value without type": (model, lambda m: m.graph.value_info.add(name="h")),
+    "weight twice": (model, _repeated),
+    "weight without name": (model, lambda m: m.graph.initializer.add(data_type=1)),
+    "metadata twice": (model, lambda m: [m.metadata_props.add(key="k", value="v") for _ in "ab"]),
+    "map as output": (model, _zip_map),
+    "twenty nested branches": (lambda: model(_branches(20)), lambda _: None),
+}
+
+
+@pytest.mark.parametrize("case", LOADED)
+def test_what_the_runtime_loads_is_loaded_and_written_again(tmp_path: Path, case: str) -> None:
+    build, change = LOADED[case]
+    proto = build()
+    change(proto)
+    feeds = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "c": np.array(True)}
+
+    def run(path: Path) -> list[object]:
+        session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return session.run(None, {i.name: feeds[i.name] for i in session.get_inputs()})
+
+    path = written(tmp_path, proto)
+    expected = run(path)
+    model = files.load(path)
+    normalise(model)
+    files.save(model, tmp_path / "again.onnx")
+    np.testing.assert_equal(run(tmp_path / "again.onnx"), expected)
+
+
+def test_a_map_keeps_its_type(tmp_path: Path) -> None:
+    proto = model()
+    _zip_map(proto)
+    source = files.load(written(tmp_path, proto))
+    files.save(source.clone(), tmp_path / "again.onnx")
+    assert onnx.load(tmp_path / "again.onnx").graph.output[1] == proto.graph.output[1]
+
+
+def test_of_weights_of_one_name_the_last_one_counts(tmp_path: Path) -> None:
+    proto = model()
+    _repeated(proto)
+    kept = files.load(written(tmp_path, proto)).graph.initializers["w"].const_value
+    assert kept is not None
+    assert kept.numpy().sum() == 66
+
+
+def test_operators_of_the_runtime_have_shapes(tmp_path: Path) -> None:
+    proto = model("LayerNormalization (h, h)", 13)
+    _scale(proto)
+    found = normalise(files.load(written(tmp_path, proto)))
+    assert infer(found, {"x": (2, 3)})(found.graph.outputs[0]) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("middle", "opset", "reason"),
+    [
+        ("Gelu (h)", 17, "No Op registered for Gelu"),
+        ("Mish (h)", 13, "No Op registered for Mish"),
+        ("acme.Relu (h)", 17, "'acme', whose opset is not imported"),
+        ("Relu (h, h)", 17, "input size 2 not in range"),
+    ],
+)
+def test_what_the_runtime_refuses_is_refused(tmp_path: Path, middle: str, opset: int, reason: str) -> None:
+    path = written(tmp_path, model(middle, opset))
+    with pytest.raises(Exception, match="ONNXRuntimeError"):
+        ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    with pytest.raises(ModelError, match="node that writes 'y'"):
+        files.load(path)
+    assert reason in refusal(path)
