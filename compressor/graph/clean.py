@@ -10,7 +10,6 @@ import onnx_ir as ir
 from onnx_ir.passes.common import (
     CommonSubexpressionEliminationPass,
     DeduplicateInitializersPass,
-    IdentityEliminationPass,
     RemoveUnusedNodesPass,
     RemoveUnusedOpsetsPass,
 )
@@ -61,15 +60,47 @@ def tidy(model: ir.Model, *, simplify: bool) -> None:
 
 
 def drop_identities(model: ir.Model) -> None:
-    """Identity nodes, and Dropout as it is at inference: its mask unread and no training mode asked for."""
-    IdentityEliminationPass()(model)
-    for node in list(model.graph):
-        if node.op_type != "Dropout" or node.domain != "" or len(node.inputs) > 2:
-            continue
-        out, source = node.outputs[0], node.inputs[0]
-        idle = not any(v.uses() or v.is_graph_output() for v in node.outputs[1:])
-        if idle and source is not None and not out.is_graph_output():
-            out.replace_all_uses_with(source)
+    """Identity nodes, and Dropout as it is at inference: its mask unread and no training mode asked for.
+
+    A node of a branch or body reads values of the graphs around it, but these cannot be results of the branch: where
+    the node makes a result and takes its input from elsewhere, it stays. onnx-ir's pass of that name does not ask.
+    """
+    for graph in list(model.graphs()):
+        for node in list(graph):
+            if _is_identity(node) and _passed_on(node, graph):
+                graph.remove(node, safe=True)
+
+
+def _is_identity(node: ir.Node) -> bool:
+    if node.domain != "" or not node.inputs or node.inputs[0] is None:
+        return False
+    if node.op_type == "Identity":
+        return True
+    idle = not any(v.uses() or v.is_graph_output() for v in node.outputs[1:])
+    return node.op_type == "Dropout" and len(node.inputs) < 3 and idle
+
+
+def _passed_on(node: ir.Node, graph: ir.Graph) -> bool:
+    """Put the input of an identity in the place of its output; False where it has to stay.
+
+    A result of the graph keeps its name: its maker takes it over, if it is a node of the same graph and makes no
+    result already.
+    """
+    source, result = node.inputs[0], node.outputs[0]
+    assert source is not None
+    if result.is_graph_output():
+        maker = source.producer()
+        if maker is None or maker.graph is not graph or source.is_graph_output():
+            return False
+        places = [k for k, output in enumerate(graph.outputs) if output is result]
+        source.name, result.name = result.name, source.name
+        for place in places:
+            graph.outputs[place] = source
+    if source.shape is None:
+        source.shape = result.shape
+    source.type = source.type or result.type
+    result.replace_all_uses_with(source)
+    return True
 
 
 def fold(model: ir.Model, shapes: Shapes) -> None:
