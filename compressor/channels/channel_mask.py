@@ -23,6 +23,11 @@ class Cut:
         if self._gone[0]:
             raise PlanError("the plan removes a channel that the graph cannot do without")
 
+    @property
+    def removed(self) -> int:
+        """How many units go."""
+        return int(self._gone.sum())
+
     def check(self) -> None:
         """Every row of every joint term keeps the same count.
 

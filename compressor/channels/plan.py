@@ -1,21 +1,36 @@
-"""A pruning plan: what goes, by the names in the file. Pure data; saved, compared and replayed."""
+"""A pruning plan: what goes, by the names in the file. Pure data; saved, compared and replayed.
+
+A plan file may come from anywhere, so it is read as strictly as a model: it holds numbers and names, and of settings
+those that decide what hangs together, nothing that switches off a check or names code or files.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from compressor.channels.channel_mask import Cut
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
-from compressor.errors import PlanError
+from compressor.errors import PlanError, ProofFailed
 
 SCHEMA = 1
+POLICY: Mapping[str, Callable[[object], bool]] = MappingProxyType(
+    {
+        "attention": lambda value: value in ("heads", "dims"),
+        "keep_norm_axes": lambda value: isinstance(value, bool),
+        "simplify": lambda value: isinstance(value, bool),
+    }
+)
+"""Settings that decide what hangs together, which a replay takes from the plan -> is a value one of theirs?"""
 
 
 @dataclass(frozen=True)
@@ -41,12 +56,21 @@ class PruningPlan:
 
     Attributes:
         removals: one entry for each group that loses something.
-        policy: settings of the coupling (``attention``, ``keep_norm_axes``, ``simplify``), which decide what
-            hangs together.
+        policy: settings of the coupling, see `POLICY`.
+
+    Raises:
+        PlanError: the policy holds anything else.
     """
 
     removals: tuple[Removal, ...]
     policy: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in self.policy.items():
+            if name not in POLICY:
+                raise PlanError(f"the plan's policy holds {name!r}; it may hold {', '.join(POLICY)} and nothing else")
+            if not POLICY[name](value):
+                raise PlanError(f"the plan's policy gives {name!r} a value that it cannot have: {value!r}")
 
     def to_json(self) -> str:
         """The plan as JSON text, the same for the same plan."""
@@ -54,31 +78,33 @@ class PruningPlan:
             {"group": r.group, "initializer": r.initializer, "axes": list(r.axes), "indices": list(r.indices)}
             for r in self.removals
         ]
-        return json.dumps({"schema": SCHEMA, "policy": dict(self.policy), "removals": entries}, indent=1) + "\n"
+        document = {"schema": SCHEMA, "policy": dict(self.policy), "digest": self.digest(), "removals": entries}
+        return json.dumps(document, indent=1) + "\n"
+
+    def digest(self) -> str:
+        """Stands for what goes: SHA-256 of the removals and the policy, so that a plan that was changed is noticed."""
+        entries = [[r.group, r.initializer, list(r.axes), list(r.indices)] for r in self.removals]
+        text = json.dumps([entries, dict(self.policy)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @staticmethod
     def from_json(text: str) -> PruningPlan:
-        """Reads :meth:`to_json`.
+        """Reads :meth:`to_json`; a plan without a digest, as other programs may write it, is one too.
 
         Raises:
-            PlanError: not a plan, or a plan of another schema.
+            PlanError: not a plan, a plan of another schema, or one that was changed after it was written.
         """
         try:
-            data = json.loads(text)
+            data = json.loads(text, object_pairs_hook=_once)
             if data["schema"] != SCHEMA:
                 raise PlanError(f"the plan has schema {data['schema']}, this version reads {SCHEMA}")
-            removals = tuple(
-                Removal(
-                    str(r["group"]),
-                    str(r["initializer"]),
-                    tuple(map(int, r["axes"])),
-                    tuple(map(int, r["indices"])),
-                )
-                for r in data["removals"]
-            )
-            return PruningPlan(removals, dict(data["policy"]))
+            _demand_keys(data, {"schema", "policy", "removals"}, {"digest"})
+            plan = PruningPlan(tuple(map(_removal, data["removals"])), dict(data["policy"]))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise PlanError(f"not a pruning plan: {type(error).__name__} {error}") from None
+        if data.get("digest", plan.digest()) != plan.digest():
+            raise PlanError("the plan was changed after it was written: its digest differs; write it again")
+        return plan
 
     @staticmethod
     def load(path: str | Path) -> PruningPlan:
@@ -87,6 +113,38 @@ class PruningPlan:
             return PruningPlan.from_json(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise PlanError(f"cannot read the plan {path}: {error}") from None
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object none of whose keys comes twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key comes twice")
+    return found
+
+
+def _demand_keys(found: Mapping[str, Any], needed: set[str], allowed: set[str]) -> None:
+    for name in found:
+        if name not in needed | allowed:
+            raise ValueError(f"unknown key {name!r}")
+    for name in needed - found.keys():
+        raise KeyError(name)
+
+
+def _removal(entry: Mapping[str, Any]) -> Removal:
+    _demand_keys(entry, {"group", "initializer", "axes", "indices"}, set())
+    for name in ("group", "initializer"):
+        if not isinstance(entry[name], str):
+            raise TypeError(f"{name} must be text, not {entry[name]!r}")
+    lists = []
+    for name in ("axes", "indices"):
+        numbers = entry[name]
+        wrong = [n for n in numbers if type(n) is not int or n < 0] if isinstance(numbers, list) else [numbers]
+        if wrong or len(set(numbers)) < len(numbers):
+            what = repr(wrong[0]) if wrong else "one that comes twice"
+            raise TypeError(f"{name} must be whole numbers from 0 on, each once, not {what}")
+        lists.append(tuple(numbers))
+    return Removal(entry["group"], entry["initializer"], *lists)
 
 
 def plan_of(
@@ -138,3 +196,22 @@ def units_of(plan: PruningPlan, coupling: Coupling) -> UnitArray:
             raise PlanError(f"the plan removes positions of {removal.initializer!r} that cannot go in this model")
         found.append(units)
     return np.unique(np.concatenate(found))
+
+
+def demand_removal(plan: PruningPlan, cut: Cut) -> None:
+    """Asks of a cut whether it is the plan: every position that the plan names goes, and no more units than it names.
+
+    The proof compares what was cut with the same cut by masks, so that it cannot see a plan that was misread.
+
+    Raises:
+        ProofFailed: it is another cut.
+    """
+    for removal in plan.removals:
+        keep = cut.keep(cut.coupling.graph.initializers[removal.initializer], removal.axes).ravel()
+        if keep[list(removal.indices)].any():
+            raise ProofFailed(
+                f"the cut leaves positions of {removal.initializer!r} that the plan removes; nothing was written; "
+                "this is a fault of this tool, please report it"
+            )
+    if cut.removed > sum(len(removal.indices) for removal in plan.removals):
+        raise ProofFailed("the cut removes more than the plan says; nothing was written; please report it")

@@ -12,7 +12,7 @@ import numpy as np
 from compressor.channels.balance import balance
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup, blocked, group
-from compressor.channels.plan import PruningPlan, plan_of
+from compressor.channels.plan import POLICY, PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.operators.operator import Rules
@@ -40,11 +40,7 @@ class Choice:
 
 def policy_of(settings: PruneSettings) -> dict[str, object]:
     """The settings that decide what hangs together; a replayed plan brings its own."""
-    return {
-        "attention": settings.attention,
-        "keep_norm_axes": settings.keep_norm_axes,
-        "simplify": settings.simplify,
-    }
+    return {name: getattr(settings, name) for name in POLICY}
 
 
 def choose(

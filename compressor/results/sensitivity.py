@@ -73,7 +73,7 @@ class SensitivityReport(Document):
             UsageError: it cannot be read, or is something else.
         """
         try:
-            return SensitivityReport.model_validate_json(path.read_text(encoding="utf-8"))
+            return SensitivityReport.model_validate_json(path.read_text(encoding="utf-8"), strict=True)
         except (OSError, UnicodeDecodeError, ValidationError):
             raise UsageError(
                 f"{path} is no readable sensitivity report; make one with onnx-compress sensitivity"

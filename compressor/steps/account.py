@@ -12,7 +12,6 @@ from compressor.channels.channel_mask import Cut
 from compressor.channels.groups import ChannelGroup, blocked
 from compressor.channels.plan import PruningPlan
 from compressor.config import AMOUNTS, PruneSettings, RunSettings
-from compressor.errors import PlanError, UsageError
 from compressor.graph import files
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
@@ -37,9 +36,7 @@ from compressor.results import (
 def open_model(model: str | Path | ir.Model) -> tuple[ir.Model, int]:
     """The model and its bytes on disk (0 for a model in memory, whose weights are counted later)."""
     if isinstance(model, ir.Model):
-        return model, sum(
-            int(v.const_value.nbytes) for v in model.graph.initializers.values() if v.const_value
-        )
+        return model, sum(int(v.const_value.nbytes) for v in model.graph.initializers.values() if v.const_value)
     loaded = files.load(model)
     return loaded, files.size_on_disk(model)
 
@@ -48,17 +45,7 @@ def replayed(settings: PruneSettings, plan: PruningPlan | None) -> PruneSettings
     """The settings a run analyses with: a plan brings those that decide what hangs together."""
     if plan is None:
         return settings
-    try:
-        amounts = dict.fromkeys(AMOUNTS)
-        return settings.model_copy(
-            update={
-                **amounts,
-                "lossless": False,
-                **PruneSettings.parse(plan.policy).model_dump(include=set(plan.policy)),
-            }
-        )
-    except UsageError as error:
-        raise PlanError(f"the plan's policy is not usable: {error}") from None
+    return settings.model_copy(update={**dict.fromkeys(AMOUNTS), "lossless": False, **plan.policy})
 
 
 def stats(path: Path | None, size: int, graph: ir.Graph, counts: tuple[int, int]) -> ModelStats:
@@ -177,9 +164,7 @@ def difference(a: Path, b: Path) -> DiffReport:
     """What differs between two model files."""
     settings = RunSettings()
     models = [files.load(p) for p in (a, b)]
-    tensors = [
-        {str(v.name): v.const_value for v in normalise(m.clone()).graph.initializers.values()} for m in models
-    ]
+    tensors = [{str(v.name): v.const_value for v in normalise(m.clone()).graph.initializers.values()} for m in models]
     counts = [Counter(node.op_type for node in m.graph) for m in models]
     signatures = [
         [(v.name, v.dtype, str(v.shape)) for v in [*m.graph.inputs, None, *m.graph.outputs] if v is not None]

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import Cut
 from compressor.channels.groups import group
-from compressor.channels.plan import PruningPlan, units_of
+from compressor.channels.plan import PruningPlan, demand_removal, units_of
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.errors import PlanError
@@ -36,6 +36,7 @@ def cut_of(plan: PruningPlan, found: Analysis) -> Cut:
     """What removing the positions of a plan means for the whole graph; raises PlanError where it cannot be done."""
     cut = Cut(found.coupling, units_of(plan, found.coupling))
     cut.check()
+    demand_removal(plan, cut)
     return cut
 
 

@@ -62,11 +62,15 @@ class UnifyPlan:
             data = json.loads(text)
             if data["schema"] != SCHEMA:
                 raise PlanError(f"the plan has schema {data['schema']!r}, this version reads {SCHEMA}")
-            blocks = {str(name): str(block) for name, block in data["blocks"].items()}
-            for block in blocks.values():
+            for block in data["blocks"].values():
                 BlockShape.parse(block)
             policy = UnifySettings.parse({name: data["policy"][name] for name in POLICY})
-            return UnifyPlan.of(blocks, policy)
+            plan = UnifyPlan.of(data["blocks"], policy)
+            if json.loads(plan.to_json()) != data:
+                raise ValueError(
+                    f"it holds more than schema, blocks and a policy of {', '.join(POLICY)}, or other types"
+                )
+            return plan
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise PlanError(f"not a plan of unification: {type(error).__name__} {error}") from None
 

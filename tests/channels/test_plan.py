@@ -12,10 +12,13 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from compressor.channels.coupling import Coupling
+from compressor.channels.labels import UnitArray
 from compressor.channels.plan import PruningPlan, Removal
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
-from compressor.errors import PlanError
+from compressor.errors import PlanError, ProofFailed
+from compressor.steps import step
 from tests.models import between, in_memory, tokens
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1)
@@ -75,7 +78,8 @@ def test_contents() -> None:
     ]  # fmt: skip
     text = json.loads(found.to_json())
     assert text["schema"] == 1
-    assert set(text) == {"schema", "policy", "removals"}
+    assert set(text) == {"schema", "policy", "digest", "removals"}
+    assert set(text["policy"]) == {"attention", "keep_norm_axes", "simplify"}
 
 
 def test_files(tmp_path: Path) -> None:
@@ -107,7 +111,79 @@ NOT_PLANS = {
     "numbers without end": '{"schema": 1, "policy": {}, "removals": [{"group": "w", "initializer": "w", "axes": [0],'
     ' "indices": [1e999]}]}',
     "brackets without end": "[" * 100_000,
+    "a key twice": '{"schema": 1, "policy": {}, "policy": {}, "removals": []}',
+    "an unknown key": '{"schema": 1, "policy": {}, "removals": [], "run": "os:system"}',
 }
+STRICT: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "indices as text": ({"indices": ["1"]}, {}),
+    "indices with fractions": ({"indices": [1.9]}, {}),
+    "whole numbers with a point": ({"indices": [1.0]}, {}),
+    "indices as truth": ({"indices": [True]}, {}),
+    "indices below zero": ({"indices": [-1]}, {}),
+    "an index twice": ({"indices": [1, 1]}, {}),
+    "indices that are no list": ({"indices": "12"}, {}),
+    "axes as text": ({"axes": ["0"]}, {}),
+    "a weight that is a number": ({"initializer": 3}, {}),
+    "a key too many": ({"scale": 2}, {}),
+    "no proof": ({}, {"verify": False}),
+    "a wide tolerance": ({}, {"rtol": 1e9}),
+    "code": ({}, {"data": "os:getcwd"}),
+    "a folder": ({}, {"latency_cache": "/tmp"}),
+    "a checkpoint": ({}, {"checkpoint": "/tmp"}),
+    "an amount": ({}, {"ratio": 0.5}),
+    "truth as text": ({}, {"simplify": "no"}),
+    "truth as a number": ({}, {"keep_norm_axes": 1}),
+}
+
+
+@pytest.mark.parametrize("name", STRICT)
+def test_a_plan_holds_names_and_whole_numbers_and_nothing_else(name: str) -> None:
+    removal, policy = STRICT[name]
+    document = json.loads(plan().to_json())
+    del document["digest"]
+    PruningPlan.from_json(json.dumps(document))
+    document["removals"][0].update(removal)
+    document["policy"].update(policy)
+    with pytest.raises(PlanError):
+        PruningPlan.from_json(json.dumps(document))
+
+
+def test_a_plan_that_was_changed_is_noticed() -> None:
+    document = json.loads(plan().to_json())
+    for entry in document["removals"]:
+        entry["indices"] = [index + 1 for index in entry["indices"]]
+    with pytest.raises(PlanError, match="was changed"):
+        PruningPlan.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize("shift", [1, -1])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_plan_that_is_misread_is_noticed(monkeypatch: pytest.MonkeyPatch, name: str, shift: int) -> None:
+    """Every index is shifted on the way from the plan to the cut; removal and masks agree all the same."""
+    read = step.units_of
+
+    def misread(found: PruningPlan, coupling: Coupling) -> UnitArray:
+        sizes = {r.initializer: coupling.lazy(coupling.graph.initializers[r.initializer]) for r in found.removals}
+        moved = []
+        for r in found.removals:
+            lazy = sizes[r.initializer]
+            assert lazy is not None
+            size = next(t.units.size for t in lazy.terms if t.axes == r.axes)
+            moved.append(replace(r, indices=tuple((i + shift) % size for i in r.indices)))
+        return read(replace(found, removals=tuple(moved)), coupling)
+
+    found = plan(name)
+    monkeypatch.setattr(step, "units_of", misread)
+    with pytest.raises((ProofFailed, PlanError)):
+        replay(found, name)
+
+
+def test_a_cut_of_more_than_the_plan_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, read = plan(), step.units_of
+    less = replace(found, removals=found.removals[:1])
+    monkeypatch.setattr(step, "units_of", lambda _, coupling: read(found, coupling))
+    with pytest.raises(ProofFailed, match="more than the plan"):
+        replay(less)
 
 
 @pytest.mark.parametrize("name", NOT_PLANS)

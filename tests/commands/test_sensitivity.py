@@ -112,6 +112,9 @@ def test_what_was_measured_is_remembered_and_more_ratios_add_to_it(net, tmp_path
     assert (again.measured, again.remembered) == (2, 2)
     assert again.groups[0].points[0] == first.groups[0].points[1]
     assert SensitivityReport.load(output).groups == again.groups
+    output.write_text(again.to_json().replace(f'"samples": {again.samples}', f'"samples": "{again.samples}"'))
+    with pytest.raises(UsageError, match="no readable sensitivity report"):
+        SensitivityReport.load(output)
 
 
 def test_a_run_that_was_cut_short_goes_on(net, tmp_path):

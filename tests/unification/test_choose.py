@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -73,6 +74,25 @@ def test_a_plan_comes_back_from_its_json():
 def test_something_else_is_refused(text):
     with pytest.raises(PlanError):
         UnifyPlan.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plan: plan["policy"].update(verify=False),
+        lambda plan: plan["policy"].update(data="os:getcwd"),
+        lambda plan: plan["policy"].update(prune_share="0"),
+        lambda plan: plan["policy"].update(permute="no"),
+        lambda plan: plan["blocks"].update(a=["1x8"]),
+        lambda plan: plan.update(run="os:getcwd"),
+    ],
+)
+def test_a_plan_holds_blocks_and_their_settings_and_nothing_else(change):
+    plan = json.loads(UnifyPlan.of({"a": "1x8"}, UnifySettings()).to_json())
+    UnifyPlan.from_json(json.dumps(plan))
+    change(plan)
+    with pytest.raises(PlanError):
+        UnifyPlan.from_json(json.dumps(plan))
 
 
 def test_a_block_that_is_none_is_refused():
