@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("reconstruct",),
     ("torch_ops",),
     ("train",),
-    ("unification",),
+    ("unification", "allocation"),
     ("evaluate",),
     ("experiments", "latency"),
     ("render", "steps"),

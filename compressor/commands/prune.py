@@ -23,8 +23,9 @@ from compressor.pruning.proof import Evidence
 from compressor.pruning.schedule import steps_of
 from compressor.results import GroupRow, Report
 from compressor.steps import account
+from compressor.steps.losses import Losses, by_loss
 from compressor.steps.recover import Recovery, Samples, checkpoint_beside
-from compressor.steps.step import chosen, cut_of, removed, replayed, replays
+from compressor.steps.step import Means, chosen, cut_of, removed, replayed, replays
 
 if TYPE_CHECKING:
     from compressor.latency import LatencyTarget
@@ -68,7 +69,7 @@ def prune(
     with clock.phase("analyse"):
         found = analyse(source, settings)
         before = account.stats_of(source, found, size, None if isinstance(model, ir.Model) else Path(model))
-    aim = _latency_target(source, settings, clock)
+    means = _means(source, settings, samples, clock)
     recovery, trail, origin = Recovery(source, settings, samples, clock), Trail(), None
     proofs, groups = list[Evidence](), list[GroupRow]()
     for step in [settings] if plan is not None else steps_of(settings, size):
@@ -76,7 +77,7 @@ def prune(
             with clock.phase("analyse"):
                 found = analyse(recovery.model, settings)
         with clock.phase("choose"):
-            choice = replayed(plan, found) if plan is not None else chosen(found, step, origin, size, samples, aim)
+            choice = replayed(plan, found) if plan is not None else chosen(found, step, origin, size, means)
             cut = cut_of(choice.plan, found)
         trail.add(choice.plan, cut, last=step.steps == 1)
         groups, origin = account.group_rows(choice.groups, cut, groups), choice.origin
@@ -85,9 +86,19 @@ def prune(
         recovery.after(found.model, cut)
     proof.same_signature(source, recovery.model)
     report = account.report(found, before, groups, proof.worst(proofs), settings)
-    report = report if aim is None else aim.added_to(report)
+    report = report if means.aim is None else means.aim.added_to(report)
+    if means.losses is not None:
+        report = report.model_copy(update={"warnings": [*report.warnings, *dict.fromkeys(means.losses.warnings)]})
     whole = trail.plan() if len(trail) == 1 or replays(trail.plan(), source, recovery.model, settings) else None
     return PruneResult(recovery.model, whole, recovery.added_to(report))
+
+
+def _means(source: ir.Model, settings: PruneSettings, samples: Samples | None, clock: Clock) -> Means:
+    """What the choices of a run are made with."""
+    losses = None
+    if samples is not None and by_loss(settings, samples=True):
+        losses = Losses(settings, samples.train, clock)
+    return Means(samples, losses, _latency_target(source, settings, clock))
 
 
 def _latency_target(source: ir.Model, settings: PruneSettings, clock: Clock) -> LatencyTarget | None:

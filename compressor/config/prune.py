@@ -92,8 +92,11 @@ class PruneSettings(TuneSettings):
         description="What makes a channel important; the least important are removed first: "
         f"{', '.join(CRITERIA)}. Default: {CRITERION}, or {CRITERION_WITH_DATA} with data.",
     )
-    scope: Literal["local", "global"] = Field(
-        default="local", description="Rank channels within their group, or all groups of the model together."
+    scope: Literal["auto", "loss", "local", "global"] = Field(
+        default="auto",
+        description="Where channels go: loss, where outputs lose least, as measured on samples; local, the same share "
+        "from every group; global, the lowest scores of the whole model; auto, loss where there are samples, else "
+        "local.",
     )
     aggregate: Literal["mean", "sum", "max"] = Field(
         default="mean", description="How the scores of all weights that a channel touches become one score."

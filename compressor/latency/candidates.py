@@ -13,11 +13,11 @@ from compressor.channels.groups import ChannelGroup
 from compressor.channels.plan import PruningPlan, plan_of, units_of
 from compressor.config import PruneSettings
 from compressor.graph import clean
-from compressor.latency.operators import Operator
 from compressor.operators.table import RULES
 from compressor.pruning import surgery
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.budget import Removed
+from compressor.pruning.parts import Operator
 from compressor.pruning.select import policy_of
 
 

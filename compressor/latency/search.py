@@ -9,7 +9,7 @@ from statistics import NormalDist, median
 
 from compressor.core.notation import read_latency
 from compressor.errors import NothingToPrune, TargetOutOfReach
-from compressor.latency.widths import Levels, Widths
+from compressor.pruning.widths import Levels, Widths
 from compressor.results.detail import LatencyResult
 
 TOLERANCE = 0.03

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.evaluate.attribution import attributed
-from compressor.latency.operators import Operator, Sizes, owners
+from compressor.pruning.parts import Operator, Sizes, owners
 
 Floats = npt.NDArray[np.float64]
 

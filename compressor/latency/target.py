@@ -10,18 +10,19 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.latency.cache import Cache
 from compressor.latency.candidates import Candidates, fingerprint
-from compressor.latency.operators import operators
 from compressor.latency.search import Aim, Search, Trial
 from compressor.latency.table import Table
 from compressor.latency.timing import RuntimeTimer, Timer
-from compressor.latency.widths import Levels, Line, Widths, lines
 from compressor.operators.table import RULES
 from compressor.pruning.allocate import by_loss
 from compressor.pruning.analysis import Analysis
-from compressor.pruning.budget import Origin, Removed, line_up
-from compressor.pruning.criteria import Measurement
+from compressor.pruning.budget import Removed, line_up
+from compressor.pruning.by_loss import choose_by_loss, chunks_of
+from compressor.pruning.curves import Curves, lines_of
+from compressor.pruning.parts import operators
 from compressor.pruning.schedule import SCHEDULES
-from compressor.pruning.select import Choice, choose, origin_of, rank
+from compressor.pruning.select import Choice, Ranking, choose_by_scores
+from compressor.pruning.widths import Levels, Line, Widths, lines
 from compressor.results import Report
 from compressor.results.detail import LatencyResult
 from compressor.results.sensitivity import SensitivityReport
@@ -53,9 +54,7 @@ class LatencyTarget:
         self._result: LatencyResult | None = None
         self._warnings = list(self._timer.warnings)
 
-    def choose(
-        self, found: Analysis, settings: PruneSettings, size: int, origin: Origin | None, measured: Measurement | None
-    ) -> Choice:
+    def choose(self, found: Analysis, settings: PruneSettings, ranking: Ranking, curves: Curves | None) -> Choice:
         """Which units go, so that a run takes as long as asked, within 3 %, or as little less as widths allow.
 
         The steps before the last one aim at the same share of the multiply-accumulates instead: time falls more
@@ -64,9 +63,8 @@ class LatencyTarget:
         Args:
             found: the analysed model.
             settings: of this step.
-            size: bytes of the original file.
-            origin: what earlier steps started from; None in the first.
-            measured: what the criterion needs beyond weights.
+            ranking: its groups.
+            curves: what each of them loses; None: by scores.
 
         Raises:
             TargetOutOfReach: the model is too slow even with everything gone that may go.
@@ -74,14 +72,13 @@ class LatencyTarget:
             ProviderUnavailable: the provider is missing, did not start, or took no node.
         """
         if settings.steps > 1:
-            return choose(found.coupling, self._by_macs(settings), RULES, size, origin, measured)
-        groups, scores = rank(found.coupling, settings, measured)
-        origin = origin or origin_of(found.coupling, groups, RULES, size)
-        if settings.sensitivity is not None:
-            scores, settings = by_loss(scores, settings, origin, SensitivityReport.load(settings.sensitivity))
-        candidates = Candidates(found, groups, settings)
-        removed = self._search(candidates, lines(line_up(scores, settings, origin), list(scores), settings))
-        return Choice(candidates.plan(removed), groups, origin)
+            by_macs = self._by_macs(settings)
+            if curves is not None:
+                return choose_by_loss(found, by_macs, ranking, curves)
+            return choose_by_scores(found.coupling, by_macs, RULES, ranking)
+        candidates = Candidates(found, ranking.groups, settings)
+        removed = self._search(candidates, _lines(ranking, settings, curves))
+        return Choice(candidates.plan(removed), ranking.groups, ranking.origin)
 
     def added_to(self, report: Report) -> Report:
         """``report`` with the latency that was reached."""
@@ -142,3 +139,13 @@ class LatencyTarget:
                 f"the machine was noisy: the latency lies between {fastest:.3g} and {slowest:.3g} ms; stop what else "
                 "runs, or measure again with onnx-compress bench"
             )
+
+
+def _lines(ranking: Ranking, settings: PruneSettings, curves: Curves | None) -> list[Line]:
+    """The widths of every group, with losses that were measured if any were."""
+    scores, origin = ranking.scores, ranking.origin
+    if curves is not None:
+        return lines_of(curves, scores, chunks_of(scores, settings, origin))
+    if settings.sensitivity is not None:
+        scores, settings = by_loss(scores, settings, origin, SensitivityReport.load(settings.sensitivity))
+    return lines(line_up(scores, settings, origin), list(scores), settings)

@@ -6,7 +6,7 @@ a key, and what is removed is a prefix of that line: a ratio says where to stop,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import ceil, gcd
@@ -17,6 +17,7 @@ from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.config import PruneSettings
 from compressor.errors import TargetOutOfReach
+from compressor.pruning.cost import CostModel
 from compressor.pruning.criteria import Scores
 from compressor.pruning.criteria.base import ranking
 
@@ -83,7 +84,7 @@ def _chunks(group: ChannelGroup, scores: Scores, settings: PruneSettings, origin
     for end in (stop - gone for stop in _stops(group, count, settings) if gone < stop <= gone + free):
         if own is not None:
             key = -1.0 if (gone + (start + end) / 2) / count <= own else np.inf
-        elif settings.scope == "local":
+        elif settings.scope != "global":
             key = (gone + (start + end) / 2) / count
         else:
             key = float(cumulative[end] - cumulative[start]) / (end - start)
@@ -119,7 +120,7 @@ def take(chunks: Sequence[Chunk], settings: PruneSettings, total: int, gone: int
     ratio = settings.ratio or 0.0
     chosen = [c for c in chunks if c.fixed and c.key < 0]
     free = [c for c in chunks if not c.fixed]
-    if settings.scope == "local":
+    if settings.scope != "global":
         return _gather(chosen + [c for c in free if c.key <= ratio + 1e-9])
     left = ratio * total - gone
     for chunk in free:
@@ -140,6 +141,7 @@ class Goal:
         share: of ``whole``, to be kept.
         what: how messages call it.
         exact: whether missing it is an error.
+        kind: what is counted: 'macs', 'params' or 'bytes'.
     """
 
     cost: Callable[[UnitArray], float]
@@ -147,11 +149,56 @@ class Goal:
     share: float
     what: str
     exact: bool = True
+    kind: str = "macs"
 
     def left(self, chunks: Sequence[Chunk]) -> float:
         """The share of ``whole`` that is left without ``chunks``."""
         units = [c.units for c in chunks]
         return self.cost(np.concatenate(units) if units else np.zeros(0, np.int64)) / max(self.whole, 1.0)
+
+    def left_without(self, removed: Removed) -> float:
+        """The share of ``whole`` that is left without these units."""
+        units = [*removed.values(), np.zeros(0, np.int64)]
+        return self.cost(np.concatenate(units).astype(np.int64)) / max(self.whole, 1.0)
+
+
+def goal_of(cost: CostModel, settings: PruneSettings, origin: Origin) -> Goal:
+    """The target that the settings have, of MACs, parameters or bytes."""
+    exact = settings.steps == 1
+    if settings.target_macs is not None:
+        return Goal(cost.macs_after, origin.macs, settings.target_macs, "MACs", exact)
+    if settings.target_params is not None:
+        return Goal(cost.params_after, origin.params, settings.target_params, "parameters", exact, "params")
+    wanted = float(settings.target_size if settings.target_size is not None else 1.0)
+    share = wanted if wanted <= 1 else min(wanted / origin.size, 1.0)
+    return Goal(
+        lambda units: origin.rest + cost.bytes_after(units), origin.size, share, "file size", exact, kind="bytes"
+    )
+
+
+def finer(settings: PruneSettings) -> Iterator[PruneSettings]:
+    """The settings and, where nobody asked for its multiples, the same with ``round_to`` halved, down to 1."""
+    yield settings
+    step = settings.round_to
+    while step > 1 and "round_to" not in settings.model_fields_set:
+        step //= 2
+        yield settings.model_copy(update={"round_to": step})
+
+
+def too_much(goal: Goal, least: float) -> str:
+    """The sentence for a target that even everything that may go does not reach."""
+    return (
+        f"{goal.what} can go down to {least:.1%} of the original at most, the target is {goal.share:.1%}; "
+        "raise --max-ratio, lower --round-to, or see --explain for what is frozen"
+    )
+
+
+def too_coarse(goal: Goal, nearest: float) -> str:
+    """The sentence for a target between two steps."""
+    return (
+        f"the nearest {goal.what} to the target of {goal.share:.1%} is {nearest:.1%}, because channels go in "
+        "steps; lower --round-to"
+    )
 
 
 def reach(chunks: Sequence[Chunk], goal: Goal) -> Removed:
@@ -166,10 +213,7 @@ def reach(chunks: Sequence[Chunk], goal: Goal) -> Removed:
         return _gather([c for c in usable if c.fixed])
     least = goal.left(usable)
     if least > goal.share + TARGET_TOLERANCE and goal.exact:
-        raise TargetOutOfReach(
-            f"{goal.what} can go down to {least:.1%} of the original at most, the target is {goal.share:.1%}; "
-            "raise --max-ratio, lower --round-to, or see --explain for what is frozen"
-        )
+        raise TargetOutOfReach(too_much(goal, least))
     low, high = 0, len(usable)
     while low < high:
         middle = (low + high) // 2
@@ -180,10 +224,7 @@ def reach(chunks: Sequence[Chunk], goal: Goal) -> Removed:
     chosen = _refine(usable, high, goal)
     reached = goal.left(chosen)
     if abs(reached - goal.share) > TARGET_TOLERANCE and goal.exact:
-        raise TargetOutOfReach(
-            f"the nearest {goal.what} to the target of {goal.share:.1%} is {reached:.1%}, because channels go in "
-            "steps; lower --round-to"
-        )
+        raise TargetOutOfReach(too_coarse(goal, reached))
     return _gather(chosen)
 
 

@@ -14,10 +14,11 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup, blocked, group
 from compressor.channels.plan import POLICY, PruningPlan, plan_of
 from compressor.config import PruneSettings
-from compressor.errors import NothingToPrune
+from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.operators.operator import Rules
+from compressor.operators.table import RULES
 from compressor.pruning.allocate import by_loss
-from compressor.pruning.budget import Goal, Origin, Removed, line_up, reach, take
+from compressor.pruning.budget import Origin, Removed, finer, goal_of, line_up, reach, take
 from compressor.pruning.cost import CostModel
 from compressor.pruning.criteria import Criterion, Measurement, Scores, Weights, criterion
 from compressor.results.sensitivity import SensitivityReport
@@ -66,19 +67,58 @@ def choose(
         TargetOutOfReach: the target cannot be met.
         UsageError: the sensitivity report is unreadable, or of another model.
     """
+    ranking = ranked(coupling, settings, size, origin, measured)
+    return choose_by_scores(coupling, settings, rules, ranking)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Groups that are ready to be chosen from.
+
+    Attributes:
+        groups: all of the model.
+        scores: of the units of those that may be pruned; infinite for what stays.
+        origin: what amounts are shares of.
+    """
+
+    groups: list[ChannelGroup]
+    scores: dict[ChannelGroup, Scores]
+    origin: Origin
+
+    def choice(self, coupling: Coupling, settings: PruneSettings, removed: Removed) -> Choice:
+        """The plan in which groups lose these units.
+
+        Raises:
+            NothingToPrune: they lose nothing, though something was asked for.
+        """
+        untouched = all(self.origin.units.get(g.name) == len(g.units) for g in self.groups)
+        if not any(map(len, removed.values())) and settings.ratio != 0 and untouched and settings.steps == 1:
+            widest = max(g.channels for g in self.scores)
+            raise NothingToPrune(
+                f"no group can lose a channel under these settings (the widest has {widest}); lower --round-to or "
+                "--min-channels, raise --ratio or --max-ratio"
+            )
+        return Choice(plan_of(coupling, self.groups, removed, policy_of(settings)), self.groups, self.origin)
+
+
+def ranked(
+    coupling: Coupling,
+    settings: PruneSettings,
+    size: int,
+    origin: Origin | None = None,
+    measured: Measurement | None = None,
+) -> Ranking:
+    """Balances joint terms and scores every group; the arguments are those of :func:`choose`."""
     groups, scores = rank(coupling, settings, measured)
-    origin = origin or origin_of(coupling, groups, rules, size)
+    return Ranking(groups, scores, origin or origin_of(coupling, groups, RULES, size))
+
+
+def choose_by_scores(coupling: Coupling, settings: PruneSettings, rules: Rules, ranking: Ranking) -> Choice:
+    """Fills the budget by scores, or by a sensitivity report; raises as :func:`choose`."""
+    scores = ranking.scores
     if settings.sensitivity is not None:
-        scores, settings = by_loss(scores, settings, origin, SensitivityReport.load(settings.sensitivity))
-    removed = _fill(coupling, scores, settings, rules, origin)
-    untouched = all(origin.units.get(g.name) == len(g.units) for g in groups)
-    if not removed and settings.ratio != 0 and untouched and settings.steps == 1:
-        widest = max(g.channels for g in scores)
-        raise NothingToPrune(
-            f"no group can lose a channel under these settings (the widest has {widest}); lower --round-to or "
-            "--min-channels, raise --ratio or --max-ratio"
-        )
-    return Choice(plan_of(coupling, groups, removed, policy_of(settings)), groups, origin)
+        scores, settings = by_loss(scores, settings, ranking.origin, SensitivityReport.load(settings.sensitivity))
+    return ranking.choice(coupling, settings, _fill(coupling, scores, settings, rules, ranking.origin))
 
 
 def rank(
@@ -160,20 +200,17 @@ def _fill(
     coupling: Coupling, ranked: Mapping[ChannelGroup, Scores], settings: PruneSettings, rules: Rules, origin: Origin
 ) -> Removed:
     """Units to remove, by name of their group."""
-    chunks = line_up(ranked, settings, origin)
     if settings.ratio is not None:
+        chunks = line_up(ranked, settings, origin)
         own = {c.group for c in chunks if c.fixed}
         left = {g.name: len(g.units) for g in ranked if g.name not in own}
         total = sum(origin.units.get(name, count) for name, count in left.items())
         return take(chunks, settings, total, total - sum(left.values()))
-    cost = CostModel(coupling, coupling.shapes, rules)
-    exact = settings.steps == 1
-    if settings.target_macs is not None:
-        return reach(chunks, Goal(cost.macs_after, origin.macs, settings.target_macs, "MACs", exact))
-    if settings.target_params is not None:
-        return reach(chunks, Goal(cost.params_after, origin.params, settings.target_params, "parameters", exact))
-    wanted = float(settings.target_size if settings.target_size is not None else 1.0)
-    share = wanted if wanted <= 1 else min(wanted / origin.size, 1.0)
-    return reach(
-        chunks, Goal(lambda units: origin.rest + cost.bytes_after(units), origin.size, share, "file size", exact)
-    )
+    goal = goal_of(CostModel(coupling, coupling.shapes, rules), settings, origin)
+    missed: TargetOutOfReach | None = None
+    for allowed in finer(settings):
+        try:
+            return reach(line_up(ranked, allowed, origin), goal)
+        except TargetOutOfReach as error:
+            missed = missed or error
+    raise missed or AssertionError

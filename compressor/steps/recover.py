@@ -88,7 +88,7 @@ class Samples:
             raise UsageError("--recover finetune needs samples to train on; give --data, labels are not needed")
         if settings.max_drop is not None:
             raise UsageError("--max-drop needs samples with labels; give --data")
-        idle = settings.recover == "none" and not settings.trainability
+        idle = settings.recover == "none" and not settings.trainability and settings.scope != "loss"
         if idle and criterion(settings.criterion).needs is None:
             return None
         return Samples(stand_in(model, settings, settings.samples), None, real=False)

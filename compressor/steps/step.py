@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -17,9 +18,11 @@ from compressor.operators.table import RULES
 from compressor.pruning import proof, surgery
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.budget import Origin
+from compressor.pruning.by_loss import choose_by_loss
 from compressor.pruning.lossless import lossless_plan
 from compressor.pruning.proof import Evidence
-from compressor.pruning.select import Choice, choose
+from compressor.pruning.select import Choice, choose_by_scores, ranked
+from compressor.steps.losses import Losses, scored
 from compressor.steps.recover import Samples
 from compressor.steps.score import measure
 
@@ -56,13 +59,23 @@ def replays(plan: PruningPlan, source: ir.Model, small: ir.Model, settings: Prun
     return all(left.get(name) == shape for name, shape in made.items() if name in left)
 
 
+@dataclass(frozen=True)
+class Means:
+    """What choices are made with.
+
+    Attributes:
+        samples: where a criterion may measure; None where nothing is read.
+        losses: what measures loss curves, where groups lose by them.
+        aim: the latency that is asked for, if one is.
+    """
+
+    samples: Samples | None
+    losses: Losses | None
+    aim: LatencyTarget | None
+
+
 def chosen(
-    found: Analysis,
-    settings: PruneSettings,
-    origin: Origin | None,
-    size: int,
-    samples: Samples | None,
-    aim: LatencyTarget | None,
+    found: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means
 ) -> Choice:
     """What a step removes: what cannot matter, what a latency needs, or what a ratio or another target asks for.
 
@@ -71,15 +84,22 @@ def chosen(
         settings: of the step.
         origin: costs of the model before the first step; None in the first.
         size: bytes of the file.
-        samples: where the criterion may measure.
-        aim: the latency that is asked for, if one is.
+        means: what to measure on, and a latency.
     """
     if settings.lossless:
         return Choice(*lossless_plan(found.coupling, settings, RULES), origin)
-    measured = measure(found, settings, samples.train if samples is not None else None)
-    if aim is not None:
-        return aim.choose(found, settings, size, origin, measured)
-    return choose(found.coupling, settings, RULES, size, origin, measured)
+    by = settings if means.losses is None else scored(settings)
+    measured = measure(found, by, means.samples.train if means.samples is not None else None)
+    ranking = ranked(found.coupling, by, size, origin, measured)
+    curves, share = None, None
+    if means.losses is not None:
+        curves = means.losses.curves(found, ranking.scores)
+        share = means.losses.share(found, ranking, settings)
+    if means.aim is not None:
+        return means.aim.choose(found, settings, ranking, curves)
+    if curves is not None:
+        return choose_by_loss(found, settings, ranking, curves, share)
+    return choose_by_scores(found.coupling, settings, RULES, ranking)
 
 
 def removed(found: Analysis, cut: Cut, settings: PruneSettings, clock: Clock) -> list[Evidence]:

@@ -13,13 +13,13 @@ import onnx_ir as ir
 from compressor.config import PruneSettings
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
-from compressor.latency.operators import Operator, operators
-from compressor.latency.widths import Line, Widths, lines
 from compressor.operators.table import RULES
 from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import line_up
 from compressor.pruning.cost import macs
+from compressor.pruning.parts import Operator, operators
 from compressor.pruning.select import origin_of, rank
+from compressor.pruning.widths import Line, Widths, lines
 from compressor.results.detail import LatencyResult
 from tests.models import in_memory, model
 

@@ -10,7 +10,7 @@ from compressor.commands import prune as command
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, ProviderUnavailable, TargetOutOfReach, UsageError
 from compressor.latency import LatencyTarget, timing
-from compressor.latency.widths import SAMPLES
+from compressor.pruning.widths import SAMPLES
 from tests.latency.case import ORIGINAL_MS, FakeTimer, residual
 from tests.models import in_memory, model
 

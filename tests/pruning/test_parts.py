@@ -7,12 +7,12 @@ import pytest
 
 from compressor.config import PruneSettings
 from compressor.latency.candidates import Candidates, fingerprint
-from compressor.latency.operators import Operator, operators
-from compressor.latency.widths import lines
 from compressor.operators.table import RULES
 from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import line_up
+from compressor.pruning.parts import Operator, operators
 from compressor.pruning.select import origin_of, rank
+from compressor.pruning.widths import lines
 from tests.latency.case import node_costs, parts_of, residual
 from tests.models import MERGED_HEADS, between, in_memory, model
 

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from compressor.latency.widths import SAMPLES
+from compressor.pruning.widths import SAMPLES
 from tests.latency.case import residual, widths_of
 
 

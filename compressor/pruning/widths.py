@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.config import PruneSettings
-from compressor.latency.operators import Operator
 from compressor.pruning.budget import Chunk, Removed
 from compressor.pruning.knapsack import Floats, choose_widths
+from compressor.pruning.parts import Operator
 
 WIDTHS, ALL_WIDTHS = 32, 1024
 """Widths of one group that are considered at least, if it has so many; and of all groups together."""
@@ -56,19 +57,24 @@ def lines(chunks: Sequence[Chunk], groups: Sequence[ChannelGroup], settings: Pru
     for chunk in chunks:
         if np.isfinite(chunk.key):
             own[chunk.group].append(chunk)
-    widths = max(WIDTHS, ALL_WIDTHS // len(groups))
-    return [_line(group, own[group.name], settings, widths) for group in groups]
+    return [_line(group, own[group.name], settings, len(groups)) for group in groups]
 
 
-def _line(group: ChannelGroup, chunks: Sequence[Chunk], settings: PruneSettings, widths: int) -> Line:
+def levels_of(first: int, last: int, groups: int) -> npt.NDArray[np.int64]:
+    """Positions of the widths that are considered of those from ``first`` to ``last``, where there are ``groups``."""
+    places = np.linspace(first, last, max(WIDTHS, ALL_WIDTHS // groups))
+    return np.unique(places.round().astype(np.int64))
+
+
+def _line(group: ChannelGroup, chunks: Sequence[Chunk], settings: PruneSettings, groups: int) -> Line:
     none = np.zeros(0, np.int64)
     removed, losses = [none], [0.0]
     for chunk in chunks:
-        weight = len(chunk.units) / (len(group.units) if settings.scope == "local" else 1)
+        weight = len(chunk.units) / (len(group.units) if settings.scope != "global" else 1)
         removed.append(np.concatenate([removed[-1], chunk.units]))
         losses.append(losses[-1] + max(chunk.key, 0.0) * weight)
     first = sum(chunk.fixed for chunk in chunks)
-    picked = np.unique(np.linspace(first, len(removed) - 1, widths).round().astype(int))
+    picked = levels_of(first, len(removed) - 1, groups)
     return Line(group, tuple(removed[k] for k in picked), np.asarray([losses[k] for k in picked]))
 
 

@@ -1,4 +1,4 @@
-"""A graph in parts that can be timed: every linear operator with what runs along with it, and how large it is."""
+"""A graph in parts that can be timed and counted: every linear operator with what runs along with it."""
 
 from __future__ import annotations
 
@@ -67,16 +67,20 @@ class Operator:
         """What is left of the dimensions that vary."""
         return tuple(size.after(gone) for size in self.varying)
 
+    def shape(self, value: ir.Value, sizes: Sizes) -> Sizes | None:
+        """The shape of a value once the dimensions that vary have these sizes; None where it is not known."""
+        known = self.shapes.get(value)
+        now = dict(zip(self.varying, sizes, strict=True))
+        return None if known is None else tuple(now.get(size, size.whole) for size in known)
+
+    def macs(self, sizes: Sizes) -> int:
+        """Multiply-accumulates."""
+        return macs(self.nodes, lambda value: self.shape(value, sizes), self.rules)
+
     def work(self, sizes: Sizes) -> float:
         """Multiply-accumulates plus elements written: what time is roughly proportional to."""
-        now = dict(zip(self.varying, sizes, strict=True))
-
-        def shape(value: ir.Value) -> tuple[int, ...] | None:
-            known = self.shapes.get(value)
-            return None if known is None else tuple(now.get(size, size.whole) for size in known)
-
-        written = sum(prod(shape(v) or ()) for node in self.nodes for v in node.outputs)
-        return float(macs(self.nodes, shape, self.rules) + written)
+        written = sum(prod(self.shape(v, sizes) or ()) for node in self.nodes for v in node.outputs)
+        return float(self.macs(sizes) + written)
 
 
 def operators(coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules) -> list[Operator]:

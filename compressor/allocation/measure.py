@@ -1,0 +1,215 @@
+"""Loss curves of all groups from one reading of the samples.
+
+The first half of the samples gives covariances, by which units are removed and weights adjusted
+(:mod:`compressor.allocation.removal`); the second half says what that loses (:mod:`compressor.allocation.judge`).
+Groups that something other than a linear layer reads have no such curve. Their units go in the order of their scores,
+and what they lose is the sum of these, brought to the scale of the other groups (:func:`_borrowed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from compressor.allocation.judge import Floats32, Held, Probe
+from compressor.allocation.removal import Reader, way_down
+from compressor.allocation.rows import Rows
+from compressor.allocation.views import View
+from compressor.channels.groups import ChannelGroup
+from compressor.pruning.criteria import Scores
+from compressor.pruning.criteria.base import ranking
+from compressor.pruning.curves import Curves, LossCurve, Ranked
+from compressor.reconstruct.form import Matrix
+
+LOOKS = 16
+"""Widths of a group at which its loss is judged, at most; between them it is interpolated."""
+PROBED = (0.25, 0.5, 0.75)
+"""Shares of a group's units that are gone where its loss is also taken exactly."""
+RANK = 256
+"""Directions of the outputs that are heeded; of more, random mixtures."""
+
+ExactLosses = Callable[[Sequence[Sequence[Probe]]], npt.NDArray[np.float64]]
+"""Judges sets of changes exactly: float64[sets]."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What samples told of a graph.
+
+    Attributes:
+        views: the linear layers that read units.
+        rows: of each of them, in the same order.
+        covered: names of the groups that only they read.
+        exact: takes losses exactly; None where there are no gradients.
+        own_order: units go as removal finds cheapest; otherwise as their scores say.
+        tell: called with a sentence for each group.
+    """
+
+    views: Sequence[View]
+    rows: Sequence[Rows]
+    covered: set[str]
+    exact: ExactLosses | None = None
+    own_order: bool = True
+    tell: Callable[[str], None] = lambda _: None
+
+
+def curves(ranked: Ranked, found: Evidence, seed: int) -> Curves:
+    """The loss curve of every group.
+
+    Args:
+        ranked: the groups; units with an infinite score stay.
+        found: rows of the layers that read them.
+        seed: of the directions that are drawn.
+    """
+    measured: dict[str, LossCurve] = {}
+    probes: list[list[Probe]] = []
+    shaped: list[tuple[str, float]] = []
+    for number, (group, scores) in enumerate(ranked.items(), 1):
+        found.tell(f"losses: group {number} of {len(ranked)}")
+        if group.name in found.covered:
+            way = _Way(group, scores, found, seed)
+            measured[group.name] = way.curve()
+            probes += [changes for _, changes in way.probes]
+            shaped += [(group.name, loss) for loss, _ in way.probes]
+    if found.exact is not None and probes:
+        found.tell("losses: the outputs")
+        measured = _sized(measured, shaped, found.exact(probes))
+    lent = {group.name: _by_scores(group, scores) for group, scores in ranked.items()}
+    factor = _borrowed(measured, lent)
+    return {
+        name: measured.get(name, LossCurve(curve.order, curve.losses * factor)) for name, curve in lent.items()
+    }
+
+
+def _sized(
+    measured: Curves, shaped: Sequence[tuple[str, float]], exact: npt.NDArray[np.float64]
+) -> dict[str, LossCurve]:
+    """Curves times the factor by which positions and layers are not independent, the mean over the widths probed."""
+    ratios: dict[str, list[float]] = {}
+    for (name, loss), true in zip(shaped, exact, strict=True):
+        if loss > 0:
+            ratios.setdefault(name, []).append(float(true) / loss)
+    found = {}
+    for name, curve in measured.items():
+        factor = float(np.mean(ratios[name])) if name in ratios else 1.0
+        found[name] = LossCurve(curve.order, curve.losses * factor)
+    return found
+
+
+class _Way:
+    """One group on its way down: judged at some widths, and its changes kept at a few."""
+
+    def __init__(self, group: ChannelGroup, scores: Scores, found: Evidence, seed: int) -> None:
+        self._group, self._scores, self._found = group, scores, found
+        self._free = group.units[np.isfinite(scores)]
+        places = [
+            (place, int(index))
+            for place, view in enumerate(found.views)
+            for index in np.flatnonzero(np.isin(view.units, group.units).any(axis=1))
+        ]
+        self._parts = [_Part.of(found, place, index, seed) for place, index in places]
+        self._known: dict[int, float] = {0: 0.0}
+        ends = np.linspace(0, len(self._free), min(LOOKS, len(self._free)) + 1).round().astype(int)
+        self._ends = sorted(set(ends.tolist()) - {0})
+        self._marks = sorted({max(1, round(share * len(self._free))) for share in PROBED})
+        self.probes: list[tuple[float, list[Probe]]] = []
+        """Losses by shape and the changes that go with them."""
+
+    def curve(self) -> LossCurve:
+        """What the group loses at each of its widths."""
+        group, free = self._group, self._free
+        order = None if self._found.own_order else group.units[ranking(group.units, self._scores)][: len(free)]
+        last = max(0, 1 - (len(group.units) - len(free)))
+        gone = way_down([part.reader for part in self._parts], free, last, self._look, order)
+        self._known.setdefault(len(gone), max(self._known.values()))
+        steps = sorted(self._known)
+        values = np.interp(np.arange(len(gone) + 1), steps, [self._known[k] for k in steps])
+        return LossCurve(gone, np.maximum.accumulate(values))
+
+    def _look(self, gone: int) -> None:
+        passed = max(self._known)
+        marked = [mark for mark in self._marks if passed < mark <= gone]
+        if not marked and not any(passed < end <= gone for end in self._ends):
+            return
+        changes = [part.reader.change for part in self._parts]
+        self._known[gone] = sum(p.held.loss(change) for p, change in zip(self._parts, changes, strict=True))
+        if marked:
+            self._marks = [mark for mark in self._marks if mark > gone]
+            kept = [p.probe(change) for p, change in zip(self._parts, changes, strict=True)]
+            self.probes.append((self._known[gone], kept))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A matrix that reads a group: cut by the first half of the samples, judged by the second."""
+
+    reader: Reader
+    held: Held
+    mean: Floats32
+    place: tuple[int, int]
+
+    @staticmethod
+    def of(found: Evidence, place: int, index: int, seed: int) -> _Part:
+        view, rows = found.views[place], found.rows[place]
+        inputs = rows.inputs[index]
+        half = max(1, len(inputs) // 2)
+        fit = inputs[:half].reshape(-1, view.inputs)
+        rest = inputs[half if len(inputs) > 1 else 0 :].reshape(-1, view.inputs)
+        mean = fit.mean(axis=0, dtype=np.float64).astype(np.float32)
+        fit = fit - mean
+        covariance = np.asarray(fit.T @ fit, np.float64) / len(fit)
+        matrix = view.matrix[index]
+        if rows.gradients is None:
+            spread = float(np.einsum("oi,ij,oj->", matrix, covariance, matrix, optimize=True))
+            metric = np.eye(len(matrix)) / max(spread, 1e-300) ** 0.5
+        else:
+            metric = _metric(rows.gradients[index].reshape(-1, len(matrix)), rows.positions / rows.drawn, seed)
+        held = Held(rest - rest.mean(axis=0), metric)
+        return _Part(Reader(matrix, metric, covariance, view.units[index]), held, mean, (place, index))
+
+    def probe(self, change: Matrix) -> Probe:
+        """A change to be judged exactly."""
+        return Probe(*self.place, change.astype(np.float32), self.mean)
+
+
+def _metric(slopes: Floats32, weight: float, seed: int) -> Matrix:
+    """F with FᵀF = E Σ_positions g gᵀ, of all directions or of RANK random mixtures of rows.
+
+    Args:
+        slopes: float32[samples * drawn, out].
+        weight: positions that each row stands for.
+        seed: of the mixtures.
+    """
+    weight = weight / max(len(slopes), 1)
+    if slopes.shape[1] <= RANK:
+        whole = np.asarray(slopes.T @ slopes, np.float64) * weight
+        values, vectors = np.linalg.eigh(whole)
+        kept = values > values[-1] * 1e-9
+        return np.asarray((vectors[:, kept] * np.sqrt(values[kept])).T)
+    if len(slopes) <= RANK:
+        return np.asarray(slopes * weight**0.5, np.float64)
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (RANK, len(slopes))).astype(np.float32)
+    return np.asarray((signs @ slopes) * (weight / RANK) ** 0.5, np.float64)
+
+
+def _by_scores(group: ChannelGroup, scores: Scores) -> LossCurve:
+    """The sum of the scores that are gone, in their order."""
+    order = ranking(group.units, scores)[: int(np.isfinite(scores).sum())]
+    mean = float(scores[np.isfinite(scores)].mean()) if len(order) else 1.0
+    sums = np.cumsum(np.maximum(scores[order], 0.0)) / (mean or 1.0) / max(len(group.units), 1)
+    return LossCurve(group.units[order], np.concatenate([[0.0], sums]))
+
+
+def _borrowed(measured: Curves, lent: Curves) -> float:
+    """Loss that a score is worth: the median over the groups that have both, where half of their units are gone."""
+    ratios = []
+    for name, curve in measured.items():
+        place = len(curve.order) // 2
+        if place and lent[name].losses[place] > 0:
+            ratios.append(curve.losses[place] / lent[name].losses[place])
+    return float(np.median(ratios)) if ratios else 1.0
+
+

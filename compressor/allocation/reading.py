@@ -1,0 +1,136 @@
+"""Reads samples once for the rows of all layers: with gradients in torch, or without them in ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from compressor.allocation.judge import Exact, Probe
+from compressor.allocation.rows import POSITIONS, Collector, Rows
+from compressor.allocation.views import View
+from compressor.channels.coupling import Coupling
+from compressor.data import Batch, Dataset, batch_limit
+from compressor.graph.evaluate import Array
+
+ROWS_BYTES = 3 << 28
+"""Of the rows of all layers together, at most."""
+BATCH_BYTES = 1 << 28
+"""Of all values of one batch, about."""
+WORK = 250e9
+"""Multiply-accumulates of one forward pass over all samples, at most: some tens of seconds with the backward pass."""
+FEWEST = 32
+"""Samples that are read at least; half of them judge."""
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """How much is read.
+
+    Attributes:
+        samples: in all.
+        batch: at a time.
+        drawn: rows of a sample and layer.
+    """
+
+    samples: int
+    batch: int
+    drawn: int
+
+
+def sizing(coupling: Coupling, views: Sequence[View], macs: float, wanted: int) -> Sizing:
+    """As many as asked for, or fewer where that would take minutes or more memory than is meant for it.
+
+    Args:
+        coupling: tells the sizes of values.
+        views: the layers that rows are kept of.
+        macs: multiply-accumulates of one sample.
+        wanted: samples that are asked for.
+    """
+    samples = max(1, min(wanted, max(FEWEST, int(WORK / max(macs, 1.0)))))
+    row = 4 * sum(len(v.matrix) * (v.inputs + v.matrix.shape[1]) for v in views)
+    drawn = int(np.clip(ROWS_BYTES / max(row * samples, 1), 1, POSITIONS))
+    samples = max(2, min(samples, int(ROWS_BYTES / max(row * drawn, 1))))
+    shapes = [coupling.shapes(v) for node in coupling.graph for v in node.outputs]
+    held = 4 * sum(prod(shape) for shape in shapes if shape is not None) / coupling.shapes.batch
+    return Sizing(samples, int(np.clip(BATCH_BYTES / max(held, 1), 1, 64)), drawn)
+
+
+def batches(model: ir.Model, data: Dataset, size: Sizing, seed: int, skip: int = 0) -> Iterator[Batch]:
+    """Samples drawn at random, in batches of the size that the model fixes or ``size`` says, without the first few."""
+    fixed = batch_limit(model)
+    step = fixed or size.batch
+    order = np.random.default_rng(seed).permutation(len(data))[skip : size.samples].astype(np.int64)
+    if fixed:
+        order = np.resize(order, -(-len(order) // fixed) * fixed)
+    for start in range(0, len(order), step):
+        yield data.take(order[start : start + step])
+
+
+def with_gradients(
+    model: ir.Model, views: Sequence[View], data: Dataset, size: Sizing, seed: int
+) -> list[Rows]:
+    """Rows and gradients, by torch.
+
+    Raises:
+        ModuleNotFoundError: torch is not installed.
+        ModelError: it lacks an operator, or an output is no real number.
+    """
+    from compressor.train.gradients.output_gradients import OutputGradients  # noqa: PLC0415 - torch, for this alone
+
+    run = OutputGradients(model, [v.layer.x for v in views], [v.layer.y for v in views], seed)
+    collectors = [Collector(view, seed, size.drawn) for view in views]
+    for batch in batches(model, data, size, seed):
+        values, gradients = run(batch)
+        for collector in collectors:
+            collector.add(values, gradients, len(batch))
+    return [collector.rows() for collector in collectors]
+
+
+def exactly(
+    model: ir.Model, views: Sequence[View], data: Dataset, size: Sizing, seed: int
+) -> Callable[[Sequence[Sequence[Probe]]], npt.NDArray[np.float64]]:
+    """What judges changes exactly, on the samples that did not fit, one at a time."""
+    from compressor.train.gradients.output_gradients import OutputGradients  # noqa: PLC0415 - torch, for this alone
+
+    def judge(sets: Sequence[Sequence[Probe]]) -> npt.NDArray[np.float64]:
+        names = [name for v in views for name in (v.layer.y, str(v.layer.weight.initializer.name))]
+        run = OutputGradients(model, [], list(dict.fromkeys(names)), seed)
+        for first in islice(batches(model, data, size, seed), 1):
+            run(first)  # sizes of the outputs are those of the first batch, which is to be the same as for the rows
+        found = Exact(views, sets)
+        for batch in batches(model, data, replace(size, batch=1), seed, skip=size.samples // 2):
+            found.add(run(batch)[1], len(batch))
+        return found.losses()
+
+    return judge
+
+
+def without_gradients(
+    model: ir.Model, views: Sequence[View], data: Dataset, size: Sizing, how: tuple[int, str]
+) -> list[Rows]:
+    """Rows alone, by ONNX Runtime; ``how`` is the seed and the provider."""
+    from compressor.runtime.taps import tap  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
+
+    seed, provider = how
+    inputs = {str(v.name) for v in model.graph.inputs}
+    names = list(dict.fromkeys(name for v in views for name in (v.layer.x, v.layer.y) if name not in inputs))
+    collectors = [Collector(view, seed, size.drawn) for view in views]
+    read = list[Batch]()
+
+    def feeds() -> Iterator[dict[str, Array]]:
+        for batch in batches(model, data, size, seed):
+            read[:] = [batch]
+            yield dict(batch.inputs)
+
+    for arrays in tap(model, names, feeds(), provider):
+        values = {**read[0].inputs, **dict(zip(names, arrays, strict=True))}
+        for collector in collectors:
+            collector.add(values, None, len(read[0]))
+    return [collector.rows() for collector in collectors]
+

@@ -1,0 +1,80 @@
+"""Rows of linear layers, drawn from samples: what a matrix reads, and the gradient of the outputs by what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from compressor.allocation.views import View
+from compressor.graph.evaluate import Array
+from compressor.reconstruct.form import Pick
+
+Floats32 = npt.NDArray[np.float32]
+POSITIONS = 24
+"""Rows that are drawn of a sample; neighbours in an image tell little more."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one layer.
+
+    Attributes:
+        inputs: float32[groups, samples, drawn, unknowns].
+        gradients: float32[groups, samples, drawn, out], or None where there are none.
+        positions: rows that a sample has, of which some were drawn.
+    """
+
+    inputs: Floats32
+    gradients: Floats32 | None
+    positions: int
+
+    @property
+    def drawn(self) -> int:
+        """Rows of a sample that are here."""
+        return int(self.inputs.shape[2])
+
+
+class Collector:
+    """Takes in the values of batches and keeps rows.
+
+    Args:
+        view: the layer.
+        seed: of the choice of rows.
+        drawn: rows of a sample, at most.
+    """
+
+    def __init__(self, view: View, seed: int, drawn: int = POSITIONS) -> None:
+        self._view, self._seed, self._drawn = view, seed, drawn
+        self._parts: list[tuple[Floats32, Floats32 | None]] = []
+        self._positions = 0
+
+    def add(self, values: Mapping[str, Array], gradients: Mapping[str, Array] | None, samples: int) -> None:
+        """One batch of ``samples``: what layers read and, unless there are ``gradients``, what they give."""
+        view, layer = self._view, self._view.layer
+        x = values[layer.x]
+        shape = tuple((values if gradients is None else gradients)[layer.y].shape)
+        form = layer.form((x.shape, layer.weight.read().shape, shape))
+        positions = max(1, form.count(shape) // samples)
+        pick = self._pick(samples, positions)
+        rows = form.rows(x, shape, pick).astype(np.float32).reshape(len(view.matrix), samples, -1, view.inputs)
+        slopes = None
+        if gradients is not None:
+            slopes = form.targets(gradients[layer.y], pick).astype(np.float32).reshape(*rows.shape[:3], -1)
+        self._parts.append((rows, slopes))
+        self._positions = positions
+
+    def _pick(self, samples: int, positions: int) -> Pick:
+        rng = np.random.default_rng([self._seed, crc32(self._view.layer.name.encode()), len(self._parts)])
+        drawn = min(positions, self._drawn)
+        chosen = rng.permuted(np.tile(np.arange(positions), (samples, 1)), axis=1)[:, :drawn]
+        return np.asarray((np.sort(chosen, axis=1) + np.arange(samples)[:, None] * positions).ravel(), np.int64)
+
+    def rows(self) -> Rows:
+        """All of them."""
+        inputs = np.concatenate([x for x, _ in self._parts], axis=1)
+        slopes = [g for _, g in self._parts if g is not None]
+        return Rows(inputs, np.concatenate(slopes, axis=1) if slopes else None, self._positions)

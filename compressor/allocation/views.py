@@ -1,0 +1,106 @@
+"""Which matrices read which channels: every group of a linear operator, its columns labelled with units.
+
+A linear operator is a matrix over rows (:mod:`compressor.reconstruct.form`): a convolution one for each group of
+filters, a product with a weight one, whatever side the weight is on. A column meets one place of the input, a channel
+and a tap, so what the coupling says of the input says which columns go with a unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling
+from compressor.channels.groups import ChannelGroup, slots_of
+from compressor.channels.labels import UnitArray
+from compressor.pruning.readers import gates
+from compressor.reconstruct.form import Form, Matrix, Shape
+from compressor.reconstruct.layers import Layer, find_layers
+
+SEEN = 256
+"""Rows of an input that are looked at for the units of columns; a tap that is padding in one is none in another."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A linear layer as matrices.
+
+    Attributes:
+        layer: the node and its weight.
+        form: how it reads operands, at the bound shapes.
+        matrix: float64[groups, out, unknowns], the weight.
+        units: int64[groups, unknowns], the unit that each column goes with; 0 for none.
+        shapes: of input and output, as bound.
+    """
+
+    layer: Layer
+    form: Form
+    matrix: Matrix
+    units: UnitArray
+    shapes: tuple[Shape, Shape]
+
+    @property
+    def inputs(self) -> int:
+        """Columns of one matrix."""
+        return int(self.matrix.shape[2])
+
+
+def views(model: ir.Model, coupling: Coupling) -> list[View]:
+    """The linear layers that read units, in the order of the graph.
+
+    Where the output of a matrix goes with the unit that all its columns go with (a depthwise convolution), nothing is
+    lost with them: such columns are labelled 0.
+    """
+    values = {str(v.name) for node in model.graph for v in node.outputs} | {str(v.name) for v in model.graph.inputs}
+    layers, _ = find_layers(model, model, values)
+    found = [_view(layer, coupling) for layer in layers if layer.node.op_type != "BatchNormalization"]
+    return [view for view in found if view is not None and view.units.any()]
+
+
+def _view(layer: Layer, coupling: Coupling) -> View | None:
+    x, y = layer.node.inputs[1 - layer.held], layer.node.outputs[0]
+    weight = layer.weight.read()
+    shapes = (coupling.shapes(x) if x is not None else None, coupling.shapes(y))
+    if x is None or shapes[0] is None or shapes[1] is None:
+        return None
+    form = layer.form((shapes[0], weight.shape, shapes[1]))
+    count = form.count(shapes[1])
+    pick = np.unique(np.linspace(0, count - 1, min(count, SEEN)).astype(np.int64))
+    columns = _labels(form.rows(_spread(coupling, x, shapes[0]), shapes[1], pick))
+    outs = _labels(form.targets(_spread(coupling, y, shapes[1]), pick))
+    alone = (columns == columns[:, :1]).all(axis=1) & (outs == outs[:, :1]).all(axis=1) & (columns[:, 0] == outs[:, 0])
+    columns[alone] = 0
+    return View(layer, form, form.matrix(weight), columns, (shapes[0], shapes[1]))
+
+
+def _spread(coupling: Coupling, value: ir.Value, shape: Sequence[int]) -> UnitArray:
+    """The unit of every entry of ``value``, 0 where there is none."""
+    found = np.zeros(tuple(shape), np.int64)
+    for term in coupling.layout(value, settle=False):
+        index = tuple(slice(None) if axis in term.axes else None for axis in range(len(shape)))
+        units = coupling.units.find(term.units)
+        found = np.where(found == 0, units[index], found)
+    return found
+
+
+def _labels(rows: Matrix) -> UnitArray:
+    """Of each column the one unit that all rows see there, next to padding; 0 where they differ."""
+    labels = rows.max(axis=1)
+    return np.where(((rows == labels[:, None]) | (rows == 0)).all(axis=1), labels, 0).astype(np.int64)
+
+
+def covered(coupling: Coupling, groups: Sequence[ChannelGroup], found: Sequence[View]) -> set[str]:
+    """Names of the groups of which every reader of every unit is in ``found``."""
+    weights = {view.layer.weight.initializer: view for view in found}
+    open_units = np.zeros(len(coupling.units), np.bool_)
+    for slot, units in gates(coupling, slots_of(coupling)):
+        view = weights.get(slot.value)
+        mine = np.unique(units[units > 0])
+        if slot.role != "in" or view is None:
+            open_units[mine] = True
+        else:
+            open_units[np.setdiff1d(mine, view.units)] = True
+    return {group.name for group in groups if not open_units[group.units].any()}

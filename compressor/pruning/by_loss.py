@@ -1,0 +1,238 @@
+"""A budget spent where outputs lose least: loss curves of all groups in, widths out.
+
+The widths that lose least at a cost of at most the budget are a knapsack (:mod:`compressor.pruning.widths`); a layer
+costs about the product of two widths, so costs are taken around some widths, the knapsack is solved, and again around
+its answer. The currency is whatever the run has a target for: multiply-accumulates, parameters, bytes or milliseconds.
+
+A ratio says how small, not where: the budget is the multiply-accumulates that are left where every group loses that
+share of its channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling
+from compressor.channels.groups import ChannelGroup
+from compressor.channels.labels import UnitArray
+from compressor.config import PruneSettings
+from compressor.errors import TargetOutOfReach
+from compressor.operators import quantization_grid
+from compressor.operators.operator import Rules
+from compressor.operators.table import RULES
+from compressor.pruning.analysis import Analysis
+from compressor.pruning.budget import (
+    TARGET_TOLERANCE,
+    Chunk,
+    Goal,
+    Origin,
+    Removed,
+    finer,
+    goal_of,
+    line_up,
+    take,
+    too_coarse,
+    too_much,
+)
+from compressor.pruning.cost import CostModel
+from compressor.pruning.curves import Curves, Ranked, lines_of
+from compressor.pruning.parts import Operator, operators
+from compressor.pruning.select import Choice, Ranking
+from compressor.pruning.widths import Levels, Line, Widths
+
+SPARE = TARGET_TOLERANCE / 20
+"""A budget counts as spent within this share of the original."""
+
+
+def chunks_of(ranked: Ranked, settings: PruneSettings, origin: Origin) -> dict[str, list[Chunk]]:
+    """The chunks in which each group may lose units, by its name."""
+    found: dict[str, list[Chunk]] = {group.name: [] for group in ranked}
+    for chunk in line_up(ranked, settings, origin):
+        found[chunk.group].append(chunk)
+    return found
+
+
+def uniform_share(coupling: Coupling, ranking: Ranking, settings: PruneSettings) -> float:
+    """The share of the multiply-accumulates that is left where every group loses the ratio of its channels.
+
+    Of the parameters, in a graph without products that can be counted.
+    """
+    even, ranked = settings.model_copy(update={"scope": "local"}), ranking.scores
+    removed = take(line_up(ranked, even, ranking.origin), even, sum(len(group.units) for group in ranked))
+    units = np.concatenate([*removed.values(), np.zeros(0, np.int64)]).astype(np.int64)
+    kind, count = _counted(CostModel(coupling, coupling.shapes, RULES), ranking.origin)
+    return count(units) / max(ranking.origin.macs if kind == "macs" else ranking.origin.params, 1.0)
+
+
+def _counted(cost: CostModel, origin: Origin) -> tuple[str, Callable[[UnitArray], float]]:
+    return ("macs", cost.macs_after) if origin.macs else ("params", cost.params_after)
+
+
+class Spending:
+    """What the parts of a graph cost, as shares of the whole original.
+
+    Args:
+        coupling: of the graph.
+        groups: those whose widths are chosen, in the order of the widths.
+        rules: the operator table.
+        goal: what is counted, and what the original costs.
+    """
+
+    def __init__(self, coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules, goal: Goal) -> None:
+        self.parts = operators(coupling, groups, rules)
+        self._goal, self._kind = goal, goal.kind
+        self._weights = _owned(self.parts)
+        self._known: dict[tuple[Operator, tuple[int, ...]], float] = {}
+        none = [0.0] * len(groups)
+        self.rest = goal.left([]) - sum(self.share(part, none) for part in self.parts)
+        """The share that no width changes."""
+
+    def share(self, part: Operator, gone: list[float]) -> float:
+        """What a part costs where each group has lost this share of its units."""
+        key = (part, part.sizes(gone))
+        if key not in self._known:
+            self._known[key] = self._cost(part, key[1]) / max(self._goal.whole, 1.0)
+        return self._known[key]
+
+    def _cost(self, part: Operator, sizes: tuple[int, ...]) -> float:
+        if self._kind == "macs":
+            return part.macs(sizes)
+        shapes = [(value, part.shape(value, sizes)) for value in self._weights[part]]
+        return sum(self._each(value) * prod(shape) for value, shape in shapes if shape is not None)
+
+    def _each(self, value: ir.Value) -> float:
+        """What one element costs."""
+        if self._kind == "bytes":
+            return float(value.const_value.dtype.itemsize) if value.const_value is not None else 0.0
+        return float(quantization_grid.is_weight(value))
+
+
+def _owned(parts: Sequence[Operator]) -> dict[Operator, list[ir.Value]]:
+    """The initializers that each part is the first to read."""
+    found: dict[Operator, list[ir.Value]] = {}
+    seen: set[ir.Value] = set()
+    for part in parts:
+        read = dict.fromkeys(v for node in part.nodes for v in node.inputs if v is not None and v.is_initializer())
+        found[part] = [value for value in read if value not in seen]
+        seen.update(read)
+    return found
+
+
+def widths_within(lines: Sequence[Line], spending: Spending, goal: Goal) -> Removed | None:
+    """The units of the widths that lose least within the goal; None where not even the narrowest are within it.
+
+    Widths are counted in whole channels, so a budget is seldom met exactly. What is left of it is given back, one
+    width at a time, where that makes up for most; where the widths are too coarse to come near from below, a goal may
+    be passed by as much as it may be missed.
+    """
+    widths = Widths(lines, spending.parts, spending.share)
+    found: list[Removed] = []
+    for share in (goal.share, goal.share + TARGET_TOLERANCE):
+        budget = share - spending.rest
+        levels = widths.within(budget)
+        if levels is not None:
+            found.append(widths.removed(_given_back(widths, levels, budget)))
+            if abs(goal.left_without(found[-1]) - goal.share) <= TARGET_TOLERANCE:
+                break
+    return min(found, key=lambda removed: abs(goal.left_without(removed) - goal.share), default=None)
+
+
+def _given_back(widths: Widths, levels: Levels, budget: float) -> Levels:
+    """Wider by single steps where that gives back most for what it costs, as long as it fits."""
+    levels = list(levels)
+    spent = widths.total(levels)
+    while budget - spent > SPARE:
+        best, most = None, 0.0
+        for group, level in enumerate(levels):
+            if not level:
+                continue
+            trial = [*levels[:group], level - 1, *levels[group + 1 :]]
+            total, losses = widths.total(trial), widths.lines[group].losses
+            back = float(losses[level] - losses[level - 1]) / max(total - spent, 1e-12)
+            if total <= budget and (best is None or back > most):
+                best, most = trial, back
+        if best is None:
+            break
+        levels, spent = best, widths.total(best)
+    return levels
+
+
+@dataclass(frozen=True)
+class ByLoss:
+    """A choice of units by loss.
+
+    Attributes:
+        coupling: of the graph, its joint terms balanced.
+        ranked: the groups that may be pruned.
+        curves: of each of them.
+        settings: how much, and which widths are allowed.
+        origin: what amounts are shares of.
+        share: what a ratio leaves of the multiply-accumulates.
+    """
+
+    coupling: Coupling
+    ranked: Ranked
+    curves: Curves
+    settings: PruneSettings
+    origin: Origin
+    share: float
+
+    def removed(self) -> Removed:
+        """The units that go, by name of their group.
+
+        Raises:
+            TargetOutOfReach: the target cannot be met within 2 %.
+        """
+        goal = self._goal()
+        if goal.share >= goal.left([]) - (TARGET_TOLERANCE if goal.exact else SPARE):
+            return {line.group.name: line.removed[0] for line in self.lines(self.settings)}
+        spending = Spending(self.coupling, list(self.ranked), RULES, goal)
+        found: Removed | None = None
+        for settings in finer(self.settings):
+            found = widths_within(self.lines(settings), spending, goal)
+            if found is not None and abs(goal.left_without(found) - goal.share) <= TARGET_TOLERANCE:
+                return found
+        if found is None:
+            found = {line.group.name: line.removed[-1] for line in self.lines(settings)}
+        left = goal.left_without(found)
+        if goal.exact and abs(left - goal.share) > TARGET_TOLERANCE:
+            raise TargetOutOfReach(too_much(goal, left) if left > goal.share else too_coarse(goal, left))
+        return found
+
+    def lines(self, settings: PruneSettings) -> list[Line]:
+        """The widths of every group that ``settings`` allow."""
+        return lines_of(self.curves, self.ranked, chunks_of(self.ranked, settings, self.origin))
+
+    def _goal(self) -> Goal:
+        cost = CostModel(self.coupling, self.coupling.shapes, RULES)
+        if self.settings.ratio is None:
+            return goal_of(cost, self.settings, self.origin)
+        kind, count = _counted(cost, self.origin)
+        return Goal(count, self.origin.macs or self.origin.params, self.share, "MACs", exact=False, kind=kind)
+
+
+def choose_by_loss(
+    found: Analysis, settings: PruneSettings, ranking: Ranking, curves: Curves, share: float | None = None
+) -> Choice:
+    """What goes where the loss of every group is known.
+
+    Args:
+        found: the analysed model.
+        settings: how much.
+        ranking: its groups.
+        curves: what each loses.
+        share: what the ratio leaves of the multiply-accumulates, if that was counted before an earlier step.
+
+    Raises:
+        NothingToPrune: no group can lose a unit under these settings.
+        TargetOutOfReach: the target cannot be met within 2 %.
+    """
+    if share is None and settings.ratio is not None:
+        share = uniform_share(found.coupling, ranking, settings)
+    way = ByLoss(found.coupling, ranking.scores, curves, settings, ranking.origin, 1.0 if share is None else share)
+    return ranking.choice(found.coupling, settings, way.removed())

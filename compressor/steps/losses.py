@@ -1,0 +1,127 @@
+"""Loss curves for a run: when they are measured, on what, and what is done where they cannot be."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.config import PruneSettings
+from compressor.core.clock import Clock
+from compressor.data import Dataset
+from compressor.errors import ModelError, UsageError
+from compressor.operators.table import RULES
+from compressor.pruning.analysis import Analysis
+from compressor.pruning.by_loss import uniform_share
+from compressor.pruning.cost import macs_per_sample
+from compressor.pruning.curves import Curves, Ranked
+from compressor.pruning.select import Ranking
+
+if TYPE_CHECKING:
+    from compressor.allocation.measure import ExactLosses
+    from compressor.allocation.reading import Sizing
+    from compressor.allocation.rows import Rows
+    from compressor.allocation.views import View
+
+RATIOS = 41
+"""Ratios at which multiply-accumulates are counted for a run of several steps."""
+NO_VIEW = (
+    "no linear layer reads channels that may go, so that nothing tells what they are worth to the outputs; every group "
+    "loses the same share"
+)
+NO_GRADIENTS = (
+    "channels went where layers change least, not weighed by what layers do to the outputs, because {reason}; "
+    "with torch (pip install 'onnx-compressor[tune]') and operators that it knows, less is lost"
+)
+
+
+def by_loss(settings: PruneSettings, *, samples: bool) -> bool:
+    """Is what every group loses to follow from measured losses?"""
+    if settings.lossless or settings.sensitivity is not None:
+        return False
+    return settings.scope == "loss" or (settings.scope == "auto" and samples)
+
+
+def scored(settings: PruneSettings) -> PruneSettings:
+    """The settings by which units are scored where losses are measured.
+
+    Scores order the units only if a criterion was asked for; otherwise they merely stand in where no linear layer
+    reads a group, and the weights are enough for that.
+    """
+    if "criterion" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"criterion": "consumers"})
+
+
+class Losses:
+    """Measures loss curves.
+
+    Attributes:
+        warnings: what the report has to say about them.
+
+    Args:
+        settings: samples, seed, provider.
+        data: what is measured on.
+        clock: is told how it goes.
+    """
+
+    def __init__(self, settings: PruneSettings, data: Dataset, clock: Clock) -> None:
+        self._settings, self._data, self._clock = settings, data, clock
+        self.warnings: list[str] = []
+        self._shares: list[tuple[float, float]] = []
+
+    def share(self, found: Analysis, ranking: Ranking, settings: PruneSettings) -> float | None:
+        """What a ratio leaves of the multiply-accumulates of the original; None where there is no ratio.
+
+        Counted before the first step, as the groups are no longer even after it; between ratios it is interpolated.
+        """
+        if settings.ratio is None:
+            return None
+        if not self._shares:
+            ratios = [settings.ratio] if settings.steps == 1 else np.linspace(0.0, 1.0, RATIOS).tolist()
+            even = (settings.model_copy(update={"ratio": ratio}) for ratio in ratios)
+            self._shares = [(one.ratio or 0.0, uniform_share(found.coupling, ranking, one)) for one in even]
+        ratios, shares = np.asarray(self._shares, np.float64).T
+        return float(np.interp(settings.ratio, ratios, shares))
+
+    def curves(self, found: Analysis, ranked: Ranked) -> Curves | None:
+        """The curve of every group; None where no linear layer reads one of them.
+
+        Raises:
+            UsageError: that is so, and allocation by loss was asked for.
+            ModelError: the model does not run on the samples.
+        """
+        from compressor.allocation.measure import Evidence, curves
+        from compressor.allocation.reading import sizing
+        from compressor.allocation.views import covered, views
+
+        seen = views(found.model, found.coupling)
+        known = covered(found.coupling, list(ranked), seen)
+        if not known:
+            if self._settings.scope == "loss":
+                raise UsageError(f"--scope loss: {NO_VIEW.partition(';')[0]}; choose --scope local or global")
+            self.warnings.append(NO_VIEW)
+            return None
+        macs = macs_per_sample(found.model.graph, found.shapes, RULES)
+        size = sizing(found.coupling, seen, macs, min(self._settings.samples, len(self._data)))
+        rows, exact = self._read(found.model, seen, size)
+        own = "criterion" not in self._settings.model_fields_set
+        evidence = Evidence(seen, rows, known, exact, own, self._clock.tell)
+        return curves(ranked, evidence, self._settings.seed)
+
+    def _read(self, model: ir.Model, seen: list[View], size: Sizing) -> tuple[list[Rows], ExactLosses | None]:
+        from compressor.allocation.reading import exactly, with_gradients, without_gradients
+
+        settings = self._settings
+        self._clock.tell(f"losses: reading {size.samples} samples")
+        reason = "torch is not installed"
+        if find_spec("torch") is not None:
+            try:
+                rows = with_gradients(model, seen, self._data, size, settings.seed)
+                return rows, exactly(model, seen, self._data, size, settings.seed)
+            except ModelError as error:
+                reason = str(error).partition(";")[0]
+        self.warnings.append(NO_GRADIENTS.format(reason=reason))
+        return without_gradients(model, seen, self._data, size, (settings.seed, settings.provider)), None

@@ -1,0 +1,138 @@
+"""A budget spent by loss curves: the currency, the budget met, the least lost, steps that give way."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from compressor.config import PruneSettings
+from compressor.errors import NothingToPrune, TargetOutOfReach
+from compressor.operators.table import RULES
+from compressor.pruning.analysis import analyse
+from compressor.pruning.budget import Goal, goal_of
+from compressor.pruning.by_loss import ByLoss, Spending, choose_by_loss, uniform_share
+from compressor.pruning.cost import CostModel
+from compressor.pruning.curves import LossCurve
+from compressor.pruning.select import ranked
+from tests.latency.case import residual
+from tests.models import in_memory
+
+AMOUNTS = ("target_macs", "target_params", "target_size")
+
+
+def setup(proto, weights=None, **settings):
+    """The analysed model, its ranking, and a curve of losses that rise by the square, weighted by group."""
+    settings = PruneSettings.parse({"criterion": "consumers", **settings})
+    found = analyse(in_memory(proto), settings)
+    ranking = ranked(found.coupling, settings, 200_000)
+    curves = {}
+    for group, scores in ranking.scores.items():
+        order = group.units[np.argsort(scores, kind="stable")][: int(np.isfinite(scores).sum())]
+        losses = (weights or {}).get(group.name, 1.0) * (np.arange(len(order) + 1) / len(group.units)) ** 2
+        curves[group.name] = LossCurve(order, losses)
+    return found, settings, ranking, curves
+
+
+def removed(found, settings, ranking, curves):
+    share = uniform_share(found.coupling, ranking, settings) if settings.ratio is not None else 1.0
+    return ByLoss(found.coupling, ranking.scores, curves, settings, ranking.origin, share).removed()
+
+
+def left(found, units, what):
+    cost = CostModel(found.coupling, found.coupling.shapes, RULES)
+    count = {"target_macs": cost.macs_after, "target_params": cost.params_after}[what]
+    return count(np.concatenate([*units.values(), np.zeros(0, np.int64)]).astype(np.int64)) / count(np.zeros(0, int))
+
+
+@pytest.mark.parametrize("amount", AMOUNTS)
+@pytest.mark.parametrize("share", [0.8, 0.5, 0.3])
+def test_met_within_two_percent_in_every_currency(amount, share):
+    found, settings, ranking, curves = setup(residual(), round_to=1, **{amount: share})
+    goal = goal_of(CostModel(found.coupling, found.coupling.shapes, RULES), settings, ranking.origin)
+    assert abs(goal.left_without(removed(found, settings, ranking, curves)) - share) <= 0.02
+
+
+@pytest.mark.parametrize("kind", ["macs", "params", "bytes"])
+def test_parts_cost_together_what_the_graph_costs(kind):
+    found, _, ranking, _ = setup(residual(), round_to=1, target_macs=0.5)
+    cost = CostModel(found.coupling, found.coupling.shapes, RULES)
+    count = {"macs": cost.macs_after, "params": cost.params_after, "bytes": cost.bytes_after}[kind]
+    spending = Spending(
+        found.coupling, list(ranking.scores), RULES, Goal(count, count(np.zeros(0, int)), 0.5, "", kind=kind)
+    )
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        gone = [int(rng.integers(0, len(g.units))) for g in ranking.scores]
+        units = np.concatenate([g.units[:n] for g, n in zip(ranking.scores, gone, strict=True)])
+        shares = [n / len(g.units) for g, n in zip(ranking.scores, gone, strict=True)]
+        total = spending.rest + sum(spending.share(part, shares) for part in spending.parts)
+        assert total == pytest.approx(count(units) / count(np.zeros(0, int)), rel=1e-3)
+
+
+def test_less_is_lost_than_by_any_other_widths_at_that_cost():
+    found, settings, ranking, curves = setup(
+        residual(32), {"stem": 3.0, "b1": 0.2}, round_to=4, target_macs=0.45
+    )
+    way = ByLoss(found.coupling, ranking.scores, curves, settings, ranking.origin, 1.0)
+    lines = way.lines(settings)
+    chosen = way.removed()
+
+    def lost(units):
+        return sum(float(curves[name].losses[len(part)]) for name, part in units.items())
+
+    limit = left(found, chosen, "target_macs")
+    options = [
+        {line.group.name: line.removed[level] for line, level in zip(lines, levels, strict=True)}
+        for levels in product(*(range(len(line.losses)) for line in lines))
+    ]
+    best = min(lost(units) for units in options if left(found, units, "target_macs") <= max(limit, 0.45))
+    assert lost(chosen) <= 1.1 * best + 1e-9
+
+
+def test_what_costs_less_goes_first():
+    cheap, dear = (
+        removed(*setup(residual(), {"b1": weight}, round_to=1, target_macs=0.6))["b1"] for weight in (0.01, 100.0)
+    )
+    assert len(cheap) > len(dear) + 8
+
+
+def test_a_ratio_leaves_what_it_leaves_where_every_group_loses_it():
+    found, settings, ranking, curves = setup(residual(), {"b1": 0.01}, round_to=1, ratio=0.5)
+    even = sum(len(g.units) // 2 for g in ranking.scores)
+    units = removed(found, settings, ranking, curves)
+    share = uniform_share(found.coupling, ranking, settings)
+    assert left(found, units, "target_macs") == pytest.approx(share, abs=0.02)
+    assert share == pytest.approx(0.27, abs=0.05)
+    assert sum(map(len, units.values())) != even, "shared out by loss, not evenly"
+
+
+def test_a_ratio_beyond_what_may_go_takes_what_may():
+    found, settings, ranking, curves = setup(residual(), round_to=1, ratio=0.9, max_ratio=0.5)
+    units = removed(found, settings, ranking, curves)
+    assert all(len(units[g.name]) <= len(g.units) // 2 for g in ranking.scores)
+    assert sum(map(len, units.values())) > 0.4 * sum(len(g.units) for g in ranking.scores)
+
+
+def test_fixed_ratios_hold():
+    units = removed(*setup(residual(), round_to=1, target_macs=0.5, layer_ratio=[("b1", 0.25)]))
+    assert len(units["b1"]) == 16
+
+
+def test_multiples_give_way_where_a_network_is_narrow_unless_they_were_asked_for():
+    units = removed(*setup(residual(16), target_macs=0.62))
+    assert any(len(part) % 8 for part in units.values())
+    with pytest.raises(TargetOutOfReach, match="lower --round-to"):
+        removed(*setup(residual(16), target_macs=0.62, round_to=8))
+
+
+def test_too_much_is_refused():
+    with pytest.raises(TargetOutOfReach, match="can go down to"):
+        removed(*setup(residual(), target_macs=0.05, max_ratio=0.3))
+
+
+def test_nothing_can_go():
+    found, settings, ranking, curves = setup(residual(16), ratio=0.5, min_channels=64)
+    with pytest.raises(NothingToPrune, match="no group can lose a channel"):
+        choose_by_loss(found, settings, ranking, curves)
