@@ -24,7 +24,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-import onnxruntime as ort
 from process import machine, version
 
 from compressor import reconstruct
@@ -39,6 +38,7 @@ from compressor.pruning import surgery
 from compressor.pruning.analysis import analyse
 from compressor.pruning.criteria import CRITERIA, Need
 from compressor.pruning.select import choose
+from compressor.runtime.library import ort
 from compressor.steps.score import measure
 
 ROOT = Path(__file__).parent.parent

@@ -47,12 +47,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def compare_file(path: Path, threads: int) -> dict[str, Any]:
     """One file in both, in this process."""
     import numpy as np
-    import onnxruntime
     import torch
 
     from compressor.graph import files
     from compressor.graph.normalise import normalise
     from compressor.graph.shapes import infer
+    from compressor.runtime.library import ort as onnxruntime
     from compressor.train import GraphModule
 
     torch.set_num_threads(threads)

@@ -48,7 +48,7 @@ class Outcome:
 
 def run(argv: list[str], timeout: float) -> Outcome:
     """Runs a command to its end; after `timeout` seconds it and everything it started are killed."""
-    environment = os.environ | {"COLUMNS": "1000", "NO_COLOR": "1"}
+    environment = os.environ | {"COLUMNS": "1000", "NO_COLOR": "1", "ORT_DISABLE_TELEMETRY": "1"}
     expired = threading.Event()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -29,6 +28,7 @@ from compressor.config import UnifySettings
 from compressor.core.clock import Clock
 from compressor.graph import files
 from compressor.graph.feeds import feeds
+from compressor.runtime.library import ort
 from compressor.unification.packed import HALF, encode
 from compressor.unification.projections import Mixed
 from compressor.unification.train import array_of

@@ -6,12 +6,15 @@ runs it on seeded input and answers finite numbers); otherwise it is the sentenc
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it looks when it is imported
 import onnxruntime as ort
 from macs import count
 

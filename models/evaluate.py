@@ -1,10 +1,13 @@
 """Accuracy of ONNX classifiers in ONNX Runtime: python models/evaluate.py MODEL... [--data FILE.npz]."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it looks when it is imported
 import onnxruntime as ort
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from compressor.errors import UsageError
 from compressor.runtime import sessions, values
+from compressor.runtime.library import ort
 from compressor.runtime.sessions import Array, Setup
 
 DEVICES = {

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-import onnxruntime as ort
 
 from compressor.config import PROVIDERS
 from compressor.errors import ModelError, ProviderUnavailable
 from compressor.runtime import values
+from compressor.runtime.library import ort
 
 Array = npt.NDArray[np.generic]
 Session = ort.InferenceSession

@@ -10,7 +10,8 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-import onnxruntime as ort
+
+from compressor.runtime.library import ort
 
 Array = npt.NDArray[np.generic]
 
