@@ -104,6 +104,7 @@ def _moved(of: Operands, opsets: Mapping[str, int]) -> list[Array] | None:
     """The node run on the places of its elements instead of the elements."""
     table: list[object] = []
     feeds: dict[str, Array] = {}
+    places: set[str] = set()
     moved = MOVES[of.node.op_type]
     carried = set(range(*moved.indices(len(of.data))))
     for index, (value, array) in enumerate(zip(of.node.inputs, of.data, strict=True)):
@@ -111,10 +112,11 @@ def _moved(of: Operands, opsets: Mapping[str, int]) -> list[Array] | None:
             continue
         name = str(value.name)
         if index not in carried:
-            if array.dtype.kind == "O" or name in feeds:
+            if array.dtype.kind == "O" or name in places:
                 return None
             feeds[name] = array
         elif name not in feeds:
+            places.add(name)
             feeds[name] = np.arange(len(table), len(table) + array.size, dtype=np.int64).reshape(array.shape)
             table.extend(_elements(array).ravel())
     found = evaluate(of.node, feeds, opsets)

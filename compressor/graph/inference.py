@@ -150,16 +150,19 @@ class Walker:
                 self.known.data[value] = array
                 if array.dtype.kind != "O":
                     self.known.dtypes[value] = ir.DataType.from_numpy(array.dtype)
-        if self.symbolic and self._is_fixed(node):
-            self.known.fixed.add(node)
+        if self.symbolic:
+            captured = captured_values(node) if _has_graph(node) else []
+            made = [v for v in node.inputs if v is not None] + captured
+            if all(v.producer() is None or v.producer() in self.known.fixed for v in made) and all(
+                map(self._is_fixed, [*made, *node.outputs])
+            ):
+                self.known.fixed.add(node)
 
-    def _is_fixed(self, node: ir.Node) -> bool:
-        captured = captured_values(node) if _has_graph(node) else []
-        values = [v for v in (*node.inputs, *node.outputs, *captured) if v is not None]
-        shapes = [self.known.shapes.get(v) for v in values]
-        return all(s is not None and all(isinstance(d, int) for d in s) for s in shapes) and not any(
-            v in self.known.data and self.known.data[v].dtype.kind == "O" for v in values
-        )
+    def _is_fixed(self, value: ir.Value) -> bool:
+        """Is nothing that is known of ``value`` a symbol?"""
+        shape, data = self.known.shapes.get(value), self.known.data.get(value)
+        sizes = shape is not None and all(isinstance(d, int) for d in shape)
+        return sizes and (data is None or data.dtype.kind != "O")
 
     def unfollowed(self, value: ir.Value) -> None:
         """A short list of whole numbers of which nothing is known becomes as many symbols."""

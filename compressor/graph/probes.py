@@ -13,8 +13,10 @@ from compressor.graph.binding import FAR, FIRST, SECOND, SHRINK, Binding, Bound,
 from compressor.graph.dims import product
 from compressor.graph.inference import Known, Misfit, walk
 
-ELEMENT_BUDGET = 1 << 27
-"""Elements of all values of a graph together at the sizes chosen for it."""
+VALUE_BUDGET = 1 << 24
+"""Elements of the largest value of a graph at the sizes chosen for it."""
+TOTAL_BUDGET = 1 << 29
+"""Elements of all its values together."""
 FAR_BUDGET = 1 << 24
 """The same at sizes that serve as a check only."""
 
@@ -42,10 +44,10 @@ class Search:
         problems: list[str] = []
         best: tuple[int, Bound, Known] | None = None
         for size, bound, known in self._fitting(FIRST, problems):
-            if best is None or size < best[0]:
-                best = size, bound, known
-            if size <= ELEMENT_BUDGET:
-                break
+            if best is None or size.total < best[0]:
+                best = size.total, bound, known
+            if size.affordable:
+                return bound, known
         if best is None:
             raise ModelError(
                 f"shapes do not fit: {problems[0] if problems else 'no sizes are left to try'}; if a symbolic input "
@@ -56,32 +58,36 @@ class Search:
     def second(self, first: Bound) -> Bound:
         """Other sizes that fit within budget; ``first`` where there are none."""
         fitting = self._fitting(SECOND, [])
-        return next((bound for size, bound, _ in fitting if bound != first and size <= ELEMENT_BUDGET), first)
+        return next((bound for size, bound, _ in fitting if bound != first and size.affordable), first)
 
-    def _fitting(self, candidates: Iterable[Candidate], problems: list[str]) -> Iterator[tuple[int, Bound, Known]]:
-        """Sizes that the graph accepts, with the elements and shapes of its values; why it refuses others.
+    def _fitting(self, candidates: Iterable[Candidate], problems: list[str]) -> Iterator[tuple[Cost, Bound, Known]]:
+        """Sizes that the graph accepts, each once, with what its values cost; why it refuses others.
 
         A candidate that fits is followed by smaller ones, for whoever finds it too large.
         """
+        seen: list[Bound] = []
         for candidate in candidates:
             for factor in SHRINK:
-                fits = False
-                for bound in self.binding.candidates([candidate if factor == 1 else candidate.shrunk(factor)]):
+                found = self.binding.candidates([candidate if factor == 1 else candidate.shrunk(factor)])
+                tried = [bound for bound in found if bound not in seen]
+                seen += tried
+                fits = not tried
+                for bound in tried:
                     try:
                         known = walk(self.model, bound, self.symbolic)
                     except Misfit as misfit:
                         problems.append(str(misfit))
                     else:
                         fits = True
-                        yield elements(known), bound, known
+                        yield cost(known), bound, known
                 if not fits:
                     break
 
-    def far(self, first: Bound, cost: int) -> Bound | None:
+    def far(self, first: Bound, total: int) -> Bound | None:
         """Sizes far from the others; None where running them may cost too much, given the elements at ``first``."""
         for bound in self.binding.candidates(FAR):
             grown = max((prod(bound[name]) / max(1, prod(shape)) for name, shape in first.items()), default=1.0)
-            if bound != first and cost * max(1.0, grown) ** 2 <= FAR_BUDGET:
+            if bound != first and total * max(1.0, grown) ** 2 <= FAR_BUDGET:
                 return self.binding.emptied(bound)
         return None
 
@@ -90,7 +96,21 @@ class Search:
         return list(self.binding.candidates(FIRST))
 
 
-def elements(known: Known) -> int:
-    """Elements of all values together."""
+@dataclass(frozen=True)
+class Cost:
+    """Elements of the values of a graph: of the largest, and of all together."""
+
+    largest: int
+    total: int
+
+    @property
+    def affordable(self) -> bool:
+        """Is this within budget?"""
+        return self.largest <= VALUE_BUDGET and self.total <= TOTAL_BUDGET
+
+
+def cost(known: Known) -> Cost:
+    """What the values of a walk with numbers cost."""
     shapes = [s for v, s in known.shapes.items() if s is not None and v.producer() is not None]
-    return sum(size for size in map(product, shapes) if isinstance(size, int))
+    sizes = [size for size in map(product, shapes) if isinstance(size, int)]
+    return Cost(max(sizes, default=0), sum(sizes))

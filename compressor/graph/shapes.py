@@ -15,7 +15,7 @@ from compressor.graph.binding import Binding, Bound, Declared, Given, Shape, bat
 from compressor.graph.dims import Dim, Size
 from compressor.graph.evaluate import Array
 from compressor.graph.inference import Known, captured_values, initializer_of, walk
-from compressor.graph.probes import Search, elements
+from compressor.graph.probes import Search, cost
 from compressor.graph.ranges import Limit, index_limits, tops
 
 __all__ = ["Shapes", "captured_values", "infer", "initializer_of"]
@@ -121,5 +121,5 @@ def infer(
     found.spare_inputs = search.spare()
     if not shapes and not dims:  # otherwise the user said which sizes to run
         found.other_inputs = search.second(inputs)
-        found.far_inputs = search.far(inputs, elements(numbers))
+        found.far_inputs = search.far(inputs, cost(numbers).total)
     return found

@@ -10,7 +10,7 @@ import pytest
 
 from compressor.graph.feeds import feeds
 from compressor.graph.normalise import normalise
-from compressor.graph.probes import ELEMENT_BUDGET
+from compressor.graph.probes import VALUE_BUDGET
 from compressor.graph.shapes import Shapes, infer
 from tests.models import in_memory, model
 
@@ -86,7 +86,7 @@ def test_a_mask_that_is_indexed_is_as_long_as_its_indices() -> None:
 def test_a_volume_stays_within_budget() -> None:
     _, _, shapes = bound(VOLUME)
     for sizes in (shapes.inputs, shapes.other_inputs):
-        assert 40 * np.prod(sizes["x"]) < ELEMENT_BUDGET
+        assert 16 * np.prod(sizes["x"]) <= VALUE_BUDGET
         assert len({*sizes["x"][2:]}) > 1
 
 
