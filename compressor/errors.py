@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 
 class CompressorError(Exception):
@@ -30,9 +31,14 @@ class ModelError(CompressorError):
 
 
 class NothingToPrune(CompressorError):  # noqa: N818 -- names the outcome; the exit code speaks of it
-    """No channel of the model can be removed under the given settings."""
+    """No channel of the model can be removed under the given settings.
+
+    Attributes:
+        frozen: what had to stay and why, as rows of a report, where whoever raised it knew.
+    """
 
     exit_code = 4
+    frozen: Sequence[Any] = ()
 
 
 class TargetOutOfReach(NothingToPrune):
@@ -55,3 +61,17 @@ class ProviderUnavailable(CompressorError):  # noqa: N818
     """An execution provider was asked for and cannot be used on this machine."""
 
     exit_code = 7
+
+
+class RuleFault(CompressorError):  # noqa: N818
+    """A rule of the operator table does not fit a node. Whoever meets it freezes the node and couples again.
+
+    Attributes:
+        node: name of the node.
+        sentence: what does not fit.
+    """
+
+    def __init__(self, node: str, sentence: str) -> None:
+        super().__init__(f"node {node!r}: {sentence}; this is a fault of this tool, please report it")
+        self.node = node
+        self.sentence = sentence

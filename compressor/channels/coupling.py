@@ -14,7 +14,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from compressor.channels import verify
 from compressor.channels.labels import FROZEN, Reason, Term, UnitArray, Units
+from compressor.channels.labels import Unexplained as Unexplained  # noqa: PLC0414 - rules know this module only
+from compressor.channels.verify import Claims, name_of
+from compressor.errors import RuleFault
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import Shapes, captured_values
 
@@ -26,11 +30,7 @@ ELEMENT_LIMIT = 1 << 22
 
 
 MALFORMED = (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)
-"""What a rule raises at a node whose attributes and shapes do not belong together; such a node is frozen too."""
-
-
-class Unexplained(Exception):  # noqa: N818 - control flow: the node's rule gives up, the engine freezes
-    """A rule meets a form of its operator that it has no signature for; the reason is for the user."""
+"""What counting the cost of a node raises where its attributes and shapes do not belong together."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,23 @@ class Meeting:
 
 
 class Coupling:
-    """Labels of one graph. Rules read shapes and layouts from it and merge, freeze and set layouts through it."""
+    """Labels of one graph. Rules read shapes and layouts from it and merge, freeze and set layouts through it.
 
-    def __init__(self, graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any], policy: Policy) -> None:
+    Attributes:
+        distrusted: name of a node -> why its rule is not asked; everything that it touches is frozen.
+        claims: what the rules read and labelled in the last pass.
+        opaque: nodes that no rule explains -> why; what masks, repairs and constants say of their operator does not
+            hold there.
+    """
+
+    def __init__(
+        self,
+        graph: ir.Graph,
+        shapes: Shapes,
+        rules: Mapping[tuple[str, str], Any],
+        policy: Policy,
+        distrusted: Mapping[str, str] | None = None,
+    ) -> None:
         self.graph = graph
         self.shapes = shapes
         self.policy = policy
@@ -108,17 +122,32 @@ class Coupling:
         self.lazies: dict[ir.Value, Lazy] = {}
         self.balances: list[Balance] = []
         self.meetings: dict[ir.Node, Meeting] = {}
+        self.distrusted: dict[str, str] = dict(distrusted or {})
+        self.claims: dict[ir.Node, Claims] = {}
+        self.opaque: dict[ir.Node, str] = {}
+        self._claims = Claims()
         self._layouts: dict[ir.Value, Layout] = {}
         self._rules = rules
         self._fresh: dict[tuple[ir.Value, int], UnitArray] = {}
 
     def run(self) -> Coupling:
-        """Repeats the pass over all nodes until nothing merges; returns self."""
+        """Repeats the pass over all nodes until nothing merges and every claim holds; returns self.
+
+        A node whose rule turns out to be wrong is distrusted from then on, so this ends after one round a node at most.
+        """
+        while True:
+            self._merge()
+            wrong = verify.walk(self)
+            if not wrong:
+                return self
+            self.distrusted |= wrong
+
+    def _merge(self) -> None:
         for _ in range(PASS_LIMIT):
             version = self.units.version
             self._pass()
             if self.units.version == version:
-                return self
+                return
         raise AssertionError("the union-find is monotone, so the passes must end")
 
     # ---- what rules use -------------------------------------------------------------------------------------
@@ -127,7 +156,7 @@ class Coupling:
         """The concrete shape of ``value``; raises Unexplained where unknown."""
         found = None if value is None else self.shapes(value)
         if found is None:
-            raise Unexplained("its shape is not known")
+            raise Unexplained(f"the shape of {value.name if value is not None else 'an input'} is not known")
         return found
 
     def const(self, value: ir.Value | None, what: str) -> Array:
@@ -139,6 +168,7 @@ class Coupling:
 
     def lazy(self, value: ir.Value) -> Lazy | None:
         """The lazy side of ``value``: every initializer has one, expanded values too."""
+        self._claims.read.add(value)
         found = self.lazies.get(value)
         if found is None and value.is_initializer():
             shape = self.shapes(value) or ()
@@ -158,6 +188,11 @@ class Coupling:
         else:
             terms = self._layouts.get(value, []) + (lazy.terms if lazy else [])
         return self._canonical(value, terms)
+
+    def ignore(self, value: ir.Value | None) -> None:
+        """Says that whatever channels ``value`` has do not matter to the node: it reads its shape or its type alone."""
+        if value is not None:
+            self._claims.read.add(value)
 
     def settle(self, value: ir.Value, lazy: Lazy) -> None:
         """Movement of a lazy tensor: an initializer gets units of its own on each axis, a wild one none."""
@@ -184,6 +219,7 @@ class Coupling:
     def label(self, value: ir.Value | None, terms: Iterable[Term[int]]) -> None:
         """Sets the layout of an output."""
         if value is not None:
+            self._claims.labelled.add(value)
             self._layouts[value] = self._canonical(value, terms)
 
     def reason(self, node: ir.Node, value: ir.Value | None, axes: Iterable[object], text: str) -> Reason:
@@ -264,27 +300,53 @@ class Coupling:
         self._layouts = {}
         self.balances = []
         self.meetings = {}
+        self.claims = {}
+        self.opaque = {}
         for node in self.graph:
             self._visit(node)
         for value in self.graph.outputs:
             self._freeze_all(value, Reason(str(value.name), "", "", "is an output of the model"))
 
     def _visit(self, node: ir.Node) -> None:
+        balances = len(self.balances)
+        why = self._couple(node)
+        if why is not None:
+            del self.balances[balances:]
+            self.meetings.pop(node, None)
+            self.unexplained(node, why)
+
+    def _couple(self, node: ir.Node) -> str | None:
+        """Lets the rule of ``node`` couple it; the sentence that says why it cannot, or is not believed.
+
+        The one place that calls a rule for labels: an exception in it is a fault of the rule, and costs the channels
+        of the node.
+        """
+        distrusted = self.distrusted.get(str(node.name))
+        if distrusted is not None:
+            return distrusted
         rule = self._rules.get((node.domain, node.op_type))
         if rule is None or not rule.coupled:
-            name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
-            self.unexplained(node, f"{name} has no rule")
-            return
+            return f"{name_of(node)} has no rule"
+        claims = self.claims[node] = self._claims = Claims()
         try:
-            rule.couple(node, self)
+            with verify.blamed(node):
+                rule.couple(node, self)
         except Unexplained as gap:
-            self.unexplained(node, f"{node.op_type}: {gap}")
-        except MALFORMED as error:
-            self.unexplained(node, f"{node.op_type} is written in a way its rule cannot read ({error})")
+            return f"{node.op_type}: {gap}"
+        except RuleFault as fault:
+            doubt: str | None = fault.sentence
+        else:
+            self._claims = Claims()  # what is looked at from here on is no claim of the rule
+            doubt = verify.doubt_of(self, node, claims)
+        if doubt is not None:
+            self.distrusted[str(node.name)] = doubt
+        return doubt
 
     def unexplained(self, node: ir.Node, text: str) -> None:
-        """Closed world: freezes everything the node reads, its subgraphs' captures too; outputs get no labels."""
-        for value in [*node.inputs, *captured_values(node)]:
+        """Closed world: freezes everything the node touches, its subgraphs' captures too; outputs get no labels."""
+        self.opaque[node] = text
+        self.claims.pop(node, None)
+        for value in [*node.inputs, *captured_values(node), *node.outputs]:
             if value is not None:
                 self._freeze_all(value, self.reason(node, value, (), text))
         for value in node.outputs:

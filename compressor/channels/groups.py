@@ -12,6 +12,9 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling, Part
 from compressor.channels.labels import Reason, Term, UnitArray
 
+MATRIX = 2
+"""Axes longer than 1 of the smallest weight that can hold filters."""
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -67,7 +70,13 @@ class ChannelGroup:
 
 @dataclass(frozen=True)
 class Blocked:
-    """An axis of a weight, or part of it, that cannot be pruned, and why."""
+    """An axis of a weight, or part of it, that cannot be pruned, and why.
+
+    Attributes:
+        label: ``initializer:axis``; ``?`` where it is not known which axis holds filters.
+        channels: positions of the axis that stay; 0 where the axis is not known.
+        reason: the fact that stopped them.
+    """
 
     label: str
     channels: int
@@ -177,4 +186,16 @@ def blocked(coupling: Coupling) -> list[Blocked]:
                 continue
             for freeze, count in coupling.units.cause(frozen):
                 found.append(Blocked(f"{value.name}:{'x'.join(map(str, term.axes))}", count, freeze.reason))
+    found += _unexplained(coupling)
     return sorted(found, key=lambda b: -b.channels)
+
+
+def _unexplained(coupling: Coupling) -> Iterator[Blocked]:
+    """Weights that only nodes without a usable rule read: which of their axes hold filters is not known."""
+    for value, lazy in coupling.lazies.items():
+        if lazy.terms or not value.is_initializer() or sum(size > 1 for size in lazy.shape) < MATRIX:
+            continue
+        for node, _ in value.uses():
+            if node in coupling.opaque:
+                yield Blocked(f"{value.name}:?", 0, coupling.reason(node, None, (), coupling.opaque[node]))
+                break

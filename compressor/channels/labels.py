@@ -22,6 +22,10 @@ Axis = TypeVar("Axis", bound=Hashable)
 FROZEN = 0
 
 
+class Unexplained(Exception):  # noqa: N818 - control flow: the node's rule gives up, the engine freezes
+    """A rule meets a form of its operator that it has no signature for; the reason is for the user."""
+
+
 @dataclass(frozen=True)
 class Reason:
     """Why something was frozen: the value and axis seen, at which node, in one sentence."""

@@ -73,6 +73,10 @@ class View:
             click.echo(document.to_json(), nl=False)
         elif self.json_to is not None:
             write_text(self.json_to, document.to_json())
+        self.draw(draw)
+
+    def draw(self, draw: "Callable[[Console], None]") -> None:
+        """Prints text unless quiet; to stderr where stdout is for JSON."""
         if not self.quiet:
             draw(_console(stderr=self.json_to == "-"))
 

@@ -32,7 +32,7 @@ from compressor.cli.options import (
 )
 from compressor.cli.paths import check_destinations, default_output
 from compressor.config import PruneSettings
-from compressor.errors import UsageError
+from compressor.errors import NothingToPrune, UsageError
 from compressor.version import VERSION
 
 _EPILOG = f"""\b
@@ -92,7 +92,7 @@ def command(
     """
     from compressor.commands import prune
     from compressor.core.extras import require
-    from compressor.render.text import render
+    from compressor.render.text import explain_frozen, render
     from compressor.steps.gates import demand_gates
 
     decided = (*AMOUNT.fields, *CHOICE.fields, "simplify")
@@ -104,10 +104,16 @@ def command(
     check_destinations([source, plan], {"--output": target or output, **destinations})
     if report_to is not None:
         require("--report", "jinja2")
-    with view.phases() as progress:
-        result = prune.prune_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
-        if report_to is not None:
-            prune.report_file(source, result, settings, report_to)
+    try:
+        with view.phases() as progress:
+            result = prune.prune_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
+            if report_to is not None:
+                prune.report_file(source, result, settings, report_to)
+    except NothingToPrune as nothing:
+        rows = nothing.frozen if explain else ()
+        if rows:
+            view.draw(lambda console: explain_frozen(rows, console, verbose=view.verbose))
+        raise
     report = result.report
     view.show(
         report,

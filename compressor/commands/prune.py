@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from compressor.core.clock import Clock, Progress
 from compressor.errors import PlanError
 from compressor.graph import files
 from compressor.pruning import proof
-from compressor.pruning.analysis import analyse
+from compressor.pruning.analysis import analyse, believing
 from compressor.pruning.lossless import exact
 from compressor.pruning.plan_history import Trail
 from compressor.pruning.proof import Evidence
@@ -25,7 +26,7 @@ from compressor.results import GroupRow, Report
 from compressor.steps import account
 from compressor.steps.losses import Losses, by_loss
 from compressor.steps.recover import Recovery, Samples, checkpoint_beside
-from compressor.steps.step import Means, chosen, cut_of, removed, replayed, replays
+from compressor.steps.step import Means, chosen, cut_of, explained, removed, replayed, replays
 
 if TYPE_CHECKING:
     from compressor.latency import LatencyTarget
@@ -62,12 +63,23 @@ def prune(
         CompressorError: one of :mod:`compressor.errors`, each with its exit code.
     """
     clock = clock or Clock()
+    return believing(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
+
+
+def _prune(
+    model: str | Path | ir.Model,
+    settings: PruneSettings,
+    plan: PruningPlan | None,
+    clock: Clock,
+    distrusted: Mapping[str, str],
+) -> PruneResult:
+    """:func:`prune` without the rules of the nodes that are ``distrusted``."""
     with clock.phase("load"):
         source, size = account.open_model(model)
         settings = exact(account.replayed(settings, plan))
         samples = Samples.of(settings, source)
     with clock.phase("analyse"):
-        found = analyse(source, settings)
+        found = analyse(source, settings, distrusted)
         before = account.stats_of(source, found, size, None if isinstance(model, ir.Model) else Path(model))
     means = _means(source, settings, samples, clock)
     recovery, trail, origin = Recovery(source, settings, samples, clock), Trail(), None
@@ -75,8 +87,8 @@ def prune(
     for step in [settings] if plan is not None else steps_of(settings, size):
         if origin is not None:
             with clock.phase("analyse"):
-                found = analyse(recovery.model, settings)
-        with clock.phase("choose"):
+                found = analyse(recovery.model, settings, distrusted)
+        with clock.phase("choose"), explained(found):
             choice = replayed(plan, found) if plan is not None else chosen(found, step, origin, size, means)
             cut = cut_of(choice.plan, found)
         trail.add(choice.plan, cut, last=step.steps == 1)
@@ -89,8 +101,9 @@ def prune(
     report = report if means.aim is None else means.aim.added_to(report)
     if means.losses is not None:
         report = report.model_copy(update={"warnings": [*report.warnings, *dict.fromkeys(means.losses.warnings)]})
-    whole = trail.plan() if len(trail) == 1 or replays(trail.plan(), source, recovery.model, settings) else None
-    return PruneResult(recovery.model, whole, recovery.added_to(report))
+    whole = trail.plan()
+    once = len(trail) == 1 or replays(whole, source, recovery.model, settings, distrusted)
+    return PruneResult(recovery.model, whole if once else None, recovery.added_to(report))
 
 
 def _means(source: ir.Model, settings: PruneSettings, samples: Samples | None, clock: Clock) -> Means:

@@ -41,7 +41,7 @@ class Candidates:
 
     def model(self, removed: Removed) -> ir.Model:
         """The smaller model, not proved: the plan replayed on a copy."""
-        copy = analyse(self.found.model, self.settings)
+        copy = analyse(self.found.model, self.settings, self.found.coupling.distrusted)
         cut = Cut(copy.coupling, units_of(self.plan(removed), copy.coupling))
         cut.check()
         surgery.remove(copy.model, cut, RULES)

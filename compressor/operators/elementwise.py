@@ -37,6 +37,8 @@ def like_first(node: ir.Node, coupling: Coupling) -> None:
     terms = coupling.layout(node.inputs[0])
     for out in node.outputs:
         coupling.label(out, terms)
+    for other in node.inputs[1:]:
+        coupling.ignore(other)
 
 
 def _unary(*names: str, **facts: object) -> tuple[Operator, ...]:

@@ -70,12 +70,24 @@ def slice_positions(node: ir.Node, coupling: Coupling) -> dict[int, UnitArray] |
         starts, ends = [int(a) for a in given[0]], [int(a) for a in given[1]]
         axes = [int(a) for a in given[2]] if given[2] is not None else list(range(len(starts)))
         steps = [int(a) for a in given[3]] if given[3] is not None else [1] * len(starts)
-    found: dict[int, UnitArray] = {}
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        # An end of INT64_MIN with a negative step means: down to and including the first position.
-        stop = None if step < 0 and end < -shape[axis] else end
-        found[axis % len(shape)] = np.arange(shape[axis], dtype=np.int64)[start:stop:step]
-    return found
+    return {
+        axis % len(shape): _taken(shape[axis], start, end, step)
+        for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
+    }
+
+
+def _taken(size: int, start: int, end: int, step: int) -> UnitArray:
+    """Positions that a Slice takes of an axis of ``size`` (ONNX Slice-13).
+
+    Negative numbers count from the back. What is still out of range is clamped: forwards to ``[0, size]``, backwards
+    the start to ``[0, size - 1]`` and the end to ``[-1, size - 1]``. Python differs: backwards from below the first
+    position it takes nothing, where ONNX takes the first one.
+    """
+    start, end = (bound + size if bound < 0 else bound for bound in (start, end))
+    lowest, start_limit, end_limit = (0, size - 1, -1) if step < 0 else (0, size, 0)
+    start = min(max(start, lowest), start_limit)
+    end = min(max(end, end_limit), size - 1 if step < 0 else size)
+    return np.arange(start, end, step, dtype=np.int64)
 
 
 def _slice(node: ir.Node, coupling: Coupling) -> None:

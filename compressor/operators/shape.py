@@ -18,10 +18,12 @@ from compressor.operators.repair import Repairer
 
 
 def _shape(node: ir.Node, coupling: Coupling) -> None:
+    coupling.ignore(node.inputs[0])
     coupling.label(node.outputs[0], [])
 
 
 def _size(node: ir.Node, coupling: Coupling) -> None:
+    coupling.ignore(node.inputs[0])
     if coupling.shapes.const(node.outputs[0]) is None:
         coupling.freeze(node, node.inputs[0], None, "Size counts its elements at run time")
     coupling.label(node.outputs[0], [])

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Policy
 from compressor.config import PruneSettings, RunSettings
-from compressor.errors import ModelError
+from compressor.errors import ModelError, RuleFault
 from compressor.graph import clean
 from compressor.graph.normalise import normalise, unshare
 from compressor.graph.restore_packed import plain
 from compressor.graph.shapes import Shapes, infer
 from compressor.operators.table import RULES
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,48 @@ def prepare(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, Shapes]:
     return model, shapes
 
 
-def analyse(source: ir.Model, settings: RunSettings) -> Analysis:
+def believing(run: Callable[[Mapping[str, str]], Result]) -> Result:
+    """``run`` with ever fewer rules believed, until none fails on what it cuts.
+
+    Args:
+        run: takes the nodes whose rules are not believed, by name, with the reason; hands them to :func:`analyse`, and
+            starts from scratch at every call.
+
+    Raises:
+        RuleFault: of a rule that was not believed any more, or of no node that could be left alone.
+    """
+    distrusted: dict[str, str] = {}
+    while True:
+        try:
+            return run(distrusted)
+        except RuleFault as fault:
+            if not fault.node or fault.node in distrusted:
+                raise
+            distrusted[fault.node] = fault.sentence
+
+
+def audit(found: Analysis) -> None:
+    """Lets the rules read the smaller graph, after a cut that cannot be right: where does one not fit any more?
+
+    Inferred shapes do not show everything: groups of a convolution that do not divide its inputs, say.
+
+    Raises:
+        RuleFault: names the first node that a rule explained before the cut and does not explain now.
+    """
+    before = {str(node.name) for node in found.coupling.claims}
+    again = Coupling(found.model.graph, infer(found.model, found.shapes.inputs), RULES, found.coupling.policy).run()
+    for node, text in again.opaque.items():
+        if str(node.name) in before:
+            raise RuleFault(str(node.name), f"its rule does not fit the node after the cut: {text}")
+
+
+def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, str] | None = None) -> Analysis:
     """Couples the channels of ``source``, which is not changed.
+
+    Args:
+        source: the user's model.
+        settings: sizes of inputs, and the policy of coupling.
+        distrusted: name of a node -> why its rule is not asked; see :func:`believing`.
 
     Raises:
         ModelError: shapes do not fit; see :func:`compressor.graph.shapes.infer`.
@@ -58,5 +102,5 @@ def analyse(source: ir.Model, settings: RunSettings) -> Analysis:
     policy = Policy()
     if isinstance(settings, PruneSettings):
         policy = Policy(heads=settings.attention == "heads", keep_norm_axes=settings.keep_norm_axes)
-    coupling = Coupling(model.graph, shapes, RULES, policy).run()
+    coupling = Coupling(model.graph, shapes, RULES, policy, distrusted).run()
     return Analysis(model, shapes, coupling)

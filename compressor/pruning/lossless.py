@@ -16,6 +16,7 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup, group
 from compressor.channels.labels import FROZEN
 from compressor.channels.plan import PruningPlan, plan_of
+from compressor.channels.verify import blamed
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.operators.constants import Constants, Mask
@@ -77,9 +78,10 @@ def survey(coupling: Coupling, rules: Rules) -> Constants:
     constants = Constants(coupling)
     for node in coupling.graph:
         rule = rules.get((node.domain, node.op_type))
-        if rule is None or not rule.coupled:
+        if rule is None or not rule.coupled or node in coupling.opaque:
             continue  # the coupling froze all it touches
-        rule.learn(node, constants)
+        with blamed(node):
+            rule.learn(node, constants)
         if node not in constants.products:
             for term in contracted(node, constants):
                 constants.stay(term.units)

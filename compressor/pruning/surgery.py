@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import Cut, Mask
+from compressor.channels.verify import blamed, recheck
 from compressor.graph.evaluate import Array
 from compressor.operators.operator import Rules
 from compressor.operators.reference import Reference
@@ -13,14 +14,20 @@ from compressor.operators.repair import Repairer
 
 
 def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
-    """Removes what ``cut`` says from the analysed ``model``, in place: weights, attributes, shapes, annotations."""
+    """Removes what ``cut`` says from the analysed ``model``, in place: weights, attributes, shapes, annotations.
+
+    Raises:
+        RuleFault: a rule cannot repair its node, or the shapes that follow are not those that were planned; the model
+            is spoilt then, and has to be analysed again without that rule.
+    """
     repairer = Repairer(cut)
     graph = model.graph
     shapes = {v: repairer.after(v) for v in _values(graph) if cut.touches(v)}
     for node in list(graph):
         rule = rules.get((node.domain, node.op_type))
-        if rule is not None and _touched(node, cut):
-            rule.repair(node, repairer)
+        if rule is not None and node not in cut.coupling.opaque and _touched(node, cut):
+            with blamed(node):
+                rule.repair(node, repairer)
     for value, shape in shapes.items():
         if value.is_initializer() and value.const_value is not None:
             if value.is_graph_input():
@@ -30,6 +37,7 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
         if value.shape is not None:
             dims = [_dim(old, *sizes) for old, *sizes in zip(value.shape, cut.before(value), shape, strict=True)]
             value.shape = ir.Shape(dims)
+    recheck(model, cut.coupling, shapes)
 
 
 def _dim(old: int | ir.SymbolicDim, before: int, after: int) -> int | str | None:
@@ -64,10 +72,12 @@ def mask(model: ir.Model, cut: Cut, rules: Rules, *, thorough: bool = False) -> 
         if keep is not None and tensor is not None:
             value.const_value = _zeroed(tensor, keep)
     reference = Reference(cut, clone.graph, originals, thorough=thorough)
+    opaque = {n.name for n in cut.coupling.opaque}  # all that they touch stays, and their rules do not hold
     for node in list(clone.graph):
         rule = rules.get((node.domain, node.op_type))
-        if rule is not None:
-            rule.mask(node, reference)
+        if rule is not None and node.name not in opaque:
+            with blamed(node):
+                rule.mask(node, reference)
     for value in [v for n in clone.graph for v in n.outputs]:
         value.shape = None
     return clone, reference

@@ -151,6 +151,11 @@ def _groups(console: Console, groups: Sequence[GroupRow], *, removed: bool) -> N
     console.print()
 
 
+def explain_frozen(rows: Sequence[FrozenRow], console: Console, *, verbose: bool = False) -> None:
+    """What had to stay, and why, of a run that ended without a report."""
+    _frozen(console, rows, explain=True, verbose=verbose)
+
+
 def _frozen(
     console: Console, rows: Iterable[FrozenRow], *, explain: bool, verbose: bool, by_reason: bool = False
 ) -> None:
@@ -181,9 +186,11 @@ def _reason(console: Console, reason: str, rows: Sequence[FrozenRow], verbose: b
     shown = sorted(rows, key=lambda row: -row.channels)[: None if verbose else _FEW]
     table = draw.table(("value", "axis", "channels", "node"))
     for row in shown:
-        draw.row(table, row.value, "-" if row.axis is None else str(row.axis), f"{row.channels:,}", row.node)
+        channels = f"{row.channels:,}" if row.channels else "-"
+        draw.row(table, row.value, "-" if row.axis is None else str(row.axis), channels, row.node)
     table.columns[-1].justify = "left"
-    draw.show(console, table, title=f"{count(_channels(rows), 'channel')} had to stay: {reason}")
+    stay = count(_channels(rows), "channel") if _channels(rows) else count(len(rows), "weight")
+    draw.show(console, table, title=f"{stay} had to stay: {reason}")
     draw.rest(console, len(rows) - len(shown), "-v lists them all")
 
 

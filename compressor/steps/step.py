@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,16 +14,17 @@ from compressor.channels.groups import group
 from compressor.channels.plan import PruningPlan, demand_removal, units_of
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
-from compressor.errors import PlanError
+from compressor.errors import NothingToPrune, PlanError, ProofFailed
 from compressor.graph import clean
 from compressor.operators.table import RULES
 from compressor.pruning import proof, surgery
-from compressor.pruning.analysis import Analysis, analyse
+from compressor.pruning.analysis import Analysis, analyse, audit
 from compressor.pruning.budget import Origin
 from compressor.pruning.by_loss import choose_by_loss
 from compressor.pruning.lossless import lossless_plan
 from compressor.pruning.proof import Evidence
 from compressor.pruning.select import Choice, choose_by_scores, ranked
+from compressor.steps import account
 from compressor.steps.losses import Losses, scored
 from compressor.steps.recover import Samples
 from compressor.steps.score import measure
@@ -43,12 +46,24 @@ def cut_of(plan: PruningPlan, found: Analysis) -> Cut:
     return cut
 
 
-def replays(plan: PruningPlan, source: ir.Model, small: ir.Model, settings: PruneSettings) -> bool:
+@contextmanager
+def explained(found: Analysis) -> Iterator[None]:
+    """Gives the reasons along where nothing can be pruned."""
+    try:
+        yield
+    except NothingToPrune as nothing:
+        nothing.frozen = account.frozen_rows(found)
+        raise
+
+
+def replays(
+    plan: PruningPlan, source: ir.Model, small: ir.Model, settings: PruneSettings, distrusted: Mapping[str, str]
+) -> bool:
     """Does the plan of several steps lead from the original to weights of the same shapes in one?
 
     Not where a step could only remove what an earlier one had set free.
     """
-    found = analyse(source, settings)
+    found = analyse(source, settings, distrusted)
     coupling = found.coupling
     try:
         cut = cut_of(plan, found)
@@ -103,14 +118,26 @@ def chosen(
 
 
 def removed(found: Analysis, cut: Cut, settings: PruneSettings, clock: Clock) -> list[Evidence]:
-    """Removes what ``cut`` says from the analysed model, and proves that removal equals masking."""
+    """Removes what ``cut`` says from the analysed model, and proves that removal equals masking.
+
+    Raises:
+        ProofFailed: it does not.
+        RuleFault: a rule is to blame; see :func:`compressor.pruning.analysis.believing`.
+    """
     with clock.phase("prove"):
         expected = _expect(found, cut, settings) if settings.verify else None
     with clock.phase("cut"):
         surgery.remove(found.model, cut, RULES)
         clean.tidy(found.model, simplify=settings.simplify)
     with clock.phase("prove"):
-        return [proof.confirm(expected, found.model, settings)] if expected is not None else []
+        if expected is None:
+            audit(found)
+            return []
+        try:
+            return [proof.confirm(expected, found.model, settings)]
+        except ProofFailed:
+            audit(found)
+            raise
 
 
 def _expect(found: Analysis, cut: Cut, settings: PruneSettings) -> proof.Expected:

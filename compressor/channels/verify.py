@@ -1,0 +1,177 @@
+"""A graph is checked against what is claimed of it: labels against inferred shapes, rules against their nodes.
+
+A rule is code, and code is wrong now and then. What it claims is therefore never taken on trust: after every node, once
+more over the whole coupled graph, and again after the cut, where the shapes that ONNX infers have to be those that the
+mask plans. A claim that does not hold freezes the node, with the reason, and never becomes a crash or a wrong file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from compressor.channels.labels import Unexplained
+from compressor.errors import CompressorError, ModelError, PlanError, RuleFault
+from compressor.graph.binding import Shape
+from compressor.graph.inference import Misfit, captured_values, start
+from compressor.graph.shape_rules import DimShape
+
+if TYPE_CHECKING:
+    from compressor.channels.coupling import Coupling
+
+ROLES = frozenset({"out", "in", "affine"})
+"""What an axis of a weight can be; see :class:`compressor.channels.coupling.Lazy`."""
+
+
+@dataclass
+class Claims:
+    """What a rule did at one node.
+
+    Attributes:
+        read: values whose labels it asked for, or froze.
+        labelled: values whose labels it set.
+    """
+
+    read: set[ir.Value] = field(default_factory=set)
+    labelled: set[ir.Value] = field(default_factory=set)
+
+
+def name_of(node: ir.Node) -> str:
+    """The operator, with its domain unless that is ONNX's own."""
+    return f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+
+
+@contextmanager
+def blamed(node: ir.Node) -> Iterator[None]:
+    """Whatever goes wrong inside is a fault of the rule for ``node``.
+
+    Raises:
+        RuleFault: names the node, the rule and the exception. Running out of memory is nobody's fault and passes,
+            and so does every error on purpose except a plan that cannot be carried out.
+    """
+    try:
+        yield
+    except (MemoryError, RuleFault, Unexplained):
+        raise
+    except PlanError as error:
+        raise RuleFault(str(node.name), f"the rule for {name_of(node)} cannot carry the cut out: {error}") from error
+    except CompressorError:
+        raise
+    except Exception as error:
+        fact = f"{type(error).__name__}: {error}"
+        raise RuleFault(str(node.name), f"the rule for {name_of(node)} failed on this node: {fact}") from error
+
+
+def walk(coupling: Coupling) -> dict[str, str]:
+    """Every node whose claims do not hold -> the sentence that says why.
+
+    Rules are held against the labels as they are at the end: an input that a rule left out may have got its labels
+    from another node later.
+    """
+    found = {}
+    for node in coupling.graph:
+        claims = coupling.claims.get(node)
+        doubt = doubt_of(coupling, node, claims) if claims is not None else None
+        if doubt is not None:
+            found[str(node.name)] = doubt
+    return found
+
+
+def doubt_of(coupling: Coupling, node: ir.Node, claims: Claims) -> str | None:
+    """What is wrong with the claims of a rule at ``node``; None where they hold."""
+    doubts = (
+        *(_unsigned_output(node, v, claims) for v in node.outputs),
+        *(_unsigned_input(coupling, node, v, claims) for v in _inputs(node)),
+        *(_misfit(coupling, v) for v in [*node.outputs, *node.inputs] if v is not None),
+        *(_stranger(node, v) for v in claims.labelled),
+    )
+    return next((d for d in doubts if d is not None), None)
+
+
+def _inputs(node: ir.Node) -> list[ir.Value]:
+    return [v for v in dict.fromkeys([*node.inputs, *captured_values(node)]) if v is not None]
+
+
+def _unsigned_output(node: ir.Node, value: ir.Value, claims: Claims) -> str | None:
+    needed = bool(value.name) and (bool(value.uses()) or value.is_graph_output())
+    if not needed or value in claims.labelled:
+        return None
+    return f"the rule for {name_of(node)} says nothing of its output {value.name}, which is used"
+
+
+def _unsigned_input(coupling: Coupling, node: ir.Node, value: ir.Value, claims: Claims) -> str | None:
+    if value in claims.read or not coupling.layout(value, settle=False):
+        return None
+    return f"the rule for {name_of(node)} says nothing of its input {value.name}, which has channels"
+
+
+def _stranger(node: ir.Node, value: ir.Value) -> str | None:
+    if value in node.outputs:
+        return None
+    return f"the rule for {name_of(node)} labels {value.name}, which is no output of it"
+
+
+def _misfit(coupling: Coupling, value: ir.Value) -> str | None:
+    """Labels that do not fit the shape of ``value``, or an axis with a role that none has."""
+    terms = coupling.layout(value, settle=False)
+    lazy = coupling.lazies.get(value)
+    if not terms and lazy is None:
+        return None
+    shape = coupling.shapes(value)
+    if shape is None:
+        return f"{value.name} would have channels, but its shape is not known" if terms else None
+    for term in terms:
+        axes = [a for a in term.axes if not 0 <= a < len(shape)]
+        if axes or len(set(term.axes)) < len(term.axes):
+            return f"labels of {value.name} name axes {list(term.axes)}, its shape is {list(shape)}"
+        sizes = tuple(shape[a] for a in term.axes)
+        if term.units.shape != sizes:
+            given = f"sizes {list(term.units.shape)} of axes {list(term.axes)}"
+            return f"labels of {value.name} are for {given}, its shape is {list(shape)}"
+    if lazy is not None:
+        roles = {a: r for a, r in lazy.roles.items() if not 0 <= a < len(shape) or r not in ROLES}
+        if roles or not all(0 <= a < len(shape) for a in lazy.open):
+            return f"axes of {value.name} have roles {roles} that its shape {list(shape)} has no place for"
+    return None
+
+
+def recheck(model: ir.Model, coupling: Coupling, planned: Mapping[ir.Value, Shape]) -> None:
+    """Infers the shapes of the cut ``model`` again and holds them against what was planned.
+
+    Args:
+        model: after surgery, before anything is tidied up.
+        coupling: of the same graph; gives the shapes of what was not cut.
+        planned: shapes of every value that loses something.
+
+    Raises:
+        RuleFault: names the first node whose result has another shape, or whose inputs do not belong together.
+            Where that is a node which a repair put in, the node that it was put in for.
+    """
+    known = {n for n in coupling.graph if n in coupling.claims or n in coupling.opaque}
+    pending = ""
+    walker = start(model, coupling.shapes.inputs, symbolic=False)
+    for node in model.graph:
+        try:
+            walker.visit(node)
+        except (Misfit, ModelError) as misfit:
+            pending = pending or str(misfit)
+        pending = pending or _off_plan(node, walker.known.shapes, coupling, planned)
+        if pending and node in known:
+            text = f"the rule for {name_of(node)} does not fit this node: after the cut, {pending}"
+            raise RuleFault(str(node.name), text)
+    if pending:
+        raise RuleFault("", f"after the cut, {pending}")
+
+
+def _off_plan(
+    node: ir.Node, found: Mapping[ir.Value, DimShape | None], coupling: Coupling, planned: Mapping[ir.Value, Shape]
+) -> str:
+    for value in node.outputs:
+        shape, wanted = found.get(value), planned.get(value, coupling.shapes(value))
+        if shape is not None and wanted is not None and shape != wanted:
+            return f"{value.name} has shape {list(shape)}, not {list(wanted)} as planned"
+    return ""
