@@ -2,7 +2,8 @@
 
 Liveness, as a compiler finds dead code. A channel is alive if something alive reads it: through a weight
 other than zero, where the channel itself is not zero whatever the input is; a mean or a norm that counts it;
-anything that is not known to leave it alone. What is not alive goes, all of it together.
+anything that is not known to leave it alone; and if a number in it or in a weight of it is not finite. What is not
+alive goes, all of it together.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from compressor.channels.balance import balance
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup, group
-from compressor.channels.labels import FROZEN
+from compressor.channels.labels import FROZEN, UnitArray
 from compressor.channels.plan import PruningPlan, plan_of
 from compressor.channels.verify import blamed
 from compressor.config import PruneSettings
@@ -22,6 +23,7 @@ from compressor.errors import NothingToPrune
 from compressor.operators.constants import Constants, Mask
 from compressor.operators.operator import Rules
 from compressor.operators.propagate import contracted
+from compressor.pruning.nonfinite import NONE, in_weights
 from compressor.pruning.select import permitted, policy_of
 
 ROUNDING = 1e-5
@@ -35,20 +37,23 @@ def exact(settings: PruneSettings) -> PruneSettings:
     return settings
 
 
-def lossless_plan(coupling: Coupling, settings: PruneSettings, rules: Rules) -> tuple[PruningPlan, list[ChannelGroup]]:
+def lossless_plan(
+    coupling: Coupling, settings: PruneSettings, rules: Rules, matters: UnitArray = NONE
+) -> tuple[PruningPlan, list[ChannelGroup]]:
     """Every channel that cannot matter, whatever ``max_ratio`` and ``round_to`` say.
 
     Args:
         coupling: as run; balancing merges units in it, those that cannot matter with each other.
         settings: ``include``, ``exclude`` and ``min_channels`` hold.
         rules: the operator table.
+        matters: further units that stay; see :func:`compressor.pruning.nonfinite.in_activations`.
 
     Raises:
         NothingToPrune: every channel matters, or the globs leave none.
     """
-    balance(coupling, alive(coupling, group(coupling), settings, rules).astype(np.float64))
+    balance(coupling, alive(coupling, group(coupling), settings, rules, matters).astype(np.float64))
     groups = group(coupling)
-    live = alive(coupling, permitted(groups, settings), settings, rules)
+    live = alive(coupling, permitted(groups, settings), settings, rules, matters)
     removed = {g.name: g.units[~live[g.units]] for g in groups if not live[g.units].all()}
     if not removed:
         raise NothingToPrune(
@@ -58,15 +63,22 @@ def lossless_plan(coupling: Coupling, settings: PruneSettings, rules: Rules) -> 
     return plan_of(coupling, groups, removed, policy_of(settings)), groups
 
 
-def alive(coupling: Coupling, groups: Sequence[ChannelGroup], settings: PruneSettings, rules: Rules) -> Mask:
-    """Which units matter to an output; bool by unit. Units outside ``groups`` count as if they did."""
+def alive(
+    coupling: Coupling,
+    groups: Sequence[ChannelGroup],
+    settings: PruneSettings,
+    rules: Rules,
+    matters: UnitArray = NONE,
+) -> Mask:
+    """Which units matter to an output; bool by unit. Units outside ``groups`` count as if they did, and so do those of
+    ``matters`` and of weights that are not finite."""
     constants = survey(coupling, rules)
     live = np.ones(len(coupling.units), np.bool_)
     for member in groups:
         live[member.units] = False
     live[FROZEN] = True
-    for units in constants.stays:
-        live[units] = True
+    for units in [*constants.stays, in_weights(coupling), matters]:
+        live[coupling.units.find(units)] = True
     while True:
         _spread(constants, live)
         if not _keep_some(coupling, groups, settings.min_channels, live):

@@ -177,8 +177,8 @@ class Recovery:
         return described(train) if isinstance(train, Synthetic) else None
 
     def _trainability(self, data: Dataset) -> TrainabilityRow:
-        from compressor.train.gradients.trainability import trainability  # noqa: PLC0415
-        from compressor.train.module.graph_module import GraphModule  # noqa: PLC0415 - torch is loaded for gradients only
+        from compressor.train.gradients.trainability import trainability
+        from compressor.train.module.graph_module import GraphModule
 
         size = batch_limit(self._source) or TRAINABILITY_BATCH
         found = [
@@ -209,10 +209,10 @@ class Recovery:
 
     def _train(self, model: ir.Model, samples: Samples, fading: Cut | None) -> ir.Model:
         """A trained copy; with ``fading``, one in which what that cut removes is zero in the end."""
-        from compressor.train.defaults import training_defaults  # noqa: PLC0415
-        from compressor.train.finetune import finetune  # noqa: PLC0415
-        from compressor.train.loop.split import Splits  # noqa: PLC0415
-        from compressor.train.regularizers.decay import decay  # noqa: PLC0415 - torch is loaded for training only
+        from compressor.train.defaults import training_defaults
+        from compressor.train.finetune import finetune
+        from compressor.train.loop.split import Splits
+        from compressor.train.regularizers.decay import decay
 
         settings = self._settings
         if settings.checkpoint is not None:
@@ -271,7 +271,7 @@ def checkpoint_beside(output: Path | None, settings: PruneSettings) -> Iterator[
         folder = output.with_name(output.name + ".checkpoint")
     yield settings.model_copy(update={"checkpoint": folder})
     if folder is not None and not settings.keep_checkpoint:
-        from compressor.train.loop import checkpoint  # noqa: PLC0415 - torch is loaded for training only
+        from compressor.train.loop import checkpoint
 
         for step in range(1, settings.steps + 1):
             checkpoint.remove(folder / f"decay-{step}")

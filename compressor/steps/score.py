@@ -43,8 +43,8 @@ def _by_gradient(
     need: Need, found: Analysis, settings: PruneSettings, dataset: Dataset | None
 ) -> Measurement:
     try:
-        from compressor.torch_ops.site import UnsupportedOperator  # noqa: PLC0415
-        from compressor.train.gradients import saliency  # noqa: PLC0415 - torch is loaded for gradients only
+        from compressor.torch_ops.site import UnsupportedOperator
+        from compressor.train.gradients import saliency
     except (ModuleNotFoundError, UsageError):
         raise UsageError(
             f"--criterion {settings.criterion} needs gradients, and torch is not installed; "

@@ -22,6 +22,7 @@ from compressor.pruning.analysis import Analysis, analyse, audit
 from compressor.pruning.budget import Origin
 from compressor.pruning.by_loss import choose_by_loss
 from compressor.pruning.lossless import lossless_plan
+from compressor.pruning.nonfinite import in_activations
 from compressor.pruning.proof import Evidence
 from compressor.pruning.select import Choice, choose_by_scores, ranked
 from compressor.steps import account
@@ -102,7 +103,8 @@ def chosen(
         means: what to measure on, and a latency.
     """
     if settings.lossless:
-        return Choice(*lossless_plan(found.coupling, settings, RULES), origin)
+        spoilt = in_activations(found, settings.seed, settings.provider)
+        return Choice(*lossless_plan(found.coupling, settings, RULES, spoilt), origin)
     by = settings if means.losses is None else scored(settings)
     measured = measure(found, by, means.samples.train if means.samples is not None else None)
     ranking = ranked(found.coupling, by, size, origin, measured)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
+
+import numpy as np
+import onnxruntime
 import pytest
+
+from compressor.operators.indexing import taken
+from tests.models import model
 
 from .case import Case, check, image, token, whole
 
@@ -16,6 +23,8 @@ CASES = (
           more="int64[1] from = {0}, int64[1] to = {16}, int64[1] axes = {-3}, int64[1] step = {2}"),
     image("Slice reversed", "b = Slice(a, from, to, axes, step)",
           more="int64[1] from = {-1}, int64[1] to = {-9223372036854775808}, int64[1] axes = {1}, int64[1] step = {-1}"),
+    image("Slice backwards from below the first", "c = Slice(a, from, to, axes, step)  b = Concat<axis=1>(a, c)",
+          more="int64[1] from = {-100}, int64[1] to = {-1000}, int64[1] axes = {1}, int64[1] step = {-1}", out=17),
     image("Slice without axes", "b = Slice(a, from, to)", {"w": 4, "w#2": 4, "v": 4},
           more="int64[2] from = {0,8}, int64[2] to = {3,16}", out=8),
     image("Slice 9", "b = Slice<starts=[8],ends=[16],axes=[1]>(a)", {"w": 4, "w#2": 4, "v": 4}, opset=9, out=8),
@@ -122,3 +131,14 @@ CASES = (
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_indexing(case: Case) -> None:
     check(case)
+
+
+def test_a_slice_takes_what_onnx_runtime_takes() -> None:
+    """Every start and end from far below to far above an axis of five, forwards and backwards."""
+    proto = model("""(float[5] x, int64[1] from, int64[1] to, int64[1] step) => (float[n] y) <int64[1] axis = {0}> {
+        y = Slice(x, from, to, axis, step) }""")
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    for start, end, step in product(range(-8, 9), range(-8, 9), (-3, -2, -1, 1, 2, 3)):
+        bounds = {name: np.asarray([n], np.int64) for name, n in (("from", start), ("to", end), ("step", step))}
+        (found,) = session.run(None, {"x": np.arange(5, dtype=np.float32), **bounds})
+        assert taken(5, start, end, step).tolist() == np.asarray(found).tolist(), (start, end, step)

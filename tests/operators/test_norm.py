@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .case import Case, check, image, token
+from .case import Case, check, image, token, whole
 
 KEEP = {"keep_norm_axes": True}
 
@@ -16,6 +16,12 @@ CASES = (
     token("BatchNormalization of tokens",
           "t = Transpose<perm=[0,2,1]>(a) n = BatchNormalization(t, s, p, q, s2) b = Transpose<perm=[0,2,1]>(n)",
           more="float[16] s, float[16] p, float[16] q, float[16] s2"),
+    whole("BatchNormalization whose statistics are outputs",
+          """(float[3,4,6,6] x) => (float y, float[16] m, float[16] t)
+          <float[16,4,3,3] w, float[16] s, float[16] p, float[16] q, float[16] s2, float[8,16,1,1] v,
+                float[2,8,1,1] head> {
+          a = Conv(x, w)  b, m, t = BatchNormalization<training_mode=1>(a, s, p, q, s2)  z = Conv(b, v)
+                y = Conv(z, head) }""", {"v": 4}, frozen={"w": "says nothing of its output m"}),
     image("InstanceNormalization", "b = InstanceNormalization(a, s, p)", more="float[16] s, float[16] p"),
     image("InstanceNormalization as GroupNorm", """r = Reshape(a, split)  n = InstanceNormalization(r, s, p)
           c = Reshape(n, join)  d = Mul(c, s2)  b = Add(d, p2)""",

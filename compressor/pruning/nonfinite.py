@@ -1,0 +1,76 @@
+"""Channels that hold a number which is not finite: they matter to whatever reads them, even through a weight of zero.
+
+Zero times infinity is NaN (IEEE 754-2019, 7.2), so a channel that only zeros read still spoils the sum if it is
+infinite, and so does an infinite weight that reads a channel of zeros. Removing either would turn NaN into a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling
+from compressor.channels.labels import UnitArray
+from compressor.graph.evaluate import Array
+from compressor.graph.feeds import feeds
+from compressor.pruning.analysis import Analysis
+
+NONE: UnitArray = np.zeros(0, np.int64)
+
+
+def in_weights(coupling: Coupling) -> UnitArray:
+    """Units at whose positions a weight of the file is not finite."""
+    found = [NONE]
+    for value in coupling.lazies:
+        tensor = value.const_value
+        if tensor is not None and tensor.dtype.is_floating_point():
+            found += _at(coupling, value, tensor.numpy())
+    return np.concatenate(found)
+
+
+def in_activations(found: Analysis, seed: int, provider: str) -> UnitArray:
+    """Units that are not finite somewhere when the model runs on seeded inputs.
+
+    Looked for only where an output is not finite; as long as all of them are, nothing that is read was infinite. Where
+    no output holds a finite number, no removal could be seen, and every unit counts.
+    """
+    from compressor.runtime.taps import tap  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
+
+    coupling = found.coupling
+    outputs = [str(v.name) for v in found.model.graph.outputs if _is_float(coupling, v)]
+    batch = [feeds(found.model, found.shapes.inputs, found.shapes, seed)]
+    if not outputs:
+        return NONE
+    fine = [np.isfinite(_wide(a)) for a in next(iter(tap(found.model, outputs, batch, provider)))]
+    if all(f.all() for f in fine):
+        return NONE
+    if not any(f.any() for f in fine):
+        return np.arange(len(coupling.units), dtype=np.int64)
+    made = [v for node in coupling.graph for v in node.outputs if _is_float(coupling, v)]
+    values = [v for v in made if coupling.layout(v, settle=False)]
+    units = [NONE]
+    for arrays in tap(found.model, [str(v.name) for v in values], batch, provider):
+        for value, array in zip(values, arrays, strict=True):
+            units += _at(coupling, value, array)
+    return np.concatenate(units)
+
+
+def _at(coupling: Coupling, value: ir.Value, array: Array) -> Iterator[UnitArray]:
+    """Units of ``value`` at the positions where ``array`` is not finite."""
+    spoilt = ~np.isfinite(_wide(array))
+    if not spoilt.any():
+        return
+    for term in coupling.layout(value, settle=False):
+        others = tuple(a for a in range(spoilt.ndim) if a not in term.axes)
+        yield term.units[spoilt.any(axis=others)].ravel()
+
+
+def _wide(array: Array) -> Array:
+    return array.astype(np.float32) if array.dtype.kind not in "fc" else array
+
+
+def _is_float(coupling: Coupling, value: ir.Value) -> bool:
+    dtype = coupling.shapes.dtype(value)
+    return bool(value.name) and dtype is not None and dtype.is_floating_point()

@@ -1,0 +1,84 @@
+"""Lossless pruning where numbers are not finite: NaN stays NaN, and what can still be told apart still goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+from compressor.commands.prune import prune
+from compressor.config import PruneSettings
+from compressor.errors import NothingToPrune
+from tests.models import in_memory, model
+
+DEAD = (2, 5)
+"""Filters whose weights and biases are zero."""
+
+
+def spoilt(body: str, weights: Mapping[str, tuple[Any, float]]) -> onnx.ModelProto:
+    """``body`` from ``a`` to ``b`` between two convolutions; outputs ``z``, and ``y`` of one that nothing spoils."""
+    proto = model(f"""
+        (float[3,4,6,6] x) => (float[n,c,h,w] y, float[n,c,h,w] z)
+        <float[8,4,3,3] w, float[8] bias, float[5,8,1,1] v, float[2,4,1,1] head, float[8,1,1] shift> {{
+            a = Conv<pads=[1,1,1,1]>(x, w, bias)
+            {body}
+            z = Conv(b, v)
+            y = Conv(x, head)
+        }}""")
+    parts = {"w": (list(DEAD), 0.0), "bias": (list(DEAD), 0.0), **weights}
+    for tensor in proto.graph.initializer:
+        if tensor.name in parts:
+            array = numpy_helper.to_array(tensor).copy()
+            index, number = parts[tensor.name]
+            array[index] = number
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    return proto
+
+
+def removed(proto: onnx.ModelProto) -> int:
+    """Channels of ``w`` that go; the two models then agree, NaN for NaN."""
+    try:
+        result = prune(in_memory(proto), PruneSettings(lossless=True))
+    except NothingToPrune:
+        return 0
+    sessions = [onnxruntime.InferenceSession(m.SerializeToString()) for m in (proto, ir.to_proto(result.model))]
+    x = np.random.default_rng(7).normal(size=(3, 4, 6, 6)).astype(np.float32)
+    for one, two in zip(*(s.run(None, {"x": x}) for s in sessions), strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
+    return {g.name: g.removed for g in result.report.groups}["w"]
+
+
+@pytest.mark.parametrize(
+    ("body", "weights", "gone"),
+    [
+        ("b = Relu(a)", {}, 2),
+        ("b = Relu(a)", {"v": (np.s_[0, 5], np.inf)}, 1),
+        ("b = Relu(a)", {"v": (np.s_[:, 5], np.nan)}, 1),
+        ("b = Add(a, shift)", {"shift": (5, np.nan), "v": (np.s_[:, (2, 5)], 0.0)}, 1),
+        ("c = Relu(a) b = Reciprocal(c)", {"v": (np.s_[:, (1, 2)], 0.0)}, 0),
+        ("b = Mul(a, shift)", {"shift": (2, np.inf)}, 1),
+        ("s = Constant<value_float=inf>() c = Mul(a, s) b = Relu(c)", {}, 0),
+    ],
+    ids=["finite", "an infinite weight", "weights that are no numbers", "a shift that is none", "one over zero",
+         "zero times infinity", "everything infinite"],
+)  # fmt: skip
+def test_what_reads_it_stays(body: str, weights: Mapping[str, tuple[Any, float]], gone: int) -> None:
+    assert removed(spoilt(body, weights)) == gone
+
+
+def test_outputs_that_hold_no_number_prove_nothing() -> None:
+    proto = model("""
+        (float[3,4,6,6] x) => (float[n,c,h,w] z) <float[8,4,3,3] w, float[5,8,1,1] v> {
+            a = Conv(x, w) s = Constant<value_float=nan>() b = Mul(a, s) z = Conv(b, v) }""")
+    (w,) = [t for t in proto.graph.initializer if t.name == "w"]
+    array = numpy_helper.to_array(w).copy()
+    array[3] = 0
+    w.CopyFrom(numpy_helper.from_array(array, "w"))
+    with pytest.raises(NothingToPrune):
+        prune(in_memory(proto), PruneSettings(lossless=True))
