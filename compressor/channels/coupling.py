@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels import verify
+from compressor.channels.fills import fills, keeps
 from compressor.channels.labels import FROZEN, Reason, Term, UnitArray, Units
 from compressor.channels.labels import Unexplained as Unexplained  # noqa: PLC0414 - rules know this module only
 from compressor.channels.verify import Claims, name_of
@@ -103,6 +104,7 @@ class Coupling:
     Attributes:
         distrusted: name of a node -> why its rule is not asked; everything that it touches is frozen.
         claims: what the rules read and labelled in the last pass.
+        fills: values that hold one number; see :mod:`compressor.channels.fills`.
         opaque: nodes that no rule explains -> why; what masks, repairs and constants say of their operator does not
             hold there.
     """
@@ -124,6 +126,7 @@ class Coupling:
         self.meetings: dict[ir.Node, Meeting] = {}
         self.distrusted: dict[str, str] = dict(distrusted or {})
         self.claims: dict[ir.Node, Claims] = {}
+        self.fills = fills(graph, shapes, rules)
         self.opaque: dict[ir.Node, str] = {}
         self._claims = Claims()
         self._layouts: dict[ir.Value, Layout] = {}
@@ -272,6 +275,12 @@ class Coupling:
             lazy = self.lazies[value] = Lazy(open=set(axes), wild=True)
         return self._canonical(value, lazy.terms)
 
+    def follow_users(self, value: ir.Value) -> None:
+        """Labels an output that holds one number: along its static axes it follows whoever uses it."""
+        dynamic = self.shapes.dynamic(value)
+        self.wild(value, {a for a, size in enumerate(self.shape(value)) if size > 1 and not dynamic[a]})
+        self.label(value, [])
+
     def extents(self) -> list[UnitArray]:
         """Sets of units that make up a whole axis of some value, each once: not all of one set may go."""
         found: dict[bytes, UnitArray] = {}
@@ -330,7 +339,10 @@ class Coupling:
         claims = self.claims[node] = self._claims = Claims()
         try:
             with verify.blamed(node):
-                rule.couple(node, self)
+                if keeps(node, self.fills):
+                    self._move_fill(node)
+                else:
+                    rule.couple(node, self)
         except Unexplained as gap:
             return f"{node.op_type}: {gap}"
         except RuleFault as fault:
@@ -341,6 +353,12 @@ class Coupling:
         if doubt is not None:
             self.distrusted[str(node.name)] = doubt
         return doubt
+
+    def _move_fill(self, node: ir.Node) -> None:
+        for value in node.inputs:
+            self.ignore(value)
+        for value in node.outputs:
+            self.follow_users(value)
 
     def unexplained(self, node: ir.Node, text: str) -> None:
         """Closed world: freezes everything the node touches, its subgraphs' captures too; outputs get no labels."""

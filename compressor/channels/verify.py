@@ -170,7 +170,7 @@ def recheck(model: ir.Model, coupling: Coupling, planned: Mapping[ir.Value, Shap
 def _off_plan(
     node: ir.Node, found: Mapping[ir.Value, DimShape | None], coupling: Coupling, planned: Mapping[ir.Value, Shape]
 ) -> str:
-    for value in node.outputs:
+    for value in [v for v in node.outputs if v.name]:
         shape, wanted = found.get(value), planned.get(value, coupling.shapes(value))
         if shape is not None and wanted is not None and shape != wanted:
             return f"{value.name} has shape {list(shape)}, not {list(wanted)} as planned"

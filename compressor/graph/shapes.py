@@ -53,6 +53,11 @@ class Shapes:
         shape = self._numbers.shapes.get(value)
         return None if shape is None else tuple(d for d in shape if isinstance(d, int))
 
+    def alias(self, value: ir.Value, other: ir.Value) -> None:
+        """Takes note of a new ``value`` that holds the same as ``other``."""
+        for walk in (self._numbers, self._symbolic):
+            walk.shapes[value], walk.dtypes[value] = walk.shapes.get(other), walk.dtypes.get(other)
+
     def dtype(self, value: ir.Value) -> ir.DataType | None:
         """The element type of ``value`` as inferred."""
         return self._numbers.dtypes.get(value) or value.dtype

@@ -170,7 +170,7 @@ OPERATORS = (
     Operator("Flatten", labels=_reshape, on_host=Host.ARITHMETIC),
     *(Operator(n, labels=_reshape, host=(1,), on_host=Host.ARITHMETIC) for n in ("Squeeze", "Unsqueeze")),
     Operator("Transpose", labels=_transpose, on_host=Host.ARITHMETIC),
-    Operator("Expand", labels=_expand, repaired=_repair_expand, host=(1,), on_host=Host.GROWS),
+    Operator("Expand", labels=_expand, repaired=_repair_expand, host=(1,), on_host=Host.GROWS, spreads=True),
     Operator("Tile", labels=_tile, host=(1,), on_host=Host.GROWS),
     Operator("DepthToSpace", signature=_depth_to_space, sizes=BLOCK),
     Operator("SpaceToDepth", signature="n c [h] [w] -> n (x y c) [p] [q]", sizes=BLOCK),

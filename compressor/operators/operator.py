@@ -91,6 +91,7 @@ class Operator:
         encodes: makes integers of real numbers, or real numbers of integers.
         bits: it reads the bits of its operand, which therefore keeps its type.
         fills: its result holds one number, attribute ``value``; 0 of float32 where that is left out.
+        spreads: it makes a tensor of one number, if that is all that it reads.
     """
 
     name: str
@@ -134,6 +135,7 @@ class Operator:
     encodes: Literal["integers", "reals"] | None = None
     bits: bool = False
     fills: bool = False
+    spreads: bool = False
 
     # ---- facts that follow --------------------------------------------------------------------------------------
 
@@ -156,6 +158,11 @@ class Operator:
     def hands_on(self) -> bool:
         """Are they entries of its inputs, maybe of another type, or zeros?"""
         return self.movement is not None
+
+    @property
+    def rearranges(self) -> bool:
+        """Are they entries of its inputs, maybe of another type, and nothing else?"""
+        return self.movement not in (None, Movement.ZEROS)
 
     @property
     def multiplies(self) -> bool:

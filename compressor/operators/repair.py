@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from compressor.errors import PlanError
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import initializer_of
 
+SLICE_TAKES_INPUTS = 10
+"""Operator set from which Slice takes its bounds as inputs."""
 BEFORE_FIRST = -(2**31)
 """The end of a Slice that runs backwards through the first position."""
 
@@ -173,6 +175,33 @@ class Repairer:
         node = ir.node("Where", [condition, chosen, value], name=self.unique(f"{name}.where"))
         node.outputs[0].name = self.unique(f"{node.name}.out")
         return node.outputs[0]
+
+    def take_from_front(self, value: ir.Value, stays: Callable[[ir.Node], bool]) -> ir.Value:
+        """Users of ``value``, which holds one number, get as many positions as are left; what they read now.
+
+        Args:
+            value: keeps its size.
+            stays: which users go on reading all of it.
+        """
+        before, after = self.before(value), self.after(value)
+        users = [(user, index) for user, index in value.uses() if not stays(user)]
+        axes = [a for a, size in enumerate(before) if size != after[a]]
+        bounds = [[0] * len(axes), [after[a] for a in axes], axes]
+        name = self.unique(f"{value.name}.kept")
+        if self.coupling.opset < SLICE_TAKES_INPUTS:
+            named = dict(zip(("starts", "ends", "axes"), bounds, strict=True))
+            slicing = ir.node("Slice", [value], attributes=named, name=name)
+        else:
+            given = [self.constant(f"{name}.{k}", np.asarray(b, np.int64)) for k, b in enumerate(bounds)]
+            slicing = ir.node("Slice", [value, *given], name=name)
+        part = slicing.outputs[0]
+        part.name, part.type = self.unique(f"{name}.out"), value.type
+        producer = value.producer()
+        assert producer is not None
+        producer.append(slicing)
+        for user, index in users:
+            user.replace_input_with(index, part)
+        return part
 
     def replace_by_constant(self, node: ir.Node, array: npt.NDArray[np.generic]) -> None:
         """Users of the node's only output read ``array`` instead; the node is dead."""

@@ -46,10 +46,7 @@ def _repair(node: ir.Node, repairer: Repairer) -> None:
 
 def _constant_of_shape(node: ir.Node, coupling: Coupling) -> None:
     """One number everywhere: every axis of static size takes on the labels of whoever uses it."""
-    shape = coupling.shape(node.outputs[0])
-    dynamic = coupling.shapes.dynamic(node.outputs[0])
-    coupling.wild(node.outputs[0], {a for a, size in enumerate(shape) if size > 1 and not dynamic[a]})
-    coupling.label(node.outputs[0], [])
+    coupling.follow_users(node.outputs[0])
 
 
 def _one_number(node: ir.Node, constants: Constants) -> None:
@@ -73,7 +70,8 @@ OPERATORS = (
         constants=_one_number,
         host=(0,),
         on_host=Host.GROWS,
-        fills=True,
+        spreads=True,
         differentiable=False,
+        fills=True,
     ),
 )

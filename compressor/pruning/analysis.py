@@ -9,6 +9,7 @@ from typing import TypeVar
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Policy
+from compressor.channels.fills import give_each_its_own
 from compressor.config import PruneSettings, RunSettings
 from compressor.errors import ModelError, RuleFault
 from compressor.graph import clean
@@ -99,6 +100,7 @@ def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, st
     """
     model, shapes = prepare(plain(source), settings)
     unshare(model)
+    give_each_its_own(model.graph, shapes, RULES)
     policy = Policy()
     if isinstance(settings, PruneSettings):
         policy = Policy(heads=settings.attention == "heads", keep_norm_axes=settings.keep_norm_axes)

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import Cut, Mask
+from compressor.channels.fills import drop_copies, keeps
 from compressor.channels.verify import blamed, recheck
 from compressor.graph.evaluate import Array
 from compressor.operators.operator import Rules
@@ -23,11 +24,16 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
     repairer = Repairer(cut)
     graph = model.graph
     shapes = {v: repairer.after(v) for v in _values(graph) if cut.touches(v)}
+    moved = [n for n in graph if any(_is_moved(v, cut) for v in n.outputs)]
     for node in list(graph):
         rule = rules.get((node.domain, node.op_type))
-        if rule is not None and node not in cut.coupling.opaque and _touched(node, cut):
+        if node in moved or rule is None or node in cut.coupling.opaque:
+            continue
+        if _touched(node, cut):
             with blamed(node):
                 rule.repair(node, repairer)
+    for value in [v for n in moved for v in n.outputs if v in shapes]:
+        shapes[repairer.take_from_front(value, lambda user: keeps(user, cut.coupling.fills))] = shapes.pop(value)
     for value, shape in shapes.items():
         if value.is_initializer() and value.const_value is not None:
             if value.is_graph_input():
@@ -37,7 +43,17 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
         if value.shape is not None:
             dims = [_dim(old, *sizes) for old, *sizes in zip(value.shape, cut.before(value), shape, strict=True)]
             value.shape = ir.Shape(dims)
+    drop_copies(graph)
     recheck(model, cut.coupling, shapes)
+
+
+def _is_moved(value: ir.Value, cut: Cut) -> bool:
+    """Of a value that holds one number and loses some: is it moved about, or made by moving one, so that its producer
+    has to go on making all of it?"""
+    producer, fills = value.producer(), cut.coupling.fills
+    if value not in fills or not cut.touches(value):
+        return False
+    return (producer is not None and keeps(producer, fills)) or any(keeps(user, fills) for user, _ in value.uses())
 
 
 def _dim(old: int | ir.SymbolicDim, before: int, after: int) -> int | str | None:

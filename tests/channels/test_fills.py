@@ -1,0 +1,100 @@
+"""Values that hold one number follow whoever uses them, through whatever moves them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+
+from compressor.commands.prune import prune
+from compressor.config import PruneSettings
+from compressor.errors import NothingToPrune
+from tests.models import in_memory, model, weight
+
+SHAPE = """s = Shape(x)  n = Gather(s, one)  b = Unsqueeze(n, first)  to = Concat<axis=0>(two, b, width)"""
+"""The shape of two states, [2, batch, 8], as exporters spell it out."""
+
+STATES = {
+    "slices": f"{SHAPE}  z = ConstantOfShape(to)  h = Slice(z, first, one1, first)  k = Slice(z, one1, two, first)",
+    "a split": f"{SHAPE}  z = ConstantOfShape(to)  h, k = Split<axis=0,num_outputs=2>(z)",
+    "picked and unsqueezed": f"""{SHAPE}  z = ConstantOfShape(to)  p = Gather<axis=0>(z, zero)
+        h = Unsqueeze(p, first)  k = Identity(h)""",
+    "an expanded number": f"{SHAPE}  z = Expand(half, to)  h = Slice(z, first, one1, first)  k = Neg(h)",
+    "halves joined": f"""{SHAPE}  z = ConstantOfShape(to)  l, r = Split<axis=2,num_outputs=2>(z)
+        c = Concat<axis=2>(r, l)  h, k = Split<axis=0,num_outputs=2>(c)""",
+    "one that both read": f"""{SHAPE}  z = ConstantOfShape(to)  h = Slice(z, first, one1, first)  k = Identity(h)
+        i = Identity(h)""",
+}
+
+
+def stack(states: str, *, opset: int = 18) -> onnx.ModelProto:
+    """Two LSTMs, one behind the other, of eight hidden units each; ``h`` and ``k`` are their first states."""
+    return model(
+        f"""
+        (float[5,N,4] x) => (float y)
+        <float[1,32,4] W, float[1,32,8] R, float[1,32,8] V, float[1,32,8] S, float[8,3] head, float half = {{0.5}},
+         int64 one = {{1}}, int64 zero = {{0}}, int64[1] first = {{0}}, int64[1] one1 = {{1}}, int64[1] two = {{2}},
+         int64[1] width = {{8}}> {{
+            {states}
+            o = LSTM<hidden_size=8>(x, W, R, "", "", h, k)  q = Squeeze(o, one1)
+            u = LSTM<hidden_size=8>(q, V, S, "", "", k, h)  t = Squeeze(u, one1)
+            y = MatMul(t, head) }}""",
+        opset=opset,
+    )
+
+
+@pytest.mark.parametrize("states", STATES)
+def test_states_follow_their_layers(states: str) -> None:
+    result = prune(in_memory(stack(STATES[states])), PruneSettings(ratio=0.5, round_to=1))
+    assert {g.name: g.removed for g in result.report.groups} == {"W": 16, "V": 16}
+    proto = ir.to_proto(result.model)
+    onnx.checker.check_model(proto, full_check=True)
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    for batch in (1, 3, 7):
+        (y,) = session.run(None, {"x": np.ones((5, batch, 4), np.float32)})
+        assert np.asarray(y).shape == (5, batch, 3)
+
+
+def test_users_of_one_value_keep_different_numbers() -> None:
+    """Whichever units are weakest over the whole model go, so that one layer loses more than the other."""
+    proto = stack(STATES["slices"])
+    for tensor in proto.graph.initializer:
+        if tensor.name in ("V", "S"):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(4 * weight(proto, tensor.name), tensor.name))
+    settings = PruneSettings(ratio=0.4, round_to=1, scope="global")
+    small = prune(in_memory(proto), settings).model
+    hidden = [weight(small, name).shape[2] for name in ("R", "S")]
+    assert hidden[0] < hidden[1]
+
+
+OLD = """
+    (float[5,N,4] x) => (float y)
+    <float[1,32,4] W, float[1,32,8] R, float[1,32,8] V, float[1,32,8] S, float[8,3] head, int64 one = {1},
+     int64[1] two = {2}, int64[1] width = {8}> {
+        s = Shape(x)  n = Gather(s, one)  b = Unsqueeze<axes=[0]>(n)  to = Concat<axis=0>(two, b, width)
+        z = ConstantOfShape(to)  h = Slice<axes=[0],starts=[0],ends=[1]>(z)
+        o = LSTM<hidden_size=8>(x, W, R, "", "", h, h)  q = Squeeze<axes=[1]>(o)
+        u = LSTM<hidden_size=8>(q, V, S, "", "", h, h)  t = Squeeze<axes=[1]>(u)
+        y = MatMul(t, head) }"""
+
+
+def test_before_slices_take_their_bounds_as_inputs() -> None:
+    result = prune(in_memory(model(OLD, opset=9)), PruneSettings(ratio=0.5, round_to=1))
+    assert {g.name: g.removed for g in result.report.groups} == {"W": 16, "V": 16}
+
+
+def test_copies_are_taken_out_again() -> None:
+    """Also where nothing is simplified."""
+    source = in_memory(stack(STATES["slices"]))
+    result = prune(source, PruneSettings(ratio=0.5, round_to=1, simplify=False))
+    assert not [n for n in result.model.graph if n.op_type == "Identity"]
+
+
+def test_a_number_that_is_joined_with_another_is_no_fill() -> None:
+    states = f"""{SHAPE}  z = ConstantOfShape(to)  e = Expand(half, to)  l = Slice(z, first, one1, first)
+        r = Slice(e, first, one1, first)  c = Concat<axis=0>(l, r)  h, k = Split<axis=0,num_outputs=2>(c)"""
+    with pytest.raises(NothingToPrune) as nothing:
+        prune(in_memory(stack(states)), PruneSettings(ratio=0.5, round_to=1))
+    assert any("h meets it in LSTM" in row.reason for row in nothing.value.frozen)
