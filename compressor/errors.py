@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 
 class CompressorError(Exception):
@@ -38,7 +37,7 @@ class NothingToPrune(CompressorError):  # noqa: N818 -- names the outcome; the e
     """
 
     exit_code = 4
-    frozen: Sequence[Any] = ()
+    frozen: tuple[object, ...] = ()
 
 
 class TargetOutOfReach(NothingToPrune):

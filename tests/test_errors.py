@@ -16,6 +16,7 @@ EXIT_CODES = {
     "ProofFailed": 5,
     "GateMissed": 6,
     "ProviderUnavailable": 7,
+    "RuleFault": 1,
 }
 
 

@@ -93,6 +93,7 @@ def command(
     from compressor.commands import prune
     from compressor.core.extras import require
     from compressor.render.text import explain_frozen, render
+    from compressor.results import FrozenRow
     from compressor.steps.gates import demand_gates
 
     decided = (*AMOUNT.fields, *CHOICE.fields, "simplify")
@@ -110,8 +111,8 @@ def command(
             if report_to is not None:
                 prune.report_file(source, result, settings, report_to)
     except NothingToPrune as nothing:
-        rows = nothing.frozen if explain else ()
-        if rows:
+        rows = [row for row in nothing.frozen if isinstance(row, FrozenRow)]
+        if explain and rows:
             view.draw(lambda console: explain_frozen(rows, console, verbose=view.verbose))
         raise
     report = result.report

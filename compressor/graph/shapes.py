@@ -55,8 +55,8 @@ class Shapes:
 
     def alias(self, value: ir.Value, other: ir.Value) -> None:
         """Takes note of a new ``value`` that holds the same as ``other``."""
-        for walk in (self._numbers, self._symbolic):
-            walk.shapes[value], walk.dtypes[value] = walk.shapes.get(other), walk.dtypes.get(other)
+        for known in (self._numbers, self._symbolic):
+            known.shapes[value], known.dtypes[value] = known.shapes.get(other), known.dtypes.get(other)
 
     def dtype(self, value: ir.Value) -> ir.DataType | None:
         """The element type of ``value`` as inferred."""

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.labels import UnitArray
+from compressor.errors import NothingToPrune
 from compressor.graph.evaluate import Array
 from compressor.graph.feeds import feeds
 from compressor.pruning.analysis import Analysis
@@ -33,8 +34,10 @@ def in_weights(coupling: Coupling) -> UnitArray:
 def in_activations(found: Analysis, seed: int, provider: str) -> UnitArray:
     """Units that are not finite somewhere when the model runs on seeded inputs.
 
-    Looked for only where an output is not finite; as long as all of them are, nothing that is read was infinite. Where
-    no output holds a finite number, no removal could be seen, and every unit counts.
+    Looked for only where an output is not finite; as long as all of them are, nothing that is read was infinite.
+
+    Raises:
+        NothingToPrune: no output holds a finite number, so that no removal could be seen to change anything.
     """
     from compressor.runtime.taps import tap  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
 
@@ -47,7 +50,10 @@ def in_activations(found: Analysis, seed: int, provider: str) -> UnitArray:
     if all(f.all() for f in fine):
         return NONE
     if not any(f.any() for f in fine):
-        return np.arange(len(coupling.units), dtype=np.int64)
+        raise NothingToPrune(
+            "no output of the model holds a finite number on random inputs, so nothing can be shown to be without loss; "
+            "check the model"
+        )
     made = [v for node in coupling.graph for v in node.outputs if _is_float(coupling, v)]
     values = [v for v in made if coupling.layout(v, settle=False)]
     units = [NONE]

@@ -53,7 +53,7 @@ def explained(found: Analysis) -> Iterator[None]:
     try:
         yield
     except NothingToPrune as nothing:
-        nothing.frozen = account.frozen_rows(found)
+        nothing.frozen = tuple(account.frozen_rows(found))
         raise
 
 

@@ -21,7 +21,7 @@ STATES = {
     "a split": f"{SHAPE}  z = ConstantOfShape(to)  h, k = Split<axis=0,num_outputs=2>(z)",
     "picked and unsqueezed": f"""{SHAPE}  z = ConstantOfShape(to)  p = Gather<axis=0>(z, zero)
         h = Unsqueeze(p, first)  k = Identity(h)""",
-    "an expanded number": f"{SHAPE}  z = Expand(half, to)  h = Slice(z, first, one1, first)  k = Neg(h)",
+    "an expanded number": f"{SHAPE}  z = Expand(half, to)  h = Slice(z, first, one1, first)  k = Identity(h)",
     "halves joined": f"""{SHAPE}  z = ConstantOfShape(to)  l, r = Split<axis=2,num_outputs=2>(z)
         c = Concat<axis=2>(r, l)  h, k = Split<axis=0,num_outputs=2>(c)""",
     "one that both read": f"""{SHAPE}  z = ConstantOfShape(to)  h = Slice(z, first, one1, first)  k = Identity(h)
