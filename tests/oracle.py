@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from compressor.channels.channel_mask import Cut
 from compressor.channels.coupling import Coupling, Policy
+from compressor.channels.groups import ChannelGroup
 from compressor.channels.plan import PruningPlan, units_of
 from compressor.config import PruneSettings
+from compressor.graph.binding import Bound
 from compressor.graph.feeds import feeds
 from compressor.graph.normalise import unshare
 from compressor.graph.shapes import Shapes
@@ -43,6 +45,8 @@ class Pair:
     plan: PruningPlan
     shapes: Shapes
     originals: dict[str, ir.Value]
+    groups: list[ChannelGroup]
+    masked_statistics: bool
 
 
 def couple(source: ir.Model, settings: PruneSettings, rules: Rules = RULES) -> tuple[ir.Model, Coupling]:
@@ -56,18 +60,23 @@ def couple(source: ir.Model, settings: PruneSettings, rules: Rules = RULES) -> t
 def pair(source: ir.Model, settings: PruneSettings, rules: Rules = RULES, *, thorough: bool = False) -> Pair:
     """Both models; raises what choosing raises. A ``thorough`` reference masks what a zeroed weight would cancel."""
     model, coupling = couple(source, settings, rules)
-    plan = choose(coupling, settings, rules, 1).plan
+    choice = choose(coupling, settings, rules, 1)
+    plan = choice.plan
     cut = Cut(coupling, units_of(plan, coupling))
     cut.check()
-    reference, _ = surgery.mask(model, cut, rules, thorough=thorough)
+    reference, masks = surgery.mask(model, cut, rules, thorough=thorough)
     originals = {str(v.name): v for n in model.graph for v in n.outputs if v.name}
     surgery.remove(model, cut, rules)
-    return Pair(reference, model, cut, plan, coupling.shapes, originals)
+    return Pair(reference, model, cut, plan, coupling.shapes, originals, choice.groups, masks.statistics > 0)
 
 
-def differences(found: Pair, seed: int = 0) -> dict[str, float]:
-    """Value -> largest difference between the two models at kept positions, as a share of its range."""
-    inputs = feeds(found.reference, found.shapes.inputs, found.shapes, seed)
+def differences(found: Pair, seed: int = 0, sizes: Bound | None = None) -> dict[str, float]:
+    """Value -> largest difference between the two models at kept positions, as a share of its range.
+
+    ``sizes`` are shapes of inputs (the first that were tried); where others are given, values that lose positions along
+    an axis whose size depends on them are left out.
+    """
+    inputs = feeds(found.reference, found.shapes.inputs if sizes is None else sizes, found.shapes, seed)
     one, two = (outputs(model, inputs, found) for model in (found.reference, found.smaller))
     result = {}
     for name in one.keys() & two.keys():
@@ -75,9 +84,18 @@ def differences(found: Pair, seed: int = 0) -> dict[str, float]:
         mask = found.cut.mask(value)
         kept = one[name]
         if mask is not None:
-            kept = kept[np.broadcast_to(mask, kept.shape)].reshape(found.cut.after(value))
+            dynamic = found.shapes.dynamic(value)
+            if sizes is not None and any(d and s > 1 for d, s in zip(dynamic, mask.shape, strict=True)):
+                continue
+            kept = kept[np.broadcast_to(mask, kept.shape)]
+            kept = kept.reshape(found.cut.after(value) if sizes is None else _fitting(kept, two[name]))
         result[name] = difference(kept, two[name])
     return result
+
+
+def _fitting(kept: Array, like: Array) -> tuple[int, ...]:
+    """The shape of ``like``, if ``kept`` has as many entries."""
+    return like.shape if kept.size == like.size else kept.shape
 
 
 def difference(expected: Array, actual: Array) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from math import prod
 
 from compressor.operators.signature import Group, Shape, Signature, expand, is_of, items
 
@@ -12,7 +11,8 @@ Ranks = tuple[int | None, ...]
 Place = tuple[bool, int, int]
 """Is it an output; which input or output; which axis."""
 Product = tuple[tuple[Place, ...], ...]
-"""Factors, each the size at any of its places; the largest counts, since an axis of 1 may be broadcast."""
+"""Factors: each is the largest size at any of its places, since an axis of 1 may be broadcast; at the output alone
+where that has the axis."""
 
 
 def macs(
@@ -32,12 +32,13 @@ def macs(
         inputs: shapes of the node's inputs; None: missing.
         outputs: shapes of its outputs.
     """
-    products = _products(text, work, factors, _ranks(inputs), _ranks(outputs))
-    sides = (inputs, outputs)
-    return sum(
-        prod(max((sides[side][k] or ())[axis] for side, k, axis in places) for places in product)
-        for product in products
-    )
+    total = 0
+    for product in _products(text, work, factors, _ranks(inputs), _ranks(outputs)):
+        part = 1
+        for places in product:
+            part *= max([((outputs if side else inputs)[k] or ())[axis] for side, k, axis in places])
+        total += part
+    return total
 
 
 def _ranks(shapes: Sequence[Shape | None]) -> Ranks:
@@ -54,6 +55,8 @@ def _products(
         for index, groups in axes.items():
             for axis, group in enumerate(groups):
                 places.setdefault(group, []).append((side, index, axis))
+    for group in made.get(0, ()):
+        places[group] = places[group][-1:]
     if work:
         return tuple(_written(part.strip(), places) for part in work.split("+"))
     result = made.get(0, ())

@@ -53,6 +53,9 @@ CASES = (
           "o = Conv<pads=[1,1,1,1]>(x, t)  h = Conv<pads=[1,1,1,1]>(x, k)  m = Sigmoid(h)"
           "  b = DeformConv<pads=[1,1,1,1]>(a, u, o, p, m)", {"w": 8, "u": 8, "v": 4}, opset=22,
           more="float[18,4,3,3] t, float[9,4,3,3] k, float[16,16,3,3] u, float[16] p"),
+    image("DeformConv with a computed kernel",
+          "o = Conv(x, t)  g = ReduceMean(x)  k = Mul(u, g)  h = Sigmoid(a)  b = DeformConv(h, k, o)",
+          {"w": 8, "u": 8, "v": 4}, more="float[18,4,3,3] t, float[16,16,3,3] u", opset=22),
     image("DeformConv depthwise", "o = Conv(x, t)  b = DeformConv<group=16>(a, u, o)",
           {"w": 8, "v": 4}, more="float[18,4,3,3] t, float[16,1,3,3] u", opset=22),
     image("DeformConv with a kernel of one", "o = Conv(x, t)  b = DeformConv(a, u, o)",

@@ -13,7 +13,6 @@ from onnx.defs import get_schema
 from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
 
 import compressor.operators
-from compressor.operators.signature import Signature
 from compressor.operators.table import FAMILIES, RULES
 from tests.models import in_memory
 
@@ -95,18 +94,3 @@ def test_operators_exist() -> None:
     runtime = {(schema.domain, schema.name) for schema in get_all_operator_schema()}
     for domain, op in set(RULES) - {UNREGISTERED}:
         assert (domain, op) in runtime if domain else get_schema(op, domain).name == op
-
-
-def test_signature_notation() -> None:
-    parsed = Signature.parse("n (g i) [*s], (g o) i [*k], (g o)? -> n (g o) [*p]")
-    assert parsed.optional == (False, False, True)
-    assert [[i.names for i in operand] for operand in parsed.operands] == [
-        [("n",), ("g", "i"), ("s",)],
-        [("g", "o"), ("i",), ("k",)],
-        [("g", "o")],
-    ]
-    assert [(i.names, i.star, i.fixed) for i in parsed.outputs[0]] == [
-        (("n",), False, set()),
-        (("g", "o"), False, set()),
-        (("p",), True, {"p"}),
-    ]
