@@ -17,18 +17,16 @@ import onnx_ir as ir
 from compressor.graph import dims
 from compressor.graph.dims import Dim, Size
 from compressor.graph.evaluate import Array, evaluate
+from compressor.graph.movement import MOVEMENT, Movement
 from compressor.graph.shape_rules import Operands
 
 ELEMENT_LIMIT = 1 << 10
 """Elements of the largest tensor whose elements are followed one by one."""
-MOVES: Mapping[str, slice] = MappingProxyType(
-    dict.fromkeys(
-        ("Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Reshape", "Slice", "Split",
-         "Squeeze", "Tile", "Transpose", "Unsqueeze"),
-        slice(0, 1),
-    )
-    | {"Concat": slice(None)}
-)  # fmt: skip
+CARRIED: Mapping[str, slice] = MappingProxyType({
+    op: slice(None) if kind is Movement.JOINS else slice(0, 1)
+    for op, kind in MOVEMENT.items()
+    if kind not in (Movement.TYPE, Movement.ZEROS)
+})  # fmt: skip
 """Operators whose result holds elements of some inputs as they are, and which inputs these are."""
 WIDE = frozenset({ir.DataType.INT64, ir.DataType.INT32})
 """Types that hold every size."""
@@ -59,7 +57,7 @@ def follow(of: Operands, dtypes: Sequence[ir.DataType | None], opsets: Mapping[s
 
 def _followed(of: Operands, dtypes: Sequence[ir.DataType | None], opsets: Mapping[str, int]) -> list[Array] | None:
     op = of.node.op_type
-    if op in MOVES:
+    if op in CARRIED:
         return _moved(of, opsets)
     if op == "Cast":
         return _cast(of, dtypes[0])
@@ -105,7 +103,7 @@ def _moved(of: Operands, opsets: Mapping[str, int]) -> list[Array] | None:
     table: list[object] = []
     feeds: dict[str, Array] = {}
     places: set[str] = set()
-    moved = MOVES[of.node.op_type]
+    moved = CARRIED[of.node.op_type]
     carried = set(range(*moved.indices(len(of.data))))
     for index, (value, array) in enumerate(zip(of.node.inputs, of.data, strict=True)):
         if value is None or array is None:

@@ -69,7 +69,7 @@ OPERATORS = (
         "RotaryEmbedding",
         signature=_rotary,
         sizes={"h": "num_heads"},
-        constants=propagate.carry_zero,
+        keeps_zero=True,
         settings=(1, 2),
     ),
 )

@@ -111,6 +111,10 @@ def learn(operator: Operator, node: ir.Node, constants: Constants) -> None:
     """Tells ``constants`` what the outputs of ``node`` hold and what it sums over; what it masks stays otherwise."""
     if operator.constants is not None:
         operator.constants(node, constants)
+    elif operator.pointwise:
+        propagate.elementwise(node, constants)
+    elif operator.keeps_zero:
+        propagate.carry_zero(node, constants)
     elif operator.factors and not operator.grid:
         propagate.product(node, constants, operator.factors, operator.bias, operator.bias_factor)
     elif operator.moves or operator.movement is Movement.JOINS:

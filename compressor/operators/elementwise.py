@@ -7,18 +7,18 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.operators.facts import EVERY, Host
 from compressor.operators.operator import Operator, required
-from compressor.operators.propagate import absorbing, carry_zero, elementwise, quotient
+from compressor.operators.propagate import absorbing, quotient
 
 BROADCAST = "*a, ... -> *a"
 
 
 def _arithmetic(name: str, **facts: object) -> Operator:
-    facts = {"constants": elementwise, "on_host": Host.ARITHMETIC, **facts}
+    facts = {"pointwise": True, "on_host": Host.ARITHMETIC, **facts}
     return Operator(name, signature=BROADCAST, heads=True, arithmetic=True, **facts)  # type: ignore[arg-type]
 
 
 def _logic(*names: str, on_host: Host = Host.ARITHMETIC, **facts: object) -> tuple[Operator, ...]:
-    facts = {"constants": elementwise, **facts}
+    facts = {"pointwise": True, **facts}
     return tuple(
         Operator(n, signature=BROADCAST, heads=True, differentiable=False, on_host=on_host, **facts)  # type: ignore[arg-type]
         for n in names
@@ -42,7 +42,7 @@ def like_first(node: ir.Node, coupling: Coupling) -> None:
 
 
 def _unary(*names: str, **facts: object) -> tuple[Operator, ...]:
-    facts = {"labels": unary, "constants": elementwise, **facts}
+    facts = {"labels": unary, "pointwise": True, **facts}
     return tuple(Operator(name, **facts) for name in names)  # type: ignore[arg-type]
 
 
@@ -68,7 +68,7 @@ OPERATORS = (
     *_logic("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Or", "Xor"),
     *_logic("And", constants=absorbing),
     *_logic("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", on_host=Host.NEVER),
-    Operator("PRelu", signature=BROADCAST, heads=True, constants=elementwise, activation=True, scale=(1,)),
+    Operator("PRelu", signature=BROADCAST, heads=True, pointwise=True, activation=True, scale=(1,)),
     # of one operand: functions
     *_unary("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cos", "Cosh", "Erf", "Exp", "Log", "Shrink", "Sin",
             "Sinh", "Tan"),
@@ -78,7 +78,7 @@ OPERATORS = (
     *_unary("HardSigmoid", "Sigmoid", "Tanh", activation=True, synflow="gate"),
     *_unary("Softsign", activation=True, synflow="bypass"),
     *_unary("Clip", activation=True, synflow="bypass", settings=(1, 2), on_host=Host.ARITHMETIC),
-    *_unary("Gelu", activation=True, constants=carry_zero),  # onnx.reference lacks it
+    *_unary("Gelu", activation=True, pointwise=False, keeps_zero=True),  # onnx.reference lacks it
     *_unary("BitwiseNot", "IsInf", "IsNaN", differentiable=False),
     *_unary("Not", differentiable=False, on_host=Host.ARITHMETIC),
     # of one operand: numbers stay, or nearly
@@ -86,5 +86,5 @@ OPERATORS = (
     *_unary("CastLike", labels=like_first, on_host=Host.ARITHMETIC),
     *_unary("BitCast", differentiable=False, bits=True),
     *_unary("Dropout", host=(1, 2)),
-    Operator("Trilu", labels=_trilu, constants=carry_zero, host=(1,)),
+    Operator("Trilu", labels=_trilu, keeps_zero=True, host=(1,)),
 )  # fmt: skip

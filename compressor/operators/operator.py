@@ -67,8 +67,10 @@ class Operator:
         repaired: rewrites shape inputs, and attributes that ``sizes`` does not tell of; it runs before those.
         masked: edits a node of the masked reference so that removed positions do not count; None: what ``factors``,
             ``grid`` and ``neutral`` say.
-        constants: what a node holds where its inputs are constant, and what it sums over; None: what ``moves`` and
-            ``factors`` say. See :mod:`compressor.operators.propagate`.
+        constants: what a node holds where its inputs are constant, and what it sums over; None: what ``pointwise``,
+            ``keeps_zero``, ``factors`` and ``moves`` say. See :mod:`compressor.operators.propagate`.
+        pointwise: it acts on each position by itself, so that a function of constants is a constant.
+        keeps_zero: a channel of zeros stays one, and what becomes of others is not known.
         neutral: what leaves a reduction as it is.
         grid: input that holds integers for real numbers -> where their scale and zero point are.
         bias: the input that is added to the product, or to what is normalised.
@@ -112,6 +114,8 @@ class Operator:
     repaired: Callable[[ir.Node, Repairer], None] | None = None
     masked: Callable[[ir.Node, Reference], None] | None = None
     constants: Callable[[ir.Node, Constants], None] | None = None
+    pointwise: bool = False
+    keeps_zero: bool = False
     neutral: Neutral | None = None
     grid: Mapping[int, Grid] = field(default_factory=dict)
     # what inputs are

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.operators.operator import Operator, required
-from compressor.operators.propagate import carry, carry_zero
+from compressor.operators.propagate import carry
 from compressor.operators.repair import Repairer
 from compressor.operators.signature import Call
 
@@ -40,12 +40,12 @@ def _repair_resize(node: ir.Node, repairer: Repairer) -> None:
 OPERATORS = (
     Operator("MaxPool", signature=_max_pool, constants=carry),
     *(
-        Operator(name, signature=WINDOW, constants=carry_zero)
+        Operator(name, signature=WINDOW, keeps_zero=True)
         for name in ("AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
     ),
-    Operator("Resize", labels=_resize, repaired=_repair_resize, constants=carry_zero, host=(1, 2, 3)),
-    Operator("Upsample", labels=_resize, constants=carry_zero, host=(1,)),
-    Operator("GridSample", signature="n c [*s], n [*p] [u] -> n c [*q]", constants=carry_zero),
-    Operator("RoiAlign", signature="n c [*s], [r] [u], [r] -> [r] c [*p]", constants=carry_zero, settings=(1, 2)),
-    Operator("MaxRoiPool", signature="n c [*s], [r] [u] -> [r] c [*p]", constants=carry_zero),
+    Operator("Resize", labels=_resize, repaired=_repair_resize, keeps_zero=True, host=(1, 2, 3)),
+    Operator("Upsample", labels=_resize, keeps_zero=True, host=(1,)),
+    Operator("GridSample", signature="n c [*s], n [*p] [u] -> n c [*q]", keeps_zero=True),
+    Operator("RoiAlign", signature="n c [*s], [r] [u], [r] -> [r] c [*p]", keeps_zero=True, settings=(1, 2)),
+    Operator("MaxRoiPool", signature="n c [*s], [r] [u] -> [r] c [*p]", keeps_zero=True),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from compressor.channels.coupling import Unexplained
 from compressor.operators.facts import Grid
 from compressor.operators.operator import Operator
-from compressor.operators.propagate import elementwise
 from compressor.operators.signature import Call
 
 
@@ -35,7 +34,7 @@ OPERATORS = (
         "QuantizeLinear",
         signature=_linear,
         sizes={"inside": "block_size"},
-        constants=elementwise,
+        pointwise=True,
         settings=(1, 2),
         encodes="integers",
     ),
@@ -43,7 +42,7 @@ OPERATORS = (
         "DequantizeLinear",
         signature=_linear,
         sizes={"inside": "block_size"},
-        constants=elementwise,
+        pointwise=True,
         settings=(1, 2),
         encodes="reals",
         grid={0: Grid(1, 2, None)},

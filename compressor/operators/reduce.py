@@ -7,7 +7,6 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.operators.facts import Host, Neutral
 from compressor.operators.operator import Operator, attribute_axis, required
-from compressor.operators.propagate import carry_zero
 from compressor.operators.reference import Reference, without_axis
 from compressor.operators.signature import Call
 
@@ -80,10 +79,10 @@ def _reduction(name: str, neutral: Neutral, **facts: object) -> Operator:
 OPERATORS = (
     *(_reduction(name, Neutral.ZERO, factors=(0,)) for name in ("ReduceL1", "ReduceL2", "ReduceSumSquare")),
     _reduction("ReduceSum", Neutral.ZERO, factors=(0,), on_host=Host.ARITHMETIC),
-    _reduction("ReduceMean", Neutral.ZERO, masked=_masked_mean, constants=carry_zero),
-    _reduction("ReduceMax", Neutral.LOWEST, constants=carry_zero, on_host=Host.ARITHMETIC),
-    _reduction("ReduceMin", Neutral.HIGHEST, constants=carry_zero, on_host=Host.ARITHMETIC),
-    _reduction("ReduceProd", Neutral.ONE, constants=carry_zero, on_host=Host.ARITHMETIC),
+    _reduction("ReduceMean", Neutral.ZERO, masked=_masked_mean, keeps_zero=True),
+    _reduction("ReduceMax", Neutral.LOWEST, keeps_zero=True, on_host=Host.ARITHMETIC),
+    _reduction("ReduceMin", Neutral.HIGHEST, keeps_zero=True, on_host=Host.ARITHMETIC),
+    _reduction("ReduceProd", Neutral.ONE, keeps_zero=True, on_host=Host.ARITHMETIC),
     _reduction("ReduceLogSum", Neutral.ZERO),
     _reduction("ReduceLogSumExp", Neutral.LOWEST),
     *(Operator(name, labels=_arg, differentiable=False) for name in ("ArgMax", "ArgMin")),
