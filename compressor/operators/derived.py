@@ -14,7 +14,7 @@ from compressor.operators.constants import Constants
 from compressor.operators.facts import Neutral
 from compressor.operators.reference import Reference
 from compressor.operators.repair import Repairer
-from compressor.operators.signature import Call, Group, Named, Shape, Signature, name_axes, names_of, solve
+from compressor.operators.signature import Call, Group, Named, Shape, name_axes, names_of, solve
 
 if TYPE_CHECKING:
     from compressor.operators.operator import Operator
@@ -28,8 +28,8 @@ def repair_sizes(operator: Operator, node: ir.Node, repairer: Repairer) -> None:
     Where the planned shapes tell the size, it is that. Where they do not (``n (g c) *s``: both may have shrunk), whole
     rows of the leading part are counted; if none went, the size is what it was.
     """
-    signature = Signature.parse(operator.text(_call(node, repairer.before)))
-    before, after = (name_axes(signature, _call(node, shape)) for shape in (repairer.before, repairer.after))
+    text = operator.text(_call(node, repairer.before))
+    before, after = (name_axes(text, _call(node, shape)) for shape in (repairer.before, repairer.after))
     told, rest = operator.given(node)
     solve(before, told, rest)
     for group, size in before.extents.items():

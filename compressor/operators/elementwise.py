@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
@@ -12,16 +14,15 @@ from compressor.operators.propagate import absorbing, quotient
 BROADCAST = "*a, ... -> *a"
 
 
-def _arithmetic(name: str, **facts: object) -> Operator:
+def _arithmetic(name: str, **facts: Any) -> Operator:
     facts = {"pointwise": True, "on_host": Host.ARITHMETIC, **facts}
-    return Operator(name, signature=BROADCAST, heads=True, arithmetic=True, **facts)  # type: ignore[arg-type]
+    return Operator(name, signature=BROADCAST, heads=True, arithmetic=True, **facts)
 
 
-def _logic(*names: str, on_host: Host = Host.ARITHMETIC, **facts: object) -> tuple[Operator, ...]:
+def _logic(*names: str, on_host: Host = Host.ARITHMETIC, **facts: Any) -> tuple[Operator, ...]:
     facts = {"pointwise": True, **facts}
     return tuple(
-        Operator(n, signature=BROADCAST, heads=True, differentiable=False, on_host=on_host, **facts)  # type: ignore[arg-type]
-        for n in names
+        Operator(n, signature=BROADCAST, heads=True, differentiable=False, on_host=on_host, **facts) for n in names
     )
 
 
@@ -41,9 +42,9 @@ def like_first(node: ir.Node, coupling: Coupling) -> None:
         coupling.ignore(other)
 
 
-def _unary(*names: str, **facts: object) -> tuple[Operator, ...]:
+def _unary(*names: str, **facts: Any) -> tuple[Operator, ...]:
     facts = {"labels": unary, "pointwise": True, **facts}
-    return tuple(Operator(name, **facts) for name in names)  # type: ignore[arg-type]
+    return tuple(Operator(name, **facts) for name in names)
 
 
 def _trilu(node: ir.Node, coupling: Coupling) -> None:

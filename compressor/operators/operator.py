@@ -22,7 +22,6 @@ from compressor.operators.signature import (
     Call,
     Named,
     Shape,
-    Signature,
     Text,
     Window,
     name_axes,
@@ -92,7 +91,7 @@ class Operator:
         sequence: its result is no tensor.
         encodes: makes integers of real numbers, or real numbers of integers.
         bits: it reads the bits of its operand, which therefore keeps its type.
-        fills: its result holds one number, attribute ``value``; 0 of float32 where that is left out.
+        one_number: its result holds one number, attribute ``value``; 0 of float32 where that is left out.
         spreads: it makes a tensor of one number, if that is all that it reads.
     """
 
@@ -138,7 +137,7 @@ class Operator:
     sequence: bool = False
     encodes: Literal["integers", "reals"] | None = None
     bits: bool = False
-    fills: bool = False
+    one_number: bool = False
     spreads: bool = False
 
     # ---- facts that follow --------------------------------------------------------------------------------------
@@ -208,7 +207,7 @@ class Operator:
         Raises:
             Unexplained: the form is declined, or shapes do not fit the signature.
         """
-        found = name_axes(Signature.parse(self.text(call)), call)
+        found = name_axes(self.text(call), call)
         solve(found, *self.given(call.node))
         if self.window is not None:
             slide(found, self.window, call)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
@@ -72,8 +74,8 @@ def _count(node: ir.Node, coupling: Coupling, axis: int, *, dropped: bool = Fals
         coupling.label(out, [without_axis(t, axis) for t in terms] if dropped else terms)
 
 
-def _reduction(name: str, neutral: Neutral, **facts: object) -> Operator:
-    return Operator(name, signature=_reduce, over=_axes, neutral=neutral, host=(1,), **facts)  # type: ignore[arg-type]
+def _reduction(name: str, neutral: Neutral, **facts: Any) -> Operator:
+    return Operator(name, signature=_reduce, over=_axes, neutral=neutral, host=(1,), **facts)
 
 
 OPERATORS = (

@@ -72,6 +72,6 @@ OPERATORS = (
         on_host=Host.GROWS,
         spreads=True,
         differentiable=False,
-        fills=True,
+        one_number=True,
     ),
 )

@@ -258,19 +258,20 @@ def _expanded(own: tuple[Item, ...], rank: int, stars: Mapping[str, int]) -> Axe
     return tuple(groups)
 
 
-def name_axes(signature: Signature, call: Call) -> Named:
-    """Gives every axis its names; sizes of names are not worked out yet.
+def name_axes(text: str, call: Call) -> Named:
+    """Gives every axis the names that a signature gives it; sizes of names are not worked out yet.
 
     Raises:
         Unexplained: a required input is missing, a shape is not known, or the number of axes does not fit.
     """
+    signature = Signature.parse(text)
     inputs = [_shape(signature, call, k) for k in range(max(len(call.node.inputs), len(signature.operands)))]
     named = [bool(v.name) for v in call.node.outputs]
     if any(n and s is None for n, s in zip(named, call.outputs[: len(signature.outputs)], strict=False)):
         raise Unexplained("its shape is not known")
     outputs = [s if n else None for n, s in zip(named, call.outputs, strict=False)]
-    given, made = expand(signature, _ranks(inputs), _ranks(outputs))
-    found = Named(fixed=_fixed(signature, (*given.values(), *made.values())))
+    given, made, fixed = _frame(text, _ranks(inputs), _ranks(outputs))
+    found = Named(fixed=set(fixed))
     for axes, shapes, place in ((given, inputs, found.operands), (made, outputs, found.outputs)):
         for index, groups in axes.items():
             shape = shapes[index] or ()
@@ -278,6 +279,16 @@ def name_axes(signature: Signature, call: Call) -> Named:
                 found.extents[group] = max(size, found.extents.get(group, 1))
             place[index] = tuple(() if size == 1 else g for g, size in zip(groups, shape, strict=True))
     return found
+
+
+@lru_cache(maxsize=4096)
+def _frame(
+    text: str, inputs: tuple[int | None, ...], outputs: tuple[int | None, ...]
+) -> tuple[Mapping[int, Axes], Mapping[int, Axes], frozenset[str]]:
+    """Names of each axis, and those that are fixed."""
+    signature = Signature.parse(text)
+    given, made = expand(signature, inputs, outputs)
+    return given, made, frozenset(_fixed(signature, (*given.values(), *made.values())))
 
 
 def _shape(signature: Signature, call: Call, index: int) -> Shape | None:
@@ -288,8 +299,8 @@ def _shape(signature: Signature, call: Call, index: int) -> Shape | None:
     return None if absent and (signature.more or signature.optional[index]) else call.shape(index)
 
 
-def _ranks(shapes: Sequence[Shape | None]) -> list[int | None]:
-    return [None if s is None else len(s) for s in shapes]
+def _ranks(shapes: Sequence[Shape | None]) -> tuple[int | None, ...]:
+    return tuple(None if s is None else len(s) for s in shapes)
 
 
 def _fixed(signature: Signature, sides: Iterable[Axes]) -> set[str]:

@@ -58,7 +58,7 @@ def test_another_number_of_axes_is_declined(ranks: list[int]) -> None:
 
 
 def sizes(text: str, of: Call, **given: int) -> dict[str, int]:
-    named = name_axes(Signature.parse(text), of)
+    named = name_axes(text, of)
     solve(named, [((name,), size) for name, size in given.items()])
     return named.sizes
 
@@ -74,27 +74,27 @@ def test_an_attribute_tells_what_axes_do_not() -> None:
 
 
 def test_an_axis_of_one_is_broadcast() -> None:
-    named = name_axes(Signature.parse("*a, ... -> *a"), call((3, 1, 5), (4, 5), output=(3, 4, 5)))
+    named = name_axes("*a, ... -> *a", call((3, 1, 5), (4, 5), output=(3, 4, 5)))
     solve(named, [])
     assert named.operands == {0: (("a0",), (), ("a2",)), 1: (("a1",), ("a2",))}
     assert named.sizes == {"a0": 3, "a1": 4, "a2": 5}
 
 
 def test_brackets_fix_every_axis_of_a_star() -> None:
-    named = name_axes(Signature.parse(CONV), call((3, 8, 6, 6), (12, 8, 3, 3), output=(3, 12, 4, 4)))
+    named = name_axes(CONV, call((3, 8, 6, 6), (12, 8, 3, 3), output=(3, 12, 4, 4)))
     assert named.fixed == {"s0", "s1", "k0", "k1", "p0", "p1"}
 
 
 def test_a_missing_input_is_declined_unless_it_may_be_missing() -> None:
     with pytest.raises(Unexplained, match="input 1 is missing"):
-        name_axes(Signature.parse(CONV), call((3, 8, 6, 6), None, output=(3, 12, 4, 4)))
-    named = name_axes(Signature.parse(CONV), call((3, 8, 6, 6), (12, 8, 3, 3), None, output=(3, 12, 4, 4)))
+        name_axes(CONV, call((3, 8, 6, 6), None, output=(3, 12, 4, 4)))
+    named = name_axes(CONV, call((3, 8, 6, 6), (12, 8, 3, 3), None, output=(3, 12, 4, 4)))
     assert 2 not in named.operands
 
 
 def slid(window: Window, kernel: tuple[int, int], output: tuple[int, int], **attributes: list[int]) -> Named:
     of = call((3, 8, 6, 6), (12, 8, *kernel), output=(3, 12, *output), **attributes)
-    named = name_axes(Signature.parse(CONV), of)
+    named = name_axes(CONV, of)
     slide(named, window, of)
     return named
 

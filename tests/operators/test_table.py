@@ -13,6 +13,8 @@ from onnx.defs import get_schema
 from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
 
 import compressor.operators
+from compressor.operators.facts import EVERY
+from compressor.operators.signature import Signature
 from compressor.operators.table import FAMILIES, RULES
 from tests.models import in_memory
 
@@ -94,3 +96,26 @@ def test_operators_exist() -> None:
     runtime = {(schema.domain, schema.name) for schema in get_all_operator_schema()}
     for domain, op in set(RULES) - {UNREGISTERED}:
         assert (domain, op) in runtime if domain else get_schema(op, domain).name == op
+
+
+STANDARD = sorted(name for domain, name in RULES if not domain and ("", name) != UNREGISTERED)
+
+
+@pytest.mark.parametrize("name", STANDARD)
+def test_facts_name_inputs_and_attributes_that_exist(name: str) -> None:
+    record, schema = RULES["", name], get_schema(name, "")
+    told = [*record.statistics, *record.settings, *record.host, *([] if record.bias is None else [record.bias])]
+    told += [k for of in (record.addends, record.subtracted, record.scale) if of is not EVERY for k in of]
+    assert max(told, default=-1) < schema.max_input
+    attributes = {source for source in record.sizes.values() if isinstance(source, str)}
+    assert attributes | ({record.factor, record.bias_factor} - {""}) <= set(schema.attributes)
+    if isinstance(record.signature, str) and record.signature:
+        assert len(Signature.parse(record.signature).operands) <= schema.max_input
+
+
+@pytest.mark.parametrize("name", STANDARD)
+def test_an_input_is_said_to_be_one_thing(name: str) -> None:
+    record = RULES["", name]
+    kinds = (record.statistics, record.settings, record.host, record.addends, record.subtracted, record.scale)
+    for index in range(8):
+        assert sum(index in of for of in kinds) + (index == record.bias) <= 1

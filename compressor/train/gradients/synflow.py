@@ -73,7 +73,7 @@ def _widen_attributes(node: ir.Node) -> None:
     for name in ("to", "dtype"):
         if name in node.attributes and ir.DataType(node.attributes.get_int(name, 1)) in NARROW:
             node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.DOUBLE))
-    if operator_of(node).fills:
+    if operator_of(node).one_number:
         entry = node.attributes["value"].as_tensor() if "value" in node.attributes else None
         if entry is None or entry.dtype in NARROW:
             number = np.zeros(1) if entry is None else entry.numpy().astype(np.float64)
