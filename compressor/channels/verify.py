@@ -17,7 +17,8 @@ import onnx_ir as ir
 from compressor.channels.labels import Unexplained
 from compressor.errors import CompressorError, ModelError, PlanError, RuleFault
 from compressor.graph.binding import Shape
-from compressor.graph.inference import Misfit, captured_values, start
+from compressor.graph.captures import captured_values
+from compressor.graph.inference import Misfit, start
 from compressor.graph.shape_rules import DimShape
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def recheck(model: ir.Model, coupling: Coupling, planned: Mapping[ir.Value, Shap
     """
     known = {n for n in coupling.graph if n in coupling.claims or n in coupling.opaque}
     pending = ""
-    walker = start(model, coupling.shapes.inputs, symbolic=False)
+    walker = start(model, coupling.shapes.inputs, symbolic=False, measured=coupling.shapes.measured)
     for node in model.graph:
         try:
             walker.visit(node)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -17,6 +18,7 @@ from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from compressor.errors import ModelError
 from compressor.graph import data_rules, shape_rules
+from compressor.graph.captures import captured_values, has_graph
 from compressor.graph.contrib import MICROSOFT, OLDER_SAME_AS_FIRST, SAME_AS_FIRST, fused_matmul, like, standard
 from compressor.graph.dims import OPEN, UNKNOWN, Dim, Size, product, symbol
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
@@ -32,6 +34,10 @@ TEXT_LIMIT = 256
 """Characters of the longest size that is followed further."""
 LIST_LIMIT = 1 << 6
 """Elements of the longest list of whole numbers that nothing is known of and that is followed all the same."""
+
+Measured = tuple[tuple[int, ...], ir.DataType | None]
+"""Shape and element type of a value in a run."""
+NOTHING: Mapping[ir.Value, Measured] = MappingProxyType({})
 
 Inferred = dict[str, tuple[DimShape | None, ir.DataType | None]]
 
@@ -59,19 +65,26 @@ class Known:
     fixed: set[ir.Node] = field(default_factory=set)
 
 
-def walk(model: ir.Model, inputs: Mapping[str, DimShape], base: Known | None = None) -> Known:
+def walk(
+    model: ir.Model,
+    inputs: Mapping[str, DimShape],
+    base: Known | None = None,
+    measured: Mapping[ir.Value, Measured] = NOTHING,
+) -> Known:
     """Infers every value of the graph.
 
     Args:
         model: normalised; not changed.
         inputs: shape of each input; numbers, or symbolic sizes.
         base: what a walk with symbolic sizes found, of the same graph: what is fixed there is taken over.
+        measured: what a run showed of values that cannot be inferred, at these inputs; believed for what the file does
+            not say, and a size of it as an open one where sizes are symbolic.
 
     Raises:
         Misfit: the sizes do not fit the graph; only where all of them are numbers.
         ModelError: a value is larger than any that is believed.
     """
-    walker = start(model, inputs, symbolic=base is None)
+    walker = start(model, inputs, symbolic=base is None, measured=measured)
     for node in model.graph:
         if base is not None and node in base.fixed:
             _take_over(node, base, walker.known)
@@ -80,7 +93,13 @@ def walk(model: ir.Model, inputs: Mapping[str, DimShape], base: Known | None = N
     return walker.known
 
 
-def start(model: ir.Model, inputs: Mapping[str, DimShape], *, symbolic: bool) -> Walker:
+def start(
+    model: ir.Model,
+    inputs: Mapping[str, DimShape],
+    *,
+    symbolic: bool,
+    measured: Mapping[ir.Value, Measured] = NOTHING,
+) -> Walker:
     """A walker that knows inputs and initializers, before the first node."""
     known = Known()
     for value in model.graph.inputs:
@@ -91,7 +110,7 @@ def start(model: ir.Model, inputs: Mapping[str, DimShape], *, symbolic: bool) ->
         if tensor is not None and value not in known.shapes:
             known.shapes[value] = tuple(int(d) for d in tensor.shape.numpy())
             known.dtypes[value] = tensor.dtype
-    walker = Walker(known, model.opset_imports, symbolic=symbolic)
+    walker = Walker(known, model.opset_imports, symbolic=symbolic, measured=measured)
     for value in model.graph.inputs:
         walker.unfollowed(value)
     return walker
@@ -115,8 +134,16 @@ def initializer_of(value: ir.Value) -> ir.TensorProtocol | None:
 class Walker:
     """Infers one node after the other; remembers element types as protobufs, which inference wants."""
 
-    def __init__(self, known: Known, opsets: Mapping[str, int], *, symbolic: bool) -> None:
+    def __init__(
+        self,
+        known: Known,
+        opsets: Mapping[str, int],
+        *,
+        symbolic: bool,
+        measured: Mapping[ir.Value, Measured] = NOTHING,
+    ) -> None:
         self.known = known
+        self.measured = measured
         self.symbolic = symbolic
         self.versions = opsets
         self.opsets = [onnx.helper.make_opsetid(d, v) for d, v in opsets.items()]
@@ -151,7 +178,7 @@ class Walker:
                 if array.dtype.kind != "O":
                     self.known.dtypes[value] = ir.DataType.from_numpy(array.dtype)
         if self.symbolic:
-            captured = captured_values(node) if _has_graph(node) else []
+            captured = captured_values(node) if has_graph(node) else []
             made = [v for v in node.inputs if v is not None] + captured
             if all(v.producer() is None or v.producer() in self.known.fixed for v in made) and all(
                 map(self._is_fixed, [*made, *node.outputs])
@@ -197,7 +224,7 @@ class Walker:
             made = np.empty(len(found), object)
             made[:] = found
             return [_numbers(made if node.op_type == "Shape" else made.reshape(()), np.dtype(np.int64))]
-        if node.domain != "" or node.op_type in RANDOM | UNPACKS or _has_graph(node):
+        if node.domain != "" or node.op_type in RANDOM | UNPACKS or has_graph(node):
             return None
         feeds: dict[str, Array] = {}
         for value in node.inputs:
@@ -275,11 +302,23 @@ class Walker:
                 shape = _merged(shape, followed[index])
             if shape is None and value.shape is not None and value.shape.is_static():
                 shape = tuple(int(d) for d in value.shape.numpy())
+            if shape is None and value in self.measured:
+                shape, dtype = self._seen(value)
             if shape is not None:
                 long = [isinstance(d, Size) and len(d.text) > TEXT_LIMIT for d in shape]
                 shape = tuple(self._fresh() if cut else d for d, cut in zip(shape, long, strict=True))
             found[value] = (shape, dtype or value.dtype)
         return found
+
+    def _seen(self, value: ir.Value) -> tuple[DimShape, ir.DataType | None]:
+        """What a run showed of ``value``; with symbols, only what the file declares does not vary."""
+        shape, dtype = self.measured[value]
+        if not self.symbolic:
+            return shape, dtype
+        declared = [None] * len(shape) if value.shape is None else list(value.shape)
+        if len(declared) != len(shape):
+            declared = [None] * len(shape)
+        return tuple(d if isinstance(d, int) else self._fresh() for d in declared), dtype
 
     def _rule(self, node: ir.Node) -> list[DimShape | None] | None:
         """What a rule says about the outputs; None where all is numbers, which ONNX's inference handles."""
@@ -307,7 +346,7 @@ class Walker:
         except onnx.defs.SchemaError:
             older = node.domain == "" and node.op_type in OLDER_SAME_AS_FIRST
             return self._as_first(node) if older else {}
-        captured = captured_values(node) if _has_graph(node) else []
+        captured = captured_values(node) if has_graph(node) else []
         values = [v for v in node.inputs if v is not None and str(v.name) in proto.input] + captured
         kind = None if twin is None else ir.DataType.FLOAT
         types = {str(v.name): self._type(v, kind) for v in values}
@@ -401,28 +440,6 @@ def first_input(node: ir.Node) -> ir.Value:
     if value is None:
         raise ModelError(f"node {node.name!r} ({node.op_type}) lacks its first input")
     return value
-
-
-def _has_graph(node: ir.Node) -> bool:
-    return any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
-
-
-def captured_values(node: ir.Node) -> list[ir.Value]:
-    """Every value that nodes inside the subgraphs of ``node`` read, and that those subgraphs do not own."""
-    found: dict[ir.Value, None] = {}
-    for attribute in node.attributes.values():
-        graphs = (
-            [attribute.as_graph()] if attribute.type == ir.AttributeType.GRAPH
-            else list(attribute.as_graphs()) if attribute.type == ir.AttributeType.GRAPHS
-            else []
-        )  # fmt: skip
-        for graph in graphs:
-            inner = list(graph.all_nodes())
-            own = {v for n in inner for v in n.outputs} | set(graph.inputs) | set(graph.initializers.values())
-            for value in [v for n in inner for v in n.inputs] + list(graph.outputs):
-                if value is not None and value not in own:
-                    found[value] = None
-    return list(found)
 
 
 def _check_reshape(node: ir.Node, known: Known, result: Inferred) -> None:

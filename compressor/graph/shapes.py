@@ -12,9 +12,10 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from compressor.graph.binding import Binding, Bound, Declared, Given, Shape, batch, declared
+from compressor.graph.captures import captured_values
 from compressor.graph.dims import Dim, Size
 from compressor.graph.evaluate import Array
-from compressor.graph.inference import Known, captured_values, initializer_of, walk
+from compressor.graph.inference import NOTHING, Known, Measured, initializer_of, walk
 from compressor.graph.probes import Search, cost
 from compressor.graph.ranges import Limit, index_limits, tops
 
@@ -33,6 +34,7 @@ class Shapes:
         batch: samples in one run, where the batch size was made up; costs are reported for one sample.
         declared: shape of each input, with symbols for what is open.
         limits: indices that are computed from the inputs, and the axes they pick from.
+        measured: what a run at the first probe showed of values that cannot be inferred.
     """
 
     def __init__(self, numbers: Known, symbolic: Known, inputs: Bound) -> None:
@@ -44,6 +46,7 @@ class Shapes:
         self.batch = 1
         self.declared: Declared = {}
         self.limits: list[Limit] = []
+        self.measured: Mapping[ir.Value, Measured] = NOTHING
 
     def __call__(self, value: ir.Value) -> Shape | None:
         """The shape of ``value``, or None where it could not be inferred."""
@@ -57,6 +60,19 @@ class Shapes:
         """Takes note of a new ``value`` that holds the same as ``other``."""
         for known in (self._numbers, self._symbolic):
             known.shapes[value], known.dtypes[value] = known.shapes.get(other), known.dtypes.get(other)
+
+    def completed(self, model: ir.Model, measured: Mapping[ir.Value, Measured]) -> Shapes:
+        """The shapes of ``model`` where inference also knows what a run at the first probe showed.
+
+        Raises:
+            Misfit: what the run showed does not fit the file.
+        """
+        symbolic = walk(model, self.declared, measured=measured)
+        found = Shapes(walk(model, self.inputs, symbolic, measured), symbolic, self.inputs)
+        found.other_inputs, found.far_inputs, found.spare_inputs = self.other_inputs, self.far_inputs, self.spare_inputs
+        found.batch, found.declared, found.measured = self.batch, self.declared, measured
+        found.limits = index_limits(model.graph, symbolic)
+        return found
 
     def dtype(self, value: ir.Value) -> ir.DataType | None:
         """The element type of ``value`` as inferred."""

@@ -15,8 +15,9 @@ from compressor.errors import ModelError, RuleFault
 from compressor.graph import clean
 from compressor.graph.normalise import normalise, unshare
 from compressor.graph.restore_packed import plain
-from compressor.graph.shapes import Shapes, infer
+from compressor.graph.shapes import Shapes
 from compressor.operators.table import RULES
+from compressor.pruning.measured_shapes import shapes_at, shapes_of
 
 Result = TypeVar("Result")
 
@@ -44,7 +45,7 @@ def prepare(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, Shapes]:
     except RuntimeError:
         raise ModelError("the nodes of the model are not in topological order; call model.graph.sort() first") from None
     model = normalise(copy)
-    shapes = infer(model, settings.input_shapes, settings.dims)
+    shapes = shapes_of(model, settings)
     if settings.simplify:
         clean.simplify(model, shapes)
     else:
@@ -72,7 +73,7 @@ def believing(run: Callable[[Mapping[str, str]], Result]) -> Result:
             distrusted[fault.node] = fault.sentence
 
 
-def audit(found: Analysis) -> None:
+def audit(found: Analysis, settings: RunSettings) -> None:
     """Lets the rules read the smaller graph, after a cut that cannot be right: where does one not fit any more?
 
     Inferred shapes do not show everything: groups of a convolution that do not divide its inputs, say.
@@ -81,7 +82,8 @@ def audit(found: Analysis) -> None:
         RuleFault: names the first node that a rule explained before the cut and does not explain now.
     """
     before = {str(node.name) for node in found.coupling.claims}
-    again = Coupling(found.model.graph, infer(found.model, found.shapes.inputs), RULES, found.coupling.policy).run()
+    shapes = shapes_at(found.model, found.shapes.inputs, settings)
+    again = Coupling(found.model.graph, shapes, RULES, found.coupling.policy).run()
     for node, text in again.opaque.items():
         if str(node.name) in before:
             raise RuleFault(str(node.name), f"its rule does not fit the node after the cut: {text}")

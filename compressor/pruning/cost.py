@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import MALFORMED, Coupling
 from compressor.channels.labels import UnitArray
+from compressor.graph.captures import has_graph
 from compressor.graph.shapes import Shapes
 from compressor.operators import quantization_grid
 from compressor.operators.operator import Rules
@@ -27,6 +28,18 @@ def macs_per_sample(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> i
     What is computed once for all samples counts by its share, so that costs of two models stay comparable.
     """
     return round(macs(nodes, shapes, rules) / shapes.batch)
+
+
+def uncounted(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> list[ir.Node]:
+    """Nodes whose multiply-accumulates are not known: no record tells them, they hold graphs, or a shape is missing."""
+    return [node for node in nodes if _is_uncounted(node, shapes, rules)]
+
+
+def _is_uncounted(node: ir.Node, shapes: Shapes, rules: Rules) -> bool:
+    rule = rules.get((node.domain, node.op_type))
+    if rule is None or has_graph(node):
+        return True
+    return rule.multiplies and any(shapes(v) is None for v in node.inputs if v is not None)
 
 
 def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:

@@ -51,8 +51,8 @@ def in_activations(found: Analysis, seed: int, provider: str) -> UnitArray:
         return NONE
     if not any(f.any() for f in fine):
         raise NothingToPrune(
-            "no output of the model holds a finite number on random inputs, so nothing can be shown to be without loss; "
-            "check the model"
+            "no output of the model holds a finite number on random inputs, so nothing can be shown to be without "
+            "loss; check the model"
         )
     made = [v for node in coupling.graph for v in node.outputs if _is_float(coupling, v)]
     values = [v for v in made if coupling.layout(v, settle=False)]

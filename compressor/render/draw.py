@@ -59,10 +59,11 @@ def sizes(console: Console, models: dict[str, ModelStats]) -> None:
     paths = (item.path or missing for item, missing in zip(stats, _PATHLESS, strict=False))
     line(console, " -> ".join(paths), style="bold")
     drawn = table(("", *models, *(["left"] if len(stats) == 2 else [])), header=len(stats) == 2)
+    macs = "MACs (partial)" if any(item.uncounted for item in stats) else "MACs"
     rows = {
         "file size": [(item.bytes, quantity(item.bytes, "B")) for item in stats],
         "parameters": [(item.params, quantity(item.params)) for item in stats],
-        "MACs": [(item.macs, quantity(item.macs)) for item in stats],
+        macs: [(item.macs, quantity(item.macs)) for item in stats],
         "nodes": [(item.nodes, f"{item.nodes:,}") for item in stats],
     }
     for name, cells in rows.items():

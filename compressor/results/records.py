@@ -31,6 +31,7 @@ class ModelStats(Record):
     macs: int = Field(description="Multiply-accumulates of one sample, other dimensions as bound for the proof.")
     nodes: int = Field(description="Nodes of the main graph.")
     opset: int = Field(description="Version of the standard operator set.")
+    uncounted: int = Field(0, description="Nodes that may multiply and whose multiply-accumulates are not known.")
 
 
 class GroupRow(Record):

@@ -12,14 +12,15 @@ from compressor.channels.channel_mask import Cut
 from compressor.channels.groups import ChannelGroup, blocked
 from compressor.channels.plan import PruningPlan
 from compressor.config import AMOUNTS, PruneSettings, RunSettings
+from compressor.core.formatting import count
 from compressor.graph import files
 from compressor.graph.normalise import normalise
-from compressor.graph.shapes import infer
 from compressor.graph.unfuse import UNFUSED
 from compressor.operators import quantization_grid
 from compressor.operators.table import RULES
 from compressor.pruning import cost
 from compressor.pruning.analysis import Analysis
+from compressor.pruning.measured_shapes import shapes_of
 from compressor.pruning.proof import Evidence
 from compressor.results import (
     DiffReport,
@@ -48,13 +49,16 @@ def replayed(settings: PruneSettings, plan: PruningPlan | None) -> PruneSettings
     return settings.model_copy(update={**dict.fromkeys(AMOUNTS), "lossless": False, **plan.policy})
 
 
-def stats(path: Path | None, size: int, graph: ir.Graph, counts: tuple[int, int]) -> ModelStats:
-    """One row of the report; ``counts`` are (parameters, MACs)."""
+def stats(
+    path: Path | None, size: int, graph: ir.Graph, counts: tuple[int, int], uncounted: int = 0
+) -> ModelStats:
+    """One row of the report; ``counts`` are (parameters, MACs), ``uncounted`` the nodes whose MACs are not known."""
     return ModelStats(
         path=None if path is None else str(path),
         bytes=size,
         params=counts[0],
         macs=counts[1],
+        uncounted=uncounted,
         nodes=graph.num_nodes(),
         opset=graph.opset_imports.get("", 0),
     )
@@ -62,8 +66,9 @@ def stats(path: Path | None, size: int, graph: ir.Graph, counts: tuple[int, int]
 
 def stats_of(source: ir.Model, found: Analysis, size: int, path: Path | None) -> ModelStats:
     """The original, counted before anything is cut."""
-    counts = (_params(source), cost.macs_per_sample(found.model.graph, found.shapes, RULES))
-    return stats(path, size, source.graph, counts)
+    graph, shapes = found.model.graph, found.shapes
+    counts = (_params(source), cost.macs_per_sample(graph, shapes, RULES))
+    return stats(path, size, source.graph, counts, len(cost.uncounted(graph, shapes, RULES)))
 
 
 def _params(model: ir.Model) -> int:
@@ -74,9 +79,10 @@ def _params(model: ir.Model) -> int:
 def stats_in_memory(model: ir.Model, settings: RunSettings, size: int | None = None) -> ModelStats:
     """A model that has no file; its bytes are those it would have in one file."""
     plain = normalise(model.clone())
-    shapes = infer(plain, settings.input_shapes, settings.dims)
+    shapes = shapes_of(plain, settings)
     counts = (cost.params(plain.graph), cost.macs_per_sample(plain.graph, shapes, RULES))
-    return stats(None, ir.to_proto(model).ByteSize() if size is None else size, model.graph, counts)
+    size = ir.to_proto(model).ByteSize() if size is None else size
+    return stats(None, size, model.graph, counts, len(cost.uncounted(plain.graph, shapes, RULES)))
 
 
 def read_back(path: Path, settings: RunSettings) -> ModelStats:
@@ -98,9 +104,19 @@ def report(
         groups=groups,
         frozen=frozen_rows(found),
         proof=proof_row(evidence, settings),
-        warnings=[*_unfused(found.model), *([f"proof: {evidence.note}"] if evidence and evidence.note else [])],
+        warnings=[*_unfused(found.model), *_partial(before), *_noted(evidence)],
         settings=settings.model_dump(mode="json"),
     )
+
+
+def _noted(evidence: Evidence | None) -> list[str]:
+    return [f"proof: {evidence.note}"] if evidence is not None and evidence.note else []
+
+
+def _partial(stats: ModelStats) -> list[str]:
+    if not stats.uncounted:
+        return []
+    return [f"MACs are partial: they leave out {count(stats.uncounted, 'node')} whose cost is not known"]
 
 
 def _unfused(model: ir.Model) -> list[str]:

@@ -133,12 +133,12 @@ def removed(found: Analysis, cut: Cut, settings: PruneSettings, clock: Clock) ->
         clean.tidy(found.model, simplify=settings.simplify)
     with clock.phase("prove"):
         if expected is None:
-            audit(found)
+            audit(found, settings)
             return []
         try:
             return [proof.confirm(expected, found.model, settings)]
         except ProofFailed:
-            audit(found)
+            audit(found, settings)
             raise
 
 

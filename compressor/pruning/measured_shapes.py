@@ -1,0 +1,86 @@
+"""Shapes behind operators that nobody knows: taken from a run in ONNX Runtime, which knows them or runs nothing.
+
+An operator of a foreign domain says nothing of what it makes, and whatever stands behind it would have no shape and
+could not be pruned. Only the operator itself and what it touches need to stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.config import RunSettings
+from compressor.errors import ModelError, ProviderUnavailable
+from compressor.graph.binding import Bound
+from compressor.graph.feeds import feeds
+from compressor.graph.inference import Measured, Misfit
+from compressor.graph.shapes import Shapes, infer
+
+STANDARD = ("", "ai.onnx")
+"""Names of ONNX's own domain, whose shapes are inferred unless they depend on data."""
+SEEDS = 2
+"""Runs on different numbers at each size: a shape that differs between them depends on data."""
+
+
+def shapes_of(model: ir.Model, settings: RunSettings) -> Shapes:
+    """Every shape that can be inferred, also behind operators that need a run.
+
+    Args:
+        model: normalised; not changed.
+        settings: sizes that the user gave, the provider, the seed.
+
+    Raises:
+        ModelError: shapes do not fit; see :func:`compressor.graph.shapes.infer`.
+    """
+    found = infer(model, settings.input_shapes, settings.dims)
+    return _completed(model, found, settings.seed, settings.provider)
+
+
+def shapes_at(model: ir.Model, inputs: Bound, settings: RunSettings) -> Shapes:
+    """:func:`shapes_of` at given sizes of the inputs."""
+    return _completed(model, infer(model, inputs), settings.seed, settings.provider)
+
+
+def _completed(model: ir.Model, found: Shapes, seed: int, provider: str) -> Shapes:
+    missing = unknown(model.graph, found)
+    if not missing:
+        return found
+    try:
+        return found.completed(model, _run(model, found, missing, seed, provider))
+    except (ModelError, ProviderUnavailable, Misfit):
+        return found  # what is behind the operator stays, with the reason that its shape is not known
+
+
+def unknown(graph: ir.Graph, shapes: Shapes) -> list[ir.Value]:
+    """Results of foreign operators whose shape is not known, unless they are made of what depends on data."""
+    missing: list[ir.Value] = []
+    clear = {*graph.inputs, *graph.initializers.values()}
+    for node in graph:
+        if not all(v is None or v in clear for v in node.inputs):
+            continue
+        foreign = node.domain not in STANDARD
+        behind = any(v is not None and shapes(v) is None for v in node.inputs)
+        for value in node.outputs:
+            if foreign and value.name and shapes(value) is None:
+                missing.append(value)
+            if foreign or behind or shapes(value) is not None:
+                clear.add(value)
+    return missing
+
+
+def _run(
+    model: ir.Model, shapes: Shapes, missing: Sequence[ir.Value], seed: int, provider: str
+) -> dict[ir.Value, Measured]:
+    """What runs showed of ``missing``; values whose shape depends on data, or that are no tensors, are left out."""
+    from compressor.runtime.shape_probe import probe  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
+
+    names = [str(v.name) for v in missing]
+    runs = [feeds(model, shapes.inputs, shapes, seed + k) for k in range(SEEDS)]
+    first, *others = probe(model, names, runs, provider)
+    return {v: first[n] for v, n in zip(missing, names, strict=True) if n in first and _agree(n, first, others)}
+
+
+def _agree(name: str, first: Mapping[str, Measured], others: Sequence[Mapping[str, Measured]]) -> bool:
+    return bool(np.prod(first[name][0])) and all(other.get(name) == first[name] for other in others)
