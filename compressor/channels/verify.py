@@ -18,7 +18,8 @@ from compressor.channels.labels import Unexplained
 from compressor.errors import CompressorError, ModelError, PlanError, RuleFault
 from compressor.graph.binding import Shape
 from compressor.graph.captures import captured_values
-from compressor.graph.inference import Misfit, start
+from compressor.graph.inference import start
+from compressor.graph.known import Misfit
 from compressor.graph.shape_rules import DimShape
 
 if TYPE_CHECKING:

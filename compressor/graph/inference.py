@@ -7,9 +7,7 @@ Where sizes are symbolic, ``shape_rules`` and ``data_rules`` follow them further
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -22,6 +20,17 @@ from compressor.graph.captures import captured_values, has_graph
 from compressor.graph.contrib import MICROSOFT, OLDER_SAME_AS_FIRST, SAME_AS_FIRST, fused_matmul, like, standard
 from compressor.graph.dims import OPEN, UNKNOWN, Dim, Size, product, symbol
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
+from compressor.graph.known import (
+    NOTHING,
+    Known,
+    Measured,
+    Misfit,
+    first_input,
+    initializer_of,
+    mapped,
+    merged,
+    numbers_of,
+)
 from compressor.graph.shape_rules import DimShape, Operands
 
 EVALUATE_LIMIT = 1 << 16
@@ -35,34 +44,7 @@ TEXT_LIMIT = 256
 LIST_LIMIT = 1 << 6
 """Elements of the longest list of whole numbers that nothing is known of and that is followed all the same."""
 
-Measured = tuple[tuple[int, ...], ir.DataType | None]
-"""Shape and element type of a value in a run."""
-NOTHING: Mapping[ir.Value, Measured] = MappingProxyType({})
-
 Inferred = dict[str, tuple[DimShape | None, ir.DataType | None]]
-
-
-class Misfit(Exception):  # noqa: N818 - a signal between two functions, not an error for users
-    """The sizes of the inputs do not fit the graph."""
-
-
-@dataclass
-class Known:
-    """What one walk found.
-
-    Attributes:
-        shapes: of values; None where one could not be inferred.
-        dtypes: element types.
-        data: small values; an object array where some elements are sizes and no numbers.
-        equations: pairs of sizes that must be equal, or one of them 1, for the graph to run.
-        fixed: nodes of which nothing depends on a symbol.
-    """
-
-    shapes: dict[ir.Value, DimShape | None] = field(default_factory=dict)
-    dtypes: dict[ir.Value, ir.DataType | None] = field(default_factory=dict)
-    data: dict[ir.Value, Array] = field(default_factory=dict)
-    equations: dict[tuple[Dim, Dim], None] = field(default_factory=dict)
-    fixed: set[ir.Node] = field(default_factory=set)
 
 
 def walk(
@@ -122,13 +104,6 @@ def _take_over(node: ir.Node, base: Known, known: Known) -> None:
         known.dtypes[value] = base.dtypes[value]
         if value in base.data:
             known.data[value] = base.data[value]
-
-
-def initializer_of(value: ir.Value) -> ir.TensorProtocol | None:
-    """The tensor of an initializer that nobody can override from outside, else None."""
-    if value.is_initializer() and not value.is_graph_input():
-        return value.const_value
-    return None
 
 
 class Walker:
@@ -223,7 +198,7 @@ class Walker:
             self.known.dtypes[node.outputs[0]] = ir.DataType.INT64
             made = np.empty(len(found), object)
             made[:] = found
-            return [_numbers(made if node.op_type == "Shape" else made.reshape(()), np.dtype(np.int64))]
+            return [numbers_of(made if node.op_type == "Shape" else made.reshape(()), np.dtype(np.int64))]
         if node.domain != "" or node.op_type in RANDOM | UNPACKS or has_graph(node):
             return None
         feeds: dict[str, Array] = {}
@@ -256,8 +231,8 @@ class Walker:
             if dtype is None:
                 return None
             self.known.dtypes[value] = dtype
-            short = _map(array, self._short)
-            made.append(_numbers(short, dtype.numpy()))
+            short = mapped(array, self._short)
+            made.append(numbers_of(short, dtype.numpy()))
         return made
 
     def _operands(self, node: ir.Node) -> Operands:
@@ -299,7 +274,7 @@ class Walker:
         for index, value in enumerate(node.outputs):
             shape, dtype = inferred.get(str(value.name), (None, None))
             if followed is not None and index < len(followed):
-                shape = _merged(shape, followed[index])
+                shape = merged(shape, followed[index])
             if shape is None and value.shape is not None and value.shape.is_static():
                 shape = tuple(int(d) for d in value.shape.numpy())
             if shape is None and value in self.measured:
@@ -409,37 +384,6 @@ class Walker:
         if proto.WhichOneof("value") == "dim_value":
             return int(proto.dim_value) if proto.dim_value >= 0 else None
         return self._named.get(proto.dim_param) if proto.dim_param else None
-
-
-def _merged(shape: DimShape | None, followed: DimShape | None) -> DimShape | None:
-    """Numbers where ONNX's inference found them, else what the rule says."""
-    if shape is None or followed is None or len(shape) != len(followed):
-        return followed if followed is not None else shape
-    return tuple(d if isinstance(d, int) else f for d, f in zip(shape, followed, strict=True))
-
-
-def _map(array: Array, function: Callable[[object], object]) -> Array:
-    made = np.empty(array.shape, object)
-    for place, entry in np.ndenumerate(array):
-        made[place] = function(entry)
-    return made
-
-
-def _numbers(array: Array, dtype: np.dtype[np.generic]) -> Array:
-    """An array without sizes as one of numbers; others as they are."""
-    return array if any(isinstance(entry, Size) for entry in array.ravel()) else array.astype(dtype)
-
-
-def first_input(node: ir.Node) -> ir.Value:
-    """The first input of ``node``.
-
-    Raises:
-        ModelError: it is left out.
-    """
-    value = node.inputs[0] if node.inputs else None
-    if value is None:
-        raise ModelError(f"node {node.name!r} ({node.op_type}) lacks its first input")
-    return value
 
 
 def _check_reshape(node: ir.Node, known: Known, result: Inferred) -> None:

@@ -11,7 +11,8 @@ import onnx_ir as ir
 from compressor.errors import ModelError
 from compressor.graph.binding import FAR, FIRST, SECOND, SHRINK, Binding, Bound, Candidate
 from compressor.graph.dims import product
-from compressor.graph.inference import Known, Misfit, walk
+from compressor.graph.inference import walk
+from compressor.graph.known import Known, Misfit
 
 VALUE_BUDGET = 1 << 24
 """Elements of the largest value of a graph at the sizes chosen for it."""

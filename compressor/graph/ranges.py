@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from compressor.graph.dims import OPEN, Dim, Size, maximum, minimum, nonnegative, substitute, symbol, symbols
 from compressor.graph.evaluate import Array
-from compressor.graph.inference import Known, initializer_of
+from compressor.graph.known import Known, initializer_of
 from compressor.graph.shape_rules import TO_THE_END
 
 TOP = f"{OPEN}top of "

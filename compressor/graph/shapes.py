@@ -15,7 +15,8 @@ from compressor.graph.binding import Binding, Bound, Declared, Given, Shape, bat
 from compressor.graph.captures import captured_values
 from compressor.graph.dims import Dim, Size
 from compressor.graph.evaluate import Array
-from compressor.graph.inference import NOTHING, Known, Measured, initializer_of, walk
+from compressor.graph.inference import walk
+from compressor.graph.known import NOTHING, Known, Measured, initializer_of
 from compressor.graph.probes import Search, cost
 from compressor.graph.ranges import Limit, index_limits, tops
 

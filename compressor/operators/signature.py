@@ -139,11 +139,12 @@ class Call:
         Raises:
             Unexplained: it is missing, or its shape is not known.
         """
-        if index >= len(self.inputs) or self.node.inputs[index] is None:
+        value = self.node.inputs[index] if index < len(self.inputs) else None
+        if value is None:
             raise Unexplained(f"input {index} is missing")
         found = self.inputs[index]
         if found is None:
-            raise Unexplained("its shape is not known")
+            raise Unexplained(f"the shape of {value.name} is not known")
         return found
 
     def rank(self, index: int) -> int | None:
@@ -268,7 +269,7 @@ def name_axes(text: str, call: Call) -> Named:
     inputs = [_shape(signature, call, k) for k in range(max(len(call.node.inputs), len(signature.operands)))]
     named = [bool(v.name) for v in call.node.outputs]
     if any(n and s is None for n, s in zip(named, call.outputs[: len(signature.outputs)], strict=False)):
-        raise Unexplained("its shape is not known")
+        raise Unexplained("the shape of its result is not known")
     outputs = [s if n else None for n, s in zip(named, call.outputs, strict=False)]
     given, made, fixed = _frame(text, _ranks(inputs), _ranks(outputs))
     found = Named(fixed=set(fixed))

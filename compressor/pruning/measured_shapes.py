@@ -15,7 +15,7 @@ from compressor.config import RunSettings
 from compressor.errors import ModelError, ProviderUnavailable
 from compressor.graph.binding import Bound
 from compressor.graph.feeds import feeds
-from compressor.graph.inference import Measured, Misfit
+from compressor.graph.known import Measured, Misfit
 from compressor.graph.shapes import Shapes, infer
 
 STANDARD = ("", "ai.onnx")

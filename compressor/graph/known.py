@@ -1,0 +1,81 @@
+"""What a walk over a graph finds, and small helpers of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.errors import ModelError
+from compressor.graph.dims import Dim, Size
+from compressor.graph.evaluate import Array
+from compressor.graph.shape_rules import DimShape
+
+Measured = tuple[tuple[int, ...], ir.DataType | None]
+"""Shape and element type of a value in a run."""
+NOTHING: Mapping[ir.Value, Measured] = MappingProxyType({})
+
+
+class Misfit(Exception):  # noqa: N818 - a signal between two functions, not an error for users
+    """The sizes of the inputs do not fit the graph."""
+
+
+@dataclass
+class Known:
+    """What one walk found.
+
+    Attributes:
+        shapes: of values; None where one could not be inferred.
+        dtypes: element types.
+        data: small values; an object array where some elements are sizes and no numbers.
+        equations: pairs of sizes that must be equal, or one of them 1, for the graph to run.
+        fixed: nodes of which nothing depends on a symbol.
+    """
+
+    shapes: dict[ir.Value, DimShape | None] = field(default_factory=dict)
+    dtypes: dict[ir.Value, ir.DataType | None] = field(default_factory=dict)
+    data: dict[ir.Value, Array] = field(default_factory=dict)
+    equations: dict[tuple[Dim, Dim], None] = field(default_factory=dict)
+    fixed: set[ir.Node] = field(default_factory=set)
+
+
+def initializer_of(value: ir.Value) -> ir.TensorProtocol | None:
+    """The tensor of an initializer that nobody can override from outside, else None."""
+    if value.is_initializer() and not value.is_graph_input():
+        return value.const_value
+    return None
+
+
+def merged(shape: DimShape | None, followed: DimShape | None) -> DimShape | None:
+    """Numbers where ONNX's inference found them, else what the rule says."""
+    if shape is None or followed is None or len(shape) != len(followed):
+        return followed if followed is not None else shape
+    return tuple(d if isinstance(d, int) else f for d, f in zip(shape, followed, strict=True))
+
+
+def mapped(array: Array, function: Callable[[object], object]) -> Array:
+    """``function`` of every entry; an array of objects."""
+    made = np.empty(array.shape, object)
+    for place, entry in np.ndenumerate(array):
+        made[place] = function(entry)
+    return made
+
+
+def numbers_of(array: Array, dtype: np.dtype[np.generic]) -> Array:
+    """An array without sizes as one of numbers; others as they are."""
+    return array if any(isinstance(entry, Size) for entry in array.ravel()) else array.astype(dtype)
+
+
+def first_input(node: ir.Node) -> ir.Value:
+    """The first input of ``node``.
+
+    Raises:
+        ModelError: it is left out.
+    """
+    value = node.inputs[0] if node.inputs else None
+    if value is None:
+        raise ModelError(f"node {node.name!r} ({node.op_type}) lacks its first input")
+    return value
