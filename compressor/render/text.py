@@ -10,6 +10,8 @@ from compressor.core.formatting import count, share
 from compressor.render import draw
 from compressor.results.records import DiffReport, FrozenRow, GroupRow, ProofResult, Report
 
+ROUNDED = 0.1
+"""A share of a group further from the ratio than this is worth a word."""
 _FEW = 10
 """Rows shown of a list that is only an illustration; `verbose` shows all."""
 
@@ -103,7 +105,20 @@ def _what_was_removed(report: Report) -> str:
     if ratio is None or report.output is None:
         return f"Channels: {done}."
     macs = share(report.output.macs, report.input.macs)
-    return f"Ratio {ratio:g} is a share of the channels: {done}; MACs left {macs}."
+    return f"Ratio {ratio:g} is a share of the channels: {done}; MACs left {macs}.{_rounding(report, ratio)}"
+
+
+def _rounding(report: Report, ratio: float) -> str:
+    """Says what whole units (heads, chunks of --round-to) made of a ratio that holds for each group."""
+    if report.settings.get("scope") != "local" or report.settings.get("layer_ratio"):
+        return ""
+    off = {g.name: abs(g.removed / g.channels - ratio) for g in report.groups if g.channels}
+    moved = [g for g in report.groups if off.get(g.name, 0.0) > ROUNDED]
+    if not moved:
+        return ""
+    worst = max(moved, key=lambda g: off[g.name])
+    lost = f"{worst.name} lost {worst.removed:,} of {worst.channels:,} ({share(worst.removed, worst.channels)})"
+    return f" Whole units, --round-to and limits made it another share in {count(len(moved), 'group')}: {lost}."
 
 
 def _proof(console: Console, proof: ProofResult, *, masked: bool, recovered: bool) -> None:

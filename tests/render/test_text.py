@@ -162,6 +162,16 @@ def test_the_ratio_is_explained():
     assert "groups; MACs left 0.26." in text
 
 
+def test_what_rounding_did_is_told():
+    """A group of three heads cannot lose half of them."""
+    sizes = {"heads": (48, 16), "w": (64, 32)}
+    groups = [GroupRow(name=n, channels=c, removed=r, axes=[]) for n, (c, r) in sizes.items()]
+    text = flat(drawn(render, report(groups=groups, settings={"ratio": 0.5, "scope": "local"})))
+    assert "limits made it another share in 1 group: heads lost 16 of 48 (0.33)." in text
+    for settings in ({"ratio": 0.42, "scope": "local"}, {"ratio": 0.5, "scope": "global"}):
+        assert "another share" not in flat(drawn(render, report(groups=groups, settings=settings)))
+
+
 def test_a_target_is_not_called_a_ratio():
     text = flat(drawn(render, report(settings={"ratio": None, "target_macs": 0.3})))
     assert "Ratio" not in text
