@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels import verify
-from compressor.channels.fills import fills, keeps
+from compressor.channels.fills import fills
 from compressor.channels.labels import FROZEN, Reason, Term, UnitArray, Units
 from compressor.channels.labels import Unexplained as Unexplained  # noqa: PLC0414 - rules know this module only
 from compressor.channels.verify import Claims, name_of
@@ -339,7 +339,7 @@ class Coupling:
         claims = self.claims[node] = self._claims = Claims()
         try:
             with verify.blamed(node):
-                if keeps(node, self.fills):
+                if self.fills.moved_by(node):
                     self._move_fill(node)
                 else:
                     rule.couple(node, self)

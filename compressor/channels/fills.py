@@ -9,8 +9,10 @@ from the front of the value, which stays as it was for those that move it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from compressor.graph.shapes import Shapes
@@ -20,25 +22,45 @@ COPY = "compressor.copy"
 MANY = 2
 
 
-def fills(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any]) -> dict[ir.Value, ir.Value]:
-    """Every float value that holds one number -> the value that this number first appeared in."""
-    found: dict[ir.Value, ir.Value] = {}
+@dataclass
+class Fills:
+    """Values that hold one number everywhere.
+
+    Attributes:
+        numbers: that number, by value.
+        makers: nodes that make such a value by their own rule; all others only move one.
+    """
+
+    numbers: dict[ir.Value, float] = field(default_factory=dict)
+    makers: set[ir.Node] = field(default_factory=set)
+
+    def __contains__(self, value: ir.Value) -> bool:
+        return value in self.numbers
+
+    def moved_by(self, node: ir.Node) -> bool:
+        """Does ``node`` only move a value that holds one number, so that it follows nothing and nothing follows it?"""
+        return node not in self.makers and any(v in self.numbers for v in node.outputs)
+
+
+def fills(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any]) -> Fills:
+    """Every float value that is made to hold one number, or made of such values."""
+    found = Fills()
     for node in graph:
         rule = rules.get((node.domain, node.op_type))
         if rule is None or not all(_is_float(shapes, v) for v in node.outputs if v.name):
             continue
         data = [v for v in node.inputs if v is not None and _is_float(shapes, v)]
-        sources = {found.get(v) for v in data}
-        if rule.spreads and all(_is_one_number(shapes, v) for v in data):
-            found |= {v: v for v in node.outputs}
-        elif rule.rearranges and len(sources) == 1 and (source := sources.pop()) is not None:
-            found |= dict.fromkeys(node.outputs, source)
+        numbers = {found.numbers.get(v) for v in data}
+        if rule.spreads and not numbers - {None}:
+            numbers = {_number(shapes, v) for v in data} if data else {_attribute(node)}
+            if all(_is_single(shapes, v) for v in data):
+                found.makers.add(node)
+        elif not rule.rearranges and not rule.spreads:
+            continue
+        number = numbers.pop() if len(numbers) == 1 else None
+        if number is not None:
+            found.numbers |= dict.fromkeys(node.outputs, number)
     return found
-
-
-def keeps(node: ir.Node, found: Mapping[ir.Value, ir.Value]) -> bool:
-    """Does ``node`` move a value that holds one number, so that it follows nothing and nothing follows it?"""
-    return any(v in found and found[v] is not v for v in node.outputs)
 
 
 def give_each_its_own(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any]) -> None:
@@ -48,8 +70,8 @@ def give_each_its_own(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str,
     way back.
     """
     found = fills(graph, shapes, rules)
-    for value in list(found):
-        users = [user for user in dict.fromkeys(user for user, _ in value.uses()) if not keeps(user, found)]
+    for value in list(found.numbers):
+        users = [user for user in dict.fromkeys(user for user, _ in value.uses()) if not found.moved_by(user)]
         producer = value.producer()
         if len(users) < MANY or producer is None:
             continue
@@ -81,6 +103,20 @@ def _is_float(shapes: Shapes, value: ir.Value) -> bool:
     return dtype is not None and dtype.is_floating_point()
 
 
-def _is_one_number(shapes: Shapes, value: ir.Value) -> bool:
+def _is_single(shapes: Shapes, value: ir.Value) -> bool:
     data = shapes.const(value)
     return data is not None and data.size == 1
+
+
+def _number(shapes: Shapes, value: ir.Value) -> float | None:
+    """The number that a constant holds everywhere; None where it holds several."""
+    data = shapes.const(value)
+    if data is None or not data.size or not np.all(data == data.flat[0]):
+        return None
+    return float(data.flat[0])
+
+
+def _attribute(node: ir.Node) -> float:
+    """The number that a node without data writes: attribute ``value``, or zero."""
+    given = node.attributes.get_tensor("value", None)
+    return 0.0 if given is None else float(given.numpy().ravel()[0])

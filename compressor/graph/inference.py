@@ -22,9 +22,11 @@ from compressor.graph.dims import OPEN, UNKNOWN, Dim, Size, product, symbol
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 from compressor.graph.known import (
     NOTHING,
+    Inferred,
     Known,
     Measured,
     Misfit,
+    check_reshape,
     first_input,
     initializer_of,
     mapped,
@@ -44,7 +46,6 @@ TEXT_LIMIT = 256
 LIST_LIMIT = 1 << 6
 """Elements of the longest list of whole numbers that nothing is known of and that is followed all the same."""
 
-Inferred = dict[str, tuple[DimShape | None, ir.DataType | None]]
 
 
 def walk(
@@ -344,7 +345,7 @@ class Walker:
         if twin is not None:
             made = twin.dtype(node, self._dtype(values[0]))
             result = {name: (shape, made) for name, (shape, _) in result.items()}
-        _check_reshape(node, self.known, result)
+        check_reshape(node, self.known, result)
         return result
 
     def _as_first(self, node: ir.Node) -> Inferred:
@@ -384,18 +385,6 @@ class Walker:
         if proto.WhichOneof("value") == "dim_value":
             return int(proto.dim_value) if proto.dim_value >= 0 else None
         return self._named.get(proto.dim_param) if proto.dim_param else None
-
-
-def _check_reshape(node: ir.Node, known: Known, result: Inferred) -> None:
-    """ONNX's inference does not compare element counts when the target holds no -1."""
-    if node.op_type != "Reshape" or node.domain != "":
-        return
-    before = known.shapes.get(first_input(node))
-    after = result.get(str(node.outputs[0].name), (None, None))[0]
-    if before is None or after is None or not all(isinstance(d, int) for d in (*before, *after)):
-        return
-    if product(before) != product(after):
-        raise Misfit(f"node {node.name!r} (Reshape): {list(before)} does not fit into {list(after)}")
 
 
 def _sentence(error: Exception) -> str:

@@ -10,9 +10,11 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import ModelError
-from compressor.graph.dims import Dim, Size
+from compressor.graph.dims import Dim, Size, product
 from compressor.graph.evaluate import Array
 from compressor.graph.shape_rules import DimShape
+
+Inferred = dict[str, tuple[DimShape | None, ir.DataType | None]]
 
 Measured = tuple[tuple[int, ...], ir.DataType | None]
 """Shape and element type of a value in a run."""
@@ -79,3 +81,15 @@ def first_input(node: ir.Node) -> ir.Value:
     if value is None:
         raise ModelError(f"node {node.name!r} ({node.op_type}) lacks its first input")
     return value
+
+
+def check_reshape(node: ir.Node, known: Known, result: Inferred) -> None:
+    """ONNX's inference does not compare element counts when the target holds no -1."""
+    if node.op_type != "Reshape" or node.domain != "":
+        return
+    before = known.shapes.get(first_input(node))
+    after = result.get(str(node.outputs[0].name), (None, None))[0]
+    if before is None or after is None or not all(isinstance(d, int) for d in (*before, *after)):
+        return
+    if product(before) != product(after):
+        raise Misfit(f"node {node.name!r} (Reshape): {list(before)} does not fit into {list(after)}")

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import Cut, Mask
-from compressor.channels.fills import drop_copies, keeps
+from compressor.channels.fills import drop_copies
 from compressor.channels.verify import blamed, recheck
 from compressor.graph.evaluate import Array
 from compressor.operators.operator import Rules
@@ -33,7 +33,7 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
             with blamed(node):
                 rule.repair(node, repairer)
     for value in [v for n in moved for v in n.outputs if v in shapes]:
-        shapes[repairer.take_from_front(value, lambda user: keeps(user, cut.coupling.fills))] = shapes.pop(value)
+        shapes[repairer.take_from_front(value, cut.coupling.fills.moved_by)] = shapes.pop(value)
     for value, shape in shapes.items():
         if value.is_initializer() and value.const_value is not None:
             if value.is_graph_input():
@@ -53,7 +53,8 @@ def _is_moved(value: ir.Value, cut: Cut) -> bool:
     producer, fills = value.producer(), cut.coupling.fills
     if value not in fills or not cut.touches(value):
         return False
-    return (producer is not None and keeps(producer, fills)) or any(keeps(user, fills) for user, _ in value.uses())
+    made_by_moving = producer is not None and fills.moved_by(producer)
+    return made_by_moving or any(fills.moved_by(user) for user, _ in value.uses())
 
 
 def _dim(old: int | ir.SymbolicDim, before: int, after: int) -> int | str | None:

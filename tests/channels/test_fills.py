@@ -24,6 +24,9 @@ STATES = {
     "an expanded number": f"{SHAPE}  z = Expand(half, to)  h = Slice(z, first, one1, first)  k = Identity(h)",
     "halves joined": f"""{SHAPE}  z = ConstantOfShape(to)  l, r = Split<axis=2,num_outputs=2>(z)
         c = Concat<axis=2>(r, l)  h, k = Split<axis=0,num_outputs=2>(c)""",
+    "zeros of the file, expanded": f"{SHAPE}  z = Expand(zeros, to)  h, k = Split<axis=0,num_outputs=2>(z)",
+    "two that are joined": f"""{SHAPE}  z = ConstantOfShape(to)  e = Expand(none, to)  l = Slice(z, first, one1, first)
+        r = Slice(e, first, one1, first)  c = Concat<axis=0>(l, r)  h, k = Split<axis=0,num_outputs=2>(c)""",
     "one that both read": f"""{SHAPE}  z = ConstantOfShape(to)  h = Slice(z, first, one1, first)  k = Identity(h)
         i = Identity(h)""",
 }
@@ -34,7 +37,9 @@ def stack(states: str, *, opset: int = 18) -> onnx.ModelProto:
     return model(
         f"""
         (float[5,N,4] x) => (float y)
-        <float[1,32,4] W, float[1,32,8] R, float[1,32,8] V, float[1,32,8] S, float[8,3] head, float half = {{0.5}},
+        <float[1,32,4] W, float[1,32,8] R, float[1,32,8] V, float[1,32,8] S, float[8,3] head,
+         float half = {{0.5}}, float none = {{0}},
+         float[2,1,8] zeros = {{0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0}},
          int64 one = {{1}}, int64 zero = {{0}}, int64[1] first = {{0}}, int64[1] one1 = {{1}}, int64[1] two = {{2}},
          int64[1] width = {{8}}> {{
             {states}
