@@ -6,6 +6,9 @@ under which rectified activations have their variance spread over most direction
 eigenvalues of the covariance of max(z, 0), as shares of their sum, where z is the layer's output behind its bias and
 norm; the score is the entropy of p less the logarithm of the number of channels, and a range scores the mean of its
 layers. Outputs do not tell: in a wrong range they saturate and look certain.
+
+Images of one channel are tried as light marks on a dark ground too: networks that read digits are misled by scenes,
+which are brighter than anything they know.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import onnx_ir as ir
 from compressor.data import Array, batch_limit
 from compressor.data.synthetic import (
     CANDIDATES,
+    DARK_CANDIDATES,
     IMAGENET,
     SIGNED,
     InputKind,
@@ -54,8 +58,9 @@ CLOSE = 0.1
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is read: the layers, images for a candidate, and how many are run at a time."""
+    """What is tried, what is read: layers, images for a candidate, and how many are run at a time."""
 
+    candidates: tuple[PixelRange, ...]
     layers: tuple[LinearOutput, ...]
     images: int
     batch: int
@@ -85,11 +90,11 @@ def read_range(model: ir.Model, shapes: Shapes, seed: int, provider: str) -> Ran
     inside = tuple(kind.name for kind in pixels if kind.use.scale is not None)
     if not floating:
         return RangeChoice(source="type" if pixels else "default", normalised_inside=inside)
-    plan = _plan(model, shapes, floating[0])
+    plan = _plan(model, shapes, floating)
     if not plan.layers:
         return RangeChoice(normalised_inside=inside)
     scores = _scores(model, samples, plan, provider)
-    ranked = sorted(CANDIDATES, key=lambda candidate: -scores[candidate])
+    ranked = sorted(plan.candidates, key=lambda candidate: -scores[candidate])
     best, second = ranked[:2]
     both = best == IMAGENET and scores[IMAGENET] - scores[SIGNED] <= CLOSE
     return RangeChoice(
@@ -119,15 +124,17 @@ def spread(rows: Rows) -> float:
     return float(-(share * np.log(share)).sum() - np.log(rows.shape[1]))
 
 
-def _plan(model: ir.Model, shapes: Shapes, kind: InputKind) -> _Plan:
+def _plan(model: ir.Model, shapes: Shapes, pixels: Sequence[InputKind]) -> _Plan:
     layers = linear_outputs(model.graph, shapes)
     if len(layers) > LAYERS:
         layers = [layers[round(k)] for k in np.linspace(0, len(layers) - 1, LAYERS)]
-    area = int(np.prod([n for axis, n in enumerate(kind.shape) if axis != kind.channel_axis]))
+    grey = all(kind.channel_axis is None or kind.shape[kind.channel_axis] == 1 for kind in pixels)
+    area = max(int(np.prod([n for a, n in enumerate(kind.shape) if a != kind.channel_axis])) for kind in pixels)
     held = 4 * sum(layer.numbers for layer in layers) / max(next(iter(shapes.inputs.values()))[0], 1)
     images = int(np.clip(PIXELS // max(area, 1), *IMAGES))
     batch = batch_limit(model) or int(np.clip(BYTES // max(held, 1), 1, images))
-    return _Plan(tuple(layers), -(-images // batch) * batch, batch)
+    candidates = (*CANDIDATES, *DARK_CANDIDATES) if grey else CANDIDATES
+    return _Plan(candidates, tuple(layers), -(-images // batch) * batch, batch)
 
 
 def _scores(model: ir.Model, samples: Synthetic, plan: _Plan, provider: str) -> dict[PixelRange, float]:
@@ -136,9 +143,9 @@ def _scores(model: ir.Model, samples: Synthetic, plan: _Plan, provider: str) -> 
 
     rounds = [range(start, start + plan.batch) for start in range(0, plan.images, plan.batch)]
     names = list(dict.fromkeys(layer.name for layer in plan.layers))
-    runs = tap(model, names, _feeds(samples, rounds), provider)
+    runs = tap(model, names, _feeds(samples, plan.candidates, rounds), provider)
     scores = {}
-    for candidate in CANDIDATES:
+    for candidate in plan.candidates:
         rows: dict[str, list[Rows]] = {layer.name: [] for layer in plan.layers}
         for _ in rounds:
             values = dict(zip(names, next(runs), strict=True))
@@ -148,15 +155,18 @@ def _scores(model: ir.Model, samples: Synthetic, plan: _Plan, provider: str) -> 
     return scores
 
 
-def _feeds(samples: Synthetic, rounds: Sequence[range]) -> Iterator[Mapping[str, Array]]:
+def _feeds(
+    samples: Synthetic, candidates: Sequence[PixelRange], rounds: Sequence[range]
+) -> Iterator[Mapping[str, Array]]:
     """Inputs of every round, under one candidate after the other; all but pixels are the same under each."""
     pixels = [kind for kind in samples.kinds if kind.pixels and kind.dtype.is_floating_point()]
-    for candidate in CANDIDATES:
+    for candidate in candidates:
+        contrast = 1.0 if candidate.dark else CONTRAST
         for indices in rounds:
             inputs = dict(samples.take(np.asarray(indices, np.int64)).inputs)
             for kind in pixels:
                 axis = None if kind.channel_axis is None else kind.channel_axis + 1
-                image = 0.5 + CONTRAST * (inputs[kind.name].astype(np.float32) - 0.5)
+                image = 0.5 + contrast * (inputs[kind.name].astype(np.float32) - 0.5)
                 inputs[kind.name] = candidate.applied(image, axis).astype(kind.dtype.numpy())
             yield inputs
 

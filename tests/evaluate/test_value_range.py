@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compressor.data.synthetic import CANDIDATES, PixelRange, RangeChoice
+from compressor.data.synthetic import CANDIDATES, DARK_CANDIDATES, PixelRange, RangeChoice
 from compressor.data.synthetic.pixel_range import BYTES, CENTRED, IMAGENET, SIGNED, UNIT
 from compressor.evaluate.value_range import read_range, spread
 from compressor.graph import files
@@ -22,16 +22,16 @@ CIFAR = PixelRange("CIFAR-10", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616
 """What ``models/cifar10-resnet20.onnx`` was trained with (models/README.md)."""
 
 
-def disguised(own: PixelRange, other: PixelRange) -> ir.Model:
-    """The ResNet-20 as if it had been trained on pixels in another range than its ``own``."""
-    network = normalise(files.load(MODELS / "cifar10-resnet20.onnx"))
+def disguised(name: str, own: PixelRange, other: PixelRange) -> ir.Model:
+    """A network of ``models/`` as if it had been trained on pixels in another range than its ``own``."""
+    network = normalise(files.load(MODELS / f"{name}.onnx"))
     graph, image = network.graph, network.graph.inputs[0]
-    (m0, s0), (m1, s1) = ((np.broadcast_to(r.mean, 3), np.broadcast_to(r.std, 3)) for r in (own, other))
+    (m0, s0), (m1, s1) = ((np.asarray(r.mean), np.asarray(r.std)) for r in (own, other))
     factors = {"factor": s1 / s0, "summand": (m1 - m0) / s0}
-    for name, numbers in factors.items():
-        tensor = ir.tensor(numbers.astype(np.float32).reshape(1, 3, 1, 1), name=name)
+    for operand, numbers in factors.items():
+        tensor = ir.tensor(numbers.astype(np.float32).reshape(1, -1, 1, 1), name=operand)
         graph.register_initializer(
-            ir.Value(name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype))
+            ir.Value(name=operand, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype))
         )
     uses = list(image.uses())
     scaled = ir.node("Mul", [image, graph.initializers["factor"]])
@@ -47,15 +47,23 @@ def read(network: ir.Model) -> RangeChoice:
     return read_range(network, infer(network), 0, "cpu")
 
 
-@pytest.mark.parametrize("expected", CANDIDATES, ids=lambda c: c.name)
+@pytest.mark.parametrize("expected", [UNIT, SIGNED, BYTES], ids=lambda c: c.name)
 def test_a_trained_network_tells_its_range(expected: PixelRange) -> None:
-    choice = read(disguised(CIFAR, expected))
+    choice = read(disguised("cifar10-resnet20", CIFAR, expected))
     assert expected in choice.ranges
     assert choice.source == "behaviour"
     assert choice.margin is not None
     assert choice.margin > 0
     assert len(choice.scores) == len(CANDIDATES)
     assert choice.normalised_inside == ("image",)
+
+
+@pytest.mark.parametrize("name", ["digits-resnet", "digits-mobilenet"])
+@pytest.mark.parametrize("index", [0, 1, 4])
+def test_digits_are_light_marks_on_a_dark_ground(name: str, index: int) -> None:
+    choice = read(disguised(name, UNIT, CANDIDATES[index]))
+    assert choice.ranges == (DARK_CANDIDATES[index],)
+    assert len(choice.scores) == len(CANDIDATES) + len(DARK_CANDIDATES)
 
 
 def test_where_two_are_close_both_are_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from compressor.data.synthetic.dataset import Synthetic, synthetic
 from compressor.data.synthetic.kinds import InputKind, Kind, described, kinds_of
 from compressor.data.synthetic.pixel_range import (
     CANDIDATES,
+    DARK_CANDIDATES,
     IMAGENET,
     SIGNED,
     PixelRange,
@@ -14,6 +15,7 @@ from compressor.data.synthetic.sizes import sample_shapes
 
 __all__ = [
     "CANDIDATES",
+    "DARK_CANDIDATES",
     "IMAGENET",
     "SIGNED",
     "InputKind",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from compressor.data.batch import Array
 from compressor.data.synthetic.fractal import Field
+
+GROUND, MARKS = 0.6, 1.0
+"""What is black and what is white in dark images: pixels of scenes below the first are the ground."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +21,13 @@ class PixelRange:
         name: for reports.
         mean: one number, or one a channel.
         std: the same.
+        dark: images are light marks on a dark ground, as scans of writing and of bodies are, instead of scenes.
     """
 
     name: str
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    dark: bool = False
 
     def applied(self, pixels: Array, axis: int | None) -> Array:
         """``pixels`` of 0..1 in this range, float32 of the same shape.
@@ -33,7 +38,10 @@ class PixelRange:
                 channels, their mean stands for all.
         """
         mean, std = (_by_channel(numbers, pixels, axis) for numbers in (self.mean, self.std))
-        return np.asarray((np.asarray(pixels, np.float32) - mean) / std, np.float32)
+        image = np.asarray(pixels, np.float32)
+        if self.dark:
+            image = np.clip((image - GROUND) / (MARKS - GROUND), 0, 1)
+        return np.asarray((image - mean) / std, np.float32)
 
     @property
     def limits(self) -> str:
@@ -62,6 +70,8 @@ IMAGENET = PixelRange("mean and deviation of ImageNet", (0.485, 0.456, 0.406), (
 CENTRED = PixelRange("[-0.5, 0.5]", (0.5,), (1.0,))
 CANDIDATES = (UNIT, SIGNED, BYTES, IMAGENET, CENTRED)
 """What networks are usually trained with; a range is read by trying these."""
+DARK_CANDIDATES = tuple(replace(found, name=f"{found.name}, light on dark", dark=True) for found in CANDIDATES)
+"""The same for images of one channel, of which many are light marks on a dark ground."""
 
 
 @dataclass(frozen=True)

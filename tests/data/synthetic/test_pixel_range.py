@@ -76,3 +76,8 @@ def test_two_ranges_take_turns() -> None:
     assert [choice.of(k) for k in range(3)] == [IMAGENET, SIGNED, IMAGENET]
     assert RangeChoice().of(7) == UNIT
     assert PixelRange("x", BYTES.mean, BYTES.std).limits == "0 to 255"
+
+
+def test_dark_images_are_ground_where_scenes_are_not_bright() -> None:
+    dark = PixelRange("dark", (0.5,), (0.5,), dark=True)
+    np.testing.assert_allclose(dark.applied(np.float32([0, 0.6, 0.8, 1]), None), [-1, -1, 0, 1], atol=1e-6)
