@@ -80,14 +80,14 @@ def reviews(train: int = 40000, test: int = 4000, seed: int = 0) -> tuple[Sample
 def source_text(length: int = 128, most: int = 1000) -> tuple[Samples, Samples]:
     """Bytes of this Python's own modules, int64[n, length], and at each position the byte that follows.
 
-    Every tenth file, in the order of their names, is held out; of those, at most ``most`` lines drawn at random.
+    Every tenth file, in the order of their names, is held out, and of those at most ``most`` rows. Rows come in random
+    order, so that the first ones are from all files.
     """
     paths = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
     held_out = paths[9::10]
-    train = windows([path for path in paths if path not in held_out], length)
-    test = windows(held_out, length)
-    keep = np.random.default_rng(0).permutation(len(test))[:most]
-    return next_tokens(train), next_tokens(test[np.sort(keep)])
+    rng = np.random.default_rng(0)
+    train = rng.permutation(windows([path for path in paths if path not in held_out], length))
+    return next_tokens(train), next_tokens(rng.permutation(windows(held_out, length))[:most])
 
 
 def windows(paths: list[Path], length: int) -> npt.NDArray[np.int64]:
