@@ -344,3 +344,12 @@ def test_torch_masks_become_smaller() -> None:
     torch.onnx.export(net, (torch.randn(2, 3, 12, 12),), file, dynamo=False)
     proto = onnx.load_from_string(file.getvalue())
     assert list(removed(proto).values()) == [4, stopped]
+
+
+def test_offsets_are_not_taken_for_a_bias() -> None:
+    """Filters of zeros leave the bias of -1/2; with the offsets of 1/2 added, it would be zero and could go."""
+    body = "b = DeformConv(a, u, o, p)"
+    more = "float[16,16,1,1] u, float[3,2,6,6] o, float[16] p"
+    fill = {"u": TWO, "o": At(slice(None), 0.5)}
+    assert removed(put(between(body, more=more, opset=22), {**fill, "p": At(TWO, -0.5)})) == {}
+    assert removed(put(between(body, more=more, opset=22), {**fill, "p": TWO})) == {"u": 2}
