@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-
-from compressor.operators.facts import LARGEST, Neutral
 
 from .case import Case, check, image, token
 
@@ -97,13 +94,3 @@ CASES = (
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_reduce(case: Case) -> None:
     check(case)
-
-
-@pytest.mark.parametrize(
-    ("dtype", "lowest", "highest"),
-    [("float32", -LARGEST, LARGEST), ("int32", -(2**31), 2**31 - 1), ("uint8", 0, 255), ("bool", 0, 1)],
-)
-def test_extremes_of_an_element_type(dtype: str, lowest: float, highest: float) -> None:
-    assert Neutral.LOWEST.of(np.dtype(dtype)) == lowest
-    assert Neutral.HIGHEST.of(np.dtype(dtype)) == highest
-    assert (Neutral.ZERO.of(np.dtype(dtype)), Neutral.ONE.of(np.dtype(dtype))) == (0, 1)

@@ -1,0 +1,32 @@
+"""Constants of a file, whichever way it holds them, and nodes that become copies."""
+
+from __future__ import annotations
+
+from compressor.graph.nodes import become_identity, is_constant, tensor_of
+from tests.models import in_memory, model
+
+
+def test_numbers_of_initializers_and_of_constant_nodes() -> None:
+    text = """(float[2] x) => (float[2] y) <float[2] w = {1, 2}> {
+        c = Constant<value = float[2] {3, 4}>() a = Add(w, c) y = Add(x, a) }"""
+    graph = in_memory(model(text)).graph
+    constant, inner, _ = graph
+    assert [is_constant(node) for node in graph] == [True, False, False]
+    held = [tensor_of(v) for v in (graph.initializers["w"], constant.outputs[0])]
+    assert [t.numpy().tolist() for t in held if t is not None] == [[1, 2], [3, 4]]
+    assert tensor_of(inner.outputs[0]) is None
+    assert tensor_of(graph.inputs[0]) is None
+    assert tensor_of(None) is None
+
+
+def test_a_constant_of_a_single_number_is_left_alone() -> None:
+    (node,) = in_memory(model("() => (float y) { y = Constant<value_float = 2.0>() }")).graph
+    assert not is_constant(node)
+
+
+def test_a_node_becomes_a_copy_and_keeps_the_name_of_its_output() -> None:
+    graph = in_memory(model("(float[2,3] x) => (float y) { y = LpNormalization<axis = 0, p = 1>(x) }")).graph
+    (node,) = graph
+    become_identity(node, graph.inputs[0])
+    assert (node.op_type, len(node.attributes), [v.name for v in node.outputs]) == ("Identity", 0, ["y"])
+    assert graph.outputs[0].name == "y"
