@@ -192,6 +192,11 @@ class Coupling:
             terms = self._layouts.get(value, []) + (lazy.terms if lazy else [])
         return self._canonical(value, terms)
 
+    def stored(self, value: ir.Value) -> Layout:
+        """The terms of ``value`` as they were given; what merged since is not seen."""
+        lazy = self.lazies.get(value)
+        return [*self._layouts.get(value, ()), *(lazy.terms if lazy is not None else ())]
+
     def ignore(self, value: ir.Value | None) -> None:
         """Says that whatever channels ``value`` has do not matter to the node: it reads its shape or its type alone."""
         if value is not None:

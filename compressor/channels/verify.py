@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -85,17 +86,22 @@ def walk(coupling: Coupling) -> dict[str, str]:
 
 def doubt_of(coupling: Coupling, node: ir.Node, claims: Claims) -> str | None:
     """What is wrong with the claims of a rule at ``node``; None where they hold."""
-    doubts = (
-        *(_unsigned_output(node, v, claims) for v in node.outputs),
-        *(_unsigned_input(coupling, node, v, claims) for v in _inputs(node)),
-        *(_misfit(coupling, v) for v in [*node.outputs, *node.inputs] if v is not None),
-        *(_stranger(node, v) for v in claims.labelled),
+    doubts = chain(
+        (_unsigned_output(node, v, claims) for v in node.outputs),
+        (_unsigned_input(coupling, node, v, claims) for v in _inputs(node)),
+        (_misfit(coupling, v) for v in [*node.outputs, *_constants(node)]),
+        (_stranger(node, v) for v in claims.labelled),
     )
     return next((d for d in doubts if d is not None), None)
 
 
 def _inputs(node: ir.Node) -> list[ir.Value]:
     return [v for v in dict.fromkeys([*node.inputs, *captured_values(node)]) if v is not None]
+
+
+def _constants(node: ir.Node) -> list[ir.Value]:
+    """Inputs that no node makes, so that their labels are checked where they are used."""
+    return [v for v in node.inputs if v is not None and v.producer() is None]
 
 
 def _unsigned_output(node: ir.Node, value: ir.Value, claims: Claims) -> str | None:
@@ -119,11 +125,11 @@ def _stranger(node: ir.Node, value: ir.Value) -> str | None:
 
 def _misfit(coupling: Coupling, value: ir.Value) -> str | None:
     """Labels that do not fit the shape of ``value``, or an axis with a role that none has."""
-    terms = coupling.layout(value, settle=False)
+    terms = coupling.stored(value)
     lazy = coupling.lazies.get(value)
     if not terms and lazy is None:
         return None
-    shape = coupling.shapes(value)
+    shape = lazy.shape if lazy is not None and value.is_initializer() else coupling.shapes(value)
     if shape is None:
         return f"{value.name} would have channels, but its shape is not known" if terms else None
     for term in terms:
