@@ -30,10 +30,6 @@ ELEMENT_LIMIT = 1 << 22
 """Elements of the largest label array; beyond it (a reshape that mixes many axes) labels are frozen."""
 
 
-MALFORMED = (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)
-"""What counting the cost of a node raises where its attributes and shapes do not belong together."""
-
-
 @dataclass(frozen=True)
 class Policy:
     """What the user chooses about coupling.

@@ -8,8 +8,10 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.coupling import MALFORMED, Coupling
+from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import UnitArray
+from compressor.channels.verify import blamed
+from compressor.errors import RuleFault
 from compressor.graph.captures import has_graph
 from compressor.graph.shapes import Shapes
 from compressor.operators import quantization_grid
@@ -19,7 +21,7 @@ from compressor.operators.signature import Shape
 
 def macs(nodes: Iterable[ir.Node], shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:
     """Multiply-accumulates of one run: products of convolutions, matrix products, recurrent layers, attention."""
-    return sum(_macs_of(node, shape, rules) for node in nodes)
+    return sum(_macs_of(node, shape, rules) or 0 for node in nodes)
 
 
 def macs_per_sample(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> int:
@@ -36,23 +38,24 @@ def uncounted(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> list[ir
 
 
 def _is_uncounted(node: ir.Node, shapes: Shapes, rules: Rules) -> bool:
-    rule = rules.get((node.domain, node.op_type))
-    if rule is None or has_graph(node):
-        return True
-    return rule.multiplies and any(shapes(v) is None for v in node.inputs if v is not None)
+    return has_graph(node) or _macs_of(node, shapes, rules) is None
 
 
-def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:
+def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int | None:
+    """Multiply-accumulates of a node; None where no record tells them, or a shape is missing or does not fit."""
     rule = rules.get((node.domain, node.op_type))
-    if rule is None or not rule.multiplies:
+    if rule is None:
+        return None
+    if not rule.multiplies:
         return 0
     inputs = [None if v is None else shape(v) for v in node.inputs]
     if any(s is None for v, s in zip(node.inputs, inputs, strict=True) if v is not None):
-        return 0
+        return None
     try:
-        return rule.macs(node, inputs, [shape(v) for v in node.outputs])
-    except MALFORMED:
-        return 0  # frozen by the coupling; ONNX Runtime says what is wrong with it
+        with blamed(node):
+            return rule.macs(node, inputs, [shape(v) for v in node.outputs])
+    except (Unexplained, RuleFault):
+        return None  # frozen by the coupling; ONNX Runtime says what is wrong with it
 
 
 def params(graph: ir.Graph) -> int:
@@ -81,7 +84,7 @@ class CostModel:
     def macs_after(self, removed: UnitArray) -> int:
         """Multiply-accumulates once ``removed`` units are gone."""
         gone = self._gone(removed)
-        return sum(_macs_of(node, lambda v: self._shape(v, gone), self._rules) for node in self._nodes)
+        return sum(_macs_of(node, lambda v: self._shape(v, gone), self._rules) or 0 for node in self._nodes)
 
     def params_after(self, removed: UnitArray) -> int:
         """Elements that hold real numbers, once ``removed`` units are gone."""

@@ -14,7 +14,7 @@ from compressor.errors import NothingToPrune
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
 from compressor.operators.table import RULES
-from compressor.pruning.cost import CostModel, macs, params
+from compressor.pruning.cost import CostModel, macs, params, uncounted
 from compressor.pruning.select import choose
 from compressor.steps.account import stats_in_memory
 from tests.models import in_memory, model
@@ -163,3 +163,14 @@ def test_what_is_computed_once_counts_by_its_share(rows: int) -> None:
     batch = infer(normalise(found.clone())).batch
     assert batch == 3
     assert stats_in_memory(found, PruneSettings()).macs == round(rows * 5 * 7 / batch) + rows * 7
+
+
+def test_a_node_that_does_not_fit_is_not_counted() -> None:
+    """Its rule declines it, or fails; its cost is then said to be unknown."""
+    source = in_memory(
+        model("""(float[3,5,8] x) => (float y) <float[8,16] w, float[16,6] v> {
+            a = MatMul(x, w)  b = Einsum<equation = "ab,bc->ac">(a, v)  y = Relu(b) }""", checked=False)
+    )  # fmt: skip
+    shapes = {v: (3, 5, 8) for n in source.graph for v in (*n.inputs, *n.outputs) if v is not None}
+    assert macs(source.graph, shapes.get, RULES) >= 0
+    assert "Einsum" in {node.op_type for node in uncounted(source.graph, shapes.get, RULES)}
