@@ -33,6 +33,8 @@ from compressor.errors import CompressorError
 SIZES = ({"N": 3, "T": 5}, {"N": 2, "T": 7})
 FINE = frozenset({0, 2, 4})
 """Exit codes that are no fault: done, settings that contradict each other, nothing to remove."""
+EVERY = 100
+"""Graphs between two lines of counts."""
 CLOSE = 1e-3
 """Largest difference, as a share of an output's range."""
 CRITERIA = ("l1", "l2", "fpgm", "lamp", "random", "consumers")
@@ -241,10 +243,11 @@ def main() -> None:
     args = parser.parse_args()
     onnxruntime.set_default_logger_severity(4)
     counts: Counter[tuple[str, str]] = Counter()
-    for code, text in cases(args.seed, args.graphs, args.out):
+    for done, (code, text) in enumerate(cases(args.seed, args.graphs, args.out), 1):
         counts[code, text if code != "-" else "not run"] += 1
-    for (code, text), number in sorted(counts.items()):
-        print(f"exit {code}, {text}: {number}")
+        if done % EVERY == 0 or done == args.graphs:
+            found = "; ".join(f"exit {c}, {t}: {number}" for (c, t), number in sorted(counts.items()))
+            print(f"{done} graphs: {found}", flush=True)
 
 
 if __name__ == "__main__":
