@@ -66,10 +66,7 @@ class Size:
         return hash(self.text)
 
     def __add__(self, other: Dim) -> Dim:
-        terms = dict(self.terms)
-        for product, factor in _terms(other):
-            terms[product] = terms.get(product, 0) + factor
-        return _size(terms)
+        return total((self, other))
 
     def __mul__(self, other: Dim) -> Dim:
         right = _terms(other)
@@ -131,6 +128,15 @@ def product(sizes: Iterable[Dim]) -> Dim:
     for size in sizes:
         found = found * size
     return found
+
+
+def total(sizes: Iterable[Dim]) -> Dim:
+    """All of them added."""
+    terms: dict[Product, int] = {}
+    for size in sizes:
+        for atoms, factor in _terms(size):
+            terms[atoms] = terms.get(atoms, 0) + factor
+    return _size(terms)
 
 
 def quotient(size: Dim, by: Dim) -> Dim | None:

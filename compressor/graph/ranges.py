@@ -164,19 +164,15 @@ class _Ranges:
         return tuple(joined)
 
 
-def _column(array: Array) -> Column:
-    """Bounds of what is known."""
+def _column(array: Array) -> Column | None:
+    """Bounds of what is known; None for many sizes, which are not held against each other."""
     if array.dtype.kind == "O":
         entries = [e if isinstance(e, Size) else int(e) for e in array.ravel()]
-        return tuple(Interval(e, e) for e in entries) if len(entries) <= COLUMNS else (_spread(entries),)
+        return tuple(Interval(e, e) for e in entries) if array.ndim < 2 and len(entries) <= COLUMNS else None
     if array.ndim and array.shape[-1] <= COLUMNS:
         rows = array.reshape(-1, array.shape[-1])
         return tuple(Interval(int(rows[:, k].min()), int(rows[:, k].max())) for k in range(rows.shape[1]))
     return (Interval(int(array.min()), int(array.max())),)
-
-
-def _spread(entries: Sequence[Dim]) -> Interval:
-    return Interval(minimum(*entries), maximum(*entries))
 
 
 def _together(column: Sequence[Interval]) -> Interval:

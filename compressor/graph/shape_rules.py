@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
-from compressor.graph.dims import Call, Dim, Size, div, maximum, minimum, nonnegative, product, quotient
+from compressor.graph.dims import Call, Dim, Size, div, maximum, minimum, nonnegative, product, quotient, total
 from compressor.graph.evaluate import Array
 
 DimShape = tuple[Dim, ...]
@@ -113,10 +113,7 @@ def _concat(of: Operands) -> list[DimShape] | None:
     found: list[Dim] = []
     for a, sizes in enumerate(zip(*shapes, strict=True)):
         if a == axis:
-            total: Dim = 0
-            for size in sizes:
-                total = total + size
-            found.append(total)
+            found.append(total(sizes))
         else:
             for size in sizes[1:]:
                 of.equate(sizes[0], size)

@@ -119,6 +119,14 @@ def test_arithmetic_agrees_with_numbers_put_in(one: Dim, two: Dim, sizes: dict[s
         assert substitute(exact, sizes) * b == a
 
 
+def test_many_sizes_are_added_at_once() -> None:
+    many = [symbol(f"a{k}") for k in range(3000)]
+    found = dims.total([*many, 5, *many])
+    assert isinstance(found, dims.Size)
+    assert len(found.terms) == 3001
+    assert dims.total([N, 2, -N]) == 2
+
+
 def test_a_long_product_is_not_multiplied_out() -> None:
     long = product([symbol(f"a{k}") + symbol(f"b{k}") for k in range(12)])
     assert isinstance(long, dims.Size)
