@@ -47,7 +47,6 @@ LIST_LIMIT = 1 << 6
 """Elements of the longest list of whole numbers that nothing is known of and that is followed all the same."""
 
 
-
 def walk(
     model: ir.Model,
     inputs: Mapping[str, DimShape],

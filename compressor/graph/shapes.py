@@ -104,7 +104,6 @@ class Shapes:
             return [True] * len(shape)
         return [isinstance(size, Size) for size in followed]
 
-
     def largest(self, inputs: Mapping[str, Shape], default: int) -> dict[str, int]:
         """The largest whole number that each input may hold at these shapes; ``default`` where no index limits it."""
         sizes: dict[str, Dim] = {}
