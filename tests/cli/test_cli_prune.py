@@ -15,6 +15,7 @@ from compressor.errors import (
     TargetOutOfReach,
     UsageError,
 )
+from compressor.results import FrozenRow
 
 
 def test_defaults_come_from_the_settings(run, pipeline, model):
@@ -241,3 +242,19 @@ def test_closed_pipe_exits_141_quietly(run, pipeline, model):
     result = run("prune", model)
     assert result.exit_code == 141
     assert (result.stdout, result.stderr) == ("", "")
+
+
+def test_explain_lists_reasons_where_nothing_can_go(run, pipeline, model):
+    """Of weights that no rule could look at, no number of channels is known."""
+    nothing = NothingToPrune("no channel can be removed")
+    nothing.frozen = (
+        FrozenRow(value="w", axis=1, node="If_0", reason="If has no rule (a)", channels=32),
+        FrozenRow(value="table", axis=None, node="Embed_0", reason="acme::Embed has no rule", channels=0),
+    )
+    pipeline.raises = nothing
+    result = run("prune", model, "--explain")
+    assert result.exit_code == 4
+    assert "32 channels had to stay: If has no rule (a)" in result.output
+    assert "1 weight had to stay: acme::Embed has no rule" in result.output
+    for quiet in (("prune", model), ("prune", model, "--explain", "-q")):
+        assert "If has no rule" not in run(*quiet).output
