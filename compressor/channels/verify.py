@@ -7,7 +7,7 @@ mask plans. A claim that does not hold freezes the node, with the reason, and ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -147,19 +147,21 @@ def _misfit(coupling: Coupling, value: ir.Value) -> str | None:
     return None
 
 
-def recheck(model: ir.Model, coupling: Coupling, planned: Mapping[ir.Value, Shape]) -> None:
+def recheck(
+    model: ir.Model, coupling: Coupling, planned: Mapping[ir.Value, Shape], nodes: Collection[ir.Node]
+) -> None:
     """Infers the shapes of the cut ``model`` again and holds them against what was planned.
 
     Args:
         model: after surgery, before anything is tidied up.
         coupling: of the same graph; gives the shapes of what was not cut.
         planned: shapes of every value that loses something.
+        nodes: those that were there before surgery.
 
     Raises:
         RuleFault: names the first node whose result has another shape, or whose inputs do not belong together.
             Where that is a node which a repair put in, the node that it was put in for.
     """
-    known = {n for n in coupling.graph if n in coupling.claims or n in coupling.opaque}
     pending = ""
     walker = start(model, coupling.shapes.inputs, symbolic=False, measured=coupling.shapes.measured)
     for node in model.graph:
@@ -168,7 +170,7 @@ def recheck(model: ir.Model, coupling: Coupling, planned: Mapping[ir.Value, Shap
         except (Misfit, ModelError) as misfit:
             pending = pending or str(misfit)
         pending = pending or _off_plan(node, walker.known.shapes, coupling, planned)
-        if pending and node in known:
+        if pending and node in nodes:
             text = f"the rule for {name_of(node)} does not fit this node: after the cut, {pending}"
             raise RuleFault(str(node.name), text)
     if pending:

@@ -23,6 +23,7 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
     """
     repairer = Repairer(cut)
     graph = model.graph
+    nodes = set(graph)
     shapes = {v: repairer.after(v) for v in _values(graph) if cut.touches(v)}
     moved = [n for n in graph if any(_is_moved(v, cut) for v in n.outputs)]
     for node in list(graph):
@@ -44,7 +45,7 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
             dims = [_dim(old, *sizes) for old, *sizes in zip(value.shape, cut.before(value), shape, strict=True)]
             value.shape = ir.Shape(dims)
     drop_copies(graph)
-    recheck(model, cut.coupling, shapes)
+    recheck(model, cut.coupling, shapes, nodes)
 
 
 def _is_moved(value: ir.Value, cut: Cut) -> bool:
