@@ -45,7 +45,7 @@ Options = dict[str, Any]
 def options(rng: np.random.Generator) -> Options:
     """Random settings of one run."""
     chosen: Options = {
-        "round_to": int(rng.choice([1, 1, 2, 4, 8])),
+        "round_to": int(rng.choice([1, 1, 1, 2, 4])),
         "attention": str(rng.choice(["heads", "dims"])),
         "criterion": str(rng.choice(CRITERIA)),
         "scope": str(rng.choice(["local", "local", "global"])),
