@@ -14,9 +14,11 @@ from compressor.commands.inspect import inspect_file
 from compressor.commands.prune import PruneResult
 from compressor.commands.unify import UnifyResult
 from compressor.config import PruneSettings, TuneSettings, UnifySettings
+from compressor.errors import GateMissed
 from compressor.graph import files
 from compressor.results import Report
 from compressor.steps import account
+from compressor.steps.gates import demand_gates
 
 if TYPE_CHECKING:
     from compressor.train.finetune import TuneResult
@@ -28,7 +30,12 @@ def load(path: str | Path) -> ir.Model:
 
 
 def save(model: ir.Model, path: str | Path) -> int:
-    """Writes a model whole or not at all; returns its bytes. Raises UsageError or ModelError."""
+    """Writes a model whole or not at all; returns its bytes.
+
+    Raises:
+        UsageError: the place cannot be written to, or is the file that the model, or what it was made from, came from.
+        ModelError: the model cannot be written.
+    """
     return files.save(model, Path(path))
 
 
@@ -52,6 +59,7 @@ def prune(
         The smaller model, the plan and the report.
 
     Raises:
+        GateMissed: the result misses ``max_drop`` or ``max_size``; it is the error's ``result``.
         CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
 
     Example:
@@ -63,6 +71,11 @@ def prune(
     result = prune_command.prune(model, chosen, plan=plan)
     after = account.stats_in_memory(result.model, chosen)
     result.report = result.report.model_copy(update={"output": after})
+    try:
+        demand_gates(result.report, chosen)
+    except GateMissed as missed:
+        missed.result = result
+        raise
     return result
 
 

@@ -51,9 +51,14 @@ class ProofFailed(CompressorError):  # noqa: N818
 
 
 class GateMissed(CompressorError):  # noqa: N818
-    """The output is right, but misses a limit that the user set on it."""
+    """The output is right, but misses a limit that the user set on it.
+
+    Attributes:
+        result: what missed it, where it was made in Python.
+    """
 
     exit_code = 6
+    result: object = None
 
 
 class ProviderUnavailable(CompressorError):  # noqa: N818

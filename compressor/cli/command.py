@@ -12,8 +12,9 @@ from typing import Any
 
 import click
 
+from compressor.cli.paths import withdraw
 from compressor.core.formatting import printable
-from compressor.errors import CompressorError
+from compressor.errors import CompressorError, GateMissed
 
 INTERRUPTED = 130
 """128 and SIGINT, as shells report it."""
@@ -70,7 +71,7 @@ class Command(click.Command):
             click.echo("Interrupted.", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
         except BrokenPipeError:
-            _discard_stdout()
+            discard_stdout()
             raise click.exceptions.Exit(READER_GONE) from None
         except Exception as error:  # the one place where a crash becomes a sentence
             verbose = bool(ctx.params.get("verbose"))
@@ -78,6 +79,8 @@ class Command(click.Command):
                 traceback.print_exc()
             click.echo(printable(_sentence(error, verbose)), err=True)
             code = error.exit_code if isinstance(error, CompressorError) else CompressorError.exit_code
+            if code != GateMissed.exit_code:
+                withdraw(ctx)
             raise click.exceptions.Exit(code) from error
 
 
@@ -89,7 +92,7 @@ def _sentence(error: Exception, verbose: bool) -> str:
     return f"Internal error: {fact.rstrip(':')}; {hint}, and please report it."
 
 
-def _discard_stdout() -> None:
+def discard_stdout() -> None:
     """Keeps the interpreter from failing again when it flushes stdout at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from compressor.cli.command import Option
+from compressor.cli.command import Option, discard_stdout
 from compressor.core.atomic import write_text
 from compressor.core.formatting import printable
+from compressor.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,16 +70,31 @@ class View:
         if not self.quiet:
             for warning in warnings:
                 click.echo(f"Warning: {printable(warning)}", err=True)
-        if self.json_to == "-":
-            click.echo(document.to_json(), nl=False)
-        elif self.json_to is not None:
-            write_text(self.json_to, document.to_json())
-        self.draw(draw)
+        if self.json_to not in (None, "-"):
+            write_text(str(self.json_to), document.to_json())
+        with _printing():
+            if self.json_to == "-":
+                click.echo(document.to_json(), nl=False)
+            self.draw(draw)
 
     def draw(self, draw: "Callable[[Console], None]") -> None:
         """Prints text unless quiet; to stderr where stdout is for JSON."""
         if not self.quiet:
-            draw(_console(stderr=self.json_to == "-"))
+            with _printing():
+                draw(_console(stderr=self.json_to == "-"))
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """What cannot be printed is an error of its own, not a crash, and not nothing; a closed pipe is left alone."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_stdout()
+        raise UsageError(f"the result cannot be printed: {error.strerror or error}; make room, or use -q") from None
 
 
 def view_options(function: F) -> F:

@@ -7,7 +7,8 @@ from typing import NoReturn
 
 import click
 
-from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Entry, LazyGroup
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Entry, LazyGroup, discard_stdout
+from compressor.errors import UsageError
 from compressor.version import VERSION
 
 # To add a command: one file with a `command`, and one line here.
@@ -62,7 +63,12 @@ def prune_entry() -> NoReturn:
 
 def _run(command: click.Command, prog_name: str) -> NoReturn:
     signal.signal(signal.SIGTERM, _terminated)
-    command.main(prog_name=prog_name)
+    try:
+        command.main(prog_name=prog_name)
+    except OSError as error:  # help, version or schema, which no command prints
+        discard_stdout()
+        click.echo(f"Error: this cannot be printed: {error.strerror or error}", err=True)
+        sys.exit(UsageError.exit_code)
     sys.exit(0)
 
 

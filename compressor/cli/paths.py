@@ -1,14 +1,25 @@
 """Where a command writes: default names, and no file that is also an input."""
 
+import errno
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from compressor.errors import UsageError
+import click
+
+from compressor.errors import ModelError, UsageError
+
+_RESULTS = ("--output", "output", "--plan-out")
+"""What must not be there when a command fails; reports may, which say why."""
+_WITHDRAWN = "compressor.results"
+_LONGEST_NAME = 255
+"""Bytes of a file's name on the file systems in use."""
 
 
 def default_output(source: Path, suffix: str) -> Path:
     """``model.onnx`` and ``.pruned.onnx`` give ``model.pruned.onnx`` in the same folder."""
+    if not source.name:
+        raise ModelError(f"{str(source)!r} is not the name of a file; give the path of an .onnx file")
     stem = source.name.removesuffix(".onnx") if source.suffix == ".onnx" else source.name
     return source.with_name(stem + suffix)
 
@@ -25,17 +36,50 @@ def check_destinations(sources: Iterable[Path | None], written: Mapping[str, str
     """
     taken = {source: "the input" for source in sources if source is not None}
     for flag, place in written.items():
-        if place is None or str(place) == "-":
+        if place is None or (flag == "--json" and str(place) == "-"):
             continue
         path = Path(place)
-        if not path.parent.is_dir():
-            raise UsageError(f"{flag}: folder {path.parent} does not exist; create it or choose another place")
-        if path.is_dir():
-            raise UsageError(f"{flag}: {path} is a folder; name a file in it")
-        for other, owner in taken.items():
-            if _same(path, other):
-                raise UsageError(f"{flag}: {path} is {owner} too, which is never overwritten; name another file")
+        try:
+            _check(flag, path, taken)
+        except (OSError, ValueError) as error:  # such as a name that is too long, or holds a zero byte
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(f"{flag}: {str(path)[:100]!r} cannot be written: {reason}; choose another place") from None
         taken[path] = f"the file of {flag}"
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        models = [Path(place) for flag, place in written.items() if place is not None and flag in _RESULTS]
+        files = [path for model in models for path in (model, model.with_name(model.name + ".data"))]
+        context.meta[_WITHDRAWN] = {path: _identity(path) for path in files}
+
+
+def withdraw(context: click.Context) -> None:
+    """Removes the results that the command has put in place, because it fails after all."""
+    for path, before in context.meta.get(_WITHDRAWN, {}).items():
+        if path.is_file() and _identity(path) != before:
+            path.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Tells a file from one that replaced it, or that was written anew."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _check(flag: str, path: Path, taken: Mapping[Path, str]) -> None:
+    if str(path) == "-":
+        raise UsageError(f"{flag}: only --json can be written to stdout; name a file")
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    if not path.parent.is_dir():
+        raise UsageError(f"{flag}: folder {path.parent} does not exist; create it or choose another place")
+    if path.is_dir():
+        raise UsageError(f"{flag}: {path} is a folder; name a file in it")
+    for other, owner in taken.items():
+        if _same(path, other):
+            raise UsageError(f"{flag}: {path} is {owner} too, which is never overwritten; name another file")
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from compressor.commands.unify import get_ready, project, weighed
 from compressor.config.choosing import ChoosingSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
+from compressor.core.scratch import scratch
 from compressor.data import open_data
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
 from compressor.experiments.change import Reference, open_samples
@@ -108,7 +108,7 @@ def choose(
         known = Ledger(ledger)
     with clock.phase("ladder"):
         rungs = _rungs(model, settings)
-    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder, clock.phase("choose"):
+    with scratch() as folder, clock.phase("choose"):
         reference = Reference.make(model, samples, settings, Path(folder))
         lab = Lab(OneShot(source, settings.model_dump_json()), reference, files.digest(files.model_files(source)))
 

@@ -31,8 +31,7 @@ def clean_file(
             evidence = proof.confirm(proof.expect(model, None, shapes, settings), cleaned, settings)
     with clock.phase("write"):
         if output is not None:
-            own = files.model_files(source)
-            files.save(cleaned, output, external_data=settings.external_data, forbidden=own)
+            files.save(cleaned, output, external_data=settings.external_data)
             stats = account.read_back(output, settings)
         else:
             stats = account.stats_in_memory(cleaned, settings)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from compressor.channels.groups import group
-from compressor.config import RunSettings
+from compressor.config import PruneSettings, RunSettings
 from compressor.core.clock import Clock, Progress
 from compressor.pruning.analysis import analyse
+from compressor.pruning.matching import demand_matches
 from compressor.results import Report
 from compressor.steps import account
 
@@ -19,6 +20,8 @@ def inspect_file(source: Path, settings: RunSettings, progress: Progress | None 
         model, size = account.open_model(source)
     with clock.phase("analyse"):
         found = analyse(model, settings)
+        if isinstance(settings, PruneSettings):
+            demand_matches(settings, model, found.model)
         groups = group(found.coupling)
         before = account.stats_of(model, found, size, source)
         report = account.report(found, before, account.group_rows(groups, None), None, settings)

@@ -19,6 +19,7 @@ from compressor.graph import files
 from compressor.pruning import proof
 from compressor.pruning.analysis import analyse, believing
 from compressor.pruning.lossless import exact
+from compressor.pruning.matching import demand_matches
 from compressor.pruning.plan_history import Trail
 from compressor.pruning.proof import Evidence
 from compressor.pruning.schedule import steps_of
@@ -80,6 +81,7 @@ def _prune(
         samples = Samples.of(settings, source)
     with clock.phase("analyse"):
         found = analyse(source, settings, distrusted)
+        demand_matches(settings, source, found.model)
         before = account.stats_of(source, found, size, None if isinstance(model, ir.Model) else Path(model))
     means = _means(source, settings, samples, clock)
     recovery, trail, origin = Recovery(source, settings, samples, clock), Trail(), None
@@ -143,8 +145,7 @@ def prune_file(
             raise PlanError("these steps cannot be written as one plan; leave --plan-out out, or prune with --steps 1")
         with clock.phase("write"):
             if output is not None:
-                own = files.model_files(source)
-                files.save(result.model, output, external_data=settings.external_data, forbidden=own)
+                files.save(result.model, output, external_data=settings.external_data)
                 stats = account.read_back(output, settings)
             else:
                 stats = account.stats_in_memory(result.model, settings)

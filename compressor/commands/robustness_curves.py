@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import onnx_ir as ir
@@ -12,6 +11,7 @@ from compressor.config import DataSettings
 from compressor.config.data import validation
 from compressor.config.robustness import RobustnessSettings
 from compressor.core.clock import Progress
+from compressor.core.scratch import scratch
 from compressor.graph import files
 from compressor.render.robustness import samples
 from compressor.render.robustness_page import curves
@@ -39,7 +39,7 @@ def stressed(
     """
     chosen = validation(settings) or settings
     asked = RobustnessSettings.model_validate(chosen.model_dump(include={*DataSettings.model_fields} - {"augment"}))
-    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+    with scratch() as folder:
         path = Path(folder) / "result.onnx"
         files.save(result, path)
         found = robustness(original, [path], asked, progress)

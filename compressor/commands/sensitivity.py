@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from compressor.config import AMOUNTS
 from compressor.config.sensitivity import MAX_DISTANCE, MAX_DROP, SensitivitySettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
+from compressor.core.scratch import scratch
 from compressor.data import Dataset
 from compressor.data.synthetic import Synthetic
 from compressor.errors import NothingToPrune
@@ -29,6 +29,7 @@ from compressor.operators.table import RULES
 from compressor.pruning import surgery
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.cost import CostModel
+from compressor.pruning.matching import demand_matches
 from compressor.pruning.select import Choice, choose
 from compressor.results.sensitivity import Change, GroupSensitivity, Point, SensitivityReport
 from compressor.steps import account
@@ -100,10 +101,11 @@ def sensitivity(
         known = Ledger(ledger)
     with clock.phase("analyse"):
         found = analyse(model, settings)
+        demand_matches(settings, model, found.model)
         before = account.stats_of(model, found, size, source)
     with clock.phase("choose"):
         steps = _steps(found, settings, size, samples)
-    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+    with scratch() as folder:
         with clock.phase("reference"):
             reference = Reference.make(model, samples, settings, Path(folder))
         with clock.phase("measure"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from compressor.config import RunSettings
+from compressor.core.scratch import scratch
 from compressor.evaluate import pair
 from compressor.evaluate.attribution import attributed
 from compressor.graph import files
@@ -87,7 +87,7 @@ def detailed(report: Report, original: str | Path, result: ir.Model, settings: R
 
 def _times(original: Path, result: ir.Model, settings: RunSettings) -> tuple[Times, Times]:
     """Profiles of both models on one sample."""
-    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+    with scratch() as folder:
         smaller = Path(folder) / "result.onnx"
         files.save(result, smaller)
         opened = pair.open_model(original)

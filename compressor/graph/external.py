@@ -138,6 +138,8 @@ def _contained(location: str, folder: Path, name: str) -> tuple[Path, int]:
     outside = ".." in parts or "\\" in location or "\0" in location or PureWindowsPath(location).anchor
     if outside or location.startswith("/") or PureWindowsPath(location).drive:
         raise ModelError(f"{name} is at {quoted(location)}, outside the model's folder; move it there")
+    if parts[-1] in ("", "."):
+        raise ModelError(f"{name} is at {quoted(location)}, which is not a regular file; put the data in one")
     current = folder
     for part in parts:
         current = current / part

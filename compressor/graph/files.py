@@ -11,6 +11,7 @@ import secrets
 import stat
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -34,6 +35,21 @@ _MISTAKEN: Final = {
     b"\x89HDF": "an HDF5 (Keras) file, not an ONNX model; export it to ONNX",
 }
 _CHUNK: Final = 1 << 20
+_SOURCE: Final = "compressor.source"
+"""Key of ``model.graph.meta``, which copies of a model share."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model, or the one that it was made from, was read from.
+
+    Attributes:
+        files: the model's own and those of its external data.
+        size: bytes of all of them when it was read.
+    """
+
+    files: frozenset[Path]
+    size: int
 
 
 def load(path: str | Path) -> ir.Model:
@@ -53,12 +69,13 @@ def load(path: str | Path) -> ir.Model:
         proto = _parse(path)
         folder = _folder(path)
         complete(proto)
-        check_tensors(proto, folder)
+        read = {path.absolute(), *check_tensors(proto, folder)}
         maps = set_maps_aside(proto)
         check_structure(proto)
         embed_nested(proto, folder)
         model = ir.from_proto(proto)
         model.graph.meta[MAPS] = maps
+        model.graph.meta[_SOURCE] = Source(frozenset(read), sum(file.stat().st_size for file in read))
         open_negative_sizes(model)
         model.graph.sort()
         lay_out(model)  # what could not be written again is refused now, not after the work
@@ -72,8 +89,15 @@ def load(path: str | Path) -> ir.Model:
     return model
 
 
+def source_of(model: ir.Model) -> Source | None:
+    """The files that ``model``, or the model that it was made from, was read from; None where it was made in memory."""
+    found = model.graph.meta.get(_SOURCE)
+    return found if isinstance(found, Source) else None
+
+
 def model_files(path: str | Path) -> set[Path]:
-    """The files that a model consists of: its own and those of its external data.
+    """The files that a model consists of: its own and those of its external data; of one that was loaded, ``source_of``
+    knows them.
 
     Raises:
         ModelError: as for ``load``, as far as reading the file and finding its data go.
@@ -121,7 +145,7 @@ def save(
         path: the file to write; replaced if it exists.
         external_data: put weights of 1 KiB and more into ``<name>.data`` beside it. By default, only when the
             model would not fit into one file.
-        forbidden: files that must not be overwritten, such as those of the input (``model_files``).
+        forbidden: files that must not be overwritten, besides those that the model was made from.
         inline_limit: bytes of the largest single file; protobuf allows no more than the default.
 
     Returns:
@@ -144,10 +168,12 @@ def save(
     if layout.external:
         writers = {data: layout.write_data, path: layout.write}
     tensors = (value.const_value for value in model.graph.initializers.values())
-    mapped = {Path(tensor.path) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
+    own = {Path(tensor.path) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
+    source = source_of(model)
+    own |= source.files if source is not None else frozenset()
     try:
         for target in writers:
-            _check_target(target, mapped.union(forbidden))
+            _check_target(target, own.union(forbidden))
         return _write_together(writers)
     except OSError as error:
         reason = error.strerror or error
@@ -200,7 +226,7 @@ def _check_target(target: Path, forbidden: Collection[Path]) -> None:
 
 def _write_together(writers: dict[Path, Callable[[BinaryIO], None]]) -> int:
     """Write files under temporary names, rename them all, the model last, and return their bytes."""
-    temporary = {path: path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp") for path in writers}
+    temporary = {path: path.with_name(f".{secrets.token_hex(8)}.tmp") for path in writers}
     renaming = False
     try:
         total = sum(_write(temporary[path], write) for path, write in writers.items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config import PruneSettings
+from compressor.core.scratch import scratch
 from compressor.errors import UsageError
 from compressor.evaluate import pair
 from compressor.evaluate.statistics import Floats, speed_up
@@ -67,7 +67,7 @@ class RuntimeTimer:
         from compressor.runtime import sessions  # noqa: PLC0415 - imports the runtime
 
         self._original, self._settings = original, settings
-        with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+        with scratch() as folder:
             opened = pair.open_model(_written(original, folder, "original"))
             dims = dict.fromkeys(pair.batch_symbols(opened, settings), settings.batch)
             self._feeds = pair.seeded(opened, pair.bind(opened, settings, dims), settings.seed)
@@ -131,7 +131,7 @@ class RuntimeTimer:
     @contextmanager
     def _files(self, model: ir.Model) -> Iterator[tuple[Path, Path]]:
         """The original and ``model`` as files."""
-        with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+        with scratch() as folder:
             yield _written(self._original, folder, "original"), _written(model, folder, "candidate")
 
 

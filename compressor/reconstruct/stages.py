@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from compressor.core.scratch import scratch
 from compressor.errors import UsageError
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import captured_values
@@ -194,7 +195,7 @@ class Net:
                 value.shape = ir.Shape([None] * array.ndim)
         for value in graph.outputs:
             value.shape = None
-        with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+        with scratch() as folder:
             path = Path(folder) / "stage.onnx"
             model = ir.Model(graph, ir_version=self._model.ir_version)
             ir.save(model, path, external_data="stage.data", max_workers=1)

@@ -11,13 +11,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from compressor.core.scratch import scratch
 from compressor.errors import ModelError
 from compressor.runtime.sessions import CUDA, TENSORRT, Array, Setup, full_name, run, start
 
@@ -59,7 +59,7 @@ def footprint(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setu
     """
     if not Path("/proc/self/status").exists():
         return None
-    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+    with scratch() as folder:
         names = {}
         for index, (name, array) in enumerate(feeds.items()):
             names[name] = str(Path(folder) / f"{index}.npy")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import statistics
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from compressor.core.scratch import scratch
 from compressor.errors import ModelError
 from compressor.runtime.sessions import Array, Setup, run, start
 
@@ -72,7 +72,7 @@ def profile(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setup,
         ModelError: the model does not run, or the runtime wrote no profile.
         ProviderUnavailable: the provider is not there.
     """
-    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+    with scratch() as folder:
         session = start(path, provider, replace(setup, profile=Path(folder) / "run", cuda_graph=False))
         wanted = {i.name for i in session.get_inputs()}
         for _ in range(WARMUP + runs):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -17,6 +16,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.config import PROVIDERS
+from compressor.core.scratch import scratch
 from compressor.errors import ModelError, ProviderUnavailable
 from compressor.runtime import values
 from compressor.runtime.library import ort
@@ -117,7 +117,7 @@ def opened(model: ir.Model, provider: str, setup: Setup | None = None) -> Iterat
         ModelError: ONNX Runtime refuses the model.
         ProviderUnavailable: the provider is not there.
     """
-    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+    with scratch() as folder:
         path = Path(folder) / "model.onnx"
         ir.save(model, path, external_data="model.data", max_workers=1)
         yield start(path, provider, setup or Setup())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from compressor.core.scratch import scratch
 from compressor.errors import ModelError
 from compressor.runtime.profile import Profile, read_profile
 from compressor.runtime.sessions import CPU, Array, Session, Setup, demand_active, full_name, run, start
@@ -38,7 +38,7 @@ def operator_shares(
         ModelError: a model does not run, or the runtime wrote no profile.
         ProviderUnavailable: the provider is missing, did not start, or took no node.
     """
-    with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
+    with scratch() as folder:
         sessions = [
             start(path, provider, replace(setup, placement=True, profile=Path(folder) / str(number)))
             for number, path in enumerate((original, candidate))

@@ -15,6 +15,7 @@ from compressor.config import AMOUNTS, PruneSettings, RunSettings
 from compressor.core.formatting import count
 from compressor.graph import files
 from compressor.graph.normalise import normalise
+from compressor.graph.stream import lay_out
 from compressor.graph.unfuse import UNFUSED
 from compressor.operators import quantization_grid
 from compressor.operators.table import RULES
@@ -39,7 +40,12 @@ def open_model(model: str | Path | ir.Model) -> tuple[ir.Model, int]:
     if isinstance(model, ir.Model):
         return model, sum(int(v.const_value.nbytes) for v in model.graph.initializers.values() if v.const_value)
     loaded = files.load(model)
-    return loaded, files.size_on_disk(model)
+    return loaded, _size(loaded)
+
+
+def _size(loaded: ir.Model) -> int:
+    source = files.source_of(loaded)
+    return 0 if source is None else source.size
 
 
 def replayed(settings: PruneSettings, plan: PruningPlan | None) -> PruneSettings:
@@ -81,13 +87,14 @@ def stats_in_memory(model: ir.Model, settings: RunSettings, size: int | None = N
     plain = normalise(model.clone())
     shapes = shapes_of(plain, settings)
     counts = (cost.params(plain.graph), cost.macs_per_sample(plain.graph, shapes, RULES))
-    size = ir.to_proto(model).ByteSize() if size is None else size
+    size = lay_out(model).size if size is None else size
     return stats(None, size, model.graph, counts, len(cost.uncounted(plain.graph, shapes, RULES)))
 
 
 def read_back(path: Path, settings: RunSettings) -> ModelStats:
     """A written file, loaded again and counted."""
-    found = stats_in_memory(files.load(path), settings, files.size_on_disk(path))
+    loaded = files.load(path)
+    found = stats_in_memory(loaded, settings, _size(loaded))
     return found.model_copy(update={"path": str(path)})
 
 

@@ -17,6 +17,7 @@ from compressor.graph.evaluate import Array
 from compressor.graph.shapes import captured_values
 from compressor.operators.operator import Rules
 from compressor.pruning import cost
+from compressor.pruning.matching import nearest
 from compressor.unification.layout import Layout, View
 
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
@@ -174,7 +175,8 @@ class _Search:
         globs = [*(g for g, _ in self.settings.layer_block), *self.settings.include, *self.settings.exclude]
         missed = [glob for glob in globs if glob not in self.matched]
         if missed:
-            raise UsageError(f"{missed[0]!r} matches no weight, nor its node; check the pattern")
+            near = nearest(missed[0], self.coupling.graph.initializers)
+            raise UsageError(f"{missed[0]!r} matches no weight, nor its node; {near}")
 
     # ---- how operators read weights -------------------------------------------------------------------------
 

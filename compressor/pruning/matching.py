@@ -1,0 +1,51 @@
+"""Patterns of names: do those that the user gave match anything in the model?"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from itertools import islice
+
+import onnx_ir as ir
+
+from compressor.config import PruneSettings
+from compressor.core.formatting import printable
+from compressor.errors import UsageError
+
+SEARCHED = 5000
+"""Names among which the nearest are looked for."""
+
+
+def demand_matches(settings: PruneSettings, *models: ir.Model) -> None:
+    """Every pattern of ``include``, ``exclude`` and ``layer_ratio`` matches a node or a weight of one of the models.
+
+    What it matches may have to stay all the same; a pattern that matches nothing is a slip of the pen.
+
+    Raises:
+        UsageError: one does not; the message names what is called most like it.
+    """
+    given = [("--include", glob) for glob in settings.include]
+    given += [("--exclude", glob) for glob in settings.exclude]
+    given += [("--layer-ratio", glob) for glob, _ in settings.layer_ratio]
+    if not given:
+        return
+    names = list(dict.fromkeys(name for model in models for name in _names(model)))
+    for field, glob in given:
+        if not any(fnmatchcase(name, glob) for name in names):
+            raise UsageError(f"{field} {glob!r} matches no node and no weight; {nearest(glob, names)}")
+
+
+def _names(model: ir.Model) -> Iterable[str]:
+    for node in model.graph.all_nodes():
+        yield str(node.name)
+    yield from model.graph.initializers
+
+
+def nearest(glob: str, names: Iterable[str]) -> str:
+    """The end of a sentence on a pattern that matches nothing: what is called most like it."""
+    word = glob.strip("*?")
+    some = [name for name in islice(names, SEARCHED) if name]
+    inside = [name for name in some if word and word.lower() in name.lower()]
+    near = inside[:3] or difflib.get_close_matches(word, some, n=3, cutoff=0.3)
+    return f"the nearest are {', '.join(repr(printable(name)) for name in near)}" if near else "check the pattern"

@@ -1,0 +1,167 @@
+"""What is left when a run fails late, and how places that cannot be written to are named. Nothing is stubbed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import pytest
+from click.testing import CliRunner, Result
+
+import compressor
+from compressor.cli.main import compress
+from compressor.errors import GateMissed, UsageError
+from compressor.runtime import sessions
+from tests.models import between, in_memory
+
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    onnx.save(between("b = Relu(a)"), tmp_path / "net.onnx")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(compress, arguments)
+
+
+def refused(code: int, *arguments: str) -> str:
+    found = run(*arguments)
+    assert found.exit_code == code, found.output
+    lines = [line for line in found.stderr.splitlines() if not line.startswith(("Usage", "Try", "Warning"))]
+    assert len([line for line in lines if line]) == 1, found.stderr
+    assert "Internal error" not in lines[0]
+    return lines[0]
+
+
+COMMANDS = {
+    "prune": ("prune", "net.onnx", "-o", "out.onnx"),
+    "external data": ("prune", "net.onnx", "-o", "out.onnx", "--external-data"),
+    "clean": ("clean", "net.onnx", "-o", "out.onnx"),
+    "unify": ("unify", "net.onnx", "-o", "out.onnx", "--block", "1x4", "--all-layers"),
+}
+
+
+@needs_full
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_report_that_cannot_be_written_leaves_no_output(folder: Path, name: str) -> None:
+    places = [f"{flag}={path}" for flag, path in (("--json", "/dev/full"), ("--report", "/dev/full"))]
+    places.append("--plan-out=/dev/full")
+    for place in [p for p in places if name in ("prune", "external data") or p.startswith("--json")]:
+        assert "No space left" in refused(2, *COMMANDS[name], "-q", place)
+        assert sorted(os.listdir(folder)) == ["net.onnx"]
+
+
+@needs_full
+def test_a_plan_goes_too_where_what_follows_fails(folder: Path) -> None:
+    refused(2, *COMMANDS["prune"], "-q", "--plan-out", "plan.json", "--json", "/dev/full")
+    assert os.listdir(folder) == ["net.onnx"]
+
+
+def test_a_gate_that_is_missed_leaves_the_output(folder: Path) -> None:
+    assert run(*COMMANDS["prune"], "-q", "--max-size", "1kB", "--json", "report.json").exit_code == 6
+    assert sorted(os.listdir(folder)) == ["net.onnx", "out.onnx", "report.json"]
+
+
+def test_a_failure_leaves_what_was_there_before(folder: Path) -> None:
+    (folder / "out.onnx").write_bytes(b"mine")
+    assert run(*COMMANDS["prune"], "--criterion", "nonsense").exit_code == 2
+    assert run(*COMMANDS["prune"], "--exclude", "*").exit_code == 4
+    assert (folder / "out.onnx").read_bytes() == b"mine"
+
+
+@needs_full
+@pytest.mark.parametrize("arguments", [COMMANDS["prune"], ("inspect", "net.onnx", "--json", "-"), ("--help",)])
+def test_a_full_disk_behind_stdout_is_an_error(folder: Path, arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "compressor", *arguments]
+        done = subprocess.run(command, cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "printed: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.listdir(folder) == ["net.onnx"]
+
+
+LONG = "a" * 300 + ".onnx"
+PLACES = {
+    "a folder": (3, (".",), "not the name of a file"),
+    "the root": (3, ("/",), "not the name of a file"),
+    "nothing": (3, ("",), "not the name of a file"),
+    "a long name": (2, (LONG,), "File name too long"),
+    "a long name, named output": (3, (LONG, "-o", "out.onnx"), "File name too long"),
+    "output a folder": (2, ("net.onnx", "-o", "."), "is a folder"),
+    "output the root": (2, ("net.onnx", "-o", "/"), "is a folder"),
+    "output nothing": (2, ("net.onnx", "-o", ""), "is a folder"),
+    "output a long name": (2, ("net.onnx", "-o", LONG), "File name too long"),
+    "output stdout": (2, ("net.onnx", "-o", "-"), "only --json can be written to stdout"),
+    "plan to stdout": (2, ("net.onnx", "--plan-out", "-"), "only --json can be written to stdout"),
+    "output of no folder": (2, ("net.onnx", "-o", "no/out.onnx"), "does not exist"),
+    "JSON of a long name": (2, ("net.onnx", "--json", LONG), "File name too long"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_places_that_are_none_are_said_in_one_sentence(folder: Path, name: str) -> None:
+    code, arguments, reason = PLACES[name]
+    assert reason in refused(code, "prune", *arguments)
+    assert os.listdir(folder) == ["net.onnx"]
+
+
+def test_a_name_of_255_bytes_can_be_written(folder: Path) -> None:
+    name = "a" * 250 + ".onnx"
+    assert run("prune", "net.onnx", "-o", name, "-q", "--json", "b" * 255).exit_code == 0
+    assert sorted(os.listdir(folder)) == [name, "b" * 255, "net.onnx"]
+
+
+def test_no_room_for_temporary_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sessions.ir, "save", full)
+    assert "set TMPDIR" in refused(2, *COMMANDS["prune"])
+    assert os.listdir(folder) == ["net.onnx"]
+
+
+@pytest.mark.parametrize("flag", ["--include", "--exclude", "--layer-ratio"])
+@pytest.mark.parametrize("command", ["prune", "inspect", "sensitivity", "unify"])
+def test_patterns_that_match_nothing_name_what_is_near(folder: Path, command: str, flag: str) -> None:
+    if flag == "--layer-ratio" and command != "prune":
+        pytest.skip("the command has no such flag")
+    glob = "Relu_9*" if command != "unify" else "hea"
+    value = f"{glob}=0.5" if flag == "--layer-ratio" else glob
+    found = refused(2, command, "net.onnx", flag, value)
+    assert f"{glob!r} matches no" in found
+    assert "the nearest are '" in found
+
+
+def test_a_pattern_that_matches_what_stays_anyway_is_none_of_that(folder: Path) -> None:
+    assert run("prune", "net.onnx", "-q", "--exclude", "head").exit_code == 0
+
+
+def test_gates_hold_in_python(folder: Path) -> None:
+    with pytest.raises(GateMissed, match="--max-size") as missed:
+        compressor.prune("net.onnx", ratio=0.5, round_to=1, max_size="1kB")
+    assert isinstance(missed.value.result.model, ir.Model)
+    assert compressor.prune("net.onnx", ratio=0.5, round_to=1, max_size="1MB").report.output is not None
+    with pytest.raises(GateMissed):
+        compressor.prune(in_memory(between("b = Relu(a)")), ratio=0.5, round_to=1, max_size=0.1)
+
+
+def test_nothing_is_saved_over_its_source(folder: Path) -> None:
+    before = (folder / "net.onnx").read_bytes()
+    loaded = compressor.load("net.onnx")
+    pruned = [compressor.prune(model, ratio=0.5).model for model in ("net.onnx", loaded)]
+    for model in (loaded, loaded.clone(), *pruned):
+        with pytest.raises(UsageError, match="never overwritten"):
+            compressor.save(model, "net.onnx")
+    assert (folder / "net.onnx").read_bytes() == before
+    compressor.save(loaded, "copy.onnx")
