@@ -135,7 +135,7 @@ class RuntimeTimer:
             yield _written(self._original, folder, "original"), _written(model, folder, "candidate")
 
 
-def _written(model: ir.Model, folder: str, name: str) -> Path:
-    path = Path(folder) / f"{name}.onnx"
+def _written(model: ir.Model, folder: Path, name: str) -> Path:
+    path = folder / f"{name}.onnx"
     ir.save(model, path, external_data=f"{name}.data", max_workers=1)
     return path
