@@ -16,6 +16,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup, slots_of
 from compressor.channels.labels import UnitArray
+from compressor.operators.table import operator_of
 from compressor.pruning.readers import gates
 from compressor.reconstruct.form import Form, Matrix, Shape
 from compressor.reconstruct.layers import Layer, find_layers
@@ -56,7 +57,7 @@ def views(model: ir.Model, coupling: Coupling) -> list[View]:
     """
     values = {str(v.name) for node in model.graph for v in node.outputs} | {str(v.name) for v in model.graph.inputs}
     layers, _ = find_layers(model, model, values)
-    found = [_view(layer, coupling) for layer in layers if layer.node.op_type != "BatchNormalization"]
+    found = [_view(layer, coupling) for layer in layers if operator_of(layer.node).linear]
     return [view for view in found if view is not None and view.units.any()]
 
 
