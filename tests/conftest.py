@@ -17,6 +17,17 @@ settings.register_profile("shared", deadline=None)  # machines are shared: how l
 settings.load_profile("shared")
 
 
+@pytest.fixture(autouse=True)
+def bare_cut(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs recover nothing unless a test asks for it, or is marked ``recovers`` to try the default.
+
+    Tests of the cut hold it against the masked original, which recovery would change; and it would take most of their
+    time.
+    """
+    if request.node.get_closest_marker("recovers") is None:
+        monkeypatch.setattr("compressor.config.prune.RECOVERY", "none")
+
+
 @pytest.fixture
 def seed() -> int:
     """The one seed of all tests."""

@@ -25,6 +25,8 @@ from compressor.pruning.proof import Evidence
 from compressor.pruning.schedule import steps_of
 from compressor.results import GroupRow, Report
 from compressor.steps import account
+from compressor.steps.defaults import heavier, made_up, settled
+from compressor.steps.gates import unresolved
 from compressor.steps.losses import Losses, by_loss
 from compressor.steps.recover import Recovery, Samples, checkpoint_beside
 from compressor.steps.step import Means, chosen, cut_of, explained, removed, replayed, replays
@@ -77,12 +79,16 @@ def _prune(
     """:func:`prune` without the rules of the nodes that are ``distrusted``."""
     with clock.phase("load"):
         source, size = account.open_model(model)
-        settings = exact(account.replayed(settings, plan))
-        samples = Samples.of(settings, source)
+        given = settings = exact(account.replayed(settings, plan))
+        samples = Samples.of(settings, source) if settings.data is not None else None
     with clock.phase("analyse"):
         found = analyse(source, settings, distrusted)
         demand_matches(settings, source, found.model)
+        settings, notes = settled(settings, found, available=None if samples is None else len(samples.train))
         before = account.stats_of(source, found, size, None if isinstance(model, ir.Model) else Path(model))
+    if samples is None:
+        with clock.phase("samples"):
+            samples = made_up(settings, source, notes, asked=given.recover != "auto")
     means = _means(source, settings, samples, clock)
     recovery, trail, origin = Recovery(source, settings, samples, clock), Trail(), None
     proofs, groups = list[Evidence](), list[GroupRow]()
@@ -99,20 +105,27 @@ def _prune(
         proofs += removed(found, cut, settings, clock)
         recovery.after(found.model, cut)
     proof.same_signature(source, recovery.model)
-    report = account.report(found, before, groups, proof.worst(proofs), settings)
+    report = account.report(found, before, groups, proof.worst(proofs), _as_done(settings, means.losses))
     report = report if means.aim is None else means.aim.added_to(report)
-    if means.losses is not None:
-        report = report.model_copy(update={"warnings": [*report.warnings, *dict.fromkeys(means.losses.warnings)]})
+    notes += means.losses.warnings if means.losses is not None else []
+    report = report.model_copy(update={"warnings": [*report.warnings, *dict.fromkeys(notes)]})
     whole = trail.plan()
     once = len(trail) == 1 or replays(whole, source, recovery.model, settings, distrusted)
     return PruneResult(recovery.model, whole if once else None, recovery.added_to(report))
+
+
+def _as_done(settings: PruneSettings, losses: Losses | None) -> PruneSettings:
+    """The settings with the scope that ``auto`` came to."""
+    if settings.scope != "auto":
+        return settings
+    return settings.model_copy(update={"scope": "loss" if losses is not None and losses.used else "local"})
 
 
 def _means(source: ir.Model, settings: PruneSettings, samples: Samples | None, clock: Clock) -> Means:
     """What the choices of a run are made with."""
     losses = None
     if samples is not None and by_loss(settings, samples=True):
-        losses = Losses(settings, samples.train, clock)
+        losses = Losses(settings, samples.train, clock, real=samples.real)
     return Means(samples, losses, _latency_target(source, settings, clock))
 
 
@@ -160,7 +173,9 @@ def prune_file(
         report = report.model_copy(
             update={"curves": [*report.curves, *curves], "warnings": [*report.warnings, *warnings]}
         )
-    result.report = report.model_copy(update={"output": stats, "seconds": clock.seconds})
+    report = report.model_copy(update={"output": stats, "seconds": clock.seconds})
+    more = [*unresolved(report, settings), *heavier(report)]
+    result.report = report.model_copy(update={"warnings": [*report.warnings, *more]})
     return result
 
 

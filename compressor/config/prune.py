@@ -23,6 +23,10 @@ CRITERION: CriterionName = "consumers"
 CRITERION_WITH_DATA: CriterionName = "activation"
 """The same where data is given."""
 
+RecoveryName = Literal["auto", "none", "bias", "lstsq", "finetune"]
+RECOVERY: RecoveryName = "auto"
+"""The recovery where none is asked for."""
+
 _SIZE_SCHEMA = {
     "anyOf": [
         {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
@@ -114,10 +118,11 @@ class PruneSettings(TuneSettings):
         default="cubic",
         description="How fast the steps go: evenly, most at first, or by the same factor in each.",
     )
-    recover: Literal["none", "bias", "lstsq", "finetune"] = Field(
-        default="none",
+    recover: RecoveryName = Field(
+        default_factory=lambda: RECOVERY,
         description="What restores accuracy after each step: bias correction or least-squares reconstruction from "
-        "calibration data, or training that starts from the latter.",
+        "samples, given or made up; training that starts from the latter; nothing; or auto, the best that takes "
+        f"seconds. Default: {RECOVERY}.",
     )
     decay_epochs: int = Field(
         default=0,

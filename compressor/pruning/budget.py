@@ -25,6 +25,10 @@ TARGET_TOLERANCE = 0.02
 """A target counts as reached within this share of the original."""
 
 
+NARROW, FINE = 64, 4
+"""Channels below which a group goes in finer steps by default, and these steps (docs/decisions/0003)."""
+
+
 @dataclass(frozen=True)
 class Chunk:
     """Units of one group that go together; ``key`` places it in the line, the group's weaker chunks before it."""
@@ -103,10 +107,15 @@ def _scaled(scores: Scores, how: str) -> Scores:
 def _stops(group: ChannelGroup, count: int, settings: PruneSettings) -> list[int]:
     """Counts of units, of ``count`` at first, after whose removal a group has an allowed width; ascending.
 
-    A group narrower than two multiples of ``round_to`` that is itself no multiple of it may take any width.
+    A group narrower than two multiples of ``round_to`` that is itself no multiple of it may take any width. Where
+    groups lose by what it costs and nobody asked for a multiple, narrow ones go in finer steps, as half of their
+    channels at a time leaves no choice; runtimes that compute by blocks still take these.
     """
     width = group.width
-    step = settings.round_to // gcd(settings.round_to, width)
+    multiple = settings.round_to
+    if settings.scope == "loss" and "round_to" not in settings.model_fields_set and count * width < NARROW:
+        multiple = min(multiple, FINE)
+    step = multiple // gcd(multiple, width)
     least = max(1, -(-settings.min_channels // width), ceil(count * (1 - settings.max_ratio) - 1e-9))
     if step > count:
         step = 1

@@ -51,8 +51,9 @@ SPARE = TARGET_TOLERANCE / 20
 
 def chunks_of(ranked: Ranked, settings: PruneSettings, origin: Origin) -> dict[str, list[Chunk]]:
     """The chunks in which each group may lose units, by its name."""
+    by_loss = settings.model_copy(update={"scope": "loss"})
     found: dict[str, list[Chunk]] = {group.name: [] for group in ranked}
-    for chunk in line_up(ranked, settings, origin):
+    for chunk in line_up(ranked, by_loss, origin):
         found[chunk.group].append(chunk)
     return found
 

@@ -8,10 +8,12 @@ from rich.console import Console
 
 from compressor.core.formatting import count, share
 from compressor.render import draw
+from compressor.results.detail import OutputsRow, Share
 from compressor.results.records import DiffReport, FrozenRow, GroupRow, ProofResult, Report
 
 ROUNDED = 0.1
 """A share of a group further from the ratio than this is worth a word."""
+UNMEASURED = "Accuracy was not measured: give --val-data with labels."
 _FEW = 10
 """Rows shown of a list that is only an illustration; `verbose` shows all."""
 
@@ -105,6 +107,11 @@ def _what_was_removed(report: Report) -> str:
     if ratio is None or report.output is None:
         return f"Channels: {done}."
     macs = share(report.output.macs, report.input.macs)
+    if report.settings.get("scope") == "loss":
+        return (
+            f"Ratio {ratio:g} leaves the MACs that are left without that share of every group, {macs}; channels went "
+            f"where outputs lose least: {done}."
+        )
     return f"Ratio {ratio:g} is a share of the channels: {done}; MACs left {macs}.{_rounding(report, ratio)}"
 
 
@@ -153,6 +160,27 @@ def _recovered(console: Console, report: Report) -> None:
         words = ["original", *(["pruned"] if item.pruned is not None else []), "result"]
         text = ", ".join(f"{word} {value:.2%}" for word, value in zip(words, steps, strict=True))
         draw.line(console, f"Accuracy ({item.metric}, {count(item.samples or 0, 'sample')}): {text}.", style="bold")
+    if report.outputs is not None:
+        _outputs(console, report.outputs)
+    if report.output is not None and not report.accuracy and any(group.removed for group in report.groups):
+        draw.line(console, UNMEASURED, style="yellow")
+
+
+def _outputs(console: Console, row: OutputsRow) -> None:
+    """How far outputs are from the original's: the nearest to the truth without labels."""
+    parts = []
+    if row.agreement is not None:
+        parts.append(f"the largest class is the same in {_share(row.agreement)}")
+    parts.append(f"outputs are off by {_share(row.distance)} of their norm")
+    seen = ", which recovery saw too" if row.seen else ""
+    what = count(row.samples, "sample" if row.real else "made-up sample")
+    draw.line(console, f"Against the original, on {what}{seen}: {'; '.join(parts)}.", style="bold")
+
+
+def _share(found: Share) -> str:
+    """A share with its interval, and what it was before recovery."""
+    interval = f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%}"
+    return interval + (")" if found.cut is None else f"; {found.cut:.1%} before recovery)")
 
 
 def _groups(console: Console, groups: Sequence[GroupRow], *, removed: bool) -> None:

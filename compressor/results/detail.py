@@ -60,6 +60,28 @@ class AccuracyRow(Record):
     samples: int | None = Field(default=None, description="Samples it was measured on.")
 
 
+class Share(Record):
+    """A number of the result that would be 0 or 1 if outputs were the original's, with an interval of 95 %."""
+
+    output: str = Field(description="Name of the output.")
+    cut: float | None = Field(default=None, description="Straight after the cut, where recovery followed.")
+    value: float = Field(description="Of the result.")
+    low: float = Field(description="Lower end of the interval.")
+    high: float = Field(description="Upper end of the interval.")
+
+
+class OutputsRow(Record):
+    """How far the outputs of the result are from those of the original."""
+
+    samples: int = Field(description="Samples that were compared.")
+    real: bool = Field(default=False, description="They are the user's; otherwise they are made up.")
+    seen: bool = Field(default=False, description="Recovery saw them too, so that the result looks better than it is.")
+    distance: Share = Field(description="‖y - y₀‖ / ‖y₀‖ over all samples, of the output that moved most.")
+    agreement: Share | None = Field(
+        default=None, description="Share of places whose largest class is the same; null without scores of classes."
+    )
+
+
 class TrainabilityRow(Record):
     """Singular values of the Jacobian of the outputs by the inputs, over samples (arXiv 2105.05916)."""
 

@@ -15,6 +15,7 @@ from compressor.results.detail import (
     Environment,
     LatencyResult,
     LayerRow,
+    OutputsRow,
     RecoveryRow,
     SyntheticRow,
     TrainabilityRow,
@@ -93,6 +94,9 @@ class Report(Document):
     recovery: list[RecoveryRow] = Field(default=[], description="Error by layer before and after recovery.")
     synthetic: SyntheticRow | None = Field(default=None, description="Made-up samples; null where none were used.")
     accuracy: list[AccuracyRow] = Field(default=[], description="Metrics of the original and the result.")
+    outputs: OutputsRow | None = Field(
+        default=None, description="How far outputs are from the original's; null where no samples were read."
+    )
     trainability: TrainabilityRow | None = Field(default=None, description="Null when not asked for.")
     curves: list[Curve] = Field(
         default=[], description="Loss and accuracy by epoch, where there was training; robustness, where asked for."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from compressor.config import PruneSettings
 from compressor.core.formatting import quantity
 from compressor.errors import GateMissed
+from compressor.evaluate.likeness import needed, wilson
 from compressor.results import Report
 
 
@@ -20,6 +21,22 @@ def missed(report: Report, settings: PruneSettings) -> list[str]:
         if report.output.bytes > limit:
             size = quantity(report.output.bytes, "B")
             found.append(f"the file has {size}, --max-size allows {quantity(round(limit), 'B')}")
+    return found
+
+
+def unresolved(report: Report, settings: PruneSettings) -> list[str]:
+    """A warning for a gate that the samples are too few to tell, with the number that would tell."""
+    found = []
+    for row in report.accuracy:
+        if not settings.max_drop or not row.samples:
+            continue
+        wanted = needed(max(row.before, row.after), settings.max_drop)
+        if row.samples < wanted:
+            low, high = wilson(row.after * row.samples, row.samples)
+            found.append(
+                f"--max-drop {settings.max_drop:.2%} is finer than {row.samples:,} samples tell: {row.metric} of the "
+                f"result lies between {low:.2%} and {high:.2%}; about {wanted:,} samples would tell"
+            )
     return found
 
 

@@ -25,12 +25,15 @@ if TYPE_CHECKING:
     from compressor.allocation.rows import Rows
     from compressor.allocation.views import View
 
+MOST = 512
+"""Samples that losses are measured on, at most; more of them change widths little."""
 RATIOS = 41
 """Ratios at which multiply-accumulates are counted for a run of several steps."""
 NO_VIEW = (
     "no linear layer reads channels that may go, so that nothing tells what they are worth to the outputs; every group "
     "loses the same share"
 )
+NOT_READ = "every group loses the same share, as losses were not measured: {reason}"
 NO_GRADIENTS = (
     "channels went where layers change least, not weighed by what layers do to the outputs, because {reason}; "
     "with torch (pip install 'onnx-compressor[tune]') and operators that it knows, less is lost"
@@ -60,16 +63,20 @@ class Losses:
 
     Attributes:
         warnings: what the report has to say about them.
+        used: channels went by them.
 
     Args:
         settings: samples, seed, provider.
         data: what is measured on.
         clock: is told how it goes.
+        real: the samples are the user's. On made-up ones, which excite less of what a layer can do, too much seems
+            dispensable: there channels go in the order of their weights (docs/criteria.md has the numbers).
     """
 
-    def __init__(self, settings: PruneSettings, data: Dataset, clock: Clock) -> None:
-        self._settings, self._data, self._clock = settings, data, clock
+    def __init__(self, settings: PruneSettings, data: Dataset, clock: Clock, *, real: bool) -> None:
+        self._settings, self._data, self._clock, self._real = settings, data, clock, real
         self.warnings: list[str] = []
+        self.used = False
         self._shares: list[tuple[float, float]] = []
 
     def share(self, found: Analysis, ranking: Ranking, settings: PruneSettings) -> float | None:
@@ -86,11 +93,17 @@ class Losses:
         ratios, shares = np.asarray(self._shares, np.float64).T
         return float(np.interp(settings.ratio, ratios, shares))
 
-    def curves(self, found: Analysis, ranked: Ranked) -> Curves | None:
+    def curves(self, found: Analysis, ranked: Ranked, *, must: bool = True) -> Curves | None:
         """The curve of every group; None where no linear layer reads one of them.
 
+        Args:
+            found: the analysed model.
+            ranked: its groups.
+            must: somebody asked for what samples are read for; otherwise a model that does not run on them has no
+                curves.
+
         Raises:
-            UsageError: that is so, and allocation by loss was asked for.
+            UsageError: no linear layer reads a group, and allocation by loss was asked for.
             ModelError: the model does not run on the samples.
         """
         from compressor.allocation.measure import Evidence, curves
@@ -105,10 +118,17 @@ class Losses:
             self.warnings.append(NO_VIEW)
             return None
         macs = macs_per_sample(found.model.graph, found.shapes, RULES)
-        size = sizing(found.coupling, seen, macs, min(self._settings.samples, len(self._data)))
-        rows, exact = self._read(found.model, seen, size)
-        own = "criterion" not in self._settings.model_fields_set
+        size = sizing(found.coupling, seen, macs, min(self._settings.samples, len(self._data), MOST))
+        try:
+            rows, exact = self._read(found.model, seen, size)
+        except ModelError as error:
+            if must:
+                raise
+            self.warnings.append(NOT_READ.format(reason=str(error).partition(";")[0]))
+            return None
+        own = self._real and "criterion" not in self._settings.model_fields_set
         evidence = Evidence(seen, rows, known, exact, own, self._clock.tell)
+        self.used = True
         return curves(ranked, evidence, self._settings.seed)
 
     def _read(self, model: ir.Model, seen: list[View], size: Sizing) -> tuple[list[Rows], ExactLosses | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,13 +18,18 @@ from compressor.core.extras import TRAINING, require
 from compressor.core.metrics import Metrics
 from compressor.data import Dataset, augmentation, batch_limit, batches, open_parts
 from compressor.data.synthetic import Synthetic
-from compressor.errors import UsageError
+from compressor.errors import ModelError, UsageError
 from compressor.evaluate.accuracy import accuracy
+from compressor.evaluate.likeness import outputs_row
 from compressor.evaluate.stand_in import described, stand_in
+from compressor.graph.normalise import normalise
+from compressor.graph.shapes import infer
+from compressor.operators.table import RULES
+from compressor.pruning.cost import macs_per_sample
 from compressor.pruning.criteria import criterion
 from compressor.reconstruct import RECOVERIES, Options, recover
 from compressor.results import Report
-from compressor.results.detail import AccuracyRow, Curve, RecoveryRow, Series, SyntheticRow, TrainabilityRow
+from compressor.results.detail import AccuracyRow, Curve, OutputsRow, RecoveryRow, Series, SyntheticRow, TrainabilityRow
 
 if TYPE_CHECKING:
     from compressor.train.loop.extension import Extension
@@ -40,6 +45,12 @@ INEXACT_NOTE = (
     "that outputs change then; what trains after the cut makes up for it"
 )
 IN_VAIN = "training made it worse in every epoch, so the weights from before training are kept"
+NOT_RUN = (
+    "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
+)
+NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data with samples that the model takes"
+COMPARED, FEWEST, WORK = 512, 32, 50e9
+"""Samples that outputs are compared on: at most, at least, and multiply-accumulates of one model on all of them."""
 NAMED = 3
 """Nodes that a warning names."""
 STAND_IN_NOTE = "no data was given, so made-up samples stood in for it; --data with real samples recovers more"
@@ -53,16 +64,26 @@ class Samples:
         train: to calibrate and train on; made up where the user has nothing.
         valid: set aside to judge on, labels or not; None where there are none.
         real: they are the user's.
+        asked: somebody asked for what is done with them; otherwise it is left out where it cannot be done.
     """
 
     train: Dataset
     valid: Dataset | None
     real: bool
+    asked: bool = True
 
     @property
     def judged(self) -> Dataset | None:
         """What accuracy is measured on; None without labels."""
         return self.valid if self.valid is not None and self.valid.labelled else None
+
+    def to_compare(self) -> tuple[Dataset, bool]:
+        """What outputs are compared on, and whether recovery saw it too."""
+        if self.valid is not None:
+            return self.valid, False
+        if isinstance(self.train, Synthetic):
+            return replace(self.train, seed=self.train.seed + 1, remembered={}), False
+        return self.train, True
 
     @staticmethod
     def of(settings: PruneSettings, model: ir.Model) -> Samples | None:
@@ -137,11 +158,21 @@ class Recovery:
         self._steps += 1
         if self._samples is None or self._dense is None:
             return
-        self._cut = model.clone() if self._samples.judged is not None else None
+        self._cut = model.clone()
         with self._clock.phase("recover"):
-            self._rebuild(model, self._dense, cut, self._samples)
+            self._attempt(model, self._dense, cut, self._samples)
             if self._settings.recover == "finetune":
                 self.model = self._train(model, self._samples, None)
+
+    def _attempt(self, model: ir.Model, dense: ir.Model, cut: Cut, samples: Samples) -> None:
+        """Rebuilds; leaves the cut as it is where nobody asked and the model does not run on made-up samples."""
+        try:
+            self._rebuild(model, dense, cut, samples)
+        except ModelError as error:
+            if samples.asked or self._cut is None:
+                raise
+            self.model = self._cut.clone()
+            self._warnings.append(NOT_RUN.format(reason=str(error).partition(";")[0]))
 
     def added_to(self, report: Report) -> Report:
         """The report with what recovery did and what accuracy is left."""
@@ -149,6 +180,10 @@ class Recovery:
         if self._samples is not None and self._samples.judged is not None:
             with self._clock.phase("judge"):
                 rows.append(self._accuracy(self._samples.judged))
+        compared = None
+        if self._samples is not None and self._steps:
+            with self._clock.phase("compare"):
+                compared = self._outputs(self._samples)
         trainable = None
         if self._settings.trainability and self._samples is not None:
             with self._clock.phase("trainability"):
@@ -158,6 +193,7 @@ class Recovery:
             update={
                 "recovery": self._rows,
                 "accuracy": rows,
+                "outputs": compared,
                 "synthetic": self._made_up(),
                 "trainability": trainable,
                 "curves": self._curves,
@@ -170,6 +206,25 @@ class Recovery:
         found = [accuracy(m, judged, self._settings).share for m in (self._source, self.model)]
         cut = accuracy(once, judged, self._settings).share if once is not None else None
         return AccuracyRow(metric="top-1", before=found[0], pruned=cut, after=found[1], samples=len(judged))
+
+    def _outputs(self, samples: Samples) -> OutputsRow | None:
+        """How far outputs moved, on samples that recovery did not see where there are such."""
+        data, seen = samples.to_compare()
+        cut = [self._cut] if self._steps == 1 and self._cut is not None else []
+        models = [normalise(self._source.clone()), *cut, self.model]
+        try:
+            row = outputs_row(models, data, self._settings, count=self._comparable(len(data)))
+        except ModelError as error:
+            self._warnings.append(NOT_COMPARED.format(reason=str(error).partition(";")[0]))
+            return None
+        return None if row is None else row.model_copy(update={"real": samples.real, "seen": seen and samples.real})
+
+    def _comparable(self, count: int) -> int:
+        """Samples whose comparison takes seconds."""
+        plain = normalise(self._source.clone())
+        shapes = infer(plain, self._settings.input_shapes, self._settings.dims)
+        macs = macs_per_sample(plain.graph, shapes, RULES)
+        return min(count, COMPARED, max(FEWEST, int(WORK / max(macs, 1))))
 
     def _made_up(self) -> SyntheticRow | None:
         """What stood in for data; None where data was given, or none was needed."""

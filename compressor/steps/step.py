@@ -110,7 +110,7 @@ def chosen(
     ranking = ranked(found.coupling, by, size, origin, measured)
     curves, share = None, None
     if means.losses is not None:
-        curves = means.losses.curves(found, ranking.scores)
+        curves = means.losses.curves(found, ranking.scores, must=means.samples is None or means.samples.asked)
         share = means.losses.share(found, ranking, settings)
     if means.aim is not None:
         return means.aim.choose(found, settings, ranking, curves)

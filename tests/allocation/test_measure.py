@@ -67,8 +67,8 @@ def test_a_channel_that_others_make_up_for_goes_first_and_costs_nothing(*, torch
     )
     turned, other = np.linalg.qr(noise(8, 8))[0], noise(8, 4, seed=1)
     turned[:, 5] = turned[:, 2]
-    scaled = other / np.linalg.norm(other, axis=1)[:, None]
-    for tensor, array in zip(proto.graph.initializer, (turned, scaled), strict=True):
+    other /= np.linalg.norm(other, axis=1)[:, None]
+    for tensor, array in zip(proto.graph.initializer, (turned, other), strict=True):
         tensor.CopyFrom(onnx.numpy_helper.from_array(array.astype(np.float32), tensor.name))
     ranked, found = measured(proto, Arrays(x=noise(400, 8)), torch=torch)
     [(group, _)] = ranked.items()

@@ -1,0 +1,163 @@
+"""How far the outputs of a smaller model are from the original's: the truth where nobody has labels.
+
+Distance and agreement say how much the function changed, not how good it is; but a model whose outputs are those of the
+original is as good as the original, and one that agrees in one case of ten is a wreck, whatever its proof says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from compressor.config.tune import TuneSettings
+from compressor.data import Array, Batch, Dataset, batch_limit, batches, subset
+from compressor.data.output_forms import Form, decide, vocabularies
+from compressor.results.detail import OutputsRow, Share
+
+LEVEL = 0.95
+"""Confidence of intervals."""
+DRAWS = 1000
+"""Resamples of the bootstrap."""
+
+
+@dataclass
+class _Tally:
+    """What is known of one output: float64[samples] for each model."""
+
+    form: Form
+    norms: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    gaps: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    same: list[npt.NDArray[np.float64]] = field(default_factory=list)
+
+    def add(self, original: Array, found: Sequence[Array], samples: int) -> None:
+        one = original.astype(np.float64)
+        others = [array.astype(np.float64) for array in found]
+        self.norms.append(_squares(one, samples))
+        self.gaps.append(np.stack([_squares(np.nan_to_num(two - one, nan=np.inf), samples) for two in others]))
+        if self.form.kind == "kl":
+            best = one.argmax(self.form.axis)
+            agree = [(two.argmax(self.form.axis) == best).reshape(samples, -1).mean(axis=1) for two in others]
+            self.same.append(np.stack(agree))
+
+    def distances(self) -> npt.NDArray[np.float64]:
+        """Relative distance of every model."""
+        whole = float(np.concatenate(self.norms).sum())
+        return np.asarray(np.sqrt(np.concatenate(self.gaps, axis=1).sum(axis=1) / (whole or 1.0)))
+
+
+def outputs_row(
+    models: Sequence[ir.Model], data: Dataset, settings: TuneSettings, *, count: int
+) -> OutputsRow | None:
+    """Compares models with the first of them on ``count`` samples of ``data``; None where nothing can be compared.
+
+    Args:
+        models: the original, the model after the cut where recovery followed, and the result.
+        data: samples; labels are not read.
+        settings: forms of outputs, seed, provider.
+        count: samples, at most.
+
+    Raises:
+        ModelError: a model does not run on them.
+    """
+    tallies, samples = _tallies(models, data, settings, count)
+    if not tallies or not samples:
+        return None
+    farthest = max(tallies, key=lambda tally: float(tally.distances()[-1]))
+    scores = next((tally for tally in tallies if tally.same), None)
+    distances = farthest.distances()
+    low, high = _bootstrap(farthest, settings.seed)
+    agreement = None
+    if scores is not None:
+        same = np.concatenate(scores.same, axis=1)
+        shares = same.mean(axis=1)
+        agreement = Share(
+            output=scores.form.name,
+            cut=float(shares[0]) if len(models) > 2 else None,
+            value=float(shares[-1]),
+            **_interval(same[-1], settings.seed),
+        )
+    cut = float(distances[0]) if len(models) > 2 else None
+    distance = Share(output=farthest.form.name, cut=cut, value=float(distances[-1]), low=low, high=high)
+    return OutputsRow(samples=samples, distance=distance, agreement=agreement)
+
+
+def _tallies(
+    models: Sequence[ir.Model], data: Dataset, settings: TuneSettings, count: int
+) -> tuple[list[_Tally], int]:
+    from compressor.runtime import sessions  # noqa: PLC0415 - slow to import, and many runs need none
+
+    original, *others = models
+    fixed = batch_limit(original)
+    chosen = list(batches(subset(data, max(count, fixed or 0), settings.seed), fixed or settings.batch_size))
+    chosen = [batch for batch in chosen if fixed is None or len(batch) == fixed]
+    first = _run(original, chosen, settings.provider, sessions)
+    found = [_run(model, chosen, settings.provider, sessions) for model in others]
+    names = [str(value.name) for value in original.graph.outputs]
+    tallies: list[_Tally] = []
+    for number, batch in enumerate(chosen):
+        if not number:
+            forms = decide(names, first[0], None, {}, vocabularies(original))
+            tallies = [_Tally(form) for form in forms if _counts(form, [run[0] for run in (first, *found)], len(batch))]
+        for tally in tallies:
+            index = tally.form.index
+            tally.add(first[number][index], [run[number][index] for run in found], len(batch))
+    return tallies, sum(map(len, chosen))
+
+
+def _run(model: ir.Model, chosen: Sequence[Batch], provider: str, sessions: object) -> list[list[Array]]:
+    with sessions.opened(model, provider) as session:  # type: ignore[attr-defined]
+        wanted = {i.name for i in session.get_inputs()}
+        feeds = ({k: v for k, v in batch.inputs.items() if k in wanted} for batch in chosen)
+        return [sessions.run(session, feed) for feed in feeds]  # type: ignore[attr-defined]
+
+
+def _counts(form: Form, outputs: Sequence[Sequence[Array]], samples: int) -> bool:
+    """Can the output be compared: real numbers of one shape, the first axis counting samples?"""
+    arrays = [found[form.index] for found in outputs]
+    same = len({array.shape for array in arrays}) == 1
+    return form.kind != "none" and same and arrays[0].ndim > 0 and len(arrays[0]) == samples
+
+
+def _squares(array: npt.NDArray[np.float64], samples: int) -> npt.NDArray[np.float64]:
+    return np.asarray(np.square(array.reshape(samples, -1)).sum(axis=1))
+
+
+def _bootstrap(tally: _Tally, seed: int) -> tuple[float, float]:
+    """The interval of the last model's distance, over samples."""
+    gaps, norms = np.concatenate(tally.gaps, axis=1)[-1], np.concatenate(tally.norms)
+    drawn = np.random.default_rng(seed).integers(0, len(norms), (DRAWS, len(norms)))
+    whole = norms[drawn].sum(axis=1)
+    found = np.sqrt(gaps[drawn].sum(axis=1) / np.where(whole > 0, whole, 1.0))
+    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def _interval(same: npt.NDArray[np.float64], seed: int) -> dict[str, float]:
+    """Of a share: Wilson's where a sample agrees or not, the bootstrap's where it agrees in part."""
+    if np.isin(same, (0.0, 1.0)).all():
+        low, high = wilson(float(same.sum()), len(same))
+        return {"low": low, "high": high}
+    drawn = np.random.default_rng(seed).integers(0, len(same), (DRAWS, len(same)))
+    low, high = np.quantile(same[drawn].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return {"low": float(low), "high": float(high)}
+
+
+def wilson(hits: float, count: int, level: float = LEVEL) -> tuple[float, float]:
+    """The interval of a share (Wilson 1927), which is honest near 0 and 1 and for few samples."""
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share, scale = hits / count, 1 + z * z / count
+    middle = share + z * z / (2 * count)
+    half = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def needed(share: float, difference: float, level: float = LEVEL) -> int:
+    """Samples on which a share is known to within ``difference``."""
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    return int(np.ceil(z * z * max(share * (1 - share), 1e-4) / max(difference, 1e-9) ** 2))

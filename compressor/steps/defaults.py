@@ -1,0 +1,201 @@
+"""What ``--recover auto`` comes to: the best recovery that the model and what was given with it allow, in seconds.
+
+Least squares from as many samples as the widest layer needs rows; fewer where the model is large; the bare cut where
+even that would take minutes or more memory than there is, or where no layer is one that recovery rebuilds. What is
+chosen, and how to ask for more, goes into the report.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from math import ceil, prod
+
+import onnx_ir as ir
+
+from compressor.config import PruneSettings
+from compressor.errors import ModelError, UsageError
+from compressor.graph.shapes import Shapes
+from compressor.operators.table import RULES
+from compressor.pruning.analysis import Analysis
+from compressor.pruning.cost import macs_per_sample
+from compressor.results import Report
+from compressor.steps.recover import Samples
+
+SPEED = 20e9
+"""Floating-point operations that a core does in a second, about."""
+SECONDS = 240.0
+"""Longest recovery that is begun without being asked for."""
+MOST, FEWEST = 1024, 32
+"""Samples that are read of their own accord: where the widest layer needs rows and the model is small; and at least."""
+WORK = 250e9
+"""Multiply-accumulates of one pass over all samples, at most, where nobody said how many samples."""
+ROWS = 8
+"""Rows that least squares draws for each unknown (:class:`compressor.reconstruct.Options`)."""
+
+NO_LAYER = (
+    "nothing was recovered: the model has no linear layer with constant weights that recovery could rebuild; train it "
+    "with --recover finetune, or say --recover none"
+)
+TOO_MUCH = (
+    "nothing was recovered: that would take about {cost}; ask for it with --recover lstsq (--samples {samples} makes "
+    "it shorter), or train with --recover finetune"
+)
+FEWER = (
+    "recovered from {samples} samples, as the model is large; more of them, with --samples {more}, recover more and "
+    "take about {cost}"
+)
+
+
+HEAVIER = 0.1
+"""Share by which more may be left of a file than of its multiply-accumulates before that is told."""
+HEAVY = (
+    "channels went where they cost multiply-accumulates: {macs:.2f} of these are left, and {size:.2f} of the file; "
+    "--target-size spends the budget on bytes"
+)
+NO_SAMPLES = "nothing was recovered: {reason}; give --data, or say --recover none"
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A linear layer: unknowns of one output, matrices, and rows of one sample."""
+
+    unknowns: int
+    groups: int
+    rows: float
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What least squares takes.
+
+    Attributes:
+        seconds: on the cores of this machine, about.
+        memory: bytes, about.
+    """
+
+    seconds: float
+    memory: float
+
+
+def settled(settings: PruneSettings, found: Analysis, *, available: int | None) -> tuple[PruneSettings, list[str]]:
+    """The settings with a recovery by name and a number of samples, and what the report has to say.
+
+    Args:
+        settings: as they were given.
+        found: the analysed model.
+        available: samples that the user has; None where they are made up.
+    """
+    if settings.recover != "auto":
+        return settings, []
+    if settings.lossless:
+        return settings.model_copy(update={"recover": "none"}), []
+    layers = _layers(found.model, found.shapes)
+    if not layers:
+        return _with(settings, recover="none"), [NO_LAYER]
+    macs = macs_per_sample(found.model.graph, found.shapes, RULES)
+    asked = "samples" in settings.model_fields_set
+    wanted = settings.samples if asked else max(settings.samples, min(MOST, _needed(layers)))
+    wanted = min(wanted, available) if available is not None else wanted
+    count = wanted if asked else max(min(FEWEST, wanted), min(wanted, int(WORK / max(macs, 1))))
+    effort = _effort(found.model, layers, macs, count)
+    if effort.seconds > SECONDS or effort.memory > _memory():
+        cost = f"{effort.seconds / 60:.0f} minutes" if effort.seconds > SECONDS else f"{effort.memory / 1e9:.0f} GB"
+        return _with(settings, recover="none"), [TOO_MUCH.format(cost=cost, samples=max(1, count // 4))]
+    notes = []
+    if count < min(wanted, settings.samples):
+        more = _effort(found.model, layers, macs, min(wanted, settings.samples))
+        cost = f"{max(1, round(more.seconds / 60))} min"
+        notes.append(FEWER.format(samples=count, more=min(wanted, settings.samples), cost=cost))
+    return _with(settings, recover="lstsq", samples=count), notes
+
+
+def made_up(settings: PruneSettings, source: ir.Model, notes: list[str], *, asked: bool) -> Samples | None:
+    """Samples for a run without data; None where it needs none.
+
+    Args:
+        settings: of the run, settled.
+        source: the model.
+        notes: takes up why there are none, where nobody asked for what they are for.
+        asked: somebody asked for the recovery.
+
+    Raises:
+        UsageError: no samples fit the model, and they were asked for.
+    """
+    try:
+        samples = Samples.of(settings, source)
+    except (UsageError, ModelError) as error:
+        if asked or settings.max_drop is not None or settings.trainability or settings.scope == "loss":
+            raise
+        notes.append(NO_SAMPLES.format(reason=error))
+        return None
+    return None if samples is None else replace(samples, asked=asked)
+
+
+def heavier(report: Report) -> list[str]:
+    """A note where channels went for their multiply-accumulates, and the file shrank by much less."""
+    after, before = report.output, report.input
+    asked = report.settings
+    if after is None or asked.get("scope") != "loss" or not before.macs or not before.bytes:
+        return []
+    if asked.get("target_macs") is None and asked.get("ratio") is None:
+        return []
+    macs, size = after.macs / before.macs, after.bytes / before.bytes
+    if size < macs + HEAVIER:
+        return []
+    return [HEAVY.format(macs=macs, size=size)]
+
+
+def _with(settings: PruneSettings, **changes: object) -> PruneSettings:
+    """A copy in which what the user gave is still told from defaults."""
+    given = settings.model_fields_set
+    copy = settings.model_copy(update=changes)
+    copy.__pydantic_fields_set__ = set(given)
+    return copy
+
+
+def _layers(model: ir.Model, shapes: Shapes) -> list[_Layer]:
+    """The linear layers that recovery rebuilds, at the bound shapes."""
+    from compressor.reconstruct.layers import find_layers
+
+    values = {str(v.name) for v in (*model.graph.inputs, *(v for node in model.graph for v in node.outputs))}
+    found = []
+    for layer in find_layers(model, model, values)[0]:
+        x, y = shapes(layer.node.inputs[1 - layer.held]), shapes(layer.node.outputs[0])  # type: ignore[arg-type]
+        if x is None or y is None or layer.node.op_type == "BatchNormalization":
+            continue
+        form = layer.form((x, layer.weight.read().shape, y))
+        groups, _, unknowns = form.matrix(layer.weight.read()).shape
+        found.append(_Layer(unknowns, groups, form.count(y) / max(shapes.batch, 1)))
+    return found
+
+
+def _needed(layers: list[_Layer]) -> int:
+    """Samples that give the widest layer its rows."""
+    return max(ceil(ROWS * layer.unknowns / max(layer.rows, 1.0)) for layer in layers)
+
+
+def _effort(model: ir.Model, layers: list[_Layer], macs: float, samples: int) -> Effort:
+    """Runs of both nets and of the gradients, covariances, and their factors."""
+    runs = 2.0 * macs * samples * 6
+    rows = [min(max(4096, ROWS * layer.unknowns), layer.rows * samples) for layer in layers]
+    solving = sum(
+        layer.groups * (2.0 * n * layer.unknowns**2 + 8.0 * layer.unknowns**3)
+        for layer, n in zip(layers, rows, strict=True)
+    )
+    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    widest = max(layer.groups * layer.unknowns**2 for layer in layers)
+    return Effort((runs + solving) / SPEED / cores(), 5.0 * weights + 8.0 * 5 * widest + 2e9)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory() -> float:
+    """Bytes of memory that may be filled: most of what the machine has."""
+    try:
+        return 0.7 * prod(os.sysconf(name) for name in ("SC_PAGE_SIZE", "SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):
+        return 8e9

@@ -1,0 +1,75 @@
+"""How far outputs are from the original's: what is compared, intervals that hold, samples that a gate needs."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from compressor.config import PruneSettings
+from compressor.evaluate.likeness import needed, outputs_row, wilson
+from tests.models import in_memory, model
+from tests.reconstruct.case import Arrays, noise
+
+NET = "(float[n,8] x) => (float[n,4] y) <float[8,4] w> { y = MatMul(x, w) }"
+
+
+def changed(proto: onnx.ModelProto, factor: np.ndarray | float) -> ir.Model:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    weight = next(t for t in copy.graph.initializer if t.data_type == onnx.TensorProto.FLOAT)
+    array = onnx.numpy_helper.to_array(weight) * np.asarray(factor, np.float32)
+    weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
+    return in_memory(copy)
+
+
+def test_distance_and_agreement_of_cut_and_result() -> None:
+    proto = model(NET)
+    data, settings = Arrays(x=noise(300, 8)), PruneSettings(ratio=0.5)
+    models = [in_memory(proto), changed(proto, -1.0), changed(proto, 0.9)]
+    row = outputs_row(models, data, settings, count=200)
+    assert row is not None
+    assert row.samples == 200
+    assert row.distance.cut == pytest.approx(2.0, rel=1e-5)
+    assert row.distance.value == pytest.approx(0.1, rel=1e-4)
+    assert row.agreement is not None
+    assert row.agreement.value == 1.0
+    assert row.agreement.cut is not None
+    assert row.agreement.cut < 0.2
+    assert 0.97 < row.agreement.low < 1.0 == row.agreement.high
+
+
+def test_the_interval_holds_the_distance_on_many_samples() -> None:
+    proto, settings = model(NET), PruneSettings(ratio=0.5)
+    factor = np.asarray([0.2, 1.0, 1.0, 1.3])
+    models = [in_memory(proto), changed(proto, factor)]
+    few = outputs_row(models, Arrays(x=noise(60, 8)), settings, count=60)
+    many = outputs_row(models, Arrays(x=noise(20_000, 8, seed=1)), settings, count=20_000)
+    assert few is not None
+    assert many is not None
+    assert few.distance.low < many.distance.value < few.distance.high
+    assert few.agreement is not None
+    assert many.agreement is not None
+    assert few.agreement.low < many.agreement.value < few.agreement.high
+
+
+def test_numbers_have_a_distance_alone_and_indices_nothing() -> None:
+    proto = model(
+        """(float[n,8] x) => (float[n,8,4] y, int64[n] k) <float[4] v, int64[1] a = {2}> {
+            e = Unsqueeze(x, a) y = Mul(e, v) k = ArgMax<axis=1,keepdims=0>(x) }"""
+    )
+    row = outputs_row([in_memory(proto), changed(proto, 1)], Arrays(x=noise(20, 8)), PruneSettings(ratio=0.5), count=20)
+    assert row is not None
+    assert row.agreement is None
+    assert row.distance.output == "y"
+
+
+@pytest.mark.parametrize(("hits", "count", "low", "high"), [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634)])
+def test_wilson(hits: int, count: int, low: float, high: float) -> None:
+    assert wilson(hits, count) == pytest.approx((low, high), abs=1e-3)
+
+
+def test_samples_that_tell_a_difference() -> None:
+    assert needed(0.5, 0.01) == pytest.approx(9604, abs=5)
+    assert needed(0.99, 0.01) < 400

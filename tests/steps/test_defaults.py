@@ -1,0 +1,137 @@
+"""What ``--recover auto`` comes to, and what a run without any option makes of a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compressor.commands.prune import prune, prune_file
+from compressor.config import PruneSettings
+from compressor.pruning.analysis import analyse
+from compressor.results import ModelStats, Report
+from compressor.results.detail import AccuracyRow
+from compressor.steps import defaults
+from compressor.steps.defaults import NO_LAYER, heavier, settled
+from compressor.steps.gates import unresolved
+from tests.models import between, in_memory, model
+
+MODELS = Path(__file__).parents[2] / "models"
+NET, DATA = MODELS / "digits-mobilenet.onnx", MODELS / "digits-test.npz"
+
+
+def auto(proto, available: int | None = None, **settings: object) -> tuple[PruneSettings, list[str]]:
+    wanted = PruneSettings.parse({"ratio": 0.5, "recover": "auto", **settings})
+    return settled(wanted, analyse(in_memory(proto), wanted), available=available)
+
+
+@pytest.mark.recovers
+def test_the_default_is_auto() -> None:
+    assert PruneSettings(ratio=0.5).recover == "auto"
+
+
+def test_least_squares_from_as_many_samples_as_the_widest_layer_needs() -> None:
+    narrow, notes = auto(between("b = Relu(a)"))
+    assert (narrow.recover, narrow.samples, notes) == ("lstsq", 256, [])
+    wide = model(
+        """(float[n,8] x) => (float[n,4] y) <float[8,64] w, float[64,4] v> {
+            a = MatMul(x, w) r = Relu(a) y = MatMul(r, v) }"""
+    )
+    assert auto(wide)[0].samples == 512
+    assert auto(wide, 300)[0].samples == 300
+    assert auto(wide, samples=100)[0].samples == 100
+
+
+def test_what_was_asked_for_stays() -> None:
+    for name in ("none", "bias", "lstsq", "finetune"):
+        assert auto(between("b = Relu(a)"), recover=name)[0].recover == name
+    assert auto(between("b = Relu(a)"), lossless=True, ratio=None)[0].recover == "none"
+
+
+def test_nothing_to_rebuild_is_the_bare_cut_with_a_warning() -> None:
+    lstm = model(
+        """(float[5,n,8] x) => (float[5,d,n,6] y) <float[1,24,8] k, float[1,24,6] r> {
+            y, h, s = LSTM<hidden_size=6>(x, k, r) }"""
+    )
+    found, notes = auto(lstm)
+    assert (found.recover, notes) == ("none", [NO_LAYER])
+
+
+def test_a_large_model_has_fewer_samples_or_the_bare_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "WORK", 1e6)
+    found, [note] = auto(between("b = Relu(a)"))
+    assert 32 <= found.samples < 256
+    assert f"recovered from {found.samples} samples" in note
+    monkeypatch.setattr(defaults, "SECONDS", 1e-9)
+    found, [note] = auto(between("b = Relu(a)"))
+    assert found.recover == "none"
+    assert "ask for it with --recover lstsq" in note
+
+
+@pytest.mark.recovers
+def test_with_nothing_given_the_network_works_better_than_the_bare_cut() -> None:
+    pytest.importorskip("torch")
+    shares = {}
+    for recover in ("none", "auto"):
+        report = prune(NET, PruneSettings.parse({"ratio": 0.3, "recover": recover, "scope": "auto"})).report
+        shares[recover] = report
+    assert shares["none"].outputs is None
+    found = shares["auto"].outputs
+    assert found is not None
+    assert not found.real
+    assert found.distance.cut is not None
+    assert found.distance.value < 0.8 * found.distance.cut
+    assert found.agreement is not None
+    assert found.agreement.cut is not None
+    assert found.agreement.value > found.agreement.cut + 0.15
+    assert shares["auto"].settings["scope"] == "loss"
+
+
+@pytest.mark.recovers
+def test_outputs_are_compared_on_samples_that_recovery_did_not_see() -> None:
+    run = {"ratio": 0.3, "data": str(DATA), "val_share": 0.5}
+    report = prune_file(NET, None, PruneSettings.parse(run)).report
+    assert report.outputs is not None
+    assert report.outputs.real
+    assert not report.outputs.seen
+    assert report.outputs.agreement is not None
+    assert report.outputs.agreement.value > 0.9
+    seen = prune(NET, PruneSettings.parse({**run, "val_share": 0, "recover": "bias", "scope": "local"})).report.outputs
+    assert seen is not None
+    assert seen.seen
+
+
+@pytest.mark.recovers
+def test_inputs_that_no_samples_fit_leave_the_bare_cut() -> None:
+    text = "(string[n] s, float[n,8] x) => (float[n,4] y, string[n] t) <float[8,32] w, float[32,4] v>"
+    body = " { t = Identity(s) a = MatMul(x, w) r = Relu(a) y = MatMul(r, v) }"
+    report = prune(in_memory(model(text + body)), PruneSettings(ratio=0.5, verify=False)).report
+    assert any(warning.startswith("nothing was recovered") for warning in report.warnings)
+    assert sum(group.removed for group in report.groups) == 16
+
+
+def stats(macs: int, size: int) -> ModelStats:
+    return ModelStats(path=None, bytes=size, params=1, macs=macs, nodes=1, opset=18)
+
+
+def test_bytes_that_stay_are_told() -> None:
+    settings = {"scope": "loss", "target_macs": 0.5}
+    report = Report(input=stats(100, 1000), output=stats(50, 800), settings=settings)
+    assert "0.80 of the file; --target-size" in heavier(report)[0]
+    assert not heavier(report.model_copy(update={"output": stats(50, 550)}))
+    assert not heavier(report.model_copy(update={"settings": {**settings, "target_macs": None, "target_size": 0.5}}))
+
+
+def test_a_gate_that_samples_cannot_tell() -> None:
+    row = AccuracyRow(metric="top-1", before=0.9, after=0.895, samples=200)
+    report = Report(input=stats(1, 1), accuracy=[row])
+    [text] = unresolved(report, PruneSettings(ratio=0.5, max_drop=0.01))
+    assert "finer than 200 samples tell" in text
+    assert "3,458 samples would tell" in text
+    assert not unresolved(report, PruneSettings(ratio=0.5, max_drop=0.2))
+
+
+def test_gates_are_quiet_without_labels() -> None:
+    assert not unresolved(Report(input=stats(1, 1)), PruneSettings(ratio=0.5, max_drop=0.01))
+    assert np.isfinite(defaults.cores())
