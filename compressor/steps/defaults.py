@@ -16,7 +16,7 @@ import onnx_ir as ir
 from compressor.config import PruneSettings
 from compressor.errors import ModelError, UsageError
 from compressor.graph.shapes import Shapes
-from compressor.operators.table import RULES
+from compressor.operators.table import RULES, operator_of
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.cost import macs_per_sample
 from compressor.results import Report
@@ -162,7 +162,7 @@ def _layers(model: ir.Model, shapes: Shapes) -> list[_Layer]:
     found = []
     for layer in find_layers(model, model, values)[0]:
         x, y = shapes(layer.node.inputs[1 - layer.held]), shapes(layer.node.outputs[0])  # type: ignore[arg-type]
-        if x is None or y is None or layer.node.op_type == "BatchNormalization":
+        if x is None or y is None or not operator_of(layer.node).linear:
             continue
         form = layer.form((x, layer.weight.read().shape, y))
         groups, _, unknowns = form.matrix(layer.weight.read()).shape
