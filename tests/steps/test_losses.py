@@ -42,7 +42,7 @@ def test_the_default_where_there_are_samples(settings: dict[str, object], sample
 
 def test_more_is_kept_than_by_the_same_share_everywhere() -> None:
     pytest.importorskip("torch")
-    assert accuracy(target_macs=0.2) > accuracy(target_macs=0.2, scope="local", criterion="activation") + 0.02
+    assert accuracy(target_macs=0.2) > accuracy(target_macs=0.2, scope="local", criterion="activation") + 0.01
 
 
 def test_without_torch_it_says_so_and_still_runs(monkeypatch: pytest.MonkeyPatch) -> None:
