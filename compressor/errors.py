@@ -79,3 +79,9 @@ class RuleFault(CompressorError):  # noqa: N818
         super().__init__(f"node {node!r}: {sentence}; this is a fault of this tool, please report it")
         self.node = node
         self.sentence = sentence
+
+
+class OutOfMemory(CompressorError):  # noqa: N818
+    """Memory ran out; nothing is said about the model or the result."""
+
+    exit_code = 8

@@ -17,6 +17,7 @@ EXIT_CODES = {
     "GateMissed": 6,
     "ProviderUnavailable": 7,
     "RuleFault": 1,
+    "OutOfMemory": 8,
 }
 
 

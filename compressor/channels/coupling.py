@@ -22,6 +22,7 @@ from compressor.channels.verify import Claims, name_of
 from compressor.errors import RuleFault
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import Shapes, captured_values
+from compressor.graph.twins import twins
 
 Layout = list[Term[int]]
 Rule = Callable[[ir.Node, "Coupling"], None]
@@ -132,8 +133,7 @@ class Coupling:
     def run(self) -> Coupling:
         """Repeats the pass over all nodes until nothing merges and every claim holds; returns self.
 
-        A node whose rule turns out to be wrong is distrusted from then on, so this ends after one round a node at most.
-        """
+        A node whose rule turns out to be wrong is distrusted from then on: one round a node at most."""
         while True:
             self._merge()
             wrong = verify.walk(self)
@@ -148,6 +148,16 @@ class Coupling:
             if self.units.version == version:
                 return
         raise AssertionError("the union-find is monotone, so the passes must end")
+
+    def on(self, graph: ir.Graph) -> Coupling:
+        """What a cut asks of this coupling, for ``graph``, a clone that nobody has edited; units are shared."""
+        nodes, values = twins(self.graph, graph)
+        found = Coupling(graph, self.shapes.on(values), self._rules, self.policy)
+        found.units, found.balances = self.units, self.balances
+        found.opaque = {nodes[n]: why for n, why in self.opaque.items()}
+        found.lazies = {values.get(v, v): lazy for v, lazy in self.lazies.items()}
+        found._layouts = {values.get(v, v): layout for v, layout in self._layouts.items()}
+        return found
 
     # ---- what rules use -------------------------------------------------------------------------------------
 

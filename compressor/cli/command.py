@@ -32,7 +32,8 @@ Exit codes:
   1 internal error               5 proof failed
   2 usage                        6 a gate was missed
   3 model unreadable or unsafe   7 provider unavailable
-On 1 to 5 and 7 no output file is left."""
+                                 8 out of memory
+On 1 to 5, 7 and 8 no output file is left."""
 
 
 class Option(click.Option):

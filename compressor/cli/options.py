@@ -80,6 +80,8 @@ DEVICE = Section(
 )
 GATES = Section("Gates", ("max_drop", "max_size"))
 
+_OFF = ("verify",)
+"""Settings with degrees that are also switched off by a flag of their own."""
 _FLAGS = MappingProxyType({"input_shapes": "input-shape", "dims": "dim"})
 """Flags that are not the field's name: what is given many times is named in the singular."""
 _METAVARS = MappingProxyType(
@@ -149,6 +151,8 @@ def settings_options(settings: type[RunSettings], *sections: Section) -> Callabl
             return function(settings=settings.parse(raw, label=flag), **values)
 
         for name in reversed(fields):
+            if name in _OFF:
+                _off(name, fields[name])(parsed)
             _option(name, schema[name], fields[name])(parsed)
         return parsed  # type: ignore[return-value]
 
@@ -182,6 +186,19 @@ def _option(name: str, schema: Mapping[str, Any], section: str) -> Callable[[F],
         multiple=multiple,
         metavar=_METAVARS.get(name) or "|".join(schema.get("enum", [number])),
         help=text + (f"  [{'; '.join(facts)}]" if facts else ""),
+    )
+
+
+def _off(name: str, section: str) -> Callable[[F], F]:
+    """``--no-verify`` for a setting that has a choice called off."""
+    return click.option(
+        f"--no-{name.replace('_', '-')}",
+        name,
+        cls=Option,
+        section=section,
+        flag_value="off",
+        default=None,
+        help=f"The same as {flag(name)} off.",
     )
 
 

@@ -25,13 +25,16 @@ def clean_file(
         cleaned, shapes = prepare(model, settings)
         clean.tidy(cleaned, simplify=settings.simplify)
         proof.same_signature(model, cleaned)
-    evidence = None
-    if settings.verify:
-        with clock.phase("prove"):
-            evidence = proof.confirm(proof.expect(model, None, shapes, settings), cleaned, settings)
+    with clock.phase("prove"):
+        evidence = proof.prove_cleaned(source, cleaned, shapes, settings) if settings.proves else None
     with clock.phase("write"):
         if output is not None:
-            files.save(cleaned, output, external_data=settings.external_data)
+            files.save(
+                cleaned,
+                output,
+                external_data=settings.external_data,
+                check=proof.file_check(cleaned, evidence, settings),
+            )
             stats = account.read_back(output, settings)
         else:
             stats = account.stats_in_memory(cleaned, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from compressor.errors import PlanError
 from compressor.graph import files
 from compressor.pruning import proof
 from compressor.pruning.analysis import analyse, believing
+from compressor.pruning.apply import cut_of
 from compressor.pruning.lossless import exact
 from compressor.pruning.matching import demand_matches
 from compressor.pruning.plan_history import Trail
@@ -29,7 +30,7 @@ from compressor.steps.defaults import heavier, made_up, settled
 from compressor.steps.gates import unresolved
 from compressor.steps.losses import Losses, by_loss
 from compressor.steps.recover import Recovery, Samples, checkpoint_beside
-from compressor.steps.step import Means, chosen, cut_of, explained, removed, replayed, replays
+from compressor.steps.step import Means, chosen, explained, prepared, removed, replayed, replays
 
 if TYPE_CHECKING:
     from compressor.latency import LatencyTarget
@@ -39,12 +40,14 @@ if TYPE_CHECKING:
 class PruneResult:
     """What a pruning run made: the smaller model, the plan that leads to it, and the report.
 
-    The plan is None where several steps cannot be replayed as one.
+    The plan is None where several steps cannot be replayed as one. ``proved`` is what was proved of the smaller
+    model as it is.
     """
 
     model: ir.Model
     plan: PruningPlan | None
     report: Report
+    proved: Evidence | None = None
 
 
 def prune(
@@ -91,27 +94,30 @@ def _prune(
             samples = made_up(settings, source, notes, asked=given.recover != "auto")
     means = _means(source, settings, samples, clock)
     recovery, trail, origin = Recovery(source, settings, samples, clock), Trail(), None
-    proofs, groups = list[Evidence](), list[GroupRow]()
+    proofs, groups, read = list[Evidence](), list[GroupRow](), source if isinstance(model, ir.Model) else Path(model)
     for step in [settings] if plan is not None else steps_of(settings, size):
         if origin is not None:
             with clock.phase("analyse"):
-                found = analyse(recovery.model, settings, distrusted)
+                found, read = analyse(recovery.model, settings, distrusted), recovery.model
+        missing = prepared(read, found, settings, clock)
         with clock.phase("choose"), explained(found):
             choice = replayed(plan, found) if plan is not None else chosen(found, step, origin, size, means)
             cut = cut_of(choice.plan, found)
         trail.add(choice.plan, cut, last=step.steps == 1)
         groups, origin = account.group_rows(choice.groups, cut, groups), choice.origin
         recovery.before(found.model, cut)
-        proofs += removed(found, cut, settings, clock)
-        recovery.after(found.model, cut)
+        small, shown = removed(found, choice, settings, clock)
+        proofs += [replace(evidence, not_proved=[*missing, *evidence.not_proved]) for evidence in shown]
+        recovery.after(small, cut)
     proof.same_signature(source, recovery.model)
-    report = account.report(found, before, groups, proof.worst(proofs), _as_done(settings, means.losses))
+    report = account.report(found, before, groups, proof.together(proofs), _as_done(settings, means.losses))
     report = report if means.aim is None else means.aim.added_to(report)
     notes += means.losses.warnings if means.losses is not None else []
     report = report.model_copy(update={"warnings": [*report.warnings, *dict.fromkeys(notes)]})
     whole = trail.plan()
     once = len(trail) == 1 or replays(whole, source, recovery.model, settings, distrusted)
-    return PruneResult(recovery.model, whole if once else None, recovery.added_to(report))
+    proved = proofs[-1] if proofs and settings.recover == "none" else None
+    return PruneResult(recovery.model, whole if once else None, recovery.added_to(report), proved)
 
 
 def _as_done(settings: PruneSettings, losses: Losses | None) -> PruneSettings:
@@ -158,7 +164,12 @@ def prune_file(
             raise PlanError("these steps cannot be written as one plan; leave --plan-out out, or prune with --steps 1")
         with clock.phase("write"):
             if output is not None:
-                files.save(result.model, output, external_data=settings.external_data)
+                files.save(
+                    result.model,
+                    output,
+                    external_data=settings.external_data,
+                    check=proof.file_check(result.model, result.proved, settings),
+                )
                 stats = account.read_back(output, settings)
             else:
                 stats = account.stats_in_memory(result.model, settings)

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx_ir as ir
-
 from compressor.channels.channel_mask import Cut
 from compressor.channels.coupling import Coupling
 from compressor.channels.plan import PruningPlan, units_of
@@ -24,10 +22,10 @@ from compressor.experiments.change import Reference, open_samples
 from compressor.experiments.ledger import Ledger
 from compressor.experiments.limits import Limits
 from compressor.experiments.run import Lab, Trial, Variant, cores, run
-from compressor.graph import clean, files
+from compressor.graph import files
 from compressor.operators.table import RULES
-from compressor.pruning import surgery
 from compressor.pruning.analysis import Analysis, analyse
+from compressor.pruning.apply import apply_plan
 from compressor.pruning.cost import CostModel
 from compressor.pruning.matching import demand_matches
 from compressor.pruning.select import Choice, choose
@@ -50,19 +48,8 @@ class Pruned:
 
     def open(self) -> Variant:
         """Loads the file; the variant of a plan, as JSON, is the model without what it names."""
-        source = files.load(self.source)
-        settings = SensitivitySettings.model_validate_json(self.settings)
-
-        def without(text: str) -> ir.Model:
-            plan = PruningPlan.from_json(text)
-            found = analyse(source, settings)
-            cut = Cut(found.coupling, units_of(plan, found.coupling))
-            cut.check()
-            surgery.remove(found.model, cut, RULES)
-            clean.tidy(found.model, simplify=settings.simplify)
-            return found.model
-
-        return without
+        found = analyse(files.load(self.source), SensitivitySettings.model_validate_json(self.settings))
+        return lambda text: apply_plan(found, PruningPlan.from_json(text))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from compressor.channels.coupling import Coupling, Policy
 from compressor.commands import bench
 from compressor.config import BenchSettings, RunSettings, UnifySettings
 from compressor.core.clock import Clock, Progress
+from compressor.core.scratch import scratch
 from compressor.data import Dataset
 from compressor.errors import NothingToPrune
 from compressor.evaluate.accuracy import accuracy
@@ -24,8 +25,10 @@ from compressor.graph.shapes import Shapes
 from compressor.operators.table import RULES
 from compressor.pruning import proof
 from compressor.pruning.analysis import prepare
+from compressor.pruning.proof import Evidence, Masked, NotProved
 from compressor.results import ModelStats
 from compressor.results.unify import LeftRow, PermutedRow, UnifyAccuracy, UnifyReport
+from compressor.runtime.stored import Stored
 from compressor.steps import account
 from compressor.unification.assignment import Kinds
 from compressor.unification.curvature import curvatures
@@ -52,11 +55,15 @@ _LOST = "weights that were inputs with a default are packed, so a caller cannot 
 
 @dataclass
 class UnifyResult:
-    """What a unification run made: the model to be written, the same with plain tensors, and the report."""
+    """What a unification run made: the model to be written, the same with plain tensors, and the report.
+
+    ``proved`` is what was proved of the model.
+    """
 
     model: ir.Model
     dense: ir.Model
     report: UnifyReport
+    proved: Evidence | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class Prepared:
         before: the user's model, counted.
         reference: the model before channels were reordered; the model itself where none were.
         permuted: what was reordered.
+        not_proved: what of the preparation could not be proved.
     """
 
     model: ir.Model
@@ -78,6 +86,7 @@ class Prepared:
     before: ModelStats
     reference: ir.Model
     permuted: Sequence[Permuted] = ()
+    not_proved: Sequence[NotProved] = ()
 
 
 def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock | None = None) -> UnifyResult:
@@ -122,8 +131,9 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
 
     Raises:
         NothingToPrune: no weight would be unified.
+        ProofFailed: preparing the model changed an output.
     """
-    source = plain(source)
+    read, source = source if path is None else path, plain(source)
     before = account.stats_in_memory(source, settings, size)
     model, shapes = prepare(source, settings)
     clean.tidy(model, simplify=settings.simplify)
@@ -131,12 +141,13 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
     found = find(coupling, settings, RULES)
     if not found.layers:
         raise NothingToPrune(nothing(found))
-    name = None if path is None else str(path)
-    before = before.model_copy(update={"path": name})
+    missing = proof.prove_preparation(read, model, shapes, settings) if settings.verify == "full" else []
+    before = before.model_copy(update={"path": None if path is None else str(path)})
+    ready = Prepared(model, shapes, found, before, model, not_proved=missing)
     if not settings.permute:
-        return Prepared(model, shapes, found, before, model)
-    reference = model.clone()
-    return Prepared(model, shapes, found, before, reference, permute(coupling, found.layers, settings.seed))
+        return ready
+    ready = replace(ready, reference=model.clone())
+    return replace(ready, permuted=permute(coupling, found.layers, settings.seed))
 
 
 def weighed(ready: Prepared, data: Dataset, settings: UnifySettings) -> Prepared:
@@ -194,11 +205,12 @@ def finish(
         warnings=[*trained.warnings, *([_LOST.format(names=", ".join(map(repr, lost)))] if lost else [])],
         settings=settings.model_dump(mode="json"),
     )
-    if settings.verify:
+    evidence = None
+    if settings.proves:
         with clock.phase("prove"):
-            proved = _proved(ready, dense, result, unified, settings)
+            evidence, proved = _proved(ready, dense, result, unified, settings)
             report = report.model_copy(update={**proved, "warnings": [*report.warnings, *proved["warnings"]]})
-    return UnifyResult(result, dense, report.model_copy(update={"seconds": clock.seconds}))
+    return UnifyResult(result, dense, report.model_copy(update={"seconds": clock.seconds}), evidence)
 
 
 def unify_file(
@@ -233,7 +245,13 @@ def write(result: UnifyResult, source: Path, output: Path | None, settings: Unif
     if output is None:
         size = ir.to_proto(result.model).ByteSize()
         return report.model_copy(update={"output": account.stats(None, size, graph, counts)})
-    files.save(result.model, output, external_data=settings.external_data, forbidden=files.model_files(source))
+    files.save(
+        result.model,
+        output,
+        external_data=settings.external_data,
+        forbidden=files.model_files(source),
+        check=proof.file_check(result.model, result.proved, settings),
+    )
     graph = files.load(output).graph
     stats = account.stats(output, files.size_on_disk(output), graph, counts)
     return report.model_copy(update={"output": stats, "gzip_bytes": gzip_bytes(files.model_files(output))})
@@ -244,18 +262,23 @@ def write(result: UnifyResult, source: Path, output: Path | None, settings: Unif
 
 def _proved(
     ready: Prepared, dense: ir.Model, result: ir.Model, unified: Iterable[Unified], settings: UnifySettings
-) -> dict[str, Any]:
+) -> tuple[Evidence, dict[str, Any]]:
     """Weights bit by bit and constraint by constraint, then outputs; raises ProofFailed."""
     demand_exact(result, unified)
-    before = proof.expect(ready.reference, None, ready.shapes, settings)
-    if ready.permuted:
-        proof.confirm(before, ready.model, settings)
-    expected = proof.expect(dense, None, ready.shapes, settings)
-    evidence = proof.confirm(expected, result, settings)
-    return {
+    with scratch() as place:
+        names = {"reference": ready.reference, "permuted": ready.model, "dense": dense, "packed": result}
+        stored = {name: Stored.write(model, place, settings.provider) for name, model in names.items()}
+        if ready.permuted:
+            masked = Masked(ready.reference, stored["reference"])
+            proof.demand(proof.prove(masked, stored["permuted"], ready.shapes, settings)[0])
+        evidence, asked = proof.prove(Masked(dense, stored["dense"]), stored["packed"], ready.shapes, settings)
+        before = stored["reference"].run(asked.runs.feeds)
+    proof.demand(evidence)
+    evidence.not_proved = list(ready.not_proved)
+    return evidence, {
         "exact": True,
         "proof": account.proof_row(evidence, settings),
-        "output_error": output_error(before.runs, expected.runs),
+        "output_error": output_error(before, asked.runs),
         "warnings": [f"proof: {evidence.note}"] if evidence.note else [],
     }
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from compressor.config.bench import VerifySettings
 from compressor.core.clock import Clock, Progress
+from compressor.core.compare import Distance, Tolerance, distance
 from compressor.data import batch_limit, batches, open_data
 from compressor.errors import ModelError, ProofFailed, UsageError
 from compressor.evaluate import bisect, pair
-from compressor.evaluate.distance import Distance, distance
 from compressor.evaluate.pair import Opened
 from compressor.graph.evaluate import Array
 from compressor.graph.feeds import feeds
@@ -135,7 +135,7 @@ def _outputs(session: Session, model: Opened, feed: Feed) -> dict[str, Array]:
 
 
 def _add(found: Comparison, feed: Feed, one: dict[str, Array], two: dict[str, Array], settings: VerifySettings) -> None:
-    gaps = {name: distance(array, two[name], settings.rtol, settings.atol) for name, array in one.items()}
+    gaps = {name: distance(array, two[name], Tolerance(settings.rtol, settings.atol)) for name, array in one.items()}
     for name, gap in gaps.items():
         found.outputs.setdefault(name, []).append(gap)
         found.types[name] = (one[name].dtype.name, two[name].dtype.name)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from compressor.core.compare import Tolerance, distance
 from compressor.errors import ModelError
-from compressor.evaluate.distance import distance
 from compressor.evaluate.pair import Opened, cast
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import Shapes, infer
@@ -166,7 +166,7 @@ def _compare(
         if one.shape != two.shape:
             rows.append(None)
             continue
-        gap = distance(one, two, limits.rtol, limits.atol)
+        gap = distance(one, two, Tolerance(limits.rtol, limits.atol))
         rows.append(
             LayerError(
                 value=candidate.value,

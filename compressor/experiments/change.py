@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from math import inf, sqrt
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
 from compressor.config import DataSettings
+from compressor.core.compare import relative, squares
 from compressor.data import Array, Batch, Dataset, batch_limit, batches, open_data, subset
 from compressor.errors import UsageError
 from compressor.evaluate.accuracy import right
@@ -126,7 +126,7 @@ class _Tally:
 
     def add(self, before: list[Array], after: list[Array], batch: Batch) -> None:
         for index, (one, two) in enumerate(zip(before, after, strict=True)):
-            moved, whole = _squares(one, two)
+            moved, whole = squares(one, two)
             self.moved[index] = self.moved.get(index, 0.0) + moved
             self.whole[index] = self.whole.get(index, 0.0) + whole
             if _scores_classes(one) and one.shape == two.shape:
@@ -139,34 +139,11 @@ class _Tally:
 
     def change(self) -> Change:
         return Change(
-            distance=max((_relative(moved, self.whole[index]) for index, moved in self.moved.items()), default=0.0),
+            distance=max((relative(moved, self.whole[index]) for index, moved in self.moved.items()), default=0.0),
             agreement=self.agree / self.rows if self.rows else None,
             accuracy=self.correct / self.judged if self.judged else None,
         )
 
 
-def _relative(moved: float, whole: float) -> float:
-    if not moved:
-        return 0.0
-    return sqrt(moved / whole) if whole else inf
-
-
 def _scores_classes(array: Array) -> bool:
     return array.dtype.kind == "f" and array.ndim == 2 and array.shape[1] > 1
-
-
-def _squares(one: Array, two: Array) -> tuple[float, float]:
-    """‖two - one‖² and ‖one‖²; of what is no number the positions that differ, and all.
-
-    Infinite where shapes differ, or NaNs and infinities; the same ones in both do not count.
-    """
-    if one.shape != two.shape:
-        return inf, 1.0
-    if one.dtype.kind != "f":
-        return float((one != two).sum()), float(one.size)
-    a, b = one.astype(np.float64), two.astype(np.float64)
-    odd = ~np.isfinite(a)
-    if not np.array_equal(odd, ~np.isfinite(b)) or not np.array_equal(a[odd], b[odd], equal_nan=True):
-        return inf, 1.0
-    a, b = a[~odd], b[~odd]
-    return float(np.vdot(b - a, b - a)), float(np.vdot(a, a))

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import stat
+import tempfile
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -135,6 +135,7 @@ def save(
     external_data: bool | None = None,
     forbidden: Collection[Path] = (),
     inline_limit: int = MAX_INLINE_BYTES,
+    check: Callable[[Path], None] | None = None,
 ) -> int:
     """Write a model: the whole file under its name, or, on any failure or interruption, no file at all.
 
@@ -147,6 +148,8 @@ def save(
             model would not fit into one file.
         forbidden: files that must not be overwritten, besides those that the model was made from.
         inline_limit: bytes of the largest single file; protobuf allows no more than the default.
+        check: is given the whole new file, weights beside it, before it is put in place; what it raises leaves
+            no file.
 
     Returns:
         Bytes written, external data included.
@@ -174,7 +177,7 @@ def save(
     try:
         for target in writers:
             _check_target(target, own.union(forbidden))
-        return _write_together(writers)
+        return _write_together(writers, check)
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(f"{path} cannot be written: {reason}; make room or choose another output") from None
@@ -224,26 +227,35 @@ def _check_target(target: Path, forbidden: Collection[Path]) -> None:
             raise UsageError(f"{target} belongs to the input, which is never overwritten; choose another output")
 
 
-def _write_together(writers: dict[Path, Callable[[BinaryIO], None]]) -> int:
-    """Write files under temporary names, rename them all, the model last, and return their bytes."""
-    temporary = {path: path.with_name(f".{secrets.token_hex(8)}.tmp") for path in writers}
-    renaming = False
-    try:
-        total = sum(_write(temporary[path], write) for path, write in writers.items())
-        model_path = list(writers)[-1]
-        renaming = True
-        if len(writers) > 1:
-            # An old model must never be seen with new data.
-            model_path.unlink(missing_ok=True)
-        for path in writers:
-            temporary[path].replace(path)
-        _flush_folder(model_path.parent)
-    except BaseException:
-        for path, written in temporary.items():
-            if renaming and not written.exists():
-                path.unlink(missing_ok=True)
-            written.unlink(missing_ok=True)
-        raise
+def _write_together(
+    writers: dict[Path, Callable[[BinaryIO], None]], check: Callable[[Path], None] | None
+) -> int:
+    """Write files into a folder of their own beside the target, check the model there, and move all into place.
+
+    They have their own names there, so that the model finds its weights. The model is moved last.
+    """
+    model_path = list(writers)[-1]
+    moved: list[Path] = []
+    with tempfile.TemporaryDirectory(
+        prefix=".onnx-compressor-", dir=model_path.parent, ignore_cleanup_errors=True
+    ) as place:
+        folder = Path(place)
+        try:
+            total = sum(_write(folder / path.name, write) for path, write in writers.items())
+            if check is not None:
+                check(folder / model_path.name)
+            if len(writers) > 1:
+                # An old model must never be seen with new data.
+                model_path.unlink(missing_ok=True)
+            for path in writers:
+                moved.append(path)
+                (folder / path.name).replace(path)
+            _flush_folder(model_path.parent)
+        except BaseException:
+            for path in moved:
+                if not (folder / path.name).exists():
+                    path.unlink(missing_ok=True)
+            raise
     return total
 
 

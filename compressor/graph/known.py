@@ -43,6 +43,16 @@ class Known:
     equations: dict[tuple[Dim, Dim], None] = field(default_factory=dict)
     fixed: set[ir.Node] = field(default_factory=set)
 
+    def on(self, twins: Mapping[ir.Value, ir.Value]) -> Known:
+        """The same for the values of a clone; what is said of sizes and nodes stays."""
+        return Known(
+            {twins.get(v, v): shape for v, shape in self.shapes.items()},
+            {twins.get(v, v): dtype for v, dtype in self.dtypes.items()},
+            {twins.get(v, v): array for v, array in self.data.items()},
+            self.equations,
+            self.fixed,
+        )
+
 
 def initializer_of(value: ir.Value) -> ir.TensorProtocol | None:
     """The tensor of an initializer that nobody can override from outside, else None."""

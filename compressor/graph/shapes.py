@@ -8,6 +8,7 @@ so that the graph accepts them, because rules and proofs need numbers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 
 import onnx_ir as ir
 
@@ -48,6 +49,13 @@ class Shapes:
         self.declared: Declared = {}
         self.limits: list[Limit] = []
         self.measured: Mapping[ir.Value, Measured] = NOTHING
+
+    def on(self, twins: Mapping[ir.Value, ir.Value]) -> Shapes:
+        """The same for a clone of the graph, whose value for each of this graph's ``twins`` gives."""
+        found = copy(self)
+        found._numbers, found._symbolic = self._numbers.on(twins), self._symbolic.on(twins)
+        found.measured = {twins.get(v, v): shape for v, shape in self.measured.items()}
+        return found
 
     def __call__(self, value: ir.Value) -> Shape | None:
         """The shape of ``value``, or None where it could not be inferred."""

@@ -8,14 +8,11 @@ from hashlib import sha256
 
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import Cut
 from compressor.channels.groups import ChannelGroup
-from compressor.channels.plan import PruningPlan, plan_of, units_of
+from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
-from compressor.graph import clean
-from compressor.operators.table import RULES
-from compressor.pruning import surgery
-from compressor.pruning.analysis import Analysis, analyse
+from compressor.pruning.analysis import Analysis
+from compressor.pruning.apply import apply_plan
 from compressor.pruning.budget import Removed
 from compressor.pruning.parts import Operator
 from compressor.pruning.select import policy_of
@@ -40,13 +37,8 @@ class Candidates:
         return plan_of(self.found.coupling, self.groups, removed, policy_of(self.settings))
 
     def model(self, removed: Removed) -> ir.Model:
-        """The smaller model, not proved: the plan replayed on a copy."""
-        copy = analyse(self.found.model, self.settings, self.found.coupling.distrusted)
-        cut = Cut(copy.coupling, units_of(self.plan(removed), copy.coupling))
-        cut.check()
-        surgery.remove(copy.model, cut, RULES)
-        clean.tidy(copy.model, simplify=self.settings.simplify)
-        return copy.model
+        """The smaller model, not proved."""
+        return apply_plan(self.found, self.plan(removed))
 
 
 def fingerprint(parts: Sequence[Operator]) -> str:

@@ -136,12 +136,22 @@ class Reference:
 
     def scale_output(self, node: ir.Node, factor: float) -> None:
         """Multiplies the node's result; the node itself becomes the name of it."""
+        constant = self.constant(np.asarray(factor).astype(self.dtype(node.outputs[0])))
+        self.replace(node, self.add(node, "Mul", [self._twin(node), constant]))
+
+    def fill_output(self, node: ir.Node, mask: Mask) -> None:
+        """Sets the removed positions of the node's result to zero; the node itself becomes the name of it."""
+        zero = self.constant(np.zeros((), self.dtype(node.outputs[0])))
+        self.replace(node, self.add(node, "Where", [self.constant(mask), self._twin(node), zero]))
+        self.masked += 1
+
+    def _twin(self, node: ir.Node) -> ir.Value:
+        """The result of a copy of the node."""
         inputs: list[ir.Value | None] = list(node.inputs)
         twin = ir.Node(node.domain, node.op_type, inputs, list(node.attributes.values()), name=f"{node.name}.kept")
         twin.outputs[0].name = f"{node.name}.kept.out"
         node.prepend(twin)
-        constant = self.constant(np.asarray(factor).astype(self.dtype(node.outputs[0])))
-        self.replace(node, self.add(node, "Mul", [twin.outputs[0], constant]))
+        return twin.outputs[0]
 
     def replace(self, node: ir.Node, value: ir.Value) -> None:
         """Turns ``node`` into an Identity of ``value``, so that its output keeps its name."""
@@ -181,15 +191,20 @@ def layer_norm(node: ir.Node, reference: Reference) -> None:
 def mean_variance(node: ir.Node, reference: Reference) -> None:
     """MeanVarianceNormalization with statistics over the kept positions.
 
-    Always rewritten: the operator's own formula takes the root of a difference of means, which rounding can make
-    negative in a channel that masking left constant.
+    Where channels are normalised each on its own, the operator stays and the removed ones are set to zero after it:
+    its formula takes the root of a difference of means, which rounding can make negative in a channel that masking
+    left constant. What it makes of a channel that stays must be the same in both models, a NaN included.
     """
     value = node.inputs[0]
     rank = len(reference.shape(value))
     axes = [a % rank for a in node.attributes.get_ints("axes", (0, 2, 3))]
     mask = reference.mask(value)
-    if value is not None and mask is not None:
+    if value is None or mask is None:
+        return
+    if reference.varies(value, axes):
         reference.replace(node, _standardise(node, reference, value, mask, axes))
+    else:
+        reference.fill_output(node, mask)
 
 
 def instance_norm(node: ir.Node, reference: Reference) -> None:

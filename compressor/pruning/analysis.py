@@ -27,15 +27,16 @@ class Analysis:
     """What is known of a model before anything is chosen.
 
     Attributes:
-        model: a copy of the user's model in normal form, which surgery may change.
+        model: a copy of the user's model in normal form.
         shapes: concrete shapes and static values.
         coupling: which channels live and die together.
-        macs: multiply-accumulates of the original at the bound shapes.
+        simplify: whether what a cut leaves is simplified, as the model was.
     """
 
     model: ir.Model
     shapes: Shapes
     coupling: Coupling
+    simplify: bool = True
 
 
 def prepare(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, Shapes]:
@@ -73,7 +74,7 @@ def believing(run: Callable[[Mapping[str, str]], Result]) -> Result:
             distrusted[fault.node] = fault.sentence
 
 
-def audit(found: Analysis, settings: RunSettings) -> None:
+def audit(found: Analysis, small: ir.Model, settings: RunSettings) -> None:
     """Lets the rules read the smaller graph, after a cut that cannot be right: where does one not fit any more?
 
     Inferred shapes do not show everything: groups of a convolution that do not divide its inputs, say.
@@ -83,10 +84,10 @@ def audit(found: Analysis, settings: RunSettings) -> None:
     """
     before = {str(node.name) for node in found.coupling.claims}
     try:
-        shapes = shapes_at(found.model, found.shapes.inputs, settings)
+        shapes = shapes_at(small, found.shapes.inputs, settings)
     except ModelError:
         return  # the second walk of the verifier found every shape as planned; there is nobody to blame
-    again = Coupling(found.model.graph, shapes, RULES, found.coupling.policy).run()
+    again = Coupling(small.graph, shapes, RULES, found.coupling.policy).run()
     for node, text in again.opaque.items():
         if str(node.name) in before:
             raise RuleFault(str(node.name), f"its rule does not fit the node after the cut: {text}")
@@ -110,4 +111,4 @@ def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, st
     if isinstance(settings, PruneSettings):
         policy = Policy(heads=settings.attention == "heads", keep_norm_axes=settings.keep_norm_axes)
     coupling = Coupling(model.graph, shapes, RULES, policy, distrusted).run()
-    return Analysis(model, shapes, coupling)
+    return Analysis(model, shapes, coupling, settings.simplify)

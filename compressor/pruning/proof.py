@@ -1,35 +1,44 @@
 """The proof: the smaller model gives what the original gives when the removed channels do not count.
 
-Both are run in ONNX Runtime on the same seeded inputs, at up to three sizes where dimensions are open.
+Every model that is compared lies in a file of its own, written before anything that could edit it, and is run in
+ONNX Runtime on the same seeded inputs, at two sizes where dimensions are symbolic. Four things are held against
+each other: the file as it was read and the prepared graph; the masked graph and the smaller one; a smaller one
+that is cut wrongly on purpose; the smaller one and the file that was written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from itertools import chain
+from math import prod
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
 from compressor.config import RunSettings
+from compressor.core.compare import Distance, Tolerance, is_real
+from compressor.core.scratch import scratch
 from compressor.errors import ModelError, ProofFailed
-from compressor.graph.evaluate import Array
+from compressor.graph import files
 from compressor.graph.feeds import feeds, probe_inputs
-from compressor.graph.shapes import Shapes
+from compressor.graph.shapes import Shapes, infer
 from compressor.operators.reference import Reference
+from compressor.pruning.standard import Standard, noise_of, nudged, standard
+from compressor.runtime.stored import Answers, Feed, Runs, Stored
 
-if TYPE_CHECKING:
-    from compressor.runtime.sessions import Session
+ONE_SIZE = "the file does not run at another size of its open dimensions"
+PLEASE = "nothing was written; this is a fault of this tool, please report it"
 
-COARSEST = {"float16": 1e-2, "bfloat16": 5e-2, "float32": 0.0, "float64": 0.0}
-"""Smallest relative tolerance that makes sense for a result of this type."""
-ILL_CONDITIONED = 1e-2
-"""Largest relative error that rounding in an ill-conditioned network is believed to explain."""
-NOISE_FACTOR = 16.0
-"""Rounding happens at every node, the measured noise at the inputs only."""
-INTEGER_SHARE = 1e-3
-"""Share of integer or boolean results (indices of a maximum, say) that rounding may turn."""
+
+@dataclass(frozen=True)
+class NotProved:
+    """What no comparison says anything about, and why."""
+
+    group: str
+    reason: str
 
 
 @dataclass
@@ -45,7 +54,11 @@ class Evidence:
         worst: the output with the largest relative error.
         masked_statistics: the reference takes norms and means over the kept channels only.
         note: what a reader of the numbers should know.
-        compared: how many finite results were compared; of none, nothing is proved.
+        compared: how many results were compared; of none, nothing is proved.
+        noticed: wrong cuts, made on purpose, that the comparison noticed.
+        not_proved: groups whose wrong cut nothing notices.
+        runs: what the model that was held against the reference gives.
+        digest: hash of its file; empty where that is not the file that will be written.
     """
 
     tolerance: float
@@ -57,202 +70,241 @@ class Evidence:
     masked_statistics: bool = False
     note: str = ""
     compared: int = 0
+    noticed: int = 0
+    not_proved: list[NotProved] = field(default_factory=list)
+    runs: Runs | None = None
+    digest: str = ""
 
-    def add(self, name: str, expected: Array, found: Array, rtol: float, atol: float) -> None:
-        """Compares one output."""
-        relative, absolute, fine = compare(expected, found, rtol, atol)
-        self.compared += int(np.isfinite(expected).sum()) if expected.dtype.kind in "fc" else expected.size
-        self.passed = self.passed and fine
-        if relative >= self.max_rel_err:
-            self.worst = name
-        self.max_rel_err = max(self.max_rel_err, relative)
-        self.max_abs_err = max(self.max_abs_err, absolute)
+    @staticmethod
+    def of(asked: Standard, found: Runs) -> Evidence:
+        """How far ``found`` is from what is asked, output by output; does not raise."""
+        evidence = Evidence(asked.tolerance.rtol, note=asked.note, runs=found)
+        evidence.inputs = [{k: list(v.shape) for k, v in feed.items()} for feed in asked.runs.feeds]
+        worst = -1.0
+        for row in asked.distances(found):
+            for name, gap in zip(asked.runs.names, row, strict=True):
+                evidence.compared += gap.compared
+                evidence.passed = evidence.passed and gap.passed
+                evidence.tolerance = max(evidence.tolerance, gap.tolerance)
+                evidence.max_rel_err = max(evidence.max_rel_err, gap.max_rel)
+                evidence.max_abs_err = max(evidence.max_abs_err, gap.max_abs)
+                if (rank := _rank(gap)) >= worst:
+                    worst, evidence.worst = rank, name
+        return evidence
 
 
-def compare(expected: Array, found: Array, rtol: float, atol: float) -> tuple[float, float, bool]:
-    """Largest relative and absolute difference, and whether it is within tolerance.
+def _rank(gap: Distance) -> float:
+    """Outputs that fail come before those that pass, large errors before small ones."""
+    return gap.channel_rel + (0.0 if gap.passed else 1e9)
 
-    Relative to the largest magnitude of ``expected``. Positions that are the same infinity or NaN in both do not
-    count; any other difference between them is an infinite error.
-    """
-    if expected.shape != found.shape:
-        return np.inf, np.inf, False
-    if expected.dtype.kind not in "fc" and expected.dtype.name != "bfloat16":
-        share = float(np.mean(expected != found)) if expected.size else 0.0
-        return share, share, share <= INTEGER_SHARE
-    one, two = expected.astype(np.float64), found.astype(np.float64)
-    finite = np.isfinite(one)
-    if not np.array_equal(finite, np.isfinite(two)) or not np.array_equal(one[~finite], two[~finite], equal_nan=True):
-        return np.inf, np.inf, False
-    if not finite.any():
-        return 0.0, 0.0, True
-    gap = float(np.abs(one[finite] - two[finite]).max())
-    scale = float(np.abs(one[finite]).max())
-    limit = max(rtol, COARSEST.get(expected.dtype.name, 0.0)) * scale + max(atol, float(np.finfo(np.float32).tiny))
-    return gap / scale if scale else gap, gap, gap <= limit
+
+def tolerance_of(settings: RunSettings) -> Tolerance:
+    """The error that settings allow; by channel, unless only the quick proof is wanted."""
+    return Tolerance(settings.rtol, settings.atol, by_channel=settings.verify == "full")
 
 
 @dataclass(frozen=True)
-class Runs:
-    """Outputs of a model on the inputs of the proof."""
-
-    names: list[str]
-    feeds: list[dict[str, Array]]
-    outputs: list[list[Array]]
-
-
-def run(model: ir.Model, inputs: list[dict[str, Array]], provider: str, *, optimise: bool = True) -> Runs:
-    """Writes ``model`` to a temporary folder, weights beside it, and runs it on each input.
-
-    Raises:
-        ModelError: ONNX Runtime refuses it, or it does not run.
-        ProviderUnavailable: the provider is not there.
-    """
-    from compressor.runtime import sessions  # noqa: PLC0415 - 0.2 s that a run without proof need not pay
-
-    with sessions.opened(model, provider, sessions.Setup(optimise=optimise)) as session:
-        outputs = [_answer(session, feed) for feed in inputs]
-        return Runs([o.name for o in session.get_outputs()], inputs, outputs)
-
-
-def _answer(session: Session, feed: Mapping[str, Array]) -> list[Array]:
-    from compressor.runtime import sessions  # noqa: PLC0415 - as above
-
-    wanted = {i.name for i in session.get_inputs()}
-    return sessions.run(session, {k: v for k, v in feed.items() if k in wanted})
-
-
-def run_on_probes(model: ir.Model, shapes: Shapes, settings: RunSettings, *, first_only: bool = False) -> Runs:
-    """Runs ``model`` on seeded inputs at each of its probe sizes, leaving out those that ONNX Runtime refuses.
-
-    Where the first is refused, an index may be outside its table or a size may not suit the model: indices of zero
-    and other sizes are tried, until one runs.
-
-    Args:
-        model: is run.
-        shapes: what is known of it.
-        settings: provider and seed.
-        first_only: only at the first sizes, because the model spells them out.
-
-    Raises:
-        ModelError: ONNX Runtime refuses the model, or every input tried.
-        ProviderUnavailable: the provider is not there.
-    """
-    from compressor.runtime import sessions  # noqa: PLC0415 - as above
-
-    found: list[tuple[dict[str, Array], list[Array]]] = []
-    problem: ModelError | None = None
-    with sessions.opened(model, settings.provider) as session:
-        for attempt in probe_inputs(model, shapes, settings.seed, first_only=first_only):
-            if attempt.instead and found:
-                break
-            try:
-                found.append((attempt.feed, _answer(session, attempt.feed)))
-            except ModelError as error:
-                problem = problem or error
-        if not found:
-            raise ModelError(
-                f"{problem}; if an open dimension needs a certain size, give it with --dim NAME=SIZE or --input-shape"
-            )
-        names = [o.name for o in session.get_outputs()]
-    return Runs(names, [feed for feed, _ in found], [answer for _, answer in found])
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What the smaller model has to give.
+class Inputs:
+    """Seeded inputs of a proof, made when they are asked for.
 
     Attributes:
-        reference: the masked original.
-        runs: its outputs.
-        masked_statistics: it takes norms and means over the kept channels only.
-        only_run: inputs at which the smaller model has to run, without being compared.
+        model: takes them.
+        shapes: of the model, with the probe sizes that they were inferred at.
+        seed: of the numbers.
     """
 
-    reference: ir.Model
-    runs: Runs
-    masked_statistics: bool
-    only_run: list[dict[str, Array]]
+    model: ir.Model
+    shapes: Shapes
+    seed: int
+
+    @cached_property
+    def first(self) -> Feed:
+        """At the sizes that masks are made for."""
+        return feeds(self.model, self.shapes.inputs, self.shapes, self.seed)
+
+    @cached_property
+    def second(self) -> Feed | None:
+        """At the second size; None where no dimension is open."""
+        if self.shapes.other_inputs == self.shapes.inputs:
+            return None
+        return feeds(self.model, self.shapes.other_inputs, self.shapes, self.seed + 1)
+
+    @cached_property
+    def far(self) -> Feed | None:
+        """At sizes far from both; None where there are none, or they would cost too much."""
+        bound = self.shapes.far_inputs
+        if bound is None or bound in (self.shapes.inputs, self.shapes.other_inputs):
+            return None
+        return feeds(self.model, bound, self.shapes, self.seed + 2)
+
+    @cached_property
+    def near(self) -> Feed | None:
+        """At the differences of the first two sizes, which are small, and divisible by what both are divisible by."""
+        one, two = self.shapes.inputs, self.shapes.other_inputs
+        gap = {
+            name: tuple(abs(b - a) or a for a, b in zip(shape, two[name], strict=True)) for name, shape in one.items()
+        }
+        return None if gap in (one, two) else feeds(self.model, gap, self.shapes, self.seed + 3)
+
+    @property
+    def both(self) -> list[Feed]:
+        """At the first two sizes."""
+        return [self.first] if self.second is None else [self.first, self.second]
+
+    @property
+    def every(self) -> list[Feed]:
+        """At all sizes that were probed."""
+        return self.both if self.far is None else [*self.both, self.far]
+
+    def instead(self) -> Iterator[Feed]:
+        """What to try where none of these runs: indices of zero, and sizes that suit other models."""
+        attempts = probe_inputs(self.model, self.shapes, self.seed)
+        return (attempt.feed for attempt in attempts if attempt.instead)
+
+    @property
+    def batched(self) -> bool:
+        """Is nothing open but the first axis of inputs, the batch?"""
+        pairs = [(shape, self.shapes.other_inputs[name]) for name, shape in self.shapes.inputs.items()]
+        return all(one[1:] == two[1:] for one, two in pairs)
+
+    def for_masks(self, *, sized: bool) -> list[Feed]:
+        """What a masked graph is run on, the best first: one of the two sizes, and another.
+
+        Masks that are ``sized`` fit the first size only. Of two that both fit, the one with fewer entries is taken.
+        """
+        if self.second is None or sized:
+            return [self.first]
+        sizes = [sum(prod(shape) for shape in s.values()) for s in (self.shapes.inputs, self.shapes.other_inputs)]
+        one, two = (self.second, self.first) if sizes[1] < sizes[0] else (self.first, self.second)
+        return [one, two] if self.near is None else [one, self.near, two]
 
 
-def expect(reference: ir.Model, masks: Reference | None, shapes: Shapes, settings: RunSettings) -> Expected:
-    """Runs the reference: at the bound sizes, and at others where dimensions are open.
+# ---- the file as it was read, and the prepared graph ---------------------------------------------------------
+
+
+def prove_preparation(
+    source: Path | ir.Model, prepared: ir.Model, shapes: Shapes, settings: RunSettings
+) -> list[NotProved]:
+    """Proves that normalising, folding and unfusing changed no output: of the file itself, where there is one.
+
+    Both are run at the second size, and far from it where more than the batch is open: a size that was taken for a
+    constant shows there.
+
+    Returns:
+        What could not be proved.
+
+    Raises:
+        ProofFailed: the prepared graph differs, or does not run where the file does.
+    """
+    inputs = Inputs(prepared, shapes, settings.seed)
+    wanted = inputs.both[-1:] if inputs.far is None or inputs.batched else [inputs.both[-1], inputs.far]
+    with scratch() as folder:
+        given = _given(source, settings, folder)
+        try:
+            spare = chain([inputs.first], inputs.instead())
+            expected = Answers.to_some(given, wanted, spare, optimise=False)
+        except ModelError as error:
+            # Shapes in external data, say, which the runtime does not read.
+            return [NotProved("preparation", f"ONNX Runtime does not run the file as it was read: {error}")]
+        found = _answers(Stored.write(prepared, folder, settings.provider), expected.runs.feeds, optimise=False)
+        evidence = Evidence.of(*standard(expected, found, tolerance_of(settings)))
+    if not evidence.passed:
+        raise ProofFailed(
+            f"the prepared graph differs from the file that was read: output {evidence.worst!r} is off by "
+            f"{evidence.max_rel_err:.2g} of its range (tolerance {evidence.tolerance:g}); {PLEASE}"
+        )
+    if inputs.second is not None and expected.runs.feeds[0] is not wanted[0]:
+        return [NotProved("preparation", ONE_SIZE)]
+    return []
+
+
+def prove_cleaned(source: Path, cleaned: ir.Model, shapes: Shapes, settings: RunSettings) -> Evidence:
+    """Proves that a model which lost no channel gives what its file gives; raises as :func:`prove_preparation`."""
+    inputs = Inputs(cleaned, shapes, settings.seed)
+    chosen = inputs.every if settings.verify == "full" else inputs.both
+    evidence = same_outputs(source, cleaned, chosen, settings, inputs.instead())
+    demand(evidence)
+    if len(evidence.inputs) < len(inputs.both):
+        evidence.not_proved = [NotProved("preparation", ONE_SIZE)]
+    return evidence
+
+
+def same_outputs(
+    source: Path | ir.Model,
+    made: ir.Model,
+    inputs: Sequence[Feed],
+    settings: RunSettings,
+    instead: Iterable[Feed] = (),
+) -> Evidence:
+    """How far a model is from the one that it was made from, on the inputs that the latter takes; does not demand."""
+    with scratch() as folder:
+        expected = Answers.to_some(_given(source, settings, folder), inputs, instead)
+        found = _answers(Stored.write(made, folder, settings.provider), expected.runs.feeds)
+        return Evidence.of(*standard(expected, found, tolerance_of(settings)))
+
+
+def _given(source: Path | ir.Model, settings: RunSettings, folder: Path) -> Stored:
+    """The file as it was read, or one of a model in memory."""
+    if isinstance(source, Path):
+        return Stored(source, settings.provider)
+    return Stored.write(source, folder, settings.provider)
+
+
+def _answers(found: Stored, inputs: Sequence[Feed], *, optimise: bool = True) -> Answers:
+    """What a model that this tool made gives; raises ProofFailed where it does not run."""
+    try:
+        return Answers.of(found, inputs, optimise=optimise)
+    except ModelError as error:
+        raise ProofFailed(f"a model made from the original fails: {error}; {PLEASE}") from None
+
+
+# ---- the masked graph, and the smaller one -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Masked:
+    """The reference: what the smaller model has to give.
+
+    Attributes:
+        model: the graph in which what goes does not count; nothing edits it.
+        stored: its file.
+        masks: what was put into it; None where it is the prepared graph itself.
+    """
+
+    model: ir.Model
+    stored: Stored
+    masks: Reference | None = None
+
+
+def prove(masked: Masked, found: Stored, shapes: Shapes, settings: RunSettings) -> tuple[Evidence, Standard]:
+    """Runs the smaller model and compares it with the reference, output by output.
 
     A mask that spells out a size which depends on the input fits the first size only; at the second one the
     smaller model then has to run, without being compared.
-    """
-    sized = masks is not None and masks.sized
-    runs = run_on_probes(reference, shapes, settings, first_only=sized)
-    only_run = [feeds(reference, shapes.other_inputs, shapes, settings.seed + 1)] if sized else []
-    return Expected(reference, runs, masks is not None and masks.statistics > 0, only_run)
 
-
-def confirm(expected: Expected, found: ir.Model, settings: RunSettings) -> Evidence:
-    """Runs the smaller model and compares it, output by output.
-
-    Where the two differ, it is asked whether rounding explains it: fused kernels of the runtime may round in other
-    places (int8 products do), so both are run again without graph optimisations; and an ill-conditioned network
-    may blow up the last bit, so the tolerance is compared with how far the reference moves by itself.
+    Returns:
+        What was found, and the standard that it was held against.
 
     Raises:
-        ProofFailed: it does not load, does not run, or differs beyond the tolerance.
+        ProofFailed: it does not load or does not run; whether it differs is for :func:`demand` to say.
+        ModelError: the reference does not run.
     """
-    feeds, provider = expected.runs.feeds, settings.provider
-    try:
-        smaller = run(found, [*feeds, *expected.only_run], provider)
-        evidence = prove(expected.runs, smaller, settings.rtol, settings.atol)
-        if not evidence.passed:
-            plain = [run(m, feeds, provider, optimise=False) for m in (expected.reference, found)]
-            evidence = prove(plain[0], plain[1], settings.rtol, settings.atol)
-            evidence.note = "compared with graph optimisations off: with them the runtime rounds in other places"
-            if not evidence.passed and evidence.max_rel_err <= ILL_CONDITIONED:
-                rtol = max(settings.rtol, NOISE_FACTOR * _noise(expected, settings))
-                evidence = prove(plain[0], plain[1], rtol, settings.atol)
-                evidence.note = "the network amplifies rounding; the tolerance is a multiple of what it does by itself"
-    except ModelError as error:
-        raise ProofFailed(f"the smaller model fails: {error}; nothing was written; please report it") from None
-    evidence.masked_statistics = expected.masked_statistics
-    if not evidence.compared and evidence.inputs:
-        evidence.note = "no result is a finite number, so that nothing was compared; check the original"
-    demand(evidence)
-    return evidence
+    sized = masked.masks is not None and masked.masks.sized
+    inputs = Inputs(masked.model, shapes, settings.seed)
+    wanted = inputs.for_masks(sized=sized) if settings.verify == "full" or sized else inputs.both
+    expected = Answers.to_some(masked.stored, wanted, inputs.instead(), enough=2)
+    taken = list(expected.runs.feeds)
+    answers = _answers(found, [*taken, *inputs.both[1:]] if sized and taken[0] is inputs.first else taken)
+    runs = Runs(answers.runs.names, taken, answers.runs.outputs[: len(taken)])
+    asked, held = standard(expected, replace(answers, runs=runs), tolerance_of(settings))
+    evidence = Evidence.of(asked, held)
+    evidence.masked_statistics = masked.masks is not None and masked.masks.statistics > 0
+    return evidence, asked
 
 
-def _noise(expected: Expected, settings: RunSettings) -> float:
-    """How far the reference itself moves when its inputs are rounded differently; a share of its range."""
-    rng = np.random.default_rng(settings.seed)
-    eps = np.finfo(np.float32).eps
-
-    def nudge(array: Array) -> Array:
-        if array.dtype.kind != "f":
-            return array
-        factors = 1 + eps * rng.choice([-1.0, 1.0], array.shape)
-        return np.asarray(array.astype(np.float64) * factors).astype(array.dtype)
-
-    inputs = [{name: nudge(array) for name, array in f.items()} for f in expected.runs.feeds]
-    moved = run(expected.reference, inputs, settings.provider)
-    return prove(expected.runs, moved, 0.0, 0.0).max_rel_err
-
-
-def finite(expected: Expected) -> bool:
-    """Are all results of the reference numbers?"""
-    return all(np.isfinite(a).all() for outputs in expected.runs.outputs for a in outputs if a.dtype.kind == "f")
-
-
-def prove(expected: Runs, found: Runs, rtol: float, atol: float) -> Evidence:
-    """Compares output by output; does not raise."""
-    floors = [COARSEST.get(a.dtype.name, 0.0) for outputs in expected.outputs for a in outputs]
-    evidence = Evidence(max([rtol, *floors]))
-    for feed, one, two in zip(expected.feeds, expected.outputs, found.outputs, strict=False):
-        evidence.inputs.append({k: list(v.shape) for k, v in feed.items()})
-        for name, a, b in zip(expected.names, one, two, strict=True):
-            evidence.add(name, a, b, rtol, atol)
-    return evidence
-
-
-def worst(proofs: Sequence[Evidence]) -> Evidence | None:
-    """The proof with the largest error, of those of several steps."""
-    return max(proofs, key=lambda e: e.max_rel_err / e.tolerance if e.tolerance else e.max_rel_err, default=None)
+def finite(runs: Runs) -> bool:
+    """Are all results numbers?"""
+    return all(np.isfinite(a.astype(np.float64)).all() for row in runs.outputs for a in row if is_real(a))
 
 
 def demand(evidence: Evidence) -> None:
@@ -260,8 +312,68 @@ def demand(evidence: Evidence) -> None:
     if not evidence.passed:
         raise ProofFailed(
             f"output {evidence.worst!r} of the smaller model is off by {evidence.max_rel_err:.2g} of its range "
-            f"(tolerance {evidence.tolerance:g}); nothing was written; this is a fault of this tool, please report it"
+            f"(tolerance {evidence.tolerance:g}); {PLEASE}"
         )
+    if not evidence.compared and evidence.inputs:
+        raise ProofFailed(
+            "no output of the original is a finite number on the inputs of the proof, so nothing can be proved; give "
+            "sizes that it is meant for with --dim or --input-shape, or leave the proof out with --no-verify"
+        )
+
+
+# ---- the file that was written -------------------------------------------------------------------------------
+
+
+def file_check(model: ir.Model, known: Evidence | None, settings: RunSettings) -> Callable[[Path], None] | None:
+    """What ``files.save`` asks of a file before it is put in place: :func:`prove_written`, if all is proved."""
+    if settings.verify != "full":
+        return None
+    return partial(prove_written, settings=settings, model=model, known=known)
+
+
+def prove_written(path: Path, settings: RunSettings, model: ir.Model, known: Evidence | None) -> None:
+    """Proves that a written file gives what the model in memory gives, before it is put in place.
+
+    A file of the very bytes that were proved already is not run again.
+
+    Args:
+        path: the file under its temporary name.
+        settings: tolerance and provider.
+        model: what was written.
+        known: what was proved of it; None where nothing was, as its weights were trained since.
+
+    Raises:
+        ProofFailed: it does not load, does not run, or gives something else.
+    """
+    if known is not None and known.digest and known.digest == files.digest([path]):
+        return
+    runs = known.runs if known is not None else None
+    if runs is None:
+        inputs = Inputs(model, infer(model, settings.input_shapes, settings.dims), settings.seed)
+        with scratch() as folder:
+            stored = Stored.write(model, folder, settings.provider)
+            runs = Answers.to_some(stored, inputs.both, inputs.instead()).runs
+    runs = runs.smallest()
+    answers = _answers(Stored(path, settings.provider), runs.feeds)
+    asked = Standard(runs, tolerance_of(settings))
+    if not asked.met_by(answers.runs):
+        moved = [answers.live.run(feeds) for feeds in nudged(runs.feeds)]
+        asked = replace(asked, noise=noise_of([(answers.runs, moved)]))
+    evidence = Evidence.of(asked, answers.runs)
+    if not evidence.passed:
+        raise ProofFailed(
+            f"the written file differs from the model in memory: output {evidence.worst!r} is off by "
+            f"{evidence.max_rel_err:.2g} of its range; {PLEASE}"
+        )
+
+
+def together(proofs: Sequence[Evidence]) -> Evidence | None:
+    """The proof with the largest error of those of several steps, with what none of them proved."""
+    worst = max(proofs, key=lambda e: e.max_rel_err / e.tolerance if e.tolerance else e.max_rel_err, default=None)
+    if worst is None:
+        return None
+    missing = dict.fromkeys(item for proof in proofs for item in proof.not_proved)
+    return replace(worst, not_proved=list(missing), noticed=sum(proof.noticed for proof in proofs))
 
 
 def _size(dim: int | ir.SymbolicDim) -> str:

@@ -137,6 +137,15 @@ def _proof(console: Console, proof: ProofResult, *, masked: bool, recovered: boo
     text += f" (ONNX Runtime {proof.provider}, {runs}"
     text += ", norms over the kept channels)." if proof.masked_statistics else ")."
     draw.line(console, text, style="green" if proof.passed else "bold red")
+    not_proved(console, proof)
+
+
+def not_proved(console: Console, proof: ProofResult) -> None:
+    """Says what nothing is claimed of: one line a reason, with the first groups that it holds for."""
+    for reason in dict.fromkeys(row.reason for row in proof.not_proved):
+        names = [row.group for row in proof.not_proved if row.reason == reason]
+        more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+        draw.line(console, f"Not proved for {', '.join(names[:_FEW])}{more}: {reason}.", style="bold yellow")
 
 
 def _recovered(console: Console, report: Report) -> None:

@@ -4,6 +4,7 @@ from rich.console import Console
 
 from compressor.core.formatting import count, quantity, share
 from compressor.render import draw
+from compressor.render.text import not_proved
 from compressor.results.records import ModelStats, ProofResult
 from compressor.results.unify import UnifyReport
 
@@ -95,6 +96,7 @@ def _proved(report: UnifyReport, proof: ProofResult, console: Console) -> None:
     text = f"Proof: {exact}; outputs {verdict} those of plain unified weights, error {proof.max_rel_err:.1e}, "
     text += f"allowed {proof.tolerance:.1e} (ONNX Runtime {proof.provider}, {count(len(proof.inputs), 'input size')})."
     draw.line(console, text, style="green" if proof.passed and report.exact else "bold red")
+    not_proved(console, proof)
 
 
 def _left(report: UnifyReport, console: Console, *, explain: bool, verbose: bool) -> None:

@@ -54,6 +54,13 @@ class FrozenRow(Record):
     channels: int
 
 
+class NotProvedRow(Record):
+    """What the proof says nothing about, and why."""
+
+    group: str = Field(description="A group of channels, or 'preparation'.")
+    reason: str
+
+
 class ProofResult(Record):
     """How far the smaller model is from the original with the removed channels masked."""
 
@@ -65,6 +72,11 @@ class ProofResult(Record):
     inputs: list[dict[str, list[int]]] = Field(description="Shape by input name, for each run compared.")
     masked_statistics: bool = Field(
         description="Whether the reference takes norms and means over the kept channels only."
+    )
+    level: str = Field(default="full", description="full, or quick: the result alone was compared.")
+    noticed: int = Field(default=0, description="Wrong cuts, made on purpose, that the comparison noticed.")
+    not_proved: list[NotProvedRow] = Field(
+        default=[], description="Groups where a wrong cut would not have been noticed, which nothing is claimed of."
     )
 
 

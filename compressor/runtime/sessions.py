@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from compressor.config import PROVIDERS
 from compressor.core.scratch import scratch
-from compressor.errors import ModelError, ProviderUnavailable
+from compressor.errors import ModelError, OutOfMemory, ProviderUnavailable
 from compressor.runtime import values
 from compressor.runtime.library import ort
 
@@ -29,6 +29,8 @@ CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 _GRAPH_OPTION = {CUDA: "enable_cuda_graph", TENSORRT: "trt_cuda_graph_enable"}
 """The option with which a provider records a run as a CUDA graph."""
+_NO_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate memory", "out of memory", "cudaerrormemoryallocation")
+"""What the runtime and its allocators say when memory runs out, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def start(path: Path, provider: str, setup: Setup) -> ort.InferenceSession:
     Raises:
         ProviderUnavailable: it is not installed, or did not become active.
         ModelError: ONNX Runtime refuses the model.
+        OutOfMemory: memory ran out.
     """
     name = full_name(provider)
     if name not in ort.get_available_providers():
@@ -75,6 +78,7 @@ def start(path: Path, provider: str, setup: Setup) -> ort.InferenceSession:
     try:
         session = ort.InferenceSession(str(path), _options(setup), providers=_chosen(name, setup))
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base class
+        _demand_memory(error)
         raise ModelError(f"ONNX Runtime refuses the model: {_sentence(error)}") from None
     if name not in session.get_providers():
         raise ProviderUnavailable(f"provider {name} is installed but did not start (driver or libraries missing)")
@@ -124,10 +128,16 @@ def opened(model: ir.Model, provider: str, setup: Setup | None = None) -> Iterat
 
 
 def run(session: ort.InferenceSession, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
-    """Outputs of one run, each as one array (``values.as_array``); raises ModelError with the runtime's own words."""
+    """Outputs of one run, each as one array (``values.as_array``); raises ModelError with the runtime's own words.
+
+    Raises:
+        ModelError: it does not run.
+        OutOfMemory: memory ran out.
+    """
     try:
         return values.caller(session, feeds, outputs)()
     except Exception as error:  # noqa: BLE001 - as above
+        _demand_memory(error)
         raise ModelError(f"the model does not run: {_sentence(error)}") from None
 
 
@@ -158,8 +168,18 @@ def _chosen(name: str, setup: Setup) -> list[str | tuple[str, dict[str, str]]]:
     return [first, CPU]
 
 
+def _demand_memory(error: Exception) -> None:
+    """Raises OutOfMemory where that is what ``error`` says; the runtime has no class of its own for it."""
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
+        raise OutOfMemory(
+            f"memory ran out in ONNX Runtime ({_sentence(error)}); free some, or give smaller sizes with --dim or "
+            "--input-shape"
+        ) from None
+
+
 def _sentence(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def device_name(provider: str) -> str | None:

@@ -29,6 +29,7 @@ from compressor.results import (
     GroupRow,
     InitializerChange,
     ModelStats,
+    NotProvedRow,
     OperatorChange,
     ProofResult,
     Report,
@@ -175,6 +176,9 @@ def proof_row(evidence: Evidence | None, settings: RunSettings) -> ProofResult |
         provider=settings.provider,
         inputs=evidence.inputs,
         masked_statistics=evidence.masked_statistics,
+        level=settings.verify,
+        noticed=evidence.noticed,
+        not_proved=[NotProvedRow(group=item.group, reason=item.reason) for item in evidence.not_proved],
     )
 
 

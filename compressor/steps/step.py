@@ -5,26 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import Cut
 from compressor.channels.groups import group
-from compressor.channels.plan import PruningPlan, demand_removal, units_of
+from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
+from compressor.core.scratch import scratch
 from compressor.errors import NothingToPrune, PlanError, ProofFailed
-from compressor.graph import clean
+from compressor.graph import files
+from compressor.graph.stream import lay_out
 from compressor.operators.table import RULES
-from compressor.pruning import proof, surgery
+from compressor.pruning import canary, proof, surgery
 from compressor.pruning.analysis import Analysis, analyse, audit
+from compressor.pruning.apply import apply_plan, cut_of
 from compressor.pruning.budget import Origin
 from compressor.pruning.by_loss import choose_by_loss
 from compressor.pruning.lossless import lossless_plan
 from compressor.pruning.nonfinite import in_activations
-from compressor.pruning.proof import Evidence
+from compressor.pruning.proof import Evidence, Masked, NotProved
 from compressor.pruning.select import Choice, choose_by_scores, ranked
+from compressor.runtime.stored import Stored
 from compressor.steps import account
 from compressor.steps.losses import Losses, scored
 from compressor.steps.recover import Samples
@@ -37,14 +41,6 @@ if TYPE_CHECKING:
 def replayed(plan: PruningPlan, found: Analysis) -> Choice:
     """The choice that a plan is."""
     return Choice(plan, group(found.coupling), None)
-
-
-def cut_of(plan: PruningPlan, found: Analysis) -> Cut:
-    """What removing the positions of a plan means for the whole graph; raises PlanError where it cannot be done."""
-    cut = Cut(found.coupling, units_of(plan, found.coupling))
-    cut.check()
-    demand_removal(plan, cut)
-    return cut
 
 
 @contextmanager
@@ -119,34 +115,84 @@ def chosen(
     return choose_by_scores(found.coupling, settings, RULES, ranking)
 
 
-def removed(found: Analysis, cut: Cut, settings: PruneSettings, clock: Clock) -> list[Evidence]:
-    """Removes what ``cut`` says from the analysed model, and proves that removal equals masking.
+def prepared(
+    source: Path | ir.Model, found: Analysis, settings: PruneSettings, clock: Clock
+) -> list[NotProved]:
+    """Proves that preparing the model changed no output; what of that could not be proved."""
+    if settings.verify != "full":
+        return []
+    with clock.phase("prove"):
+        return proof.prove_preparation(source, found.model, found.shapes, settings)
+
+
+def removed(found: Analysis, choice: Choice, settings: PruneSettings, clock: Clock) -> tuple[ir.Model, list[Evidence]]:
+    """The model without what was chosen, and the proof that removal equals masking.
 
     Raises:
         ProofFailed: it does not.
         RuleFault: a rule is to blame; see :func:`compressor.pruning.analysis.believing`.
     """
-    with clock.phase("prove"):
-        expected = _expect(found, cut, settings) if settings.verify else None
-    with clock.phase("cut"):
-        surgery.remove(found.model, cut, RULES)
-        clean.tidy(found.model, simplify=settings.simplify)
-    with clock.phase("prove"):
-        if expected is None:
-            audit(found, settings)
-            return []
-        try:
-            return [proof.confirm(expected, found.model, settings)]
-        except ProofFailed:
-            audit(found, settings)
-            raise
+    if not settings.proves:
+        with clock.phase("cut"):
+            small = apply_plan(found, choice.plan)
+            audit(found, small, settings)
+            return small, []
+    with scratch() as place:
+        case = _Case(found, choice, settings, place)
+        with clock.phase("prove"):
+            masked = case.masked()
+        with clock.phase("cut"):
+            small = apply_plan(found, choice.plan)
+        with clock.phase("prove"):
+            try:
+                return small, [case.prove(masked, small)]
+            except ProofFailed:
+                audit(found, small, settings)
+                raise
 
 
-def _expect(found: Analysis, cut: Cut, settings: PruneSettings) -> proof.Expected:
-    """Runs the masked original; where nothing that counts may go, the original itself."""
-    if settings.lossless:
-        return proof.expect(found.model, None, found.shapes, settings)
-    expected = proof.expect(*surgery.mask(found.model, cut, RULES), found.shapes, settings)
-    if proof.finite(expected):
-        return expected
-    return proof.expect(*surgery.mask(found.model, cut, RULES, thorough=True), found.shapes, settings)
+@dataclass(frozen=True)
+class _Case:
+    """A step that is proved: the analysed model, what is removed from it, where files are put."""
+
+    found: Analysis
+    choice: Choice
+    settings: PruneSettings
+    folder: Path
+
+    def masked(self, *, thorough: bool = False) -> Masked:
+        """The graph in which what goes does not count; where nothing that counts may go, the prepared one."""
+        if self.settings.lossless:
+            model, masks = self.found.model.clone(), None
+        else:
+            cut = cut_of(self.choice.plan, self.found)
+            model, masks = surgery.mask(self.found.model, cut, RULES, thorough=thorough)
+        return Masked(model, self._stored(model), masks)
+
+    def prove(self, masked: Masked, small: ir.Model) -> Evidence:
+        """Compares; where the reference is no number, as zero times infinity is none, with one that masks more."""
+        found = self._written(small)
+        evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
+        if not proof.finite(asked.runs) and masked.masks is not None:
+            masked = self.masked(thorough=True)
+            evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
+        proof.demand(evidence)
+        evidence.digest = files.digest([found.path])
+        if self.settings.verify == "full":
+            cut = cut_of(self.choice.plan, self.found)
+            case = canary.Case(cut, small, masked.model, asked, self.folder, self.settings.provider)
+            evidence.noticed, evidence.not_proved = case.not_proved(self.choice.groups)
+        return evidence
+
+    def _written(self, small: ir.Model) -> Stored:
+        """In the bytes that are written in the end, unless one file cannot hold them."""
+        layout = lay_out(small)
+        if layout.size > files.MAX_INLINE_BYTES:
+            return self._stored(small)
+        path = self.folder / "small.onnx"
+        with path.open("xb") as file:
+            layout.write(file)
+        return Stored(path, self.settings.provider)
+
+    def _stored(self, model: ir.Model) -> Stored:
+        return Stored.write(model, self.folder, self.settings.provider)

@@ -11,11 +11,14 @@ import onnx_ir as ir
 import torch
 
 from compressor.config import TuneSettings
+from compressor.core.compare import Tolerance
 from compressor.data import Array, Dataset, augmentation, batch_limit, check_labels, open_parts, split
 from compressor.data.output_forms import vocabularies
 from compressor.errors import ModelError, ProofFailed, UsageError
 from compressor.graph import files
 from compressor.pruning import proof
+from compressor.pruning.standard import Standard
+from compressor.runtime.stored import Runs, run_once
 from compressor.torch_ops.tensors import to_numpy
 from compressor.train import training_options
 from compressor.train.defaults import training_defaults
@@ -110,7 +113,7 @@ def finetune(
         raise
     written = pair.module.cpu().write_back(model)
     result = TuneResult(written, history, compared, None, [*warnings, *notes], world.main)
-    if settings.verify and world.main:
+    if settings.proves and world.main:
         result.max_rel_err = _verify(pair, written, seen, settings)
     return result
 
@@ -278,18 +281,16 @@ def _verify(pair: _Pair, written: ir.Model, seen: Samples, settings: TuneSetting
     for name, tensor in inputs.items():
         dtype = types[name]
         feeds[name] = to_numpy(tensor) if dtype is None else to_numpy(tensor).astype(dtype.numpy())
-    found = proof.run(written, [feeds], settings.provider).outputs[0]
-    worst = 0.0
-    for name, tensor, theirs in zip(pair.names, ours, found, strict=True):
-        wanted = to_numpy(tensor)
-        error, _, fine = proof.compare(wanted.astype(theirs.dtype), theirs, settings.rtol, settings.atol)
-        if not fine:
-            raise ProofFailed(
-                f"output {name!r} of the trained model differs by {error:.1e} between torch and ONNX Runtime, more "
-                f"than --rtol {settings.rtol:g} allows; please report it"
-            )
-        worst = max(worst, error)
-    return worst
+    found = run_once(written, [feeds], settings.provider)
+    wanted = [to_numpy(t).astype(a.dtype) for t, a in zip(ours, found.outputs[0], strict=True)]
+    asked = Standard(Runs(found.names, [feeds], [wanted]), Tolerance(settings.rtol, settings.atol))
+    evidence = proof.Evidence.of(asked, found)
+    if not evidence.passed:
+        raise ProofFailed(
+            f"output {evidence.worst!r} of the trained model differs by {evidence.max_rel_err:.1e} between torch and "
+            f"ONNX Runtime, more than --rtol {settings.rtol:g} allows; please report it"
+        )
+    return evidence.max_rel_err
 
 
 def finetune_file(
@@ -322,7 +323,13 @@ def finetune_file(
     except TrainingDiverged as error:
         raise _kept(error, folder, own) from None
     if result.main and output is not None:
-        files.save(result.model, output, external_data=settings.external_data, forbidden=own)
+        files.save(
+            result.model,
+            output,
+            external_data=settings.external_data,
+            forbidden=own,
+            check=proof.file_check(result.model, None, settings),
+        )
     if result.main and folder is not None and not settings.keep_checkpoint:
         checkpoint.remove(folder)
     return result

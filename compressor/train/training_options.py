@@ -74,10 +74,9 @@ def without_batchnorm(model: ir.Model, settings: TuneSettings, samples: Dataset)
         ProofFailed: folding changed an output by more than the settings allow.
     """
     folded = batchnorm.fold(model)
-    if settings.verify:
+    if settings.proves:
         feeds = [dict(next(iter(batches(samples, settings.batch_size))).inputs)]
-        runs = [proof.run(m, feeds, settings.provider) for m in (model, folded)]
-        evidence = proof.prove(runs[0], runs[1], settings.rtol, settings.atol)
+        evidence = proof.same_outputs(model, folded, feeds, settings)
         if not evidence.passed:
             raise ProofFailed(
                 f"folding BatchNormalization changes output {evidence.worst!r} by {evidence.max_rel_err:.1e} of its "

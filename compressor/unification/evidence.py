@@ -12,10 +12,11 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config import UnifySettings
+from compressor.core.compare import is_real, relative, squares
 from compressor.errors import ProofFailed
 from compressor.graph.evaluate import Array
-from compressor.pruning import proof
 from compressor.results.unify import ResidualRow, TrainingRow, UnifiedRow
+from compressor.runtime.stored import Runs
 from compressor.unification import measure
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
 from compressor.unification.layers import Found, Layer
@@ -75,15 +76,11 @@ def demand_exact(result: ir.Model, unified: Iterable[Unified]) -> None:
                 raise ProofFailed(f"weight {name!r} does not satisfy its constraint; {_PROVED}")
 
 
-def output_error(before: proof.Runs, after: proof.Runs) -> float | None:
+def output_error(before: Runs, after: Runs) -> float | None:
     """Largest norm of a change, as a share of the norm of the output."""
-    worst: list[float] = []
-    for one, two in zip(before.outputs, after.outputs, strict=True):
-        for a, b in zip(one, two, strict=True):
-            if a.dtype.kind == "f" and a.shape == b.shape and np.isfinite(a).all() and np.isfinite(b).all():
-                wide, moved = a.astype(np.float64), b.astype(np.float64)
-                worst.append(float(np.linalg.norm(moved - wide) / (np.linalg.norm(wide) or 1.0)))
-    return max(worst, default=None)
+    pairs = [pair for rows in zip(before.outputs, after.outputs, strict=True) for pair in zip(*rows, strict=True)]
+    found = [relative(*squares(one, two)) for one, two in pairs if is_real(one)]
+    return max((error for error in found if np.isfinite(error)), default=None)
 
 
 def training_row(settings: UnifySettings, trained: Trained) -> TrainingRow:

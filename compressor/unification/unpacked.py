@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from compressor.graph.evaluate import Array
-from compressor.pruning import proof
+from compressor.runtime.stored import run_once
 
 
 def unpacked(model: ir.Model, names: Sequence[str], *, optimise: bool) -> dict[str, Array]:
@@ -41,5 +41,5 @@ def unpacked(model: ir.Model, names: Sequence[str], *, optimise: bool) -> dict[s
         graph.append(node)
         graph.outputs.append(node.outputs[0])
     RemoveUnusedNodesPass()(copy)
-    found = proof.run(copy, [{}], "cpu", optimise=optimise).outputs[0]
+    found = run_once(copy, [{}], "cpu", optimise=optimise).outputs[0]
     return {name: np.asarray(a).astype(types[name]) for name, a in zip(names, found, strict=True)}

@@ -66,7 +66,7 @@ def test_every_flag_reaches_its_setting(run, pipeline, model, tmp_path):
         "dims": {"batch": 2},
         "simplify": False,
         "external_data": True,
-        "verify": False,
+        "verify": "off",
         "provider": "cuda",
         "rtol": 1e-3,
         "atol": 1e-5,

@@ -19,7 +19,8 @@ from compressor.commands.inspect import inspect_file
 from compressor.commands.prune import prune, prune_file
 from compressor.config import CleanSettings, PruneSettings, RunSettings
 from compressor.errors import CompressorError, ModelError, NothingToPrune, PlanError, ProofFailed, UsageError
-from compressor.pruning import proof, surgery
+from compressor.pruning import surgery
+from compressor.runtime.stored import run_once
 from tests.models import between, in_memory, model
 from tests.operators.every import CASES
 from tests.property.idioms import IDIOMS
@@ -110,7 +111,7 @@ def test_symbolic_batches_of_other_networks(name: str) -> None:
     found = prune(source, PruneSettings(ratio=0.4, round_to=1, verify=False)).model
     for batch in (1, 7):
         sizes = {str(v.name): [d if isinstance(d, int) else batch for d in v.shape or ()] for v in source.graph.inputs}
-        one, two = (proof.run(m, [feeds_of(source, sizes)], "cpu").outputs[0] for m in (source, found))
+        one, two = (run_once(m, [feeds_of(source, sizes)], "cpu").outputs[0] for m in (source, found))
         assert [a.shape for a in one] == [a.shape for a in two]
 
 
@@ -164,7 +165,7 @@ def test_external_data(tmp_path: Path) -> None:
 def test_progress_names_the_phases(tmp_path: Path) -> None:
     phases: list[str] = []
     prune_file(digits("digits-mobilenet"), tmp_path / "small.onnx", SETTINGS, progress=phases.append)
-    assert list(dict.fromkeys(phases)) == ["load", "analyse", "choose", "prove", "cut", "write"]
+    assert list(dict.fromkeys(phases)) == ["load", "analyse", "prove", "choose", "cut", "write"]
 
 
 # ---- determinism --------------------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ def test_ratio_zero_changes_no_output(name: str) -> None:
     shapes = found.report.proof
     assert shapes is not None
     inputs = [feeds_of(source, sizes) for sizes in shapes.inputs]
-    one, two = (proof.run(m, inputs, "cpu").outputs for m in (source, found.model))
+    one, two = (run_once(m, inputs, "cpu").outputs for m in (source, found.model))
     for a, b in zip(one, two, strict=True):
         for expected, actual in zip(a, b, strict=True):
             np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)

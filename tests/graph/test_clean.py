@@ -12,8 +12,9 @@ import pytest
 from compressor.config import RunSettings
 from compressor.graph import clean
 from compressor.graph.feeds import feeds
-from compressor.pruning import proof
 from compressor.pruning.analysis import prepare
+from compressor.pruning.proof import same_signature
+from compressor.runtime.stored import run_once
 from tests.models import between, in_memory, model, tokens
 from tests.property.idioms import IDIOMS
 
@@ -35,11 +36,11 @@ def test_outputs_stay(name: str) -> None:
     source = in_memory(IDIOMS[name]())
     made, shapes = prepare(source, RunSettings())
     clean.tidy(made, simplify=True)
-    proof.same_signature(source, made)
+    same_signature(source, made)
     assert made.graph.num_nodes() <= source.graph.num_nodes()
     for inputs in (shapes.inputs, shapes.other_inputs):
         given = [feeds(source, inputs, shapes, 0)]
-        one, two = (proof.run(m, given, "cpu").outputs[0] for m in (source, made))
+        one, two = (run_once(m, given, "cpu").outputs[0] for m in (source, made))
         for a, b in zip(one, two, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 

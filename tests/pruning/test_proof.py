@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO
+
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 
 from compressor.channels.channel_mask import Cut
+from compressor.channels.coupling import Coupling
 from compressor.channels.groups import group
-from compressor.channels.plan import units_of
-from compressor.commands.prune import prune
+from compressor.channels.labels import UnitArray
+from compressor.channels.plan import PruningPlan, units_of
+from compressor.commands.prune import prune, prune_file
 from compressor.config import PruneSettings
-from compressor.errors import ModelError, ProofFailed, ProviderUnavailable
+from compressor.core.compare import Tolerance, distance
+from compressor.errors import ModelError, OutOfMemory, ProofFailed, ProviderUnavailable
+from compressor.graph import files, stream
 from compressor.graph.feeds import feeds
+from compressor.graph.shapes import Shapes
+from compressor.operators.reference import Reference
 from compressor.operators.table import RULES
-from compressor.pruning import proof, surgery
-from compressor.pruning.proof import Evidence, Runs, compare, confirm, demand, expect, same_signature
+from compressor.pruning import analysis, apply, proof, surgery
+from compressor.pruning.apply import apply_plan
+from compressor.pruning.proof import Evidence, Masked, demand, same_signature
 from compressor.pruning.select import choose
+from compressor.pruning.standard import Standard
+from compressor.runtime.stored import Runs, Stored, run_once
+from compressor.steps import step
 from tests.models import MERGED_HEADS, between, in_memory, model, tokens
 from tests.oracle import Pair, couple, pair
 
@@ -38,8 +53,22 @@ def numbers(model: ir.Model, name: str) -> np.ndarray:
     return tensor.numpy().copy()
 
 
+def confirm(
+    reference: ir.Model,
+    found: ir.Model,
+    shapes: Shapes,
+    settings: PruneSettings = SETTINGS,
+    masks: Reference | None = None,
+) -> Evidence:
+    with TemporaryDirectory() as folder:
+        one, two = (Stored.write(m, Path(folder), settings.provider) for m in (reference, found))
+        evidence, _ = proof.prove(Masked(reference, one, masks), two, shapes, settings)
+    demand(evidence)
+    return evidence
+
+
 def prove(found: Pair) -> Evidence:
-    return confirm(expect(found.reference, None, found.shapes, SETTINGS), found.smaller, SETTINGS)
+    return confirm(found.reference, found.smaller, found.shapes)
 
 
 # ---- what must fail -----------------------------------------------------------------------------------------
@@ -76,7 +105,7 @@ def test_removing_others_than_masked() -> None:
     one = run_pair()
     other = pair(in_memory(between("b = Relu(a)")), SETTINGS.model_copy(update={"criterion": "random"}))
     with pytest.raises(ProofFailed):
-        confirm(expect(one.reference, None, one.shapes, SETTINGS), other.smaller, SETTINGS)
+        confirm(one.reference, other.smaller, one.shapes)
 
 
 def test_a_nan() -> None:
@@ -91,7 +120,7 @@ def test_a_nan() -> None:
 def test_a_model_that_does_not_load() -> None:
     found = run_pair()
     replace(found.smaller, "v", numbers(found.smaller, "v")[:, :-1])
-    with pytest.raises(ProofFailed, match="the smaller model fails"):
+    with pytest.raises(ProofFailed, match="a model made from the original fails"):
         prove(found)
 
 
@@ -107,17 +136,16 @@ def test_a_failed_proof_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ProofFailed) as raised:
         prune(in_memory(between("b = Relu(a)")), SETTINGS)
     assert raised.value.exit_code == 5
-    assert prune(in_memory(between("b = Relu(a)")), SETTINGS.model_copy(update={"verify": False})).report.proof is None
+    assert prune(in_memory(between("b = Relu(a)")), SETTINGS.model_copy(update={"verify": "off"})).report.proof is None
 
 
 def test_tolerances_are_the_users() -> None:
     found = run_pair()
     replace(found.smaller, "head", numbers(found.smaller, "head") * np.float32(1 + 3e-4))
-    expected = expect(found.reference, None, found.shapes, SETTINGS)
     with pytest.raises(ProofFailed):
-        confirm(expected, found.smaller, SETTINGS)
-    assert confirm(expected, found.smaller, SETTINGS.model_copy(update={"rtol": 1e-3})).passed
-    assert confirm(expected, found.smaller, SETTINGS.model_copy(update={"atol": 1.0})).passed
+        prove(found)
+    for looser in ({"rtol": 1e-3}, {"atol": 1.0}):
+        assert confirm(found.reference, found.smaller, found.shapes, SETTINGS.model_copy(update=looser)).passed
 
 
 # ---- comparison ---------------------------------------------------------------------------------------------
@@ -153,26 +181,26 @@ def f32(*values: float) -> np.ndarray:
     ],
 )
 def test_compare(expected: np.ndarray, found: np.ndarray, fine: bool) -> None:
-    assert compare(expected, found, 1e-4, 0.0)[2] is fine
+    assert distance(expected, found, Tolerance(1e-4)).passed is fine
 
 
 def test_infinities_of_opposite_sign_differ() -> None:
-    assert not compare(f32(np.inf, 1), f32(-np.inf, 1), 1e-4, 0.0)[2]
+    assert not distance(f32(np.inf, 1), f32(-np.inf, 1), Tolerance(1e-4)).passed
 
 
 def test_a_nan_is_not_an_infinity() -> None:
-    assert not compare(f32(np.inf, 1), f32(np.nan, 1), 1e-4, 0.0)[2]
+    assert not distance(f32(np.inf, 1), f32(np.nan, 1), Tolerance(1e-4)).passed
 
 
 def test_errors_are_shares_of_the_range() -> None:
-    relative, absolute, _ = compare(f32(200, 0), f32(200, 1), 1e-4, 0.0)
-    assert (relative, absolute) == pytest.approx((0.005, 1.0))
+    gap = distance(f32(200, 0), f32(200, 1), Tolerance(1e-4))
+    assert (gap.max_rel, gap.max_abs) == pytest.approx((0.005, 1.0))
 
 
 def test_the_worst_output_is_named() -> None:
     one = Runs(["p", "q"], [{}], [[f32(1), f32(1)]])
     two = Runs(["p", "q"], [{}], [[f32(1), f32(2)]])
-    evidence = proof.prove(one, two, 1e-4, 0.0)
+    evidence = Evidence.of(Standard(one, Tolerance(1e-4)), two)
     assert (evidence.passed, evidence.worst, evidence.max_rel_err) == (False, "q", 1.0)
     with pytest.raises(ProofFailed, match="'q'"):
         demand(evidence)
@@ -181,7 +209,7 @@ def test_the_worst_output_is_named() -> None:
 # ---- inputs -------------------------------------------------------------------------------------------------
 
 
-def test_open_sizes_are_proved_at_three_sizes() -> None:
+def test_open_sizes_are_proved_at_a_probe_and_at_a_size_of_its_own() -> None:
     proto = model(
         """(float[N,4,H,W] x) => (float y) <float[16,4,3,3] w, float[6,16,1,1] v> { a = Conv(x, w)  b = Relu(a)
         y = Conv(b, v) }"""
@@ -189,8 +217,8 @@ def test_open_sizes_are_proved_at_three_sizes() -> None:
     proof_row = prune(in_memory(proto), SETTINGS).report.proof
     assert proof_row is not None
     sizes = [run["x"] for run in proof_row.inputs]
-    assert len(sizes) == 3
-    assert all(len(set(column)) == (1 if k == 1 else 3) for k, column in enumerate(zip(*sizes, strict=True)))
+    assert len(sizes) == 2
+    assert all(len(set(column)) == (1 if k == 1 else 2) for k, column in enumerate(zip(*sizes, strict=True)))
 
 
 def test_a_model_that_runs_at_one_size_only() -> None:
@@ -199,13 +227,12 @@ def test_a_model_that_runs_at_one_size_only() -> None:
     plan = choose(coupling, SETTINGS, RULES, 1).plan
     cut = Cut(coupling, units_of(plan, coupling))
     reference, masks = surgery.mask(source, cut, RULES)
-    expected = expect(reference, masks, coupling.shapes, SETTINGS)
     surgery.remove(source, cut, RULES)
     join = next(n for n in source.graph if n.outputs[0].name == "b").inputs[1]
     assert join is not None
     replace(source, str(join.name), np.asarray([coupling.shapes.inputs["x"][0], 5, 8]))
     with pytest.raises(ProofFailed):
-        confirm(expected, source, SETTINGS)
+        confirm(reference, source, coupling.shapes, masks=masks)
 
 
 def test_inputs_repeat_and_follow_the_seed() -> None:
@@ -254,9 +281,9 @@ def test_reference_is_the_original_with_zeros() -> None:
         array[:, ~keep] = 0
         replace(by_hand, name, array)
     inputs = [feeds(found.reference, found.shapes.inputs, found.shapes, 0)]
-    one, two = (proof.run(m, inputs, "cpu").outputs[0][0] for m in (found.reference, by_hand))
+    one, two = (run_once(m, inputs, "cpu").outputs[0][0] for m in (found.reference, by_hand))
     np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
-    original = proof.run(in_memory(proto), inputs, "cpu").outputs[0][0]
+    original = run_once(in_memory(proto), inputs, "cpu").outputs[0][0]
     assert np.abs(one - original).max() > 0.1
 
 
@@ -273,7 +300,7 @@ def test_layer_norm_of_the_reference_by_hand() -> None:
     columns = found.cut.keep(found.originals["z"], (2,))
     expected = z[..., columns] @ arrays["head"][columns]
     for member in (found.reference, found.smaller):
-        np.testing.assert_allclose(proof.run(member, [inputs], "cpu").outputs[0][0], expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(run_once(member, [inputs], "cpu").outputs[0][0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_masking_leaves_the_model_alone() -> None:
@@ -326,3 +353,109 @@ def test_a_size_that_nothing_fits_names_the_option() -> None:
     )
     with pytest.raises(ModelError, match="--dim NAME=SIZE"):
         prune(in_memory(proto), SETTINGS)
+
+
+# ---- the file as it was read, and as it was written ---------------------------------------------------------
+
+
+def written(tmp_path: Path) -> Path:
+    path = tmp_path / "in.onnx"
+    onnx.save(between("b = Relu(a)"), path)
+    return path
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_preparation_is_proved(lossless: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Normalising that changes a weight is seen, although the reference has it too."""
+    honest = analysis.normalise
+
+    def wrong(source: ir.Model) -> ir.Model:
+        made = honest(source)
+        replace(made, "v", numbers(made, "v") * np.float32(1.01))
+        return made
+
+    monkeypatch.setattr(analysis, "normalise", wrong)
+    settings = PruneSettings(lossless=True) if lossless else SETTINGS
+    with pytest.raises(ProofFailed, match="the prepared graph differs from the file that was read"):
+        prune_file(written(tmp_path), tmp_path / "out.onnx", settings)
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_reading_is_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = files.load
+
+    def wrong(path: Path) -> ir.Model:
+        made = honest(path)
+        replace(made, "w", numbers(made, "w")[::-1].copy())
+        return made
+
+    monkeypatch.setattr(files, "load", wrong)
+    with pytest.raises(ProofFailed, match="the prepared graph differs"):
+        prune_file(written(tmp_path), tmp_path / "out.onnx", SETTINGS)
+
+
+def test_a_lossless_run_is_not_compared_with_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the channels go, dead or not."""
+    monkeypatch.setattr(step, "lossless_plan", lambda coupling, *_: (half(coupling), group(coupling)))
+
+    def half(coupling: Coupling) -> PruningPlan:
+        return choose(coupling, SETTINGS, RULES, 1).plan
+
+    with pytest.raises(ProofFailed):
+        prune(in_memory(between("b = Relu(a)")), PruneSettings(lossless=True))
+
+
+@pytest.mark.parametrize("external_data", [False, True])
+def test_the_bytes_that_are_put_in_place_are_proved(
+    external_data: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte of the last weight is lost on the way to the disk: no file, and the one that was there stays."""
+    honest = stream.Layout.write_data if external_data else stream.Layout.write
+
+    def wrong(layout: stream.Layout, file: BinaryIO) -> None:
+        honest(layout, file)
+        file.seek(file.tell() // 2)
+        file.write(b"\x55\x7f\x55\x7f")
+        file.seek(0, 2)
+
+    monkeypatch.setattr(stream.Layout, "write_data" if external_data else "write", wrong)
+    (tmp_path / "out.onnx").write_text("old")
+    settings = SETTINGS.model_copy(update={"external_data": external_data})
+    with pytest.raises(ProofFailed):
+        prune_file(written(tmp_path), tmp_path / "out.onnx", settings)
+    assert (tmp_path / "out.onnx").read_text() == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.onnx", "out.onnx"]
+
+
+def test_applying_a_plan_leaves_the_analysis_alone() -> None:
+    found = analysis.analyse(in_memory(between("b = Relu(a)")), SETTINGS)
+    before = ir.to_proto(found.model).SerializeToString(deterministic=True)
+    plan = choose(found.coupling, SETTINGS, RULES, 1).plan
+    one, two = (ir.to_proto(apply_plan(found, plan)).SerializeToString(deterministic=True) for _ in range(2))
+    assert one == two
+    assert len(one) < len(before)
+    assert ir.to_proto(found.model).SerializeToString(deterministic=True) == before
+
+
+def test_a_plan_that_is_not_what_is_removed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every index shifted by one, on the way from the plan to the cut."""
+    honest = apply.units_of
+
+    def shifted(plan: PruningPlan, coupling: Coupling) -> UnitArray:
+        moved = [dataclasses.replace(r, indices=tuple(i + 1 for i in r.indices if i < 7)) for r in plan.removals]
+        return honest(PruningPlan(tuple(moved), plan.policy), coupling)
+
+    monkeypatch.setattr(apply, "units_of", shifted)
+    with pytest.raises(ProofFailed, match="that the plan removes"):
+        prune(in_memory(between("b = Relu(a)")), SETTINGS)
+
+
+def test_memory_that_runs_out_is_no_failed_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def __init__(self, *_: object, **__: object) -> None:
+            raise RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", Full)
+    with pytest.raises(OutOfMemory) as raised:
+        prune(in_memory(between("b = Relu(a)")), SETTINGS)
+    assert raised.value.exit_code == 8

@@ -6,7 +6,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from compressor.evaluate.distance import distance
+from compressor.core.compare import Distance, Tolerance
+from compressor.core.compare import distance as measured
+
+
+def distance(one, two, rtol, atol) -> Distance:
+    return measured(one, two, Tolerance(rtol, atol))
 
 
 def test_errors_are_absolute_and_of_the_range():

@@ -1,0 +1,233 @@
+"""How far arrays are from those that were expected: the one place where arrays are compared.
+
+An error counts against the largest magnitude of its *channel*: a wrong small channel must not hide beside a huge
+one. Rounding then is no small thing in a channel whose numbers cancel, so what rounding does to it can be measured
+(:func:`spread`) and is allowed on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.generic]
+
+COARSEST = {"float16": 1e-2, "bfloat16": 5e-2, "float32": 0.0, "float64": 0.0}
+"""Smallest relative tolerance that makes sense for a result of this type."""
+INTEGER_SHARE = 1e-3
+"""Share of integer or boolean results (indices of a maximum, say) that rounding may turn."""
+ROUNDING, SMALL = 16, 1e-5
+"""Roundings of the largest entry that any channel is allowed without asking, and the share of that entry below which a
+channel is so small that one could hide in them."""
+Reals = npt.NDArray[np.float64]
+_UNITS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
+_COMPLEX = ("complex64", "complex128")
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What may differ.
+
+    Attributes:
+        rtol: error, as a share of the largest magnitude of the array, or of its channel.
+        atol: error on top of that.
+        by_channel: whether each channel is held against its own largest magnitude.
+    """
+
+    rtol: float
+    atol: float = 0.0
+    by_channel: bool = False
+
+
+@dataclass(frozen=True)
+class Distance:
+    """The difference of two arrays.
+
+    Attributes:
+        max_abs, mean_abs: of the finite entries; infinite where shapes, NaNs or infinities differ. Of integers,
+            truth values and texts the share of entries that differ.
+        max_rel: ``max_abs`` as a share of the largest magnitude in the first array.
+        channel_rel: largest difference as a share of the largest magnitude of its channel.
+        cosine: of the two as vectors; None for what has no length or is no number.
+        agree: rows whose largest entry is at the same place, for arrays [n, classes]; None for others.
+        rows: all rows, where ``agree`` is a number.
+        tolerance: relative error allowed: no smaller than the coarser of the two types resolves.
+        compared: entries that count.
+        passed: within tolerance.
+    """
+
+    max_abs: float
+    mean_abs: float
+    max_rel: float
+    channel_rel: float
+    cosine: float | None
+    agree: int | None
+    rows: int
+    tolerance: float
+    compared: int
+    passed: bool
+
+
+def is_real(array: Array) -> bool:
+    """Does the array hold real numbers, of any precision?"""
+    return array.dtype.name in COARSEST
+
+
+def distance(expected: Array, found: Array, tolerance: Tolerance, noise: Array | None = None) -> Distance:
+    """Compares ``found`` with ``expected``; equal infinities and NaNs do not count.
+
+    Args:
+        expected: what should be there.
+        found: what is there.
+        tolerance: what may differ.
+        noise: what rounding alone does, from :func:`spread`, by entry; where it is infinite rounding decides, and
+            nothing is compared. Of integers one number, the share of entries that rounding turns.
+    """
+    if not (is_real(expected) and is_real(found)):
+        return _of_symbols(expected, found, noise)
+    rtol = max(tolerance.rtol, *(COARSEST[array.dtype.name] for array in (expected, found)))
+    if expected.shape != found.shape:
+        return _infinite(rtol)
+    one, two = expected.astype(np.float64), found.astype(np.float64)
+    counts = np.ones(one.shape, np.bool_) if noise is None else np.isfinite(np.broadcast_to(noise, one.shape))
+    finite = np.isfinite(one)
+    odd = counts & ~finite
+    if not np.array_equal(counts & finite, counts & np.isfinite(two)) or not _same(one[odd], two[odd]):
+        return _infinite(rtol)
+    agree, rows = _agreement(one, two)
+    finite &= counts
+    scale = _scales(one, by_channel=tolerance.by_channel)[finite]
+    allowed = rtol * scale + max(tolerance.atol, float(np.finfo(np.float32).tiny))
+    if tolerance.by_channel:
+        allowed += _roundings(scale, min(rtol, ROUNDING * _unit(expected)))
+    if noise is not None:
+        allowed = allowed + np.broadcast_to(noise, one.shape)[finite].astype(np.float64)
+    one, two = one[finite], two[finite]
+    if not one.size:
+        return Distance(0.0, 0.0, 0.0, 0.0, None, agree, rows, rtol, 0, passed=True)
+    gap, whole = np.abs(one - two), float(np.abs(one).max())
+    norms = float(np.linalg.norm(one)) * float(np.linalg.norm(two))
+    largest = int(np.argmax(gap))
+    return Distance(
+        max_abs=float(gap[largest]),
+        mean_abs=float(gap.mean()),
+        max_rel=float(gap[largest]) / whole if whole else float(gap[largest]),
+        channel_rel=float((gap / np.where(scale > 0, scale, 1.0)).max()),
+        cosine=float(one @ two) / norms if norms else None,
+        agree=agree,
+        rows=rows,
+        tolerance=max(rtol, float(allowed[largest]) / whole) if whole and noise is not None else rtol,
+        compared=int(one.size),
+        passed=bool((gap <= allowed).all()),
+    )
+
+
+def spread(base: Array, variants: Sequence[Array]) -> Array:
+    """How far rounding moves ``base``: the largest difference of its variants, by channel.
+
+    Infinite where a variant is NaN or infinite and ``base`` is not, or the other way round. For what is no real
+    number the largest share of entries that differ.
+
+    Returns:
+        float64, of the shape of ``base`` for real numbers, else a scalar.
+    """
+    alike = [v for v in variants if v.shape == base.shape]
+    if not is_real(base):
+        shares = [float(np.mean(np.asarray(v != base, bool))) for v in alike if v.size]
+        return np.asarray(max(shares, default=0.0))
+    wide = base.astype(np.float64)
+    moved = np.zeros(wide.shape)
+    for other in (v.astype(np.float64) for v in alike):
+        with np.errstate(invalid="ignore"):
+            gap = np.abs(other - wide)
+        same = (wide == other) | (np.isnan(wide) & np.isnan(other))
+        moved = np.maximum(moved, np.where(same, 0.0, np.where(np.isfinite(gap), gap, np.inf)))
+    return _by_channel(moved) if moved.size else moved
+
+
+def squares(one: Array, two: Array) -> tuple[float, float]:
+    """‖two - one‖² and ‖one‖²; of what is no number the positions that differ, and all.
+
+    Infinite where shapes differ, or NaNs and infinities; the same ones in both do not count.
+    """
+    if one.shape != two.shape:
+        return np.inf, 1.0
+    if not is_real(one):
+        return float((one != two).sum()), float(one.size)
+    a, b = one.astype(np.float64), two.astype(np.float64)
+    odd = ~np.isfinite(a)
+    if not np.array_equal(odd, ~np.isfinite(b)) or not _same(a[odd], b[odd]):
+        return np.inf, 1.0
+    a, b = a[~odd], b[~odd]
+    return float(np.vdot(b - a, b - a)), float(np.vdot(a, a))
+
+
+def relative(moved: float, whole: float) -> float:
+    """The root of two sums of squares' quotient: a norm as a share of another; infinite over nothing."""
+    if not moved:
+        return 0.0
+    return float(np.sqrt(moved / whole)) if whole else np.inf
+
+
+def _scales(array: Reals, *, by_channel: bool) -> Reals:
+    """What an error counts against, by entry: the largest finite magnitude of the array, or of its channel."""
+    magnitude = np.where(np.isfinite(array), np.abs(array), 0.0)
+    if by_channel and magnitude.size:
+        return _by_channel(magnitude)
+    return np.full(array.shape, magnitude.max(initial=0.0))
+
+
+def _by_channel(magnitude: Reals) -> Reals:
+    """Largest entry of each channel, spread over its entries; channels lie along axis 1 or along the last one.
+
+    Which of the two an output means cannot be told from the file, so the smaller number counts.
+    """
+    if magnitude.ndim < 2:
+        return np.full(magnitude.shape, magnitude.max(initial=0.0))
+    parts = []
+    for axis in {1, magnitude.ndim - 1}:
+        others = tuple(a for a in range(magnitude.ndim) if a != axis)
+        parts.append(np.broadcast_to(magnitude.max(axis=others, keepdims=True), magnitude.shape))
+    found: Reals = np.minimum(*parts) if len(parts) == 2 else parts[0]
+    return found
+
+
+def _roundings(scale: Reals, unit: float) -> Reals:
+    """Some roundings of the largest entry, for channels that are not so small that they matter there."""
+    whole = scale.max(initial=0.0)
+    return np.where(scale >= SMALL * whole, unit * whole, 0.0)
+
+
+def _unit(array: Array) -> float:
+    """The distance from 1 to the next number of the array's type."""
+    return _UNITS[array.dtype.name]
+
+
+def _same(one: Array, two: Array) -> bool:
+    return np.array_equal(one, two, equal_nan=True)
+
+
+def _of_symbols(expected: Array, found: Array, noise: Array | None) -> Distance:
+    """What is no real number: entries are equal, or they are not."""
+    limit = INTEGER_SHARE if noise is None else max(INTEGER_SHARE, float(noise.max(initial=0.0)))
+    if expected.shape != found.shape:
+        return _infinite(limit)
+    if expected.dtype.name in _COMPLEX:
+        parts = [(np.stack([a.real, a.imag]).astype(np.float64)) for a in (expected, found)]
+        return distance(parts[0], parts[1], Tolerance(1e-4))
+    share = float(np.mean(np.asarray(expected != found, bool))) if expected.size else 0.0
+    return Distance(share, share, share, share, None, None, 0, limit, int(expected.size), passed=share <= limit)
+
+
+def _infinite(tolerance: float) -> Distance:
+    return Distance(np.inf, np.inf, np.inf, np.inf, None, None, 0, tolerance, 0, passed=False)
+
+
+def _agreement(one: Array, two: Array) -> tuple[int | None, int]:
+    """Rows of [n, classes] with the same largest entry, and all rows."""
+    if one.ndim != 2 or one.shape[1] < 2 or not one.size:
+        return None, 0
+    return int((one.argmax(axis=1) == two.argmax(axis=1)).sum()), len(one)

@@ -1,0 +1,39 @@
+"""From a plan to the smaller model: the one way there."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from compressor.channels.channel_mask import Cut
+from compressor.channels.plan import PruningPlan, demand_removal, units_of
+from compressor.graph import clean
+from compressor.operators.table import RULES
+from compressor.pruning import surgery
+from compressor.pruning.analysis import Analysis
+
+
+def apply_plan(analysis: Analysis, plan: PruningPlan) -> ir.Model:
+    """The model without what ``plan`` removes; ``analysis`` and its model stay as they are.
+
+    Raises:
+        PlanError: the plan does not fit the model.
+        RuleFault: a rule does not fit a node; see :func:`compressor.pruning.analysis.believing`.
+    """
+    model = analysis.model.clone()
+    cut = cut_of(plan, Analysis(model, analysis.shapes, analysis.coupling.on(model.graph), analysis.simplify))
+    surgery.remove(model, cut, RULES)
+    clean.tidy(model, simplify=analysis.simplify)
+    return model
+
+
+def cut_of(plan: PruningPlan, analysis: Analysis) -> Cut:
+    """What removing the positions of a plan means for the whole graph.
+
+    Raises:
+        PlanError: it cannot be done.
+        ProofFailed: it would remove something else than the plan names.
+    """
+    cut = Cut(analysis.coupling, units_of(plan, analysis.coupling))
+    cut.check()
+    demand_removal(plan, cut)
+    return cut

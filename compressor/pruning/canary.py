@@ -1,0 +1,231 @@
+"""Would a wrong cut have been noticed? One is made on purpose, and held against the same standard.
+
+The kept positions of a group are shifted by one in one of its weights, as a slice does that is off by one. Where
+that moves no output, outputs say nothing about the group: they are saturated, dead, or drowned in the rounding that
+was allowed. Then values inside are compared, at the positions that stay. What moves nothing there either is not
+proved, and is said so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.channel_mask import Cut
+from compressor.channels.groups import ChannelGroup, Slot
+from compressor.core.compare import Array, Tolerance
+from compressor.errors import ModelError, ProofFailed
+from compressor.operators.table import RULES
+from compressor.pruning.cost import macs
+from compressor.pruning.proof import PLEASE, NotProved
+from compressor.pruning.standard import Standard, noise_of, nudged
+from compressor.pruning.surgery import compact
+from compressor.runtime.stored import Feed, Runs, Stored
+
+EFFORT = 10**9
+"""Multiply-accumulates, or what takes as long, that may be spent on wrong cuts: about a tenth of a second."""
+NODE_EFFORT, PARAMETER_EFFORT = 5 * 10**6, 30
+"""What a node costs when a session is made, and a parameter that is written and read, in multiply-accumulates."""
+ALIKE = "every channel of its weights is the same, so that a wrong cut makes no difference"
+BLIND = "neither an output nor a value inside moves when the kept channels are shifted by one"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is needed to make a wrong cut and to see whether it is noticed.
+
+    Attributes:
+        cut: what went, of the model that was analysed.
+        small: what is left of it.
+        reference: the graph in which what went does not count.
+        asked: the standard that the smaller model met.
+        folder: where files may be put.
+        provider: where they are run.
+    """
+
+    cut: Cut
+    small: ir.Model
+    reference: ir.Model
+    asked: Standard
+    folder: Path
+    provider: str
+
+    def not_proved(self, groups: Sequence[ChannelGroup]) -> tuple[int, list[NotProved]]:
+        """How many wrong cuts were noticed, and the groups whose wrong cut was not.
+
+        Raises:
+            ProofFailed: values inside differ, where outputs are blind.
+        """
+        wrong = self._wrong_cuts(groups)
+        missing = [NotProved(g.name, ALIKE) for g in groups if g.name not in wrong and self._can_be_wrong(g)]
+        noticed, blind = 0, list[ChannelGroup]()
+        testable = [g for g in groups if g.name in wrong]
+        for part in self._parts(testable, wrong):
+            if self._noticed([wrong[g.name] for g in part]):
+                noticed += 1
+                continue
+            for member in part:
+                if len(part) > 1 and self._noticed([wrong[member.name]]):
+                    noticed += 1
+                else:
+                    blind.append(member)
+        for member in blind:
+            if self._noticed_inside(member, wrong[member.name]):
+                noticed += 1
+            else:
+                missing.append(NotProved(member.name, BLIND))
+        return noticed, missing
+
+    def _parts(
+        self, groups: Sequence[ChannelGroup], wrong: Mapping[str, tuple[str, Array]]
+    ) -> Iterator[Sequence[ChannelGroup]]:
+        """Groups that are shifted together: each alone where that is cheap, all at once where it is dear.
+
+        Groups in one weight are never together, as one would take back what the other shifted.
+        """
+        graph = self.small.graph
+        tensors = [v.const_value for v in graph.initializers.values() if v.const_value is not None]
+        effort = NODE_EFFORT * graph.num_nodes() + PARAMETER_EFFORT * sum(int(t.size) for t in tensors)
+        effort += macs(self.cut.coupling.graph, self.cut.coupling.shapes, RULES)
+        size = math.ceil(len(groups) / max(1, EFFORT // max(1, effort)))
+        part: dict[str, ChannelGroup] = {}
+        for member in groups:
+            name = wrong[member.name][0]
+            if len(part) >= size or name in part:
+                yield list(part.values())
+                part = {}
+            part[name] = member
+        if part:
+            yield list(part.values())
+
+    # ---- a wrong cut ----------------------------------------------------------------------------------------
+
+    def _can_be_wrong(self, member: ChannelGroup) -> bool:
+        """Does some of it go and some of it stay?"""
+        kept = self.cut.keeps_units(member.units)
+        return bool(kept.any() and not kept.all())
+
+    def _wrong_cuts(self, groups: Sequence[ChannelGroup]) -> dict[str, tuple[str, Array]]:
+        """By group, a weight of the smaller model and what a slice that is off by one leaves of it.
+
+        A weight that no other group was given is taken where there is one. A group is left out where no weight of
+        it differs.
+        """
+        found: dict[str, tuple[str, Array]] = {}
+        taken: set[str] = set()
+        for member in groups:
+            spare: tuple[str, Array] | None = None
+            for name, made in self._wrong(member):
+                spare = spare or (name, made)
+                if name not in taken:
+                    spare = (name, made)
+                    break
+            if spare is not None:
+                found[member.name] = spare
+                taken.add(spare[0])
+        return found
+
+    def _wrong(self, member: ChannelGroup) -> Iterator[tuple[str, Array]]:
+        """Weights of the smaller model that hold the group, each as a slice that is off by one would leave it."""
+        for slot in member.slots if self._can_be_wrong(member) else ():
+            name, tensor = str(slot.value.name), slot.value.const_value
+            left = self.small.graph.initializers.get(name)
+            if tensor is None or left is None or left.const_value is None:
+                continue
+            right = compact(tensor.numpy(), self.cut, slot.value)
+            made = self._shifted(tensor.numpy(), slot, member)
+            same = made.shape == right.shape == tuple(left.const_value.shape.numpy())
+            if same and made.tobytes() != right.tobytes():
+                yield name, made
+
+    def _shifted(self, array: Array, slot: Slot, member: ChannelGroup) -> Array:
+        """``compact`` with the kept positions of one group shifted by one along the slot's last axis."""
+        value, axes = slot.value, slot.term.axes
+        if len(axes) > 1:
+            mask = self.cut.mask(value)
+            assert mask is not None
+            moved = np.roll(np.broadcast_to(mask, array.shape), 1, axes[-1])
+            return array[moved].reshape(self.cut.after(value))
+        axis = axes[0]
+        positions = np.flatnonzero(self.cut.keep(value, axes))
+        own = np.isin(self.cut.coupling.units.find(slot.term.units)[positions], member.units)
+        wrong = np.where(own, (positions + 1) % array.shape[axis], positions)
+        for other in {a for t in self.cut.coupling.layout(value, settle=False) for a in t.axes} - {axis}:
+            array = np.compress(self.cut.keep(value, (other,)), array, axis=other)
+        return np.take(array, wrong, axis)
+
+    def _cut_wrongly(self, weights: Sequence[tuple[str, Array]]) -> ir.Model:
+        model = self.small.clone()
+        for name, array in weights:
+            model.graph.initializers[name].const_value = ir.tensor(array, name=name)
+        return model
+
+    # ---- is it noticed? -------------------------------------------------------------------------------------
+
+    def _noticed(self, weights: Sequence[tuple[str, Array]]) -> bool:
+        """At an output, on the smallest inputs of the proof, or else on any."""
+        feeds = self.asked.runs.feeds
+        order = sorted(range(len(feeds)), key=lambda k: sum(a.size for a in feeds[k].values()))
+        try:
+            live = Stored.write(self._cut_wrongly(weights), self.folder, self.provider).open(
+                optimise=self.asked.optimise
+            )
+            return any(not self.asked.only(k).met_by(live.run([feeds[k]])) for k in order)
+        except ModelError:
+            return True
+
+    def _noticed_inside(self, member: ChannelGroup, weight: tuple[str, Array]) -> bool:
+        """In what the group's weights make, at positions that stay."""
+        names = self._inside(member)
+        if not names:
+            return False
+        feeds = self.asked.runs.feeds[:1]
+        kept = self._exposed(self.reference, names, [feeds, *nudged(feeds)])
+        expected = [self._kept(runs) for runs in kept]
+        asked = Standard(expected[0], Tolerance(self.asked.tolerance.rtol), noise_of([(expected[0], expected[1:])]))
+        right, wrong = (
+            self._exposed(model, names, [feeds])[0] for model in (self.small, self._cut_wrongly([weight]))
+        )
+        if not asked.met_by(right):
+            raise ProofFailed(f"no output shows it, but values inside differ behind {member.name!r}; {PLEASE}")
+        return not asked.met_by(wrong)
+
+    def _inside(self, member: ChannelGroup) -> list[str]:
+        """Values that nodes with a weight of the group make, in both models."""
+        made = [{str(v.name) for n in m.graph for v in n.outputs} for m in (self.small, self.reference)]
+        known = {str(v.name): v for n in self.cut.coupling.graph for v in n.outputs}
+        users = [n for slot in member.slots for n, _ in slot.value.uses()]
+        names = dict.fromkeys(str(v.name) for n in users for v in n.outputs if v.name)
+        dtypes = {name: self.cut.coupling.shapes.dtype(known[name]) for name in names if name in known}
+        return [
+            name
+            for name, dtype in dtypes.items()
+            if name in made[0] & made[1] and dtype is not None and dtype.is_floating_point()
+        ]
+
+    def _exposed(self, model: ir.Model, names: Sequence[str], sets: Sequence[Sequence[Feed]]) -> list[Runs]:
+        """The values of these names, for each set of feeds."""
+        copy = model.clone()
+        made = {str(v.name): v for node in copy.graph for v in node.outputs}
+        copy.graph.outputs.clear()
+        copy.graph.outputs.extend(made[name] for name in names)
+        live = Stored.write(copy, self.folder, self.provider).open()
+        return [live.run(feeds) for feeds in sets]
+
+    def _kept(self, runs: Runs) -> Runs:
+        """What stays of the reference's values, in the shapes of the smaller model's."""
+        known = {str(v.name): v for n in self.cut.coupling.graph for v in n.outputs}
+
+        def kept(name: str, array: Array) -> Array:
+            mask = self.cut.mask(known[name])
+            if mask is None:
+                return array
+            return array[np.broadcast_to(mask, array.shape)].reshape(self.cut.after(known[name]))
+
+        rows = [[kept(*pair) for pair in zip(runs.names, row, strict=True)] for row in runs.outputs]
+        return Runs(runs.names, runs.feeds, rows)

@@ -1,0 +1,148 @@
+"""What a model has to give, how near, and how near rounding lets it come.
+
+Two graphs that mean the same round in different places. How far that moves an output is measured where it matters:
+the model is run on inputs that differ in the last bit, and without the runtime's graph optimisations. Saturated
+outputs, thresholds, ties of a maximum, tiny variances and int8 products then have the tolerance that they need, and
+others none. Whether anything could still be noticed under it is what :mod:`compressor.pruning.canary` asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from compressor.core.compare import Array, Distance, Tolerance, distance, spread
+from compressor.runtime.stored import Answers, Feed, Runs
+
+NOISE_FACTOR = 16.0
+"""Rounding happens at every node, the measured noise at the inputs only."""
+NUDGES = 2
+"""Sets of inputs that differ from the proof's in the last bit."""
+AMPLIFIED = "rounding decides here: the tolerance is a multiple of what it does to these outputs by itself"
+PLAIN = "compared with graph optimisations off: with them the runtime rounds in other places"
+
+
+@dataclass(frozen=True)
+class Standard:
+    """Outputs that another model has to give.
+
+    Attributes:
+        runs: the outputs.
+        tolerance: what may differ.
+        noise: what rounding does to each output of each run, with a margin; empty where that was not asked.
+        optimise: the graph optimisations that both models are run with.
+        note: what a reader of the numbers should know.
+    """
+
+    runs: Runs
+    tolerance: Tolerance
+    noise: Sequence[Sequence[Array]] = ()
+    optimise: bool = True
+    note: str = ""
+
+    def distances(self, found: Runs) -> list[list[Distance]]:
+        """How far each output of each run is; ``found`` has the same feeds, or the first of them."""
+        rows = []
+        for number, (expected, given) in enumerate(zip(self.runs.outputs, found.outputs, strict=False)):
+            noise = self.noise[number] if self.noise else [None] * len(expected)
+            rows.append(
+                [distance(a, b, self.tolerance, n) for a, b, n in zip(expected, given, noise, strict=True)]
+            )
+        return rows
+
+    def met_by(self, found: Runs) -> bool:
+        """Is every output of every run within tolerance?"""
+        return all(gap.passed for row in self.distances(found) for gap in row)
+
+    def only(self, number: int) -> Standard:
+        """The same for one of the runs."""
+        runs = Runs(self.runs.names, [self.runs.feeds[number]], [self.runs.outputs[number]])
+        return Standard(runs, self.tolerance, self.noise[number : number + 1], self.optimise, self.note)
+
+
+def standard(expected: Answers, found: Answers, tolerance: Tolerance) -> tuple[Standard, Runs]:
+    """The outputs of ``expected``, with as much tolerance as rounding asks for, and no more.
+
+    Asked in turn, until the two agree: at the tolerance alone; with what the last bit of the inputs moves; without
+    graph optimisations; with what all of these move in either model.
+
+    Args:
+        expected: of the model whose outputs count.
+        found: of the model that is held against it, on the same feeds.
+        tolerance: error that is allowed without asking.
+
+    Returns:
+        The standard, and the runs to hold against it: whether they meet it is not said yet.
+    """
+    feeds, runs = expected.runs.feeds, found.runs
+    strict = Standard(expected.runs, tolerance)
+    if strict.met_by(runs) or not _same_shapes(strict.runs, runs):
+        return strict, runs
+    failing = [k for k, row in enumerate(strict.distances(runs)) if not all(gap.passed for gap in row)]
+    moved = _moved_in(expected, failing)
+    rough = Standard(strict.runs, Tolerance(tolerance.rtol, tolerance.atol))
+    note = "" if rough.met_by(runs) else AMPLIFIED  # numbers that cancel are no news
+    noisy = Standard(strict.runs, tolerance, noise_of([(strict.runs, moved)]), note=note)
+    if noisy.met_by(runs):
+        return noisy, runs
+    plain = [answers.stored.run(feeds, optimise=False) for answers in (expected, found)]
+    bare = Standard(plain[0], tolerance, optimise=False, note=PLAIN)
+    if bare.met_by(plain[1]):
+        return bare, plain[1]
+    sides = [(strict.runs, [*moved, plain[0]]), (runs, [*_moved_in(found, failing), plain[1]])]
+    return Standard(strict.runs, tolerance, noise_of(sides), note=note), runs
+
+
+def _moved_in(answers: Answers, numbers: Sequence[int]) -> list[Runs]:
+    """The runs of a model on nudged inputs, for these runs alone; the others are as they were."""
+    runs, several = answers.runs, []
+    for feeds in nudged([runs.feeds[k] for k in numbers]):
+        again = answers.live.run(feeds)
+        outputs = list(runs.outputs)
+        for number, row in zip(numbers, again.outputs, strict=True):
+            outputs[number] = row
+        several.append(Runs(runs.names, runs.feeds, outputs))
+    return several
+
+
+def noise_of(sides: Sequence[tuple[Runs, Sequence[Runs]]]) -> list[list[Array]]:
+    """What rounding does to each output of each run: the larger of what it does to either model, with a margin.
+
+    Args:
+        sides: runs of a model and the same runs, rounded differently; of equal shapes.
+    """
+    found = []
+    for number, row in enumerate(sides[0][0].outputs):
+        parts = [
+            [spread(base.outputs[number][k], [v.outputs[number][k] for v in variants]) for k in range(len(row))]
+            for base, variants in sides
+        ]
+        found.append([NOISE_FACTOR * np.maximum.reduce(several) for several in zip(*parts, strict=True)])
+    return found
+
+
+def nudged(feeds: Sequence[Feed]) -> list[list[Feed]]:
+    """The feeds with every real number moved by one unit in the last place, up or down at random; several times."""
+    return [[_moved(feed, np.random.default_rng([seed, k])) for k, feed in enumerate(feeds)] for seed in range(NUDGES)]
+
+
+def _moved(feed: Feed, rng: np.random.Generator) -> Feed:
+    def nudge(array: Array) -> Array:
+        if array.dtype.kind != "f":
+            return array
+        goals = np.where(rng.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
+        return np.asarray(np.nextafter(array, goals))
+
+    return {name: nudge(array) for name, array in feed.items()}
+
+
+def _same_shapes(one: Runs, two: Runs) -> bool:
+    return all(
+        a.shape == b.shape
+        for rows in zip(one.outputs, two.outputs, strict=True)
+        for a, b in zip(*rows, strict=True)
+    )
+
+

@@ -1,0 +1,159 @@
+"""A model in a file, which nothing edits any more, and what ONNX Runtime makes of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from compressor.core.compare import Array
+from compressor.core.scratch import scratch
+from compressor.errors import ModelError
+
+if TYPE_CHECKING:
+    from compressor.runtime.sessions import Session
+
+Feed = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Outputs of a model.
+
+    Attributes:
+        names: of the outputs.
+        feeds: arrays by name of input, for each run.
+        outputs: by run, in the order of ``names``.
+    """
+
+    names: list[str]
+    feeds: list[Feed]
+    outputs: list[list[Array]]
+
+    def smallest(self) -> Runs:
+        """The run with the smallest inputs alone."""
+        sizes = [sum(array.size for array in feed.values()) for feed in self.feeds[: len(self.outputs)]]
+        least = min(range(len(sizes)), key=sizes.__getitem__)
+        return Runs(self.names, [self.feeds[least]], [self.outputs[least]])
+
+
+@dataclass(frozen=True)
+class Live:
+    """A session, and the names that it asks for and gives."""
+
+    session: Session
+
+    def run(self, feeds: Sequence[Feed]) -> Runs:
+        """Runs the model on each feed; names that it does not have are left out.
+
+        Raises:
+            ModelError: it does not run.
+            OutOfMemory: memory ran out.
+        """
+        from compressor.runtime.sessions import run  # noqa: PLC0415 - 0.2 s that a run without proof need not pay
+
+        wanted = {i.name for i in self.session.get_inputs()}
+        outputs = [run(self.session, {name: array for name, array in f.items() if name in wanted}) for f in feeds]
+        return Runs([o.name for o in self.session.get_outputs()], list(feeds), outputs)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A model file and where it is run. Sessions end with whoever holds them, so that weights are held once.
+
+    Attributes:
+        path: the file, as it was read or as it will be put in place.
+        provider: short or full name.
+    """
+
+    path: Path
+    provider: str
+
+    @staticmethod
+    def write(model: ir.Model, folder: Path, provider: str) -> Stored:
+        """Writes ``model`` to a new place in ``folder``, weights beside it."""
+        place = Path(tempfile.mkdtemp(dir=folder))
+        ir.save(model, place / "model.onnx", external_data="model.data", max_workers=1)
+        return Stored(place / "model.onnx", provider)
+
+    def open(self, *, optimise: bool = True) -> Live:
+        """A session for it.
+
+        Raises:
+            ModelError: ONNX Runtime refuses it.
+            ProviderUnavailable: the provider is not there.
+            OutOfMemory: memory ran out.
+        """
+        from compressor.runtime.sessions import Setup, start  # noqa: PLC0415 - as above
+
+        return Live(start(self.path, self.provider, Setup(optimise=optimise)))
+
+    def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
+        """Runs the model on each feed; raises as :meth:`open` and :meth:`Live.run`."""
+        return self.open(optimise=optimise).run(feeds)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a stored model gives, with its session still open to ask again."""
+
+    stored: Stored
+    live: Live
+    runs: Runs
+
+    @staticmethod
+    def of(stored: Stored, feeds: Sequence[Feed], *, optimise: bool = True) -> Answers:
+        """Runs the model on each feed; raises as :meth:`Stored.run`."""
+        live = stored.open(optimise=optimise)
+        return Answers(stored, live, live.run(feeds))
+
+    @staticmethod
+    def to_some(
+        stored: Stored, feeds: Sequence[Feed], instead: Iterable[Feed] = (), *, enough: int = 9, optimise: bool = True
+    ) -> Answers:
+        """Runs the model on the feeds that it takes, in their order, until there are enough; sizes may be made up.
+
+        Args:
+            stored: the model.
+            feeds: what it may take.
+            instead: tried one after the other where it takes none of them, until it takes one.
+            enough: runs that are wanted.
+            optimise: graph optimisations on.
+
+        Raises:
+            ModelError: it takes none.
+        """
+        live, parts, problem = stored.open(optimise=optimise), list[Runs](), None
+        for feed in chain(feeds, _only_if(lambda: not parts, instead)):
+            try:
+                parts.append(live.run([feed]))
+            except ModelError as error:
+                problem = problem or error
+            if len(parts) == enough:
+                break
+        if not parts:
+            raise ModelError(
+                f"{problem}; if an open dimension needs a certain size, give it with --dim NAME=SIZE or --input-shape"
+            )
+        runs = Runs(parts[0].names, [f for p in parts for f in p.feeds], [o for p in parts for o in p.outputs])
+        return Answers(stored, live, runs)
+
+
+def _only_if(needed: Callable[[], bool], feeds: Iterable[Feed]) -> Iterator[Feed]:
+    """The feeds as long as they are needed; none is made before."""
+    if needed():
+        for feed in feeds:
+            yield feed
+            if not needed():
+                return
+
+
+def run_once(model: ir.Model, feeds: Sequence[Feed], provider: str, *, optimise: bool = True) -> Runs:
+    """Runs a model in memory, written to a temporary folder for as long; raises as :meth:`Stored.run`."""
+    with scratch() as folder:
+        return Stored.write(model, folder, provider).run(feeds, optimise=optimise)
