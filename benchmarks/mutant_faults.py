@@ -466,18 +466,12 @@ def _replaying() -> list[Fault]:
         Fault("plan replay", "the last index is lost", apply, "units_of", without(slice(None, -1))),
         Fault("plan replay", "the first index is lost", apply, "units_of", without(slice(1, None))),
         Fault("plan replay", "only the first group", apply, "units_of", before(lambda p, c: (plan.PruningPlan(p.removals[:1], p.policy), c))),
-        Fault("plan replay", "every index plus one where it is read", plan.PruningPlan, "from_json", _read_shifted),
-        Fault("plan replay", "another cut in the end", surgery, "Cut", lambda h: h),
-    ][:-1]  # fmt: skip
+        Fault("plan replay", "every index plus one where it is read", plan, "_removal", after(_shifted_entry)),
+    ]  # fmt: skip
 
 
-def _read_shifted(honest: Callable[..., Any]) -> Callable[..., Any]:
-    def wrong(text: str) -> plan.PruningPlan:
-        found = honest(text)
-        moved = [plan.Removal(r.group, r.initializer, r.axes, tuple(max(0, i - 1) for i in r.indices)) for r in found.removals]
-        return plan.PruningPlan(tuple(moved), found.policy)
-
-    return wrong
+def _shifted_entry(found: plan.Removal) -> plan.Removal:
+    return plan.Removal(found.group, found.initializer, found.axes, tuple(max(0, i - 1) for i in found.indices))
 
 
 def _writing() -> list[Fault]:

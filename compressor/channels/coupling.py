@@ -22,7 +22,7 @@ from compressor.channels.verify import Claims, name_of
 from compressor.errors import RuleFault
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import Shapes, captured_values
-from compressor.graph.twins import twins
+from compressor.graph.twins import Twins
 
 Layout = list[Term[int]]
 Rule = Callable[[ir.Node, "Coupling"], None]
@@ -102,8 +102,7 @@ class Coupling:
         distrusted: name of a node -> why its rule is not asked; everything that it touches is frozen.
         claims: what the rules read and labelled in the last pass.
         fills: values that hold one number; see :mod:`compressor.channels.fills`.
-        opaque: nodes that no rule explains -> why; what masks, repairs and constants say of their operator does not
-            hold there.
+        opaque: nodes that no rule explains -> why; masks, repairs and constants of their operator do not hold there.
     """
 
     def __init__(
@@ -151,12 +150,10 @@ class Coupling:
 
     def on(self, graph: ir.Graph) -> Coupling:
         """What a cut asks of this coupling, for ``graph``, a clone that nobody has edited; units are shared."""
-        nodes, values = twins(self.graph, graph)
-        found = Coupling(graph, self.shapes.on(values), self._rules, self.policy)
-        found.units, found.balances = self.units, self.balances
-        found.opaque = {nodes[n]: why for n, why in self.opaque.items()}
-        found.lazies = {values.get(v, v): lazy for v, lazy in self.lazies.items()}
-        found._layouts = {values.get(v, v): layout for v, layout in self._layouts.items()}
+        twins = Twins.of(self.graph, graph)
+        found = Coupling(graph, self.shapes.on(twins), self._rules, self.policy)
+        found.units, found.balances, found.opaque = self.units, self.balances, twins.of_nodes(self.opaque)
+        found.lazies, found._layouts = twins.of_values(self.lazies), twins.of_values(self._layouts)
         return found
 
     # ---- what rules use -------------------------------------------------------------------------------------

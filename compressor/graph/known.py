@@ -13,6 +13,7 @@ from compressor.errors import ModelError
 from compressor.graph.dims import Dim, Size, product
 from compressor.graph.evaluate import Array
 from compressor.graph.shape_rules import DimShape
+from compressor.graph.twins import Twins
 
 Inferred = dict[str, tuple[DimShape | None, ir.DataType | None]]
 
@@ -43,15 +44,10 @@ class Known:
     equations: dict[tuple[Dim, Dim], None] = field(default_factory=dict)
     fixed: set[ir.Node] = field(default_factory=set)
 
-    def on(self, twins: Mapping[ir.Value, ir.Value]) -> Known:
+    def on(self, twins: Twins) -> Known:
         """The same for the values of a clone; what is said of sizes and nodes stays."""
-        return Known(
-            {twins.get(v, v): shape for v, shape in self.shapes.items()},
-            {twins.get(v, v): dtype for v, dtype in self.dtypes.items()},
-            {twins.get(v, v): array for v, array in self.data.items()},
-            self.equations,
-            self.fixed,
-        )
+        shapes, dtypes, data = twins.of_values(self.shapes), twins.of_values(self.dtypes), twins.of_values(self.data)
+        return Known(shapes, dtypes, data, self.equations, self.fixed)
 
 
 def initializer_of(value: ir.Value) -> ir.TensorProtocol | None:

@@ -20,6 +20,7 @@ from compressor.graph.inference import walk
 from compressor.graph.known import NOTHING, Known, Measured, initializer_of
 from compressor.graph.probes import Search, cost
 from compressor.graph.ranges import Limit, index_limits, tops
+from compressor.graph.twins import Twins
 
 __all__ = ["Shapes", "captured_values", "infer", "initializer_of"]
 
@@ -50,11 +51,11 @@ class Shapes:
         self.limits: list[Limit] = []
         self.measured: Mapping[ir.Value, Measured] = NOTHING
 
-    def on(self, twins: Mapping[ir.Value, ir.Value]) -> Shapes:
-        """The same for a clone of the graph, whose value for each of this graph's ``twins`` gives."""
+    def on(self, twins: Twins) -> Shapes:
+        """The same for a clone of the graph."""
         found = copy(self)
         found._numbers, found._symbolic = self._numbers.on(twins), self._symbolic.on(twins)
-        found.measured = {twins.get(v, v): shape for v, shape in self.measured.items()}
+        found.measured = twins.of_values(self.measured)
         return found
 
     def __call__(self, value: ir.Value) -> Shape | None:

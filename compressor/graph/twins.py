@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
 import onnx_ir as ir
 
+Fact = TypeVar("Fact")
 
-def twins(graph: ir.Graph, clone: ir.Graph) -> tuple[dict[ir.Node, ir.Node], dict[ir.Value, ir.Value]]:
-    """The nodes and the values of a clone that nobody has edited, by those of the graph; subgraphs left out."""
-    nodes = dict(zip(graph, clone, strict=True))
-    values = dict(zip(graph.inputs, clone.inputs, strict=True))
-    values |= {value: clone.initializers[name] for name, value in graph.initializers.items()}
-    for one, two in nodes.items():
-        values |= dict(zip(one.outputs, two.outputs, strict=True))
-    return nodes, values
+
+@dataclass(frozen=True)
+class Twins:
+    """A clone that nobody has edited; subgraphs are left out.
+
+    Attributes:
+        nodes: of the clone, by those of the graph.
+        values: the same.
+    """
+
+    nodes: Mapping[ir.Node, ir.Node]
+    values: Mapping[ir.Value, ir.Value]
+
+    @staticmethod
+    def of(graph: ir.Graph, clone: ir.Graph) -> Twins:
+        """Pairs what stands at the same place."""
+        nodes = dict(zip(graph, clone, strict=True))
+        values = dict(zip(graph.inputs, clone.inputs, strict=True))
+        values |= {value: clone.initializers[name] for name, value in graph.initializers.items()}
+        for one, two in nodes.items():
+            values |= dict(zip(one.outputs, two.outputs, strict=True))
+        return Twins(nodes, values)
+
+    def of_values(self, facts: Mapping[ir.Value, Fact]) -> dict[ir.Value, Fact]:
+        """Facts on values of the graph, for those of the clone."""
+        return {self.values.get(value, value): fact for value, fact in facts.items()}
+
+    def of_nodes(self, facts: Mapping[ir.Node, Fact]) -> dict[ir.Node, Fact]:
+        """Facts on nodes of the graph, for those of the clone."""
+        return {self.nodes.get(node, node): fact for node, fact in facts.items()}
