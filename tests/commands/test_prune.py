@@ -250,7 +250,7 @@ FAILURES: dict[str, tuple[Callable[[Path], Path], dict[str, object], type[Compre
     "nothing to prune": (frozen, {}, NothingToPrune, 4),
     "nothing under these settings": (good, {"round_to": 16, "exclude": ("v",)}, NothingToPrune, 4),
     "out of reach": (good, {"target_macs": 0.001}, NothingToPrune, 4),
-    "globs leave nothing": (good, {"include": ("nobody",)}, NothingToPrune, 4),
+    "globs leave nothing": (good, {"include": ("nobody",)}, UsageError, 2),
     "unknown input": (good, {"input_shapes": {"nobody": (1,)}}, ModelError, 3),
     "unknown dimension": (good, {"dims": {"nobody": 1}}, ModelError, 3),
 }
