@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,8 @@ CHROMA = 0.22
 """Deviation of a channel from the brightness of its shape."""
 GRADIENT = 0.15
 """Deviation of what brightness gains from the middle of a shape to one radius away."""
+AT_ONCE = 1 << 17
+"""Shapes times pixels up to which all shapes are painted at once."""
 TEXTURE = (0.12, 1.0)
 """Largest amplitude of the texture in a shape, and the exponent of its spectrum."""
 
@@ -98,32 +101,47 @@ def _drawn(rng: np.random.Generator, channels: int, sides: tuple[int, ...]) -> _
 
 def _painted(shapes: _Shapes, sides: tuple[int, ...]) -> npt.NDArray[np.int16]:
     """Index of the shape that is seen at each pixel, int16[\\*sides]."""
+    axes = shapes.turn / shapes.radius[:, :, None]  # row k: gives the coordinate along axis k, in radii
+    if len(axes) * np.prod(sides) <= AT_ONCE:
+        grid = np.stack(np.meshgrid(*map(np.arange, sides), indexing="ij"), axis=-1).reshape(-1, len(sides))
+        lines = grid.astype(np.float32).T - shapes.centre[:, :, None]  # [n, d, pixels]
+        covered = _inside(shapes.form[:, None], np.swapaxes(axes @ lines, 0, 1))
+        covered[0] = True
+        # The last one that covers a pixel is in front.
+        return (len(axes) - 1 - covered[::-1].argmax(axis=0)).astype(np.int16).reshape(sides)
+    return _painted_one_by_one(shapes, axes, sides)
+
+
+def _painted_one_by_one(shapes: _Shapes, axes: Field, sides: tuple[int, ...]) -> npt.NDArray[np.int16]:
+    """The same for large images, of which most shapes cover a small part."""
     front = np.zeros(sides, np.int16)
     # A simplex reaches further than the radius at its corners; the square root bounds a box that is turned.
     reach = shapes.radius.max(axis=1) * np.where(shapes.form == 0, 1, np.sqrt(len(sides)))
     low = np.clip(np.ceil(shapes.centre - reach[:, None]), 0, sides).astype(np.int64)
     high = np.clip(np.floor(shapes.centre + reach[:, None]) + 1, 0, sides).astype(np.int64)
-    axes = shapes.turn / shapes.radius[:, :, None]  # row k: gives the coordinate along axis k, in radii
     for k in range(1, len(shapes.form)):
         if np.any(high[k] <= low[k]):
             continue
         window = tuple(slice(a, b) for a, b in zip(low[k], high[k], strict=True))
-        front[window][_inside(shapes.form[k], axes[k], [np.arange(s.start, s.stop) - c for s, c in
-                                                        zip(window, shapes.centre[k], strict=True)])] = k  # fmt: skip
+        pixels = [np.arange(s.start, s.stop, dtype=np.float32) for s in window]
+        spread = np.meshgrid(*pixels, indexing="ij", sparse=True)
+        lines = [line - c for line, c in zip(spread, shapes.centre[k], strict=True)]
+        place = np.stack([
+            sum((w * line for w, line in zip(row, lines, strict=True)), start=np.float32(0)) for row in axes[k]
+        ])  # fmt: skip
+        front[window][_inside(shapes.form[k], place)] = k
     return front
 
 
-def _inside(form: int, axes: Field, lines: Sequence[Field]) -> npt.NDArray[np.bool_]:
-    """Which pixels of a window a shape covers; ``lines`` are its pixels along each axis, from the centre."""
-    dims = len(lines)
-    spread = [line.astype(np.float32).reshape([-1 if a == axis else 1 for a in range(dims)]) for axis, line in
-              enumerate(lines)]  # fmt: skip
-    place = [sum((w * line for w, line in zip(row, spread, strict=True)), start=np.float32(0)) for row in axes]
-    covered: npt.NDArray[np.bool_]
-    if form == 0:
-        covered = np.asarray(sum(p * p for p in place) <= 1)
-    elif form == 1:
-        covered = np.logical_and.reduce([np.abs(p) <= 1 for p in place])
-    else:  # the simplex with corners at -1 on all axes and at +1 on one each: a right-angled triangle in two dimensions
-        covered = np.logical_and.reduce([p >= -1 for p in place]) & np.asarray(sum(place) <= 2 - dims)
-    return covered
+def _inside(form: Any, place: Field) -> npt.NDArray[np.bool_]:
+    """Which places the shapes cover.
+
+    Args:
+        form: as in :class:`_Shapes`; broadcasts with the places.
+        place: float32[d, ...]; coordinates along the axes of the shape, in radii.
+    """
+    ellipsoid = np.square(place).sum(axis=0) <= 1
+    box = (np.abs(place) <= 1).all(axis=0)
+    # With corners at -1 on all axes and at +1 on one each: a right-angled triangle in two dimensions.
+    simplex = (place >= -1).all(axis=0) & (place.sum(axis=0) <= 2 - len(place))
+    return np.asarray(np.where(form == 0, ellipsoid, np.where(form == 1, box, simplex)))

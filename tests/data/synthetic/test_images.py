@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from compressor.data.synthetic import leaves
 from compressor.data.synthetic.images import natural_image
 from compressor.data.synthetic.leaves import ASPECT, RADII, _drawn, dead_leaves
 
@@ -77,3 +78,10 @@ def test_radii_follow_the_power_law() -> None:
     assert 0.82 < (found < 2 * RADII[0]).mean() < 0.88
     assert found.max() <= RADII[1]
     assert found.min() >= RADII[0] * ASPECT
+
+
+@pytest.mark.parametrize("size", [(9, 12), (6, 5, 7)])
+def test_small_images_are_painted_as_large_ones_are(size: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = leaves.dead_leaves(np.random.default_rng(3), 3, size)
+    monkeypatch.setattr(leaves, "AT_ONCE", 0)
+    np.testing.assert_allclose(leaves.dead_leaves(np.random.default_rng(3), 3, size), at_once, atol=1e-6)
