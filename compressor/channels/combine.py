@@ -16,6 +16,8 @@ from compressor.channels.coupling import Coupling, Lazy, Meeting, Part, Unexplai
 from compressor.channels.labels import Reason, Term, UnitArray, ordered
 
 Named = Term[str]
+Content = tuple[tuple[str, ...], bytes]
+"""What makes two terms of one node the same: their axes and their units."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,15 @@ class _Side:
     names: frozenset[str]
     open: set[str] = field(default_factory=set)
     terms: list[Named] = field(default_factory=list)
+    version: int = -1
 
     def spans(self) -> frozenset[str]:
         """Names that the operand varies along and has an opinion on."""
         return self.names - self.open
+
+
+Owned = tuple[_Side, Named]
+"""A term and an operand that has it."""
 
 
 def combine(
@@ -83,6 +90,10 @@ def _clash(one: tuple[int, ...], two: tuple[int, ...]) -> bool:
     return bool(common) and not (_are_rows(common, one) and _are_rows(common, two))
 
 
+def _content(term: Named) -> Content:
+    return term.axes, term.units.tobytes()
+
+
 class _Combine:
     def __init__(
         self,
@@ -96,17 +107,17 @@ class _Combine:
         self.units = coupling.units
         self.outputs = outputs
         self.sides = [self._side(o) for o in operands]
+        self._spanning: dict[str, list[_Side]] = {}
+        self._reading: dict[ir.Value, list[_Side]] = {}
+        for side in self.sides:
+            self._reading.setdefault(side.operand.value, []).append(side)
+            for name in side.names:
+                self._spanning.setdefault(name, []).append(side)
         self.out_names = {n for o in outputs for n in o.names if n in space.sizes}
 
     def run(self) -> None:
-        for side in self.sides:
-            self._lift(side)
         self._agree()
-        # Larger constants first: a weight brings the filters that its bias then follows. Mere copies last.
-        for side in sorted(self.sides, key=lambda s: (s.lazy is not None and s.lazy.wild, -len(s.names))):
-            if side.open and side.lazy is not None:
-                self._adopt(side, side.lazy)
-                self._agree()
+        self._adopt_all()
         self._contract()
         for output in self.outputs:
             self._lower_output(output)
@@ -135,8 +146,14 @@ class _Combine:
             side.open = {n for a in lazy.open for n in operand.axes[a] if n in self.space.sizes}
         return side
 
+    def _fresh(self, side: _Side) -> list[Named]:
+        """The terms of ``side``, lifted again if anything merged since."""
+        if side.version != self.units.version:
+            self._lift(side)
+        return side.terms
+
     def _lift(self, side: _Side) -> None:
-        side.terms = []
+        side.terms, side.version = [], self.units.version
         for term in self.coupling.layout(side.operand.value, settle=False):
             names = [n for axis in term.axes for n in side.operand.axes[axis]]
             sizes = [self.space.sizes.get(n, 1) for n in names]
@@ -154,18 +171,44 @@ class _Combine:
     # ---- agreement ------------------------------------------------------------------------------------------
 
     def _agree(self) -> None:
-        while any(self._settle_side(side) for side in self.sides):
-            for side in self.sides:
-                self._lift(side)
+        """Holds every term against every operand until nothing merges.
 
-    def _settle_side(self, side: _Side) -> bool:
+        A pass carries on after a merge, with the operands that it meets next lifted anew, and a label that many
+        operands carry is held against the others once: what a node costs grows as the number of its operands.
+        """
+        version = -1
+        while version != self.units.version:
+            version = self.units.version
+            held: set[Content] = set()
+            for side in self.sides:
+                while self._settle_side(side, held):
+                    pass
+
+    def _settle_side(self, side: _Side, held: set[Content]) -> bool:
+        """Holds the terms of ``side`` against all operands; tells whether one of them was merged into another form."""
         text = f"{self.node.op_type} works along this axis as a whole"
-        for term in side.terms:
+        for place, term in enumerate(self._fresh(side)):
+            if _content(term) in held:
+                continue
             if self.coupling.pin(self.node, side.operand.value, term, set(self.space.fixed), text):
                 return True
-            if any(self._settle_pair(side, term, other) for other in self.sides):
-                return True
+            met = term
+            for other in self._meeting_sides(term):
+                self._fresh(other)
+                while self._settle_pair(side, met, other):
+                    now = self._fresh(side)
+                    self._fresh(other)
+                    if len(now) <= place or now[place].axes != term.axes:
+                        return True
+                    met = now[place]
+            held.add(_content(met))
         return False
+
+    def _meeting_sides(self, term: Named) -> list[_Side]:
+        """Operands along an axis of ``term``, in order."""
+        if len(term.axes) == 1:
+            return self._spanning[term.axes[0]]
+        return [s for s in self.sides if not s.names.isdisjoint(term.axes)]
 
     def _settle_pair(self, side: _Side, term: Named, other: _Side) -> bool:
         """Makes ``term`` and the terms of ``other`` agree; tells whether that merged anything.
@@ -207,9 +250,35 @@ class _Combine:
 
     # ---- lazy operands --------------------------------------------------------------------------------------
 
-    def _adopt(self, side: _Side, lazy: Lazy) -> None:
+    def _adopt_all(self) -> None:
+        """Larger constants first: a weight brings the filters that its bias then follows. Mere copies last."""
+        known: dict[tuple[str, ...], Owned] | None = None
+        for side in sorted(self.sides, key=lambda s: (s.lazy is not None and s.lazy.wild, -len(s.names))):
+            if side.open and side.lazy is not None:
+                known = self._owned() if known is None else known
+                version = self.units.version
+                self._adopt(side, side.lazy, [term for _, term in known.values()])
+                if self.units.version != version or not self._agrees(side, known):
+                    self._agree()
+                    known = None
+
+    def _agrees(self, side: _Side, known: Mapping[tuple[str, ...], Owned]) -> bool:
+        """Does an operand that just took on its labels agree with all others, which agree with each other?
+
+        It does if it brings nothing new, and nothing that is ``known`` merges with it. So a node of many constants need
+        not hold all of them against each other after each.
+        """
+        if len(self._reading[side.operand.value]) > 1:
+            return False
+        for term in side.terms:
+            _, same = known.get(term.axes, (side, None))
+            if same is None or not np.array_equal(same.units, term.units):
+                return False
+        return not any(self._settle_pair(owner, term, side) for owner, term in known.values())
+
+    def _adopt(self, side: _Side, lazy: Lazy, known: Sequence[Named]) -> None:
         taken: list[Named] = []
-        for term in self._terms(skip=side):
+        for term in known:
             met = [a for a in term.axes if a in side.open]
             if met and self._follows(side, term, met):
                 short = self.units.canonical(term)
@@ -221,7 +290,7 @@ class _Combine:
             self._give_fresh(side, lazy, taken)
         lazy.open = set()
         side.open = set()
-        for each in self.sides:
+        for each in self._reading[side.operand.value]:
             self._lift(each)
 
     def _follows(self, side: _Side, term: Named, met: list[str]) -> bool:
@@ -256,13 +325,13 @@ class _Combine:
 
     # ---- contraction and outputs ----------------------------------------------------------------------------
 
-    def _terms(self, skip: _Side | None = None) -> list[Named]:
-        found: dict[tuple[str, ...], Named] = {}
+    def _owned(self) -> dict[tuple[str, ...], Owned]:
+        """The first term over each set of axes, with the operand that has it."""
+        found: dict[tuple[str, ...], Owned] = {}
         for side in self.sides:
-            if side is not skip:
-                for term in side.terms:
-                    found.setdefault(term.axes, term)
-        return list(found.values())
+            for term in side.terms:
+                found.setdefault(term.axes, (side, term))
+        return found
 
     def _contract(self) -> None:
         """A joint term of which the output sees only a part varies along that part alone; where rows are left, they may
@@ -273,8 +342,6 @@ class _Combine:
                     break
             else:
                 return
-            for side in self.sides:
-                self._lift(side)
             self._agree()
 
     def _contract_term(self, side: _Side, term: Named) -> bool:
@@ -288,7 +355,7 @@ class _Combine:
     def _lower_output(self, output: Operand) -> None:
         names = {n for n in output.names if n in self.space.sizes}
         terms: list[Term[int]] = []
-        for term in self._terms():
+        for _, term in self._owned().values():
             if not set(term.axes) <= names:
                 seen = tuple(a for a in term.axes if a in names)
                 if seen and not _are_rows(seen, term.axes):

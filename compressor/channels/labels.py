@@ -62,35 +62,53 @@ class Term(Generic[Axis]):
 
 
 class Units:
-    """Union-find over units, vectorised; monotone: what was merged stays merged.
+    """Union-find over units, vectorised, with path halving; monotone: what was merged stays merged.
+
+    A set that is frozen keeps a root of its own, which answers for it as unit 0: so a root knows why its set is frozen,
+    and freezing costs what the roots are and not what all units are.
 
     ``version`` grows with every merge, so that a caller can tell when nothing changes any more.
     """
 
     def __init__(self) -> None:
+        self._count = 1
         self._parent = np.zeros(1, np.int64)
+        self._shown = np.zeros(1, np.int64)
         self._cause = np.full(1, -1, np.int64)
         self.freezes: list[Freeze] = []
         self.version = 0
 
     def __len__(self) -> int:
-        return len(self._parent)
+        return self._count
 
     def fresh(self, count: int) -> UnitArray:
         """``count`` new units."""
-        new = np.arange(len(self._parent), len(self._parent) + count, dtype=np.int64)
-        self._parent = np.concatenate([self._parent, new])
-        self._cause = np.concatenate([self._cause, np.full(count, -1, np.int64)])
+        new = np.arange(self._count, self._count + count, dtype=np.int64)
+        self._count += count
+        room = self._count - len(self._parent)
+        if room > 0:  # twice as many as before at least, so that a unit is copied a constant number of times
+            more = np.arange(len(self._parent), len(self._parent) + max(room, len(self._parent)), dtype=np.int64)
+            self._parent = np.concatenate([self._parent, more])
+            self._shown = np.concatenate([self._shown, more])
+            self._cause = np.concatenate([self._cause, np.full(len(more), -1, np.int64)])
         return new
 
     def find(self, units: UnitArray) -> UnitArray:
         """The representative of each unit; int64 of the same shape."""
-        roots = self._parent[units]
+        return self._shown[self._root(units)]
+
+    def _root(self, units: UnitArray) -> UnitArray:
+        parent, below = self._parent, units
         while True:
-            above = self._parent[roots]
+            roots = parent[below]
+            above = parent[roots]
             if np.array_equal(above, roots):
-                return roots
-            roots = above
+                break
+            parent[below] = above
+            below = above
+        if below is not units:
+            parent[units] = roots
+        return roots
 
     def union(self, one: UnitArray, two: UnitArray, reason: Reason) -> bool:
         """Merges ``one`` and ``two`` elementwise (broadcast); tells whether anything changed."""
@@ -102,13 +120,12 @@ class Units:
             if not differ.any():
                 break
             low, high = np.minimum(a, b)[differ], np.maximum(a, b)[differ]
-            if (low == FROZEN).any():
-                self._note(np.unique(high[low == FROZEN]), reason)
-            np.minimum.at(self._parent, high, low)
+            stopped = low == FROZEN
+            np.minimum.at(self._parent, high[~stopped], low[~stopped])
+            if stopped.any():
+                self._stop(np.unique(high[stopped]), reason)
             changed = True
-        if changed:
-            self._parent = self.find(self._parent)
-            self.version += 1
+        self.version += changed
         return changed
 
     def freeze(self, units: UnitArray, reason: Reason) -> bool:
@@ -122,14 +139,13 @@ class Units:
 
     def cause(self, units: UnitArray) -> list[tuple[Freeze, int]]:
         """The freezings behind ``units`` and how many of them each explains, most first."""
-        ids, counts = np.unique(self._cause[units.ravel()], return_counts=True)
+        ids, counts = np.unique(self._cause[self._root(units.ravel())], return_counts=True)
         found = [(self.freezes[i], int(n)) for i, n in zip(ids.tolist(), counts.tolist(), strict=True) if i >= 0]
         return sorted(found, key=lambda pair: -pair[1])
 
-    def _note(self, roots: UnitArray, reason: Reason) -> None:
-        members = np.isin(self._parent, roots) | np.isin(self.find(self._parent), roots)
-        members &= self._cause < 0
-        self._cause[members] = len(self.freezes)
+    def _stop(self, roots: UnitArray, reason: Reason) -> None:
+        self._shown[roots] = FROZEN
+        self._cause[roots] = len(self.freezes)
         self.freezes.append(Freeze(reason, len(roots)))
 
     def canonical(self, term: Term[Axis]) -> Term[Axis] | None:
