@@ -314,14 +314,16 @@ class _Combine:
 
     def _give_fresh(self, side: _Side, lazy: Lazy, taken: list[Named]) -> None:
         """Axes that nobody else spans hold filters: they get units of their own."""
-        others = {n for s in self.sides if s is not side for n in s.spans()}
         for axis in sorted(lazy.open):
             group = {n for n in side.operand.axes[axis] if n in self.space.sizes}
-            alone = group - others
+            alone = {n for n in group if not self._spans_elsewhere(n, side)}
             led = any(set(t.axes) <= group for t in taken)
             if alone and alone <= self.out_names and not alone & set(self.space.fixed) and not led:
                 lazy.terms.append(Term((axis,), self.coupling.fresh(side.operand.value, axis)))
                 lazy.roles[axis] = "out"
+
+    def _spans_elsewhere(self, name: str, side: _Side) -> bool:
+        return any(s is not side and name not in s.open for s in self._spanning[name])
 
     # ---- contraction and outputs ----------------------------------------------------------------------------
 

@@ -98,8 +98,8 @@ def slots_of(coupling: Coupling) -> list[Slot]:
 def meetings(value: ir.Value) -> Iterator[tuple[ir.Node, ir.Value]]:
     """The nodes where a weight meets an activation, and what they know it by: it may be moved or unpacked first."""
     for node, _ in value.uses():
-        others = [v for v in node.inputs if v is not None and v is not value and not v.is_initializer()]
-        if others or len(node.outputs) != 1:
+        met = any(v is not None and v is not value and not v.is_initializer() for v in node.inputs)
+        if met or len(node.outputs) != 1:
             yield node, value
         else:
             yield from meetings(node.outputs[0])

@@ -322,7 +322,8 @@ class Walker:
             older = node.domain == "" and node.op_type in OLDER_SAME_AS_FIRST
             return self._as_first(node) if older else {}
         captured = captured_values(node) if has_graph(node) else []
-        values = [v for v in node.inputs if v is not None and str(v.name) in proto.input] + captured
+        read = set(proto.input)
+        values = [v for v in node.inputs if v is not None and str(v.name) in read] + captured
         kind = None if twin is None else ir.DataType.FLOAT
         types = {str(v.name): self._type(v, kind) for v in values}
         data = {

@@ -18,6 +18,8 @@ VALUE_BUDGET = 1 << 24
 """Elements of the largest value of a graph at the sizes chosen for it."""
 TOTAL_BUDGET = 1 << 29
 """Elements of all its values together."""
+VALUE_LIMIT = 1 << 32
+"""Elements of the largest value of a graph that is worked on at all: 16 GiB of float32."""
 FAR_BUDGET = 1 << 24
 """The same at sizes that serve as a check only."""
 
@@ -40,7 +42,8 @@ class Search:
         """The first sizes that fit within budget, or else the smallest that fit, and all shapes at these.
 
         Raises:
-            ModelError: no size tried fits.
+            ModelError: no size tried fits, or at each that does a value is larger than ``VALUE_LIMIT``: refused here,
+                before anything of that size is made.
         """
         problems: list[str] = []
         best: tuple[int, Bound, Known] | None = None
@@ -54,6 +57,7 @@ class Search:
                 f"shapes do not fit: {problems[0] if problems else 'no sizes are left to try'}; if a symbolic input "
                 "dimension needs a certain size, give it with --input-shape or --dim"
             )
+        _refuse_too_large(best[2])
         return best[1:]
 
     def second(self, first: Bound) -> Bound:
@@ -108,6 +112,17 @@ class Cost:
     def affordable(self) -> bool:
         """Is this within budget?"""
         return self.largest <= VALUE_BUDGET and self.total <= TOTAL_BUDGET
+
+
+def _refuse_too_large(known: Known) -> None:
+    for value, shape in known.shapes.items():
+        node, size = value.producer(), None if shape is None else product(shape)
+        if isinstance(size, int) and size > VALUE_LIMIT:
+            where = f"node {node.name!r} ({node.op_type}) makes" if node is not None else f"{value.name!r} is"
+            raise ModelError(
+                f"{where} a value of shape {list(shape or ())}, {size} elements, and at most {VALUE_LIMIT} are "
+                "worked on; where sizes are open, give smaller ones with --input-shape or --dim"
+            )
 
 
 def cost(known: Known) -> Cost:

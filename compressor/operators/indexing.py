@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.combine import Operand, Space, combine
-from compressor.channels.coupling import Coupling, Layout
+from compressor.channels.coupling import ELEMENT_LIMIT, Coupling, Layout, Unexplained
 from compressor.channels.labels import FROZEN, Term, UnitArray
 from compressor.operators import propagate
 from compressor.operators.constants import Constants
@@ -262,6 +262,8 @@ def _pad(node: ir.Node, coupling: Coupling) -> None:
         coupling.label(out, coupling.restrict(node, value, changed, "Pad extends it at run time"))
         return
     grown = {a for a, pair in pads.items() if pair != (0, 0)}
+    if any(after[a] > ELEMENT_LIMIT for a in grown):
+        raise Unexplained(f"it pads to {list(after)}, and labels of at most {ELEMENT_LIMIT} positions are made")
     if node.attributes.get_string("mode", "constant") != "constant" or any(min(p) < 0 for p in pads.values()):
         coupling.label(out, coupling.restrict(node, value, grown, "Pad mirrors or crops it"))
         return

@@ -156,9 +156,10 @@ def _reserve(coupling: Coupling, scores: Mapping[ChannelGroup, Scores]) -> None:
     relative = np.full(len(coupling.units), np.inf)
     for member, score in scores.items():
         relative[member.units] = score / (score.mean() or 1.0)
-    reserved = {int(units[np.argmax(relative[units])]) for units in coupling.extents()}
+    reserved = np.zeros(len(coupling.units), np.bool_)
+    reserved[[int(units[np.argmax(relative[units])]) for units in coupling.extents()]] = True
     for member, score in scores.items():
-        score[np.isin(member.units, list(reserved))] = np.inf
+        score[reserved[member.units]] = np.inf
 
 
 def _reasons(coupling: Coupling) -> str:

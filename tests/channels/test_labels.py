@@ -200,3 +200,14 @@ def test_rows_of_a_term() -> None:
 def test_the_frozen_unit_is_zero() -> None:
     assert FROZEN == 0
     assert Units().find(array(0)).tolist() == [0]
+
+
+def test_a_frozen_set_stays_out_of_later_reasons() -> None:
+    """Who is merged with a frozen unit later is frozen for the later reason; who was frozen first, for the first."""
+    units, later = make(), Reason("value", "1", "other", "because too")
+    units.union(array(3), array(5), WHY)
+    units.freeze(array(5), WHY)
+    units.union(array(3, 7), array(9, 8), later)
+    assert units.find(array(3, 5, 9, 7, 8)).tolist() == [FROZEN, FROZEN, FROZEN, 7, 7]
+    reasons = {u: [f.reason for f, _ in units.cause(array(u))] for u in (3, 5, 9, 7)}
+    assert reasons == {3: [WHY], 5: [WHY], 9: [later], 7: []}

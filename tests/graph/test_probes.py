@@ -8,6 +8,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
+from compressor.errors import ModelError
 from compressor.graph.feeds import feeds
 from compressor.graph.normalise import normalise
 from compressor.graph.probes import VALUE_BUDGET
@@ -116,3 +117,11 @@ def test_dimensions_without_a_name_are_different_ones() -> None:
     assert shapes.inputs["x"][0] == shapes.inputs["z"][0]  # both the batch
     assert len(shapes.declared["x"][0].text + shapes.declared["z"][0].text) > 2  # type: ignore[union-attr]
     assert shapes.declared["x"][0] != shapes.declared["z"][0]
+
+
+@pytest.mark.parametrize("channels", [2**33, 2**40])
+def test_a_value_of_too_many_elements_is_refused_at_once(channels: int) -> None:
+    text = f"""(float[1,4,2,2] x) => (float y) <float[4,4,1,1] w, int64[8] pads = {{0,0,0,0,0,{channels},0,0}}> {{
+        a = Conv(x, w)  b = Pad(a, pads)  y = GlobalAveragePool(b) }}"""
+    with pytest.raises(ModelError, match="'Pad_1'" if channels == 2**33 else "larger"):
+        bound(text)

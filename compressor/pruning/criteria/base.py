@@ -31,6 +31,7 @@ class Weights:
         self.aggregate, self.seed = aggregate, seed
         self.measurement = measurement
         self._energy: dict[tuple[str, tuple[int, ...], int], Scores] = {}
+        self._sorted: dict[int, tuple[Slot, UnitArray, UnitArray]] = {}
 
     def measured(self, group: ChannelGroup) -> Scores:
         """What was measured of the group's units; float64[rounds, n units].
@@ -62,15 +63,24 @@ class Weights:
 
     def of_units(self, group: ChannelGroup, slot: Slot, power: int) -> Scores:
         """``energy`` summed over each unit's positions; float64[n units]."""
-        order = np.argsort(group.units)
-        flat = slot.term.units.ravel()
-        place = np.searchsorted(group.units[order], flat)
-        place = np.minimum(place, len(order) - 1)
-        mine = group.units[order][place] == flat
-        sums = np.bincount(place[mine], self.energy(slot, power).ravel()[mine], minlength=len(order))
-        scores = np.empty(len(order))
-        scores[order] = sums
-        return scores
+        places, owners = self._places(group, slot)
+        return np.bincount(owners, self.energy(slot, power).ravel()[places], minlength=len(group.units))
+
+    def _places(self, group: ChannelGroup, slot: Slot) -> tuple[UnitArray, UnitArray]:
+        """Positions of the units of ``group`` in ``slot``, and which unit each is of, by unit and then by position.
+
+        The positions are sorted once for each slot: many groups may share one, behind a Concat.
+        """
+        if id(slot) not in self._sorted:
+            flat = slot.term.units.ravel()
+            order = np.argsort(flat, kind="stable")
+            self._sorted[id(slot)] = slot, order, flat[order]  # holding the slot keeps its id from being used again
+        _, order, flat = self._sorted[id(slot)]
+        first, end = (np.searchsorted(flat, group.units, side) for side in ("left", "right"))
+        counts = end - first
+        owners = np.repeat(np.arange(len(counts)), counts)
+        within = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return order[first[owners] + within], owners
 
     def rows(self, group: ChannelGroup, slot: Slot) -> npt.NDArray[np.float32] | None:
         """Weights of each unit as a matrix [n units, elements], or None where units differ in size."""
