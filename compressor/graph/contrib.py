@@ -20,7 +20,8 @@ MICROSOFT = "com.microsoft"
 STANDARD = ("GroupNormalization", "MeanVarianceNormalization", "LpNormalization")
 """Function operators whose output has the shape of the first input."""
 SAME_AS_FIRST = frozenset(
-    [("", op) for op in STANDARD] + [(MICROSOFT, op) for op in ("QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax")]
+    [("", op) for op in STANDARD]
+    + [(MICROSOFT, op) for op in ("QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax", "RotaryEmbedding")]
 )
 OLDER_SAME_AS_FIRST = frozenset(
     {"Affine", "ImageScaler", "LayerNormalization", "MeanVarianceNormalization", "ParametricSoftplus", "Scale"}

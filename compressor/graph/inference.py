@@ -15,9 +15,9 @@ import onnx_ir as ir
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from compressor.errors import ModelError
-from compressor.graph import data_rules, shape_rules
+from compressor.graph import contrib_shapes, data_rules, shape_rules
 from compressor.graph.captures import captured_values, has_graph
-from compressor.graph.contrib import MICROSOFT, OLDER_SAME_AS_FIRST, SAME_AS_FIRST, fused_matmul, like, standard
+from compressor.graph.contrib import OLDER_SAME_AS_FIRST, SAME_AS_FIRST, like, standard
 from compressor.graph.dims import OPEN, UNKNOWN, Dim, Size, product, symbol
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 from compressor.graph.known import (
@@ -310,10 +310,11 @@ class Walker:
     def _infer(self, node: ir.Node, feeds: dict[str, Array] | None = None) -> Inferred:
         if (node.domain, node.op_type) in SAME_AS_FIRST:
             return self._as_first(node)
-        if (node.domain, node.op_type) == (MICROSOFT, "FusedMatMul"):
-            one, two = (self._shape(v) for v in node.inputs if v is not None)
-            found = None if one is None or two is None else fused_matmul(node, one, two, self._equate)
-            return {str(node.outputs[0].name): (found, self._dtype(first_input(node)))}
+        own = contrib_shapes.SHAPES.get((node.domain, node.op_type))
+        if own is not None:
+            dtype = self._dtype(first_input(node))
+            made = own(self._operands(node)) or []
+            return {str(v.name): (shape, dtype) for v, shape in zip(node.outputs, made, strict=False)}
         twin = like(node)
         proto = ir.serde.serialize_node(node) if twin is None else standard(node, twin)
         try:

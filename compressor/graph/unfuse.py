@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from math import pi, sqrt
 from types import MappingProxyType
-from typing import Any
 
 import onnx_ir as ir
 from onnx_ir.convenience import replace_nodes_and_values
 
+from compressor.graph import unfuse_attention
 from compressor.graph.contrib import MICROSOFT
+from compressor.graph.fused_parts import Expansion, Parts
 
 UNFUSED = "compressor.unfused"
 """Key of ``model.meta``: how many nodes of which operator were taken apart."""
@@ -26,53 +27,6 @@ ACTIVATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
 })  # fmt: skip
 """Activations of FusedConv and FusedGemm -> attributes that their parameters are; those of Clip became inputs."""
 GEMM_PARAMETERS = ("alpha", "beta", "gamma")
-
-
-class _Parts:
-    """The nodes that stand for one fused node."""
-
-    def __init__(self, node: ir.Node, opset: int) -> None:
-        self.node, self.opset = node, opset
-        self.made: list[ir.Node] = []
-
-    def add(self, op: str, inputs: Sequence[ir.Value | None], **attributes: Any) -> ir.Value:
-        """A node after those made so far; its output."""
-        self.made.append(ir.node(op, list(inputs), attributes=attributes or None))
-        return self.made[-1].outputs[0]
-
-    def number(self, value: float, like: ir.Value) -> ir.Value:
-        """A scalar of the type of ``like``; before opset 15, which has no CastLike, a float32."""
-        constant = self.add("Constant", [], value=ir.tensor(value, dtype=ir.DataType.FLOAT))
-        return self.add("CastLike", [constant, like]) if self.opset >= 15 else constant
-
-    def operand(self, index: int) -> ir.Value | None:
-        """An input, None where it is missing."""
-        return self.node.inputs[index] if index < len(self.node.inputs) else None
-
-    def first(self) -> ir.Value:
-        """The first input."""
-        value = self.operand(0)
-        assert value is not None
-        return value
-
-    def total(self, *operands: ir.Value | None) -> ir.Value:
-        """The sum of those that are there."""
-        there = [value for value in operands if value is not None]
-        found = there[0]
-        for value in there[1:]:
-            found = self.add("Add", [found, value])
-        return found
-
-    def mean(self, x: ir.Value, axis: int) -> ir.Value:
-        """Over ``axis``, which stays with size 1."""
-        if self.opset < 18:
-            return self.add("ReduceMean", [x], axes=[axis], keepdims=1)
-        axes = self.add("Constant", [], value=ir.tensor([axis], dtype=ir.DataType.INT64))
-        return self.add("ReduceMean", [x, axes], keepdims=1)
-
-
-Expansion = Callable[[_Parts], "dict[int, ir.Value] | None"]
-"""Output index -> what stands for it, or None where this form of the operator is left alone."""
 
 
 def unfuse(model: ir.Model) -> None:
@@ -85,7 +39,7 @@ def unfuse(model: ir.Model) -> None:
     for graph in model.graphs():
         for node in list(graph):
             expand = FUSED.get((node.domain, node.op_type))
-            parts = _Parts(node, opset)
+            parts = Parts(node, opset)
             found = expand(parts) if expand is not None else None
             used = {k for k, v in enumerate(node.outputs) if v.name and (v.uses() or v.is_graph_output())}
             if found is None or not used <= set(found):
@@ -101,7 +55,7 @@ def unfuse(model: ir.Model) -> None:
         model.meta[UNFUSED] = dict(count)
 
 
-def _activated(parts: _Parts, x: ir.Value, parameters: Sequence[float]) -> ir.Value | None:
+def _activated(parts: Parts, x: ir.Value, parameters: Sequence[float]) -> ir.Value | None:
     name = parts.node.attributes.get_string("activation", "")
     if not name:
         return x
@@ -112,7 +66,7 @@ def _activated(parts: _Parts, x: ir.Value, parameters: Sequence[float]) -> ir.Va
     return parts.add(name, [x], **dict(zip(ACTIVATIONS[name], parameters, strict=False)))
 
 
-def _conv(parts: _Parts) -> dict[int, ir.Value] | None:
+def _conv(parts: Parts) -> dict[int, ir.Value] | None:
     """``activation(Conv(X, W, B) + Z)``."""
     own = ("activation", "activation_params")
     kept = [a for a in parts.node.attributes.values() if a.name not in own]
@@ -123,7 +77,7 @@ def _conv(parts: _Parts) -> dict[int, ir.Value] | None:
     return None if found is None else {0: found}
 
 
-def _gemm(parts: _Parts) -> dict[int, ir.Value] | None:
+def _gemm(parts: Parts) -> dict[int, ir.Value] | None:
     attributes = parts.node.attributes
     made = ir.Node("", "Gemm", list(parts.node.inputs), [a for a in attributes.values() if "activation" not in a.name])
     parts.made.append(made)
@@ -132,7 +86,7 @@ def _gemm(parts: _Parts) -> dict[int, ir.Value] | None:
     return None if found is None else {0: found}
 
 
-def _matmul(parts: _Parts) -> dict[int, ir.Value] | None:
+def _matmul(parts: Parts) -> dict[int, ir.Value] | None:
     """``alpha A B``, each transposed on request; left alone where the number of axes is not written in the file."""
     attributes = parts.node.attributes
     moved = [attributes.get_int(k, 0) for k in ("transBatchA", "transBatchB")]
@@ -153,24 +107,24 @@ def _matmul(parts: _Parts) -> dict[int, ir.Value] | None:
     return {0: product if alpha == 1 else parts.add("Mul", [product, parts.number(alpha, product)])}
 
 
-def _gelu(parts: _Parts, x: ir.Value) -> ir.Value:
+def _gelu(parts: Parts, x: ir.Value) -> ir.Value:
     if parts.opset >= 20:
         return parts.add("Gelu", [x])
     wave = parts.add("Erf", [parts.add("Div", [x, parts.number(sqrt(2), x)])])
     return _half(parts, x, wave)
 
 
-def _half(parts: _Parts, x: ir.Value, wave: ir.Value) -> ir.Value:
+def _half(parts: Parts, x: ir.Value, wave: ir.Value) -> ir.Value:
     """``x / 2 * (1 + wave)``."""
     twice = parts.add("Mul", [x, parts.add("Add", [wave, parts.number(1, x)])])
     return parts.add("Mul", [twice, parts.number(0.5, x)])
 
 
-def _biased_gelu(parts: _Parts) -> dict[int, ir.Value]:
+def _biased_gelu(parts: Parts) -> dict[int, ir.Value]:
     return {0: _gelu(parts, parts.total(*parts.node.inputs))}
 
 
-def _fast_gelu(parts: _Parts) -> dict[int, ir.Value]:
+def _fast_gelu(parts: Parts) -> dict[int, ir.Value]:
     """``x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x³)))``."""
     x = parts.total(*parts.node.inputs)
     if parts.opset >= 20:
@@ -181,28 +135,28 @@ def _fast_gelu(parts: _Parts) -> dict[int, ir.Value]:
     return {0: _half(parts, x, wave)}
 
 
-def _quick_gelu(parts: _Parts) -> dict[int, ir.Value]:
+def _quick_gelu(parts: Parts) -> dict[int, ir.Value]:
     """``x * sigmoid(alpha x)``."""
     x = parts.first()
     alpha = parts.number(parts.node.attributes.get_float("alpha", 1.702), x)
     return {0: parts.add("Mul", [x, parts.add("Sigmoid", [parts.add("Mul", [x, alpha])])])}
 
 
-def _sum(parts: _Parts) -> dict[int, ir.Value]:
+def _sum(parts: Parts) -> dict[int, ir.Value]:
     return {0: parts.total(*parts.node.inputs)}
 
 
-def _normalised(parts: _Parts, x: ir.Value, axis: int, epsilon: float) -> ir.Value:
+def _normalised(parts: Parts, x: ir.Value, axis: int, epsilon: float) -> ir.Value:
     """``x / sqrt(mean(x²) + epsilon)``."""
     power = parts.mean(parts.add("Mul", [x, x]), axis)
     return parts.add("Div", [x, parts.add("Sqrt", [parts.add("Add", [power, parts.number(epsilon, x)])])])
 
 
-def _scaled(parts: _Parts, x: ir.Value, gamma: ir.Value | None, beta: ir.Value | None) -> ir.Value:
+def _scaled(parts: Parts, x: ir.Value, gamma: ir.Value | None, beta: ir.Value | None) -> ir.Value:
     return parts.total(x if gamma is None else parts.add("Mul", [x, gamma]), beta)
 
 
-def _skip_norm(parts: _Parts) -> dict[int, ir.Value]:
+def _skip_norm(parts: Parts) -> dict[int, ir.Value]:
     """``LayerNormalization(input + skip + bias)``, and that sum."""
     skip, gamma, beta, bias = (parts.operand(k) for k in range(1, 5))
     total = parts.total(parts.first(), skip, bias)
@@ -214,14 +168,14 @@ def _skip_norm(parts: _Parts) -> dict[int, ir.Value]:
     return {0: _scaled(parts, _normalised(parts, centred, -1, epsilon), gamma, beta), 3: total}
 
 
-def _skip_rms(parts: _Parts) -> dict[int, ir.Value]:
+def _skip_rms(parts: Parts) -> dict[int, ir.Value]:
     """``gamma * x / rms(x)`` of ``x = input + skip + bias``, and that sum."""
     total = parts.total(parts.first(), parts.operand(1), parts.operand(3))
     epsilon = parts.node.attributes.get_float("epsilon", 1e-12)
     return {0: _scaled(parts, _normalised(parts, total, -1, epsilon), parts.operand(2), None), 3: total}
 
 
-def _rms(parts: _Parts) -> dict[int, ir.Value] | None:
+def _rms(parts: Parts) -> dict[int, ir.Value] | None:
     """Over the last axis; over more, the operator is left alone."""
     if parts.node.attributes.get_int("axis", -1) != -1:
         return None
@@ -230,6 +184,7 @@ def _rms(parts: _Parts) -> dict[int, ir.Value] | None:
 
 
 FUSED: Mapping[tuple[str, str], Expansion] = MappingProxyType({
+    **unfuse_attention.FUSED,
     (MICROSOFT, "BiasAdd"): _sum,
     (MICROSOFT, "BiasGelu"): _biased_gelu,
     (MICROSOFT, "FastGelu"): _fast_gelu,

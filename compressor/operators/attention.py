@@ -35,12 +35,13 @@ def _work(call: Call) -> str:
     return "b t s (kv rep d) + b t s (kv rep e)"
 
 
-def _keep_scale(node: ir.Node, repairer: Repairer) -> None:
-    """The scale stays what it was for the original head size."""
+def keep_scale(node: ir.Node, repairer: Repairer, heads: str = "q_num_heads") -> None:
+    """The scale stays what it was for the original head size; ``heads`` names the attribute that counts heads."""
     query, key = repairer.before(node.inputs[0]), repairer.before(node.inputs[1])
-    if "scale" in node.attributes or (repairer.after(node.inputs[0]), repairer.after(node.inputs[1])) == (query, key):
+    told = node.attributes.get_float("scale", 0.0)
+    if told or (repairer.after(node.inputs[0]), repairer.after(node.inputs[1])) == (query, key):
         return
-    size = query[3] if len(query) == 4 else query[2] // node.attributes.get_int("q_num_heads", 1)
+    size = query[3] if len(query) == 4 else query[2] // node.attributes.get_int(heads, 1)
     node.attributes["scale"] = ir.AttrFloat32("scale", size**-0.5)
 
 
@@ -60,7 +61,7 @@ OPERATORS = (
         sizes={"kv": "kv_num_heads", "(kv rep)": "q_num_heads"},
         heads=True,
         work=_work,
-        repaired=_keep_scale,
+        repaired=keep_scale,
         masked=reference.mask_product,
         constants=propagate.attention,
         settings=(3,),

@@ -57,13 +57,16 @@ FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
 """Operator of the standard's own domain -> maker."""
 
 _INTEGERS = "computes with integers, which have no gradient"
-_FUSION = "is a fusion of ONNX Runtime, taken apart when a file is read"
+_FUSION = "is a fusion of ONNX Runtime, which other runtimes do not know"
 WITHOUT: Mapping[tuple[str, str], str] = MappingProxyType({
     **dict.fromkeys([(MICROSOFT, name) for name in (
         "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat",
         "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax",
     )], _INTEGERS),
-    (MICROSOFT, "FusedMatMul"): _FUSION,
+    **dict.fromkeys([(MICROSOFT, name) for name in (
+        "FusedMatMul", "GroupQueryAttention", "MultiHeadAttention", "RotaryEmbedding",
+    )], _FUSION),
+    (MICROSOFT, "MatMulNBits"): "multiplies by packed integers, which have no gradient",
     ("", "SimplifiedLayerNormalization"): _FUSION,
 })  # fmt: skip
 """(domain, operator) that has a record in :mod:`compressor.operators.table` and no function here -> why."""

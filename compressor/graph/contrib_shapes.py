@@ -1,0 +1,77 @@
+"""Shapes of ONNX Runtime's attention and of products with packed weights, which no standard operator makes.
+
+Source: ContribOperators.md of ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from compressor.graph.contrib import MICROSOFT, fused_matmul
+from compressor.graph.dims import Dim
+from compressor.graph.shape_rules import DimShape, Operands
+
+Made = list[DimShape | None]
+
+
+def packed_matmul(of: Operands) -> Made | None:
+    """``A`` with as many columns as the weight has rows."""
+    one, rows = of.shape(0), of.node.attributes.get_int("N", 0)
+    return None if one is None or not rows else [(*one[:-1], rows)]
+
+
+def matmul(of: Operands) -> Made | None:
+    """FusedMatMul."""
+    one, two = (of.shape(k) for k in range(2))
+    return None if one is None or two is None else [fused_matmul(of.node, one, two, of.equate)]
+
+
+def multi_head(of: Operands) -> Made | None:
+    """Queries with the width of the values; keys and values of now behind those of the past."""
+    query, key, value = (of.shape(k) for k in range(3))
+    heads = of.node.attributes.get_int("num_heads", 0)
+    if query is None or key is None or value is None or len(query) != 3 or not heads:
+        return None
+    if len(key) == 4:
+        return [(*query[:2], value[1] * value[3]), key, value]
+    sizes = [_divided(side[2], heads) for side in (key, value)]
+    cached = [of.shape(k) for k in (6, 7)]
+    made: Made = [(*query[:2], value[2])]
+    for past, size in zip(cached, sizes, strict=True):
+        total = key[1] if past is None or len(past) != 4 else past[2] + key[1]
+        made.append(None if size is None else (query[0], heads, total, size))
+    return made
+
+
+def grouped(of: Operands) -> Made | None:
+    """Like the queries; keys and values up to the total length, which is not shorter than the cache."""
+    query, key = (of.shape(k) for k in range(2))
+    heads, groups = (of.node.attributes.get_int(name, 0) for name in ("num_heads", "kv_num_heads"))
+    if query is None or key is None or len(query) != 3 or not heads or not groups:
+        return None
+    size = _divided(query[2], heads)
+    if size is None:
+        return [query]
+    total: Dim = query[1]
+    for past in (of.shape(3), of.shape(4)):
+        if past is not None and len(past) == 4:
+            total = past[2] + query[1]
+            for one, two in zip((past[0], past[1], past[3]), (query[0], groups, size), strict=True):
+                of.equate(one, two)
+    for entry in of.entries(6) or ():
+        of.equate(entry, total)
+    return [query, *[(query[0], groups, total, size)] * 2]
+
+
+def _divided(size: Dim, by: int) -> int | None:
+    return size // by if isinstance(size, int) and size % by == 0 else None
+
+
+SHAPES: Mapping[tuple[str, str], Callable[[Operands], Made | None]] = MappingProxyType({
+    (MICROSOFT, "FusedMatMul"): matmul,
+    (MICROSOFT, "GroupQueryAttention"): grouped,
+    (MICROSOFT, "MatMulNBits"): packed_matmul,
+    (MICROSOFT, "MultiHeadAttention"): multi_head,
+})  # fmt: skip
+"""(domain, operator) -> shapes of its outputs, which have the element type of the first input."""

@@ -1,0 +1,81 @@
+"""Building blocks for writing a fused operator as the standard operators it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import onnx_ir as ir
+
+
+class Parts:
+    """The nodes that stand for one fused node."""
+
+    def __init__(self, node: ir.Node, opset: int) -> None:
+        self.node, self.opset = node, opset
+        self.made: list[ir.Node] = []
+
+    def add(self, op: str, inputs: Sequence[ir.Value | None], **attributes: Any) -> ir.Value:
+        """A node after those made so far; its output."""
+        self.made.append(ir.node(op, list(inputs), attributes=attributes or None))
+        return self.made[-1].outputs[0]
+
+    def number(self, value: float, like: ir.Value) -> ir.Value:
+        """A scalar of the type of ``like``; before opset 15, which has no CastLike, a float32."""
+        constant = self.add("Constant", [], value=ir.tensor(value, dtype=ir.DataType.FLOAT))
+        return self.add("CastLike", [constant, like]) if self.opset >= 15 else constant
+
+    def operand(self, index: int) -> ir.Value | None:
+        """An input, None where it is missing."""
+        return self.node.inputs[index] if index < len(self.node.inputs) else None
+
+    def integers(self, values: Sequence[int]) -> ir.Value:
+        """A constant list."""
+        return self.add("Constant", [], value=ir.tensor(list(values), dtype=ir.DataType.INT64))
+
+    def split(self, x: ir.Value, sizes: Sequence[int], axis: int) -> Sequence[ir.Value]:
+        """Parts of ``x`` of these sizes along ``axis``."""
+        if self.opset < 13:
+            node = ir.node("Split", [x], attributes={"axis": axis, "split": list(sizes)}, num_outputs=len(sizes))
+        else:
+            node = ir.node("Split", [x, self.integers(sizes)], attributes={"axis": axis}, num_outputs=len(sizes))
+        self.made.append(node)
+        return node.outputs
+
+    def unsqueeze(self, x: ir.Value, axis: int) -> ir.Value:
+        """``x`` with a new axis of size 1."""
+        if self.opset < 13:
+            return self.add("Unsqueeze", [x], axes=[axis])
+        return self.add("Unsqueeze", [x, self.integers([axis])])
+
+    def fused(self, op: str, inputs: Sequence[ir.Value | None], without: Sequence[str], outputs: int) -> ir.Node:
+        """A node of the same domain with the attributes of this one except some."""
+        kept = [a for a in self.node.attributes.values() if a.name not in without]
+        made = ir.Node(self.node.domain, op, list(inputs), kept, num_outputs=outputs)
+        self.made.append(made)
+        return made
+
+    def first(self) -> ir.Value:
+        """The first input."""
+        value = self.operand(0)
+        assert value is not None
+        return value
+
+    def total(self, *operands: ir.Value | None) -> ir.Value:
+        """The sum of those that are there."""
+        there = [value for value in operands if value is not None]
+        found = there[0]
+        for value in there[1:]:
+            found = self.add("Add", [found, value])
+        return found
+
+    def mean(self, x: ir.Value, axis: int) -> ir.Value:
+        """Over ``axis``, which stays with size 1."""
+        if self.opset < 18:
+            return self.add("ReduceMean", [x], axes=[axis], keepdims=1)
+        axes = self.add("Constant", [], value=ir.tensor([axis], dtype=ir.DataType.INT64))
+        return self.add("ReduceMean", [x, axes], keepdims=1)
+
+
+Expansion = Callable[[Parts], "dict[int, ir.Value] | None"]
+"""Output index -> what stands for it, or None where this form of the operator is left alone."""

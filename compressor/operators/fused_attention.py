@@ -1,0 +1,124 @@
+"""Attention and rotary positions as ONNX Runtime has them (domain com.microsoft).
+
+Query heads are a row-major split of key/value heads and repeats. Where a cache comes in or goes out, its heads and
+their size are the caller's: only repeats can go, as many in every group (``g`` counts groups where ``kv`` is fixed).
+Source: ContribOperators.md of ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from compressor.channels.coupling import Unexplained
+from compressor.graph.contrib import MICROSOFT
+from compressor.operators import propagate, reference
+from compressor.operators.attention import keep_scale
+from compressor.operators.operator import Operator
+from compressor.operators.repair import Repairer
+from compressor.operators.signature import Call
+
+_MULTI = "b [t] (h {d}), {key}, {value}, [none]?, {pad}, b h [t] [u]?, {past}, {past2}, [*l]? -> b [t] (h {e})"
+_HEADS = "b [t] ({g} rep [d]), b [t] ({kv} [d]), b [t] ({kv} [d])"
+_GROUPED = (
+    _HEADS + ", b {kv} [p] [d]?, b {kv} [p] [d]?, [*l]?, [*l]?, [m] [c]?, [m] [c]?, [*a]?, b ({g} rep) [t] [u]?,"
+    " ({g} rep)? -> b [t] ({g} rep [d]), b {kv} [u] [d], b {kv} [u] [d]"
+)
+
+
+def _present(node: ir.Node) -> bool:
+    """Does the node hand out keys and values?"""
+    return any(v.name and (v.uses() or v.is_graph_output()) for v in node.outputs[1:3])
+
+
+def _given(node: ir.Node, *indices: int) -> bool:
+    return any(k < len(node.inputs) and node.inputs[k] is not None for k in indices)
+
+
+def _multi_head(call: Call) -> str:
+    """Keys and values in three axes, or with their heads in four (cross attention of a decoder)."""
+    node = call.node
+    if _given(node, 3, 9) or any(v.name and v.uses() for v in node.outputs[3:]):
+        raise Unexplained("has a bias, an indirection or scores that are read")
+    if not _given(node, 1) or not _given(node, 2) or len(call.shape(0)) != 3:
+        raise Unexplained("takes its queries, keys and values as one")
+    cached = _given(node, 6, 7) or _present(node)
+    names = {"h": "h", "d": "[d]" if cached else "d", "e": "[e]" if cached else "e"}
+    pad = {None: "?", 1: "[v]?", 2: "b [s]?", 3: "b [t] [s]?"}[call.rank(4)]
+    if cached and call.rank(4) in (2, 3):
+        pad = pad.replace("[s]", "[u]")
+    four = len(call.shape(1)) == 4
+    forms = ("b h [s] {x}", "b h [p] {x}?") if four else ("b [s] (h {x})", "b h [p] {x}?")
+    parts = {"key": forms[0].format(x=names["d"]), "value": forms[0].format(x=names["e"])}
+    parts |= {"past": forms[1].format(x=names["d"]), "past2": forms[1].format(x=names["e"])}
+    return _MULTI.format(**names, **parts, pad=pad) + f", b h [u] {names['d']}, b h [u] {names['e']}"
+
+
+def _grouped(call: Call) -> str:
+    node = call.node
+    if not _given(node, 1) or not _given(node, 2):
+        raise Unexplained("takes its queries, keys and values as one")
+    if _given(node, *range(12, len(node.inputs))) or any(v.name and v.uses() for v in node.outputs[3:]):
+        raise Unexplained("has a packed cache, a norm of its own or scores that are read")
+    cached = _given(node, 3, 4) or _present(node)
+    return _GROUPED.format(g="g" if cached else "kv", kv="[kv]" if cached else "kv")
+
+
+def _multi_head_work(call: Call) -> str:
+    keys = "p" if _given(call.node, 6) else "s"
+    both = [("s", True), ("p", keys == "p")]
+    return " + ".join(f"b t {k} (h d) + b t {k} (h e)" for k, there in both if there)
+
+
+def _grouped_work(call: Call) -> str:
+    """Keys of now are as many as queries."""
+    g = "g" if _given(call.node, 3, 4) or _present(call.node) else "kv"
+    lengths = ["t", "p"] if _given(call.node, 3) else ["t"]
+    return " + ".join(f"b t {k} ({g} rep d) + b t {k} ({g} rep d)" for k in lengths)
+
+
+def _keep_scale(node: ir.Node, repairer: Repairer) -> None:
+    keep_scale(node, repairer, "num_heads")
+
+
+def _rotary(call: Call) -> str:
+    """Rotates pairs inside each head: only whole heads can go. Two numbers for each cosine, unless the head says."""
+    if len(call.shape(0)) == 4:
+        return "b h [t] [d], [*p], [*c], [*c] -> b h [t] [d]"
+    pair = "[d]" if call.attribute("num_heads") else "[two] [d]"
+    cache = "[m] [q]" if call.attribute("num_heads") else "[m] [d]"
+    return f"b [t] (h {pair}), [*p], {cache}, {cache} -> b [t] (h {pair})"
+
+
+OPERATORS = (
+    Operator(
+        "MultiHeadAttention",
+        MICROSOFT,
+        signature=_multi_head,
+        sizes={"h": "num_heads"},
+        heads=True,
+        work=_multi_head_work,
+        repaired=_keep_scale,
+        masked=reference.mask_product,
+        constants=propagate.attention,
+        settings=(4, 5, 8),
+    ),
+    Operator(
+        "GroupQueryAttention",
+        MICROSOFT,
+        signature=_grouped,
+        sizes={"kv": "kv_num_heads", "g": "kv_num_heads", "(kv rep)": "num_heads", "(g rep)": "num_heads"},
+        heads=True,
+        work=_grouped_work,
+        masked=reference.mask_product,
+        constants=propagate.attention,
+        settings=range(5, 12),
+    ),
+    Operator(
+        "RotaryEmbedding",
+        MICROSOFT,
+        signature=_rotary,
+        sizes={"h": "num_heads", "two": 2},
+        keeps_zero=True,
+        settings=(1, 2, 3),
+    ),
+)
