@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.coupling import Coupling, Lazy, Meeting, Part, Unexplained
+from compressor.channels.coupling import Coupling, Lazy, Unexplained
 from compressor.channels.labels import Reason, Term, UnitArray, ordered
+from compressor.channels.meeting import Meeting, Part
 
 Named = Term[str]
 Content = tuple[tuple[str, ...], bytes]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from compressor.channels import verify
 from compressor.channels.fills import fills
 from compressor.channels.labels import FROZEN, Reason, Term, UnitArray, Units
 from compressor.channels.labels import Unexplained as Unexplained  # noqa: PLC0414 - rules know this module only
+from compressor.channels.meeting import Meeting
 from compressor.channels.verify import Claims, name_of
 from compressor.errors import RuleFault
 from compressor.graph.evaluate import Array
@@ -71,30 +73,6 @@ class Balance:
     node: str
 
 
-@dataclass(frozen=True)
-class Part:
-    """An operand as a node sees it: the names of its axes longer than 1, in order, and its terms over them."""
-
-    value: ir.Value
-    names: tuple[str, ...]
-    terms: tuple[Term[str], ...]
-
-
-@dataclass(frozen=True)
-class Meeting:
-    """How operands met at a node.
-
-    Attributes:
-        parts: the operands that are there, in order.
-        sizes: size of every name.
-        kept: names that an output has; a term over any other is summed over, or reduced in another way.
-    """
-
-    parts: tuple[Part, ...]
-    sizes: Mapping[str, int]
-    kept: frozenset[str]
-
-
 class Coupling:
     """Labels of one graph. Rules read shapes and layouts from it and merge, freeze and set layouts through it.
 
@@ -128,17 +106,33 @@ class Coupling:
         self._layouts: dict[ir.Value, Layout] = {}
         self._rules = rules
         self._fresh: dict[tuple[ir.Value, int], UnitArray] = {}
+        self._closed: set[tuple[ir.Value, int]] = set()
 
     def run(self) -> Coupling:
         """Repeats the pass over all nodes until nothing merges and every claim holds; returns self.
 
-        A node whose rule turns out to be wrong is distrusted from then on: one round a node at most."""
+        A node whose rule turns out to be wrong is distrusted from then on, so this ends after one round a node at most.
+        Vectors that brought channels of their own in vain start anew without any: what met them on the way (a frequency
+        of rotary positions, in all heads) need not have merged.
+        """
         while True:
             self._merge()
             wrong = verify.walk(self)
-            if not wrong:
+            vain = self._in_vain() if not wrong and not self._closed else set()
+            if not wrong and not vain:
                 return self
             self.distrusted |= wrong
+            if vain:
+                self._closed = vain
+                self.units, self.lazies, self._fresh = Units(), {}, {}
+
+    def _in_vain(self) -> set[tuple[ir.Value, int]]:
+        """Vectors that brought channels of their own, all of which turned out to be frozen."""
+        return {
+            (value, axis)
+            for (value, axis), units in self._fresh.items()
+            if value.is_initializer() and units.size == prod(self.shape(value)) and not self.units.find(units).any()
+        }
 
     def _merge(self) -> None:
         for _ in range(PASS_LIMIT):
@@ -178,7 +172,8 @@ class Coupling:
         found = self.lazies.get(value)
         if found is None and value.is_initializer():
             shape = self.shapes(value) or ()
-            found = Lazy(open={a for a, size in enumerate(shape) if size > 1}, shape=shape)
+            still = {a for a, size in enumerate(shape) if size > 1 and (value, a) not in self._closed}
+            found = Lazy(open=still, shape=shape)
             self.lazies[value] = found
         return found
 

@@ -9,8 +9,9 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.coupling import Coupling, Part
+from compressor.channels.coupling import Coupling
 from compressor.channels.labels import Reason, Term, UnitArray
+from compressor.channels.meeting import Part
 
 MATRIX = 2
 """Axes longer than 1 of the smallest weight that can hold filters."""

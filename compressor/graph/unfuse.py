@@ -8,7 +8,7 @@ stands here again when it loads the file. Source: ContribOperators.md of ONNX Ru
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import pi, sqrt
 from types import MappingProxyType
 

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from compressor.channels.coupling import Coupling, Meeting, Part
+from compressor.channels.coupling import Coupling
 from compressor.channels.labels import FROZEN, Term, UnitArray
+from compressor.channels.meeting import Meeting, Part
 from compressor.graph.evaluate import RANDOM, Array, evaluate
 from compressor.graph.shapes import captured_values
 

@@ -51,6 +51,7 @@ def _reshape(node: ir.Node, coupling: Coupling) -> None:
     if not prod(before):
         raise Unexplained("its input is empty")
     runs = segments(before, after)
+    _repeats(node, coupling, value, (before, after, runs))
     moved: Layout = []
     for term in coupling.layout(value):
         new = _move(coupling, node, value, term, (before, after, runs))
@@ -61,6 +62,34 @@ def _reshape(node: ir.Node, coupling: Coupling) -> None:
             moved.append(new)
     coupling.label(out, moved)
     _limit_dynamic(node, coupling, out)
+
+
+def _repeats(
+    node: ir.Node, coupling: Coupling, value: ir.Value, shapes: tuple[Shape, Shape, list[Segment]]
+) -> None:
+    """Copies that Reshape joins with what they are copies of: as many of each may go, whichever the users choose.
+
+    Repeated heads of grouped queries are such: key/value heads that have to stay (a cache) leave the repeats free.
+    Where what is copied has channels itself, all copies of one go with it, and nothing is done here.
+    """
+    lazy = coupling.lazies.get(value)
+    if lazy is None or not lazy.wild:
+        return
+    before, after, runs = shapes
+    own = {a for t in coupling.layout(value, settle=False) for a in t.axes}
+    for left, right in runs:
+        axes = [a for a in left if before[a] > 1]
+        joined = [a for a in right if after[a] > 1]
+        if len(joined) != 1 or not axes or axes[-1] not in lazy.open or own & set(axes):
+            continue
+        if len(axes) > 1 and set(axes[:-1]) & lazy.open:
+            continue
+        units = coupling.hidden_units(node.outputs[0], after[joined[0]])
+        lazy.open.discard(axes[-1])
+        lazy.terms.append(Term(tuple(axes), units.reshape([before[a] for a in axes])))
+    for term in coupling.layout(value, settle=False):
+        if len(term.axes) > 1:
+            coupling.balance(term, node)
 
 
 def _move(

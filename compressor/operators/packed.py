@@ -13,24 +13,41 @@ from compressor.graph.contrib import MICROSOFT
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Call
 
+ZERO_POINTS, GROUP_INDEX = 3, 4
 
 def _matmul(call: Call) -> str:
-    """Scales, and zero points with a byte or number of their own, have one entry for each block."""
-    node = call.node
-    if any(k < len(node.inputs) and node.inputs[k] is not None for k in (4,)) or call.attribute("weight_prepacked"):
+    """Zero points of few bits share bytes as well: then as many blocks as a byte holds go together (``bundle``)."""
+    if (len(call.inputs) > GROUP_INDEX and call.inputs[GROUP_INDEX] is not None) or call.attribute("weight_prepacked"):
         raise Unexplained("has weights in another order")
     weight = call.shape(1)
     if len(weight) != 3:
         raise Unexplained(f"has a weight of {len(weight)} axes")
     rows, blocks = weight[:2]
+    held = _blocks_of_entry(call, rows, blocks)
     full = blocks * call.attribute("block_size") == call.attribute("K")
-    points = call.inputs[3] if len(call.inputs) > 3 else None
-    shared = points is not None and prod(points) != rows * blocks
-    block = "blocks" if full and not shared else "[blocks]"
-    data = f"({block} [inside])" if full else "[k]"
-    scales = f"n {block}" if call.rank(2) == 2 else f"(n {block})"
-    zeros = ("n [z]" if shared else f"n {block}") if call.rank(3) == 2 else ("(n [z])" if shared else f"(n {block})")
-    return f"*b {data}, n {block} [bytes], {scales}, {zeros}?, [*g]?, n? -> *b n"
+    if not full or blocks % held:
+        block, entry, data = "[blocks]", "[entries]" if held > 1 else "[blocks]", "[k]"
+    elif held > 1:
+        block, entry, data = "bundles [bundle]", "bundles", "(bundles [bundle] [inside])"
+    else:
+        block, entry, data = "blocks", "blocks", "(blocks [inside])"
+    along = f"({block})" if " " in block else block
+    scales = f"n {along}" if call.rank(2) == 2 else f"(n {block})"
+    zeros = f"n {entry}" if call.rank(3) == 2 else f"(n {entry})"
+    return f"*b {data}, n {along} [bytes], {scales}, {zeros}?, [*g]?, n? -> *b n"
+
+
+def _blocks_of_entry(call: Call, rows: int, blocks: int) -> int:
+    """How many blocks have their zero points in one entry: several in a byte, or one in a number of its own."""
+    points = call.inputs[ZERO_POINTS] if len(call.inputs) > ZERO_POINTS else None
+    if points is None or prod(points) == rows * blocks:
+        return 1
+    return 8 // (call.attribute("bits", 4) or 4)
+
+
+def _work(call: Call) -> str:
+    """Outputs times inputs, of which the last axis of the data holds all."""
+    return f"*b n {_matmul(call).partition(',')[0].removeprefix('*b ')}"
 
 
 OPERATORS = (
@@ -38,8 +55,8 @@ OPERATORS = (
         "MatMulNBits",
         MICROSOFT,
         signature=_matmul,
-        sizes={"n": "N", "inside": "block_size", "(blocks inside)": "K"},
-        work="*b n blocks bytes",
+        sizes={"n": "N", "inside": "block_size", "(blocks inside)": "K", "(bundles bundle inside)": "K"},
+        work=_work,
         heads=True,
         bias=5,
         settings=(3, 4),

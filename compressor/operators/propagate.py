@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.coupling import Part
 from compressor.channels.labels import UnitArray
+from compressor.channels.meeting import Part
 from compressor.operators.constants import Constants, Mask, Named, Numbers, Read, Weight, find, spread
 
 NOTHING: UnitArray = np.zeros(0, np.int64)

@@ -132,7 +132,7 @@ def _unfused(model: ir.Model) -> list[str]:
     if not count:
         return []
     listed = ", ".join(f"{number} {op}" for op, number in count.items())
-    return [f"operators that ONNX Runtime fused ({listed}) are written as standard ones; it fuses them when it loads"]
+    return [f"operators that ONNX Runtime fused ({listed}) are written as simpler ones; it fuses most when it loads"]
 
 
 def group_rows(groups: Sequence[ChannelGroup], cut: Cut | None, earlier: Sequence[GroupRow] = ()) -> list[GroupRow]:

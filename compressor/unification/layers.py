@@ -10,7 +10,8 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.coupling import Coupling, Meeting
+from compressor.channels.coupling import Coupling
+from compressor.channels.meeting import Meeting
 from compressor.config import BlockShape, UnifySettings
 from compressor.errors import UsageError
 from compressor.graph.evaluate import Array

@@ -193,3 +193,18 @@ def test_inputs_bring_no_channels() -> None:
 def test_normalised_axes(keep: bool) -> None:
     proto = tokens("b = LayerNormalization(a, s)", more="float[16] s")
     assert ("w" in axes(proto, keep_norm_axes=keep)) is not keep
+
+
+def test_a_vector_that_stays_does_not_tie_heads_together() -> None:
+    """One cosine turns all heads: their dimensions stay beside a cache, but whole query heads may go."""
+    proto = model(
+        """(float[2,5,8] x, float[2,2,p,4] past) => (float[b,t,c] y, float[b,h,s,d] present)
+        <float[8,16] wq, float[8,8] wk, float[4] turn, float[16,6] v, int64[4] split = {2,5,4,4},
+         int64[4] two = {2,5,2,4}, int64[3] join = {2,5,16}> {
+            cosine = Cos(turn)
+            q1 = MatMul(x, wq)  q2 = Reshape(q1, split)  q = Mul(q2, cosine)
+            k1 = MatMul(x, wk)  k2 = Reshape(k1, two)    k = Mul(k2, cosine)
+            k3 = Transpose<perm=[0,2,1,3]>(k)            present = Concat<axis=2>(past, k3)
+            b = Reshape(q, join)  y = MatMul(b, v) }"""
+    )
+    assert len(groups(proto, attention="heads")["wq"].units) == 4

@@ -90,6 +90,19 @@ CASES = (
                 int64[2] rest = {1,16}> {
           a = MatMul(x, w)  f = Shape(a)  n = Slice(f, zero, one)  to = Concat<axis=0>(n, rest)  e = Expand(p, to)
           c = Concat<axis=1>(e, a)  y = MatMul(c, v) }""", {"w": 8}),
+    whole("Expand for grouped queries beside a cache", """(float[2,5,8] x, float[2,2,p,4] past) => (float[b,t,c] y,
+          float[b,kv,s,d] present)
+          <float[8,16] w, float[16,16] wq, float[16,8] wk, float[16,6] v, int64[4] split = {2,5,4,4},
+           int64[4] two = {2,5,2,4}, int64[1] at = {2}, int64[5] to = {2,1,2,1,4}, int64[4] flat = {2,4,-1,4},
+           int64[3] join = {2,5,16}> {
+            a = MatMul(x, w)
+            q1 = MatMul(a, wq)  q2 = Reshape(q1, split)  q = Transpose<perm=[0,2,1,3]>(q2)
+            k1 = MatMul(a, wk)  k2 = Reshape(k1, two)    k3 = Transpose<perm=[0,2,1,3]>(k2)
+            present = Concat<axis=2>(past, k3)
+            r1 = Unsqueeze(present, at)  r2 = Expand(r1, to)  k = Reshape(r2, flat)
+            kt = Transpose<perm=[0,1,3,2]>(k)  s = MatMul(q, kt)  e = Softmax(s)  o = MatMul(e, k)
+            o1 = Transpose<perm=[0,2,1,3]>(o)  b = Reshape(o1, join)  y = MatMul(b, v) }""",
+          {"w": 8, "wq": 8}, frozen={"wk": "past meets it in Concat"}),
     token("Expand for grouped queries", """k1 = MatMul(a, wk)  k2 = Reshape(k1, split)  k3 = Unsqueeze(k2, at)
           k4 = Expand(k3, grow)  k = Reshape(k4, heads)  q1 = MatMul(a, wq)  q = Reshape(q1, heads)
           c = Mul(q, k)  b = Reshape(c, join)""", {"w": 8, "wk": 4, "v": 3},

@@ -25,7 +25,12 @@ CASES = (
     product("with scales in a row", f"b = {NBITS}(a, p, s)", {"w": 32, "p": 16}, ", float[128] s"),
     product("with real zero points", f"b = {NBITS}(a, p, s, z)", {"w": 32, "p": 16}, ", float[32,4] s, float[32,4] z"),
     product("with a bias", f"b = {NBITS}(a, p, s, , , bias)", {"w": 32, "p": 16}, ", float[32,4] s, float[32] bias"),
-    product("with packed zero points", f"b = {NBITS}(a, p, s, z)", {"p": 16}, ", float[32,4] s, uint8[32,2] z",
+    product("with packed zero points", f"b = {NBITS}(a, p, s, z)", {"w": 32, "p": 16},
+            ", float[32,4] s, uint8[32,2] z"),
+    product("with packed zero points in a row", f"b = {NBITS}(a, p, s, z)", {"w": 32, "p": 16},
+            ", float[128] s, uint8[64] z"),
+    product("with zero points that fill no byte", "b = com.microsoft.MatMulNBits<K=64,N=32,bits=4,block_size=64>"
+            "(a, q, s, z)", {"q": 16}, ", uint8[32,1,32] q, float[32] s, uint8[32] z",
             frozen={"w": "works along this axis as a whole"}),
     product("of eight bits", "b = com.microsoft.MatMulNBits<K=64,N=32,bits=8,block_size=16>(a, q, s, z)",
             {"w": 32, "q": 16}, ", uint8[32,4,16] q, float[32,4] s, uint8[32,4] z"),

@@ -108,7 +108,8 @@ def _painted(shapes: _Shapes, sides: tuple[int, ...]) -> npt.NDArray[np.int16]:
         covered = _inside(shapes.form[:, None], np.swapaxes(axes @ lines, 0, 1))
         covered[0] = True
         # The last one that covers a pixel is in front.
-        return (len(axes) - 1 - covered[::-1].argmax(axis=0)).astype(np.int16).reshape(sides)
+        last = len(axes) - 1 - covered[::-1].argmax(axis=0)
+        return np.asarray(last, np.int16).reshape(sides)
     return _painted_one_by_one(shapes, axes, sides)
 
 

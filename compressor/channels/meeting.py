@@ -1,0 +1,34 @@
+"""What a node saw of its operands when they met there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from compressor.channels.labels import Term
+
+
+@dataclass(frozen=True)
+class Part:
+    """An operand as a node sees it: the names of its axes longer than 1, in order, and its terms over them."""
+
+    value: ir.Value
+    names: tuple[str, ...]
+    terms: tuple[Term[str], ...]
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """How operands met at a node.
+
+    Attributes:
+        parts: the operands that are there, in order.
+        sizes: size of every name.
+        kept: names that an output has; a term over any other is summed over, or reduced in another way.
+    """
+
+    parts: tuple[Part, ...]
+    sizes: Mapping[str, int]
+    kept: frozenset[str]
