@@ -312,9 +312,9 @@ class Walker:
             return self._as_first(node)
         own = contrib_shapes.SHAPES.get((node.domain, node.op_type))
         if own is not None:
-            dtype = self._dtype(first_input(node))
-            made = own(self._operands(node)) or []
-            return {str(v.name): (shape, dtype) for v, shape in zip(node.outputs, made, strict=False)}
+            kind = self._dtype(first_input(node))
+            sizes = own(self._operands(node)) or []
+            return {str(v.name): (shape, kind) for v, shape in zip(node.outputs, sizes, strict=False)}
         twin = like(node)
         proto = ir.serde.serialize_node(node) if twin is None else standard(node, twin)
         try:
@@ -325,8 +325,8 @@ class Walker:
         captured = captured_values(node) if has_graph(node) else []
         read = set(proto.input)
         values = [v for v in node.inputs if v is not None and str(v.name) in read] + captured
-        kind = None if twin is None else ir.DataType.FLOAT
-        types = {str(v.name): self._type(v, kind) for v in values}
+        floats = None if twin is None else ir.DataType.FLOAT
+        types = {str(v.name): self._type(v, floats) for v in values}
         data = {
             str(v.name): onnx.numpy_helper.from_array(a)
             for v in values

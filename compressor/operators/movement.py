@@ -87,9 +87,6 @@ def _repeats(
         units = coupling.hidden_units(node.outputs[0], after[joined[0]])
         lazy.open.discard(axes[-1])
         lazy.terms.append(Term(tuple(axes), units.reshape([before[a] for a in axes])))
-    for term in coupling.layout(value, settle=False):
-        if len(term.axes) > 1:
-            coupling.balance(term, node)
 
 
 def _move(

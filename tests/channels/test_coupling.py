@@ -198,13 +198,13 @@ def test_normalised_axes(keep: bool) -> None:
 def test_a_vector_that_stays_does_not_tie_heads_together() -> None:
     """One cosine turns all heads: their dimensions stay beside a cache, but whole query heads may go."""
     proto = model(
-        """(float[2,5,8] x, float[2,2,p,4] past) => (float[b,t,c] y, float[b,h,s,d] present)
-        <float[8,16] wq, float[8,8] wk, float[4] turn, float[16,6] v, int64[4] split = {2,5,4,4},
+        """(float[2,5,8] x, float[2,5,1,1] at, float[2,2,p,4] past) => (float[b,t,c] y, float[b,h,s,d] present)
+        <float[8,16] wq, float[8,8] wk, float[1,4] turn, float[16,6] v, int64[4] split = {2,5,4,4},
          int64[4] two = {2,5,2,4}, int64[3] join = {2,5,16}> {
-            cosine = Cos(turn)
+            angle = MatMul(at, turn)  cosine = Cos(angle)
             q1 = MatMul(x, wq)  q2 = Reshape(q1, split)  q = Mul(q2, cosine)
             k1 = MatMul(x, wk)  k2 = Reshape(k1, two)    k = Mul(k2, cosine)
             k3 = Transpose<perm=[0,2,1,3]>(k)            present = Concat<axis=2>(past, k3)
             b = Reshape(q, join)  y = MatMul(b, v) }"""
     )
-    assert len(groups(proto, attention="heads")["wq"].units) == 4
+    assert len(groups(proto)["wq"].units) == 4

@@ -39,7 +39,8 @@ BODIES = {
         k = MatMul(x, u)  e = MatMul(x, v)  y = com.microsoft.MultiHeadAttention<num_heads=2>(x, k, e, b) }}""",
     "GroupQueryAttention": f"""{X} <float[8,32] w, int32[2] last = {{4,4}}, int32 total = {{5}}> {{ q = MatMul(x, w)
         y = com.microsoft.GroupQueryAttention<num_heads=2,kv_num_heads=1>(q, , , , , last, total) }}""",
-    "EmbedLayerNormalization": f"{IDS} => (float[n,t,c] y) <{WORDS}> {{ y, k = {EMBED}(ids, , words, places, , s, b) }}",
+    "EmbedLayerNormalization": f"""{IDS} => (float[n,t,c] y) <{WORDS}>
+        {{ y, k = {EMBED}(ids, , words, places, , s, b) }}""",
     "EmbedLayerNormalization of segments": f"""{IDS} => (float[n,t,c] y, int32[n] k, float[n,t,c] z)
         <{WORDS}, int32[2,5] kind = {{0,0,1,1,1,0,1,1,1,1}}, int32[2,5] pad = {{1,1,1,1,0,1,1,1,0,0}},
          int32[1,5] at = {{3,4,5,6,7}}>

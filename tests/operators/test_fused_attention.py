@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+
+from compressor.commands.prune import prune
+from tests.models import in_memory
 
 from .case import MICROSOFT, Case, check, token, whole
 
@@ -83,3 +88,19 @@ def test_head_counts_follow(name: str, heads: tuple[int, int]) -> None:
     graph = next(c for c in CASES if c.name == name).prune().model.graph
     node = next(n for n in graph if n.op_type.endswith("Attention"))
     assert tuple(node.attributes.get_int(k, 0) for k in ("num_heads", "kv_num_heads")) == heads
+
+
+def test_each_group_chooses_its_own_repeats_beside_a_cache() -> None:
+    case = next(c for c in CASES if c.name == "GroupQueryAttention with a cache")
+    proto = case.build()
+    weight = next(t for t in proto.graph.initializer if t.name == "wq")
+    array = onnx.numpy_helper.to_array(weight).copy()
+    array[:, :8] *= 0.01  # of the first group, the first head goes, of the second, the second
+    array[:, 24:] *= 0.01
+    weight.CopyFrom(onnx.numpy_helper.from_array(array, "wq"))
+    settings = case.options.model_copy(update={"criterion": "l1"})
+    kept = prune(in_memory(proto), settings).model.graph.initializers["wq"].const_value
+    assert kept is not None
+    before = onnx.numpy_helper.to_array(next(t for t in proto.graph.initializer if t.name == "wq"))
+    rows = [r for r in range(16) if any(np.allclose(before[r, 8:24], k) for k in kept.numpy())]
+    assert len(rows) == 8

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+import onnx
 import pytest
+
+from compressor.commands.prune import prune
+from compressor.config import PruneSettings
+from tests.models import in_memory
 
 from .case import Case, check, image, token, whole
 
@@ -133,3 +139,16 @@ CASES = (
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_movement(case: Case) -> None:
     check(case)
+
+
+def test_as_many_repeats_go_from_every_group() -> None:
+    """Both query heads of the first group matter least, and still one of each group goes."""
+    proto = next(c for c in CASES if c.name == "Expand for grouped queries beside a cache").build()
+    weight = next(t for t in proto.graph.initializer if t.name == "wq")
+    array = onnx.numpy_helper.to_array(weight).copy()
+    array[:, :8] *= 0.01
+    weight.CopyFrom(onnx.numpy_helper.from_array(array, "wq"))
+    settings = PruneSettings(ratio=0.5, round_to=1, criterion="l1")
+    kept = prune(in_memory(proto), settings).model.graph.initializers["wq"].const_value
+    assert kept is not None
+    assert sorted(np.abs(kept.numpy()).max(axis=0) < 0.1) == [False] * 4 + [True] * 4

@@ -64,7 +64,8 @@ class Weights:
     def of_units(self, group: ChannelGroup, slot: Slot, power: int) -> Scores:
         """``energy`` summed over each unit's positions; float64[n units]."""
         places, owners = self._places(group, slot)
-        return np.bincount(owners, self.energy(slot, power).ravel()[places], minlength=len(group.units))
+        energy = self.energy(slot, power).ravel()[places]
+        return np.bincount(owners, energy, minlength=len(group.units)).astype(np.float64, copy=False)
 
     def _places(self, group: ChannelGroup, slot: Slot) -> tuple[UnitArray, UnitArray]:
         """Positions of the units of ``group`` in ``slot``, and which unit each is of, by unit and then by position.
