@@ -24,7 +24,7 @@ from compressor.steps.recover import Samples
 
 SPEED = 20e9
 """Floating-point operations that a core does in a second, about."""
-SECONDS = 240.0
+SECONDS = 60.0
 """Longest recovery that is begun without being asked for."""
 MOST, FEWEST = 1024, 32
 """Samples that are read of their own accord: where the widest layer needs rows and the model is small; and at least."""
@@ -99,6 +99,9 @@ def settled(settings: PruneSettings, found: Analysis, *, available: int | None) 
     wanted = min(wanted, available) if available is not None else wanted
     count = wanted if asked else max(min(FEWEST, wanted), min(wanted, int(WORK / max(macs, 1))))
     effort = _effort(found.model, layers, macs, count)
+    while not asked and effort.seconds > SECONDS and count > FEWEST:
+        count = max(FEWEST, count // 2)
+        effort = _effort(found.model, layers, macs, count)
     if effort.seconds > SECONDS or effort.memory > _memory():
         cost = f"{effort.seconds / 60:.0f} minutes" if effort.seconds > SECONDS else f"{effort.memory / 1e9:.0f} GB"
         return _with(settings, recover="none"), [TOO_MUCH.format(cost=cost, samples=max(1, count // 4))]

@@ -51,6 +51,8 @@ NOT_RUN = (
 NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data with samples that the model takes"
 COMPARED, FEWEST, WORK = 512, 32, 50e9
 """Samples that outputs are compared on: at most, at least, and multiply-accumulates of one model on all of them."""
+MADE_UP_TO_TRAIN = 5000
+"""Made-up samples that training distils on, where the user has none; fewer are learnt by heart."""
 NAMED = 3
 """Nodes that a warning names."""
 STAND_IN_NOTE = "no data was given, so made-up samples stood in for it; --data with real samples recovers more"
@@ -105,14 +107,13 @@ class Samples:
             if settings.max_drop is not None and samples.judged is None:
                 raise UsageError("--max-drop needs labels, and the data has none; add an array y, or leave it out")
             return samples
-        if settings.recover == "finetune":
-            raise UsageError("--recover finetune needs samples to train on; give --data, labels are not needed")
         if settings.max_drop is not None:
             raise UsageError("--max-drop needs samples with labels; give --data")
         idle = settings.recover == "none" and not settings.trainability and settings.scope != "loss"
         if idle and criterion(settings.criterion).needs is None:
             return None
-        return Samples(stand_in(model, settings, settings.samples), None, real=False)
+        count = settings.samples if settings.recover != "finetune" else max(settings.samples, MADE_UP_TO_TRAIN)
+        return Samples(stand_in(model, settings, count), None, real=False)
 
 
 class Recovery:

@@ -15,6 +15,7 @@ from compressor.results.detail import AccuracyRow
 from compressor.steps import defaults
 from compressor.steps.defaults import NO_LAYER, heavier, settled
 from compressor.steps.gates import unresolved
+from compressor.steps.recover import Samples
 from tests.models import between, in_memory, model
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -135,3 +136,13 @@ def test_a_gate_that_samples_cannot_tell() -> None:
 def test_gates_are_quiet_without_labels() -> None:
     assert not unresolved(Report(input=stats(1, 1)), PruneSettings(ratio=0.5, max_drop=0.01))
     assert np.isfinite(defaults.cores())
+
+
+@pytest.mark.recovers
+def test_training_without_data_gets_made_up_samples() -> None:
+    settings = PruneSettings.parse({"recover": "finetune"})
+    samples = Samples.of(settings, in_memory(between("b = Relu(a)")))
+    assert samples is not None
+    assert len(samples.train) == 5000
+    assert samples.valid is None
+    assert not samples.real
