@@ -8,8 +8,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from compressor.channels.coupling import ELEMENT_LIMIT, Coupling, Policy
+from compressor.graph.normalise import normalise
+from compressor.graph.shapes import infer
 from compressor.operators.indexing import taken
-from tests.models import model
+from compressor.operators.table import RULES
+from tests.models import in_memory, model
 
 from .case import Case, check, image, token, whole
 
@@ -142,3 +146,15 @@ def test_a_slice_takes_what_onnx_runtime_takes() -> None:
         bounds = {name: np.asarray([n], np.int64) for name, n in (("from", start), ("to", end), ("step", step))}
         (found,) = session.run(None, {"x": np.arange(5, dtype=np.float32), **bounds})
         assert taken(5, start, end, step).tolist() == np.asarray(found).tolist(), (start, end, step)
+
+
+def test_a_pad_of_more_channels_than_labels_stays() -> None:
+    """Refused by its size: no array of that many labels is made."""
+    source = normalise(in_memory(model(f"""(float[1,4,1,1] x) => (float y)
+        <float[4,4,1,1] w, int64[8] pads = {{0,0,0,0,0,{ELEMENT_LIMIT},0,0}}> {{
+        a = Conv(x, w)  b = Pad(a, pads)  y = GlobalAveragePool(b) }}""")))  # fmt: skip
+    coupling = Coupling(source.graph, infer(source), RULES, Policy()).run()
+    assert [text for node, text in coupling.opaque.items() if node.op_type == "Pad"] == [
+        f"Pad: it pads to [1, {ELEMENT_LIMIT + 4}, 1, 1], and labels of at most {ELEMENT_LIMIT} positions are made"
+    ]
+    assert len(coupling.units) < ELEMENT_LIMIT
