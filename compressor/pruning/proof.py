@@ -8,11 +8,10 @@ that is cut wrongly on purpose; the smaller one and the file that was written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain
-from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,9 @@ from compressor.core.compare import Distance, Tolerance, is_real
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, ProofFailed
 from compressor.graph import files
-from compressor.graph.feeds import feeds, probe_inputs
 from compressor.graph.shapes import Shapes, infer
 from compressor.operators.reference import Reference
+from compressor.pruning.inputs import Inputs
 from compressor.pruning.standard import Standard, noise_of, nudged, standard
 from compressor.runtime.stored import Answers, Feed, Runs, Stored
 
@@ -103,98 +102,29 @@ def tolerance_of(settings: RunSettings) -> Tolerance:
     return Tolerance(settings.rtol, settings.atol, by_channel=settings.verify == "full")
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Seeded inputs of a proof, made when they are asked for.
-
-    Attributes:
-        model: takes them.
-        shapes: of the model, with the probe sizes that they were inferred at.
-        seed: of the numbers.
-    """
-
-    model: ir.Model
-    shapes: Shapes
-    seed: int
-
-    @cached_property
-    def first(self) -> Feed:
-        """At the sizes that masks are made for."""
-        return feeds(self.model, self.shapes.inputs, self.shapes, self.seed)
-
-    @cached_property
-    def second(self) -> Feed | None:
-        """At the second size; None where no dimension is open."""
-        if self.shapes.other_inputs == self.shapes.inputs:
-            return None
-        return feeds(self.model, self.shapes.other_inputs, self.shapes, self.seed + 1)
-
-    @cached_property
-    def far(self) -> Feed | None:
-        """At sizes far from both; None where there are none, or they would cost too much."""
-        bound = self.shapes.far_inputs
-        if bound is None or bound in (self.shapes.inputs, self.shapes.other_inputs):
-            return None
-        return feeds(self.model, bound, self.shapes, self.seed + 2)
-
-    @cached_property
-    def near(self) -> Feed | None:
-        """At the differences of the first two sizes, which are small, and divisible by what both are divisible by."""
-        one, two = self.shapes.inputs, self.shapes.other_inputs
-        gap = {
-            name: tuple(abs(b - a) or a for a, b in zip(shape, two[name], strict=True)) for name, shape in one.items()
-        }
-        return None if gap in (one, two) else feeds(self.model, gap, self.shapes, self.seed + 3)
-
-    @property
-    def both(self) -> list[Feed]:
-        """At the first two sizes."""
-        return [self.first] if self.second is None else [self.first, self.second]
-
-    @property
-    def every(self) -> list[Feed]:
-        """At all sizes that were probed."""
-        return self.both if self.far is None else [*self.both, self.far]
-
-    def instead(self) -> Iterator[Feed]:
-        """What to try where none of these runs: indices of zero, and sizes that suit other models."""
-        attempts = probe_inputs(self.model, self.shapes, self.seed)
-        return (attempt.feed for attempt in attempts if attempt.instead)
-
-    @property
-    def batched(self) -> bool:
-        """Is nothing open but the first axis of inputs, the batch?"""
-        pairs = [(shape, self.shapes.other_inputs[name]) for name, shape in self.shapes.inputs.items()]
-        return all(one[1:] == two[1:] for one, two in pairs)
-
-    def for_masks(self, *, sized: bool) -> list[Feed]:
-        """What a masked graph is run on, the best first: one of the two sizes, and another.
-
-        Masks that are ``sized`` fit the first size only. Of two that both fit, the one with fewer entries is taken.
-        """
-        if self.second is None or sized:
-            return [self.first]
-        sizes = [sum(prod(shape) for shape in s.values()) for s in (self.shapes.inputs, self.shapes.other_inputs)]
-        one, two = (self.second, self.first) if sizes[1] < sizes[0] else (self.first, self.second)
-        return [one, two] if self.near is None else [one, self.near, two]
-
-
 # ---- the file as it was read, and the prepared graph ---------------------------------------------------------
 
 
 def prove_preparation(
-    source: Path | ir.Model, prepared: ir.Model, shapes: Shapes, settings: RunSettings
+    source: Path | ir.Model, prepared: ir.Model, shapes: Shapes, settings: RunSettings, *, numbers: bool = True
 ) -> list[NotProved]:
     """Proves that normalising, folding and unfusing changed no output: of the file itself, where there is one.
 
     Both are run at the second size, and far from it where more than the batch is open: a size that was taken for a
     constant shows there.
 
+    Args:
+        source: the file, or a model in memory.
+        prepared: made from it.
+        shapes: of the prepared graph.
+        settings: tolerance, provider and seed.
+        numbers: some output has to be a finite number; said now, before anything is measured on it.
+
     Returns:
         What could not be proved.
 
     Raises:
-        ProofFailed: the prepared graph differs, or does not run where the file does.
+        ProofFailed: the prepared graph differs, or does not run where the file does; or no output is a number.
     """
     inputs = Inputs(prepared, shapes, settings.seed)
     wanted = inputs.both[-1:] if inputs.far is None or inputs.batched else [inputs.both[-1], inputs.far]
@@ -213,6 +143,8 @@ def prove_preparation(
             f"the prepared graph differs from the file that was read: output {evidence.worst!r} is off by "
             f"{evidence.max_rel_err:.2g} of its range (tolerance {evidence.tolerance:g}); {PLEASE}"
         )
+    if numbers:
+        _demand_numbers(evidence)
     if inputs.second is not None and expected.runs.feeds[0] is not wanted[0]:
         return [NotProved("preparation", ONE_SIZE)]
     return []
@@ -314,6 +246,10 @@ def demand(evidence: Evidence) -> None:
             f"output {evidence.worst!r} of the smaller model is off by {evidence.max_rel_err:.2g} of its range "
             f"(tolerance {evidence.tolerance:g}); {PLEASE}"
         )
+    _demand_numbers(evidence)
+
+
+def _demand_numbers(evidence: Evidence) -> None:
     if not evidence.compared and evidence.inputs:
         raise ProofFailed(
             "no output of the original is a finite number on the inputs of the proof, so nothing can be proved; give "

@@ -122,7 +122,8 @@ def prepared(
     if settings.verify != "full":
         return []
     with clock.phase("prove"):
-        return proof.prove_preparation(source, found.model, found.shapes, settings)
+        numbers = not settings.lossless  # which says so itself, and that there is nothing to prune
+        return proof.prove_preparation(source, found.model, found.shapes, settings, numbers=numbers)
 
 
 def removed(found: Analysis, choice: Choice, settings: PruneSettings, clock: Clock) -> tuple[ir.Model, list[Evidence]]:

@@ -19,7 +19,7 @@ from compressor.pruning.proof import NotProved
 from compressor.results import ProofResult
 from tests.models import between, in_memory, model
 
-SETTINGS = PruneSettings(ratio=0.5, round_to=1)
+SETTINGS = PruneSettings(ratio=0.5, round_to=1, recover="none", scope="local")
 
 
 def proved(proto: onnx.ModelProto, settings: PruneSettings = SETTINGS) -> ProofResult:

@@ -12,8 +12,8 @@ from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.graph.evaluate import Array
 from compressor.pruning.analysis import analyse
+from compressor.pruning.inputs import Inputs
 from compressor.pruning.lossless import ROUNDING
-from compressor.pruning.proof import Inputs
 from compressor.runtime.stored import run_once
 from tests.property.graphs import blocks_of, random_model
 

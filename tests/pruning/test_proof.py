@@ -36,7 +36,7 @@ from compressor.steps import step
 from tests.models import MERGED_HEADS, between, in_memory, model, tokens
 from tests.oracle import Pair, couple, pair
 
-SETTINGS = PruneSettings(ratio=0.5, round_to=1)
+SETTINGS = PruneSettings(ratio=0.5, round_to=1, recover="none", scope="local")
 
 
 def run_pair(proto: onnx.ModelProto | None = None) -> Pair:

@@ -1,0 +1,90 @@
+"""What a proof runs models on: seeded numbers, at the probe sizes of open dimensions and beyond."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import onnx_ir as ir
+
+from compressor.graph.feeds import feeds, probe_inputs
+from compressor.graph.shapes import Shapes
+from compressor.runtime.stored import Feed
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Seeded inputs of a proof, made when they are asked for.
+
+    Attributes:
+        model: takes them.
+        shapes: of the model, with the probe sizes that they were inferred at.
+        seed: of the numbers.
+    """
+
+    model: ir.Model
+    shapes: Shapes
+    seed: int
+
+    @cached_property
+    def first(self) -> Feed:
+        """At the sizes that masks are made for."""
+        return feeds(self.model, self.shapes.inputs, self.shapes, self.seed)
+
+    @cached_property
+    def second(self) -> Feed | None:
+        """At the second size; None where no dimension is open."""
+        if self.shapes.other_inputs == self.shapes.inputs:
+            return None
+        return feeds(self.model, self.shapes.other_inputs, self.shapes, self.seed + 1)
+
+    @cached_property
+    def far(self) -> Feed | None:
+        """At sizes far from both; None where there are none, or they would cost too much."""
+        bound = self.shapes.far_inputs
+        if bound is None or bound in (self.shapes.inputs, self.shapes.other_inputs):
+            return None
+        return feeds(self.model, bound, self.shapes, self.seed + 2)
+
+    @cached_property
+    def near(self) -> Feed | None:
+        """At the differences of the first two sizes, which are small, and divisible by what both are divisible by."""
+        one, two = self.shapes.inputs, self.shapes.other_inputs
+        gap = {
+            name: tuple(abs(b - a) or a for a, b in zip(shape, two[name], strict=True)) for name, shape in one.items()
+        }
+        return None if gap in (one, two) else feeds(self.model, gap, self.shapes, self.seed + 3)
+
+    @property
+    def both(self) -> list[Feed]:
+        """At the first two sizes."""
+        return [self.first] if self.second is None else [self.first, self.second]
+
+    @property
+    def every(self) -> list[Feed]:
+        """At all sizes that were probed."""
+        return self.both if self.far is None else [*self.both, self.far]
+
+    def instead(self) -> Iterator[Feed]:
+        """What to try where none of these runs: indices of zero, and sizes that suit other models."""
+        attempts = probe_inputs(self.model, self.shapes, self.seed)
+        return (attempt.feed for attempt in attempts if attempt.instead)
+
+    @property
+    def batched(self) -> bool:
+        """Is nothing open but the first axis of inputs, the batch?"""
+        pairs = [(shape, self.shapes.other_inputs[name]) for name, shape in self.shapes.inputs.items()]
+        return all(one[1:] == two[1:] for one, two in pairs)
+
+    def for_masks(self, *, sized: bool) -> list[Feed]:
+        """What a masked graph is run on, the best first: one of the two sizes, and another.
+
+        Masks that are ``sized`` fit the first size only. Of two that both fit, the one with fewer entries is taken.
+        """
+        if self.second is None or sized:
+            return [self.first]
+        sizes = [sum(prod(shape) for shape in s.values()) for s in (self.shapes.inputs, self.shapes.other_inputs)]
+        one, two = (self.second, self.first) if sizes[1] < sizes[0] else (self.first, self.second)
+        return [one, two] if self.near is None else [one, self.near, two]
