@@ -1,6 +1,6 @@
 """How long recovery without training takes and how much memory: one pruned model, calibration data of noise.
 
-    python benchmarks/reconstruct.py MODEL.onnx [--ratio 0.3] [--samples 256] [--method lstsq] [--out FILE.json]
+    python benchmarks/recover.py MODEL.onnx [--ratio 0.3] [--samples 256] [--method lstsq] [--out FILE.json]
 
 A process of its own prunes the model and recovers it; its wall and CPU seconds and its peak memory are those of the
 whole process, the seconds of the recovery are given beside them. The load of the machine is noted, because CPU

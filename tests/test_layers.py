@@ -41,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 ROOMS = {
     "onnxruntime": ("runtime",),
-    "torch": ("torch_ops", "train", "unification"),
+    "torch": ("torch_ops", "train"),
     "click": ("cli",),
     "rich": ("cli", "render"),
 }

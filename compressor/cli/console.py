@@ -12,6 +12,7 @@ import click
 
 from compressor.cli.command import Option, discard_stdout
 from compressor.core.atomic import write_text
+from compressor.core.clock import Progress
 from compressor.core.formatting import printable
 from compressor.errors import UsageError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from compressor.results import Document
 
 F = TypeVar("F", bound=Callable[..., Any])
-Progress = Callable[[str], None]
 output_option = functools.partial(click.option, cls=Option, section="Output")
 """`click.option` for what a command writes or prints."""
 file_option = functools.partial(output_option, type=click.Path(path_type=Path))

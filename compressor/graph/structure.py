@@ -6,9 +6,8 @@ reads. They are linear in the size of the file and allocate nothing a small file
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
@@ -252,47 +251,3 @@ def _weightless(node: onnx.NodeProto) -> onnx.NodeProto:
             else:
                 target.CopyFrom(value)
     return copy
-
-
-def sorted_nodes(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The nodes of one body, each after those it reads from, otherwise in their order.
-
-    Raises:
-        ModelError: nodes read each other's outputs in a circle.
-    """
-    producer = {name: index for index, node in enumerate(nodes) for name in node.output if name}
-    sources = [{producer[name] for name in _read(node) if name in producer} for node in nodes]
-    waiting = [len(indices) for indices in sources]
-    readers: list[list[int]] = [[] for _ in nodes]
-    for index, indices in enumerate(sources):
-        for source in indices:
-            readers[source].append(index)
-    ready = [index for index, count in enumerate(waiting) if count == 0]
-    order: list[onnx.NodeProto] = []
-    while ready:
-        index = heapq.heappop(ready)
-        order.append(nodes[index])
-        for reader in readers[index]:
-            waiting[reader] -= 1
-            if waiting[reader] == 0:
-                heapq.heappush(ready, reader)
-    if len(order) < len(nodes):
-        stuck = next(node for node, count in zip(nodes, waiting, strict=True) if count)
-        raise ModelError(f"{described(stuck)} is in or behind a cycle of nodes; export the model again")
-    return order
-
-
-def _read(node: onnx.NodeProto) -> Iterator[str]:
-    """Names that a node takes from its own graph: its inputs, and what its subgraphs capture."""
-    yield from node.input
-    for graph in subgraphs(node.attribute):
-        yield from _captured(graph)
-
-
-def _captured(graph: onnx.GraphProto) -> set[str]:
-    own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-    read: set[str] = set()
-    for node in graph.node:
-        own.update(node.output)
-        read.update(_read(node))
-    return read - own

@@ -16,10 +16,9 @@ from compressor.errors import ModelError, ProviderUnavailable
 from compressor.graph.binding import Bound
 from compressor.graph.feeds import feeds
 from compressor.graph.known import Measured, Misfit
+from compressor.graph.nodes import STANDARD
 from compressor.graph.shapes import Shapes, infer
 
-STANDARD = ("", "ai.onnx")
-"""Names of ONNX's own domain, whose shapes are inferred unless they depend on data."""
 SEEDS = 2
 """Runs on different numbers at each size: a shape that differs between them depends on data."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,7 +10,7 @@ import numpy as np
 
 from compressor.channels.balance import balance
 from compressor.channels.coupling import Coupling
-from compressor.channels.groups import ChannelGroup, blocked, group
+from compressor.channels.groups import ChannelGroup, group
 from compressor.channels.plan import POLICY, PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, TargetOutOfReach
@@ -160,17 +159,6 @@ def _reserve(coupling: Coupling, scores: Mapping[ChannelGroup, Scores]) -> None:
     reserved[[int(units[np.argmax(relative[units])]) for units in coupling.extents()]] = True
     for member, score in scores.items():
         score[reserved[member.units]] = np.inf
-
-
-def _reasons(coupling: Coupling) -> str:
-    """The facts that froze most channels, as one clause."""
-    totals: Counter[str] = Counter()
-    for row in blocked(coupling):
-        at = f" at node {row.reason.node!r}" if row.reason.node else ""
-        totals[f"{row.reason.value!r}{at} {row.reason.reason}"] += row.channels
-    if not totals:
-        return "it has no weights with channels (or they are not constants of the file)"
-    return "; ".join(f"{count} channels: {text}" for text, count in totals.most_common(3))
 
 
 def permitted(groups: Sequence[ChannelGroup], settings: PruneSettings) -> list[ChannelGroup]:

@@ -94,7 +94,7 @@ class Document(Record):
 class Report(Document):
     """The result of pruning, cleaning or inspecting one model."""
 
-    schema_name: str = Field(default="onnx-compressor.results/1", alias="schema")
+    schema_name: str = Field(default="onnx-compressor.report/1", alias="schema")
     input: ModelStats
     output: ModelStats | None = Field(default=None, description="Null when the command makes no model.")
     groups: list[GroupRow] = Field(default=[])

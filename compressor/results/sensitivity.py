@@ -51,7 +51,7 @@ class GroupSensitivity(Record):
 class SensitivityReport(Document):
     """The sensitivity of every group that can be pruned."""
 
-    schema_name: str = Field(default="onnx-compressor.commands.sensitivity/1", alias="schema")
+    schema_name: str = Field(default="onnx-compressor.sensitivity/1", alias="schema")
     input: ModelStats
     groups: list[GroupSensitivity]
     accuracy: float | None = Field(default=None, description="Top-1 of the original; null without labels.")

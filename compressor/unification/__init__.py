@@ -1,4 +1,4 @@
 """Weight unification: blocks of weights that share one absolute value, and how such weights are stored.
 
-What imports torch here says so by its name; layouts, projections and packing work on numpy arrays without it.
+Layouts, projections and packing work on numpy arrays and on tensors of torch alike, and import no torch.
 """

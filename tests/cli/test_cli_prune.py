@@ -164,7 +164,7 @@ def test_text_goes_to_stdout_and_warnings_to_stderr(run, model):
 def test_json_on_stdout_moves_the_text_to_stderr(run, model):
     result = run("prune", model, "--json", "-")
     document = json.loads(result.stdout)
-    assert document["schema"] == "onnx-compressor.results/1"
+    assert document["schema"] == "onnx-compressor.report/1"
     assert document["settings"]["ratio"] == 0.5
     assert "MACs left 0.26" in result.stderr
 

@@ -44,7 +44,7 @@ def test_json_goes_where_it_is_asked_for(recipe):
     assert (done.exit_code, done.stderr) == (0, "")
     report = json.loads(done.stdout)
     assert report["schema"] == "onnx-compressor.recipe/1"
-    assert [row["report"]["schema"] for row in report["stages"]] == ["onnx-compressor.results/1"] * 2
+    assert [row["report"]["schema"] for row in report["stages"]] == ["onnx-compressor.report/1"] * 2
     assert report["output"]["path"] == str(recipe.parent / "small.onnx")
 
 

@@ -156,7 +156,7 @@ def test_models_of_a_fixed_batch_and_several_outputs(tmp_path):
 
 def test_the_report_is_stable_json(net, tmp_path):
     document = json.loads(sensitivity(net, chosen()).to_json())
-    assert document["schema"] == "onnx-compressor.commands.sensitivity/1"
+    assert document["schema"] == "onnx-compressor.sensitivity/1"
     assert set(document["groups"][0]["points"][0]) == {"distance", "agreement", "accuracy", "removed", "macs", "params"}
     (tmp_path / "other.json").write_text('{"schema": "other"}')
     with pytest.raises(UsageError, match="no readable sensitivity report"):

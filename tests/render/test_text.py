@@ -86,7 +86,7 @@ def test_json_has_the_stable_keys_in_order():
         "settings",
         "environment",
     ]
-    assert document["schema"] == "onnx-compressor.results/1"
+    assert document["schema"] == "onnx-compressor.report/1"
     assert document["version"] == VERSION
     assert list(document["input"]) == ["path", "bytes", "params", "macs", "nodes", "opset", "uncounted"]
     assert list(document["groups"][0]) == ["name", "channels", "removed", "axes"]
