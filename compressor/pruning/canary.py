@@ -188,9 +188,7 @@ class Case:
         kept = self._exposed(self.reference, names, [feeds, *nudged(feeds)])
         expected = [self._kept(runs) for runs in kept]
         asked = Standard(expected[0], Tolerance(self.asked.tolerance.rtol), noise_of([(expected[0], expected[1:])]))
-        right, wrong = (
-            self._exposed(model, names, [feeds])[0] for model in (self.small, self._cut_wrongly([weight]))
-        )
+        right, wrong = (self._exposed(model, names, [feeds])[0] for model in (self.small, self._cut_wrongly([weight])))
         if not asked.met_by(right):
             raise ProofFailed(f"no output shows it, but values inside differ behind {member.name!r}; {PLEASE}")
         return not asked.met_by(wrong)

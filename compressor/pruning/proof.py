@@ -132,11 +132,11 @@ def prove_preparation(
         given = _given(source, settings, folder)
         try:
             spare = chain([inputs.first], inputs.instead())
-            expected = Answers.to_some(given, wanted, spare, optimise=False)
+            expected = Answers.to_some(given, wanted, spare)
         except ModelError as error:
             # Shapes in external data, say, which the runtime does not read.
             return [NotProved("preparation", f"ONNX Runtime does not run the file as it was read: {error}")]
-        found = _answers(Stored.write(prepared, folder, settings.provider), expected.runs.feeds, optimise=False)
+        found = _answers(Stored.write(prepared, folder, settings.provider), expected.runs.feeds)
         evidence = Evidence.of(*standard(expected, found, tolerance_of(settings)))
     if not evidence.passed:
         raise ProofFailed(
@@ -182,10 +182,10 @@ def _given(source: Path | ir.Model, settings: RunSettings, folder: Path) -> Stor
     return Stored.write(source, folder, settings.provider)
 
 
-def _answers(found: Stored, inputs: Sequence[Feed], *, optimise: bool = True) -> Answers:
+def _answers(found: Stored, inputs: Sequence[Feed]) -> Answers:
     """What a model that this tool made gives; raises ProofFailed where it does not run."""
     try:
-        return Answers.of(found, inputs, optimise=optimise)
+        return Answers.of(found, inputs)
     except ModelError as error:
         raise ProofFailed(f"a model made from the original fails: {error}; {PLEASE}") from None
 

@@ -47,9 +47,7 @@ class Standard:
         rows = []
         for number, (expected, given) in enumerate(zip(self.runs.outputs, found.outputs, strict=False)):
             noise = self.noise[number] if self.noise else [None] * len(expected)
-            rows.append(
-                [distance(a, b, self.tolerance, n) for a, b, n in zip(expected, given, noise, strict=True)]
-            )
+            rows.append([distance(a, b, self.tolerance, n) for a, b, n in zip(expected, given, noise, strict=True)])
         return rows
 
     def met_by(self, found: Runs) -> bool:
@@ -140,9 +138,5 @@ def _moved(feed: Feed, rng: np.random.Generator) -> Feed:
 
 def _same_shapes(one: Runs, two: Runs) -> bool:
     return all(
-        a.shape == b.shape
-        for rows in zip(one.outputs, two.outputs, strict=True)
-        for a, b in zip(*rows, strict=True)
+        a.shape == b.shape for rows in zip(one.outputs, two.outputs, strict=True) for a, b in zip(*rows, strict=True)
     )
-
-

@@ -107,15 +107,13 @@ class Answers:
     runs: Runs
 
     @staticmethod
-    def of(stored: Stored, feeds: Sequence[Feed], *, optimise: bool = True) -> Answers:
+    def of(stored: Stored, feeds: Sequence[Feed]) -> Answers:
         """Runs the model on each feed; raises as :meth:`Stored.run`."""
-        live = stored.open(optimise=optimise)
+        live = stored.open()
         return Answers(stored, live, live.run(feeds))
 
     @staticmethod
-    def to_some(
-        stored: Stored, feeds: Sequence[Feed], instead: Iterable[Feed] = (), *, enough: int = 9, optimise: bool = True
-    ) -> Answers:
+    def to_some(stored: Stored, feeds: Sequence[Feed], instead: Iterable[Feed] = (), *, enough: int = 9) -> Answers:
         """Runs the model on the feeds that it takes, in their order, until there are enough; sizes may be made up.
 
         Args:
@@ -123,12 +121,11 @@ class Answers:
             feeds: what it may take.
             instead: tried one after the other where it takes none of them, until it takes one.
             enough: runs that are wanted.
-            optimise: graph optimisations on.
 
         Raises:
             ModelError: it takes none.
         """
-        live, parts, problem = stored.open(optimise=optimise), list[Runs](), None
+        live, parts, problem = stored.open(), list[Runs](), None
         for feed in chain(feeds, _only_if(lambda: not parts, instead)):
             try:
                 parts.append(live.run([feed]))
