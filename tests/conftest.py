@@ -11,10 +11,16 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from compressor.config import prune as settings_of_prune
+
 SEED = 20240607
 
 settings.register_profile("shared", deadline=None)  # machines are shared: how long an example takes says nothing
 settings.load_profile("shared")
+
+
+USERS_DEFAULT = settings_of_prune.RECOVERY
+settings_of_prune.RECOVERY = "none"  # here, because test modules make settings while they are imported
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +30,8 @@ def bare_cut(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     Tests of the cut hold it against the masked original, which recovery would change; and it would take most of their
     time.
     """
-    if request.node.get_closest_marker("recovers") is None:
-        monkeypatch.setattr("compressor.config.prune.RECOVERY", "none")
+    if request.node.get_closest_marker("recovers") is not None:
+        monkeypatch.setattr(settings_of_prune, "RECOVERY", USERS_DEFAULT)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from compressor.channels.plan import PruningPlan, Removal
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import PlanError, ProofFailed
-from compressor.steps import step
+from compressor.pruning import apply
 from tests.models import between, in_memory, tokens
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1)
@@ -160,7 +160,7 @@ def test_a_plan_that_was_changed_is_noticed() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_plan_that_is_misread_is_noticed(monkeypatch: pytest.MonkeyPatch, name: str, shift: int) -> None:
     """Every index is shifted on the way from the plan to the cut; removal and masks agree all the same."""
-    read = step.units_of
+    read = apply.units_of
 
     def misread(found: PruningPlan, coupling: Coupling) -> UnitArray:
         sizes = {r.initializer: coupling.lazy(coupling.graph.initializers[r.initializer]) for r in found.removals}
@@ -173,15 +173,15 @@ def test_a_plan_that_is_misread_is_noticed(monkeypatch: pytest.MonkeyPatch, name
         return read(replace(found, removals=tuple(moved)), coupling)
 
     found = plan(name)
-    monkeypatch.setattr(step, "units_of", misread)
+    monkeypatch.setattr(apply, "units_of", misread)
     with pytest.raises((ProofFailed, PlanError)):
         replay(found, name)
 
 
 def test_a_cut_of_more_than_the_plan_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, read = plan(), step.units_of
+    found, read = plan(), apply.units_of
     less = replace(found, removals=found.removals[:1])
-    monkeypatch.setattr(step, "units_of", lambda _, coupling: read(found, coupling))
+    monkeypatch.setattr(apply, "units_of", lambda _, coupling: read(found, coupling))
     with pytest.raises(ProofFailed, match="more than the plan"):
         replay(less)
 
