@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from compressor.channels.channel_mask import Cut
 from compressor.channels.coupling import Coupling, Policy
+from compressor.channels.fills import give_each_its_own
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.plan import PruningPlan, units_of
 from compressor.config import PruneSettings
@@ -53,6 +54,7 @@ def couple(source: ir.Model, settings: PruneSettings, rules: Rules = RULES) -> t
     """What :func:`compressor.pruning.analysis.analyse` does, with a table of one's own."""
     model, shapes = prepare(source, settings)
     unshare(model)
+    give_each_its_own(model.graph, shapes, rules)
     policy = Policy(heads=settings.attention == "heads", keep_norm_axes=settings.keep_norm_axes)
     return model, Coupling(model.graph, shapes, rules, policy).run()
 
@@ -78,7 +80,7 @@ def differences(found: Pair, seed: int = 0, sizes: Bound | None = None) -> dict[
     """
     inputs = feeds(found.reference, found.shapes.inputs if sizes is None else sizes, found.shapes, seed)
     one, two = (outputs(model, inputs, found) for model in (found.reference, found.smaller))
-    result = {}
+    names, result = {node.name for node in found.smaller.graph}, {}
     for name in one.keys() & two.keys():
         value = found.originals[name]
         mask = found.cut.mask(value)
@@ -88,6 +90,8 @@ def differences(found: Pair, seed: int = 0, sizes: Bound | None = None) -> dict[
             if sizes is not None and any(d and s > 1 for d, s in zip(dynamic, mask.shape, strict=True)):
                 continue
             kept = kept[np.broadcast_to(mask, kept.shape)]
+            if two[name].shape == one[name].shape and f"{name}.kept" in names:
+                continue  # made at run time at its old size; what reads it takes a part, which holds the same number
             kept = kept.reshape(found.cut.after(value) if sizes is None else _fitting(kept, two[name]))
         result[name] = difference(kept, two[name])
     return result

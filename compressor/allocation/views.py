@@ -18,7 +18,7 @@ from compressor.channels.groups import ChannelGroup, slots_of
 from compressor.channels.labels import UnitArray
 from compressor.operators.table import operator_of
 from compressor.pruning.readers import gates
-from compressor.reconstruct.form import Form, Matrix, Shape
+from compressor.reconstruct.form import Form, Matrix, Shape, Unrepairable
 from compressor.reconstruct.layers import Layer, find_layers
 
 SEEN = 256
@@ -67,7 +67,10 @@ def _view(layer: Layer, coupling: Coupling) -> View | None:
     shapes = (coupling.shapes(x) if x is not None else None, coupling.shapes(y))
     if x is None or shapes[0] is None or shapes[1] is None:
         return None
-    form = layer.form((shapes[0], weight.shape, shapes[1]))
+    try:
+        form = layer.form((shapes[0], weight.shape, shapes[1]))
+    except Unrepairable:
+        return None  # recovery leaves it alone, so that nothing is known of what it loses
     count = form.count(shapes[1])
     pick = np.unique(np.linspace(0, count - 1, min(count, SEEN)).astype(np.int64))
     columns = _labels(form.rows(_spread(coupling, x, shapes[0]), shapes[1], pick))

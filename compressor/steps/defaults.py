@@ -34,8 +34,8 @@ ROWS = 8
 """Rows that least squares draws for each unknown (:class:`compressor.reconstruct.Options`)."""
 
 NO_LAYER = (
-    "nothing was recovered: the model has no linear layer with constant weights that recovery could rebuild; train it "
-    "with --recover finetune, or say --recover none"
+    "nothing was recovered: the model has no linear layer with weights of its own, which no caller may replace, that "
+    "recovery could rebuild; train it with --recover finetune, or say --recover none"
 )
 TOO_MUCH = (
     "nothing was recovered: that would take about {cost}; ask for it with --recover lstsq (--samples {samples} makes "
@@ -159,6 +159,7 @@ def _with(settings: PruneSettings, **changes: object) -> PruneSettings:
 
 def _layers(model: ir.Model, shapes: Shapes) -> list[_Layer]:
     """The linear layers that recovery rebuilds, at the bound shapes."""
+    from compressor.reconstruct.form import Unrepairable
     from compressor.reconstruct.layers import find_layers
 
     values = {str(v.name) for v in (*model.graph.inputs, *(v for node in model.graph for v in node.outputs))}
@@ -167,8 +168,12 @@ def _layers(model: ir.Model, shapes: Shapes) -> list[_Layer]:
         x, y = shapes(layer.node.inputs[1 - layer.held]), shapes(layer.node.outputs[0])  # type: ignore[arg-type]
         if x is None or y is None or not operator_of(layer.node).linear:
             continue
-        form = layer.form((x, layer.weight.read().shape, y))
-        groups, _, unknowns = form.matrix(layer.weight.read()).shape
+        weight = layer.weight.read()
+        try:
+            form = layer.form((x, weight.shape, y))
+            groups, _, unknowns = form.matrix(weight).shape
+        except Unrepairable:
+            continue  # recovery leaves it alone, and says why
         found.append(_Layer(unknowns, groups, form.count(y) / max(shapes.batch, 1)))
     return found
 

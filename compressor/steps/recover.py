@@ -13,10 +13,11 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import Cut
 from compressor.config import PruneSettings
+from compressor.config.data import validation
 from compressor.core.clock import Clock
 from compressor.core.extras import TRAINING, require
 from compressor.core.metrics import Metrics
-from compressor.data import Dataset, augmentation, batch_limit, batches, open_parts
+from compressor.data import Dataset, augmentation, batch_limit, batches, open_data, open_parts
 from compressor.data.synthetic import Synthetic
 from compressor.errors import ModelError, UsageError
 from compressor.evaluate.accuracy import accuracy
@@ -107,13 +108,15 @@ class Samples:
             if settings.max_drop is not None and samples.judged is None:
                 raise UsageError("--max-drop needs labels, and the data has none; add an array y, or leave it out")
             return samples
-        if settings.max_drop is not None:
-            raise UsageError("--max-drop needs samples with labels; give --data")
+        told = validation(settings)
+        valid = open_data(told, model) if told is not None else None
+        if settings.max_drop is not None and (valid is None or not valid.labelled):
+            raise UsageError("--max-drop needs samples with labels; give --data or --val-data")
         idle = settings.recover == "none" and not settings.trainability and settings.scope != "loss"
-        if idle and criterion(settings.criterion).needs is None:
+        if idle and valid is None and criterion(settings.criterion).needs is None:
             return None
         count = settings.samples if settings.recover != "finetune" else max(settings.samples, MADE_UP_TO_TRAIN)
-        return Samples(stand_in(model, settings, count), None, real=False)
+        return Samples(stand_in(model, settings, count), valid, real=False)
 
 
 class Recovery:
@@ -218,7 +221,8 @@ class Recovery:
         except ModelError as error:
             self._warnings.append(NOT_COMPARED.format(reason=str(error).partition(";")[0]))
             return None
-        return None if row is None else row.model_copy(update={"real": samples.real, "seen": seen and samples.real})
+        real = samples.real or samples.valid is not None
+        return None if row is None else row.model_copy(update={"real": real, "seen": seen and samples.real})
 
     def _comparable(self, count: int) -> int:
         """Samples whose comparison takes seconds."""

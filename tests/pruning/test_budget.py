@@ -8,7 +8,7 @@ import pytest
 
 from compressor.commands.prune import PruneResult, prune
 from compressor.config import PruneSettings
-from compressor.errors import NothingToPrune, TargetOutOfReach
+from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
 from compressor.steps.account import stats_in_memory
 from tests.models import between, in_memory, model, weight
 
@@ -99,8 +99,10 @@ def test_include_and_exclude() -> None:
     assert removed(ratio=0.5, include=("v",)) == {"w": 0, "v": 16}
     assert removed(ratio=0.5, exclude=("Conv_2",)) == {"w": 32, "v": 0}
     assert removed(ratio=0.5, include=("*",), exclude=("w",)) == {"w": 0, "v": 16}
-    with pytest.raises(NothingToPrune, match="--include and --exclude"):
+    with pytest.raises(UsageError, match="'nobody' matches no node and no weight"):
         run(ratio=0.5, include=("nobody",))
+    with pytest.raises(NothingToPrune, match="--include and --exclude"):
+        run(ratio=0.5, include=("w",), exclude=("w",))
 
 
 def test_ratio_zero_removes_nothing() -> None:

@@ -7,7 +7,7 @@ import os
 import random
 import re
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +23,7 @@ from compressor.results import FrozenRow, GroupRow, ProofResult, Report
 from compressor.results.detail import Curve, LayerRow, RecoveryRow, Series
 from tests.render.case import HOSTILE, full, plan_of, stats
 
-TIME = datetime(2026, 3, 7, 9, 5, tzinfo=timezone.utc)
+TIME = datetime(2026, 3, 7, 9, 5, tzinfo=UTC)
 VOID = {"meta", "link", "wbr", "br", "img", "input", "hr"}
 OPTIONAL_END = {"td", "th", "tr"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from io import StringIO
 
 import pytest
@@ -13,7 +13,7 @@ from compressor.results.detail import AccuracyRow, Environment
 from compressor.results.recipe import GateRow, RecipeReport, StageRow
 from tests.render.case import HOSTILE, stats
 
-TIME = datetime(2026, 3, 7, 9, 5, tzinfo=timezone.utc)
+TIME = datetime(2026, 3, 7, 9, 5, tzinfo=UTC)
 
 
 def report(name: str = "prune", *, missed: bool = False) -> RecipeReport:
