@@ -115,7 +115,8 @@ def _prune(
     notes += means.losses.warnings if means.losses is not None else []
     report = report.model_copy(update={"warnings": [*report.warnings, *dict.fromkeys(notes)]})
     whole = trail.plan()
-    once = len(trail) == 1 or replays(whole, source, recovery.model, settings, distrusted)
+    # A replay believes every rule at first, so a plan that needed some left alone has to be tried.
+    once = (len(trail) == 1 and not distrusted) or replays(whole, source, recovery.model, settings)
     proved = proofs[-1] if proofs and settings.recover == "none" else None
     return PruneResult(recovery.model, whole if once else None, recovery.added_to(report), proved)
 

@@ -19,7 +19,7 @@ COARSEST = {"float16": 1e-2, "bfloat16": 5e-2, "float32": 0.0, "float64": 0.0}
 """Smallest relative tolerance that makes sense for a result of this type."""
 INTEGER_SHARE = 1e-3
 """Share of integer or boolean results (indices of a maximum, say) that rounding may turn."""
-ROUNDING, SMALL = 16, 1e-5
+ROUNDING, SMALL = 64, 1e-4
 """Roundings of the largest entry that any channel is allowed without asking, and the share of that entry below which a
 channel is so small that one could hide in them."""
 Reals = npt.NDArray[np.float64]

@@ -223,7 +223,10 @@ class Case:
             mask = self.cut.mask(known[name])
             if mask is None:
                 return array
-            return array[np.broadcast_to(mask, array.shape)].reshape(self.cut.after(known[name]))
+            # Axes along which nothing goes have the size of these feeds, not always the one that was planned with.
+            after = self.cut.after(known[name])
+            shape = [a if m > 1 else s for a, m, s in zip(after, mask.shape, array.shape, strict=True)]
+            return array[np.broadcast_to(mask, array.shape)].reshape(shape)
 
         rows = [[kept(*pair) for pair in zip(runs.names, row, strict=True)] for row in runs.outputs]
         return Runs(runs.names, runs.feeds, rows)

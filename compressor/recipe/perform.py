@@ -58,13 +58,18 @@ def content(name: str, settings: RunSettings, source: str, original: str) -> dic
         "machine": environment().model_dump(mode="json") if timed else None,
     }
 
+SETTLED = ("scope", "recover", "samples")
+"""Settings of which a run says what they came to."""
+
 
 def kept(name: str, settings: RunSettings, folder: Path, store: Store) -> Result | None:
     """What the stage gave before, or None where it did not finish, or its model was touched."""
     kind, found = STAGES[kind_of(name)], store.finished(folder, Finished)
     if found is None or (kind.makes_model and not _is(folder / MODEL, found.digest)):
         return None
-    report = {**found.report, "settings": settings.model_dump(mode="json")}
+    # What the run made of a setting that says "auto" is kept; all else may have been said in another way since.
+    settled = {name: value for name, value in found.report.get("settings", {}).items() if name in SETTLED}
+    report = {**found.report, "settings": {**settings.model_dump(mode="json"), **settled}}
     try:
         return found.model_copy(update={"report": report}), kind.report.model_validate(report)
     except ValidationError:

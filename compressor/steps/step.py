@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,14 +53,12 @@ def explained(found: Analysis) -> Iterator[None]:
         raise
 
 
-def replays(
-    plan: PruningPlan, source: ir.Model, small: ir.Model, settings: PruneSettings, distrusted: Mapping[str, str]
-) -> bool:
+def replays(plan: PruningPlan, source: ir.Model, small: ir.Model, settings: PruneSettings) -> bool:
     """Does the plan of several steps lead from the original to weights of the same shapes in one?
 
     Not where a step could only remove what an earlier one had set free.
     """
-    found = analyse(source, settings, distrusted)
+    found = analyse(source, settings)
     coupling = found.coupling
     try:
         cut = cut_of(plan, found)

@@ -130,6 +130,8 @@ def _between_norms(
     plain = settings.model_copy(update={"insert_bn": False, "train_bn": True})
     inserted = training_options.with_batchnorm(model, settings, parts.train).model
     result = finetune(inserted, plain, teacher=teacher, data=parts, extensions=extensions, observe=observe)
+    if result.history.best_epoch == 0:
+        return replace(result, model=model)  # folding would change last bits of weights that were not trained
     return replace(result, model=training_options.without_batchnorm(result.model, settings, parts.train))
 
 

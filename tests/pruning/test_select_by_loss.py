@@ -25,13 +25,13 @@ NET = """
 def test_the_amount_is_met_and_less_is_lost_than_by_the_worst_report(tmp_path: Path, amount: dict[str, float]) -> None:
     net, report = tmp_path / "net.onnx", tmp_path / "s.json"
     onnx.save(model(NET), str(net))
-    measured = sensitivity_file(net, report, SensitivitySettings(samples=64, jobs=1))
+    measured = sensitivity_file(net, report, SensitivitySettings(samples=256, jobs=1))
     far = [
         group.model_copy(update={"points": [p.model_copy(update={"distance": 1 / p.distance}) for p in group.points]})
         for group in measured.groups
     ]
     (tmp_path / "worst.json").write_text(measured.model_copy(update={"groups": far}).to_json())
-    settings = SensitivitySettings(samples=64)
+    settings = SensitivitySettings(samples=256)
     source, loss = files.load(net), {}
     for path in (report, tmp_path / "worst.json"):
         found = prune(net, PruneSettings(round_to=1, sensitivity=path, **amount))

@@ -77,6 +77,7 @@ def test_json_has_the_stable_keys_in_order():
         "recovery",
         "synthetic",
         "accuracy",
+        "outputs",
         "trainability",
         "curves",
         "latency",

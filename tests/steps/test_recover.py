@@ -160,7 +160,6 @@ def test_trainability_is_told() -> None:
     ("settings", "words"),
     [
         ({"decay_epochs": 1}, "--recover finetune"),
-        ({"recover": "finetune"}, "give --data"),
         ({"max_drop": 0.01}, "give --data"),
         ({"data": "unlabelled.npz", "max_drop": 0.01}, "needs labels"),
         ({"recover": "lstsq", "data": "missing.npz"}, "no such file"),
