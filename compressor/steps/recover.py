@@ -109,14 +109,14 @@ class Samples:
                 raise UsageError("--max-drop needs labels, and the data has none; add an array y, or leave it out")
             return samples
         told = validation(settings)
-        valid = open_data(told, model) if told is not None else None
-        if settings.max_drop is not None and (valid is None or not valid.labelled):
+        judged = open_data(told, model) if told is not None else None
+        if settings.max_drop is not None and (judged is None or not judged.labelled):
             raise UsageError("--max-drop needs samples with labels; give --data or --val-data")
         idle = settings.recover == "none" and not settings.trainability and settings.scope != "loss"
-        if idle and valid is None and criterion(settings.criterion).needs is None:
+        if idle and judged is None and criterion(settings.criterion).needs is None:
             return None
         count = settings.samples if settings.recover != "finetune" else max(settings.samples, MADE_UP_TO_TRAIN)
-        return Samples(stand_in(model, settings, count), valid, real=False)
+        return Samples(stand_in(model, settings, count), judged, real=False)
 
 
 class Recovery:

@@ -15,7 +15,7 @@ from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.core.scratch import scratch
-from compressor.errors import NothingToPrune, PlanError, ProofFailed
+from compressor.errors import NothingToPrune, PlanError, ProofFailed, RuleFault
 from compressor.graph import files
 from compressor.graph.stream import lay_out
 from compressor.operators.table import RULES
@@ -63,7 +63,8 @@ def replays(plan: PruningPlan, source: ir.Model, small: ir.Model, settings: Prun
     try:
         cut = cut_of(plan, found)
         left = {name: cut.after(value) for name, value in coupling.graph.initializers.items()}
-    except PlanError:
+        apply_plan(found, plan)
+    except (PlanError, RuleFault):
         return False
     made = {name: tuple(value.shape) for name, value in small.graph.initializers.items() if value.shape is not None}
     return all(left.get(name) == shape for name, shape in made.items() if name in left)

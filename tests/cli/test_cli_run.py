@@ -117,7 +117,8 @@ def test_paths_are_relative_to_the_recipe(recipe, tmp_path, monkeypatch):
 
 
 def test_an_interrupted_process_goes_on_when_it_is_started_again(tmp_path):
-    recipe = write(fill(tmp_path), "prune: {ratio: 0.5, recover: none}\nfinetune: {epochs: 400, batch_size: 8, device: cpu}")
+    stages = "prune: {ratio: 0.5, recover: none}\nfinetune: {epochs: 400, batch_size: 8, device: cpu}"
+    recipe = write(fill(tmp_path), stages)
     command = [sys.executable, "-m", "compressor", "run", str(recipe)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
