@@ -13,6 +13,7 @@ from compressor.config import AMOUNTS
 from compressor.config.sensitivity import MAX_DISTANCE, MAX_DROP, SensitivitySettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
+from compressor.core.machine import cores
 from compressor.core.scratch import scratch
 from compressor.data import Dataset
 from compressor.data.synthetic import Synthetic
@@ -21,7 +22,7 @@ from compressor.evaluate.stand_in import described
 from compressor.experiments.change import Reference, open_samples
 from compressor.experiments.ledger import Ledger
 from compressor.experiments.limits import Limits
-from compressor.experiments.run import Lab, Trial, Variant, cores, run
+from compressor.experiments.run import Lab, Trial, Variant, run
 from compressor.graph import files
 from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis, analyse

@@ -18,12 +18,11 @@ import onnx_ir as ir
 from compressor.config.tune import TuneSettings
 from compressor.data import Array, Batch, Dataset, batch_limit, batches, subset
 from compressor.data.output_forms import Form, decide, vocabularies
+from compressor.evaluate.statistics import DRAWS
 from compressor.results.detail import OutputsRow, Share
 
 LEVEL = 0.95
 """Confidence of intervals."""
-DRAWS = 1000
-"""Resamples of the bootstrap."""
 
 
 @dataclass

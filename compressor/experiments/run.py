@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import time
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Protocol
 import onnx_ir as ir
 
 from compressor.core.clock import Progress
+from compressor.core.machine import cores
 from compressor.errors import CompressorError
 from compressor.experiments.change import Reference
 from compressor.experiments.ledger import Ledger
@@ -90,11 +90,6 @@ def run(lab: Lab, trials: Sequence[Trial], ledger: Ledger, jobs: int, tell: Prog
             left = (time.perf_counter() - start) / done * (len(todo) - done)
             tell(f"measure: {done} of {len(todo)}, {left:.0f} s left, {todo[key].label}")
     return [ledger[key] for key in keys]
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _measured(lab: Lab, todo: Mapping[str, Trial], jobs: int) -> Generator[tuple[str, Change]]:

@@ -271,7 +271,7 @@ def name_axes(text: str, call: Call) -> Named:
     if any(n and s is None for n, s in zip(named, call.outputs[: len(signature.outputs)], strict=False)):
         raise Unexplained("the shape of its result is not known")
     outputs = [s if n else None for n, s in zip(named, call.outputs, strict=False)]
-    given, made, fixed = _frame(text, _ranks(inputs), _ranks(outputs))
+    given, made, fixed = _frame(text, ranks(inputs), ranks(outputs))
     found = Named(fixed=set(fixed))
     for axes, shapes, place in ((given, inputs, found.operands), (made, outputs, found.outputs)):
         for index, groups in axes.items():
@@ -300,7 +300,8 @@ def _shape(signature: Signature, call: Call, index: int) -> Shape | None:
     return None if absent and (signature.more or signature.optional[index]) else call.shape(index)
 
 
-def _ranks(shapes: Sequence[Shape | None]) -> tuple[int | None, ...]:
+def ranks(shapes: Sequence[Shape | None]) -> tuple[int | None, ...]:
+    """The number of axes of each; None where a shape is not known."""
     return tuple(None if s is None else len(s) for s in shapes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from compressor.operators.signature import Group, Shape, Signature, expand, is_of, items
+from compressor.operators.signature import Group, Shape, Signature, expand, is_of, items, ranks
 
 Ranks = tuple[int | None, ...]
 Place = tuple[bool, int, int]
@@ -33,16 +33,12 @@ def macs(
         outputs: shapes of its outputs.
     """
     total = 0
-    for product in _products(text, work, factors, _ranks(inputs), _ranks(outputs)):
+    for product in _products(text, work, factors, ranks(inputs), ranks(outputs)):
         part = 1
         for places in product:
             part *= max([((outputs if side else inputs)[k] or ())[axis] for side, k, axis in places])
         total += part
     return total
-
-
-def _ranks(shapes: Sequence[Shape | None]) -> Ranks:
-    return tuple(None if s is None else len(s) for s in shapes)
 
 
 @lru_cache(maxsize=4096)

@@ -14,6 +14,7 @@ from math import ceil, prod
 import onnx_ir as ir
 
 from compressor.config import PruneSettings
+from compressor.core.machine import cores
 from compressor.errors import ModelError, UsageError
 from compressor.graph.shapes import Shapes
 from compressor.operators.table import RULES, operator_of
@@ -194,11 +195,6 @@ def _effort(model: ir.Model, layers: list[_Layer], macs: float, samples: int) ->
     weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     widest = max(layer.groups * layer.unknowns**2 for layer in layers)
     return Effort((runs + solving) / SPEED / cores(), 5.0 * weights + 8.0 * 5 * widest + 2e9)
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory() -> float:

@@ -15,6 +15,7 @@ from compressor.config import UnifySettings
 from compressor.core.compare import is_real, relative, squares
 from compressor.errors import ProofFailed
 from compressor.graph.evaluate import Array
+from compressor.pruning.proof import PLEASE
 from compressor.results.unify import ResidualRow, TrainingRow, UnifiedRow
 from compressor.runtime.stored import Runs
 from compressor.unification import measure
@@ -25,7 +26,6 @@ from compressor.unification.train import Trained
 from compressor.unification.unpacked import unpacked
 
 _CHUNK = 1 << 20
-_PROVED = "nothing was written; this is a fault of this tool, please report it"
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ def demand_exact(result: ir.Model, unified: Iterable[Unified]) -> None:
             own = layers[name]
             kinds = own.packed.kinds()
             if weight.tobytes() != own.weight.tobytes():
-                raise ProofFailed(f"weight {name!r} is not unpacked to the bits that were packed; {_PROVED}")
+                raise ProofFailed(f"weight {name!r} is not unpacked to the bits that were packed; {PLEASE}")
             if not measure.satisfied(weight, own.constrained, own.layer.layout, kinds):
-                raise ProofFailed(f"weight {name!r} does not satisfy its constraint; {_PROVED}")
+                raise ProofFailed(f"weight {name!r} does not satisfy its constraint; {PLEASE}")
 
 
 def output_error(before: Runs, after: Runs) -> float | None:
