@@ -1,8 +1,8 @@
-"""The torch side: an ONNX graph as a trainable module. The only package that imports torch."""
+"""The torch side: an ONNX graph as a trainable module. Imports torch; what trains (`train.loop`) needs more."""
 
-from compressor.core.extras import TRAINING, require
+from compressor.core.extras import require
 
-require("this", *TRAINING)
+require("this", "torch")
 
 from compressor.train.module.graph_module import GraphModule  # noqa: E402 - it imports what was required
 

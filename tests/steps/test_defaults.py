@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from compressor.commands.prune import prune, prune_file
 from compressor.config import PruneSettings
+from compressor.core.extras import EXTRAS
 from compressor.pruning.analysis import analyse
 from compressor.results import ModelStats, Report
 from compressor.results.detail import AccuracyRow
@@ -146,3 +148,14 @@ def test_training_without_data_gets_made_up_samples() -> None:
     assert len(samples.train) == 5000
     assert samples.valid is None
     assert not samples.real
+
+
+@pytest.mark.recovers
+@pytest.mark.parametrize("missing", [["safetensors", "accelerate", "jinja2", "PIL"], [*EXTRAS]])
+def test_no_extra_is_needed(missing: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first command of README installs no extra; torch may be there for other reasons, alone."""
+    for name in [m for m in sys.modules if m.startswith("compressor.train")]:
+        monkeypatch.delitem(sys.modules, name)
+    for library in missing:
+        monkeypatch.setitem(sys.modules, library, None)
+    assert prune(NET, PruneSettings.parse({"ratio": 0.5, "samples": 32})).report.recovery
