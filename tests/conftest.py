@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from compressor.config import prune as settings_of_prune
+from compressor.config import recovery as recovery_settings
 
 SEED = 20240607
 
@@ -19,8 +19,8 @@ settings.register_profile("shared", deadline=None)  # machines are shared: how l
 settings.load_profile("shared")
 
 
-USERS_DEFAULT = settings_of_prune.RECOVERY
-settings_of_prune.RECOVERY = "none"  # here, because test modules make settings while they are imported
+USERS_DEFAULT = recovery_settings.RECOVERY
+recovery_settings.RECOVERY = "none"  # here, because test modules make settings while they are imported
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def bare_cut(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     time.
     """
     if request.node.get_closest_marker("recovers") is not None:
-        monkeypatch.setattr(settings_of_prune, "RECOVERY", USERS_DEFAULT)
+        monkeypatch.setattr(recovery_settings, "RECOVERY", USERS_DEFAULT)
 
 
 @pytest.fixture

@@ -6,16 +6,11 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, view_options
-from compressor.cli.options import Section, settings_options
+from compressor.cli.options import Part, settings_options
 from compressor.cli.paths import check_destinations
-from compressor.config.bench import BenchSettings
+from compressor.config.bench import BenchSettings, LengthSection, SpeedGatesSection, WhatSection, WhereSection
 
-_WHERE = Section("Where", ("provider", "threads", "io_binding", "cuda_graph"))
-_WHAT = Section("What", ("batch", "input_shapes", "dims", "seed", "profile", "memory"))
-_LENGTH = Section(
-    "How long", ("runs", "seconds", "max_seconds", "warmup_runs", "warmup_seconds", "rounds", "confidence")
-)
-_GATES = Section("Gates", ("min_speedup", "max_latency"))
+_INPUTS = Part("Inputs", ("input_shapes", "dims", "seed"))
 _EPILOG = f"""\b
 Examples:
   onnx-compress bench model.onnx
@@ -29,7 +24,7 @@ Examples:
 @click.command("bench", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("a", metavar="A", type=click.Path(path_type=Path))
 @click.argument("b", metavar="[B]", required=False, type=click.Path(path_type=Path))
-@settings_options(BenchSettings, _WHERE, _WHAT, _LENGTH, _GATES)
+@settings_options(BenchSettings, WhereSection, WhatSection, _INPUTS, LengthSection, SpeedGatesSection)
 @view_options
 def command(*, a: Path, b: Path | None, settings: BenchSettings, view: View) -> None:
     """Time the model A, or A and B in turns, in ONNX Runtime: latency by percentile, throughput, memory, load

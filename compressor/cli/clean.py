@@ -6,7 +6,7 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, model_option, view_options
-from compressor.cli.options import GRAPH, SEEDED_PROOF, settings_options
+from compressor.cli.options import settings_options
 from compressor.cli.paths import check_destinations, default_output
 from compressor.config import CleanSettings
 
@@ -20,7 +20,7 @@ Examples:
 
 @click.command("clean", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@settings_options(CleanSettings, GRAPH, SEEDED_PROOF)
+@settings_options(CleanSettings)
 @model_option(".clean.onnx")
 @view_options
 def command(*, source: Path, output: Path | None, settings: CleanSettings, view: View) -> None:

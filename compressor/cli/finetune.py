@@ -6,13 +6,14 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, file_option, model_option, view_options
-from compressor.cli.options import DATA, DEVICE, LOSS, OPTIMISER, Section, settings_options
+from compressor.cli.options import part, settings_options
 from compressor.cli.paths import check_destinations, default_output
 from compressor.cli.training import watched
 from compressor.config import TuneSettings
-
-TRAINING = Section("Training: steps", (*OPTIMISER.fields, "batch_size", "seed"))
-RESULT = Section("Result", ("verify", "provider", "rtol", "atol", "external_data"))
+from compressor.config.data import DataSection
+from compressor.config.graph import GraphSection
+from compressor.config.proof import ProofSection
+from compressor.config.training import LossSection, StepsSection, TrainingSection
 
 _EPILOG = f"""\b
 Examples:
@@ -31,7 +32,15 @@ Examples:
     metavar="ORIGINAL",
     help="The model that IN was made from, whose outputs are imitated.",
 )
-@settings_options(TuneSettings, DATA, LOSS, TRAINING, DEVICE, RESULT)
+@settings_options(
+    TuneSettings,
+    part(DataSection, without=("samples",)),  # all of the data is trained on
+    LossSection,
+    StepsSection,
+    TrainingSection,
+    part(GraphSection, "external_data"),
+    ProofSection,
+)
 @model_option(".tuned.onnx")
 @view_options
 def command(*, source: Path, teacher: Path | None, output: Path | None, settings: TuneSettings, view: View) -> None:

@@ -6,10 +6,13 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, output_option, view_options
-from compressor.cli.options import BINDING, BLOCKERS, settings_options
+from compressor.cli.options import Part, part, settings_options
 from compressor.cli.paths import check_destinations
 from compressor.config import PruneSettings
+from compressor.config.graph import GraphSection
+from compressor.config.selection import SelectionSection
 
+_CHANNELS = Part(SelectionSection.title, ("include", "exclude", "attention", "keep_norm_axes", "lossless"))
 _EPILOG = f"""\b
 Examples:
   onnx-compress inspect model.onnx
@@ -21,7 +24,7 @@ Examples:
 
 @click.command("inspect", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@settings_options(PruneSettings, BLOCKERS, BINDING)
+@settings_options(PruneSettings, _CHANNELS, part(GraphSection, without=("external_data",)))
 @output_option(
     "--explain",
     is_flag=True,

@@ -14,24 +14,11 @@ from compressor.cli.console import (
     report_option,
     view_options,
 )
-from compressor.cli.options import (
-    AMOUNT,
-    CHOICE,
-    DATA,
-    DEVICE,
-    GATES,
-    GRAPH,
-    LATENCY,
-    LOSS,
-    OPTIMISER,
-    PROOF,
-    RECOVERY,
-    flag,
-    settings_options,
-    was_given,
-)
+from compressor.cli.options import flag, settings_options, was_given
 from compressor.cli.paths import check_destinations, default_output
 from compressor.config import PruneSettings
+from compressor.config.selection import SelectionSection
+from compressor.config.target import TargetSection
 from compressor.errors import NothingToPrune, UsageError
 from compressor.version import VERSION
 
@@ -51,7 +38,7 @@ Examples:
 
 @click.command("prune", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@settings_options(PruneSettings, AMOUNT, LATENCY, CHOICE, RECOVERY, DATA, LOSS, OPTIMISER, DEVICE, GRAPH, PROOF, GATES)
+@settings_options(PruneSettings)
 @model_option(".pruned.onnx")
 @file_option(
     "--plan-out",
@@ -96,8 +83,8 @@ def command(
     from compressor.results import FrozenRow
     from compressor.steps.gates import demand_gates
 
-    decided = (*AMOUNT.fields, *CHOICE.fields, "simplify")
-    ignored = [flag(name) for name in decided if name != "seed" and was_given(name)]
+    decided = (*TargetSection.own_fields(), *SelectionSection.own_fields(), "simplify")
+    ignored = [flag(PruneSettings, name) for name in decided if was_given(name)]
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what to remove; drop {' and '.join(ignored)}, or --plan")
     target = None if dry_run else output or default_output(source, ".pruned.onnx")

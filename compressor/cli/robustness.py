@@ -6,20 +6,18 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, report_option, view_options
-from compressor.cli.options import Section, settings_options
+from compressor.cli.options import Part, settings_options
 from compressor.cli.paths import check_destinations
-from compressor.config.robustness import RobustnessSettings
+from compressor.config.robustness import JudgementSection, RobustnessSettings, ShiftsSection
 
-_INPUTS = Section(
+_INPUTS = Part(
     "Inputs",
     (
         *("data", "labels", "samples", "batch_size", "mean", "std", "input_range", "normalised", "layout"),
         *("input_shapes", "dims", "seed"),
     ),
 )
-_SHIFTS = Section("How inputs are disturbed", ("noise", "noise_levels", "draws", "corruptions", "disturb"))
-_JUDGED = Section("What counts", ("margin", "compression", "confidence"))
-_WHERE = Section("Where", ("provider",))
+_WHERE = Part("Where", ("provider",))
 _EPILOG = f"""\b
 Examples:
   onnx-compress robustness model.onnx model.pruned.onnx
@@ -34,7 +32,7 @@ Examples:
 @click.command("robustness", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("a", metavar="A", type=click.Path(path_type=Path))
 @click.argument("others", metavar="B [C ...]", nargs=-1, required=True, type=click.Path(path_type=Path))
-@settings_options(RobustnessSettings, _INPUTS, _SHIFTS, _JUDGED, _WHERE)
+@settings_options(RobustnessSettings, _INPUTS, ShiftsSection, JudgementSection, _WHERE)
 @report_option
 @view_options
 def command(

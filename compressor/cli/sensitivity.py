@@ -6,16 +6,22 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, file_option, view_options
-from compressor.cli.options import BINDING, CHOICE, Section, settings_options
+from compressor.cli.options import Part, part, settings_options
 from compressor.cli.paths import check_destinations, default_output
-from compressor.config.sensitivity import SensitivitySettings
+from compressor.config.data import DataSection
+from compressor.config.graph import GraphSection
+from compressor.config.selection import SelectionSection
+from compressor.config.sensitivity import SensitivitySettings, SweepSection
+from compressor.config.target import TargetSection
 
-_SWEEP = Section("What is measured", ("ratios", "round_to", "min_channels", "max_drop", "max_distance", "jobs"))
-_UNUSED = ("scope", "normalise", "sensitivity")
-"""How groups compare with each other is the question here."""
-_CHANNELS = Section("Which channels", tuple(name for name in CHOICE.fields if name not in _UNUSED))
-_DATA = Section("Data", ("data", "samples", "batch_size", "labels", "mean", "std", "input_range", "layout"))
-_WHERE = Section("Where", ("provider",))
+_SECTIONS = (
+    SweepSection,
+    part(TargetSection, "min_channels"),
+    part(SelectionSection, without=("scope", "normalise", "sensitivity")),  # how groups compare is the question here
+    part(DataSection, without=("val_data", "val_share", "augment", "crop_padding")),
+    part(GraphSection, without=("external_data",)),
+    Part("Where", ("provider", "seed")),
+)
 _EPILOG = f"""\b
 Examples:
   onnx-compress sensitivity model.onnx
@@ -27,7 +33,7 @@ Examples:
 
 @click.command("sensitivity", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@settings_options(SensitivitySettings, _SWEEP, _CHANNELS, _DATA, BINDING, _WHERE)
+@settings_options(SensitivitySettings, *_SECTIONS)
 @file_option(
     "-o",
     "--output",

@@ -6,32 +6,32 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, dry_run_option, file_option, model_option, output_option, view_options
-from compressor.cli.options import (
-    DATA,
-    DEVICE,
-    GRAPH,
-    LOSS,
-    OPTIMISER,
-    SEEDED_PROOF,
-    Section,
-    flag,
-    settings_options,
-    was_given,
-)
+from compressor.cli.options import flag, part, settings_options, was_given
 from compressor.cli.paths import check_destinations, default_output
-from compressor.config.choosing import ChoosingSettings
+from compressor.config.blocks import BlocksSection, StorageSection, WeightsSection
+from compressor.config.choosing import ChoosingSection, ChoosingSettings
+from compressor.config.data import DataSection
+from compressor.config.graph import GraphSection
+from compressor.config.proof import ProofSection
+from compressor.config.training import LossSection, StepsSection, TrainingSection
+from compressor.config.unify import MethodSection
 from compressor.errors import UsageError
 
-BLOCKS = Section("Blocks", ("block", "layer_block", "unify_share", "prune_share", "curvature", "permute"))
-CHOOSING = Section("Blocks by what they cost", ("max_drop", "max_distance", "ladder", "jobs"))
-WEIGHTS = Section("Which weights", ("include", "exclude", "all_layers", "min_weights"))
-STORAGE = Section("Storage", ("magnitudes", "dense", "latency"))
-METHOD = Section(
-    "Training: method",
-    ("method", "teacher", "retrain_share", "retrain_rate", "refreshes", "rho", "rho_growth", "dual_step"),
+_SECTIONS = (
+    BlocksSection,
+    ChoosingSection,
+    WeightsSection,
+    StorageSection,
+    DataSection,
+    MethodSection,
+    LossSection,
+    part(StepsSection, without=("expand",)),
+    TrainingSection,
+    GraphSection,
+    ProofSection,
 )
-STEPS = Section(OPTIMISER.title, (*(f for f in OPTIMISER.fields if f != "expand"), "batch_size", "samples"))
-
+_DECIDED = (BlocksSection, ChoosingSection, WeightsSection)
+"""What a plan says already."""
 _EPILOG = f"""\b
 Examples:
   onnx-compress unify model.onnx
@@ -45,9 +45,7 @@ Examples:
 
 @click.command("unify", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@settings_options(
-    ChoosingSettings, BLOCKS, CHOOSING, WEIGHTS, STORAGE, DATA, METHOD, LOSS, STEPS, DEVICE, GRAPH, SEEDED_PROOF
-)
+@settings_options(ChoosingSettings, *_SECTIONS)
 @model_option(".unified.onnx")
 @file_option(
     "--plan-out",
@@ -85,8 +83,8 @@ def command(
     from compressor.render.unify import render_unified
 
     target = None if dry_run else output or default_output(source, ".unified.onnx")
-    decided = (*BLOCKS.fields, *CHOOSING.fields, *WEIGHTS.fields, "magnitudes", "simplify")
-    ignored = [flag(name) for name in decided if was_given(name)]
+    decided = (*(name for section in _DECIDED for name in section.own_fields()), "magnitudes", "simplify")
+    ignored = [flag(ChoosingSettings, name) for name in decided if was_given(name)]
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what is unified; drop {' and '.join(ignored)}, or --plan")
     written = {"--output": target or output, "--plan-out": plan_out, "--json": view.json_to}

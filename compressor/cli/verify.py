@@ -6,17 +6,11 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, view_options
-from compressor.cli.options import Section, settings_options
+from compressor.cli.options import Part, settings_options
 from compressor.cli.paths import check_destinations
-from compressor.config.bench import VerifySettings
+from compressor.config.verify import EqualitySection, ProvidersSection, SearchSection, VerifySettings
 
-_INPUTS = Section(
-    "Inputs",
-    ("data", "samples", "batch_size", "mean", "std", "layout", "input_shapes", "dims", "trials", "seed"),
-)
-_WHERE = Section("Where", ("provider", "provider_b"))
-_EQUAL = Section("What counts as equal", ("rtol", "atol"))
-_SEARCH = Section("Search", ("bisect", "bisect_memory"))
+_INPUTS = Part("Inputs", ("data", "samples", "batch_size", "mean", "std", "layout", "input_shapes", "dims"))
 _EPILOG = f"""\b
 Examples:
   onnx-compress verify model.onnx model.clean.onnx
@@ -29,7 +23,7 @@ Examples:
 @click.command("verify", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("a", metavar="A", type=click.Path(path_type=Path))
 @click.argument("b", metavar="B", type=click.Path(path_type=Path))
-@settings_options(VerifySettings, _INPUTS, _WHERE, _EQUAL, _SEARCH)
+@settings_options(VerifySettings, _INPUTS, ProvidersSection, EqualitySection, SearchSection)
 @view_options
 def command(*, a: Path, b: Path, settings: VerifySettings, view: View) -> None:
     """Run the models A and B on the same inputs and compare their outputs; exit with 5 where they differ, and

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling, Policy
 from compressor.commands import bench
 from compressor.config import BenchSettings, RunSettings, UnifySettings
+from compressor.config.blocks import BlocksSection, StorageSection
 from compressor.core.clock import Clock, Progress
 from compressor.core.scratch import scratch
 from compressor.data import Dataset
@@ -164,7 +165,7 @@ def project(layer: Layer, settings: UnifySettings) -> Unified:
     return pack(layer, array_of(layer.value), nearest.impose(weight, kinds), kinds, settings)
 
 
-def target(layer: Layer, settings: UnifySettings) -> Mixed:
+def target(layer: Layer, settings: BlocksSection) -> Mixed:
     """The set that the weight of a layer is brought to."""
     return Mixed(layer.layout, settings.unify_share, settings.prune_share, layer.curvature)
 
@@ -176,7 +177,7 @@ def adopt(item: Unified, trained: Trained, settings: UnifySettings) -> Unified:
     return pack(item.layer, item.original, weight, trained.kinds[name], settings)
 
 
-def pack(layer: Layer, original: Array, constrained: Array, kinds: Kinds, settings: UnifySettings) -> Unified:
+def pack(layer: Layer, original: Array, constrained: Array, kinds: Kinds, settings: StorageSection) -> Unified:
     """A layer whose ``constrained`` weight satisfies ``kinds``; shared values are rounded as they are stored."""
     narrow = np.asarray(constrained).astype(original.dtype)
     return Unified(layer, original, narrow, encode(narrow, layer.layout, kinds, settings.magnitudes))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compressor.config.bench import VerifySettings
+from compressor.config.verify import VerifySettings
 from compressor.core.clock import Clock, Progress
 from compressor.core.compare import Distance, Tolerance, distance
 from compressor.data import batch_limit, batches, open_data

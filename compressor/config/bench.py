@@ -1,14 +1,14 @@
-"""Settings of comparing two models: how fast they are, and whether they give the same."""
-
-from __future__ import annotations
+"""Settings of a latency measurement."""
 
 import re
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from compressor.config.base import Count, RunSettings, provider_name
-from compressor.config.data import DataSettings
+from compressor.config.base import RunSettings
+from compressor.config.graph import Count
+from compressor.config.proof import provider_name
+from compressor.config.section import Section, Shown
 from compressor.core.notation import MILLISECONDS
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|µs|ms|s|)", re.IGNORECASE)
@@ -32,22 +32,47 @@ def _milliseconds(value: object) -> object:
     return float(match[1]) * MILLISECONDS[match[2].lower() or "ms"]
 
 
-class BenchSettings(RunSettings):
-    """Settings of a latency measurement."""
+class WhereSection(Section):
+    """The machine that is measured."""
 
-    provider: Annotated[str, AfterValidator(provider_name)] = Field(
+    title: ClassVar[str] = "Where"
+
+    provider: Annotated[str, AfterValidator(provider_name), Shown("NAME")] = Field(
         default="cpu",
         description="Where ONNX Runtime runs the models: cpu, cuda, tensorrt or a provider's full name; never "
         "replaced by another one.",
     )
+    threads: int = Field(
+        default=0, ge=0, description="Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores."
+    )
+    io_binding: bool = Field(
+        default=True,
+        description="On an accelerator, keep inputs and outputs in its memory, so that copies are not timed.",
+    )
+    cuda_graph: bool = Field(
+        default=False, description="Record the kernels of a run once and replay them (CUDA, TensorRT; fixed shapes)."
+    )
+
+
+class WhatSection(Section):
+    """What is measured beside the time of a run."""
+
+    title: ClassVar[str] = "What"
+
     batch: Annotated[tuple[Count, ...], BeforeValidator(_batches)] = Field(
         default=(),
         description="Samples in one run, where the model leaves that open; several as 1,32 are measured one after the "
         "other. Default: 1.",
     )
-    threads: int = Field(
-        default=0, ge=0, description="Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores."
-    )
+    profile: bool = Field(default=False, description="Time every operator in both models.")
+    memory: bool = Field(default=True, description="Measure the memory of each model in a process of its own.")
+
+
+class LengthSection(Section):
+    """How long is measured, and how sure the result is to be."""
+
+    title: ClassVar[str] = "How long"
+
     runs: int = Field(default=100, ge=10, description="Runs of each model that are timed at least.")
     seconds: float = Field(default=3.0, ge=0, description="Time that the timed runs take together at least.")
     max_seconds: float = Field(
@@ -61,45 +86,22 @@ class BenchSettings(RunSettings):
         description="How often both models are loaded anew; where a model comes to lie in memory changes its speed.",
     )
     confidence: float = Field(default=0.99, gt=0.5, lt=1, description="Confidence of the interval of the speed-up.")
-    io_binding: bool = Field(
-        default=True,
-        description="On an accelerator, keep inputs and outputs in its memory, so that copies are not timed.",
-    )
-    cuda_graph: bool = Field(
-        default=False, description="Record the kernels of a run once and replay them (CUDA, TensorRT; fixed shapes)."
-    )
-    memory: bool = Field(default=True, description="Measure the memory of each model in a process of its own.")
-    profile: bool = Field(default=False, description="Time every operator in both models.")
+
+
+class SpeedGatesSection(Section):
+    """Limits on the result."""
+
+    title: ClassVar[str] = "Gates"
+
     min_speedup: float | None = Field(
         default=None, gt=0, description="Fail unless B is at least X times as fast as A, by medians, at every batch."
     )
-    max_latency: Annotated[float | None, BeforeValidator(_milliseconds)] = Field(
+    max_latency: Annotated[float | None, BeforeValidator(_milliseconds), Shown("TIME")] = Field(
         default=None,
         gt=0,
         description="Fail unless the median of the last model is at most this, such as 2.5ms, at every batch.",
     )
 
 
-class VerifySettings(DataSettings):
-    """Settings of a parity check; data is optional, seeded inputs stand in for it."""
-
-    provider: Annotated[str, AfterValidator(provider_name)] = Field(
-        default="cpu",
-        description="Where ONNX Runtime runs A, and B too unless said otherwise: cpu, cuda, tensorrt or a full name.",
-    )
-    provider_b: Annotated[str | None, AfterValidator(lambda v: None if v is None else provider_name(v))] = Field(
-        default=None, description="Where ONNX Runtime runs B, such as cuda, to compare providers."
-    )
-    rtol: float = Field(
-        default=1e-4, ge=0, description="Error allowed, as a share of the largest value of an output of A."
-    )
-    atol: float = Field(default=0.0, ge=0, description="Error allowed on top of that, absolute.")
-    seed: int = Field(default=0, ge=0, description="Seed of the inputs that are made up, where no data is given.")
-    trials: int = Field(default=2, ge=1, description="Seeded inputs for each set of shapes.")
-    bisect: bool | None = Field(
-        default=None,
-        description="Name the first node that differs. Default: only where the outputs are not equal.",
-    )
-    bisect_memory: int = Field(
-        default=256, ge=1, description="Megabytes of intermediate values that one run of the search may expose."
-    )
+class BenchSettings(WhereSection, WhatSection, LengthSection, SpeedGatesSection, RunSettings):
+    """Settings of a latency measurement."""

@@ -1,12 +1,12 @@
 """Settings of unification whose blocks are chosen by what they cost."""
 
-from __future__ import annotations
-
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
-from compressor.config.unify import BlockText, UnifySettings
+from compressor.config.blocks import BlockText
+from compressor.config.section import Section, Shown
+from compressor.config.unify import UnifySettings
 from compressor.core.notation import parse_share, split_commas
 
 LADDER = ("8x8", "4x8", "4x4", "1x8", "1x4")
@@ -17,14 +17,12 @@ def _ladder(value: object) -> object:
     return tuple(dict.fromkeys(split_commas(value))) or LADDER
 
 
-class ChoosingSettings(UnifySettings):
-    """Settings of a run that may choose a block for every layer, within a limit on what is lost."""
+class ChoosingSection(Section):
+    """A limit on what is lost, within which every layer gets the block that saves most."""
 
-    ladder: Annotated[tuple[BlockText, ...], BeforeValidator(_ladder)] = Field(
-        default_factory=lambda: LADDER,
-        description=f"Blocks to choose from with --max-drop or --max-distance. Default: {','.join(LADDER)}.",
-    )
-    max_drop: Annotated[float | None, Field(ge=0, le=1), BeforeValidator(parse_share)] = Field(
+    title: ClassVar[str] = "Blocks by what they cost"
+
+    max_drop: Annotated[float | None, Field(ge=0, le=1), BeforeValidator(parse_share), Shown("SHARE")] = Field(
         default=None,
         description="Choose a block for each layer so that, before any training, no more accuracy is lost, such as "
         "0.01 or 1%; needs data with labels.",
@@ -35,5 +33,14 @@ class ChoosingSettings(UnifySettings):
         description="The same, so that outputs move by no more than this share of their norm; needs no labels, and "
         "without --data no samples.",
     )
-    samples: int = Field(default=1024, ge=1, description="Samples to calibrate and to choose on.")
+    ladder: Annotated[tuple[BlockText, ...], BeforeValidator(_ladder), Shown("X[,X]")] = Field(
+        default_factory=lambda: LADDER,
+        description=f"Blocks to choose from with --max-drop or --max-distance. Default: {','.join(LADDER)}.",
+    )
     jobs: int = Field(default=0, ge=0, description="Measurements at a time, one thread each; 0 for one a core.")
+
+
+class ChoosingSettings(ChoosingSection, UnifySettings):
+    """Settings of a run that may choose a block for every layer, within a limit on what is lost."""
+
+    samples: int = Field(default=1024, ge=1, description="Samples to calibrate and to choose on.")

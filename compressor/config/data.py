@@ -1,12 +1,11 @@
 """Settings of the data that a model is calibrated, trained and judged on."""
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
 from compressor.config.base import RunSettings
+from compressor.config.section import Section, Shown
 from compressor.core.notation import parse_numbers, split_commas
 
 Change = Literal["flip", "crop"]
@@ -33,38 +32,40 @@ def _limits(value: object) -> object:
     return numbers
 
 
-class DataSettings(RunSettings):
+class DataSection(Section):
     """Where samples come from and how they are prepared."""
 
-    data: str | None = Field(
+    title: ClassVar[str] = "Data"
+
+    data: Annotated[str | None, Shown("PATH")] = Field(
         default=None,
         description="Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one "
         "subfolder a class, or package.module:callable.",
     )
-    val_data: str | None = Field(
+    val_data: Annotated[str | None, Shown("PATH")] = Field(
         default=None,
         description="Samples to judge on, given like --data; by default a share of the data is set aside.",
     )
-    val_share: float = Field(
+    val_share: Annotated[float, Shown("SHARE")] = Field(
         default=0.1,
         ge=0,
         lt=1,
         description="Share of the samples that is set aside to judge on, taken from every class alike.",
     )
-    labels: str | None = Field(
+    labels: Annotated[str | None, Shown("NAME")] = Field(
         default=None, min_length=1, description="Name of the array that holds the labels. Default: y or labels."
     )
     samples: int = Field(default=256, ge=1, description="Samples to calibrate on.")
     batch_size: int = Field(default=64, ge=1, description="Samples in a batch.")
-    mean: Annotated[tuple[float, ...], BeforeValidator(parse_numbers)] = Field(
+    mean: Annotated[tuple[float, ...], BeforeValidator(parse_numbers), Shown("X,X,X")] = Field(
         default=(),
         description="Subtracted from images, one number or one a channel, such as 0.485,0.456,0.406; "
         "8-bit pixels are divided by 255 first.",
     )
-    std: Annotated[tuple[Std, ...], BeforeValidator(parse_numbers)] = Field(
+    std: Annotated[tuple[Std, ...], BeforeValidator(parse_numbers), Shown("X,X,X")] = Field(
         default=(), description="What images are divided by after that, one number or one a channel."
     )
-    input_range: Annotated[tuple[float, float] | None, BeforeValidator(_limits)] = Field(
+    input_range: Annotated[tuple[float, float] | None, BeforeValidator(_limits), Shown("LOW,HIGH")] = Field(
         default=None,
         description="Black and white in made-up images before --mean and --std, such as 0,255. Without any of the "
         "three, the range is read from the network's behaviour.",
@@ -74,7 +75,7 @@ class DataSettings(RunSettings):
         description="Where images in arrays have their channels: first (nchw), last (nhwc), or wherever the model's "
         "input tells.",
     )
-    augment: Annotated[tuple[Change, ...], BeforeValidator(_changes)] = Field(
+    augment: Annotated[tuple[Change, ...], BeforeValidator(_changes), Shown("flip,crop")] = Field(
         default=(),
         description="Change training images at random: flip, left to right; crop, moved by up to --crop-padding; "
         "flip,crop for both.",
@@ -84,6 +85,10 @@ class DataSettings(RunSettings):
     )
 
 
+class DataSettings(DataSection, RunSettings):
+    """Settings of a run on samples."""
+
+
 def validation(settings: DataSettings) -> DataSettings | None:
     """The same settings for the samples of ``val_data``, or None where there are none of their own."""
     if settings.val_data is None:
@@ -91,4 +96,4 @@ def validation(settings: DataSettings) -> DataSettings | None:
     return settings.model_copy(update={"data": settings.val_data, "augment": ()})
 
 
-__all__ = ["Change", "DataSettings", "validation"]
+__all__ = ["Change", "DataSection", "DataSettings", "validation"]

@@ -11,11 +11,12 @@ from pydantic import BeforeValidator, Field
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from compressor.config.base import RunSettings, did_you_mean
+from compressor.config.base import RunSettings
 from compressor.config.bench import BenchSettings
 from compressor.config.choices import STAGES
 from compressor.config.data import DataSettings
 from compressor.config.prune import PruneSettings
+from compressor.config.section import did_you_mean
 from compressor.errors import UsageError
 
 GATES: Mapping[str, type[RunSettings]] = MappingProxyType(

@@ -1,14 +1,13 @@
 """Settings of holding compressed models against their original under noise and corrupted images."""
 
-from __future__ import annotations
-
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from compressor.config.base import Count
 from compressor.config.data import DataSettings
+from compressor.config.graph import Count
+from compressor.config.section import Section, Shown
 from compressor.core.notation import parse_share, split_commas
 
 CorruptionName = Literal["gaussian-noise", "impulse-noise", "blur", "contrast", "brightness", "jpeg"]
@@ -24,29 +23,31 @@ def _corruptions(value: object) -> object:
     return names
 
 
-class RobustnessSettings(DataSettings):
-    """Settings of a robustness measurement."""
+class ShiftsSection(Section):
+    """How inputs are disturbed."""
 
-    samples: Count = Field(
-        default=256, description="Samples to measure on, drawn at random from the data, or made up where there is none."
-    )
-    normalised: bool = Field(
-        default=False,
-        description="The data is normalised already: --mean and --std tell what its pixels were, and change nothing.",
-    )
-    disturb: tuple[str, ...] = Field(
-        default=(),
-        description="Disturb this input only; repeatable. Default: all floating-point inputs, and images of bytes.",
-    )
+    title: ClassVar[str] = "How inputs are disturbed"
+
     noise: float = Field(
         default=0.7, gt=0, description="Largest amplitude of the uniform noise, in standard deviations of the input."
     )
     noise_levels: int = Field(default=7, ge=1, le=100, description="Amplitudes, evenly from zero to the largest.")
     draws: int = Field(default=3, ge=1, description="How often the noise of each amplitude is drawn.")
-    corruptions: Annotated[tuple[str, ...], BeforeValidator(_corruptions)] = Field(
+    corruptions: Annotated[tuple[str, ...], BeforeValidator(_corruptions), Shown("NAME[,NAME]")] = Field(
         default=(), description=f"How images are corrupted: {', '.join(_NAMES)}, or none. Default: all."
     )
-    margin: Annotated[float, BeforeValidator(parse_share)] = Field(
+    disturb: Annotated[tuple[str, ...], Shown("NAME")] = Field(
+        default=(),
+        description="Disturb this input only; repeatable. Default: all floating-point inputs, and images of bytes.",
+    )
+
+
+class JudgementSection(Section):
+    """What counts as unharmed."""
+
+    title: ClassVar[str] = "What counts"
+
+    margin: Annotated[float, BeforeValidator(parse_share), Shown("SHARE")] = Field(
         default=0.005,
         ge=0,
         le=1,
@@ -57,13 +58,25 @@ class RobustnessSettings(DataSettings):
     )
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence of the intervals.")
 
+
+class RobustnessSettings(ShiftsSection, JudgementSection, DataSettings):
+    """Settings of a robustness measurement."""
+
+    samples: Count = Field(
+        default=256, description="Samples to measure on, drawn at random from the data, or made up where there is none."
+    )
+    normalised: bool = Field(
+        default=False,
+        description="The data is normalised already: --mean and --std tell what its pixels were, and change nothing.",
+    )
+
     @property
     def kinds(self) -> tuple[CorruptionName, ...]:
         """The corruptions asked for."""
         return tuple(name for name in _NAMES if not self.corruptions or name in self.corruptions)
 
     @model_validator(mode="after")
-    def _normalised_by_something(self) -> RobustnessSettings:
+    def _normalised_by_something(self) -> "RobustnessSettings":
         if self.normalised and not (self.mean or self.std):
             raise PydanticCustomError("normalised", "give --mean and --std that the data was normalised with")
         return self

@@ -1,13 +1,13 @@
 """Settings of a sensitivity sweep: how much of each group can go before the outputs suffer."""
 
-from __future__ import annotations
-
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from compressor.config.base import PROVIDERS, provider_name
-from compressor.config.prune import PruneSettings, RemovedShare
+from compressor.config.proof import PROVIDERS, provider_name
+from compressor.config.prune import PruneSettings
+from compressor.config.section import Section, Shown
+from compressor.config.target import RemovedShare
 from compressor.core.notation import parse_share, split_commas
 
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -29,10 +29,12 @@ def _ratios(value: object) -> object:
     raise ValueError(f"{value!r} is not a list of shares above 0 and below 1, such as 0.25,0.5,0.75")
 
 
-class SensitivitySettings(PruneSettings):
-    """Settings of a sweep that prunes every group alone, at several ratios."""
+class SweepSection(Section):
+    """What is measured, and what counts as safe."""
 
-    ratios: Annotated[tuple[RemovedShare, ...], BeforeValidator(_ratios)] = Field(
+    title: ClassVar[str] = "What is measured"
+
+    ratios: Annotated[tuple[RemovedShare, ...], BeforeValidator(_ratios), Shown("R[,R]")] = Field(
         default_factory=lambda: RATIOS,
         description="Shares of its channels that each group loses, one after the other, while the rest of the "
         f"model stays whole. Default: {','.join(map(str, RATIOS))}.",
@@ -40,8 +42,7 @@ class SensitivitySettings(PruneSettings):
     round_to: int = Field(
         default=1, ge=1, description="Leave a multiple of N channels, as prune does; 1 measures every ratio as asked."
     )
-    samples: int = Field(default=1024, ge=1, description="Samples to measure on, drawn at random.")
-    max_drop: Annotated[float | None, Field(ge=0, le=1), BeforeValidator(parse_share)] = Field(
+    max_drop: Annotated[float | None, Field(ge=0, le=1), BeforeValidator(parse_share), Shown("SHARE")] = Field(
         default=None,
         description="A ratio is safe where it costs no more accuracy, such as 0.01 or 1%; needs labels. "
         f"Default: {MAX_DROP} with labels, unless --max-distance is given.",
@@ -52,9 +53,15 @@ class SensitivitySettings(PruneSettings):
         description="A ratio is safe where outputs move by no more, as a share of their norm. "
         f"Default: {MAX_DISTANCE} without labels.",
     )
-    provider: Annotated[str, AfterValidator(provider_name)] = Field(
+    jobs: int = Field(default=0, ge=0, description="Measurements at a time, one thread each; 0 for one a core.")
+
+
+class SensitivitySettings(SweepSection, PruneSettings):
+    """Settings of a sweep that prunes every group alone, at several ratios."""
+
+    samples: int = Field(default=1024, ge=1, description="Samples to measure on, drawn at random.")
+    provider: Annotated[str, AfterValidator(provider_name), Shown("NAME")] = Field(
         default="cpu",
         description=f"Where ONNX Runtime runs the models: {', '.join(PROVIDERS)} or a provider's full name; never "
         "replaced by another one.",
     )
-    jobs: int = Field(default=0, ge=0, description="Measurements at a time, one thread each; 0 for one a core.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compressor.config.data import DataSettings
+from compressor.config.data import DataSection, DataSettings
 from compressor.core.formatting import printable
 from compressor.data.batch import Array, Batch, Indices
 from compressor.data.labels import batch_labels, tidy_labels
@@ -83,7 +83,7 @@ def from_arrays(
 
 
 def assign(
-    names: Sequence[str], found: Sequence[InputSpec], settings: DataSettings, place: str
+    names: Sequence[str], found: Sequence[InputSpec], settings: DataSection, place: str
 ) -> tuple[dict[str, str], str | None]:
     """Which array is for which input, and which holds the labels.
 

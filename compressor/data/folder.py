@@ -19,6 +19,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.config.data import DataSettings
+from compressor.config.graph import GraphSection
 from compressor.core.extras import require
 from compressor.core.formatting import printable
 from compressor.data.batch import Array, Batch, Indices
@@ -153,7 +154,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise UsageError(f"{printable(path)}: the image cannot be decoded ({text}); replace or remove it") from error
 
 
-def _target(found: Sequence[InputSpec], settings: DataSettings) -> tuple[InputSpec, int, int, int]:
+def _target(found: Sequence[InputSpec], settings: GraphSection) -> tuple[InputSpec, int, int, int]:
     """The input that takes images, and their height, width and channels."""
     spec = found[0]
     remedy = "give an .npz file or package.module:callable"

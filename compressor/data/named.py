@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import numpy as np
 import onnx_ir as ir
 
-from compressor.config.data import DataSettings
+from compressor.config.data import DataSection, DataSettings
 from compressor.core.formatting import printable, quantity
 from compressor.data.arrays import assign, from_arrays
 from compressor.data.batch import Array, Dataset
@@ -141,7 +141,7 @@ def _item(item: object, found: Sequence[InputSpec], settings: DataSettings, text
     raise UsageError(f"--data {text}: an item is {kind}; give arrays, pairs (x, y) or mappings of arrays")
 
 
-def _pair(pair: tuple[Any, Any], found: Sequence[InputSpec], settings: DataSettings) -> dict[str, Array]:
+def _pair(pair: tuple[Any, Any], found: Sequence[InputSpec], settings: DataSection) -> dict[str, Array]:
     arrays = {found[0].name if len(found) == 1 else "x": _array(pair[0])}
     if pair[1] is not None:
         arrays[settings.labels or "y"] = _array(pair[1])

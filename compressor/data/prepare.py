@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from compressor.config.data import DataSettings
+from compressor.config.data import DataSection, DataSettings
 from compressor.data.batch import Array
 from compressor.data.spec import CHANNELS, InputSpec, sizes_of
 from compressor.data.values import check_kind
@@ -75,7 +75,7 @@ def prepare(spec: InputSpec, array: Array, settings: DataSettings, place: str, *
     return Preparation(spec, axes, scale, shift)
 
 
-def normalised(found: Sequence[InputSpec], settings: DataSettings) -> frozenset[str]:
+def normalised(found: Sequence[InputSpec], settings: DataSection) -> frozenset[str]:
     """Names of the inputs that mean and std are meant for: floating images; without any, a floating only input.
 
     Raises:

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from compressor.config import RunSettings
+from compressor.config.graph import GraphSection
 from compressor.errors import UsageError
 from compressor.graph import files
 from compressor.graph.evaluate import Array
@@ -127,7 +128,7 @@ def open_symbols(model: Opened, settings: RunSettings) -> set[str]:
     return _symbols(model, model.inputs) - _given(model, settings)
 
 
-def _given(model: Opened, settings: RunSettings) -> set[str]:
+def _given(model: Opened, settings: GraphSection) -> set[str]:
     """Names of the dimensions whose size the user gave: alone, or with the shape of an input that has it."""
     return set(settings.dims) | _symbols(model, settings.input_shapes)
 
@@ -138,7 +139,7 @@ def _symbols(model: Opened, inputs: Iterable[str]) -> set[str]:
     return {str(dim.value) for shape in shapes for dim in shape if isinstance(dim, ir.SymbolicDim)}
 
 
-def bind(model: Opened, settings: RunSettings, dims: dict[str, int]) -> Shapes:
+def bind(model: Opened, settings: GraphSection, dims: dict[str, int]) -> Shapes:
     """Shapes of ``model`` with ``dims`` for some of its open dimensions; what the user gave comes first.
 
     Raises:

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from compressor.config import RunSettings
+from compressor.config.proof import ProofSection
 from compressor.core.scratch import scratch
 from compressor.evaluate import pair
 from compressor.evaluate.attribution import attributed
@@ -96,7 +97,7 @@ def _times(original: Path, result: ir.Model, settings: RunSettings) -> tuple[Tim
         return _profile(original, settings, feeds), _profile(smaller, settings, feeds)
 
 
-def _profile(path: Path, settings: RunSettings, feeds: Mapping[str, Array]) -> Times:
+def _profile(path: Path, settings: ProofSection, feeds: Mapping[str, Array]) -> Times:
     from compressor.runtime.profile import profile  # noqa: PLC0415 - imports the runtime
     from compressor.runtime.sessions import Setup  # noqa: PLC0415
 

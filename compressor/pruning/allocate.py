@@ -18,6 +18,7 @@ import numpy as np
 
 from compressor.channels.groups import ChannelGroup
 from compressor.config import PruneSettings
+from compressor.config.target import TargetSection
 from compressor.errors import UsageError
 from compressor.pruning.budget import Origin
 from compressor.pruning.criteria import Scores
@@ -156,7 +157,7 @@ def _segments(curve: GroupSensitivity, settings: PruneSettings, width: int) -> t
     )
 
 
-def _gain(point: Point, settings: PruneSettings, width: int) -> float:
+def _gain(point: Point, settings: TargetSection, width: int) -> float:
     if settings.target_latency is not None:
         return point.removed / width
     if settings.ratio is not None:

@@ -16,6 +16,7 @@ import numpy as np
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.config import PruneSettings
+from compressor.config.target import TargetSection
 from compressor.errors import TargetOutOfReach
 from compressor.pruning.cost import CostModel
 from compressor.pruning.criteria import Scores
@@ -67,7 +68,7 @@ def line_up(ranked: Mapping[ChannelGroup, Scores], settings: PruneSettings, orig
     return sorted(chunks, key=lambda c: c.key)
 
 
-def _own_ratio(group: ChannelGroup, settings: PruneSettings) -> float | None:
+def _own_ratio(group: ChannelGroup, settings: TargetSection) -> float | None:
     """The ratio that the first matching glob sets for this group."""
     for glob, ratio in settings.layer_ratio:
         if any(fnmatchcase(name, glob) for name in group.names):
@@ -171,7 +172,7 @@ class Goal:
         return self.cost(np.concatenate(units).astype(np.int64)) / max(self.whole, 1.0)
 
 
-def goal_of(cost: CostModel, settings: PruneSettings, origin: Origin) -> Goal:
+def goal_of(cost: CostModel, settings: TargetSection, origin: Origin) -> Goal:
     """The target that the settings have, of MACs, parameters or bytes."""
     exact = settings.steps == 1
     if settings.target_macs is not None:

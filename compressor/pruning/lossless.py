@@ -19,6 +19,7 @@ from compressor.channels.labels import FROZEN, UnitArray
 from compressor.channels.plan import PruningPlan, plan_of
 from compressor.channels.verify import blamed
 from compressor.config import PruneSettings
+from compressor.config.target import TargetSection
 from compressor.errors import NothingToPrune
 from compressor.operators.constants import Constants, Mask
 from compressor.operators.operator import Rules
@@ -66,7 +67,7 @@ def lossless_plan(
 def alive(
     coupling: Coupling,
     groups: Sequence[ChannelGroup],
-    settings: PruneSettings,
+    settings: TargetSection,
     rules: Rules,
     matters: UnitArray = NONE,
 ) -> Mask:

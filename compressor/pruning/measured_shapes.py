@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config import RunSettings
+from compressor.config.proof import ProofSection
 from compressor.errors import ModelError, ProviderUnavailable
 from compressor.graph.binding import Bound
 from compressor.graph.feeds import feeds
@@ -37,7 +38,7 @@ def shapes_of(model: ir.Model, settings: RunSettings) -> Shapes:
     return _completed(model, found, settings.seed, settings.provider)
 
 
-def shapes_at(model: ir.Model, inputs: Bound, settings: RunSettings) -> Shapes:
+def shapes_at(model: ir.Model, inputs: Bound, settings: ProofSection) -> Shapes:
     """:func:`shapes_of` at given sizes of the inputs."""
     return _completed(model, infer(model, inputs), settings.seed, settings.provider)
 

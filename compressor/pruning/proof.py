@@ -18,6 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config import RunSettings
+from compressor.config.proof import ProofSection
 from compressor.core.compare import Distance, Tolerance, is_real
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, ProofFailed
@@ -97,7 +98,7 @@ def _rank(gap: Distance) -> float:
     return gap.channel_rel + (0.0 if gap.passed else 1e9)
 
 
-def tolerance_of(settings: RunSettings) -> Tolerance:
+def tolerance_of(settings: ProofSection) -> Tolerance:
     """The error that settings allow; by channel, unless only the quick proof is wanted."""
     return Tolerance(settings.rtol, settings.atol, by_channel=settings.verify == "full")
 
@@ -175,7 +176,7 @@ def same_outputs(
         return Evidence.of(*standard(expected, found, tolerance_of(settings)))
 
 
-def _given(source: Path | ir.Model, settings: RunSettings, folder: Path) -> Stored:
+def _given(source: Path | ir.Model, settings: ProofSection, folder: Path) -> Stored:
     """The file as it was read, or one of a model in memory."""
     if isinstance(source, Path):
         return Stored(source, settings.provider)

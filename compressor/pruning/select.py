@@ -13,6 +13,7 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup, group
 from compressor.channels.plan import POLICY, PruningPlan, plan_of
 from compressor.config import PruneSettings
+from compressor.config.selection import SelectionSection
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.operators.operator import Rules
 from compressor.operators.table import RULES
@@ -161,7 +162,7 @@ def _reserve(coupling: Coupling, scores: Mapping[ChannelGroup, Scores]) -> None:
         score[reserved[member.units]] = np.inf
 
 
-def permitted(groups: Sequence[ChannelGroup], settings: PruneSettings) -> list[ChannelGroup]:
+def permitted(groups: Sequence[ChannelGroup], settings: SelectionSection) -> list[ChannelGroup]:
     """The groups that ``include`` and ``exclude`` leave.
 
     Raises:

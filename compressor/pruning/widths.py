@@ -11,6 +11,7 @@ import numpy.typing as npt
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.config import PruneSettings
+from compressor.config.selection import SelectionSection
 from compressor.pruning.budget import Chunk, Removed
 from compressor.pruning.knapsack import Floats, choose_widths
 from compressor.pruning.parts import Operator
@@ -66,7 +67,7 @@ def levels_of(first: int, last: int, groups: int) -> npt.NDArray[np.int64]:
     return np.unique(places.round().astype(np.int64))
 
 
-def _line(group: ChannelGroup, chunks: Sequence[Chunk], settings: PruneSettings, groups: int) -> Line:
+def _line(group: ChannelGroup, chunks: Sequence[Chunk], settings: SelectionSection, groups: int) -> Line:
     none = np.zeros(0, np.int64)
     removed, losses = [none], [0.0]
     for chunk in chunks:

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from compressor.config.base import did_you_mean
 from compressor.config.recipe import Recipe
+from compressor.config.section import did_you_mean
 from compressor.errors import UsageError
 
 MAX_BYTES, MAX_DEPTH = 1 << 16, 16

@@ -12,6 +12,7 @@ from compressor.channels.channel_mask import Cut
 from compressor.channels.groups import ChannelGroup, blocked
 from compressor.channels.plan import PruningPlan
 from compressor.config import AMOUNTS, PruneSettings, RunSettings
+from compressor.config.proof import ProofSection
 from compressor.core.formatting import count
 from compressor.graph import files
 from compressor.graph.normalise import normalise
@@ -164,7 +165,7 @@ def frozen_rows(found: Analysis) -> list[FrozenRow]:
     ]
 
 
-def proof_row(evidence: Evidence | None, settings: RunSettings) -> ProofResult | None:
+def proof_row(evidence: Evidence | None, settings: ProofSection) -> ProofResult | None:
     """The proof as the report shows it."""
     if evidence is None:
         return None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from compressor.config import PruneSettings
+from compressor.config.gates import GatesSection
 from compressor.core.formatting import quantity
 from compressor.errors import GateMissed
 from compressor.evaluate.likeness import needed, wilson
 from compressor.results import Report
 
 
-def missed(report: Report, settings: PruneSettings) -> list[str]:
+def missed(report: Report, settings: GatesSection) -> list[str]:
     """A clause for each gate that the result misses."""
     found = []
     for row in report.accuracy:
@@ -24,7 +25,7 @@ def missed(report: Report, settings: PruneSettings) -> list[str]:
     return found
 
 
-def unresolved(report: Report, settings: PruneSettings) -> list[str]:
+def unresolved(report: Report, settings: GatesSection) -> list[str]:
     """A warning for a gate that the samples are too few to tell, with the number that would tell."""
     found = []
     for row in report.accuracy:

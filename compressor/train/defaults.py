@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import onnx_ir as ir
 
 from compressor.config import TuneSettings
-from compressor.config.tune import LEARNING_RATES, RATE_WITH_NORMS
+from compressor.config.training import LEARNING_RATES, RATE_WITH_NORMS
 from compressor.train.reparameterize.batchnorm import takes_batchnorm
 
 S = TypeVar("S", bound=TuneSettings)

@@ -11,6 +11,7 @@ import onnx_ir as ir
 import torch
 
 from compressor.config import TuneSettings
+from compressor.config.training import LossSection
 from compressor.core.compare import Tolerance
 from compressor.data import Array, Dataset, augmentation, batch_limit, check_labels, open_parts, split
 from compressor.data.output_forms import vocabularies
@@ -178,7 +179,7 @@ def _limit(model: ir.Model, teacher: ir.Model | None) -> int | None:
     return own if own is not None else other
 
 
-def _module(model: ir.Model, settings: TuneSettings, train_bn: bool) -> GraphModule:
+def _module(model: ir.Model, settings: LossSection, train_bn: bool) -> GraphModule:
     wide = widened(model) if is_narrow(model) else model
     return GraphModule(with_outputs(wide, settings.features), train_bn=train_bn)
 

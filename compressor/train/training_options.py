@@ -9,6 +9,7 @@ from itertools import islice
 import onnx_ir as ir
 
 from compressor.config import TuneSettings
+from compressor.config.training import StepsSection
 from compressor.data import Dataset, batches
 from compressor.errors import ProofFailed
 from compressor.pruning import proof
@@ -22,7 +23,7 @@ from compressor.train.reparameterize.overparameterize import Damping, merge, ove
 from compressor.train.reparameterize.weight_averaging import WeightMean
 
 
-def extensions_of(settings: TuneSettings) -> list[Extension]:
+def extensions_of(settings: StepsSection) -> list[Extension]:
     """The extensions that settings ask for by name."""
     return [WeightMean(share=settings.mean_weights)] if settings.mean_weights else []
 

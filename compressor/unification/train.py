@@ -20,7 +20,7 @@ import onnx_ir as ir
 from compressor.config import UnifySettings
 from compressor.config.choices import METHODS
 from compressor.config.data import validation
-from compressor.config.tune import LEARNING_RATES
+from compressor.config.training import LEARNING_RATES
 from compressor.core.clock import Clock
 from compressor.core.extras import TRAINING, require
 from compressor.core.metrics import Metrics

@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from compressor.commands.verify import demand, verify
-from compressor.config.bench import VerifySettings
+from compressor.config.verify import VerifySettings
 from compressor.errors import ModelError, ProofFailed, ProviderUnavailable, UsageError
 from compressor.evaluate import bisect
 from tests.models import model

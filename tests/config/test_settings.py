@@ -15,9 +15,7 @@ def test_ratio_has_a_default_only_when_nothing_else_says_how_much():
     assert PruneSettings(lossless=True).ratio is None
 
 
-@pytest.mark.parametrize(
-    "pair", [("ratio", "target_macs"), ("target_params", "target_size"), ("ratio", "lossless")]
-)
+@pytest.mark.parametrize("pair", [("ratio", "target_macs"), ("target_params", "target_size"), ("ratio", "lossless")])
 def test_two_amounts_are_refused(pair):
     values = dict.fromkeys(pair, 0.5) if "lossless" not in pair else {"ratio": 0.5, "lossless": True}
     with pytest.raises(UsageError, match=f"give only one of {pair[0]} and {pair[1]}"):
@@ -118,3 +116,11 @@ def test_the_schema_states_ranges_and_choices():
     assert fields["round_to"]["minimum"] == 1
     assert fields["criterion"]["enum"][:2] == ["l1", "l2"]
     assert fields["input_shapes"]["additionalProperties"]["items"] == {"type": "integer", "minimum": 1}
+
+
+def test_settings_are_composed_of_sections():
+    """Every setting of a command stands in one section, so that the help has all of them once."""
+    for settings in (PruneSettings, RunSettings):
+        named = [name for section in settings.sections() for name in section.own_fields()]
+        assert sorted(named) == sorted(settings.model_fields)
+        assert len(set(named)) == len(named)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
 from compressor.config import TuneSettings
+from compressor.config.training import LossSection
 from compressor.data.output_forms import Form, class_axis, decide, variance
 from compressor.errors import UsageError
 from compressor.torch_ops.tensors import to_numpy
@@ -203,7 +204,7 @@ def _same_shapes(probe: Probe) -> None:
             )
 
 
-def _distilled(settings: TuneSettings, forms: Sequence[Form], probe: Probe) -> list[tuple[float, Term]]:
+def _distilled(settings: LossSection, forms: Sequence[Form], probe: Probe) -> list[tuple[float, Term]]:
     if not probe.teacher:
         raise UsageError("distillation needs the original model; give it with --teacher, or choose another --loss")
     used = [form for form in forms if form.kind != "none"]
@@ -216,7 +217,7 @@ def _distilled(settings: TuneSettings, forms: Sequence[Form], probe: Probe) -> l
     return [(1 / len(made), term) for term in made]
 
 
-def _features(settings: TuneSettings, probe: Probe) -> list[tuple[float, Term]]:
+def _features(settings: LossSection, probe: Probe) -> list[tuple[float, Term]]:
     terms: list[tuple[float, Term]] = []
     for index in range(len(probe.names), len(probe.names) + len(probe.features)):
         one, two = probe.student[index], probe.teacher[index]

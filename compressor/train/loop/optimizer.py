@@ -8,10 +8,11 @@ from math import ceil, cos, pi
 import torch
 
 from compressor.config import TuneSettings
+from compressor.config.training import StepsSection
 from compressor.errors import ModelError
 
 
-def optimiser_for(module: torch.nn.Module, settings: TuneSettings) -> torch.optim.Optimizer:
+def optimiser_for(module: torch.nn.Module, settings: StepsSection) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW; weight decay for matrices and kernels only.
 
     Raises:
@@ -36,7 +37,7 @@ def is_matrix(parameter: torch.Tensor) -> bool:
     return sum(size > 1 for size in parameter.shape) >= 2
 
 
-def rate_at(step: int, steps: int, settings: TuneSettings) -> float:
+def rate_at(step: int, steps: int, settings: StepsSection) -> float:
     """The learning rate of a step (from 0) as a share of the highest: a linear rise, then half a cosine."""
     rising = ceil(settings.warmup * steps)
     if step < rising:

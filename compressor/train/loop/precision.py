@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from compressor.config import TuneSettings
+from compressor.config.training import TrainingSection
 
 
 class Precision:
@@ -16,7 +16,7 @@ class Precision:
     takes nothing, and bfloat16 when asked.
     """
 
-    def __init__(self, device: torch.device, settings: TuneSettings) -> None:
+    def __init__(self, device: torch.device, settings: TrainingSection) -> None:
         cuda = device.type == "cuda"
         self.on = settings.amp == "bf16" or (settings.amp == "auto" and cuda)
         wide = settings.amp == "bf16" or not cuda or torch.cuda.is_bf16_supported()

@@ -1,0 +1,39 @@
+"""Settings of what restores accuracy after a cut."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from compressor.config.section import Section
+
+RecoveryName = Literal["auto", "none", "bias", "lstsq", "finetune"]
+RECOVERY: RecoveryName = "auto"
+"""The recovery where none is asked for."""
+
+
+class RecoverySection(Section):
+    """What is done to the layers that are left, and what is reported of it."""
+
+    title: ClassVar[str] = "Recovery"
+
+    recover: RecoveryName = Field(
+        default_factory=lambda: RECOVERY,
+        description="What restores accuracy after each step: bias correction or least-squares reconstruction from "
+        "samples, given or made up; training that starts from the latter; nothing; or auto, the best that takes "
+        f"seconds. Default: {RECOVERY}.",
+    )
+    decay_epochs: int = Field(
+        default=0,
+        ge=0,
+        description="Epochs in which what goes fades to zero while the rest trains, before it is cut; with "
+        "--recover finetune.",
+    )
+    trainability: bool = Field(
+        default=False,
+        description="Report the mean singular value of the Jacobian before and after: how well the result trains.",
+    )
+    robustness: bool = Field(
+        default=False,
+        description="Also measure how the original and the result stand noise and corrupted images, on --samples "
+        "samples, and report the curves.",
+    )

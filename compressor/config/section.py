@@ -1,0 +1,115 @@
+"""A section of settings: a few settings of one concern, in a class of its own.
+
+A command's settings inherit from the sections that the command has, so that values lie flat on the command line, in
+recipes and in Python, while a function asks for the one section that it reads. A field states its default, range and
+help once; flags, settings files and the JSON schema follow from it.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from compressor.errors import UsageError
+
+_KINDS = MappingProxyType(
+    {
+        "float": "a number",
+        "finite": "a finite number",
+        "int": "a whole number",
+        "bool": "true or false",
+        "string": "text",
+        "tuple": "a list",
+    }
+)
+S = TypeVar("S", bound="Section")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a setting looks on the command line, where that does not follow from its name and type.
+
+    Attributes:
+        metavar: what stands for its value in the help.
+        flag: its flag without dashes; settings that are given many times are named in the singular.
+        first: it leads its section in the help; a default that follows from other settings has to be declared after
+            them.
+        off: it has degrees, one of which is ``off``, and a flag of its own that chooses that one.
+    """
+
+    metavar: str | None = None
+    flag: str | None = None
+    first: bool = False
+    off: bool = False
+
+
+class Section(BaseModel):
+    """What all sections share: they are frozen, and know no setting but their own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+    title: ClassVar[str] = ""
+    """Heading of the section in the help of a command."""
+
+    @classmethod
+    def own_fields(cls) -> tuple[str, ...]:
+        """Names of the settings that this class declares itself, in order."""
+        return tuple(name for name in cls.__annotations__ if name in cls.model_fields)
+
+    @classmethod
+    def sections(cls) -> "tuple[type[Section], ...]":
+        """The sections that these settings are composed of, in the order in which they are named."""
+        return tuple(base for base in cls.__mro__ if issubclass(base, Section) and "title" in vars(base) and base.title)
+
+    @classmethod
+    def parse(cls: type[S], values: Mapping[str, object], label: Callable[[str], str] = str) -> S:
+        """Builds settings from raw values, such as command-line text or a parsed file.
+
+        Args:
+            values: raw value by field name; None stands for "not given".
+            label: how the message should call a field; the command line calls it by its flag.
+
+        Raises:
+            UsageError: a name or value is not accepted; one sentence, with the nearest valid name.
+        """
+        try:
+            return cls.model_validate({name: value for name, value in values.items() if value is not None})
+        except ValidationError as error:
+            schema = cls.model_json_schema()["properties"]
+            # A default that waits for a field which is itself wrong is reported too; it is no second mistake.
+            own = [item for item in error.errors() if item["type"] != "default_factory_not_called"]
+            raise UsageError("; ".join(_sentence(item, schema, label) for item in own)) from error
+
+
+def _sentence(error: ErrorDetails, schema: Mapping[str, Any], label: Callable[[str], str]) -> str:
+    """One clause that names the field, the fact and, where there is one, the remedy."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "one_amount":
+        return f"give only one of {' and '.join(label(name) for name in context['fields'])}"
+    if not error["loc"]:
+        return str(error["msg"])
+    field, *inner = error["loc"]
+    if kind == "extra_forbidden":
+        return f"unknown setting {field!r}{did_you_mean(str(field), schema)}"
+    where = " ".join([label(str(field)), *(part for part in inner if isinstance(part, str))])
+    value = error["input"]
+    if kind == "value_error":
+        return f"{where}: {context['error']}"
+    if kind == "literal_error":
+        known = schema[str(field)]["enum"]
+        hint = did_you_mean(str(value), known)
+        return f"{where} does not know {value!r}{hint} (choose from {', '.join(known)})"
+    for bound, words in (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below")):
+        if bound in context:
+            return f"{where} must be {words} {context[bound]:g}, not {value}"
+    return f"{where} must be {_KINDS.get(kind.split('_')[0], 'something else')}, not {value!r}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence: the nearest of ``known``, or nothing."""
+    near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

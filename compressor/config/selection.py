@@ -1,0 +1,66 @@
+"""Settings of which channels go."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from compressor.config.choices import CRITERIA
+from compressor.config.section import Section, Shown
+
+if TYPE_CHECKING:
+    CriterionName = str
+else:
+    CriterionName = CRITERIA.literal()
+CRITERION: CriterionName = "consumers"
+"""The criterion where none is asked for."""
+CRITERION_WITH_DATA: CriterionName = "activation"
+"""The same where data is given."""
+
+
+def _default_criterion(values: dict[str, Any]) -> CriterionName:
+    """What kept most accuracy where we measured (docs/criteria.md): activations if there are real ones."""
+    return CRITERION_WITH_DATA if values.get("data") is not None else CRITERION
+
+
+class SelectionSection(Section):
+    """Which channels are important, which ones may go, and where from."""
+
+    title: ClassVar[str] = "Which channels"
+
+    criterion: Annotated[CriterionName, Shown("NAME")] = Field(
+        default_factory=_default_criterion,
+        description="What makes a channel important; the least important are removed first: "
+        f"{', '.join(CRITERIA)}. Default: {CRITERION}, or {CRITERION_WITH_DATA} with data.",
+    )
+    scope: Literal["auto", "loss", "local", "global"] = Field(
+        default="auto",
+        description="Where channels go: loss, where outputs lose least, as measured on samples; local, the same share "
+        "from every group; global, the lowest scores of the whole model; auto, loss where there are samples, else "
+        "local.",
+    )
+    aggregate: Literal["mean", "sum", "max"] = Field(
+        default="mean", description="How the scores of all weights that a channel touches become one score."
+    )
+    normalise: Literal["mean", "max", "none"] = Field(
+        default="mean", description="What the scores of a group are divided by before groups are compared."
+    )
+    sensitivity: Annotated[Path | None, Shown("PATH")] = Field(
+        default=None,
+        description="Report of onnx-compress sensitivity on this model: how much each group loses follows from what "
+        "that was measured to cost, which one in a group from the criterion.",
+    )
+    include: Annotated[tuple[str, ...], Shown("GLOB")] = Field(
+        default=(), description="Prune only groups with a node or weight that matches GLOB; repeatable."
+    )
+    exclude: Annotated[tuple[str, ...], Shown("GLOB")] = Field(
+        default=(), description="Leave alone every group with a node or weight that matches GLOB; repeatable."
+    )
+    attention: Literal["heads", "dims"] = Field(
+        default="heads",
+        description="In attention, remove whole heads, or as many dimensions from every head.",
+    )
+    keep_norm_axes: bool = Field(
+        default=False,
+        description="Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes.",
+    )

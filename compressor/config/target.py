@@ -1,0 +1,76 @@
+"""Settings of how much goes."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from compressor.config.section import Section, Shown
+from compressor.core.notation import parse_latency, parse_layer_ratios, parse_share, parse_size
+
+DEFAULT_RATIO = 0.5
+AMOUNTS = ("ratio", "target_macs", "target_params", "target_size", "target_latency")
+
+_SIZE_SCHEMA = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        {"type": "integer", "exclusiveMinimum": 1},
+        {"type": "string"},
+    ]
+}
+RemovedShare = Annotated[float, Field(ge=0, lt=1), BeforeValidator(parse_share)]
+KeptShare = Annotated[float, Field(gt=0, le=1), BeforeValidator(parse_share)]
+Size = Annotated[float | int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
+
+
+def _default_ratio(values: dict[str, Any]) -> float | None:
+    chosen = values.get("lossless") or any(values.get(name) is not None for name in AMOUNTS)
+    return None if chosen else DEFAULT_RATIO
+
+
+class TargetSection(Section):
+    """How much is removed; at most one of `AMOUNTS` is set, ``ratio`` when nothing is said."""
+
+    title: ClassVar[str] = "How much to remove"
+
+    target_macs: Annotated[KeptShare | None, Shown("SHARE")] = Field(
+        default=None, description="Share of the multiply-accumulates (MACs) to keep, such as 0.5 or 50%."
+    )
+    target_params: Annotated[KeptShare | None, Shown("SHARE")] = Field(
+        default=None, description="Share of the parameters to keep."
+    )
+    target_size: Annotated[Size | None, Shown("SIZE")] = Field(
+        default=None, description="File size to keep: a share such as 50%, or bytes such as 500kB or 1.5MB."
+    )
+    target_latency: Annotated[Annotated[str, BeforeValidator(parse_latency)] | None, Shown("TIME")] = Field(
+        default=None,
+        description="Time of a run on --provider, such as 2.5ms, or a share of the original's such as 0.6x; measured.",
+    )
+    lossless: bool = Field(
+        default=False,
+        description="Remove only channels that are zero already, so that no output changes; takes no ratio or target.",
+    )
+    ratio: Annotated[RemovedShare | None, Shown("R", first=True)] = Field(
+        default_factory=_default_ratio,
+        description="Share of the channels to remove in each group; about (1-R)^2 of the parameters and MACs "
+        f"stay. Default: {DEFAULT_RATIO}, unless a target is given.",
+    )
+    layer_ratio: Annotated[
+        tuple[tuple[str, RemovedShare], ...], BeforeValidator(parse_layer_ratios), Shown("GLOB=R")
+    ] = Field(
+        default=(),
+        description="Ratio of the groups with a node or weight that matches GLOB; repeatable, the first match counts.",
+    )
+    max_ratio: Annotated[RemovedShare, Shown("R")] = Field(
+        default=0.9, description="Largest share of its channels that one group may lose."
+    )
+    round_to: int = Field(
+        default=8,
+        ge=1,
+        description="Leave a multiple of N channels in each group; odd widths run slowly. 1 turns it off.",
+    )
+    min_channels: int = Field(default=1, ge=1, description="Fewest channels that a group keeps.")
+    steps: int = Field(default=1, ge=1, le=1000, description="Prune in N steps, scoring and recovering anew in each.")
+    schedule: Literal["linear", "cubic", "exponential"] = Field(
+        default="cubic",
+        description="How fast the steps go: evenly, most at first, or by the same factor in each.",
+    )

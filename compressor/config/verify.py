@@ -1,0 +1,54 @@
+"""Settings of a parity check: whether two models give the same."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, Field
+
+from compressor.config.data import DataSettings
+from compressor.config.proof import provider_name
+from compressor.config.section import Section, Shown
+
+
+class ProvidersSection(Section):
+    """Where the two models run."""
+
+    title: ClassVar[str] = "Where"
+
+    provider: Annotated[str, AfterValidator(provider_name), Shown("NAME")] = Field(
+        default="cpu",
+        description="Where ONNX Runtime runs A, and B too unless said otherwise: cpu, cuda, tensorrt or a full name.",
+    )
+    provider_b: Annotated[
+        str | None, AfterValidator(lambda v: None if v is None else provider_name(v)), Shown("NAME")
+    ] = Field(default=None, description="Where ONNX Runtime runs B, such as cuda, to compare providers.")
+
+
+class EqualitySection(Section):
+    """How far outputs may be apart, and on which inputs."""
+
+    title: ClassVar[str] = "What counts as equal"
+
+    rtol: float = Field(
+        default=1e-4, ge=0, description="Error allowed, as a share of the largest value of an output of A."
+    )
+    atol: float = Field(default=0.0, ge=0, description="Error allowed on top of that, absolute.")
+    trials: int = Field(default=2, ge=1, description="Seeded inputs for each set of shapes.")
+    seed: int = Field(default=0, ge=0, description="Seed of the inputs that are made up, where no data is given.")
+
+
+class SearchSection(Section):
+    """The search for the first node that differs."""
+
+    title: ClassVar[str] = "Search"
+
+    bisect: bool | None = Field(
+        default=None,
+        description="Name the first node that differs. Default: only where the outputs are not equal.",
+    )
+    bisect_memory: int = Field(
+        default=256, ge=1, description="Megabytes of intermediate values that one run of the search may expose."
+    )
+
+
+class VerifySettings(ProvidersSection, EqualitySection, SearchSection, DataSettings):
+    """Settings of a parity check; data is optional, seeded inputs stand in for it."""
