@@ -22,7 +22,7 @@ from compressor.config import UnifySettings
 from compressor.graph import files
 from compressor.train.constraints.admm import Admm, AdmmSchedule
 from compressor.train.loop.distributed import world_of
-from compressor.train.loop.objective import Objective, Samples
+from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.stepping import Stepper
 from compressor.train.module.graph_module import GraphModule
 
@@ -36,7 +36,7 @@ class Arm:
     """A copy of the model that makes steps."""
 
     def __init__(self, settings: UnifySettings, batch: int, interval: int | None) -> None:
-        ready = get_ready(files.load(MODEL), settings, 0, None)
+        ready = get_ready(files.load_model(MODEL), settings, 0, None)
         sets = {layer.name: target(layer, settings) for layer in ready.found.layers}
         self.admm = None if interval is None else Admm(sets, AdmmSchedule(refreshes=MANY // interval))
         objective = Objective([(1.0, lambda ours, batch, _: torch.nn.functional.cross_entropy(ours[0], batch.labels))])
@@ -46,7 +46,7 @@ class Arm:
         self.stepper.start(MANY)
         rng = np.random.default_rng(0)
         images = torch.from_numpy(rng.standard_normal((batch, 3, 32, 32)).astype(np.float32))
-        self.samples = Samples({"image": images}, torch.from_numpy(rng.integers(0, 10, batch)))
+        self.samples = DeviceBatch({"image": images}, torch.from_numpy(rng.integers(0, 10, batch)))
         self.index = 0
 
     def step(self) -> float:

@@ -37,9 +37,9 @@ from compressor.operators.table import RULES
 from compressor.pruning import surgery
 from compressor.pruning.analysis import analyse
 from compressor.pruning.criteria import CRITERIA, Need
-from compressor.pruning.select import choose
+from compressor.pruning.select import choose_channels
 from compressor.runtime.library import ort
-from compressor.steps.score import measure
+from compressor.steps.score import measure_for_criterion
 
 ROOT = Path(__file__).parent.parent
 POOL = 5000
@@ -123,11 +123,11 @@ def once(case: Case, arm: Arm, kept: float, seed: int, recoveries: list[str]) ->
     )
     x, y = case.calibration
     data = Arrays(case.input, x, y if arm.labels else None)
-    found = analyse(files.load(case.path), settings)
+    found = analyse(files.load_model(case.path), settings)
     start = time.perf_counter()
-    measured = measure(found, settings, data)
+    measured = measure_for_criterion(found, settings, data)
     seconds = time.perf_counter() - start
-    plan = choose(found.coupling, settings, RULES, case.path.stat().st_size, measured=measured).plan
+    plan = choose_channels(found.coupling, settings, RULES, case.path.stat().st_size, measured=measured).plan
     cut = Cut(found.coupling, units_of(plan, found.coupling))
     original = found.model.clone()
     surgery.remove(found.model, cut, RULES)
@@ -135,7 +135,7 @@ def once(case: Case, arm: Arm, kept: float, seed: int, recoveries: list[str]) ->
     for method in recoveries:
         smaller = found.model.clone()
         if method != "none":
-            samples, options = Arrays(case.input, x, None), reconstruct.Options(seed=seed)
+            samples, options = Arrays(case.input, x, None), reconstruct.ReconstructOptions(seed=seed)
             reconstruct.recover(smaller, original, cut, method, samples, options)
         clean.tidy(smaller, simplify=True)
         result[method] = accuracy(smaller, case)
@@ -196,7 +196,7 @@ def cases(options: argparse.Namespace) -> list[Case]:
             continue
         x, y = read(calibration, Path(test))
         held = read(test, Path(test))
-        name = str(files.load(Path(model)).graph.inputs[0].name)
+        name = str(files.load_model(Path(model)).graph.inputs[0].name)
         limit = options.tests
         found.append(Case(Path(model), (x[:POOL], y[:POOL]), (held[0][:limit], held[1][:limit]), name))
     return found
@@ -219,7 +219,7 @@ def main() -> None:
         found = json.loads(options.out.read_text(encoding="utf-8"))
     found["machine"] = machine() | {"torch": version("torch")}
     for case in cases(options):
-        dense = round(100 * accuracy(files.load(case.path), case), 2)
+        dense = round(100 * accuracy(files.load_model(case.path), case), 2)
         found["dense"][case.path.stem] = {"accuracy": dense, "test_samples": len(case.test[0])}
         print(f"{case.path.stem}: {dense} % of {len(case.test[0])} samples before", flush=True)
         for row in rows(case, options, list(found["rows"])):

@@ -145,7 +145,7 @@ def main() -> None:
         for network in found:
             key = {"network": network.name, "macs": 1.0, "given": "nothing", "arm": "original", "seed": 0}
             if key not in done:
-                share, samples = judged(files.load(network.path), network, options.samples)
+                share, samples = judged(files.load_model(network.path), network, options.samples)
                 rows.append({**key, "accuracy": share, "samples": samples})
         for network, key in keys(found, options.macs, options.seeds):
             if key in done:

@@ -195,7 +195,7 @@ def demand_device(provider: str) -> str:
     if provider == "cuda" and found is None:
         raise ProviderUnavailable("there is no NVIDIA GPU that nvidia-smi names; try --provider cpu --quick")
     try:
-        sessions.demand_active(sessions.start(SMALL, provider, sessions.Setup(placement=True)), provider)
+        sessions.demand_active(sessions.start_session(SMALL, provider, sessions.Setup(placement=True)), provider)
     except ModelError as error:
         raise ProviderUnavailable(f"provider {provider} does not run a small model: {error}") from None
     return str(environment(found).device)

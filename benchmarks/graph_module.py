@@ -56,7 +56,7 @@ def compare_file(path: Path, threads: int) -> dict[str, Any]:
     from compressor.train import GraphModule
 
     torch.set_num_threads(threads)
-    model = files.load(path)
+    model = files.load_model(path)
     rng = np.random.default_rng(0)
     normal = normalise(model.clone())
     shapes = infer(normal).inputs

@@ -62,7 +62,7 @@ def _reading() -> list[Fault]:
         "biases are lost": bias_lost,
         "operands of Sub and Div change places": inputs_swapped("Sub", "Div"),
     }
-    return [Fault("reading", name, files, "load", edited(edit)) for name, edit in edits.items()]
+    return [Fault("reading", name, files, "load_model", edited(edit)) for name, edit in edits.items()]
 
 
 def _preparing() -> list[Fault]:
@@ -259,7 +259,9 @@ def _writing() -> list[Fault]:
         ),
         "a float is another": lambda c: bytearray(bytes(c).replace(bytes(c[-104:-100]), np.float32(3.5).tobytes(), 1)),
     }
-    found = [Fault("writing", name, stream.Layout, "write", file_changed(change)) for name, change in bytes_of.items()]
+    found = [
+        Fault("writing", name, stream.FileLayout, "write", file_changed(change)) for name, change in bytes_of.items()
+    ]
     models: dict[str, Callable[[ir.Model], None]] = {
         "two weights of one shape change places": swapped,
         "padding is lost": attribute(None, "pads", lambda _: None),
@@ -267,7 +269,7 @@ def _writing() -> list[Fault]:
         "a weight in half precision": weight(0, lambda a: a.astype(np.float16).astype(a.dtype)),
     }
     for name, edit in models.items():
-        found.append(Fault("writing", name, files, "save", before(_edited_copy(edit))))
+        found.append(Fault("writing", name, files, "save_model", before(_edited_copy(edit))))
     return found
 
 

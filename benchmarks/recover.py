@@ -51,8 +51,8 @@ def work(options: argparse.Namespace) -> dict[str, Any]:
     from compressor.operators.table import RULES
     from compressor.pruning import surgery
     from compressor.pruning.analysis import analyse
-    from compressor.pruning.select import choose
-    from compressor.reconstruct import Options, recover
+    from compressor.pruning.select import choose_channels
+    from compressor.reconstruct import ReconstructOptions, recover
 
     class Noise:
         """Images that are made when they are asked for."""
@@ -70,14 +70,14 @@ def work(options: argparse.Namespace) -> dict[str, Any]:
             return Batch({self._name: np.stack(images)})
 
     settings = PruneSettings.parse({"ratio": options.ratio, "verify": False})
-    found = analyse(files.load(options.model), settings)
+    found = analyse(files.load_model(options.model), settings)
     dense = found.model.clone()
-    plan = choose(found.coupling, settings, RULES, options.model.stat().st_size).plan
+    plan = choose_channels(found.coupling, settings, RULES, options.model.stat().st_size).plan
     cut = Cut(found.coupling, units_of(plan, found.coupling))
     surgery.remove(found.model, cut, RULES)
     value = next(v for v in found.model.graph.inputs if not v.is_initializer())
     shape = tuple(d if isinstance(d, int) else options.size for d in list(value.shape or ())[1:])
-    chosen = Options(samples=options.samples, **({"targets": options.targets} if options.targets else {}))
+    chosen = ReconstructOptions(samples=options.samples, **({"targets": options.targets} if options.targets else {}))
     before = resource.getrusage(resource.RUSAGE_SELF)
     start = time.perf_counter()
     result = recover(found.model, dense, cut, options.method, Noise(str(value.name), shape), chosen)

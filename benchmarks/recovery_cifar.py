@@ -85,7 +85,7 @@ def ours(
     asked = {"target_macs": macs, "round_to": round_to, "scope": "global", "data": str(train), **settings}
     result = prune(MODEL, PruneSettings.parse(asked))
     if keep is not None:
-        files.save(result.model, keep)
+        files.save_model(result.model, keep)
     return {"accuracy": judged(result, test), "macs_left": left(result)}
 
 
@@ -129,7 +129,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         train, test = as_npz(options.data, Path(folder))
         settings = PruneSettings(data=str(test), batch_size=500)
-        dense = files.load(MODEL)
+        dense = files.load_model(MODEL)
         table.add("dense", lambda: {"accuracy": accuracy(dense, open_data(settings, dense), settings).share})
         for macs in map(float, options.macs.split(",")):
             for arm, settings in arms(list(map(int, options.epochs.split(",")))).items():

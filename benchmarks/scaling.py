@@ -26,25 +26,25 @@ from compressor.channels.fills import give_each_its_own
 from compressor.channels.plan import units_of
 from compressor.config import PruneSettings
 from compressor.errors import CompressorError
-from compressor.graph.files import load
+from compressor.graph.files import load_model
 from compressor.graph.normalise import unshare
 from compressor.operators.table import RULES
-from compressor.pruning.analysis import Policy, prepare
-from compressor.pruning.select import choose
+from compressor.pruning.analysis import Policy, prepared_model
+from compressor.pruning.select import choose_channels
 from compressor.pruning.surgery import remove
 
 
 def measure(path: Path, settings: PruneSettings) -> dict[str, float | int | str]:
     """CPU seconds of each phase for one model; preparation (shapes, folding) is reported beside them."""
-    source = load(path)
+    source = load_model(path)
     start = time.process_time()
-    model, shapes = prepare(source, settings)
+    model, shapes = prepared_model(source, settings)
     unshare(model)
     give_each_its_own(model.graph, shapes, RULES)
     prepared = time.process_time()
     coupling = Coupling(model.graph, shapes, RULES, Policy(heads=settings.attention == "heads")).run()
     coupled = time.process_time()
-    plan = choose(coupling, settings, RULES, path.stat().st_size).plan
+    plan = choose_channels(coupling, settings, RULES, path.stat().st_size).plan
     chosen = time.process_time()
     nodes, initializers = model.graph.num_nodes(), len(model.graph.initializers)
     remove(model, Cut(coupling, units_of(plan, coupling)), RULES)

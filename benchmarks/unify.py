@@ -65,7 +65,7 @@ def interval(packed: list[float], dense: list[float]) -> tuple[float, float, flo
 
 def speed(path: Path, settings: UnifySettings) -> dict[str, float]:
     """CPU seconds of projection and packing of all weights, least of five, without reading files."""
-    source = files.load(path)
+    source = files.load_model(path)
     ready = unify.get_ready(source, settings, 0, path)
     weights = [np.array(array_of(layer.value)) for layer in ready.found.layers]
     wide = [w.astype(np.float32) if w.dtype in HALF else w for w in weights]
@@ -101,9 +101,9 @@ def timing(path: Path, settings: UnifySettings, folder: Path, rounds: int) -> di
     result = unify.unify(path, settings, clock=clock)
     assert result.report.exact
     packed, dense = folder / "packed.onnx", folder / "dense.onnx"
-    files.save(result.model, packed)
-    files.save(result.dense, dense)
-    ready = unify.get_ready(files.load(path), settings, 0, path)
+    files.save_model(result.model, packed)
+    files.save_model(result.dense, dense)
+    ready = unify.get_ready(files.load_model(path), settings, 0, path)
     inputs = feeds(ready.model, {k: (1, *v[1:]) if v else v for k, v in ready.shapes.inputs.items()}, ready.shapes, 0)
     loads = in_turn(lambda: open_session(packed), lambda: open_session(dense), max(3, rounds // 10))
     one, two = open_session(packed), open_session(dense)

@@ -50,7 +50,7 @@ class Arms:
 
     def judged(self, path: Path) -> dict[str, Any]:
         """Accuracy and bytes of a file."""
-        model, settings = files.load(path), PruneSettings(data=str(self.test), batch_size=500)
+        model, settings = files.load_model(path), PruneSettings(data=str(self.test), batch_size=500)
         share = accuracy(model, open_data(settings, model), settings).share
         size = path.stat().st_size
         return {"accuracy": share, "bytes": size, "times_smaller": round(MODEL.stat().st_size / size, 2)}
@@ -80,7 +80,7 @@ class Arms:
         from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
 
 
-        name = str(files.load(source).graph.inputs[0].name)
+        name = str(files.load_model(source).graph.inputs[0].name)
         with np.load(self.calibration) as data:
             feeds = iter([{name: batch} for batch in np.array_split(data["x"], 8)])
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def load(path: str | Path) -> ir.Model:
     """Reads a model after checking that it is sound and safe; raises ModelError."""
-    return files.load(path)
+    return files.load_model(path)
 
 
 def save(model: ir.Model, path: str | Path) -> int:
@@ -36,7 +36,7 @@ def save(model: ir.Model, path: str | Path) -> int:
         UsageError: the place cannot be written to, or is the file that the model, or what it was made from, came from.
         ModelError: the model cannot be written.
     """
-    return files.save(model, Path(path))
+    return files.save_model(model, Path(path))
 
 
 def prune(
@@ -117,4 +117,4 @@ def finetune(
 
 
 def _opened(model: str | Path | ir.Model) -> ir.Model:
-    return model if isinstance(model, ir.Model) else files.load(model)
+    return model if isinstance(model, ir.Model) else files.load_model(model)

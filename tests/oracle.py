@@ -27,8 +27,8 @@ from compressor.graph.shapes import Shapes
 from compressor.operators.operator import Rules
 from compressor.operators.table import RULES
 from compressor.pruning import surgery
-from compressor.pruning.analysis import prepare
-from compressor.pruning.select import choose
+from compressor.pruning.analysis import prepared_model
+from compressor.pruning.select import choose_channels
 
 Array = NDArray[np.generic]
 
@@ -52,7 +52,7 @@ class Pair:
 
 def couple(source: ir.Model, settings: PruneSettings, rules: Rules = RULES) -> tuple[ir.Model, Coupling]:
     """What :func:`compressor.pruning.analysis.analyse` does, with a table of one's own."""
-    model, shapes = prepare(source, settings)
+    model, shapes = prepared_model(source, settings)
     unshare(model)
     give_each_its_own(model.graph, shapes, rules)
     policy = Policy(heads=settings.attention == "heads", keep_norm_axes=settings.keep_norm_axes)
@@ -62,7 +62,7 @@ def couple(source: ir.Model, settings: PruneSettings, rules: Rules = RULES) -> t
 def pair(source: ir.Model, settings: PruneSettings, rules: Rules = RULES, *, thorough: bool = False) -> Pair:
     """Both models; raises what choosing raises. A ``thorough`` reference masks what a zeroed weight would cancel."""
     model, coupling = couple(source, settings, rules)
-    choice = choose(coupling, settings, rules, 1)
+    choice = choose_channels(coupling, settings, rules, 1)
     plan = choice.plan
     cut = Cut(coupling, units_of(plan, coupling))
     cut.check()

@@ -19,10 +19,6 @@ BUILDERS = frozenset({"Node", "node", "_node"})
 """Calls that make a node; what they make has to be named."""
 EXCEPTIONS = {
     "runtime/profile.py": {"If", "Loop", "Scan"},  # events of ONNX Runtime's profile; this room sees no graph
-    "cli/bench.py": {"Where"},  # a heading of --help, as in the next three
-    "cli/robustness.py": {"Where"},
-    "cli/sensitivity.py": {"Where"},
-    "cli/verify.py": {"Where"},
 }
 NAMES = frozenset(schema.name for schema in onnx.defs.get_all_schemas_with_history()) | {name for _, name in RULES}
 OUTSIDE = [path for path in sorted(ROOT.rglob("*.py")) if path.relative_to(ROOT).parts[0] not in ROOMS]

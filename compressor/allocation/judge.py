@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from compressor.allocation.views import View
+from compressor.allocation.views import LinearView
 from compressor.graph.evaluate import Array
 from compressor.reconstruct.form import Matrix
 
@@ -70,7 +70,7 @@ class Exact:
         sets: changes that are made together.
     """
 
-    def __init__(self, views: Sequence[View], sets: Sequence[Sequence[Probe]]) -> None:
+    def __init__(self, views: Sequence[LinearView], sets: Sequence[Sequence[Probe]]) -> None:
         self._views, self._sets = views, sets
         self._sums = np.zeros(len(sets))
         self._samples = 0
@@ -87,7 +87,7 @@ class Exact:
             self._sums[number] += moved**2
         self._samples += samples
 
-    def _slopes(self, view: View, gradients: Mapping[str, Array]) -> tuple[Floats32, Floats32]:
+    def _slopes(self, view: LinearView, gradients: Mapping[str, Array]) -> tuple[Floats32, Floats32]:
         """By the matrices, float32[groups, out, unknowns], and by what is added to all rows, float32[groups, out]."""
         weight = view.layer.weight
         by_weight = gradients[str(weight.initializer.name)].astype(np.float32, copy=False)

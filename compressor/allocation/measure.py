@@ -17,7 +17,7 @@ import numpy.typing as npt
 from compressor.allocation.judge import Floats32, Held, Probe
 from compressor.allocation.removal import Reader, way_down
 from compressor.allocation.rows import Rows
-from compressor.allocation.views import View
+from compressor.allocation.views import LinearView
 from compressor.channels.groups import ChannelGroup
 from compressor.pruning.criteria import Scores
 from compressor.pruning.criteria.base import ranking
@@ -36,7 +36,7 @@ ExactLosses = Callable[[Sequence[Sequence[Probe]]], npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class LossEvidence:
     """What samples told of a graph.
 
     Attributes:
@@ -48,7 +48,7 @@ class Evidence:
         tell: called with a sentence for each group.
     """
 
-    views: Sequence[View]
+    views: Sequence[LinearView]
     rows: Sequence[Rows]
     covered: set[str]
     exact: ExactLosses | None = None
@@ -56,7 +56,7 @@ class Evidence:
     tell: Callable[[str], None] = lambda _: None
 
 
-def curves(ranked: Ranked, found: Evidence, seed: int) -> Curves:
+def loss_curves(ranked: Ranked, found: LossEvidence, seed: int) -> Curves:
     """The loss curve of every group.
 
     Args:
@@ -102,7 +102,7 @@ def _sized(
 class _Way:
     """One group on its way down: judged at some widths, and its changes kept at a few."""
 
-    def __init__(self, group: ChannelGroup, scores: Scores, found: Evidence, seed: int) -> None:
+    def __init__(self, group: ChannelGroup, scores: Scores, found: LossEvidence, seed: int) -> None:
         self._group, self._scores, self._found = group, scores, found
         self._free = group.units[np.isfinite(scores)]
         places = [
@@ -152,7 +152,7 @@ class _Part:
     place: tuple[int, int]
 
     @staticmethod
-    def of(found: Evidence, place: int, index: int, seed: int) -> _Part:
+    def of(found: LossEvidence, place: int, index: int, seed: int) -> _Part:
         view, rows = found.views[place], found.rows[place]
         inputs = rows.inputs[index]
         half = max(1, len(inputs) // 2)

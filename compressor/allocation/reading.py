@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from compressor.allocation.judge import Exact, Probe
 from compressor.allocation.rows import POSITIONS, Collector, Rows
-from compressor.allocation.views import View
+from compressor.allocation.views import LinearView
 from compressor.channels.coupling import Coupling
 from compressor.data import Batch, Dataset, batch_limit
 from compressor.graph.evaluate import Array
@@ -43,7 +43,7 @@ class Sizing:
     drawn: int
 
 
-def sizing(coupling: Coupling, views: Sequence[View], macs: float, wanted: int) -> Sizing:
+def sizing(coupling: Coupling, views: Sequence[LinearView], macs: float, wanted: int) -> Sizing:
     """As many as asked for, or fewer where that would take minutes or more memory than is meant for it.
 
     Args:
@@ -61,7 +61,7 @@ def sizing(coupling: Coupling, views: Sequence[View], macs: float, wanted: int) 
     return Sizing(samples, int(np.clip(BATCH_BYTES / max(held, 1), 1, 64)), drawn)
 
 
-def batches(model: ir.Model, data: Dataset, size: Sizing, seed: int, skip: int = 0) -> Iterator[Batch]:
+def drawn_batches(model: ir.Model, data: Dataset, size: Sizing, seed: int, skip: int = 0) -> Iterator[Batch]:
     """Samples drawn at random, in batches of the size that the model fixes or ``size`` says, without the first few."""
     fixed = batch_limit(model)
     step = fixed or size.batch
@@ -73,7 +73,7 @@ def batches(model: ir.Model, data: Dataset, size: Sizing, seed: int, skip: int =
 
 
 def with_gradients(
-    model: ir.Model, views: Sequence[View], data: Dataset, size: Sizing, seed: int
+    model: ir.Model, views: Sequence[LinearView], data: Dataset, size: Sizing, seed: int
 ) -> list[Rows]:
     """Rows and gradients, by torch.
 
@@ -85,7 +85,7 @@ def with_gradients(
 
     run = OutputGradients(model, [v.layer.x for v in views], [v.layer.y for v in views], seed)
     collectors = [Collector(view, seed, size.drawn) for view in views]
-    for batch in batches(model, data, size, seed):
+    for batch in drawn_batches(model, data, size, seed):
         values, gradients = run(batch)
         for collector in collectors:
             collector.add(values, gradients, len(batch))
@@ -93,7 +93,7 @@ def with_gradients(
 
 
 def exactly(
-    model: ir.Model, views: Sequence[View], data: Dataset, size: Sizing, seed: int
+    model: ir.Model, views: Sequence[LinearView], data: Dataset, size: Sizing, seed: int
 ) -> Callable[[Sequence[Sequence[Probe]]], npt.NDArray[np.float64]]:
     """What judges changes exactly, on the samples that did not fit, one at a time."""
     from compressor.train.gradients.output_gradients import OutputGradients  # noqa: PLC0415 - torch, for this alone
@@ -101,10 +101,10 @@ def exactly(
     def judge(sets: Sequence[Sequence[Probe]]) -> npt.NDArray[np.float64]:
         names = [name for v in views for name in (v.layer.y, str(v.layer.weight.initializer.name))]
         run = OutputGradients(model, [], list(dict.fromkeys(names)), seed)
-        for first in islice(batches(model, data, size, seed), 1):
+        for first in islice(drawn_batches(model, data, size, seed), 1):
             run(first)  # sizes of the outputs are those of the first batch, which is to be the same as for the rows
         found = Exact(views, sets)
-        for batch in batches(model, data, replace(size, batch=1), seed, skip=size.samples // 2):
+        for batch in drawn_batches(model, data, replace(size, batch=1), seed, skip=size.samples // 2):
             found.add(run(batch)[1], len(batch))
         return found.losses()
 
@@ -112,7 +112,7 @@ def exactly(
 
 
 def without_gradients(
-    model: ir.Model, views: Sequence[View], data: Dataset, size: Sizing, how: tuple[int, str]
+    model: ir.Model, views: Sequence[LinearView], data: Dataset, size: Sizing, how: tuple[int, str]
 ) -> list[Rows]:
     """Rows alone, by ONNX Runtime; ``how`` is the seed and the provider."""
     from compressor.runtime.taps import tap  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
@@ -124,7 +124,7 @@ def without_gradients(
     read = list[Batch]()
 
     def feeds() -> Iterator[dict[str, Array]]:
-        for batch in batches(model, data, size, seed):
+        for batch in drawn_batches(model, data, size, seed):
             read[:] = [batch]
             yield dict(batch.inputs)
 

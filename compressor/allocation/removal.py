@@ -45,7 +45,7 @@ class Reader:
         self._left = np.arange(len(units))
         self._first, self._weight = weight, weight
         self._metric = metric
-        self._inverse = inverse(covariance)
+        self._inverse = damped_inverse(covariance)
 
     def costs(self, units: UnitArray) -> Matrix:
         """float64[units]: the least that the outputs lose without each of them."""
@@ -87,7 +87,7 @@ class Reader:
         return found
 
 
-def inverse(covariance: Matrix) -> Matrix:
+def damped_inverse(covariance: Matrix) -> Matrix:
     """``(C + μ I)⁻¹``."""
     size = len(covariance)
     mean = float(np.trace(covariance)) / max(size, 1)

@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from compressor.allocation.views import View
+from compressor.allocation.views import LinearView
 from compressor.graph.evaluate import Array
 from compressor.reconstruct.form import Pick
 
@@ -47,7 +47,7 @@ class Collector:
         drawn: rows of a sample, at most.
     """
 
-    def __init__(self, view: View, seed: int, drawn: int = POSITIONS) -> None:
+    def __init__(self, view: LinearView, seed: int, drawn: int = POSITIONS) -> None:
         self._view, self._seed, self._drawn = view, seed, drawn
         self._parts: list[tuple[Floats32, Floats32 | None]] = []
         self._positions = 0

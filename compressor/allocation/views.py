@@ -18,15 +18,15 @@ from compressor.channels.groups import ChannelGroup, slots_of
 from compressor.channels.labels import UnitArray
 from compressor.operators.table import operator_of
 from compressor.pruning.readers import gates
-from compressor.reconstruct.form import Form, Matrix, Shape, Unrepairable
-from compressor.reconstruct.layers import Layer, find_layers
+from compressor.reconstruct.form import Matrix, OperandForm, Shape, Unrepairable
+from compressor.reconstruct.layers import LayerPair, find_layers
 
 SEEN = 256
 """Rows of an input that are looked at for the units of columns; a tap that is padding in one is none in another."""
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class LinearView:
     """A linear layer as matrices.
 
     Attributes:
@@ -37,8 +37,8 @@ class View:
         shapes: of input and output, as bound.
     """
 
-    layer: Layer
-    form: Form
+    layer: LayerPair
+    form: OperandForm
     matrix: Matrix
     units: UnitArray
     shapes: tuple[Shape, Shape]
@@ -49,7 +49,7 @@ class View:
         return int(self.matrix.shape[2])
 
 
-def views(model: ir.Model, coupling: Coupling) -> list[View]:
+def views(model: ir.Model, coupling: Coupling) -> list[LinearView]:
     """The linear layers that read units, in the order of the graph.
 
     Where the output of a matrix goes with the unit that all its columns go with (a depthwise convolution), nothing is
@@ -61,7 +61,7 @@ def views(model: ir.Model, coupling: Coupling) -> list[View]:
     return [view for view in found if view is not None and view.units.any()]
 
 
-def _view(layer: Layer, coupling: Coupling) -> View | None:
+def _view(layer: LayerPair, coupling: Coupling) -> LinearView | None:
     x, y = layer.node.inputs[1 - layer.held], layer.node.outputs[0]
     weight = layer.weight.read()
     shapes = (coupling.shapes(x) if x is not None else None, coupling.shapes(y))
@@ -77,7 +77,7 @@ def _view(layer: Layer, coupling: Coupling) -> View | None:
     outs = _labels(form.targets(_spread(coupling, y, shapes[1]), pick))
     alone = (columns == columns[:, :1]).all(axis=1) & (outs == outs[:, :1]).all(axis=1) & (columns[:, 0] == outs[:, 0])
     columns[alone] = 0
-    return View(layer, form, form.matrix(weight), columns, (shapes[0], shapes[1]))
+    return LinearView(layer, form, form.matrix(weight), columns, (shapes[0], shapes[1]))
 
 
 def _spread(coupling: Coupling, value: ir.Value, shape: Sequence[int]) -> UnitArray:
@@ -96,7 +96,7 @@ def _labels(rows: Matrix) -> UnitArray:
     return np.where(((rows == labels[:, None]) | (rows == 0)).all(axis=1), labels, 0).astype(np.int64)
 
 
-def covered(coupling: Coupling, groups: Sequence[ChannelGroup], found: Sequence[View]) -> set[str]:
+def covered(coupling: Coupling, groups: Sequence[ChannelGroup], found: Sequence[LinearView]) -> set[str]:
     """Names of the groups of which every reader of every unit is in ``found``."""
     weights = {view.layer.weight.initializer: view for view in found}
     open_units = np.zeros(len(coupling.units), np.bool_)

@@ -117,7 +117,7 @@ class Coupling:
         """
         while True:
             self._merge()
-            wrong = verify.walk(self)
+            wrong = verify.mismatches(self)
             vain = self._in_vain() if not wrong and not self._closed else set()
             if not wrong and not vain:
                 return self

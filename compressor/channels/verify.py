@@ -19,7 +19,7 @@ from compressor.channels.labels import Unexplained
 from compressor.errors import CompressorError, ModelError, PlanError, RuleFault
 from compressor.graph.binding import Shape
 from compressor.graph.captures import captured_values
-from compressor.graph.inference import start
+from compressor.graph.inference import start_walker
 from compressor.graph.known import Misfit
 from compressor.graph.shape_rules import DimShape
 
@@ -69,7 +69,7 @@ def blamed(node: ir.Node) -> Iterator[None]:
         raise RuleFault(str(node.name), f"the rule for {name_of(node)} failed on this node: {fact}") from error
 
 
-def walk(coupling: Coupling) -> dict[str, str]:
+def mismatches(coupling: Coupling) -> dict[str, str]:
     """Every node whose claims do not hold -> the sentence that says why.
 
     Rules are held against the labels as they are at the end: an input that a rule left out may have got its labels
@@ -163,7 +163,7 @@ def recheck(
             Where that is a node which a repair put in, the node that it was put in for.
     """
     pending = ""
-    walker = start(model, coupling.shapes.inputs, symbolic=False, measured=coupling.shapes.measured)
+    walker = start_walker(model, coupling.shapes.inputs, symbolic=False, measured=coupling.shapes.measured)
     for node in model.graph:
         try:
             walker.visit(node)

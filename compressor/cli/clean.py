@@ -23,15 +23,15 @@ Examples:
 @settings_options(CleanSettings)
 @model_option(".clean.onnx")
 @view_options
-def command(*, source: Path, output: Path | None, settings: CleanSettings, view: View) -> None:
+def clean_command(*, source: Path, output: Path | None, settings: CleanSettings, view: View) -> None:
     """Remove from the model IN what its outputs do not need: dead nodes, unused and duplicate weights,
     identities, stale shape information. No channel is removed and no output changes.
     """
     from compressor.commands.clean import clean_file
-    from compressor.render.text import render
+    from compressor.render.text import render_report
 
     target = output or default_output(source, ".clean.onnx")
     check_destinations([source], {"--output": target, "--json": view.json_to})
     with view.phases() as progress:
         report = clean_file(source, target, settings, progress)
-    view.show(report, report.warnings, lambda console: render(report, console, verbose=view.verbose))
+    view.show(report, report.warnings, lambda console: render_report(report, console, verbose=view.verbose))

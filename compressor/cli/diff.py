@@ -20,7 +20,7 @@ Examples:
 @click.argument("a", metavar="A", type=click.Path(path_type=Path))
 @click.argument("b", metavar="B", type=click.Path(path_type=Path))
 @view_options
-def command(*, a: Path, b: Path, view: View) -> None:
+def diff_command(*, a: Path, b: Path, view: View) -> None:
     """Compare the models A and B: size, parameters, MACs, operators, inputs and outputs, and every
     initializer that differs. Models that differ are no error.
     """

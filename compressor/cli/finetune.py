@@ -43,7 +43,9 @@ Examples:
 )
 @model_option(".tuned.onnx")
 @view_options
-def command(*, source: Path, teacher: Path | None, output: Path | None, settings: TuneSettings, view: View) -> None:
+def finetune_command(
+    *, source: Path, teacher: Path | None, output: Path | None, settings: TuneSettings, view: View
+) -> None:
     """Train the weights of the model IN, by default until it does what the model it was made from does, which
     needs data but no labels. Graph, names and shapes stay as they are.
 
@@ -52,7 +54,7 @@ def command(*, source: Path, teacher: Path | None, output: Path | None, settings
     target = output or default_output(source, ".tuned.onnx")
     written = {"--output": target, "--metrics": settings.metrics, "--json": view.json_to}
     check_destinations([source, teacher], written)
-    from compressor.render.finetune import render
+    from compressor.render.finetune import render_finetune
     from compressor.train.finetune import finetune_file
     from compressor.train.loop.summary import report_of
 
@@ -61,4 +63,4 @@ def command(*, source: Path, teacher: Path | None, output: Path | None, settings
     if not result.main:
         return
     report = report_of(result, settings, source=source, teacher=teacher, output=target)
-    view.show(report, report.warnings, lambda console: render(report, console, verbose=view.verbose))
+    view.show(report, report.warnings, lambda console: render_finetune(report, console, verbose=view.verbose))

@@ -6,13 +6,13 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, output_option, view_options
-from compressor.cli.options import Part, part, settings_options
+from compressor.cli.options import HelpPart, part, settings_options
 from compressor.cli.paths import check_destinations
 from compressor.config import PruneSettings
 from compressor.config.graph import GraphSection
 from compressor.config.selection import SelectionSection
 
-_CHANNELS = Part(SelectionSection.title, ("include", "exclude", "attention", "keep_norm_axes", "lossless"))
+_CHANNELS = HelpPart(SelectionSection.title, ("include", "exclude", "attention", "keep_norm_axes", "lossless"))
 _EPILOG = f"""\b
 Examples:
   onnx-compress inspect model.onnx
@@ -31,7 +31,7 @@ Examples:
     help="List each place where channels have to stay.",
 )
 @view_options
-def command(*, source: Path, explain: bool, settings: PruneSettings, view: View) -> None:
+def inspect_command(*, source: Path, explain: bool, settings: PruneSettings, view: View) -> None:
     """Show the groups of channels in the model IN that live and die together, how much of the model they
     hold, and why the others have to stay. Nothing is written.
     """

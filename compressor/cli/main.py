@@ -11,7 +11,7 @@ from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Entry, LazyGrou
 from compressor.errors import UsageError
 from compressor.version import VERSION
 
-# To add a command: one file with a `command`, and one line here.
+# To add a command NAME: one file with a `NAME_command`, and one line here.
 COMMANDS = MappingProxyType(
     {
         "prune": Entry("compressor.cli.prune", "Remove channels with everything that depends on them."),
@@ -56,9 +56,9 @@ def compress_entry(prog_name: str = "onnx-compress") -> NoReturn:
 
 def prune_entry() -> NoReturn:
     """The console script ``onnx-prune``, the same as ``onnx-compress prune``."""
-    from compressor.cli.prune import command
+    from compressor.cli.prune import prune_command
 
-    _run(command, "onnx-prune")
+    _run(prune_command, "onnx-prune")
 
 
 def _run(command: click.Command, prog_name: str) -> NoReturn:

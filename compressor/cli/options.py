@@ -15,17 +15,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Part:
+class HelpPart:
     """Some settings under a heading of their own, for commands that show no whole section."""
 
     title: str
     fields: tuple[str, ...]
 
 
-def part(section: type[Section], *fields: str, without: tuple[str, ...] = ()) -> Part:
+def part(section: type[Section], *fields: str, without: tuple[str, ...] = ()) -> HelpPart:
     """Some settings of a section, under its heading: those named, or all but those in ``without``."""
     names = [name for name in fields or section.own_fields() if name not in without]
-    return Part(section.title, tuple(sorted(names, key=lambda name: not _shown(section, name).first)))
+    return HelpPart(section.title, tuple(sorted(names, key=lambda name: not _shown(section, name).first)))
 
 
 def flag(settings: type[Section], field: str) -> str:
@@ -33,13 +33,13 @@ def flag(settings: type[Section], field: str) -> str:
     return "--" + (_shown(settings, field).flag or field.replace("_", "-"))
 
 
-def settings_options(settings: type[Section], *sections: type[Section] | Part) -> Callable[[F], F]:
+def settings_options(settings: type[Section], *sections: type[Section] | HelpPart) -> Callable[[F], F]:
     """Gives a command one option for every setting of the sections, and calls it with one ``settings`` object.
 
     Without sections they are all that the settings are composed of. Values stay text until the settings parse them, so
     that range and spelling are judged in one place.
     """
-    parts = [section if isinstance(section, Part) else part(section) for section in sections or settings.sections()]
+    parts = [section if isinstance(section, HelpPart) else part(section) for section in sections or settings.sections()]
     fields = {name: each.title for each in parts for name in each.fields}
 
     def decorate(function: F) -> F:

@@ -59,7 +59,7 @@ Examples:
 )
 @view_options
 @click.version_option(VERSION)
-def command(
+def prune_command(
     *,
     source: Path,
     output: Path | None,
@@ -79,7 +79,7 @@ def command(
     """
     from compressor.commands import prune
     from compressor.core.extras import require
-    from compressor.render.text import explain_frozen, render
+    from compressor.render.text import explain_frozen, render_report
     from compressor.results import FrozenRow
     from compressor.steps.gates import demand_gates
 
@@ -106,6 +106,6 @@ def command(
     view.show(
         report,
         report.warnings,
-        lambda console: render(report, console, explain=explain, verbose=view.verbose),
+        lambda console: render_report(report, console, explain=explain, verbose=view.verbose),
     )
     demand_gates(report, settings)

@@ -6,18 +6,18 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, report_option, view_options
-from compressor.cli.options import Part, settings_options
+from compressor.cli.options import HelpPart, settings_options
 from compressor.cli.paths import check_destinations
 from compressor.config.robustness import JudgementSection, RobustnessSettings, ShiftsSection
 
-_INPUTS = Part(
+_INPUTS = HelpPart(
     "Inputs",
     (
         *("data", "labels", "samples", "batch_size", "mean", "std", "input_range", "normalised", "layout"),
         *("input_shapes", "dims", "seed"),
     ),
 )
-_WHERE = Part("Where", ("provider",))
+_WHERE = HelpPart("Where it runs", ("provider",))
 _EPILOG = f"""\b
 Examples:
   onnx-compress robustness model.onnx model.pruned.onnx
@@ -35,7 +35,7 @@ Examples:
 @settings_options(RobustnessSettings, _INPUTS, ShiftsSection, JudgementSection, _WHERE)
 @report_option
 @view_options
-def command(
+def robustness_command(
     *, a: Path, others: tuple[Path, ...], report_to: Path | None, settings: RobustnessSettings, view: View
 ) -> None:
     """Show both the original A and its compressed descendants B, C ... noisy inputs and corrupted images, and

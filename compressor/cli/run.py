@@ -67,7 +67,7 @@ def _print_schema(context: click.Context, option: click.Parameter, value: bool) 
     help="Print the JSON schema of recipes.",
 )
 @view_options
-def command(
+def run_command(
     *, recipe: Path, changes: tuple[str, ...], start: str | None, work: Path | None, dry_run: bool, view: View
 ) -> None:
     """Run the stages that a recipe lists, in order: clean, prune, finetune, unify, verify, bench. What one makes, the
@@ -77,18 +77,18 @@ def command(
     The result is put in place when all stages and gates are passed.
     """
     from compressor.recipe.progress import Course
-    from compressor.recipe.reading import read
-    from compressor.recipe.run import Options, run
+    from compressor.recipe.reading import read_recipe
+    from compressor.recipe.run import RecipeOptions, run_recipe
     from compressor.render.recipe import render_recipe
 
-    course = Course.of(recipe, read(recipe, changes))
+    course = Course.of(recipe, read_recipe(recipe, changes))
     check_destinations(course.sources(), {"output": course.output, "report": course.html, "--json": view.json_to})
 
     def tell(text: str) -> None:
         if not view.quiet:
             click.echo(printable(text), err=True)
 
-    outcome = run(course, Options(work, start, dry_run, tell, view.phases))
+    outcome = run_recipe(course, RecipeOptions(work, start, dry_run, tell, view.phases))
     view.show(outcome.report, outcome.report.warnings, lambda console: render_recipe(outcome.report, console))
     if outcome.error is not None:
         raise outcome.error

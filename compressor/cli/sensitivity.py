@@ -6,7 +6,7 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, file_option, view_options
-from compressor.cli.options import Part, part, settings_options
+from compressor.cli.options import HelpPart, part, settings_options
 from compressor.cli.paths import check_destinations, default_output
 from compressor.config.data import DataSection
 from compressor.config.graph import GraphSection
@@ -20,7 +20,7 @@ _SECTIONS = (
     part(SelectionSection, without=("scope", "normalise", "sensitivity")),  # how groups compare is the question here
     part(DataSection, without=("val_data", "val_share", "augment", "crop_padding")),
     part(GraphSection, without=("external_data",)),
-    Part("Where", ("provider", "seed")),
+    HelpPart("Where it runs", ("provider", "seed")),
 )
 _EPILOG = f"""\b
 Examples:
@@ -43,7 +43,9 @@ Examples:
 )
 @file_option("--plot", metavar="PATH.html", help="Draw the report as one HTML file.")
 @view_options
-def command(*, source: Path, output: Path | None, plot: Path | None, settings: SensitivitySettings, view: View) -> None:
+def sensitivity_command(
+    *, source: Path, output: Path | None, plot: Path | None, settings: SensitivitySettings, view: View
+) -> None:
     """Prune every group of channels of the model IN alone, at several ratios, and measure what is lost: how far the
     outputs move on data or noise, and accuracy where the data has labels. No model is written.
     """

@@ -60,7 +60,7 @@ Examples:
 @dry_run_option
 @output_option("--explain", is_flag=True, help="List the weights that were left alone, and why.")
 @view_options
-def command(
+def unify_command(
     *,
     source: Path,
     output: Path | None,
@@ -90,7 +90,9 @@ def command(
     written = {"--output": target or output, "--plan-out": plan_out, "--json": view.json_to}
     check_destinations([source, plan, settings.teacher], written)
     with view.phases() as progress:
-        report = choose_blocks.unify_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
+        report = choose_blocks.unify_chosen_file(
+            source, target, settings, plan=plan, plan_out=plan_out, progress=progress
+        )
     view.show(
         report, report.warnings, lambda console: render_unified(report, console, explain=explain, verbose=view.verbose)
     )

@@ -6,11 +6,11 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, view_options
-from compressor.cli.options import Part, settings_options
+from compressor.cli.options import HelpPart, settings_options
 from compressor.cli.paths import check_destinations
 from compressor.config.verify import EqualitySection, ProvidersSection, SearchSection, VerifySettings
 
-_INPUTS = Part("Inputs", ("data", "samples", "batch_size", "mean", "std", "layout", "input_shapes", "dims"))
+_INPUTS = HelpPart("Inputs", ("data", "samples", "batch_size", "mean", "std", "layout", "input_shapes", "dims"))
 _EPILOG = f"""\b
 Examples:
   onnx-compress verify model.onnx model.clean.onnx
@@ -25,15 +25,15 @@ Examples:
 @click.argument("b", metavar="B", type=click.Path(path_type=Path))
 @settings_options(VerifySettings, _INPUTS, ProvidersSection, EqualitySection, SearchSection)
 @view_options
-def command(*, a: Path, b: Path, settings: VerifySettings, view: View) -> None:
+def verify_command(*, a: Path, b: Path, settings: VerifySettings, view: View) -> None:
     """Run the models A and B on the same inputs and compare their outputs; exit with 5 where they differ, and
     name the first node at which they do. Inputs are made up at several sizes, or read from --data.
     """
-    from compressor.commands.verify import demand, verify
+    from compressor.commands.verify import demand_equal, verify
     from compressor.render.verify import render_verify
 
     check_destinations([a, b], {"--json": view.json_to})
     with view.phases() as progress:
         report = verify(a, b, settings, progress)
     view.show(report, report.warnings, lambda console: render_verify(report, console, verbose=view.verbose))
-    demand(report)
+    demand_equal(report)

@@ -14,7 +14,7 @@ from compressor.core.clock import Clock, Progress
 from compressor.errors import GateMissed, ModelError, UsageError
 from compressor.evaluate import pair
 from compressor.evaluate.pair import Opened
-from compressor.evaluate.statistics import speed_up, spread
+from compressor.evaluate.statistics import relative_iqr, speed_up
 from compressor.graph import files
 from compressor.results.bench import BenchReport, BenchRun, LatencyStats, NodeTimeRow, OperatorTime, SpeedUpResult
 from compressor.results.detail import LatencyResult
@@ -24,7 +24,7 @@ from compressor.steps import account
 if TYPE_CHECKING:
     from compressor.graph.evaluate import Array
     from compressor.results.records import ModelStats
-    from compressor.runtime.latency import Series, Subject
+    from compressor.runtime.latency import TimedModel, TimedRuns
     from compressor.runtime.memory import Footprint
     from compressor.runtime.profile import NodeTime
 
@@ -57,7 +57,7 @@ def bench(a: Path, b: Path | None, settings: BenchSettings, progress: Progress |
     return _report(settings, stats, runs, warnings, clock)
 
 
-def demand(report: BenchReport, settings: BenchSettings) -> None:
+def demand_speed(report: BenchReport, settings: BenchSettings) -> None:
     """Raises GateMissed where a limit is missed at some batch size; medians count."""
     for run in report.runs:
         where = f" at batch {run.batch_size}" if run.batch_size else ""
@@ -119,7 +119,7 @@ def _run(models: list[Opened], settings: BenchSettings, batch: int, clock: Clock
         inputs, size = _inputs(models, settings, batch)
     setup = sessions.Setup(threads=settings.threads, cuda_graph=settings.cuda_graph, polite=len(models) > 1)
     subjects = [
-        latency.Subject(m.path, settings.provider, pair.cast(inputs, m), setup, settings.io_binding) for m in models
+        latency.TimedModel(m.path, settings.provider, pair.cast(inputs, m), setup, settings.io_binding) for m in models
     ]
     with clock.phase("time"):
         timing = latency.Timing(
@@ -131,7 +131,7 @@ def _run(models: list[Opened], settings: BenchSettings, batch: int, clock: Clock
             settings.rounds,
             settings.seed,
         )
-        series = latency.measure(subjects, timing)
+        series = latency.time_in_turns(subjects, timing)
     with clock.phase("memory"):
         taken, failed = _footprints(subjects if settings.memory else [], len(subjects))
     columns = [_column(s, f, size) for s, f in zip(series, taken, strict=True)]
@@ -172,7 +172,7 @@ def _inputs(models: list[Opened], settings: BenchSettings, batch: int) -> tuple[
     return inputs, size
 
 
-def _footprints(subjects: list[Subject], count: int) -> tuple[list[Footprint | None], list[str]]:
+def _footprints(subjects: list[TimedModel], count: int) -> tuple[list[Footprint | None], list[str]]:
     """Memory of each model, None where it was not measured; a failure is a warning, because the timings stand."""
     from compressor.runtime.memory import footprint
 
@@ -186,7 +186,7 @@ def _footprints(subjects: list[Subject], count: int) -> tuple[list[Footprint | N
     return found, notes
 
 
-def _column(series: Series, taken: Footprint | None, batch: int | None) -> LatencyStats:
+def _column(series: TimedRuns, taken: Footprint | None, batch: int | None) -> LatencyStats:
     """The numbers of one model."""
     seconds = np.concatenate(series.seconds)
     milliseconds = 1000 * seconds
@@ -203,7 +203,7 @@ def _column(series: Series, taken: Footprint | None, batch: int | None) -> Laten
         median_latency_ms=float(np.median(milliseconds)),
         min_latency_ms=float(milliseconds.min()),
         max_latency_ms=float(milliseconds.max()),
-        spread=spread(seconds),
+        spread=relative_iqr(seconds),
         load_ms=1000 * float(np.median(series.load_seconds)),
         first_load_ms=1000 * series.load_seconds[0],
         peak_memory=taken.peak if taken else None,
@@ -213,7 +213,7 @@ def _column(series: Series, taken: Footprint | None, batch: int | None) -> Laten
     )
 
 
-def _speed_up(series: list[Series], settings: BenchSettings) -> SpeedUpResult | None:
+def _speed_up(series: list[TimedRuns], settings: BenchSettings) -> SpeedUpResult | None:
     if len(series) < 2:
         return None
     found = speed_up(series[0].seconds, series[1].seconds, settings.confidence, settings.seed)
@@ -245,7 +245,7 @@ def _notes(run: BenchRun, settings: BenchSettings) -> list[str]:
     return notes
 
 
-def _profiled(run: BenchRun, subjects: list[Subject]) -> tuple[BenchRun, list[str]]:
+def _profiled(run: BenchRun, subjects: list[TimedModel]) -> tuple[BenchRun, list[str]]:
     from compressor.runtime.profile import profile
 
     found = [profile(s.path, s.provider, s.feeds, s.setup) for s in subjects]

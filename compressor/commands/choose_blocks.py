@@ -16,10 +16,10 @@ from compressor.core.clock import Clock, Progress
 from compressor.core.scratch import scratch
 from compressor.data import open_data
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
-from compressor.experiments.change import Reference, open_samples
+from compressor.experiments.change import ReferenceOutputs, open_samples
 from compressor.experiments.ledger import Ledger
 from compressor.experiments.limits import Limits
-from compressor.experiments.run import Lab, Trial, Variant, run
+from compressor.experiments.run import Lab, Trial, Variant, run_trials
 from compressor.graph import files
 from compressor.pruning.allocate import Move
 from compressor.results.sensitivity import Change
@@ -44,7 +44,7 @@ class OneShot:
 
     def open(self) -> Variant:
         """Loads the file; the variant of a plan, as JSON, is the model with its blocks as plain weights."""
-        source = files.load(self.source)
+        source = files.load_model(self.source)
         settings = ChoosingSettings.model_validate_json(self.settings)
         data = open_data(settings, source) if settings.curvature != "none" else None
 
@@ -102,18 +102,18 @@ def choose(
     clock = clock or Clock()
     limits = Limits(settings.max_drop, settings.max_distance)
     with clock.phase("load"):
-        model, _ = account.open_model(source)
+        model, _ = account.open_source(source)
         samples = open_samples(model, settings)
         limits.check(samples)
         known = Ledger(ledger)
     with clock.phase("ladder"):
         rungs = _rungs(model, settings)
     with scratch() as folder, clock.phase("choose"):
-        reference = Reference.make(model, samples, settings, Path(folder))
+        reference = ReferenceOutputs.make(model, samples, settings, Path(folder))
         lab = Lab(OneShot(source, settings.model_dump_json()), reference, files.digest(files.model_files(source)))
 
         def measure(*trials: Trial) -> list[Change]:
-            return run(lab, trials, known, settings.jobs, clock.tell)
+            return run_trials(lab, trials, known, settings.jobs, clock.tell)
 
         def trial(label: str, blocks: dict[str, str]) -> Trial:
             return Trial(label, UnifyPlan.of(blocks, settings).to_json())
@@ -159,7 +159,7 @@ def _rungs(model: ir.Model, settings: ChoosingSettings) -> list[Rung]:
     return list(found.values())
 
 
-def unify_file(
+def unify_chosen_file(
     source: Path,
     output: Path | None,
     settings: ChoosingSettings,

@@ -8,7 +8,7 @@ from compressor.config import CleanSettings
 from compressor.core.clock import Clock, Progress
 from compressor.graph import clean, files
 from compressor.pruning import proof
-from compressor.pruning.analysis import prepare
+from compressor.pruning.analysis import prepared_model
 from compressor.results import Report
 from compressor.steps import account
 
@@ -19,17 +19,17 @@ def clean_file(
     """Removes dead nodes, identities, duplicates and constant subgraphs; proves that no output changed."""
     clock = Clock(progress)
     with clock.phase("load"):
-        model, size = account.open_model(source)
+        model, size = account.open_source(source)
     with clock.phase("analyse"):
         before = account.stats_in_memory(model, settings, size).model_copy(update={"path": str(source)})
-        cleaned, shapes = prepare(model, settings)
+        cleaned, shapes = prepared_model(model, settings)
         clean.tidy(cleaned, simplify=settings.simplify)
         proof.same_signature(model, cleaned)
     with clock.phase("prove"):
         evidence = proof.prove_cleaned(source, cleaned, shapes, settings) if settings.proves else None
     with clock.phase("write"):
         if output is not None:
-            files.save(
+            files.save_model(
                 cleaned,
                 output,
                 external_data=settings.external_data,

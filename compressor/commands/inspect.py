@@ -17,7 +17,7 @@ def inspect_file(source: Path, settings: RunSettings, progress: Progress | None 
     """What could be pruned, and what could not and why; changes nothing."""
     clock = Clock(progress)
     with clock.phase("load"):
-        model, size = account.open_model(source)
+        model, size = account.open_source(source)
     with clock.phase("analyse"):
         found = analyse(model, settings)
         if isinstance(settings, PruneSettings):

@@ -28,9 +28,9 @@ from compressor.results import GroupRow, Report
 from compressor.steps import account
 from compressor.steps.defaults import heavier, made_up, settled
 from compressor.steps.gates import unresolved
-from compressor.steps.losses import Losses, by_loss
-from compressor.steps.recover import Recovery, Samples, checkpoint_beside
-from compressor.steps.step import Means, chosen, explained, prepared, removed, replayed, replays
+from compressor.steps.losses import Losses, follows_losses
+from compressor.steps.recover import Recovery, RunSamples, checkpoint_beside
+from compressor.steps.step import Means, chosen, explained, prepared, removed, replayed_choice, replays
 
 if TYPE_CHECKING:
     from compressor.latency import LatencyTarget
@@ -81,9 +81,9 @@ def _prune(
 ) -> PruneResult:
     """:func:`prune` without the rules of the nodes that are ``distrusted``."""
     with clock.phase("load"):
-        source, size = account.open_model(model)
-        given = settings = exact(account.replayed(settings, plan))
-        samples = Samples.of(settings, source) if settings.data is not None else None
+        source, size = account.open_source(model)
+        given = settings = exact(account.settings_of_plan(settings, plan))
+        samples = RunSamples.of(settings, source) if settings.data is not None else None
     with clock.phase("analyse"):
         found = analyse(source, settings, distrusted)
         demand_matches(settings, source, found.model)
@@ -101,7 +101,7 @@ def _prune(
                 found, read = analyse(recovery.model, settings, distrusted), recovery.model
         missing = prepared(read, found, settings, clock)
         with clock.phase("choose"), explained(found):
-            choice = replayed(plan, found) if plan is not None else chosen(found, step, origin, size, means)
+            choice = replayed_choice(plan, found) if plan is not None else chosen(found, step, origin, size, means)
             cut = cut_of(choice.plan, found)
         trail.add(choice.plan, cut, last=step.steps == 1)
         groups, origin = account.group_rows(choice.groups, cut, groups), choice.origin
@@ -128,10 +128,10 @@ def _as_done(settings: PruneSettings, losses: Losses | None) -> PruneSettings:
     return settings.model_copy(update={"scope": "loss" if losses is not None and losses.used else "local"})
 
 
-def _means(source: ir.Model, settings: PruneSettings, samples: Samples | None, clock: Clock) -> Means:
+def _means(source: ir.Model, settings: PruneSettings, samples: RunSamples | None, clock: Clock) -> Means:
     """What the choices of a run are made with."""
     losses = None
-    if samples is not None and by_loss(settings, samples=True):
+    if samples is not None and follows_losses(settings, samples=True):
         losses = Losses(settings, samples.train, clock, real=samples.real)
     return Means(samples, losses, _latency_target(source, settings, clock))
 
@@ -165,7 +165,7 @@ def prune_file(
             raise PlanError("these steps cannot be written as one plan; leave --plan-out out, or prune with --steps 1")
         with clock.phase("write"):
             if output is not None:
-                files.save(
+                files.save_model(
                     result.model,
                     output,
                     external_data=settings.external_data,

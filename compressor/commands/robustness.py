@@ -33,7 +33,7 @@ from compressor.evaluate import pair
 from compressor.evaluate.pair import Opened
 from compressor.evaluate.resemblance import Outputs
 from compressor.evaluate.rows import RIGHT, Tally, accuracy_rows, likeness_rows, potential_rows
-from compressor.evaluate.shifts import Disturbance, Range, disturbable, image_obstacle, measure, pixels, shifts
+from compressor.evaluate.shifts import Disturbance, Range, disturbable, image_obstacle, input_statistics, pixels, shifts
 from compressor.evaluate.stand_in import stand_in
 from compressor.graph import files
 from compressor.results.environment import environment
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Samples:
+class RobustnessSamples:
     """What all models are run on.
 
     Attributes:
@@ -112,7 +112,7 @@ def robustness(
         rows = _models(models, settings)
         samples = _samples(models, settings, notes)
     with clock.phase("survey"):
-        ranges = measure((batch.inputs for batch in samples.batches()), specs(models[0].model))
+        ranges = input_statistics((batch.inputs for batch in samples.batches()), specs(models[0].model))
         disturbance = _disturbance(models[0], ranges, settings, notes)
         plan, reasons = shifts(settings, disturbance)
         for name, reason in reasons.items():
@@ -148,7 +148,7 @@ def robustness(
     )
 
 
-def _demand_something(tally: Tally, outputs: Outputs, samples: Samples, notes: Notes) -> None:
+def _demand_something(tally: Tally, outputs: Outputs, samples: RobustnessSamples, notes: Notes) -> None:
     """Raises UsageError where no output can be compared; notes labels that no output has scores for."""
     if not tally.outputs:
         reasons = "; ".join(f"{printable(name)}: {reason}" for name, reason in outputs.left_out.items())
@@ -169,7 +169,7 @@ def _models(models: Sequence[Opened], settings: RobustnessSettings) -> list[Robu
     return rows
 
 
-def _samples(models: Sequence[Opened], settings: RobustnessSettings, notes: Notes) -> Samples:
+def _samples(models: Sequence[Opened], settings: RobustnessSettings, notes: Notes) -> RobustnessSamples:
     """The samples drawn from the data, or made up; whole batches where a model fixes their size."""
     limits = {limit: m for m in models if (limit := batch_limit(m.model)) is not None}
     if len(limits) > 1:
@@ -188,7 +188,7 @@ def _samples(models: Sequence[Opened], settings: RobustnessSettings, notes: Note
         source, labels = settings.data, _class_labels(dataset, models[0], notes)
     if limit and len(dataset) < limit:
         raise UsageError(f"the model takes {limit} samples at a time, there are {len(dataset)}; give more samples")
-    return Samples(dataset, limit or settings.batch_size, limit is not None, source, labels)
+    return RobustnessSamples(dataset, limit or settings.batch_size, limit is not None, source, labels)
 
 
 def _class_labels(dataset: Dataset, model: Opened, notes: Notes) -> tuple[int, ...] | None:
@@ -204,9 +204,7 @@ def _class_labels(dataset: Dataset, model: Opened, notes: Notes) -> tuple[int, .
     return labels.shape[1:]
 
 
-def _disturbance(
-    model: Opened, ranges: Mapping[str, Range], settings: RobustnessSettings, notes: Notes
-) -> Disturbance:
+def _disturbance(model: Opened, ranges: Mapping[str, Range], settings: RobustnessSettings, notes: Notes) -> Disturbance:
     """Which inputs get noise, and which are corrupted as images; what is not is noted."""
     found = {spec.name: spec for spec in specs(model.model)}
     unknown = [name for name in settings.disturb if name not in ranges]
@@ -236,13 +234,17 @@ def _disturbance(
 
 
 def _run(
-    models: Sequence[Opened], samples: Samples, disturbance: Disturbance, tally: Tally, told: tuple[str, Clock]
+    models: Sequence[Opened],
+    samples: RobustnessSamples,
+    disturbance: Disturbance,
+    tally: Tally,
+    told: tuple[str, Clock],
 ) -> Outputs:
     """Every batch under every shift through every model, on the provider told; fills ``tally``."""
     from compressor.runtime import sessions
 
     provider, clock = told
-    opened = [(sessions.start(model.path, provider, sessions.Setup(placement=True)), model) for model in models]
+    opened = [(sessions.start_session(model.path, provider, sessions.Setup(placement=True)), model) for model in models]
     for session, _ in opened:
         sessions.demand_active(session, provider)
     outputs, start = Outputs(samples.labels), 0
@@ -263,7 +265,7 @@ def _results(session: Session, model: Opened, inputs: Mapping[str, Array]) -> di
     from compressor.runtime import sessions
 
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, sessions.run(session, pair.cast(dict(inputs), model)), strict=True))
+    return dict(zip(names, sessions.run_session(session, pair.cast(dict(inputs), model)), strict=True))
 
 
 def _record(tally: Tally, outputs: Outputs, results: Sequence[Mapping[str, Array]], place: Place) -> None:

@@ -14,7 +14,7 @@ from compressor.core.clock import Progress
 from compressor.core.scratch import scratch
 from compressor.graph import files
 from compressor.render.robustness import samples
-from compressor.render.robustness_page import curves
+from compressor.render.robustness_page import noise_charts
 from compressor.results.detail import Curve, Series
 
 NAMES = ("original", "result")
@@ -41,10 +41,12 @@ def stressed(
     asked = RobustnessSettings.model_validate(chosen.model_dump(include={*DataSettings.model_fields} - {"augment"}))
     with scratch() as folder:
         path = Path(folder) / "result.onnx"
-        files.save(result, path)
+        files.save_model(result, path)
         found = robustness(original, [path], asked, progress)
     note = f"{samples(found)}."
-    return [curve.model_copy(update={"series": _named(curve), "note": note}) for curve in curves(found)], found.warnings
+    return [
+        curve.model_copy(update={"series": _named(curve), "note": note}) for curve in noise_charts(found)
+    ], found.warnings
 
 
 def _named(curve: Curve) -> list[Series]:

@@ -18,21 +18,21 @@ from compressor.core.scratch import scratch
 from compressor.data import Dataset
 from compressor.data.synthetic import Synthetic
 from compressor.errors import NothingToPrune
-from compressor.evaluate.stand_in import described
-from compressor.experiments.change import Reference, open_samples
+from compressor.evaluate.stand_in import describe_samples
+from compressor.experiments.change import ReferenceOutputs, open_samples
 from compressor.experiments.ledger import Ledger
 from compressor.experiments.limits import Limits
-from compressor.experiments.run import Lab, Trial, Variant, run
+from compressor.experiments.run import Lab, Trial, Variant, run_trials
 from compressor.graph import files
 from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import apply_plan
 from compressor.pruning.cost import CostModel
 from compressor.pruning.matching import demand_matches
-from compressor.pruning.select import Choice, choose
+from compressor.pruning.select import Choice, choose_channels
 from compressor.results.sensitivity import Change, GroupSensitivity, Point, SensitivityReport
 from compressor.steps import account
-from compressor.steps.score import measure
+from compressor.steps.score import measure_for_criterion
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Pruned:
 
     def open(self) -> Variant:
         """Loads the file; the variant of a plan, as JSON, is the model without what it names."""
-        found = analyse(files.load(self.source), SensitivitySettings.model_validate_json(self.settings))
+        found = analyse(files.load_model(self.source), SensitivitySettings.model_validate_json(self.settings))
         return lambda text: apply_plan(found, PruningPlan.from_json(text))
 
 
@@ -83,7 +83,7 @@ def sensitivity(
     """
     clock = clock or Clock()
     with clock.phase("load"):
-        model, size = account.open_model(source)
+        model, size = account.open_source(source)
         samples = open_samples(model, settings)
         limits = _limits(settings, samples)
         known = Ledger(ledger)
@@ -95,18 +95,18 @@ def sensitivity(
         steps = _steps(found, settings, size, samples)
     with scratch() as folder:
         with clock.phase("reference"):
-            reference = Reference.make(model, samples, settings, Path(folder))
+            reference = ReferenceOutputs.make(model, samples, settings, Path(folder))
         with clock.phase("measure"):
             lab = Lab(Pruned(source, settings.model_dump_json()), reference, files.digest(files.model_files(source)))
             trials = [Trial(f"{s.group} without {s.removed} of {s.channels} channels", s.plan.to_json()) for s in steps]
             remembered = sum(lab.key(trial) in known for trial in trials)
-            changes = run(lab, trials, known, settings.jobs, clock.tell)
+            changes = run_trials(lab, trials, known, settings.jobs, clock.tell)
     return SensitivityReport(
         input=before,
         groups=_groups(steps, changes, limits, reference.accuracy),
         accuracy=reference.accuracy,
         samples=reference.samples,
-        synthetic=described(samples) if isinstance(samples, Synthetic) else None,
+        synthetic=describe_samples(samples) if isinstance(samples, Synthetic) else None,
         limit=str(limits),
         measured=len(trials) - remembered,
         remembered=remembered,
@@ -150,13 +150,13 @@ def _steps(found: Analysis, settings: SensitivitySettings, size: int, samples: D
     Raises:
         NothingToPrune: no group loses a channel at any ratio.
     """
-    measured = measure(found, settings, samples)
+    measured = measure_for_criterion(found, settings, samples)
     steps: dict[tuple[str, tuple[int, ...]], _Step] = {}
     nothing: NothingToPrune | None = None
     for ratio in settings.ratios:
         uniform = {**dict.fromkeys(AMOUNTS), "ratio": ratio, "scope": "local", "max_ratio": 1.0}
         try:
-            choice = choose(found.coupling, settings.model_copy(update=uniform), RULES, size, None, measured)
+            choice = choose_channels(found.coupling, settings.model_copy(update=uniform), RULES, size, None, measured)
         except NothingToPrune as error:
             nothing = error
             continue

@@ -21,12 +21,12 @@ from compressor.errors import NothingToPrune
 from compressor.evaluate.accuracy import accuracy
 from compressor.graph import clean, files
 from compressor.graph.evaluate import Array
-from compressor.graph.restore_packed import plain
+from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
 from compressor.operators.table import RULES
 from compressor.pruning import proof
-from compressor.pruning.analysis import prepare
-from compressor.pruning.proof import Evidence, Masked, NotProved
+from compressor.pruning.analysis import prepared_model
+from compressor.pruning.proof import Evidence, MaskedReference, NotProved
 from compressor.results import ModelStats
 from compressor.results.unify import LeftRow, PermutedRow, UnifyAccuracy, UnifyReport
 from compressor.runtime.stored import Stored
@@ -38,17 +38,17 @@ from compressor.unification.evidence import (
     demand_exact,
     gzip_bytes,
     ideal_bytes,
+    layer_row,
     nothing,
     output_error,
-    row,
     training_row,
     with_weights,
 )
-from compressor.unification.layers import Found, Layer, find
+from compressor.unification.layers import Found, UnifiedLayer, find_layers
 from compressor.unification.packed import encode
 from compressor.unification.permute import Permuted, permute
 from compressor.unification.projections import Mixed
-from compressor.unification.train import Samples, Trained, Trainer, Watch, array_of, remove_checkpoints, wide
+from compressor.unification.train import Trained, Trainer, UnifySamples, Watch, array_of, remove_checkpoints, wide_array
 from compressor.unification.unpack import install
 
 _LOST = "weights that were inputs with a default are packed, so a caller cannot replace them any more: {names}"
@@ -103,8 +103,8 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
     """
     clock = clock or Clock()
     with clock.phase("load"):
-        source, size = account.open_model(model)
-        samples = Samples.of(settings, source)
+        source, size = account.open_source(model)
+        samples = UnifySamples.of(settings, source)
     with clock.phase("analyse"):
         ready = get_ready(source, settings, size, None if isinstance(model, ir.Model) else Path(model))
     if settings.curvature != "none" and samples is not None:
@@ -116,14 +116,14 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
     if samples is not None and settings.method != "one-shot":
         targets = {layer.name: target(layer, settings) for layer in ready.found.layers}
         with clock.phase("train"):
-            teacher = ready.model if settings.teacher is None else files.load(settings.teacher)
+            teacher = ready.model if settings.teacher is None else files.load_model(settings.teacher)
             trained = Trainer(ready.model, teacher, targets, settings, samples, Watch(settings, clock)).run()
     unified = [adopt(item, trained, settings) for item in once] if trained.kinds else once
     result = finish(ready, trained, unified, settings, clock)
     if samples is not None and samples.judged is not None:
         with clock.phase("judge"):
             first = with_weights(ready.model, once) if trained.kinds else None
-            result.report = judged(result, ready.reference, first, samples.judged, settings)
+            result.report = with_accuracy(result, ready.reference, first, samples.judged, settings)
     return result
 
 
@@ -134,12 +134,12 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
         NothingToPrune: no weight would be unified.
         ProofFailed: preparing the model changed an output.
     """
-    read, source = source if path is None else path, plain(source)
+    read, source = source if path is None else path, with_plain_weights(source)
     before = account.stats_in_memory(source, settings, size)
-    model, shapes = prepare(source, settings)
+    model, shapes = prepared_model(source, settings)
     clean.tidy(model, simplify=settings.simplify)
     coupling = Coupling(model.graph, shapes, RULES, Policy()).run()
-    found = find(coupling, settings, RULES)
+    found = find_layers(coupling, settings, RULES)
     if not found.layers:
         raise NothingToPrune(nothing(found))
     missing = proof.prove_preparation(read, model, shapes, settings) if settings.verify == "full" else []
@@ -158,14 +158,14 @@ def weighed(ready: Prepared, data: Dataset, settings: UnifySettings) -> Prepared
     return replace(ready, found=replace(ready.found, layers=layers))
 
 
-def project(layer: Layer, settings: UnifySettings) -> Unified:
+def project(layer: UnifiedLayer, settings: UnifySettings) -> Unified:
     """One layer in one shot: the nearest weight with the shares that are asked for, packed."""
-    weight, nearest = wide(layer.value), target(layer, settings)
+    weight, nearest = wide_array(layer.value), target(layer, settings)
     kinds = nearest.kinds(weight)
     return pack(layer, array_of(layer.value), nearest.impose(weight, kinds), kinds, settings)
 
 
-def target(layer: Layer, settings: BlocksSection) -> Mixed:
+def target(layer: UnifiedLayer, settings: BlocksSection) -> Mixed:
     """The set that the weight of a layer is brought to."""
     return Mixed(layer.layout, settings.unify_share, settings.prune_share, layer.curvature)
 
@@ -177,7 +177,7 @@ def adopt(item: Unified, trained: Trained, settings: UnifySettings) -> Unified:
     return pack(item.layer, item.original, weight, trained.kinds[name], settings)
 
 
-def pack(layer: Layer, original: Array, constrained: Array, kinds: Kinds, settings: StorageSection) -> Unified:
+def pack(layer: UnifiedLayer, original: Array, constrained: Array, kinds: Kinds, settings: StorageSection) -> Unified:
     """A layer whose ``constrained`` weight satisfies ``kinds``; shared values are rounded as they are stored."""
     narrow = np.asarray(constrained).astype(original.dtype)
     return Unified(layer, original, narrow, encode(narrow, layer.layout, kinds, settings.magnitudes))
@@ -195,7 +195,7 @@ def finish(
             install(result, {result.graph.initializers[u.layer.name]: u.packed for u in unified})
     proof.same_signature(original, result)
     lost = sorted({str(v.name) for v in original.graph.inputs} - {str(v.name) for v in result.graph.inputs})
-    rows = [row(u) for u in unified]
+    rows = [layer_row(u) for u in unified]
     report = UnifyReport(
         input=ready.before,
         layers=rows,
@@ -246,14 +246,14 @@ def write(result: UnifyResult, source: Path, output: Path | None, settings: Unif
     if output is None:
         size = ir.to_proto(result.model).ByteSize()
         return report.model_copy(update={"output": account.stats(None, size, graph, counts)})
-    files.save(
+    files.save_model(
         result.model,
         output,
         external_data=settings.external_data,
         forbidden=files.model_files(source),
         check=proof.file_check(result.model, result.proved, settings),
     )
-    graph = files.load(output).graph
+    graph = files.load_model(output).graph
     stats = account.stats(output, files.size_on_disk(output), graph, counts)
     return report.model_copy(update={"output": stats, "gzip_bytes": gzip_bytes(files.model_files(output))})
 
@@ -270,11 +270,11 @@ def _proved(
         names = {"reference": ready.reference, "permuted": ready.model, "dense": dense, "packed": result}
         stored = {name: Stored.write(model, place, settings.provider) for name, model in names.items()}
         if ready.permuted:
-            masked = Masked(ready.reference, stored["reference"])
-            proof.demand(proof.prove(masked, stored["permuted"], ready.shapes, settings)[0])
-        evidence, asked = proof.prove(Masked(dense, stored["dense"]), stored["packed"], ready.shapes, settings)
+            masked = MaskedReference(ready.reference, stored["reference"])
+            proof.demand_proof(proof.prove(masked, stored["permuted"], ready.shapes, settings)[0])
+        evidence, asked = proof.prove(MaskedReference(dense, stored["dense"]), stored["packed"], ready.shapes, settings)
         before = stored["reference"].run(asked.runs.feeds)
-    proof.demand(evidence)
+    proof.demand_proof(evidence)
     evidence.not_proved = list(ready.not_proved)
     return evidence, {
         "exact": True,
@@ -284,7 +284,7 @@ def _proved(
     }
 
 
-def judged(
+def with_accuracy(
     result: UnifyResult, before: ir.Model, once: ir.Model | None, data: Dataset, settings: UnifySettings
 ) -> UnifyReport:
     """The report with top-1 accuracy: of the original, in one shot where training followed, and as it is written."""

@@ -87,7 +87,7 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
     )
 
 
-def demand(report: VerifyReport) -> None:
+def demand_equal(report: VerifyReport) -> None:
     """Raises ProofFailed unless every output is within tolerance."""
     if report.passed:
         return
@@ -105,7 +105,7 @@ def _compare(models: tuple[Opened, Opened], providers: tuple[str, str], settings
 
     found = Comparison()
     setup = sessions.Setup(placement=True)
-    opened = [sessions.start(m.path, p, setup) for m, p in zip(models, providers, strict=True)]
+    opened = [sessions.start_session(m.path, p, setup) for m, p in zip(models, providers, strict=True)]
     for session, provider in zip(opened, providers, strict=True):
         sessions.demand_active(session, provider)
     for feed in _feeds(models, settings):
@@ -131,7 +131,7 @@ def _outputs(session: Session, model: Opened, feed: Feed) -> dict[str, Array]:
     from compressor.runtime import sessions
 
     names = [o.name for o in session.get_outputs()]
-    return dict(zip(names, sessions.run(session, pair.cast(feed.inputs, model)), strict=True))
+    return dict(zip(names, sessions.run_session(session, pair.cast(feed.inputs, model)), strict=True))
 
 
 def _add(found: Comparison, feed: Feed, one: dict[str, Array], two: dict[str, Array], settings: VerifySettings) -> None:
@@ -220,7 +220,7 @@ def _divergence(
 ) -> Divergence:
     """Searches with the first inputs that showed a difference, or the first of all."""
     index = next((k for k, run in enumerate(found.runs) if not run.passed), 0)
-    limits = bisect.Limits(settings.rtol, settings.atol, settings.bisect_memory << 20)
+    limits = bisect.BisectLimits(settings.rtol, settings.atol, settings.bisect_memory << 20)
     result = bisect.search(models[0], models[1], found.feeds[index].inputs, providers, limits)
     return Divergence(
         run=index,

@@ -35,7 +35,7 @@ def _milliseconds(value: object) -> object:
 class WhereSection(Section):
     """The machine that is measured."""
 
-    title: ClassVar[str] = "Where"
+    title: ClassVar[str] = "Where it runs"
 
     provider: Annotated[str, AfterValidator(provider_name), Shown("NAME")] = Field(
         default="cpu",

@@ -48,14 +48,14 @@ def read_by(settings: RunSettings) -> list[str]:
     return [str(value) for field in READ if (value := getattr(settings, field, None)) is not None]
 
 
-def kind_of(name: str) -> str:
+def stage_kind(name: str) -> str:
     """The kind of a stage: ``finetune`` for ``finetune`` and ``finetune-2``."""
     return name.partition("-")[0]
 
 
 def settings_of(name: str) -> type[RunSettings]:
     """The class of a stage's settings, which are those of the command of that name."""
-    found: type[RunSettings] = STAGES.find(kind_of(name)).settings
+    found: type[RunSettings] = STAGES.find(stage_kind(name)).settings
     return found
 
 
@@ -63,7 +63,7 @@ def _stages(value: object) -> object:
     if not isinstance(value, Mapping) or not value:
         raise ValueError(f"write each as NAME: and below it its settings, where NAME is one of {', '.join(STAGES)}")
     for name, body in value.items():
-        if kind_of(name) not in STAGES or not _NAME.fullmatch(name):
+        if stage_kind(name) not in STAGES or not _NAME.fullmatch(name):
             known = ", ".join(STAGES)
             raise ValueError(f"{name!r} is not a stage{did_you_mean(name, STAGES)} ({known}, or one with -SUFFIX)")
         if body is not None and not isinstance(body, Mapping):

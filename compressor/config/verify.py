@@ -12,7 +12,7 @@ from compressor.config.section import Section, Shown
 class ProvidersSection(Section):
     """Where the two models run."""
 
-    title: ClassVar[str] = "Where"
+    title: ClassVar[str] = "Where it runs"
 
     provider: Annotated[str, AfterValidator(provider_name), Shown("NAME")] = Field(
         default="cpu",

@@ -125,7 +125,7 @@ def distance(expected: Array, found: Array, tolerance: Tolerance, noise: Array |
     )
 
 
-def spread(base: Array, variants: Sequence[Array]) -> Array:
+def rounding_spread(base: Array, variants: Sequence[Array]) -> Array:
     """How far rounding moves ``base``: the largest difference of its variants, by channel.
 
     Infinite where a variant is NaN or infinite and ``base`` is not, or the other way round. For what is no real

@@ -35,7 +35,7 @@ _SCORES = re.compile(r"(^|[^a-z])(logits?|scores?)($|[^a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Form:
+class OutputForm:
     """One output and how it is compared.
 
     Attributes:
@@ -66,7 +66,7 @@ def decide(
     labels: Array | None,
     given: Mapping[str, str],
     vocabularies: Collection[int] = (),
-) -> list[Form]:
+) -> list[OutputForm]:
     """A form for every output.
 
     Args:
@@ -84,7 +84,9 @@ def decide(
         raise UsageError(f"the model has no output {unknown[0]!r}; it has {', '.join(names)}")
     forms = []
     for index, (name, values) in enumerate(zip(names, outputs, strict=True)):
-        found = _decide(Form(name, index, "mse", reason="entries are taken for numbers"), values, labels, vocabularies)
+        found = _decide(
+            OutputForm(name, index, "mse", reason="entries are taken for numbers"), values, labels, vocabularies
+        )
         if name in given:
             found = _as_given(found, given[name], values)
         forms.append(found if found.kind != "mse" else replace(found, variance=variance(values)))
@@ -129,7 +131,7 @@ def vocabularies(model: ir.Model) -> set[int]:
     return found
 
 
-def _decide(numbers: Form, values: Array, labels: Array | None, known: Collection[int]) -> Form:
+def _decide(numbers: OutputForm, values: Array, labels: Array | None, known: Collection[int]) -> OutputForm:
     if not _floating(values):
         return replace(numbers, kind="none", reason=f"{values.dtype.name} has no gradient")
     axis = _sums_to_one(values)
@@ -166,7 +168,7 @@ def _unit_length(values: Array) -> bool:
     return float(np.abs(np.linalg.norm(values.astype(np.float64), axis=1) - 1).max()) < TOLERANCE
 
 
-def _as_given(found: Form, text: str, values: Array) -> Form:
+def _as_given(found: OutputForm, text: str, values: Array) -> OutputForm:
     kind, _, number = text.partition(":")
     axis = int(number or 1)
     if kind != "none" and not _floating(values):
@@ -175,8 +177,8 @@ def _as_given(found: Form, text: str, values: Array) -> Form:
         )
     if kind != "kl":
         chosen: Literal["mse", "none"] = "mse" if kind == "mse" else "none"
-        return Form(found.name, found.index, chosen, reason="as asked")
+        return OutputForm(found.name, found.index, chosen, reason="as asked")
     if not -values.ndim <= axis < values.ndim or axis % values.ndim == 0:
         raise UsageError(f"output {found.name!r} has {values.ndim} axes, none of which is axis {axis} of classes")
     axis %= values.ndim
-    return Form(found.name, found.index, "kl", axis, _sums_to_one(values) == axis, reason="as asked")
+    return OutputForm(found.name, found.index, "kl", axis, _sums_to_one(values) == axis, reason="as asked")

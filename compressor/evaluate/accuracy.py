@@ -53,7 +53,7 @@ def accuracy(model: ir.Model, data: Dataset, settings: DataSettings) -> Accuracy
     with sessions.opened(model, settings.provider) as session:
         for start in range(0, len(data) // size * size if fixed else len(data), size):
             batch = data.take(np.arange(start, min(start + size, len(data))))
-            found, counted = right(sessions.run(session, batch.inputs)[0], batch)
+            found, counted = right(sessions.run_session(session, batch.inputs)[0], batch)
             correct, count = correct + int(found[counted].sum()), count + int(counted.sum())
     if not count:
         raise UsageError(f"the model takes batches of {fixed}, the data has {len(data)} samples; give more")

@@ -22,7 +22,7 @@ UNKNOWN_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Limits:
+class BisectLimits:
     """What counts as equal, and how much may be held at a time.
 
     Attributes:
@@ -36,7 +36,7 @@ class Limits:
 
 
 @dataclass
-class Search:
+class FirstDifference:
     """What was found.
 
     Attributes:
@@ -63,7 +63,9 @@ class _Candidate:
     bytes: int
 
 
-def search(a: Opened, b: Opened, inputs: dict[str, Array], providers: tuple[str, str], limits: Limits) -> Search:
+def search(
+    a: Opened, b: Opened, inputs: dict[str, Array], providers: tuple[str, str], limits: BisectLimits
+) -> FirstDifference:
     """Exposes the values that both models have under one name and compares them, in the order of A's nodes.
 
     All of them where they fit into a bounded number of sessions. Else evenly spaced ones, and then those between the
@@ -91,7 +93,7 @@ def search(a: Opened, b: Opened, inputs: dict[str, Array], providers: tuple[str,
     layers = [rows[k] for k in sorted(rows)]
     first = next((k for k in sorted(rows) if not rows[k].passed), None)
     weights = [] if first is None else _weights(candidates[first].node, b)
-    return Search(None if first is None else rows[first], layers, weights, len(candidates), total, sessions)
+    return FirstDifference(None if first is None else rows[first], layers, weights, len(candidates), total, sessions)
 
 
 def _shared(a: Opened, b: Opened, inputs: dict[str, Array]) -> list[_Candidate]:
@@ -151,7 +153,7 @@ def _compare(
     models: tuple[Opened, Opened],
     inputs: dict[str, Array],
     providers: tuple[str, str],
-    limits: Limits,
+    limits: BisectLimits,
 ) -> list[LayerError | None]:
     """One session of each model; None for values whose shapes turn out to differ."""
     from compressor.runtime.taps import tap  # noqa: PLC0415 - imports the runtime

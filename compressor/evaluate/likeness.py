@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from compressor.config.tune import TuneSettings
 from compressor.data import Array, Batch, Dataset, batch_limit, batches, subset
-from compressor.data.output_forms import Form, decide, vocabularies
+from compressor.data.output_forms import OutputForm, decide, vocabularies
 from compressor.evaluate.statistics import DRAWS
 from compressor.results.detail import OutputsRow, Share
 
@@ -29,7 +29,7 @@ LEVEL = 0.95
 class _Tally:
     """What is known of one output: float64[samples] for each model."""
 
-    form: Form
+    form: OutputForm
     norms: list[npt.NDArray[np.float64]] = field(default_factory=list)
     gaps: list[npt.NDArray[np.float64]] = field(default_factory=list)
     same: list[npt.NDArray[np.float64]] = field(default_factory=list)
@@ -113,10 +113,10 @@ def _run(model: ir.Model, chosen: Sequence[Batch], provider: str, sessions: obje
     with sessions.opened(model, provider) as session:  # type: ignore[attr-defined]
         wanted = {i.name for i in session.get_inputs()}
         feeds = ({k: v for k, v in batch.inputs.items() if k in wanted} for batch in chosen)
-        return [sessions.run(session, feed) for feed in feeds]  # type: ignore[attr-defined]
+        return [sessions.run_session(session, feed) for feed in feeds]  # type: ignore[attr-defined]
 
 
-def _counts(form: Form, outputs: Sequence[Sequence[Array]], samples: int) -> bool:
+def _counts(form: OutputForm, outputs: Sequence[Sequence[Array]], samples: int) -> bool:
     """Can the output be compared: real numbers of one shape, the first axis counting samples?"""
     arrays = [found[form.index] for found in outputs]
     same = len({array.shape for array in arrays}) == 1

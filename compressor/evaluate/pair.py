@@ -43,7 +43,7 @@ class Opened:
 
 def open_model(path: Path) -> Opened:
     """Reads a model; raises ModelError where it is not sound."""
-    model = normalise(files.load(path))
+    model = normalise(files.load_model(path))
     for value in model.graph.inputs:
         if value.shape is not None:
             value.shape = ir.Shape([_named(dim, f"{value.name}#{axis}") for axis, dim in enumerate(value.shape)])

@@ -19,7 +19,7 @@ from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
 from compressor.operators.table import RULES
 from compressor.pruning import cost
-from compressor.pruning.analysis import prepare
+from compressor.pruning.analysis import prepared_model
 from compressor.results import Report
 from compressor.results.detail import LayerRow
 from compressor.results.environment import environment
@@ -59,7 +59,7 @@ def layer_rows(
     Raises:
         ModelError: shapes do not fit.
     """
-    before = _costs(*prepare(original, settings), times[0] if times else None)
+    before = _costs(*prepared_model(original, settings), times[0] if times else None)
     plain = normalise(result.clone())
     after = _costs(plain, infer(plain, settings.input_shapes, settings.dims), times[1] if times else None)
     partners = _partners(before, after)
@@ -82,7 +82,7 @@ def detailed(report: Report, original: str | Path, result: ir.Model, settings: R
         ModelError: the file is unreadable, shapes do not fit, or a model does not run.
         ProviderUnavailable: the provider is missing.
     """
-    rows = layer_rows(files.load(original), result, settings, _times(Path(original), result, settings))
+    rows = layer_rows(files.load_model(original), result, settings, _times(Path(original), result, settings))
     return report.model_copy(update={"layers": rows, "environment": environment()})
 
 
@@ -90,7 +90,7 @@ def _times(original: Path, result: ir.Model, settings: RunSettings) -> tuple[Tim
     """Profiles of both models on one sample."""
     with scratch() as folder:
         smaller = Path(folder) / "result.onnx"
-        files.save(result, smaller)
+        files.save_model(result, smaller)
         opened = pair.open_model(original)
         dims = dict.fromkeys(pair.batch_symbols(opened, settings), 1)
         feeds = pair.seeded(opened, pair.bind(opened, settings, dims), settings.seed)

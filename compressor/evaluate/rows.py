@@ -66,7 +66,7 @@ class Tally:
         return np.asarray(self.values[key][list(group.members)].mean(axis=0))
 
 
-def groups(plan: Sequence[Shift]) -> list[Group]:
+def shift_groups(plan: Sequence[Shift]) -> list[Group]:
     """Every shift; after the severities of a corruption their mean, and at the end the mean of all corruptions."""
     found: list[Group] = []
     corrupted = [number for number, shift in enumerate(plan) if shift.name in CORRUPTIONS]
@@ -84,7 +84,7 @@ def likeness_rows(tally: Tally, labels: Sequence[str], level: float, seed: int) 
     for number, label in list(enumerate(labels))[1:]:
         for output in tally.outputs:
             measures = [m for m in (AGREEMENT, DISTANCE, RELATIVE) if (number, output, m) in tally.values]
-            asked = [(group, measure) for group in groups(tally.plan) for measure in measures]
+            asked = [(group, measure) for group in shift_groups(tally.plan) for measure in measures]
             vectors = [tally.mean((number, output, measure), group) for group, measure in asked]
             known = dict(zip(asked, estimates(vectors, level, seed), strict=True))
             found += [
@@ -97,7 +97,7 @@ def likeness_rows(tally: Tally, labels: Sequence[str], level: float, seed: int) 
                     distance=known.get((group, DISTANCE)),
                     relative_error=known[group, RELATIVE],
                 )
-                for group in groups(tally.plan)
+                for group in shift_groups(tally.plan)
             ]
     return found
 
@@ -107,7 +107,7 @@ def accuracy_rows(tally: Tally, labels: Sequence[str], level: float, seed: int) 
 
     Samples without a label that counts are left out.
     """
-    rows = groups(tally.plan)
+    rows = shift_groups(tally.plan)
     counted = ~np.isnan(tally.values[0, "", RIGHT][0])
     right = [[tally.mean((k, "", RIGHT), group)[counted] for group in rows] for k in range(len(labels))]
     found = []

@@ -132,7 +132,7 @@ class Disturbance:
         return found
 
 
-def measure(batches: Iterable[Mapping[str, Array]], specs: Iterable[InputSpec]) -> dict[str, Range]:
+def input_statistics(batches: Iterable[Mapping[str, Array]], specs: Iterable[InputSpec]) -> dict[str, Range]:
     """Reads all samples once; inputs that hold no numbers to disturb are left out."""
     found = {spec.name: Range(_channel_axis(spec)) for spec in specs if disturbable(spec)}
     for inputs in batches:

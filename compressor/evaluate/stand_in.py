@@ -44,7 +44,7 @@ def stand_in(model: ir.Model, settings: DataSettings, count: int) -> Synthetic:
     )
 
 
-def described(samples: Synthetic) -> SyntheticRow:
+def describe_samples(samples: Synthetic) -> SyntheticRow:
     """What the samples are, for reports."""
     choice = samples.choice
     pixels = any(kind.pixels for kind in samples.kinds)

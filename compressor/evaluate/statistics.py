@@ -104,7 +104,7 @@ def student_quantile(level: float, freedom: int) -> float:
     return float(np.sqrt(freedom) * np.tan(np.interp(level, below / below[-1], u)))
 
 
-def spread(seconds: Floats) -> float:
+def relative_iqr(seconds: Floats) -> float:
     """Interquartile range as a share of the median."""
     low, middle, high = np.quantile(seconds, [0.25, 0.5, 0.75])
     return float((high - low) / middle)

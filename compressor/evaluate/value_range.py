@@ -107,7 +107,7 @@ def read_range(model: ir.Model, shapes: Shapes, seed: int, provider: str) -> Ran
     )
 
 
-def spread(rows: Rows) -> float:
+def spectral_entropy(rows: Rows) -> float:
     """Entropy of the shares of variance by direction, in nats, less the logarithm of the number of columns.
 
     Args:
@@ -151,7 +151,7 @@ def _scores(model: ir.Model, samples: Synthetic, plan: _Plan, provider: str) -> 
             values = dict(zip(names, next(runs), strict=True))
             for layer in plan.layers:
                 rows[layer.name].append(_rows(values[layer.name], layer.axis))
-        scores[candidate] = float(np.mean([spread(np.concatenate(part)) for part in rows.values()]))
+        scores[candidate] = float(np.mean([spectral_entropy(np.concatenate(part)) for part in rows.values()]))
     return scores
 
 

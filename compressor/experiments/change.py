@@ -24,7 +24,7 @@ ALONE = sessions.Setup(threads=1)
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceOutputs:
     """Samples and what the original makes of them, as arrays in a folder that several processes read.
 
     Attributes:
@@ -48,7 +48,7 @@ class Reference:
     digest: str
 
     @staticmethod
-    def make(model: ir.Model, dataset: Dataset, settings: DataSettings, folder: Path) -> Reference:
+    def make(model: ir.Model, dataset: Dataset, settings: DataSettings, folder: Path) -> ReferenceOutputs:
         """Runs ``model`` on at most ``settings.samples`` samples of ``dataset``, drawn at random.
 
         Raises:
@@ -63,7 +63,7 @@ class Reference:
             number = 0
             for batch in batches(chosen, fixed or settings.batch_size, drop_last=fixed is not None):
                 names = sorted(batch.inputs)
-                found = sessions.run(session, batch.inputs)
+                found = sessions.run_session(session, batch.inputs)
                 tally.add(found, found, batch)
                 parts = {"in": [batch.inputs[name] for name in names], "out": found, "label": _labels(batch)}
                 for kind in ("in", "label"):
@@ -76,7 +76,7 @@ class Reference:
         if not count:
             raise UsageError(f"the model takes batches of {fixed}, the data has {len(dataset)} samples; give more")
         accuracy = tally.change().accuracy
-        return Reference(
+        return ReferenceOutputs(
             folder, settings.provider, len(found), tuple(names), number, count, accuracy, digest.hexdigest()
         )
 
@@ -93,7 +93,7 @@ class Reference:
                 labels = None if self.accuracy is None else self._load(number, "label", 0)
                 batch = Batch(dict(zip(self.inputs, arrays, strict=True)), labels)
                 before = [self._load(number, "out", index) for index in range(self.outputs)]
-                tally.add(before, sessions.run(session, batch.inputs), batch)
+                tally.add(before, sessions.run_session(session, batch.inputs), batch)
         return tally.change()
 
     def _load(self, number: int, kind: str, index: int) -> Array:

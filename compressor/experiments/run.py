@@ -19,7 +19,7 @@ import onnx_ir as ir
 from compressor.core.clock import Progress
 from compressor.core.machine import cores
 from compressor.errors import CompressorError
-from compressor.experiments.change import Reference
+from compressor.experiments.change import ReferenceOutputs
 from compressor.experiments.ledger import Ledger
 from compressor.results.sensitivity import Change
 
@@ -59,7 +59,7 @@ class Lab:
     """
 
     subject: Subject
-    reference: Reference
+    reference: ReferenceOutputs
     digest: str
 
     def key(self, trial: Trial) -> str:
@@ -68,7 +68,7 @@ class Lab:
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
 
-def run(lab: Lab, trials: Sequence[Trial], ledger: Ledger, jobs: int, tell: Progress) -> list[Change]:
+def run_trials(lab: Lab, trials: Sequence[Trial], ledger: Ledger, jobs: int, tell: Progress) -> list[Change]:
     """Measures every trial that the ledger does not hold yet; the changes come in the order of the trials.
 
     Args:
@@ -124,11 +124,11 @@ def _open(subject: Subject) -> Variant:
     return subject.open()
 
 
-def _in_worker(subject: Subject, reference: Reference, trial: Trial) -> Change:
+def _in_worker(subject: Subject, reference: ReferenceOutputs, trial: Trial) -> Change:
     return _change(reference, _open(subject), trial)
 
 
-def _change(reference: Reference, variant: Variant, trial: Trial) -> Change:
+def _change(reference: ReferenceOutputs, variant: Variant, trial: Trial) -> Change:
     try:
         return reference.change(variant(trial.change))
     except CompressorError as error:

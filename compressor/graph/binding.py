@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from compressor.errors import ModelError
-from compressor.graph.dims import OPEN, UNKNOWN, Dim, Size, parse, solve, substitute, symbol, symbols
+from compressor.graph.dims import OPEN, UNKNOWN, Dim, Size, parse, solve_symbol, substitute, symbol, symbols
 from compressor.graph.shape_rules import DimShape
 
 Shape = tuple[int, ...]
@@ -243,7 +243,7 @@ def _solved(solutions: Mapping[str, Dim], equations: Iterable[tuple[Dim, Dim]]) 
     """Symbols and what they stand for where the equations hold; one that says nothing of a symbol is passed over."""
     found = dict(solutions)
     for one, two in equations:
-        solution = solve(substitute(one, found), substitute(two, found))
+        solution = solve_symbol(substitute(one, found), substitute(two, found))
         if solution is not None:
             found = {name: substitute(size, dict([solution])) for name, size in found.items()} | dict([solution])
     return found

@@ -35,7 +35,7 @@ def remove_dead(model: ir.Model) -> None:
 
 def simplify(model: ir.Model, shapes: Shapes) -> None:
     """Static values become constants; identities, duplicates and dead nodes go."""
-    fold(model, shapes)
+    fold_constants(model, shapes)
     for _ in range(ROUNDS):
         before = model.graph.num_nodes()
         drop_identities(model)
@@ -103,7 +103,7 @@ def _passed_on(node: ir.Node, graph: ir.Graph) -> bool:
     return True
 
 
-def fold(model: ir.Model, shapes: Shapes) -> None:
+def fold_constants(model: ir.Model, shapes: Shapes) -> None:
     """Replaces nodes by constants where their value is static, and where constants meet constants.
 
     A constant that is larger than what it is made of (a dequantised weight, an expanded mask) stays computed.

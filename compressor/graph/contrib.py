@@ -75,13 +75,13 @@ def fused_matmul(
     return (*broadcast((one[:-2], two[:-2]), equate), rows, columns)
 
 
-def like(node: ir.Node) -> Like | None:
+def twin_of(node: ir.Node) -> Like | None:
     """The entry of ``node``; None where there is none, as for pools whose channels come last."""
     found = LIKE.get(node.op_type) if node.domain == MICROSOFT else None
     return None if node.attributes.get_int("channels_last", 0) else found
 
 
-def standard(node: ir.Node, twin: Like) -> onnx.NodeProto:
+def standard_node(node: ir.Node, twin: Like) -> onnx.NodeProto:
     """A standard node whose outputs have the names and shapes of those of ``node``."""
     proto = ir.serde.serialize_node(node)
     inputs = list(proto.input)[twin.inputs]

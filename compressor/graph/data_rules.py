@@ -65,7 +65,7 @@ def _followed(of: Operands, dtypes: Sequence[ir.DataType | None], opsets: Mappin
         return _reduced(of)
     rule = _ELEMENTWISE.get(op)
     if op == "Div" and dtypes[0] not in WIDE:
-        rule = dims.quotient  # of floats, exact where nothing is left over
+        rule = dims.exact_quotient  # of floats, exact where nothing is left over
     if rule is None or of.node.attributes.get_int("fmod", 0) == 1:
         return None
     arrays = [_elements(array) for array in of.data if array is not None]

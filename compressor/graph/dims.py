@@ -25,7 +25,7 @@ UNKNOWN = "~"
 
 
 @dataclass(frozen=True)
-class Call:
+class SizeFunction:
     """A function of sizes that is no polynomial."""
 
     op: str
@@ -93,7 +93,7 @@ class Size:
 
 
 Dim = int | Size
-Atom = str | Call
+Atom = str | SizeFunction
 Product = tuple[Atom, ...]
 
 
@@ -119,10 +119,10 @@ def _size(terms: Mapping[Product, int]) -> Dim:
 
 
 def _call(op: str, args: Iterable[Dim]) -> Size:
-    return Size((((Call(op, tuple(args)),), 1),))
+    return Size((((SizeFunction(op, tuple(args)),), 1),))
 
 
-def product(sizes: Iterable[Dim]) -> Dim:
+def size_product(sizes: Iterable[Dim]) -> Dim:
     """All of them multiplied."""
     found: Dim = 1
     for size in sizes:
@@ -139,7 +139,7 @@ def total(sizes: Iterable[Dim]) -> Dim:
     return _size(terms)
 
 
-def quotient(size: Dim, by: Dim) -> Dim | None:
+def exact_quotient(size: Dim, by: Dim) -> Dim | None:
     """``size / by`` where that leaves no remainder whatever the symbols stand for, else None."""
     if by == 0:
         return None
@@ -167,7 +167,7 @@ def _without(product: Product, part: Product) -> Product | None:
 
 def div(size: Dim, by: Dim) -> Dim:
     """The quotient, rounded as ONNX rounds whole numbers: towards zero."""
-    exact = quotient(size, by)
+    exact = exact_quotient(size, by)
     if exact is not None:
         return exact
     if isinstance(size, int) and isinstance(by, int) and by:
@@ -179,7 +179,7 @@ def mod(size: Dim, by: Dim) -> Dim:
     """The remainder of a division, with the sign of ``by``."""
     if isinstance(size, int) and isinstance(by, int) and by:
         return size % by
-    return 0 if quotient(size, by) is not None else _call("mod", (size, by))
+    return 0 if exact_quotient(size, by) is not None else _call("mod", (size, by))
 
 
 def minimum(*sizes: Dim) -> Dim:
@@ -205,7 +205,7 @@ def nonnegative(size: Dim) -> bool:
     """Is ``size`` zero or more, whatever sizes its symbols stand for? False where that cannot be told."""
     if isinstance(size, int):
         return size >= 0
-    return all(factor > 0 and all(map(_counts, product)) for product, factor in size.terms)
+    return all(factor > 0 and all(map(_counts, size_product)) for size_product, factor in size.terms)
 
 
 def _counts(atom: Atom) -> bool:
@@ -230,7 +230,7 @@ _CALLS: Mapping[str, Callable[..., Dim]] = {
     "mod": mod,
     "min": minimum,
     "max": maximum,
-    "mul": lambda *sizes: product(sizes),
+    "mul": lambda *sizes: size_product(sizes),
 }
 
 
@@ -248,7 +248,7 @@ def substitute(size: Dim, sizes: Mapping[str, Dim]) -> Dim:
     return found
 
 
-def solve(one: Dim, two: Dim) -> tuple[str, Dim] | None:
+def solve_symbol(one: Dim, two: Dim) -> tuple[str, Dim] | None:
     """A symbol of an input and the size that it must stand for if ``one`` and ``two`` are equal.
 
     A solution that no sizes make negative comes first. None where they are equal, cannot be, or no symbol occurs in

@@ -23,7 +23,7 @@ from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.graph.complete import complete, set_maps_aside
 from compressor.graph.external import check_tensors, embed_nested
 from compressor.graph.normalise import open_negative_sizes
-from compressor.graph.stream import MAPS, lay_out
+from compressor.graph.stream import MAPS, plan_files
 from compressor.graph.structure import check_header, check_structure
 from compressor.graph.walk import innermost
 
@@ -52,7 +52,7 @@ class Source:
     size: int
 
 
-def load(path: str | Path) -> ir.Model:
+def load_model(path: str | Path) -> ir.Model:
     """Read a model file after checking that it is sound and safe.
 
     Large weights in external files are mapped, not read; the others are held once. Tensors of attributes and
@@ -78,7 +78,7 @@ def load(path: str | Path) -> ir.Model:
         model.graph.meta[_SOURCE] = Source(frozenset(read), sum(file.stat().st_size for file in read))
         open_negative_sizes(model)
         model.graph.sort()
-        lay_out(model)  # what could not be written again is refused now, not after the work
+        plan_files(model)  # what could not be written again is refused now, not after the work
     except UnicodeDecodeError:
         raise ModelError(f"{path}: a name or text in the model is not UTF-8; the file is damaged") from None
     except CompressorError as error:
@@ -128,7 +128,7 @@ def digest(paths: Iterable[Path]) -> str:
     return found.hexdigest()
 
 
-def save(
+def save_model(
     model: ir.Model,
     path: str | Path,
     *,
@@ -161,9 +161,9 @@ def save(
     if not path.name or "\0" in path.name:
         raise UsageError(f"{str(path)!r} is not the name of a file; choose another output")
     data = path.with_name(path.name + ".data")
-    layout = lay_out(model)
+    layout = plan_files(model)
     if external_data or (external_data is None and layout.size > inline_limit):
-        layout = lay_out(model, data.name)
+        layout = plan_files(model, data.name)
     if layout.size > inline_limit:
         remedy = "allow external data" if external_data is False else "split the model, its graph alone is too large"
         raise UsageError(f"{path} would have {layout.size} bytes, too many for one file; {remedy}")

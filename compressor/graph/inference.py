@@ -17,8 +17,8 @@ from onnx.shape_inference import InferenceError, infer_node_outputs
 from compressor.errors import ModelError
 from compressor.graph import contrib_shapes, data_rules, shape_rules
 from compressor.graph.captures import captured_values, has_graph
-from compressor.graph.contrib import OLDER_SAME_AS_FIRST, SAME_AS_FIRST, like, standard
-from compressor.graph.dims import OPEN, UNKNOWN, Dim, Size, product, symbol
+from compressor.graph.contrib import OLDER_SAME_AS_FIRST, SAME_AS_FIRST, standard_node, twin_of
+from compressor.graph.dims import OPEN, UNKNOWN, Dim, Size, size_product, symbol
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 from compressor.graph.known import (
     NOTHING,
@@ -47,7 +47,7 @@ LIST_LIMIT = 1 << 6
 """Elements of the longest list of whole numbers that nothing is known of and that is followed all the same."""
 
 
-def walk(
+def infer_values(
     model: ir.Model,
     inputs: Mapping[str, DimShape],
     base: Known | None = None,
@@ -66,7 +66,7 @@ def walk(
         Misfit: the sizes do not fit the graph; only where all of them are numbers.
         ModelError: a value is larger than any that is believed.
     """
-    walker = start(model, inputs, symbolic=base is None, measured=measured)
+    walker = start_walker(model, inputs, symbolic=base is None, measured=measured)
     for node in model.graph:
         if base is not None and node in base.fixed:
             _take_over(node, base, walker.known)
@@ -75,7 +75,7 @@ def walk(
     return walker.known
 
 
-def start(
+def start_walker(
     model: ir.Model,
     inputs: Mapping[str, DimShape],
     *,
@@ -171,7 +171,7 @@ class Walker:
         shape = self.known.shapes.get(value)
         if not self.symbolic or shape is None or len(shape) > 1 or value in self.known.data:
             return
-        size = product(shape)
+        size = size_product(shape)
         if isinstance(size, int) and size <= LIST_LIMIT and self.known.dtypes.get(value) in data_rules.WIDE:
             made = np.empty(tuple(int(str(d)) for d in shape), object)
             for place in np.ndindex(made.shape):
@@ -194,7 +194,7 @@ class Walker:
             if shape is None:
                 return None
             start, end = (node.attributes.get_int(k, None) for k in ("start", "end"))
-            found: list[Dim] = list(shape[start:end]) if node.op_type == "Shape" else [product(shape)]
+            found: list[Dim] = list(shape[start:end]) if node.op_type == "Shape" else [size_product(shape)]
             self.known.dtypes[node.outputs[0]] = ir.DataType.INT64
             made = np.empty(len(found), object)
             made[:] = found
@@ -214,7 +214,7 @@ class Walker:
         return self._reference(node, feeds)
 
     def _reference(self, node: ir.Node, feeds: dict[str, Array]) -> list[Array] | None:
-        sizes = [None if shape is None else product(shape) for shape, _ in self._infer(node, feeds).values()]
+        sizes = [None if shape is None else size_product(shape) for shape, _ in self._infer(node, feeds).values()]
         if not all(isinstance(size, int) and size <= EVALUATE_LIMIT for size in sizes):
             return None
         return evaluate(node, feeds, self.versions)
@@ -315,8 +315,8 @@ class Walker:
             kind = self._dtype(first_input(node))
             sizes = own(self._operands(node)) or []
             return {str(v.name): (shape, kind) for v, shape in zip(node.outputs, sizes, strict=False)}
-        twin = like(node)
-        proto = ir.serde.serialize_node(node) if twin is None else standard(node, twin)
+        twin = twin_of(node)
+        proto = ir.serde.serialize_node(node) if twin is None else standard_node(node, twin)
         try:
             schema = onnx.defs.get_schema(proto.op_type, self.versions.get(proto.domain, 1), proto.domain)
         except onnx.defs.SchemaError:

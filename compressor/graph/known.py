@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import ModelError
-from compressor.graph.dims import Dim, Size, product
+from compressor.graph.dims import Dim, Size, size_product
 from compressor.graph.evaluate import Array
 from compressor.graph.shape_rules import DimShape
 from compressor.graph.twins import Twins
@@ -97,5 +97,5 @@ def check_reshape(node: ir.Node, known: Known, result: Inferred) -> None:
     after = result.get(str(node.outputs[0].name), (None, None))[0]
     if before is None or after is None or not all(isinstance(d, int) for d in (*before, *after)):
         return
-    if product(before) != product(after):
+    if size_product(before) != size_product(after):
         raise Misfit(f"node {node.name!r} (Reshape): {list(before)} does not fit into {list(after)}")

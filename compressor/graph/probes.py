@@ -10,8 +10,8 @@ import onnx_ir as ir
 
 from compressor.errors import ModelError
 from compressor.graph.binding import FAR, FIRST, SECOND, SHRINK, Binding, Bound, Candidate
-from compressor.graph.dims import product
-from compressor.graph.inference import walk
+from compressor.graph.dims import size_product
+from compressor.graph.inference import infer_values
 from compressor.graph.known import Known, Misfit
 
 VALUE_BUDGET = 1 << 24
@@ -25,7 +25,7 @@ FAR_BUDGET = 1 << 24
 
 
 @dataclass(frozen=True)
-class Search:
+class SizeSearch:
     """Sizes that a graph accepts.
 
     Attributes:
@@ -79,7 +79,7 @@ class Search:
                 fits = not tried
                 for bound in tried:
                     try:
-                        known = walk(self.model, bound, self.symbolic)
+                        known = infer_values(self.model, bound, self.symbolic)
                     except Misfit as misfit:
                         problems.append(str(misfit))
                     else:
@@ -116,7 +116,7 @@ class Cost:
 
 def _refuse_too_large(known: Known) -> None:
     for value, shape in known.shapes.items():
-        node, size = value.producer(), None if shape is None else product(shape)
+        node, size = value.producer(), None if shape is None else size_product(shape)
         if isinstance(size, int) and size > VALUE_LIMIT:
             where = f"node {node.name!r} ({node.op_type}) makes" if node is not None else f"{value.name!r} is"
             raise ModelError(
@@ -128,5 +128,5 @@ def _refuse_too_large(known: Known) -> None:
 def cost(known: Known) -> Cost:
     """What the values of a walk with numbers cost."""
     shapes = [s for v, s in known.shapes.items() if s is not None and v.producer() is not None]
-    sizes = [size for size in map(product, shapes) if isinstance(size, int)]
+    sizes = [size for size in map(size_product, shapes) if isinstance(size, int)]
     return Cost(max(sizes, default=0), sum(sizes))

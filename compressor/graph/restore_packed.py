@@ -41,7 +41,7 @@ def restore(model: ir.Model) -> list[str]:
     return names
 
 
-def plain(model: ir.Model) -> ir.Model:
+def with_plain_weights(model: ir.Model) -> ir.Model:
     """The model itself where nothing is packed in it, else a copy with plain weights."""
     if not any(str(name).startswith(MARK) for name in model.graph.initializers):
         return model

@@ -17,7 +17,18 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
-from compressor.graph.dims import Call, Dim, Size, div, maximum, minimum, nonnegative, product, quotient, total
+from compressor.graph.dims import (
+    Dim,
+    Size,
+    SizeFunction,
+    div,
+    exact_quotient,
+    maximum,
+    minimum,
+    nonnegative,
+    size_product,
+    total,
+)
 from compressor.graph.evaluate import Array
 
 DimShape = tuple[Dim, ...]
@@ -83,12 +94,12 @@ def _meet(sizes: Sequence[Dim], equate: Callable[[Dim, Dim], None]) -> Dim:
 def _clamps(size: Dim, other: Dim) -> bool:
     """Is ``size`` the smaller of ``other`` and some number above 1? Where the two meet they are equal."""
     call = size.terms[0][0][0] if isinstance(size, Size) and len(size.terms) == 1 and size.terms[0][0] else None
-    if not isinstance(call, Call) or call.op != "min" or size != _alone(call):
+    if not isinstance(call, SizeFunction) or call.op != "min" or size != _alone(call):
         return False
     return len(call.args) == 2 and other in call.args and any(isinstance(a, int) and a > 1 for a in call.args)
 
 
-def _alone(call: Call) -> Size:
+def _alone(call: SizeFunction) -> Size:
     return Size((((call,), 1),))
 
 
@@ -134,7 +145,7 @@ def _reshape(of: Operands) -> list[DimShape] | None:
         else:
             sizes.append(entry if isinstance(entry, int) or nonnegative(entry) else of.fresh())
     if -1 in sizes:
-        left = quotient(product(before), product(size for size in sizes if size != -1))
+        left = exact_quotient(size_product(before), size_product(size for size in sizes if size != -1))
         sizes[sizes.index(-1)] = of.fresh() if left is None else left
     return [tuple(sizes)]
 
@@ -145,7 +156,7 @@ def _flatten(of: Operands) -> list[DimShape] | None:
         return None
     axis = of.node.attributes.get_int("axis", 1)
     axis += len(before) if axis < 0 else 0
-    return [(product(before[:axis]), product(before[axis:]))]
+    return [(size_product(before[:axis]), size_product(before[axis:]))]
 
 
 def _expand(of: Operands) -> list[DimShape] | None:
@@ -226,7 +237,7 @@ def _split(of: Operands) -> list[DimShape] | None:
     given = of.entries(1) if len(of.shapes) > 1 else list(of.ints("split")) or None
     if len(of.shapes) > 1 and of.node.inputs[1] is not None and given is None:
         return None
-    part = quotient(before[axis], count)
+    part = exact_quotient(before[axis], count)
     parts = given if given is not None else [of.fresh() if part is None else part for _ in range(count)]
     known = [entry if nonnegative(entry) else of.fresh() for entry in parts]
     return [(*before[:axis], size, *before[axis + 1 :]) for size in known]

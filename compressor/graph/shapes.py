@@ -16,9 +16,9 @@ from compressor.graph.binding import Binding, Bound, Declared, Given, Shape, bat
 from compressor.graph.captures import captured_values
 from compressor.graph.dims import Dim, Size
 from compressor.graph.evaluate import Array
-from compressor.graph.inference import walk
+from compressor.graph.inference import infer_values
 from compressor.graph.known import NOTHING, Known, Measured, initializer_of
-from compressor.graph.probes import Search, cost
+from compressor.graph.probes import SizeSearch, cost
 from compressor.graph.ranges import Limit, index_limits, tops
 from compressor.graph.twins import Twins
 
@@ -77,8 +77,8 @@ class Shapes:
         Raises:
             Misfit: what the run showed does not fit the file.
         """
-        symbolic = walk(model, self.declared, measured=measured)
-        found = Shapes(walk(model, self.inputs, symbolic, measured), symbolic, self.inputs)
+        symbolic = infer_values(model, self.declared, measured=measured)
+        found = Shapes(infer_values(model, self.inputs, symbolic, measured), symbolic, self.inputs)
         found.other_inputs, found.far_inputs, found.spare_inputs = self.other_inputs, self.far_inputs, self.spare_inputs
         found.batch, found.declared, found.measured = self.batch, self.declared, measured
         found.limits = index_limits(model.graph, symbolic)
@@ -139,11 +139,11 @@ def infer(
     """
     given = Given(shapes or {}, dims or {})
     sizes = declared(model.graph, given)
-    symbolic = walk(model, sizes)
+    symbolic = infer_values(model, sizes)
     limits = index_limits(model.graph, symbolic)
     reached = [(limit.size, limit.index.high + 1) for limit in limits if isinstance(limit.size, Size)]
     binding = Binding(model.graph, sizes, given, [*symbolic.equations, *(r for r in reached if isinstance(r[1], Size))])
-    search = Search(model, symbolic, binding)
+    search = SizeSearch(model, symbolic, binding)
     inputs, numbers = search.first()
     found = Shapes(numbers, symbolic, inputs)
     found.declared, found.limits = sizes, limits

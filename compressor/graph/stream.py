@@ -44,7 +44,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Layout:
+class FileLayout:
     """Where every byte of a model goes.
 
     Attributes:
@@ -89,7 +89,7 @@ class Layout:
             _write_weights(weights, file)
 
 
-def lay_out(model: ir.Model, data_name: str | None = None) -> Layout:
+def plan_files(model: ir.Model, data_name: str | None = None) -> FileLayout:
     """Plan the files of a model, without touching its weights.
 
     Args:
@@ -130,7 +130,7 @@ def lay_out(model: ir.Model, data_name: str | None = None) -> Layout:
     fields.value_info.extend(kept)
     proto.ClearField("graph")
     head = proto.SerializeToString(deterministic=True)
-    return Layout(head, fields.SerializeToString(deterministic=True), tuple(pieces), tuple(external))
+    return FileLayout(head, fields.SerializeToString(deterministic=True), tuple(pieces), tuple(external))
 
 
 def _describe(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]:

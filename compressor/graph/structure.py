@@ -15,7 +15,7 @@ import onnx
 
 from compressor.errors import ModelError
 from compressor.graph.complete import RUNTIME_OPERATORS
-from compressor.graph.walk import Body, attributes, bodies, described, nested, quoted, subgraphs
+from compressor.graph.walk import Body, attributes, bodies, nested, node_label, quoted, subgraphs
 
 OLDEST_IR_VERSION: Final = 3
 """Before it, models did not say which operator set they use."""
@@ -125,7 +125,7 @@ def _check_opsets(imports: Iterable[onnx.OperatorSetIdProto], graphs: Iterable[B
         for node in body.node:
             if node.domain not in versions:
                 where = quoted(node.domain or "ai.onnx")
-                raise ModelError(f"{described(node)} is of domain {where}, whose opset is not imported; add it")
+                raise ModelError(f"{node_label(node)} is of domain {where}, whose opset is not imported; add it")
 
 
 def _check_names(body: Body, outer: Sequence[set[str]]) -> None:
@@ -141,12 +141,12 @@ def _check_names(body: Body, outer: Sequence[set[str]]) -> None:
         _define(body.input, scope, "function input")
         results = list(body.output)
     for node in body.node:
-        _define(filter(None, node.output), scope, f"output of {described(node)}", outer)
+        _define(filter(None, node.output), scope, f"output of {node_label(node)}", outer)
     visible = [*outer, scope]
     for node in body.node:
         for name in filter(None, node.input):
             if not any(name in names for names in reversed(visible)):
-                raise ModelError(f"{described(node)} reads {quoted(name)}, which nothing produces; add it")
+                raise ModelError(f"{node_label(node)} reads {quoted(name)}, which nothing produces; add it")
         for graph in subgraphs(node.attribute):
             _check_names(graph, visible)
     for name in results:
@@ -210,7 +210,7 @@ def _check_nodes(bodies: Iterable[Body], imports: Iterable[onnx.OperatorSetIdPro
                 raise  # said of the file, whichever name it is
             except (onnx.checker.ValidationError, ValueError, RuntimeError, TypeError) as error:
                 reason = " ".join(str(error).partition("==> Context:")[0].split())
-                raise ModelError(f"ONNX's checker refuses {described(node)}: {reason[:400]}") from None
+                raise ModelError(f"ONNX's checker refuses {node_label(node)}: {reason[:400]}") from None
 
 
 def _of_the_runtime(node: onnx.NodeProto, opset: int) -> bool:

@@ -38,7 +38,7 @@ def width(value: ir.Value | None) -> int | None:
     return None
 
 
-def attention(parts: Parts) -> dict[int, ir.Value] | None:
+def split_attention(parts: Parts) -> dict[int, ir.Value] | None:
     """Queries, keys and values as one product with the joint weight, split; MultiHeadAttention of the three."""
     attributes = parts.node.attributes
     x, weight, bias, mask, past, extra = (parts.operand(k) for k in range(6))
@@ -137,7 +137,7 @@ def _places(parts: Parts, ids: ir.Value) -> ir.Value:
 
 
 FUSED: Mapping[tuple[str, str], Expansion] = MappingProxyType({
-    (MICROSOFT, "Attention"): attention,
+    (MICROSOFT, "Attention"): split_attention,
     (MICROSOFT, "EmbedLayerNormalization"): embedding,
     (MICROSOFT, "GroupQueryAttention"): packed,
     (MICROSOFT, "MultiHeadAttention"): biased,

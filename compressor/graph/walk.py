@@ -24,7 +24,7 @@ def quoted(name: str) -> str:
     return _NAMES.repr(name)
 
 
-def described(node: onnx.NodeProto) -> str:
+def node_label(node: onnx.NodeProto) -> str:
     """How messages call a node: by its name, or by its first output where it has none."""
     called = quoted(node.name) if node.name else f"that writes {quoted(next(iter(node.output), ''))}"
     return f"{node.op_type or 'untyped'} node {called}"

@@ -21,7 +21,7 @@ def default_folder() -> Path:
     return (named if named.is_absolute() else Path.home() / ".cache") / "onnx-compressor" / "latency"
 
 
-class Cache:
+class LatencyCache:
     """One table's file.
 
     Args:

@@ -14,7 +14,7 @@ from compressor.config import PruneSettings
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.apply import apply_plan
 from compressor.pruning.budget import Removed
-from compressor.pruning.parts import Operator
+from compressor.pruning.parts import OperatorChain
 from compressor.pruning.select import policy_of
 
 
@@ -41,7 +41,7 @@ class Candidates:
         return apply_plan(self.found, self.plan(removed))
 
 
-def fingerprint(parts: Sequence[Operator]) -> str:
+def fingerprint(parts: Sequence[OperatorChain]) -> str:
     """The same for graphs whose operators take the same time at the same widths: all but the numbers in the weights."""
     lines = []
     for part in parts:

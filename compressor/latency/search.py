@@ -41,7 +41,7 @@ class Aim:
 
 
 @dataclass(frozen=True)
-class Trial:
+class MeasuredWidths:
     """Widths whose model was measured end to end.
 
     Attributes:
@@ -73,7 +73,7 @@ class Trial:
         return max(SURE, log(self.found.high / self.found.low) / (2 * quantile))
 
 
-class Search:
+class WidthSearch:
     """Looks for widths that reach an aim, measuring as few models as possible.
 
     Args:
@@ -84,7 +84,7 @@ class Search:
 
     def __init__(self, aim: Aim, widths: Widths, measure: Callable[[Levels], LatencyResult]) -> None:
         self._aim, self._widths, self._measure = aim, widths, measure
-        self.trials: list[Trial] = []
+        self.trials: list[MeasuredWidths] = []
 
     def demand_reachable(self) -> None:
         """Measures the narrowest model there is.
@@ -106,7 +106,7 @@ class Search:
                 "--explain for what is frozen"
             )
 
-    def run(self) -> Trial:
+    def run(self) -> MeasuredWidths:
         """The widths that lose least among those found that are as near as asked; else, where the next wider ones are
         too slow, those that are just fast enough.
 
@@ -152,10 +152,10 @@ class Search:
         return exp(sum(w * x for w, x in zip(weights, logs, strict=True)) / sum(weights))
 
     @property
-    def _predicted(self) -> list[tuple[float, Trial]]:
+    def _predicted(self) -> list[tuple[float, MeasuredWidths]]:
         return [(trial.predicted, trial) for trial in self.trials if trial.predicted is not None]
 
-    def _try(self, levels: Levels, predicted: float | None = None) -> Trial:
+    def _try(self, levels: Levels, predicted: float | None = None) -> MeasuredWidths:
         found = self._measure(levels)
-        self.trials.append(Trial(levels, found, found.after_ms / self._aim.milliseconds(found), predicted))
+        self.trials.append(MeasuredWidths(levels, found, found.after_ms / self._aim.milliseconds(found), predicted))
         return self.trials[-1]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.evaluate.attribution import attributed
-from compressor.pruning.parts import Operator, Sizes, owners
+from compressor.pruning.parts import OperatorChain, Sizes, owners
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,7 +30,7 @@ class Table:
         self._known: dict[tuple[str, Sizes], float] = {}
         self._rates: dict[str, tuple[Floats, Floats]] = {}
 
-    def learn(self, parts: Iterable[Operator], gone: list[float], times: Mapping[str, float]) -> None:
+    def learn(self, parts: Iterable[OperatorChain], gone: list[float], times: Mapping[str, float]) -> None:
         """Takes up the times of one run.
 
         Args:
@@ -45,11 +45,11 @@ class Table:
         self._known.clear()
         self._rates.clear()
 
-    def holds(self, parts: Iterable[Operator], gone: list[float]) -> bool:
+    def holds(self, parts: Iterable[OperatorChain], gone: list[float]) -> bool:
         """Was every operator timed at these very sizes?"""
         return all(any(sizes == part.sizes(gone) for sizes, _ in self._points.get(part.name, ())) for part in parts)
 
-    def share(self, part: Operator, gone: list[float]) -> float:
+    def share(self, part: OperatorChain, gone: list[float]) -> float:
         """The time of an operator, as a share of a run of the original.
 
         Time per work varies little between neighbouring sizes, so that it is averaged over what was measured, the
@@ -60,7 +60,7 @@ class Table:
             self._known[part.name, sizes] = self._interpolated(part, sizes)
         return self._known[part.name, sizes]
 
-    def _interpolated(self, part: Operator, sizes: Sizes) -> float:
+    def _interpolated(self, part: OperatorChain, sizes: Sizes) -> float:
         if part.name not in self._rates:
             points = self._points[part.name]
             rates = np.asarray([share / max(part.work(at), 1.0) for at, share in points])

@@ -8,13 +8,13 @@ import onnx_ir as ir
 
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
-from compressor.latency.cache import Cache
+from compressor.latency.cache import LatencyCache
 from compressor.latency.candidates import Candidates, fingerprint
-from compressor.latency.search import Aim, Search, Trial
+from compressor.latency.search import Aim, MeasuredWidths, WidthSearch
 from compressor.latency.table import Table
 from compressor.latency.timing import RuntimeTimer, Timer
 from compressor.operators.table import RULES
-from compressor.pruning.allocate import by_loss
+from compressor.pruning.allocate import scores_by_loss
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.budget import Removed, line_up
 from compressor.pruning.by_loss import choose_by_loss, chunks_of
@@ -22,7 +22,7 @@ from compressor.pruning.curves import Curves, lines_of
 from compressor.pruning.parts import operators
 from compressor.pruning.schedule import SCHEDULES
 from compressor.pruning.select import Choice, Ranking, choose_by_scores
-from compressor.pruning.widths import Levels, Line, Widths, lines
+from compressor.pruning.widths import Levels, WidthLine, Widths, lines
 from compressor.results import Report
 from compressor.results.detail import LatencyResult
 from compressor.results.sensitivity import SensitivityReport
@@ -93,10 +93,10 @@ class LatencyTarget:
         kept = SCHEDULES[settings.schedule](share, (steps + 1 - settings.steps) / steps)
         return settings.model_copy(update={"target_latency": None, "target_macs": kept})
 
-    def _search(self, candidates: Candidates, of_groups: list[Line]) -> Removed:
+    def _search(self, candidates: Candidates, of_groups: list[WidthLine]) -> Removed:
         """The units that go: a table that is filled first, then widths chosen, measured and corrected."""
         parts = operators(candidates.found.coupling, [line.group for line in of_groups], RULES)
-        cache = Cache(self._settings.latency_cache, {**self._timer.made_for(), "graph": fingerprint(parts)})
+        cache = LatencyCache(self._settings.latency_cache, {**self._timer.made_for(), "graph": fingerprint(parts)})
         table = cache.read()
         widths = Widths(of_groups, parts, table.share)
 
@@ -104,14 +104,14 @@ class LatencyTarget:
             self._clock.tell(f"latency: model {len(search.trials) + 1}")
             return self._timer.against(candidates.model(widths.removed(levels)))
 
-        search = Search(self._aim, widths, measure)
+        search = WidthSearch(self._aim, widths, measure)
         search.demand_reachable()
         self._fill(table, cache, candidates, widths)
         trial = search.run()
         self._take(trial, corrections=len(search.trials) - 2)
         return widths.removed(trial.levels)
 
-    def _fill(self, table: Table, cache: Cache, candidates: Candidates, widths: Widths) -> None:
+    def _fill(self, table: Table, cache: LatencyCache, candidates: Candidates, widths: Widths) -> None:
         """Times operators at sample widths, but for those that the table holds; keeps it after each."""
         samples, failed = widths.samples(self._settings.seed), list[str]()
         for number, levels in enumerate(samples, 1):
@@ -122,7 +122,7 @@ class LatencyTarget:
                 failed = cache.write(table)
         self._warnings += failed
 
-    def _take(self, trial: Trial, corrections: int) -> None:
+    def _take(self, trial: MeasuredWidths, corrections: int) -> None:
         wanted = self._aim.milliseconds(trial.found)
         predicted = None if trial.predicted is None else trial.predicted * trial.found.before_ms
         self._result = trial.found.model_copy(
@@ -141,11 +141,11 @@ class LatencyTarget:
             )
 
 
-def _lines(ranking: Ranking, settings: PruneSettings, curves: Curves | None) -> list[Line]:
+def _lines(ranking: Ranking, settings: PruneSettings, curves: Curves | None) -> list[WidthLine]:
     """The widths of every group, with losses that were measured if any were."""
     scores, origin = ranking.scores, ranking.origin
     if curves is not None:
         return lines_of(curves, scores, chunks_of(scores, settings, origin))
     if settings.sensitivity is not None:
-        scores, settings = by_loss(scores, settings, origin, SensitivityReport.load(settings.sensitivity))
+        scores, settings = scores_by_loss(scores, settings, origin, SensitivityReport.load(settings.sensitivity))
     return lines(line_up(scores, settings, origin), list(scores), settings)

@@ -107,11 +107,11 @@ class RuntimeTimer:
         setup = sessions.Setup(threads=self._settings.threads, polite=True)
         series: list[list[Floats]] = [[], []]
         with self._files(model) as paths:
-            subjects = [latency.Subject(path, self._provider, self._feeds, setup) for path in paths]
+            subjects = [latency.TimedModel(path, self._provider, self._feeds, setup) for path in paths]
             for repeat in range(REPEATS):
                 seed = self._settings.seed + repeat
                 timing = latency.Timing(RUNS, SECONDS, MAX_SECONDS, WARMUP_RUNS, WARMUP_SECONDS, ROUNDS, seed)
-                for rounds, more in zip(series, latency.measure(subjects, timing), strict=True):
+                for rounds, more in zip(series, latency.time_in_turns(subjects, timing), strict=True):
                     rounds.extend(more.seconds)
                 found = speed_up(series[0], series[1], LEVEL, seed)
                 if found.high <= found.low * (1 + PRECISION) ** 2:

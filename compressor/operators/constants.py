@@ -30,7 +30,7 @@ Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Weight:
+class ConstantOperand:
     """A constant operand of a product.
 
     Attributes:
@@ -48,7 +48,7 @@ class Weight:
         found = self.nonzero
         for term in self.terms:
             if live is not None and set(term.axes) != set(axes):
-                found = found & spread(live[term.units], term.axes, self.names)
+                found = found & broadcast_over(live[term.units], term.axes, self.names)
         some = np.asarray(found.any(axis=tuple(d for d, n in enumerate(self.names) if n not in axes)))
         return turned(some, [n for n in self.names if n in axes], axes)
 
@@ -58,7 +58,7 @@ class Read:
     """A sum over the units of ``term``, each times every one of ``weights``."""
 
     term: Named
-    weights: tuple[Weight, ...]
+    weights: tuple[ConstantOperand, ...]
 
     def needed(self, live: Mask) -> UnitArray:
         """Units that count for something live; ``live`` is bool by unit."""
@@ -181,13 +181,13 @@ class Constants:
         array = self.shaped(node, part)
         if array is not None:
             return uniform(array, part.names, axes)
-        term = find(part.terms, axes)
+        term = term_over(part.terms, axes)
         if term is None:
             return np.full((1,) * len(axes), np.nan)
         return turned(self.known(part.value, term.units), term.axes, axes)
 
 
-def find(terms: Iterable[Named], axes: Iterable[str]) -> Named | None:
+def term_over(terms: Iterable[Named], axes: Iterable[str]) -> Named | None:
     """The term over ``axes``, in any order."""
     wanted = set(axes)
     return next((t for t in terms if set(t.axes) == wanted), None)
@@ -198,7 +198,7 @@ def turned(array: npt.NDArray[Kind], axes: Sequence[str], wanted: Sequence[str])
     return array.transpose([axes.index(a) for a in wanted])
 
 
-def spread(array: npt.NDArray[Kind], axes: Sequence[str], names: Sequence[str]) -> npt.NDArray[Kind]:
+def broadcast_over(array: npt.NDArray[Kind], axes: Sequence[str], names: Sequence[str]) -> npt.NDArray[Kind]:
     """``array`` over ``axes``, in a shape that broadcasts against an array over ``names``."""
     sizes = dict(zip(axes, array.shape, strict=True))
     found = turned(array, axes, [n for n in names if n in axes])
@@ -211,4 +211,4 @@ def uniform(array: Array, names: Sequence[str], axes: Sequence[str]) -> Numbers:
     others = tuple(d for d, n in enumerate(names) if n not in axes)
     low, high = plain.min(axis=others), plain.max(axis=others)
     found = np.where(low == high, low.astype(np.float64), np.nan)
-    return spread(np.asarray(found), [n for n in names if n in axes], axes)
+    return broadcast_over(np.asarray(found), [n for n in names if n in axes], axes)

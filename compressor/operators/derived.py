@@ -14,7 +14,7 @@ from compressor.operators.constants import Constants
 from compressor.operators.facts import Neutral
 from compressor.operators.reference import Reference
 from compressor.operators.repair import Repairer
-from compressor.operators.signature import Call, Group, Named, Shape, name_axes, names_of, solve
+from compressor.operators.signature import Call, Group, Named, Shape, axis_names, name_axes, solve_sizes
 
 if TYPE_CHECKING:
     from compressor.operators.operator import Operator
@@ -31,12 +31,12 @@ def repair_sizes(operator: Operator, node: ir.Node, repairer: Repairer) -> None:
     text = operator.text(_call(node, repairer.before))
     before, after = (name_axes(text, _call(node, shape)) for shape in (repairer.before, repairer.after))
     told, rest = operator.given(node)
-    solve(before, told, rest)
+    solve_sizes(before, told, rest)
     for group, size in before.extents.items():
         if size == 1 and prod(before.sizes.get(n, 1) for n in group) > 1:
             del after.extents[group]  # broadcast: tells nothing
-    attributes = {names_of(key): source for key, source in operator.sizes.items() if isinstance(source, str)}
-    solve(after, [(group, size) for group, size in told if group not in attributes])
+    attributes = {axis_names(key): source for key, source in operator.sizes.items() if isinstance(source, str)}
+    solve_sizes(after, [(group, size) for group, size in told if group not in attributes])
     for group, attribute in attributes.items():
         if not node.attributes.get_int(attribute, 0):
             continue
@@ -70,7 +70,7 @@ def _whole_rows(named: Named, group: Group, rows: int, node: ir.Node, repairer: 
 # ---- the masked reference -----------------------------------------------------------------------------------------
 
 
-def mask(operator: Operator, node: ir.Node, edited: Reference) -> None:
+def mask_node(operator: Operator, node: ir.Node, edited: Reference) -> None:
     """Makes removed positions not count where ``node`` sums or compares them."""
     if operator.masked is not None:
         operator.masked(node, edited)

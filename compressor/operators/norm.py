@@ -75,7 +75,7 @@ OPERATORS = (
         "InstanceNormalization",
         signature="n c *s, c, c -> n c *s",
         over=_space,
-        masked=reference.instance_norm,
+        masked=reference.mask_instance_norm,
         constants=propagate.instance_norm,
         scale=(1,),
         bias=2,

@@ -24,10 +24,10 @@ from compressor.operators.signature import (
     Shape,
     Text,
     Window,
+    axis_names,
     name_axes,
-    names_of,
     slide,
-    solve,
+    solve_sizes,
 )
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class Operator:
             Unexplained: the form is declined, or shapes do not fit the signature.
         """
         found = name_axes(self.text(call), call)
-        solve(found, *self.given(call.node))
+        solve_sizes(found, *self.given(call.node))
         if self.window is not None:
             slide(found, self.window, call)
         return found
@@ -217,7 +217,7 @@ class Operator:
         """Sizes that attributes and the record tell, and those of attributes that are left out: one."""
         told, rest = [], []
         for key, source in self.sizes.items():
-            group = names_of(key)
+            group = axis_names(key)
             if isinstance(source, int):
                 told.append((group, source))
             elif size := node.attributes.get_int(source, 0):
@@ -264,7 +264,7 @@ class Operator:
             return 0
         if not products and len(inputs) < 2:
             return 0  # an Einsum of one operand adds up, and multiplies nothing
-        return work.macs(text, products, self.factors, inputs, outputs)
+        return work.operator_macs(text, products, self.factors, inputs, outputs)
 
     def repair(self, node: ir.Node, repairer: Repairer) -> None:
         """Rewrites attributes and shape inputs once channels are gone."""
@@ -275,7 +275,7 @@ class Operator:
 
     def mask(self, node: ir.Node, reference: Reference) -> None:
         """Edits a node of the masked reference where it sums or compares removed positions."""
-        derived.mask(self, node, reference)
+        derived.mask_node(self, node, reference)
 
     def learn(self, node: ir.Node, constants: Constants) -> None:
         """Tells ``constants`` what the outputs of ``node`` hold where its inputs are constant, and what it reads."""

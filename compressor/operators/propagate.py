@@ -12,7 +12,16 @@ import onnx_ir as ir
 
 from compressor.channels.labels import UnitArray
 from compressor.channels.meeting import Part
-from compressor.operators.constants import Constants, Mask, Named, Numbers, Read, Weight, find, spread
+from compressor.operators.constants import (
+    ConstantOperand,
+    Constants,
+    Mask,
+    Named,
+    Numbers,
+    Read,
+    broadcast_over,
+    term_over,
+)
 
 NOTHING: UnitArray = np.zeros(0, np.int64)
 BIAS_AND_STATES = (3, 5, 6)
@@ -186,7 +195,7 @@ def product(
     factors = parts[: len(inputs)]
     given = [k for k, v in enumerate(node.inputs) if v is not None]
     added = [parts[given.index(bias)]] if bias is not None and bias in given else []
-    weights = read(node, constants, factors)
+    weights = read_factors(node, constants, factors)
     beta = node.attributes.get_float(factor, 1.0) if factor else 1.0
     claims = []
     for term in outcomes(node, constants):
@@ -200,9 +209,9 @@ def product(
     constants.learn(node.outputs[0], claims)
 
 
-def _unused(weight: Weight, term: Named) -> Mask:
+def _unused(weight: ConstantOperand, term: Named) -> Mask:
     """Positions of ``term`` whose weights are all zero, or meet nothing but zeros."""
-    if find(weight.terms, term.axes) is None:
+    if term_over(weight.terms, term.axes) is None:
         return np.asarray(not weight.nonzero.any())
     return ~weight.used(term.axes)
 
@@ -210,7 +219,7 @@ def _unused(weight: Weight, term: Named) -> Mask:
 def attention(node: ir.Node, constants: Constants) -> None:
     """Queries times keys; values are averaged, so that zeros stay zeros."""
     parts = constants.meeting(node).parts
-    read(node, constants, parts[:2])
+    read_factors(node, constants, parts[:2])
     claims = []
     for term in outcomes(node, constants):
         zero = constants.numbers(node, parts[2], term.axes) == 0
@@ -240,12 +249,12 @@ def recurrent(node: ir.Node, constants: Constants) -> None:
         idle.append(term.units[zero])
     for out in node.outputs:
         constants.learn(out, claims)
-    read(node, constants, factors, np.setdiff1d(np.concatenate(idle), np.concatenate(busy)))
+    read_factors(node, constants, factors, np.setdiff1d(np.concatenate(idle), np.concatenate(busy)))
 
 
-def read(
+def read_factors(
     node: ir.Node, constants: Constants, factors: Sequence[Part], idle: UnitArray = NOTHING
-) -> list[Weight | None]:
+) -> list[ConstantOperand | None]:
     """Notes what is summed over; returns the factors that are constant, without what meets only zeros.
 
     ``idle`` are units that are zero inside the node.
@@ -254,13 +263,13 @@ def read(
     met = _sums(node, constants, factors, idle)
     weights = _weights(node, constants, factors, met)
     for term, silent in met:
-        holders = tuple(w for w in weights if w is not None and find(w.terms, term.axes) is not None)
+        holders = tuple(w for w in weights if w is not None and term_over(w.terms, term.axes) is not None)
         if holders:
             constants.reads.append(Read(term, holders))
         else:
             constants.stay(term.units[~silent])
     for term in contracted(node, constants):
-        if find([t for t, _ in met], term.axes) is None:
+        if term_over([t for t, _ in met], term.axes) is None:
             constants.stay(term.units)
     return weights
 
@@ -281,15 +290,15 @@ def _sums(
 
 def _weights(
     node: ir.Node, constants: Constants, factors: Sequence[Part], met: Sequence[tuple[Named, Mask]]
-) -> list[Weight | None]:
+) -> list[ConstantOperand | None]:
     arrays = [constants.shaped(node, p) for p in factors]
     return [None if a is None else _weight(p, a != 0, met) for p, a in zip(factors, arrays, strict=True)]
 
 
-def _weight(part: Part, nonzero: Mask, sums: Sequence[tuple[Named, Mask]]) -> Weight:
+def _weight(part: Part, nonzero: Mask, sums: Sequence[tuple[Named, Mask]]) -> ConstantOperand:
     names = tuple(n for n in part.names if any(n in t.axes for t in part.terms))
     found = np.asarray(nonzero.any(axis=tuple(d for d, n in enumerate(part.names) if n not in names)))
     for term, silent in sums:
-        if find(part.terms, term.axes) is not None:
-            found = found & ~spread(silent, term.axes, names)
-    return Weight(found, names, part.terms)
+        if term_over(part.terms, term.axes) is not None:
+            found = found & ~broadcast_over(silent, term.axes, names)
+    return ConstantOperand(found, names, part.terms)

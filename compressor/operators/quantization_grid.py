@@ -36,7 +36,7 @@ def is_weight(value: ir.Value) -> bool:
     return tensor is not None and (tensor.dtype.is_floating_point() or grid_of(value) is not None)
 
 
-def params(values: Iterable[ir.Value]) -> int:
+def weight_elements(values: Iterable[ir.Value]) -> int:
     """Elements of those that are weights."""
     return sum(int(v.const_value.size) for v in values if v.const_value is not None and is_weight(v))
 

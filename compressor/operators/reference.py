@@ -207,7 +207,7 @@ def mean_variance(node: ir.Node, reference: Reference) -> None:
         reference.fill_output(node, mask)
 
 
-def instance_norm(node: ir.Node, reference: Reference) -> None:
+def mask_instance_norm(node: ir.Node, reference: Reference) -> None:
     """InstanceNormalization whose spatial axes hold channels (a group normalisation written with reshapes)."""
     value = node.inputs[0]
     rank = len(reference.shape(value))

@@ -20,7 +20,7 @@ BEFORE_FIRST = -(2**31)
 """The end of a Slice that runs backwards through the first position."""
 
 
-def names_of(graph: ir.Graph) -> set[str]:
+def all_names(graph: ir.Graph) -> set[str]:
     """Every name of a value or node of ``graph``, subgraphs included."""
     nodes = list(graph.all_nodes())
     values = [*graph.inputs, *graph.initializers.values(), *(v for n in nodes for v in n.outputs)]
@@ -35,7 +35,7 @@ class Repairer:
         self.coupling = cut.coupling
         self.graph = cut.coupling.graph
         self._after: dict[ir.Value, tuple[int, ...]] = {}
-        self._taken = names_of(self.graph)
+        self._taken = all_names(self.graph)
 
     # ---- facts ----------------------------------------------------------------------------------------------
 

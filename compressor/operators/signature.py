@@ -75,7 +75,7 @@ class Signature:
         return self.operands[-1] if self.more else None
 
 
-def names_of(axis: str) -> Group:
+def axis_names(axis: str) -> Group:
     """``"(kv rep)"`` -> ``("kv", "rep")``."""
     return tuple(axis.strip("()").split())
 
@@ -332,7 +332,7 @@ def slide(named: Named, window: Window, call: Call) -> None:
 Constraint = tuple[Group, int]
 
 
-def solve(named: Named, given: Iterable[Constraint], defaults: Iterable[Constraint] = ()) -> None:
+def solve_sizes(named: Named, given: Iterable[Constraint], defaults: Iterable[Constraint] = ()) -> None:
     """Works out the sizes of names, in place: from ``given``, from the axes, and where nothing tells from ``defaults``.
 
     An axis of size 1 tells only where nothing else does, since it may be broadcast.

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from compressor.graph.evaluate import Array
 from compressor.operators.operator import Operator
-from compressor.operators.signature import Call, Named, Shape, Signature, expand, solve
+from compressor.operators.signature import Call, Named, Shape, Signature, expand, solve_sizes
 
 Numbers = npt.NDArray[np.float64]
 
@@ -68,7 +68,7 @@ def weight_axes(operator: Operator, node: ir.Node, index: int, shape: Shape) -> 
     signature = Signature.parse(operator.text(Call(node, shapes)))
     own, _ = expand(signature, [None if s is None else len(s) for s in shapes], ())
     named = Named(extents=dict(zip(own[index], shape, strict=True)))
-    solve(named, *operator.given(node))
+    solve_sizes(named, *operator.given(node))
     made = {name for side in signature.outputs for item in side for name in item.names}
     others = [side for k, side in enumerate(signature.operands) if k in operator.factors and k != index]
     read = {name for side in others for item in side for name in item.names}

@@ -15,7 +15,7 @@ Product = tuple[tuple[Place, ...], ...]
 where that has the axis."""
 
 
-def macs(
+def operator_macs(
     text: str,
     work: str,
     factors: tuple[int, ...] | range,

@@ -143,7 +143,9 @@ MEASURES: Mapping[Need, Callable[[Coupling, Sequence[Reading]], Reducer]] = Mapp
 )
 
 
-def measure(need: Need, model: ir.Model, coupling: Coupling, batches: Iterable[Batch], provider: str) -> Measurement:
+def measure_activations(
+    need: Need, model: ir.Model, coupling: Coupling, batches: Iterable[Batch], provider: str
+) -> Measurement:
     """Measures what a criterion of activations needs.
 
     Args:

@@ -29,7 +29,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
-class Option:
+class Alternative:
     """What an item may take instead of nothing, which gains and loses 0.
 
     Attributes:
@@ -56,7 +56,7 @@ class Move(Generic[K]):
     slope: float
 
 
-def frontier(options: Sequence[Option]) -> list[int]:
+def frontier(options: Sequence[Alternative]) -> list[int]:
     """The options on the lower convex hull of (gain, loss) from (0, 0) on, by rising gain; loss per gain rises too."""
     usable = [k for k, o in enumerate(options) if o.gain > 0 and isfinite(o.loss)]
     hull: list[int] = []
@@ -67,14 +67,14 @@ def frontier(options: Sequence[Option]) -> list[int]:
     return hull
 
 
-def _slope(options: Sequence[Option], hull: Sequence[int], place: int) -> float:
+def _slope(options: Sequence[Alternative], hull: Sequence[int], place: int) -> float:
     """Loss per gain of the segment that ends at ``hull[place]``."""
-    before = options[hull[place - 1]] if place else Option(0.0, 0.0)
+    before = options[hull[place - 1]] if place else Alternative(0.0, 0.0)
     after = options[hull[place]]
     return (after.loss - before.loss) / (after.gain - before.gain)
 
 
-def line_of(items: Mapping[K, Sequence[Option]]) -> list[Move[K]]:
+def line_of(items: Mapping[K, Sequence[Alternative]]) -> list[Move[K]]:
     """All moves, least loss per gain first: after each of them the selection is the best for what it gains."""
     moves = []
     for item, options in items.items():
@@ -91,7 +91,7 @@ def selected(moves: Sequence[Move[K]]) -> dict[K, int]:
 # ---- channels -----------------------------------------------------------------------------------------------
 
 
-def by_loss(
+def scores_by_loss(
     scores: Mapping[ChannelGroup, Scores], settings: PruneSettings, origin: Origin, report: SensitivityReport
 ) -> tuple[dict[ChannelGroup, Scores], PruneSettings]:
     """Scores with which a global ranking removes what was measured to cost least for what it saves.
@@ -149,7 +149,7 @@ def _weighed(
 
 def _segments(curve: GroupSensitivity, settings: PruneSettings, width: int) -> tuple[list[float], list[float]]:
     """Of each segment of the hull: the share of channels at which it ends, and its loss per gain."""
-    options = [Option(_gain(point, settings, width), point.distance**2) for point in curve.points]
+    options = [Alternative(_gain(point, settings, width), point.distance**2) for point in curve.points]
     hull = frontier(options)
     return (
         [curve.points[index].removed / curve.channels for index in hull],

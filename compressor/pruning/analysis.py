@@ -14,7 +14,7 @@ from compressor.config import PruneSettings, RunSettings
 from compressor.errors import ModelError, RuleFault
 from compressor.graph import clean
 from compressor.graph.normalise import normalise, unshare
-from compressor.graph.restore_packed import plain
+from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
 from compressor.operators.table import RULES
 from compressor.pruning.measured_shapes import shapes_at, shapes_of
@@ -39,7 +39,7 @@ class Analysis:
     simplify: bool = True
 
 
-def prepare(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, Shapes]:
+def prepared_model(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, Shapes]:
     """A normalised copy of ``source`` and its shapes; simplified if the settings say so."""
     try:
         copy = source.clone()
@@ -104,7 +104,7 @@ def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, st
     Raises:
         ModelError: shapes do not fit; see :func:`compressor.graph.shapes.infer`.
     """
-    model, shapes = prepare(plain(source), settings)
+    model, shapes = prepared_model(with_plain_weights(source), settings)
     unshare(model)
     give_each_its_own(model.graph, shapes, RULES)
     policy = Policy()

@@ -41,9 +41,9 @@ from compressor.pruning.budget import (
 )
 from compressor.pruning.cost import CostModel
 from compressor.pruning.curves import Curves, Ranked, lines_of
-from compressor.pruning.parts import Operator, operators
+from compressor.pruning.parts import OperatorChain, operators
 from compressor.pruning.select import Choice, Ranking
-from compressor.pruning.widths import Levels, Line, Widths
+from compressor.pruning.widths import Levels, WidthLine, Widths
 
 SPARE = TARGET_TOLERANCE / 20
 """A budget counts as spent within this share of the original."""
@@ -88,19 +88,19 @@ class Spending:
         self.parts = operators(coupling, groups, rules)
         self._goal, self._kind = goal, goal.kind
         self._weights = _owned(self.parts)
-        self._known: dict[tuple[Operator, tuple[int, ...]], float] = {}
+        self._known: dict[tuple[OperatorChain, tuple[int, ...]], float] = {}
         none = [0.0] * len(groups)
         self.rest = goal.left([]) - sum(self.share(part, none) for part in self.parts)
         """The share that no width changes."""
 
-    def share(self, part: Operator, gone: list[float]) -> float:
+    def share(self, part: OperatorChain, gone: list[float]) -> float:
         """What a part costs where each group has lost this share of its units."""
         key = (part, part.sizes(gone))
         if key not in self._known:
             self._known[key] = self._cost(part, key[1]) / max(self._goal.whole, 1.0)
         return self._known[key]
 
-    def _cost(self, part: Operator, sizes: tuple[int, ...]) -> float:
+    def _cost(self, part: OperatorChain, sizes: tuple[int, ...]) -> float:
         if self._kind == "macs":
             return part.macs(sizes)
         shapes = [(value, part.shape(value, sizes)) for value in self._weights[part]]
@@ -113,9 +113,9 @@ class Spending:
         return float(quantization_grid.is_weight(value))
 
 
-def _owned(parts: Sequence[Operator]) -> dict[Operator, list[ir.Value]]:
+def _owned(parts: Sequence[OperatorChain]) -> dict[OperatorChain, list[ir.Value]]:
     """The initializers that each part is the first to read."""
-    found: dict[Operator, list[ir.Value]] = {}
+    found: dict[OperatorChain, list[ir.Value]] = {}
     seen: set[ir.Value] = set()
     for part in parts:
         read = dict.fromkeys(v for node in part.nodes for v in node.inputs if v is not None and v.is_initializer())
@@ -124,7 +124,7 @@ def _owned(parts: Sequence[Operator]) -> dict[Operator, list[ir.Value]]:
     return found
 
 
-def widths_within(lines: Sequence[Line], spending: Spending, goal: Goal) -> Removed | None:
+def widths_within(lines: Sequence[WidthLine], spending: Spending, goal: Goal) -> Removed | None:
     """The units of the widths that lose least within the goal; None where not even the narrowest are within it.
 
     Widths are counted in whole channels, so a budget is seldom met exactly. What is left of it is given back, one
@@ -205,7 +205,7 @@ class ByLoss:
             raise TargetOutOfReach(too_much(goal, left) if left > goal.share else too_coarse(goal, left))
         return found
 
-    def lines(self, settings: PruneSettings) -> list[Line]:
+    def lines(self, settings: PruneSettings) -> list[WidthLine]:
         """The widths of every group that ``settings`` allow."""
         return lines_of(self.curves, self.ranked, chunks_of(self.ranked, settings, self.origin))
 

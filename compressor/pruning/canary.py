@@ -21,7 +21,7 @@ from compressor.channels.groups import ChannelGroup, Slot
 from compressor.core.compare import Array, Tolerance
 from compressor.errors import ModelError, ProofFailed
 from compressor.operators.table import RULES
-from compressor.pruning.cost import macs
+from compressor.pruning.cost import graph_macs
 from compressor.pruning.proof import PLEASE, NotProved
 from compressor.pruning.standard import Standard, noise_of, nudged
 from compressor.pruning.surgery import compact
@@ -91,7 +91,7 @@ class Case:
         graph = self.small.graph
         tensors = [v.const_value for v in graph.initializers.values() if v.const_value is not None]
         effort = NODE_EFFORT * graph.num_nodes() + PARAMETER_EFFORT * sum(int(t.size) for t in tensors)
-        effort += macs(self.cut.coupling.graph, self.cut.coupling.shapes, RULES)
+        effort += graph_macs(self.cut.coupling.graph, self.cut.coupling.shapes, RULES)
         size = math.ceil(len(groups) / max(1, EFFORT // max(1, effort)))
         part: dict[str, ChannelGroup] = {}
         for member in groups:

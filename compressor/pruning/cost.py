@@ -19,7 +19,7 @@ from compressor.operators.operator import Rules
 from compressor.operators.signature import Shape
 
 
-def macs(nodes: Iterable[ir.Node], shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:
+def graph_macs(nodes: Iterable[ir.Node], shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:
     """Multiply-accumulates of one run: products of convolutions, matrix products, recurrent layers, attention."""
     return sum(_macs_of(node, shape, rules) or 0 for node in nodes)
 
@@ -29,7 +29,7 @@ def macs_per_sample(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> i
 
     What is computed once for all samples counts by its share, so that costs of two models stay comparable.
     """
-    return round(macs(nodes, shapes, rules) / shapes.batch)
+    return round(graph_macs(nodes, shapes, rules) / shapes.batch)
 
 
 def uncounted(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> list[ir.Node]:
@@ -58,9 +58,9 @@ def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None], rules: Ru
         return None  # frozen by the coupling; ONNX Runtime says what is wrong with it
 
 
-def params(graph: ir.Graph) -> int:
+def graph_params(graph: ir.Graph) -> int:
     """Elements of all initializers that hold real numbers, as floats or quantised."""
-    return quantization_grid.params(graph.initializers.values())
+    return quantization_grid.weight_elements(graph.initializers.values())
 
 
 class CostModel:

@@ -12,7 +12,7 @@ from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.pruning.budget import Chunk
 from compressor.pruning.criteria import Scores
-from compressor.pruning.widths import Line, levels_of
+from compressor.pruning.widths import WidthLine, levels_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,7 +38,7 @@ Measure = Callable[[Ranked], Curves]
 """Makes the curves of some groups, all on one scale."""
 
 
-def lines_of(curves: Curves, ranked: Ranked, chunks: Mapping[str, list[Chunk]]) -> list[Line]:
+def lines_of(curves: Curves, ranked: Ranked, chunks: Mapping[str, list[Chunk]]) -> list[WidthLine]:
     """The widths that every group may have, with what is lost there.
 
     Args:
@@ -50,11 +50,11 @@ def lines_of(curves: Curves, ranked: Ranked, chunks: Mapping[str, list[Chunk]]) 
     return [_line(group, curves[group.name], chunks.get(group.name, []), len(ranked)) for group in ranked]
 
 
-def _line(group: ChannelGroup, curve: LossCurve, chunks: list[Chunk], groups: int) -> Line:
+def _line(group: ChannelGroup, curve: LossCurve, chunks: list[Chunk], groups: int) -> WidthLine:
     fixed = [chunk for chunk in chunks if chunk.fixed]
     stops = np.cumsum([0, *(len(chunk.units) for chunk in chunks)])
     if fixed:
         stops = np.asarray([sum(len(chunk.units) for chunk in fixed if np.isfinite(chunk.key))])
     stops = stops[stops <= len(curve.order)]
     stops = stops[levels_of(0, len(stops) - 1, groups)]
-    return Line(group, tuple(curve.order[:stop] for stop in stops), curve.losses[stops])
+    return WidthLine(group, tuple(curve.order[:stop] for stop in stops), curve.losses[stops])

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.operators.operator import Rules
-from compressor.pruning.cost import macs
+from compressor.pruning.cost import graph_macs
 
 Gone = Sequence[float]
 """The share of its units that each group loses."""
@@ -20,7 +20,7 @@ Sizes = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Size:
+class PartSize:
     """One dimension: ``whole``, of which every group takes its share along where it loses units.
 
     Attributes:
@@ -38,7 +38,7 @@ class Size:
 
 
 @dataclass(frozen=True, eq=False)
-class Operator:
+class OperatorChain:
     """A convolution, matrix product, recurrent layer or attention, and the nodes between it and the next one.
 
     The runtime fuses what follows a product into it and passes layouts from one to the next, so that their times
@@ -54,8 +54,8 @@ class Operator:
 
     name: str
     nodes: tuple[ir.Node, ...]
-    shapes: Mapping[ir.Value, tuple[Size, ...] | None]
-    varying: tuple[Size, ...]
+    shapes: Mapping[ir.Value, tuple[PartSize, ...] | None]
+    varying: tuple[PartSize, ...]
     rules: Rules
 
     @property
@@ -75,7 +75,7 @@ class Operator:
 
     def macs(self, sizes: Sizes) -> int:
         """Multiply-accumulates."""
-        return macs(self.nodes, lambda value: self.shape(value, sizes), self.rules)
+        return graph_macs(self.nodes, lambda value: self.shape(value, sizes), self.rules)
 
     def work(self, sizes: Sizes) -> float:
         """Multiply-accumulates plus elements written: what time is roughly proportional to."""
@@ -83,7 +83,7 @@ class Operator:
         return float(self.macs(sizes) + written)
 
 
-def operators(coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules) -> list[Operator]:
+def operators(coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules) -> list[OperatorChain]:
     """The whole graph in parts; what comes before the first product is a part of its own.
 
     A node that is no product belongs to the last of those whose results reach it.
@@ -105,27 +105,27 @@ def operators(coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules) 
     return [_operator(nodes, coupling, index, rules) for nodes in parts if nodes]
 
 
-def _operator(nodes: Sequence[ir.Node], coupling: Coupling, index: np.ndarray, rules: Rules) -> Operator:
+def _operator(nodes: Sequence[ir.Node], coupling: Coupling, index: np.ndarray, rules: Rules) -> OperatorChain:
     values = {v: None for node in nodes for v in [*node.inputs, *node.outputs] if v is not None}
     shapes = {value: _shape(value, coupling, index) for value in values}
     varying = dict.fromkeys(size for known in shapes.values() for size in known or () if size.shares)
-    return Operator(str(nodes[0].name), tuple(nodes), shapes, tuple(varying), rules)
+    return OperatorChain(str(nodes[0].name), tuple(nodes), shapes, tuple(varying), rules)
 
 
-def _shape(value: ir.Value, coupling: Coupling, index: np.ndarray) -> tuple[Size, ...] | None:
+def _shape(value: ir.Value, coupling: Coupling, index: np.ndarray) -> tuple[PartSize, ...] | None:
     shape = coupling.shapes(value)
     if shape is None:
         return None
-    sizes = [Size(size) for size in shape]
+    sizes = [PartSize(size) for size in shape]
     for term in coupling.layout(value, settle=False):
         found, counts = np.unique(index[coupling.units.find(term.units)], return_counts=True)
         shares = [(int(g), int(n) / term.units.size) for g, n in zip(found, counts, strict=True) if g >= 0]
         axis = term.axes[-1]
-        sizes[axis] = Size(shape[axis], tuple(shares))
+        sizes[axis] = PartSize(shape[axis], tuple(shares))
     return tuple(sizes)
 
 
-def owners(parts: Iterable[Operator]) -> dict[str, str]:
+def owners(parts: Iterable[OperatorChain]) -> dict[str, str]:
     """The name of the operator for every name of a node or of what it writes."""
     found: dict[str, str] = {}
     for part in parts:

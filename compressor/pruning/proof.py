@@ -26,7 +26,7 @@ from compressor.graph import files
 from compressor.graph.shapes import Shapes, infer
 from compressor.operators.reference import Reference
 from compressor.pruning.inputs import Inputs
-from compressor.pruning.standard import Standard, noise_of, nudged, standard
+from compressor.pruning.standard import Standard, noise_of, nudged, with_tolerance
 from compressor.runtime.stored import Answers, Feed, Runs, Stored
 
 ONE_SIZE = "the file does not run at another size of its open dimensions"
@@ -138,7 +138,7 @@ def prove_preparation(
             # Shapes in external data, say, which the runtime does not read.
             return [NotProved("preparation", f"ONNX Runtime does not run the file as it was read: {error}")]
         found = _answers(Stored.write(prepared, folder, settings.provider), expected.runs.feeds)
-        evidence = Evidence.of(*standard(expected, found, tolerance_of(settings)))
+        evidence = Evidence.of(*with_tolerance(expected, found, tolerance_of(settings)))
     if not evidence.passed:
         raise ProofFailed(
             f"the prepared graph differs from the file that was read: output {evidence.worst!r} is off by "
@@ -156,7 +156,7 @@ def prove_cleaned(source: Path, cleaned: ir.Model, shapes: Shapes, settings: Run
     inputs = Inputs(cleaned, shapes, settings.seed)
     chosen = inputs.every if settings.verify == "full" else inputs.both
     evidence = same_outputs(source, cleaned, chosen, settings, inputs.instead())
-    demand(evidence)
+    demand_proof(evidence)
     if len(evidence.inputs) < len(inputs.both):
         evidence.not_proved = [NotProved("preparation", ONE_SIZE)]
     return evidence
@@ -173,7 +173,7 @@ def same_outputs(
     with scratch() as folder:
         expected = Answers.to_some(_given(source, settings, folder), inputs, instead)
         found = _answers(Stored.write(made, folder, settings.provider), expected.runs.feeds)
-        return Evidence.of(*standard(expected, found, tolerance_of(settings)))
+        return Evidence.of(*with_tolerance(expected, found, tolerance_of(settings)))
 
 
 def _given(source: Path | ir.Model, settings: ProofSection, folder: Path) -> Stored:
@@ -195,7 +195,7 @@ def _answers(found: Stored, inputs: Sequence[Feed]) -> Answers:
 
 
 @dataclass(frozen=True)
-class Masked:
+class MaskedReference:
     """The reference: what the smaller model has to give.
 
     Attributes:
@@ -209,7 +209,7 @@ class Masked:
     masks: Reference | None = None
 
 
-def prove(masked: Masked, found: Stored, shapes: Shapes, settings: RunSettings) -> tuple[Evidence, Standard]:
+def prove(masked: MaskedReference, found: Stored, shapes: Shapes, settings: RunSettings) -> tuple[Evidence, Standard]:
     """Runs the smaller model and compares it with the reference, output by output.
 
     A mask that spells out a size which depends on the input fits the first size only; at the second one the
@@ -229,7 +229,7 @@ def prove(masked: Masked, found: Stored, shapes: Shapes, settings: RunSettings) 
     taken = list(expected.runs.feeds)
     answers = _answers(found, [*taken, *inputs.both[1:]] if sized and taken[0] is inputs.first else taken)
     runs = Runs(answers.runs.names, taken, answers.runs.outputs[: len(taken)])
-    asked, held = standard(expected, replace(answers, runs=runs), tolerance_of(settings))
+    asked, held = with_tolerance(expected, replace(answers, runs=runs), tolerance_of(settings))
     evidence = Evidence.of(asked, held)
     evidence.masked_statistics = masked.masks is not None and masked.masks.statistics > 0
     return evidence, asked
@@ -240,7 +240,7 @@ def finite(runs: Runs) -> bool:
     return all(np.isfinite(a.astype(np.float64)).all() for row in runs.outputs for a in row if is_real(a))
 
 
-def demand(evidence: Evidence) -> None:
+def demand_proof(evidence: Evidence) -> None:
     """Raises ProofFailed unless the proof passed."""
     if not evidence.passed:
         raise ProofFailed(

@@ -17,7 +17,7 @@ from compressor.config.selection import SelectionSection
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.operators.operator import Rules
 from compressor.operators.table import RULES
-from compressor.pruning.allocate import by_loss
+from compressor.pruning.allocate import scores_by_loss
 from compressor.pruning.budget import Origin, Removed, finer, goal_of, line_up, reach, take
 from compressor.pruning.cost import CostModel
 from compressor.pruning.criteria import Criterion, Measurement, Scores, Weights, criterion
@@ -44,7 +44,7 @@ def policy_of(settings: PruneSettings) -> dict[str, object]:
     return {name: getattr(settings, name) for name in POLICY}
 
 
-def choose(
+def choose_channels(
     coupling: Coupling,
     settings: PruneSettings,
     rules: Rules,
@@ -117,7 +117,9 @@ def choose_by_scores(coupling: Coupling, settings: PruneSettings, rules: Rules, 
     """Fills the budget by scores, or by a sensitivity report; raises as :func:`choose`."""
     scores = ranking.scores
     if settings.sensitivity is not None:
-        scores, settings = by_loss(scores, settings, ranking.origin, SensitivityReport.load(settings.sensitivity))
+        scores, settings = scores_by_loss(
+            scores, settings, ranking.origin, SensitivityReport.load(settings.sensitivity)
+        )
     return ranking.choice(coupling, settings, _fill(coupling, scores, settings, rules, ranking.origin))
 
 

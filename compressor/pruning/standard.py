@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compressor.core.compare import Array, Distance, Tolerance, distance, spread
+from compressor.core.compare import Array, Distance, Tolerance, distance, rounding_spread
 from compressor.runtime.stored import Answers, Feed, Runs
 
 NOISE_FACTOR = 16.0
@@ -60,7 +60,7 @@ class Standard:
         return Standard(runs, self.tolerance, self.noise[number : number + 1], self.optimise, self.note)
 
 
-def standard(expected: Answers, found: Answers, tolerance: Tolerance) -> tuple[Standard, Runs]:
+def with_tolerance(expected: Answers, found: Answers, tolerance: Tolerance) -> tuple[Standard, Runs]:
     """The outputs of ``expected``, with as much tolerance as rounding asks for, and no more.
 
     Asked in turn, until the two agree: at the tolerance alone; with what the last bit of the inputs moves; without
@@ -114,7 +114,10 @@ def noise_of(sides: Sequence[tuple[Runs, Sequence[Runs]]]) -> list[list[Array]]:
     found = []
     for number, row in enumerate(sides[0][0].outputs):
         parts = [
-            [spread(base.outputs[number][k], [v.outputs[number][k] for v in variants]) for k in range(len(row))]
+            [
+                rounding_spread(base.outputs[number][k], [v.outputs[number][k] for v in variants])
+                for k in range(len(row))
+            ]
             for base, variants in sides
         ]
         found.append([NOISE_FACTOR * np.maximum.reduce(several) for several in zip(*parts, strict=True)])

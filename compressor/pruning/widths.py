@@ -14,7 +14,7 @@ from compressor.config import PruneSettings
 from compressor.config.selection import SelectionSection
 from compressor.pruning.budget import Chunk, Removed
 from compressor.pruning.knapsack import Floats, choose_widths
-from compressor.pruning.parts import Operator
+from compressor.pruning.parts import OperatorChain
 
 WIDTHS, ALL_WIDTHS = 32, 1024
 """Widths of one group that are considered at least, if it has so many; and of all groups together."""
@@ -25,11 +25,11 @@ SAMPLES = 14
 
 Levels = list[int]
 """For every group the position of its width."""
-Share = Callable[[Operator, list[float]], float]
+Share = Callable[[OperatorChain, list[float]], float]
 
 
 @dataclass(frozen=True)
-class Line:
+class WidthLine:
     """The widths of one group, from as it is to as narrow as allowed.
 
     Attributes:
@@ -47,7 +47,7 @@ class Line:
         return len(self.removed[level]) / len(self.group.units)
 
 
-def lines(chunks: Sequence[Chunk], groups: Sequence[ChannelGroup], settings: PruneSettings) -> list[Line]:
+def lines(chunks: Sequence[Chunk], groups: Sequence[ChannelGroup], settings: PruneSettings) -> list[WidthLine]:
     """The widths that every group may have, by the chunks in which it would lose units.
 
     What a chunk loses is its place in the line: in local scope the share of the group's channels that go before it,
@@ -67,7 +67,7 @@ def levels_of(first: int, last: int, groups: int) -> npt.NDArray[np.int64]:
     return np.unique(places.round().astype(np.int64))
 
 
-def _line(group: ChannelGroup, chunks: Sequence[Chunk], settings: SelectionSection, groups: int) -> Line:
+def _line(group: ChannelGroup, chunks: Sequence[Chunk], settings: SelectionSection, groups: int) -> WidthLine:
     none = np.zeros(0, np.int64)
     removed, losses = [none], [0.0]
     for chunk in chunks:
@@ -76,7 +76,7 @@ def _line(group: ChannelGroup, chunks: Sequence[Chunk], settings: SelectionSecti
         losses.append(losses[-1] + max(chunk.key, 0.0) * weight)
     first = sum(chunk.fixed for chunk in chunks)
     picked = levels_of(first, len(removed) - 1, groups)
-    return Line(group, tuple(removed[k] for k in picked), np.asarray([losses[k] for k in picked]))
+    return WidthLine(group, tuple(removed[k] for k in picked), np.asarray([losses[k] for k in picked]))
 
 
 class Widths:
@@ -88,7 +88,7 @@ class Widths:
         share: time of an operator, as a share of a run of the original.
     """
 
-    def __init__(self, lines: Sequence[Line], parts: Sequence[Operator], share: Share) -> None:
+    def __init__(self, lines: Sequence[WidthLine], parts: Sequence[OperatorChain], share: Share) -> None:
         self.lines = list(lines)
         self.parts, self._share = list(parts), share
         self._touched = [[p for p in parts if g in p.groups] for g in range(len(lines))]

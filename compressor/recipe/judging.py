@@ -66,14 +66,14 @@ class Judge:
         if self._samples is None:
             return Judged(share=None, reason=self.missing())
         try:
-            result = accuracy(files.load(model), self._samples, self._settings)
+            result = accuracy(files.load_model(model), self._samples, self._settings)
         except UsageError as error:
             return Judged(share=None, reason=str(error))
         return Judged(share=result.share, samples=len(self._samples))
 
     @cached_property
     def _samples(self) -> Dataset | None:
-        _, valid = open_parts(self._settings, files.load(self._original))
+        _, valid = open_parts(self._settings, files.load_model(self._original))
         return valid if len(valid) and valid.labelled else None
 
     @cached_property

@@ -15,7 +15,7 @@ from compressor.results.verify import VerifyReport
 from compressor.steps.gates import missed
 
 
-def judged(document: Document, settings: RunSettings, stage: str = "") -> list[GateRow]:
+def judge_gates(document: Document, settings: RunSettings, stage: str = "") -> list[GateRow]:
     """A row for every gate that ``settings`` set on what ``document`` reports."""
     rows = []
     for name, kind in GATES.items():
@@ -39,19 +39,19 @@ def judged(document: Document, settings: RunSettings, stage: str = "") -> list[G
     return rows
 
 
-def speed_up(document: Document) -> float | None:
+def measured_speed_up(document: Document) -> float | None:
     """How many times as fast B was in the first run of a measurement; None where the document is none of two."""
     found = document.runs[0].speed_up if isinstance(document, BenchReport) else None
     return None if found is None else found.value
 
 
-def demand(document: Document | None, gates: Iterable[GateRow]) -> None:
+def demand_limits(document: Document | None, gates: Iterable[GateRow]) -> None:
     """Raises GateMissed where a gate is missed, and ProofFailed where outputs differ that should not."""
     words = [gate.missed for gate in gates if gate.missed]
     if words:
         raise GateMissed("; ".join(words))
     if isinstance(document, VerifyReport):
-        verify.demand(document)
+        verify.demand_equal(document)
 
 
 def _of_file(name: str, limit: float, report: Report) -> float | None:
@@ -69,7 +69,7 @@ def _of_speed(name: str, report: BenchReport) -> float | None:
 
 def _sentence(report: BenchReport, settings: BenchSettings) -> str:
     try:
-        bench.demand(report, settings)
+        bench.demand_speed(report, settings)
     except GateMissed as error:
         return str(error)
     return ""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from compressor.config import RunSettings
 from compressor.config.choices import STAGES
-from compressor.config.recipe import DATA, GATES, MANAGED, kind_of, read_by
+from compressor.config.recipe import DATA, GATES, MANAGED, read_by, stage_kind
 from compressor.core.clock import Progress
 from compressor.errors import CompressorError, ModelError
 from compressor.recipe.stages import Task, made
@@ -45,12 +45,12 @@ def content(name: str, settings: RunSettings, source: str, original: str) -> dic
         source: stands for the bytes of the model that it takes.
         original: the same of the model of the recipe.
     """
-    kind = STAGES[kind_of(name)]
+    kind = STAGES[stage_kind(name)]
     paths = {field for field in type(settings).model_fields if isinstance(getattr(settings, field), Path)}
     gates = {gate for gate, of in GATES.items() if isinstance(settings, of)}
     timed = kind.measures or any(getattr(settings, field, None) for field in ("target_latency", "latency"))
     return {
-        "stage": kind_of(name),
+        "stage": stage_kind(name),
         "source": source,
         "original": original if kind.compares else None,
         "settings": settings.model_dump(mode="json", exclude={*MANAGED, *DATA, *paths, *gates}),
@@ -64,7 +64,7 @@ SETTLED = ("scope", "recover", "samples")
 
 def kept(name: str, settings: RunSettings, folder: Path, store: Store) -> Result | None:
     """What the stage gave before, or None where it did not finish, or its model was touched."""
-    kind, found = STAGES[kind_of(name)], store.finished(folder, Finished)
+    kind, found = STAGES[stage_kind(name)], store.finished(folder, Finished)
     if found is None or (kind.makes_model and not _is(folder / MODEL, found.digest)):
         return None
     # What the run made of a setting that says "auto" is kept; all else may have been said in another way since.
@@ -82,7 +82,7 @@ def perform(name: str, task: Task, store: Store, phases: AbstractContextManager[
     Raises:
         CompressorError: as its command; the message names the stage.
     """
-    kind = STAGES[kind_of(name)]
+    kind = STAGES[stage_kind(name)]
     store.open(task.folder)
     begun = time.perf_counter()
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from compressor.config import BenchSettings, DataSettings, PruneSettings, RunSettings
 from compressor.config.choices import STAGES
-from compressor.config.recipe import DATA, Recipe, kind_of, read_by
+from compressor.config.recipe import DATA, Recipe, read_by, stage_kind
 from compressor.core import extras
 from compressor.data.named import NAMED
 from compressor.errors import UsageError
@@ -64,20 +64,20 @@ class Course:
         if self.html is not None:
             extras.require("report", "jinja2")
         names = list(self.stages)
-        makers = [name for name in names if STAGES[kind_of(name)].makes_model]
+        makers = [name for name in names if STAGES[stage_kind(name)].makes_model]
         if makers and self.output is None:
             raise UsageError(f"{self.path}: stage {makers[0]!r} makes a model; say where it goes with the key output")
         if start is not None and start not in names:
             raise UsageError(f"--from {start}: the recipe has no such stage; it has {', '.join(names)}")
         for name, settings in self.stages.items():
-            if trains(kind_of(name), settings):
+            if trains(stage_kind(name), settings):
                 extras.require(f"{self.path}: stage {name!r}", *extras.TRAINING)
             for text in read_by(settings):
                 if not NAMED.fullmatch(text) and not Path(text).exists():
                     raise UsageError(f"{self.path}: stage {name!r}: there is no data {text}; check the path")
         last = names.index(makers[-1]) if makers else 0
         speed = [gate for gate in ("min_speedup", "max_latency") if getattr(self.limits[1], gate) is not None]
-        if speed and not any(kind_of(name) == "bench" for name in names[last:]):
+        if speed and not any(stage_kind(name) == "bench" for name in names[last:]):
             raise UsageError(f"{self.path}: gates: {speed[0]} needs a stage bench after the last that makes a model")
 
     def sources(self) -> list[Path]:

@@ -15,7 +15,7 @@ from compressor.errors import UsageError
 MAX_BYTES, MAX_DEPTH = 1 << 16, 16
 
 
-def read(path: Path, changes: Iterable[str] = ()) -> Recipe:
+def read_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
     """The recipe in that file, checked with the settings of all its stages.
 
     Args:

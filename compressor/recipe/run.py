@@ -31,7 +31,7 @@ WORK = ".onnx-compressor"
 
 
 @dataclass(frozen=True)
-class Options:
+class RecipeOptions:
     """How a recipe is run.
 
     Attributes:
@@ -84,14 +84,14 @@ class Way:
     unknown: bool = False
 
 
-def run(course: Course, options: Options | None = None) -> Outcome:
+def run_recipe(course: Course, options: RecipeOptions | None = None) -> Outcome:
     """Runs the stages of a recipe; what had finished before is not run again.
 
     Raises:
         CompressorError: one of :mod:`compressor.errors`; its message names the stage. Missed gates, and outputs that
             differ where they should not, are not raised but in the outcome, beside the report.
     """
-    options = options or Options()
+    options = options or RecipeOptions()
     course.check(options.start)
     return _Run(course, options).whole()
 
@@ -99,7 +99,7 @@ def run(course: Course, options: Options | None = None) -> Outcome:
 class _Run:
     """One run of a recipe."""
 
-    def __init__(self, course: Course, options: Options) -> None:
+    def __init__(self, course: Course, options: RecipeOptions) -> None:
         self._course, self._options = course, options
         beside = course.path.parent if course.output is None else course.output.parent
         self._store = Store(options.work or beside / WORK)
@@ -176,7 +176,7 @@ class _Run:
                 way.accuracy = way.accuracy.model_copy(update={"after": after})
         if isinstance(document, BenchReport):
             way.bench = document
-        gates = limits.judged(document, settings, name)
+        gates = limits.judge_gates(document, settings, name)
         row = StageRow(
             name=name,
             state=state,
@@ -184,7 +184,7 @@ class _Run:
             seconds=finished.seconds,
             model=finished.model,
             accuracy=way.accuracy.after if way.accuracy is not None and finished.model is not None else None,
-            speed_up=limits.speed_up(document),
+            speed_up=limits.measured_speed_up(document),
             gates=gates,
             report=finished.report,
         )
@@ -202,8 +202,8 @@ class _Run:
         """The gates of the recipe, on its last model and the last measurement of that."""
         of_file, of_speed = self._course.limits
         rows = [] if way.accuracy is None else [way.accuracy]
-        found = limits.judged(Report(input=before, output=way.model, accuracy=rows), of_file)
-        return found if way.bench is None else found + limits.judged(way.bench, of_speed)
+        found = limits.judge_gates(Report(input=before, output=way.model, accuracy=rows), of_file)
+        return found if way.bench is None else found + limits.judge_gates(way.bench, of_speed)
 
     def _put_in_place(self, way: Way) -> ModelStats | None:
         """Writes the last model to where the recipe wants it; None where no stage made one."""
@@ -212,14 +212,14 @@ class _Run:
             return None
         external = True if len(files.model_files(way.source)) > 1 else None
         forbidden = files.model_files(self._course.original)
-        files.save(files.load(way.source), output, external_data=external, forbidden=forbidden)
+        files.save_model(files.load_model(way.source), output, external_data=external, forbidden=forbidden)
         return way.model.model_copy(update={"path": str(output), "bytes": files.size_on_disk(output)})
 
 
 def _demand(document: Document | None, gates: list[GateRow], whose: str, place: Path) -> None:
     """Raises what a missed gate or a failed comparison is, with where to look."""
     try:
-        limits.demand(document, gates)
+        limits.demand_limits(document, gates)
     except (GateMissed, ProofFailed) as error:
         error.args = (f"{whose}: {error}; see {place}",)
         raise

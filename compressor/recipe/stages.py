@@ -115,7 +115,7 @@ def _unify(task: Task, progress: Progress | None) -> UnifyReport:
     settings = task.settings
     if trains("unify", settings):
         settings = settings.model_copy(update={"teacher": task.original, **_resumed(task.folder)})
-    return choose_blocks.unify_file(task.source, task.output, settings, progress=progress)
+    return choose_blocks.unify_chosen_file(task.source, task.output, settings, progress=progress)
 
 
 def _verify(task: Task, progress: Progress | None) -> VerifyReport:

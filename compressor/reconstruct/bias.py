@@ -9,13 +9,13 @@ import numpy as np
 from compressor.reconstruct.fit import Affine
 from compressor.reconstruct.form import Matrix
 from compressor.reconstruct.moments import Moments
-from compressor.reconstruct.options import Options
+from compressor.reconstruct.options import ReconstructOptions
 
 
 class BiasCorrection:
     """Means of the outputs are matched by the bias (arXiv 1906.04721, section 4.2, for pruning instead of rounding)."""
 
-    def __init__(self, matrix: Matrix, layers: int, options: Options) -> None:
+    def __init__(self, matrix: Matrix, layers: int, options: ReconstructOptions) -> None:
         self._matrix = matrix
         self._spread = options.match_spread
         self._moments = [Moments(second=False) for _ in range(layers)]

@@ -7,12 +7,12 @@ import onnx_ir as ir
 
 from compressor.graph.evaluate import Array
 from compressor.operators.table import adds
-from compressor.reconstruct.form import Form, Matrix, wide
-from compressor.reconstruct.layers import Layer
-from compressor.reconstruct.weights import add_constant, free_name, numbers
+from compressor.reconstruct.form import Matrix, OperandForm, as_float64
+from compressor.reconstruct.layers import LayerPair
+from compressor.reconstruct.weights import add_constant, free_name, initializer_array
 
 
-def read_bias(layer: Layer, form: Form, matrix: Matrix, rank: int) -> Matrix:
+def read_bias(layer: LayerPair, form: OperandForm, matrix: Matrix, rank: int) -> Matrix:
     """What the node adds to its product, [groups, out]; zero where its operator adds nothing.
 
     Raises:
@@ -21,38 +21,38 @@ def read_bias(layer: Layer, form: Form, matrix: Matrix, rank: int) -> Matrix:
     value = _input(layer)
     if value is None:
         return np.zeros(matrix.shape[:2])
-    return form.gather(numbers(value), rank) * _factor(layer)
+    return form.gather(initializer_array(value), rank) * _factor(layer)
 
 
-def write_bias(layer: Layer, form: Form, change: Matrix, rank: int) -> None:
+def write_bias(layer: LayerPair, form: OperandForm, change: Matrix, rank: int) -> None:
     """Adds ``change`` [groups, out] to what the node's output has, of ``rank`` axes."""
     if not change.any():
         return
-    dtype = numbers(layer.weight.initializer).dtype
+    dtype = initializer_array(layer.weight.initializer).dtype
     spread = form.spread(change, rank)
     if layer.kind.bias is not None:
         old = _input(layer)
-        total = change if old is None else change + form.gather(numbers(old), rank) * _factor(layer)
+        total = change if old is None else change + form.gather(initializer_array(old), rank) * _factor(layer)
         array = form.spread(total / _factor(layer), rank)
         array = array.ravel() if layer.kind.factor == "" or array.shape[0] == 1 else array
         _put(layer.node, layer.kind.bias, array.astype(dtype))
     elif (place := _following(layer, spread)) is not None:
         add, index = place
-        _put(add, index, (wide(numbers(add.inputs[index])) + spread).astype(dtype))  # type: ignore[arg-type]
+        _put(add, index, (as_float64(initializer_array(add.inputs[index])) + spread).astype(dtype))  # type: ignore[arg-type]
     else:
         _append(layer, spread.astype(dtype))
 
 
-def _factor(layer: Layer) -> float:
+def _factor(layer: LayerPair) -> float:
     return layer.node.attributes.get_float(layer.kind.factor, 1.0) if layer.kind.factor else 1.0
 
 
-def _input(layer: Layer) -> ir.Value | None:
+def _input(layer: LayerPair) -> ir.Value | None:
     index = layer.kind.bias
     return layer.node.inputs[index] if index is not None and len(layer.node.inputs) > index else None
 
 
-def _following(layer: Layer, spread: Matrix) -> tuple[ir.Node, int] | None:
+def _following(layer: LayerPair, spread: Matrix) -> tuple[ir.Node, int] | None:
     """The one reader of the output, where it adds a constant of at least this shape."""
     out = layer.node.outputs[0]
     uses = out.uses()
@@ -92,7 +92,7 @@ def _like(old: ir.Value, array: Array) -> tuple[int, ...]:
     return shape if int(np.prod(shape)) == array.size else array.shape
 
 
-def _append(layer: Layer, array: Array) -> None:
+def _append(layer: LayerPair, array: Array) -> None:
     """A new Add behind the node; it takes over the name of the output, so that everything after finds it there."""
     node, graph = layer.node, layer.node.graph
     assert graph is not None

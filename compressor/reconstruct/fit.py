@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from compressor.graph.evaluate import Array
-from compressor.reconstruct.form import Matrix, wide
+from compressor.reconstruct.form import Matrix, as_float64
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Holdout:
                 continue
             mean = np.concatenate([y for _, y in rows], axis=1).mean(axis=1, keepdims=True)
             for x, y in rows:
-                made = wide(x) @ found.matrix.transpose(0, 2, 1) + bias[:, None]
+                made = as_float64(x) @ found.matrix.transpose(0, 2, 1) + bias[:, None]
                 gap += float(np.square(y - made).sum())
                 spread += float(np.square(y - mean).sum())
         if not np.isfinite(gap):

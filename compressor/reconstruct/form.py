@@ -23,7 +23,7 @@ class Unrepairable(Exception):  # noqa: N818 - control flow: the layer is left a
     """A layer has no form here, or its weight cannot be written back."""
 
 
-class Form(Protocol):
+class OperandForm(Protocol):
     """How one node reads its operands."""
 
     def matrix(self, weight: Array) -> Matrix:
@@ -59,11 +59,11 @@ class Form(Protocol):
         ...
 
 
-def wide(array: Array) -> Matrix:
+def as_float64(array: Array) -> Matrix:
     """As float64."""
     return np.asarray(array, dtype=np.float64)
 
 
-def inverse(order: Sequence[int]) -> list[int]:
+def inverse_permutation(order: Sequence[int]) -> list[int]:
     """The permutation that undoes ``order``."""
     return [int(k) for k in np.argsort(order)]

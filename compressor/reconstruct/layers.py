@@ -12,15 +12,15 @@ from compressor.channels.channel_mask import Cut
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import captured_values
 from compressor.operators.table import operator_of
-from compressor.reconstruct.form import Form, Shape, Unrepairable
+from compressor.reconstruct.form import OperandForm, Shape, Unrepairable
 from compressor.reconstruct.product import contraction
 from compressor.reconstruct.scale import normalisation
-from compressor.reconstruct.weights import Weight, add_constant, readers, weight_of
+from compressor.reconstruct.weights import ReadWeight, add_constant, readers, weight_of
 from compressor.reconstruct.windows import windows
 
 
 @dataclass(frozen=True)
-class Kind:
+class LayerKind:
     """How the layers of one operator are read.
 
     Attributes:
@@ -30,25 +30,25 @@ class Kind:
         factor: attribute that the bias is multiplied by.
     """
 
-    make: Callable[[ir.Node, int, tuple[Shape, Shape, Shape]], Form]
+    make: Callable[[ir.Node, int, tuple[Shape, Shape, Shape]], OperandForm]
     held: tuple[int, ...]
     bias: int | None = None
     factor: str = ""
 
 
-def kind_of(node: ir.Node) -> Kind | None:
+def layer_kind(node: ir.Node) -> LayerKind | None:
     """How a linear operator is read, by its record; None for others, of which those that multiply are skipped."""
     operator = operator_of(node)
     if operator.linear:
         make, held = (contraction, (1, 0)) if operator.window is None else (windows, (1,))
-        return Kind(make, held, operator.bias, operator.bias_factor)
+        return LayerKind(make, held, operator.bias, operator.bias_factor)
     if operator.statistics:
-        return Kind(normalisation, tuple(operator.scale), operator.bias)
+        return LayerKind(normalisation, tuple(operator.scale), operator.bias)
     return None
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerPair:
     """A node of the smaller model, and the same node of the dense one.
 
     Attributes:
@@ -63,9 +63,9 @@ class Layer:
     node: ir.Node
     dense: ir.Node
     held: int
-    weight: Weight
-    dense_weight: Weight
-    kind: Kind
+    weight: ReadWeight
+    dense_weight: ReadWeight
+    kind: LayerKind
 
     @property
     def name(self) -> str:
@@ -82,7 +82,7 @@ class Layer:
         """Name of the dense output."""
         return str(self.dense.outputs[0].name)
 
-    def form(self, shapes: tuple[Shape, Shape, Shape], *, dense: bool = False) -> Form:
+    def form(self, shapes: tuple[Shape, Shape, Shape], *, dense: bool = False) -> OperandForm:
         """How the node reads operands of these shapes: input, weight, output."""
         return self.kind.make(self.dense if dense else self.node, self.held, shapes)
 
@@ -131,10 +131,10 @@ def affected(graph: ir.Graph, kept: Kept) -> tuple[set[str], set[str]]:
     return touched, after
 
 
-def find_layers(pruned: ir.Model, original: ir.Model, wrong: set[str]) -> tuple[list[Layer], dict[str, str]]:
+def find_layers(pruned: ir.Model, original: ir.Model, wrong: set[str]) -> tuple[list[LayerPair], dict[str, str]]:
     """Layers that read one of the values ``wrong``, and node -> reason for those that cannot be repaired."""
     dense = {str(n.name): n for n in original.graph}
-    layers: list[Layer] = []
+    layers: list[LayerPair] = []
     skipped: dict[str, str] = {}
     for node in pruned.graph:
         if not any(v is not None and str(v.name) in wrong for v in node.inputs):
@@ -150,9 +150,9 @@ def find_layers(pruned: ir.Model, original: ir.Model, wrong: set[str]) -> tuple[
     return _writable(_untied(layers), skipped), skipped
 
 
-def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Model]) -> Layer | None:
+def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Model]) -> LayerPair | None:
     """None where no operand is a weight."""
-    kind = kind_of(node)
+    kind = layer_kind(node)
     if kind is None:
         if operator_of(node).multiplies and any(v and v.is_initializer() for v in node.inputs):
             raise Unrepairable(f"{node.op_type} is not reconstructed")
@@ -167,11 +167,11 @@ def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Mode
         if original is None or node.inputs[1 - held] is None:
             raise Unrepairable("the dense model has no such weight")
         _check_bias(node, kind)
-        return Layer(node, dense, held, weight, original, kind)
+        return LayerPair(node, dense, held, weight, original, kind)
     return None
 
 
-def _check_bias(node: ir.Node, kind: Kind) -> None:
+def _check_bias(node: ir.Node, kind: LayerKind) -> None:
     bias = node.inputs[kind.bias] if kind.bias is not None and len(node.inputs) > kind.bias else None
     if bias is None:
         return
@@ -185,11 +185,11 @@ def _inside_bodies(pruned: ir.Model, skipped: dict[str, str]) -> None:
     """Linear operators in the bodies of If and Loop: left alone."""
     outer = set(pruned.graph)
     for node in pruned.graph.all_nodes():
-        if node not in outer and kind_of(node) is not None:
+        if node not in outer and layer_kind(node) is not None:
             skipped.setdefault(str(node.name), "it stands in the body of a control-flow operator")
 
 
-def _untied(layers: list[Layer]) -> list[Layer]:
+def _untied(layers: list[LayerPair]) -> list[LayerPair]:
     """Weights that the dense model has apart and that only came out equal are apart again."""
     seen: dict[ir.Value, ir.Value] = {}
     found = []
@@ -200,15 +200,15 @@ def _untied(layers: list[Layer]) -> list[Layer]:
         if first is not layer.dense_weight.initializer and layer.weight.place is None and graph is not None:
             copy = add_constant(graph, str(layer.dense_weight.initializer.name), layer.weight.read())
             layer.node.replace_input_with(layer.held, copy)
-            found.append(replace(layer, weight=Weight(copy, None)))
+            found.append(replace(layer, weight=ReadWeight(copy, None)))
         else:
             found.append(layer)
     return found
 
 
-def _writable(layers: list[Layer], skipped: dict[str, str]) -> list[Layer]:
+def _writable(layers: list[LayerPair], skipped: dict[str, str]) -> list[LayerPair]:
     """Layers whose weight nobody else reads, or reads in the same way and is repaired with them."""
-    by_weight: dict[ir.Value, list[Layer]] = {}
+    by_weight: dict[ir.Value, list[LayerPair]] = {}
     for layer in layers:
         by_weight.setdefault(layer.weight.initializer, []).append(layer)
     good = []

@@ -9,7 +9,7 @@ import numpy as np
 from compressor.reconstruct.fit import Affine
 from compressor.reconstruct.form import Matrix
 from compressor.reconstruct.moments import Moments
-from compressor.reconstruct.options import Options
+from compressor.reconstruct.options import ReconstructOptions
 from compressor.reconstruct.ridge import ridge, ridge_of_rows
 
 
@@ -20,7 +20,7 @@ class LeastSquares:
     unknowns than ``wide``, whose covariances would not fit into memory, the rows themselves are kept.
     """
 
-    def __init__(self, matrix: Matrix, layers: int, options: Options) -> None:
+    def __init__(self, matrix: Matrix, layers: int, options: ReconstructOptions) -> None:
         self._matrix = matrix
         self._dampings = options.dampings
         self._wide = matrix.shape[2] > options.wide

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Options:
+class ReconstructOptions:
     """Settings of a recovery.
 
     Attributes:

@@ -17,7 +17,7 @@ from compressor.channels.coupling import Unexplained
 from compressor.graph.evaluate import Array
 from compressor.operators.signature import Call, Signature, expand
 from compressor.operators.table import operator_of
-from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, inverse, wide
+from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, as_float64, inverse_permutation
 
 Names = tuple[str, ...]
 UNIT = ""
@@ -77,13 +77,18 @@ class Contraction:
         """[groups, out, contracted], times the scale."""
         order = [*self._groups, *self._outs, *self._inner]
         sizes = [prod(self._size(part)) for part in (self._groups, self._outs, self._inner)]
-        return wide(_arranged(weight, self.held, order)).reshape(sizes) * self.scale
+        return as_float64(_arranged(weight, self.held, order)).reshape(sizes) * self.scale
 
     def weight(self, matrix: Matrix) -> Matrix:
         """The inverse of :meth:`matrix`."""
         order = [*self._groups, *self._outs, *self._inner]
         places = [self.held.index(n) for n in order]
-        return (matrix / self.scale).reshape(self._size(order)).transpose(inverse(_ranks(places))).reshape(self.shape)
+        return (
+            (matrix / self.scale)
+            .reshape(self._size(order))
+            .transpose(inverse_permutation(_ranks(places)))
+            .reshape(self.shape)
+        )
 
     def count(self, output: Shape) -> int:
         """Product of the sizes of the axes that only the input brings."""
@@ -101,7 +106,7 @@ class Contraction:
     @staticmethod
     def _split(array: Array, names: Names, parts: tuple[list[str], ...]) -> Matrix:
         sizes = [prod(array.shape[names.index(n)] for n in part) for part in parts]
-        return wide(_arranged(array, names, [n for part in parts for n in part]).reshape(sizes))
+        return as_float64(_arranged(array, names, [n for part in parts for n in part]).reshape(sizes))
 
     def spread(self, bias: Matrix, rank: int) -> Matrix:
         """Ones along the axes of the rows."""
@@ -110,7 +115,7 @@ class Contraction:
         shape = [1] * rank
         for name, place in zip(order, places, strict=True):
             shape[place] = self._size([name])[0]
-        return bias.reshape(self._size(order)).transpose(inverse(_ranks(places))).reshape(shape)
+        return bias.reshape(self._size(order)).transpose(inverse_permutation(_ranks(places))).reshape(shape)
 
     def gather(self, bias: Array, rank: int) -> Matrix:
         """From anything that broadcasts to the output and does not vary along the rows."""
@@ -119,8 +124,10 @@ class Contraction:
             raise Unrepairable("its bias varies from row to row")
         order = [*self._groups, *self._outs]
         full = [self._size([n])[0] if n in order else 1 for n in self.made]
-        array = _arranged(np.broadcast_to(wide(bias), full), tuple(n if n in order else UNIT for n in self.made), order)
-        return wide(array).reshape(prod(self._size(self._groups)), prod(self._size(self._outs)))
+        array = _arranged(
+            np.broadcast_to(as_float64(bias), full), tuple(n if n in order else UNIT for n in self.made), order
+        )
+        return as_float64(array).reshape(prod(self._size(self._groups)), prod(self._size(self._outs)))
 
 
 def contraction(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) -> Contraction:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from compressor.reconstruct.form import Matrix, wide
+from compressor.reconstruct.form import Matrix, as_float64
 
 BLOCK = 128
 """Rows of one step of a triangular solution."""
@@ -41,7 +41,7 @@ def ridge(weights: Matrix, inputs: Matrix, products: Matrix, damping: float) -> 
         except np.linalg.LinAlgError:
             damping = max(10 * damping, 1e-8)
             continue
-        moved = _solved(wide(factor), rest.transpose(0, 2, 1)).transpose(0, 2, 1)
+        moved = _solved(as_float64(factor), rest.transpose(0, 2, 1)).transpose(0, 2, 1)
         return np.asarray(weights + moved)
     return None
 
@@ -71,7 +71,7 @@ def ridge_of_rows(weights: Matrix, x: Matrix, y: Matrix, damping: float) -> Matr
         except np.linalg.LinAlgError:
             damping = max(10 * damping, 1e-8)
             continue
-        return np.asarray(weights + _solved(wide(factor), rest).transpose(0, 2, 1) @ x)
+        return np.asarray(weights + _solved(as_float64(factor), rest).transpose(0, 2, 1) @ x)
     return None
 
 

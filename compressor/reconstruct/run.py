@@ -15,8 +15,8 @@ from compressor.errors import UsageError
 from compressor.reconstruct.bias import BiasCorrection
 from compressor.reconstruct.layers import Kept, affected, find_layers
 from compressor.reconstruct.lstsq import LeastSquares
-from compressor.reconstruct.options import Options
-from compressor.reconstruct.sweep import LayerVisit, Visit, sweep
+from compressor.reconstruct.options import ReconstructOptions
+from compressor.reconstruct.sweep import LayerVisit, Visit, visit_in_order
 from compressor.reconstruct.task import LayerRepair, MakeFit, Split, WeightTask, by_weight
 
 RECOVERIES: Mapping[str, MakeFit] = MappingProxyType({"bias": BiasCorrection, "lstsq": LeastSquares})
@@ -24,7 +24,7 @@ RECOVERIES: Mapping[str, MakeFit] = MappingProxyType({"bias": BiasCorrection, "l
 
 
 @dataclass(frozen=True)
-class Recovery:
+class RecoveryResult:
     """What a recovery did.
 
     Attributes:
@@ -41,8 +41,13 @@ class Recovery:
 
 
 def recover(
-    pruned: ir.Model, original: ir.Model, cut: Cut, method: str, data: Dataset, options: Options | None = None
-) -> Recovery:
+    pruned: ir.Model,
+    original: ir.Model,
+    cut: Cut,
+    method: str,
+    data: Dataset,
+    options: ReconstructOptions | None = None,
+) -> RecoveryResult:
     """Repairs the weights of ``pruned``, in place, so that its layers give what those of ``original`` give.
 
     Args:
@@ -57,7 +62,7 @@ def recover(
         UsageError: there is no such method, or no data.
         ModelError: one of the models does not run on the data.
     """
-    options = options or Options()
+    options = options or ReconstructOptions()
     if method not in RECOVERIES:
         raise UsageError(f"no recovery {method!r}; there are {', '.join(RECOVERIES)}")
     count, read = batches_of(pruned, data, options)
@@ -72,11 +77,11 @@ def recover(
         visits: list[Visit] = [
             LayerVisit(task, k, kept, symmetric=symmetric) for task in chosen for k in range(len(task.layers))
         ]
-        repairs += sweep((pruned, original), visits, (count, read), options)
+        repairs += visit_in_order((pruned, original), visits, (count, read), options)
     skipped |= {layer.name: task.reason for task in tasks for layer in task.layers if task.reason is not None}
     order = {str(n.name): k for k, n in enumerate(pruned.graph)}
     done = sorted(repairs, key=lambda r: order[r.node])
-    return Recovery(method, min(options.samples, len(data)), tuple(done), skipped)
+    return RecoveryResult(method, min(options.samples, len(data)), tuple(done), skipped)
 
 
 def _rounds(tasks: list[WeightTask], *, symmetric: bool) -> list[tuple[bool, list[WeightTask]]]:
@@ -89,7 +94,7 @@ def _rounds(tasks: list[WeightTask], *, symmetric: bool) -> list[tuple[bool, lis
     ]
 
 
-def batches_of(model: ir.Model, data: Dataset, options: Options) -> tuple[int, Callable[[int], Batch]]:
+def batches_of(model: ir.Model, data: Dataset, options: ReconstructOptions) -> tuple[int, Callable[[int], Batch]]:
     """The number of batches, and how to read one: a seeded sample of the data, in batches of the model's size.
 
     Raises:

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import initializer_of
 from compressor.operators.table import operator_of
-from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, wide
+from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, as_float64
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Scale:
 
     def matrix(self, weight: Array) -> Matrix:
         """[channels, 1, 1]."""
-        return (wide(weight) / self.deviation)[:, None, None]
+        return (as_float64(weight) / self.deviation)[:, None, None]
 
     def weight(self, matrix: Matrix) -> Matrix:
         """The inverse of :meth:`matrix`."""
@@ -47,7 +47,7 @@ class Scale:
     def targets(self, output: Array, pick: Pick) -> Matrix:
         """[channels, rows, 1]."""
         places = np.unravel_index(pick, (output.shape[0], *output.shape[2:]))
-        return wide(np.moveaxis(output, 1, -1)[places]).T[:, :, None]
+        return as_float64(np.moveaxis(output, 1, -1)[places]).T[:, :, None]
 
     def spread(self, bias: Matrix, rank: int) -> Matrix:
         """[1, channels, 1 ...]."""
@@ -55,7 +55,7 @@ class Scale:
 
     def gather(self, bias: Array, rank: int) -> Matrix:  # noqa: ARG002 - as every form
         """From the vector that the node holds."""
-        return np.broadcast_to(wide(bias).ravel(), self.mean.shape)[:, None]
+        return np.broadcast_to(as_float64(bias).ravel(), self.mean.shape)[:, None]
 
 
 def normalisation(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) -> Scale:  # noqa: ARG001 - as every form
@@ -73,5 +73,5 @@ def normalisation(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) 
         or node.attributes.get_int("training_mode", 0) == 1
     ):
         raise Unrepairable("its statistics are not constants of the file")
-    mean, variance = (wide(t.numpy()) for t in tensors if t is not None)
+    mean, variance = (as_float64(t.numpy()) for t in tensors if t is not None)
     return Scale(mean, np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5)))

@@ -22,7 +22,7 @@ from compressor.operators.table import operator_of
 
 
 @dataclass(frozen=True)
-class Stage:
+class RunStage:
     """What one run takes and gives.
 
     Attributes:
@@ -38,7 +38,7 @@ class Stage:
     done: tuple[str, ...]
 
 
-def stages(graph: ir.Graph, requests: Sequence[set[str]]) -> list[Stage]:
+def stages(graph: ir.Graph, requests: Sequence[set[str]]) -> list[RunStage]:
     """The fewest nodes for ``requests``, names of values by stage; every node runs as late as it may.
 
     Results that are no tensors (sequences) are computed anew in every stage that reads them.
@@ -58,7 +58,7 @@ def stages(graph: ir.Graph, requests: Sequence[set[str]]) -> list[Stage]:
         kept = {name for name in own if not operator_of(made[name]).sequence}
         given = reads[k] - own
         found.append(
-            Stage(
+            RunStage(
                 tuple(sorted(given)),
                 tuple(sorted(kept & (requests[k] | later))),
                 tuple(sorted(requests[k])),
@@ -86,7 +86,7 @@ def _inputs(node: ir.Node) -> list[str]:
     return [str(v.name) for v in values if not v.is_initializer()]
 
 
-class Cache:
+class ArrayCache:
     """Arrays by key; beyond ``limit`` bytes they are written to a temporary folder."""
 
     def __init__(self, limit: int) -> None:
@@ -139,7 +139,9 @@ class Cache:
 class Net:
     """A model that is run stage by stage over the same batches; its weights may change in between."""
 
-    def __init__(self, model: ir.Model, requests: Sequence[set[str]], probes: Sequence[set[str]], cache: Cache) -> None:
+    def __init__(
+        self, model: ir.Model, requests: Sequence[set[str]], probes: Sequence[set[str]], cache: ArrayCache
+    ) -> None:
         """``requests`` and ``probes`` name values by stage; probes are wanted of the first batch only."""
 
         self._model = model
@@ -173,7 +175,7 @@ class Net:
 
             if batch == 0:
                 self._session = self._open(this, found, provider)
-            made = dict(zip(wanted, sessions.run(self._session, found, wanted), strict=True))
+            made = dict(zip(wanted, sessions.run_session(self._session, found, wanted), strict=True))
             for name in set(wanted) - set(this.done):
                 self._cache.put((id(self), batch, name), made[name])
             found |= made
@@ -184,7 +186,7 @@ class Net:
             self._cache.drop((id(self), batch, name))
         return asked
 
-    def _open(self, stage: Stage, feeds: Mapping[str, Array], provider: str) -> Any:
+    def _open(self, stage: RunStage, feeds: Mapping[str, Array], provider: str) -> Any:
         from compressor.runtime import sessions  # noqa: PLC0415 - as above
 
         graph = ir.convenience.extract(self._model.graph, stage.inputs, stage.outputs)
@@ -199,4 +201,4 @@ class Net:
             path = Path(folder) / "stage.onnx"
             model = ir.Model(graph, ir_version=self._model.ir_version)
             ir.save(model, path, external_data="stage.data", max_workers=1)
-            return sessions.start(path, provider, sessions.Setup(polite=True))
+            return sessions.start_session(path, provider, sessions.Setup(polite=True))

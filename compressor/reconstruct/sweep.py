@@ -14,8 +14,8 @@ from compressor.data import Batch
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import captured_values
 from compressor.reconstruct.layers import Kept
-from compressor.reconstruct.options import Options
-from compressor.reconstruct.stages import Cache, Net
+from compressor.reconstruct.options import ReconstructOptions
+from compressor.reconstruct.stages import ArrayCache, Net
 from compressor.reconstruct.task import LayerRepair, WeightTask
 
 Values = dict[str, Array]
@@ -78,11 +78,11 @@ def depths(graph: ir.Graph, stops: set[str]) -> dict[str, int]:
     return found
 
 
-def sweep(
+def visit_in_order(
     models: tuple[ir.Model, ir.Model],
     visits: Sequence[Visit],
     batches: tuple[int, Callable[[int], Batch]],
-    options: Options,
+    options: ReconstructOptions,
 ) -> list[LayerRepair]:
     """Visits every place in the order of the graph.
 
@@ -102,7 +102,7 @@ def sweep(
     depth = depths(pruned.graph, {v.node for v in visits})
     levels = sorted({depth[v.node] for v in visits})
     plan = [[v for v in visits if depth[v.node] == level] for level in levels]
-    cache = Cache(options.cache_bytes)
+    cache = ArrayCache(options.cache_bytes)
     repairs: list[LayerRepair] = []
     try:
         small = [set().union(*(v.pruned for v in part)) for part in plan]

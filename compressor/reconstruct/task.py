@@ -13,9 +13,9 @@ import onnx_ir as ir
 from compressor.graph.evaluate import Array
 from compressor.reconstruct.biases import read_bias, write_bias
 from compressor.reconstruct.fit import Affine, Fit, Holdout
-from compressor.reconstruct.form import Form, Matrix, Pick, Unrepairable
-from compressor.reconstruct.layers import Kept, Layer
-from compressor.reconstruct.options import Options
+from compressor.reconstruct.form import Matrix, OperandForm, Pick, Unrepairable
+from compressor.reconstruct.layers import Kept, LayerPair
+from compressor.reconstruct.options import ReconstructOptions
 
 EXACT = 1e-5
 """Error of a layer, as a share of the spread of its outputs, that is not worth a repair."""
@@ -24,7 +24,7 @@ UNDERSTOOD = {"float16": 2e-2, "float32": 1e-3, "float64": 1e-6}
 CHECKED = 64
 """Rows on which a form is held against the runtime."""
 
-MakeFit = Callable[[Matrix, int, Options], Fit]
+MakeFit = Callable[[Matrix, int, ReconstructOptions], Fit]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Split:
 class _User:
     """One layer of the task, once its first batch was seen."""
 
-    form: Form
+    form: OperandForm
     bias: Matrix
     rank: int
 
@@ -75,7 +75,7 @@ class _User:
 class WeightTask:
     """Repairs the weight of one layer, or of several that share it."""
 
-    def __init__(self, layers: list[Layer], make: MakeFit, split: Split, options: Options) -> None:
+    def __init__(self, layers: list[LayerPair], make: MakeFit, split: Split, options: ReconstructOptions) -> None:
         self.layers = layers
         self._make, self._split, self._options = make, split, options
         self._users: dict[int, _User] = {}
@@ -195,14 +195,14 @@ def _error(matrix: Matrix, bias: Matrix, x: Matrix, y: Matrix) -> float:
     return float(np.sqrt(np.square(gap).sum() / spread)) if spread else 0.0
 
 
-def _check(layer: Layer, x: Array, y: Array) -> None:
+def _check(layer: LayerPair, x: Array, y: Array) -> None:
     """Raises Unrepairable where the form of the dense layer does not give what the runtime gave."""
     weight = layer.dense_weight.read()
     form = layer.form((x.shape, weight.shape, y.shape), dense=True)
     matrix = form.matrix(weight)
     count = form.count(y.shape)
     pick = np.unique(np.linspace(0, count - 1, min(count, CHECKED)).astype(np.int64))
-    dense = Layer(layer.dense, layer.dense, layer.held, layer.dense_weight, layer.dense_weight, layer.kind)
+    dense = LayerPair(layer.dense, layer.dense, layer.held, layer.dense_weight, layer.dense_weight, layer.kind)
     made = form.rows(x, y.shape, pick) @ matrix.transpose(0, 2, 1) + read_bias(dense, form, matrix, y.ndim)[:, None]
     targets = form.targets(y, pick)
     gap, scale = np.abs(made - targets).max(initial=0.0), np.abs(targets).max(initial=0.0)
@@ -210,9 +210,9 @@ def _check(layer: Layer, x: Array, y: Array) -> None:
         raise Unrepairable("its numbers are not what its attributes say, or not finite")
 
 
-def by_weight(layers: list[Layer]) -> list[list[Layer]]:
+def by_weight(layers: list[LayerPair]) -> list[list[LayerPair]]:
     """Layers together that share a weight, in the order of the graph."""
-    found: Mapping[ir.Value, list[Layer]] = {layer.weight.initializer: [] for layer in layers}
+    found: Mapping[ir.Value, list[LayerPair]] = {layer.weight.initializer: [] for layer in layers}
     for layer in layers:
         found[layer.weight.initializer].append(layer)
     return list(found.values())

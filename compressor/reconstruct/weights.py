@@ -15,7 +15,7 @@ from compressor.reconstruct.form import Matrix, Unrepairable
 
 
 @dataclass(frozen=True)
-class Weight:
+class ReadWeight:
     """What an operator reads of an initializer.
 
     Attributes:
@@ -28,23 +28,23 @@ class Weight:
 
     def read(self) -> Array:
         """The weight as the operator sees it."""
-        array = numbers(self.initializer)
+        array = initializer_array(self.initializer)
         return array if self.place is None else array.ravel()[self.place]
 
     def write(self, weight: Matrix) -> None:
         """Replaces it, in the element type and under the name that it has."""
-        old = numbers(self.initializer)
+        old = initializer_array(self.initializer)
         new = weight if self.place is None else _scattered(old, self.place, weight)
         self.initializer.const_value = ir.tensor(new.astype(old.dtype), name=self.initializer.name)
 
-    def same(self, other: Weight) -> bool:
+    def same(self, other: ReadWeight) -> bool:
         """Do both read the same numbers in the same way?"""
         if self.place is None or other.place is None:
             return self.place is other.place
         return np.array_equal(self.place, other.place)
 
 
-def weight_of(value: ir.Value | None, opsets: Mapping[str, int]) -> Weight | None:
+def weight_of(value: ir.Value | None, opsets: Mapping[str, int]) -> ReadWeight | None:
     """The weight behind ``value``; None where it is computed from something that is not in the file.
 
     Raises:
@@ -66,7 +66,7 @@ def weight_of(value: ir.Value | None, opsets: Mapping[str, int]) -> Weight | Non
         raise Unrepairable("its weight is an input that the caller may replace")
     if not tensor.dtype.is_floating_point():
         raise Unrepairable("its weight is quantised")
-    return Weight(value, _followed(value, chain, opsets) if chain else None)
+    return ReadWeight(value, _followed(value, chain, opsets) if chain else None)
 
 
 def readers(value: ir.Value) -> set[tuple[str, int]]:
@@ -83,7 +83,7 @@ def readers(value: ir.Value) -> set[tuple[str, int]]:
     return found
 
 
-def numbers(value: ir.Value) -> Array:
+def initializer_array(value: ir.Value) -> Array:
     """The data of an initializer."""
     assert value.const_value is not None
     return value.const_value.numpy()
@@ -114,12 +114,12 @@ def _tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
 
 def _followed(value: ir.Value, chain: list[ir.Value], opsets: Mapping[str, int]) -> npt.NDArray[np.int64]:
     """Runs the movements, last first in ``chain``, on positions instead of numbers."""
-    shape = numbers(value).shape
+    shape = initializer_array(value).shape
     place = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
     for moved in reversed(chain):
         node = moved.producer()
         assert node is not None
-        feeds = {str(v.name): numbers(v) for v in node.inputs[1:] if v is not None}
+        feeds = {str(v.name): initializer_array(v) for v in node.inputs[1:] if v is not None}
         found = evaluate(node, {**feeds, str(node.inputs[0].name): place}, opsets)  # type: ignore[union-attr]
         if found is None:
             raise Unrepairable(f"its weight is moved by {node.op_type} node {node.name!r} in a way not known here")

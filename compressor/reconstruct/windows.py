@@ -14,11 +14,11 @@ import onnx_ir as ir
 from compressor.graph.evaluate import Array
 from compressor.operators.table import operator_of
 from compressor.operators.weight import weight_axes
-from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, wide
+from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, as_float64
 
 
 @dataclass(frozen=True)
-class Windows:
+class ConvWindows:
     """A convolution.
 
     Attributes:
@@ -52,8 +52,8 @@ class Windows:
     def matrix(self, weight: Array) -> Matrix:
         """[(g o), i, *k] or, transposed, [(g i), o, *k] -> [g, o, (i *k)]."""
         if not self.transposed:
-            return wide(weight).reshape(self.groups, self.shape[0] // self.groups, -1)
-        parts = wide(weight).reshape(self.groups, self.shape[0] // self.groups, self.shape[1], -1)
+            return as_float64(weight).reshape(self.groups, self.shape[0] // self.groups, -1)
+        parts = as_float64(weight).reshape(self.groups, self.shape[0] // self.groups, self.shape[1], -1)
         return parts.transpose(0, 2, 1, 3).reshape(self.groups, self.shape[1], -1)
 
     def weight(self, matrix: Matrix) -> Matrix:
@@ -83,7 +83,7 @@ class Windows:
             seen = np.flip(seen, tuple(range(2 + rank, 2 + 2 * rank)))
         places = np.unravel_index(pick, (output[0], *output[2:]))
         taken = np.moveaxis(seen, 1, 1 + rank)[places]
-        return wide(taken).reshape(len(pick), self.groups, -1).transpose(1, 0, 2)
+        return as_float64(taken).reshape(len(pick), self.groups, -1).transpose(1, 0, 2)
 
     def _places(self, data: Shape, output: Shape) -> list[tuple[int, int]]:
         """For each spatial axis: padding before the (spread) input, and the length that windows slide over."""
@@ -105,7 +105,7 @@ class Windows:
         """[groups, rows, o]."""
         places = np.unravel_index(pick, (output.shape[0], *output.shape[2:]))
         taken = np.moveaxis(output, 1, -1)[places]
-        return wide(taken).reshape(len(pick), self.groups, -1).transpose(1, 0, 2)
+        return as_float64(taken).reshape(len(pick), self.groups, -1).transpose(1, 0, 2)
 
     def spread(self, bias: Matrix, rank: int) -> Matrix:
         """[1, (g o), 1 ...]."""
@@ -116,10 +116,10 @@ class Windows:
         channels = self.shape[1] * self.groups if self.transposed else self.shape[0]
         if bias.size not in (1, channels) or (bias.ndim == rank and bias.shape[1] != bias.size):
             raise Unrepairable("its bias varies from row to row")
-        return np.broadcast_to(wide(bias).ravel(), (channels,)).reshape(self.groups, -1)
+        return np.broadcast_to(as_float64(bias).ravel(), (channels,)).reshape(self.groups, -1)
 
 
-def windows(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) -> Windows:
+def windows(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) -> ConvWindows:
     """The form of a convolution whose weight is operand ``held``; ``shapes`` are those of input, weight and output.
 
     It is transposed where the kernel's first axis, by the operator's signature, is summed over.
@@ -146,7 +146,7 @@ def windows(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) -> Win
         begins = None
     late = mode != "SAME_UPPER" if transposed else mode == "SAME_LOWER"
     extra = tuple(attributes.get_ints("output_padding", [0] * rank))
-    return Windows(axes.groups, weight, numbers("strides"), numbers("dilations"), begins, extra, late, transposed)
+    return ConvWindows(axes.groups, weight, numbers("strides"), numbers("dilations"), begins, extra, late, transposed)
 
 
 def _with_zeros(data: Array, strides: Shape) -> Array:

@@ -43,7 +43,7 @@ def _run(console: Console, run: BenchRun, *, verbose: bool) -> None:
     if any(c.device_memory is not None for c in columns):
         rows["device memory"] = [_bytes(c.device_memory) for c in columns]
     for name, cells in rows.items():
-        draw.row(table, name, *cells)
+        draw.add_row(table, name, *cells)
     console.print(table)
     if run.speed_up is not None:
         _speed_up(console, run)
@@ -69,14 +69,14 @@ def _profile(console: Console, run: BenchRun, *, verbose: bool) -> None:
         counts = [row.count_a, row.count_b][: len(sides)]
         times = [row.ms_a, row.ms_b][: len(sides)]
         cells = [row.op_type, *(f"{c or 0:,}" for c in counts), *(f"{t or 0:.3f}" for t in times)]
-        draw.row(table, *cells)
+        draw.add_row(table, *cells)
     draw.show(console, table)
     slowest = sorted(run.nodes, key=lambda n: -max(n.ms_a or 0, n.ms_b or 0))
     table = draw.table(["node", "operator", *(f"ms {s}" for s in sides)])
     for node in run.nodes if verbose else slowest[:_FEW]:
         times = [node.ms_a, node.ms_b][: len(sides)]
         cells = [node.name, node.op_type, *("-" if t is None else f"{t:.3f}" for t in times)]
-        draw.row(table, *cells)
+        draw.add_row(table, *cells)
     draw.show(console, table)
     if not verbose and len(run.nodes) > _FEW:
         draw.line(console, f"  the slowest of {len(run.nodes):,} nodes; -v lists them all.")

@@ -34,7 +34,7 @@ def table(columns: Sequence[str], *, header: bool = True) -> Table:
     return made
 
 
-def row(under: Table, *cells: str) -> None:
+def add_row(under: Table, *cells: str) -> None:
     """Adds a row."""
     under.add_row(*(Text(printable(cell)) for cell in cells))
 
@@ -68,9 +68,9 @@ def sizes(console: Console, models: dict[str, ModelStats]) -> None:
     }
     for name, cells in rows.items():
         left = [share(cells[1][0], cells[0][0])] if len(cells) == 2 else []
-        row(drawn, name, *(text for _, text in cells), *left)
+        add_row(drawn, name, *(text for _, text in cells), *left)
     if len({item.opset for item in stats}) > 1 or len(stats) == 1:
-        row(drawn, "opset", *(str(item.opset) for item in stats))
+        add_row(drawn, "opset", *(str(item.opset) for item in stats))
     show(console, drawn)
 
 
@@ -87,7 +87,7 @@ def latency(console: Console, found: LatencyResult) -> None:
     line(console, text, style="bold")
 
 
-def synthetic(console: Console, made: SyntheticRow) -> None:
+def made_up_line(console: Console, made: SyntheticRow) -> None:
     """What stood in for data, the range that its pixels have, and how sure that is."""
     kinds = ", ".join(f"{printable(name)} as {kind}" for name, kind in made.kinds.items())
     text = f"Made-up samples: {kinds}."

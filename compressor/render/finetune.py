@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 from compressor.results.finetune import EpochRow, TuneReport
 
 
-def render(report: TuneReport, console: Console, *, verbose: bool = False) -> None:
+def render_finetune(report: TuneReport, console: Console, *, verbose: bool = False) -> None:
     """Draws the report as a few lines; with ``verbose`` one for every epoch."""
     for line in _lines(report, verbose):
         console.print(printable(line), soft_wrap=True)

@@ -26,7 +26,7 @@ _RANGES = 1800
 
 
 @dataclass(frozen=True)
-class Measure:
+class SizeRow:
     """One size of the model before and after."""
 
     name: str
@@ -65,7 +65,7 @@ class Skyline:
 
 
 @dataclass(frozen=True)
-class Reason:
+class ReasonRow:
     """Everything that had to stay for one reason."""
 
     text: str
@@ -125,7 +125,7 @@ def done(report: Report) -> str:
     return f"Removed: {gone:,} of {total} channels ({part}), in {touched:,} of {groups}."
 
 
-def measures(before: ModelStats, after: ModelStats | None) -> list[Measure]:
+def measures(before: ModelStats, after: ModelStats | None) -> list[SizeRow]:
     """File size, parameters, MACs and nodes; without a result the columns of the result are empty."""
     rows = [("File size", "bytes", "B"), ("MACs", "macs", ""), ("Parameters", "params", ""), ("Nodes", "nodes", "")]
     found = []
@@ -134,11 +134,11 @@ def measures(before: ModelStats, after: ModelStats | None) -> list[Measure]:
         two: int = getattr(after, key) if after is not None else one
         text = f"{one:,}" if key == "nodes" else quantity(one, unit)
         after_text = f"{two:,}" if key == "nodes" else quantity(two, unit)
-        found.append(Measure(name, text, after_text, left(two, one), change(two, one), times(two, one)))
+        found.append(SizeRow(name, text, after_text, left(two, one), change(two, one), times(two, one)))
     return found
 
 
-def groups(rows: Sequence[GroupRow], plan: Mapping[str, Any] | None) -> list[Bar]:
+def group_widths(rows: Sequence[GroupRow], plan: Mapping[str, Any] | None) -> list[Bar]:
     """Widths before and after; with a plan also which positions go."""
     gone: dict[str, list[int]] = {}
     for entry in _removals(plan):
@@ -249,7 +249,7 @@ def recovery(rows: Sequence[RecoveryRow]) -> list[Bar]:
     ]
 
 
-def speed_up(time: LatencyResult) -> str:
+def shown_speed_up(time: LatencyResult) -> str:
     """How many times as fast the result is."""
     return f"{time.before_ms / time.after_ms:.2f}{CROSS}" if time.after_ms > 0 else DASH
 
@@ -270,7 +270,7 @@ def milliseconds(value: float) -> str:
     return f"{value:.3g} ms" if value < 1000 else f"{value:,.0f} ms"
 
 
-def reasons(rows: Sequence[FrozenRow]) -> list[Reason]:
+def reasons(rows: Sequence[FrozenRow]) -> list[ReasonRow]:
     """What had to stay, by reason, the one that holds most channels first."""
     ordered = sorted(rows, key=lambda r: r.reason)
     by_reason = {text: list(members) for text, members in groupby(ordered, key=lambda r: r.reason)}
@@ -279,7 +279,7 @@ def reasons(rows: Sequence[FrozenRow]) -> list[Reason]:
     for text, members in by_reason.items():
         total = sum(m.channels for m in members)
         shown = sorted(members, key=lambda m: -m.channels)[:most]
-        entry = Reason(text, count(total, "channel"), count(len(members), "place"), shown, len(members) - len(shown))
+        entry = ReasonRow(text, count(total, "channel"), count(len(members), "place"), shown, len(members) - len(shown))
         found.append((total, entry))
     return [entry for _, entry in sorted(found, key=lambda item: -item[0])]
 
@@ -372,6 +372,6 @@ def times(after: float, before: float) -> str:
     return f"{before / after:.1f}{CROSS} smaller"
 
 
-def sizes(inputs: Sequence[Mapping[str, Sequence[int]]]) -> list[str]:
+def run_shapes(inputs: Sequence[Mapping[str, Sequence[int]]]) -> list[str]:
     """The shapes of each run, one line a run."""
     return ["; ".join(f"{k}: {CROSS.join(map(str, v)) or 'scalar'}" for k, v in run.items()) for run in inputs]

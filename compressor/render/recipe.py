@@ -9,7 +9,7 @@ from rich.console import Console
 
 from compressor.core.atomic import write_text
 from compressor.core.formatting import quantity, share
-from compressor.render.draw import line, row, show, table
+from compressor.render.draw import add_row, line, show, table
 from compressor.render.html import render_template
 from compressor.results.recipe import GateRow, RecipeReport
 from compressor.results.records import ModelStats
@@ -21,13 +21,13 @@ def render_recipe(report: RecipeReport, console: Console) -> None:
     """Prints a table of the stages, the gates, and what became of the result."""
     drawn = table(COLUMNS)
     for cells in stage_cells(report):
-        row(drawn, *cells)
+        add_row(drawn, *cells)
     show(console, drawn, title=report.recipe)
     gates = all_gates(report)
     if gates:
         drawn = table(("gate", "limit", "measured", ""))
         for gate in gates:
-            row(drawn, *gate_cells(gate))
+            add_row(drawn, *gate_cells(gate))
         show(console, drawn)
     console.print()
     if report.output is None:

@@ -37,7 +37,7 @@ def render_robustness(report: RobustnessReport, console: Console, *, verbose: bo
     for sheet in sheets(report, verbose=verbose):
         table = draw.table(sheet.columns)
         for row in sheet.rows:
-            draw.row(table, *row)
+            draw.add_row(table, *row)
         draw.show(console, table, sheet.title)
     console.print()
     for item in report.left_out:
@@ -89,7 +89,7 @@ def findings(report: RobustnessReport) -> list[str]:
 
 def _right(rows: list[tuple[ShiftedAccuracy, ShiftedAccuracy]]) -> str:
     """Accuracy of a model and of the original, on clean and on shifted inputs."""
-    shares = [f"{percent(row.accuracy)} (A {100 * original.accuracy.value:.1f}%)" for row, original in rows]
+    shares = [f"{interval_percent(row.accuracy)} (A {100 * original.accuracy.value:.1f}%)" for row, original in rows]
     shifted = rows[-1][0]
     text = f"{shifted.model} is right on {shares[0]} of the samples as they are"
     if shifted.excess_error is None or len(rows) == 1:
@@ -103,10 +103,13 @@ def _alike(rows: list[LikenessRow]) -> str:
     first, last = rows[0], rows[-1]
     under = f" under {title(last.shift, last.level)}"
     if first.agreement is not None and last.agreement is not None:
-        text = f"{first.model} gives the same class as A on {percent(first.agreement)} of the samples as they are"
-        return f"{text}, on {percent(last.agreement)}{under}." if len(rows) > 1 else f"{text}."
-    text = f"{first.output} of {first.model} is off by {number(first.relative_error)} of A's on the samples as they are"
-    return f"{text}, by {number(last.relative_error)}{under}." if len(rows) > 1 else f"{text}."
+        text = (
+            f"{first.model} gives the same class as A on {interval_percent(first.agreement)} of the samples as they are"
+        )
+        return f"{text}, on {interval_percent(last.agreement)}{under}." if len(rows) > 1 else f"{text}."
+    off = interval_number(first.relative_error)
+    text = f"{first.output} of {first.model} is off by {off} of A's on the samples as they are"
+    return f"{text}, by {interval_number(last.relative_error)}{under}." if len(rows) > 1 else f"{text}."
 
 
 def _free(report: RobustnessReport) -> str:
@@ -143,7 +146,7 @@ def _likeness(report: RobustnessReport, *, verbose: bool) -> Iterator[Sheet]:
             for row in rows:
                 found = getattr(row, measure)
                 if row.output == output and found is not None:
-                    text = percent(found) if measure == "agreement" else number(found)
+                    text = interval_percent(found) if measure == "agreement" else interval_number(found)
                     cells.setdefault((row.shift, row.level), []).append(text)
             if cells:
                 yield Sheet(
@@ -157,7 +160,7 @@ def _accuracy(report: RobustnessReport, *, verbose: bool) -> Iterator[Sheet]:
     excess: dict[tuple[str, float | None], list[str]] = {}
     for row in report.accuracy:
         if _shown(row.shift, row.level, verbose):
-            right.setdefault((row.shift, row.level), []).append(percent(row.accuracy))
+            right.setdefault((row.shift, row.level), []).append(interval_percent(row.accuracy))
             if row.excess_error is not None and row.shift != "clean":
                 excess.setdefault((row.shift, row.level), []).append(points(row.excess_error))
     labels = [model.label for model in report.models]
@@ -177,7 +180,7 @@ def title(shift: str, level: float | None) -> str:
     return f"{words} {level:.3g}" if level else words
 
 
-def percent(found: Estimate) -> str:
+def interval_percent(found: Estimate) -> str:
     """``93.2 ±1.4%``."""
     return f"{100 * found.value:.1f} ±{50 * (found.high - found.low):.1f}%"
 
@@ -187,6 +190,6 @@ def points(found: Estimate) -> str:
     return f"{100 * found.value:+.1f} ±{50 * (found.high - found.low):.1f}"
 
 
-def number(found: Estimate) -> str:
+def interval_number(found: Estimate) -> str:
     """``0.123 ±0.004``."""
     return f"{found.value:.3f} ±{(found.high - found.low) / 2:.3f}"

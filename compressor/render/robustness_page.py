@@ -18,7 +18,7 @@ _LINES = 6
 
 
 @dataclass(frozen=True)
-class Measure:
+class ChartMeasure:
     """What a chart shows: numbers by model, shift and level."""
 
     title: str
@@ -50,13 +50,13 @@ def render_page(report: RobustnessReport, *, created: datetime | None = None) ->
         lead=basis(report),
         models=models(report),
         findings=findings(report),
-        curves=curves(report),
+        curves=noise_charts(report),
         sheets=sheets(report),
         everything=sheets(report, verbose=True),
     )
 
 
-def curves(report: RobustnessReport) -> list[Curve]:
+def noise_charts(report: RobustnessReport) -> list[Curve]:
     """Charts of all measures over the amplitude of noise, and of the first over the severity of each corruption."""
     found = list(_measures(report))
     names = dict.fromkeys(row.shift for row in report.likeness if row.level)
@@ -67,11 +67,11 @@ def curves(report: RobustnessReport) -> list[Curve]:
     return noise + corrupted
 
 
-def _measures(report: RobustnessReport) -> Iterator[Measure]:
+def _measures(report: RobustnessReport) -> Iterator[ChartMeasure]:
     """Accuracy, then likeness by output: of classes agreement and distance, of other outputs the relative error."""
     if report.accuracy:
         values = {(r.model, r.shift, r.level): 100 * r.accuracy.value for r in report.accuracy}
-        yield Measure("Accuracy", "accuracy, %", values)
+        yield ChartMeasure("Accuracy", "accuracy, %", values)
     for output in dict.fromkeys(row.output for row in report.likeness):
         rows = {(r.model, r.shift, r.level): r for r in report.likeness if r.output == output}
         classes = all(row.agreement is not None for row in rows.values())
@@ -81,10 +81,10 @@ def _measures(report: RobustnessReport) -> Iterator[Measure]:
             same = 100.0 if kind == "agreement" else 0.0
             values |= {(report.models[0].label, shift, level): same for _, shift, level in rows}
             label = LIKENESS[kind] + (", %" if kind == "agreement" else "")
-            yield Measure(f"{output}: {kind.replace('_', ' ')}", label, values)
+            yield ChartMeasure(f"{output}: {kind.replace('_', ' ')}", label, values)
 
 
-def _curve(report: RobustnessReport, measure: Measure, name: str, shift: str) -> Curve:
+def _curve(report: RobustnessReport, measure: ChartMeasure, name: str, shift: str) -> Curve:
     """One line a model, from the clean inputs on."""
     series = []
     for model in report.models[:_LINES]:

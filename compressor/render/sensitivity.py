@@ -13,16 +13,16 @@ def render_sensitivity(report: SensitivityReport, console: Console, *, verbose: 
     """Prints what each group can lose; ``verbose`` adds every point."""
     table = draw.table(("group", "channels", "can go", "share", "MACs left", "distance", "accuracy"))
     for group in report.groups:
-        draw.row(table, group.name, f"{group.channels:,}", *_cells(group, group.at_safe))
+        draw.add_row(table, group.name, f"{group.channels:,}", *_cells(group, group.at_safe))
         for point in group.points if verbose else ():
-            draw.row(table, "", "", *_cells(group, point))
+            draw.add_row(table, "", "", *_cells(group, point))
     draw.show(console, table)
     console.print()
     what = count(report.samples, "sample" if report.synthetic is None else "made-up sample")
     dense = "" if report.accuracy is None else f"; accuracy of the original: {report.accuracy:.2%}"
     draw.line(console, f"What can go alone so that {report.limit}; measured on {what}{dense}.")
     if report.synthetic is not None:
-        draw.synthetic(console, report.synthetic)
+        draw.made_up_line(console, report.synthetic)
     text = f"{count(report.measured, 'measurement')}, {report.jobs} at a time"
     if report.remembered:
         text += f"; {report.remembered:,} more were remembered from an earlier run"

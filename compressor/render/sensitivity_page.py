@@ -41,7 +41,7 @@ def render_plot(report: SensitivityReport) -> str:
         title=path.replace("\\", "/").rpartition("/")[2] or path,
         lead="What the model loses when one group of channels is pruned and everything else stays whole.",
         bars=bars(report),
-        curves=curves(report),
+        curves=group_charts(report),
     )
 
 
@@ -64,7 +64,7 @@ def bars(report: SensitivityReport) -> list[Bar]:
     return found
 
 
-def curves(report: SensitivityReport) -> list[Curve]:
+def group_charts(report: SensitivityReport) -> list[Curve]:
     """Charts of at most six groups, those that lose most first: accuracy where there are labels, else distance."""
     judged = report.accuracy is not None
     ordered = iter(sorted(report.groups, key=lambda group: (group.safe / group.channels, -_mean(group))))

@@ -18,7 +18,7 @@ _FEW = 10
 """Rows shown of a list that is only an illustration; `verbose` shows all."""
 
 
-def render(report: Report, console: Console, *, explain: bool = False, verbose: bool = False) -> None:
+def render_report(report: Report, console: Console, *, explain: bool = False, verbose: bool = False) -> None:
     """Prints what pruning or cleaning did.
 
     Args:
@@ -39,7 +39,7 @@ def render(report: Report, console: Console, *, explain: bool = False, verbose: 
     elif report.output is not None:
         draw.line(console, "Proof: not run.", style="yellow")
     if report.synthetic is not None:
-        draw.synthetic(console, report.synthetic)
+        draw.made_up_line(console, report.synthetic)
     _recovered(console, report)
     if report.latency is not None:
         draw.latency(console, report.latency)
@@ -77,7 +77,7 @@ def render_diff(report: DiffReport, console: Console, *, verbose: bool = False) 
     if report.operators:
         table = draw.table(("operator", "a", "b"))
         for change in report.operators:
-            draw.row(table, change.op_type, f"{change.count_a:,}", f"{change.count_b:,}")
+            draw.add_row(table, change.op_type, f"{change.count_a:,}", f"{change.count_b:,}")
         draw.show(console, table, title="Operator counts that differ:")
     if not report.initializers:
         draw.line(console, "Initializers: the same.")
@@ -86,7 +86,7 @@ def render_diff(report: DiffReport, console: Console, *, verbose: bool = False) 
     table = draw.table(("initializer", "a", "b"))
     for item in shown:
         same = item.shape_a == item.shape_b
-        draw.row(table, item.name, _shape(item.shape_a), "other values" if same else _shape(item.shape_b))
+        draw.add_row(table, item.name, _shape(item.shape_a), "other values" if same else _shape(item.shape_b))
     draw.show(console, table, title=f"Initializers that differ ({len(report.initializers):,}):")
     draw.rest(console, len(report.initializers) - len(shown), "-v lists them all")
 
@@ -198,7 +198,7 @@ def _groups(console: Console, groups: Sequence[GroupRow], *, removed: bool) -> N
     table = draw.table(("group", "channels", *(["removed"] if removed else []), "weight axes"))
     for group in groups:
         gone = [f"{group.removed:,}"] if removed else []
-        draw.row(table, group.name, f"{group.channels:,}", *gone, f"{len(group.axes):,}")
+        draw.add_row(table, group.name, f"{group.channels:,}", *gone, f"{len(group.axes):,}")
     draw.show(console, table)
     console.print()
 
@@ -224,7 +224,7 @@ def _frozen(
     elif by_reason:
         table = draw.table(("kept because", "channels", "places"))
         for reason, found in ranked:
-            draw.row(table, reason, f"{_channels(found):,}", f"{len(found):,}")
+            draw.add_row(table, reason, f"{_channels(found):,}", f"{len(found):,}")
         draw.show(console, table)
         draw.line(console, "--explain lists the places.")
     else:
@@ -239,7 +239,7 @@ def _reason(console: Console, reason: str, rows: Sequence[FrozenRow], verbose: b
     table = draw.table(("value", "axis", "channels", "node"))
     for row in shown:
         channels = f"{row.channels:,}" if row.channels else "-"
-        draw.row(table, row.value, "-" if row.axis is None else str(row.axis), channels, row.node)
+        draw.add_row(table, row.value, "-" if row.axis is None else str(row.axis), channels, row.node)
     table.columns[-1].justify = "left"
     stay = count(_channels(rows), "channel") if _channels(rows) else count(len(rows), "weight")
     draw.show(console, table, title=f"{stay} had to stay: {reason}")

@@ -25,7 +25,7 @@ def render_verify(report: VerifyReport, console: Console, *, verbose: bool = Fal
             "-" if row.agreement is None else f"{row.agreement:.2%}",
             "equal" if row.passed else "DIFFERS",
         ]
-        draw.row(table, *cells)
+        draw.add_row(table, *cells)
     draw.show(console, table)
     console.print()
     for run in report.runs if verbose else ():
@@ -55,7 +55,7 @@ def _divergence(console: Console, found: Divergence, *, verbose: bool) -> None:
     table = draw.table(["value", "operator", "max error", "of range", ""])
     for row in shown:
         cells = (row.value, row.op_type, f"{row.max_abs_err:.2e}", f"{row.max_rel_err:.2e}")
-        draw.row(table, *cells, "" if row.passed else "differs")
+        draw.add_row(table, *cells, "" if row.passed else "differs")
     console.print(table)
     if len(shown) < len(found.layers):
         draw.line(console, f"  and {len(found.layers) - len(shown):,} more; -v lists them all.")

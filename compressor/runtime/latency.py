@@ -54,7 +54,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Subject:
+class TimedModel:
     """A model to be timed: its file, where and how it runs, and what it is fed."""
 
     path: Path
@@ -65,7 +65,7 @@ class Subject:
 
 
 @dataclass
-class Series:
+class TimedRuns:
     """What was measured of one model.
 
     Attributes:
@@ -82,9 +82,9 @@ class Series:
 class Runner:
     """A session whose runs can be timed: inputs and outputs lie where the provider wants them."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: TimedModel) -> None:
         begin = time.perf_counter()
-        self._session = sessions.start(subject.path, subject.provider, replace(subject.setup, placement=True))
+        self._session = sessions.start_session(subject.path, subject.provider, replace(subject.setup, placement=True))
         self.load_seconds = time.perf_counter() - begin
         self.placement = sessions.placement(self._session)
         sessions.demand_active(self._session, subject.provider)
@@ -93,7 +93,9 @@ class Runner:
         device = DEVICES.get(sessions.full_name(subject.provider)) if subject.io_binding else None
         if subject.setup.cuda_graph and device != "cuda":
             raise UsageError("CUDA graphs need a CUDA provider and I/O binding; drop --cuda-graph")
-        expected = sessions.run(self._session, feeds) if not subject.setup.cuda_graph else _outputs(subject, feeds)
+        expected = (
+            sessions.run_session(self._session, feeds) if not subject.setup.cuda_graph else _outputs(subject, feeds)
+        )
         self._call = self._bound(feeds, device, expected) if device else self._plain(feeds)
 
     def once(self) -> float:
@@ -127,13 +129,13 @@ class Runner:
         return call
 
 
-def _outputs(subject: Subject, feeds: dict[str, Array]) -> list[Array]:
+def _outputs(subject: TimedModel, feeds: dict[str, Array]) -> list[Array]:
     """Outputs of a run without a CUDA graph, for their shapes: a graph wants its memory before it is recorded."""
     plain = Setup(optimise=subject.setup.optimise, threads=subject.setup.threads)
-    return sessions.run(sessions.start(subject.path, subject.provider, plain), feeds)
+    return sessions.run_session(sessions.start_session(subject.path, subject.provider, plain), feeds)
 
 
-def measure(subjects: Sequence[Subject], timing: Timing) -> list[Series]:
+def time_in_turns(subjects: Sequence[TimedModel], timing: Timing) -> list[TimedRuns]:
     """Times the models in turns: every pair runs each model once, in an order drawn anew for each pair.
 
     Load of the machine, clock speed and temperature then meet all of them alike. The models are loaded anew in every
@@ -146,7 +148,7 @@ def measure(subjects: Sequence[Subject], timing: Timing) -> list[Series]:
         UsageError: CUDA graphs were asked of a provider without them.
     """
     rng = np.random.default_rng(timing.seed)
-    series = [Series() for _ in subjects]
+    series = [TimedRuns() for _ in subjects]
     begin = time.perf_counter()
     for index in range(timing.rounds):
         left = timing.rounds - index
@@ -164,7 +166,7 @@ def measure(subjects: Sequence[Subject], timing: Timing) -> list[Series]:
     return series
 
 
-def _load(subjects: Sequence[Subject], series: Sequence[Series], rng: np.random.Generator) -> list[Runner]:
+def _load(subjects: Sequence[TimedModel], series: Sequence[TimedRuns], rng: np.random.Generator) -> list[Runner]:
     """A new session for each model, in random order: the order of allocations counts too."""
     runners: dict[int, Runner] = {}
     for index in rng.permutation(len(subjects)):
@@ -186,7 +188,7 @@ def _warm(runner: Runner, timing: Timing) -> None:
 
 def _round(
     runners: Sequence[Runner],
-    series: Sequence[Series],
+    series: Sequence[TimedRuns],
     ends: tuple[int, float, float],
     rng: np.random.Generator,
 ) -> None:

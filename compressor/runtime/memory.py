@@ -19,7 +19,7 @@ import numpy as np
 
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError
-from compressor.runtime.sessions import CUDA, TENSORRT, Array, Setup, full_name, run, start
+from compressor.runtime.sessions import CUDA, TENSORRT, Array, Setup, full_name, run_session, start_session
 
 RUNS = 3
 """Runs after which the allocator has seen what it will see."""
@@ -91,9 +91,9 @@ def _main() -> None:
     feeds = {name: np.load(file, allow_pickle=False) for name, file in task["feeds"].items()}
     resident, device = _status("VmRSS"), _device_bytes(task["provider"])
     _forget_peak()
-    session = start(Path(task["path"]), task["provider"], Setup(**task["setup"]))
+    session = start_session(Path(task["path"]), task["provider"], Setup(**task["setup"]))
     for _ in range(RUNS):
-        run(session, feeds)
+        run_session(session, feeds)
     after = _device_bytes(task["provider"])
     grown = None if device is None or after is None else max(0, after - device)
     found = Footprint(_status("VmHWM") - resident, _status("VmRSS") - resident, grown)

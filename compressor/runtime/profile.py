@@ -12,7 +12,7 @@ from typing import Any
 
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError
-from compressor.runtime.sessions import Array, Setup, run, start
+from compressor.runtime.sessions import Array, Setup, run_session, start_session
 
 WARMUP = 5
 """Profiled runs at the start that do not count."""
@@ -73,10 +73,10 @@ def profile(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setup,
         ProviderUnavailable: the provider is not there.
     """
     with scratch() as folder:
-        session = start(path, provider, replace(setup, profile=Path(folder) / "run", cuda_graph=False))
+        session = start_session(path, provider, replace(setup, profile=Path(folder) / "run", cuda_graph=False))
         wanted = {i.name for i in session.get_inputs()}
         for _ in range(WARMUP + runs):
-            run(session, {name: array for name, array in feeds.items() if name in wanted})
+            run_session(session, {name: array for name, array in feeds.items() if name in wanted})
         file = Path(session.end_profiling())  # type: ignore[no-untyped-call]
         del session
         try:

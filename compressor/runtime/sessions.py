@@ -54,7 +54,7 @@ class Setup:
     polite: bool = False
 
 
-def start(path: Path, provider: str, setup: Setup) -> ort.InferenceSession:
+def start_session(path: Path, provider: str, setup: Setup) -> ort.InferenceSession:
     """A session on the provider asked for, CPU as its fall-back for single nodes only.
 
     Args:
@@ -124,10 +124,12 @@ def opened(model: ir.Model, provider: str, setup: Setup | None = None) -> Iterat
     with scratch() as folder:
         path = Path(folder) / "model.onnx"
         ir.save(model, path, external_data="model.data", max_workers=1)
-        yield start(path, provider, setup or Setup())
+        yield start_session(path, provider, setup or Setup())
 
 
-def run(session: ort.InferenceSession, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
+def run_session(
+    session: ort.InferenceSession, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None
+) -> list[Array]:
     """Outputs of one run, each as one array (``values.as_array``); raises ModelError with the runtime's own words.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import onnx_ir as ir
 
-from compressor.runtime.sessions import Array, opened, run
+from compressor.runtime.sessions import Array, opened, run_session
 
 TENSOR = "tensor("
 TYPES: Mapping[str, ir.DataType] = {
@@ -49,7 +49,7 @@ def probe(model: ir.Model, names: Sequence[str], feeds: Iterable[Mapping[str, Ar
     shapes = [_shape_of(made[name], f"{name}.shape{k}", copy.graph) for k, name in enumerate(tensors)]
     with opened(copy, provider) as session:
         wanted = {i.name for i in session.get_inputs()}
-        runs = [run(session, {k: v for k, v in f.items() if k in wanted}, shapes) for f in feeds]
+        runs = [run_session(session, {k: v for k, v in f.items() if k in wanted}, shapes) for f in feeds]
     return [
         {name: (tuple(map(int, shape)), dtypes[name]) for name, shape in zip(tensors, found, strict=True)}
         for found in runs

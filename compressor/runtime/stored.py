@@ -55,10 +55,12 @@ class Live:
             ModelError: it does not run.
             OutOfMemory: memory ran out.
         """
-        from compressor.runtime.sessions import run  # noqa: PLC0415 - 0.2 s that a run without proof need not pay
+        from compressor.runtime.sessions import run_session  # noqa: PLC0415 - 0.2 s that a run without proof need not pay
 
         wanted = {i.name for i in self.session.get_inputs()}
-        outputs = [run(self.session, {name: array for name, array in f.items() if name in wanted}) for f in feeds]
+        outputs = [
+            run_session(self.session, {name: array for name, array in f.items() if name in wanted}) for f in feeds
+        ]
         return Runs([o.name for o in self.session.get_outputs()], list(feeds), outputs)
 
 
@@ -89,9 +91,9 @@ class Stored:
             ProviderUnavailable: the provider is not there.
             OutOfMemory: memory ran out.
         """
-        from compressor.runtime.sessions import Setup, start  # noqa: PLC0415 - as above
+        from compressor.runtime.sessions import Setup, start_session  # noqa: PLC0415 - as above
 
-        return Live(start(self.path, self.provider, Setup(optimise=optimise)))
+        return Live(start_session(self.path, self.provider, Setup(optimise=optimise)))
 
     def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
         """Runs the model on each feed; raises as :meth:`open` and :meth:`Live.run`."""

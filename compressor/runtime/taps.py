@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
-from compressor.runtime.sessions import Array, opened, run
+from compressor.runtime.sessions import Array, opened, run_session
 
 
 def tap(
@@ -31,4 +31,4 @@ def tap(
     with opened(copy, provider) as session:
         wanted = {i.name for i in session.get_inputs()}
         for feed in feeds:
-            yield run(session, {k: v for k, v in feed.items() if k in wanted}, names)
+            yield run_session(session, {k: v for k, v in feed.items() if k in wanted}, names)

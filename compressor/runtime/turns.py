@@ -11,7 +11,7 @@ from pathlib import Path
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError
 from compressor.runtime.profile import Profile, read_profile
-from compressor.runtime.sessions import CPU, Array, Session, Setup, demand_active, full_name, run, start
+from compressor.runtime.sessions import CPU, Array, Session, Setup, demand_active, full_name, run_session, start_session
 
 WARMUP = 2
 """Runs at the start that do not count."""
@@ -40,7 +40,7 @@ def operator_shares(
     """
     with scratch() as folder:
         sessions = [
-            start(path, provider, replace(setup, placement=True, profile=Path(folder) / str(number)))
+            start_session(path, provider, replace(setup, placement=True, profile=Path(folder) / str(number)))
             for number, path in enumerate((original, candidate))
         ]
         for session in sessions:
@@ -64,7 +64,7 @@ def _in_turns(sessions: list[Session], feeds: Mapping[str, Array]) -> list[float
             break
         for index, session in enumerate(sessions):
             before = time.perf_counter()
-            run(session, {name: array for name, array in feeds.items() if name in wanted[index]})
+            run_session(session, {name: array for name, array in feeds.items() if name in wanted[index]})
             shortest[index] = min(shortest[index], time.perf_counter() - before)
     return shortest
 

@@ -16,7 +16,7 @@ from compressor.config.proof import ProofSection
 from compressor.core.formatting import count
 from compressor.graph import files
 from compressor.graph.normalise import normalise
-from compressor.graph.stream import lay_out
+from compressor.graph.stream import plan_files
 from compressor.graph.unfuse import UNFUSED
 from compressor.operators import quantization_grid
 from compressor.operators.table import RULES
@@ -37,11 +37,11 @@ from compressor.results import (
 )
 
 
-def open_model(model: str | Path | ir.Model) -> tuple[ir.Model, int]:
+def open_source(model: str | Path | ir.Model) -> tuple[ir.Model, int]:
     """The model and its bytes on disk (0 for a model in memory, whose weights are counted later)."""
     if isinstance(model, ir.Model):
         return model, sum(int(v.const_value.nbytes) for v in model.graph.initializers.values() if v.const_value)
-    loaded = files.load(model)
+    loaded = files.load_model(model)
     return loaded, _size(loaded)
 
 
@@ -50,7 +50,7 @@ def _size(loaded: ir.Model) -> int:
     return 0 if source is None else source.size
 
 
-def replayed(settings: PruneSettings, plan: PruningPlan | None) -> PruneSettings:
+def settings_of_plan(settings: PruneSettings, plan: PruningPlan | None) -> PruneSettings:
     """The settings a run analyses with: a plan brings those that decide what hangs together."""
     if plan is None:
         return settings
@@ -81,21 +81,21 @@ def stats_of(source: ir.Model, found: Analysis, size: int, path: Path | None) ->
 
 def _params(model: ir.Model) -> int:
     """Parameters of a model as it came; those of Constant nodes count, so it is normalised first."""
-    return cost.params(normalise(model.clone()).graph)
+    return cost.graph_params(normalise(model.clone()).graph)
 
 
 def stats_in_memory(model: ir.Model, settings: RunSettings, size: int | None = None) -> ModelStats:
     """A model that has no file; its bytes are those it would have in one file."""
     plain = normalise(model.clone())
     shapes = shapes_of(plain, settings)
-    counts = (cost.params(plain.graph), cost.macs_per_sample(plain.graph, shapes, RULES))
-    size = lay_out(model).size if size is None else size
+    counts = (cost.graph_params(plain.graph), cost.macs_per_sample(plain.graph, shapes, RULES))
+    size = plan_files(model).size if size is None else size
     return stats(None, size, model.graph, counts, len(cost.uncounted(plain.graph, shapes, RULES)))
 
 
 def read_back(path: Path, settings: RunSettings) -> ModelStats:
     """A written file, loaded again and counted."""
-    loaded = files.load(path)
+    loaded = files.load_model(path)
     found = stats_in_memory(loaded, settings, _size(loaded))
     return found.model_copy(update={"path": str(path)})
 
@@ -185,13 +185,13 @@ def proof_row(evidence: Evidence | None, settings: ProofSection) -> ProofResult 
 
 def prunable_params(groups: Sequence[ChannelGroup]) -> int:
     """Elements of every initializer of real numbers that some group has an axis of."""
-    return quantization_grid.params(dict.fromkeys(slot.value for member in groups for slot in member.slots))
+    return quantization_grid.weight_elements(dict.fromkeys(slot.value for member in groups for slot in member.slots))
 
 
 def difference(a: Path, b: Path) -> DiffReport:
     """What differs between two model files."""
     settings = RunSettings()
-    models = [files.load(p) for p in (a, b)]
+    models = [files.load_model(p) for p in (a, b)]
     tensors = [{str(v.name): v.const_value for v in normalise(m.clone()).graph.initializers.values()} for m in models]
     counts = [Counter(node.op_type for node in m.graph) for m in models]
     signatures = [

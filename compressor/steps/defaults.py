@@ -21,7 +21,7 @@ from compressor.operators.table import RULES, operator_of
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.cost import macs_per_sample
 from compressor.results import Report
-from compressor.steps.recover import Samples
+from compressor.steps.recover import RunSamples
 
 SPEED = 20e9
 """Floating-point operations that a core does in a second, about."""
@@ -114,7 +114,7 @@ def settled(settings: PruneSettings, found: Analysis, *, available: int | None) 
     return _with(settings, recover="lstsq", samples=count), notes
 
 
-def made_up(settings: PruneSettings, source: ir.Model, notes: list[str], *, asked: bool) -> Samples | None:
+def made_up(settings: PruneSettings, source: ir.Model, notes: list[str], *, asked: bool) -> RunSamples | None:
     """Samples for a run without data; None where it needs none.
 
     Args:
@@ -127,7 +127,7 @@ def made_up(settings: PruneSettings, source: ir.Model, notes: list[str], *, aske
         UsageError: no samples fit the model, and they were asked for.
     """
     try:
-        samples = Samples.of(settings, source)
+        samples = RunSamples.of(settings, source)
     except (UsageError, ModelError) as error:
         if asked or settings.max_drop is not None or settings.trainability or settings.scope == "loss":
             raise

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from compressor.allocation.measure import ExactLosses
     from compressor.allocation.reading import Sizing
     from compressor.allocation.rows import Rows
-    from compressor.allocation.views import View
+    from compressor.allocation.views import LinearView
 
 MOST = 512
 """Samples that losses are measured on, at most; more of them change widths little."""
@@ -40,7 +40,7 @@ NO_GRADIENTS = (
 )
 
 
-def by_loss(settings: PruneSettings, *, samples: bool) -> bool:
+def follows_losses(settings: PruneSettings, *, samples: bool) -> bool:
     """Is what every group loses to follow from measured losses?"""
     if settings.lossless or settings.sensitivity is not None:
         return False
@@ -106,7 +106,7 @@ class Losses:
             UsageError: no linear layer reads a group, and allocation by loss was asked for.
             ModelError: the model does not run on the samples.
         """
-        from compressor.allocation.measure import Evidence, curves
+        from compressor.allocation.measure import LossEvidence, loss_curves
         from compressor.allocation.reading import sizing
         from compressor.allocation.views import covered, views
 
@@ -127,11 +127,11 @@ class Losses:
             self.warnings.append(NOT_READ.format(reason=str(error).partition(";")[0]))
             return None
         own = self._real and "criterion" not in self._settings.model_fields_set
-        evidence = Evidence(seen, rows, known, exact, own, self._clock.tell)
+        evidence = LossEvidence(seen, rows, known, exact, own, self._clock.tell)
         self.used = True
-        return curves(ranked, evidence, self._settings.seed)
+        return loss_curves(ranked, evidence, self._settings.seed)
 
-    def _read(self, model: ir.Model, seen: list[View], size: Sizing) -> tuple[list[Rows], ExactLosses | None]:
+    def _read(self, model: ir.Model, seen: list[LinearView], size: Sizing) -> tuple[list[Rows], ExactLosses | None]:
         from compressor.allocation.reading import exactly, with_gradients, without_gradients
 
         settings = self._settings

@@ -22,13 +22,13 @@ from compressor.data.synthetic import Synthetic
 from compressor.errors import ModelError, UsageError
 from compressor.evaluate.accuracy import accuracy
 from compressor.evaluate.likeness import outputs_row
-from compressor.evaluate.stand_in import described, stand_in
+from compressor.evaluate.stand_in import describe_samples, stand_in
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
 from compressor.operators.table import RULES
 from compressor.pruning.cost import macs_per_sample
 from compressor.pruning.criteria import criterion
-from compressor.reconstruct import RECOVERIES, Options, recover
+from compressor.reconstruct import RECOVERIES, ReconstructOptions, recover
 from compressor.results import Report
 from compressor.results.detail import AccuracyRow, Curve, OutputsRow, RecoveryRow, Series, SyntheticRow, TrainabilityRow
 
@@ -60,7 +60,7 @@ STAND_IN_NOTE = "no data was given, so made-up samples stood in for it; --data w
 
 
 @dataclass(frozen=True)
-class Samples:
+class RunSamples:
     """What a run reads.
 
     Attributes:
@@ -89,7 +89,7 @@ class Samples:
         return self.train, True
 
     @staticmethod
-    def of(settings: PruneSettings, model: ir.Model) -> Samples | None:
+    def of(settings: PruneSettings, model: ir.Model) -> RunSamples | None:
         """Opens the user's data, or makes samples up; None where nothing is read.
 
         Raises:
@@ -104,7 +104,7 @@ class Samples:
             raise UsageError("--decay-epochs trains, which needs --recover finetune")
         if settings.data is not None:
             train, valid = open_parts(settings, model)
-            samples = Samples(train, valid if len(valid) else None, real=True)
+            samples = RunSamples(train, valid if len(valid) else None, real=True)
             if settings.max_drop is not None and samples.judged is None:
                 raise UsageError("--max-drop needs labels, and the data has none; add an array y, or leave it out")
             return samples
@@ -116,7 +116,7 @@ class Samples:
         if idle and judged is None and criterion(settings.criterion).needs is None:
             return None
         count = settings.samples if settings.recover != "finetune" else max(settings.samples, MADE_UP_TO_TRAIN)
-        return Samples(stand_in(model, settings, count), judged, real=False)
+        return RunSamples(stand_in(model, settings, count), judged, real=False)
 
 
 class Recovery:
@@ -132,7 +132,7 @@ class Recovery:
         clock: times what is done, and is told how training goes.
     """
 
-    def __init__(self, source: ir.Model, settings: PruneSettings, samples: Samples | None, clock: Clock) -> None:
+    def __init__(self, source: ir.Model, settings: PruneSettings, samples: RunSamples | None, clock: Clock) -> None:
         self.model = source
         self._source, self._settings, self._samples, self._clock = source, settings, samples, clock
         self._dense: ir.Model | None = None
@@ -168,7 +168,7 @@ class Recovery:
             if self._settings.recover == "finetune":
                 self.model = self._train(model, self._samples, None)
 
-    def _attempt(self, model: ir.Model, dense: ir.Model, cut: Cut, samples: Samples) -> None:
+    def _attempt(self, model: ir.Model, dense: ir.Model, cut: Cut, samples: RunSamples) -> None:
         """Rebuilds; leaves the cut as it is where nobody asked and the model does not run on made-up samples."""
         try:
             self._rebuild(model, dense, cut, samples)
@@ -211,7 +211,7 @@ class Recovery:
         cut = accuracy(once, judged, self._settings).share if once is not None else None
         return AccuracyRow(metric="top-1", before=found[0], pruned=cut, after=found[1], samples=len(judged))
 
-    def _outputs(self, samples: Samples) -> OutputsRow | None:
+    def _outputs(self, samples: RunSamples) -> OutputsRow | None:
         """How far outputs moved, on samples that recovery did not see where there are such."""
         data, seen = samples.to_compare()
         cut = [self._cut] if self._steps == 1 and self._cut is not None else []
@@ -234,7 +234,7 @@ class Recovery:
     def _made_up(self) -> SyntheticRow | None:
         """What stood in for data; None where data was given, or none was needed."""
         train = None if self._samples is None else self._samples.train
-        return described(train) if isinstance(train, Synthetic) else None
+        return describe_samples(train) if isinstance(train, Synthetic) else None
 
     def _trainability(self, data: Dataset) -> TrainabilityRow:
         from compressor.train.gradients.trainability import trainability
@@ -253,10 +253,10 @@ class Recovery:
             samples=found[0].samples,
         )
 
-    def _rebuild(self, model: ir.Model, dense: ir.Model, cut: Cut, samples: Samples) -> None:
-        options = Options(
+    def _rebuild(self, model: ir.Model, dense: ir.Model, cut: Cut, samples: RunSamples) -> None:
+        options = ReconstructOptions(
             samples=self._settings.samples,
-            batch_size=min(self._settings.batch_size, Options.batch_size),
+            batch_size=min(self._settings.batch_size, ReconstructOptions.batch_size),
             provider=self._settings.provider,
             seed=self._settings.seed,
         )
@@ -267,7 +267,7 @@ class Recovery:
         if not samples.real:
             self._warnings.append(STAND_IN_NOTE)
 
-    def _train(self, model: ir.Model, samples: Samples, fading: Cut | None) -> ir.Model:
+    def _train(self, model: ir.Model, samples: RunSamples, fading: Cut | None) -> ir.Model:
         """A trained copy; with ``fading``, one in which what that cut removes is zero in the end."""
         from compressor.train.defaults import training_defaults
         from compressor.train.finetune import finetune
@@ -291,7 +291,7 @@ class Recovery:
         done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=self._tell)
         self._warnings += done.warnings
         phase = "training" if fading is None else "fading"
-        self._curves += curves(done.history, phase if self._settings.steps == 1 else f"{phase} {self._steps}")
+        self._curves += training_curves(done.history, phase if self._settings.steps == 1 else f"{phase} {self._steps}")
         if done.history.best_epoch == 0:
             self._warnings.append(f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}")
         return done.model
@@ -302,7 +302,7 @@ class Recovery:
         self._clock.tell(f"recover: {event.in_words()}")
 
 
-def curves(history: History, phase: str) -> list[Curve]:
+def training_curves(history: History, phase: str) -> list[Curve]:
     """Loss by epoch, and accuracy where there are labels; epoch 0 is before training."""
     learnt = [(float(row.epoch), row.loss) for row in history.epochs]
     later = [(float(row.epoch), row.valid) for row in history.epochs if row.valid is not None]
@@ -334,9 +334,9 @@ def checkpoint_beside(output: Path | None, settings: PruneSettings) -> Iterator[
         from compressor.train.loop import checkpoint
 
         for step in range(1, settings.steps + 1):
-            checkpoint.remove(folder / f"decay-{step}")
-            checkpoint.remove(folder / f"step-{step}")
-        checkpoint.remove(folder)
+            checkpoint.remove_checkpoint(folder / f"decay-{step}")
+            checkpoint.remove_checkpoint(folder / f"step-{step}")
+        checkpoint.remove_checkpoint(folder)
 
 
 def _left_alone(skipped: Mapping[str, str]) -> list[str]:

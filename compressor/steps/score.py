@@ -18,7 +18,7 @@ ROUNDS = 32
 is √(2 / rounds)."""
 
 
-def measure(found: Analysis, settings: PruneSettings, dataset: Dataset | None) -> Measurement | None:
+def measure_for_criterion(found: Analysis, settings: PruneSettings, dataset: Dataset | None) -> Measurement | None:
     """What ``settings.criterion`` needs, or None where weights are enough; torch is loaded only for gradients.
 
     Args:
@@ -35,7 +35,7 @@ def measure(found: Analysis, settings: PruneSettings, dataset: Dataset | None) -
         return None
     if need in activations.MEASURES:
         batches = _Drawn(found, settings, dataset, need)
-        return activations.measure(need, found.model, found.coupling, batches(), settings.provider)
+        return activations.measure_activations(need, found.model, found.coupling, batches(), settings.provider)
     return _by_gradient(need, found, settings, dataset)
 
 
@@ -52,7 +52,7 @@ def _by_gradient(
         ) from None
     batches = _Drawn(found, settings, dataset, need) if need != Need.PATHS else tuple
     try:
-        return saliency.measure(need, found.model, found.coupling, batches, settings.seed)
+        return saliency.measure_gradients(need, found.model, found.coupling, batches, settings.seed)
     except UnsupportedOperator as error:
         fact = str(error).partition(";")[0]
         raise UnsupportedOperator(

@@ -17,7 +17,7 @@ from compressor.core.clock import Clock
 from compressor.core.scratch import scratch
 from compressor.errors import NothingToPrune, PlanError, ProofFailed, RuleFault
 from compressor.graph import files
-from compressor.graph.stream import lay_out
+from compressor.graph.stream import plan_files
 from compressor.operators.table import RULES
 from compressor.pruning import canary, proof, surgery
 from compressor.pruning.analysis import Analysis, analyse, audit
@@ -26,19 +26,19 @@ from compressor.pruning.budget import Origin
 from compressor.pruning.by_loss import choose_by_loss
 from compressor.pruning.lossless import lossless_plan
 from compressor.pruning.nonfinite import in_activations
-from compressor.pruning.proof import Evidence, Masked, NotProved
+from compressor.pruning.proof import Evidence, MaskedReference, NotProved
 from compressor.pruning.select import Choice, choose_by_scores, ranked
 from compressor.runtime.stored import Stored
 from compressor.steps import account
 from compressor.steps.losses import Losses, scored
-from compressor.steps.recover import Samples
-from compressor.steps.score import measure
+from compressor.steps.recover import RunSamples
+from compressor.steps.score import measure_for_criterion
 
 if TYPE_CHECKING:
     from compressor.latency import LatencyTarget
 
 
-def replayed(plan: PruningPlan, found: Analysis) -> Choice:
+def replayed_choice(plan: PruningPlan, found: Analysis) -> Choice:
     """The choice that a plan is."""
     return Choice(plan, group(found.coupling), None)
 
@@ -80,7 +80,7 @@ class Means:
         aim: the latency that is asked for, if one is.
     """
 
-    samples: Samples | None
+    samples: RunSamples | None
     losses: Losses | None
     aim: LatencyTarget | None
 
@@ -101,7 +101,7 @@ def chosen(
         spoilt = in_activations(found, settings.seed, settings.provider)
         return Choice(*lossless_plan(found.coupling, settings, RULES, spoilt), origin)
     by = settings if means.losses is None else scored(settings)
-    measured = measure(found, by, means.samples.train if means.samples is not None else None)
+    measured = measure_for_criterion(found, by, means.samples.train if means.samples is not None else None)
     ranking = ranked(found.coupling, by, size, origin, measured)
     curves, share = None, None
     if means.losses is not None:
@@ -160,23 +160,23 @@ class _Case:
     settings: PruneSettings
     folder: Path
 
-    def masked(self, *, thorough: bool = False) -> Masked:
+    def masked(self, *, thorough: bool = False) -> MaskedReference:
         """The graph in which what goes does not count; where nothing that counts may go, the prepared one."""
         if self.settings.lossless:
             model, masks = self.found.model.clone(), None
         else:
             cut = cut_of(self.choice.plan, self.found)
             model, masks = surgery.mask(self.found.model, cut, RULES, thorough=thorough)
-        return Masked(model, self._stored(model), masks)
+        return MaskedReference(model, self._stored(model), masks)
 
-    def prove(self, masked: Masked, small: ir.Model) -> Evidence:
+    def prove(self, masked: MaskedReference, small: ir.Model) -> Evidence:
         """Compares; where the reference is no number, as zero times infinity is none, with one that masks more."""
         found = self._written(small)
         evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
         if not proof.finite(asked.runs) and masked.masks is not None:
             masked = self.masked(thorough=True)
             evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
-        proof.demand(evidence)
+        proof.demand_proof(evidence)
         evidence.digest = files.digest([found.path])
         if self.settings.verify == "full":
             cut = cut_of(self.choice.plan, self.found)
@@ -186,7 +186,7 @@ class _Case:
 
     def _written(self, small: ir.Model) -> Stored:
         """In the bytes that are written in the end, unless one file cannot hold them."""
-        layout = lay_out(small)
+        layout = plan_files(small)
         if layout.size > files.MAX_INLINE_BYTES:
             return self._stored(small)
         path = self.folder / "small.onnx"

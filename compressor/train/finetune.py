@@ -29,11 +29,11 @@ from compressor.train.loop.errors import TrainingDiverged, memory_named
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import Observer, fit
 from compressor.train.loop.history import History
-from compressor.train.loop.losses import Probe, objective_for
-from compressor.train.loop.objective import Objective, Outputs, Samples, run
+from compressor.train.loop.losses import OutputProbe, objective_for
+from compressor.train.loop.objective import DeviceBatch, Objective, Outputs, run_module
 from compressor.train.loop.precision import Precision
 from compressor.train.loop.prefetch import Placing
-from compressor.train.loop.split import Splits, spread
+from compressor.train.loop.split import Splits, evenly_spaced
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import chunk_of, with_outputs
 from compressor.train.module.upcast import is_narrow, widened
@@ -218,11 +218,11 @@ def _whole_numbers(data: Dataset) -> bool:
     return labels is None or labels.dtype.kind in "iu"
 
 
-def _seen(parts: Splits, pair: _Pair, world: World) -> Samples:
+def _seen(parts: Splits, pair: _Pair, world: World) -> DeviceBatch:
     """Some samples for training, on the device; where the graph takes a fixed number, more than one run of it."""
     limit = pair.limit or 1
     wanted = max(LOOKED_AT // limit, 2) * limit
-    batch = parts.train.take(spread(len(parts.train), wanted))
+    batch = parts.train.take(evenly_spaced(len(parts.train), wanted))
     for module in (pair.module, pair.teacher):
         if module is not None:
             module.eval().to(world.device)
@@ -230,14 +230,14 @@ def _seen(parts: Splits, pair: _Pair, world: World) -> Samples:
     return placing.move(placing.prepare(batch))
 
 
-def _objective(settings: TuneSettings, pair: _Pair, seen: Samples) -> tuple[Objective, list[str], list[str]]:
+def _objective(settings: TuneSettings, pair: _Pair, seen: DeviceBatch) -> tuple[Objective, list[str], list[str]]:
     chunk = chunk_of(pair.module, seen.inputs, pair.limit)
     if pair.teacher is not None and chunk is None:
         chunk = chunk_of(pair.teacher, seen.inputs, pair.limit)
     with torch.no_grad():
-        student = run(pair.module, seen.inputs, chunk)
-        taught: Outputs = run(pair.teacher, seen.inputs, chunk) if pair.teacher is not None else ()
-    probe = Probe(pair.names, settings.features, student, taught, seen.labels, pair.vocabularies)
+        student = run_module(pair.module, seen.inputs, chunk)
+        taught: Outputs = run_module(pair.teacher, seen.inputs, chunk) if pair.teacher is not None else ()
+    probe = OutputProbe(pair.names, settings.features, student, taught, seen.labels, pair.vocabularies)
     objective, compared = objective_for(settings, probe, pair.teacher, chunk)
     warnings = []
     if chunk is not None:
@@ -248,7 +248,7 @@ def _objective(settings: TuneSettings, pair: _Pair, seen: Samples) -> tuple[Obje
     return objective, compared, warnings
 
 
-def _runs_mixed(objective: Objective, pair: _Pair, seen: Samples, precision: Precision) -> bool:
+def _runs_mixed(objective: Objective, pair: _Pair, seen: DeviceBatch, precision: Precision) -> bool:
     """Does mixed precision work, or is it off? Some operators want all their operands in one type."""
     if not precision.on:
         return True
@@ -261,7 +261,7 @@ def _runs_mixed(objective: Objective, pair: _Pair, seen: Samples, precision: Pre
     return True
 
 
-def _verify(pair: _Pair, written: ir.Model, seen: Samples, settings: TuneSettings) -> float:
+def _verify(pair: _Pair, written: ir.Model, seen: DeviceBatch, settings: TuneSettings) -> float:
     """The largest error of the written model in ONNX Runtime against the trained module, on the CPU.
 
     Raises:
@@ -278,7 +278,7 @@ def _verify(pair: _Pair, written: ir.Model, seen: Samples, settings: TuneSetting
     if short > 0:
         inputs = {name: torch.cat([t, t[-1:].expand(short, *t.shape[1:])]) for name, t in inputs.items()}
     with torch.no_grad():
-        ours = run(pair.module.eval(), inputs)[: len(pair.names)]
+        ours = run_module(pair.module.eval(), inputs)[: len(pair.names)]
     feeds: dict[str, Array] = {}
     types = {str(v.name): v.dtype for v in written.graph.inputs}
     for name, tensor in inputs.items():
@@ -314,8 +314,8 @@ def finetune_file(
     Raises:
         CompressorError: as :func:`finetune`, :func:`compressor.graph.files.load` and ``save``.
     """
-    model = files.load(source)
-    original = files.load(teacher) if teacher is not None else None
+    model = files.load_model(source)
+    original = files.load_model(teacher) if teacher is not None else None
     folder = settings.checkpoint
     if folder is None and output is not None:
         folder = output.with_name(output.name + ".checkpoint")
@@ -326,7 +326,7 @@ def finetune_file(
     except TrainingDiverged as error:
         raise _kept(error, folder, own) from None
     if result.main and output is not None:
-        files.save(
+        files.save_model(
             result.model,
             output,
             external_data=settings.external_data,
@@ -334,7 +334,7 @@ def finetune_file(
             check=proof.file_check(result.model, None, settings),
         )
     if result.main and folder is not None and not settings.keep_checkpoint:
-        checkpoint.remove(folder)
+        checkpoint.remove_checkpoint(folder)
     return result
 
 
@@ -343,7 +343,7 @@ def _kept(error: TrainingDiverged, folder: Path | None, own: set[Path]) -> Train
     if folder is None or error.model is None or not folder.is_dir():
         return error
     place = folder / LAST_GOOD
-    files.save(error.model, place, forbidden=own)
+    files.save_model(error.model, place, forbidden=own)
     kept = TrainingDiverged(f"{error}; they are in {place}")
     kept.model = error.model
     return kept

@@ -15,7 +15,7 @@ from compressor.errors import ProofFailed
 from compressor.pruning import proof
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.history import History
-from compressor.train.loop.sweep import RATES, sweep
+from compressor.train.loop.sweep import RATES, sweep_rates
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.reparameterize import batchnorm
 from compressor.train.reparameterize.batchnorm import Groups, Insertion
@@ -53,7 +53,7 @@ def best_rate(
         last = train(short.model_copy(update={"learning_rate": rate})).epochs[-1]
         return last.loss if last.valid is None else last.valid.loss
 
-    found = sweep([*RATES, settings.learning_rate], run, module)
+    found = sweep_rates([*RATES, settings.learning_rate], run, module)
     tried = ", ".join(f"{t.rate:g}: {t.loss:.4g}" for t in found.trials)
     note = f"learning rate {found.best:g} was the best of one epoch each (loss by rate: {tried})"
     return settings.model_copy(update={"learning_rate": found.best}), [note]
@@ -74,7 +74,7 @@ def without_batchnorm(model: ir.Model, settings: TuneSettings, samples: Dataset)
     Raises:
         ProofFailed: folding changed an output by more than the settings allow.
     """
-    folded = batchnorm.fold(model)
+    folded = batchnorm.fold_batchnorm(model)
     if settings.proves:
         feeds = [dict(next(iter(batches(samples, settings.batch_size))).inputs)]
         evidence = proof.same_outputs(model, folded, feeds, settings)

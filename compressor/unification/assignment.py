@@ -20,7 +20,7 @@ def whole(share: float, total: int) -> int:
     return min(total, int(share * total + 1e-9))
 
 
-def choose(pruned_damage: Damage, unified_damage: Damage, prune: int, unify: int) -> Kinds:
+def assign_kinds(pruned_damage: Damage, unified_damage: Damage, prune: int, unify: int) -> Kinds:
     """The kinds with exactly ``prune`` and ``unify`` blocks whose summed damage is least.
 
     An assignment problem with two prices. With μ added to the damage of pruning, blocks are pruned or unified by

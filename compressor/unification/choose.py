@@ -11,8 +11,8 @@ from typing import Any
 
 from compressor.config import ALL, BlockShape, UnifySettings
 from compressor.errors import PlanError
-from compressor.pruning.allocate import Move, Option, line_of, selected
-from compressor.unification.layers import Layer
+from compressor.pruning.allocate import Alternative, Move, line_of, selected
+from compressor.unification.layers import UnifiedLayer
 
 SCHEMA = 1
 REFUSALS = 4
@@ -44,7 +44,7 @@ class UnifyPlan:
         update = {**self.policy, "layer_block": chosen, "include": (), "exclude": ("*",)}
         return settings.model_copy(update=update)
 
-    def check(self, layers: Sequence[Layer]) -> None:
+    def check(self, layers: Sequence[UnifiedLayer]) -> None:
         """Raises PlanError unless these are the layers of the plan."""
         differ = {layer.name for layer in layers} ^ set(self.blocks)
         if differ:
@@ -112,9 +112,9 @@ def moves(rungs: Sequence[Rung]) -> list[Move[str]]:
     The loss is the squared distance, as that of independent changes adds up. The option of a move is an index into the
     rungs of its layer, in their order here.
     """
-    items: dict[str, list[Option]] = {}
+    items: dict[str, list[Alternative]] = {}
     for rung in rungs:
-        items.setdefault(rung.layer, []).append(Option(float(rung.saved), rung.distance**2))
+        items.setdefault(rung.layer, []).append(Alternative(float(rung.saved), rung.distance**2))
     return line_of(items)
 
 

@@ -24,11 +24,11 @@ from compressor.config import UnifySettings
 from compressor.core.extras import TRAINING, require
 from compressor.data import Array, Batch, Dataset
 from compressor.operators.table import operator_of
-from compressor.reconstruct import Options
+from compressor.reconstruct import ReconstructOptions
 from compressor.reconstruct.form import Matrix, Unrepairable
-from compressor.reconstruct.layers import Kind, kind_of
+from compressor.reconstruct.layers import LayerKind, layer_kind
 from compressor.reconstruct.run import batches_of
-from compressor.reconstruct.weights import Weight, weight_of
+from compressor.reconstruct.weights import ReadWeight, weight_of
 from compressor.runtime.taps import tap
 
 ROWS = 4096
@@ -45,9 +45,9 @@ class _Reader:
     """A node that multiplies a weight with something."""
 
     node: ir.Node
-    kind: Kind
+    kind: LayerKind
     held: int
-    weight: Weight
+    weight: ReadWeight
 
     @property
     def ends(self) -> tuple[str, str]:
@@ -80,7 +80,9 @@ def _scaled(total: Matrix) -> Array | None:
 
 
 def _drawn(model: ir.Model, data: Dataset, settings: UnifySettings, size: int) -> Iterator[Batch]:
-    count, read = batches_of(model, data, Options(samples=settings.samples, batch_size=size, seed=settings.seed))
+    count, read = batches_of(
+        model, data, ReconstructOptions(samples=settings.samples, batch_size=size, seed=settings.seed)
+    )
     return (read(index) for index in range(count))
 
 
@@ -111,7 +113,7 @@ def _of_inputs(model: ir.Model, names: list[str], data: Dataset, settings: Unify
 def _readers(model: ir.Model, names: set[str]) -> Iterator[_Reader]:
     """Every linear node of the main graph that reads one of the weights, moved on the way or not."""
     for node in model.graph:
-        kind = kind_of(node) if operator_of(node).linear else None
+        kind = layer_kind(node) if operator_of(node).linear else None
         for held in kind.held if kind is not None else ():
             try:
                 weight = weight_of(node.inputs[held], model.opset_imports)
@@ -139,7 +141,7 @@ def _mean_square(reader: _Reader, values: Mapping[str, Array], rng: np.random.Ge
         return None
 
 
-def _add(whole: Matrix, weight: Weight, part: Matrix) -> None:
+def _add(whole: Matrix, weight: ReadWeight, part: Matrix) -> None:
     if weight.place is None:
         whole += part
     else:

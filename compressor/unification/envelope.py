@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from compressor.unification.moves import library
-from compressor.unification.projections import Mixed, like
+from compressor.unification.projections import Mixed, as_array_of
 
 _HALVINGS = 60
 
@@ -54,7 +54,7 @@ class Envelope:
         deviation = layout.blocks(weight - near)
         squares = deviation * deviation
         if layout.present is not None:
-            squares = squares * like(layout.present, squares)
+            squares = squares * as_array_of(layout.present, squares)
         share = remaining(squares.sum(0) ** 0.5, strength, allowed)
         return layout.weight(layout.blocks(near) + deviation * share)
 

@@ -20,7 +20,7 @@ from compressor.results.unify import ResidualRow, TrainingRow, UnifiedRow
 from compressor.runtime.stored import Runs
 from compressor.unification import measure
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
-from compressor.unification.layers import Found, Layer
+from compressor.unification.layers import Found, UnifiedLayer
 from compressor.unification.packed import Packed
 from compressor.unification.train import Trained
 from compressor.unification.unpacked import unpacked
@@ -39,7 +39,7 @@ class Unified:
         packed: what is stored.
     """
 
-    layer: Layer
+    layer: UnifiedLayer
     original: Array
     constrained: Array
     packed: Packed
@@ -89,14 +89,14 @@ def training_row(settings: UnifySettings, trained: Trained) -> TrainingRow:
         method=settings.method,
         epochs=settings.approach_epochs,
         retrain_epochs=settings.retrain_epochs,
-        residuals=[ResidualRow(**vars(row)) for row in trained.residuals],
+        residuals=[ResidualRow(**vars(layer_row)) for layer_row in trained.residuals],
     )
 
 
-def row(unified: Unified) -> UnifiedRow:
+def layer_row(unified: Unified) -> UnifiedRow:
     """What is reported of a layer."""
     layer, packed, weight = unified.layer, unified.packed, unified.weight
-    found = measure.measure(unified.original, packed, weight, layer.macs)
+    found = measure.weight_statistics(unified.original, packed, weight, layer.macs)
     return UnifiedRow(
         name=layer.name,
         shape=list(layer.layout.view.shape),
@@ -120,7 +120,7 @@ def ideal_bytes(dense: ir.Model, unified: Iterable[Unified], rows: Iterable[Unif
     """All initializers; unified ones by their ideal bits."""
     tensors = [v.const_value for v in dense.graph.initializers.values()]
     total = sum(int(t.nbytes) for t in tensors if t is not None)
-    return total - sum(u.weight.nbytes for u in unified) + int(sum(row.bits for row in rows) / 8)
+    return total - sum(u.weight.nbytes for u in unified) + int(sum(layer_row.bits for layer_row in rows) / 8)
 
 
 def nothing(found: Found) -> str:

@@ -19,13 +19,13 @@ from compressor.graph.shapes import captured_values
 from compressor.operators.operator import Rules
 from compressor.pruning import cost
 from compressor.pruning.matching import nearest
-from compressor.unification.layout import Layout, View
+from compressor.unification.layout import Layout, WeightAxes
 
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 
 
 @dataclass(frozen=True)
-class Layer:
+class UnifiedLayer:
     """A weight that is unified.
 
     Attributes:
@@ -61,7 +61,7 @@ class Left:
 class Found:
     """The weights of a model: unified, or left alone."""
 
-    layers: list[Layer] = field(default_factory=list)
+    layers: list[UnifiedLayer] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
 
 
@@ -74,11 +74,11 @@ class _Use:
     """A weight as one linear node reads it."""
 
     node: ir.Node
-    view: View
+    view: WeightAxes
     activations: tuple[ir.Value, ...]
 
 
-def find(coupling: Coupling, settings: UnifySettings, rules: Rules) -> Found:
+def find_layers(coupling: Coupling, settings: UnifySettings, rules: Rules) -> Found:
     """Every floating-point initializer of the main graph, unified or left alone with a reason.
 
     Raises:
@@ -109,7 +109,9 @@ class _Search:
         self._check_globs()
         return found
 
-    def _layer(self, value: ir.Value, tensor: ir.TensorProtocol, first: set[ir.Node], last: set[ir.Node]) -> Layer:
+    def _layer(
+        self, value: ir.Value, tensor: ir.TensorProtocol, first: set[ir.Node], last: set[ir.Node]
+    ) -> UnifiedLayer:
         names = [str(value.name), *dict.fromkeys(str(node.name) for node, _ in value.uses())]
         own, tried = self._chosen(names), self._tried(names)
         view = self._view(value, tensor)
@@ -123,8 +125,8 @@ class _Search:
         layout = Layout(view, BlockShape.parse(own or self.settings.block))
         if not layout.fits:
             self._too_large(value, layout, own)
-        macs = cost.macs(nodes, self.coupling.shapes, self.rules)
-        return Layer(value, layout, tuple(str(node.name) for node in nodes), macs)
+        macs = cost.graph_macs(nodes, self.coupling.shapes, self.rules)
+        return UnifiedLayer(value, layout, tuple(str(node.name) for node in nodes), macs)
 
     def _too_large(self, value: ir.Value, layout: Layout, own: str | None) -> None:
         groups, outputs, inputs, taps = layout.view.canonical
@@ -181,7 +183,7 @@ class _Search:
 
     # ---- how operators read weights -------------------------------------------------------------------------
 
-    def _view(self, value: ir.Value, tensor: ir.TensorProtocol) -> View:
+    def _view(self, value: ir.Value, tensor: ir.TensorProtocol) -> WeightAxes:
         uses = self.uses[value]
         if not uses:
             raise _Refused("it is no weight of a linear operator")
@@ -228,7 +230,7 @@ class _Search:
         return first, last
 
 
-def _read(value: ir.Value, meeting: Meeting, shape: tuple[int, ...] | None) -> View | None:
+def _read(value: ir.Value, meeting: Meeting, shape: tuple[int, ...] | None) -> WeightAxes | None:
     """How a node reads the weight ``value``, by the names of its axes; None where it is a bias, a scale or a table.
 
     A name in the weight and in an output only counts outputs, in the weight and in an activation only is summed over,
@@ -243,4 +245,4 @@ def _read(value: ir.Value, meeting: Meeting, shape: tuple[int, ...] | None) -> V
     split = tuple(meeting.sizes[name] for name in part.names)
     if prod(split) != prod(shape):
         return None
-    return View(shape, split, roles)
+    return WeightAxes(shape, split, roles)

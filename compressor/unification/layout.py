@@ -25,7 +25,7 @@ FROM_BLOCKS = (3, 4, 0, 5, 1, 6, 2)
 
 
 @dataclass(frozen=True)
-class View:
+class WeightAxes:
     """How the axes of a weight read as groups, outputs, inputs and taps.
 
     Attributes:
@@ -39,9 +39,9 @@ class View:
     roles: str
 
     @staticmethod
-    def of(shape: Shape, roles: str) -> View:
+    def of(shape: Shape, roles: str) -> WeightAxes:
         """A weight each of whose axes has one role: ``"oitt"`` for a convolution, ``"io"`` for ``x @ w``."""
-        return View(shape, shape, roles)
+        return WeightAxes(shape, shape, roles)
 
     @cached_property
     def order(self) -> tuple[int, ...]:
@@ -74,7 +74,7 @@ class Layout:
     weights several times, which :attr:`present` tells from the others.
     """
 
-    def __init__(self, view: View, block: BlockShape) -> None:
+    def __init__(self, view: WeightAxes, block: BlockShape) -> None:
         self.view, self.block = view, block
         groups, outputs, inputs, taps = view.canonical
         self.sizes = (groups, outputs, inputs * taps, 1) if block.matrix else (groups, outputs, inputs, taps)

@@ -37,7 +37,7 @@ class Measures:
     additions: int
 
 
-def measure(original: Array, packed: Packed, constrained: Array, macs: int) -> Measures:
+def weight_statistics(original: Array, packed: Packed, constrained: Array, macs: int) -> Measures:
     """All numbers of one weight whose nodes take ``macs`` multiply-accumulates."""
     layout, kinds = packed.layout, packed.kinds()
     counts = {kind: int((kinds == kind).sum()) for kind in (UNIFIED, PRUNED, FREE)}

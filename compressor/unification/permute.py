@@ -18,7 +18,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup, group
 from compressor.channels.labels import Term, UnitArray
-from compressor.unification.layers import Layer
+from compressor.unification.layers import UnifiedLayer
 from compressor.unification.packed import HALF
 from compressor.unification.projections import damages
 
@@ -54,7 +54,7 @@ class _Place:
     each: int
 
 
-def permute(coupling: Coupling, layers: Sequence[Layer], seed: int = 0) -> list[Permuted]:
+def permute(coupling: Coupling, layers: Sequence[UnifiedLayer], seed: int = 0) -> list[Permuted]:
     """Reorders the channels of every group where that lowers the damage of unifying ``layers``, in place.
 
     Args:
@@ -141,22 +141,22 @@ def _array(value: ir.Value) -> Any:
 # ---- what it is worth ---------------------------------------------------------------------------------------
 
 
-def _damage(layer: Layer, weight: Any) -> float:
+def _damage(layer: UnifiedLayer, weight: Any) -> float:
     """D_u of all blocks, as a share of the norm of the weight."""
     wide = weight.astype(np.float32) if weight.dtype in HALF else weight
     norm = float((wide * wide).sum(dtype=np.float64))
     return float(damages(layer.layout.blocks(wide))[1].sum(dtype=np.float64)) / norm if norm else 0.0
 
 
-def _total(touched: Sequence[tuple[Layer, _Place]], order: Order) -> float:
+def _total(touched: Sequence[tuple[UnifiedLayer, _Place]], order: Order) -> float:
     """The damage of all layers in another order; a layer that holds the group twice moves along both axes."""
-    arrays: dict[Layer, Any] = {}
+    arrays: dict[UnifiedLayer, Any] = {}
     for layer, place in touched:
         arrays[layer] = _moved(arrays.get(layer, _array(layer.value)), place, order)
     return sum(_damage(layer, array) for layer, array in arrays.items())
 
 
-def _span(layer: Layer, place: _Place) -> int:
+def _span(layer: UnifiedLayer, place: _Place) -> int:
     """How many positions of the axis one block spans."""
     layout = layer.layout
     marks = np.moveaxis(np.zeros(layout.view.shape, np.int64), place.axis, -1)
@@ -165,7 +165,7 @@ def _span(layer: Layer, place: _Place) -> int:
     return len(np.unique(first))
 
 
-def _orders(touched: Sequence[tuple[Layer, _Place]], count: int, seed: int) -> Iterator[Order]:
+def _orders(touched: Sequence[tuple[UnifiedLayer, _Place]], count: int, seed: int) -> Iterator[Order]:
     """Candidates: by mean absolute weight, and like beside like."""
     sizes = [_slices(_array(layer.value), place, count) for layer, place in touched]
     yield np.argsort(sum(s.mean(1) / max(float(s.mean()), 1e-30) for s in sizes), kind="stable")

@@ -55,7 +55,7 @@ class Mixed:
     def _h(self, blocks: Any) -> Any:
         found, device = self._measured, None if isinstance(blocks, np.ndarray) else blocks.device
         if device not in found:
-            found[device] = None if found[None] is None else like(found[None], blocks)
+            found[device] = None if found[None] is None else as_array_of(found[None], blocks)
         return found[device]
 
     @property
@@ -84,7 +84,7 @@ class Mixed:
         if total in (pruned, unified):
             return np.full(total, PRUNED if pruned else UNIFIED, np.uint8)
         damage_pruned, damage_unified = (_on_host(d) for d in damages(blocks, self._h(blocks)))
-        return assignment.choose(damage_pruned, damage_unified, pruned, unified)
+        return assignment.assign_kinds(damage_pruned, damage_unified, pruned, unified)
 
     def _impose(self, blocks: Any, kinds: Kinds) -> Any:
         shared = shared_values(blocks, self._h(blocks))
@@ -93,8 +93,8 @@ class Mixed:
         if (kinds == UNIFIED).all():
             return values
         if (kinds == FREE).any():
-            values = xp.where(like(kinds == FREE, blocks), blocks, values)
-        return values * like(kinds != PRUNED, blocks)
+            values = xp.where(as_array_of(kinds == FREE, blocks), blocks, values)
+        return values * as_array_of(kinds != PRUNED, blocks)
 
 
 def Unify(layout: Layout, share: float = 1.0, curvature: Any = None) -> Mixed:  # noqa: N802 - reads as a class
@@ -120,7 +120,7 @@ class NOfM:
         """The nearest weight with so many zeros; of equal weights the first is kept."""
         blocks = self.layout.blocks(weight)
         h = importance(self.layout, self.curvature)
-        damage = blocks * blocks if h is None else blocks * blocks * like(h, blocks)
+        damage = blocks * blocks if h is None else blocks * blocks * as_array_of(h, blocks)
         order = _argsort(-damage, 0)
         kept = _argsort(order, 0) < self.keep
         return self.layout.weight(blocks * kept)
@@ -197,6 +197,6 @@ def _on_host(array: Any) -> Any:
     return array if isinstance(array, np.ndarray) else array.detach().cpu().numpy()
 
 
-def like(mask: Any, blocks: Any) -> Any:
+def as_array_of(mask: Any, blocks: Any) -> Any:
     """A numpy array as the library of ``blocks`` has it, where ``blocks`` are."""
     return mask if isinstance(blocks, np.ndarray) else library(blocks).from_numpy(mask).to(blocks.device)

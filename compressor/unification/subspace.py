@@ -7,7 +7,7 @@ from typing import Any
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED, Kinds
 from compressor.unification.layout import Layout
 from compressor.unification.moves import library
-from compressor.unification.projections import like
+from compressor.unification.projections import as_array_of
 
 
 class Subspace:
@@ -27,10 +27,10 @@ class Subspace:
         xp = library(blocks)
         self._layout = layout
         self._signs = xp.copysign(xp.ones_like(blocks), blocks + 0.0)
-        self._free = like(kinds == FREE, blocks) if (kinds == FREE).any() else None
-        self._kept = like(kinds != PRUNED, blocks) if (kinds == PRUNED).any() else None
+        self._free = as_array_of(kinds == FREE, blocks) if (kinds == FREE).any() else None
+        self._kept = as_array_of(kinds != PRUNED, blocks) if (kinds == PRUNED).any() else None
         self._unifies = bool((kinds == UNIFIED).any())
-        self._present = None if layout.present is None else like(layout.present, blocks)
+        self._present = None if layout.present is None else as_array_of(layout.present, blocks)
 
     def project(self, weight: Any) -> Any:
         """The nearest weight in the subspace; one that is in it stays as it is, to the last bit."""

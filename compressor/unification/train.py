@@ -46,7 +46,7 @@ Targets = Mapping[str, Mixed]
 
 
 @dataclass(frozen=True)
-class Samples:
+class UnifySamples:
     """What a run reads.
 
     Attributes:
@@ -58,7 +58,7 @@ class Samples:
     valid: Dataset | None
 
     @staticmethod
-    def of(settings: UnifySettings, model: ir.Model) -> Samples | None:
+    def of(settings: UnifySettings, model: ir.Model) -> UnifySamples | None:
         """Opens the user's data, if any; where nothing is trained all of it is there to judge on.
 
         Raises:
@@ -69,10 +69,10 @@ class Samples:
         if settings.method == "one-shot":
             other = validation(settings)
             whole = open_data(settings, model)
-            return Samples(whole, open_data(other, model) if other is not None else whole)
+            return UnifySamples(whole, open_data(other, model) if other is not None else whole)
         require(f"--method {settings.method}", *TRAINING)
         train, valid = open_parts(settings, model)
-        return Samples(train, valid if len(valid) else None)
+        return UnifySamples(train, valid if len(valid) else None)
 
     @property
     def judged(self) -> Dataset | None:
@@ -139,7 +139,7 @@ class Trainer:
     teacher: ir.Model
     targets: Targets
     settings: UnifySettings
-    samples: Samples
+    samples: UnifySamples
     watch: Watch
 
     def run(self) -> Trained:
@@ -236,7 +236,7 @@ def imposed(model: ir.Model, targets: Targets) -> tuple[ir.Model, dict[str, Any]
     copy, kinds = model.clone(), {}
     for name, target in targets.items():
         value = copy.graph.initializers[name]
-        weight = wide(value)
+        weight = wide_array(value)
         kinds[name] = target.kinds(weight)
         narrow = np.ascontiguousarray(target.impose(weight, kinds[name])).astype(array_of(value).dtype)
         value.const_value = ir.tensor(narrow, name=name)
@@ -266,7 +266,7 @@ def array_of(value: ir.Value) -> Array:
     return value.const_value.numpy()
 
 
-def wide(value: ir.Value) -> Array:
+def wide_array(value: ir.Value) -> Array:
     """The numbers of an initializer, in float32 or wider."""
     array = array_of(value)
     return array.astype(np.float32) if array.dtype in HALF else array
@@ -277,5 +277,5 @@ def remove_checkpoints(folder: Path) -> None:
     from compressor.train.loop import checkpoint  # noqa: PLC0415 - torch is loaded for training only
 
     for name in ("approach", "retrain"):
-        checkpoint.remove(folder / name)
-    checkpoint.remove(folder)
+        checkpoint.remove_checkpoint(folder / name)
+    checkpoint.remove_checkpoint(folder)

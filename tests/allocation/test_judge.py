@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from compressor.allocation.judge import Exact, Held, Probe
-from compressor.allocation.views import View, views
+from compressor.allocation.views import LinearView, views
 from compressor.config import PruneSettings
 from compressor.data import Batch
 from compressor.pruning.analysis import analyse
@@ -43,7 +43,7 @@ def network(kind: str) -> onnx.ModelProto:
     )
 
 
-def view_of(proto: onnx.ModelProto) -> tuple[View, ir.Model]:
+def view_of(proto: onnx.ModelProto) -> tuple[LinearView, ir.Model]:
     found = analyse(in_memory(proto), PruneSettings(ratio=0.5, simplify=False))
     seen = views(found.model, found.coupling)
     return next(v for v in seen if v.layer.weight.initializer.name == "v"), found.model

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from compressor.allocation.measure import Evidence, curves
+from compressor.allocation.measure import LossEvidence, loss_curves
 from compressor.allocation.reading import Sizing, exactly, sizing, with_gradients, without_gradients
 from compressor.allocation.views import covered, views
 from compressor.config import PruneSettings
@@ -23,7 +23,7 @@ CHAIN = """
 """With a depthwise convolution, which here only scales."""
 
 
-def evidence(proto: onnx.ModelProto, data: Arrays, *, torch: bool = True) -> tuple[Analysis, Ranked, Evidence]:
+def evidence(proto: onnx.ModelProto, data: Arrays, *, torch: bool = True) -> tuple[Analysis, Ranked, LossEvidence]:
     settings = PruneSettings(ratio=0.5, criterion="consumers", round_to=1)
     found = analyse(in_memory(proto), settings)
     _, ranked = rank(found.coupling, settings)
@@ -34,12 +34,12 @@ def evidence(proto: onnx.ModelProto, data: Arrays, *, torch: bool = True) -> tup
         rows, exact = with_gradients(found.model, parts, data, size, 0), exactly(found.model, parts, data, size, 0)
     else:
         rows, exact = without_gradients(found.model, parts, data, size, (0, "cpu")), None
-    return found, ranked, Evidence(parts, rows, covered(found.coupling, list(ranked), parts), exact)
+    return found, ranked, LossEvidence(parts, rows, covered(found.coupling, list(ranked), parts), exact)
 
 
 def measured(proto: onnx.ModelProto, data: Arrays, *, torch: bool = True) -> tuple[Ranked, Curves]:
     _, ranked, seen = evidence(proto, data, torch=torch)
-    return ranked, curves(ranked, seen, 0)
+    return ranked, loss_curves(ranked, seen, 0)
 
 
 def test_a_depthwise_convolution_is_passed_exactly() -> None:
@@ -86,13 +86,13 @@ def test_judged_on_samples_that_weights_were_not_adjusted_to() -> None:
     )
     _, ranked, seen = evidence(proto, Arrays(x=noise(48, 8)))
     [group] = ranked
-    honest = curves(ranked, seen, 0)[group.name].losses[16]
+    honest = loss_curves(ranked, seen, 0)[group.name].losses[16]
     flattered = [
         type(rows)(np.concatenate([rows.inputs[:, :24]] * 2, axis=1), np.concatenate([g[:, :24]] * 2, axis=1), 1)
         for rows in seen.rows
         if (g := rows.gradients) is not None
     ]
-    blind = curves(ranked, Evidence(seen.views, flattered, seen.covered), 0)[group.name].losses[16]
+    blind = loss_curves(ranked, LossEvidence(seen.views, flattered, seen.covered), 0)[group.name].losses[16]
     assert honest > 3 * blind
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from compressor.commands.bench import bench, demand, summary
+from compressor.commands.bench import bench, demand_speed, summary
 from compressor.config.bench import BenchSettings
 from compressor.errors import GateMissed, ModelError, ProviderUnavailable, UsageError
 from compressor.results.bench import BenchReport, BenchRun, SpeedUpResult
@@ -168,16 +168,16 @@ def report(a: Path, value: float, low: float, high: float) -> BenchReport:
 
 def test_a_speed_up_below_the_limit_misses_the_gate(a):
     found = report(a, 1.19, 1.1, 1.3)
-    demand(found, quick(min_speedup=1.19))
+    demand_speed(found, quick(min_speedup=1.19))
     with pytest.raises(GateMissed, match=r"B is 1.19 times as fast as A at batch 1 \(99% interval 1.1 to 1.3\).*1.2$"):
-        demand(found, quick(min_speedup=1.2))
+        demand_speed(found, quick(min_speedup=1.2))
 
 
 def test_a_latency_above_the_limit_misses_the_gate(a):
     found = bench(a, None, quick())
-    demand(found, quick(max_latency="10s"))
+    demand_speed(found, quick(max_latency="10s"))
     with pytest.raises(GateMissed, match="--max-latency allows 1e-06 ms"):
-        demand(found, quick(max_latency="0.000001ms"))
+        demand_speed(found, quick(max_latency="0.000001ms"))
 
 
 def test_a_limit_on_the_speed_up_of_one_model_is_refused(a):

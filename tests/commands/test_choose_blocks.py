@@ -6,11 +6,11 @@ import numpy as np
 import onnx
 import pytest
 
-from compressor.commands.choose_blocks import choose, unify_file
+from compressor.commands.choose_blocks import choose, unify_chosen_file
 from compressor.commands.unify import unify
 from compressor.config.choosing import ChoosingSettings
 from compressor.errors import NothingToPrune, PlanError, TargetOutOfReach, UsageError
-from compressor.experiments.change import Reference, open_samples
+from compressor.experiments.change import ReferenceOutputs, open_samples
 from compressor.graph import files
 from compressor.unification.choose import UnifyPlan
 from tests.models import model
@@ -44,8 +44,8 @@ def test_what_is_chosen_stays_within_the_limit_when_it_is_really_unified(net, tm
     assert found.together.distance <= 0.7
     result = unify(net, found.plan.applied(settings))
     assert {row.name for row in result.report.layers} == set(found.plan.blocks)
-    source = files.load(net)
-    reference = Reference.make(source, open_samples(source, settings), settings, tmp_path)
+    source = files.load_model(net)
+    reference = ReferenceOutputs.make(source, open_samples(source, settings), settings, tmp_path)
     assert reference.change(result.dense).distance == pytest.approx(found.together.distance, rel=1e-5)
 
 
@@ -111,19 +111,19 @@ def test_a_plan_that_does_not_fit_is_refused(net):
 
 def test_a_plan_that_was_written_is_replayed(net, tmp_path):
     plan, settings = tmp_path / "plan.json", chosen(max_distance=0.9)
-    first = unify_file(net, tmp_path / "a.onnx", settings, plan_out=plan)
-    again = unify_file(net, tmp_path / "b.onnx", chosen(), plan=plan)
+    first = unify_chosen_file(net, tmp_path / "a.onnx", settings, plan_out=plan)
+    again = unify_chosen_file(net, tmp_path / "b.onnx", chosen(), plan=plan)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     assert [(row.name, row.block) for row in again.layers] == [(row.name, row.block) for row in first.layers]
     assert plan.with_name("plan.json.jsonl").exists()
 
 
 def test_without_a_limit_the_blocks_are_those_of_the_settings(net, tmp_path):
-    report = unify_file(net, tmp_path / "a.onnx", chosen(block="1x8"))
+    report = unify_chosen_file(net, tmp_path / "a.onnx", chosen(block="1x8"))
     assert {row.block for row in report.layers} == {"1x8x1"}
 
 
 def test_a_plan_is_written_only_where_one_is_made(net, tmp_path):
     for settings, plan in ((chosen(), None), (chosen(max_distance=1.0), tmp_path / "plan.json")):
         with pytest.raises(UsageError, match="--plan-out writes blocks that are chosen"):
-            unify_file(net, None, settings, plan=plan, plan_out=tmp_path / "out.json")
+            unify_chosen_file(net, None, settings, plan=plan, plan_out=tmp_path / "out.json")

@@ -33,7 +33,7 @@ def test_a_run_reports_how_its_result_stands_noise_and_corruption(tmp_path: Path
 
 
 def test_without_data_there_is_likeness_under_noise() -> None:
-    curves, _ = stressed(NET, files.load(NET), PruneSettings(samples=16))
+    curves, _ = stressed(NET, files.load_model(NET), PruneSettings(samples=16))
     assert curves
     assert not any("ccuracy" in curve.y_label for curve in curves)
     for curve in curves:

@@ -13,7 +13,7 @@ from compressor.commands.sensitivity import _groups, _Step, ledger_of, sensitivi
 from compressor.config import PruneSettings
 from compressor.config.sensitivity import SensitivitySettings
 from compressor.errors import NothingToPrune, UsageError
-from compressor.experiments.change import Reference, open_samples
+from compressor.experiments.change import ReferenceOutputs, open_samples
 from compressor.experiments.limits import Limits
 from compressor.graph import files
 from compressor.results.sensitivity import Change, SensitivityReport
@@ -44,16 +44,16 @@ def chosen(**values: object) -> SensitivitySettings:
 def labelled(net: Path, count: int = 40) -> str:
     """Samples whose labels the net gets right."""
     x = np.random.default_rng(0).normal(size=(count, 4, 6, 6)).astype(np.float32)
-    with sessions.opened(files.load(net), "cpu") as session:
-        y = sessions.run(session, {"x": x})[0].argmax(axis=1)
+    with sessions.opened(files.load_model(net), "cpu") as session:
+        y = sessions.run_session(session, {"x": x})[0].argmax(axis=1)
     np.savez(net.with_name("data.npz"), x=x, y=y)
     return str(net.with_name("data.npz"))
 
 
 def test_every_point_is_what_pruning_this_group_alone_does(net, tmp_path):
     report = sensitivity(net, chosen())
-    source, settings = files.load(net), chosen()
-    reference = Reference.make(source, open_samples(source, settings), settings, tmp_path)
+    source, settings = files.load_model(net), chosen()
+    reference = ReferenceOutputs.make(source, open_samples(source, settings), settings, tmp_path)
     assert [(g.name, g.channels) for g in report.groups] == [("w", 16), ("v", 24)]
     for group in report.groups:
         assert [p.removed / group.channels for p in group.points] == [0.25, 0.5, 0.75]

@@ -212,9 +212,9 @@ def test_what_is_written_is_what_was_reported(
 ) -> None:
     result = outcome(net(opset=opset), block=block, dense=dense, **shares)
     path = tmp_path / "out.onnx"
-    files.save(result.model, path)
+    files.save_model(result.model, path)
     onnx.checker.check_model(str(path), full_check=True)
-    loaded = files.load(path)
+    loaded = files.load_model(path)
     assert loaded.graph.opset_imports[""] == opset
     report = result.report
     assert report.exact
@@ -326,7 +326,7 @@ def test_a_packed_model_is_read_by_everything_else(tmp_path: Path) -> None:
     expected = session(target, tmp_path).run(None, {"image": x})
     assert np.array_equal(session(tidy, tmp_path).run(None, {"image": x})[0], expected[0])
     assert tidy.stat().st_size < 1.1 * target.stat().st_size, "packed weights stay packed"
-    assert difference(run_module(GraphModule(files.load(target)).eval(), {"image": x}), expected) < 1e-5
+    assert difference(run_module(GraphModule(files.load_model(target)).eval(), {"image": x}), expected) < 1e-5
 
 
 def test_a_fault_of_the_unpacking_is_caught_before_anything_is_written(

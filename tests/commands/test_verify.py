@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from compressor.commands.verify import demand, verify
+from compressor.commands.verify import demand_equal, verify
 from compressor.config.verify import VerifySettings
 from compressor.errors import ModelError, ProofFailed, ProviderUnavailable, UsageError
 from compressor.evaluate import bisect
@@ -62,7 +62,7 @@ def test_a_model_equals_itself_at_several_shapes(a):
     assert 1 in batches
     assert len(batches) == 3
     assert found.divergence is None
-    demand(found)
+    demand_equal(found)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_the_first_node_that_differs_is_named_with_its_weight(tmp_path, net, a, 
     names = [layer.value for layer in found.divergence.layers]
     assert all(layer.passed for layer in found.divergence.layers[: names.index(first)])
     with pytest.raises(ProofFailed, match=rf"the first node that differs is '{node}'"):
-        demand(found)
+        demand_equal(found)
 
 
 def test_a_difference_within_tolerance_passes(tmp_path, net, a):

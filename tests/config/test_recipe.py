@@ -11,7 +11,7 @@ import pytest
 from compressor.config.choices import STAGES
 from compressor.config.recipe import GATES, MANAGED, Recipe, schema, settings_of
 from compressor.recipe.progress import Course
-from compressor.recipe.reading import read
+from compressor.recipe.reading import read_recipe
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted([*(ROOT / "examples" / "recipes").glob("*.yaml"), ROOT / "examples" / "pipeline" / "recipe.yaml"])
@@ -36,7 +36,7 @@ def test_the_schema_knows_every_setting_and_no_other():
 
 @pytest.mark.parametrize("path", RECIPES, ids=NAMES)
 def test_examples_can_be_read(path: Path):
-    course = Course.of(path, read(path))
+    course = Course.of(path, read_recipe(path))
     assert course.original.is_file()
     assert path.read_text(encoding="utf-8").startswith(
         "# yaml-language-server: $schema=../../docs/recipe.schema.json\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compressor.evaluate.excess import estimates, excess_error, lost, potential
-from compressor.evaluate.rows import Tally, accuracy_rows, groups, likeness_rows, potential_rows
+from compressor.evaluate.rows import Tally, accuracy_rows, likeness_rows, potential_rows, shift_groups
 from compressor.evaluate.shifts import Shift
 from compressor.results.robustness import Estimate
 
@@ -58,7 +58,7 @@ def test_the_potential_is_the_most_that_is_saved_within_the_margin():
 
 
 def test_groups_end_with_means():
-    found = [(group.shift, group.level, group.members) for group in groups(PLAN)]
+    found = [(group.shift, group.level, group.members) for group in shift_groups(PLAN)]
     assert found == [
         ("clean", 0, (0,)),
         ("noise", 0.5, (1,)),
@@ -88,7 +88,7 @@ def test_rows_are_means_over_draws_and_severities():
     assert rows["A", "blur", None].lost is None
     assert rows["B", "jpeg", 1].excess_error.value == pytest.approx(0.125)
     likeness = likeness_rows(tally, ["A", "B"], 0.95, 0)
-    assert [row.shift for row in likeness] == [group.shift for group in groups(PLAN)]
+    assert [row.shift for row in likeness] == [group.shift for group in shift_groups(PLAN)]
     assert likeness[0].agreement is None
     potentials = potential_rows(list(rows.values()), {"B": 0.4}, 0.1)
     assert [row.value for row in potentials][:2] == [0.4, 0]

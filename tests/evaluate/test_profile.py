@@ -27,7 +27,7 @@ TWO = """
 def test_rows_add_up_to_the_totals(name: str) -> None:
     settings = PruneSettings(ratio=0.5, verify=False)
     result = prune(MODELS / name, settings)
-    rows = layer_rows(files.load(MODELS / name), result.model, settings)
+    rows = layer_rows(files.load_model(MODELS / name), result.model, settings)
     before = result.report.input.macs
     assert sum(row.macs_before or 0 for row in rows) == before
     after = sum(row.macs_after or 0 for row in rows)

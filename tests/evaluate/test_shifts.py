@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from compressor.config.robustness import RobustnessSettings
 from compressor.data import InputSpec
 from compressor.errors import UsageError
-from compressor.evaluate.shifts import CLEAN, NOISE, Disturbance, Range, Shift, image_obstacle, measure, pixels, shifts
+from compressor.evaluate.shifts import (
+    CLEAN,
+    NOISE,
+    Disturbance,
+    Range,
+    Shift,
+    image_obstacle,
+    input_statistics,
+    pixels,
+    shifts,
+)
 
 FIRST = InputSpec("x", ir.DataType.FLOAT, ("n", 3, 8, 8))
 LAST = InputSpec("x", ir.DataType.FLOAT, ("n", 8, 8, 3))
@@ -32,7 +42,7 @@ def normal(spec: InputSpec, images):
 
 
 def seen(spec: InputSpec, values) -> Range:
-    return measure([{"x": values}], [spec])["x"]
+    return input_statistics([{"x": values}], [spec])["x"]
 
 
 @budget(deadline=None, max_examples=40)
@@ -40,7 +50,7 @@ def seen(spec: InputSpec, values) -> Range:
 def test_a_range_is_that_of_all_batches_together(seed, sizes):
     values = np.random.default_rng(seed).normal(7, 3, (sum(sizes), 3, 4, 4)).astype(np.float32)
     parts = np.split(values, np.cumsum(sizes)[:-1])
-    found = measure([{"x": part} for part in parts], [FIRST])["x"]
+    found = input_statistics([{"x": part} for part in parts], [FIRST])["x"]
     assert found.deviation == pytest.approx(values.std(dtype=np.float64), rel=1e-9)
     np.testing.assert_array_equal(found.low, values.min((0, 2, 3)))
     np.testing.assert_array_equal(found.high, values.max((0, 2, 3)))

@@ -7,7 +7,7 @@ import pytest
 
 from compressor.config import DataSettings
 from compressor.errors import UsageError
-from compressor.evaluate.stand_in import described, stand_in
+from compressor.evaluate.stand_in import describe_samples, stand_in
 from tests.data.case import everything, taking
 from tests.models import in_memory, model
 
@@ -19,7 +19,7 @@ def test_the_range_that_is_given_is_kept() -> None:
     x = samples.take(everything(40)).inputs["x"]
     assert 0 <= x.min() < 10
     assert 245 < x.max() <= 255
-    row = described(samples)
+    row = describe_samples(samples)
     assert (row.kinds, row.source, row.limits, row.margin) == ({"x": "image"}, "given", ["0 to 255"], None)
 
 
@@ -36,7 +36,7 @@ def test_numbers_that_do_not_fit_the_channels_are_refused() -> None:
 
 
 def test_without_a_word_the_network_is_asked() -> None:
-    row = described(stand_in(NET, DataSettings(), 4))
+    row = describe_samples(stand_in(NET, DataSettings(), 4))
     assert row.source == "behaviour"
     assert row.margin is not None
     assert row.runner_up in row.scores
@@ -47,5 +47,5 @@ def test_samples_without_pixels_have_no_range() -> None:
     samples = stand_in(taking("float[N,5] x"), DataSettings(seed=3), 6)
     assert len(samples) == 6
     assert np.isfinite(samples.take(everything(6)).inputs["x"]).all()
-    row = described(samples)
+    row = describe_samples(samples)
     assert (row.kinds, row.range, row.source) == ({"x": "features"}, [], None)

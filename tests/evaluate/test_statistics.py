@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from compressor.evaluate import statistics
-from compressor.evaluate.statistics import SpeedUp, block_length, speed_up, spread, student_quantile
+from compressor.evaluate.statistics import SpeedUp, block_length, relative_iqr, speed_up, student_quantile
 
 Floats = NDArray[np.float64]
 
@@ -143,5 +143,5 @@ def test_quantiles_of_student_are_those_of_the_tables(level, freedom, expected):
 
 
 def test_spread_is_the_middle_half_over_the_median():
-    assert spread(np.asarray([1.0, 2.0, 3.0, 4.0, 5.0])) == pytest.approx(2 / 3)
-    assert spread(np.ones(5)) == 0
+    assert relative_iqr(np.asarray([1.0, 2.0, 3.0, 4.0, 5.0])) == pytest.approx(2 / 3)
+    assert relative_iqr(np.ones(5)) == 0

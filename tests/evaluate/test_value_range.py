@@ -10,7 +10,7 @@ import pytest
 
 from compressor.data.synthetic import CANDIDATES, DARK_CANDIDATES, PixelRange, RangeChoice
 from compressor.data.synthetic.pixel_range import BYTES, CENTRED, IMAGENET, SIGNED, UNIT
-from compressor.evaluate.value_range import read_range, spread
+from compressor.evaluate.value_range import read_range, spectral_entropy
 from compressor.graph import files
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
@@ -24,7 +24,7 @@ CIFAR = PixelRange("CIFAR-10", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616
 
 def disguised(name: str, own: PixelRange, other: PixelRange) -> ir.Model:
     """A network of ``models/`` as if it had been trained on pixels in another range than its ``own``."""
-    network = normalise(files.load(MODELS / f"{name}.onnx"))
+    network = normalise(files.load_model(MODELS / f"{name}.onnx"))
     graph, image = network.graph, network.graph.inputs[0]
     (m0, s0), (m1, s1) = ((np.asarray(r.mean), np.asarray(r.std)) for r in (own, other))
     factors = {"factor": s1 / s0, "summand": (m1 - m0) / s0}
@@ -67,7 +67,7 @@ def test_digits_are_light_marks_on_a_dark_ground(name: str, index: int) -> None:
 
 
 def test_where_two_are_close_both_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = normalise(files.load(MODELS / "cifar10-resnet20.onnx"))
+    network = normalise(files.load_model(MODELS / "cifar10-resnet20.onnx"))
     choice = read(network)
     assert choice.ranges == (IMAGENET, SIGNED)
     assert choice.runner_up == SIGNED
@@ -101,14 +101,14 @@ def test_a_fixed_batch_is_filled() -> None:
 def test_spread_of_known_rows() -> None:
     rng = np.random.default_rng(0)
     alike = rng.standard_normal((20_000, 8)).astype(np.float32)
-    assert spread(alike) == pytest.approx(0, abs=1e-3)
+    assert spectral_entropy(alike) == pytest.approx(0, abs=1e-3)
     one = (rng.standard_normal((1000, 1)) * np.ones(8)).astype(np.float32)
-    assert spread(one) == pytest.approx(-np.log(8), abs=1e-5)
+    assert spectral_entropy(one) == pytest.approx(-np.log(8), abs=1e-5)
     two = np.concatenate([alike[:, :2], np.zeros((20_000, 6), np.float32)], axis=1)
-    assert spread(two) == pytest.approx(np.log(2) - np.log(8), abs=1e-3)
-    assert spread(np.ones((10, 8), np.float32)) == pytest.approx(-np.log(8))
-    assert spread(1e30 * alike) == pytest.approx(0, abs=1e-3)
-    assert spread(np.full((10, 8), np.nan, np.float32)) == -np.inf
+    assert spectral_entropy(two) == pytest.approx(np.log(2) - np.log(8), abs=1e-3)
+    assert spectral_entropy(np.ones((10, 8), np.float32)) == pytest.approx(-np.log(8))
+    assert spectral_entropy(1e30 * alike) == pytest.approx(0, abs=1e-3)
+    assert spectral_entropy(np.full((10, 8), np.nan, np.float32)) == -np.inf
 
 
 def test_spread_is_the_same_from_either_gram_matrix() -> None:
@@ -116,7 +116,7 @@ def test_spread_is_the_same_from_either_gram_matrix() -> None:
     centred = rows - rows.mean(axis=0)
     values = np.linalg.svd(centred, compute_uv=False)[:5] ** 2
     share = values / values.sum()
-    assert spread(rows) == pytest.approx(-(share * np.log(share)).sum() - np.log(40), abs=1e-5)
+    assert spectral_entropy(rows) == pytest.approx(-(share * np.log(share)).sum() - np.log(40), abs=1e-5)
 
 
 def test_the_candidates_are_those_of_the_tests() -> None:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from compressor.config import DataSettings
 from compressor.data import Batch, Dataset, Indices
 from compressor.errors import ModelError
-from compressor.experiments.change import Reference
+from compressor.experiments.change import ReferenceOutputs
 from compressor.experiments.run import Lab, Variant
 from compressor.graph import files
 from tests.models import in_memory, model
@@ -68,7 +68,7 @@ class Scaled:
 
 def lab(folder: Path, samples: Dataset | None = None) -> Lab:
     settings = DataSettings(samples=12, batch_size=5)
-    reference = Reference.make(identity(), samples or Samples(), settings, folder)
+    reference = ReferenceOutputs.make(identity(), samples or Samples(), settings, folder)
     source = folder / "model"
     source.write_bytes(b"model")
     return Lab(Scaled(folder / "log"), reference, files.digest([source]))

@@ -10,14 +10,14 @@ import pytest
 from compressor.config import DataSettings
 from compressor.data import Batch
 from compressor.errors import UsageError
-from compressor.experiments.change import Reference, open_samples
+from compressor.experiments.change import ReferenceOutputs, open_samples
 from tests.experiments.case import Samples, identity
 from tests.models import in_memory, model
 
 
-def reference(folder: Path, source: ir.Model, samples: object = None, **settings: object) -> Reference:
+def reference(folder: Path, source: ir.Model, samples: object = None, **settings: object) -> ReferenceOutputs:
     chosen = DataSettings.parse({"samples": 12, "batch_size": 5, **settings})
-    return Reference.make(source, samples or Samples(), chosen, folder)  # type: ignore[arg-type]
+    return ReferenceOutputs.make(source, samples or Samples(), chosen, folder)  # type: ignore[arg-type]
 
 
 def with_weight(weight: np.ndarray) -> ir.Model:

@@ -67,7 +67,7 @@ def refusal(path: Path) -> str:
     tracemalloc.start()
     try:
         with pytest.raises(ModelError) as caught:
-            files.load(path)
+            files.load_model(path)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

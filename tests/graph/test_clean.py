@@ -12,7 +12,7 @@ import pytest
 from compressor.config import RunSettings
 from compressor.graph import clean
 from compressor.graph.feeds import feeds
-from compressor.pruning.analysis import prepare
+from compressor.pruning.analysis import prepared_model
 from compressor.pruning.proof import same_signature
 from compressor.runtime.stored import run_once
 from tests.models import between, in_memory, model, tokens
@@ -22,7 +22,7 @@ IDIOM_NAMES = [name for name in IDIOMS if name.startswith("network.")]
 
 
 def cleaned(proto: onnx.ModelProto) -> ir.Model:
-    made, _ = prepare(in_memory(proto), RunSettings())
+    made, _ = prepared_model(in_memory(proto), RunSettings())
     clean.tidy(made, simplify=True)
     return made
 
@@ -34,7 +34,7 @@ def operators(found: ir.Model) -> Counter[str]:
 @pytest.mark.parametrize("name", IDIOM_NAMES)
 def test_outputs_stay(name: str) -> None:
     source = in_memory(IDIOMS[name]())
-    made, shapes = prepare(source, RunSettings())
+    made, shapes = prepared_model(source, RunSettings())
     clean.tidy(made, simplify=True)
     same_signature(source, made)
     assert made.graph.num_nodes() <= source.graph.num_nodes()
@@ -180,6 +180,6 @@ def test_unused_operator_sets_go() -> None:
 
 def test_not_simplifying_leaves_what_is_alive() -> None:
     proto = between("c = Identity(a)  d = Relu(c)  e = Relu(c)  b = Add(d, e)  dead = Neg(a)")
-    made, _ = prepare(in_memory(proto), RunSettings(simplify=False))
+    made, _ = prepared_model(in_memory(proto), RunSettings(simplify=False))
     clean.tidy(made, simplify=False)
     assert operators(made) == {"Conv": 3, "Identity": 1, "Relu": 2, "Add": 1}

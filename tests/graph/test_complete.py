@@ -93,24 +93,24 @@ def test_what_the_runtime_loads_is_loaded_and_written_again(tmp_path: Path, case
 
     path = written(tmp_path, proto)
     expected = run(path)
-    model = files.load(path)
+    model = files.load_model(path)
     normalise(model)
-    files.save(model, tmp_path / "again.onnx")
+    files.save_model(model, tmp_path / "again.onnx")
     np.testing.assert_equal(run(tmp_path / "again.onnx"), expected)
 
 
 def test_a_map_keeps_its_type(tmp_path: Path) -> None:
     proto = model()
     _zip_map(proto)
-    source = files.load(written(tmp_path, proto))
-    files.save(source.clone(), tmp_path / "again.onnx")
+    source = files.load_model(written(tmp_path, proto))
+    files.save_model(source.clone(), tmp_path / "again.onnx")
     assert onnx.load(tmp_path / "again.onnx").graph.output[1] == proto.graph.output[1]
 
 
 def test_of_weights_of_one_name_the_last_one_counts(tmp_path: Path) -> None:
     proto = model()
     _repeated(proto)
-    kept = files.load(written(tmp_path, proto)).graph.initializers["w"].const_value
+    kept = files.load_model(written(tmp_path, proto)).graph.initializers["w"].const_value
     assert kept is not None
     assert kept.numpy().sum() == 66
 
@@ -118,7 +118,7 @@ def test_of_weights_of_one_name_the_last_one_counts(tmp_path: Path) -> None:
 def test_operators_of_the_runtime_have_shapes(tmp_path: Path) -> None:
     proto = model("LayerNormalization (h, h)", 13)
     _scale(proto)
-    found = normalise(files.load(written(tmp_path, proto)))
+    found = normalise(files.load_model(written(tmp_path, proto)))
     assert infer(found, {"x": (2, 3)})(found.graph.outputs[0]) == (2, 4)
 
 
@@ -136,5 +136,5 @@ def test_what_the_runtime_refuses_is_refused(tmp_path: Path, middle: str, opset:
     with pytest.raises(Exception, match="ONNXRuntimeError"):
         ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     with pytest.raises(ModelError, match="node that writes 'y'"):
-        files.load(path)
+        files.load_model(path)
     assert reason in refusal(path)

@@ -178,7 +178,7 @@ def test_every_data_type_is_measured_right(tmp_path: Path, dtype: int, raw: bool
     proto = parsed()
     proto.ir_version = onnx.IR_VERSION
     proto.graph.initializer.append(tensor)
-    assert weights_of(files.load(written(tmp_path, proto)))["extra"].shape == (3, 5)
+    assert weights_of(files.load_model(written(tmp_path, proto)))["extra"].shape == (3, 5)
 
 
 def test_external_data_is_mapped_not_read(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_external_data_is_mapped_not_read(tmp_path: Path) -> None:
     externalised(
         tmp_path, proto.graph.initializer[0], b"\0" * 64 + WEIGHT.tobytes(), offset="64", length="48"
     )
-    model = files.load(written(tmp_path, proto))
+    model = files.load_model(written(tmp_path, proto))
     assert isinstance(model.graph.initializers["w"].const_value, ir.ExternalTensor)
     np.testing.assert_array_equal(weights_of(model)["w"], WEIGHT)
 
@@ -198,7 +198,7 @@ def test_external_data_follows_the_model_not_the_working_folder(
     externalised(tmp_path, proto.graph.initializer[0], location="./weights.bin")
     written(tmp_path, proto)
     monkeypatch.chdir(tmp_path)
-    model = files.load("model.onnx")
+    model = files.load_model("model.onnx")
     monkeypatch.chdir("/")
     np.testing.assert_array_equal(weights_of(model)["w"], WEIGHT)
 
@@ -206,9 +206,9 @@ def test_external_data_follows_the_model_not_the_working_folder(
 def test_external_data_of_attributes_is_embedded(tmp_path: Path) -> None:
     proto = parsed()
     externalised(tmp_path, _constant(proto))
-    model = files.load(written(tmp_path, proto))
+    model = files.load_model(written(tmp_path, proto))
     (tmp_path / "weights.bin").unlink()
-    files.save(model, tmp_path / "out.onnx")
-    nodes = files.load(tmp_path / "out.onnx").graph.all_nodes()
+    files.save_model(model, tmp_path / "out.onnx")
+    nodes = files.load_model(tmp_path / "out.onnx").graph.all_nodes()
     constant = next(node for node in nodes if node.op_type == "Constant")
     assert constant.attributes["value"].as_tensor().numpy() == 2

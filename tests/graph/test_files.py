@@ -61,10 +61,10 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
 
 
 def test_a_sound_model_keeps_its_parts(tmp_path: Path) -> None:
-    model = files.load(str(written(tmp_path, parsed())))
+    model = files.load_model(str(written(tmp_path, parsed())))
     assert [node.op_type for node in model.graph] == ["MatMul", "If"]
     np.testing.assert_array_equal(weights_of(model)["w"], WEIGHT)
-    assert len(files.load(written(tmp_path, parsed(CALLS))).functions) == 2
+    assert len(files.load_model(written(tmp_path, parsed(CALLS))).functions) == 2
 
 
 def test_a_model_in_a_linked_place_loads(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_model_in_a_linked_place_loads(tmp_path: Path) -> None:
     externalised(tmp_path / "real", proto.graph.initializer[0])
     written(tmp_path / "real", proto)
     (tmp_path / "link").symlink_to("real")
-    assert weights_of(files.load(tmp_path / "link" / "model.onnx"))["w"].shape == (3, 4)
+    assert weights_of(files.load_model(tmp_path / "link" / "model.onnx"))["w"].shape == (3, 4)
 
 
 def test_files_and_bytes_of_a_model(tmp_path: Path) -> None:
@@ -113,18 +113,18 @@ def test_a_round_trip_keeps_everything_and_is_deterministic(
 ) -> None:
     model = large()
     tensors = [value.const_value for value in model.graph.initializers.values()]
-    written_bytes = files.save(model, tmp_path / "out.onnx", external_data=external_data)
+    written_bytes = files.save_model(model, tmp_path / "out.onnx", external_data=external_data)
     assert [value.const_value for value in model.graph.initializers.values()] == tensors
     assert written_bytes == files.size_on_disk(tmp_path / "out.onnx")
     first = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
     assert len(first) == (2 if external_data else 1)
-    again = files.load(tmp_path / "out.onnx")
+    again = files.load_model(tmp_path / "out.onnx")
     for name, weight in weights_of(model).items():
         np.testing.assert_array_equal(weights_of(again)[name], weight)
     again.graph.name = model.graph.name
     for other in (model, again):
         (tmp_path / "again").mkdir(exist_ok=True)
-        files.save(other, tmp_path / "again" / "out.onnx", external_data=external_data)
+        files.save_model(other, tmp_path / "again" / "out.onnx", external_data=external_data)
         assert [path.read_bytes() for path in sorted((tmp_path / "again").iterdir())] == first
 
 
@@ -136,12 +136,12 @@ def test_an_embedded_file_is_what_protobuf_would_write_but_for_the_order(tmp_pat
     for body in walk.bodies(proto):
         for node in body.node:
             node.ClearField("domain")  # the text parser states the default
-    files.save(files.load(written(tmp_path, proto)), tmp_path / "out.onnx")
+    files.save_model(files.load_model(written(tmp_path, proto)), tmp_path / "out.onnx")
     assert onnx.load(tmp_path / "out.onnx") == proto
 
 
 def test_tensors_of_every_make_are_written(tmp_path: Path) -> None:
-    model = files.load(written(tmp_path, parsed()))
+    model = files.load_model(written(tmp_path, parsed()))
     made = {
         "strided": np.arange(24, dtype=np.float32).reshape(6, 4)[::2].T,
         "nibbles": np.array([1, -2, 3], dtype=ml_dtypes.int4),
@@ -155,15 +155,15 @@ def test_tensors_of_every_make_are_written(tmp_path: Path) -> None:
     words = ir.StringTensor(np.array([b"a", "é".encode()]), name="words")
     model.graph.register_initializer(ir.Value(name="words", const_value=words))
     model.ir_version = 10
-    files.save(model, tmp_path / "out.onnx")
-    again = weights_of(files.load(tmp_path / "out.onnx"))
+    files.save_model(model, tmp_path / "out.onnx")
+    again = weights_of(files.load_model(tmp_path / "out.onnx"))
     for name, array in made.items():
         np.testing.assert_array_equal(again[name], array)
     assert list(again["words"]) == [b"a", "é".encode()]
 
 
 def test_a_model_too_large_for_one_file_gets_a_data_file(tmp_path: Path) -> None:
-    files.save(large(), tmp_path / "out.onnx", inline_limit=10_000)
+    files.save_model(large(), tmp_path / "out.onnx", inline_limit=10_000)
     proto = onnx.load(tmp_path / "out.onnx", load_external_data=False)
     kept = {tensor.name for tensor in proto.graph.initializer if not tensor.external_data}
     assert kept == {"small"}
@@ -172,23 +172,23 @@ def test_a_model_too_large_for_one_file_gets_a_data_file(tmp_path: Path) -> None
     } == {"out.onnx.data"}
     onnx.checker.check_model(tmp_path / "out.onnx", full_check=True)
     with pytest.raises(UsageError, match="too many for one file; allow external data"):
-        files.save(large(), tmp_path / "one.onnx", inline_limit=10_000, external_data=False)
+        files.save_model(large(), tmp_path / "one.onnx", inline_limit=10_000, external_data=False)
     with pytest.raises(UsageError, match="graph alone is too large"):
-        files.save(large(), tmp_path / "one.onnx", inline_limit=10)
+        files.save_model(large(), tmp_path / "one.onnx", inline_limit=10)
     assert not list(tmp_path.glob("*one.onnx*"))
 
 
 def test_loading_and_saving_copy_the_weights_at_most_once(tmp_path: Path) -> None:
-    total = files.save(large(megabytes=4, count=4), tmp_path / "in.onnx")
+    total = files.save_model(large(megabytes=4, count=4), tmp_path / "in.onnx")
     tracemalloc.start()
-    model = files.load(tmp_path / "in.onnx")
+    model = files.load_model(tmp_path / "in.onnx")
     held, peak = tracemalloc.get_traced_memory()
     assert peak < 1.3 * total
     assert held < 0.1 * total
-    files.save(model, tmp_path / "out.onnx", external_data=True)
-    mapped = files.load(tmp_path / "out.onnx")
+    files.save_model(model, tmp_path / "out.onnx", external_data=True)
+    mapped = files.load_model(tmp_path / "out.onnx")
     tracemalloc.reset_peak()
-    files.save(mapped, tmp_path / "again.onnx")
+    files.save_model(mapped, tmp_path / "again.onnx")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak - held < 0.1 * total
@@ -198,7 +198,7 @@ def test_an_initializer_without_data_is_not_silently_dropped(tmp_path: Path) -> 
     model = large()
     model.graph.initializers["w1"].const_value = None
     with pytest.raises(CompressorError, match="'w1' has no data"):
-        files.save(model, tmp_path / "out.onnx")
+        files.save_model(model, tmp_path / "out.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -211,15 +211,15 @@ def test_what_cannot_be_written_faithfully_is_not_written(tmp_path: Path) -> Non
     model = large()
     model.graph.initializers["w1"].const_value = Lying(WEIGHT)
     with pytest.raises(CompressorError, match="has not the bytes that it declares"):
-        files.save(model, tmp_path / "out.onnx")
+        files.save_model(model, tmp_path / "out.onnx")
     model = large()
     model.graph[0].attributes["outside"] = ir.AttrTensor("outside", _outside())
     with pytest.raises(CompressorError, match="'outside' of a subgraph or attribute is external"):
-        files.save(model, tmp_path / "out.onnx")
+        files.save_model(model, tmp_path / "out.onnx")
     model = large()
     model.graph[0].attributes["bad"] = ir.AttrInt64("bad", 2**64)
     with pytest.raises(CompressorError, match="cannot be serialised: Value out of range"):
-        files.save(model, tmp_path / "out.onnx")
+        files.save_model(model, tmp_path / "out.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -229,16 +229,16 @@ def _outside() -> ir.ExternalTensor:
 
 def test_the_input_and_its_data_are_never_overwritten(tmp_path: Path) -> None:
     source = tmp_path / "in.onnx"
-    files.save(large(), source, external_data=True)
+    files.save_model(large(), source, external_data=True)
     before = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
-    model, forbidden = files.load(source), files.model_files(source)
+    model, forbidden = files.load_model(source), files.model_files(source)
     (tmp_path / "hard.onnx").hardlink_to(source)
     (tmp_path / "folder").symlink_to(tmp_path)
     for target in ("in.onnx", "hard.onnx", "folder/in.onnx"):
         with pytest.raises(UsageError, match="never overwritten"):
-            files.save(model, tmp_path / target, forbidden=forbidden)
+            files.save_model(model, tmp_path / target, forbidden=forbidden)
     with pytest.raises(UsageError, match=r"in\.onnx\.data belongs to the input"):
-        files.save(model, source, external_data=True)
+        files.save_model(model, source, external_data=True)
     (tmp_path / "hard.onnx").unlink()
     (tmp_path / "folder").unlink()
     assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == before
@@ -251,18 +251,18 @@ def test_places_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.Mo
     os.mkfifo(tmp_path / "pipe")
     for target, reason in (("absent/out.onnx", "does not exist"), ("taken", "not a regular file")):
         with pytest.raises(UsageError, match=reason):
-            files.save(model, tmp_path / target)
+            files.save_model(model, tmp_path / target)
     for target in ("link", "pipe"):
         with pytest.raises(UsageError, match="not a regular file"):
-            files.save(model, tmp_path / target)
+            files.save_model(model, tmp_path / target)
     for target in ("", "a\0b"):
         with pytest.raises(UsageError, match="not the name of a file"):
-            files.save(model, target)
+            files.save_model(model, target)
     with pytest.raises(UsageError, match="File name too long"):
-        files.save(model, tmp_path / ("x" * 300))
+        files.save_model(model, tmp_path / ("x" * 300))
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(UsageError, match="cannot be written to"):
-        files.save(model, tmp_path / "out.onnx")
+        files.save_model(model, tmp_path / "out.onnx")
     assert {path.name for path in tmp_path.iterdir()} == {"taken", "link", "pipe"}
 
 
@@ -272,7 +272,7 @@ def test_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
     try:
         with pytest.raises(UsageError, match=os.strerror(errno.EFBIG)):
-            files.save(model, tmp_path / "out.onnx")
+            files.save_model(model, tmp_path / "out.onnx")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
@@ -315,7 +315,7 @@ def test_interrupted_at_any_line_there_is_the_whole_file_or_none(
         line += 1
         if old:
             path.write_text("old")
-        stopped = interrupted_at(line, lambda: files.save(model, path, external_data=external_data))
+        stopped = interrupted_at(line, lambda: files.save_model(model, path, external_data=external_data))
         left = sorted(entry.name for entry in tmp_path.iterdir())
         assert [value.const_value for value in model.graph.initializers.values()] == tensors
         if not stopped:

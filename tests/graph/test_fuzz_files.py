@@ -79,12 +79,12 @@ def refused(action: Callable[[], object]) -> ModelError | None:
 
 
 def work_on(path: Path) -> None:
-    model = files.load(path)
-    files.save(model, path.with_name("plain.onnx"))
-    files.load(path.with_name("plain.onnx"))
+    model = files.load_model(path)
+    files.save_model(model, path.with_name("plain.onnx"))
+    files.load_model(path.with_name("plain.onnx"))
     unshare(normalise(model))
-    files.save(model, path.with_name("normal.onnx"))
-    files.load(path.with_name("normal.onnx"))
+    files.save_model(model, path.with_name("normal.onnx"))
+    files.load_model(path.with_name("normal.onnx"))
 
 
 def mutated_bytes(content: bytes, chance: random.Random) -> bytes:

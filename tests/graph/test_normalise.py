@@ -21,7 +21,7 @@ RNG = np.random.default_rng(0)
 
 
 def loaded(folder: Path, model: str | onnx.ModelProto) -> ir.Model:
-    return files.load(written(folder, parsed(model) if isinstance(model, str) else model))
+    return files.load_model(written(folder, parsed(model) if isinstance(model, str) else model))
 
 
 def run(model: ir.Model | onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -38,8 +38,8 @@ def normalised(folder: Path, text: str, **feeds: np.ndarray) -> ir.Model:
     model = normalise(loaded(folder, text))
     for before, after in zip(run(proto, feeds), run(model, feeds), strict=True):
         np.testing.assert_array_equal(before, after)
-    files.save(model, folder / "normal.onnx")
-    files.load(folder / "normal.onnx")
+    files.save_model(model, folder / "normal.onnx")
+    files.load_model(folder / "normal.onnx")
     return model
 
 
@@ -176,8 +176,8 @@ def test_constants_of_subgraphs_stay_there(tmp_path: Path) -> None:
     assert set(model.graph.initializers) == {"w"}
     branch = model.graph[1].attributes["then_branch"].as_graph()
     assert set(branch.initializers) == {"k"}
-    files.save(model, tmp_path / "out.onnx")
-    assert files.load(tmp_path / "out.onnx")
+    files.save_model(model, tmp_path / "out.onnx")
+    assert files.load_model(tmp_path / "out.onnx")
 
 
 def test_unnamed_and_repeated_node_names(tmp_path: Path) -> None:
@@ -216,8 +216,8 @@ def test_initializers_that_old_versions_list_as_inputs_are_no_inputs(tmp_path: P
     assert [value.name for value in model.graph.inputs] == ["x", "c"]
     assert model.ir_version == 4
     assert model.graph.initializers["w"].const_value is not None
-    files.save(model, tmp_path / "out.onnx")
-    assert [value.name for value in files.load(tmp_path / "out.onnx").graph.inputs] == ["x", "c"]
+    files.save_model(model, tmp_path / "out.onnx")
+    assert [value.name for value in files.load_model(tmp_path / "out.onnx").graph.inputs] == ["x", "c"]
 
 
 def test_defaults_of_inputs_stay_inputs(tmp_path: Path) -> None:
@@ -266,15 +266,15 @@ def test_small_shared_initializers_get_a_copy_for_each_use(tmp_path: Path) -> No
         np.testing.assert_array_equal(old, new)
     assert unshare(model, max_elements=15) == 0
     assert unshare(model, max_elements=16) == 1
-    files.save(model, tmp_path / "out.onnx")
-    assert files.load(tmp_path / "out.onnx")
+    files.save_model(model, tmp_path / "out.onnx")
+    assert files.load_model(tmp_path / "out.onnx")
 
 
 def test_copies_do_not_depend_on_the_run(tmp_path: Path) -> None:
     models = [shared(tmp_path), shared(tmp_path)]
     for model in models:
         unshare(model)
-        files.save(model, tmp_path / f"{id(model)}.onnx")
+        files.save_model(model, tmp_path / f"{id(model)}.onnx")
     first, second = (list(model.graph.initializers) for model in models)
     assert first == second
 
@@ -290,10 +290,10 @@ def test_copies_of_any_data_type(tmp_path: Path, dtype: int) -> None:
     proto.graph.node.extend(helper.make_node("Identity", ["t"], [f"i{index}"]) for index in range(2))
     model = normalise(loaded(tmp_path, proto))
     assert unshare(model) == 1
-    files.save(model, tmp_path / "out.onnx")
+    files.save_model(model, tmp_path / "out.onnx")
     tensors = {
         name: value.const_value
-        for name, value in files.load(tmp_path / "out.onnx").graph.initializers.items()
+        for name, value in files.load_model(tmp_path / "out.onnx").graph.initializers.items()
     }
     assert tensors["t"].dtype == tensors["t.1"].dtype == ir.DataType(dtype)
     np.testing.assert_array_equal(tensors["t"].numpy(), tensors["t.1"].numpy())

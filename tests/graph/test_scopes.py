@@ -124,7 +124,7 @@ PASSES: dict[str, Pass] = {
     "equal nodes": CommonSubexpressionEliminationPass(),
     "equal weights": lambda model: clean.tidy(model, simplify=True),
     "dead nodes": clean.remove_dead,
-    "constants": lambda model: clean.fold(model, infer(model)),
+    "constants": lambda model: clean.fold_constants(model, infer(model)),
     "copies": unshare,
     "simplify": _simplify,
     "all": _all,
@@ -156,11 +156,11 @@ def _run(path: Path) -> list[list[np.ndarray]]:
 @pytest.mark.parametrize("name", PASSES)
 def test_no_pass_changes_a_result(tmp_path: Path, case: str, name: str) -> None:
     onnx.save(_built(BODIES[case]), tmp_path / "before.onnx")
-    model = normalise(files.load(tmp_path / "before.onnx"))
+    model = normalise(files.load_model(tmp_path / "before.onnx"))
     names = [value.name for value in model.graph.outputs]
     PASSES[name](model)
-    files.save(model, tmp_path / "after.onnx")
-    assert [value.name for value in files.load(tmp_path / "after.onnx").graph.outputs] == names
+    files.save_model(model, tmp_path / "after.onnx")
+    assert [value.name for value in files.load_model(tmp_path / "after.onnx").graph.outputs] == names
     for one, two in zip(_run(tmp_path / "before.onnx"), _run(tmp_path / "after.onnx"), strict=True):
         for a, b in zip(one, two, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
@@ -170,7 +170,7 @@ def test_identities_that_can_go_are_gone(tmp_path: Path) -> None:
     left = {}
     for case, body in BODIES.items():
         onnx.save(_built(body), tmp_path / "before.onnx")
-        model = normalise(files.load(tmp_path / "before.onnx"))
+        model = normalise(files.load_model(tmp_path / "before.onnx"))
         clean.drop_identities(model)
         left[case] = sum(n.op_type in ("Identity", "Dropout") for n in model.graph.all_nodes())
     assert left["identity of an outer value in both branches"] == 2

@@ -154,7 +154,7 @@ def chain_of_functions(length: int, calls: int) -> onnx.ModelProto:
 def test_functions_that_would_expand_without_end_are_refused(tmp_path: Path) -> None:
     assert "too many nodes" in refusal(written(tmp_path, chain_of_functions(length=20, calls=10)))
     assert "over 100 deep" in refusal(written(tmp_path, chain_of_functions(length=2000, calls=1)))
-    assert len(files.load(written(tmp_path, chain_of_functions(length=50, calls=1))).functions) == 50
+    assert len(files.load_model(written(tmp_path, chain_of_functions(length=50, calls=1))).functions) == 50
 
 
 def nested_ifs(depth: int) -> onnx.ModelProto:
@@ -192,18 +192,18 @@ def test_unsorted_nodes_and_captured_values_are_sound(tmp_path: Path) -> None:
     nodes = list(proto.graph.node)[::-1]
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
-    assert [node.op_type for node in files.load(written(tmp_path, proto)).graph] == ["MatMul", "If"]
+    assert [node.op_type for node in files.load_model(written(tmp_path, proto)).graph] == ["MatMul", "If"]
 
 
 def test_custom_domains_need_no_known_operators(tmp_path: Path) -> None:
     text = '<ir_version: 8, opset_import: ["acme" : 1]> g (float[N] x) => (float[N] y) { y = acme.Anything (x) }'
-    assert files.load(written(tmp_path, parsed(text))).graph[0].domain == "acme"
+    assert files.load_model(written(tmp_path, parsed(text))).graph[0].domain == "acme"
 
 
 def test_ai_onnx_is_the_default_domain(tmp_path: Path) -> None:
     proto = parsed()
     proto.opset_import[0].domain = proto.graph.node[0].domain = "ai.onnx"
-    model = files.load(written(tmp_path, proto))
+    model = files.load_model(written(tmp_path, proto))
     assert model.opset_imports == {"": 17}
     assert model.graph[0].domain == ""
 
@@ -212,7 +212,7 @@ def test_the_checker_sees_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyP
     seen: list[onnx.NodeProto] = []
     monkeypatch.setattr(onnx.checker, "check_node", lambda node, _: seen.append(node))
     proto = parsed()
-    files.load(written(tmp_path, proto))
+    files.load_model(written(tmp_path, proto))
     branch = proto.graph.node[1].attribute[0].g
     assert [node.op_type for node in seen] == ["MatMul", "If", "Neg", "Constant", "Mul"]
     assert seen[0] == proto.graph.node[0]

@@ -16,10 +16,10 @@ from compressor.graph.shapes import infer
 from compressor.operators.table import RULES
 from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import line_up
-from compressor.pruning.cost import macs
-from compressor.pruning.parts import Operator, operators
+from compressor.pruning.cost import graph_macs
+from compressor.pruning.parts import OperatorChain, operators
 from compressor.pruning.select import origin_of, rank
-from compressor.pruning.widths import Line, Widths, lines
+from compressor.pruning.widths import WidthLine, Widths, lines
 from compressor.results.detail import LatencyResult
 from tests.models import in_memory, model
 
@@ -47,7 +47,7 @@ def node_costs(source: ir.Model) -> dict[str, float]:
     plain = normalise(source.clone())
     shapes = infer(plain)
     return {
-        str(node.name): macs([node], shapes, RULES) + sum(prod(shapes(v) or ()) for v in node.outputs)
+        str(node.name): graph_macs([node], shapes, RULES) + sum(prod(shapes(v) or ()) for v in node.outputs)
         for node in plain.graph
     }
 
@@ -84,7 +84,7 @@ class FakeTimer:
         return LatencyResult(before_ms=ORIGINAL_MS, after_ms=after, low=speed * 0.99, high=speed * 1.01)
 
 
-def parts_of(proto: onnx.ModelProto, **asked: object) -> tuple[list[Operator], list[Line], FakeTimer]:
+def parts_of(proto: onnx.ModelProto, **asked: object) -> tuple[list[OperatorChain], list[WidthLine], FakeTimer]:
     """Operators and widths of a model under these settings, and a timer for it."""
     settings = PruneSettings.parse({"target_latency": "0.5x", **asked})
     found = analyse(in_memory(proto), settings)
@@ -94,7 +94,7 @@ def parts_of(proto: onnx.ModelProto, **asked: object) -> tuple[list[Operator], l
     return operators(found.coupling, [line.group for line in of_groups], RULES), of_groups, FakeTimer(in_memory(proto))
 
 
-def counted(parts: list[Operator]) -> Callable[[Operator, list[float]], float]:
+def counted(parts: list[OperatorChain]) -> Callable[[OperatorChain, list[float]], float]:
     """Time of an operator by its work, as a share of that of all of them."""
     whole = sum(part.work(part.sizes([0.0] * 99)) for part in parts)
     return lambda part, gone: part.work(part.sizes(gone)) / whole

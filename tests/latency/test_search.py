@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compressor.errors import NothingToPrune, TargetOutOfReach
-from compressor.latency.search import CORRECTIONS, TOLERANCE, Aim, Search
+from compressor.latency.search import CORRECTIONS, TOLERANCE, Aim, WidthSearch
 from compressor.results.detail import LatencyResult
 from tests.latency.case import residual, widths_of
 
@@ -23,7 +23,7 @@ def search(text, seen, *, noise=0.0, width=128, seed=0, **asked):
         speed, error = ORIGINAL_MS / after, float(np.exp(2.576 * noise))
         return LatencyResult(before_ms=ORIGINAL_MS, after_ms=after, low=speed / error, high=speed * error, level=0.99)
 
-    return Search(Aim(text), widths, measure)
+    return WidthSearch(Aim(text), widths, measure)
 
 
 SEEN = {

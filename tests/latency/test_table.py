@@ -8,7 +8,7 @@ import pytest
 
 from compressor.evaluate.attribution import attributed
 from compressor.latency import cache as keeping
-from compressor.latency.cache import Cache, default_folder
+from compressor.latency.cache import LatencyCache, default_folder
 from compressor.latency.table import Table
 from tests.latency.case import counted, parts_of, residual
 
@@ -81,14 +81,14 @@ def made():
 
 
 def test_read_as_written(tmp_path):
-    assert Cache(tmp_path / "new" / "folder", KEY).write(made()) == []
-    again = Cache(tmp_path / "new" / "folder", KEY).read()
+    assert LatencyCache(tmp_path / "new" / "folder", KEY).write(made()) == []
+    again = LatencyCache(tmp_path / "new" / "folder", KEY).read()
     assert again.to_json(KEY) == made().to_json(KEY)
 
 
 def test_another_device_has_a_table_of_its_own(tmp_path):
-    Cache(tmp_path, KEY).write(made())
-    assert Cache(tmp_path, {**KEY, "threads": 2}).read().to_json(KEY) == Table().to_json(KEY)
+    LatencyCache(tmp_path, KEY).write(made())
+    assert LatencyCache(tmp_path, {**KEY, "threads": 2}).read().to_json(KEY) == Table().to_json(KEY)
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -108,7 +108,7 @@ def test_another_device_has_a_table_of_its_own(tmp_path):
     ],
 )
 def test_a_spoilt_file_is_as_good_as_none(tmp_path, text):
-    cache = Cache(tmp_path, KEY)
+    cache = LatencyCache(tmp_path, KEY)
     cache.write(made())
     [path] = tmp_path.iterdir()
     path.write_text(text)
@@ -118,7 +118,7 @@ def test_a_spoilt_file_is_as_good_as_none(tmp_path, text):
 
 
 def test_bytes_that_are_no_text(tmp_path):
-    cache = Cache(tmp_path, KEY)
+    cache = LatencyCache(tmp_path, KEY)
     cache.write(made())
     [path] = tmp_path.iterdir()
     path.write_bytes(b"\xff\xfe\x00")
@@ -127,7 +127,7 @@ def test_bytes_that_are_no_text(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_a_warning(tmp_path):
     (tmp_path / "file").write_text("")
-    [warning] = Cache(tmp_path / "file", KEY).write(made())
+    [warning] = LatencyCache(tmp_path / "file", KEY).write(made())
     assert "not kept" in warning
 
 

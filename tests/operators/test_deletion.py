@@ -12,7 +12,7 @@ import pytest
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.operators.table import RULES
-from compressor.pruning.cost import params
+from compressor.pruning.cost import graph_params
 from tests.models import in_memory
 from tests.oracle import TOLERANCE, Rules, differences, pair
 from tests.property.idioms import IDIOMS
@@ -29,7 +29,7 @@ def network(name: str) -> onnx.ModelProto:
 @lru_cache(maxsize=len(NETWORKS))
 def left(name: str) -> int:
     """Parameters that stay under the whole table."""
-    return params(pair(in_memory(network(name)), SETTINGS).smaller.graph)
+    return graph_params(pair(in_memory(network(name)), SETTINGS).smaller.graph)
 
 
 def without(op: str) -> Rules:
@@ -53,13 +53,13 @@ def test_without_the_rule(name: str, op: str) -> None:
     onnx.checker.check_model(ir.to_proto(found.smaller))
     worst = max(differences(found).items(), key=lambda item: item[1])
     assert worst[1] < TOLERANCE, worst
-    assert params(found.smaller.graph) >= left(name)
+    assert graph_params(found.smaller.graph) >= left(name)
 
 
 def test_deletion_costs_compression() -> None:
     """A guard for the test above: most deletions do keep channels that would otherwise go."""
     kept = [
-        params(pair(in_memory(network("mobilenet")), SETTINGS, without(op)).smaller.graph) > left("mobilenet")
+        graph_params(pair(in_memory(network("mobilenet")), SETTINGS, without(op)).smaller.graph) > left("mobilenet")
         for op in ("Add", "Relu")
     ]
     assert all(kept)

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from compressor.channels.coupling import Unexplained
-from compressor.operators.signature import Call, Named, Signature, Window, expand, name_axes, slide, solve
+from compressor.operators.signature import Call, Named, Signature, Window, expand, name_axes, slide, solve_sizes
 
 CONV = "n (g i) [*s], (g o) i [*k], (g o)? -> n (g o) [*p]"
 
@@ -59,7 +59,7 @@ def test_another_number_of_axes_is_declined(ranks: list[int]) -> None:
 
 def sizes(text: str, of: Call, **given: int) -> dict[str, int]:
     named = name_axes(text, of)
-    solve(named, [((name,), size) for name, size in given.items()])
+    solve_sizes(named, [((name,), size) for name, size in given.items()])
     return named.sizes
 
 
@@ -75,7 +75,7 @@ def test_an_attribute_tells_what_axes_do_not() -> None:
 
 def test_an_axis_of_one_is_broadcast() -> None:
     named = name_axes("*a, ... -> *a", call((3, 1, 5), (4, 5), output=(3, 4, 5)))
-    solve(named, [])
+    solve_sizes(named, [])
     assert named.operands == {0: (("a0",), (), ("a2",)), 1: (("a1",), ("a2",))}
     assert named.sizes == {"a0": 3, "a1": 4, "a2": 5}
 

@@ -12,7 +12,7 @@ from compressor.channels.groups import ChannelGroup, group
 from compressor.config import PruneSettings
 from compressor.errors import UsageError
 from compressor.operators.table import RULES
-from compressor.pruning.allocate import Move, Option, by_loss, frontier, line_of, selected
+from compressor.pruning.allocate import Alternative, Move, frontier, line_of, scores_by_loss, selected
 from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import Origin
 from compressor.pruning.criteria import Scores
@@ -21,16 +21,16 @@ from compressor.results import ModelStats
 from compressor.results.sensitivity import GroupSensitivity, Point, SensitivityReport
 from tests.models import in_memory, model
 
-NOTHING = Option(0.0, 0.0)
-options = st.lists(st.builds(Option, st.integers(0, 12).map(float), st.integers(0, 12).map(float)), max_size=4)
+NOTHING = Alternative(0.0, 0.0)
+options = st.lists(st.builds(Alternative, st.integers(0, 12).map(float), st.integers(0, 12).map(float)), max_size=4)
 items = st.lists(options, min_size=1, max_size=4).map(lambda found: dict(enumerate(found)))
 
 
-def total(chosen: list[Option]) -> tuple[float, float]:
+def total(chosen: list[Alternative]) -> tuple[float, float]:
     return sum(o.gain for o in chosen), sum(o.loss for o in chosen)
 
 
-def after(moves: list[Move[int]], of: dict[int, list[Option]]) -> tuple[float, float]:
+def after(moves: list[Move[int]], of: dict[int, list[Alternative]]) -> tuple[float, float]:
     return total([of[item][index] for item, index in selected(moves).items()])
 
 
@@ -61,12 +61,12 @@ def test_a_hull_is_a_part_of_the_options_in_the_order_of_gains(found):
 
 
 def test_what_cannot_be_paid_is_never_taken():
-    assert frontier([Option(1.0, 1.0), Option(9.0, inf), Option(0.0, 0.0)]) == [0]
-    assert line_of({"a": [Option(1.0, inf)]}) == []
+    assert frontier([Alternative(1.0, 1.0), Alternative(9.0, inf), Alternative(0.0, 0.0)]) == [0]
+    assert line_of({"a": [Alternative(1.0, inf)]}) == []
 
 
 def test_an_option_that_is_worse_in_both_is_passed_over():
-    found = [Option(2.0, 1.0), Option(1.0, 1.5), Option(4.0, 8.0), Option(3.0, 6.0)]
+    found = [Alternative(2.0, 1.0), Alternative(1.0, 1.5), Alternative(4.0, 8.0), Alternative(3.0, 6.0)]
     assert frontier(found) == [0, 2]
     assert np.allclose([m.slope for m in line_of({"a": found})], [0.5, 3.5])
 
@@ -108,7 +108,7 @@ CHANNELS = {"w": 16, "v": 24}
 def test_units_get_the_slope_of_their_segment_in_the_order_of_the_criterion():
     scores, origin = grouped()
     curve = {"w": [(8, 0.8, 0.2), (12, 0.7, 0.6)], "v": [(12, 0.9, 0.1)]}
-    found, chosen = by_loss(scores, PruneSettings(target_macs=0.5), origin, report(curve, CHANNELS))
+    found, chosen = scores_by_loss(scores, PruneSettings(target_macs=0.5), origin, report(curve, CHANNELS))
     assert (chosen.scope, chosen.normalise) == ("global", "none")
     for member, old in scores.items():
         stays = np.isinf(found[member])
@@ -132,7 +132,7 @@ AMOUNTS = [
 @pytest.mark.parametrize(("amount", "slope"), AMOUNTS)
 def test_the_amount_says_what_is_gained(amount, slope):
     scores, origin = grouped()
-    found, _ = by_loss(scores, PruneSettings(**amount), origin, report({"w": [(8, 0.8, 0.2)]}, CHANNELS))
+    found, _ = scores_by_loss(scores, PruneSettings(**amount), origin, report({"w": [(8, 0.8, 0.2)]}, CHANNELS))
     w, v = (np.sort(found[member]) for member in scores)
     assert np.allclose(w[:8], slope)
     assert np.isinf(v).all(), "a group that was not measured stays"
@@ -142,7 +142,7 @@ def test_what_must_stay_stays():
     scores, origin = grouped()
     first = next(iter(scores))
     scores[first][3] = inf
-    found, _ = by_loss(scores, PruneSettings(ratio=0.5), origin, report({"w": [(15, 0.5, 0.1)]}, CHANNELS))
+    found, _ = scores_by_loss(scores, PruneSettings(ratio=0.5), origin, report({"w": [(15, 0.5, 0.1)]}, CHANNELS))
     assert np.isinf(found[first][3])
 
 
@@ -151,7 +151,7 @@ def test_later_steps_count_from_the_original():
     first = next(iter(scores))
     early = Origin({**origin.units, "w": 32}, origin.macs, origin.params, origin.size, origin.rest)
     curve = report({"w": [(16, 0.8, 0.2), (24, 0.7, 0.6)]}, {"w": 32})
-    found, _ = by_loss(scores, PruneSettings(target_macs=0.5), early, curve)
+    found, _ = scores_by_loss(scores, PruneSettings(target_macs=0.5), early, curve)
     w = np.sort(found[first])
     assert np.allclose(w[:8], 0.32 / 0.1), "16 of 32 are gone, so that the second segment comes first"
     assert np.isinf(w[8:]).all()
@@ -160,6 +160,6 @@ def test_later_steps_count_from_the_original():
 def test_a_report_of_another_model_is_refused():
     scores, origin = grouped()
     with pytest.raises(UsageError, match="has none of the model's groups"):
-        by_loss(scores, PruneSettings(ratio=0.5), origin, report({"z": [(1, 0.9, 0.1)]}, {"z": 4}))
+        scores_by_loss(scores, PruneSettings(ratio=0.5), origin, report({"z": [(1, 0.9, 0.1)]}, {"z": 4}))
     with pytest.raises(UsageError, match="'w' has 16 channels, and 12 in the sensitivity report"):
-        by_loss(scores, PruneSettings(ratio=0.5), origin, report({"w": [(1, 0.9, 0.1)]}, {"w": 12}))
+        scores_by_loss(scores, PruneSettings(ratio=0.5), origin, report({"w": [(1, 0.9, 0.1)]}, {"w": 12}))

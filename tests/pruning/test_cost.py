@@ -14,8 +14,8 @@ from compressor.errors import NothingToPrune
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
 from compressor.operators.table import RULES
-from compressor.pruning.cost import CostModel, macs, params, uncounted
-from compressor.pruning.select import choose
+from compressor.pruning.cost import CostModel, graph_macs, graph_params, uncounted
+from compressor.pruning.select import choose_channels
 from compressor.steps.account import stats_in_memory
 from tests.models import in_memory, model
 from tests.oracle import couple, pair
@@ -127,19 +127,19 @@ def test_estimates_are_what_is_left(name: str) -> None:
     except NothingToPrune:
         pytest.skip("nothing to prune")
     _, coupling = couple(source, settings)
-    choose(coupling, settings, RULES, 1)
+    choose_channels(coupling, settings, RULES, 1)
     removed = units_of(result.plan, coupling)
     estimate = CostModel(coupling, coupling.shapes, RULES)
     assert estimate.macs_after(removed) == macs_of(result.model, settings)
-    assert estimate.params_after(removed) == params(pair(source, settings).smaller.graph)
-    assert estimate.macs == macs(coupling.graph, coupling.shapes, RULES)
-    assert estimate.params == params(coupling.graph)
+    assert estimate.params_after(removed) == graph_params(pair(source, settings).smaller.graph)
+    assert estimate.macs == graph_macs(coupling.graph, coupling.shapes, RULES)
+    assert estimate.params == graph_params(coupling.graph)
 
 
 def macs_of(found: ir.Model, settings: PruneSettings) -> int:
     """Of one run at the bound sizes; the report divides by the batch."""
     plain = normalise(found.clone())
-    return macs(plain.graph, infer(plain, settings.input_shapes, settings.dims), RULES)
+    return graph_macs(plain.graph, infer(plain, settings.input_shapes, settings.dims), RULES)
 
 
 def test_bytes_follow_the_element_type() -> None:
@@ -172,5 +172,5 @@ def test_a_node_that_does_not_fit_is_not_counted() -> None:
             a = MatMul(x, w)  b = Einsum<equation = "ab,bc->ac">(a, v)  y = Relu(b) }""", checked=False)
     )  # fmt: skip
     shapes = {v: (3, 5, 8) for n in source.graph for v in (*n.inputs, *n.outputs) if v is not None}
-    assert macs(source.graph, shapes.get, RULES) >= 0
+    assert graph_macs(source.graph, shapes.get, RULES) >= 0
     assert "Einsum" in {node.op_type for node in uncounted(source.graph, shapes.get, RULES)}

@@ -12,7 +12,7 @@ from compressor.channels.groups import ChannelGroup, group
 from compressor.config import PruneSettings
 from compressor.errors import UsageError
 from compressor.pruning.criteria import CRITERIA, Weights, criterion
-from compressor.pruning.criteria.base import combine, ranking
+from compressor.pruning.criteria.base import aggregate_scores, ranking
 from tests.models import between, in_memory, model, weight
 from tests.oracle import couple
 
@@ -203,6 +203,6 @@ def test_ranking_breaks_ties_by_unit() -> None:
 
 def test_combine_leaves_out_what_says_nothing() -> None:
     good, zero, broken = np.asarray([1.0, 3.0]), np.zeros(2), np.asarray([np.inf, 1.0])
-    np.testing.assert_allclose(combine([good, zero, broken], "mean", 2), [0.5, 1.5])
-    np.testing.assert_array_equal(combine([zero], "mean", 2), [0, 0])
-    np.testing.assert_array_equal(combine([], "sum", 3), [0, 0, 0])
+    np.testing.assert_allclose(aggregate_scores([good, zero, broken], "mean", 2), [0.5, 1.5])
+    np.testing.assert_array_equal(aggregate_scores([zero], "mean", 2), [0, 0])
+    np.testing.assert_array_equal(aggregate_scores([], "sum", 3), [0, 0, 0])

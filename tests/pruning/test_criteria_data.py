@@ -34,7 +34,7 @@ def measured(
     found, coupling = couple(in_memory(proto), SETTINGS)
     need = criterion(name).needs
     assert need is not None
-    result = activations.measure(need, found, coupling, [Batch({"x": x}) for x in inputs], "cpu")
+    result = activations.measure_activations(need, found, coupling, [Batch({"x": x}) for x in inputs], "cpu")
     return coupling, Weights("mean", result), {g.name: g for g in group(coupling)}
 
 

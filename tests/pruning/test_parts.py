@@ -10,7 +10,7 @@ from compressor.latency.candidates import Candidates, fingerprint
 from compressor.operators.table import RULES
 from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import line_up
-from compressor.pruning.parts import Operator, operators
+from compressor.pruning.parts import OperatorChain, operators
 from compressor.pruning.select import origin_of, rank
 from compressor.pruning.widths import lines
 from tests.latency.case import node_costs, parts_of, residual
@@ -22,7 +22,7 @@ LSTM = """(float[5,3,8] x) => (float y)
         b = Squeeze(a, axis)  y = MatMul(b, v) }"""
 
 
-def names(parts: list[Operator]) -> list[list[str]]:
+def names(parts: list[OperatorChain]) -> list[list[str]]:
     return [[node.op_type for node in part.nodes] for part in parts]
 
 

@@ -28,8 +28,8 @@ from compressor.operators.reference import Reference
 from compressor.operators.table import RULES
 from compressor.pruning import analysis, apply, proof, surgery
 from compressor.pruning.apply import apply_plan
-from compressor.pruning.proof import Evidence, Masked, demand, same_signature
-from compressor.pruning.select import choose
+from compressor.pruning.proof import Evidence, MaskedReference, demand_proof, same_signature
+from compressor.pruning.select import choose_channels
 from compressor.pruning.standard import Standard
 from compressor.runtime.stored import Runs, Stored, run_once
 from compressor.steps import step
@@ -62,8 +62,8 @@ def confirm(
 ) -> Evidence:
     with TemporaryDirectory() as folder:
         one, two = (Stored.write(m, Path(folder), settings.provider) for m in (reference, found))
-        evidence, _ = proof.prove(Masked(reference, one, masks), two, shapes, settings)
-    demand(evidence)
+        evidence, _ = proof.prove(MaskedReference(reference, one, masks), two, shapes, settings)
+    demand_proof(evidence)
     return evidence
 
 
@@ -203,7 +203,7 @@ def test_the_worst_output_is_named() -> None:
     evidence = Evidence.of(Standard(one, Tolerance(1e-4)), two)
     assert (evidence.passed, evidence.worst, evidence.max_rel_err) == (False, "q", 1.0)
     with pytest.raises(ProofFailed, match="'q'"):
-        demand(evidence)
+        demand_proof(evidence)
 
 
 # ---- inputs -------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def test_open_sizes_are_proved_at_a_probe_and_at_a_size_of_its_own() -> None:
 def test_a_model_that_runs_at_one_size_only() -> None:
     """Where a mask fits the first size only, the second is still run, and must run."""
     source, coupling = couple(in_memory(model(MERGED_HEADS)), SETTINGS)
-    plan = choose(coupling, SETTINGS, RULES, 1).plan
+    plan = choose_channels(coupling, SETTINGS, RULES, 1).plan
     cut = Cut(coupling, units_of(plan, coupling))
     reference, masks = surgery.mask(source, cut, RULES)
     surgery.remove(source, cut, RULES)
@@ -382,14 +382,14 @@ def test_preparation_is_proved(lossless: bool, tmp_path: Path, monkeypatch: pyte
 
 
 def test_reading_is_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = files.load
+    honest = files.load_model
 
     def wrong(path: Path) -> ir.Model:
         made = honest(path)
         replace(made, "w", numbers(made, "w")[::-1].copy())
         return made
 
-    monkeypatch.setattr(files, "load", wrong)
+    monkeypatch.setattr(files, "load_model", wrong)
     with pytest.raises(ProofFailed, match="the prepared graph differs"):
         prune_file(written(tmp_path), tmp_path / "out.onnx", SETTINGS)
 
@@ -399,7 +399,7 @@ def test_a_lossless_run_is_not_compared_with_itself(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(step, "lossless_plan", lambda coupling, *_: (half(coupling), group(coupling)))
 
     def half(coupling: Coupling) -> PruningPlan:
-        return choose(coupling, SETTINGS, RULES, 1).plan
+        return choose_channels(coupling, SETTINGS, RULES, 1).plan
 
     with pytest.raises(ProofFailed):
         prune(in_memory(between("b = Relu(a)")), PruneSettings(lossless=True))
@@ -410,15 +410,15 @@ def test_the_bytes_that_are_put_in_place_are_proved(
     external_data: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A byte of the last weight is lost on the way to the disk: no file, and the one that was there stays."""
-    honest = stream.Layout.write_data if external_data else stream.Layout.write
+    honest = stream.FileLayout.write_data if external_data else stream.FileLayout.write
 
-    def wrong(layout: stream.Layout, file: BinaryIO) -> None:
+    def wrong(layout: stream.FileLayout, file: BinaryIO) -> None:
         honest(layout, file)
         file.seek(file.tell() // 2)
         file.write(b"\x55\x7f\x55\x7f")
         file.seek(0, 2)
 
-    monkeypatch.setattr(stream.Layout, "write_data" if external_data else "write", wrong)
+    monkeypatch.setattr(stream.FileLayout, "write_data" if external_data else "write", wrong)
     (tmp_path / "out.onnx").write_text("old")
     settings = SETTINGS.model_copy(update={"external_data": external_data})
     with pytest.raises(ProofFailed):
@@ -430,7 +430,7 @@ def test_the_bytes_that_are_put_in_place_are_proved(
 def test_applying_a_plan_leaves_the_analysis_alone() -> None:
     found = analysis.analyse(in_memory(between("b = Relu(a)")), SETTINGS)
     before = ir.to_proto(found.model).SerializeToString(deterministic=True)
-    plan = choose(found.coupling, SETTINGS, RULES, 1).plan
+    plan = choose_channels(found.coupling, SETTINGS, RULES, 1).plan
     one, two = (ir.to_proto(apply_plan(found, plan)).SerializeToString(deterministic=True) for _ in range(2))
     assert one == two
     assert len(one) < len(before)

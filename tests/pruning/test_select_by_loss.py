@@ -12,7 +12,7 @@ from compressor.commands.sensitivity import sensitivity_file
 from compressor.config import PruneSettings
 from compressor.config.sensitivity import SensitivitySettings
 from compressor.errors import UsageError
-from compressor.experiments.change import Reference, open_samples
+from compressor.experiments.change import ReferenceOutputs, open_samples
 from compressor.graph import files
 from tests.models import model
 
@@ -32,12 +32,12 @@ def test_the_amount_is_met_and_less_is_lost_than_by_the_worst_report(tmp_path: P
     ]
     (tmp_path / "worst.json").write_text(measured.model_copy(update={"groups": far}).to_json())
     settings = SensitivitySettings(samples=256)
-    source, loss = files.load(net), {}
+    source, loss = files.load_model(net), {}
     for path in (report, tmp_path / "worst.json"):
         found = prune(net, PruneSettings(round_to=1, sensitivity=path, **amount))
         folder = tmp_path / path.stem
         folder.mkdir()
-        reference = Reference.make(source, open_samples(source, settings), settings, folder)
+        reference = ReferenceOutputs.make(source, open_samples(source, settings), settings, folder)
         loss[path.stem] = reference.change(found.model).distance
     assert loss["s"] <= loss["worst"] + 1e-6
 

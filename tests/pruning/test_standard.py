@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compressor.core.compare import Tolerance, distance, spread
-from compressor.pruning.standard import standard
+from compressor.core.compare import Tolerance, distance, rounding_spread
+from compressor.pruning.standard import with_tolerance
 from compressor.runtime.stored import Answers, Stored
 from tests.models import in_memory, model
 
@@ -37,13 +37,13 @@ PLAIN = "(float[2,8] x) => (float y) <float[8,4] w> { y = MatMul(x, w) }"
 def test_saturation_has_the_tolerance_that_it_needs(tmp_path: Path) -> None:
     x = np.full((2, 8), 7.0, np.float32)
     one, two = (answers(scaled(SATURATED, f), tmp_path, x) for f in (1.0, 1 + 3e-6))
-    asked, runs = standard(one, two, STRICT)
+    asked, runs = with_tolerance(one, two, STRICT)
     gap = distance(one.runs.outputs[0][0], two.runs.outputs[0][0], STRICT)
     assert not gap.passed, "the tolerance alone would not do"
     assert asked.met_by(runs)
     assert asked.noise
     far = answers(scaled(SATURATED, 1.05), tmp_path, x)
-    asked, runs = standard(one, far, STRICT)
+    asked, runs = with_tolerance(one, far, STRICT)
     assert not asked.met_by(runs)
 
 
@@ -51,7 +51,7 @@ def test_saturation_has_the_tolerance_that_it_needs(tmp_path: Path) -> None:
 def test_what_rounding_does_not_explain_is_not_allowed(factor: float, tmp_path: Path) -> None:
     x = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float32)
     one, two = (answers(scaled(PLAIN, f), tmp_path, x) for f in (1.0, factor))
-    asked, runs = standard(one, two, STRICT)
+    asked, runs = with_tolerance(one, two, STRICT)
     assert not asked.met_by(runs)
 
 
@@ -66,9 +66,9 @@ def test_a_small_channel_is_not_hidden_by_a_huge_one() -> None:
 def test_noise_is_by_channel_and_infinite_where_rounding_decides() -> None:
     base = np.asarray([[1.0, 5.0, np.nan], [2.0, 6.0, 1.0]], np.float32)
     other = np.asarray([[1.5, 5.0, 1.0], [2.0, 6.0, 1.0]], np.float32)
-    np.testing.assert_array_equal(spread(base, [other]), [[0.5, 0.0, np.inf]] * 2)
+    np.testing.assert_array_equal(rounding_spread(base, [other]), [[0.5, 0.0, np.inf]] * 2)
     found = np.asarray([[1.4, 5.0, 7.0], [2.0, 6.0, -3.0]], np.float32)
-    gap = distance(base, found, STRICT, spread(base, [other]))
+    gap = distance(base, found, STRICT, rounding_spread(base, [other]))
     assert gap.passed
     assert gap.compared == 4
 
@@ -76,6 +76,6 @@ def test_noise_is_by_channel_and_infinite_where_rounding_decides() -> None:
 def test_noise_of_integers_is_a_share() -> None:
     base = np.arange(10)
     turned = np.where(base == 3, 0, base)
-    assert float(spread(base, [turned])) == pytest.approx(0.1)
+    assert float(rounding_spread(base, [turned])) == pytest.approx(0.1)
     assert distance(base, turned, STRICT, np.asarray(0.1)).passed
     assert not distance(base, base + 1, STRICT, np.asarray(0.1)).passed

@@ -10,8 +10,8 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from compressor.recipe.progress import Course
-from compressor.recipe.reading import read
-from compressor.recipe.run import Options, Outcome, run
+from compressor.recipe.reading import read_recipe
+from compressor.recipe.run import Outcome, RecipeOptions, run_recipe
 from tests.models import model
 
 NET = """
@@ -49,7 +49,7 @@ def write(folder: Path, stages: str, *, top: str = "data: data.npz", name: str =
 def execute(path: Path, *changes: str, **options: Any) -> tuple[Outcome, list[str]]:
     """What came of it, and the lines that were told."""
     told: list[str] = []
-    return run(Course.of(path, read(path, changes)), Options(line=told.append, **options)), told
+    return run_recipe(Course.of(path, read_recipe(path, changes)), RecipeOptions(line=told.append, **options)), told
 
 
 def states(outcome: Outcome) -> list[str]:

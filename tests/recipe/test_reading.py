@@ -11,7 +11,7 @@ from compressor.config import BenchSettings, PruneSettings, TuneSettings
 from compressor.config.choices import STAGES
 from compressor.config.recipe import GATES, settings_of
 from compressor.errors import UsageError
-from compressor.recipe.reading import read
+from compressor.recipe.reading import read_recipe
 
 GOOD = """
 model: a.onnx
@@ -32,7 +32,7 @@ gates: {max_drop: 1%, max_latency: 2.5ms}
 def recipe(tmp_path: Path, text: str, *changes: str):
     path = tmp_path / "r.yaml"
     path.write_text(text)
-    return read(path, changes)
+    return read_recipe(path, changes)
 
 
 def test_stages_get_their_settings_in_order_and_what_all_share(tmp_path):
@@ -114,7 +114,7 @@ def test_files_that_cannot_be_read(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UsageError, match="the recipe cannot be read"):
-        read(path)
+        read_recipe(path)
 
 
 def test_changes_are_as_if_the_recipe_said_so(tmp_path):

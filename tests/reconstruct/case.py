@@ -18,11 +18,11 @@ from compressor.data import Batch
 from compressor.operators.table import RULES
 from compressor.pruning import surgery
 from compressor.pruning.analysis import analyse
-from compressor.pruning.select import choose
-from compressor.reconstruct import Options, Recovery, recover
+from compressor.pruning.select import choose_channels
+from compressor.reconstruct import ReconstructOptions, RecoveryResult, recover
 
 Array = NDArray[Any]
-FEW = Options(batch_size=8)
+FEW = ReconstructOptions(batch_size=8)
 
 
 class Arrays:
@@ -54,7 +54,7 @@ class Pruned:
     dense: ir.Model
     cut: Cut
 
-    def recover(self, method: str, data: Any, options: Options = FEW) -> Recovery:
+    def recover(self, method: str, data: Any, options: ReconstructOptions = FEW) -> RecoveryResult:
         return recover(self.model, self.dense, self.cut, method, data, options)
 
     def error(self, **feeds: Array) -> float:
@@ -68,7 +68,7 @@ def pruned(proto: onnx.ModelProto, removal: Removal | None = None, **settings: A
     chosen = PruneSettings.parse({"ratio": 0.5, "round_to": 1, "verify": False, **settings})
     found = analyse(ir.from_proto(proto), chosen)
     dense = found.model.clone()
-    plan = PruningPlan((removal,)) if removal else choose(found.coupling, chosen, RULES, 1).plan
+    plan = PruningPlan((removal,)) if removal else choose_channels(found.coupling, chosen, RULES, 1).plan
     cut = Cut(found.coupling, units_of(plan, found.coupling))
     cut.check()
     surgery.remove(found.model, cut, RULES)

@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compressor.reconstruct.form import Form, Unrepairable
-from compressor.reconstruct.layers import kind_of
+from compressor.reconstruct.form import OperandForm, Unrepairable
+from compressor.reconstruct.layers import layer_kind
 from tests.models import model, weight
 from tests.reconstruct.case import noise, outputs
 
@@ -55,7 +55,9 @@ LEFT = {
 }
 
 
-def linear(case: tuple[str, str, str, str], *, left: bool = False) -> tuple[Form, np.ndarray, np.ndarray, np.ndarray]:
+def linear(
+    case: tuple[str, str, str, str], *, left: bool = False
+) -> tuple[OperandForm, np.ndarray, np.ndarray, np.ndarray]:
     """The form of one node, its input, its weight and its output in the runtime."""
     op, x, w, attributes = case
     operands = "w, x" if left else "x, w"
@@ -66,12 +68,12 @@ def linear(case: tuple[str, str, str, str], *, left: bool = False) -> tuple[Form
     array = weight(proto, "w")
     node = next(iter(ir.from_proto(proto).graph))
     shapes = (data.shape, array.shape, y.shape)
-    kind = kind_of(node)
+    kind = layer_kind(node)
     assert kind is not None
     return kind.make(node, 0 if left else 1, shapes), data, np.asarray(array), y
 
 
-def check(form: Form, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> None:
+def check(form: OperandForm, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> None:
     matrix = form.matrix(w)
     assert np.array_equal(form.weight(matrix).astype(w.dtype), w)
     count = form.count(y.shape)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from compressor import errors
 from compressor.data import Batch
 from compressor.pruning.proof import same_signature
-from compressor.reconstruct import Options
+from compressor.reconstruct import ReconstructOptions
 from tests.models import model
 from tests.property.graphs import blocks_of, random_inputs, random_model
 from tests.reconstruct.case import Arrays, Pruned, noise, outputs, pruned
@@ -55,7 +55,7 @@ def check(seed: int) -> int:
     if drawn is None:
         return 0
     proto, found = drawn
-    options = Options(
+    options = ReconstructOptions(
         batch_size=6, min_rows=64, targets="symmetric" if seed % 2 else "asymmetric", cache_bytes=(seed % 3) << 12
     )
     data = Drawn(proto)
@@ -102,5 +102,5 @@ def test_a_linear_net_is_repaired_exactly(widths: list[int], image: bool, seed: 
     dims = ",".join(map(str, shape))
     found = pruned(model(f"(float[N,{dims}] x) => (float y) <{weights}> {{ {nodes} }}", seed=seed))
     x = noise(64, *shape, seed=seed)
-    found.recover("lstsq", Arrays(x=x), Options(batch_size=16, dampings=(1e-10,)))
+    found.recover("lstsq", Arrays(x=x), ReconstructOptions(batch_size=16, dampings=(1e-10,)))
     assert found.error(x=noise(16, *shape, seed=seed + 1)) < 2e-4

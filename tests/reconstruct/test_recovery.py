@@ -14,7 +14,7 @@ from compressor.channels.plan import Removal
 from compressor.data import batch_limit
 from compressor.errors import UsageError
 from compressor.pruning.proof import same_signature
-from compressor.reconstruct import RECOVERIES, Options, layers, run
+from compressor.reconstruct import RECOVERIES, ReconstructOptions, layers, run
 from compressor.reconstruct.fit import Affine
 from tests.models import model, weight
 from tests.reconstruct.case import FEW, Arrays, noise, outputs, pruned
@@ -177,7 +177,7 @@ def test_activations_on_disk_give_the_same() -> None:
 class Harmful:
     """Proposes what is worse than what is there."""
 
-    def __init__(self, matrix: np.ndarray, layers: int, options: Options) -> None:
+    def __init__(self, matrix: np.ndarray, layers: int, options: ReconstructOptions) -> None:
         self._found = Affine(matrix * -3, (np.ones(matrix.shape[:2]),) * layers)
 
     def add(self, layer: int, x: np.ndarray, y: np.ndarray) -> None:
@@ -278,8 +278,8 @@ NORMS = """
 
 
 def test_a_normalisation_alone_brings_means_and_spreads_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = layers.kind_of
-    monkeypatch.setattr(layers, "kind_of", lambda node: read(node) if node.op_type == "BatchNormalization" else None)
+    read = layers.layer_kind
+    monkeypatch.setattr(layers, "layer_kind", lambda node: read(node) if node.op_type == "BatchNormalization" else None)
     found = pruned(model(NORMS), include=("w",))
     x = noise(512, 4, 6, 6)
     (far,), (want,) = outputs(found.model, {"x": x}), outputs(found.dense, {"x": x})

@@ -7,7 +7,7 @@ from io import StringIO
 from rich.console import Console
 
 from compressor.render.robustness import findings, render_robustness, sheets
-from compressor.render.robustness_page import curves, render_page
+from compressor.render.robustness_page import noise_charts, render_page
 from compressor.results.environment import environment
 from compressor.results.robustness import (
     Estimate,
@@ -121,7 +121,7 @@ def test_a_corruption_is_one_row_unless_all_are_asked_for():
 
 
 def test_charts_have_one_line_a_model_in_one_order():
-    found = curves(report(models=3))
+    found = noise_charts(report(models=3))
     assert [curve.title for curve in found] == [
         "Accuracy under noise",
         "y: agreement under noise",
@@ -133,8 +133,8 @@ def test_charts_have_one_line_a_model_in_one_order():
         assert [series.points[0][0] for series in curve.series] == [0, 0, 0]
     assert found[1].series[0].points == [(0, 100), (0.5, 100)], "A agrees with itself"
     assert [x for x, _ in found[3].series[1].points] == [0, 1, 2, 3, 4, 5]
-    assert curves(report(models=9))[0].note == "3 more models are in the tables."
-    assert [curve.title for curve in curves(report(labels=False, classes=False))] == [
+    assert noise_charts(report(models=9))[0].note == "3 more models are in the tables."
+    assert [curve.title for curve in noise_charts(report(labels=False, classes=False))] == [
         "y: relative error under noise",
         "JPEG",
     ]

@@ -4,7 +4,7 @@ import re
 from html.parser import HTMLParser
 from math import inf
 
-from compressor.render.sensitivity_page import bars, curves, render_plot
+from compressor.render.sensitivity_page import bars, group_charts, render_plot
 from compressor.results import ModelStats
 from compressor.results.sensitivity import GroupSensitivity, Point, SensitivityReport
 
@@ -41,16 +41,16 @@ def test_bars_are_the_safe_share_in_the_order_of_the_model():
 
 
 def test_no_chart_has_more_lines_than_can_be_told_apart_and_the_most_sensitive_come_first():
-    found = curves(report())
+    found = group_charts(report())
     assert [len(curve.series) for curve in found] == [6, 2]
     names = [line.name for curve in found for line in curve.series]
     assert names == [*(f"g<{number}>" for number in range(7, 0, -1)), "g<0>"]
 
 
 def test_lines_start_at_the_untouched_model_and_leave_out_what_is_infinitely_far():
-    found = {line.name: line.points for curve in curves(report()) for line in curve.series}
+    found = {line.name: line.points for curve in group_charts(report()) for line in curve.series}
     assert found["g<1>"] == [(0.0, 0.0), (0.25, 0.08), (0.5, 0.16)]
-    judged = {line.name: line.points for curve in curves(report(accuracy=0.9)) for line in curve.series}
+    judged = {line.name: line.points for curve in group_charts(report(accuracy=0.9)) for line in curve.series}
     assert judged["g<0>"] == [(0.0, 0.9), (0.25, 0.896), (0.5, 0.892), (0.75, 0.888)]
 
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from compressor.core.formatting import count, printable, quantity, share
-from compressor.render.text import render, render_diff, render_inspection
+from compressor.render.text import render_diff, render_inspection, render_report
 from compressor.results import (
     DiffReport,
     FrozenRow,
@@ -145,7 +145,7 @@ def test_words():
 
 
 def test_the_table_compares_before_and_after():
-    text = drawn(render, report())
+    text = drawn(render_report, report())
     assert re.search(r"file size +102 MB +27\.4 MB +0\.27", text)
     assert re.search(r"parameters +25\.6 M +6\.86 M +0\.27", text)
     assert re.search(r"MACs +4\.09 G +1\.06 G +0\.26", text)
@@ -158,7 +158,7 @@ def flat(text: str) -> str:
 
 
 def test_the_ratio_is_explained():
-    text = flat(drawn(render, report()))
+    text = flat(drawn(render_report, report()))
     assert "Ratio 0.5 is a share of the channels: 64 of 192 (0.33) were removed, in 2 of 3 groups;" in text
     assert "groups; MACs left 0.26." in text
 
@@ -167,55 +167,55 @@ def test_what_rounding_did_is_told():
     """A group of three heads cannot lose half of them."""
     sizes = {"heads": (48, 16), "w": (64, 32)}
     groups = [GroupRow(name=n, channels=c, removed=r, axes=[]) for n, (c, r) in sizes.items()]
-    text = flat(drawn(render, report(groups=groups, settings={"ratio": 0.5, "scope": "local"})))
+    text = flat(drawn(render_report, report(groups=groups, settings={"ratio": 0.5, "scope": "local"})))
     assert "limits made it another share in 1 group: heads lost 16 of 48 (0.33)." in text
     for settings in ({"ratio": 0.42, "scope": "local"}, {"ratio": 0.5, "scope": "global"}):
-        assert "another share" not in flat(drawn(render, report(groups=groups, settings=settings)))
+        assert "another share" not in flat(drawn(render_report, report(groups=groups, settings=settings)))
 
 
 def test_a_target_is_not_called_a_ratio():
-    text = flat(drawn(render, report(settings={"ratio": None, "target_macs": 0.3})))
+    text = flat(drawn(render_report, report(settings={"ratio": None, "target_macs": 0.3})))
     assert "Ratio" not in text
     assert "Channels: 64 of 192 (0.33) were removed" in text
 
 
 def test_the_proof_is_stated():
-    text = flat(drawn(render, report()))
+    text = flat(drawn(render_report, report()))
     assert "Proof: equals the original with the same channels masked; error 4.1e-07, allowed 1.0e-04" in text
     assert "(ONNX Runtime cpu, 2 input sizes, norms over the kept channels)." in text
     failed = PROOF.model_copy(update={"passed": False, "masked_statistics": False})
-    text = flat(drawn(render, report(proof=failed)))
+    text = flat(drawn(render_report, report(proof=failed)))
     assert "Proof: FAILED, differs from the original with the same channels masked" in text
     assert "norms over" not in text
-    assert "Proof: not run." in drawn(render, report(proof=None))
+    assert "Proof: not run." in drawn(render_report, report(proof=None))
 
 
 def test_without_an_output_nothing_was_written():
-    text = drawn(render, report(output=AFTER.model_copy(update={"path": None})))
+    text = drawn(render_report, report(output=AFTER.model_copy(update={"path": None})))
     assert text.startswith("a.onnx -> (not written)\n")
     assert text.endswith("Nothing was written.\n")
 
 
 def test_groups_are_listed_when_verbose():
-    assert "layer1.conv.weight" not in drawn(render, report())
-    assert re.search(r"layer1\.conv\.weight +64 +32 +2\n", drawn(render, report(), verbose=True))
+    assert "layer1.conv.weight" not in drawn(render_report, report())
+    assert re.search(r"layer1\.conv\.weight +64 +32 +2\n", drawn(render_report, report(), verbose=True))
 
 
 def test_what_stayed_is_one_line_unless_explained():
-    text = flat(drawn(render, report()))
+    text = flat(drawn(render_report, report()))
     assert "1,060 channels had to stay; --explain lists them. Main reason, for 1,000: graph output." in text
     assert "attention0" not in text
 
 
 def test_explain_merges_by_reason_and_lists_the_places():
-    text = drawn(render, report(), explain=True)
+    text = drawn(render_report, report(), explain=True)
     assert text.index("1,000 channels had to stay: graph output") < text.index(
         "60 channels had to stay: Softmax"
     )
     assert "attention9" in text
     assert "attention11" not in text
     assert "and 2 more; -v lists them all" in text
-    assert "attention11" in drawn(render, report(), explain=True, verbose=True)
+    assert "attention11" in drawn(render_report, report(), explain=True, verbose=True)
 
 
 def test_inspection_shows_groups_share_and_blockers():
@@ -271,12 +271,12 @@ def hostile() -> Report:
 @pytest.mark.parametrize("options", [{}, {"explain": True, "verbose": True}])
 @pytest.mark.parametrize("document", [report(), hostile()], ids=["usual", "hostile"])
 def test_text_is_plain_ascii_within_80_columns(document, options):
-    text = drawn(render, document, **options)
+    text = drawn(render_report, document, **options)
     assert text.isascii()
     assert "\x1b" not in text
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
 def test_names_are_shown_whole_and_without_markup():
-    text = drawn(render, hostile(), explain=True, width=400)
+    text = drawn(render_report, hostile(), explain=True, width=400)
     assert "name[bold]/\\x1b]0;title\\x07" in text

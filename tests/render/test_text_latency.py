@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from compressor.render.text import render
+from compressor.render.text import render_report
 from compressor.results.detail import LatencyResult
 from tests.render.case import full
 
@@ -15,7 +15,7 @@ MEASURED = LatencyResult(before_ms=10.0, after_ms=5.0, low=1.95, high=2.05, leve
 
 def text(found: LatencyResult | None) -> str:
     out = io.StringIO()
-    render(full(latency=found), Console(file=out, width=400))
+    render_report(full(latency=found), Console(file=out, width=400))
     return out.getvalue()
 
 

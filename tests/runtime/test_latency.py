@@ -12,7 +12,7 @@ import pytest
 
 from compressor.errors import ModelError, ProviderUnavailable, UsageError
 from compressor.runtime import latency
-from compressor.runtime.latency import Subject, Timing, measure
+from compressor.runtime.latency import TimedModel, Timing, time_in_turns
 from compressor.runtime.sessions import CPU, Setup
 from tests.models import model
 
@@ -31,12 +31,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "m.onnx"
 
 
-def subject(path: Path, **changes: object) -> Subject:
-    return Subject(path, **{"provider": "cpu", "feeds": X, "setup": Setup(threads=1), **changes})  # type: ignore[arg-type]
+def subject(path: Path, **changes: object) -> TimedModel:
+    return TimedModel(path, **{"provider": "cpu", "feeds": X, "setup": Setup(threads=1), **changes})  # type: ignore[arg-type]
 
 
 def test_rounds_pairs_and_placement(path):
-    series = measure([subject(path), subject(path)], QUICK)
+    series = time_in_turns([subject(path), subject(path)], QUICK)
     for one in series:
         assert [len(s) for s in one.seconds] == [4, 4, 4]
         assert all((s > 0).all() for s in one.seconds)
@@ -50,7 +50,7 @@ class Ticker:
     clock = 0.0
     log: list[str] = []  # noqa: RUF012 - shared on purpose
 
-    def __init__(self, asked: Subject) -> None:
+    def __init__(self, asked: TimedModel) -> None:
         self.name, self.load_seconds, self.placement = asked.path.name, 0.5, {CPU: 1}
         self.log.append(f"load {self.name}")
 
@@ -72,12 +72,12 @@ def ticker(monkeypatch: pytest.MonkeyPatch) -> type[Ticker]:
     return Ticker
 
 
-def pair() -> list[Subject]:
-    return [Subject(Path(name), "cpu", {}, Setup()) for name in "ab"]
+def pair() -> list[TimedModel]:
+    return [TimedModel(Path(name), "cpu", {}, Setup()) for name in "ab"]
 
 
 def test_every_pair_has_both_models_in_random_order(ticker):
-    measure(pair(), Timing(runs=200, seconds=0, warmup_runs=1, warmup_seconds=0, rounds=2))
+    time_in_turns(pair(), Timing(runs=200, seconds=0, warmup_runs=1, warmup_seconds=0, rounds=2))
     log = [entry for entry in ticker.log if "load" not in entry]
     starts = [k for k, entry in enumerate(ticker.log) if entry.startswith("load")]
     assert len(starts) == 4
@@ -88,14 +88,14 @@ def test_every_pair_has_both_models_in_random_order(ticker):
 
 
 def test_both_runs_and_seconds_are_minima(ticker):
-    by_time = measure(pair(), Timing(runs=10, seconds=8, warmup_runs=1, warmup_seconds=0, rounds=2))
+    by_time = time_in_turns(pair(), Timing(runs=10, seconds=8, warmup_runs=1, warmup_seconds=0, rounds=2))
     assert 195 <= sum(map(len, by_time[0].seconds)) <= 205
-    by_count = measure(pair(), Timing(runs=300, seconds=8, warmup_runs=1, warmup_seconds=0, rounds=2))
+    by_count = time_in_turns(pair(), Timing(runs=300, seconds=8, warmup_runs=1, warmup_seconds=0, rounds=2))
     assert sum(map(len, by_count[1].seconds)) == 300
 
 
 def test_the_warm_up_is_by_count_and_by_time(ticker):
-    measure(pair(), Timing(runs=10, seconds=0, warmup_runs=5, warmup_seconds=0.1, rounds=1))
+    time_in_turns(pair(), Timing(runs=10, seconds=0, warmup_runs=5, warmup_seconds=0.1, rounds=1))
     stretches = [(name, len(list(same))) for name, same in groupby(e for e in ticker.log if "load" not in e)]
     assert stretches[0] in (("a", 10), ("a", 11))  # 0.1 s of 10 ms each
     assert stretches[1][0] == "b"
@@ -103,36 +103,38 @@ def test_the_warm_up_is_by_count_and_by_time(ticker):
 
 
 def test_a_slow_model_is_cut_short_but_every_round_has_pairs(ticker):
-    found = measure(pair(), Timing(runs=10_000, seconds=0, max_seconds=2, warmup_runs=1, warmup_seconds=0, rounds=4))
+    found = time_in_turns(
+        pair(), Timing(runs=10_000, seconds=0, max_seconds=2, warmup_runs=1, warmup_seconds=0, rounds=4)
+    )
     assert [len(s) >= 3 for s in found[0].seconds] == [True] * 4
     assert ticker.clock < 2.5
 
 
 def test_a_model_slower_than_the_limit_gets_three_rounds_of_three_pairs(ticker):
-    found = measure(pair(), Timing(runs=100, max_seconds=0.05, warmup_runs=1, warmup_seconds=0, rounds=10))
+    found = time_in_turns(pair(), Timing(runs=100, max_seconds=0.05, warmup_runs=1, warmup_seconds=0, rounds=10))
     assert [len(s) for s in found[0].seconds] == [3, 3, 3]
 
 
 def test_the_garbage_collector_rests_and_comes_back(ticker, monkeypatch):
     assert gc.isenabled()
     monkeypatch.setattr(latency, "_warm", lambda runner, timing: setattr(Ticker, "timed", True))
-    measure(pair(), QUICK)
+    time_in_turns(pair(), QUICK)
     assert gc.isenabled()
 
 
 def test_a_missing_provider_is_an_error(path):
     with pytest.raises(ProviderUnavailable):
-        measure([subject(path, provider="NoSuchExecutionProvider")], QUICK)
+        time_in_turns([subject(path, provider="NoSuchExecutionProvider")], QUICK)
 
 
 def test_cuda_graphs_on_the_cpu_are_refused(path):
     with pytest.raises(UsageError, match="drop --cuda-graph"):
-        measure([subject(path, setup=Setup(cuda_graph=True))], QUICK)
+        time_in_turns([subject(path, setup=Setup(cuda_graph=True))], QUICK)
 
 
 def test_inputs_that_do_not_fit_are_the_models_error(path):
     with pytest.raises(ModelError, match="does not run"):
-        measure([subject(path, feeds={"x": np.ones((1, 3, 6, 6), np.float32)})], QUICK)
+        time_in_turns([subject(path, feeds={"x": np.ones((1, 3, 6, 6), np.float32)})], QUICK)
 
 
 def test_bound_inputs_and_outputs_give_a_run(path, monkeypatch):

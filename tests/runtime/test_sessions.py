@@ -27,17 +27,17 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_placement_counts_the_nodes_of_each_provider(path):
-    assert sessions.placement(sessions.start(path, "cpu", Setup(placement=True))) == {CPU: 2}
+    assert sessions.placement(sessions.start_session(path, "cpu", Setup(placement=True))) == {CPU: 2}
 
 
 def test_placement_of_a_session_that_did_not_record_is_unknown(path):
-    session = sessions.start(path, "cpu", sessions.Setup())
+    session = sessions.start_session(path, "cpu", sessions.Setup())
     assert sessions.placement(session) == {}
     sessions.demand_active(session, "cuda")  # unknown is no proof of absence
 
 
 def test_a_provider_that_took_no_node_is_not_active(path):
-    session = sessions.start(path, "cpu", Setup(placement=True))
+    session = sessions.start_session(path, "cpu", Setup(placement=True))
     sessions.demand_active(session, "cpu")
     with pytest.raises(ProviderUnavailable, match=r"CUDAExecutionProvider is active but took no node .*CPU.* 2"):
         sessions.demand_active(session, "cuda")
@@ -45,11 +45,11 @@ def test_a_provider_that_took_no_node_is_not_active(path):
 
 def test_a_provider_that_is_not_there_is_named_with_those_that_are(path):
     with pytest.raises(ProviderUnavailable, match=r"NoSuchExecutionProvider is not available here; available: .*CPU"):
-        sessions.start(path, "NoSuchExecutionProvider", Setup())
+        sessions.start_session(path, "NoSuchExecutionProvider", Setup())
 
 
 def test_threads_and_optimisation_reach_the_session(path):
-    options = sessions.start(path, "cpu", Setup(threads=3, optimise=False, polite=True)).get_session_options()
+    options = sessions.start_session(path, "cpu", Setup(threads=3, optimise=False, polite=True)).get_session_options()
     assert options.intra_op_num_threads == 3
     assert options.graph_optimization_level.name == "ORT_DISABLE_ALL"
     assert options.get_session_config_entry("session.force_spinning_stop") == "1"
@@ -63,7 +63,7 @@ def test_cuda_graphs_are_an_option_of_the_provider(monkeypatch):
 
 
 def test_a_run_that_fails_is_one_sentence(path):
-    session = sessions.start(path, "cpu", sessions.Setup())
+    session = sessions.start_session(path, "cpu", sessions.Setup())
     with pytest.raises(ModelError, match="the model does not run: ") as caught:
-        sessions.run(session, {"x": np.zeros((1, 3, 6, 6), np.float32)})
+        sessions.run_session(session, {"x": np.zeros((1, 3, 6, 6), np.float32)})
     assert "\n" not in str(caught.value)

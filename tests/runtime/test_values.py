@@ -35,12 +35,12 @@ def test_types_that_numpy_lacks(tmp_path: Path, kind: str, code: int, dtype: DTy
     path = tmp_path / "model.onnx"
     onnx.save(onnx.parser.parse_model(CASTS.replace("KIND", kind).replace("CODE", str(code))), path)
     x = np.array([[0.5, 1.0, -2.0], [0.0, 2.0, 3.0]]).astype(dtype)
-    session = sessions.start(path, "cpu", sessions.Setup())
-    found, plain = sessions.run(session, {"x": x, "a": np.ones((2, 3), np.float32)})
+    session = sessions.start_session(path, "cpu", sessions.Setup())
+    found, plain = sessions.run_session(session, {"x": x, "a": np.ones((2, 3), np.float32)})
     assert found.dtype == x.dtype
     assert np.array_equal(found.astype(np.float32), x.astype(np.float32) + 1)
     assert np.array_equal(plain, x.astype(np.float32) + 1)
-    assert np.array_equal(sessions.run(session, {"x": x, "a": np.ones((2, 3), np.float32)}, ["b"])[0], plain)
+    assert np.array_equal(sessions.run_session(session, {"x": x, "a": np.ones((2, 3), np.float32)}, ["b"])[0], plain)
 
 
 def test_maps_and_sequences_are_arrays() -> None:

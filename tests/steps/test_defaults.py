@@ -17,7 +17,7 @@ from compressor.results.detail import AccuracyRow
 from compressor.steps import defaults
 from compressor.steps.defaults import NO_LAYER, heavier, settled
 from compressor.steps.gates import unresolved
-from compressor.steps.recover import Samples
+from compressor.steps.recover import RunSamples
 from tests.models import between, in_memory, model
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -143,7 +143,7 @@ def test_gates_are_quiet_without_labels() -> None:
 @pytest.mark.recovers
 def test_training_without_data_gets_made_up_samples() -> None:
     settings = PruneSettings.parse({"recover": "finetune"})
-    samples = Samples.of(settings, in_memory(between("b = Relu(a)")))
+    samples = RunSamples.of(settings, in_memory(between("b = Relu(a)")))
     assert samples is not None
     assert len(samples.train) == 5000
     assert samples.valid is None

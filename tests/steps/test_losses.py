@@ -11,7 +11,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import UsageError
 from compressor.steps import losses
-from compressor.steps.losses import NO_VIEW, by_loss
+from compressor.steps.losses import NO_VIEW, follows_losses
 from tests.models import between, in_memory, model
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -37,7 +37,7 @@ def accuracy(**settings: object) -> float:
     ],
 )
 def test_the_default_where_there_are_samples(settings: dict[str, object], samples: bool, wanted: bool) -> None:
-    assert by_loss(PruneSettings.parse(settings), samples=samples) is wanted
+    assert follows_losses(PruneSettings.parse(settings), samples=samples) is wanted
 
 
 def test_more_is_kept_than_by_the_same_share_everywhere() -> None:

@@ -15,7 +15,7 @@ from compressor.errors import ModelError, UsageError
 from compressor.pruning.activations import RANK_SAMPLES
 from compressor.pruning.analysis import analyse
 from compressor.pruning.criteria import CRITERIA
-from compressor.steps.score import ROUNDS, measure
+from compressor.steps.score import ROUNDS, measure_for_criterion
 from tests.models import between, in_memory, model
 
 
@@ -49,14 +49,14 @@ def symbolic() -> onnx.ModelProto:
 
 def reads(name: str, data: Seeded, proto: onnx.ModelProto, **values: object) -> list[Indices]:
     chosen = settings(name, **values)
-    assert measure(analyse(in_memory(proto), chosen), chosen, data) is not None
+    assert measure_for_criterion(analyse(in_memory(proto), chosen), chosen, data) is not None
     return data.read
 
 
 @pytest.mark.parametrize("name", CRITERIA)
 def test_only_those_that_need_data_read_any(name: str) -> None:
     data, chosen = Seeded(40), settings(name)
-    found = measure(analyse(in_memory(symbolic()), chosen), chosen, data)
+    found = measure_for_criterion(analyse(in_memory(symbolic()), chosen), chosen, data)
     assert (found is None) == (CRITERIA[name]().needs is None)
     assert bool(data.read) == (found is not None and name != "synflow")
     if found is not None:
@@ -100,7 +100,7 @@ def test_a_fixed_batch_is_filled(name: str, count: int) -> None:
 def test_no_samples(name: str, data: Seeded | None) -> None:
     chosen = settings(name)
     with pytest.raises(UsageError, match=f"--criterion {name} needs samples"):
-        measure(analyse(in_memory(symbolic()), chosen), chosen, data)
+        measure_for_criterion(analyse(in_memory(symbolic()), chosen), chosen, data)
 
 
 @pytest.mark.parametrize("name", ["taylor", "synflow"])
@@ -114,18 +114,18 @@ def test_an_operator_without_a_gradient_is_named(name: str) -> None:
     chosen = settings(name)
     found = analyse(in_memory(proto), chosen)
     with pytest.raises(ModelError, match=f"--criterion {name} needs gradients.*Magic.*choose --criterion activation"):
-        measure(found, chosen, Seeded(4))
+        measure_for_criterion(found, chosen, Seeded(4))
 
 
 PROGRAM = """
 import sys
 sys.modules["torch"] = None
-from tests.steps.test_score import Seeded, settings, symbolic, analyse, in_memory, measure
+from tests.steps.test_score import Seeded, settings, symbolic, analyse, in_memory, measure_for_criterion
 from compressor.errors import CompressorError
 for name in ("l2", "product", "activation", "pfp", "taylor"):
     chosen = settings(name)
     try:
-        measure(analyse(in_memory(symbolic()), chosen), chosen, Seeded(4))
+        measure_for_criterion(analyse(in_memory(symbolic()), chosen), chosen, Seeded(4))
         print(name, "works")
     except CompressorError as error:
         print(name, error.exit_code, error)

@@ -209,7 +209,7 @@ class Interrupt(Extension):
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     onnx.save(net(), tmp_path / "big.onnx")
-    files.save(pruned(net()), tmp_path / "small.onnx")
+    files.save_model(pruned(net()), tmp_path / "small.onnx")
     np.savez(tmp_path / "data.npz", x=data().inputs["x"])
     return tmp_path
 
@@ -224,7 +224,7 @@ def run_file(place: Path, *, extensions: Any = (), **given: Any) -> TuneResult:
 def test_a_run_that_ends_well_leaves_the_model_alone(place: Path) -> None:
     result = run_file(place)
     assert sorted(p.name for p in place.iterdir()) == ["big.onnx", "data.npz", "out.onnx", "small.onnx"]
-    written = files.load(place / "out.onnx")
+    written = files.load_model(place / "out.onnx")
     for name, value in result.model.graph.initializers.items():
         assert value.const_value is not None
         other = written.graph.initializers[name].const_value
@@ -255,7 +255,7 @@ def test_a_loss_of_nan_leaves_the_last_good_weights(place: Path) -> None:
         run_file(place, extensions=[Poison()])
     assert found.value.exit_code == 1
     assert not (place / "out.onnx").exists()
-    good = files.load(place / "out.onnx.checkpoint" / LAST_GOOD)
+    good = files.load_model(place / "out.onnx.checkpoint" / LAST_GOOD)
     assert all(np.isfinite(v.const_value.numpy()).all() for v in good.graph.initializers.values() if v.const_value)
 
 
@@ -274,9 +274,9 @@ def test_the_input_is_never_overwritten(place: Path) -> None:
 def test_events_are_json(place: Path) -> None:
     lines: list[str] = []
     finetune(
-        files.load(place / "small.onnx"),
+        files.load_model(place / "small.onnx"),
         settings(epochs=1),
-        teacher=files.load(place / "big.onnx"),
+        teacher=files.load_model(place / "big.onnx"),
         data=data(),
         observe=lambda event: lines.append(json.dumps(event.as_json())),
     )

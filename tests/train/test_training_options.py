@@ -20,7 +20,7 @@ SHORT = {"data": str(MODELS / "digits-test.npz"), "val_share": 0.6, "epochs": 1,
 
 
 def tuned(**settings: object) -> TuneResult:
-    model = files.load(NET)
+    model = files.load_model(NET)
     return finetune(damaged(model), TuneSettings.parse({**SHORT, **settings}), teacher=model)
 
 
@@ -41,7 +41,7 @@ def shape_of(model: ir.Model) -> list[object]:
 @pytest.mark.parametrize("settings", [{"insert_bn": True}, {"expand": 2}, {"mean_weights": 0.5}], ids=str)
 def test_the_graph_stays(settings: dict[str, object]) -> None:
     result = tuned(**settings)
-    assert shape_of(result.model) == shape_of(files.load(NET))
+    assert shape_of(result.model) == shape_of(files.load_model(NET))
     assert result.max_rel_err is not None
     assert result.history.steps == 3
 
@@ -68,11 +68,11 @@ def test_a_sweep_takes_the_best_rate() -> None:
 
 
 def test_folding_is_held_against_the_unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
-    fold = batchnorm.fold
+    fold = batchnorm.fold_batchnorm
 
     def wrong(model: ir.Model) -> ir.Model:
         return damaged(fold(model))
 
-    monkeypatch.setattr(batchnorm, "fold", wrong)
+    monkeypatch.setattr(batchnorm, "fold_batchnorm", wrong)
     with pytest.raises(ProofFailed, match="--insert-bn"):
         tuned(insert_bn=True)

@@ -18,10 +18,10 @@ from compressor.train.loop.extension import Extension  # noqa: E402
 from compressor.train.loop.fit import fit  # noqa: E402
 from compressor.train.loop.objective import Objective  # noqa: E402
 from compressor.train.loop.split import Splits  # noqa: E402
-from compressor.train.loop.sweep import sweep  # noqa: E402
+from compressor.train.loop.sweep import sweep_rates  # noqa: E402
 from compressor.train.regularizers.decay import decay  # noqa: E402
 from compressor.train.reparameterize.overparameterize import Damping, merge, overparameterise  # noqa: E402
-from compressor.train.reparameterize.weight_averaging import Draw, Resampled, WeightMean  # noqa: E402
+from compressor.train.reparameterize.weight_averaging import EnsembleDraw, Resampled, WeightMean  # noqa: E402
 from tests.models import in_memory, model  # noqa: E402
 from tests.train.loop.test_fit import StopAfter  # noqa: E402
 from tests.train.regularizers.test_decay import cut_of  # noqa: E402
@@ -130,7 +130,7 @@ def test_a_resampled_teacher_is_imitated() -> None:
     data = Splits(Images(40, 0), Images(16, 1))
     first = GraphModule(NET)
     fit(first, objective(), data, settings(), extensions=[extension])
-    teacher = Resampled(GraphModule(NET), extension.mean(), extension.variance(), Draw(4))
+    teacher = Resampled(GraphModule(NET), extension.mean(), extension.variance(), EnsembleDraw(4))
     history = fit(GraphModule(NET), objective(teacher), data, settings(epochs=4))
     assert history.after.loss < history.before.loss
 
@@ -145,6 +145,6 @@ def test_a_sweep_of_real_runs() -> None:
         assert last is not None
         return last.loss
 
-    found = sweep((10.0, 0.005, 1e-6), run, module)
+    found = sweep_rates((10.0, 0.005, 1e-6), run, module)
     assert found.best == 0.005
     assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from compressor.data import Array, Batch, Indices
-from compressor.train.loop.objective import Objective, Outputs, Samples
+from compressor.train.loop.objective import DeviceBatch, Objective, Outputs
 from compressor.train.loop.split import Splits
 
 torch.set_num_threads(1)
@@ -49,12 +49,12 @@ class Net(torch.nn.Module):
         return found
 
 
-def cross_entropy(outputs: Outputs, batch: Samples, taught: Outputs) -> torch.Tensor:
+def cross_entropy(outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> torch.Tensor:
     assert batch.labels is not None
     return torch.nn.functional.cross_entropy(outputs[0], batch.labels)
 
 
-def accuracy(outputs: Outputs, batch: Samples, taught: Outputs) -> torch.Tensor:
+def accuracy(outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> torch.Tensor:
     assert batch.labels is not None
     return outputs[0].argmax(1).eq(batch.labels).double().mean()
 

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.unification.assignment import FREE, PRUNED, UNIFIED, choose, whole
+from compressor.unification.assignment import FREE, PRUNED, UNIFIED, assign_kinds, whole
 
 
 def best(one: Any, two: Any, prune: int, unify: int) -> float:
@@ -29,14 +29,14 @@ def test_no_assignment_does_less_damage(data: st.DataObject) -> None:
     numbers = st.integers(0, 4) if data.draw(st.booleans()) else st.floats(0, 10)  # few numbers, so that they tie
     two = np.array([data.draw(numbers) for _ in range(count)], float)
     one = two + np.array([data.draw(numbers) for _ in range(count)], float)
-    kinds = choose(one, two, prune, unify)
+    kinds = assign_kinds(one, two, prune, unify)
     assert [(kinds == kind).sum() for kind in (PRUNED, UNIFIED)] == [prune, unify]
     found = one[kinds == PRUNED].sum() + two[kinds == UNIFIED].sum()
     assert found <= best(one, two, prune, unify) * (1 + 1e-9) + 1e-9
 
 
 def test_many_blocks_of_equal_damage_still_give_the_counts() -> None:
-    kinds = choose(np.zeros(1000), np.zeros(1000), 300, 200)
+    kinds = assign_kinds(np.zeros(1000), np.zeros(1000), 300, 200)
     assert [(kinds == kind).sum() for kind in (PRUNED, UNIFIED, FREE)] == [300, 200, 500]
 
 

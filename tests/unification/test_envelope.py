@@ -10,11 +10,11 @@ import pytest
 from compressor.config import BlockShape
 from compressor.unification.assignment import FREE
 from compressor.unification.envelope import Envelope, remaining
-from compressor.unification.layout import Layout, View
+from compressor.unification.layout import Layout, WeightAxes
 from compressor.unification.projections import Mixed
 from tests.unification.cases import weight
 
-LAYOUT = Layout(View.of((6, 8), "oi"), BlockShape.parse("2x4"))
+LAYOUT = Layout(WeightAxes.of((6, 8), "oi"), BlockShape.parse("2x4"))
 
 
 def objective(norms: Any, share: Any, u: Any, strength: float) -> float:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from compressor.config import BlockShape
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
-from compressor.unification.layout import Layout, View
+from compressor.unification.layout import Layout, WeightAxes
 from compressor.unification.projections import PROJECTIONS, Filters, Mixed, NOfM, Prune, Unify
 from tests.unification.cases import layouts, weight
 
-MATRIX = Layout(View.of((3, 4), "oi"), BlockShape.parse("1x4"))
+MATRIX = Layout(WeightAxes.of((3, 4), "oi"), BlockShape.parse("1x4"))
 
 
 def distance(w: Any, z: Any, h: Any = 1.0) -> float:
@@ -75,7 +75,7 @@ def test_blocks_are_what_their_kind_says_and_projecting_twice_changes_nothing(
 def test_a_smaller_block_at_an_edge_gets_the_mean_of_what_is_in_it(weighted: bool) -> None:
     w = np.array([[1.0, -2.0, 3.0, 5.0, -8.0]])
     h = np.array([[1.0, 1.0, 2.0, 3.0, 1.0]])
-    layout = Layout(View.of((1, 5), "oi"), BlockShape.parse("1x3"))
+    layout = Layout(WeightAxes.of((1, 5), "oi"), BlockShape.parse("1x3"))
     first, second = (9 / 4, 23 / 4) if weighted else (2.0, 6.5)
     z = Unify(layout, curvature=h if weighted else None).project(w)
     assert z.tolist() == [[first, -first, first, second, -second]]

@@ -24,9 +24,9 @@ from compressor.graph import files
 from compressor.train import GraphModule, training_options
 from compressor.train.constraints import admm
 from compressor.train.constraints.tied_batchnorm import Tied, ties_of
-from compressor.train.reparameterize.batchnorm import fold
+from compressor.train.reparameterize.batchnorm import fold_batchnorm
 from compressor.unification import measure
-from compressor.unification.layout import Layout, View
+from compressor.unification.layout import Layout, WeightAxes
 from compressor.unification.projections import Unify
 from compressor.unification.train import imposed, tied
 from tests import models
@@ -119,7 +119,7 @@ def test_folding_tied_normalisations_leaves_weights_on_the_set(data: Path, value
             if name.endswith((".bn.scale", ".bn.var")):
                 tensor.copy_(torch.from_numpy(rng.uniform(0.5, 2, tensor.shape)))
     extension.after_step(module, 1)
-    folded = fold(module.write_back(inserted))
+    folded = fold_batchnorm(module.write_back(inserted))
     for name, target in targets.items():
         weight: Any = models.weight(folded, name)
         assert np.abs(weight - models.weight(on_set, name)).max() > 0.01
@@ -127,11 +127,11 @@ def test_folding_tied_normalisations_leaves_weights_on_the_set(data: Path, value
 
 
 def test_outputs_are_tied_by_rows_of_blocks_or_all_together() -> None:
-    layout = Layout(View.of((8, 4, 3, 3), "oitt"), BlockShape.parse("3x2"))
+    layout = Layout(WeightAxes.of((8, 4, 3, 3), "oitt"), BlockShape.parse("3x2"))
     assert tied(Unify(layout)).tolist() == [0, 0, 0, 1, 1, 1, 2, 2]  # type: ignore[union-attr]
     assert tied(Unify(layout, 0.5)).tolist() == [0] * 8  # type: ignore[union-attr]
     assert tied(Unify(Layout(layout.view, BlockShape.parse("1x4")))) is None
-    grouped = Layout(View((4, 4), (2, 2, 4), "goi"), BlockShape.parse("2x2"))
+    grouped = Layout(WeightAxes((4, 4), (2, 2, 4), "goi"), BlockShape.parse("2x2"))
     assert tied(Unify(grouped)).tolist() == [0, 0, 1, 1]  # type: ignore[union-attr]
 
 
@@ -147,7 +147,7 @@ def test_an_interrupted_run_resumes_in_either_phase(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = chosen(data, keep_checkpoint=True, checkpoint=tmp_path / "c", verify=False, rho_growth=1.0)
-    files.save(net(), tmp_path / "net.onnx")
+    files.save_model(net(), tmp_path / "net.onnx")
     unify_file(tmp_path / "net.onnx", tmp_path / "a.onnx", settings)
     assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["approach", "retrain"]
     for path in (tmp_path / "c" / "retrain").iterdir():

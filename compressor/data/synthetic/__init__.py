@@ -1,7 +1,7 @@
 """Made-up samples by kind of input, for models whose data nobody has."""
 
 from compressor.data.synthetic.dataset import Synthetic, synthetic
-from compressor.data.synthetic.kinds import InputKind, Kind, described, kinds_of
+from compressor.data.synthetic.kinds import InputKind, Kind, describe_kinds, kinds_of
 from compressor.data.synthetic.pixel_range import (
     CANDIDATES,
     DARK_CANDIDATES,
@@ -23,7 +23,7 @@ __all__ = [
     "PixelRange",
     "RangeChoice",
     "Synthetic",
-    "described",
+    "describe_kinds",
     "given_range",
     "kinds_of",
     "sample_shapes",

@@ -215,6 +215,6 @@ def _channel_axis(kind: Kind, facts: _Facts) -> int | None:
     return next((axis for axis in order if facts.shape[axis] in CHANNELS), 0)
 
 
-def described(kinds: tuple[InputKind, ...]) -> dict[str, str]:
+def describe_kinds(kinds: tuple[InputKind, ...]) -> dict[str, str]:
     """Each input and its kind with the sizes of a sample, for messages and reports."""
     return {kind.name: f"{kind.kind} {sizes_of(kind.shape)}" for kind in kinds}

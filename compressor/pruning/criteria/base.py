@@ -111,7 +111,7 @@ class Criterion(Protocol):
         ...
 
 
-def combine(parts: list[Scores], how: str, count: int) -> Scores:
+def aggregate_scores(parts: list[Scores], how: str, count: int) -> Scores:
     """Aggregates scores of several slots, each divided by its own mean first so that no slot drowns another."""
     scaled = [p / m for p in parts if (m := float(p.mean())) > 0 and np.isfinite(m)]
     if not scaled:

@@ -9,7 +9,7 @@ import numpy as np
 
 from compressor.channels.groups import ChannelGroup, Slot
 from compressor.operators.table import operator_of
-from compressor.pruning.criteria.base import Scores, Weights, combine
+from compressor.pruning.criteria.base import Scores, Weights, aggregate_scores
 from compressor.pruning.criteria.measurement import Need
 
 
@@ -27,7 +27,7 @@ class Magnitude:
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """Norm per slot, each slot divided by its mean, then aggregated; float64[n]."""
         parts = [weights.of_units(group, s, self.power) ** (1 / self.power) for s in weights.kernels(group)]
-        return combine(parts, weights.aggregate, len(group.units))
+        return aggregate_scores(parts, weights.aggregate, len(group.units))
 
 
 def l1() -> Magnitude:

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from compressor.train.constraints.constrained import Approach, Constraint, Residual, Tensors, WentAway, relative
+from compressor.train.constraints.constrained import Approach, Constraint, Residual, Tensors, WentAway, relative_gap
 from compressor.train.loop.validation import State, copied, put
 
 CONVERGED = 1e-3
@@ -118,7 +118,7 @@ class Admm(Approach):
             # In place: a resumed run must find them in the same memory layout, which decides the order of sums.
             self._z[name].copy_(z)
             self._v[name].add_(gaps[name], alpha=self.schedule.dual_step)
-        residual = Residual(step, self.rho, relative(gaps, weights), relative(moved, weights))
+        residual = Residual(step, self.rho, relative_gap(gaps, weights), relative_gap(moved, weights))
         self._judge(module, residual)
         self._strengthen(self.rho * self.schedule.growth)
         self._aim()

@@ -115,7 +115,7 @@ class Approach(Extension):
         return {name: weight.detach() - self._nearest(name) for name, weight in self._weights.items()}
 
 
-def relative(gaps: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> float:
+def relative_gap(gaps: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> float:
     """The root mean square of ‖gap‖ / ‖weight‖ over all weights."""
     shares = [gaps[n].norm() / w.norm().clamp_min(torch.finfo(w.dtype).tiny) for n, w in weights.items()]
     return float(torch.stack([s.double() for s in shares]).square().mean().sqrt()) if shares else 0.0

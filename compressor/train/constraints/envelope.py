@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
-from compressor.train.constraints.constrained import Approach, Residual, relative
+from compressor.train.constraints.constrained import Approach, Residual, relative_gap
 
 
 class Proximal(Protocol):
@@ -46,4 +46,4 @@ class EnvelopeTraining(Approach):
         for name, weight in self._weights.items():
             weight.copy_(self._proximal[name].prox(weight.detach(), strength, softness))
         if self._records(step):
-            self.residuals.append(Residual(step, strength, relative(self._gaps(), self._weights), 0.0))
+            self.residuals.append(Residual(step, strength, relative_gap(self._gaps(), self._weights), 0.0))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import torch
 
-from compressor.train.constraints.constrained import Approach, Constraint, Residual, relative
+from compressor.train.constraints.constrained import Approach, Constraint, Residual, relative_gap
 
 
 class SoftShrinkage(Approach):
@@ -32,4 +32,4 @@ class SoftShrinkage(Approach):
         share = (1 - self._alpha) * step / self._steps
         self._pull({name: self._nearest(name) for name in self._weights}, share)
         if self._records(step):
-            self.residuals.append(Residual(step, share, relative(self._gaps(), self._weights), 0.0))
+            self.residuals.append(Residual(step, share, relative_gap(self._gaps(), self._weights), 0.0))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import torch
 
-from compressor.train.constraints.constrained import Approach, Constraint, Residual, Tensors, relative
+from compressor.train.constraints.constrained import Approach, Constraint, Residual, Tensors, relative_gap
 
 
 class StraightThrough(Approach):
@@ -49,7 +49,7 @@ class StraightThrough(Approach):
                 moved[name] = weight - self._seen[name]
             self._seen[name].copy_(weight)
         if records:
-            gap, change = relative(self._gaps(), self._weights), relative(moved, self._weights)
+            gap, change = relative_gap(self._gaps(), self._weights), relative_gap(moved, self._weights)
             self.residuals.append(Residual(step, t, gap, change))
 
     def _parts(self) -> Mapping[str, Tensors]:

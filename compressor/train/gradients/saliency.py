@@ -36,7 +36,7 @@ Batches = Callable[[], Iterable[Batch]]
 
 
 @dataclass(frozen=True)
-class Place:
+class ParameterPlace:
     """Positions of a parameter and the units they belong to.
 
     Attributes:
@@ -50,7 +50,7 @@ class Place:
     units: UnitArray
 
 
-class Subject:
+class SaliencyModel:
     """A model under measurement: its parameters that hold units, and where.
 
     Args:
@@ -73,7 +73,7 @@ class Subject:
         for slot, units in pairs:
             index = names.index(str(slot.value.name))
             others = tuple(a for a in range(self.parameters[index].ndim) if a not in slot.term.axes)
-            self._places.append(Place(index, others, units.ravel()))
+            self._places.append(ParameterPlace(index, others, units.ravel()))
 
     def forward(self, batch: Batch) -> Tensors:
         """The outputs that are tensors."""
@@ -99,7 +99,7 @@ class Subject:
         return total
 
 
-def _gates(subject: Subject, batches: Batches, loss: SaliencyLoss) -> Rounds:
+def _gates(subject: SaliencyModel, batches: Batches, loss: SaliencyLoss) -> Rounds:
     rounds = []
     for batch in batches():
         slopes = subject.gradients(loss.squared(subject.forward(batch), batch))
@@ -107,11 +107,11 @@ def _gates(subject: Subject, batches: Batches, loss: SaliencyLoss) -> Rounds:
     return np.stack(rounds)
 
 
-def _moves(subject: Subject, batches: Batches, loss: SaliencyLoss) -> Rounds:
+def _moves(subject: SaliencyModel, batches: Batches, loss: SaliencyLoss) -> Rounds:
     return _gates(subject, lambda: (replace(b, labels=None) for b in batches()), loss)
 
 
-def _slopes(subject: Subject, batches: Batches, loss: SaliencyLoss) -> Rounds:
+def _slopes(subject: SaliencyModel, batches: Batches, loss: SaliencyLoss) -> Rounds:
     total = np.zeros(subject.count)
     for batch in batches():
         slopes = subject.gradients(loss.plain(subject.forward(batch), batch))
@@ -119,7 +119,7 @@ def _slopes(subject: Subject, batches: Batches, loss: SaliencyLoss) -> Rounds:
     return total[None]
 
 
-def _curvature(subject: Subject, batches: Batches, loss: SaliencyLoss) -> Rounds:
+def _curvature(subject: SaliencyModel, batches: Batches, loss: SaliencyLoss) -> Rounds:
     total, rounds = np.zeros(subject.count), 0
     for batch in batches():
         slopes = subject.gradients(loss.probe(subject.forward(batch)))
@@ -128,7 +128,7 @@ def _curvature(subject: Subject, batches: Batches, loss: SaliencyLoss) -> Rounds
     return total[None] / max(rounds, 1)
 
 
-def _flow(subject: Subject, batches: Batches, loss: SaliencyLoss) -> Rounds:
+def _flow(subject: SaliencyModel, batches: Batches, loss: SaliencyLoss) -> Rounds:
     """The gradient over all data first, then batch by batch the Hessian times it (code of the paper)."""
     mean: Tensors = [torch.zeros_like(p) for p in subject.parameters]
     for batch in batches():
@@ -144,14 +144,14 @@ def _flow(subject: Subject, batches: Batches, loss: SaliencyLoss) -> Rounds:
     return total[None]
 
 
-MEASURES: Mapping[Need, Callable[[Subject, Batches, SaliencyLoss], Rounds]] = MappingProxyType(
+MEASURES: Mapping[Need, Callable[[SaliencyModel, Batches, SaliencyLoss], Rounds]] = MappingProxyType(
     {Need.GATES: _gates, Need.MOVES: _moves, Need.SLOPES: _slopes, Need.CURVATURE: _curvature, Need.FLOW: _flow}
 )
 WHOLE = frozenset({Need.CURVATURE, Need.FLOW})
 """What concerns each weight by itself, so that all weights of a unit count."""
 
 
-def measure(need: Need, model: ir.Model, coupling: Coupling, batches: Batches, seed: int) -> Measurement:
+def measure_gradients(need: Need, model: ir.Model, coupling: Coupling, batches: Batches, seed: int) -> Measurement:
     """Measures what a criterion of gradients needs.
 
     Args:
@@ -171,14 +171,14 @@ def measure(need: Need, model: ir.Model, coupling: Coupling, batches: Batches, s
     module = GraphModule(model)
     if torch.cuda.is_available():
         module = module.cuda()
-    subject = Subject(module, coupling, whole=need in WHOLE)
+    subject = SaliencyModel(module, coupling, whole=need in WHOLE)
     return Measurement(MEASURES[need](subject, batches, SaliencyLoss(model.graph, seed)), coupling.units)
 
 
 def _paths(model: ir.Model, coupling: Coupling) -> Rounds:
     """SynFlow: in float64, as sums of absolute weights grow with every layer."""
     module = linearise(model)
-    subject = Subject(module, coupling)
+    subject = SaliencyModel(module, coupling)
     inputs = {str(v.name): _ones(v, coupling) for v in model.graph.inputs if not v.is_initializer()}
     outputs = [y for y in subject.forward(Batch(inputs)) if y.is_floating_point()]
     if not outputs:

@@ -40,7 +40,7 @@ class Checkpoint:
     parts: dict[str, State] = field(default_factory=dict)
 
 
-def save(folder: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Writes the checkpoint into the folder, which is made where it is missing.
 
     Raises:
@@ -68,7 +68,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
         raise UsageError(f"checkpoint {folder} cannot be written: {error.strerror or error}") from error
 
 
-def load(folder: Path, identity: Mapping[str, Any]) -> Checkpoint:
+def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Checkpoint:
     """Reads the checkpoint in the folder, on the CPU.
 
     Raises:
@@ -110,14 +110,14 @@ def _difference(name: str, header: Mapping[str, Any], value: Any) -> str:
     return f"{rows}; start without --resume, or with the same {name}"
 
 
-def remove(folder: Path) -> None:
+def remove_checkpoint(folder: Path) -> None:
     """Deletes the checkpoint, and the folder if nothing else is in it."""
     (folder / FILE).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
 
-def digest(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
+def tensors_digest(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
     """A number that stands for names, types, shapes and bits."""
     found = hashlib.sha256()
     for name, tensor in tensors:

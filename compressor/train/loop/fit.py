@@ -25,7 +25,7 @@ from compressor.train.loop.extension import Extension, RunningMean
 from compressor.train.loop.history import EpochRecord, Event, History, Judgement
 from compressor.train.loop.interrupt import Interruption, held_back
 from compressor.train.loop.objective import Objective
-from compressor.train.loop.precision import lay_out, prefers_channels_last
+from compressor.train.loop.precision import prefers_channels_last, set_memory_format
 from compressor.train.loop.prefetch import Placing, feed
 from compressor.train.loop.split import Courses, Splits
 from compressor.train.loop.stepping import NotFinite, Stepper
@@ -127,7 +127,7 @@ class _Run:
         last = prefers_channels_last(self._module)
         for module in (self._module, self._objective.teacher):
             if module is not None:
-                lay_out(module.to(world.device), last)
+                set_memory_format(module.to(world.device), last)
         half = any(p.dtype in (torch.float16, torch.bfloat16) for p in self._module.parameters())
         self._placing = Placing(world.device, half, last, self._objective.check)
         self._identity = self._describe() if self._settings.checkpoint is not None else {}
@@ -298,8 +298,8 @@ class _Run:
         teacher = self._objective.teacher
         return {
             "settings": settings,
-            "model": checkpoint.digest(self._module.state_dict().items()),
-            "original model": None if teacher is None else checkpoint.digest(teacher.state_dict().items()),
+            "model": checkpoint.tensors_digest(self._module.state_dict().items()),
+            "original model": None if teacher is None else checkpoint.tensors_digest(teacher.state_dict().items()),
             "data": self._courses.identity(),
             "processes": self._world.size,
             "extensions": len(self._extensions),
@@ -316,13 +316,13 @@ class _Run:
             "optimiser": self._stepper.state_dict(),
             **{f"extension {k}": e.state_dict() for k, e in enumerate(self._extensions)},
         }
-        checkpoint.save(folder, Checkpoint(self._identity, parts))
+        checkpoint.save_checkpoint(folder, Checkpoint(self._identity, parts))
 
     def _load(self) -> None:
         folder = self._settings.checkpoint
         if folder is None:
             raise UsageError("a run resumes from a checkpoint; name its folder with --checkpoint")
-        parts = checkpoint.load(folder, self._identity).parts
+        parts = checkpoint.load_checkpoint(folder, self._identity).parts
         self._at = _Progress(**parts["progress"])
         put(self._module, parts["module"])
         own = self._module.state_dict()

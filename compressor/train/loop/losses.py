@@ -12,10 +12,10 @@ import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages
 
 from compressor.config import TuneSettings
 from compressor.config.training import LossSection
-from compressor.data.output_forms import Form, class_axis, decide, variance
+from compressor.data.output_forms import OutputForm, class_axis, decide, variance
 from compressor.errors import UsageError
 from compressor.torch_ops.tensors import to_numpy
-from compressor.train.loop.objective import Objective, Outputs, Samples, Term
+from compressor.train.loop.objective import DeviceBatch, Objective, Outputs, Term
 
 Tensor = torch.Tensor
 SMALLEST = 1e-12
@@ -23,17 +23,17 @@ SMALLEST = 1e-12
 
 
 @dataclass(frozen=True)
-class Divergence:
+class SoftDivergence:
     """Of softened classes: ``T² KL(teacher || module)`` with both scores divided by the temperature T.
 
     Source: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, section 2; the factor T²
     keeps gradients the same size at every temperature.
     """
 
-    form: Form
+    form: OutputForm
     temperature: float
 
-    def __call__(self, outputs: Outputs, batch: Samples, taught: Outputs) -> Tensor:  # noqa: ARG002
+    def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:  # noqa: ARG002
         """Mean over samples, and over positions that have classes of their own."""
         student = log_probabilities(outputs[self.form.index], self.form, self.temperature)
         teacher = log_probabilities(taught[self.form.index], self.form, self.temperature)
@@ -41,7 +41,7 @@ class Divergence:
         return rows.mean() * self.temperature**2
 
 
-def log_probabilities(values: Tensor, form: Form, temperature: float = 1.0) -> Tensor:
+def log_probabilities(values: Tensor, form: OutputForm, temperature: float = 1.0) -> Tensor:
     """Of each class, after scores are divided by the temperature."""
     scores = values.clamp_min(SMALLEST).log() if form.probabilities else values
     return torch.log_softmax(scores / temperature, form.axis)
@@ -54,7 +54,7 @@ class Squared:
     index: int
     variance: float
 
-    def __call__(self, outputs: Outputs, batch: Samples, taught: Outputs) -> Tensor:  # noqa: ARG002
+    def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:  # noqa: ARG002
         """Mean over all entries."""
         return F.mse_loss(outputs[self.index], taught[self.index]) / self.variance
 
@@ -70,7 +70,7 @@ class Similarity:
 
     index: int
 
-    def __call__(self, outputs: Outputs, batch: Samples, taught: Outputs) -> Tensor:
+    def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:
         """Zero for a batch of one."""
         found, wanted = _alike(outputs[self.index]), _alike(taught[self.index])
         return (found - wanted).square().sum() / len(batch)
@@ -85,9 +85,9 @@ def _alike(features: Tensor) -> Tensor:
 class CrossEntropy:
     """With labels: class numbers, or shares of classes in the shape of the output; -100 has no class."""
 
-    form: Form
+    form: OutputForm
 
-    def __call__(self, outputs: Outputs, batch: Samples, taught: Outputs) -> Tensor:  # noqa: ARG002
+    def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:  # noqa: ARG002
         """Mean over samples and positions."""
         assert batch.labels is not None
         scores = log_probabilities(outputs[self.form.index], self.form).movedim(self.form.axis, 1)
@@ -104,7 +104,7 @@ class Own:
     name: str
     function: Callable[..., Any]
 
-    def __call__(self, outputs: Outputs, batch: Samples, taught: Outputs) -> Tensor:
+    def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:
         """What it returns, which has to be one number that gradients flow from."""
         found = self.function(outputs, batch, taught)
         if not isinstance(found, torch.Tensor) or found.dim() or not found.is_floating_point():
@@ -117,10 +117,10 @@ class Own:
 class Agreement:
     """Share of positions where the class is the label, or without labels the teacher's."""
 
-    form: Form
+    form: OutputForm
     labelled: bool
 
-    def __call__(self, outputs: Outputs, batch: Samples, taught: Outputs) -> Tensor:
+    def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:
         """Mean over samples."""
         found = outputs[self.form.index].argmax(self.form.axis)
         wanted = batch.labels if self.labelled else taught[self.form.index].argmax(self.form.axis)
@@ -137,13 +137,13 @@ class Explained:
 
     terms: Sequence[Squared]
 
-    def __call__(self, outputs: Outputs, batch: Samples, taught: Outputs) -> Tensor:
+    def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:
         """Mean over samples."""
         return 1 - torch.stack([term(outputs, batch, taught) for term in self.terms]).mean()
 
 
 @dataclass(frozen=True)
-class Probe:
+class OutputProbe:
     """What both modules give for some samples before training, from which the terms are made.
 
     Attributes:
@@ -164,7 +164,7 @@ class Probe:
 
 
 def objective_for(
-    settings: TuneSettings, probe: Probe, teacher: torch.nn.Module | None, chunk: int | None
+    settings: TuneSettings, probe: OutputProbe, teacher: torch.nn.Module | None, chunk: int | None
 ) -> tuple[Objective, list[str]]:
     """The objective that the settings ask for, and in words what it compares how.
 
@@ -194,7 +194,7 @@ def objective_for(
     return Objective(terms, metric=metric, teacher=teacher, chunk=chunk), words
 
 
-def _same_shapes(probe: Probe) -> None:
+def _same_shapes(probe: OutputProbe) -> None:
     """Raises UsageError where an output of the two models differs in shape."""
     for name, one, two in zip(probe.names, probe.student, probe.teacher, strict=False):
         if one.shape != two.shape:
@@ -204,20 +204,20 @@ def _same_shapes(probe: Probe) -> None:
             )
 
 
-def _distilled(settings: LossSection, forms: Sequence[Form], probe: Probe) -> list[tuple[float, Term]]:
+def _distilled(settings: LossSection, forms: Sequence[OutputForm], probe: OutputProbe) -> list[tuple[float, Term]]:
     if not probe.teacher:
         raise UsageError("distillation needs the original model; give it with --teacher, or choose another --loss")
     used = [form for form in forms if form.kind != "none"]
     if not used:
         raise UsageError("no output of the model has a gradient to be compared by; choose another --loss")
     made: list[Term] = [
-        Divergence(form, settings.temperature) if form.kind == "kl" else Squared(form.index, form.variance)
+        SoftDivergence(form, settings.temperature) if form.kind == "kl" else Squared(form.index, form.variance)
         for form in used
     ]
     return [(1 / len(made), term) for term in made]
 
 
-def _features(settings: LossSection, probe: Probe) -> list[tuple[float, Term]]:
+def _features(settings: LossSection, probe: OutputProbe) -> list[tuple[float, Term]]:
     terms: list[tuple[float, Term]] = []
     for index in range(len(probe.names), len(probe.names) + len(probe.features)):
         one, two = probe.student[index], probe.teacher[index]
@@ -226,7 +226,7 @@ def _features(settings: LossSection, probe: Probe) -> list[tuple[float, Term]]:
     return terms
 
 
-def _classes(forms: Sequence[Form], probe: Probe) -> Form | None:
+def _classes(forms: Sequence[OutputForm], probe: OutputProbe) -> OutputForm | None:
     """The first output whose classes the labels are."""
     labels = probe.labels
     if labels is None:
@@ -239,7 +239,7 @@ def _classes(forms: Sequence[Form], probe: Probe) -> Form | None:
     return None
 
 
-def _demanded(found: Form | None, probe: Probe) -> Form:
+def _demanded(found: OutputForm | None, probe: OutputProbe) -> OutputForm:
     if found is not None:
         return found
     if probe.labels is None:
@@ -251,7 +251,7 @@ def _demanded(found: Form | None, probe: Probe) -> Form:
     )
 
 
-def _metric(forms: Sequence[Form], classes: Form | None, taught: bool) -> tuple[str, Term] | None:
+def _metric(forms: Sequence[OutputForm], classes: OutputForm | None, taught: bool) -> tuple[str, Term] | None:
     if classes is not None:
         return "accuracy", Agreement(classes, labelled=True)
     first = next((form for form in forms if form.kind == "kl"), None)

@@ -17,7 +17,7 @@ Outputs = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
-class Samples:
+class DeviceBatch:
     """A batch on the device.
 
     Attributes:
@@ -32,7 +32,7 @@ class Samples:
         return len(next(iter(self.inputs.values())))
 
 
-Term = Callable[[Outputs, Samples, Outputs], Tensor]
+Term = Callable[[Outputs, DeviceBatch, Outputs], Tensor]
 """From the module's outputs, the batch, and the teacher's outputs (empty without one) to a scalar of the batch: the
 mean over samples of a loss or a metric."""
 
@@ -63,30 +63,30 @@ class Objective:
         if teacher is not None:
             teacher.eval().requires_grad_(False)
 
-    def __call__(self, outputs: Outputs, batch: Samples, taught: Outputs) -> Tensor:
+    def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:
         """The loss, float32 or wider."""
         total = torch.zeros((), device=outputs[0].device)
         for weight, term in self.terms:
             total = total + weight * term(outputs, batch, taught)
         return total
 
-    def measure(self, outputs: Outputs, batch: Samples, taught: Outputs) -> Tensor | None:
+    def measure(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor | None:
         """The metric of a batch."""
         return None if self._metric is None else self._metric(outputs, batch, taught)
 
-    def run(self, module: Callable[..., Any], batch: Samples) -> Outputs:
+    def run(self, module: Callable[..., Any], batch: DeviceBatch) -> Outputs:
         """The module's outputs, in float32 where they came in a narrower type."""
-        return run(module, batch.inputs, self.chunk)
+        return run_module(module, batch.inputs, self.chunk)
 
-    def teach(self, batch: Samples) -> Outputs:
+    def teach(self, batch: DeviceBatch) -> Outputs:
         """The teacher's outputs, without gradient; none without a teacher."""
         if self.teacher is None:
             return ()
         with torch.no_grad():
-            return run(self.teacher, batch.inputs, self.chunk)
+            return run_module(self.teacher, batch.inputs, self.chunk)
 
 
-def run(module: Callable[..., Any], inputs: dict[str, Tensor], chunk: int | None = None) -> Outputs:
+def run_module(module: Callable[..., Any], inputs: dict[str, Tensor], chunk: int | None = None) -> Outputs:
     """All outputs of a module for a batch, of which it takes ``chunk`` samples at a time.
 
     The last piece is filled up by repeating its last sample; what that gives is dropped again.

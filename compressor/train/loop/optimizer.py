@@ -22,8 +22,8 @@ def optimiser_for(module: torch.nn.Module, settings: StepsSection) -> torch.opti
     if not parameters:
         raise ModelError("the model has no trainable weights; fine-tuning has nothing to change")
     groups = [
-        {"params": [p for p in parameters if is_matrix(p)], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if not is_matrix(p)], "weight_decay": 0.0},
+        {"params": [p for p in parameters if holds_matrix(p)], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if not holds_matrix(p)], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     if settings.optimiser == "adamw":
@@ -32,7 +32,7 @@ def optimiser_for(module: torch.nn.Module, settings: StepsSection) -> torch.opti
     return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=momentum, nesterov=momentum > 0)
 
 
-def is_matrix(parameter: torch.Tensor) -> bool:
+def holds_matrix(parameter: torch.Tensor) -> bool:
     """Does it hold a matrix or a kernel, rather than one number for each channel?"""
     return sum(size > 1 for size in parameter.shape) >= 2
 

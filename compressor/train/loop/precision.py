@@ -33,7 +33,7 @@ def prefers_channels_last(module: torch.nn.Module) -> bool:
     return any(p.dim() == 4 and min(p.shape[:2]) > 1 for p in module.parameters())
 
 
-def lay_out(module: torch.nn.Module, channels_last: bool) -> None:
+def set_memory_format(module: torch.nn.Module, channels_last: bool) -> None:
     """Stores kernels of two spatial axes with their channels last, or as they were made; shapes stay."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     for parameter in module.parameters():

@@ -12,7 +12,7 @@ import torch
 
 from compressor.data.batch import Array, Batch
 from compressor.torch_ops.tensors import to_torch
-from compressor.train.loop.objective import Samples
+from compressor.train.loop.objective import DeviceBatch
 
 T = TypeVar("T")
 AHEAD = 3
@@ -35,19 +35,19 @@ class Placing:
     channels_last: bool = False
     check: Callable[[Array], None] | None = None
 
-    def prepare(self, batch: Batch) -> Samples:
+    def prepare(self, batch: Batch) -> DeviceBatch:
         """The batch as tensors of the CPU."""
         if batch.labels is not None and self.check is not None:
             self.check(batch.labels)
         inputs = {name: self._input(array) for name, array in batch.inputs.items()}
         labels = None if batch.labels is None else self._pinned(to_torch(batch.labels))
-        return Samples(inputs, labels)
+        return DeviceBatch(inputs, labels)
 
-    def move(self, batch: Samples) -> Samples:
+    def move(self, batch: DeviceBatch) -> DeviceBatch:
         """The batch on the device."""
         inputs = {name: t.to(self.device, non_blocking=True) for name, t in batch.inputs.items()}
         labels = None if batch.labels is None else batch.labels.to(self.device, non_blocking=True)
-        return Samples(inputs, labels)
+        return DeviceBatch(inputs, labels)
 
     def _input(self, array: Array) -> torch.Tensor:
         tensor = to_torch(array)
@@ -61,7 +61,7 @@ class Placing:
         return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
 
-def feed(batches: Iterable[Batch], placing: Placing) -> Generator[Samples, None, None]:
+def feed(batches: Iterable[Batch], placing: Placing) -> Generator[DeviceBatch, None, None]:
     """The batches as tensors on the device, some of them prepared ahead by a thread of their own."""
     for batch in ahead(placing.prepare(batch) for batch in batches):
         yield placing.move(batch)

@@ -61,7 +61,7 @@ class Courses:
     def judged(self) -> Iterator[Batch]:
         """This process's part of the samples that every epoch is judged on."""
         data = self._data.train if self._data.valid is None else self._data.valid
-        rows = spread(len(data), self._judged if self._data.valid is None else len(data))
+        rows = evenly_spaced(len(data), self._judged if self._data.valid is None else len(data))
         return batches(data, self._batch_size, order=rows[self._world.rank :: self._world.size])
 
     def identity(self) -> dict[str, object]:
@@ -73,13 +73,13 @@ class Courses:
         return found
 
 
-def spread(count: int, wanted: int) -> Indices:
+def evenly_spaced(count: int, wanted: int) -> Indices:
     """At most ``wanted`` of ``count`` samples, evenly over all of them: data may be sorted by class."""
     return np.unique(np.linspace(0, count - 1, min(wanted, count)).astype(np.int64))
 
 
 def _digest(data: Dataset) -> str:
-    batch = data.take(spread(len(data), 5))
+    batch = data.take(evenly_spaced(len(data), 5))
     found = hashlib.sha256()
     arrays = {**batch.inputs, **({} if batch.labels is None else {"labels of the data": batch.labels})}
     for name, array in sorted(arrays.items()):

@@ -11,7 +11,7 @@ import torch
 from compressor.config import TuneSettings
 from compressor.train.loop.distributed import World, reduce_gradients
 from compressor.train.loop.extension import Extension
-from compressor.train.loop.objective import Objective, Samples
+from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.optimizer import Schedule, clip, optimiser_for
 from compressor.train.loop.precision import Precision
 
@@ -54,7 +54,7 @@ class Stepper:
             extension.start(self._module, self.optimiser, steps)
         self._schedule = Schedule(self.optimiser, self._settings, steps)
 
-    def step(self, batch: Samples, index: int, whole: int, stop: bool) -> tuple[torch.Tensor, bool]:
+    def step(self, batch: DeviceBatch, index: int, whole: int, stop: bool) -> tuple[torch.Tensor, bool]:
         """One step on this process's part of a batch of ``whole`` samples.
 
         Returns:
@@ -85,7 +85,7 @@ class Stepper:
             extension.after_step(self._module, index + 1)
         return loss, stop
 
-    def _loss(self, batch: Samples) -> torch.Tensor:
+    def _loss(self, batch: DeviceBatch) -> torch.Tensor:
         with self.precision.autocast():
             outputs, taught = self._objective.run(self.forward, batch), self._objective.teach(batch)
         loss = self._objective(outputs, batch, taught)

@@ -16,7 +16,7 @@ RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 
 
 @dataclass(frozen=True)
-class Trial:
+class RateTrial:
     """One short run.
 
     Attributes:
@@ -32,11 +32,11 @@ class Trial:
 class Sweep:
     """All short runs in the order of their rates, and the rate of the one with the lowest loss."""
 
-    trials: tuple[Trial, ...]
+    trials: tuple[RateTrial, ...]
     best: float
 
 
-def sweep(rates: Sequence[float], run: Callable[[float], float], module: torch.nn.Module | None = None) -> Sweep:
+def sweep_rates(rates: Sequence[float], run: Callable[[float], float], module: torch.nn.Module | None = None) -> Sweep:
     """Tries learning rates; of equal losses the lower rate wins.
 
     Args:
@@ -55,7 +55,7 @@ def sweep(rates: Sequence[float], run: Callable[[float], float], module: torch.n
     trials = []
     for rate in sorted(set(rates)):
         try:
-            trials.append(Trial(rate, _loss(run, rate)))
+            trials.append(RateTrial(rate, _loss(run, rate)))
         finally:
             _reset(module, start)
     best = min(trials, key=lambda trial: trial.loss)

@@ -10,14 +10,18 @@ import torch
 
 from compressor.train.loop.distributed import World
 from compressor.train.loop.history import Judgement
-from compressor.train.loop.objective import Objective, Samples
+from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.precision import Precision
 
 State = dict[str, torch.Tensor]
 
 
 def judge(
-    forward: Callable[..., Any], objective: Objective, batches: Iterable[Samples], precision: Precision, world: World
+    forward: Callable[..., Any],
+    objective: Objective,
+    batches: Iterable[DeviceBatch],
+    precision: Precision,
+    world: World,
 ) -> Judgement:
     """The mean over all samples of all processes, without gradients; the caller chooses evaluation mode."""
     sums = torch.zeros(3, dtype=torch.float64, device=world.device)

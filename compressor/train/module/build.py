@@ -14,7 +14,7 @@ from compressor.operators.table import operator_of
 from compressor.torch_ops import fused
 from compressor.torch_ops.site import Function, UnsupportedOperator
 from compressor.torch_ops.table import FUNCTIONS, NEED_BOTH, NEED_DEVICE, NEED_TRAINING
-from compressor.train.module.describe import describe, widened
+from compressor.train.module.describe import describe, on_int64
 from compressor.train.module.placement import read_on_host
 from compressor.train.module.program import DEVICE, FIRST, HOST, NOTHING, TRAINING, Body, Program, Step, released
 
@@ -121,7 +121,7 @@ class Builder:
         site = describe(node, self._opset, self._constants, bodies, self._train_bn)
         on_host = self._stays_on_host(node)
         table = fused.FUNCTIONS if node.domain == DOMAIN else FUNCTIONS
-        function = widened(node, table[node.op_type](site))
+        function = on_int64(node, table[node.op_type](site))
         if self._fold(node, function):
             return
         reads = operator_of(node).host

@@ -59,7 +59,7 @@ def _only_dequantised(value: ir.Value) -> bool:
     )
 
 
-def widened(node: ir.Node, function: Function) -> Function:
+def on_int64(node: ir.Node, function: Function) -> Function:
     """The function, run on 64-bit integers where an operand or result is of a type torch cannot compute with."""
     made = [_torch_dtype(v) for v in node.outputs]
     if operator_of(node).bits or not WIDE.intersection((*made, *(_torch_dtype(v) for v in node.inputs))):

@@ -11,7 +11,7 @@ import torch
 
 from compressor.errors import CompressorError, UsageError
 from compressor.graph.normalise import normalise
-from compressor.train.loop.objective import run
+from compressor.train.loop.objective import run_module
 
 SAME = 1e-4
 """How far results of two batch sizes may be apart, as a share of the largest."""
@@ -53,9 +53,9 @@ def chunk_of(module: Callable[..., Any], inputs: dict[str, torch.Tensor], fixed:
     if fixed is None or len(next(iter(inputs.values()))) == fixed:
         return fixed
     with torch.no_grad():
-        pieces = run(module, inputs, fixed)
+        pieces = run_module(module, inputs, fixed)
         try:
-            whole = run(module, inputs)
+            whole = run_module(module, inputs)
         except CompressorError:
             return fixed
     same = all(

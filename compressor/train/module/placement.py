@@ -20,7 +20,7 @@ def read_on_host(graph: ir.Graph) -> set[ir.Value]:
 
 def _collect(graph: ir.Graph, wanted: set[ir.Value]) -> None:
     for node in reversed(list(graph)):
-        for body in bodies(node):
+        for body in attribute_graphs(node):
             _collect(body, wanted)
         if node.domain not in STANDARD:
             continue
@@ -29,7 +29,7 @@ def _collect(graph: ir.Graph, wanted: set[ir.Value]) -> None:
         wanted.update(v for k, v in enumerate(node.inputs) if v is not None and (passes or k in operator.host))
 
 
-def bodies(node: ir.Node) -> Iterable[ir.Graph]:
+def attribute_graphs(node: ir.Node) -> Iterable[ir.Graph]:
     """Graphs among the attributes of a node."""
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH:

@@ -27,7 +27,7 @@ class Unfit(Exception):  # noqa: N818 - control flow: the layer is left alone, t
 
 
 @dataclass(frozen=True)
-class Layer:
+class ScalableLayer:
     """A linear node with a constant weight of its own.
 
     Attributes:
@@ -72,11 +72,11 @@ class Layer:
     @property
     def filters(self) -> npt.NDArray[np.float64]:
         """The weight by output channel: [channels, all that is summed over]."""
-        return self.axes.filters(read(self.weight))
+        return self.axes.filters(constant_array(self.weight))
 
     def scaled(self, scale: npt.NDArray[np.float64]) -> Array:
         """The weight with each output channel multiplied by its entry of ``scale``, in its own element type."""
-        weight = read(self.weight)
+        weight = constant_array(self.weight)
         return self.axes.scaled(weight, scale).astype(weight.dtype)
 
 
@@ -85,7 +85,7 @@ def is_matrix(node: ir.Node) -> bool:
     return operator_of(node).window is None
 
 
-def layer_of(node: ir.Node, graph: ir.Graph) -> Layer:
+def layer_of(node: ir.Node, graph: ir.Graph) -> ScalableLayer:
     """The layer that a convolution or matrix product is.
 
     Raises:
@@ -103,13 +103,13 @@ def layer_of(node: ir.Node, graph: ir.Graph) -> Layer:
     operator, channels = operator_of(node), _axes(node, weight).channels
     if operator.bias is None:
         end = _adds_bias(node)
-        return Layer(node, end, weight, _bias(end, channels, 1 - _slot(end, node.outputs[0])))
+        return ScalableLayer(node, end, weight, _bias(end, channels, 1 - _slot(end, node.outputs[0])))
     if operator.bias_factor and node.attributes.get_float(operator.bias_factor, 1.0) != 1.0:
         raise Unfit("its bias has a factor")
-    return Layer(node, node, weight, _bias(node, channels, operator.bias))
+    return ScalableLayer(node, node, weight, _bias(node, channels, operator.bias))
 
 
-def check_place(layer: Layer) -> None:
+def check_place(layer: ScalableLayer) -> None:
     """Would a normalisation behind the layer make sense?
 
     Raises:
@@ -124,7 +124,7 @@ def check_place(layer: Layer) -> None:
         raise Unfit("no activation inside the model follows it")
 
 
-def layer_before(value: ir.Value | None, graph: ir.Graph) -> Layer:
+def layer_before(value: ir.Value | None, graph: ir.Graph) -> ScalableLayer:
     """The layer that writes ``value``.
 
     Raises:
@@ -201,14 +201,14 @@ def _slot(node: ir.Node, value: ir.Value) -> int:
 # ---- constants ------------------------------------------------------------------------------------------------
 
 
-def read(value: ir.Value) -> Array:
+def constant_array(value: ir.Value) -> Array:
     """The numbers of a constant."""
     tensor = tensor_of(value)
     assert tensor is not None
     return tensor.numpy()
 
 
-def write(value: ir.Value, array: Array) -> None:
+def write_constant(value: ir.Value, array: Array) -> None:
     """Gives a constant other numbers, where it is; same shape and element type."""
     old, node = tensor_of(value), value.producer()
     assert old is not None

@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from compressor.graph.movement import Movement
 from compressor.operators.table import operator_of
-from compressor.train.module.placement import bodies
+from compressor.train.module.placement import attribute_graphs
 
 MASK_SIZE = 1e4
 """Entries of this size are meant to mask: exporters write -1e4, -65504, -1e9 and the smallest float."""
@@ -60,7 +60,7 @@ def initializers(graph: ir.Graph) -> list[ir.Value]:
     """All initializers of the graph and of graphs in it, the outer ones first."""
     found = list(graph.initializers.values())
     for node in graph:
-        for body in bodies(node):
+        for body in attribute_graphs(node):
             found += initializers(body)
     return found
 
@@ -70,7 +70,7 @@ def _assign(graph: ir.Graph, roles: dict[ir.Value, Role]) -> None:
         if value.dtype is None or value.dtype.is_floating_point():
             roles[value] = Role.WEIGHT
     for node in reversed(list(graph)):
-        for body in bodies(node):
+        for body in attribute_graphs(node):
             _assign(body, roles)
         made = max((roles.get(v, Role.NONE) for v in node.outputs), default=Role.NONE)
         operator = operator_of(node)

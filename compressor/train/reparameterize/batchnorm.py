@@ -31,17 +31,17 @@ from compressor.graph.nodes import is_constant, tensor_of
 from compressor.operators.table import operator_of
 from compressor.runtime.taps import tap
 from compressor.train.module.scalable_layers import (
-    Layer,
+    ScalableLayer,
     Unfit,
     add_initializer,
     check_place,
+    constant_array,
     free_name,
     is_matrix,
     is_own,
     layer_before,
     layer_of,
-    read,
-    write,
+    write_constant,
 )
 
 EPSILON = 1e-5
@@ -72,7 +72,7 @@ class Insertion:
 
 
 @dataclass
-class Moments:
+class ChannelMoments:
     """Mean and variance of each channel (axis 1) over all other axes, batch by batch (Chan's update), in float64."""
 
     count: int = 0
@@ -133,7 +133,7 @@ def insert(
     return Insertion(copy, tuple(placed), skipped)
 
 
-def fold(model: ir.Model) -> ir.Model:
+def fold_batchnorm(model: ir.Model) -> ir.Model:
     """A copy of a model from :func:`insert` without the BatchNormalization that was put in.
 
     It has the nodes of the original, and its initializers with their names and shapes; only layers that had no bias,
@@ -167,8 +167,8 @@ def _check_batch(model: ir.Model) -> None:
         )
 
 
-def _layers(model: ir.Model) -> tuple[list[Layer], dict[str, str]]:
-    found: list[Layer] = []
+def _layers(model: ir.Model) -> tuple[list[ScalableLayer], dict[str, str]]:
+    found: list[ScalableLayer] = []
     skipped: dict[str, str] = {}
     for node in model.graph.all_nodes():
         if not operator_of(node).has_kernel:
@@ -182,12 +182,14 @@ def _layers(model: ir.Model) -> tuple[list[Layer], dict[str, str]]:
     return found, skipped
 
 
-def _observe(model: ir.Model, layers: list[Layer], batches: Iterable[Batch], provider: str) -> dict[str, Moments]:
+def _observe(
+    model: ir.Model, layers: list[ScalableLayer], batches: Iterable[Batch], provider: str
+) -> dict[str, ChannelMoments]:
     """Moments by the name of what a layer writes; none where a matrix product has more than two axes."""
     if not layers:
         return {}
     matrix = {str(layer.output.name): is_matrix(layer.node) for layer in layers}
-    moments = {name: Moments() for name in matrix}
+    moments = {name: ChannelMoments() for name in matrix}
     empty = True
     for arrays in tap(model, list(matrix), (b.inputs for b in batches), provider):
         empty = False
@@ -201,7 +203,7 @@ def _observe(model: ir.Model, layers: list[Layer], batches: Iterable[Batch], pro
     return moments
 
 
-def _grown(layer: Layer, groups: Groups | None) -> Vector:
+def _grown(layer: ScalableLayer, groups: Groups | None) -> Vector:
     """The factor that brings each filter, or the mean of a group, to :data:`FILTER_NORM`; 1 where all are zero."""
     squares = np.square(layer.filters).sum(axis=1)
     if groups is not None:
@@ -210,21 +212,21 @@ def _grown(layer: Layer, groups: Groups | None) -> Vector:
     return FILTER_NORM / np.where(norms > 0, norms, FILTER_NORM)
 
 
-def _put(graph: ir.Graph, layer: Layer, moments: Moments | None, grown: Vector) -> None:
+def _put(graph: ir.Graph, layer: ScalableLayer, moments: ChannelMoments | None, grown: Vector) -> None:
     if moments is None:
         raise Unfit("its input has more than two axes, so that its channels are not on axis 1")
     if not moments.count:
         raise Unfit("it wrote nothing for any sample")
     output, dtype = layer.output, layer.dtype.numpy()
     moved = layer.bias if layer.bias_is_optional else None
-    bias = np.zeros(()) if layer.bias is None else read(layer.bias).astype(np.float64).reshape(-1)
+    bias = np.zeros(()) if layer.bias is None else constant_array(layer.bias).astype(np.float64).reshape(-1)
     stays, goes = (bias, 0.0) if moved is None else (0.0, bias)
     with np.errstate(over="ignore"):
         mean = ((moments.mean - bias) * grown + stays).astype(dtype)
         variance = (moments.variance * grown**2).astype(dtype)
     if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
         raise Unfit("its statistics are beyond the range of its element type")
-    write(layer.weight, layer.scaled(grown))
+    write_constant(layer.weight, layer.scaled(grown))
     # From the rounded statistics, so that scale and shift cancel them.
     scale = np.sqrt(variance.astype(np.float64) + EPSILON) / grown
     offset = (mean.astype(np.float64) - stays) / grown + stays + goes
@@ -258,8 +260,8 @@ def _take_out(graph: ir.Graph, node: ir.Node) -> None:
         raise ModelError(f"inserted BatchNormalization {node.name!r} cannot be folded: {reason}") from None
     scale, offset = _affine(node)
     if layer.bias is not None:
-        offset = offset + scale * read(layer.bias).astype(np.float64).reshape(-1)
-    write(layer.weight, layer.scaled(scale))
+        offset = offset + scale * constant_array(layer.bias).astype(np.float64).reshape(-1)
+    write_constant(layer.weight, layer.scaled(scale))
     constants = [v for v in node.inputs[1:] if v is not None]
     name = made.name
     made.name = None
@@ -274,7 +276,9 @@ def _take_out(graph: ir.Graph, node: ir.Node) -> None:
 
 def _affine(node: ir.Node) -> tuple[Vector, Vector]:
     """What the normalisation multiplies by and then adds."""
-    arrays = [read(v).astype(np.float64) for v in node.inputs[1:] if tensor_of(v) is not None and v is not None]
+    arrays = [
+        constant_array(v).astype(np.float64) for v in node.inputs[1:] if tensor_of(v) is not None and v is not None
+    ]
     if len(arrays) != 4:
         raise ModelError(f"inserted BatchNormalization {node.name!r} has lost its statistics; insert it again")
     gamma, beta, mean, variance = arrays
@@ -282,19 +286,19 @@ def _affine(node: ir.Node) -> tuple[Vector, Vector]:
     return scale, beta - scale * mean
 
 
-def _give_bias(graph: ir.Graph, layer: Layer, name: str, offset: Vector) -> None:
+def _give_bias(graph: ir.Graph, layer: ScalableLayer, name: str, offset: Vector) -> None:
     """Writes the bias: where the layer has it, where it had it, or into a new one."""
     array = offset.astype(layer.dtype.numpy())
     if layer.bias is not None:
         if is_own(layer.bias):
-            write(layer.bias, array.reshape(read(layer.bias).shape))
+            write_constant(layer.bias, array.reshape(constant_array(layer.bias).shape))
             return
-        new = add_initializer(graph, f"{layer.bias.name}.own", array.reshape(read(layer.bias).shape))
+        new = add_initializer(graph, f"{layer.bias.name}.own", array.reshape(constant_array(layer.bias).shape))
         layer.end.replace_input_with(next(k for k, v in enumerate(layer.end.inputs) if v is layer.bias), new)
         return
     value = _named(graph, name)
     if value is not None and not value.uses() and not value.is_graph_output():
-        write(value, array.reshape(read(value).shape))
+        write_constant(value, array.reshape(constant_array(value).shape))
     else:
         own = str(layer.weight.name)
         own = f"{own.removesuffix('weight')}bias" if own.endswith("weight") else f"{own}.bias"

@@ -35,7 +35,7 @@ from compressor.train.module.trainable import parameters
 FACTORS = 3
 
 
-class Product(torch.nn.Module):
+class WeightProduct(torch.nn.Module):
     """A weight as a product.
 
     Args:
@@ -88,7 +88,7 @@ def _orthonormal(count: int, rows: int, columns: int, generator: torch.Generator
 class _Source:
     """Stands where a module keeps a parameter, and gives the product."""
 
-    def __init__(self, product: Product) -> None:
+    def __init__(self, product: WeightProduct) -> None:
         self.product = product
 
     def __getitem__(self, _: str) -> torch.Tensor:
@@ -134,7 +134,7 @@ def overparameterise(
     groups, skipped = _groups(normalise(model.clone()).graph, include)
     generator = torch.Generator().manual_seed(seed)
     for name, count in groups.items():
-        _replace(module, name, Product(module.tensors()[name], count, expansion, generator))
+        _replace(module, name, WeightProduct(module.tensors()[name], count, expansion, generator))
     if include and not groups and not skipped:
         raise UsageError(f"no weight of a convolution or matrix product is called {' or '.join(include)}")
     return Expansion(tuple(groups), skipped)
@@ -156,7 +156,7 @@ class Damping(Extension):
 
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:  # noqa: ARG002
         """Gives the factors groups of their own in the optimiser."""
-        factors = {p for m in module.modules() if isinstance(m, Product) for p in m.parameters()}
+        factors = {p for m in module.modules() if isinstance(m, WeightProduct) for p in m.parameters()}
         for group in list(optimiser.param_groups):
             moved = [p for p in group["params"] if p in factors]
             if not moved:
@@ -211,7 +211,7 @@ def _is_weight(node: ir.Node, index: int) -> bool:
 # ---- its place in the module ----------------------------------------------------------------------------------
 
 
-def _replace(module: GraphModule, name: str, product: Product) -> None:
+def _replace(module: GraphModule, name: str, product: WeightProduct) -> None:
     """Puts the product where the parameter was; the key of the parameter stays, empty, so that the order does."""
     holder, index = _holder(module, name), module._order[name]
     last = name.rpartition(".")[2]

@@ -111,7 +111,7 @@ class WeightMean(Extension):
 
 
 @dataclass(frozen=True)
-class Draw:
+class EnsembleDraw:
     """How an ensemble is drawn.
 
     Attributes:
@@ -144,12 +144,12 @@ class Resampled(torch.nn.Module):
         module: torch.nn.Module,
         mean: Mapping[str, torch.Tensor],
         variance: Mapping[str, torch.Tensor],
-        draw: Draw | None = None,
+        draw: EnsembleDraw | None = None,
         *,
         constraint: Constraint | None = None,
     ) -> None:
         super().__init__()
-        draw = draw or Draw()
+        draw = draw or EnsembleDraw()
         if draw.members < 1:
             raise UsageError(f"an ensemble of {draw.members} members gives no output; ask for 1 or more")
         self.module = deepcopy(module).requires_grad_(False).eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compressor.data.synthetic.kinds import InputKind, Kind, described, kinds_of
+from compressor.data.synthetic.kinds import InputKind, Kind, describe_kinds, kinds_of
 from compressor.errors import UsageError
 from compressor.graph.shapes import infer
 from tests.data.case import taking
@@ -145,4 +145,4 @@ def test_scalars_are_refused() -> None:
 
 def test_described() -> None:
     network = taking("float[N,3,8,8] x", "float[N,5] z")
-    assert described(kinds_of(network, infer(network))) == {"x": "image 3x8x8", "z": "features 5"}
+    assert describe_kinds(kinds_of(network, infer(network))) == {"x": "image 3x8x8", "z": "features 5"}

@@ -23,14 +23,14 @@ from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import fit
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
 from compressor.unification.envelope import Envelope
-from compressor.unification.layout import Layout, View
+from compressor.unification.layout import Layout, WeightAxes
 from compressor.unification.measure import satisfied
 from compressor.unification.projections import Mixed
 from compressor.unification.subspace import Subspace
 from tests.train.loop.test_fit import StopAfter
 from tests.train.training import Net, objective, splits
 
-LAYOUT = Layout(View.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x2"))
+LAYOUT = Layout(WeightAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x2"))
 """Two of three inputs are in whole blocks, the third in smaller ones."""
 MIXED = Mixed(LAYOUT, 0.5, 0.25)
 SGD = {"optimiser": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.01}

@@ -47,7 +47,7 @@ def measured(name: str, proto: onnx.ModelProto, batches: Iterable[Batch], seed: 
     need = criterion(name).needs
     assert need is not None
     listed = list(batches)
-    return found, Weights("mean", saliency.measure(need, found.model, found.coupling, lambda: listed, seed))
+    return found, Weights("mean", saliency.measure_gradients(need, found.model, found.coupling, lambda: listed, seed))
 
 
 def scores(name: str, proto: onnx.ModelProto, *batches: Batch, of: str = "w", seed: int = 0) -> Numbers:
@@ -326,9 +326,9 @@ def check(seed: int) -> int:
         try:
             by_activation = need in activations.MEASURES
             result = (
-                activations.measure(need, found.model, found.coupling, batches, "cpu")
+                activations.measure_activations(need, found.model, found.coupling, batches, "cpu")
                 if by_activation
-                else saliency.measure(need, found.model, found.coupling, lambda: batches, seed)
+                else saliency.measure_gradients(need, found.model, found.coupling, lambda: batches, seed)
             )
         except Exception as error:
             raise AssertionError(f"seed {seed} ({', '.join(blocks_of(proto))}), {name}: {error}") from error

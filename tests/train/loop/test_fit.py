@@ -20,7 +20,7 @@ from compressor.train.loop.errors import CheckpointError, TrainingDiverged
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import fit
 from compressor.train.loop.history import Event, History
-from compressor.train.loop.objective import Objective, run
+from compressor.train.loop.objective import Objective, run_module
 from compressor.train.loop.optimizer import optimiser_for, rate_at
 from compressor.train.loop.split import Splits
 from tests.train.training import Memory, Net, objective, samples, splits
@@ -367,7 +367,7 @@ def test_a_fixed_batch_is_run_in_pieces() -> None:
             return 2 * x
 
     x = torch.arange(10.0).reshape(10, 1)
-    (found,) = run(Fixed(), {"x": x}, 4)
+    (found,) = run_module(Fixed(), {"x": x}, 4)
     assert torch.equal(found, 2 * x)
 
 

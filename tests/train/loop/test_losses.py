@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compressor.config import TuneSettings
-from compressor.data.output_forms import Form
+from compressor.data.output_forms import OutputForm
 from compressor.errors import UsageError
-from compressor.train.loop.losses import Agreement, CrossEntropy, Divergence, Probe, Similarity, objective_for
-from compressor.train.loop.objective import Samples
+from compressor.train.loop.losses import Agreement, CrossEntropy, OutputProbe, Similarity, SoftDivergence, objective_for
+from compressor.train.loop.objective import DeviceBatch
 
 torch.set_num_threads(1)
 random = torch.Generator().manual_seed(0)
-X = Samples({"x": torch.zeros(6, 1)})
+X = DeviceBatch({"x": torch.zeros(6, 1)})
 CLASSES = torch.tensor([0, 1, 2, 3, 4, 0])
 
 
@@ -32,19 +32,19 @@ def test_divergence_is_that_of_softened_probabilities(k: int, t: float, probabil
     one, two = (rng.normal(0, 2, (3, k)) for _ in range(2))
     if probabilities:
         one, two = (np.exp(a) / np.exp(a).sum(1, keepdims=True) for a in (one, two))
-    form = Form("y", 0, "kl", probabilities=probabilities)
+    form = OutputForm("y", 0, "kl", probabilities=probabilities)
     p, q = (a ** (1 / t) if probabilities else np.exp(a / t) for a in (one, two))
     p, q = p / p.sum(1, keepdims=True), q / q.sum(1, keepdims=True)
     expected = (q * np.log(q / p)).sum(1).mean() * t * t
-    found = Divergence(form, t)((torch.from_numpy(one),), X, (torch.from_numpy(two),))
+    found = SoftDivergence(form, t)((torch.from_numpy(one),), X, (torch.from_numpy(two),))
     assert float(found) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 def test_divergence_runs_along_its_axis() -> None:
     one, two = normal(6, 5, 4), normal(6, 5, 4)
     flat = [t.movedim(1, 2).reshape(-1, 5) for t in (one, two)]
-    by_axis = Divergence(Form("y", 0, "kl", 1), 2.0)((one,), X, (two,))
-    by_rows = Divergence(Form("y", 0, "kl", 1), 2.0)((flat[0],), X, (flat[1],))
+    by_axis = SoftDivergence(OutputForm("y", 0, "kl", 1), 2.0)((one,), X, (two,))
+    by_rows = SoftDivergence(OutputForm("y", 0, "kl", 1), 2.0)((flat[0],), X, (flat[1],))
     assert torch.allclose(by_axis, by_rows)
 
 
@@ -61,31 +61,33 @@ def test_cross_entropy_of_numbers_shares_and_probabilities() -> None:
     scores, labels = normal(6, 5), CLASSES
     expected = torch.nn.functional.cross_entropy(scores, labels)
     shares = torch.nn.functional.one_hot(labels, 5).float()
-    plain, soft = CrossEntropy(Form("y", 0, "kl")), CrossEntropy(Form("y", 0, "kl", probabilities=True))
-    assert torch.allclose(plain((scores,), Samples({}, labels), ()), expected)
-    assert torch.allclose(plain((scores,), Samples({}, shares), ()), expected)
-    assert torch.allclose(soft((scores.softmax(1),), Samples({}, labels), ()), expected, atol=1e-6)
+    plain, soft = CrossEntropy(OutputForm("y", 0, "kl")), CrossEntropy(OutputForm("y", 0, "kl", probabilities=True))
+    assert torch.allclose(plain((scores,), DeviceBatch({}, labels), ()), expected)
+    assert torch.allclose(plain((scores,), DeviceBatch({}, shares), ()), expected)
+    assert torch.allclose(soft((scores.softmax(1),), DeviceBatch({}, labels), ()), expected, atol=1e-6)
     tokens = normal(6, 7, 5)
-    last = CrossEntropy(Form("y", 0, "kl", 2))((tokens,), Samples({}, torch.full((6, 7), 2)), ())
+    last = CrossEntropy(OutputForm("y", 0, "kl", 2))((tokens,), DeviceBatch({}, torch.full((6, 7), 2)), ())
     assert torch.allclose(last, -tokens.log_softmax(2)[..., 2].mean())
 
 
 def test_agreement_counts_what_has_a_label() -> None:
     scores = torch.eye(3)
-    term = Agreement(Form("y", 0, "kl"), labelled=True)
-    assert float(term((scores,), Samples({}, torch.tensor([0, 1, 0])), ())) == pytest.approx(2 / 3)
-    assert float(term((scores,), Samples({}, torch.tensor([0, -100, 0])), ())) == pytest.approx(1 / 2)
+    term = Agreement(OutputForm("y", 0, "kl"), labelled=True)
+    assert float(term((scores,), DeviceBatch({}, torch.tensor([0, 1, 0])), ())) == pytest.approx(2 / 3)
+    assert float(term((scores,), DeviceBatch({}, torch.tensor([0, -100, 0])), ())) == pytest.approx(1 / 2)
 
 
 # ---- the objective that settings ask for
 
 
-def probe(*outputs: torch.Tensor, labels: torch.Tensor | None = None, taught: Any = None, features: Any = ()) -> Probe:
+def probe(
+    *outputs: torch.Tensor, labels: torch.Tensor | None = None, taught: Any = None, features: Any = ()
+) -> OutputProbe:
     names = tuple(f"y{k}" for k in range(len(outputs) - len(features)))
-    return Probe(names, features, outputs, outputs if taught is None else taught, labels)
+    return OutputProbe(names, features, outputs, outputs if taught is None else taught, labels)
 
 
-def build(settings: dict[str, Any], seen: Probe) -> Any:
+def build(settings: dict[str, Any], seen: OutputProbe) -> Any:
     return objective_for(TuneSettings.parse(settings), seen, None, None)
 
 
@@ -110,7 +112,7 @@ def test_numbers_count_by_their_variance_and_outputs_alike() -> None:
 def test_mixed_is_the_weighted_sum() -> None:
     outputs, taught = (normal(6, 5),), (normal(6, 5),)
     seen = probe(*outputs, labels=CLASSES, taught=taught)
-    batch = Samples({}, CLASSES)
+    batch = DeviceBatch({}, CLASSES)
     parts = [float(build({"loss": loss, "alpha": 0.3}, seen)[0](outputs, batch, taught)) for loss in
              ("distill", "cross-entropy", "mixed")]  # fmt: skip
     assert parts[2] == pytest.approx(0.3 * parts[0] + 0.7 * parts[1], rel=1e-5)
@@ -119,7 +121,7 @@ def test_mixed_is_the_weighted_sum() -> None:
 @pytest.mark.parametrize(
     ("settings", "seen", "word"),
     [
-        ({}, Probe(("y",), (), (normal(6, 5),), (), None), "needs the original model"),
+        ({}, OutputProbe(("y",), (), (normal(6, 5),), (), None), "needs the original model"),
         ({"loss": "cross-entropy"}, probe(normal(6, 5)), "needs labels"),
         ({"loss": "cross-entropy"}, probe(normal(6, 5), labels=torch.zeros(6, 3).long()), "fit no output"),
         ({"loss": "cross-entropy"}, probe(normal(6, 5), labels=torch.zeros(6)), "fit no output"),
@@ -129,17 +131,17 @@ def test_mixed_is_the_weighted_sum() -> None:
         ({}, probe(normal(6, 5), taught=(normal(6, 4),)), "give the model that this one was made from"),
     ],
 )
-def test_what_does_not_go_together_is_refused(settings: dict[str, Any], seen: Probe, word: str) -> None:
+def test_what_does_not_go_together_is_refused(settings: dict[str, Any], seen: OutputProbe, word: str) -> None:
     with pytest.raises(UsageError, match=word):
         build(settings, seen)
 
 
-def own(outputs: Any, batch: Samples, taught: Any) -> torch.Tensor:
+def own(outputs: Any, batch: DeviceBatch, taught: Any) -> torch.Tensor:
     mean: torch.Tensor = outputs[0].mean()
     return mean
 
 
-def wrong(outputs: Any, batch: Samples, taught: Any) -> torch.Tensor:
+def wrong(outputs: Any, batch: DeviceBatch, taught: Any) -> torch.Tensor:
     rows: torch.Tensor = outputs[0]
     return rows
 

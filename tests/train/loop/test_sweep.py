@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from compressor.errors import UsageError  # noqa: E402 -- after the skip
 from compressor.train.loop.errors import TrainingDiverged  # noqa: E402
-from compressor.train.loop.sweep import RATES, sweep  # noqa: E402
+from compressor.train.loop.sweep import RATES, sweep_rates  # noqa: E402
 
 
 def test_every_run_starts_from_the_same_weights() -> None:
@@ -28,7 +28,7 @@ def test_every_run_starts_from_the_same_weights() -> None:
             optimiser.step()
         return float(module.weight) ** 2 / 2
 
-    found = sweep((2.5, 0.1, 0.5, 0.1), run, module)
+    found = sweep_rates((2.5, 0.1, 0.5, 0.1), run, module)
     assert starts == [1.0, 1.0, 1.0]
     assert float(module.weight) == 1.0
     assert found.best == 0.5
@@ -42,21 +42,21 @@ def test_runs_that_diverge_lose() -> None:
             raise TrainingDiverged("the loss is nan")
         return float("nan") if rate > 0.02 else rate
 
-    found = sweep(RATES, run)
+    found = sweep_rates(RATES, run)
     assert found.best == 0.001
     assert [t.loss for t in found.trials] == [0.001, 0.003, 0.01, inf, inf]
     with pytest.raises(TrainingDiverged, match=r"every rate down to 0\.03"):
-        sweep((0.1, 0.03), run)
+        sweep_rates((0.1, 0.03), run)
 
 
 def test_the_lower_of_equals_wins() -> None:
-    assert sweep((0.1, 0.01), lambda _: 1.0).best == 0.01
+    assert sweep_rates((0.1, 0.01), lambda _: 1.0).best == 0.01
 
 
 @pytest.mark.parametrize("rates", [(), (0.1, 0.0), (float("nan"),)])
 def test_rates_are_positive(rates: tuple[float, ...]) -> None:
     with pytest.raises(UsageError, match="positive"):
-        sweep(rates, lambda _: 0.0)
+        sweep_rates(rates, lambda _: 0.0)
 
 
 def test_an_interrupted_sweep_leaves_the_weights_alone() -> None:
@@ -68,5 +68,5 @@ def test_an_interrupted_sweep_leaves_the_weights_alone() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sweep((0.1,), run, module)
+        sweep_rates((0.1,), run, module)
     assert torch.equal(module.weight, before)

@@ -15,7 +15,7 @@ from compressor.config import PruneSettings  # noqa: E402
 from compressor.operators.table import RULES  # noqa: E402
 from compressor.pruning import surgery  # noqa: E402
 from compressor.pruning.analysis import Analysis, analyse  # noqa: E402
-from compressor.pruning.select import choose  # noqa: E402
+from compressor.pruning.select import choose_channels  # noqa: E402
 from compressor.torch_ops.site import UnsupportedOperator  # noqa: E402
 from compressor.torch_ops.tensors import to_torch  # noqa: E402
 from compressor.train import GraphModule  # noqa: E402
@@ -31,7 +31,7 @@ STEPS = 4
 def cut_of(source: ir.Model, ratio: float = 0.5) -> tuple[Analysis, Cut]:
     settings = PruneSettings(ratio=ratio, round_to=1)
     found = analyse(source, settings)
-    cut = Cut(found.coupling, units_of(choose(found.coupling, settings, RULES, 1).plan, found.coupling))
+    cut = Cut(found.coupling, units_of(choose_channels(found.coupling, settings, RULES, 1).plan, found.coupling))
     cut.check()
     return found, cut
 

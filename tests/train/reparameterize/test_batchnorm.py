@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from compressor.data import Batch  # noqa: E402 -- after the skip
 from compressor.errors import ModelError, UsageError  # noqa: E402
 from compressor.train import GraphModule  # noqa: E402
-from compressor.train.reparameterize.batchnorm import MARK, Insertion, Moments, fold, insert  # noqa: E402
+from compressor.train.reparameterize.batchnorm import MARK, ChannelMoments, Insertion, fold_batchnorm, insert  # noqa: E402
 from tests.models import in_memory, model, weight  # noqa: E402
 from tests.property.graphs import random_inputs, random_model  # noqa: E402
 from tests.train.case import in_runtime, in_torch  # noqa: E402
@@ -99,13 +99,13 @@ def test_convolutions_of_every_kind(rng: np.random.Generator) -> None:
     assert sum(n.op_type == "BatchNormalization" for n in found.model.graph) == 4
     onnx.checker.check_model(ir.to_proto(found.model), full_check=True)
     assert worst(run(found.model, feeds), run(source, feeds)) < 1e-5
-    back = fold(found.model)
+    back = fold_batchnorm(found.model)
     assert same_graph(back, source) == {"w2.bias", "w4.bias"}
     assert worst(run(back, feeds), run(source, feeds)) < 1e-6
     disturb(found.model, rng)
     expected = run(found.model, feeds)
     assert worst(expected, run(source, feeds)) > 0.01
-    assert worst(run(fold(found.model), feeds), expected) < 1e-6
+    assert worst(run(fold_batchnorm(found.model), feeds), expected) < 1e-6
 
 
 def test_the_calibration_batch_gives_the_same_in_training(rng: np.random.Generator) -> None:
@@ -119,7 +119,7 @@ def test_the_calibration_batch_gives_the_same_in_training(rng: np.random.Generat
 
 def test_statistics_are_those_of_all_batches(rng: np.random.Generator) -> None:
     parts = [rng.normal(100, 3, size=(n, 5, 7)).astype(np.float32) for n in (1, 4, 2)]
-    moments = Moments()
+    moments = ChannelMoments()
     for part in parts:
         moments.add(part)
     moments.add(np.zeros((0, 5, 7), np.float32))
@@ -146,12 +146,12 @@ def test_random_graphs(seed: int) -> None:
     found = put(source, feeds)
     before = run(source, feeds)
     assert worst(run(found.model, feeds), before) < 1e-5
-    back = fold(found.model)
+    back = fold_batchnorm(found.model)
     assert worst(run(back, feeds), before) < 1e-5
     assert not any(MARK in n.metadata_props for n in back.graph)
     same_graph(back, source)
     disturb(found.model, rng)
-    assert worst(run(fold(found.model), feeds), run(found.model, feeds)) < 1e-5
+    assert worst(run(fold_batchnorm(found.model), feeds), run(found.model, feeds)) < 1e-5
 
 
 def layers(text: str, **options: object) -> ir.Model:
@@ -175,7 +175,7 @@ def test_ranks_and_groups(body: str, rng: np.random.Generator) -> None:
     assert len(found.nodes) == 1
     assert worst(run(found.model, feeds), run(source, feeds)) < 1e-5
     disturb(found.model, rng)
-    back = fold(found.model)
+    back = fold_batchnorm(found.model)
     same_graph(back, source)
     assert worst(run(back, feeds), run(found.model, feeds)) < 1e-6
 
@@ -199,7 +199,7 @@ def test_matrices_in_front_of_an_activation(opset: int, rng: np.random.Generator
     assert "activation" in found.skipped["Gemm_7"]
     assert worst(run(found.model, feeds), run(source, feeds)) < 1e-5
     disturb(found.model, rng)
-    back = fold(found.model)
+    back = fold_batchnorm(found.model)
     assert same_graph(back, source) == set()
     assert worst(run(back, feeds), run(found.model, feeds)) < 1e-6
 
@@ -225,7 +225,7 @@ def test_half_precision(rng: np.random.Generator) -> None:
     found = put(source, feeds)
     assert {v.const_value.dtype for v in found.model.graph.initializers.values()} == {ir.DataType.FLOAT16}  # type: ignore[union-attr]
     assert worst(run(found.model, feeds), run(source, feeds)) < 4e-3
-    assert worst(run(fold(found.model), feeds), run(source, feeds)) < 4e-3
+    assert worst(run(fold_batchnorm(found.model), feeds), run(source, feeds)) < 4e-3
     loud = put(source, {"x": 500 * feeds["x"]})
     assert "beyond the range" in loud.skipped["Conv_0"]
 
@@ -240,7 +240,7 @@ def test_a_dead_channel_stays_dead(rng: np.random.Generator) -> None:
     found = put(source, feeds)
     assert weight(found.model, "a.bn.var")[2] < 1e-9
     assert worst(run(found.model, feeds), run(source, feeds)) < 1e-5
-    back = fold(found.model)
+    back = fold_batchnorm(found.model)
     assert not weight(back, "w1")[2].any()
     np.testing.assert_allclose(weight(back, "b1")[2], -3, rtol=1e-6)
 
@@ -259,7 +259,7 @@ def test_shared_constants(rng: np.random.Generator) -> None:
     assert found.nodes == ("Conv_0", "Conv_2")
     assert {k for k, v in found.skipped.items() if "elsewhere" in v} == {"Conv_4", "Conv_5"}
     disturb(found.model, rng)
-    back = fold(found.model)
+    back = fold_batchnorm(found.model)
     assert same_graph(back, source) == {"w.bias", "v.bias"}
     np.testing.assert_array_equal(weight(back, "b"), weight(source, "b"))
     assert worst(run(back, feeds), run(found.model, feeds)) < 1e-6
@@ -276,7 +276,7 @@ def test_constants_of_nodes(rng: np.random.Generator) -> None:
     found = put(source, feeds)
     assert len(found.nodes) == 1
     disturb(found.model, rng)
-    back = fold(found.model)
+    back = fold_batchnorm(found.model)
     assert same_graph(back, source) == set()
     assert worst(run(back, feeds), run(found.model, feeds)) < 1e-6
 
@@ -319,7 +319,7 @@ def test_a_lost_layer_is_named(rng: np.random.Generator) -> None:
     node = next(n for n in found.graph if n.op_type == "BatchNormalization")
     node.replace_input_with(0, found.graph.inputs[0])
     with pytest.raises(ModelError, match=r"'a.bn' cannot be folded: no layer"):
-        fold(found)
+        fold_batchnorm(found)
 
 
 def test_trained_in_torch_and_folded(rng: np.random.Generator) -> None:
@@ -335,7 +335,7 @@ def test_trained_in_torch_and_folded(rng: np.random.Generator) -> None:
         optimiser.step()
     tuned = module.write_back(found)
     assert not np.array_equal(weight(tuned, "a.bn.mean"), weight(found, "a.bn.mean"))
-    back = fold(tuned)
+    back = fold_batchnorm(tuned)
     same_graph(back, source)
     assert worst(run(back, feeds), run(source, feeds)) > 0.01
     assert worst(run(back, feeds), in_torch(tuned, feeds)) < 1e-5
@@ -350,6 +350,6 @@ def test_filters_get_the_norm_of_he_initialisation_and_lose_it_again() -> None:
     # ConvTranspose in two groups: [inputs, outputs of a group, taps], each group of four inputs with four outputs
     blocks = w3.reshape(2, 4, *w3.shape[1:])
     assert np.allclose(np.sqrt((blocks**2).sum((1, 3, 4))), 2**0.5, atol=1e-5)
-    folded = fold(put_in)
+    folded = fold_batchnorm(put_in)
     for name in ("w1", "w2", "w3"):
         assert np.allclose(weight(folded, name), weight(source, name), atol=1e-6)

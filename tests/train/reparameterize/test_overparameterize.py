@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from compressor.errors import UsageError  # noqa: E402 -- after the skip
 from compressor.train import GraphModule  # noqa: E402
-from compressor.train.reparameterize.overparameterize import Damping, Product, merge, overparameterise  # noqa: E402
+from compressor.train.reparameterize.overparameterize import Damping, WeightProduct, merge, overparameterise  # noqa: E402
 from tests.models import in_memory, model, weight  # noqa: E402
 from tests.property.graphs import random_inputs, random_model  # noqa: E402
 from tests.train.case import in_runtime, run_module  # noqa: E402
@@ -116,8 +116,8 @@ def test_a_checkpoint_goes_into_a_module_of_the_same_seed(rng: np.random.Generat
     for one in (twin, other):
         merge(one)
         torch.testing.assert_close(one(**given), module(**given), rtol=1e-5, atol=1e-5)
-    assert not any(isinstance(m, Product) for m in twin.modules())
-    assert any(isinstance(m, Product) for m in module.modules())
+    assert not any(isinstance(m, WeightProduct) for m in twin.modules())
+    assert any(isinstance(m, WeightProduct) for m in module.modules())
 
 
 def test_one_step_moves_the_weight_about_as_far(rng: np.random.Generator) -> None:
@@ -163,7 +163,7 @@ def test_random_graphs(seed: int) -> None:
     module = GraphModule(source).eval()
     names = list(module.state_dict())
     found = overparameterise(module, source, expansion=1.5)
-    assert len(found.names) == sum(isinstance(m, Product) for m in module.modules())
+    assert len(found.names) == sum(isinstance(m, WeightProduct) for m in module.modules())
     assert worst(run_module(module, given), in_runtime(proto, given)) < 1e-4
     merge(module)
     assert list(module.state_dict()) == names

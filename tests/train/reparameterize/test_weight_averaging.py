@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from compressor.errors import UsageError  # noqa: E402 -- after the skip
 from compressor.train import GraphModule  # noqa: E402
-from compressor.train.reparameterize.weight_averaging import Draw, Resampled, WeightMean  # noqa: E402
+from compressor.train.reparameterize.weight_averaging import EnsembleDraw, Resampled, WeightMean  # noqa: E402
 from tests.models import in_memory, model  # noqa: E402
 
 NET = """
@@ -112,7 +112,7 @@ def test_a_constraint_holds_for_mean_and_members(rng: np.random.Generator) -> No
     follow(extension, module, 12)
     assert not extension.mean()["w"][1].any()
     assert extension.mean()["w"][0].all()
-    ensemble = Resampled(module, extension.mean(), extension.variance(), Draw(3), constraint=constraint)
+    ensemble = Resampled(module, extension.mean(), extension.variance(), EnsembleDraw(3), constraint=constraint)
     kernels = [b for b in ensemble.buffers() if b.shape == (5, 3, 3, 3)]
     assert len(kernels) == 3
     assert not any(k[1].any() for k in kernels)
@@ -123,7 +123,7 @@ def test_members_are_normal_about_the_mean() -> None:
     module = torch.nn.Linear(50, 40)
     mean = {"weight": torch.full((40, 50), 2.0), "bias": torch.zeros(40)}
     variance = {"weight": torch.full((40, 50), 0.09), "bias": torch.zeros(40)}
-    ensemble = Resampled(module, mean, variance, Draw(10))
+    ensemble = Resampled(module, mean, variance, EnsembleDraw(10))
     drawn = torch.stack([b for b in ensemble.buffers() if b.dim() == 2])
     assert drawn.shape == (10, 40, 50)
     assert abs(float(drawn.mean()) - 2) < 0.01
@@ -131,9 +131,9 @@ def test_members_are_normal_about_the_mean() -> None:
     assert not any(b.any() for b in ensemble.buffers() if b.dim() == 1)
     assert all(
         torch.equal(a, b)
-        for a, b in zip(ensemble.buffers(), Resampled(module, mean, variance, Draw(10)).buffers(), strict=True)
+        for a, b in zip(ensemble.buffers(), Resampled(module, mean, variance, EnsembleDraw(10)).buffers(), strict=True)
     )
-    other = Resampled(module, mean, variance, Draw(10, seed=1))
+    other = Resampled(module, mean, variance, EnsembleDraw(10, seed=1))
     assert not torch.equal(next(other.buffers()), next(ensemble.buffers()))
 
 
@@ -142,7 +142,7 @@ def test_the_teacher_averages_outputs_and_leaves_the_module_alone(rng: np.random
     follow(extension, module, 12)
     module.train()
     before = {k: v.clone() for k, v in module.state_dict().items()}
-    ensemble = Resampled(module, extension.mean(), extension.variance(), Draw(4, scale=0.5))
+    ensemble = Resampled(module, extension.mean(), extension.variance(), EnsembleDraw(4, scale=0.5))
     assert not any(p.requires_grad for p in ensemble.parameters())
     assert all(p.requires_grad for p in module.parameters())
     x = torch.from_numpy(rng.normal(size=(2, 3, 4, 4)).astype(np.float32))
@@ -163,7 +163,7 @@ def test_one_member_without_variance_is_the_mean(rng: np.random.Generator) -> No
     module = GraphModule(in_memory(model(NET))).eval()
     x = torch.from_numpy(rng.normal(size=(2, 3, 4, 4)).astype(np.float32))
     state = {k: v.detach() for k, v in module.state_dict().items()}
-    ensemble = Resampled(module, state, {}, Draw(1))
+    ensemble = Resampled(module, state, {}, EnsembleDraw(1))
     torch.testing.assert_close(ensemble(x)[0], module(x)[0])
 
 
@@ -173,4 +173,4 @@ def test_what_cannot_be_averaged_is_refused() -> None:
     with pytest.raises(UsageError, match="out of range"):
         WeightMean(share=0)
     with pytest.raises(UsageError, match="0 members"):
-        Resampled(torch.nn.Linear(1, 1), {}, {}, Draw(0))
+        Resampled(torch.nn.Linear(1, 1), {}, {}, EnsembleDraw(0))
