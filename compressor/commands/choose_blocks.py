@@ -21,13 +21,13 @@ from compressor.experiments.ledger import Ledger
 from compressor.experiments.limits import Limits
 from compressor.experiments.run import Lab, Trial, Variant, run_trials
 from compressor.graph import files
+from compressor.graph.edit import constant_array
 from compressor.pruning.allocate import Move
 from compressor.results.sensitivity import Change
 from compressor.results.unify import UnifyReport
 from compressor.steps import account
 from compressor.unification.choose import Rung, UnifyPlan, blocks_after, moves, notation, within
 from compressor.unification.evidence import with_weights
-from compressor.unification.train import array_of
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _rungs(model: ir.Model, settings: ChoosingSettings) -> list[Rung]:
             continue
         for layer in layers:
             text = notation(layer.layout.block)
-            saved = array_of(layer.value).nbytes - project(layer, chosen).packed.stored
+            saved = constant_array(layer.value).nbytes - project(layer, chosen).packed.stored
             found.setdefault((layer.name, text), Rung(layer.name, text, saved, 0.0))
     if nothing is not None and not found:
         raise nothing

@@ -20,6 +20,7 @@ from compressor.data import Dataset
 from compressor.errors import NothingToPrune
 from compressor.evaluate.accuracy import accuracy
 from compressor.graph import clean, files
+from compressor.graph.edit import constant_array
 from compressor.graph.evaluate import Array
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
@@ -48,7 +49,7 @@ from compressor.unification.layers import Found, UnifiedLayer, find_layers
 from compressor.unification.packed import encode
 from compressor.unification.permute import Permuted, permute
 from compressor.unification.projections import Mixed
-from compressor.unification.train import Trained, Trainer, UnifySamples, Watch, array_of, remove_checkpoints, wide_array
+from compressor.unification.train import Trained, Trainer, UnifySamples, Watch, remove_checkpoints, wide_array
 from compressor.unification.unpack import install
 
 _LOST = "weights that were inputs with a default are packed, so a caller cannot replace them any more: {names}"
@@ -162,7 +163,7 @@ def project(layer: UnifiedLayer, settings: UnifySettings) -> Unified:
     """One layer in one shot: the nearest weight with the shares that are asked for, packed."""
     weight, nearest = wide_array(layer.value), target(layer, settings)
     kinds = nearest.kinds(weight)
-    return pack(layer, array_of(layer.value), nearest.impose(weight, kinds), kinds, settings)
+    return pack(layer, constant_array(layer.value), nearest.impose(weight, kinds), kinds, settings)
 
 
 def target(layer: UnifiedLayer, settings: BlocksSection) -> Mixed:
@@ -173,7 +174,7 @@ def target(layer: UnifiedLayer, settings: BlocksSection) -> Mixed:
 def adopt(item: Unified, trained: Trained, settings: UnifySettings) -> Unified:
     """The layer with the weight that training gave it."""
     name = item.layer.name
-    weight = array_of(trained.model.graph.initializers[name])
+    weight = constant_array(trained.model.graph.initializers[name])
     return pack(item.layer, item.original, weight, trained.kinds[name], settings)
 
 

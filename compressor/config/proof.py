@@ -7,6 +7,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from compressor.config.section import Section, Shown, did_you_mean
 
+RTOL = 1e-4
+"""Error that counts as equal, as a share of the largest value of an output."""
 PROVIDERS = MappingProxyType(
     {
         "cpu": "CPUExecutionProvider",
@@ -51,7 +53,7 @@ class ProofSection(Section):
         "never replaced by another one.",
     )
     rtol: float = Field(
-        default=1e-4,
+        default=RTOL,
         ge=0,
         description="Error that the proof allows, as a share of the largest value of an output.",
     )

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from compressor.config.data import DataSettings
-from compressor.config.proof import provider_name
+from compressor.config.proof import RTOL, provider_name
 from compressor.config.section import Section, Shown
 
 
@@ -29,7 +29,7 @@ class EqualitySection(Section):
     title: ClassVar[str] = "What counts as equal"
 
     rtol: float = Field(
-        default=1e-4, ge=0, description="Error allowed, as a share of the largest value of an output of A."
+        default=RTOL, ge=0, description="Error allowed, as a share of the largest value of an output of A."
     )
     atol: float = Field(default=0.0, ge=0, description="Error allowed on top of that, absolute.")
     trials: int = Field(default=2, ge=1, description="Seeded inputs for each set of shapes.")

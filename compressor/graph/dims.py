@@ -18,6 +18,8 @@ from functools import cached_property
 
 TERM_LIMIT = 16
 """Terms of the largest product that is multiplied out; a longer one stays a product."""
+TEXT_LIMIT = 256
+"""Characters of the longest size, or bound of a size, that is followed further."""
 OPEN = "?"
 """First character of a symbol that stands for a size which could not be followed."""
 UNKNOWN = "~"

@@ -18,7 +18,7 @@ from compressor.errors import ModelError
 from compressor.graph import contrib_shapes, data_rules, shape_rules
 from compressor.graph.captures import captured_values, has_graph
 from compressor.graph.contrib import OLDER_SAME_AS_FIRST, SAME_AS_FIRST, standard_node, twin_of
-from compressor.graph.dims import OPEN, UNKNOWN, Dim, Size, size_product, symbol
+from compressor.graph.dims import OPEN, TEXT_LIMIT, UNKNOWN, Dim, Size, size_product, symbol
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 from compressor.graph.known import (
     NOTHING,
@@ -41,8 +41,6 @@ DATA_LIMIT = 1 << 12
 """Elements of the largest constant handed to ONNX's shape inference."""
 DIM_LIMIT = 1 << 40
 """Elements of the largest value that is believed."""
-TEXT_LIMIT = 256
-"""Characters of the longest size that is followed further."""
 LIST_LIMIT = 1 << 6
 """Elements of the longest list of whole numbers that nothing is known of and that is followed all the same."""
 

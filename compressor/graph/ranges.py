@@ -14,7 +14,18 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
-from compressor.graph.dims import OPEN, Dim, Size, maximum, minimum, nonnegative, substitute, symbol, symbols
+from compressor.graph.dims import (
+    OPEN,
+    TEXT_LIMIT,
+    Dim,
+    Size,
+    maximum,
+    minimum,
+    nonnegative,
+    substitute,
+    symbol,
+    symbols,
+)
 from compressor.graph.evaluate import Array
 from compressor.graph.known import Known, initializer_of
 from compressor.graph.shape_rules import TO_THE_END
@@ -23,8 +34,6 @@ TOP = f"{OPEN}top of "
 """What the symbol of an input's largest number is called, before the input's name."""
 COLUMNS = 16
 """Positions of the longest last axis that are kept apart."""
-TEXT_LIMIT = 256
-"""Characters of the longest bound that is followed further."""
 WHOLE = frozenset({
     ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT8, ir.DataType.UINT16,
     ir.DataType.UINT32, ir.DataType.UINT64, ir.DataType.BOOL,

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import Cut, Mask
 from compressor.channels.labels import UnitArray
 from compressor.errors import PlanError
+from compressor.graph.edit import FreeNames, add_constant
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import initializer_of
 
@@ -18,13 +19,6 @@ SLICE_TAKES_INPUTS = 10
 """Operator set from which Slice takes its bounds as inputs."""
 BEFORE_FIRST = -(2**31)
 """The end of a Slice that runs backwards through the first position."""
-
-
-def all_names(graph: ir.Graph) -> set[str]:
-    """Every name of a value or node of ``graph``, subgraphs included."""
-    nodes = list(graph.all_nodes())
-    values = [*graph.inputs, *graph.initializers.values(), *(v for n in nodes for v in n.outputs)]
-    return {str(v.name) for v in values} | {str(n.name) for n in nodes}
 
 
 class Repairer:
@@ -35,7 +29,7 @@ class Repairer:
         self.coupling = cut.coupling
         self.graph = cut.coupling.graph
         self._after: dict[ir.Value, tuple[int, ...]] = {}
-        self._taken = all_names(self.graph)
+        self._fresh = FreeNames(self.graph)
 
     # ---- facts ----------------------------------------------------------------------------------------------
 
@@ -87,20 +81,11 @@ class Repairer:
 
     def constant(self, name: str, array: Array) -> ir.Value:
         """A new initializer with a name nobody has."""
-        unique = self.unique(name)
-        tensor = ir.tensor(array, name=unique)
-        value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-        self.graph.register_initializer(value)
-        return value
+        return add_constant(self.graph, name, array, self._fresh)
 
     def unique(self, name: str) -> str:
         """``name``, with a number behind it if somebody has it already."""
-        found, count = name, 0
-        while found in self._taken:
-            count += 1
-            found = f"{name}.{count}"
-        self._taken.add(found)
-        return found
+        return self._fresh(name)
 
     def set_shape(self, node: ir.Node, index: int, axes: Sequence[int] | None = None) -> None:
         """Rewrites the entries of a shape input whose sizes changed in the node's output.

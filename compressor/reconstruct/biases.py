@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.edit import add_constant, constant_array, free_name
 from compressor.graph.evaluate import Array
 from compressor.operators.table import adds
 from compressor.reconstruct.form import Matrix, OperandForm, as_float64
 from compressor.reconstruct.layers import LayerPair
-from compressor.reconstruct.weights import add_constant, free_name, initializer_array
 
 
 def read_bias(layer: LayerPair, form: OperandForm, matrix: Matrix, rank: int) -> Matrix:
@@ -21,24 +21,24 @@ def read_bias(layer: LayerPair, form: OperandForm, matrix: Matrix, rank: int) ->
     value = _input(layer)
     if value is None:
         return np.zeros(matrix.shape[:2])
-    return form.gather(initializer_array(value), rank) * _factor(layer)
+    return form.gather(constant_array(value), rank) * _factor(layer)
 
 
 def write_bias(layer: LayerPair, form: OperandForm, change: Matrix, rank: int) -> None:
     """Adds ``change`` [groups, out] to what the node's output has, of ``rank`` axes."""
     if not change.any():
         return
-    dtype = initializer_array(layer.weight.initializer).dtype
+    dtype = constant_array(layer.weight.initializer).dtype
     spread = form.spread(change, rank)
     if layer.kind.bias is not None:
         old = _input(layer)
-        total = change if old is None else change + form.gather(initializer_array(old), rank) * _factor(layer)
+        total = change if old is None else change + form.gather(constant_array(old), rank) * _factor(layer)
         array = form.spread(total / _factor(layer), rank)
         array = array.ravel() if layer.kind.factor == "" or array.shape[0] == 1 else array
         _put(layer.node, layer.kind.bias, array.astype(dtype))
     elif (place := _following(layer, spread)) is not None:
         add, index = place
-        _put(add, index, (as_float64(initializer_array(add.inputs[index])) + spread).astype(dtype))  # type: ignore[arg-type]
+        _put(add, index, (as_float64(constant_array(add.inputs[index])) + spread).astype(dtype))  # type: ignore[arg-type]
     else:
         _append(layer, spread.astype(dtype))
 

@@ -9,13 +9,14 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import Cut
+from compressor.graph.edit import add_constant
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import captured_values
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import OperandForm, Shape, Unrepairable
 from compressor.reconstruct.product import contraction
 from compressor.reconstruct.scale import normalisation
-from compressor.reconstruct.weights import ReadWeight, add_constant, readers, weight_of
+from compressor.reconstruct.weights import ReadWeight, readers, weight_of
 from compressor.reconstruct.windows import windows
 
 

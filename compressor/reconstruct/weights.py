@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from compressor.graph.edit import constant_array
 from compressor.graph.evaluate import Array, evaluate
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Matrix, Unrepairable
@@ -28,12 +29,12 @@ class ReadWeight:
 
     def read(self) -> Array:
         """The weight as the operator sees it."""
-        array = initializer_array(self.initializer)
+        array = constant_array(self.initializer)
         return array if self.place is None else array.ravel()[self.place]
 
     def write(self, weight: Matrix) -> None:
         """Replaces it, in the element type and under the name that it has."""
-        old = initializer_array(self.initializer)
+        old = constant_array(self.initializer)
         new = weight if self.place is None else _scattered(old, self.place, weight)
         self.initializer.const_value = ir.tensor(new.astype(old.dtype), name=self.initializer.name)
 
@@ -83,43 +84,18 @@ def readers(value: ir.Value) -> set[tuple[str, int]]:
     return found
 
 
-def initializer_array(value: ir.Value) -> Array:
-    """The data of an initializer."""
-    assert value.const_value is not None
-    return value.const_value.numpy()
-
-
-def add_constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
-    """A new initializer, called ``name`` where that is not taken."""
-    name = free_name(graph, name)
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value
-
-
-def free_name(graph: ir.Graph, name: str) -> str:
-    """``name``, or with a number where it is taken."""
-    taken = {v.name for n in graph.all_nodes() for v in n.outputs} | set(graph.initializers)
-    taken |= {n.name for n in graph.all_nodes()} | {v.name for v in graph.inputs}
-    number, free = 0, name
-    while free in taken:
-        number, free = number + 1, f"{name}_{number}"
-    return free
-
-
 def _tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     return value.const_value if value is not None and value.is_initializer() else None
 
 
 def _followed(value: ir.Value, chain: list[ir.Value], opsets: Mapping[str, int]) -> npt.NDArray[np.int64]:
     """Runs the movements, last first in ``chain``, on positions instead of numbers."""
-    shape = initializer_array(value).shape
+    shape = constant_array(value).shape
     place = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
     for moved in reversed(chain):
         node = moved.producer()
         assert node is not None
-        feeds = {str(v.name): initializer_array(v) for v in node.inputs[1:] if v is not None}
+        feeds = {str(v.name): constant_array(v) for v in node.inputs[1:] if v is not None}
         found = evaluate(node, {**feeds, str(node.inputs[0].name): place}, opsets)  # type: ignore[union-attr]
         if found is None:
             raise Unrepairable(f"its weight is moved by {node.op_type} node {node.name!r} in a way not known here")

@@ -18,6 +18,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup, group
 from compressor.channels.labels import Term, UnitArray
+from compressor.graph.edit import constant_array
 from compressor.unification.layers import UnifiedLayer
 from compressor.unification.packed import HALF
 from compressor.unification.projections import damages
@@ -122,7 +123,7 @@ def _run(term: Term[int], units: UnitArray) -> tuple[int, int] | None:
 
 
 def _move(place: _Place, order: Order) -> None:
-    array = _array(place.value)
+    array = constant_array(place.value)
     place.value.const_value = ir.tensor(_moved(array, place, order), name=place.value.name)
 
 
@@ -131,11 +132,6 @@ def _moved(array: Any, place: _Place, order: Order) -> Any:
     run = slice(place.start, place.start + len(order) * place.each)
     index[run] = index[run].reshape(-1, place.each)[order].ravel()
     return np.ascontiguousarray(np.take(array, index, axis=place.axis))
-
-
-def _array(value: ir.Value) -> Any:
-    assert value.const_value is not None
-    return value.const_value.numpy()
 
 
 # ---- what it is worth ---------------------------------------------------------------------------------------
@@ -152,7 +148,7 @@ def _total(touched: Sequence[tuple[UnifiedLayer, _Place]], order: Order) -> floa
     """The damage of all layers in another order; a layer that holds the group twice moves along both axes."""
     arrays: dict[UnifiedLayer, Any] = {}
     for layer, place in touched:
-        arrays[layer] = _moved(arrays.get(layer, _array(layer.value)), place, order)
+        arrays[layer] = _moved(arrays.get(layer, constant_array(layer.value)), place, order)
     return sum(_damage(layer, array) for layer, array in arrays.items())
 
 
@@ -167,7 +163,7 @@ def _span(layer: UnifiedLayer, place: _Place) -> int:
 
 def _orders(touched: Sequence[tuple[UnifiedLayer, _Place]], count: int, seed: int) -> Iterator[Order]:
     """Candidates: by mean absolute weight, and like beside like."""
-    sizes = [_slices(_array(layer.value), place, count) for layer, place in touched]
+    sizes = [_slices(constant_array(layer.value), place, count) for layer, place in touched]
     yield np.argsort(sum(s.mean(1) / max(float(s.mean()), 1e-30) for s in sizes), kind="stable")
     rng = np.random.default_rng(seed)
     short = [s @ rng.standard_normal((s.shape[1], _WIDTH)) / max(float(np.linalg.norm(s)), 1e-30) for s in sizes]

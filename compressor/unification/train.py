@@ -26,6 +26,7 @@ from compressor.core.extras import TRAINING, require
 from compressor.core.metrics import Metrics
 from compressor.data import Array, Dataset, augmentation, open_data, open_parts
 from compressor.errors import ModelError
+from compressor.graph.edit import constant_array
 from compressor.unification.assignment import Kinds
 from compressor.unification.packed import HALF
 from compressor.unification.projections import Mixed
@@ -238,7 +239,7 @@ def imposed(model: ir.Model, targets: Targets) -> tuple[ir.Model, dict[str, Any]
         value = copy.graph.initializers[name]
         weight = wide_array(value)
         kinds[name] = target.kinds(weight)
-        narrow = np.ascontiguousarray(target.impose(weight, kinds[name])).astype(array_of(value).dtype)
+        narrow = np.ascontiguousarray(target.impose(weight, kinds[name])).astype(constant_array(value).dtype)
         value.const_value = ir.tensor(narrow, name=name)
     return copy, kinds
 
@@ -260,15 +261,9 @@ def tied(target: Mixed) -> npt.NDArray[np.int64] | None:
     )
 
 
-def array_of(value: ir.Value) -> Array:
-    """The numbers of an initializer."""
-    assert value.const_value is not None
-    return value.const_value.numpy()
-
-
 def wide_array(value: ir.Value) -> Array:
     """The numbers of an initializer, in float32 or wider."""
-    array = array_of(value)
+    array = constant_array(value)
     return array.astype(np.float32) if array.dtype in HALF else array
 
 

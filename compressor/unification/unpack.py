@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import ModelError
+from compressor.graph.edit import FreeNames, add_constant
 from compressor.graph.restore_packed import MARK
 from compressor.unification.assignment import FREE, UNIFIED
 from compressor.unification.moves import Move, Reshape, shortened
@@ -60,8 +61,7 @@ class _Builder:
 
     def __init__(self, graph: ir.Graph, opset: int) -> None:
         self.graph, self.opset = graph, opset
-        self.taken = {v.name for n in graph.all_nodes() for v in n.outputs} | {v.name for v in graph.inputs}
-        self.taken |= set(graph.initializers)
+        self.fresh = FreeNames(graph)
         self.nodes: list[ir.Node] = []
         self.own: dict[str, ir.Value] = {}
         self.signs: dict[str, ir.Value] = {}
@@ -171,12 +171,12 @@ class _Builder:
     def _node(self, op_type: str, inputs: list[ir.Value], **attributes: Any) -> ir.Value:
         numbers = {k: int(v) if isinstance(v, ir.DataType) else v for k, v in attributes.items()}
         node = ir.node(op_type, inputs, attributes=numbers)
-        node.outputs[0].name = self._fresh(f"u{len(self.nodes)}")
+        node.outputs[0].name = self.fresh(f"u{len(self.nodes)}")
         self.nodes.append(node)
         return node.outputs[0]
 
     def _stored(self, part: str, array: Any) -> ir.Value:
-        return self._constant(self._fresh(f"{self.name}.{part}"), np.asarray(array))
+        return add_constant(self.graph, f"{self.name}.{part}", np.asarray(array), self.fresh)
 
     def _number(self, number: float, dtype: Any = np.int32) -> ir.Value:
         return self._shared(f"{MARK}{np.dtype(dtype).name}.{number}", np.asarray(number, dtype))
@@ -187,23 +187,8 @@ class _Builder:
     def _shared(self, name: str, array: Any) -> ir.Value:
         """A constant that several weights use, by a name that says what it holds."""
         if name not in self.own:
-            self.own[name] = self._constant(self._fresh(name), array)
+            self.own[name] = add_constant(self.graph, name, array, self.fresh)
         return self.own[name]
-
-    def _constant(self, name: str, array: Any) -> ir.Value:
-        tensor = ir.tensor(array, name=name)
-        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-        self.graph.register_initializer(value)
-        return value
-
-    def _fresh(self, name: str) -> str:
-        """The name, with a number where it is taken."""
-        found, number = name, 0
-        while found in self.taken:
-            number += 1
-            found = f"{name}.{number}"
-        self.taken.add(found)
-        return found
 
 
 def _indices(digits: Any, order: tuple[int, ...], starts: Any) -> Any:

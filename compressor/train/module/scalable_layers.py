@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from compressor.channels.coupling import Unexplained
+from compressor.graph.edit import constant_array
 from compressor.graph.movement import Movement
 from compressor.graph.nodes import tensor_of
 from compressor.operators.facts import Normalises
@@ -201,13 +201,6 @@ def _slot(node: ir.Node, value: ir.Value) -> int:
 # ---- constants ------------------------------------------------------------------------------------------------
 
 
-def constant_array(value: ir.Value) -> Array:
-    """The numbers of a constant."""
-    tensor = tensor_of(value)
-    assert tensor is not None
-    return tensor.numpy()
-
-
 def write_constant(value: ir.Value, array: Array) -> None:
     """Gives a constant other numbers, where it is; same shape and element type."""
     old, node = tensor_of(value), value.producer()
@@ -217,28 +210,3 @@ def write_constant(value: ir.Value, array: Array) -> None:
         value.const_value = new
     else:
         node.attributes["value"] = ir.AttrTensor("value", new)
-
-
-def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
-    """A new one; the name gets a number where it is taken."""
-    tensor = ir.tensor(np.ascontiguousarray(array), name=free_name(graph, name))
-    value = ir.Value(
-        name=tensor.name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
-    )
-    graph.register_initializer(value)
-    return value
-
-
-def free_name(graph: ir.Graph, name: str) -> str:
-    """The name, with a number where a value of the model has it."""
-    taken = {str(v.name) for v in _values(graph)}
-    count, found = 0, name
-    while found in taken:
-        count += 1
-        found = f"{name}_{count}"
-    return found
-
-
-def _values(graph: ir.Graph) -> Iterator[ir.Value]:
-    for part in (graph, *graph.subgraphs()):
-        yield from (*part.inputs, *part.initializers.values(), *(v for n in part for v in n.outputs))

@@ -27,16 +27,14 @@ import onnx_ir as ir
 
 from compressor.data import Batch
 from compressor.errors import ModelError, UsageError
+from compressor.graph.edit import add_constant, constant_array, free_name
 from compressor.graph.nodes import is_constant, tensor_of
 from compressor.operators.table import operator_of
 from compressor.runtime.taps import tap
 from compressor.train.module.scalable_layers import (
     ScalableLayer,
     Unfit,
-    add_initializer,
     check_place,
-    constant_array,
-    free_name,
     is_matrix,
     is_own,
     layer_before,
@@ -232,7 +230,7 @@ def _put(graph: ir.Graph, layer: ScalableLayer, moments: ChannelMoments | None, 
     offset = (mean.astype(np.float64) - stays) / grown + stays + goes
     name = str(output.name)
     constants = [
-        add_initializer(graph, f"{name}.bn.{key}", array.astype(dtype))
+        add_constant(graph, f"{name}.bn.{key}", array.astype(dtype))
         for key, array in (("scale", scale), ("bias", offset), ("mean", mean), ("var", variance))
     ]
     node = ir.node(
@@ -293,7 +291,7 @@ def _give_bias(graph: ir.Graph, layer: ScalableLayer, name: str, offset: Vector)
         if is_own(layer.bias):
             write_constant(layer.bias, array.reshape(constant_array(layer.bias).shape))
             return
-        new = add_initializer(graph, f"{layer.bias.name}.own", array.reshape(constant_array(layer.bias).shape))
+        new = add_constant(graph, f"{layer.bias.name}.own", array.reshape(constant_array(layer.bias).shape))
         layer.end.replace_input_with(next(k for k, v in enumerate(layer.end.inputs) if v is layer.bias), new)
         return
     value = _named(graph, name)
@@ -302,7 +300,7 @@ def _give_bias(graph: ir.Graph, layer: ScalableLayer, name: str, offset: Vector)
     else:
         own = str(layer.weight.name)
         own = f"{own.removesuffix('weight')}bias" if own.endswith("weight") else f"{own}.bias"
-        value = add_initializer(graph, own, array)
+        value = add_constant(graph, own, array)
     layer.node.resize_inputs(3)
     layer.node.replace_input_with(2, value)
 

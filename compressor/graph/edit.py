@@ -1,0 +1,70 @@
+"""Names that nobody has, and constants: the small change of editing a graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from compressor.graph.nodes import tensor_of
+
+Array = npt.NDArray[np.generic]
+
+
+def names_in(graph: ir.Graph) -> set[str]:
+    """Every name of a value or node of a graph, graphs inside its nodes included.
+
+    A body may read a value of the graph around it by name, so that a name that is new in one must be new in all.
+    """
+    found = set()
+    for part in (graph, *graph.subgraphs()):
+        values = (*part.inputs, *part.initializers.values(), *(v for node in part for v in node.outputs))
+        found |= {str(value.name) for value in values} | {str(node.name) for node in part}
+    return found
+
+
+class FreeNames:
+    """Hands out names that nobody in a graph has, and remembers them.
+
+    Made once for many edits: collecting the names takes a walk over the graph.
+    """
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._taken = names_in(graph)
+
+    def __call__(self, name: str) -> str:
+        """``name``, followed by a dot and a number where it is taken."""
+        found, count = name, 0
+        while found in self._taken:
+            count += 1
+            found = f"{name}.{count}"
+        self._taken.add(found)
+        return found
+
+
+def free_name(graph: ir.Graph, name: str) -> str:
+    """``name``, with a number where a value or node of the graph has it; for a single edit."""
+    return FreeNames(graph)(name)
+
+
+def add_constant(graph: ir.Graph, name: str, array: Array, free: FreeNames | None = None) -> ir.Value:
+    """Registers a new initializer.
+
+    Args:
+        graph: gets it.
+        name: what it is called where nobody has that name.
+        array: its numbers; kept, not copied, where they lie in row-major order.
+        free: the names of the graph, where many are added.
+    """
+    own = (free or FreeNames(graph))(name)
+    tensor = ir.tensor(np.asarray(array, order="C"), name=own)  # ascontiguousarray would give a scalar an axis
+    value = ir.Value(name=own, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def constant_array(value: ir.Value) -> Array:
+    """The numbers of an initializer, or of what a Constant node writes; nothing else may be asked for."""
+    tensor = tensor_of(value)
+    assert tensor is not None
+    return tensor.numpy()
