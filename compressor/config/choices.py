@@ -34,6 +34,13 @@ CRITERIA = Choices(
 """What makes a channel important: a class or function without arguments that makes a
 :class:`compressor.pruning.criteria.base.Criterion`."""
 
+RECOVERIES = Choices(
+    "recovery",
+    {"bias": "compressor.reconstruct.bias:BiasCorrection", "lstsq": "compressor.reconstruct.lstsq:LeastSquares"},
+    group="onnx_compressor.recoveries",
+)
+"""What restores accuracy without training: a :data:`compressor.reconstruct.task.MakeFit`."""
+
 _METHODS = "compressor.unification.methods"
 METHODS = Choices(
     "method",

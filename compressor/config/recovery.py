@@ -1,12 +1,16 @@
 """Settings of what restores accuracy after a cut."""
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from compressor.config.choices import RECOVERIES
 from compressor.config.section import Section
 
-RecoveryName = Literal["auto", "none", "bias", "lstsq", "finetune"]
+if TYPE_CHECKING:
+    RecoveryName = str
+else:
+    RecoveryName = RECOVERIES.literal("auto", "none", "finetune")
 RECOVERY: RecoveryName = "auto"
 """The recovery where none is asked for."""
 

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import Cut
+from compressor.config.choices import RECOVERIES
 from compressor.data import Batch, Dataset, batch_limit
 from compressor.errors import UsageError
-from compressor.reconstruct.bias import BiasCorrection
 from compressor.reconstruct.layers import Kept, affected, find_layers
-from compressor.reconstruct.lstsq import LeastSquares
 from compressor.reconstruct.options import ReconstructOptions
 from compressor.reconstruct.sweep import LayerVisit, Visit, visit_in_order
 from compressor.reconstruct.task import LayerRepair, MakeFit, Split, WeightTask, by_weight
-
-RECOVERIES: Mapping[str, MakeFit] = MappingProxyType({"bias": BiasCorrection, "lstsq": LeastSquares})
-"""Name on the command line -> what proposes new weights."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ def recover(
         pruned: what surgery left of the analysed model; names as in ``original``.
         original: a clone of the analysed model from before surgery.
         cut: what was removed.
-        method: a name in :data:`RECOVERIES`.
+        method: a name in :data:`compressor.config.choices.RECOVERIES`.
         data: calibration samples; labels are not read.
         options: how.
 
@@ -63,15 +58,14 @@ def recover(
         ModelError: one of the models does not run on the data.
     """
     options = options or ReconstructOptions()
-    if method not in RECOVERIES:
-        raise UsageError(f"no recovery {method!r}; there are {', '.join(RECOVERIES)}")
+    fit: MakeFit = RECOVERIES.find(method)
     count, read = batches_of(pruned, data, options)
     kept = Kept(cut)
     touched, after = affected(pruned.graph, kept)
     asymmetric = options.targets == "asymmetric"
     layers, skipped = find_layers(pruned, original, after if asymmetric or method == "bias" else touched)
     split = Split(count)
-    tasks = [WeightTask(users, RECOVERIES[method], split, options) for users in by_weight(layers)]
+    tasks = [WeightTask(users, fit, split, options) for users in by_weight(layers)]
     repairs: list[LayerRepair] = []
     for symmetric, chosen in _rounds(tasks, symmetric=not asymmetric and method != "bias"):
         visits: list[Visit] = [

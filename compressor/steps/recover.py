@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import Cut
 from compressor.config import PruneSettings
+from compressor.config.choices import RECOVERIES
 from compressor.config.data import validation
 from compressor.core.clock import Clock
 from compressor.core.extras import TRAINING, require
@@ -28,7 +29,7 @@ from compressor.graph.shapes import infer
 from compressor.operators.table import RULES
 from compressor.pruning.cost import macs_per_sample
 from compressor.pruning.criteria import criterion
-from compressor.reconstruct import RECOVERIES, ReconstructOptions, recover
+from compressor.reconstruct import ReconstructOptions, recover
 from compressor.results import Report
 from compressor.results.detail import AccuracyRow, Curve, OutputsRow, RecoveryRow, Series, SyntheticRow, TrainabilityRow
 

@@ -11,10 +11,11 @@ import pytest
 from onnx import numpy_helper
 
 from compressor.channels.plan import Removal
+from compressor.config.choices import RECOVERIES
 from compressor.data import batch_limit
 from compressor.errors import UsageError
 from compressor.pruning.proof import same_signature
-from compressor.reconstruct import RECOVERIES, ReconstructOptions, layers, run
+from compressor.reconstruct import ReconstructOptions, layers, run
 from compressor.reconstruct.fit import Affine
 from tests.models import model, weight
 from tests.reconstruct.case import FEW, Arrays, noise, outputs, pruned
@@ -188,7 +189,7 @@ class Harmful:
 
 
 def test_never_worse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "RECOVERIES", {"harm": Harmful})
+    monkeypatch.setattr(run.RECOVERIES, "find", lambda _: Harmful)
     found = pruned(model(CONV))
     before = {n: weight(found.model, n).copy() for n in found.model.graph.initializers}
     result = found.recover("harm", Arrays(x=noise(64, 4, 6, 6)))
