@@ -40,7 +40,7 @@ class Held:
     metric: Matrix
 
     def loss(self, change: Matrix) -> float:
-        """tr(G D C Dᵀ)."""
+        """Second-order loss of a change D of a weight, tr(G D C Dᵀ); G of gradients, C of inputs (covariances)."""
         moved = self.inputs @ (self.metric @ change).T.astype(np.float32)
         return float(np.square(moved, dtype=np.float64).sum()) / max(len(moved), 1)
 

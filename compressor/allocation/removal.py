@@ -88,7 +88,7 @@ class Reader:
 
 
 def damped_inverse(covariance: Matrix) -> Matrix:
-    """``(C + μ I)⁻¹``."""
+    """The damped inverse ``(C + μ I)⁻¹`` of a covariance: float64[n, n], μ a share of its mean diagonal."""
     size = len(covariance)
     mean = float(np.trace(covariance)) / max(size, 1)
     damped = covariance + (DAMPING * mean if mean > 0 else 1.0) * np.eye(size)

@@ -34,7 +34,7 @@ class Rows:
 
     @property
     def drawn(self) -> int:
-        """Rows of a sample that are here."""
+        """Which of a sample's rows (positions) were drawn and are held here."""
         return int(self.inputs.shape[2])
 
 
@@ -74,7 +74,7 @@ class Collector:
         return np.asarray((np.sort(chosen, axis=1) + np.arange(samples)[:, None] * positions).ravel(), np.int64)
 
     def rows(self) -> Rows:
-        """All of them."""
+        """All rows that were collected, joined."""
         inputs = np.concatenate([x for x, _ in self._parts], axis=1)
         slopes = [g for _, g in self._parts if g is not None]
         return Rows(inputs, np.concatenate(slopes, axis=1) if slopes else None, self._positions)

@@ -25,7 +25,7 @@ class Cut:
 
     @property
     def removed(self) -> int:
-        """How many units go."""
+        """Number of units that are removed."""
         return int(self._gone.sum())
 
     def check(self) -> None:
@@ -42,7 +42,7 @@ class Cut:
                 raise PlanError(f"the plan takes different numbers of channels from the rows at {where!r}")
 
     def keeps_units(self, units: UnitArray) -> Mask:
-        """Which of ``units`` stay."""
+        """Which of ``units`` stay: bool of the same shape."""
         return ~self._gone[self.coupling.units.find(units)]
 
     def keeps(self, term: Term[int]) -> Mask:
@@ -50,7 +50,7 @@ class Cut:
         return ~self._gone[self.coupling.units.find(term.units)]
 
     def before(self, value: ir.Value | None) -> tuple[int, ...]:
-        """The original shape of ``value``."""
+        """Shape of ``value`` before the cut."""
         return () if value is None else self.coupling.shapes(value) or ()
 
     def after(self, value: ir.Value | None) -> tuple[int, ...]:
@@ -77,7 +77,7 @@ class Cut:
         return tuple(shape)
 
     def touches(self, value: ir.Value | None) -> bool:
-        """Does ``value`` lose anything?"""
+        """Does ``value`` lose a position on any axis?"""
         return any(not self.keeps(t).all() for t in self.coupling.layout(value, settle=False))
 
     def changed(self, value: ir.Value | None, axis: int) -> bool:

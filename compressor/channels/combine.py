@@ -33,7 +33,7 @@ class Operand:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names, in physical order."""
+        """Names of all axes, in the order in which they lie in memory."""
         return tuple(name for group in self.axes for name in group)
 
 

@@ -56,7 +56,7 @@ def _sgd() -> Literal["sgd"]:
 
 
 def _never() -> bool:
-    """The same."""
+    """What stands for ``insert_bn`` until the graph is known: see :mod:`compressor.train.defaults`."""
     return False
 
 

@@ -75,7 +75,7 @@ class NpzFile:
 
     @property
     def names(self) -> list[str]:
-        """Of all arrays."""
+        """Names of all arrays in the file."""
         return list(self._members)
 
     def read(self, names: Collection[str]) -> dict[str, Array]:

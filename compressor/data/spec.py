@@ -31,7 +31,7 @@ class InputSpec:
 
     @property
     def quoted(self) -> str:
-        """The name for messages."""
+        """The input's name in quotes, as messages show it."""
         return f"input '{printable(self.name)}'"
 
     @property

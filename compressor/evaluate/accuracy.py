@@ -29,7 +29,7 @@ class Accuracy:
 
     @property
     def share(self) -> float:
-        """In 0..1."""
+        """Share of the samples that are right, from 0 to 1."""
         return self.correct / self.count
 
 

@@ -115,7 +115,7 @@ def _labels(batch: Batch) -> list[Array]:
 
 @dataclass
 class _Tally:
-    """Sums over batches."""
+    """Sums over batches, from which means over all samples are made."""
 
     moved: dict[int, float] = field(default_factory=dict)
     whole: dict[int, float] = field(default_factory=dict)

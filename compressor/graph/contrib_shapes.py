@@ -22,7 +22,7 @@ def packed_matmul(of: Operands) -> Made | None:
 
 
 def matmul(of: Operands) -> Made | None:
-    """FusedMatMul."""
+    """Shape of FusedMatMul (com.microsoft): a matrix product whose operands may be transposed by attributes."""
     one, two = (of.shape(k) for k in range(2))
     return None if one is None or two is None else [fused_matmul(of.node, one, two, of.equate)]
 

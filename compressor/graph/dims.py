@@ -54,7 +54,7 @@ class Size:
 
     @cached_property
     def text(self) -> str:
-        """``2*N*T + 1``."""
+        """The size written out, such as ``2*N*T + 1``; equal sizes are written alike."""
         parts = []
         for product, factor in self.terms:
             names = "*".join(str(a) for a in product)
@@ -125,7 +125,7 @@ def _call(op: str, args: Iterable[Dim]) -> Size:
 
 
 def size_product(sizes: Iterable[Dim]) -> Dim:
-    """All of them multiplied."""
+    """Product of sizes, in canonical form; 1 of none."""
     found: Dim = 1
     for size in sizes:
         found = found * size
@@ -133,7 +133,7 @@ def size_product(sizes: Iterable[Dim]) -> Dim:
 
 
 def total(sizes: Iterable[Dim]) -> Dim:
-    """All of them added."""
+    """Sum of sizes, in canonical form; 0 of none."""
     terms: dict[Product, int] = {}
     for size in sizes:
         for atoms, factor in _terms(size):

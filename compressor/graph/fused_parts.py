@@ -30,7 +30,7 @@ class Parts:
         return self.node.inputs[index] if index < len(self.node.inputs) else None
 
     def integers(self, values: Sequence[int]) -> ir.Value:
-        """A constant list."""
+        """A constant int64[n] as an initializer of the graph."""
         return self.add("Constant", [], value=ir.tensor(list(values), dtype=ir.DataType.INT64))
 
     def split(self, x: ir.Value, sizes: Sequence[int], axis: int) -> Sequence[ir.Value]:
@@ -56,13 +56,13 @@ class Parts:
         return made
 
     def first(self) -> ir.Value:
-        """The first input."""
+        """The first operand of the fused node."""
         value = self.operand(0)
         assert value is not None
         return value
 
     def total(self, *operands: ir.Value | None) -> ir.Value:
-        """The sum of those that are there."""
+        """The sum of those operands that are given; absent ones count as zero."""
         there = [value for value in operands if value is not None]
         found = there[0]
         for value in there[1:]:

@@ -115,7 +115,7 @@ def _gelu(parts: Parts, x: ir.Value) -> ir.Value:
 
 
 def _half(parts: Parts, x: ir.Value, wave: ir.Value) -> ir.Value:
-    """``x / 2 * (1 + wave)``."""
+    """The last step of GELU: ``x / 2 * (1 + wave)``."""
     twice = parts.add("Mul", [x, parts.add("Add", [wave, parts.number(1, x)])])
     return parts.add("Mul", [twice, parts.number(0.5, x)])
 
@@ -136,7 +136,7 @@ def _fast_gelu(parts: Parts) -> dict[int, ir.Value]:
 
 
 def _quick_gelu(parts: Parts) -> dict[int, ir.Value]:
-    """``x * sigmoid(alpha x)``."""
+    """QuickGelu (com.microsoft): ``x * sigmoid(alpha x)``."""
     x = parts.first()
     alpha = parts.number(parts.node.attributes.get_float("alpha", 1.702), x)
     return {0: parts.add("Mul", [x, parts.add("Sigmoid", [parts.add("Mul", [x, alpha])])])}
@@ -147,7 +147,7 @@ def _sum(parts: Parts) -> dict[int, ir.Value]:
 
 
 def _normalised(parts: Parts, x: ir.Value, axis: int, epsilon: float) -> ir.Value:
-    """``x / sqrt(mean(x²) + epsilon)``."""
+    """Root-mean-square normalisation without scale: ``x / sqrt(mean(x²) + epsilon)``."""
     power = parts.mean(parts.add("Mul", [x, x]), axis)
     return parts.add("Div", [x, parts.add("Sqrt", [parts.add("Add", [power, parts.number(epsilon, x)])])])
 

@@ -58,7 +58,7 @@ class MeasuredWidths:
 
     @property
     def hits(self) -> bool:
-        """Is it as near as asked?"""
+        """Is the measured time within the tolerance of the target?"""
         return abs(self.reached - 1) <= TOLERANCE
 
     @property

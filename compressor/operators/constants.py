@@ -90,7 +90,7 @@ class Constants:
                 self._computed.update(dict.fromkeys(node.outputs))
 
     def stay(self, units: UnitArray) -> None:
-        """These units cannot go."""
+        """Records that these units cannot be removed."""
         self.stays.append(units.ravel())
 
     # ---- what the file holds -------------------------------------------------------------------------------

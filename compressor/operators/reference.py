@@ -66,7 +66,7 @@ class Reference:
         return found
 
     def shape(self, value: ir.Value | None) -> tuple[int, ...]:
-        """Original shape of ``value``."""
+        """Shape of ``value`` before the cut."""
         return self.cut.before(self.original(value))
 
     def share(self, value: ir.Value | None, axes: Sequence[int]) -> float:

@@ -34,11 +34,11 @@ class Repairer:
     # ---- facts ----------------------------------------------------------------------------------------------
 
     def before(self, value: ir.Value | None) -> tuple[int, ...]:
-        """The original shape."""
+        """Shape of ``value`` before the cut; int64[rank]."""
         return self.cut.before(value)
 
     def after(self, value: ir.Value | None) -> tuple[int, ...]:
-        """The planned shape."""
+        """Shape that ``value`` has after the cut."""
         if value is None:
             return ()
         if value not in self._after:

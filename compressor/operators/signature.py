@@ -56,7 +56,7 @@ class Signature:
     @staticmethod
     @lru_cache(maxsize=512)
     def parse(text: str) -> Signature:
-        """Reads the notation."""
+        """Reads the notation of signatures (module docstring)."""
         left, right = text.split("->")
         parts = [part.strip() for part in left.split(",")]
         more = parts[-1] == "..."
@@ -216,7 +216,7 @@ class Named:
         return [Operand(v, axes) for k, axes in self.operands.items() if (v := node.inputs[k]) is not None]
 
     def output_values(self, node: ir.Node) -> list[Operand]:
-        """Its outputs."""
+        """Values that the node writes, in the order of its signature."""
         return [Operand(node.outputs[k], axes) for k, axes in self.outputs.items()]
 
 

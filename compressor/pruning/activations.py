@@ -40,7 +40,7 @@ class Reducer:
         raise NotImplementedError
 
     def result(self) -> Rounds:
-        """float64[rounds, units]."""
+        """Scores of each round: float64[rounds, units]."""
         raise NotImplementedError
 
     def values(self) -> Iterable[tuple[str, Term[int], UnitArray]]:

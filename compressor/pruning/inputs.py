@@ -59,7 +59,7 @@ class Inputs:
 
     @property
     def both(self) -> list[Feed]:
-        """At the first two sizes."""
+        """Inputs at the first two sizes that were probed, for the quick proof."""
         return [self.first] if self.second is None else [self.first, self.second]
 
     @property

@@ -32,7 +32,7 @@ class PartSize:
     shares: tuple[tuple[int, float], ...] = ()
 
     def after(self, gone: Gone) -> int:
-        """What is left of it."""
+        """Size of the dimension once the groups have these widths."""
         left = 1.0 - sum(share * gone[group] for group, share in self.shares)
         return max(1, round(self.whole * left))
 
@@ -74,7 +74,7 @@ class OperatorChain:
         return None if known is None else tuple(now.get(size, size.whole) for size in known)
 
     def macs(self, sizes: Sizes) -> int:
-        """Multiply-accumulates."""
+        """Multiply-accumulates of the part at these widths."""
         return graph_macs(self.nodes, lambda value: self.shape(value, sizes), self.rules)
 
     def work(self, sizes: Sizes) -> float:

@@ -236,7 +236,7 @@ def prove(masked: MaskedReference, found: Stored, shapes: Shapes, settings: RunS
 
 
 def finite(runs: Runs) -> bool:
-    """Are all results numbers?"""
+    """Are all results finite numbers?"""
     return all(np.isfinite(a.astype(np.float64)).all() for row in runs.outputs for a in row if is_real(a))
 
 

@@ -55,7 +55,7 @@ class Standard:
         return all(gap.passed for row in self.distances(found) for gap in row)
 
     def only(self, number: int) -> Standard:
-        """The same for one of the runs."""
+        """Outputs and tolerances of one of the runs."""
         runs = Runs(self.runs.names, [self.runs.feeds[number]], [self.runs.outputs[number]])
         return Standard(runs, self.tolerance, self.noise[number : number + 1], self.optimise, self.note)
 

@@ -44,7 +44,7 @@ class Holdout:
         self._rows: list[list[tuple[Array, Matrix]]] = [[] for _ in range(layers)]
 
     def add(self, layer: int, x: Matrix, y: Matrix) -> None:
-        """As :meth:`Fit.add`."""
+        """Takes rows of one layer, as :meth:`Fit.add` does."""
         self._rows[layer].append((x.astype(np.float32), y))
 
     def error(self, found: Affine) -> float:

@@ -31,7 +31,7 @@ class OperandForm(Protocol):
         ...
 
     def weight(self, matrix: Matrix) -> Matrix:
-        """The inverse of :meth:`matrix`."""
+        """Turns a matrix back into the operator's weight: the inverse of :meth:`matrix`."""
         ...
 
     def count(self, output: Shape) -> int:
@@ -60,7 +60,7 @@ class OperandForm(Protocol):
 
 
 def as_float64(array: Array) -> Matrix:
-    """As float64."""
+    """The array in float64, in which systems of equations are solved."""
     return np.asarray(array, dtype=np.float64)
 
 

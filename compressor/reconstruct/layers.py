@@ -80,7 +80,7 @@ class LayerPair:
 
     @property
     def y(self) -> str:
-        """Name of the dense output."""
+        """Name of the layer's output in the dense model."""
         return str(self.dense.outputs[0].name)
 
     def form(self, shapes: tuple[Shape, Shape, Shape], *, dense: bool = False) -> OperandForm:
@@ -97,7 +97,7 @@ class Kept:
         self._values = {str(v.name): v for v in (*graph.inputs, *(v for n in graph for v in n.outputs))}
 
     def touched(self, name: str) -> bool:
-        """Did the value lose positions?"""
+        """Did a value lose positions in the cut?"""
         return name in self._values and self._cut.touches(self._values[name])
 
     def __call__(self, name: str, array: Array) -> Array:

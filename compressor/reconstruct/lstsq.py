@@ -34,7 +34,7 @@ class LeastSquares:
             self._rows[layer].append((x, y))
 
     def proposals(self) -> Iterator[Affine]:
-        """One for each damping."""
+        """Proposed weights, one for each damping that is tried."""
         means = [m.means for m in self._moments]
         for found in self._by_rows(means) if self._wide else self._by_sums():
             if found is not None:

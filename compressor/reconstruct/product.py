@@ -80,7 +80,7 @@ class Contraction:
         return as_float64(_arranged(weight, self.held, order)).reshape(sizes) * self.scale
 
     def weight(self, matrix: Matrix) -> Matrix:
-        """The inverse of :meth:`matrix`."""
+        """Turns a matrix back into the operator's weight: the inverse of :meth:`matrix`."""
         order = [*self._groups, *self._outs, *self._inner]
         places = [self.held.index(n) for n in order]
         return (
@@ -95,12 +95,12 @@ class Contraction:
         return prod(output[self.made.index(n)] for n in self._rows)
 
     def rows(self, data: Array, output: Shape, pick: Pick) -> Matrix:  # noqa: ARG002 - as every form
-        """[groups, rows, contracted]."""
+        """Inputs as rows of a regression: float64[groups, rows, contracted]."""
         parts = (self._groups, [n for n in self._rows if n in self.data], self._inner)
         return self._split(data, self.data, parts)[:, pick]
 
     def targets(self, output: Array, pick: Pick) -> Matrix:
-        """[groups, rows, out]."""
+        """Outputs as rows of a regression: float64[groups, rows, out]."""
         return self._split(output, self.made, (self._groups, self._rows, self._outs))[:, pick]
 
     @staticmethod
@@ -109,7 +109,7 @@ class Contraction:
         return as_float64(_arranged(array, names, [n for part in parts for n in part]).reshape(sizes))
 
     def spread(self, bias: Matrix, rank: int) -> Matrix:
-        """Ones along the axes of the rows."""
+        """A bias in a shape that broadcasts against the output: 1 along the axes that are rows."""
         order = [*self._groups, *self._outs]
         places = [self.made.index(n) for n in order]
         shape = [1] * rank

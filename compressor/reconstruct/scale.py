@@ -29,15 +29,15 @@ class Scale:
     deviation: Matrix
 
     def matrix(self, weight: Array) -> Matrix:
-        """[channels, 1, 1]."""
+        """The scale as one matrix a channel: float64[channels, 1, 1]."""
         return (as_float64(weight) / self.deviation)[:, None, None]
 
     def weight(self, matrix: Matrix) -> Matrix:
-        """The inverse of :meth:`matrix`."""
+        """Turns a matrix back into the operator's weight: the inverse of :meth:`matrix`."""
         return matrix[:, 0, 0] * self.deviation
 
     def count(self, output: Shape) -> int:
-        """Samples times positions."""
+        """Rows in an output of this shape: samples times positions."""
         return int(np.prod(output)) // max(output[1], 1)
 
     def rows(self, data: Array, output: Shape, pick: Pick) -> Matrix:  # noqa: ARG002 - as every form
@@ -45,12 +45,12 @@ class Scale:
         return self.targets(data, pick) - self.mean[:, None, None]
 
     def targets(self, output: Array, pick: Pick) -> Matrix:
-        """[channels, rows, 1]."""
+        """Outputs as rows of a regression, a system for each channel: float64[channels, rows, 1]."""
         places = np.unravel_index(pick, (output.shape[0], *output.shape[2:]))
         return as_float64(np.moveaxis(output, 1, -1)[places]).T[:, :, None]
 
     def spread(self, bias: Matrix, rank: int) -> Matrix:
-        """[1, channels, 1 ...]."""
+        """A number for each channel in a shape that broadcasts against the output: [1, channels, 1 ...]."""
         return bias.reshape(1, -1, *(1,) * (rank - 2))
 
     def gather(self, bias: Array, rank: int) -> Matrix:  # noqa: ARG002 - as every form

@@ -59,7 +59,7 @@ class Split:
         return max(1, self.batches // 4) if self.batches > 1 else 0
 
     def fits(self, batch: int) -> bool:
-        """Is it one to fit?"""
+        """Has the layer anything that a fit can change?"""
         return batch < self.batches - self.held
 
 

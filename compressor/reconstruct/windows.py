@@ -57,14 +57,14 @@ class ConvWindows:
         return parts.transpose(0, 2, 1, 3).reshape(self.groups, self.shape[1], -1)
 
     def weight(self, matrix: Matrix) -> Matrix:
-        """The inverse of :meth:`matrix`."""
+        """Turns a matrix back into the operator's weight: the inverse of :meth:`matrix`."""
         if not self.transposed:
             return matrix.reshape(self.shape)
         parts = matrix.reshape(self.groups, self.shape[1], self.shape[0] // self.groups, -1)
         return parts.transpose(0, 2, 1, 3).reshape(self.shape)
 
     def count(self, output: Shape) -> int:
-        """Samples times positions."""
+        """Rows in an output of this shape: samples times positions."""
         return output[0] * prod(output[2:])
 
     def rows(self, data: Array, output: Shape, pick: Pick) -> Matrix:
@@ -102,13 +102,13 @@ class ConvWindows:
         return found
 
     def targets(self, output: Array, pick: Pick) -> Matrix:
-        """[groups, rows, o]."""
+        """Outputs as rows of a regression: float64[groups, rows, outputs]."""
         places = np.unravel_index(pick, (output.shape[0], *output.shape[2:]))
         taken = np.moveaxis(output, 1, -1)[places]
         return as_float64(taken).reshape(len(pick), self.groups, -1).transpose(1, 0, 2)
 
     def spread(self, bias: Matrix, rank: int) -> Matrix:
-        """[1, (g o), 1 ...]."""
+        """A number for each output channel, to broadcast against the output: [1, groups x outputs, 1 ...]."""
         return bias.reshape(1, -1, *(1,) * (rank - 2))
 
     def gather(self, bias: Array, rank: int) -> Matrix:

@@ -35,7 +35,7 @@ def table(columns: Sequence[str], *, header: bool = True) -> Table:
 
 
 def add_row(under: Table, *cells: str) -> None:
-    """Adds a row."""
+    """Adds a row to the table."""
     under.add_row(*(Text(printable(cell)) for cell in cells))
 
 

@@ -101,7 +101,7 @@ def _name(text: str) -> Markup:
 
 
 def _prose(value: object) -> str:
-    """Any other text."""
+    """Any other text as HTML, with names in code style."""
     return _shortened(str(value), _PROSE)
 
 

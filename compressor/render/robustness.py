@@ -181,7 +181,7 @@ def title(shift: str, level: float | None) -> str:
 
 
 def interval_percent(found: Estimate) -> str:
-    """``93.2 ±1.4%``."""
+    """A share with half the width of its interval, such as ``93.2 ±1.4%``."""
     return f"{100 * found.value:.1f} ±{50 * (found.high - found.low):.1f}%"
 
 
@@ -191,5 +191,5 @@ def points(found: Estimate) -> str:
 
 
 def interval_number(found: Estimate) -> str:
-    """``0.123 ±0.004``."""
+    """A number with half the width of its interval, such as ``0.123 ±0.004``."""
     return f"{found.value:.3f} ±{(found.high - found.low) / 2:.3f}"

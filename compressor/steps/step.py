@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def replayed_choice(plan: PruningPlan, found: Analysis) -> Choice:
-    """The choice that a plan is."""
+    """What a plan removes, as the choice of groups and units that a ranking would have made."""
     return Choice(plan, group(found.coupling), None)
 
 

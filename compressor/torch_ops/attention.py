@@ -165,7 +165,7 @@ def _linear_attention(site: Site) -> Function:
 def _write(
     rule: str, state: Tensor, token: tuple[Tensor, Tensor], rates: tuple[Tensor | None, Tensor | None, int]
 ) -> Tensor:
-    """The state after a token."""
+    """State of linear attention after one token: what was in it, decayed, plus the token's key times its value."""
     (key, value), (fades, steps, t) = token, rates
     if fades is not None and rule.startswith("gated"):
         state = state * fades[:, :, t].unsqueeze(-1)

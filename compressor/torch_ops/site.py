@@ -55,7 +55,7 @@ class Site:
     train_statistics: bool = False
 
     def get(self, name: str, default: Any = None) -> Any:
-        """An attribute."""
+        """An attribute of the node, or ``default``."""
         return self.attributes.get(name, default)
 
     def has(self, index: int) -> bool:

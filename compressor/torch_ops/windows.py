@@ -26,7 +26,7 @@ class Windows:
 
     @staticmethod
     def of(site: Site) -> Windows:
-        """What the node says."""
+        """Reads the attributes of a node."""
         return Windows(
             list(site.get("strides", [])),
             list(site.get("dilations", [])),

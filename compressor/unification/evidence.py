@@ -84,7 +84,7 @@ def output_error(before: Runs, after: Runs) -> float | None:
 
 
 def training_row(settings: UnifySettings, trained: Trained) -> TrainingRow:
-    """What training did."""
+    """The row of the report on what training did."""
     return TrainingRow(
         method=settings.method,
         epochs=settings.approach_epochs,

@@ -44,7 +44,7 @@ class UnifiedLayer:
 
     @property
     def name(self) -> str:
-        """Of the initializer."""
+        """Name of the initializer."""
         return str(self.value.name)
 
 
@@ -66,7 +66,7 @@ class Found:
 
 
 class _Refused(Exception):  # noqa: N818 - control flow: the weight is left alone, for this reason
-    """A weight is left alone."""
+    """Why a weight is left alone."""
 
 
 @dataclass(frozen=True)

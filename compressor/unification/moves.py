@@ -14,7 +14,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Reshape:
-    """Row-major reshape to this shape."""
+    """A reshape in row-major order, as one move of the way from blocks to weight."""
 
     shape: Shape
 

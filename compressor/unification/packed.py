@@ -41,7 +41,7 @@ def to_bytes(digits: Array, base: int) -> npt.NDArray[np.uint8]:
 
 
 def from_bytes(data: npt.NDArray[np.uint8], base: int, count: int) -> npt.NDArray[np.uint8]:
-    """The first ``count`` digits."""
+    """The first ``count`` digits of a byte string, the reverse of packing."""
     return digit_table(base)[data].ravel()[:count]
 
 
@@ -76,7 +76,7 @@ class Packed:
 
     @property
     def stored(self) -> int:
-        """Bytes of all parts."""
+        """Bytes that all stored parts take together."""
         parts = [self.signs, self.magnitudes, self.free]
         return sum(p.nbytes for p in parts) + (0 if self.map is None else self.map.nbytes)
 

@@ -98,7 +98,7 @@ class Trained:
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, *texts: str) -> None:
-        """Adds what is not said yet."""
+        """Adds a warning that is not there yet."""
         self.warnings += [text for text in texts if text not in self.warnings]
 
 

@@ -59,7 +59,7 @@ class Draw:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one sample."""
+        """Shape of one sample, without the batch axis."""
         return self.kind.shape
 
     @property
@@ -70,7 +70,7 @@ class Draw:
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """Sizes without channels."""
+        """Sizes of the sample's spatial axes, without batch and channels."""
         return tuple(n for axis, n in enumerate(self.shape) if axis != self.kind.channel_axis)
 
     def placed(self, array: Array) -> Array:

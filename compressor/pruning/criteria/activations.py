@@ -20,7 +20,7 @@ class Activation:
     needs: ClassVar[Need | None] = Need.ENERGY
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
-        """float64[n]."""
+        """Importance of each of the group's n units: float64[n]."""
         return unless_silent(np.sqrt(np.mean(weights.measured(group), axis=0)), group, weights)
 
 
@@ -31,7 +31,7 @@ class Wanda:
     needs: ClassVar[Need | None] = Need.INPUT
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
-        """float64[n]."""
+        """Importance of each of the group's n units: float64[n]."""
         return unless_silent(np.sqrt(np.mean(weights.measured(group), axis=0)), group, weights)
 
 
@@ -42,7 +42,7 @@ class Pfp:
     needs: ClassVar[Need | None] = Need.PEAK
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
-        """float64[n]."""
+        """Importance of each of the group's n units: float64[n]."""
         return unless_silent(weights.measured(group).max(axis=0), group, weights)
 
 
@@ -54,5 +54,5 @@ class Chip:
     needs: ClassVar[Need | None] = Need.RANK
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
-        """float64[n]."""
+        """Importance of each of the group's n units: float64[n]."""
         return unless_silent(np.maximum(weights.measured(group).mean(axis=0), 0.0), group, weights)

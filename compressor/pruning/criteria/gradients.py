@@ -29,7 +29,7 @@ class Taylor:
     needs: ClassVar[Need | None] = Need.GATES
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
-        """float64[n]."""
+        """Importance of each of the group's n units: float64[n]."""
         return unless_silent(np.mean(np.square(weights.measured(group)), axis=0), group, weights)
 
 
@@ -44,7 +44,7 @@ class Fisher:
     needs: ClassVar[Need | None] = Need.MOVES
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
-        """float64[n]."""
+        """Importance of each of the group's n units: float64[n]."""
         return unless_silent(np.mean(np.square(weights.measured(group)), axis=0), group, weights)
 
 
@@ -55,7 +55,7 @@ class Snip:
     needs: ClassVar[Need | None] = Need.SLOPES
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
-        """float64[n]."""
+        """Importance of each of the group's n units: float64[n]."""
         return unless_silent(np.abs(weights.measured(group).sum(axis=0)), group, weights)
 
 
@@ -81,7 +81,7 @@ class Hessian:
     needs: ClassVar[Need | None] = Need.CURVATURE
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
-        """float64[n]."""
+        """Importance of each of the group's n units: float64[n]."""
         return unless_silent(np.mean(weights.measured(group), axis=0), group, weights)
 
 
@@ -95,5 +95,5 @@ class SynFlow:
     needs: ClassVar[Need | None] = Need.PATHS
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
-        """float64[n]."""
+        """Importance of each of the group's n units: float64[n]."""
         return unless_silent(np.abs(weights.measured(group).sum(axis=0)), group, weights)

@@ -20,5 +20,5 @@ class Random:
     needs: ClassVar[Need | None] = None
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
-        """float64[n] in [0, 1)."""
+        """Importance of each of the group's n units, drawn at random: float64[n] in [0, 1)."""
         return np.random.default_rng([weights.seed, zlib.crc32(group.name.encode())]).random(len(group.units))

@@ -153,7 +153,7 @@ class Admm(Approach):
         return {**super().state_dict(), "rho": self.rho}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there."""
+        """Takes multipliers and targets from a checkpoint."""
         super().load_state_dict(state)
         self.rho = float(state["rho"])
         self._aim()

@@ -25,7 +25,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 class Constraint(Protocol):
-    """A set of weights."""
+    """A set that weights are to lie in, with its projection."""
 
     def project(self, weight: Any) -> Any:
         """The nearest weight in the set, of the same shape and type."""
@@ -67,7 +67,7 @@ class Approach(Extension):
         self.residuals: list[Residual] = []
 
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:  # noqa: ARG002
-        """Finds the weights."""
+        """Finds the parameters that the sets are about, before the first step."""
         self._steps = steps_total
         own = dict(module.named_parameters())
         self._weights = {n: own[n] for n in self._constraints if n in own and own[n].requires_grad}
@@ -75,7 +75,7 @@ class Approach(Extension):
 
     @torch.no_grad()
     def averaged(self, module: torch.nn.Module) -> Mapping[str, torch.Tensor]:  # noqa: ARG002
-        """The weights on the set."""
+        """The weights, projected onto their sets."""
         return {
             name: torch.empty_like(w, requires_grad=False).copy_(self._nearest(name))
             for name, w in self._weights.items()
@@ -98,7 +98,7 @@ class Approach(Extension):
         return {}
 
     def _records(self, step: int) -> bool:
-        """Is a row due?"""
+        """Is a row of the history due at this step?"""
         return step % max(1, self._steps // RECORDS) == 0
 
     def _nearest(self, name: str) -> torch.Tensor:

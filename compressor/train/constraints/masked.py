@@ -35,13 +35,13 @@ class Masked(Extension):
 
     @torch.no_grad()
     def after_backward(self, module: torch.nn.Module) -> None:  # noqa: ARG002
-        """Gradients onto the subspaces."""
+        """Projects gradients onto the subspaces, before the optimiser uses them."""
         for parameter, subspace in self._held:
             if parameter.grad is not None:
                 parameter.grad.copy_(subspace.project(parameter.grad))
 
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
-        """Weights too, against rounding."""
+        """Projects weights too, so that rounding cannot lead out of the subspaces."""
         for parameter, subspace in self._held:
             parameter.copy_(subspace.project(parameter.detach()))

@@ -32,7 +32,7 @@ class StraightThrough(Approach):
 
     @torch.no_grad()
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
-        """Latent weights are the weights."""
+        """Starts from latent weights that equal the weights."""
         super().start(module, optimiser, steps_total)
         self._latent = {name: weight.detach().clone() for name, weight in self._weights.items()}
         self._seen = {name: weight.detach().clone() for name, weight in self._weights.items()}

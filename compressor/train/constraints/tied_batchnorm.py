@@ -42,7 +42,7 @@ class Tied(Extension):
         self._found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]] = []
 
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:  # noqa: ARG002
-        """Finds scales and variances."""
+        """Finds the scales and variances that are tied, before the first step."""
         state = module.state_dict()
         self._found = []
         for tie in self._ties:

@@ -123,7 +123,7 @@ class Jacobian:
         self._slopes: list[Tensor] = []
 
     def back(self, u: Tensor) -> Tensor:
-        """``J' u``: [n, K] -> [n, D]."""
+        """Vector-Jacobian products ``J' u``: float[n, K] of outputs -> float[n, D] of inputs."""
         found = torch.autograd.grad(
             self._outputs, self._inputs, _split(u, self._outputs), retain_graph=True, allow_unused=True
         )

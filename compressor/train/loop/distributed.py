@@ -47,7 +47,7 @@ class World:
         return tensor
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Waits until all processes have come here."""
         if self.size > 1:
             torch.distributed.barrier()
 

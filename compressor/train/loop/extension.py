@@ -76,11 +76,11 @@ class RunningMean(Extension):
                 self._mean[name].lerp_(parameter, rate)
 
     def averaged(self, module: torch.nn.Module) -> Mapping[str, torch.Tensor]:  # noqa: ARG002
-        """The mean."""
+        """The mean of the weights so far, by name."""
         return self._mean
 
     def state_dict(self) -> dict[str, Any]:
-        """The mean."""
+        """The mean of the weights so far, by name."""
         return dict(self._mean)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -107,7 +107,7 @@ class _Line(Generic[T]):
         return False
 
     def items(self) -> Iterator[T]:
-        """Takes out all items."""
+        """Empties the queue, so that its thread can end."""
         while (item := self._ready.get()) is not None:
             if isinstance(item, BaseException):
                 raise item

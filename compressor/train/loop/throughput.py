@@ -18,11 +18,11 @@ class Pace:
         self._told = float("-inf")
 
     def go(self) -> None:
-        """Training goes on from here."""
+        """Starts the clock again, after validation or a checkpoint."""
         self._since = time.perf_counter()
 
     def step(self, samples: int) -> None:
-        """A step is done."""
+        """Counts a step of so many samples."""
         now = time.perf_counter()
         self.busy += now - self._since
         self._since = now

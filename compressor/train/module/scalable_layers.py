@@ -66,7 +66,7 @@ class ScalableLayer:
 
     @property
     def axes(self) -> WeightAxes:
-        """How the node reads the weight."""
+        """Which axes of the weight are outputs, inputs and taps, as the node reads it."""
         return _axes(self.node, self.weight)
 
     @property

@@ -49,7 +49,7 @@ class WeightMean(Extension):
         return self._count
 
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:  # noqa: ARG002
-        """Forgets what was seen."""
+        """Starts a new mean: forgets the weights seen so far."""
         self._first = steps_total - max(1, round(self._share * steps_total)) + 1
         self._count = 0
         self._mean = {name: torch.zeros_like(p, dtype=_wide(p)) for name, p in _followed(module)}
