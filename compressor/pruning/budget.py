@@ -23,9 +23,10 @@ from compressor.pruning.criteria import Scores
 from compressor.pruning.criteria.base import ranking
 
 TARGET_TOLERANCE = 0.02
-"""A target counts as reached within this share of the original."""
+"""A target counts as reached within this share of itself: of a hundredth that was asked for, a 50th of a hundredth."""
 
-
+ROUNDS, TRIED, SWAPPED = 8, 32, 6
+"""How often a choice is refined, the groups that are tried each time, and those of which one gives and one takes."""
 NARROW, FINE = 64, 4
 """Channels below which a group goes in finer steps by default, and these steps (docs/decisions/0003)."""
 
@@ -152,6 +153,7 @@ class Goal:
         what: how messages call it.
         exact: whether missing it is an error.
         kind: what is counted: 'macs', 'params' or 'bytes'.
+        ceiling: anything below it meets it too, as a number of bytes that has to fit somewhere.
     """
 
     cost: Callable[[UnitArray], float]
@@ -160,6 +162,21 @@ class Goal:
     what: str
     exact: bool = True
     kind: str = "macs"
+    ceiling: bool = False
+
+    @property
+    def slack(self) -> float:
+        """By how much it may be missed, as a share of the whole original."""
+        return TARGET_TOLERANCE * self.share
+
+    @property
+    def most(self) -> float:
+        """The largest share that meets it."""
+        return self.share if self.ceiling else self.share + self.slack
+
+    def met(self, left: float) -> bool:
+        """Does it meet the target if this share is left?"""
+        return left <= self.most and (self.ceiling or left >= self.share - self.slack)
 
     def left(self, chunks: Sequence[Chunk]) -> float:
         """The share of ``whole`` that is left without ``chunks``."""
@@ -182,7 +199,7 @@ def goal_of(cost: CostModel, settings: TargetSection, origin: Origin) -> Goal:
     wanted = float(settings.target_size if settings.target_size is not None else 1.0)
     share = wanted if wanted <= 1 else min(wanted / origin.size, 1.0)
     return Goal(
-        lambda units: origin.rest + cost.bytes_after(units), origin.size, share, "file size", exact, kind="bytes"
+        lambda units: origin.rest + cost.bytes_after(units), origin.size, share, "file size", exact, "bytes", wanted > 1
     )
 
 
@@ -219,10 +236,10 @@ def reach(chunks: Sequence[Chunk], goal: Goal) -> Removed:
             2 %.
     """
     usable = [c for c in chunks if np.isfinite(c.key)]
-    if goal.share >= goal.left([]) - TARGET_TOLERANCE:
+    if goal.left([]) <= goal.most:
         return _gather([c for c in usable if c.fixed])
     least = goal.left(usable)
-    if least > goal.share + TARGET_TOLERANCE and goal.exact:
+    if least > goal.most and goal.exact:
         raise TargetOutOfReach(too_much(goal, least))
     low, high = 0, len(usable)
     while low < high:
@@ -233,24 +250,38 @@ def reach(chunks: Sequence[Chunk], goal: Goal) -> Removed:
             low = middle + 1
     chosen = _refine(usable, high, goal)
     reached = goal.left(chosen)
-    if abs(reached - goal.share) > TARGET_TOLERANCE and goal.exact:
+    if not goal.met(reached) and goal.exact:
         raise TargetOutOfReach(too_coarse(goal, reached))
     return _gather(chosen)
 
 
 def _refine(usable: Sequence[Chunk], stop: int, goal: Goal) -> list[Chunk]:
-    """Gives back the last chunk of single groups while that brings the cost nearer to the target."""
-    chosen = list(usable[:stop])
-    best = abs(goal.left(chosen) - goal.share)
-    last: dict[str, int] = {c.group: k for k, c in enumerate(chosen)}
-    for position in sorted(last.values(), reverse=True)[:64]:
-        if best <= TARGET_TOLERANCE / 10:
+    """Gives a chunk back, takes the next one of a group, or does both, while that brings the cost nearer."""
+    place = usable[max(stop - 1, 0)].key if usable else 0.0
+    taken, best = list(usable[:stop]), abs(goal.left(usable[:stop]) - goal.share)
+    for _ in range(ROUNDS):
+        if best <= goal.slack / 10:
             break
-        trial = chosen[:position] + chosen[position + 1 :]
-        error = abs(goal.left(trial) - goal.share)
-        if error < best and not chosen[position].fixed:
-            best, chosen = error, trial
-    return chosen
+        trials = _trials(usable, taken, place)
+        lefts = [goal.left(chosen) for chosen in trials]
+        errors = [abs(left - goal.share) if left <= goal.most or not goal.ceiling else np.inf for left in lefts]
+        if not errors or min(errors) >= best:
+            break
+        best = min(errors)
+        taken = trials[errors.index(best)]
+    return taken
+
+
+def _trials(usable: Sequence[Chunk], taken: Sequence[Chunk], place: float) -> list[list[Chunk]]:
+    """Choices that differ from ``taken`` by the chunk at the end of one group or of two, nearest to ``place`` first."""
+    chosen = {id(chunk) for chunk in taken}
+    last = {c.group: c for c in usable if id(c) in chosen}
+    following = {c.group: c for c in reversed(usable) if id(c) not in chosen}
+    back, forth = (sorted(ends.values(), key=lambda c: abs(c.key - place))[:TRIED] for ends in (last, following))
+    back = [c for c in back if not c.fixed]
+    pairs = [(b, f) for b in back[:SWAPPED] for f in forth[:SWAPPED] if b.group != f.group]
+    moves = [*((b, None) for b in back), *((None, f) for f in forth), *pairs]
+    return [[*(c for c in taken if c is not b), *([f] if f is not None else [])] for b, f in moves]
 
 
 def _gather(chunks: Sequence[Chunk]) -> Removed:

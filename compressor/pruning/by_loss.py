@@ -27,7 +27,6 @@ from compressor.operators.operator import Rules
 from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.budget import (
-    TARGET_TOLERANCE,
     Chunk,
     Goal,
     Origin,
@@ -45,8 +44,8 @@ from compressor.pruning.parts import OperatorChain, operators
 from compressor.pruning.select import Choice, Ranking
 from compressor.pruning.widths import Levels, WidthLine, Widths
 
-SPARE = TARGET_TOLERANCE / 20
-"""A budget counts as spent within this share of the original."""
+SPARE = 0.05
+"""A budget counts as spent where less is left of it than this share of what a target may be missed by."""
 
 
 def chunks_of(ranked: Ranked, settings: PruneSettings, origin: Origin) -> dict[str, list[Chunk]]:
@@ -133,21 +132,21 @@ def widths_within(lines: Sequence[WidthLine], spending: Spending, goal: Goal) ->
     """
     widths = Widths(lines, spending.parts, spending.share)
     found: list[Removed] = []
-    for share in (goal.share, goal.share + TARGET_TOLERANCE):
+    for share in dict.fromkeys((goal.share, goal.most)):
         budget = share - spending.rest
         levels = widths.within(budget)
         if levels is not None:
-            found.append(widths.removed(_given_back(widths, levels, budget)))
-            if abs(goal.left_without(found[-1]) - goal.share) <= TARGET_TOLERANCE:
+            found.append(widths.removed(_given_back(widths, levels, budget, SPARE * goal.slack)))
+            if abs(goal.left_without(found[-1]) - goal.share) <= goal.slack:
                 break
     return min(found, key=lambda removed: abs(goal.left_without(removed) - goal.share), default=None)
 
 
-def _given_back(widths: Widths, levels: Levels, budget: float) -> Levels:
-    """Wider by single steps where that gives back most for what it costs, as long as it fits."""
+def _given_back(widths: Widths, levels: Levels, budget: float, spare: float) -> Levels:
+    """Wider by single steps where that gives back most for what it costs, until ``spare`` of the budget is left."""
     levels = list(levels)
     spent = widths.total(levels)
-    while budget - spent > SPARE:
+    while budget - spent > spare:
         best, most = None, 0.0
         for group, level in enumerate(levels):
             if not level:
@@ -187,21 +186,21 @@ class ByLoss:
         """The units that go, by name of their group.
 
         Raises:
-            TargetOutOfReach: the target cannot be met within 2 %.
+            TargetOutOfReach: the target cannot be met within 2 % of itself.
         """
         goal = self._goal()
-        if goal.share >= goal.left([]) - (TARGET_TOLERANCE if goal.exact else SPARE):
+        if goal.left([]) <= (goal.most if goal.exact else goal.share + SPARE * goal.slack):
             return {line.group.name: line.removed[0] for line in self.lines(self.settings)}
         spending = Spending(self.coupling, list(self.ranked), RULES, goal)
         found: Removed | None = None
         for settings in finer(self.settings):
             found = widths_within(self.lines(settings), spending, goal)
-            if found is not None and abs(goal.left_without(found) - goal.share) <= TARGET_TOLERANCE:
+            if found is not None and abs(goal.left_without(found) - goal.share) <= goal.slack:
                 return found
         if found is None:
             found = {line.group.name: line.removed[-1] for line in self.lines(settings)}
         left = goal.left_without(found)
-        if goal.exact and abs(left - goal.share) > TARGET_TOLERANCE:
+        if goal.exact and not goal.met(left):
             raise TargetOutOfReach(too_much(goal, left) if left > goal.share else too_coarse(goal, left))
         return found
 
@@ -231,7 +230,7 @@ def choose_by_loss(
 
     Raises:
         NothingToPrune: no group can lose a unit under these settings.
-        TargetOutOfReach: the target cannot be met within 2 %.
+        TargetOutOfReach: the target cannot be met within 2 % of itself.
     """
     if share is None and settings.ratio is not None:
         share = uniform_share(found.coupling, ranking, settings)

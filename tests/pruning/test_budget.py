@@ -166,7 +166,7 @@ def measured(result: PruneResult) -> dict[str, float]:
 @pytest.mark.parametrize("scope", ["local", "global"])
 def test_target_is_reached(what: str, target: float, scope: str) -> None:
     result = run(**{what: target, "scope": scope})
-    assert abs(measured(result)[what] - target) <= 0.02
+    assert abs(measured(result)[what] - target) <= 0.02 * target
 
 
 def test_target_of_the_whole() -> None:
@@ -181,7 +181,7 @@ def test_target_with_grouped_and_joined_channels() -> None:
         out=32,
     )
     for what in ("target_macs", "target_params"):
-        assert abs(measured(run(proto, **{what: 0.5}))[what] - 0.5) <= 0.02
+        assert abs(measured(run(proto, **{what: 0.5}))[what] - 0.5) <= 0.01
 
 
 def test_target_out_of_reach() -> None:
@@ -199,4 +199,4 @@ def test_target_between_steps() -> None:
 def test_target_with_own_ratios() -> None:
     result = run(target_macs=0.6, layer_ratio=[("v", 0.0)])
     assert {g.name: g.removed for g in result.report.groups}["v"] == 0
-    assert abs(measured(result)["target_macs"] - 0.6) <= 0.02
+    assert abs(measured(result)["target_macs"] - 0.6) <= 0.012
