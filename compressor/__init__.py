@@ -12,52 +12,82 @@ from compressor import version
 from compressor.core.lazy_modules import postpone_sympy
 
 if TYPE_CHECKING:
-    from compressor.api import finetune, inspect, load, prune, save, unify
+    from compressor import errors
+    from compressor.api import (
+        bench,
+        clean,
+        diff,
+        finetune,
+        inspect,
+        load,
+        prune,
+        robustness,
+        run,
+        save,
+        sensitivity,
+        unify,
+        verify,
+    )
     from compressor.channels.plan import PruningPlan
-    from compressor.commands.bench import bench
+    from compressor.commands.clean import CleanResult
     from compressor.commands.prune import PruneResult
-    from compressor.commands.robustness import robustness
-    from compressor.commands.sensitivity import sensitivity
-    from compressor.commands.verify import verify
+    from compressor.commands.unify import UnifyResult
     from compressor.config import PruneSettings
 
 postpone_sympy()  # here, because it has to come before the first import of onnx_ir
 
 __version__ = version.VERSION
 _PLACES = {
+    "CleanResult": "compressor.commands.clean",
     "PruneResult": "compressor.commands.prune",
     "PruneSettings": "compressor.config",
     "PruningPlan": "compressor.channels.plan",
-    "bench": "compressor.commands.bench",
+    "UnifyResult": "compressor.commands.unify",
+    "bench": "compressor.api",
+    "clean": "compressor.api",
+    "diff": "compressor.api",
     "finetune": "compressor.api",
     "inspect": "compressor.api",
     "load": "compressor.api",
     "prune": "compressor.api",
-    "robustness": "compressor.commands.robustness",
+    "robustness": "compressor.api",
+    "run": "compressor.api",
     "save": "compressor.api",
-    "sensitivity": "compressor.commands.sensitivity",
+    "sensitivity": "compressor.api",
     "unify": "compressor.api",
-    "verify": "compressor.commands.verify",
+    "verify": "compressor.api",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("compressor.errors")
     if name not in _PLACES:
         raise AttributeError(f"module 'compressor' has no attribute {name!r}")
     return getattr(import_module(_PLACES[name]), name)
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 __all__ = [
+    "CleanResult",
     "PruneResult",
     "PruneSettings",
     "PruningPlan",
+    "UnifyResult",
     "__version__",
     "bench",
+    "clean",
+    "diff",
+    "errors",
     "finetune",
     "inspect",
     "load",
     "prune",
     "robustness",
+    "run",
     "save",
     "sensitivity",
     "unify",

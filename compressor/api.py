@@ -1,59 +1,119 @@
-"""The Python interface: the same runs as the command line, on paths or models in memory."""
+"""The Python interface: the same runs as the command line, on files and on models and samples in memory.
+
+All functions are called alike: models first, settings as keywords that bear the names of the command's flags
+(``--target-macs 0.5`` is ``target_macs=0.5``), and ``progress``. What ends a command with an exit code other than 0 is
+raised, one of :mod:`compressor.errors`; an error of a gate or of a comparison has what missed it as its ``result``.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
 from compressor.channels.plan import PruningPlan
+from compressor.commands import bench as bench_command
+from compressor.commands import choose_blocks
+from compressor.commands import clean as clean_command
+from compressor.commands import diff as diff_command
+from compressor.commands import inspect as inspect_command
 from compressor.commands import prune as prune_command
+from compressor.commands import robustness as robustness_command
+from compressor.commands import sensitivity as sensitivity_command
 from compressor.commands import unify as unify_command
-from compressor.commands.inspect import inspect_file
+from compressor.commands import verify as verify_command
+from compressor.commands.clean import CleanResult
 from compressor.commands.prune import PruneResult
 from compressor.commands.unify import UnifyResult
-from compressor.config import PruneSettings, TuneSettings, UnifySettings
-from compressor.errors import GateMissed
+from compressor.config import (
+    BenchSettings,
+    CleanSettings,
+    PruneSettings,
+    RunSettings,
+    TuneSettings,
+    UnifySettings,
+    VerifySettings,
+)
+from compressor.config.choosing import ChoosingSettings
+from compressor.config.robustness import RobustnessSettings
+from compressor.config.sensitivity import SensitivitySettings
+from compressor.errors import GateMissed, ProofFailed, UsageError
 from compressor.graph import files
-from compressor.results import Report
+from compressor.graph.provenance import stamp_provenance
+from compressor.interface.call import called
+from compressor.interface.models import ModelLike, in_memory
+from compressor.interface.progress import ProgressLike, progress_shown
+from compressor.interface.signature import settings_as_keywords
+from compressor.render.card import write_card
+from compressor.results import DiffReport, Report
+from compressor.results.bench import BenchReport
+from compressor.results.recipe import RecipeReport
+from compressor.results.robustness import RobustnessReport
+from compressor.results.sensitivity import SensitivityReport
+from compressor.results.verify import VerifyReport
 from compressor.steps import account
 from compressor.steps.gates import demand_gates
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from compressor.interface import keywords
     from compressor.train.finetune import TuneResult
 
 
-def load(path: str | Path) -> ir.Model:
+def load(path: str | os.PathLike[str]) -> ir.Model:
     """Reads a model after checking that it is sound and safe; raises ModelError."""
-    return files.load_model(path)
+    return files.load_model(Path(path))
 
 
-def save(model: ir.Model, path: str | Path) -> int:
-    """Writes a model whole or not at all; returns its bytes.
+def save(
+    result: ir.Model | PruneResult | UnifyResult | CleanResult | TuneResult,
+    path: str | os.PathLike[str],
+    *,
+    card: str | os.PathLike[str] | None = None,
+) -> int:
+    """Writes a model, or the model of a result, whole or not at all; returns its bytes.
+
+    Args:
+        result: what a function of this module gave, or a model.
+        path: the file to write; replaced if it exists.
+        card: also write a model card in Markdown there; of results with a report.
 
     Raises:
         UsageError: the place cannot be written to, or is the file that the model, or what it was made from, came from.
         ModelError: the model cannot be written.
     """
-    return files.save_model(model, Path(path))
+    report = getattr(result, "report", None)
+    if card is not None and report is None:
+        raise UsageError("a card tells of a run: give the result of prune, unify or clean, not its model alone")
+    size = files.save_model(result if isinstance(result, ir.Model) else result.model, Path(path))
+    if card is not None and report is not None:
+        write_card(Path(card), Path(path), report)
+    return size
 
 
+@settings_as_keywords(PruneSettings)
 def prune(
-    model: str | Path | ir.Model,
-    ratio: float | None = None,
+    model: ModelLike,
+    ratio: float | str | None = None,
     *,
     plan: PruningPlan | None = None,
-    **settings: Any,
+    progress: ProgressLike = None,
+    **settings: Unpack[keywords.PruneKeywords],
 ) -> PruneResult:
     """Removes channels and everything that depends on them, and proves that the result equals the masked original.
 
     Args:
-        model: a path, or a model from :func:`load`; not changed.
+        model: a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; not changed.
         ratio: share of the channels to remove in each group; 0.5 unless a target is given.
         plan: replay this plan (``PruneResult.plan`` of another run, or ``PruningPlan.load(path)``).
+        progress: what to call with the name of each phase; True to print it; by default shown in notebooks.
         **settings: fields of :class:`compressor.config.PruneSettings`, such as ``target_macs=0.5``,
-            ``round_to=1``, ``exclude=("head*",)``.
+            ``round_to=1``, ``exclude=("head*",)``, ``data=loader``.
 
     Returns:
         The smaller model, the plan and the report.
@@ -65,56 +125,263 @@ def prune(
     Example:
         >>> import compressor
         >>> result = compressor.prune("model.onnx", ratio=0.5)
-        >>> compressor.save(result.model, "model.small.onnx")
+        >>> compressor.save(result, "model.small.onnx")
     """
-    chosen = PruneSettings.parse({"ratio": ratio, **settings})
-    result = prune_command.prune(model, chosen, plan=plan)
-    after = account.stats_in_memory(result.model, chosen)
-    result.report = result.report.model_copy(update={"output": after})
-    try:
-        demand_gates(result.report, chosen)
-    except GateMissed as missed:
-        missed.result = result
-        raise
-    return result
+    with called(PruneSettings, {"ratio": ratio, **settings}, [model], progress) as call:
+        result = prune_command.prune(_direct(call.models[0]), call.settings, plan=plan, clock=call.clock)
+        after = account.stats_in_memory(result.model, call.settings)
+        result.report = call.told(result.report.model_copy(update={"output": after}))
+        try:
+            demand_gates(result.report, call.settings)
+        except GateMissed as missed:
+            missed.result = result
+            raise
+        return result
 
 
-def inspect(path: str | Path, **settings: Any) -> Report:
-    """Groups of channels, what could be pruned, and what could not and why; see :class:`Report`."""
-    return inspect_file(Path(path), PruneSettings.parse(settings))
-
-
-def unify(model: str | Path | ir.Model, **settings: Any) -> UnifyResult:
+@settings_as_keywords(ChoosingSettings)
+def unify(
+    model: ModelLike, *, progress: ProgressLike = None, **settings: Unpack[keywords.UnifyKeywords]
+) -> UnifyResult:
     """Makes blocks of weights share one absolute value, trained where data is given, and packs them; proved bit by bit.
 
     Args:
-        model: a path, or a model from :func:`load`; not changed.
-        **settings: fields of :class:`compressor.config.UnifySettings`, such as ``block="4x4"``, ``prune_share=0.2``.
+        model: a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; not changed.
+        progress: as for :func:`prune`.
+        **settings: fields of :class:`compressor.config.choosing.ChoosingSettings`, such as ``block="4x4"``,
+            ``prune_share=0.2``; with ``max_drop`` or ``max_distance``, a block is chosen for each layer.
 
     Raises:
         CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
     """
-    return unify_command.unify(model, UnifySettings.parse(settings))
+    with called(ChoosingSettings, {"jobs": 1, **settings}, [model], progress) as call:
+        asked, clock = call.settings, call.clock
+        chosen: UnifySettings = asked
+        if asked.max_drop is not None or asked.max_distance is not None:
+            chosen = choose_blocks.choose(call.paths()[0], asked, clock=clock).plan.applied(asked)
+        result = unify_command.unify(_direct(call.models[0]), chosen, clock=clock)
+        counts = (result.report.input.params, result.report.input.macs)
+        size = ir.to_proto(result.model).ByteSize()
+        after = account.stats(None, size, result.model.graph, counts)
+        result.report = call.told(result.report.model_copy(update={"output": after}))
+        return result
 
 
+@settings_as_keywords(TuneSettings)
 def finetune(
-    model: str | Path | ir.Model, teacher: str | Path | ir.Model | None = None, **settings: Any
+    model: ModelLike,
+    teacher: ModelLike | None = None,
+    *,
+    progress: ProgressLike = None,
+    **settings: Unpack[keywords.TuneKeywords],
 ) -> TuneResult:
     """Trains the weights of a model in torch and writes them back by name (extra ``tune``).
 
     Args:
-        model: a path, or a model from :func:`load`; not changed.
-        teacher: the original that is imitated; not needed with ``loss="cross-entropy"``.
+        model: a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; not changed.
+        teacher: the original that is imitated, of the same kinds; not needed with ``loss="cross-entropy"``.
+        progress: as for :func:`prune`; hears of epochs.
         **settings: fields of :class:`compressor.config.TuneSettings`, such as ``data="train.npz"``, ``epochs=5``.
 
     Raises:
         CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
     """
-    from compressor.train.finetune import finetune as train  # noqa: PLC0415 - torch is loaded for training only
+    from compressor.train import finetune as training  # noqa: PLC0415 - torch is loaded for training only
 
-    original = None if teacher is None else _opened(teacher)
-    return train(_opened(model), TuneSettings.parse(settings), teacher=original)
+    models = [model] if teacher is None else [model, teacher]
+    with called(TuneSettings, settings, models, progress) as call:
+        tell = call.progress
+        opened = [in_memory(one, call.folder / "opened.onnx") for one in call.models]
+        observe = None if tell is None else lambda event: tell(event.in_words())
+        original = opened[1] if len(opened) > 1 else None
+        result = training.finetune(opened[0], call.settings, teacher=original, observe=observe)
+        read = None if isinstance(call.models[0], ir.Model) else call.paths()[0]
+        stamp_provenance(result.model, "finetune", call.settings, read, training.facts_of(result))
+        return result
 
 
-def _opened(model: str | Path | ir.Model) -> ir.Model:
-    return model if isinstance(model, ir.Model) else files.load_model(model)
+@settings_as_keywords(CleanSettings)
+def clean(
+    model: ModelLike, *, progress: ProgressLike = None, **settings: Unpack[keywords.CleanKeywords]
+) -> CleanResult:
+    """Removes what the outputs do not need, and nothing else; proves that no output changed.
+
+    Args:
+        model: a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; not changed.
+        progress: as for :func:`prune`.
+        **settings: fields of :class:`compressor.config.CleanSettings`.
+
+    Raises:
+        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
+    """
+    with called(CleanSettings, settings, [model], progress) as call:
+        result = clean_command.clean_model(_direct(call.models[0]), call.settings, call.clock)
+        after = account.stats_in_memory(result.model, call.settings)
+        result.report = call.told(result.report.model_copy(update={"output": after}))
+        return result
+
+
+@settings_as_keywords(PruneSettings)
+def inspect(model: ModelLike, *, progress: ProgressLike = None, **settings: Unpack[keywords.PruneKeywords]) -> Report:
+    """Groups of channels, what could be pruned, and what could not and why; see :class:`Report`.
+
+    Args:
+        model: a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; not changed.
+        progress: as for :func:`prune`.
+        **settings: fields of :class:`compressor.config.PruneSettings`, such as ``dims={"batch": 1}``.
+
+    Raises:
+        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
+    """
+    with called(PruneSettings, settings, [model], progress) as call:
+        return call.told(inspect_command.inspect_file(call.paths()[0], call.settings, call.progress))
+
+
+def diff(a: ModelLike, b: ModelLike) -> DiffReport:
+    """What differs between two models: sizes, operators, initializers, inputs and outputs; raises ModelError."""
+    with called(RunSettings, {}, [a, b]) as call:
+        return call.told(diff_command.diff_files(*call.paths()))
+
+
+@settings_as_keywords(VerifySettings)
+def verify(
+    a: ModelLike, b: ModelLike, *, progress: ProgressLike = None, **settings: Unpack[keywords.VerifyKeywords]
+) -> VerifyReport:
+    """Runs two models on the same inputs and compares their outputs.
+
+    Args:
+        a: the model that counts, as for :func:`prune`.
+        b: the one that is held against it.
+        progress: as for :func:`prune`.
+        **settings: fields of :class:`compressor.config.VerifySettings`, such as ``rtol=0.02``, ``data="test.npz"``.
+
+    Raises:
+        ProofFailed: an output differs by more than is allowed; the report is the error's ``result``.
+        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
+    """
+    with called(VerifySettings, settings, [a, b], progress) as call:
+        first, second = call.paths()
+        report = verify_command.verify(first, second, call.settings, call.progress)
+        try:
+            verify_command.demand_equal(report)
+        except ProofFailed as failed:
+            failed.result = call.told(report)
+            raise
+        return call.told(report)
+
+
+@settings_as_keywords(BenchSettings)
+def bench(
+    a: ModelLike,
+    b: ModelLike | None = None,
+    *,
+    progress: ProgressLike = None,
+    **settings: Unpack[keywords.BenchKeywords],
+) -> BenchReport:
+    """Times one model, or two in turns, in ONNX Runtime.
+
+    Args:
+        a: a model, as for :func:`prune`.
+        b: the one whose speed-up over ``a`` is measured.
+        progress: as for :func:`prune`.
+        **settings: fields of :class:`compressor.config.BenchSettings`, such as ``threads=1``, ``min_speedup=1.3``.
+
+    Raises:
+        GateMissed: ``min_speedup`` or ``max_latency`` is missed; the report is the error's ``result``.
+        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
+    """
+    with called(BenchSettings, settings, [a] if b is None else [a, b], progress) as call:
+        first, *rest = call.paths()
+        report = bench_command.bench(first, rest[0] if rest else None, call.settings, call.progress)
+        try:
+            bench_command.demand_speed(report, call.settings)
+        except GateMissed as missed:
+            missed.result = call.told(report)
+            raise
+        return call.told(report)
+
+
+@settings_as_keywords(SensitivitySettings)
+def sensitivity(
+    model: ModelLike,
+    *,
+    ledger: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
+    progress: ProgressLike = None,
+    **settings: Unpack[keywords.SensitivityKeywords],
+) -> SensitivityReport:
+    """Prunes every group of channels alone, at several ratios, and measures what is lost.
+
+    Args:
+        model: a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; not changed.
+        ledger: file of finished measurements, read and appended to; each is made once.
+        executor: of ``concurrent.futures``, measures instead of ``jobs`` processes; left open.
+        progress: as for :func:`prune`.
+        **settings: fields of :class:`compressor.config.sensitivity.SensitivitySettings`. ``jobs`` is 1 unless given:
+            more start processes afresh, which a script does under ``if __name__ == "__main__":``.
+
+    Raises:
+        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
+    """
+    with called(SensitivitySettings, {"jobs": 1, **settings}, [model], progress) as call:
+        place = None if ledger is None else Path(ledger)
+        found = sensitivity_command.sensitivity(
+            call.paths()[0], call.settings, ledger=place, clock=call.clock, executor=executor
+        )
+        return call.told(found)
+
+
+@settings_as_keywords(RobustnessSettings)
+def robustness(
+    a: ModelLike, *others: ModelLike, progress: ProgressLike = None, **settings: Unpack[keywords.RobustnessKeywords]
+) -> RobustnessReport:
+    """Shows an original and its compressed descendants noisy and corrupted inputs, and counts how often they agree.
+
+    Args:
+        a: the original, as for :func:`prune`.
+        *others: what was made from it.
+        progress: as for :func:`prune`.
+        **settings: fields of :class:`compressor.config.robustness.RobustnessSettings`, such as ``data="test.npz"``.
+
+    Raises:
+        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
+    """
+    with called(RobustnessSettings, settings, [a, *others], progress) as call:
+        first, *rest = call.paths()
+        return call.told(robustness_command.robustness(first, rest, call.settings, call.progress))
+
+
+def run(
+    recipe: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    changes: Iterable[str] = (),
+    work: str | os.PathLike[str] | None = None,
+    start: str | None = None,
+    dry_run: bool = False,
+    progress: ProgressLike = None,
+) -> RecipeReport:
+    """Runs the stages of a recipe; what had finished with the same inputs and settings is not run again.
+
+    Args:
+        recipe: a YAML file, whose paths are relative to its folder; or the same as a mapping, whose paths are relative
+            to the current folder.
+        changes: ``KEY=VALUE`` or ``STAGE.KEY=VALUE``, as if the recipe said so.
+        work: where results of stages are kept; by default ``.onnx-compressor`` beside the output.
+        start: run this stage and all after it again, even if they had finished.
+        dry_run: only say which stages would run.
+        progress: as for :func:`prune`.
+
+    Raises:
+        GateMissed, ProofFailed: a stage or the recipe misses a limit; the report is the error's ``result``.
+        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
+    """
+    from compressor.interface.recipes import recipe_from_python  # noqa: PLC0415 - recipes are read by few
+
+    with progress_shown(progress) as tell:
+        return recipe_from_python(recipe, tuple(changes), None if work is None else Path(work), start, dry_run, tell)
+
+
+def _direct(model: ModelLike) -> str | Path | ir.Model:
+    """A model of a call, which is a path or in memory by now."""
+    assert isinstance(model, (str, Path, ir.Model))
+    return model

@@ -45,9 +45,14 @@ class TargetOutOfReach(NothingToPrune):
 
 
 class ProofFailed(CompressorError):  # noqa: N818
-    """The smaller model does not equal the masked original."""
+    """The smaller model does not equal the masked original, or two models that should be the same differ.
+
+    Attributes:
+        result: the report that says where, if there is one and it was made in Python.
+    """
 
     exit_code = 5
+    result: object = None
 
 
 class GateMissed(CompressorError):  # noqa: N818

@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("render", "steps"),
     ("commands",),
     ("recipe",),
+    ("interface",),
     ("api", "cli"),
     ("__init__", "__main__"),
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
-from compressor.cli.console import View, model_option, view_options
+from compressor.cli.console import View, card_option, model_option, view_options
 from compressor.cli.options import settings_options
 from compressor.cli.paths import check_destinations, default_output
 from compressor.config import CleanSettings
@@ -22,16 +22,22 @@ Examples:
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @settings_options(CleanSettings)
 @model_option(".clean.onnx")
+@card_option
 @view_options
-def clean_command(*, source: Path, output: Path | None, settings: CleanSettings, view: View) -> None:
+def clean_command(
+    *, source: Path, output: Path | None, card_to: Path | None, settings: CleanSettings, view: View
+) -> None:
     """Remove from the model IN what its outputs do not need: dead nodes, unused and duplicate weights,
     identities, stale shape information. No channel is removed and no output changes.
     """
     from compressor.commands.clean import clean_file
+    from compressor.render.card import write_card
     from compressor.render.text import render_report
 
     target = output or default_output(source, ".clean.onnx")
-    check_destinations([source], {"--output": target, "--json": view.json_to})
+    check_destinations([source], {"--output": target, "--json": view.json_to, "--card": card_to})
     with view.phases() as progress:
         report = clean_file(source, target, settings, progress)
+    if card_to is not None:
+        write_card(card_to, target, report)
     view.show(report, report.warnings, lambda console: render_report(report, console, verbose=view.verbose))

@@ -2,24 +2,33 @@
 
 import difflib
 import os
+import shlex
+import signal
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
 
+from compressor.cli.defaults import defaults_of
 from compressor.cli.paths import withdraw
 from compressor.core.formatting import printable
 from compressor.errors import CompressorError, GateMissed
 
 INTERRUPTED = 130
 """128 and SIGINT, as shells report it."""
+TERMINATED = 128 + signal.SIGTERM
 READER_GONE = 141
 """128 and SIGPIPE: whoever reads our output stopped reading."""
+
+_WHOLE, _GO_ON = "compressor.help_all", "compressor.go_on"
+_ALWAYS = frozenset({"help", "help_all", "version", "output", "json_to", "quiet", "verbose", "no_progress"})
+"""Parameters that every help shows."""
 
 CONTEXT_SETTINGS: Mapping[str, Any] = {
     "help_option_names": ["-h", "--help"],
@@ -45,12 +54,34 @@ class Option(click.Option):
 
 
 class Command(click.Command):
-    """A command whose help has sections and whose exceptions become exit codes."""
+    """A command whose help has sections and whose exceptions become exit codes.
+
+    Args:
+        brief: parameters that ``--help`` shows; ``--help-all`` shows every one. All, where none are named.
+    """
+
+    def __init__(self, *args: Any, brief: Collection[str] = (), **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.brief = frozenset(brief)
+        if brief:
+            self.params.append(_help_all())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Reads the command line over the environment and the user's file of defaults."""
+        if not ctx.resilient_parsing:
+            try:
+                ctx.default_map = {**defaults_of(self), **(ctx.default_map or {})}
+            except CompressorError as error:
+                click.echo(f"Error: {printable(error)}", err=True)
+                raise click.exceptions.Exit(error.exit_code) from None
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the options under the titles of their sections, in the order in which these first come."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for option in sorted(self.get_params(ctx), key=lambda param: not isinstance(param, Option)):
+            if self.brief and not ctx.meta.get(_WHOLE) and option.name not in self.brief | _ALWAYS:
+                continue
             record = option.get_help_record(ctx)
             if record is not None and isinstance(option, click.Option):
                 sections.setdefault(getattr(option, "section", "Other"), []).append(record)
@@ -69,8 +100,12 @@ class Command(click.Command):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
+            click.echo(f"Interrupted. {how_to_go_on(ctx)}".rstrip(), err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
+        except SystemExit as ended:
+            if ended.code == TERMINATED:
+                click.echo(f"Terminated. {how_to_go_on(ctx)}".rstrip(), err=True)
+            raise
         except BrokenPipeError:
             discard_stdout()
             raise click.exceptions.Exit(READER_GONE) from None
@@ -83,6 +118,47 @@ class Command(click.Command):
             if code != GateMissed.exit_code:
                 withdraw(ctx)
             raise click.exceptions.Exit(code) from error
+
+
+def _help_all() -> click.Option:
+    def show(context: click.Context, option: click.Parameter, value: bool) -> None:  # noqa: ARG001 -- click's signature
+        if value and not context.resilient_parsing:
+            context.meta[_WHOLE] = True
+            click.echo(context.get_help(), color=context.color)
+            context.exit()
+
+    text = "Show all options and exit."
+    return click.Option(
+        ["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=show, help=text
+    )
+
+
+def resumable(sentence: Callable[[], str]) -> None:
+    """Says what is told of the running command when it is interrupted.
+
+    Args:
+        sentence: gives what is kept and how to go on from it, when it is asked; an empty text where nothing is.
+    """
+    click.get_current_context().meta[_GO_ON] = sentence
+
+
+def resume_from(folder: Path | None) -> None:
+    """:func:`resumable` for training whose checkpoint lies in ``folder``."""
+
+    def sentence() -> str:
+        if folder is None or not any(folder.rglob("*.safetensors")):
+            return "No checkpoint was written yet."
+        words = [word for word in sys.argv[1:] if word != "--resume"]
+        program = "python -m compressor" if sys.argv[0].endswith("__main__.py") else Path(sys.argv[0]).name
+        return f"The checkpoint is in {folder}; go on with: {program} {shlex.join([*words, '--resume'])}"
+
+    resumable(sentence)
+
+
+def how_to_go_on(ctx: click.Context) -> str:
+    """What is kept of an interrupted command, in a sentence."""
+    sentence = ctx.meta.get(_GO_ON)
+    return "" if sentence is None else printable(sentence())
 
 
 def _sentence(error: Exception, verbose: bool) -> str:

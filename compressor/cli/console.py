@@ -1,12 +1,15 @@
 """Where things are printed: results on stdout, progress, warnings and errors on stderr."""
 
 import functools
+import json
+import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 import click
 
@@ -22,12 +25,17 @@ if TYPE_CHECKING:
     from compressor.results import Document
 
 F = TypeVar("F", bound=Callable[..., Any])
+LOG_SECONDS = 10.0
+_TRAILING = re.compile(r"[ \t]+(?=\n)")
 output_option = functools.partial(click.option, cls=Option, section="Output")
 """`click.option` for what a command writes or prints."""
 file_option = functools.partial(output_option, type=click.Path(path_type=Path))
 """The same for the path of a file."""
 report_option = file_option(
     "--report", "report_to", metavar="PATH.html", help="Write a report to look at, one HTML file."
+)
+card_option = file_option(
+    "--card", "card_to", metavar="PATH.md", help="Write a model card: what was done, measured and proved, in Markdown."
 )
 dry_run_option = output_option("--dry-run", is_flag=True, help="Do everything but write the model.")
 
@@ -50,9 +58,12 @@ class View:
 
     @contextmanager
     def phases(self) -> Iterator[Progress | None]:
-        """Shows the running phase on stderr where that is a terminal; yields what to call with its name."""
-        if self.quiet or self.no_progress or not sys.stderr.isatty():
+        """Shows the running phase on stderr, in logs now and then as a line; yields what to call with its name."""
+        if self.quiet or self.no_progress:
             yield None
+            return
+        if not sys.stderr.isatty():
+            yield Logged()
             return
         from rich.progress import Progress as Bar
         from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -82,6 +93,34 @@ class View:
         if not self.quiet:
             with _printing():
                 draw(_console(stderr=self.json_to == "-"))
+
+
+class Logged:
+    """Progress where stderr is no terminal: a line of ``key=value`` pairs every :data:`LOG_SECONDS` at most."""
+
+    def __init__(self) -> None:
+        self.started = self.last = time.monotonic()
+
+    def __call__(self, phase: str) -> None:
+        """Writes the phase if the last line is old enough."""
+        now = time.monotonic()
+        if now - self.last >= LOG_SECONDS:
+            self.last = now
+            click.echo(f"seconds={now - self.started:.0f} phase={json.dumps(printable(phase))}", err=True)
+
+
+class _Trimmed:
+    """A stream whose lines end without blanks, which tables pad them with."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(_TRAILING.sub("", text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 @contextmanager
@@ -133,4 +172,6 @@ def _console(*, stderr: bool) -> "Console":
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
-    return PlainConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
+    stream = sys.stderr if stderr else sys.stdout
+    file = None if stream.isatty() else cast("IO[str]", _Trimmed(stream))
+    return PlainConsole(file=file, stderr=stderr, markup=False, emoji=False, highlight=False)

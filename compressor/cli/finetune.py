@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
-from compressor.cli.console import View, file_option, model_option, view_options
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command, resume_from
+from compressor.cli.console import View, card_option, file_option, model_option, view_options
 from compressor.cli.options import part, settings_options
-from compressor.cli.paths import check_destinations, default_output
+from compressor.cli.paths import check_destinations, checkpoint_place, default_output
 from compressor.cli.training import watched
 from compressor.config import TuneSettings
 from compressor.config.data import DataSection
@@ -25,7 +25,14 @@ Examples:
 {EXIT_CODES}"""
 
 
-@click.command("finetune", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
+_BRIEF = (
+    *("teacher", "data", "val_data", "mean", "std", "loss", "epochs", "learning_rate"),
+    *("batch_size", "device", "resume", "metrics", "card_to"),
+)
+"""Options that --help shows."""
+
+
+@click.command("finetune", cls=Command, brief=_BRIEF, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @file_option(
     "--teacher",
@@ -42,9 +49,16 @@ Examples:
     ProofSection,
 )
 @model_option(".tuned.onnx")
+@card_option
 @view_options
 def finetune_command(
-    *, source: Path, teacher: Path | None, output: Path | None, settings: TuneSettings, view: View
+    *,
+    source: Path,
+    teacher: Path | None,
+    output: Path | None,
+    card_to: Path | None,
+    settings: TuneSettings,
+    view: View,
 ) -> None:
     """Train the weights of the model IN, by default until it does what the model it was made from does, which
     needs data but no labels. Graph, names and shapes stay as they are.
@@ -52,15 +66,19 @@ def finetune_command(
     Ctrl-C leaves a checkpoint that --resume goes on from.
     """
     target = output or default_output(source, ".tuned.onnx")
-    written = {"--output": target, "--metrics": settings.metrics, "--json": view.json_to}
+    written = {"--output": target, "--metrics": settings.metrics, "--json": view.json_to, "--card": card_to}
     check_destinations([source, teacher], written)
+    from compressor.render.card import write_card
     from compressor.render.finetune import render_finetune
     from compressor.train.finetune import finetune_file
     from compressor.train.loop.summary import report_of
 
+    resume_from(settings.checkpoint or checkpoint_place(target))
     with watched(view, settings.metrics, resumed=settings.resume) as observe:
         result = finetune_file(source, target, settings, teacher=teacher, observe=observe)
     if not result.main:
         return
     report = report_of(result, settings, source=source, teacher=teacher, output=target)
+    if card_to is not None:
+        write_card(card_to, target, report)
     view.show(report, report.warnings, lambda console: render_finetune(report, console, verbose=view.verbose))

@@ -1,5 +1,6 @@
 """The two programs: ``onnx-compress`` with its commands, and ``onnx-prune``, which is one of them."""
 
+import os
 import signal
 import sys
 from types import FrameType, MappingProxyType
@@ -7,7 +8,8 @@ from typing import NoReturn
 
 import click
 
-from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Entry, LazyGroup, discard_stdout
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, INTERRUPTED, Entry, LazyGroup, discard_stdout
+from compressor.cli.defaults import PREFIX
 from compressor.errors import UsageError
 from compressor.version import VERSION
 
@@ -58,18 +60,33 @@ def prune_entry() -> NoReturn:
     """The console script ``onnx-prune``, the same as ``onnx-compress prune``."""
     from compressor.cli.prune import prune_command
 
-    _run(prune_command, "onnx-prune")
+    _run(prune_command, "onnx-prune", f"{PREFIX}_PRUNE")
 
 
-def _run(command: click.Command, prog_name: str) -> NoReturn:
+def _run(command: click.Command, prog_name: str, prefix: str = PREFIX) -> NoReturn:
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _Interrupt())
     try:
-        command.main(prog_name=prog_name)
+        command.main(prog_name=prog_name, auto_envvar_prefix=prefix)
     except OSError as error:  # help, version or schema, which no command prints
         discard_stdout()
         click.echo(f"Error: this cannot be printed: {error.strerror or error}", err=True)
         sys.exit(UsageError.exit_code)
     sys.exit(0)
+
+
+class _Interrupt:
+    """Ctrl-C: the first unwinds, so that temporary files go and what is kept is said; the second ends at once."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count > 1:
+            os._exit(INTERRUPTED)
+        signal.default_int_handler(number, frame)
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 -- the signal's signature

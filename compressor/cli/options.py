@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from compressor.cli.command import Option
 from compressor.config.section import Section, Shown
@@ -87,9 +88,23 @@ def _option(settings: type[Section], name: str, section: str) -> Callable[[F], F
         cls=Option,
         section=section,
         multiple=multiple,
+        shell_complete=_completion(schema),
         metavar=_shown(settings, name).metavar or "|".join(schema.get("enum", [number])),
         help=text + (f"  [{'; '.join(facts)}]" if facts else ""),
     )
+
+
+def _completion(schema: Mapping[str, Any]) -> Callable[..., list[CompletionItem]]:
+    """What a shell offers for a value: the choices; else files, which is right for paths and harmless for numbers."""
+    kinds = [schema, schema.get("items", {}), *schema.get("anyOf", [])]
+    choices = [str(value) for kind in kinds for value in kind.get("enum", ())]
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+        if not choices:
+            return [CompletionItem(incomplete, type="file")]
+        return [CompletionItem(value) for value in choices if value.startswith(incomplete)]
+
+    return complete
 
 
 def _off(settings: type[Section], name: str, section: str) -> Callable[[F], F]:

@@ -24,6 +24,11 @@ def default_output(source: Path, suffix: str) -> Path:
     return source.with_name(stem + suffix)
 
 
+def checkpoint_place(output: Path | None) -> Path | None:
+    """Where training leaves its checkpoint unless it is told another place; None where nothing is written."""
+    return None if output is None else output.with_name(output.name + ".checkpoint")
+
+
 def check_destinations(sources: Iterable[Path | None], written: Mapping[str, str | Path | None]) -> None:
     """Refuses, before any work is done, places that cannot be written or that hold an input.
 

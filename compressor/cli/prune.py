@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command, resume_from
 from compressor.cli.console import (
     View,
+    card_option,
     dry_run_option,
     file_option,
     model_option,
@@ -15,7 +16,7 @@ from compressor.cli.console import (
     view_options,
 )
 from compressor.cli.options import flag, settings_options, was_given
-from compressor.cli.paths import check_destinations, default_output
+from compressor.cli.paths import check_destinations, checkpoint_place, default_output
 from compressor.config import PruneSettings
 from compressor.config.selection import SelectionSection
 from compressor.config.target import TargetSection
@@ -36,7 +37,15 @@ Examples:
 {EXIT_CODES}"""
 
 
-@click.command("prune", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
+_BRIEF = (
+    *("ratio", "target_macs", "target_size", "target_latency", "round_to"),
+    *("include", "exclude", "recover", "data", "val_data", "epochs"),
+    *("max_drop", "plan", "plan_out", "report_to", "card_to", "dry_run", "explain"),
+)
+"""Options that --help shows."""
+
+
+@click.command("prune", cls=Command, brief=_BRIEF, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @settings_options(PruneSettings)
 @model_option(".pruned.onnx")
@@ -51,6 +60,7 @@ Examples:
     help="Replay a plan; takes no option on how much or which, and simplifies as the plan did.",
 )
 @report_option
+@card_option
 @dry_run_option
 @output_option(
     "--explain",
@@ -68,6 +78,7 @@ def prune_command(
     dry_run: bool,
     explain: bool,
     report_to: Path | None,
+    card_to: Path | None,
     settings: PruneSettings,
     view: View,
 ) -> None:
@@ -79,6 +90,7 @@ def prune_command(
     """
     from compressor.commands import prune
     from compressor.core.extras import require
+    from compressor.render.card import write_card
     from compressor.render.text import explain_frozen, render_report
     from compressor.results import FrozenRow
     from compressor.steps.gates import demand_gates
@@ -88,10 +100,12 @@ def prune_command(
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what to remove; drop {' and '.join(ignored)}, or --plan")
     target = None if dry_run else output or default_output(source, ".pruned.onnx")
-    destinations = {"--plan-out": plan_out, "--json": view.json_to, "--report": report_to}
+    destinations = {"--plan-out": plan_out, "--json": view.json_to, "--report": report_to, "--card": card_to}
     check_destinations([source, plan], {"--output": target or output, **destinations})
     if report_to is not None:
         require("--report", "jinja2")
+    if settings.recover == "finetune":
+        resume_from(settings.checkpoint or checkpoint_place(target))
     try:
         with view.phases() as progress:
             result = prune.prune_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
@@ -103,6 +117,8 @@ def prune_command(
             view.draw(lambda console: explain_frozen(rows, console, verbose=view.verbose))
         raise
     report = result.report
+    if card_to is not None:
+        write_card(card_to, target, report)
     view.show(
         report,
         report.warnings,

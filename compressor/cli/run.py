@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
-from compressor.cli.console import View, output_option, view_options
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command, resumable
+from compressor.cli.console import View, card_option, output_option, view_options
 from compressor.cli.paths import check_destinations
 from compressor.core.formatting import printable
 
@@ -66,9 +66,17 @@ def _print_schema(context: click.Context, option: click.Parameter, value: bool) 
     callback=_print_schema,
     help="Print the JSON schema of recipes.",
 )
+@card_option
 @view_options
 def run_command(
-    *, recipe: Path, changes: tuple[str, ...], start: str | None, work: Path | None, dry_run: bool, view: View
+    *,
+    recipe: Path,
+    changes: tuple[str, ...],
+    start: str | None,
+    work: Path | None,
+    dry_run: bool,
+    card_to: Path | None,
+    view: View,
 ) -> None:
     """Run the stages that a recipe lists, in order: clean, prune, finetune, unify, verify, bench. What one makes, the
     next one takes. A stage that had finished with the same inputs and settings is not run again, so that an
@@ -79,16 +87,22 @@ def run_command(
     from compressor.recipe.progress import Course
     from compressor.recipe.reading import read_recipe
     from compressor.recipe.run import RecipeOptions, run_recipe
+    from compressor.render.card import write_card
     from compressor.render.recipe import render_recipe
 
     course = Course.of(recipe, read_recipe(recipe, changes))
-    check_destinations(course.sources(), {"output": course.output, "report": course.html, "--json": view.json_to})
+    written = {"output": course.output, "report": course.html, "--json": view.json_to, "--card": card_to}
+    check_destinations(course.sources(), written)
 
     def tell(text: str) -> None:
         if not view.quiet:
             click.echo(printable(text), err=True)
 
+    kept = work or RecipeOptions.beside(course)
+    resumable(lambda: f"What was finished is kept in {kept}; run the same command again to go on, inside training too.")
     outcome = run_recipe(course, RecipeOptions(work, start, dry_run, tell, view.phases))
+    if card_to is not None and outcome.error is None:
+        write_card(card_to, None if dry_run else course.output, outcome.report)
     view.show(outcome.report, outcome.report.warnings, lambda console: render_recipe(outcome.report, console))
     if outcome.error is not None:
         raise outcome.error

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command, resumable
 from compressor.cli.console import View, file_option, view_options
 from compressor.cli.options import HelpPart, part, settings_options
 from compressor.cli.paths import check_destinations, default_output
@@ -31,7 +31,14 @@ Examples:
 {EXIT_CODES}"""
 
 
-@click.command("sensitivity", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
+_BRIEF = (
+    *("ratios", "max_drop", "max_distance", "jobs", "criterion", "include", "exclude"),
+    *("data", "samples", "input_shapes", "plot"),
+)
+"""Options that --help shows."""
+
+
+@click.command("sensitivity", cls=Command, brief=_BRIEF, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @settings_options(SensitivitySettings, *_SECTIONS)
 @file_option(
@@ -59,6 +66,7 @@ def sensitivity_command(
     check_destinations([source, ledger_of(target)], written)
     if plot is not None:
         require("--plot", "jinja2")
+    resumable(lambda: f"What was measured is kept in {ledger_of(target)}; run the same command again to go on.")
     with view.phases() as progress:
         report = sensitivity_file(source, target, settings, progress)
     if plot is not None:

@@ -6,6 +6,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from compressor.cli.console import View
 from compressor.core.metrics import Metrics
 
@@ -18,7 +20,7 @@ Observer = Callable[["Event"], None]
 @contextmanager
 def watched(view: View, metrics: Path | None, *, resumed: bool) -> Iterator[Observer]:
     """What to call with each event of training. Nothing is opened or shown before the first, because of several
-    processes only one has any.
+    processes only one has any. Where stderr is no terminal, each epoch is a line there.
 
     Args:
         view: whether a bar may be shown; it is shown in a terminal only.
@@ -33,12 +35,22 @@ def watched(view: View, metrics: Path | None, *, resumed: bool) -> Iterator[Obse
         def observe(event: "Event") -> None:
             if lines is not None:
                 lines.add(event.as_json())
+            if not shown and not view.quiet and not view.no_progress and event.kind == "epoch":
+                click.echo(epoch_line(event), err=True)
             if shown and not bars:
                 bars.append(stack.enter_context(_bar()))
             for bar in bars:
                 bar(event)
 
         yield observe
+
+
+def epoch_line(event: "Event") -> str:
+    """An epoch as ``key=value`` pairs, for logs."""
+    pairs = {name: value for name, value in event.as_json().items() if name not in ("kind", "metric_name")}
+    if event.metric_name is not None and "metric" in pairs:
+        pairs[event.metric_name.replace(" ", "_")] = pairs.pop("metric")
+    return " ".join(f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in pairs.items())
 
 
 @contextmanager

@@ -4,10 +4,18 @@ from pathlib import Path
 
 import click
 
-from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
-from compressor.cli.console import View, dry_run_option, file_option, model_option, output_option, view_options
+from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command, resume_from
+from compressor.cli.console import (
+    View,
+    card_option,
+    dry_run_option,
+    file_option,
+    model_option,
+    output_option,
+    view_options,
+)
 from compressor.cli.options import flag, part, settings_options, was_given
-from compressor.cli.paths import check_destinations, default_output
+from compressor.cli.paths import check_destinations, checkpoint_place, default_output
 from compressor.config.blocks import BlocksSection, StorageSection, WeightsSection
 from compressor.config.choosing import ChoosingSection, ChoosingSettings
 from compressor.config.data import DataSection
@@ -43,7 +51,14 @@ Examples:
 {EXIT_CODES}"""
 
 
-@click.command("unify", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
+_BRIEF = (
+    *("block", "prune_share", "max_drop", "max_distance", "include", "exclude"),
+    *("data", "val_data", "epochs", "method", "plan", "plan_out", "card_to", "dry_run", "explain"),
+)
+"""Options that --help shows."""
+
+
+@click.command("unify", cls=Command, brief=_BRIEF, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @settings_options(ChoosingSettings, *_SECTIONS)
 @model_option(".unified.onnx")
@@ -57,6 +72,7 @@ Examples:
     metavar="PATH",
     help="Replay a plan; takes no option on blocks or which weights.",
 )
+@card_option
 @dry_run_option
 @output_option("--explain", is_flag=True, help="List the weights that were left alone, and why.")
 @view_options
@@ -66,6 +82,7 @@ def unify_command(
     output: Path | None,
     plan: Path | None,
     plan_out: Path | None,
+    card_to: Path | None,
     dry_run: bool,
     explain: bool,
     settings: ChoosingSettings,
@@ -80,6 +97,7 @@ def unify_command(
     ONNX Runtime proves that it unpacks to exactly these weights. IN itself is never changed.
     """
     from compressor.commands import choose_blocks
+    from compressor.render.card import write_card
     from compressor.render.unify import render_unified
 
     target = None if dry_run else output or default_output(source, ".unified.onnx")
@@ -87,12 +105,16 @@ def unify_command(
     ignored = [flag(ChoosingSettings, name) for name in decided if was_given(name)]
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what is unified; drop {' and '.join(ignored)}, or --plan")
-    written = {"--output": target or output, "--plan-out": plan_out, "--json": view.json_to}
+    written = {"--output": target or output, "--plan-out": plan_out, "--json": view.json_to, "--card": card_to}
     check_destinations([source, plan, settings.teacher], written)
+    if settings.method != "one-shot":
+        resume_from(settings.checkpoint or checkpoint_place(target))
     with view.phases() as progress:
         report = choose_blocks.unify_chosen_file(
             source, target, settings, plan=plan, plan_out=plan_out, progress=progress
         )
+    if card_to is not None:
+        write_card(card_to, target, report)
     view.show(
         report, report.warnings, lambda console: render_unified(report, console, explain=explain, verbose=view.verbose)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from compressor.experiments.change import ReferenceOutputs, open_samples
 from compressor.experiments.ledger import Ledger
 from compressor.experiments.limits import Limits
 from compressor.experiments.run import Lab, Trial, Variant, run_trials
+from compressor.experiments.workers import workers_of
 from compressor.graph import files
 from compressor.graph.edit import constant_array
 from compressor.pruning.allocate import Move
@@ -80,7 +82,12 @@ class Chosen:
 
 
 def choose(
-    source: Path, settings: ChoosingSettings, *, ledger: Path | None = None, clock: Clock | None = None
+    source: Path,
+    settings: ChoosingSettings,
+    *,
+    ledger: Path | None = None,
+    clock: Clock | None = None,
+    executor: Executor | None = None,
 ) -> Chosen:
     """The blocks that save most while everything together stays within ``max_drop`` and ``max_distance``.
 
@@ -94,6 +101,7 @@ def choose(
         settings: which weights, the ladder of blocks, the limits, the samples.
         ledger: file of finished measurements, read and appended to; they are made once.
         clock: receives the time of each phase.
+        executor: measures, instead of processes or the cluster of the settings.
 
     Raises:
         TargetOutOfReach: even the cheapest block of one layer loses more.
@@ -108,12 +116,12 @@ def choose(
         known = Ledger(ledger)
     with clock.phase("ladder"):
         rungs = _rungs(model, settings)
-    with scratch() as folder, clock.phase("choose"):
+    with scratch() as folder, clock.phase("choose"), workers_of(settings, executor) as workers:
         reference = ReferenceOutputs.make(model, samples, settings, Path(folder))
         lab = Lab(OneShot(source, settings.model_dump_json()), reference, files.digest(files.model_files(source)))
 
         def measure(*trials: Trial) -> list[Change]:
-            return run_trials(lab, trials, known, settings.jobs, clock.tell)
+            return run_trials(lab, trials, known, workers, clock.tell)
 
         def trial(label: str, blocks: dict[str, str]) -> Trial:
             return Trial(label, UnifyPlan.of(blocks, settings).to_json())

@@ -2,46 +2,85 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+
+import onnx_ir as ir
 
 from compressor.config import CleanSettings
 from compressor.core.clock import Clock, Progress
 from compressor.graph import clean, files
+from compressor.graph.provenance import stamp_provenance
 from compressor.pruning import proof
 from compressor.pruning.analysis import prepared_model
+from compressor.pruning.proof import Evidence
 from compressor.results import Report
+from compressor.results.base import Summarised
 from compressor.steps import account
+from compressor.steps.provenance import facts_of
+
+
+@dataclass(repr=False)
+class CleanResult(Summarised):
+    """What a clean-up made: the model, the report, and what was proved of the model."""
+
+    model: ir.Model
+    report: Report
+    proved: Evidence | None = None
+
+    def headline(self) -> list[tuple[str, str]]:
+        """That of the report."""
+        return self.report.headline()
+
+
+def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Clock | None = None) -> CleanResult:
+    """Removes dead nodes, identities, duplicates and constant subgraphs; proves that no output changed.
+
+    Args:
+        model: a path, or a model in memory; not changed.
+        settings: sizes, and how it is proved.
+        clock: receives the time of each phase.
+
+    Raises:
+        CompressorError: one of :mod:`compressor.errors`, each with its exit code.
+    """
+    clock = clock or Clock()
+    read = model if isinstance(model, ir.Model) else Path(model)
+    with clock.phase("load"):
+        source, size = account.open_source(model)
+    with clock.phase("analyse"):
+        path = None if isinstance(model, ir.Model) else str(model)
+        before = account.stats_in_memory(source, settings, size).model_copy(update={"path": path})
+        cleaned, shapes = prepared_model(source, settings)
+        clean.tidy(cleaned, simplify=settings.simplify)
+        proof.same_signature(source, cleaned)
+    with clock.phase("prove"):
+        evidence = proof.prove_cleaned(read, cleaned, shapes, settings) if settings.proves else None
+    report = Report(
+        input=before,
+        proof=account.proof_row(evidence, settings),
+        seconds=clock.seconds,
+        settings=settings.model_dump(mode="json"),
+    )
+    stamp_provenance(cleaned, "clean", settings, None if isinstance(model, ir.Model) else Path(model), facts_of(report))
+    return CleanResult(cleaned, report, evidence)
 
 
 def clean_file(
     source: Path, output: Path | None, settings: CleanSettings, progress: Progress | None = None
 ) -> Report:
-    """Removes dead nodes, identities, duplicates and constant subgraphs; proves that no output changed."""
+    """:func:`clean_model` from file to file; sizes in the report are read back from the written file."""
     clock = Clock(progress)
-    with clock.phase("load"):
-        model, size = account.open_source(source)
-    with clock.phase("analyse"):
-        before = account.stats_in_memory(model, settings, size).model_copy(update={"path": str(source)})
-        cleaned, shapes = prepared_model(model, settings)
-        clean.tidy(cleaned, simplify=settings.simplify)
-        proof.same_signature(model, cleaned)
-    with clock.phase("prove"):
-        evidence = proof.prove_cleaned(source, cleaned, shapes, settings) if settings.proves else None
-    with clock.phase("write"):
-        if output is not None:
+    result = clean_model(source, settings, clock)
+    if output is not None:
+        with clock.phase("write"):
             files.save_model(
-                cleaned,
+                result.model,
                 output,
                 external_data=settings.external_data,
-                check=proof.file_check(cleaned, evidence, settings),
+                check=proof.file_check(result.model, result.proved, settings),
             )
             stats = account.read_back(output, settings)
-        else:
-            stats = account.stats_in_memory(cleaned, settings)
-    return Report(
-        input=before,
-        output=stats,
-        proof=account.proof_row(evidence, settings),
-        seconds=clock.seconds,
-        settings=settings.model_dump(mode="json"),
-    )
+    else:
+        stats = account.stats_in_memory(result.model, settings)
+    return result.report.model_copy(update={"output": stats, "seconds": clock.seconds})

@@ -7,6 +7,7 @@ from pathlib import Path
 from compressor.channels.groups import group
 from compressor.config import PruneSettings, RunSettings
 from compressor.core.clock import Clock, Progress
+from compressor.graph.provenance import provenance_steps
 from compressor.pruning.analysis import analyse
 from compressor.pruning.matching import demand_matches
 from compressor.results import Report
@@ -25,6 +26,5 @@ def inspect_file(source: Path, settings: RunSettings, progress: Progress | None 
         groups = group(found.coupling)
         before = account.stats_of(model, found, size, source)
         report = account.report(found, before, account.group_rows(groups, None), None, settings)
-    return report.model_copy(
-        update={"prunable_params": account.prunable_params(groups), "seconds": clock.seconds}
-    )
+    more = {"prunable_params": account.prunable_params(groups), "provenance": provenance_steps(model)}
+    return report.model_copy(update={**more, "seconds": clock.seconds})

@@ -16,6 +16,7 @@ from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
 from compressor.errors import PlanError
 from compressor.graph import files
+from compressor.graph.provenance import stamp_provenance
 from compressor.pruning import proof
 from compressor.pruning.analysis import analyse, believing
 from compressor.pruning.apply import cut_of
@@ -25,10 +26,12 @@ from compressor.pruning.plan_history import Trail
 from compressor.pruning.proof import Evidence
 from compressor.pruning.schedule import steps_of
 from compressor.results import GroupRow, Report
+from compressor.results.base import Summarised
 from compressor.steps import account
 from compressor.steps.defaults import heavier, made_up, settled
 from compressor.steps.gates import unresolved
 from compressor.steps.losses import Losses, follows_losses
+from compressor.steps.provenance import facts_of
 from compressor.steps.recover import Recovery, RunSamples, checkpoint_beside
 from compressor.steps.step import Means, chosen, explained, prepared, removed, replayed_choice, replays
 
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
     from compressor.latency import LatencyTarget
 
 
-@dataclass
-class PruneResult:
+@dataclass(repr=False)
+class PruneResult(Summarised):
     """What a pruning run made: the smaller model, the plan that leads to it, and the report.
 
     The plan is None where several steps cannot be replayed as one. ``proved`` is what was proved of the smaller
@@ -48,6 +51,10 @@ class PruneResult:
     plan: PruningPlan | None
     report: Report
     proved: Evidence | None = None
+
+    def headline(self) -> list[tuple[str, str]]:
+        """That of the report."""
+        return self.report.headline()
 
 
 def prune(
@@ -118,7 +125,10 @@ def _prune(
     # A replay believes every rule at first, so a plan that needed some left alone has to be tried.
     once = (len(trail) == 1 and not distrusted) or replays(whole, source, recovery.model, settings)
     proved = proofs[-1] if proofs and settings.recover == "none" else None
-    return PruneResult(recovery.model, whole if once else None, recovery.added_to(report), proved)
+    kept, report = whole if once else None, recovery.added_to(report)
+    origin_file = None if isinstance(model, ir.Model) else Path(model)
+    stamp_provenance(recovery.model, "prune", given, origin_file, facts_of(report, kept))
+    return PruneResult(recovery.model, kept, report, proved)
 
 
 def _as_done(settings: PruneSettings, losses: Losses | None) -> PruneSettings:

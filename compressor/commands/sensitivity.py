@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from compressor.experiments.change import ReferenceOutputs, open_samples
 from compressor.experiments.ledger import Ledger
 from compressor.experiments.limits import Limits
 from compressor.experiments.run import Lab, Trial, Variant, run_trials
+from compressor.experiments.workers import workers_of
 from compressor.graph import files
 from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis, analyse
@@ -66,7 +68,12 @@ class _Step:
 
 
 def sensitivity(
-    source: Path, settings: SensitivitySettings, *, ledger: Path | None = None, clock: Clock | None = None
+    source: Path,
+    settings: SensitivitySettings,
+    *,
+    ledger: Path | None = None,
+    clock: Clock | None = None,
+    executor: Executor | None = None,
 ) -> SensitivityReport:
     """Prunes every group alone at every ratio, and measures what the outputs lose.
 
@@ -77,6 +84,7 @@ def sensitivity(
         settings: ratios, criterion, samples, limits.
         ledger: file of finished measurements, read and appended to; they are made once.
         clock: receives the time of each phase.
+        executor: measures, instead of processes or the cluster of the settings.
 
     Raises:
         CompressorError: one of :mod:`compressor.errors`, each with its exit code.
@@ -100,7 +108,8 @@ def sensitivity(
             lab = Lab(Pruned(source, settings.model_dump_json()), reference, files.digest(files.model_files(source)))
             trials = [Trial(f"{s.group} without {s.removed} of {s.channels} channels", s.plan.to_json()) for s in steps]
             remembered = sum(lab.key(trial) in known for trial in trials)
-            changes = run_trials(lab, trials, known, settings.jobs, clock.tell)
+            with workers_of(settings, executor) as workers:
+                changes = run_trials(lab, trials, known, workers, clock.tell)
     return SensitivityReport(
         input=before,
         groups=_groups(steps, changes, limits, reference.accuracy),

@@ -22,6 +22,7 @@ from compressor.evaluate.accuracy import accuracy
 from compressor.graph import clean, files
 from compressor.graph.edit import constant_array
 from compressor.graph.evaluate import Array
+from compressor.graph.provenance import stamp_provenance
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
 from compressor.operators.table import RULES
@@ -29,9 +30,11 @@ from compressor.pruning import proof
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.proof import Evidence, MaskedReference, NotProved
 from compressor.results import ModelStats
+from compressor.results.base import Summarised
 from compressor.results.unify import LeftRow, PermutedRow, UnifyAccuracy, UnifyReport
 from compressor.runtime.stored import Stored
 from compressor.steps import account
+from compressor.steps.provenance import unified_facts
 from compressor.unification.assignment import Kinds
 from compressor.unification.curvature import curvatures
 from compressor.unification.evidence import (
@@ -55,8 +58,8 @@ from compressor.unification.unpack import install
 _LOST = "weights that were inputs with a default are packed, so a caller cannot replace them any more: {names}"
 
 
-@dataclass
-class UnifyResult:
+@dataclass(repr=False)
+class UnifyResult(Summarised):
     """What a unification run made: the model to be written, the same with plain tensors, and the report.
 
     ``proved`` is what was proved of the model.
@@ -66,6 +69,10 @@ class UnifyResult:
     dense: ir.Model
     report: UnifyReport
     proved: Evidence | None = None
+
+    def headline(self) -> list[tuple[str, str]]:
+        """That of the report."""
+        return self.report.headline()
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,8 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
         with clock.phase("judge"):
             first = with_weights(ready.model, once) if trained.kinds else None
             result.report = with_accuracy(result, ready.reference, first, samples.judged, settings)
+    origin = None if isinstance(model, ir.Model) else Path(model)
+    stamp_provenance(result.model, "unify", settings, origin, unified_facts(result.report))
     return result
 
 

@@ -38,6 +38,9 @@ class ChoosingSection(Section):
         description=f"Blocks to choose from with --max-drop or --max-distance. Default: {','.join(LADDER)}.",
     )
     jobs: int = Field(default=0, ge=0, description="Measurements at a time, one thread each; 0 for one a core.")
+    cluster: Annotated[str | None, Shown("dask://HOST:PORT")] = Field(
+        default=None, description="Measure on the workers of this Dask scheduler instead (extra cluster)."
+    )
 
 
 class ChoosingSettings(ChoosingSection, UnifySettings):

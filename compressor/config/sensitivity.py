@@ -54,6 +54,9 @@ class SweepSection(Section):
         f"Default: {MAX_DISTANCE} without labels.",
     )
     jobs: int = Field(default=0, ge=0, description="Measurements at a time, one thread each; 0 for one a core.")
+    cluster: Annotated[str | None, Shown("dask://HOST:PORT")] = Field(
+        default=None, description="Measure on the workers of this Dask scheduler instead (extra cluster)."
+    )
 
 
 class SensitivitySettings(SweepSection, PruneSettings):

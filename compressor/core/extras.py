@@ -9,6 +9,7 @@ from compressor.errors import UsageError
 EXTRAS = {
     "PIL": ("Pillow", "tune"),
     "accelerate": ("accelerate", "tune"),
+    "distributed": ("distributed", "cluster"),
     "jinja2": ("jinja2", "report"),
     "safetensors": ("safetensors", "tune"),
     "torch": ("torch", "tune"),

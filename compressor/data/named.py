@@ -48,7 +48,7 @@ def open_named(text: str, model: ir.Model, settings: DataSettings) -> Dataset:
         given = _imported(text)()
         if all(hasattr(given, name) for name in ("take", "__len__", "labelled")):
             return ForeignDataset(given, found, text)
-        arrays = _collected(given, found, settings, text)
+        arrays = collected(given, found, settings, f"--data {text}")
     chosen, labels = assign(list(arrays), found, settings, text)
     inputs = {name: arrays[stored] for name, stored in chosen.items()}
     return from_arrays(inputs, None if labels is None else arrays[labels], found, settings, text)
@@ -73,31 +73,41 @@ def _imported(text: str) -> Callable[[], Any]:
     return target  # type: ignore[no-any-return]
 
 
-def _collected(given: object, found: Sequence[InputSpec], settings: DataSettings, text: str) -> dict[str, Array]:
-    """The arrays that were given, or samples and batches stacked into arrays, by name."""
+def collected(given: object, found: Sequence[InputSpec], settings: DataSettings, place: str) -> dict[str, Array]:
+    """The arrays that were given, or samples and batches stacked into arrays [n, ...], by name.
+
+    Args:
+        given: a mapping of arrays, a pair (x, y), an array, or an iterable of samples or batches of these.
+        found: the inputs of the model.
+        settings: ``labels`` names the second of a pair.
+        place: where it comes from, for messages.
+
+    Raises:
+        UsageError: it is none of these, or its items do not go together.
+    """
     if isinstance(given, Mapping):
         return {str(name): _array(value) for name, value in given.items() if value is not None}
     if isinstance(given, tuple):
         if len(given) == 2 and _is_array(given[0]) and (given[1] is None or _is_array(given[1])):
             return _pair(given, found, settings)
-        raise UsageError(f"--data {text}: it gave a tuple of {len(given)}; give {FORMS}")
+        raise UsageError(f"{place}: it gave a tuple of {len(given)}; give {FORMS}")
     if _is_array(given):
-        return {_only(found, text): _array(given)}
+        return {_only(found, place): _array(given)}
     if isinstance(given, Iterable) or hasattr(given, "__getitem__"):
-        return _stacked(cast("Iterable[object]", given), found, settings, text)
-    raise UsageError(f"--data {text}: it gave {type(given).__name__}; give {FORMS}")
+        return _stacked(cast("Iterable[object]", given), found, settings, place)
+    raise UsageError(f"{place}: it gave {type(given).__name__}; give {FORMS}")
 
 
 def _stacked(
-    given: Iterable[object], found: Sequence[InputSpec], settings: DataSettings, text: str
+    given: Iterable[object], found: Sequence[InputSpec], settings: DataSettings, place: str
 ) -> dict[str, Array]:
     parts: dict[str, list[Array]] = {}
     count = size = 0
     whole = len(given) if isinstance(given, Sized) else None
     for position, item in enumerate(_items(given)):
-        arrays = _item(item, found, settings, text)
+        arrays = _item(item, found, settings, place)
         if parts and parts.keys() != arrays.keys():
-            raise UsageError(f"--data {text}: item {position} has other parts than the first; give all the same")
+            raise UsageError(f"{place}: item {position} has other parts than the first; give all the same")
         stacked = arrays if _batched(arrays, found) else {name: array[None] for name, array in arrays.items()}
         for name, array in stacked.items():
             first = parts.setdefault(name, [array])[0]
@@ -105,7 +115,7 @@ def _stacked(
                 parts[name].append(array)
             if array.ndim == 0 or array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
                 raise UsageError(
-                    f"--data {text}: '{printable(name)}' of item {position} is {array.dtype} {array.shape[1:]}, that "
+                    f"{place}: '{printable(name)}' of item {position} is {array.dtype} {array.shape[1:]}, that "
                     f"of the first {first.dtype} {first.shape[1:]}; give samples of one shape and type"
                 )
         count += max((len(array) for array in stacked.values()), default=0)
@@ -113,12 +123,12 @@ def _stacked(
         if count >= MAX_SAMPLES or size >= MAX_BYTES:
             if whole is not None and position + 1 < whole:
                 raise UsageError(
-                    f"--data {text}: it gave more than the {MAX_SAMPLES:,} samples or {quantity(MAX_BYTES, 'B')} that "
+                    f"{place}: it gave more than the {MAX_SAMPLES:,} samples or {quantity(MAX_BYTES, 'B')} that "
                     "are read into memory; give arrays, a part, or an object with take, __len__ and labelled"
                 )
             break
     if not parts:
-        raise UsageError(f"--data {text}: it gave no sample; give at least one")
+        raise UsageError(f"{place}: it gave no sample; give at least one")
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 
@@ -129,16 +139,16 @@ def _items(given: Iterable[object]) -> Iterator[object]:
         yield item
 
 
-def _item(item: object, found: Sequence[InputSpec], settings: DataSettings, text: str) -> dict[str, Array]:
+def _item(item: object, found: Sequence[InputSpec], settings: DataSettings, place: str) -> dict[str, Array]:
     """One sample or batch by name."""
     if isinstance(item, Mapping):
         return {str(name): _array(value) for name, value in item.items()}
     if isinstance(item, (tuple, list)) and len(item) in (1, 2) and _is_array(item[0]):
         return _pair((item[0], item[1] if len(item) == 2 else None), found, settings)
     if _is_array(item):
-        return {_only(found, text): _array(item)}
+        return {_only(found, place): _array(item)}
     kind = type(item).__name__
-    raise UsageError(f"--data {text}: an item is {kind}; give arrays, pairs (x, y) or mappings of arrays")
+    raise UsageError(f"{place}: an item is {kind}; give arrays, pairs (x, y) or mappings of arrays")
 
 
 def _pair(pair: tuple[Any, Any], found: Sequence[InputSpec], settings: DataSection) -> dict[str, Array]:
@@ -148,10 +158,10 @@ def _pair(pair: tuple[Any, Any], found: Sequence[InputSpec], settings: DataSecti
     return arrays
 
 
-def _only(found: Sequence[InputSpec], text: str) -> str:
+def _only(found: Sequence[InputSpec], place: str) -> str:
     if len(found) > 1:
         names = ", ".join(printable(spec.name) for spec in found)
-        raise UsageError(f"--data {text}: the model has {len(found)} inputs ({names}); give a mapping of arrays")
+        raise UsageError(f"{place}: the model has {len(found)} inputs ({names}); give a mapping of arrays")
     return found[0].name
 
 

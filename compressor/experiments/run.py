@@ -6,7 +6,7 @@ import hashlib
 import signal
 import time
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from compressor.core.machine import cores
 from compressor.errors import CompressorError
 from compressor.experiments.change import ReferenceOutputs
 from compressor.experiments.ledger import Ledger
+from compressor.experiments.workers import Workers, lost
 from compressor.results.sensitivity import Change
 
 Variant = Callable[[str], ir.Model]
@@ -68,23 +69,23 @@ class Lab:
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
 
-def run_trials(lab: Lab, trials: Sequence[Trial], ledger: Ledger, jobs: int, tell: Progress) -> list[Change]:
+def run_trials(lab: Lab, trials: Sequence[Trial], ledger: Ledger, workers: Workers, tell: Progress) -> list[Change]:
     """Measures every trial that the ledger does not hold yet; the changes come in the order of the trials.
 
     Args:
         lab: what is changed and how that is measured.
         trials: the changes; equal ones are measured once.
         ledger: remembers each measurement as soon as it is made, so that an interruption loses none.
-        jobs: processes; 0 for one a core, 1 measures in this process.
+        workers: processes; 0 for one a core, 1 measures in this process; or an executor, which is left open.
         tell: hears how far it is.
 
     Raises:
-        CompressorError: what a trial raised, with its label; or a process was killed.
+        CompressorError: what a trial raised, with its label; or a process was killed, or a cluster went away.
     """
     keys = [lab.key(trial) for trial in trials]
     todo = {key: trial for key, trial in zip(keys, trials, strict=True) if key not in ledger}
     start = time.perf_counter()
-    with closing(_measured(lab, todo, jobs)) as measured:
+    with closing(_measured(lab, todo, workers)) as measured:
         for done, (key, change) in enumerate(measured, 1):
             ledger.add(key, todo[key].label, change)
             left = (time.perf_counter() - start) / done * (len(todo) - done)
@@ -92,19 +93,20 @@ def run_trials(lab: Lab, trials: Sequence[Trial], ledger: Ledger, jobs: int, tel
     return [ledger[key] for key in keys]
 
 
-def _measured(lab: Lab, todo: Mapping[str, Trial], jobs: int) -> Generator[tuple[str, Change]]:
-    workers = min(jobs or cores(), len(todo))
-    if workers <= 1:
+def _measured(lab: Lab, todo: Mapping[str, Trial], workers: Workers) -> Generator[tuple[str, Change]]:
+    if isinstance(workers, Executor):
+        yield from _handed_out(lab, todo, workers)
+        return
+    processes = min(workers or cores(), len(todo))
+    if processes <= 1:
         variant = lab.subject.open() if todo else None
         for key, trial in todo.items():
             assert variant is not None
             yield key, _change(lab.reference, variant, trial)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_on_interrupt) as pool:
-        futures = {pool.submit(_in_worker, lab.subject, lab.reference, trial): key for key, trial in todo.items()}
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_end_on_interrupt) as pool:
         try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            yield from _results(pool, lab, todo)
         except BrokenProcessPool:
             raise CompressorError(
                 "a process that measures was killed, perhaps for want of memory; what was measured is kept, so run "
@@ -112,6 +114,31 @@ def _measured(lab: Lab, todo: Mapping[str, Trial], jobs: int) -> Generator[tuple
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _handed_out(lab: Lab, todo: Mapping[str, Trial], executor: Executor) -> Generator[tuple[str, Change]]:
+    """By the caller's executor or a cluster; one that loses a worker gives its work to another, as far as it does."""
+    try:
+        yield from _results(executor, lab, todo)
+    except CompressorError:
+        raise
+    except (BrokenExecutor, CancelledError, OSError, RuntimeError) as error:
+        raise lost(error) from error
+    except Exception as error:
+        if type(error).__name__ != "KilledWorker":
+            raise
+        raise lost(error) from error
+
+
+def _results(executor: Executor, lab: Lab, todo: Mapping[str, Trial]) -> Generator[tuple[str, Change]]:
+    """Changes as they are measured; what has not begun when this ends is called off."""
+    futures = {executor.submit(_in_worker, lab.subject, lab.reference, trial): key for key, trial in todo.items()}
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        for future in futures:
+            future.cancel()
 
 
 def _end_on_interrupt() -> None:

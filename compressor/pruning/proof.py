@@ -151,7 +151,7 @@ def prove_preparation(
     return []
 
 
-def prove_cleaned(source: Path, cleaned: ir.Model, shapes: Shapes, settings: RunSettings) -> Evidence:
+def prove_cleaned(source: Path | ir.Model, cleaned: ir.Model, shapes: Shapes, settings: RunSettings) -> Evidence:
     """Proves that a model which lost no channel gives what its file gives; raises as :func:`prove_preparation`."""
     inputs = Inputs(cleaned, shapes, settings.seed)
     chosen = inputs.every if settings.verify == "full" else inputs.both

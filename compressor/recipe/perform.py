@@ -19,6 +19,7 @@ from compressor.recipe.stages import Task, made
 from compressor.recipe.store import MODEL, Store, data_identity, model_digest
 from compressor.results import Document, ModelStats
 from compressor.results.base import Record
+from compressor.results.bench import BenchReport
 from compressor.results.environment import environment
 
 
@@ -71,9 +72,12 @@ def kept(name: str, settings: RunSettings, folder: Path, store: Store) -> Result
     settled = {name: value for name, value in found.report.get("settings", {}).items() if name in SETTLED}
     report = {**found.report, "settings": {**settings.model_dump(mode="json"), **settled}}
     try:
-        return found.model_copy(update={"report": report}), kind.report.model_validate(report)
+        document = kind.report.model_validate(report)
     except ValidationError:
         return None
+    if isinstance(document, BenchReport) and any(run.noisy for run in document.runs):
+        return None  # a gate is not judged by what a busy machine gave another time
+    return found.model_copy(update={"report": report}), document
 
 
 def perform(name: str, task: Task, store: Store, phases: AbstractContextManager[Progress | None]) -> Result:

@@ -26,19 +26,43 @@ def read_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
         UsageError: the file cannot be read, or says what cannot be done; names the key and the nearest valid one.
     """
     try:
-        values = _parsed(_text(path))
-        if not isinstance(values, dict):
-            raise UsageError("a recipe is a mapping with the keys model, output and stages")
-        for change in changes:
-            _set(values, change)
-        for key, what in (("model", "the file to start from"), ("stages", "what is done")):
-            if values.get(key) is None:
-                raise UsageError(f"the key {key!r} is missing, {what}")
-        recipe = Recipe.parse(values)
-        recipe.settings()
-        recipe.limits()
+        return checked(_parsed(_text(path)), changes)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
+
+
+def mapping(path: Path) -> dict[str, Any]:
+    """What a YAML file of settings holds, as text, lists and dictionaries; nothing is called, expanded or looked up.
+
+    Raises:
+        UsageError: it cannot be read, or is no mapping.
+    """
+    try:
+        values = _parsed(_text(path))
+        if values is not None and not isinstance(values, dict):
+            raise UsageError("settings stand in a mapping, each as NAME: VALUE below the name of a command")
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+    return values or {}
+
+
+def checked(values: Any, changes: Iterable[str] = ()) -> Recipe:
+    """The recipe that these values say, checked with the settings of all its stages; raises UsageError as :func:`read`.
+
+    Args:
+        values: what a recipe's file holds, as nested dictionaries.
+        changes: as for :func:`read`.
+    """
+    if not isinstance(values, dict):
+        raise UsageError("a recipe is a mapping with the keys model, output and stages")
+    for change in changes:
+        _set(values, change)
+    for key, what in (("model", "the file to start from"), ("stages", "what is done")):
+        if values.get(key) is None:
+            raise UsageError(f"the key {key!r} is missing, {what}")
+    recipe = Recipe.parse(values)
+    recipe.settings()
+    recipe.limits()
     return recipe
 
 
@@ -47,11 +71,11 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise UsageError("the file is larger than 64 KiB; a recipe is a few lines of YAML")
+            raise UsageError("the file is larger than 64 KiB; what is meant is a few lines of YAML")
         return content.decode("utf-8")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-        raise UsageError(f"the recipe cannot be read: {reason}; check the path") from None
+        raise UsageError(f"the file cannot be read: {reason}; check the path") from None
 
 
 def _parsed(text: str) -> Any:

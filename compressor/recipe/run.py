@@ -14,6 +14,7 @@ from compressor.errors import CompressorError, GateMissed, ProofFailed, UsageErr
 from compressor.graph import files
 from compressor.recipe import limits
 from compressor.recipe.judging import Judge, Judged
+from compressor.recipe.lock import held
 from compressor.recipe.perform import content, kept, perform
 from compressor.recipe.progress import Course
 from compressor.recipe.stages import Task
@@ -47,6 +48,11 @@ class RecipeOptions:
     dry_run: bool = False
     line: Callable[[str], None] = lambda _: None
     phases: Callable[[], AbstractContextManager[Progress | None]] = nullcontext
+
+    @staticmethod
+    def beside(course: Course) -> Path:
+        """The work folder of a recipe where none is named."""
+        return (course.path if course.output is None else course.output).parent / WORK
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,10 @@ def run_recipe(course: Course, options: RecipeOptions | None = None) -> Outcome:
     """
     options = options or RecipeOptions()
     course.check(options.start)
-    return _Run(course, options).whole()
+    if options.dry_run:
+        return _Run(course, options).whole()
+    with held(options.work or RecipeOptions.beside(course)):
+        return _Run(course, options).whole()
 
 
 class _Run:
@@ -101,8 +110,7 @@ class _Run:
 
     def __init__(self, course: Course, options: RecipeOptions) -> None:
         self._course, self._options = course, options
-        beside = course.path.parent if course.output is None else course.output.parent
-        self._store = Store(options.work or beside / WORK)
+        self._store = Store(options.work or RecipeOptions.beside(course))
         self._judge = Judge(course.data, course.original, self._store)
         self._digest = model_digest(course.original)
 

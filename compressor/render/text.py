@@ -1,6 +1,6 @@
 """Reports as text: plain lines and aligned tables that read well at 80 columns, in colour or without."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from statistics import fmean
 
@@ -67,6 +67,16 @@ def render_inspection(
         text += f"; their weights hold {owned} of the parameters"
     draw.line(console, f"{text}.", style="bold")
     _frozen(console, report.frozen, explain=explain, verbose=verbose, by_reason=True)
+    _provenance(console, report.provenance, verbose=verbose)
+
+
+def _provenance(console: Console, steps: Sequence[Mapping[str, str]], *, verbose: bool) -> None:
+    """The commands that wrote the file, by its own account: a line each, and every fact where it is asked for."""
+    for number, facts in enumerate(steps, 1):
+        told = [facts.get("tool", ""), facts.get("command", ""), facts.get("settings", ""), facts.get("accuracy", "")]
+        draw.line(console, f"Step {number}: {', '.join(part for part in told if part)}")
+        for name, value in facts.items() if verbose else ():
+            draw.line(console, f"  {name}: {value}")
 
 
 def render_diff(report: DiffReport, console: Console, *, verbose: bool = False) -> None:

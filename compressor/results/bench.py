@@ -93,3 +93,17 @@ class BenchReport(Document):
     warnings: list[str] = Field(default=[])
     settings: dict[str, object] = Field(default={}, description="The settings of the run, defaults filled in.")
     environment: Environment
+
+    def headline(self) -> list[tuple[str, str]]:
+        """Median times, and the speed-up with its interval, by batch size."""
+        rows = []
+        for run in self.runs:
+            size = f" at batch {run.batch_size}" if run.batch_size else ""
+            times = [f"{column.median_latency_ms:.3g} ms" for column in (run.a, run.b) if column is not None]
+            rows.append((f"median{size}", " -> ".join(times)))
+            if run.speed_up is not None:
+                found = run.speed_up
+                interval = f"{found.level:.0%} interval {found.low:.2f} to {found.high:.2f}"
+                noisy = ", noisy" if run.noisy else ""
+                rows.append((f"speed{size}", f"{found.value:.2f} times as fast, {interval}{noisy}"))
+        return rows

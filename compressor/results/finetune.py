@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from compressor.results.base import PathText, Record
 from compressor.results.records import Document
-
-if TYPE_CHECKING:
-    pass
-
 
 
 class Score(Record):
@@ -55,3 +51,11 @@ class TuneReport(Document):
     seconds: float
     warnings: list[str] = Field(default=[])
     settings: dict[str, Any] = Field(default={})
+
+    def headline(self) -> list[tuple[str, str]]:
+        """Loss and metric before and after, and how long it trained."""
+        rows = [("loss", f"{self.before.loss:.4g} -> {self.after.loss:.4g}")]
+        if self.before.metric is not None and self.after.metric is not None:
+            rows.append((self.metric_name or "metric", f"{self.before.metric:.4g} -> {self.after.metric:.4g}"))
+        stopped = ", stopped early" if self.stopped_early else ""
+        return [*rows, ("epochs", f"{len(self.epochs)}, best {self.best_epoch}{stopped}")]

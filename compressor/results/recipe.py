@@ -8,7 +8,7 @@ from pydantic import Field
 
 from compressor.results.base import PathText, Record
 from compressor.results.detail import AccuracyRow, Environment
-from compressor.results.records import Document, ModelStats
+from compressor.results.records import Document, ModelStats, headline_sizes
 
 State = Literal["ran", "kept", "to run"]
 
@@ -53,3 +53,11 @@ class RecipeReport(Document):
     seconds: float = Field(description="Of this run; stages that were kept took theirs before.")
     warnings: list[str] = Field(default=[])
     environment: Environment
+
+    def headline(self) -> list[tuple[str, str]]:
+        """Sizes, accuracy, stages and the verdict."""
+        rows = headline_sizes(self.input, self.output)
+        if self.accuracy is not None:
+            rows.append((self.accuracy.metric, f"{self.accuracy.before:.2%} -> {self.accuracy.after:.2%}"))
+        rows.append(("stages", ", ".join(f"{row.name} {row.state}" for row in self.stages)))
+        return [*rows, ("gates", f"missed: {self.failed}" if self.failed else f"{len(self.gates)} kept")]

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import Field
 
-from compressor.results.base import PathText, Record
+from compressor.core.formatting import quantity
+from compressor.results.base import PathText, Record, Summarised
 from compressor.results.detail import (
     AccuracyRow,
     Curve,
@@ -80,7 +81,27 @@ class ProofResult(Record):
     )
 
 
-class Document(Record):
+def headline_sizes(before: ModelStats, after: ModelStats | None) -> list[tuple[str, str]]:
+    """The lines of a headline on two models: bytes, parameters and MACs, each of the first and of the second."""
+    rows = [
+        ("file", before.bytes, None if after is None else after.bytes, "B"),
+        ("parameters", before.params, None if after is None else after.params, ""),
+        ("MACs", before.macs, None if after is None else after.macs, ""),
+    ]
+    return [
+        (name, quantity(one, unit) + ("" if two is None else f" -> {quantity(two, unit)}"))
+        for name, one, two, unit in rows
+    ]
+
+
+def proof_in_words(proof: ProofResult | None) -> str:
+    """``passed, error 1.2e-07 of 1e-04``; ``none``."""
+    if proof is None:
+        return "none"
+    return f"{'passed' if proof.passed else 'failed'}, error {proof.max_rel_err:.1e} of {proof.tolerance:.0e}"
+
+
+class Document(Summarised, Record):
     """Base of what a command prints: says which schema and version wrote it."""
 
     schema_name: str = Field(alias="schema")
@@ -89,6 +110,13 @@ class Document(Record):
     def to_json(self) -> str:
         """JSON text with a final newline; infinities and NaN become null."""
         return self.model_dump_json(by_alias=True, indent=2) + "\n"
+
+    def headline(self) -> list[tuple[str, str]]:
+        """Name and value of the most important facts; the version where a document names none."""
+        return [("version", self.version)]
+
+    def __str__(self) -> str:
+        return repr(self)
 
 
 class Report(Document):
@@ -122,6 +150,19 @@ class Report(Document):
     warnings: list[str] = Field(default=[])
     settings: dict[str, Any] = Field(default={}, description="The settings of the run, defaults filled in.")
     environment: Environment | None = Field(default=None, description="Versions and device; null when not asked for.")
+    provenance: list[dict[str, str]] = Field(
+        default=[], description="What the file says of the commands that wrote it, first to last; of `inspect`."
+    )
+
+
+    def headline(self) -> list[tuple[str, str]]:
+        """Sizes, accuracy, outputs and proof."""
+        rows = headline_sizes(self.input, self.output)
+        if self.output is None:
+            groups, channels = len(self.groups), sum(row.channels for row in self.groups)
+            return [*rows, ("groups", f"{groups} with {channels} channels"), ("stay", f"{len(self.frozen)} places")]
+        rows += [(row.metric, f"{row.before:.2%} -> {row.after:.2%}") for row in self.accuracy]
+        return [*rows, ("proof", proof_in_words(self.proof))]
 
 
 class InitializerChange(Record):
@@ -150,3 +191,9 @@ class DiffReport(Document):
     initializers: list[InitializerChange] = Field(default=[])
     operators: list[OperatorChange] = Field(default=[])
     warnings: list[str] = Field(default=[])
+
+    def headline(self) -> list[tuple[str, str]]:
+        """Sizes, and how much differs."""
+        signature = "the same" if self.same_signature else "differ"
+        changes = f"{len(self.initializers)} differ"
+        return [*headline_sizes(self.a, self.b), ("inputs and outputs", signature), ("initializers", changes)]

@@ -98,3 +98,13 @@ class RobustnessReport(Document):
     warnings: list[str] = Field(default=[])
     settings: dict[str, object] = Field(default={}, description="The settings of the run, defaults filled in.")
     environment: Environment
+
+    def headline(self) -> list[tuple[str, str]]:
+        """Of each model what is saved, and how often it still agrees with the original on clean inputs."""
+        rows = [("samples", f"{self.samples} ({self.source})")]
+        for model in self.models[1:]:
+            clean = [row for row in self.likeness if row.model == model.label and row.shift == "clean"]
+            agreed = [f"{row.agreement.value:.1%} agreement" for row in clean if row.agreement is not None]
+            saved = f"{model.saved:.0%} of {self.compression} saved"
+            rows.append((f"model {model.label}", ", ".join([saved, *agreed])))
+        return rows

@@ -78,3 +78,12 @@ class SensitivityReport(Document):
             raise UsageError(
                 f"{path} is no readable sensitivity report; make one with onnx-compress sensitivity"
             ) from None
+
+    def headline(self) -> list[tuple[str, str]]:
+        """How much was measured, and how many channels can go group by group."""
+        safe, channels = sum(row.safe for row in self.groups), sum(row.channels for row in self.groups)
+        return [
+            ("groups", f"{len(self.groups)} with {channels} channels"),
+            ("measured", f"{self.measured + self.remembered} changes on {self.samples} samples"),
+            (f"safe alone, {self.limit}", f"{safe} channels"),
+        ]

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from compressor.results.base import Record
 from compressor.results.detail import LatencyResult
-from compressor.results.records import Document, ModelStats, ProofResult
+from compressor.results.records import Document, ModelStats, ProofResult, headline_sizes, proof_in_words
 
 
 class UnifiedRow(Record):
@@ -103,3 +103,13 @@ class UnifyReport(Document):
     seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
     warnings: list[str] = Field(default=[])
     settings: dict[str, Any] = Field(default={}, description="The settings of the run, defaults filled in.")
+
+    def headline(self) -> list[tuple[str, str]]:
+        """Sizes, layers, accuracy and proof."""
+        rows = headline_sizes(self.input, self.output)[:1]
+        rows.append(("layers", f"{len(self.layers)} unified, {len(self.left)} left alone"))
+        if self.accuracy is not None:
+            rows.append(("top-1", f"{self.accuracy.before:.2%} -> {self.accuracy.after:.2%}"))
+        if self.output_error is not None:
+            rows.append(("outputs on random inputs", f"moved by {self.output_error:.2%}"))
+        return [*rows, ("proof", proof_in_words(self.proof))]

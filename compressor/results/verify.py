@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from compressor.core.formatting import printable
 from compressor.results.base import PathText, Record
 from compressor.results.detail import Environment
 from compressor.results.records import Document
@@ -73,3 +74,11 @@ class VerifyReport(Document):
     warnings: list[str] = Field(default=[])
     settings: dict[str, object] = Field(default={}, description="The settings of the run, defaults filled in.")
     environment: Environment
+
+    def headline(self) -> list[tuple[str, str]]:
+        """The verdict, and the worst output."""
+        worst = max(self.outputs, key=lambda row: row.max_rel_err)
+        error = f"{worst.max_rel_err:.1e} of its range in {printable(worst.name)} (allowed {worst.tolerance:.0e})"
+        where = self.divergence.first.node if self.divergence and self.divergence.first else ""
+        parted = [("first difference", printable(where))] if where else []
+        return [("outputs", "the same" if self.passed else "differ"), ("largest error", error), *parted]

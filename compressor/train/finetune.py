@@ -17,8 +17,10 @@ from compressor.data import Array, Dataset, augmentation, batch_limit, check_lab
 from compressor.data.output_forms import vocabularies
 from compressor.errors import ModelError, ProofFailed, UsageError
 from compressor.graph import files
+from compressor.graph.provenance import stamp_provenance
 from compressor.pruning import proof
 from compressor.pruning.standard import Standard
+from compressor.results.base import Summarised
 from compressor.runtime.stored import Runs, run_once
 from compressor.torch_ops.tensors import to_numpy
 from compressor.train import training_options
@@ -43,8 +45,8 @@ LOOKED_AT = 32
 LAST_GOOD = "last-good.onnx"
 
 
-@dataclass
-class TuneResult:
+@dataclass(repr=False)
+class TuneResult(Summarised):
     """What fine-tuning made.
 
     Attributes:
@@ -62,6 +64,14 @@ class TuneResult:
     max_rel_err: float | None = None
     warnings: list[str] = field(default_factory=list)
     main: bool = True
+
+    def headline(self) -> list[tuple[str, str]]:
+        """Loss and metric before and after, and how long it trained."""
+        before, after = self.history.before, self.history.after
+        rows = [("loss", f"{before.loss:.4g} -> {after.loss:.4g}")]
+        if before.metric is not None and after.metric is not None:
+            rows.append((self.history.metric_name or "metric", f"{before.metric:.4g} -> {after.metric:.4g}"))
+        return [*rows, ("epochs", f"{len(self.history.epochs)}, best {self.history.best_epoch}")]
 
 
 def finetune(
@@ -326,6 +336,7 @@ def finetune_file(
     except TrainingDiverged as error:
         raise _kept(error, folder, own) from None
     if result.main and output is not None:
+        stamp_provenance(result.model, "finetune", settings, source, facts_of(result))
         files.save_model(
             result.model,
             output,
@@ -336,6 +347,15 @@ def finetune_file(
     if result.main and folder is not None and not settings.keep_checkpoint:
         checkpoint.remove_checkpoint(folder)
     return result
+
+
+def facts_of(result: TuneResult) -> dict[str, str | None]:
+    """What the written model says of its training: the metric before and after, and how it was verified."""
+    before, after = result.history.before, result.history.after
+    told = None
+    if before.metric is not None and after.metric is not None:
+        told = f"{result.history.metric_name} {before.metric:.4f} before, {after.metric:.4f} after, set aside samples"
+    return {"accuracy": told, "proof": "none" if result.max_rel_err is None else "passed, against the trained module"}
 
 
 def _kept(error: TrainingDiverged, folder: Path | None, own: set[Path]) -> TrainingDiverged:

@@ -105,6 +105,11 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
     return fake
 
 
+@pytest.fixture(autouse=True)
+def no_defaults_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "net.onnx"
@@ -120,7 +125,7 @@ def run(pipeline: FakePipeline):
     old = "mix_stderr" in inspect.signature(CliRunner).parameters
     runner = CliRunner(mix_stderr=False) if old else CliRunner()
 
-    def invoke(*arguments: Any):
-        return runner.invoke(compress, [str(argument) for argument in arguments])
+    def invoke(*arguments: Any, **options: Any):
+        return runner.invoke(compress, [str(argument) for argument in arguments], **options)
 
     return invoke

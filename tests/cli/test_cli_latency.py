@@ -44,7 +44,7 @@ def test_exit_codes(run, pipeline, model, error):
 
 
 def test_help_fits_and_names_it(run):
-    text = run("prune", "--help").output
+    text = run("prune", "--help-all").output
     assert "--target-latency TIME" in text
     assert "--latency-cache FOLDER" in text
     assert "N[,N]" not in text

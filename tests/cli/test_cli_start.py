@@ -38,7 +38,22 @@ def test_a_command_is_imported_only_when_used():
     assert not any(f"{entry.module}\n" in done.stderr for entry in COMMANDS.values())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+LONG = ("prune", "unify", "finetune", "sensitivity")
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_help_is_short_and_all_of_it_is_one_flag_away(name):
+    short, whole = (python("-m", "compressor", name, flag).stdout for flag in ("--help", "--help-all"))
+    assert "--help-all" in short
+    assert len(short.splitlines()) < 100
+    assert len(whole.splitlines()) > 1.5 * len(short.splitlines())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], *([name, "--help"] for name in COMMANDS), *([name, "--help-all"] for name in LONG)],
+    ids=" ".join,
+)
 def test_help_fits_80_columns_and_names_the_exit_codes(arguments):
     text = python("-m", "compressor", *arguments, env={**os.environ, "COLUMNS": "80"}).stdout
     assert max(len(line) for line in text.splitlines()) <= 80
@@ -53,7 +68,7 @@ def descendants(kind: type) -> list[type]:
 
 
 def test_every_setting_has_its_flag_in_the_help():
-    text = python("-m", "compressor", "prune", "--help").stdout
+    text = python("-m", "compressor", "prune", "--help-all").stdout
     names = {"input_shapes": "--input-shape", "dims": "--dim"}
     for field in PruneSettings.model_fields:
         assert names.get(field, "--" + field.replace("_", "-")) in text
@@ -156,3 +171,54 @@ def test_progress_is_shown_in_a_terminal_only_when_wanted(tmp_path, flags, shown
     os.close(ours)
     assert (b"proving [x]" in seen) is shown
     assert b"proving" not in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "Interrupted"), (signal.SIGTERM, "Terminated")])
+def test_an_interrupt_names_the_checkpoint_and_what_resumes(tmp_path, number, word):
+    body = f"""
+        import pathlib
+        def prune_file(source, output, *rest, **options):
+            folder = output.with_name(output.name + ".checkpoint")
+            folder.mkdir()
+            (folder / "state.safetensors").write_bytes(b"")
+            os.kill(os.getpid(), {int(number)})
+            time.sleep(30)
+    """
+    net = tmp_path / "a net.onnx"
+    done = python(*program(body), str(net), "--recover", "finetune", "--data", "x.npz", "--epochs", "3")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"{word}. The checkpoint is in {tmp_path}/a net.pruned.onnx.checkpoint; go on with: ")
+    assert last.endswith(f" '{net}' --recover finetune --data x.npz --epochs 3 --resume")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_the_second_interrupt_ends_at_once(tmp_path):
+    body = """
+        def prune_file(*rest, **options):
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(30)
+            finally:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(30)
+                print("still here", flush=True)
+    """
+    done = python(*program(body), str(tmp_path / "net.onnx"))
+    assert done.returncode == 130
+    assert done.stdout == ""
+
+
+def complete(words: str) -> list[str]:
+    text = f"onnx-compress {words}"
+    more = {"_ONNX_COMPRESS_COMPLETE": "bash_complete", "COMP_WORDS": text, "COMP_CWORD": str(len(words.split()))}
+    program = ["-c", "from compressor.cli.main import compress_entry; compress_entry()"]
+    done = python(*program, env={**os.environ, **more})
+    return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+
+def test_shells_complete_commands_options_and_values():
+    assert complete("ver") == ["verify"]
+    assert "--target-macs" in complete("prune --target")
+    assert complete("prune --scope l") == ["loss", "local"]
+    assert "lstsq" in complete("prune --recover l")

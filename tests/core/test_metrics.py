@@ -30,3 +30,17 @@ def test_a_new_run_drops_what_is_there_a_resumed_one_goes_on(tmp_path: Path, res
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--metrics .*missing.* cannot be written"):
         Metrics(tmp_path / "missing" / "metrics.jsonl", resumed=False).add({})
+
+
+def test_lines_go_to_a_function_where_one_is_named(tmp_path, monkeypatch) -> None:
+    (tmp_path / "tracking.py").write_text("seen = []\ndef log(line):\n    seen.append(line['loss'])\n")
+    monkeypatch.chdir(tmp_path)
+    metrics = Metrics(Path("tracking:log"), resumed=False)
+    metrics.add({"loss": 1.5})
+    import tracking  # type: ignore[import-not-found]  # noqa: PLC0415 - written above
+
+    assert tracking.seen == [1.5]
+    with pytest.raises(UsageError, match="raised KeyError: 'loss'"):
+        metrics.add({})
+    with pytest.raises(UsageError, match="name a function that takes a dictionary"):
+        Metrics(Path("tracking:other"), resumed=False)

@@ -1,0 +1,69 @@
+"""Defaults that users set once: a file of settings by command, read where they name it.
+
+What counts, first to last: the command line; environment variables (``ONNX_COMPRESSOR_PRUNE_ROUND_TO``); the file; the
+built-in default. The file is named by ``ONNX_COMPRESSOR_CONFIG`` or lies in the user's own folder of settings. None is
+looked for in the current folder, because a setting can name a function, and folders come from other people.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from compressor.errors import UsageError
+
+PREFIX = "ONNX_COMPRESSOR"
+"""Of environment variables."""
+VARIABLE = f"{PREFIX}_CONFIG"
+SHARED = "all"
+"""The part of the file that holds for every command which has such a setting."""
+
+
+def place() -> Path | None:
+    """The file of defaults; None where there is none."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        return Path(named)
+    folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser())
+    found = folder / "onnx-compressor" / "config.yaml"
+    return found if found.is_file() else None
+
+
+def defaults_of(command: click.Command) -> dict[str, Any]:
+    """What the file says for a command, as text by parameter.
+
+    Raises:
+        UsageError: the file cannot be read, or names what the command does not have.
+    """
+    path = place()
+    if path is None:
+        return {}
+    from compressor.config.section import did_you_mean
+    from compressor.recipe.reading import mapping
+
+    whole = mapping(path)
+    known = {str(param.name): param for param in command.params if isinstance(param, click.Option)}
+    own = _part(path, whole, str(command.name))
+    for name in own:
+        if name not in known:
+            raise UsageError(f"{path}: {command.name} has no setting {name!r}{did_you_mean(name, known)}")
+    shared = {name: value for name, value in _part(path, whole, SHARED).items() if name in known}
+    return {name: _value(known[name], value) for name, value in {**shared, **own}.items() if value is not None}
+
+
+def _part(path: Path, whole: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """One command's settings, by names with underscores."""
+    part = whole.get(name) or {}
+    if not isinstance(part, Mapping):
+        raise UsageError(f"{path}: below {name!r} stand settings, each as NAME: VALUE")
+    return {str(key).replace("-", "_"): value for key, value in part.items()}
+
+
+def _value(option: click.Option, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(str, value))
+    return (str(value),) if option.multiple else value

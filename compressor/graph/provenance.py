@@ -1,0 +1,91 @@
+"""Where a model file comes from, as it says itself: every command that wrote it, in ``metadata_props``.
+
+Keys are ``onnx_compressor.N.FACT``, N counted from 1 in the order of the commands. Values hold no time, no path and no
+name of a machine, so that the same input and settings give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import onnx_ir as ir
+
+from compressor.config import RunSettings
+from compressor.graph import files
+from compressor.version import VERSION
+
+PREFIX: Final = "onnx_compressor."
+TOOL: Final = f"onnx-compressor {VERSION}"
+ELSEWHERE: Final = ("data", "val_data", "resume", "keep_checkpoint", "jobs", "cluster", "external_data", "latency")
+"""Settings that say where something lies or how a run goes about it, besides all paths; they are left out."""
+FACTS: Final = (
+    *("tool", "command", "settings", "settings_sha256", "input_sha256", "plan_sha256"),
+    *("proof", "distance", "accuracy"),
+)
+"""What a step says, in the order in which it is shown."""
+MAX_TEXT: Final = 10_000
+"""Characters of a value that is read; metadata comes from files, which are not trusted."""
+_KEY: Final = re.compile(re.escape(PREFIX) + r"(\d{1,4})\.([a-z][a-z0-9_]{0,63})")
+
+
+def provenance_steps(model: ir.Model) -> list[dict[str, str]]:
+    """The facts of every command that wrote the model, first to last; empty for a model of other origin."""
+    found: dict[int, dict[str, str]] = {}
+    for key, value in model.metadata_props.items():
+        match = _KEY.fullmatch(key)
+        if match is not None:
+            found.setdefault(int(match[1]), {})[match[2]] = str(value)[:MAX_TEXT]
+    return [dict(sorted(found[number].items(), key=_place)) for number in sorted(found)]
+
+
+def stamp_provenance(
+    model: ir.Model, command: str, settings: RunSettings, origin: Path | None, facts: Mapping[str, str | None]
+) -> None:
+    """Adds a command to what a model says of itself.
+
+    Args:
+        model: is changed.
+        command: its name.
+        settings: those that were given count, and a hash of all.
+        origin: the file that was read; None for a model in memory, of whose origin nothing is claimed.
+        facts: what else is known, in words; None is left out.
+    """
+    kept = _kept(settings)
+    fields = type(settings).model_fields
+    given = {
+        name: value
+        for name, value in kept.items()
+        if name in settings.model_fields_set and getattr(settings, name) != fields[name].default
+    }
+    known = {
+        "tool": TOOL,
+        "command": command,
+        "settings": json.dumps(given, sort_keys=True),
+        "settings_sha256": text_digest(json.dumps(kept, sort_keys=True)),
+        "input_sha256": None if origin is None else files.digest(files.model_files(origin)),
+        **facts,
+    }
+    number = len(provenance_steps(model)) + 1
+    for name, value in known.items():
+        if value is not None:
+            model.metadata_props[f"{PREFIX}{number}.{name}"] = value
+
+
+def _place(fact: tuple[str, str]) -> tuple[int, str]:
+    """What is known first, in the order of :data:`FACTS`."""
+    return (FACTS.index(fact[0]) if fact[0] in FACTS else len(FACTS), fact[0])
+
+
+def _kept(settings: RunSettings) -> dict[str, object]:
+    paths = {name for name in type(settings).model_fields if isinstance(getattr(settings, name), Path)}
+    return settings.model_dump(mode="json", exclude={*paths, *ELSEWHERE}, exclude_none=True)
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of text in UTF-8, as hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,50 @@
+"""One run at a time in a work folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from compressor.errors import UsageError
+
+NAME = ".lock"
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Holds the lock of a work folder, which the system lets go of however the process ends.
+
+    Where the system has no such locks (Windows), or the file system none, nothing is held.
+
+    Raises:
+        UsageError: another run holds it, or the folder cannot be made.
+    """
+    try:
+        import fcntl  # noqa: PLC0415 - only POSIX has it
+    except ImportError:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise UsageError(
+            f"the work folder {folder} cannot be made: {error.strerror or error}; name another with --work"
+        ) from None
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(file, 32).decode("ascii", "replace").strip() or "unknown"
+            raise UsageError(
+                f"another run (process {owner}) works in {folder}; wait for it, or name another folder with --work"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        os.ftruncate(file, 0)
+        os.write(file, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(file)

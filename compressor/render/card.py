@@ -1,0 +1,100 @@
+"""A model card: what a written model is, what was done to it and how that was checked, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.core.atomic import write_text
+from compressor.core.formatting import printable
+from compressor.errors import UsageError
+from compressor.graph import files
+from compressor.graph.provenance import provenance_steps
+from compressor.results import Document
+
+_NAMES = {
+    "settings": "settings that were given",
+    "settings_sha256": "all settings (SHA-256)",
+    "input_sha256": "input (SHA-256)",
+    "plan_sha256": "plan (SHA-256)",
+}
+
+
+def write_card(path: Path, model: Path | None, report: Document) -> None:
+    """Writes the card of a model file.
+
+    Args:
+        path: the card, such as ``README.md``.
+        model: the file that was written; None where none was.
+        report: of the run that wrote it.
+
+    Raises:
+        UsageError: no model was written, or the card cannot be.
+    """
+    if model is None:
+        raise UsageError("--card describes the file that is written; leave --dry-run out")
+    write_text(path, card(model, report))
+
+
+def card(model: Path, report: Document) -> str:
+    """The text of the card; the same for the same file and report."""
+    loaded = files.load_model(model)
+    own = files.model_files(model)
+    parts = [
+        "---\nlibrary_name: onnx\ntags: [onnx, onnx-compressor, compressed]\n---",
+        f"# {_cell(model.name)}",
+        "A compressed ONNX model. Inputs and outputs have the names and types of the original's.",
+        "## At a glance",
+        _table(("", ""), report.headline()),
+        "## Inputs and outputs",
+        _table(("", "name", "type", "shape"), _ends(loaded)),
+        "## How it was made",
+        "As the file says itself (`metadata_props`), first to last:",
+        *(_step(number, facts) for number, facts in enumerate(provenance_steps(loaded), 1)),
+        "## Limits",
+        "\n".join(f"- {_cell(text)}" for text in _limits(report)),
+        "## File",
+        f"SHA-256 of the model{' and its data' if len(own) > 1 else ''}: `{files.digest(own)}`",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _ends(model: ir.Model) -> Iterable[tuple[str, ...]]:
+    for kind, values in (("input", model.graph.inputs), ("output", model.graph.outputs)):
+        for value in values:
+            if not value.is_initializer():
+                shape = "?" if value.shape is None else " x ".join("?" if d is None else str(d) for d in value.shape)
+                yield kind, str(value.name), str(value.dtype), shape
+
+
+def _step(number: int, facts: dict[str, str]) -> str:
+    title = f"### {number}. {_cell(facts.get('command', 'unknown'))}"
+    rows = [f"| {_cell(_NAMES.get(k, k))} | {_code(v) if k in _NAMES else _cell(v)} |" for k, v in facts.items()]
+    return "\n".join([f"{title}\n", "|  |  |", "| --- | --- |", *rows])
+
+
+def _limits(report: Document) -> list[str]:
+    warnings = [str(text) for text in getattr(report, "warnings", [])]
+    return [*warnings, "Quality was measured as stated above and nowhere else; measure it on the data it will meet."]
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    names = list(header)
+    lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows)])
+
+
+def _code(text: str) -> str:
+    """As code where nothing in it would end that."""
+    shown = printable(text)
+    return _cell(text) if "`" in shown or "|" in shown else f"`{shown}`"
+
+
+def _cell(text: str) -> str:
+    """Names come from model files: no control characters, markup or cell borders."""
+    shown = printable(text)
+    for mark in "\\`*_<>|[]":
+        shown = shown.replace(mark, f"\\{mark}")
+    return shown

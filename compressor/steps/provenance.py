@@ -1,0 +1,47 @@
+"""What a written model says of the run that made it, from the run's report."""
+
+from __future__ import annotations
+
+from compressor.channels.plan import PruningPlan
+from compressor.graph.provenance import text_digest
+from compressor.results import ProofResult, Report
+from compressor.results.unify import UnifyReport
+
+
+def facts_of(report: Report, plan: PruningPlan | None = None) -> dict[str, str | None]:
+    """Proof, distance and accuracy of a pruned or cleaned model, and what stands for the plan."""
+    distance = None
+    if report.outputs is not None:
+        kind = "samples" if report.outputs.real else "made-up samples"
+        distance = f"{report.outputs.distance.value:.4f} of the outputs' norm on {report.outputs.samples} {kind}"
+    accuracy = [_accuracy(row.metric, row.before, row.after, row.samples) for row in report.accuracy]
+    return {
+        "plan_sha256": None if plan is None else text_digest(plan.to_json()),
+        "proof": _proof(report.proof),
+        "distance": distance,
+        "accuracy": "; ".join(accuracy) or None,
+    }
+
+
+def unified_facts(report: UnifyReport) -> dict[str, str | None]:
+    """The same of a model with unified weights; what stands for the plan are the blocks of its layers."""
+    row = report.accuracy
+    moved = None if report.output_error is None else f"{report.output_error:.4f} of the outputs' norm on random inputs"
+    return {
+        "plan_sha256": text_digest("\n".join(f"{layer.name} {layer.block}" for layer in report.layers)),
+        "proof": _proof(report.proof),
+        "distance": moved,
+        "accuracy": None if row is None else _accuracy("top-1", row.before, row.after, row.samples),
+    }
+
+
+def _proof(proof: ProofResult | None) -> str:
+    """Without the error itself, whose last digits differ from machine to machine."""
+    if proof is None:
+        return "none"
+    verdict = "passed" if proof.passed else "failed"
+    return f"{verdict}, {proof.level}, within {proof.tolerance:g} on {len(proof.inputs)} input sizes, {proof.provider}"
+
+
+def _accuracy(metric: str, before: float, after: float, samples: int | None) -> str:
+    return f"{metric} {before:.4f} before, {after:.4f} after" + ("" if samples is None else f", on {samples} samples")

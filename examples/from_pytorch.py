@@ -1,0 +1,24 @@
+"""From a torch module to a pruned ONNX file, without a file in between: python examples/from_pytorch.py [OUT]"""
+
+import sys
+
+import torch
+
+import compressor
+
+
+def main(out: str = "small.onnx") -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3)).eval()
+    batch = torch.export.Dim("batch")
+    program = torch.onnx.export(
+        net, (torch.zeros(2, 3, 32, 32),), dynamo=True, dynamic_shapes=({0: batch},), input_names=["x"], verbose=False
+    )
+    assert program is not None
+    result = compressor.prune(program.model, ratio=0.5, round_to=1)
+    print(result)
+    print(f"{compressor.save(result, out):,} bytes in {out}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
