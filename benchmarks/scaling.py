@@ -25,6 +25,7 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.fills import give_each_its_own
 from compressor.channels.plan import units_of
 from compressor.config import PruneSettings
+from compressor.core.machine import rarely_collect
 from compressor.errors import CompressorError
 from compressor.graph.files import load_model
 from compressor.graph.normalise import unshare
@@ -99,6 +100,7 @@ def main() -> None:
 def report(models: Iterator[Path], out: Path | None) -> None:
     """Measures each model, and says by which power of its size the seconds grow."""
     settings = PruneSettings.parse({"ratio": 0.5, "round_to": 1})
+    rarely_collect()  # as the command line does
     rows = []
     for path in models:
         try:

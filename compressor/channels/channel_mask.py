@@ -18,6 +18,7 @@ class Cut:
 
     def __init__(self, coupling: Coupling, removed: UnitArray) -> None:
         self.coupling = coupling
+        self._kept: dict[int, tuple[Term[int], Mask]] = {}
         self._gone = np.zeros(len(coupling.units), np.bool_)
         self._gone[coupling.units.find(np.asarray(removed, np.int64))] = True
         if self._gone[0]:
@@ -46,8 +47,10 @@ class Cut:
         return ~self._gone[self.coupling.units.find(units)]
 
     def keeps(self, term: Term[int]) -> Mask:
-        """Which positions of ``term`` stay; the shape of ``term.units``."""
-        return ~self._gone[self.coupling.units.find(term.units)]
+        """Which positions of ``term`` stay; the shape of ``term.units``. Values share terms, so it is told once."""
+        if id(term) not in self._kept:
+            self._kept[id(term)] = term, ~self._gone[self.coupling.units.find(term.units)]
+        return self._kept[id(term)][1]
 
     def before(self, value: ir.Value | None) -> tuple[int, ...]:
         """Shape of ``value`` before the cut."""
@@ -87,8 +90,11 @@ class Cut:
     def keep(self, value: ir.Value | None, axes: tuple[int, ...]) -> Mask:
         """Which positions of ``value`` stay along ``axes``; bool of their sizes."""
         shape = self.before(value)
+        terms = self.coupling.layout(value, settle=False)
+        if len(terms) == 1 and terms[0].axes == axes:
+            return self.keeps(terms[0])
         mask = np.ones([shape[a] for a in axes], np.bool_)
-        for term in self.coupling.layout(value, settle=False):
+        for term in terms:
             if set(term.axes) <= set(axes):
                 index = tuple(slice(None) if a in term.axes else None for a in axes)
                 mask &= self.keeps(term)[index]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -15,42 +16,11 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling, Lazy, Unexplained
 from compressor.channels.labels import Reason, Term, UnitArray, ordered
 from compressor.channels.meeting import Meeting, Part
+from compressor.channels.operands import AxisNames, Operand, Space
 
 Named = Term[str]
 Content = tuple[tuple[str, ...], bytes]
 """What makes two terms of one node the same: their axes and their units."""
-
-
-@dataclass(frozen=True)
-class Operand:
-    """A value and the names of each of its axes; several names on one axis are a row-major split of it.
-
-    An axis of size 1 that is broadcast spans nothing and has no names.
-    """
-
-    value: ir.Value
-    axes: tuple[tuple[str, ...], ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of all axes, in the order in which they lie in memory."""
-        return tuple(name for group in self.axes for name in group)
-
-
-@dataclass(frozen=True)
-class Space:
-    """The joint space of one node.
-
-    Attributes:
-        sizes: name -> size, for every name of size above 1.
-        fixed: names whose extent or order matters to the operator (windows, softmax): nothing is removed there.
-        rows: where a joint term loses only its ragged axis to a contraction, keep whole rows (True) or keep the
-            rows balanced and drop the term (False).
-    """
-
-    sizes: Mapping[str, int]
-    fixed: Collection[str] = ()
-    rows: bool = False
 
 
 @dataclass
@@ -108,6 +78,9 @@ class _Combine:
         self.units = coupling.units
         self.outputs = outputs
         self.sides = [self._side(o) for o in operands]
+        # By axes of an operand and number of a term, which is held so that the number stays its own.
+        self._lowered: dict[tuple[AxisNames, int], tuple[Named, int, Term[int]]] = {}
+        self._raised: dict[tuple[AxisNames, int], tuple[Term[int], Named]] = {}
         self._spanning: dict[str, list[_Side]] = {}
         self._reading: dict[ir.Value, list[_Side]] = {}
         for side in self.sides:
@@ -139,7 +112,7 @@ class _Combine:
         if len(shape) != len(operand.axes):
             raise Unexplained(f"{operand.value.name} has {len(shape)} axes, its signature {len(operand.axes)}")
         for size, group in zip(shape, operand.axes, strict=True):
-            if group and int(np.prod([self.space.sizes.get(n, 1) for n in group])) != size:
+            if group and prod(self.space.sizes.get(n, 1) for n in group) != size:
                 raise Unexplained(f"{operand.value.name} of shape {list(shape)} does not fit the signature")
         names = frozenset(n for n in operand.names if n in self.space.sizes)
         side = _Side(operand, lazy, names)
@@ -156,9 +129,7 @@ class _Combine:
     def _lift(self, side: _Side) -> None:
         side.terms, side.version = [], self.units.version
         for term in self.coupling.layout(side.operand.value, settle=False):
-            names = [n for axis in term.axes for n in side.operand.axes[axis]]
-            sizes = [self.space.sizes.get(n, 1) for n in names]
-            lifted = self.units.canonical(Term(tuple(names), term.units.reshape(sizes)))
+            lifted = self._lifted(side.operand, term)
             if lifted is None:
                 continue
             if not lifted.axes:
@@ -168,6 +139,15 @@ class _Combine:
             if any(len(side.operand.axes[a]) > 1 for a in term.axes) and len(lifted.axes) > 1:
                 self.coupling.balance(lifted, self.node)
             side.terms.append(lifted)
+
+    def _lifted(self, operand: Operand, term: Term[int]) -> Named | None:
+        """A term of a value on the names of its axes, canonical; equal operands that share it share that too."""
+        key = operand.axes, id(term)
+        if key not in self._raised:
+            names = tuple(n for axis in term.axes for n in operand.axes[axis])
+            sizes = [self.space.sizes.get(n, 1) for n in names]
+            self._raised[key] = term, Term(names, term.units.reshape(sizes))
+        return self.units.canonical(self._raised[key][1])
 
     # ---- agreement ------------------------------------------------------------------------------------------
 
@@ -220,8 +200,11 @@ class _Combine:
         shared = [a for a in term.axes if a in other.spans()]
         followed = other is side
         for partner in other.terms:
+            if partner is term:
+                followed = True
+                continue
             common = tuple(a for a in term.axes if a in partner.axes)
-            if partner is term or not common:
+            if not common:
                 continue
             rows_of_term, rows_of_partner = (_are_rows(common, t.axes) for t in (term, partner))
             if rows_of_term and rows_of_partner:
@@ -273,7 +256,7 @@ class _Combine:
             return False
         for term in side.terms:
             _, same = known.get(term.axes, (side, None))
-            if same is None or not np.array_equal(same.units, term.units):
+            if same is not term and (same is None or not np.array_equal(same.units, term.units)):
                 return False
         return not any(self._settle_pair(owner, term, side) for owner, term in known.values())
 
@@ -373,14 +356,25 @@ class _Combine:
         self.coupling.label(output.value, terms)
 
     def _lower(self, operand: Operand, term: Named) -> Term[int]:
-        """``term`` on the physical axes of ``operand``: spread over the other names of each axis it touches."""
+        """``term`` on the physical axes of ``operand``: spread over the other names of each axis it touches.
+
+        Operands of equal axes share it, so that a node of many constants has one term for all of them.
+        """
+        key = operand.axes, id(term)
+        known = self._lowered.get(key)
+        if known is None or known[1] != self.units.version:
+            made = self._lower_anew(operand, term)
+            known = self._lowered[key] = term, self.units.version, made
+        return known[2]
+
+    def _lower_anew(self, operand: Operand, term: Named) -> Term[int]:
         axes = [a for a, group in enumerate(operand.axes) if set(group) & set(term.axes)]
         names = [n for a in axes for n in operand.axes[a] if n in self.space.sizes]
         why = self.coupling.reason(self.node, operand.value, axes, "the order of a joint axis changes")
         turned = ordered(self.units, term, names, why)
         index = tuple(slice(None) if n in turned.axes else None for n in names)
         full = np.broadcast_to(turned.units[index], [self.space.sizes[n] for n in names])
-        shape = [int(np.prod([self.space.sizes.get(n, 1) for n in operand.axes[a]])) for a in axes]
+        shape = [prod(self.space.sizes.get(n, 1) for n in operand.axes[a]) for a in axes]
         units: UnitArray = full.reshape(shape)
         if len(names) > len(axes) and len(turned.axes) > 1:
             self.coupling.balance(turned, self.node)

@@ -287,12 +287,16 @@ class Coupling:
     def extents(self) -> list[UnitArray]:
         """Sets of units that make up a whole axis of some value, each once: not all of one set may go."""
         found: dict[bytes, UnitArray] = {}
-        for value in [*self._layouts, *self.lazies]:
-            for term in self.layout(value, settle=False):
-                units = np.unique(term.units)
-                if units[0] != FROZEN:
-                    found.setdefault(units.tobytes(), units)
+        for term in self.terms():
+            units = np.unique(term.units)
+            if units[0] != FROZEN:
+                found.setdefault(units.tobytes(), units)
         return list(found.values())
+
+    def terms(self) -> Iterable[Term[int]]:
+        """Every term of some value, each once where values share it."""
+        found = {id(t): t for value in [*self._layouts, *self.lazies] for t in self.layout(value, settle=False)}
+        return found.values()
 
     def joint_terms(self) -> Iterable[tuple[ir.Value, Term[int]]]:
         """Every term over several axes, with a value that carries it."""

@@ -77,6 +77,7 @@ class Units:
         self._cause = np.full(1, -1, np.int64)
         self.freezes: list[Freeze] = []
         self.version = 0
+        self._shortened: tuple[int, dict[int, tuple[object, object]]] = 0, {}
 
     def __len__(self) -> int:
         return self._count
@@ -102,7 +103,7 @@ class Units:
         while True:
             roots = parent[below]
             above = parent[roots]
-            if np.array_equal(above, roots):
+            if not (above != roots).any():
                 break
             parent[below] = above
             below = above
@@ -153,7 +154,19 @@ class Units:
 
         A term that varies along no axis is one unit that fills a whole axis. To remove it would empty the
         tensor, so callers freeze it: it is returned with no axes.
+
+        The same term is asked for again and again, by every value that shares it: what it came to is remembered until
+        something merges.
         """
+        version, known = self._shortened
+        if version != self.version:
+            known = {}
+            self._shortened = self.version, known
+        if id(term) not in known:
+            known[id(term)] = term, self._canonical(term)  # holding the term keeps its number from being used again
+        return known[id(term)][1]  # type: ignore[return-value]
+
+    def _canonical(self, term: Term[Axis]) -> Term[Axis] | None:
         units = self.find(term.units)
         if not units.any():
             return None

@@ -10,6 +10,7 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, INTERRUPTED, Entry, LazyGroup, discard_stdout
 from compressor.cli.defaults import PREFIX
+from compressor.core.machine import rarely_collect
 from compressor.errors import UsageError
 from compressor.version import VERSION
 
@@ -67,6 +68,7 @@ def _run(command: click.Command, prog_name: str, prefix: str = PREFIX) -> NoRetu
     signal.signal(signal.SIGTERM, _terminated)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _Interrupt())
+    rarely_collect()
     try:
         command.main(prog_name=prog_name, auto_envvar_prefix=prefix)
     except OSError as error:  # help, version or schema, which no command prints

@@ -30,6 +30,6 @@ class GraphSection(Section):
     simplify: bool = Field(default=True, description="Fold constants and remove dead nodes before anything else.")
     external_data: bool | None = Field(
         default=None,
-        description="Write the weights to a data file beside the model; by default only when one file "
-        "cannot hold them.",
+        description="Write the weights to a data file beside the model, or to as many as they were read from; by "
+        "default for models of 256 MB and more.",
     )

@@ -19,6 +19,7 @@ import onnx_ir as ir
 
 from compressor.errors import ModelError
 from compressor.graph.walk import bodies, quoted, tensors
+from compressor.graph.weights import OWN
 
 MAX_TENSOR_BYTES: Final = 1 << 36
 """64 GiB: a tensor that declares more is refused, even where a sparse file would back it."""
@@ -51,8 +52,13 @@ class Extent:
     length: int
 
 
-def check_tensors(model: onnx.ModelProto, folder: Path) -> set[Path]:
+def check_tensors(model: onnx.ModelProto, folder: Path, own: Path | None = None) -> set[Path]:
     """Check the data of every tensor of the model and return the external files it uses.
+
+    Args:
+        model: the parsed file.
+        folder: the folder of the model file.
+        own: the model file, where the message leaves weights in it (:mod:`compressor.graph.slim`).
 
     Raises:
         ModelError: a tensor's data is missing, unsafe to reach, or not as long as its type and shape say.
@@ -61,13 +67,13 @@ def check_tensors(model: onnx.ModelProto, folder: Path) -> set[Path]:
     for body in bodies(model):
         for tensor in tensors(body):
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                files.add(extent(tensor, folder).file)
+                files.add(extent(tensor, folder, own).file)
             else:
                 _check_embedded(tensor)
     return files
 
 
-def embed_nested(model: onnx.ModelProto, folder: Path) -> None:
+def embed_nested(model: onnx.ModelProto, folder: Path, own: Path | None = None) -> None:
     """Read the external data of attributes and subgraphs into the model, leaving that of the main graph.
 
     The model in memory maps main-graph initializers from their file; for the rest it knows no folder.
@@ -80,7 +86,7 @@ def embed_nested(model: onnx.ModelProto, folder: Path) -> None:
         mapped = len(model.graph.initializer) if position == 0 else 0
         for tensor in islice(tensors(body), mapped, None):
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                total += _embed(tensor, extent(tensor, folder), MAX_NESTED_BYTES - total)
+                total += _embed(tensor, extent(tensor, folder, own), MAX_NESTED_BYTES - total)
 
 
 def _embed(tensor: onnx.TensorProto, where: Extent, room: int) -> int:
@@ -94,12 +100,13 @@ def _embed(tensor: onnx.TensorProto, where: Extent, room: int) -> int:
     return where.length
 
 
-def extent(tensor: onnx.TensorProto, folder: Path) -> Extent:
+def extent(tensor: onnx.TensorProto, folder: Path, own: Path | None = None) -> Extent:
     """Where an external tensor lies in the model's folder.
 
     Args:
         tensor: a tensor whose ``data_location`` is EXTERNAL.
         folder: the folder of the model file.
+        own: the model file itself, which ``OWN`` stands for.
 
     Raises:
         ModelError: the location leaves the folder or goes through a link, the file is missing, or offset and
@@ -116,7 +123,11 @@ def extent(tensor: onnx.TensorProto, folder: Path) -> Extent:
     if dtype in _UNSIZED or any(len(getattr(tensor, field)) for field in (*_DATA_FIELDS, "raw_data")):
         raise ModelError(f"{name} is a string or also holds data of its own; store it one way")
     needed = (count * dtype.bitwidth + 7) // 8
-    file, size = _contained(entries.get("location", ""), folder, name)
+    location = entries.get("location", "")
+    if own is not None and location == OWN:
+        file, size = own, own.stat().st_size
+    else:
+        file, size = _contained(location, folder, name)
     offset = _number(entries.get("offset", "0"), "offset", name)
     length = _number(entries.get("length", str(needed)), "length", name)
     if length != needed:

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -23,9 +25,11 @@ from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.graph.complete import complete, set_maps_aside
 from compressor.graph.external import check_tensors, embed_nested
 from compressor.graph.normalise import open_negative_sizes
+from compressor.graph.slim import without_weights
 from compressor.graph.stream import MAPS, plan_files
 from compressor.graph.structure import check_header, check_structure
 from compressor.graph.walk import innermost
+from compressor.graph.weights import LARGE_MODEL, hold
 
 MAX_INLINE_BYTES: Final = 2**31 - 1
 """The largest message that protobuf reads."""
@@ -35,6 +39,8 @@ _MISTAKEN: Final = {
     b"\x89HDF": "an HDF5 (Keras) file, not an ONNX model; export it to ONNX",
 }
 _CHUNK: Final = 1 << 20
+MAP_FROM: Final = 1 << 24
+"""Bytes of the smallest file whose weights are not read when it is opened."""
 _SOURCE: Final = "compressor.source"
 """Key of ``model.graph.meta``, which copies of a model share."""
 
@@ -46,10 +52,12 @@ class Source:
     Attributes:
         files: the model's own and those of its external data.
         size: bytes of all of them when it was read.
+        shards: name of an initializer -> the file of external data that it lay in.
     """
 
     files: frozenset[Path]
     size: int
+    shards: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_model(path: str | Path) -> ir.Model:
@@ -66,16 +74,18 @@ def load_model(path: str | Path) -> ir.Model:
     """
     path = Path(path)
     try:
+        own = path.absolute()
         proto = _parse(path)
         folder = _folder(path)
         complete(proto)
-        read = {path.absolute(), *check_tensors(proto, folder)}
+        read = {own, *check_tensors(proto, folder, own)}
         maps = set_maps_aside(proto)
         check_structure(proto)
-        embed_nested(proto, folder)
+        embed_nested(proto, folder, own)
         model = ir.from_proto(proto)
+        shards = hold(model.graph, folder, own)
         model.graph.meta[MAPS] = maps
-        model.graph.meta[_SOURCE] = Source(frozenset(read), sum(file.stat().st_size for file in read))
+        model.graph.meta[_SOURCE] = Source(frozenset(read), sum(file.stat().st_size for file in read), shards)
         open_negative_sizes(model)
         model.graph.sort()
         plan_files(model)  # what could not be written again is refused now, not after the work
@@ -85,7 +95,6 @@ def load_model(path: str | Path) -> ir.Model:
         raise ModelError(f"{path}: {error}") from None
     except (ir.serde.SerdeError, ValueError, TypeError, NotImplementedError, OSError) as error:
         raise ModelError(f"{path}: the model cannot be represented: {innermost(error)}") from error
-    ir.external_data.set_base_dir(model.graph, folder)
     return model
 
 
@@ -104,7 +113,7 @@ def model_files(path: str | Path) -> set[Path]:
     """
     path = Path(path)
     try:
-        return {path.absolute(), *check_tensors(_parse(path), _folder(path))}
+        return {path.absolute(), *check_tensors(_parse(path), _folder(path), path.absolute())}
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
 
@@ -144,8 +153,8 @@ def save_model(
     Args:
         model: the model; unchanged when this returns.
         path: the file to write; replaced if it exists.
-        external_data: put weights of 1 KiB and more into ``<name>.data`` beside it. By default, only when the
-            model would not fit into one file.
+        external_data: put weights of 1 KiB and more into ``<name>.data`` beside it, or into as many files as they
+            were read from. By default, only in a model that is large.
         forbidden: files that must not be overwritten, besides those that the model was made from.
         inline_limit: bytes of the largest single file; protobuf allows no more than the default.
         check: is given the whole new file, weights beside it, before it is put in place; what it raises leaves
@@ -160,16 +169,16 @@ def save_model(
     path = Path(path)
     if not path.name or "\0" in path.name:
         raise UsageError(f"{str(path)!r} is not the name of a file; choose another output")
-    data = path.with_name(path.name + ".data")
     layout = plan_files(model)
-    if external_data or (external_data is None and layout.size > inline_limit):
-        layout = plan_files(model, data.name)
+    if external_data or (external_data is None and layout.size > min(LARGE_MODEL, inline_limit)):
+        layout = plan_files(model, shards(model, path.name))
     if layout.size > inline_limit:
         remedy = "allow external data" if external_data is False else "split the model, its graph alone is too large"
         raise UsageError(f"{path} would have {layout.size} bytes, too many for one file; {remedy}")
-    writers: dict[Path, Callable[[BinaryIO], None]] = {path: layout.write}
-    if layout.external:
-        writers = {data: layout.write_data, path: layout.write}
+    writers: dict[Path, Callable[[BinaryIO], None]] = {
+        path.with_name(name): partial(layout.write_data, name) for name in layout.external
+    }
+    writers[path] = layout.write
     tensors = (value.const_value for value in model.graph.initializers.values())
     own = {Path(tensor.path) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
     source = source_of(model)
@@ -183,6 +192,29 @@ def save_model(
         raise UsageError(f"{path} cannot be written: {reason}; make room or choose another output") from None
 
 
+def shards(model: ir.Model, name: str) -> Callable[[str], str]:
+    """The files that external data goes to: one, or as many as the weights of the model were read from.
+
+    Args:
+        model: a model that was read from files, or made from one that was.
+        name: of the model file.
+
+    Returns:
+        From the name of an initializer to that of its file: ``<name>.data``, or ``<name>-00001-of-00003.data``.
+    """
+    source = source_of(model)
+    given = source.shards if source is not None else {}
+    found = sorted({given[weight] for weight in model.graph.initializers if weight in given})
+    if len(found) < 2:
+        return dict.fromkeys(model.graph.initializers, f"{name}.data").__getitem__
+    place = {shard: number for number, shard in enumerate(found, 1)}
+    # A weight that was made since goes where its neighbour before it went, as graphs are in the order of their layers.
+    number, numbers = 1, {}
+    for weight in model.graph.initializers:
+        number = numbers[weight] = place.get(given.get(weight, ""), number)
+    return {weight: f"{name}-{at:05}-of-{len(found):05}.data" for weight, at in numbers.items()}.__getitem__
+
+
 def _parse(path: Path) -> onnx.ModelProto:
     try:
         status = path.stat()
@@ -190,7 +222,7 @@ def _parse(path: Path) -> onnx.ModelProto:
             raise ModelError("this is not a regular file; give the path of an .onnx file")
         if status.st_size > MAX_INLINE_BYTES:
             raise ModelError("the file is larger than 2 GiB, which protobuf cannot read; use external data")
-        content = path.read_bytes()
+        content = _content(path, status.st_size)
     except OSError as error:
         raise ModelError(f"the file cannot be read: {error.strerror or error}; check the path") from None
     except ValueError:
@@ -207,6 +239,17 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise ModelError("this is not an ONNX file, or a damaged one; export or copy it again") from None
     check_header(proto)
     return proto
+
+
+def _content(path: Path, size: int) -> bytes:
+    """The message in a file; of a file that is large for one, without the weights, which stay there."""
+    with path.open("rb") as file:
+        if size >= MAP_FROM:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
+                short = without_weights(view)
+                if short is not None:
+                    return short
+        return file.read()
 
 
 def _folder(path: Path) -> Path:

@@ -27,6 +27,7 @@ from compressor.graph.known import (
     Measured,
     Misfit,
     check_reshape,
+    dims_of,
     first_input,
     initializer_of,
     mapped,
@@ -39,6 +40,9 @@ EVALUATE_LIMIT = 1 << 16
 """Elements of the largest value that is evaluated while shapes are inferred."""
 DATA_LIMIT = 1 << 12
 """Elements of the largest constant handed to ONNX's shape inference."""
+REALS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
+READS_REALS = frozenset({"Resize", "Upsample", "Range"})
+"""Operators whose sizes follow from real numbers; of others, ONNX's inference looks at whole numbers alone."""
 DIM_LIMIT = 1 << 40
 """Elements of the largest value that is believed."""
 LIST_LIMIT = 1 << 6
@@ -88,7 +92,7 @@ def start_walker(
     for value in model.graph.initializers.values():
         tensor = value.const_value
         if tensor is not None and value not in known.shapes:
-            known.shapes[value] = tuple(int(d) for d in tensor.shape.numpy())
+            known.shapes[value] = dims_of(tensor)
             known.dtypes[value] = tensor.dtype
     walker = Walker(known, model.opset_imports, symbolic=symbolic, measured=measured)
     for value in model.graph.inputs:
@@ -328,7 +332,8 @@ class Walker:
         data = {
             str(v.name): onnx.numpy_helper.from_array(a)
             for v in values
-            if (a := (feeds or {}).get(str(v.name), self._data(v))) is not None
+            if (self._dtype(v) not in REALS or node.op_type in READS_REALS)
+            and (a := (feeds or {}).get(str(v.name), self._data(v))) is not None
             and a.dtype.kind != "O"
             and a.size <= DATA_LIMIT
         }

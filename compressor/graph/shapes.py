@@ -17,7 +17,7 @@ from compressor.graph.captures import captured_values
 from compressor.graph.dims import Dim, Size
 from compressor.graph.evaluate import Array
 from compressor.graph.inference import infer_values
-from compressor.graph.known import NOTHING, Known, Measured, initializer_of
+from compressor.graph.known import NOTHING, Known, Measured, dims_of, initializer_of
 from compressor.graph.probes import SizeSearch, cost
 from compressor.graph.ranges import Limit, index_limits, tops
 from compressor.graph.twins import Twins
@@ -62,7 +62,7 @@ class Shapes:
         """The shape of ``value``, or None where it could not be inferred."""
         tensor = value.const_value if value.is_initializer() else None
         if tensor is not None:
-            return tuple(int(d) for d in tensor.shape.numpy())
+            return dims_of(tensor)
         shape = self._numbers.shapes.get(value)
         return None if shape is None else tuple(d for d in shape if isinstance(d, int))
 

@@ -6,7 +6,9 @@ fields without the initializers, then each initializer. Lengths are known before
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import BinaryIO, Final
 
 import onnx
@@ -30,14 +32,14 @@ class Piece:
     header: bytes
     weights: ir.TensorProtocol | None
 
-    @property
+    @cached_property
     def prefix(self) -> bytes:
         """Everything of the tensor message but the weights."""
         if self.weights is None:
             return self.header
-        return self.header + _key(onnx.TensorProto.RAW_DATA_FIELD_NUMBER, self.weights.nbytes)
+        return self.header + field_key(onnx.TensorProto.RAW_DATA_FIELD_NUMBER, self.weights.nbytes)
 
-    @property
+    @cached_property
     def length(self) -> int:
         """Bytes of the tensor message."""
         return len(self.prefix) + (self.weights.nbytes if self.weights is not None else 0)
@@ -51,15 +53,15 @@ class FileLayout:
         head: the model without its graph.
         graph: the graph without its initializers.
         pieces: the initializers.
-        external: offset in the data file and weights, for those that are stored there.
+        external: for each data file, by name: offset and weights of those that are stored there.
     """
 
     head: bytes
     graph: bytes
     pieces: tuple[Piece, ...]
-    external: tuple[tuple[int, ir.TensorProtocol], ...]
+    external: Mapping[str, Sequence[tuple[int, ir.TensorProtocol]]]
 
-    @property
+    @cached_property
     def graph_length(self) -> int:
         """Bytes of the graph message."""
         initializers = (len(_initializer_key(piece)) + piece.length for piece in self.pieces)
@@ -68,13 +70,13 @@ class FileLayout:
     @property
     def size(self) -> int:
         """Bytes of the model file."""
-        key = _key(onnx.ModelProto.GRAPH_FIELD_NUMBER, self.graph_length)
+        key = field_key(onnx.ModelProto.GRAPH_FIELD_NUMBER, self.graph_length)
         return len(self.head) + len(key) + self.graph_length
 
     def write(self, file: BinaryIO) -> None:
         """Write the model file."""
         file.write(self.head)
-        file.write(_key(onnx.ModelProto.GRAPH_FIELD_NUMBER, self.graph_length))
+        file.write(field_key(onnx.ModelProto.GRAPH_FIELD_NUMBER, self.graph_length))
         file.write(self.graph)
         for piece in self.pieces:
             file.write(_initializer_key(piece))
@@ -82,38 +84,36 @@ class FileLayout:
             if piece.weights is not None:
                 _write_weights(piece.weights, file)
 
-    def write_data(self, file: BinaryIO) -> None:
-        """Write the data file."""
-        for offset, weights in self.external:
+    def write_data(self, name: str, file: BinaryIO) -> None:
+        """Write the data file of this name."""
+        for offset, weights in self.external[name]:
             file.write(bytes(offset - file.tell()))
             _write_weights(weights, file)
 
 
-def plan_files(model: ir.Model, data_name: str | None = None) -> FileLayout:
+def plan_files(model: ir.Model, data_file: Callable[[str], str] | None = None) -> FileLayout:
     """Plan the files of a model, without touching its weights.
 
     Args:
         model: the model; unchanged when this returns.
-        data_name: file that takes weights of ``EXTERNAL_FROM_BYTES`` and more; None keeps them inside.
+        data_file: from the name of an initializer of ``EXTERNAL_FROM_BYTES`` and more to that of the file which takes
+            its weights; None keeps them inside.
 
     Raises:
         CompressorError: an initializer has no data, or something cannot be serialised.
     """
-    proto, weights = _describe(model)
+    proto, weights = describe(model)
     pieces: list[Piece] = []
-    external: list[tuple[int, ir.TensorProtocol]] = []
-    end = 0
+    external: dict[str, list[tuple[int, ir.TensorProtocol]]] = {}
     for header in proto.graph.initializer:
         tensor = weights.get(header.name)
         if tensor is not None:
             header.ClearField("external_data")
             header.ClearField("data_location")
-            if data_name is not None and tensor.nbytes >= EXTERNAL_FROM_BYTES:
-                step = _PAGE if tensor.nbytes >= _LARGE else 64
-                offset = -(-end // step) * step
-                end = offset + tensor.nbytes
-                _refer(header, data_name, offset, tensor.nbytes)
-                external.append((offset, tensor))
+            if data_file is not None and tensor.nbytes >= EXTERNAL_FROM_BYTES:
+                file = data_file(header.name)
+                offset = _append(external.setdefault(file, []), tensor)
+                _refer(header, file, offset, tensor.nbytes)
                 tensor = None
         pieces.append(Piece(header.SerializeToString(deterministic=True), tensor))
     known = {header.name for header in proto.graph.initializer}
@@ -130,10 +130,20 @@ def plan_files(model: ir.Model, data_name: str | None = None) -> FileLayout:
     fields.value_info.extend(kept)
     proto.ClearField("graph")
     head = proto.SerializeToString(deterministic=True)
-    return FileLayout(head, fields.SerializeToString(deterministic=True), tuple(pieces), tuple(external))
+    return FileLayout(head, fields.SerializeToString(deterministic=True), tuple(pieces), external)
 
 
-def _describe(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]:
+def _append(file: list[tuple[int, ir.TensorProtocol]], tensor: ir.TensorProtocol) -> int:
+    """Puts a tensor at the end of a data file, at an address that can be mapped; returns its offset."""
+    last, before = file[-1] if file else (0, None)
+    end = last + (before.nbytes if before is not None else 0)
+    step = _PAGE if tensor.nbytes >= _LARGE else 64
+    offset = -(-end // step) * step
+    file.append((offset, tensor))
+    return offset
+
+
+def describe(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]:
     """The model as a message whose initializers are placeholders, and their tensors by name; strings stay."""
     held: list[tuple[ir.Value, ir.TensorProtocol]] = []
     try:
@@ -189,10 +199,10 @@ def _write_weights(tensor: ir.TensorProtocol, file: BinaryIO) -> None:
 
 
 def _initializer_key(piece: Piece) -> bytes:
-    return _key(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, piece.length)
+    return field_key(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, piece.length)
 
 
-def _key(field: int, length: int) -> bytes:
+def field_key(field: int, length: int) -> bytes:
     """Start of a length-delimited protobuf field: ``field << 3 | 2`` and the length, as base-128 varints."""
     return _varint(field << 3 | 2) + _varint(length)
 

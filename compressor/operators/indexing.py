@@ -12,9 +12,10 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.combine import Operand, Space, combine
+from compressor.channels.combine import combine
 from compressor.channels.coupling import ELEMENT_LIMIT, Coupling, Layout, Unexplained
 from compressor.channels.labels import FROZEN, Term, UnitArray
+from compressor.channels.operands import Operand, Space
 from compressor.operators import propagate
 from compressor.operators.constants import Constants
 from compressor.operators.facts import Host

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal
 
 import onnx_ir as ir
 
-from compressor.channels.combine import Space, combine
+from compressor.channels.combine import combine
 from compressor.channels.coupling import Coupling, Unexplained
+from compressor.channels.operands import Space
 from compressor.graph.movement import MOVEMENT, Movement
 from compressor.operators import derived, work
 from compressor.operators.facts import NONE, Grid, Host, Neutral, Normalises

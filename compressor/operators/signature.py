@@ -18,8 +18,8 @@ from math import prod
 
 import onnx_ir as ir
 
-from compressor.channels.combine import Operand
 from compressor.channels.coupling import Coupling, Unexplained
+from compressor.channels.operands import Operand
 from compressor.graph.evaluate import Array
 
 Shape = tuple[int, ...]

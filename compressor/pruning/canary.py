@@ -20,12 +20,15 @@ from compressor.channels.channel_mask import Cut
 from compressor.channels.groups import ChannelGroup, Slot
 from compressor.core.compare import Array, Tolerance
 from compressor.errors import ModelError, ProofFailed
+from compressor.graph.known import dims_of
+from compressor.graph.weights import DerivedTensor
 from compressor.operators.table import RULES
 from compressor.pruning.cost import graph_macs
+from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import PLEASE, NotProved
 from compressor.pruning.standard import Standard, noise_of, nudged
 from compressor.pruning.surgery import compact
-from compressor.runtime.stored import Feed, Runs, Stored
+from compressor.runtime.stored import Feed, Runs
 
 EFFORT = 10**9
 """Multiply-accumulates, or what takes as long, that may be spent on wrong cuts: about a tenth of a second."""
@@ -82,7 +85,7 @@ class Case:
         return noticed, missing
 
     def _parts(
-        self, groups: Sequence[ChannelGroup], wrong: Mapping[str, tuple[str, Array]]
+        self, groups: Sequence[ChannelGroup], wrong: Mapping[str, tuple[str, ir.TensorProtocol]]
     ) -> Iterator[Sequence[ChannelGroup]]:
         """Groups that are shifted together: each alone where that is cheap, all at once where it is dear.
 
@@ -110,16 +113,16 @@ class Case:
         kept = self.cut.keeps_units(member.units)
         return bool(kept.any() and not kept.all())
 
-    def _wrong_cuts(self, groups: Sequence[ChannelGroup]) -> dict[str, tuple[str, Array]]:
+    def _wrong_cuts(self, groups: Sequence[ChannelGroup]) -> dict[str, tuple[str, ir.TensorProtocol]]:
         """By group, a weight of the smaller model and what a slice that is off by one leaves of it.
 
         A weight that no other group was given is taken where there is one. A group is left out where no weight of
         it differs.
         """
-        found: dict[str, tuple[str, Array]] = {}
+        found: dict[str, tuple[str, ir.TensorProtocol]] = {}
         taken: set[str] = set()
         for member in groups:
-            spare: tuple[str, Array] | None = None
+            spare: tuple[str, ir.TensorProtocol] | None = None
             for name, made in self._wrong(member):
                 spare = spare or (name, made)
                 if name not in taken:
@@ -130,18 +133,29 @@ class Case:
                 taken.add(spare[0])
         return found
 
-    def _wrong(self, member: ChannelGroup) -> Iterator[tuple[str, Array]]:
+    def _wrong(self, member: ChannelGroup) -> Iterator[tuple[str, ir.TensorProtocol]]:
         """Weights of the smaller model that hold the group, each as a slice that is off by one would leave it."""
         for slot in member.slots if self._can_be_wrong(member) else ():
             name, tensor = str(slot.value.name), slot.value.const_value
             left = self.small.graph.initializers.get(name)
             if tensor is None or left is None or left.const_value is None:
                 continue
-            right = compact(tensor.numpy(), self.cut, slot.value)
-            made = self._shifted(tensor.numpy(), slot, member)
-            same = made.shape == right.shape == tuple(left.const_value.shape.numpy())
-            if same and made.tobytes() != right.tobytes():
-                yield name, made
+            array = tensor.numpy()
+            right, made = compact(array, self.cut, slot.value), self._shifted(array, slot, member)
+            same = made.shape == right.shape == dims_of(left.const_value)
+            if same and (_bytes_of(made) != _bytes_of(right)).any():
+                if isinstance(left.const_value, DerivedTensor):  # a weight that is made when it is read
+                    yield name, self._made_again(tensor, slot, member, left.const_value)
+                else:
+                    yield name, ir.tensor(made, name=name)
+
+    def _made_again(
+        self, tensor: ir.TensorProtocol, slot: Slot, member: ChannelGroup, like: ir.TensorProtocol
+    ) -> ir.LazyTensor:
+        def shifted() -> ir.TensorProtocol:
+            return ir.tensor(self._shifted(tensor.numpy(), slot, member), name=like.name)
+
+        return ir.LazyTensor(shifted, like.dtype, ir.Shape(dims_of(like)), name=like.name)
 
     def _shifted(self, array: Array, slot: Slot, member: ChannelGroup) -> Array:
         """``compact`` with the kept positions of one group shifted by one along the slot's last axis."""
@@ -159,27 +173,26 @@ class Case:
             array = np.compress(self.cut.keep(value, (other,)), array, axis=other)
         return np.take(array, wrong, axis)
 
-    def _cut_wrongly(self, weights: Sequence[tuple[str, Array]]) -> ir.Model:
+    def _cut_wrongly(self, weights: Sequence[tuple[str, ir.TensorProtocol]]) -> ir.Model:
         model = self.small.clone()
-        for name, array in weights:
-            model.graph.initializers[name].const_value = ir.tensor(array, name=name)
+        for name, tensor in weights:
+            model.graph.initializers[name].const_value = tensor
         return model
 
     # ---- is it noticed? -------------------------------------------------------------------------------------
 
-    def _noticed(self, weights: Sequence[tuple[str, Array]]) -> bool:
+    def _noticed(self, weights: Sequence[tuple[str, ir.TensorProtocol]]) -> bool:
         """At an output, on the smallest inputs of the proof, or else on any."""
         feeds = self.asked.runs.feeds
         order = sorted(range(len(feeds)), key=lambda k: sum(a.size for a in feeds[k].values()))
         try:
-            live = Stored.write(self._cut_wrongly(weights), self.folder, self.provider).open(
-                optimise=self.asked.optimise
-            )
+            wrong = runnable(self._cut_wrongly(weights), self.folder, self.provider)
+            live = wrong.open(optimise=self.asked.optimise)
             return any(not self.asked.only(k).met_by(live.run([feeds[k]])) for k in order)
         except ModelError:
             return True
 
-    def _noticed_inside(self, member: ChannelGroup, weight: tuple[str, Array]) -> bool:
+    def _noticed_inside(self, member: ChannelGroup, weight: tuple[str, ir.TensorProtocol]) -> bool:
         """In what the group's weights make, at positions that stay."""
         names = self._inside(member)
         if not names:
@@ -212,7 +225,7 @@ class Case:
         made = {str(v.name): v for node in copy.graph for v in node.outputs}
         copy.graph.outputs.clear()
         copy.graph.outputs.extend(made[name] for name in names)
-        live = Stored.write(copy, self.folder, self.provider).open()
+        live = runnable(copy, self.folder, self.provider).open()
         return [live.run(feeds) for feeds in sets]
 
     def _kept(self, runs: Runs) -> Runs:
@@ -230,3 +243,8 @@ class Case:
 
         rows = [[kept(*pair) for pair in zip(runs.names, row, strict=True)] for row in runs.outputs]
         return Runs(runs.names, runs.feeds, rows)
+
+
+def _bytes_of(array: Array) -> Array:
+    """The bytes of an array, so that numbers that are none and zeros of either sign are compared too."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
-from compressor.channels.labels import UnitArray
+from compressor.channels.labels import Term, UnitArray
 from compressor.channels.verify import blamed
 from compressor.errors import RuleFault
 from compressor.graph.captures import has_graph
@@ -73,10 +73,14 @@ class CostModel:
         self._coupling, self._shapes, self._rules = coupling, shapes, rules
         graph = coupling.graph
         self._terms = {}
+        counted: dict[int, tuple[Term[int], tuple[UnitArray, UnitArray]]] = {}  # by term: values share them
         for value in [*graph.inputs, *graph.initializers.values(), *(v for n in graph for v in n.outputs)]:
             terms = coupling.layout(value, settle=False)
             if terms:
-                self._terms[value] = [(t.axes, np.unique(t.units, return_counts=True), t.units.size) for t in terms]
+                for term in terms:
+                    if id(term) not in counted:
+                        counted[id(term)] = term, np.unique(term.units, return_counts=True)
+                self._terms[value] = [(t.axes, counted[id(t)][1], t.units.size) for t in terms]
         self._nodes = [n for n in graph if (r := rules.get((n.domain, n.op_type))) is not None and r.multiplies]
         self.macs = self.macs_after(np.zeros(0, np.int64))
         self.params = self.params_after(np.zeros(0, np.int64))

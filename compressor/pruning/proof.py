@@ -26,8 +26,9 @@ from compressor.graph import files
 from compressor.graph.shapes import Shapes, infer
 from compressor.operators.reference import Reference
 from compressor.pruning.inputs import Inputs
+from compressor.pruning.piecewise import Piecewise, runnable, runnable_file
 from compressor.pruning.standard import Standard, noise_of, nudged, with_tolerance
-from compressor.runtime.stored import Answers, Feed, Runs, Stored
+from compressor.runtime.stored import Answers, Feed, Runnable, Runs
 
 ONE_SIZE = "the file does not run at another size of its open dimensions"
 PLEASE = "nothing was written; this is a fault of this tool, please report it"
@@ -137,7 +138,7 @@ def prove_preparation(
         except ModelError as error:
             # Shapes in external data, say, which the runtime does not read.
             return [NotProved("preparation", f"ONNX Runtime does not run the file as it was read: {error}")]
-        found = _answers(Stored.write(prepared, folder, settings.provider), expected.runs.feeds)
+        found = _answers(runnable(prepared, folder, settings.provider), expected.runs.feeds)
         evidence = Evidence.of(*with_tolerance(expected, found, tolerance_of(settings)))
     if not evidence.passed:
         raise ProofFailed(
@@ -172,18 +173,18 @@ def same_outputs(
     """How far a model is from the one that it was made from, on the inputs that the latter takes; does not demand."""
     with scratch() as folder:
         expected = Answers.to_some(_given(source, settings, folder), inputs, instead)
-        found = _answers(Stored.write(made, folder, settings.provider), expected.runs.feeds)
+        found = _answers(runnable(made, folder, settings.provider), expected.runs.feeds)
         return Evidence.of(*with_tolerance(expected, found, tolerance_of(settings)))
 
 
-def _given(source: Path | ir.Model, settings: ProofSection, folder: Path) -> Stored:
+def _given(source: Path | ir.Model, settings: ProofSection, folder: Path) -> Runnable:
     """The file as it was read, or one of a model in memory."""
     if isinstance(source, Path):
-        return Stored(source, settings.provider)
-    return Stored.write(source, folder, settings.provider)
+        return runnable_file(source, folder, settings.provider)
+    return runnable(source, folder, settings.provider)
 
 
-def _answers(found: Stored, inputs: Sequence[Feed]) -> Answers:
+def _answers(found: Runnable, inputs: Sequence[Feed]) -> Answers:
     """What a model that this tool made gives; raises ProofFailed where it does not run."""
     try:
         return Answers.of(found, inputs)
@@ -205,11 +206,11 @@ class MaskedReference:
     """
 
     model: ir.Model
-    stored: Stored
+    stored: Runnable
     masks: Reference | None = None
 
 
-def prove(masked: MaskedReference, found: Stored, shapes: Shapes, settings: RunSettings) -> tuple[Evidence, Standard]:
+def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: RunSettings) -> tuple[Evidence, Standard]:
     """Runs the smaller model and compares it with the reference, output by output.
 
     A mask that spells out a size which depends on the input fits the first size only; at the second one the
@@ -231,6 +232,8 @@ def prove(masked: MaskedReference, found: Stored, shapes: Shapes, settings: RunS
     runs = Runs(answers.runs.names, taken, answers.runs.outputs[: len(taken)])
     asked, held = with_tolerance(expected, replace(answers, runs=runs), tolerance_of(settings))
     evidence = Evidence.of(asked, held)
+    if isinstance(masked.stored, Piecewise):
+        evidence.note = "; ".join(filter(None, [evidence.note, masked.stored.note]))
     evidence.masked_statistics = masked.masks is not None and masked.masks.statistics > 0
     return evidence, asked
 
@@ -288,14 +291,15 @@ def prove_written(path: Path, settings: RunSettings, model: ir.Model, known: Evi
     if runs is None:
         inputs = Inputs(model, infer(model, settings.input_shapes, settings.dims), settings.seed)
         with scratch() as folder:
-            stored = Stored.write(model, folder, settings.provider)
+            stored = runnable(model, folder, settings.provider)
             runs = Answers.to_some(stored, inputs.both, inputs.instead()).runs
     runs = runs.smallest()
-    answers = _answers(Stored(path, settings.provider), runs.feeds)
-    asked = Standard(runs, tolerance_of(settings))
-    if not asked.met_by(answers.runs):
-        moved = [answers.live.run(feeds) for feeds in nudged(runs.feeds)]
-        asked = replace(asked, noise=noise_of([(answers.runs, moved)]))
+    with scratch() as folder:
+        answers = _answers(runnable_file(path, folder, settings.provider), runs.feeds)
+        asked = Standard(runs, tolerance_of(settings))
+        if not asked.met_by(answers.runs):
+            moved = [answers.live.run(feeds) for feeds in nudged(runs.feeds)]
+            asked = replace(asked, noise=noise_of([(answers.runs, moved)]))
     evidence = Evidence.of(asked, answers.runs)
     if not evidence.passed:
         raise ProofFailed(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import onnx_ir as ir
 
@@ -9,6 +12,8 @@ from compressor.channels.channel_mask import Cut, Mask
 from compressor.channels.fills import drop_copies
 from compressor.channels.verify import blamed, recheck
 from compressor.graph.evaluate import Array
+from compressor.graph.known import dims_of
+from compressor.graph.weights import DerivedTensor, is_large
 from compressor.operators.operator import Rules
 from compressor.operators.reference import Reference
 from compressor.operators.repair import Repairer
@@ -35,12 +40,12 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
                 rule.repair(node, repairer)
     for value in [v for n in moved for v in n.outputs if v in shapes]:
         shapes[repairer.take_from_front(value, cut.coupling.fills.moved_by)] = shapes.pop(value)
+    large = is_large(graph)
     for value, shape in shapes.items():
         if value.is_initializer() and value.const_value is not None:
             if value.is_graph_input():
                 graph.inputs.remove(value)  # a default that the caller could override; its old shape is gone
-            array = compact(value.const_value.numpy(), cut, value)
-            value.const_value = ir.tensor(array, name=value.name)
+            value.const_value = _cut(value, value.const_value, cut, shape, lazily=large)
         if value.shape is not None:
             dims = [_dim(old, *sizes) for old, *sizes in zip(value.shape, cut.before(value), shape, strict=True)]
             value.shape = ir.Shape(dims)
@@ -65,15 +70,62 @@ def _dim(old: int | ir.SymbolicDim, before: int, after: int) -> int | str | None
     return old.value if before == after else None
 
 
+def _cut(
+    value: ir.Value, tensor: ir.TensorProtocol, cut: Cut, shape: tuple[int, ...], *, lazily: bool
+) -> ir.TensorProtocol:
+    """What stays of the data of an initializer; with ``lazily``, made when it is read."""
+    if not lazily or tensor.dtype.bitwidth % 8:
+        # Not ir.tensor, which asks of every array whether it is of some tensor's protocol.
+        return ir.Tensor(compact(tensor.numpy(), cut, value), dtype=tensor.dtype, name=value.name)
+    part = Compacted.of(cut, value)
+    made = DerivedTensor(tensor, part, shape)
+    made.name = value.name
+    return made
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What stays of rows of a weight; made from a cut once, and asked for any rows of it later.
+
+    Attributes:
+        kept: axis -> which positions stay along it; empty where rows differ.
+        mask: which positions stay, of the rank of the weight, where rows differ in it; see ``Cut.mask``.
+    """
+
+    kept: Mapping[int, Mask]
+    mask: Mask | None = None
+
+    @staticmethod
+    def of(cut: Cut, value: ir.Value) -> Compacted:
+        """Of the weight ``value``."""
+        terms = cut.coupling.layout(value, settle=False)
+        if any(len(t.axes) > 1 for t in terms):
+            return Compacted({}, cut.mask(value))
+        axes = sorted({t.axes[0] for t in terms})
+        kept = {axis: cut.keep(value, (axis,)) for axis in axes}
+        return Compacted({axis: keep for axis, keep in kept.items() if not keep.all()})
+
+    def __call__(self, array: Array, first: int) -> Array:
+        """What stays of ``array``, rows of the weight from number ``first`` on; flat where rows differ."""
+        if self.mask is not None:
+            return array[np.broadcast_to(_rows(self.mask, first, len(array)), array.shape)]
+        for axis, keep in sorted(self.kept.items(), reverse=True):
+            array = np.compress(keep[first : first + len(array)] if axis == 0 else keep, array, axis=axis)
+        return array
+
+
+def _rows(mask: Mask, first: int, count: int) -> Mask:
+    """The part of a mask that is about these rows; it has one row where all are alike."""
+    return mask[first : first + count] if mask.shape[0] > 1 else mask
+
+
 def compact(array: Array, cut: Cut, value: ir.Value) -> Array:
-    """What stays of ``array``, in row-major order."""
-    terms = cut.coupling.layout(value, settle=False)
-    if any(len(t.axes) > 1 for t in terms):
-        keep = cut.mask(value)
-        return array if keep is None else array[np.broadcast_to(keep, array.shape)].reshape(cut.after(value))
-    for axis in {t.axes[0] for t in terms}:
-        array = np.compress(cut.keep(value, (axis,)), array, axis=axis)
-    return np.ascontiguousarray(array) if array.ndim else array
+    """What stays of ``array``, the data of ``value``, in row-major order."""
+    part = Compacted.of(cut, value)
+    left = part(array, 0)
+    if part.mask is not None:
+        left = left.reshape(cut.after(value))
+    return np.ascontiguousarray(left) if left.ndim else left
 
 
 def mask(model: ir.Model, cut: Cut, rules: Rules, *, thorough: bool = False) -> tuple[ir.Model, Reference]:
@@ -101,14 +153,13 @@ def mask(model: ir.Model, cut: Cut, rules: Rules, *, thorough: bool = False) -> 
     return clone, reference
 
 
-def _zeroed(tensor: ir.TensorProtocol, keep: Mask) -> ir.LazyTensor:
+def _zeroed(tensor: ir.TensorProtocol, keep: Mask) -> DerivedTensor:
     """``tensor`` with removed positions zero; made only when it is written, so that it is never held twice."""
 
-    def make() -> ir.TensorProtocol:
-        array = tensor.numpy()
-        return ir.tensor(np.where(keep, array, np.zeros((), array.dtype)), name=tensor.name)
+    def part(array: Array, first: int) -> Array:
+        return np.where(_rows(keep, first, len(array)), array, np.zeros((), array.dtype)) if array.ndim else array
 
-    return ir.LazyTensor(make, dtype=tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=tensor.name)
+    return DerivedTensor(tensor, part, dims_of(tensor))
 
 
 def _is_kernel(value: ir.Value, rules: Rules) -> bool:

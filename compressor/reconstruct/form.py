@@ -38,6 +38,11 @@ class OperandForm(Protocol):
         """Rows in an output of this shape."""
         ...
 
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Groups, outputs and contracted positions of the matrix of a weight, without reading it."""
+        ...
+
     def rows(self, data: Array, output: Shape, pick: Pick) -> Matrix:
         """Rows ``pick`` of the input that leads to an output of this shape: [groups, rows, unknowns]."""
         ...

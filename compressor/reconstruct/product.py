@@ -73,11 +73,15 @@ class Contraction:
     def _size(self, names: Sequence[str]) -> list[int]:
         return [self.shape[self.held.index(n)] for n in names]
 
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Groups, outputs and contracted positions of :meth:`matrix`."""
+        return prod(self._size(self._groups)), prod(self._size(self._outs)), prod(self._size(self._inner))
+
     def matrix(self, weight: Array) -> Matrix:
         """[groups, out, contracted], times the scale."""
         order = [*self._groups, *self._outs, *self._inner]
-        sizes = [prod(self._size(part)) for part in (self._groups, self._outs, self._inner)]
-        return as_float64(_arranged(weight, self.held, order)).reshape(sizes) * self.scale
+        return as_float64(_arranged(weight, self.held, order)).reshape(self.sizes) * self.scale
 
     def weight(self, matrix: Matrix) -> Matrix:
         """Turns a matrix back into the operator's weight: the inverse of :meth:`matrix`."""

@@ -28,6 +28,11 @@ class Scale:
     mean: Matrix
     deviation: Matrix
 
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Channels, and one number for each."""
+        return len(self.deviation), 1, 1
+
     def matrix(self, weight: Array) -> Matrix:
         """The scale as one matrix a channel: float64[channels, 1, 1]."""
         return (as_float64(weight) / self.deviation)[:, None, None]

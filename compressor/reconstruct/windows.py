@@ -49,6 +49,13 @@ class ConvWindows:
     def _spans(self) -> list[int]:
         return [d * (k - 1) + 1 for d, k in zip(self.dilations, self._kernel, strict=True)]
 
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Groups, outputs and contracted positions of :meth:`matrix`."""
+        first, second = self.shape[0] // self.groups, self.shape[1]
+        outputs, inputs = (second, first) if self.transposed else (first, second)
+        return self.groups, outputs, inputs * prod(self.shape[2:])
+
     def matrix(self, weight: Array) -> Matrix:
         """[(g o), i, *k] or, transposed, [(g i), o, *k] -> [g, o, (i *k)]."""
         if not self.transposed:

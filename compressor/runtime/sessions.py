@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,9 @@ class Setup:
         profile: prefix of the file that a profile goes to; None does not profile.
         placement: the session can say which provider took which node.
         polite: threads stop spinning when a run ends, so that a session at rest takes no time from another.
+        lent: arrays in place of external initializers, by name; read where they are, so that they have to stay as long
+            as the session.
+        packed: kernels may copy weights into a form that they read faster.
     """
 
     optimise: bool = True
@@ -52,6 +55,8 @@ class Setup:
     profile: Path | None = None
     placement: bool = False
     polite: bool = False
+    lent: Mapping[str, Array] = field(default_factory=dict)
+    packed: bool = True
 
 
 def start_session(path: Path, provider: str, setup: Setup) -> ort.InferenceSession:
@@ -154,6 +159,10 @@ def _options(setup: Setup) -> ort.SessionOptions:
         options.profile_file_prefix = str(setup.profile)
     if setup.placement:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if setup.lent:
+        options.add_external_initializers(list(setup.lent), [values.to_runtime(array) for array in setup.lent.values()])
+    if not setup.packed:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     if setup.polite:
         options.add_session_config_entry("session.force_spinning_stop", "1")
     return options

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import onnx_ir as ir
 
@@ -42,11 +41,53 @@ class Runs:
         return Runs(self.names, [self.feeds[least]], [self.outputs[least]])
 
 
+class Tried(NamedTuple):
+    """What came of trying several feeds.
+
+    Attributes:
+        runs: of the feeds that the model took, one in each.
+        problem: why it did not take the first that it did not.
+    """
+
+    runs: list[Runs]
+    problem: ModelError | None
+
+
+class Open(Protocol):
+    """A model that is ready to be run."""
+
+    def run(self, feeds: Sequence[Feed]) -> Runs:
+        """Runs the model on each feed; raises ModelError where it does not run."""
+        ...
+
+    def tried(self, feeds: Sequence[Feed], enough: int) -> Tried:
+        """Runs the model on the feeds that it takes, in their order, until there are enough."""
+        ...
+
+
+class Runnable(Protocol):
+    """A model that can be run, and that nothing edits any more."""
+
+    def open(self, *, optimise: bool = True) -> Open:
+        """Makes it ready to run; raises ModelError where the runtime refuses it."""
+        ...
+
+    def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
+        """Runs the model on each feed; raises as :meth:`open` and :meth:`Open.run`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Live:
-    """A session, and the names that it asks for and gives."""
+    """A session, and the names that it asks for and gives.
+
+    Attributes:
+        session: of the runtime.
+        lent: arrays that it reads and does not own.
+    """
 
     session: Session
+    lent: Mapping[str, Array] = field(default_factory=dict)
 
     def run(self, feeds: Sequence[Feed]) -> Runs:
         """Runs the model on each feed; names that it does not have are left out.
@@ -62,6 +103,18 @@ class Live:
             run_session(self.session, {name: array for name, array in f.items() if name in wanted}) for f in feeds
         ]
         return Runs([o.name for o in self.session.get_outputs()], list(feeds), outputs)
+
+    def tried(self, feeds: Sequence[Feed], enough: int) -> Tried:
+        """See :class:`Open`."""
+        runs, problem = list[Runs](), None
+        for feed in feeds:
+            if len(runs) == enough:
+                break
+            try:
+                runs.append(self.run([feed]))
+            except ModelError as error:
+                problem = problem or error
+        return Tried(runs, problem)
 
 
 @dataclass(frozen=True)
@@ -104,18 +157,18 @@ class Stored:
 class Answers:
     """What a stored model gives, with its session still open to ask again."""
 
-    stored: Stored
-    live: Live
+    stored: Runnable
+    live: Open
     runs: Runs
 
     @staticmethod
-    def of(stored: Stored, feeds: Sequence[Feed]) -> Answers:
+    def of(stored: Runnable, feeds: Sequence[Feed]) -> Answers:
         """Runs the model on each feed; raises as :meth:`Stored.run`."""
         live = stored.open()
         return Answers(stored, live, live.run(feeds))
 
     @staticmethod
-    def to_some(stored: Stored, feeds: Sequence[Feed], instead: Iterable[Feed] = (), *, enough: int = 9) -> Answers:
+    def to_some(stored: Runnable, feeds: Sequence[Feed], instead: Iterable[Feed] = (), *, enough: int = 9) -> Answers:
         """Runs the model on the feeds that it takes, in their order, until there are enough; sizes may be made up.
 
         Args:
@@ -127,13 +180,12 @@ class Answers:
         Raises:
             ModelError: it takes none.
         """
-        live, parts, problem = stored.open(), list[Runs](), None
-        for feed in chain(feeds, _only_if(lambda: not parts, instead)):
-            try:
-                parts.append(live.run([feed]))
-            except ModelError as error:
-                problem = problem or error
-            if len(parts) == enough:
+        live = stored.open()
+        parts, problem = live.tried(feeds, enough)
+        for feed in instead if not parts else ():
+            parts, other = live.tried([feed], 1)
+            problem = problem or other
+            if parts:
                 break
         if not parts:
             raise ModelError(
@@ -141,15 +193,6 @@ class Answers:
             )
         runs = Runs(parts[0].names, [f for p in parts for f in p.feeds], [o for p in parts for o in p.outputs])
         return Answers(stored, live, runs)
-
-
-def _only_if(needed: Callable[[], bool], feeds: Iterable[Feed]) -> Iterator[Feed]:
-    """The feeds as long as they are needed; none is made before."""
-    if needed():
-        for feed in feeds:
-            yield feed
-            if not needed():
-                return
 
 
 def run_once(model: ir.Model, feeds: Sequence[Feed], provider: str, *, optimise: bool = True) -> Runs:

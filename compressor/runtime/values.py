@@ -40,7 +40,7 @@ def caller(
     kinds = {o.name: o.type for o in session.get_outputs()}
     if not any(a.dtype in _CODES for a in feeds.values()) and not any(kinds.get(k) in _FOREIGN for k in wanted):
         return lambda: [as_array(value) for value in session.run(wanted, dict(feeds))]
-    given = {name: _to_runtime(array) for name, array in feeds.items()}
+    given = {name: to_runtime(array) for name, array in feeds.items()}
     return lambda: [_from_runtime(value) for value in session.run_with_ort_values(wanted, given)]
 
 
@@ -57,7 +57,8 @@ def as_array(value: Any) -> Array:
     return np.concatenate([entry.ravel() for entry in entries])
 
 
-def _to_runtime(array: Array) -> ort.OrtValue:
+def to_runtime(array: Array) -> ort.OrtValue:
+    """The array as the runtime takes it; in the memory of the host it is not copied."""
     if array.dtype not in _CODES:
         return ort.OrtValue.ortvalue_from_numpy(array)
     bits = np.ascontiguousarray(array).view(np.dtype(f"u{array.dtype.itemsize}"))

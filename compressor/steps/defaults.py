@@ -172,7 +172,7 @@ def _layers(model: ir.Model, shapes: Shapes) -> list[_Layer]:
         weight = layer.weight.read()
         try:
             form = layer.form((x, weight.shape, y))
-            groups, _, unknowns = form.matrix(weight).shape
+            groups, _, unknowns = form.sizes
         except Unrepairable:
             continue  # recovery leaves it alone, and says why
         found.append(_Layer(unknowns, groups, form.count(y) / max(shapes.batch, 1)))

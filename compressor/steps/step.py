@@ -18,6 +18,7 @@ from compressor.core.scratch import scratch
 from compressor.errors import NothingToPrune, PlanError, ProofFailed, RuleFault
 from compressor.graph import files
 from compressor.graph.stream import plan_files
+from compressor.graph.weights import LARGE_MODEL
 from compressor.operators.table import RULES
 from compressor.pruning import canary, proof, surgery
 from compressor.pruning.analysis import Analysis, analyse, audit
@@ -26,9 +27,10 @@ from compressor.pruning.budget import Origin
 from compressor.pruning.by_loss import choose_by_loss
 from compressor.pruning.lossless import lossless_plan
 from compressor.pruning.nonfinite import in_activations
+from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import Evidence, MaskedReference, NotProved
 from compressor.pruning.select import Choice, choose_by_scores, ranked
-from compressor.runtime.stored import Stored
+from compressor.runtime.stored import Runnable, Stored
 from compressor.steps import account
 from compressor.steps.losses import Losses, scored
 from compressor.steps.recover import RunSamples
@@ -177,22 +179,27 @@ class _Case:
             masked = self.masked(thorough=True)
             evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
         proof.demand_proof(evidence)
-        evidence.digest = files.digest([found.path])
+        if self._as_written.exists():
+            evidence.digest = files.digest([self._as_written])
         if self.settings.verify == "full":
             cut = cut_of(self.choice.plan, self.found)
             case = canary.Case(cut, small, masked.model, asked, self.folder, self.settings.provider)
             evidence.noticed, evidence.not_proved = case.not_proved(self.choice.groups)
         return evidence
 
-    def _written(self, small: ir.Model) -> Stored:
-        """In the bytes that are written in the end, unless one file cannot hold them."""
+    def _written(self, small: ir.Model) -> Runnable:
+        """In the bytes that are written in the end, unless weights will lie beside the file."""
         layout = plan_files(small)
-        if layout.size > files.MAX_INLINE_BYTES:
+        if self.settings.external_data or layout.size > LARGE_MODEL:
             return self._stored(small)
-        path = self.folder / "small.onnx"
-        with path.open("xb") as file:
+        with self._as_written.open("xb") as file:
             layout.write(file)
-        return Stored(path, self.settings.provider)
+        return Stored(self._as_written, self.settings.provider)
 
-    def _stored(self, model: ir.Model) -> Stored:
-        return Stored.write(model, self.folder, self.settings.provider)
+    @property
+    def _as_written(self) -> Path:
+        """Where the smaller model lies in the bytes that will be written, if it does."""
+        return self.folder / "small.onnx"
+
+    def _stored(self, model: ir.Model) -> Runnable:
+        return runnable(model, self.folder, self.settings.provider)

@@ -174,9 +174,9 @@ def test_deeply_nested_graphs_are_refused(tmp_path: Path) -> None:
 def test_nesting_beyond_the_parser_is_refused(tmp_path: Path) -> None:
     content = b""
     for level in range(30_000):  # attribute { g { node { attribute ... without end
-        content = stream._key((6, 5, 1)[level % 3], len(content)) + content
+        content = stream.field_key((6, 5, 1)[level % 3], len(content)) + content
     path = tmp_path / "model.onnx"
-    path.write_bytes(b"\x08\x08" + stream._key(7, len(content)) + content)
+    path.write_bytes(b"\x08\x08" + stream.field_key(7, len(content)) + content)
     assert "damaged" in refusal(path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
@@ -412,8 +412,9 @@ def test_the_bytes_that_are_put_in_place_are_proved(
     """A byte of the last weight is lost on the way to the disk: no file, and the one that was there stays."""
     honest = stream.FileLayout.write_data if external_data else stream.FileLayout.write
 
-    def wrong(layout: stream.FileLayout, file: BinaryIO) -> None:
-        honest(layout, file)
+    def wrong(layout: stream.FileLayout, *given: Any) -> None:
+        honest(layout, *given)
+        file: BinaryIO = given[-1]
         file.seek(file.tell() // 2)
         file.write(b"\x55\x7f\x55\x7f")
         file.seek(0, 2)

@@ -75,6 +75,7 @@ def linear(
 
 def check(form: OperandForm, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> None:
     matrix = form.matrix(w)
+    assert form.sizes == matrix.shape
     assert np.array_equal(form.weight(matrix).astype(w.dtype), w)
     count = form.count(y.shape)
     pick = np.arange(count)

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from compressor.channels.groups import ChannelGroup, Slot
 from compressor.channels.labels import UnitArray
 from compressor.errors import CompressorError
-from compressor.operators.quantization_grid import real
+from compressor.graph.weights import parts
+from compressor.operators.quantization_grid import grid_of, real
 from compressor.pruning.criteria.measurement import Measurement, Need
 
 Scores = npt.NDArray[np.float64]
@@ -54,11 +55,12 @@ class Weights:
         if key not in self._energy:
             tensor = slot.value.const_value
             assert tensor is not None
-            weight = np.abs(real(slot.value, tensor.numpy()).astype(np.float32, copy=False))
-            if power == 2:
-                np.square(weight, out=weight) if weight.flags.owndata else (weight := np.square(weight))
-            others = tuple(a for a in range(weight.ndim) if a not in slot.term.axes)
-            self._energy[key] = np.nan_to_num(weight.sum(axis=others, dtype=np.float64), posinf=LARGEST)
+            if grid_of(slot.value) is not None:
+                found = _energy(real(slot.value, tensor.numpy()), slot.term.axes, power)
+            else:
+                split = [_energy(array, slot.term.axes, power) for _, array in parts(tensor)]
+                found = np.concatenate(split) if 0 in slot.term.axes else np.sum(split, axis=0)
+            self._energy[key] = np.nan_to_num(found, posinf=LARGEST)
         return self._energy[key]
 
     def of_units(self, group: ChannelGroup, slot: Slot, power: int) -> Scores:
@@ -95,6 +97,15 @@ class Weights:
             return None
         rows = np.stack([flat[p].ravel() for p in places]).astype(np.float32)
         return np.nan_to_num(rows, posinf=0, neginf=0)
+
+
+def _energy(array: npt.NDArray[np.generic], axes: tuple[int, ...], power: int) -> Scores:
+    """Sum of ``|array| ** power`` over all axes but these."""
+    weight = np.abs(array.astype(np.float32, copy=False))
+    if power == 2:
+        np.square(weight, out=weight)
+    others = tuple(a for a in range(weight.ndim) if a not in axes)
+    return np.asarray(weight.sum(axis=others, dtype=np.float64))
 
 
 class Criterion(Protocol):

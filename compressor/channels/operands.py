@@ -1,0 +1,44 @@
+"""The operands of a node and the joint space in which they meet, by names of axes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import onnx_ir as ir
+
+AxisNames = tuple[tuple[str, ...], ...]
+"""For each axis of a value, the names that it is a row-major split of."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A value and the names of each of its axes; several names on one axis are a row-major split of it.
+
+    An axis of size 1 that is broadcast spans nothing and has no names.
+    """
+
+    value: ir.Value
+    axes: AxisNames
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of all axes, in the order in which they lie in memory."""
+        return tuple(name for group in self.axes for name in group)
+
+
+@dataclass(frozen=True)
+class Space:
+    """The joint space of one node.
+
+    Attributes:
+        sizes: name -> size, for every name of size above 1.
+        fixed: names whose extent or order matters to the operator (windows, softmax): nothing is removed there.
+        rows: where a joint term loses only its ragged axis to a contraction, keep whole rows (True) or keep the
+            rows balanced and drop the term (False).
+    """
+
+    sizes: Mapping[str, int]
+    fixed: Collection[str] = ()
+    rows: bool = False
