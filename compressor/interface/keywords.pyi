@@ -35,7 +35,8 @@ class BenchKeywords(TypedDict, total=False):
     simplify: bool
     """Fold constants and remove dead nodes before anything else."""
     external_data: bool | None
-    """Write the weights to a data file beside the model; by default only when one file cannot hold them."""
+    """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
+    of 256 MB and more."""
     min_speedup: float | None
     """Fail unless B is at least X times as fast as A, by medians, at every batch."""
     max_latency: float | str | None
@@ -92,7 +93,8 @@ class CleanKeywords(TypedDict, total=False):
     simplify: bool
     """Fold constants and remove dead nodes before anything else."""
     external_data: bool | None
-    """Write the weights to a data file beside the model; by default only when one file cannot hold them."""
+    """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
+    of 256 MB and more."""
 
 class PruneKeywords(TypedDict, total=False):
     """Settings of :class:`compressor.config.prune.PruneSettings`."""
@@ -118,7 +120,8 @@ class PruneKeywords(TypedDict, total=False):
     simplify: bool
     """Fold constants and remove dead nodes before anything else."""
     external_data: bool | None
-    """Write the weights to a data file beside the model; by default only when one file cannot hold them."""
+    """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
+    of 256 MB and more."""
     data: DataLike | None
     """Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one subfolder a class,
     or package.module:callable."""
@@ -298,7 +301,8 @@ class RobustnessKeywords(TypedDict, total=False):
     simplify: bool
     """Fold constants and remove dead nodes before anything else."""
     external_data: bool | None
-    """Write the weights to a data file beside the model; by default only when one file cannot hold them."""
+    """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
+    of 256 MB and more."""
     data: DataLike | None
     """Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one subfolder a class,
     or package.module:callable."""
@@ -371,7 +375,8 @@ class SensitivityKeywords(TypedDict, total=False):
     simplify: bool
     """Fold constants and remove dead nodes before anything else."""
     external_data: bool | None
-    """Write the weights to a data file beside the model; by default only when one file cannot hold them."""
+    """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
+    of 256 MB and more."""
     data: DataLike | None
     """Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one subfolder a class,
     or package.module:callable."""
@@ -564,7 +569,8 @@ class TuneKeywords(TypedDict, total=False):
     simplify: bool
     """Fold constants and remove dead nodes before anything else."""
     external_data: bool | None
-    """Write the weights to a data file beside the model; by default only when one file cannot hold them."""
+    """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
+    of 256 MB and more."""
     data: DataLike | None
     """Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one subfolder a class,
     or package.module:callable."""
@@ -677,7 +683,8 @@ class UnifyKeywords(TypedDict, total=False):
     simplify: bool
     """Fold constants and remove dead nodes before anything else."""
     external_data: bool | None
-    """Write the weights to a data file beside the model; by default only when one file cannot hold them."""
+    """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
+    of 256 MB and more."""
     data: DataLike | None
     """Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one subfolder a class,
     or package.module:callable."""
@@ -850,7 +857,8 @@ class VerifyKeywords(TypedDict, total=False):
     simplify: bool
     """Fold constants and remove dead nodes before anything else."""
     external_data: bool | None
-    """Write the weights to a data file beside the model; by default only when one file cannot hold them."""
+    """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
+    of 256 MB and more."""
     data: DataLike | None
     """Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one subfolder a class,
     or package.module:callable."""

@@ -39,7 +39,7 @@ class FakeUnification:
         self.calls: list[SimpleNamespace] = []
         self.raises: BaseException | None = None
 
-    def unify_file(
+    def unify_chosen_file(
         self, source: Any, output: Any, settings: UnifySettings, *, plan: Any, plan_out: Any, progress: Any
     ) -> UnifyReport:
         asked = {"source": source, "output": output, "settings": settings, "progress": progress}
