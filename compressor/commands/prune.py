@@ -98,7 +98,7 @@ def _prune(
         before = account.stats_of(source, found, size, None if isinstance(model, ir.Model) else Path(model))
     if samples is None:
         with clock.phase("samples"):
-            samples = made_up(settings, source, notes, asked=given.recover != "auto")
+            samples = made_up(settings, source, found, notes, asked=given.recover != "auto")
     means = _means(source, settings, samples, clock)
     recovery, trail, origin = Recovery(source, settings, samples, clock), Trail(), None
     proofs, groups, read = list[Evidence](), list[GroupRow](), source if isinstance(model, ir.Model) else Path(model)
@@ -142,7 +142,7 @@ def _means(source: ir.Model, settings: PruneSettings, samples: RunSamples | None
     """What the choices of a run are made with."""
     losses = None
     if samples is not None and follows_losses(settings, samples=True):
-        losses = Losses(settings, samples.train, clock, real=samples.real)
+        losses = Losses(settings, samples.train, clock, telling=samples.telling)
     return Means(samples, losses, _latency_target(source, settings, clock))
 
 

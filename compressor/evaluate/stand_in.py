@@ -57,6 +57,7 @@ def describe_samples(samples: Synthetic) -> SyntheticRow:
         margin=choice.margin,
         scores=dict(choice.scores),
         normalised_inside=list(choice.normalised_inside),
+        sharpened=len(samples.sharpened),
     )
 
 

@@ -48,6 +48,9 @@ class SyntheticRow(Record):
     normalised_inside: list[str] = Field(
         default=[], description="Inputs of pixels that the graph itself shifts and scales before anything else."
     )
+    sharpened: int = Field(
+        default=0, description="Samples that were moved towards a class each, of which the model is sure then."
+    )
 
 
 class AccuracyRow(Record):

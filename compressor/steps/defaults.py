@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from math import ceil, prod
 
 import onnx_ir as ir
 
 from compressor.config import PruneSettings
 from compressor.core.machine import cores
+from compressor.data.synthetic import Synthetic
 from compressor.errors import ModelError, UsageError
 from compressor.graph.shapes import Shapes
 from compressor.operators.table import RULES, operator_of
@@ -29,8 +31,15 @@ SECONDS = 60.0
 """Longest recovery that is begun without being asked for."""
 MOST, FEWEST = 1024, 32
 """Samples that are read of their own accord: where the widest layer needs rows and the model is small; and at least."""
+MADE_UP = 512
+"""Samples that are made up of their own accord, at least; they cost nobody anything."""
 WORK = 250e9
 """Multiply-accumulates of one pass over all samples, at most, where nobody said how many samples."""
+HELD = 8e9
+"""Bytes of what all layers compute on all samples, at most, where nobody said how many samples: more tell
+little, and values that wait for later layers would go to the disk."""
+SHARPENING = 600e9
+"""Multiply-accumulates that may go into changing made-up samples."""
 ROWS = 8
 """Rows that least squares draws for each unknown (:class:`compressor.reconstruct.Options`)."""
 
@@ -96,9 +105,11 @@ def settled(settings: PruneSettings, found: Analysis, *, available: int | None) 
         return _with(settings, recover="none"), [NO_LAYER]
     macs = macs_per_sample(found.model.graph, found.shapes, RULES)
     asked = "samples" in settings.model_fields_set
-    wanted = settings.samples if asked else max(settings.samples, min(MOST, _needed(layers)))
+    least = settings.samples if asked or available is not None else max(settings.samples, MADE_UP)
+    wanted = least if asked else max(least, min(MOST, _needed(layers)))
     wanted = min(wanted, available) if available is not None else wanted
-    count = wanted if asked else max(min(FEWEST, wanted), min(wanted, int(WORK / max(macs, 1))))
+    most = min(WORK / max(macs, 1.0), HELD / max(_held(found.model, found.shapes), 1.0))
+    count = wanted if asked else max(min(FEWEST, wanted), min(wanted, int(most)))
     effort = _effort(found.model, layers, macs, count)
     while not asked and effort.seconds > SECONDS and count > FEWEST:
         count = max(FEWEST, count // 2)
@@ -114,12 +125,15 @@ def settled(settings: PruneSettings, found: Analysis, *, available: int | None) 
     return _with(settings, recover="lstsq", samples=count), notes
 
 
-def made_up(settings: PruneSettings, source: ir.Model, notes: list[str], *, asked: bool) -> RunSamples | None:
+def made_up(
+    settings: PruneSettings, source: ir.Model, found: Analysis, notes: list[str], *, asked: bool
+) -> RunSamples | None:
     """Samples for a run without data; None where it needs none.
 
     Args:
         settings: of the run, settled.
         source: the model.
+        found: the analysed model.
         notes: takes up why there are none, where nobody asked for what they are for.
         asked: somebody asked for the recovery.
 
@@ -133,7 +147,24 @@ def made_up(settings: PruneSettings, source: ir.Model, notes: list[str], *, aske
             raise
         notes.append(NO_SAMPLES.format(reason=error))
         return None
-    return None if samples is None else replace(samples, asked=asked)
+    if samples is None:
+        return None
+    if isinstance(samples.train, Synthetic):
+        samples = replace(samples, train=_sharpened(samples.train, found))
+    return replace(samples, asked=asked)
+
+
+def _sharpened(samples: Synthetic, found: Analysis) -> Synthetic:
+    """The samples, as many as take seconds moved to where a classifier is sure of them, if torch is there to do it."""
+    if find_spec("torch") is None:
+        return samples
+    from compressor.train.gradients.sharpening import PASSES, sharpened
+
+    macs = PASSES * macs_per_sample(found.model.graph, found.shapes, RULES)
+    try:
+        return sharpened(found.model, samples, int(SHARPENING / max(macs, 1.0)))
+    except (ModelError, RuntimeError):
+        return samples  # as they were drawn; what torch cannot run is no fault of the samples
 
 
 def heavier(report: Report) -> list[str]:
@@ -177,6 +208,12 @@ def _layers(model: ir.Model, shapes: Shapes) -> list[_Layer]:
             continue  # recovery leaves it alone, and says why
         found.append(_Layer(unknowns, groups, form.count(y) / max(shapes.batch, 1)))
     return found
+
+
+def _held(model: ir.Model, shapes: Shapes) -> float:
+    """Bytes of what layers compute on one sample, as float32."""
+    made = (shapes(value) for node in model.graph for value in node.outputs)
+    return 4.0 * sum(prod(shape) for shape in made if shape is not None) / max(shapes.batch, 1)
 
 
 def _needed(layers: list[_Layer]) -> int:

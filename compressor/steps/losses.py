@@ -69,12 +69,12 @@ class Losses:
         settings: samples, seed, provider.
         data: what is measured on.
         clock: is told how it goes.
-        real: the samples are the user's. On made-up ones, which excite less of what a layer can do, too much seems
-            dispensable: there channels go in the order of their weights (docs/criteria.md has the numbers).
+        telling: the samples excite what a layer can do: they are the user's, or a classifier is sure of them. On others
+            too much seems dispensable: there channels go in the order of their weights (docs/allocation.md).
     """
 
-    def __init__(self, settings: PruneSettings, data: Dataset, clock: Clock, *, real: bool) -> None:
-        self._settings, self._data, self._clock, self._real = settings, data, clock, real
+    def __init__(self, settings: PruneSettings, data: Dataset, clock: Clock, *, telling: bool) -> None:
+        self._settings, self._data, self._clock, self._telling = settings, data, clock, telling
         self.warnings: list[str] = []
         self.used = False
         self._shares: list[tuple[float, float]] = []
@@ -126,7 +126,7 @@ class Losses:
                 raise
             self.warnings.append(NOT_READ.format(reason=str(error).partition(";")[0]))
             return None
-        own = self._real and "criterion" not in self._settings.model_fields_set
+        own = self._telling and "criterion" not in self._settings.model_fields_set
         evidence = LossEvidence(seen, rows, known, exact, own, self._clock.tell)
         self.used = True
         return loss_curves(ranked, evidence, self._settings.seed)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import Cut
@@ -47,12 +49,12 @@ INEXACT_NOTE = (
     "that outputs change then; what trains after the cut makes up for it"
 )
 IN_VAIN = "training made it worse in every epoch, so the weights from before training are kept"
-NOT_RUN = (
-    "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
-)
+NOT_RUN = "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
 NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data with samples that the model takes"
 COMPARED, FEWEST, WORK = 512, 32, 50e9
 """Samples that outputs are compared on: at most, at least, and multiply-accumulates of one model on all of them."""
+RUN_BYTES, BYTES_OF_NUMBER = 1 << 30, 4
+"""Of all values of one run together, at most; most of them are float32."""
 MADE_UP_TO_TRAIN = 5000
 """Made-up samples that training distils on, where the user has none; fewer are learnt by heart."""
 NAMED = 3
@@ -81,12 +83,17 @@ class RunSamples:
         """What accuracy is measured on; None without labels."""
         return self.valid if self.valid is not None and self.valid.labelled else None
 
+    @property
+    def telling(self) -> bool:
+        """Do they excite what layers can do: the user's, or made-up ones of whose class the model is sure?"""
+        return self.real or (isinstance(self.train, Synthetic) and bool(self.train.sharpened))
+
     def to_compare(self) -> tuple[Dataset, bool]:
         """What outputs are compared on, and whether recovery saw it too."""
         if self.valid is not None:
             return self.valid, False
         if isinstance(self.train, Synthetic):
-            return replace(self.train, seed=self.train.seed + 1, remembered={}), False
+            return self.train.renewed(), False
         return self.train, True
 
     @staticmethod
@@ -217,13 +224,26 @@ class Recovery:
         data, seen = samples.to_compare()
         cut = [self._cut] if self._steps == 1 and self._cut is not None else []
         models = [normalise(self._source.clone()), *cut, self.model]
+        settings = self._settings.model_copy(update={"batch_size": self._at_once(models[0], data)})
         try:
-            row = outputs_row(models, data, self._settings, count=self._comparable(len(data)))
+            row = outputs_row(models, data, settings, count=self._comparable(len(data)))
         except ModelError as error:
             self._warnings.append(NOT_COMPARED.format(reason=str(error).partition(";")[0]))
             return None
         real = samples.real or samples.valid is not None
         return None if row is None else row.model_copy(update={"real": real, "seen": seen and samples.real})
+
+    def _at_once(self, model: ir.Model, data: Dataset) -> int:
+        """Samples in one run: ``--batch-size``, or fewer where what one run computes would not fit."""
+        one = data.take(np.zeros(1, np.int64)).inputs
+        named = {str(v.name) for v in model.graph.inputs if not v.is_initializer()}
+        try:
+            shapes = infer(model, {name: array.shape for name, array in one.items() if name in named})
+        except ModelError:
+            return self._settings.batch_size
+        made = (shapes(v) for node in model.graph for v in node.outputs)
+        held = BYTES_OF_NUMBER * sum(prod(shape) for shape in made if shape is not None)
+        return max(1, min(self._settings.batch_size, int(RUN_BYTES / max(held, 1))))
 
     def _comparable(self, count: int) -> int:
         """Samples whose comparison takes seconds."""
@@ -257,7 +277,7 @@ class Recovery:
     def _rebuild(self, model: ir.Model, dense: ir.Model, cut: Cut, samples: RunSamples) -> None:
         options = ReconstructOptions(
             samples=self._settings.samples,
-            batch_size=min(self._settings.batch_size, ReconstructOptions.batch_size),
+            batch_size=min(self._at_once(dense, samples.train), ReconstructOptions.batch_size),
             provider=self._settings.provider,
             seed=self._settings.seed,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from zlib import crc32
 
@@ -94,6 +94,8 @@ class Synthetic:
         choice: values of pixels.
         plain: images are dead leaves without noise, by which the range of values is read.
         remembered: samples that were drawn before, by index, up to :data:`REMEMBERED` bytes.
+        sharpened: samples that were changed after they were drawn, by index; they stand for those that are drawn
+            (:mod:`compressor.train.gradients.sharpening`).
     """
 
     kinds: tuple[InputKind, ...]
@@ -102,6 +104,7 @@ class Synthetic:
     choice: RangeChoice = field(default_factory=RangeChoice)
     plain: bool = False
     remembered: dict[int, dict[str, Array]] = field(default_factory=dict, repr=False, compare=False)
+    sharpened: Mapping[int, Mapping[str, Array]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def labelled(self) -> bool:
@@ -118,7 +121,13 @@ class Synthetic:
         made = [self._sample(int(index)) for index in indices]
         return Batch({name: np.stack([sample[name] for sample in made]) for name in made[0]})
 
-    def _sample(self, index: int) -> dict[str, Array]:
+    def renewed(self) -> Synthetic:
+        """Other samples of the same kinds, as they are drawn."""
+        return replace(self, seed=self.seed + 1, remembered={}, sharpened={})
+
+    def _sample(self, index: int) -> Mapping[str, Array]:
+        if index in self.sharpened:
+            return self.sharpened[index]
         if index in self.remembered:
             return self.remembered[index]
         share = np.random.default_rng([self.seed, index])
