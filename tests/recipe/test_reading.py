@@ -113,7 +113,7 @@ def test_files_that_cannot_be_read(tmp_path, content):
     path = tmp_path / "r.yaml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UsageError, match="the recipe cannot be read"):
+    with pytest.raises(UsageError, match="the file cannot be read"):
         read_recipe(path)
 
 
