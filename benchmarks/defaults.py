@@ -28,8 +28,8 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.data import open_data, subset
 from compressor.errors import CompressorError
-from compressor.evaluate.accuracy import accuracy
 from compressor.graph import files
+from compressor.metrics.evaluator import Evaluator
 
 ARMS: dict[str, dict[str, Any]] = {
     "bare cut": {"recover": "none", "scope": "local"},
@@ -72,8 +72,8 @@ def judged(model: Any, network: Network, count: int) -> tuple[float, int]:
     """Top-1 on the first test samples, and how many these are."""
     settings = PruneSettings.parse({"data": f"{network.data}-test.npz", **network.prepared})
     test = open_data(settings, model)
-    found = accuracy(model, subset(test, min(count, len(test)), 0), settings)
-    return found.share, found.count
+    count = min(count, len(test))
+    return Evaluator().measure(model, subset(test, count, 0)).value, count
 
 
 def row(network: Network, key: dict[str, Any], count: int, folder: Path) -> dict[str, Any]:

@@ -24,8 +24,8 @@ import process
 from compressor.commands.prune import PruneResult, prune
 from compressor.config import PruneSettings
 from compressor.data import open_data
-from compressor.evaluate.accuracy import accuracy
 from compressor.graph import files
+from compressor.metrics.evaluator import Evaluator
 from compressor.steps import account
 
 ROOT = Path(__file__).parents[1]
@@ -91,7 +91,7 @@ def ours(
 
 def judged(result: PruneResult, test: Path) -> float:
     settings = PruneSettings(data=str(test), batch_size=500)
-    return accuracy(result.model, open_data(settings, result.model), settings).share
+    return Evaluator().measure(result.model, open_data(settings, result.model)).value
 
 
 def left(result: PruneResult) -> float:
@@ -130,7 +130,7 @@ def main() -> None:
         train, test = as_npz(options.data, Path(folder))
         settings = PruneSettings(data=str(test), batch_size=500)
         dense = files.load_model(MODEL)
-        table.add("dense", lambda: {"accuracy": accuracy(dense, open_data(settings, dense), settings).share})
+        table.add("dense", lambda: {"accuracy": Evaluator().measure(dense, open_data(settings, dense)).value})
         for macs in map(float, options.macs.split(",")):
             for arm, settings in arms(list(map(int, options.epochs.split(",")))).items():
                 keep = options.keep and options.keep / f"{macs:g} {arm}.onnx"

@@ -26,8 +26,8 @@ from compressor.commands.bench import bench
 from compressor.commands.unify import unify_file
 from compressor.config import BenchSettings, PruneSettings, UnifySettings
 from compressor.data import open_data
-from compressor.evaluate.accuracy import accuracy
 from compressor.graph import files
+from compressor.metrics.evaluator import Evaluator
 
 RESULTS = ROOT / "benchmarks" / "results" / "unify_cifar.json"
 BLOCKS = ("1x4", "1x8", "4x4", "8x8", "tap")
@@ -51,7 +51,7 @@ class Arms:
     def judged(self, path: Path) -> dict[str, Any]:
         """Accuracy and bytes of a file."""
         model, settings = files.load_model(path), PruneSettings(data=str(self.test), batch_size=500)
-        share = accuracy(model, open_data(settings, model), settings).share
+        share = Evaluator().measure(model, open_data(settings, model)).value
         size = path.stat().st_size
         return {"accuracy": share, "bytes": size, "times_smaller": round(MODEL.stat().st_size / size, 2)}
 

@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "results"),
     ("graph", "runtime"),
     ("data",),
+    ("metrics",),
     ("channels",),
     ("operators",),
     ("pruning",),

@@ -110,9 +110,15 @@ class PruningPlan:
     def load(path: str | Path) -> PruningPlan:
         """Reads a plan file; raises PlanError."""
         try:
-            return PruningPlan.from_json(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise PlanError(f"cannot read the plan {path}: {error}") from None
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise PlanError(f"cannot read the plan {path}: {error.strerror or error}") from None
+        except UnicodeDecodeError:
+            text = "\0"
+        if not text.lstrip().startswith("{"):
+            what = "a model" if Path(path).suffix == ".onnx" else "no JSON"
+            raise PlanError(f"{path} is {what}, and a plan is a JSON file; give one that --plan-out wrote")
+        return PruningPlan.from_json(text)
 
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -95,6 +96,9 @@ class Command(click.Command):
         Raises:
             click.exceptions.Exit: with the exit code, after the message is printed.
         """
+        # What numpy notes of overflow and division by zero in the user's numbers is no message for users; what comes of
+        # it (a NaN, a proof that fails) is told where it matters.
+        warnings.filterwarnings("ignore", category=RuntimeWarning)
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):

@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import click
 
@@ -82,6 +83,10 @@ def _check(flag: str, path: Path, taken: Mapping[Path, str]) -> None:
         raise UsageError(f"{flag}: folder {path.parent} does not exist; create it or choose another place")
     if path.is_dir():
         raise UsageError(f"{flag}: {path} is a folder; name a file in it")
+    if not path.exists() or path.is_file():
+        # Asking for permissions says nothing to root, of folders of the kernel or of read-only disks; trying does.
+        with TemporaryFile(dir=path.parent):
+            pass
     for other, owner in taken.items():
         if _same(path, other):
             raise UsageError(f"{flag}: {path} is {owner} too, which is never overwritten; name another file")

@@ -10,7 +10,8 @@ from compressor.cli.options import HelpPart, settings_options
 from compressor.cli.paths import check_destinations
 from compressor.config.verify import EqualitySection, ProvidersSection, SearchSection, VerifySettings
 
-_INPUTS = HelpPart("Inputs", ("data", "samples", "batch_size", "mean", "std", "layout", "input_shapes", "dims"))
+_DATA = ("data", "labels", "eval", "samples", "batch_size", "mean", "std", "layout")
+_INPUTS = HelpPart("Inputs", (*_DATA, "input_shapes", "dims"))
 _EPILOG = f"""\b
 Examples:
   onnx-compress verify model.onnx model.clean.onnx

@@ -24,6 +24,7 @@ from compressor.experiments.run import Lab, Trial, Variant, run_trials
 from compressor.experiments.workers import workers_of
 from compressor.graph import files
 from compressor.graph.edit import constant_array
+from compressor.metrics.evaluator import Evaluator
 from compressor.pruning.allocate import Move
 from compressor.results.sensitivity import Change
 from compressor.results.unify import UnifyReport
@@ -70,7 +71,7 @@ class Chosen:
         plan: the block of each layer.
         rungs: every layer alone, at every block that fits it.
         together: what all blocks of the plan cost together.
-        accuracy: of the original; None without labels.
+        accuracy: the metric of the original; None where it was not measured.
         remembered: measurements that an earlier run had made.
     """
 
@@ -108,7 +109,7 @@ def choose(
         CompressorError: one of :mod:`compressor.errors`, each with its exit code.
     """
     clock = clock or Clock()
-    limits = Limits(settings.max_drop, settings.max_distance)
+    limits = Limits(settings.max_drop, settings.max_distance, Evaluator.of(settings))
     with clock.phase("load"):
         model, _ = account.open_source(source)
         samples = open_samples(model, settings)

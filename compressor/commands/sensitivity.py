@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compressor.channels.channel_mask import Cut
@@ -26,6 +26,7 @@ from compressor.experiments.limits import Limits
 from compressor.experiments.run import Lab, Trial, Variant, run_trials
 from compressor.experiments.workers import workers_of
 from compressor.graph import files
+from compressor.metrics.evaluator import Evaluator
 from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import apply_plan
@@ -114,6 +115,8 @@ def sensitivity(
         input=before,
         groups=_groups(steps, changes, limits, reference.accuracy),
         accuracy=reference.accuracy,
+        metric=reference.evaluator.name,
+        share=reference.evaluator.share,
         samples=reference.samples,
         synthetic=describe_samples(samples) if isinstance(samples, Synthetic) else None,
         limit=str(limits),
@@ -144,9 +147,12 @@ def ledger_of(output: Path) -> Path:
 
 def _limits(settings: SensitivitySettings, samples: Dataset) -> Limits:
     """What was asked for, or a default that fits the data."""
-    limits = Limits(settings.max_drop, settings.max_distance)
-    if limits == Limits():
-        return Limits(max_drop=MAX_DROP) if samples.labelled else Limits(max_distance=MAX_DISTANCE)
+    evaluator = Evaluator.of(settings)
+    limits = Limits(settings.max_drop, settings.max_distance, evaluator)
+    if settings.max_drop is None and settings.max_distance is None:
+        if evaluator.measures(samples):
+            return replace(limits, max_drop=MAX_DROP)
+        return replace(limits, max_distance=MAX_DISTANCE)
     limits.check(samples)
     return limits
 

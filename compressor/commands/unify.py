@@ -18,13 +18,13 @@ from compressor.core.clock import Clock, Progress
 from compressor.core.scratch import scratch
 from compressor.data import Dataset
 from compressor.errors import NothingToPrune
-from compressor.evaluate.accuracy import accuracy
 from compressor.graph import clean, files
 from compressor.graph.edit import constant_array
 from compressor.graph.evaluate import Array
 from compressor.graph.provenance import stamp_provenance
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
+from compressor.metrics.evaluator import Evaluator, evaluator_for
 from compressor.operators.table import RULES
 from compressor.pruning import proof
 from compressor.pruning.analysis import prepared_model
@@ -113,6 +113,8 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
     with clock.phase("load"):
         source, size = account.open_source(model)
         samples = UnifySamples.of(settings, source)
+        data = None if samples is None else samples.valid
+        evaluator = evaluator_for(settings, data)
     with clock.phase("analyse"):
         ready = get_ready(source, settings, size, None if isinstance(model, ir.Model) else Path(model))
     if settings.curvature != "none" and samples is not None:
@@ -128,10 +130,10 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
             trained = Trainer(ready.model, teacher, targets, settings, samples, Watch(settings, clock)).run()
     unified = [adopt(item, trained, settings) for item in once] if trained.kinds else once
     result = finish(ready, trained, unified, settings, clock)
-    if samples is not None and samples.judged is not None:
+    if evaluator is not None:
         with clock.phase("judge"):
             first = with_weights(ready.model, once) if trained.kinds else None
-            result.report = with_accuracy(result, ready.reference, first, samples.judged, settings)
+            result.report = with_accuracy(result, ready.reference, first, data, evaluator)
     origin = None if isinstance(model, ir.Model) else Path(model)
     stamp_provenance(result.model, "unify", settings, origin, unified_facts(result.report))
     return result
@@ -295,13 +297,16 @@ def _proved(
 
 
 def with_accuracy(
-    result: UnifyResult, before: ir.Model, once: ir.Model | None, data: Dataset, settings: UnifySettings
+    result: UnifyResult, before: ir.Model, once: ir.Model | None, data: Dataset | None, evaluator: Evaluator
 ) -> UnifyReport:
-    """The report with top-1 accuracy: of the original, in one shot where training followed, and as it is written."""
+    """The report with the metric: of the original, in one shot where training followed, and as it is written."""
+    first = evaluator.measure(before, data, before)
     row = UnifyAccuracy(
-        before=accuracy(before, data, settings).share,
-        one_shot=accuracy(once, data, settings).share if once is not None else None,
-        after=accuracy(result.model, data, settings).share,
-        samples=len(data),
+        before=first.value,
+        one_shot=evaluator.measure(once, data, before).value if once is not None else None,
+        after=evaluator.measure(result.model, data, before).value,
+        samples=first.samples,
+        metric=evaluator.name,
+        share=evaluator.share,
     )
     return result.report.model_copy(update={"accuracy": row})

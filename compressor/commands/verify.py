@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ from compressor.evaluate import bisect, pair
 from compressor.evaluate.pair import Opened
 from compressor.graph.evaluate import Array
 from compressor.graph.feeds import feeds
+from compressor.metrics.evaluator import evaluator_for
+from compressor.results.detail import AccuracyRow
 from compressor.results.environment import environment
 from compressor.results.verify import Divergence, OutputRow, VerifyReport, VerifyRun
 
@@ -67,6 +69,10 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
         pair.demand_same_signature(*models)
     with clock.phase("compare"):
         found = _compare(models, providers, settings)
+    accuracy = []
+    if settings.eval is not None:
+        with clock.phase("judge"):
+            accuracy.append(_judged(models, providers, settings))
     divergence = None
     if settings.bisect or (settings.bisect is None and not found.passed):
         with clock.phase("bisect"):
@@ -80,6 +86,7 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
         outputs=[_row(name, found) for name in found.outputs],
         runs=found.runs,
         divergence=divergence,
+        accuracy=accuracy,
         seconds=clock.seconds,
         warnings=[*found.warnings, *_notes(divergence, found)],
         settings=settings.model_dump(mode="json"),
@@ -98,6 +105,19 @@ def demand_equal(report: VerifyReport) -> None:
         f"output {worst.name!r} of {report.b} is off by {worst.max_rel_err:.2g} of its range (allowed "
         f"{worst.tolerance:g}){where}; allow more with --rtol or --atol if that is meant"
     )
+
+
+def _judged(models: tuple[Opened, Opened], providers: tuple[str, str], settings: VerifySettings) -> AccuracyRow:
+    """The metric of both models, A as the original; raises UsageError where it cannot be measured."""
+    a, b = (opened.model for opened in models)
+    data = None if settings.data is None else open_data(settings, a)
+    evaluator = evaluator_for(settings, data)
+    assert evaluator is not None
+    before, after = (
+        replace(evaluator, provider=provider).measure(model, data, a)
+        for model, provider in zip((a, b), providers, strict=True)
+    )
+    return evaluator.row(before.value, after.value, before.samples)
 
 
 def _compare(models: tuple[Opened, Opened], providers: tuple[str, str], settings: VerifySettings) -> Comparison:

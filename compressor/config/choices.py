@@ -41,6 +41,23 @@ RECOVERIES = Choices(
 )
 """What restores accuracy without training: a :data:`compressor.reconstruct.task.MakeFit`."""
 
+_METRICS = "compressor.metrics"
+METRICS = Choices(
+    "metric",
+    {
+        "top-1": f"{_METRICS}.classes:Top1",
+        "top-5": f"{_METRICS}.classes:Top5",
+        "miou": f"{_METRICS}.overlap:MeanIou",
+        "map": f"{_METRICS}.average_precision:AveragePrecision",
+        "map50": f"{_METRICS}.average_precision:AveragePrecision50",
+        "perplexity": f"{_METRICS}.perplexity:Perplexity",
+        "cosine": f"{_METRICS}.numbers:Cosine",
+        "rmse": f"{_METRICS}.numbers:Rmse",
+    },
+    group="onnx_compressor.metrics",
+)
+"""What a model is judged by: a class of :class:`compressor.metrics.metric.Metric`."""
+
 _METHODS = "compressor.unification.methods"
 METHODS = Choices(
     "method",

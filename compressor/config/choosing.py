@@ -5,9 +5,10 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field
 
 from compressor.config.blocks import BlockText
+from compressor.config.gates import Drop
 from compressor.config.section import Section, Shown
 from compressor.config.unify import UnifySettings
-from compressor.core.notation import parse_share, split_commas
+from compressor.core.notation import split_commas
 
 LADDER = ("8x8", "4x8", "4x4", "1x8", "1x4")
 
@@ -22,7 +23,7 @@ class ChoosingSection(Section):
 
     title: ClassVar[str] = "Blocks by what they cost"
 
-    max_drop: Annotated[float | None, Field(ge=0, le=1), BeforeValidator(parse_share), Shown("SHARE")] = Field(
+    max_drop: Annotated[Drop | None, Shown("SHARE")] = Field(
         default=None,
         description="Choose a block for each layer so that, before any training, no more accuracy is lost, such as "
         "0.01 or 1%; needs data with labels.",

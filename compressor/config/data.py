@@ -5,8 +5,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from compressor.config.base import RunSettings
-from compressor.config.section import Section, Shown
+from compressor.config.choices import METRICS
+from compressor.config.section import Section, Shown, did_you_mean
 from compressor.core.notation import parse_numbers, split_commas
+from compressor.core.user_code import NAMED
 
 Change = Literal["flip", "crop"]
 Std = Annotated[float, Field(gt=0)]
@@ -32,6 +34,14 @@ def _limits(value: object) -> object:
     return numbers
 
 
+def _metric(value: object) -> object:
+    text = str(value)
+    if text in METRICS or NAMED.fullmatch(text):
+        return text
+    hint = did_you_mean(text, METRICS)
+    raise ValueError(f"{text!r} is not a metric{hint} ({', '.join(METRICS)} or package.module:function)")
+
+
 class DataSection(Section):
     """Where samples come from and how they are prepared."""
 
@@ -54,6 +64,11 @@ class DataSection(Section):
     )
     labels: Annotated[str | None, Shown("NAME")] = Field(
         default=None, min_length=1, description="Name of the array that holds the labels. Default: y or labels."
+    )
+    eval: Annotated[Annotated[str, BeforeValidator(_metric)] | None, Shown("METRIC")] = Field(
+        default=None,
+        description=f"What a model is judged by: {', '.join(METRICS)}; or package.module:function, which is called "
+        "with the model and gives a number. Default: top-1, where labels are classes.",
     )
     samples: int = Field(default=256, ge=1, description="Samples to calibrate on.")
     batch_size: int = Field(default=64, ge=1, description="Samples in a batch.")

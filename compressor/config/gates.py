@@ -2,11 +2,22 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from compressor.config.section import Section, Shown
 from compressor.config.target import Size
 from compressor.core.notation import parse_share
+
+
+def _of_accuracy(value: float, info: ValidationInfo) -> float:
+    """Without a metric of its own scale, what may be lost is a share."""
+    if value > 1 and info.data.get("eval") is None:
+        raise ValueError(f"{value:g} is more than accuracy can lose; write a share such as 0.01 or 1%")
+    return value
+
+
+Drop = Annotated[float, Field(ge=0), BeforeValidator(parse_share), AfterValidator(_of_accuracy)]
+"""How much a metric may lose."""
 
 
 class GatesSection(Section):
@@ -14,8 +25,10 @@ class GatesSection(Section):
 
     title: ClassVar[str] = "Gates"
 
-    max_drop: Annotated[float | None, Field(ge=0, le=1), BeforeValidator(parse_share), Shown("SHARE")] = Field(
-        default=None, description="Most accuracy that may be lost, such as 0.01 or 1%; needs data with labels."
+    max_drop: Annotated[Drop | None, Shown("SHARE")] = Field(
+        default=None,
+        description="Most accuracy that may be lost, such as 0.01 or 1%, or of what --eval measures; needs data with "
+        "labels, or what --eval needs.",
     )
     max_size: Annotated[Size | None, Shown("SIZE")] = Field(
         default=None, description="Largest file that is accepted: bytes such as 500kB, or a share of the original."

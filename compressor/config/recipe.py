@@ -134,7 +134,7 @@ class Recipe(DataSettings):
             for kind in (PruneSettings, BenchSettings)
         ]
         try:
-            return PruneSettings.parse(by_class[0]), BenchSettings.parse(by_class[1])
+            return PruneSettings.parse({**by_class[0], "eval": self.eval}), BenchSettings.parse(by_class[1])
         except UsageError as error:
             raise UsageError(f"gates: {error}") from None
 

@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from compressor.config.gates import Drop
 from compressor.config.proof import PROVIDERS, provider_name
 from compressor.config.prune import PruneSettings
 from compressor.config.section import Section, Shown
@@ -42,7 +43,7 @@ class SweepSection(Section):
     round_to: int = Field(
         default=1, ge=1, description="Leave a multiple of N channels, as prune does; 1 measures every ratio as asked."
     )
-    max_drop: Annotated[float | None, Field(ge=0, le=1), BeforeValidator(parse_share), Shown("SHARE")] = Field(
+    max_drop: Annotated[Drop | None, Shown("SHARE")] = Field(
         default=None,
         description="A ratio is safe where it costs no more accuracy, such as 0.01 or 1%; needs labels. "
         f"Default: {MAX_DROP} with labels, unless --max-distance is given.",

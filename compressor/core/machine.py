@@ -2,6 +2,8 @@
 
 import gc
 import os
+from math import prod
+from pathlib import Path
 
 
 def cores() -> int:
@@ -16,3 +18,38 @@ def rarely_collect() -> None:
     the default, takes a fifth of the time.
     """
     gc.set_threshold(100_000, 20, 100)
+
+
+def free_memory() -> int | None:
+    """Bytes that can be taken without driving others out; None where the system does not say.
+
+    On Linux what the kernel calls available, and no more than what the control group of this process leaves.
+    """
+    found = [value for value in (_available(), _left_of_group(), _physical()) if value is not None]
+    return min(found, default=None)
+
+
+def _available() -> int | None:
+    for line in _text("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            return 1024 * int(line.split()[1])
+    return None
+
+
+def _left_of_group() -> int | None:
+    limit, used = (_text(f"/sys/fs/cgroup/memory.{name}").strip() for name in ("max", "current"))
+    return int(limit) - int(used) if limit.isdigit() and used.isdigit() else None
+
+
+def _physical() -> int | None:
+    try:
+        return prod(os.sysconf(name) for name in ("SC_PAGE_SIZE", "SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return ""

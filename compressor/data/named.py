@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, Final, cast
 
 import numpy as np
@@ -15,13 +10,14 @@ import onnx_ir as ir
 
 from compressor.config.data import DataSection, DataSettings
 from compressor.core.formatting import printable, quantity
+from compressor.core.user_code import blamed, importable, imported
 from compressor.data.arrays import assign, from_arrays
 from compressor.data.batch import Array, Dataset
 from compressor.data.foreign import ForeignDataset
 from compressor.data.spec import InputSpec, specs
-from compressor.errors import CompressorError, UsageError
+from compressor.errors import UsageError
 
-NAMED: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+OPTION: Final = "--data"
 MAX_SAMPLES: Final = 65_536
 """An iterable is read up to this many samples,"""
 MAX_BYTES: Final = 1 << 32
@@ -44,33 +40,15 @@ def open_named(text: str, model: ir.Model, settings: DataSettings) -> Dataset:
         UsageError: it cannot be imported or called, or what it gives does not fit the model.
     """
     found = specs(model)
-    with _importable(), _blamed(text):
-        given = _imported(text)()
+    function = imported(text, OPTION)
+    with importable(), blamed(text, OPTION):
+        given = function()
         if all(hasattr(given, name) for name in ("take", "__len__", "labelled")):
             return ForeignDataset(given, found, text)
         arrays = collected(given, found, settings, f"--data {text}")
     chosen, labels = assign(list(arrays), found, settings, text)
     inputs = {name: arrays[stored] for name, stored in chosen.items()}
     return from_arrays(inputs, None if labels is None else arrays[labels], found, settings, text)
-
-
-def _imported(text: str) -> Callable[[], Any]:
-    module_name, _, name = text.partition(":")
-    try:
-        target: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise
-        raise UsageError(
-            f"--data {text}: there is no module {error.name!r}; start in its folder or install its package"
-        ) from None
-    for part in name.split("."):
-        if not hasattr(target, part):
-            raise UsageError(f"--data {text}: module {module_name!r} has no {name!r}")
-        target = getattr(target, part)
-    if not callable(target):
-        raise UsageError(f"--data {text}: it is {type(target).__name__}, which cannot be called; name a function")
-    return target  # type: ignore[no-any-return]
 
 
 def collected(given: object, found: Sequence[InputSpec], settings: DataSettings, place: str) -> dict[str, Array]:
@@ -186,27 +164,3 @@ def _array(value: Any) -> Array:
         if hasattr(value, step):
             value = getattr(value, step)()
     return np.asarray(value)
-
-
-@contextmanager
-def _importable() -> Iterator[None]:
-    """Makes modules of the current directory importable, as they are for ``python -m``."""
-    folder = os.getcwd()
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        if folder in sys.path:
-            sys.path.remove(folder)
-
-
-@contextmanager
-def _blamed(text: str) -> Iterator[None]:
-    """Turns what the user's code raises into our error, with the original as its cause."""
-    try:
-        yield
-    except CompressorError:
-        raise
-    except Exception as error:
-        words = printable(" ".join(str(error).split())[:300])
-        raise UsageError(f"--data {text} raised {type(error).__name__}{': ' if words else ''}{words}") from error

@@ -11,7 +11,9 @@ Training, accuracy and every comparison of two models ask here. The rule, for an
 5. Outputs of more axes hold scores where the last axis is as long as a table that the model looks whole numbers up in,
    as those of a language model do; or where their name says so (``logits``, ``scores``), along the last axis of three
    and axis 1 of more, as classifiers of pixels and voxels lay them out.
-6. Everything else is *numbers*: ``mse``, divided by the variance of the original's.
+6. Everything else is *numbers*: ``mse``, divided by the variance of the original's. Where the parts of an output along
+   an axis are in units of their own, as boxes in pixels beside probabilities are, each is divided by its own variance,
+   or the largest would drown the others (:func:`part_variances`).
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ TOLERANCE = 1e-3
 """How far from one a sum of probabilities, or the length of an embedding, may be; float16 resolves no better."""
 STEPS = 4
 """Operators between an input of whole numbers and the table that it indexes."""
+PARTS, UNITS, LEAST = 128, 1e3, 1e-7
+"""An axis has parts in units of their own if it is no longer than this and their variances differ by more than that; a
+part's counts as at least this share of the largest, so that one that hardly varies is not all that matters."""
 _SCORES = re.compile(r"(^|[^a-z])(logits?|scores?)($|[^a-z])", re.IGNORECASE)
 
 
@@ -44,6 +49,7 @@ class OutputForm:
         axis: of the classes.
         probabilities: entries are probabilities, else scores of any size.
         variance: of the original's numbers.
+        parts: the variance of each part along ``axis``, where these are in units of their own; else empty.
         reason: why, in words.
     """
 
@@ -53,10 +59,12 @@ class OutputForm:
     axis: int = 1
     probabilities: bool = False
     variance: float = 1.0
+    parts: tuple[float, ...] = ()
     reason: str = ""
 
     def __str__(self) -> str:
-        how = {"kl": f"kl along axis {self.axis}", "mse": "mse", "none": "left out"}[self.kind]
+        units = f", each part along axis {self.axis} by its own variance" if self.parts else ""
+        how = {"kl": f"kl along axis {self.axis}", "mse": f"mse{units}", "none": "left out"}[self.kind]
         return f"output {self.name!r}: {how} ({self.reason})"
 
 
@@ -89,8 +97,33 @@ def decide(
         )
         if name in given:
             found = _as_given(found, given[name], values)
-        forms.append(found if found.kind != "mse" else replace(found, variance=variance(values)))
+        forms.append(found if found.kind != "mse" else _measured(found, values))
     return forms
+
+
+def _measured(found: OutputForm, values: Array) -> OutputForm:
+    """The form of numbers with their variance."""
+    axis, parts = part_variances(values) or (found.axis, ())
+    return replace(found, variance=variance(values), axis=axis, parts=tuple(parts))
+
+
+def part_variances(values: Array) -> tuple[int, list[float]] | None:
+    """The axis whose parts are in units of their own, and the variance of each part; None where there is none.
+
+    It is the axis, other than that of samples, along which variances differ most. Parts that never vary count as the
+    one that varies least does. Outputs of two axes are left alone: they are embeddings or scores.
+    """
+    found, most = None, UNITS
+    wide = values.astype(np.float64) if values.ndim > 2 and values.size else np.zeros((0,))
+    for axis in range(1, wide.ndim):
+        if not 1 < wide.shape[axis] <= PARTS:
+            continue
+        each = wide.var(axis=tuple(other for other in range(wide.ndim) if other != axis))
+        varying = each[each > LEAST * each.max()]
+        ratio = varying.max() / varying.min() if varying.size else 1.0
+        if ratio > most:
+            found, most = (axis, np.maximum(each, varying.min()).tolist()), ratio
+    return found
 
 
 def variance(values: Array) -> float:

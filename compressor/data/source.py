@@ -8,10 +8,11 @@ import onnx_ir as ir
 
 from compressor.config.data import DataSettings, validation
 from compressor.core.formatting import printable
+from compressor.core.user_code import NAMED
 from compressor.data.arrays import assign, from_arrays
 from compressor.data.batch import Dataset
 from compressor.data.folder import FolderDataset, open_folder
-from compressor.data.named import NAMED, open_named
+from compressor.data.named import open_named
 from compressor.data.npz import NpzFile
 from compressor.data.order import split
 from compressor.data.spec import batch_limit, specs

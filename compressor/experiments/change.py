@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from compressor.config import DataSettings
 from compressor.core.compare import relative, squares
 from compressor.data import Array, Batch, Dataset, batch_limit, batches, open_data, subset
 from compressor.errors import UsageError
-from compressor.evaluate.accuracy import right
 from compressor.evaluate.stand_in import stand_in
 from compressor.graph.normalise import normalise
+from compressor.metrics.evaluator import OPTION, Evaluator
+from compressor.metrics.loaded_model import LoadedModel, named
+from compressor.metrics.metric import Metric
 from compressor.results.sensitivity import Change
 from compressor.runtime import sessions
 
@@ -34,8 +37,10 @@ class ReferenceOutputs:
         inputs: their names.
         batches: how many batches there are.
         samples: in all of them.
-        accuracy: top-1 of the original; None without labels.
-        digest: hash of the samples.
+        accuracy: the metric of the original; None where it cannot be measured, such as without labels.
+        digest: hash of the samples, and of the metric where one was asked for.
+        evaluator: the metric.
+        labelled: samples have labels.
     """
 
     folder: Path
@@ -46,6 +51,8 @@ class ReferenceOutputs:
     samples: int
     accuracy: float | None
     digest: str
+    evaluator: Evaluator = field(default_factory=Evaluator)
+    labelled: bool = False
 
     @staticmethod
     def make(model: ir.Model, dataset: Dataset, settings: DataSettings, folder: Path) -> ReferenceOutputs:
@@ -58,43 +65,62 @@ class ReferenceOutputs:
         """
         fixed = batch_limit(model)
         chosen = subset(dataset, max(settings.samples, fixed or 0), settings.seed)
-        digest, tally, count, names = hashlib.sha256(), _Tally(), 0, list[str]()
-        with sessions.opened(model, settings.provider, ALONE) as session:
-            number = 0
+        evaluator = replace(Evaluator.of(settings), alone=True)
+        if settings.eval is not None:
+            evaluator.demand(chosen, OPTION)
+        digest, tally, number, count = hashlib.sha256(), _Tally.of(evaluator, chosen), 0, 0
+        with sessions.placed(model) as path:
+            session = sessions.start_session(path, settings.provider, ALONE)
             for batch in batches(chosen, fixed or settings.batch_size, drop_last=fixed is not None):
                 names = sorted(batch.inputs)
                 found = sessions.run_session(session, batch.inputs)
-                tally.add(found, found, batch)
-                parts = {"in": [batch.inputs[name] for name in names], "out": found, "label": _labels(batch)}
-                for kind in ("in", "label"):
-                    for array in parts[kind]:
-                        digest.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
-                for kind, arrays in parts.items():
-                    for index, array in enumerate(arrays):
-                        np.save(folder / f"{number}-{kind}-{index}.npy", array, allow_pickle=False)
+                tally.add(found, named(session, found), batch)
+                for array in _kept(folder, number, batch, found):
+                    digest.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
                 number, count = number + 1, count + len(batch)
-        if not count:
-            raise UsageError(f"the model takes batches of {fixed}, the data has {len(dataset)} samples; give more")
-        accuracy = tally.change().accuracy
-        return ReferenceOutputs(
-            folder, settings.provider, len(found), tuple(names), number, count, accuracy, digest.hexdigest()
-        )
+            if not count:
+                raise UsageError(f"the model takes batches of {fixed}, the data has {len(dataset)} samples; give more")
+            if settings.eval is not None:
+                digest.update(evaluator.identity.encode())
+            reference = ReferenceOutputs(
+                folder=folder,
+                provider=settings.provider,
+                outputs=len(found),
+                inputs=tuple(names),
+                batches=number,
+                samples=count,
+                accuracy=None,
+                digest=digest.hexdigest(),
+                evaluator=evaluator,
+                labelled=batch.labels is not None,
+            )
+            own = evaluator.asked(LoadedModel(path, session, reference.read)) if evaluator.own else None
+        return replace(reference, accuracy=tally.change(own).accuracy)
 
     def change(self, model: ir.Model) -> Change:
-        """How far the outputs of ``model`` are from the original's.
+        """How far the outputs of ``model`` are from the original's, and the metric of it.
 
         Raises:
             ModelError: the model does not run.
+            UsageError: a metric of the user's raises, or gives no finite number.
         """
-        tally = _Tally()
-        with sessions.opened(model, self.provider, ALONE) as session:
-            for number in range(self.batches):
-                arrays = [self._load(number, "in", index) for index in range(len(self.inputs))]
-                labels = None if self.accuracy is None else self._load(number, "label", 0)
-                batch = Batch(dict(zip(self.inputs, arrays, strict=True)), labels)
+        tally = _Tally(None if self.accuracy is None or self.evaluator.own else self.evaluator.start())
+        with sessions.placed(model) as path:
+            session = sessions.start_session(path, self.provider, ALONE)
+            for number, batch in enumerate(self.read()):
                 before = [self._load(number, "out", index) for index in range(self.outputs)]
-                tally.add(before, sessions.run_session(session, batch.inputs), batch)
-        return tally.change()
+                tally.add(before, named(session, sessions.run_session(session, batch.inputs)), batch)
+            own = None
+            if self.evaluator.own:
+                own = self.evaluator.asked(LoadedModel(path, session, self.read))
+        return tally.change(own)
+
+    def read(self) -> Iterator[Batch]:
+        """The samples, in batches."""
+        for number in range(self.batches):
+            arrays = [self._load(number, "in", index) for index in range(len(self.inputs))]
+            labels = self._load(number, "label", 0) if self.labelled else None
+            yield Batch(dict(zip(self.inputs, arrays, strict=True)), labels)
 
     def _load(self, number: int, kind: str, index: int) -> Array:
         found: Array = np.load(self.folder / f"{number}-{kind}-{index}.npy", allow_pickle=False)
@@ -109,39 +135,48 @@ def open_samples(model: ir.Model, settings: DataSettings) -> Dataset:
     return stand_in(normalise(model.clone()), settings, count)
 
 
-def _labels(batch: Batch) -> list[Array]:
-    return [] if batch.labels is None else [batch.labels]
+def _kept(folder: Path, number: int, batch: Batch, outputs: list[Array]) -> Iterator[Array]:
+    """Writes what is known of one batch; gives what tells samples apart."""
+    given = [batch.inputs[name] for name in sorted(batch.inputs)]
+    labels = [] if batch.labels is None else [batch.labels]
+    for kind, arrays in {"in": given, "out": outputs, "label": labels}.items():
+        for index, array in enumerate(arrays):
+            np.save(folder / f"{number}-{kind}-{index}.npy", array, allow_pickle=False)
+    yield from (*given, *labels)
 
 
 @dataclass
 class _Tally:
-    """Sums over batches, from which means over all samples are made."""
+    """Sums over batches; ``metric`` is a built-in one where one can be measured."""
 
+    metric: Metric | None
     moved: dict[int, float] = field(default_factory=dict)
     whole: dict[int, float] = field(default_factory=dict)
     agree: int = 0
     rows: int = 0
-    correct: int = 0
-    judged: int = 0
 
-    def add(self, before: list[Array], after: list[Array], batch: Batch) -> None:
-        for index, (one, two) in enumerate(zip(before, after, strict=True)):
+    @staticmethod
+    def of(evaluator: Evaluator, data: Dataset) -> _Tally:
+        """With a built-in metric, if that is what can be measured."""
+        return _Tally(evaluator.start() if not evaluator.own and evaluator.measures(data) else None)
+
+    def add(self, before: list[Array], after: Mapping[str, Array], batch: Batch) -> None:
+        for index, (one, two) in enumerate(zip(before, after.values(), strict=True)):
             moved, whole = squares(one, two)
             self.moved[index] = self.moved.get(index, 0.0) + moved
             self.whole[index] = self.whole.get(index, 0.0) + whole
             if _scores_classes(one) and one.shape == two.shape:
                 self.agree += int((one.argmax(axis=1) == two.argmax(axis=1)).sum())
                 self.rows += len(one)
-        if batch.labels is not None:
-            hits, counted = right(after[0], batch)
-            self.correct += int(hits[counted].sum())
-            self.judged += int(counted.sum())
+        if self.metric is not None:
+            self.metric.add(after, batch, dict(zip(after, before, strict=True)))
 
-    def change(self) -> Change:
+    def change(self, own: float | None) -> Change:
+        """What the sums come to; ``own`` is what a metric of the user's gave."""
         return Change(
             distance=max((relative(moved, self.whole[index]) for index, moved in self.moved.items()), default=0.0),
             agreement=self.agree / self.rows if self.rows else None,
-            accuracy=self.correct / self.judged if self.judged else None,
+            accuracy=self.metric.value() if self.metric is not None else own,
         )
 
 

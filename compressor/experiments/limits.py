@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from compressor.core.formatting import metric_value
 from compressor.data import Dataset
 from compressor.errors import UsageError
+from compressor.metrics.evaluator import DEFAULT, Evaluator
 from compressor.results.sensitivity import Change
 
 
@@ -14,17 +16,23 @@ class Limits:
     """What may be lost; what is None does not count.
 
     Attributes:
-        max_drop: of accuracy.
+        max_drop: of the metric.
         max_distance: of the outputs, as a share of their norm.
+        evaluator: the metric.
     """
 
     max_drop: float | None = None
     max_distance: float | None = None
+    evaluator: Evaluator = field(default_factory=Evaluator)
 
     def check(self, samples: Dataset) -> None:
-        """Raises UsageError where the samples do not tell what is asked for."""
-        if self.max_drop is not None and not samples.labelled:
-            raise UsageError("--max-drop needs samples with labels; give --data with labels, or --max-distance")
+        """Raises UsageError where the samples do not tell what is asked for, or nothing exceeds a limit."""
+        self.evaluator.check_limit(self.max_drop)
+        if self.max_drop is not None and not self.evaluator.measures(samples):
+            raise UsageError(
+                f"--max-drop needs samples with labels for {self.evaluator.name}; give --data with labels, or "
+                "--max-distance"
+            )
 
     def allow(self, change: Change, accuracy: float | None) -> bool:
         """Is the change within the limits?
@@ -34,14 +42,18 @@ class Limits:
             accuracy: of the original.
         """
         near = self.max_distance is None or change.distance <= self.max_distance
-        lost = 0.0 if accuracy is None or change.accuracy is None else accuracy - change.accuracy
+        known = accuracy is not None and change.accuracy is not None
+        lost = self.evaluator.lost(accuracy, change.accuracy) if known else 0.0  # type: ignore[arg-type]
         return near and (self.max_drop is None or lost <= self.max_drop + 1e-12)
 
     def __str__(self) -> str:
         """The limits as a clause."""
         parts = []
         if self.max_drop is not None:
-            parts.append(f"accuracy drops by at most {self.max_drop:.2%}")
+            name = "accuracy" if self.evaluator.text == DEFAULT else self.evaluator.name
+            percent = self.evaluator.share or self.evaluator.relative
+            verb = "drops" if self.evaluator.higher_is_better else "rises"
+            parts.append(f"{name} {verb} by at most {metric_value(self.max_drop, share=percent)}")
         if self.max_distance is not None:
             parts.append(f"outputs move by at most {self.max_distance:g} of their norm")
         return " and ".join(parts)

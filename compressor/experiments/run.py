@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import signal
 import time
+import warnings
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -144,6 +145,7 @@ def _results(executor: Executor, lab: Lab, todo: Mapping[str, Trial]) -> Generat
 def _end_on_interrupt() -> None:
     """Ctrl-C reaches every process of a terminal: workers end at once and silently."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    warnings.filterwarnings("ignore", category=RuntimeWarning)  # as in the process that the user started
 
 
 @lru_cache(maxsize=1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 
 import onnx_ir as ir
 
-from compressor.errors import ModelError
+from compressor.config.section import did_you_mean
+from compressor.errors import ModelError, OutOfMemory, UsageError
 from compressor.graph.dims import OPEN, UNKNOWN, Dim, Size, parse, solve_symbol, substitute, symbol, symbols
 from compressor.graph.shape_rules import DimShape
 
@@ -64,6 +66,8 @@ FAR = (
     Candidate(1, (192, 128), (64, 100, 70, 90)),
 )
 """Far from both: what holds by chance between 13 and 41 (less than a stride, than a bound) does not hold here."""
+VALUE_LIMIT = 1 << 32
+"""Elements of the largest value of a graph that is worked on at all: 16 GiB of float32."""
 SHRINK = (1, 2, 4, 8)
 """By how much a candidate is divided, in turn, while the values of a graph have too many elements."""
 
@@ -72,8 +76,10 @@ def declared(graph: ir.Graph, given: Given) -> Declared:
     """The shape of each input, open dimensions as symbols; names that spell out a sum are that sum.
 
     Raises:
-        ModelError: the user named an input or dimension that is not there, or a shape that contradicts the file;
-            or an input declares no shape and none was given.
+        UsageError: the user named an input or dimension that is not there, or gave sizes that contradict the file or
+            each other.
+        OutOfMemory: the sizes that the user gave make an input of more than ``VALUE_LIMIT`` elements.
+        ModelError: an input declares no shape and none was given.
     """
     _check(graph, given)
     plain = {key for value in graph.inputs for axis, dim in enumerate(value.shape or ()) if (key := _key(value, axis))}
@@ -109,17 +115,10 @@ def _declared(value: ir.Value, axis: int, key: str, plain: Iterable[str]) -> Dim
     return parse(key, plain) or symbol(key)
 
 
-def batch(graph: ir.Graph, given: Given, bound: Bound) -> int:
-    """The batch size that was made up: that of inputs whose first dimension is open and that nobody gave."""
-    sizes = {
-        bound[str(v.name)][0]
-        for v in graph.inputs
-        if v.shape is not None
-        and len(v.shape)
-        and is_open(v.shape[0])
-        and str(v.name) not in given.shapes
-        and _named(v, 0) not in given.sizes
-    }
+def batch(graph: ir.Graph, bound: Bound) -> int:
+    """The batch size, made up or given: that of the inputs whose first dimension the file leaves open."""
+    open_first = [v for v in graph.inputs if v.shape is not None and len(v.shape) and is_open(v.shape[0])]
+    sizes = {bound[str(v.name)][0] for v in open_first}
     return sizes.pop() if len(sizes) == 1 else 1
 
 
@@ -129,24 +128,64 @@ def _named(value: ir.Value, axis: int) -> str:
 
 
 def _check(graph: ir.Graph, given: Given) -> None:
+    """Refuses what the user said and the inputs contradict (UsageError), or no memory holds (OutOfMemory)."""
     inputs = {str(v.name): v for v in graph.inputs}
     for name, shape in given.shapes.items():
         if name not in inputs:
-            raise ModelError(f"the model has no input {name!r}; its inputs are {', '.join(sorted(inputs))}")
+            raise UsageError(
+                f"the model has no input {name!r}{did_you_mean(name, inputs)} (its inputs: {', '.join(sorted(inputs))})"
+            )
         wanted = inputs[name].shape
         if wanted is None:
             continue
         if len(shape) != len(wanted):
-            raise ModelError(f"input {name!r} has {len(wanted)} dimensions, the shape given has {len(shape)}")
+            raise UsageError(f"input {name!r} has {len(wanted)} dimensions, the shape given has {len(shape)}")
         for axis, (size, dim) in enumerate(zip(shape, wanted, strict=True)):
             if not is_open(dim) and dim != size:
-                raise ModelError(f"input {name!r} fixes dimension {axis} to {dim}, the shape given says {size}")
-    named = {str(d.value) for v in graph.inputs for d in v.shape or () if isinstance(d, ir.SymbolicDim)}
+                raise UsageError(f"input {name!r} fixes dimension {axis} to {dim}, the shape given says {size}")
+    named = {str(d.value) for v in graph.inputs for d in v.shape or () if isinstance(d, ir.SymbolicDim) and d.value}
     for name in given.sizes:
         if name not in named:
-            raise ModelError(
-                f"the model has no symbolic dimension {name!r}; it has {', '.join(sorted(named)) or 'none'}"
+            known = ", ".join(sorted(named)) or "none"
+            raise UsageError(
+                f"the model has no symbolic dimension {name!r}{did_you_mean(name, named)} (its inputs have: {known})"
             )
+    _check_agreement(graph, given)
+    _check_room(graph, given)
+
+
+def _check_room(graph: ir.Graph, given: Given) -> None:
+    """Refuses sizes given by the user that make an input of too many elements; raises OutOfMemory."""
+    for value in graph.inputs if given.shapes or given.sizes else ():
+        shape = given.shapes.get(str(value.name)) or _with_given(value, given)
+        if prod(shape) > VALUE_LIMIT:
+            raise OutOfMemory(
+                f"input {str(value.name)!r} of shape {list(shape)} has {prod(shape)} elements, and at most "
+                f"{VALUE_LIMIT} are worked on; give smaller sizes with --input-shape or --dim"
+            )
+
+
+def _with_given(value: ir.Value, given: Given) -> Shape:
+    """The shape of an input as far as it is known, 1 for sizes that nobody gave."""
+    dims = value.shape or ()
+    return tuple(
+        given.sizes.get(_named(value, axis), 1) if is_open(dim) else int(str(dim)) for axis, dim in enumerate(dims)
+    )
+
+
+def _check_agreement(graph: ir.Graph, given: Given) -> None:
+    """A dimension that several inputs share has one size, whoever gives it; raises UsageError where there are two."""
+    said = {name: (size, f"--dim {name}={size}") for name, size in given.sizes.items()}
+    for value in graph.inputs:
+        shape = given.shapes.get(str(value.name), ())
+        for axis, size in enumerate(shape):
+            name = _named(value, axis)
+            before, words = said.setdefault(name, (size, f"--input-shape {value.name}:{','.join(map(str, shape))}"))
+            if name and before != size:
+                raise UsageError(
+                    f"{words} makes the dimension {name!r} {before}, and --input-shape "
+                    f"{value.name}:{','.join(map(str, shape))} makes it {size}; give it one size"
+                )
 
 
 # ---- numbers for symbols ---------------------------------------------------------------------------------------
@@ -168,6 +207,11 @@ class Binding:
         self._graph, self._sizes, self._given = graph, sizes, given
         self._fixed = _solved({}, self._said())
         self._solved = _solved(self._fixed, equations)
+
+    @property
+    def given(self) -> bool:
+        """Did the user say any size?"""
+        return bool(self._given.shapes or self._given.sizes)
 
     def _said(self) -> Iterator[tuple[Dim, Dim]]:
         """What the user said, as equations."""

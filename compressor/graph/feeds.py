@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from compressor.graph.binding import Shape
 from compressor.graph.evaluate import Array
+from compressor.graph.room import demand_room
 from compressor.graph.shapes import Shapes
 
 FEW = 2
@@ -27,7 +28,11 @@ def feeds(
         shapes: what is known of the model.
         seed: of all randomness.
         zeros: whole numbers are all zero, the one index that every table has.
+
+    Raises:
+        OutOfMemory: they do not fit into memory, or a run on them cannot.
     """
+    demand_room(model, inputs, shapes)
     rng = np.random.default_rng(seed)
     largest = shapes.largest(inputs, FEW - 1)
     made: dict[str, Array] = {}

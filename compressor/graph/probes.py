@@ -8,8 +8,8 @@ from math import prod
 
 import onnx_ir as ir
 
-from compressor.errors import ModelError
-from compressor.graph.binding import FAR, FIRST, SECOND, SHRINK, Binding, Bound, Candidate
+from compressor.errors import CompressorError, ModelError, OutOfMemory
+from compressor.graph.binding import FAR, FIRST, SECOND, SHRINK, VALUE_LIMIT, Binding, Bound, Candidate
 from compressor.graph.dims import size_product
 from compressor.graph.inference import infer_values
 from compressor.graph.known import Known, Misfit
@@ -18,8 +18,6 @@ VALUE_BUDGET = 1 << 24
 """Elements of the largest value of a graph at the sizes chosen for it."""
 TOTAL_BUDGET = 1 << 29
 """Elements of all its values together."""
-VALUE_LIMIT = 1 << 32
-"""Elements of the largest value of a graph that is worked on at all: 16 GiB of float32."""
 FAR_BUDGET = 1 << 24
 """The same at sizes that serve as a check only."""
 
@@ -44,6 +42,7 @@ class SizeSearch:
         Raises:
             ModelError: no size tried fits, or at each that does a value is larger than ``VALUE_LIMIT``: refused here,
                 before anything of that size is made.
+            OutOfMemory: the latter, at sizes that the user gave.
         """
         problems: list[str] = []
         best: tuple[int, Bound, Known] | None = None
@@ -57,7 +56,7 @@ class SizeSearch:
                 f"shapes do not fit: {problems[0] if problems else 'no sizes are left to try'}; if a symbolic input "
                 "dimension needs a certain size, give it with --input-shape or --dim"
             )
-        _refuse_too_large(best[2])
+        _refuse_too_large(best[2], OutOfMemory if self.binding.given else ModelError)
         return best[1:]
 
     def second(self, first: Bound) -> Bound:
@@ -114,12 +113,12 @@ class Cost:
         return self.largest <= VALUE_BUDGET and self.total <= TOTAL_BUDGET
 
 
-def _refuse_too_large(known: Known) -> None:
+def _refuse_too_large(known: Known, kind: type[CompressorError]) -> None:
     for value, shape in known.shapes.items():
         node, size = value.producer(), None if shape is None else size_product(shape)
         if isinstance(size, int) and size > VALUE_LIMIT:
             where = f"node {node.name!r} ({node.op_type}) makes" if node is not None else f"{value.name!r} is"
-            raise ModelError(
+            raise kind(
                 f"{where} a value of shape {list(shape or ())}, {size} elements, and at most {VALUE_LIMIT} are "
                 "worked on; where sizes are open, give smaller ones with --input-shape or --dim"
             )

@@ -135,7 +135,9 @@ def infer(
         dims: symbolic dimension name -> size, as the user gave them.
 
     Raises:
-        ModelError: an input has no rank, a name is unknown, or no size tried fits the graph.
+        UsageError: what the user gave names no input or dimension, or contradicts the file or itself.
+        OutOfMemory: sizes that the user gave make a value that is larger than any that is worked on.
+        ModelError: an input has no rank, or no size tried fits the graph.
     """
     given = Given(shapes or {}, dims or {})
     sizes = declared(model.graph, given)
@@ -147,7 +149,7 @@ def infer(
     inputs, numbers = search.first()
     found = Shapes(numbers, symbolic, inputs)
     found.declared, found.limits = sizes, limits
-    found.batch = batch(model.graph, given, inputs)
+    found.batch = batch(model.graph, inputs)
     found.spare_inputs = search.spare()
     if not shapes and not dims:  # otherwise the user said which sizes to run
         found.other_inputs = search.second(inputs)

@@ -17,7 +17,8 @@ from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.config import PruneSettings
 from compressor.config.target import TargetSection
-from compressor.errors import TargetOutOfReach
+from compressor.core.formatting import quantity
+from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pruning.cost import CostModel
 from compressor.pruning.criteria import Scores
 from compressor.pruning.criteria.base import ranking
@@ -190,14 +191,21 @@ class Goal:
 
 
 def goal_of(cost: CostModel, settings: TargetSection, origin: Origin) -> Goal:
-    """The target that the settings have, of MACs, parameters or bytes."""
+    """The target that the settings have, of MACs, parameters or bytes.
+
+    Raises:
+        NothingToPrune: the file is as small already.
+    """
     exact = settings.steps == 1
     if settings.target_macs is not None:
         return Goal(cost.macs_after, origin.macs, settings.target_macs, "MACs", exact)
     if settings.target_params is not None:
         return Goal(cost.params_after, origin.params, settings.target_params, "parameters", exact, "params")
     wanted = float(settings.target_size if settings.target_size is not None else 1.0)
-    share = wanted if wanted <= 1 else min(wanted / origin.size, 1.0)
+    if wanted > 1 and wanted >= origin.size:
+        have, most = quantity(origin.size, "B"), quantity(round(wanted), "B")
+        raise NothingToPrune(f"the file has {have} already, and --target-size allows {most}; give a smaller size")
+    share = wanted if wanted <= 1 else wanted / origin.size
     return Goal(
         lambda units: origin.rest + cost.bytes_after(units), origin.size, share, "file size", exact, "bytes", wanted > 1
     )

@@ -1,4 +1,4 @@
-"""The accuracy of every model that a recipe comes by, each measured once."""
+"""The metric of every model that a recipe comes by, each measured once."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from compressor.config import DataSettings
 from compressor.config.recipe import DATA
 from compressor.data import Dataset, open_parts
 from compressor.errors import UsageError
-from compressor.evaluate.accuracy import accuracy
 from compressor.graph import files
+from compressor.metrics.evaluator import Evaluator
 from compressor.recipe.store import Store, data_identity
 from compressor.results.base import Record
 
 
 class Judged(Record):
-    """Top-1 accuracy of one model; ``share`` is None where there is no such thing, for the ``reason`` given."""
+    """The metric of one model; ``value`` is None where there is no such thing, for the ``reason`` given."""
 
-    share: float | None
-    samples: int = 0
+    value: float | None
+    samples: int | None = None
     reason: str = ""
 
 
@@ -30,30 +30,40 @@ class Judge:
         settings: which samples, with paths as they are opened.
         original: whose inputs the samples must fit.
         store: keeps what was measured.
+
+    Attributes:
+        evaluator: the metric.
+
+    Raises:
+        UsageError: a function of the user's that is the metric cannot be imported.
     """
 
     def __init__(self, settings: DataSettings, original: Path, store: Store) -> None:
         self._settings, self._original, self._store = settings, original, store
+        self.evaluator = Evaluator.of(settings)
 
     def missing(self) -> str:
-        """Why no accuracy can be measured; empty where it can.
+        """Why no metric can be measured; empty where it can.
 
         Raises:
             UsageError: the data cannot be opened.
         """
+        if self.evaluator.own:
+            return ""
         if self._settings.data is None:
             return "no data is given"
-        return "" if self._samples is not None else "no labelled samples are set aside to judge on"
+        return "" if self.evaluator.measures(self._samples) else "no labelled samples are set aside to judge on"
 
     def judge(self, model: Path, digest: str) -> Judged:
-        """The accuracy of the model in that file, whose bytes ``digest`` stands for.
+        """The metric of the model in that file, whose bytes ``digest`` stands for.
 
         Raises:
-            UsageError: the data cannot be opened.
+            UsageError: the data cannot be opened, or a metric that was asked for does not fit it.
             ModelError: the model does not run on it.
         """
-        if self._settings.data is None:
-            return Judged(share=None, reason=self.missing())
+        missing = self.missing()
+        if missing:
+            return Judged(value=None, reason=missing)
         folder = self._store.folder("accuracy", {"model": digest, **self._identity})
         found = self._store.finished(folder, Judged)
         if found is None:
@@ -63,18 +73,21 @@ class Judge:
         return found
 
     def _measured(self, model: Path) -> Judged:
-        if self._samples is None:
-            return Judged(share=None, reason=self.missing())
         try:
-            result = accuracy(files.load_model(model), self._samples, self._settings)
+            original = files.load_model(self._original) if self.evaluator.against_original else None
+            result = self.evaluator.measure(files.load_model(model), self._samples, original)
         except UsageError as error:
-            return Judged(share=None, reason=str(error))
-        return Judged(share=result.share, samples=len(self._samples))
+            if self._settings.eval is not None:
+                raise
+            return Judged(value=None, reason=str(error))
+        return Judged(value=result.value, samples=result.samples)
 
     @cached_property
     def _samples(self) -> Dataset | None:
+        if self._settings.data is None:
+            return None
         _, valid = open_parts(self._settings, files.load_model(self._original))
-        return valid if len(valid) and valid.labelled else None
+        return valid if len(valid) else None
 
     @cached_property
     def _identity(self) -> dict[str, object]:
@@ -82,5 +95,6 @@ class Judge:
         fields = set(DataSettings.model_fields) - set(DATA)
         return {
             "data": [None if text is None else data_identity(text) for text in given],
+            "metric": self.evaluator.identity,
             "settings": self._settings.model_dump(mode="json", include=fields),
         }

@@ -56,7 +56,7 @@ def demand_limits(document: Document | None, gates: Iterable[GateRow]) -> None:
 
 def _of_file(name: str, limit: float, report: Report) -> float | None:
     if name == "max_drop":
-        return max((row.before - row.after for row in report.accuracy), default=None)
+        return max((row.lost for row in report.accuracy), default=None)
     assert report.output is not None
     return report.output.bytes / report.input.bytes if limit <= 1 else report.output.bytes
 

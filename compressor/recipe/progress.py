@@ -11,7 +11,7 @@ from compressor.config import BenchSettings, DataSettings, PruneSettings, RunSet
 from compressor.config.choices import STAGES
 from compressor.config.recipe import DATA, Recipe, read_by, stage_kind
 from compressor.core import extras
-from compressor.data.named import NAMED
+from compressor.core.user_code import NAMED
 from compressor.errors import UsageError
 from compressor.recipe.stages import trains
 

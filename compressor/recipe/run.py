@@ -148,12 +148,12 @@ class _Run:
     def _begin(self) -> Way:
         stats = account.read_back(self._course.original, self._course.data)
         if self._options.dry_run:
-            found = Judged(share=None, reason=self._judge.missing())
+            found = Judged(value=None, reason=self._judge.missing())
         else:
             found = self._judge.judge(self._course.original, self._digest)
         row = None
-        if found.share is not None:
-            row = AccuracyRow(metric="top-1", before=found.share, after=found.share, samples=found.samples)
+        if found.value is not None:
+            row = self._judge.evaluator.row(found.value, found.value, found.samples)
         elif found.reason and self._course.limits[0].max_drop is not None:
             raise UsageError(f"{self._course.path}: gates: max_drop needs samples with labels, but {found.reason}")
         return Way(self._course.original, self._digest, stats, row)
@@ -180,7 +180,7 @@ class _Run:
         if finished.model is not None and finished.digest is not None:
             way.source, way.digest, way.model = folder / MODEL, finished.digest, finished.model
             if way.accuracy is not None:
-                after = self._judge.judge(way.source, way.digest).share
+                after = self._judge.judge(way.source, way.digest).value
                 way.accuracy = way.accuracy.model_copy(update={"after": after})
         if isinstance(document, BenchReport):
             way.bench = document

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.core.atomic import write_text
 from compressor.core.extras import require
-from compressor.core.formatting import printable
+from compressor.core.formatting import metric_value, printable
 from compressor.render import charts, page
 from compressor.results.records import Report
 
@@ -81,7 +81,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(name=_name, prose=_prose)
+    environment.filters.update(name=_name, prose=_prose, metric=_metric)
     return environment
 
 
@@ -98,6 +98,11 @@ def _name(text: str) -> Markup:
     for mark in "/.:":
         safe = safe.replace(mark, f"{mark}<wbr>")
     return Markup(f"<bdi>{safe}</bdi>")  # noqa: S704 -- escaped above
+
+
+def _metric(value: float, share: bool) -> str:
+    """A metric: per cent of shares, a number of others."""
+    return metric_value(value, share=share)
 
 
 def _prose(value: object) -> str:

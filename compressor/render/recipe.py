@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from compressor.core.atomic import write_text
-from compressor.core.formatting import quantity, share
+from compressor.core.formatting import metric_value, quantity, share
 from compressor.render.draw import add_row, line, show, table
 from compressor.render.html import render_template
 from compressor.results.recipe import GateRow, RecipeReport
@@ -67,12 +67,15 @@ def all_gates(report: RecipeReport) -> list[GateRow]:
 
 def stage_cells(report: RecipeReport) -> list[tuple[str, ...]]:
     """What stands under :data:`COLUMNS`, for the model that the recipe starts from and every stage."""
-    original = report.accuracy.before if report.accuracy is not None else None
-    rows: list[tuple[str, ...]] = [("(model)", "", _percent(original), *_sizes(report.input), "", "")]
+    row = report.accuracy
+    share = row is None or row.share
+    first = _measured(None if row is None else row.before, share=share)
+    rows: list[tuple[str, ...]] = [("(model)", "", first, *_sizes(report.input), "", "")]
     for stage in report.stages:
         fast = "" if stage.speed_up is None else f"{stage.speed_up:.2f}x"
         took = "" if stage.seconds is None else f"{stage.seconds:.1f}"
-        rows.append((stage.name, stage.state, _percent(stage.accuracy), *_sizes(stage.model), fast, took))
+        measured = _measured(stage.accuracy, share=share)
+        rows.append((stage.name, stage.state, measured, *_sizes(stage.model), fast, took))
     return rows
 
 
@@ -89,8 +92,8 @@ def _sizes(model: ModelStats | None) -> tuple[str, str, str]:
     return quantity(model.macs), quantity(model.params), quantity(model.bytes, "B")
 
 
-def _percent(part: float | None) -> str:
-    return "" if part is None else f"{part:.2%}"
+def _measured(value: float | None, *, share: bool) -> str:
+    return "" if value is None else metric_value(value, share=share)
 
 
 def _amount(name: str, value: float | None) -> str:

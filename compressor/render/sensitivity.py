@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from compressor.core.formatting import count, share
+from compressor.core.formatting import count, metric_value, share
 from compressor.render import draw
 from compressor.results.sensitivity import GroupSensitivity, Point, SensitivityReport
 
 
 def render_sensitivity(report: SensitivityReport, console: Console, *, verbose: bool = False) -> None:
     """Prints what each group can lose; ``verbose`` adds every point."""
-    table = draw.table(("group", "channels", "can go", "share", "MACs left", "distance", "accuracy"))
+    table = draw.table(("group", "channels", "can go", "share", "MACs left", "distance", metric_name(report)))
     for group in report.groups:
-        draw.add_row(table, group.name, f"{group.channels:,}", *_cells(group, group.at_safe))
+        draw.add_row(table, group.name, f"{group.channels:,}", *_cells(report, group, group.at_safe))
         for point in group.points if verbose else ():
-            draw.add_row(table, "", "", *_cells(group, point))
+            draw.add_row(table, "", "", *_cells(report, group, point))
     draw.show(console, table)
     console.print()
     what = count(report.samples, "sample" if report.synthetic is None else "made-up sample")
-    dense = "" if report.accuracy is None else f"; accuracy of the original: {report.accuracy:.2%}"
+    dense = ""
+    if report.accuracy is not None:
+        dense = f"; {metric_name(report)} of the original: {metric_value(report.accuracy, share=report.share)}"
     draw.line(console, f"What can go alone so that {report.limit}; measured on {what}{dense}.")
     if report.synthetic is not None:
         draw.made_up_line(console, report.synthetic)
@@ -29,9 +31,14 @@ def render_sensitivity(report: SensitivityReport, console: Console, *, verbose: 
     draw.line(console, f"{text} ({sum(report.seconds.values()):.1f} s).", style="bold")
 
 
-def _cells(group: GroupSensitivity, point: Point | None) -> tuple[str, ...]:
+def metric_name(report: SensitivityReport) -> str:
+    """What text calls the metric of a report."""
+    return "accuracy" if report.metric == "top-1" else report.metric
+
+
+def _cells(report: SensitivityReport, group: GroupSensitivity, point: Point | None) -> tuple[str, ...]:
     if point is None:
         return "0", "0.00", "1.000", "-", "-"
-    accuracy = "-" if point.accuracy is None else f"{point.accuracy:.2%}"
+    accuracy = "-" if point.accuracy is None else metric_value(point.accuracy, share=report.share)
     part = share(point.removed, group.channels)
     return f"{point.removed:,}", part, f"{point.macs:.3f}", f"{point.distance:.3g}", accuracy

@@ -10,6 +10,7 @@ from compressor.core.atomic import write_text
 from compressor.core.formatting import share
 from compressor.render.html import render_template
 from compressor.render.page import Bar
+from compressor.render.sensitivity import metric_name
 from compressor.results.detail import Curve, Series
 from compressor.results.sensitivity import GroupSensitivity, SensitivityReport
 
@@ -41,6 +42,7 @@ def render_plot(report: SensitivityReport) -> str:
         title=path.replace("\\", "/").rpartition("/")[2] or path,
         lead="What the model loses when one group of channels is pruned and everything else stays whole.",
         bars=bars(report),
+        metric=metric_name(report),
         curves=group_charts(report),
     )
 
@@ -65,7 +67,7 @@ def bars(report: SensitivityReport) -> list[Bar]:
 
 
 def group_charts(report: SensitivityReport) -> list[Curve]:
-    """Charts of at most six groups, those that lose most first: accuracy where there are labels, else distance."""
+    """Charts of at most six groups, those that lose most first: the metric where it was measured, else distance."""
     judged = report.accuracy is not None
     ordered = iter(sorted(report.groups, key=lambda group: (group.safe / group.channels, -_mean(group))))
     found: list[Curve] = []
@@ -75,7 +77,7 @@ def group_charts(report: SensitivityReport) -> list[Curve]:
             Curve(
                 title=f"{first} to {first + len(several) - 1} of {len(report.groups)}",
                 x_label="share of the group's channels removed",
-                y_label="accuracy" if judged else "distance of the outputs, share of their norm",
+                y_label=metric_name(report) if judged else "distance of the outputs, share of their norm",
                 series=[Series(name=group.name, points=_points(group, report.accuracy)) for group in several],
             )
         )

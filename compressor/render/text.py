@@ -6,9 +6,9 @@ from statistics import fmean
 
 from rich.console import Console
 
-from compressor.core.formatting import count, share
+from compressor.core.formatting import count, metric_value, share
 from compressor.render import draw
-from compressor.results.detail import OutputsRow, Share
+from compressor.results.detail import AccuracyRow, OutputsRow, Share
 from compressor.results.records import DiffReport, FrozenRow, GroupRow, ProofResult, Report
 
 ROUNDED = 0.1
@@ -177,12 +177,22 @@ def _recovered(console: Console, report: Report) -> None:
     for item in report.accuracy:
         steps = [item.before, *([item.pruned] if item.pruned is not None else []), item.after]
         words = ["original", *(["pruned"] if item.pruned is not None else []), "result"]
-        text = ", ".join(f"{word} {value:.2%}" for word, value in zip(words, steps, strict=True))
-        draw.line(console, f"Accuracy ({item.metric}, {count(item.samples or 0, 'sample')}): {text}.", style="bold")
+        values = [metric_value(value, share=item.share) for value in steps]
+        text = ", ".join(f"{word} {value}" for word, value in zip(words, values, strict=True))
+        draw.line(console, f"{metric_title(item)}: {text}.", style="bold")
     if report.outputs is not None:
         _outputs(console, report.outputs)
     if report.output is not None and not report.accuracy and any(group.removed for group in report.groups):
         draw.line(console, UNMEASURED, style="yellow")
+
+
+def metric_title(item: AccuracyRow) -> str:
+    """``Accuracy (top-1, 500 samples)``; other metrics by their name, and their direction where lower is better."""
+    accuracy = item.metric.startswith("top-")
+    facts = [item.metric] if accuracy else []
+    facts += [count(item.samples, "sample")] if item.samples is not None else []
+    facts += [] if item.higher_is_better else ["lower is better"]
+    return ("Accuracy" if accuracy else item.metric) + (f" ({', '.join(facts)})" if facts else "")
 
 
 def _outputs(console: Console, row: OutputsRow) -> None:

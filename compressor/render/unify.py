@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from compressor.core.formatting import count, quantity, share
+from compressor.core.formatting import count, metric_value, quantity, share
 from compressor.render import draw
 from compressor.render.text import not_proved
 from compressor.results.records import ModelStats, ProofResult
@@ -85,8 +85,12 @@ def _trained(report: UnifyReport, console: Console) -> None:
             text += f"; weights came within {done.residuals[-1].primal:.2g} of their norm of unified ones"
         draw.line(console, f"{text}; {done.retrain_epochs} of them with one value a block.")
     if found is not None:
-        once = "" if found.one_shot is None else f", without training {found.one_shot:.2%}"
-        text = f"Top-1 accuracy {found.before:.2%} -> {found.after:.2%}{once} ({count(found.samples, 'sample')})."
+        before, after = (metric_value(value, share=found.share) for value in (found.before, found.after))
+        once = found.one_shot
+        more = "" if once is None else f", without training {metric_value(once, share=found.share)}"
+        name = "Top-1 accuracy" if found.metric == "top-1" else found.metric
+        on = "" if found.samples is None else f" ({count(found.samples, 'sample')})"
+        text = f"{name} {before} -> {after}{more}{on}."
         draw.line(console, text, style="bold")
 
 

@@ -2,8 +2,9 @@
 
 from rich.console import Console
 
-from compressor.core.formatting import count
+from compressor.core.formatting import count, metric_value
 from compressor.render import draw
+from compressor.render.text import metric_title
 from compressor.results.verify import Divergence, VerifyReport
 
 _FEW = 10
@@ -31,6 +32,9 @@ def render_verify(report: VerifyReport, console: Console, *, verbose: bool = Fal
     for run in report.runs if verbose else ():
         shapes = ", ".join(f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in run.inputs.items())
         draw.line(console, f"  {run.source}: {shapes}: {'equal' if run.passed else 'differs'}")
+    for item in report.accuracy:
+        before, after = (metric_value(value, share=item.share) for value in (item.before, item.after))
+        draw.line(console, f"{metric_title(item)}: A {before}, B {after}.", style="bold")
     if report.divergence is not None:
         _divergence(console, report.divergence, verbose=verbose)
     verdict = "B equals A within tolerance" if report.passed else "B DIFFERS from A"

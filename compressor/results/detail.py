@@ -54,13 +54,22 @@ class SyntheticRow(Record):
 
 
 class AccuracyRow(Record):
-    """One metric of the original and the result; shares between 0 and 1."""
+    """One metric of the original and the result."""
 
-    metric: str = Field(description="Such as top-1, mAP, agreement with the original.")
+    metric: str = Field(description="As --eval names it, such as top-1 or map.")
     before: float = Field(description="Of the original.")
     pruned: float | None = Field(default=None, description="Straight after the cut, where recovery follows.")
     after: float = Field(description="Of the result.")
     samples: int | None = Field(default=None, description="Samples it was measured on.")
+    share: bool = Field(default=True, description="Values are shares between 0 and 1.")
+    higher_is_better: bool = Field(default=True, description="The direction of the metric.")
+    relative: bool = Field(default=False, description="What is lost is counted as a share of the original's value.")
+
+    @property
+    def lost(self) -> float:
+        """How much worse the result is, as --max-drop counts it; below 0 where it is better."""
+        difference = self.before - self.after if self.higher_is_better else self.after - self.before
+        return difference / self.before if self.relative else difference
 
 
 class Share(Record):

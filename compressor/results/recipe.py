@@ -31,7 +31,9 @@ class StageRow(Record):
     folder: PathText | None = Field(default=None, description="Where its result is kept; null where there is none.")
     seconds: float | None = Field(default=None, description="That it took when it ran.")
     model: ModelStats | None = Field(default=None, description="What it made; null for stages that only look.")
-    accuracy: float | None = Field(default=None, description="Of that model, top-1; null without labels.")
+    accuracy: float | None = Field(
+        default=None, description="Of that model, by the metric of the recipe; null where nothing was measured."
+    )
     speed_up: float | None = Field(default=None, description="Over the model of the recipe, at the first batch size.")
     gates: list[GateRow] = Field(default=[])
     report: dict[str, Any] | None = Field(default=None, description="What its command reports.")
@@ -45,7 +47,7 @@ class RecipeReport(Document):
     input: ModelStats
     output: ModelStats | None = Field(default=None, description="The result that was put in place; else null.")
     accuracy: AccuracyRow | None = Field(
-        default=None, description="Of the model and the last one; null without labels."
+        default=None, description="Of the model and the last one; null where nothing was measured."
     )
     stages: list[StageRow]
     gates: list[GateRow] = Field(default=[], description="Of the whole recipe, once all stages are through.")

@@ -23,7 +23,9 @@ class Change(Record):
     agreement: float | None = Field(
         default=None, description="Share of rows whose largest entry is at the same place; for outputs [n, classes]."
     )
-    accuracy: float | None = Field(default=None, description="Top-1 of the first output; null without labels.")
+    accuracy: float | None = Field(
+        default=None, description="The report's metric; null where nothing was measured, such as without labels."
+    )
 
 
 class Point(Change):
@@ -54,7 +56,9 @@ class SensitivityReport(Document):
     schema_name: str = Field(default="onnx-compressor.sensitivity/1", alias="schema")
     input: ModelStats
     groups: list[GroupSensitivity]
-    accuracy: float | None = Field(default=None, description="Top-1 of the original; null without labels.")
+    accuracy: float | None = Field(default=None, description="The metric of the original; null where not measured.")
+    metric: str = Field(default="top-1", description="What accuracy is, as --eval names it.")
+    share: bool = Field(default=True, description="Values of the metric are shares between 0 and 1.")
     samples: int = Field(description="Samples that were measured on.")
     synthetic: SyntheticRow | None = Field(default=None, description="What they are where no data was given.")
     limit: str = Field(description="What is called safe, in words.")

@@ -65,12 +65,14 @@ class TrainingRow(Record):
 
 
 class UnifyAccuracy(Record):
-    """Top-1 accuracy on samples that were set aside; shares between 0 and 1."""
+    """One metric on samples that were set aside."""
 
     before: float = Field(description="Of the original.")
     one_shot: float | None = Field(default=None, description="Unified without training, where training followed.")
     after: float = Field(description="Of the result as it is written.")
-    samples: int = Field(description="Samples it was measured on.")
+    samples: int | None = Field(description="Samples it was measured on.")
+    metric: str = Field(default="top-1", description="As --eval names it.")
+    share: bool = Field(default=True, description="Values are shares between 0 and 1.")
 
 
 class UnifyReport(Document):

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from compressor.core.formatting import printable
 from compressor.results.base import PathText, Record
-from compressor.results.detail import Environment
+from compressor.results.detail import AccuracyRow, Environment
 from compressor.results.records import Document
 
 
@@ -70,6 +70,7 @@ class VerifyReport(Document):
     outputs: list[OutputRow]
     runs: list[VerifyRun]
     divergence: Divergence | None = Field(default=None, description="Null when it was not looked for.")
+    accuracy: list[AccuracyRow] = Field(default=[], description="The metric of A and B, with --eval.")
     seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
     warnings: list[str] = Field(default=[])
     settings: dict[str, object] = Field(default={}, description="The settings of the run, defaults filled in.")

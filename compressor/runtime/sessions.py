@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -74,11 +74,16 @@ def start_session(path: Path, provider: str, setup: Setup) -> ort.InferenceSessi
     """
     name = full_name(provider)
     if name not in ort.get_available_providers():
+        remedy = "choose one of these with --provider"
+        if name in (CUDA, TENSORRT):
+            remedy = "install onnxruntime-gpu where there is such a device, or say --provider cpu"
         raise ProviderUnavailable(
-            f"provider {name} is not available here; available: {', '.join(ort.get_available_providers())}"
+            f"provider {name} is not available here; available: {', '.join(ort.get_available_providers())}; {remedy}"
         )
+    said = StringIO()
     if name != CPU:
-        with redirect_stdout(sys.stderr):  # it prints what it does not find, and stdout is for results
+        ort.set_default_logger_severity(4)  # why a provider does not start is told once, below
+        with redirect_stdout(said):  # it prints what it does not find, and stdout is for results
             ort.preload_dlls()
     try:
         session = ort.InferenceSession(str(path), _options(setup), providers=_chosen(name, setup))
@@ -86,7 +91,12 @@ def start_session(path: Path, provider: str, setup: Setup) -> ort.InferenceSessi
         _demand_memory(error)
         raise ModelError(f"ONNX Runtime refuses the model: {_sentence(error)}") from None
     if name not in session.get_providers():
-        raise ProviderUnavailable(f"provider {name} is installed but did not start (driver or libraries missing)")
+        first = said.getvalue().strip().splitlines()[:1]
+        why = f" ({first[0][:200]})" if first else ""
+        raise ProviderUnavailable(
+            f"provider {name} is installed but did not start{why}: there is no such device, or its driver or libraries "
+            "are missing (of CUDA, pip install 'onnxruntime-gpu[cuda,cudnn]'); install them, or say --provider cpu"
+        )
     return session
 
 
@@ -126,10 +136,17 @@ def opened(model: ir.Model, provider: str, setup: Setup | None = None) -> Iterat
         ModelError: ONNX Runtime refuses the model.
         ProviderUnavailable: the provider is not there.
     """
+    with placed(model) as path:
+        yield start_session(path, provider, setup or Setup())
+
+
+@contextmanager
+def placed(model: ir.Model) -> Iterator[Path]:
+    """A model in memory as a file in a temporary folder that lasts as long, weights beside it."""
     with scratch() as folder:
         path = Path(folder) / "model.onnx"
         ir.save(model, path, external_data="model.data", max_workers=1)
-        yield start_session(path, provider, setup or Setup())
+        yield path
 
 
 def run_session(

@@ -143,7 +143,8 @@ def made_up(
     try:
         samples = RunSamples.of(settings, source)
     except (UsageError, ModelError) as error:
-        if asked or settings.max_drop is not None or settings.trainability or settings.scope == "loss":
+        judged = settings.max_drop is not None or settings.eval is not None
+        if asked or judged or settings.trainability or settings.scope == "loss":
             raise
         notes.append(NO_SAMPLES.format(reason=error))
         return None

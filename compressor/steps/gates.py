@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from compressor.config import PruneSettings
 from compressor.config.gates import GatesSection
-from compressor.core.formatting import quantity
+from compressor.core.formatting import metric_value, quantity
 from compressor.errors import GateMissed
 from compressor.evaluate.likeness import needed, wilson
 from compressor.results import Report
+
+SLACK = 1e-12
+"""By how much a limit may be exceeded, because differences of decimal fractions are not exact."""
+COUNTED = ("top-1", "top-5")
+"""Metrics that are shares of samples, whose error follows from their number alone."""
 
 
 def missed(report: Report, settings: GatesSection) -> list[str]:
     """A clause for each gate that the result misses."""
     found = []
     for row in report.accuracy:
-        drop = row.before - row.after
-        if settings.max_drop is not None and drop > settings.max_drop + 1e-12:
-            found.append(f"{row.metric} dropped by {drop:.2%}, --max-drop allows {settings.max_drop:.2%}")
+        if settings.max_drop is not None and row.lost > settings.max_drop + SLACK:
+            # Of shares, and where a share of the original's value is what counts, limits are per cent.
+            percent = row.share or row.relative
+            lost, most = (metric_value(value, share=percent) for value in (row.lost, settings.max_drop))
+            verb = "dropped" if row.higher_is_better else "rose"
+            found.append(f"{row.metric} {verb} by {lost}, --max-drop allows {most}")
     if settings.max_size is not None and report.output is not None:
         limit = settings.max_size if settings.max_size > 1 else settings.max_size * report.input.bytes
         if report.output.bytes > limit:
@@ -29,7 +37,7 @@ def unresolved(report: Report, settings: GatesSection) -> list[str]:
     """A warning for a gate that the samples are too few to tell, with the number that would tell."""
     found = []
     for row in report.accuracy:
-        if not settings.max_drop or not row.samples:
+        if not settings.max_drop or not row.samples or row.metric not in COUNTED:
             continue
         wanted = needed(max(row.before, row.after), settings.max_drop)
         if row.samples < wanted:

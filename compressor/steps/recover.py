@@ -23,11 +23,11 @@ from compressor.core.metrics import Metrics
 from compressor.data import Dataset, augmentation, batch_limit, batches, open_data, open_parts
 from compressor.data.synthetic import Synthetic
 from compressor.errors import ModelError, UsageError
-from compressor.evaluate.accuracy import accuracy
 from compressor.evaluate.likeness import outputs_row
 from compressor.evaluate.stand_in import describe_samples, stand_in
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
+from compressor.metrics.evaluator import Evaluator, Measured, evaluator_for
 from compressor.operators.table import RULES
 from compressor.pruning.cost import macs_per_sample
 from compressor.pruning.criteria import criterion
@@ -79,11 +79,6 @@ class RunSamples:
     asked: bool = True
 
     @property
-    def judged(self) -> Dataset | None:
-        """What accuracy is measured on; None without labels."""
-        return self.valid if self.valid is not None and self.valid.labelled else None
-
-    @property
     def telling(self) -> bool:
         """Do they excite what layers can do: the user's, or made-up ones of whose class the model is sure?"""
         return self.real or (isinstance(self.train, Synthetic) and bool(self.train.sharpened))
@@ -101,8 +96,8 @@ class RunSamples:
         """Opens the user's data, or makes samples up; None where nothing is read.
 
         Raises:
-            UsageError: the data is unreadable or does not fit the model; or training or a gate needs what is not given,
-                or not installed.
+            UsageError: the data is unreadable or does not fit the model; or training needs what is not given, or not
+                installed.
         """
         if settings.recover == "finetune":
             require("--recover finetune", *TRAINING)
@@ -112,14 +107,9 @@ class RunSamples:
             raise UsageError("--decay-epochs trains, which needs --recover finetune")
         if settings.data is not None:
             train, valid = open_parts(settings, model)
-            samples = RunSamples(train, valid if len(valid) else None, real=True)
-            if settings.max_drop is not None and samples.judged is None:
-                raise UsageError("--max-drop needs labels, and the data has none; add an array y, or leave it out")
-            return samples
+            return RunSamples(train, valid if len(valid) else None, real=True)
         told = validation(settings)
         judged = open_data(told, model) if told is not None else None
-        if settings.max_drop is not None and (judged is None or not judged.labelled):
-            raise UsageError("--max-drop needs samples with labels; give --data or --val-data")
         idle = settings.recover == "none" and not settings.trainability and settings.scope != "loss"
         if idle and judged is None and criterion(settings.criterion).needs is None:
             return None
@@ -150,6 +140,10 @@ class Recovery:
         self._warnings: list[str] = []
         self._steps = 0
         self._metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
+        self._judged = None if samples is None else samples.valid
+        self._evaluator = evaluator_for(settings, self._judged, settings.max_drop)
+        # Measured before any work is done, so that labels or a metric that do not fit are said at once.
+        self._original = None if self._evaluator is None else self._measured(self._evaluator, source)
 
     def before(self, model: ir.Model, cut: Cut) -> None:
         """Keeps what is needed of the analysed model that is about to be cut; lets what goes fade, if asked to."""
@@ -189,9 +183,8 @@ class Recovery:
     def added_to(self, report: Report) -> Report:
         """The report with what recovery did and what accuracy is left."""
         rows = []
-        if self._samples is not None and self._samples.judged is not None:
-            with self._clock.phase("judge"):
-                rows.append(self._accuracy(self._samples.judged))
+        if self._evaluator is not None and self._original is not None:
+            rows.append(self._accuracy(self._evaluator, self._original))
         compared = None
         if self._samples is not None and self._steps:
             with self._clock.phase("compare"):
@@ -213,11 +206,16 @@ class Recovery:
             }
         )
 
-    def _accuracy(self, judged: Dataset) -> AccuracyRow:
+    def _accuracy(self, evaluator: Evaluator, original: Measured) -> AccuracyRow:
+        """The metric of the original, of what was cut in one step, and of the result."""
         once = self._cut if self._steps == 1 else None
-        found = [accuracy(m, judged, self._settings).share for m in (self._source, self.model)]
-        cut = accuracy(once, judged, self._settings).share if once is not None else None
-        return AccuracyRow(metric="top-1", before=found[0], pruned=cut, after=found[1], samples=len(judged))
+        cut = self._measured(evaluator, once).value if once is not None else None
+        after = self._measured(evaluator, self.model).value
+        return evaluator.row(original.value, after, original.samples).model_copy(update={"pruned": cut})
+
+    def _measured(self, evaluator: Evaluator, model: ir.Model) -> Measured:
+        with self._clock.phase("judge"):
+            return evaluator.measure(model, self._judged, self._source)
 
     def _outputs(self, samples: RunSamples) -> OutputsRow | None:
         """How far outputs moved, on samples that recovery did not see where there are such."""

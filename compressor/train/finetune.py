@@ -18,6 +18,7 @@ from compressor.data.output_forms import vocabularies
 from compressor.errors import ModelError, ProofFailed, UsageError
 from compressor.graph import files
 from compressor.graph.provenance import stamp_provenance
+from compressor.metrics.evaluator import evaluator_for
 from compressor.pruning import proof
 from compressor.pruning.standard import Standard
 from compressor.results.base import Summarised
@@ -27,6 +28,7 @@ from compressor.train import training_options
 from compressor.train.defaults import training_defaults
 from compressor.train.loop import checkpoint
 from compressor.train.loop.distributed import World, world_of
+from compressor.train.loop.epoch_metric import EpochMetric
 from compressor.train.loop.errors import TrainingDiverged, memory_named
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import Observer, fit
@@ -112,6 +114,8 @@ def finetune(
             warnings.append("the graph does not run in mixed precision, so it is trained without")
     chosen = [*extensions, *training_options.extensions_of(settings)]
 
+    objective.epoch_metric = _metric(model, teacher, pair, parts, settings)
+
     def train(asked: TuneSettings, *more: Extension) -> History:
         return fit(pair.module, objective, parts, asked, extensions=[*chosen, *more], observe=observe)
 
@@ -176,6 +180,27 @@ class _Pair:
         original = _module(teacher, settings, False) if teacher is not None and imitated else None
         names = tuple(str(v.name) for v in model.graph.outputs)
         return _Pair(made, original, names, _limit(model, teacher), frozenset(vocabularies(model)))
+
+
+def _metric(
+    model: ir.Model, teacher: ir.Model | None, pair: _Pair, parts: Splits, settings: TuneSettings
+) -> EpochMetric | None:
+    """The metric that was asked for, of the model with the weights that the module holds; None where none was.
+
+    It is measured in ONNX Runtime, as everywhere else, so that its numbers are those of other commands.
+
+    Raises:
+        UsageError: it cannot be measured on the samples that are set aside, or there are none.
+    """
+    if settings.eval is None:
+        return None
+    evaluator = evaluator_for(settings, parts.valid)
+    assert evaluator is not None
+
+    def measure() -> float:
+        return evaluator.measure(pair.module.write_back(model), parts.valid, teacher).value
+
+    return EpochMetric(evaluator.name, evaluator.higher_is_better, measure)
 
 
 def _limit(model: ir.Model, teacher: ir.Model | None) -> int | None:

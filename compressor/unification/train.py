@@ -75,11 +75,6 @@ class UnifySamples:
         train, valid = open_parts(settings, model)
         return UnifySamples(train, valid if len(valid) else None)
 
-    @property
-    def judged(self) -> Dataset | None:
-        """What accuracy is measured on; None without labels."""
-        return self.valid if self.valid is not None and self.valid.labelled else None
-
 
 @dataclass
 class Trained:

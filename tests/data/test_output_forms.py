@@ -91,3 +91,30 @@ def test_what_is_asked_for_goes_before_the_rule() -> None:
 def test_what_cannot_be_is_refused(given: dict[str, str], word: str) -> None:
     with pytest.raises(UsageError, match=word):
         decide(["y"], [normal(6, 5)], None, given)
+
+
+def boxes_and_shares() -> np.ndarray:
+    """As a detector gives them: [n, 4 + 3, cells], pixels and probabilities."""
+    return np.concatenate([normal(6, 4, 9) * 30 + 48, np.abs(normal(6, 3, 9)) * 0.05], 1)
+
+
+@pytest.mark.parametrize(("values", "axis"), [(boxes_and_shares(), 1), (np.moveaxis(boxes_and_shares(), 1, 2), 2)])
+def test_parts_in_units_of_their_own_have_variances_of_their_own(values: np.ndarray, axis: int) -> None:
+    (form,) = decide(["y"], [values], None, {})
+    assert (form.kind, form.axis) == ("mse", axis)
+    others = tuple(other for other in range(3) if other != axis)
+    assert form.parts == pytest.approx(values.astype(np.float64).var(others))
+    assert "each part along axis" in str(form)
+
+
+def test_parts_that_never_vary_count_as_the_least_that_does() -> None:
+    values = boxes_and_shares()
+    values[:, 6] = 0.25
+    (form,) = decide(["y"], [values], None, {})
+    assert form.parts[6] == pytest.approx(min(form.parts[:6]))
+
+
+@pytest.mark.parametrize("values", [normal(6, 3, 8, 8), normal(6, 7, 5) * np.arange(1, 8)[:, None], normal(6, 200, 5)])
+def test_parts_of_one_unit_have_one_variance(values: np.ndarray) -> None:
+    (form,) = decide(["y"], [values], None, {})
+    assert form.parts == ()

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from compressor.errors import ModelError
+from compressor.errors import ModelError, UsageError
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, captured_values, infer
 from tests.models import between, in_memory, model, tokens
@@ -103,10 +103,11 @@ def test_the_users_sizes() -> None:
         ({"dims": {"nobody": 1}}, "no symbolic dimension 'nobody'"),
         ({"shapes": {"x": (2, 5, 6, 6)}}, "x"),
         ({"shapes": {"x": (2, 4)}}, "x"),
+        ({"shapes": {"x": (2, 4, 6, 6)}, "dims": {"N": 3}}, "--dim N=3 makes the dimension 'N' 3, and --input-shape"),
     ],
 )
 def test_given_sizes_that_do_not_fit(given: dict[str, object], words: str) -> None:
-    with pytest.raises(ModelError, match=words):
+    with pytest.raises(UsageError, match=words):
         bound(model("(float[N,4,H,W] x) => (float y) <float[8,4,3,3] w> { y = Conv(x, w) }"), **given)
 
 

@@ -161,7 +161,7 @@ def test_trainability_is_told() -> None:
     [
         ({"decay_epochs": 1}, "--recover finetune"),
         ({"max_drop": 0.01}, "give --data"),
-        ({"data": "unlabelled.npz", "max_drop": 0.01}, "needs labels"),
+        ({"data": "unlabelled.npz", "max_drop": 0.01}, "needs samples with labels"),
         ({"recover": "lstsq", "data": "missing.npz"}, "no such file"),
     ],
 )

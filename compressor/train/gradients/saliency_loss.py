@@ -7,9 +7,10 @@ import torch
 from torch.nn.functional import cross_entropy, mse_loss
 
 from compressor.data import Batch
+from compressor.data.output_forms import LEAST, part_variances
 from compressor.errors import ModelError, UsageError
 from compressor.operators.table import operator_of
-from compressor.torch_ops.tensors import to_torch
+from compressor.torch_ops.tensors import to_numpy, to_torch
 from compressor.train.module.graph_module import GraphModule
 
 COOL = 200.0
@@ -37,7 +38,7 @@ class SaliencyLoss:
 
     def __init__(self, graph: ir.Graph, seed: int) -> None:
         self._signs = torch.Generator().manual_seed(seed)
-        self._scales: list[float] = []
+        self._scales: Tensors = []
         makers = [v.producer() for v in graph.outputs]
         self._probabilities = [m is not None and operator_of(m).probabilities for m in makers]
 
@@ -73,12 +74,11 @@ class SaliencyLoss:
         return [y if y.dtype == torch.float64 else y.float() for y in found]
 
     def _scaled(self, outputs: Tensors) -> Tensors:
-        """Each output divided by its root mean square in the first batch, so that none drowns another."""
+        """Each output divided by its size in the first batch, so that none drowns another."""
         real = self._real(outputs)
         if not self._scales:
-            sizes = [float(y.detach().square().mean().sqrt()) for y in real]
-            self._scales = [s if 0 < s < float("inf") else 1.0 for s in sizes]
-        return [y / s for y, s in zip(real, self._scales, strict=True)]
+            self._scales = [_root_mean_square(y.detach()) for y in real]
+        return [y / s.to(y) for y, s in zip(real, self._scales, strict=True)]
 
     def _labelled(self, outputs: Tensors, batch: Batch, temperature: float) -> torch.Tensor:
         real = self._real(outputs)
@@ -93,6 +93,17 @@ class SaliencyLoss:
             f"labels of shape {list(labels.shape)} fit no output of the model (shapes {shapes}); give one class "
             "number a sample, or data without labels"
         )
+
+
+def _root_mean_square(y: torch.Tensor) -> torch.Tensor:
+    """Root mean square of an output, or of each of its parts along an axis if they are in units of their own."""
+    found = part_variances(to_numpy(y))
+    axes = list(range(y.ndim)) if found is None else [axis for axis in range(y.ndim) if axis != found[0]]
+    squares = y.square().mean(axes, keepdim=True) if axes else y.square()
+    if found is not None:
+        squares = squares.clamp_min(float(squares.max()) * LEAST)
+    sizes = squares.sqrt()
+    return torch.where((sizes > 0) & sizes.isfinite(), sizes, torch.ones_like(sizes))
 
 
 def _fitting(y: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor | None:

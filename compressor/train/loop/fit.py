@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ def fit(
 
     Args:
         module: called with the inputs by name; returns a tensor or a tuple.
-        objective: what is minimised; its teacher is moved to the device too.
+        objective: what is minimised, and by what the best epoch is told; its teacher is moved to the device too.
         data: samples in the module's own types and shapes.
         settings: how. ``checkpoint`` is a folder, or None to keep nothing; ``resume`` goes on from there.
         extensions: called in this order.
@@ -88,7 +88,7 @@ class _Progress:
         epoch: epochs done.
         step: steps done in the epoch that runs.
         loss: sum of their losses.
-        best: loss, over the judged samples, of the weights that are kept.
+        best: what is to be low of the weights that are kept: their loss over the judged samples, or a metric.
         best_epoch: whose weights these are.
         waited: epochs since then.
         records: of the epochs that are done.
@@ -118,6 +118,7 @@ class _Run:
         self._module, self._objective, self._courses, self._settings = module, objective, courses, settings
         self._extensions = [*extensions, *([RunningMean(settings.ema)] if settings.ema else [])]
         self._keeps_best = not any(extension.keeps_last for extension in extensions)
+        self._metric = objective.epoch_metric
         self._at, self._pace = _Progress(), Pace()
         self._good: State = {}
 
@@ -163,7 +164,7 @@ class _Run:
             raise TrainingDiverged(
                 f"the loss is {before.loss} before the first step; look for NaN or infinity in the model and the data"
             )
-        self._at.before, self._at.best = asdict(before), before.loss
+        self._at.before, self._at.best = asdict(before), self._cost(before)
         self._good = copied(self._module)
 
     def _epoch(self) -> None:
@@ -213,10 +214,11 @@ class _Run:
 
     def _compare(self, found: Judgement) -> None:
         """Keeps the weights as the good ones: those that were judged best, or else the last."""
-        at, better = self._at, found.loss < self._at.best
+        at, cost = self._at, self._cost(found)
+        better = cost < at.best
         at.waited = 0 if better else at.waited + 1
         if better or not (self._keeps_best and self._courses.sets_aside):
-            at.best, at.best_epoch = found.loss, at.epoch
+            at.best, at.best_epoch = cost, at.epoch
             with self._weights_to_judge():
                 self._good = copied(self._module)
 
@@ -233,9 +235,17 @@ class _Run:
 
     def _judged(self) -> Judgement:
         with self._weights_to_judge():
-            batches = feed(self._courses.judged(), self._placing)
-            stepper = self._stepper
-            return judge(stepper.forward, self._objective, batches, stepper.precision, self._world)
+            return self._judged_as_is()
+
+    def _cost(self, found: Judgement) -> float:
+        """What is lower for better weights."""
+        if self._metric is None or found.metric is None:
+            return found.loss
+        return -found.metric if self._metric.higher_is_better else found.metric
+
+    @property
+    def _metric_name(self) -> str | None:
+        return self._objective.metric_name if self._metric is None else self._metric.name
 
     def _end(self, seconds: float) -> History:
         put(self._module, self._good)
@@ -246,7 +256,7 @@ class _Run:
         return History(
             before=Judgement(**at.before),
             after=after,
-            metric_name=self._objective.metric_name,
+            metric_name=self._metric_name,
             epochs=records,
             best_epoch=at.best_epoch,
             stopped_early=self._stopped and at.epoch < self._settings.epochs,
@@ -256,10 +266,12 @@ class _Run:
         )
 
     def _judged_as_is(self) -> Judgement:
+        """Loss and metric of the weights that the module holds."""
         with evaluating(self._module, None):
             batches = feed(self._courses.judged(), self._placing)
             stepper = self._stepper
-            return judge(stepper.forward, self._objective, batches, stepper.precision, self._world)
+            found = judge(stepper.forward, self._objective, batches, stepper.precision, self._world)
+            return found if self._metric is None else replace(found, metric=self._metric.of(self._world))
 
     def _tell(self, kind: Literal["step", "epoch"], loss: float, valid: Judgement | None = None) -> None:
         if self._observe is None:
@@ -274,7 +286,7 @@ class _Run:
             steps=self._steps,
             loss=loss,
             learning_rate=self._stepper.rate,
-            metric_name=self._objective.metric_name,
+            metric_name=self._metric_name,
             metric=None if valid is None else valid.metric,
             valid_loss=None if valid is None else valid.loss,
             images_per_second=self._pace.rate,

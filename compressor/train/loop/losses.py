@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages
 
 from compressor.config import TuneSettings
 from compressor.config.training import LossSection
+from compressor.core.user_code import imported
 from compressor.data.output_forms import OutputForm, class_axis, decide, variance
 from compressor.errors import UsageError
 from compressor.torch_ops.tensors import to_numpy
@@ -49,14 +49,32 @@ def log_probabilities(values: Tensor, form: OutputForm, temperature: float = 1.0
 
 @dataclass(frozen=True)
 class Squared:
-    """Mean squared difference, divided by the variance of the teacher's numbers."""
+    """Mean squared difference, divided by the variance of the teacher's numbers.
+
+    Attributes:
+        index: number of the output.
+        variance: of all its numbers.
+        axis: along which ``parts`` are.
+        parts: variances of parts that are in units of their own; none where one is enough.
+    """
 
     index: int
     variance: float
+    axis: int = 1
+    parts: tuple[float, ...] = ()
+
+    @staticmethod
+    def of(form: OutputForm) -> Squared:
+        """For an output of numbers."""
+        return Squared(form.index, form.variance, form.axis, form.parts)
 
     def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:  # noqa: ARG002
         """Mean over all entries."""
-        return F.mse_loss(outputs[self.index], taught[self.index]) / self.variance
+        found, wanted = outputs[self.index], taught[self.index]
+        if not self.parts:
+            return F.mse_loss(found, wanted) / self.variance
+        shape = [-1 if axis == self.axis else 1 for axis in range(found.dim())]
+        return ((found - wanted).square() / found.new_tensor(self.parts).reshape(shape)).mean()
 
 
 @dataclass(frozen=True)
@@ -211,7 +229,7 @@ def _distilled(settings: LossSection, forms: Sequence[OutputForm], probe: Output
     if not used:
         raise UsageError("no output of the model has a gradient to be compared by; choose another --loss")
     made: list[Term] = [
-        SoftDivergence(form, settings.temperature) if form.kind == "kl" else Squared(form.index, form.variance)
+        SoftDivergence(form, settings.temperature) if form.kind == "kl" else Squared.of(form)
         for form in used
     ]
     return [(1 / len(made), term) for term in made]
@@ -257,21 +275,10 @@ def _metric(forms: Sequence[OutputForm], classes: OutputForm | None, taught: boo
     first = next((form for form in forms if form.kind == "kl"), None)
     if taught and first is not None:
         return "agreement", Agreement(first, labelled=False)
-    squared = [Squared(form.index, form.variance) for form in forms if form.kind == "mse"]
+    squared = [Squared.of(form) for form in forms if form.kind == "mse"]
     return ("r2", Explained(squared)) if taught and squared else None
 
 
 def own_loss(text: str) -> Own:
-    """The callable at ``package.module:callable``.
-
-    Raises:
-        UsageError: it cannot be imported, or is none.
-    """
-    module, _, name = text.partition(":")
-    try:
-        function = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"--loss {text} cannot be imported: {error}") from None
-    if not callable(function):
-        raise UsageError(f"--loss {text} is no function")
-    return Own(text, function)
+    """The callable at ``package.module:callable``; raises UsageError where there is none."""
+    return Own(text, imported(text, "--loss"))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from compressor.errors import UsageError
+from compressor.train.loop.epoch_metric import EpochMetric
 
 Tensor = torch.Tensor
 Outputs = tuple[Tensor, ...]
@@ -46,6 +47,9 @@ class Objective:
         teacher: runs without gradient in evaluation, beside the module.
         chunk: samples that the graph takes at a time where its batch size is fixed; a batch is run in such pieces.
         check: looks at the labels of a batch before it goes to the device, and raises where they cannot be right.
+
+    Attributes:
+        epoch_metric: where there is one, it and not the loss says which epoch is best.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Objective:
         self.terms, self.teacher, self.chunk, self.check = list(terms), teacher, chunk, check
         self.metric_name = metric[0] if metric is not None else None
         self._metric = metric[1] if metric is not None else None
+        self.epoch_metric: EpochMetric | None = None
         if teacher is not None:
             teacher.eval().requires_grad_(False)
 

@@ -153,3 +153,17 @@ def test_a_loss_of_ones_own() -> None:
     objective, _ = build({"loss": f"{__name__}:wrong"}, probe(*outputs))
     with pytest.raises(UsageError, match=r"returned \[6, 5\]"):
         objective(outputs, X, ())
+
+
+def test_parts_in_units_of_their_own_count_alike() -> None:
+    """Boxes in pixels beside probabilities: an error of one deviation costs the same in both."""
+    taught = torch.cat([normal(6, 4, 50) * 30, normal(6, 3, 50).abs() * 0.05], 1)
+    probe = OutputProbe(("y",), (), (taught,), (taught,), None)
+    objective, words = objective_for(TuneSettings(), probe, torch.nn.Identity(), None)
+    assert "each part along axis 1" in words[0]
+    losses = []
+    for part in (0, 5):
+        moved = taught.clone()
+        moved[:, part] += moved[:, part].std()
+        losses.append(float(objective((moved,), X, (taught,))))
+    assert losses == pytest.approx([1 / 7, 1 / 7], rel=0.01)

@@ -1,0 +1,74 @@
+"""Functions of the user's that are named on the command line: ``package.module:function``."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from compressor.core.formatting import printable
+from compressor.errors import CompressorError, UsageError
+
+NAMED: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+"""What such a name looks like."""
+
+
+def imported(text: str, option: str) -> Callable[..., Any]:
+    """The function of that name; modules of the current directory can be named too.
+
+    Args:
+        text: ``package.module:function``.
+        option: the flag that names it, for messages.
+
+    Raises:
+        UsageError: it cannot be imported, or not be called.
+    """
+    module_name, _, name = text.partition(":")
+    with importable(), blamed(text, option):
+        try:
+            target: Any = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
+                raise
+            raise UsageError(
+                f"{option} {text}: there is no module {error.name!r}; start in its folder or install its package"
+            ) from None
+        for part in name.split("."):
+            if not hasattr(target, part):
+                raise UsageError(f"{option} {text}: module {module_name!r} has no {name!r}")
+            target = getattr(target, part)
+    if not callable(target):
+        raise UsageError(f"{option} {text}: it is {type(target).__name__}, which cannot be called; name a function")
+    return target  # type: ignore[no-any-return]
+
+
+@contextmanager
+def importable() -> Iterator[None]:
+    """Makes modules of the current directory importable, as they are for ``python -m``."""
+    folder = os.getcwd()
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+
+
+@contextmanager
+def blamed(text: str, option: str) -> Iterator[None]:
+    """Turns what the user's code raises into our error, with the original as its cause.
+
+    Raises:
+        UsageError: with the name of the function and what it raised.
+    """
+    try:
+        yield
+    except CompressorError:
+        raise
+    except Exception as error:
+        words = printable(" ".join(str(error).split())[:300])
+        raise UsageError(f"{option} {text} raised {type(error).__name__}{': ' if words else ''}{words}") from error

@@ -1,0 +1,289 @@
+"""Judges models by the metric that was asked for, a built-in one or a function of the user's."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, redirect_stdout
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.config import DataSettings
+from compressor.config.choices import METRICS
+from compressor.core.user_code import blamed, importable, imported
+from compressor.data.batch import Dataset
+from compressor.data.order import batches
+from compressor.data.spec import batch_limit
+from compressor.errors import UsageError
+from compressor.metrics.loaded_model import LoadedModel, loaded, named
+from compressor.metrics.metric import Metric
+from compressor.results.detail import AccuracyRow
+
+DEFAULT = "top-1"
+"""What labels are taken for where no metric is asked for: numbers of classes."""
+OPTION = "--eval"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric of one model.
+
+    Attributes:
+        value: finite.
+        samples: how many it was measured on; None where a function of the user's has its own.
+    """
+
+    value: float
+    samples: int | None
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """A metric by its name.
+
+    Attributes:
+        text: of a built-in metric, or ``package.module:function``.
+        provider: where models run.
+        batch_size: samples that run at a time.
+        alone: models run on one thread, because others run beside them.
+    """
+
+    text: str = DEFAULT
+    provider: str = "cpu"
+    batch_size: int = 64
+    alone: bool = False
+
+    @staticmethod
+    def of(settings: DataSettings) -> Evaluator:
+        """The metric of settings.
+
+        Raises:
+            UsageError: a function that they name cannot be imported.
+        """
+        found = Evaluator(settings.eval or DEFAULT, settings.provider, settings.batch_size)
+        found.check()
+        return found
+
+    def check(self) -> None:
+        """Raises UsageError where there is no such metric."""
+        if self.own:
+            self._function  # noqa: B018 - imports it
+        else:
+            METRICS.find(self.text)
+
+    @property
+    def own(self) -> bool:
+        """Is it a function of the user's?"""
+        return ":" in self.text
+
+    @property
+    def name(self) -> str:
+        """What reports call it: of a function, what its attribute ``name`` says, else the name of the function."""
+        return str(getattr(self._function, "name", self.text.rpartition(":")[2])) if self.own else self.text
+
+    @property
+    def higher_is_better(self) -> bool:
+        """The direction; a function whose lower values are better says so by an attribute of that name."""
+        return bool(getattr(self._function if self.own else self._kind, "higher_is_better", True))
+
+    @property
+    def share(self) -> bool:
+        """Are values shares, which are shown as per cent?"""
+        return not self.own and self._kind.share
+
+    @property
+    def needs_labels(self) -> bool:
+        """Can nothing be measured on samples without labels?"""
+        return not self.own and self._kind.needs_labels
+
+    @property
+    def against_original(self) -> bool:
+        """Is the original's output what is right, where labels do not say?"""
+        return not self.own and self._kind.against_original
+
+    @property
+    def identity(self) -> str:
+        """Tells metrics apart for whoever remembers values: the name, and of a function the bytes of its module."""
+        if not self.own:
+            return self.text
+        try:
+            source = inspect.getsourcefile(inspect.unwrap(self._function))
+            return f"{self.text} {hashlib.sha256(Path(str(source)).read_bytes()).hexdigest()}"
+        except (OSError, TypeError):  # compiled, or an object
+            return self.text
+
+    def measures(self, data: Dataset | None) -> bool:
+        """Can it be measured on such data? A function of the user's needs none."""
+        if self.own:
+            return True
+        if data is None or not len(data) or (self.needs_labels and not data.labelled):
+            return False
+        return self.text != DEFAULT or _kind_of_labels(data) in "biu"
+
+    def check_limit(self, limit: float | None) -> None:
+        """Refuses a limit on what may be lost that no loss of a share exceeds; raises UsageError."""
+        if limit is not None and limit > 1 and (self.share or self.relative):
+            raise UsageError(
+                f"--max-drop must be at most 1 for {self.name}, not {limit:g}; write a share such as 0.01 or 1%"
+            )
+
+    def demand(self, data: Dataset | None, purpose: str) -> None:
+        """Refuses data on which the metric cannot be measured.
+
+        Args:
+            data: samples to judge on.
+            purpose: the flag that wants it measured, for messages.
+
+        Raises:
+            UsageError: with what is missing.
+        """
+        if self.measures(data):
+            return
+        if data is not None and data.labelled and self.text == DEFAULT:
+            raise UsageError(
+                f"{purpose}: labels of the data are no numbers of classes, which accuracy needs; name a metric with "
+                f"{OPTION}"
+            )
+        need = "samples with labels" if self.needs_labels else "samples"
+        whose = "" if self.text == DEFAULT or purpose == OPTION else f" for {OPTION} {self.text}"
+        name = f"{purpose} {self.text}" if purpose == OPTION else purpose
+        array = " with an array y" if self.needs_labels else ""
+        raise UsageError(f"{name} needs {need}{whose}; give --data or --val-data{array}")
+
+    def measure(self, model: ir.Model, data: Dataset | None, original: ir.Model | None = None) -> Measured:
+        """The metric of a model.
+
+        Args:
+            model: not changed.
+            data: samples; of a model that takes a fixed number at a time, what is left over is left out.
+            original: what the model was made from, where :attr:`against_original` asks for it.
+
+        Raises:
+            UsageError: labels, outputs or data do not fit the metric; or a function of the user's raises, or gives
+                something else than a finite number.
+            ModelError: the model does not run on the data.
+            ProviderUnavailable: the provider asked for is not there.
+        """
+        if self.own:
+            with loaded(model, self.provider, data, self.batch_size, alone=self.alone) as found:
+                return Measured(self.asked(found), None if data is None else len(data))
+        assert data is not None
+        return self._over(model, data, original)
+
+    def asked(self, model: LoadedModel) -> float:
+        """What the user's function says of a model.
+
+        Raises:
+            UsageError: it raises, or gives something else than a finite number.
+        """
+        # What it prints goes to stderr, because stdout is for results.
+        with importable(), blamed(self.text, OPTION), redirect_stdout(sys.stderr):
+            given = self._function(model)
+        return _number(given, self.text)
+
+    def start(self) -> Metric:
+        """A new object of a built-in metric, for whoever feeds it batches."""
+        assert not self.own
+        return self._kind()
+
+    @property
+    def relative(self) -> bool:
+        """Is what is lost counted as a share of the original's value, as of a perplexity, which has no scale?"""
+        return not self.own and self._kind.relative_drop
+
+    def lost(self, before: float, after: float) -> float:
+        """How much worse ``after`` is: a difference, or a share of ``before``; below 0 where it is better."""
+        return self.row(before, after).lost
+
+    def row(self, before: float, after: float, samples: int | None = None) -> AccuracyRow:
+        """The metric of an original and what was made of it, as reports have it."""
+        return AccuracyRow(
+            metric=self.name,
+            before=before,
+            after=after,
+            samples=samples,
+            share=self.share,
+            higher_is_better=self.higher_is_better,
+            relative=self.relative,
+        )
+
+    def _over(self, model: ir.Model, data: Dataset, original: ir.Model | None) -> Measured:
+        from compressor.runtime import sessions  # noqa: PLC0415 - slow to import, and many runs judge nothing
+
+        limit, metric, count = batch_limit(model), self.start(), 0
+        setup = sessions.Setup(threads=1) if self.alone else sessions.Setup()
+        with ExitStack() as stack:
+            session = stack.enter_context(sessions.opened(model, self.provider, setup))
+            other = None
+            if self.against_original and original is not None:
+                other = stack.enter_context(sessions.opened(original, self.provider, setup))
+            for batch in batches(data, limit or self.batch_size, drop_last=limit is not None):
+                found = named(session, sessions.run_session(session, batch.inputs))
+                wanted = None if other is None else named(other, sessions.run_session(other, batch.inputs))
+                metric.add(found, batch, wanted)
+                count += len(batch)
+        if not count:
+            raise UsageError(f"the model takes batches of {limit}, the data has {len(data)} samples; give more")
+        return Measured(metric.value(), count)
+
+    @cached_property
+    def _function(self) -> Callable[..., Any]:
+        return imported(self.text, OPTION)
+
+    @property
+    def _kind(self) -> type[Metric]:
+        found: type[Metric] = METRICS.find(self.text)
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the function, which every process imports itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "_function"}
+
+
+def evaluator_for(settings: DataSettings, data: Dataset | None, gate: float | None = None) -> Evaluator | None:
+    """The metric of settings, where it can be measured; None where it cannot, and nobody asked for it.
+
+    Args:
+        settings: ``eval`` names it.
+        data: samples to judge on.
+        gate: limit on what may be lost; it cannot be kept without the metric.
+
+    Raises:
+        UsageError: somebody asked, and data or labels are missing; or a function that is named cannot be imported.
+    """
+    found = Evaluator.of(settings)
+    if gate is not None:
+        found.check_limit(gate)
+        found.demand(data, "--max-drop")
+    if settings.eval is not None:
+        found.demand(data, OPTION)
+    return found if found.measures(data) else None
+
+
+def _kind_of_labels(data: Dataset) -> str:
+    """numpy's letter for the kind of numbers that labels are."""
+    labels = data.take(np.zeros(1, np.int64)).labels
+    return "" if labels is None else labels.dtype.kind
+
+
+def _number(given: object, text: str) -> float:
+    """One finite number, whatever type it comes in."""
+    value: Any = given
+    for step in ("detach", "cpu"):  # tensors of torch come off their graph and device first
+        value = getattr(value, step)() if hasattr(value, step) else value
+    array = np.asarray(value)
+    if array.ndim or array.dtype.kind not in "biuf":
+        told = f"an array of shape {list(array.shape)}" if array.ndim else type(given).__name__
+        raise UsageError(f"{OPTION} {text} returned {told} instead of a number; return float(...)")
+    found = float(array)
+    if not isfinite(found):
+        raise UsageError(f"{OPTION} {text} returned {found}, by which nothing can be judged; return a finite number")
+    return found
