@@ -66,6 +66,25 @@ METHODS = Choices(
 )
 """How training brings weights to blocks of one absolute value: ``(settings, targets) -> Approach``."""
 
+_REGULARIZERS = "compressor.train.regularizers"
+REGULARIZERS = Choices(
+    "regulariser",
+    {
+        "dependency": f"{_REGULARIZERS}.dependency:DEPENDENCY",
+        "dependency-l2": f"{_REGULARIZERS}.dependency:DEPENDENCY_L2",
+        "group": f"{_REGULARIZERS}.group_sparsity:GROUP",
+        "feature-flow": f"{_REGULARIZERS}.feature_flow:FLOW",
+        "feature-flow-angle": f"{_REGULARIZERS}.feature_flow:FLOW_ANGLE",
+        "iss": f"{_REGULARIZERS}.shrinking:ISS",
+        "envelope": f"{_REGULARIZERS}.shrinking:ENVELOPE",
+        "decay": f"{_REGULARIZERS}.decay:DECAY",
+        "tpp": f"{_REGULARIZERS}.trainability_preserving:TPP",
+    },
+    group="onnx_compressor.regularizers",
+)
+"""How training makes channels dispensable before they are cut: a
+:class:`compressor.train.regularizers.regularizer.Method`."""
+
 _STAGES = "compressor.recipe.stages"
 STAGES = Choices(
     "stage",

@@ -105,7 +105,7 @@ def finetune(
     parts = _parts(model, settings, data)
     if settings.insert_bn:
         return _between_norms(model, settings, teacher, parts, extensions, observe)
-    pair = _Pair.of(model, settings, teacher)
+    pair = _Pair.of(model, settings, teacher, [name for extension in extensions for name in extension.values])
     with memory_named(settings.batch_size):
         seen = _seen(parts, pair, world)
         objective, compared, warnings = _objective(settings, pair, seen)
@@ -167,8 +167,11 @@ class _Pair:
     vocabularies: frozenset[int]
 
     @staticmethod
-    def of(model: ir.Model, settings: TuneSettings, teacher: ir.Model | None) -> _Pair:
-        """Both modules, in float32 or wider; the original only where something is compared with it."""
+    def of(model: ir.Model, settings: TuneSettings, teacher: ir.Model | None, values: Sequence[str] = ()) -> _Pair:
+        """Both modules, in float32 or wider; the original only where something is compared with it.
+
+        The trained one gives ``values`` too, after what is compared.
+        """
         if teacher is None and settings.loss in ("distill", "mixed"):
             raise UsageError("distillation needs the original model; give it with --teacher, or choose another --loss")
         if teacher is None and settings.features:
@@ -176,8 +179,8 @@ class _Pair:
         if teacher is not None:
             _same_ends(model, teacher)
         imitated = settings.loss != "cross-entropy" or settings.features
-        made = _module(model, settings, settings.train_bn)
-        original = _module(teacher, settings, False) if teacher is not None and imitated else None
+        made = _module(model, [*settings.features, *values], settings.train_bn)
+        original = _module(teacher, settings.features, False) if teacher is not None and imitated else None
         names = tuple(str(v.name) for v in model.graph.outputs)
         return _Pair(made, original, names, _limit(model, teacher), frozenset(vocabularies(model)))
 
@@ -214,9 +217,9 @@ def _limit(model: ir.Model, teacher: ir.Model | None) -> int | None:
     return own if own is not None else other
 
 
-def _module(model: ir.Model, settings: LossSection, train_bn: bool) -> GraphModule:
+def _module(model: ir.Model, values: Sequence[str], train_bn: bool) -> GraphModule:
     wide = widened(model) if is_narrow(model) else model
-    return GraphModule(with_outputs(wide, settings.features), train_bn=train_bn)
+    return GraphModule(with_outputs(wide, values), train_bn=train_bn)
 
 
 def _same_ends(model: ir.Model, teacher: ir.Model) -> None:

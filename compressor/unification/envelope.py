@@ -1,9 +1,6 @@
 """The group envelope: a convex stand-in for "at most k blocks are free" (arXiv:2212.12921), and its proximal map.
 
-A block deviates from its unified or zero form by d. With at most k deviations not zero,
-``s_k(d) = min 1/2 Σ ‖d_b‖² / u_b`` over ``0 <= u <= 1, Σ u <= k`` is the convex envelope of ``1/2 ‖d‖²`` there. Its
-proximal map of strength h leaves ``u_b / (h + u_b)`` of each deviation, with ``u_b = clip(t ‖d_b‖ - h, 0, 1)`` and t
-such that ``Σ u = k``: those up to ``h / t`` vanish, the largest stay but for ``1 / (1 + h)``.
+A block deviates from its unified or zero form by d; :mod:`compressor.core.group_envelope` has the map of deviations.
 """
 
 from __future__ import annotations
@@ -12,10 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from compressor.unification.moves import library
+from compressor.core.group_envelope import remaining
 from compressor.unification.projections import Mixed, as_array_of
-
-_HALVINGS = 60
 
 
 @dataclass(frozen=True)
@@ -57,22 +52,3 @@ class Envelope:
             squares = squares * as_array_of(layout.present, squares)
         share = remaining(squares.sum(0) ** 0.5, strength, allowed)
         return layout.weight(layout.blocks(near) + deviation * share)
-
-
-def remaining(norms: Any, strength: float, allowed: float) -> Any:
-    """The share of each deviation that the proximal map leaves, ``[B]``, when so many may differ from zero."""
-    xp = library(norms)
-    if allowed <= 0:
-        return norms * 0
-    low, high = 0.0, 1.0
-    while float(_chosen(xp, norms, high, strength).sum()) < min(allowed, int((norms > 0).sum())) and high < 1e30:
-        high *= 2
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if float(_chosen(xp, norms, middle, strength).sum()) < allowed else (low, middle)
-    chosen = _chosen(xp, norms, high, strength)
-    return xp.where(chosen > 0, chosen / (strength + xp.where(chosen > 0, chosen, 1)), chosen)
-
-
-def _chosen(xp: Any, norms: Any, factor: float, strength: float) -> Any:
-    return xp.clip(norms * factor - strength, 0.0, 1.0)

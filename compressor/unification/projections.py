@@ -7,11 +7,9 @@ arXiv:2106.08301; distances in `assignment`.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -19,14 +17,6 @@ from compressor.unification import assignment
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED, Kinds
 from compressor.unification.layout import Layout
 from compressor.unification.moves import library
-
-
-class Projection(Protocol):
-    """The nearest weight that satisfies a constraint."""
-
-    def project(self, weight: Any) -> Any:
-        """The projected copy of ``weight``, of its shape, type and library."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -124,39 +114,6 @@ class NOfM:
         order = _argsort(-damage, 0)
         kept = _argsort(order, 0) < self.keep
         return self.layout.weight(blocks * kept)
-
-
-@dataclass(frozen=True)
-class Filters:
-    """So many slices along one axis of a weight are zero: those of least norm, or given ones.
-
-    Attributes:
-        axis: of the weight as stored.
-        remove: how many slices.
-        chosen: positions of the slices, where a group of weights decides together; replaces ``remove``.
-    """
-
-    axis: int
-    remove: int = 0
-    chosen: tuple[int, ...] | None = None
-
-    def project(self, weight: Any) -> Any:
-        """``weight`` with those slices zero."""
-        xp = library(weight)
-        turned = xp.swapaxes(weight, 0, self.axis) * 1
-        where = list(self.chosen) if self.chosen is not None else self._weakest(turned)
-        turned[where] = 0
-        return xp.swapaxes(turned, 0, self.axis)
-
-    def _weakest(self, turned: Any) -> Any:
-        flat = turned.reshape(turned.shape[0], -1)
-        return _argsort((flat * flat).sum(1), 0)[: self.remove]
-
-
-PROJECTIONS: Mapping[str, Any] = MappingProxyType(
-    {"unify": Unify, "prune": Prune, "mixed": Mixed, "n_of_m": NOfM, "filters": Filters}
-)
-"""Every constraint set, by name."""
 
 
 def importance(layout: Layout, curvature: Any) -> Any:

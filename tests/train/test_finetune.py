@@ -195,7 +195,7 @@ class Poison(Extension):
 
     seen = 0
 
-    def penalty(self, module: torch.nn.Module) -> torch.Tensor | None:
+    def penalty(self, module: torch.nn.Module, values: Any) -> torch.Tensor | None:
         self.seen += 1
         return torch.tensor(float("nan")) if self.seen == 11 else None
 

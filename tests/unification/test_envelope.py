@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from compressor.config import BlockShape
+from compressor.core.group_envelope import remaining
 from compressor.unification.assignment import FREE
-from compressor.unification.envelope import Envelope, remaining
+from compressor.unification.envelope import Envelope
 from compressor.unification.layout import Layout, WeightAxes
 from compressor.unification.projections import Mixed
 from tests.unification.cases import weight

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from compressor.config import BlockShape
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
 from compressor.unification.layout import Layout, WeightAxes
-from compressor.unification.projections import PROJECTIONS, Filters, Mixed, NOfM, Prune, Unify
+from compressor.unification.projections import Mixed, NOfM, Prune, Unify
 from tests.unification.cases import layouts, weight
 
 MATRIX = Layout(WeightAxes.of((3, 4), "oi"), BlockShape.parse("1x4"))
@@ -90,7 +90,7 @@ def test_the_sign_of_zero_is_plus() -> None:
 def test_the_argument_is_left_alone() -> None:
     w = weight((3, 4))
     copy = w.copy()
-    for projection in (Unify(MATRIX), Prune(MATRIX, 0.5), Filters(0, 1), NOfM(MATRIX, 2)):
+    for projection in (Unify(MATRIX), Prune(MATRIX, 0.5), NOfM(MATRIX, 2)):
         projection.project(w)
     assert np.array_equal(w, copy)
 
@@ -103,13 +103,6 @@ def test_n_of_m_keeps_the_largest_and_is_idempotent(seed: int, keep: int) -> Non
         assert distance(row, kept) == pytest.approx(float(np.sort(row**2)[: 4 - keep].sum()), abs=1e-6)
     assert np.array_equal(NOfM(MATRIX, keep).project(z), z)
     assert (np.count_nonzero(NOfM(MATRIX, keep).project(np.ones((3, 4))), axis=1) == keep).all(), "also where all tie"
-
-
-def test_filters_of_least_norm_go_or_those_that_were_chosen() -> None:
-    w = np.array([[3.0, 0.1], [1.0, 0.1], [2.0, 0.2]])
-    assert np.array_equal(Filters(0, 1).project(w), w * np.array([[1], [0], [1]]))
-    assert np.array_equal(Filters(1, 1).project(w), w * np.array([[1, 0]]))
-    assert np.array_equal(Filters(0, chosen=(0, 2)).project(w), w * np.array([[0], [1], [0]]))
 
 
 @given(layouts(), st.sampled_from(((1.0, 0.0), (0.4, 0.4))), st.booleans())
@@ -125,9 +118,6 @@ def test_torch_gives_what_numpy_gives(layout: Layout, shares: tuple[float, float
 
 def test_every_projection_works_on_torch_tensors() -> None:
     w = weight((3, 4), dtype=np.float64)
-    made = [PROJECTIONS["unify"](MATRIX), PROJECTIONS["prune"](MATRIX, 0.5), PROJECTIONS["mixed"](MATRIX, 0.4, 0.4)]
-    made += [PROJECTIONS["n_of_m"](MATRIX, 2), PROJECTIONS["filters"](1, 2)]
-    assert len(made) == len(PROJECTIONS)
-    for projection in made:
+    for projection in (Unify(MATRIX), Prune(MATRIX, 0.5), Mixed(MATRIX, 0.4, 0.4), NOfM(MATRIX, 2)):
         found = projection.project(torch.from_numpy(w))
         np.testing.assert_allclose(found.numpy(), projection.project(w))

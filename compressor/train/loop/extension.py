@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+
+Values = Mapping[str, torch.Tensor]
+"""Activations of a batch by the names that they have in the graph, with their gradient's history."""
 
 
 class Extension:
@@ -17,9 +20,12 @@ class Extension:
     Attributes:
         keeps_last: the weights of the last epoch are what counts, so that the best epoch is not restored and patience
             ends no run.
+        values: names of intermediate values of the graph that :meth:`penalty` reads; the module has to give them as
+            outputs, which :func:`compressor.train.finetune.finetune` sees to.
     """
 
     keeps_last: bool = False
+    values: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -29,12 +35,22 @@ class Extension:
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
         """Before the first step, and before ``load_state_dict`` where a run is resumed."""
 
-    def penalty(self, module: torch.nn.Module) -> torch.Tensor | None:  # noqa: ARG002
-        """A scalar that is added to the loss of every step."""
+    def calibrate(self, module: torch.nn.Module, loss: Callable[[], tuple[torch.Tensor, Values]]) -> None:
+        """Before the first step of a run that is not resumed.
+
+        ``loss()`` gives the loss of the first batch, of this process, with the weights as they are when it is called,
+        and the ``values`` that were asked for. What is measured here belongs into :meth:`state_dict`.
+        """
+
+    def penalty(self, module: torch.nn.Module, values: Values) -> torch.Tensor | None:  # noqa: ARG002
+        """A scalar that is added to the loss of every step, and so clipped with it."""
         return None
 
     def after_backward(self, module: torch.nn.Module) -> None:
         """Gradients are there, averaged over processes, before they are clipped."""
+
+    def after_clipping(self, module: torch.nn.Module) -> None:
+        """Gradients are clipped; what is added to them here is not, and takes nothing from those of the loss."""
 
     def after_step(self, module: torch.nn.Module, step: int) -> None:
         """The optimiser has changed the weights; ``step`` counts from 1 over the whole run."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import isfinite
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from compressor.config import TuneSettings
 from compressor.train.loop.distributed import World, reduce_gradients
-from compressor.train.loop.extension import Extension
+from compressor.train.loop.extension import Extension, Values
 from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.optimizer import Schedule, clip, optimiser_for
 from compressor.train.loop.precision import Precision
@@ -66,6 +67,8 @@ class Stepper:
         assert self._schedule is not None
         self.rate = self._schedule.set(index)
         torch.manual_seed(_seed(self._settings.seed, self._world.rank, index))
+        if index == 0:
+            self._calibrate(batch)
         self.optimiser.zero_grad(set_to_none=True)
         loss = self._loss(batch) * (len(batch) / whole)
         scaler = self.precision.scaler
@@ -79,6 +82,8 @@ class Stepper:
         for extension in self._extensions:
             extension.after_backward(self._module)
         clip(self._parameters, self._settings.clip_norm)
+        for extension in self._extensions:
+            extension.after_clipping(self._module)
         scaler.step(self.optimiser)
         scaler.update()
         for extension in self._extensions:
@@ -86,13 +91,32 @@ class Stepper:
         return loss, stop
 
     def _loss(self, batch: DeviceBatch) -> torch.Tensor:
-        with self.precision.autocast():
-            outputs, taught = self._objective.run(self.forward, batch), self._objective.teach(batch)
-        loss = self._objective(outputs, batch, taught)
+        loss, values = self._plain_loss(batch)
         for extension in self._extensions:
-            penalty = extension.penalty(self._module)
+            penalty = extension.penalty(self._module, values)
             loss = loss if penalty is None else loss + penalty
         return loss
+
+    def _plain_loss(self, batch: DeviceBatch) -> tuple[torch.Tensor, Values]:
+        """Without penalties, and the values that extensions ask for."""
+        with self.precision.autocast():
+            outputs, taught = self._objective.run(self.forward, batch), self._objective.teach(batch)
+        wanted = [name for extension in self._extensions for name in extension.values]
+        names = getattr(self._module, "output_names", ()) if wanted else ()
+        named = dict(zip(names, outputs, strict=True)) if wanted else {}
+        return self._objective(outputs, batch, taught), {name: named[name] for name in wanted}
+
+    def _calibrate(self, batch: DeviceBatch) -> None:
+        """Lets extensions measure the loss of the first batch, which they must not change."""
+
+        def loss() -> tuple[torch.Tensor, Values]:
+            found, values = self._plain_loss(batch)
+            return found.detach(), {name: value.detach() for name, value in values.items()}
+
+        if any(type(extension).calibrate is not Extension.calibrate for extension in self._extensions):
+            with torch.no_grad(), torch.random.fork_rng(_devices(self._world)), kept_statistics(self._module):
+                for extension in self._extensions:
+                    extension.calibrate(self._module, loss)
 
     def _check(self, step: int, loss: torch.Tensor) -> None:
         if loss.device.type == "cpu":
@@ -129,6 +153,22 @@ class Stepper:
             for key, value in kept.items():
                 if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
                     kept[key] = torch.empty_like(parameter, requires_grad=False).copy_(value)
+
+
+@contextmanager
+def kept_statistics(module: torch.nn.Module) -> Iterator[None]:
+    """Gives buffers, such as running statistics, back the numbers that they had before."""
+    before = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, numbers in before:
+            buffer.copy_(numbers)
+
+
+def _devices(world: World) -> list[torch.device]:
+    """Devices, besides the CPU, that have random numbers of their own."""
+    return [world.device] if world.device.type == "cuda" else []
 
 
 def _demand_finite(step: int, loss: torch.Tensor) -> None:

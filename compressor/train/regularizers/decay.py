@@ -20,11 +20,12 @@ import torch
 from compressor.channels.channel_mask import Cut
 from compressor.operators.table import RULES, operator_of
 from compressor.pruning import surgery
-from compressor.train.loop.extension import Extension
 from compressor.train.module.trainable import parameters
+from compressor.train.regularizers.coupled_channels import may_vanish
+from compressor.train.regularizers.regularizer import Method, Regularizer, Subject, demand
 
 
-class Decay(Extension):
+class Decay(Regularizer):
     """Fades parts of parameters to zero.
 
     The last weights count, not those of the best epoch, in which the parts were not zero yet. For the same reason
@@ -33,16 +34,13 @@ class Decay(Extension):
     Args:
         gone: by name of the parameter, bool that broadcasts to it: what fades.
         share: of all steps, after which it is zero, and stays so.
-        exact: is it known that outputs are then the same with and without the parts?
     """
 
-    keeps_last = True
-
-    def __init__(self, gone: Mapping[str, torch.Tensor], *, share: float = 1.0, exact: bool = True) -> None:
+    def __init__(self, gone: Mapping[str, torch.Tensor], *, share: float = 1.0) -> None:
+        super().__init__()
         self._gone, self._share = dict(gone), share
         self._parts: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
         self._steps = 1
-        self.exact = exact
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,41 +67,43 @@ class Decay(Extension):
 def decay(cut: Cut, model: ir.Model, *, share: float = 1.0) -> Decay:
     """The decay of all that a cut removes.
 
-    It is ``exact`` where removal is known to change nothing then. Not where a norm, a mean or a maximum runs over
-    removed positions: they count as zeros before and not at all afterwards. Nor where activations meet each other in
-    a product (attention), though what meets there has faded, too.
-
     Args:
         cut: on the analysed ``model``; not changed.
         model: the module to be trained is made of it.
         share: of all steps, after which everything is zero.
     """
     trained = parameters(model.graph)
-    gone: dict[str, torch.Tensor] = {}
-    stubborn = False
+    gone = {
+        str(value.name): torch.from_numpy(np.array(~kept))
+        for value in model.graph.initializers.values()
+        if (kept := cut.mask(value)) is not None and value in trained and may_vanish(value)
+    }
+    return Decay(gone, share=share)
+
+
+def is_exact(cut: Cut, model: ir.Model) -> bool:
+    """Is removal known to change nothing once all that a cut removes is zero, where zero does no harm?
+
+    Not where a norm, a mean or a maximum runs over removed positions: they count as zeros before and not at all
+    afterwards. Nor where activations meet each other in a product (attention), though what meets there has faded, too.
+
+    Args:
+        cut: on the analysed ``model``; not changed.
+        model: the module to be trained is made of it.
+    """
+    trained = parameters(model.graph)
     for value in model.graph.initializers.values():
-        kept = cut.mask(value)
-        if kept is None:
-            continue
-        if value in trained and _may_vanish(value):
-            gone[str(value.name)] = torch.from_numpy(np.array(~kept))
-        else:
-            stubborn = stubborn or any(_multiplies(node) for node, _ in value.uses())
-    _, reference = surgery.mask(model, cut, RULES)
-    return Decay(gone, share=share, exact=not (stubborn or reference.masked or reference.statistics))
-
-
-def _multiplies(node: ir.Node) -> bool:
-    """Is it a product in which a zero stands for a channel that is gone?"""
-    return operator_of(node).multiplies
-
-
-def _may_vanish(value: ir.Value) -> bool:
-    """Is every use of a weight, moved about or not, one where zero does no harm?"""
-    for node, index in value.uses():
-        if operator_of(node).hands_on:
-            if not all(_may_vanish(v) for v in node.outputs):
-                return False
-        elif not _multiplies(node) and not operator_of(node).may_be_zero(index):
+        fades = value in trained and may_vanish(value)
+        if cut.mask(value) is not None and not fades and any(operator_of(n).multiplies for n, _ in value.uses()):
             return False
-    return True
+    _, reference = surgery.mask(model, cut, RULES)
+    return not (reference.masked or reference.statistics)
+
+
+def _make(subject: Subject) -> Regularizer:
+    found = decay(subject.cut, subject.analysis.model)
+    demand(bool(found.names), "decay", "trained weights of channels")
+    return found
+
+
+DECAY = Method(_make, "before", fades=True)

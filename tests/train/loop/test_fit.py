@@ -185,7 +185,7 @@ class Poison(Extension):
     def __init__(self, step: int) -> None:
         self.step, self.seen = step, 0
 
-    def penalty(self, module: torch.nn.Module) -> torch.Tensor | None:
+    def penalty(self, module: torch.nn.Module, values: Any) -> torch.Tensor | None:
         self.seen += 1
         return torch.tensor(float("nan")) if self.seen == self.step else None
 
@@ -260,7 +260,7 @@ def test_the_hooks_come_in_order() -> None:
         def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
             told.append(f"start {steps_total}")
 
-        def penalty(self, module: torch.nn.Module) -> torch.Tensor:
+        def penalty(self, module: torch.nn.Module, values: Any) -> torch.Tensor:
             told.append("penalty")
             return module.get_parameter("head.bias").square().sum()
 
@@ -280,7 +280,7 @@ def test_the_hooks_come_in_order() -> None:
 
 def test_a_penalty_takes_part() -> None:
     class Ridge(Extension):
-        def penalty(self, module: torch.nn.Module) -> torch.Tensor:
+        def penalty(self, module: torch.nn.Module, values: Any) -> torch.Tensor:
             return 10 * module.get_parameter("conv.weight").square().sum()
 
     small, _ = trained(settings(learning_rate=0.01, clip_norm=0, val_share=0), extensions=[Ridge()])
@@ -353,7 +353,7 @@ def test_labels_are_checked_before_they_reach_the_device() -> None:
 )
 def test_out_of_memory_names_the_batch_size_to_try(error: Exception) -> None:
     class Greedy(Extension):
-        def penalty(self, module: torch.nn.Module) -> None:
+        def penalty(self, module: torch.nn.Module, values: Any) -> None:
             raise error
 
     with pytest.raises(UsageError, match="--batch-size 4"):

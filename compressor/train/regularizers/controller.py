@@ -1,0 +1,85 @@
+"""Steers the strength of a regulariser to the share of channels that is asked for (arXiv 2005.02634)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+UPDATES = 20
+"""Looks at the weights in a run at most; in the paper it is one in each of 160 epochs."""
+FEWEST = 20
+"""Steps between two looks at least: momentum of 0.9 takes that long to show what a strength does."""
+FAR = 0.05
+"""Share of the channels by which the ratio may be missed before that is told."""
+
+
+class Controller:
+    """After each of ``E`` looks at the share ``r`` of channels that are small, of which ``R`` is wanted::
+
+        need = (R - r) / (E - e)                    what is left, evenly over the looks that are left
+        r < R and r - r before < need:              strength <- strength * growth + step
+        r > R and r > r before and strength > 0:    strength <- (strength - step) / growth, at least 0
+
+    The paper has ``growth = 1`` and starts from nothing; there ``step = 1e-5`` is of the order that moves a scale by
+    1/125 in an epoch at learning rate 0.1, which belongs to that rate and to that number of steps.
+
+    Args:
+        ratio: R.
+        threshold: a channel is small where its score is at most this share of the largest in its group; 0.02 in the
+            authors' code.
+        start: strength before the first look.
+        step: is added where more is needed.
+        growth: is multiplied by.
+    """
+
+    def __init__(
+        self, ratio: float, threshold: float = 0.02, *, start: float = 0.0, step: float = 0.0, growth: float = 1.0
+    ) -> None:
+        self.ratio, self.threshold = ratio, threshold
+        self._first, self._step, self._growth = start, step, growth
+        self.strength, self._before, self._looks = start, 0.0, 0
+        self._every, self._most = 1, UPDATES
+
+    def start(self, steps: int) -> None:
+        """Before the first of so many steps."""
+        self._every = max(min(FEWEST, steps), steps // UPDATES)
+        self._most = max(1, steps // self._every)
+        self.strength, self._before, self._looks = self._first, 0.0, 0
+
+    @property
+    def looks(self) -> int:
+        """How many there are in the whole run."""
+        return self._most
+
+    def due(self, step: int) -> bool:
+        """Is a look due after this step, from 1?"""
+        return step % self._every == 0
+
+    def update(self, reached: float) -> None:
+        """One look: the share of channels that are small now."""
+        needed = (self.ratio - reached) / max(1, self._most - self._looks)
+        if reached < self.ratio and reached - self._before < needed:
+            self.strength = self.strength * self._growth + self._step
+        elif reached > self.ratio and reached > self._before and self.strength > 0:
+            self.strength = (self.strength - self._step) / self._growth
+        self.strength = max(self.strength, 0.0)
+        self._before = reached
+        self._looks += 1
+
+    def notes(self, reached: float) -> list[str]:
+        """What to say at the end, where the ratio was not reached."""
+        if reached >= self.ratio - FAR:
+            return []
+        return [
+            f"training made {reached:.0%} of the channels small, {self.ratio:.0%} go, and the cut takes others; "
+            "train longer with --sparsify-epochs, or raise --sparsify-strength"
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Strength, and what was seen last."""
+        return {"strength": self.strength, "before": self._before, "looks": self._looks}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        self.strength, self._before = float(state["strength"]), float(state["before"])
+        self._looks = int(state["looks"])

@@ -1,0 +1,117 @@
+"""Scales under an L1 penalty that a controller steers (dependency-aware filter pruning, arXiv 2005.02634).
+
+The penalty is ``λ Σ |γ|`` over the scales of normalisation, and a channel matters as ``|γ_c| mean |W⁺[:, c]|``, with W⁺
+the weights that read it; ``dependency-l2`` takes their root mean square instead. Scales count as shares of the mean of
+their group at the start: where BatchNormalization was put back they start from the deviation of what a layer writes,
+and loud layers would be punished more. A unit with several scales has their mean, and one with several readers the
+mean of theirs.
+
+Where no normalisation fits, a unit has a gate behind its filters. Folded into them, its L1 norm is the norm of filter
+and bias, again as a share of the group's mean at the start.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from compressor.train.regularizers.controller import Controller
+from compressor.train.regularizers.coupled_channels import Holding
+from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, Subject, demand
+
+REACH = 1.0
+"""How far scales would move, in means of their group, in a run in which the strength is raised at every look."""
+
+
+class ScalePenalty(Penalty):
+    """The penalty; ``strength`` is :data:`REACH`, and the controller starts from nothing as in the paper.
+
+    Args:
+        subject: what it acts on.
+        power: of the weights that read a channel, in its score: 1 or 2.
+    """
+
+    def __init__(self, subject: Subject, power: int = 1) -> None:
+        super().__init__(subject, REACH, Controller(subject.channels.ratio, step=1.0))
+        self._power = power
+        producers = [*self.channels.of("out"), *self.channels.of("affine")]
+        scaled = self.channels.of("scale")
+        has_scale = self.channels.held(scaled)
+        self._gated = ~has_scale & self.channels.held(producers)
+        self._scales, self._producers = scaled, producers
+        self._start: dict[str, torch.Tensor] = {}
+        demand(bool((has_scale | self._gated).any()), "dependency", "scales and filters")
+
+    def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
+        """Remembers the sizes that everything is a share of, and scales the strength to the run."""
+        super().start(module, optimiser, steps_total)
+        own = [h for h in self._scales if h.name in self._weights]
+        self._start = {h.name: self._mean(self._norms(h)) for h in own}
+        self._start["gates"] = self._mean(self._gates())
+        group = optimiser.param_groups[0]
+        reach = self._steps * float(group["lr"]) / (1 - float(group.get("momentum", 0.0)))
+        looks = self.controller.looks if self.controller is not None else 1
+        # Raised by one at each look, the strength is (looks + 1) / 2 on average.
+        self.factor = 2 * self.share / (reach * (looks + 1))
+
+    def calibrate(self, module: torch.nn.Module, loss: object) -> None:
+        """Nothing: the strength follows from the length of the run, as in the paper."""
+
+    def value(self) -> torch.Tensor:
+        """The sum over units of their scales."""
+        return self._sizes().sum()
+
+    def scores(self) -> torch.Tensor:
+        """Scale times what reads the channel; [count]."""
+        sizes = self._sizes().detach()
+        readers = [h for h in self.channels.of("in") if h.name in self._weights]
+        summed = [h.gathered(self._weights[h.name].detach().abs() ** self._power, self.channels.count) for h in readers]
+        if not summed:
+            return sizes
+        amount = self.channels.amount(self._weights, readers).to(sizes.device)
+        mean = torch.stack(summed).sum(0) / amount.clamp_min(1)
+        return sizes * torch.where(amount > 0, mean, 1.0) ** (1 / self._power)
+
+    def _sizes(self) -> torch.Tensor:
+        """The scale, or gate, of each unit as a share of its group's mean at the start; [count]."""
+        parts, counts = [], []
+        for holding in self._scales:
+            if holding.name in self._weights:
+                start = self._start[holding.name]
+                parts.append(_share(self._norms(holding), start))
+                counts.append((start > 0).to(start.dtype))
+        gates = _share(self._gates(), self._start["gates"]) * self._gated.to(self._start["gates"].device)
+        if not parts:
+            return gates
+        return torch.stack(parts).sum(0) / torch.stack(counts).sum(0).clamp_min(1) + gates
+
+    def _mean(self, sizes: torch.Tensor) -> torch.Tensor:
+        """The mean of each group over units that have any; zero for those that have none."""
+        found = sizes.detach()
+        some = (found > 0).to(found.dtype)
+        share = self.channels.group_mean(some)
+        return self.channels.group_mean(found) / torch.where(share > 0, share, 1.0) * some
+
+    def _norms(self, holding: Holding) -> torch.Tensor:
+        """Sum of absolute scales of each unit in one parameter."""
+        return holding.gathered(self._weights[holding.name].abs(), self.channels.count)
+
+    def _gates(self) -> torch.Tensor:
+        """Norm of the filters and biases of each unit, whose gradient at zero is zero."""
+        energy = self.channels.energy(self._weights, self._producers)
+        return torch.where(energy > 0, energy, 1.0).sqrt() * (energy > 0)
+
+
+def _share(now: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    return torch.where(start > 0, now / torch.where(start > 0, start, 1.0), torch.zeros_like(now))
+
+
+def _l1(subject: Subject) -> Regularizer:
+    return ScalePenalty(subject)
+
+
+def _l2(subject: Subject) -> Regularizer:
+    return ScalePenalty(subject, 2)
+
+
+DEPENDENCY = Method(_l1, "after")
+DEPENDENCY_L2 = Method(_l2, "after")

@@ -1,0 +1,66 @@
+"""Sparsity of coupled groups: weak channels shrink up to sixteen times as hard as strong ones (DepGraph, CVPR 2023).
+
+With ``I_c`` the mean, over the weights that hold channel c, of its sum of squares there as a share of the group's
+mean, the penalty is ``1/2 Σ γ_c ‖w_c‖²`` over everything that the channel owns, where
+``γ_c = 2^(4 (I_max - √I_c) / (I_max - I_min))`` and the extremes are those of ``√I`` in the group. A controller raises
+the strength by half whenever too few channels have become small, and takes it back where too many have.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from compressor.train.regularizers.controller import Controller
+from compressor.train.regularizers.coupled_channels import CoupledChannels, Parameters
+from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, Subject, demand
+
+STEEPNESS = 4.0
+SHARE = 0.1
+SMALL = 0.1
+"""Of the largest in its group: below it a channel counts as small. Weight decay that is proportional to the weight
+never reaches zero."""
+GROWTH = 1.5
+
+
+def importance(channels: CoupledChannels, weights: Parameters) -> torch.Tensor:
+    """``√I`` of each unit: 1 for one that is as strong as the mean of its group everywhere; [count]."""
+    parts, counts = [], []
+    for holding in channels.holdings:
+        if holding.name in weights:
+            energy = holding.gathered(weights[holding.name].detach().square(), channels.count)
+            mean = channels.group_mean(energy)
+            parts.append(energy / torch.where(mean > 0, mean, 1.0))
+            counts.append(channels.held([holding]).to(energy.device, energy.dtype))
+    if not parts:
+        return torch.zeros(channels.count)
+    return (torch.stack(parts).sum(0) / torch.stack(counts).sum(0).clamp_min(1)).sqrt()
+
+
+class GroupSparsity(Penalty):
+    """The penalty; ``strength`` is its first value as a share of the loss, before the controller changes it."""
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject, SHARE, Controller(subject.channels.ratio, SMALL, start=1.0, growth=GROWTH))
+        demand(bool(self.channels.holdings), "group", "weights of coupled channels")
+
+    def ramp(self) -> torch.Tensor:
+        """γ of each unit, from 1 to 16; [count]."""
+        found = self.scores()
+        high, low = (self.channels.group_extreme(found, how) for how in ("amax", "amin"))
+        span = torch.where(high > low, high - low, 1.0)
+        return 2.0 ** (STEEPNESS * (high - found) / span)
+
+    def value(self) -> torch.Tensor:
+        """Half the sum of γ times squares."""
+        return 0.5 * (self.ramp() * self.channels.energy(self._weights, self.channels.holdings)).sum()
+
+    def scores(self) -> torch.Tensor:
+        """Root mean square share of each unit; [count]."""
+        return importance(self.channels, self._weights)
+
+
+def _make(subject: Subject) -> Regularizer:
+    return GroupSparsity(subject)
+
+
+GROUP = Method(_make, "after")

@@ -1,0 +1,124 @@
+"""Sets of whole channels: as many units of each group are zero as the plan takes, whichever they are.
+
+Two ways to the set, both applied after every step to everything that a unit owns, and both choosing anew each time, so
+that a unit may grow back and leave the selection:
+
+- ``iss``, iterative soft shrinkage (arXiv 2303.09650): the weakest units are multiplied by ``1 - share``, where the
+  share grows linearly to ``1 - α``; in a short run to more, so that they come as near to zero as in a long one;
+- ``envelope``, the proximal map of the group envelope (arXiv 2212.12921): the number of units that may differ from zero
+  falls linearly to what the plan leaves, while the strength of the map rises. Units are weighed by the number of
+  weights that they have, through the mean of their group.
+
+After a share of the run the weakest are zero and stay so, and the rest of the network makes up for them.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from compressor.core.group_envelope import remaining
+from compressor.train.regularizers.group_sparsity import importance
+from compressor.train.regularizers.regularizer import ChannelRegularizer, Method, Subject, demand
+
+ALPHA = 0.95
+"""What a step leaves of a weak unit in the end; of the authors' commands."""
+STRENGTH = 0.001
+"""Of the proximal map at the end: what is kept shrinks by it in every step."""
+SETTLED = 0.7
+"""Share of the run after which it is fixed which units are zero."""
+REACH = 7.0
+"""``exp(-REACH)`` is what at most is left then of units that were weakest all the time."""
+
+
+class Shrinking(ChannelRegularizer):
+    """Base: what remains of each unit after a step, and zeros after the last one.
+
+    Args:
+        subject: what it acts on.
+        method: the name of the method, for messages.
+    """
+
+    def __init__(self, subject: Subject, method: str) -> None:
+        super().__init__(subject)
+        demand(bool(self.channels.holdings), method, "weights of coupled channels")
+        self._counts = self.channels.counts()
+        self._chosen: torch.Tensor | None = None
+
+    def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
+        """Nothing is chosen yet."""
+        super().start(module, optimiser, steps_total)
+        self._chosen = None
+
+    @abstractmethod
+    def remains(self, scores: torch.Tensor, done: float) -> torch.Tensor:
+        """The share of each unit that is left by a step; [count].
+
+        Args:
+            scores: of the units; [count].
+            done: share of the time until it is fixed which units are zero.
+        """
+
+    @torch.no_grad()
+    def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
+        """Shrinks; after the last step removes."""
+        until = max(1.0, SETTLED * self._steps)
+        if self._chosen is None:
+            scores = importance(self.channels, self._weights)
+            if step < until:
+                factors = self.remains(scores, step / until)
+                self.channels.multiply(self._weights, factors, self.channels.holdings)
+                return
+            self._chosen = self.channels.weakest(scores, self._counts)
+        self.channels.multiply(self._weights, (~self._chosen).float(), self.channels.holdings)
+
+    def chosen(self) -> torch.Tensor | None:
+        """Units that are zero."""
+        return self._chosen
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which units are zero, once that is fixed."""
+        return {} if self._chosen is None else {"chosen": self._chosen}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        self._chosen = state["chosen"].bool() if "chosen" in state else None
+
+
+class ChannelShrinkage(Shrinking):
+    """Iterative soft shrinkage; ``strength`` is ``1 - α``."""
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject, "iss")
+        self._given = subject.strength
+
+    def remains(self, scores: torch.Tensor, done: float) -> torch.Tensor:
+        """Less than one for the weakest."""
+        share = max(1 - ALPHA, 2 * REACH / (SETTLED * self._steps)) if self._given is None else self._given
+        weakest = self.channels.weakest(scores, self._counts).to(scores.device)
+        return 1 - weakest.to(scores.dtype) * min(1.0, share * done)
+
+
+class ChannelEnvelope(Shrinking):
+    """Proximal steps; ``strength`` is that of the map at the end."""
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject, "envelope")
+        self._strength = STRENGTH if subject.strength is None else subject.strength
+
+    def remains(self, scores: torch.Tensor, done: float) -> torch.Tensor:
+        """What the proximal map leaves, group by group."""
+        found = torch.ones_like(scores)
+        for index, gone in enumerate(self._counts):
+            mine = self.channels.group.to(scores.device) == index
+            norms = scores[mine]
+            if gone:
+                found[mine] = remaining(norms, self._strength * done, len(norms) - gone * done)
+        return found
+
+
+ISS = Method(ChannelShrinkage, "within", fades=True)
+ENVELOPE = Method(ChannelEnvelope, "within", fades=True)

@@ -1,0 +1,160 @@
+"""Training that makes channels small before they are cut: with BatchNormalization put back, and folded away after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import torch
+
+from compressor.channels.groups import ChannelGroup, group
+from compressor.channels.plan import PruningPlan, plan_of
+from compressor.config import PruneSettings
+from compressor.config.choices import REGULARIZERS
+from compressor.errors import UsageError
+from compressor.pruning.analysis import Analysis, analyse
+from compressor.pruning.apply import cut_of
+from compressor.pruning.select import Choice, permitted, policy_of, rank
+from compressor.train import training_options
+from compressor.train.defaults import training_defaults
+from compressor.train.finetune import finetune
+from compressor.train.loop.fit import Observer
+from compressor.train.loop.history import History
+from compressor.train.loop.split import Splits
+from compressor.train.regularizers.coupled_channels import CoupledChannels, couple
+from compressor.train.regularizers.decay import is_exact
+from compressor.train.regularizers.regularizer import Method, Regularizer, Subject
+
+PLAIN = {"expand": 0.0, "mean_weights": 0.0, "ema": 0.0, "sweep": False, "patience": 0}
+"""What cannot be had meanwhile: a product has no weight to look at, and a mean of weights is not sparse where the last
+ones are."""
+BALANCING: dict[str, object] = {"criterion": "consumers", "sensitivity": None}
+"""How rows of a joint axis are paired: by weights, so that nothing has to be measured for it."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What is trained with.
+
+    Attributes:
+        teacher: the original, which losses may imitate.
+        parts: samples to train on and to judge on.
+        observe: receives progress.
+    """
+
+    teacher: ir.Model
+    parts: Splits
+    observe: Observer | None = None
+
+
+@dataclass(frozen=True)
+class Sparsified:
+    """What training made.
+
+    Attributes:
+        model: with the nodes and names of the one that came in; layers without a bias may have one now.
+        plan: what goes: the one that came in, or one of as many channels of every group, as the method chose them;
+            None where the trained weights are to decide.
+        history: of the loop.
+        exact: is it known that the cut changes no output?
+        warnings: what the user should know.
+    """
+
+    model: ir.Model
+    plan: PruningPlan | None
+    history: History
+    exact: bool
+    warnings: list[str] = field(default_factory=list)
+
+
+def sparsify(
+    found: Analysis, choice: Choice, name: str, settings: PruneSettings, means: Means, *, strength: float | None = None
+) -> Sparsified:
+    """Trains an analysed model towards a cut.
+
+    Args:
+        found: the model; not changed.
+        choice: what would be cut now, on ``found``: how many channels of every group go, and for methods that do not
+            choose themselves which.
+        name: of the method, in :data:`compressor.config.choices.REGULARIZERS`.
+        settings: of the training, with its number of epochs, and of what hangs together.
+        means: teacher and samples.
+        strength: of the method, in its own unit; None: its own default.
+
+    Raises:
+        UsageError: the graph has nothing that the method acts on, or the settings contradict it.
+        CompressorError: as :func:`compressor.train.finetune.finetune`.
+    """
+    method: Method = REGULARIZERS.find(name)
+    chosen = training_defaults(settings, found.model).model_copy(update=PLAIN)
+    if method.decides == "after" and "final_rate" not in settings.model_fields_set:
+        chosen = chosen.model_copy(update={"final_rate": 1.0})
+    model = found.model
+    if chosen.insert_bn:
+        model = training_options.with_batchnorm(model, chosen, means.parts.train).model
+    plain = chosen.model_copy(update={"insert_bn": False, "train_bn": chosen.insert_bn or chosen.train_bn})
+    again = analyse(model, settings.model_copy(update={"simplify": False}))
+    groups = _groups(again, settings, balanced=method.decides != "before")
+    subject = Subject(again, _channels(again, groups, method, choice, found), cut_of(choice.plan, again), strength)
+    regularizer: Regularizer = method.make(subject)
+    done = finetune(
+        again.model,
+        plain,
+        teacher=means.teacher,
+        data=means.parts,
+        extensions=[regularizer],
+        observe=means.observe,
+    )
+    trained = done.model
+    if chosen.insert_bn:
+        trained = training_options.without_batchnorm(trained, chosen, means.parts.train)
+    plan = _plan(method, regularizer, again, groups, choice, settings)
+    exact = method.fades and plan is not None and is_exact(cut_of(plan, found), found.model)
+    return Sparsified(trained, plan, done.history, exact, [*done.warnings, *regularizer.notes])
+
+
+def _groups(found: Analysis, settings: PruneSettings, *, balanced: bool) -> list[ChannelGroup]:
+    """Groups that may lose channels; balanced, their units can go one by one."""
+    if balanced:
+        return list(rank(found.coupling, settings.model_copy(update=BALANCING))[1])
+    return permitted(group(found.coupling), settings)
+
+
+def _channels(
+    again: Analysis, groups: list[ChannelGroup], method: Method, choice: Choice, found: Analysis
+) -> CoupledChannels:
+    """The units of the model that is trained, with those that the plan removes."""
+    gone: dict[str, npt.NDArray[np.bool_]] = {}
+    if method.decides == "before":
+        cut = cut_of(choice.plan, again)
+        gone = {g.name: ~cut.keeps_units(g.units) for g in groups}
+    else:
+        cut = cut_of(choice.plan, found)
+        sizes: Mapping[str, int] = {g.name: len(g.units) for g in groups}
+        gone = {g.name: ~cut.keeps_units(g.units) for g in choice.groups if sizes.get(g.name) == len(g.units)}
+    channels = couple(again.coupling, groups, gone, again.model)
+    if not channels.gone.any():
+        raise UsageError("no channel goes by these settings, so that there is nothing to train towards; raise --ratio")
+    return channels
+
+
+def _plan(
+    method: Method,
+    regularizer: Regularizer,
+    again: Analysis,
+    groups: list[ChannelGroup],
+    choice: Choice,
+    settings: PruneSettings,
+) -> PruningPlan | None:
+    if method.decides == "after":
+        return None
+    chosen = regularizer.chosen()
+    if method.decides == "before" or chosen is None:
+        return choice.plan
+    starts = np.cumsum([0, *(len(g.units) for g in groups)])
+    gone: torch.Tensor = chosen.cpu()
+    removed = {g.name: g.units[gone[a : a + len(g.units)].numpy()] for a, g in zip(starts, groups, strict=False)}
+    return plan_of(again.coupling, groups, removed, policy_of(settings))
