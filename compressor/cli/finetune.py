@@ -9,10 +9,11 @@ from compressor.cli.console import View, card_option, file_option, model_option,
 from compressor.cli.options import part, settings_options
 from compressor.cli.paths import check_destinations, checkpoint_place, default_output
 from compressor.cli.training import watched
-from compressor.config import TuneSettings
+from compressor.config import SparsifySettings
 from compressor.config.data import DataSection
 from compressor.config.graph import GraphSection
 from compressor.config.proof import ProofSection
+from compressor.config.sparsity import RegularizerSection
 from compressor.config.training import LossSection, StepsSection, TrainingSection
 
 _EPILOG = f"""\b
@@ -20,6 +21,7 @@ Examples:
   onnx-compress finetune small.onnx --teacher model.onnx --data train.npz
   onnx-compress finetune small.onnx --data photos/ --loss cross-entropy
   onnx-compress finetune small.onnx --teacher model.onnx --data x.npz --resume
+  onnx-compress finetune model.onnx --data x.npz --regularizer iss --sparsity 0.5
   accelerate launch -m compressor finetune small.onnx --data x.npz ...
 
 {EXIT_CODES}"""
@@ -40,10 +42,11 @@ _BRIEF = (
     help="The model that IN was made from, whose outputs are imitated.",
 )
 @settings_options(
-    TuneSettings,
+    SparsifySettings,
     part(DataSection, without=("samples",)),  # all of the data is trained on
     LossSection,
     StepsSection,
+    RegularizerSection,
     TrainingSection,
     part(GraphSection, "external_data"),
     ProofSection,
@@ -57,7 +60,7 @@ def finetune_command(
     teacher: Path | None,
     output: Path | None,
     card_to: Path | None,
-    settings: TuneSettings,
+    settings: SparsifySettings,
     view: View,
 ) -> None:
     """Train the weights of the model IN, by default until it does what the model it was made from does, which
@@ -70,12 +73,14 @@ def finetune_command(
     check_destinations([source, teacher], written)
     from compressor.render.card import write_card
     from compressor.render.finetune import render_finetune
-    from compressor.train.finetune import finetune_file
+    from compressor.train.finetune import finetune, finetune_file
     from compressor.train.loop.summary import report_of
+    from compressor.train.sparsify import regularized
 
     resume_from(settings.checkpoint or checkpoint_place(target))
+    tune = finetune if settings.regularizer is None else regularized
     with watched(view, settings.metrics, resumed=settings.resume) as observe:
-        result = finetune_file(source, target, settings, teacher=teacher, observe=observe)
+        result = finetune_file(source, target, settings, teacher=teacher, tune=tune, observe=observe)
     if not result.main:
         return
     report = report_of(result, settings, source=source, teacher=teacher, output=target)

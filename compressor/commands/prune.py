@@ -33,6 +33,7 @@ from compressor.steps.gates import unresolved
 from compressor.steps.losses import Losses, follows_losses
 from compressor.steps.provenance import facts_of
 from compressor.steps.recover import Recovery, RunSamples, checkpoint_beside
+from compressor.steps.sparsify import again, trained_towards
 from compressor.steps.step import Means, chosen, explained, prepared, removed, replayed_choice, replays
 
 if TYPE_CHECKING:
@@ -106,13 +107,18 @@ def _prune(
         if origin is not None:
             with clock.phase("analyse"):
                 found, read = analyse(recovery.model, settings, distrusted), recovery.model
-        missing = prepared(read, found, settings, clock)
         with clock.phase("choose"), explained(found):
             choice = replayed_choice(plan, found) if plan is not None else chosen(found, step, origin, size, means)
-            cut = cut_of(choice.plan, found)
+        trained = trained_towards(found, choice, recovery, plan is not None)
+        if trained is not None:
+            found, read = analyse(trained.model, settings, distrusted), trained.model
+            with clock.phase("choose"):
+                choice = again(trained, found, choice) or chosen(found, step, choice.origin, size, means)
+        cut = cut_of(choice.plan, found)
+        missing = prepared(read, found, settings, clock)
         trail.add(choice.plan, cut, last=step.steps == 1)
         groups, origin = account.group_rows(choice.groups, cut, groups), choice.origin
-        recovery.before(found.model, cut)
+        recovery.before(found.model)
         small, shown = removed(found, choice, settings, clock)
         proofs += [replace(evidence, not_proved=[*missing, *evidence.not_proved]) for evidence in shown]
         recovery.after(small, cut)

@@ -7,6 +7,7 @@ from compressor.config.data import DataSettings
 from compressor.config.proof import PROVIDERS
 from compressor.config.prune import PruneSettings
 from compressor.config.selection import CriterionName
+from compressor.config.sparsity import SparsifySettings
 from compressor.config.target import AMOUNTS, DEFAULT_RATIO
 from compressor.config.tune import TuneSettings
 from compressor.config.unify import UnifySettings
@@ -24,6 +25,7 @@ __all__ = [
     "DataSettings",
     "PruneSettings",
     "RunSettings",
+    "SparsifySettings",
     "TuneSettings",
     "UnifySettings",
     "VerifySettings",

@@ -90,6 +90,7 @@ STAGES = Choices(
     "stage",
     {
         "clean": f"{_STAGES}:CLEAN",
+        "sparsify": f"{_STAGES}:SPARSIFY",
         "prune": f"{_STAGES}:PRUNE",
         "finetune": f"{_STAGES}:FINETUNE",
         "unify": f"{_STAGES}:UNIFY",

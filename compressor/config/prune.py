@@ -6,12 +6,15 @@ from pydantic_core import PydanticCustomError
 from compressor.config.gates import GatesSection
 from compressor.config.recovery import RecoverySection
 from compressor.config.selection import SelectionSection
+from compressor.config.sparsity import SparsitySection
 from compressor.config.target import AMOUNTS, TargetSection
 from compressor.config.timing import TimingSection
 from compressor.config.tune import TuneSettings
 
 
-class PruneSettings(TargetSection, TimingSection, SelectionSection, RecoverySection, GatesSection, TuneSettings):
+class PruneSettings(
+    TargetSection, TimingSection, SelectionSection, RecoverySection, SparsitySection, GatesSection, TuneSettings
+):
     """Settings of a pruning run; at most one of `AMOUNTS` is set, ``ratio`` when nothing is said."""
 
     @model_validator(mode="after")

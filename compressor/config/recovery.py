@@ -26,12 +26,6 @@ class RecoverySection(Section):
         "samples, given or made up; training that starts from the latter; nothing; or auto, the best that takes "
         f"seconds. Default: {RECOVERY}.",
     )
-    decay_epochs: int = Field(
-        default=0,
-        ge=0,
-        description="Epochs in which what goes fades to zero while the rest trains, before it is cut; with "
-        "--recover finetune.",
-    )
     trainability: bool = Field(
         default=False,
         description="Report the mean singular value of the Jacobian before and after: how well the result trains.",

@@ -6,13 +6,13 @@ The names are in :data:`compressor.config.choices.STAGES`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.commands import bench, choose_blocks, prune, verify
 from compressor.commands.clean import clean_file
-from compressor.config import BenchSettings, CleanSettings, PruneSettings, RunSettings, TuneSettings, VerifySettings
+from compressor.config import BenchSettings, CleanSettings, PruneSettings, RunSettings, SparsifySettings, VerifySettings
 from compressor.config.choosing import ChoosingSettings
 from compressor.core.clock import Progress
 from compressor.core.metrics import Metrics
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from compressor.train.loop.history import Event
 
 CHECKPOINT = "checkpoint"
+REGULARIZER = "iss"
+"""What a stage of the kind sparsify does where its settings name no method."""
 TRIES = 3
 """How often a noisy measurement is made."""
 
@@ -82,16 +84,23 @@ def _clean(task: Task, progress: Progress | None) -> Report:
 def _prune(task: Task, progress: Progress | None) -> Report:
     settings: PruneSettings = task.settings
     if trains("prune", settings):
-        once = settings.steps == 1 and not settings.decay_epochs
+        once = settings.steps == 1
         settings = settings.model_copy(update=_resumed(task.folder, able=once))
     return prune.prune_file(task.source, task.output, settings, progress=progress).report
 
 
-def _finetune(task: Task, progress: Progress | None) -> TuneReport:
-    from compressor.train.finetune import finetune_file  # noqa: PLC0415 - torch is loaded for training only
-    from compressor.train.loop.summary import report_of  # noqa: PLC0415
+def _sparsify(task: Task, progress: Progress | None) -> TuneReport:
+    if task.settings.regularizer is None:
+        task = replace(task, settings=task.settings.model_copy(update={"regularizer": REGULARIZER}))
+    return _finetune(task, progress)
 
-    settings: TuneSettings = task.settings.model_copy(update=_resumed(task.folder))
+
+def _finetune(task: Task, progress: Progress | None) -> TuneReport:
+    from compressor.train.finetune import finetune, finetune_file  # noqa: PLC0415 - torch is loaded for training only
+    from compressor.train.loop.summary import report_of  # noqa: PLC0415
+    from compressor.train.sparsify import regularized  # noqa: PLC0415
+
+    settings: SparsifySettings = task.settings.model_copy(update=_resumed(task.folder))
     metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
 
     def observe(event: Event) -> None:
@@ -100,7 +109,8 @@ def _finetune(task: Task, progress: Progress | None) -> TuneReport:
         if progress is not None:
             progress(f"epoch {event.epoch}/{event.epochs}, loss {event.loss:.4g}, {event.eta_seconds:.0f} s left")
 
-    done = finetune_file(task.source, task.output, settings, teacher=task.original, observe=observe)
+    tune = finetune if settings.regularizer is None else regularized
+    done = finetune_file(task.source, task.output, settings, teacher=task.original, tune=tune, observe=observe)
     return report_of(done, settings, source=task.source, teacher=task.original, output=task.output)
 
 
@@ -138,7 +148,8 @@ def _bench(task: Task, progress: Progress | None) -> BenchReport:
 
 CLEAN = Stage(CleanSettings, _clean, Report)
 PRUNE = Stage(PruneSettings, _prune, Report)
-FINETUNE = Stage(TuneSettings, _finetune, TuneReport, compares=True)
+SPARSIFY = Stage(SparsifySettings, _sparsify, TuneReport, compares=True)
+FINETUNE = Stage(SparsifySettings, _finetune, TuneReport, compares=True)
 UNIFY = Stage(ChoosingSettings, _unify, UnifyReport, compares=True)
 VERIFY = Stage(VerifySettings, _verify, VerifyReport, makes_model=False, compares=True)
 BENCH = Stage(BenchSettings, _bench, BenchReport, makes_model=False, compares=True, measures=True)
@@ -147,7 +158,7 @@ BENCH = Stage(BenchSettings, _bench, BenchReport, makes_model=False, compares=Tr
 def trains(kind: str, settings: RunSettings) -> bool:
     """Whether a stage with these settings trains."""
     after_cuts = getattr(settings, "recover", "none") == "finetune"
-    return kind == "finetune" or after_cuts or getattr(settings, "method", "one-shot") != "one-shot"
+    return kind in ("finetune", "sparsify") or after_cuts or getattr(settings, "method", "one-shot") != "one-shot"
 
 
 def made(document: Document, task: Task) -> ModelStats | None:

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import Cut
 from compressor.config import PruneSettings
-from compressor.config.choices import RECOVERIES
+from compressor.config.choices import RECOVERIES, REGULARIZERS
 from compressor.config.data import validation
 from compressor.core.clock import Clock
 from compressor.core.extras import TRAINING, require
@@ -29,18 +29,19 @@ from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
 from compressor.metrics.evaluator import Evaluator, Measured, evaluator_for
 from compressor.operators.table import RULES
+from compressor.pruning.analysis import Analysis
 from compressor.pruning.cost import macs_per_sample
 from compressor.pruning.criteria import criterion
+from compressor.pruning.select import Choice
 from compressor.reconstruct import ReconstructOptions, recover
 from compressor.results import Report
 from compressor.results.detail import AccuracyRow, Curve, OutputsRow, RecoveryRow, Series, SyntheticRow, TrainabilityRow
 
 if TYPE_CHECKING:
-    from compressor.train.loop.extension import Extension
     from compressor.train.loop.history import Event, History
+    from compressor.train.loop.split import Splits
+    from compressor.train.sparsify import Sparsified
 
-PLAIN = {"insert_bn": False, "expand": 0.0, "mean_weights": 0.0, "ema": 0.0}
-"""What cannot be had while channels fade: the mean of weights is not zero where the last ones are."""
 BEFORE_TRAINING = "lstsq"
 """Training starts from what this recovers: it takes seconds, and saves epochs."""
 TRAINABILITY_BATCH, TRAINABILITY_BATCHES = 16, 20
@@ -103,8 +104,7 @@ class RunSamples:
             require("--recover finetune", *TRAINING)
         if settings.trainability:
             require("--trainability", *TRAINING)
-        if settings.decay_epochs and settings.recover != "finetune":
-            raise UsageError("--decay-epochs trains, which needs --recover finetune")
+        demand_together(settings)
         if settings.data is not None:
             train, valid = open_parts(settings, model)
             return RunSamples(train, valid if len(valid) else None, real=True)
@@ -122,6 +122,7 @@ class Recovery:
 
     Attributes:
         model: as the last cut and its recovery left it.
+        settings: of the run.
 
     Args:
         source: the original, which training imitates.
@@ -132,7 +133,8 @@ class Recovery:
 
     def __init__(self, source: ir.Model, settings: PruneSettings, samples: RunSamples | None, clock: Clock) -> None:
         self.model = source
-        self._source, self._settings, self._samples, self._clock = source, settings, samples, clock
+        self._source, self._samples, self._clock = source, samples, clock
+        self.settings = self._settings = settings
         self._dense: ir.Model | None = None
         self._cut: ir.Model | None = None
         self._rows: list[RecoveryRow] = []
@@ -145,14 +147,34 @@ class Recovery:
         # Measured before any work is done, so that labels or a metric that do not fit are said at once.
         self._original = None if self._evaluator is None else self._measured(self._evaluator, source)
 
-    def before(self, model: ir.Model, cut: Cut) -> None:
-        """Keeps what is needed of the analysed model that is about to be cut; lets what goes fade, if asked to."""
+    def sparsified(self, found: Analysis, choice: Choice) -> Sparsified | None:
+        """Trains an analysed model towards a cut, if asked to; None where nothing is to be trained now.
+
+        Methods that leave it to the trained weights what goes act before the first step alone.
+
+        Raises:
+            CompressorError: as :func:`compressor.train.sparsify.sparsify`.
+        """
+        name, samples = self._settings.method, self._samples
+        if name is None or samples is None:
+            return None
+        from compressor.train.sparsify import Means, sparsify
+
+        if self._steps and REGULARIZERS[name].decides == "after":
+            return None
+        settings = self._at(f"sparsify-{self._steps + 1}").model_copy(update={"epochs": self._settings.method_epochs})
+        with self._clock.phase("sparsify"):
+            means = Means(self._source, self._parts(samples, found.model), self._tell)
+            done = sparsify(found, choice, name, settings, means, strength=settings.sparsify_strength)
+        self._warnings += done.warnings
+        if REGULARIZERS[name].fades and not done.exact:
+            self._warnings.append(INEXACT_NOTE)
+        self._curves += training_curves(done.history, self._called("sparsity training"))
+        return done
+
+    def before(self, model: ir.Model) -> None:
+        """Keeps what is needed of the analysed model that is about to be cut."""
         self._dense = None if self._settings.recover == "none" else model.clone()
-        if self._settings.decay_epochs and self._samples is not None:
-            with self._clock.phase("decay"):
-                faded = self._train(model, self._samples, cut)
-            for name, value in faded.graph.initializers.items():
-                model.graph.initializers[name].const_value = value.const_value
 
     def after(self, model: ir.Model, cut: Cut) -> None:
         """Recovers the model that was cut, as :meth:`before` knew it, by ``cut``.
@@ -168,7 +190,7 @@ class Recovery:
         with self._clock.phase("recover"):
             self._attempt(model, self._dense, cut, self._samples)
             if self._settings.recover == "finetune":
-                self.model = self._train(model, self._samples, None)
+                self.model = self._train(model, self._samples)
 
     def _attempt(self, model: ir.Model, dense: ir.Model, cut: Cut, samples: RunSamples) -> None:
         """Rebuilds; leaves the cut as it is where nobody asked and the model does not run on made-up samples."""
@@ -286,34 +308,37 @@ class Recovery:
         if not samples.real:
             self._warnings.append(STAND_IN_NOTE)
 
-    def _train(self, model: ir.Model, samples: RunSamples, fading: Cut | None) -> ir.Model:
-        """A trained copy; with ``fading``, one in which what that cut removes is zero in the end."""
+    def _train(self, model: ir.Model, samples: RunSamples) -> ir.Model:
+        """A trained copy."""
         from compressor.train.defaults import training_defaults
         from compressor.train.finetune import finetune
-        from compressor.train.loop.split import Splits
-        from compressor.train.regularizers.decay import decay
 
-        settings = self._settings
-        if settings.checkpoint is not None:
-            settings.checkpoint.mkdir(parents=True, exist_ok=True)
-            place = f"step-{self._steps}" if fading is None else f"decay-{self._steps + 1}"
-            settings = settings.model_copy(update={"checkpoint": settings.checkpoint / place})
-        extensions: list[Extension] = []
-        if fading is not None:
-            settings = settings.model_copy(update={**PLAIN, "epochs": settings.decay_epochs})
-            fade = decay(fading, model)
-            extensions.append(fade)
-            if not fade.exact:
-                self._warnings.append(INEXACT_NOTE)
-        settings = training_defaults(settings, model)
-        parts = Splits(samples.train, samples.valid, lambda epoch: augmentation(settings, model, epoch))
-        done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=self._tell)
+        settings = training_defaults(self._at(f"step-{self._steps}"), model)
+        parts = self._parts(samples, model)
+        done = finetune(model, settings, teacher=self._source, data=parts, observe=self._tell)
         self._warnings += done.warnings
-        phase = "training" if fading is None else "fading"
-        self._curves += training_curves(done.history, phase if self._settings.steps == 1 else f"{phase} {self._steps}")
+        self._curves += training_curves(done.history, self._called("training"))
         if done.history.best_epoch == 0:
             self._warnings.append(f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}")
         return done.model
+
+    def _at(self, place: str) -> PruneSettings:
+        """The settings with a checkpoint of its own; a phase that a resumed run had not reached begins."""
+        settings = self._settings
+        if settings.checkpoint is None:
+            return settings
+        settings.checkpoint.mkdir(parents=True, exist_ok=True)
+        folder = settings.checkpoint / place
+        later = settings.method is not None and not folder.is_dir()
+        return settings.model_copy(update={"checkpoint": folder, "resume": settings.resume and not later})
+
+    def _parts(self, samples: RunSamples, model: ir.Model) -> Splits:
+        from compressor.train.loop.split import Splits
+
+        return Splits(samples.train, samples.valid, lambda epoch: augmentation(self._settings, model, epoch))
+
+    def _called(self, phase: str) -> str:
+        return phase if self._settings.steps == 1 else f"{phase} {max(1, self._steps)}"
 
     def _tell(self, event: Event) -> None:
         if self._metrics is not None:
@@ -339,6 +364,23 @@ def training_curves(history: History, phase: str) -> list[Curve]:
     return drawn
 
 
+def demand_together(settings: PruneSettings) -> None:
+    """Raises UsageError where settings of training before the cut contradict others."""
+    name = settings.method
+    if name is None:
+        asked = {"sparsify_epochs", "sparsify_strength"} & settings.model_fields_set
+        if asked:
+            raise UsageError(f"--{min(asked).replace('_', '-')} says nothing without --sparsify")
+        return
+    flag = "--decay-epochs" if settings.decay_epochs else "--sparsify"
+    if settings.recover != "finetune":
+        raise UsageError(f"{flag} trains, which needs --recover finetune")
+    if settings.lossless:
+        raise UsageError(f"{flag} trains towards a cut, and --lossless takes only what is zero already; give a ratio")
+    if settings.expand:
+        raise UsageError(f"{flag} looks at the weights, which --expand makes products of; leave one of them out")
+
+
 @contextmanager
 def checkpoint_beside(output: Path | None, settings: PruneSettings) -> Iterator[PruneSettings]:
     """The settings with a place for checkpoints, which is removed if all goes well and they need not be kept."""
@@ -353,7 +395,7 @@ def checkpoint_beside(output: Path | None, settings: PruneSettings) -> Iterator[
         from compressor.train.loop import checkpoint
 
         for step in range(1, settings.steps + 1):
-            checkpoint.remove_checkpoint(folder / f"decay-{step}")
+            checkpoint.remove_checkpoint(folder / f"sparsify-{step}")
             checkpoint.remove_checkpoint(folder / f"step-{step}")
         checkpoint.remove_checkpoint(folder)
 

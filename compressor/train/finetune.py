@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import onnx_ir as ir
 import torch
 
 from compressor.config import TuneSettings
-from compressor.config.training import LossSection
 from compressor.core.compare import Tolerance
 from compressor.data import Array, Dataset, augmentation, batch_limit, check_labels, open_parts, split
 from compressor.data.output_forms import vocabularies
@@ -340,10 +339,10 @@ def finetune_file(
     settings: TuneSettings,
     *,
     teacher: Path | None = None,
-    extensions: Sequence[Extension] = (),
+    tune: Callable[..., TuneResult] = finetune,
     observe: Observer | None = None,
 ) -> TuneResult:
-    """:func:`finetune` from file to file, with a checkpoint beside the output.
+    """:func:`finetune`, or a ``tune`` of the same arguments, from file to file, with a checkpoint beside the output.
 
     Without ``output`` everything is done but writing the model, and a checkpoint is kept only where the settings
     name its folder. The checkpoint is removed when the run ends well. If the loss becomes NaN or infinite, the last
@@ -360,7 +359,7 @@ def finetune_file(
     chosen = training_defaults(settings, model).model_copy(update={"checkpoint": folder})
     own = files.model_files(source) | (files.model_files(teacher) if teacher is not None else set())
     try:
-        result = finetune(model, chosen, teacher=original, extensions=extensions, observe=observe)
+        result = tune(model, chosen, teacher=original, observe=observe)
     except TrainingDiverged as error:
         raise _kept(error, folder, own) from None
     if result.main and output is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +12,18 @@ import torch
 
 from compressor.channels.groups import ChannelGroup, group
 from compressor.channels.plan import PruningPlan, plan_of
-from compressor.config import PruneSettings
+from compressor.config import PruneSettings, SparsifySettings, TuneSettings
 from compressor.config.choices import REGULARIZERS
+from compressor.data import augmentation, open_parts
 from compressor.errors import UsageError
+from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import cut_of
-from compressor.pruning.select import Choice, permitted, policy_of, rank
+from compressor.pruning.select import Choice, choose, permitted, policy_of, rank
 from compressor.train import training_options
 from compressor.train.defaults import training_defaults
-from compressor.train.finetune import finetune
+from compressor.train.finetune import TuneResult, finetune
+from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import Observer
 from compressor.train.loop.history import History
 from compressor.train.loop.split import Splits
@@ -33,6 +36,10 @@ PLAIN = {"expand": 0.0, "mean_weights": 0.0, "ema": 0.0, "sweep": False, "patien
 ones are."""
 BALANCING: dict[str, object] = {"criterion": "consumers", "sensitivity": None}
 """How rows of a joint axis are paired: by weights, so that nothing has to be measured for it."""
+
+
+LATER: dict[str, object] = {"recover": "finetune", "criterion": "consumers", "scope": "local"}
+"""How it is decided what a cut that is made later would take, where a method has to know."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +65,24 @@ class Sparsified:
         model: with the nodes and names of the one that came in; layers without a bias may have one now.
         plan: what goes: the one that came in, or one of as many channels of every group, as the method chose them;
             None where the trained weights are to decide.
-        history: of the loop.
+        tuned: what the loop has to tell.
         exact: is it known that the cut changes no output?
-        warnings: what the user should know.
     """
 
     model: ir.Model
     plan: PruningPlan | None
-    history: History
+    tuned: TuneResult
     exact: bool
-    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def history(self) -> History:
+        """Of the loop."""
+        return self.tuned.history
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know."""
+        return self.tuned.warnings
 
 
 def sparsify(
@@ -96,7 +111,7 @@ def sparsify(
     if chosen.insert_bn:
         model = training_options.with_batchnorm(model, chosen, means.parts.train).model
     plain = chosen.model_copy(update={"insert_bn": False, "train_bn": chosen.insert_bn or chosen.train_bn})
-    again = analyse(model, settings.model_copy(update={"simplify": False}))
+    again = analyse(model, settings.model_copy(update={"simplify": False}), found.coupling.distrusted)
     groups = _groups(again, settings, balanced=method.decides != "before")
     subject = Subject(again, _channels(again, groups, method, choice, found), cut_of(choice.plan, again), strength)
     regularizer: Regularizer = method.make(subject)
@@ -113,7 +128,43 @@ def sparsify(
         trained = training_options.without_batchnorm(trained, chosen, means.parts.train)
     plan = _plan(method, regularizer, again, groups, choice, settings)
     exact = method.fades and plan is not None and is_exact(cut_of(plan, found), found.model)
-    return Sparsified(trained, plan, done.history, exact, [*done.warnings, *regularizer.notes])
+    return Sparsified(trained, plan, replace(done, warnings=[*done.warnings, *regularizer.notes]), exact)
+
+
+def regularized(
+    model: ir.Model,
+    settings: SparsifySettings,
+    *,
+    teacher: ir.Model | None = None,
+    extensions: Sequence[Extension] = (),
+    observe: Observer | None = None,
+) -> TuneResult:
+    """Trains a model towards a cut that is made later, of the share ``settings.sparsity`` of every group.
+
+    Args:
+        model: not changed; what is returned is simplified as a pruning run would.
+        settings: how.
+        teacher: what losses imitate; the model itself where there is none.
+        extensions: none; others cannot take part.
+        observe: receives progress.
+
+    Raises:
+        UsageError: no method is named, nothing goes, or settings contradict the method.
+        CompressorError: as :func:`sparsify`.
+    """
+    if settings.regularizer is None or extensions:
+        raise UsageError("training towards a cut needs a method and nothing beside it; give --regularizer")
+    if settings.expand:
+        raise UsageError("--regularizer looks at the weights, which --expand makes products of; leave one of them out")
+    given = settings.model_dump(exclude_unset=True, include=set(TuneSettings.model_fields))
+    asked = PruneSettings.model_validate({**given, **LATER, "ratio": settings.sparsity})
+    found = analyse(model, asked)
+    choice = choose(found.coupling, asked, RULES, 1)
+    train, valid = open_parts(settings, model)
+    parts = Splits(train, valid if len(valid) else None, lambda epoch: augmentation(settings, model, epoch))
+    means = Means(teacher or model, parts, observe)
+    done = sparsify(found, choice, settings.regularizer, asked, means, strength=settings.regularizer_strength)
+    return replace(done.tuned, model=done.model)
 
 
 def _groups(found: Analysis, settings: PruneSettings, *, balanced: bool) -> list[ChannelGroup]:

@@ -1,0 +1,72 @@
+"""Settings of training that makes channels small before they are cut."""
+
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from compressor.config.choices import REGULARIZERS
+from compressor.config.section import Section, Shown
+from compressor.config.tune import TuneSettings
+from compressor.core.notation import parse_share
+
+if TYPE_CHECKING:
+    RegularizerName = str
+else:
+    RegularizerName = REGULARIZERS.literal()
+
+_METHODS = ", ".join(REGULARIZERS)
+_STRENGTH = "Strength of the method, in its own unit (docs/sparsity-training.md). Default: its own."
+
+
+class SparsitySection(Section):
+    """Training towards a cut."""
+
+    title: ClassVar[str] = "Training before the cut"
+
+    sparsify: Annotated[RegularizerName | None, Shown("NAME")] = Field(
+        default=None,
+        description=f"Train before the cut so that it costs less; with --recover finetune. How: {_METHODS}.",
+    )
+    sparsify_epochs: int = Field(default=5, ge=1, description="Epochs of that training.")
+    sparsify_strength: float | None = Field(default=None, gt=0, description=_STRENGTH)
+    decay_epochs: int = Field(
+        default=0,
+        ge=0,
+        description="Epochs in which what goes fades to zero while the rest trains, before it is cut: the same as "
+        "--sparsify decay --sparsify-epochs N.",
+    )
+
+    @property
+    def method(self) -> str | None:
+        """How is trained before the cut; None: not at all."""
+        return "decay" if self.decay_epochs else self.sparsify
+
+    @property
+    def method_epochs(self) -> int:
+        """Epochs of it."""
+        return self.decay_epochs or self.sparsify_epochs
+
+    @model_validator(mode="after")
+    def _together(self) -> "SparsitySection":
+        if self.decay_epochs and self.sparsify is not None:
+            raise PydanticCustomError("one_amount", "two methods", {"fields": ["sparsify", "decay_epochs"]})
+        return self
+
+
+class RegularizerSection(Section):
+    """Training towards a cut that is made later."""
+
+    title: ClassVar[str] = "Training towards a cut"
+
+    regularizer: Annotated[RegularizerName | None, Shown("NAME")] = Field(
+        default=None, description=f"Make channels small, so that a later cut costs less. How: {_METHODS}."
+    )
+    regularizer_strength: float | None = Field(default=None, gt=0, description=_STRENGTH)
+    sparsity: Annotated[float, BeforeValidator(parse_share), Shown("R")] = Field(
+        default=0.5, gt=0, lt=1, description="Share of the channels of every group that the cut will take."
+    )
+
+
+class SparsifySettings(RegularizerSection, TuneSettings):
+    """Settings of a fine-tuning run that may make channels small."""

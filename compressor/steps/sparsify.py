@@ -1,0 +1,55 @@
+"""Training before a cut: what is tried first, and what is cut afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from compressor.config.choices import REGULARIZERS
+from compressor.errors import UsageError
+from compressor.pruning.analysis import Analysis
+from compressor.pruning.apply import apply_plan
+from compressor.pruning.select import Choice
+from compressor.steps.recover import Recovery
+from compressor.steps.step import replayed_choice
+
+if TYPE_CHECKING:
+    from compressor.train.sparsify import Sparsified
+
+
+def trained_towards(found: Analysis, choice: Choice, recovery: Recovery, plan_given: bool) -> Sparsified | None:
+    """The model after training towards a cut, where the settings ask for that.
+
+    The cut is tried before, so that no rule of a node fails on it only after hours of training.
+
+    Args:
+        found: the analysed model; not changed.
+        choice: what would be cut now.
+        recovery: trains.
+        plan_given: somebody else decided what goes.
+
+    Raises:
+        UsageError: a plan is given, and the method decides otherwise what goes.
+        RuleFault: a rule does not fit a node.
+    """
+    name = recovery.settings.method
+    if name is None:
+        return None
+    if plan_given and REGULARIZERS[name].decides != "before":
+        raise UsageError(
+            f"a plan already says what goes, and --sparsify {name} decides that while it trains; choose --sparsify "
+            "decay or tpp, or leave --plan out"
+        )
+    apply_plan(found, choice.plan)
+    return recovery.sparsified(found, choice)
+
+
+def again(trained: Sparsified, found: Analysis, choice: Choice) -> Choice | None:
+    """What goes from the trained model; None where its weights are to decide.
+
+    Args:
+        trained: what training made.
+        found: the same, analysed.
+        choice: from before training, whose amounts are shares of the same.
+    """
+    return None if trained.plan is None else replace(replayed_choice(trained.plan, found), origin=choice.origin)
