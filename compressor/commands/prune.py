@@ -20,6 +20,7 @@ from compressor.graph.provenance import stamp_provenance
 from compressor.pruning import proof
 from compressor.pruning.analysis import analyse, believing
 from compressor.pruning.apply import cut_of
+from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.lossless import exact
 from compressor.pruning.matching import demand_matches
 from compressor.pruning.plan_history import Trail
@@ -103,6 +104,10 @@ def _prune(
     means = _means(source, settings, samples, clock)
     recovery, trail, origin = Recovery(source, settings, samples, clock), Trail(), None
     proofs, groups, read = list[Evidence](), list[GroupRow](), source if isinstance(model, ir.Model) else Path(model)
+    if settings.reinitialise == "before":
+        with clock.phase("analyse"):
+            read = reinitialised(found.model, settings.seed)
+            found = analyse(read, settings, distrusted)
     for step in [settings] if plan is not None else steps_of(settings, size):
         if origin is not None:
             with clock.phase("analyse"):

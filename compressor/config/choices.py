@@ -14,6 +14,7 @@ CRITERIA = Choices(
         "l1": f"{_CRITERIA}.norms:l1",
         "l2": f"{_CRITERIA}.norms:l2",
         "consumers": f"{_CRITERIA}.norms:Consumers",
+        "dependency": f"{_CRITERIA}.norms:Dependency",
         "product": f"{_CRITERIA}.norms:Product",
         "fpgm": f"{_CRITERIA}.redundancy:GeometricMedian",
         "lamp": f"{_CRITERIA}.norms:Lamp",

@@ -100,7 +100,8 @@ def _sentence(error: ErrorDetails, schema: Mapping[str, Any], label: Callable[[s
     if kind == "value_error":
         return f"{where}: {context['error']}"
     if kind == "literal_error":
-        known = schema[str(field)]["enum"]
+        facts = schema[str(field)]
+        known = [name for form in (facts, *facts.get("anyOf", ())) for name in form.get("enum", ())]
         hint = did_you_mean(str(value), known)
         return f"{where} does not know {value!r}{hint} (choose from {', '.join(known)})"
     for bound, words in (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below")):

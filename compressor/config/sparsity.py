@@ -1,6 +1,6 @@
 """Settings of training that makes channels small before they are cut."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -20,9 +20,9 @@ _STRENGTH = "Strength of the method, in its own unit (docs/sparsity-training.md)
 
 
 class SparsitySection(Section):
-    """Training towards a cut."""
+    """Training before a cut, and of what is left from scratch."""
 
-    title: ClassVar[str] = "Training before the cut"
+    title: ClassVar[str] = "Sparsity training"
 
     sparsify: Annotated[RegularizerName | None, Shown("NAME")] = Field(
         default=None,
@@ -35,6 +35,12 @@ class SparsitySection(Section):
         ge=0,
         description="Epochs in which what goes fades to zero while the rest trains, before it is cut: the same as "
         "--sparsify decay --sparsify-epochs N.",
+    )
+
+    reinitialise: Literal["no", "before", "after"] = Field(
+        default="no",
+        description="Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, "
+        "grasp, synflow or random); or after the cut, and train what is left from scratch. With --recover finetune.",
     )
 
     @property

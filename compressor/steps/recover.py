@@ -32,10 +32,12 @@ from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.cost import macs_per_sample
 from compressor.pruning.criteria import criterion
+from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.select import Choice
 from compressor.reconstruct import ReconstructOptions, recover
 from compressor.results import Report
 from compressor.results.detail import AccuracyRow, Curve, OutputsRow, RecoveryRow, Series, SyntheticRow, TrainabilityRow
+from compressor.steps.contradictions import demand_together
 
 if TYPE_CHECKING:
     from compressor.train.loop.history import Event, History
@@ -188,7 +190,10 @@ class Recovery:
             return
         self._cut = model.clone()
         with self._clock.phase("recover"):
-            self._attempt(model, self._dense, cut, self._samples)
+            if self._settings.reinitialise == "no":
+                self._attempt(model, self._dense, cut, self._samples)
+            elif self._settings.reinitialise == "after":
+                model = reinitialised(model, self._settings.seed)
             if self._settings.recover == "finetune":
                 self.model = self._train(model, self._samples)
 
@@ -362,23 +367,6 @@ def training_curves(history: History, phase: str) -> list[Curve]:
         title = f"{history.metric_name.capitalize()}, {phase}"
         drawn.append(Curve(title=title, x_label="epoch", y_label=history.metric_name, series=aside))
     return drawn
-
-
-def demand_together(settings: PruneSettings) -> None:
-    """Raises UsageError where settings of training before the cut contradict others."""
-    name = settings.method
-    if name is None:
-        asked = {"sparsify_epochs", "sparsify_strength"} & settings.model_fields_set
-        if asked:
-            raise UsageError(f"--{min(asked).replace('_', '-')} says nothing without --sparsify")
-        return
-    flag = "--decay-epochs" if settings.decay_epochs else "--sparsify"
-    if settings.recover != "finetune":
-        raise UsageError(f"{flag} trains, which needs --recover finetune")
-    if settings.lossless:
-        raise UsageError(f"{flag} trains towards a cut, and --lossless takes only what is zero already; give a ratio")
-    if settings.expand:
-        raise UsageError(f"{flag} looks at the weights, which --expand makes products of; leave one of them out")
 
 
 @contextmanager

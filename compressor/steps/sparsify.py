@@ -33,8 +33,8 @@ def trained_towards(found: Analysis, choice: Choice, recovery: Recovery, plan_gi
         RuleFault: a rule does not fit a node.
     """
     name = recovery.settings.method
-    if name is None:
-        return None
+    if name is None or not choice.plan.removals:
+        return None  # a step of several may find nothing to take
     if plan_given and REGULARIZERS[name].decides != "before":
         raise UsageError(
             f"a plan already says what goes, and --sparsify {name} decides that while it trains; choose --sparsify "

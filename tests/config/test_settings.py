@@ -50,8 +50,8 @@ def test_none_stands_for_not_given():
         (
             {"criterion": "lampp"},
             "criterion does not know 'lampp'; did you mean 'lamp'? "
-            "(choose from l1, l2, consumers, product, fpgm, lamp, taylor, fisher, hessian, snip, grasp, synflow, "
-            "activation, wanda, pfp, chip, random)",
+            "(choose from l1, l2, consumers, dependency, product, fpgm, lamp, taylor, fisher, hessian, snip, grasp, "
+            "synflow, activation, wanda, pfp, chip, random)",
         ),
         ({"provider": "gpu"}, "provider: 'gpu' is not a provider; did you mean 'cpu'? (cpu, cuda, tensorrt)"),
         ({"verify": "maybe"}, "verify does not know 'maybe' (choose from full, quick, off)"),

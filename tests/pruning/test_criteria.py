@@ -88,6 +88,12 @@ def test_consumers_count_with_the_scale_of_the_norm_before_them() -> None:
     np.testing.assert_allclose(scores("consumers", proto), expected, rtol=1e-6)
 
 
+def test_dependency_is_the_scale_times_the_mean_of_what_reads_the_channel() -> None:
+    proto = chain()
+    expected = np.abs(weight(proto, "s")) * np.abs(weight(proto, "v")).mean(axis=(0, 2, 3))
+    np.testing.assert_allclose(scores("dependency", proto), expected, rtol=1e-6)
+
+
 def test_consumers_of_what_nobody_reads_are_its_filters() -> None:
     proto = model(
         """(float[3,5,8] x) => (float[3,5,5] y) <float[8,16] wq, float[8,16] wk> {

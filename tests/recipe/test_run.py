@@ -347,3 +347,15 @@ def test_training_asks_for_torch_before_any_work(folder, monkeypatch, stages, na
         execute(path)
     assert not (folder / ".onnx-compressor").exists()
     execute(write(folder, "clean:\nprune:\nunify: {method: one-shot, min_weights: 16}"))
+
+
+def test_what_training_made_zero_is_removed_without_loss(folder):
+    sparsify = "sparsify: {epochs: 2, batch_size: 16, device: cpu, sparsity: 0.5}"
+    outcome, told = execute(write(folder, f"{sparsify}\nprune: {{lossless: true}}"))
+    assert outcome.error is None
+    assert told == ["[1/2] sparsify: runs", "[2/2] prune: runs"]
+    trained, small = outcome.report.stages
+    assert trained.model is not None
+    assert small.model is not None
+    assert trained.model.params >= outcome.report.input.params
+    assert small.model.params < 0.7 * outcome.report.input.params

@@ -50,7 +50,7 @@ class Weights:
         return [s for s in floats if s.role != "affine"] or floats
 
     def energy(self, slot: Slot, power: int) -> Scores:
-        """Sum of ``|w| ** power`` over everything that one position of the slot owns; shape of its term."""
+        """Sum of ``|w| ** power`` over what one position of the slot owns; shape of its term. 0 counts weights."""
         key = (str(slot.value.name), slot.term.axes, power)
         if key not in self._energy:
             tensor = slot.value.const_value
@@ -100,9 +100,11 @@ class Weights:
 
 
 def _energy(array: npt.NDArray[np.generic], axes: tuple[int, ...], power: int) -> Scores:
-    """Sum of ``|array| ** power`` over all axes but these."""
+    """Sum of ``|array| ** power`` over all axes but these; power 0 counts."""
     weight = np.abs(array.astype(np.float32, copy=False))
-    if power == 2:
+    if power == 0:
+        weight = np.ones_like(weight)
+    elif power == 2:
         np.square(weight, out=weight)
     others = tuple(a for a in range(weight.ndim) if a not in axes)
     return np.asarray(weight.sum(axis=others, dtype=np.float64))

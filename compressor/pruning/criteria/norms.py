@@ -64,10 +64,10 @@ class Product:
 class Consumers:
     """``|γ| |W⁺[:, c]|``: the slices that read a channel, and the scale of the normalisation that it passes.
 
-    Dependency-aware filter pruning (arXiv 2005.02634) as it stands in the paper. Exporters fold BatchNormalization
-    into the filters, which divides them by the spread of what they compute: their norm then says how small the
-    activations were before, not how large they are after. So filters are not looked at, unless no weight reads
-    the channel (docs/criteria.md has the numbers).
+    The L2 form of dependency-aware filter pruning (arXiv 2005.02634); the authors' code takes the mean of absolute
+    weights, which :class:`Dependency` has. Exporters fold BatchNormalization into the filters, which divides them by
+    the spread of what they compute: their norm then says how small the activations were before, not how large they
+    are after. So filters are not looked at, unless no weight reads the channel (docs/criteria.md has the numbers).
     """
 
     needs: ClassVar[Need | None] = None
@@ -79,6 +79,26 @@ class Consumers:
         energy = np.sum([weights.of_units(group, s, 2) for s in readers], axis=0)
         scales = [weights.of_units(group, s, 2) for s in group.slots if s.role == "affine" and _is_scale(s)]
         return np.asarray(np.sqrt(energy * (np.mean(scales, axis=0) if scales else 1.0)))
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """``|γ| mean |W⁺[:, c]|``: as :class:`Consumers`, with a mean of absolute weights in place of their norm.
+
+    Dependency-aware filter pruning (arXiv 2005.02634), as in the code of its authors, who rank all channels of a
+    network by it divided by the largest of their layer: ``--scope global --normalise max``.
+    """
+
+    needs: ClassVar[Need | None] = None
+
+    def score(self, group: ChannelGroup, weights: Weights) -> Scores:
+        """Mean absolute weight over all consumers, times the mean of the scales; float64[n]."""
+        slots = weights.kernels(group)
+        readers = [s for s in slots if s.role == "in"] or slots
+        total = np.sum([weights.of_units(group, s, 1) for s in readers], axis=0)
+        count = np.sum([weights.of_units(group, s, 0) for s in readers], axis=0)
+        scales = [weights.of_units(group, s, 1) for s in group.slots if s.role == "affine" and _is_scale(s)]
+        return np.asarray(total / np.maximum(count, 1.0) * (np.mean(scales, axis=0) if scales else 1.0))
 
 
 def _is_scale(slot: Slot) -> bool:

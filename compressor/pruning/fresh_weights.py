@@ -1,0 +1,80 @@
+"""Fresh weights for a trained network, each by the initialisation that its layer's kind calls for.
+
+Kernels and matrices are normal with variance ``gain / fan_in``, where the gain is 2 if a rectifier follows (He et al.,
+arXiv 1502.01852, eq. 10) and 1 otherwise (LeCun et al., Efficient BackProp, 1998). A layer whose result is added to
+another is divided by the root of the number of such sums, so that a residual stream does not grow with depth (as in
+Fixup, arXiv 1901.09321, but for the exponent). Scales of normalisations are one, shifts and biases and running means
+zero, running variances one; other vectors keep what they hold, other matrices (tables) become normal with their own
+root mean square.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.coupling import Unexplained
+from compressor.graph.evaluate import Array
+from compressor.operators.table import adds, operator_of
+from compressor.operators.weight import weight_axes
+
+RECTIFIERS = 2.0
+SATURATING = 1.0
+
+
+def reinitialised(model: ir.Model, seed: int) -> ir.Model:
+    """A copy of a model with fresh weights; nodes, names and shapes stay.
+
+    Args:
+        model: not changed; weights that are computed or packed in integers stay as they are.
+        seed: the same gives the same weights, whatever else is in the file.
+    """
+    copy = model.clone()
+    sums = sum(adds(node) and all(v is not None and not v.is_initializer() for v in node.inputs) for node in copy.graph)
+    for name, value in copy.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None or value.dtype is None or not value.dtype.is_floating_point():
+            continue
+        old = tensor.numpy()
+        fresh = _fresh(value, old, sums, np.random.default_rng([seed, zlib.crc32(name.encode())]))
+        if fresh is not None:
+            value.const_value = ir.tensor(np.ascontiguousarray(fresh).astype(old.dtype), name=name)
+    return copy
+
+
+def _fresh(value: ir.Value, old: Array, sums: int, rng: np.random.Generator) -> Array | None:
+    for node, index in value.uses():
+        operator = operator_of(node)
+        if operator.normalises is not None or operator.statistics:
+            ones = index in operator.scale or index in operator.statistics[1:]
+            zeros = index == operator.bias or index in operator.statistics[:1]
+            return np.ones_like(old) if ones else np.zeros_like(old) if zeros else None
+        if operator.has_kernel and index in operator.factors and old.ndim > 1:
+            try:
+                fan_in = weight_axes(operator, node, index, old.shape).filters(old).shape[1]
+            except Unexplained:
+                return None
+            gain, addends = _followed(node.outputs[0])
+            deviation = (gain / max(fan_in, 1)) ** 0.5 / (max(sums, 1) ** 0.5 if addends else 1.0)
+            return rng.normal(0.0, deviation, old.shape)
+        if operator.has_kernel and index == operator.bias:
+            return np.zeros_like(old)
+    if old.ndim > 1 and min(old.shape) > 1 and np.isfinite(old).all():
+        return rng.normal(0.0, float(np.sqrt(np.mean(np.square(old, dtype=np.float64)))), old.shape)
+    return None
+
+
+def _followed(value: ir.Value) -> tuple[float, bool]:
+    """The gain of what follows a layer, and whether its result is added to another one."""
+    gain = SATURATING
+    for node, _ in value.uses():
+        operator = operator_of(node)
+        if operator.normalises is not None or (adds(node) and any(v.is_initializer() for v in node.inputs if v)):
+            return _followed(node.outputs[0])
+        if adds(node):
+            return RECTIFIERS, True
+        if operator.activation and operator.synflow != "gate":
+            gain = RECTIFIERS
+    return gain, False

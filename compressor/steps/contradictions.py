@@ -1,0 +1,25 @@
+"""Settings of sparsity training that contradict others: said before any work."""
+
+from __future__ import annotations
+
+from compressor.config import PruneSettings
+from compressor.errors import UsageError
+
+
+def demand_together(settings: PruneSettings) -> None:
+    """Raises UsageError where settings of training before the cut contradict others."""
+    if settings.reinitialise != "no" and settings.recover != "finetune":
+        raise UsageError("--reinitialise forgets what the network has learnt, so that it needs --recover finetune")
+    name = settings.method
+    if name is None:
+        asked = {"sparsify_epochs", "sparsify_strength"} & settings.model_fields_set
+        if asked:
+            raise UsageError(f"--{min(asked).replace('_', '-')} says nothing without --sparsify")
+        return
+    flag = "--decay-epochs" if settings.decay_epochs else "--sparsify"
+    if settings.recover != "finetune":
+        raise UsageError(f"{flag} trains, which needs --recover finetune")
+    if settings.lossless:
+        raise UsageError(f"{flag} trains towards a cut, and --lossless takes only what is zero already; give a ratio")
+    if settings.expand:
+        raise UsageError(f"{flag} looks at the weights, which --expand makes products of; leave one of them out")
