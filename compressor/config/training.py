@@ -77,6 +77,13 @@ class LossSection(Section):
     temperature: float = Field(
         default=4.0, gt=0, description="Temperature at which class scores are compared with the original's."
     )
+    teacher_ensemble: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Imitate the mean of N networks drawn around the original's weights, which train on labels for one "
+        "more epoch first; 0 imitates the original.",
+    )
     alpha: float = Field(default=0.5, ge=0, le=1, description="Share of distillation in the mixed loss.")
     features: Annotated[tuple[str, ...], Shown("VALUE")] = Field(
         default=(), description="Intermediate value, by its name in the graph, to be matched too; repeatable."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx_ir as ir
@@ -40,6 +41,7 @@ from compressor.train.loop.split import Splits, evenly_spaced
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import chunk_of, with_outputs
 from compressor.train.module.upcast import is_narrow, widened
+from compressor.train.reparameterize import ensemble
 
 LOOKED_AT = 32
 """Samples that are run before training, to see what outputs hold, and after it, to verify."""
@@ -107,6 +109,8 @@ def finetune(
     pair = _Pair.of(model, settings, teacher, [name for extension in extensions for name in extension.values])
     with memory_named(settings.batch_size):
         seen = _seen(parts, pair, world)
+        if settings.teacher_ensemble:
+            pair = _taught_by_many(pair, parts, settings, seen)
         objective, compared, warnings = _objective(settings, pair, seen)
         if not _runs_mixed(objective, pair, seen, Precision(world.device, settings)):
             settings = settings.model_copy(update={"amp": "off"})
@@ -160,7 +164,7 @@ class _Pair:
     """
 
     module: GraphModule
-    teacher: GraphModule | None
+    teacher: torch.nn.Module | None
     names: tuple[str, ...]
     limit: int | None
     vocabularies: frozenset[int]
@@ -203,6 +207,18 @@ def _metric(
         return evaluator.measure(pair.module.write_back(model), parts.valid, teacher).value
 
     return EpochMetric(evaluator.name, evaluator.higher_is_better, measure)
+
+
+def _taught_by_many(pair: _Pair, parts: Splits, settings: TuneSettings, seen: Samples) -> _Pair:
+    """The pair with an ensemble around its teacher in place of that."""
+    if pair.teacher is None:
+        raise UsageError("--teacher-ensemble draws around the original, which --loss cross-entropy does not imitate")
+
+    def objective(module: torch.nn.Module) -> Objective:
+        alone = replace(pair, module=cast(GraphModule, module), teacher=None)
+        return _objective(ensemble.alone(settings), alone, seen)[0]
+
+    return replace(pair, teacher=ensemble.ensemble(pair.teacher, parts, settings, objective))
 
 
 def _limit(model: ir.Model, teacher: ir.Model | None) -> int | None:

@@ -298,3 +298,25 @@ def test_a_graph_that_mixed_precision_breaks_is_trained_without() -> None:
     assert not mixed.warnings
     assert mixed.history.after.loss < 0.6 * mixed.history.before.loss
     assert mixed.history.after != tuned(pruned(net()), net()).history.after
+
+
+def test_an_ensemble_around_the_original_teaches() -> None:
+    rng = np.random.default_rng(0)
+    labelled = Memory(dict(data().inputs), rng.integers(0, 4, 48))
+    original = in_memory(net())
+    plain, taught, again = (
+        finetune(pruned(net()), settings(teacher_ensemble=k), teacher=original, data=labelled) for k in (0, 3, 3)
+    )
+    assert taught.history.after.loss < 0.5 * taught.history.before.loss
+    assert taught.history.before.loss != plain.history.before.loss, "it is not the original that teaches"
+    assert taught.history.after.loss == again.history.after.loss
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [({}, "needs labels"), ({"loss": "cross-entropy"}, "which --loss cross-entropy does not imitate")],
+)
+def test_an_ensemble_needs_labels_and_a_loss_that_imitates(given: dict[str, Any], words: str) -> None:
+    held = data() if not given else Memory(dict(data().inputs), np.zeros(48, np.int64))
+    with pytest.raises(UsageError, match=words):
+        finetune(pruned(net()), settings(teacher_ensemble=2, **given), teacher=in_memory(net()), data=held)
