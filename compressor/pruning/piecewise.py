@@ -50,9 +50,16 @@ def runnable(model: ir.Model, folder: Path, provider: str) -> Runnable:
     return Stored.write(model, folder, provider)
 
 
-def runnable_file(path: Path, folder: Path, provider: str) -> Runnable:
-    """What runs a model file: the file as it is, or in pieces where it is too large for that."""
-    if fits(files.size_on_disk(path)):
+def runnable_file(path: Path, size: int, folder: Path, provider: str) -> Runnable:
+    """What runs a model file: the file as it is, or in pieces where it is too large for that.
+
+    Args:
+        path: the file.
+        size: bytes of it and its external data, about.
+        folder: where small files may be put.
+        provider: short or full name.
+    """
+    if fits(size):
         return Stored(path, provider)
     return Piecewise(files.load_model(path), folder, provider)
 

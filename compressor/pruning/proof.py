@@ -26,7 +26,7 @@ from compressor.graph import files
 from compressor.graph.shapes import Shapes, infer
 from compressor.operators.reference import Reference
 from compressor.pruning.inputs import Inputs
-from compressor.pruning.piecewise import Piecewise, runnable, runnable_file
+from compressor.pruning.piecewise import Piecewise, runnable, runnable_file, weight_bytes
 from compressor.pruning.standard import Standard, noise_of, nudged, with_tolerance
 from compressor.runtime.stored import Answers, Feed, Runnable, Runs
 
@@ -131,7 +131,7 @@ def prove_preparation(
     inputs = Inputs(prepared, shapes, settings.seed)
     wanted = inputs.both[-1:] if inputs.far is None or inputs.batched else [inputs.both[-1], inputs.far]
     with scratch() as folder:
-        given = _given(source, settings, folder)
+        given = _given(source, prepared, settings, folder)
         try:
             spare = chain([inputs.first], inputs.instead())
             expected = Answers.to_some(given, wanted, spare)
@@ -172,15 +172,17 @@ def same_outputs(
 ) -> Evidence:
     """How far a model is from the one that it was made from, on the inputs that the latter takes; does not demand."""
     with scratch() as folder:
-        expected = Answers.to_some(_given(source, settings, folder), inputs, instead)
+        expected = Answers.to_some(_given(source, made, settings, folder), inputs, instead)
         found = _answers(runnable(made, folder, settings.provider), expected.runs.feeds)
         return Evidence.of(*with_tolerance(expected, found, tolerance_of(settings)))
 
 
-def _given(source: Path | ir.Model, settings: ProofSection, folder: Path) -> Runnable:
-    """The file as it was read, or one of a model in memory."""
+def _given(source: Path | ir.Model, made: ir.Model, settings: ProofSection, folder: Path) -> Runnable:
+    """The file that ``made`` was made from, as it was read; or a model in memory."""
     if isinstance(source, Path):
-        return runnable_file(source, folder, settings.provider)
+        read = files.source_of(made)
+        size = read.size if read is not None else weight_bytes(made)
+        return runnable_file(source, size, folder, settings.provider)
     return runnable(source, folder, settings.provider)
 
 
@@ -295,7 +297,7 @@ def prove_written(path: Path, settings: RunSettings, model: ir.Model, known: Evi
             runs = Answers.to_some(stored, inputs.both, inputs.instead()).runs
     runs = runs.smallest()
     with scratch() as folder:
-        answers = _answers(runnable_file(path, folder, settings.provider), runs.feeds)
+        answers = _answers(runnable_file(path, weight_bytes(model), folder, settings.provider), runs.feeds)
         asked = Standard(runs, tolerance_of(settings))
         if not asked.met_by(answers.runs):
             moved = [answers.live.run(feeds) for feeds in nudged(runs.feeds)]
