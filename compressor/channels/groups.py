@@ -12,6 +12,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.labels import Reason, Term, UnitArray
 from compressor.channels.meeting import Part
+from compressor.graph.metadata import readable
 
 MATRIX = 2
 """Axes longer than 1 of the smallest weight that can hold filters."""
@@ -42,7 +43,8 @@ class ChannelGroup:
     """Units with the same signature of weight axes.
 
     Attributes:
-        name: the initializer that holds the filters, with a suffix where it holds several groups.
+        name: the initializer that holds the filters, or the module that reads it where its own name says nothing of
+            where it is (:func:`compressor.graph.metadata.readable`); with a suffix where that names several groups.
         units: int64[n], representatives, in the order of their first position.
         slots: where they live; the first is the one that gives the name.
         width: positions that one unit takes in the first slot (a head of 64 dimensions: 64).
@@ -64,7 +66,7 @@ class ChannelGroup:
         found = {self.name: None}
         for slot in self.slots:
             if slot.role != "in":
-                found[str(slot.value.name)] = None
+                found |= {readable(slot.value): None, str(slot.value.name): None}
                 found |= {str(node.name): None for node, _ in slot.value.uses()}
         return list(found)
 
@@ -74,7 +76,7 @@ class Blocked:
     """An axis of a weight, or part of it, that cannot be pruned, and why.
 
     Attributes:
-        label: ``initializer:axis``; ``?`` where it is not known which axis holds filters.
+        label: what reports call the initializer, ``:``, the axis; ``?`` where it is not known which axis holds filters.
         channels: positions of the axis that stay; 0 where the axis is not known.
         reason: the fact that stopped them.
     """
@@ -161,7 +163,7 @@ def _named(found: Sequence[tuple[UnitArray, list[Slot]]]) -> list[ChannelGroup]:
     taken: dict[str, int] = {}
     groups = []
     for units, slots in found:
-        name = str(slots[0].value.name)
+        name = readable(slots[0].value)
         count = taken[name] = taken.get(name, 0) + 1
         places = int(np.isin(slots[0].term.units, units).sum())
         if places % len(units):
@@ -186,7 +188,7 @@ def blocked(coupling: Coupling) -> list[Blocked]:
             if not frozen.size:
                 continue
             for freeze, count in coupling.units.cause(frozen):
-                found.append(Blocked(f"{value.name}:{'x'.join(map(str, term.axes))}", count, freeze.reason))
+                found.append(Blocked(f"{readable(value)}:{'x'.join(map(str, term.axes))}", count, freeze.reason))
     found += _unexplained(coupling)
     return sorted(found, key=lambda b: -b.channels)
 
@@ -198,5 +200,5 @@ def _unexplained(coupling: Coupling) -> Iterator[Blocked]:
             continue
         for node, _ in value.uses():
             if node in coupling.opaque:
-                yield Blocked(f"{value.name}:?", 0, coupling.reason(node, None, (), coupling.opaque[node]))
+                yield Blocked(f"{readable(value)}:?", 0, coupling.reason(node, None, (), coupling.opaque[node]))
                 break

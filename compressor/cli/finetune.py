@@ -48,7 +48,7 @@ _BRIEF = (
     StepsSection,
     RegularizerSection,
     TrainingSection,
-    part(GraphSection, "external_data"),
+    part(GraphSection, "external_data", "keep_metadata"),
     ProofSection,
 )
 @model_option(".tuned.onnx")

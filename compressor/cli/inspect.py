@@ -24,7 +24,7 @@ Examples:
 
 @click.command("inspect", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@settings_options(PruneSettings, _CHANNELS, part(GraphSection, without=("external_data",)))
+@settings_options(PruneSettings, _CHANNELS, part(GraphSection, without=("external_data", "keep_metadata")))
 @output_option(
     "--explain",
     is_flag=True,

@@ -19,7 +19,7 @@ _SECTIONS = (
     part(TargetSection, "min_channels"),
     part(SelectionSection, without=("scope", "normalise", "sensitivity")),  # how groups compare is the question here
     part(DataSection, without=("val_data", "val_share", "augment", "crop_padding")),
-    part(GraphSection, without=("external_data",)),
+    part(GraphSection, without=("external_data", "keep_metadata")),
     HelpPart("Where it runs", ("provider", "seed")),
 )
 _EPILOG = f"""\b

@@ -211,7 +211,7 @@ def finish(
     report = UnifyReport(
         input=ready.before,
         layers=rows,
-        left=[LeftRow(name=x.name, weights=x.weights, reason=x.reason) for x in ready.found.left],
+        left=[LeftRow(**vars(x)) for x in ready.found.left],
         ideal_bytes=ideal_bytes(dense, unified, rows),
         permuted=[PermutedRow(**vars(p)) for p in ready.permuted],
         training=training_row(settings, trained) if trained.kinds else None,

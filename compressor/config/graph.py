@@ -33,3 +33,7 @@ class GraphSection(Section):
         description="Write the weights to a data file beside the model, or to as many as they were read from; by "
         "default for models of 256 MB and more.",
     )
+    keep_metadata: bool = Field(
+        default=False,
+        description="Keep what exporters write beside the graph: stack traces, names of modules, doc strings.",
+    )

@@ -12,7 +12,7 @@ from compressor.channels.coupling import Coupling, Policy
 from compressor.channels.fills import give_each_its_own
 from compressor.config import PruneSettings, RunSettings
 from compressor.errors import ModelError, RuleFault
-from compressor.graph import clean
+from compressor.graph import clean, metadata
 from compressor.graph.normalise import normalise, unshare
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
@@ -40,7 +40,7 @@ class Analysis:
 
 
 def prepared_model(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, Shapes]:
-    """A normalised copy of ``source`` and its shapes; simplified if the settings say so."""
+    """A normalised copy of ``source`` and its shapes; simplified, and without metadata, if the settings say so."""
     try:
         copy = source.clone()
     except RuntimeError:
@@ -51,6 +51,8 @@ def prepared_model(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, S
         clean.simplify(model, shapes)
     else:
         clean.remove_dead(model)
+    if not settings.keep_metadata:
+        metadata.strip(model)
     return model, shapes
 
 

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from compressor.config import PruneSettings
 from compressor.core.formatting import printable
 from compressor.errors import UsageError
+from compressor.graph.metadata import readable
 
 SEARCHED = 5000
 """Names among which the nearest are looked for."""
@@ -39,7 +40,8 @@ def demand_matches(settings: PruneSettings, *models: ir.Model) -> None:
 def _names(model: ir.Model) -> Iterable[str]:
     for node in model.graph.all_nodes():
         yield str(node.name)
-    yield from model.graph.initializers
+    for value in model.graph.initializers.values():
+        yield from {str(value.name): None, readable(value): None}
 
 
 def nearest(glob: str, names: Iterable[str]) -> str:

@@ -53,7 +53,7 @@ def _layers(report: UnifyReport, console: Console, *, verbose: bool) -> None:
     table = draw.table(("weight", "block", "unified", "pruned", "free", "values", "error"))
     for row in shown:
         numbers = (f"{row.unified:,}", f"{row.pruned:,}", f"{row.free:,}", f"{row.values:,}", f"{row.error:.3f}")
-        draw.add_row(table, row.name, row.block, *numbers)
+        draw.add_row(table, row.label or row.name, row.block, *numbers)
     draw.show(console, table)
     draw.rest(console, len(report.layers) - len(shown), "-v lists them all")
 
@@ -116,6 +116,6 @@ def _left(report: UnifyReport, console: Console, *, explain: bool, verbose: bool
     table = draw.table(("left alone", "weights", "because"))
     table.columns[-1].justify = "left"
     for row in shown:
-        draw.add_row(table, row.name, f"{row.weights:,}", row.reason)
+        draw.add_row(table, row.label or row.name, f"{row.weights:,}", row.reason)
     draw.show(console, table, title=f"{text}:")
     draw.rest(console, len(ordered) - len(shown), "-v lists them all")

@@ -13,6 +13,7 @@ class UnifiedRow(Record):
     """A weight whose blocks were unified or pruned."""
 
     name: str
+    label: str = Field(default="", description="What it is called: its name, or the module that reads it.")
     shape: list[int]
     block: str = Field(description="Outputs x inputs x taps of one block.")
     weights: int
@@ -33,6 +34,7 @@ class LeftRow(Record):
     """An initializer that was left alone, and why."""
 
     name: str
+    label: str = Field(default="", description="What it is called: its name, or the module that reads it.")
     weights: int
     reason: str
 

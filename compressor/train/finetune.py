@@ -16,7 +16,7 @@ from compressor.core.compare import Tolerance
 from compressor.data import Array, Dataset, augmentation, batch_limit, check_labels, open_parts, split
 from compressor.data.output_forms import vocabularies
 from compressor.errors import ModelError, ProofFailed, UsageError
-from compressor.graph import files
+from compressor.graph import files, metadata
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
 from compressor.pruning import proof
@@ -379,6 +379,8 @@ def finetune_file(
     except TrainingDiverged as error:
         raise _kept(error, folder, own) from None
     if result.main and output is not None:
+        if not settings.keep_metadata:
+            metadata.strip(result.model)
         stamp_provenance(result.model, "finetune", settings, source, facts_of(result))
         files.save_model(
             result.model,

@@ -99,6 +99,7 @@ def layer_row(unified: Unified) -> UnifiedRow:
     found = measure.weight_statistics(unified.original, packed, weight, layer.macs)
     return UnifiedRow(
         name=layer.name,
+        label=layer.label,
         shape=list(layer.layout.view.shape),
         block=("matrix:" if layer.layout.block.matrix else "") + "x".join(map(str, layer.layout.spans)),
         weights=weight.size,

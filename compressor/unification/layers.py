@@ -15,6 +15,7 @@ from compressor.channels.meeting import Meeting
 from compressor.config import BlockShape, UnifySettings
 from compressor.errors import UsageError
 from compressor.graph.evaluate import Array
+from compressor.graph.metadata import readable
 from compressor.graph.shapes import captured_values
 from compressor.operators.operator import Rules
 from compressor.pruning import cost
@@ -47,14 +48,20 @@ class UnifiedLayer:
         """Name of the initializer."""
         return str(self.value.name)
 
+    @property
+    def label(self) -> str:
+        """What reports call it: where its name says nothing of where it is, the module that reads it."""
+        return readable(self.value)
+
 
 @dataclass(frozen=True)
 class Left:
-    """An initializer that is left alone, and why."""
+    """An initializer that is left alone, and why; ``label`` as of a :class:`Layer`."""
 
     name: str
     weights: int
     reason: str
+    label: str = ""
 
 
 @dataclass
@@ -105,14 +112,14 @@ class _Search:
             try:
                 found.layers.append(self._layer(value, tensor, first, last))
             except _Refused as refusal:
-                found.left.append(Left(str(value.name), tensor.size, str(refusal)))
+                found.left.append(Left(str(value.name), tensor.size, str(refusal), readable(value)))
         self._check_globs()
         return found
 
     def _layer(
         self, value: ir.Value, tensor: ir.TensorProtocol, first: set[ir.Node], last: set[ir.Node]
     ) -> UnifiedLayer:
-        names = [str(value.name), *dict.fromkeys(str(node.name) for node, _ in value.uses())]
+        names = list(dict.fromkeys([str(value.name), readable(value), *(str(node.name) for node, _ in value.uses())]))
         own, tried = self._chosen(names), self._tried(names)
         view = self._view(value, tensor)
         nodes = [use.node for use in self.uses[value]]

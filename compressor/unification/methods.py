@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compressor.config import UnifySettings
-from compressor.train.constraints.admm import Admm, AdmmSchedule
+from compressor.train.constraints.admm import AdmmSchedule
+from compressor.train.constraints.admm_straight_through import AdmmThenStraightThrough
 from compressor.train.constraints.constrained import Approach
 from compressor.train.constraints.envelope import EnvelopeTraining
 from compressor.train.constraints.soft_shrinkage import SoftShrinkage
@@ -21,8 +22,9 @@ Targets = Mapping[str, Mixed]
 
 
 def admm(settings: UnifySettings, targets: Targets) -> Approach:
-    """Alternating direction method of multipliers."""
-    return Admm(targets, AdmmSchedule(settings.refreshes, settings.rho, settings.rho_growth, settings.dual_step))
+    """Alternating direction method of multipliers, then straight through the projection."""
+    schedule = AdmmSchedule(settings.refreshes, settings.rho, settings.rho_growth, settings.dual_step)
+    return AdmmThenStraightThrough(targets, schedule)
 
 
 def iss(_: UnifySettings, targets: Targets) -> Approach:

@@ -110,7 +110,7 @@ def test_json(run, unification, model):
     document = json.loads(run("unify", model, "--json", "-", "-q").stdout)
     assert document["schema"] == "onnx-compressor.unify/1"
     assert document["layers"][0]["unified"] == 2_000
-    assert document["left"] == [{"name": "fc", "weights": 640, "reason": "it is in the last layer"}]
+    assert document["left"] == [{"name": "fc", "label": "", "weights": 640, "reason": "it is in the last layer"}]
 
 
 def test_dry_run_names_no_output(run, unification, model):

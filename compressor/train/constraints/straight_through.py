@@ -38,6 +38,13 @@ class StraightThrough(Approach):
         self._seen = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
     @torch.no_grad()
+    def begin(self, latent: Tensors) -> None:
+        """Goes on from other latent weights; steps count from the weights as they are."""
+        for name, weight in self._weights.items():
+            self._latent[name].copy_(latent[name])
+            self._seen[name].copy_(weight.detach())
+
+    @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
         """Moves the step over to the latent weights, and the weights to where t says."""
         t = min(1.0, step / (self._blend * self._steps)) if self._blend else 1.0
