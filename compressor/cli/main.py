@@ -19,6 +19,7 @@ COMMANDS = MappingProxyType(
     {
         "prune": Entry("compressor.cli.prune", "Remove channels with everything that depends on them."),
         "unify": Entry("compressor.cli.unify", "Share absolute values in blocks of weights; a smaller file."),
+        "quantize": Entry("compressor.cli.quantize", "Store weights in 8 or 4 bits, by ONNX Runtime's quantiser."),
         "finetune": Entry("compressor.cli.finetune", "Train the weights on data and write them back."),
         "clean": Entry("compressor.cli.clean", "Remove dead nodes and unused weights; no output changes."),
         "inspect": Entry("compressor.cli.inspect", "Show what could be pruned, and what stands in the way."),

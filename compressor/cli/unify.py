@@ -44,6 +44,8 @@ _EPILOG = f"""\b
 Examples:
   onnx-compress unify model.onnx
   onnx-compress unify model.onnx --data train.npz --epochs 30
+  onnx-compress unify model.onnx --codebook 16 --codebook-per output
+  onnx-compress unify model.onnx --target-size 15%
   onnx-compress unify model.onnx --max-distance 0.3 --plan-out blocks.json
   onnx-compress unify model.onnx --block 1x8 --layer-block 'head*=1x4'
   onnx-compress unify model.onnx --unify-share 50% --prune-share 20%
@@ -52,7 +54,7 @@ Examples:
 
 
 _BRIEF = (
-    *("block", "prune_share", "max_drop", "max_distance", "include", "exclude"),
+    *("block", "codebook", "prune_share", "target_size", "max_drop", "max_distance", "include", "exclude"),
     *("data", "val_data", "epochs", "method", "plan", "plan_out", "card_to", "dry_run", "explain"),
 )
 """Options that --help shows."""
@@ -89,9 +91,10 @@ def unify_command(
     view: View,
 ) -> None:
     """Make the weights of the model IN share absolute values in blocks, and store them packed: a bit for each
-    sign, one number for each block. The file becomes several times smaller; the model runs as fast as before.
-    With --data it is trained until it is accurate that way, by default with ADMM and without labels; without,
-    unifying is a quick look that costs most of the accuracy.
+    sign, one number for each block. Or, with --codebook, a few values a tensor: a code for each weight. The file
+    becomes several times smaller; the model runs as fast as before. With --data it is trained until it is accurate
+    that way, by default with ADMM and without labels; without, blocks are a quick look that costs most of the
+    accuracy, and codebooks of 16 values cost little of it.
 
     What is written has the same inputs and outputs and uses standard operators only. Before it is written,
     ONNX Runtime proves that it unpacks to exactly these weights. IN itself is never changed.

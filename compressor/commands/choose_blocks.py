@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,11 @@ from pathlib import Path
 import onnx_ir as ir
 
 from compressor.commands import unify
-from compressor.commands.unify import get_ready, project, weighed
+from compressor.commands.unify import finish, get_ready, project, weighed
 from compressor.config.choosing import ChoosingSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
+from compressor.core.formatting import quantity
 from compressor.core.scratch import scratch
 from compressor.data import open_data
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
@@ -24,6 +25,7 @@ from compressor.experiments.run import Lab, Trial, Variant, run_trials
 from compressor.experiments.workers import workers_of
 from compressor.graph import files
 from compressor.graph.edit import constant_array
+from compressor.graph.stream import plan_files
 from compressor.metrics.evaluator import Evaluator
 from compressor.pruning.allocate import Move
 from compressor.results.sensitivity import Change
@@ -31,6 +33,10 @@ from compressor.results.unify import UnifyReport
 from compressor.steps import account
 from compressor.unification.choose import Rung, UnifyPlan, blocks_after, moves, notation, within
 from compressor.unification.evidence import with_weights
+from compressor.unification.train import Trained
+
+NODES = 900
+"""Bytes of the nodes that unpack one weight, about: what saves less makes the file larger."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,8 @@ def choose(
     clock: Clock | None = None,
     executor: Executor | None = None,
 ) -> Chosen:
-    """The blocks that save most while everything together stays within ``max_drop`` and ``max_distance``.
+    """The blocks that save most while everything together stays within ``max_drop`` and ``max_distance``; or those by
+    which outputs move least in a file of ``target_size``.
 
     Layers move from no block towards large ones in the order of what they lose for each byte saved, each measured
     alone; how far is decided by measuring them together. Nothing is trained.
@@ -135,13 +142,65 @@ def choose(
         def together(made: Sequence[Move[str]]) -> Change:
             return measure(trial(f"{len(made)} moves together", blocks_after(made, rungs)))[0]
 
-        made = within(moves(rungs), lambda made: limits.allow(together(made), reference.accuracy))
+        def allowed(made: Sequence[Move[str]]) -> bool:
+            return limits.allow(together(made), reference.accuracy)
+
+        made = _made(model, rungs, settings, allowed)
         if not made:
             raise TargetOutOfReach(
                 f"no layer can be unified so that {limits}; allow more, or give finer blocks with --ladder"
+                + ("" if settings.target_size is None else ", or a larger --target-size")
             )
         plan = UnifyPlan.of(blocks_after(made, rungs), settings)
         return Chosen(plan, rungs, together(made), reference.accuracy, remembered)
+
+
+def _made(
+    model: ir.Model,
+    rungs: Sequence[Rung],
+    settings: ChoosingSettings,
+    allowed: Callable[[Sequence[Move[str]]], bool],
+) -> list[Move[str]]:
+    """The moves that are made: all that are allowed, or those that bring the file to its size, if they are."""
+    line = moves(rungs)
+    if settings.target_size is None:
+        return within(line, allowed)
+    made = _to_size(model, line, rungs, settings)
+    return made if allowed(made) else []
+
+
+def _to_size(
+    model: ir.Model, line: Sequence[Move[str]], rungs: Sequence[Rung], settings: ChoosingSettings
+) -> list[Move[str]]:
+    """As few moves from the start of the line as bring the file to ``target_size``, found by bisection.
+
+    Raises:
+        TargetOutOfReach: all of them do not.
+    """
+    assert settings.target_size is not None
+    before = plan_files(model).size
+    limit = settings.target_size if settings.target_size > 1 else settings.target_size * before
+
+    def size(count: int) -> int:
+        if not count:
+            return before
+        asked = UnifyPlan.of(blocks_after(line[:count], rungs), settings).applied(settings)
+        asked = asked.model_copy(update={"verify": "off", "method": "one-shot", "permute": False})
+        ready = get_ready(model, asked, 0, None)
+        once = [project(layer, asked) for layer in ready.found.layers]
+        return plan_files(finish(ready, Trained(ready.model), once, asked, Clock()).model).size
+
+    low, high = 0, len(line)
+    if size(high) > limit:
+        raise TargetOutOfReach(
+            f"with the coarsest blocks everywhere the file has {quantity(size(high), 'B')}, --target-size asks for "
+            f"{quantity(round(limit), 'B')}; give coarser ones with --ladder, take the first and last layer in with "
+            "--all-layers, or prune first"
+        )
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if size(middle) <= limit else (middle, high)
+    return list(line[:high])
 
 
 def _rungs(model: ir.Model, settings: ChoosingSettings) -> list[Rung]:
@@ -154,7 +213,7 @@ def _rungs(model: ir.Model, settings: ChoosingSettings) -> list[Rung]:
     nothing: NothingToPrune | None = None
     for block in settings.ladder:
         try:
-            chosen = settings.model_copy(update={"block": block, "permute": False})
+            chosen = settings.model_copy(update={"block": block, "codebook": None, "permute": False})
             layers = get_ready(model, chosen, 0, None).found.layers
         except NothingToPrune as error:
             nothing = error
@@ -165,7 +224,8 @@ def _rungs(model: ir.Model, settings: ChoosingSettings) -> list[Rung]:
             found.setdefault((layer.name, text), Rung(layer.name, text, saved, 0.0))
     if nothing is not None and not found:
         raise nothing
-    return list(found.values())
+    least = 0 if settings.target_size is None else NODES
+    return [rung for rung in found.values() if rung.saved > least]
 
 
 def unify_chosen_file(
@@ -190,9 +250,13 @@ def unify_chosen_file(
     Raises:
         CompressorError: as :func:`choose` and :func:`compressor.commands.unify.unify`.
     """
-    chosen, limited = None, settings.max_drop is not None or settings.max_distance is not None
+    limits = (settings.max_drop, settings.max_distance, settings.target_size)
+    chosen, limited = None, any(limit is not None for limit in limits)
     if plan_out is not None and (plan is not None or not limited):
-        raise UsageError("--plan-out writes blocks that are chosen; give --max-drop or --max-distance, and no --plan")
+        raise UsageError(
+            "--plan-out writes blocks that are chosen; give --max-drop, --max-distance or --target-size, and no "
+            "--plan"
+        )
     if plan is not None:
         chosen = UnifyPlan.load(plan)
     elif limited:

@@ -35,7 +35,9 @@ from compressor.results.unify import LeftRow, PermutedRow, UnifyAccuracy, UnifyR
 from compressor.runtime.stored import Stored
 from compressor.steps import account
 from compressor.steps.provenance import unified_facts
+from compressor.unification import packed_codebook
 from compressor.unification.assignment import Kinds
+from compressor.unification.codebook import Codebook
 from compressor.unification.curvature import curvatures
 from compressor.unification.evidence import (
     Unified,
@@ -160,7 +162,8 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
     if not settings.permute:
         return ready
     ready = replace(ready, reference=model.clone())
-    return replace(ready, permuted=permute(coupling, found.layers, settings.seed))
+    blocks = [layer for layer in found.layers if not layer.layout.block.values]  # codes may stand in any order
+    return replace(ready, permuted=permute(coupling, blocks, settings.seed))
 
 
 def weighed(ready: Prepared, data: Dataset, settings: UnifySettings) -> Prepared:
@@ -177,8 +180,10 @@ def project(layer: UnifiedLayer, settings: UnifySettings) -> Unified:
     return pack(layer, constant_array(layer.value), nearest.impose(weight, kinds), kinds, settings)
 
 
-def target(layer: UnifiedLayer, settings: BlocksSection) -> Mixed:
+def target(layer: UnifiedLayer, settings: BlocksSection) -> Mixed | Codebook:
     """The set that the weight of a layer is brought to."""
+    if layer.layout.block.values:
+        return Codebook(layer.layout, layer.layout.block.values, layer.curvature)
     return Mixed(layer.layout, settings.unify_share, settings.prune_share, layer.curvature)
 
 
@@ -191,8 +196,11 @@ def adopt(item: Unified, trained: Trained, settings: UnifySettings) -> Unified:
 
 def pack(layer: UnifiedLayer, original: Array, constrained: Array, kinds: Kinds, settings: StorageSection) -> Unified:
     """A layer whose ``constrained`` weight satisfies ``kinds``; shared values are rounded as they are stored."""
-    narrow = np.asarray(constrained).astype(original.dtype)
-    return Unified(layer, original, narrow, encode(narrow, layer.layout, kinds, settings.magnitudes))
+    narrow, layout = np.asarray(constrained).astype(original.dtype), layer.layout
+    if layout.block.values:
+        packed = packed_codebook.encode(narrow, layout, kinds, layout.block.values, settings.magnitudes)
+        return Unified(layer, original, narrow, packed)
+    return Unified(layer, original, narrow, encode(narrow, layout, kinds, settings.magnitudes))
 
 
 def finish(

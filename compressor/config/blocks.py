@@ -12,7 +12,13 @@ from compressor.core.notation import parse_share, read_pairs
 ALL = 0
 """Stands for the whole of an axis in a block's shape."""
 _NAMED = {"tap": "1x*x1", "kernel": "1x1x*", "filter": "1x*x*"}
-_FORM = "4x4, 1x8, 4x4x9 (outputs x inputs x taps, * for all), matrix:1x16, tap, kernel or filter"
+_FORM = (
+    "4x4, 1x8, 4x4x9 (outputs x inputs x taps, * for all), matrix:1x16, tap, kernel or filter; or values:16 and "
+    "values:16/output for a codebook"
+)
+MOST_VALUES = 256
+"""Values of a codebook: a code takes a byte at most."""
+_CODEBOOK = re.compile(r"values:([1-9]\d{0,3})(/output)?")
 _SIZE = re.compile(r"\*|[1-9]\d{0,8}")
 
 
@@ -25,17 +31,25 @@ class BlockShape:
         inputs: consecutive inputs; with ``matrix``, consecutive columns of the (outputs x inputs·taps) matrix.
         taps: consecutive kernel taps in row-major order.
         matrix: inputs and taps are one axis, so that a block runs over taps into the next input.
+        values: how many values the weights of a block take, of a codebook; 0 where they share one absolute value.
     """
 
     outputs: int
     inputs: int
     taps: int = 1
     matrix: bool = False
+    values: int = 0
 
     @staticmethod
     def parse(text: str) -> "BlockShape":
         """Reads the notation of ``--block``; raises ValueError with the forms that are known."""
         name = text.strip().lower()
+        codebook = _CODEBOOK.fullmatch(name)
+        if codebook is not None:
+            count = int(codebook[1])
+            if not 2 <= count <= MOST_VALUES:
+                raise ValueError(f"{text!r} is no codebook that a weight could share; take 2 to {MOST_VALUES} values")
+            return BlockShape(1 if codebook[2] else ALL, ALL, ALL, values=count)
         matrix, _, sizes = name.rpartition("matrix:")
         numbers = _NAMED.get(sizes, sizes).split("x")
         longest = 2 if name.startswith("matrix:") else 3
@@ -68,6 +82,14 @@ class BlocksSection(Section):
     block: Annotated[BlockText, Shown("BLOCK")] = Field(
         default="4x4", description=f"Shape of the blocks whose weights share one absolute value: {_FORM}."
     )
+    codebook: Annotated[int | None, Field(ge=2, le=MOST_VALUES)] = Field(
+        default=None,
+        description="Instead of blocks of one absolute value: all weights of a tensor take so many values, stored as a "
+        "table and a code a weight. The same as --block values:K.",
+    )
+    codebook_per: Literal["tensor", "output"] = Field(
+        default="tensor", description="With --codebook: one table for a weight, or one for each of its outputs."
+    )
     layer_block: Annotated[tuple[tuple[str, BlockText], ...], BeforeValidator(_layer_blocks), Shown("GLOB=BLOCK")] = (
         Field(
             default=(),
@@ -86,6 +108,13 @@ class BlocksSection(Section):
         description="How much a change of each weight matters: all alike; or, measured on --samples samples, as the "
         "mean square of what it multiplies, or of its gradient.",
     )
+    @property
+    def wanted_block(self) -> str:
+        """The block of weights that no --layer-block names."""
+        if self.codebook is None:
+            return self.block
+        return f"values:{self.codebook}" + "/output" * (self.codebook_per == "output")
+
     permute: bool = Field(
         default=False,
         description="Reorder channels first where that lowers the damage; exact, as all that depends on them moves "

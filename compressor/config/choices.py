@@ -95,6 +95,7 @@ STAGES = Choices(
         "prune": f"{_STAGES}:PRUNE",
         "finetune": f"{_STAGES}:FINETUNE",
         "unify": f"{_STAGES}:UNIFY",
+        "quantize": f"{_STAGES}:QUANTIZE",
         "verify": f"{_STAGES}:VERIFY",
         "bench": f"{_STAGES}:BENCH",
     },

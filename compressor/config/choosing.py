@@ -1,21 +1,28 @@
 """Settings of unification whose blocks are chosen by what they cost."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
 
 from compressor.config.blocks import BlockText
 from compressor.config.gates import Drop
 from compressor.config.section import Section, Shown
+from compressor.config.target import Size
 from compressor.config.unify import UnifySettings
 from compressor.core.notation import split_commas
 
 LADDER = ("8x8", "4x8", "4x4", "1x8", "1x4")
+CODEBOOKS = ("values:4/output", "values:8/output", "values:16/output")
+"""What a budget of bytes chooses from as well; a limit on what is lost takes it where the ladder says so."""
 
 
 def _ladder(value: object) -> object:
-    """``("8x8,4x4",)`` as texts, each once; nothing stands for the default."""
-    return tuple(dict.fromkeys(split_commas(value))) or LADDER
+    """``("8x8,4x4",)`` as texts, each once."""
+    return tuple(dict.fromkeys(split_commas(value)))
+
+
+def _default_ladder(values: dict[str, Any]) -> tuple[str, ...]:
+    return LADDER if values.get("target_size") is None else (*LADDER, *CODEBOOKS)
 
 
 class ChoosingSection(Section):
@@ -34,9 +41,15 @@ class ChoosingSection(Section):
         description="The same, so that outputs move by no more than this share of their norm; needs no labels, and "
         "without --data no samples.",
     )
+    target_size: Annotated[Size | None, Shown("SIZE")] = Field(
+        default=None,
+        description="Choose a block or a codebook for each layer so that the file has at most so many bytes, such as "
+        "200kB, or this share of the original, and outputs move as little as can be before any training.",
+    )
     ladder: Annotated[tuple[BlockText, ...], BeforeValidator(_ladder), Shown("X[,X]")] = Field(
-        default_factory=lambda: LADDER,
-        description=f"Blocks to choose from with --max-drop or --max-distance. Default: {','.join(LADDER)}.",
+        default_factory=_default_ladder,
+        description="Blocks and codebooks to choose from with --max-drop, --max-distance or --target-size. Default: "
+        f"{','.join(LADDER)}; for --target-size {','.join(CODEBOOKS)} too.",
     )
     jobs: int = Field(default=0, ge=0, description="Measurements at a time, one thread each; 0 for one a core.")
     cluster: Annotated[str | None, Shown("dask://HOST:PORT")] = Field(

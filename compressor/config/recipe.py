@@ -15,8 +15,10 @@ from compressor.config.base import RunSettings
 from compressor.config.bench import BenchSettings
 from compressor.config.choices import STAGES
 from compressor.config.data import DataSettings
+from compressor.config.gates import GatesSection
 from compressor.config.prune import PruneSettings
-from compressor.config.section import did_you_mean
+from compressor.config.quantize import DistanceGatesSection
+from compressor.config.section import Section, did_you_mean
 from compressor.errors import UsageError
 
 GATES: Mapping[str, type[RunSettings]] = MappingProxyType(
@@ -29,6 +31,17 @@ GATES: Mapping[str, type[RunSettings]] = MappingProxyType(
 )
 """Limit on the result -> the settings that define it."""
 
+STAGE_GATES: Mapping[str, type[Section]] = MappingProxyType(
+    {
+        "max_drop": GatesSection,
+        "max_size": GatesSection,
+        "max_distance": DistanceGatesSection,
+        "min_speedup": BenchSettings,
+        "max_latency": BenchSettings,
+    }
+)
+"""Limit that a stage sets on its own result -> the settings that define it; others mean something else by its name."""
+
 DATA = ("data", "val_data")
 """Settings that name a path or a function."""
 
@@ -38,6 +51,9 @@ READ = (*DATA, "sensitivity")
 MANAGED = ("checkpoint", "keep_checkpoint", "resume", "teacher")
 """Settings that a recipe chooses itself: it keeps checkpoints in its work folder and goes on from them, and training
 imitates its model."""
+
+BEFORE_QUANTIZING = ("prune", "finetune", "unify")
+"""Kinds of stages that work on weights of real numbers."""
 
 _NAME = re.compile(r"[^-]+(-[\w-]+)?")
 _SUFFIX = r"(-[\w-]+)?$"
@@ -110,12 +126,18 @@ class Recipe(DataSettings):
             UsageError: a stage has a setting that its command does not, or not of that form.
         """
         shared = self.model_dump(include=set(DataSettings.model_fields), exclude_unset=True)
-        found = {}
+        found, quantised = {}, None
         for name, own in self.stages.items():
             kind = settings_of(name)
             managed = [field for field in MANAGED if field in own]
             if managed:
                 raise UsageError(f"stage {name!r}: a recipe chooses {' and '.join(managed)} itself; leave that out")
+            if stage_kind(name) in BEFORE_QUANTIZING and quantised is not None:
+                raise UsageError(
+                    f"stage {name!r} comes after {quantised!r}, whose numbers of few bits it would have to make anew; "
+                    f"put {quantised!r} last"
+                )
+            quantised = name if stage_kind(name) == "quantize" else quantised
             taken = {field: value for field, value in shared.items() if field in kind.model_fields}
             try:
                 found[name] = kind.parse({**taken, **own})

@@ -127,6 +127,14 @@ class UnifySettings(BlocksSection, WeightsSection, StorageSection, MethodSection
         return self
 
     @model_validator(mode="after")
+    def _one_structure(self) -> "UnifySettings":
+        if self.codebook is not None and {"block", "unify_share", "prune_share"} & self.model_fields_set:
+            raise PydanticCustomError(
+                "codebook", "--codebook takes the place of --block and its shares; give one of them, or --layer-block"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _shares_fit(self) -> "UnifySettings":
         total = self.unify_share + self.prune_share
         if total > 1 + 1e-9:

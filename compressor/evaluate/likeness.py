@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from compressor.config.tune import TuneSettings
+from compressor.config.data import DataSettings
 from compressor.data import Array, Batch, Dataset, batch_limit, batches, subset
 from compressor.data.output_forms import OutputForm, decide, vocabularies
 from compressor.evaluate.statistics import DRAWS
@@ -51,7 +51,7 @@ class _Tally:
 
 
 def outputs_row(
-    models: Sequence[ir.Model], data: Dataset, settings: TuneSettings, *, count: int
+    models: Sequence[ir.Model], data: Dataset, settings: DataSettings, *, count: int
 ) -> OutputsRow | None:
     """Compares models with the first of them on ``count`` samples of ``data``; None where nothing can be compared.
 
@@ -87,7 +87,7 @@ def outputs_row(
 
 
 def _tallies(
-    models: Sequence[ir.Model], data: Dataset, settings: TuneSettings, count: int
+    models: Sequence[ir.Model], data: Dataset, settings: DataSettings, count: int
 ) -> tuple[list[_Tally], int]:
     from compressor.runtime import sessions  # noqa: PLC0415 - slow to import, and many runs need none
 

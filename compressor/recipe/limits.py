@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from compressor.commands import bench, verify
-from compressor.config import BenchSettings, PruneSettings, RunSettings
-from compressor.config.recipe import GATES
+from compressor.config import BenchSettings, RunSettings
+from compressor.config.gates import GatesSection
+from compressor.config.recipe import STAGE_GATES
 from compressor.errors import GateMissed
 from compressor.results import Document, Report
 from compressor.results.bench import BenchReport
@@ -18,13 +19,13 @@ from compressor.steps.gates import missed
 def judge_gates(document: Document, settings: RunSettings, stage: str = "") -> list[GateRow]:
     """A row for every gate that ``settings`` set on what ``document`` reports."""
     rows = []
-    for name, kind in GATES.items():
+    for name, kind in STAGE_GATES.items():
         limit = getattr(settings, name, None)
         if limit is None or not isinstance(settings, kind):
             continue
-        others = dict.fromkeys(set(GATES).intersection(type(settings).model_fields) - {name})
+        others = dict.fromkeys(set(STAGE_GATES).intersection(type(settings).model_fields) - {name})
         alone = settings.model_copy(update=others)
-        if isinstance(document, Report) and isinstance(alone, PruneSettings):
+        if isinstance(document, Report) and isinstance(alone, GatesSection):
             found = GateRow(
                 stage=stage,
                 name=name,
@@ -57,6 +58,8 @@ def demand_limits(document: Document | None, gates: Iterable[GateRow]) -> None:
 def _of_file(name: str, limit: float, report: Report) -> float | None:
     if name == "max_drop":
         return max((row.lost for row in report.accuracy), default=None)
+    if name == "max_distance":
+        return None if report.outputs is None else report.outputs.distance.value
     assert report.output is not None
     return report.output.bytes / report.input.bytes if limit <= 1 else report.output.bytes
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from compressor.config import RunSettings
 from compressor.config.choices import STAGES
-from compressor.config.recipe import DATA, GATES, MANAGED, read_by, stage_kind
+from compressor.config.recipe import DATA, MANAGED, STAGE_GATES, read_by, stage_kind
 from compressor.core.clock import Progress
 from compressor.errors import CompressorError, ModelError
 from compressor.recipe.stages import Task, made
@@ -48,7 +48,7 @@ def content(name: str, settings: RunSettings, source: str, original: str) -> dic
     """
     kind = STAGES[stage_kind(name)]
     paths = {field for field in type(settings).model_fields if isinstance(getattr(settings, field), Path)}
-    gates = {gate for gate, of in GATES.items() if isinstance(settings, of)}
+    gates = {gate for gate, of in STAGE_GATES.items() if isinstance(settings, of)}
     timed = kind.measures or any(getattr(settings, field, None) for field in ("target_latency", "latency"))
     return {
         "stage": stage_kind(name),

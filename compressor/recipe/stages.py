@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.commands import bench, choose_blocks, prune, verify
 from compressor.commands.clean import clean_file
+from compressor.commands.quantize import quantize_file
 from compressor.config import BenchSettings, CleanSettings, PruneSettings, RunSettings, SparsifySettings, VerifySettings
 from compressor.config.choosing import ChoosingSettings
+from compressor.config.quantize import QuantizeSettings
 from compressor.core.clock import Progress
 from compressor.core.metrics import Metrics
 from compressor.recipe.store import MODEL
 from compressor.results import Document, ModelStats, Report
 from compressor.results.bench import BenchReport
 from compressor.results.finetune import TuneReport
+from compressor.results.quantize import QuantizeReport
 from compressor.results.unify import UnifyReport
 from compressor.results.verify import VerifyReport
 from compressor.steps import account
@@ -130,6 +133,10 @@ def _unify(task: Task, progress: Progress | None) -> UnifyReport:
     return choose_blocks.unify_chosen_file(task.source, task.output, settings, progress=progress)
 
 
+def _quantize(task: Task, progress: Progress | None) -> QuantizeReport:
+    return quantize_file(task.source, task.output, task.settings, progress)
+
+
 def _verify(task: Task, progress: Progress | None) -> VerifyReport:
     return verify.verify(task.original, task.source, task.settings, progress)
 
@@ -151,6 +158,7 @@ PRUNE = Stage(PruneSettings, _prune, Report)
 SPARSIFY = Stage(SparsifySettings, _sparsify, TuneReport, compares=True)
 FINETUNE = Stage(SparsifySettings, _finetune, TuneReport, compares=True)
 UNIFY = Stage(ChoosingSettings, _unify, UnifyReport, compares=True)
+QUANTIZE = Stage(QuantizeSettings, _quantize, QuantizeReport)
 VERIFY = Stage(VerifySettings, _verify, VerifyReport, makes_model=False, compares=True)
 BENCH = Stage(BenchSettings, _bench, BenchReport, makes_model=False, compares=True, measures=True)
 

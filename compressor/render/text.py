@@ -174,6 +174,13 @@ def _recovered(console: Console, report: Report) -> None:
             f"Trainability: mean singular value of the Jacobian {row.mean_before:.3g} before, {row.mean_after:.3g} "
             f"after ({count(row.samples, 'sample')}).",
         )
+    show_outcome(console, report)
+    if report.output is not None and not report.accuracy and any(group.removed for group in report.groups):
+        draw.line(console, UNMEASURED, style="yellow")
+
+
+def show_outcome(console: Console, report: Report) -> None:
+    """How good the result is: accuracy, and how far outputs are from the original's."""
     for item in report.accuracy:
         steps = [item.before, *([item.pruned] if item.pruned is not None else []), item.after]
         words = ["original", *(["pruned"] if item.pruned is not None else []), "result"]
@@ -182,8 +189,6 @@ def _recovered(console: Console, report: Report) -> None:
         draw.line(console, f"{metric_title(item)}: {text}.", style="bold")
     if report.outputs is not None:
         _outputs(console, report.outputs)
-    if report.output is not None and not report.accuracy and any(group.removed for group in report.groups):
-        draw.line(console, UNMEASURED, style="yellow")
 
 
 def metric_title(item: AccuracyRow) -> str:

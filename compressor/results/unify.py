@@ -15,7 +15,7 @@ class UnifiedRow(Record):
     name: str
     label: str = Field(default="", description="What it is called: its name, or the module that reads it.")
     shape: list[int]
-    block: str = Field(description="Outputs x inputs x taps of one block.")
+    block: str = Field(description="Outputs x inputs x taps of one block; values:K of a codebook.")
     weights: int
     blocks: int
     unified: int = Field(description="Blocks whose weights share one absolute value.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from compressor.config import PruneSettings
 from compressor.config.gates import GatesSection
 from compressor.core.formatting import metric_value, quantity
 from compressor.errors import GateMissed
@@ -25,6 +24,11 @@ def missed(report: Report, settings: GatesSection) -> list[str]:
             lost, most = (metric_value(value, share=percent) for value in (row.lost, settings.max_drop))
             verb = "dropped" if row.higher_is_better else "rose"
             found.append(f"{row.metric} {verb} by {lost}, --max-drop allows {most}")
+    distance = getattr(settings, "max_distance", None)
+    if distance is not None and report.outputs is not None and report.outputs.distance.value > distance:
+        moved = report.outputs.distance
+        how_far = f"output {moved.output!r} moves by {moved.value:.3g} of its norm"
+        found.append(f"{how_far}, --max-distance allows {distance:g}")
     if settings.max_size is not None and report.output is not None:
         limit = settings.max_size if settings.max_size > 1 else settings.max_size * report.input.bytes
         if report.output.bytes > limit:
@@ -49,7 +53,7 @@ def unresolved(report: Report, settings: GatesSection) -> list[str]:
     return found
 
 
-def demand_gates(report: Report, settings: PruneSettings) -> None:
+def demand_gates(report: Report, settings: GatesSection) -> None:
     """Raises GateMissed where the result misses a gate."""
     found = missed(report, settings)
     if found:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import Cut
-from compressor.config import PruneSettings
+from compressor.config import PruneSettings, RunSettings
 from compressor.config.choices import RECOVERIES, REGULARIZERS
 from compressor.config.data import validation
 from compressor.core.clock import Clock
@@ -22,7 +22,7 @@ from compressor.core.extras import TRAINING, require
 from compressor.core.metrics import Metrics
 from compressor.data import Dataset, augmentation, batch_limit, batches, open_data, open_parts
 from compressor.data.synthetic import Synthetic
-from compressor.errors import ModelError, UsageError
+from compressor.errors import ModelError
 from compressor.evaluate.likeness import outputs_row
 from compressor.evaluate.stand_in import describe_samples, stand_in
 from compressor.graph.normalise import normalise
@@ -117,6 +117,14 @@ class RunSamples:
             return None
         count = settings.samples if settings.recover != "finetune" else max(settings.samples, MADE_UP_TO_TRAIN)
         return RunSamples(stand_in(model, settings, count), judged, real=False)
+
+
+def comparable(model: ir.Model, settings: RunSettings, count: int) -> int:
+    """How many of ``count`` samples outputs are compared on, so that it takes seconds."""
+    plain = normalise(model.clone())
+    shapes = infer(plain, settings.input_shapes, settings.dims)
+    macs = macs_per_sample(plain.graph, shapes, RULES)
+    return min(count, COMPARED, max(FEWEST, int(WORK / max(macs, 1))))
 
 
 class Recovery:
@@ -251,7 +259,7 @@ class Recovery:
         models = [normalise(self._source.clone()), *cut, self.model]
         settings = self._settings.model_copy(update={"batch_size": self._at_once(models[0], data)})
         try:
-            row = outputs_row(models, data, settings, count=self._comparable(len(data)))
+            row = outputs_row(models, data, settings, count=comparable(self._source, settings, len(data)))
         except ModelError as error:
             self._warnings.append(NOT_COMPARED.format(reason=str(error).partition(";")[0]))
             return None
@@ -269,13 +277,6 @@ class Recovery:
         made = (shapes(v) for node in model.graph for v in node.outputs)
         held = BYTES_OF_NUMBER * sum(prod(shape) for shape in made if shape is not None)
         return max(1, min(self._settings.batch_size, int(RUN_BYTES / max(held, 1))))
-
-    def _comparable(self, count: int) -> int:
-        """Samples whose comparison takes seconds."""
-        plain = normalise(self._source.clone())
-        shapes = infer(plain, self._settings.input_shapes, self._settings.dims)
-        macs = macs_per_sample(plain.graph, shapes, RULES)
-        return min(count, COMPARED, max(FEWEST, int(WORK / max(macs, 1))))
 
     def _made_up(self) -> SyntheticRow | None:
         """What stood in for data; None where data was given, or none was needed."""

@@ -209,7 +209,7 @@ def _metric(
     return EpochMetric(evaluator.name, evaluator.higher_is_better, measure)
 
 
-def _taught_by_many(pair: _Pair, parts: Splits, settings: TuneSettings, seen: Samples) -> _Pair:
+def _taught_by_many(pair: _Pair, parts: Splits, settings: TuneSettings, seen: DeviceBatch) -> _Pair:
     """The pair with an ensemble around its teacher in place of that."""
     if pair.teacher is None:
         raise UsageError("--teacher-ensemble draws around the original, which --loss cross-entropy does not imitate")

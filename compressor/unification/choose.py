@@ -85,6 +85,8 @@ class UnifyPlan:
 
 def notation(block: BlockShape) -> str:
     """A block as ``--block`` takes it."""
+    if block.values:
+        return f"values:{block.values}" + "/output" * (block.outputs == 1)
     sizes = (block.outputs, block.inputs) if block.matrix else (block.outputs, block.inputs, block.taps)
     return "matrix:" * block.matrix + "x".join("*" if size == ALL else str(size) for size in sizes)
 

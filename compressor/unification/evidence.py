@@ -20,8 +20,11 @@ from compressor.results.unify import ResidualRow, TrainingRow, UnifiedRow
 from compressor.runtime.stored import Runs
 from compressor.unification import measure
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
+from compressor.unification.choose import notation
 from compressor.unification.layers import Found, UnifiedLayer
+from compressor.unification.layout import Layout
 from compressor.unification.packed import Packed
+from compressor.unification.packed_codebook import PackedCodebook
 from compressor.unification.train import Trained
 from compressor.unification.unpacked import unpacked
 
@@ -42,12 +45,24 @@ class Unified:
     layer: UnifiedLayer
     original: Array
     constrained: Array
-    packed: Packed
+    packed: Packed | PackedCodebook
 
     @cached_property
     def weight(self) -> Array:
         """The constrained weight, as it is written."""
         return self.packed.decode()
+
+    def satisfied(self, weight: Array) -> bool:
+        """Whether ``weight`` satisfies the constraint that was packed, to the last bit."""
+        if isinstance(self.packed, PackedCodebook):
+            return self.packed.satisfied(weight)
+        return measure.satisfied(weight, self.constrained, self.layer.layout, self.packed.kinds())
+
+    def measured(self) -> measure.Measures:
+        """What it costs and saves."""
+        if isinstance(self.packed, PackedCodebook):
+            return measure.measure_codebook(self.original, self.packed, self.weight, self.layer.macs)
+        return measure.measure(self.original, self.packed, self.weight, self.layer.macs)
 
 
 def with_weights(model: ir.Model, unified: Iterable[Unified]) -> ir.Model:
@@ -69,10 +84,9 @@ def demand_exact(result: ir.Model, unified: Iterable[Unified]) -> None:
     for optimise in (False, True):
         for name, weight in unpacked(result, list(layers), optimise=optimise).items():
             own = layers[name]
-            kinds = own.packed.kinds()
             if weight.tobytes() != own.weight.tobytes():
                 raise ProofFailed(f"weight {name!r} is not unpacked to the bits that were packed; {PLEASE}")
-            if not measure.satisfied(weight, own.constrained, own.layer.layout, kinds):
+            if not own.satisfied(weight):
                 raise ProofFailed(f"weight {name!r} does not satisfy its constraint; {PLEASE}")
 
 
@@ -96,12 +110,12 @@ def training_row(settings: UnifySettings, trained: Trained) -> TrainingRow:
 def layer_row(unified: Unified) -> UnifiedRow:
     """What is reported of a layer."""
     layer, packed, weight = unified.layer, unified.packed, unified.weight
-    found = measure.weight_statistics(unified.original, packed, weight, layer.macs)
+    found = unified.measured()
     return UnifiedRow(
         name=layer.name,
         label=layer.label,
         shape=list(layer.layout.view.shape),
-        block=("matrix:" if layer.layout.block.matrix else "") + "x".join(map(str, layer.layout.spans)),
+        block=_block(layer.layout),
         weights=weight.size,
         blocks=layer.layout.count,
         unified=found.counts[UNIFIED],
@@ -115,6 +129,12 @@ def layer_row(unified: Unified) -> UnifiedRow:
         multiplications=found.multiplications,
         additions=found.additions,
     )
+
+
+def _block(layout: Layout) -> str:
+    if layout.block.values:
+        return notation(layout.block)
+    return ("matrix:" if layout.block.matrix else "") + "x".join(map(str, layout.spans))
 
 
 def ideal_bytes(dense: ir.Model, unified: Iterable[Unified], rows: Iterable[UnifiedRow]) -> int:

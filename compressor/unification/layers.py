@@ -21,6 +21,7 @@ from compressor.operators.operator import Rules
 from compressor.pruning import cost
 from compressor.pruning.matching import nearest
 from compressor.unification.layout import Layout, WeightAxes
+from compressor.unification.packed_codebook import worthwhile
 
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 
@@ -129,11 +130,19 @@ class _Search:
                 raise _Refused("each filter sees one input channel (depthwise), or none")
         if not np.isfinite(tensor.numpy()).all():
             raise _Refused("it holds values that are not finite")
-        layout = Layout(view, BlockShape.parse(own or self.settings.block))
+        layout = Layout(view, BlockShape.parse(own or self.settings.wanted_block))
+        if layout.block.values and not worthwhile(layout, tensor.nbytes):
+            self._no_gain(value, layout, own)
         if not layout.fits:
             self._too_large(value, layout, own)
         macs = cost.graph_macs(nodes, self.coupling.shapes, self.rules)
         return UnifiedLayer(value, layout, tuple(str(node.name) for node in nodes), macs)
+
+    def _no_gain(self, value: ir.Value, layout: Layout, own: str | None) -> None:
+        fact = f"a codebook of {layout.block.values} values takes more than its {layout.n * layout.count} weights do"
+        if own is not None:
+            raise UsageError(f"weight {value.name!r}: {fact}; take fewer values for it")
+        raise _Refused(fact)
 
     def _too_large(self, value: ir.Value, layout: Layout, own: str | None) -> None:
         groups, outputs, inputs, taps = layout.view.canonical
@@ -141,7 +150,7 @@ class _Search:
         fact = "is larger than" if layout.n > 1 else "holds a single weight of"
         if own is not None:
             raise UsageError(f"block {own} {fact} weight {value.name!r} ({size}); choose another block for it")
-        raise _Refused(f"block {self.settings.block} {fact} it")
+        raise _Refused(f"block {self.settings.wanted_block} {fact} it")
 
     # ---- settings -------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Where the blocks of a weight lie: index sets and nothing else.
 
-A weight of any operator is read as four axes: groups, outputs, inputs, kernel taps (:class:`View`). Blocks tile the
-last three (:class:`Layout`); at the edges, where no whole block fits, they are smaller.
+A weight of any operator is read as four axes: groups, outputs, inputs, kernel taps (:class:`WeightAxes`). Blocks tile
+the last three (:class:`Layout`); at the edges, where no whole block fits, they are smaller.
 """
 
 from __future__ import annotations

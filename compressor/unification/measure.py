@@ -12,6 +12,7 @@ import numpy.typing as npt
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED, Kinds
 from compressor.unification.layout import Layout
 from compressor.unification.packed import HALF, Packed
+from compressor.unification.packed_codebook import PackedCodebook, entropy_bits
 
 Array = npt.NDArray[Any]
 
@@ -53,6 +54,24 @@ def weight_statistics(original: Array, packed: Packed, constrained: Array, macs:
         ideal_bits(layout, kinds, original.dtype.itemsize * 8, packed.magnitudes.dtype.itemsize * 8),
         round(uses * products),
         round(uses * sums),
+    )
+
+
+def measure_codebook(original: Array, packed: PackedCodebook, constrained: Array, macs: int) -> Measures:
+    """The same of a weight of few values: with the inputs of each value added up first, an output needs as many
+    multiplications as there are values, or inputs times taps, whichever is less."""
+    layout = packed.layout
+    _, outputs, inputs, taps = layout.view.canonical
+    one, two = _wide(original), _wide(constrained)
+    norm = float(np.linalg.norm(one))
+    uses, groups = macs / prod(layout.view.shape), layout.view.canonical[0]
+    return Measures(
+        {UNIFIED: layout.count, PRUNED: 0, FREE: 0},
+        len(np.unique(abs(two))),
+        float(np.linalg.norm(one - two)) / norm if norm else 0.0,
+        entropy_bits(packed),
+        round(uses * groups * outputs * min(packed.values.shape[1], inputs * taps)),
+        macs,
     )
 
 

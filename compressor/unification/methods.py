@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compressor.config import UnifySettings
-from compressor.train.constraints.admm import AdmmSchedule
-from compressor.train.constraints.admm_straight_through import AdmmThenStraightThrough
+from compressor.errors import UsageError
+from compressor.train.constraints.admm import Admm, AdmmSchedule
 from compressor.train.constraints.constrained import Approach
 from compressor.train.constraints.envelope import EnvelopeTraining
 from compressor.train.constraints.soft_shrinkage import SoftShrinkage
 from compressor.train.constraints.straight_through import StraightThrough
+from compressor.unification.codebook import Codebook
 from compressor.unification.envelope import Envelope
 from compressor.unification.projections import Mixed
 
-Targets = Mapping[str, Mixed]
+Targets = Mapping[str, Mixed | Codebook]
 
 
 def admm(settings: UnifySettings, targets: Targets) -> Approach:
-    """Alternating direction method of multipliers, then straight through the projection."""
-    schedule = AdmmSchedule(settings.refreshes, settings.rho, settings.rho_growth, settings.dual_step)
-    return AdmmThenStraightThrough(targets, schedule)
+    """Alternating direction method of multipliers."""
+    return Admm(targets, AdmmSchedule(settings.refreshes, settings.rho, settings.rho_growth, settings.dual_step))
 
 
 def iss(_: UnifySettings, targets: Targets) -> Approach:
@@ -34,7 +34,10 @@ def iss(_: UnifySettings, targets: Targets) -> Approach:
 
 def envelope(_: UnifySettings, targets: Targets) -> Approach:
     """Proximal steps of the group envelope."""
-    return EnvelopeTraining({name: Envelope(target) for name, target in targets.items()})
+    blocks = {name: target for name, target in targets.items() if isinstance(target, Mixed)}
+    if len(blocks) < len(targets):
+        raise UsageError("--method envelope is for blocks of one absolute value; train codebooks with another --method")
+    return EnvelopeTraining({name: Envelope(target) for name, target in blocks.items()})
 
 
 def ste(_: UnifySettings, targets: Targets) -> Approach:

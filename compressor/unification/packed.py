@@ -20,7 +20,7 @@ from compressor.unification.projections import shared_values
 Array = npt.NDArray[Any]
 HALF = (np.dtype(np.float16), np.dtype(ir.DataType.BFLOAT16.numpy()))
 """Types that are computed with as float32."""
-DIGITS = {2: 8, 3: 5}
+DIGITS = {2: 8, 3: 5, 4: 4, 16: 2, 256: 1}
 """Digits of a base that one byte holds."""
 
 

@@ -55,6 +55,20 @@ class Mixed:
         pruned = assignment.whole(self.prune, total)
         return pruned, assignment.whole(self.unify + self.prune, total) - pruned
 
+    def ties(self) -> Any:
+        """The outputs, counted over groups, whose filters may only be scaled together: int64[outputs], numbers from 0
+        that are the same for those; None: each alone.
+
+        Where all blocks become of one kind these are the rows of blocks; where kinds are chosen by size, all outputs.
+        """
+        groups, outputs, _, _ = self.layout.view.canonical
+        if self.layout.count not in self.counts:
+            return np.zeros(groups * outputs, np.int64)
+        if self.layout.spans[0] == 1:
+            return None
+        rows = np.add.outer(np.arange(groups) * outputs, np.arange(outputs) // self.layout.spans[0])
+        return np.unique(rows, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
     def project(self, weight: Any) -> Any:
         """The nearest weight with so many zero and unified blocks."""
         blocks = self.layout.blocks(weight)

@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED, Kinds
+from compressor.unification.codebook import Codebook, SharedValues
 from compressor.unification.layout import Layout
 from compressor.unification.moves import library
-from compressor.unification.projections import as_array_of
+from compressor.unification.projections import Mixed, as_array_of
+
+
+def subspace_of(target: Mixed | Codebook, kinds: Kinds, weight: Any) -> Subspace | SharedValues:
+    """What is left to train of a weight on its set, with these kinds of blocks, or these codes."""
+    if isinstance(target, Codebook):
+        return SharedValues(target.layout, kinds, target.values)
+    return Subspace(target.layout, kinds, weight)
 
 
 class Subspace:

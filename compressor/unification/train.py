@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.config import UnifySettings
@@ -28,9 +27,10 @@ from compressor.data import Array, Dataset, augmentation, open_data, open_parts
 from compressor.errors import ModelError
 from compressor.graph.edit import constant_array
 from compressor.unification.assignment import Kinds
+from compressor.unification.codebook import Codebook
 from compressor.unification.packed import HALF
 from compressor.unification.projections import Mixed
-from compressor.unification.subspace import Subspace
+from compressor.unification.subspace import subspace_of
 
 if TYPE_CHECKING:
     from compressor.train.constraints.constrained import Approach, Residual
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 PLAIN = {"sweep": False, "ema": 0.0, "mean_weights": 0.0, "patience": 0}
 """What training near the sets goes without: its weights are judged as projected, and no mean of them."""
-Targets = Mapping[str, Mixed]
+Targets = Mapping[str, Mixed | Codebook]
 """The set of every weight, by the name of its initializer."""
 
 
@@ -82,7 +82,7 @@ class Trained:
 
     Attributes:
         model: with trained weights, those of the targets on their sets but for rounding.
-        kinds: of the blocks of each target.
+        kinds: of the blocks of each target, or the codes of its weights.
         residuals: on the way there.
         warnings: what the user should know.
     """
@@ -165,7 +165,7 @@ class Trainer:
 
         settings = self._phase("retrain", self.settings.retrain_epochs)
         settings = settings.model_copy(update={"learning_rate": self.settings.retrain_rate})
-        held = Masked({name: partial(Subspace, t.layout, trained.kinds[name]) for name, t in self.targets.items()})
+        held = Masked({name: partial(subspace_of, t, trained.kinds[name]) for name, t in self.targets.items()})
         self._tuned(trained, settings, held, partial(self._tell, "retrain", None))
 
     def _tuned(self, trained: Trained, settings: UnifySettings, extension: Extension, observe: Observer) -> None:
@@ -207,7 +207,7 @@ class Trainer:
     @cached_property
     def _ties(self) -> dict[str, Groups]:
         """Outputs whose filters keep their ratios, by the name of the weight."""
-        return {name: ties for name, target in self.targets.items() if (ties := tied(target)) is not None}
+        return {name: ties for name, target in self.targets.items() if (ties := target.ties()) is not None}
 
     def _phase(self, name: str, epochs: int) -> UnifySettings:
         """The settings of one phase, with a checkpoint of its own; a resumed run begins a phase it had not reached."""
@@ -237,23 +237,6 @@ def imposed(model: ir.Model, targets: Targets) -> tuple[ir.Model, dict[str, Any]
         narrow = np.ascontiguousarray(target.impose(weight, kinds[name])).astype(constant_array(value).dtype)
         value.const_value = ir.tensor(narrow, name=name)
     return copy, kinds
-
-
-def tied(target: Mixed) -> npt.NDArray[np.int64] | None:
-    """The outputs, counted over groups, whose filters may only be scaled together, as numbers from 0; None: each alone.
-
-    Where all blocks become of one kind these are the rows of blocks; where kinds are chosen by size, all outputs.
-    """
-    layout = target.layout
-    groups, outputs, _, _ = layout.view.canonical
-    if layout.count not in target.counts:
-        return np.zeros(groups * outputs, np.int64)
-    if layout.spans[0] == 1:
-        return None
-    rows = np.arange(outputs) // layout.spans[0]
-    return (
-        np.unique(np.add.outer(np.arange(groups) * outputs, rows), return_inverse=True)[1].reshape(-1).astype(np.int64)
-    )
 
 
 def wide_array(value: ir.Value) -> Array:

@@ -19,6 +19,7 @@ from compressor.graph.restore_packed import MARK
 from compressor.unification.assignment import FREE, UNIFIED
 from compressor.unification.moves import Move, Reshape, shortened
 from compressor.unification.packed import DIGITS, Packed, digit_table, from_bytes
+from compressor.unification.packed_codebook import PackedCodebook
 
 OLDEST_OPSET = 7
 """From which arithmetic broadcasts."""
@@ -26,7 +27,7 @@ _CUMSUM, _SLICE_INPUTS = 11, 10
 """Operator sets from which CumSum exists, and Slice takes its bounds as inputs."""
 
 
-def install(model: ir.Model, weights: Mapping[ir.Value, Packed]) -> None:
+def install(model: ir.Model, weights: Mapping[ir.Value, Packed | PackedCodebook]) -> None:
     """Replaces initializers of ``model`` by nodes that compute them from their packed parts, in place.
 
     A value keeps its name, its users and its bits; the parts are initializers named after it. The nodes come first in
@@ -67,10 +68,10 @@ class _Builder:
         self.signs: dict[str, ir.Value] = {}
         self.name = ""
 
-    def weight(self, packed: Packed, name: str) -> ir.Value:
+    def weight(self, packed: Packed | PackedCodebook, name: str) -> ir.Value:
         """The weight, in its own type and shape."""
         self.name = name
-        blocks = self._blocks(packed)
+        blocks = self._values(packed) if isinstance(packed, PackedCodebook) else self._blocks(packed)
         layout = packed.layout
         if layout.ragged:
             axes = tuple(axis for axis, size in enumerate(layout.sizes) if size < layout.core[axis])
@@ -80,6 +81,35 @@ class _Builder:
         else:
             blocks = self._moved(blocks, layout.to_weight)
         return self._cast(blocks, packed.work, packed.dtype)
+
+    def _values(self, packed: PackedCodebook) -> ir.Value:
+        """The value of every code, ``[n, B]``: looked up for whole bytes where all weights share one table."""
+        shape, count = (packed.layout.n, packed.layout.count), packed.values.shape[1]
+        values = self._cast(self._stored("values", packed.values.reshape(-1)), packed.values.dtype, packed.work)
+        if len(packed.parts) == 1 and packed.layout.count == 1:
+            bits, data = packed.parts[0]
+            digits = self._node("Cast", [self._table(1 << bits)], to=ir.DataType.INT32)
+            table = self._node("Gather", [self._filled(values, packed, 1 << bits), digits])
+            return self._digits("codes", data, 1 << bits, shape, table)
+        index: ir.Value | None = None
+        for bits, data in packed.parts:
+            table = self._node("Cast", [self._table(1 << bits)], to=ir.DataType.INT32)
+            digits = self._digits("codes", data, 1 << bits, shape, table)
+            higher = None if index is None else self._node("Mul", [index, self._number(1 << bits)])
+            index = digits if higher is None else self._node("Add", [higher, digits])
+        assert index is not None
+        if packed.layout.count > 1:
+            first = np.arange(packed.layout.count, dtype=np.int32) * count
+            index = self._node("Add", [index, self._shared(f"{MARK}tables{packed.layout.count}x{count}", first)])
+        return self._node("Gather", [values, index])
+
+    def _filled(self, values: ir.Value, packed: PackedCodebook, size: int) -> ir.Value:
+        """A table of ``size`` values: every digit that a byte can hold is looked up, those too that are in no code."""
+        missing = size - packed.values.shape[1]
+        if not missing:
+            return values
+        zeros = self._shared(f"{MARK}none{missing}.{packed.work.name}", np.zeros(missing, packed.work))
+        return self._node("Concat", [values, zeros], axis=0)
 
     def _blocks(self, packed: Packed) -> ir.Value:
         """All blocks in order, ``[n, B]``."""

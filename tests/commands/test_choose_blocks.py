@@ -127,3 +127,32 @@ def test_a_plan_is_written_only_where_one_is_made(net, tmp_path):
     for settings, plan in ((chosen(), None), (chosen(max_distance=1.0), tmp_path / "plan.json")):
         with pytest.raises(UsageError, match="--plan-out writes blocks that are chosen"):
             unify_chosen_file(net, None, settings, plan=plan, plan_out=tmp_path / "out.json")
+
+
+def test_a_budget_of_bytes_is_met_by_blocks_and_codebooks_that_move_outputs_least(net, tmp_path):
+    wide = NET.replace("16,16,3,3", "48,48,3,3").replace("16,8,3,3", "48,8,3,3").replace("12,16,1,1", "12,48,1,1")
+    onnx.save(model(wide), str(net))
+    sizes, distances = [], []
+    for share in (0.5, 0.2, 0.17):
+        output = tmp_path / f"{share}.onnx"
+        settings = chosen(target_size=share, ladder="4x4,values:4,values:16")
+        found = choose(net, settings)
+        report = unify_chosen_file(net, output, settings)
+        assert output.stat().st_size <= share * net.stat().st_size
+        assert {row.name: row.block for row in report.layers} == found.plan.blocks
+        sizes.append(output.stat().st_size)
+        distances.append(found.together.distance)
+    assert sizes == sorted(sizes, reverse=True)
+    assert distances == sorted(distances)
+    assert sizes[0] > sizes[-1]
+    assert {block.partition(":")[0] for block in found.plan.blocks.values()} <= {"values", "4x4x1"}
+
+
+def test_a_budget_that_no_block_reaches_says_what_can_be_had(net):
+    with pytest.raises(TargetOutOfReach, match=r"coarsest blocks everywhere the file has .*kB.*--all-layers"):
+        choose(net, chosen(target_size=0.01))
+
+
+def test_codebooks_join_the_ladder_of_a_budget_of_bytes():
+    assert "values:16/output" in ChoosingSettings.parse({"target_size": "50%"}).ladder
+    assert "values:16/output" not in ChoosingSettings.parse({"max_distance": 0.5}).ladder

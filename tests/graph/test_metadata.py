@@ -138,7 +138,7 @@ def test_a_name_without_a_path_is_told_by_its_reader(name: str) -> None:
 
 
 def test_tensors_that_models_share_are_not_touched(tmp_path: Path) -> None:
-    model = files.load(exported(tmp_path / "in.onnx"))
+    model = files.load_model(exported(tmp_path / "in.onnx"))
     copy = model.clone()
     metadata.strip(copy)
     tensors = [m.graph.initializers["val_92"].const_value for m in (model, copy)]

@@ -28,7 +28,7 @@ from compressor.train.reparameterize.batchnorm import fold_batchnorm
 from compressor.unification import measure
 from compressor.unification.layout import Layout, WeightAxes
 from compressor.unification.projections import Unify
-from compressor.unification.train import imposed, tied
+from compressor.unification.train import imposed
 from tests import models
 from tests.train.training import Memory
 
@@ -107,7 +107,7 @@ def test_folding_tied_normalisations_leaves_weights_on_the_set(data: Path, value
     ready = get_ready(net(), settings, 0, None)
     targets = {layer.name: command.target(layer, settings) for layer in ready.found.layers}
     samples = Memory({"x": np.random.default_rng(1).standard_normal((32, 4, 6, 6)).astype(np.float32)})
-    ties = {name: groups for name, target in targets.items() if (groups := tied(target)) is not None}
+    ties = {name: groups for name, target in targets.items() if (groups := target.ties()) is not None}
     assert {*ties} == {"w", "t"}
     on_set, _ = imposed(ready.model, targets)
     inserted = training_options.with_batchnorm(on_set, settings, samples, ties).model
@@ -128,11 +128,11 @@ def test_folding_tied_normalisations_leaves_weights_on_the_set(data: Path, value
 
 def test_outputs_are_tied_by_rows_of_blocks_or_all_together() -> None:
     layout = Layout(WeightAxes.of((8, 4, 3, 3), "oitt"), BlockShape.parse("3x2"))
-    assert tied(Unify(layout)).tolist() == [0, 0, 0, 1, 1, 1, 2, 2]  # type: ignore[union-attr]
-    assert tied(Unify(layout, 0.5)).tolist() == [0] * 8  # type: ignore[union-attr]
-    assert tied(Unify(Layout(layout.view, BlockShape.parse("1x4")))) is None
+    assert Unify(layout).ties().tolist() == [0, 0, 0, 1, 1, 1, 2, 2]  # type: ignore[union-attr]
+    assert Unify(layout, 0.5).ties().tolist() == [0] * 8  # type: ignore[union-attr]
+    assert Unify(Layout(layout.view, BlockShape.parse("1x4"))).ties() is None
     grouped = Layout(WeightAxes((4, 4), (2, 2, 4), "goi"), BlockShape.parse("2x2"))
-    assert tied(Unify(grouped)).tolist() == [0, 0, 1, 1]  # type: ignore[union-attr]
+    assert Unify(grouped).ties().tolist() == [0, 0, 1, 1]  # type: ignore[union-attr]
 
 
 def test_divergence_keeps_the_nearest_weights_and_warns(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

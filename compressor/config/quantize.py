@@ -1,0 +1,68 @@
+"""Settings of quantization."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from compressor.config.data import DataSettings
+from compressor.config.gates import GatesSection
+from compressor.config.section import Section, Shown
+
+
+class QuantizeSection(Section):
+    """What becomes of weights and activations."""
+
+    title: ClassVar[str] = "Quantization"
+
+    mode: Literal["static", "dynamic", "int4"] = Field(
+        default="static",
+        description="static: weights and activations in int8, ranges of activations calibrated on samples; dynamic: "
+        "weights in int8, ranges of activations taken while the model runs; int4: weights of matrix products in 4 "
+        "bits.",
+    )
+    per_channel: bool = Field(default=True, description="A scale for each output of a weight instead of one a weight.")
+    calibration: Literal["minmax", "entropy", "percentile"] = Field(
+        default="minmax", description="How the range of an activation is taken from samples, with --mode static."
+    )
+    block_size: int = Field(
+        default=32,
+        ge=16,
+        le=256,
+        description="Inputs that share a scale, with --mode int4; a power of two.",
+    )
+    include: Annotated[tuple[str, ...], Shown("GLOB")] = Field(
+        default=(),
+        description="Quantise only the weights that match GLOB, by their name, their node's or their module's; "
+        "repeatable.",
+    )
+    exclude: Annotated[tuple[str, ...], Shown("GLOB")] = Field(
+        default=(), description="Leave alone every weight that matches GLOB; repeatable."
+    )
+    latency: bool = Field(
+        default=False, description="Also time the original and the written model in turns, on --provider."
+    )
+
+
+class DistanceGatesSection(GatesSection):
+    """Limits on the result, and on how far its outputs move."""
+
+    title: ClassVar[str] = "Gates"
+
+    max_distance: Annotated[float | None, Shown("SHARE")] = Field(
+        default=None,
+        ge=0,
+        description="Most that outputs may move, as a share of their norm on the samples; needs no labels.",
+    )
+
+
+class QuantizeSettings(QuantizeSection, DistanceGatesSection, DataSettings):
+    """Settings of a run that stores weights, and activations too, in few bits."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "QuantizeSettings":
+        if self.block_size & (self.block_size - 1):
+            raise PydanticCustomError(
+                "block", "--block-size has to be a power of two, such as 32, not {size}", {"size": self.block_size}
+            )
+        return self

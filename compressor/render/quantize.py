@@ -1,0 +1,56 @@
+"""A quantization run as text."""
+
+from rich.console import Console
+
+from compressor.core.formatting import count, quantity, share
+from compressor.render import draw
+from compressor.render.text import UNMEASURED, show_outcome
+from compressor.results.quantize import QuantizeReport
+
+_WORDS = {
+    "static": "int8 weights and activations, calibrated on {samples}",
+    "dynamic": "int8 weights, activations quantised while it runs",
+    "int4": "weights of matrix products in 4 bits",
+}
+
+
+def render_quantized(report: QuantizeReport, console: Console, *, explain: bool = False, verbose: bool = False) -> None:
+    """Prints what quantization did.
+
+    Args:
+        report: the result; its warnings are not repeated here.
+        console: where to print.
+        explain: list the weights that stayed as they were.
+        verbose: the seconds of each phase.
+    """
+    assert report.output is not None
+    draw.sizes(console, {"before": report.input, "after": report.output})
+    console.print()
+    done = [row for row in report.weights if row.quantized]
+    numbers, total = (sum(row.weights for row in rows) for rows in (done, report.weights))
+    how = _WORDS[report.mode].format(samples=count(report.calibrated, "sample"))
+    draw.line(console, f"{report.input.bytes / max(1, report.output.bytes):.1f} times smaller on disk: {how}.")
+    draw.line(
+        console,
+        f"{len(done):,} of {count(len(report.weights), 'weight')} of linear operators, with {share(numbers, total)} of "
+        "their numbers.",
+    )
+    if report.synthetic is not None:
+        draw.made_up_line(console, report.synthetic)
+    show_outcome(console, report)
+    if not report.accuracy:
+        draw.line(console, UNMEASURED, style="yellow")
+    if report.latency is not None:
+        draw.latency(console, report.latency)
+    left = [row for row in report.weights if not row.quantized]
+    if left and not explain:
+        draw.line(console, f"{count(len(left), 'weight')} left as they were; --explain lists them.")
+    elif left:
+        table = draw.table(("left as it was", "numbers"))
+        for row in left:
+            draw.add_row(table, row.label, quantity(row.weights))
+        draw.show(console, table)
+    if verbose and report.seconds:
+        draw.line(console, "Seconds: " + ", ".join(f"{name} {took:.2f}" for name, took in report.seconds.items()))
+    path, seconds = report.output.path, sum(report.seconds.values())
+    draw.line(console, f"Wrote {path} ({seconds:.1f} s)" if path else "Nothing was written.", style="bold")

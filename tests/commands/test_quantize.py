@@ -1,0 +1,182 @@
+"""Quantization by ONNX Runtime: what is made, what is said of it, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+
+from compressor.cli.main import compress
+from compressor.commands.clean import clean_file
+from compressor.commands.quantize import quantize_file
+from compressor.commands.unify import unify_file
+from compressor.config import CleanSettings, UnifySettings
+from compressor.config.quantize import QuantizeSettings
+from compressor.config.recipe import Recipe
+from compressor.errors import ModelError, NothingToPrune, UsageError
+from compressor.graph import files
+from tests.models import model
+
+NET = """(float[n,3,16,16] x) => (float[n,10] y) <float[64,3,3,3] w, float[64] b, float[96,64,3,3] v, float[10,96] f> {
+    a = Conv<pads=[1,1,1,1]>(x, w, b)
+    c = Relu(a)
+    d = Conv<strides=[4,4]>(c, v)
+    e = GlobalAveragePool(d)
+    g = Flatten(e)
+    y = Gemm<transB=1>(g, f)
+}"""
+PRODUCTS = """(float[n,4,64] x) => (float[n,4,32] y) <float[64,256] w, float[256,32] v> {
+    a = MatMul(x, w)
+    b = Relu(a)
+    y = MatMul(b, v)
+}"""
+
+
+def written(tmp_path: Path, text: str = NET, **options: Any) -> Path:
+    path = tmp_path / "net.onnx"
+    onnx.save(model(text, **options), path)
+    return path
+
+
+def samples(tmp_path: Path, count: int = 48) -> str:
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(count, 3, 16, 16)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=images, y=rng.integers(0, 10, count))
+    return str(tmp_path / "data.npz")
+
+
+def types_of(path: Path) -> set[str]:
+    return {node.op_type for node in onnx.load(path).graph.node}
+
+
+def test_static_on_samples_with_labels(tmp_path: Path) -> None:
+    source, output = written(tmp_path), tmp_path / "out.onnx"
+    settings = QuantizeSettings(data=samples(tmp_path), val_share=0.5, samples=16)
+    report = quantize_file(source, output, settings)
+    assert {"QuantizeLinear", "DequantizeLinear"} <= types_of(output)
+    assert report.calibrated == 16
+    assert report.output is not None
+    assert report.output.bytes == output.stat().st_size < 0.35 * report.input.bytes
+    assert report.output.macs == report.input.macs > 0
+    assert report.outputs is not None
+    assert 0 < report.outputs.distance.value < 0.1
+    assert report.outputs.real
+    assert not report.outputs.seen
+    assert report.accuracy[0].samples in (23, 24, 25)
+    assert all(row.quantized for row in report.weights)
+    scales = [t for t in onnx.load(output).graph.initializer if t.name.startswith("v") and "scale" in t.name]
+    assert [list(t.dims) for t in scales] == [[96]], "one for each channel"
+    names = [[(v.name, v.type) for v in (*m.graph.input, *m.graph.output)] for m in map(onnx.load, (source, output))]
+    assert names[0] == names[1]
+
+
+def test_without_data_samples_are_made_up_and_said_to_be(tmp_path: Path) -> None:
+    report = quantize_file(written(tmp_path), None, QuantizeSettings(samples=8))
+    assert report.synthetic is not None
+    assert report.outputs is not None
+    assert not report.outputs.real
+    assert any("made-up" in text for text in report.warnings)
+    assert report.output is not None
+    assert report.output.path is None
+
+
+def test_by_tensor_where_asked_or_where_the_operator_set_is_old(tmp_path: Path) -> None:
+    for name, settings, opset in (("asked", {"per_channel": False}, 18), ("old", {}, 12)):
+        (tmp_path / name).mkdir()
+        output = tmp_path / name / "out.onnx"
+        report = quantize_file(written(tmp_path / name, opset=opset), output, QuantizeSettings(samples=4, **settings))
+        scales = [t for t in onnx.load(output).graph.initializer if t.name.startswith("v") and "scale" in t.name]
+        assert [int(np.prod(t.dims)) for t in scales] == [1]
+        assert any("no scales by channel" in text for text in report.warnings) == (name == "old")
+
+
+def test_dynamic(tmp_path: Path) -> None:
+    output = tmp_path / "out.onnx"
+    report = quantize_file(written(tmp_path, PRODUCTS), output, QuantizeSettings(mode="dynamic", samples=8))
+    assert "MatMulInteger" in types_of(output) or "DynamicQuantizeMatMul" in types_of(output)
+    assert report.calibrated == 0
+    assert not any("calibrated" in text for text in report.warnings)
+    assert report.outputs is not None
+    assert 0 < report.outputs.distance.value < 0.1
+
+
+def test_four_bits(tmp_path: Path) -> None:
+    source, output = written(tmp_path, PRODUCTS), tmp_path / "out.onnx"
+    report = quantize_file(source, output, QuantizeSettings(mode="int4", samples=8))
+    assert "MatMulNBits" in types_of(output)
+    assert report.output is not None
+    assert report.output.bytes < 0.25 * report.input.bytes
+    assert report.outputs is not None
+    assert 0.01 < report.outputs.distance.value < 0.3
+
+
+@pytest.mark.parametrize(("globs", "kept"), [({"exclude": ("v",)}, {"v"}), ({"include": ("Conv_0",)}, {"v", "f"})])
+def test_globs_leave_weights_alone(tmp_path: Path, globs: dict[str, Any], kept: set[str]) -> None:
+    report = quantize_file(written(tmp_path), None, QuantizeSettings(samples=4, **globs))
+    assert {row.name for row in report.weights if not row.quantized} == kept
+
+
+def test_what_cannot_be_quantised_is_refused(tmp_path: Path) -> None:
+    source, output = written(tmp_path), tmp_path / "out.onnx"
+    quantize_file(source, output, QuantizeSettings(samples=4))
+    with pytest.raises(NothingToPrune, match=r"quantised already: 3 weights .* int8; quantise the model that it"):
+        quantize_file(output, None, QuantizeSettings(samples=4))
+    onnx.save(model("(float[n,4] x) => (float[n,4] y) { y = Relu(x) }"), source)
+    with pytest.raises(NothingToPrune, match="no weight of real numbers"):
+        quantize_file(source, None, QuantizeSettings(samples=4))
+    with pytest.raises(UsageError, match=r"'w\.x' matches no weight.*nearest"):
+        quantize_file(written(tmp_path), None, QuantizeSettings(samples=4, exclude=("w.x",)))
+    with pytest.raises(NothingToPrune, match="leave no weight"):
+        quantize_file(written(tmp_path), None, QuantizeSettings(samples=4, exclude=("*",)))
+    with pytest.raises(ModelError, match=r"operator set 9 .*--mode dynamic"):
+        quantize_file(written(tmp_path, PRODUCTS, opset=9), None, QuantizeSettings(samples=4))
+    with pytest.raises(UsageError, match="--max-drop needs samples with labels"):
+        quantize_file(written(tmp_path), None, QuantizeSettings(samples=4, max_drop=0.1))
+    with pytest.raises(UsageError, match="power of two"):
+        QuantizeSettings.parse({"block_size": 33})
+
+
+def test_a_model_that_the_quantiser_refuses_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: Any, **__: Any) -> None:
+        raise ValueError("Quantization of\n  Foo is not supported")
+
+    monkeypatch.setattr("onnxruntime.quantization.quantize_static", refuses)
+    with pytest.raises(ModelError, match=r"cannot be quantised by ONNX Runtime: Quantization of Foo .*--exclude"):
+        quantize_file(written(tmp_path), None, QuantizeSettings(samples=4))
+
+
+def test_a_unified_model_is_told_what_it_costs(tmp_path: Path) -> None:
+    source, packed, output = written(tmp_path), tmp_path / "packed.onnx", tmp_path / "out.onnx"
+    unify_file(source, packed, UnifySettings())
+    report = quantize_file(packed, output, QuantizeSettings(samples=4))
+    assert any("stored packed" in text and "unify or quantise, not both" in text for text in report.warnings)
+    assert report.output is not None
+    assert report.output.bytes > report.input.bytes
+    clean_file(output, None, CleanSettings())
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [((), 0), (("--max-distance", "0.0001"), 6), (("--max-size", "10%"), 6), (("--mode", "nope"), 2)],
+)
+def test_gates_from_the_command_line(tmp_path: Path, flags: tuple[str, ...], code: int) -> None:
+    source, output = written(tmp_path), tmp_path / "net.int8.onnx"
+    result = CliRunner().invoke(compress, ["quantize", str(source), "--samples", "4", *flags])
+    assert result.exit_code == code, result.output
+    assert output.is_file() == (code != 2)
+    if code != 2:
+        assert "3 of 3 weights of linear operators" in result.output
+        files.load_model(output)
+
+
+@pytest.mark.parametrize("later", ["prune", "finetune", "unify-2"])
+def test_a_recipe_quantises_last(later: str) -> None:
+    recipe = Recipe.parse({"model": "m.onnx", "data": "x.npz", "stages": {"quantize": {}, "verify": {}, later: {}}})
+    with pytest.raises(UsageError, match=f"stage '{later}' comes after 'quantize'.* put 'quantize' last"):
+        recipe.settings()
+    fine = Recipe.parse({"model": "m.onnx", "stages": {"prune": {}, "quantize": {}, "bench": {}, "clean": {}}})
+    assert list(fine.settings()) == ["prune", "quantize", "bench", "clean"]
