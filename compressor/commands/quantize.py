@@ -19,18 +19,17 @@ from compressor.core.scratch import scratch
 from compressor.data import batch_limit, batches, open_data, open_parts, subset
 from compressor.data.synthetic import Synthetic
 from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageError
-from compressor.evaluate.accuracy import accuracy
 from compressor.evaluate.likeness import outputs_row
 from compressor.evaluate.stand_in import describe_samples, stand_in
 from compressor.graph import clean, files, metadata
 from compressor.graph.normalise import normalise
 from compressor.graph.provenance import stamp_provenance
 from compressor.graph.restore_packed import MARK, with_plain_weights
+from compressor.metrics.evaluator import evaluator_for
 from compressor.operators.table import operator_of
 from compressor.pruning import proof
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.matching import nearest
-from compressor.results.detail import AccuracyRow
 from compressor.results.quantize import QuantizedRow, QuantizeReport
 from compressor.runtime import quantizer
 from compressor.runtime.quantizer import Quantization
@@ -224,8 +223,7 @@ def _samples(source: ir.Model, settings: QuantizeSettings) -> RunSamples:
         if settings.val_data is not None:
             judged = open_data(settings.model_copy(update={"data": settings.val_data}), source)
         samples = RunSamples(stand_in(normalise(source.clone()), settings, settings.samples), judged, real=False)
-    if settings.max_drop is not None and samples.judged is None:
-        raise UsageError("--max-drop needs samples with labels; give --data or --val-data with an array y")
+    evaluator_for(settings, samples.valid, settings.max_drop)  # refuses a gate that cannot be judged, before any work
     return samples
 
 
@@ -293,10 +291,10 @@ def _compared(
     else:
         reason = "no output can be compared sample by sample"
         changes["warnings"] = [*report.warnings, NOT_COMPARED.format(reason=reason)]
-    if samples.judged is not None:
-        found = [accuracy(m, samples.judged, settings).share for m in (source, result)]
-        row_ = AccuracyRow(metric="top-1", before=found[0], after=found[1], samples=len(samples.judged))
-        changes["accuracy"] = [row_]
+    evaluator = evaluator_for(settings, samples.valid)
+    if evaluator is not None:
+        before, after = (evaluator.measure(model, samples.valid, source) for model in (source, result))
+        changes["accuracy"] = [evaluator.row(before.value, after.value, before.samples)]
     return report.model_copy(update=changes)
 
 

@@ -37,6 +37,8 @@ class BenchKeywords(TypedDict, total=False):
     external_data: bool | None
     """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
     of 256 MB and more."""
+    keep_metadata: bool
+    """Keep what exporters write beside the graph: stack traces, names of modules, doc strings."""
     min_speedup: float | None
     """Fail unless B is at least X times as fast as A, by medians, at every batch."""
     max_latency: float | str | None
@@ -95,6 +97,8 @@ class CleanKeywords(TypedDict, total=False):
     external_data: bool | None
     """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
     of 256 MB and more."""
+    keep_metadata: bool
+    """Keep what exporters write beside the graph: stack traces, names of modules, doc strings."""
 
 class PruneKeywords(TypedDict, total=False):
     """Settings of :class:`compressor.config.prune.PruneSettings`."""
@@ -122,6 +126,8 @@ class PruneKeywords(TypedDict, total=False):
     external_data: bool | None
     """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
     of 256 MB and more."""
+    keep_metadata: bool
+    """Keep what exporters write beside the graph: stack traces, names of modules, doc strings."""
     data: DataLike | None
     """Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one subfolder a class,
     or package.module:callable."""
@@ -131,6 +137,10 @@ class PruneKeywords(TypedDict, total=False):
     """Share of the samples that is set aside to judge on, taken from every class alike."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
+    eval: str | None
+    """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
+    package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
+    classes."""
     samples: int
     """Samples to calibrate on."""
     batch_size: int
@@ -200,6 +210,9 @@ class PruneKeywords(TypedDict, total=False):
     labels; mixed, both; or package.module:callable."""
     temperature: float
     """Temperature at which class scores are compared with the original's."""
+    teacher_ensemble: int
+    """Imitate the mean of N networks drawn around the original's weights, which train on labels for one more epoch
+    first; 0 imitates the original."""
     alpha: float
     """Share of distillation in the mixed loss."""
     features: Sequence[str]
@@ -210,26 +223,41 @@ class PruneKeywords(TypedDict, total=False):
     """How an output is compared: NAME=kl (class scores on axis 1), NAME=kl:AXIS, NAME=mse or NAME=none; repeatable.
     Decided from its values where not given."""
     max_drop: float | str | None
-    """Most accuracy that may be lost, such as 0.01 or 1%; needs data with labels."""
+    """Most accuracy that may be lost, such as 0.01 or 1%, or of what --eval measures; needs data with labels, or
+    what --eval needs."""
     max_size: float | int | str | None
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
+    sparsify: (
+        Literal["dependency", "dependency-l2", "group", "feature-flow", "feature-flow-angle", "iss", "envelope",
+        "decay", "tpp"] | None
+    )
+    """Train before the cut so that it costs less; with --recover finetune. How: dependency, dependency-l2, group,
+    feature-flow, feature-flow-angle, iss, envelope, decay, tpp."""
+    sparsify_epochs: int
+    """Epochs of that training."""
+    sparsify_strength: float | None
+    """Strength of the method, in its own unit (docs/sparsity-training.md). Default: its own."""
+    decay_epochs: int
+    """Epochs in which what goes fades to zero while the rest trains, before it is cut: the same as --sparsify decay
+    --sparsify-epochs N."""
+    reinitialise: Literal["no", "before", "after"]
+    """Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, grasp, synflow
+    or random); or after the cut, and train what is left from scratch. With --recover finetune."""
     recover: Literal["auto", "none", "finetune", "bias", "lstsq"]
     """What restores accuracy after each step: bias correction or least-squares reconstruction from samples, given or
     made up; training that starts from the latter; nothing; or auto, the best that takes seconds. Default: auto."""
-    decay_epochs: int
-    """Epochs in which what goes fades to zero while the rest trains, before it is cut; with --recover finetune."""
     trainability: bool
     """Report the mean singular value of the Jacobian before and after: how well the result trains."""
     robustness: bool
     """Also measure how the original and the result stand noise and corrupted images, on --samples samples, and
     report the curves."""
     criterion: (
-        Literal["l1", "l2", "consumers", "product", "fpgm", "lamp", "taylor", "fisher", "hessian", "snip", "grasp",
-        "synflow", "activation", "wanda", "pfp", "chip", "random"] | str
+        Literal["l1", "l2", "consumers", "dependency", "product", "fpgm", "lamp", "taylor", "fisher", "hessian",
+        "snip", "grasp", "synflow", "activation", "wanda", "pfp", "chip", "random"] | str
     )
-    """What makes a channel important; the least important are removed first: l1, l2, consumers, product, fpgm, lamp,
-    taylor, fisher, hessian, snip, grasp, synflow, activation, wanda, pfp, chip, random. Default: consumers, or
-    activation with data."""
+    """What makes a channel important; the least important are removed first: l1, l2, consumers, dependency, product,
+    fpgm, lamp, taylor, fisher, hessian, snip, grasp, synflow, activation, wanda, pfp, chip, random. Default:
+    consumers, or activation with data."""
     scope: Literal["auto", "loss", "local", "global"]
     """Where channels go: loss, where outputs lose least, as measured on samples; local, the same share from every
     group; global, the lowest scores of the whole model; auto, loss where there are samples, else local."""
@@ -303,6 +331,8 @@ class RobustnessKeywords(TypedDict, total=False):
     external_data: bool | None
     """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
     of 256 MB and more."""
+    keep_metadata: bool
+    """Keep what exporters write beside the graph: stack traces, names of modules, doc strings."""
     data: DataLike | None
     """Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one subfolder a class,
     or package.module:callable."""
@@ -312,6 +342,10 @@ class RobustnessKeywords(TypedDict, total=False):
     """Share of the samples that is set aside to judge on, taken from every class alike."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
+    eval: str | None
+    """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
+    package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
+    classes."""
     samples: int
     """Samples to measure on, drawn at random from the data, or made up where there is none."""
     batch_size: int
@@ -377,6 +411,8 @@ class SensitivityKeywords(TypedDict, total=False):
     external_data: bool | None
     """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
     of 256 MB and more."""
+    keep_metadata: bool
+    """Keep what exporters write beside the graph: stack traces, names of modules, doc strings."""
     data: DataLike | None
     """Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one subfolder a class,
     or package.module:callable."""
@@ -386,6 +422,10 @@ class SensitivityKeywords(TypedDict, total=False):
     """Share of the samples that is set aside to judge on, taken from every class alike."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
+    eval: str | None
+    """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
+    package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
+    classes."""
     samples: int
     """Samples to measure on, drawn at random."""
     batch_size: int
@@ -455,6 +495,9 @@ class SensitivityKeywords(TypedDict, total=False):
     labels; mixed, both; or package.module:callable."""
     temperature: float
     """Temperature at which class scores are compared with the original's."""
+    teacher_ensemble: int
+    """Imitate the mean of N networks drawn around the original's weights, which train on labels for one more epoch
+    first; 0 imitates the original."""
     alpha: float
     """Share of distillation in the mixed loss."""
     features: Sequence[str]
@@ -469,23 +512,37 @@ class SensitivityKeywords(TypedDict, total=False):
     unless --max-distance is given."""
     max_size: float | int | str | None
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
+    sparsify: (
+        Literal["dependency", "dependency-l2", "group", "feature-flow", "feature-flow-angle", "iss", "envelope",
+        "decay", "tpp"] | None
+    )
+    """Train before the cut so that it costs less; with --recover finetune. How: dependency, dependency-l2, group,
+    feature-flow, feature-flow-angle, iss, envelope, decay, tpp."""
+    sparsify_epochs: int
+    """Epochs of that training."""
+    sparsify_strength: float | None
+    """Strength of the method, in its own unit (docs/sparsity-training.md). Default: its own."""
+    decay_epochs: int
+    """Epochs in which what goes fades to zero while the rest trains, before it is cut: the same as --sparsify decay
+    --sparsify-epochs N."""
+    reinitialise: Literal["no", "before", "after"]
+    """Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, grasp, synflow
+    or random); or after the cut, and train what is left from scratch. With --recover finetune."""
     recover: Literal["auto", "none", "finetune", "bias", "lstsq"]
     """What restores accuracy after each step: bias correction or least-squares reconstruction from samples, given or
     made up; training that starts from the latter; nothing; or auto, the best that takes seconds. Default: auto."""
-    decay_epochs: int
-    """Epochs in which what goes fades to zero while the rest trains, before it is cut; with --recover finetune."""
     trainability: bool
     """Report the mean singular value of the Jacobian before and after: how well the result trains."""
     robustness: bool
     """Also measure how the original and the result stand noise and corrupted images, on --samples samples, and
     report the curves."""
     criterion: (
-        Literal["l1", "l2", "consumers", "product", "fpgm", "lamp", "taylor", "fisher", "hessian", "snip", "grasp",
-        "synflow", "activation", "wanda", "pfp", "chip", "random"] | str
+        Literal["l1", "l2", "consumers", "dependency", "product", "fpgm", "lamp", "taylor", "fisher", "hessian",
+        "snip", "grasp", "synflow", "activation", "wanda", "pfp", "chip", "random"] | str
     )
-    """What makes a channel important; the least important are removed first: l1, l2, consumers, product, fpgm, lamp,
-    taylor, fisher, hessian, snip, grasp, synflow, activation, wanda, pfp, chip, random. Default: consumers, or
-    activation with data."""
+    """What makes a channel important; the least important are removed first: l1, l2, consumers, dependency, product,
+    fpgm, lamp, taylor, fisher, hessian, snip, grasp, synflow, activation, wanda, pfp, chip, random. Default:
+    consumers, or activation with data."""
     scope: Literal["auto", "loss", "local", "global"]
     """Where channels go: loss, where outputs lose least, as measured on samples; local, the same share from every
     group; global, the lowest scores of the whole model; auto, loss where there are samples, else local."""
@@ -571,6 +628,8 @@ class TuneKeywords(TypedDict, total=False):
     external_data: bool | None
     """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
     of 256 MB and more."""
+    keep_metadata: bool
+    """Keep what exporters write beside the graph: stack traces, names of modules, doc strings."""
     data: DataLike | None
     """Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one subfolder a class,
     or package.module:callable."""
@@ -580,6 +639,10 @@ class TuneKeywords(TypedDict, total=False):
     """Share of the samples that is set aside to judge on, taken from every class alike."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
+    eval: str | None
+    """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
+    package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
+    classes."""
     samples: int
     """Samples to calibrate on."""
     batch_size: int
@@ -649,6 +712,9 @@ class TuneKeywords(TypedDict, total=False):
     labels; mixed, both; or package.module:callable."""
     temperature: float
     """Temperature at which class scores are compared with the original's."""
+    teacher_ensemble: int
+    """Imitate the mean of N networks drawn around the original's weights, which train on labels for one more epoch
+    first; 0 imitates the original."""
     alpha: float
     """Share of distillation in the mixed loss."""
     features: Sequence[str]
@@ -685,6 +751,8 @@ class UnifyKeywords(TypedDict, total=False):
     external_data: bool | None
     """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
     of 256 MB and more."""
+    keep_metadata: bool
+    """Keep what exporters write beside the graph: stack traces, names of modules, doc strings."""
     data: DataLike | None
     """Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one subfolder a class,
     or package.module:callable."""
@@ -694,6 +762,10 @@ class UnifyKeywords(TypedDict, total=False):
     """Share of the samples that is set aside to judge on, taken from every class alike."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
+    eval: str | None
+    """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
+    package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
+    classes."""
     samples: int
     """Samples to calibrate and to choose on."""
     batch_size: int
@@ -764,6 +836,9 @@ class UnifyKeywords(TypedDict, total=False):
     labels; mixed, both; or package.module:callable."""
     temperature: float
     """Temperature at which class scores are compared with the original's."""
+    teacher_ensemble: int
+    """Imitate the mean of N networks drawn around the original's weights, which train on labels for one more epoch
+    first; 0 imitates the original."""
     alpha: float
     """Share of distillation in the mixed loss."""
     features: Sequence[str]
@@ -807,7 +882,12 @@ class UnifyKeywords(TypedDict, total=False):
     """Leave alone weights with fewer elements than this."""
     block: str
     """Shape of the blocks whose weights share one absolute value: 4x4, 1x8, 4x4x9 (outputs x inputs x taps, * for
-    all), matrix:1x16, tap, kernel or filter."""
+    all), matrix:1x16, tap, kernel or filter; or values:16 and values:16/output for a codebook."""
+    codebook: int | None
+    """Instead of blocks of one absolute value: all weights of a tensor take so many values, stored as a table and a
+    code a weight. The same as --block values:K."""
+    codebook_per: Literal["tensor", "output"]
+    """With --codebook: one table for a weight, or one for each of its outputs."""
     layer_block: Sequence[tuple[str, str] | str] | str
     """Block of the weights that match GLOB, by their name or their node's, whatever the defaults leave alone;
     repeatable, the first match counts."""
@@ -827,8 +907,12 @@ class UnifyKeywords(TypedDict, total=False):
     max_distance: float | None
     """The same, so that outputs move by no more than this share of their norm; needs no labels, and without --data
     no samples."""
+    target_size: float | int | str | None
+    """Choose a block or a codebook for each layer so that the file has at most so many bytes, such as 200kB, or this
+    share of the original, and outputs move as little as can be before any training."""
     ladder: Sequence[str] | str
-    """Blocks to choose from with --max-drop or --max-distance. Default: 8x8,4x8,4x4,1x8,1x4."""
+    """Blocks and codebooks to choose from with --max-drop, --max-distance or --target-size. Default:
+    8x8,4x8,4x4,1x8,1x4; for --target-size values:4/output,values:8/output,values:16/output too."""
     jobs: int
     """Measurements at a time, one thread each; 0 for one a core."""
     cluster: str | None
@@ -859,6 +943,8 @@ class VerifyKeywords(TypedDict, total=False):
     external_data: bool | None
     """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
     of 256 MB and more."""
+    keep_metadata: bool
+    """Keep what exporters write beside the graph: stack traces, names of modules, doc strings."""
     data: DataLike | None
     """Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one subfolder a class,
     or package.module:callable."""
@@ -868,6 +954,10 @@ class VerifyKeywords(TypedDict, total=False):
     """Share of the samples that is set aside to judge on, taken from every class alike."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
+    eval: str | None
+    """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
+    package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
+    classes."""
     samples: int
     """Samples to calibrate on."""
     batch_size: int

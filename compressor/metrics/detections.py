@@ -131,7 +131,7 @@ def _shares(scores: Array) -> Floats:
 def _final(boxes: Array, scores: Array, classes: Array) -> Detections:
     """Boxes that need no suppression; those without a score are fillers."""
     wide = scores.astype(np.float64)
-    kept = wide > 0
+    kept = np.asarray(wide > 0, bool)
     return Detections(boxes[kept].astype(np.float64), wide[kept], np.round(classes[kept]).astype(np.int64))
 
 

@@ -76,7 +76,7 @@ def static(source: Path, output: Path, feeds: Iterable[Feed], asked: Quantizatio
         def __init__(self) -> None:
             self.batches = iter(feeds)
 
-        def get_next(self) -> dict[str, Any] | None:  # type: ignore[override] - None ends it, as documented
+        def get_next(self) -> dict[str, Any] | None:  # type: ignore[override]  # None ends it
             return next((dict(feed) for feed in self.batches), None)
 
     methods = {

@@ -19,7 +19,7 @@ from compressor.errors import UsageError
 from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import cut_of
-from compressor.pruning.select import Choice, choose, permitted, policy_of, rank
+from compressor.pruning.select import Choice, choose_channels, permitted, policy_of, rank
 from compressor.train import training_options
 from compressor.train.defaults import training_defaults
 from compressor.train.finetune import TuneResult, finetune
@@ -159,7 +159,7 @@ def regularized(
     given = settings.model_dump(exclude_unset=True, include=set(TuneSettings.model_fields))
     asked = PruneSettings.model_validate({**given, **LATER, "ratio": settings.sparsity})
     found = analyse(model, asked)
-    choice = choose(found.coupling, asked, RULES, 1)
+    choice = choose_channels(found.coupling, asked, RULES, 1)
     train, valid = open_parts(settings, model)
     parts = Splits(train, valid if len(valid) else None, lambda epoch: augmentation(settings, model, epoch))
     means = Means(teacher or model, parts, observe)

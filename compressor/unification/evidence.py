@@ -62,7 +62,7 @@ class Unified:
         """What it costs and saves."""
         if isinstance(self.packed, PackedCodebook):
             return measure.measure_codebook(self.original, self.packed, self.weight, self.layer.macs)
-        return measure.measure(self.original, self.packed, self.weight, self.layer.macs)
+        return measure.weight_statistics(self.original, self.packed, self.weight, self.layer.macs)
 
 
 def with_weights(model: ir.Model, unified: Iterable[Unified]) -> ir.Model:

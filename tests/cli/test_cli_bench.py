@@ -88,5 +88,12 @@ def test_a_missing_file_is_exit_3(tmp_path):
 
 def test_the_help_has_sections_and_examples():
     text = invoke("--help").stdout
-    for words in ("Where it runs:", "How long:", "Gates:", "--min-speedup", "--io-binding / --no-io-binding", "Exit codes:"):
+    for words in (
+        "Where it runs:",
+        "How long:",
+        "Gates:",
+        "--min-speedup",
+        "--io-binding / --no-io-binding",
+        "Exit codes:",
+    ):
         assert words in text.replace("/--", "/ --")

@@ -223,7 +223,11 @@ def test_a_missed_gate_leaves_the_result_in_the_work_folder(folder, top, stages,
 
 
 def test_accuracy_counts_from_the_model_of_the_recipe(folder):
-    path = write(folder, "prune: {ratio: 0.9, round_to: 1, scope: local, criterion: l1}", top="data: data.npz\nval_data: data.npz")
+    path = write(
+        folder,
+        "prune: {ratio: 0.9, round_to: 1, scope: local, criterion: l1}",
+        top="data: data.npz\nval_data: data.npz",
+    )
     lost = execute(path)[0].report.accuracy
     assert lost is not None
     drop = lost.before - lost.after

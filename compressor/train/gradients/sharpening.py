@@ -131,7 +131,8 @@ def _smooth(slope: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
     spectrum = torch.fft.rfftn(slope.float(), dim=axes) * weight.reshape(shape)
     field = torch.fft.irfftn(spectrum, s=[slope.shape[axis] for axis in axes], dim=axes)
     size = field.square().mean(dim=tuple(range(1, field.ndim)), keepdim=True).sqrt()
-    return (field / size.clamp_min(1e-20)).to(slope.dtype)
+    even: torch.Tensor = field / size.clamp_min(1e-20)
+    return even.to(slope.dtype)
 
 
 def _limits(kind: InputKind, samples: Synthetic, indices: np.ndarray) -> tuple[Array, Array]:

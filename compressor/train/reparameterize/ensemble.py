@@ -12,7 +12,7 @@ from compressor.errors import UsageError
 from compressor.train.loop.fit import fit
 from compressor.train.loop.objective import Objective
 from compressor.train.loop.split import Splits
-from compressor.train.reparameterize.weight_averaging import Draw, Resampled, WeightMean
+from compressor.train.reparameterize.weight_averaging import EnsembleDraw, Resampled, WeightMean
 
 ALONE = {
     "epochs": 1, "loss": "cross-entropy", "features": (), "teacher_ensemble": 0, "checkpoint": None, "resume": False,
@@ -53,4 +53,4 @@ def ensemble(
     module = deepcopy(teacher).requires_grad_(True)
     seen = WeightMean(share=COUNTED)
     fit(module, objective(module), parts, alone(settings), extensions=[seen])
-    return Resampled(module, seen.mean(), seen.variance(), Draw(settings.teacher_ensemble, seed=settings.seed))
+    return Resampled(module, seen.mean(), seen.variance(), EnsembleDraw(settings.teacher_ensemble, seed=settings.seed))
