@@ -22,12 +22,14 @@ from compressor.commands import clean as clean_command
 from compressor.commands import diff as diff_command
 from compressor.commands import inspect as inspect_command
 from compressor.commands import prune as prune_command
+from compressor.commands import quantize as quantize_command
 from compressor.commands import robustness as robustness_command
 from compressor.commands import sensitivity as sensitivity_command
 from compressor.commands import unify as unify_command
 from compressor.commands import verify as verify_command
 from compressor.commands.clean import CleanResult
 from compressor.commands.prune import PruneResult
+from compressor.commands.quantize import QuantizeResult
 from compressor.commands.unify import UnifyResult
 from compressor.config import (
     BenchSettings,
@@ -39,6 +41,7 @@ from compressor.config import (
     VerifySettings,
 )
 from compressor.config.choosing import ChoosingSettings
+from compressor.config.quantize import QuantizeSettings
 from compressor.config.robustness import RobustnessSettings
 from compressor.config.sensitivity import SensitivitySettings
 from compressor.errors import GateMissed, ProofFailed, UsageError
@@ -71,7 +74,7 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
 
 
 def save(
-    result: ir.Model | PruneResult | UnifyResult | CleanResult | TuneResult,
+    result: ir.Model | PruneResult | QuantizeResult | UnifyResult | CleanResult | TuneResult,
     path: str | os.PathLike[str],
     *,
     card: str | os.PathLike[str] | None = None,
@@ -162,6 +165,29 @@ def unify(
         result = unify_command.unify(_direct(call.models[0]), chosen, clock=clock)
         counts = (result.report.input.params, result.report.input.macs)
         size = ir.to_proto(result.model).ByteSize()
+        after = account.stats(None, size, result.model.graph, counts)
+        result.report = call.told(result.report.model_copy(update={"output": after}))
+        return result
+
+
+@settings_as_keywords(QuantizeSettings)
+def quantize(
+    model: ModelLike, *, progress: ProgressLike = None, **settings: Unpack[keywords.QuantizeKeywords]
+) -> QuantizeResult:
+    """Stores weights in 8 or 4 bits, by ONNX Runtime's quantiser.
+
+    Args:
+        model: a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; not changed.
+        progress: as for :func:`prune`.
+        **settings: fields of :class:`compressor.config.quantize.QuantizeSettings`, such as ``mode="dynamic"``.
+
+    Raises:
+        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
+    """
+    with called(QuantizeSettings, settings, [model], progress) as call:
+        result = quantize_command.quantize(_direct(call.models[0]), call.settings, clock=call.clock)
+        size = ir.to_proto(result.model).ByteSize()
+        counts = (result.report.input.params, result.report.input.macs)
         after = account.stats(None, size, result.model.graph, counts)
         result.report = call.told(result.report.model_copy(update={"output": after}))
         return result

@@ -21,7 +21,7 @@ Examples:
   onnx-compress finetune small.onnx --teacher model.onnx --data train.npz
   onnx-compress finetune small.onnx --data photos/ --loss cross-entropy
   onnx-compress finetune small.onnx --teacher model.onnx --data x.npz --resume
-  onnx-compress finetune model.onnx --data x.npz --regularizer iss --sparsity 0.5
+  onnx-compress finetune a.onnx --data x.npz --regularizer iss --sparsity 0.5
   accelerate launch -m compressor finetune small.onnx --data x.npz ...
 
 {EXIT_CODES}"""

@@ -46,7 +46,8 @@ def settings_options(settings: type[Section], *sections: type[Section] | HelpPar
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def parsed(**values: Any) -> Any:
-            raw = {name: values.pop(name) for name in fields}
+            given = {name: values.pop(name) for name in fields}
+            raw = {name: None if value == () else value for name, value in given.items()}  # () is how click says so
             return function(settings=settings.parse(raw, label=functools.partial(flag, settings)), **values)
 
         for name in reversed(fields):

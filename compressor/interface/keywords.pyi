@@ -305,6 +305,89 @@ class PruneKeywords(TypedDict, total=False):
     schedule: Literal["linear", "cubic", "exponential"]
     """How fast the steps go: evenly, most at first, or by the same factor in each."""
 
+class QuantizeKeywords(TypedDict, total=False):
+    """Settings of :class:`compressor.config.quantize.QuantizeSettings`."""
+
+    verify: Literal["full", "quick", "off"] | str
+    """What ONNX Runtime proves before a file is put in place. full: the file as it was read gives what the prepared
+    graph gives, the result what that gives with the removed channels masked, the written file what the result
+    gives, and a wrong cut would have been noticed. quick: the result alone."""
+    provider: str
+    """Where ONNX Runtime runs the proof: cpu, cuda, tensorrt or a provider's full name; never replaced by another
+    one."""
+    rtol: float
+    """Error that the proof allows, as a share of the largest value of an output."""
+    atol: float
+    """Error that the proof allows on top of that, absolute."""
+    seed: int
+    """Seed of everything random: the proof's inputs, the random criterion."""
+    input_shapes: Mapping[str, Sequence[int]] | str
+    """Shape of an input, also written NAME:1x3x224x224 or NAME:[1,3,224,224]; repeatable."""
+    dims: Mapping[str, int] | str
+    """Size to use for a symbolic dimension when counting and proving; repeatable. The written file keeps it
+    symbolic."""
+    simplify: bool
+    """Fold constants and remove dead nodes before anything else."""
+    external_data: bool | None
+    """Write the weights to a data file beside the model, or to as many as they were read from; by default for models
+    of 256 MB and more."""
+    keep_metadata: bool
+    """Keep what exporters write beside the graph: stack traces, names of modules, doc strings."""
+    data: DataLike | None
+    """Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one subfolder a class,
+    or package.module:callable."""
+    val_data: DataLike | None
+    """Samples to judge on, given like --data; by default a share of the data is set aside."""
+    val_share: float
+    """Share of the samples that is set aside to judge on, taken from every class alike."""
+    labels: str | None
+    """Name of the array that holds the labels. Default: y or labels."""
+    eval: str | None
+    """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
+    package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
+    classes."""
+    samples: int
+    """Samples to calibrate on."""
+    batch_size: int
+    """Samples in a batch."""
+    mean: Sequence[float] | str
+    """Subtracted from images, one number or one a channel, such as 0.485,0.456,0.406; 8-bit pixels are divided by
+    255 first."""
+    std: Sequence[float] | str
+    """What images are divided by after that, one number or one a channel."""
+    input_range: Sequence[float] | str | None
+    """Black and white in made-up images before --mean and --std, such as 0,255. Without any of the three, the range
+    is read from the network's behaviour."""
+    layout: Literal["auto", "nchw", "nhwc"]
+    """Where images in arrays have their channels: first (nchw), last (nhwc), or wherever the model's input tells."""
+    augment: Sequence[Literal["flip", "crop"]] | str
+    """Change training images at random: flip, left to right; crop, moved by up to --crop-padding; flip,crop for
+    both."""
+    crop_padding: int
+    """Pixels by which a random crop may move an image in each direction."""
+    max_drop: float | str | None
+    """Most accuracy that may be lost, such as 0.01 or 1%, or of what --eval measures; needs data with labels, or
+    what --eval needs."""
+    max_size: float | int | str | None
+    """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
+    max_distance: float | None
+    """Most that outputs may move, as a share of their norm on the samples; needs no labels."""
+    mode: Literal["static", "dynamic", "int4"]
+    """static: weights and activations in int8, ranges of activations calibrated on samples; dynamic: weights in
+    int8, ranges of activations taken while the model runs; int4: weights of matrix products in 4 bits."""
+    per_channel: bool
+    """A scale for each output of a weight instead of one a weight."""
+    calibration: Literal["minmax", "entropy", "percentile"]
+    """How the range of an activation is taken from samples, with --mode static."""
+    block_size: int
+    """Inputs that share a scale, with --mode int4; a power of two."""
+    include: Sequence[str]
+    """Quantise only the weights that match GLOB, by their name, their node's or their module's; repeatable."""
+    exclude: Sequence[str]
+    """Leave alone every weight that matches GLOB; repeatable."""
+    latency: bool
+    """Also time the original and the written model in turns, on --provider."""
+
 class RobustnessKeywords(TypedDict, total=False):
     """Settings of :class:`compressor.config.robustness.RobustnessSettings`."""
 

@@ -29,12 +29,12 @@ class LoadedModel:
     Attributes:
         path: of the file, weights beside it.
         session: the ``onnxruntime.InferenceSession``.
-        read: makes an iterator over the samples that the command judges on; None where it has none.
+        samples: makes an iterator over the samples that the command judges on; None where it has none.
     """
 
     path: Path
     session: Session
-    read: Callable[[], Iterator[Batch]] | None = None
+    samples: Callable[[], Iterator[Batch]] | None = None  # not read: onnx.load takes what has one for a file
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -62,7 +62,7 @@ class LoadedModel:
         There are none where the command has no data. Of a model that takes a fixed number at a time, what is left over
         is left out.
         """
-        return iter(()) if self.read is None else self.read()
+        return iter(()) if self.samples is None else self.samples()
 
 
 @contextmanager

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 from compressor.commands import bench, choose_blocks, prune, verify
 from compressor.commands.clean import clean_file
 from compressor.commands.quantize import quantize_file
-from compressor.config import BenchSettings, CleanSettings, PruneSettings, RunSettings, SparsifySettings, VerifySettings
+from compressor.config import (
+    BenchSettings,
+    CleanSettings,
+    PruneSettings,
+    RunSettings,
+    SparsifySettings,
+    UnifySettings,
+    VerifySettings,
+)
 from compressor.config.choosing import ChoosingSettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.clock import Progress
@@ -165,8 +173,11 @@ BENCH = Stage(BenchSettings, _bench, BenchReport, makes_model=False, compares=Tr
 
 def trains(kind: str, settings: RunSettings) -> bool:
     """Whether a stage with these settings trains."""
-    after_cuts = getattr(settings, "recover", "none") == "finetune"
-    return kind in ("finetune", "sparsify") or after_cuts or getattr(settings, "method", "one-shot") != "one-shot"
+    if isinstance(settings, PruneSettings):
+        return settings.recover == "finetune"
+    if isinstance(settings, UnifySettings):
+        return settings.method != "one-shot"
+    return kind in ("finetune", "sparsify")
 
 
 def made(document: Document, task: Task) -> ModelStats | None:

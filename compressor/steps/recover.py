@@ -268,6 +268,8 @@ class Recovery:
 
     def _at_once(self, model: ir.Model, data: Dataset) -> int:
         """Samples in one run: ``--batch-size``, or fewer where what one run computes would not fit."""
+        if batch_limit(model) is not None:
+            return self._settings.batch_size  # the file says how many there are in a run
         one = data.take(np.zeros(1, np.int64)).inputs
         named = {str(v.name) for v in model.graph.inputs if not v.is_initializer()}
         try:

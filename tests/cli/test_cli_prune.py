@@ -25,7 +25,7 @@ def test_defaults_come_from_the_settings(run, pipeline, model):
     assert call.settings == PruneSettings()
     assert call.source == model
     assert call.output == model.with_name("net.pruned.onnx")
-    assert (call.plan, call.plan_out, call.progress) == (None, None, None)
+    assert (call.plan, call.plan_out) == (None, None)
 
 
 def test_every_flag_reaches_its_setting(run, pipeline, model, tmp_path):

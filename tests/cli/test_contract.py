@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 
 import compressor
 from compressor.cli.main import compress
+from compressor.core import scratch
 from compressor.errors import GateMissed, UsageError
-from compressor.runtime import sessions
 from tests.models import between, in_memory
 
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
@@ -126,7 +126,7 @@ def test_no_room_for_temporary_files(folder: Path, monkeypatch: pytest.MonkeyPat
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(sessions.ir, "save", full)
+    monkeypatch.setattr(scratch.tempfile, "TemporaryDirectory", full)
     assert "set TMPDIR" in refused(2, *COMMANDS["prune"])
     assert os.listdir(folder) == ["net.onnx"]
 

@@ -113,7 +113,10 @@ def test_a_plan_that_was_written_is_replayed(net, tmp_path):
     plan, settings = tmp_path / "plan.json", chosen(max_distance=0.9)
     first = unify_chosen_file(net, tmp_path / "a.onnx", settings, plan_out=plan)
     again = unify_chosen_file(net, tmp_path / "b.onnx", chosen(), plan=plan)
-    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    written = [onnx.load(tmp_path / name) for name in ("a.onnx", "b.onnx")]
+    for file in written:
+        del file.metadata_props[:]  # how they came about differs
+    assert written[0] == written[1]
     assert [(row.name, row.block) for row in again.layers] == [(row.name, row.block) for row in first.layers]
     assert plan.with_name("plan.json.jsonl").exists()
 

@@ -82,8 +82,8 @@ def test_batch_stays_symbolic(name: str, tmp_path: Path) -> None:
     output = tmp_path / "small.onnx"
     prune_file(digits(name), output, SETTINGS)
     before, after = onnx.load(digits(name)).graph, onnx.load(output).graph
-    assert list(before.input) == list(after.input)
-    assert list(before.output) == list(after.output)
+    for old, new in ((before.input, after.input), (before.output, after.output)):
+        assert [(v.name, v.type) for v in old] == [(v.name, v.type) for v in new]
     assert after.input[0].type.tensor_type.shape.dim[0].dim_param
     many = images(7)
     together = run(output, many)
@@ -146,7 +146,7 @@ def test_plan_out_and_replay(tmp_path: Path) -> None:
     one, two, plan = (tmp_path / name for name in ("one.onnx", "two.onnx", "plan.json"))
     prune_file(digits("digits-mobilenet"), one, PruneSettings(ratio=0.3, criterion="random", seed=5), plan_out=plan)
     prune_file(digits("digits-mobilenet"), two, SETTINGS, plan=plan)
-    chosen, replayed = (files.load(path) for path in (one, two))
+    chosen, replayed = (files.load_model(path) for path in (one, two))
     chosen.metadata_props.clear()  # how they came about differs
     replayed.metadata_props.clear()
     assert ir.to_proto(chosen).SerializeToString() == ir.to_proto(replayed).SerializeToString()
@@ -169,7 +169,7 @@ def test_external_data(tmp_path: Path) -> None:
 def test_progress_names_the_phases(tmp_path: Path) -> None:
     phases: list[str] = []
     prune_file(digits("digits-mobilenet"), tmp_path / "small.onnx", SETTINGS, progress=phases.append)
-    assert list(dict.fromkeys(phases)) == ["load", "analyse", "samples", "prove", "choose", "cut", "write"]
+    assert list(dict.fromkeys(phases)) == ["load", "analyse", "samples", "choose", "prove", "cut", "write"]
 
 
 # ---- determinism --------------------------------------------------------------------------------------------
@@ -255,8 +255,8 @@ FAILURES: dict[str, tuple[Callable[[Path], Path], dict[str, object], type[Compre
     "nothing under these settings": (good, {"round_to": 16, "exclude": ("v",)}, NothingToPrune, 4),
     "out of reach": (good, {"target_macs": 0.001}, NothingToPrune, 4),
     "globs leave nothing": (good, {"include": ("nobody",)}, UsageError, 2),
-    "unknown input": (good, {"input_shapes": {"nobody": (1,)}}, ModelError, 3),
-    "unknown dimension": (good, {"dims": {"nobody": 1}}, ModelError, 3),
+    "unknown input": (good, {"input_shapes": {"nobody": (1,)}}, UsageError, 2),
+    "unknown dimension": (good, {"dims": {"nobody": 1}}, UsageError, 2),
 }
 
 

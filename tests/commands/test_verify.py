@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from compressor.commands.verify import demand_equal, verify
 from compressor.config.verify import VerifySettings
-from compressor.errors import ModelError, ProofFailed, ProviderUnavailable, UsageError
+from compressor.errors import ProofFailed, ProviderUnavailable, UsageError
 from compressor.evaluate import bisect
 from tests.models import model
 
@@ -172,7 +172,7 @@ def test_too_little_data_for_a_fixed_batch_is_an_error(tmp_path, a):
 def test_given_sizes_are_the_ones_that_run(a):
     found = verify(a, a, VerifySettings(dims={"n": 5}, trials=3))
     assert [run.inputs["x"] for run in found.runs] == [[5, 4, 6, 6]] * 3
-    with pytest.raises(ModelError, match="no symbolic dimension 'm'"):
+    with pytest.raises(UsageError, match="no symbolic dimension 'm'"):
         verify(a, a, VerifySettings(dims={"m": 5}))
 
 

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from compressor.config import BenchSettings, CleanSettings, PruneSettings, RunSettings, TuneSettings, VerifySettings
 from compressor.config.choosing import ChoosingSettings
+from compressor.config.quantize import QuantizeSettings
 from compressor.config.robustness import RobustnessSettings
 from compressor.config.sensitivity import SensitivitySettings
 
@@ -20,6 +21,7 @@ CLASSES: dict[str, tuple[type[RunSettings], tuple[str, ...]]] = {
     "BenchKeywords": (BenchSettings, ()),
     "CleanKeywords": (CleanSettings, ()),
     "PruneKeywords": (PruneSettings, ("ratio",)),
+    "QuantizeKeywords": (QuantizeSettings, ()),
     "RobustnessKeywords": (RobustnessSettings, ()),
     "SensitivityKeywords": (SensitivitySettings, ()),
     "TuneKeywords": (TuneSettings, ()),

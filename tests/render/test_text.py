@@ -86,6 +86,7 @@ def test_json_has_the_stable_keys_in_order():
         "warnings",
         "settings",
         "environment",
+        "provenance",
     ]
     assert document["schema"] == "onnx-compressor.report/1"
     assert document["version"] == VERSION

@@ -11,7 +11,7 @@ from compressor.config import PruneSettings
 from compressor.operators.table import RULES
 from compressor.pruning.analysis import analyse
 from compressor.pruning.apply import cut_of
-from compressor.pruning.select import choose
+from compressor.pruning.select import choose_channels
 from compressor.train import GraphModule
 from compressor.train.regularizers.coupled_channels import couple
 from compressor.train.regularizers.regularizer import Penalty, Regularizer, Subject
@@ -46,7 +46,7 @@ def subject(source: ir.Model | str, ratio: float = 0.5, strength: float | None =
     read = in_memory(model(source)) if isinstance(source, str) else source
     settings = PruneSettings(ratio=ratio, round_to=1)
     found = analyse(read, settings)
-    choice = choose(found.coupling, settings, RULES, 1)
+    choice = choose_channels(found.coupling, settings, RULES, 1)
     cut = cut_of(choice.plan, found)
     groups = group(found.coupling)
     gone = {g.name: ~cut.keeps_units(g.units) for g in groups}
