@@ -36,11 +36,12 @@ from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.select import Choice
 from compressor.reconstruct import ReconstructOptions, recover
 from compressor.results import Report
-from compressor.results.detail import AccuracyRow, Curve, OutputsRow, RecoveryRow, Series, SyntheticRow, TrainabilityRow
+from compressor.results.detail import AccuracyRow, Curve, OutputsRow, RecoveryRow, SyntheticRow, TrainabilityRow
 from compressor.steps.contradictions import demand_together
+from compressor.steps.curves import training_curves
 
 if TYPE_CHECKING:
-    from compressor.train.loop.history import Event, History
+    from compressor.train.loop.history import Event
     from compressor.train.loop.split import Splits
     from compressor.train.sparsify import Sparsified
 
@@ -168,13 +169,13 @@ class Recovery:
         name, samples = self._settings.method, self._samples
         if name is None or samples is None:
             return None
-        from compressor.train.sparsify import Means, sparsify
+        from compressor.train.sparsify import TrainingMeans, sparsify
 
         if self._steps and REGULARIZERS[name].decides == "after":
             return None
         settings = self._at(f"sparsify-{self._steps + 1}").model_copy(update={"epochs": self._settings.method_epochs})
         with self._clock.phase("sparsify"):
-            means = Means(self._source, self._parts(samples, found.model), self._tell)
+            means = TrainingMeans(self._source, self._parts(samples, found.model), self._tell)
             done = sparsify(found, choice, name, settings, means, strength=settings.sparsify_strength)
         self._warnings += done.warnings
         if REGULARIZERS[name].fades and not done.exact:
@@ -352,24 +353,6 @@ class Recovery:
         if self._metrics is not None:
             self._metrics.add({"pruning_step": self._steps, **event.as_json()})
         self._clock.tell(f"recover: {event.in_words()}")
-
-
-def training_curves(history: History, phase: str) -> list[Curve]:
-    """Loss by epoch, and accuracy where there are labels; epoch 0 is before training."""
-    learnt = [(float(row.epoch), row.loss) for row in history.epochs]
-    later = [(float(row.epoch), row.valid) for row in history.epochs if row.valid is not None]
-    judged = [(0.0, history.before), *later] if later else []
-    series = [Series(name="training samples", points=learnt)]
-    metric = [(epoch, found.metric) for epoch, found in judged if found.metric is not None]
-    if judged:
-        series.append(Series(name="samples set aside", points=[(epoch, found.loss) for epoch, found in judged]))
-    note = f"The weights of epoch {history.best_epoch} were kept."
-    drawn = [Curve(title=f"Loss, {phase}", x_label="epoch", y_label="loss", series=series, note=note)]
-    if metric and history.metric_name is not None:
-        aside = [Series(name="samples set aside", points=metric)]
-        title = f"{history.metric_name.capitalize()}, {phase}"
-        drawn.append(Curve(title=title, x_label="epoch", y_label=history.metric_name, series=aside))
-    return drawn
 
 
 @contextmanager

@@ -43,7 +43,7 @@ LATER: dict[str, object] = {"recover": "finetune", "criterion": "consumers", "sc
 
 
 @dataclass(frozen=True)
-class Means:
+class TrainingMeans:
     """What is trained with.
 
     Attributes:
@@ -86,7 +86,13 @@ class Sparsified:
 
 
 def sparsify(
-    found: Analysis, choice: Choice, name: str, settings: PruneSettings, means: Means, *, strength: float | None = None
+    found: Analysis,
+    choice: Choice,
+    name: str,
+    settings: PruneSettings,
+    means: TrainingMeans,
+    *,
+    strength: float | None = None,
 ) -> Sparsified:
     """Trains an analysed model towards a cut.
 
@@ -162,7 +168,7 @@ def regularized(
     choice = choose_channels(found.coupling, asked, RULES, 1)
     train, valid = open_parts(settings, model)
     parts = Splits(train, valid if len(valid) else None, lambda epoch: augmentation(settings, model, epoch))
-    means = Means(teacher or model, parts, observe)
+    means = TrainingMeans(teacher or model, parts, observe)
     done = sparsify(found, choice, settings.regularizer, asked, means, strength=settings.regularizer_strength)
     return replace(done.tuned, model=done.model)
 

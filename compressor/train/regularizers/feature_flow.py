@@ -39,7 +39,7 @@ SMALLEST = 1e-12
 
 
 @dataclass
-class Stage:
+class FeatureStage:
     """Values of one shape, by name.
 
     Attributes:
@@ -60,7 +60,7 @@ class FeatureFlow(Regularizer):
         angle: is curvature measured by angles?
     """
 
-    def __init__(self, stages: list[Stage], subject: Subject, *, angle: bool) -> None:
+    def __init__(self, stages: list[FeatureStage], subject: Subject, *, angle: bool) -> None:
         super().__init__()
         self._stages, self._angle, self._channels = stages, angle, subject.channels
         self._share = SHARE if subject.strength is None else subject.strength
@@ -106,7 +106,7 @@ class FeatureFlow(Regularizer):
         self._factors = (float(state["length"]), float(state["curvature"]))
 
 
-def flow(stages: list[Stage], values: Values, *, angle: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def flow(stages: list[FeatureStage], values: Values, *, angle: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Length and curvature, summed over stages; scalars, invariant to the scale of a stage's values.
 
     Args:
@@ -130,7 +130,7 @@ def flow(stages: list[Stage], values: Values, *, angle: bool) -> tuple[torch.Ten
     return (torch.stack(lengths).sum() if lengths else zero, torch.stack(curvatures).sum() if curvatures else zero)
 
 
-def stages_of(graph: ir.Graph, shapes: Shapes, coupling: Coupling) -> list[Stage]:
+def stages_of(graph: ir.Graph, shapes: Shapes, coupling: Coupling) -> list[FeatureStage]:
     """The residual streams of a graph; the plain chains where it has none.
 
     Outputs of the graph are left out.
@@ -138,9 +138,9 @@ def stages_of(graph: ir.Graph, shapes: Shapes, coupling: Coupling) -> list[Stage
     return _streams(graph, shapes, coupling) or _chains(graph, shapes)
 
 
-def _streams(graph: ir.Graph, shapes: Shapes, coupling: Coupling) -> list[Stage]:
+def _streams(graph: ir.Graph, shapes: Shapes, coupling: Coupling) -> list[FeatureStage]:
     """Sums of a value and of what is computed from it, by shape and by the units of their channels."""
-    stages: dict[tuple[object, ...], Stage] = {}
+    stages: dict[tuple[object, ...], FeatureStage] = {}
     for node in graph:
         if not adds(node) or any(v is None or v.producer() is None for v in node.inputs):
             continue
@@ -152,7 +152,7 @@ def _streams(graph: ir.Graph, shapes: Shapes, coupling: Coupling) -> list[Stage]
         if branch is None or branch.is_graph_output():
             continue
         labels = tuple((t.axes, t.units.tobytes()) for t in coupling.layout(made, settle=False))
-        stage = stages.setdefault((shapes(made), labels), Stage())
+        stage = stages.setdefault((shapes(made), labels), FeatureStage())
         stage.features.append(str(made.name))
         stage.steps.append((str(branch.name), ""))
     return list(stages.values())
@@ -171,7 +171,7 @@ def _ancestors(value: ir.Value) -> set[ir.Value]:
     return found
 
 
-def _chains(graph: ir.Graph, shapes: Shapes) -> list[Stage]:
+def _chains(graph: ir.Graph, shapes: Shapes) -> list[FeatureStage]:
     """What linear layers of a chain read one after the other, as long as the shape stays."""
     layers = {node for node in graph if operator_of(node).has_kernel and node.inputs[0] is not None}
     follows: dict[ir.Value, ir.Value] = {}
@@ -189,7 +189,7 @@ def _chains(graph: ir.Graph, shapes: Shapes) -> list[Stage]:
         while run[-1] in follows:
             run.append(follows[run[-1]])
         names = [str(v.name) for v in run]
-        stages.append(Stage(names, [(b, a) for a, b in pairwise(names)]))
+        stages.append(FeatureStage(names, [(b, a) for a, b in pairwise(names)]))
     return stages
 
 

@@ -22,7 +22,7 @@ never reaches zero."""
 GROWTH = 1.5
 
 
-def importance(channels: CoupledChannels, weights: Parameters) -> torch.Tensor:
+def unit_importance(channels: CoupledChannels, weights: Parameters) -> torch.Tensor:
     """``√I`` of each unit: 1 for one that is as strong as the mean of its group everywhere; [count]."""
     parts, counts = [], []
     for holding in channels.holdings:
@@ -56,7 +56,7 @@ class GroupSparsity(Penalty):
 
     def scores(self) -> torch.Tensor:
         """Root mean square share of each unit; [count]."""
-        return importance(self.channels, self._weights)
+        return unit_importance(self.channels, self._weights)
 
 
 def _make(subject: Subject) -> Regularizer:

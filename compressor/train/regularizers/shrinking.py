@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from compressor.core.group_envelope import remaining
-from compressor.train.regularizers.group_sparsity import importance
+from compressor.train.regularizers.group_sparsity import unit_importance
 from compressor.train.regularizers.regularizer import ChannelRegularizer, Method, Subject, demand
 
 ALPHA = 0.95
@@ -67,7 +67,7 @@ class Shrinking(ChannelRegularizer):
         """Shrinks; after the last step removes."""
         until = max(1.0, SETTLED * self._steps)
         if self._chosen is None:
-            scores = importance(self.channels, self._weights)
+            scores = unit_importance(self.channels, self._weights)
             if step < until:
                 factors = self.remains(scores, step / until)
                 self.channels.multiply(self._weights, factors, self.channels.holdings)

@@ -7,17 +7,17 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from compressor.errors import UsageError  # noqa: E402 -- after the skip
-from compressor.train.regularizers.feature_flow import FLOW, FeatureFlow, Stage, flow, stages_of  # noqa: E402
+from compressor.train.regularizers.feature_flow import FLOW, FeatureFlow, FeatureStage, flow, stages_of  # noqa: E402
 from tests.train.regularizers.case import CHAIN, RESIDUAL, subject  # noqa: E402
 
 
-def stages(text: str) -> list[Stage]:
+def stages(text: str) -> list[FeatureStage]:
     found = subject(text).analysis
     return stages_of(found.model.graph, found.shapes, found.coupling)
 
 
 def test_the_branches_of_a_residual_stream_are_its_steps() -> None:
-    assert stages(RESIDUAL) == [Stage(["h1", "h2"], [("d1", ""), ("d2", "")])]
+    assert stages(RESIDUAL) == [FeatureStage(["h1", "h2"], [("d1", ""), ("d2", "")])]
 
 
 def test_what_layers_of_a_chain_read() -> None:
@@ -27,7 +27,7 @@ def test_what_layers_of_a_chain_read() -> None:
         a = Conv<pads=[1,1,1,1]>(x, w1)  r = Relu(a)  b = Conv<pads=[1,1,1,1]>(r, w2)  s = Relu(b)
         c = Conv<pads=[1,1,1,1]>(s, w3)  p = GlobalAveragePool(c)  f = Flatten(p)  y = MatMul(f, head)
     }"""
-    assert stages(text) == [Stage(["r", "s"], [("s", "r")])]
+    assert stages(text) == [FeatureStage(["r", "s"], [("s", "r")])]
 
 
 def test_a_graph_without_two_layers_of_one_shape_is_refused() -> None:
@@ -39,7 +39,7 @@ def test_a_graph_without_two_layers_of_one_shape_is_refused() -> None:
         FLOW.make(subject(text))
 
 
-PLAIN = Stage(["a", "b", "c"], [("b", "a"), ("c", "b")])
+PLAIN = FeatureStage(["a", "b", "c"], [("b", "a"), ("c", "b")])
 
 
 def values(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -62,7 +62,7 @@ def test_features_that_do_not_move_have_no_length() -> None:
 
 def test_angles_do_not_depend_on_the_length_of_steps() -> None:
     found = values()
-    stage = Stage(["a"], [("b", ""), ("c", "")])
+    stage = FeatureStage(["a"], [("b", ""), ("c", "")])
     longer = {**found, "c": 3 * found["c"]}
     one, two = (flow([stage], v, angle=True)[1] for v in (found, longer))
     torch.testing.assert_close(one, two)
