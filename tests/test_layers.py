@@ -38,6 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("interface",),
     ("api", "cli"),
     ("__init__", "__main__"),
+    ("adapters",),
 )
 """From bottom to top; a module imports from lower layers and from its own package."""
 
