@@ -8,6 +8,7 @@ from pathlib import Path
 
 from compressor.core.atomic import write_text
 from compressor.core.formatting import share
+from compressor.render.heat_map import heat_map
 from compressor.render.html import render_template
 from compressor.render.page import Bar
 from compressor.render.sensitivity import metric_name
@@ -44,6 +45,7 @@ def render_plot(report: SensitivityReport) -> str:
         bars=bars(report),
         metric=metric_name(report),
         curves=group_charts(report),
+        heat=heat_map(report),
     )
 
 
