@@ -14,26 +14,21 @@ from compressor.core.lazy_modules import postpone_sympy
 if TYPE_CHECKING:
     from compressor import errors
     from compressor.api import (
-        bench,
         clean,
-        diff,
         finetune,
-        inspect,
         load,
         prune,
         quantize,
-        robustness,
         run,
         save,
-        sensitivity,
         unify,
-        verify,
     )
     from compressor.channels.plan import PruningPlan
     from compressor.commands.clean import CleanResult
     from compressor.commands.prune import PruneResult
     from compressor.commands.unify import UnifyResult
     from compressor.config import PruneSettings
+    from compressor.interface.measures import bench, diff, inspect, robustness, sensitivity, verify
 
 postpone_sympy()  # here, because it has to come before the first import of onnx_ir
 
@@ -44,20 +39,20 @@ _PLACES = {
     "PruneSettings": "compressor.config",
     "PruningPlan": "compressor.channels.plan",
     "UnifyResult": "compressor.commands.unify",
-    "bench": "compressor.api",
+    "bench": "compressor.interface.measures",
     "clean": "compressor.api",
-    "diff": "compressor.api",
+    "diff": "compressor.interface.measures",
     "finetune": "compressor.api",
-    "inspect": "compressor.api",
+    "inspect": "compressor.interface.measures",
     "load": "compressor.api",
     "prune": "compressor.api",
     "quantize": "compressor.api",
-    "robustness": "compressor.api",
+    "robustness": "compressor.interface.measures",
     "run": "compressor.api",
     "save": "compressor.api",
-    "sensitivity": "compressor.api",
+    "sensitivity": "compressor.interface.measures",
     "unify": "compressor.api",
-    "verify": "compressor.api",
+    "verify": "compressor.interface.measures",
 }
 
 

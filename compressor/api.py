@@ -3,48 +3,37 @@
 All functions are called alike: models first, settings as keywords that bear the names of the command's flags
 (``--target-macs 0.5`` is ``target_macs=0.5``), and ``progress``. What ends a command with an exit code other than 0 is
 raised, one of :mod:`compressor.errors`; an error of a gate or of a comparison has what missed it as its ``result``.
+Functions that make a model stand here, those that only look in :mod:`compressor.interface.measures`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
 from compressor.channels.plan import PruningPlan
-from compressor.commands import bench as bench_command
 from compressor.commands import choose_blocks
 from compressor.commands import clean as clean_command
-from compressor.commands import diff as diff_command
-from compressor.commands import inspect as inspect_command
 from compressor.commands import prune as prune_command
 from compressor.commands import quantize as quantize_command
-from compressor.commands import robustness as robustness_command
-from compressor.commands import sensitivity as sensitivity_command
 from compressor.commands import unify as unify_command
-from compressor.commands import verify as verify_command
 from compressor.commands.clean import CleanResult
 from compressor.commands.prune import PruneResult
 from compressor.commands.quantize import QuantizeResult
 from compressor.commands.unify import UnifyResult
 from compressor.config import (
-    BenchSettings,
     CleanSettings,
     PruneSettings,
-    RunSettings,
     TuneSettings,
     UnifySettings,
-    VerifySettings,
 )
 from compressor.config.choosing import ChoosingSettings
 from compressor.config.quantize import QuantizeSettings
-from compressor.config.robustness import RobustnessSettings
-from compressor.config.sensitivity import SensitivitySettings
-from compressor.errors import GateMissed, ProofFailed, UsageError
+from compressor.errors import GateMissed, UsageError
 from compressor.graph import files
 from compressor.graph.provenance import stamp_provenance
 from compressor.interface.call import called
@@ -52,14 +41,10 @@ from compressor.interface.models import ModelLike, in_memory
 from compressor.interface.progress import ProgressLike, progress_shown
 from compressor.interface.signature import settings_as_keywords
 from compressor.render.card import write_card
-from compressor.results import DiffReport, Report
-from compressor.results.bench import BenchReport
 from compressor.results.recipe import RecipeReport
-from compressor.results.robustness import RobustnessReport
-from compressor.results.sensitivity import SensitivityReport
-from compressor.results.verify import VerifyReport
 from compressor.steps import account
 from compressor.steps.gates import demand_gates
+from compressor.steps.provenance import facts_of
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -74,7 +59,7 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
 
 
 def save(
-    result: ir.Model | PruneResult | QuantizeResult | UnifyResult | CleanResult | TuneResult,
+    result: ir.Model | PruneResult | UnifyResult | QuantizeResult | CleanResult | TuneResult,
     path: str | os.PathLike[str],
     *,
     card: str | os.PathLike[str] | None = None,
@@ -170,29 +155,6 @@ def unify(
         return result
 
 
-@settings_as_keywords(QuantizeSettings)
-def quantize(
-    model: ModelLike, *, progress: ProgressLike = None, **settings: Unpack[keywords.QuantizeKeywords]
-) -> QuantizeResult:
-    """Stores weights in 8 or 4 bits, by ONNX Runtime's quantiser.
-
-    Args:
-        model: a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; not changed.
-        progress: as for :func:`prune`.
-        **settings: fields of :class:`compressor.config.quantize.QuantizeSettings`, such as ``mode="dynamic"``.
-
-    Raises:
-        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
-    """
-    with called(QuantizeSettings, settings, [model], progress) as call:
-        result = quantize_command.quantize(_direct(call.models[0]), call.settings, clock=call.clock)
-        size = ir.to_proto(result.model).ByteSize()
-        counts = (result.report.input.params, result.report.input.macs)
-        after = account.stats(None, size, result.model.graph, counts)
-        result.report = call.told(result.report.model_copy(update={"output": after}))
-        return result
-
-
 @settings_as_keywords(TuneSettings)
 def finetune(
     model: ModelLike,
@@ -226,6 +188,38 @@ def finetune(
         return result
 
 
+@settings_as_keywords(QuantizeSettings)
+def quantize(
+    model: ModelLike, *, progress: ProgressLike = None, **settings: Unpack[keywords.QuantizeKeywords]
+) -> QuantizeResult:
+    """Stores weights in 8 or 4 bits, and computes with activations in 8, by ONNX Runtime's own quantiser.
+
+    Args:
+        model: a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; not changed.
+        progress: as for :func:`prune`.
+        **settings: fields of :class:`compressor.config.quantize.QuantizeSettings`, such as ``mode="dynamic"``.
+
+    Raises:
+        GateMissed: the result misses ``max_drop``, ``max_size`` or ``max_distance``; it is the error's ``result``.
+        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
+    """
+    with called(QuantizeSettings, settings, [model], progress) as call:
+        given = _direct(call.models[0])
+        result = quantize_command.quantize(given, call.settings, clock=call.clock)
+        read = None if isinstance(given, ir.Model) else Path(given)
+        stamp_provenance(result.model, "quantize", call.settings, read, facts_of(result.report))
+        after = account.stats_in_memory(result.model, call.settings)
+        counts = {"params": result.report.input.params, "macs": result.report.input.macs, "uncounted": 0}
+        written = result.report.model_copy(update={"output": after.model_copy(update=counts)})
+        result.report = call.told(written)
+        try:
+            demand_gates(result.report, call.settings)
+        except GateMissed as missed:
+            missed.result = result
+            raise
+        return result
+
+
 @settings_as_keywords(CleanSettings)
 def clean(
     model: ModelLike, *, progress: ProgressLike = None, **settings: Unpack[keywords.CleanKeywords]
@@ -245,136 +239,6 @@ def clean(
         after = account.stats_in_memory(result.model, call.settings)
         result.report = call.told(result.report.model_copy(update={"output": after}))
         return result
-
-
-@settings_as_keywords(PruneSettings)
-def inspect(model: ModelLike, *, progress: ProgressLike = None, **settings: Unpack[keywords.PruneKeywords]) -> Report:
-    """Groups of channels, what could be pruned, and what could not and why; see :class:`Report`.
-
-    Args:
-        model: a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; not changed.
-        progress: as for :func:`prune`.
-        **settings: fields of :class:`compressor.config.PruneSettings`, such as ``dims={"batch": 1}``.
-
-    Raises:
-        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
-    """
-    with called(PruneSettings, settings, [model], progress) as call:
-        return call.told(inspect_command.inspect_file(call.paths()[0], call.settings, call.progress))
-
-
-def diff(a: ModelLike, b: ModelLike) -> DiffReport:
-    """What differs between two models: sizes, operators, initializers, inputs and outputs; raises ModelError."""
-    with called(RunSettings, {}, [a, b]) as call:
-        return call.told(diff_command.diff_files(*call.paths()))
-
-
-@settings_as_keywords(VerifySettings)
-def verify(
-    a: ModelLike, b: ModelLike, *, progress: ProgressLike = None, **settings: Unpack[keywords.VerifyKeywords]
-) -> VerifyReport:
-    """Runs two models on the same inputs and compares their outputs.
-
-    Args:
-        a: the model that counts, as for :func:`prune`.
-        b: the one that is held against it.
-        progress: as for :func:`prune`.
-        **settings: fields of :class:`compressor.config.VerifySettings`, such as ``rtol=0.02``, ``data="test.npz"``.
-
-    Raises:
-        ProofFailed: an output differs by more than is allowed; the report is the error's ``result``.
-        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
-    """
-    with called(VerifySettings, settings, [a, b], progress) as call:
-        first, second = call.paths()
-        report = verify_command.verify(first, second, call.settings, call.progress)
-        try:
-            verify_command.demand_equal(report)
-        except ProofFailed as failed:
-            failed.result = call.told(report)
-            raise
-        return call.told(report)
-
-
-@settings_as_keywords(BenchSettings)
-def bench(
-    a: ModelLike,
-    b: ModelLike | None = None,
-    *,
-    progress: ProgressLike = None,
-    **settings: Unpack[keywords.BenchKeywords],
-) -> BenchReport:
-    """Times one model, or two in turns, in ONNX Runtime.
-
-    Args:
-        a: a model, as for :func:`prune`.
-        b: the one whose speed-up over ``a`` is measured.
-        progress: as for :func:`prune`.
-        **settings: fields of :class:`compressor.config.BenchSettings`, such as ``threads=1``, ``min_speedup=1.3``.
-
-    Raises:
-        GateMissed: ``min_speedup`` or ``max_latency`` is missed; the report is the error's ``result``.
-        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
-    """
-    with called(BenchSettings, settings, [a] if b is None else [a, b], progress) as call:
-        first, *rest = call.paths()
-        report = bench_command.bench(first, rest[0] if rest else None, call.settings, call.progress)
-        try:
-            bench_command.demand_speed(report, call.settings)
-        except GateMissed as missed:
-            missed.result = call.told(report)
-            raise
-        return call.told(report)
-
-
-@settings_as_keywords(SensitivitySettings)
-def sensitivity(
-    model: ModelLike,
-    *,
-    ledger: str | os.PathLike[str] | None = None,
-    executor: Executor | None = None,
-    progress: ProgressLike = None,
-    **settings: Unpack[keywords.SensitivityKeywords],
-) -> SensitivityReport:
-    """Prunes every group of channels alone, at several ratios, and measures what is lost.
-
-    Args:
-        model: a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; not changed.
-        ledger: file of finished measurements, read and appended to; each is made once.
-        executor: of ``concurrent.futures``, measures instead of ``jobs`` processes; left open.
-        progress: as for :func:`prune`.
-        **settings: fields of :class:`compressor.config.sensitivity.SensitivitySettings`. ``jobs`` is 1 unless given:
-            more start processes afresh, which a script does under ``if __name__ == "__main__":``.
-
-    Raises:
-        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
-    """
-    with called(SensitivitySettings, {"jobs": 1, **settings}, [model], progress) as call:
-        place = None if ledger is None else Path(ledger)
-        found = sensitivity_command.sensitivity(
-            call.paths()[0], call.settings, ledger=place, clock=call.clock, executor=executor
-        )
-        return call.told(found)
-
-
-@settings_as_keywords(RobustnessSettings)
-def robustness(
-    a: ModelLike, *others: ModelLike, progress: ProgressLike = None, **settings: Unpack[keywords.RobustnessKeywords]
-) -> RobustnessReport:
-    """Shows an original and its compressed descendants noisy and corrupted inputs, and counts how often they agree.
-
-    Args:
-        a: the original, as for :func:`prune`.
-        *others: what was made from it.
-        progress: as for :func:`prune`.
-        **settings: fields of :class:`compressor.config.robustness.RobustnessSettings`, such as ``data="test.npz"``.
-
-    Raises:
-        CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
-    """
-    with called(RobustnessSettings, settings, [a, *others], progress) as call:
-        first, *rest = call.paths()
-        return call.told(robustness_command.robustness(first, rest, call.settings, call.progress))
 
 
 def run(

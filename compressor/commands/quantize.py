@@ -30,6 +30,7 @@ from compressor.operators.table import operator_of
 from compressor.pruning import proof
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.matching import nearest
+from compressor.results.base import Summarised
 from compressor.results.quantize import QuantizedRow, QuantizeReport
 from compressor.runtime import quantizer
 from compressor.runtime.quantizer import Quantization
@@ -51,12 +52,16 @@ PACKED = (
 LARGER = "the file became larger, {before} -> {after}: its weights are few, and scales and nodes are added"
 
 
-@dataclass
-class QuantizeResult:
+@dataclass(repr=False)
+class QuantizeResult(Summarised):
     """What a quantization run made: the model to be written, and the report."""
 
     model: ir.Model
     report: QuantizeReport
+
+    def headline(self) -> list[tuple[str, str]]:
+        """That of the report."""
+        return self.report.headline()
 
 
 def quantize(

@@ -49,6 +49,7 @@ def test_every_function_takes_what_is_in_memory(proto, tmp_path, kind) -> None:
     reports = [
         compressor.inspect(given),
         compressor.clean(given).report,
+        compressor.quantize(given, samples=4).report,
         compressor.diff(given, small.model),
         compressor.verify(given, given),
         compressor.bench(given, small.model, runs=10, seconds=0, rounds=1, warmup_seconds=0, memory=False),

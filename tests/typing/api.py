@@ -25,6 +25,7 @@ report: Report = result.report
 size: int = compressor.save(result, "small.onnx")
 
 compressor.unify(model, block="1x8", prune_share=0.2)
+compressor.save(compressor.quantize(model, mode="dynamic"), "int8.onnx")
 compressor.finetune(result.model, teacher=proto, data=images, epochs=5)
 compressor.save(compressor.clean(proto), Path("clean.onnx"))
 compressor.inspect(proto, dims={"batch": 1})
