@@ -16,6 +16,7 @@ from compressor.data.synthetic import (
 )
 from compressor.errors import UsageError
 from compressor.evaluate.value_range import read_range
+from compressor.operators.table import operator_of
 from compressor.results.detail import SyntheticRow
 
 
@@ -35,7 +36,7 @@ def stand_in(model: ir.Model, settings: DataSettings, count: int) -> Synthetic:
         ModelError: no sizes fit the graph, or it does not run.
         ProviderUnavailable: the provider is not there.
     """
-    shapes = sample_shapes(model, settings.input_shapes, settings.dims)
+    shapes = sample_shapes(model, settings.input_shapes, settings.dims, _longest(model))
     choice = given_range(settings.mean, settings.std, settings.input_range)
     if choice is not None:
         _check(choice, kinds_of(model, shapes))
@@ -59,6 +60,13 @@ def describe_samples(samples: Synthetic) -> SyntheticRow:
         normalised_inside=list(choice.normalised_inside),
         sharpened=len(samples.sharpened),
     )
+
+
+def _longest(model: ir.Model) -> int | None:
+    """The rows of the shortest table that has one for each position, such as that of rotary cosines."""
+    read = (node.inputs[k] for node in model.graph for k in operator_of(node).by_position if k < len(node.inputs))
+    rows = [v.shape[0] for v in read if v is not None and v.is_initializer() and v.shape and len(v.shape) == 2]
+    return min((row for row in rows if isinstance(row, int)), default=None)
 
 
 def _check(choice: RangeChoice, kinds: tuple[InputKind, ...]) -> None:

@@ -72,5 +72,6 @@ OPERATORS = (
         sizes={"h": "num_heads"},
         keeps_zero=True,
         settings=(1, 2),
+        by_position=(1, 2),
     ),
 )

@@ -112,6 +112,7 @@ OPERATORS = (
         masked=reference.mask_product,
         constants=propagate.attention,
         settings=range(5, 12),
+        by_position=(7, 8),
     ),
     Operator(
         "RotaryEmbedding",
@@ -120,5 +121,6 @@ OPERATORS = (
         sizes={"h": "num_heads", "two": 2},
         keeps_zero=True,
         settings=(1, 2, 3),
+        by_position=(2, 3),
     ),
 )

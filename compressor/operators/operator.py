@@ -80,6 +80,7 @@ class Operator:
         scale: inputs that only multiply, so that zero there gives zero.
         statistics: running mean and variance.
         settings: further inputs that say how to compute; they are not trained.
+        by_position: tables with a row for each position of a sequence, so that none may be longer.
         host: inputs that a function reads as Python numbers: shapes, axes, counts.
         on_host: does shape arithmetic on the host use it?
         differentiable: has its result a gradient?
@@ -126,6 +127,7 @@ class Operator:
     scale: Inputs = NONE
     statistics: tuple[int, ...] = NONE
     settings: Inputs = NONE
+    by_position: Inputs = NONE
     host: Inputs = NONE
     # what it is
     on_host: Host = Host.NEVER

@@ -162,6 +162,9 @@ def _sharpened(samples: Synthetic, found: Analysis) -> Synthetic:
     from compressor.train.gradients.sharpening import PASSES, sharpened
 
     macs = PASSES * macs_per_sample(found.model.graph, found.shapes, RULES)
+    for kind in samples.kinds:  # of sizes that the model leaves open, samples may have larger ones
+        bound = found.shapes.inputs.get(kind.name, (1, *kind.shape))[1:]
+        macs *= max(1.0, prod(kind.shape) / max(prod(bound), 1)) if kind.pixels else 1.0
     try:
         return sharpened(found.model, samples, int(SHARPENING / max(macs, 1.0)))
     except (ModelError, RuntimeError):

@@ -49,3 +49,11 @@ def test_samples_without_pixels_have_no_range() -> None:
     assert np.isfinite(samples.take(everything(6)).inputs["x"]).all()
     row = describe_samples(samples)
     assert (row.kinds, row.range, row.source) == ({"x": "features"}, [], None)
+
+
+def test_no_sequence_is_longer_than_a_table_of_positions() -> None:
+    text = """(int64[N,L] ids) => (float y) <float[11,8] table, float[20,4] cosines, float[20,4] sines,
+            int64[1] zero = {0}> {
+        e = Gather(table, ids)  r = com.microsoft.RotaryEmbedding(e, zero, cosines, sines)  y = Relu(r) }"""
+    rotating = in_memory(model(text, domains=("com.microsoft",), checked=False))
+    assert stand_in(rotating, DataSettings(), 4).take(everything(4)).inputs["ids"].shape == (4, 20)

@@ -16,7 +16,12 @@ PREFERRED: Mapping[Kind, int] = MappingProxyType({Kind.IMAGE: 224, Kind.TOKENS: 
 """What a side of an image, a sequence and a cache measure where nothing tells."""
 
 
-def sample_shapes(model: ir.Model, shapes: Mapping[str, Shape] | None, dims: Mapping[str, int] | None) -> Shapes:
+def sample_shapes(
+    model: ir.Model,
+    shapes: Mapping[str, Shape] | None,
+    dims: Mapping[str, int] | None,
+    longest: int | None = None,
+) -> Shapes:
     """Shapes of ``model`` for samples: open sizes are those of usual data, if the graph takes them.
 
     Shape inference on its own makes do with small sizes that tell axes apart; images of such a size say little about
@@ -26,13 +31,15 @@ def sample_shapes(model: ir.Model, shapes: Mapping[str, Shape] | None, dims: Map
         model: normalised; not changed.
         shapes: shape by input, as the user gave them.
         dims: size by symbolic dimension, as the user gave them.
+        longest: positions that a sequence may have with what is cached before it; None where nothing bounds them.
 
     Raises:
         ModelError: an input has no rank, a name is unknown, or no size that was tried fits the graph.
         UsageError: an input that samples cannot fill or no generator fits.
     """
     found = infer(model, shapes, dims)
-    wanted = _wanted(model, [kind for kind in kinds_of(model, found) if kind.name not in (shapes or {})])
+    open_kinds = [kind for kind in kinds_of(model, found) if kind.name not in (shapes or {})]
+    wanted = _wanted(model, open_kinds, [] if longest is None else [longest])
     wanted = {symbol: size for symbol, size in wanted.items() if symbol not in (dims or {})}
     if not wanted:
         return found
@@ -42,10 +49,11 @@ def sample_shapes(model: ir.Model, shapes: Mapping[str, Shape] | None, dims: Map
         return found
 
 
-def _wanted(model: ir.Model, kinds: Sequence[InputKind]) -> dict[str, int]:
+def _wanted(model: ir.Model, kinds: Sequence[InputKind], limits: Sequence[int]) -> dict[str, int]:
     """Size by symbol. With a cache, what is in it counts among the positions that tables and masks have room for."""
     past = PREFERRED[Kind.CACHE] if any(kind.kind == Kind.CACHE and _open(model, kind) for kind in kinds) else 0
     tables = [kind.use.table for kind in kinds if kind.kind == Kind.POSITIONS and kind.use.table is not None]
+    tables += limits
     length = max(1, min([PREFERRED[Kind.TOKENS], *(table - past for table in tables)]))
     wanted: dict[str, int] = {}
     for kind in kinds:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -24,8 +25,8 @@ from compressor.train.module.graph_module import GraphModule
 
 ASCENT_STEPS, STEP_SIZE = 2, 0.1
 """Steps, and the root of the mean square of one, in units of the deviation of the image itself."""
-AT_A_TIME = 64
-"""Samples at a time, where the model does not fix it."""
+AT_A_TIME, NUMBERS = 64, 1 << 19
+"""Samples at a time where the model does not fix it, and numbers in all of their pixels: gradients hold every layer."""
 PASSES = 3 * ASCENT_STEPS
 """Forward passes that take as long as what is done for a sample; the backward pass by inputs alone counts two."""
 
@@ -44,7 +45,8 @@ def sharpened(model: ir.Model, samples: Synthetic, count: int) -> Synthetic:
         ModelError: torch lacks an operator of the model, or it does not run.
     """
     inputs = [kind for kind in samples.kinds if kind.pixels and kind.dtype.is_floating_point()]
-    size = batch_limit(model) or max(1, min(AT_A_TIME, count, len(samples)))
+    numbers = sum(prod(kind.shape) for kind in inputs)
+    size = batch_limit(model) or max(1, min(AT_A_TIME, NUMBERS // max(numbers, 1), count, len(samples)))
     stop = min(count, len(samples)) // size * size
     if not inputs or not stop:
         return samples
