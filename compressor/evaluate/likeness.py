@@ -127,9 +127,11 @@ def _squares(array: npt.NDArray[np.float64], samples: int) -> npt.NDArray[np.flo
     return np.asarray(np.square(array.reshape(samples, -1)).sum(axis=1))
 
 
-def _bootstrap(tally: _Tally, seed: int) -> tuple[float, float]:
-    """The interval of the last model's distance, over samples."""
+def _bootstrap(tally: _Tally, seed: int) -> tuple[float | None, float | None]:
+    """The interval of the last model's distance, over samples; none from one sample, as all draws are the same."""
     gaps, norms = np.concatenate(tally.gaps, axis=1)[-1], np.concatenate(tally.norms)
+    if len(norms) < 2:
+        return None, None
     drawn = np.random.default_rng(seed).integers(0, len(norms), (DRAWS, len(norms)))
     whole = norms[drawn].sum(axis=1)
     found = np.sqrt(gaps[drawn].sum(axis=1) / np.where(whole > 0, whole, 1.0))
@@ -138,8 +140,8 @@ def _bootstrap(tally: _Tally, seed: int) -> tuple[float, float]:
 
 
 def _interval(same: npt.NDArray[np.float64], seed: int) -> dict[str, float]:
-    """Of a share: Wilson's where a sample agrees or not, the bootstrap's where it agrees in part."""
-    if np.isin(same, (0.0, 1.0)).all():
+    """Of a share: Wilson's where samples agree or not, or all alike; the bootstrap's where they agree in part."""
+    if np.isin(same, (0.0, 1.0)).all() or np.ptp(same) == 0:
         low, high = wilson(float(same.sum()), len(same))
         return {"low": low, "high": high}
     drawn = np.random.default_rng(seed).integers(0, len(same), (DRAWS, len(same)))

@@ -213,8 +213,9 @@ def _outputs(console: Console, row: OutputsRow) -> None:
 
 def _share(found: Share) -> str:
     """A share with its interval, and what it was before recovery."""
-    interval = f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%}"
-    return interval + (")" if found.cut is None else f"; {found.cut:.1%} before recovery)")
+    about = [] if found.low is None or found.high is None else [f"{found.low:.1%} to {found.high:.1%}"]
+    about += [] if found.cut is None else [f"{found.cut:.1%} before recovery"]
+    return f"{found.value:.1%}" + (f" ({'; '.join(about)})" if about else "")
 
 
 def _groups(console: Console, groups: Sequence[GroupRow], *, removed: bool) -> None:

@@ -78,8 +78,8 @@ class Share(Record):
     output: str = Field(description="Name of the output.")
     cut: float | None = Field(default=None, description="Straight after the cut, where recovery followed.")
     value: float = Field(description="Of the result.")
-    low: float = Field(description="Lower end of the interval.")
-    high: float = Field(description="Upper end of the interval.")
+    low: float | None = Field(description="Lower end of the interval; null where one sample tells none.")
+    high: float | None = Field(description="Upper end of the interval; null with the lower one.")
 
 
 class OutputsRow(Record):

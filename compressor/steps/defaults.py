@@ -47,6 +47,11 @@ NO_LAYER = (
     "nothing was recovered: the model has no linear layer with weights of its own, which no caller may replace, that "
     "recovery could rebuild; train it with --recover finetune, or say --recover none"
 )
+REPLACEABLE = (
+    "nothing was recovered: the weights, such as {name!r}, are inputs of the model too, as older exporters wrote them, "
+    "so that whoever runs it may replace them; export it with keep_initializers_as_inputs=False, or take them off the "
+    "inputs, and they are rebuilt; or say --recover none"
+)
 TOO_MUCH = (
     "nothing was recovered: that would take about {cost}; ask for it with --recover lstsq (--samples {samples} makes "
     "it shorter), or train with --recover finetune"
@@ -102,7 +107,7 @@ def settled(settings: PruneSettings, found: Analysis, *, available: int | None) 
         return settings.model_copy(update={"recover": "none"}), []
     layers = _layers(found.model, found.shapes)
     if not layers:
-        return _with(settings, recover="none"), [NO_LAYER]
+        return _with(settings, recover="none"), [_no_layer(found.model)]
     macs = macs_per_sample(found.model.graph, found.shapes, RULES)
     asked = "samples" in settings.model_fields_set
     least = settings.samples if asked or available is not None else max(settings.samples, MADE_UP)
@@ -212,6 +217,13 @@ def _layers(model: ir.Model, shapes: Shapes) -> list[_Layer]:
             continue  # recovery leaves it alone, and says why
         found.append(_Layer(unknowns, groups, form.count(y) / max(shapes.batch, 1)))
     return found
+
+
+def _no_layer(model: ir.Model) -> str:
+    """Why nothing is recovered."""
+    weights = [value for value in model.graph.initializers.values() if value.shape is not None and len(value.shape) > 1]
+    replaceable = [str(value.name) for value in weights if value.is_graph_input()]
+    return REPLACEABLE.format(name=replaceable[0]) if replaceable else NO_LAYER
 
 
 def _held(model: ir.Model, shapes: Shapes) -> float:

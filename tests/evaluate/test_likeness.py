@@ -73,3 +73,13 @@ def test_wilson(hits: int, count: int, low: float, high: float) -> None:
 def test_samples_that_tell_a_difference() -> None:
     assert needed(0.5, 0.01) == pytest.approx(9604, abs=5)
     assert needed(0.99, 0.01) < 400
+
+
+def test_one_sample_has_no_interval_of_distances_and_a_wide_one_of_agreement() -> None:
+    proto = model(NET)
+    row = outputs_row([in_memory(proto), changed(proto, 0.9)], Arrays(x=noise(1, 8)), PruneSettings(ratio=0.5), count=1)
+    assert row is not None
+    assert (row.distance.low, row.distance.high) == (None, None)
+    assert row.agreement is not None
+    assert row.agreement.low is not None
+    assert row.agreement.low < 0.3
