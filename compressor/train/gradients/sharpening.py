@@ -83,7 +83,10 @@ def _outputs(module: GraphModule, tensors: Mapping[str, torch.Tensor]) -> tuple[
 def _scores(model: ir.Model, module: GraphModule, batch: Mapping[str, Array]) -> OutputForm | None:
     """The first output that holds scores of classes, one set a sample or one for each of its positions."""
     with torch.no_grad():
-        values = [to_numpy(y) for y in _outputs(module, _tensors(module, batch))]
+        found = _outputs(module, _tensors(module, batch))
+    if not all(isinstance(y, torch.Tensor) for y in found):
+        return None  # a sequence, which nothing compares
+    values = [to_numpy(y) for y in found]
     names = [str(v.name) for v in model.graph.outputs]
     return next((form for form in decide(names, values, None, {}, vocabularies(model)) if form.kind == "kl"), None)
 

@@ -67,6 +67,13 @@ def test_what_gives_no_scores_stays_as_it_is(output):
     assert sharpened(found, before, 8) is before
 
 
+def test_sequences_are_no_scores():
+    text = """(float[n,3,12,12] x) => (float[n,8,12,12] y, seq(float[n,8,12,12]) s) <float[8,3,3,3] w> {
+        a = Conv<pads=[1,1,1,1]>(x, w)  y = Relu(a)  s = SequenceConstruct(y) }"""
+    found, before = case(text)
+    assert sharpened(found, before, 8) is before
+
+
 def test_no_pixels_no_change():
     text = "(float[n,6] x) => (float[n,3] logits) <float[6,3] w> { logits = MatMul(x, w) }"
     found, before = case(text)
