@@ -166,7 +166,7 @@ def _sharpened(samples: Synthetic, found: Analysis) -> Synthetic:
         return samples
     from compressor.train.gradients.sharpening import PASSES, sharpened
 
-    macs = PASSES * macs_per_sample(found.model.graph, found.shapes, RULES)
+    macs = float(PASSES * macs_per_sample(found.model.graph, found.shapes, RULES))
     for kind in samples.kinds:  # of sizes that the model leaves open, samples may have larger ones
         bound = found.shapes.inputs.get(kind.name, (1, *kind.shape))[1:]
         macs *= max(1.0, prod(kind.shape) / max(prod(bound), 1)) if kind.pixels else 1.0
