@@ -13,8 +13,8 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.coupling import Coupling, Lazy, Unexplained
-from compressor.channels.labels import Reason, Term, UnitArray, ordered
+from compressor.channels.coupling import Coupling, Unexplained
+from compressor.channels.labels import Lazy, Reason, Term, UnitArray, ordered
 from compressor.channels.meeting import Meeting, Part
 from compressor.channels.operands import AxisNames, Operand, Space
 

@@ -17,16 +17,17 @@ import onnx_ir as ir
 
 from compressor.channels import verify
 from compressor.channels.fills import fills
-from compressor.channels.labels import FROZEN, Reason, Term, UnitArray, Units
+from compressor.channels.labels import FROZEN, Balance, Lazy, Reason, Term, UnitArray, Units
+from compressor.channels.labels import Layout as Layout  # noqa: PLC0414 - as below
 from compressor.channels.labels import Unexplained as Unexplained  # noqa: PLC0414 - rules know this module only
 from compressor.channels.meeting import Meeting
 from compressor.channels.verify import Claims, name_of
 from compressor.errors import RuleFault
+from compressor.graph.captures import captured_values, graphs_of, nodes_inside
 from compressor.graph.evaluate import Array
-from compressor.graph.shapes import Shapes, captured_values
+from compressor.graph.shapes import Shapes
 from compressor.graph.twins import Twins
 
-Layout = list[Term[int]]
 Rule = Callable[[ir.Node, "Coupling"], None]
 PASS_LIMIT = 100
 ELEMENT_LIMIT = 1 << 22
@@ -40,37 +41,12 @@ class Policy:
     Attributes:
         heads: attention loses whole heads (True) or inner dimensions of every head (False).
         keep_norm_axes: axes that a normalisation or mean runs over are not pruned.
+        free: inputs and outputs of the model, by name, with their axes that may lose channels.
     """
 
     heads: bool = False
     keep_norm_axes: bool = False
-
-
-@dataclass
-class Lazy:
-    """A tensor that takes on the labels of whoever uses it first: an initializer, or an expanded axis.
-
-    Attributes:
-        terms: what it took on so far.
-        open: axes that nobody has spoken for yet.
-        roles: axis -> 'out' (holds filters), 'in' (is contracted) or 'affine' (follows an activation).
-        wild: it holds no data of its own along the open axes (Expand), so only its size must follow.
-        shape: of an initializer, before anything is cut.
-    """
-
-    terms: Layout = field(default_factory=list)
-    open: set[int] = field(default_factory=set)
-    roles: dict[int, str] = field(default_factory=dict)
-    wild: bool = False
-    shape: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Balance:
-    """Every row of a joint term must keep the same count; asked for by ``node``."""
-
-    term: Term[Any]
-    node: str
+    free: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 class Coupling:
@@ -318,18 +294,45 @@ class Coupling:
         self.meetings = {}
         self.claims = {}
         self.opaque = {}
-        for node in self.graph:
-            self._visit(node)
+        for value in self.graph.inputs:
+            open_ = [a for a in self.policy.free.get(str(value.name), ()) if not self.shapes.dynamic(value)[a]]
+            self.label(value, [Term((a,), self.fresh(value, a)) for a in open_])
+        self._visit_all(self.graph)
         for value in self.graph.outputs:
-            self._freeze_all(value, Reason(str(value.name), "", "", "is an output of the model"))
+            self._let_out(value)
+
+    def _let_out(self, value: ir.Value) -> None:
+        """Freezes an output, except along axes that may shrink."""
+        reason = Reason(str(value.name), "", "", "is an output of the model")
+        free = self.policy.free.get(str(value.name))
+        if free is None:
+            self._freeze_all(value, reason)
+            return
+        for term in self.layout(value):
+            fixed = [d for d, axis in enumerate(term.axes) if axis not in free]
+            if len(fixed) == len(term.axes):
+                self.units.freeze(term.units, reason)
+            else:
+                self.units.merge_along(term.units, fixed, reason)
+
+    def follow(self, body: ir.Graph) -> None:
+        """Couples the nodes of a body, whose inputs the rule of its node has labelled; that rule asks for it."""
+        claims = self._claims
+        claims.followed = True
+        self._visit_all(body)
+        self._claims = claims
+
+    def _visit_all(self, graph: ir.Graph) -> None:
+        for node in graph:
+            self._visit(node)
 
     def _visit(self, node: ir.Node) -> None:
         balances = len(self.balances)
         why = self._couple(node)
         if why is not None:
             del self.balances[balances:]
-            self.meetings.pop(node, None)
-            self.unexplained(node, why)
+            for each in [*nodes_inside(node), node]:
+                self.unexplained(each, why)
 
     def _couple(self, node: ir.Node) -> str | None:
         """Lets the rule of ``node`` couple it; the sentence that says why it cannot, or is not believed.
@@ -368,13 +371,15 @@ class Coupling:
             self.follow_users(value)
 
     def unexplained(self, node: ir.Node, text: str) -> None:
-        """Closed world: freezes everything the node touches, its subgraphs' captures too; outputs get no labels."""
+        """Closed world: freezes everything the node touches, what its bodies capture too; outputs get no labels."""
         self.opaque[node] = text
         self.claims.pop(node, None)
-        for value in [*node.inputs, *captured_values(node), *node.outputs]:
+        self.meetings.pop(node, None)
+        made = [*node.outputs, *(v for body in graphs_of(node) for v in body.inputs)]
+        for value in [*node.inputs, *captured_values(node), *made]:
             if value is not None:
                 self._freeze_all(value, self.reason(node, value, (), text))
-        for value in node.outputs:
+        for value in made:
             self._layouts[value] = []
 
     def _freeze_all(self, value: ir.Value, reason: Reason) -> None:

@@ -45,7 +45,7 @@ class Fills:
 def fills(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any]) -> Fills:
     """Every float value that is made to hold one number, or made of such values."""
     found = Fills()
-    for node in graph:
+    for node in graph.all_nodes():
         rule = rules.get((node.domain, node.op_type))
         if rule is None or not all(_is_float(shapes, v) for v in node.outputs if v.name):
             continue
@@ -76,8 +76,6 @@ def give_each_its_own(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str,
         if len(users) < MANY or producer is None:
             continue
         for number, user in enumerate(users):
-            if user.graph is not graph:
-                continue  # inside a branch, which reads the value as it is
             copy = ir.node("Identity", [value], name=f"{value.name}.for{number}.{user.name}")
             copy.meta[COPY] = True
             made = copy.outputs[0]
@@ -91,11 +89,12 @@ def give_each_its_own(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str,
 
 def drop_copies(graph: ir.Graph) -> None:
     """Takes out what :func:`give_each_its_own` put in."""
-    for node in [n for n in graph if n.meta.get(COPY)]:
+    for node in [n for n in graph.all_nodes() if n.meta.get(COPY)]:
         source = node.inputs[0]
         assert source is not None
+        assert node.graph is not None
         node.outputs[0].replace_all_uses_with(source)
-        graph.remove(node, safe=True)
+        node.graph.remove(node, safe=True)
 
 
 def _is_float(shapes: Shapes, value: ir.Value) -> bool:

@@ -10,8 +10,8 @@ differ from row to row, and every row must keep the same count.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,37 @@ class Term(Generic[Axis]):
     def rows(self) -> UnitArray:
         """The term as a matrix: every row must keep the same count of its columns (the last axis)."""
         return self.units.reshape(-1, self.units.shape[-1])
+
+
+Layout = list[Term[int]]
+"""The terms of one tensor, over disjoint axes."""
+
+
+@dataclass
+class Lazy:
+    """A tensor that takes on the labels of whoever uses it first: an initializer, or an expanded axis.
+
+    Attributes:
+        terms: what it took on so far.
+        open: axes that nobody has spoken for yet.
+        roles: axis -> 'out' (holds filters), 'in' (is contracted) or 'affine' (follows an activation).
+        wild: it holds no data of its own along the open axes (Expand), so only its size must follow.
+        shape: of an initializer, before anything is cut.
+    """
+
+    terms: Layout = field(default_factory=list)
+    open: set[int] = field(default_factory=set)
+    roles: dict[int, str] = field(default_factory=dict)
+    wild: bool = False
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Every row of a joint term must keep the same count; asked for by ``node``."""
+
+    term: Term[Any]
+    node: str
 
 
 class Units:

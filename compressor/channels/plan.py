@@ -28,6 +28,8 @@ POLICY: Mapping[str, Callable[[object], bool]] = MappingProxyType(
         "attention": lambda value: value in ("heads", "dims"),
         "keep_norm_axes": lambda value: isinstance(value, bool),
         "simplify": lambda value: isinstance(value, bool),
+        "cache_heads": lambda value: isinstance(value, bool),
+        "free_outputs": lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value),
     }
 )
 """Settings that decide what hangs together, which a replay takes from the plan -> is a value one of theirs?"""

@@ -18,10 +18,9 @@ import onnx_ir as ir
 from compressor.channels.labels import Unexplained
 from compressor.errors import CompressorError, ModelError, PlanError, RuleFault
 from compressor.graph.binding import Shape
-from compressor.graph.captures import captured_values
-from compressor.graph.inference import start_walker
+from compressor.graph.captures import captured_values, graphs_of, nodes_inside
+from compressor.graph.inference import Walker, start_walker
 from compressor.graph.known import Misfit
-from compressor.graph.shape_rules import DimShape
 
 if TYPE_CHECKING:
     from compressor.channels.coupling import Coupling
@@ -37,10 +36,12 @@ class Claims:
     Attributes:
         read: values whose labels it asked for, or froze.
         labelled: values whose labels it set.
+        followed: it had the nodes of its bodies coupled, each by a rule of its own.
     """
 
     read: set[ir.Value] = field(default_factory=set)
     labelled: set[ir.Value] = field(default_factory=set)
+    followed: bool = False
 
 
 def name_of(node: ir.Node) -> str:
@@ -76,7 +77,7 @@ def mismatches(coupling: Coupling) -> dict[str, str]:
     from another node later.
     """
     found = {}
-    for node in coupling.graph:
+    for node in coupling.graph.all_nodes():
         claims = coupling.claims.get(node)
         doubt = doubt_of(coupling, node, claims) if claims is not None else None
         if doubt is not None:
@@ -88,15 +89,22 @@ def doubt_of(coupling: Coupling, node: ir.Node, claims: Claims) -> str | None:
     """What is wrong with the claims of a rule at ``node``; None where they hold."""
     doubts = chain(
         (_unsigned_output(node, v, claims) for v in node.outputs),
-        (_unsigned_input(coupling, node, v, claims) for v in _inputs(node)),
-        (_misfit(coupling, v) for v in [*node.outputs, *_constants(node)]),
+        (_unsigned_input(coupling, node, v, claims) for v in _inputs(node, claims)),
+        (_misfit(coupling, v) for v in [*node.outputs, *_handed_in(node), *_constants(node)]),
         (_stranger(node, v) for v in claims.labelled),
     )
     return next((d for d in doubts if d is not None), None)
 
 
-def _inputs(node: ir.Node) -> list[ir.Value]:
-    return [v for v in dict.fromkeys([*node.inputs, *captured_values(node)]) if v is not None]
+def _inputs(node: ir.Node, claims: Claims) -> list[ir.Value]:
+    """What a rule has to speak for; what followed bodies capture is read by their nodes, which have rules too."""
+    inner = [v for body in graphs_of(node) for v in body.outputs] if claims.followed else captured_values(node)
+    return [v for v in dict.fromkeys([*node.inputs, *inner]) if v is not None]
+
+
+def _handed_in(node: ir.Node) -> list[ir.Value]:
+    """What the bodies of a node get from it."""
+    return [v for body in graphs_of(node) for v in body.inputs]
 
 
 def _constants(node: ir.Node) -> list[ir.Value]:
@@ -118,7 +126,7 @@ def _unsigned_input(coupling: Coupling, node: ir.Node, value: ir.Value, claims: 
 
 
 def _stranger(node: ir.Node, value: ir.Value) -> str | None:
-    if value in node.outputs:
+    if value in node.outputs or value in _handed_in(node):
         return None
     return f"the rule for {name_of(node)} labels {value.name}, which is no output of it"
 
@@ -163,25 +171,33 @@ def recheck(
             Where that is a node which a repair put in, the node that it was put in for.
     """
     pending = ""
-    walker = start_walker(model, coupling.shapes.inputs, symbolic=False, measured=coupling.shapes.measured)
+    inputs = coupling.shapes.of_inputs(model.graph).inputs
+    # What only a run can tell is taken as planned; the proof, which runs the model, has the last word.
+    measured = {v: (planned.get(v, shape), dtype) for v, (shape, dtype) in coupling.shapes.measured.items()}
+    walker = start_walker(model, inputs, symbolic=False, measured=measured)
     for node in model.graph:
         try:
             walker.visit(node)
         except (Misfit, ModelError) as misfit:
             pending = pending or str(misfit)
-        pending = pending or _off_plan(node, walker.known.shapes, coupling, planned)
-        if pending and node in nodes:
-            text = f"the rule for {name_of(node)} does not fit this node: after the cut, {pending}"
-            raise RuleFault(str(node.name), text)
+        for each in [*nodes_inside(node), node]:
+            pending = pending or _unfit(each, walker, coupling) or _off_plan(each, walker, coupling, planned)
+            if pending and each in nodes:
+                text = f"the rule for {name_of(each)} does not fit this node: after the cut, {pending}"
+                raise RuleFault(str(each.name), text)
     if pending:
         raise RuleFault("", f"after the cut, {pending}")
 
 
-def _off_plan(
-    node: ir.Node, found: Mapping[ir.Value, DimShape | None], coupling: Coupling, planned: Mapping[ir.Value, Shape]
-) -> str:
+def _unfit(node: ir.Node, walker: Walker, coupling: Coupling) -> str:
+    """Why a node of a body does not run, if it did before."""
+    ran = all(coupling.shapes(v) is not None for v in node.outputs if v.name)
+    return walker.misfits.get(node, "") if ran else ""
+
+
+def _off_plan(node: ir.Node, walker: Walker, coupling: Coupling, planned: Mapping[ir.Value, Shape]) -> str:
     for value in [v for v in node.outputs if v.name]:
-        shape, wanted = found.get(value), planned.get(value, coupling.shapes(value))
+        shape, wanted = walker.known.shapes.get(value), planned.get(value, coupling.shapes(value))
         if shape is not None and wanted is not None and shape != wanted:
             return f"{value.name} has shape {list(shape)}, not {list(wanted)} as planned"
     return ""

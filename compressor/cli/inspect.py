@@ -10,9 +10,11 @@ from compressor.cli.options import HelpPart, part, settings_options
 from compressor.cli.paths import check_destinations
 from compressor.config import PruneSettings
 from compressor.config.graph import GraphSection
+from compressor.config.rules import RulesSection
 from compressor.config.selection import SelectionSection
 
-_CHANNELS = HelpPart(SelectionSection.title, ("include", "exclude", "attention", "keep_norm_axes", "lossless"))
+_CHANNELS = HelpPart(SelectionSection.title, ("include", "exclude", "attention", "cache_heads", "free_outputs",
+                                           "keep_norm_axes", "lossless"))
 _EPILOG = f"""\b
 Examples:
   onnx-compress inspect model.onnx
@@ -24,7 +26,9 @@ Examples:
 
 @click.command("inspect", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@settings_options(PruneSettings, _CHANNELS, part(GraphSection, without=("external_data", "keep_metadata")))
+@settings_options(
+    PruneSettings, _CHANNELS, part(RulesSection), part(GraphSection, without=("external_data", "keep_metadata"))
+)
 @output_option(
     "--explain",
     is_flag=True,

@@ -17,6 +17,8 @@ from compressor.core.clock import Clock, Progress
 from compressor.errors import PlanError
 from compressor.graph import files
 from compressor.graph.provenance import stamp_provenance
+from compressor.operators.table import teaching
+from compressor.operators.taught import read_records
 from compressor.pruning import proof
 from compressor.pruning.analysis import analyse, believing
 from compressor.pruning.apply import cut_of
@@ -29,7 +31,7 @@ from compressor.pruning.schedule import steps_of
 from compressor.results import GroupRow, Report
 from compressor.results.base import Summarised
 from compressor.steps import account
-from compressor.steps.defaults import heavier, made_up, settled
+from compressor.steps.defaults import heavier, made_up, resized, settled
 from compressor.steps.gates import unresolved
 from compressor.steps.losses import Losses, follows_losses
 from compressor.steps.provenance import facts_of
@@ -78,7 +80,8 @@ def prune(
         CompressorError: one of :mod:`compressor.errors`, each with its exit code.
     """
     clock = clock or Clock()
-    return believing(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
+    with teaching(read_records(settings.op_rules) if settings.op_rules is not None else ()):
+        return believing(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
 
 
 def _prune(
@@ -97,6 +100,7 @@ def _prune(
         found = analyse(source, settings, distrusted)
         demand_matches(settings, source, found.model)
         settings, notes = settled(settings, found, available=None if samples is None else len(samples.train))
+        settings = resized(settings, notes)
         before = account.stats_of(source, found, size, None if isinstance(model, ir.Model) else Path(model))
     if samples is None:
         with clock.phase("samples"):
@@ -127,7 +131,7 @@ def _prune(
         small, shown = removed(found, choice, settings, clock)
         proofs += [replace(evidence, not_proved=[*missing, *evidence.not_proved]) for evidence in shown]
         recovery.after(small, cut)
-    proof.same_signature(source, recovery.model)
+    proof.same_signature(source, recovery.model, found.coupling.policy.free)
     report = account.report(found, before, groups, proof.together(proofs), _as_done(settings, means.losses))
     report = report if means.aim is None else means.aim.added_to(report)
     notes += means.losses.warnings if means.losses is not None else []

@@ -5,6 +5,7 @@ from pydantic_core import PydanticCustomError
 
 from compressor.config.gates import GatesSection
 from compressor.config.recovery import RecoverySection
+from compressor.config.rules import RulesSection
 from compressor.config.selection import SelectionSection
 from compressor.config.sparsity import SparsitySection
 from compressor.config.target import AMOUNTS, TargetSection
@@ -13,7 +14,8 @@ from compressor.config.tune import TuneSettings
 
 
 class PruneSettings(
-    TargetSection, TimingSection, SelectionSection, RecoverySection, SparsitySection, GatesSection, TuneSettings
+    TargetSection, TimingSection, SelectionSection, RulesSection, RecoverySection, SparsitySection, GatesSection,
+    TuneSettings,
 ):
     """Settings of a pruning run; at most one of `AMOUNTS` is set, ``ratio`` when nothing is said."""
 

@@ -60,7 +60,20 @@ class SelectionSection(Section):
         default="heads",
         description="In attention, remove whole heads, or as many dimensions from every head.",
     )
+    cache_heads: bool = Field(
+        default=False,
+        description="Let heads of a key/value cache go too: its inputs and outputs are declared anew, with fewer.",
+    )
+    free_outputs: Annotated[tuple[str, ...], Shown("NAME", flag="free-output")] = Field(
+        default=(),
+        description="Let this output lose channels, so that it is declared anew with fewer of them; repeatable.",
+    )
     keep_norm_axes: bool = Field(
         default=False,
         description="Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes.",
     )
+
+    @property
+    def resizes(self) -> bool:
+        """May inputs or outputs of the model shrink?"""
+        return self.cache_heads or bool(self.free_outputs)

@@ -45,7 +45,7 @@ class Candidate:
 
 
 # Distinct odd primes first, because a 1 or an equal pair hides which axis is which; then what real networks ask for:
-# square images, sides divisible by 32, one size for all, a batch of one.
+# square images, sides divisible by 32, one size for all, a batch of one, a mask longer than past and sequence together.
 FIRST = (
     Candidate(3, (96, 160), (13, 17, 19, 23)),
     Candidate(3, (224, 224), (16, 16, 16, 16)),
@@ -53,6 +53,7 @@ FIRST = (
     Candidate(1, (224, 224), (16, 16, 16, 16)),
     Candidate(1, (256, 256), (32, 32, 32, 32)),
     Candidate(1, (32, 32), (64, 64, 64, 64)),
+    Candidate(1, (224, 224), (64, 5, 7, 11)),
     Candidate(1, (1, 1), (1, 1, 1, 1)),
 )
 SECOND = (

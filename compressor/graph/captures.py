@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx_ir as ir
 
 
@@ -10,19 +12,38 @@ def has_graph(node: ir.Node) -> bool:
     return any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
 
 
+def graphs_of(node: ir.Node) -> list[ir.Graph]:
+    """Branches and bodies of ``node``, in the order of its attributes."""
+    found: list[ir.Graph] = []
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            found.append(attribute.as_graph())
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            found += attribute.as_graphs()
+    return found
+
+
+def nodes_inside(node: ir.Node) -> Iterator[ir.Node]:
+    """Every node in the bodies of ``node``, at any depth."""
+    for body in graphs_of(node):
+        yield from body.all_nodes()
+
+
+def values_of(graph: ir.Graph) -> Iterator[ir.Value]:
+    """Every value that ``graph`` or a body in it owns: inputs, initializers, results of nodes."""
+    for each in (graph, *graph.subgraphs()):
+        yield from each.inputs
+        yield from each.initializers.values()
+        yield from (value for node in each for value in node.outputs)
+
+
 def captured_values(node: ir.Node) -> list[ir.Value]:
     """Every value that nodes inside the subgraphs of ``node`` read, and that those subgraphs do not own."""
     found: dict[ir.Value, None] = {}
-    for attribute in node.attributes.values():
-        graphs = (
-            [attribute.as_graph()] if attribute.type == ir.AttributeType.GRAPH
-            else list(attribute.as_graphs()) if attribute.type == ir.AttributeType.GRAPHS
-            else []
-        )  # fmt: skip
-        for graph in graphs:
-            inner = list(graph.all_nodes())
-            own = {v for n in inner for v in n.outputs} | set(graph.inputs) | set(graph.initializers.values())
-            for value in [v for n in inner for v in n.inputs] + list(graph.outputs):
-                if value is not None and value not in own:
-                    found[value] = None
+    for graph in graphs_of(node):
+        own = set(values_of(graph))
+        read = [v for n in graph.all_nodes() for v in n.inputs]
+        for value in [*read, *graph.outputs, *(v for inner in graph.subgraphs() for v in inner.outputs)]:
+            if value is not None and value not in own:
+                found[value] = None
     return list(found)

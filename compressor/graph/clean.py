@@ -60,7 +60,8 @@ def tidy(model: ir.Model, *, simplify: bool) -> None:
 
 
 def drop_identities(model: ir.Model) -> None:
-    """Identity nodes, and Dropout as it is at inference: its mask unread and no training mode asked for.
+    """Identity nodes, and what is one: a Concat of one value, and Dropout as it is at inference, its mask unread and no
+    training mode asked for.
 
     A node of a branch or body reads values of the graphs around it, but these cannot be results of the branch: where
     the node makes a result and takes its input from elsewhere, it stays. onnx-ir's pass of that name does not ask.
@@ -74,7 +75,7 @@ def drop_identities(model: ir.Model) -> None:
 def _is_identity(node: ir.Node) -> bool:
     if node.domain != "" or not node.inputs or node.inputs[0] is None:
         return False
-    if node.op_type == "Identity":
+    if node.op_type == "Identity" or (node.op_type == "Concat" and len(node.inputs) == 1):
         return True
     idle = not any(v.uses() or v.is_graph_output() for v in node.outputs[1:])
     return node.op_type == "Dropout" and len(node.inputs) < 3 and idle

@@ -64,6 +64,12 @@ def grouped(of: Operands) -> Made | None:
     return [query, *[(query[0], groups, total, size)] * 2]
 
 
+def experts(of: Operands) -> Made | None:
+    """Like the input, with as many channels as the last layer of the experts has rows."""
+    one, last = of.shape(0), of.shape(4)
+    return None if one is None or last is None or len(last) != 3 else [(*one[:-1], last[1])]
+
+
 def _divided(size: Dim, by: int) -> int | None:
     return size // by if isinstance(size, int) and size % by == 0 else None
 
@@ -72,6 +78,7 @@ SHAPES: Mapping[tuple[str, str], Callable[[Operands], Made | None]] = MappingPro
     (MICROSOFT, "FusedMatMul"): matmul,
     (MICROSOFT, "GroupQueryAttention"): grouped,
     (MICROSOFT, "MatMulNBits"): packed_matmul,
+    (MICROSOFT, "MoE"): experts,
     (MICROSOFT, "MultiHeadAttention"): multi_head,
 })  # fmt: skip
 """(domain, operator) -> shapes of its outputs, which have the element type of the first input."""

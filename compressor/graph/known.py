@@ -36,6 +36,8 @@ class Known:
         data: small values; an object array where some elements are sizes and no numbers.
         equations: pairs of sizes that must be equal, or one of them 1, for the graph to run.
         fixed: nodes of which nothing depends on a symbol.
+        sequences: values that are sequences -> element type; ``shapes`` has the shape of their elements.
+        empty: sequences without elements.
     """
 
     shapes: dict[ir.Value, DimShape | None] = field(default_factory=dict)
@@ -43,11 +45,22 @@ class Known:
     data: dict[ir.Value, Array] = field(default_factory=dict)
     equations: dict[tuple[Dim, Dim], None] = field(default_factory=dict)
     fixed: set[ir.Node] = field(default_factory=set)
+    sequences: dict[ir.Value, ir.DataType | None] = field(default_factory=dict)
+    empty: set[ir.Value] = field(default_factory=set)
 
     def on(self, twins: Twins) -> Known:
         """The same for the values of a clone; what is said of sizes and nodes stays."""
         shapes, dtypes, data = twins.of_values(self.shapes), twins.of_values(self.dtypes), twins.of_values(self.data)
-        return Known(shapes, dtypes, data, self.equations, self.fixed)
+        sequences, empty = twins.of_values(self.sequences), set(twins.of_values(dict.fromkeys(self.empty)))
+        return Known(shapes, dtypes, data, self.equations, self.fixed, sequences, empty)
+
+    def take_over(self, node: ir.Node, base: Known) -> None:
+        """What ``base``, of the same graph, knows of the outputs of ``node``."""
+        for value in node.outputs:
+            self.shapes[value] = base.shapes[value]
+            self.dtypes[value] = base.dtypes[value]
+            if value in base.data:
+                self.data[value] = base.data[value]
 
 
 def initializer_of(value: ir.Value) -> ir.TensorProtocol | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Final
 
 import numpy as np
@@ -32,9 +33,9 @@ def normalise(model: ir.Model) -> ir.Model:
     """Bring a model into normal form, in place.
 
     Local functions are inlined, operators that ONNX Runtime fused are taken apart, Constant nodes with numbers
-    become initializers (strings stay nodes, and so does a constant that is a graph output), nodes are sorted, names
-    are made unique. Optional outputs that a node omits keep their empty name. Graph inputs and outputs keep their
-    names and their order.
+    become initializers (strings stay nodes, and so does a constant that is a graph output), initializers of branches
+    and bodies move to the main graph, nodes are sorted, names are made unique. Optional outputs that a node omits keep
+    their empty name. Graph inputs and outputs keep their names and their order.
 
     Up to IR version 3 every initializer had to be a graph input too: such inputs are dropped and the version
     is raised to 4. From version 4 on, an initializer that is a graph input is a default which the caller may
@@ -61,6 +62,7 @@ def normalise(model: ir.Model) -> ir.Model:
     for node in list(model.graph.all_nodes()):
         if node.op_type == "Constant" and node.domain == "":
             _lift_constant(node)
+    _hoist_initializers(model)
     _name_nodes(model)
     return model
 
@@ -78,8 +80,7 @@ def unshare(model: ir.Model, max_elements: int = 65536) -> int:
 
     Exporters merge equal constants, which would tie unrelated channels together. Copies are named ``name.1``,
     ``name.2`` ... in the order of the nodes; the first use keeps the original. Large matrices stay shared,
-    because a network that shares them means it, and so do initializers that are graph inputs or outputs or
-    that a subgraph reads.
+    because a network that shares them means it, and so do initializers that are graph inputs or outputs.
 
     Args:
         model: a normalised model.
@@ -88,7 +89,7 @@ def unshare(model: ir.Model, max_elements: int = 65536) -> int:
     Returns:
         The number of copies made.
     """
-    position = {node: index for index, node in enumerate(model.graph)}
+    position = {node: index for index, node in enumerate(model.graph.all_nodes())}
     taken = {value.name for value in _values(model)}
     copies = 0
     for value in list(model.graph.initializers.values()):
@@ -216,6 +217,28 @@ def _lift_constant(node: ir.Node) -> None:
     output.replace_all_uses_with(initializer)
     graph.remove(node, safe=True)
     graph.register_initializer(initializer)
+
+
+def _hoist_initializers(model: ir.Model) -> None:
+    """Moves initializers of branches and bodies to the main graph, so that all weights are found in one place.
+
+    The result of a graph has to be made in it, so an initializer that is one is handed on by an Identity.
+    """
+    taken = {value.name for value in _values(model)}
+    for graph in model.graph.subgraphs():
+        for name, value in list(graph.initializers.items()):
+            if value.is_graph_input():
+                continue
+            for place, result in enumerate(graph.outputs):
+                if result is value:
+                    handed = ir.node("Identity", [value], name="Identity")
+                    handed.outputs[0].name = next(n for k in count() if (n := f"{name}.result{k}") not in taken)
+                    taken.add(handed.outputs[0].name)
+                    handed.outputs[0].type, handed.outputs[0].shape = value.type, value.shape
+                    graph.append(handed)
+                    graph.outputs[place] = handed.outputs[0]
+            del graph.initializers[name]
+            model.graph.register_initializer(value)
 
 
 def _values(model: ir.Model) -> Iterator[ir.Value]:

@@ -66,6 +66,32 @@ class Shapes:
         shape = self._numbers.shapes.get(value)
         return None if shape is None else tuple(d for d in shape if isinstance(d, int))
 
+    def of_inputs(self, graph: ir.Graph) -> Shapes:
+        """The same where inputs of ``graph`` declare other fixed sizes than those that were bound."""
+        fixed = {str(v.name): [d if isinstance(d, int) else None for d in v.shape] for v in graph.inputs if v.shape}
+
+        def fitted(bound: Bound) -> Bound:
+            return {
+                name: tuple(s if d is None else d for s, d in zip(shape, fixed.get(name, shape), strict=True))
+                for name, shape in bound.items()
+            }
+
+        if fitted(self.inputs) == self.inputs:
+            return self
+        found = copy(self)
+        found.inputs, found.other_inputs = fitted(self.inputs), fitted(self.other_inputs)
+        found.far_inputs = None if self.far_inputs is None else fitted(self.far_inputs)
+        found.spare_inputs = [fitted(bound) for bound in self.spare_inputs]
+        return found
+
+    def sequence(self, value: ir.Value) -> bool:
+        """Is ``value`` a sequence? Its shape is that of its elements."""
+        return value in self._numbers.sequences
+
+    def empty(self, value: ir.Value) -> bool:
+        """Is it a sequence without elements?"""
+        return value in self._numbers.empty
+
     def alias(self, value: ir.Value, other: ir.Value) -> None:
         """Takes note of a new ``value`` that holds the same as ``other``."""
         for known in (self._numbers, self._symbolic):

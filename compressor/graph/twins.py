@@ -13,7 +13,7 @@ Fact = TypeVar("Fact")
 
 @dataclass(frozen=True)
 class Twins:
-    """A clone that nobody has edited; subgraphs are left out.
+    """A clone that nobody has edited.
 
     Attributes:
         nodes: of the clone, by those of the graph.
@@ -26,9 +26,11 @@ class Twins:
     @staticmethod
     def of(graph: ir.Graph, clone: ir.Graph) -> Twins:
         """Pairs what stands at the same place."""
-        nodes = dict(zip(graph, clone, strict=True))
-        values = dict(zip(graph.inputs, clone.inputs, strict=True))
-        values |= {value: clone.initializers[name] for name, value in graph.initializers.items()}
+        nodes = dict(zip(graph.all_nodes(), clone.all_nodes(), strict=True))
+        values: dict[ir.Value, ir.Value] = {}
+        for own, other in zip((graph, *graph.subgraphs()), (clone, *clone.subgraphs()), strict=True):
+            values |= dict(zip(own.inputs, other.inputs, strict=True))
+            values |= {value: other.initializers[name] for name, value in own.initializers.items()}
         for one, two in nodes.items():
             values |= dict(zip(one.outputs, two.outputs, strict=True))
         return Twins(nodes, values)

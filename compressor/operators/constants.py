@@ -83,7 +83,7 @@ class Constants:
         self.stays: list[UnitArray] = []
         self._known: dict[ir.Value, tuple[UnitArray, Numbers]] = {}
         self._computed: dict[ir.Value, Array | None] = {}
-        for node in coupling.graph:
+        for node in coupling.graph.all_nodes():
             inputs = [v for v in node.inputs if v is not None]
             whole = node.op_type not in RANDOM and not captured_values(node)
             if inputs and whole and all(self.static(v) for v in inputs):

@@ -1,6 +1,6 @@
 """Operators through which no channel flows: what they read stays whole. What else is known of them stands here.
 
-Control flow, sequences, random numbers, losses, signals, and operators that nobody has written a signature for yet.
+Optional values, random numbers, losses, signals, and operators that nobody has written a signature for yet.
 """
 
 from __future__ import annotations
@@ -14,16 +14,9 @@ def _plain(*names: str) -> tuple[Operator, ...]:
 
 
 OPERATORS = (
-    # control flow
-    Operator("If", host=(0,)),
-    Operator("Loop", host=(0, 1)),
-    *_plain("Scan"),
-    # sequences and optional values
-    *(Operator(name, sequence=True) for name in ("Optional", "SequenceConstruct", "SequenceEmpty", "SequenceMap")),
-    *(Operator(name, sequence=True, host=(1,)) for name in ("SequenceErase", "SplitToSequence")),
-    Operator("SequenceInsert", sequence=True, host=(2,)),
-    Operator("SequenceAt", host=(1,)),
-    *_plain("ConcatFromSequence", "OptionalGetElement", "OptionalHasElement", "SequenceLength"),
+    # optional values, and sequences of which no element is known
+    *(Operator(name, sequence=True) for name in ("Optional", "SequenceMap")),
+    *_plain("OptionalGetElement", "OptionalHasElement"),
     # made of numbers
     *_plain("Constant"),
     Operator("EyeLike", differentiable=False),
@@ -42,7 +35,6 @@ OPERATORS = (
     *(Operator(n, host=(0,), differentiable=False) for n in ("BlackmanWindow", "HammingWindow", "HannWindow")),
     Operator("AffineGrid", host=(1,)),
     Operator("CenterCropPad", host=(1,)),
-    Operator("Col2Im", host=(1, 2)),
     Operator("DFT", host=(1, 2)),
     Operator("MaxUnpool", host=(2,)),
     Operator("MelWeightMatrix", host=tuple(range(5)), differentiable=False),

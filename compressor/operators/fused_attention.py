@@ -59,8 +59,15 @@ def _grouped(call: Call) -> str:
         raise Unexplained("takes its queries, keys and values as one")
     if _given(node, *range(12, len(node.inputs))) or any(v.name and v.uses() for v in node.outputs[3:]):
         raise Unexplained("has a packed cache, a norm of its own or scores that are read")
-    cached = _given(node, 3, 4) or _present(node)
+    cached = (_given(node, 3, 4) or _present(node)) and not _caches_free(call)
     return _GROUPED.format(g="g" if cached else "kv", kv="[kv]" if cached else "kv")
+
+
+def _caches_free(call: Call) -> bool:
+    """May the caches of the node lose heads, because the user said so?"""
+    free = () if call.coupling is None else call.coupling.policy.free
+    caches = [v for v in [*call.node.inputs[3:5], *call.node.outputs[1:3]] if v is not None and v.name]
+    return bool(caches) and all(v.name in free for v in caches)
 
 
 def _multi_head_work(call: Call) -> str:

@@ -209,7 +209,7 @@ def concat(node: ir.Node, coupling: Coupling, operands: slice = EVERY) -> None:
     for k, (value, shape) in enumerate(zip(values, shapes, strict=True)):
         names = [f"join{k}" if a == axis else f"a{a}" for a in range(rank)]
         sizes |= dict(zip(names, shape, strict=True))
-        joining.append(Operand(value, tuple((n,) for n in names)))
+        joining.append(Operand(value, tuple((n,) if sizes[n] else () for n in names)))  # none of an empty axis
     combine(
         node,
         coupling,

@@ -45,6 +45,7 @@ OPERATORS = (
     ),
     Operator("Resize", labels=_resize, repaired=_repair_resize, keeps_zero=True, host=(1, 2, 3)),
     Operator("Upsample", labels=_resize, keeps_zero=True, host=(1,)),
+    Operator("Col2Im", signature="n (c [k]) [l] -> n c [*p]", keeps_zero=True, host=(1, 2)),
     Operator("GridSample", signature="n c [*s], n [*p] [u] -> n c [*q]", keeps_zero=True),
     Operator("RoiAlign", signature="n c [*s], [r] [u], [r] -> [r] c [*p]", keeps_zero=True, settings=(1, 2)),
     Operator("MaxRoiPool", signature="n c [*s], [r] [u] -> [r] c [*p]", keeps_zero=True),

@@ -186,6 +186,10 @@ class Repairer:
         producer.append(slicing)
         for user, index in users:
             user.replace_input_with(index, part)
+        if producer.graph is not None and producer.graph is not self.graph:  # what a body returns
+            results = producer.graph.outputs
+            for place, result in enumerate(results):
+                results[place] = part if result is value else result
         return part
 
     def replace_by_constant(self, node: ir.Node, array: npt.NDArray[np.generic]) -> None:
@@ -195,6 +199,9 @@ class Repairer:
 
     def slice_axis(self, node: ir.Node, axis: int, positions: UnitArray) -> None:
         """Makes a Slice take ``positions`` along ``axis``: new bounds, or a Gather before it if they have gaps."""
+        if not positions.size:
+            self._set_bounds(node, axis, (0, 0, 1))
+            return
         steps = np.diff(positions)
         if (steps == steps[:1]).all():
             step = int(steps[0]) if steps.size else 1

@@ -17,6 +17,7 @@ from compressor.graph.normalise import normalise, unshare
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
 from compressor.operators.table import RULES
+from compressor.pruning.freed import freed
 from compressor.pruning.measured_shapes import shapes_at, shapes_of
 
 Result = TypeVar("Result")
@@ -86,7 +87,7 @@ def audit(found: Analysis, small: ir.Model, settings: RunSettings) -> None:
     """
     before = {str(node.name) for node in found.coupling.claims}
     try:
-        shapes = shapes_at(small, found.shapes.inputs, settings)
+        shapes = shapes_at(small, found.shapes.of_inputs(small.graph).inputs, settings)
     except ModelError:
         return  # the second walk of the verifier found every shape as planned; there is nobody to blame
     again = Coupling(small.graph, shapes, RULES, found.coupling.policy).run()
@@ -111,6 +112,7 @@ def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, st
     give_each_its_own(model.graph, shapes, RULES)
     policy = Policy()
     if isinstance(settings, PruneSettings):
-        policy = Policy(heads=settings.attention == "heads", keep_norm_axes=settings.keep_norm_axes)
+        free = freed(model.graph, shapes, settings)
+        policy = Policy(settings.attention == "heads", settings.keep_norm_axes, free)
     coupling = Coupling(model.graph, shapes, RULES, policy, distrusted).run()
     return Analysis(model, shapes, coupling, settings.simplify)

@@ -26,6 +26,7 @@ from compressor.operators.table import RULES
 from compressor.pruning.cost import graph_macs
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import PLEASE, NotProved
+from compressor.pruning.routes import Route, on_route
 from compressor.pruning.standard import Standard, noise_of, nudged
 from compressor.pruning.surgery import compact
 from compressor.runtime.stored import Feed, Runs
@@ -49,6 +50,7 @@ class Case:
         asked: the standard that the smaller model met.
         folder: where files may be put.
         provider: where they are run.
+        routes: ways through control flow, with the standard that it met on each.
     """
 
     cut: Cut
@@ -57,6 +59,7 @@ class Case:
     asked: Standard
     folder: Path
     provider: str
+    routes: Sequence[tuple[Route, Standard]] = ()
 
     def not_proved(self, groups: Sequence[ChannelGroup]) -> tuple[int, list[NotProved]]:
         """How many wrong cuts were noticed, and the groups whose wrong cut was not.
@@ -188,9 +191,15 @@ class Case:
         try:
             wrong = runnable(self._cut_wrongly(weights), self.folder, self.provider)
             live = wrong.open(optimise=self.asked.optimise)
-            return any(not self.asked.only(k).met_by(live.run([feeds[k]])) for k in order)
+            if any(not self.asked.only(k).met_by(live.run([feeds[k]])) for k in order):
+                return True
+            return any(self._noticed_on(route, asked, weights) for route, asked in self.routes)
         except ModelError:
             return True
+
+    def _noticed_on(self, route: Route, asked: Standard, weights: Sequence[tuple[str, ir.TensorProtocol]]) -> bool:
+        wrong = runnable(on_route(self._cut_wrongly(weights), route)[0], self.folder, self.provider)
+        return not asked.met_by(wrong.open(optimise=asked.optimise).run(asked.runs.feeds))
 
     def _noticed_inside(self, member: ChannelGroup, weight: tuple[str, ir.TensorProtocol]) -> bool:
         """In what the group's weights make, at positions that stay."""

@@ -12,7 +12,7 @@ from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import Term, UnitArray
 from compressor.channels.verify import blamed
 from compressor.errors import RuleFault
-from compressor.graph.captures import has_graph
+from compressor.graph.captures import has_graph, nodes_inside, values_of
 from compressor.graph.shapes import Shapes
 from compressor.operators import quantization_grid
 from compressor.operators.operator import Rules
@@ -20,8 +20,12 @@ from compressor.operators.signature import Shape
 
 
 def graph_macs(nodes: Iterable[ir.Node], shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:
-    """Multiply-accumulates of one run: products of convolutions, matrix products, recurrent layers, attention."""
-    return sum(_macs_of(node, shape, rules) or 0 for node in nodes)
+    """Multiply-accumulates of one run: products of convolutions, matrix products, recurrent layers, attention.
+
+    Bodies of control flow count once each, since how often they run is only known when they do: one iteration of a
+    loop, and every branch.
+    """
+    return sum(_macs_of(each, shape, rules) or 0 for node in nodes for each in (node, *nodes_inside(node)))
 
 
 def macs_per_sample(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> int:
@@ -33,12 +37,14 @@ def macs_per_sample(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> i
 
 
 def uncounted(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> list[ir.Node]:
-    """Nodes whose multiply-accumulates are not known: no record tells them, they hold graphs, or a shape is missing."""
-    return [node for node in nodes if _is_uncounted(node, shapes, rules)]
+    """Nodes whose multiply-accumulates are not known: no record tells them, or a shape is missing."""
+    every = [each for node in nodes for each in (node, *nodes_inside(node))]
+    return [node for node in every if not has_graph(node) and _macs_of(node, shapes, rules) is None]
 
 
-def _is_uncounted(node: ir.Node, shapes: Shapes, rules: Rules) -> bool:
-    return has_graph(node) or _macs_of(node, shapes, rules) is None
+def in_bodies(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> int:
+    """Multiply-accumulates of bodies of control flow, each counted once; see :func:`macs`."""
+    return sum(_macs_of(each, shapes, rules) or 0 for node in nodes for each in nodes_inside(node))
 
 
 def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int | None:
@@ -74,14 +80,15 @@ class CostModel:
         graph = coupling.graph
         self._terms = {}
         counted: dict[int, tuple[Term[int], tuple[UnitArray, UnitArray]]] = {}  # by term: values share them
-        for value in [*graph.inputs, *graph.initializers.values(), *(v for n in graph for v in n.outputs)]:
+        for value in values_of(graph):
             terms = coupling.layout(value, settle=False)
             if terms:
                 for term in terms:
                     if id(term) not in counted:
                         counted[id(term)] = term, np.unique(term.units, return_counts=True)
                 self._terms[value] = [(t.axes, counted[id(t)][1], t.units.size) for t in terms]
-        self._nodes = [n for n in graph if (r := rules.get((n.domain, n.op_type))) is not None and r.multiplies]
+        products = [(n, rules.get((n.domain, n.op_type))) for n in graph.all_nodes()]
+        self._nodes = [n for n, rule in products if rule is not None and rule.multiplies]
         self.macs = self.macs_after(np.zeros(0, np.int64))
         self.params = self.params_after(np.zeros(0, np.int64))
 

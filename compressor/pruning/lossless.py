@@ -89,7 +89,7 @@ def alive(
 def survey(coupling: Coupling, rules: Rules) -> Constants:
     """What is constant in the graph, and what every node reads."""
     constants = Constants(coupling)
-    for node in coupling.graph:
+    for node in coupling.graph.all_nodes():
         rule = rules.get((node.domain, node.op_type))
         if rule is None or not rule.coupled or node in coupling.opaque:
             continue  # the coupling froze all it touches

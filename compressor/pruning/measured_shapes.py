@@ -15,6 +15,7 @@ from compressor.config import RunSettings
 from compressor.config.proof import ProofSection
 from compressor.errors import ModelError, ProviderUnavailable
 from compressor.graph.binding import Bound
+from compressor.graph.captures import has_graph
 from compressor.graph.feeds import feeds
 from compressor.graph.known import Measured, Misfit
 from compressor.graph.nodes import STANDARD
@@ -54,18 +55,20 @@ def _completed(model: ir.Model, found: Shapes, seed: int, provider: str) -> Shap
 
 
 def unknown(graph: ir.Graph, shapes: Shapes) -> list[ir.Value]:
-    """Results of foreign operators whose shape is not known, unless they are made of what depends on data."""
+    """Results whose shape does not follow, though those of the inputs do: of foreign operators and control flow, and
+    where the numbers of the input decide how many there are."""
     missing: list[ir.Value] = []
     clear = {*graph.inputs, *graph.initializers.values()}
     for node in graph:
         if not all(v is None or v in clear for v in node.inputs):
             continue
-        foreign = node.domain not in STANDARD
-        behind = any(v is not None and shapes(v) is None for v in node.inputs)
+        behind = any(v is not None and shapes(v) is None and not shapes.sequence(v) for v in node.inputs)
+        foreign = node.domain not in STANDARD or has_graph(node) or not behind
         for value in node.outputs:
-            if foreign and value.name and shapes(value) is None:
+            sequence = shapes.sequence(value)
+            if foreign and value.name and shapes(value) is None and not sequence:
                 missing.append(value)
-            if foreign or behind or shapes(value) is not None:
+            if foreign or behind or sequence or shapes(value) is not None:
                 clear.add(value)
     return missing
 
@@ -83,4 +86,9 @@ def _run(
 
 
 def _agree(name: str, first: Mapping[str, Measured], others: Sequence[Mapping[str, Measured]]) -> bool:
-    return bool(np.prod(first[name][0])) and all(other.get(name) == first[name] for other in others)
+    """Is there something, of as many axes in every run? A size that differs counts as open, like all that the file
+    does not declare: nothing goes along it."""
+    shape, dtype = first[name]
+    return bool(np.prod(shape)) and all(
+        name in other and len(other[name][0]) == len(shape) and other[name][1] == dtype for other in others
+    )

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
+from compressor.graph.captures import captured_values, nodes_inside
 from compressor.operators.operator import Rules
 from compressor.pruning.cost import graph_macs
 
@@ -99,14 +100,16 @@ def operators(coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules) 
             parts.append([])
             part = len(parts) - 1
         else:
-            part = max((owner[v] for v in node.inputs if v in owner), default=0)
+            read = [*node.inputs, *captured_values(node)]
+            part = max((owner[v] for v in read if v in owner), default=0)
         parts[part].append(node)
         owner.update(dict.fromkeys(node.outputs, part))
     return [_operator(nodes, coupling, index, rules) for nodes in parts if nodes]
 
 
 def _operator(nodes: Sequence[ir.Node], coupling: Coupling, index: np.ndarray, rules: Rules) -> OperatorChain:
-    values = {v: None for node in nodes for v in [*node.inputs, *node.outputs] if v is not None}
+    every = [each for node in nodes for each in (node, *nodes_inside(node))]
+    values = {v: None for node in every for v in [*node.inputs, *node.outputs] if v is not None}
     shapes = {value: _shape(value, coupling, index) for value in values}
     varying = dict.fromkeys(size for known in shapes.values() for size in known or () if size.shares)
     return OperatorChain(str(nodes[0].name), tuple(nodes), shapes, tuple(varying), rules)

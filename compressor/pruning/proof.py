@@ -8,7 +8,7 @@ that is cut wrongly on purpose; the smaller one and the file that was written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -226,7 +226,7 @@ def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: Ru
         ModelError: the reference does not run.
     """
     sized = masked.masks is not None and masked.masks.sized
-    inputs = Inputs(masked.model, shapes, settings.seed)
+    inputs = Inputs(masked.model, shapes.of_inputs(masked.model.graph), settings.seed)
     wanted = inputs.for_masks(sized=sized) if settings.verify == "full" or sized else inputs.both
     expected = Answers.to_some(masked.stored, wanted, inputs.instead(), enough=2)
     taken = list(expected.runs.feeds)
@@ -310,6 +310,25 @@ def prove_written(path: Path, settings: RunSettings, model: ir.Model, known: Evi
         )
 
 
+def with_comparisons(evidence: Evidence, more: Sequence[Evidence]) -> Evidence:
+    """``evidence`` of a proof with what further comparisons of the same two models showed.
+
+    Raises:
+        ProofFailed: one of these did not pass.
+    """
+    for other in more:
+        demand_proof(other)
+    worst = max([evidence, *more], key=lambda e: e.max_rel_err)
+    return replace(
+        evidence,
+        max_rel_err=worst.max_rel_err,
+        max_abs_err=max(e.max_abs_err for e in [evidence, *more]),
+        worst=worst.worst,
+        tolerance=max(e.tolerance for e in [evidence, *more]),
+        compared=sum(e.compared for e in [evidence, *more]),
+    )
+
+
 def together(proofs: Sequence[Evidence]) -> Evidence | None:
     """The proof with the largest error of those of several steps, with what none of them proved."""
     worst = max(proofs, key=lambda e: e.max_rel_err / e.tolerance if e.tolerance else e.max_rel_err, default=None)
@@ -319,19 +338,31 @@ def together(proofs: Sequence[Evidence]) -> Evidence | None:
     return replace(worst, not_proved=list(missing), noticed=sum(proof.noticed for proof in proofs))
 
 
+def _sizes(value: ir.Value, *, declared: bool) -> tuple[str, ...] | int | None:
+    """What the file declares of the shape of an input or output, or the number of axes alone."""
+    if value.shape is None:
+        return None
+    return tuple(map(_size, value.shape)) if declared else len(value.shape)
+
+
 def _size(dim: int | ir.SymbolicDim) -> str:
     return str(ir.SymbolicDim(None) if isinstance(dim, int) and dim < 0 else dim)
 
 
-def same_signature(before: ir.Model, after: ir.Model) -> None:
+def same_signature(before: ir.Model, after: ir.Model, free: Collection[str] = ()) -> None:
     """Raises ProofFailed unless inputs and outputs have the same names, types and shapes.
 
     Inputs with a default in the file are left out: a weight that lost channels cannot be overridden any more.
+
+    Args:
+        before: the original.
+        after: the smaller model.
+        free: inputs and outputs that may have other sizes.
     """
 
     def signature(model: ir.Model) -> list[tuple[object, ...]]:
         values = [*(v for v in model.graph.inputs if not v.is_initializer()), *model.graph.outputs]
-        return [(v.name, v.dtype, None if v.shape is None else tuple(map(_size, v.shape))) for v in values]
+        return [(v.name, v.dtype, _sizes(v, declared=v.name not in free)) for v in values]
 
     if signature(before) != signature(after):
         raise ProofFailed("inputs or outputs of the smaller model differ from the original's; nothing was written")

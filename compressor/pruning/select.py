@@ -41,7 +41,8 @@ class Choice:
 
 def policy_of(settings: PruneSettings) -> dict[str, object]:
     """The settings that decide what hangs together; a replayed plan brings its own."""
-    return {name: getattr(settings, name) for name in POLICY}
+    values = ((name, getattr(settings, name)) for name in POLICY)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
 
 
 def choose_channels(

@@ -11,12 +11,14 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import Cut, Mask
 from compressor.channels.fills import drop_copies
 from compressor.channels.verify import blamed, recheck
+from compressor.graph.captures import values_of
 from compressor.graph.evaluate import Array
 from compressor.graph.known import dims_of
 from compressor.graph.weights import DerivedTensor, is_large
 from compressor.operators.operator import Rules
 from compressor.operators.reference import Reference
 from compressor.operators.repair import Repairer
+from compressor.pruning.freed import declare_anew
 
 
 def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
@@ -28,10 +30,10 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
     """
     repairer = Repairer(cut)
     graph = model.graph
-    nodes = set(graph)
-    shapes = {v: repairer.after(v) for v in _values(graph) if cut.touches(v)}
-    moved = [n for n in graph if any(_is_moved(v, cut) for v in n.outputs)]
-    for node in list(graph):
+    nodes = set(graph.all_nodes())
+    shapes = {v: repairer.after(v) for v in values_of(graph) if cut.touches(v)}
+    moved = [n for n in graph.all_nodes() if any(_is_moved(v, cut) for v in n.outputs)]
+    for node in list(graph.all_nodes()):
         rule = rules.get((node.domain, node.op_type))
         if node in moved or rule is None or node in cut.coupling.opaque:
             continue
@@ -46,7 +48,9 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
             if value.is_graph_input():
                 graph.inputs.remove(value)  # a default that the caller could override; its old shape is gone
             value.const_value = _cut(value, value.const_value, cut, shape, lazily=large)
-        if value.shape is not None:
+        if value.shape is not None and len(value.shape) != len(shape):
+            value.shape = None  # the file said something else than is so
+        elif value.shape is not None:
             dims = [_dim(old, *sizes) for old, *sizes in zip(value.shape, cut.before(value), shape, strict=True)]
             value.shape = ir.Shape(dims)
     drop_copies(graph)
@@ -133,7 +137,7 @@ def mask(model: ir.Model, cut: Cut, rules: Rules, *, thorough: bool = False) -> 
 
     Kernels are zeroed; where activations meet without a weight, masks are put into the graph.
     """
-    originals = {str(v.name): v for v in _values(model.graph)}
+    originals = {str(v.name): v for v in values_of(model.graph)}
     clone = model.clone()
     for value in clone.graph.initializers.values():
         source = originals[str(value.name)]
@@ -143,13 +147,16 @@ def mask(model: ir.Model, cut: Cut, rules: Rules, *, thorough: bool = False) -> 
             value.const_value = _zeroed(tensor, keep)
     reference = Reference(cut, clone.graph, originals, thorough=thorough)
     opaque = {n.name for n in cut.coupling.opaque}  # all that they touch stays, and their rules do not hold
-    for node in list(clone.graph):
+    for node in list(clone.graph.all_nodes()):
         rule = rules.get((node.domain, node.op_type))
         if rule is not None and node.name not in opaque:
             with blamed(node):
                 rule.mask(node, reference)
-    for value in [v for n in clone.graph for v in n.outputs]:
+    for value in [v for n in clone.graph.all_nodes() for v in n.outputs]:
+        if value.is_graph_output() and value not in clone.graph.outputs:
+            continue  # ONNX Runtime asks for the shapes of what a body returns
         value.shape = None
+    declare_anew(clone.graph, cut, originals, cut.coupling.policy.free)
     return clone, reference
 
 
@@ -167,10 +174,6 @@ def _is_kernel(value: ir.Value, rules: Rules) -> bool:
     reference, and what a removed channel adds is lost in the zeroed weight of its consumer."""
     users = [rules.get((n.domain, n.op_type)) for n, _ in value.uses()]
     return any(r is not None and r.multiplies for r in users)
-
-
-def _values(graph: ir.Graph) -> list[ir.Value]:
-    return [*graph.inputs, *graph.initializers.values(), *(v for n in graph for v in n.outputs)]
 
 
 def _touched(node: ir.Node, cut: Cut) -> bool:

@@ -54,7 +54,8 @@ def settings_of_plan(settings: PruneSettings, plan: PruningPlan | None) -> Prune
     """The settings a run analyses with: a plan brings those that decide what hangs together."""
     if plan is None:
         return settings
-    return settings.model_copy(update={**dict.fromkeys(AMOUNTS), "lossless": False, **plan.policy})
+    policy = {name: tuple(value) if isinstance(value, list) else value for name, value in plan.policy.items()}
+    return settings.model_copy(update={**dict.fromkeys(AMOUNTS), "lossless": False, **policy})
 
 
 def stats(
@@ -113,7 +114,7 @@ def report(
         groups=groups,
         frozen=frozen_rows(found),
         proof=proof_row(evidence, settings),
-        warnings=[*_unfused(found.model), *_partial(before), *_noted(evidence)],
+        warnings=[*_unfused(found.model), *_partial(before), *_once(found), *_noted(evidence)],
         settings=settings.model_dump(mode="json"),
     )
 
@@ -126,6 +127,12 @@ def _partial(stats: ModelStats) -> list[str]:
     if not stats.uncounted:
         return []
     return [f"MACs are partial: they leave out {count(stats.uncounted, 'node')} whose cost is not known"]
+
+
+def _once(found: Analysis) -> list[str]:
+    if not cost.in_bodies(found.model.graph, found.shapes, RULES):
+        return []
+    return ["MACs count every body of control flow once: one iteration of a loop, and each branch of an If"]
 
 
 def _unfused(model: ir.Model) -> list[str]:

@@ -68,6 +68,7 @@ HEAVY = (
     "channels went where they cost multiply-accumulates: {macs:.2f} of these are left, and {size:.2f} of the file; "
     "--target-size spends the budget on bytes"
 )
+RESIZED = "nothing was recovered: inputs or outputs have other sizes, so that the models do not run on the same data"
 NO_SAMPLES = "nothing was recovered: {reason}; give --data, or say --recover none"
 
 
@@ -128,6 +129,26 @@ def settled(settings: PruneSettings, found: Analysis, *, available: int | None) 
         cost = f"{max(1, round(more.seconds / 60))} min"
         notes.append(FEWER.format(samples=count, more=min(wanted, settings.samples), cost=cost))
     return _with(settings, recover="lstsq", samples=count), notes
+
+
+def resized(settings: PruneSettings, notes: list[str]) -> PruneSettings:
+    """The settings of a run whose inputs or outputs may shrink: nothing runs both models side by side on the same data.
+
+    Raises:
+        UsageError: something that does was asked for.
+    """
+    if not settings.resizes:
+        return settings
+    given = settings.model_fields_set
+    asked = [f"--recover {settings.recover}"] if "recover" in given and settings.recover not in ("auto", "none") else []
+    asked += ["--scope loss"] if settings.scope == "loss" else []
+    asked += [f"--{name.replace('_', '-')}" for name in ("data", "val_data", "max_drop", "robustness", "trainability")
+              if getattr(settings, name)]  # fmt: skip
+    if asked:
+        what = "--cache-heads" if settings.cache_heads else "--free-output"
+        raise UsageError(f"{asked[0]} compares models on the same inputs and outputs; leave it out, or {what}")
+    notes[:] = [RESIZED]
+    return _with(settings, recover="none", scope="local" if settings.scope == "auto" else settings.scope)
 
 
 def made_up(

@@ -29,6 +29,7 @@ from compressor.pruning.lossless import lossless_plan
 from compressor.pruning.nonfinite import in_activations
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import Evidence, MaskedReference, NotProved
+from compressor.pruning.routes import prove_routes
 from compressor.pruning.select import Choice, choose_by_scores, ranked
 from compressor.runtime.stored import Runnable, Stored
 from compressor.steps import account
@@ -179,12 +180,24 @@ class _Case:
             masked = self.masked(thorough=True)
             evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
         proof.demand_proof(evidence)
+        routed = prove_routes(
+            (masked.model, small),
+            asked.runs.feeds,
+            proof.tolerance_of(self.settings),
+            self.folder,
+            self.settings.provider,
+        )
+        evidence = proof.with_comparisons(evidence, routed.shown)
+        evidence.not_proved = list(routed.missing)
         if self._as_written.exists():
             evidence.digest = files.digest([self._as_written])
         if self.settings.verify == "full":
             cut = cut_of(self.choice.plan, self.found)
-            case = canary.Case(cut, small, masked.model, asked, self.folder, self.settings.provider)
-            evidence.noticed, evidence.not_proved = case.not_proved(self.choice.groups)
+            case = canary.Case(
+                cut, small, masked.model, asked, self.folder, self.settings.provider, routed.standards
+            )
+            evidence.noticed, missing = case.not_proved(self.choice.groups)
+            evidence.not_proved += missing
         return evidence
 
     def _written(self, small: ir.Model) -> Runnable:

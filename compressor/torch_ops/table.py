@@ -64,7 +64,7 @@ WITHOUT: Mapping[tuple[str, str], str] = MappingProxyType({
         "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax",
     )], _INTEGERS),
     **dict.fromkeys([(MICROSOFT, name) for name in (
-        "FusedMatMul", "GroupQueryAttention", "MultiHeadAttention", "RotaryEmbedding",
+        "FusedMatMul", "GroupQueryAttention", "MoE", "MultiHeadAttention", "RotaryEmbedding",
     )], _FUSION),
     (MICROSOFT, "MatMulNBits"): "multiplies by packed integers, which have no gradient",
     ("", "SimplifiedLayerNormalization"): _FUSION,

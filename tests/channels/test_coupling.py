@@ -167,15 +167,15 @@ def with_if(read: str) -> onnx.ModelProto:
     return proto
 
 
-def test_what_a_subgraph_reads_is_frozen() -> None:
-    assert any("If has no rule" in text for text in reasons(with_if("a"), "w"))
+def test_channels_run_through_branches() -> None:
+    assert set(axes(with_if("a"))) == {"w", "v"}
+    assert len(groups(with_if("a"))["w"].units) == 16
 
 
-def test_a_body_that_captures_two_values() -> None:
-    proto = with_if("a")
-    coupling = coupled(proto)
-    a = next(v for n in coupling.graph for v in n.outputs if v.name == "a")
-    assert not coupling.layout(a)
+def test_a_branch_that_returns_something_without_channels() -> None:
+    proto = with_if("wide")
+    proto.graph.node.insert(0, helper.make_node("Concat", ["x", "x", "x", "x"], ["wide"], "join", axis=1))
+    assert any("nothing to remove" in text for text in reasons(proto, "w"))
 
 
 def test_weights_that_are_outputs() -> None:

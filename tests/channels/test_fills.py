@@ -103,3 +103,46 @@ def test_a_number_that_is_joined_with_another_is_no_fill() -> None:
     with pytest.raises(NothingToPrune) as nothing:
         prune(in_memory(stack(states)), PruneSettings(ratio=0.5, round_to=1))
     assert any("h meets it in LSTM" in row.reason for row in nothing.value.frozen)
+
+
+BRANCHES = """
+    (float[5,N,4] x) => (float[t,n,c] y)
+    <float[1,32,4] W, float[1,32,8] R, float[1,24,4] V, float[1,24,6] S, float[6,8] m, float[8,3] head, int64 one = {1},
+     int64[1] axis = {1}, int64[1] none = {0}, int64[1] once = {1}, int64[1] wide = {8}, int64[1] six = {6},
+     int64[1] last = {2}, float far = {1e9}> {
+        s = Shape(x)  n = Gather(s, axis)  to = Concat<axis=0>(once, n, wide)  z = ConstantOfShape(to)
+        small = ReduceMax<keepdims=0>(x)  c = Greater(small, far)
+        b = If(c) <
+            then_branch = a () => (float[5,n,8] p) {
+                o = LSTM<hidden_size=8>(x, W, R, "", "", z, z)  p = Squeeze(o, axis) },
+            else_branch = d () => (float[5,n,8] q) {
+                h = Slice(z, none, six, last)
+                u = LSTM<hidden_size=6>(x, V, S, "", "", h, h)  t = Squeeze(u, axis)  q = MatMul(t, m) }>
+        y = MatMul(b, head) }"""
+
+
+def test_states_that_branches_read() -> None:
+    """Made at run time outside, used whole in one branch and in part in the other."""
+    report = prune(in_memory(model(BRANCHES)), PruneSettings(ratio=0.5, round_to=1)).report
+    assert {g.name: g.removed for g in report.groups} == {"W": 16, "V": 12}
+    assert report.proof is not None
+    assert not report.proof.not_proved
+
+
+RETURNED = """
+    (float[3,8] x) => (float[n,c] y) <float[8,16] w, float[16,4] v, int64 zero = {0}, int64[1] wide = {16},
+     int64[1] first = {0}, float far = {1e9}> {
+        a = MatMul(x, w)  small = ReduceMax<keepdims=0>(x)  c = Greater(small, far)
+        b = If(c) <
+            then_branch = one () => (float[3,16] q) {
+                s = Shape(x)  n = Gather(s, first)  to = Concat<axis=0>(n, wide)  z = ConstantOfShape(to)
+                q = Identity(z) },
+            else_branch = two () => (float[3,16] r) { r = Relu(a) }>
+        y = MatMul(b, v) }"""
+
+
+def test_a_branch_that_returns_a_number_everywhere() -> None:
+    for simplify in (True, False):
+        source = in_memory(model(RETURNED.replace("float[3,8] x", "float[N,8] x")))
+        report = prune(source, PruneSettings(ratio=0.5, round_to=1, simplify=simplify)).report
+        assert {g.name: g.removed for g in report.groups} == {"w": 8}

@@ -79,7 +79,7 @@ def test_contents() -> None:
     text = json.loads(found.to_json())
     assert text["schema"] == 1
     assert set(text) == {"schema", "policy", "digest", "removals"}
-    assert set(text["policy"]) == {"attention", "keep_norm_axes", "simplify"}
+    assert set(text["policy"]) == {"attention", "keep_norm_axes", "simplify", "cache_heads", "free_outputs"}
 
 
 def test_files(tmp_path: Path) -> None:
@@ -133,6 +133,7 @@ STRICT: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "an amount": ({}, {"ratio": 0.5}),
     "truth as text": ({}, {"simplify": "no"}),
     "truth as a number": ({}, {"keep_norm_axes": 1}),
+    "a text for a list": ({}, {"free_outputs": "y"}),
 }
 
 

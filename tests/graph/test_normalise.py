@@ -171,13 +171,26 @@ def test_constants_of_every_form_become_initializers(tmp_path: Path) -> None:
     assert model.graph.initializers["three"].shape == [3]
 
 
-def test_constants_of_subgraphs_stay_there(tmp_path: Path) -> None:
+def test_constants_of_subgraphs_move_to_the_main_graph(tmp_path: Path) -> None:
     model = normalise(loaded(tmp_path, MODEL))
-    assert set(model.graph.initializers) == {"w"}
-    branch = model.graph[1].attributes["then_branch"].as_graph()
-    assert set(branch.initializers) == {"k"}
+    assert set(model.graph.initializers) == {"w", "k"}
+    assert not any(graph.initializers for graph in model.graph.subgraphs())
     files.save_model(model, tmp_path / "out.onnx")
     assert files.load_model(tmp_path / "out.onnx")
+
+
+def test_a_constant_that_a_branch_returns_is_handed_on_inside(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    g (float[2] x, bool c) => (float[2] y) {
+        y = If (c) <then_branch = t () => (float[2] k) <float[2] k = {1, 2}> {},
+                    else_branch = f () => (float[2] n) { n = Neg (x) }>
+    }"""
+    feeds = {"x": np.ones(2, np.float32), "c": np.array(True)}
+    model = normalise(loaded(tmp_path, parsed(text)))
+    branch = model.graph[0].attributes["then_branch"].as_graph()
+    assert [node.op_type for node in branch] == ["Identity"]
+    assert set(model.graph.initializers) == {"k"}
+    assert np.array_equal(run(model, feeds)[0], [1, 2])
 
 
 def test_unnamed_and_repeated_node_names(tmp_path: Path) -> None:
@@ -257,7 +270,7 @@ def test_small_shared_initializers_get_a_copy_for_each_use(tmp_path: Path) -> No
     model = shared(tmp_path)
     feeds = {"x": RNG.standard_normal((2, 4)).astype(np.float32), "c": np.array(True)}
     before = run(model, feeds)
-    assert unshare(model, max_elements=15) == 2
+    assert unshare(model, max_elements=15) == 3
     inputs = [[value.name for value in node.inputs if value is not None] for node in model.graph]
     assert inputs[:2] == [["x", "bias"], ["bias.2", "bias.3"]]
     assert [names[1] for names in inputs[3:8]] == ["big", "big", "out", "out", "inner"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from . import (
     test_attention,
+    test_control_flow,
     test_conv,
     test_elementwise,
+    test_experts,
     test_fused_attention,
     test_indexing,
     test_integer,
@@ -17,14 +19,17 @@ from . import (
     test_quant,
     test_recurrent,
     test_reduce,
+    test_sequence,
     test_shape,
 )
 from .case import Case
 
 CASES: tuple[Case, ...] = (
     *test_attention.CASES,
+    *test_control_flow.CASES,
     *test_conv.CASES,
     *test_elementwise.CASES,
+    *test_experts.CASES,
     *test_fused_attention.CASES,
     *test_indexing.CASES,
     *test_integer.CASES,
@@ -36,5 +41,6 @@ CASES: tuple[Case, ...] = (
     *test_quant.CASES,
     *test_recurrent.CASES,
     *test_reduce.CASES,
+    *test_sequence.CASES,
     *test_shape.CASES,
 )

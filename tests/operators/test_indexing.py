@@ -18,6 +18,8 @@ from tests.models import in_memory, model
 from .case import Case, check, image, token, whole
 
 CASES = (
+    token("Concat with something empty", "o = Slice(a, wide, wide, last)  b = Concat<axis=2>(a, o)",
+          more="int64[1] wide = {16}, int64[1] last = {2}", settings={"simplify": False}),
     # Slice
     image("Slice of space", "b = Slice(a, from, to, axes)",
           more="int64[2] from = {1,0}, int64[2] to = {5,9223372036854775807}, int64[2] axes = {2,3}"),

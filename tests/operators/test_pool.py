@@ -9,6 +9,9 @@ from .case import Case, check, image, whole
 SIZES = "float[4] scales = {1,1,2,2}, int64[4] sizes = {3,16,12,12}, float none = {}"
 
 CASES = (
+    image("Col2Im", "u = Conv<pads=[1,1,1,1]>(a, k)  f = Reshape(u, flat)  b = Col2Im(f, size, block)",
+          {"w": 8, "k": 32, "v": 4},
+          more="float[64,16,3,3] k, int64[3] flat = {0,64,36}, int64[2] size = {7,7}, int64[2] block = {2,2}"),
     image("MaxPool", "b = MaxPool<kernel_shape=[2,2],strides=[2,2]>(a)"),
     image("MaxPool with ceil", "b = MaxPool<kernel_shape=[3,3],strides=[2,2],ceil_mode=1,pads=[1,1,1,1]>(a)"),
     image("MaxPool whose indices are read", "c, i = MaxPool<kernel_shape=[1,1]>(a)  j = Cast<to=1>(i)  b = Add(c, j)",

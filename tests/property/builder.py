@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -66,6 +66,15 @@ def broadcast(*shapes: Shape) -> Shape:
         assert len(distinct) <= 1, f"{shapes} do not broadcast"
         result.append(distinct.pop() if distinct else 1)
     return tuple(result)
+
+
+def reads(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    """Every name that nodes read, those in their bodies included."""
+    for node in nodes:
+        yield from node.input
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from reads(attribute.g.node)
 
 
 class Graph:
@@ -154,6 +163,14 @@ class Graph:
         self._shared[key] = self.normal(size)
         return self._shared[key]
 
+    def hand_over(self, names: Iterable[str]) -> list[TensorProto]:
+        """Constants as tensors for somebody else to hold; they are forgotten here."""
+        gone = set(names)
+        tensors = [numpy_helper.from_array(self.arrays.pop(name), name) for name in list(self.arrays) if name in gone]
+        self._shared = {key: value for key, value in self._shared.items() if value.name in self.arrays}
+        self.tables = [value for value in self.tables if value.name not in gone]
+        return tensors
+
     # undo
     def mark(self) -> tuple[int, int, int]:
         return len(self.nodes), len(self.arrays), len(self.functions)
@@ -188,14 +205,14 @@ class Graph:
         as_nodes = {name for name in as_nodes if self.arrays[name].size <= 8}
         nodes: list[onnx.NodeProto] = []
         for node in self.nodes:
-            for name in node.input:
+            for name in reads([node]):
                 if name in as_nodes:
                     as_nodes.remove(name)
                     tensor = numpy_helper.from_array(self.arrays[name])
                     nodes.append(helper.make_node("Constant", [], [name], value=tensor))
             nodes.append(node)
         written = {node.output[0] for node in nodes if node.op_type == "Constant"}
-        used = {name for node in self.nodes for name in node.input} - written
+        used = set(reads(self.nodes)) - written
         tensors = [numpy_helper.from_array(a, name) for name, a in self.arrays.items() if name in used]
         listed = list(inputs)
         if self.style.weights_as_inputs:

@@ -16,7 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from .builder import Value
+from .builder import Value, reads
 from .operators import Builder
 
 
@@ -131,7 +131,7 @@ class Net:
     def _run(self, since: int, y: Value) -> list[NDArray[Any]]:
         """Run the nodes from `since` on, for every draw, and hold y to its declared shape."""
         nodes = self.b.nodes[since:]
-        read = dict.fromkeys(name for node in nodes for name in node.input)
+        read = dict.fromkeys(reads(nodes))
         fed = [name for name in read if name in self.known[0]]
         inputs = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)

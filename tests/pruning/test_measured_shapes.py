@@ -59,7 +59,7 @@ def test_sizes_stay_open() -> None:
     assert found.dynamic(t) == [True, True, True]  # the file does not say that 16 is always 16
 
 
-def test_what_depends_on_data_stays_unknown() -> None:
+def test_what_depends_on_data_stays_open() -> None:
     source = in_memory(
         model("""(float[N,16] x) => (float y) <float[16] g, float[16,8] u, float[8,3] head, float zero = {0}> {
             c = Greater(x, zero)  p = NonZero(c)  f = Cast<to=1>(p)  t = com.microsoft.SampleOp(f)
@@ -68,7 +68,22 @@ def test_what_depends_on_data_stays_unknown() -> None:
     )  # fmt: skip
     normal = normalise(source)
     found = shapes_of(normal, RunSettings())
-    assert not found.measured
+    sizes = {str(v.name): (found(v), found.dynamic(v)) for v in found.measured}
+    assert sizes["p"][0] is not None
+    assert sizes["p"][1] == [False, True]
+    assert sizes["t"][1] == [True, True]
+
+
+def test_channels_of_as_many_rows_as_numbers_decide() -> None:
+    """Rows above a threshold, as a detector picks them: their number is open, their channels are known."""
+    text = """(float[N,16] x) => (float[r,c] y) <float[16,12] w, float[12,8] u, float[8,3] head, float zero = {0}> {
+        a = MatMul(x, w)  b = Relu(a)  m = ReduceMean<keepdims=0, axes=[1]>(x)  c = Greater(m, zero)
+        p = NonZero(c)  i = Transpose<perm=[1,0]>(p)  r = GatherND(b, i)
+        d = MatMul(r, u)  e = Relu(d)  y = MatMul(e, head) }"""
+    report = prune(in_memory(model(text, opset=17)), SETTINGS).report
+    assert {row.name: row.removed for row in report.groups} == {"w": 6, "u": 4}
+    assert report.proof is not None
+    assert not report.proof.not_proved
 
 
 def test_a_model_that_does_not_run_is_analysed_all_the_same() -> None:

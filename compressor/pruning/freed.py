@@ -1,0 +1,131 @@
+"""Inputs and outputs that may shrink because the user said so, and a masked reference that has their new sizes.
+
+Whoever calls the smaller model then hands in, and gets, fewer channels there: a cache of fewer heads, a vector of fewer
+features. The reference of the proof takes and gives the same: what goes of an input is filled with another position of
+it, which does not count there, and of an output only the positions that stay are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.channel_mask import Cut
+from compressor.config.selection import SelectionSection
+from compressor.errors import UsageError
+from compressor.graph.shapes import Shapes
+from compressor.operators.table import operator_of
+
+Axes = Mapping[str, tuple[int, ...]]
+"""Name of an input or output of the model -> its axes that may shrink."""
+CACHE_RANK, HEADS_AXIS = 4, 1
+"""A cache of keys or values has the axes batch, head, position, dimension."""
+
+
+def freed(graph: ir.Graph, shapes: Shapes, settings: SelectionSection) -> Axes:
+    """What may shrink of the inputs and outputs of ``graph``.
+
+    Raises:
+        UsageError: no output is called so, or no cache is found where its heads are to go.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    outputs = {str(v.name): v for v in graph.outputs}
+    for name in settings.free_outputs:
+        if name not in outputs:
+            raise UsageError(f"--free-output {name!r} is no output; the outputs are {', '.join(outputs)}")
+        found[name] = tuple(range(len(shapes(outputs[name]) or ())))
+    if settings.cache_heads:
+        caches = dict(_caches(graph, shapes))
+        if not caches:
+            raise UsageError(
+                "--cache-heads finds no cache: no input of four axes meets computed keys or values and comes out again"
+            )
+        found |= caches
+    return MappingProxyType(found)
+
+
+def _caches(graph: ir.Graph, shapes: Shapes) -> Iterable[tuple[str, tuple[int, ...]]]:
+    """Inputs that a node joins with something computed and hands out of the model, and what it hands out."""
+    for value in graph.inputs:
+        shape, dtype = shapes(value), shapes.dtype(value)
+        if shape is None or len(shape) != CACHE_RANK or dtype is None or not dtype.is_floating_point():
+            continue
+        pending = [value]
+        while pending:
+            for node, _ in pending.pop().uses():
+                for made in node.outputs:
+                    after = shapes(made)
+                    if after is None or len(after) != CACHE_RANK or after[HEADS_AXIS] != shape[HEADS_AXIS]:
+                        continue
+                    if made.is_graph_output():
+                        yield str(value.name), (HEADS_AXIS,)
+                        yield str(made.name), (HEADS_AXIS,)
+                    elif operator_of(node).hands_on:
+                        pending.append(made)
+
+
+def declare_anew(graph: ir.Graph, cut: Cut, originals: Mapping[str, ir.Value], free: Axes) -> None:
+    """Gives a masked graph the inputs and outputs of the smaller model, in place.
+
+    Args:
+        graph: masked, of the original sizes.
+        cut: what goes.
+        originals: values of the analysed graph by name.
+        free: inputs and outputs that may shrink.
+    """
+    for place, value in enumerate(graph.inputs):
+        keeps = _kept(cut, originals, value, free)
+        if keeps:
+            graph.inputs[place] = _filled(graph, value, keeps)
+    for place, value in enumerate(graph.outputs):
+        keeps = _kept(cut, originals, value, free)
+        if keeps:
+            name, value.name = value.name, f"{value.name}.whole"
+            # Without it ONNX Runtime 1.31 takes a grown cache for as large as the one before, and reuses its memory.
+            value.shape = originals[str(name)].shape
+            made = value
+            for axis, keep in keeps.items():
+                made = _gathered(graph, made, axis, np.flatnonzero(keep), None)
+            made.name, made.type = name, value.type
+            graph.outputs[place] = made
+
+
+def _kept(cut: Cut, originals: Mapping[str, ir.Value], value: ir.Value, free: Axes) -> dict[int, np.ndarray]:
+    source = originals.get(str(value.name))
+    masks = {axis: cut.keep(source, (axis,)) for axis in free.get(str(value.name), ())}
+    return {axis: keep for axis, keep in masks.items() if not keep.all()}
+
+
+def _filled(graph: ir.Graph, value: ir.Value, keeps: Mapping[int, np.ndarray]) -> ir.Value:
+    """A smaller input in the place of ``value``, whose users read it filled up to its old size."""
+    dims: list[int | ir.SymbolicDim | None] = list(value.shape or ())
+    for axis, keep in keeps.items():
+        dims[axis] = int(keep.sum())
+    small = ir.Value(name=value.name, shape=ir.Shape(dims), type=value.type)
+    value.name = f"{value.name}.whole"
+    made, first = small, next(iter(graph))
+    for axis, keep in keeps.items():
+        positions = np.where(keep, np.cumsum(keep) - 1, 0)
+        made = _gathered(graph, made, axis, positions, first)
+    value.replace_all_uses_with(made)
+    return small
+
+
+def _gathered(
+    graph: ir.Graph, value: ir.Value, axis: int, positions: Sequence[int] | np.ndarray, before: ir.Node | None
+) -> ir.Value:
+    tensor = ir.tensor(np.asarray(positions, np.int64), name=f"{value.name}.positions{axis}")
+    index = ir.Value(
+        name=tensor.name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    graph.register_initializer(index)
+    node = ir.node("Gather", [value, index], attributes={"axis": axis}, name=f"{value.name}.picked{axis}")
+    node.outputs[0].name, node.outputs[0].type = f"{node.name}.out", value.type
+    if before is None:
+        graph.append(node)
+    else:
+        before.prepend(node)
+    return node.outputs[0]

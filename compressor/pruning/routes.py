@@ -1,0 +1,208 @@
+"""Every branch and every body takes part in the proof, whatever the inputs of the proof would have run.
+
+Which branch an If takes and how often a Loop goes round is decided by numbers of the input, and seeded ones may never
+ask for some. So the masked graph and the smaller model are also compared with these decisions made for both of them
+alike: on one route the branches are chosen one way, on the next another, until each was on a route. Two graphs that
+mean the same still mean the same when the same decision is taken from both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.core.compare import Array, Tolerance
+from compressor.errors import ModelError, ProofFailed
+from compressor.graph.captures import has_graph
+from compressor.graph.control_flow import Flow, flow_of
+from compressor.graph.nodes import tensor_of
+from compressor.pruning.piecewise import runnable
+from compressor.pruning.proof import PLEASE, Evidence, NotProved
+from compressor.pruning.standard import Standard, with_tolerance
+from compressor.runtime.stored import Answers, Feed
+
+ROUTES = 16
+"""Routes that are tried at most; a graph of more branches than these reach is proved in part, and said so."""
+ITERATIONS = 2
+"""How often a Loop goes round on a route: the second iteration sees what the first one made."""
+MOST_ITERATIONS = 1000
+"""A number of iterations that the file fixes is left as it is up to here."""
+NOT_REACHED = (
+    "part of it may not have run in the proof: with its decisions made for it the model does not run on these inputs"
+)
+
+Branches = Mapping[str, bool]
+"""Name of an If -> is it the first branch that is taken?"""
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way through the control flow of a graph.
+
+    Attributes:
+        branches: which branch each If takes; the others decide for themselves.
+        loops: does every Loop go round?
+    """
+
+    branches: Branches = field(default_factory=dict)
+    loops: bool = True
+
+
+def routes(graph: ir.Graph) -> list[Route]:
+    """Routes that lead through every branch of ``graph``, and through every body; none where it has no control flow."""
+    if not any(map(_decides, graph.all_nodes())):
+        return []
+    found: list[dict[str, bool]] = []
+    for goal in _goals(graph, {}):
+        fitting = [r for r in found if all(r.get(name, taken) == taken for name, taken in goal.items())]
+        if fitting:
+            fitting[0].update(goal)
+        else:
+            found.append(dict(goal))
+    return [Route(MappingProxyType(branches)) for branches in found[:ROUTES]] or [Route()]
+
+
+def _decides(node: ir.Node) -> bool:
+    flow = flow_of(node) if has_graph(node) else None
+    return flow is not None and bool(flow.choices or flow.conditions)
+
+
+def _goals(graph: ir.Graph, above: Branches) -> Iterator[Branches]:
+    """For each branch, the decisions that lead there."""
+    for node in graph:
+        flow = flow_of(node) if has_graph(node) else None
+        for number, body in enumerate(flow.bodies if flow is not None else ()):
+            goal = {**above, str(node.name): number == 0} if flow is not None and flow.choices else above
+            if goal is not above:
+                yield goal
+            yield from _goals(body, goal)
+
+
+def on_route(model: ir.Model, route: Route) -> tuple[ir.Model, Feed]:
+    """A copy of ``model`` that takes the decisions of a route as further inputs, and these inputs.
+
+    They are no constants, so that no optimiser takes what is decided out of the graph: ONNX Runtime 1.31 crashes on
+    some graphs when it inlines a branch.
+    """
+    decided = _Decided(model.clone(), {})
+    for node in list(decided.model.graph.all_nodes()):
+        flow = flow_of(node) if has_graph(node) else None
+        if flow is not None and flow.choices and node.name in route.branches:
+            decided.give(node, 0, np.asarray(route.branches[str(node.name)]))
+        elif flow is not None and flow.conditions and route.loops:
+            decided.go_round(node, flow)
+    return decided.model, decided.feed
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """A model whose decisions become inputs, one by one.
+
+    Attributes:
+        model: is edited.
+        feed: the decisions by name of input.
+    """
+
+    model: ir.Model
+    feed: dict[str, Array]
+
+    def go_round(self, node: ir.Node, flow: Flow) -> None:
+        """Lets a Loop run as often as its limit says: that of the file if it is small, or else ``ITERATIONS``."""
+        limit = tensor_of(node.inputs[0])
+        if limit is None or int(limit.numpy().ravel()[0]) > MOST_ITERATIONS:
+            self.give(node, 0, np.asarray(ITERATIONS, np.int64))
+        always = self.give(node, 1, np.asarray(True))
+        for place, value in enumerate(flow.conditions):
+            handed = ir.node("Identity", [always], name=f"{node.name}.always{place}")
+            made = handed.outputs[0]
+            made.name, made.type, made.shape = f"{handed.name}.out", value.type, ir.Shape(always.shape or ())
+            flow.bodies[0].append(handed)
+            flow.bodies[0].outputs[place] = made
+
+    def give(self, node: ir.Node, index: int, decision: Array) -> ir.Value:
+        """Makes input ``index`` of ``node`` an input of the model, which is fed with ``decision``."""
+        given = node.inputs[index] if index < len(node.inputs) else None
+        rank = 0 if given is None or given.shape is None else len(given.shape)
+        array = decision.reshape([1] * rank)
+        kind = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+        value = ir.Value(name=f"{node.name}.decided{index}", shape=ir.Shape(array.shape), type=kind)
+        self.model.graph.inputs.append(value)
+        if index >= len(node.inputs):
+            node.resize_inputs(index + 1)
+        node.replace_input_with(index, value)
+        self.feed[str(value.name)] = array
+        return value
+
+
+@dataclass(frozen=True)
+class Routed:
+    """What the comparisons on all routes showed.
+
+    Attributes:
+        standards: route -> what the smaller model had to give there.
+        shown: how near it came.
+        missing: control flow of which a part did not run.
+    """
+
+    standards: Sequence[tuple[Route, Standard]]
+    shown: Sequence[Evidence]
+    missing: Sequence[NotProved]
+
+
+def prove_routes(
+    models: tuple[ir.Model, ir.Model], feeds: Sequence[Feed], tolerance: Tolerance, folder: Path, provider: str
+) -> Routed:
+    """Compares two models on every route.
+
+    Args:
+        models: the masked graph and the smaller model; neither is changed.
+        feeds: inputs of the proof; on each route the first one that the masked graph takes is used.
+        tolerance: error that is allowed.
+        folder: where files may be put.
+        provider: where they are run.
+
+    Raises:
+        ProofFailed: the smaller model does not run where the masked graph does.
+    """
+    standards, shown = list[tuple[Route, Standard]](), list[Evidence]()
+    for wanted in routes(models[0].graph):
+        for route in (wanted, replace(wanted, loops=False)):
+            expected = _runs(models[0], route, feeds, folder, provider)
+            if expected is None:
+                continue
+            found = _runs(models[1], route, expected.runs.feeds, folder, provider)
+            if found is None:
+                raise ProofFailed(f"the smaller model does not run in every branch, as the original does; {PLEASE}")
+            asked, held = with_tolerance(expected, found, tolerance)
+            standards.append((route, asked))
+            shown.append(Evidence.of(asked, held))
+            break
+    missing = [NotProved(name, NOT_REACHED) for name in _unreached(models[0].graph, [r for r, _ in standards])]
+    return Routed(standards, shown, missing)
+
+
+def _runs(model: ir.Model, route: Route, feeds: Sequence[Feed], folder: Path, provider: str) -> Answers | None:
+    """What the model gives on the first of the feeds that it takes; None where it takes none."""
+    routed, decisions = on_route(model, route)
+    try:
+        return Answers.to_some(runnable(routed, folder, provider), [], [{**feed, **decisions} for feed in feeds])
+    except ModelError:
+        return None
+
+
+def _unreached(graph: ir.Graph, tried: Sequence[Route]) -> Iterator[str]:
+    """Nodes of which no route took every branch, or went round."""
+    taken = {pair for route in tried for pair in route.branches.items()}
+    round_ = any(route.loops for route in tried)
+    for node in graph.all_nodes():
+        flow = flow_of(node) if has_graph(node) else None
+        name = str(node.name)
+        if flow is None:
+            continue
+        if (flow.choices and not {(name, True), (name, False)} <= taken) or (flow.conditions and not round_):
+            yield name
