@@ -149,8 +149,8 @@ def _gather(node: ir.Node, coupling: Coupling) -> None:
     before, rank = coupling.shape(value), len(coupling.shape(indices))
     axis = attribute_axis(node, len(before), 0)
     index = coupling.shapes.const(indices)
+    coupling.freeze(node, indices, None, "is an index of Gather")
     if index is None:
-        coupling.freeze(node, indices, None, "is an index of Gather")
         terms = _embedding(node, coupling, value, axis)
     else:
         terms = _pick(node, coupling, value, {axis: np.asarray(index, np.int64) % before[axis]})

@@ -20,6 +20,11 @@ from .case import Case, check, image, token, whole
 CASES = (
     token("Concat with something empty", "o = Slice(a, wide, wide, last)  b = Concat<axis=2>(a, o)",
           more="int64[1] wide = {16}, int64[1] last = {2}", settings={"simplify": False}),
+    token("Gather by a sum of constants",
+          "i = Add(p, r)  g = Gather(t, i)  h = ReduceMean<keepdims=0>(g, zero)  b = Add(a, h)",
+          {"w": 8, "v": 3, "t": 4},  # of t, half of the rows that nobody picks
+          more="int64[5,1] p = {0,1,2,3,4}, int64[1,5] r = {5,4,3,2,1}, float[16,16] t, int64[1] zero = {0}",
+          settings={"simplify": False}),
     # Slice
     image("Slice of space", "b = Slice(a, from, to, axes)",
           more="int64[2] from = {1,0}, int64[2] to = {5,9223372036854775807}, int64[2] axes = {2,3}"),
