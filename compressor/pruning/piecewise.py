@@ -114,7 +114,7 @@ class Lent:
         from compressor.runtime.sessions import Setup, start_session  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
 
         lent = {name: tensor.numpy() for name, tensor in self._weights.items()}
-        return Live(start_session(self._path, "cpu", Setup(optimise=optimise, lent=lent)), lent)
+        return Live(start_session(self._path, "cpu", Setup(optimise=optimise, lent=lent, waits=True)), lent)
 
     def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
         """Runs the model on each feed; raises as :meth:`Stored.run`."""
@@ -262,7 +262,7 @@ class Piecewise:
         with tempfile.TemporaryDirectory(dir=self._folder) as place:
             path = Path(place) / "piece.onnx"
             path.write_bytes(message.SerializeToString())
-            return start_session(path, self._provider, Setup(optimise=self._optimise, lent=lent, packed=False))
+            return start_session(path, self._provider, Setup(optimise=self._optimise, lent=lent, packed=False, waits=True))
 
     def _message(self, piece: Segment, given: Mapping[str, Array], lent: Mapping[str, Array]) -> onnx.ModelProto:
         inputs = []

@@ -44,6 +44,8 @@ class Setup:
         profile: prefix of the file that a profile goes to; None does not profile.
         placement: the session can say which provider took which node.
         polite: threads stop spinning when a run ends, so that a session at rest takes no time from another.
+        waits: threads wait without spinning, which costs a fifth less processor time in short runs, and latency in
+            others; for results, not for times.
         lent: arrays in place of external initializers, by name; read where they are, so that they have to stay as long
             as the session.
         packed: kernels may copy weights into a form that they read faster.
@@ -55,6 +57,7 @@ class Setup:
     profile: Path | None = None
     placement: bool = False
     polite: bool = False
+    waits: bool = False
     lent: Mapping[str, Array] = field(default_factory=dict)
     packed: bool = True
 
@@ -180,6 +183,8 @@ def _options(setup: Setup) -> ort.SessionOptions:
         options.add_external_initializers(list(setup.lent), [values.to_runtime(array) for array in setup.lent.values()])
     if not setup.packed:
         options.add_session_config_entry("session.disable_prepacking", "1")
+    if setup.waits:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if setup.polite:
         options.add_session_config_entry("session.force_spinning_stop", "1")
     return options

@@ -146,7 +146,7 @@ class Stored:
         """
         from compressor.runtime.sessions import Setup, start_session  # noqa: PLC0415 - as above
 
-        return Live(start_session(self.path, self.provider, Setup(optimise=optimise)))
+        return Live(start_session(self.path, self.provider, Setup(optimise=optimise, waits=True)))
 
     def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
         """Runs the model on each feed; raises as :meth:`open` and :meth:`Live.run`."""

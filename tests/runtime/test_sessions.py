@@ -67,3 +67,10 @@ def test_a_run_that_fails_is_one_sentence(path):
     with pytest.raises(ModelError, match="the model does not run: ") as caught:
         sessions.run_session(session, {"x": np.zeros((1, 3, 6, 6), np.float32)})
     assert "\n" not in str(caught.value)
+
+
+def test_threads_of_a_proof_wait_without_spinning() -> None:
+    entry = "session.intra_op.allow_spinning"
+    assert sessions._options(sessions.Setup(waits=True)).get_session_config_entry(entry) == "0"
+    with pytest.raises(RuntimeError):
+        sessions._options(sessions.Setup()).get_session_config_entry(entry)
