@@ -137,3 +137,13 @@ def _last_message(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     starts = [i for i, line in enumerate(lines) if line.lower().startswith("error")]
     return " ".join(lines[starts[-1] :] if starts else lines[-1:])[:300]
+
+
+def subset(source: Path, count: int, output: Path) -> Path:
+    """The first ``count`` samples of an .npz file in a seeded order, without their labels."""
+    import numpy as np  # noqa: PLC0415 - the scripts that measure memory stay small
+
+    with np.load(source) as data:
+        images = data["x"]
+    np.savez(output, x=images[np.random.default_rng(0).permutation(len(images))[: count or None]])
+    return output
