@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("torch_ops",),
     ("train",),
     ("unification", "allocation"),
+    ("structures",),
     ("evaluate",),
     ("experiments", "latency"),
     ("render", "steps"),

@@ -76,7 +76,7 @@ def loss_curves(ranked: Ranked, found: LossEvidence, seed: int) -> Curves:
             shaped += [(group.name, loss) for loss, _ in way.probes]
     if found.exact is not None and probes:
         found.tell("losses: the outputs")
-        measured = _sized(measured, shaped, found.exact(probes))
+        measured = sized(measured, shaped, found.exact(probes))
     lent = {group.name: _by_scores(group, scores) for group, scores in ranked.items()}
     factor = _borrowed(measured, lent)
     return {
@@ -84,7 +84,7 @@ def loss_curves(ranked: Ranked, found: LossEvidence, seed: int) -> Curves:
     }
 
 
-def _sized(
+def sized(
     measured: Curves, shaped: Sequence[tuple[str, float]], exact: npt.NDArray[np.float64]
 ) -> dict[str, LossCurve]:
     """Curves times the factor by which positions and layers are not independent, the mean over the widths probed."""
@@ -166,7 +166,7 @@ class _Part:
             spread = float(np.einsum("oi,ij,oj->", matrix, covariance, matrix, optimize=True))
             metric = np.eye(len(matrix)) / max(spread, 1e-300) ** 0.5
         else:
-            metric = _metric(rows.gradients[index].reshape(-1, len(matrix)), rows.positions / rows.drawn, seed)
+            metric = metric_of(rows.gradients[index].reshape(-1, len(matrix)), rows.positions / rows.drawn, seed)
         held = Held(rest - rest.mean(axis=0), metric)
         return _Part(Reader(matrix, metric, covariance, view.units[index]), held, mean, (place, index))
 
@@ -175,7 +175,7 @@ class _Part:
         return Probe(*self.place, change.astype(np.float32), self.mean)
 
 
-def _metric(slopes: Floats32, weight: float, seed: int) -> Matrix:
+def metric_of(slopes: Floats32, weight: float, seed: int) -> Matrix:
     """F with FᵀF = E Σ_positions g gᵀ, of all directions or of RANK random mixtures of rows.
 
     Args:

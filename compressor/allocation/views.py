@@ -55,13 +55,19 @@ def views(model: ir.Model, coupling: Coupling) -> list[LinearView]:
     Where the output of a matrix goes with the unit that all its columns go with (a depthwise convolution), nothing is
     lost with them: such columns are labelled 0.
     """
-    values = {str(v.name) for node in model.graph for v in node.outputs} | {str(v.name) for v in model.graph.inputs}
-    layers, _ = find_layers(model, model, values)
-    found = [_view(layer, coupling) for layer in layers if operator_of(layer.node).linear]
+    found = [view_of(layer, coupling) for layer in linear_layers(model)[0]]
     return [view for view in found if view is not None and view.units.any()]
 
 
-def _view(layer: LayerPair, coupling: Coupling) -> LinearView | None:
+def linear_layers(model: ir.Model) -> tuple[list[LayerPair], dict[str, str]]:
+    """All linear layers with a weight of their own, in the order of the graph, and node -> why others are none."""
+    values = {str(v.name) for node in model.graph for v in node.outputs} | {str(v.name) for v in model.graph.inputs}
+    layers, skipped = find_layers(model, model, values)
+    return [layer for layer in layers if operator_of(layer.node).linear], skipped
+
+
+def view_of(layer: LayerPair, coupling: Coupling) -> LinearView | None:
+    """The layer as matrices; None where a shape is not known or recovery does not read it."""
     x, y = layer.node.inputs[1 - layer.held], layer.node.outputs[0]
     weight = layer.weight.read()
     shapes = (coupling.shapes(x) if x is not None else None, coupling.shapes(y))

@@ -19,6 +19,7 @@ from compressor.cli.options import flag, settings_options, was_given
 from compressor.cli.paths import check_destinations, checkpoint_place, default_output
 from compressor.config import PruneSettings
 from compressor.config.selection import SelectionSection
+from compressor.config.structure import StructureSection
 from compressor.config.target import TargetSection
 from compressor.errors import NothingToPrune, UsageError
 from compressor.version import VERSION
@@ -95,7 +96,7 @@ def prune_command(
     from compressor.results import FrozenRow
     from compressor.steps.gates import demand_gates
 
-    decided = (*TargetSection.own_fields(), *SelectionSection.own_fields(), "simplify")
+    decided = (*TargetSection.own_fields(), *StructureSection.own_fields(), *SelectionSection.own_fields(), "simplify")
     ignored = [flag(PruneSettings, name) for name in decided if was_given(name)]
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what to remove; drop {' and '.join(ignored)}, or --plan")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,24 +20,27 @@ from compressor.graph.provenance import stamp_provenance
 from compressor.operators.table import teaching
 from compressor.operators.taught import read_records
 from compressor.pruning import proof
-from compressor.pruning.analysis import analyse, believing
+from compressor.pruning.analysis import Analysis, analyse, believing
 from compressor.pruning.apply import cut_of
+from compressor.pruning.budget import Origin
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.lossless import exact
 from compressor.pruning.matching import demand_matches
 from compressor.pruning.plan_history import Trail
 from compressor.pruning.proof import Evidence
 from compressor.pruning.schedule import steps_of
-from compressor.results import GroupRow, Report
+from compressor.results import GroupRow, ModelStats, Report
 from compressor.results.base import Summarised
 from compressor.steps import account
+from compressor.steps.checkpoints import checkpoint_beside
 from compressor.steps.defaults import heavier, made_up, resized, settled
 from compressor.steps.gates import unresolved
 from compressor.steps.losses import Losses, follows_losses
 from compressor.steps.provenance import facts_of
-from compressor.steps.recover import Recovery, RunSamples, checkpoint_beside
+from compressor.steps.recover import Recovery, RunSamples
 from compressor.steps.sparsify import again, trained_towards
-from compressor.steps.step import Means, chosen, explained, prepared, removed, replayed_choice, replays
+from compressor.steps.step import Means, chosen, explained, prepared, removed, replayed_choice, replays, selected
+from compressor.steps.structure import LayerOptions, Selected, changed_rows, proved, structure_of
 
 if TYPE_CHECKING:
     from compressor.latency import LatencyTarget
@@ -105,45 +108,110 @@ def _prune(
     if samples is None:
         with clock.phase("samples"):
             samples = made_up(settings, source, found, notes, asked=given.recover != "auto")
-    means = _means(source, settings, samples, clock)
-    recovery, trail, origin = Recovery(source, settings, samples, clock), Trail(), None
-    proofs, groups, read = list[Evidence](), list[GroupRow](), source if isinstance(model, ir.Model) else Path(model)
+    recovery = Recovery(source, settings, samples, clock)
+    run = _Run(settings, plan, distrusted, size, _means(source, settings, samples, clock), recovery, clock)
+    read: Path | ir.Model = source if isinstance(model, ir.Model) else Path(model)
     if settings.reinitialise == "before":
-        with clock.phase("analyse"):
-            read = reinitialised(found.model, settings.seed)
-            found = analyse(read, settings, distrusted)
+        found, read = run.analysed(reinitialised(found.model, settings.seed))
     for step in [settings] if plan is not None else steps_of(settings, size):
-        if origin is not None:
-            with clock.phase("analyse"):
-                found, read = analyse(recovery.model, settings, distrusted), recovery.model
-        with clock.phase("choose"), explained(found):
-            choice = replayed_choice(plan, found) if plan is not None else chosen(found, step, origin, size, means)
-        trained = trained_towards(found, choice, recovery, plan is not None)
-        if trained is not None:
-            found, read = analyse(trained.model, settings, distrusted), trained.model
-            with clock.phase("choose"):
-                choice = again(trained, found, choice) or chosen(found, step, choice.origin, size, means)
-        cut = cut_of(choice.plan, found)
-        missing = prepared(read, found, settings, clock)
-        trail.add(choice.plan, cut, last=step.steps == 1)
-        groups, origin = account.group_rows(choice.groups, cut, groups), choice.origin
-        recovery.before(found.model)
-        small, shown = removed(found, choice, settings, clock)
-        proofs += [replace(evidence, not_proved=[*missing, *evidence.not_proved]) for evidence in shown]
-        recovery.after(small, cut)
+        if run.origin is not None:
+            found, read = run.analysed(recovery.model)
+        found = run.step(step, found, read)
     proof.same_signature(source, recovery.model, found.coupling.policy.free)
-    report = account.report(found, before, groups, proof.together(proofs), _as_done(settings, means.losses))
-    report = report if means.aim is None else means.aim.added_to(report)
-    notes += means.losses.warnings if means.losses is not None else []
-    report = report.model_copy(update={"warnings": [*report.warnings, *dict.fromkeys(notes)]})
-    whole = trail.plan()
+    report = run.report(found, before, notes)
+    whole = run.trail.plan()
     # A replay believes every rule at first, so a plan that needed some left alone has to be tried.
-    once = (len(trail) == 1 and not distrusted) or replays(whole, source, recovery.model, settings)
-    proved = proofs[-1] if proofs and settings.recover == "none" else None
-    kept, report = whole if once else None, recovery.added_to(report)
+    once = (len(run.trail) == 1 and not distrusted) or replays(whole, source, recovery.model, settings)
+    kept, report = whole if once and recovery.changed is None else None, recovery.added_to(report)
     origin_file = None if isinstance(model, ir.Model) else Path(model)
     stamp_provenance(recovery.model, "prune", given, origin_file, facts_of(report, kept))
-    return PruneResult(recovery.model, kept, report, proved)
+    return PruneResult(recovery.model, kept, report, _still_holds(run.proofs, settings, recovery))
+
+
+@dataclass
+class _Run:
+    """The steps of one run: what they are made with, and what they leave.
+
+    Attributes:
+        settings: of the run, as they were settled.
+        plan: says what goes, where one is replayed.
+        distrusted: node -> why its rule is not believed.
+        size: bytes of the file that was given.
+        means: what choices are made with.
+        recovery: holds the model as the last step left it.
+        clock: receives the time of each phase.
+        trail: what was cut.
+        proofs: evidence of every cut.
+        groups: rows of the report, by group.
+        origin: costs of the model before the first step; None before it.
+    """
+
+    settings: PruneSettings
+    plan: PruningPlan | None
+    distrusted: Mapping[str, str]
+    size: int
+    means: Means
+    recovery: Recovery
+    clock: Clock
+    trail: Trail = field(default_factory=Trail)
+    proofs: list[Evidence] = field(default_factory=list)
+    groups: list[GroupRow] = field(default_factory=list)
+    origin: Origin | None = None
+
+    def analysed(self, model: ir.Model) -> tuple[Analysis, ir.Model]:
+        """The model, analysed, and the model itself."""
+        with self.clock.phase("analyse"):
+            return analyse(model, self.settings, self.distrusted), model
+
+    def step(self, step: PruneSettings, found: Analysis, read: Path | ir.Model) -> Analysis:
+        """Chooses, trains towards the choice where that is asked for, cuts, recovers, and proves.
+
+        Args:
+            step: settings of the step.
+            found: the analysed model.
+            read: where it was read from, for the proof that it was prepared rightly.
+
+        Returns:
+            The analysis that was cut: another one where training came before.
+        """
+        with self.clock.phase("choose"), explained(found):
+            done = self._chosen(found, step)
+        choice = done.choice
+        trained = trained_towards(found, choice, self.recovery, self.plan is not None)
+        if trained is not None:
+            found, read = self.analysed(trained.model)
+            with self.clock.phase("choose"):
+                choice = again(trained, found, choice) or chosen(found, step, choice.origin, self.size, self.means)
+        cut = cut_of(choice.plan, found)
+        missing = prepared(read, found, self.settings, self.clock)
+        self.trail.add(choice.plan, cut, last=step.steps == 1)
+        self.groups, self.origin = account.group_rows(choice.groups, cut, self.groups), choice.origin
+        self.recovery.before(found.model)
+        small, shown = removed(found, choice, self.settings, self.clock)
+        self.recovery.after(small, cut, done.changes)
+        shown += proved(self.recovery.changed, found, self.settings, self.clock)
+        self.proofs += [replace(evidence, not_proved=[*missing, *evidence.not_proved]) for evidence in shown]
+        return found
+
+    def _chosen(self, found: Analysis, step: PruneSettings) -> Selected:
+        if self.plan is not None:
+            return Selected(replayed_choice(self.plan, found), {})
+        return selected(found, step, self.origin, self.size, self.means)
+
+    def report(self, found: Analysis, before: ModelStats, notes: Sequence[str]) -> Report:
+        """What was done, as far as it is known before the result is measured."""
+        losses, aim = self.means.losses, self.means.aim
+        done = account.report(found, before, self.groups, proof.together(self.proofs), _as_done(self.settings, losses))
+        done = done if aim is None else aim.added_to(done)
+        warnings = [*done.warnings, *dict.fromkeys([*notes, *self.means.notes])]
+        changed = changed_rows(self.recovery.changed, found.shapes.batch)
+        return done.model_copy(update={"warnings": warnings, "changed": changed})
+
+
+def _still_holds(proofs: Sequence[Evidence], settings: PruneSettings, recovery: Recovery) -> Evidence | None:
+    """What was proved of the model as it is now: nothing, where its weights were fitted or trained since."""
+    as_proved = settings.recover == "none" or (recovery.changed is not None and settings.recover != "finetune")
+    return proofs[-1] if proofs and as_proved else None
 
 
 def _as_done(settings: PruneSettings, losses: Losses | None) -> PruneSettings:
@@ -158,7 +226,8 @@ def _means(source: ir.Model, settings: PruneSettings, samples: RunSamples | None
     losses = None
     if samples is not None and follows_losses(settings, samples=True):
         losses = Losses(settings, samples.train, clock, telling=samples.telling)
-    return Means(samples, losses, _latency_target(source, settings, clock))
+    layers = LayerOptions(settings, losses, clock) if structure_of(settings).layers else None
+    return Means(samples, losses, _latency_target(source, settings, clock), layers)
 
 
 def _latency_target(source: ir.Model, settings: PruneSettings, clock: Clock) -> LatencyTarget | None:
@@ -187,7 +256,8 @@ def prune_file(
     with checkpoint_beside(output, settings) as resumable:
         result = prune(source, resumable, plan=PruningPlan.load(plan) if plan else None, clock=clock)
         if plan_out is not None and result.plan is None:
-            raise PlanError("these steps cannot be written as one plan; leave --plan-out out, or prune with --steps 1")
+            reason = "a plan holds channels alone" if result.report.changed else "these steps are no single plan"
+            raise PlanError(f"{reason}; leave --plan-out out, or prune with --steps 1 and --structure channels")
         with clock.phase("write"):
             if output is not None:
                 files.save_model(

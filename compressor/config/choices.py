@@ -58,6 +58,21 @@ METRICS = Choices(
     group="onnx_compressor.metrics",
 )
 """What a model is judged by: a class of :class:`compressor.metrics.metric.Metric`."""
+_STRUCTURES = "compressor.structures.table"
+STRUCTURES = Choices(
+    "structure",
+    {
+        "channels": f"{_STRUCTURES}:CHANNELS",
+        "lowrank": f"{_STRUCTURES}:LOWRANK",
+        "both": f"{_STRUCTURES}:BOTH",
+        "groups": f"{_STRUCTURES}:GROUPS",
+        "graph": f"{_STRUCTURES}:GRAPH",
+        "supports": f"{_STRUCTURES}:SUPPORTS",
+        "nm": f"{_STRUCTURES}:NM",
+    },
+    group="onnx_compressor.structures",
+)
+"""What a budget is taken from: a :class:`compressor.structures.table.Structure`."""
 
 _METHODS = "compressor.unification.methods"
 METHODS = Choices(

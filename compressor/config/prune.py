@@ -8,13 +8,21 @@ from compressor.config.recovery import RecoverySection
 from compressor.config.rules import RulesSection
 from compressor.config.selection import SelectionSection
 from compressor.config.sparsity import SparsitySection
+from compressor.config.structure import StructureSection
 from compressor.config.target import AMOUNTS, TargetSection
 from compressor.config.timing import TimingSection
 from compressor.config.tune import TuneSettings
 
 
 class PruneSettings(
-    TargetSection, TimingSection, SelectionSection, RulesSection, RecoverySection, SparsitySection, GatesSection,
+    TargetSection,
+    TimingSection,
+    StructureSection,
+    SelectionSection,
+    RulesSection,
+    RecoverySection,
+    SparsitySection,
+    GatesSection,
     TuneSettings,
 ):
     """Settings of a pruning run; at most one of `AMOUNTS` is set, ``ratio`` when nothing is said."""
@@ -28,4 +36,23 @@ class PruneSettings(
             raise PydanticCustomError("one_amount", "more than one amount", {"fields": given})
         if not given:
             raise PydanticCustomError("no_amount", "no ratio and no target")
+        return self
+
+    @model_validator(mode="after")
+    def _structure_fits(self) -> "PruneSettings":
+        if self.structure == "channels":
+            return self
+        unfit = {
+            "--lossless": self.lossless,
+            "--target-latency": self.target_latency is not None,
+            "--steps": self.steps > 1,
+            "--decay-epochs": self.decay_epochs > 0,
+            "--sensitivity": self.sensitivity is not None,
+            "--layer-ratio": bool(self.layer_ratio),
+            "--scope": self.scope in ("local", "global"),
+        }
+        given = [name for name, is_so in unfit.items() if is_so]
+        if given:
+            text = f"{given[0]} is for channels alone; leave it out, or say --structure channels"
+            raise PydanticCustomError("structure", text)
         return self

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from compressor.channels.combine import Operand, Space, combine
+from compressor.channels.combine import combine
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import Term
+from compressor.channels.operands import Operand, Space
 from compressor.graph.control_flow import Flow, LoopState, Slices, flow_of
 from compressor.operators.operator import Operator
 

@@ -85,7 +85,7 @@ class Spending:
 
     def __init__(self, coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules, goal: Goal) -> None:
         self.parts = operators(coupling, groups, rules)
-        self._goal, self._kind = goal, goal.kind
+        self.kind, self.whole = goal.kind, goal.whole
         self._weights = _owned(self.parts)
         self._known: dict[tuple[OperatorChain, tuple[int, ...]], float] = {}
         none = [0.0] * len(groups)
@@ -96,18 +96,18 @@ class Spending:
         """What a part costs where each group has lost this share of its units."""
         key = (part, part.sizes(gone))
         if key not in self._known:
-            self._known[key] = self._cost(part, key[1]) / max(self._goal.whole, 1.0)
+            self._known[key] = self._cost(part, key[1]) / max(self.whole, 1.0)
         return self._known[key]
 
     def _cost(self, part: OperatorChain, sizes: tuple[int, ...]) -> float:
-        if self._kind == "macs":
+        if self.kind == "macs":
             return part.macs(sizes)
         shapes = [(value, part.shape(value, sizes)) for value in self._weights[part]]
-        return sum(self._each(value) * prod(shape) for value, shape in shapes if shape is not None)
+        return sum(self.each(value) * prod(shape) for value, shape in shapes if shape is not None)
 
-    def _each(self, value: ir.Value) -> float:
+    def each(self, value: ir.Value) -> float:
         """What one element costs."""
-        if self._kind == "bytes":
+        if self.kind == "bytes":
             return float(value.const_value.dtype.itemsize) if value.const_value is not None else 0.0
         return float(quantization_grid.is_weight(value))
 
@@ -136,13 +136,13 @@ def widths_within(lines: Sequence[WidthLine], spending: Spending, goal: Goal) ->
         budget = share - spending.rest
         levels = widths.within(budget)
         if levels is not None:
-            found.append(widths.removed(_given_back(widths, levels, budget, SPARE * goal.slack)))
+            found.append(widths.removed(given_back(widths, levels, budget, SPARE * goal.slack)))
             if abs(goal.left_without(found[-1]) - goal.share) <= goal.slack:
                 break
     return min(found, key=lambda removed: abs(goal.left_without(removed) - goal.share), default=None)
 
 
-def _given_back(widths: Widths, levels: Levels, budget: float, spare: float) -> Levels:
+def given_back(widths: Widths, levels: Levels, budget: float, spare: float) -> Levels:
     """Wider by single steps where that gives back most for what it costs, until ``spare`` of the budget is left."""
     levels = list(levels)
     spent = widths.total(levels)
@@ -160,6 +160,22 @@ def _given_back(widths: Widths, levels: Levels, budget: float, spare: float) -> 
             break
         levels, spent = best, widths.total(best)
     return levels
+
+
+def budget_of(coupling: Coupling, settings: PruneSettings, origin: Origin, share: float) -> Goal:
+    """The target that the settings have, or the multiply-accumulates that a ratio leaves.
+
+    Args:
+        coupling: of the graph.
+        settings: a target or a ratio.
+        origin: what amounts are shares of.
+        share: what the ratio leaves, if there is one.
+    """
+    cost = CostModel(coupling, coupling.shapes, RULES)
+    if settings.ratio is None:
+        return goal_of(cost, settings, origin)
+    kind, count = _counted(cost, origin)
+    return Goal(count, origin.macs or origin.params, share, "MACs", exact=False, kind=kind)
 
 
 @dataclass(frozen=True)
@@ -188,7 +204,7 @@ class ByLoss:
         Raises:
             TargetOutOfReach: the target cannot be met within 2 % of itself.
         """
-        goal = self._goal()
+        goal = budget_of(self.coupling, self.settings, self.origin, self.share)
         if goal.left([]) <= (goal.most if goal.exact else goal.share + SPARE * goal.slack):
             return {line.group.name: line.removed[0] for line in self.lines(self.settings)}
         spending = Spending(self.coupling, list(self.ranked), RULES, goal)
@@ -207,13 +223,6 @@ class ByLoss:
     def lines(self, settings: PruneSettings) -> list[WidthLine]:
         """The widths of every group that ``settings`` allow."""
         return lines_of(self.curves, self.ranked, chunks_of(self.ranked, settings, self.origin))
-
-    def _goal(self) -> Goal:
-        cost = CostModel(self.coupling, self.coupling.shapes, RULES)
-        if self.settings.ratio is None:
-            return goal_of(cost, self.settings, self.origin)
-        kind, count = _counted(cost, self.origin)
-        return Goal(count, self.origin.macs or self.origin.params, self.share, "MACs", exact=False, kind=kind)
 
 
 def choose_by_loss(

@@ -262,7 +262,8 @@ class Piecewise:
         with tempfile.TemporaryDirectory(dir=self._folder) as place:
             path = Path(place) / "piece.onnx"
             path.write_bytes(message.SerializeToString())
-            return start_session(path, self._provider, Setup(optimise=self._optimise, lent=lent, packed=False, waits=True))
+            setup = Setup(optimise=self._optimise, lent=lent, packed=False, waits=True)
+            return start_session(path, self._provider, setup)
 
     def _message(self, piece: Segment, given: Mapping[str, Array], lent: Mapping[str, Array]) -> onnx.ModelProto:
         inputs = []

@@ -60,6 +60,7 @@ class Evidence:
         not_proved: groups whose wrong cut nothing notices.
         runs: what the model that was held against the reference gives.
         digest: hash of its file; empty where that is not the file that will be written.
+        reference: what the model was held against, in words; empty: the original with the same channels masked.
     """
 
     tolerance: float
@@ -75,6 +76,7 @@ class Evidence:
     not_proved: list[NotProved] = field(default_factory=list)
     runs: Runs | None = None
     digest: str = ""
+    reference: str = ""
 
     @staticmethod
     def of(asked: Standard, found: Runs) -> Evidence:

@@ -15,6 +15,8 @@ from compressor.reconstruct.options import ReconstructOptions
 class BiasCorrection:
     """Means of the outputs are matched by the bias (arXiv 1906.04721, section 4.2, for pruning instead of rounding)."""
 
+    binding = False
+
     def __init__(self, matrix: Matrix, layers: int, options: ReconstructOptions) -> None:
         self._matrix = matrix
         self._spread = options.match_spread

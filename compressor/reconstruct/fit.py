@@ -36,6 +36,11 @@ class Fit(Protocol):
         """What could replace the surviving weights; the held-out rows decide."""
         ...
 
+    @property
+    def binding(self) -> bool:
+        """Does one of the proposals have to be taken, as the weights that are there are not allowed to stay?"""
+        ...
+
 
 class Holdout:
     """Rows that no fit sees, kept as they are: errors come without the cancellation of moments."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -121,9 +121,17 @@ class Kept:
             raise Unrepairable(f"the sizes of {name!r} are not those that the cut was planned for") from None
 
 
-def affected(graph: ir.Graph, kept: Kept) -> tuple[set[str], set[str]]:
-    """Values that lost positions, and those with them that are computed from such."""
+def affected(graph: ir.Graph, kept: Kept, replaced: Collection[str] = ()) -> tuple[set[str], set[str]]:
+    """Values that lost positions, and those with them that are computed from such.
+
+    Args:
+        graph: of the smaller model.
+        kept: what the cut left.
+        replaced: nodes whose weights are about to be replaced: what they read counts as touched, and all that follows
+            from what they give as computed from it.
+    """
     touched = {str(v.name) for n in graph for v in n.outputs if kept.touched(str(v.name))}
+    touched |= {str(v.name) for n in graph if n.name in replaced for v in n.inputs if v is not None}
     after = set(touched)
     for node in graph:
         inputs = [v for v in (*node.inputs, *captured_values(node)) if v is not None]

@@ -20,6 +20,8 @@ class LeastSquares:
     unknowns than ``wide``, whose covariances would not fit into memory, the rows themselves are kept.
     """
 
+    binding = False
+
     def __init__(self, matrix: Matrix, layers: int, options: ReconstructOptions) -> None:
         self._matrix = matrix
         self._dampings = options.dampings
@@ -35,10 +37,23 @@ class LeastSquares:
 
     def proposals(self) -> Iterator[Affine]:
         """Proposed weights, one for each damping that is tried."""
-        means = [m.means for m in self._moments]
+        means = self.means
         for found in self._by_rows(means) if self._wide else self._by_sums():
             if found is not None:
                 yield Affine(found, tuple(y - (found @ x[:, :, None])[:, :, 0] for x, y in means))
+
+    @property
+    def means(self) -> list[tuple[Matrix, Matrix]]:
+        """Of inputs [groups, unknowns] and outputs [groups, out], for each layer."""
+        return [m.means for m in self._moments]
+
+    def covariances(self) -> Matrix:
+        """float64[groups, unknowns, unknowns] of the inputs, of all layers together."""
+        if not self._wide:
+            parts = [m.products()[0] for m in self._moments]
+            return np.asarray(sum(parts) / max(sum(m.count for m in self._moments), 1))
+        x, _ = self._centred(self.means)
+        return np.asarray(x.transpose(0, 2, 1) @ x / max(x.shape[1], 1))
 
     def _by_sums(self) -> Iterator[Matrix | None]:
         parts = [m.products() for m in self._moments]
@@ -48,9 +63,14 @@ class LeastSquares:
         for damping in self._dampings:
             yield ridge(self._matrix, inner, outer, damping)
 
-    def _by_rows(self, means: list[tuple[Matrix, Matrix]]) -> Iterator[Matrix | None]:
+    def _centred(self, means: list[tuple[Matrix, Matrix]]) -> tuple[Matrix, Matrix]:
+        """All rows, each layer's about its own means."""
         pairs = zip(self._rows, means, strict=True)
         parts = [(x - mx[:, None], y - my[:, None]) for rows, (mx, my) in pairs for x, y in rows]
         x, y = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+        return x, y
+
+    def _by_rows(self, means: list[tuple[Matrix, Matrix]]) -> Iterator[Matrix | None]:
+        x, y = self._centred(means)
         for damping in self._dampings:
             yield ridge_of_rows(self._matrix, x, y, damping)

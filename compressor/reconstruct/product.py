@@ -94,6 +94,13 @@ class Contraction:
             .reshape(self.shape)
         )
 
+    def resized(self, *, outs: int | None = None, inner: int | None = None) -> Shape:
+        """The shape of a weight, of one axis of outputs and one that is contracted, with other sizes."""
+        sizes = dict(zip(self.held, self.shape, strict=True))
+        for (name,), size in ((self._outs, outs), (self._inner, inner)):
+            sizes[name] = sizes[name] if size is None else size
+        return tuple(sizes[name] for name in self.held)
+
     def count(self, output: Shape) -> int:
         """Product of the sizes of the axes that only the input brings."""
         return prod(output[self.made.index(n)] for n in self._rows)

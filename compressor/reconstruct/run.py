@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -35,11 +35,24 @@ class RecoveryResult:
     skipped: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Fits:
+    """Which fit each layer has.
+
+    Attributes:
+        method: a name in :data:`RECOVERIES`.
+        own: node -> the fit of a layer that has one of its own.
+    """
+
+    method: str
+    own: Mapping[str, MakeFit] = field(default_factory=dict)
+
+
 def recover(
     pruned: ir.Model,
     original: ir.Model,
     cut: Cut,
-    method: str,
+    method: str | Fits,
     data: Dataset,
     options: ReconstructOptions | None = None,
 ) -> RecoveryResult:
@@ -49,7 +62,7 @@ def recover(
         pruned: what surgery left of the analysed model; names as in ``original``.
         original: a clone of the analysed model from before surgery.
         cut: what was removed.
-        method: a name in :data:`compressor.config.choices.RECOVERIES`.
+        method: a name in :data:`compressor.config.choices.RECOVERIES`, or one with exceptions.
         data: calibration samples; labels are not read.
         options: how.
 
@@ -58,14 +71,15 @@ def recover(
         ModelError: one of the models does not run on the data.
     """
     options = options or ReconstructOptions()
+    method, own = (method.method, method.own) if isinstance(method, Fits) else (method, {})
     fit: MakeFit = RECOVERIES.find(method)
     count, read = batches_of(pruned, data, options)
     kept = Kept(cut)
-    touched, after = affected(pruned.graph, kept)
+    touched, after = affected(pruned.graph, kept, own)
     asymmetric = options.targets == "asymmetric"
     layers, skipped = find_layers(pruned, original, after if asymmetric or method == "bias" else touched)
     split = Split(count)
-    tasks = [WeightTask(users, fit, split, options) for users in by_weight(layers)]
+    tasks = [WeightTask(users, own.get(users[0].name, fit), split, options) for users in by_weight(layers)]
     repairs: list[LayerRepair] = []
     for symmetric, chosen in _rounds(tasks, symmetric=not asymmetric and method != "bias"):
         visits: list[Visit] = [

@@ -136,7 +136,7 @@ class WeightTask:
             self._holdout.add(index, user.form.rows(x, y.shape, held), user.form.targets(y, held))
         if len(pick):
             rows, targets = user.form.rows(x, y.shape, pick), user.form.targets(y, pick)
-            if batch == 0 and len(self.layers) == 1:
+            if batch == 0 and len(self.layers) == 1 and not self._fit.binding:
                 self._exact = _error(self._matrix, user.bias, rows, targets) <= EXACT
             self._fit.add(index, rows, targets)
 
@@ -168,7 +168,7 @@ class WeightTask:
         best = now
         for proposal in self._fit.proposals():
             error = self._holdout.error(proposal)
-            if error < after:
+            if error < after or (self._fit.binding and best is now):
                 best, after = proposal, error
         changed = best is not now and self._write(now, best)
         reason = None if changed else "nothing tried is better on the held-out rows"

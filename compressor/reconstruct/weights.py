@@ -36,7 +36,8 @@ class ReadWeight:
         """Replaces it, in the element type and under the name that it has."""
         old = constant_array(self.initializer)
         new = weight if self.place is None else _scattered(old, self.place, weight)
-        self.initializer.const_value = ir.tensor(new.astype(old.dtype), name=self.initializer.name)
+        array = new.astype(old.dtype, order="C")  # the runtime reads it where it lies, in row-major order
+        self.initializer.const_value = ir.tensor(array, name=self.initializer.name)
 
     def same(self, other: ReadWeight) -> bool:
         """Do both read the same numbers in the same way?"""

@@ -70,6 +70,13 @@ class ConvWindows:
         parts = matrix.reshape(self.groups, self.shape[1], self.shape[0] // self.groups, -1)
         return parts.transpose(0, 2, 1, 3).reshape(self.shape)
 
+    def resized(self, *, outs: int | None = None, inner: int | None = None) -> Shape:
+        """The shape of a weight with other numbers of filters or input channels, of each group."""
+        first, second = self.shape[0] // self.groups, self.shape[1]
+        before, after = (inner, outs) if self.transposed else (outs, inner)
+        first, second = first if before is None else before, second if after is None else after
+        return (first * self.groups, second, *self._kernel)
+
     def count(self, output: Shape) -> int:
         """Rows in an output of this shape: samples times positions."""
         return output[0] * prod(output[2:])

@@ -30,11 +30,13 @@ def render_report(report: Report, console: Console, *, explain: bool = False, ve
     if report.output is not None:
         draw.sizes(console, {"before": report.input, "after": report.output})
         console.print()
-    if report.groups:
+    channels = not report.changed or any(group.removed for group in report.groups)
+    if report.groups and channels:
         draw.line(console, _what_was_removed(report))
+    _changed(console, report, verbose=verbose)
     if report.proof is not None:
         masked = any(group.removed for group in report.groups)
-        recovered = report.settings.get("recover", "none") != "none"
+        recovered = report.settings.get("recover", "none") != "none" and not report.proof.reference
         _proof(console, report.proof, masked=masked, recovered=recovered)
     elif report.output is not None:
         draw.line(console, "Proof: not run.", style="yellow")
@@ -44,8 +46,13 @@ def render_report(report: Report, console: Console, *, explain: bool = False, ve
     if report.latency is not None:
         draw.latency(console, report.latency)
     if verbose:
-        _groups(console, report.groups, removed=True)
-    _frozen(console, report.frozen, explain=explain, verbose=verbose)
+        _groups(console, report.groups if channels else [], removed=True)
+    _frozen(console, report.frozen if channels or explain else [], explain=explain, verbose=verbose)
+    _written(console, report, verbose=verbose)
+
+
+def _written(console: Console, report: Report, *, verbose: bool) -> None:
+    """How long it took, and where the result is."""
     if verbose and report.seconds:
         draw.line(console, "Seconds: " + ", ".join(f"{name} {took:.2f}" for name, took in report.seconds.items()))
     if report.output is not None:
@@ -125,6 +132,28 @@ def _what_was_removed(report: Report) -> str:
     return f"Ratio {ratio:g} is a share of the channels: {done}; MACs left {macs}.{_rounding(report, ratio)}"
 
 
+def _changed(console: Console, report: Report, *, verbose: bool) -> None:
+    """What single layers became: one line, or all of them."""
+    rows = report.changed
+    if not rows:
+        return
+    macs, params = (
+        share(sum(getattr(row, f"{what}_after") for row in rows), sum(getattr(row, f"{what}_before") for row in rows))
+        for what in ("macs", "params")
+    )
+    draw.line(
+        console,
+        f"Structure ({report.settings.get('structure')}): {count(len(rows), 'layer')} changed, "
+        f"{sum(row.lowered for row in rows):,} of them written as something cheaper; {macs} of their MACs and {params} "
+        f"of their parameters left{'' if verbose else '; -v lists them'}.",
+    )
+    if verbose:
+        table = draw.table(("layer", "became", "MACs before", "after"))
+        for row in rows:
+            draw.add_row(table, row.node, row.became, f"{row.macs_before:,}", f"{row.macs_after:,}")
+        draw.show(console, table)
+
+
 def _rounding(report: Report, ratio: float) -> str:
     """Says what whole units (heads, chunks of --round-to) made of a ratio that holds for each group."""
     if report.settings.get("scope") != "local" or report.settings.get("layer_ratio"):
@@ -139,7 +168,7 @@ def _rounding(report: Report, ratio: float) -> str:
 
 
 def _proof(console: Console, proof: ProofResult, *, masked: bool, recovered: bool) -> None:
-    reference = "the original with the same channels masked" if masked else "the original"
+    reference = proof.reference or ("the original with the same channels masked" if masked else "the original")
     verdict = f"equals {reference}" if proof.passed else f"FAILED, differs from {reference}"
     runs = count(len(proof.inputs), "input size")
     subject = "Proof (before recovery)" if recovered else "Proof"
@@ -162,10 +191,11 @@ def _recovered(console: Console, report: Report) -> None:
     """What recovery did to the layers, and what accuracy is left."""
     if report.recovery:
         before, after = (fmean(getattr(r, f"error_{when}") for r in report.recovery) for when in ("before", "after"))
+        errors = f"{after:.3f}" if report.changed else f"{before:.3f} before, {after:.3f} after"
         draw.line(
             console,
             f"Recovery ({report.settings.get('recover')}): {count(len(report.recovery), 'layer')}, mean error of their "
-            f"outputs {before:.3f} before, {after:.3f} after.",
+            f"outputs {errors}.",
         )
     if report.trainability is not None:
         row = report.trainability

@@ -55,6 +55,20 @@ class FrozenRow(Record):
     channels: int
 
 
+class ChangedLayerRow(Record):
+    """A layer that became something cheaper, and what it was before, with the channels that it had then."""
+
+    node: str
+    became: str = Field(description="Such as: rank 12 of 32, inputs thinned.")
+    macs_before: int = Field(description="Multiply-accumulates of one sample.")
+    macs_after: int
+    params_before: int = Field(description="Elements of its weight.")
+    params_after: int
+    lowered: bool = Field(
+        default=True, description="Whether it is written as something cheaper; otherwise zeros stay in its weight."
+    )
+
+
 class NotProvedRow(Record):
     """What the proof says nothing about, and why."""
 
@@ -73,6 +87,9 @@ class ProofResult(Record):
     inputs: list[dict[str, list[int]]] = Field(description="Shape by input name, for each run compared.")
     masked_statistics: bool = Field(
         description="Whether the reference takes norms and means over the kept channels only."
+    )
+    reference: str = Field(
+        default="", description="What the result was held against; empty: the original with the same channels masked."
     )
     level: str = Field(default="full", description="full, or quick: the result alone was compared.")
     noticed: int = Field(default=0, description="Wrong cuts, made on purpose, that the comparison noticed.")
@@ -127,6 +144,9 @@ class Report(Document):
     output: ModelStats | None = Field(default=None, description="Null when the command makes no model.")
     groups: list[GroupRow] = Field(default=[])
     frozen: list[FrozenRow] = Field(default=[])
+    changed: list[ChangedLayerRow] = Field(
+        default=[], description="Layers that became something cheaper; see --structure."
+    )
     proof: ProofResult | None = None
     layers: list[LayerRow] = Field(
         default=[], description="Costs by node, in the order of the graph; empty when not asked for."

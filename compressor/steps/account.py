@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -35,6 +35,9 @@ from compressor.results import (
     ProofResult,
     Report,
 )
+
+NAMED = 3
+"""Nodes that a warning names."""
 
 
 def open_source(model: str | Path | ir.Model) -> tuple[ir.Model, int]:
@@ -184,6 +187,7 @@ def proof_row(evidence: Evidence | None, settings: ProofSection) -> ProofResult 
         provider=settings.provider,
         inputs=evidence.inputs,
         masked_statistics=evidence.masked_statistics,
+        reference=evidence.reference,
         level=settings.verify,
         noticed=evidence.noticed,
         not_proved=[NotProvedRow(group=item.group, reason=item.reason) for item in evidence.not_proved],
@@ -227,4 +231,16 @@ def _changed(
         shapes = [None if t is None else [int(d) for d in t.shape.numpy()] for t in (a, b)]
         if shapes[0] != shapes[1] or (a is not None and b is not None and a.tobytes() != b.tobytes()):
             found.append(InitializerChange(name=name, shape_a=shapes[0], shape_b=shapes[1]))
+    return found
+
+
+def left_alone(skipped: Mapping[str, str], who: str = "recovery") -> list[str]:
+    """One warning a reason, with the first nodes that it holds for; ``who`` left them alone."""
+    nodes: dict[str, list[str]] = {}
+    for node, reason in skipped.items():
+        nodes.setdefault(reason, []).append(repr(node))
+    found = []
+    for reason, names in nodes.items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        found.append(f"{who} left {', '.join(names[:NAMED])}{more} alone: {reason}")
     return found

@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx_ir as ir
 
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
@@ -21,7 +20,6 @@ from compressor.pruning.select import Ranking
 
 if TYPE_CHECKING:
     from compressor.allocation.measure import ExactLosses
-    from compressor.allocation.reading import Sizing
     from compressor.allocation.rows import Rows
     from compressor.allocation.views import LinearView
 
@@ -107,7 +105,6 @@ class Losses:
             ModelError: the model does not run on the samples.
         """
         from compressor.allocation.measure import LossEvidence, loss_curves
-        from compressor.allocation.reading import sizing
         from compressor.allocation.views import covered, views
 
         seen = views(found.model, found.coupling)
@@ -117,10 +114,8 @@ class Losses:
                 raise UsageError(f"--scope loss: {NO_VIEW.partition(';')[0]}; choose --scope local or global")
             self.warnings.append(NO_VIEW)
             return None
-        macs = macs_per_sample(found.model.graph, found.shapes, RULES)
-        size = sizing(found.coupling, seen, macs, min(self._settings.samples, len(self._data), MOST))
         try:
-            rows, exact = self._read(found.model, seen, size)
+            rows, exact = self.read(found, seen)
         except ModelError as error:
             if must:
                 raise
@@ -131,10 +126,17 @@ class Losses:
         self.used = True
         return loss_curves(ranked, evidence, self._settings.seed)
 
-    def _read(self, model: ir.Model, seen: list[LinearView], size: Sizing) -> tuple[list[Rows], ExactLosses | None]:
-        from compressor.allocation.reading import exactly, with_gradients, without_gradients
+    def read(self, found: Analysis, seen: list[LinearView]) -> tuple[list[Rows], ExactLosses | None]:
+        """Rows of layers, and what takes losses exactly where there are gradients.
 
-        settings = self._settings
+        Raises:
+            ModelError: the model does not run on the samples.
+        """
+        from compressor.allocation.reading import exactly, sizing, with_gradients, without_gradients
+
+        settings, model = self._settings, found.model
+        macs = macs_per_sample(model.graph, found.shapes, RULES)
+        size = sizing(found.coupling, seen, macs, min(settings.samples, len(self._data), MOST))
         self._clock.tell(f"losses: reading {size.samples} samples")
         reason = "torch is not installed"
         if find_spec("torch") is not None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,10 +35,14 @@ from compressor.pruning.select import Choice
 from compressor.reconstruct import ReconstructOptions, recover
 from compressor.results import Report
 from compressor.results.detail import AccuracyRow, Curve, OutputsRow, RecoveryRow, SyntheticRow, TrainabilityRow
+from compressor.steps.account import left_alone
 from compressor.steps.contradictions import demand_together
 from compressor.steps.curves import training_curves
+from compressor.steps.lowering import kept_in_training
 
 if TYPE_CHECKING:
+    from compressor.structures.apply import Changed
+    from compressor.structures.change import Change
     from compressor.train.loop.history import Event
     from compressor.train.loop.split import Splits
     from compressor.train.sparsify import Sparsified
@@ -61,8 +63,6 @@ RUN_BYTES, BYTES_OF_NUMBER = 1 << 30, 4
 """Of all values of one run together, at most; most of them are float32."""
 MADE_UP_TO_TRAIN = 5000
 """Made-up samples that training distils on, where the user has none; fewer are learnt by heart."""
-NAMED = 3
-"""Nodes that a warning names."""
 STAND_IN_NOTE = "no data was given, so made-up samples stood in for it; --data with real samples recovers more"
 
 
@@ -114,6 +114,7 @@ class RunSamples:
         told = validation(settings)
         judged = open_data(told, model) if told is not None else None
         idle = settings.recover == "none" and not settings.trainability and settings.scope != "loss"
+        idle = idle and settings.structure == "channels"
         if idle and judged is None and criterion(settings.criterion).needs is None:
             return None
         count = settings.samples if settings.recover != "finetune" else max(settings.samples, MADE_UP_TO_TRAIN)
@@ -134,6 +135,7 @@ class Recovery:
     Attributes:
         model: as the last cut and its recovery left it.
         settings: of the run.
+        changed: layers that became something cheaper; None where none did.
 
     Args:
         source: the original, which training imitates.
@@ -148,6 +150,7 @@ class Recovery:
         self.settings = self._settings = settings
         self._dense: ir.Model | None = None
         self._cut: ir.Model | None = None
+        self.changed: Changed | None = None
         self._rows: list[RecoveryRow] = []
         self._curves: list[Curve] = []
         self._warnings: list[str] = []
@@ -185,26 +188,31 @@ class Recovery:
 
     def before(self, model: ir.Model) -> None:
         """Keeps what is needed of the analysed model that is about to be cut."""
-        self._dense = None if self._settings.recover == "none" else model.clone()
+        idle = self._settings.recover == "none" and self._settings.structure == "channels"
+        self._dense = None if idle else model.clone()
 
-    def after(self, model: ir.Model, cut: Cut) -> None:
-        """Recovers the model that was cut, as :meth:`before` knew it, by ``cut``.
+    def after(self, model: ir.Model, cut: Cut, changes: Mapping[str, Change] | None = None) -> None:
+        """Recovers the model that was cut, as :meth:`before` knew it, by ``cut``, and makes ``changes`` on the way.
 
         Raises:
             CompressorError: as :func:`compressor.reconstruct.recover` and :func:`compressor.train.finetune.finetune`.
         """
         self.model = model
         self._steps += 1
-        if self._samples is None or self._dense is None:
+        if changes and self._dense is not None:
+            with self._clock.phase("recover"):
+                self._change(model, self._dense, cut, changes)
+        done = self._settings.recover == "none" or (changes and self._settings.recover != "finetune")
+        if self._samples is None or self._dense is None or done:
             return
-        self._cut = model.clone()
+        self._cut = None if changes else model.clone()
         with self._clock.phase("recover"):
-            if self._settings.reinitialise == "no":
+            if self._settings.reinitialise == "no" and not changes:
                 self._attempt(model, self._dense, cut, self._samples)
             elif self._settings.reinitialise == "after":
-                model = reinitialised(model, self._settings.seed)
+                self.model = reinitialised(self.model, self._settings.seed)
             if self._settings.recover == "finetune":
-                self.model = self._train(model, self._samples)
+                self.model = self._train(self.model, self._samples)
 
     def _attempt(self, model: ir.Model, dense: ir.Model, cut: Cut, samples: RunSamples) -> None:
         """Rebuilds; leaves the cut as it is where nobody asked and the model does not run on made-up samples."""
@@ -303,17 +311,38 @@ class Recovery:
             samples=found[0].samples,
         )
 
-    def _rebuild(self, model: ir.Model, dense: ir.Model, cut: Cut, samples: RunSamples) -> None:
-        options = ReconstructOptions(
+    def _change(self, model: ir.Model, dense: ir.Model, cut: Cut, changes: Mapping[str, Change]) -> None:
+        """Makes changes: on samples where there are such and the model runs on them, else of the weights alone."""
+        from compressor.steps.changes import Making, make_changes
+
+        samples = self._samples
+        data = None if samples is None or self._settings.recover == "none" else samples.train
+        making = Making(self._settings, self._clock, asked=samples is not None and samples.asked)
+        making.fit_on(data, self._method, self._options(dense, data))
+        self.changed = done = make_changes((model, dense), cut, changes, making)
+        self.model = done.model
+        self._warnings += making.notes
+        self._rows += [RecoveryRow(name=r.node, error_before=r.before, error_after=r.after) for r in done.repairs]
+        if data is not None and samples is not None and not samples.real:
+            self._warnings.append(STAND_IN_NOTE)
+
+    def _options(self, dense: ir.Model, data: Dataset | None) -> ReconstructOptions:
+        at_once = ReconstructOptions.batch_size if data is None else self._at_once(dense, data)
+        return ReconstructOptions(
             samples=self._settings.samples,
-            batch_size=min(self._at_once(dense, samples.train), ReconstructOptions.batch_size),
+            batch_size=min(at_once, ReconstructOptions.batch_size),
             provider=self._settings.provider,
             seed=self._settings.seed,
         )
-        method = self._settings.recover if self._settings.recover in RECOVERIES else BEFORE_TRAINING
-        done = recover(model, dense, cut, method, samples.train, options)
+
+    @property
+    def _method(self) -> str:
+        return self._settings.recover if self._settings.recover in RECOVERIES else BEFORE_TRAINING
+
+    def _rebuild(self, model: ir.Model, dense: ir.Model, cut: Cut, samples: RunSamples) -> None:
+        done = recover(model, dense, cut, self._method, samples.train, self._options(dense, samples.train))
         self._rows += [RecoveryRow(name=r.node, error_before=r.before, error_after=r.after) for r in done.layers]
-        self._warnings += _left_alone(done.skipped)
+        self._warnings += left_alone(done.skipped)
         if not samples.real:
             self._warnings.append(STAND_IN_NOTE)
 
@@ -322,9 +351,10 @@ class Recovery:
         from compressor.train.defaults import training_defaults
         from compressor.train.finetune import finetune
 
-        settings = training_defaults(self._at(f"step-{self._steps}"), model)
+        settings, extensions = kept_in_training(self.changed, self._at(f"step-{self._steps}"))
+        settings = training_defaults(settings, model)
         parts = self._parts(samples, model)
-        done = finetune(model, settings, teacher=self._source, data=parts, observe=self._tell)
+        done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=self._tell)
         self._warnings += done.warnings
         self._curves += training_curves(done.history, self._called("training"))
         if done.history.best_epoch == 0:
@@ -355,32 +385,3 @@ class Recovery:
         self._clock.tell(f"recover: {event.in_words()}")
 
 
-@contextmanager
-def checkpoint_beside(output: Path | None, settings: PruneSettings) -> Iterator[PruneSettings]:
-    """The settings with a place for checkpoints, which is removed if all goes well and they need not be kept."""
-    if settings.recover != "finetune":
-        yield settings
-        return
-    folder = settings.checkpoint
-    if folder is None and output is not None:
-        folder = output.with_name(output.name + ".checkpoint")
-    yield settings.model_copy(update={"checkpoint": folder})
-    if folder is not None and not settings.keep_checkpoint:
-        from compressor.train.loop import checkpoint
-
-        for step in range(1, settings.steps + 1):
-            checkpoint.remove_checkpoint(folder / f"sparsify-{step}")
-            checkpoint.remove_checkpoint(folder / f"step-{step}")
-        checkpoint.remove_checkpoint(folder)
-
-
-def _left_alone(skipped: Mapping[str, str]) -> list[str]:
-    """One warning a reason, with the first nodes that it holds for."""
-    nodes: dict[str, list[str]] = {}
-    for node, reason in skipped.items():
-        nodes.setdefault(reason, []).append(repr(node))
-    found = []
-    for reason, names in nodes.items():
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        found.append(f"recovery left {', '.join(names[:NAMED])}{more} alone: {reason}")
-    return found

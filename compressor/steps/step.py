@@ -36,6 +36,7 @@ from compressor.steps import account
 from compressor.steps.losses import Losses, scored
 from compressor.steps.recover import RunSamples
 from compressor.steps.score import measure_for_criterion
+from compressor.steps.structure import LayerOptions, Selected, structure_of
 
 if TYPE_CHECKING:
     from compressor.latency import LatencyTarget
@@ -81,11 +82,40 @@ class Means:
         samples: where a criterion may measure; None where nothing is read.
         losses: what measures loss curves, where groups lose by them.
         aim: the latency that is asked for, if one is.
+        layers: options of single layers; None where channels alone go.
     """
 
     samples: RunSamples | None
     losses: Losses | None
     aim: LatencyTarget | None
+    layers: LayerOptions | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What the report has to say about how things were chosen."""
+        found = list(self.losses.warnings) if self.losses is not None else []
+        if self.layers is not None:
+            found += [*account.left_alone(self.layers.refused, "--structure"), *self.layers.notes]
+        return found
+
+
+def selected(
+    found: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means
+) -> Selected:
+    """What a step does: channels that go, and layers that become something cheaper; arguments as of :func:`chosen`."""
+    if means.layers is None:
+        return Selected(chosen(found, settings, origin, size, means), {})
+    by, curves = scored(settings), None
+    channels = structure_of(settings).channels
+    try:
+        ranking = ranked(found.coupling, by, size)
+    except NothingToPrune:
+        if channels:
+            raise
+        ranking = None
+    if channels and ranking is not None and means.losses is not None:
+        curves = means.losses.curves(found, ranking.scores, must=means.samples is None or means.samples.asked)
+    return means.layers.selected(found, ranking, curves, size)
 
 
 def chosen(
@@ -135,6 +165,8 @@ def removed(found: Analysis, choice: Choice, settings: PruneSettings, clock: Clo
         ProofFailed: it does not.
         RuleFault: a rule is to blame; see :func:`compressor.pruning.analysis.believing`.
     """
+    if not choice.plan.removals and structure_of(settings).layers:
+        return found.model.clone(), []
     if not settings.proves:
         with clock.phase("cut"):
             small = apply_plan(found, choice.plan)

@@ -1,0 +1,31 @@
+"""Settings of what is made smaller: channels, or single layers."""
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from compressor.config.choices import STRUCTURES
+from compressor.config.section import Section, Shown
+
+if TYPE_CHECKING:
+    StructureName = str
+else:
+    StructureName = STRUCTURES.literal()
+
+
+class StructureSection(Section):
+    """What a budget is taken from."""
+
+    title: ClassVar[str] = "Structure"
+
+    structure: Annotated[StructureName, Shown("NAME")] = Field(
+        default="channels",
+        description=f"What goes: {', '.join(STRUCTURES)}. channels: whole channels; lowrank: a layer becomes two "
+        "thinner ones; both: of channels and ranks what outputs lose least by; the others are masks over single "
+        "weights of convolutions (docs/structures.md).",
+    )
+    lower: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="Write masked convolutions as smaller ones: where that was measured to be faster on --provider, "
+        "wherever it can be done, or nowhere, so that zeros stay.",
+    )

@@ -1,0 +1,77 @@
+"""Chosen changes of layers are made in a run: with what is said of them, and what is done where samples do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import onnx_ir as ir
+
+from compressor.channels.channel_mask import Cut
+from compressor.config import PruneSettings
+from compressor.core.clock import Clock
+from compressor.data import Dataset
+from compressor.errors import ModelError
+from compressor.reconstruct import ReconstructOptions
+from compressor.steps.account import left_alone
+from compressor.steps.lowering import lowered
+from compressor.structures.apply import Calibration, Changed, change_layers
+from compressor.structures.change import Change
+
+NOT_FITTED = (
+    "layers were changed by their weights alone: {reason}; give --data with samples that the model takes, or say "
+    "--recover none"
+)
+
+
+@dataclass
+class Making:
+    """How changes are made.
+
+    Attributes:
+        settings: of the run.
+        clock: times what is measured.
+        asked: somebody asked for samples to be read; otherwise weights alone do where the model does not run on them.
+        notes: what the report has to say.
+    """
+
+    settings: PruneSettings
+    clock: Clock
+    asked: bool
+    notes: list[str] = field(default_factory=list)
+    _how: Calibration = field(default_factory=lambda: Calibration(None, "lstsq", ReconstructOptions()))
+
+    def fit_on(self, data: Dataset | None, method: str, options: ReconstructOptions) -> None:
+        """Fits layers on these samples; None takes weights as they are."""
+        self._how = Calibration(data, method, options)
+
+    def changed(self, models: tuple[ir.Model, ir.Model], cut: Cut, changes: Mapping[str, Change]) -> Changed:
+        """The smaller model with its changes, beside the dense one."""
+        small, dense = models
+        spare = small.clone()
+        try:
+            return change_layers(small, dense, cut, changes, self._how, self.settings)
+        except ModelError as error:
+            if self._how.data is None or self.asked:
+                raise
+            self.notes.append(NOT_FITTED.format(reason=str(error).partition(";")[0]))
+            return change_layers(spare, dense, cut, changes, replace(self._how, data=None), self.settings)
+
+
+def make_changes(
+    models: tuple[ir.Model, ir.Model], cut: Cut, changes: Mapping[str, Change], making: Making
+) -> Changed:
+    """Makes changes and decides which of them are written as something else.
+
+    Args:
+        models: the model that channels were removed from, which becomes the reference, and the analysed one.
+        cut: what was removed.
+        changes: node -> what it becomes.
+        making: how; takes up notes.
+
+    Raises:
+        ModelError: a net does not run on the samples that were asked for.
+    """
+    done, notes = lowered(making.changed(models, cut, changes), making.settings, making.clock)
+    making.notes += [*notes, *left_alone(done.skipped)]
+    return done

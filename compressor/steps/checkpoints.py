@@ -1,0 +1,28 @@
+"""Where training leaves checkpoints during a run, and when they go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from compressor.config import PruneSettings
+
+
+@contextmanager
+def checkpoint_beside(output: Path | None, settings: PruneSettings) -> Iterator[PruneSettings]:
+    """The settings with a place for checkpoints, which is removed if all goes well and they need not be kept."""
+    if settings.recover != "finetune":
+        yield settings
+        return
+    folder = settings.checkpoint
+    if folder is None and output is not None:
+        folder = output.with_name(output.name + ".checkpoint")
+    yield settings.model_copy(update={"checkpoint": folder})
+    if folder is not None and not settings.keep_checkpoint:
+        from compressor.train.loop import checkpoint
+
+        for step in range(1, settings.steps + 1):
+            checkpoint.remove_checkpoint(folder / f"sparsify-{step}")
+            checkpoint.remove_checkpoint(folder / f"step-{step}")
+        checkpoint.remove_checkpoint(folder)

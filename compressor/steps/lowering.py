@@ -1,0 +1,103 @@
+"""Which masked layers are written as smaller convolutions: those that were measured to be faster so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from compressor.config import PruneSettings
+from compressor.core.clock import Clock
+from compressor.core.formatting import count
+from compressor.evaluate.attribution import attributed
+from compressor.operators.table import operator_of
+
+if TYPE_CHECKING:
+    from compressor.structures.apply import Changed
+    from compressor.train.loop.extension import Extension
+
+FASTER = 0.97
+"""A layer is lowered where it takes at most this share of the time that it takes with zeros."""
+NAMED = 3
+REST = "(rest)"
+"""What belongs to no layer."""
+SLOWER = (
+    "{layers} ({names}) keep zeros in their weights, as smaller convolutions were not measured to be faster; --lower "
+    "always writes them all the same"
+)
+NOT_WRITTEN = "{layers} ({names}) keep zeros in their weights, as {reason}"
+UNFIT = "no few smaller convolutions come to what the mask keeps"
+NEVER = "--lower never asks for it"
+
+
+def lowered(changed: Changed, settings: PruneSettings, clock: Clock) -> tuple[Changed, list[str]]:
+    """Leaves those layers lowered that ``--lower`` asks for, and says which are not.
+
+    Args:
+        changed: with every layer lowered that can be.
+        settings: ``lower``, and where and how times are taken.
+        clock: times this.
+
+    Raises:
+        ProviderUnavailable: the provider is not there.
+    """
+    able = [row.node for row in changed.layers if row.lowered]
+    notes = _note(NOT_WRITTEN, [row.node for row in changed.layers if not row.lowered], UNFIT)
+    if settings.structure in ("lowrank", "both") or settings.lower == "always" or not able:
+        return changed, notes
+    if settings.lower == "never":
+        return changed.lowering([]), _note(NOT_WRITTEN, [row.node for row in changed.layers], NEVER)
+    with clock.phase("time"):
+        faster = _faster(changed, able, settings)
+    slower = [node for node in able if node not in faster]
+    return (changed.lowering(faster) if slower else changed), [*notes, *_note(SLOWER, slower)]
+
+
+def kept_in_training(changed: Changed | None, settings: PruneSettings) -> tuple[PruneSettings, list[Extension]]:
+    """Settings and extensions of training under which masks that stay as zeros keep them."""
+    if changed is None or not changed.zeros:
+        return settings, []
+    from compressor.train.constraints.support import zeros_stay
+
+    plain = settings.model_copy(update={"expand": 0.0})  # the factors that a weight is expanded to have no zeros
+    return plain, [zeros_stay(changed.zeros)]
+
+
+def _note(sentence: str, nodes: Sequence[str], reason: str = "") -> list[str]:
+    if not nodes:
+        return []
+    names = ", ".join(repr(node) for node in nodes[:NAMED]) + (" ..." if len(nodes) > NAMED else "")
+    return [sentence.format(layers=count(len(nodes), "layer"), names=names, reason=reason)]
+
+
+def _faster(changed: Changed, nodes: Sequence[str], settings: PruneSettings) -> list[str]:
+    """Layers that take less time lowered, with what runs along with them, in the graph that they stand in."""
+    from compressor.latency.timing import RuntimeTimer
+
+    timer = RuntimeTimer(changed.reference, settings)
+    before, after = (
+        attributed(timer.operators(model), owners(model, nodes)) for model in (changed.reference, changed.model)
+    )
+    return [node for node in nodes if after.get(node, 0.0) < FASTER * before.get(node, 0.0)]
+
+
+def owners(model: ir.Model, layers: Sequence[str]) -> dict[str, str]:
+    """By the name of every node and of what it writes, the layer that its time counts for, or :data:`REST`.
+
+    Nodes that a layer was written as have its name and a suffix. What is no product counts for the last product whose
+    results reach it, as the runtime may run it within that.
+    """
+    found: dict[str, str] = {}
+    last: dict[ir.Value, tuple[int, str]] = {}
+    for number, node in enumerate(model.graph):
+        own = next((name for name in layers if str(node.name) == name or str(node.name).startswith(f"{name}.")), None)
+        if own is not None:
+            owner = (number, own)
+        elif operator_of(node).multiplies:
+            owner = (number, REST)
+        else:
+            owner = max((last[v] for v in node.inputs if v in last), default=(number, REST))
+        last.update(dict.fromkeys(node.outputs, owner))
+        found |= {str(v.name): owner[1] for v in node.outputs} | {str(node.name): owner[1]}
+    return found

@@ -1,0 +1,211 @@
+"""Layers that change in a run: options are measured and chosen with the channels that go, and the writing is proved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from compressor.channels.plan import PruningPlan, plan_of
+from compressor.config import PruneSettings
+from compressor.config.choices import STRUCTURES
+from compressor.core.clock import Clock
+from compressor.core.scratch import scratch
+from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
+from compressor.operators.table import RULES
+from compressor.pruning import proof
+from compressor.pruning.analysis import Analysis
+from compressor.pruning.budget import FINE, NARROW, finer
+from compressor.pruning.by_loss import ByLoss, budget_of, uniform_share
+from compressor.pruning.curves import Curves
+from compressor.pruning.piecewise import runnable
+from compressor.pruning.proof import Evidence, MaskedReference
+from compressor.pruning.select import Choice, Ranking, origin_of, policy_of
+from compressor.results.records import ChangedLayerRow
+from compressor.steps.losses import Losses
+from compressor.structures.canary import wrong_weights
+from compressor.structures.choose import Chosen, choose_together
+
+if TYPE_CHECKING:
+    from compressor.structures.apply import Changed
+    from compressor.structures.change import Change, ChangeLine
+    from compressor.structures.layers import Candidate
+    from compressor.structures.lowrank.curves import Ranks
+    from compressor.structures.table import Structure
+
+NO_LAYER = "no layer of this model can be taken apart{reasons}; --structure channels removes channels"
+NO_CURVES = (
+    "--structure both weighs channels against ranks by what outputs lose, which takes samples that the model runs on "
+    "and a linear layer that reads channels; choose --structure channels or lowrank"
+)
+COARSE = "{what} were brought to {left:.1%} instead of {share:.1%}, as what layers may become comes in coarse steps"
+WHOLE = "the same graph with every changed layer whole, its weight the product of what it became"
+
+
+def structure_of(settings: PruneSettings) -> Structure:
+    """What the settings take the budget from."""
+    found: Structure = STRUCTURES.find(settings.structure)
+    return found
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What a step does.
+
+    Attributes:
+        choice: channels that go.
+        changes: node -> what it becomes.
+    """
+
+    choice: Choice
+    changes: Mapping[str, Change]
+
+
+class LayerOptions:
+    """ReconstructOptions of single layers, for one run.
+
+    Attributes:
+        refused: node -> why it stays as it is.
+        notes: what the report has to say besides.
+
+    Args:
+        settings: of the run.
+        losses: reads samples; None where there are none, and ranks lose what they drop of the weights.
+        clock: is told how it goes.
+    """
+
+    def __init__(self, settings: PruneSettings, losses: Losses | None, clock: Clock) -> None:
+        self._settings, self._losses, self._clock = settings, losses, clock
+        self._structure = structure_of(settings)
+        self.refused: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    def selected(
+        self, found: Analysis, ranking: Ranking | None, curves: Curves | None, size: int
+    ) -> Selected:
+        """What is done within the budget.
+
+        Args:
+            found: the analysed model.
+            ranking: its groups; None where it has none that may lose channels.
+            curves: what each group loses.
+            size: bytes of the file.
+
+        Raises:
+            NothingToPrune: no layer can change, and no channel can go.
+            TargetOutOfReach: even all of that is not enough.
+            UsageError: channels were to be weighed against ranks, and nothing tells what they are worth.
+        """
+        settings = self._settings
+        origin = ranking.origin if ranking is not None else origin_of(found.coupling, [], RULES, size)
+        goal = budget_of(found.coupling, settings, origin, self._share(found, ranking))
+        layers = self._candidates(found)
+        if self._structure.channels and curves is None:
+            raise UsageError(NO_CURVES)
+        options_of = self._lines(layers, found)
+        best, missed = None, None
+        for allowed in finer(settings):
+            lines = []
+            if self._structure.channels and ranking is not None and curves is not None:
+                lines = ByLoss(found.coupling, ranking.scores, curves, allowed, origin, goal.share).lines(allowed)
+            try:
+                chosen = choose_together(found.coupling, lines, options_of(allowed), goal)
+            except TargetOutOfReach as error:
+                missed = error
+                continue
+            if best is None or abs(chosen.left - goal.share) < abs(best.left - goal.share):
+                best = chosen
+            if abs(best.left - goal.share) <= goal.slack:
+                return self._made(found, ranking, best)
+        if best is None:
+            raise missed or AssertionError
+        if goal.exact:
+            self.notes.append(COARSE.format(what=goal.what, left=best.left, share=goal.share))
+        return self._made(found, ranking, best)
+
+    def _share(self, found: Analysis, ranking: Ranking | None) -> float:
+        """What a ratio leaves of the multiply-accumulates: that of every group's channels; 1 for a target."""
+        if self._settings.ratio is None:
+            return 1.0
+        if ranking is None:
+            return (1 - self._settings.ratio) ** 2
+        return uniform_share(found.coupling, ranking, self._settings)
+
+    def _candidates(self, found: Analysis) -> list[Candidate]:
+        from compressor.structures.geometry import divisible, maskable
+        from compressor.structures.layers import candidates
+
+        settings, suits = self._settings, maskable if self._structure.masks is not None else divisible
+        layers, self.refused = candidates(found.model, found.coupling, settings.include, settings.exclude, suits)
+        if not layers and not self._structure.channels:
+            reasons = ", ".join(sorted(set(self.refused.values())))
+            raise NothingToPrune(NO_LAYER.format(reasons=f" ({reasons})" if reasons else ""))
+        return layers
+
+    def _lines(self, layers: list[Candidate], found: Analysis) -> Callable[[PruneSettings], list[ChangeLine]]:
+        """What the settings allow of the options of all layers, which are measured once."""
+        from compressor.structures.judged import LayerEvidence
+        from compressor.structures.lowrank.curves import rank_curves
+        from compressor.structures.masks.curves import mask_curves
+
+        rows, exact = None, None
+        if self._losses is not None and layers:
+            rows, exact = self._losses.read(found, [layer.view for layer in layers])
+        evidence = LayerEvidence(rows, exact, self._settings.seed, self._clock.tell)
+        if self._structure.masks is not None:
+            lines = [curve.line() for curve in mask_curves(layers, evidence, self._structure.masks())]
+            return lambda _: lines
+        curves = rank_curves(layers, evidence)
+        return lambda settings: [curve.line(ranks_of(settings)) for curve in curves]
+
+    def _made(self, found: Analysis, ranking: Ranking | None, chosen: Chosen) -> Selected:
+        plan, groups = PruningPlan(()), []
+        if ranking is not None:
+            groups = ranking.groups
+            if self._structure.channels:
+                plan = plan_of(found.coupling, groups, chosen.removed, policy_of(self._settings))
+        return Selected(Choice(plan, groups, None), chosen.changes)
+
+
+def ranks_of(settings: PruneSettings) -> Ranks:
+    """The ranks that the settings allow: as many as channels of a group may be left."""
+    from compressor.structures.lowrank.curves import Ranks
+
+    asked = "round_to" in settings.model_fields_set
+    multiple = settings.round_to
+    return Ranks(multiple, multiple if asked else min(multiple, FINE), NARROW, 1 - settings.max_ratio)
+
+
+def proved(changed: Changed | None, found: Analysis, settings: PruneSettings, clock: Clock) -> list[Evidence]:
+    """Proves that what was written equals the graph with the same layers whole.
+
+    Raises:
+        ProofFailed: it does not.
+    """
+    if changed is None or not settings.proves or not changed.layers:
+        return []
+    with clock.phase("prove"), scratch() as folder:
+        reference = MaskedReference(changed.reference, runnable(changed.reference, folder, settings.provider))
+        written = runnable(changed.model, folder, settings.provider)
+        evidence, asked = proof.prove(reference, written, found.shapes, settings)
+        proof.demand_proof(evidence)
+        evidence.reference = WHOLE
+        if settings.verify == "full":
+            evidence.noticed, evidence.not_proved = wrong_weights(changed, asked, folder, settings.provider)
+        return [evidence]
+
+
+def changed_rows(changed: Changed | None, samples: int) -> list[ChangedLayerRow]:
+    """The layers for the report; ``samples`` are those in one run."""
+    return [
+        ChangedLayerRow(
+            node=row.node,
+            became=row.words,
+            macs_before=round(row.before.macs / samples),
+            macs_after=round(row.macs / samples),
+            params_before=row.before.params,
+            params_after=round(row.params),
+            lowered=row.lowered,
+        )
+        for row in (changed.layers if changed is not None else ())
+    ]

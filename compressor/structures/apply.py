@@ -1,0 +1,228 @@
+"""Chosen changes are made: layers fitted in the order of the graph, then written, beside a reference to hold them to.
+
+The reference is the same graph with the same layers whole, their weights the products that the factors come to. So what
+is proved is the writing; what the change does to outputs is measured, and is no matter of proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.channel_mask import Cut
+from compressor.config import RunSettings
+from compressor.data import Dataset
+from compressor.graph import clean
+from compressor.pruning.measured_shapes import shapes_of
+from compressor.reconstruct import ReconstructOptions, recover
+from compressor.reconstruct.form import OperandForm, Pick, Shape, Unrepairable
+from compressor.reconstruct.layers import Kept, LayerPair, find_layers
+from compressor.reconstruct.run import Fits
+from compressor.reconstruct.task import LayerRepair
+from compressor.structures.change import Change, Work
+from compressor.structures.geometry import Geometry
+
+NOT_FITTED = "its factors could not be fitted, so that it stays whole"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How layers are fitted.
+
+    Attributes:
+        data: samples; None: weights are taken as they are.
+        method: a recovery, which repairs all other layers that see the change.
+        options: of it.
+    """
+
+    data: Dataset | None
+    method: str
+    options: ReconstructOptions
+
+
+@dataclass(frozen=True)
+class ChangedLayer:
+    """One layer that was changed.
+
+    Attributes:
+        node: its name.
+        words: what it became.
+        before: sizes when it was changed.
+        macs: multiply-accumulates of what it became.
+        params: elements of its new weights.
+        weights: their names; none where the layer stays as it is, with zeros in its weight.
+    """
+
+    node: str
+    words: str
+    before: Geometry
+    macs: float
+    params: float
+    weights: tuple[str, ...]
+
+    @property
+    def lowered(self) -> bool:
+        """Is it written as something else?"""
+        return bool(self.weights)
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What came of it.
+
+    Attributes:
+        model: as it is written.
+        reference: the graph with these layers whole.
+        layers: those that were changed.
+        repairs: what least squares did to every layer.
+        skipped: node -> why it was left alone.
+        sites: layers with their fitted work, from which the model is written.
+    """
+
+    model: ir.Model
+    reference: ir.Model
+    layers: tuple[ChangedLayer, ...]
+    repairs: tuple[LayerRepair, ...]
+    skipped: Mapping[str, str]
+    sites: tuple[_Site, ...] = ()
+
+    @property
+    def zeros(self) -> list[str]:
+        """Names of the weights in which masks stay as zeros."""
+        left = {row.node for row in self.layers if not row.lowered}
+        return [str(site.layer.weight.initializer.name) for site in self.sites if site.layer.name in left]
+
+    def lowering(self, nodes: Collection[str]) -> Changed:
+        """The same with these layers alone written as something else; masks of the others stay as zeros."""
+        model, rows = _written(self.reference, self.sites, nodes)
+        return replace(self, model=model, layers=tuple(rows))
+
+
+@dataclass(frozen=True)
+class _Site:
+    """A layer that is to be changed."""
+
+    layer: LayerPair
+    form: OperandForm
+    size: Geometry
+    change: Change
+    work: Work
+
+
+def change_layers(
+    small: ir.Model,
+    dense: ir.Model,
+    cut: Cut,
+    changes: Mapping[str, Change],
+    how: Calibration,
+    settings: RunSettings,
+) -> Changed:
+    """Makes changes.
+
+    Args:
+        small: the model that channels were removed from, or a copy of the analysed one; becomes the reference.
+        dense: the analysed model, from before the cut.
+        cut: what was removed.
+        changes: node -> what it becomes.
+        how: samples and recovery.
+        settings: sizes of inputs.
+
+    Raises:
+        UsageError: there is no data, or it lacks an input.
+        ModelError: a net does not run on the data.
+    """
+    sites, skipped = _sites(small, dense, cut, changes, settings, regress=how.method == "lstsq")
+    repairs: tuple[LayerRepair, ...] = ()
+    if how.data is None:
+        for site in sites:
+            site.work.without_samples(site.form.matrix(site.layer.weight.read()))
+    else:
+        fits = Fits(how.method, {site.layer.name: site.work.fit for site in sites})
+        done = recover(small, dense, cut, fits, how.data, how.options)
+        repairs, skipped = done.layers, {**skipped, **done.skipped}
+    ready = [site for site in sites if site.work.ready]
+    skipped |= {site.layer.name: NOT_FITTED for site in sites if not site.work.ready and site.layer.name not in skipped}
+    for site in ready:
+        weight = site.layer.weight
+        weight.write(site.form.weight(site.work.product(weight.read().dtype)))
+    model, rows = _written(small, ready, [site.layer.name for site in ready])
+    return Changed(model, small, tuple(rows), repairs, skipped, tuple(ready))
+
+
+def _written(
+    reference: ir.Model, sites: Sequence[_Site], lowered: Collection[str]
+) -> tuple[ir.Model, list[ChangedLayer]]:
+    """A copy in which the layers that are ``lowered`` are written as what they became."""
+    model = reference.clone()
+    rows = [_row(site, model, lower=site.layer.name in lowered) for site in sites]
+    clean.remove_dead(model)
+    return model, rows
+
+
+def _row(site: _Site, model: ir.Model, *, lower: bool) -> ChangedLayer:
+    """Writes one layer, if it is to be."""
+    name = site.layer.name
+    if not lower:
+        return ChangedLayer(name, site.change.words, site.size, site.size.macs, site.size.params, ())
+    node = next(node for node in model.graph if node.name == name)
+    weight = model.graph.initializers[str(site.layer.weight.initializer.name)]
+    there = replace(site.layer, node=node, weight=replace(site.layer.weight, initializer=weight))
+    weights = site.work.write(there, site.form)
+    size = site.size
+    if not weights:
+        return ChangedLayer(name, site.change.words, size, size.macs, size.params, ())
+    return ChangedLayer(
+        name, site.change.words, size, site.change.macs(size), site.change.params(size), tuple(weights)
+    )
+
+
+def _sites(
+    small: ir.Model,
+    dense: ir.Model,
+    cut: Cut,
+    changes: Mapping[str, Change],
+    settings: RunSettings,
+    *,
+    regress: bool,
+) -> tuple[list[_Site], dict[str, str]]:
+    """The layers of the smaller model that are to be changed, and why others of them cannot be."""
+    shapes, kept, graph = shapes_of(small, settings), Kept(cut), cut.coupling.graph
+    before = {str(v.name): cut.coupling.shapes(v) for v in (*graph.inputs, *(v for n in graph for v in n.outputs))}
+    values = {str(v.name) for node in small.graph for v in node.inputs if v is not None}
+    layers, refused = find_layers(small, dense, values)
+    known = {layer.name: layer for layer in layers if layer.name in changes}
+    found: list[_Site] = []
+    skipped = {name: refused.get(name, NOT_FITTED) for name in changes if name not in known}
+    for name, layer in known.items():
+        sizes = [None if v is None else shapes(v) for v in (*layer.node.inputs, layer.node.outputs[0])]
+        x, y, weight = sizes[1 - layer.held], sizes[-1], layer.weight.read().shape
+        sizes[layer.held] = weight
+        size = Geometry.of(layer.node, layer.held, sizes)
+        if size is None or x is None or y is None:
+            skipped[name] = "its sizes are not known"
+            continue
+        try:
+            form = layer.form((x, weight, y))
+            outs = _kept_outputs(layer, form, before, kept)
+        except Unrepairable as reason:
+            skipped[name] = str(reason)
+            continue
+        found.append(_Site(layer, form, size, changes[name], changes[name].begin(size, outs, regress=regress)))
+    return found, skipped
+
+
+def _kept_outputs(layer: LayerPair, form: OperandForm, before: Mapping[str, Shape | None], kept: Kept) -> Pick:
+    """int64[groups, out]: which of the outputs of each group of the dense layer are still there."""
+    dense_weight = layer.dense_weight.read()
+    x, y = before.get(layer.x), before.get(layer.y)
+    if x is None or y is None:
+        raise Unrepairable("its sizes are not known")
+    whole = layer.form((x, dense_weight.shape, y), dense=True)
+    groups, out, _ = whole.matrix(dense_weight).shape
+    numbers = np.arange(groups * out, dtype=np.float64).reshape(groups, out)
+    spread = np.broadcast_to(whole.spread(numbers, len(y)), y)
+    left = form.targets(kept(layer.y, spread), np.zeros(1, np.int64))[:, 0]
+    return np.asarray(left.round() % out, np.int64)

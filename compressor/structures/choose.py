@@ -1,0 +1,153 @@
+"""One budget for channels and for single layers: which channels go, and which layers become something cheaper.
+
+Both lose in one unit, the mean square of how outputs move, and both save in what the run has a target for. A layer that
+is thinned saves less where its channels go, and channels save less where layers are thinned; so costs are taken around
+some widths, the knapsack is solved, and again around its answer (:class:`compressor.pruning.widths.Widths`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from compressor.channels.coupling import Coupling
+from compressor.channels.groups import ChannelGroup
+from compressor.errors import TargetOutOfReach
+from compressor.operators.table import RULES
+from compressor.pruning.budget import Goal, Removed
+from compressor.pruning.by_loss import SPARE, Spending, given_back
+from compressor.pruning.parts import OperatorChain
+from compressor.pruning.widths import Levels, WidthLine, Widths
+from compressor.structures.change import Change, ChangeLine, Floats
+from compressor.structures.geometry import Geometry
+
+OUT_OF_REACH = (
+    "{what} can go down to {least:.1%} of the original at most, the target is {share:.1%}; raise --max-ratio, lower "
+    "--round-to, or choose another --structure"
+)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a budget was spent on.
+
+    Attributes:
+        removed: units that go, by name of their group.
+        changes: name of a node -> what it becomes.
+        left: the share of the original that is left.
+    """
+
+    removed: Removed
+    changes: Mapping[str, Change]
+    left: float
+
+
+@dataclass(frozen=True, eq=False)
+class _LayerLine:
+    """A layer's options in the place of a group's widths: what is gone is the number of the option."""
+
+    losses: Floats
+
+    def gone(self, level: int) -> float:
+        return float(level)
+
+
+class _Costs(Spending):
+    """What parts cost where widths and options are chosen together.
+
+    ReconstructOptions of layers come after the groups in what is gone.
+    """
+
+    def __init__(
+        self, coupling: Coupling, groups: Sequence[ChannelGroup], goal: Goal, lines: Sequence[ChangeLine]
+    ) -> None:
+        self._own: dict[OperatorChain, tuple[int, ChangeLine]] = {}
+        self._groups = len(groups)
+        self._changed: dict[tuple[OperatorChain, tuple[int, ...], int], float] = {}
+        super().__init__(coupling, groups, RULES, goal)
+        holders = {node: part for part in self.parts for node in part.nodes}
+        self.holders = [holders[line.layer.view.layer.node] for line in lines]
+        for number, (part, line) in enumerate(zip(self.holders, lines, strict=True)):
+            self._own[part] = (self._groups + number, line)
+
+    def share(self, part: OperatorChain, gone: list[float]) -> float:
+        """What a part costs where each group has lost this share of its units, and its layer takes its option."""
+        widths = gone[: self._groups]
+        plain = super().share(part, widths)
+        place, line = self._own.get(part, (0, None))
+        change = None if line is None else line.options[int(gone[place])]
+        if line is None or change is None:
+            return plain
+        key = (part, part.sizes(widths), int(gone[place]))
+        if key not in self._changed:
+            self._changed[key] = self._saved(part, key[1], line, change)
+        return plain - self._changed[key]
+
+    def _saved(self, part: OperatorChain, sizes: tuple[int, ...], line: ChangeLine, change: Change) -> float:
+        """What an option saves at these sizes; nothing where it costs more than the layer."""
+        size = self.geometry(part, sizes, line)
+        if size is None:
+            return 0.0
+        if self.kind == "macs":
+            saved = size.macs - change.macs(size)
+        else:
+            saved = (size.params - change.params(size)) * self.each(line.layer.view.layer.weight.initializer)
+        return max(0.0, saved) / max(self.whole, 1.0)
+
+    def geometry(self, part: OperatorChain, sizes: tuple[int, ...], line: ChangeLine) -> Geometry | None:
+        """The layer at these sizes."""
+        layer = line.layer.view.layer
+        values = [*layer.node.inputs, layer.node.outputs[0]]
+        shapes = [None if v is None else part.shape(v, sizes) for v in values]
+        shapes[layer.held] = shapes[layer.held] or layer.weight.read().shape
+        return Geometry.of(layer.node, layer.held, shapes)
+
+    def pays(self, number: int, gone: list[float]) -> bool:
+        """Does the option that layer ``number`` takes save anything?"""
+        part = self.holders[number]
+        return self.share(part, gone) < super().share(part, gone[: self._groups])
+
+
+class _Together(Widths):
+    """Groups first, then layers."""
+
+    def __init__(self, lines: Sequence[WidthLine], layers: Sequence[ChangeLine], costs: _Costs) -> None:
+        super().__init__(lines, costs.parts, costs.share)
+        self._own = [_LayerLine(line.losses) for line in layers]
+        self.lines = [*self.lines, *self._own]  # type: ignore[list-item]  # both have losses and gone
+        self._touched = [*self._touched, *([part] for part in costs.holders)]
+
+
+def choose_together(coupling: Coupling, lines: Sequence[WidthLine], layers: Sequence[ChangeLine], goal: Goal) -> Chosen:
+    """What loses least within the goal, or within as much more as it may be missed by, for widths in coarse steps.
+
+    Args:
+        coupling: of the graph.
+        lines: widths of the groups that may lose channels.
+        layers: options of the layers.
+        goal: what is counted, and how much of it is to be left.
+
+    Raises:
+        TargetOutOfReach: even everything that may go leaves more.
+    """
+    costs = _Costs(coupling, [line.group for line in lines], goal, layers)
+    widths = _Together(lines, layers, costs)
+    found: list[Levels] = []
+    for share in (goal.share, goal.most):
+        levels = widths.within(share - costs.rest)
+        if levels is not None:
+            found.append(given_back(widths, levels, share - costs.rest, SPARE * goal.slack))
+            if abs(costs.rest + widths.total(found[-1]) - goal.share) <= goal.slack:
+                break
+    if not found:
+        least = costs.rest + widths.total(widths.narrowest)
+        raise TargetOutOfReach(OUT_OF_REACH.format(what=goal.what, least=least, share=goal.share))
+    levels = min(found, key=lambda levels: abs(costs.rest + widths.total(levels) - goal.share))
+    gone, count = widths.gone(levels), len(lines)
+    removed = {line.group.name: line.removed[level] for line, level in zip(lines, levels[:count], strict=True)}
+    changes: dict[str, Change] = {}
+    for number, (line, level) in enumerate(zip(layers, levels[count:], strict=True)):
+        option = line.options[level]
+        if option is not None and costs.pays(number, gone):
+            changes[line.layer.name] = option
+    return Chosen(removed, changes, costs.rest + widths.total(levels))

@@ -1,0 +1,94 @@
+"""Which layers can be taken apart, and why others cannot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import onnx_ir as ir
+
+from compressor.allocation.views import LinearView, linear_layers, view_of
+from compressor.channels.coupling import Coupling
+from compressor.operators.operator import Operator
+from compressor.operators.table import operator_of
+from compressor.reconstruct.form import Shape, Unrepairable
+from compressor.reconstruct.layers import LayerPair
+from compressor.structures.geometry import Geometry, divisible
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A layer that can become two.
+
+    Attributes:
+        view: the layer as matrices.
+        geometry: its sizes.
+    """
+
+    view: LinearView
+    geometry: Geometry
+
+    @property
+    def name(self) -> str:
+        """Name of the node."""
+        return self.view.layer.name
+
+
+Suits = Callable[[Operator, ir.Node, int, Shape], str | None]
+"""Why a layer does not suit a structure: of its record, node, the input that is the weight, and its shape."""
+
+
+def candidates(
+    model: ir.Model,
+    coupling: Coupling,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    suits: Suits = divisible,
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Layers that can be taken apart, in the order of the graph, and node -> why others cannot.
+
+    Args:
+        model: analysed.
+        coupling: of its channels, which knows the sizes of values.
+        include: only layers whose node or weight matches one of these globs, if there are any.
+        exclude: no layer whose node or weight matches one of these.
+        suits: what the structure asks of a layer.
+    """
+    layers, refused = linear_layers(model)
+    users = Counter(layer.weight.initializer for layer in layers)
+    found: list[Candidate] = []
+    for layer in layers:
+        names = (layer.name, str(layer.weight.initializer.name))
+        if (include and not _match(names, include)) or _match(names, exclude):
+            continue
+        made = _candidate(layer, coupling, users[layer.weight.initializer], suits)
+        if isinstance(made, str):
+            refused[layer.name] = made
+        else:
+            found.append(made)
+    return found, refused
+
+
+def _candidate(layer: LayerPair, coupling: Coupling, users: int, suits: Suits) -> Candidate | str:
+    """The layer, or why it stays."""
+    node, weight = layer.node, layer.weight.read().shape
+    if users > 1:
+        return "several layers share its weight"
+    try:
+        reason = suits(operator_of(node), node, layer.held, weight)
+    except Unrepairable as error:
+        return str(error)
+    if reason is not None:
+        return reason
+    view = view_of(layer, coupling)
+    shapes = [None if v is None else coupling.shapes(v) for v in (*node.inputs, node.outputs[0])]
+    geometry = None if view is None else Geometry.of(node, layer.held, shapes)
+    if view is None or geometry is None:
+        return "its sizes are not known"
+    return Candidate(view, geometry)
+
+
+def _match(names: Sequence[str], globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, glob) for name in names for glob in globs)

@@ -1,0 +1,143 @@
+"""What every layer loses at every rank, in the unit in which channels are judged: the mean square of how outputs move.
+
+The first half of the samples gives covariances, by which factors are made; the second says what they lose
+(:mod:`compressor.allocation.judge`). One decomposition serves all ranks of a way: with z = S W x the outputs of a layer
+in the metric that weighs them, rank r of the way ``outputs`` loses what z has outside of r directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from compressor.allocation.judge import Probe
+from compressor.reconstruct.form import Matrix
+from compressor.structures.change import Change, ChangeLine, cheapest_first
+from compressor.structures.judged import LayerEvidence, Part, sized
+from compressor.structures.layers import Candidate
+from compressor.structures.lowrank.factors import Truncation, Way
+from compressor.structures.lowrank.thinned import Thinned
+
+Floats = npt.NDArray[np.float64]
+RANKS, FEW = 32, 8
+"""Ranks that are considered of a layer; and those of them that are judged where each takes a regression."""
+PROBED = (0.25, 0.5, 0.75)
+"""Shares of the widest rank at which losses are also taken exactly."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which ranks are allowed.
+
+    Attributes:
+        multiple: ranks are multiples of it.
+        narrow: the same for layers narrower than ``wide``.
+        wide: see there.
+        least: smallest share of the widest rank.
+    """
+
+    multiple: int
+    narrow: int
+    wide: int
+    least: float
+
+    def of(self, widest: int) -> list[int]:
+        """Ranks below the widest one, ascending, evenly spaced."""
+        step = self.multiple if widest >= self.wide else self.narrow
+        step = step if widest >= 2 * step else 1
+        low = max(1, int(np.ceil(self.least * widest - 1e-9)))
+        found = [rank for rank in range(step, widest, step) if rank >= low]
+        places = np.unique(np.linspace(0, len(found) - 1, min(RANKS, len(found))).round().astype(int))
+        return [found[k] for k in places] if found else []
+
+
+def rank_curves(layers: Sequence[Candidate], found: LayerEvidence) -> list[RankCurve]:
+    """What every layer loses at every rank.
+
+    Args:
+        layers: those that may be taken apart.
+        found: what they are judged by; without samples a rank loses the share of the weights' squares that it drops.
+    """
+    curves = []
+    for number, layer in enumerate(layers):
+        found.tell(f"ranks: layer {number + 1} of {len(layers)}")
+        curves.append(RankCurve(layer, number, found))
+    sized(curves, found)
+    return curves
+
+
+class RankCurve:
+    """What one layer loses at every rank.
+
+    Args:
+        layer: the layer.
+        place: which of the layers it is.
+        found: what it is judged by.
+    """
+
+    def __init__(self, layer: Candidate, place: int, found: LayerEvidence) -> None:
+        self._layer, self._place = layer, place
+        self._parts = found.parts(layer, place)
+        self._metrics = tuple(part.metrics for part in self._parts)
+        self._factor = 1.0
+        ways: tuple[Way, ...] = ("outputs", "inputs") if layer.geometry.taps > 1 else ("outputs",)
+        self._losses = {way: self._measured(way) for way in ways}
+
+    def line(self, ranks: Ranks) -> ChangeLine:
+        """All options that cost less than the layer, by falling cost; of those that cost more and lose more, none."""
+        size = self._layer.geometry
+        found: list[tuple[float, float, Change | None]] = [(size.macs, 0.0, None)]
+        for way, losses in self._losses.items():
+            widest = size.widest(way)
+            for rank in ranks.of(widest):
+                option = Thinned(way, rank, widest, self._metrics)
+                if option.macs(size) < size.macs:
+                    found.append((option.macs(size), float(losses[rank]) * self._factor, option))
+        return cheapest_first(self._layer, found)
+
+    def _truncations(self, way: Way) -> list[Truncation]:
+        """The decomposition of every group."""
+        channels = self._layer.geometry.inputs
+        return [Truncation(p.matrix, p.metrics, channels, way) for p in self._parts]
+
+    def _measured(self, way: Way) -> Floats:
+        """float64[widest + 1]: by rank, never falling as ranks fall."""
+        widest = self._layer.geometry.widest(way)
+        losses = np.zeros(widest + 1)
+        truncations = list(zip(self._parts, self._truncations(way), strict=True))
+        if way == "outputs":
+            for part, truncation in truncations:
+                losses += truncation.dropped(part.held.inputs)[: widest + 1]
+        else:
+            few = np.unique(np.linspace(1, widest, min(FEW, widest)).round().astype(int))
+            known = np.zeros(len(few))
+            for part, truncation in truncations:
+                known += [part.held.loss(_change(part, truncation, rank)) for rank in few]
+            logs = np.interp(np.arange(widest + 1), few, np.log(np.maximum(known, 1e-300)))
+            losses = np.exp(logs)
+        return np.asarray(np.maximum.accumulate(losses[::-1])[::-1])
+
+    def probes(self) -> list[tuple[float, list[Probe]]]:
+        """Losses of a few ranks by shape, and the changes that go with them."""
+        way: Way = next(reversed(self._losses))
+        widest = self._layer.geometry.widest(way)
+        pairs = list(zip(self._parts, self._truncations(way), strict=True))
+        found = []
+        for rank in sorted({max(1, round(share * widest)) for share in PROBED} - {widest}):
+            changes = [_change(part, truncation, rank).astype(np.float32) for part, truncation in pairs]
+            parts = enumerate(zip(changes, self._parts, strict=True))
+            probes = [Probe(self._place, k, change, part.mean) for k, (change, part) in parts]
+            found.append((float(self._losses[way][rank]), probes))
+        return found
+
+    def scale(self, ratios: Sequence[float]) -> None:
+        """Takes up how much more is really lost than independence of positions and layers makes of it."""
+        if ratios:
+            self._factor = float(np.mean(ratios))
+
+
+def _change(part: Part, truncation: Truncation, rank: int) -> Matrix:
+    return truncation.product(*truncation.at(rank)) - part.matrix

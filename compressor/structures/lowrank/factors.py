@@ -1,0 +1,162 @@
+"""Two factors of a layer's matrix, the best for the inputs that the layer reads and what its outputs are worth.
+
+A layer is ``y = W x`` over rows, W float64[groups, out, unknowns], a row of x one number for each input channel and tap
+(:mod:`compressor.reconstruct.form`). With C the covariance of x and G = S² what a change of y is worth, the matrix of
+rank r that loses least, ``tr(G (W - W_r) C (W - W_r)ᵀ)``, is the truncated singular value decomposition in these
+metrics (Eckart and Young 1936; Zhang et al., arXiv 1505.06798, section 3.1, for responses of a layer):
+
+    S W C Wᵀ S = U Λ Uᵀ        W_r = (S⁻¹ U_r) (U_rᵀ S W)
+
+Way ``outputs`` keeps r mixtures of outputs: the kernel with r filters, then a pointwise layer. Way ``inputs`` keeps r
+mixtures of input channels: a pointwise layer, then the kernel on r channels (Kim et al., arXiv 1511.06530, on one
+side). Its first factor comes from the same decomposition with the taps unfolded to the outputs and C averaged over
+taps; the second is the regression on what the first gives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from compressor.reconstruct.form import Matrix
+
+Way = Literal["outputs", "inputs"]
+"""Which side is thinned."""
+RIDGE = 1e-6
+"""Of metrics that are inverted, as a share of their mean: directions that nothing excites."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A matrix as a product.
+
+    Attributes:
+        way: which side is thinned.
+        first: float64[groups, rank, unknowns], or [groups, rank, channels] where inputs are thinned.
+        second: float64[groups, out, rank], or [groups, out, rank * taps] where inputs are thinned.
+    """
+
+    way: Way
+    first: Matrix
+    second: Matrix
+
+    @property
+    def rank(self) -> int:
+        """Of each group."""
+        return int(self.first.shape[1])
+
+    def product(self) -> Matrix:
+        """float64[groups, out, unknowns]."""
+        if self.way == "outputs":
+            return self.second @ self.first
+        groups, out, _ = self.second.shape
+        taps = self.second.reshape(groups, out, self.rank, -1)
+        return np.asarray(np.einsum("gork,gri->goik", taps, self.first, optimize=True)).reshape(groups, out, -1)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What the parts of one matrix are worth.
+
+    Attributes:
+        inputs: float64[unknowns, unknowns], covariance C of what the layer reads.
+        outputs: float64[out, out], G.
+    """
+
+    inputs: Matrix
+    outputs: Matrix
+
+    @staticmethod
+    def none(matrix: Matrix) -> Metrics:
+        """Nothing is known: every input and output counts the same; ``matrix`` is float64[out, unknowns]."""
+        return Metrics(np.eye(matrix.shape[1]), np.eye(matrix.shape[0]))
+
+
+class Truncation:
+    """Factors of one matrix at any rank, from one decomposition.
+
+    Args:
+        matrix: float64[out, unknowns].
+        metrics: what it is judged by.
+        channels: input channels; the unknowns are channels times taps.
+        way: which side is thinned.
+    """
+
+    def __init__(self, matrix: Matrix, metrics: Metrics, channels: int, way: Way) -> None:
+        self._matrix, self._metrics, self._way = matrix, metrics, way
+        self._channels, self._taps = channels, matrix.shape[1] // max(channels, 1)
+        if way == "outputs":
+            root, self._back = _roots(metrics.outputs)
+            seen = root @ matrix @ metrics.inputs @ matrix.T @ root
+            self._left = root @ matrix
+        else:
+            taps = metrics.inputs.reshape(channels, self._taps, channels, self._taps)
+            root, self._back = _roots(np.einsum("ikjk->ij", taps) / self._taps)
+            wide = matrix.reshape(-1, channels, self._taps)
+            weighed = np.einsum("po,oik->pik", _roots(metrics.outputs)[0], wide, optimize=True)
+            unfolded = root @ weighed.transpose(1, 0, 2).reshape(channels, -1)
+            seen = unfolded @ unfolded.T
+        _, vectors = np.linalg.eigh((seen + seen.T) / 2)
+        self._vectors = vectors[:, ::-1]
+
+    def at(self, rank: int) -> tuple[Matrix, Matrix]:
+        """The two factors: [rank, unknowns] and [out, rank], or [rank, channels] and [out, rank * taps]."""
+        chosen = self._vectors[:, :rank]
+        if self._way == "outputs":
+            return chosen.T @ self._left, self._back @ chosen
+        first = chosen.T @ self._back
+        return first, self._regressed(first)
+
+    def dropped(self, rows: npt.NDArray[np.float32]) -> Matrix:
+        """float64[out + 1]: mean over centred ``rows``, float32[rows, unknowns], of what each rank loses of them.
+
+        Of the way ``outputs`` only.
+        """
+        seen = rows @ (self._vectors.T @ self._left).T.astype(np.float32)
+        parts = np.square(seen, dtype=np.float64).sum(axis=0) / max(len(rows), 1)
+        return np.concatenate([np.cumsum(parts[::-1])[::-1], [0.0]])
+
+    def product(self, first: Matrix, second: Matrix) -> Matrix:
+        """What two factors of :meth:`at` come to: float64[out, unknowns]."""
+        return np.asarray(Factors(self._way, first[None], second[None]).product()[0])
+
+    def _regressed(self, first: Matrix) -> Matrix:
+        """The second factor that loses least, given the first: W C Zᵀ (Z C Zᵀ)⁻¹ with Z = first, at every tap."""
+        wide = self._metrics.inputs.reshape(self._channels, self._taps, -1)
+        half = np.einsum("ri,ikn->rkn", first, wide, optimize=True).reshape(-1, wide.shape[2])  # Z C
+        wide = half.reshape(-1, self._channels, self._taps)
+        inner = np.einsum("nik,ri->nrk", wide, first, optimize=True).reshape(len(half), -1)  # Z C Zᵀ
+        inner += RIDGE * max(float(np.trace(inner)) / len(inner), 1e-300) * np.eye(len(inner))
+        return np.asarray(np.linalg.solve(inner, half @ self._matrix.T).T)
+
+
+def factorised(matrix: Matrix, metrics: list[Metrics], channels: int, way: Way, rank: int) -> Factors:
+    """All groups of a matrix, float64[groups, out, unknowns], at one rank."""
+    found = [Truncation(m, s, channels, way).at(rank) for m, s in zip(matrix, metrics, strict=True)]
+    return Factors(way, np.stack([first for first, _ in found]), np.stack([second for _, second in found]))
+
+
+def rounded(factors: Factors, dtype: np.dtype[np.generic]) -> Factors:
+    """Factors of equal norms, rank by rank, in the numbers that ``dtype`` holds.
+
+    What one factor is multiplied by and the other divided by changes nothing, and equal norms waste no range.
+    """
+    groups, rank, _ = factors.first.shape
+    seconds = factors.second.reshape(groups, -1, rank, factors.second.shape[2] // rank)
+    one = np.sqrt(np.square(factors.first).sum(axis=2))
+    two = np.sqrt(np.square(seconds).sum(axis=(1, 3)))
+    scale = np.sqrt(np.divide(two, one, out=np.ones_like(one), where=(one > 0) & (two > 0)))
+    first = (factors.first * scale[:, :, None]).astype(dtype)
+    second = (seconds / scale[:, None, :, None]).astype(dtype).reshape(factors.second.shape)
+    return Factors(factors.way, first.astype(np.float64), second.astype(np.float64))
+
+
+def _roots(metric: Matrix) -> tuple[Matrix, Matrix]:
+    """The symmetric square root of a metric, and its inverse."""
+    values, vectors = np.linalg.eigh((metric + metric.T) / 2)
+    mean = float(values.mean())
+    values = np.sqrt(np.maximum(values, 0.0) + RIDGE * (mean if mean > 0 else 1.0))
+    return np.asarray((vectors * values) @ vectors.T), np.asarray((vectors / values) @ vectors.T)

@@ -1,0 +1,127 @@
+"""A layer as two thinner ones, as an option of a budget: what it costs, and how its factors are fitted and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compressor.reconstruct.fit import Affine
+from compressor.reconstruct.form import Matrix, OperandForm, Pick
+from compressor.reconstruct.layers import LayerPair
+from compressor.reconstruct.lstsq import LeastSquares
+from compressor.reconstruct.options import ReconstructOptions
+from compressor.structures.geometry import Geometry
+from compressor.structures.lowrank.factors import Factors, Metrics, Way, factorised, rounded
+from compressor.structures.lowrank.split import split
+
+
+@dataclass(frozen=True, eq=False)
+class Thinned:
+    """A layer as two.
+
+    Attributes:
+        way: which side is thinned.
+        rank: of each group.
+        widest: the rank from which on factors are no approximation.
+        metrics: of each group, what factors are made by where there are no samples.
+    """
+
+    way: Way
+    rank: int
+    widest: int
+    metrics: tuple[Metrics, ...] = field(repr=False)
+
+    @property
+    def words(self) -> str:
+        """For reports."""
+        return f"rank {self.rank} of {self.widest}, {self.way} thinned"
+
+    def macs(self, size: Geometry) -> float:
+        """Multiply-accumulates of the two factors."""
+        return size.factored_macs(self.way, self.rank)
+
+    def params(self, size: Geometry) -> float:
+        """Elements of the two factors."""
+        return size.factored_params(self.way, self.rank)
+
+    def begin(self, size: Geometry, outs: Pick, *, regress: bool) -> FactorWork:
+        """Starts on a layer of this size, which still has these of its outputs."""
+        if len(outs) == len(self.metrics):
+            pairs = zip(self.metrics, outs, strict=True)
+            worth = np.stack([metrics.outputs[np.ix_(kept, kept)] for metrics, kept in pairs])
+        else:  # whole groups are gone, and which is not told
+            worth = np.tile(np.eye(outs.shape[1]), (len(outs), 1, 1))
+        return FactorWork(self, size, worth, regress=regress)
+
+
+class FactorWork:
+    """The factors of one layer.
+
+    Args:
+        option: way and rank.
+        size: of the layer.
+        outputs: float64[groups, out, out], what its outputs are worth.
+        regress: least squares first, then the factors of the weights that it finds; otherwise of those that are there.
+    """
+
+    def __init__(self, option: Thinned, size: Geometry, outputs: Matrix, *, regress: bool) -> None:
+        self.regress = regress
+        self._option, self._size, self._outputs = option, size, outputs
+        self._factors: Factors | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Are there factors?"""
+        return self._factors is not None
+
+    def fit(self, matrix: Matrix, layers: int, options: ReconstructOptions) -> FactoredFit:  # noqa: ARG002 - as every fit is made
+        """What proposes products of factors."""
+        return FactoredFit(self, matrix, options)
+
+    def without_samples(self, matrix: Matrix) -> None:
+        """Factors of the weights that are there, by what was measured when the rank was chosen."""
+        known = [metrics.inputs for metrics in self._option.metrics]
+        fits = all(len(c) == matrix.shape[2] for c in known)
+        self.take(matrix, np.stack(known) if fits else np.tile(np.eye(matrix.shape[2]), (len(matrix), 1, 1)))
+
+    def take(self, matrix: Matrix, covariances: Matrix) -> Matrix:
+        """Factors of ``matrix`` for inputs of these covariances; returns their product."""
+        metrics = [Metrics(c, g) for c, g in zip(covariances, self._outputs, strict=True)]
+        option = self._option
+        self._factors = factorised(matrix, metrics, self._size.inputs, option.way, option.rank)
+        return self._factors.product()
+
+    def _rounded(self, dtype: np.dtype[np.generic]) -> Factors:
+        assert self._factors is not None
+        return rounded(self._factors, dtype)
+
+    def product(self, dtype: np.dtype[np.generic]) -> Matrix:
+        """The product of the factors in the numbers that ``dtype`` holds."""
+        return self._rounded(dtype).product()
+
+    def write(self, layer: LayerPair, form: OperandForm) -> list[str]:
+        """Two layers in the place of one."""
+        return list(split(layer, form, self._rounded(layer.weight.read().dtype)))
+
+
+class FactoredFit:
+    """Proposes products of factors, with the bias that restores the mean of each output."""
+
+    binding = True
+
+    def __init__(self, work: FactorWork, matrix: Matrix, options: ReconstructOptions) -> None:
+        self._work, self._matrix = work, matrix
+        self._whole = LeastSquares(matrix, 1, options)
+
+    def add(self, layer: int, x: Matrix, y: Matrix) -> None:
+        """Rows of the layer."""
+        self._whole.add(layer, x, y)
+
+    def proposals(self) -> Iterator[Affine]:
+        """One, for the first damping that can be solved."""
+        means, covariances = self._whole.means, self._whole.covariances()
+        found = next(self._whole.proposals(), None) if self._work.regress else None
+        product = self._work.take(self._matrix if found is None else found.matrix, covariances)
+        yield Affine(product, tuple(y - (product @ x[:, :, None])[:, :, 0] for x, y in means))

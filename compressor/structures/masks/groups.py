@@ -1,0 +1,81 @@
+"""Dynamic structure: filters in groups, each of which reads the channels that matter to it (arXiv 2303.09736).
+
+Filters are clustered by which input channels they draw on (balanced k-means on shares of energy; the paper learns the
+groups). A group then drops channels, the weakest first, while they hold less than a share β of its energy; a group in
+which every channel holds more keeps all. The ``even`` masks keep as many channels in each group, so that one grouped
+convolution computes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from compressor.structures.masks.maker import Energy, balanced, even
+from compressor.structures.masks.pieces import Mask
+
+SHARES = (0.1, 0.2, 0.35, 0.5)
+"""β: of a group's energy that is dropped."""
+KEPT = (0.75, 0.5, 0.375, 0.25)
+"""Shares of the channels that even groups keep."""
+COUNTS = (2, 4)
+"""Numbers of groups."""
+LEAST = 8
+"""Filters and channels of a group, at least: smaller convolutions cost more time than they save."""
+ROUNDS = 20
+
+
+class Groups:
+    """Masks of groups of filters."""
+
+    def masks(self, energy: Energy, seed: int) -> Iterator[tuple[str, Mask]]:
+        """For each number of groups, by falling energy."""
+        profile = energy.reshape(*energy.shape[:2], -1).sum(axis=2)
+        for count in COUNTS:
+            if len(energy) < count * LEAST or energy.shape[1] < 2 * LEAST:
+                continue
+            of = _clustered(profile, count, seed)
+            shares = np.stack([profile[of == k].sum(axis=0) for k in range(count)])
+            shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-300)
+            for keeps, words in [*_dropped(shares), *_even(shares)]:
+                mask = np.broadcast_to(keeps[of].reshape(*profile.shape, *(1,) * (energy.ndim - 2)), energy.shape)
+                yield f"{count} groups, {words}", mask.copy()
+
+
+def _dropped(shares: npt.NDArray[np.float64]) -> Iterator[tuple[Mask, str]]:
+    """By β: bool[groups, channels]."""
+    order = np.argsort(shares, axis=1, kind="stable")
+    below = np.cumsum(np.take_along_axis(shares, order, axis=1), axis=1)
+    for beta in SHARES:
+        keeps = np.ones(shares.shape, np.bool_)
+        np.put_along_axis(keeps, order, below >= beta, axis=1)
+        yield keeps, f"without {beta:g} of their energy"
+
+
+def _even(shares: npt.NDArray[np.float64]) -> Iterator[tuple[Mask, str]]:
+    channels = shares.shape[1]
+    order = np.argsort(-shares, axis=1, kind="stable")
+    for share in KEPT:
+        kept = round(share * channels)
+        if kept >= LEAST:
+            keeps = np.zeros(shares.shape, np.bool_)
+            np.put_along_axis(keeps, order[:, :kept], True, axis=1)
+            yield keeps, f"{kept} of {channels} channels each"
+
+
+def _clustered(profile: npt.NDArray[np.float64], count: int, seed: int) -> npt.NDArray[np.int64]:
+    """int64[out], the group of each filter, as many filters in each: k-means on shares of energy, kept even."""
+    rows = np.sqrt(profile / np.maximum(profile.sum(axis=1, keepdims=True), 1e-300))
+    rng = np.random.default_rng(seed)
+    centres = rows[rng.permutation(len(rows))[:count]]
+    found = np.full(len(rows), -1, np.int64)
+    for _ in range(ROUNDS):
+        gain = -np.square(rows[:, None] - centres[None]).sum(axis=2)
+        new = balanced(gain, even(len(rows), count))
+        if (new == found).all():
+            break
+        found = new
+        centres = np.stack([rows[found == k].mean(axis=0) for k in range(count)])
+    return found

@@ -1,0 +1,61 @@
+"""What makes masks: from how much every weight matters, several masks that keep less and less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from compressor.structures.masks.pieces import Mask
+
+Energy = npt.NDArray[np.float64]
+"""float64[out, channels, *kernel]: squared weight times the variance of what it reads."""
+
+
+class Maker(Protocol):
+    """Makes masks for one convolution."""
+
+    def masks(self, energy: Energy, seed: int) -> Iterator[tuple[str, Mask]]:
+        """Masks and what they are, in words; none where the structure does not suit the layer.
+
+        Args:
+            energy: of every weight.
+            seed: of what is drawn.
+        """
+        ...
+
+
+def balanced(gain: npt.NDArray[np.float64], capacity: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Each item to one class, so many to each, with about the largest sum of gains: greedy, then pairs are swapped.
+
+    Args:
+        gain: float64[items, classes].
+        capacity: int64[classes], items of each class; together as many as there are items.
+
+    Returns:
+        int64[items], the class of each.
+    """
+    items, classes = gain.shape
+    left = capacity.copy()
+    found = np.full(items, -1, np.int64)
+    second = np.partition(gain, -2, axis=1)[:, -2] if classes > 1 else np.zeros(items)
+    for item in np.argsort(second - gain.max(axis=1), kind="stable"):  # those with most to lose choose first
+        best = np.where(left > 0, gain[item], -np.inf).argmax()
+        found[item] = best
+        left[best] -= 1
+    for _ in range(items):
+        here = gain[np.arange(items), found]
+        there = gain[:, found]  # gain of item a in the class of item b
+        better = there + there.T - here[:, None] - here[None, :]
+        a, b = np.unravel_index(int(better.argmax()), better.shape)
+        if better[a, b] <= 1e-12 * (1.0 + abs(float(gain.max()))):
+            break
+        found[a], found[b] = found[b], found[a]
+    return found
+
+
+def even(items: int, classes: int) -> npt.NDArray[np.int64]:
+    """Sizes of classes that differ by one at most."""
+    return np.asarray([items // classes + (k < items % classes) for k in range(classes)], np.int64)

@@ -1,0 +1,111 @@
+"""A masked convolution as an option of a budget: what it costs, how what it keeps is fitted, and how it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compressor.graph.edit import constant_array
+from compressor.reconstruct.form import Matrix, OperandForm, Pick
+from compressor.reconstruct.layers import LayerPair
+from compressor.reconstruct.options import ReconstructOptions
+from compressor.structures.geometry import Geometry
+from compressor.structures.masks.fit import MaskedFit
+from compressor.structures.masks.lower import Lowering, Windowing
+from compressor.structures.masks.pieces import FilterClass, Mask, classes_of, weights_left
+
+MOST, FEWEST = 16, 4
+"""Classes that a layer is written as at most, and filters that a class has at least, in the mean: beyond that, moving
+channels costs more than zeros do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """A convolution of which a part is kept.
+
+    Attributes:
+        name: what it is.
+        mask: what is kept.
+        classes: what the mask comes to as smaller convolutions; empty where it is left as zeros.
+    """
+
+    name: str
+    mask: Mask = field(repr=False)
+    classes: tuple[FilterClass, ...] = field(repr=False)
+
+    @staticmethod
+    def of(name: str, mask: Mask) -> Masked:
+        """A mask with its classes, where they are few and save something."""
+        classes = classes_of(mask)
+        few = len(classes) <= min(MOST, len(mask) // FEWEST)
+        useful = few and weights_left(classes) < mask.size
+        return Masked(name, mask, tuple(classes) if useful else ())
+
+    @property
+    def words(self) -> str:
+        """For reports."""
+        return f"{self.name}, {self.mask.mean():.2f} of the weights kept"
+
+    def macs(self, size: Geometry) -> float:
+        """Multiply-accumulates of the smaller convolutions; where zeros stay, those of what is no zero."""
+        left = weights_left(list(self.classes)) if self.classes else int(self.mask.sum())
+        return left * size.slides
+
+    def params(self, size: Geometry) -> float:
+        """Elements of its weights; zeros count where they stay."""
+        return weights_left(list(self.classes)) if self.classes else size.params
+
+    def begin(self, size: Geometry, outs: Pick, *, regress: bool) -> MaskWork:  # noqa: ARG002 - no channel goes
+        """Starts on the layer."""
+        return MaskWork(self, regress=regress)
+
+
+class MaskWork:
+    """The kept weights of one convolution.
+
+    Args:
+        option: the mask.
+        regress: they are fitted; otherwise those that are there are taken.
+    """
+
+    def __init__(self, option: Masked, *, regress: bool) -> None:
+        self._option, self._regress = option, regress
+        self._kept = option.mask.reshape(len(option.mask), -1)
+        self._fit: MaskedFit | None = None
+        self._taken: Matrix | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Are there weights?"""
+        return self._matrix() is not None
+
+    def _matrix(self) -> Matrix | None:
+        return self._taken if self._fit is None else self._fit.taken
+
+    def fit(self, matrix: Matrix, layers: int, options: ReconstructOptions) -> MaskedFit:  # noqa: ARG002 - as every fit is made
+        """What proposes weights under the mask."""
+        self._fit = MaskedFit(self._kept, matrix, options, regress=self._regress)
+        return self._fit
+
+    def without_samples(self, matrix: Matrix) -> None:
+        """The weights that are there."""
+        self._taken = np.where(self._kept, matrix, 0.0)
+
+    def product(self, dtype: np.dtype[np.generic]) -> Matrix:
+        """The masked matrix in the numbers of ``dtype``."""
+        found = self._matrix()
+        assert found is not None
+        return found.astype(dtype).astype(np.float64)
+
+    def write(self, layer: LayerPair, form: OperandForm) -> list[str]:
+        """Smaller convolutions, where the mask comes to some; else nothing, as the zeros are in the weight already."""
+        weight = layer.weight.read()
+        windowing = Windowing.of(layer.node, tuple(weight.shape[2:]))
+        if not self._option.classes or windowing is None:
+            return []
+        bias = layer.node.inputs[2] if len(layer.node.inputs) > 2 else None
+        array = form.weight(self.product(weight.dtype)).astype(weight.dtype)
+        lowering = Lowering(layer, windowing)
+        lowering.write(array, None if bias is None else constant_array(bias), self._option.classes)
+        return lowering.weights

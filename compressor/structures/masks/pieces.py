@@ -1,0 +1,94 @@
+"""A mask over a convolution's weight as smaller convolutions: which filters read which channels in which window.
+
+Filters with the same mask are a class. Within a class, channels whose taps lie in the same box are a piece: a
+convolution of these filters over these channels with the box as its kernel. The pieces of a class add up, and the
+classes stand side by side. That holds for every mask; it is worth writing where pieces are few and small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+Mask = npt.NDArray[np.bool_]
+"""bool[out, channels, *kernel]: which weights are kept."""
+Box = tuple[tuple[int, int], ...]
+"""First tap and the one after the last, for each spatial axis."""
+Numbers = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One of the smaller convolutions.
+
+    Attributes:
+        channels: that it reads.
+        box: taps that it uses.
+    """
+
+    channels: Numbers
+    box: Box
+
+    @property
+    def weights(self) -> int:
+        """Weights of one filter."""
+        return len(self.channels) * prod(stop - start for start, stop in self.box)
+
+
+@dataclass(frozen=True)
+class FilterClass:
+    """Filters with the same mask.
+
+    Attributes:
+        filters: their positions.
+        pieces: what they read, at least one piece.
+    """
+
+    filters: Numbers
+    pieces: tuple[Piece, ...]
+
+
+def classes_of(mask: Mask) -> list[FilterClass]:
+    """The classes of a mask, in the order of their first filters.
+
+    A filter that keeps nothing reads one weight, which is zero, so that it has an output.
+    """
+    rows = mask.reshape(len(mask), -1)
+    _, first, of = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    found = []
+    for number in np.argsort(first):
+        filters = tuple(int(k) for k in np.flatnonzero(of.ravel() == number))
+        found.append(FilterClass(filters, _pieces(mask[filters[0]])))
+    return found
+
+
+def _pieces(kept: Mask) -> tuple[Piece, ...]:
+    """Of one filter's mask, bool[channels, *kernel]."""
+    by_box: dict[Box, list[int]] = {}
+    for channel, taps in enumerate(kept):
+        if taps.any():
+            by_box.setdefault(_box(taps), []).append(channel)
+    if not by_box:
+        by_box[((0, 1),) * (kept.ndim - 1)] = [0]
+    return tuple(Piece(tuple(channels), box) for box, channels in by_box.items())
+
+
+def _box(taps: Mask) -> Box:
+    places = np.argwhere(taps)
+    return tuple((int(a), int(b) + 1) for a, b in zip(places.min(axis=0), places.max(axis=0), strict=True))
+
+
+def weights_left(classes: list[FilterClass]) -> int:
+    """Weights of all pieces: what is multiplied at every position."""
+    return sum(len(one.filters) * piece.weights for one in classes for piece in one.pieces)
+
+
+def one_grouped(classes: list[FilterClass]) -> bool:
+    """Can one grouped convolution do it: as many filters and channels in every class, and one box?"""
+    if len(classes) < 2 or any(len(one.pieces) > 1 for one in classes):
+        return False
+    alike = {(len(one.filters), len(one.pieces[0].channels), one.pieces[0].box) for one in classes}
+    return len(alike) == 1

@@ -1,0 +1,78 @@
+"""Factors are the best of their rank in the metrics that they are given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from compressor.structures.lowrank.factors import Factors, Metrics, Truncation, Way, factorised, rounded
+
+RNG = np.random.default_rng(0)
+CHANNELS, TAPS, OUT = 6, 4, 5
+
+
+def _covariance(size: int) -> np.ndarray:
+    root = RNG.normal(size=(size, 3 * size)) * np.linspace(0.2, 3, size)[:, None]
+    return root @ root.T / (3 * size)
+
+
+MATRIX = RNG.normal(size=(OUT, CHANNELS * TAPS))
+METRICS = Metrics(_covariance(CHANNELS * TAPS), _covariance(OUT))
+
+
+def _loss(matrix: np.ndarray) -> float:
+    change = matrix - MATRIX
+    return float(np.trace(METRICS.outputs @ change @ METRICS.inputs @ change.T))
+
+
+@pytest.mark.parametrize(("way", "widest"), [("outputs", OUT), ("inputs", CHANNELS)])
+def test_the_widest_rank_is_no_approximation(way: Way, widest: int) -> None:
+    truncation = Truncation(MATRIX, METRICS, CHANNELS, way)
+    np.testing.assert_allclose(truncation.product(*truncation.at(widest)), MATRIX, atol=1e-4)
+
+
+@pytest.mark.parametrize("way", ["outputs", "inputs"])
+def test_losses_fall_with_rank_and_metrics_matter(way: Way) -> None:
+    own, plain = (Truncation(MATRIX, m, CHANNELS, way) for m in (METRICS, Metrics.none(MATRIX)))
+    losses = [_loss(own.product(*own.at(rank))) for rank in (1, 2, 3, 4)]
+    assert losses == sorted(losses, reverse=True)
+    assert all(loss < _loss(plain.product(*plain.at(k))) for k, loss in enumerate(losses, 1))
+
+
+def test_no_factors_of_outputs_lose_less() -> None:
+    """Eckart and Young: nothing of that rank, however found, is better."""
+    truncation = Truncation(MATRIX, METRICS, CHANNELS, "outputs")
+    first, second = truncation.at(2)
+    best = _loss(second @ first)
+    for _ in range(200):
+        near = (second + 0.1 * RNG.normal(size=second.shape)) @ (first + 0.1 * RNG.normal(size=first.shape))
+        assert _loss(near) > best
+
+
+def test_the_second_factor_is_the_best_for_the_first() -> None:
+    truncation = Truncation(MATRIX, METRICS, CHANNELS, "inputs")
+    first, second = truncation.at(3)
+    best = _loss(truncation.product(first, second))
+    for _ in range(50):
+        assert _loss(truncation.product(first, second + 0.1 * RNG.normal(size=second.shape))) > best
+
+
+def test_what_ranks_drop_of_rows_is_what_they_lose() -> None:
+    rows = (RNG.normal(size=(4000, CHANNELS * TAPS)) @ np.linalg.cholesky(METRICS.inputs).T).astype(np.float32)
+    rows -= rows.mean(axis=0)
+    truncation = Truncation(MATRIX, METRICS, CHANNELS, "outputs")
+    for rank, dropped in enumerate(truncation.dropped(rows)):
+        change = (truncation.product(*truncation.at(rank)) if rank else 0.0) - MATRIX
+        moved = rows @ change.T
+        true = np.einsum("no,op,np->", moved, METRICS.outputs, moved) / len(rows)
+        assert dropped == pytest.approx(true, rel=1e-4, abs=2e-2)
+
+
+@pytest.mark.parametrize("way", ["outputs", "inputs"])
+def test_rounding_evens_out_norms_and_keeps_the_product(way: Way) -> None:
+    found = factorised(MATRIX[None], [METRICS], CHANNELS, way, 3)
+    uneven = Factors(way, found.first * 1e3, found.second / 1e3)
+    even = rounded(uneven, np.dtype(np.float32))
+    np.testing.assert_allclose(even.product(), found.product(), rtol=1e-5, atol=1e-5)
+    assert np.abs(even.first).max() < 30 * np.abs(even.second).max()
+    assert (even.first == even.first.astype(np.float32)).all()
