@@ -251,6 +251,8 @@ class PruneKeywords(TypedDict, total=False):
     robustness: bool
     """Also measure how the original and the result stand noise and corrupted images, on --samples samples, and
     report the curves."""
+    op_rules: str | PathLike[str] | None
+    """YAML file that says how channels flow through operators of other domains; the proof tells whether it is right."""
     criterion: (
         Literal["l1", "l2", "consumers", "dependency", "product", "fpgm", "lamp", "taylor", "fisher", "hessian",
         "snip", "grasp", "synflow", "activation", "wanda", "pfp", "chip", "random"] | str
@@ -274,8 +276,19 @@ class PruneKeywords(TypedDict, total=False):
     """Leave alone every group with a node or weight that matches GLOB; repeatable."""
     attention: Literal["heads", "dims"]
     """In attention, remove whole heads, or as many dimensions from every head."""
+    cache_heads: bool
+    """Let heads of a key/value cache go too: its inputs and outputs are declared anew, with fewer."""
+    free_outputs: Sequence[str]
+    """Let this output lose channels, so that it is declared anew with fewer of them; repeatable."""
     keep_norm_axes: bool
     """Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes."""
+    structure: Literal["channels", "lowrank", "both", "groups", "graph", "supports", "nm"]
+    """What goes: channels, lowrank, both, groups, graph, supports, nm. channels: whole channels; lowrank: a layer
+    becomes two thinner ones; both: of channels and ranks what outputs lose least by; the others are masks over
+    single weights of convolutions (docs/structures.md)."""
+    lower: Literal["auto", "always", "never"]
+    """Write masked convolutions as smaller ones: where that was measured to be faster on --provider, wherever it can
+    be done, or nowhere, so that zeros stay."""
     batch: int
     """Samples in one run that is timed, where the model leaves that open."""
     threads: int
@@ -619,6 +632,8 @@ class SensitivityKeywords(TypedDict, total=False):
     robustness: bool
     """Also measure how the original and the result stand noise and corrupted images, on --samples samples, and
     report the curves."""
+    op_rules: str | PathLike[str] | None
+    """YAML file that says how channels flow through operators of other domains; the proof tells whether it is right."""
     criterion: (
         Literal["l1", "l2", "consumers", "dependency", "product", "fpgm", "lamp", "taylor", "fisher", "hessian",
         "snip", "grasp", "synflow", "activation", "wanda", "pfp", "chip", "random"] | str
@@ -642,8 +657,19 @@ class SensitivityKeywords(TypedDict, total=False):
     """Leave alone every group with a node or weight that matches GLOB; repeatable."""
     attention: Literal["heads", "dims"]
     """In attention, remove whole heads, or as many dimensions from every head."""
+    cache_heads: bool
+    """Let heads of a key/value cache go too: its inputs and outputs are declared anew, with fewer."""
+    free_outputs: Sequence[str]
+    """Let this output lose channels, so that it is declared anew with fewer of them; repeatable."""
     keep_norm_axes: bool
     """Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes."""
+    structure: Literal["channels", "lowrank", "both", "groups", "graph", "supports", "nm"]
+    """What goes: channels, lowrank, both, groups, graph, supports, nm. channels: whole channels; lowrank: a layer
+    becomes two thinner ones; both: of channels and ranks what outputs lose least by; the others are masks over
+    single weights of convolutions (docs/structures.md)."""
+    lower: Literal["auto", "always", "never"]
+    """Write masked convolutions as smaller ones: where that was measured to be faster on --provider, wherever it can
+    be done, or nowhere, so that zeros stay."""
     batch: int
     """Samples in one run that is timed, where the model leaves that open."""
     threads: int
