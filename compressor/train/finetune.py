@@ -13,8 +13,7 @@ import torch
 
 from compressor.config import TuneSettings
 from compressor.core.compare import Tolerance
-from compressor.data import Array, Dataset, augmentation, batch_limit, check_labels, open_parts, split
-from compressor.data.output_forms import vocabularies
+from compressor.data import Array, Dataset, augmentation, check_labels, open_parts, split
 from compressor.errors import ModelError, ProofFailed, UsageError
 from compressor.graph import files, metadata
 from compressor.graph.provenance import stamp_provenance
@@ -41,6 +40,7 @@ from compressor.train.loop.split import Splits, evenly_spaced
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import chunk_of, with_outputs
 from compressor.train.module.upcast import is_narrow, widened
+from compressor.train.pair import TaughtPair
 from compressor.train.reparameterize import ensemble
 
 LOOKED_AT = 32
@@ -106,7 +106,7 @@ def finetune(
     parts = _parts(model, settings, data)
     if settings.insert_bn:
         return _between_norms(model, settings, teacher, parts, extensions, observe)
-    pair = _Pair.of(model, settings, teacher, [name for extension in extensions for name in extension.values])
+    pair = TaughtPair.of(model, settings, teacher, [name for extension in extensions for name in extension.values])
     with memory_named(settings.batch_size):
         seen = _seen(parts, pair, world)
         if settings.teacher_ensemble:
@@ -153,43 +153,8 @@ def _between_norms(
     return replace(result, model=training_options.without_batchnorm(result.model, settings, parts.train))
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """The module that is trained and the one it imitates.
-
-    Attributes:
-        names: of the model's own outputs, after which come values asked for by name.
-        limit: samples that the file says it takes at a time.
-        vocabularies: lengths of the tables that the model looks whole numbers up in.
-    """
-
-    module: GraphModule
-    teacher: torch.nn.Module | None
-    names: tuple[str, ...]
-    limit: int | None
-    vocabularies: frozenset[int]
-
-    @staticmethod
-    def of(model: ir.Model, settings: TuneSettings, teacher: ir.Model | None, values: Sequence[str] = ()) -> _Pair:
-        """Both modules, in float32 or wider; the original only where something is compared with it.
-
-        The trained one gives ``values`` too, after what is compared.
-        """
-        if teacher is None and settings.loss in ("distill", "mixed"):
-            raise UsageError("distillation needs the original model; give it with --teacher, or choose another --loss")
-        if teacher is None and settings.features:
-            raise UsageError("--features matches values of the original model; give it with --teacher")
-        if teacher is not None:
-            _same_ends(model, teacher)
-        imitated = settings.loss != "cross-entropy" or settings.features
-        made = _module(model, [*settings.features, *values], settings.train_bn)
-        original = _module(teacher, settings.features, False) if teacher is not None and imitated else None
-        names = tuple(str(v.name) for v in model.graph.outputs)
-        return _Pair(made, original, names, _limit(model, teacher), frozenset(vocabularies(model)))
-
-
 def _metric(
-    model: ir.Model, teacher: ir.Model | None, pair: _Pair, parts: Splits, settings: TuneSettings
+    model: ir.Model, teacher: ir.Model | None, pair: TaughtPair, parts: Splits, settings: TuneSettings
 ) -> EpochMetric | None:
     """The metric that was asked for, of the model with the weights that the module holds; None where none was.
 
@@ -209,7 +174,7 @@ def _metric(
     return EpochMetric(evaluator.name, evaluator.higher_is_better, measure)
 
 
-def _taught_by_many(pair: _Pair, parts: Splits, settings: TuneSettings, seen: DeviceBatch) -> _Pair:
+def _taught_by_many(pair: TaughtPair, parts: Splits, settings: TuneSettings, seen: DeviceBatch) -> TaughtPair:
     """The pair with an ensemble around its teacher in place of that."""
     if pair.teacher is None:
         raise UsageError("--teacher-ensemble draws around the original, which --loss cross-entropy does not imitate")
@@ -219,36 +184,6 @@ def _taught_by_many(pair: _Pair, parts: Splits, settings: TuneSettings, seen: De
         return _objective(ensemble.alone(settings), alone, seen)[0]
 
     return replace(pair, teacher=ensemble.ensemble(pair.teacher, parts, settings, objective))
-
-
-def _limit(model: ir.Model, teacher: ir.Model | None) -> int | None:
-    """Samples that either file says it takes at a time."""
-    own = batch_limit(model)
-    other = batch_limit(teacher) if teacher is not None else None
-    if own is not None and other is not None and own != other:
-        raise UsageError(
-            f"the model takes {own} samples at a time and the original {other}; export both with the same batch size"
-        )
-    return own if own is not None else other
-
-
-def _module(model: ir.Model, values: Sequence[str], train_bn: bool) -> GraphModule:
-    wide = widened(model) if is_narrow(model) else model
-    return GraphModule(with_outputs(wide, values), train_bn=train_bn)
-
-
-def _same_ends(model: ir.Model, teacher: ir.Model) -> None:
-    """Raises UsageError where the two models differ in inputs or outputs."""
-    for what, ours, theirs in (
-        ("inputs", model.graph.inputs, teacher.graph.inputs),
-        ("outputs", model.graph.outputs, teacher.graph.outputs),
-    ):
-        names = [[str(v.name) for v in values if not v.is_initializer()] for values in (ours, theirs)]
-        if names[0] != names[1]:
-            raise UsageError(
-                f"the model has the {what} {', '.join(names[0])} and the original {', '.join(names[1])}; give the "
-                "model that this one was made from as --teacher"
-            )
 
 
 def _parts(model: ir.Model, settings: TuneSettings, data: Dataset | Splits | None) -> Splits:
@@ -271,7 +206,7 @@ def _whole_numbers(data: Dataset) -> bool:
     return labels is None or labels.dtype.kind in "iu"
 
 
-def _seen(parts: Splits, pair: _Pair, world: World) -> DeviceBatch:
+def _seen(parts: Splits, pair: TaughtPair, world: World) -> DeviceBatch:
     """Some samples for training, on the device; where the graph takes a fixed number, more than one run of it."""
     limit = pair.limit or 1
     wanted = max(LOOKED_AT // limit, 2) * limit
@@ -283,7 +218,7 @@ def _seen(parts: Splits, pair: _Pair, world: World) -> DeviceBatch:
     return placing.move(placing.prepare(batch))
 
 
-def _objective(settings: TuneSettings, pair: _Pair, seen: DeviceBatch) -> tuple[Objective, list[str], list[str]]:
+def _objective(settings: TuneSettings, pair: TaughtPair, seen: DeviceBatch) -> tuple[Objective, list[str], list[str]]:
     chunk = chunk_of(pair.module, seen.inputs, pair.limit)
     if pair.teacher is not None and chunk is None:
         chunk = chunk_of(pair.teacher, seen.inputs, pair.limit)
@@ -301,7 +236,7 @@ def _objective(settings: TuneSettings, pair: _Pair, seen: DeviceBatch) -> tuple[
     return objective, compared, warnings
 
 
-def _runs_mixed(objective: Objective, pair: _Pair, seen: DeviceBatch, precision: Precision) -> bool:
+def _runs_mixed(objective: Objective, pair: TaughtPair, seen: DeviceBatch, precision: Precision) -> bool:
     """Does mixed precision work, or is it off? Some operators want all their operands in one type."""
     if not precision.on:
         return True
@@ -314,7 +249,7 @@ def _runs_mixed(objective: Objective, pair: _Pair, seen: DeviceBatch, precision:
     return True
 
 
-def _verify(pair: _Pair, written: ir.Model, seen: DeviceBatch, settings: TuneSettings) -> float:
+def _verify(pair: TaughtPair, written: ir.Model, seen: DeviceBatch, settings: TuneSettings) -> float:
     """The largest error of the written model in ONNX Runtime against the trained module, on the CPU.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,9 +217,8 @@ def place(tmp_path: Path) -> Path:
 
 def run_file(place: Path, *, extensions: Any = (), **given: Any) -> TuneResult:
     chosen = settings(data=str(place / "data.npz"), epochs=3, **given)
-    return finetune_file(
-        place / "small.onnx", place / "out.onnx", chosen, teacher=place / "big.onnx", extensions=extensions
-    )
+    tune = partial(finetune, extensions=extensions)
+    return finetune_file(place / "small.onnx", place / "out.onnx", chosen, teacher=place / "big.onnx", tune=tune)
 
 
 def test_a_run_that_ends_well_leaves_the_model_alone(place: Path) -> None:

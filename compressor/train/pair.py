@@ -1,0 +1,82 @@
+"""The module that is trained and the one that it imitates, made of two models that have to go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+import torch
+
+from compressor.config import TuneSettings
+from compressor.data import batch_limit
+from compressor.data.output_forms import vocabularies
+from compressor.errors import UsageError
+from compressor.train.module.graph_module import GraphModule
+from compressor.train.module.intermediate_outputs import with_outputs
+from compressor.train.module.upcast import is_narrow, widened
+
+
+@dataclass(frozen=True)
+class TaughtPair:
+    """The module that is trained and the one it imitates.
+
+    Attributes:
+        names: of the model's own outputs, after which come values asked for by name.
+        limit: samples that the file says it takes at a time.
+        vocabularies: lengths of the tables that the model looks whole numbers up in.
+    """
+
+    module: GraphModule
+    teacher: torch.nn.Module | None
+    names: tuple[str, ...]
+    limit: int | None
+    vocabularies: frozenset[int]
+
+    @staticmethod
+    def of(model: ir.Model, settings: TuneSettings, teacher: ir.Model | None, values: Sequence[str] = ()) -> TaughtPair:
+        """Both modules, in float32 or wider; the original only where something is compared with it.
+
+        The trained one gives ``values`` too, after what is compared.
+        """
+        if teacher is None and settings.loss in ("distill", "mixed"):
+            raise UsageError("distillation needs the original model; give it with --teacher, or choose another --loss")
+        if teacher is None and settings.features:
+            raise UsageError("--features matches values of the original model; give it with --teacher")
+        if teacher is not None:
+            _same_ends(model, teacher)
+        imitated = settings.loss != "cross-entropy" or settings.features
+        made = _module(model, [*settings.features, *values], settings.train_bn)
+        original = _module(teacher, settings.features, False) if teacher is not None and imitated else None
+        names = tuple(str(v.name) for v in model.graph.outputs)
+        return TaughtPair(made, original, names, _limit(model, teacher), frozenset(vocabularies(model)))
+
+
+def _limit(model: ir.Model, teacher: ir.Model | None) -> int | None:
+    """Samples that either file says it takes at a time."""
+    own = batch_limit(model)
+    other = batch_limit(teacher) if teacher is not None else None
+    if own is not None and other is not None and own != other:
+        raise UsageError(
+            f"the model takes {own} samples at a time and the original {other}; export both with the same batch size"
+        )
+    return own if own is not None else other
+
+
+def _module(model: ir.Model, values: Sequence[str], train_bn: bool) -> GraphModule:
+    wide = widened(model) if is_narrow(model) else model
+    return GraphModule(with_outputs(wide, values), train_bn=train_bn)
+
+
+def _same_ends(model: ir.Model, teacher: ir.Model) -> None:
+    """Raises UsageError where the two models differ in inputs or outputs."""
+    for what, ours, theirs in (
+        ("inputs", model.graph.inputs, teacher.graph.inputs),
+        ("outputs", model.graph.outputs, teacher.graph.outputs),
+    ):
+        names = [[str(v.name) for v in values if not v.is_initializer()] for values in (ours, theirs)]
+        if names[0] != names[1]:
+            raise UsageError(
+                f"the model has the {what} {', '.join(names[0])} and the original {', '.join(names[1])}; give the "
+                "model that this one was made from as --teacher"
+            )
