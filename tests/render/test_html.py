@@ -21,6 +21,7 @@ from compressor.errors import UsageError
 from compressor.render.html import _environment, render_html, write_html
 from compressor.results import FrozenRow, GroupRow, ProofResult, Report
 from compressor.results.detail import Curve, LayerRow, RecoveryRow, Series
+from compressor.results.records import ChangedLayerRow
 from tests.render.case import HOSTILE, full, plan_of, stats
 
 TIME = datetime(2026, 3, 7, 9, 5, tzinfo=UTC)
@@ -362,3 +363,26 @@ def test_without_jinja2_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
 def test_a_path_alone_is_enough() -> None:
     assert "Model in memory" in outline(full(input=stats(None, 10))).words
     assert "C:\\m\\net.onnx" in outline(full(input=stats("C:\\m\\net.onnx", 10))).words
+
+
+def test_layers_that_changed_are_listed() -> None:
+    rows = [
+        ChangedLayerRow(
+            node=f"conv<{k}>",
+            became="rank 12 of 32, inputs thinned",
+            macs_before=2000,
+            macs_after=1000,
+            params_before=200,
+            params_after=100,
+            lowered=not k,
+        )
+        for k in range(2)
+    ]
+    report = full()
+    assert report.proof is not None
+    proof = report.proof.model_copy(update={"reference": "the same graph with every changed layer whole"})
+    words = outline(report.model_copy(update={"changed": rows, "proof": proof})).words
+    assert "conv<0> rank 12 of 32, inputs thinned 2,000 1,000 200 100".replace(" ", "") in words.replace(" ", "")
+    assert words.count("zeros stay") == 1
+    assert "equals the same graph with every changed layer whole" in words
+    assert "zeros stay" not in outline(report).words
