@@ -2,7 +2,7 @@
 
 Every .onnx file below the folders is pruned at the default flags, in a process of its own, and judged by programs that
 share no code with the pruner. Each row says who wrote the file, what is left, whether that is proved, and what had to
-stay and why. Arguments after `--` are handed to onnx-prune. `writers_export.py` makes small decoders to begin with.
+stay and why. Arguments after `--` are handed to onnx-prune.
 """
 
 from __future__ import annotations
