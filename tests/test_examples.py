@@ -130,7 +130,8 @@ def test_readme_marks_the_command_that_ci_runs(name: str) -> None:
     [
         ("prune_one_file.py", r"MACs +5,393,664 -> +4,7\d\d,\d{3}\n.*masked original: \d"),
         ("why_frozen.py", r"544 channels can go.*512 channels can go.*is an output of the model \(relu_2\)"),
-        ("target_and_replay.py", r"MACs left: 79\.9%.*replayed: the same bytes"),
+        ("target_and_replay.py", r"MACs left: 79\.9%.*replayed: the same weights"),
+        ("from_pytorch.py", r"PruneResult: file .*proof passed.*bytes written"),
     ],
 )
 def test_example(script: str, expected: str, tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_example(script: str, expected: str, tmp_path: Path) -> None:
 
 
 def test_every_example_is_tested() -> None:
-    assert len(list((ROOT / "examples").glob("*.py"))) == 3
+    assert len(list((ROOT / "examples").glob("*.py"))) == 4
 
 
 def test_walk_through_of_a_new_operator(tmp_path: Path) -> None:
