@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,12 +88,7 @@ class Chosen:
 
 
 def choose(
-    source: Path,
-    settings: ChoosingSettings,
-    *,
-    ledger: Path | None = None,
-    clock: Clock | None = None,
-    executor: Executor | None = None,
+    source: Path, settings: ChoosingSettings, *, ledger: Path | None = None, clock: Clock | None = None
 ) -> Chosen:
     """The blocks that save most while everything together stays within ``max_drop`` and ``max_distance``; or those by
     which outputs move least in a file of ``target_size``.
@@ -109,7 +103,6 @@ def choose(
         settings: which weights, the ladder of blocks, the limits, the samples.
         ledger: file of finished measurements, read and appended to; they are made once.
         clock: receives the time of each phase.
-        executor: measures, instead of processes or the cluster of the settings.
 
     Raises:
         TargetOutOfReach: even the cheapest block of one layer loses more.
@@ -124,7 +117,7 @@ def choose(
         known = Ledger(ledger)
     with clock.phase("ladder"):
         rungs = _rungs(model, settings)
-    with scratch() as folder, clock.phase("choose"), workers_of(settings, executor) as workers:
+    with scratch() as folder, clock.phase("choose"), workers_of(settings) as workers:
         reference = ReferenceOutputs.make(model, samples, settings, Path(folder))
         lab = Lab(OneShot(source, settings.model_dump_json()), reference, files.digest(files.model_files(source)))
 
