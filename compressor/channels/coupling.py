@@ -2,8 +2,7 @@
 
 What it leaves is a :class:`Coupling`: the layout of every value, the units, and why units are frozen. It never
 changes the graph. The union-find is never reset between passes: a label that was dropped in one pass (a reduction
-over a ragged axis, say) can turn into whole rows by a later merge, and the next pass then carries it on.
-"""
+over a ragged axis, say) can turn into whole rows by a later merge, and the next pass then carries it on."""
 
 from __future__ import annotations
 
@@ -18,8 +17,8 @@ import onnx_ir as ir
 from compressor.channels import verify
 from compressor.channels.fills import fills
 from compressor.channels.labels import FROZEN, Balance, Lazy, Reason, Term, UnitArray, Units
-from compressor.channels.labels import Layout as Layout  # noqa: PLC0414 - as below
-from compressor.channels.labels import Unexplained as Unexplained  # noqa: PLC0414 - rules know this module only
+from compressor.channels.labels import Layout as Layout  # noqa: PLC0414 - rules know this module only
+from compressor.channels.labels import Unexplained as Unexplained  # noqa: PLC0414
 from compressor.channels.meeting import Meeting
 from compressor.channels.verify import Claims, name_of
 from compressor.errors import RuleFault
@@ -383,8 +382,7 @@ class Coupling:
             self._layouts[value] = []
 
     def _freeze_all(self, value: ir.Value, reason: Reason) -> None:
-        lazy = self.lazy(value)
-        if lazy is not None:
+        if (lazy := self.lazy(value)) is not None:
             lazy.open = set()
         for term in self.layout(value):
             self.units.freeze(term.units, reason)
@@ -392,8 +390,7 @@ class Coupling:
     def _canonical(self, value: ir.Value, terms: Iterable[Term[int]]) -> Layout:
         found: Layout = []
         for term in terms:
-            short = self.units.canonical(term)
-            if short is None:
+            if (short := self.units.canonical(term)) is None:
                 continue
             if not short.axes:
                 text = "is one unit that fills a whole axis, so it cannot go without emptying the tensor"

@@ -174,16 +174,17 @@ class _Run:
         Returns:
             The analysis that was cut: another one where training came before.
         """
+        missing = prepared(read, found, self.settings, self.clock)
         with self.clock.phase("choose"), explained(found):
             done = self._chosen(found, step)
         choice = done.choice
         trained = trained_towards(found, choice, self.recovery, self.plan is not None)
         if trained is not None:
             found, read = self.analysed(trained.model)
+            missing = prepared(read, found, self.settings, self.clock)
             with self.clock.phase("choose"):
                 choice = again(trained, found, choice) or chosen(found, step, choice.origin, self.size, self.means)
         cut = cut_of(choice.plan, found)
-        missing = prepared(read, found, self.settings, self.clock)
         self.trail.add(choice.plan, cut, last=step.steps == 1)
         self.groups, self.origin = account.group_rows(choice.groups, cut, self.groups), choice.origin
         self.recovery.before(found.model)

@@ -103,7 +103,9 @@ class Lent:
     def __init__(self, model: ir.Model, folder: Path) -> None:
         proto, weights = describe(model)
         fed = {value.name for value in proto.graph.input}
-        self._weights = {name: t for name, t in weights.items() if _is_lent(t) and name not in fed}
+        # The runtime drops a weight that nothing reads, and then refuses one that is lent under its name.
+        idle = {name for name, v in model.graph.initializers.items() if not v.uses() and not v.is_graph_output()}
+        self._weights = {name: t for name, t in weights.items() if _is_lent(t) and name not in fed | idle}
         for header in proto.graph.initializer:
             _place(header, weights.get(header.name), lent=header.name in self._weights)
         self._path = Path(tempfile.mkdtemp(dir=folder)) / "model.onnx"

@@ -36,7 +36,10 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
 
 
 def data(model: ir.Model) -> bytes:
-    return ir.to_proto(model).SerializeToString(deterministic=True)
+    """All bytes but those that say how the model came about, which differs where a plan is replayed."""
+    proto = ir.to_proto(model)
+    del proto.metadata_props[:]
+    return proto.SerializeToString(deterministic=True)
 
 
 def plan(name: str = "chain", settings: PruneSettings = SETTINGS) -> PruningPlan:
@@ -89,7 +92,7 @@ def test_files(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="cannot read the plan"):
         PruningPlan.load(tmp_path / "missing.json")
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(PlanError, match="cannot read the plan"):
+    with pytest.raises(PlanError, match="is no JSON"):
         PruningPlan.load(path)
 
 

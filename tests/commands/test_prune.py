@@ -169,7 +169,7 @@ def test_external_data(tmp_path: Path) -> None:
 def test_progress_names_the_phases(tmp_path: Path) -> None:
     phases: list[str] = []
     prune_file(digits("digits-mobilenet"), tmp_path / "small.onnx", SETTINGS, progress=phases.append)
-    assert list(dict.fromkeys(phases)) == ["load", "analyse", "samples", "choose", "prove", "cut", "write"]
+    assert list(dict.fromkeys(phases)) == ["load", "analyse", "samples", "prove", "choose", "cut", "write"]
 
 
 # ---- determinism --------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from compressor.data.synthetic.sizes import sample_shapes
-from compressor.errors import ModelError
+from compressor.errors import UsageError
 from tests.models import in_memory, model
 
 CONVOLUTION = in_memory(model("(float[N,3,H,W] x) => (float[N,8,a,b] y) <float[8,3,3,3] w> { y = Conv(x, w) }"))
@@ -20,7 +20,7 @@ def test_images_and_texts_of_open_size_are_as_large_as_usual_ones() -> None:
 def test_the_user_decides_where_he_says_something() -> None:
     assert sample_shapes(CONVOLUTION, None, {"H": 20}).inputs["x"][1:] == (3, 20, 224)
     assert sample_shapes(CONVOLUTION, {"x": (1, 3, 6, 4)}, None).inputs["x"] == (1, 3, 6, 4)
-    with pytest.raises(ModelError, match="no symbolic dimension 'K'"):
+    with pytest.raises(UsageError, match="no symbolic dimension 'K'"):
         sample_shapes(CONVOLUTION, None, {"K": 5})
 
 

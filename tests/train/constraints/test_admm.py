@@ -17,7 +17,7 @@ from compressor.train.constraints.admm import GROWING, Admm, AdmmSchedule
 from compressor.train.constraints.constrained import Approach, WentAway, relative_gap
 from compressor.train.loop.fit import fit
 from compressor.unification.layout import Layout, WeightAxes
-from compressor.unification.projections import Filters, Mixed, NOfM
+from compressor.unification.projections import Mixed, NOfM
 from tests.train.training import Net, objective, splits
 
 LAYOUT = Layout(WeightAxes.of((4, 8), "oi"), BlockShape.parse("1x4"))
@@ -25,7 +25,6 @@ SETS: dict[str, Any] = {
     "unify": Mixed(LAYOUT),
     "mixed": Mixed(LAYOUT, 0.5, 0.25),
     "n of m": NOfM(LAYOUT, 2),
-    "filters": Filters(0, remove=2),
 }
 
 

@@ -365,7 +365,7 @@ def test_every_need_is_measured_somewhere() -> None:
 def test_parts_of_an_output_in_units_of_their_own_move_alike() -> None:
     """The gradient by a part of the output is one over its size: boxes in pixels do not drown probabilities."""
     y = torch.cat([torch.full((2, 4, 9), 50.0) * torch.rand(2, 4, 9), torch.rand(2, 3, 9) * 0.05], 1).requires_grad_()
-    SaliencyLoss(ir.Graph([], [], nodes=[]), 0).probe([y]).backward()
+    SaliencyLoss(ir.Graph([], [ir.val("y")], nodes=[]), 0).probe([y]).backward()
     assert y.grad is not None
     sizes = y.detach().square().mean((0, 2)).sqrt()
     assert y.grad.abs().mean((0, 2)) * sizes == pytest.approx(np.full(7, 2**-0.5), rel=1e-4)
