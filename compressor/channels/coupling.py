@@ -29,6 +29,7 @@ from compressor.graph.twins import Twins
 
 Rule = Callable[[ir.Node, "Coupling"], None]
 PASS_LIMIT = 100
+WHOLE_AXIS = "is one unit that fills a whole axis, so it cannot go without emptying the tensor"
 ELEMENT_LIMIT = 1 << 22
 """Elements of the largest label array; beyond it (a reshape that mixes many axes) labels are frozen."""
 
@@ -390,12 +391,9 @@ class Coupling:
     def _canonical(self, value: ir.Value, terms: Iterable[Term[int]]) -> Layout:
         found: Layout = []
         for term in terms:
-            if (short := self.units.canonical(term)) is None:
-                continue
-            if not short.axes:
-                text = "is one unit that fills a whole axis, so it cannot go without emptying the tensor"
-                self.units.freeze(short.units, Reason(str(value.name), ",".join(map(str, term.axes)), "", text))
-                continue
-            if not any(short.axes == t.axes and np.array_equal(short.units, t.units) for t in found):
+            short = self.units.canonical(term)
+            if short is not None and not short.axes:
+                self.units.freeze(short.units, Reason(str(value.name), ",".join(map(str, term.axes)), "", WHOLE_AXIS))
+            elif short is not None and all(short.axes != t.axes or not np.array_equal(short.units, t.units) for t in found):
                 found.append(short)
         return found
