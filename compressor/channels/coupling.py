@@ -394,6 +394,6 @@ class Coupling:
             short = self.units.canonical(term)
             if short is not None and not short.axes:
                 self.units.freeze(short.units, Reason(str(value.name), ",".join(map(str, term.axes)), "", WHOLE_AXIS))
-            elif short is not None and all(short.axes != t.axes or not np.array_equal(short.units, t.units) for t in found):
+            elif short and all(short.axes != t.axes or not np.array_equal(short.units, t.units) for t in found):
                 found.append(short)
         return found
