@@ -10,7 +10,7 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, INTERRUPTED, Entry, LazyGroup, discard_stdout
 from compressor.cli.defaults import PREFIX
-from compressor.core.machine import rarely_collect
+from compressor.core.machine import rarely_collect, sleep_while_waiting
 from compressor.errors import UsageError
 from compressor.version import VERSION
 
@@ -55,11 +55,13 @@ def compress() -> None:
 
 def compress_entry(prog_name: str = "onnx-compress") -> NoReturn:
     """The console script ``onnx-compress``."""
+    sleep_while_waiting()
     _run(compress, prog_name)
 
 
 def prune_entry() -> NoReturn:
     """The console script ``onnx-prune``, the same as ``onnx-compress prune``."""
+    sleep_while_waiting()
     from compressor.cli.prune import prune_command
 
     _run(prune_command, "onnx-prune", f"{PREFIX}_PRUNE")
