@@ -177,7 +177,7 @@ class Coupling:
             self._claims.read.add(value)
 
     def settle(self, value: ir.Value, lazy: Lazy) -> None:
-        """Movement of a lazy tensor: an initializer gets units of its own on each axis, a wild one none."""
+        """Ends the waiting of a lazy tensor: a weight gets units of its own on open axes, a broadcast copy none."""
         if not lazy.wild:
             for axis in sorted(lazy.open):
                 lazy.terms.append(Term((axis,), self.fresh(value, axis)))

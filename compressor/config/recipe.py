@@ -52,7 +52,7 @@ MANAGED = ("checkpoint", "keep_checkpoint", "resume", "teacher")
 """Settings that a recipe chooses itself: it keeps checkpoints in its work folder and goes on from them, and training
 imitates its model."""
 
-BEFORE_QUANTIZING = ("prune", "finetune", "unify")
+BEFORE_QUANTIZING = ("prune", "sparsify", "finetune", "unify")
 """Kinds of stages that work on weights of real numbers."""
 
 _NAME = re.compile(r"[^-]+(-[\w-]+)?")

@@ -77,7 +77,7 @@ def set_maps_aside(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
     """Take the types that the model in memory cannot represent off the values of a message, in place.
 
     Returns:
-        Types of the outputs of the main graph by name, for :func:`compressor.graph.stream.lay_out` to write again.
+        Types of the outputs of the main graph by name, for :func:`compressor.graph.stream.plan_files` to write again.
 
     Raises:
         ModelError: an input of the main graph is a map, which nothing here could feed.

@@ -41,7 +41,7 @@ little, and values that wait for later layers would go to the disk."""
 SHARPENING = 600e9
 """Multiply-accumulates that may go into changing made-up samples."""
 ROWS = 8
-"""Rows that least squares draws for each unknown (:class:`compressor.reconstruct.Options`)."""
+"""Rows that least squares draws for each unknown (:class:`compressor.reconstruct.ReconstructOptions`)."""
 
 NO_LAYER = (
     "nothing was recovered: the model has no linear layer with weights of its own, which no caller may replace, that "

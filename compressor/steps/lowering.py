@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from compressor.config import PruneSettings
+from compressor.config.choices import STRUCTURES
 from compressor.core.clock import Clock
 from compressor.core.formatting import count
 from compressor.evaluate.attribution import attributed
@@ -44,7 +45,7 @@ def lowered(changed: Changed, settings: PruneSettings, clock: Clock) -> tuple[Ch
     """
     able = [row.node for row in changed.layers if row.lowered]
     notes = _note(NOT_WRITTEN, [row.node for row in changed.layers if not row.lowered], UNFIT)
-    if settings.structure in ("lowrank", "both") or settings.lower == "always" or not able:
+    if STRUCTURES.find(settings.structure).masks is None or settings.lower == "always" or not able:
         return changed, notes
     if settings.lower == "never":
         return changed.lowering([]), _note(NOT_WRITTEN, [row.node for row in changed.layers], NEVER)

@@ -62,7 +62,7 @@ class Selected:
 
 
 class LayerOptions:
-    """ReconstructOptions of single layers, for one run.
+    """Options of single layers, for one run.
 
     Attributes:
         refused: node -> why it stays as it is.

@@ -55,7 +55,7 @@ class _LayerLine:
 class _Costs(Spending):
     """What parts cost where widths and options are chosen together.
 
-    ReconstructOptions of layers come after the groups in what is gone.
+    Options of layers come after the groups in what is gone.
     """
 
     def __init__(

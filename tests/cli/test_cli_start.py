@@ -10,6 +10,7 @@ import time
 import pytest
 
 from compressor.cli.main import COMMANDS
+from compressor.cli.options import flag
 from compressor.config import PruneSettings
 from compressor.errors import CompressorError
 
@@ -69,9 +70,8 @@ def descendants(kind: type) -> list[type]:
 
 def test_every_setting_has_its_flag_in_the_help():
     text = python("-m", "compressor", "prune", "--help-all").stdout
-    names = {"input_shapes": "--input-shape", "dims": "--dim"}
     for field in PruneSettings.model_fields:
-        assert names.get(field, "--" + field.replace("_", "-")) in text
+        assert flag(PruneSettings, field) in text
     assert "Default: consumers" in " ".join(text.split())
     assert "default: 0.9" in " ".join(text.split())
     assert "at least 0 and below 1" in " ".join(text.split())

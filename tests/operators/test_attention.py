@@ -47,7 +47,7 @@ CASES = (
               more=FULL + ", float[5,5] mask, float half = {0.5}"),
     token("Attention that hands out its keys",
           f"{PROJECT}  o, pk, pv = Attention<q_num_heads=4,kv_num_heads=4>(q, k, u)"
-              "  r = ReduceMax<keepdims=0>(pk)  b = Add(o, r)", {"w": 8}, opset=24, more=FULL,
+              "  r = ReduceMax<keepdims=0>(pk)  b = Add(o, r)", {"w": 8, "v": 3}, opset=24, more=FULL,
               frozen={"wq": "has a key/value cache"}),
     token("RotaryEmbedding of three axes",
           """q = MatMul(a, wq)  b = RotaryEmbedding<num_heads=4>(q, cosines, sines, at)""",

@@ -178,6 +178,8 @@ def test_activations_on_disk_give_the_same() -> None:
 class Harmful:
     """Proposes what is worse than what is there."""
 
+    binding = False
+
     def __init__(self, matrix: np.ndarray, layers: int, options: ReconstructOptions) -> None:
         self._found = Affine(matrix * -3, (np.ones(matrix.shape[:2]),) * layers)
 

@@ -72,6 +72,7 @@ def test_json_has_the_stable_keys_in_order():
         "output",
         "groups",
         "frozen",
+        "changed",
         "proof",
         "layers",
         "recovery",

@@ -18,7 +18,7 @@ from compressor.structures.masks.masked import Masked
 DAMPING, STEPS = 1e-2, 20
 """Of the fit by which a mask is judged; the one that is written is fitted to the end."""
 PROBED = 3
-"""ReconstructOptions of a layer that are also judged exactly."""
+"""Options of a layer that are also judged exactly."""
 
 
 @dataclass(frozen=True)
