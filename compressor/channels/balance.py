@@ -47,15 +47,19 @@ def _constraints(coupling: Coupling) -> Iterator[tuple[UnitArray, str]]:
     for raw, origin in terms:
         short = coupling.units.canonical(raw)
         if short is not None and len(short.axes) > 1:
+            # Counts do not depend on the order within a row, and rows that hold the same units ask the same.
             rows = np.unique(np.sort(short.rows(), axis=1), axis=0)
             found.setdefault(rows.tobytes() + repr(rows.shape).encode(), (rows, origin))
+    # The finest split first: what it merges often settles the coarser ones, which share its axes.
     yield from sorted(found.values(), key=lambda pair: -len(pair[0]))
 
 
 def _pair(coupling: Coupling, rows: UnitArray, score: npt.NDArray[np.float64], origin: str) -> None:
     rows = coupling.units.find(rows)
     patterns = _patterns(rows)
+    # A unit that stands equally often in every row takes the same count from each, and needs no partner.
     constant = {p for p in patterns if len(set(p)) == 1}
+    # Ties are broken by number, so that the same scores always pair the same units.
     open_patterns = {p: sorted(u, key=lambda x: (score[x], x)) for p, u in patterns.items() if p not in constant}
     reason = Reason(origin, "", "", "rows of a joint axis cannot lose equal counts")
     while open_patterns:
@@ -64,6 +68,7 @@ def _pair(coupling: Coupling, rows: UnitArray, score: npt.NDArray[np.float64], o
             for units in open_patterns.values():
                 coupling.units.freeze(np.asarray(units, np.int64), reason)
             return
+        # Patterns of a cover lose units together, so they can be merged only as often as the rarest of them occurs.
         count = min(len(open_patterns[p]) for p in cover)
         chosen = np.asarray([open_patterns[p][:count] for p in cover], np.int64)
         coupling.units.union(chosen, chosen[:1], reason)
@@ -91,9 +96,11 @@ def _exact_cover(patterns: Sequence[Pattern], rows: int) -> list[Pattern] | None
         return list(patterns)  # the usual case: every pattern is a row of its own
     if rows > COVER_ROWS:
         return None
+    # The smallest sum first: the fewer units are merged, the finer the choice that is left.
     for total in sorted({max(p) for p in patterns}):
         usable = [np.asarray(p) for p in patterns if max(p) <= total]
         found = _search(usable, np.zeros(rows, np.int64), total, [0])
+        # The list of one is a counter that all levels of the search share.
         if found is not None:
             return [tuple(int(c) for c in p) for p in found]
     return None
@@ -108,9 +115,11 @@ def _search(
     steps[0] += 1
     if steps[0] > COVER_STEPS:
         return None
+    # Any cover has to fill this row, so it is enough to try what stands in it.
     row = int(np.argmax(filled < total))
     for index, pattern in enumerate(usable):
         if pattern[row] and ((filled + pattern) <= total).all():
+            # Each pattern once in a cover: the units merged in one step are distinct.
             rest = _search([*usable[:index], *usable[index + 1 :]], filled + pattern, total, steps)
             if rest is not None:
                 return [pattern, *rest]

@@ -21,6 +21,7 @@ class Cut:
         self._kept: dict[int, tuple[Term[int], Mask]] = {}
         self._gone = np.zeros(len(coupling.units), np.bool_)
         self._gone[coupling.units.find(np.asarray(removed, np.int64))] = True
+        # Unit 0 stands for everything that is frozen.
         if self._gone[0]:
             raise PlanError("the plan removes a channel that the graph cannot do without")
 
@@ -39,6 +40,7 @@ class Cut:
         terms += [(t.units, str(v.name)) for v, t in self.coupling.joint_terms()]
         for units, where in terms:
             counts = (~self._gone[self.coupling.units.find(units)]).reshape(-1, units.shape[-1]).sum(axis=1)
+            # A row of which nothing is left goes as a whole (a head, a group), and does not make the others uneven.
             if len(set(counts[counts > 0].tolist())) > 1:
                 raise PlanError(f"the plan takes different numbers of channels from the rows at {where!r}")
 
@@ -70,11 +72,14 @@ class Cut:
                 continue
             counts = self.keeps(term).reshape(-1, term.units.shape[-1]).sum(axis=1)
             live = counts[counts > 0]
+            # Rows that go as a whole shorten the first axis; with more than one axis of rows it would not be known
+            # which.
             if not live.size or (live != live[0]).any() or (len(live) < len(counts) and len(term.axes) > 2):
                 raise PlanError(f"the plan leaves rows of different width, or nothing, in {name}")
             shape[term.axes[-1]] = int(live[0])
             if len(live) < len(counts):
                 shape[term.axes[0]] = min(shape[term.axes[0]], len(live))
+        # An axis may have been empty in the model itself.
         if 0 in shape and 0 not in self.before(value):
             raise PlanError(f"the plan leaves nothing of {name}")
         return tuple(shape)
@@ -91,6 +96,7 @@ class Cut:
         """Which positions of ``value`` stay along ``axes``; bool of their sizes."""
         shape = self.before(value)
         terms = self.coupling.layout(value, settle=False)
+        # The usual case, without a mask of ones.
         if len(terms) == 1 and terms[0].axes == axes:
             return self.keeps(terms[0])
         mask = np.ones([shape[a] for a in axes], np.bool_)

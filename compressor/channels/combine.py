@@ -87,9 +87,12 @@ class _Combine:
             self._reading.setdefault(side.operand.value, []).append(side)
             for name in side.names:
                 self._spanning.setdefault(name, []).append(side)
+        # Names of size 1 are in no space: along them an operand is broadcast, and nothing can be removed.
         self.out_names = {n for o in outputs for n in o.names if n in space.sizes}
 
     def run(self) -> None:
+        # Operands agree first, so that constants adopt what is settled; contraction comes after adoption, since it
+        # merges labels that weights may have brought.
         self._agree()
         self._adopt_all()
         self._contract()
@@ -112,6 +115,8 @@ class _Combine:
         if len(shape) != len(operand.axes):
             raise Unexplained(f"{operand.value.name} has {len(shape)} axes, its signature {len(operand.axes)}")
         for size, group in zip(shape, operand.axes, strict=True):
+            # A signature that does not fit would fail in a reshape below; given up here, it freezes the node with a
+            # reason.
             if group and prod(self.space.sizes.get(n, 1) for n in group) != size:
                 raise Unexplained(f"{operand.value.name} of shape {list(shape)} does not fit the signature")
         names = frozenset(n for n in operand.names if n in self.space.sizes)
@@ -136,6 +141,7 @@ class _Combine:
                 why = self.coupling.reason(self.node, side.operand.value, term.axes, "would be removed as a whole")
                 self.units.freeze(lifted.units, why)
                 continue
+            # An axis that the signature splits has to be rectangular after the cut too: every row keeps the same count.
             if any(len(side.operand.axes[a]) > 1 for a in term.axes) and len(lifted.axes) > 1:
                 self.coupling.balance(lifted, self.node)
             side.terms.append(lifted)
@@ -179,6 +185,7 @@ class _Combine:
                 while self._settle_pair(side, met, other):
                     now = self._fresh(side)
                     self._fresh(other)
+                    # The merge took away a term or an axis, so that places no longer say which term is which.
                     if len(now) <= place or now[place].axes != term.axes:
                         return True
                     met = now[place]
@@ -209,6 +216,8 @@ class _Combine:
             rows_of_term, rows_of_partner = (_are_rows(common, t.axes) for t in (term, partner))
             if rows_of_term and rows_of_partner:
                 continue
+            # A term cannot vary along what its partner knows nothing of, so the one with more axes is merged along
+            # them.
             if len(common) < len(term.axes):
                 return self._collapse(side, term, common)
             if len(common) < len(partner.axes):
@@ -217,6 +226,7 @@ class _Combine:
             why = self._why(side, term, "is coupled with something frozen")
             if self.units.union(term.units, ordered(self.units, partner, term.axes, why).units, why):
                 return True
+        # The other operand varies along the shared axes and labels nothing there, so it could not follow a removal.
         if followed or not shared or _are_rows(tuple(shared), term.axes):
             return False
         if len(shared) < len(term.axes):
@@ -252,6 +262,7 @@ class _Combine:
         It does if it brings nothing new, and nothing that is ``known`` merges with it. So a node of many constants need
         not hold all of them against each other after each.
         """
+        # Another operand with the same value has just taken on these labels too, under names of its own.
         if len(self._reading[side.operand.value]) > 1:
             return False
         for term in side.terms:
@@ -283,6 +294,8 @@ class _Combine:
             return True
         rows = _are_rows(tuple(met), term.axes)
         summed = not set(met) & self.out_names and set(term.axes) - set(met) <= self.out_names
+        # Rows keep equal counts, so an operand along rows alone stays as it is, unless the rest of the term is summed
+        # away.
         if rows and not self.space.rows and not summed:
             return False
         follows = (rows and summed) or rows == self.space.rows
@@ -301,6 +314,7 @@ class _Combine:
         for axis in sorted(lazy.open):
             group = {n for n in side.operand.axes[axis] if n in self.space.sizes}
             alone = {n for n in group if not self._spans_elsewhere(n, side)}
+            # What already follows another operand along this axis has no units of its own there.
             led = any(set(t.axes) <= group for t in taken)
             if alone and alone <= self.out_names and not alone & set(self.space.fixed) and not led:
                 lazy.terms.append(Term((axis,), self.coupling.fresh(side.operand.value, axis)))
@@ -344,6 +358,8 @@ class _Combine:
         for _, term in self._owned().values():
             if not set(term.axes) <= names:
                 seen = tuple(a for a in term.axes if a in names)
+                # Rows alone are balanced and need no label; any other part of the term would say how many are kept and
+                # not which.
                 if seen and not _are_rows(seen, term.axes):
                     self.units.freeze(term.units, self.coupling.reason(self.node, output.value, (), "is cut apart"))
                 continue

@@ -28,7 +28,7 @@ from compressor.graph.shapes import Shapes
 from compressor.graph.twins import Twins
 
 Rule = Callable[[ir.Node, "Coupling"], None]
-PASS_LIMIT = 100
+PASS_LIMIT = 100  # each pass but the last merges something, so passes end by themselves; this bounds a fault
 WHOLE_AXIS = "is one unit that fills a whole axis, so it cannot go without emptying the tensor"
 ELEMENT_LIMIT = 1 << 22
 """Elements of the largest label array; beyond it (a reshape that mixes many axes) labels are frozen."""
@@ -94,13 +94,13 @@ class Coupling:
         while True:
             self._merge()
             wrong = verify.mismatches(self)
-            vain = self._in_vain() if not wrong and not self._closed else set()
+            vain = self._in_vain() if not wrong and not self._closed else set()  # once: closed axes bring nothing again
             if not wrong and not vain:
                 return self
             self.distrusted |= wrong
             if vain:
                 self._closed = vain
-                self.units, self.lazies, self._fresh = Units(), {}, {}
+                self.units, self.lazies, self._fresh = Units(), {}, {}  # merges cannot be undone, so all start anew
 
     def _in_vain(self) -> set[tuple[ir.Value, int]]:
         """Vectors that brought channels of their own, all of which turned out to be frozen."""
@@ -215,7 +215,7 @@ class Coupling:
         lazy = self.lazy(value)
         wanted = range(len(self.shapes(value) or ())) if axes is None else list(axes)
         if lazy is not None:
-            lazy.open -= set(wanted)
+            lazy.open -= set(wanted)  # else the next user would still label these axes
         for term in self.layout(value, settle=False):
             if axes is None or set(term.axes) & set(wanted):
                 self.units.freeze(term.units, self.reason(node, value, term.axes, text))
@@ -228,7 +228,7 @@ class Coupling:
         taboo = set(fixed)
         lazy = self.lazy(value)
         if lazy is not None:
-            lazy.open -= taboo
+            lazy.open -= taboo  # else `layout` below would give these axes units of their own
         for term in self.layout(value):
             self.pin(node, value, term, taboo, text)
         return self.layout(value)
@@ -251,7 +251,7 @@ class Coupling:
         """Declares that ``value`` holds mere copies along ``axes``; returns the labels it took on there."""
         lazy = self.lazies.get(value)
         if lazy is None:
-            lazy = self.lazies[value] = Lazy(open=set(axes), wild=True)
+            lazy = self.lazies[value] = Lazy(open=set(axes), wild=True)  # like every lazy, it is kept from pass to pass
         return self._canonical(value, lazy.terms)
 
     def follow_users(self, value: ir.Value) -> None:
@@ -265,7 +265,7 @@ class Coupling:
         found: dict[bytes, UnitArray] = {}
         for term in self.terms():
             units = np.unique(term.units)
-            if units[0] != FROZEN:
+            if units[0] != FROZEN:  # what has a frozen position is never emptied
                 found.setdefault(units.tobytes(), units)
         return list(found.values())
 
@@ -289,7 +289,7 @@ class Coupling:
     # ---- the pass -------------------------------------------------------------------------------------------
 
     def _pass(self) -> None:
-        self._layouts = {}
+        self._layouts = {}  # given anew in every pass; units and lazies stay
         self.balances = []
         self.meetings = {}
         self.claims = {}
@@ -320,7 +320,7 @@ class Coupling:
         claims = self._claims
         claims.followed = True
         self._visit_all(body)
-        self._claims = claims
+        self._claims = claims  # nodes of the body made claims of their own meanwhile
 
     def _visit_all(self, graph: ir.Graph) -> None:
         for node in graph:
@@ -330,7 +330,7 @@ class Coupling:
         balances = len(self.balances)
         why = self._couple(node)
         if why is not None:
-            del self.balances[balances:]
+            del self.balances[balances:]  # what a rule asked for before it gave up is void
             for each in [*nodes_inside(node), node]:
                 self.unexplained(each, why)
 
@@ -361,7 +361,7 @@ class Coupling:
             self._claims = Claims()  # what is looked at from here on is no claim of the rule
             doubt = verify.doubt_of(self, node, claims)
         if doubt is not None:
-            self.distrusted[str(node.name)] = doubt
+            self.distrusted[str(node.name)] = doubt  # for all passes to come, too
         return doubt
 
     def _move_fill(self, node: ir.Node) -> None:

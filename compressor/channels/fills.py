@@ -53,10 +53,13 @@ def fills(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any])
         numbers = {found.numbers.get(v) for v in data}
         if rule.spreads and not numbers - {None}:
             numbers = {_number(shapes, v) for v in data} if data else {_attribute(node)}
+            # Only what spreads a single number has labels by its own rule; one that spreads a larger constant counts as
+            # moving it.
             if all(_is_single(shapes, v) for v in data):
                 found.makers.add(node)
         elif not rule.rearranges and not rule.spreads:
             continue
+        # Parts that hold different numbers, or one that is not known (None), make no value of one number.
         number = numbers.pop() if len(numbers) == 1 else None
         if number is not None:
             found.numbers |= dict.fromkeys(node.outputs, number)
@@ -71,6 +74,7 @@ def give_each_its_own(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str,
     """
     found = fills(graph, shapes, rules)
     for value in list(found.numbers):
+        # A node that reads the value twice is one user.
         users = [user for user in dict.fromkeys(user for user, _ in value.uses()) if not found.moved_by(user)]
         producer = value.producer()
         if len(users) < MANY or producer is None:
@@ -81,6 +85,7 @@ def give_each_its_own(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str,
             made = copy.outputs[0]
             made.name, made.type = f"{copy.name}.out", value.type
             shapes.alias(made, value)
+            # Right behind its producer, so that nodes stay sorted whoever the user is.
             producer.append(copy)
             for index, read in enumerate(user.inputs):
                 if read is value:
@@ -94,6 +99,7 @@ def drop_copies(graph: ir.Graph) -> None:
         assert source is not None
         assert node.graph is not None
         node.outputs[0].replace_all_uses_with(source)
+        # Safe: it raises if anybody still reads the copy.
         node.graph.remove(node, safe=True)
 
 

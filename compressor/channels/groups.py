@@ -115,12 +115,15 @@ def role(coupling: Coupling, value: ir.Value, term: Term[int]) -> str:
     on the way (the scale of a quantised weight) follows that.
     """
     lazy, found = coupling.lazies[value], list(meetings(value))
+    # A weight that some node meets as it is has its role from there.
     for node, known in found if all(known is not value for _, known in found) else ():
         met = coupling.meetings.get(node)
         for part in met.parts if met is not None else ():
             names = _names(coupling, value, term, part) if part.value is known else set()
             if met is None or not names:
                 continue
+            # Nothing of it is summed, or it is spread over more than it holds: it scales an activation or another
+            # weight.
             if not set(part.names) - met.kept or prod(lazy.shape) < prod(coupling.shapes(known) or ()):
                 return "affine"
             return "out" if names & met.kept else "in"
@@ -130,6 +133,7 @@ def role(coupling: Coupling, value: ir.Value, term: Term[int]) -> str:
 def _names(coupling: Coupling, value: ir.Value, term: Term[int], part: Part) -> set[str]:
     """What a node calls the axes of ``term``: by its units, or by place where all are frozen and no shape changed."""
     units = np.unique(coupling.units.find(term.units))
+    # All frozen units are the same unit 0, which therefore does not tell places apart.
     held = [t for t in part.terms if np.isin(coupling.units.find(t.units), units[units > 0]).any()]
     if held:
         return set(held[0].axes)
@@ -143,12 +147,14 @@ def _names(coupling: Coupling, value: ir.Value, term: Term[int], part: Part) -> 
 def group(coupling: Coupling) -> list[ChannelGroup]:
     """Groups of the coupling, in the order of their first weight."""
     slots = slots_of(coupling)
+    # The weight that holds the filters gives the name; a bias or scale only where there is no kernel at all.
     rank = {"out": 0, "affine": 2, "in": 1}
     order = sorted(range(len(slots)), key=lambda k: rank[slots[k].role])
     holders: dict[int, list[int]] = {}
     for index in order:
         roots = slots[index].term.units.ravel()
         unique, first = np.unique(roots, return_index=True)
+        # In the order of first positions, so that order and names do not depend on numbers of units.
         for unit in unique[np.argsort(first)].tolist():
             if unit:
                 holders.setdefault(unit, []).append(index)
@@ -166,6 +172,7 @@ def _named(found: Sequence[tuple[UnitArray, list[Slot]]]) -> list[ChannelGroup]:
         name = readable(slots[0].value)
         count = taken[name] = taken.get(name, 0) + 1
         places = int(np.isin(slots[0].term.units, units).sum())
+        # Units of different widths: there is no width of one unit, so a unit counts as one.
         if places % len(units):
             places = len(units)
         groups.append(
@@ -178,8 +185,10 @@ def blocked(coupling: Coupling) -> list[Blocked]:
     """Filters that cannot be pruned, with the fact that stopped them; largest first."""
     found = []
     for value, lazy in coupling.lazies.items():
+        # Mere copies hold no weights.
         if lazy.wild:
             continue
+        # As they were given, since canonical terms leave frozen ones out.
         for term in lazy.terms:
             if role(coupling, value, term) != "out":
                 continue
@@ -196,6 +205,7 @@ def blocked(coupling: Coupling) -> list[Blocked]:
 def _unexplained(coupling: Coupling) -> Iterator[Blocked]:
     """Weights that only nodes without a usable rule read: which of their axes hold filters is not known."""
     for value, lazy in coupling.lazies.items():
+        # A vector may be no kernel; where a node that is not understood reads only that, no filters are blocked.
         if lazy.terms or not value.is_initializer() or sum(size > 1 for size in lazy.shape) < MATRIX:
             continue
         for node, _ in value.uses():

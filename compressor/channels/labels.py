@@ -103,6 +103,8 @@ class Units:
 
     def __init__(self) -> None:
         self._count = 1
+        # Parents lead to a root, which is its own. `_shown` is what a root answers for: itself, or 0 once its set is
+        # frozen. `_cause` is the number of that freezing, -1 before.
         self._parent = np.zeros(1, np.int64)
         self._shown = np.zeros(1, np.int64)
         self._cause = np.full(1, -1, np.int64)
@@ -130,6 +132,7 @@ class Units:
         return self._shown[self._root(units)]
 
     def _root(self, units: UnitArray) -> UnitArray:
+        # All units climb at once and are hung on their grandparents on the way, so that the next search is short.
         parent, below = self._parent, units
         while True:
             roots = parent[below]
@@ -138,6 +141,7 @@ class Units:
                 break
             parent[below] = above
             below = above
+        # `below` stands for the units asked for, higher up; they are hung on their roots as well.
         if below is not units:
             parent[units] = roots
         return roots
@@ -146,14 +150,19 @@ class Units:
         """Merges ``one`` and ``two`` elementwise (broadcast); tells whether anything changed."""
         one, two = np.broadcast_arrays(one, two)
         changed = False
+        # Where several pairs share the higher root, only the lowest partner wins it; the others merge in the next
+        # round.
         while True:
             a, b = self.find(one.ravel()), self.find(two.ravel())
             differ = a != b
             if not differ.any():
                 break
+            # The smaller unit becomes the root: parents are always smaller, so that there are no cycles, and the result
+            # does not depend on the order of merging.
             low, high = np.minimum(a, b)[differ], np.maximum(a, b)[differ]
             stopped = low == FROZEN
             np.minimum.at(self._parent, high[~stopped], low[~stopped])
+            # A frozen set keeps its own root, which remembers its reason; hung on unit 0 it would lose that.
             if stopped.any():
                 self._stop(np.unique(high[stopped]), reason)
             changed = True
@@ -199,9 +208,11 @@ class Units:
 
     def _canonical(self, term: Term[Axis]) -> Term[Axis] | None:
         units = self.find(term.units)
+        # Frozen is 0, so nothing is left to remove where no unit is above it.
         if not units.any():
             return None
         axes = list(term.axes)
+        # From the last axis on, so that the places of those still to come stay right.
         for position in range(units.ndim - 1, -1, -1):
             first = units[(slice(None),) * position + (slice(0, 1),)]
             if (units == first).all():
@@ -233,5 +244,6 @@ def _longest_run(places: Sequence[int], sizes: Sequence[int]) -> set[int]:
     best: list[tuple[float, list[int]]] = []
     for place in places:
         before = max((b for b in best if b[1][-1] < place), key=lambda b: b[0], default=(0.0, []))
+        # Logarithms add up where sizes multiply; the small addend lets the longer run win where sizes of 1 make a tie.
         best.append((before[0] + float(np.log(max(sizes[place], 1))) + 1e-9, [*before[1], place]))
     return set(max(best, key=lambda b: b[0])[1])

@@ -104,6 +104,7 @@ class PruningPlan:
             plan = PruningPlan(tuple(map(_removal, data["removals"])), dict(data["policy"]))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise PlanError(f"not a pruning plan: {type(error).__name__} {error}") from None
+        # The digest is of what was read and not of the text, so that other spacing or order of keys does no harm.
         if data.get("digest", plan.digest()) != plan.digest():
             raise PlanError("the plan was changed after it was written: its digest differs; write it again")
         return plan
@@ -116,7 +117,7 @@ class PruningPlan:
         except OSError as error:
             raise PlanError(f"cannot read the plan {path}: {error.strerror or error}") from None
         except UnicodeDecodeError:
-            text = "\0"
+            text = "\0"  # refused below as no JSON
         if not text.lstrip().startswith("{"):
             what = "a model" if Path(path).suffix == ".onnx" else "no JSON"
             raise PlanError(f"{path} is {what}, and a plan is a JSON file; give one that --plan-out wrote")
@@ -147,6 +148,7 @@ def _removal(entry: Mapping[str, Any]) -> Removal:
     lists = []
     for name in ("axes", "indices"):
         numbers = entry[name]
+        # Exactly int: True would pass for position 1.
         wrong = [n for n in numbers if type(n) is not int or n < 0] if isinstance(numbers, list) else [numbers]
         if wrong or len(set(numbers)) < len(numbers):
             what = repr(wrong[0]) if wrong else "one that comes twice"
@@ -172,7 +174,9 @@ def plan_of(
         if units is None or not len(units):
             continue
         slot = group.slots[0]
+        # Positions have to be found again by a replay, and in the term as it was first given nothing has merged yet.
         holders = [t for t in coupling.lazies[slot.value].terms if np.isin(coupling.units.find(t.units), units).any()]
+        # A weight may hold the group on several axes; the plainest term needs the fewest positions.
         term = min(holders, key=lambda t: len(t.axes))
         indices = np.flatnonzero(np.isin(coupling.units.find(term.units), units))
         removals.append(Removal(group.name, str(slot.value.name), term.axes, tuple(indices.tolist())))
@@ -200,6 +204,7 @@ def units_of(plan: PruningPlan, coupling: Coupling) -> UnitArray:
         if beyond:
             raise PlanError(f"the plan names position {beyond[0]} of {removal.initializer!r}, which has {flat.size}")
         units = flat[np.asarray(removal.indices, np.int64)]
+        # Unit 0 is frozen.
         if (units == 0).any():
             raise PlanError(f"the plan removes positions of {removal.initializer!r} that cannot go in this model")
         found.append(units)
@@ -221,5 +226,6 @@ def demand_removal(plan: PruningPlan, cut: Cut) -> None:
                 f"the cut leaves positions of {removal.initializer!r} that the plan removes; nothing was written; "
                 "this is a fault of this tool, please report it"
             )
+    # A unit takes one position at least, so more units than positions means that something else goes too.
     if cut.removed > sum(len(removal.indices) for removal in plan.removals):
         raise ProofFailed("the cut removes more than the plan says; nothing was written; please report it")

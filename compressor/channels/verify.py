@@ -57,6 +57,8 @@ def blamed(node: ir.Node) -> Iterator[None]:
         RuleFault: names the node, the rule and the exception. Running out of memory is nobody's fault and passes,
             and so does every error on purpose except a plan that cannot be carried out.
     """
+    # In the order below: errors that say what they are pass on as they are, and only what nobody foresaw is the rule's
+    # fault.
     try:
         yield
     except (MemoryError, RuleFault, Unexplained):
@@ -133,10 +135,12 @@ def _stranger(node: ir.Node, value: ir.Value) -> str | None:
 
 def _misfit(coupling: Coupling, value: ir.Value) -> str | None:
     """Labels that do not fit the shape of ``value``, or an axis with a role that none has."""
+    # As they were given: a canonical term may have lost the very axis that does not fit.
     terms = coupling.stored(value)
     lazy = coupling.lazies.get(value)
     if not terms and lazy is None:
         return None
+    # A weight may be cut already, and its labels are those of the original.
     shape = lazy.shape if lazy is not None and value.is_initializer() else coupling.shapes(value)
     if shape is None:
         return f"{value.name} would have channels, but its shape is not known" if terms else None
@@ -175,6 +179,8 @@ def recheck(
     # What only a run can tell is taken as planned; the proof, which runs the model, has the last word.
     measured = {v: (planned.get(v, shape), dtype) for v, (shape, dtype) in coupling.shapes.measured.items()}
     walker = start_walker(model, inputs, symbolic=False, measured=measured)
+    # Nodes that a repair put in are none of `nodes`: what is wrong at one of them waits for the next that was there
+    # before, which is the one it was put in for.
     for node in model.graph:
         try:
             walker.visit(node)
@@ -185,6 +191,7 @@ def recheck(
             if pending and each in nodes:
                 text = f"the rule for {name_of(each)} does not fit this node: after the cut, {pending}"
                 raise RuleFault(str(each.name), text)
+    # What stands behind the last old node has no node to blame.
     if pending:
         raise RuleFault("", f"after the cut, {pending}")
 
@@ -197,6 +204,7 @@ def _unfit(node: ir.Node, walker: Walker, coupling: Coupling) -> str:
 
 def _off_plan(node: ir.Node, walker: Walker, coupling: Coupling, planned: Mapping[ir.Value, Shape]) -> str:
     for value in [v for v in node.outputs if v.name]:
+        # Only what ran before the cut has to run after it; some nodes of bodies are never followed.
         shape, wanted = walker.known.shapes.get(value), planned.get(value, coupling.shapes(value))
         if shape is not None and wanted is not None and shape != wanted:
             return f"{value.name} has shape {list(shape)}, not {list(wanted)} as planned"

@@ -21,6 +21,7 @@ _SCORES = ("b", "(kv rep)", "[t]", "[s]")
 
 def _attention(call: Call) -> str:
     node = call.node
+    # A cache is the caller's, and scores that are read have the size of the whole.
     if any(v is not None for v in node.inputs[4:]) or any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
         raise Unexplained("has a key/value cache or hands out its scores")
     rank = call.rank(3)
@@ -38,6 +39,7 @@ def _work(call: Call) -> str:
 def keep_scale(node: ir.Node, repairer: Repairer, heads: str = "q_num_heads") -> None:
     """The scale stays what it was for the original head size; ``heads`` names the attribute that counts heads."""
     query, key = repairer.before(node.inputs[0]), repairer.before(node.inputs[1])
+    # 0 stands for an attribute that is left out: the scale then follows the size of a head, which the cut changes.
     told = node.attributes.get_float("scale", 0.0)
     if told or (repairer.after(node.inputs[0]), repairer.after(node.inputs[1])) == (query, key):
         return

@@ -83,8 +83,10 @@ class Constants:
         self.stays: list[UnitArray] = []
         self._known: dict[ir.Value, tuple[UnitArray, Numbers]] = {}
         self._computed: dict[ir.Value, Array | None] = {}
+        # Marked only, and computed when asked for: of most of these nothing is ever needed.
         for node in coupling.graph.all_nodes():
             inputs = [v for v in node.inputs if v is not None]
+            # A body reads more than the inputs of its node, and random numbers differ from run to run.
             whole = node.op_type not in RANDOM and not captured_values(node)
             if inputs and whole and all(self.static(v) for v in inputs):
                 self._computed.update(dict.fromkeys(node.outputs))
@@ -135,11 +137,13 @@ class Constants:
         holders, numbers = self._known.get(value, (np.zeros(0, np.int64), np.zeros(0)))
         if not holders.size:
             return np.full(units.shape, np.nan)
+        # A unit above the last one known would get a place behind the end.
         place = np.minimum(np.searchsorted(holders, units), holders.size - 1)
         return np.where(holders[place] == units, numbers[place], np.nan)
 
     def learn(self, value: ir.Value, claims: Iterable[tuple[UnitArray, Numbers]]) -> None:
         """Takes numbers at positions of ``value``; a unit is known if all its positions hold one number."""
+        # What a file holds is known exactly, and nothing has to be claimed of it.
         if not self.static(value):
             self._remember(value, claims)
 
@@ -152,6 +156,7 @@ class Constants:
         with np.errstate(invalid="ignore"):  # NaN spreads: one unknown position makes the unit unknown
             np.minimum.at(low, place, numbers)
             np.maximum.at(high, place, numbers)
+        # Infinity times zero is no number, so infinite channels count as unknown.
         sure = (low == high) & np.isfinite(low) & (holders != FROZEN)
         self._known[value] = holders[sure], low[sure]
 
@@ -207,6 +212,7 @@ def broadcast_over(array: npt.NDArray[Kind], axes: Sequence[str], names: Sequenc
 
 def uniform(array: Array, names: Sequence[str], axes: Sequence[str]) -> Numbers:
     """The number at each position along ``axes``, of size 1 where it lacks one; NaN for several."""
+    # Types that are not numpy's own (bfloat16, float8) are compared as float32, which holds them exactly.
     plain = array if array.dtype.kind in "biuf" else array.astype(np.float32)
     others = tuple(d for d, n in enumerate(names) if n not in axes)
     low, high = plain.min(axis=others), plain.max(axis=others)

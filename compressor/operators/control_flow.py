@@ -30,6 +30,7 @@ def _labels(node: ir.Node, coupling: Coupling) -> None:
     _enter(node, coupling, flow)
     for body in flow.bodies:
         coupling.follow(body)
+    # After the bodies, which make these values.
     for value in flow.conditions:
         coupling.freeze(node, value, None, "decides whether to go on")
     for state in flow.states:
@@ -38,6 +39,7 @@ def _labels(node: ir.Node, coupling: Coupling) -> None:
         tie(node, coupling, choice.options, choice.result)
     for stack in flow.stacked:
         pass_slices(node, coupling, stack, stack.slice, stack.whole)
+    # Each tie leaves its own meeting at the node; the last would pass for that of all operands.
     coupling.meetings.pop(node, None)
 
 
@@ -61,6 +63,7 @@ def _start(coupling: Coupling, state: LoopState) -> None:
     :func:`tie` then merges with those that an iteration makes and gives to the first state.
     """
     lazy, shape = coupling.lazy(state.before), coupling.shapes(state.inside)
+    # An empty state has no positions to take labels from; what an iteration makes of it brings them.
     if shape is not None and coupling.shapes.empty(state.before):
         dynamic = coupling.shapes.dynamic(state.inside)
         axes = [a for a, size in enumerate(shape) if size > 1 and not dynamic[a]]
@@ -72,6 +75,7 @@ def _start(coupling: Coupling, state: LoopState) -> None:
     terms = coupling.layout(state.before, settle=False)
     if lazy is not None:
         dynamic = coupling.shapes.dynamic(state.inside)
+        # What varies with the input cannot be a fixed number of channels.
         open_ = [a for a in sorted(lazy.open) if not dynamic[a]]
         terms = [*terms, *(Term((a,), coupling.fresh(state.inside, a)) for a in open_)]
     coupling.label(state.inside, terms)
@@ -101,6 +105,7 @@ def tie(node: ir.Node, coupling: Coupling, values: Sequence[ir.Value], result: i
             name = f"own{k}.{axis}" if differ else f"a{axis}"
             names.append(name)
             sizes[name] = size
+            # Positions of axes of different sizes do not correspond, so nothing goes there.
             fixed |= {name} if differ else set()
         operands.append(Operand(value, tuple((n,) if sizes[n] > 1 else () for n in names)))
     space = Space({n: s for n, s in sizes.items() if s > 1}, fixed, coupling.policy.heads)
@@ -123,6 +128,7 @@ def pass_slices(node: ir.Node, coupling: Coupling, part: Slices, given: ir.Value
         part.whole: Operand(part.whole, tuple((n,) if n in sizes else () for n in names)),
         part.slice: Operand(part.slice, tuple((n,) if n in sizes else () for n in names if n != STEP)),
     }
+    # Iterations take slices one by one, so none of them may be missing.
     combine(node, coupling, [operands[given]], [operands[made]], Space(sizes, {STEP}, coupling.policy.heads))
 
 

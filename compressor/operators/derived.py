@@ -36,8 +36,10 @@ def repair_sizes(operator: Operator, node: ir.Node, repairer: Repairer) -> None:
         if size == 1 and prod(before.sizes.get(n, 1) for n in group) > 1:
             del after.extents[group]  # broadcast: tells nothing
     attributes = {axis_names(key): source for key, source in operator.sizes.items() if isinstance(source, str)}
+    # Sizes that attributes tell are those that are looked for; all others hold after the cut too.
     solve_sizes(after, [(group, size) for group, size in told if group not in attributes])
     for group, attribute in attributes.items():
+        # Left out, the attribute has its default, and nothing is to be rewritten.
         if not node.attributes.get_int(attribute, 0):
             continue
         if all(name in after.sizes for name in group):
@@ -63,6 +65,7 @@ def _whole_rows(named: Named, group: Group, rows: int, node: ir.Node, repairer: 
     ]
     if not led:
         return None
+    # The axis that is split into the fewest names mixes the rows with the least.
     _, index, axis = min(led)
     return repairer.whole_rows(node.inputs[index], axis, rows)
 

@@ -41,9 +41,12 @@ def _multi_head(call: Call) -> str:
         raise Unexplained("has a bias, an indirection or scores that are read")
     if not _given(node, 1) or not _given(node, 2) or len(call.shape(0)) != 3:
         raise Unexplained("takes its queries, keys and values as one")
+    # A cache is kept by the caller between runs, so the size of its heads stays.
     cached = _given(node, 6, 7) or _present(node)
     names = {"h": "h", "d": "[d]" if cached else "d", "e": "[e]" if cached else "e"}
+    # ONNX Runtime tells the forms of the padding mask apart by their rank.
     pad = {None: "?", 1: "[v]?", 2: "b [s]?", 3: "b [t] [s]?"}[call.rank(4)]
+    # With a cache the mask covers past and present keys.
     if cached and call.rank(4) in (2, 3):
         pad = pad.replace("[s]", "[u]")
     four = len(call.shape(1)) == 4
@@ -59,6 +62,7 @@ def _grouped(call: Call) -> str:
         raise Unexplained("takes its queries, keys and values as one")
     if _given(node, *range(12, len(node.inputs))) or any(v.name and v.uses() for v in node.outputs[3:]):
         raise Unexplained("has a packed cache, a norm of its own or scores that are read")
+    # Heads of a cache that the caller keeps stay; their queries can still go, as many from each.
     cached = (_given(node, 3, 4) or _present(node)) and not _caches_free(call)
     return _GROUPED.format(g="g" if cached else "kv", kv="[kv]" if cached else "kv")
 

@@ -45,6 +45,7 @@ def _pick(node: ir.Node, coupling: Coupling, value: ir.Value, positions: Mapping
     moved: Layout = []
     for term in _uncut(node, coupling, value, set(positions)):
         units, axes = term.units, list(term.axes)
+        # From the last dimension on: a scalar position takes its dimension away, and those before it keep their places.
         for dimension in range(len(axes) - 1, -1, -1):
             if axes[dimension] in positions:
                 units = np.take(units, positions[axes[dimension]], axis=dimension)
@@ -59,6 +60,7 @@ def _pick(node: ir.Node, coupling: Coupling, value: ir.Value, positions: Mapping
 def slice_positions(node: ir.Node, coupling: Coupling) -> dict[int, UnitArray] | None:
     """Axis -> positions a Slice takes; None where they are computed at run time."""
     shape = coupling.shape(node.inputs[0])
+    # Opset 10 turned the attributes into inputs and brought steps.
     if coupling.opset < 10:
         starts, ends = (list(node.attributes.get_ints(k, ())) for k in ("starts", "ends"))
         axes = list(node.attributes.get_ints("axes", ())) or list(range(len(starts)))
@@ -97,10 +99,13 @@ def _slice(node: ir.Node, coupling: Coupling) -> None:
     after, dynamic = coupling.shape(out), coupling.shapes.dynamic(value)
     positions = slice_positions(node, coupling)
     if positions is None:
+        # A size that varies may be equal here and differ at another length.
         changed = {a for a, (x, y) in enumerate(zip(before, after, strict=True)) if x != y or dynamic[a]}
         coupling.label(out, coupling.restrict(node, value, changed, "Slice cuts it at run time"))
         return
+    # A reversed axis has all positions too, but their order changes, so the first has to be 0.
     whole = {a for a, p in positions.items() if len(p) == before[a] and (p[:1] == 0).all()}
+    # A whole axis is not cut, so a joint term along it stays as it is.
     ragged_free = {a: p for a, p in positions.items() if a not in whole}
     coupling.label(out, _pick(node, coupling, value, ragged_free))
 
@@ -134,9 +139,11 @@ def _repair_split(node: ir.Node, repairer: Repairer) -> None:
     if not repairer.changed(node.inputs[0], axis):
         return
     sizes = [repairer.after(v)[axis] for v in node.outputs]
+    # Opset 13 turned the attribute into an input.
     if repairer.coupling.opset < 13:
         node.attributes["split"] = ir.AttrInt64s("split", sizes)
     else:
+        # ONNX allows one of them, the number of outputs or their sizes.
         node.attributes.pop("num_outputs", None)
         repairer.set_input(node, 1, np.asarray(sizes, np.int64))
 
@@ -149,10 +156,12 @@ def _gather(node: ir.Node, coupling: Coupling) -> None:
     before, rank = coupling.shape(value), len(coupling.shape(indices))
     axis = attribute_axis(node, len(before), 0)
     index = coupling.shapes.const(indices)
+    # Its entries name positions; they are rewritten, and none of them has channels.
     coupling.freeze(node, indices, None, "is an index of Gather")
     if index is None:
         terms = _embedding(node, coupling, value, axis)
     else:
+        # Negative entries count from the back.
         terms = _pick(node, coupling, value, {axis: np.asarray(index, np.int64) % before[axis]})
         spread = {a: a for a in range(axis)} | {a: a + rank - 1 for a in range(axis + 1, len(before))}
         coupling.label(node.outputs[0], [_spread(t, axis, rank, spread) for t in terms])
@@ -190,6 +199,7 @@ def _repair_gather(node: ir.Node, repairer: Repairer) -> None:
     ):
         return
     kept = repairer.keep(node.outputs[0], tuple(axes))
+    # Which entries of the index stay is a matter of the output; where they point after the cut, of the input.
     old = np.asarray(index, np.int64) % repairer.before(node.inputs[0])[axis]
     new = repairer.renumber(node.inputs[0], axis)[old[kept]].reshape([repairer.after(node.outputs[0])[a] for a in axes])
     repairer.set_input(node, 1, new.astype(index.dtype))
@@ -219,6 +229,7 @@ def concat(node: ir.Node, coupling: Coupling, operands: slice = EVERY) -> None:
     )
     layouts = [coupling.layout(v) for v in values]
     joined = [next((t for t in layout if axis in t.axes), None) for layout in layouts]
+    # Terms that do not lie along the axis have been made the same in all operands above.
     terms = {t.axes: t for layout in layouts for t in layout if axis not in t.axes}
     axes = tuple(sorted({a for t in joined if t is not None for a in t.axes}))
     if axes:
@@ -230,6 +241,7 @@ def concat(node: ir.Node, coupling: Coupling, operands: slice = EVERY) -> None:
 def _fill(term: Term[int] | None, axes: tuple[int, ...], shape: tuple[int, ...]) -> UnitArray:
     """``term`` broadcast to ``axes``; frozen everywhere if there is none."""
     sizes = [shape[a] for a in axes]
+    # Positions without labels stay whatever is removed around them.
     if term is None:
         return np.full(sizes, FROZEN, np.int64)
     index = tuple(slice(None) if a in term.axes else None for a in axes)
@@ -247,6 +259,7 @@ def _pads(node: ir.Node, coupling: Coupling) -> dict[int, tuple[int, int]] | Non
         if found is None:
             return None
         pads = [int(p) for p in found]
+        # Opset 18 added the list of axes.
         if len(node.inputs) > 3 and node.inputs[3] is not None:
             axes = [int(a) % rank for a in coupling.const(node.inputs[3], "the list of axes")]
     return {a: (pads[k], pads[k + len(axes)]) for k, a in enumerate(axes)}
@@ -265,6 +278,7 @@ def _pad(node: ir.Node, coupling: Coupling) -> None:
     grown = {a for a, pair in pads.items() if pair != (0, 0)}
     if any(after[a] > ELEMENT_LIMIT for a in grown):
         raise Unexplained(f"it pads to {list(after)}, and labels of at most {ELEMENT_LIMIT} positions are made")
+    # A mirrored border repeats channels in an order that a cut would change; a negative pad takes channels away.
     if node.attributes.get_string("mode", "constant") != "constant" or any(min(p) < 0 for p in pads.values()):
         coupling.label(out, coupling.restrict(node, value, grown, "Pad mirrors or crops it"))
         return
@@ -301,6 +315,7 @@ def _repair_pad(node: ir.Node, repairer: Repairer) -> None:
     if pads is None:
         return
     new = dict(pads)
+    # Pads count added positions, and only those that stay are added after the cut.
     for axis, (first, last) in pads.items():
         if repairer.changed(node.outputs[0], axis) and (first or last):
             kept = repairer.keep(node.outputs[0], (axis,))
@@ -323,6 +338,7 @@ def _along(call: Call, made: int) -> str:
     operands = []
     for k in range(len(call.node.inputs)):
         sizes = enumerate(call.shape(k))
+        # Where sizes differ, the index picks a part of the axis: position k of one is not position k of the other.
         operands.append(" ".join(f"a{a}" if a != axis and s == shape[a] else f"[own{k}.{a}]" for a, s in sizes))
     return f"{', '.join(operands)} -> {operands[made]}"
 
@@ -338,6 +354,7 @@ def _gather_nd(node: ir.Node, coupling: Coupling) -> None:
     """The axes an index tuple addresses stay whole, the rest of data runs along."""
     data, depth = required(node, 0), _addressed(node, coupling)
     terms = coupling.restrict(node, data, range(depth), "GatherND picks along it")
+    # The addressed axes give way to those of the index but its last.
     shift = len(coupling.shape(node.inputs[1])) - 1 - depth
     coupling.label(node.outputs[0], [Term(tuple(a + shift for a in t.axes), t.units) for t in terms])
 

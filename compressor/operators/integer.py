@@ -34,7 +34,7 @@ def _quantised(template: str) -> Written:
         left, right = template.split("->")
         operands = [part.strip() for part in left.split(",")]
         for k, part in enumerate(operands):
-            if part.startswith("Q"):
+            if part.startswith("Q"):  # written by hand: which axis a scale lies on depends on its shape
                 operands[k] = _entries(call.inputs[k] if k < len(call.inputs) else None, part[1:])
         return f"{', '.join(operands)} -> {right}"
 
@@ -44,6 +44,7 @@ def _quantised(template: str) -> Written:
 def _entries(shape: Shape | None, along: str) -> str:
     if shape is None:
         return "?"
+    # One number for the whole tensor, in whatever rank it is written.
     if prod(shape) == 1:
         return " ".join("[u]" for _ in shape)
     if not along or len(shape) != 1:
@@ -91,6 +92,7 @@ def _zeros(node: ir.Node, reference: Reference) -> None:
 def _softmax(node: ir.Node, coupling: Coupling) -> None:
     value = required(node, 0)
     rank = len(coupling.shape(value))
+    # The attribute tells which operator set is followed: before 13, Softmax flattens from its axis on.
     axis = attribute_axis(node, rank, -1 if node.attributes.get_int("opset", 13) >= 13 else 1)
     axes = {axis} if node.attributes.get_int("opset", 13) >= 13 else set(range(axis, rank))
     coupling.label(node.outputs[0], coupling.restrict(node, value, axes, "QLinearSoftmax normalises along it"))
@@ -163,5 +165,6 @@ OPERATORS = (
     *(Operator(name, MICROSOFT, labels=unary) for name in ("QLinearLeakyRelu", "QLinearSigmoid")),
     Operator("QLinearSoftmax", MICROSOFT, labels=_softmax),
     *(Operator(n, MICROSOFT, signature=_pool) for n in ("QLinearAveragePool", "QLinearGlobalAveragePool")),
+    # Inputs are scale and zero point of the result, then tensor, scale and zero point of each operand.
     Operator("QLinearConcat", MICROSOFT, labels=partial(concat, operands=slice(2, None, 3))),
 )

@@ -29,6 +29,7 @@ def segments(before: Shape, after: Shape) -> list[Segment]:
         left, right = [], []
         a = b = 1
         while True:
+            # The smaller product grows, so that a run ends at the first place where both are equal.
             if i < len(before) and (a <= b or j >= len(after)):
                 a *= before[i]
                 left.append(i)
@@ -48,6 +49,7 @@ def segments(before: Shape, after: Shape) -> list[Segment]:
 def _reshape(node: ir.Node, coupling: Coupling) -> None:
     value, out = required(node, 0), node.outputs[0]
     before, after = coupling.shape(value), coupling.shape(out)
+    # Sizes of zero have equal products everywhere, so that no runs can be told apart.
     if not prod(before):
         raise Unexplained("its input is empty")
     runs = segments(before, after)
@@ -82,8 +84,10 @@ def _repeats(
         joined = [a for a in right if after[a] > 1]
         if len(joined) != 1 or not axes or axes[-1] not in lazy.open or own & set(axes):
             continue
+        # The units made here lie along all of these axes, so none but the last may still be waiting for its user.
         if len(axes) > 1 and set(axes[:-1]) & lazy.open:
             continue
+        # Units that belong to the output, so that every pass finds the same ones.
         units = coupling.hidden_units(node.outputs[0], after[joined[0]])
         lazy.open.discard(axes[-1])
         lazy.terms.append(Term(tuple(axes), units.reshape([before[a] for a in axes])))
@@ -103,6 +107,7 @@ def _move(
     if prod(before[a] for a in axes) > ELEMENT_LIMIT:
         coupling.units.freeze(term.units, coupling.reason(node, value, term.axes, "Reshape mixes too many positions"))
         return None
+    # A reshape is row-major; a joint term in another order would no longer say which positions lie where.
     turned = ordered(coupling.units, term, axes, coupling.reason(node, value, term.axes, "order of a joint axis"))
     index = tuple(slice(None) if a in turned.axes else None for a in axes)
     full = np.broadcast_to(turned.units[index], [before[a] for a in axes])
@@ -121,8 +126,10 @@ def _limit_dynamic(node: ir.Node, coupling: Coupling, out: ir.Value) -> None:
     taken = target is not None and any(
         int(entry) == -1 and a not in both for a, entry in enumerate(np.ravel(target))
     )  # the file already leaves another size to run time
+    # ONNX allows one -1 in the target, so that one of these axes at most can lose channels.
     for a in both[0 if taken else 1 :]:
         coupling.restrict(node, out, {a}, "its size depends on the input, and another size of this Reshape does too")
+    # What was restricted merged labels, and the output gets what they have become.
     if taken or len(both) > 1:
         coupling.label(out, coupling.layout(out))
 
@@ -133,6 +140,7 @@ def _repair_reshape(node: ir.Node, repairer: Repairer) -> None:
 
 def _transpose(node: ir.Node, coupling: Coupling) -> None:
     rank = len(coupling.shape(node.inputs[0]))
+    # ONNX's default turns the axes around.
     perm = list(node.attributes.get_ints("perm", ())) or list(range(rank))[::-1]
     moved: Layout = []
     for term in coupling.layout(node.inputs[0]):
@@ -148,8 +156,10 @@ def _expand(node: ir.Node, coupling: Coupling) -> None:
     before, after = coupling.shape(value), coupling.shape(out)
     lead = len(after) - len(before)
     own = [Term(tuple(a + lead for a in t.axes), t.units) for t in coupling.layout(value)]
+    # Axes that are new, or 1 before; ONNX's Expand leaves all others as they are.
     grown = {k for k, size in enumerate(after) if size > 1 and (k < lead or before[k - lead] == 1)}
     for term in coupling.wild(out, grown):
+        # The part of a user's term that lies on axes which the input itself has.
         stays = tuple(a for a in term.axes if a not in grown)
         met = next((t for t in own if set(t.axes) & set(stays)), None)
         why = coupling.reason(node, out, term.axes, "Expand copies something that cannot follow")
@@ -157,6 +167,7 @@ def _expand(node: ir.Node, coupling: Coupling) -> None:
             coupling.units.union(met.units, term.units, why)
         elif met is not None or stays != term.axes[: len(stays)] or stays == term.axes:
             coupling.units.freeze(term.units, why)
+    # Asked for again, because the unions above may have changed or frozen what was taken on.
     taken = {a for t in coupling.wild(out, grown) for a in t.axes}
     coupling.label(out, [t for t in own if not set(t.axes) & taken])
     dynamic = {a for a, varies in enumerate(coupling.shapes.dynamic(out)) if varies}
@@ -175,6 +186,8 @@ def _tile(node: ir.Node, coupling: Coupling) -> None:
     moved: Layout = []
     for term in coupling.layout(value):
         repeats = [after[a] // before[a] for a in term.axes]
+        # Repeated rows of a joint term would be rows that always agree, so it is merged first and the node is begun
+        # again.
         if max(repeats) > 1 and len(term.axes) > 1:
             grown = [a for a, r in zip(term.axes, repeats, strict=True) if r > 1]
             coupling.restrict(node, value, grown, "Tile repeats it")

@@ -40,12 +40,14 @@ def _listed(call: Call) -> Sequence[int]:
 
 def _group(call: Call) -> str:
     """Scale and bias of each channel, or (GroupNormalization-18) of each group."""
+    # Opset 18 has them for each group, opset 21 for each channel.
     own = "(g c)" if call.shape(1)[0] == call.shape(0)[1] else "g"
     return f"n (g c) *s, {own}, {own} -> n (g c) *s"
 
 
 def _layer(call: Call) -> str:
     """Scale and bias broadcast to the normalised axes from the right."""
+    # Statistics would have to be those of the kept channels, and have a shape that the signature does not give.
     if any(v.uses() for v in call.node.outputs[1:]):
         raise Unexplained("its statistics are read by other nodes")
     return "*a, *a?, *a? -> *a"
@@ -115,6 +117,7 @@ OPERATORS = (
         masked=reference.mean_variance,
         synflow="bypass",
     ),
+    # Neighbouring channels are summed over, so their distance matters.
     Operator("LRN", signature="n [c] *s -> n c *s", synflow="bypass"),
     Operator("Softmax", labels=_softmax, probabilities=True, synflow="gate"),
     Operator("LogSoftmax", labels=_softmax, synflow="bypass"),

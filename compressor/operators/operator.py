@@ -232,6 +232,7 @@ class Operator:
     # ---- what follows for a node ----------------------------------------------------------------------------------
 
     def couple(self, node: ir.Node, coupling: Coupling) -> None:
+        # Before labels flow, so that every rule finds such axes merged or frozen already.
         """Lets labels flow through ``node``: sets the layouts of its outputs."""
         if self.over is not None and coupling.policy.keep_norm_axes:
             value = node.inputs[0]
@@ -248,9 +249,11 @@ class Operator:
 
     def _combine(self, node: ir.Node, coupling: Coupling) -> None:
         found = self.named(Call.of(node, coupling))
+        # Closed world: what the signature does not name may not lose anything.
         for index, value in enumerate(node.inputs):
             if value is not None and index not in found.operands:
                 coupling.freeze(node, value, None, f"is an input of {node.op_type} without a signature")
+        # Names of size 1 are broadcast and have nothing to lose.
         sizes = {name: size for name, size in found.sizes.items() if size > 1}
         space = Space(sizes, frozenset(found.fixed), self.heads and coupling.policy.heads)
         combine(node, coupling, found.operand_values(node), found.output_values(node), space)

@@ -67,6 +67,7 @@ def absorbing(node: ir.Node, constants: Constants) -> None:
     """A product, which is zero where one of its operands is."""
 
     def times(columns: Sequence[Numbers], units: UnitArray) -> Numbers:
+        # A zero wins over a factor that is not known, of which running the node would tell nothing.
         return np.where(_any_zero(columns, units), 0.0, _image(node, constants, columns, units))
 
     _learn(node, constants, times)
@@ -118,6 +119,7 @@ def batch_norm(node: ir.Node, constants: Constants) -> None:
 
     def result(columns: Sequence[Numbers], units: UnitArray) -> Numbers:
         x, scale, bias, mean, variance = columns
+        # An unknown input makes this NaN even where a scale of zero cancels it, so that case is told apart below.
         usual = scale * (x - mean) / np.sqrt(variance + epsilon) + bias
         return np.broadcast_to(np.where(scale == 0, bias, usual), units.shape)
 
@@ -157,6 +159,7 @@ def pad(node: ir.Node, constants: Constants, number: float) -> None:
     """What is added holds ``number``; a channel stays constant only if it holds that too."""
     out = node.outputs[0]
     units, numbers = _carried(node, constants, out)
+    # Padding has units of its own, which the input does not have.
     added = ~np.isin(units, constants.units(node.inputs[0]))
     constants.learn(out, [(units, np.where(added | (numbers == number), number, np.nan))])
 
@@ -169,6 +172,7 @@ def _carried(node: ir.Node, constants: Constants, out: ir.Value) -> tuple[UnitAr
         if value is not None and mine.any():
             found = constants.known(value, units)
             numbers = np.where(mine, np.where(seen & (numbers != found), np.nan, found), numbers)
+            # What the users chose there is not what the data holds.
             seen |= mine
     copies = constants.coupling.lazies.get(out)  # labels taken from users, along axes that are mere copies
     for term in copies.terms if copies is not None else ():
@@ -193,6 +197,7 @@ def product(
     """
     parts = constants.meeting(node).parts
     factors = parts[: len(inputs)]
+    # Parts leave missing inputs out, so the bias is found by its place among those that are there.
     given = [k for k, v in enumerate(node.inputs) if v is not None]
     added = [parts[given.index(bias)]] if bias is not None and bias in given else []
     weights = read_factors(node, constants, factors)
@@ -211,6 +216,7 @@ def product(
 
 def _unused(weight: ConstantOperand, term: Named) -> Mask:
     """Positions of ``term`` whose weights are all zero, or meet nothing but zeros."""
+    # A weight that does not vary along the term counts the same at every position of it.
     if term_over(weight.terms, term.axes) is None:
         return np.asarray(not weight.nonzero.any())
     return ~weight.used(term.axes)
@@ -236,9 +242,11 @@ def recurrent(node: ir.Node, constants: Constants) -> None:
     parts = {p.value: p for p in constants.meeting(node).parts}
     factors = list(parts.values())[:3]
     added = [parts[v] for k, v in enumerate(node.inputs) if k in BIAS_AND_STATES and v in parts]
+    # Without idle units at first: which hidden units are idle comes of these weights.
     weights = _weights(node, constants, factors, _sums(node, constants, factors))
     busy, idle, claims = [NOTHING], [NOTHING], []
     for term in outcomes(node, constants):
+        # Other activations may make something of a sum of zero.
         zero = np.full(term.units.shape, "activations" not in node.attributes)
         for weight in weights[1:]:
             zero &= False if weight is None else _unused(weight, term)
@@ -249,6 +257,7 @@ def recurrent(node: ir.Node, constants: Constants) -> None:
         idle.append(term.units[zero])
     for out in node.outputs:
         constants.learn(out, claims)
+    # A unit that is busy at one position or in one direction is not idle.
     read_factors(node, constants, factors, np.setdiff1d(np.concatenate(idle), np.concatenate(busy)))
 
 
@@ -264,10 +273,12 @@ def read_factors(
     weights = _weights(node, constants, factors, met)
     for term, silent in met:
         holders = tuple(w for w in weights if w is not None and term_over(w.terms, term.axes) is not None)
+        # Only constant weights tell which positions are read; without any, all that may be other than zero are.
         if holders:
             constants.reads.append(Read(term, holders))
         else:
             constants.stay(term.units[~silent])
+    # What no factor accounts for is summed over in a way that nothing is known of.
     for term in contracted(node, constants):
         if term_over([t for t, _ in met], term.axes) is None:
             constants.stay(term.units)
@@ -278,6 +289,7 @@ def _sums(
     node: ir.Node, constants: Constants, factors: Sequence[Part], idle: UnitArray = NOTHING
 ) -> list[tuple[Named, Mask]]:
     """Terms that are summed over, and their positions that are zero whatever the weights."""
+    # Zeros of weights are looked at one by one later; here those of activations count.
     active = [p for p in factors if constants.shaped(node, p) is None]
     found = []
     for term in contracted(node, constants, factors):

@@ -15,6 +15,7 @@ def _linear(call: Call) -> str:
     names = [f"a{k}" for k in range(len(shape))]
     whole = list(names)
     if block:
+        # The split into blocks is row-major and has to be even.
         if shape[axis] % block:
             raise Unexplained("has a last block that is not full")
         whole[axis], names[axis] = "(blocks inside)", "blocks"

@@ -28,6 +28,7 @@ def _recurrent(node: ir.Node, coupling: Coupling, combine: Callable[[], None]) -
     weight, recurrence = node.inputs[1], node.inputs[2]
     if weight is None or recurrence is None or not (weight.is_initializer() and recurrence.is_initializer()):
         raise Unexplained("its weights are not constants")
+    # W is [directions, gates * hidden, inputs], R [directions, gates * hidden, hidden].
     gates = coupling.shape(weight)[1] // coupling.shape(recurrence)[2]
     _share_hidden(node, coupling, gates, weight, recurrence)
     combine()
@@ -42,7 +43,9 @@ def _share_hidden(node: ir.Node, coupling: Coupling, gates: int, weight: ir.Valu
     one, two = coupling.lazy(weight), coupling.lazy(recurrence)
     assert one is not None
     assert two is not None
+    # Joint over directions: each may lose its own hidden units, all of them equally many.
     units = coupling.hidden_units(recurrence, directions * hidden).reshape(directions, hidden)
+    # ONNX stacks the gates along axis 1, each with all hidden units in the same order.
     tiled = Term((0, 1), np.tile(units, (1, gates)))
     along = Term((0, 2), units)
     for lazy, terms in ((one, [tiled]), (two, [tiled, along])):
@@ -50,6 +53,7 @@ def _share_hidden(node: ir.Node, coupling: Coupling, gates: int, weight: ir.Valu
             axis = term.axes[-1]
             if axis in lazy.open:
                 lazy.terms.append(term)
+                # The term spans the directions too, so that axis is spoken for as well.
                 lazy.open -= {0, axis}
                 lazy.roles[axis] = "in" if term is along else "out"
             _match(node, coupling, recurrence if lazy is two else weight, term)
@@ -71,6 +75,7 @@ def _record(name: str, gates: int) -> Operator:
         name,
         signature=_signature,
         around=_recurrent,
+        # The bias holds those of W and of R one after the other; an LSTM has three peepholes.
         sizes={"q": gates, "r": 2 * gates, "p": 3, "h": "hidden_size"},
         work="t b d (q h) i + t b d (q h) j",
         constants=propagate.recurrent,

@@ -20,6 +20,7 @@ def _axes(call: Call) -> list[int]:
         axes = [int(a) for a in call.const(1, "the list of axes").ravel()]
     else:
         axes = list(node.attributes.get_ints("axes", ()))
+    # ONNX: no axes mean all of them, unless this attribute makes the node do nothing.
     if not axes and call.attribute("noop_with_empty_axes") == 1:
         return []
     return sorted(a + rank if a < 0 else a for a in axes) if axes else list(range(rank))
@@ -28,6 +29,7 @@ def _axes(call: Call) -> list[int]:
 def _reduce(call: Call) -> str:
     """Axes that are reduced are not in the output, or have one position there."""
     axes, keep = _axes(call), call.attribute("keepdims", 1)
+    # Kept at size 1, a reduced axis has a name still, which spans nothing in the output.
     names = [f"a{k}" for k in range(len(call.shape(0)))]
     return f"{' '.join(names)} -> {' '.join(n for k, n in enumerate(names) if keep or k not in axes)}"
 

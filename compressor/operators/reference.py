@@ -62,6 +62,7 @@ class Reference:
         found = self.cut.mask(source)
         if found is not None and source is not None:
             dynamic = self.cut.coupling.shapes.dynamic(source)
+            # Such a mask has as many positions as the size probed, so the reference runs at that size alone.
             self.sized = self.sized or any(d and s > 1 for d, s in zip(dynamic, found.shape, strict=True))
         return found
 
@@ -74,6 +75,7 @@ class Reference:
         mask = self.mask(value)
         if mask is None:
             return 1.0
+        # A row that goes as a whole is in no result that is kept, and does not count for the share.
         live = mask.any(axis=tuple(axes), keepdims=True)
         return float(mask[np.broadcast_to(live, mask.shape)].mean())
 
@@ -106,6 +108,7 @@ class Reference:
             return
         dtype = self.dtype(value)
         filler = neutral if isinstance(neutral, ir.Value) else self.constant(np.asarray(neutral).astype(dtype))
+        # Where takes them as int32, which holds their values exactly.
         through = ir.DataType.from_numpy(dtype) if dtype in NARROW else None
         if through is not None:
             value, filler = (self.add(node, "Cast", [v], to=int(ir.DataType.INT32)) for v in (value, filler))
@@ -117,6 +120,7 @@ class Reference:
 
     def reduce(self, node: ir.Node, op: str, value: ir.Value, axes: Sequence[int]) -> ir.Value:
         """A reduction with ``keepdims``, written for the graph's operator set."""
+        # Opset 18 turned axes into an input, that of ReduceSum opset 13.
         opset = self.graph.opset_imports.get("", 1)
         if opset >= 18 or (op == "ReduceSum" and opset >= 13):
             return self.add(node, op, [value, self.constant(np.asarray(axes, np.int64))], keepdims=1)
@@ -145,6 +149,7 @@ class Reference:
         self.replace(node, self.add(node, "Where", [self.constant(mask), self._twin(node), zero]))
         self.masked += 1
 
+    # Made before the node becomes an Identity, which keeps the name of the output for those that look it up.
     def _twin(self, node: ir.Node) -> ir.Value:
         """The result of a copy of the node."""
         inputs: list[ir.Value | None] = list(node.inputs)
@@ -179,6 +184,7 @@ def layer_norm(node: ir.Node, reference: Reference) -> None:
     axis = node.attributes.get_int("axis", -1)
     axes = list(range(axis % rank, rank))
     mask = reference.mask(value)
+    # Statistics that see no removed position are right as they are.
     if value is None or mask is None or not reference.varies(value, axes):
         return
     normal = _standardise(node, reference, value, mask, axes, centred=node.op_type == "LayerNormalization")
@@ -229,11 +235,14 @@ def group_norm(node: ir.Node, reference: Reference) -> None:
         return
     shape = reference.shape(value)
     groups = node.attributes.get_int("num_groups", 1)
+    # The mask may be 1 along axis 1; all groups then keep everything.
     kept = np.broadcast_to(mask.reshape(mask.shape[1], -1)[:, :1], (shape[1], 1)).reshape(groups, -1)
     split = _reshaped(node, reference, value, [0, groups, -1])
     spread = np.repeat(kept, int(np.prod(shape[2:])), axis=1)[None]
     normal = _standardise(node, reference, split, spread, [2])
+    # The shape is read at run time, since the batch may vary.
     back = reference.add(node, "Reshape", [normal, reference.add(node, "Shape", [value])])
+    # GroupNormalization has scale and bias for each group in opset 18, for each channel from 21 on.
     per_channel = reference.shape(node.inputs[1])[0] == shape[1]
     ones = [1] * (len(shape) - 2)
     repeats = 1 if per_channel else shape[1] // groups
@@ -253,9 +262,11 @@ def _standardise(  # one formula: with and without a mean
 ) -> ir.Value:
     """(x - mean) / sqrt(variance + epsilon) over the kept positions; RMS: x / sqrt(mean square + epsilon)."""
     dtype = reference.dtype(node.inputs[0])
+    # Rows that go as a whole have no statistics that anybody reads.
     live = mask.any(axis=tuple(axes), keepdims=True)
     share = float(mask[np.broadcast_to(live, mask.shape)].mean())
     reference.statistics += share < 1.0
+    # A mean over all positions, removed ones being zero, is this factor too small.
     factor = reference.constant(np.asarray(1.0 / share).astype(dtype))
     keep = reference.constant(mask.astype(dtype))
 
@@ -264,6 +275,7 @@ def _standardise(  # one formula: with and without a mean
 
     kept = reference.add(node, "Mul", [value, keep])
     if centred:
+        # Masked once more: taking the mean off makes removed positions differ from zero.
         kept = reference.add(node, "Mul", [reference.add(node, "Sub", [kept, mean(kept)]), keep])
     variance = mean(reference.add(node, "Mul", [kept, kept]))
     epsilon = node.attributes.get_float("epsilon", EPSILON.get(node.op_type, 1e-5))

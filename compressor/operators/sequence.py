@@ -30,6 +30,7 @@ def _split(node: ir.Node, coupling: Coupling) -> None:
 def _together(node: ir.Node, coupling: Coupling) -> None:
     """Elements become a sequence."""
     tie(node, coupling, [v for v in node.inputs if v is not None], node.outputs[0])
+    # It describes the elements and not the sequence.
     coupling.meetings.pop(node, None)
 
 

@@ -53,6 +53,7 @@ class Signature:
     outputs: tuple[tuple[Item, ...], ...]
     more: bool = False
 
+    # A model has thousands of nodes and some dozens of signatures.
     @staticmethod
     @lru_cache(maxsize=512)
     def parse(text: str) -> Signature:
@@ -238,6 +239,7 @@ def expand(
             _check_rank(own, rank, f"{kind} {index}")
             for item in own:
                 if item.star:
+                    # The operand with the most axes sets the number; others align with its last ones.
                     stars[item.names[0]] = max(stars.get(item.names[0], 0), rank - len(own) + 1)
     given, made = ({k: _expanded(own, rank, stars) for k, (own, rank) in side.items()} for side in sides)
     return given, made
@@ -255,6 +257,7 @@ def _expanded(own: tuple[Item, ...], rank: int, stars: Mapping[str, int]) -> Axe
     for item in own:
         last = stars.get(item.names[0], 0)
         spare = rank - len(own) + 1
+        # The last names of the star, because broadcasting aligns at the right.
         groups += [(f"{item.names[0]}{k}",) for k in range(last - spare, last)] if item.star else [item.names]
     return tuple(groups)
 
@@ -277,6 +280,7 @@ def name_axes(text: str, call: Call) -> Named:
         for index, groups in axes.items():
             shape = shapes[index] or ()
             for group, size in zip(groups, shape, strict=True):
+                # The largest: the others are 1 and broadcast.
                 found.extents[group] = max(size, found.extents.get(group, 1))
             place[index] = tuple(() if size == 1 else g for g, size in zip(groups, shape, strict=True))
     return found

@@ -64,6 +64,7 @@ def weight_axes(operator: Operator, node: ir.Node, index: int, shape: Shape) -> 
     Raises:
         Unexplained: the form of the operator is declined, or the weight does not fit its signature.
     """
+    # Other operands may be unknown: roles follow from the signature, sizes from the weight alone.
     shapes = tuple(shape if k == index else None for k in range(len(node.inputs)))
     signature = Signature.parse(operator.text(Call(node, shapes)))
     own, _ = expand(signature, [None if s is None else len(s) for s in shapes], ())
