@@ -181,6 +181,7 @@ def _check_agreement(graph: ir.Graph, given: Given) -> None:
         shape = given.shapes.get(str(value.name), ())
         for axis, size in enumerate(shape):
             name = _named(value, axis)
+            # Axes without a name meet under the empty one and are not compared.
             before, words = said.setdefault(name, (size, f"--input-shape {value.name}:{','.join(map(str, shape))}"))
             if name and before != size:
                 raise UsageError(
@@ -227,6 +228,7 @@ class Binding:
         """Input shapes to try, each once: with the equations of the graph, then without."""
         seen: list[Bound] = []
         for candidate in tried:
+            # An equation may come from a part of the graph that never runs, so sizes are also tried without them.
             for solved in (self._solved, self._fixed):
                 bound = self._bound(candidate, solved)
                 if bound is not None and bound not in seen:
@@ -241,6 +243,7 @@ class Binding:
             for axis, size in enumerate(shape):
                 for name in sorted(symbols(size) - numbers.keys() - solved.keys()):
                     numbers[name] = candidate.batch if axis == 0 else _side(candidate, shape, axis) or next(spare)
+        # A solution may depend on symbols that no input has alone.
         for name, size in solved.items():
             for other in sorted(symbols(size) - numbers.keys()):
                 numbers[other] = next(spare)
@@ -260,6 +263,7 @@ class Binding:
         for size in [*self._solved.values(), *(d for shape in self._sizes.values() for d in shape)]:
             if isinstance(size, Size) and len(size.terms) > 1:
                 summed |= symbols(size)
+        # Lengths of whole-number inputs are those of token ids, which are never empty.
         ids = [v for v in self._graph.inputs if v.dtype is not None and not v.dtype.is_floating_point()]
         plain = {d.text for v in ids for d in self._sizes[str(v.name)] if isinstance(d, Size)}
         pasts = dict.fromkeys(summed - plain, 0)
@@ -290,5 +294,6 @@ def _solved(solutions: Mapping[str, Dim], equations: Iterable[tuple[Dim, Dim]]) 
     for one, two in equations:
         solution = solve_symbol(substitute(one, found), substitute(two, found))
         if solution is not None:
+            # Put into the earlier solutions too, so that none depends on a symbol that is solved.
             found = {name: substitute(size, dict([solution])) for name, size in found.items()} | dict([solution])
     return found

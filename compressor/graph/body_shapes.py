@@ -42,6 +42,7 @@ def infer_bodies(node: ir.Node, flow: Flow, walker: Walker) -> None:
         if not (walker.symbolic and _widened(flow, walker)) and not filled:
             break
     else:
+        # A body that makes its states larger in every round has no sizes that could be told.
         known.shapes.update(dict.fromkeys(state.inside for state in flow.states))
         _walk(node, flow, walker)
     known.equations = equations  # what a body asks of its sizes need not hold where it does not run
@@ -89,10 +90,12 @@ def _walk(node: ir.Node, flow: Flow, walker: Walker) -> None:
     known, problems = walker.known, []
     for body in flow.bodies:
         for inner in body.all_nodes():
+            # What an earlier round found need not hold with wider states.
             known.fixed.discard(inner)
             for value in inner.outputs:
                 known.data.pop(value, None)
         problems.append(_walk_body(body, walker))
+    # One body that fits is enough, since the others may never run.
     if all(problem is not None for problem in problems):
         raise Misfit(f"in a body of node {node.name!r} ({node.op_type}): {problems[0]}")
 
@@ -174,6 +177,7 @@ def iterations(node: ir.Node, flow: Flow, walker: Walker) -> Dim | None:
     if not flow.conditions or node.inputs[0] is None:
         return None
     go = [*flow.conditions, *(v for v in node.inputs[1:BEFORE_STATE] if v is not None)]
+    # The body has to say yes in every iteration, and the condition before the first one too.
     always = [data is not None and data.dtype.kind == "b" and bool(data.all()) for data in map(walker.data, go)]
     limit = walker.data(node.inputs[0])
     if not all(always) or limit is None or limit.size != 1:

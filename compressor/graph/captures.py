@@ -43,6 +43,7 @@ def captured_values(node: ir.Node) -> list[ir.Value]:
     for graph in graphs_of(node):
         own = set(values_of(graph))
         read = [v for n in graph.all_nodes() for v in n.inputs]
+        # What a body returns may be a captured value itself.
         for value in [*read, *graph.outputs, *(v for inner in graph.subgraphs() for v in inner.outputs)]:
             if value is not None and value not in own:
                 found[value] = None

@@ -37,6 +37,7 @@ def simplify(model: ir.Model, shapes: Shapes) -> None:
     """Static values become constants; identities, duplicates and dead nodes go."""
     fold_constants(model, shapes)
     for _ in range(ROUNDS):
+        # All three only take nodes away, so an equal number means that nothing more is found.
         before = model.graph.num_nodes()
         drop_identities(model)
         CommonSubexpressionEliminationPass()(model)
@@ -66,6 +67,7 @@ def drop_identities(model: ir.Model) -> None:
     A node of a branch or body reads values of the graphs around it, but these cannot be results of the branch: where
     the node makes a result and takes its input from elsewhere, it stays. onnx-ir's pass of that name does not ask.
     """
+    # A list, because nodes are removed on the way.
     for graph in list(model.graphs()):
         for node in list(graph):
             if _is_identity(node) and _passed_on(node, graph):
@@ -94,6 +96,7 @@ def _passed_on(node: ir.Node, graph: ir.Graph) -> bool:
         if maker is None or maker.graph is not graph or source.is_graph_output():
             return False
         places = [k for k, output in enumerate(graph.outputs) if output is result]
+        # Names are swapped, so that the result keeps the one that the caller knows and none occurs twice.
         source.name, result.name = result.name, source.name
         for place in places:
             graph.outputs[place] = source
@@ -138,7 +141,7 @@ def _constant(node: ir.Node, model: ir.Model, shapes: Shapes) -> Sequence[Array 
     given = {name: t for name, t in tensors.items() if t is not None and t.dtype != ir.DataType.STRING}
     if not given or len(given) < len(tensors) or node.domain != "" or node.op_type in RANDOM:
         return None
-    sizes = [int(np.prod(s, dtype=object)) if (s := shapes(v)) is not None else FOLD_LIMIT + 1 for v in node.outputs]
+    sizes = [int(np.prod(s, dtype=object)) if (s := shapes(v)) is not None else FOLD_LIMIT + 1 for v in node.outputs]  # what has no known size counts as too large
     if max(sizes) > min(FOLD_LIMIT, max(2 * sum(int(t.size) for t in given.values()), SMALL)):
         return None
     if node.op_type in MOVES and _ties(node, shapes):
@@ -168,8 +171,10 @@ def _all_constant(node: ir.Node) -> bool:
 
 def _replace(graph: ir.Graph, value: ir.Value, array: Array) -> None:
     name = str(value.name)
+    # `ascontiguousarray` makes one axis of a scalar, which has none.
     tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
     constant = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    # Gives its name up to the constant.
     value.name = f"{name}.folded"
     graph.register_initializer(constant)
     value.replace_all_uses_with(constant)

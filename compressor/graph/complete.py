@@ -68,6 +68,7 @@ def _drop_repeated_initializers(graph: onnx.GraphProto) -> None:
     last = {tensor.name: index for index, tensor in enumerate(graph.initializer) if tensor.name}
     if len(last) == len(graph.initializer):
         return
+    # The kept messages are copied out before the field is emptied.
     kept = [graph.initializer[index] for index in sorted(last.values())]
     del graph.initializer[:]
     graph.initializer.extend(kept)
@@ -83,6 +84,7 @@ def set_maps_aside(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
         ModelError: an input of the main graph is a map, which nothing here could feed.
     """
     outputs: dict[str, onnx.TypeProto] = {}
+    # The main graph comes first.
     for position, body in enumerate(bodies(model)):
         for value in _typed(body):
             if not _holds_map(value.type):

@@ -121,6 +121,7 @@ def _loop(node: ir.Node) -> Flow:
     results = list(node.outputs)
     inside, after = list(body.inputs[BEFORE_STATE:]), list(body.outputs[1:])
     count = len(before)
+    # ONNX: final states come before stacked values, and the body's first output is the condition.
     states = zip(before, inside, after[:count], results[:count], strict=True)
     stacked = zip(results[count:], after[count:], strict=True)
     return Flow(
@@ -137,6 +138,7 @@ def _scan(node: ir.Node) -> Flow | None:
     if body.opset_imports.get("", SCAN_WITHOUT_BATCH) < SCAN_WITHOUT_BATCH:
         return None
     scanned = node.attributes["num_scan_inputs"].as_int()
+    # ONNX: states come before what is scanned, in the node and in the body.
     given, count = [_given(v) for v in node.inputs], len(node.inputs) - scanned
     states = zip(given[:count], body.inputs[:count], body.outputs[:count], node.outputs[:count], strict=True)
     read = zip(given[count:], body.inputs[count:], _axes(node, "scan_input_axes", scanned), strict=True)
@@ -152,7 +154,7 @@ def _scan(node: ir.Node) -> Flow | None:
 
 
 def _axes(node: ir.Node, name: str, count: int) -> Sequence[int]:
-    return node.attributes.get_ints(name, ()) or [0] * count
+    return node.attributes.get_ints(name, ()) or [0] * count  # ONNX's default
 
 
 def _given(value: ir.Value | None) -> ir.Value:

@@ -66,8 +66,10 @@ def _followed(of: Operands, dtypes: Sequence[ir.DataType | None], opsets: Mappin
     rule = _ELEMENTWISE.get(op)
     if op == "Div" and dtypes[0] not in WIDE:
         rule = dims.exact_quotient  # of floats, exact where nothing is left over
+    # With fmod the remainder has the sign of the dividend, and `dims.mod` that of the divisor.
     if rule is None or of.node.attributes.get_int("fmod", 0) == 1:
         return None
+    # Sizes are objects, so numpy's own functions would not do.
     arrays = [_elements(array) for array in of.data if array is not None]
     return [np.asarray(np.frompyfunc(_each(rule, of.unknown), len(arrays), 1)(*arrays), dtype=object)]
 
@@ -109,6 +111,7 @@ def _moved(of: Operands, opsets: Mapping[str, int]) -> list[Array] | None:
         if value is None or array is None:
             continue
         name = str(value.name)
+        # What says how to move (indices, axes) has to be numbers, and cannot be what is moved at the same time.
         if index not in carried:
             if array.dtype.kind == "O" or name in places:
                 return None
@@ -154,6 +157,7 @@ def _reduced(of: Operands) -> list[Array] | None:
     over = {a % array.ndim for a in axes if isinstance(a, int)} if axes else set(range(array.ndim))
     kept = bool(of.node.attributes.get_int("keepdims", 1))
     found = _elements(array)
+    # From the last axis on, so that the numbers of the others stay right.
     for axis in sorted(over, reverse=True):
         found = np.asarray(_REDUCTIONS[of.node.op_type].reduce(found, axis=axis, keepdims=kept), dtype=object)
     return [found]
@@ -166,6 +170,7 @@ def _sign(gap: Dim) -> int | None:
     """-1, 0 or 1 where the sign of ``gap`` is the same for all sizes, else None."""
     if gap == 0:
         return 0
+    # Whole numbers: above zero is at least one.
     return 1 if dims.nonnegative(gap - 1) else -1 if dims.nonnegative(-1 - gap) else None
 
 
@@ -178,6 +183,7 @@ def _compare(holds: Callable[[int], bool]) -> Follow:
 
 
 def _where(condition: Element, one: Element, two: Element) -> Element | None:
+    # The same whichever is chosen.
     if one == two:
         return one
     return (one if condition else two) if isinstance(condition, bool) else None

@@ -65,6 +65,7 @@ class Size:
         return self.text
 
     def __hash__(self) -> int:
+        # The text is kept, and hashing it does not walk the terms again.
         return hash(self.text)
 
     def __add__(self, other: Dim) -> Dim:
@@ -72,6 +73,7 @@ class Size:
 
     def __mul__(self, other: Dim) -> Dim:
         right = _terms(other)
+        # Products of long sums grow with every node; one that is left as a call is still equal to itself.
         if len(self.terms) * len(right) > TERM_LIMIT:
             return _call("mul", sorted((self, other), key=str))
         terms: dict[Product, int] = {}
@@ -109,11 +111,13 @@ def _terms(size: Dim) -> tuple[tuple[Product, int], ...]:
 
 
 def _order(product: Product) -> tuple[int, list[str]]:
+    # Highest degree first: long division relies on this order.
     return -len(product), [str(a) for a in product]
 
 
 def _size(terms: Mapping[Product, int]) -> Dim:
     """In canonical form; an int where no symbol is left."""
+    # A coefficient of zero would make equal sizes differ.
     left = {product: factor for product, factor in terms.items() if factor}
     if not any(left):
         return left.get((), 0)
@@ -151,9 +155,11 @@ def exact_quotient(size: Dim, by: Dim) -> Dim | None:
     while rest != 0:
         top, coefficient = _terms(rest)[0]
         left = _without(top, lead)
+        # None left: the leading terms do not divide, so a remainder stays.
         if left is None or coefficient % factor:
             return None
         found[left] = coefficient // factor
+        # The leading terms cancel, so that the rest gets smaller in the order and the loop ends.
         rest = rest - _size({left: found[left]}) * by
     return _size(found)
 
@@ -173,6 +179,7 @@ def div(size: Dim, by: Dim) -> Dim:
     if exact is not None:
         return exact
     if isinstance(size, int) and isinstance(by, int) and by:
+        # Python's `//` rounds down, ONNX towards zero.
         return abs(size) // abs(by) * (1 if (size < 0) == (by < 0) else -1)
     return _call("div", (size, by))
 
@@ -214,7 +221,9 @@ def _counts(atom: Atom) -> bool:
     if isinstance(atom, str):
         return not atom.startswith(UNKNOWN)
     if atom.op == "mod":
+        # The remainder has the sign of the divisor.
         return nonnegative(atom.args[1])
+    # One argument of a maximum is enough; the others need all of theirs.
     return any(map(nonnegative, atom.args)) if atom.op == "max" else all(map(nonnegative, atom.args))
 
 
@@ -260,11 +269,13 @@ def solve_symbol(one: Dim, two: Dim) -> tuple[str, Dim] | None:
     found: list[tuple[str, Dim]] = []
     for atoms, factor in _terms(gap):
         atom = atoms[0] if len(atoms) == 1 else None
+        # A symbol in a product, or with another factor, would need a division that may leave a remainder.
         if isinstance(atom, str) and abs(factor) == 1:
             rest = (gap - _size({atoms: factor})) * -factor
             used = symbols(rest)
             if atom not in used and not any(name[0] in OPEN + UNKNOWN for name in {atom} | used):
                 found.append((atom, rest))
+    # False sorts first, and of equals the first found is taken, so that the choice is always the same.
     return min(found, key=lambda solution: not nonnegative(solution[1]), default=None)
 
 
@@ -283,6 +294,7 @@ def parse(name: str, known: Iterable[str]) -> Size | None:
     Exporters name a dimension after the sum that it is. A name that only looks like arithmetic (``batch-size``) has
     parts that no dimension is called by.
     """
+    # The name comes from the file: it is parsed, and never evaluated.
     try:
         found = _parsed(ast.parse(name.strip(), mode="eval").body, frozenset(known))
     except (SyntaxError, ValueError, RecursionError):

@@ -138,6 +138,7 @@ def extent(tensor: onnx.TensorProto, folder: Path, own: Path | None = None) -> E
 
 
 def _number(text: str, key: str, name: str) -> int:
+    # 19 digits hold every 64-bit size; longer texts are not turned into numbers at all.
     if not (text.isascii() and text.isdecimal() and len(text) <= 19):
         raise ModelError(f"{name} has {key} {quoted(text)}, which is not a number of bytes")
     return int(text)
@@ -145,12 +146,14 @@ def _number(text: str, key: str, name: str) -> int:
 
 def _contained(location: str, folder: Path, name: str) -> tuple[Path, int]:
     """The file at a location inside the folder, and its size in bytes; nothing on the way may be a link."""
+    # A file may come from Windows or be read there, so what leaves a folder there is refused everywhere.
     parts = location.split("/")
     outside = ".." in parts or "\\" in location or "\0" in location or PureWindowsPath(location).anchor
     if outside or location.startswith("/") or PureWindowsPath(location).drive:
         raise ModelError(f"{name} is at {quoted(location)}, outside the model's folder; move it there")
     if parts[-1] in ("", "."):
         raise ModelError(f"{name} is at {quoted(location)}, which is not a regular file; put the data in one")
+    # Step by step: a link anywhere on the way may lead outside.
     current = folder
     for part in parts:
         current = current / part
@@ -163,6 +166,7 @@ def _contained(location: str, folder: Path, name: str) -> tuple[Path, int]:
             raise ModelError(f"{name} is reached through the link {quoted(part)}; put the real file there")
     if not stat.S_ISREG(status.st_mode):
         raise ModelError(f"{name} is at {quoted(location)}, which is not a regular file; put the data there")
+    # The other name may lie outside the folder.
     if status.st_nlink > 1:
         raise ModelError(f"{name} is in {quoted(location)}, which has other hard links; copy the file")
     return current, status.st_size
@@ -181,6 +185,7 @@ def _declared(tensor: onnx.TensorProto, name: str) -> tuple[ir.DataType, int]:
     bits = 8 if dtype == ir.DataType.STRING else dtype.bitwidth
     count, bound = 1, bits
     for size in tensor.dims:
+        # A zero among the sizes would hide that the others are impossible.
         count, bound = count * size, bound * max(size, 1)
         if size < 0 or bound > 8 * MAX_TENSOR_BYTES or len(tensor.dims) > MAX_RANK:
             raise ModelError(f"{name} declares an impossible shape of rank {len(tensor.dims)}; export it again")

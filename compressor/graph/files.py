@@ -77,6 +77,7 @@ def load_model(path: str | Path) -> ir.Model:
         own = path.absolute()
         proto = _parse(path)
         folder = _folder(path)
+        # Every check comes before `from_proto`, which trusts the message, and each relies on those before it.
         complete(proto)
         read = {own, *check_tensors(proto, folder, own)}
         maps = set_maps_aside(proto)
@@ -90,6 +91,7 @@ def load_model(path: str | Path) -> ir.Model:
         model.graph.sort()
         plan_files(model)  # what could not be written again is refused now, not after the work
     except UnicodeDecodeError:
+        # Caught before ValueError, which it is too.
         raise ModelError(f"{path}: a name or text in the model is not UTF-8; the file is damaged") from None
     except CompressorError as error:
         raise ModelError(f"{path}: {error}") from None
@@ -169,6 +171,7 @@ def save_model(
     path = Path(path)
     if not path.name or "\0" in path.name:
         raise UsageError(f"{str(path)!r} is not the name of a file; choose another output")
+    # Planned for one file first, because its size decides whether weights move out.
     layout = plan_files(model)
     if external_data or (external_data is None and layout.size > min(LARGE_MODEL, inline_limit)):
         layout = plan_files(model, shards(model, path.name))
@@ -178,7 +181,9 @@ def save_model(
     writers: dict[Path, Callable[[BinaryIO], None]] = {
         path.with_name(name): partial(layout.write_data, name) for name in layout.external
     }
+    # Last, because `_write_together` takes the last one for the model.
     writers[path] = layout.write
+    # Weights may still be mapped from these files, and would change while they are written.
     tensors = (value.const_value for value in model.graph.initializers.values())
     own = {Path(tensor.path) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
     source = source_of(model)
@@ -218,6 +223,7 @@ def shards(model: ir.Model, name: str) -> Callable[[str], str]:
 def _parse(path: Path) -> onnx.ModelProto:
     try:
         status = path.stat()
+        # A pipe or a device might block, or never end.
         if not stat.S_ISREG(status.st_mode):
             raise ModelError("this is not a regular file; give the path of an .onnx file")
         if status.st_size > MAX_INLINE_BYTES:
@@ -226,6 +232,7 @@ def _parse(path: Path) -> onnx.ModelProto:
     except OSError as error:
         raise ModelError(f"the file cannot be read: {error.strerror or error}; check the path") from None
     except ValueError:
+        # A name with a zero byte in it.
         raise ModelError("this is not the name of a file; check the path") from None
     if not content:
         raise ModelError("the file is empty; export or copy it again")
@@ -265,6 +272,7 @@ def _check_target(target: Path, forbidden: Collection[Path]) -> None:
     if target.is_symlink() or (target.exists() and not target.is_file()):
         raise UsageError(f"{target} exists and is not a regular file; choose another output")
     for file in forbidden:
+        # Links and other spellings of a path lead to the same file too.
         same = target.exists() and file.exists() and target.samefile(file)
         if same or target.absolute() == file.absolute():
             raise UsageError(f"{target} belongs to the input, which is never overwritten; choose another output")
@@ -279,6 +287,7 @@ def _write_together(
     """
     model_path = list(writers)[-1]
     moved: list[Path] = []
+    # Beside the target, because only within one file system a rename takes place at once or not at all.
     with tempfile.TemporaryDirectory(
         prefix=".onnx-compressor-", dir=model_path.parent, ignore_cleanup_errors=True
     ) as place:
@@ -291,10 +300,13 @@ def _write_together(
                 # An old model must never be seen with new data.
                 model_path.unlink(missing_ok=True)
             for path in writers:
+                # Noted before the move, so that an interruption in between is undone too; below it is asked what was
+                # moved.
                 moved.append(path)
                 (folder / path.name).replace(path)
             _flush_folder(model_path.parent)
         except BaseException:
+            # Also on KeyboardInterrupt: a part of the files is worse than none.
             for path in moved:
                 if not (folder / path.name).exists():
                     path.unlink(missing_ok=True)
@@ -306,6 +318,7 @@ def _write(path: Path, write: Callable[[BinaryIO], None]) -> int:
     with path.open("xb") as file:
         write(file)
         file.flush()
+        # On disk before the rename, or a power cut could leave the name with nothing behind it.
         os.fsync(file.fileno())
         return file.tell()
 

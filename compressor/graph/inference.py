@@ -74,6 +74,7 @@ def start_walker(
         known.dtypes[value] = value.dtype
     for value in model.graph.initializers.values():
         tensor = value.const_value
+        # A default that the caller may override has the shape that the input declares.
         if tensor is not None and value not in known.shapes:
             known.shapes[value] = dims_of(tensor)
             known.dtypes[value] = tensor.dtype
@@ -111,6 +112,7 @@ class Walker:
             Misfit: its inputs do not fit each other; where sizes are symbolic, nothing is known of its outputs then.
             ModelError: a value is larger than any that is believed.
         """
+        # Nothing fixed depends on the sizes that are chosen.
         if self.base is not None and node in self.base.fixed:
             self.known.take_over(node, self.base)
             return
@@ -129,6 +131,7 @@ class Walker:
         if sequence_shapes.has_sequence(node, self.known):
             sequence_shapes.infer_sequence(node, self)
             return
+        # Data first: a value that is known has a shape and a type as well.
         data = self._evaluate(node)
         if data is None:
             for value, (shape, dtype) in self._inferred(node).items():
@@ -142,6 +145,7 @@ class Walker:
                 if array.dtype.kind != "O":
                     self.known.dtypes[value] = ir.DataType.from_numpy(array.dtype)
         if self.symbolic:
+            # A body may depend on a size that no input of its node shows.
             captured = captured_values(node) if has_graph(node) else []
             made = [v for v in node.inputs if v is not None] + captured
             if all(v.producer() is None or v.producer() in self.known.fixed for v in made) and all(
@@ -179,6 +183,7 @@ class Walker:
         return None
 
     def _evaluate(self, node: ir.Node) -> list[Array] | None:
+        # Asked of what is known, since inference gives a number only where every size is one.
         if node.op_type in ("Shape", "Size") and node.domain == "":
             shape = self.known.shapes.get(first_input(node))
             if shape is None:
@@ -204,6 +209,7 @@ class Walker:
         return self._reference(node, feeds)
 
     def _reference(self, node: ir.Node, feeds: dict[str, Array]) -> list[Array] | None:
+        # Sizes first, so that a node that would make a huge value is never run.
         shapes = [shape for shape, _ in self._schemas.infer(node, feeds).values()]
         sizes = [None if shape is None else size_product(shape) for shape in shapes]
         if not all(isinstance(size, int) and size <= EVALUATE_LIMIT for size in sizes):
@@ -228,6 +234,7 @@ class Walker:
 
     def operands(self, node: ir.Node) -> Operands:
         """What is known of the inputs of ``node``."""
+        # Inputs may be known by shape, by data, or not at all; rules say what they need.
         shapes = [None if v is None else self._shape(v) for v in node.inputs]
         data = [None if v is None else self.data(v) for v in node.inputs]
         return Operands(node, shapes, data, self.fresh, self._unknown, self._equate)
@@ -275,6 +282,7 @@ class Walker:
         """``shape``, its unknown sizes filled in: by symbols, or by what the file or a run says of ``value``."""
         if shape is None or None not in shape:
             return None if shape is None else tuple(d for d in shape if d is not None)
+        # Where sizes are symbols, what the file or a run says of one run is not believed.
         if self.symbolic:
             return tuple(self.fresh() if d is None else d for d in shape)
         seen = self.settled(value, None, None)[0]
@@ -286,6 +294,7 @@ class Walker:
         self, value: ir.Value, shape: DimShape | None, dtype: ir.DataType | None
     ) -> tuple[DimShape | None, ir.DataType | None]:
         """Shape and type of a result: as inferred, or else as the file declares them, or as a run showed them."""
+        # Sequences and optional values have no shape of their own.
         if isinstance(value.type, (ir.SequenceType, ir.OptionalType)):
             return None, None
         if shape is None and value.shape is not None and value.shape.is_static():
@@ -302,6 +311,7 @@ class Walker:
         shape, dtype = self.measured[value]
         if not self.symbolic:
             return shape, dtype
+        # A size that was seen once may differ the next time.
         declared = [None] * len(shape) if value.shape is None else list(value.shape)
         if len(declared) != len(shape):
             declared = [None] * len(shape)

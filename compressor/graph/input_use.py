@@ -113,6 +113,7 @@ def use_of(value: ir.Value, shapes: Shapes) -> InputUse:
 def table_size(value: ir.Value, shapes: Shapes) -> int | None:
     """Entries of the smallest table that ``value``, or a plain copy of it, picks from; None: it picks from none."""
     tables: list[int] = []
+    # Branches that join again would be followed once for each way.
     reached, todo = {value}, [value]
     while todo:
         for node, index in todo.pop().uses():
@@ -136,6 +137,7 @@ def _reads(value: ir.Value, shapes: Shapes) -> Iterator[_Read]:
         for node, index in current.uses():
             yield _Read(node, index, axes)
             handed = _handed_on(node, index, axes, shapes)
+            # What was mixed with computed values is no longer the input.
             if handed is None or node.outputs[0] in reached:
                 continue
             reached |= set(node.outputs)
@@ -150,6 +152,7 @@ def _handed_on(node: ir.Node, index: int, axes: Axes, shapes: Shapes) -> tuple[A
         return (axes,)
     if node.op_type == "Transpose":
         order = node.attributes.get_ints("perm", None)
+        # Without an order, Transpose turns the axes around.
         return (None if axes is None else tuple(axes[k] for k in order) if order else axes[::-1],)
     if node.op_type == "Unsqueeze":
         return (_unsqueezed(node, axes, shapes),)
@@ -189,6 +192,7 @@ def _normalisation(value: ir.Value, shapes: Shapes) -> tuple[Numbers | None, Num
     """
     gain, offset = np.ones(()), np.zeros(())
     found = False
+    # A second reader would see the input before these steps.
     while len(uses := list(value.uses())) == 1:
         node, index = uses[0]
         if node.op_type in ("Cast", "Identity"):
@@ -199,6 +203,7 @@ def _normalisation(value: ir.Value, shapes: Shapes) -> tuple[Numbers | None, Num
             break
         gain, offset, found = gain * step[0], offset * step[0] + step[1], True
         value = node.outputs[0]
+    # A factor of zero leaves nothing of the input to be scaled back.
     if not found or not np.all(gain):
         return None, None
     return -offset / gain, 1 / gain
@@ -218,6 +223,7 @@ def _affine(node: ir.Node, index: int, shapes: Shapes) -> tuple[Numbers, Numbers
         return constant, np.zeros(())
     if node.op_type == "Sub":
         return (np.ones(()), -constant) if index == 0 else (-np.ones(()), constant)
+    # With the input below the line it is no affine step.
     return (1 / constant, np.zeros(())) if index == 0 and np.all(constant) else None
 
 
@@ -227,6 +233,7 @@ def _batch_norm(node: ir.Node, index: int, shapes: Shapes) -> tuple[Numbers, Num
     shape = shapes(node.inputs[0]) if node.inputs[0] is not None else None
     if index != 0 or len(known) < 4 or shape is None:
         return None
+    # One entry for each channel, which is axis 1.
     gamma, beta, mean, variance = (t.reshape(-1, *[1] * (len(shape) - 2)) for t in known)
     factor = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
     return factor, beta - mean * factor

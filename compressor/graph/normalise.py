@@ -54,8 +54,10 @@ def normalise(model: ir.Model) -> ir.Model:
     model.graph.sort()
     for function in model.functions.values():
         function.sort()
+    # First, because later steps look at the main graph and its bodies only.
     _inline(model)
     unfuse(model)
+    # Before initializers move to the main graph, which holds them by name.
     _name_values(model)
     if model.ir_version < 4:
         _drop_initializers_from_inputs(model)
@@ -63,6 +65,7 @@ def normalise(model: ir.Model) -> ir.Model:
         if node.op_type == "Constant" and node.domain == "":
             _lift_constant(node)
     _hoist_initializers(model)
+    # Last, since the steps above make nodes.
     _name_nodes(model)
     return model
 
@@ -102,6 +105,7 @@ def unshare(model: ir.Model, max_elements: int = 65536) -> int:
         if any(use.node not in position for use in uses):
             continue
         suffix = 1
+        # In the order of the graph, so that the same model always gives the same names.
         for node, slot in sorted(uses, key=lambda use: (position[use.node], use.idx))[1:]:
             while (name := f"{value.name}.{suffix}") in taken:
                 suffix += 1
@@ -151,6 +155,7 @@ def _adopt_opsets(function: ir.Function, opsets: Mapping[str, int]) -> None:
         own, other = function.opset_imports.get(node.domain), opsets.get(node.domain)
         if own is None or other is None or own == other:
             continue
+        # Another number is no harm where the operator was not changed in between.
         since = {_since_version(node, version) for version in (own, other)}
         if len(since) > 1 or None in since:
             versions = f"opset {own} of domain {node.domain!r}, which differs from {other}"
@@ -186,6 +191,7 @@ def _guard_function(function: ir.Function) -> None:
 
 def _drop_initializers_from_inputs(model: ir.Model) -> None:
     for graph in model.graphs():
+        # Nothing else marks a weight as one before IR version 4.
         kept = [value for value in graph.inputs if not value.is_initializer()]
         graph.inputs.clear()
         graph.inputs.extend(kept)
@@ -277,6 +283,7 @@ def _distinct(names: Sequence[str], defaults: Sequence[str]) -> list[str]:
     result = []
     for name, default in zip(names, defaults, strict=True):
         base = name or default
+        # The first of equal names keeps it, so later ones look for a free number.
         if not name or name in given:
             while (name := f"{base}_{next_number[base]}") in taken:
                 next_number[base] += 1

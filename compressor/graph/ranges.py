@@ -207,6 +207,7 @@ def _positive(size: Dim) -> bool:
 
 
 def _times(one: Interval, two: Interval) -> Interval | None:
+    # With negative numbers the bounds might change places.
     if not (_least(one.low) and _least(two.low)):
         return None
     return Interval(one.low * two.low, one.high * two.high)
@@ -217,10 +218,12 @@ def _least(low: Dim) -> bool:
 
 
 def _counted(start: Column, limit: Column, step: Column) -> Column | None:
+    # With a negative step the numbers would go down from the start.
     return (Interval(start[0].low, limit[0].high - 1),) if _positive(step[0].low) else None
 
 
 def _remainder(_: Column, by: Column) -> Column | None:
+    # The remainder has the sign of the divisor.
     return (Interval(0, _together(by).high - 1),) if all(_positive(i.low) for i in by) else None
 
 
@@ -241,6 +244,7 @@ _COMPUTED: Mapping[str, _Rule] = MappingProxyType({
     "Mod": _Rule(2, _remainder),
     "Mul": _elementwise(_times),
     "Range": _Rule(3, _counted),
+    # The least comes of taking away the largest.
     "Sub": _elementwise(lambda a, b: Interval(a.low - b.high, a.high - b.low)),
     "Where": _elementwise(Interval.__or__),
 })  # fmt: skip
@@ -270,6 +274,7 @@ def tops(limits: Sequence[Limit], names: Sequence[str], sizes: Mapping[str, Dim]
     room: dict[Dim, None] = {}  # what has to be zero or more
     for limit in limits:
         left = substitute(limit.size - 1 - limit.index.high, sizes)
+        # What still depends on other symbols says nothing of an input alone.
         if all(name.startswith(TOP) for name in symbols(left)):
             room[left] = None
     found = dict.fromkeys(names, default)
@@ -285,6 +290,7 @@ def _largest(room: Sequence[Dim], name: str) -> int:
     """The largest number that leaves no entry of ``room`` below zero, by bisection; 0 where none does."""
     low, high = 0, TO_THE_END
     while low < high:
+        # More of an input never leaves more room, so bisection finds the edge.
         middle = (low + high + 1) // 2
         fits = all(nonnegative(substitute(left, {name: middle})) for left in room)
         low, high = (middle, high) if fits else (low, middle - 1)

@@ -77,6 +77,7 @@ Rule = Callable[[Operands], Sequence[DimShape | None] | None]
 
 def broadcast(shapes: Iterable[DimShape], equate: Callable[[Dim, Dim], None]) -> DimShape:
     """The shape that ``shapes`` are broadcast to."""
+    # From the right, where broadcasting aligns shapes.
     columns = zip_longest(*(shape[::-1] for shape in shapes), fillvalue=1)
     return tuple(_meet(column, equate) for column in columns)[::-1]
 
@@ -86,8 +87,10 @@ def _meet(sizes: Sequence[Dim], equate: Callable[[Dim, Dim], None]) -> Dim:
     left = list(dict.fromkeys(size for size in sizes if size != 1)) or [1]
     left = [s for s in left if not any(_clamps(s, other) for other in left)]
     for other in left[1:]:
+        # Both may also be 1 beside a larger one, and then the equation is merely not needed.
         equate(left[0], other)
     numbers = [s for s in left if isinstance(s, int)]
+    # They are equal, or all but one are 1: either way the largest is the result.
     return numbers[0] if numbers else maximum(*left)
 
 
@@ -128,6 +131,7 @@ def _concat(of: Operands) -> list[DimShape] | None:
         else:
             for size in sizes[1:]:
                 of.equate(sizes[0], size)
+            # All are equal, and a number says more than a symbol.
             found.append(next((s for s in sizes if isinstance(s, int)), sizes[0]))
     return [tuple(found)]
 
@@ -141,10 +145,13 @@ def _reshape(of: Operands) -> list[DimShape] | None:
     sizes: list[Dim] = []
     for a, entry in enumerate(target):
         if entry == 0 and copies:
+            # ONNX: an entry of 0 copies the size at the same place.
             sizes.append(before[a] if a < len(before) else of.fresh())
         else:
+            # An entry that is computed may turn out to be -1, and then the size is another.
             sizes.append(entry if isinstance(entry, int) or nonnegative(entry) else of.fresh())
     if -1 in sizes:
+        # The product of all sizes stays, so -1 is what is left of it.
         left = exact_quotient(size_product(before), size_product(size for size in sizes if size != -1))
         sizes[sizes.index(-1)] = of.fresh() if left is None else left
     return [tuple(sizes)]
@@ -177,8 +184,10 @@ def _range(of: Operands) -> list[DimShape] | None:
     if any(b is None for b in bounds):
         return None
     start, limit, step = (b[0] for b in bounds if b is not None)
+    # With a step that is not known, or runs backwards, the number of elements is another formula.
     if not isinstance(step, int) or step < 1:
         return None
+    # Rounded up; an empty range has no negative size.
     return [(maximum(0, div(limit - start + (step - 1), step)),)]
 
 
@@ -198,6 +207,7 @@ def _slice(of: Operands) -> list[DimShape] | None:
     else:
         starts, ends, axes, steps = list(of.ints("starts")), list(of.ints("ends")), list(of.ints("axes")) or None, None
     lists = len(of.shapes)
+    # Given, but not known: the default does not hold.
     if (lists > 3 and of.node.inputs[3] is not None and axes is None) or (lists > 4 and steps is None):
         return None
     if axes is None and starts is None and ends is None:
@@ -273,6 +283,7 @@ def _resize(of: Operands) -> list[DimShape] | None:
         return None
     factors = [float(f) for f in scales.ravel()]
     return [
+        # The size is rounded down, which is exact for whole factors alone.
         tuple(size * int(f) if f.is_integer() else of.fresh() for size, f in zip(before, factors, strict=True))
     ]
 
@@ -290,8 +301,10 @@ def _window(of: Operands, kernel: Sequence[Dim] | None, channels: Dim) -> list[D
     found: list[Dim] = []
     for a, size in enumerate(before[2:]):
         reach = holes[a] * (int(str(kernel[a])) - 1) + 1
+        # SAME pads until the output is the input over the stride, rounded up.
         if automatic.startswith("SAME"):
             found.append(div(size + (steps[a] - 1), steps[a]))
+        # Rounding up leaves out a last window that would start in the padding, which no polynomial tells.
         elif up and steps[a] > 1:
             found.append(of.fresh())
         else:

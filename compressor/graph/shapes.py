@@ -170,6 +170,7 @@ def infer(
     symbolic = infer_values(model, sizes)
     limits = index_limits(model.graph, symbolic)
     reached = [(limit.size, limit.index.high + 1) for limit in limits if isinstance(limit.size, Size)]
+    # Tables may grow with an open size; an index that reaches their end then asks for an equation as well.
     binding = Binding(model.graph, sizes, given, [*symbolic.equations, *(r for r in reached if isinstance(r[1], Size))])
     search = SizeSearch(model, symbolic, binding)
     inputs, numbers = search.first()

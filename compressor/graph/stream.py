@@ -87,6 +87,7 @@ class FileLayout:
     def write_data(self, name: str, file: BinaryIO) -> None:
         """Write the data file of this name."""
         for offset, weights in self.external[name]:
+            # Zeros up to the place at which the weights may start.
             file.write(bytes(offset - file.tell()))
             _write_weights(weights, file)
 
@@ -114,7 +115,7 @@ def plan_files(model: ir.Model, data_file: Callable[[str], str] | None = None) -
                 file = data_file(header.name)
                 offset = _append(external.setdefault(file, []), tensor)
                 _refer(header, file, offset, tensor.nbytes)
-                tensor = None
+                tensor = None  # nothing of it follows in the model file
         pieces.append(Piece(header.SerializeToString(deterministic=True), tensor))
     known = {header.name for header in proto.graph.initializer}
     graph = proto.graph
@@ -129,6 +130,7 @@ def plan_files(model: ir.Model, data_file: Callable[[str], str] | None = None) -
     fields.ClearField("value_info")
     fields.value_info.extend(kept)
     proto.ClearField("graph")
+    # Deterministic: the same model gives the same bytes.
     head = proto.SerializeToString(deterministic=True)
     return FileLayout(head, fields.SerializeToString(deterministic=True), tuple(pieces), external)
 
@@ -137,6 +139,7 @@ def _append(file: list[tuple[int, ir.TensorProtocol]], tensor: ir.TensorProtocol
     """Puts a tensor at the end of a data file, at an address that can be mapped; returns its offset."""
     last, before = file[-1] if file else (0, None)
     end = last + (before.nbytes if before is not None else 0)
+    # Large weights start on a page, which mapping into memory asks for; for small ones that would waste room.
     step = _PAGE if tensor.nbytes >= _LARGE else 64
     offset = -(-end // step) * step
     file.append((offset, tensor))
@@ -153,11 +156,13 @@ def describe(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, ir.TensorProto
                 raise CompressorError(f"initializer {quoted(name)} has no data to write")
             if tensor.dtype != ir.DataType.STRING:
                 held.append((value, tensor))
+                # Without a placeholder, `to_proto` would copy all weights into the message.
                 value.const_value = _placeholder(name, tensor)
         proto = ir.to_proto(model)
     except ir.serde.SerdeError as error:
         raise CompressorError(f"the model cannot be serialised: {innermost(error)}") from error
     finally:
+        # The model is the caller's and gets its weights back whatever happens.
         for value, tensor in held:
             value.const_value = tensor
     weights = {value.name or "": tensor for value, tensor in held}

@@ -83,6 +83,7 @@ def _check_types(model: onnx.ModelProto) -> None:
             values += [*body.input, *body.output]
         for value in values:
             kind: onnx.TypeProto = value.type
+            # Sequences and optional values may be nested; what counts is what they hold.
             while (field := kind.WhichOneof("value")) in ("sequence_type", "optional_type"):
                 kind = getattr(kind, field).elem_type
             if field not in (None, "tensor_type", "sparse_tensor_type"):
@@ -133,6 +134,7 @@ def _check_names(body: Body, outer: Sequence[set[str]]) -> None:
     scope: set[str] = set()
     if isinstance(body, onnx.GraphProto):
         _define((value.name for value in body.input), scope, "graph input")
+        # An initializer may have the name of an input, whose default it is, but not that of another initializer.
         initializers: set[str] = set()
         _define((tensor.name for tensor in body.initializer), initializers, "initializer")
         scope |= initializers
@@ -140,6 +142,7 @@ def _check_names(body: Body, outer: Sequence[set[str]]) -> None:
     else:
         _define(body.input, scope, "function input")
         results = list(body.output)
+    # Outputs first: nodes may stand in any order here, and are sorted later.
     for node in body.node:
         _define(filter(None, node.output), scope, f"output of {node_label(node)}", outer)
     visible = [*outer, scope]
@@ -150,6 +153,7 @@ def _check_names(body: Body, outer: Sequence[set[str]]) -> None:
         for graph in subgraphs(node.attribute):
             _check_names(graph, visible)
     for name in results:
+        # Not of the graphs around it: ONNX lets a graph return what is made in it.
         if name not in scope:
             raise ModelError(f"output {quoted(name)} is produced by nothing in its graph; produce it there")
 
@@ -171,6 +175,7 @@ def _check_calls(model: onnx.ModelProto, functions: dict[FunctionId, onnx.Functi
 
     callees = {key: calls(function) for key, function in functions.items()}
     try:
+        # Callees come first, and a circle is noticed.
         order = list(TopologicalSorter(callees).static_order())
     except CycleError as error:
         names = " -> ".join(quoted(name) for _, name, _ in error.args[1])
@@ -182,6 +187,7 @@ def _check_calls(model: onnx.ModelProto, functions: dict[FunctionId, onnx.Functi
             raise ModelError(f"local functions call each other over {MAX_CALL_DEPTH} deep; inline them first")
     uses = calls(model.graph)
     work = 0
+    # Callers first, so that all uses of a function are counted when its turn comes.
     for key in reversed(order):
         work += uses[key] ** 2 * sum(len(body.node) for body in nested(functions[key]))
         if work > MAX_INLINE_WORK:
@@ -235,6 +241,7 @@ def _weightless(node: onnx.NodeProto) -> onnx.NodeProto:
         into = copy.attribute.add()
         for field, value in attribute.ListFields():
             kind = field.message_type.name if field.message_type else None
+            # A repeated field has `add`, a single one has not.
             target = getattr(into, field.name)
             if kind == "TensorProto":
                 for tensor in value if hasattr(target, "add") else [value]:

@@ -48,6 +48,7 @@ def _share_hidden(node: ir.Node, coupling: Coupling, combine: Callable[[], None]
     units = coupling.hidden_units(first, width)
     gates = coupling.shape(first)[1] // width
     turns = node.attributes.get_int("swiglu_fusion", 0) == INTERLEAVED
+    # By turns, the gates of a channel lie side by side; otherwise all first gates come before all second ones.
     joined = np.repeat(units, gates) if turns else np.tile(units, gates)
     for value, axis, along, role in ((first, 1, joined, "out"), (last, 2, units, "in")):
         lazy = coupling.lazy(value)

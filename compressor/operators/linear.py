@@ -54,6 +54,7 @@ def check_batch(call: Call, second: int) -> None:
 
 def _einsum(call: Call) -> str:
     terms, made = equation(call.node)
+    # A repeated index takes a diagonal, whose positions no signature names.
     if any(len(set(term)) < len(term) for term in [*terms, made]):
         raise Unexplained("repeats an index within one operand")
     return f"{', '.join(' '.join(term) for term in terms)} -> {' '.join(made)}"
@@ -68,6 +69,7 @@ def equation(node: ir.Node) -> tuple[list[str], str]:
     terms = left.split(",")
     if not arrow:
         joined = "".join(terms)
+        # Without an arrow, ONNX as numpy: indices that occur once, in alphabetical order.
         right = "".join(sorted(c for c in set(joined) if joined.count(c) == 1))
     return terms, right
 

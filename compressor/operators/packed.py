@@ -25,6 +25,7 @@ def _matmul(call: Call) -> str:
     rows, blocks = weight[:2]
     held = _blocks_of_entry(call, rows, blocks)
     full = blocks * call.attribute("block_size") == call.attribute("K")
+    # Blocks go as wholes; where the last one is not full, or shares its entry unevenly, none can go.
     if not full or blocks % held:
         block, entry, data = "[blocks]", "[entries]" if held > 1 else "[blocks]", "[k]"
     elif held > 1:

@@ -24,8 +24,10 @@ def _resize(node: ir.Node, coupling: Coupling) -> None:
     value = required(node, 0)
     before, after = coupling.shape(value), coupling.shape(node.outputs[0])
     changed = {k for k, (a, b) in enumerate(zip(before, after, strict=True)) if a != b}
+    # This mode crops as well, so an axis of the same size may be resampled all the same.
     if node.attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize":
         changed = set(range(2, len(before)))
+    # A size that varies may be the same here and another elsewhere.
     spatial = {k for k, dynamic in enumerate(coupling.shapes.dynamic(value)) if dynamic and k >= 2}
     coupling.label(node.outputs[0], coupling.restrict(node, value, changed | spatial, "Resize resamples it"))
 

@@ -68,4 +68,5 @@ def _spread(entries: Numbers, shape: tuple[int, ...], axis: int) -> Numbers:
         return entries.reshape([-1 if k == axis else 1 for k in range(len(shape))])
     if entries.shape[axis] in (1, shape[axis]):
         return entries
+    # The last block may be shorter than the others.
     return np.repeat(entries, -(-shape[axis] // entries.shape[axis]), axis=axis).take(range(shape[axis]), axis=axis)

@@ -327,6 +327,7 @@ def slide(named: Named, window: Window, call: Call) -> None:
     for k in range(count):
         data, kernel, output = (f"{star}{k}" for star in (window.data, window.kernel, window.output))
         same = named.extents.get((data,)) == named.extents.get((output,))
+        # Kernel and stride of 1 are not enough: padding would make the output longer than the data.
         if named.extents.get((kernel,)) == strides[k] == 1 and same:
             named.fixed.discard(data)
             for index, axes in named.outputs.items():
@@ -344,8 +345,10 @@ def solve_sizes(named: Named, given: Iterable[Constraint], defaults: Iterable[Co
     axes = [(group, size) for group, size in named.extents.items() if size != 1]
     ones = [(group, size) for group, size in named.extents.items() if size == 1]
     known: list[Constraint] = []
+    # The surest first: what attributes tell, then sizes above 1, then ones, then defaults.
     for more in (given, axes, ones, defaults):
         known += [(group, size) for group, size in more if any(n not in named.sizes for n in group)]
+        # A size that was worked out may be what another axis was waiting for.
         changed = True
         while changed:
             changed = False
@@ -360,6 +363,7 @@ def _resolve(group: Group, size: int, sizes: dict[str, int]) -> bool:
         sizes.update(dict.fromkeys(unknown, 1))
         return bool(unknown)
     known = prod(sizes.get(n, 1) for n in group)
+    # An empty axis makes the product 0, by which nothing can be divided.
     if len(unknown) != 1 or not known or size % known:
         return False
     sizes[unknown[0]] = size // known

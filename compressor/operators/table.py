@@ -65,7 +65,7 @@ class _Table(Mapping[tuple[str, str], Operator]):
 
     def __getitem__(self, key: tuple[str, str]) -> Operator:
         found = _BUILT_IN.get(key)
-        return _TAUGHT.get()[key] if found is None else found
+        return _TAUGHT.get()[key] if found is None else found  # a record of this package is never replaced
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter([*_BUILT_IN, *_TAUGHT.get()])

@@ -51,6 +51,7 @@ def _products(
         for index, groups in axes.items():
             for axis, group in enumerate(groups):
                 places.setdefault(group, []).append((side, index, axis))
+    # Where the output has the axis its size counts, since an operand may have 1 there.
     for group in made.get(0, ()):
         places[group] = places[group][-1:]
     if work:

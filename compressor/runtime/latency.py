@@ -89,6 +89,7 @@ class Runner:
         self.placement = sessions.placement(self._session)
         sessions.demand_active(self._session, subject.provider)
         wanted = {i.name for i in self._session.get_inputs()}
+        # A pruned or simplified model may have lost an input.
         feeds = {name: array for name, array in subject.feeds.items() if name in wanted}
         device = DEVICES.get(sessions.full_name(subject.provider)) if subject.io_binding else None
         if subject.setup.cuda_graph and device != "cuda":
@@ -124,6 +125,7 @@ class Runner:
 
         def call() -> None:
             session.run_with_iobinding(binding)
+            # The device works on after the call returns, and outputs are there only when it is done.
             binding.synchronize_outputs()
 
         return call
@@ -159,9 +161,11 @@ def time_in_turns(subjects: Sequence[TimedModel], timing: Timing) -> list[TimedR
             _warm(runner, timing)
         spent = time.perf_counter() - begin
         done = sum(len(s) for s in series[0].seconds)
+        # What is left, spread over the rounds that are left, rounded up.
         runs = -(-(timing.runs - done) // left)
         ends = (timing.seconds / timing.rounds, max(0.0, (timing.max_seconds - spent) / left))
         _round(runners, series, (runs, *ends), rng)
+        # Freed before the next round loads anew, so that models are not held twice.
         del runners
     return series
 
@@ -199,6 +203,7 @@ def _round(
         begin = time.perf_counter()
         for done in range(SLICE):
             spent = time.perf_counter() - begin
+            # Three pairs at least, so that even a slow model gives a spread.
             if (done >= runs and spent >= seconds) or (done >= 3 and spent >= longest):
                 break
             for index in rng.permutation(len(runners)):

@@ -89,10 +89,12 @@ def start_session(path: Path, provider: str, setup: Setup) -> ort.InferenceSessi
         with redirect_stdout(said):  # it prints what it does not find, and stdout is for results
             ort.preload_dlls()
     try:
+        # From a path, so that the runtime finds external data beside it and a large model fits.
         session = ort.InferenceSession(str(path), _options(setup), providers=_chosen(name, setup))
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base class
         _demand_memory(error)
         raise ModelError(f"ONNX Runtime refuses the model: {_sentence(error)}") from None
+    # The runtime falls back to the CPU without a word.
     if name not in session.get_providers():
         first = said.getvalue().strip().splitlines()[:1]
         why = f" ({first[0][:200]})" if first else ""
@@ -126,7 +128,7 @@ def placement(session: ort.InferenceSession) -> dict[str, int]:
 def demand_active(session: ort.InferenceSession, provider: str) -> None:
     """Raises ProviderUnavailable where the provider asked for started, but took none of the model's nodes."""
     name, taken = full_name(provider), placement(session)
-    if taken and name not in taken:
+    if taken and name not in taken:  # empty: it cannot be told
         others = ", ".join(f"{other} {nodes}" for other, nodes in sorted(taken.items()))
         raise ProviderUnavailable(f"provider {name} is active but took no node of the model ({others})")
 
@@ -170,7 +172,7 @@ def run_session(
 
 def _options(setup: Setup) -> ort.SessionOptions:
     options = ort.SessionOptions()
-    options.log_severity_level = 4
+    options.log_severity_level = 4  # what goes wrong comes as an exception
     options.intra_op_num_threads = setup.threads
     if not setup.optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -197,6 +199,7 @@ def _chosen(name: str, setup: Setup) -> list[str | tuple[str, dict[str, str]]]:
     if name == CPU:
         return [first]
     if name == TENSORRT and CUDA in ort.get_available_providers():
+        # TensorRT leaves what it lacks to CUDA, which keeps data on the device.
         return [first, CUDA, CPU]
     return [first, CPU]
 

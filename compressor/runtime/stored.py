@@ -113,7 +113,7 @@ class Live:
             try:
                 runs.append(self.run([feed]))
             except ModelError as error:
-                problem = problem or error
+                problem = problem or error  # the first is what the user is told
         return Tried(runs, problem)
 
 
@@ -132,6 +132,7 @@ class Stored:
     @staticmethod
     def write(model: ir.Model, folder: Path, provider: str) -> Stored:
         """Writes ``model`` to a new place in ``folder``, weights beside it."""
+        # A new folder each time: sessions may still read what was written before.
         place = Path(tempfile.mkdtemp(dir=folder))
         ir.save(model, place / "model.onnx", external_data="model.data", max_workers=1)
         return Stored(place / "model.onnx", provider)
@@ -146,7 +147,7 @@ class Stored:
         """
         from compressor.runtime.sessions import Setup, start_session  # noqa: PLC0415 - as above
 
-        return Live(start_session(self.path, self.provider, Setup(optimise=optimise, waits=True)))
+        return Live(start_session(self.path, self.provider, Setup(optimise=optimise, waits=True)))  # without spinning: nothing is timed here
 
     def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
         """Runs the model on each feed; raises as :meth:`open` and :meth:`Live.run`."""
