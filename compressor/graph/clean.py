@@ -141,7 +141,8 @@ def _constant(node: ir.Node, model: ir.Model, shapes: Shapes) -> Sequence[Array 
     given = {name: t for name, t in tensors.items() if t is not None and t.dtype != ir.DataType.STRING}
     if not given or len(given) < len(tensors) or node.domain != "" or node.op_type in RANDOM:
         return None
-    sizes = [int(np.prod(s, dtype=object)) if (s := shapes(v)) is not None else FOLD_LIMIT + 1 for v in node.outputs]  # what has no known size counts as too large
+    # What has no known size counts as too large.
+    sizes = [int(np.prod(s, dtype=object)) if (s := shapes(v)) is not None else FOLD_LIMIT + 1 for v in node.outputs]
     if max(sizes) > min(FOLD_LIMIT, max(2 * sum(int(t.size) for t in given.values()), SMALL)):
         return None
     if node.op_type in MOVES and _ties(node, shapes):

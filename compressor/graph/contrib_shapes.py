@@ -33,6 +33,7 @@ def multi_head(of: Operands) -> Made | None:
     heads = of.node.attributes.get_int("num_heads", 0)
     if query is None or key is None or value is None or len(query) != 3 or not heads:
         return None
+    # Four axes are [batch, heads, length, size]: keys of another sequence, which the runtime takes in this form.
     if len(key) == 4:
         return [(*query[:2], value[1] * value[3]), key, value]
     sizes = [_divided(side[2], heads) for side in (key, value)]

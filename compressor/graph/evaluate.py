@@ -28,6 +28,7 @@ def evaluate(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int
     from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - 60 ms that most graphs need not pay
 
     proto = ir.serde.serialize_node(node)
+    # First as the file has it, then with axes as an input.
     forms = [(proto, feeds, opsets)]
     if "axes" in node.attributes and len(proto.input) == 1:
         modern = type(proto)()
@@ -40,6 +41,7 @@ def evaluate(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int
         forms.append((modern, {**feeds, "axes": axes}, {**opsets, "": AXES_ARE_INPUTS}))
     for form, given, versions in forms:
         try:
+            # Infinities and NaNs are results like any other here.
             with np.errstate(all="ignore"):
                 found = ReferenceEvaluator(form, opsets=dict(versions)).run(None, dict(given))
             return [np.asarray(a) for a in found]

@@ -83,6 +83,7 @@ def embed_nested(model: onnx.ModelProto, folder: Path, own: Path | None = None) 
     """
     total = 0
     for position, body in enumerate(bodies(model)):
+        # Initializers come first among the tensors of a graph, and those of the main graph stay in their file.
         mapped = len(model.graph.initializer) if position == 0 else 0
         for tensor in islice(tensors(body), mapped, None):
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -114,6 +115,7 @@ def extent(tensor: onnx.TensorProto, folder: Path, own: Path | None = None) -> E
     """
     name = f"external tensor {quoted(tensor.name)}"
     entries = {entry.key: entry.value for entry in tensor.external_data}
+    # Readers differ on which of two equal keys counts.
     if len(entries) != len(tensor.external_data) or not entries.keys() <= _KEYS:
         raise ModelError(f"{name} has repeated or unknown external-data keys; save the model again with onnx")
     if not all(isinstance(text, str) for text in entries.values()):

@@ -48,6 +48,7 @@ def feeds(
         elif dtype == ir.DataType.BOOL:
             made[name] = np.asarray(rng.random(shape) < 0.7)
         else:
+            # A narrow type may not hold the largest index of its table.
             top = min(0 if zeros else largest.get(name, FEW - 1), int(np.iinfo(dtype.numpy()).max))
             made[name] = np.asarray(rng.integers(0, top + 1, shape)).astype(dtype.numpy())
     return made
@@ -79,7 +80,9 @@ def probe_inputs(model: ir.Model, shapes: Shapes, seed: int, *, first_only: bool
     others = [] if first_only else [shapes.other_inputs, shapes.far_inputs]
     sizes += [bound for k, bound in enumerate(others) if bound is not None and bound not in [*sizes, *others[:k]]]
     for k, bound in enumerate(sizes):
+        # A seed for each size, so that no input is a part of another.
         yield Attempt(feeds(model, bound, shapes, seed + k))
     for bound in [shapes.inputs, *([] if first_only else shapes.spare_inputs)]:
+        # Zeros first: every table has that index.
         for zeros in (True, False):
             yield Attempt(feeds(model, bound, shapes, seed, zeros=zeros), instead=True)

@@ -28,12 +28,14 @@ def fuse(graph: ir.Graph) -> None:
                 graph.insert_before(end, new)
                 end.outputs[0].replace_all_uses_with(new.outputs[0], replace_graph_outputs=True)
                 new.outputs[0].name, end.outputs[0].name = end.outputs[0].name, None
+                # The node is gone, and with it whatever other patterns start at it.
                 break
     _drop_dead(graph)
 
 
 def _drop_dead(graph: ir.Graph) -> None:
     """Nodes that nobody reads any more; no other kind is touched."""
+    # From the back, because a node is dead only when its readers are gone.
     for node in reversed(list(graph)):
         if node.op_type in _INNER and not any(v.uses() or v.is_graph_output() for v in node.outputs):
             graph.remove(node, safe=True)
@@ -79,6 +81,7 @@ def _attention(node: ir.Node) -> Found | None:
     """MatMul(Softmax(MatMul(q, kt) * scale + mask), v), scale and mask or not."""
     end = _only_user(node.outputs[0], "MatMul")
     if end is None or end.inputs[0] is not node.outputs[0] or not _runs_over_last(node):
+        # The weights of the average stand in front of the values.
         return None
     for scores, mask in (*_masked(node.inputs[0]), (node.inputs[0], None)):
         for raw, scale in (*_scales(scores), (scores, 1.0)):
@@ -109,6 +112,7 @@ def _scales(value: ir.Value | None) -> Iterable[tuple[ir.Value, float]]:
         node = _producer(value, op)
         for inner, factor in _either(node) if node is not None else ():
             number = _number(factor)
+            # A number divided by a value is no scaling of the value.
             if number and (op == "Mul" or inner is node.inputs[0]):  # type: ignore[union-attr]
                 yield inner, number if op == "Mul" else 1 / number
 
@@ -120,6 +124,7 @@ def _scaled(value: ir.Value | None, factor: float) -> ir.Value | None:
         return None
     for inner, other in _either(node):
         number = _number(other)
+        # As above: a value in the denominator is not scaled.
         if number and (node.op_type == "Mul" or inner is node.inputs[0]):
             number = number if node.op_type == "Mul" else 1 / number
             return inner if abs(number - factor) < 1e-4 else None
@@ -153,6 +158,7 @@ def _only_user(value: ir.Value, op: str) -> ir.Node | None:
 def _number(value: ir.Value | None) -> float | None:
     """The number that an initializer of one entry holds."""
     tensor = value.const_value if value is not None and value.is_initializer() else None
+    # An input of the model may be another number in the next run.
     if value is None or tensor is None or value.is_graph_input() or tensor.size != 1 or len(tensor.shape) > 1:
         return None
     return float(tensor.numpy().reshape(()))

@@ -183,7 +183,7 @@ class Walker:
         return None
 
     def _evaluate(self, node: ir.Node) -> list[Array] | None:
-        # Asked of what is known, since inference gives a number only where every size is one.
+        # From what is known of the shape: the reference could not compute with symbols.
         if node.op_type in ("Shape", "Size") and node.domain == "":
             shape = self.known.shapes.get(first_input(node))
             if shape is None:
@@ -234,7 +234,6 @@ class Walker:
 
     def operands(self, node: ir.Node) -> Operands:
         """What is known of the inputs of ``node``."""
-        # Inputs may be known by shape, by data, or not at all; rules say what they need.
         shapes = [None if v is None else self._shape(v) for v in node.inputs]
         data = [None if v is None else self.data(v) for v in node.inputs]
         return Operands(node, shapes, data, self.fresh, self._unknown, self._equate)

@@ -78,6 +78,7 @@ def dims_of(tensor: ir.TensorProtocol) -> tuple[int, ...]:
 def merged(shape: DimShape | None, followed: DimShape | None) -> DimShape | None:
     """Numbers where ONNX's inference found them, else what the rule says."""
     if shape is None or followed is None or len(shape) != len(followed):
+        # Of different ranks, the rule is believed: it has seen the data that inference may lack.
         return followed if followed is not None else shape
     return tuple(d if isinstance(d, int) else f for d, f in zip(shape, followed, strict=True))
 
@@ -109,6 +110,7 @@ def first_input(node: ir.Node) -> ir.Value:
 
 def check_reshape(node: ir.Node, known: Known, result: Inferred) -> None:
     """ONNX's inference does not compare element counts when the target holds no -1."""
+    # Only sizes that are all numbers can be compared for certain.
     if node.op_type != "Reshape" or node.domain != "":
         return
     before = known.shapes.get(first_input(node))

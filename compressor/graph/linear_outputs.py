@@ -44,6 +44,7 @@ def linear_outputs(graph: ir.Graph, shapes: Shapes) -> list[LinearOutput]:
         if node.op_type in CHANNELS_SECOND:
             axis, constant = 1, len(operands) > 1 and shapes.const(operands[1]) is not None
         elif node.op_type in CHANNELS_LAST:
+            # In a product the weight may stand on either side.
             axis, constant = -1, any(shapes.const(v) is not None for v in operands)
         else:
             continue
@@ -59,6 +60,7 @@ def linear_outputs(graph: ir.Graph, shapes: Shapes) -> list[LinearOutput]:
 
 def _behind_norm(value: ir.Value, shapes: Shapes) -> ir.Value:
     """The value behind what only shifts and scales ``value`` by constants, as long as nothing else reads it."""
+    # A second reader would see the value before the norm.
     while len(uses := list(value.uses())) == 1:
         node, index = uses[0]
         others = [v for k, v in enumerate(node.inputs) if v is not None and k != index]

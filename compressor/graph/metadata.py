@@ -59,6 +59,7 @@ def scope(node: ir.Node) -> str:
         names = [one or two for one, two in _QUOTED.findall(listed)]
         path = names[-2] if len(names) > 1 else ""  # the last is the node itself
     else:
+        # The last part is the node itself.
         path = ".".join(part for part in str(node.name or "").split("/")[:-1] if part)
     return path if len(path) <= _LONGEST else ""
 
@@ -72,6 +73,7 @@ def readable(value: ir.Value) -> str:
 
 
 def _telling(name: str) -> bool:
+    # What preparation appended has dots of its own, which make no path.
     return any(mark in _COPY.sub("", name) for mark in "./")
 
 

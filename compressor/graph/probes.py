@@ -48,6 +48,7 @@ class SizeSearch:
         best: tuple[int, Bound, Known] | None = None
         for size, bound, known in self._fitting(FIRST, problems):
             if best is None or size.total < best[0]:
+                # Kept in case that no sizes are within the budget.
                 best = size.total, bound, known
             if size.affordable:
                 return bound, known
@@ -75,6 +76,7 @@ class SizeSearch:
                 found = self.binding.candidates([candidate if factor == 1 else candidate.shrunk(factor)])
                 tried = [bound for bound in found if bound not in seen]
                 seen += tried
+                # Sizes that were tried before are no failure: smaller ones may be new.
                 fits = not tried
                 for bound in tried:
                     try:
@@ -91,6 +93,7 @@ class SizeSearch:
         """Sizes far from the others; None where running them may cost too much, given the elements at ``first``."""
         for bound in self.binding.candidates(FAR):
             grown = max((prod(bound[name]) / max(1, prod(shape)) for name, shape in first.items()), default=1.0)
+            # Squared, because attention grows with the square of a length.
             if bound != first and total * max(1.0, grown) ** 2 <= FAR_BUDGET:
                 return self.binding.emptied(bound)
         return None
@@ -126,6 +129,7 @@ def _refuse_too_large(known: Known, kind: type[CompressorError]) -> None:
 
 def cost(known: Known) -> Cost:
     """What the values of a walk with numbers cost."""
+    # Inputs and weights are there anyway; what counts is what a run makes.
     shapes = [s for v, s in known.shapes.items() if s is not None and v.producer() is not None]
     sizes = [size for size in map(size_product, shapes) if isinstance(size, int)]
     return Cost(max(sizes, default=0), sum(sizes))

@@ -57,6 +57,7 @@ def stamp_provenance(
     """
     kept = _kept(settings)
     fields = type(settings).model_fields
+    # A setting that was given with its default value says nothing.
     given = {
         name: value
         for name, value in kept.items()
@@ -70,6 +71,7 @@ def stamp_provenance(
         "input_sha256": None if origin is None else files.digest(files.model_files(origin)),
         **facts,
     }
+    # Earlier steps stay, so that the numbers tell the order.
     number = len(provenance_steps(model)) + 1
     for name, value in known.items():
         if value is not None:

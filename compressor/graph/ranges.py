@@ -110,6 +110,7 @@ class _Ranges:
             yield from (Limit(interval, shape[axis]) for interval in column)
         else:
             lead = node.attributes.get_int("batch_dims", 0)
+            # Position k of the last axis of an index picks from axis k.
             for k, size in enumerate(shape[lead:]):
                 if k < len(column) or len(column) == 1:
                     yield Limit(column[min(k, len(column) - 1)], size)
@@ -138,6 +139,7 @@ class _Ranges:
         if node.op_type in _MOVES:
             return self._moved(node, value, columns)
         if node.op_type == "Where":
+            # The condition is in no result.
             columns = columns[1:]
         known = [c for c in columns if c is not None]
         if len(known) < len(columns):
@@ -162,6 +164,7 @@ class _Ranges:
         if not shapes or any(not s for s in shapes):
             return None
         rank = len(shapes[0] or ())
+        # Along another axis, each position of the last one holds numbers of all operands.
         if node.attributes.get_int("axis", 0) % rank != rank - 1:
             return (_together([i for c in known for i in c]),)
         joined: list[Interval] = []

@@ -30,6 +30,7 @@ def restore(model: ir.Model) -> list[str]:
         if array is None:
             continue
         name = str(value.name)
+        # The dense initializer takes over the name, under which training and reports know the weight.
         value.name = f"{name}.packed"
         tensor = ir.tensor(np.ascontiguousarray(array), name=name)
         dense = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
@@ -46,6 +47,7 @@ def with_plain_weights(model: ir.Model) -> ir.Model:
     if not any(str(name).startswith(MARK) for name in model.graph.initializers):
         return model
     copy = model.clone()
+    # Constants are followed in the order of the nodes.
     copy.graph.sort()
     restore(copy)
     return copy
@@ -61,6 +63,7 @@ def _packed(graph: ir.Graph) -> list[ir.Value]:
             fixed.update(node.outputs)
             if any(value in own or str(value.name).startswith(MARK) for value in inputs):
                 own.update(node.outputs)
+    # Nodes that only go on computing from constants; the weight is what leaves them.
     inner = {value.producer() for value in fixed}
     return [v for n in graph for v in n.outputs if v in own and any(user not in inner for user, _ in v.uses())]
 

@@ -35,6 +35,7 @@ def demand_room(model: ir.Model, inputs: Mapping[str, Shape], shapes: Shapes) ->
         return
     given = sum(_elements(inputs[str(v.name)]) * _size(v, shapes) for v in model.graph.inputs if str(v.name) in inputs)
     drawn = max((_elements(shape) * DRAWN_BYTES for shape in inputs.values()), default=0)
+    # Sizes of values inside are known at the first probe alone.
     need = given + max(drawn, least(model.graph, shapes) if dict(inputs) == dict(shapes.inputs) else 0)
     if need > free:
         sizes = ", ".join(f"{name} {list(shape)}" for name, shape in inputs.items())
@@ -50,6 +51,7 @@ def least(graph: ir.Graph, shapes: Shapes) -> int:
 
 
 def _held(node: ir.Node, shapes: Shapes) -> int:
+    # A value that is read twice is held once.
     read = {value for value in node.inputs if value is not None and value.producer() is not None}
     return sum(_bytes(value, shapes) for value in (*read, *node.outputs))
 
@@ -61,10 +63,12 @@ def _bytes(value: ir.Value, shapes: Shapes) -> int:
 
 def _size(value: ir.Value, shapes: Shapes) -> int:
     dtype = shapes.dtype(value)
+    # Types of less than a byte would round down to nothing.
     return 4 if dtype is None or dtype == ir.DataType.STRING else max(1, int(dtype.itemsize))
 
 
 def _elements(shape: Shape) -> int:
+    # With Python's numbers, which do not overflow as numpy's would.
     count = 1
     for size in shape:
         count *= size

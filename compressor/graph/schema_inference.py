@@ -66,6 +66,7 @@ class SchemaInference:
         captured = captured_values(node) if has_graph(node) else []
         read = set(proto.input)
         values = [v for v in node.inputs if v is not None and str(v.name) in read] + captured
+        # The twin is defined for floats, so the operands pass for floats, whatever they hold.
         floats = None if twin is None else ir.DataType.FLOAT
         types = {str(v.name): self._type(v, floats) for v in values}
         data = {
@@ -76,11 +77,13 @@ class SchemaInference:
             and a.dtype.kind != "O"
             and a.size <= DATA_LIMIT
         }
+        # Without an element type, inference raises instead of giving what it could.
         if any(types[name].WhichOneof("value") is None for name in proto.input if name):
             return {}
         try:
             out = infer_node_outputs(schema, proto, types, data, opset_imports=self._opsets)
         except (InferenceError, onnx.checker.ValidationError) as error:
+            # The graph is at fault here, and inference itself in the errors below.
             why = str(error).strip().splitlines()[0].rstrip(".")
             raise Misfit(f"node {node.name!r} ({node.op_type}): {why}") from None
         except (RuntimeError, ValueError, TypeError, KeyError):
@@ -98,6 +101,7 @@ class SchemaInference:
         return {str(node.outputs[0].name): (self._walker.known.shapes.get(first), self._walker.known.dtypes.get(first))}
 
     def _type(self, value: ir.Value, kind: ir.DataType | None) -> onnx.TypeProto:
+        # A type without a shape is of any rank, which is not the same as a scalar.
         """The type of ``value``, of elements of ``kind`` (its own)."""
         dtype, shape = kind or self._walker.known.dtypes.get(value), self._walker.known.shapes.get(value)
         if dtype is None:
@@ -119,13 +123,16 @@ class SchemaInference:
             return None, dtype
         dims = [self._dim(d) for d in tensor.shape.dim]
         known = [d for d in dims if d is not None]
+        # In a walk with numbers, a shape of which a size is missing is of no use.
         if len(known) < len(dims) and not self._walker.symbolic:
             return None, dtype
+        # Python's numbers do not overflow.
         if np.prod([d for d in known if isinstance(d, int)], dtype=object) > DIM_LIMIT:
             raise ModelError(f"a value of shape {[*map(str, known)]} is larger than any this tool believes")
         return tuple(self._walker.fresh() if d is None else d for d in dims), dtype
 
     def _dim(self, proto: onnx.TensorShapeProto.Dimension) -> Dim | None:
         if proto.WhichOneof("value") == "dim_value":
+            # A negative size is an open one.
             return int(proto.dim_value) if proto.dim_value >= 0 else None
         return self._named.get(proto.dim_param) if proto.dim_param else None

@@ -71,6 +71,7 @@ def _split(node: ir.Node, walker: Walker) -> None:
         _make(out, None, dtype, walker)
         return
     axis = node.attributes.get_int("axis", 0) % len(shape)
+    # ONNX looks at keepdims only where no sizes are given.
     if given is None and not node.attributes.get_int("keepdims", 1):
         _make(out, shape[:axis] + shape[axis + 1 :], dtype, walker)
         return
@@ -85,6 +86,7 @@ def _split(node: ir.Node, walker: Walker) -> None:
 
 def _sizes(whole: Dim, split: Array | None) -> list[int]:
     """Sizes of the parts along an axis of size ``whole``; none where they are not known."""
+    # ONNX: without sizes, every part has one position.
     entries = [1] if split is None else split.ravel().tolist()
     numbers = [entry for entry in entries if isinstance(entry, int)]
     if len(numbers) < len(entries):
@@ -96,6 +98,7 @@ def _sizes(whole: Dim, split: Array | None) -> list[int]:
         return [1]
     if not isinstance(whole, int) or size < 1:
         return []
+    # The last part is what is left over.
     return [size] * (whole // size) + [whole % size] * (whole % size > 0)
 
 
@@ -143,6 +146,7 @@ def _concat(node: ir.Node, walker: Walker) -> None:
     if shape is not None:
         whole = list(shape)
         if node.attributes.get_int("new_axis", 0):
+            # As long as the sequence, which is not followed.
             whole.insert(axis % (len(shape) + 1), None)
         else:
             whole[axis % len(shape)] = None

@@ -304,8 +304,8 @@ def _window(of: Operands, kernel: Sequence[Dim] | None, channels: Dim) -> list[D
         # SAME pads until the output is the input over the stride, rounded up.
         if automatic.startswith("SAME"):
             found.append(div(size + (steps[a] - 1), steps[a]))
-        # Rounding up leaves out a last window that would start in the padding, which no polynomial tells.
         elif up and steps[a] > 1:
+            # Rounding up leaves out a last window that would start in the padding, which no polynomial tells.
             found.append(of.fresh())
         else:
             padded = 0 if automatic == "VALID" else pads[a] + pads[a + count]

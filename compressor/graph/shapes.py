@@ -136,6 +136,7 @@ class Shapes:
             return [False] * len(shape)
         followed = self._symbolic.shapes.get(value)
         if followed is None or len(followed) != len(shape):
+            # What was not followed may vary.
             return [True] * len(shape)
         return [isinstance(size, Size) for size in followed]
 
@@ -169,8 +170,8 @@ def infer(
     sizes = declared(model.graph, given)
     symbolic = infer_values(model, sizes)
     limits = index_limits(model.graph, symbolic)
+    # Where an index that is computed from sizes picks from an axis of open size, that has to be long enough: equal is.
     reached = [(limit.size, limit.index.high + 1) for limit in limits if isinstance(limit.size, Size)]
-    # Tables may grow with an open size; an index that reaches their end then asks for an equation as well.
     binding = Binding(model.graph, sizes, given, [*symbolic.equations, *(r for r in reached if isinstance(r[1], Size))])
     search = SizeSearch(model, symbolic, binding)
     inputs, numbers = search.first()

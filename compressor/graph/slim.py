@@ -46,6 +46,7 @@ def without_weights(content: memoryview) -> bytes | None:
     try:
         fields = list(_fields(content, 0, len(content)))
         graphs = [field for field in fields if field[0] == _GRAPH]
+        # Protobuf would merge several graphs into one.
         if len(graphs) != 1:
             return None
         graph = b"".join(_graph(content, graphs[0]))
@@ -80,6 +81,7 @@ def _tensor(content: memoryview, start: int, stop: int) -> bytes | None:
     """A tensor whose weights stay in the file; None where they are few, or in another form."""
     fields = list(_fields(content, start, stop))
     raw = [field for field in fields if field[0] == _RAW]
+    # Weights that are said to lie elsewhere already are none of this file.
     if len(raw) != 1 or raw[0][3] - raw[0][2] < KEEP_FROM or any(field[0] in _PLACED for field in fields):
         return None
     _, key, first, last = raw[0]
@@ -87,6 +89,7 @@ def _tensor(content: memoryview, start: int, stop: int) -> bytes | None:
     for name, text in (("location", OWN), ("offset", str(first)), ("length", str(last - first))):
         placed.external_data.add(key=name, value=text)
     where: bytes = placed.SerializeToString()
+    # The order of fields does not matter to protobuf, so what was added may come last.
     return bytes(content[start:key]) + bytes(content[last:stop]) + where
 
 
@@ -111,6 +114,7 @@ def _fields(content: memoryview, start: int, stop: int) -> Iterator[Field]:
             position = first + length
         else:
             raise _Odd
+        # Cut short, or no message at all.
         if not number or position > stop:
             raise _Odd
         yield number, key, first, position
@@ -118,6 +122,7 @@ def _fields(content: memoryview, start: int, stop: int) -> Iterator[Field]:
 
 def _varint(content: memoryview, position: int, stop: int) -> tuple[int, int]:
     number = shift = 0
+    # A varint of more than 64 bits is damaged.
     while position < stop and shift < 64:
         byte = content[position]
         number |= (byte & 0x7F) << shift

@@ -26,6 +26,7 @@ class Twins:
     @staticmethod
     def of(graph: ir.Graph, clone: ir.Graph) -> Twins:
         """Pairs what stands at the same place."""
+        # A clone has the same nodes in the same order.
         nodes = dict(zip(graph.all_nodes(), clone.all_nodes(), strict=True))
         values: dict[ir.Value, ir.Value] = {}
         for own, other in zip((graph, *graph.subgraphs()), (clone, *clone.subgraphs()), strict=True):

@@ -41,8 +41,10 @@ def unfuse(model: ir.Model) -> None:
             expand = FUSED.get((node.domain, node.op_type))
             parts = Parts(node, opset)
             found = expand(parts) if expand is not None else None
+            # An output that the parts do not give has to be read by nobody.
             used = {k for k, v in enumerate(node.outputs) if v.name and (v.uses() or v.is_graph_output())}
             if found is None or not used <= set(found):
+                # Nodes that are not used must not count as readers of the inputs.
                 for made in parts.made:
                     made.resize_inputs(0)
                 continue
@@ -61,6 +63,7 @@ def _activated(parts: Parts, x: ir.Value, parameters: Sequence[float]) -> ir.Val
         return x
     if name not in ACTIVATIONS:
         return None
+    # Opset 11 turned the bounds into inputs.
     if name == "Clip" and parts.opset >= 11:
         return parts.add(name, [x, *(parts.number(value, x) for value in parameters)])
     return parts.add(name, [x], **dict(zip(ACTIVATIONS[name], parameters, strict=False)))
@@ -97,6 +100,7 @@ def _matmul(parts: Parts) -> dict[int, ir.Value] | None:
         value = parts.node.inputs[index]
         flipped: int = attributes.get_int(flag, 0)
         if flipped and value is not None:
+            # The permutation names every axis, so their number has to be known.
             if value.shape is None or len(value.shape) < 2:
                 return None
             axes = list(range(len(value.shape)))
@@ -108,6 +112,7 @@ def _matmul(parts: Parts) -> dict[int, ir.Value] | None:
 
 
 def _gelu(parts: Parts, x: ir.Value) -> ir.Value:
+    # Gelu came with opset 20.
     if parts.opset >= 20:
         return parts.add("Gelu", [x])
     wave = parts.add("Erf", [parts.add("Div", [x, parts.number(sqrt(2), x)])])
@@ -161,6 +166,7 @@ def _skip_norm(parts: Parts) -> dict[int, ir.Value]:
     skip, gamma, beta, bias = (parts.operand(k) for k in range(1, 5))
     total = parts.total(parts.first(), skip, bias)
     epsilon = parts.node.attributes.get_float("epsilon", 1e-12)
+    # LayerNormalization came with opset 17. Outputs 1 and 2 would be its statistics, which nothing here gives.
     if parts.opset >= 17 and gamma is not None:
         affine = [gamma] if beta is None else [gamma, beta]
         return {0: parts.add("LayerNormalization", [total, *affine], axis=-1, epsilon=epsilon), 3: total}

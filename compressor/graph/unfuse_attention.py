@@ -34,6 +34,7 @@ def width(value: ir.Value | None) -> int | None:
     if node.op_type == "MatMul":
         return width(node.inputs[1])
     if node.op_type == "Add":
+        # A bias of one entry is broadcast and says nothing of the width.
         return next((found for v in node.inputs if (found := width(v)) not in (None, 1)), None)
     return None
 
@@ -52,10 +53,12 @@ def split_attention(parts: Parts) -> dict[int, ir.Value] | None:
     joint = joint if bias is None else parts.add("Add", [joint, bias])
     query, key, value = parts.split(joint, sizes or [total // 3] * 3, 2)
     cache: list[ir.Value | None] = [None, None]
+    # Keys and values lie one after the other on axis 0.
     if past is not None:
         cache = [parts.add("Gather", [past, _index(parts, k)], axis=0) for k in range(2)]
     handed = len(parts.node.outputs) > 1 and bool(parts.node.outputs[1].name)
     inputs = [query, key, value, None, mask, extra, *cache]
+    # An optional input at the end is left out rather than named empty.
     while inputs[-1] is None:
         inputs.pop()
     made = parts.fused("MultiHeadAttention", inputs, _OF_PROJECTIONS, 3 if handed else 1).outputs
@@ -99,6 +102,7 @@ def packed(parts: Parts) -> dict[int, ir.Value] | None:
     """GroupQueryAttention whose queries, keys and values come as one; split into the three."""
     joint, key, value = (parts.operand(k) for k in range(3))
     total, heads = width(joint), [parts.node.attributes.get_int(k, 0) for k in ("num_heads", "kv_num_heads")]
+    # Heads of queries, keys and values, one after the other.
     rows = heads[0] + 2 * heads[1]
     if joint is None or key is not None or value is not None or not total or not rows or total % rows:
         return None
@@ -123,6 +127,7 @@ def embedding(parts: Parts) -> dict[int, ir.Value] | None:
     normal = parts.add("LayerNormalization", [total, gamma, beta], axis=-1, epsilon=epsilon)
     found = {0: normal, 2: total}
     if mask is not None:
+        # The operator counts the ones in the mask, and no other number.
         ones = parts.add("Equal", [parts.add("Cast", [mask], to=int(ir.DataType.INT64)), _index(parts, 1)])
         wide = parts.add("Cast", [ones], to=int(ir.DataType.INT64))
         length = parts.add("ReduceSum", [wide, parts.integers([1])], keepdims=0)

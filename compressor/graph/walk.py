@@ -59,6 +59,7 @@ def nested(body: Body) -> Iterator[Body]:
     Raises:
         ModelError: graphs are nested deeper than ``MAX_SUBGRAPH_DEPTH``.
     """
+    # A list and no recursion, so that a file cannot use up Python's stack.
     pending = [(body, 0)]
     while pending:
         current, depth = pending.pop()

@@ -45,6 +45,7 @@ class DataFile:
         self.path = path
         with path.open("rb") as file:
             self._map: mmap.mmap | bytes = b""
+            # An empty file cannot be mapped.
             if path.stat().st_size:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
@@ -57,6 +58,7 @@ class DataFile:
         """Tells the system that these bytes are not needed now; they are read again if they are."""
         advice = getattr(mmap, "MADV_DONTNEED", None)
         if isinstance(self._map, mmap.mmap) and advice is not None:
+            # The system takes whole pages only.
             first = start - start % mmap.PAGESIZE
             self._map.madvise(advice, first, min(end, len(self._map)) - first)
 
@@ -90,10 +92,12 @@ class DiskTensor(ir.ExternalTensor):
 
     def numpy(self) -> Array:
         """A view of the file; a copy where the file holds it at an address that numbers of its type may not have."""
+        # Elements that share bytes cannot be viewed as numbers.
         if not self.whole_bytes:
             packed = self.part(0, self.nbytes)
             tensor = ir.PackedTensor(packed, self.dtype, shape=self.shape)
             return np.asarray(tensor.numpy())
+        # ONNX stores little-endian numbers on every machine.
         array = self.part(0, self.nbytes).view(self.dtype.numpy().newbyteorder("<")).reshape(tuple(self.shape))  # type: ignore[arg-type]
         return array if array.flags.aligned else array.copy()
 
@@ -109,6 +113,7 @@ class DiskTensor(ir.ExternalTensor):
         for start in range(0, self.nbytes, PART_BYTES):
             end = min(start + PART_BYTES, self.nbytes)
             file.write(self.part(start, end).data)
+            # Or the pages that were read would stay in memory, up to the whole file.
             self.give_back(start, end)
 
     def part(self, start: int, end: int) -> npt.NDArray[np.uint8]:
@@ -129,6 +134,7 @@ def parts(tensor: ir.TensorProtocol) -> Iterator[tuple[int, Array]]:
     """
     shape = tuple(map(int, tensor.shape))  # type: ignore[arg-type]
     row = prod(shape[1:]) * (tensor.dtype.bitwidth // 8)
+    # An empty axis makes rows of no bytes.
     rows = max(1, PART_BYTES // max(1, row))
     if not isinstance(tensor, DiskTensor) or not tensor.whole_bytes or not shape or rows >= shape[0]:
         yield 0, tensor.numpy()
@@ -141,6 +147,7 @@ def parts(tensor: ir.TensorProtocol) -> Iterator[tuple[int, Array]]:
         start, end = first * row, (first + count) * row
         array = tensor.part(start, end).view(kind).reshape(count, *shape[1:])
         yield first, array if array.flags.aligned else array.copy()
+        # Only when the next part is asked for, which says that this one is done with.
         tensor.give_back(start, end)
 
 
@@ -165,6 +172,7 @@ class DerivedTensor(ir.LazyTensor):
 
     def tofile(self, file: BinaryIO) -> None:
         """Writes it part by part."""
+        # Parts need not end at a whole byte.
         if self.dtype.bitwidth % 8:
             file.write(self.tobytes())
             return
@@ -203,6 +211,7 @@ def hold(graph: ir.Graph, folder: Path, own: Path) -> dict[str, str]:
             if path not in files:
                 files[path] = DataFile(path)
             value.const_value = DiskTensor(tensor, files[path])
+        # Strings are no array, and elements that share bytes stay packed as they are.
         elif tensor is not None and tensor.dtype != ir.DataType.STRING and tensor.dtype.bitwidth % 8 == 0:
             held = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name, doc_string=tensor.doc_string)
             held.metadata_props.update(tensor.metadata_props)

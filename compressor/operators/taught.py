@@ -63,6 +63,7 @@ def _record(entry: Any, where: str) -> Operator:
             raise UsageError(f"{where}: unknown key {key!r}{did_you_mean(key, KEYS)}")
     name, text = (_text(entry, key, where) for key in ("operator", "signature"))
     domain, _, kind = name.rpartition("::")
+    # Only \w, as in a name of an operator: it goes into messages and is looked up as it is.
     if not re.fullmatch(r"\w+", kind) or domain in STANDARD or not re.fullmatch(r"[\w.\-]+", domain):
         raise UsageError(f"{where}: write the operator as domain::Name; ONNX's own operators are built in")
     where = f"{where} ({name})"
@@ -90,6 +91,7 @@ def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
 
 
 def _truth(entry: Mapping[str, Any], key: str, where: str) -> bool:
+    # The reader leaves every scalar as text.
     value = entry.get(key, "false")
     if value not in ("true", "false"):
         raise UsageError(f"{where}: {key} is true or false, not {value!r}")
@@ -142,6 +144,7 @@ def checked(text: str, where: str) -> Signature:
         raise UsageError(f"{where}: signature: write operands, -> and outputs, such as n c *s, c? -> n c *s")
     operands, outputs = ([part.strip() for part in side.split(",")] for side in (left, right))
     if operands[-1] == "..." and len(operands) > 1:
+        # The dots stand for more operands like the one before.
         operands = operands[:-1]
     for part in operands + outputs:
         plain = part.removesuffix("?") if part in operands else part
@@ -153,6 +156,7 @@ def checked(text: str, where: str) -> Signature:
             raise UsageError(f"{where}: signature: an operand has at most one item with a star")
     known = {name for own in signature.operands for item in own for name in item.names}
     for item in [item for own in signature.outputs for item in own]:
+        # A name that no operand has would get its labels from nowhere.
         loose = [name for name in item.names if name not in known and name not in item.fixed]
         if loose:
             raise UsageError(f"{where}: signature: {loose[0]!r} is in no operand; write [{_shown(item)}] if it is made")

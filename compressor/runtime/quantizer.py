@@ -139,6 +139,7 @@ def four_bits(source: Path, output: Path, asked: Quantization) -> None:
 @contextmanager
 def _guarded(fact: str) -> Iterator[None]:
     """Errors as sentences, and none of the quantiser's advice on the terminal."""
+    # The quantiser logs advice to the root logger, and how that was set before has to come back.
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     ort.set_default_logger_severity(4)
@@ -155,4 +156,5 @@ def _guarded(fact: str) -> Iterator[None]:
         ) from error
     finally:
         logging.disable(level)
+        # 2 is what the runtime starts with: warnings.
         ort.set_default_logger_severity(2)

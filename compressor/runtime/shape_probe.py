@@ -38,6 +38,7 @@ def probe(model: ir.Model, names: Sequence[str], feeds: Iterable[Mapping[str, Ar
         ModelError: ONNX Runtime refuses the model, or it does not run.
         ProviderUnavailable: the provider is not there.
     """
+    # Loaded once without a run, for the types: a Shape node can be put behind tensors only.
     with opened(_exposed(model, names), provider) as session:
         kinds = {o.name: o.type for o in session.get_outputs() if o.name in names and o.type.startswith(TENSOR)}
     if not kinds:

@@ -147,7 +147,8 @@ class Stored:
         """
         from compressor.runtime.sessions import Setup, start_session  # noqa: PLC0415 - as above
 
-        return Live(start_session(self.path, self.provider, Setup(optimise=optimise, waits=True)))  # without spinning: nothing is timed here
+        # Without spinning, since nothing is timed here.
+        return Live(start_session(self.path, self.provider, Setup(optimise=optimise, waits=True)))
 
     def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
         """Runs the model on each feed; raises as :meth:`open` and :meth:`Live.run`."""

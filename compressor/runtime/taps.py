@@ -27,6 +27,7 @@ def tap(
     copy = model.clone()
     made = {str(v.name): v for node in copy.graph for v in node.outputs}
     shown = {str(v.name) for v in copy.graph.outputs}
+    # A value cannot be an output twice.
     copy.graph.outputs.extend(made[name] for name in dict.fromkeys(names) if name not in shown)
     with opened(copy, provider) as session:
         wanted = {i.name for i in session.get_inputs()}

@@ -46,9 +46,11 @@ def operator_shares(
         for session in sessions:
             demand_active(session, provider)
         whole, part = _in_turns(sessions, feeds)
+        # Profiles are closed when all runs are over.
         before, after = (_profile(session) for session in sessions)
     times = after.by_name()
     scale = 1 / sum(node.milliseconds for node in before.nodes)
+    # An accelerator's profile without kernels holds the times of launches, which say how they compare and not how long.
     if full_name(provider) != CPU and not after.kernels:
         scale = part / whole / sum(times.values())
     return {name: one * scale for name, one in times.items()}

@@ -38,6 +38,7 @@ def caller(
     """
     wanted = list(outputs) if outputs else [o.name for o in session.get_outputs()]
     kinds = {o.name: o.type for o in session.get_outputs()}
+    # The usual types go the short way, as numpy arrays.
     if not any(a.dtype in _CODES for a in feeds.values()) and not any(kinds.get(k) in _FOREIGN for k in wanted):
         return lambda: [as_array(value) for value in session.run(wanted, dict(feeds))]
     given = {name: to_runtime(array) for name, array in feeds.items()}
@@ -48,6 +49,7 @@ def as_array(value: Any) -> Array:
     """One array for whatever an output is: a tensor as it is; of a map its values in the order of the keys; of a
     sequence its entries, stacked where they have one shape and else flattened and joined."""
     if isinstance(value, Mapping):
+        # Sorted, since the order of a map is nobody's promise.
         return np.asarray([value[key] for key in sorted(value)])
     if not isinstance(value, list):
         return np.asarray(value)
@@ -61,6 +63,7 @@ def to_runtime(array: Array) -> ort.OrtValue:
     """The array as the runtime takes it; in the memory of the host it is not copied."""
     if array.dtype not in _CODES:
         return ort.OrtValue.ortvalue_from_numpy(array)
+    # The same bytes as unsigned numbers, with their real type told beside.
     bits = np.ascontiguousarray(array).view(np.dtype(f"u{array.dtype.itemsize}"))
     return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _CODES[array.dtype])
 
@@ -70,5 +73,6 @@ def _from_runtime(value: ort.OrtValue) -> Array:
     kind = value.data_type()
     if kind not in _FOREIGN:
         return np.asarray(value.numpy())
+    # Copied, because the memory goes with the value.
     content = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
     return np.frombuffer(content, _FOREIGN[kind][1]).reshape(value.shape())
