@@ -99,8 +99,8 @@ def _exact_cover(patterns: Sequence[Pattern], rows: int) -> list[Pattern] | None
     # The smallest sum first: the fewer units are merged, the finer the choice that is left.
     for total in sorted({max(p) for p in patterns}):
         usable = [np.asarray(p) for p in patterns if max(p) <= total]
-        found = _search(usable, np.zeros(rows, np.int64), total, [0])
         # The list of one is a counter that all levels of the search share.
+        found = _search(usable, np.zeros(rows, np.int64), total, [0])
         if found is not None:
             return [tuple(int(c) for c in p) for p in found]
     return None

@@ -226,9 +226,9 @@ class _Combine:
             why = self._why(side, term, "is coupled with something frozen")
             if self.units.union(term.units, ordered(self.units, partner, term.axes, why).units, why):
                 return True
-        # The other operand varies along the shared axes and labels nothing there, so it could not follow a removal.
         if followed or not shared or _are_rows(tuple(shared), term.axes):
             return False
+        # The other operand varies along the shared axes and labels nothing there, so it could not follow a removal.
         if len(shared) < len(term.axes):
             return self._collapse(side, term, [a for a in term.axes if a not in shared])
         text = f"{other.operand.value.name} meets it in {self.node.op_type} and has nothing to remove there"

@@ -57,8 +57,7 @@ def blamed(node: ir.Node) -> Iterator[None]:
         RuleFault: names the node, the rule and the exception. Running out of memory is nobody's fault and passes,
             and so does every error on purpose except a plan that cannot be carried out.
     """
-    # In the order below: errors that say what they are pass on as they are, and only what nobody foresaw is the rule's
-    # fault.
+    # The order of the clauses matters: PlanError and RuleFault are errors on purpose as well.
     try:
         yield
     except (MemoryError, RuleFault, Unexplained):
@@ -198,13 +197,13 @@ def recheck(
 
 def _unfit(node: ir.Node, walker: Walker, coupling: Coupling) -> str:
     """Why a node of a body does not run, if it did before."""
+    # Only what ran before the cut has to run after it; some nodes of bodies are never followed.
     ran = all(coupling.shapes(v) is not None for v in node.outputs if v.name)
     return walker.misfits.get(node, "") if ran else ""
 
 
 def _off_plan(node: ir.Node, walker: Walker, coupling: Coupling, planned: Mapping[ir.Value, Shape]) -> str:
     for value in [v for v in node.outputs if v.name]:
-        # Only what ran before the cut has to run after it; some nodes of bodies are never followed.
         shape, wanted = walker.known.shapes.get(value), planned.get(value, coupling.shapes(value))
         if shape is not None and wanted is not None and shape != wanted:
             return f"{value.name} has shape {list(shape)}, not {list(wanted)} as planned"

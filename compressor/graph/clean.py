@@ -67,8 +67,8 @@ def drop_identities(model: ir.Model) -> None:
     A node of a branch or body reads values of the graphs around it, but these cannot be results of the branch: where
     the node makes a result and takes its input from elsewhere, it stays. onnx-ir's pass of that name does not ask.
     """
-    # A list, because nodes are removed on the way.
     for graph in list(model.graphs()):
+        # A list, because nodes are removed on the way.
         for node in list(graph):
             if _is_identity(node) and _passed_on(node, graph):
                 graph.remove(node, safe=True)

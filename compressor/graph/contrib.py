@@ -46,6 +46,7 @@ class Like:
     def dtype(self, node: ir.Node, first: ir.DataType | None) -> ir.DataType | None:
         """The element type of the output, where ``first`` is that of the first input."""
         rescaled = self.scale is not None and self.scale < len(node.inputs) and node.inputs[self.scale] is not None
+        # Without a scale the result is real numbers, whatever the operands are.
         return first if first is None or rescaled or not first.is_integer() else ir.DataType.FLOAT
 
 
@@ -78,6 +79,7 @@ def fused_matmul(
 def twin_of(node: ir.Node) -> Like | None:
     """The entry of ``node``; None where there is none, as for pools whose channels come last."""
     found = LIKE.get(node.op_type) if node.domain == MICROSOFT else None
+    # The standard pool has its channels on axis 1.
     return None if node.attributes.get_int("channels_last", 0) else found
 
 

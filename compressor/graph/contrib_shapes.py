@@ -57,6 +57,7 @@ def grouped(of: Operands) -> Made | None:
     total: Dim = query[1]
     for past in (of.shape(3), of.shape(4)):
         if past is not None and len(past) == 4:
+            # With a cache, present keys are the past ones and those of now.
             total = past[2] + query[1]
             for one, two in zip((past[0], past[1], past[3]), (query[0], groups, size), strict=True):
                 of.equate(one, two)

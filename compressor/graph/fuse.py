@@ -80,8 +80,8 @@ def _gelu(node: ir.Node) -> Found | None:
 def _attention(node: ir.Node) -> Found | None:
     """MatMul(Softmax(MatMul(q, kt) * scale + mask), v), scale and mask or not."""
     end = _only_user(node.outputs[0], "MatMul")
+    # The weights of the average stand in front of the values.
     if end is None or end.inputs[0] is not node.outputs[0] or not _runs_over_last(node):
-        # The weights of the average stand in front of the values.
         return None
     for scores, mask in (*_masked(node.inputs[0]), (node.inputs[0], None)):
         for raw, scale in (*_scales(scores), (scores, 1.0)):

@@ -35,7 +35,7 @@ class Parts:
 
     def split(self, x: ir.Value, sizes: Sequence[int], axis: int) -> Sequence[ir.Value]:
         """Parts of ``x`` of these sizes along ``axis``."""
-        # Opset 13 turned sizes and axes into inputs, of reductions opset 18.
+        # Opset 13 turned sizes and axes into inputs, those of ReduceMean opset 18.
         if self.opset < 13:
             node = ir.node("Split", [x], attributes={"axis": axis, "split": list(sizes)}, num_outputs=len(sizes))
         else:

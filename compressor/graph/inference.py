@@ -281,7 +281,7 @@ class Walker:
         """``shape``, its unknown sizes filled in: by symbols, or by what the file or a run says of ``value``."""
         if shape is None or None not in shape:
             return None if shape is None else tuple(d for d in shape if d is not None)
-        # Where sizes are symbols, what the file or a run says of one run is not believed.
+        # A symbol of its own claims nothing, so it is never wrong.
         if self.symbolic:
             return tuple(self.fresh() if d is None else d for d in shape)
         seen = self.settled(value, None, None)[0]

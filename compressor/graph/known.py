@@ -110,11 +110,11 @@ def first_input(node: ir.Node) -> ir.Value:
 
 def check_reshape(node: ir.Node, known: Known, result: Inferred) -> None:
     """ONNX's inference does not compare element counts when the target holds no -1."""
-    # Only sizes that are all numbers can be compared for certain.
     if node.op_type != "Reshape" or node.domain != "":
         return
     before = known.shapes.get(first_input(node))
     after = result.get(str(node.outputs[0].name), (None, None))[0]
+    # Only sizes that are all numbers can be compared for certain.
     if before is None or after is None or not all(isinstance(d, int) for d in (*before, *after)):
         return
     if size_product(before) != size_product(after):

@@ -77,7 +77,7 @@ class SchemaInference:
             and a.dtype.kind != "O"
             and a.size <= DATA_LIMIT
         }
-        # Without an element type, inference raises instead of giving what it could.
+        # ONNX's inference needs the type of every input.
         if any(types[name].WhichOneof("value") is None for name in proto.input if name):
             return {}
         try:
@@ -101,11 +101,11 @@ class SchemaInference:
         return {str(node.outputs[0].name): (self._walker.known.shapes.get(first), self._walker.known.dtypes.get(first))}
 
     def _type(self, value: ir.Value, kind: ir.DataType | None) -> onnx.TypeProto:
-        # A type without a shape is of any rank, which is not the same as a scalar.
         """The type of ``value``, of elements of ``kind`` (its own)."""
         dtype, shape = kind or self._walker.known.dtypes.get(value), self._walker.known.shapes.get(value)
         if dtype is None:
             return onnx.TypeProto()
+        # A type without a shape is of any rank, which is not the same as a scalar.
         return onnx.helper.make_tensor_type_proto(int(dtype), None if shape is None else [*map(self._name, shape)])
 
     def _name(self, dim: Dim) -> int | str:

@@ -87,7 +87,7 @@ def _meet(sizes: Sequence[Dim], equate: Callable[[Dim, Dim], None]) -> Dim:
     left = list(dict.fromkeys(size for size in sizes if size != 1)) or [1]
     left = [s for s in left if not any(_clamps(s, other) for other in left)]
     for other in left[1:]:
-        # Both may also be 1 beside a larger one, and then the equation is merely not needed.
+        # One of them may also be 1: then the equation is not needed, and does no harm.
         equate(left[0], other)
     numbers = [s for s in left if isinstance(s, int)]
     # They are equal, or all but one are 1: either way the largest is the result.

@@ -211,8 +211,8 @@ def hold(graph: ir.Graph, folder: Path, own: Path) -> dict[str, str]:
             if path not in files:
                 files[path] = DataFile(path)
             value.const_value = DiskTensor(tensor, files[path])
-        # Strings are no array, and elements that share bytes stay packed as they are.
         elif tensor is not None and tensor.dtype != ir.DataType.STRING and tensor.dtype.bitwidth % 8 == 0:
+            # Strings, which are no array, stay as they are, and so do elements that share bytes.
             held = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name, doc_string=tensor.doc_string)
             held.metadata_props.update(tensor.metadata_props)
             value.const_value = held

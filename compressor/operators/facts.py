@@ -73,4 +73,5 @@ class Grid:
         """The axis at ``node``, which may hold the input transposed."""
         if self.axis is None:
             return node.attributes.get_int("axis", 1)
+        # A transposed weight has its outputs in front.
         return 0 if node.attributes.get_int("transB", 0) else self.axis

@@ -34,7 +34,7 @@ def _quantised(template: str) -> Written:
         left, right = template.split("->")
         operands = [part.strip() for part in left.split(",")]
         for k, part in enumerate(operands):
-            if part.startswith("Q"):  # written by hand: which axis a scale lies on depends on its shape
+            if part.startswith("Q"):  # which axis a scale lies on depends on its shape
                 operands[k] = _entries(call.inputs[k] if k < len(call.inputs) else None, part[1:])
         return f"{', '.join(operands)} -> {right}"
 

@@ -232,8 +232,8 @@ class Operator:
     # ---- what follows for a node ----------------------------------------------------------------------------------
 
     def couple(self, node: ir.Node, coupling: Coupling) -> None:
-        # Before labels flow, so that every rule finds such axes merged or frozen already.
         """Lets labels flow through ``node``: sets the layouts of its outputs."""
+        # Before labels flow, so that every rule finds such axes merged or frozen already.
         if self.over is not None and coupling.policy.keep_norm_axes:
             value = node.inputs[0]
             if value is None:

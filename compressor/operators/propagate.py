@@ -172,7 +172,6 @@ def _carried(node: ir.Node, constants: Constants, out: ir.Value) -> tuple[UnitAr
         if value is not None and mine.any():
             found = constants.known(value, units)
             numbers = np.where(mine, np.where(seen & (numbers != found), np.nan, found), numbers)
-            # What the users chose there is not what the data holds.
             seen |= mine
     copies = constants.coupling.lazies.get(out)  # labels taken from users, along axes that are mere copies
     for term in copies.terms if copies is not None else ():

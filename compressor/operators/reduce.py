@@ -29,8 +29,8 @@ def _axes(call: Call) -> list[int]:
 def _reduce(call: Call) -> str:
     """Axes that are reduced are not in the output, or have one position there."""
     axes, keep = _axes(call), call.attribute("keepdims", 1)
-    # Kept at size 1, a reduced axis has a name still, which spans nothing in the output.
     names = [f"a{k}" for k in range(len(call.shape(0)))]
+    # Kept at size 1, a reduced axis has a name still, which spans nothing in the output.
     return f"{' '.join(names)} -> {' '.join(n for k, n in enumerate(names) if keep or k not in axes)}"
 
 

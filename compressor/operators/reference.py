@@ -149,9 +149,9 @@ class Reference:
         self.replace(node, self.add(node, "Where", [self.constant(mask), self._twin(node), zero]))
         self.masked += 1
 
-    # Made before the node becomes an Identity, which keeps the name of the output for those that look it up.
     def _twin(self, node: ir.Node) -> ir.Value:
         """The result of a copy of the node."""
+        # Made before the node becomes an Identity, which keeps the name of the output for those that look it up.
         inputs: list[ir.Value | None] = list(node.inputs)
         twin = ir.Node(node.domain, node.op_type, inputs, list(node.attributes.values()), name=f"{node.name}.kept")
         twin.outputs[0].name = f"{node.name}.kept.out"
@@ -235,7 +235,7 @@ def group_norm(node: ir.Node, reference: Reference) -> None:
         return
     shape = reference.shape(value)
     groups = node.attributes.get_int("num_groups", 1)
-    # The mask may be 1 along axis 1; all groups then keep everything.
+    # The mask may be 1 along axis 1, where nothing of the channels goes.
     kept = np.broadcast_to(mask.reshape(mask.shape[1], -1)[:, :1], (shape[1], 1)).reshape(groups, -1)
     split = _reshaped(node, reference, value, [0, groups, -1])
     spread = np.repeat(kept, int(np.prod(shape[2:])), axis=1)[None]

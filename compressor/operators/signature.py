@@ -53,8 +53,8 @@ class Signature:
     outputs: tuple[tuple[Item, ...], ...]
     more: bool = False
 
-    # A model has thousands of nodes and some dozens of signatures.
     @staticmethod
+    # A model has thousands of nodes and some dozens of signatures.
     @lru_cache(maxsize=512)
     def parse(text: str) -> Signature:
         """Reads the notation of signatures (module docstring)."""

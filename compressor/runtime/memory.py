@@ -63,9 +63,11 @@ def footprint(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setu
         names = {}
         for index, (name, array) in enumerate(feeds.items()):
             names[name] = str(Path(folder) / f"{index}.npy")
+            # Arrays of objects would need pickle, which runs code when it is read.
             np.save(names[name], array.astype(str) if array.dtype == object else array, allow_pickle=False)
         plain = asdict(setup) | {"profile": None}
         task = {"path": str(path.absolute()), "provider": provider, "feeds": names, "setup": plain}
+        # The package may not be installed where the new process would look for it.
         root = str(Path(__file__).resolve().parents[2])
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         try:
@@ -89,6 +91,7 @@ def footprint(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setu
 def _main() -> None:
     task = json.loads(sys.stdin.read())
     feeds = {name: np.load(file, allow_pickle=False) for name, file in task["feeds"].items()}
+    # After the runtime is loaded and the inputs are read, so that neither counts.
     resident, device = _status("VmRSS"), _device_bytes(task["provider"])
     _forget_peak()
     session = start_session(Path(task["path"]), task["provider"], Setup(**task["setup"]))
@@ -97,6 +100,7 @@ def _main() -> None:
     after = _device_bytes(task["provider"])
     grown = None if device is None or after is None else max(0, after - device)
     found = Footprint(_status("VmHWM") - resident, _status("VmRSS") - resident, grown)
+    # Libraries may print too; the result is the last line and begins one of its own.
     sys.stdout.write("\n" + json.dumps(asdict(found)) + "\n")
 
 

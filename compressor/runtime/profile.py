@@ -73,6 +73,7 @@ def profile(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setup,
         ProviderUnavailable: the provider is not there.
     """
     with scratch() as folder:
+        # A recorded CUDA graph runs as one, and the profiler would see no nodes in it.
         session = start_session(path, provider, replace(setup, profile=Path(folder) / "run", cuda_graph=False))
         wanted = {i.name for i in session.get_inputs()}
         for _ in range(WARMUP + runs):
@@ -97,6 +98,7 @@ def read_profile(
         typical: what becomes of the times of one node.
     """
     ends = sorted(e["ts"] + e["dur"] for e in events if e.get("name") == "model_run")
+    # Runs at the start are left out by time, since events do not say which run they belong to.
     begin = ends[skip - 1] if 0 < skip < len(ends) else 0
     runs = max(1, len(ends) - skip)
     launches: dict[tuple[str, ...], list[float]] = defaultdict(list)
@@ -106,11 +108,13 @@ def read_profile(
         timed = event.get("cat") == "Node" and event["name"].endswith(_TIMED) and event["ts"] >= begin
         if timed and args.get("op_name") not in BODIES:
             name = event["name"].removesuffix(_TIMED)
+            # The runtime may give several nodes one name, so the number of the node is a part of the key.
             key = (name, args.get("op_name", ""), args.get("provider", ""), str(args.get("node_index", "")))
             first.setdefault(key, event["ts"])
             launches[key].append(event["dur"] / 1000)
     kernels = _kernel_times(events, begin)
     nodes = [
+        # Kernels where there are any: a launch ends before the device has done the work.
         NodeTime(key[0], key[1], key[2], _of_one_run(kernels.get(key[0]) or launches[key], runs, typical))
         for key in sorted(launches, key=first.__getitem__)
     ]
@@ -131,4 +135,5 @@ def _of_one_run(milliseconds: list[float], runs: int, typical: Callable[[Sequenc
     """What is typical of a node that ran once in each run; the mean per run of one that ran more often, in a loop."""
     if len(milliseconds) <= runs:
         return typical(milliseconds)
+    # More often than there were runs: in a loop, where single times would not add up to those of a run.
     return sum(milliseconds) / runs
