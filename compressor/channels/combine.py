@@ -126,7 +126,7 @@ class _Combine:
         return side
 
     def _fresh(self, side: _Side) -> list[Named]:
-        """The terms of ``side``, lifted again if anything merged since."""
+        """The terms of ``side`` on named axes, made anew if anything merged since they were made last."""
         if side.version != self.units.version:
             self._lift(side)
         return side.terms

@@ -16,7 +16,7 @@ Made = list[DimShape | None]
 
 
 def packed_matmul(of: Operands) -> Made | None:
-    """``A`` with as many columns as the weight has rows."""
+    """Shape of MatMulNBits: the first input's, with attribute ``N`` for its last size."""
     one, rows = of.shape(0), of.node.attributes.get_int("N", 0)
     return None if one is None or not rows else [(*one[:-1], rows)]
 
@@ -28,7 +28,8 @@ def matmul(of: Operands) -> Made | None:
 
 
 def multi_head(of: Operands) -> Made | None:
-    """Queries with the width of the values; keys and values of now behind those of the past."""
+    """Shapes of MultiHeadAttention: queries with the width of the values, and keys and values with those of the past
+    before them, [batch, heads, length, size]."""
     query, key, value = (of.shape(k) for k in range(3))
     heads = of.node.attributes.get_int("num_heads", 0)
     if query is None or key is None or value is None or len(query) != 3 or not heads:
@@ -46,7 +47,10 @@ def multi_head(of: Operands) -> Made | None:
 
 
 def grouped(of: Operands) -> Made | None:
-    """Like the queries; keys and values up to the total length, which is not shorter than the cache."""
+    """Shapes of GroupQueryAttention: the queries', then twice [batch, heads of keys, total length, size of a head].
+
+    The total length is that of past and present keys.
+    """
     query, key = (of.shape(k) for k in range(2))
     heads, groups = (of.node.attributes.get_int(name, 0) for name in ("num_heads", "kv_num_heads"))
     if query is None or key is None or len(query) != 3 or not heads or not groups:
@@ -67,7 +71,7 @@ def grouped(of: Operands) -> Made | None:
 
 
 def experts(of: Operands) -> Made | None:
-    """Like the input, with as many channels as the last layer of the experts has rows."""
+    """Shape of MoE: the input's, with as many channels as the last layer of the experts has rows."""
     one, last = of.shape(0), of.shape(4)
     return None if one is None or last is None or len(last) != 3 else [(*one[:-1], last[1])]
 

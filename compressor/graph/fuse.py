@@ -118,7 +118,8 @@ def _scales(value: ir.Value | None) -> Iterable[tuple[ir.Value, float]]:
 
 
 def _scaled(value: ir.Value | None, factor: float) -> ir.Value | None:
-    """The operand of a product with this factor."""
+    """What is multiplied by ``factor``, or divided by its inverse, to give ``value``; None where it is no such
+    product."""
     node = value.producer() if value is not None else None
     if node is None or node.op_type not in ("Mul", "Div"):
         return None
@@ -132,7 +133,7 @@ def _scaled(value: ir.Value | None, factor: float) -> ir.Value | None:
 
 
 def _either(node: ir.Node) -> Iterable[tuple[ir.Value, ir.Value]]:
-    """Both orders of two operands."""
+    """The first two operands of ``node`` in both orders; none where one is missing."""
     a, b = node.inputs[0], node.inputs[1]
     if a is not None and b is not None:
         yield a, b
@@ -169,7 +170,7 @@ def _is(value: ir.Value | None, number: float) -> bool:
 
 
 def _shape(value: ir.Value | None) -> tuple[int, ...]:
-    """Of an initializer, as it is or, if it has two axes, transposed; () for anything else."""
+    """Shape of an initializer, turned around where it is read through a transposition; () for anything else."""
     turned = False
     while value is not None and (node := value.producer()) is not None and node.op_type in ("Identity", "Transpose"):
         turned ^= node.op_type == "Transpose" and list(node.attributes.get_ints("perm", (1, 0))) == [1, 0]

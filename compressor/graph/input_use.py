@@ -49,7 +49,7 @@ AFFINE = frozenset({"Add", "BatchNormalization", "Div", "Mul", "Sub"})
 
 @dataclass(frozen=True)
 class InputUse:
-    """The facts.
+    """What a graph does with one of its inputs.
 
     Attributes:
         table: entries of the smallest table that the input, or a plain copy of it, picks from; None: from none.

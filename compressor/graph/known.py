@@ -49,7 +49,7 @@ class Known:
     empty: set[ir.Value] = field(default_factory=set)
 
     def on(self, twins: Twins) -> Known:
-        """The same for the values of a clone; what is said of sizes and nodes stays."""
+        """These findings for the values of a clone; equations and fixed nodes are those of the graph itself."""
         shapes, dtypes, data = twins.of_values(self.shapes), twins.of_values(self.dtypes), twins.of_values(self.data)
         sequences, empty = twins.of_values(self.sequences), set(twins.of_values(dict.fromkeys(self.empty)))
         return Known(shapes, dtypes, data, self.equations, self.fixed, sequences, empty)

@@ -19,7 +19,7 @@ VALUE_BUDGET = 1 << 24
 TOTAL_BUDGET = 1 << 29
 """Elements of all its values together."""
 FAR_BUDGET = 1 << 24
-"""The same at sizes that serve as a check only."""
+"""Elements of all values together at the far sizes, which serve as a check only."""
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,8 @@ def _together(column: Sequence[Interval]) -> Interval:
 
 
 def _each(join: Callable[[Interval, Interval], Interval | None], one: Column, two: Column) -> Column | None:
-    """Both broadcast along the last axis."""
+    """``join`` of two columns position by position, one of a single interval broadcast; None where one gives None, or
+    their lengths do not fit."""
     count = max(len(one), len(two))
     if {len(one), len(two)} - {1, count}:
         return None

@@ -52,7 +52,7 @@ class Shapes:
         self.measured: Mapping[ir.Value, Measured] = NOTHING
 
     def on(self, twins: Twins) -> Shapes:
-        """The same for a clone of the graph."""
+        """These shapes for the values of a clone of the graph."""
         found = copy(self)
         found._numbers, found._symbolic = self._numbers.on(twins), self._symbolic.on(twins)
         found.measured = twins.of_values(self.measured)
@@ -67,7 +67,10 @@ class Shapes:
         return None if shape is None else tuple(d for d in shape if isinstance(d, int))
 
     def of_inputs(self, graph: ir.Graph) -> Shapes:
-        """The same where inputs of ``graph`` declare other fixed sizes than those that were bound."""
+        """These shapes, with the sizes that inputs of ``graph`` fix in place of those that were chosen for them.
+
+        Shapes of values inside are not inferred anew.
+        """
         fixed = {str(v.name): [d if isinstance(d, int) else None for d in v.shape] for v in graph.inputs if v.shape}
 
         def fitted(bound: Bound) -> Bound:
@@ -89,7 +92,7 @@ class Shapes:
         return value in self._numbers.sequences
 
     def empty(self, value: ir.Value) -> bool:
-        """Is it a sequence without elements?"""
+        """Is ``value`` a sequence without elements?"""
         return value in self._numbers.empty
 
     def alias(self, value: ir.Value, other: ir.Value) -> None:

@@ -17,7 +17,7 @@ class Twins:
 
     Attributes:
         nodes: of the clone, by those of the graph.
-        values: the same.
+        values: of the clone, by those of the graph.
     """
 
     nodes: Mapping[ir.Node, ir.Node]

@@ -122,7 +122,7 @@ class DiskTensor(ir.ExternalTensor):
         return self._file.bytes[offset + start : offset + end]
 
     def give_back(self, start: int, end: int) -> None:
-        """See :meth:`DataFile.give_back`; counted from the start of the tensor."""
+        """Tells the system that these bytes, counted from the start of the tensor, are not needed now."""
         offset = self.offset or 0
         self._file.give_back(offset + start, offset + end)
 

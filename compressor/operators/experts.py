@@ -25,6 +25,8 @@ FIRST, LAST, LAST_BIAS = 2, 4, 7
 
 
 def _hidden(call: Call) -> str:
+    """Axis 1 of the first weights: hidden channels, with their gates ``f`` where both are joined; raises
+    Unexplained."""
     fusion = call.attribute("swiglu_fusion")
     if fusion not in (0, INTERLEAVED, SIDE_BY_SIDE):
         raise Unexplained("lays out its gates in an unknown way")

@@ -60,8 +60,8 @@ class Grid:
     """Inputs that hold scale and zero point of another input, ``scale * (integer - zero point)``.
 
     Attributes:
-        scale: None: the operator takes none.
-        zero: the same.
+        scale: number of the input that is the scale; None: the operator takes none.
+        zero: number of the input that is the zero point; None: the operator takes none.
         axis: where a vector of them runs along; None: attribute ``axis`` says it.
     """
 

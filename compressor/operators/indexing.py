@@ -41,7 +41,10 @@ def _uncut(node: ir.Node, coupling: Coupling, value: ir.Value, axes: set[int]) -
 
 
 def _pick(node: ir.Node, coupling: Coupling, value: ir.Value, positions: Mapping[int, UnitArray]) -> Layout:
-    """Terms of ``value`` with the given positions taken along each axis; a scalar position drops the axis."""
+    """Terms of ``value`` after positions were taken along some of its axes.
+
+    Positions of an axis are int64 of any rank; a scalar drops the axis.
+    """
     moved: Layout = []
     for term in _uncut(node, coupling, value, set(positions)):
         units, axes = term.units, list(term.axes)
@@ -58,7 +61,7 @@ def _pick(node: ir.Node, coupling: Coupling, value: ir.Value, positions: Mapping
 
 
 def slice_positions(node: ir.Node, coupling: Coupling) -> dict[int, UnitArray] | None:
-    """Axis -> positions a Slice takes; None where they are computed at run time."""
+    """Axis -> positions that a Slice takes along it, int64[n]; None where bounds are computed at run time."""
     shape = coupling.shape(node.inputs[0])
     # Opset 10 turned the attributes into inputs and brought steps.
     if coupling.opset < 10:
@@ -351,7 +354,7 @@ def _addressed(node: ir.Node, coupling: Coupling) -> int:
 
 
 def _gather_nd(node: ir.Node, coupling: Coupling) -> None:
-    """The axes an index tuple addresses stay whole, the rest of data runs along."""
+    """The axes of the data that an index tuple addresses stay whole; the others are those of the output."""
     data, depth = required(node, 0), _addressed(node, coupling)
     terms = coupling.restrict(node, data, range(depth), "GatherND picks along it")
     # The addressed axes give way to those of the index but its last.
@@ -360,7 +363,7 @@ def _gather_nd(node: ir.Node, coupling: Coupling) -> None:
 
 
 def _scatter_nd(node: ir.Node, coupling: Coupling) -> None:
-    """The same, written instead of read."""
+    """The axes of the data that an index tuple addresses stay whole; the others run along with those of the updates."""
     data, depth = required(node, 0), _addressed(node, coupling)
     shape, index = coupling.shape(data), coupling.shape(node.inputs[1])
     coupling.restrict(node, data, range(depth), "ScatterND writes along it")

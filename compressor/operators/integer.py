@@ -28,7 +28,8 @@ Written = Callable[[Call], str]
 
 
 def _quantised(template: str) -> Written:
-    """The signature that a template with ``Q`` is at a node."""
+    """The signature that a template is at a node: each ``Q`` becomes the axes of the scale or zero point that is
+    there."""
 
     def written(call: Call) -> str:
         left, right = template.split("->")
@@ -42,6 +43,8 @@ def _quantised(template: str) -> Written:
 
 
 def _entries(shape: Shape | None, along: str) -> str:
+    """Axes of a scale or zero point of ``shape`` in the notation: ``along`` where it is a vector; raises
+    Unexplained."""
     if shape is None:
         return "?"
     # One number for the whole tensor, in whatever rank it is written.
@@ -53,7 +56,12 @@ def _entries(shape: Shape | None, along: str) -> str:
 
 
 def _matmul(template: str, second: int) -> Written:
-    """The same for a product of matrices."""
+    """The signature that a template with ``Q`` is at a product of matrices.
+
+    Args:
+        template: the notation, with ``Q`` in place of scales and zero points.
+        second: number of the input that holds the second matrix.
+    """
 
     def written(call: Call) -> str:
         check_batch(call, second)
@@ -73,7 +81,7 @@ def _pool(call: Call) -> str:
 
 
 def _broadcast(call: Call) -> str:
-    """Two operands among scales and zero points, which are numbers."""
+    """The operands are inputs 0 and 3 and broadcast; all other inputs are scales and zero points of one number."""
     numbers = ["*a" if k in (0, 3) else " ".join("[u]" for _ in shape or ()) for k, shape in enumerate(call.inputs)]
     return f"{', '.join(text if k in (0, 3) else text + '?' for k, text in enumerate(numbers))} -> *a"
 

@@ -19,6 +19,7 @@ from compressor.operators.repair import Repairer
 from compressor.operators.signature import Call, Shape
 
 Segment = tuple[list[int], list[int]]
+"""Axes before and axes after a reshape that hold the same elements."""
 
 
 def segments(before: Shape, after: Shape) -> list[Segment]:

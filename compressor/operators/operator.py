@@ -162,12 +162,12 @@ class Operator:
 
     @property
     def hands_on(self) -> bool:
-        """Are they entries of its inputs, maybe of another type, or zeros?"""
+        """Are all entries of its outputs entries of its inputs, maybe of another type, or constants?"""
         return self.movement is not None
 
     @property
     def rearranges(self) -> bool:
-        """Are they entries of its inputs, maybe of another type, and nothing else?"""
+        """Are all entries of its outputs entries of its inputs, maybe of another type, and none of them constants?"""
         return self.movement not in (None, Movement.ZEROS)
 
     @property
@@ -217,7 +217,10 @@ class Operator:
         return found
 
     def given(self, node: ir.Node) -> tuple[list[tuple[tuple[str, ...], int]], list[tuple[tuple[str, ...], int]]]:
-        """Sizes that attributes and the record tell, and those of attributes that are left out: one."""
+        """Names of axes with their sizes, in two lists.
+
+        The first holds what attributes and the record tell; the second, size 1 for attributes that are left out.
+        """
         told, rest = [], []
         for key, source in self.sizes.items():
             group = axis_names(key)

@@ -16,7 +16,13 @@ from compressor.operators.signature import Call
 ZERO_POINTS, GROUP_INDEX = 3, 4
 
 def _matmul(call: Call) -> str:
-    """Zero points of few bits share bytes as well: then as many blocks as a byte holds go together (``bundle``)."""
+    """Blocks of inputs that share a scale go as wholes.
+
+    Zero points of few bits share bytes as well: then as many blocks as a byte holds go together (``bundle``).
+
+    Raises:
+        Unexplained: the weight is in another order, or has not three axes.
+    """
     if (len(call.inputs) > GROUP_INDEX and call.inputs[GROUP_INDEX] is not None) or call.attribute("weight_prepacked"):
         raise Unexplained("has weights in another order")
     weight = call.shape(1)

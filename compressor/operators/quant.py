@@ -9,7 +9,11 @@ from compressor.operators.signature import Call
 
 
 def _linear(call: Call) -> str:
-    """``x`` in its own axes; scale and zero point along ``axis``, or split into blocks there."""
+    """The data has axes of its own; scale and zero point run along attribute ``axis``, or there is one for each block.
+
+    Raises:
+        Unexplained: the last block is not full.
+    """
     shape, block = call.shape(0), call.attribute("block_size")
     axis = call.axis(1)
     names = [f"a{k}" for k in range(len(shape))]

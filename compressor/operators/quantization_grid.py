@@ -60,7 +60,10 @@ def real(value: ir.Value, array: Array) -> Array:
 
 
 def _spread(entries: Numbers, shape: tuple[int, ...], axis: int) -> Numbers:
-    """One for all, one for each position along ``axis``, or one for each block there."""
+    """``entries`` in a form that broadcasts to ``shape``.
+
+    There is one for all, one for each position along ``axis``, or one for each block there.
+    """
     if prod(entries.shape) == 1:
         return entries.reshape(())
     axis %= len(shape)

@@ -60,7 +60,10 @@ def _share_hidden(node: ir.Node, coupling: Coupling, gates: int, weight: ir.Valu
 
 
 def _match(node: ir.Node, coupling: Coupling, value: ir.Value, term: Term[int]) -> None:
-    """Another user of the same weight labelled it first: both must agree."""
+    """Merges ``term`` with the labels that ``value`` has along its last axis; without any there, ``term`` is frozen.
+
+    Two nodes that share a weight agree by this, whichever came first.
+    """
     for found in coupling.layout(value, settle=False):
         if term.axes[-1] in found.axes:
             why = coupling.reason(node, value, term.axes, "is shared with another node")

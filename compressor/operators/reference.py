@@ -119,7 +119,8 @@ class Reference:
         self.masked += 1
 
     def reduce(self, node: ir.Node, op: str, value: ir.Value, axes: Sequence[int]) -> ir.Value:
-        """A reduction with ``keepdims``, written for the graph's operator set."""
+        """A reduction ``op`` of ``value`` along ``axes``, which stay with size 1, in the form of the graph's operator
+        set."""
         # Opset 18 turned axes into an input, that of ReduceSum opset 13.
         opset = self.graph.opset_imports.get("", 1)
         if opset >= 18 or (op == "ReduceSum" and opset >= 13):
@@ -170,7 +171,8 @@ def mask_sums(node: ir.Node, reference: Reference) -> None:
 
 
 def mask_product(node: ir.Node, reference: Reference) -> None:
-    """A product of activations sums removed positions too; where one side is a weight, its zeros do it."""
+    """Sets removed positions of the operands of a product to zero; not needed where one is a weight, which has
+    zeros."""
     if reference.thorough or not any(
         v is not None and v.is_initializer() and reference.mask(v) is not None for v in node.inputs[:2]
     ):
@@ -260,7 +262,10 @@ def _repeat(node: ir.Node, reference: Reference, value: ir.Value | None, count: 
 def _standardise(  # one formula: with and without a mean
     node: ir.Node, reference: Reference, value: ir.Value, mask: Mask, axes: Sequence[int], *, centred: bool = True
 ) -> ir.Value:
-    """(x - mean) / sqrt(variance + epsilon) over the kept positions; RMS: x / sqrt(mean square + epsilon)."""
+    """``value``, normalised along ``axes`` by the statistics of its kept positions.
+
+    That is (x - mean) / sqrt(variance + epsilon); not ``centred``: x / sqrt(mean square + epsilon).
+    """
     dtype = reference.dtype(node.inputs[0])
     # Rows that go as a whole have no statistics that anybody reads.
     live = mask.any(axis=tuple(axes), keepdims=True)

@@ -34,11 +34,11 @@ class Repairer:
     # ---- facts ----------------------------------------------------------------------------------------------
 
     def before(self, value: ir.Value | None) -> tuple[int, ...]:
-        """Shape of ``value`` before the cut; int64[rank]."""
+        """Shape of ``value`` before the cut; () for an input that is left out."""
         return self.cut.before(value)
 
     def after(self, value: ir.Value | None) -> tuple[int, ...]:
-        """Shape that ``value`` has after the cut."""
+        """Shape that ``value`` has after the cut; raises PlanError where rows would differ or nothing is left."""
         if value is None:
             return ()
         if value not in self._after:
@@ -50,15 +50,17 @@ class Repairer:
         return any(axis in t.axes and not self.cut.keeps(t).all() for t in self.coupling.layout(value, settle=False))
 
     def keep(self, value: ir.Value | None, axes: tuple[int, ...]) -> Mask:
-        """Which positions stay along ``axes``."""
+        """Which positions of ``value`` stay along ``axes``; bool of their sizes."""
         return self.cut.keep(value, axes)
 
     def renumber(self, value: ir.Value | None, axis: int) -> UnitArray:
-        """Old position -> new position along ``axis``; int64."""
+        """New position of each old one along ``axis``, int64[size]; of one that goes, that of the kept one before
+        it."""
         return np.cumsum(self.cut.keep(value, (axis,))) - 1
 
     def follow(self, node: ir.Node, axis: int, positions: UnitArray) -> UnitArray:
-        """Positions that a picking node takes along ``axis``, after the cut."""
+        """What is left of ``positions``, which a node takes of its first input along ``axis``, numbered as after the
+        cut."""
         kept = self.cut.keep(node.outputs[0], (axis,))
         return self.renumber(node.inputs[0], axis)[positions[kept]]
 

@@ -64,6 +64,7 @@ def _concat(node: ir.Node, coupling: Coupling) -> None:
 
 
 def _positions(node: ir.Node, coupling: Coupling, index: int) -> None:
+    """Freezes input ``index``, if there is one: it says which element is meant, or where to split."""
     if index < len(node.inputs):
         coupling.freeze(node, node.inputs[index], None, f"is a position of {node.op_type}")
 

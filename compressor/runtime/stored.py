@@ -105,7 +105,7 @@ class Live:
         return Runs([o.name for o in self.session.get_outputs()], list(feeds), outputs)
 
     def tried(self, feeds: Sequence[Feed], enough: int) -> Tried:
-        """See :class:`Open`."""
+        """Runs the model on the feeds that it takes, in their order, until there are ``enough`` runs."""
         runs, problem = list[Runs](), None
         for feed in feeds:
             if len(runs) == enough:
