@@ -341,7 +341,7 @@ def _along(call: Call, made: int) -> str:
     operands = []
     for k in range(len(call.node.inputs)):
         sizes = enumerate(call.shape(k))
-        # Where sizes differ, the index picks a part of the axis: position k of one is not position k of the other.
+        # Where sizes differ, the index covers the first positions of the axis alone, so both cannot share labels there.
         operands.append(" ".join(f"a{a}" if a != axis and s == shape[a] else f"[own{k}.{a}]" for a, s in sizes))
     return f"{', '.join(operands)} -> {operands[made]}"
 
