@@ -48,9 +48,13 @@ class Reducer:
         seen: dict[tuple[str, tuple[int, ...]], tuple[Term[int], list[UnitArray]]] = {}
         for reading in self.found:
             for term in reading.terms:
+                # Several readers may take one value along the same axes; its activations have to be counted once, not
+                # once a reader.
                 key = (str(reading.value.name), term.axes)
                 seen.setdefault(key, (term, []))[1].append(np.unique(reading.slot.term.units))
         for (name, _), (term, gated) in seen.items():
+            # Units that no reader gates become 0, the frozen unit, whose score nobody asks for; so they need no mask of
+            # their own.
             units = self.coupling.units.find(term.units)
             yield name, term, np.where(np.isin(units, np.concatenate(gated)), units, 0)
 
@@ -66,7 +70,10 @@ class Energy(Reducer):
 
     def add(self, values: Mapping[str, Array]) -> None:  # noqa: D102 - see Reducer
         for k, (name, term, units) in enumerate(self._places):
+            # In float32, as the square of a float16 activation overflows from 256 on.
             square = _reduced(np.square(values[name].astype(np.float32)), term, np.sum)
+            # Elements behind each position of the term, so that sums divided by counts are means over samples and
+            # positions.
             entries = values[name].size / max(units.size, 1)
             self._sums[k] += np.bincount(units.ravel(), square.ravel(), minlength=self.count)
             self._counts[k] += np.bincount(units.ravel(), minlength=self.count) * entries
@@ -105,6 +112,8 @@ class Peak(Reducer):
     def add(self, values: Mapping[str, Array]) -> None:  # noqa: D102 - see Reducer
         for k, (name, term, units) in enumerate(self._places):
             peak = _reduced(np.abs(values[name]), term, np.max)
+            # ``maximum.at`` and not plain indexing: several positions may belong to one unit. A NaN would win every
+            # maximum.
             np.maximum.at(self._peaks[k], units.ravel(), np.nan_to_num(peak).ravel().astype(np.float64))
 
     def result(self) -> Rounds:  # noqa: D102 - see Reducer
@@ -129,6 +138,7 @@ class Rank(Reducer):
     def add(self, values: Mapping[str, Array]) -> None:  # noqa: D102 - see Reducer
         for name, term, units in self._places:
             flat = units.ravel()
+            # 0 stands for everything that cannot be removed or that no reader gates.
             present = np.unique(flat[flat > 0])
             for image in _images(values[name].astype(np.float64), term):
                 self._sums[present] += nuclear_drops(image, [np.flatnonzero(flat == u) for u in present])
@@ -162,18 +172,22 @@ def measure_activations(
     """
     from compressor.runtime.taps import tap  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
 
+    # Readers are looked up before any run: without one there is nothing to tap, and no session to start.
     reducer = MEASURES[need](coupling, readings(coupling))
     if not reducer.names:
         raise NothingToPrune("no channel of this model can be removed; --explain lists what was frozen and why")
+    # How scores of units that balancing merges later are joined: a peak of both is the larger one, the rest adds up.
     join = np.maximum if need == Need.PEAK else np.add
     values = {str(reading.value.name): reading.value for reading in reducer.found}
     for arrays in tap(model, reducer.names, (b.inputs for b in batches), provider):
+        # Quantised activations are integers; scores compare them with weights, so both have to be real numbers.
         reducer.add({name: real(values[name], array) for name, array in zip(reducer.names, arrays, strict=True)})
     return Measurement(reducer.result(), coupling.units, join)
 
 
 def samples_at_once(coupling: Coupling) -> int:
     """How many samples' activations fit into BYTES."""
+    # By value, as one that several weights read is held once.
     held = {r.value: int(np.prod(coupling.shapes(r.value) or ())) for r in readings(coupling)}
     return max(1, int(BYTES / max(4 * sum(held.values()) / coupling.shapes.batch, 1)))
 
@@ -183,15 +197,19 @@ def nuclear_drops(matrix: Sums, rows: Sequence[npt.NDArray[np.int64]]) -> Sums:
 
     By the eigenvalues of the smaller Gram matrix, from which the part of the rows is taken.
     """
+    # A A^T and A^T A have the same nonzero eigenvalues, so the smaller one gives the same singular values for less.
     wide = len(matrix) <= matrix.shape[1]
     gram = matrix @ matrix.T if wide else matrix.T @ matrix
     whole = _nuclear(gram[None])[0]
     drops = np.zeros(len(rows))
+    # One call for many matrices is much faster than one each, but every one is a copy of the Gram matrix.
     together = max(1, MATRICES // max(gram.size, 1))
     for start in range(0, len(rows), together):
         part = rows[start : start + together]
         less = np.repeat(gram[None], len(part), axis=0)
         for k, gone in enumerate(part):
+            # Without some rows, A A^T lacks these rows and columns, while A^T A is a sum over rows, from which they are
+            # subtracted.
             if wide:
                 less[k, gone, :] = 0
                 less[k, :, gone] = 0
@@ -203,6 +221,7 @@ def nuclear_drops(matrix: Sums, rows: Sequence[npt.NDArray[np.int64]]) -> Sums:
 
 def _nuclear(grams: Sums) -> Sums:
     """Sum of the singular values whose squares are the eigenvalues; what is not finite counts as 0."""
+    # Rounding makes small eigenvalues negative, and eigvalsh raises on NaN.
     return np.asarray(np.sqrt(np.maximum(np.linalg.eigvalsh(np.nan_to_num(grams)), 0)).sum(axis=-1))
 
 
@@ -215,6 +234,7 @@ def _reduced(array: Array, term: Term[int], how: Callable[..., Array]) -> Array:
 def _images(array: Sums, term: Term[int]) -> Iterable[Sums]:
     """The feature map of each sample: positions of the term by everything else. The first axis holds the samples,
     unless the term does."""
+    # Without an axis of samples the whole value counts as one feature map.
     if 0 in term.axes:
         yield np.moveaxis(array, term.axes, range(len(term.axes))).reshape(term.units.size, -1)
         return
@@ -227,6 +247,7 @@ def _of_weights(reading: Reading, coupling: Coupling, count: int, join: np.ufunc
     """Sum of squares (``np.add``) or largest modulus (``np.maximum``) of each unit's weights in the slot."""
     tensor = reading.slot.value.const_value
     total = np.zeros(count)
+    # A weight that is made at run time has no numbers to read before; it adds nothing to the score.
     if tensor is None:
         return total
     weight = np.abs(real(reading.slot.value, tensor.numpy()).astype(np.float32))

@@ -60,7 +60,10 @@ def frontier(options: Sequence[Alternative]) -> list[int]:
     """The options on the lower convex hull of (gain, loss) from (0, 0) on, by rising gain; loss per gain rises too."""
     usable = [k for k, o in enumerate(options) if o.gain > 0 and isfinite(o.loss)]
     hull: list[int] = []
+    # Of options of equal gain the dearest comes first, so that the cheaper one removes it from the hull.
     for index in sorted(usable, key=lambda k: (options[k].gain, -options[k].loss)):
+        # The last point lies on or above the segment to the new one, so it is not on the lower hull. ">=" drops equal
+        # gains too, before a segment of no gain could be divided by.
         while hull and _slope(options, hull, len(hull) - 1) >= _slope(options, [*hull[:-1], index], len(hull) - 1):
             hull.pop()
         hull.append(index)
@@ -79,12 +82,14 @@ def line_of(items: Mapping[K, Sequence[Alternative]]) -> list[Move[K]]:
     moves = []
     for item, options in items.items():
         hull = frontier(options)
+        # Slopes rise along a hull, so sorting all moves by slope keeps those of one item in order.
         moves += [Move(item, index, _slope(options, hull, place)) for place, index in enumerate(hull)]
     return sorted(moves, key=lambda move: move.slope)
 
 
 def selected(moves: Sequence[Move[K]]) -> dict[K, int]:
     """The option of each item after these moves; items without a move are left out."""
+    # A later move of an item replaces the earlier one: options are alternatives, not increments.
     return {move.item: move.option for move in moves}
 
 
@@ -114,6 +119,7 @@ def scores_by_loss(
         UsageError: the report has none of the groups, or one with another number of channels.
     """
     curves = {group.name: group for group in report.groups}
+    # A report of another model would leave every score infinite, and the message about that would not name the cause.
     if not any(member.name in curves for member in scores):
         raise UsageError("the sensitivity report has none of the model's groups; it was measured on another model")
     found = {member: _weighed(member, score, settings, origin, curves) for member, score in scores.items()}
@@ -131,6 +137,8 @@ def _weighed(
     curve = curves.get(member.name)
     if curve is None:
         return found
+    # The report was measured on the original, so a later step looks up its channels by their place in the original
+    # group.
     count = origin.units.get(member.name, len(member.units))
     if curve.channels != count * member.width:
         raise UsageError(
@@ -138,11 +146,14 @@ def _weighed(
             "report; it was measured on another model"
         )
     shares, slopes = _segments(curve, settings, member.width)
+    # A unit's place is the middle of its share of the group, so that no place falls on the end of a segment.
     places = (count - len(member.units) + np.arange(len(score)) + 0.5) / count
     segment = np.searchsorted(shares, places)
     rising = np.append(slopes, inf)[segment]
+    # Far too small to reorder segments of different slope.
     steps = np.arange(len(score)) * np.finfo(np.float64).eps * (1.0 + max(slopes, default=0.0))
     found[ranking(member.units, score)] = rising + steps  # so that units of one segment keep their order
+    # Units that have to stay were ranked last and given a slope like the others.
     found[np.isinf(score)] = inf
     return found
 
@@ -158,6 +169,7 @@ def _segments(curve: GroupSensitivity, settings: PruneSettings, width: int) -> t
 
 
 def _gain(point: Point, settings: TargetSection, width: int) -> float:
+    # Milliseconds are not in the report; the search over measured times ranks by loss alone.
     if settings.target_latency is not None:
         return point.removed / width
     if settings.ratio is not None:

@@ -43,10 +43,12 @@ class Analysis:
 def prepared_model(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, Shapes]:
     """A normalised copy of ``source`` and its shapes; simplified, and without metadata, if the settings say so."""
     try:
+        # onnx-ir clones nodes in order and raises RuntimeError where a node reads a value that is made only later.
         copy = source.clone()
     except RuntimeError:
         raise ModelError("the nodes of the model are not in topological order; call model.graph.sort() first") from None
     model = normalise(copy)
+    # Shapes come first, since folding is allowed for static values only (docs/decisions/0008).
     shapes = shapes_of(model, settings)
     if settings.simplify:
         clean.simplify(model, shapes)
@@ -72,6 +74,7 @@ def believing(run: Callable[[Mapping[str, str]], Result]) -> Result:
         try:
             return run(distrusted)
         except RuleFault as fault:
+            # A node that is blamed twice was left alone the second time, so distrusting it again would loop for ever.
             if not fault.node or fault.node in distrusted:
                 raise
             distrusted[fault.node] = fault.sentence
@@ -85,6 +88,7 @@ def audit(found: Analysis, small: ir.Model, settings: RunSettings) -> None:
     Raises:
         RuleFault: names the first node that a rule explained before the cut and does not explain now.
     """
+    # Nodes that had no explained rule before the cut were frozen, and cannot be the cause.
     before = {str(node.name) for node in found.coupling.claims}
     try:
         shapes = shapes_at(small, found.shapes.of_inputs(small.graph).inputs, settings)
@@ -107,11 +111,15 @@ def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, st
     Raises:
         ModelError: shapes do not fit; see :func:`compressor.graph.shapes.infer`.
     """
+    # Weights that this tool packed earlier are codes and indices; channels belong to the numbers that they stand for.
     model, shapes = prepared_model(with_plain_weights(source), settings)
+    # Here and not in prepared_model, whose other users keep constants shared: only coupling ties channels by them.
     unshare(model)
+    # A fill that several nodes share would tie the channels of all of them together in the same way.
     give_each_its_own(model.graph, shapes, RULES)
     policy = Policy()
     if isinstance(settings, PruneSettings):
+        # Only pruning may change the size of inputs and outputs; other commands analyse to look or to measure.
         free = freed(model.graph, shapes, settings)
         policy = Policy(settings.attention == "heads", settings.keep_norm_axes, free)
     coupling = Coupling(model.graph, shapes, RULES, policy, distrusted).run()

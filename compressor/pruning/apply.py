@@ -19,9 +19,11 @@ def apply_plan(analysis: Analysis, plan: PruningPlan) -> ir.Model:
         PlanError: the plan does not fit the model.
         RuleFault: a rule does not fit a node; see :func:`compressor.pruning.analysis.believing`.
     """
+    # Surgery edits in place, and the analysed model is needed again for the reference and for recovery.
     model = analysis.model.clone()
     cut = cut_of(plan, Analysis(model, analysis.shapes, analysis.coupling.on(model.graph), analysis.simplify))
     surgery.remove(model, cut, RULES)
+    # Nodes that a cut made identities or duplicates are removed after it, not while it still looks up nodes by name.
     clean.tidy(model, simplify=analysis.simplify)
     return model
 
@@ -35,5 +37,6 @@ def cut_of(plan: PruningPlan, analysis: Analysis) -> Cut:
     """
     cut = Cut(analysis.coupling, units_of(plan, analysis.coupling))
     cut.check()
+    # Units are looked up by positions of the plan, and a unit may hold more positions than the plan names.
     demand_removal(plan, cut)
     return cut

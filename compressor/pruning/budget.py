@@ -72,6 +72,7 @@ def line_up(ranked: Mapping[ChannelGroup, Scores], settings: PruneSettings, orig
 
 def _own_ratio(group: ChannelGroup, settings: TargetSection) -> float | None:
     """The ratio that the first matching glob sets for this group."""
+    # The first match wins, so that a user can write exceptions before the rule.
     for glob, ratio in settings.layer_ratio:
         if any(fnmatchcase(name, glob) for name in group.names):
             return ratio
@@ -79,20 +80,27 @@ def _own_ratio(group: ChannelGroup, settings: TargetSection) -> float | None:
 
 
 def _chunks(group: ChannelGroup, scores: Scores, settings: PruneSettings, origin: Origin) -> list[Chunk]:
+    # Shares are of the original group, of which earlier steps already took ``gone`` units.
     count = origin.units.get(group.name, len(group.units))
     gone = count - len(group.units)
     order = ranking(group.units, scores)
     own = _own_ratio(group, settings)
     free = int(np.isfinite(scores).sum())
     scaled = _scaled(scores[np.isfinite(scores)], settings.normalise)
+    # Prefix sums of the sorted scores give the mean score of any chunk by one subtraction.
     cumulative = np.concatenate([[0.0], np.cumsum(np.sort(scaled))])
     found: list[Chunk] = []
     start = 0
+    # Stops that lie within what earlier steps took are passed already; those past ``free`` would take units that stay.
     for end in (stop - gone for stop in _stops(group, count, settings) if gone < stop <= gone + free):
+        # A key of -1 comes before every free chunk and inf after all of them: a fixed share is never traded against
+        # others.
         if own is not None:
             key = -1.0 if (gone + (start + end) / 2) / count <= own else np.inf
+        # The middle of the chunk as a share of its group: "at least half within the ratio" is then one comparison.
         elif settings.scope != "global":
             key = (gone + (start + end) / 2) / count
+        # The mean score, not the sum, so that a wide chunk is not dearer than a narrow one because it is wide.
         else:
             key = float(cumulative[end] - cumulative[start]) / (end - start)
         found.append(Chunk(group.name, group.units[order[start:end]], key, own is not None))
@@ -103,6 +111,7 @@ def _chunks(group: ChannelGroup, scores: Scores, settings: PruneSettings, origin
 def _scaled(scores: Scores, how: str) -> Scores:
     if not scores.size or how == "none":
         return scores
+    # A group of zeros stays as it is: dividing by zero would make its scores NaN, which no order places.
     divisor = float(scores.mean() if how == "mean" else scores.max())
     return scores / divisor if divisor > 0 else scores
 
@@ -116,10 +125,14 @@ def _stops(group: ChannelGroup, count: int, settings: PruneSettings) -> list[int
     """
     width = group.width
     multiple = settings.round_to
+    # Only where nobody asked for a multiple: --round-to 8 promises multiples of 8 (docs/decisions/0003).
     if settings.scope == "loss" and "round_to" not in settings.model_fields_set and count * width < NARROW:
         multiple = min(multiple, FINE)
+    # The multiple is of channels, and a unit holds ``width`` of them: 4 units of 2 channels are a multiple of 8.
     step = multiple // gcd(multiple, width)
+    # The small number keeps 10 * (1 - 0.9) = 0.9999999999999998 and its like from rounding up a unit too far.
     least = max(1, -(-settings.min_channels // width), ceil(count * (1 - settings.max_ratio) - 1e-9))
+    # A group narrower than the step would have no allowed width at all.
     if step > count:
         step = 1
     kept = [k for k in range(count - 1, least - 1, -1) if k % step == 0]
@@ -133,9 +146,11 @@ def take(chunks: Sequence[Chunk], settings: PruneSettings, total: int, gone: int
     chosen = [c for c in chunks if c.fixed and c.key < 0]
     free = [c for c in chunks if not c.fixed]
     if settings.scope != "global":
+        # Keys are quotients of whole numbers; the slack keeps one that equals the ratio from failing by its last bit.
         return _gather(chosen + [c for c in free if c.key <= ratio + 1e-9])
     left = ratio * total - gone
     for chunk in free:
+        # It stops at the first that does not fit, since taking later, smaller ones would remove units of higher score.
         if len(chunk.units) / 2 > left:
             break
         chosen.append(chunk)
@@ -168,6 +183,7 @@ class Goal:
     @property
     def slack(self) -> float:
         """By how much it may be missed, as a share of the whole original."""
+        # Of the target and not of the whole: 2 points would be far off where only 5 % are to be kept.
         return TARGET_TOLERANCE * self.share
 
     @property
@@ -182,6 +198,7 @@ class Goal:
     def left(self, chunks: Sequence[Chunk]) -> float:
         """The share of ``whole`` that is left without ``chunks``."""
         units = [c.units for c in chunks]
+        # A cost of zero happens in graphs without weights or products; then nothing can be saved and the share is 0.
         return self.cost(np.concatenate(units) if units else np.zeros(0, np.int64)) / max(self.whole, 1.0)
 
     def left_without(self, removed: Removed) -> float:
@@ -196,17 +213,20 @@ def goal_of(cost: CostModel, settings: TargetSection, origin: Origin) -> Goal:
     Raises:
         NothingToPrune: the file is as small already.
     """
+    # Only the last step has to hit the target; the ones before may land beside theirs.
     exact = settings.steps == 1
     if settings.target_macs is not None:
         return Goal(cost.macs_after, origin.macs, settings.target_macs, "MACs", exact)
     if settings.target_params is not None:
         return Goal(cost.params_after, origin.params, settings.target_params, "parameters", exact, "params")
+    # Up to 1 it is a share, above that bytes (config/target.py).
     wanted = float(settings.target_size if settings.target_size is not None else 1.0)
     if wanted > 1 and wanted >= origin.size:
         have, most = quantity(origin.size, "B"), quantity(round(wanted), "B")
         raise NothingToPrune(f"the file has {have} already, and --target-size allows {most}; give a smaller size")
     share = wanted if wanted <= 1 else wanted / origin.size
     return Goal(
+        # The graph itself, names and padding do not shrink with the channels, so they are added as they were.
         lambda units: origin.rest + cost.bytes_after(units), origin.size, share, "file size", exact, "bytes", wanted > 1
     )
 
@@ -243,13 +263,17 @@ def reach(chunks: Sequence[Chunk], goal: Goal) -> Removed:
         TargetOutOfReach: even everything that may go is not enough, or the chunks are too coarse to come within
             2 %.
     """
+    # Chunks of infinite key are those that a fixed share keeps.
     usable = [c for c in chunks if np.isfinite(c.key)]
+    # Earlier steps, or lossless clean-up, may have met the target already; what the user fixed still goes.
     if goal.left([]) <= goal.most:
         return _gather([c for c in usable if c.fixed])
+    # Everything that may go is tried first, so that out of reach is told from too coarse.
     least = goal.left(usable)
     if least > goal.most and goal.exact:
         raise TargetOutOfReach(too_much(goal, least))
     low, high = 0, len(usable)
+    # What is left never grows as the prefix does, so the shortest prefix that meets the goal is found by bisection.
     while low < high:
         middle = (low + high) // 2
         if goal.left(usable[:middle]) <= goal.share:
@@ -265,13 +289,16 @@ def reach(chunks: Sequence[Chunk], goal: Goal) -> Removed:
 
 def _refine(usable: Sequence[Chunk], stop: int, goal: Goal) -> list[Chunk]:
     """Gives a chunk back, takes the next one of a group, or does both, while that brings the cost nearer."""
+    # Chunks near the end of the prefix are the ones whose removal is least certain, and are exchanged first.
     place = usable[max(stop - 1, 0)].key if usable else 0.0
     taken, best = list(usable[:stop]), abs(goal.left(usable[:stop]) - goal.share)
     for _ in range(ROUNDS):
+        # Close enough: every round counts the cost of some fifty choices.
         if best <= goal.slack / 10:
             break
         trials = _trials(usable, taken, place)
         lefts = [goal.left(chosen) for chosen in trials]
+        # A ceiling in bytes must not be passed at all, so trials above it count as infinitely bad.
         errors = [abs(left - goal.share) if left <= goal.most or not goal.ceiling else np.inf for left in lefts]
         if not errors or min(errors) >= best:
             break
@@ -283,9 +310,11 @@ def _refine(usable: Sequence[Chunk], stop: int, goal: Goal) -> list[Chunk]:
 def _trials(usable: Sequence[Chunk], taken: Sequence[Chunk], place: float) -> list[list[Chunk]]:
     """Choices that differ from ``taken`` by the chunk at the end of one group or of two, nearest to ``place`` first."""
     chosen = {id(chunk) for chunk in taken}
+    # Within a group the order holds: only its last taken chunk may come back, only the first left one may go.
     last = {c.group: c for c in usable if id(c) in chosen}
     following = {c.group: c for c in reversed(usable) if id(c) not in chosen}
     back, forth = (sorted(ends.values(), key=lambda c: abs(c.key - place))[:TRIED] for ends in (last, following))
+    # A share that the user fixed for a layer is no room for manoeuvre.
     back = [c for c in back if not c.fixed]
     pairs = [(b, f) for b in back[:SWAPPED] for f in forth[:SWAPPED] if b.group != f.group]
     moves = [*((b, None) for b in back), *((None, f) for f in forth), *pairs]

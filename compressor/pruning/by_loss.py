@@ -50,6 +50,7 @@ SPARE = 0.05
 
 def chunks_of(ranked: Ranked, settings: PruneSettings, origin: Origin) -> dict[str, list[Chunk]]:
     """The chunks in which each group may lose units, by its name."""
+    # The scope decides which widths are allowed (finer steps for narrow groups), and settings may still say "auto".
     by_loss = settings.model_copy(update={"scope": "loss"})
     found: dict[str, list[Chunk]] = {group.name: [] for group in ranked}
     for chunk in line_up(ranked, by_loss, origin):
@@ -62,6 +63,7 @@ def uniform_share(coupling: Coupling, ranking: Ranking, settings: PruneSettings)
 
     Of the parameters, in a graph without products that can be counted.
     """
+    # By the local scope, whose chunks go by share of their group and not by score.
     even, ranked = settings.model_copy(update={"scope": "local"}), ranking.scores
     removed = take(line_up(ranked, even, ranking.origin), even, sum(len(group.units) for group in ranked))
     units = np.concatenate([*removed.values(), np.zeros(0, np.int64)]).astype(np.int64)
@@ -70,6 +72,7 @@ def uniform_share(coupling: Coupling, ranking: Ranking, settings: PruneSettings)
 
 
 def _counted(cost: CostModel, origin: Origin) -> tuple[str, Callable[[UnitArray], float]]:
+    # A graph of nothing but tables and sums has no multiply-accumulates to save.
     return ("macs", cost.macs_after) if origin.macs else ("params", cost.params_after)
 
 
@@ -87,13 +90,16 @@ class Spending:
         self.parts = operators(coupling, groups, rules)
         self.kind, self.whole = goal.kind, goal.whole
         self._weights = _owned(self.parts)
+        # The knapsack asks for the same part at the same sizes again and again.
         self._known: dict[tuple[OperatorChain, tuple[int, ...]], float] = {}
+        # What the parts do not explain (shapes that are not known, the graph itself) is constant in all of the search.
         none = [0.0] * len(groups)
         self.rest = goal.left([]) - sum(self.share(part, none) for part in self.parts)
         """The share that no width changes."""
 
     def share(self, part: OperatorChain, gone: list[float]) -> float:
         """What a part costs where each group has lost this share of its units."""
+        # By rounded sizes and not by shares: many shares give the same whole number of channels.
         key = (part, part.sizes(gone))
         if key not in self._known:
             self._known[key] = self._cost(part, key[1]) / max(self.whole, 1.0)
@@ -118,6 +124,7 @@ def _owned(parts: Sequence[OperatorChain]) -> dict[OperatorChain, list[ir.Value]
     seen: set[ir.Value] = set()
     for part in parts:
         read = dict.fromkeys(v for node in part.nodes for v in node.inputs if v is not None and v.is_initializer())
+        # A weight that two parts read is stored once, so it must count once.
         found[part] = [value for value in read if value not in seen]
         seen.update(read)
     return found
@@ -132,6 +139,7 @@ def widths_within(lines: Sequence[WidthLine], spending: Spending, goal: Goal) ->
     """
     widths = Widths(lines, spending.parts, spending.share)
     found: list[Removed] = []
+    # First at most the target itself; only where that is too coarse, up to what a target may be passed by.
     for share in dict.fromkeys((goal.share, goal.most)):
         budget = share - spending.rest
         levels = widths.within(budget)
@@ -146,6 +154,7 @@ def given_back(widths: Widths, levels: Levels, budget: float, spare: float) -> L
     """Wider by single steps where that gives back most for what it costs, until ``spare`` of the budget is left."""
     levels = list(levels)
     spent = widths.total(levels)
+    # Costs in the knapsack were taken around some widths, so its answer leaves some of the budget.
     while budget - spent > spare:
         best, most = None, 0.0
         for group, level in enumerate(levels):
@@ -154,6 +163,7 @@ def given_back(widths: Widths, levels: Levels, budget: float, spare: float) -> L
             trial = [*levels[:group], level - 1, *levels[group + 1 :]]
             total, losses = widths.total(trial), widths.lines[group].losses
             back = float(losses[level] - losses[level - 1]) / max(total - spent, 1e-12)
+            # A width that gives back a loss for no cost divides by almost nothing and goes first, as it should.
             if total <= budget and (best is None or back > most):
                 best, most = trial, back
         if best is None:
@@ -175,6 +185,7 @@ def budget_of(coupling: Coupling, settings: PruneSettings, origin: Origin, share
     if settings.ratio is None:
         return goal_of(cost, settings, origin)
     kind, count = _counted(cost, origin)
+    # A ratio is a wish and no promise, so it never fails for being missed.
     return Goal(count, origin.macs or origin.params, share, "MACs", exact=False, kind=kind)
 
 
@@ -205,15 +216,19 @@ class ByLoss:
             TargetOutOfReach: the target cannot be met within 2 % of itself.
         """
         goal = budget_of(self.coupling, self.settings, self.origin, self.share)
+        # Nothing is left to spend on: every group takes its widest allowed width, which a fixed share may have
+        # narrowed.
         if goal.left([]) <= (goal.most if goal.exact else goal.share + SPARE * goal.slack):
             return {line.group.name: line.removed[0] for line in self.lines(self.settings)}
         spending = Spending(self.coupling, list(self.ranked), RULES, goal)
         found: Removed | None = None
+        # Coarse multiples run faster, so finer ones are tried only where the target cannot be met with them.
         for settings in finer(self.settings):
             found = widths_within(self.lines(settings), spending, goal)
             if found is not None and abs(goal.left_without(found) - goal.share) <= goal.slack:
                 return found
         if found is None:
+            # Not even the narrowest widths are enough; they say how far it goes for the message.
             found = {line.group.name: line.removed[-1] for line in self.lines(settings)}
         left = goal.left_without(found)
         if goal.exact and not goal.met(left):
@@ -241,6 +256,7 @@ def choose_by_loss(
         NothingToPrune: no group can lose a unit under these settings.
         TargetOutOfReach: the target cannot be met within 2 % of itself.
     """
+    # In a run of several steps the share was counted on the original, whose widths are gone by now.
     if share is None and settings.ratio is not None:
         share = uniform_share(found.coupling, ranking, settings)
     way = ByLoss(found.coupling, ranking.scores, curves, settings, ranking.origin, 1.0 if share is None else share)

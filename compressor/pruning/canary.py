@@ -67,6 +67,7 @@ class Case:
         Raises:
             ProofFailed: values inside differ, where outputs are blind.
         """
+        # Groups that lose nothing, or everything, cannot be cut wrongly and need no test.
         wrong = self._wrong_cuts(groups)
         missing = [NotProved(g.name, ALIKE) for g in groups if g.name not in wrong and self._can_be_wrong(g)]
         noticed, blind = 0, list[ChannelGroup]()
@@ -75,11 +76,13 @@ class Case:
             if self._noticed([wrong[g.name] for g in part]):
                 noticed += 1
                 continue
+            # Shifted together some were not noticed; one alone is tried, unless it was alone already.
             for member in part:
                 if len(part) > 1 and self._noticed([wrong[member.name]]):
                     noticed += 1
                 else:
                     blind.append(member)
+        # Values inside are compared last, since exposing them means two more sessions for each group.
         for member in blind:
             if self._noticed_inside(member, wrong[member.name]):
                 noticed += 1
@@ -95,6 +98,8 @@ class Case:
         Groups in one weight are never together, as one would take back what the other shifted.
         """
         graph = self.small.graph
+        # Effort is estimated beforehand: in a large model a session for each group would take longer than the whole
+        # run.
         tensors = [v.const_value for v in graph.initializers.values() if v.const_value is not None]
         effort = NODE_EFFORT * graph.num_nodes() + PARAMETER_EFFORT * sum(int(t.size) for t in tensors)
         effort += graph_macs(self.cut.coupling.graph, self.cut.coupling.shapes, RULES)
@@ -145,8 +150,11 @@ class Case:
                 continue
             array = tensor.numpy()
             right, made = compact(array, self.cut, slot.value), self._shifted(array, slot, member)
+            # Other shapes mean that surgery did more than slice here (a repaired table, say), so that shifting means
+            # nothing.
             same = made.shape == right.shape == dims_of(left.const_value)
             if same and (_bytes_of(made) != _bytes_of(right)).any():
+                # Making it now would hold a large weight in memory for every group.
                 if isinstance(left.const_value, DerivedTensor):  # a weight that is made when it is read
                     yield name, self._made_again(tensor, slot, member, left.const_value)
                 else:
@@ -163,6 +171,7 @@ class Case:
     def _shifted(self, array: Array, slot: Slot, member: ChannelGroup) -> Array:
         """``compact`` with the kept positions of one group shifted by one along the slot's last axis."""
         value, axes = slot.value, slot.term.axes
+        # Rows of a joint term keep different positions, so the mask itself is moved along the ragged axis.
         if len(axes) > 1:
             mask = self.cut.mask(value)
             assert mask is not None
@@ -170,7 +179,9 @@ class Case:
             return array[moved].reshape(self.cut.after(value))
         axis = axes[0]
         positions = np.flatnonzero(self.cut.keep(value, axes))
+        # Other groups on the same axis stay right, so that what is noticed is the fault of this group.
         own = np.isin(self.cut.coupling.units.find(slot.term.units)[positions], member.units)
+        # The last position wraps around to the first, so that as many are read as before.
         wrong = np.where(own, (positions + 1) % array.shape[axis], positions)
         for other in {a for t in self.cut.coupling.layout(value, settle=False) for a in t.axes} - {axis}:
             array = np.compress(self.cut.keep(value, (other,)), array, axis=other)
@@ -186,14 +197,17 @@ class Case:
 
     def _noticed(self, weights: Sequence[tuple[str, ir.TensorProtocol]]) -> bool:
         """At an output, on the smallest inputs of the proof, or else on any."""
+        # Most wrong cuts show at once, so the cheapest inputs come first.
         feeds = self.asked.runs.feeds
         order = sorted(range(len(feeds)), key=lambda k: sum(a.size for a in feeds[k].values()))
         try:
             wrong = runnable(self._cut_wrongly(weights), self.folder, self.provider)
+            # As the standard was measured: without optimisations where these alone explain a difference.
             live = wrong.open(optimise=self.asked.optimise)
             if any(not self.asked.only(k).met_by(live.run([feeds[k]])) for k in order):
                 return True
             return any(self._noticed_on(route, asked, weights) for route, asked in self.routes)
+        # A wrong cut that does not even run is noticed.
         except ModelError:
             return True
 
@@ -207,6 +221,7 @@ class Case:
         if not names:
             return False
         feeds = self.asked.runs.feeds[:1]
+        # Values inside have their own rounding, so noise is measured on them and not taken over from the outputs.
         kept = self._exposed(self.reference, names, [feeds, *nudged(feeds)])
         expected = [self._kept(runs) for runs in kept]
         asked = Standard(expected[0], Tolerance(self.asked.tolerance.rtol), noise_of([(expected[0], expected[1:])]))
@@ -220,6 +235,7 @@ class Case:
         made = [{str(v.name) for n in m.graph for v in n.outputs} for m in (self.small, self.reference)]
         known = {str(v.name): v for n in self.cut.coupling.graph for v in n.outputs}
         users = [n for slot in member.slots for n, _ in slot.value.uses()]
+        # Surgery may have replaced or fused a node, so only names that both models make can be compared.
         names = dict.fromkeys(str(v.name) for n in users for v in n.outputs if v.name)
         dtypes = {name: self.cut.coupling.shapes.dtype(known[name]) for name in names if name in known}
         return [
@@ -256,4 +272,5 @@ class Case:
 
 def _bytes_of(array: Array) -> Array:
     """The bytes of an array, so that numbers that are none and zeros of either sign are compared too."""
+    # Comparing numbers would call two NaNs different and 0.0 and -0.0 the same.
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

@@ -55,6 +55,7 @@ def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None], rules: Ru
     if not rule.multiplies:
         return 0
     inputs = [None if v is None else shape(v) for v in node.inputs]
+    # A missing shape is told from an input that is not there, which has none either.
     if any(s is None for v, s in zip(node.inputs, inputs, strict=True) if v is not None):
         return None
     try:
@@ -79,8 +80,11 @@ class CostModel:
         self._coupling, self._shapes, self._rules = coupling, shapes, rules
         graph = coupling.graph
         self._terms = {}
+        # np.unique over large terms is most of the time of this constructor.
         counted: dict[int, tuple[Term[int], tuple[UnitArray, UnitArray]]] = {}  # by term: values share them
         for value in values_of(graph):
+            # Without settling: counting must not give units to axes that nobody spoke for, which would change the
+            # coupling.
             terms = coupling.layout(value, settle=False)
             if terms:
                 for term in terms:
@@ -88,6 +92,7 @@ class CostModel:
                         counted[id(term)] = term, np.unique(term.units, return_counts=True)
                 self._terms[value] = [(t.axes, counted[id(t)][1], t.units.size) for t in terms]
         products = [(n, rules.get((n.domain, n.op_type))) for n in graph.all_nodes()]
+        # Only products cost, so the search of a budget walks these alone.
         self._nodes = [n for n, rule in products if rule is not None and rule.multiplies]
         self.macs = self.macs_after(np.zeros(0, np.int64))
         self.params = self.params_after(np.zeros(0, np.int64))
@@ -117,6 +122,7 @@ class CostModel:
         return int(total)
 
     def _gone(self, removed: UnitArray) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        # A table of booleans makes every later question an index instead of a search.
         gone = np.zeros(len(self._coupling.units), np.bool_)
         gone[removed] = True
         return gone
@@ -127,6 +133,8 @@ class CostModel:
             return shape
         out = list(shape)
         for axes, (units, counts), size in self._terms[value]:
+            # Of a joint term every row keeps the same count, so the share comes off the ragged axis alone. An axis is
+            # never emptied, whatever the estimate says.
             left = 1.0 - counts[gone[units]].sum() / size
             out[axes[-1]] = max(1, round(out[axes[-1]] * left))
         return tuple(out)

@@ -36,6 +36,7 @@ def freed(graph: ir.Graph, shapes: Shapes, settings: SelectionSection) -> Axes:
     for name in settings.free_outputs:
         if name not in outputs:
             raise UsageError(f"--free-output {name!r} is no output; the outputs are {', '.join(outputs)}")
+        # Every axis: which of them are channels is for the coupling to say, and only units that are free can go.
         found[name] = tuple(range(len(shapes(outputs[name]) or ())))
     if settings.cache_heads:
         caches = dict(_caches(graph, shapes))
@@ -51,8 +52,10 @@ def _caches(graph: ir.Graph, shapes: Shapes) -> Iterable[tuple[str, tuple[int, .
     """Inputs that a node joins with something computed and hands out of the model, and what it hands out."""
     for value in graph.inputs:
         shape, dtype = shapes(value), shapes.dtype(value)
+        # Masks and positions also pass through; a cache is floating point with an axis of heads.
         if shape is None or len(shape) != CACHE_RANK or dtype is None or not dtype.is_floating_point():
             continue
+        # Followed through nodes that hand numbers on as they are (Concat, Transpose and their like), to an output.
         pending = [value]
         while pending:
             for node, _ in pending.pop().uses():
@@ -60,6 +63,7 @@ def _caches(graph: ir.Graph, shapes: Shapes) -> Iterable[tuple[str, tuple[int, .
                     after = shapes(made)
                     if after is None or len(after) != CACHE_RANK or after[HEADS_AXIS] != shape[HEADS_AXIS]:
                         continue
+                    # Both ends are freed together, since the caller feeds this output back as that input.
                     if made.is_graph_output():
                         yield str(value.name), (HEADS_AXIS,)
                         yield str(made.name), (HEADS_AXIS,)
@@ -85,6 +89,7 @@ def declare_anew(graph: ir.Graph, cut: Cut, originals: Mapping[str, ir.Value], f
         if keeps:
             name, value.name = value.name, f"{value.name}.whole"
             # Without it ONNX Runtime 1.31 takes a grown cache for as large as the one before, and reuses its memory.
+            # The masked graph has the original sizes inside and declares the smaller ones outside only.
             value.shape = originals[str(name)].shape
             made = value
             for axis, keep in keeps.items():
@@ -108,8 +113,10 @@ def _filled(graph: ir.Graph, value: ir.Value, keeps: Mapping[int, np.ndarray]) -
     value.name = f"{value.name}.whole"
     made, first = small, next(iter(graph))
     for axis, keep in keeps.items():
+        # Any position does for what goes, as masked kernels do not count it; position 0 always exists.
         positions = np.where(keep, np.cumsum(keep) - 1, 0)
         made = _gathered(graph, made, axis, positions, first)
+    # After the Gathers were made from ``small``, or they would read their own result.
     value.replace_all_uses_with(made)
     return small
 
@@ -127,5 +134,6 @@ def _gathered(
     if before is None:
         graph.append(node)
     else:
+        # An input is read by the first nodes, so what fills it has to stand before all of them.
         before.prepend(node)
     return node.outputs[0]

@@ -32,12 +32,14 @@ def reinitialised(model: ir.Model, seed: int) -> ir.Model:
         seed: the same gives the same weights, whatever else is in the file.
     """
     copy = model.clone()
+    # Only sums of two activations: adding a bias does not make a residual stream grow.
     sums = sum(adds(node) and all(v is not None and not v.is_initializer() for v in node.inputs) for node in copy.graph)
     for name, value in copy.graph.initializers.items():
         tensor = value.const_value
         if tensor is None or value.dtype is None or not value.dtype.is_floating_point():
             continue
         old = tensor.numpy()
+        # Seeded by name too, so that one more weight in the file does not change those after it.
         fresh = _fresh(value, old, sums, np.random.default_rng([seed, zlib.crc32(name.encode())]))
         if fresh is not None:
             value.const_value = ir.tensor(np.ascontiguousarray(fresh).astype(old.dtype), name=name)
@@ -45,14 +47,18 @@ def reinitialised(model: ir.Model, seed: int) -> ir.Model:
 
 
 def _fresh(value: ir.Value, old: Array, sums: int, rng: np.random.Generator) -> Array | None:
+    # The first use that says what the weight is decides; tied weights are read in the same way mostly.
     for node, index in value.uses():
         operator = operator_of(node)
         if operator.normalises is not None or operator.statistics:
+            # Statistics are mean and variance in this order (operators/operator.py).
             ones = index in operator.scale or index in operator.statistics[1:]
             zeros = index == operator.bias or index in operator.statistics[:1]
             return np.ones_like(old) if ones else np.zeros_like(old) if zeros else None
         if operator.has_kernel and index in operator.factors and old.ndim > 1:
             try:
+                # Filters as a matrix: one row an output channel, and a column for each input and tap, which is the fan-
+                # in.
                 fan_in = weight_axes(operator, node, index, old.shape).filters(old).shape[1]
             except Unexplained:
                 return None
@@ -61,6 +67,7 @@ def _fresh(value: ir.Value, old: Array, sums: int, rng: np.random.Generator) -> 
             return rng.normal(0.0, deviation, old.shape)
         if operator.has_kernel and index == operator.bias:
             return np.zeros_like(old)
+    # Tables of embeddings have no fan-in; their scale is what the rest of the network was built for.
     if old.ndim > 1 and min(old.shape) > 1 and np.isfinite(old).all():
         return rng.normal(0.0, float(np.sqrt(np.mean(np.square(old, dtype=np.float64)))), old.shape)
     return None
@@ -71,10 +78,12 @@ def _followed(value: ir.Value) -> tuple[float, bool]:
     gain = SATURATING
     for node, _ in value.uses():
         operator = operator_of(node)
+        # A normalisation and a bias hand the variance on; what counts is the activation behind them.
         if operator.normalises is not None or (adds(node) and any(v.is_initializer() for v in node.inputs if v)):
             return _followed(node.outputs[0])
         if adds(node):
             return RECTIFIERS, True
+        # A gate saturates and does not halve the variance as a rectifier does.
         if operator.activation and operator.synflow != "gate":
             gain = RECTIFIERS
     return gain, False

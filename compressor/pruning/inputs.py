@@ -38,6 +38,7 @@ class Inputs:
         """At the second size; None where no dimension is open."""
         if self.shapes.other_inputs == self.shapes.inputs:
             return None
+        # Another seed for each size, so that one size does not merely repeat the numbers of another.
         return feeds(self.model, self.shapes.other_inputs, self.shapes, self.seed + 1)
 
     @cached_property
@@ -52,6 +53,7 @@ class Inputs:
     def near(self) -> Feed | None:
         """At the differences of the first two sizes, which are small, and divisible by what both are divisible by."""
         one, two = self.shapes.inputs, self.shapes.other_inputs
+        # A size that is equal in both probes is fixed; its difference of 0 would make an empty input.
         gap = {
             name: tuple(abs(b - a) or a for a, b in zip(shape, two[name], strict=True)) for name, shape in one.items()
         }
@@ -65,6 +67,7 @@ class Inputs:
     @property
     def every(self) -> list[Feed]:
         """At all sizes that were probed."""
+        # The far size is last: what compares only one or two takes the cheap ones.
         return self.both if self.far is None else [*self.both, self.far]
 
     def instead(self) -> Iterator[Feed]:
@@ -83,8 +86,10 @@ class Inputs:
 
         Masks that are ``sized`` fit the first size only. Of two that both fit, the one with fewer entries is taken.
         """
+        # A mask that spells out a size of the first probe does not fit any other.
         if self.second is None or sized:
             return [self.first]
         sizes = [sum(prod(shape) for shape in s.values()) for s in (self.shapes.inputs, self.shapes.other_inputs)]
         one, two = (self.second, self.first) if sizes[1] < sizes[0] else (self.first, self.second)
+        # Some graphs refuse the near sizes (an image smaller than a stride), so the probed one stands behind them.
         return [one, two] if self.near is None else [one, self.near, two]

@@ -34,6 +34,7 @@ def choose_widths(costs: Sequence[Floats], losses: Sequence[Floats], budget: flo
     Returns:
         For every group the position of its width; None where even the cheapest widths cost more.
     """
+    # Costs are counted from the cheapest width, so that every partial choice within ``spare`` can be completed.
     cheapest = [float(cost.min()) for cost in costs]
     spare = budget - sum(cheapest)
     if spare < 0:
@@ -43,6 +44,7 @@ def choose_widths(costs: Sequence[Floats], losses: Sequence[Floats], budget: flo
     for cost, loss, least in zip(costs, losses, cheapest, strict=True):
         sums = (spent[:, None] + (cost - least)).ravel()
         totals = (lost[:, None] + loss).ravel()
+        # Positions in the flattened table say both the state before and the width; see _trace.
         kept = _undominated(sums, totals, spare)
         spent, lost = sums[kept], totals[kept]
         steps.append((kept, len(cost)))
@@ -51,11 +53,13 @@ def choose_widths(costs: Sequence[Floats], losses: Sequence[Floats], budget: flo
 
 def _undominated(spent: Floats, lost: Floats, spare: float) -> npt.NDArray[np.int64]:
     """Positions of the partial choices that are worth keeping, by rising cost and falling loss."""
+    # By cost and, of equal costs, by loss: then a state is undominated where the running minimum falls.
     affordable = np.flatnonzero(spent <= spare)
     order: npt.NDArray[np.int64] = affordable[np.lexsort((lost[affordable], spent[affordable]))]
     best = np.minimum.accumulate(lost[order])
     order = order[np.concatenate([[True], best[1:] < best[:-1]])]
     if len(order) > STATES:
+        # The last state of each part is its dearest and so, since losses fall, the one of least loss.
         part = np.floor(spent[order] * (STATES - 1) / spare)
         order = order[np.append(part[1:] != part[:-1], True)]
     return order
@@ -66,6 +70,7 @@ def _trace(steps: Sequence[tuple[npt.NDArray[np.int64], int]]) -> list[int]:
     found = []
     state = len(steps[-1][0]) - 1 if steps else 0
     for kept, widths in reversed(steps):
+        # ``ravel`` of [states, widths] put the width in the remainder.
         state, width = divmod(int(kept[state]), widths)
         found.append(width)
     return found[::-1]

@@ -52,8 +52,11 @@ def lossless_plan(
     Raises:
         NothingToPrune: every channel matters, or the globs leave none.
     """
+    # Dead units are paired with dead ones of other rows first, or balancing would merge them with live ones and keep
+    # both.
     balance(coupling, alive(coupling, group(coupling), settings, rules, matters).astype(np.float64))
     groups = group(coupling)
+    # Asked again, as balancing merged units and changed the groups.
     live = alive(coupling, permitted(groups, settings), settings, rules, matters)
     removed = {g.name: g.units[~live[g.units]] for g in groups if not live[g.units].all()}
     if not removed:
@@ -74,12 +77,14 @@ def alive(
     """Which units matter to an output; bool by unit. Units outside ``groups`` count as if they did, and so do those of
     ``matters`` and of weights that are not finite."""
     constants = survey(coupling, rules)
+    # Everything is alive but what may go: a unit that no group holds has nobody to remove it.
     live = np.ones(len(coupling.units), np.bool_)
     for member in groups:
         live[member.units] = False
     live[FROZEN] = True
     for units in [*constants.stays, in_weights(coupling), matters]:
         live[coupling.units.find(units)] = True
+    # A unit that is revived to keep an axis from being emptied makes what it reads alive, so both are repeated.
     while True:
         _spread(constants, live)
         if not _keep_some(coupling, groups, settings.min_channels, live):
@@ -95,6 +100,7 @@ def survey(coupling: Coupling, rules: Rules) -> Constants:
             continue  # the coupling froze all it touches
         with blamed(node):
             rule.learn(node, constants)
+        # What is summed without a weight (a mean, a norm) counts every channel, zeros too.
         if node not in constants.products:
             for term in contracted(node, constants):
                 constants.stay(term.units)
@@ -106,6 +112,7 @@ def _spread(constants: Constants, live: Mask) -> None:
     changed = True
     while changed:
         changed = False
+        # Reads are in the order of the graph, so that backwards one pass is mostly enough.
         for read in reversed(constants.reads):
             if not live[read.term.units].all():
                 needed = read.needed(live)
@@ -117,8 +124,10 @@ def _keep_some(coupling: Coupling, groups: Sequence[ChannelGroup], least: int, l
     """Revives the first units of groups and axes that would lose too much; tells whether any did."""
     before = int(live.sum())
     for member in groups:
+        # ``min_channels`` counts channels, of which a unit holds ``width``.
         short = -(-least // member.width) - int(live[member.units].sum())
         live[member.units[~live[member.units]][: max(short, 0)]] = True
+    # Besides groups: an output of Split may hold a part of a group only, and no axis may end up empty.
     for units in coupling.extents():
         if not live[units].any():
             live[units[:1]] = True

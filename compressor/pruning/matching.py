@@ -31,6 +31,7 @@ def demand_matches(settings: PruneSettings, *models: ir.Model) -> None:
     given += [("--layer-ratio", glob) for glob, _ in settings.layer_ratio]
     if not given:
         return
+    # In the model as given and as prepared: users know names of either.
     names = list(dict.fromkeys(name for model in models for name in _names(model)))
     for field, glob in given:
         if not any(fnmatchcase(name, glob) for name in names):
@@ -41,11 +42,13 @@ def _names(model: ir.Model) -> Iterable[str]:
     for node in model.graph.all_nodes():
         yield str(node.name)
     for value in model.graph.initializers.values():
+        # A weight also answers to the name that it has in the framework it came from; a dict yields equal names once.
         yield from {str(value.name): None, readable(value): None}
 
 
 def nearest(glob: str, names: Iterable[str]) -> str:
     """The end of a sentence on a pattern that matches nothing: what is called most like it."""
+    # Names that contain the word say more than those that look like it, so likeness comes second.
     word = glob.strip("*?")
     some = [name for name in islice(names, SEARCHED) if name]
     inside = [name for name in some if word and word.lower() in name.lower()]

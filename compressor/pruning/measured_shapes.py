@@ -45,6 +45,7 @@ def shapes_at(model: ir.Model, inputs: Bound, settings: ProofSection) -> Shapes:
 
 
 def _completed(model: ir.Model, found: Shapes, seed: int, provider: str) -> Shapes:
+    # Mostly nothing is missing, and ONNX Runtime is not loaded at all.
     missing = unknown(model.graph, found)
     if not missing:
         return found
@@ -60,9 +61,11 @@ def unknown(graph: ir.Graph, shapes: Shapes) -> list[ir.Value]:
     missing: list[ir.Value] = []
     clear = {*graph.inputs, *graph.initializers.values()}
     for node in graph:
+        # Only the first unknown value on a way is asked for; what follows from it is inferred once that is known.
         if not all(v is None or v in clear for v in node.inputs):
             continue
         behind = any(v is not None and shapes(v) is None and not shapes.sequence(v) for v in node.inputs)
+        # A standard operator behind an unknown shape is unknown because of it, and needs no run of its own.
         foreign = node.domain not in STANDARD or has_graph(node) or not behind
         for value in node.outputs:
             sequence = shapes.sequence(value)
@@ -80,6 +83,7 @@ def _run(
     from compressor.runtime.shape_probe import probe  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
 
     names = [str(v.name) for v in missing]
+    # Same sizes, other numbers: what differs between the runs depends on data.
     runs = [feeds(model, shapes.inputs, shapes, seed + k) for k in range(SEEDS)]
     first, *others = probe(model, names, runs, provider)
     return {v: first[n] for v, n in zip(missing, names, strict=True) if n in first and _agree(n, first, others)}
@@ -89,6 +93,7 @@ def _agree(name: str, first: Mapping[str, Measured], others: Sequence[Mapping[st
     """Is there something, of as many axes in every run? A size that differs counts as open, like all that the file
     does not declare: nothing goes along it."""
     shape, dtype = first[name]
+    # An empty result says nothing about the sizes that it has otherwise.
     return bool(np.prod(shape)) and all(
         name in other and len(other[name][0]) == len(shape) and other[name][1] == dtype for other in others
     )

@@ -23,6 +23,7 @@ NONE: UnitArray = np.zeros(0, np.int64)
 
 def in_weights(coupling: Coupling) -> UnitArray:
     """Units at whose positions a weight of the file is not finite."""
+    # numpy cannot concatenate an empty list.
     found = [NONE]
     for value in coupling.lazies:
         tensor = value.const_value
@@ -44,9 +45,11 @@ def in_activations(found: Analysis, seed: int, provider: str) -> UnitArray:
     coupling = found.coupling
     outputs = [str(v.name) for v in found.model.graph.outputs if _is_float(coupling, v)]
     batch = [feeds(found.model, found.shapes.inputs, found.shapes, seed)]
+    # A model of whole numbers cannot hold infinities.
     if not outputs:
         return NONE
     fine = [np.isfinite(_wide(a)) for a in next(iter(tap(found.model, outputs, batch, provider)))]
+    # Mostly true, and then the expensive second run, with every value as an output, is spared.
     if all(f.all() for f in fine):
         return NONE
     if not any(f.any() for f in fine):
@@ -74,6 +77,7 @@ def _at(coupling: Coupling, value: ir.Value, array: Array) -> Iterator[UnitArray
 
 
 def _wide(array: Array) -> Array:
+    # bfloat16 and float8 are not numpy's own types and have a kind of their own; float32 holds all their numbers.
     return array.astype(np.float32) if array.dtype.kind not in "fc" else array
 
 

@@ -35,6 +35,7 @@ class PartSize:
     def after(self, gone: Gone) -> int:
         """Size of the dimension once the groups have these widths."""
         left = 1.0 - sum(share * gone[group] for group, share in self.shares)
+        # Surgery never empties an axis.
         return max(1, round(self.whole * left))
 
 
@@ -89,6 +90,7 @@ def operators(coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules) 
 
     A node that is no product belongs to the last of those whose results reach it.
     """
+    # -1: a unit of no group, which never goes.
     index = np.full(len(coupling.units), -1)
     for number, group in enumerate(groups):
         index[group.units] = number
@@ -101,6 +103,7 @@ def operators(coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules) 
             part = len(parts) - 1
         else:
             read = [*node.inputs, *captured_values(node)]
+            # The last of several producers, as it runs right behind that one.
             part = max((owner[v] for v in read if v in owner), default=0)
         parts[part].append(node)
         owner.update(dict.fromkeys(node.outputs, part))
@@ -111,6 +114,7 @@ def _operator(nodes: Sequence[ir.Node], coupling: Coupling, index: np.ndarray, r
     every = [each for node in nodes for each in (node, *nodes_inside(node))]
     values = {v: None for node in every for v in [*node.inputs, *node.outputs] if v is not None}
     shapes = {value: _shape(value, coupling, index) for value in values}
+    # Equal dimensions once: a part is looked up by these sizes, and fewer of them mean more hits.
     varying = dict.fromkeys(size for known in shapes.values() for size in known or () if size.shares)
     return OperatorChain(str(nodes[0].name), tuple(nodes), shapes, tuple(varying), rules)
 
@@ -123,6 +127,7 @@ def _shape(value: ir.Value, coupling: Coupling, index: np.ndarray) -> tuple[Part
     for term in coupling.layout(value, settle=False):
         found, counts = np.unique(index[coupling.units.find(term.units)], return_counts=True)
         shares = [(int(g), int(n) / term.units.size) for g, n in zip(found, counts, strict=True) if g >= 0]
+        # A joint term loses along its last, ragged axis (docs/glossary.md).
         axis = term.axes[-1]
         sizes[axis] = PartSize(shape[axis], tuple(shares))
     return tuple(sizes)

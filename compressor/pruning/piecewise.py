@@ -45,6 +45,7 @@ def runnable(model: ir.Model, folder: Path, provider: str) -> Runnable:
     """What runs ``model``: as a whole, with its weights where they are, or in pieces where it is too large for that."""
     if not fits(weight_bytes(model)):
         return Piecewise(model, folder, provider)
+    # Other providers copy weights to memory of their own, so there is nothing to lend.
     if provider == "cpu":
         return Lent(model, folder)
     return Stored.write(model, folder, provider)
@@ -67,6 +68,7 @@ def runnable_file(path: Path, size: int, folder: Path, provider: str) -> Runnabl
 def fits(size: int) -> bool:
     """May a model of so many bytes of weights be run as a whole?"""
     free = _free()
+    # Asked anew for each model: what is free changes while reference, cut and file are held beside each other.
     return size <= (WHOLE_BYTES if free is None else min(WHOLE_BYTES, free // SHARE))
 
 
@@ -79,11 +81,13 @@ def weight_bytes(model: ir.Model) -> int:
 def _free() -> int | None:
     """Bytes of memory that are free now, or could be freed from caches; None where the system does not say."""
     try:
+        # MemAvailable and not MemFree: page caches, which mapped weights fill, can be given back.
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         pass
     try:
+        # Without /proc (macOS) all memory stands in for what is free; a quarter of it is still a bound.
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
@@ -102,12 +106,14 @@ class Lent:
 
     def __init__(self, model: ir.Model, folder: Path) -> None:
         proto, weights = describe(model)
+        # A weight that is an input as well may be overridden, which the runtime does not allow for a lent one.
         fed = {value.name for value in proto.graph.input}
         # The runtime drops a weight that nothing reads, and then refuses one that is lent under its name.
         idle = {name for name, v in model.graph.initializers.items() if not v.uses() and not v.is_graph_output()}
         self._weights = {name: t for name, t in weights.items() if _is_lent(t) and name not in fed | idle}
         for header in proto.graph.initializer:
             _place(header, weights.get(header.name), lent=header.name in self._weights)
+        # A folder for each, as several models of one proof are written to the same place.
         self._path = Path(tempfile.mkdtemp(dir=folder)) / "model.onnx"
         self._path.write_bytes(proto.SerializeToString())
 
@@ -115,6 +121,7 @@ class Lent:
         """A session for it; raises as :meth:`Stored.open`."""
         from compressor.runtime.sessions import Setup, start_session  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
 
+        # Live holds these arrays too: the runtime reads them in place and does not keep them alive.
         lent = {name: tensor.numpy() for name, tensor in self._weights.items()}
         return Live(start_session(self._path, "cpu", Setup(optimise=optimise, lent=lent, waits=True)), lent)
 
@@ -132,10 +139,12 @@ def _place(header: onnx.TensorProto, tensor: ir.TensorProtocol | None, *, lent: 
     """Says in the description of a weight where its data is: with the session, or in the message itself."""
     if tensor is None:
         return  # strings are in the message already
+    # Cleared first: the description may name the file that the weight was read from, and only one place may hold it.
     header.ClearField("external_data")
     header.ClearField("data_location")
     if lent:
         header.data_location = onnx.TensorProto.EXTERNAL
+        # The runtime wants some location and never opens it, as the session has the weight under this name.
         header.external_data.add(key="location", value="lent")
     else:
         header.raw_data = tensor.tobytes()
@@ -184,6 +193,7 @@ class Piecewise:
         """
         asked = self if optimise is None else self.open(optimise=optimise)
         rows = []
+        # All feeds go through a piece before the next one is loaded, so that weights are read once for all of them.
         for row in asked._each(feeds):
             if isinstance(row, ModelError):
                 raise row
@@ -194,6 +204,7 @@ class Piecewise:
         """Runs the model on the feeds that it takes; several at once, as each pass reads all weights."""
         runs: list[Runs] = []
         problem = None
+        # The first pass takes as many feeds as are wanted; only where some of these fail is a second pass worth it.
         for wanted in (feeds[:enough], feeds[enough:]):
             rows = self._each(wanted) if wanted and len(runs) < enough else []
             for feed, row in zip(wanted, rows, strict=False):
@@ -217,7 +228,9 @@ class Piecewise:
 
     def _each(self, feeds: Sequence[Feed]) -> list[list[Array] | ModelError]:
         """Outputs for each feed, or why it does not run."""
+        # A feed that fails keeps its error in its place, so that rows and feeds still correspond.
         known: list[dict[str, Array] | ModelError] = [dict(feed) for feed in feeds]
+        # The last piece that reads a value, by overwriting: after it the value is dropped, to keep memory small.
         last = {name: number for number, piece in enumerate(self._pieces) for name in piece.inputs}
         wanted = set(self.names)
         for number, piece in enumerate(self._pieces):
@@ -243,6 +256,7 @@ class Piecewise:
         fed = {name for row in known if isinstance(row, dict) for name in row}
         held = {n: self._weights[n] for n in piece.weights if n in self._weights and n not in fed}
         lent = {name: tensor.numpy() for name, tensor in held.items() if _is_lent(tensor)}
+        # One session at a time, as each holds the weights of the piece.
         sessions: dict[tuple[object, ...], Session] = {}  # by what is fed: types of inputs are those of arrays
         for row in known:
             if isinstance(row, ModelError):
@@ -271,6 +285,8 @@ class Piecewise:
         inputs = []
         for name, array in given.items():
             kind = int(ir.DataType.from_numpy(array.dtype))
+            # Sizes stay open, since feeds of several sizes go through one session; types and ranks the runtime must
+            # know.
             inputs.append(helper.make_tensor_value_info(name, kind, [None] * array.ndim))
         headers = []
         for name in piece.weights:
@@ -280,8 +296,10 @@ class Piecewise:
             header.CopyFrom(self._headers[name])
             _place(header, self._weights.get(name), lent=name in lent)
             headers.append(header)
+        # Types of results are left out; the runtime infers them.
         outputs = [onnx.ValueInfoProto(name=name) for name in piece.outputs]
         graph = helper.make_graph(piece.nodes, "piece", inputs, outputs, headers)
+        # Before version 4 of the format every initializer has to be a graph input as well.
         message = onnx.ModelProto(ir_version=max(4, self._proto.ir_version), graph=graph)
         message.opset_import.extend(self._proto.opset_import)
         message.functions.extend(self._proto.functions)
@@ -311,12 +329,14 @@ class Piecewise:
         rows, size = list[list[onnx.NodeProto]](), 0
         for node in self._proto.graph.node:
             more = sum(self._weights[name].nbytes for name in set(_read(node)) & self._weights.keys())
+            # A node of more weights than a piece has gets one of its own, and never leaves an empty one behind.
             if not rows or (size + more > PIECE_BYTES and size):
                 rows.append([])
                 size = 0
             rows[-1].append(node)
             size += more
         read = [set(_outer(row)) for row in rows]
+        # From the end backwards, so that what later pieces read is known when a piece is closed.
         later = set(self.names)
         found = []
         for row, names in zip(reversed(rows), reversed(read), strict=True):
@@ -338,6 +358,7 @@ def _read(node: onnx.NodeProto) -> Iterator[str]:
     yield from filter(None, node.input)
     for attribute in node.attribute:
         for graph in [attribute.g] if attribute.HasField("g") else [*attribute.graphs]:
+            # Names that the body makes itself shadow nothing outside: ONNX demands unique names across nested graphs.
             for body in nested(graph):
                 made = {name for inner in body.node for name in inner.output}
                 for inner in body.node:

@@ -24,6 +24,7 @@ class _Left:
 
     def original(self, axes: tuple[int, ...], indices: UnitArray) -> UnitArray:
         """Flat positions along ``axes`` of the original for those of what is left."""
+        # Positions along the axes are the same for every index of the others, so that index 0 stands for all.
         others = tuple(slice(None) if a in axes else 0 for a in range(len(self.shape)))
         entries = self.positions[others].ravel()[indices].astype(np.int64)
         places = np.unravel_index(entries, self.shape)
@@ -48,12 +49,14 @@ class Trail:
         self._policy = plan.policy
         for removal in plan.removals:
             place = (removal.initializer, removal.axes)
+            # Positions of a later plan count what earlier cuts left; a plan for the user counts the original.
             indices = np.asarray(removal.indices, np.int64)
             if removal.initializer in self._left:
                 indices = self._left[removal.initializer].original(removal.axes, indices)
             if place in self._removals:
                 indices = np.concatenate([self._removals[place].indices, indices])
             self._removals[place] = replace(removal, indices=tuple(np.unique(indices).tolist()))
+        # Nobody asks for positions after the last cut.
         if not last:
             self._follow(cut)
 
@@ -63,6 +66,7 @@ class Trail:
             if name not in self._left:
                 self._left[name] = _Left(np.arange(np.prod(shape), dtype=np.int32).reshape(shape), shape)
             left = self._left[name]
+            # The same slicing that the weights get, so that positions cannot drift from them.
             left.positions = compact(left.positions, cut, value)
 
     def plan(self) -> PruningPlan:

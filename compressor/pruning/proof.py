@@ -83,6 +83,7 @@ class Evidence:
         """How far ``found`` is from what is asked, output by output; does not raise."""
         evidence = Evidence(asked.tolerance.rtol, note=asked.note, runs=found)
         evidence.inputs = [{k: list(v.shape) for k, v in feed.items()} for feed in asked.runs.feeds]
+        # Below every rank, so that an output is named even where nothing differs.
         worst = -1.0
         for row in asked.distances(found):
             for name, gap in zip(asked.runs.names, row, strict=True):
@@ -131,15 +132,20 @@ def prove_preparation(
         ProofFailed: the prepared graph differs, or does not run where the file does; or no output is a number.
     """
     inputs = Inputs(prepared, shapes, settings.seed)
+    # Folding looked at the first size; at the second one a size that was taken for a constant shows.
     wanted = inputs.both[-1:] if inputs.far is None or inputs.batched else [inputs.both[-1], inputs.far]
     with scratch() as folder:
+        # The file itself where there is one: a copy that this tool read and wrote again could hide a fault of its
+        # reader.
         given = _given(source, prepared, settings, folder)
         try:
+            # The first size comes before made-up ones: shapes were inferred at it, so it most likely runs.
             spare = chain([inputs.first], inputs.instead())
             expected = Answers.to_some(given, wanted, spare)
         except ModelError as error:
             # Shapes in external data, say, which the runtime does not read.
             return [NotProved("preparation", f"ONNX Runtime does not run the file as it was read: {error}")]
+        # Only on feeds that the original takes: what it refuses, the prepared graph may refuse too.
         found = _answers(runnable(prepared, folder, settings.provider), expected.runs.feeds)
         evidence = Evidence.of(*with_tolerance(expected, found, tolerance_of(settings)))
     if not evidence.passed:
@@ -149,6 +155,7 @@ def prove_preparation(
         )
     if numbers:
         _demand_numbers(evidence)
+    # By identity: another feed than the wanted one was taken, so nothing was shown about other sizes.
     if inputs.second is not None and expected.runs.feeds[0] is not wanted[0]:
         return [NotProved("preparation", ONE_SIZE)]
     return []
@@ -160,6 +167,7 @@ def prove_cleaned(source: Path | ir.Model, cleaned: ir.Model, shapes: Shapes, se
     chosen = inputs.every if settings.verify == "full" else inputs.both
     evidence = same_outputs(source, cleaned, chosen, settings, inputs.instead())
     demand_proof(evidence)
+    # The original refused one of the probed sizes.
     if len(evidence.inputs) < len(inputs.both):
         evidence.not_proved = [NotProved("preparation", ONE_SIZE)]
     return evidence
@@ -229,10 +237,14 @@ def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: Ru
     """
     sized = masked.masks is not None and masked.masks.sized
     inputs = Inputs(masked.model, shapes.of_inputs(masked.model.graph), settings.seed)
+    # The quick proof runs at the probed sizes alone.
     wanted = inputs.for_masks(sized=sized) if settings.verify == "full" or sized else inputs.both
+    # Two runs are enough; more are offered for models that refuse some sizes.
     expected = Answers.to_some(masked.stored, wanted, inputs.instead(), enough=2)
     taken = list(expected.runs.feeds)
+    # The second size is run though nothing can be compared there: a size that was baked into the smaller model fails.
     answers = _answers(found, [*taken, *inputs.both[1:]] if sized and taken[0] is inputs.first else taken)
+    # Without the run at the second size, which has no counterpart.
     runs = Runs(answers.runs.names, taken, answers.runs.outputs[: len(taken)])
     asked, held = with_tolerance(expected, replace(answers, runs=runs), tolerance_of(settings))
     evidence = Evidence.of(asked, held)
@@ -244,6 +256,7 @@ def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: Ru
 
 def finite(runs: Runs) -> bool:
     """Are all results finite numbers?"""
+    # In float64, as types such as bfloat16 are not numpy's own and have not all of its functions.
     return all(np.isfinite(a.astype(np.float64)).all() for row in runs.outputs for a in row if is_real(a))
 
 
@@ -258,6 +271,7 @@ def demand_proof(evidence: Evidence) -> None:
 
 
 def _demand_numbers(evidence: Evidence) -> None:
+    # A model whose outputs are all NaN agrees with anything.
     if not evidence.compared and evidence.inputs:
         raise ProofFailed(
             "no output of the original is a finite number on the inputs of the proof, so nothing can be proved; give "
@@ -289,6 +303,7 @@ def prove_written(path: Path, settings: RunSettings, model: ir.Model, known: Evi
     Raises:
         ProofFailed: it does not load, does not run, or gives something else.
     """
+    # Equal bytes give equal results, and a run of a large file is the dearest part of writing.
     if known is not None and known.digest and known.digest == files.digest([path]):
         return
     runs = known.runs if known is not None else None
@@ -297,10 +312,12 @@ def prove_written(path: Path, settings: RunSettings, model: ir.Model, known: Evi
         with scratch() as folder:
             stored = runnable(model, folder, settings.provider)
             runs = Answers.to_some(stored, inputs.both, inputs.instead()).runs
+    # One small run shows whether the file was written right; the mathematics was proved before.
     runs = runs.smallest()
     with scratch() as folder:
         answers = _answers(runnable_file(path, weight_bytes(model), folder, settings.provider), runs.feeds)
         asked = Standard(runs, tolerance_of(settings))
+        # Mostly the file agrees at once, and noise need not be measured.
         if not asked.met_by(answers.runs):
             moved = [answers.live.run(feeds) for feeds in nudged(runs.feeds)]
             asked = replace(asked, noise=noise_of([(answers.runs, moved)]))
@@ -320,6 +337,7 @@ def with_comparisons(evidence: Evidence, more: Sequence[Evidence]) -> Evidence:
     """
     for other in more:
         demand_proof(other)
+    # The worst of all comparisons is what is reported, so that no good one hides it.
     worst = max([evidence, *more], key=lambda e: e.max_rel_err)
     return replace(
         evidence,
@@ -333,6 +351,7 @@ def with_comparisons(evidence: Evidence, more: Sequence[Evidence]) -> Evidence:
 
 def together(proofs: Sequence[Evidence]) -> Evidence | None:
     """The proof with the largest error of those of several steps, with what none of them proved."""
+    # By the share of its tolerance, since steps may have had different ones.
     worst = max(proofs, key=lambda e: e.max_rel_err / e.tolerance if e.tolerance else e.max_rel_err, default=None)
     if worst is None:
         return None
@@ -348,6 +367,7 @@ def _sizes(value: ir.Value, *, declared: bool) -> tuple[str, ...] | int | None:
 
 
 def _size(dim: int | ir.SymbolicDim) -> str:
+    # A negative size stands for an open one (docs/decisions/0008), so both ways of writing it have to compare equal.
     return str(ir.SymbolicDim(None) if isinstance(dim, int) and dim < 0 else dim)
 
 
@@ -363,6 +383,7 @@ def same_signature(before: ir.Model, after: ir.Model, free: Collection[str] = ()
     """
 
     def signature(model: ir.Model) -> list[tuple[object, ...]]:
+        # With the file's declared sizes: callers bind to these, even where inference knows better.
         values = [*(v for v in model.graph.inputs if not v.is_initializer()), *model.graph.outputs]
         return [(v.name, v.dtype, _sizes(v, declared=v.name not in free)) for v in values]
 

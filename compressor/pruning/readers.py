@@ -20,6 +20,7 @@ def gates(coupling: Coupling, slots: Sequence[Slot]) -> list[tuple[Slot, UnitArr
     weight contracts (queries and keys, which meet each other) is gated where it is written: filters and what is
     added to them.
     """
+    # First all units that some weight contracts, since a slot that writes a unit gates it only if none does.
     read = np.zeros(len(coupling.units), np.bool_)
     for slot in slots:
         if slot.role == "in":
@@ -66,7 +67,9 @@ def readings(coupling: Coupling) -> list[Reading]:
 def _values(coupling: Coupling, slot: Slot, wanted: UnitArray) -> list[ir.Value]:
     found: dict[ir.Value, None] = {}
     for node, path in meetings(slot.value):
+        # ``path`` is the weight as the node sees it, maybe moved on the way; the other operands are activations.
         operands = [v for v in node.inputs if v is not None and v is not path and not v.is_initializer()]
+        # Preferably what goes in. A node may read the units through a value without labels; then what it makes tells.
         sides = (operands, node.outputs) if slot.role == "in" else (node.outputs,)
         for side in sides:
             holders = [v for v in side if _holds(coupling, v, wanted)]
@@ -77,6 +80,7 @@ def _values(coupling: Coupling, slot: Slot, wanted: UnitArray) -> list[ir.Value]
 
 
 def _holds(coupling: Coupling, value: ir.Value, wanted: UnitArray) -> bool:
+    # Optional outputs that are left out have no name, and nothing can be tapped there.
     if value.name == "" or coupling.shapes(value) is None:
         return False
     return any(np.isin(t.units, wanted).any() for t in coupling.layout(value))

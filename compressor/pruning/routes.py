@@ -59,11 +59,13 @@ def routes(graph: ir.Graph) -> list[Route]:
         return []
     found: list[dict[str, bool]] = []
     for goal in _goals(graph, {}):
+        # Decisions that do not contradict each other share a route, so that few runs reach every branch.
         fitting = [r for r in found if all(r.get(name, taken) == taken for name, taken in goal.items())]
         if fitting:
             fitting[0].update(goal)
         else:
             found.append(dict(goal))
+    # Without an If there are still Loops, whose bodies one route with no decisions reaches.
     return [Route(MappingProxyType(branches)) for branches in found[:ROUTES]] or [Route()]
 
 
@@ -77,6 +79,7 @@ def _goals(graph: ir.Graph, above: Branches) -> Iterator[Branches]:
     for node in graph:
         flow = flow_of(node) if has_graph(node) else None
         for number, body in enumerate(flow.bodies if flow is not None else ()):
+            # A branch inside a branch is reached only if the outer one is taken, so decisions add up on the way down.
             goal = {**above, str(node.name): number == 0} if flow is not None and flow.choices else above
             if goal is not above:
                 yield goal
@@ -89,6 +92,7 @@ def on_route(model: ir.Model, route: Route) -> tuple[ir.Model, Feed]:
     They are no constants, so that no optimiser takes what is decided out of the graph: ONNX Runtime 1.31 crashes on
     some graphs when it inlines a branch.
     """
+    # Names are shared by the masked graph and the smaller model, so one feed decides for both.
     decided = _Decided(model.clone(), {})
     for node in list(decided.model.graph.all_nodes()):
         flow = flow_of(node) if has_graph(node) else None
@@ -113,11 +117,15 @@ class _Decided:
 
     def go_round(self, node: ir.Node, flow: Flow) -> None:
         """Lets a Loop run as often as its limit says: that of the file if it is small, or else ``ITERATIONS``."""
+        # A small fixed limit belongs to what the graph means, such as the length of an unrolled sequence.
         limit = tensor_of(node.inputs[0])
         if limit is None or int(limit.numpy().ravel()[0]) > MOST_ITERATIONS:
             self.give(node, 0, np.asarray(ITERATIONS, np.int64))
+        # A Loop stops where its limit is reached or its condition is false; true at every turn leaves the limit alone
+        # to say.
         always = self.give(node, 1, np.asarray(True))
         for place, value in enumerate(flow.conditions):
+            # An output of a body has to be made inside it, so an outer value is handed through an Identity.
             handed = ir.node("Identity", [always], name=f"{node.name}.always{place}")
             made = handed.outputs[0]
             made.name, made.type, made.shape = f"{handed.name}.out", value.type, ir.Shape(always.shape or ())
@@ -127,11 +135,13 @@ class _Decided:
     def give(self, node: ir.Node, index: int, decision: Array) -> ir.Value:
         """Makes input ``index`` of ``node`` an input of the model, which is fed with ``decision``."""
         given = node.inputs[index] if index < len(node.inputs) else None
+        # ONNX allows a scalar or a tensor of one element here, and the body may declare either.
         rank = 0 if given is None or given.shape is None else len(given.shape)
         array = decision.reshape([1] * rank)
         kind = ir.TensorType(ir.DataType.from_numpy(array.dtype))
         value = ir.Value(name=f"{node.name}.decided{index}", shape=ir.Shape(array.shape), type=kind)
         self.model.graph.inputs.append(value)
+        # Trailing optional inputs may be missing altogether.
         if index >= len(node.inputs):
             node.resize_inputs(index + 1)
         node.replace_input_with(index, value)
@@ -171,6 +181,7 @@ def prove_routes(
     """
     standards, shown = list[tuple[Route, Standard]](), list[Evidence]()
     for wanted in routes(models[0].graph):
+        # Loops that are made to go round may run out of what they slice; then their own decisions are better than none.
         for route in (wanted, replace(wanted, loops=False)):
             expected = _runs(models[0], route, feeds, folder, provider)
             if expected is None:
@@ -198,6 +209,7 @@ def _runs(model: ir.Model, route: Route, feeds: Sequence[Feed], folder: Path, pr
 def _unreached(graph: ir.Graph, tried: Sequence[Route]) -> Iterator[str]:
     """Nodes of which no route took every branch, or went round."""
     taken = {pair for route in tried for pair in route.branches.items()}
+    # Each branch has to be on a route that ran, not merely on one that was planned.
     round_ = any(route.loops for route in tried)
     for node in graph.all_nodes():
         flow = flow_of(node) if has_graph(node) else None

@@ -28,6 +28,7 @@ def steps_of(settings: PruneSettings, size: int) -> Iterator[PruneSettings]:
         size: bytes of the original file, for a size given in bytes.
     """
     kept_at = SCHEDULES[settings.schedule]
+    # The last step takes the amounts as they were given, so that rounding of a schedule cannot miss them.
     for step in range(1, settings.steps):
         t = step / settings.steps
         changed: dict[str, object] = {"steps": settings.steps - step + 1}
@@ -36,6 +37,7 @@ def steps_of(settings: PruneSettings, size: int) -> Iterator[PruneSettings]:
             if amount is None or name == "target_latency":
                 continue  # milliseconds are a share of what only a measurement tells; see compressor.latency
             if name == "ratio":
+                # Schedules speak of what is kept, a ratio of what goes.
                 changed[name] = 1 - kept_at(1 - amount, t)
             else:
                 changed[name] = kept_at(float(amount) if amount <= 1 else min(1.0, amount / size), t)

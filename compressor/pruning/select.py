@@ -92,6 +92,7 @@ class Ranking:
         Raises:
             NothingToPrune: they lose nothing, though something was asked for.
         """
+        # After earlier steps, or with a target that is met already, removing nothing is a fair answer.
         untouched = all(self.origin.units.get(g.name) == len(g.units) for g in self.groups)
         if not any(map(len, removed.values())) and settings.ratio != 0 and untouched and settings.steps == 1:
             widest = max(g.channels for g in self.scores)
@@ -137,7 +138,9 @@ def rank(
     groups = group(coupling)
     if not groups:
         raise NothingToPrune("no channel of this model can be removed; --explain lists what was frozen and why")
+    # Balancing pairs units of different rows by rank, so it needs scores before groups are final.
     balance(coupling, _unit_scores(coupling, groups, judge, weights))
+    # Merged units belong together now; the groups from before the balancing are stale.
     groups = group(coupling)
     scores = {g: judge.score(g, weights) for g in permitted(groups, settings)}
     _reserve(coupling, scores)
@@ -158,8 +161,10 @@ def _reserve(coupling: Coupling, scores: Mapping[ChannelGroup, Scores]) -> None:
     """
     relative = np.full(len(coupling.units), np.inf)
     for member, score in scores.items():
+        # Scores of different groups are on different scales, and an axis may hold units of several.
         relative[member.units] = score / (score.mean() or 1.0)
     reserved = np.zeros(len(coupling.units), np.bool_)
+    # An axis with a unit outside the groups has that one infinite, so nothing else has to be kept for it.
     reserved[[int(units[np.argmax(relative[units])]) for units in coupling.extents()]] = True
     for member, score in scores.items():
         score[reserved[member.units]] = np.inf
@@ -195,15 +200,18 @@ def _fill(
     """Units to remove, by name of their group."""
     if settings.ratio is not None:
         chunks = line_up(ranked, settings, origin)
+        # Groups with a ratio of their own do not count towards the global one.
         own = {c.group for c in chunks if c.fixed}
         left = {g.name: len(g.units) for g in ranked if g.name not in own}
         total = sum(origin.units.get(name, count) for name, count in left.items())
         return take(chunks, settings, total, total - sum(left.values()))
     goal = goal_of(CostModel(coupling, coupling.shapes, rules), settings, origin)
     missed: TargetOutOfReach | None = None
+    # Wide multiples run faster, so finer ones are for targets that cannot be met otherwise.
     for allowed in finer(settings):
         try:
             return reach(line_up(ranked, allowed, origin), goal)
         except TargetOutOfReach as error:
+            # The first error names the multiple that the user would expect.
             missed = missed or error
     raise missed or AssertionError

@@ -76,19 +76,24 @@ def with_tolerance(expected: Answers, found: Answers, tolerance: Tolerance) -> t
     """
     feeds, runs = expected.runs.feeds, found.runs
     strict = Standard(expected.runs, tolerance)
+    # Other shapes cannot be explained by rounding.
     if strict.met_by(runs) or not _same_shapes(strict.runs, runs):
         return strict, runs
+    # Only runs that fail are repeated: noise is measured where it is needed, and nowhere else.
     failing = [k for k, row in enumerate(strict.distances(runs)) if not all(gap.passed for gap in row)]
     moved = _moved_in(expected, failing)
+    # By whole outputs instead of channels: where these agree, only small channels in which numbers cancel do not.
     rough = Standard(strict.runs, Tolerance(tolerance.rtol, tolerance.atol))
     note = "" if rough.met_by(runs) else AMPLIFIED  # numbers that cancel are no news
     noisy = Standard(strict.runs, tolerance, noise_of([(strict.runs, moved)]), note=note)
     if noisy.met_by(runs):
         return noisy, runs
+    # Dearer than nudging, since both models are loaded again; so it is asked later.
     plain = [answers.stored.run(feeds, optimise=False) for answers in (expected, found)]
     bare = Standard(plain[0], tolerance, optimise=False, note=PLAIN)
     if bare.met_by(plain[1]):
         return bare, plain[1]
+    # Last, the noise of the smaller model counts too; it may round in places that the reference has not.
     sides = [(strict.runs, [*moved, plain[0]]), (runs, [*_moved_in(found, failing), plain[1]])]
     return Standard(strict.runs, tolerance, noise_of(sides), note=note), runs
 
@@ -120,6 +125,7 @@ def noise_of(sides: Sequence[tuple[Runs, Sequence[Runs]]]) -> list[list[Array]]:
             ]
             for base, variants in sides
         ]
+        # The larger of both models, since either may be the one that rounds.
         found.append([NOISE_FACTOR * np.maximum.reduce(several) for several in zip(*parts, strict=True)])
     return found
 
@@ -131,8 +137,10 @@ def nudged(feeds: Sequence[Feed]) -> list[list[Feed]]:
 
 def _moved(feed: Feed, rng: np.random.Generator) -> Feed:
     def nudge(array: Array) -> Array:
+        # Indices and flags have no last bit; moving them would change what is computed.
         if array.dtype.kind != "f":
             return array
+        # Up or down at random: all in one direction would move sums by more than rounding does.
         goals = np.where(rng.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
         return np.asarray(np.nextafter(array, goals))
 

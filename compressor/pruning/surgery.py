@@ -28,10 +28,12 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
         RuleFault: a rule cannot repair its node, or the shapes that follow are not those that were planned; the model
             is spoilt then, and has to be analysed again without that rule.
     """
+    # Shapes after the cut are all worked out first, since repairs edit the graph that they are read from.
     repairer = Repairer(cut)
     graph = model.graph
     nodes = set(graph.all_nodes())
     shapes = {v: repairer.after(v) for v in values_of(graph) if cut.touches(v)}
+    # Those keep their size, and each user takes as many positions as it needs from the front (channels/fills.py).
     moved = [n for n in graph.all_nodes() if any(_is_moved(v, cut) for v in n.outputs)]
     for node in list(graph.all_nodes()):
         rule = rules.get((node.domain, node.op_type))
@@ -40,11 +42,14 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
         if _touched(node, cut):
             with blamed(node):
                 rule.repair(node, repairer)
+    # After the repairs, as this puts nodes between the value and its users.
     for value in [v for n in moved for v in n.outputs if v in shapes]:
         shapes[repairer.take_from_front(value, cut.coupling.fills.moved_by)] = shapes.pop(value)
+    # Weights of a large model are sliced when they are written, so that they are never all in memory.
     large = is_large(graph)
     for value, shape in shapes.items():
         if value.is_initializer() and value.const_value is not None:
+            # Inputs with a default are given up before the weight is cut.
             if value.is_graph_input():
                 graph.inputs.remove(value)  # a default that the caller could override; its old shape is gone
             value.const_value = _cut(value, value.const_value, cut, shape, lazily=large)
@@ -53,6 +58,7 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
         elif value.shape is not None:
             dims = [_dim(old, *sizes) for old, *sizes in zip(value.shape, cut.before(value), shape, strict=True)]
             value.shape = ir.Shape(dims)
+    # Copies were made for the coupling alone (channels/fills.py), and recheck infers the graph as it will be written.
     drop_copies(graph)
     recheck(model, cut.coupling, shapes, nodes)
 
@@ -78,6 +84,7 @@ def _cut(
     value: ir.Value, tensor: ir.TensorProtocol, cut: Cut, shape: tuple[int, ...], *, lazily: bool
 ) -> ir.TensorProtocol:
     """What stays of the data of an initializer; with ``lazily``, made when it is read."""
+    # Elements of less than a byte cannot be sliced by rows without unpacking them.
     if not lazily or tensor.dtype.bitwidth % 8:
         # Not ir.tensor, which asks of every array whether it is of some tensor's protocol.
         return ir.Tensor(compact(tensor.numpy(), cut, value), dtype=tensor.dtype, name=value.name)
@@ -103,6 +110,7 @@ class Compacted:
     def of(cut: Cut, value: ir.Value) -> Compacted:
         """Of the weight ``value``."""
         terms = cut.coupling.layout(value, settle=False)
+        # Rows of a joint term keep different positions, which one mask for each axis cannot say.
         if any(len(t.axes) > 1 for t in terms):
             return Compacted({}, cut.mask(value))
         axes = sorted({t.axes[0] for t in terms})
@@ -129,6 +137,7 @@ def compact(array: Array, cut: Cut, value: ir.Value) -> Array:
     left = part(array, 0)
     if part.mask is not None:
         left = left.reshape(cut.after(value))
+    # ascontiguousarray makes a scalar an array of one element.
     return np.ascontiguousarray(left) if left.ndim else left
 
 
@@ -137,11 +146,13 @@ def mask(model: ir.Model, cut: Cut, rules: Rules, *, thorough: bool = False) -> 
 
     Kernels are zeroed; where activations meet without a weight, masks are put into the graph.
     """
+    # Cuts speak of values of the analysed model, while the clone is what is edited; names tie them together.
     originals = {str(v.name): v for v in values_of(model.graph)}
     clone = model.clone()
     for value in clone.graph.initializers.values():
         source = originals[str(value.name)]
         tensor = source.const_value
+        # Kernels only; biases and scales keep their numbers (docs/decisions/0007).
         keep = cut.mask(source) if tensor is not None and _is_kernel(source, rules) else None
         if keep is not None and tensor is not None:
             value.const_value = _zeroed(tensor, keep)
@@ -152,10 +163,12 @@ def mask(model: ir.Model, cut: Cut, rules: Rules, *, thorough: bool = False) -> 
         if rule is not None and node.name not in opaque:
             with blamed(node):
                 rule.mask(node, reference)
+    # Nothing keeps annotations true while masks are put in; without them the runtime infers shapes itself.
     for value in [v for n in clone.graph.all_nodes() for v in n.outputs]:
         if value.is_graph_output() and value not in clone.graph.outputs:
             continue  # ONNX Runtime asks for the shapes of what a body returns
         value.shape = None
+    # Last, as it renames inputs and outputs that masks are found by.
     declare_anew(clone.graph, cut, originals, cut.coupling.policy.free)
     return clone, reference
 

@@ -54,6 +54,7 @@ def lines(chunks: Sequence[Chunk], groups: Sequence[ChannelGroup], settings: Pru
     times its own share, so that the loss of a group is the square of what it gives up; in global scope the scores of
     its units.
     """
+    # Every group needs a line, also one that can lose nothing: levels are numbered by group.
     own: dict[str, list[Chunk]] = {group.name: [] for group in groups}
     for chunk in chunks:
         if np.isfinite(chunk.key):
@@ -71,9 +72,11 @@ def _line(group: ChannelGroup, chunks: Sequence[Chunk], settings: SelectionSecti
     none = np.zeros(0, np.int64)
     removed, losses = [none], [0.0]
     for chunk in chunks:
+        # The key of a local chunk is a share; times the chunk's own share it integrates to half of the square.
         weight = len(chunk.units) / (len(group.units) if settings.scope != "global" else 1)
         removed.append(np.concatenate([removed[-1], chunk.units]))
         losses.append(losses[-1] + max(chunk.key, 0.0) * weight)
+    # What the user fixed is gone at every width, so the line starts behind it.
     first = sum(chunk.fixed for chunk in chunks)
     picked = levels_of(first, len(removed) - 1, groups)
     return WidthLine(group, tuple(removed[k] for k in picked), np.asarray([losses[k] for k in picked]))
@@ -91,6 +94,7 @@ class Widths:
     def __init__(self, lines: Sequence[WidthLine], parts: Sequence[OperatorChain], share: Share) -> None:
         self.lines = list(lines)
         self.parts, self._share = list(parts), share
+        # Most operators depend on two or three groups, so a group's cost needs few of them.
         self._touched = [[p for p in parts if g in p.groups] for g in range(len(lines))]
 
     @property
@@ -132,14 +136,18 @@ class Widths:
         answer, until that does not change; the best answer that keeps to the budget counts. The knapsack is solved
         exactly, the whole is a local optimum.
         """
+        # Costs around equal shares are a fair start; around the widest model they would be far from its answer.
         levels = self._even(budget)
         if levels is None:
             return None
         best, lost = levels, self._lost(levels)
+        # Costs were taken one by one, so an answer may cost more than the knapsack thought; the excess is held back
+        # next time.
         slack = 0.0
         for _ in range(ROUNDS):
             spent = self.total(levels)
             found = choose_widths(self._costs(levels), [line.losses for line in self.lines], budget - spent - slack)
+            # The answer reproduces itself: costs around it lead to it again.
             if found is None or found == levels:
                 break
             levels, now = found, self.total(found)
@@ -169,10 +177,12 @@ class Widths:
         low, high = 0.0, 1.0
         if self.total(self._at(high)) > budget:
             return None
+        # 2^-12 is finer than any line of widths.
         for _ in range(12):
             middle = (low + high) / 2
             low, high = (low, middle) if self.total(self._at(middle)) <= budget else (middle, high)
         return self._at(high)
 
     def _at(self, place: float) -> Levels:
+        # Rounded up, towards narrower, so that the bound of the bisection holds at the widths that exist.
         return [int(np.ceil(place * (len(line.losses) - 1))) for line in self.lines]
