@@ -41,6 +41,7 @@ class Held:
 
     def loss(self, change: Matrix) -> float:
         """Second-order loss of a change D of a weight, tr(G D C Dᵀ); G of gradients, C of inputs (covariances)."""
+        # In this order the large factor, of rows, is multiplied once; in float32, as losses need few digits.
         moved = self.inputs @ (self.metric @ change).T.astype(np.float32)
         return float(np.square(moved, dtype=np.float64).sum()) / max(len(moved), 1)
 
@@ -83,7 +84,10 @@ class Exact:
             for probe in probes:
                 by_weight, by_bias = slopes[probe.view]
                 moved += float(np.vdot(probe.change, by_weight[probe.index]))
+                # Recovery also moves the bias so that the mean stays; without this term that mean would count as a
+                # loss.
                 moved -= float(by_bias[probe.index] @ (probe.change @ probe.mean))
+            # Squared only after all layers are summed: what they lose adds up, or cancels, before it is squared.
             self._sums[number] += moved**2
         self._samples += samples
 
@@ -91,10 +95,12 @@ class Exact:
         """By the matrices, float32[groups, out, unknowns], and by what is added to all rows, float32[groups, out]."""
         weight = view.layer.weight
         by_weight = gradients[str(weight.initializer.name)].astype(np.float32, copy=False)
+        # The gradient is by the initializer; the form wants it in the order in which the operator reads it.
         if weight.place is not None:
             by_weight = by_weight.ravel()[weight.place]
         scale = view.form.matrix(np.ones_like(by_weight))  # a factor of the product, which counts twice here
         output = gradients[view.layer.y]
+        # The output may be of another batch size than the bound shapes, and rows are counted by it.
         form = view.layer.form((view.shapes[0], by_weight.shape, output.shape))
         rows = form.targets(output, np.arange(form.count(output.shape)))
         matrix = view.form.matrix(by_weight) / np.square(scale)

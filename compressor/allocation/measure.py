@@ -69,6 +69,7 @@ def loss_curves(ranked: Ranked, found: LossEvidence, seed: int) -> Curves:
     shaped: list[tuple[str, float]] = []
     for number, (group, scores) in enumerate(ranked.items(), 1):
         found.tell(f"losses: group {number} of {len(ranked)}")
+        # A group that something else reads too has losses that these layers do not show.
         if group.name in found.covered:
             way = _Way(group, scores, found, seed)
             measured[group.name] = way.curve()
@@ -77,6 +78,7 @@ def loss_curves(ranked: Ranked, found: LossEvidence, seed: int) -> Curves:
     if found.exact is not None and probes:
         found.tell("losses: the outputs")
         measured = sized(measured, shaped, found.exact(probes))
+    # For all groups, as those with a measured curve say what a score is worth.
     lent = {group.name: _by_scores(group, scores) for group, scores in ranked.items()}
     factor = _borrowed(measured, lent)
     return {
@@ -90,6 +92,7 @@ def sized(
     """Curves times the factor by which positions and layers are not independent, the mean over the widths probed."""
     ratios: dict[str, list[float]] = {}
     for (name, loss), true in zip(shaped, exact, strict=True):
+        # A change that independence calls free says nothing about the factor.
         if loss > 0:
             ratios.setdefault(name, []).append(float(true) / loss)
     found = {}
@@ -108,9 +111,11 @@ class _Way:
         places = [
             (place, int(index))
             for place, view in enumerate(found.views)
+            # A grouped convolution is several matrices, of which a group of channels may touch few.
             for index in np.flatnonzero(np.isin(view.units, group.units).any(axis=1))
         ]
         self._parts = [_Part.of(found, place, index, seed) for place, index in places]
+        # Nothing gone, nothing lost: the curve has to begin at 0.
         self._known: dict[int, float] = {0: 0.0}
         ends = np.linspace(0, len(self._free), min(LOOKS, len(self._free)) + 1).round().astype(int)
         self._ends = sorted(set(ends.tolist()) - {0})
@@ -122,15 +127,19 @@ class _Way:
         """What the group loses at each of its widths."""
         group, free = self._group, self._free
         order = None if self._found.own_order else group.units[ranking(group.units, self._scores)][: len(free)]
+        # One unit has to be left, unless some stay in any case because their score is infinite.
         last = max(0, 1 - (len(group.units) - len(free)))
         gone = way_down([part.reader for part in self._parts], free, last, self._look, order)
+        # The last step need not be one at which the curve was looked at, and interpolation must not end before it.
         self._known.setdefault(len(gone), max(self._known.values()))
         steps = sorted(self._known)
         values = np.interp(np.arange(len(gone) + 1), steps, [self._known[k] for k in steps])
+        # Held-out losses are noisy and may fall; a knapsack would then take units for nothing.
         return LossCurve(gone, np.maximum.accumulate(values))
 
     def _look(self, gone: int) -> None:
         passed = max(self._known)
+        # Several units go in a step, so a mark is met by the first step that passes it.
         marked = [mark for mark in self._marks if passed < mark <= gone]
         if not marked and not any(passed < end <= gone for end in self._ends):
             return
@@ -155,14 +164,18 @@ class _Part:
     def of(found: LossEvidence, place: int, index: int, seed: int) -> _Part:
         view, rows = found.views[place], found.rows[place]
         inputs = rows.inputs[index]
+        # By samples and not by rows: rows of one sample resemble each other, and would flatter the fit.
         half = max(1, len(inputs) // 2)
         fit = inputs[:half].reshape(-1, view.inputs)
+        # A single sample has to do for both.
         rest = inputs[half if len(inputs) > 1 else 0 :].reshape(-1, view.inputs)
+        # A sum of many float32 numbers loses digits.
         mean = fit.mean(axis=0, dtype=np.float64).astype(np.float32)
         fit = fit - mean
         covariance = np.asarray(fit.T @ fit, np.float64) / len(fit)
         matrix = view.matrix[index]
         if rows.gradients is None:
+            # Without gradients every layer counts by the share of its output's variance that changes.
             spread = float(np.einsum("oi,ij,oj->", matrix, covariance, matrix, optimize=True))
             metric = np.eye(len(matrix)) / max(spread, 1e-300) ** 0.5
         else:
@@ -187,10 +200,13 @@ def metric_of(slopes: Floats32, weight: float, seed: int) -> Matrix:
     if slopes.shape[1] <= RANK:
         whole = np.asarray(slopes.T @ slopes, np.float64) * weight
         values, vectors = np.linalg.eigh(whole)
+        # Rounding leaves tiny or negative eigenvalues, whose roots are noise or NaN.
         kept = values > values[-1] * 1e-9
         return np.asarray((vectors[:, kept] * np.sqrt(values[kept])).T)
+    # The rows themselves are a factor already, with no more rows than a mixture would have.
     if len(slopes) <= RANK:
         return np.asarray(slopes * weight**0.5, np.float64)
+    # Random signs keep the expectation of the product (Johnson and Lindenstrauss), and bound its rank.
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (RANK, len(slopes))).astype(np.float32)
     return np.asarray((signs @ slopes) * (weight / RANK) ** 0.5, np.float64)
 
@@ -199,6 +215,7 @@ def _by_scores(group: ChannelGroup, scores: Scores) -> LossCurve:
     """The sum of the scores that are gone, in their order."""
     order = ranking(group.units, scores)[: int(np.isfinite(scores).sum())]
     mean = float(scores[np.isfinite(scores)].mean()) if len(order) else 1.0
+    # Scores of a criterion may be negative; a curve may not fall.
     sums = np.cumsum(np.maximum(scores[order], 0.0)) / (mean or 1.0) / max(len(group.units), 1)
     return LossCurve(group.units[order], np.concatenate([[0.0], sums]))
 
@@ -207,9 +224,11 @@ def _borrowed(measured: Curves, lent: Curves) -> float:
     """Loss that a score is worth: the median over the groups that have both, where half of their units are gone."""
     ratios = []
     for name, curve in measured.items():
+        # At the middle of the curve, as both ends depend on few units.
         place = len(curve.order) // 2
         if place and lent[name].losses[place] > 0:
             ratios.append(curve.losses[place] / lent[name].losses[place])
+    # The median, since the scale of scores of one odd group may be far off.
     return float(np.median(ratios)) if ratios else 1.0
 
 

@@ -52,11 +52,14 @@ def sizing(coupling: Coupling, views: Sequence[LinearView], macs: float, wanted:
         macs: multiply-accumulates of one sample.
         wanted: samples that are asked for.
     """
+    # Time comes first, then rows of each sample are given up for memory, and samples only at the end.
     samples = max(1, min(wanted, max(FEWEST, int(WORK / max(macs, 1.0)))))
     row = 4 * sum(len(v.matrix) * (v.inputs + v.matrix.shape[1]) for v in views)
     drawn = int(np.clip(ROWS_BYTES / max(row * samples, 1), 1, POSITIONS))
+    # At least two, as one half fits and the other judges.
     samples = max(2, min(samples, int(ROWS_BYTES / max(row * drawn, 1))))
     shapes = [coupling.shapes(v) for node in coupling.graph for v in node.outputs]
+    # Torch keeps every value of a batch for the backward pass.
     held = 4 * sum(prod(shape) for shape in shapes if shape is not None) / coupling.shapes.batch
     return Sizing(samples, int(np.clip(BATCH_BYTES / max(held, 1), 1, 64)), drawn)
 
@@ -66,6 +69,7 @@ def drawn_batches(model: ir.Model, data: Dataset, size: Sizing, seed: int, skip:
     fixed = batch_limit(model)
     step = fixed or size.batch
     order = np.random.default_rng(seed).permutation(len(data))[skip : size.samples].astype(np.int64)
+    # A model with a fixed batch takes whole batches only; the last one is filled up with samples from the start.
     if fixed:
         order = np.resize(order, -(-len(order) // fixed) * fixed)
     for start in range(0, len(order), step):
@@ -83,6 +87,7 @@ def with_gradients(
     """
     from compressor.train.gradients.output_gradients import OutputGradients  # noqa: PLC0415 - torch, for this alone
 
+    # One run gives both: what a layer reads and the gradient at what it gives.
     run = OutputGradients(model, [v.layer.x for v in views], [v.layer.y for v in views], seed)
     collectors = [Collector(view, seed, size.drawn) for view in views]
     for batch in drawn_batches(model, data, size, seed):
@@ -99,11 +104,15 @@ def exactly(
     from compressor.train.gradients.output_gradients import OutputGradients  # noqa: PLC0415 - torch, for this alone
 
     def judge(sets: Sequence[Sequence[Probe]]) -> npt.NDArray[np.float64]:
+        # By the outputs of layers too: the sum of their gradients is that of a bias.
         names = [name for v in views for name in (v.layer.y, str(v.layer.weight.initializer.name))]
+        # Made only when it is asked for, since probes exist after all groups have gone their way.
         run = OutputGradients(model, [], list(dict.fromkeys(names)), seed)
         for first in islice(drawn_batches(model, data, size, seed), 1):
             run(first)  # sizes of the outputs are those of the first batch, which is to be the same as for the rows
         found = Exact(views, sets)
+        # One sample at a time: the gradient by a weight is a sum over the batch, in which single samples cannot be told
+        # apart.
         for batch in drawn_batches(model, data, replace(size, batch=1), seed, skip=size.samples // 2):
             found.add(run(batch)[1], len(batch))
         return found.losses()
@@ -119,12 +128,15 @@ def without_gradients(
 
     seed, provider = how
     inputs = {str(v.name) for v in model.graph.inputs}
+    # Inputs of the model are at hand and cannot be tapped as outputs.
     names = list(dict.fromkeys(name for v in views for name in (v.layer.x, v.layer.y) if name not in inputs))
     collectors = [Collector(view, seed, size.drawn) for view in views]
     read = list[Batch]()
 
     def feeds() -> Iterator[dict[str, Array]]:
         for batch in drawn_batches(model, data, size, seed):
+            # The tap pulls one batch, runs it and hands its values on before it pulls the next, so that one place is
+            # enough.
             read[:] = [batch]
             yield dict(batch.inputs)
 

@@ -49,8 +49,10 @@ class Reader:
 
     def costs(self, units: UnitArray) -> Matrix:
         """float64[units]: the least that the outputs lose without each of them."""
+        # A unit without a column here loses nothing here.
         found = np.zeros(len(units))
         weighed = self._metric @ self._weight
+        # Blocks of equal size are solved in one call; one call a unit would take most of the time.
         for places, columns in self._columns(units):
             own = weighed[:, columns].transpose(1, 0, 2)
             inner = self._inverse[columns[:, :, None], columns[:, None, :]]
@@ -60,6 +62,7 @@ class Reader:
 
     def _columns(self, units: UnitArray) -> Iterator[tuple[UnitArray, UnitArray]]:
         """Places of units with as many columns each, and those columns, [places, columns each]; none for others."""
+        # Columns are sorted by unit once, so that the columns of each are a slice.
         labels = self._units[self._left]
         order = np.argsort(labels, kind="stable")
         starts = np.searchsorted(labels[order], units)
@@ -74,6 +77,7 @@ class Reader:
         if not gone.any():
             return
         stay = ~gone
+        # A Schur complement instead of a new inverse: cubic in what goes, not in what stays.
         solved = np.linalg.solve(self._inverse[np.ix_(gone, gone)], self._inverse[gone])
         self._weight = (self._weight - self._weight[:, gone] @ solved)[:, stay]
         self._inverse = self._inverse[np.ix_(stay, stay)] - self._inverse[np.ix_(stay, gone)] @ solved[:, stay]
@@ -83,6 +87,7 @@ class Reader:
     def change(self) -> Matrix:
         """float64[out, unknowns]: what was added to the weight so far."""
         found = -self._first
+        # What is gone has become zero, so its change is minus the weight.
         found[:, self._left] += self._weight
         return found
 
@@ -91,6 +96,7 @@ def damped_inverse(covariance: Matrix) -> Matrix:
     """The damped inverse ``(C + μ I)⁻¹`` of a covariance: float64[n, n], μ a share of its mean diagonal."""
     size = len(covariance)
     mean = float(np.trace(covariance)) / max(size, 1)
+    # Inputs that are all zero leave nothing to scale by; any positive number makes the matrix regular.
     damped = covariance + (DAMPING * mean if mean > 0 else 1.0) * np.eye(size)
     return np.asarray(np.linalg.inv(damped))
 
@@ -121,6 +127,7 @@ def way_down(
         count = min(step, len(left) - last)
         if order is None:
             costs = np.sum([reader.costs(left) for reader in readers], axis=0)
+            # By number where costs tie, so that equal runs give equal plans.
             chosen = left[np.lexsort((left, costs))[:count]]
         else:
             done = len(units) - len(left)

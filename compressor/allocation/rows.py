@@ -57,7 +57,9 @@ class Collector:
         view, layer = self._view, self._view.layer
         x = values[layer.x]
         shape = tuple((values if gradients is None else gradients)[layer.y].shape)
+        # Made anew for each batch, whose size may differ from the bound one and from the last.
         form = layer.form((x.shape, layer.weight.read().shape, shape))
+        # Rows of a batch are those of its samples one after another, as many of each.
         positions = max(1, form.count(shape) // samples)
         pick = self._pick(samples, positions)
         rows = form.rows(x, shape, pick).astype(np.float32).reshape(len(view.matrix), samples, -1, view.inputs)
@@ -68,8 +70,10 @@ class Collector:
         self._positions = positions
 
     def _pick(self, samples: int, positions: int) -> Pick:
+        # By the layer's name and not its place, so that a layer draws the same rows whatever stands beside it.
         rng = np.random.default_rng([self._seed, crc32(self._view.layer.name.encode()), len(self._parts)])
         drawn = min(positions, self._drawn)
+        # Other positions for each sample; one choice for all would see the same places of every image.
         chosen = rng.permuted(np.tile(np.arange(positions), (samples, 1)), axis=1)[:, :drawn]
         return np.asarray((np.sort(chosen, axis=1) + np.arange(samples)[:, None] * positions).ravel(), np.int64)
 

@@ -74,11 +74,15 @@ def view_of(layer: LayerPair, coupling: Coupling) -> LinearView | None:
     if x is None or shapes[0] is None or shapes[1] is None:
         return None
     try:
+        # The same form that recovery uses: what it cannot read it does not rebuild, and then nothing is known of the
+        # loss.
         form = layer.form((shapes[0], weight.shape, shapes[1]))
     except Unrepairable:
         return None  # recovery leaves it alone, so that nothing is known of what it loses
     count = form.count(shapes[1])
+    # Spread over all rows, so that the middle is seen as well as the edges, where taps meet padding.
     pick = np.unique(np.linspace(0, count - 1, min(count, SEEN)).astype(np.int64))
+    # Units take the place of numbers in the input, and come out in the columns that the numbers would have met.
     columns = _labels(form.rows(_spread(coupling, x, shapes[0]), shapes[1], pick))
     outs = _labels(form.targets(_spread(coupling, y, shapes[1]), pick))
     alone = (columns == columns[:, :1]).all(axis=1) & (outs == outs[:, :1]).all(axis=1) & (columns[:, 0] == outs[:, 0])
@@ -92,6 +96,7 @@ def _spread(coupling: Coupling, value: ir.Value, shape: Sequence[int]) -> UnitAr
     for term in coupling.layout(value, settle=False):
         index = tuple(slice(None) if axis in term.axes else None for axis in range(len(shape)))
         units = coupling.units.find(term.units)
+        # Terms of one value lie over disjoint axes; the first that names a unit counts.
         found = np.where(found == 0, units[index], found)
     return found
 
@@ -105,6 +110,7 @@ def _labels(rows: Matrix) -> UnitArray:
 def covered(coupling: Coupling, groups: Sequence[ChannelGroup], found: Sequence[LinearView]) -> set[str]:
     """Names of the groups of which every reader of every unit is in ``found``."""
     weights = {view.layer.weight.initializer: view for view in found}
+    # A unit is open if any reader of it is no matrix, or has no column for it.
     open_units = np.zeros(len(coupling.units), np.bool_)
     for slot, units in gates(coupling, slots_of(coupling)):
         view = weights.get(slot.value)

@@ -24,6 +24,7 @@ class BiasCorrection:
 
     def add(self, layer: int, x: Matrix, y: Matrix) -> None:
         """Rows of one layer."""
+        # Outputs of the weights as they are, against the dense ones: only first and second moments are needed.
         self._moments[layer].add(x @ self._matrix.transpose(0, 2, 1), y)
 
     def proposals(self) -> Iterator[Affine]:
@@ -31,8 +32,11 @@ class BiasCorrection:
         matrix = self._matrix
         means = [m.means for m in self._moments]
         if self._spread:
+            # Layers that share a weight share its factor, so their variances are averaged by rows.
             have, want = (sum(m.variances[k] * m.count for m in self._moments) for k in (0, 1))
+            # A channel that is constant now cannot be scaled to vary; it keeps its weights.
             factor = np.sqrt(np.divide(want, have, out=np.ones_like(matrix[:, :, 0]), where=np.asarray(have) > 0))
             matrix = matrix * factor[:, :, None]
+            # The factor moves the mean as well, and the bias has to make up for the moved one.
             means = [(x * factor, y) for x, y in means]
         yield Affine(matrix, tuple(y - x for x, y in means))

@@ -28,12 +28,16 @@ def write_bias(layer: LayerPair, form: OperandForm, change: Matrix, rank: int) -
     """Adds ``change`` [groups, out] to what the node's output has, of ``rank`` axes."""
     if not change.any():
         return
+    # ONNX wants a bias in the type of its weight.
     dtype = constant_array(layer.weight.initializer).dtype
     spread = form.spread(change, rank)
+    # The operator's own input first: it adds no node, and runtimes fuse it.
     if layer.kind.bias is not None:
         old = _input(layer)
+        # The bias that is held is multiplied by a factor (Gemm's beta), and the change is of the result.
         total = change if old is None else change + form.gather(constant_array(old), rank) * _factor(layer)
         array = form.spread(total / _factor(layer), rank)
+        # Conv and BatchNormalization take a vector; Gemm also takes what broadcasts, such as a column.
         array = array.ravel() if layer.kind.factor == "" or array.shape[0] == 1 else array
         _put(layer.node, layer.kind.bias, array.astype(dtype))
     elif (place := _following(layer, spread)) is not None:
@@ -56,16 +60,19 @@ def _following(layer: LayerPair, spread: Matrix) -> tuple[ir.Node, int] | None:
     """The one reader of the output, where it adds a constant of at least this shape."""
     out = layer.node.outputs[0]
     uses = out.uses()
+    # Another reader of the product would not get the new bias.
     if len(uses) != 1 or out.is_graph_output():
         return None
     add, index = next(iter(uses))
     other = add.inputs[1 - index] if len(add.inputs) == 2 else None
     if other is None or add.graph is not layer.node.graph or not adds(add):
         return None
+    # What the caller may replace, or what is computed, cannot hold it.
     if not other.is_initializer() or other.is_graph_input() or other.const_value is None:
         return None
     shape = tuple(other.const_value.shape.numpy())
     short = spread.reshape(spread.shape[max(spread.ndim - len(shape), 0) :]) if len(shape) < spread.ndim else spread
+    # Growing the constant could make the sum larger than it was.
     if short.size != spread.size or np.broadcast_shapes(shape, short.shape) != shape:
         return None
     return add, 1 - index
@@ -74,6 +81,7 @@ def _following(layer: LayerPair, spread: Matrix) -> tuple[ir.Node, int] | None:
 def _put(node: ir.Node, index: int, array: Array) -> None:
     """A constant as input ``index``: under the name that is there, if nobody else reads it."""
     old = node.inputs[index] if index < len(node.inputs) else None
+    # A constant that others read as well must stay as it is for them.
     if old is not None and len(old.uses()) == 1 and not old.is_graph_output():
         old.const_value = ir.tensor(array.reshape(_like(old, array)), name=old.name)
         old.shape = ir.Shape(old.const_value.shape.numpy())
@@ -97,6 +105,7 @@ def _append(layer: LayerPair, array: Array) -> None:
     node, graph = layer.node, layer.node.graph
     assert graph is not None
     out = node.outputs[0]
+    # Without leading axes of size 1 the constant broadcasts alike, and looks like what exporters write.
     lead = next((k for k, size in enumerate(array.shape) if size > 1), array.ndim - 1)
     constant = add_constant(graph, f"{node.name}.bias", array.reshape(array.shape[lead:] if array.ndim else ()))
     add = ir.Node("", "Add", [out, constant], name=free_name(graph, f"{node.name}.add_bias"))
@@ -104,11 +113,13 @@ def _append(layer: LayerPair, array: Array) -> None:
     made.type, made.shape = out.type, out.shape
     name = out.name
     for user, index in list(out.uses()):
+        # The Add itself has to go on reading the product.
         if user is not add:
             user.replace_input_with(index, made)
     for k, value in enumerate(graph.outputs):
         if value is out:
             graph.outputs[k] = made
+    # First the old value gives its name up, since two values must never have one name.
     out.name = free_name(graph, f"{name}.product")
     made.name = name
     graph.insert_after(node, add)

@@ -50,6 +50,7 @@ class Holdout:
 
     def add(self, layer: int, x: Matrix, y: Matrix) -> None:
         """Takes rows of one layer, as :meth:`Fit.add` does."""
+        # Inputs are most of the memory; outputs stay in float64, as errors are small differences of them.
         self._rows[layer].append((x.astype(np.float32), y))
 
     def error(self, found: Affine) -> float:
@@ -63,6 +64,8 @@ class Holdout:
                 made = as_float64(x) @ found.matrix.transpose(0, 2, 1) + bias[:, None]
                 gap += float(np.square(y - made).sum())
                 spread += float(np.square(y - mean).sum())
+        # A proposal that overflows must lose against any other, and NaN compares as false.
         if not np.isfinite(gap):
             return float("inf")
+        # Constant outputs have no spread to take a share of.
         return float(np.sqrt(gap / spread)) if spread else float(np.sqrt(gap))

@@ -41,6 +41,7 @@ def layer_kind(node: ir.Node) -> LayerKind | None:
     """How a linear operator is read, by its record; None for others, of which those that multiply are skipped."""
     operator = operator_of(node)
     if operator.linear:
+        # The weight of a product may be on either side; the right one is looked at first, as most are there.
         make, held = (contraction, (1, 0)) if operator.window is None else (windows, (1,))
         return LayerKind(make, held, operator.bias, operator.bias_factor)
     if operator.statistics:
@@ -110,13 +111,16 @@ class Kept:
         mask = None if value is None else self._cut.mask(value)
         if value is None or mask is None:
             return array
+        # One axis alone is the common case, and several times faster than a mask of the whole array.
         wide = [axis for axis, size in enumerate(mask.shape) if size > 1]
         if len(wide) == 1 and mask.size == array.shape[wide[0]]:
             return np.compress(mask.ravel(), array, axis=wide[0])
         after = self._cut.after(value)
+        # Axes along which nothing goes have the sizes of this run, not those that were planned with.
         shape = [size if mask.shape[a] == 1 else after[a] for a, size in enumerate(array.shape)]
         try:
             return array[np.broadcast_to(mask, array.shape)].reshape(shape)
+        # The model may have been run at sizes at which units lie elsewhere along an axis.
         except ValueError:
             raise Unrepairable(f"the sizes of {name!r} are not those that the cut was planned for") from None
 
@@ -133,6 +137,7 @@ def affected(graph: ir.Graph, kept: Kept, replaced: Collection[str] = ()) -> tup
     touched = {str(v.name) for n in graph for v in n.outputs if kept.touched(str(v.name))}
     touched |= {str(v.name) for n in graph if n.name in replaced for v in n.inputs if v is not None}
     after = set(touched)
+    # In the order of the graph, so that one pass reaches everything that follows.
     for node in graph:
         inputs = [v for v in (*node.inputs, *captured_values(node)) if v is not None]
         if any(str(v.name) in after for v in inputs):
@@ -155,6 +160,7 @@ def find_layers(pruned: ir.Model, original: ir.Model, wrong: set[str]) -> tuple[
             continue
         if found is not None:
             layers.append(found)
+    # Only to say so: values inside bodies are not outputs of a stage, and no sweep could stop there.
     _inside_bodies(pruned, skipped)
     return _writable(_untied(layers), skipped), skipped
 
@@ -170,6 +176,7 @@ def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Mode
         weight = weight_of(node.inputs[held], models[0].opset_imports)
         if weight is None:
             continue
+        # A cut may have taken a node apart or replaced it; then there is nothing to imitate.
         if dense is None or dense.op_type != node.op_type or len(dense.inputs) <= held:
             raise Unrepairable("the dense model has no such node")
         original = weight_of(dense.inputs[held], models[1].opset_imports)
@@ -206,6 +213,8 @@ def _untied(layers: list[LayerPair]) -> list[LayerPair]:
         held = layer.weight.initializer
         first = seen.setdefault(held, layer.dense_weight.initializer)
         graph = layer.node.graph
+        # Clean-up after the cut merges equal initializers; two weights may be equal then and have to differ after
+        # repair.
         if first is not layer.dense_weight.initializer and layer.weight.place is None and graph is not None:
             copy = add_constant(graph, str(layer.dense_weight.initializer.name), layer.weight.read())
             layer.node.replace_input_with(layer.held, copy)
@@ -222,6 +231,7 @@ def _writable(layers: list[LayerPair], skipped: dict[str, str]) -> list[LayerPai
         by_weight.setdefault(layer.weight.initializer, []).append(layer)
     good = []
     for initializer, users in by_weight.items():
+        # A reader that is not repaired with them would get numbers that were fitted for someone else.
         others = readers(initializer) - {(layer.name, layer.held) for layer in users}
         first = users[0]
         alike = all(u.weight.same(first.weight) and u.node.op_type == first.node.op_type for u in users)
@@ -230,4 +240,5 @@ def _writable(layers: list[LayerPair], skipped: dict[str, str]) -> list[LayerPai
             skipped |= {layer.name: f"{who} reads its weight too, in another way" for layer in users}
         else:
             good += users
+    # In the order of the graph again, which grouping by weight had broken.
     return [layer for layer in layers if layer in good]

@@ -26,6 +26,7 @@ class LeastSquares:
         self._matrix = matrix
         self._dampings = options.dampings
         self._wide = matrix.shape[2] > options.wide
+        # Covariances of wide layers would be unknowns squared; there only means are summed.
         self._moments = [Moments(second=not self._wide) for _ in range(layers)]
         self._rows: list[list[tuple[Matrix, Matrix]]] = [[] for _ in range(layers)]
 
@@ -40,6 +41,7 @@ class LeastSquares:
         means = self.means
         for found in self._by_rows(means) if self._wide else self._by_sums():
             if found is not None:
+                # The bias that makes the means agree is the best one for any weight, so it need not be solved for.
                 yield Affine(found, tuple(y - (found @ x[:, :, None])[:, :, 0] for x, y in means))
 
     @property
@@ -52,6 +54,7 @@ class LeastSquares:
         if not self._wide:
             parts = [m.products()[0] for m in self._moments]
             return np.asarray(sum(parts) / max(sum(m.count for m in self._moments), 1))
+        # Each layer about its own means, as each has a bias of its own.
         x, _ = self._centred(self.means)
         return np.asarray(x.transpose(0, 2, 1) @ x / max(x.shape[1], 1))
 

@@ -31,10 +31,12 @@ class Moments:
 
     def add(self, x: Matrix, y: Matrix) -> None:
         """Rows [groups, rows, unknowns] and [groups, rows, out]; small batches wait until a product is worth it."""
+        # Means of the first batch are near enough: all they have to do is to keep sums from cancelling.
         if self._shifts is None:
             self._shifts = x.mean(axis=1), y.mean(axis=1)
         self._waiting.append((x - self._shifts[0][:, None], y - self._shifts[1][:, None]))
         self.count += x.shape[1]
+        # A product of few rows reads and writes the whole covariance for little; rows wait until it pays.
         if sum(part.shape[1] for part, _ in self._waiting) >= max(x.shape[2], FEWEST):
             self._flush()
 
@@ -42,6 +44,7 @@ class Moments:
         if not self._waiting:
             return
         parts = [np.concatenate(part, axis=1) for part in zip(*self._waiting, strict=True)]
+        # A single part is taken as it is, without a copy.
         x, y = parts if len(self._waiting) > 1 else self._waiting[0]
         self._waiting = []
         found = [x.sum(axis=1), y.sum(axis=1), np.square(x).sum(axis=1), np.square(y).sum(axis=1)]
@@ -65,6 +68,7 @@ class Moments:
         """[groups, unknowns] and [groups, out]."""
         self._flush()
         drift = [s / self.count for s in self._sums[:2]]
+        # Sums are about the shifts, so the square of the mean about them comes off; the shift itself cancels.
         x, y = (s / self.count - np.square(d) for s, d in zip(self._sums[2:4], drift, strict=True))
         return x, y
 
@@ -72,6 +76,7 @@ class Moments:
         """Centred sums (not means) of x x' [groups, unknowns, unknowns] and y x' [groups, out, unknowns]."""
         self._flush()
         x, y = (s / self.count for s in self._sums[:2])
+        # Centring by subtraction is safe here, since sums were taken about means that are nearly right.
         inner = self._sums[4] - self.count * x[:, :, None] * x[:, None, :]
         outer = self._sums[5] - self.count * y[:, :, None] * x[:, None, :]
         return inner, outer

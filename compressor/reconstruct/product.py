@@ -43,6 +43,7 @@ class Contraction:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
+        # An axis of one operand alone is summed before the product, and is no part of a matrix.
         alone = {n for n in self.data if n not in self.held and n not in self.made}
         alone |= {n for n in self.held if n not in self.data and n not in self.made}
         if alone - {UNIT}:
@@ -50,7 +51,9 @@ class Contraction:
         for names in (self.data, self.held, self.made):
             real = [n for n in names if n != UNIT]
             if len(set(real)) < len(real):
+                # A diagonal, as Einsum allows it.
                 raise Unrepairable("it repeats an axis within one operand")
+        # The weight is divided by it when it is written back.
         if not self.scale:
             raise Unrepairable("its product is multiplied by zero")
 
@@ -86,6 +89,7 @@ class Contraction:
     def weight(self, matrix: Matrix) -> Matrix:
         """Turns a matrix back into the operator's weight: the inverse of :meth:`matrix`."""
         order = [*self._groups, *self._outs, *self._inner]
+        # The axes that remain once those of size 1 are dropped are in the order of ``places``; ranks undo that order.
         places = [self.held.index(n) for n in order]
         return (
             (matrix / self.scale)
@@ -130,10 +134,12 @@ class Contraction:
 
     def gather(self, bias: Array, rank: int) -> Matrix:
         """From anything that broadcasts to the output and does not vary along the rows."""
+        # Broadcasting lines shapes up at their ends (ONNX, numpy).
         names = self.made[rank - bias.ndim :]
         if bias.ndim > rank or any(s > 1 and n not in self.held for s, n in zip(bias.shape, names, strict=True)):
             raise Unrepairable("its bias varies from row to row")
         order = [*self._groups, *self._outs]
+        # Filled up along axes of outputs, where it may have size 1, and single along rows.
         full = [self._size([n])[0] if n in order else 1 for n in self.made]
         array = _arranged(
             np.broadcast_to(as_float64(bias), full), tuple(n if n in order else UNIT for n in self.made), order
@@ -150,6 +156,7 @@ def contraction(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) ->
         Unrepairable: the form of the operator is declined, has other operands, or an axis that is split.
     """
     operator = operator_of(node)
+    # ``shapes`` has the data first; the operator has its operands where they are.
     pair = (shapes[1], shapes[0]) if held == 0 else (shapes[0], shapes[1])
     call = Call(node, pair, shapes[2:])
     try:
@@ -157,6 +164,7 @@ def contraction(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) ->
         operands, outputs = expand(signature, [len(s) for s in pair], [len(shapes[2])])
     except Unexplained as reason:
         raise Unrepairable(str(reason)) from None
+    # Einsum takes any number of operands; of three, none is the weight of a matrix product of the others.
     if len(node.inputs) > 2 and operator.bias is None:
         raise Unrepairable("it multiplies more than two operands")
     sides = [operands[1 - held], operands[held], outputs[0]]
@@ -172,6 +180,7 @@ def _broadcast(data: Names, held: Names, made: Names, shapes: tuple[Shape, Shape
     sizes = (dict(zip(data, shapes[0], strict=True)), dict(zip(held, shapes[1], strict=True)))
 
     def kept(names: Names, own: dict[str, int], other: dict[str, int]) -> Names:
+        # An axis of size 1 that meets a larger one is not contracted with it, though the signature gives both one name.
         return tuple(UNIT if own[n] == 1 and other.get(n, 1) > 1 else n for n in names)
 
     return Contraction(kept(data, sizes[0], sizes[1]), kept(held, sizes[1], sizes[0]), made, shapes[1], scale)
@@ -181,6 +190,7 @@ def _arranged(array: Array, names: Names, order: Sequence[str]) -> Array:
     """Axes in the given order, those without a name (size 1) gone."""
     spare = tuple(k for k, n in enumerate(names) if n == UNIT)
     left = [n for n in names if n != UNIT]
+    # Only axes without a name: others of size 1 are wanted, and squeezing all would lose them.
     return np.squeeze(array, spare).transpose([left.index(n) for n in order])
 
 

@@ -27,18 +27,23 @@ def ridge(weights: Matrix, inputs: Matrix, products: Matrix, damping: float) -> 
     Returns:
         The new weights, or None where no damping up to ``WORST`` helps.
     """
+    # Solved for the change, not for the weight: where the data says nothing it is zero, and the weights stay.
     rest = products - weights @ inputs
     mean = np.trace(inputs, axis1=1, axis2=2) / inputs.shape[-1]
+    # With NaNs or infinities no damping helps.
     if not np.isfinite(rest).all() or not np.isfinite(mean).all():
         return None
+    # A group whose inputs are constant has nothing to scale the ridge by; any positive number will do.
     mean[mean <= 0] = 1.0
     while damping <= WORST:
         damped = inputs.copy()
+        # A view of the diagonals, so that adding to it changes the matrices in place.
         diagonal = np.einsum("gkk->gk", damped)
         diagonal += damping * mean[:, None]
         try:
             factor = np.linalg.cholesky(damped)
         except np.linalg.LinAlgError:
+            # A damping of 0 would never grow by factors of ten.
             damping = max(10 * damping, 1e-8)
             continue
         moved = _solved(as_float64(factor), rest.transpose(0, 2, 1)).transpose(0, 2, 1)
@@ -57,12 +62,14 @@ def ridge_of_rows(weights: Matrix, x: Matrix, y: Matrix, damping: float) -> Matr
         y: float64[groups, rows, out], centred targets.
         damping: as for :func:`ridge`.
     """
+    # The trace of X'X over the unknowns, as :func:`ridge` has it, so that both dampings mean the same.
     mean = np.square(x).sum(axis=(1, 2)) / x.shape[2]
     if not np.isfinite(mean).all() or not np.isfinite(y).all():
         return None
     mean[mean <= 0] = 1.0
     rest = y - x @ weights.transpose(0, 2, 1)
     while damping <= WORST:
+        # Rows by rows: with fewer rows than unknowns it is smaller and regular.
         kernel = x @ x.transpose(0, 2, 1)
         diagonal = np.einsum("gkk->gk", kernel)
         diagonal += damping * mean[:, None]
@@ -79,6 +86,7 @@ def _solved(factor: Matrix, right: Matrix) -> Matrix:
     """``(L L')^-1 B`` by blocks: numpy has no triangular solution of its own."""
     found = right.copy()
     size = factor.shape[-1]
+    # Blocks keep the work in matrix products; numpy's general solver on the whole would be cubic once more.
     starts = range(0, size, BLOCK)
     for low in starts:
         high = min(low + BLOCK, size)

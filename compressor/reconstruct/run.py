@@ -75,17 +75,23 @@ def recover(
     fit: MakeFit = RECOVERIES.find(method)
     count, read = batches_of(pruned, data, options)
     kept = Kept(cut)
+    # Symmetric repairs see dense inputs, so that only layers that lost inputs are wrong; asymmetric ones follow errors
+    # on.
     touched, after = affected(pruned.graph, kept, own)
     asymmetric = options.targets == "asymmetric"
+    # Bias correction compares means of the nets as they run, so it follows errors on too.
     layers, skipped = find_layers(pruned, original, after if asymmetric or method == "bias" else touched)
     split = Split(count)
+    # By weight and not by layer, as tied layers have to agree on one.
     tasks = [WeightTask(users, own.get(users[0].name, fit), split, options) for users in by_weight(layers)]
     repairs: list[LayerRepair] = []
+    # Two sweeps where weights are shared: their layers stand at several depths, so none can see the others repaired.
     for symmetric, chosen in _rounds(tasks, symmetric=not asymmetric and method != "bias"):
         visits: list[Visit] = [
             LayerVisit(task, k, kept, symmetric=symmetric) for task in chosen for k in range(len(task.layers))
         ]
         repairs += visit_in_order((pruned, original), visits, (count, read), options)
+    # Reasons that only the data shows, after the graph gave none.
     skipped |= {layer.name: task.reason for task in tasks for layer in task.layers if task.reason is not None}
     order = {str(n.name): k for k, n in enumerate(pruned.graph)}
     done = sorted(repairs, key=lambda r: order[r.node])
@@ -113,8 +119,10 @@ def batches_of(model: ir.Model, data: Dataset, options: ReconstructOptions) -> t
     order = np.random.default_rng(options.seed).permutation(len(data))[: options.samples].astype(np.int64)
     fixed = batch_limit(model)
     size = fixed or options.batch_size
+    # A batch of fixed size is filled with repetitions rather than refused.
     if fixed and len(order) < fixed:
         order = np.resize(order, fixed)
+    # A part of a batch does not run where the size is fixed.
     count = len(order) // size if fixed else -(-len(order) // size)
 
     def read(index: int) -> Batch:

@@ -35,6 +35,7 @@ class Scale:
 
     def matrix(self, weight: Array) -> Matrix:
         """The scale as one matrix a channel: float64[channels, 1, 1]."""
+        # The matrix acts on what is centred by the running mean, which :meth:`rows` takes off.
         return (as_float64(weight) / self.deviation)[:, None, None]
 
     def weight(self, matrix: Matrix) -> Matrix:
@@ -43,6 +44,7 @@ class Scale:
 
     def count(self, output: Shape) -> int:
         """Rows in an output of this shape: samples times positions."""
+        # Axis 1 holds channels (ONNX BatchNormalization); all others are rows.
         return int(np.prod(output)) // max(output[1], 1)
 
     def rows(self, data: Array, output: Shape, pick: Pick) -> Matrix:  # noqa: ARG002 - as every form
@@ -75,6 +77,7 @@ def normalisation(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) 
     if (
         len(tensors) < len(running)
         or any(t is None for t in tensors)
+        # In training mode statistics are those of the batch, whatever the file holds.
         or node.attributes.get_int("training_mode", 0) == 1
     ):
         raise Unrepairable("its statistics are not constants of the file")

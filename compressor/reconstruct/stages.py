@@ -48,13 +48,16 @@ def stages(graph: ir.Graph, requests: Sequence[set[str]]) -> list[RunStage]:
     parts: list[list[ir.Node]] = []
     for request in requests:
         fresh = _ancestors(request, made, ran)
+        # What an earlier stage made waits in the cache and is not run again.
         ran |= fresh
         parts.append([n for n in graph if n in fresh])
     reads = [{name for n in part for name in _inputs(n)} for part in parts]
     found = []
     for k, part in enumerate(parts):
         own = {str(v.name) for n in part for v in n.outputs if v.name}
+        # A value is handed on only if someone after this stage asks for it; all others are dropped at once.
         later = set().union(*requests[k + 1 :], *reads[k + 1 :])
+        # A sequence is no array and cannot wait in the cache, so its producer runs again where it is read.
         kept = {name for name in own if not operator_of(made[name]).sequence}
         given = reads[k] - own
         found.append(
@@ -70,6 +73,7 @@ def stages(graph: ir.Graph, requests: Sequence[set[str]]) -> list[RunStage]:
 
 def _ancestors(request: set[str], made: Mapping[str, ir.Node], ran: set[ir.Node]) -> set[ir.Node]:
     fresh: set[ir.Node] = set()
+    # What no node makes is an input of the model, and waits in the cache.
     todo = [name for name in request if name in made]
     while todo:
         node = made[todo.pop()]
@@ -102,6 +106,7 @@ class ArrayCache:
         Raises:
             UsageError: the disk is full.
         """
+        # What comes first stays in memory, and nothing is moved to the disk later.
         if self._bytes + array.nbytes <= self._limit:
             self._held[key] = array
             self._bytes += array.nbytes
@@ -147,8 +152,10 @@ class Net:
         self._model = model
         self._cache = cache
         self._stages = stages(model.graph, [a | b for a, b in zip(requests, probes, strict=True)])
+        # A value that is wanted of every batch is no probe.
         self._probes = [b - a for a, b in zip(requests, probes, strict=True)]
         self._inputs = {str(v.name) for v in model.graph.inputs if not v.is_initializer()}
+        # Inputs that nothing reads need not be in the data.
         self._read = {name for stage in self._stages for name in (*stage.inputs, *stage.asked)}
         self._session: Any = None
 
@@ -167,12 +174,14 @@ class Net:
     def run(self, stage: int, batch: int, provider: str) -> dict[str, Array]:
         """Runs one stage on one batch and returns what it is asked for; batches in order, from the first."""
         this = self._stages[stage]
+        # Probes serve a check on the first batch; later ones would only fill the cache.
         spared = self._probes[stage] if batch else set()
         wanted = [n for n in this.outputs if n not in spared or n not in this.done]
         found = {name: self._cache.get((id(self), batch, name)) for name in this.inputs}
         if wanted:
             from compressor.runtime import sessions  # noqa: PLC0415 - 0.2 s that most commands need not pay
 
+            # A session for each stage, opened at its first batch: by then earlier stages have changed the weights.
             if batch == 0:
                 self._session = self._open(this, found, provider)
             made = dict(zip(wanted, sessions.run_session(self._session, found, wanted), strict=True))
@@ -194,8 +203,10 @@ class Net:
             if not value.is_initializer():
                 array = feeds[str(value.name)]
                 value.type = value.type or ir.TensorType(ir.DataType.from_numpy(array.dtype))
+                # Batches may differ in size, so that sizes of the first one must not be fixed.
                 value.shape = ir.Shape([None] * array.ndim)
         for value in graph.outputs:
+            # What a stage gives are inner values, whose annotations the file need not have right.
             value.shape = None
         with scratch() as folder:
             path = Path(folder) / "stage.onnx"

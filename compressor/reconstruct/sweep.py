@@ -51,6 +51,7 @@ class LayerVisit:
         self._x, self._y = layer.x, layer.y
         self.node = layer.name
         self.dense = {layer.x, layer.y} if symmetric else {layer.y}
+        # The dense input checks the form against the runtime, for which one batch is enough.
         self.probes = {layer.x}
         self.pruned = set() if symmetric else {layer.x}
 
@@ -62,6 +63,7 @@ class LayerVisit:
 
     def finish(self) -> list[LayerRepair]:
         """The last layer of a weight finishes it."""
+        # Layers that share a weight are visited in their order, so the last one has seen all rows.
         return self._task.finish() if self._index == len(self._task.layers) - 1 else []
 
 
@@ -71,6 +73,7 @@ def depths(graph: ir.Graph, stops: set[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for node in graph:
         values = [v for v in (*node.inputs, *captured_values(node)) if v is not None]
+        # Captured values count, as a body runs when its node does.
         depth = max((after.get(v, 0) for v in values), default=0)
         found[str(node.name)] = depth
         for value in node.outputs:
@@ -99,6 +102,7 @@ def visit_in_order(
     if not visits:
         return []
     pruned, dense = models
+    # Layers of one depth do not depend on each other, so that a single run serves all of them.
     depth = depths(pruned.graph, {v.node for v in visits})
     levels = sorted({depth[v.node] for v in visits})
     plan = [[v for v in visits if depth[v.node] == level] for level in levels]
@@ -108,11 +112,13 @@ def visit_in_order(
         small = [set().union(*(v.pruned for v in part)) for part in plan]
         big = [set().union(*(v.dense for v in part)) for part in plan]
         probes = [set().union(*(v.probes for v in part)) for part in plan]
+        # One cache for both, so that its bound holds for them together.
         nets = (Net(pruned, small, [set()] * len(plan), cache), Net(dense, big, probes, cache))
         for index in range(batches[0]):
             batch = batches[1](index)
             for net in nets:
                 net.feed(index, batch.inputs)
+        # All batches go through a stage before its layers are repaired, since a fit needs all rows.
         for stage, part in enumerate(plan):
             for index in range(batches[0]):
                 found = [net.run(stage, index, options.provider) for net in nets]
@@ -121,5 +127,6 @@ def visit_in_order(
             for visit in part:
                 repairs += visit.finish()
     finally:
+        # Also after an error, as activations may fill the disk.
         cache.close()
     return repairs

@@ -56,6 +56,7 @@ class Split:
     @property
     def held(self) -> int:
         """Batches that judge: the last quarter."""
+        # A single batch has no batch to spare; its rows are split instead.
         return max(1, self.batches // 4) if self.batches > 1 else 0
 
     def fits(self, batch: int) -> bool:
@@ -96,6 +97,7 @@ class WeightTask:
 
         Without an input, what the cut left of the dense one takes its place.
         """
+        # Reasons and exact layers are final: later batches cost nothing then.
         if not self.live:
             return
         layer = self.layers[index]
@@ -105,6 +107,7 @@ class WeightTask:
                 x = kept(layer.x, dense_x)
             y = kept(layer.y, whole)
             assert x is not None
+            # At the first batch, before a row is fitted: a misread attribute then costs a repair and never accuracy.
             if index not in self._users:
                 if dense_x is not None:
                     _check(layer, dense_x, whole)
@@ -112,6 +115,7 @@ class WeightTask:
             self._take(index, batch, x, y)
         except Unrepairable as reason:
             self.reason = str(reason)
+        # numpy says so where rows or windows of this input and output do not fit together.
         except (IndexError, ValueError):
             self.reason = "the sizes of its input and output do not belong together"
 
@@ -123,6 +127,7 @@ class WeightTask:
         if self._matrix is None:
             self._matrix = matrix
             self._fit = self._make(matrix, len(self.layers), self._options)
+        # One weight for all of them is only right if each reads it as the same matrix.
         elif not np.array_equal(self._matrix, matrix):
             raise Unrepairable("layers that share its weight read it in other ways")
         self._users[index] = _User(form, read_bias(layer, form, matrix, y.ndim), y.ndim)
@@ -136,6 +141,7 @@ class WeightTask:
             self._holdout.add(index, user.form.rows(x, y.shape, held), user.form.targets(y, held))
         if len(pick):
             rows, targets = user.form.rows(x, y.shape, pick), user.form.targets(y, pick)
+            # A layer before which nothing was lost is right already; fitting it would only add noise.
             if batch == 0 and len(self.layers) == 1 and not self._fit.binding:
                 self._exact = _error(self._matrix, user.bias, rows, targets) <= EXACT
             self._fit.add(index, rows, targets)
@@ -144,19 +150,25 @@ class WeightTask:
         """Rows of this batch to fit and to judge: a seeded sample without replacement."""
         assert self._matrix is not None
         options, split = self._options, self._split
+        # One more for the bias.
         unknowns = self._matrix.shape[2] + 1
+        # A wide layer keeps its rows themselves, so that more of them would not fit into memory.
         budget = max(options.min_rows, options.rows_per_unknown * unknowns if unknowns <= options.wide else 0)
         fitting = ceil(budget / (split.batches - split.held)) if split.fits(batch) else 0
         judging = ceil(options.held_rows / max(split.held, 1)) if not split.held or not split.fits(batch) else 0
+        # A single batch does both; at most a quarter of its rows judge.
         if fitting and judging:
             judging = min(judging, count // 4)
             fitting = min(fitting, count - judging)
+        # By name and batch, so that a layer draws the same rows whatever other layers are repaired.
         rng = np.random.default_rng([options.seed, crc32(name.encode()), batch])
         wanted = min(fitting + judging, count)
         chosen = np.arange(count) if wanted == count else rng.choice(count, wanted, replace=False, shuffle=False)
         if fitting and judging:
+            # Unshuffled, the held rows would all be the last ones, of the last samples.
             chosen = rng.permutation(chosen)
         held = chosen[wanted - min(judging, wanted) :] if judging else chosen[:0]
+        # Sorted, since rows are read from memory in this order.
         return np.sort(chosen[: wanted - len(held)]), np.sort(held)
 
     def finish(self) -> list[LayerRepair]:
@@ -168,6 +180,7 @@ class WeightTask:
         best = now
         for proposal in self._fit.proposals():
             error = self._holdout.error(proposal)
+            # A fit that is binding has to replace the weights, so its first proposal is taken even if it is worse.
             if error < after or (self._fit.binding and best is now):
                 best, after = proposal, error
         changed = best is not now and self._write(now, best)
@@ -178,13 +191,16 @@ class WeightTask:
         """Nothing is written where the element type cannot hold a number."""
         first, weight = self._users[0], self.layers[0].weight
         made = first.form.weight(best.matrix)
+        # A float16 weight overflows to infinity at 65504, and would spoil the whole net.
         limit = float(ir.DataType.from_numpy(weight.read().dtype).max)
         if not all(np.abs(array).max(initial=0.0) < limit for array in (made, *best.biases)):
             return False
+        # Bias correction without a change of spread leaves the matrix as it is.
         if best.matrix is not now.matrix:
             weight.write(made)
         for index, layer in enumerate(self.layers):
             user = self._users[index]
+            # The difference and not the bias itself, which may lie in an Add that holds more than this layer's bias.
             write_bias(layer, user.form, best.biases[index] - now.biases[index], user.rank)
         return True
 
@@ -192,6 +208,7 @@ class WeightTask:
 def _error(matrix: Matrix, bias: Matrix, x: Matrix, y: Matrix) -> float:
     gap = y - x @ matrix.transpose(0, 2, 1) - bias[:, None]
     spread = float(np.square(y - y.mean(axis=1, keepdims=True)).sum())
+    # Constant outputs are no reason to repair a layer by their rounding.
     return float(np.sqrt(np.square(gap).sum() / spread)) if spread else 0.0
 
 
@@ -202,10 +219,12 @@ def _check(layer: LayerPair, x: Array, y: Array) -> None:
     matrix = form.matrix(weight)
     count = form.count(y.shape)
     pick = np.unique(np.linspace(0, count - 1, min(count, CHECKED)).astype(np.int64))
+    # The dense layer on both sides, so that reading its bias goes the same way as for any pair.
     dense = LayerPair(layer.dense, layer.dense, layer.held, layer.dense_weight, layer.dense_weight, layer.kind)
     made = form.rows(x, y.shape, pick) @ matrix.transpose(0, 2, 1) + read_bias(dense, form, matrix, y.ndim)[:, None]
     targets = form.targets(y, pick)
     gap, scale = np.abs(made - targets).max(initial=0.0), np.abs(targets).max(initial=0.0)
+    # Written so that NaN, which compares as false, is refused too.
     if not gap <= UNDERSTOOD.get(str(y.dtype), 2e-2) * max(float(scale), 1e-30):
         raise Unrepairable("its numbers are not what its attributes say, or not finite")
 

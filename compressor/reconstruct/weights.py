@@ -54,8 +54,10 @@ def weight_of(value: ir.Value | None, opsets: Mapping[str, int]) -> ReadWeight |
     """
     chain: list[ir.Value] = []
     while value is not None and not value.is_initializer() and (node := value.producer()) is not None:
+        # Positions can be followed only if shapes, permutations and indices are constants.
         if any(_tensor(v) is None and v is not None for v in node.inputs[1:]) or node.domain != "":
             return None
+        # A weight that is computed from a constant is worth a reason; what is no weight at all is worth none.
         if not operator_of(node).moves:
             if _tensor(node.inputs[0] if node.inputs else None) is not None:
                 raise Unrepairable(f"its weight is computed by {node.op_type}")
@@ -64,6 +66,7 @@ def weight_of(value: ir.Value | None, opsets: Mapping[str, int]) -> ReadWeight |
         value = node.inputs[0]
     if value is None or (tensor := _tensor(value)) is None:
         return None
+    # Old files list initializers as inputs, which callers may override.
     if value.is_graph_input():
         raise Unrepairable("its weight is an input that the caller may replace")
     if not tensor.dtype.is_floating_point():
@@ -77,6 +80,7 @@ def readers(value: ir.Value) -> set[tuple[str, int]]:
     todo, seen = [value], {value}
     while todo:
         for node, index in todo.pop().uses():
+            # Movements hand the numbers on, so that whoever reads their result reads the weight.
             if operator_of(node).moves and index == 0:
                 todo += [v for v in node.outputs if v not in seen]
                 seen.update(node.outputs)
@@ -97,10 +101,12 @@ def _followed(value: ir.Value, chain: list[ir.Value], opsets: Mapping[str, int])
         node = moved.producer()
         assert node is not None
         feeds = {str(v.name): constant_array(v) for v in node.inputs[1:] if v is not None}
+        # Positions go the way of the numbers, so that any movement ONNX has is followed without a rule of its own.
         found = evaluate(node, {**feeds, str(node.inputs[0].name): place}, opsets)  # type: ignore[union-attr]
         if found is None:
             raise Unrepairable(f"its weight is moved by {node.op_type} node {node.name!r} in a way not known here")
         place = np.asarray(found[moved.index() or 0], np.int64)
+    # Two places would ask for two different new numbers at one position of the initializer.
     if len(np.unique(place)) < place.size:
         raise Unrepairable("its weight holds one number in several places")
     return place

@@ -60,6 +60,7 @@ class ConvWindows:
         """[(g o), i, *k] or, transposed, [(g i), o, *k] -> [g, o, (i *k)]."""
         if not self.transposed:
             return as_float64(weight).reshape(self.groups, self.shape[0] // self.groups, -1)
+        # ONNX ConvTranspose has inputs on the first axis, grouped, and outputs of one group on the second.
         parts = as_float64(weight).reshape(self.groups, self.shape[0] // self.groups, self.shape[1], -1)
         return parts.transpose(0, 2, 1, 3).reshape(self.groups, self.shape[1], -1)
 
@@ -85,16 +86,20 @@ class ConvWindows:
         """Windows of the padded input: [groups, rows, (i *k)]."""
         rank = len(self._kernel)
         axes = tuple(range(2, 2 + rank))
+        # A transposed convolution is a plain one of stride 1 over the input with zeros between.
         if self.transposed:
             data = _with_zeros(data, self.strides)
         for axis, (begin, length) in enumerate(self._places(data.shape, output), 2):
             data = _framed(data, axis, begin, length)
+        # A view without copies: of all windows only the picked rows are ever made.
         seen = np.lib.stride_tricks.sliding_window_view(data, self._spans, axes)
         steps = [slice(None, None, 1 if self.transposed else s) for s in self.strides]
         taps = [slice(None, None, d) for d in self.dilations]
         seen = seen[(slice(None), slice(None), *steps, *taps)]
         if self.transposed:
+            # A transposed convolution scatters; seen from its output, the kernel is read backwards.
             seen = np.flip(seen, tuple(range(2 + rank, 2 + 2 * rank)))
+        # Rows are counted over samples and positions of the output, as in :meth:`targets`.
         places = np.unravel_index(pick, (output[0], *output[2:]))
         taken = np.moveaxis(seen, 1, 1 + rank)[places]
         return as_float64(taken).reshape(len(pick), self.groups, -1).transpose(1, 0, 2)
@@ -105,10 +110,13 @@ class ConvWindows:
         for axis, span in enumerate(self._spans):
             size, out, stride = data[2 + axis], output[2 + axis], self.strides[axis]
             if self.transposed:
+                # By ONNX ConvTranspose: out = stride * (in - 1) + output_padding + span - pads; ``size - 1`` is stride
+                # * (in - 1).
                 spare = size - 1 + span + self.extra[axis] - out
                 given = spare // 2 + (spare % 2 if self.late else 0) if self.begins is None else self.begins[axis]
                 found.append((span - 1 - given, out + span - 1))
             else:
+                # Windows reach exactly so far; what the input has beyond is never read.
                 length = (out - 1) * stride + span
                 spare = max(length - size, 0)
                 given = spare // 2 + (spare % 2 if self.late else 0) if self.begins is None else self.begins[axis]
@@ -128,6 +136,7 @@ class ConvWindows:
     def gather(self, bias: Array, rank: int) -> Matrix:
         """From the vector that the node holds, or from what :meth:`spread` gives."""
         channels = self.shape[1] * self.groups if self.transposed else self.shape[0]
+        # An Add behind the convolution may hold a map of positions, which no vector can.
         if bias.size not in (1, channels) or (bias.ndim == rank and bias.shape[1] != bias.size):
             raise Unrepairable("its bias varies from row to row")
         return np.broadcast_to(as_float64(bias).ravel(), (channels,)).reshape(self.groups, -1)
@@ -156,8 +165,11 @@ def windows(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) -> Con
     begins: Shape | None = tuple(attributes.get_ints("pads", [0] * 2 * rank))[:rank]
     if mode == "VALID":
         begins = (0,) * rank
+    # Padding then follows from the sizes, which are known when rows are read.
     elif mode != "NOTSET" or "output_shape" in attributes:
         begins = None
+    # By the ONNX texts the larger part of an odd padding is in front for SAME_LOWER, and of ConvTranspose for all but
+    # SAME_UPPER.
     late = mode != "SAME_UPPER" if transposed else mode == "SAME_LOWER"
     extra = tuple(attributes.get_ints("output_padding", [0] * rank))
     return ConvWindows(axes.groups, weight, numbers("strides"), numbers("dilations"), begins, extra, late, transposed)
@@ -176,6 +188,7 @@ def _framed(data: Array, axis: int, begin: int, length: int) -> Array:
     """``data`` with ``begin`` zeros before it along ``axis`` (fewer than none: cut off), and ``length`` in all."""
     if begin == 0 and data.shape[axis] == length:
         return data
+    # The padding of a transposed convolution may exceed its reach, which cuts the input instead.
     if begin < 0:
         data = data[(slice(None),) * axis + (slice(-begin, None),)]
         begin = 0
