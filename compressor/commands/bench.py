@@ -45,6 +45,7 @@ def bench(a: Path, b: Path | None, settings: BenchSettings, progress: Progress |
     clock = Clock(progress)
     with clock.phase("load"):
         models = [pair.open_model(path) for path in (a, b) if path is not None]
+        # Before anything is timed: both models get the same arrays.
         for other in models[1:]:
             pair.demand_same_inputs(models[0], other)
         _demand_gates_fit(settings, models)
@@ -117,6 +118,7 @@ def _run(models: list[Opened], settings: BenchSettings, batch: int, clock: Clock
 
     with clock.phase("load"):
         inputs, size = _inputs(models, settings, batch)
+    # Where two models take turns, spinning threads of one session would slow the other one down.
     setup = sessions.Setup(threads=settings.threads, cuda_graph=settings.cuda_graph, polite=len(models) > 1)
     subjects = [
         latency.TimedModel(m.path, settings.provider, pair.cast(inputs, m), setup, settings.io_binding) for m in models
@@ -132,6 +134,7 @@ def _run(models: list[Opened], settings: BenchSettings, batch: int, clock: Clock
             settings.seed,
         )
         series = latency.time_in_turns(subjects, timing)
+    # After the timings, which nothing else is to disturb.
     with clock.phase("memory"):
         taken, failed = _footprints(subjects if settings.memory else [], len(subjects))
     columns = [_column(s, f, size) for s, f in zip(series, taken, strict=True)]
@@ -156,6 +159,7 @@ def _run(models: list[Opened], settings: BenchSettings, batch: int, clock: Clock
 def _inputs(models: list[Opened], settings: BenchSettings, batch: int) -> tuple[dict[str, Array], int | None]:
     """Seeded inputs at that batch size, which every model takes; and the batch size that they have."""
     first = models[0]
+    # A size that one model fixes holds for both, as they are run on the same inputs.
     dims = dict.fromkeys(pair.batch_symbols(first, settings), batch)
     for other in models[1:]:
         fixed = pair.fixed_by(other, first)
@@ -166,6 +170,7 @@ def _inputs(models: list[Opened], settings: BenchSettings, batch: int) -> tuple[
     inputs = pair.seeded(first, pair.bind(first, settings, dims), settings.seed)
     sizes = {array.shape[0] for array in inputs.values() if array.ndim}
     size: int | None = sizes.pop() if len(sizes) == 1 else None
+    # Whoever gives whole shapes has said the batch size there.
     asked = settings.batch and not settings.input_shapes
     if asked and not dims and size not in (None, batch):
         raise UsageError(f"the model fixes its batch to {size}, --batch asks for {batch}; drop it, or export it open")
@@ -195,6 +200,7 @@ def _column(series: TimedRuns, taken: Footprint | None, batch: int | None) -> La
     return LatencyStats(
         test_times=len(seconds),
         average_latency_ms=mean,
+        # As ONNX Runtime's benchmarks report it: seconds squared, times 1000.
         latency_variance=float(seconds.var()) * 1000,
         latency_90_percentile=p90,
         latency_95_percentile=p95,
@@ -221,6 +227,7 @@ def _speed_up(series: list[TimedRuns], settings: BenchSettings) -> SpeedUpResult
 
 
 def _noisy(columns: list[LatencyStats], found: SpeedUpResult | None) -> bool:
+    # The interval is symmetric as a ratio, hence the square.
     wide = found is not None and found.high / found.low > (1 + NOISY_INTERVAL) ** 2
     return wide or any(c.spread > NOISY_SPREAD for c in columns)
 
@@ -238,6 +245,7 @@ def _notes(run: BenchRun, settings: BenchSettings) -> list[str]:
         notes.append(
             f"only {run.a.test_times} runs were timed in {settings.max_seconds:g} s; --max-seconds allows more"
         )
+    # The gate goes by the value; that it is a close call is worth a note.
     found, least = run.speed_up, settings.min_speedup
     if found is not None and least is not None and found.low < least < found.high:
         between = f"{found.low:.3g} to {found.high:.3g}"
@@ -248,6 +256,7 @@ def _notes(run: BenchRun, settings: BenchSettings) -> list[str]:
 def _profiled(run: BenchRun, subjects: list[TimedModel]) -> tuple[BenchRun, list[str]]:
     from compressor.runtime.profile import profile
 
+    # In sessions of their own, as profiling slows a run down and would spoil the timings.
     found = [profile(s.path, s.provider, s.feeds, s.setup) for s in subjects]
     sides = [one.nodes for one in found]
     accelerated = subjects[0].provider != "cpu" and not all(one.kernels for one in found)
@@ -280,6 +289,7 @@ def _operators(sides: list[list[NodeTime]]) -> list[OperatorTime]:
 def _nodes(sides: list[list[NodeTime]]) -> list[NodeTimeRow]:
     """Time by node, in the order of A; what only B has comes last."""
     times: list[Mapping[tuple[str, str], float]] = [_by_name(nodes) for nodes in sides]
+    # Reversed, so that where both models have a node the provider of A stays.
     providers = {(n.name, n.op_type): n.provider for nodes in reversed(sides) for n in nodes}
     return [
         NodeTimeRow(

@@ -52,6 +52,7 @@ class OneShot:
 
     def open(self) -> Variant:
         """Loads the file; the variant of a plan, as JSON, is the model with its blocks as plain weights."""
+        # In the process that measures: only the path travels to it.
         source = files.load_model(self.source)
         settings = ChoosingSettings.model_validate_json(self.settings)
         data = open_data(settings, source) if settings.curvature != "none" else None
@@ -127,6 +128,7 @@ def choose(
         def trial(label: str, blocks: dict[str, str]) -> Trial:
             return Trial(label, UnifyPlan.of(blocks, settings).to_json())
 
+        # Each alone, as all combinations would be too many; together they are measured along the line only.
         alone = [trial(f"{rung.layer} in blocks of {rung.block}", {rung.layer: rung.block}) for rung in rungs]
         remembered = sum(lab.key(one) in known for one in alone)
         changes = measure(*alone)
@@ -139,6 +141,7 @@ def choose(
             return limits.allow(together(made), reference.accuracy)
 
         made = _made(model, rungs, settings, allowed)
+        # Not even the first move is within the limits.
         if not made:
             raise TargetOutOfReach(
                 f"no layer can be unified so that {limits}; allow more, or give finer blocks with --ladder"
@@ -178,12 +181,14 @@ def _to_size(
         if not count:
             return before
         asked = UnifyPlan.of(blocks_after(line[:count], rungs), settings).applied(settings)
+        # Only bytes are asked for here, and the bisection does this a dozen times.
         asked = asked.model_copy(update={"verify": "off", "method": "one-shot", "permute": False})
         ready = get_ready(model, asked, 0, None)
         once = [project(layer, asked) for layer in ready.found.layers]
         return plan_files(finish(ready, Trained(ready.model), once, asked, Clock()).model).size
 
     low, high = 0, len(line)
+    # All moves first, so that out of reach is said at once.
     if size(high) > limit:
         raise TargetOutOfReach(
             f"with the coarsest blocks everywhere the file has {quantity(size(high), 'B')}, --target-size asks for "
@@ -206,6 +211,7 @@ def _rungs(model: ir.Model, settings: ChoosingSettings) -> list[Rung]:
     nothing: NothingToPrune | None = None
     for block in settings.ladder:
         try:
+            # A codebook and a permutation would be other answers than the block that is asked about.
             chosen = settings.model_copy(update={"block": block, "codebook": None, "permute": False})
             layers = get_ready(model, chosen, 0, None).found.layers
         except NothingToPrune as error:
@@ -214,9 +220,11 @@ def _rungs(model: ir.Model, settings: ChoosingSettings) -> list[Rung]:
         for layer in layers:
             text = notation(layer.layout.block)
             saved = constant_array(layer.value).nbytes - project(layer, chosen).packed.stored
+            # On a small layer several blocks of the ladder may come out as the same one.
             found.setdefault((layer.name, text), Rung(layer.name, text, saved, 0.0))
     if nothing is not None and not found:
         raise nothing
+    # For a size in bytes a move must save more than the nodes that unpack it add.
     least = 0 if settings.target_size is None else NODES
     return [rung for rung in found.values() if rung.saved > least]
 

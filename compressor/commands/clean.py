@@ -51,6 +51,7 @@ def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Cl
     with clock.phase("analyse"):
         path = None if isinstance(model, ir.Model) else str(model)
         before = account.stats_in_memory(source, settings, size).model_copy(update={"path": path})
+        # Without coupling, which only pruning needs.
         cleaned, shapes = prepared_model(source, settings)
         clean.tidy(cleaned, simplify=settings.simplify)
         proof.same_signature(source, cleaned)

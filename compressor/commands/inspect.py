@@ -20,6 +20,7 @@ def inspect_file(source: Path, settings: RunSettings, progress: Progress | None 
     """What could be pruned, and what could not and why; changes nothing."""
     clock = Clock(progress)
     path = settings.op_rules if isinstance(settings, PruneSettings) else None
+    # Taught operators hold for this run alone and are taken back afterwards.
     with teaching(read_records(path) if path is not None else ()):
         return _inspected(source, settings, clock)
 

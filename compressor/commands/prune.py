@@ -84,6 +84,7 @@ def prune(
     """
     clock = clock or Clock()
     with teaching(read_records(settings.op_rules) if settings.op_rules is not None else ()):
+        # The whole run starts over, since a distrusted node may change every choice before the one that failed.
         return believing(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
 
 
@@ -97,11 +98,14 @@ def _prune(
     """:func:`prune` without the rules of the nodes that are ``distrusted``."""
     with clock.phase("load"):
         source, size = account.open_source(model)
+        # ``given`` goes into the file as provenance: what was asked for, not what it came to.
         given = settings = exact(account.settings_of_plan(settings, plan))
+        # Unreadable data is said before anything is analysed.
         samples = RunSamples.of(settings, source) if settings.data is not None else None
     with clock.phase("analyse"):
         found = analyse(source, settings, distrusted)
         demand_matches(settings, source, found.model)
+        # Needs the analysed model, as it counts what a recovery would take.
         settings, notes = settled(settings, found, available=None if samples is None else len(samples.train))
         settings = resized(settings, notes)
         before = account.stats_of(source, found, size, None if isinstance(model, ir.Model) else Path(model))
@@ -111,17 +115,21 @@ def _prune(
     recovery = Recovery(source, settings, samples, clock)
     run = _Run(settings, plan, distrusted, size, _means(source, settings, samples, clock), recovery, clock)
     read: Path | ir.Model = source if isinstance(model, ir.Model) else Path(model)
+    # From here on the fresh model is what the proof starts from.
     if settings.reinitialise == "before":
         found, read = run.analysed(reinitialised(found.model, settings.seed))
     for step in [settings] if plan is not None else steps_of(settings, size):
+        # Not the first step: the model is another one since, and is analysed anew.
         if run.origin is not None:
             found, read = run.analysed(recovery.model)
         found = run.step(step, found, read)
+    # Once for all steps, on what will be written.
     proof.same_signature(source, recovery.model, found.coupling.policy.free)
     report = run.report(found, before, notes)
     whole = run.trail.plan()
     # A replay believes every rule at first, so a plan that needed some left alone has to be tried.
     once = (len(run.trail) == 1 and not distrusted) or replays(whole, source, recovery.model, settings)
+    # A plan holds channels alone; changed layers cannot be replayed from it.
     kept, report = whole if once and recovery.changed is None else None, recovery.added_to(report)
     origin_file = None if isinstance(model, ir.Model) else Path(model)
     stamp_provenance(recovery.model, "prune", given, origin_file, facts_of(report, kept))
@@ -174,6 +182,7 @@ class _Run:
         Returns:
             The analysis that was cut: another one where training came before.
         """
+        # Before anything is measured on the prepared graph, which could be wrong.
         missing = prepared(read, found, self.settings, self.clock)
         with self.clock.phase("choose"), explained(found):
             done = self._chosen(found, step)
@@ -183,10 +192,13 @@ class _Run:
             found, read = self.analysed(trained.model)
             missing = prepared(read, found, self.settings, self.clock)
             with self.clock.phase("choose"):
+                # Units are numbered anew in the trained model, so that the choice has to be made in its terms.
                 choice = again(trained, found, choice) or chosen(found, step, choice.origin, self.size, self.means)
         cut = cut_of(choice.plan, found)
+        # Before the cut, as positions are counted in what earlier steps left.
         self.trail.add(choice.plan, cut, last=step.steps == 1)
         self.groups, self.origin = account.group_rows(choice.groups, cut, self.groups), choice.origin
+        # The dense side of a layer-wise repair is the model right before this cut.
         self.recovery.before(found.model)
         small, shown = removed(found, choice, self.settings, self.clock)
         self.recovery.after(small, cut, done.changes)
@@ -256,6 +268,7 @@ def prune_file(
     clock = Clock(progress)
     with checkpoint_beside(output, settings) as resumable:
         result = prune(source, resumable, plan=PruningPlan.load(plan) if plan else None, clock=clock)
+        # Before the model is written, so that a failed run leaves no file behind.
         if plan_out is not None and result.plan is None:
             reason = "a plan holds channels alone" if result.report.changed else "these steps are no single plan"
             raise PlanError(f"{reason}; leave --plan-out out, or prune with --steps 1 and --structure channels")
@@ -273,6 +286,7 @@ def prune_file(
             if plan_out is not None and result.plan is not None:
                 write_text(plan_out, result.plan.to_json())
     report = result.report
+    # After the file is in place: curves are extra, and an error in them must not cost the result.
     if settings.robustness:
         from compressor.commands.robustness_curves import stressed
 

@@ -86,6 +86,7 @@ def quantize(
         path = None if isinstance(model, ir.Model) else Path(model)
         _demand_float(source)
     with clock.phase("analyse"):
+        # Packed weights are counted as what they stand for; codes are no parameters.
         before = account.stats_in_memory(with_plain_weights(source), settings, size)
         before = before.model_copy(update={"path": None if path is None else str(path)})
         ready, _ = prepared_model(with_plain_weights(source), settings)
@@ -97,6 +98,7 @@ def quantize(
         samples = _samples(source, settings)
     with scratch() as folder:
         result, rows = _quantised(ready, samples, asked, settings, folder, clock)
+    # The quantiser is not ours, so what callers bind to is checked.
     proof.same_signature(source, result)
     report = QuantizeReport(
         input=before,
@@ -134,6 +136,7 @@ def quantize_file(
             stats = account.stats_in_memory(files.load_model(output), settings, files.size_on_disk(output))
             stats = stats.model_copy(update={"path": str(output)})
     # Quantised nodes count no multiply-accumulates of real numbers; there are as many as before.
+    # Scales and zero points are no parameters either.
     stats = stats.model_copy(update={"params": report.input.params, "macs": report.input.macs, "uncounted": 0})
     report = report.model_copy(update={"output": stats})
     if settings.latency and output is not None:
@@ -165,6 +168,7 @@ def linear_weights(model: ir.Model) -> dict[str, ir.Value]:
 def _demand_float(source: ir.Model) -> None:
     tensors = (v.const_value for v in with_plain_weights(source).graph.initializers.values())
     whole = [t for t in tensors if t is not None and t.dtype in BYTES and len(t.shape) > 1]
+    # Its weights are whole numbers already, in which nothing is left to quantise.
     if whole:
         kind = whole[0].dtype.name.lower()
         raise NothingToPrune(
@@ -185,6 +189,7 @@ def _asked(
     model: ir.Model, weights: Mapping[str, ir.Value], settings: QuantizeSettings
 ) -> tuple[Quantization, list[str]]:
     """What the quantiser is asked for, and notes; raises UsageError for globs that match nothing or leave nothing."""
+    # A user may name a weight by itself, as the report does, or by the node that reads it.
     names = {
         name: {name, metadata.readable(value), *(str(node.name) for node, _ in value.uses())}
         for name, value in weights.items()
@@ -207,10 +212,12 @@ def _asked(
             f"operator set {opset} cannot hold quantised activations, which came with {OLDEST}; convert the model to a "
             "newer one (onnx.version_converter), or choose --mode dynamic"
         )
+    # Four-bit weights have scales by block, whatever the operator set.
     by_channel = settings.per_channel and (opset >= BY_CHANNEL or settings.mode == "int4")
     notes = [NO_CHANNELS.format(opset=opset)] if settings.per_channel and not by_channel else []
     nodes = tuple(str(node.name) for name in left for node, _ in weights[name].uses())
     size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    # Half of what one file may hold leaves room for the models that the quantiser writes on the way.
     large = size > files.MAX_INLINE_BYTES // 2
     return Quantization(by_channel, settings.calibration, settings.block_size, nodes, large), notes
 
@@ -250,6 +257,7 @@ def _quantised(
         else:
             quantizer.four_bits(better, output, asked)
     result = files.load_model(output)
+    # The folder that external weights lie in is about to be removed.
     for value in result.graph.initializers.values():
         if isinstance(value.const_value, ir.ExternalTensor):
             value.const_value = ir.tensor(value.const_value.numpy().copy(), dtype=value.dtype, name=value.name)
@@ -258,6 +266,7 @@ def _quantised(
     result.metadata_props.update(ready.metadata_props)
     if not settings.keep_metadata:
         metadata.strip(result)
+    # The optimised model, as the optimiser renames and merges weights before they are quantised.
     return result, _rows(files.load_model(better), result)
 
 
@@ -275,6 +284,7 @@ def _feeds(model: ir.Model, samples: RunSamples, settings: QuantizeSettings) -> 
     chosen = subset(samples.train, max(settings.samples, fixed or 0), settings.seed)
     wanted = {str(v.name) for v in model.graph.inputs}
     for batch in batches(chosen, fixed or min(settings.batch_size, 32)):
+        # A part of a batch does not run where the size is fixed.
         if fixed is None or len(batch) == fixed:
             yield {name: array for name, array in batch.inputs.items() if name in wanted}
 
@@ -289,6 +299,7 @@ def _compared(
     try:
         row = outputs_row([original, result], data, settings, count=comparable(source, settings, len(data)))
     except ModelError as error:
+        # The original runs on these samples, so this is no fault of the data.
         raise ProofFailed(f"the quantised model does not run on samples that the original runs on: {error}") from None
     if row is not None:
         real = samples.real or samples.valid is not None

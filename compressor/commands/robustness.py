@@ -162,8 +162,10 @@ def _models(models: Sequence[Opened], settings: RobustnessSettings) -> list[Robu
     for number, opened in enumerate(models):
         found = account.stats_in_memory(opened.model, settings, files.size_on_disk(opened.path))
         stats = found.model_copy(update={"path": str(opened.path)})
+        # The first row is the original, which saves nothing.
         whole = getattr((rows[0].stats if rows else stats), settings.compression)
         saved = 1 - getattr(stats, settings.compression) / whole if whole else 0.0
+        # A to Z, then AA, BB: letters stay short for as many models as anybody compares.
         label = ascii_uppercase[number % 26] * (number // 26 + 1)
         rows.append(RobustModel(label=label, stats=stats, saved=saved))
     return rows
@@ -171,6 +173,7 @@ def _models(models: Sequence[Opened], settings: RobustnessSettings) -> list[Robu
 
 def _samples(models: Sequence[Opened], settings: RobustnessSettings, notes: Notes) -> RobustnessSamples:
     """The samples drawn from the data, or made up; whole batches where a model fixes their size."""
+    # One model with a fixed batch decides for all, as they see the same inputs.
     limits = {limit: m for m in models if (limit := batch_limit(m.model)) is not None}
     if len(limits) > 1:
         (one, first), (two, second) = list(limits.items())[:2]
@@ -183,6 +186,7 @@ def _samples(models: Sequence[Opened], settings: RobustnessSettings, notes: Note
             notes.leave_out("corruptions of images", "they need --data; made-up inputs are no pictures")
         source, labels = "random inputs", None
     else:
+        # Data that is normalised already must not be normalised again; mean and std then only say what black is.
         plain = settings.model_copy(update={"mean": (), "std": ()}) if settings.normalised else settings
         dataset = subset(open_data(plain, narrow.model), settings.samples, settings.seed)
         source, labels = settings.data, _class_labels(dataset, models[0], notes)
@@ -216,6 +220,7 @@ def _disturbance(model: Opened, ranges: Mapping[str, Range], settings: Robustnes
         if name not in chosen:
             why = "it was not named by --disturb" if disturbable(spec) else f"it takes {spec.wanted}"
             notes.leave_out(f"noise on {spec.quoted}", why)
+        # Noise is a share of the deviation, which is none here.
         elif not chosen[name].deviation:
             notes.leave_out(f"noise on {spec.quoted}", "all its numbers are equal")
     known = {}
@@ -250,10 +255,13 @@ def _run(
     outputs, start = Outputs(samples.labels), 0
     for batch in samples.batches():
         clock.tell(f"run: samples {start + 1} to {start + len(batch)} of {len(samples)}")
+        # Models inside shifts and shifts inside batches: every model sees the same draw, and one batch is held at a
+        # time.
         for number, shift in enumerate(tally.plan):
             for draw in range(shift.draws):
                 inputs = disturbance(batch.inputs, shift, draw, start)
                 results = [_results(session, model, inputs) for session, model in opened]
+                # The first run is of clean inputs, by which outputs are told apart.
                 if not (start or number or draw):
                     outputs.decide(results[0], len(batch))
                 _record(tally, outputs, results, Place(number, start, batch.labels))
@@ -278,6 +286,7 @@ def _record(tally: Tally, outputs: Outputs, results: Sequence[Mapping[str, Array
             for kind, values in measures.items():
                 tally.add((model, name, kind), place.shift, place.start, values)
             if not measures:
+                # Shapes that differ in one batch make all numbers of this output worthless.
                 tally.drop(name)
 
 

@@ -38,6 +38,7 @@ def stressed(
         CompressorError: as :func:`compressor.commands.robustness.robustness`.
     """
     chosen = validation(settings) or settings
+    # Augmentation is for training; here samples are to be as they are.
     asked = RobustnessSettings.model_validate(chosen.model_dump(include={*DataSettings.model_fields} - {"augment"}))
     with scratch() as folder:
         path = Path(folder) / "result.onnx"

@@ -52,6 +52,7 @@ class Pruned:
 
     def open(self) -> Variant:
         """Loads the file; the variant of a plan, as JSON, is the model without what it names."""
+        # Once in every process; plans then cost a cut each.
         found = analyse(files.load_model(self.source), SensitivitySettings.model_validate_json(self.settings))
         return lambda text: apply_plan(found, PruningPlan.from_json(text))
 
@@ -169,12 +170,14 @@ def _steps(found: Analysis, settings: SensitivitySettings, size: int, samples: D
     steps: dict[tuple[str, tuple[int, ...]], _Step] = {}
     nothing: NothingToPrune | None = None
     for ratio in settings.ratios:
+        # Local and without a maximum: each group is to be seen at every ratio asked for.
         uniform = {**dict.fromkeys(AMOUNTS), "ratio": ratio, "scope": "local", "max_ratio": 1.0}
         try:
             choice = choose_channels(found.coupling, settings.model_copy(update=uniform), RULES, size, None, measured)
         except NothingToPrune as error:
             nothing = error
             continue
+        # Ratios that round to the same channels are measured once.
         steps |= {(step.group, step.plan.removals[0].indices): step for step in _alone(found.coupling, choice)}
     if nothing is not None and not steps:
         raise nothing
@@ -205,6 +208,7 @@ def _groups(
         points.setdefault((step.group, step.channels), []).append(point)
         if not limits.allow(change, accuracy):
             stopped.add(step.group)
+        # Safe is what lies before the first ratio that exceeds a limit, even if a later one is within it by chance.
         elif step.group not in stopped:
             safe[step.group] = step.removed
     return [

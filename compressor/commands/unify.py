@@ -116,6 +116,7 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
         source, size = account.open_source(model)
         samples = UnifySamples.of(settings, source)
         data = None if samples is None else samples.valid
+        # Before any work, so that a metric that does not fit the data is refused at once.
         evaluator = evaluator_for(settings, data)
     with clock.phase("analyse"):
         ready = get_ready(source, settings, size, None if isinstance(model, ir.Model) else Path(model))
@@ -123,6 +124,7 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
         with clock.phase("weigh"):
             ready = weighed(ready, samples.train, settings)
     with clock.phase("project"):
+        # Also where training follows, as the report compares with it.
         once = [project(layer, settings) for layer in ready.found.layers]
     trained = Trained(ready.model)
     if samples is not None and settings.method != "one-shot":
@@ -161,6 +163,7 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
     ready = Prepared(model, shapes, found, before, model, not_proved=missing)
     if not settings.permute:
         return ready
+    # Reordering changes the graph in place, and has to be proved against the order that was given.
     ready = replace(ready, reference=model.clone())
     blocks = [layer for layer in found.layers if not layer.layout.block.values]  # codes may stand in any order
     return replace(ready, permuted=permute(coupling, blocks, settings.seed))
@@ -210,6 +213,7 @@ def finish(
     original = ready.model
     with clock.phase("pack"):
         dense = with_weights(trained.model, unified)
+        # The plain model is the reference that the packed one is proved against.
         result = dense.clone()
         if not settings.dense:
             install(result, {result.graph.initializers[u.layer.name]: u.packed for u in unified})
@@ -262,6 +266,7 @@ def unify_file(
 def write(result: UnifyResult, source: Path, output: Path | None, settings: UnifySettings) -> UnifyReport:
     """Writes the model and completes its report; parameters and MACs are those of the same model unpacked."""
     report, graph = result.report, result.model.graph
+    # Packed weights are codes, of which neither can be counted.
     counts = (report.input.params, report.input.macs)
     if output is None:
         size = ir.to_proto(result.model).ByteSize()
@@ -289,6 +294,7 @@ def _proved(
     with scratch() as place:
         names = {"reference": ready.reference, "permuted": ready.model, "dense": dense, "packed": result}
         stored = {name: Stored.write(model, place, settings.provider) for name, model in names.items()}
+        # Reordered channels sum in another order, so this is a proof within rounding; packing is proved to the bit.
         if ready.permuted:
             masked = MaskedReference(ready.reference, stored["reference"])
             proof.demand_proof(proof.prove(masked, stored["permuted"], ready.shapes, settings)[0])

@@ -68,6 +68,7 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
         models = (pair.open_model(a), pair.open_model(b))
         pair.demand_same_signature(*models)
     with clock.phase("compare"):
+        # Differences are data of the report; whether they are an error is for demand_equal.
         found = _compare(models, providers, settings)
     accuracy = []
     if settings.eval is not None:
@@ -132,6 +133,7 @@ def _compare(models: tuple[Opened, Opened], providers: tuple[str, str], settings
         try:
             expected = _outputs(opened[0], models[0], feed)
         except ModelError:
+            # Sizes that nobody gave need not suit the model; inputs of the user's have to.
             if not feed.made_up:
                 raise
             shapes = {name: list(array.shape) for name, array in feed.inputs.items()}
@@ -140,6 +142,7 @@ def _compare(models: tuple[Opened, Opened], providers: tuple[str, str], settings
         try:
             theirs = _outputs(opened[1], models[1], feed)
         except ModelError as error:
+            # B not running where A does is a difference, not a broken model.
             raise ProofFailed(f"{models[1].path} fails on inputs that {models[0].path} takes: {error}") from None
         _add(found, feed, expected, theirs, settings)
     if not found.runs:
@@ -191,6 +194,7 @@ def _made_up(models: tuple[Opened, Opened], settings: VerifySettings) -> Iterato
     bound = [shapes.inputs]
     if not settings.input_shapes and not settings.dims:
         bound += _other_sizes(first, settings, fixed, shapes.other_inputs)
+    # Without open dimensions all sizes are the same.
     bound = [b for k, b in enumerate(bound) if b not in bound[:k]]
     for k, sizes in enumerate(bound):
         for trial in range(settings.trials):
@@ -218,6 +222,7 @@ def _row(name: str, found: Comparison) -> OutputRow:
     cosines = [gap.cosine for gap in gaps if gap.cosine is not None]
     rows = sum(gap.rows for gap in gaps)
     worst = max(range(len(gaps)), key=lambda k: gaps[k].max_rel)
+    # Weighted by what was compared, since runs have different sizes.
     mean = sum(gap.mean_abs * gap.compared for gap in gaps) / total if total else gaps[worst].mean_abs
     return OutputRow(
         name=name,

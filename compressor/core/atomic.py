@@ -15,6 +15,7 @@ def write_text(path: str | Path, text: str) -> None:
     Raises:
         UsageError: the place cannot be written to.
     """
+    # A rename would replace a link and leave what it points to as it was.
     target = Path(os.path.realpath(path))
     try:
         if target.exists() and not target.is_file():
@@ -27,11 +28,13 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def _replace(target: Path, text: str) -> None:
+    # In the same folder, as a rename is atomic within one file system only.
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
+            # Otherwise a crash may leave the new name with nothing in it.
             os.fsync(file.fileno())
         temporary.replace(target)
     finally:

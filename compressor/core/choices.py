@@ -31,6 +31,7 @@ class Choices(Mapping[str, Any]):
     @cached_property
     def _plugins(self) -> dict[str, EntryPoint]:
         found = entry_points(group=self._group) if self._group is not None else ()
+        # A plug-in must not change what a built-in name means.
         return {entry.name: entry for entry in found if entry.name not in self._builtin}
 
     def __getitem__(self, name: str) -> Any:
@@ -47,6 +48,7 @@ class Choices(Mapping[str, Any]):
             ) from error
 
     def __iter__(self) -> Iterator[str]:
+        # Names alone, so that listing them imports nothing.
         yield from self._builtin
         yield from self._plugins
 

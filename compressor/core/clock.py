@@ -22,6 +22,7 @@ class Clock:
         """Times what runs inside; a phase that comes twice adds up."""
         self.tell(name)
         start = time.perf_counter()
+        # No try: the time of a phase that raised is of no use.
         yield
         self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 4)
 

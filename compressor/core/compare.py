@@ -88,6 +88,7 @@ def distance(expected: Array, found: Array, tolerance: Tolerance, noise: Array |
     """
     if not (is_real(expected) and is_real(found)):
         return _of_symbols(expected, found, noise)
+    # No tolerance can be finer than the coarser of the two types.
     rtol = max(tolerance.rtol, *(COARSEST[array.dtype.name] for array in (expected, found)))
     if expected.shape != found.shape:
         return _infinite(rtol)
@@ -95,13 +96,16 @@ def distance(expected: Array, found: Array, tolerance: Tolerance, noise: Array |
     counts = np.ones(one.shape, np.bool_) if noise is None else np.isfinite(np.broadcast_to(noise, one.shape))
     finite = np.isfinite(one)
     odd = counts & ~finite
+    # A NaN or an infinity has to stand in the same places of both, unless rounding decides there.
     if not np.array_equal(counts & finite, counts & np.isfinite(two)) or not _same(one[odd], two[odd]):
         return _infinite(rtol)
     agree, rows = _agreement(one, two)
     finite &= counts
     scale = _scales(one, by_channel=tolerance.by_channel)[finite]
+    # Runtimes may flush subnormal numbers to zero, so that differences below the smallest normal one are none.
     allowed = rtol * scale + max(tolerance.atol, float(np.finfo(np.float32).tiny))
     if tolerance.by_channel:
+        # Never more than the tolerance of the whole output, or this would allow more than without channels.
         allowed += _roundings(scale, min(rtol, ROUNDING * _unit(expected)))
     if noise is not None:
         allowed = allowed + np.broadcast_to(noise, one.shape)[finite].astype(np.float64)
@@ -119,6 +123,7 @@ def distance(expected: Array, found: Array, tolerance: Tolerance, noise: Array |
         cosine=float(one @ two) / norms if norms else None,
         agree=agree,
         rows=rows,
+        # What was allowed where the largest error is, so that a report does not show an error above its tolerance.
         tolerance=max(rtol, float(allowed[largest]) / whole) if whole and noise is not None else rtol,
         compared=int(one.size),
         passed=bool((gap <= allowed).all()),
@@ -142,6 +147,7 @@ def rounding_spread(base: Array, variants: Sequence[Array]) -> Array:
     moved = np.zeros(wide.shape)
     for other in (v.astype(np.float64) for v in alike):
         with np.errstate(invalid="ignore"):
+            # Infinity minus infinity is NaN, which ``same`` takes care of.
             gap = np.abs(other - wide)
         same = (wide == other) | (np.isnan(wide) & np.isnan(other))
         moved = np.maximum(moved, np.where(same, 0.0, np.where(np.isfinite(gap), gap, np.inf)))
@@ -188,6 +194,7 @@ def _by_channel(magnitude: Reals) -> Reals:
     if magnitude.ndim < 2:
         return np.full(magnitude.shape, magnitude.max(initial=0.0))
     parts = []
+    # A set, as both are one axis in [n, channels].
     for axis in {1, magnitude.ndim - 1}:
         others = tuple(a for a in range(magnitude.ndim) if a != axis)
         parts.append(np.broadcast_to(magnitude.max(axis=others, keepdims=True), magnitude.shape))
@@ -198,6 +205,7 @@ def _by_channel(magnitude: Reals) -> Reals:
 def _roundings(scale: Reals, unit: float) -> Reals:
     """Some roundings of the largest entry, for channels that are not so small that they matter there."""
     whole = scale.max(initial=0.0)
+    # A small channel could be wrong altogether within roundings of a large one.
     return np.where(scale >= SMALL * whole, unit * whole, 0.0)
 
 
@@ -216,6 +224,7 @@ def _of_symbols(expected: Array, found: Array, noise: Array | None) -> Distance:
     if expected.shape != found.shape:
         return _infinite(limit)
     if expected.dtype.name in _COMPLEX:
+        # Complex numbers are compared as pairs of real ones.
         parts = [(np.stack([a.real, a.imag]).astype(np.float64)) for a in (expected, found)]
         return distance(parts[0], parts[1], Tolerance(1e-4))
     share = float(np.mean(np.asarray(expected != found, bool))) if expected.size else 0.0

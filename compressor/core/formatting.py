@@ -16,6 +16,7 @@ def quantity(number: float, unit: str = "") -> str:
     prefixes = ("k", "M", "G", "T", "P")
     scaled, prefix = number / 1000, prefixes[0]
     for prefix in prefixes:
+        # 999.5 would be printed as 1000 with three digits, so the next prefix begins there.
         if scaled < 999.5 or prefix == prefixes[-1]:
             break
         scaled /= 1000

@@ -24,12 +24,14 @@ def remaining(norms: Any, strength: float, allowed: float) -> Any:
     if allowed <= 0:
         return norms * 0
     low, high = 0.0, 1.0
+    # Groups of zero never count, however large the factor; without that bound it would grow for ever.
     while float(_chosen(norms, high, strength).sum()) < min(allowed, int((norms > 0).sum())) and high < 1e30:
         high *= 2
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if float(_chosen(norms, middle, strength).sum()) < allowed else (low, middle)
     chosen = _chosen(norms, high, strength)
+    # The last term keeps 0 / 0 away where the strength is zero; what is chosen not at all stays 0.
     return chosen / (strength + chosen + (chosen == 0))
 
 

@@ -25,6 +25,7 @@ def postpone_sympy() -> None:
 
     Has no effect where onnx-ir is imported already, or is built in another way than expected.
     """
+    # Too late then, as onnx-ir imports sympy with the first of its modules.
     if "onnx_ir" in sys.modules:
         return
     package = importlib.util.find_spec("onnx_ir")
@@ -34,6 +35,7 @@ def postpone_sympy() -> None:
     uses = Path(package.origin).with_name("_symbolic_shapes.py")
     if uses.is_file():
         _postpone(importlib.util.spec_from_file_location("onnx_ir._symbolic_shapes", uses))
+        # Only together: as long as onnx-ir loads its module at once, sympy is touched at once too.
         _postpone(importlib.util.find_spec("sympy"))
 
 
@@ -41,6 +43,7 @@ class _Postponed(ModuleType):
     """A module with its spec and path and nothing else, until something of it is asked for."""
 
     def __getattr__(self, name: str) -> Any:
+        # Two threads may touch the module at the same time, and it must not be executed twice.
         with _LOCK:
             if type(self) is _Postponed:
                 # First, because the module may import itself while it loads.

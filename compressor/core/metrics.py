@@ -54,6 +54,7 @@ class Metrics:
 
 def _imported(text: str) -> Callable[[dict[str, Any]], object]:
     module, _, name = text.partition(":")
+    # A console script has its own folder on the path, not the current one.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:

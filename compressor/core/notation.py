@@ -54,6 +54,7 @@ def _kept_share(share: float, text: str) -> float:
 
 def _byte_count(count: float, text: str) -> int:
     rounded = round(count)
+    # 1 would read as a share; and 1.5 bytes is most likely a forgotten unit.
     if rounded < 2 or abs(rounded - count) > 1e-6 * count:
         raise ValueError(f"{text!r} is not a whole number of bytes; write a unit, such as 1.5MB, or a share")
     return rounded
@@ -154,6 +155,7 @@ def read_pairs(value: object, separator: str, form: str) -> list[tuple[str, obje
         raise ValueError(f"{value!r} is not a list of {form}")
     pairs: list[tuple[str, object]] = []
     for item in value:
+        # At the last separator, as names in model files may hold colons and equals signs.
         name, found, rest = item.rpartition(separator) if isinstance(item, str) else _pair(item, form)
         if not found or not name:
             raise ValueError(f"{item!r} must be written {form}")

@@ -20,6 +20,7 @@ def read_text(path: Path) -> str:
     """
     try:
         with path.open("rb") as file:
+            # One byte more than allowed tells a file that is too large without reading all of it.
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise UsageError("the file is larger than 64 KiB; what is meant is a few lines of YAML")
@@ -38,6 +39,7 @@ def parsed(text: str) -> Any:
     """
     try:
         _check(text)
+        # Nodes and not objects: no tag is resolved, so that nothing is constructed or called.
         node = yaml.compose(text, yaml.SafeLoader)
         return None if node is None else _value(node)
     except yaml.MarkedYAMLError as error:
@@ -54,12 +56,14 @@ def _check(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise _fault("it is nested too deeply", event)
+        # References to references make a few lines grow without bound.
         if isinstance(event, yaml.AliasEvent):
             raise _fault("references such as *name are not read, write it out", event)
 
 
 def _value(node: yaml.Node) -> Any:
     if isinstance(node, yaml.ScalarNode):
+        # Quoted, these are texts.
         return None if node.style is None and node.value in ("", "~", "null") else node.value
     if isinstance(node, yaml.SequenceNode):
         return [_value(item) for item in node.value]

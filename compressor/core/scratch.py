@@ -25,6 +25,7 @@ def scratch() -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="onnx-compressor-") as folder:
             yield Path(folder)
     except OSError as error:
+        # An error of the code inside is its own; only want of room is about this folder.
         if error.errno not in _FULL or (folder is not None and error.errno == errno.ENOENT):
             raise
         where = os.environ.get("TMPDIR", "/tmp") if folder is None else str(Path(folder).parent)  # noqa: S108 - named only

@@ -32,6 +32,8 @@ def imported(text: str, option: str) -> Callable[..., Any]:
         try:
             target: Any = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
+            # A module that the user's module misses is a fault inside it, which the message for a wrong name would
+            # hide.
             if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
                 raise
             raise UsageError(
@@ -50,6 +52,7 @@ def imported(text: str, option: str) -> Callable[..., Any]:
 def importable() -> Iterator[None]:
     """Makes modules of the current directory importable, as they are for ``python -m``."""
     folder = os.getcwd()
+    # First, as for ``python -m``, and only while the user's code is looked up or run.
     sys.path.insert(0, folder)
     try:
         yield

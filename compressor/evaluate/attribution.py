@@ -14,8 +14,10 @@ def attributed(times: Mapping[str, float], owner: Mapping[str, str]) -> dict[str
         owner: the operator for every name of a node and of what it writes.
     """
     found: dict[str, float] = {}
+    # What runs before anything that is known, such as a change of layout of the input, counts for the first operator.
     last = next(iter(owner.values()))
     for name, share in times.items():
+        # A fused kernel has a name made of those that it fused; one that the runtime put in has none of them.
         last = owner.get(name) or owner.get(_longest(name, owner), last)
         found[last] = found.get(last, 0.0) + share
     return found
@@ -29,6 +31,7 @@ def _longest(name: str, known: Iterable[str]) -> str:
 def _stands_in(one: str, name: str) -> bool:
     at = name.find(one)
     while at >= 0:
+        # Otherwise "conv1" would be found in "conv10". At the start, ``name[-1:0]`` is empty, which is no letter.
         if not name[at - 1 : at].isalnum() and not name[at + len(one) : at + len(one) + 1].isalnum():
             return True
         at = name.find(one, at + 1)

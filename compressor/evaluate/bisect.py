@@ -87,8 +87,10 @@ def search(
             rows.update({k: row for k, row in zip(group, found, strict=True) if row is not None})
             window = [k for k in window if k not in group]
         sessions += len(groups)
+        # The first value that differs so far; the culprit is it or something between it and the last that agrees.
         bad = next((k for k in sorted(rows) if not rows[k].passed), None)
         good = max((k for k in rows if bad is not None and k < bad), default=-1)
+        # Nothing differs: then nothing is left to search, as values between agreeing ones are taken to agree.
         window = [k for k in window if bad is not None and good < k < bad]
     layers = [rows[k] for k in sorted(rows)]
     first = next((k for k in sorted(rows) if not rows[k].passed), None)
@@ -98,6 +100,7 @@ def search(
 
 def _shared(a: Opened, b: Opened, inputs: dict[str, Array]) -> list[_Candidate]:
     """Tensors that nodes of both main graphs compute under one name and, as far as is known, in one shape."""
+    # By name, which is all that two exports of one network have in common.
     theirs = {str(v.name): v for node in b.model.graph for v in node.outputs if v.name}
     shapes = [_shapes(opened, inputs) for opened in (a, b)]
     found = []
@@ -107,6 +110,7 @@ def _shared(a: Opened, b: Opened, inputs: dict[str, Array]) -> list[_Candidate]:
             if other is None or not _is_tensor(value) or not _is_tensor(other):
                 continue
             sizes = [s(v) if s is not None else None for s, v in zip(shapes, (value, other), strict=True)]
+            # Pruned values have other sizes and cannot be compared; an unknown size is seen when it is run.
             if None in sizes or sizes[0] == sizes[1]:
                 found.append(_Candidate(str(value.name), node, _bytes(value, sizes[0])))
     return found
@@ -134,10 +138,12 @@ def _groups(window: Sequence[int], candidates: Sequence[_Candidate], memory: int
     """The window, or an even choice of it, in groups that fit into ``memory``; a value larger than that is alone."""
     step = 1
     while True:
+        # Counted from the end, so that the last value of the window is always among them.
         chosen = [k for k in window if (window[-1] - k) % step == 0]
         groups: list[list[int]] = []
         room = 0
         for k in chosen:
+            # Every exposed value has to be held until the session ends.
             if not groups or candidates[k].bytes > room:
                 groups.append([])
                 room = memory
@@ -190,6 +196,7 @@ def _weights(node: ir.Node, other: Opened) -> list[str]:
         mine = value.const_value if value is not None else None
         if mine is None or theirs is None or theirs.const_value is None:
             continue
+        # By bytes, so that NaNs are equal to themselves.
         if mine.shape != theirs.const_value.shape or mine.tobytes() != theirs.const_value.tobytes():
             found.append(str(theirs.name))
     return found

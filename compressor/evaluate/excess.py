@@ -32,6 +32,7 @@ def estimates(vectors: Sequence[Floats], level: float, seed: int) -> list[Estima
     means = []
     tails = [(1 - level) / 2, (1 + level) / 2]
     with np.errstate(invalid="ignore"):  # infinities make NaN where they are not drawn
+        # Counts of how often a sample is drawn stand for the draws, so that means are matrix products.
         for _ in range(DRAWS // _AT_ONCE):
             weights = rng.multinomial(count, np.full(count, 1 / count), _AT_ONCE)
             means.append(values @ weights.T / count)
@@ -77,6 +78,7 @@ def potential(
         within = [name for name, loss in losses.items() if getattr(loss, bound) <= margin]
         return max(within, key=lambda name: saved[name], default=None)
 
+    # The high end of a loss gives the low end of what can be saved, and the other way round.
     names = {bound: largest(bound) for bound in ("value", "high", "low")}
     shares = {bound: max(0.0, saved[name]) if name else 0.0 for bound, name in names.items()}
     return PotentialRow(

@@ -38,9 +38,11 @@ class _Tally:
         one = original.astype(np.float64)
         others = [array.astype(np.float64) for array in found]
         self.norms.append(_squares(one, samples))
+        # A NaN in the smaller model must not vanish from the sum; it is as far as can be.
         self.gaps.append(np.stack([_squares(np.nan_to_num(two - one, nan=np.inf), samples) for two in others]))
         if self.form.kind == "kl":
             best = one.argmax(self.form.axis)
+            # Several positions of a sample (pixels, tokens) count as the share of them that agree.
             agree = [(two.argmax(self.form.axis) == best).reshape(samples, -1).mean(axis=1) for two in others]
             self.same.append(np.stack(agree))
 
@@ -67,6 +69,7 @@ def outputs_row(
     tallies, samples = _tallies(models, data, settings, count)
     if not tallies or not samples:
         return None
+    # One number stands for all outputs, so it is that of the worst.
     farthest = max(tallies, key=lambda tally: float(tally.distances()[-1]))
     scores = next((tally for tally in tallies if tally.same), None)
     distances = farthest.distances()
@@ -95,6 +98,7 @@ def _tallies(
     fixed = batch_limit(original)
     chosen = list(batches(subset(data, max(count, fixed or 0), settings.seed), fixed or settings.batch_size))
     chosen = [batch for batch in chosen if fixed is None or len(batch) == fixed]
+    # One model after the other, so that only one session is open.
     first = _run(original, chosen, settings.provider, sessions)
     found = [_run(model, chosen, settings.provider, sessions) for model in others]
     names = [str(value.name) for value in original.graph.outputs]
@@ -141,6 +145,7 @@ def _bootstrap(tally: _Tally, seed: int) -> tuple[float | None, float | None]:
 
 def _interval(same: npt.NDArray[np.float64], seed: int) -> dict[str, float]:
     """Of a share: Wilson's where samples agree or not, or all alike; the bootstrap's where they agree in part."""
+    # Wilson's interval is for hits and misses; where all are alike a bootstrap would have no width.
     if np.isin(same, (0.0, 1.0)).all() or np.ptp(same) == 0:
         low, high = wilson(float(same.sum()), len(same))
         return {"low": low, "high": high}
@@ -155,10 +160,12 @@ def wilson(hits: float, count: int, level: float = LEVEL) -> tuple[float, float]
     share, scale = hits / count, 1 + z * z / count
     middle = share + z * z / (2 * count)
     half = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    # Rounding may leave the range of a share by its last bit.
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
 def needed(share: float, difference: float, level: float = LEVEL) -> int:
     """Samples on which a share is known to within ``difference``."""
     z = NormalDist().inv_cdf((1 + level) / 2)
+    # A share of exactly 0 or 1 has no variance by this formula, and would ask for no samples.
     return int(np.ceil(z * z * max(share * (1 - share), 1e-4) / max(difference, 1e-9) ** 2))

@@ -46,6 +46,7 @@ def open_model(path: Path) -> Opened:
     model = normalise(files.load_model(path))
     for value in model.graph.inputs:
         if value.shape is not None:
+            # Unnamed dimensions are different ones; a name of its own keeps each apart and lets the user set it.
             value.shape = ir.Shape([_named(dim, f"{value.name}#{axis}") for axis, dim in enumerate(value.shape)])
     return Opened(path, model)
 
@@ -111,6 +112,7 @@ def fixed_by(other: Opened, model: Opened) -> dict[str, int]:
     found: dict[str, int] = {}
     for name, value in model.inputs.items():
         theirs = other.inputs[name].shape if name in other.inputs else None
+        # Not strict: a shape that is not declared says nothing.
         for mine, size in zip(value.shape or (), theirs or (), strict=False):
             if isinstance(mine, ir.SymbolicDim) and isinstance(size, int):
                 found[str(mine.value)] = size
@@ -119,6 +121,7 @@ def fixed_by(other: Opened, model: Opened) -> dict[str, int]:
 
 def batch_symbols(model: Opened, settings: RunSettings) -> set[str]:
     """Names of the open first dimensions of inputs whose size the user did not give."""
+    # By ONNX nothing marks a batch; the first axis is it by custom.
     firsts = (value.shape[0] for value in model.inputs.values() if value.shape is not None and len(value.shape))
     return {str(dim.value) for dim in firsts if isinstance(dim, ir.SymbolicDim)} - _given(model, settings)
 
@@ -145,6 +148,7 @@ def bind(model: Opened, settings: GraphSection, dims: dict[str, int]) -> Shapes:
     Raises:
         ModelError: they do not fit the graph.
     """
+    # The user's sizes last, so that they win.
     return infer(model.model, settings.input_shapes, {**dims, **settings.dims})
 
 
@@ -157,6 +161,7 @@ def cast(arrays: dict[str, Array], model: Opened) -> dict[str, Array]:
     """The same numbers in the element types of ``model``'s inputs; names that it lacks are left out."""
     wanted = {name: value.dtype for name, value in model.inputs.items()}
     return {
+        # Texts have no numeric type to be brought to.
         name: array if (dtype := wanted[name]) is None or dtype == ir.DataType.STRING else array.astype(dtype.numpy())
         for name, array in arrays.items()
         if name in wanted

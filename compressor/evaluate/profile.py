@@ -59,6 +59,7 @@ def layer_rows(
     Raises:
         ModelError: shapes do not fit.
     """
+    # The original simplified as the run did it, or nodes that clean-up removed would look like savings.
     before = _costs(*prepared_model(original, settings), times[0] if times else None)
     plain = normalise(result.clone())
     after = _costs(plain, infer(plain, settings.input_shapes, settings.dims), times[1] if times else None)
@@ -113,6 +114,7 @@ def _costs(model: ir.Model, shapes: Shapes, times: Times | None) -> list[_Cost]:
         output = next((str(v.name) for v in node.outputs if v.name), "")
         macs = cost.macs_per_sample([node], shapes, RULES)
         found.append(_Cost(node.name or output, node.op_type, _weight(node), output, macs))
+        # Of several inputs the first that a layer made, as a node can only be fused with one of them.
         before = next((layer[v] for v in node.inputs if v in layer), output)
         layer |= dict.fromkeys(node.outputs, output if macs else before)
         owner |= dict.fromkeys(filter(None, [node.name, *(v.name for v in node.outputs)]), output if macs else before)
@@ -134,6 +136,7 @@ def _weight(node: ir.Node) -> str:
 def _partners(before: list[_Cost], after: list[_Cost]) -> dict[int, _Cost]:
     """The node of the result for each position of the original that still has one."""
     outputs = {one.output: one for one in after if one.output}
+    # Names of outputs first, since a cut keeps them even where it replaces a node.
     found = {k: outputs[one.output] for k, one in enumerate(before) if one.output in outputs}
     taken = {id(one) for one in found.values()}
     names = {(one.name, one.op_type): one for one in after if id(one) not in taken}

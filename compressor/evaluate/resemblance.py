@@ -43,6 +43,7 @@ class Outputs:
                 self.left_out[name] = f"it is {array.dtype.name}, and only floating-point outputs are compared"
             elif array.ndim == 0 or len(array) != samples:
                 self.left_out[name] = "its first axis does not count samples"
+            # The first output whose shape fits the labels; a second one (an auxiliary head) is compared and not judged.
             elif not self.scored and self.labels is not None and (axis := _class_axis(array, self.labels)):
                 self.scored, self.axes[name] = name, axis
             elif array.ndim == 2 and array.shape[1] > 1:
@@ -63,10 +64,12 @@ class Outputs:
             return {}
         one, two = original.astype(np.float64), found.astype(np.float64)
         gap, norm = (np.linalg.norm(a.reshape(len(a), -1), axis=1) for a in (two - one, one))
+        # Over a norm of zero any difference is infinite, and none is none.
         measures = {RELATIVE: np.divide(gap, norm, out=np.where(gap > 0, np.inf, 0.0), where=norm > 0)}
         axis = self.axes.get(name)
         if axis is not None:
             same = one.argmax(axis) == two.argmax(axis)
+            # A softmax of probabilities would make them nearly uniform, and differences vanish.
             apart = two - one if name in self.likely else softmax(two, axis) - softmax(one, axis)
             measures[AGREEMENT] = same.reshape(len(same), -1).mean(axis=1)
             measures[DISTANCE] = np.linalg.norm(apart, axis=axis).reshape(len(same), -1).mean(axis=1)
@@ -83,6 +86,7 @@ class Outputs:
 
 def softmax(scores: Floats, axis: int) -> Floats:
     """Probabilities along an axis."""
+    # The largest score is taken off, so that no power overflows.
     powers = np.exp(scores - scores.max(axis, keepdims=True))
     return np.asarray(powers / powers.sum(axis, keepdims=True))
 

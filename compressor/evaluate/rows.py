@@ -49,6 +49,7 @@ class Tally:
 
     def add(self, key: Key, shift: int, start: int, values: Floats) -> None:
         """Adds one draw of the samples from ``start`` on."""
+        # Draws of one shift are averaged as they come; NaN, of samples without a label, stays NaN.
         table = self.values.setdefault(key, np.zeros((len(self.plan), self.count)))
         table[shift, start : start + len(values)] += values / self.plan[shift].draws
 
@@ -74,6 +75,7 @@ def shift_groups(plan: Sequence[Shift]) -> list[Group]:
         members = tuple(number for number, shift in enumerate(plan) if shift.name == name)
         found += [Group(name, plan[number].level, (number,)) for number in members]
         if name in CORRUPTIONS:
+            # Means over severities are taken sample by sample, before resampling, so that samples stay paired.
             found.append(Group(name, None, members))
     return [*found, Group(ALL, None, tuple(corrupted))] if corrupted else found
 
@@ -108,12 +110,14 @@ def accuracy_rows(tally: Tally, labels: Sequence[str], level: float, seed: int) 
     Samples without a label that counts are left out.
     """
     rows = shift_groups(tally.plan)
+    # Which samples have labels is the same under every shift and for every model.
     counted = ~np.isnan(tally.values[0, "", RIGHT][0])
     right = [[tally.mean((k, "", RIGHT), group)[counted] for group in rows] for k in range(len(labels))]
     found = []
     for label, mine in zip(labels, right, strict=True):
         losses = [lost(original, own) for original, own in zip(right[0], mine, strict=True)]
         excess = [excess_error(loss, losses[0]) for loss in losses]  # the first group is the clean one
+        # In one call, so that all rows are resampled alike.
         known = estimates([*mine, *losses, *excess], level, seed)
         parts = [known[k : k + len(rows)] for k in range(0, len(known), len(rows))]
         found += [

@@ -61,6 +61,7 @@ class Range:
     def add(self, values: Array) -> None:
         """Merges mean and squared deviations (Chan et al. 1979), and the extremes."""
         wide = values.astype(np.float64)
+        # Sums of squares would cancel for pixels far from zero; merged means and deviations do not.
         mean, total = float(wide.mean()), self.count + wide.size
         self.squares += float(np.square(wide - mean).sum()) + (mean - self.mean) ** 2 * self.count * wide.size / total
         self.mean += (mean - self.mean) * wide.size / total
@@ -121,6 +122,7 @@ class Disturbance:
             return found
         for place, name in enumerate(self.deviations if shift.name == NOISE else self.pixels):
             values = inputs[name]
+            # Without the amplitude, so that a sample gets the same noise at every amplitude, only stronger.
             keys = [[self.seed, draw, place, _number(shift.name), first + k] for k in range(len(values))]
             generators = [np.random.default_rng(key) for key in keys]
             if shift.name == NOISE:
@@ -168,9 +170,11 @@ def pixels(spec: InputSpec, seen: Range, settings: RobustnessSettings) -> Pixels
     channels = seen.low.size
     if (settings.mean or settings.std) and spec.dtype.is_floating_point():
         return Pixels(spec.last, channels, *_undone(spec, seen, settings), "pixels are known from --mean and --std")
+    # Bytes go from 0 to 255 by their type; floats that stay between 0 and 1 are taken for pixels.
     whole = 255.0 if spec.dtype == ir.DataType.UINT8 else 1.0
     if seen.low.min() >= 0 and seen.high.max() <= whole:
         return Pixels(spec.last, channels, _shaped([0.0]), _shaped([whole]), f"numbers from 0 to {whole:g} are pixels")
+    # A channel that is constant has no range; any width will do for it.
     width = np.where(seen.high > seen.low, seen.high - seen.low, 1.0)
     origin = "the range of each channel over the samples is taken for black to white"
     return Pixels(spec.last, channels, _shaped(seen.low), _shaped(width), origin, guessed=True)
@@ -185,6 +189,7 @@ def shifts(settings: RobustnessSettings, disturbance: Disturbance) -> tuple[list
         found += [Shift(NOISE, settings.noise * k / settings.noise_levels, settings.draws) for k in steps]
     channels = {known.channels for known in disturbance.pixels.values()}
     for name in settings.kinds if channels else ():
+        # A corruption that one image input cannot take is left out for all, as shifts hold for the whole sample.
         reason = next(filter(None, (obstacle(name, number) for number in channels)), "")
         if reason:
             reasons[name] = reason
@@ -199,6 +204,7 @@ def _undone(spec: InputSpec, seen: Range, settings: RobustnessSettings) -> tuple
     if not {mean.size, std.size} <= {1, seen.low.size}:
         raise UsageError(f"--mean and --std have to be one number or {seen.low.size}, the channels of {spec.quoted}")
     low, high = float((seen.low * std + mean).min()), float((seen.high * std + mean).max())
+    # Mean and std are given for pixels up to 1 by some data sets and up to 255 by others.
     for whole in (1.0, 255.0):
         if low >= -_SLACK * min(max(high, 1.0), whole) and high <= (1 + _SLACK) * whole:
             return _shaped(-mean / std), _shaped(whole / std)

@@ -37,6 +37,7 @@ def stand_in(model: ir.Model, settings: DataSettings, count: int) -> Synthetic:
         ProviderUnavailable: the provider is not there.
     """
     shapes = sample_shapes(model, settings.input_shapes, settings.dims, _longest(model))
+    # What the user says of the range counts; reading it off the network takes runs and may be wrong.
     choice = given_range(settings.mean, settings.std, settings.input_range)
     if choice is not None:
         _check(choice, kinds_of(model, shapes))
@@ -66,6 +67,7 @@ def _longest(model: ir.Model) -> int | None:
     """The rows of the shortest table that has one for each position, such as that of rotary cosines."""
     read = (node.inputs[k] for node in model.graph for k in operator_of(node).by_position if k < len(node.inputs))
     rows = [v.shape[0] for v in read if v is not None and v.is_initializer() and v.shape and len(v.shape) == 2]
+    # The shortest table bounds the length: beyond its last row there is no position to look up.
     return min((row for row in rows if isinstance(row, int)), default=None)
 
 

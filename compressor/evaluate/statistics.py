@@ -54,13 +54,17 @@ def speed_up(a: Sequence[Floats], b: Sequence[Floats], level: float, seed: int =
     """
     rng = np.random.default_rng(seed)
     sizes = [len(x) for x in a]
+    # The longest of the series, so that neither one's own noise nor that of their ratio is torn apart.
     blocks = [max(block_length(np.log(s)) for s in (x, y, x / y)) for x, y in zip(a, b, strict=True)]
     pairs = np.stack([np.concatenate(list(a)), np.concatenate(list(b))])
     half = NormalDist().inv_cdf((1 + level) / 2) * _deviation(pairs, _by_blocks(sizes, blocks, rng))
+    # From one round nothing can be told of how rounds differ.
     if len(sizes) > 1:
+        # A bootstrap of n values has (n - 1) / n of their variance, which counts where n is five.
         unbiased = float(np.sqrt(len(sizes) / (len(sizes) - 1)))
         error = unbiased * _deviation(pairs, _by_rounds(sizes, rng))
         half = max(half, student_quantile(level, len(sizes) - 1) * error)
+    # The centre is what was measured; resampling gives the width of the interval alone.
     centre = _log_ratio(pairs)
     low, value, high = (float(np.exp(centre + step)) for step in (-half, 0.0, half))
     return SpeedUp(value, low, high, level, max(blocks))
@@ -75,11 +79,13 @@ def block_length(series: Floats) -> int:
     n = len(series)
     centred = series - series.mean()
     power = float(centred @ centred)
+    # So few values say nothing of their correlation.
     if n < 8 or power <= 0:
         return 1
     window = max(5, int(np.ceil(np.sqrt(np.log10(n)))))
     longest = min(n // 2, int(np.ceil(np.sqrt(n))) + window)
     covariance = np.asarray([centred[: n - k] @ centred[k:] / n for k in range(longest + 1)])
+    # The rule of the paper for where correlations are no more than noise: several in a row below this bound.
     small = np.abs(covariance) < 2 * np.sqrt(np.log10(n) / n) * covariance[0]
     quiet = (k for k in range(1, longest + 1) if small[k : k + window].all())
     bandwidth = min(2 * max(1, next(quiet, longest) - 1), longest)
@@ -87,6 +93,7 @@ def block_length(series: Floats) -> int:
     taper = np.clip(2 * (1 - np.abs(lags) / bandwidth), 0.0, 1.0)
     weighted = taper * covariance[np.abs(lags)]
     slope, level = float(weighted @ np.abs(lags)), float(weighted.sum())
+    # The estimated spectrum at zero may come out negative, where series alternate; then blocks do not help.
     if level <= 0:
         return 1
     length = (1.5 * slope**2 / level**2 * n) ** (1 / 3)
@@ -106,6 +113,7 @@ def student_quantile(level: float, freedom: int) -> float:
 
 def relative_iqr(seconds: Floats) -> float:
     """Interquartile range as a share of the median."""
+    # Quartiles and not the standard deviation, which one interruption of the process decides.
     low, middle, high = np.quantile(seconds, [0.25, 0.5, 0.75])
     return float((high - low) / middle)
 
@@ -116,6 +124,7 @@ def _log_ratio(pairs: Floats) -> float:
 
 def _deviation(pairs: Floats, resamples: Iterator[Indices]) -> float:
     """Standard deviation of the logarithm of the ratio over resamples."""
+    # A standard deviation needs some hundred draws; more are only taken where they are cheap.
     draws = max(100, min(DRAWS, WORK // pairs.shape[1]))
     return float(np.std([_log_ratio(pairs[:, index]) for index in islice(resamples, draws)]))
 

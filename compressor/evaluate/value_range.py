@@ -84,10 +84,12 @@ def read_range(model: ir.Model, shapes: Shapes, seed: int, provider: str) -> Ran
         ModelError: ONNX Runtime refuses the model, or it does not run.
         ProviderUnavailable: the provider is not there.
     """
+    # The range to be found must not be applied by the generator already.
     samples = replace(synthetic(model, shapes, IMAGES[1], seed), plain=True)  # black is 0 and white 1
     pixels = [kind for kind in samples.kinds if kind.pixels]
     floating = [kind for kind in pixels if kind.dtype.is_floating_point()]
     inside = tuple(kind.name for kind in pixels if kind.use.scale is not None)
+    # Bytes have their range by their type.
     if not floating:
         return RangeChoice(source="type" if pixels else "default", normalised_inside=inside)
     plan = _plan(model, shapes, floating)
@@ -96,6 +98,7 @@ def read_range(model: ir.Model, shapes: Shapes, seed: int, provider: str) -> Ran
     scores = _scores(model, samples, plan, provider)
     ranked = sorted(plan.candidates, key=lambda candidate: -scores[candidate])
     best, second = ranked[:2]
+    # Calibrating on both costs little where the wrong one alone would cost accuracy.
     both = best == IMAGENET and scores[IMAGENET] - scores[SIGNED] <= CLOSE
     return RangeChoice(
         ranges=(IMAGENET, SIGNED) if both else (best,),
@@ -118,6 +121,7 @@ def spectral_entropy(rows: Rows) -> float:
         return float("-inf")
     centred = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
     centred /= max(float(np.abs(centred).max()), 1e-300)  # squares of large numbers must not overflow
+    # The nonzero eigenvalues of both products are the same, so the smaller one is decomposed.
     gram = centred.T @ centred if rows.shape[1] <= rows.shape[0] else centred @ centred.T
     values = np.maximum(np.linalg.eigvalsh(gram), 0)
     share = values[values > 0] / values.sum() if values.any() else np.ones(1)
@@ -134,6 +138,7 @@ def _plan(model: ir.Model, shapes: Shapes, pixels: Sequence[InputKind]) -> _Plan
     images = int(np.clip(PIXELS // max(area, 1), *IMAGES))
     batch = batch_limit(model) or int(np.clip(BYTES // max(held, 1), 1, images))
     candidates = (*CANDIDATES, *DARK_CANDIDATES) if grey else CANDIDATES
+    # Whole batches, as a model with a fixed batch takes no part of one.
     return _Plan(candidates, tuple(layers), -(-images // batch) * batch, batch)
 
 
@@ -143,10 +148,12 @@ def _scores(model: ir.Model, samples: Synthetic, plan: _Plan, provider: str) -> 
 
     rounds = [range(start, start + plan.batch) for start in range(0, plan.images, plan.batch)]
     names = list(dict.fromkeys(layer.name for layer in plan.layers))
+    # One session for all candidates; loading the model is dearer than these runs.
     runs = tap(model, names, _feeds(samples, plan.candidates, rounds), provider)
     scores = {}
     for candidate in plan.candidates:
         rows: dict[str, list[Rows]] = {layer.name: [] for layer in plan.layers}
+        # Runs come in the order of the feeds: all rounds of one candidate, then those of the next.
         for _ in rounds:
             values = dict(zip(names, next(runs), strict=True))
             for layer in plan.layers:
@@ -161,6 +168,7 @@ def _feeds(
     """Inputs of every round, under one candidate after the other; all but pixels are the same under each."""
     pixels = [kind for kind in samples.kinds if kind.pixels and kind.dtype.is_floating_point()]
     for candidate in candidates:
+        # Marks on a dark ground are black and white, as scanned digits are.
         contrast = 1.0 if candidate.dark else CONTRAST
         for indices in rounds:
             inputs = dict(samples.take(np.asarray(indices, np.int64)).inputs)
@@ -175,6 +183,7 @@ def _rows(value: Array, axis: int) -> Rows:
     """Rectified activations float32[rows, channels] at some positions of each sample, of some channels."""
     moved = np.moveaxis(value, axis, -1)
     channels = _spread_over(moved.shape[-1], CHANNELS)
+    # Where channels are on the first axis there is no axis of samples.
     samples = len(value) if axis else 1
     flat = moved.reshape(samples, -1, moved.shape[-1])
     part = flat[:, _spread_over(flat.shape[1], POSITIONS)][..., channels]

@@ -70,16 +70,19 @@ class ReferenceOutputs:
             evaluator.demand(chosen, OPTION)
         digest, tally, number, count = hashlib.sha256(), _Tally.of(evaluator, chosen), 0, 0
         with sessions.placed(model) as path:
+            # The original with the same setup as the changes, so that threads do not make the difference.
             session = sessions.start_session(path, settings.provider, ALONE)
             for batch in batches(chosen, fixed or settings.batch_size, drop_last=fixed is not None):
                 names = sorted(batch.inputs)
                 found = sessions.run_session(session, batch.inputs)
                 tally.add(found, named(session, found), batch)
                 for array in _kept(folder, number, batch, found):
+                    # Shape and type too: other arrays may have the same bytes.
                     digest.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
                 number, count = number + 1, count + len(batch)
             if not count:
                 raise UsageError(f"the model takes batches of {fixed}, the data has {len(dataset)} samples; give more")
+            # A ledger must not hand out numbers of another metric.
             if settings.eval is not None:
                 digest.update(evaluator.identity.encode())
             reference = ReferenceOutputs(
@@ -104,6 +107,7 @@ class ReferenceOutputs:
             ModelError: the model does not run.
             UsageError: a metric of the user's raises, or gives no finite number.
         """
+        # Where the original could not be judged, changes are not either.
         tally = _Tally(None if self.accuracy is None or self.evaluator.own else self.evaluator.start())
         with sessions.placed(model) as path:
             session = sessions.start_session(path, self.provider, ALONE)
@@ -142,6 +146,7 @@ def _kept(folder: Path, number: int, batch: Batch, outputs: list[Array]) -> Iter
     for kind, arrays in {"in": given, "out": outputs, "label": labels}.items():
         for index, array in enumerate(arrays):
             np.save(folder / f"{number}-{kind}-{index}.npy", array, allow_pickle=False)
+    # Outputs follow from these and from the model, whose hash is in the key by itself.
     yield from (*given, *labels)
 
 
@@ -162,6 +167,7 @@ class _Tally:
 
     def add(self, before: list[Array], after: Mapping[str, Array], batch: Batch) -> None:
         for index, (one, two) in enumerate(zip(before, after.values(), strict=True)):
+            # Sums over batches, since a mean of the batches' ratios would depend on how samples were split.
             moved, whole = squares(one, two)
             self.moved[index] = self.moved.get(index, 0.0) + moved
             self.whole[index] = self.whole.get(index, 0.0) + whole
@@ -174,6 +180,7 @@ class _Tally:
     def change(self, own: float | None) -> Change:
         """What the sums come to; ``own`` is what a metric of the user's gave."""
         return Change(
+            # One number for all outputs is that of the worst.
             distance=max((relative(moved, self.whole[index]) for index, moved in self.moved.items()), default=0.0),
             agreement=self.agree / self.rows if self.rows else None,
             accuracy=self.metric.value() if self.metric is not None else own,

@@ -29,11 +29,13 @@ class Ledger:
             text = path.read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror or error}; remove it to start anew") from error
+        # A last line without its end was cut short; the next one must not be glued to it.
         self._torn = not text.endswith("\n")
         for line in text.splitlines():
             try:
                 entry = json.loads(line)
                 self._found[str(entry["key"])] = Change.model_validate(entry["change"])
+            # Also a file of something else costs no more than measuring anew.
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue
 
@@ -54,6 +56,7 @@ class Ledger:
             return
         line = json.dumps({"key": key, "trial": label, "change": change.model_dump(mode="json")})
         try:
+            # Opened for each line, so that the line is in the file before the next measurement begins.
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(f"{chr(10) if self._torn else ''}{line}\n")
         except OSError as error:

@@ -66,6 +66,7 @@ class Lab:
 
     def key(self, trial: Trial) -> str:
         """The same for the same change of the same model, on the same samples, at the same provider."""
+        # The label is left out: what was measured does not depend on what messages call it.
         facts = [type(self.subject).__name__, self.digest, self.reference.digest, self.reference.provider, trial.change]
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
@@ -84,11 +85,13 @@ def run_trials(lab: Lab, trials: Sequence[Trial], ledger: Ledger, workers: Worke
         CompressorError: what a trial raised, with its label; or a process was killed, or a cluster went away.
     """
     keys = [lab.key(trial) for trial in trials]
+    # Equal trials have one key, and are measured once.
     todo = {key: trial for key, trial in zip(keys, trials, strict=True) if key not in ledger}
     start = time.perf_counter()
     with closing(_measured(lab, todo, workers)) as measured:
         for done, (key, change) in enumerate(measured, 1):
             ledger.add(key, todo[key].label, change)
+            # What the ledger held took no time, so only what is measured counts for the estimate.
             left = (time.perf_counter() - start) / done * (len(todo) - done)
             tell(f"measure: {done} of {len(todo)}, {left:.0f} s left, {todo[key].label}")
     return [ledger[key] for key in keys]
@@ -105,6 +108,7 @@ def _measured(lab: Lab, todo: Mapping[str, Trial], workers: Workers) -> Generato
             assert variant is not None
             yield key, _change(lab.reference, variant, trial)
         return
+    # Spawned, not forked: ONNX Runtime's threads do not survive a fork, and locks that they held stay locked.
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_end_on_interrupt) as pool:
         try:
             yield from _results(pool, lab, todo)
@@ -114,6 +118,7 @@ def _measured(lab: Lab, todo: Mapping[str, Trial], workers: Workers) -> Generato
                 "again with fewer --jobs"
             ) from None
         finally:
+            # After an error nobody waits for what has not begun.
             pool.shutdown(cancel_futures=True)
 
 
@@ -126,6 +131,7 @@ def _handed_out(lab: Lab, todo: Mapping[str, Trial], executor: Executor) -> Gene
     except (BrokenExecutor, CancelledError, OSError, RuntimeError) as error:
         raise lost(error) from error
     except Exception as error:
+        # By its name, since distributed is an extra and must not be imported to catch its error.
         if type(error).__name__ != "KilledWorker":
             raise
         raise lost(error) from error
@@ -161,4 +167,5 @@ def _change(reference: ReferenceOutputs, variant: Variant, trial: Trial) -> Chan
     try:
         return reference.change(variant(trial.change))
     except CompressorError as error:
+        # The same type, as each has an exit code of its own.
         raise type(error)(f"{trial.label}: {error}") from None

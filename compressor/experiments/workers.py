@@ -52,6 +52,7 @@ def workers_of(settings: Measures, executor: Executor | None = None) -> Iterator
 
     address = settings.cluster.removeprefix(SCHEME)
     try:
+        # Not as default: a client that the caller has open must stay the one that Dask uses.
         client = Client(f"tcp://{address}", timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         words = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -59,6 +60,7 @@ def workers_of(settings: Measures, executor: Executor | None = None) -> Iterator
     with client:
         if not client.scheduler_info()["workers"]:
             raise UsageError(f"--cluster {settings.cluster} has no worker; start one with: dask worker tcp://{address}")
+        # Not pure: Dask would hash every argument to find out whether it knows the result.
         yield client.get_executor(pure=False)
 
 

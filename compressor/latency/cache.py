@@ -31,6 +31,7 @@ class LatencyCache:
 
     def __init__(self, folder: Path | None, made_for: Mapping[str, Any]) -> None:
         self._made_for = made_for
+        # Everything that decides times is in the name, so that no table is taken for another graph or machine.
         name = sha256(json.dumps(dict(made_for), sort_keys=True).encode()).hexdigest()[:32]
         self._path = (folder or default_folder()) / f"{name}.json"
 
@@ -38,6 +39,7 @@ class LatencyCache:
         """The table, empty where there is none, or none that can be read."""
         try:
             return Table.from_json(self._path.read_text(encoding="utf-8"), self._made_for)
+        # A cache that cannot be read costs time and is no error.
         except (OSError, ValueError):
             return Table()
 

@@ -48,6 +48,7 @@ def fingerprint(parts: Sequence[OperatorChain]) -> str:
         for node in part.nodes:
             settings = sorted(f"{a.name}={a.value}" for a in node.attributes.values() if a.type in _PLAIN)
             shapes = [part.shapes.get(v) if v is not None else None for v in [*node.inputs, *node.outputs]]
+            # Names too, as the table is looked up by them.
             lines.append(f"{node.domain}::{node.op_type} {node.name} {settings} {shapes}")
     return sha256("\n".join(lines).encode()).hexdigest()
 

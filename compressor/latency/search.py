@@ -59,6 +59,7 @@ class MeasuredWidths:
     @property
     def hits(self) -> bool:
         """Is the measured time within the tolerance of the target?"""
+        # Faster than asked counts as a miss too: it lost more than it had to.
         return abs(self.reached - 1) <= TOLERANCE
 
     @property
@@ -70,6 +71,7 @@ class MeasuredWidths:
     def doubt(self) -> float:
         """Standard deviation of the logarithm of the ratio that was measured."""
         quantile = NormalDist().inv_cdf((1 + self.found.level) / 2)
+        # The interval is symmetric in the logarithm, and as wide as twice the quantile in standard deviations.
         return max(SURE, log(self.found.high / self.found.low) / (2 * quantile))
 
 
@@ -93,6 +95,7 @@ class WidthSearch:
             TargetOutOfReach: it takes longer than asked.
             NothingToPrune: the original does not.
         """
+        # The extreme first: it tells what is out of reach before a table is measured, which takes minutes.
         trial = self._try(self._widths.narrowest)
         found, wanted = trial.found, self._aim.milliseconds(trial.found)
         if found.before_ms <= wanted * (1 + TOLERANCE):
@@ -115,12 +118,14 @@ class WidthSearch:
         """
         while not self.trials[-1].hits and len(self.trials) <= 1 + CORRECTIONS:
             levels = self._next()
+            # The corrected prediction leads to widths that were measured, so that nothing nearer will be found.
             tried = next((trial for trial in self.trials if trial.levels == levels), None)
             if tried is not None:
                 return tried
             self._try(levels, self._widths.total(levels))
         if self.trials[-1].hits:
             return self.trials[-1]
+        # Without the first one, the narrowest model, which did not aim at the target.
         near = min(self.trials[1:], key=lambda trial: abs(log(trial.reached)))
         raise TargetOutOfReach(
             f"the nearest to the target of {self._aim.milliseconds(near.found):.3g} ms that was found takes "
@@ -130,6 +135,7 @@ class WidthSearch:
 
     def _next(self) -> Levels:
         """The widths for the corrected prediction; narrower ones where these were measured and are too slow."""
+        # The original is timed again with every model; the median of what it took is less noisy than one.
         budget = median(self._aim.share(trial.found) for trial in self.trials) / self._error()
         while True:
             levels = self._widths.within(budget)
@@ -137,6 +143,7 @@ class WidthSearch:
                 return self._widths.narrowest
             if not any(trial.levels == levels and trial.reached > 1 for trial in self.trials):
                 return levels
+            # These widths were too slow, and the same budget would choose them again.
             budget = self._widths.total(levels) * (1 - TOLERANCE / 3)
 
     def _error(self) -> float:
@@ -144,8 +151,10 @@ class WidthSearch:
 
         A measurement says less of models that are faster or slower; the last one lies nearest to the aim.
         """
+        # A prior: predicted times are about right, so that one noisy measurement does not throw the search off.
         weights, logs = [DOUBT**-2], [0.0]
         for predicted, trial in self._predicted:
+            # The error of the prediction changes with the width, so that far measurements weigh less.
             away = DRIFT * log(predicted / self._predicted[-1][0])
             weights.append(1 / (trial.doubt**2 + away**2))
             logs.append(log(trial.found.after_ms / trial.found.before_ms / predicted))

@@ -42,6 +42,7 @@ class Table:
         shares = attributed(times, owners(parts))
         for part in parts:
             self._points.setdefault(part.name, []).append((part.sizes(gone), shares.get(part.name, 0.0)))
+        # Every time in between depends on all points of its operator.
         self._known.clear()
         self._rates.clear()
 
@@ -63,10 +64,12 @@ class Table:
     def _interpolated(self, part: OperatorChain, sizes: Sizes) -> float:
         if part.name not in self._rates:
             points = self._points[part.name]
+            # Time for each unit of work varies slowly, while time itself varies with the product of the widths.
             rates = np.asarray([share / max(part.work(at), 1.0) for at, share in points])
             logs = np.log(np.asarray([at for at, _ in points], np.float64).reshape(len(points), -1))
             self._rates[part.name] = logs, rates
         logs, rates = self._rates[part.name]
+        # NEAR keeps the weight finite at a measured point, and averages points that are nearly the same.
         weights = (((logs - np.log(sizes)) ** 2).sum(axis=1) + NEAR**2) ** -2.0
         return float(weights @ rates / weights.sum()) * part.work(sizes)
 
@@ -88,6 +91,7 @@ class Table:
             }
         except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ValueError(f"no table: {error}") from None
+        # The file may have been edited; a NaN, which compares as false, is refused here too.
         if any(not 0 <= share < np.inf for found in points.values() for _, share in found):
             raise ValueError("a table with times that cannot be")
         return Table(points)

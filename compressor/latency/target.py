@@ -71,6 +71,7 @@ class LatencyTarget:
             NothingToPrune: the original is fast enough, or has no channel that can go.
             ProviderUnavailable: the provider is missing, did not start, or took no node.
         """
+        # Measuring a table for every step would take as many times as long, for widths that are left anyway.
         if settings.steps > 1:
             by_macs = self._by_macs(settings)
             if curves is not None:
@@ -87,6 +88,7 @@ class LatencyTarget:
     def _by_macs(self, settings: PruneSettings) -> PruneSettings:
         """The settings of a step before the last, with multiply-accumulates for the target."""
         if self._result is None:
+            # Against itself: all that is wanted is the time of the original.
             self._result = self._timer.against(self._source)
         share = min(1.0, self._aim.share(self._result))
         steps = self._settings.steps
@@ -98,6 +100,7 @@ class LatencyTarget:
         parts = operators(candidates.found.coupling, [line.group for line in of_groups], RULES)
         cache = LatencyCache(self._settings.latency_cache, {**self._timer.made_for(), "graph": fingerprint(parts)})
         table = cache.read()
+        # The table is still empty or partial here; it is read only when widths are predicted, after it was filled.
         widths = Widths(of_groups, parts, table.share)
 
         def measure(levels: Levels) -> LatencyResult:
@@ -119,6 +122,7 @@ class LatencyTarget:
             if not table.holds(widths.parts, gone):
                 self._clock.tell(f"latency table: {number} of {len(samples)}")
                 table.learn(widths.parts, gone, self._timer.operators(candidates.model(widths.removed(levels))))
+                # After each sample, so that an interrupted run keeps what it measured.
                 failed = cache.write(table)
         self._warnings += failed
 

@@ -70,6 +70,7 @@ class RuntimeTimer:
         with scratch() as folder:
             opened = pair.open_model(_written(original, folder, "original"))
             dims = dict.fromkeys(pair.batch_symbols(opened, settings), settings.batch)
+            # The same inputs for every model, as times depend on their sizes.
             self._feeds = pair.seeded(opened, pair.bind(opened, settings, dims), settings.seed)
         made_up = ", ".join(sorted(pair.open_symbols(opened, settings) - set(dims)))
         self.warnings = [OPEN_SIZES.format(made_up)] if made_up else []
@@ -108,12 +109,14 @@ class RuntimeTimer:
         series: list[list[Floats]] = [[], []]
         with self._files(model) as paths:
             subjects = [latency.TimedModel(path, self._provider, self._feeds, setup) for path in paths]
+            # Rounds of all repetitions are pooled: more rounds narrow the interval, as a fresh measurement would not.
             for repeat in range(REPEATS):
                 seed = self._settings.seed + repeat
                 timing = latency.Timing(RUNS, SECONDS, MAX_SECONDS, WARMUP_RUNS, WARMUP_SECONDS, ROUNDS, seed)
                 for rounds, more in zip(series, latency.time_in_turns(subjects, timing), strict=True):
                     rounds.extend(more.seconds)
                 found = speed_up(series[0], series[1], LEVEL, seed)
+                # The interval is symmetric as a ratio, hence the square.
                 if found.high <= found.low * (1 + PRECISION) ** 2:
                     break
         before, after = (1000 * float(np.median(np.concatenate(rounds))) for rounds in series)

@@ -64,6 +64,7 @@ class Judge:
         missing = self.missing()
         if missing:
             return Judged(value=None, reason=missing)
+        # By the bytes of the model, so that stages which leave it alone are not judged again.
         folder = self._store.folder("accuracy", {"model": digest, **self._identity})
         found = self._store.finished(folder, Judged)
         if found is None:
@@ -74,9 +75,11 @@ class Judge:
 
     def _measured(self, model: Path) -> Judged:
         try:
+            # Loaded only for metrics that compare with it.
             original = files.load_model(self._original) if self.evaluator.against_original else None
             result = self.evaluator.measure(files.load_model(model), self._samples, original)
         except UsageError as error:
+            # A metric that was asked for has to fit; the default one may be missing.
             if self._settings.eval is not None:
                 raise
             return Judged(value=None, reason=str(error))
@@ -86,6 +89,7 @@ class Judge:
     def _samples(self) -> Dataset | None:
         if self._settings.data is None:
             return None
+        # The samples that training sets aside, never those that it learns from.
         _, valid = open_parts(self._settings, files.load_model(self._original))
         return valid if len(valid) else None
 

@@ -23,6 +23,7 @@ def judge_gates(document: Document, settings: RunSettings, stage: str = "") -> l
         limit = getattr(settings, name, None)
         if limit is None or not isinstance(settings, kind):
             continue
+        # One gate at a time, so that each has a row and a sentence of its own.
         others = dict.fromkeys(set(STAGE_GATES).intersection(type(settings).model_fields) - {name})
         alone = settings.model_copy(update=others)
         if isinstance(document, Report) and isinstance(alone, GatesSection):

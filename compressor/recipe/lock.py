@@ -35,6 +35,7 @@ def held(folder: Path) -> Iterator[None]:
         ) from None
     try:
         try:
+            # The kernel's lock and not the file's being there: after a crash the file stays and the lock does not.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.read(file, 32).decode("ascii", "replace").strip() or "unknown"
@@ -43,8 +44,10 @@ def held(folder: Path) -> Iterator[None]:
             ) from None
         except OSError:
             pass  # a file system without locks
+        # Only the holder writes, so that a process which is refused reads who holds it.
         os.ftruncate(file, 0)
         os.write(file, f"{os.getpid()}\n".encode())
         yield
     finally:
+        # Closing lets go of the lock; the file stays, as removing it would race with a process that waits to open it.
         os.close(file)

@@ -47,8 +47,10 @@ def content(name: str, settings: RunSettings, source: str, original: str) -> dic
         original: the same of the model of the recipe.
     """
     kind = STAGES[stage_kind(name)]
+    # The same bytes under another path give the same result.
     paths = {field for field in type(settings).model_fields if isinstance(getattr(settings, field), Path)}
     gates = {gate for gate, of in STAGE_GATES.items() if isinstance(settings, of)}
+    # Times hold for one machine; all else does not depend on it.
     timed = kind.measures or any(getattr(settings, field, None) for field in ("target_latency", "latency"))
     return {
         "stage": stage_kind(name),
@@ -66,6 +68,7 @@ SETTLED = ("scope", "recover", "samples")
 def kept(name: str, settings: RunSettings, folder: Path, store: Store) -> Result | None:
     """What the stage gave before, or None where it did not finish, or its model was touched."""
     kind, found = STAGES[stage_kind(name)], store.finished(folder, Finished)
+    # Somebody may have changed or removed the model since.
     if found is None or (kind.makes_model and not _is(folder / MODEL, found.digest)):
         return None
     # What the run made of a setting that says "auto" is kept; all else may have been said in another way since.
@@ -73,6 +76,7 @@ def kept(name: str, settings: RunSettings, folder: Path, store: Store) -> Result
     report = {**found.report, "settings": {**settings.model_dump(mode="json"), **settled}}
     try:
         document = kind.report.model_validate(report)
+    # Written by a version whose reports had other fields.
     except ValidationError:
         return None
     if isinstance(document, BenchReport) and any(run.noisy for run in document.runs):
@@ -95,6 +99,7 @@ def perform(name: str, task: Task, store: Store, phases: AbstractContextManager[
     except CompressorError as error:
         error.args = (f"stage {name!r}: {error}",)
         raise
+    # Made last, after the model is in place, as its record is what makes a stage finished.
     finished = Finished(
         seconds=round(time.perf_counter() - begun, 3),
         report=json.loads(document.to_json()),

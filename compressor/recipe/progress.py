@@ -75,6 +75,7 @@ class Course:
             for text in read_by(settings):
                 if not NAMED.fullmatch(text) and not Path(text).exists():
                     raise UsageError(f"{self.path}: stage {name!r}: there is no data {text}; check the path")
+        # A measurement before the last model says nothing about the result.
         last = names.index(makers[-1]) if makers else 0
         speed = [gate for gate in ("min_speedup", "max_latency") if getattr(self.limits[1], gate) is not None]
         if speed and not any(stage_kind(name) == "bench" for name in names[last:]):
@@ -91,6 +92,7 @@ def _located(settings: RunSettings, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in type(settings).model_fields:
         value = getattr(settings, name)
+        # An absolute path stays what it is when it is joined to a folder.
         if isinstance(value, Path):
             found[name] = folder / value
         elif name in DATA and value is not None:

@@ -58,6 +58,7 @@ def checked(values: Any, changes: Iterable[str] = ()) -> Recipe:
         if values.get(key) is None:
             raise UsageError(f"the key {key!r} is missing, {what}")
     recipe = Recipe.parse(values)
+    # Every stage is parsed now, so that a slip in the last one shows before the first one runs.
     recipe.settings()
     recipe.limits()
     return recipe
@@ -68,6 +69,7 @@ def _set(values: dict[str, Any], change: str) -> None:
     key, found, text = change.partition("=")
     if not found or not key:
         raise UsageError(f"--set {change}: write KEY=VALUE or STAGE.KEY=VALUE, such as prune.ratio=0.3")
+    # Other texts stay text, as on the command line, where the settings parse them.
     value = parsed(text) if text.startswith(("[", "{")) else text or None
     first, dot, rest = key.partition(".")
     if not dot:

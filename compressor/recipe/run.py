@@ -99,6 +99,7 @@ def run_recipe(course: Course, options: RecipeOptions | None = None) -> Outcome:
     """
     options = options or RecipeOptions()
     course.check(options.start)
+    # A dry run writes nothing, not even a lock.
     if options.dry_run:
         return _Run(course, options).whole()
     with held(options.work or RecipeOptions.beside(course)):
@@ -127,6 +128,7 @@ class _Run:
                 gates = self._gates(before, way)
                 _demand(None, gates, "the recipe", way.source)
                 output = self._put_in_place(way)
+        # The report is written all the same: it says what was measured and where it failed.
         except (GateMissed, ProofFailed) as found:
             error = found
         report = RecipeReport(
@@ -165,15 +167,18 @@ class _Run:
         way.again |= name == self._options.start
         settings = self._course.stages[name]
         folder = self._store.folder(name, content(name, settings, way.digest, self._digest))
+        # From the stage that is run again on, later ones follow from another model, whatever is kept.
         found = None if way.again or way.unknown else kept(name, settings, folder, self._store)
         if found is None and self._options.dry_run:
             self._tell(name, "would run")
+            # The digest of the model that it would make is not known, so nothing can be looked up after it.
             way.unknown = True
             way.rows.append(StageRow(name=name, state="to run"))
             return
         self._tell(name, f"finished before, kept in {folder}" if found is not None else "runs")
         state: State = "ran" if found is None else "kept"
         if way.again:
+            # A folder that stays would let training resume from its checkpoint.
             self._store.forget(folder)
         task = Task(self._course.original, way.source, folder, settings)
         finished, document = found or perform(name, task, self._store, self._options.phases())
@@ -196,6 +201,7 @@ class _Run:
             gates=gates,
             report=finished.report,
         )
+        # Before the gate is demanded, so that the row of the stage that fails is in the report.
         way.rows.append(row)
         way.warnings += [f"{name}: {text}" for text in finished.report["warnings"]]
         _demand(document, gates, f"stage {name!r}", folder)
@@ -218,6 +224,7 @@ class _Run:
         output = self._course.output
         if output is None or way.source == self._course.original:
             return None
+        # As the stage wrote it: with weights beside the file, or in it.
         external = True if len(files.model_files(way.source)) > 1 else None
         forbidden = files.model_files(self._course.original)
         files.save_model(files.load_model(way.source), output, external_data=external, forbidden=forbidden)

@@ -137,6 +137,7 @@ def _resumed(folder: Path, *, able: bool = True) -> dict[str, Any]:
 def _unify(task: Task, progress: Progress | None) -> UnifyReport:
     settings = task.settings
     if trains("unify", settings):
+        # The recipe's model and not the last stage's, which has lost something already.
         settings = settings.model_copy(update={"teacher": task.original, **_resumed(task.folder)})
     return choose_blocks.unify_chosen_file(task.source, task.output, settings, progress=progress)
 
@@ -151,6 +152,7 @@ def _verify(task: Task, progress: Progress | None) -> VerifyReport:
 
 def _bench(task: Task, progress: Progress | None) -> BenchReport:
     """Measured again, at most :data:`TRIES` times in all, while the machine is noisy; the last one counts."""
+    # The whole measurement again: noise that lasts is in every round of one.
     report = bench.bench(task.original, task.source, task.settings, progress)
     for _ in range(TRIES - 1):
         if not any(run.noisy for run in report.runs):

@@ -34,6 +34,7 @@ class Store:
 
     def folder(self, name: str, content: Mapping[str, Any]) -> Path:
         """Where the result of that name belongs, which follows from ``content`` and the version of this tool alone."""
+        # Another version may give another result from the same content.
         text = json.dumps({**content, "version": VERSION}, sort_keys=True)
         return self.root / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
@@ -57,10 +58,12 @@ class Store:
             raise UsageError(
                 f"the work folder {self.root} cannot be made: {reason}; name another with --work"
             ) from None
+        # The folder lies beside the output, often inside a repository, and holds models.
         write_text(self.root / ".gitignore", "*\n")
 
     def finish(self, folder: Path, record: Record) -> None:
         """Writes the record, last of all."""
+        # Written whole or not at all, so that a result is finished or it is not.
         write_text(folder / _RECORD, record.model_dump_json())
 
     def forget(self, folder: Path) -> None:
@@ -84,5 +87,6 @@ def data_identity(text: str) -> object:
     path = Path(text)
     if path.is_dir():
         found = ((file, file.stat()) for file in sorted(path.rglob("*")) if file.is_file())
+        # Hashing a folder of images would take longer than many a stage.
         return [[str(file.relative_to(path)), stat.st_size, stat.st_mtime_ns] for file, stat in found]
     return files.digest([path]) if path.is_file() else text

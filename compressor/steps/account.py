@@ -57,7 +57,9 @@ def settings_of_plan(settings: PruneSettings, plan: PruningPlan | None) -> Prune
     """The settings a run analyses with: a plan brings those that decide what hangs together."""
     if plan is None:
         return settings
+    # JSON has lists only, and the settings hold tuples, which compare as unequal to lists.
     policy = {name: tuple(value) if isinstance(value, list) else value for name, value in plan.policy.items()}
+    # Amounts go: the plan says what goes, and a target beside it would be aimed at as well.
     return settings.model_copy(update={**dict.fromkeys(AMOUNTS), "lossless": False, **policy})
 
 
@@ -150,6 +152,7 @@ def group_rows(groups: Sequence[ChannelGroup], cut: Cut | None, earlier: Sequenc
     """What each group has and loses, with what it lost in earlier steps."""
     rows = {row.name: row for row in earlier}
     for member in groups:
+        # What went adds up over the steps; channels stay those that the group had at first.
         row, old = _group_row(member, cut), rows.get(member.name)
         rows[member.name] = row if old is None else old.model_copy(update={"removed": old.removed + row.removed})
     return list(rows.values())
@@ -229,6 +232,7 @@ def _changed(
     for name in dict.fromkeys([*one, *two]):
         a, b = one.get(name), two.get(name)
         shapes = [None if t is None else [int(d) for d in t.shape.numpy()] for t in (a, b)]
+        # By bytes, as NaNs are unequal to themselves and zeros of either sign are equal.
         if shapes[0] != shapes[1] or (a is not None and b is not None and a.tobytes() != b.tobytes()):
             found.append(InitializerChange(name=name, shape_a=shapes[0], shape_b=shapes[1]))
     return found
@@ -238,6 +242,7 @@ def left_alone(skipped: Mapping[str, str], who: str = "recovery") -> list[str]:
     """One warning a reason, with the first nodes that it holds for; ``who`` left them alone."""
     nodes: dict[str, list[str]] = {}
     for node, reason in skipped.items():
+        # One line a reason: a model with hundreds of such nodes would fill the report otherwise.
         nodes.setdefault(reason, []).append(repr(node))
     found = []
     for reason, names in nodes.items():

@@ -48,10 +48,12 @@ class Making:
     def changed(self, models: tuple[ir.Model, ir.Model], cut: Cut, changes: Mapping[str, Change]) -> Changed:
         """The smaller model with its changes, beside the dense one."""
         small, dense = models
+        # Changing edits the model, and may have done so in part when the error comes.
         spare = small.clone()
         try:
             return change_layers(small, dense, cut, changes, self._how, self.settings)
         except ModelError as error:
+            # What somebody asked for must not be replaced in silence by something else.
             if self._how.data is None or self.asked:
                 raise
             self.notes.append(NOT_FITTED.format(reason=str(error).partition(";")[0]))

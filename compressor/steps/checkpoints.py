@@ -18,10 +18,12 @@ def checkpoint_beside(output: Path | None, settings: PruneSettings) -> Iterator[
     folder = settings.checkpoint
     if folder is None and output is not None:
         folder = output.with_name(output.name + ".checkpoint")
+    # No try: after an error or an interruption the checkpoint has to stay, as it is what the run goes on from.
     yield settings.model_copy(update={"checkpoint": folder})
     if folder is not None and not settings.keep_checkpoint:
         from compressor.train.loop import checkpoint
 
+        # By their names and not the folder as a whole, which may be the user's and hold other files.
         for step in range(1, settings.steps + 1):
             checkpoint.remove_checkpoint(folder / f"sparsify-{step}")
             checkpoint.remove_checkpoint(folder / f"step-{step}")

@@ -104,22 +104,28 @@ def settled(settings: PruneSettings, found: Analysis, *, available: int | None) 
     """
     if settings.recover != "auto":
         return settings, []
+    # No output changes, so there is nothing to recover.
     if settings.lossless:
         return settings.model_copy(update={"recover": "none"}), []
     layers = _layers(found.model, found.shapes)
     if not layers:
         return _with(settings, recover="none"), [_no_layer(found.model)]
     macs = macs_per_sample(found.model.graph, found.shapes, RULES)
+    # A number that the user gave is kept, whatever it costs; only the default is negotiable.
     asked = "samples" in settings.model_fields_set
     least = settings.samples if asked or available is not None else max(settings.samples, MADE_UP)
+    # Least squares is no better than its rows: the widest layer says how many samples are needed.
     wanted = least if asked else max(least, min(MOST, _needed(layers)))
     wanted = min(wanted, available) if available is not None else wanted
+    # Bounds on time and on what waits in the cache between stages.
     most = min(WORK / max(macs, 1.0), HELD / max(_held(found.model, found.shapes), 1.0))
     count = wanted if asked else max(min(FEWEST, wanted), min(wanted, int(most)))
     effort = _effort(found.model, layers, macs, count)
+    # Half as many until it fits: the solutions of the systems cost the same however few samples there are.
     while not asked and effort.seconds > SECONDS and count > FEWEST:
         count = max(FEWEST, count // 2)
         effort = _effort(found.model, layers, macs, count)
+    # Nobody asked for a recovery by name, so a long one or a full memory would come as a surprise.
     if effort.seconds > SECONDS or effort.memory > _memory():
         cost = f"{effort.seconds / 60:.0f} minutes" if effort.seconds > SECONDS else f"{effort.memory / 1e9:.0f} GB"
         return _with(settings, recover="none"), [TOO_MUCH.format(cost=cost, samples=max(1, count // 4))]
@@ -176,6 +182,7 @@ def made_up(
         return None
     if samples is None:
         return None
+    # Samples of whose class the model is sure tell more of what its late layers do (docs/recovery.md).
     if isinstance(samples.train, Synthetic):
         samples = replace(samples, train=_sharpened(samples.train, found))
     return replace(samples, asked=asked)
@@ -183,6 +190,7 @@ def made_up(
 
 def _sharpened(samples: Synthetic, found: Analysis) -> Synthetic:
     """The samples, as many as take seconds moved to where a classifier is sure of them, if torch is there to do it."""
+    # Looked for without importing it, which takes seconds.
     if find_spec("torch") is None:
         return samples
     from compressor.train.gradients.sharpening import PASSES, sharpened
@@ -203,6 +211,7 @@ def heavier(report: Report) -> list[str]:
     asked = report.settings
     if after is None or asked.get("scope") != "loss" or not before.macs or not before.bytes:
         return []
+    # Other targets count bytes or parameters themselves, or milliseconds.
     if asked.get("target_macs") is None and asked.get("ratio") is None:
         return []
     macs, size = after.macs / before.macs, after.bytes / before.bytes
@@ -215,6 +224,7 @@ def _with(settings: PruneSettings, **changes: object) -> PruneSettings:
     """A copy in which what the user gave is still told from defaults."""
     given = settings.model_fields_set
     copy = settings.model_copy(update=changes)
+    # model_copy counts what it updates as given by the user, and later defaults depend on what was given.
     copy.__pydantic_fields_set__ = set(given)
     return copy
 
@@ -260,7 +270,10 @@ def _needed(layers: list[_Layer]) -> int:
 
 def _effort(model: ir.Model, layers: list[_Layer], macs: float, samples: int) -> Effort:
     """Runs of both nets and of the gradients, covariances, and their factors."""
+    # Two operations for each multiply-accumulate, in about six passes: both nets, and forward and backward for the
+    # losses.
     runs = 2.0 * macs * samples * 6
+    # As ReconstructOptions draws them, and never more than the samples have.
     rows = [min(max(4096, ROWS * layer.unknowns), layer.rows * samples) for layer in layers]
     solving = sum(
         layer.groups * (2.0 * n * layer.unknowns**2 + 8.0 * layer.unknowns**3)
@@ -274,6 +287,7 @@ def _effort(model: ir.Model, layers: list[_Layer], macs: float, samples: int) ->
 def _memory() -> float:
     """Bytes of memory that may be filled: most of what the machine has."""
     try:
+        # The rest is left to the system and to what else runs.
         return 0.7 * prod(os.sysconf(name) for name in ("SC_PAGE_SIZE", "SC_PHYS_PAGES"))
     except (AttributeError, OSError, ValueError):
         return 8e9

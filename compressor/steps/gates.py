@@ -18,6 +18,7 @@ def missed(report: Report, settings: GatesSection) -> list[str]:
     """A clause for each gate that the result misses."""
     found = []
     for row in report.accuracy:
+        # ``lost`` is positive for a change to the worse, whichever direction of the metric is better.
         if settings.max_drop is not None and row.lost > settings.max_drop + SLACK:
             # Of shares, and where a share of the original's value is what counts, limits are per cent.
             percent = row.share or row.relative
@@ -30,6 +31,7 @@ def missed(report: Report, settings: GatesSection) -> list[str]:
         how_far = f"output {moved.output!r} moves by {moved.value:.3g} of its norm"
         found.append(f"{how_far}, --max-distance allows {distance:g}")
     if settings.max_size is not None and report.output is not None:
+        # Up to 1 a share of the original's bytes, above that bytes, as for --target-size.
         limit = settings.max_size if settings.max_size > 1 else settings.max_size * report.input.bytes
         if report.output.bytes > limit:
             size = quantity(report.output.bytes, "B")
@@ -43,6 +45,7 @@ def unresolved(report: Report, settings: GatesSection) -> list[str]:
     for row in report.accuracy:
         if not settings.max_drop or not row.samples or row.metric not in COUNTED:
             continue
+        # A gate finer than the error of its measurement is passed or missed by chance.
         wanted = needed(max(row.before, row.after), settings.max_drop)
         if row.samples < wanted:
             low, high = wilson(row.after * row.samples, row.samples)

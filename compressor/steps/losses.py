@@ -40,6 +40,7 @@ NO_GRADIENTS = (
 
 def follows_losses(settings: PruneSettings, *, samples: bool) -> bool:
     """Is what every group loses to follow from measured losses?"""
+    # What cannot matter loses nothing, and a report holds losses that were measured already.
     if settings.lossless or settings.sensitivity is not None:
         return False
     return settings.scope == "loss" or (settings.scope == "auto" and samples)
@@ -84,6 +85,7 @@ class Losses:
         """
         if settings.ratio is None:
             return None
+        # Every ratio that a schedule may ask for later is counted now, on the original.
         if not self._shares:
             ratios = [settings.ratio] if settings.steps == 1 else np.linspace(0.0, 1.0, RATIOS).tolist()
             even = (settings.model_copy(update={"ratio": ratio}) for ratio in ratios)
@@ -110,6 +112,7 @@ class Losses:
         seen = views(found.model, found.coupling)
         known = covered(found.coupling, list(ranked), seen)
         if not known:
+            # Asked for by name it is an error; the default falls back and says so.
             if self._settings.scope == "loss":
                 raise UsageError(f"--scope loss: {NO_VIEW.partition(';')[0]}; choose --scope local or global")
             self.warnings.append(NO_VIEW)
@@ -121,6 +124,7 @@ class Losses:
                 raise
             self.warnings.append(NOT_READ.format(reason=str(error).partition(";")[0]))
             return None
+        # A criterion that was asked for orders the units in any case (docs/decisions/0010).
         own = self._telling and "criterion" not in self._settings.model_fields_set
         evidence = LossEvidence(seen, rows, known, exact, own, self._clock.tell)
         self.used = True
@@ -139,6 +143,7 @@ class Losses:
         size = sizing(found.coupling, seen, macs, min(settings.samples, len(self._data), MOST))
         self._clock.tell(f"losses: reading {size.samples} samples")
         reason = "torch is not installed"
+        # With gradients layers are weighed by what they do to the outputs; without, by their own change alone.
         if find_spec("torch") is not None:
             try:
                 rows = with_gradients(model, seen, self._data, size, settings.seed)

@@ -45,10 +45,12 @@ def lowered(changed: Changed, settings: PruneSettings, clock: Clock) -> tuple[Ch
     """
     able = [row.node for row in changed.layers if row.lowered]
     notes = _note(NOT_WRITTEN, [row.node for row in changed.layers if not row.lowered], UNFIT)
+    # Low-rank products have no form with zeros to choose instead.
     if STRUCTURES.find(settings.structure).masks is None or settings.lower == "always" or not able:
         return changed, notes
     if settings.lower == "never":
         return changed.lowering([]), _note(NOT_WRITTEN, [row.node for row in changed.layers], NEVER)
+    # Only measured: whether several small convolutions beat one with zeros depends on the runtime and its kernels.
     with clock.phase("time"):
         faster = _faster(changed, able, settings)
     slower = [node for node in able if node not in faster]
@@ -92,12 +94,14 @@ def owners(model: ir.Model, layers: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     last: dict[ir.Value, tuple[int, str]] = {}
     for number, node in enumerate(model.graph):
+        # The dot keeps "conv1" from taking what belongs to "conv10".
         own = next((name for name in layers if str(node.name) == name or str(node.name).startswith(f"{name}.")), None)
         if own is not None:
             owner = (number, own)
         elif operator_of(node).multiplies:
             owner = (number, REST)
         else:
+            # Tuples compare by the number of the node first, so the largest is the last producer.
             owner = max((last[v] for v in node.inputs if v in last), default=(number, REST))
         last.update(dict.fromkeys(node.outputs, owner))
         found |= {str(v.name): owner[1] for v in node.outputs} | {str(node.name): owner[1]}

@@ -117,6 +117,7 @@ class RunSamples:
         idle = idle and settings.structure == "channels"
         if idle and judged is None and criterion(settings.criterion).needs is None:
             return None
+        # Least squares needs hundreds; training learns a few hundred by heart.
         count = settings.samples if settings.recover != "finetune" else max(settings.samples, MADE_UP_TO_TRAIN)
         return RunSamples(stand_in(model, settings, count), judged, real=False)
 
@@ -159,6 +160,7 @@ class Recovery:
         self._judged = None if samples is None else samples.valid
         self._evaluator = evaluator_for(settings, self._judged, settings.max_drop)
         # Measured before any work is done, so that labels or a metric that do not fit are said at once.
+        # On the model before any cut, which the run may replace by then.
         self._original = None if self._evaluator is None else self._measured(self._evaluator, source)
 
     def sparsified(self, found: Analysis, choice: Choice) -> Sparsified | None:
@@ -174,6 +176,7 @@ class Recovery:
             return None
         from compressor.train.sparsify import TrainingMeans, sparsify
 
+        # In later steps the channels that training made small are gone, and the rest was never made small.
         if self._steps and REGULARIZERS[name].decides == "after":
             return None
         settings = self._at(f"sparsify-{self._steps + 1}").model_copy(update={"epochs": self._settings.method_epochs})
@@ -189,6 +192,7 @@ class Recovery:
     def before(self, model: ir.Model) -> None:
         """Keeps what is needed of the analysed model that is about to be cut."""
         idle = self._settings.recover == "none" and self._settings.structure == "channels"
+        # A clone costs little, since its weights are shared, and surgery edits the other one.
         self._dense = None if idle else model.clone()
 
     def after(self, model: ir.Model, cut: Cut, changes: Mapping[str, Change] | None = None) -> None:
@@ -221,6 +225,7 @@ class Recovery:
         except ModelError as error:
             if samples.asked or self._cut is None:
                 raise
+            # The fit may have changed some layers before it failed.
             self.model = self._cut.clone()
             self._warnings.append(NOT_RUN.format(reason=str(error).partition(";")[0]))
 
@@ -265,6 +270,7 @@ class Recovery:
         """How far outputs moved, on samples that recovery did not see where there are such."""
         data, seen = samples.to_compare()
         cut = [self._cut] if self._steps == 1 and self._cut is not None else []
+        # Against the file as it was given, so that preparation is in the comparison too.
         models = [normalise(self._source.clone()), *cut, self.model]
         settings = self._settings.model_copy(update={"batch_size": self._at_once(models[0], data)})
         try:
@@ -351,6 +357,7 @@ class Recovery:
         from compressor.train.defaults import training_defaults
         from compressor.train.finetune import finetune
 
+        # Zeros of masks have to survive training, or the layer could not be written as it was chosen.
         settings, extensions = kept_in_training(self.changed, self._at(f"step-{self._steps}"))
         settings = training_defaults(settings, model)
         parts = self._parts(samples, model)
@@ -368,6 +375,7 @@ class Recovery:
             return settings
         settings.checkpoint.mkdir(parents=True, exist_ok=True)
         folder = settings.checkpoint / place
+        # A run that was interrupted in an early phase has no checkpoint of later ones, and these begin from the start.
         later = settings.method is not None and not folder.is_dir()
         return settings.model_copy(update={"checkpoint": folder, "resume": settings.resume and not later})
 

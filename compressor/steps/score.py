@@ -70,15 +70,20 @@ class _Drawn:
         count = min(settings.samples, len(dataset))
         size = settings.batch_size
         if need in (Need.GATES, Need.MOVES, Need.CURVATURE):
+            # Squares of sums over a batch are averaged over batches, so many small batches say more than few large
+            # ones.
             size = max(1, min(size, count // ROUNDS))
         elif need in activations.MEASURES:
+            # Activations of a whole batch are outputs of the runtime and held at once.
             size = min(size, activations.samples_at_once(found.coupling))
         if need == Need.RANK:
             count = min(count, activations.RANK_SAMPLES)
         whole = batch_limit(found.model)
         self._size = size = whole or min(size, count)
         drawn = np.random.default_rng(settings.seed).permutation(len(dataset)).astype(np.int64)[: max(count, size)]
+        # A fixed batch that is larger than the data is filled by repetition.
         drawn = np.resize(drawn, max(len(drawn), size))
+        # A model with a fixed batch does not take a part of one.
         self._indices = drawn[: len(drawn) // size * size if whole else None]
 
     def __call__(self) -> Iterator[Batch]:

@@ -40,6 +40,7 @@ def trained_towards(found: Analysis, choice: Choice, recovery: Recovery, plan_gi
             f"a plan already says what goes, and --sparsify {name} decides that while it trains; choose --sparsify "
             "decay or tpp, or leave --plan out"
         )
+    # The result is thrown away: what counts is that no rule raises.
     apply_plan(found, choice.plan)
     return recovery.sparsified(found, choice)
 

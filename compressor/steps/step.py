@@ -62,12 +62,14 @@ def replays(plan: PruningPlan, source: ir.Model, small: ir.Model, settings: Prun
 
     Not where a step could only remove what an earlier one had set free.
     """
+    # Without distrusted rules, since a replay by a user begins without them too.
     found = analyse(source, settings)
     coupling = found.coupling
     try:
         cut = cut_of(plan, found)
         left = {name: cut.after(value) for name, value in coupling.graph.initializers.items()}
         apply_plan(found, plan)
+    # A plan that cannot be applied in one is no reason to fail the run; there is merely no plan to write.
     except (PlanError, RuleFault):
         return False
     made = {name: tuple(value.shape) for name, value in small.graph.initializers.items() if value.shape is not None}
@@ -109,6 +111,7 @@ def selected(
     channels = structure_of(settings).channels
     try:
         ranking = ranked(found.coupling, by, size)
+    # Layers may still change where no channel can go.
     except NothingToPrune:
         if channels:
             raise
@@ -131,14 +134,17 @@ def chosen(
         means: what to measure on, and a latency.
     """
     if settings.lossless:
+        # Zeros that meet infinities make NaNs, so these units are not without effect.
         spoilt = in_activations(found, settings.seed, settings.provider)
         return Choice(*lossless_plan(found.coupling, settings, RULES, spoilt), origin)
     by = settings if means.losses is None else scored(settings)
+    # Before balancing, which merges units: measurements are joined with them.
     measured = measure_for_criterion(found, by, means.samples.train if means.samples is not None else None)
     ranking = ranked(found.coupling, by, size, origin, measured)
     curves, share = None, None
     if means.losses is not None:
         curves = means.losses.curves(found, ranking.scores, must=means.samples is None or means.samples.asked)
+        # Counted once, in the first step, and kept for the later ones.
         share = means.losses.share(found, ranking, settings)
     if means.aim is not None:
         return means.aim.choose(found, settings, ranking, curves)
@@ -165,22 +171,26 @@ def removed(found: Analysis, choice: Choice, settings: PruneSettings, clock: Clo
         ProofFailed: it does not.
         RuleFault: a rule is to blame; see :func:`compressor.pruning.analysis.believing`.
     """
+    # Layers change and no channel goes, so there is no cut to prove; the layers are proved later.
     if not choice.plan.removals and structure_of(settings).layers:
         return found.model.clone(), []
     if not settings.proves:
         with clock.phase("cut"):
             small = apply_plan(found, choice.plan)
+            # Without a proof this is what is left to notice a rule that does not fit.
             audit(found, small, settings)
             return small, []
     with scratch() as place:
         case = _Case(found, choice, settings, place)
         with clock.phase("prove"):
+            # The reference is written before anything is cut, so that no edit can reach both sides.
             masked = case.masked()
         with clock.phase("cut"):
             small = apply_plan(found, choice.plan)
         with clock.phase("prove"):
             try:
                 return small, [case.prove(masked, small)]
+            # Whose fault is it? A rule that no longer fits is named, and the run starts over without it.
             except ProofFailed:
                 audit(found, small, settings)
                 raise
@@ -208,6 +218,7 @@ class _Case:
         """Compares; where the reference is no number, as zero times infinity is none, with one that masks more."""
         found = self._written(small)
         evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
+        # A kernel of zeros does not silence a channel of infinities; then values are masked as well.
         if not proof.finite(asked.runs) and masked.masks is not None:
             masked = self.masked(thorough=True)
             evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
@@ -221,6 +232,7 @@ class _Case:
         )
         evidence = proof.with_comparisons(evidence, routed.shown)
         evidence.not_proved = list(routed.missing)
+        # A hash of the proved bytes spares the second run of the same bytes when the file is written.
         if self._as_written.exists():
             evidence.digest = files.digest([self._as_written])
         if self.settings.verify == "full":
@@ -235,6 +247,7 @@ class _Case:
     def _written(self, small: ir.Model) -> Runnable:
         """In the bytes that are written in the end, unless weights will lie beside the file."""
         layout = plan_files(small)
+        # With weights beside the file its bytes are others, and the written file is run anew.
         if self.settings.external_data or layout.size > LARGE_MODEL:
             return self._stored(small)
         with self._as_written.open("xb") as file:

@@ -97,6 +97,7 @@ class LayerOptions:
             UsageError: channels were to be weighed against ranks, and nothing tells what they are worth.
         """
         settings = self._settings
+        # Without groups there are still layers, whose costs are shares of the same model.
         origin = ranking.origin if ranking is not None else origin_of(found.coupling, [], RULES, size)
         goal = budget_of(found.coupling, settings, origin, self._share(found, ranking))
         layers = self._candidates(found)
@@ -104,6 +105,7 @@ class LayerOptions:
             raise UsageError(NO_CURVES)
         options_of = self._lines(layers, found)
         best, missed = None, None
+        # The nearest answer over all step sizes is kept, as finer steps need not come nearer.
         for allowed in finer(settings):
             lines = []
             if self._structure.channels and ranking is not None and curves is not None:
@@ -128,6 +130,7 @@ class LayerOptions:
         if self._settings.ratio is None:
             return 1.0
         if ranking is None:
+            # What a ratio leaves of products of two widths, where no group can show it (docs/decisions/0003).
             return (1 - self._settings.ratio) ** 2
         return uniform_share(found.coupling, ranking, self._settings)
 
@@ -150,6 +153,7 @@ class LayerOptions:
 
         rows, exact = None, None
         if self._losses is not None and layers:
+            # Once for all layers and settings: reading samples is the dear part.
             rows, exact = self._losses.read(found, [layer.view for layer in layers])
         evidence = LayerEvidence(rows, exact, self._settings.seed, self._clock.tell)
         if self._structure.masks is not None:
@@ -187,6 +191,7 @@ def proved(changed: Changed | None, found: Analysis, settings: PruneSettings, cl
     with clock.phase("prove"), scratch() as folder:
         reference = MaskedReference(changed.reference, runnable(changed.reference, folder, settings.provider))
         written = runnable(changed.model, folder, settings.provider)
+        # The same proof as for a cut, with the whole weights in place of masks.
         evidence, asked = proof.prove(reference, written, found.shapes, settings)
         proof.demand_proof(evidence)
         evidence.reference = WHOLE
