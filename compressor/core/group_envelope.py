@@ -24,7 +24,7 @@ def remaining(norms: Any, strength: float, allowed: float) -> Any:
     if allowed <= 0:
         return norms * 0
     low, high = 0.0, 1.0
-    # Groups of zero never count, however large the factor; without that bound it would grow for ever.
+    # Groups of zero never count, however large the factor, so no more are demanded than differ from zero.
     while float(_chosen(norms, high, strength).sum()) < min(allowed, int((norms > 0).sum())) and high < 1e30:
         high *= 2
     for _ in range(_HALVINGS):

@@ -71,7 +71,7 @@ class LatencyTarget:
             NothingToPrune: the original is fast enough, or has no channel that can go.
             ProviderUnavailable: the provider is missing, did not start, or took no node.
         """
-        # Measuring a table for every step would take as many times as long, for widths that are left anyway.
+        # A table for every step would multiply the time of measuring, for widths that the next step changes again.
         if settings.steps > 1:
             by_macs = self._by_macs(settings)
             if curves is not None:

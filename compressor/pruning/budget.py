@@ -130,7 +130,7 @@ def _stops(group: ChannelGroup, count: int, settings: PruneSettings) -> list[int
         multiple = min(multiple, FINE)
     # The multiple is of channels, and a unit holds ``width`` of them: 4 units of 2 channels are a multiple of 8.
     step = multiple // gcd(multiple, width)
-    # The small number keeps 10 * (1 - 0.9) = 0.9999999999999998 and its like from rounding up a unit too far.
+    # The small number keeps 10 * (1 - 0.7), which is 3.0000000000000004 in floating point, from rounding up to 4.
     least = max(1, -(-settings.min_channels // width), ceil(count * (1 - settings.max_ratio) - 1e-9))
     # A group narrower than the step would have no allowed width at all.
     if step > count:
@@ -314,7 +314,7 @@ def _trials(usable: Sequence[Chunk], taken: Sequence[Chunk], place: float) -> li
     last = {c.group: c for c in usable if id(c) in chosen}
     following = {c.group: c for c in reversed(usable) if id(c) not in chosen}
     back, forth = (sorted(ends.values(), key=lambda c: abs(c.key - place))[:TRIED] for ends in (last, following))
-    # A share that the user fixed for a layer is no room for manoeuvre.
+    # A share that the user fixed for a layer is not traded against others.
     back = [c for c in back if not c.fixed]
     pairs = [(b, f) for b in back[:SWAPPED] for f in forth[:SWAPPED] if b.group != f.group]
     moves = [*((b, None) for b in back), *((None, f) for f in forth), *pairs]

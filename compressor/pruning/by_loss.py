@@ -185,7 +185,7 @@ def budget_of(coupling: Coupling, settings: PruneSettings, origin: Origin, share
     if settings.ratio is None:
         return goal_of(cost, settings, origin)
     kind, count = _counted(cost, origin)
-    # A ratio is a wish and no promise, so it never fails for being missed.
+    # A ratio asks for about so much, so missing it is no error.
     return Goal(count, origin.macs or origin.params, share, "MACs", exact=False, kind=kind)
 
 

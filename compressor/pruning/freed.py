@@ -89,7 +89,6 @@ def declare_anew(graph: ir.Graph, cut: Cut, originals: Mapping[str, ir.Value], f
         if keeps:
             name, value.name = value.name, f"{value.name}.whole"
             # Without it ONNX Runtime 1.31 takes a grown cache for as large as the one before, and reuses its memory.
-            # The masked graph has the original sizes inside and declares the smaller ones outside only.
             value.shape = originals[str(name)].shape
             made = value
             for axis, keep in keeps.items():

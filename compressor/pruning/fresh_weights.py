@@ -57,8 +57,8 @@ def _fresh(value: ir.Value, old: Array, sums: int, rng: np.random.Generator) -> 
             return np.ones_like(old) if ones else np.zeros_like(old) if zeros else None
         if operator.has_kernel and index in operator.factors and old.ndim > 1:
             try:
-                # Filters as a matrix: one row an output channel, and a column for each input and tap, which is the fan-
-                # in.
+                # Filters as a matrix: one row an output channel, and a column for each input and tap, which is the
+                # fan-in.
                 fan_in = weight_axes(operator, node, index, old.shape).filters(old).shape[1]
             except Unexplained:
                 return None

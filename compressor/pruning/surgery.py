@@ -49,7 +49,6 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
     large = is_large(graph)
     for value, shape in shapes.items():
         if value.is_initializer() and value.const_value is not None:
-            # Inputs with a default are given up before the weight is cut.
             if value.is_graph_input():
                 graph.inputs.remove(value)  # a default that the caller could override; its old shape is gone
             value.const_value = _cut(value, value.const_value, cut, shape, lazily=large)

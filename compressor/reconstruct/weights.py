@@ -57,7 +57,7 @@ def weight_of(value: ir.Value | None, opsets: Mapping[str, int]) -> ReadWeight |
         # Positions can be followed only if shapes, permutations and indices are constants.
         if any(_tensor(v) is None and v is not None for v in node.inputs[1:]) or node.domain != "":
             return None
-        # A weight that is computed from a constant is worth a reason; what is no weight at all is worth none.
+        # A weight that is computed from a constant is reported with a reason; what is no weight at all is passed over.
         if not operator_of(node).moves:
             if _tensor(node.inputs[0] if node.inputs else None) is not None:
                 raise Unrepairable(f"its weight is computed by {node.op_type}")

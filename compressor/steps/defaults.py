@@ -111,7 +111,7 @@ def settled(settings: PruneSettings, found: Analysis, *, available: int | None) 
     if not layers:
         return _with(settings, recover="none"), [_no_layer(found.model)]
     macs = macs_per_sample(found.model.graph, found.shapes, RULES)
-    # A number that the user gave is kept, whatever it costs; only the default is negotiable.
+    # A number that the user gave is kept; only the default is lowered.
     asked = "samples" in settings.model_fields_set
     least = settings.samples if asked or available is not None else max(settings.samples, MADE_UP)
     # Least squares is no better than its rows: the widest layer says how many samples are needed.

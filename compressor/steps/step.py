@@ -190,7 +190,8 @@ def removed(found: Analysis, choice: Choice, settings: PruneSettings, clock: Clo
         with clock.phase("prove"):
             try:
                 return small, [case.prove(masked, small)]
-            # Whose fault is it? A rule that no longer fits is named, and the run starts over without it.
+            # Where a rule no longer fits the smaller graph, audit names its node, and the run starts over without that
+            # rule.
             except ProofFailed:
                 audit(found, small, settings)
                 raise
