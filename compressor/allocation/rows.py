@@ -34,7 +34,7 @@ class Rows:
 
     @property
     def drawn(self) -> int:
-        """Which of a sample's rows (positions) were drawn and are held here."""
+        """How many rows (positions) of each sample were drawn and are held here."""
         return int(self.inputs.shape[2])
 
 

@@ -91,7 +91,7 @@ def view_of(layer: LayerPair, coupling: Coupling) -> LinearView | None:
 
 
 def _spread(coupling: Coupling, value: ir.Value, shape: Sequence[int]) -> UnitArray:
-    """The unit of every entry of ``value``, 0 where there is none."""
+    """The unit of every entry of ``value``: int64 of ``shape``, 0 where there is none."""
     found = np.zeros(tuple(shape), np.int64)
     for term in coupling.layout(value, settle=False):
         index = tuple(slice(None) if axis in term.axes else None for axis in range(len(shape)))
@@ -102,7 +102,10 @@ def _spread(coupling: Coupling, value: ir.Value, shape: Sequence[int]) -> UnitAr
 
 
 def _labels(rows: Matrix) -> UnitArray:
-    """Of each column the one unit that all rows see there, next to padding; 0 where they differ."""
+    """Of each column the one unit that all rows see there, next to padding; 0 where they differ.
+
+    From float64[groups, rows, columns], which holds units, to int64[groups, columns].
+    """
     labels = rows.max(axis=1)
     return np.where(((rows == labels[:, None]) | (rows == 0)).all(axis=1), labels, 0).astype(np.int64)
 

@@ -53,7 +53,7 @@ class Comparison:
 
 
 def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None = None) -> VerifyReport:
-    """Holds ``b`` against ``a``: differences are found, not raised; see :func:`demand`.
+    """Holds ``b`` against ``a``: differences are found, not raised; see :func:`demand_equal`.
 
     Raises:
         UsageError: the models' signatures differ, or the data does not fit them.

@@ -2,7 +2,7 @@
 
 An error counts against the largest magnitude of its *channel*: a wrong small channel must not hide beside a huge
 one. Rounding then is no small thing in a channel whose numbers cancel, so what rounding does to it can be measured
-(:func:`spread`) and is allowed on top.
+(:func:`rounding_spread`) and is allowed on top.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def distance(expected: Array, found: Array, tolerance: Tolerance, noise: Array |
         expected: what should be there.
         found: what is there.
         tolerance: what may differ.
-        noise: what rounding alone does, from :func:`spread`, by entry; where it is infinite rounding decides, and
-            nothing is compared. Of integers one number, the share of entries that rounding turns.
+        noise: what rounding alone does, from :func:`rounding_spread`, by entry; where it is infinite rounding
+            decides, and nothing is compared. Of integers one number, the share of entries that rounding turns.
     """
     if not (is_real(expected) and is_real(found)):
         return _of_symbols(expected, found, noise)

@@ -44,7 +44,8 @@ class Reducer:
         raise NotImplementedError
 
     def values(self) -> Iterable[tuple[str, Term[int], UnitArray]]:
-        """Every value and term once, with the units that its readers gate, 0 elsewhere."""
+        """Every value and term once: the value's name, the term, and int64 of the shape of the term's units, which
+        holds the units that readers of the value gate and 0 elsewhere."""
         seen: dict[tuple[str, tuple[int, ...]], tuple[Term[int], list[UnitArray]]] = {}
         for reading in self.found:
             for term in reading.terms:
@@ -226,7 +227,7 @@ def _nuclear(grams: Sums) -> Sums:
 
 
 def _reduced(array: Array, term: Term[int], how: Callable[..., Array]) -> Array:
-    """``array`` reduced to the axes of ``term``."""
+    """``array`` reduced by ``how`` over all axes but those of ``term``: of the shape of its units."""
     others = tuple(a for a in range(array.ndim) if a not in term.axes)
     return np.asarray(how(array, axis=others)) if others else array
 
@@ -244,7 +245,8 @@ def _images(array: Sums, term: Term[int]) -> Iterable[Sums]:
 
 
 def _of_weights(reading: Reading, coupling: Coupling, count: int, join: np.ufunc) -> Sums:
-    """Sum of squares (``np.add``) or largest modulus (``np.maximum``) of each unit's weights in the slot."""
+    """Sum of squares (``join`` is ``np.add``) or largest modulus (``np.maximum``) of each unit's weights in the slot:
+    float64[``count``], by unit; zeros for a weight that the file does not hold."""
     tensor = reading.slot.value.const_value
     total = np.zeros(count)
     # A weight that is made at run time has no numbers to read before; it adds nothing to the score.

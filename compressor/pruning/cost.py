@@ -43,7 +43,7 @@ def uncounted(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> list[ir
 
 
 def in_bodies(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> int:
-    """Multiply-accumulates of bodies of control flow, each counted once; see :func:`macs`."""
+    """Multiply-accumulates of bodies of control flow, each counted once; see :func:`graph_macs`."""
     return sum(_macs_of(each, shapes, rules) or 0 for node in nodes for each in nodes_inside(node))
 
 

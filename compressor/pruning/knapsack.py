@@ -52,7 +52,8 @@ def choose_widths(costs: Sequence[Floats], losses: Sequence[Floats], budget: flo
 
 
 def _undominated(spent: Floats, lost: Floats, spare: float) -> npt.NDArray[np.int64]:
-    """Positions of the partial choices that are worth keeping, by rising cost and falling loss."""
+    """Positions in ``spent`` and ``lost`` (float64[states * widths]) of the partial choices that are worth keeping, by
+    rising cost and falling loss; at most :data:`STATES` of them."""
     # By cost and, of equal costs, by loss: then a state is undominated where the running minimum falls.
     affordable = np.flatnonzero(spent <= spare)
     order: npt.NDArray[np.int64] = affordable[np.lexsort((lost[affordable], spent[affordable]))]
@@ -66,7 +67,10 @@ def _undominated(spent: Floats, lost: Floats, spare: float) -> npt.NDArray[np.in
 
 
 def _trace(steps: Sequence[tuple[npt.NDArray[np.int64], int]]) -> list[int]:
-    """The widths that lead to the last state, which loses least."""
+    """The widths that lead to the last state, which loses least, one for each group.
+
+    Each of ``steps`` holds the positions that were kept in the table [states before, widths], and the number of widths.
+    """
     found = []
     state = len(steps[-1][0]) - 1 if steps else 0
     for kept, widths in reversed(steps):

@@ -121,7 +121,8 @@ def _spread(constants: Constants, live: Mask) -> None:
 
 
 def _keep_some(coupling: Coupling, groups: Sequence[ChannelGroup], least: int, live: Mask) -> bool:
-    """Revives the first units of groups and axes that would lose too much; tells whether any did."""
+    """Marks as live, in place, the first units of groups that would keep fewer than ``least`` channels and of axes that
+    would keep none; tells whether there were any."""
     before = int(live.sum())
     for member in groups:
         # ``min_channels`` counts channels, of which a unit holds ``width``.

@@ -232,7 +232,7 @@ def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: Ru
         What was found, and the standard that it was held against.
 
     Raises:
-        ProofFailed: it does not load or does not run; whether it differs is for :func:`demand` to say.
+        ProofFailed: it does not load or does not run; whether it differs is for :func:`demand_proof` to say.
         ModelError: the reference does not run.
     """
     sized = masked.masks is not None and masked.masks.sized

@@ -14,7 +14,7 @@ from compressor.channels.labels import Term, UnitArray
 
 
 def gates(coupling: Coupling, slots: Sequence[Slot]) -> list[tuple[Slot, UnitArray]]:
-    """Each slot with the units whose gate multiplies it, position by position of its term; 0 where none does.
+    """Each slot with the units whose gate multiplies it: int64 of the shape of its term's units; 0 where none does.
 
     To close a gate is to zero what the readers see, so the slots are those that contract a unit. A unit that no
     weight contracts (queries and keys, which meet each other) is gated where it is written: filters and what is

@@ -110,13 +110,13 @@ def ranked(
     origin: Origin | None = None,
     measured: Measurement | None = None,
 ) -> Ranking:
-    """Balances joint terms and scores every group; the arguments are those of :func:`choose`."""
+    """Balances joint terms and scores every group; the arguments are those of :func:`choose_channels`."""
     groups, scores = rank(coupling, settings, measured)
     return Ranking(groups, scores, origin or origin_of(coupling, groups, RULES, size))
 
 
 def choose_by_scores(coupling: Coupling, settings: PruneSettings, rules: Rules, ranking: Ranking) -> Choice:
-    """Fills the budget by scores, or by a sensitivity report; raises as :func:`choose`."""
+    """Fills the budget by scores, or by a sensitivity report; raises as :func:`choose_channels`."""
     scores = ranking.scores
     if settings.sensitivity is not None:
         scores, settings = scores_by_loss(

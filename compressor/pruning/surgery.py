@@ -144,6 +144,18 @@ def mask(model: ir.Model, cut: Cut, rules: Rules, *, thorough: bool = False) -> 
     """The masked reference: a clone of the analysed ``model`` in which what ``cut`` removes does not count.
 
     Kernels are zeroed; where activations meet without a weight, masks are put into the graph.
+
+    Args:
+        model: analysed; not changed.
+        cut: what goes.
+        rules: the operator table.
+        thorough: masks values also where zeroed kernels would do, for models that hold infinities.
+
+    Returns:
+        The reference, and what was put into it.
+
+    Raises:
+        RuleFault: a rule cannot mask its node.
     """
     # Cuts speak of values of the analysed model, while the clone is what is edited; names tie them together.
     originals = {str(v.name): v for v in values_of(model.graph)}

@@ -44,11 +44,12 @@ def mapping(path: Path) -> dict[str, Any]:
 
 
 def checked(values: Any, changes: Iterable[str] = ()) -> Recipe:
-    """The recipe that these values say, checked with the settings of all its stages; raises UsageError as :func:`read`.
+    """The recipe that these values say, checked with the settings of all its stages; raises as
+    :func:`read_recipe`.
 
     Args:
         values: what a recipe's file holds, as nested dictionaries.
-        changes: as for :func:`read`.
+        changes: as for :func:`read_recipe`.
     """
     if not isinstance(values, dict):
         raise UsageError("a recipe is a mapping with the keys model, output and stages")

@@ -106,7 +106,7 @@ class Contraction:
         return tuple(sizes[name] for name in self.held)
 
     def count(self, output: Shape) -> int:
-        """Product of the sizes of the axes that only the input brings."""
+        """Rows in an output of this shape: the product of the sizes of the axes that are not the weight's."""
         return prod(output[self.made.index(n)] for n in self._rows)
 
     def rows(self, data: Array, output: Shape, pick: Pick) -> Matrix:  # noqa: ARG002 - as every form

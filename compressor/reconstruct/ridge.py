@@ -83,7 +83,10 @@ def ridge_of_rows(weights: Matrix, x: Matrix, y: Matrix, damping: float) -> Matr
 
 
 def _solved(factor: Matrix, right: Matrix) -> Matrix:
-    """``(L L')^-1 B`` by blocks: numpy has no triangular solution of its own."""
+    """``(L L')^-1 B`` by blocks: numpy has no triangular solution of its own.
+
+    ``factor`` is float64[groups, n, n], lower triangular; ``right`` and the result are float64[groups, n, columns].
+    """
     found = right.copy()
     size = factor.shape[-1]
     # Blocks keep the work in matrix products; numpy's general solver on the whole would be cubic once more.

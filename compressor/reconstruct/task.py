@@ -60,7 +60,7 @@ class Split:
         return max(1, self.batches // 4) if self.batches > 1 else 0
 
     def fits(self, batch: int) -> bool:
-        """Has the layer anything that a fit can change?"""
+        """Is the batch one that is fitted, not one that judges?"""
         return batch < self.batches - self.held
 
 
@@ -147,7 +147,10 @@ class WeightTask:
             self._fit.add(index, rows, targets)
 
     def _pick(self, name: str, batch: int, count: int) -> tuple[Pick, Pick]:
-        """Rows of this batch to fit and to judge: a seeded sample without replacement."""
+        """Rows of this batch, of which it has ``count``, to fit and to judge: a seeded sample without replacement.
+
+        Two sorted int64 arrays with no row in common; one may be empty.
+        """
         assert self._matrix is not None
         options, split = self._options, self._split
         # One more for the bias.
@@ -188,7 +191,7 @@ class WeightTask:
         return [LayerRepair(layer.name, before, after if changed else before, changed, reason) for layer in self.layers]
 
     def _write(self, now: Affine, best: Affine) -> bool:
-        """Nothing is written where the element type cannot hold a number."""
+        """Writes ``best`` over ``now``; false, and nothing is written, where the element type cannot hold a number."""
         first, weight = self._users[0], self.layers[0].weight
         made = first.form.weight(best.matrix)
         # A float16 weight overflows to infinity at 65504, and would spoil the whole net.

@@ -62,7 +62,7 @@ class Selected:
 
 
 class LayerOptions:
-    """Options of single layers, for one run.
+    """What single layers may become, for one run.
 
     Attributes:
         refused: node -> why it stays as it is.
