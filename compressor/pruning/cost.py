@@ -92,7 +92,6 @@ class CostModel:
                         counted[id(term)] = term, np.unique(term.units, return_counts=True)
                 self._terms[value] = [(t.axes, counted[id(t)][1], t.units.size) for t in terms]
         products = [(n, rules.get((n.domain, n.op_type))) for n in graph.all_nodes()]
-        # Only products cost, so the search of a budget walks these alone.
         self._nodes = [n for n, rule in products if rule is not None and rule.multiplies]
         self.macs = self.macs_after(np.zeros(0, np.int64))
         self.params = self.params_after(np.zeros(0, np.int64))
@@ -122,7 +121,6 @@ class CostModel:
         return int(total)
 
     def _gone(self, removed: UnitArray) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        # A table of booleans makes every later question an index instead of a search.
         gone = np.zeros(len(self._coupling.units), np.bool_)
         gone[removed] = True
         return gone

@@ -54,7 +54,7 @@ def _line(group: ChannelGroup, curve: LossCurve, chunks: list[Chunk], groups: in
     fixed = [chunk for chunk in chunks if chunk.fixed]
     stops = np.cumsum([0, *(len(chunk.units) for chunk in chunks)])
     if fixed:
-        # A share that the user fixed leaves one width: the chunks within it, which have a finite key.
+        # A share that the user fixed leaves one width: that of the chunks within it, which have a finite key.
         stops = np.asarray([sum(len(chunk.units) for chunk in fixed if np.isfinite(chunk.key))])
     # Chunks count units that scores allow to go; the curve may know fewer, as it keeps at least one.
     stops = stops[stops <= len(curve.order)]

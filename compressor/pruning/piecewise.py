@@ -106,7 +106,7 @@ class Lent:
 
     def __init__(self, model: ir.Model, folder: Path) -> None:
         proto, weights = describe(model)
-        # A weight that is an input as well may be overridden, which the runtime does not allow for a lent one.
+        # A weight that is an input as well may be overridden by a feed, so it is not lent but stays in the message.
         fed = {value.name for value in proto.graph.input}
         # The runtime drops a weight that nothing reads, and then refuses one that is lent under its name.
         idle = {name for name, v in model.graph.initializers.items() if not v.uses() and not v.is_graph_output()}

@@ -56,7 +56,6 @@ class Trail:
             if place in self._removals:
                 indices = np.concatenate([self._removals[place].indices, indices])
             self._removals[place] = replace(removal, indices=tuple(np.unique(indices).tolist()))
-        # Nobody asks for positions after the last cut.
         if not last:
             self._follow(cut)
 

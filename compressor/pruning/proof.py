@@ -237,7 +237,6 @@ def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: Ru
     """
     sized = masked.masks is not None and masked.masks.sized
     inputs = Inputs(masked.model, shapes.of_inputs(masked.model.graph), settings.seed)
-    # The quick proof runs at the probed sizes alone.
     wanted = inputs.for_masks(sized=sized) if settings.verify == "full" or sized else inputs.both
     # Two runs are enough; more are offered for models that refuse some sizes.
     expected = Answers.to_some(masked.stored, wanted, inputs.instead(), enough=2)
@@ -337,7 +336,6 @@ def with_comparisons(evidence: Evidence, more: Sequence[Evidence]) -> Evidence:
     """
     for other in more:
         demand_proof(other)
-    # The worst of all comparisons is what is reported, so that no good one hides it.
     worst = max([evidence, *more], key=lambda e: e.max_rel_err)
     return replace(
         evidence,

@@ -121,8 +121,7 @@ class _Decided:
         limit = tensor_of(node.inputs[0])
         if limit is None or int(limit.numpy().ravel()[0]) > MOST_ITERATIONS:
             self.give(node, 0, np.asarray(ITERATIONS, np.int64))
-        # A Loop stops where its limit is reached or its condition is false; true at every turn leaves the limit alone
-        # to say.
+        # A Loop stops at its limit or when its condition is false; a condition that stays true leaves it to the limit.
         always = self.give(node, 1, np.asarray(True))
         for place, value in enumerate(flow.conditions):
             # An output of a body has to be made inside it, so an outer value is handed through an Identity.

@@ -125,7 +125,6 @@ def noise_of(sides: Sequence[tuple[Runs, Sequence[Runs]]]) -> list[list[Array]]:
             ]
             for base, variants in sides
         ]
-        # The larger of both models, since either may be the one that rounds.
         found.append([NOISE_FACTOR * np.maximum.reduce(several) for several in zip(*parts, strict=True)])
     return found
 
