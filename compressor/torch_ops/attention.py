@@ -31,12 +31,14 @@ class _Mask:
     def allowed(self, query: Tensor, keys: int, past: int, lengths: Tensor | None) -> Tensor | None:
         """bool[(batch, 1,) queries, keys], or None where everything is allowed."""
         device = query.device
+        # Queries come after the keys of the past.
         positions = torch.arange(query.shape[2], device=device)[:, None] + past
         places = torch.arange(keys, device=device)
         found: Tensor | None = None
         if lengths is not None:
             count = lengths.reshape(-1, 1, 1, 1)
             found = places < count
+            # Of a padded cache the queries are the last of the keys that count.
             positions = positions - past + count - query.shape[2]
         for used, seen in (
             (self.causal, places <= positions),
@@ -53,6 +55,7 @@ def _bias(mask: Tensor | None, allowed: Tensor | None, keys: int, dtype: torch.d
     if mask is not None:
         if mask.dtype == torch.bool:
             mask = torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, float("-inf"))
+        # The standard lets a mask be shorter than the keys; what it does not name is not seen.
         if mask.shape[-1] < keys:
             mask = F.pad(mask, [0, keys - mask.shape[-1]], value=float("-inf"))
     if allowed is None:
@@ -70,6 +73,7 @@ def _attention(site: Site) -> Function:
     )
     precision = site.get("softmax_precision")
     precise = torch_dtype(ir.DataType(precision)) if precision else None
+    # The kernel knows neither a cap nor the scores that an output may ask for.
     fused = not softcap and not site.wants(3)
 
     def run(q: Tensor, k: Tensor, v: Tensor, *rest: Tensor | None) -> object:
@@ -80,6 +84,7 @@ def _attention(site: Site) -> Function:
         past = 0
         if past_k is not None and past_v is not None:
             past = past_k.shape[2]
+            # The past comes first, and both together are handed out as the new past.
             k, v = torch.cat([past_k, k], 2), torch.cat([past_v, v], 2)
         bias = _bias(mask, shape.allowed(q, k.shape[2], past, lengths), k.shape[2], q.dtype)
         shared = q.shape[1] != k.shape[1]
@@ -102,8 +107,10 @@ def _spelled_out(
     softcap, mode = site.get("softcap", 0.0), site.get("qk_matmul_output_mode", 0)
     if q.shape[1] != k.shape[1]:
         k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
+    # Half of the scale on each side, as the standard has it: the product of large numbers could overflow in 16 bits.
     root = (site.get("scale") or q.shape[-1] ** -0.5) ** 0.5
     scores = (q * root) @ (k * root).transpose(2, 3)
+    # In the order of ``qk_matmul_output_mode``: plain, capped, masked, as shares.
     steps = [scores]
     if softcap:
         scores = softcap * torch.tanh(scores / softcap)
@@ -113,6 +120,7 @@ def _spelled_out(
     steps.append(scores)
     shares = torch.softmax(scores, -1, dtype=precise).to(q.dtype)
     if bias is not None:
+        # Softmax over nothing but minus infinity is NaN; a query that sees nothing gets zeros.
         blind = (bias == float("-inf")).all(-1, keepdim=True)
         shares = torch.where(blind, torch.zeros_like(shares), shares)
     steps.append(shares)
@@ -145,6 +153,7 @@ def _linear_attention(site: Site) -> Function:
 
     def run(q: Tensor, k: Tensor, v: Tensor, *rest: Tensor | None) -> tuple[Tensor, Tensor]:
         past, decay, beta = (*rest, None, None, None)[:3]
+        # The state adds up over all tokens, for which 16 bits are too few.
         kind, wide = q.dtype, torch.float64 if q.dtype == torch.float64 else torch.float32
         q, k, v = (_heads(x, n).to(wide) for x, n in ((q, heads), (k, kv_heads), (v, kv_heads)))
         scale = site.get("scale", 0.0) or q.shape[-1] ** -0.5

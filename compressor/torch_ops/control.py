@@ -42,6 +42,7 @@ def _loop(site: Site) -> Function:
         rows: list[list[Any]] = [[] for _ in body.program.results[1 + carried :]]
         count = 0
         while going and (most is None or count < most):
+            # Both on the device, as bodies expect all they are given there.
             step = torch.tensor(count, dtype=torch.int64)
             inputs = [step.to(device), torch.tensor(going, device=device), *state]
             condition, *made = body.run(device, training, inputs, operands)
@@ -49,6 +50,7 @@ def _loop(site: Site) -> Function:
             for row, value in zip(rows, made[carried:], strict=True):
                 row.append(value)
             count += 1
+        # Without an iteration nobody knows the shape of a row.
         stacked = [torch.stack(row) if row else torch.zeros(0, device=device) for row in rows]
         return _unpacked([*state, *stacked])
 
@@ -79,6 +81,7 @@ def _scan(site: Site) -> Function:
                 row.append(value)
         stacked = []
         for row, axis, back in zip(rows, write_axes, write_back or [0] * made, strict=True):
+            # What is stacked has one axis more than a row.
             whole = torch.stack(row, positive(axis, row[0].dim() + 1))
             stacked.append(whole.flip(axis) if back else whole)
         return _unpacked([*state, *stacked])

@@ -30,6 +30,7 @@ def _conv(site: Site) -> Function:
 
     def padded(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
         pads = windows.paddings(x.shape[2:], w.shape[2:])
+        # Torch pads both sides alike; anything else is padded before.
         if any(a != b for a, b in pads):
             x, pads = F.pad(x, flat(pads)), [(0, 0)] * len(pads)
         return CONVOLVE[x.dim()](x, w, b, strides, [before for before, _ in pads], dilations, group)
@@ -42,6 +43,7 @@ def _conv_transpose(site: Site) -> Function:
     strides, dilations = windows.strides or [1], windows.dilations or [1]
     extra, wanted = site.get("output_padding", []), site.get("output_shape")
     begin = windows.begin
+    # Torch refuses negative paddings.
     simple = windows.symmetric and wanted is None and min(begin) >= 0
 
     def direct(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
@@ -54,6 +56,7 @@ def _conv_transpose(site: Site) -> Function:
         sizes = wanted[-rank:] if wanted is not None else None
         pads = _transposed_pads(windows, x.shape[2:], whole.shape[2:], sizes)
         whole = F.pad(whole, [-n for n in flat(pads)])
+        # The bias comes last: places that negative paddings add have nothing else in them.
         return whole if b is None else whole + b.reshape(-1, *[1] * rank)
 
     return direct if simple else cropped
@@ -66,11 +69,14 @@ def _transposed_pads(
     rank = len(sizes)
     if wanted is None:
         if windows.auto in ("NOTSET", "VALID"):
+            # Explicit paddings do not depend on the kernel.
             return windows.paddings(sizes, [1] * rank)
+        # With SAME the output is the input times the stride.
         wanted = [size * stride for size, stride in zip(sizes, windows.steps(rank), strict=True)]
     totals = [have - want for have, want in zip(whole, wanted, strict=True)]
     if windows.auto == "SAME_UPPER":
         return [(total // 2, total - total // 2) for total in totals]
+    # The odd one lies before with everything but SAME_UPPER, also where ``output_shape`` alone is given.
     return [(total - total // 2, total // 2) for total in totals]
 
 
@@ -99,6 +105,7 @@ def _qlinear_conv(site: Site) -> Function:
         column = [-1] + [1] * (x.dim() - 2)
         if len(given) > 8 and given[8] is not None:
             total = total + given[8].reshape(column)
+        # In float64, so that rounding to the grid is decided by the operands alone.
         scale = x_scale.double() * w_scale.double().reshape(column) / y_scale.double()
         return requantise(total * scale, y_zero)
 
@@ -115,6 +122,7 @@ def _causal(site: Site) -> Function:
         y = F.conv1d(seen, w, b, groups=x.shape[1])
         return (F.silu(y) if act in ("silu", "swish") else y), seen[:, :, seen.shape[2] - taps + 1 :]
 
+    # The state is what the next call needs to look back on: one position less than there are taps.
     return run
 
 
@@ -139,10 +147,12 @@ def _col2im(site: Site) -> Function:
         parts = x.reshape(x.shape[0], channels, count, *fits)
         for index in range(count):
             rest, place = index, [slice(None), slice(None)]
+            # The number of a tap taken apart, the last axis running fastest.
             for axis in reversed(range(rank)):
                 start = rest % taps[axis] * spread[axis]
                 rest //= taps[axis]
                 place.insert(2, slice(start, start + (fits[axis] - 1) * steps[axis] + 1, steps[axis]))
+            # Tap by tap: slices of one tap do not overlap, so that plain addition is right.
             total[tuple(place)] += parts[:, :, index]
         return F.pad(total, [-n for n in flat(pads)])
 

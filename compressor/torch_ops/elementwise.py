@@ -27,6 +27,7 @@ def _div(_: Site) -> Function:
 
 
 def _mod(site: Site) -> Function:
+    # ``fmod`` has the sign of the dividend, as in C; without it the sign is that of the divisor.
     return torch.fmod if site.get("fmod", 0) else torch.remainder
 
 
@@ -35,6 +36,7 @@ def _power(site: Site) -> Function:
     exponent = site.constant(1)
     if exponent is not None and exponent.dim() == 0:
         number = exponent.item()
+        # The root has a kernel of its own, which is faster than a power.
         if number == 0.5:
             return lambda x, _: torch.sqrt(x)
         if not isinstance(number, float) or exponent.is_floating_point():
@@ -71,6 +73,7 @@ def _clip(site: Site) -> Function:
 def _clip_fixed(low: float | None, high: float | None, x: Tensor, *_: Tensor | None) -> Tensor:
     if low is None and high is None:
         return x
+    # Where the bounds cross the standard makes everything the upper one.
     if low is not None and high is not None and low > high:
         low = high
     return torch.clamp(x, low, high)
@@ -176,6 +179,7 @@ def _to_float8(dtype: torch.dtype, limit: float, saturate: bool, x: Tensor) -> T
     found = wide.to(dtype)
     beyond = wide.abs() > limit
     infinity = torch.tensor(float("inf") if dtype == torch.float8_e5m2 else float("nan"))
+    # Some of torch's conversions saturate by themselves, so what lies beyond is told by the wide number.
     return torch.where(beyond & (found.float().abs() <= limit), wide.sign() * infinity, found.float()).to(dtype)
 
 
@@ -211,6 +215,7 @@ def _dropout(site: Site) -> Function:
         if not training or share == 0:
             return (x, torch.ones_like(x, dtype=torch.bool)) if site.wants(1) else x
         kept = torch.rand_like(x, dtype=torch.float32) >= share
+        # Scaled, so that the expectation stays; nothing has to be done outside of training.
         found = torch.where(kept, x / (1 - share), torch.zeros_like(x))
         return (found, kept) if site.wants(1) else found
 

@@ -14,6 +14,7 @@ Tensor = torch.Tensor
 
 def _linear(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
     """A product with a matrix in ONNX's layout, and a bias."""
+    # The graph has [in, out], torch's kernel wants [out, in]; the transpose is a view.
     return F.linear(x, w.t(), b)
 
 
@@ -41,6 +42,7 @@ def _is_batch_of_heads(q: Tensor, kt: Tensor, v: Tensor, mask: Tensor | None) ->
     if mask is None:
         return True
     scores = (*heads, q.shape[-2], kt.shape[-1])
+    # The kernel reads a boolean mask as which keys may be seen, and refuses other types than that of q.
     if mask.dtype != q.dtype or mask.dim() > len(scores):
         return False
     return all(a in (1, b) for a, b in zip(reversed(mask.shape), reversed(scores), strict=False))

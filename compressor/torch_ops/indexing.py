@@ -25,8 +25,10 @@ def _gather(site: Site) -> Function:
     axis = site.get("axis", 0)
     fixed = site.constant(1)
     if fixed is not None and fixed.dim() == 0:
+        # A view; no index has to be on the device.
         place = int(fixed)
         return lambda x, _: x.select(axis, place)
+    # Indices that are known not to be negative need no correction in every run.
     known = fixed is not None and bool((fixed >= 0).all())
 
     def run(x: Tensor, index: Tensor) -> Tensor:
@@ -65,6 +67,7 @@ def _gather_nd(site: Site) -> Function:
         depth = index.shape[-1]
         inner, rest = x.shape[batch : batch + depth], x.shape[batch + depth :]
         place = _places(index, inner)
+        # Batches are laid one after the other, so that one index_select serves all.
         outer = prod(x.shape[:batch])
         base = torch.arange(outer, device=x.device) * prod(inner)
         place = place.reshape(outer, -1) + base[:, None]
@@ -141,6 +144,7 @@ def _one_hot(site: Site) -> Function:
 
 
 def _non_zero(x: Tensor) -> Tensor:
+    # A scalar has no axes to count along, so the result has no rows, and one column if it is not zero.
     return torch.nonzero(x).t() if x.dim() else torch.nonzero(x.reshape(1))[:, :0].t()
 
 
@@ -162,9 +166,12 @@ def _unique(site: Site) -> Function:
         if axis is None:
             x = x.reshape(-1)
         along = 0 if axis is None else axis
+        # Without history; entries are taken from x by place below, which hands on gradients.
         _, inverse, counts = torch.unique(x.detach(), return_inverse=True, return_counts=True, dim=along)
         places = torch.arange(inverse.shape[0], device=x.device)
+        # Of equal entries the first place counts, and torch's function does not tell it.
         first = torch.full_like(counts, inverse.shape[0]).scatter_reduce(0, inverse, places, "amin")
+        # Unsorted means by first appearance.
         if not ordered:
             order = torch.argsort(first)
             first, inverse, counts = first[order], torch.argsort(order)[inverse], counts[order]

@@ -23,6 +23,7 @@ def _gemm(site: Site) -> Function:
         return general
 
     def run(a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
+        # The kernel takes a bias of one number an output only; Gemm's may be anything that broadcasts.
         if c is None or (c.dim() == 1 and c.shape[0] == b.shape[0] and a.is_floating_point()):
             return F.linear(a, b, c)
         return general(a, b, c)
@@ -33,6 +34,7 @@ def _gemm(site: Site) -> Function:
 def _general(
     scales: tuple[float, float], flips: tuple[bool, bool], a: Tensor, b: Tensor, c: Tensor | None = None
 ) -> Tensor:
+    # Torch refuses fractional factors for integers.
     alpha, beta = scales if a.is_floating_point() else (int(scales[0]), int(scales[1]))
     a, b = a.t() if flips[0] else a, b.t() if flips[1] else b
     if c is None:
@@ -53,6 +55,7 @@ def _zero_point(zero: Tensor | None, rows: bool) -> Tensor | int:
     if zero is None:
         return 0
     wide = zero.to(torch.int32)
+    # A zero point for each row of A needs an axis for the columns behind it.
     return wide[..., None] if rows and zero.dim() == 1 and zero.numel() > 1 else wide
 
 

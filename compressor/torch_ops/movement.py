@@ -26,6 +26,7 @@ def _reshape(site: Site) -> Function:
         sizes = read(given) or []
         if not literal and 0 in sizes:
             sizes = [x.shape[k] if size == 0 else size for k, size in enumerate(sizes)]
+        # Torch cannot tell what -1 stands for where there are no elements.
         if -1 in sizes and 0 in x.shape:
             sizes = [0 if size == -1 else size for size in sizes]
         return x.reshape(sizes)
@@ -86,6 +87,7 @@ def _split(site: Site) -> Function:
     def run(x: Tensor, given: Tensor | None = None) -> tuple[Tensor, ...]:
         sizes = read(given)
         if sizes is None:
+            # As even as possible, rounded up, so that the last part is the smaller one.
             size, rest = -(-x.shape[axis] // count), x.shape[axis]
             sizes = [max(min(size, rest - k * size), 0) for k in range(count)]
         return torch.split(x, sizes, axis)
@@ -101,6 +103,7 @@ def _expand(site: Site) -> Function:
         wanted = read(given) or []
         shape = [1] * (x.dim() - len(wanted)) + wanted
         offset = len(shape) - x.dim()
+        # Torch's -1 keeps a size; a 1 in the shape does not shrink what is wider.
         return x.expand([-1 if k >= offset and size == 1 else size for k, size in enumerate(shape)])
 
     return run
@@ -136,6 +139,7 @@ def cut(x: Tensor, axis: int, span: slice) -> Tensor:
     places = range(*span.indices(size))
     if places.step < 0:
         x = x.flip(axis)
+        # The same places, counted from the other end.
         places = range(size - 1 - places.start, size - 1 - places.stop, -places.step)
     if len(places) == size:
         return x
@@ -157,6 +161,7 @@ def _pad(site: Site) -> Function:
         both = _by_axis(pads, axes, x.dim())
         if mode == "constant":
             fill = (fixed(value) or [0])[0]
+            # Torch wants the last axis first.
             flat = [n for pair in reversed(both) for n in pair]
             return F.pad(x, flat, value=fill)
         return _pad_by_place(x, both, mode)
@@ -177,6 +182,7 @@ def _pad_by_place(x: Tensor, both: Sequence[tuple[int, int]], mode: str) -> Tens
     for axis, (before, after) in enumerate(both):
         if (before, after) == (0, 0):
             continue
+        # Crops first: torch and numpy pad by what is there, which must be the cropped part.
         x = cut(x, axis, slice(max(-before, 0), x.shape[axis] + min(after, 0)))
         where = np.pad(np.arange(x.shape[axis]), (max(before, 0), max(after, 0)), mode=mode)  # type: ignore[call-overload]
         x = x.index_select(axis, torch.from_numpy(where).to(x.device))

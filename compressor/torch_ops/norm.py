@@ -16,12 +16,14 @@ Tensor = torch.Tensor
 def _batch(site: Site) -> Function:
     """With the stored statistics; with those of the batch where training asks for it or the node says so."""
     epsilon, momentum = site.get("epsilon", 1e-5), site.get("momentum", 0.9)
+    # Before operator set 14 there is no such attribute, and asking for the statistics means training.
     if site.get("training_mode", 0) or (site.opset < 14 and any(site.wanted[1:])):
         return _batch_statistics(epsilon, momentum)
     follow = site.train_statistics
 
     def run(training: bool, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         mean, var = mean.detach(), var.detach()  # exporters merge equal weights: one may be a parameter too
+        # ONNX's momentum is the share of the old statistic, torch's that of the new one.
         return F.batch_norm(x, mean, var, scale, bias, training and follow, 1 - momentum, epsilon)
 
     return run
@@ -31,6 +33,7 @@ def _batch_statistics(epsilon: float, momentum: float) -> Function:
     def run(_: bool, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, ...]:
         axes = [k for k in range(x.dim()) if k != 1]
         found = F.batch_norm(x, None, None, scale, bias, True, 0.0, epsilon)
+        # The standard blends in the variance without Bessel's correction, which torch would apply.
         batch_var, batch_mean = torch.var_mean(x.detach(), axes, correction=0)
         blend = (momentum * mean + (1 - momentum) * batch_mean, momentum * var + (1 - momentum) * batch_var)
         return found, blend[0], blend[1], batch_mean, batch_var
@@ -44,6 +47,7 @@ def _instance(site: Site) -> Function:
 
 
 def _grouped(x: Tensor, groups: int, epsilon: float, scale: Tensor, bias: Tensor) -> Tensor:
+    # The kernel refuses a tensor without elements.
     if x.numel() == 0:
         return x
     return F.group_norm(x, groups, scale, bias, epsilon)
@@ -54,6 +58,7 @@ def _group(site: Site) -> Function:
     groups, epsilon = site.get("num_groups"), site.get("epsilon", 1e-5)
 
     def run(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        # One for each group: repeated for the channels of the group.
         if scale.shape[0] != x.shape[1]:
             scale, bias = (v.repeat_interleave(x.shape[1] // groups) for v in (scale, bias))
         return _grouped(x, groups, epsilon, scale, bias)
@@ -66,6 +71,7 @@ def _layer(site: Site) -> Function:
 
     def run(x: Tensor, scale: Tensor, bias: Tensor | None = None) -> object:
         shape = x.shape[start:]
+        # The kernel takes scales of the normalised shape only, the standard any that broadcast to it.
         if scale.shape == shape and (bias is None or bias.shape == shape):
             found = F.layer_norm(x, shape, scale, bias, epsilon)
         else:
@@ -74,6 +80,7 @@ def _layer(site: Site) -> Function:
         if not any(site.wanted[1:]):
             return found
         axes = list(range(positive(start, x.dim()), x.dim()))
+        # Statistics that are handed out are float32 at least.
         variance, mean = torch.var_mean(x.float() if x.dtype.itemsize < 4 else x, axes, correction=0, keepdim=True)
         return found, mean, torch.rsqrt(variance + epsilon)
 
@@ -98,6 +105,7 @@ def _local_response(site: Site) -> Function:
 
     def run(x: Tensor) -> Tensor:
         squares = x.square().reshape(x.shape[0], 1, x.shape[1], -1)
+        # The standard puts the smaller half before.
         around = F.pad(squares, [0, 0, (size - 1) // 2, size - 1 - (size - 1) // 2])
         total = F.avg_pool2d(around, (size, 1), 1).reshape(x.shape)
         return x / torch.pow(bias + alpha * total, beta)
@@ -121,6 +129,7 @@ def _mean_variance(site: Site) -> Function:
 
     def run(x: Tensor) -> Tensor:
         centred = x - x.mean(axes, keepdim=True)
+        # The standard adds this to the deviation, and not to the variance.
         return centred / (centred.square().mean(axes, keepdim=True).sqrt() + 1e-9)
 
     return run

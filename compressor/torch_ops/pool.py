@@ -21,6 +21,7 @@ _SUM = (F.conv1d, F.conv2d, F.conv3d)
 def _fits(windows: Windows, kernel: Ints) -> bool:
     """Can torch pad by itself: equally on both sides, by half the window at most?"""
     begin = windows.begin * (len(kernel) if len(windows.begin) == 1 else 1)
+    # The padding of torch is limited to half of the window, and the same on both sides.
     return windows.symmetric and all(0 <= 2 * p <= k for p, k in zip(begin, kernel, strict=True))
 
 
@@ -32,6 +33,7 @@ def _max_pool(site: Site) -> Function:
     if _fits(windows, kernel) and not site.wants(1):
 
         def direct(x: Tensor) -> Tensor:
+            # Torch pools floats only; bytes are exact in float32.
             if not x.is_floating_point():
                 return direct(x.float()).to(x.dtype)
             return pool(x, kernel, steps, begin, spread, windows.ceil_mode)
@@ -41,6 +43,7 @@ def _max_pool(site: Site) -> Function:
     def padded(x: Tensor) -> object:
         pads = windows.filled(x.shape[2:], kernel, windows.paddings(x.shape[2:], kernel))
         wide = x if x.is_floating_point() else x.to(torch.float32)
+        # Padding must never be a maximum.
         wide = F.pad(wide, flat(pads), value=float("-inf"))
         if not site.wants(1):
             return pool(wide, kernel, steps, 0, spread).to(x.dtype)
@@ -69,6 +72,7 @@ def _places(
 
 def _sums(x: Tensor, kernel: Ints, steps: Ints, spread: Ints) -> Tensor:
     """The sum over each window, channel by channel."""
+    # A convolution with ones, because torch's own average knows no dilation.
     one = x.new_ones(1, 1, *kernel)
     merged = x.reshape(x.shape[0] * x.shape[1], 1, *x.shape[2:])
     total = _SUM[len(kernel) - 1](merged, one, stride=steps, dilation=spread)
@@ -90,6 +94,7 @@ def _average_pool(site: Site) -> Function:
         total = _sums(F.pad(x, flat(filled)), kernel, steps, spread)
         counted = x.new_ones(1, 1, *x.shape[2:])
         if whole:
+            # Paddings count as positions here, but not what ``ceil_mode`` adds behind them.
             counted = F.pad(counted, flat(pads), value=1.0)
             filled = [(0, b - pb) for (_, b), (_, pb) in zip(filled, pads, strict=True)]
         return total / _sums(F.pad(counted, flat(filled)), kernel, steps, spread)
@@ -139,6 +144,7 @@ def _max_unpool(site: Site) -> Function:
             for n, s, (a, b), k in zip(x.shape[2:], windows.steps(rank), pads, kernel, strict=True)
         ]
         shape = [*x.shape[:2], *natural]
+        # Places count over the whole input, so the canvas is flat.
         flat_values = x.new_zeros(prod(shape)).scatter(0, places.reshape(-1), x.reshape(-1))
         canvas = flat_values.reshape(shape)
         asked = sizes(wanted)

@@ -26,6 +26,7 @@ def _spread(setting: Tensor, x: Tensor, axis: int, block: int) -> Tensor:
         return setting.reshape(())
     axis = positive(axis, x.dim())
     if block:
+        # The last block may reach beyond the axis.
         return setting.repeat_interleave(block, axis).narrow(axis, 0, x.shape[axis])
     if setting.dim() == x.dim():
         return setting
@@ -59,10 +60,12 @@ def _quantize(site: Site) -> Function:
         if precise is not None:
             x, scale = x.to(precise), scale.to(precise)
         steps = x / _spread(scale, x, axis, block).to(x.dtype if x.is_floating_point() else scale.dtype)
+        # The gradient of the identity, the value of the rounding.
         steps = steps + (torch.round(steps) - steps).detach()
         if zero is not None:
             steps = steps + _spread(zero, x, axis, block).to(steps.dtype)
         steps = steps.clamp(low, high)
+        # Where only DequantizeLinear reads them, integers stay floats, or no gradient would pass.
         return steps if site.carrier else steps.to(dtype)
 
     return run
@@ -89,6 +92,7 @@ def _dequantize(site: Site) -> Function:
     dtype = torch_dtype(ir.DataType(asked)) if asked else None
 
     def run(x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
+        # Computed in float32 where the scale has 16 bits, and rounded once.
         wide = x.to(torch.float32) if scale.dtype.itemsize < 4 else x.to(scale.dtype)
         if zero is not None:
             wide = wide - _spread(zero.to(wide.dtype), x, axis, block)
@@ -101,6 +105,7 @@ def _dynamic(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Scale and zero point from the data's own range, which always contains zero."""
     low, high = x.min().clamp(max=0), x.max().clamp(min=0)
     scale = (high - low) / 255
+    # A range of nothing (all zeros) would divide by zero.
     scale = torch.where(scale == 0, torch.ones_like(scale), scale)
     zero = torch.round((-low / scale).clamp(0, 255)).to(torch.uint8)
     return requantise(x / scale, zero), scale, zero

@@ -61,12 +61,14 @@ def _lstm_cell(site: Site, acts: Sequence[Activation], weights: Sequence[Tensor 
     _, r, _, peep = weights
     f, g, h = acts
     limit, coupled = site.get("clip"), site.get("input_forget", 0)
+    # ONNX has peepholes in the order input, output, forget, and weights in input, output, forget, cell.
     p_i, p_o, p_f = peep.chunk(3) if peep is not None else (None, None, None)
 
     def step(x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden, cell = state
         i, o, forget, c = (x + F.linear(hidden, _given(r))).chunk(4, -1)
         if p_i is not None and p_f is not None:
+            # These two look at the cell before the step, the output gate at the one after it.
             i, forget = i + p_i * cell, forget + p_f * cell
         i = f(_clip(i, limit))
         forget = 1 - i if coupled else f(_clip(forget, limit))
@@ -84,6 +86,7 @@ def _gru_cell(site: Site, acts: Sequence[Activation], weights: Sequence[Tensor |
     limit, late = site.get("clip"), site.get("linear_before_reset", 0)
     size = _given(r).shape[-1]
     r_gates, r_new = _given(r)[: 2 * size], _given(r)[2 * size :]
+    # The hidden bias of the new state alone; the others are added with the input.
     b_new = None if b is None else b[5 * size :]
 
     def step(x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -126,6 +129,7 @@ def _projected(kind: str, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
     hidden = b[half:]
     if kind == "GRU":
         size = half // 3
+        # This part must stay inside the product with the reset gate.
         hidden = torch.cat([hidden[: 2 * size], torch.zeros_like(hidden[2 * size :])])
     return F.linear(x, w, b[:half] + hidden)
 
@@ -165,12 +169,14 @@ def _by_kernel(site: Site) -> Function | None:
     relu = kind == "RNN" and bool(names) and set(names) == {"relu"}
     if (names and names != standard and not relu) or site.get("clip") or site.get("input_forget"):
         return None
+    # The kernel knows neither lengths nor peepholes, and has the GRU's reset after the product only.
     if site.has(4) or site.has(7) or (kind == "GRU" and not site.get("linear_before_reset", 0)):
         return None
     name = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_relu" if relu else "rnn_tanh"}[kind]
     kernel = getattr(torch, name)
 
     def run(x: Tensor, weights: Sequence[Tensor | None], state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        # The last are peepholes, for which this kernel is not taken.
         w, r, b, _ = weights
         flat: list[Tensor] = []
         for d in range(_given(w).shape[0]):
@@ -180,6 +186,7 @@ def _by_kernel(site: Site) -> Function | None:
         start = state if kind == "LSTM" else state[0]
         both = way == "bidirectional"
         y, *last = kernel(source, start, flat, b is not None, 1, 0.0, False, both, False)
+        # Torch puts both directions side by side on the last axis, ONNX on an axis of their own.
         y = y.reshape(*y.shape[:2], len(state[0]), -1).transpose(1, 2)
         return (y.flip(0) if way == "reverse" else y, *last)
 
@@ -204,6 +211,7 @@ def _step_by_step(site: Site) -> Function:
         for d in range(len(state[0])):
             back = way == "reverse" or d == 1
             own = [None if v is None else v[d] for v in weights]
+            # Activations of the second direction follow those of the first.
             share = len(acts) // len(state[0])
             cell = _CELLS[kind](site, acts[d * share : (d + 1) * share], own)
             source = _projected(kind, _backwards(x, lengths) if back else x, _given(own[0]), own[2])

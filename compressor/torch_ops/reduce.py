@@ -23,8 +23,10 @@ def _reduction(function: Reduction) -> Maker:
             axes = read(given)
             if not axes:
                 if idle:
+                    # Reducing a new axis of one keeps every entry and still takes its square or absolute value.
                     return function(x.unsqueeze(0), [0], False)
                 axes = list(range(x.dim()))
+            # A scalar has no axis to reduce.
             return function(x, axes, keep).to(x.dtype) if axes else function(x.unsqueeze(0), [0], False)
 
         return run
@@ -40,6 +42,7 @@ def _extreme(largest: bool) -> Reduction:
     function = torch.amax if largest else torch.amin
 
     def run(x: Tensor, axes: list[int], keep: bool) -> Tensor:
+        # Torch refuses the extreme of nothing; the standard has the least, or largest, number there.
         if all(x.shape[axis] for axis in axes):
             return function(x, axes, keepdim=keep)
         if x.is_floating_point():
@@ -55,6 +58,7 @@ def _extreme(largest: bool) -> Reduction:
 
 def _product(x: Tensor, axes: list[int], keep: bool) -> Tensor:
     for axis in sorted((positive(a, x.dim()) for a in axes), reverse=True):
+        # From the last axis on, so that the numbers of the others stay right when axes go.
         x = x.prod(axis, keepdim=keep)
     return x
 
@@ -95,6 +99,7 @@ def _arg(function: Callable[..., Tensor]) -> Maker:
 
         def run(x: Tensor) -> Tensor:
             if last:
+                # The first of equal ones in the flipped axis is the last one.
                 return torch.rsub(function(x.flip(axis), dim=axis, keepdim=keep), x.shape[axis] - 1)
             return function(x, dim=axis, keepdim=keep)
 

@@ -57,6 +57,7 @@ class _Axis:
     def sources(self, coordinates: str) -> Floats:
         """For each place of the output the coordinate in the input."""
         y = np.arange(self.out, dtype=np.float64)
+        # What the scale says and what is made differ where the product is no whole number.
         last, length = self.size - 1, self.scale * self.size
         if coordinates == "align_corners":
             return y * last / (length - 1) if length != 1 else np.zeros_like(y)
@@ -66,6 +67,7 @@ class _Axis:
             if length == 1:
                 return np.full_like(y, (self.end - self.start) * last / 2 + self.start * last)
             return y * ((self.end - self.start) * last / (length - 1)) + self.start * last
+        # PyTorch's convention for an output of one position.
         if coordinates == "pytorch_half_pixel" and length == 1:
             return np.full_like(y, -0.5)
         shift = self.size / 2 * (1 - self.out / length) if coordinates == "half_pixel_symmetric" else 0.0
@@ -94,6 +96,7 @@ def _taps(manner: _Manner, axis: _Axis) -> tuple[Places, Floats]:
     reach = 1
     if manner.mode == "cubic":
         kernel, reach = lambda d: _cubic(manner.cubic, d), 2
+    # Shrinking widens the kernel, so that every position of the input counts.
     squeeze = min(axis.scale, 1.0) if manner.antialias else 1.0
     width = int(np.ceil(reach / squeeze))
     first = np.floor(source).astype(np.int64) - width
@@ -101,10 +104,13 @@ def _taps(manner: _Manner, axis: _Axis) -> tuple[Places, Floats]:
     weights = kernel((places - source[:, None]) * squeeze)
     if manner.antialias:
         weights = weights / weights.sum(1, keepdims=True)
+    # After weights are shared out to positions outside: these are dropped, and the rest is made to sum to one.
     if manner.exclude_outside:
         weights = np.where((places < 0) | (places >= axis.size), 0.0, weights)
         weights = weights / weights.sum(1, keepdims=True)
+    # Columns that are zero everywhere would cost a pass over the tensor each.
     used = np.flatnonzero((weights != 0).any(0))
+    # Positions outside repeat the edge.
     return places[:, used].clip(0, axis.size - 1), weights[:, used]
 
 
@@ -131,6 +137,7 @@ def _resample(x: Tensor, dim: int, manner: _Manner, axis: _Axis) -> Tensor:
     if manner.coordinates != "tf_crop_and_resize":
         return total
     source = axis.sources(manner.coordinates)
+    # Cropping may look beyond the image, where a number of the node's stands.
     outside = torch.from_numpy((source < 0) | (source > axis.size - 1)).to(x.device).reshape(shape)
     return torch.where(outside, torch.full_like(total, manner.extrapolation), total)
 
@@ -154,6 +161,7 @@ class _Wanted:
             scales = [n / shape[a] for n, a in zip(sizes, axes, strict=True)]
             if self.policy != "stretch":
                 one = min(scales) if self.policy == "not_larger" else max(scales)
+                # One scale for all axes, sizes rounded half up.
                 scales, sizes = [one] * count, [int(one * shape[a] + 0.5) for a in axes]
         else:
             # In single precision, as ONNX Runtime computes it: 10 times 0.7 is 7 there.
@@ -162,6 +170,7 @@ class _Wanted:
         found = {}
         for k, axis in enumerate(axes):
             one_axis = _Axis(shape[axis], sizes[k], (scales or [])[k], span[k], span[k + count])
+            # An axis that stays as it is need not be touched.
             if (one_axis.out, one_axis.start, one_axis.end) != (one_axis.size, 0.0, 1.0) or one_axis.scale != 1:
                 found[axis] = one_axis
         return found
@@ -185,6 +194,7 @@ def _resize(site: Site) -> Function:
         kernel = _kernel(manner, x, changed)
         if kernel is not None:
             return kernel
+        # Integers are interpolated as floats, and cut off at the end.
         exact = x.is_floating_point() or manner.mode == "nearest"
         found = x if exact else x.to(torch.float64)
         for dim, axis in changed.items():
@@ -203,19 +213,23 @@ def _kernel(manner: _Manner, x: Tensor, changed: Mapping[int, _Axis]) -> Tensor 
     sizes, scales = [a.out for a in whole], [a.scale for a in whole]
     ops = torch.ops.aten
     if manner.mode == "nearest":
+        # Torch's nearest is that of these two attributes.
         if (manner.coordinates, manner.rounding) != ("asymmetric", "floor"):
             return None
         nearest = (ops.upsample_nearest1d, ops.upsample_nearest2d, ops.upsample_nearest3d)[rank - 1]
         return _tensor(nearest(x, sizes, *scales))
     corners = manner.coordinates == "align_corners"
+    # Both mean the same unless the output has one position.
     halves = manner.coordinates == "half_pixel" or (manner.coordinates == "pytorch_half_pixel" and 1 not in sizes)
     if not (corners or halves) or manner.exclude_outside:
         return None
+    # Torch derives the scale from the sizes here; another one cannot be told to it.
     if corners and any(a.out == 1 or a.out != a.scale * a.size for a in whole):
         return None
     if manner.mode == "linear":
         linear = (ops.upsample_linear1d, ops.upsample_bilinear2d, ops.upsample_trilinear3d)[rank - 1]
         return _tensor(linear(x, sizes, corners, *scales))
+    # Torch has this coefficient built in.
     if manner.mode == "cubic" and rank == 2 and manner.cubic == -0.75:
         return _tensor(ops.upsample_bicubic2d(x, sizes, corners, *scales))
     return None

@@ -27,6 +27,7 @@ def _at(sequence: Sequence, place: Tensor) -> Tensor:
 
 def _insert(sequence: Sequence, value: Tensor, place: Tensor | None = None) -> Sequence:
     index = len(sequence) if place is None else int(place)
+    # A negative place counts from the end.
     index += len(sequence) if index < 0 else 0
     return [*sequence[:index], value, *sequence[index:]]
 

@@ -19,6 +19,7 @@ Tensor = torch.Tensor
 def _shape(site: Site) -> Function:
     start, end = site.get("start"), site.get("end")
     if start is None and end is None:
+        # On the CPU: whoever reads a shape as numbers would wait for a device.
         return lambda x: torch.tensor(x.shape, dtype=torch.int64)
     span = slice(start, end)
     return lambda x: torch.tensor(x.shape[span], dtype=torch.int64)

@@ -77,6 +77,7 @@ class Site:
         waits for the device if the tensor lies there.
         """
         fixed: Any = self.attributes.get(attribute) if attribute is not None else None
+        # Some attributes are a single number where the input is a list of one (k of TopK, axis of DFT).
         if fixed is not None and not isinstance(fixed, list):
             fixed = [fixed]
         if fixed is None and (tensor := self.constant(index)) is not None:

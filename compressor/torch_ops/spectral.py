@@ -20,11 +20,13 @@ def _dft(site: Site) -> Function:
     """The last axis holds real and imaginary part, or the real one alone."""
     inverse, half = bool(site.get("inverse", 0)), bool(site.get("onesided", 0))
     length, along = site.reader(1), site.reader(2, "axis")
+    # The default moved from the first axis behind the batch to the last one before real and imaginary part.
     default = 1 if site.opset < 20 else -2
 
     def run(x: Tensor, size: Tensor | None = None, axis: Tensor | None = None) -> Tensor:
         dim: int = positive((along(axis) or [default])[0], x.dim())
         count: int | None = (length(size) or [None])[0]
+        # Torch views pairs as complex numbers in contiguous memory only.
         signal = torch.view_as_complex(x.contiguous()) if x.shape[-1] == 2 else x.squeeze(-1)
         if inverse and half:
             real: Tensor = torch.fft.irfft(signal, count, dim)
@@ -51,6 +53,7 @@ def _stft(site: Site) -> Function:
         signal = torch.view_as_complex(x.contiguous()) if x.shape[-1] == 2 else x.squeeze(-1)
         frames = signal.unfold(1, size, (step_of(step) or [1])[0])
         if window is not None:
+            # A window shorter than the frame is filled up with zeros at its end.
             frames = frames * F.pad(window, [0, size - window.shape[0]])
         if half and not frames.is_complex():
             return torch.view_as_real(torch.fft.rfft(frames))
@@ -68,6 +71,7 @@ def _window(*shares: float) -> Maker:
 
         def run(device: torch.device, size: Tensor | None) -> Tensor:
             count = (read(size) or [0])[0]
+            # In float64, as the function of the standard is; cast once at the end.
             turn = torch.arange(count, dtype=torch.float64) * (2 * pi / max(count - (not periodic), 1))
             total = sum((share * torch.cos(k * turn) for k, share in enumerate(shares)), torch.zeros(count))
             return total.to(device, dtype)
@@ -90,6 +94,7 @@ def _mel(site: Site) -> Function:
         table = np.zeros((size // 2 + 1, count))
         for k in range(count):
             left, middle, right = bins[k : k + 3]
+            # A triangle without a width still has its peak.
             if left == middle:
                 table[middle, k] = 1
             for j in range(left, middle + 1 if left < middle else left):

@@ -99,9 +99,11 @@ def to_torch(array: Array) -> torch.Tensor:
     Raises:
         ModelError: torch has no such element type (strings, floats of four bits).
     """
+    # A copy: weights may lie in a mapped file that nobody may write to, and torch would share its memory.
     copy = np.array(array, order="C")
     if copy.dtype in _VIEWED:
         raw, dtype = _VIEWED[copy.dtype]
+        # Torch cannot read numpy's types of ml_dtypes, so the bits are handed over as integers.
         return torch.from_numpy(copy.view(raw)).view(dtype)
     if copy.dtype in _WIDENED:
         return torch.from_numpy(copy.astype(_WIDENED[copy.dtype]))
@@ -113,6 +115,7 @@ def to_torch(array: Array) -> torch.Tensor:
 
 def to_numpy(tensor: torch.Tensor) -> Array:
     """The tensor as an array, on the CPU; floats that numpy lacks as those of ``ml_dtypes``."""
+    # Torch cannot hand these types to numpy; their bits go as integers.
     plain = tensor.detach().cpu().contiguous()
     for dtype, (raw, viewed) in _VIEWED.items():
         if plain.dtype == viewed:

@@ -37,6 +37,7 @@ def _axis_samples(start: Tensor, extent: Tensor, bins: int, per_bin: int) -> Ten
 
 def _corners(place: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The two entries around each coordinate with their weights, zero where it lies outside of the map."""
+    # Up to one position outside of the map still counts, with the edge in place of what is not there.
     inside = (place >= -1) & (place <= size)
     place = place.clamp(0, size - 1)
     low = place.floor().to(torch.int64)
@@ -47,6 +48,7 @@ def _corners(place: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def _roi_align(site: Site) -> Function:
     shift = (
+        # The attribute came with operator set 16; before, boxes were not shifted.
         0.5 if site.get("coordinate_transformation_mode", "half_pixel") == "half_pixel" and site.opset >= 16 else 0.0
     )
     height, width = site.get("output_height", 1), site.get("output_width", 1)
@@ -58,6 +60,7 @@ def _roi_align(site: Site) -> Function:
 
     def one(image: Tensor, box: Tensor, sides: tuple[float, float]) -> Tensor:
         x1, y1, x2, y2 = (box * scale - shift).unbind()
+        # Without the shift a box has at least one position, as in the first publication of the operator.
         extent_y, extent_x = (y2 - y1, x2 - x1) if shift else ((y2 - y1).clamp(min=1), (x2 - x1).clamp(min=1))
         rows, columns = (ratio or max(ceil(side), 1) for side in sides)
         y_low, y_high, y_a, y_b = _corners(_axis_samples(y1, extent_y, height, rows), image.shape[1])
@@ -74,6 +77,7 @@ def _roi_align(site: Site) -> Function:
     def run(x: Tensor, boxes: Tensor, images: Tensor) -> Tensor:
         extents = (boxes[:, 2:] - boxes[:, :2]) * scale
         extents = extents if shift else extents.clamp(min=1)
+        # Read at once, as every read from a device waits for it.
         sides = [(h / height, w / width) for w, h in extents.tolist()] if not ratio else [(0.0, 0.0)] * len(boxes)
         made = [one(x[k], box, side) for k, box, side in zip(images.tolist(), boxes, sides, strict=True)]
         return torch.stack(made) if made else x.new_zeros(0, x.shape[1], height, width)
@@ -142,6 +146,7 @@ def _suppressed(scores: Tensor, overlaps: Tensor, limits: tuple[int, float, floa
     """Boxes by falling score, none of which overlaps one taken before it too much."""
     count, limit, threshold = limits
     taken: list[int] = []
+    # Stable, so that of equal scores the first box wins.
     for place in torch.argsort(scores, descending=True, stable=True).tolist():
         if len(taken) >= count or (threshold is not None and scores[place] <= threshold):
             break
@@ -162,6 +167,7 @@ def _deform_conv(site: Site) -> Function:
         grid = _tap_grid(windows, (rows, columns), out, x)
         grid = grid + offset.reshape(n, parts, rows * columns, 2, *out).movedim(3, -1)
         size = torch.tensor([x.shape[2], x.shape[3]], dtype=x.dtype, device=x.device)
+        # The normal form of grid_sample without aligned corners, x before y.
         normal = ((2 * grid + 1) / size - 1).flip(-1).reshape(n * parts, rows * columns, -1, 2)
         seen = F.grid_sample(x.reshape(n * parts, -1, *x.shape[2:]), normal, "bilinear", "zeros", False)
         seen = seen.reshape(n, parts, -1, rows * columns, *out)

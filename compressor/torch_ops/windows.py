@@ -57,8 +57,10 @@ class Windows:
             return [(pads[k], pads[k + rank]) for k in range(rank)]
         found = []
         for size, taps, stride, dilation in zip(sizes, kernel, self.steps(rank), self.spread(rank), strict=True):
+            # What is missing for the output to have one position for every stride begun.
             total = max((ceil(size / stride) - 1) * stride + dilation * (taps - 1) + 1 - size, 0)
             less, more = total // 2, total - total // 2
+            # The odd one goes where the name says.
             found.append((less, more) if self.auto == "SAME_UPPER" else (more, less))
         return found
 

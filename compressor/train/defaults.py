@@ -34,6 +34,7 @@ def training_defaults(settings: S, model: ir.Model) -> S:
         chosen["insert_bn"] = takes_batchnorm(model)
     if "learning_rate" not in given:
         norms = chosen.get("insert_bn", settings.insert_bn)
+        # The larger rate needs the norms that are put in.
         chosen["learning_rate"] = RATE_WITH_NORMS if optimiser == "sgd" and norms else LEARNING_RATES[optimiser]
     return settings.model_copy(update=chosen)
 
@@ -46,7 +47,9 @@ def is_convolutional(model: ir.Model) -> bool:
     ranks = [
         len(value.shape)
         for value in model.graph.initializers.values()
+        # Integer tables and shapes are no layers.
         if value.shape is not None and value.dtype is not None and value.dtype.is_floating_point()
     ]
+    # Counted by number of weights and not of elements, see above; vectors (biases, norms) say nothing of the kind.
     kernels, matrices = sum(rank > 2 for rank in ranks), sum(rank == 2 for rank in ranks)
     return kernels > 0 and kernels >= matrices

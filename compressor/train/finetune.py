@@ -104,19 +104,23 @@ def finetune(
     """
     world = world_of(settings.device)
     parts = _parts(model, settings, data)
+    # Comes before the pair is made, as the graph that is trained has more nodes than the one that was given.
     if settings.insert_bn:
         return _between_norms(model, settings, teacher, parts, extensions, observe)
+    # Extensions that read activations have the module give them as outputs, behind the graph's own.
     pair = TaughtPair.of(model, settings, teacher, [name for extension in extensions for name in extension.values])
     with memory_named(settings.batch_size):
         seen = _seen(parts, pair, world)
         if settings.teacher_ensemble:
             pair = _taught_by_many(pair, parts, settings, seen)
         objective, compared, warnings = _objective(settings, pair, seen)
+        # Tried before the first step: a graph that fails in mixed precision is still trained, without it.
         if not _runs_mixed(objective, pair, seen, Precision(world.device, settings)):
             settings = settings.model_copy(update={"amp": "off"})
             warnings.append("the graph does not run in mixed precision, so it is trained without")
     chosen = [*extensions, *training_options.extensions_of(settings)]
 
+    # After the objective is chosen: it measures by writing the module's weights into a copy of the model.
     objective.epoch_metric = _metric(model, teacher, pair, parts, settings)
 
     def train(asked: TuneSettings, *more: Extension) -> History:
@@ -124,13 +128,16 @@ def finetune(
 
     try:
         with training_options.expanded(pair.module, model, settings) as more:
+            # The sweep runs inside ``expanded``: the best rate for factors is another one than for plain weights.
             settings, notes = training_options.best_rate(pair.module, settings, lambda asked: train(asked, *more))
             history = train(settings, *more)
     except TrainingDiverged as error:
+        # Whoever catches the error can still write the last good weights.
         error.model = pair.module.cpu().write_back(model)
         raise
     written = pair.module.cpu().write_back(model)
     result = TuneResult(written, history, compared, None, [*warnings, *notes], world.main)
+    # Other processes hold the same weights, and would only repeat the proof.
     if settings.proves and world.main:
         result.max_rel_err = _verify(pair, written, seen, settings)
     return result
@@ -145,6 +152,7 @@ def _between_norms(
     observe: Observer | None,
 ) -> TuneResult:
     """:func:`finetune` with BatchNormalization put in before and folded away after."""
+    # Statistics of the norms that are put in are trained; ``insert_bn`` off ends the recursion.
     plain = settings.model_copy(update={"insert_bn": False, "train_bn": True})
     inserted = training_options.with_batchnorm(model, settings, parts.train).model
     result = finetune(inserted, plain, teacher=teacher, data=parts, extensions=extensions, observe=observe)
@@ -181,6 +189,7 @@ def _taught_by_many(pair: TaughtPair, parts: Splits, settings: TuneSettings, see
 
     def objective(module: torch.nn.Module) -> Objective:
         alone = replace(pair, module=cast(GraphModule, module), teacher=None)
+        # No teacher here: the copy of it that is trained learns from labels.
         return _objective(ensemble.alone(settings), alone, seen)[0]
 
     return replace(pair, teacher=ensemble.ensemble(pair.teacher, parts, settings, objective))
@@ -209,6 +218,7 @@ def _whole_numbers(data: Dataset) -> bool:
 def _seen(parts: Splits, pair: TaughtPair, world: World) -> DeviceBatch:
     """Some samples for training, on the device; where the graph takes a fixed number, more than one run of it."""
     limit = pair.limit or 1
+    # Two runs at least of a fixed size, or ``chunk_of`` has nothing to compare in pieces and as a whole.
     wanted = max(LOOKED_AT // limit, 2) * limit
     batch = parts.train.take(evenly_spaced(len(parts.train), wanted))
     for module in (pair.module, pair.teacher):
@@ -220,6 +230,7 @@ def _seen(parts: Splits, pair: TaughtPair, world: World) -> DeviceBatch:
 
 def _objective(settings: TuneSettings, pair: TaughtPair, seen: DeviceBatch) -> tuple[Objective, list[str], list[str]]:
     chunk = chunk_of(pair.module, seen.inputs, pair.limit)
+    # Either of the two may depend on the batch size, and both run on the same batches.
     if pair.teacher is not None and chunk is None:
         chunk = chunk_of(pair.teacher, seen.inputs, pair.limit)
     with torch.no_grad():
@@ -241,6 +252,7 @@ def _runs_mixed(objective: Objective, pair: TaughtPair, seen: DeviceBatch, preci
     if not precision.on:
         return True
     try:
+        # The forward pass tells, as operands of different types meet there.
         with torch.no_grad(), precision.autocast():
             objective.run(pair.module, seen)
             objective.teach(seen)
@@ -262,15 +274,18 @@ def _verify(pair: TaughtPair, written: ir.Model, seen: DeviceBatch, settings: Tu
         pair = replace(pair, module=GraphModule(with_outputs(written, settings.features)))
     count = pair.limit or min(len(seen), LOOKED_AT)
     inputs = {name: t[:count].cpu() for name, t in seen.inputs.items()}
+    # Fewer samples than the fixed batch size: the last one is repeated, as in training.
     short = count - len(next(iter(inputs.values())))
     if short > 0:
         inputs = {name: torch.cat([t, t[-1:].expand(short, *t.shape[1:])]) for name, t in inputs.items()}
     with torch.no_grad():
+        # Values that were only asked for as features come after the model's own outputs.
         ours = run_module(pair.module.eval(), inputs)[: len(pair.names)]
     feeds: dict[str, Array] = {}
     types = {str(v.name): v.dtype for v in written.graph.inputs}
     for name, tensor in inputs.items():
         dtype = types[name]
+        # Placing widened inputs of 16 bits; the written graph may still ask for them.
         feeds[name] = to_numpy(tensor) if dtype is None else to_numpy(tensor).astype(dtype.numpy())
     found = run_once(written, [feeds], settings.provider)
     wanted = [to_numpy(t).astype(a.dtype) for t, a in zip(ours, found.outputs[0], strict=True)]

@@ -43,10 +43,12 @@ class TaughtPair:
             raise UsageError("distillation needs the original model; give it with --teacher, or choose another --loss")
         if teacher is None and settings.features:
             raise UsageError("--features matches values of the original model; give it with --teacher")
+        # Cross-entropy compares with labels alone; building the original would only take memory.
         if teacher is not None:
             _same_ends(model, teacher)
         imitated = settings.loss != "cross-entropy" or settings.features
         made = _module(model, [*settings.features, *values], settings.train_bn)
+        # The original never updates statistics, whatever the settings say: it is what is imitated.
         original = _module(teacher, settings.features, False) if teacher is not None and imitated else None
         names = tuple(str(v.name) for v in model.graph.outputs)
         return TaughtPair(made, original, names, _limit(model, teacher), frozenset(vocabularies(model)))
@@ -74,6 +76,7 @@ def _same_ends(model: ir.Model, teacher: ir.Model) -> None:
         ("inputs", model.graph.inputs, teacher.graph.inputs),
         ("outputs", model.graph.outputs, teacher.graph.outputs),
     ):
+        # Old files list their weights among the inputs; those do not count.
         names = [[str(v.name) for v in values if not v.is_initializer()] for values in (ours, theirs)]
         if names[0] != names[1]:
             raise UsageError(

@@ -111,12 +111,14 @@ def sparsify(
     """
     method: Method = REGULARIZERS.find(name)
     chosen = training_defaults(settings, found.model).model_copy(update=PLAIN)
+    # Penalties move weights by the rate; one that falls to nothing would end their work early.
     if method.decides == "after" and "final_rate" not in settings.model_fields_set:
         chosen = chosen.model_copy(update={"final_rate": 1.0})
     model = found.model
     if chosen.insert_bn:
         model = training_options.with_batchnorm(model, chosen, means.parts.train).model
     plain = chosen.model_copy(update={"insert_bn": False, "train_bn": chosen.insert_bn or chosen.train_bn})
+    # The graph is simplified already, and has to keep the names that the plan speaks of.
     again = analyse(model, settings.model_copy(update={"simplify": False}), found.coupling.distrusted)
     groups = _groups(again, settings, balanced=method.decides != "before")
     subject = Subject(again, _channels(again, groups, method, choice, found), cut_of(choice.plan, again), strength)
@@ -133,6 +135,7 @@ def sparsify(
     if chosen.insert_bn:
         trained = training_options.without_batchnorm(trained, chosen, means.parts.train)
     plan = _plan(method, regularizer, again, groups, choice, settings)
+    # Asked of the model without BatchNormalization, as it is what will be cut.
     exact = method.fades and plan is not None and is_exact(cut_of(plan, found), found.model)
     return Sparsified(trained, plan, replace(done, warnings=[*done.warnings, *regularizer.notes]), exact)
 
@@ -162,6 +165,7 @@ def regularized(
         raise UsageError("training towards a cut needs a method and nothing beside it; give --regularizer")
     if settings.expand:
         raise UsageError("--regularizer looks at the weights, which --expand makes products of; leave one of them out")
+    # Only what was set, so that defaults of training are still chosen by the network.
     given = settings.model_dump(exclude_unset=True, include=set(TuneSettings.model_fields))
     asked = PruneSettings.model_validate({**given, **LATER, "ratio": settings.sparsity})
     found = analyse(model, asked)
@@ -185,12 +189,14 @@ def _channels(
 ) -> CoupledChannels:
     """The units of the model that is trained, with those that the plan removes."""
     gone: dict[str, npt.NDArray[np.bool_]] = {}
+    # Decided before: the plan is by names, which BatchNormalization that was put in does not change.
     if method.decides == "before":
         cut = cut_of(choice.plan, again)
         gone = {g.name: ~cut.keeps_units(g.units) for g in groups}
     else:
         cut = cut_of(choice.plan, found)
         sizes: Mapping[str, int] = {g.name: len(g.units) for g in groups}
+        # Only numbers are taken over, and those by group: a group that the balanced view splits otherwise has none.
         gone = {g.name: ~cut.keeps_units(g.units) for g in choice.groups if sizes.get(g.name) == len(g.units)}
     channels = couple(again.coupling, groups, gone, again.model)
     if not channels.gone.any():
@@ -211,6 +217,7 @@ def _plan(
     chosen = regularizer.chosen()
     if method.decides == "before" or chosen is None:
         return choice.plan
+    # Units of all groups are numbered one group after the other, as :func:`couple` does.
     starts = np.cumsum([0, *(len(g.units) for g in groups)])
     gone: torch.Tensor = chosen.cpu()
     removed = {g.name: g.units[gone[a : a + len(g.units)].numpy()] for a, g in zip(starts, groups, strict=False)}

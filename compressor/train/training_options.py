@@ -38,6 +38,7 @@ def expanded(module: GraphModule, model: ir.Model, settings: TuneSettings) -> It
     try:
         yield [Damping()]
     finally:
+        # Also after an error: a caller that keeps the weights so far reads them under their old names.
         merge(module)
 
 
@@ -47,6 +48,7 @@ def best_rate(
     """Tries :data:`~compressor.train.loop.sweep.RATES` and the given one for an epoch each: settings with the best."""
     if not settings.sweep:
         return settings, []
+    # Trials write no checkpoint and resume none: it belongs to the real run.
     short = settings.model_copy(update={"epochs": 1, "checkpoint": None, "resume": False, "patience": 0})
 
     def run(rate: float) -> float:
@@ -63,6 +65,7 @@ def with_batchnorm(
     model: ir.Model, settings: TuneSettings, samples: Dataset, ties: Mapping[str, Groups] | None = None
 ) -> Insertion:
     """The model with BatchNormalization put in, calibrated on ``settings.samples`` samples."""
+    # Whole batches, rounded up, as graphs with a fixed batch size take no part of one.
     count = max(1, -(-settings.samples // settings.batch_size))
     read = islice(batches(samples, settings.batch_size), count)
     return batchnorm.insert(model, read, ties=ties, provider=settings.provider)
@@ -76,6 +79,7 @@ def without_batchnorm(model: ir.Model, settings: TuneSettings, samples: Dataset)
     """
     folded = batchnorm.fold_batchnorm(model)
     if settings.proves:
+        # One batch is enough: whether scales were folded rightly does not depend on the input.
         feeds = [dict(next(iter(batches(samples, settings.batch_size))).inputs)]
         evidence = proof.same_outputs(model, folded, feeds, settings)
         if not evidence.passed:

@@ -79,7 +79,9 @@ class Admm(Approach):
         """Starts from the projections of the weights, with V = 0."""
         super().start(module, optimiser, steps_total)
         self._optimiser = optimiser
+        # More refreshes than steps are asked for in short runs; then every step is one.
         self._interval = max(1, steps_total // self.schedule.refreshes)
+        # At the highest rate, as no schedule has lowered it yet; later pulls follow the rate.
         self.rho = self.schedule.pull / (self._interval * self._reach)
         self._z = {name: self._nearest(name).clone() for name in self._weights}
         self._v = {name: torch.zeros_like(z) for name, z in self._z.items()}
@@ -100,12 +102,14 @@ class Admm(Approach):
     def _reach(self) -> float:
         """How far a constant gradient of one moves a weight in a step, in the end."""
         group = self._optimiser.param_groups[0]
+        # With momentum m a constant gradient is taken 1 + m + m² + ... = 1 / (1 - m) times.
         return float(group["lr"] / (1 - group.get("momentum", 0.0)))
 
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:
         """The proximal map of the quadratic term; every so often a refresh."""
         x = self.rho * self._reach
+        # ``x / (1 + x)`` stays below one for any x, which is why no rho makes the step unstable.
         self._pull(self._targets, x / (1 + x))
         if step % self._interval == 0:
             self._refresh(module, step)
@@ -113,6 +117,7 @@ class Admm(Approach):
     def _refresh(self, module: torch.nn.Module, step: int) -> None:
         weights = {name: weight.detach() for name, weight in self._weights.items()}
         if not all(bool(weight.isfinite().all()) for weight in weights.values()):
+            # Raises, as nothing can be projected any more.
             self._judge(module, Residual(step, self.rho, inf, inf))
         moved, gaps = {}, {}
         for name, weight in weights.items():
@@ -121,8 +126,10 @@ class Admm(Approach):
             moved[name], gaps[name] = z - self._z[name], weight - z
             # In place: a resumed run must find them in the same memory layout, which decides the order of sums.
             self._z[name].copy_(z)
+            # Where signs are free a whole step would turn over every weight below half its magnitude (decision 0011).
             self._v[name].add_(gaps[name], alpha=self.schedule.dual_step)
         residual = Residual(step, self.rho, relative_gap(gaps, weights), relative_gap(moved, weights))
+        # Judged before rho grows, so that the record has the rho under which the gap arose.
         self._judge(module, residual)
         self._strengthen(self.rho * self.schedule.growth)
         self._aim()
@@ -144,8 +151,10 @@ class Admm(Approach):
         if isfinite(residual.primal) and residual.primal <= min(found):
             self._best = copied(module)
         recent = found[-GROWING - 1 :]
+        # A single refresh that grows is no divergence: Z moves, too.
         grows = len(recent) > GROWING and all(a < b for a, b in pairwise(recent))
         if not isfinite(residual.primal) or (grows and residual.primal > FAR):
+            # Weights are put back before the error, because training goes on from them in the next phase.
             put(module, self._best)
             raise WentAway(
                 f"ADMM diverges: after step {residual.step} the weights are {residual.primal:.3g} of their norm from "

@@ -77,6 +77,7 @@ class Approach(Extension):
     def averaged(self, module: torch.nn.Module) -> Mapping[str, torch.Tensor]:  # noqa: ARG002
         """The weights, projected onto their sets."""
         return {
+            # In the memory layout of the weight, whatever that of the projection is.
             name: torch.empty_like(w, requires_grad=False).copy_(self._nearest(name))
             for name, w in self._weights.items()
         }
@@ -108,6 +109,7 @@ class Approach(Extension):
     def _pull(self, targets: Tensors, share: float) -> None:
         """Moves weights this share of the way to their targets."""
         for name, target in targets.items():
+            # The caller's ``no_grad`` covers this: weights are leaves, which autograd lets nobody change in place.
             self._weights[name].lerp_(target, share)
 
     def _gaps(self) -> Tensors:
@@ -117,5 +119,6 @@ class Approach(Extension):
 
 def relative_gap(gaps: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> float:
     """The root mean square of ‖gap‖ / ‖weight‖ over all weights."""
+    # A weight of zeros would divide zero by zero.
     shares = [gaps[n].norm() / w.norm().clamp_min(torch.finfo(w.dtype).tiny) for n, w in weights.items()]
     return float(torch.stack([s.double() for s in shares]).square().mean().sqrt()) if shares else 0.0

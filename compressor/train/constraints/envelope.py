@@ -42,6 +42,8 @@ class EnvelopeTraining(Approach):
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
         """The proximal map, a little stronger in every step."""
         done = step / self._steps
+        # Linear in both: at the start every block is free and the map does nothing, at the end only the set is
+        # allowed.
         strength, softness = self._strength * done, 1 - done
         for name, weight in self._weights.items():
             weight.copy_(self._proximal[name].prox(weight.detach(), strength, softness))

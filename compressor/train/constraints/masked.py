@@ -31,6 +31,7 @@ class Masked(Extension):
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:  # noqa: ARG002
         """Fixes the subspaces; weights that the module does not train are in theirs anyway."""
         own = dict(module.named_parameters())
+        # Also those that are not trained: they have no gradient, and projecting them changes nothing.
         self._held = [(own[n], make(own[n].detach())) for n, make in self._subspaces.items() if n in own]
 
     @torch.no_grad()
@@ -38,6 +39,7 @@ class Masked(Extension):
         """Projects gradients onto the subspaces, before the optimiser uses them."""
         for parameter, subspace in self._held:
             if parameter.grad is not None:
+                # Before clipping, as the norm should be that of the gradient that is used.
                 parameter.grad.copy_(subspace.project(parameter.grad))
 
     @torch.no_grad()

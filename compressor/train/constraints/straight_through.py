@@ -35,6 +35,7 @@ class StraightThrough(Approach):
         """Starts from latent weights that equal the weights."""
         super().start(module, optimiser, steps_total)
         self._latent = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        # The weight as the loss saw it: what differs from it after a step is what the optimiser did.
         self._seen = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
     @torch.no_grad()
@@ -47,9 +48,11 @@ class StraightThrough(Approach):
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
         """Moves the step over to the latent weights, and the weights to where t says."""
+        # A blend of zero would divide by zero; it means that weights are on the set from the first step.
         t = min(1.0, step / (self._blend * self._steps)) if self._blend else 1.0
         records, moved = self._records(step), Tensors()
         for name, weight in self._weights.items():
+            # The change, not the value: W differs from L by the pull to Z, which must not enter L.
             self._latent[name].add_(weight - self._seen[name])
             weight.copy_(self._latent[name].lerp(self._nearest(name), t))
             if records:
@@ -64,4 +67,5 @@ class StraightThrough(Approach):
 
     def _nearest(self, name: str) -> torch.Tensor:
         found: torch.Tensor = self._constraints[name].project(self._latent[name])
+        # The projection of the latent weight, and not of W, from which a sign could never turn.
         return found

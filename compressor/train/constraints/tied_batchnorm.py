@@ -43,6 +43,8 @@ class Tied(Extension):
 
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:  # noqa: ARG002
         """Finds the scales and variances that are tied, before the first step."""
+        # Of ``state_dict``, whose tensors share memory with the parameters, so that copying into them changes the
+        # module.
         state = module.state_dict()
         self._found = []
         for tie in self._ties:
@@ -54,9 +56,11 @@ class Tied(Extension):
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
         """Scales go to the nearest that are tied."""
         for gamma, variance, groups, count in self._found:
+            # The same epsilon that the inserted nodes have, as it is what folding divides by.
             root = (variance + EPSILON).sqrt()
             sums = torch.zeros(2, count, dtype=root.dtype, device=root.device)
             sums.index_add_(1, groups, torch.stack([gamma * root, root * root]))
+            # The least-squares solution of ``gamma = s root`` with one s for each group.
             gamma.copy_((sums[0] / sums[1])[groups] * root)
 
 
@@ -69,6 +73,7 @@ def ties_of(model: ir.Model, groups: Mapping[str, Groups]) -> list[Tie]:
     """
     found = []
     for node in model.graph:
+        # Only normalisations that were put in: those of the file are not folded, and need not be tied.
         if MARK in node.metadata_props:
             name = str(layer_before(node.inputs[0], model.graph).weight.name)
             gamma, variance = node.inputs[1], node.inputs[4]

@@ -36,6 +36,7 @@ class OutputGradients:
 
     def __init__(self, model: ir.Model, reads: Sequence[str], gradients: Sequence[str], seed: int) -> None:
         copy = normalise(model.clone())
+        # Counted before inner values are added: the projection is of the model's own outputs alone.
         self._own = len(copy.graph.outputs)
         self._loss = SaliencyLoss(copy.graph, seed)
         self._reads, self._gradients = list(reads), list(gradients)
@@ -59,13 +60,16 @@ class OutputGradients:
         inputs = {k: to_torch(v).to(device) for k, v in batch.inputs.items() if k in self._module.input_names}
         found = self._module(**inputs)
         values = found if isinstance(found, tuple) else (found,)
+        # Initializers are no outputs of the graph; their tensors are the module's own.
         trained = self._module.tensors()
         by = {n: values[self._shown[n]] if n in self._shown else trained.get(n) for n in self._gradients}
         inner = {name: tensor for name, tensor in by.items() if tensor is not None}
+        # A value that no parameter or input with gradient reaches cannot be differentiated by.
         moving = [tensor for tensor in inner.values() if tensor.requires_grad]
         slopes: dict[int, torch.Tensor | None] = {}
         if moving:
             outputs = [y for y in values[: self._own] if isinstance(y, torch.Tensor)]
+            # ``probe`` divides by the root of the number of samples; here sums over samples are wanted.
             loss = self._loss.probe(outputs) * len(batch) ** 0.5
             slopes = dict(zip(map(id, moving), torch.autograd.grad(loss, moving, allow_unused=True), strict=True))
         gradients = {name: _or_zero(slopes.get(id(y)), y) for name, y in inner.items()}

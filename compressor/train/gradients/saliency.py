@@ -66,12 +66,14 @@ class SaliencyModel:
         slots = [s for s in slots_of(coupling) if str(s.value.name) in trained]
         names = list(dict.fromkeys(str(s.value.name) for s in slots))
         for parameter in module.parameters():
+            # Gradients by all other parameters would cost memory, and nobody reads them.
             parameter.requires_grad_(False)
         self.parameters: Tensors = [trained[name].requires_grad_() for name in names]
         pairs = [(s, coupling.units.find(s.term.units)) for s in slots] if whole else gates(coupling, slots)
         self._places = []
         for slot, units in pairs:
             index = names.index(str(slot.value.name))
+            # All other axes are summed over, so that one number is left for each position that a unit owns.
             others = tuple(a for a in range(self.parameters[index].ndim) if a not in slot.term.axes)
             self._places.append(ParameterPlace(index, others, units.ravel()))
 
@@ -90,11 +92,13 @@ class SaliencyModel:
         """Sums ``terms(k)``, shaped as parameter k, over the positions of each unit; float64[units]."""
         total = np.zeros(self.count)
         index, tensor = -1, torch.zeros(())
+        # Sorted, so that the products of a parameter are computed once for all of its slots.
         for place in sorted(self._places, key=lambda p: p.index):
             if place.index != index:
                 index, tensor = place.index, terms(place.index).detach().double()
             summed = tensor.sum(dim=place.others) if place.others else tensor
             total += np.bincount(place.units, summed.cpu().numpy().ravel(), minlength=self.count)
+        # Unit 0 is the frozen unit, which never goes.
         total[0] = 0.0
         return total
 
@@ -102,6 +106,7 @@ class SaliencyModel:
 def _gates(subject: SaliencyModel, batches: Batches, loss: SaliencyLoss) -> Rounds:
     rounds = []
     for batch in batches():
+        # Each batch is a round of its own, because criteria square these sums: over all batches signs would cancel.
         slopes = subject.gradients(loss.squared(subject.forward(batch), batch))
         rounds.append(subject.by_unit(lambda k, g=slopes: subject.parameters[k] * g[k]))  # type: ignore[misc]
     return np.stack(rounds)
@@ -179,6 +184,7 @@ def _paths(model: ir.Model, coupling: Coupling) -> Rounds:
     """SynFlow: in float64, as sums of absolute weights grow with every layer."""
     module = linearise(model)
     subject = SaliencyModel(module, coupling)
+    # Ones, not data: SynFlow counts paths, and its score is data-free.
     inputs = {str(v.name): _ones(v, coupling) for v in model.graph.inputs if not v.is_initializer()}
     outputs = [y for y in subject.forward(Batch(inputs)) if y.is_floating_point()]
     if not outputs:
@@ -189,5 +195,6 @@ def _paths(model: ir.Model, coupling: Coupling) -> Rounds:
 
 def _ones(value: ir.Value, coupling: Coupling) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
     dtype = value.dtype or ir.DataType.FLOAT
+    # Integer inputs are indices, and have to stay integers.
     kind = np.dtype(np.float64) if dtype.is_floating_point() else dtype.numpy()
     return np.ones(coupling.shapes.inputs[str(value.name)], kind)

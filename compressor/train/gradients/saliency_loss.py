@@ -37,8 +37,10 @@ class SaliencyLoss:
     """
 
     def __init__(self, graph: ir.Graph, seed: int) -> None:
+        # On the CPU, so that a seed gives the same signs on every device.
         self._signs = torch.Generator().manual_seed(seed)
         self._scales: Tensors = []
+        # Probabilities have vanishing gradients where a class is sure; their logarithm is what the loss is of.
         makers = [v.producer() for v in graph.outputs]
         self._probabilities = [m is not None and operator_of(m).probabilities for m in makers]
 
@@ -60,6 +62,7 @@ class SaliencyLoss:
         parts = []
         for y in self._scaled(outputs):
             signs = torch.randint(0, 2, y.shape, generator=self._signs).to(y) * 2 - 1
+            # By the root of n, because what is squared afterwards grows with n.
             parts.append((signs * y).sum() / max(len(y) if y.ndim else 1, 1) ** 0.5)
         return torch.stack(parts).sum()
 
@@ -76,6 +79,7 @@ class SaliencyLoss:
     def _scaled(self, outputs: Tensors) -> Tensors:
         """Each output divided by its size in the first batch, so that none drowns another."""
         real = self._real(outputs)
+        # Of the first batch, and then fixed: a scale of each batch would make the batches incomparable.
         if not self._scales:
             self._scales = [_root_mean_square(y.detach()) for y in real]
         return [y / s.to(y) for y, s in zip(real, self._scales, strict=True)]
@@ -101,8 +105,10 @@ def _root_mean_square(y: torch.Tensor) -> torch.Tensor:
     axes = list(range(y.ndim)) if found is None else [axis for axis in range(y.ndim) if axis != found[0]]
     squares = y.square().mean(axes, keepdim=True) if axes else y.square()
     if found is not None:
+        # A part that is nearly constant would otherwise outweigh all others.
         squares = squares.clamp_min(float(squares.max()) * LEAST)
     sizes = squares.sqrt()
+    # An output of zeros stays as it is.
     return torch.where((sizes > 0) & sizes.isfinite(), sizes, torch.ones_like(sizes))
 
 
@@ -112,6 +118,7 @@ def _fitting(y: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch
         return mse_loss(y, labels.to(y)) if y.shape == labels.shape else None
     if y.ndim != labels.ndim + 1:
         return None
+    # Classes on axis 1 go before classes on the last axis where the shape allows both.
     if y.shape[:1] + y.shape[2:] == labels.shape:
         return _entropy(y / temperature, labels)
     return _entropy(y.movedim(-1, 1) / temperature, labels) if y.shape[:-1] == labels.shape else None

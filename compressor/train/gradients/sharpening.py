@@ -47,18 +47,21 @@ def sharpened(model: ir.Model, samples: Synthetic, count: int) -> Synthetic:
     inputs = [kind for kind in samples.kinds if kind.pixels and kind.dtype.is_floating_point()]
     numbers = sum(prod(kind.shape) for kind in inputs)
     size = batch_limit(model) or max(1, min(AT_A_TIME, NUMBERS // max(numbers, 1), count, len(samples)))
+    # Whole batches only, so that a graph with a fixed batch size is never run on a part of one.
     stop = min(count, len(samples)) // size * size
     if not inputs or not stop:
         return samples
     module = GraphModule(model).eval().requires_grad_(False)
     if torch.cuda.is_available():
         module = module.cuda()
+    # A stream of its own beside the seed of the samples, so that drawing classes changes no sample.
     rng = np.random.default_rng([samples.seed, ASCENT_STEPS])
     found: dict[int, Mapping[str, Array]] = {}
     form: OutputForm | None = None
     for start in range(0, stop, size):
         indices = np.arange(start, start + size, dtype=np.int64)
         batch = dict(samples.take(indices).inputs)
+        # Found on the first batch and then kept: the form of an output does not depend on the batch.
         if form is None:
             form = _scores(model, module, batch)
             if form is None:
@@ -98,19 +101,23 @@ def _moved(
     tensors = _tensors(module, batch)
     names = [kind.name for kind in inputs if kind.name in tensors]
     axes = {kind.name: _axes(kind) for kind in inputs}
+    # Steps are in units of each sample's own contrast, or dark images would be drowned.
     units = {name: tensors[name].std(dim=axes[name], keepdim=True) for name in names}
     target: torch.Tensor | None = None
     for _ in range(ASCENT_STEPS):
         for name in names:
             tensors[name] = tensors[name].detach().requires_grad_()
         scores = _outputs(module, tensors)[form.index].movedim(form.axis, -1).float()
+        # Drawn once: the second step has to go to the same class as the first.
         if target is None:
             drawn = rng.integers(0, scores.shape[-1], len(scores))
             target = torch.as_tensor(drawn, device=scores.device).reshape(-1, *(1,) * (scores.ndim - 1))
         logs = scores.clamp_min(1e-12).log() if form.probabilities else scores.log_softmax(-1)
         wanted = logs.gather(-1, target.expand(*scores.shape[:-1], 1)).mean(dim=tuple(range(1, scores.ndim)))
+        # The sum over samples, as samples do not mix, gives each its own gradient.
         slopes = torch.autograd.grad(wanted.sum(), [tensors[name] for name in names], allow_unused=True)
         for name, slope in zip(names, slopes, strict=True):
+            # A gradient of NaN or infinity would spoil the sample for everything after; it stays as it was.
             if slope is not None and bool(torch.isfinite(slope).all()):
                 tensors[name] = tensors[name].detach() + STEP_SIZE * units[name] * _smooth(slope, axes[name])
     return {name: to_numpy(tensors[name].detach()) for name in names}
@@ -122,12 +129,14 @@ def _axes(kind: InputKind) -> tuple[int, ...]:
 
 
 def _smooth(slope: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
+    # The last axis is halved, since the transform of real numbers is symmetric.
     """A gradient whose amplitudes fall with 1/f beyond what they are, each sample's of mean square 1."""
     *rest, last = axes
     steps = [torch.fft.fftfreq(slope.shape[axis]) for axis in rest] + [torch.fft.rfftfreq(slope.shape[last])]
     square = torch.zeros(tuple(len(step) for step in steps))
     for axis, step in enumerate(steps):
         square = square + step.square().reshape([-1 if a == axis else 1 for a in range(len(steps))])
+    # Frequency zero would divide by zero; it gets the weight of the lowest one that is there.
     square.view(-1)[0] = square.view(-1)[1:].min() if square.numel() > 1 else 1.0
     weight = square.rsqrt().to(slope.device)
     shape = [1] * slope.ndim
@@ -136,6 +145,7 @@ def _smooth(slope: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
     spectrum = torch.fft.rfftn(slope.float(), dim=axes) * weight.reshape(shape)
     field = torch.fft.irfftn(spectrum, s=[slope.shape[axis] for axis in axes], dim=axes)
     size = field.square().mean(dim=tuple(range(1, field.ndim)), keepdim=True).sqrt()
+    # A gradient of zeros stays zero.
     even: torch.Tensor = field / size.clamp_min(1e-20)
     return even.to(slope.dtype)
 
@@ -148,4 +158,5 @@ def _limits(kind: InputKind, samples: Synthetic, indices: np.ndarray) -> tuple[A
     for value in (0.0, 1.0):
         pixels = np.full(shape, value, np.float32)
         ends.append(np.stack([samples.choice.of(int(i)).applied(pixels, axis) for i in indices]))
+    # A sample's pixels may be mapped with a negative scale, which makes black the larger number.
     return np.minimum(*ends), np.maximum(*ends)

@@ -40,6 +40,7 @@ def squared_gradients(
         slopes = torch.autograd.grad(loss.probe(outputs_of(module, batch)), [*weights.values()], allow_unused=True)
         for name, slope in zip(weights, slopes, strict=True):
             if slope is not None:
+                # In float64: small squares would be lost in a long sum of float32.
                 total[name] += slope.double().square()
         count += 1
     return {name: (tensor / max(count, 1)).cpu().numpy() for name, tensor in total.items()}

@@ -27,6 +27,7 @@ def linearise(model: ir.Model) -> GraphModule:
     """
     copy = model.clone()
     for graph in copy.graphs():
+        # Before nodes are edited: a zero that is made there takes the type that it finds.
         for value in graph.initializers.values():
             _widen(value)
     for node in list(copy.graph.all_nodes()):
@@ -49,12 +50,14 @@ def _edit(node: ir.Node) -> None:
     operator = operator_of(node)
     if _bends(node, operator):
         signal = next((v for v in node.inputs if v is not None and not v.is_initializer()), None)
+        # A node that writes an output of the graph has to stay, since the output's name is on it.
         if signal is not None and not node.outputs[0].is_graph_output() and len(node.outputs) == 1:
             node.outputs[0].replace_all_uses_with(signal)
         elif signal is not None:
             become_identity(node, signal)
     _widen_attributes(node)
     for index, value in enumerate(node.inputs):
+        # Only where every reader adds it: a weight that is also multiplied somewhere must not become zero.
         if value is not None and operator.shifts(index) and all(operator_of(n).shifts(k) for n, k in value.uses()):
             _zero(value)
 
@@ -64,6 +67,7 @@ def _bends(node: ir.Node, operator: Operator) -> bool:
     if operator.synflow == "gate":
         return not _opens(node.outputs[0])
     if operator.synflow == "cap":
+        # Between computed values (a Max of two branches) it chooses a path, and stays.
         return any(v is not None and v.is_initializer() for v in node.inputs)
     return operator.synflow == "bypass"
 
@@ -87,6 +91,7 @@ def _opens(value: ir.Value) -> bool:
         return False
     for node in users:
         operator = operator_of(node)
+        # A move hands the gate on; what counts is what its result is multiplied with, by all that read it.
         if operator.hands_on:
             read = [v for v in node.outputs if v.uses() or v.is_graph_output()]
             if not read or not all(_opens(v) for v in read):

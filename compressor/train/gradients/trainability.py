@@ -78,6 +78,7 @@ def trainability(
     exact = True
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     generator = torch.Generator().manual_seed(seed)
+    # Parameters ask for no gradient meanwhile, so that autograd keeps nothing for them.
     with _evaluating(module):
         for batch in batches:
             jacobian = Jacobian(module, {k: to_torch(v).to(device) for k, v in batch.inputs.items()})
@@ -131,12 +132,15 @@ class Jacobian:
 
     def forth(self, v: Tensor) -> Tensor:
         """``J v``: [n, D] -> [n, K]; the derivative of ``J' u``, which is linear in u, by u."""
+        # Made once and kept: products with J share the one graph of ``J' u``, where u does not matter as it is
+        # linear.
         if not self._weights:
             self._weights = [torch.zeros_like(y, requires_grad=True) for y in self._outputs]
             found = torch.autograd.grad(
                 self._outputs, self._inputs, self._weights, create_graph=True, allow_unused=True
             )
             self._slopes = [torch.zeros_like(x) if g is None else g for x, g in zip(self._inputs, found, strict=True)]
+        # A slope that does not depend on u is zero, and autograd refuses to differentiate it.
         pairs = [(g, w) for g, w in zip(self._slopes, _split(v, self._inputs), strict=True) if g.requires_grad]
         slopes, directions = zip(*pairs, strict=True)
         back = torch.autograd.grad(slopes, self._weights, directions, retain_graph=True, allow_unused=True)
@@ -154,14 +158,18 @@ def _exact(jacobian: Jacobian) -> list[tuple[float, float, float]]:
 
 def _estimated(jacobian: Jacobian, steps: int, generator: torch.Generator) -> list[tuple[float, float, float]]:
     """The same by quadrature, from one direction for each sample."""
+    # On the side with fewer directions: there the Gram matrix has no zeros that would count as singular values.
     wide = jacobian.rows <= jacobian.columns
     rank = jacobian.rows if wide else jacobian.columns
     there, again = (jacobian.back, jacobian.forth) if wide else (jacobian.forth, jacobian.back)
+    # A normal vector, scaled to length one later, has a uniform direction.
     start = torch.randn(jacobian.samples, rank, generator=generator, dtype=torch.float64)
+    # The squares of the first row of singular vectors are the weights of the quadrature.
     left, values, _ = torch.linalg.svd(_bidiagonal(there, again, start, min(steps, rank)))
     shares = left[:, 0, :].square()
     mean = (shares * values).sum(1)
     square = (shares * values.square()).sum(1)
+    # Rounding, and the quadrature of the root, can make the difference slightly negative.
     spread = (square - mean.square()).clamp(min=0).sqrt()
     return _listed(mean, spread, _condition(values[:, 0], values[:, -1]))
 
@@ -186,6 +194,7 @@ def _bidiagonal(there: Pass, again: Pass, start: Tensor, steps: int) -> Tensor:
 def _unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors of length one, zero where they vanish, and their lengths."""
     length = vectors.norm(dim=1)
+    # A vector that vanishes (the space is exhausted) stays zero instead of becoming NaN.
     return vectors / length.clamp(min=1e-300)[:, None], length
 
 
@@ -200,6 +209,7 @@ def _without(vectors: Tensor, basis: list[Tensor]) -> Tensor:
 
 def _condition(largest: Tensor, smallest: Tensor) -> Tensor:
     """Infinite where the smallest is lost in rounding."""
+    # Below the rounding of float32, in which the passes run, the number is noise.
     lost = smallest <= largest * 1e-6
     return torch.where(lost, torch.inf, largest / smallest)
 

@@ -52,17 +52,21 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         plain[part] = {key: value for key, value in state.items() if not isinstance(value, torch.Tensor)}
         for key, value in state.items():
             if isinstance(value, torch.Tensor):
+                # safetensors refuses tensors that share memory or are not contiguous.
                 tensors[f"{part}/{key}"] = value.detach().to("cpu").contiguous().clone()
     header = {"format": FORMAT, "identity": checkpoint.identity, "parts": plain}
+    # In the same folder, because a rename is atomic within one file system only.
     temporary = folder / f".{FILE}.{secrets.token_hex(4)}.tmp"
     try:
         folder.mkdir(exist_ok=True)
         try:
             save_file(tensors, temporary, metadata={"compressor": json.dumps(header)})
             with temporary.open("rb+") as file:
+                # The bytes have to be on the disk before the name is, or a power failure leaves an empty checkpoint.
                 os.fsync(file.fileno())
             temporary.replace(folder / FILE)
         finally:
+            # Nothing is there any more after the rename; after a failure the half-written file goes.
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"checkpoint {folder} cannot be written: {error.strerror or error}") from error
@@ -78,6 +82,7 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path} to resume from; leave out --resume")
     header, tensors = _read(path)
+    # Only what this run states is compared, so that a checkpoint may say more about itself than is asked for.
     for name, value in identity.items():
         if header["identity"].get(name) != value:
             raise CheckpointError(f"checkpoint {path} belongs to another run: {_difference(name, header, value)}")
@@ -93,8 +98,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["compressor"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is no dictionary
+        # A tensor of a part that the header does not name cannot be handed back to anyone.
         if header["format"] != FORMAT or not {t.partition("/")[0] for t in tensors} <= set(header["parts"]):
             raise ValueError("unknown format")
+        # Raises AttributeError where it is no dictionary, which counts as damage below.
         header["identity"].items()
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"checkpoint {path} is damaged ({error}); start without --resume") from None
@@ -113,6 +120,7 @@ def _difference(name: str, header: Mapping[str, Any], value: Any) -> str:
 def remove_checkpoint(folder: Path) -> None:
     """Deletes the checkpoint, and the folder if nothing else is in it."""
     (folder / FILE).unlink(missing_ok=True)
+    # The user may have named a folder with other files in it.
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
@@ -123,5 +131,6 @@ def tensors_digest(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
     for name, tensor in tensors:
         plain = tensor.detach().cpu().contiguous()
         found.update(f"{name}:{plain.dtype}:{list(plain.shape)};".encode())
+        # numpy has no bfloat16; the bits are hashed, which is also why NaN and -0 count as they are.
         found.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()

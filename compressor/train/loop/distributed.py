@@ -67,6 +67,7 @@ def world_of(device: str) -> World:
     require("training in several processes", "accelerate")
     from accelerate import PartialState  # type: ignore[import-untyped]  # noqa: PLC0415 -- several processes only
 
+    # PartialState joins the process group, which ``all_reduce`` and ``barrier`` need; alone there is none to join.
     state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
     return World(state.device, state.process_index, state.num_processes)
 
@@ -81,6 +82,7 @@ def single_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
     count = torch.cuda.device_count() if device.type == "cuda" else 1
+    # ``cuda`` without an index is the first GPU, so it needs one; the CPU always counts as one device.
     if (device.index or 0) >= count:
         raise ProviderUnavailable(
             f"--device {name} is not available to torch, which sees {count} GPUs; use --device cpu or auto"
@@ -98,7 +100,9 @@ def reduce_gradients(
     if world.size == 1:
         return tuple(facts)
     given = [0.0 if p.grad is None else 1.0 for p in parameters]
+    # Counts of samples are summed too, and float32 counts exactly only up to 2**24.
     head = torch.tensor([*facts, *given], dtype=torch.float64, device=world.device)
+    # Every process sends every parameter, present or not: a message of another length would block or garble the sum.
     flat = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1).to(torch.float32) for p in parameters]
     whole = torch.cat(flat)
     world.sum(head)
@@ -107,6 +111,7 @@ def reduce_gradients(
     present = numbers[len(facts) :]
     parts = torch.split(whole, [p.numel() for p in parameters])
     for p, part, there in zip(parameters, parts, present, strict=True):
+        # In the layout of the parameter, as autograd gives gradients.
         p.grad = part.reshape(p.shape).to(p.dtype).contiguous(memory_format=_format(p)) if there else None
     return tuple(numbers[: len(facts)])
 

@@ -37,6 +37,7 @@ def memory_named(batch_size: int) -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _too_large(batch_size) from error
+    # A node that runs out of memory on the CPU comes as a ModelError with torch's text in it.
     except (RuntimeError, CompressorError) as error:
         if not is_allocation(error):
             raise

@@ -86,6 +86,8 @@ class RunningMean(Extension):
 
     def after_step(self, module: torch.nn.Module, step: int) -> None:
         """Moves the mean towards the weights."""
+        # The mean of the first steps would otherwise be mostly the weights from before (the warm-up of TensorFlow's
+        # EMA).
         rate = 1 - min(self._decay, (1 + step) / (10 + step))
         with torch.no_grad():
             for name, parameter in trained(module):
@@ -101,6 +103,7 @@ class RunningMean(Extension):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues with that mean, in the memory layout of the weights."""
+        # In place: the copy from a checkpoint lies in plain layout, and the order of sums depends on the layout.
         for name, tensor in self._mean.items():
             tensor.copy_(state[name])
 

@@ -70,8 +70,10 @@ def fit(
     with ExitStack() as stack:
         world = world_of(settings.device)
         gpus = [world.device] if world.device.type == "cuda" else []
+        # The caller's generators get their state back at the end; in between every step seeds the global ones.
         stack.enter_context(torch.random.fork_rng(gpus))
         stack.enter_context(memory_named(settings.batch_size))
+        # Signals wait until a step is done, so that no checkpoint holds half a step.
         interruption = stack.enter_context(held_back())
         torch.manual_seed(settings.seed)
         run = _Run(module, objective, Courses(data, settings, world), settings, extensions)
@@ -116,6 +118,7 @@ class _Run:
         extensions: Sequence[Extension],
     ) -> None:
         self._module, self._objective, self._courses, self._settings = module, objective, courses, settings
+        # The running mean comes last, so that it averages the weights as the other extensions leave them.
         self._extensions = [*extensions, *([RunningMean(settings.ema)] if settings.ema else [])]
         self._keeps_best = not any(extension.keeps_last for extension in extensions)
         self._metric = objective.epoch_metric
@@ -129,8 +132,10 @@ class _Run:
         for module in (self._module, self._objective.teacher):
             if module is not None:
                 set_memory_format(module.to(world.device), last)
+        # A module of 16-bit floats was widened to float32 before; only one that kept them takes its inputs unwidened.
         half = any(p.dtype in (torch.float16, torch.bfloat16) for p in self._module.parameters())
         self._placing = Placing(world.device, half, last, self._objective.check)
+        # Before the first step: the digest of the model stands for the weights that the run starts from.
         self._identity = self._describe() if self._settings.checkpoint is not None else {}
         self._stepper = Stepper(self._module, self._objective, self._extensions, self._settings, world)
         self._steps = self._courses.steps * self._settings.epochs
@@ -168,12 +173,14 @@ class _Run:
         self._good = copied(self._module)
 
     def _epoch(self) -> None:
+        # The losses are added up on the device: reading each of them would wait for the device in every step.
         at, total = self._at, torch.zeros((), dtype=torch.float64, device=self._world.device)
         total += at.loss
         self._module.train()
         batches = feed(self._courses.epoch(at.epoch, at.step), self._placing)
         self._pace.go()
         for batch in batches:
+            # Counted over the whole run, not the epoch, because the seed of the step is made of it.
             index = at.epoch * self._courses.steps + at.step
             stop = self._interruption.number > 0
             loss, stop = self._stepper.step(batch, index, self._courses.whole, stop)
@@ -181,10 +188,12 @@ class _Run:
             at.step += 1
             self._pace.step(self._courses.whole)
             if stop:
+                # Ends the thread that prepares batches, which would otherwise go on while the checkpoint is written.
                 batches.close()
                 self._leave(float(total))
             if self._observe is not None and self._pace.due():
                 self._tell("step", float(total) / at.step)
+        # On a GPU nobody has looked at the last loss of the epoch yet.
         self._stepper.settle()
         at.loss = float(total)
 
@@ -200,8 +209,11 @@ class _Run:
         at.epoch += 1
         loss, steps = at.loss / at.step, at.step
         at.step, at.loss = 0, 0.0
+        # Before the epoch is judged: what extensions do here belongs to the weights that are judged.
         for extension in self._extensions:
             extension.after_epoch(self._module, at.epoch)
+        # All processes have to judge the same network, and these statistics are the only thing in which theirs
+        # differ.
         self._average_statistics()
         found = self._judged()
         if not isfinite(found.loss):
@@ -218,6 +230,7 @@ class _Run:
         better = cost < at.best
         at.waited = 0 if better else at.waited + 1
         if better or not (self._keeps_best and self._courses.sets_aside):
+            # Without samples set aside there is nothing to compare with, and the last epoch counts as the best.
             at.best, at.best_epoch = cost, at.epoch
             with self._weights_to_judge():
                 self._good = copied(self._module)
@@ -251,6 +264,7 @@ class _Run:
         put(self._module, self._good)
         self._module.eval()
         at = self._at
+        # Where no epoch was better the module holds the first weights again, which have been judged already.
         after = Judgement(**at.before) if at.best_epoch == 0 else self._judged_as_is()
         records = [EpochRecord(**{**r, "valid": Judgement(**r["valid"]) if r["valid"] else None}) for r in at.records]
         return History(
@@ -319,6 +333,7 @@ class _Run:
 
     def _save(self) -> None:
         folder = self._settings.checkpoint
+        # All processes hold the same state, and one file is enough.
         if folder is None or not self._world.main:
             return
         parts = {
@@ -338,6 +353,7 @@ class _Run:
         self._at = _Progress(**parts["progress"])
         put(self._module, parts["module"])
         own = self._module.state_dict()
+        # In the layout of the module, as a resumed run must sum in the same order.
         self._good = {name: torch.empty_like(own[name]).copy_(tensor) for name, tensor in parts["good"].items()}
         self._stepper.load_state_dict(parts["optimiser"])
         for index, extension in enumerate(self._extensions):

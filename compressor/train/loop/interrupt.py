@@ -30,6 +30,7 @@ class Interruption:
         """Does what the signal would have done: by default KeyboardInterrupt or the end of the process."""
         number = number or self.number or signal.SIGINT
         handler = self.handlers.get(number)
+        # SIG_DFL and SIG_IGN are no functions.
         if callable(handler):
             handler(number, frame)
         if number == signal.SIGINT:
@@ -49,4 +50,5 @@ def held_back() -> Iterator[Interruption]:
         yield found
     finally:
         for number, handler in found.handlers.items():
+            # None stands for a handler that was not set from Python, which cannot be put back from there.
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)

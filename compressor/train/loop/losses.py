@@ -43,7 +43,9 @@ class SoftDivergence:
 
 def log_probabilities(values: Tensor, form: OutputForm, temperature: float = 1.0) -> Tensor:
     """Of each class, after scores are divided by the temperature."""
+    # Zero has no logarithm.
     scores = values.clamp_min(SMALLEST).log() if form.probabilities else values
+    # Softmax of logarithms gives the probabilities themselves at temperature one, and softened ones above.
     return torch.log_softmax(scores / temperature, form.axis)
 
 
@@ -72,6 +74,7 @@ class Squared:
         """Mean over all entries."""
         found, wanted = outputs[self.index], taught[self.index]
         if not self.parts:
+            # The unit of the output cancels, so that several outputs and features count alike.
             return F.mse_loss(found, wanted) / self.variance
         shape = [-1 if axis == self.axis else 1 for axis in range(found.dim())]
         return ((found - wanted).square() / found.new_tensor(self.parts).reshape(shape)).mean()
@@ -112,6 +115,8 @@ class CrossEntropy:
         labels = batch.labels
         if labels.is_floating_point():
             labels = labels.movedim(self.form.axis, 1).to(scores.dtype)
+        # ``cross_entropy`` takes a softmax of its own, which leaves logarithms of probabilities as they are, and
+        # ignores -100.
         return F.cross_entropy(scores, labels)
 
 
@@ -146,6 +151,7 @@ class Agreement:
         if wanted.is_floating_point():
             wanted = wanted.argmax(self.form.axis)
         counted = wanted != -100
+        # A batch in which no position has a label would be zero over zero.
         return found.eq(wanted)[counted].double().mean() if bool(counted.any()) else counted.new_ones(()).double()
 
 
@@ -190,6 +196,7 @@ def objective_for(
         UsageError: it needs labels or an original model that are not there, or labels fit no output.
     """
     count = len(probe.names)
+    # The original decides how outputs are compared, where there is one: a pruned model may give anything.
     shown = probe.teacher or probe.student
     if probe.teacher:
         _same_shapes(probe)
@@ -198,6 +205,7 @@ def objective_for(
     forms = decide(probe.names, values, labels, settings.output_form, probe.vocabularies)
     terms: list[tuple[float, Term]] = []
     share = {"distill": 1.0, "mixed": settings.alpha}.get(settings.loss, 0.0)
+    # Each output has the same weight, whatever its form.
     if share:
         terms += [(share * weight, term) for weight, term in _distilled(settings, forms, probe)]
     if probe.teacher:
@@ -239,6 +247,7 @@ def _features(settings: LossSection, probe: OutputProbe) -> list[tuple[float, Te
     terms: list[tuple[float, Term]] = []
     for index in range(len(probe.names), len(probe.names) + len(probe.features)):
         one, two = probe.student[index], probe.teacher[index]
+        # Pruning may have made the value narrower; then only relations between samples can be compared.
         term: Term = Squared(index, variance(to_numpy(two))) if one.shape == two.shape else Similarity(index)
         terms.append((settings.feature_weight / len(probe.features), term))
     return terms

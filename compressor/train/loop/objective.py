@@ -66,10 +66,13 @@ class Objective:
         self._metric = metric[1] if metric is not None else None
         self.epoch_metric: EpochMetric | None = None
         if teacher is not None:
+            # The teacher stays in evaluation for good; a later ``train()`` of the module that is trained does not
+            # reach it.
             teacher.eval().requires_grad_(False)
 
     def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:
         """The loss, float32 or wider."""
+        # The device is that of the outputs, since the objective itself is never moved.
         total = torch.zeros((), device=outputs[0].device)
         for weight, term in self.terms:
             total = total + weight * term(outputs, batch, taught)
@@ -106,6 +109,7 @@ def run_module(module: Callable[..., Any], inputs: dict[str, Tensor], chunk: int
     for start in range(0, count, chunk):
         piece = {name: _filled(tensor[start : start + chunk], chunk) for name, tensor in inputs.items()}
         pieces.append(_tuple(module(**piece)))
+        # A mean over the batch, for one, would be another number in pieces.
         _check_rows(pieces[-1], chunk)
     return tuple(torch.cat(parts)[:count] for parts in zip(*pieces, strict=True))
 
@@ -121,9 +125,11 @@ def _check_rows(outputs: Outputs, count: int) -> None:
 
 def _filled(tensor: Tensor, count: int) -> Tensor:
     missing = count - len(tensor)
+    # A repeated sample and not zeros: these could make a division or a logarithm in the graph infinite.
     return tensor if not missing else torch.cat([tensor, tensor[-1:].expand(missing, *tensor.shape[1:])])
 
 
 def _tuple(found: Any) -> Outputs:
     outputs = found if isinstance(found, tuple) else (found,)
+    # Losses are computed in float32: squares and exponentials overflow or vanish in 16 bits.
     return tuple(t.float() if t.dtype in (torch.bfloat16, torch.float16) else t for t in outputs)

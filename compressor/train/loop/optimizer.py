@@ -29,11 +29,13 @@ def optimiser_for(module: torch.nn.Module, settings: StepsSection) -> torch.opti
     if settings.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=settings.learning_rate)
     momentum = settings.momentum
+    # Torch refuses Nesterov's form without momentum.
     return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=momentum, nesterov=momentum > 0)
 
 
 def holds_matrix(parameter: torch.Tensor) -> bool:
     """Does it hold a matrix or a kernel, rather than one number for each channel?"""
+    # Axes of one do not count: a scale of shape [1, c, 1, 1] is no kernel.
     return sum(size > 1 for size in parameter.shape) >= 2
 
 
@@ -41,6 +43,7 @@ def rate_at(step: int, steps: int, settings: StepsSection) -> float:
     """The learning rate of a step (from 0) as a share of the highest: a linear rise, then half a cosine."""
     rising = ceil(settings.warmup * steps)
     if step < rising:
+        # Counted from one, so that no step is wasted at a rate of zero.
         return (step + 1) / rising
     done = (step - rising) / max(1, steps - rising)
     return settings.final_rate + (1 - settings.final_rate) * (1 + cos(pi * done)) / 2
@@ -58,6 +61,7 @@ class Schedule:
         """For the step to come, counted from 0; the rate of the first group."""
         share = rate_at(step, self._steps, self._settings)
         for group in self._optimiser.param_groups:
+            # A group that was added since the start brings its highest rate as its present one.
             group["lr"] = group.setdefault("highest", group["lr"]) * share
         return float(self._optimiser.param_groups[0]["lr"])
 

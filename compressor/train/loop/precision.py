@@ -19,6 +19,7 @@ class Precision:
     def __init__(self, device: torch.device, settings: TrainingSection) -> None:
         cuda = device.type == "cuda"
         self.on = settings.amp == "bf16" or (settings.amp == "auto" and cuda)
+        # float16 needs its loss scaled, as small gradients vanish in it; bfloat16 has the exponents of float32.
         wide = settings.amp == "bf16" or not cuda or torch.cuda.is_bf16_supported()
         self._dtype, self._kind = torch.bfloat16 if wide else torch.float16, device.type
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.on and not wide)
@@ -30,6 +31,7 @@ class Precision:
 
 def prefers_channels_last(module: torch.nn.Module) -> bool:
     """Are there kernels of two spatial axes, which both oneDNN and cuDNN compute faster with channels last?"""
+    # Kernels with one channel on an axis, as depthwise ones have, do not decide for it.
     return any(p.dim() == 4 and min(p.shape[:2]) > 1 for p in module.parameters())
 
 
@@ -38,4 +40,5 @@ def set_memory_format(module: torch.nn.Module, channels_last: bool) -> None:
     layout = torch.channels_last if channels_last else torch.contiguous_format
     for parameter in module.parameters():
         if parameter.dim() == 4:
+            # The data and not the parameter is replaced, so that optimisers and bindings keep the same object.
             parameter.data = parameter.data.contiguous(memory_format=layout)

@@ -40,6 +40,7 @@ class Placing:
         if batch.labels is not None and self.check is not None:
             self.check(batch.labels)
         inputs = {name: self._input(array) for name, array in batch.inputs.items()}
+        # Labels keep their type: class numbers must stay whole numbers.
         labels = None if batch.labels is None else self._pinned(to_torch(batch.labels))
         return DeviceBatch(inputs, labels)
 
@@ -58,12 +59,14 @@ class Placing:
         return self._pinned(tensor)
 
     def _pinned(self, tensor: torch.Tensor) -> torch.Tensor:
+        # Copies to a GPU overlap with computing only from pinned memory.
         return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
 
 def feed(batches: Iterable[Batch], placing: Placing) -> Generator[DeviceBatch, None, None]:
     """The batches as tensors on the device, some of them prepared ahead by a thread of their own."""
     for batch in ahead(placing.prepare(batch) for batch in batches):
+        # Moved in the thread that computes, and so on its stream; the copy itself does not wait.
         yield placing.move(batch)
 
 
@@ -78,6 +81,8 @@ def ahead(source: Iterable[T], count: int = AHEAD) -> Generator[T, None, None]:
     try:
         yield from line.items()
     finally:
+        # In this order: the thread may be waiting for room in the queue, and looks at the flag when its wait times
+        # out.
         line.closed.set()
         thread.join()
 
@@ -92,6 +97,7 @@ class _Line(Generic[T]):
     def fill(self, source: Iterable[T]) -> None:
         """Puts in all items, until it is closed."""
         try:
+            # An item is wrapped in a tuple, so that None can mean the end whatever the items are.
             if all(self._put((item,)) for item in source):
                 self._put(None)
         except BaseException as error:  # noqa: BLE001 -- handed to whoever iterates
@@ -100,6 +106,7 @@ class _Line(Generic[T]):
     def _put(self, item: tuple[T] | BaseException | None) -> bool:
         while not self.closed.is_set():
             try:
+                # A wait without limit would never see that the consumer has gone.
                 self._ready.put(item, timeout=0.1)
             except queue.Full:
                 continue

@@ -43,6 +43,7 @@ class Courses:
         if count < world.size:
             found = "no samples" if not count else f"{count} samples for {world.size} processes"
             raise UsageError(f"there are {found} to train on; give data with more of them")
+        # With fewer samples than a batch all of them are one batch.
         self.whole = min(self._batch_size * world.size, count)
         self.steps = count // self.whole
 
@@ -54,6 +55,7 @@ class Courses:
     def epoch(self, epoch: int, start: int) -> Iterator[Batch]:
         """This process's batches of an epoch from step ``start`` on; what is left over at the end is not used."""
         order = shuffled(len(self._data.train), self._seed, epoch)[: self.steps * self.whole]
+        # Processes share each batch, so that two of them do what one does with twice the batch.
         own = order.reshape(self.steps, self.whole)[start:, self._world.share(self.whole)]
         augment = self._data.augment(epoch) if self._data.augment is not None else None
         return batches(self._data.train, own.shape[1], order=own.reshape(-1), augment=augment)
@@ -62,6 +64,7 @@ class Courses:
         """This process's part of the samples that every epoch is judged on."""
         data = self._data.train if self._data.valid is None else self._data.valid
         rows = evenly_spaced(len(data), self._judged if self._data.valid is None else len(data))
+        # Every so-many-th sample, so that processes judge parts of like size and mix.
         return batches(data, self._batch_size, order=rows[self._world.rank :: self._world.size])
 
     def identity(self) -> dict[str, object]:
@@ -81,6 +84,7 @@ def evenly_spaced(count: int, wanted: int) -> Indices:
 def _digest(data: Dataset) -> str:
     batch = data.take(evenly_spaced(len(data), 5))
     found = hashlib.sha256()
+    # A key that hardly any graph has as the name of an input.
     arrays = {**batch.inputs, **({} if batch.labels is None else {"labels of the data": batch.labels})}
     for name, array in sorted(arrays.items()):
         found.update(f"{name}:{array.dtype}:{array.shape};".encode() + np.ascontiguousarray(array).tobytes())

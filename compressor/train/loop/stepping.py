@@ -41,6 +41,7 @@ class Stepper:
     ) -> None:
         self._module, self._objective, self._extensions = module, objective, extensions
         self._settings, self._world = settings, world
+        # The forward pass alone is compiled; extensions and checkpoints see the module itself, under its own names.
         self.forward: Callable[..., Any] = torch.compile(module) if settings.compile else module
         self.precision = Precision(world.device, settings)
         self.optimiser = optimiser_for(module, settings)
@@ -66,18 +67,25 @@ class Stepper:
         """
         assert self._schedule is not None
         self.rate = self._schedule.set(index)
+        # The random numbers of a step depend on nothing that came before it, so that a run can be resumed anywhere.
         torch.manual_seed(_seed(self._settings.seed, self._world.rank, index))
+        # A resumed run finds in its checkpoint what was measured here.
         if index == 0:
             self._calibrate(batch)
         self.optimiser.zero_grad(set_to_none=True)
+        # This process's share of the mean over the whole batch: gradients are summed over processes, penalties with
+        # them.
         loss = self._loss(batch) * (len(batch) / whole)
         scaler = self.precision.scaler
         torch.autograd.backward(scaler.scale(loss))
+        # Before gradients are summed and clipped, which both want their real size.
         scaler.unscale_(self.optimiser)
         loss = loss.detach()
         if self._world.size > 1:
+            # A signal may reach one process alone, and all have to stop at the same step.
             value, stops = reduce_gradients(self._world, self._parameters, (float(loss), float(stop)))
             loss, stop = torch.tensor(value), stops > 0
+        # Before the optimiser's step: on the CPU a bad loss then changes no weight.
         self._check(index + 1, loss)
         for extension in self._extensions:
             extension.after_backward(self._module)
@@ -104,6 +112,7 @@ class Stepper:
         wanted = [name for extension in self._extensions for name in extension.values]
         names = getattr(self._module, "output_names", ()) if wanted else ()
         named = dict(zip(names, outputs, strict=True)) if wanted else {}
+        # Outside of autocast, as losses are computed in float32.
         return self._objective(outputs, batch, taught), {name: named[name] for name in wanted}
 
     def _calibrate(self, batch: DeviceBatch) -> None:
@@ -113,7 +122,9 @@ class Stepper:
             found, values = self._plain_loss(batch)
             return found.detach(), {name: value.detach() for name, value in values.items()}
 
+        # The forward passes are only spent where some extension measures.
         if any(type(extension).calibrate is not Extension.calibrate for extension in self._extensions):
+            # Whether something was measured must not show in the numbers of the run.
             with torch.no_grad(), torch.random.fork_rng(_devices(self._world)), kept_statistics(self._module):
                 for extension in self._extensions:
                     extension.calibrate(self._module, loss)
@@ -122,6 +133,7 @@ class Stepper:
         if loss.device.type == "cpu":
             _demand_finite(step, loss)
             return
+        # The loss of the step before is ready by now, so that looking at it does not wait.
         self.settle()
         self._waiting = (step, loss)
 
@@ -135,6 +147,7 @@ class Stepper:
         """What the optimiser remembers of each parameter, and the scale of the loss."""
         found: dict[str, Any] = {f"scaler/{k}": v for k, v in self.precision.scaler.state_dict().items()}
         for index, state in self.optimiser.state_dict()["state"].items():
+            # Momentum is None until the first step.
             found.update({f"{index}/{key}": value for key, value in state.items() if value is not None})
         return found
 
@@ -148,10 +161,12 @@ class Stepper:
             index, _, key = name.partition("/")
             if index.isdigit():
                 parts.setdefault(int(index), {})[key] = value
+        # The rates in the groups follow from the number of the step, so those of this optimiser will do.
         self.optimiser.load_state_dict({"state": parts, "param_groups": self.optimiser.state_dict()["param_groups"]})
         for parameter, kept in self.optimiser.state.items():
             for key, value in kept.items():
                 if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                    # ``load_state_dict`` leaves the plain layout, and sums in another order than an unbroken run.
                     kept[key] = torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 

@@ -53,9 +53,11 @@ def sweep_rates(rates: Sequence[float], run: Callable[[float], float], module: t
         raise UsageError(f"learning rates to try are {list(rates)}; give positive numbers")
     start = {k: v.detach().clone() for k, v in module.state_dict().items()} if module is not None else {}
     trials = []
+    # Rising, so that ``min`` below finds the lower of two rates with equal losses.
     for rate in sorted(set(rates)):
         try:
             trials.append(RateTrial(rate, _loss(run, rate)))
+        # Also after an error: a caller that catches it finds the weights from before.
         finally:
             _reset(module, start)
     best = min(trials, key=lambda trial: trial.loss)

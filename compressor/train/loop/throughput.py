@@ -15,6 +15,7 @@ class Pace:
         self._samples = self._steps = 0
         self.busy = 0.0
         self._since = time.perf_counter()
+        # So that the first step is reported at once.
         self._told = float("-inf")
 
     def go(self) -> None:
@@ -31,6 +32,7 @@ class Pace:
 
     def due(self) -> bool:
         """Is it time for a report? Answering yes counts as one."""
+        # The time of the last step is near enough, and costs no further call of the clock.
         if self._since - self._told < INTERVAL:
             return False
         self._told = self._since

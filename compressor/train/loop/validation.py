@@ -24,6 +24,7 @@ def judge(
     world: World,
 ) -> Judgement:
     """The mean over all samples of all processes, without gradients; the caller chooses evaluation mode."""
+    # One tensor, so that summing over processes is one message.
     sums = torch.zeros(3, dtype=torch.float64, device=world.device)
     measured = objective.metric_name is not None
     with torch.no_grad():
@@ -32,6 +33,7 @@ def judge(
                 outputs, taught = objective.run(forward, batch), objective.teach(batch)
             metric = objective.measure(outputs, batch, taught)
             row = [objective(outputs, batch, taught), metric if metric is not None else sums.new_zeros(())]
+            # Weighted by size, as the last batch may be smaller.
             sums[:2] += torch.stack([number.double() for number in row]) * len(batch)
             sums[2] += len(batch)
     loss, metric_sum, count = world.sum(sums).tolist()
@@ -55,6 +57,7 @@ def put(module: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
 def evaluating(module: torch.nn.Module, averaged: Mapping[str, torch.Tensor] | None) -> Iterator[None]:
     """The module in evaluation mode, with averaged weights in place of its own where there are any."""
     own = module.state_dict()
+    # Only what is replaced is copied; the rest is not touched.
     kept = {name: own[name].detach().clone() for name in averaged or {}}
     training = module.training
     module.eval()

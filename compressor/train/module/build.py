@@ -32,6 +32,7 @@ def check_supported(graph: ir.Graph) -> None:
         UnsupportedOperator: one has none.
     """
     for node in graph.all_nodes():
+        # Checked for the whole graph at once, so that a user sees the first missing operator before any work is done.
         if node.domain not in STANDARD or node.op_type not in FUNCTIONS:
             where = f" of domain {node.domain!r}" if node.domain not in STANDARD else ""
             raise UnsupportedOperator(
@@ -66,6 +67,7 @@ class Builder:
         self.captured: list[Key] = []
         self._graph, self._opset, self._constants = graph, opset, constants
         self._outer, self._train_bn = outer, train_bn
+        # Found once over the whole model: what a body reads on the host decides where values outside of it live.
         self._read: set[ir.Value] = outer._read if outer is not None else read_on_host(graph)
         self._host: set[ir.Value] = set()
         self._slots: dict[Key, int] = {}
@@ -90,9 +92,12 @@ class Builder:
         if key in self._slots:
             return self._slots[key]
         if value in self._constants:
+            # A constant on the host goes into the template; one on the device is captured, since the module moves it
+            # there.
             return self._new(key, self._constants[value]) if host else self._capture(key)
         if (value, not host) in self._slots:
             there = self._slots[value, not host]
+            # Made on the device and wanted on the host: the function reads it where it is, and waits for it.
             if host:
                 return there
             self._emit(_move, (DEVICE, there), (self._new(key),), f"value {value.name!r}")
@@ -121,6 +126,7 @@ class Builder:
         site = describe(node, self._opset, self._constants, bodies, self._train_bn)
         on_host = self._stays_on_host(node)
         table = fused.FUNCTIONS if node.domain == DOMAIN else FUNCTIONS
+        # Types that torch only half knows are widened around the function, whatever it is.
         function = on_int64(node, table[node.op_type](site))
         if self._fold(node, function):
             return
@@ -162,8 +168,10 @@ class Builder:
         """Computes a node of shape arithmetic whose operands never change; what it makes never changes either."""
         values = [self._constants.get(v) if v is not None else None for v in node.inputs]
         known = [v for v in values if v is not None]
+        # An input that is left out does not count as unknown.
         if operator_of(node).on_host == Host.NEVER or not known or len(known) < sum(v is not None for v in node.inputs):
             return False
+        # A large constant would be kept a second time, as what it folds to.
         if any(v.numel() > FOLD_LIMIT for v in known):
             return False
         leading = [torch.device("cpu")] * len(_leading(node.op_type, True))
@@ -171,6 +179,7 @@ class Builder:
         made = result if type(result) is tuple else (result,)
         if any(v.numel() > FOLD_LIMIT for v in made):
             return False
+        # A copy, as a result may be a view of its operand.
         self._constants.update(zip(node.outputs, (v.clone() for v in made), strict=False))
         return True
 

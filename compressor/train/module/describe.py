@@ -31,6 +31,7 @@ def describe(
         attributes={k: _plain(a) for k, a in node.attributes.items() if a.type not in _GRAPHS},
         constants=tuple(constants.get(v) if v is not None else None for v in node.inputs),
         given=tuple(v is not None for v in node.inputs),
+        # A result without a name, or one that nobody reads, need not be computed; kernels ask for that.
         wanted=tuple(v.name != "" and bool(v.uses() or v.is_graph_output()) for v in node.outputs),
         types=(tuple(map(_dtype, node.inputs)), tuple(map(_dtype, node.outputs))),
         bodies=bodies,
@@ -43,6 +44,7 @@ def _plain(attribute: ir.Attr) -> Any:
     """An attribute's value; tensors as those of torch, lists as lists."""
     if attribute.type == ir.AttributeType.TENSOR:
         tensor = attribute.as_tensor()
+        # torch has no tensors of text, and no kernel reads one.
         return None if tensor.dtype == ir.DataType.STRING else to_torch(tensor.numpy())
     return list(attribute.value) if isinstance(attribute.value, (list, tuple)) else attribute.value
 
@@ -55,6 +57,7 @@ def _dtype(value: ir.Value | None) -> ir.DataType | None:
 
 def _only_dequantised(value: ir.Value) -> bool:
     return not value.is_graph_output() and all(
+        # Then nobody sees the integers themselves, and a gradient may pass through the pair of operators.
         operator_of(node).encodes == "reals" and index == 0 for node, index in value.uses()
     )
 
@@ -62,6 +65,7 @@ def _only_dequantised(value: ir.Value) -> bool:
 def on_int64(node: ir.Node, function: Function) -> Function:
     """The function, run on 64-bit integers where an operand or result is of a type torch cannot compute with."""
     made = [_torch_dtype(v) for v in node.outputs]
+    # What works on bits depends on the width, which 64 bits would change.
     if operator_of(node).bits or not WIDE.intersection((*made, *(_torch_dtype(v) for v in node.inputs))):
         return function
     return _through_int64(function, made)
@@ -69,6 +73,7 @@ def on_int64(node: ir.Node, function: Function) -> Function:
 
 def _torch_dtype(value: ir.Value | None) -> torch.dtype | None:
     dtype = _dtype(value)
+    # Only unsigned types can be WIDE; asking torch for the others would fail for text.
     return torch_dtype(dtype) if dtype is not None and dtype.name.startswith("UINT") else None
 
 

@@ -49,6 +49,7 @@ class GraphModule(torch.nn.Module):
 
     def __init__(self, model: ir.Model, *, train_bn: bool = False) -> None:
         super().__init__()
+        # A copy: normalising renames and folds, and the model still has to be written to.
         graph = normalise(model.clone()).graph
         check_supported(graph)
         opset = next((graph.opset_imports[d] for d in STANDARD if d in graph.opset_imports), 1)
@@ -62,13 +63,17 @@ class GraphModule(torch.nn.Module):
         constants = {
             value: _tensor(value)
             for value in initializers(graph)
+            # Initializers that are inputs too may be overridden by the caller, so that nothing may be computed from
+            # them in advance.
             if value not in trained and value not in running and not value.is_graph_input()
         }
+        # Only now: the check above and the roles of initializers know operators of the standard alone.
         fuse(graph)
         builder = Builder(graph, opset, constants, train_bn=train_bn)
         self._program = builder.build()
         self._bound: list[Store] = []
         self._order: dict[str, int] = {}
+        # Only what the program reads becomes a parameter; unused initializers keep their bits in ``write_back``.
         for value, _ in builder.captured:
             if value not in constants and not value.is_initializer():
                 raise ModelError(f"value {value.name!r} is read but never computed; the graph is damaged")
@@ -89,6 +94,7 @@ class GraphModule(torch.nn.Module):
             holder = inner
         store: dict[str, Any] = holder._parameters if trained else holder._buffers
         store[last] = torch.nn.Parameter(tensor) if trained else tensor
+        # Not part of the state: otherwise ``state_dict`` and checkpoints would hold constants that never change.
         if not trained and not state:
             holder._non_persistent_buffers_set.add(last)
         if state:
@@ -133,6 +139,7 @@ class GraphModule(torch.nn.Module):
 
     @staticmethod
     def _device(inputs: list[Any], bound: list[Any]) -> torch.device:
+        # The first tensor tells the device: all of the module's are on one.
         for value in (*bound[:1], *inputs):
             if isinstance(value, torch.Tensor):
                 return value.device
@@ -200,9 +207,12 @@ def _write(place: ir.Value | ir.Node, name: str, tensor: torch.Tensor) -> None:
             f"initializer {name!r} has shape {shape} in the model and {list(tensor.shape)} in the "
             "trained module; give the model that was tuned"
         )
+    # Rounded to the file's type here: a model of 16 bits is trained in float32.
     array = to_numpy(tensor.detach().to(torch_dtype(old.dtype)))
+    # Unchanged tensors keep their place in the file, external data included.
     if array.tobytes() == np.ascontiguousarray(old.numpy()).tobytes():
         return
+    # A copy of its own, since torch's memory would follow later training.
     new = ir.Tensor(array.copy(), dtype=old.dtype, name=old.name, doc_string=old.doc_string)
     if isinstance(place, ir.Node):
         place.attributes["value"] = ir.AttrTensor("value", new)

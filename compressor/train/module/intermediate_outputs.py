@@ -25,8 +25,10 @@ def with_outputs(model: ir.Model, names: Sequence[str]) -> ir.Model:
     """
     if not names:
         return model
+    # Normalised, as the module is made of the normal form and knows its names.
     copy = normalise(model.clone())
     made = {str(v.name): v for node in copy.graph for v in node.outputs}
+    # Each name once: an output cannot be listed twice.
     for name in dict.fromkeys(names):
         value = made.get(name)
         if value is None:
@@ -50,17 +52,21 @@ def chunk_of(module: Callable[..., Any], inputs: dict[str, torch.Tensor], fixed:
     Raises:
         UsageError: an output of the fixed size does not have one row for each sample.
     """
+    # With exactly the fixed number of samples there is nothing to tell the two ways apart by.
     if fixed is None or len(next(iter(inputs.values()))) == fixed:
         return fixed
     with torch.no_grad():
         pieces = run_module(module, inputs, fixed)
         try:
             whole = run_module(module, inputs)
+        # A Reshape to the fixed size, for one, fails on more samples.
         except CompressorError:
             return fixed
     same = all(
         a.shape == b.shape and float((a - b).abs().max()) <= SAME * float(a.abs().max())
+        # Comparing by the largest number: kernels for another batch size round differently.
         for a, b in zip(pieces, whole, strict=True)
+        # Integers (indices of a maximum) may flip by rounding, and say nothing of the batch size.
         if a.numel() and a.is_floating_point()
     )
     return None if same else fixed

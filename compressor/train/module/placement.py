@@ -19,8 +19,10 @@ def read_on_host(graph: ir.Graph) -> set[ir.Value]:
 
 
 def _collect(graph: ir.Graph, wanted: set[ir.Value]) -> None:
+    # Backwards, as a value is wanted because of those that read it, which come later.
     for node in reversed(list(graph)):
         for body in attribute_graphs(node):
+            # Bodies first: what they capture is made by nodes before the one that holds them.
             _collect(body, wanted)
         if node.domain not in STANDARD:
             continue

@@ -56,13 +56,17 @@ class Program:
             for step in self.steps:
                 result = step.call(*[slots[k] for k in step.inputs])
                 if type(result) is tuple:
+                    # A function may give optional outputs that the node does not list.
                     for slot, value in zip(step.outputs, result, strict=False):
                         slots[slot] = value
                 else:
                     slots[step.outputs[0]] = result
                 for slot in step.release:
+                    # Autograd holds what it needs by itself, so this is safe in training too.
                     slots[slot] = None
         except (CompressorError, torch.OutOfMemoryError):
+            # Lack of memory is told by another message (try a smaller batch), so it is not renamed to a fault of the
+            # node.
             raise
         except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError) as error:
             label = step.label if step is not None else "graph"
@@ -90,6 +94,7 @@ def released(steps: Sequence[Step], kept: Sequence[int]) -> tuple[Step, ...]:
             last[slot] = index
     free: dict[int, list[int]] = {}
     for slot, index in last.items():
+        # The first slots are the program's own, and live through the run.
         if slot >= FIRST and slot not in kept:
             free.setdefault(index, []).append(slot)
     return tuple(Step(s.call, s.inputs, s.outputs, tuple(free.get(k, ())), s.label) for k, s in enumerate(steps))

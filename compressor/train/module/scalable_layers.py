@@ -60,6 +60,7 @@ class ScalableLayer:
         graph, bias = self.node.graph, operator_of(self.node).bias
         if self.end is not self.node or bias is None:
             return False
+        # Outside of a graph no version is known; the first one allows least.
         opset = graph.opset_imports.get("", 1) if isinstance(graph, ir.Graph) else 1
         parameter = onnx.defs.get_schema(self.node.op_type, opset).inputs[bias]
         return parameter.option == onnx.defs.OpSchema.FormalParameterOption.Optional
@@ -103,7 +104,9 @@ def layer_of(node: ir.Node, graph: ir.Graph) -> ScalableLayer:
     operator, channels = operator_of(node), _axes(node, weight).channels
     if operator.bias is None:
         end = _adds_bias(node)
+        # The bias is the other operand of the Add.
         return ScalableLayer(node, end, weight, _bias(end, channels, 1 - _slot(end, node.outputs[0])))
+    # Folding would have to divide by the factor.
     if operator.bias_factor and node.attributes.get_float(operator.bias_factor, 1.0) != 1.0:
         raise Unfit("its bias has a factor")
     return ScalableLayer(node, node, weight, _bias(node, channels, operator.bias))
@@ -116,10 +119,12 @@ def check_place(layer: ScalableLayer) -> None:
         Unfit: no; the text says why.
     """
     readers = [use.node for use in layer.output.uses()]
+    # A second normalisation would undo the first.
     if any(operator_of(r).normalises is Normalises.EACH_CHANNEL for r in readers):
         raise Unfit("it is normalised already")
     if not is_matrix(layer.node):
         return
+    # Without an activation behind it the scale is a result (class scores), and must not be trained away.
     if not any(operator_of(r).activation and not r.outputs[0].is_graph_output() for r in readers):
         raise Unfit("no activation inside the model follows it")
 
@@ -131,6 +136,7 @@ def layer_before(value: ir.Value | None, graph: ir.Graph) -> ScalableLayer:
         Unfit: none does.
     """
     end = value.producer() if value is not None else None
+    # The layer is the producer itself, or the product in front of an Add that is its bias.
     for node in [end, *(v.producer() for v in end.inputs if v is not None)] if end is not None else []:
         if node is None or not operator_of(node).has_kernel:
             continue
@@ -178,6 +184,7 @@ def _bias(node: ir.Node, size: int, index: int) -> ir.Value | None:
     tensor = tensor_of(value)
     if tensor is None or value.is_graph_input():
         raise Unfit("its bias is computed, or an input of the model")
+    # Size alone is not enough: a bias of shape [c, 1] would broadcast along another axis.
     if int(tensor.size) != size or int(tensor.shape.numpy()[-1]) != size:
         raise Unfit("its bias is not one number a channel")
     return value
@@ -186,6 +193,7 @@ def _bias(node: ir.Node, size: int, index: int) -> ir.Value | None:
 def _adds_bias(node: ir.Node) -> ir.Node:
     product = node.outputs[0]
     uses = product.uses()
+    # With a second reader the product is seen without its bias somewhere.
     end = next(iter(uses)).node if len(uses) == 1 and not product.is_graph_output() else None
     if end is None or end.graph is not node.graph or not adds(end):
         raise Unfit("nothing adds a bias to it")

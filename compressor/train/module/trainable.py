@@ -66,9 +66,11 @@ def initializers(graph: ir.Graph) -> list[ir.Value]:
 
 
 def _assign(graph: ir.Graph, roles: dict[ir.Value, Role]) -> None:
+    # Class numbers and other integers pass no gradient on.
     for value in graph.outputs:
         if value.dtype is None or value.dtype.is_floating_point():
             roles[value] = Role.WEIGHT
+    # Backwards: a value's role follows from those that read it.
     for node in reversed(list(graph)):
         for body in attribute_graphs(node):
             _assign(body, roles)
@@ -76,10 +78,12 @@ def _assign(graph: ir.Graph, roles: dict[ir.Value, Role]) -> None:
         operator = operator_of(node)
         if made == Role.NONE or not operator.differentiable or _to_integer(node):
             continue
+        # A move hands on the role of its result; arithmetic makes a term, everything else a weight.
         if not operator.hands_on:
             made = Role.TERM if operator.arithmetic else Role.WEIGHT
         for index, operand in enumerate(node.inputs):
             if operand is not None and not operator.is_setting(index):
+                # The strongest role counts, as a value may be read in several ways.
                 roles[operand] = max(roles.get(operand, Role.NONE), made)
 
 
@@ -97,9 +101,11 @@ def _is_arithmetic(tensor: ir.TensorProtocol) -> bool:
     if prod(sizes) <= 1:
         return True
     array = np.asarray(tensor.numpy(), np.float64)
+    # -1e9 and infinity are masks, and moving them would open what they close.
     if not np.isfinite(array).all() or np.abs(array).max() >= MASK_SIZE:
         return True
     if len(sizes) < 2:
         return False
+    # One number and zeros: a mask or a selection, such as the lower triangle.
     others = array[array != 0]
     return 0 < others.size < array.size and bool((others == others[0]).all())

@@ -57,11 +57,14 @@ class Controller:
 
     def update(self, reached: float) -> None:
         """One look: the share of channels that are small now."""
+        # A look after the last one would divide by zero.
         needed = (self.ratio - reached) / max(1, self._most - self._looks)
         if reached < self.ratio and reached - self._before < needed:
             self.strength = self.strength * self._growth + self._step
+        # Only while the share still rises: one that falls by itself needs no help.
         elif reached > self.ratio and reached > self._before and self.strength > 0:
             self.strength = (self.strength - self._step) / self._growth
+        # A negative strength would reward large weights.
         self.strength = max(self.strength, 0.0)
         self._before = reached
         self._looks += 1

@@ -52,6 +52,7 @@ class Holding:
         """Sums of a tensor of the parameter's shape over everything that each unit holds in it; [count]."""
         others = tuple(a for a in range(numbers.dim()) if a not in self.axes)
         by_place = numbers.sum(others) if others else numbers
+        # One place more for positions that hold no unit, cut off at the end.
         found = torch.zeros(count + 1, dtype=numbers.dtype, device=numbers.device)
         return found.index_add(0, self.members.to(numbers.device).reshape(-1), by_place.reshape(-1))[:count]
 
@@ -114,17 +115,20 @@ class CoupledChannels:
         """The mean over the units of its group, for each unit; [count]."""
         group = self.group.to(numbers.device)
         sums = torch.zeros(len(self.names), dtype=numbers.dtype, device=numbers.device).index_add(0, group, numbers)
+        # A group without units divides by one.
         return (sums / torch.bincount(group, minlength=len(self.names)).clamp_min(1))[group]
 
     def group_extreme(self, numbers: torch.Tensor, how: str) -> torch.Tensor:
         """The largest (``amax``) or smallest (``amin``) number in its group, for each unit; [count]."""
         group = self.group.to(numbers.device)
         start = torch.zeros(len(self.names), dtype=numbers.dtype, device=numbers.device)
+        # Without the zeros that the result starts from, which would be the smallest of positive numbers.
         return start.scatter_reduce(0, group, numbers, how, include_self=False)[group]
 
     @torch.no_grad()
     def multiply(self, weights: Parameters, factors: torch.Tensor, holdings: Iterable[Holding]) -> None:
         """Multiplies all that each unit holds by a number of its own, in place; [count]."""
+        # One for positions that hold no unit, so that they stay as they are.
         padded = torch.cat([factors, factors.new_ones(1)])
         for holding in holdings:
             weight = weights.get(holding.name)
@@ -146,6 +150,7 @@ class CoupledChannels:
 
     def weakest(self, scores: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
         """As many units of each group as asked for, those of least score; ties by number. bool[count]."""
+        # On the CPU: the same order there on every device, ties included.
         scores = scores.detach().cpu()
         found = torch.zeros(self.count, dtype=torch.bool)
         for index, wanted in enumerate(counts):
@@ -170,6 +175,7 @@ def couple(
         model: whose initializers are the parameters of the module.
     """
     count = sum(len(g.units) for g in groups)
+    # Units outside of all groups get the number one past the last.
     number = np.full(len(coupling.units), count, np.int64)
     for start, member in zip(np.cumsum([0, *(len(g.units) for g in groups)]).tolist(), groups, strict=False):
         number[member.units] = np.arange(start, start + len(member.units))

@@ -56,11 +56,13 @@ class Decay(Regularizer):
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
         """Shrinks them; the factor depends on the step alone, so that a checkpoint has nothing to hold."""
+        # Steps count from 1 here, so ``left / (left + 1)`` is ``(T - t - 1) / (T - t)`` of the text above.
         left = max(0, self._steps - step)
         for parameter, gone in self._parts:
             if left:
                 parameter.mul_(torch.where(gone, left / (left + 1), 1.0).to(parameter.dtype))
             else:
+                # Filled and not multiplied by zero, which would leave a NaN or a minus sign.
                 parameter.masked_fill_(gone, 0.0)
 
 
@@ -94,9 +96,11 @@ def is_exact(cut: Cut, model: ir.Model) -> bool:
     trained = parameters(model.graph)
     for value in model.graph.initializers.values():
         fades = value in trained and may_vanish(value)
+        # A kernel that is not trained, or must not vanish, still multiplies what is removed by something.
         if cut.mask(value) is not None and not fades and any(operator_of(n).multiplies for n, _ in value.uses()):
             return False
     _, reference = surgery.mask(model, cut, RULES)
+    # Nothing was masked beyond kernels, and no statistic was taken over kept channels alone.
     return not (reference.masked or reference.statistics)
 
 

@@ -34,6 +34,7 @@ class ScalePenalty(Penalty):
         super().__init__(subject, REACH, Controller(subject.channels.ratio, step=1.0))
         self._power = power
         producers = [*self.channels.of("out"), *self.channels.of("affine")]
+        # Where a unit has a real scale its gate would be counted twice.
         scaled = self.channels.of("scale")
         has_scale = self.channels.held(scaled)
         self._gated = ~has_scale & self.channels.held(producers)
@@ -47,7 +48,9 @@ class ScalePenalty(Penalty):
         own = [h for h in self._scales if h.name in self._weights]
         self._start = {h.name: self._mean(self._norms(h)) for h in own}
         self._start["gates"] = self._mean(self._gates())
+        # Of the first group, as every group of parameters has the same rate and momentum here.
         group = optimiser.param_groups[0]
+        # How far a constant gradient of one moves a scale over the run, with momentum, at the full rate.
         reach = self._steps * float(group["lr"]) / (1 - float(group.get("momentum", 0.0)))
         looks = self.controller.looks if self.controller is not None else 1
         # Raised by one at each look, the strength is (looks + 1) / 2 on average.
@@ -68,7 +71,9 @@ class ScalePenalty(Penalty):
         if not summed:
             return sizes
         amount = self.channels.amount(self._weights, readers).to(sizes.device)
+        # A mean over the weights that read it, so that channels with many readers do not win by number.
         mean = torch.stack(summed).sum(0) / amount.clamp_min(1)
+        # A unit that nobody reads by weights is scored by its size alone.
         return sizes * torch.where(amount > 0, mean, 1.0) ** (1 / self._power)
 
     def _sizes(self) -> torch.Tensor:
@@ -98,10 +103,12 @@ class ScalePenalty(Penalty):
     def _gates(self) -> torch.Tensor:
         """Norm of the filters and biases of each unit, whose gradient at zero is zero."""
         energy = self.channels.energy(self._weights, self._producers)
+        # The root has no gradient at zero, and autograd would give NaN even where the branch is not taken.
         return torch.where(energy > 0, energy, 1.0).sqrt() * (energy > 0)
 
 
 def _share(now: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    # Divided inside ``where`` as well: a division by zero would reach the gradient as NaN.
     return torch.where(start > 0, now / torch.where(start > 0, start, 1.0), torch.zeros_like(now))
 
 

@@ -78,6 +78,7 @@ class FeatureFlow(Regularizer):
         """Sets the factors of both terms by the loss of the first batch with the plan's channels at zero."""
         found = flow(self._stages, loss()[1], angle=self._angle)
         own = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        # With the channels at zero, since a network that imitates itself has no loss at the start.
         with self._channels.without_gone(own):
             reference = float(loss()[0])
         self._factors = (
@@ -116,6 +117,7 @@ def flow(stages: list[FeatureStage], values: Values, *, angle: bool) -> tuple[to
     """
     lengths, curvatures = [], []
     for stage in stages:
+        # The unit keeps its gradient; otherwise scaling features down would lower the penalty.
         squares = torch.stack([values[name].float().square().mean() for name in stage.features])
         unit = squares.mean().clamp_min(SMALLEST).sqrt()
         steps = [values[a].float() - values[b].float() if b else values[a].float() for a, b in stage.steps]
@@ -148,9 +150,11 @@ def _streams(graph: ir.Graph, shapes: Shapes, coupling: Coupling) -> list[Featur
         made = node.outputs[0]
         if shapes(one) != shapes(two) or made.is_graph_output():
             continue
+        # In a residual sum one operand is computed from the other; a sum of independent values is none.
         branch = two if one in _ancestors(two) else one if two in _ancestors(one) else None
         if branch is None or branch.is_graph_output():
             continue
+        # By the units of the channels too, or streams of one shape that are added up nowhere would be one stage.
         labels = tuple((t.axes, t.units.tobytes()) for t in coupling.layout(made, settle=False))
         stage = stages.setdefault((shapes(made), labels), FeatureStage())
         stage.features.append(str(made.name))
@@ -181,6 +185,7 @@ def _chains(graph: ir.Graph, shapes: Shapes) -> list[FeatureStage]:
         if read is None or before is None or before.inputs[0] is None or read.is_graph_output():
             continue
         source = before.inputs[0]
+        # A value read by two layers starts two ways; the first one counts.
         if source.producer() is not None and shapes(source) == shapes(read) and source not in follows:
             follows[source] = read
     stages = []
@@ -198,6 +203,7 @@ def _layer_before(value: ir.Value, layers: set[ir.Node]) -> ir.Node | None:
     node = value.producer()
     while node is not None and node not in layers:
         computed = [v for v in node.inputs if v is not None and v.producer() is not None]
+        # Through activations, norms with constants and moves; a sum or product of two computed values ends a chain.
         node = computed[0].producer() if len(computed) == 1 else None
     return node
 

@@ -27,12 +27,16 @@ def unit_importance(channels: CoupledChannels, weights: Parameters) -> torch.Ten
     parts, counts = [], []
     for holding in channels.holdings:
         if holding.name in weights:
+            # By the square of what a unit holds in this weight, against the mean of its group in the same weight:
+            # weights of different size count alike.
             energy = holding.gathered(weights[holding.name].detach().square(), channels.count)
             mean = channels.group_mean(energy)
+            # A group whose weights are all zero here would divide by zero.
             parts.append(energy / torch.where(mean > 0, mean, 1.0))
             counts.append(channels.held([holding]).to(energy.device, energy.dtype))
     if not parts:
         return torch.zeros(channels.count)
+    # A mean over those parameters that hold the unit at all.
     return (torch.stack(parts).sum(0) / torch.stack(counts).sum(0).clamp_min(1)).sqrt()
 
 

@@ -137,9 +137,11 @@ class Penalty(ChannelRegularizer):
     def after_clipping(self, module: torch.nn.Module) -> None:  # noqa: ARG002
         """Adds the gradient."""
         strength = self.strength
+        # Nothing to add before the strength has risen, and no pass over the weights is spent.
         if not strength:
             return
         names = [name for name, weight in self._weights.items() if weight.grad is not None]
+        # Callers may hold ``no_grad``, under which the penalty would have no history.
         with torch.enable_grad():
             value = strength * self.value()
         if not value.requires_grad:
@@ -147,6 +149,8 @@ class Penalty(ChannelRegularizer):
         found = torch.autograd.grad(value, [self._weights[name] for name in names], allow_unused=True)
         for name, gradient in zip(names, found, strict=True):
             grad = self._weights[name].grad
+            # A parameter without a gradient of the loss is not trained in this step, and the penalty does not change
+            # that.
             if gradient is not None and grad is not None:
                 grad.add_(gradient)
 
@@ -156,6 +160,7 @@ class Penalty(ChannelRegularizer):
         self._done = step
         if self.controller is not None and self.controller.due(step):
             self.controller.update(self.reached(self.controller.threshold))
+        # What is told at the end is what the last weights are, not what the last look saw.
         if step == self._steps and self.controller is not None:
             self.notes += self.controller.notes(self.reached(self.controller.threshold))
 

@@ -65,13 +65,16 @@ class Shrinking(ChannelRegularizer):
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
         """Shrinks; after the last step removes."""
+        # At least one, so that a run of a single step still has a phase.
         until = max(1.0, SETTLED * self._steps)
+        # Chosen once and then fixed, also over a resume, as the state holds it.
         if self._chosen is None:
             scores = unit_importance(self.channels, self._weights)
             if step < until:
                 factors = self.remains(scores, step / until)
                 self.channels.multiply(self._weights, factors, self.channels.holdings)
                 return
+            # As many of each group as the plan takes, so that the cut takes exactly these.
             self._chosen = self.channels.weakest(scores, self._counts)
         self.channels.multiply(self._weights, (~self._chosen).float(), self.channels.holdings)
 
@@ -97,6 +100,7 @@ class ChannelShrinkage(Shrinking):
 
     def remains(self, scores: torch.Tensor, done: float) -> torch.Tensor:
         """Less than one for the weakest."""
+        # Half of the steps at a share that grows linearly give ``share * steps / 2`` in all, hence the factor 2.
         share = max(1 - ALPHA, 2 * REACH / (SETTLED * self._steps)) if self._given is None else self._given
         weakest = self.channels.weakest(scores, self._counts).to(scores.device)
         return 1 - weakest.to(scores.dtype) * min(1.0, share * done)
@@ -114,7 +118,9 @@ class ChannelEnvelope(Shrinking):
         found = torch.ones_like(scores)
         for index, gone in enumerate(self._counts):
             mine = self.channels.group.to(scores.device) == index
+            # Group by group, since the numbers that may stay are per group.
             norms = scores[mine]
+            # A group that loses nothing is left out; its units would only shrink.
             if gone:
                 found[mine] = remaining(norms, self._strength * done, len(norms) - gone * done)
         return found

@@ -58,6 +58,7 @@ class TrainabilityPreserving(Penalty):
         super().__init__(subject, SHARE)
         self._filters = dict(filters)
         self._scale: dict[str, float] = {}
+        # Not the readers of a channel: the paper decays what makes it.
         self._makers = self.channels.of("out", "affine", "scale")
 
     @property
@@ -69,6 +70,7 @@ class TrainabilityPreserving(Penalty):
         """r."""
         return min(1.0, (done + 1) / max(1.0, RISE * self._steps))
 
+    # ``done + 1`` so that the first step has some of the penalty already.
     @torch.no_grad()
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
         """From nothing."""
@@ -79,6 +81,7 @@ class TrainabilityPreserving(Penalty):
     def value(self) -> torch.Tensor:
         """The sum over kernels."""
         terms = [
+            # A kernel of zeros has no scale to divide by.
             correlation(self._weights[name], self._filters[name]) / max(scale**2, 1e-30)
             for name, scale in self._scale.items()
         ]
@@ -89,6 +92,7 @@ class TrainabilityPreserving(Penalty):
         """Adds the gradient of the penalty, and r times what departs."""
         super().after_clipping(module)
         rise = self.rise(self._done)
+        # One more entry, zero, for positions that belong to no unit.
         shares = torch.cat([self.channels.gone.float() * rise, torch.zeros(1)])
         for holding in self._makers:
             weight = self._weights.get(holding.name)
@@ -101,8 +105,10 @@ class TrainabilityPreserving(Penalty):
         super().after_step(module, step)
         groups = len(self.channels.names)
         phase = (step / self._steps - RISE) / (LAST_ZERO - RISE)
+        # The last step sets all to zero in any case: rounding, or a very short run, must leave nothing.
         count = groups if step >= self._steps else int(min(1.0, max(0.0, phase)) * groups)
         if count:
+            # The first ``count`` groups are zero by now, and are set to zero again in every step.
             stays = ~(self.channels.gone & (self.channels.group < count))
             self.channels.multiply(self._weights, stays.float(), self.channels.holdings)
 
@@ -122,6 +128,7 @@ def filters_of(cut: Cut) -> dict[str, Filters]:
     for slot in slots_of(cut.coupling):
         kept = cut.keeps(slot.term)
         users = [node for node, _ in slot.value.uses() if operator_of(node).has_kernel]
+        # Only whole filters on one axis have rows of F; grouped readers and joint terms do not.
         if slot.role != "out" or len(slot.term.axes) != 1 or kept.all() or not users:
             continue
         axis = slot.term.axes[0]
@@ -135,8 +142,10 @@ def correlation(kernel: torch.Tensor, filters: Filters) -> torch.Tensor:
 
     It has the gradient of ``mean((G - T)²)``, where T is G, held fixed, with those entries at zero.
     """
+    # Only filters of one group see the same inputs, so correlations across groups mean nothing.
     rows = kernel.movedim(filters.axis, 0).reshape(filters.groups, kernel.shape[filters.axis] // filters.groups, -1)
     gone = filters.gone.to(kernel.device).reshape(filters.groups, -1)
+    # Entries in rows or columns of departing filters: both, as G is symmetric.
     concerned = gone[:, :, None] | gone[:, None, :]
     return (rows @ rows.mT * concerned).square().mean()
 

@@ -158,6 +158,7 @@ def takes_batchnorm(model: ir.Model) -> bool:
 
 def _check_batch(model: ir.Model) -> None:
     inputs = [v for v in model.graph.inputs if not v.is_initializer() and v.shape is not None and len(v.shape) > 1]
+    # A fixed batch of one has no statistics over samples worth the name.
     if inputs and all(v.shape is not None and v.shape[0] == 1 for v in inputs):
         raise ModelError(
             f"input {inputs[0].name!r} takes one sample at a time, of which there are no batch statistics; export "
@@ -192,6 +193,7 @@ def _observe(
     for arrays in tap(model, list(matrix), (b.inputs for b in batches), provider):
         empty = False
         for name, array in zip(matrix, arrays, strict=True):
+            # Channels of a product with more axes lie on the last one, where BatchNormalization does not look.
             if matrix[name] and array.ndim != 2:
                 moments.pop(name, None)
             elif name in moments:
@@ -204,9 +206,11 @@ def _observe(
 def _grown(layer: ScalableLayer, groups: Groups | None) -> Vector:
     """The factor that brings each filter, or the mean of a group, to :data:`FILTER_NORM`; 1 where all are zero."""
     squares = np.square(layer.filters).sum(axis=1)
+    # Filters that share a factor get the mean of their group.
     if groups is not None:
         squares = (np.bincount(groups, squares) / np.bincount(groups))[groups]
     norms = np.sqrt(squares)
+    # A filter of zeros stays as it is.
     return FILTER_NORM / np.where(norms > 0, norms, FILTER_NORM)
 
 
@@ -216,14 +220,17 @@ def _put(graph: ir.Graph, layer: ScalableLayer, moments: ChannelMoments | None, 
     if not moments.count:
         raise Unfit("it wrote nothing for any sample")
     output, dtype = layer.output, layer.dtype.numpy()
+    # A bias that the node can do without goes into the shift of the normalisation, and the node loses it.
     moved = layer.bias if layer.bias_is_optional else None
     bias = np.zeros(()) if layer.bias is None else constant_array(layer.bias).astype(np.float64).reshape(-1)
     stays, goes = (bias, 0.0) if moved is None else (0.0, bias)
+    # Overflow in float16 is looked for below; numpy need not warn of it.
     with np.errstate(over="ignore"):
         mean = ((moments.mean - bias) * grown + stays).astype(dtype)
         variance = (moments.variance * grown**2).astype(dtype)
     if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
         raise Unfit("its statistics are beyond the range of its element type")
+    # Only from here on is anything changed, so that an unfit layer is left as it was.
     write_constant(layer.weight, layer.scaled(grown))
     # From the rounded statistics, so that scale and shift cancel them.
     scale = np.sqrt(variance.astype(np.float64) + EPSILON) / grown
@@ -242,7 +249,9 @@ def _put(graph: ir.Graph, layer: ScalableLayer, moments: ChannelMoments | None, 
     )
     made = node.outputs[0]
     made.shape, made.type = output.shape, output.type
+    # Before the node reads the layer's output: else it would be made to read itself.
     output.replace_all_uses_with(made, replace_graph_outputs=True)
+    # The known name goes to what readers see, and the layer's own result gets another.
     made.name, output.name = name, free_name(graph, f"{name}.raw")
     node.replace_input_with(0, output)
     graph.insert_after(layer.end, node)
@@ -258,14 +267,17 @@ def _take_out(graph: ir.Graph, node: ir.Node) -> None:
         raise ModelError(f"inserted BatchNormalization {node.name!r} cannot be folded: {reason}") from None
     scale, offset = _affine(node)
     if layer.bias is not None:
+        # What the layer still adds by itself passes through the scale.
         offset = offset + scale * constant_array(layer.bias).astype(np.float64).reshape(-1)
     write_constant(layer.weight, layer.scaled(scale))
     constants = [v for v in node.inputs[1:] if v is not None]
     name = made.name
+    # A name can be given away only while nobody has it.
     made.name = None
     made.replace_all_uses_with(layer.output, replace_graph_outputs=True)
     graph.remove(node, safe=True)
     layer.output.name = name
+    # Statistics may be shared with another inserted node that is not folded yet.
     for value in constants:
         if not value.uses() and value.is_initializer():
             graph.initializers.pop(str(value.name))
@@ -288,6 +300,7 @@ def _give_bias(graph: ir.Graph, layer: ScalableLayer, name: str, offset: Vector)
     """Writes the bias: where the layer has it, where it had it, or into a new one."""
     array = offset.astype(layer.dtype.numpy())
     if layer.bias is not None:
+        # Overwritten only if no other layer reads it.
         if is_own(layer.bias):
             write_constant(layer.bias, array.reshape(constant_array(layer.bias).shape))
             return
@@ -295,6 +308,7 @@ def _give_bias(graph: ir.Graph, layer: ScalableLayer, name: str, offset: Vector)
         layer.end.replace_input_with(next(k for k, v in enumerate(layer.end.inputs) if v is layer.bias), new)
         return
     value = _named(graph, name)
+    # The bias from before is still in the graph, unread, so that its name and place stay.
     if value is not None and not value.uses() and not value.is_graph_output():
         write_constant(value, array.reshape(constant_array(value).shape))
     else:

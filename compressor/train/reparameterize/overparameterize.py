@@ -53,6 +53,7 @@ class WeightProduct(torch.nn.Module):
         super().__init__()
         self._shape, self._groups = tuple(weight.shape), groups
         rows, columns, taps = weight.shape[0] // groups, weight.shape[1], prod(weight.shape[2:])
+        # In float64, so that the product of the factors gives the weight back to rounding.
         wide = weight.detach().cpu().double().reshape(groups, rows, columns, taps)
         left = _orthonormal(groups, ceil(expansion * rows), rows, generator).mT
         right = _orthonormal(groups, ceil(expansion * columns), columns, generator)
@@ -63,6 +64,7 @@ class WeightProduct(torch.nn.Module):
 
     def forward(self) -> torch.Tensor:
         """The weight, in its own shape."""
+        # Products of factors in 16 bits would round away what a small step changes.
         with torch.autocast(self.middle.device.type, enabled=False):
             return self._product(self.left, self.middle, self.right)
 
@@ -80,6 +82,7 @@ class WeightProduct(torch.nn.Module):
 
 def _orthonormal(count: int, rows: int, columns: int, generator: torch.Generator) -> torch.Tensor:
     """``count`` matrices with orthonormal columns."""
+    # The Q of a normal matrix is a random orthonormal one, without a preferred direction.
     normal = torch.randn(count, rows, columns, generator=generator, dtype=torch.float64)
     basis: torch.Tensor = torch.linalg.qr(normal).Q
     return basis
@@ -133,6 +136,7 @@ def overparameterise(
         raise UsageError(f"expansion {expansion:g} would lose rank; give 1 or more")
     groups, skipped = _groups(normalise(model.clone()).graph, include)
     generator = torch.Generator().manual_seed(seed)
+    # In a fixed order, as all products draw from one generator.
     for name, count in groups.items():
         _replace(module, name, WeightProduct(module.tensors()[name], count, expansion, generator))
     if include and not groups and not skipped:
@@ -145,6 +149,7 @@ def merge(module: GraphModule) -> None:
     for name, index in module._order.items():
         source, last = module._bound[index]
         if isinstance(source, _Source):
+            # Under the old name again, so that everything that knows the weight finds it.
             holder = _holder(module, name)
             del holder._modules[last]
             holder._parameters[last] = torch.nn.Parameter(source.product.merged())
@@ -157,6 +162,7 @@ class Damping(Extension):
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:  # noqa: ARG002
         """Gives the factors groups of their own in the optimiser."""
         factors = {p for m in module.modules() if isinstance(m, WeightProduct) for p in m.parameters()}
+        # A list, because groups are added on the way.
         for group in list(optimiser.param_groups):
             moved = [p for p in group["params"] if p in factors]
             if not moved:

@@ -50,6 +50,7 @@ class WeightMean(Extension):
 
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:  # noqa: ARG002
         """Starts a new mean: forgets the weights seen so far."""
+        # Steps count from 1, and the last one counts always.
         self._first = steps_total - max(1, round(self._share * steps_total)) + 1
         self._count = 0
         self._mean = {name: torch.zeros_like(p, dtype=_wide(p)) for name, p in _followed(module)}
@@ -66,6 +67,7 @@ class WeightMean(Extension):
             gap = parameter.to(mean.dtype) - mean
             mean.add_(gap, alpha=1 / self._count)
             if name in self._squares:
+                # Welford: the gap to the mean before times the gap to the mean after.
                 self._squares[name].addcmul_(gap, parameter.to(mean.dtype) - mean)
 
     def mean(self) -> Tensors:
@@ -160,6 +162,7 @@ class Resampled(torch.nn.Module):
             drawn = {n: _drawn(tensor, variance.get(n), draw.scale, generator) for n, tensor in mean.items()}
             drawn = drawn if constraint is None else {**drawn, **constraint(drawn)}
             for index, name in enumerate(self._names):
+                # In the type of the parameter: means are kept wider.
                 self.register_buffer(_key(member, index), drawn[name].to(own[name].dtype))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -168,6 +171,7 @@ class Resampled(torch.nn.Module):
         total: list[Any] = []
         single = False
         for member in range(self._members):
+            # One copy of the module serves all members, each lending it its weights.
             weights = {name: self.get_buffer(_key(member, index)) for index, name in enumerate(self._names)}
             found = torch.func.functional_call(self.module, weights, args, kwargs)
             single = not isinstance(found, tuple)
@@ -186,6 +190,7 @@ def _drawn(mean: torch.Tensor, variance: torch.Tensor | None, scale: float, gene
     if variance is None:
         return mean.detach().clone()
     noise = torch.randn(mean.shape, generator=generator, dtype=torch.float32).to(mean.device, mean.dtype)
+    # Rounding may leave a variance just below zero.
     return mean.detach() + scale * variance.clamp(min=0).sqrt() * noise
 
 
@@ -203,6 +208,7 @@ def _followed(module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
     parameters = trained(module)
     names = {name for name, _ in parameters}
     own = {name for name, _ in module.named_parameters()}
+    # Running statistics belong to the weights that they were taken with, so they are averaged too.
     rest = [(k, v.detach()) for k, v in state.items() if k not in names | own and v.is_floating_point()]
     return [*parameters, *rest]
 
