@@ -136,6 +136,7 @@ def change_layers(
     """
     sites, skipped = _sites(small, dense, cut, changes, settings, regress=how.method == "lstsq")
     repairs: tuple[LayerRepair, ...] = ()
+    # Without samples weights are split as they are, and no other layer is repaired.
     if how.data is None:
         for site in sites:
             site.work.without_samples(site.form.matrix(site.layer.weight.read()))
@@ -143,10 +144,13 @@ def change_layers(
         fits = Fits(how.method, {site.layer.name: site.work.fit for site in sites})
         done = recover(small, dense, cut, fits, how.data, how.options)
         repairs, skipped = done.layers, {**skipped, **done.skipped}
+    # A fit may find no solution for a layer, which then stays whole.
     ready = [site for site in sites if site.work.ready]
     skipped |= {site.layer.name: NOT_FITTED for site in sites if not site.work.ready and site.layer.name not in skipped}
     for site in ready:
         weight = site.layer.weight
+        # The reference gets the product of the factors as they are rounded, so that writing alone is what is
+        # compared.
         weight.write(site.form.weight(site.work.product(weight.read().dtype)))
     model, rows = _written(small, ready, [site.layer.name for site in ready])
     return Changed(model, small, tuple(rows), repairs, skipped, tuple(ready))
@@ -158,6 +162,7 @@ def _written(
     """A copy in which the layers that are ``lowered`` are written as what they became."""
     model = reference.clone()
     rows = [_row(site, model, lower=site.layer.name in lowered) for site in sites]
+    # The weights of what was replaced are read by nobody now.
     clean.remove_dead(model)
     return model, rows
 
@@ -169,6 +174,7 @@ def _row(site: _Site, model: ir.Model, *, lower: bool) -> ChangedLayer:
         return ChangedLayer(name, site.change.words, site.size, site.size.macs, site.size.params, ())
     node = next(node for node in model.graph if node.name == name)
     weight = model.graph.initializers[str(site.layer.weight.initializer.name)]
+    # The site belongs to the reference; its node and weight are found by name in the copy.
     there = replace(site.layer, node=node, weight=replace(site.layer.weight, initializer=weight))
     weights = site.work.write(there, site.form)
     size = site.size
@@ -199,6 +205,7 @@ def _sites(
     for name, layer in known.items():
         sizes = [None if v is None else shapes(v) for v in (*layer.node.inputs, layer.node.outputs[0])]
         x, y, weight = sizes[1 - layer.held], sizes[-1], layer.weight.read().shape
+        # The weight's own shape: the one that was inferred may be of something that moves it.
         sizes[layer.held] = weight
         size = Geometry.of(layer.node, layer.held, sizes)
         if size is None or x is None or y is None:
@@ -222,6 +229,7 @@ def _kept_outputs(layer: LayerPair, form: OperandForm, before: Mapping[str, Shap
         raise Unrepairable("its sizes are not known")
     whole = layer.form((x, dense_weight.shape, y), dense=True)
     groups, out, _ = whole.matrix(dense_weight).shape
+    # Outputs are numbered, and the numbers go through the cut as activations would: what is left tells its origin.
     numbers = np.arange(groups * out, dtype=np.float64).reshape(groups, out)
     spread = np.broadcast_to(whole.spread(numbers, len(y)), y)
     left = form.targets(kept(layer.y, spread), np.zeros(1, np.int64))[:, 0]

@@ -46,6 +46,7 @@ def _parts(changed: Changed, layers: Sequence[ChangedLayer]) -> Iterator[Sequenc
     graph = changed.model.graph
     tensors = [v.const_value for v in graph.initializers.values() if v.const_value is not None]
     effort = NODE_EFFORT * graph.num_nodes() + PARAMETER_EFFORT * sum(int(t.size) for t in tensors)
+    # So many layers are written wrongly at once that the effort stays within its limit.
     size = max(1, math.ceil(len(layers) / max(1, EFFORT // max(1, effort))))
     for start in range(0, len(layers), size):
         yield layers[start : start + size]
@@ -54,14 +55,18 @@ def _parts(changed: Changed, layers: Sequence[ChangedLayer]) -> Iterator[Sequenc
 def _noticed(model: ir.Model, layers: Sequence[ChangedLayer], asked: Standard, folder: Path, provider: str) -> bool:
     copy = model.clone()
     for layer in layers:
+        # The last weight: what it gives is the output of the layer.
         value = copy.graph.initializers[layer.weights[-1]]
         assert value.const_value is not None
         array = value.const_value.numpy()
+        # Along the longest axis, where a slip by one is most likely to hide.
         value.const_value = ir.tensor(np.roll(array, 1, axis=int(np.argmax(array.shape))), name=value.name)
     feeds = asked.runs.feeds
+    # Small inputs first, as most faults show at once.
     order = sorted(range(len(feeds)), key=lambda k: sum(a.size for a in feeds[k].values()))
     try:
         live = runnable(copy, folder, provider).open(optimise=asked.optimise)
         return any(not asked.only(k).met_by(live.run([feeds[k]])) for k in order)
+    # A wrong layer that does not even run is noticed, too.
     except ModelError:
         return True

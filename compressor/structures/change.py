@@ -92,6 +92,7 @@ def cheapest_first(layer: Candidate, found: Sequence[tuple[float, float, Change 
     One of them is the layer as it is, None, which loses nothing.
     """
     kept, least = list[tuple[float, Change | None]](), float("inf")
+    # By cost and then loss, so that of equal costs the better one comes first.
     for _, loss, option in sorted(found, key=lambda item: (item[0], item[1])):
         if loss < least:
             kept.append((loss, option))

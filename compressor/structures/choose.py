@@ -68,6 +68,7 @@ class _Costs(Spending):
         holders = {node: part for part in self.parts for node in part.nodes}
         self.holders = [holders[line.layer.view.layer.node] for line in lines]
         for number, (part, line) in enumerate(zip(self.holders, lines, strict=True)):
+            # Options stand behind the groups in what is gone, one place for each layer.
             self._own[part] = (self._groups + number, line)
 
     def share(self, part: OperatorChain, gone: list[float]) -> float:
@@ -78,6 +79,7 @@ class _Costs(Spending):
         change = None if line is None else line.options[int(gone[place])]
         if line is None or change is None:
             return plain
+        # Costs depend on sizes and option alone, and are asked for very often.
         key = (part, part.sizes(widths), int(gone[place]))
         if key not in self._changed:
             self._changed[key] = self._saved(part, key[1], line, change)
@@ -92,6 +94,7 @@ class _Costs(Spending):
             saved = size.macs - change.macs(size)
         else:
             saved = (size.params - change.params(size)) * self.each(line.layer.view.layer.weight.initializer)
+        # An option may cost more than the layer once channels have gone; it then counts as not taken.
         return max(0.0, saved) / max(self.whole, 1.0)
 
     def geometry(self, part: OperatorChain, sizes: tuple[int, ...], line: ChangeLine) -> Geometry | None:
@@ -99,6 +102,7 @@ class _Costs(Spending):
         layer = line.layer.view.layer
         values = [*layer.node.inputs, layer.node.outputs[0]]
         shapes = [None if v is None else part.shape(v, sizes) for v in values]
+        # A weight that is moved on the way may have no shape in the part.
         shapes[layer.held] = shapes[layer.held] or layer.weight.read().shape
         return Geometry.of(layer.node, layer.held, shapes)
 
@@ -133,10 +137,12 @@ def choose_together(coupling: Coupling, lines: Sequence[WidthLine], layers: Sequ
     costs = _Costs(coupling, [line.group for line in lines], goal, layers)
     widths = _Together(lines, layers, costs)
     found: list[Levels] = []
+    # First what is wanted, then as much more as it may be missed by: coarse widths may not meet the first.
     for share in (goal.share, goal.most):
         levels = widths.within(share - costs.rest)
         if levels is not None:
             found.append(given_back(widths, levels, share - costs.rest, SPARE * goal.slack))
+            # Close enough, so that the second try is not needed.
             if abs(costs.rest + widths.total(found[-1]) - goal.share) <= goal.slack:
                 break
     if not found:
@@ -148,6 +154,7 @@ def choose_together(coupling: Coupling, lines: Sequence[WidthLine], layers: Sequ
     changes: dict[str, Change] = {}
     for number, (line, level) in enumerate(zip(layers, levels[count:], strict=True)):
         option = line.options[level]
+        # An option that saves nothing any more is not worth writing.
         if option is not None and costs.pays(number, gone):
             changes[line.layer.name] = option
     return Chosen(removed, changes, costs.rest + widths.total(levels))

@@ -62,6 +62,7 @@ class Geometry:
             sizes["t"],
             prod(data) / (sizes["g"] * sizes["i"]),
             prod(made) / (sizes["g"] * sizes["o"]),
+            # From what the operator says of its work, so that strides, paddings and transposition are in it.
             macs / prod(sizes.values()),
         )
 
@@ -97,6 +98,7 @@ def maskable(operator: Operator, node: ir.Node, held: int, weight: Shape) -> str
     """Why no mask is laid over a layer; None where one can be: a convolution of one group, not transposed."""
     if operator.window is None:
         return "masks are for convolutions"
+    # A deformable kernel reads where another input says.
     if operator.window.moved:
         return "it reads its input between positions"
     axes = weight_axes(operator, node, held, weight)

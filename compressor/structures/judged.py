@@ -77,16 +77,19 @@ def _part(matrix: Matrix, rows: Rows | None, index: int, seed: int) -> Part:
     unknowns = matrix.shape[1]
     if rows is None:
         spread = float(np.square(matrix).sum()) or 1.0
+        # Without samples every input counts the same, and the loss is the share of the squares of the weights.
         even = np.eye(unknowns, dtype=np.float32) * np.float32(unknowns**0.5)
         metrics = Metrics(np.eye(unknowns), np.eye(len(matrix)) / spread)
         return Part(matrix, metrics, Held(even, np.eye(len(matrix)) / spread**0.5), np.zeros(unknowns, np.float32))
     inputs = rows.inputs[index]
     half = max(1, len(inputs) // 2)
     fit = inputs[:half].reshape(-1, unknowns)
+    # With one sample alone it has to do for both.
     rest = inputs[half if len(inputs) > 1 else 0 :].reshape(-1, unknowns)
     mean = fit.mean(axis=0, dtype=np.float64).astype(np.float32)
     fit = fit - mean
     covariance = np.asarray(fit.T @ fit, np.float64) / len(fit)
+    # Without gradients every output counts the same, by the size of all of them.
     if rows.gradients is None:
         spread = float(np.einsum("oi,ij,oj->", matrix, covariance, matrix, optimize=True))
         metric = np.eye(len(matrix)) / max(spread, 1e-300) ** 0.5

@@ -35,9 +35,12 @@ def assign_kinds(pruned_damage: Damage, unified_damage: Damage, prune: int, unif
         unify: how many get one absolute value; with ``prune`` at most B.
     """
     one, two = (np.asarray(d, np.float64) for d in (pruned_damage, unified_damage))
+    # As a share of the largest damage, so that the scale of the weights does not matter.
     one = one + _TIE * float(one.max(initial=0.0)) * _scattered(len(one))
+    # At this price nothing is pruned, and at its negative everything that is taken.
     high = 1.01 * max(float(one.max(initial=0.0)), float(two.max(initial=0.0)))
     low = -high
+    # With one kind alone there is nothing to search for, and an infinite price says which it is.
     if prune == 0 or unify == 0:
         low = high = -np.inf if unify == 0 else np.inf
     best = _priced(one, two, low if unify == 0 else high, prune + unify)
@@ -63,7 +66,9 @@ def _priced(one: Damage, two: Damage, price: float, count: int) -> Kinds:
     """The ``count`` blocks that are cheapest when pruning costs ``price`` more."""
     kinds = np.full(len(one), FREE, np.uint8)
     prunes = one + price < two
+    # An infinite price must not be added: it would make all costs equal, and the choice arbitrary.
     cost = np.where(prunes, one + price, two) if np.isfinite(price) else (one if price < 0 else two)
+    # argpartition wants an index inside of the array, so all and none are taken by slicing.
     taken = np.argpartition(cost, count - 1)[:count] if 0 < count < len(one) else np.arange(len(one))[:count]
     kinds[taken] = np.where(prunes[taken], PRUNED, UNIFIED)
     return kinds
@@ -75,5 +80,6 @@ def _exact(kinds: Kinds, one: Damage, two: Damage, prune: int) -> Kinds:
     source, target = (PRUNED, UNIFIED) if excess > 0 else (UNIFIED, PRUNED)
     where = np.flatnonzero(kinds == source)
     extra = (two - one if excess > 0 else one - two)[where]
+    # Stable, so that equal blocks are turned in the same order everywhere.
     kinds[where[np.argsort(extra, kind="stable")[: abs(excess)]]] = target
     return kinds

@@ -40,7 +40,9 @@ class UnifyPlan:
 
     def applied(self, settings: UnifySettings) -> UnifySettings:
         """``settings`` that unify what the plan says and nothing else."""
+        # Names may hold characters that mean something in a glob.
         chosen = tuple((escape(name), block) for name, block in self.blocks.items())
+        # Everything is excluded but what is chosen by name, so that no default lets a weight in or out.
         update = {**self.policy, "layer_block": chosen, "include": (), "exclude": ("*",)}
         return settings.model_copy(update=update)
 
@@ -62,10 +64,12 @@ class UnifyPlan:
             data = json.loads(text)
             if data["schema"] != SCHEMA:
                 raise PlanError(f"the plan has schema {data['schema']!r}, this version reads {SCHEMA}")
+            # Raises here, where the file is named, and not when the plan is applied.
             for block in data["blocks"].values():
                 BlockShape.parse(block)
             policy = UnifySettings.parse({name: data["policy"][name] for name in POLICY})
             plan = UnifyPlan.of(data["blocks"], policy)
+            # Whatever reading would drop or convert would make another run of the replay.
             if json.loads(plan.to_json()) != data:
                 raise ValueError(
                     f"it holds more than schema, blocks and a policy of {', '.join(POLICY)}, or other types"
@@ -145,10 +149,12 @@ def within(line: Sequence[Move[str]], holds: Callable[[Sequence[Move[str]]], boo
             low = middle
         else:
             high = middle
+    # The move that broke the budget is known to; its layer is out from the start.
     made, refused = list(line[:low]), {move.item for move in line[low : low + 1]}
     for move in line[low + 1 :]:
         if len(refused) >= REFUSALS:
             break
+        # Later moves of a layer start from the one that was refused.
         if move.item in refused:
             continue
         if holds([*made, move]):

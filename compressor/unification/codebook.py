@@ -61,6 +61,7 @@ class Codebook:
     def ties(self) -> npt.NDArray[np.int64] | None:
         """The outputs whose filters may only be scaled together: all of a codebook; None where each has its own."""
         groups, outputs, _, _ = self.layout.view.canonical
+        # A table for each output leaves every filter a scale of its own.
         return np.zeros(groups * outputs, np.int64) if self.layout.spans[0] > 1 else None
 
     @cached_property
@@ -68,11 +69,13 @@ class Codebook:
         return None if self.curvature is None else self.layout.blocks(self.curvature)
 
     def _codes(self, column: npt.NDArray[Any], h: Any) -> Codes:
+        # A look at the first weights tells most tensors that are not on the set, and saves sorting all.
         few = np.unique(column[:_FEW])
         distinct = np.unique(column) if len(few) <= self.values else few
         if len(distinct) <= self.values:
             return np.searchsorted(distinct, column).astype(np.uint8)
         places = lloyd(column, self.values, h)
+        # The nearest place changes halfway between two of them.
         return np.searchsorted((places[1:] + places[:-1]) / 2, column).astype(np.uint8)
 
 
@@ -104,15 +107,19 @@ def lloyd(weights: npt.NDArray[Any], count: int, h: Any = None) -> npt.NDArray[n
         h: importance of each weight, [n].
     """
     low, high = float(weights.min()), float(weights.max())
+    # The largest weight would fall into a bin behind the last one.
     bins = np.minimum(((weights - low) * (_BINS / (high - low))).astype(np.int64), _BINS - 1)
     mass = np.bincount(bins, None if h is None else np.asarray(h, np.float64), _BINS)
     middles = low + (np.arange(_BINS) + 0.5) * ((high - low) / _BINS)
+    # In coarse bins, as fine ones of few weights say little about the density.
     spread = np.cumsum(np.repeat(np.cbrt(mass.reshape(_COARSE, -1).sum(axis=1)), _BINS // _COARSE))
     places = np.interp((np.arange(count) + 0.5) / count * spread[-1], spread, middles)
     total, first = np.concatenate([[0.0], np.cumsum(mass)]), np.concatenate([[0.0], np.cumsum(mass * middles)])
     for _ in range(_STEPS):
+        # Where the histogram is cut: all bins between two cuts belong to one place.
         cuts = np.concatenate([[0], np.searchsorted(middles, (places[1:] + places[:-1]) / 2), [_BINS]])
         held, sums = np.diff(total[cuts]), np.diff(first[cuts])
+        # A place that has lost all its weights stays where it is.
         better = np.where(held > 0, sums / np.where(held > 0, held, 1.0), places)
         if np.array_equal(better, places):
             break
@@ -131,6 +138,7 @@ def means(blocks: npt.NDArray[Any], codes: Codes, count: int, h: Any = None) -> 
     importance = None if h is None else np.asarray(h, np.float64).ravel()
     some = np.zeros(size, blocks.dtype)
     some[flat] = weights  # one weight of each code, which the others are measured from
+    # Equal weights differ by exactly zero, so that their mean keeps every bit.
     apart = weights - some[flat]
     held = np.bincount(flat, importance, size)
     sums = np.bincount(flat, apart if importance is None else apart * importance, size)

@@ -75,6 +75,7 @@ def curvatures(model: ir.Model, names: Iterable[str], data: Dataset, settings: U
 def _scaled(total: Matrix) -> Array | None:
     mean = float(total.mean())
     if not np.isfinite(mean) or mean <= 0:
+        # A weight that no sample reaches, or whose numbers overflow, is left to the plain distance.
         return None
     return np.maximum(total / mean, LEAST).astype(np.float32)
 
@@ -93,17 +94,21 @@ def _of_inputs(model: ir.Model, names: list[str], data: Dataset, settings: Unify
     sums: dict[int, Matrix] = {}
     found: dict[str, Matrix] = {}
     shown = [name for name in wanted if name not in feeds]
+    # Read once and used twice; both iterators go in step, so that one batch is held.
     read, ran = tee(_drawn(model, data, settings, settings.batch_size))
     taps = tap(model, shown, (batch.inputs for batch in ran), settings.provider)
     for number, (batch, arrays) in enumerate(zip(read, taps, strict=True)):
         values = {**batch.inputs, **dict(zip(shown, arrays, strict=True))}
         for k, reader in enumerate(readers):
+            # By node and batch: which rows are drawn does not depend on what other weights are asked for.
             seed = [settings.seed, crc32(str(reader.node.name).encode()), number]
             mean = _mean_square(reader, values, np.random.default_rng(seed))
             if mean is not None:
+                # By the number of samples, as the last batch may be smaller.
                 sums[k] = sums.get(k, np.zeros(())) + len(next(iter(batch.inputs.values()))) * mean
     for k, total in sums.items():
         initializer = readers[k].weight.initializer
+        # Several nodes may read one weight; what they multiply it with adds up.
         assert initializer.const_value is not None
         whole = found.setdefault(str(initializer.name), np.zeros(initializer.const_value.numpy().shape))
         _add(whole, readers[k].weight, total)
@@ -122,6 +127,7 @@ def _readers(model: ir.Model, names: set[str]) -> Iterator[_Reader]:
             if weight is not None and str(weight.initializer.name) in names and node.inputs[1 - held] is not None:
                 assert kind is not None
                 yield _Reader(node, kind, held, weight)
+                # Once for each node: a product of the weight with itself is not told apart.
                 break
 
 
@@ -136,6 +142,7 @@ def _mean_square(reader: _Reader, values: Mapping[str, Array], rng: np.random.Ge
         rows = form.rows(x, y.shape, pick)
         matrix = form.matrix(weight)
         mean = np.square(rows).mean(axis=1)
+        # An input matters alike to all outputs.
         return form.weight(np.broadcast_to(mean[:, None], matrix.shape))
     except (Unrepairable, IndexError, ValueError):
         return None
@@ -145,6 +152,7 @@ def _add(whole: Matrix, weight: ReadWeight, part: Matrix) -> None:
     if weight.place is None:
         whole += part
     else:
+        # A place may occur several times in what the node reads; plain indexing would add once.
         np.add.at(whole.reshape(-1), weight.place.ravel(), part.ravel())
 
 
@@ -152,6 +160,7 @@ def _of_gradients(model: ir.Model, names: list[str], data: Dataset, settings: Un
     require("--curvature gradients", *TRAINING)
     from compressor.train.gradients.squared_gradients import squared_gradients  # noqa: PLC0415 - torch is loaded for gradients only
 
+    # More and smaller batches where there are few samples, as each gives one draw of signs.
     size = max(1, min(settings.batch_size, min(settings.samples, len(data)) // ROUNDS))
     return squared_gradients(model, names, _drawn(model, data, settings, size), settings.seed)
 

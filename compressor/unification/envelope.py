@@ -31,6 +31,7 @@ class Envelope:
     def full(self) -> Mixed:
         """The same set without free blocks: where deviations are measured from."""
         if self.target.unify:
+            # What is neither pruned nor free is unified; rounding of shares then leaves none free.
             return replace(self.target, unify=1 - self.target.prune)
         return replace(self.target, prune=1.0)
 
@@ -48,6 +49,7 @@ class Envelope:
         near = self.full.project(weight)
         deviation = layout.blocks(weight - near)
         squares = deviation * deviation
+        # Weights that only fill up a block at the edge do not count in its deviation.
         if layout.present is not None:
             squares = squares * as_array_of(layout.present, squares)
         share = remaining(squares.sum(0) ** 0.5, strength, allowed)

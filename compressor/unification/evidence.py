@@ -81,9 +81,11 @@ def demand_exact(result: ir.Model, unified: Iterable[Unified]) -> None:
         ProofFailed: one is not, with the runtime's optimisation or without.
     """
     layers = {u.layer.name: u for u in unified}
+    # Folded in advance or computed at run time, unpacking goes through different kernels.
     for optimise in (False, True):
         for name, weight in unpacked(result, list(layers), optimise=optimise).items():
             own = layers[name]
+            # Bytes and not numbers, as -0 equals 0.
             if weight.tobytes() != own.weight.tobytes():
                 raise ProofFailed(f"weight {name!r} is not unpacked to the bits that were packed; {PLEASE}")
             if not own.satisfied(weight):
@@ -94,6 +96,7 @@ def output_error(before: Runs, after: Runs) -> float | None:
     """Largest norm of a change, as a share of the norm of the output."""
     pairs = [pair for rows in zip(before.outputs, after.outputs, strict=True) for pair in zip(*rows, strict=True)]
     found = [relative(*squares(one, two)) for one, two in pairs if is_real(one)]
+    # An output of zeros has no share to be of.
     return max((error for error in found if np.isfinite(error)), default=None)
 
 
@@ -159,6 +162,7 @@ def gzip_bytes(paths: Iterable[Path]) -> int:
     """Bytes of these files after gzip, without writing them."""
     total = 0
     for path in sorted(paths):
+        # With the header of gzip and not that of zlib.
         packer = zlib.compressobj(wbits=31)
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):

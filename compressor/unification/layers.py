@@ -108,6 +108,7 @@ class _Search:
         found = Found()
         for value, uses in self.uses.items():
             tensor = value.const_value
+            # Integers that no linear operator reads are no weights, and not worth a line in the report.
             if tensor is None or not (tensor.dtype in FLOATS or uses):
                 continue
             try:
@@ -121,16 +122,20 @@ class _Search:
         self, value: ir.Value, tensor: ir.TensorProtocol, first: set[ir.Node], last: set[ir.Node]
     ) -> UnifiedLayer:
         names = list(dict.fromkeys([str(value.name), readable(value), *(str(node.name) for node, _ in value.uses())]))
+        # Both are always asked, so that a glob that another setting overrules still counts as one that matched.
         own, tried = self._chosen(names), self._tried(names)
         view = self._view(value, tensor)
         nodes = [use.node for use in self.uses[value]]
+        # A block that was named for this very weight overrules every default.
         if own is None:
             self._defaults(tried, nodes, tensor.size, first, last)
             if view.roles.count("i") == 0 or view.canonical[2] == 1:
                 raise _Refused("each filter sees one input channel (depthwise), or none")
+        # The mean of a block with one NaN would make all of it NaN.
         if not np.isfinite(tensor.numpy()).all():
             raise _Refused("it holds values that are not finite")
         layout = Layout(view, BlockShape.parse(own or self.settings.wanted_block))
+        # Codes are no gain for a small tensor with a large table.
         if layout.block.values and not worthwhile(layout, tensor.nbytes):
             self._no_gain(value, layout, own)
         if not layout.fits:
@@ -210,6 +215,7 @@ class _Search:
         others = [node for node, _ in value.uses() if node not in {use.node for use in uses}]
         if others:
             raise _Refused(f"{others[0].op_type} {str(others[0].name)!r} reads it too")
+        # Blocks lie along outputs and inputs, which have to be the same for all that read the weight.
         if len({use.view for use in uses}) > 1:
             raise _Refused("its nodes read it in different ways")
         return uses[0].view
@@ -222,6 +228,7 @@ class _Search:
                 continue
             found = _read(value, meeting, self.coupling.shapes(value))
             if found is not None:
+                # Other initializers are operands too, but a layer sits where its activations come from.
                 yield _Use(node, found, tuple(p.value for p in meeting.parts if not p.value.is_initializer()))
 
     def _ends(self) -> tuple[set[ir.Node], set[ir.Node]]:
@@ -231,6 +238,7 @@ class _Search:
         first: set[ir.Node] = set()
         for node in self.graph:
             seen = any(behind.get(v, False) for v in [*node.inputs, *captured_values(node)] if v is not None)
+            # In the order of the graph, which is sorted: what is behind a linear node has been seen by then.
             if node in linear and not seen:
                 first.add(node)
             behind |= dict.fromkeys(node.outputs, seen or node in linear)
@@ -242,6 +250,7 @@ class _Search:
                 last.add(node)
             for value in [*node.inputs, *captured_values(node)]:
                 if value is not None:
+                    # Values that bodies read count as read here, or the layer before a Loop would be the last.
                     before[value] = before.get(value, False) or seen or node in linear
         return first, last
 
@@ -259,6 +268,7 @@ def _read(value: ir.Value, meeting: Meeting, shape: tuple[int, ...] | None) -> W
     kinds = {(True, False): "o", (True, True): "g", (False, True): "i", (False, False): "t"}
     roles = "".join(kinds[name in meeting.kept, name in others] for name in part.names)
     split = tuple(meeting.sizes[name] for name in part.names)
+    # A broadcast axis is not told apart, so that the weight cannot be read as these axes.
     if prod(split) != prod(shape):
         return None
     return WeightAxes(shape, split, roles)

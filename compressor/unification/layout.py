@@ -46,6 +46,7 @@ class WeightAxes:
     @cached_property
     def order(self) -> tuple[int, ...]:
         """The split axes by role; axes of one role stay in their order."""
+        # Sorting is stable, so that axes of one role keep their order.
         return tuple(sorted(range(len(self.roles)), key=lambda axis: ROLES.index(self.roles[axis])))
 
     @cached_property
@@ -62,6 +63,7 @@ class WeightAxes:
     @property
     def back(self) -> tuple[Move, ...]:
         """From the canonical shape to the stored one."""
+        # The inverse permutation.
         inverse = tuple(int(a) for a in np.argsort(self.order))
         return Reshape(tuple(self.split[a] for a in self.order)), Permute(inverse), Reshape(self.shape)
 
@@ -80,6 +82,7 @@ class Layout:
         self.sizes = (groups, outputs, inputs * taps, 1) if block.matrix else (groups, outputs, inputs, taps)
         wanted = (block.outputs, block.inputs, block.taps)
         self.spans = tuple(size if span == ALL else span for span, size in zip(wanted, self.sizes[1:], strict=True))
+        # Rounded up: a smaller block at the edge counts as one.
         self.grid = (groups, *(-(-size // span) for span, size in zip(self.spans, self.sizes[1:], strict=True)))
         self.n = prod(self.spans)
         self.count = prod(self.grid)
@@ -143,12 +146,15 @@ class Layout:
         for axis, (size, core) in enumerate(zip(self.sizes, self.core, strict=True)):
             if size < core:
                 last = whole[(*[slice(None)] * axis, slice(size - 1, size))]
+                # The last weight again: it changes neither the smallest nor the largest of its block, as a zero
+                # would.
                 whole = library(whole).concatenate([whole, *[last] * (core - size)], axis=axis)
         return permuted(whole.reshape(self.tiled), TO_BLOCKS).reshape(self.n, self.count)
 
     def weight(self, blocks: Any) -> Any:
         """The weight that has these blocks."""
         core = apply(self.to_core, blocks)
+        # What was filled up is cut off again.
         return apply(self.back, core[tuple(slice(0, size) for size in self.sizes)])
 
     def indices(self) -> npt.NDArray[np.int64]:

@@ -46,6 +46,7 @@ def weight_statistics(original: Array, packed: Packed, constrained: Array, macs:
     gap = one - two
     norm = float(np.vdot(one, one))
     products, sums = operations(layout, kinds)
+    # How often each weight is used: positions, for a convolution.
     uses = macs / prod(layout.view.shape)
     return Measures(
         counts,
@@ -101,6 +102,7 @@ def satisfied(weight: Array, original: Array, layout: Layout, kinds: Kinds) -> b
     """Whether every block is exactly what its kind says, free ones untouched, to the last bit."""
     blocks, before = layout.blocks(weight), layout.blocks(original)
     size = abs(blocks)
+    # Against the first of the block, bit by bit: a unified block has one absolute value, not nearly one.
     same = bool((size[:, kinds == UNIFIED] == size[:1, kinds == UNIFIED]).all())
     zero = not size[:, kinds == PRUNED].any()
     free = np.array_equal(blocks[:, kinds == FREE], before[:, kinds == FREE])
@@ -108,6 +110,7 @@ def satisfied(weight: Array, original: Array, layout: Layout, kinds: Kinds) -> b
 
 
 def _wide(array: Array) -> Array:
+    # numpy computes slowly, or not at all, with 16-bit floats.
     return array.astype(np.float32) if array.dtype in HALF else array
 
 

@@ -34,6 +34,7 @@ def iss(_: UnifySettings, targets: Targets) -> Approach:
 
 def envelope(_: UnifySettings, targets: Targets) -> Approach:
     """Proximal steps of the group envelope."""
+    # A codebook has no free blocks to be fewer of.
     blocks = {name: target for name, target in targets.items() if isinstance(target, Mixed)}
     if len(blocks) < len(targets):
         raise UsageError("--method envelope is for blocks of one absolute value; train codebooks with another --method")

@@ -51,12 +51,14 @@ def shortened(shape: Shape, moves: Iterable[Move]) -> tuple[Move, ...]:
     found: list[Move] = []
     for move in moves:
         if isinstance(move, Permute):
+            # Moving an axis of one changes no order, so that a reshape does.
             turned = [a for a in move.axes if shape[a] > 1]
             shape = tuple(shape[a] for a in move.axes)
             step: Move = Reshape(shape) if turned == sorted(turned) else move
         else:
             shape, step = move.shape, move
         if isinstance(step, Reshape) and found and isinstance(found[-1], Reshape):
+            # Of two reshapes in a row only the last one counts.
             found.pop()
         found.append(step)
     return tuple(found)

@@ -91,6 +91,7 @@ class Packed:
             digits = from_bytes(self.map, len(self.order), self.layout.count)
             found = np.asarray(self.order, np.uint8)[digits]
         stored = np.flatnonzero(found == UNIFIED)
+        # A magnitude of zero is how pruned blocks are stored where the map does not tell them.
         found[stored[self.magnitudes == 0]] = PRUNED
         return found
 
@@ -128,12 +129,15 @@ def encode(weight: Array, layout: Layout, kinds: Kinds, magnitudes: str = "float
     wide = weight.astype(np.float32) if weight.dtype in HALF else weight
     blocks = layout.blocks(wide)
     shared = shared_values(blocks, layout.present)
+    # Through the type of the weight, which is what unpacking ends with, so that nothing is lost there.
     values = np.where(kinds == UNIFIED, shared, 0).astype(weight.dtype).astype(wide.dtype)
     scale = _scale(values, np.finfo(magnitudes))
     rounded = (values / scale).astype(magnitudes)
+    # What is too small for the stored type becomes zero, and is told so.
     kinds = np.where((kinds == UNIFIED) & (rounded == 0), PRUNED, kinds).astype(np.uint8)
     order = _order(kinds, layout.n, rounded.itemsize)
     kept = kinds == UNIFIED if PRUNED in order else kinds != FREE
+    # Zeros have no sign: as many equal bits as possible, for gzip.
     bits = (blocks[:, kept] < 0) & (rounded[kept] > 0)
     digits = np.zeros(layout.count, np.uint8)
     for digit, kind in enumerate(order):
@@ -146,6 +150,7 @@ def encode(weight: Array, layout: Layout, kinds: Kinds, magnitudes: str = "float
         to_bytes(bits, 2),
         rounded[kept],
         scale,
+        # From the weight as it came, so that free blocks keep their bits.
         np.ascontiguousarray(layout.blocks(weight)[:, kinds == FREE]),
         order,
         to_bytes(digits, len(order)) if len(order) > 1 else None,
@@ -158,6 +163,7 @@ def _scale(values: Array, stored: np.finfo[Any]) -> float:
     positive = values[values > 0]
     if not positive.size or (positive.max() <= stored.max and positive.min() >= stored.smallest_normal):
         return 1.0
+    # A power of two, as multiplying by it is exact.
     return float(2.0 ** np.ceil(np.log2(float(positive.max()) / float(stored.max))))
 
 

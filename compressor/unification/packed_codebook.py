@@ -60,12 +60,14 @@ class PackedCodebook:
 
     def satisfied(self, weight: Array) -> bool:
         """Whether every weight is a value of its codebook, the one of its code, to the last bit."""
+        # Through the same types as unpacking goes.
         table = self.values.astype(self.work).T.astype(self.dtype)
         return np.array_equal(self.layout.blocks(weight), taken(table, self.codes()))
 
 
 def bits_of(values: int) -> tuple[int, ...]:
     """The bits of each part of a code, most significant first: 2 and 1 for 8 values."""
+    # The highest code decides, which is one less than the number of values.
     left, found = (values - 1).bit_length(), []
     for width in WIDTHS:
         if left & width:
@@ -98,9 +100,11 @@ def encode(weight: Array, layout: Layout, codes: Codes, count: int, values: str 
     wide = weight.astype(np.float32) if weight.dtype in HALF else weight
     table = means(layout.blocks(wide), codes, count).T.astype(weight.dtype).astype(wide.dtype)
     size, limits = np.abs(table[table != 0]), np.finfo(np.float16)
+    # Numbers below the smallest normal one would lose bits in float16.
     fits = not size.size or (size.max() <= limits.max and size.min() >= limits.smallest_normal)
     parts, left = [], (count - 1).bit_length()
     for bits in bits_of(count):
+        # From the highest bits on, as they are put together again by shifting.
         left -= bits
         parts.append((bits, to_bytes((codes >> left) & ((1 << bits) - 1), 1 << bits)))
     return PackedCodebook(layout, weight.dtype, tuple(parts), table.astype(values if fits else np.float32))

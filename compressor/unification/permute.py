@@ -68,6 +68,7 @@ def permute(coupling: Coupling, layers: Sequence[UnifiedLayer], seed: int = 0) -
     found = []
     for member in group(coupling):
         places = holders.places(member)
+        # Along an axis on which blocks are one wide, order changes nothing.
         touched = [(known[p.value], p) for p in places if p.value in known and _span(known[p.value], p) > 1]
         if not touched:
             continue
@@ -75,6 +76,7 @@ def permute(coupling: Coupling, layers: Sequence[UnifiedLayer], seed: int = 0) -
         before = _total(touched, np.arange(count))
         options = [(_total(touched, order), order) for order in _orders(touched, count, seed)]
         after, order = min(options, key=lambda option: option[0])
+        # Compared on the weights as they are by now: groups before may have changed them along other axes.
         if after < before:
             for place in places:
                 _move(place, order)
@@ -103,6 +105,7 @@ class _Holders:
         for index in sorted({index for unit in member.units.tolist() for index in self.of.get(unit, [])}):
             value, term = self.terms[index]
             run = _run(term, member.units)
+            # An initializer that the caller may replace would be replaced in the old order.
             if run is None or (value.is_initializer() and value.is_graph_input()):
                 return []
             if value.is_initializer():
@@ -115,6 +118,7 @@ def _run(term: Term[int], units: UnitArray) -> tuple[int, int] | None:
     if len(term.axes) > 1:
         return None
     where = np.flatnonzero(np.isin(term.units, units))
+    # A unit may hold several positions in a row, as behind a Flatten.
     each = len(where) // len(units)
     unbroken = where[-1] - where[0] + 1 == len(where)
     if not unbroken or not np.array_equal(term.units[where], np.repeat(units, each)):
@@ -148,6 +152,7 @@ def _total(touched: Sequence[tuple[UnifiedLayer, _Place]], order: Order) -> floa
     """The damage of all layers in another order; a layer that holds the group twice moves along both axes."""
     arrays: dict[UnifiedLayer, Any] = {}
     for layer, place in touched:
+        # On top of what another place of the same layer has moved.
         arrays[layer] = _moved(arrays.get(layer, constant_array(layer.value)), place, order)
     return sum(_damage(layer, array) for layer, array in arrays.items())
 
@@ -164,6 +169,7 @@ def _span(layer: UnifiedLayer, place: _Place) -> int:
 def _orders(touched: Sequence[tuple[UnifiedLayer, _Place]], count: int, seed: int) -> Iterator[Order]:
     """Candidates: by mean absolute weight, and like beside like."""
     sizes = [_slices(constant_array(layer.value), place, count) for layer, place in touched]
+    # Each layer as a share of its own size, so that none decides alone.
     yield np.argsort(sum(s.mean(1) / max(float(s.mean()), 1e-30) for s in sizes), kind="stable")
     rng = np.random.default_rng(seed)
     short = [s @ rng.standard_normal((s.shape[1], _WIDTH)) / max(float(np.linalg.norm(s)), 1e-30) for s in sizes]

@@ -45,6 +45,7 @@ class Mixed:
     def _h(self, blocks: Any) -> Any:
         found, device = self._measured, None if isinstance(blocks, np.ndarray) else blocks.device
         if device not in found:
+            # Kept by device, as a projection is made in every step.
             found[device] = None if found[None] is None else as_array_of(found[None], blocks)
         return found[device]
 
@@ -53,6 +54,7 @@ class Mixed:
         """How many blocks are pruned and unified."""
         total = self.layout.count
         pruned = assignment.whole(self.prune, total)
+        # Rounded as a sum, so that shares that add up to one leave no block free.
         return pruned, assignment.whole(self.unify + self.prune, total) - pruned
 
     def ties(self) -> Any:
@@ -62,6 +64,7 @@ class Mixed:
         Where all blocks become of one kind these are the rows of blocks; where kinds are chosen by size, all outputs.
         """
         groups, outputs, _, _ = self.layout.view.canonical
+        # Some blocks are chosen by their size, which scaling filters against each other would change.
         if self.layout.count not in self.counts:
             return np.zeros(groups * outputs, np.int64)
         if self.layout.spans[0] == 1:
@@ -94,6 +97,7 @@ class Mixed:
         shared = shared_values(blocks, self._h(blocks))
         xp = library(blocks)
         values = xp.copysign(shared, blocks + 0.0)  # + 0.0: the sign of -0.0 counts as +
+        # The common case costs no mask.
         if (kinds == UNIFIED).all():
             return values
         if (kinds == FREE).any():
@@ -126,6 +130,7 @@ class NOfM:
         h = importance(self.layout, self.curvature)
         damage = blocks * blocks if h is None else blocks * blocks * as_array_of(h, blocks)
         order = _argsort(-damage, 0)
+        # The rank of each entry: sorting the order gives the places in it.
         kept = _argsort(order, 0) < self.keep
         return self.layout.weight(blocks * kept)
 
@@ -146,6 +151,7 @@ def shared_values(blocks: Any, h: Any = None) -> Any:
         mean = size.mean(0)
     else:
         total = h.sum(0)
+        # Where importance is zero all over a block, plain means are as good as any.
         mean = xp.where(total > 0, (h * size).sum(0) / xp.where(total > 0, total, 1), size.mean(0))
     return xp.minimum(xp.maximum(mean, xp.amin(size, 0)), xp.amax(size, 0))
 

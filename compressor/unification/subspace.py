@@ -35,6 +35,7 @@ class Subspace:
         xp = library(blocks)
         self._layout = layout
         self._signs = xp.copysign(xp.ones_like(blocks), blocks + 0.0)
+        # None saves a pass over the weight in every step.
         self._free = as_array_of(kinds == FREE, blocks) if (kinds == FREE).any() else None
         self._kept = as_array_of(kinds != PRUNED, blocks) if (kinds == PRUNED).any() else None
         self._unifies = bool((kinds == UNIFIED).any())
@@ -46,6 +47,7 @@ class Subspace:
         if self._unifies:
             xp = library(blocks)
             turned = blocks * self._signs
+            # Rounding of the mean may leave the range of what it is the mean of.
             mean = xp.minimum(xp.maximum(self._mean(turned), xp.amin(turned, 0)), xp.amax(turned, 0))
             unified = mean * self._signs
             blocks = unified if self._free is None else xp.where(self._free, blocks, unified)

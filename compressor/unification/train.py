@@ -67,6 +67,7 @@ class UnifySamples:
         """
         if settings.data is None:
             return None
+        # Nothing is learnt, so nothing has to be set aside.
         if settings.method == "one-shot":
             other = validation(settings)
             whole = open_data(settings, model)
@@ -146,6 +147,7 @@ class Trainer:
         """
         trained = Trained(self.model)
         if self.settings.checkpoint is not None:
+            # A phase makes its own folder, but not those above it.
             self.settings.checkpoint.mkdir(parents=True, exist_ok=True)
         if self.settings.approach_epochs:
             self._approach(trained)
@@ -155,6 +157,7 @@ class Trainer:
         return trained
 
     def _approach(self, trained: Trained) -> None:
+        # Without means of weights and patience: what is judged are projections, and the last phase decides.
         settings = self._phase("approach", self.settings.approach_epochs).model_copy(update=PLAIN)
         method = METHODS.find(self.settings.method)(self.settings, self.targets)
         self._tuned(trained, settings, method, partial(self._tell, "approach", method))
@@ -181,11 +184,13 @@ class Trainer:
         plain = settings.model_copy(update={"insert_bn": False, "train_bn": bool(inserted) or settings.train_bn})
         if inserted:
             extensions.append(Tied(ties_of(model, self._ties)))
+        # The default rate is for networks with the norms that could not be put in.
         elif not {"learning_rate", "retrain_rate"} & self.settings.model_fields_set:
             plain = plain.model_copy(update={"learning_rate": LEARNING_RATES[settings.optimiser]})
         try:
             done = finetune(model, plain, teacher=self.teacher, data=parts, extensions=extensions, observe=observe)
             model, warnings = done.model, done.warnings
+        # The phase ends, and the next one goes on from the nearest weights.
         except WentAway as away:
             model, warnings = away.model or model, [str(away)]
         trained.model = training_options.without_batchnorm(model, settings, parts.train) if inserted else model
@@ -202,6 +207,7 @@ class Trainer:
         except ModelError as error:
             trained.warn(f"trained without BatchNormalization put in: {error}")
             return None
+        # Where statistics fit no layer there is nothing to fold, and nothing to train with another rate.
         return inserted if inserted.nodes else None
 
     @cached_property
@@ -213,6 +219,7 @@ class Trainer:
         """The settings of one phase, with a checkpoint of its own; a resumed run begins a phase it had not reached."""
         folder = self.settings.checkpoint and self.settings.checkpoint / name
         begun = name == "approach" or (folder is not None and folder.is_dir())
+        # A phase that the stopped run had not reached has no checkpoint to resume from.
         resume = self.settings.resume and (begun or not self.settings.approach_epochs)
         return self.settings.model_copy(update={"checkpoint": folder, "epochs": epochs, "resume": resume})
 
@@ -234,6 +241,7 @@ def imposed(model: ir.Model, targets: Targets) -> tuple[ir.Model, dict[str, Any]
         value = copy.graph.initializers[name]
         weight = wide_array(value)
         kinds[name] = target.kinds(weight)
+        # Projected in float32 and rounded once; the phase that follows holds it on the set.
         narrow = np.ascontiguousarray(target.impose(weight, kinds[name])).astype(constant_array(value).dtype)
         value.const_value = ir.tensor(narrow, name=name)
     return copy, kinds

@@ -39,6 +39,7 @@ def install(model: ir.Model, weights: Mapping[ir.Value, Packed | PackedCodebook]
     """
     graph = model.graph
     opset = graph.opset_imports.get("", 1)
+    # Older operators broadcast by attributes of their own.
     if opset < OLDEST_OPSET:
         raise ModelError(
             f"operator set {opset} is too old to unpack weights in, which takes {OLDEST_OPSET}; "
@@ -48,12 +49,15 @@ def install(model: ir.Model, weights: Mapping[ir.Value, Packed | PackedCodebook]
     for value, packed in weights.items():
         result = builder.weight(packed, str(value.name))
         del graph.initializers[str(value.name)]
+        # Such an input could be given other numbers by the caller, and has no meaning any more.
         if value.is_graph_input():
             graph.inputs.remove(value)
         value.replace_all_uses_with(result)
+        # The old value gives its name away first, as names are unique in a graph.
         result.name, value.name = str(value.name), None
         result.shape = ir.Shape(packed.layout.view.shape)
         result.type = ir.TensorType(ir.DataType.from_numpy(packed.dtype))
+    # In front of everything, as any node may read a weight.
     graph.insert_before(graph[0], builder.nodes)
 
 
@@ -73,6 +77,7 @@ class _Builder:
         self.name = name
         blocks = self._values(packed) if isinstance(packed, PackedCodebook) else self._blocks(packed)
         layout = packed.layout
+        # Blocks at the edge were filled up, and are cut before the weight takes its shape.
         if layout.ragged:
             axes = tuple(axis for axis, size in enumerate(layout.sizes) if size < layout.core[axis])
             core = self._moved(blocks, shortened((layout.n, layout.count), layout.to_core))
@@ -86,6 +91,7 @@ class _Builder:
         """The value of every code, ``[n, B]``: looked up for whole bytes where all weights share one table."""
         shape, count = (packed.layout.n, packed.layout.count), packed.values.shape[1]
         values = self._cast(self._stored("values", packed.values.reshape(-1)), packed.values.dtype, packed.work)
+        # The values themselves are put into the table of bytes, which saves a second lookup.
         if len(packed.parts) == 1 and packed.layout.count == 1:
             bits, data = packed.parts[0]
             digits = self._node("Cast", [self._table(1 << bits)], to=ir.DataType.INT32)
@@ -98,6 +104,7 @@ class _Builder:
             higher = None if index is None else self._node("Mul", [index, self._number(1 << bits)])
             index = digits if higher is None else self._node("Add", [higher, digits])
         assert index is not None
+        # The tables stand one after the other; each column starts at its own.
         if packed.layout.count > 1:
             first = np.arange(packed.layout.count, dtype=np.int32) * count
             index = self._node("Add", [index, self._shared(f"{MARK}tables{packed.layout.count}x{count}", first)])
@@ -120,6 +127,7 @@ class _Builder:
         if packed.map is None and packed.order[0] in parts:
             return columns[0]
         if packed.map is None:
+            # All blocks are pruned: one column of zeros, as often as there are blocks.
             return self._node("Tile", [columns[0], self._shape_of((1, packed.layout.count))])
         return self._node("Gather", [self._node("Concat", columns, axis=1), self._index(packed)], axis=1)
 
@@ -148,6 +156,7 @@ class _Builder:
         assert packed.map is not None
         base, count = len(packed.order), packed.layout.count
         sizes = {UNIFIED: len(packed.magnitudes), FREE: packed.free.shape[1]}
+        # Columns of the kinds stand one after the other in the order of the digits.
         starts = np.cumsum([0, *(sizes.get(kind, 1) for kind in packed.order)])
         if self.opset < _CUMSUM:
             return self._stored("index", _indices(from_bytes(packed.map, base, count), packed.order, starts))

@@ -47,7 +47,9 @@ class Ranks:
     def of(self, widest: int) -> list[int]:
         """Ranks below the widest one, ascending, evenly spaced."""
         step = self.multiple if widest >= self.wide else self.narrow
+        # A layer narrower than two steps would have no rank at all.
         step = step if widest >= 2 * step else 1
+        # Rounding of the product must not lift it over a whole number.
         low = max(1, int(np.ceil(self.least * widest - 1e-9)))
         found = [rank for rank in range(step, widest, step) if rank >= low]
         places = np.unique(np.linspace(0, len(found) - 1, min(RANKS, len(found))).round().astype(int))
@@ -83,6 +85,7 @@ class RankCurve:
         self._parts = found.parts(layer, place)
         self._metrics = tuple(part.metrics for part in self._parts)
         self._factor = 1.0
+        # Without taps both sides are the same decomposition.
         ways: tuple[Way, ...] = ("outputs", "inputs") if layer.geometry.taps > 1 else ("outputs",)
         self._losses = {way: self._measured(way) for way in ways}
 
@@ -94,6 +97,7 @@ class RankCurve:
             widest = size.widest(way)
             for rank in ranks.of(widest):
                 option = Thinned(way, rank, widest, self._metrics)
+                # Only what saves work is an option.
                 if option.macs(size) < size.macs:
                     found.append((option.macs(size), float(losses[rank]) * self._factor, option))
         return cheapest_first(self._layer, found)
@@ -116,8 +120,10 @@ class RankCurve:
             known = np.zeros(len(few))
             for part, truncation in truncations:
                 known += [part.held.loss(_change(part, truncation, rank)) for rank in few]
+            # Between the ranks that were judged, in logarithms, as losses fall over several orders.
             logs = np.interp(np.arange(widest + 1), few, np.log(np.maximum(known, 1e-300)))
             losses = np.exp(logs)
+        # Noise must not make a larger rank worse: the knapsack relies on it.
         return np.asarray(np.maximum.accumulate(losses[::-1])[::-1])
 
     def probes(self) -> list[tuple[float, list[Probe]]]:
@@ -126,6 +132,7 @@ class RankCurve:
         widest = self._layer.geometry.widest(way)
         pairs = list(zip(self._parts, self._truncations(way), strict=True))
         found = []
+        # At the widest rank nothing is lost, and a ratio would have no meaning.
         for rank in sorted({max(1, round(share * widest)) for share in PROBED} - {widest}):
             changes = [_change(part, truncation, rank).astype(np.float32) for part, truncation in pairs]
             parts = enumerate(zip(changes, self._parts, strict=True))

@@ -94,12 +94,15 @@ class Truncation:
             self._left = root @ matrix
         else:
             taps = metrics.inputs.reshape(channels, self._taps, channels, self._taps)
+            # One pointwise layer serves all taps, so it sees the mean of their covariances.
             root, self._back = _roots(np.einsum("ikjk->ij", taps) / self._taps)
             wide = matrix.reshape(-1, channels, self._taps)
             weighed = np.einsum("po,oik->pik", _roots(metrics.outputs)[0], wide, optimize=True)
             unfolded = root @ weighed.transpose(1, 0, 2).reshape(channels, -1)
             seen = unfolded @ unfolded.T
+        # Symmetric to the last bit, as eigh reads one half only.
         _, vectors = np.linalg.eigh((seen + seen.T) / 2)
+        # eigh gives rising eigenvalues; the first columns have to be the strongest.
         self._vectors = vectors[:, ::-1]
 
     def at(self, rank: int) -> tuple[Matrix, Matrix]:
@@ -129,6 +132,7 @@ class Truncation:
         half = np.einsum("ri,ikn->rkn", first, wide, optimize=True).reshape(-1, wide.shape[2])  # Z C
         wide = half.reshape(-1, self._channels, self._taps)
         inner = np.einsum("nik,ri->nrk", wide, first, optimize=True).reshape(len(half), -1)  # Z C Zᵀ
+        # Directions that nothing excites would make it singular.
         inner += RIDGE * max(float(np.trace(inner)) / len(inner), 1e-300) * np.eye(len(inner))
         return np.asarray(np.linalg.solve(inner, half @ self._matrix.T).T)
 
@@ -148,6 +152,7 @@ def rounded(factors: Factors, dtype: np.dtype[np.generic]) -> Factors:
     seconds = factors.second.reshape(groups, -1, rank, factors.second.shape[2] // rank)
     one = np.sqrt(np.square(factors.first).sum(axis=2))
     two = np.sqrt(np.square(seconds).sum(axis=(1, 3)))
+    # A rank that is zero in one factor stays as it is.
     scale = np.sqrt(np.divide(two, one, out=np.ones_like(one), where=(one > 0) & (two > 0)))
     first = (factors.first * scale[:, :, None]).astype(dtype)
     second = (seconds / scale[:, None, :, None]).astype(dtype).reshape(factors.second.shape)
@@ -158,5 +163,6 @@ def _roots(metric: Matrix) -> tuple[Matrix, Matrix]:
     """The symmetric square root of a metric, and its inverse."""
     values, vectors = np.linalg.eigh((metric + metric.T) / 2)
     mean = float(values.mean())
+    # Rounding may leave an eigenvalue just below zero.
     values = np.sqrt(np.maximum(values, 0.0) + RIDGE * (mean if mean > 0 else 1.0))
     return np.asarray((vectors * values) @ vectors.T), np.asarray((vectors / values) @ vectors.T)

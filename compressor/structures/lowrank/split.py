@@ -38,6 +38,7 @@ def split(layer: LayerPair, form: OperandForm, factors: Factors) -> tuple[str, s
     dtype = layer.weight.read().dtype
     arrays = [array.astype(dtype) for array in _arrays(form, factors)]
     weights = [add_constant(graph, f"{name}.{k}", array) for k, array in zip(("first", "second"), arrays, strict=True)]
+    # The bias, if any, belongs to the layer that comes last.
     more = list(node.inputs[2:])
     x = node.inputs[1 - layer.held]
     pointwise = isinstance(form, ConvWindows)
@@ -50,6 +51,7 @@ def split(layer: LayerPair, form: OperandForm, factors: Factors) -> tuple[str, s
     inner.type = node.outputs[0].type
     final = _made(layer, inner, weights[1], more, group if pointwise and thin_first else None, last=True)
     graph.insert_before(node, final)
+    # The output changes hands before the old node goes, as its readers must never be without one.
     _take_over(node, final)
     middle.name = free_name(graph, f"{final.name}.factor")
     return str(weights[0].name), str(weights[1].name)
@@ -73,6 +75,7 @@ def _made(
     attributes = dict(node.attributes.items())
     operator = operator_of(node)
     if last and operator.window is None:
+        # What the first product gives is turned and scaled already.
         for key in (DATA_SIDE[1 - layer.held], operator.factor):
             attributes.pop(key, None)
     return ir.Node(node.domain, node.op_type, [*pair, *more], attributes=list(attributes.values()))
@@ -82,6 +85,7 @@ def _arrays(form: OperandForm, factors: Factors) -> tuple[Matrix, Matrix]:
     """The factors as the two nodes hold them."""
     if isinstance(form, Contraction):
         thin = replace(form, shape=form.resized(outs=factors.rank))
+        # The factor of a Gemm is taken up by the first matrix alone.
         thick = replace(form, shape=form.resized(inner=factors.rank), scale=1.0)
         return thin.weight(factors.first), thick.weight(factors.second)
     assert isinstance(form, ConvWindows)

@@ -83,6 +83,7 @@ class FactorWork:
     def without_samples(self, matrix: Matrix) -> None:
         """Factors of the weights that are there, by what was measured when the rank was chosen."""
         known = [metrics.inputs for metrics in self._option.metrics]
+        # Channels that have gone since then leave no covariance of the right size.
         fits = all(len(c) == matrix.shape[2] for c in known)
         self.take(matrix, np.stack(known) if fits else np.tile(np.eye(matrix.shape[2]), (len(matrix), 1, 1)))
 
@@ -122,6 +123,7 @@ class FactoredFit:
     def proposals(self) -> Iterator[Affine]:
         """One, for the first damping that can be solved."""
         means, covariances = self._whole.means, self._whole.covariances()
+        # Without regression the factors are of the weights that are there, with the covariance of what they read now.
         found = next(self._whole.proposals(), None) if self._work.regress else None
         product = self._work.take(self._matrix if found is None else found.matrix, covariances)
         yield Affine(product, tuple(y - (product @ x[:, :, None])[:, :, 0] for x, y in means))

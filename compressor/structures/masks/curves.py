@@ -42,6 +42,7 @@ class MaskCurve:
         self._layer, self._place, self._factor = layer, place, 1.0
         self._part = found.parts(layer, place)[0]
         part, shape = self._part, layer.view.layer.weight.read().shape
+        # What a weight contributes to the variance of its output, inputs taken for independent.
         energy = np.square(part.matrix) * np.diag(part.metrics.inputs)
         self._judged: list[_Judged] = []
         for name, mask in maker.masks(energy.reshape(shape), found.seed):
@@ -58,6 +59,7 @@ class MaskCurve:
         """
         size = self._layer.geometry
         found: list[tuple[float, float, Change | None]] = [(size.macs, 0.0, None)]
+        # Where nothing comes to smaller convolutions, as with N of M, all masks count.
         small = [one for one in self._judged if one.option.classes]
         for one in small or self._judged:
             if one.option.macs(size) < size.macs:
@@ -66,6 +68,7 @@ class MaskCurve:
 
     def probes(self) -> list[tuple[float, list[Probe]]]:
         """A few masks."""
+        # Evenly over what there is, from the densest to the sparsest.
         places = np.unique(np.linspace(0, len(self._judged) - 1, min(PROBED, len(self._judged))).round().astype(int))
         chosen = [self._judged[k] for k in places] if self._judged else []
         return [(one.loss, [Probe(self._place, 0, one.change, self._part.mean)]) for one in chosen]

@@ -33,6 +33,7 @@ def masked_ridge(weights: Matrix, inputs: Matrix, kept: Mask, damping: float, st
         steps: of conjugate gradients, at most.
     """
     mean = float(np.trace(inputs)) / max(len(inputs), 1)
+    # Inputs that never vary leave nothing to take a share of; any ridge will do then.
     damped = inputs + (damping * mean if mean > 0 else 1.0) * np.eye(len(inputs))
     masks, of = np.unique(kept, axis=0, return_inverse=True)
     if len(masks) > DIRECT:
@@ -40,6 +41,7 @@ def masked_ridge(weights: Matrix, inputs: Matrix, kept: Mask, damping: float, st
     found = np.zeros(weights.shape)
     for number, mask in enumerate(masks):
         rows = np.flatnonzero(of.ravel() == number)
+        # A filter that keeps nothing has no unknowns.
         if mask.any():
             right = damped[mask] @ weights[rows].T
             found[np.ix_(rows, np.flatnonzero(mask))] = np.linalg.solve(damped[np.ix_(mask, mask)], right).T
@@ -59,6 +61,7 @@ def _by_gradients(weights: Matrix, damped: Matrix, kept: Mask, steps: int) -> Ma
         if (energy <= limit).all():
             break
         moved = np.where(kept, direction @ damped, 0.0)
+        # Outputs that are done stand still: their direction may have no length left to divide by.
         length = np.divide(energy, (direction * moved).sum(axis=1), out=np.zeros_like(energy), where=energy > limit)
         found = found + length[:, None] * direction
         residual = residual - length[:, None] * moved

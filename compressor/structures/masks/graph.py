@@ -31,6 +31,7 @@ class Graph:
         """One mask a degree."""
         profile = energy.reshape(*energy.shape[:2], -1).sum(axis=2)
         nodes = min(NODES, *(size // SIZE for size in profile.shape))
+        # With one neighbour, itself, more than two nodes would not be connected.
         for degree in range(nodes - 1, 1, -1) if nodes > 2 else range(nodes - 1, 0, -1):
             adjacency = regular(nodes, degree, seed)
             kept = _assigned(profile, adjacency)
@@ -45,15 +46,18 @@ def regular(nodes: int, degree: int, seed: int) -> Adjacency:
     """
     found = np.zeros((nodes, nodes), np.bool_)
     for step in range(degree):
+        # Itself and the next ones on the ring.
         found[np.arange(nodes), (np.arange(nodes) + step) % nodes] = True
     rng = np.random.default_rng(seed)
     path = mean_path(found)
     for _ in range(nodes * (nodes - 1)):
         a, b = rng.integers(nodes, size=2)
         one, two = (rng.choice(np.flatnonzero(found[row])) for row in (a, b))
+        # A swap must neither touch a loop nor double an edge.
         if a == b or one in (two, a) or two == b or found[a, two] or found[b, one]:
             continue
         trial = found.copy()
+        # Two edges change their ends, so that every node keeps its degree.
         trial[a, one] = trial[b, two] = False
         trial[a, two] = trial[b, one] = True
         length = mean_path(trial)
@@ -67,6 +71,7 @@ def mean_path(adjacency: Adjacency) -> float:
     nodes = len(adjacency)
     steps = np.where(np.eye(nodes, dtype=np.bool_), 0.0, np.inf)
     reached = np.eye(nodes, dtype=np.bool_)
+    # A path has at most as many steps as there are other nodes.
     for step in range(1, nodes):
         new = (reached @ adjacency) & np.isinf(steps)
         if not new.any():
@@ -80,6 +85,7 @@ def _assigned(profile: npt.NDArray[np.float64], adjacency: Adjacency) -> Mask:
     """bool[out, channels]: nodes for outputs and for channels, in turns, so that energy stays."""
     nodes = len(adjacency)
     outs, ins = (np.repeat(np.arange(nodes), even(size, nodes)) for size in profile.shape)
+    # Outputs and channels depend on each other, so both are given out in turns.
     for _ in range(ROUNDS):
         by_node = np.stack([profile[:, ins == k].sum(axis=1) for k in range(nodes)], axis=1)
         outs = balanced(by_node @ adjacency.T.astype(np.float64), even(len(profile), nodes))

@@ -50,6 +50,7 @@ def _dropped(shares: npt.NDArray[np.float64]) -> Iterator[tuple[Mask, str]]:
     below = np.cumsum(np.take_along_axis(shares, order, axis=1), axis=1)
     for beta in SHARES:
         keeps = np.ones(shares.shape, np.bool_)
+        # Kept from the channel on that brings the dropped energy to the share.
         np.put_along_axis(keeps, order, below >= beta, axis=1)
         yield keeps, f"without {beta:g} of their energy"
 
@@ -67,8 +68,10 @@ def _even(shares: npt.NDArray[np.float64]) -> Iterator[tuple[Mask, str]]:
 
 def _clustered(profile: npt.NDArray[np.float64], count: int, seed: int) -> npt.NDArray[np.int64]:
     """int64[out], the group of each filter, as many filters in each: k-means on shares of energy, kept even."""
+    # Roots of shares: their distance is that of distributions (Hellinger), which few strong channels do not rule.
     rows = np.sqrt(profile / np.maximum(profile.sum(axis=1, keepdims=True), 1e-300))
     rng = np.random.default_rng(seed)
+    # Filters as first centres; the permutation makes the choice one of the seed.
     centres = rows[rng.permutation(len(rows))[:count]]
     found = np.full(len(rows), -1, np.int64)
     for _ in range(ROUNDS):

@@ -52,6 +52,7 @@ class Windowing:
         if mode == "VALID":
             pads = (0,) * 2 * rank
         elif mode != "NOTSET":
+            # With a stride the padding of SAME depends on the size of the input, which may be open.
             if any(step != 1 for step in strides):
                 return None
             spare = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
@@ -94,11 +95,13 @@ class Lowering:
             classes: of the mask.
         """
         order = [k for one in classes for k in one.filters]
+        # One node instead of several, where the classes allow it.
         if one_grouped(list(classes)):
             made = self._grouped(weight, bias, classes)
         else:
             parts = [self._summed(weight, bias, one) for one in classes]
             made = parts[0] if len(parts) == 1 else self._node("Concat", parts, {"axis": 1})
+        # Classes put filters in another order, which is undone behind them.
         if order != sorted(order):
             made = self._gathered(made, np.argsort(order))
         self._take_over(made)
@@ -118,6 +121,7 @@ class Lowering:
         for piece in one.pieces:
             x = self._read(piece.channels, weight.shape[1])
             block = _block(weight, one.filters, piece)
+            # The bias is added once, with the first piece.
             made = self._conv(x, block, own if total is None else None, piece.box, 1)
             total = made if total is None else self._node("Add", [total, made])
         assert total is not None
@@ -150,6 +154,7 @@ class Lowering:
 
     def _cut(self, x: ir.Value, before: Sequence[int], after: Sequence[int]) -> ir.Value:
         """The input without what lies outside of every window of a box."""
+        # Only axes on which the box lies so far inside that padding would be negative.
         axes = [k for k, pair in enumerate(zip(before, after, strict=True)) if min(pair) < 0]
         if not axes:
             return x

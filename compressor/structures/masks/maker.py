@@ -45,11 +45,13 @@ def balanced(gain: npt.NDArray[np.float64], capacity: npt.NDArray[np.int64]) -> 
         best = np.where(left > 0, gain[item], -np.inf).argmax()
         found[item] = best
         left[best] -= 1
+    # Each swap raises the sum; so many of them are enough, and the loop ends for sure.
     for _ in range(items):
         here = gain[np.arange(items), found]
         there = gain[:, found]  # gain of item a in the class of item b
         better = there + there.T - here[:, None] - here[None, :]
         a, b = np.unravel_index(int(better.argmax()), better.shape)
+        # Less is rounding, and would swap the same pair for ever.
         if better[a, b] <= 1e-12 * (1.0 + abs(float(gain.max()))):
             break
         found[a], found[b] = found[b], found[a]

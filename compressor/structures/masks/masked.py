@@ -39,6 +39,7 @@ class Masked:
         """A mask with its classes, where they are few and save something."""
         classes = classes_of(mask)
         few = len(classes) <= min(MOST, len(mask) // FEWEST)
+        # Boxes may fill up what a mask leaves out, until nothing is saved.
         useful = few and weights_left(classes) < mask.size
         return Masked(name, mask, tuple(classes) if useful else ())
 
@@ -96,12 +97,14 @@ class MaskWork:
         """The masked matrix in the numbers of ``dtype``."""
         found = self._matrix()
         assert found is not None
+        # Through the type of the file, as the reference and what is written have to agree.
         return found.astype(dtype).astype(np.float64)
 
     def write(self, layer: LayerPair, form: OperandForm) -> list[str]:
         """Smaller convolutions, where the mask comes to some; else nothing, as the zeros are in the weight already."""
         weight = layer.weight.read()
         windowing = Windowing.of(layer.node, tuple(weight.shape[2:]))
+        # Where padding follows from the input, smaller kernels cannot be given theirs.
         if not self._option.classes or windowing is None:
             return []
         bias = layer.node.inputs[2] if len(layer.node.inputs) > 2 else None

@@ -22,6 +22,7 @@ class NofM:
     def masks(self, energy: Energy, seed: int) -> Iterator[tuple[str, Mask]]:  # noqa: ARG002 - nothing is drawn
         """The densest first."""
         out, channels = energy.shape[:2]
+        # Sparse cores read whole rows of four.
         if channels % ROW:
             return
         rows = energy.reshape(out, channels // ROW, ROW, -1)

@@ -59,6 +59,7 @@ def classes_of(mask: Mask) -> list[FilterClass]:
     rows = mask.reshape(len(mask), -1)
     _, first, of = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     found = []
+    # In the order of their first filters, so that a mask in one order needs no Gather behind it.
     for number in np.argsort(first):
         filters = tuple(int(k) for k in np.flatnonzero(of.ravel() == number))
         found.append(FilterClass(filters, _pieces(mask[filters[0]])))

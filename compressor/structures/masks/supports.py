@@ -23,6 +23,7 @@ class Supports:
         channels = energy.shape[1]
         by_channel = energy.sum(axis=0)
         for name, family in families(energy.shape[2:]).items():
+            # Every support needs a channel.
             if channels < len(family):
                 continue
             gain = np.stack([(by_channel * support).reshape(channels, -1).sum(axis=1) for support in family], axis=1)
@@ -34,9 +35,11 @@ class Supports:
 def families(kernel: tuple[int, ...]) -> dict[str, list[Mask]]:
     """Name -> supports, bool[*kernel] each, by falling size."""
     found: dict[str, list[Mask]] = {}
+    # A kernel of one tap has nothing to leave out.
     if max(kernel, default=1) == 1:
         return found
     centre = tuple(size // 2 for size in kernel)
+    # A cross and corners of a kernel of two taps would be rows and columns again.
     if len(kernel) > 1 and min(kernel) > 2:
         cross = np.zeros(kernel, np.bool_)
         for axis in range(len(kernel)):
