@@ -68,6 +68,7 @@ def from_arrays(
     for spec in found:
         array, called = arrays[spec.name], f"{place}: the array for '{printable(spec.name)}'"
         preparations[spec.name] = prepare(spec, array, settings, called, normal=spec.name in meant)
+    # Once shapes fit, since axes are matched by then.
     check_symbols(preparations, {name: array.shape for name, array in arrays.items()})
     counts = {spec.name: len(arrays[spec.name]) for spec in found}
     if len(set(counts.values())) > 1:
@@ -77,6 +78,7 @@ def from_arrays(
     if not count or any(not array.size for array in arrays.values()):
         shapes = ", ".join(sizes_of(array.shape) for array in arrays.values())
         raise UsageError(f"{place}: there is no sample (the data is {shapes}); give at least one")
+    # Last, as it is the one check that reads all numbers.
     for spec in found:
         check_values(spec, arrays[spec.name], f"{place}: the array for '{printable(spec.name)}'")
     return ArrayDataset(dict(arrays), preparations, None if labels is None else tidy_labels(labels, count, place))
@@ -102,6 +104,7 @@ def assign(
     wanted = [spec.name for spec in found]
     have = ", ".join(printable(name) for name in names) or "none"
     chosen = {name: name for name in wanted if name in names}
+    # One input may call its array as everybody does; several have to be told apart by name.
     if len(wanted) == 1 and not chosen:
         chosen = dict(zip(wanted, [name for name in SAMPLE_NAMES if name in names], strict=False))
     missing = [printable(name) for name in wanted if name not in chosen]
@@ -111,5 +114,6 @@ def assign(
         raise UsageError(f"{place}: no array is named {lacking}{also}; it has {have}; name arrays as the inputs")
     if settings.labels is not None and settings.labels not in names:
         raise UsageError(f"{place}: no array is named {printable(settings.labels)!r} as --labels says; it has {have}")
+    # An array that is an input is never taken for the labels.
     free = [name for name in LABEL_NAMES if name in names and name not in chosen.values()]
     return chosen, settings.labels or next(iter(free), None)

@@ -37,7 +37,9 @@ class Augment:
     def __call__(self, batch: Batch, indices: Indices) -> Batch:
         """The batch with its images changed, in new arrays; ``indices`` are those of its samples."""
         random = _mixed(indices, self.seed, self.epoch)
+        # One random word a sample; flip and moves take bits of it that do not overlap.
         mirrored = (random & np.uint64(1)).astype(bool) & self.flip
+        # As many moves as there are, none included.
         span = np.uint64(2 * self.padding + 1)
         down = ((random >> np.uint64(8)) % span).astype(np.int64) - self.padding
         right = ((random >> np.uint64(36)) % span).astype(np.int64) - self.padding
@@ -76,6 +78,7 @@ def _changed(
     height, width = source.shape[-2:]
     for image, into, flipped, (down, right) in zip(source, target, mirrored.tolist(), moves.tolist(), strict=True):
         y, x = _overlap(down, height), _overlap(right, width)
+        # Written through a mirrored view: the image is moved as it stands, and what is kept is mirrored.
         window = into[..., ::-1] if flipped else into
         window[..., y[1], x[1]] = image[..., y[0], x[0]]
     return changed
@@ -83,6 +86,7 @@ def _changed(
 
 def _overlap(move: int, size: int) -> tuple[slice, slice]:
     """What a window moved by ``move`` sees of an axis, and where in the window that is."""
+    # A move beyond the image leaves nothing to see.
     seen = max(size - abs(move), 0)
     start, into = min(max(move, 0), size), min(max(-move, 0), size)
     return slice(start, start + seen), slice(into, into + seen)
@@ -90,6 +94,7 @@ def _overlap(move: int, size: int) -> tuple[slice, slice]:
 
 def _mixed(indices: Indices, seed: int, epoch: int) -> npt.NDArray[np.uint64]:
     """Random bits for each index: splitmix64 (Steele, Lea and Flood, OOPSLA 2014) of index, seed and epoch."""
+    # SeedSequence spreads neighbouring seeds and epochs over all bits.
     key = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)
     z = (indices.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + key
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

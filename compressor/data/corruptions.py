@@ -68,6 +68,7 @@ def obstacle(name: str, channels: int) -> str:
 
 
 def _gaussian_noise(images: Images, deviation: float, generators: Generators) -> Images:
+    # Each image has a generator of its own, so that its noise does not depend on the batch it is in.
     drawn = [rng.standard_normal(image.shape, np.float32) for rng, image in zip(generators, images, strict=True)]
     return np.asarray(images + np.float32(deviation) * np.stack(drawn), np.float32)
 
@@ -75,6 +76,7 @@ def _gaussian_noise(images: Images, deviation: float, generators: Generators) ->
 def _impulse_noise(images: Images, amount: float, generators: Generators) -> Images:
     """Each number becomes black or white, half of them each, with the probability ``amount``."""
     drawn = np.stack([rng.random(image.shape, np.float32) for rng, image in zip(generators, images, strict=True)])
+    # The lower half of what is hit becomes one, the upper half zero.
     return np.where(drawn < amount, (drawn < amount / 2).astype(np.float32), images)
 
 
@@ -84,6 +86,7 @@ def _blur(images: Images, deviation: float, _: Generators) -> Images:
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
     kernel = (kernel / kernel.sum()).astype(np.float32)
     for axis in (2, 3):
+        # One axis after the other, which is the same as a kernel of both and takes fewer products.
         padded = np.pad(images, [(reach, reach) if k == axis else (0, 0) for k in range(4)], mode="edge")
         length = images.shape[axis]
         images = np.zeros_like(images)
@@ -102,6 +105,7 @@ def _brightness(images: Images, step: float, _: Generators) -> Images:
     value = images.max(axis=1, keepdims=True)
     brighter = np.minimum(value + step, 1)
     scaled = images * (brighter / np.where(value > 0, value, 1))
+    # Black has no hue; it becomes grey.
     return np.asarray(np.where(value > 0, scaled, brighter), np.float32)
 
 
@@ -112,6 +116,7 @@ def _jpeg(images: Images, quality: float, _: Generators) -> Images:
     for image in np.rint(images * 255).astype(np.uint8):
         shown = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
         with BytesIO() as file:
+            # In memory, through the same coder as files.
             shown.save(file, "JPEG", quality=int(quality))
             decoded = np.asarray(Image.open(file), np.float32) / 255
         found.append(decoded[None] if decoded.ndim == 2 else decoded.transpose(2, 0, 1))

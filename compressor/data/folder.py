@@ -99,15 +99,18 @@ def open_folder(root: Path, found: Sequence[InputSpec], settings: DataSettings) 
     Raises:
         UsageError: Pillow is missing, the model takes no images, or the folder holds something else.
     """
+    # Before the folder is listed, which may take long.
     require("a folder of images", "PIL")
     spec, height, width, channels = _target(found, settings)
     class_names, groups = _listed(root)
     files = tuple(path for group in groups for path in group)
     labels = np.repeat(np.arange(len(groups), dtype=np.int64), [len(g) for g in groups]) if class_names else None
+    # A look at headers finds damaged files before hours of work, and costs little.
     _check_headers(files)
     sample = np.empty((0, height, width, channels), np.uint8)
     meant = normalised(found, settings)
     shape = (height, width, channels) if spec.last else (channels, height, width)
+    # The size is fixed from here on: every image is scaled to it.
     fixed = InputSpec(spec.name, spec.dtype, (None, *shape))
     preparation = prepare(
         fixed, sample, settings.model_copy(update={"layout": "nhwc"}), str(root), normal=spec.name in meant
@@ -133,6 +136,7 @@ def decode(path: Path, size: tuple[int, int], mode: str) -> Array:
 
     with _reading(path), path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
         _check_size(image, path)
+        # Cameras store a turned picture as it came and say so beside it.
         upright = ImageOps.exif_transpose(image)
         plain = _eight_bits(upright, path).convert(mode)
         if plain.size != size[::-1]:
@@ -149,6 +153,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise
     except MemoryError:
         raise UsageError(f"{printable(path)}: no memory is left to decode this image; make it smaller") from None
+    # Pillow raises errors of many kinds on damaged files, and none of them is a fault of ours.
     except Exception as error:
         text = printable(" ".join(str(error).split())[:200] or type(error).__name__)
         raise UsageError(f"{printable(path)}: the image cannot be decoded ({text}); replace or remove it") from error
@@ -170,6 +175,7 @@ def _target(found: Sequence[InputSpec], settings: GraphSection) -> tuple[InputSp
     shape = list(spec.shape)
     for axis, dim in enumerate(shape):
         if not isinstance(dim, int):
+            # Sizes that the file leaves open may be said by the user, by input or by symbol.
             shape[axis] = given[axis] if given and len(given) == 4 else settings.dims.get(str(dim))
     bound = InputSpec(spec.name, spec.dtype, tuple(shape))
     height, width = (shape[axis] for axis in bound.spatial)
@@ -199,6 +205,7 @@ def _listed(root: Path) -> tuple[tuple[str, ...], list[list[Path]]]:
             raise UsageError(f"{root} holds no image ({', '.join(sorted(SUFFIXES))}); give a subfolder for each class")
         return (), [images]
     groups = [_below(folder, 1) for folder in folders]
+    # A class without images would shift the numbers of those behind it.
     for folder, group in zip(folders, groups, strict=True):
         if not group:
             raise UsageError(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))}); remove it or fill it")
@@ -222,6 +229,7 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
                 image = Path(entry.name).suffix.lower() in SUFFIXES
                 if entry.name.startswith("."):
                     continue
+                # A link may lead out of the folder, or round in a circle.
                 if entry.is_symlink() and (image or entry.is_dir()):
                     raise UsageError(f"{printable(entry.path)} is a link; put the real file there")
                 if entry.is_dir():
@@ -230,6 +238,7 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
                     images.append(Path(entry.path))
     except OSError as error:
         raise UsageError(f"{folder}: {error.strerror or 'cannot be read'}; give a folder that can be read") from None
+    # The order of a file system differs between machines; classes are numbered by it.
     return sorted(folders), sorted(images)
 
 
@@ -237,6 +246,7 @@ def _check_headers(files: Sequence[Path]) -> None:
     """Opens images without decoding them: all where they are few, else a spread of them."""
     from PIL import Image  # noqa: PLC0415 - only folders of images need Pillow
 
+    # Evenly over all of them, first and last included, as folders are often sorted by class.
     for index in np.unique(np.linspace(0, len(files) - 1, min(CHECKED, len(files))).astype(np.int64)):
         path = files[index]
         with _reading(path), path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
@@ -245,6 +255,7 @@ def _check_headers(files: Sequence[Path]) -> None:
 
 def _check_size(image: Image, path: Path) -> None:
     width, height = image.size
+    # Of the header: a small file may unpack into gigabytes.
     if width * height > MAX_PIXELS:
         raise UsageError(f"{printable(path)} has {width}x{height} pixels, over {MAX_PIXELS:,}; make it smaller")
 
@@ -255,6 +266,7 @@ def _eight_bits(image: Image, path: Path) -> Image:
 
     if image.mode == "I" or image.mode.startswith("I;16"):
         wide = np.asarray(image).astype(np.int64)
+        # Pillow's own conversion clips 16 bits at 255, which leaves such images white.
         return images.fromarray((np.clip(wide, 0, 65535) >> 8).astype(np.uint8))
     if image.mode == "F":
         raise UsageError(f"{printable(path)}: the image has floating pixels; give an .npz file")

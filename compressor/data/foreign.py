@@ -33,6 +33,7 @@ class ForeignDataset:
         self._place = place
         if not len(dataset):
             raise UsageError(f"--data {place}: there is no sample; give at least one")
+        # A look at one sample, so that a misfit shows before any work.
         self.take(np.zeros(1, np.int64))
 
     @property
@@ -53,8 +54,10 @@ class ForeignDataset:
             given: Any = self._dataset.take(indices)
             inputs = {str(name): np.asarray(array) for name, array in dict(given.inputs).items()}
             labels = None if given.labels is None else np.asarray(given.labels)
+        # Our own errors name a remedy already.
         except CompressorError:
             raise
+        # It is the user's code, and may raise anything.
         except Exception as error:
             words = " ".join(str(error).split())[:300]
             raise UsageError(f"--data {self._place}: take raised {type(error).__name__}: {printable(words)}") from error
@@ -71,6 +74,7 @@ class ForeignDataset:
         place = f"--data {self._place}: take"
         if array is None:
             raise UsageError(f"{place} gave nothing for {spec.quoted}; name arrays as the inputs")
+        # Not converted: a silent cast could hide pixels of the wrong range.
         if array.dtype != spec.dtype.numpy():
             name = dtype_name(spec.dtype)
             raise UsageError(f"{place} gave {array.dtype} for {spec.quoted}, which takes {name}; convert it")

@@ -41,6 +41,7 @@ def tidy_labels(labels: Array, count: int, place: str) -> Array:
         if not np.isfinite(labels).all():
             raise UsageError(f"{place}: labels hold NaN or infinity; remove or repair such samples")
         return labels
+    # Such a label would become negative in int64.
     if labels.dtype == np.uint64 and labels.size and labels.max() > np.iinfo(np.int64).max:
         raise UsageError(f"{place}: a label is larger than any class number; give int64")
     narrow = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
@@ -53,6 +54,7 @@ def batch_labels(labels: Array) -> Array:
     Maps of labels are stored as narrow as they come, and widened batch by batch.
     """
     floating = labels.dtype.kind == "f"
+    # Files may come from machines of another byte order, which torch refuses.
     return np.ascontiguousarray(labels, labels.dtype.newbyteorder("=") if floating else np.int64)
 
 
@@ -63,6 +65,7 @@ def all_labels(dataset: Dataset) -> Array | None:
     """
     if not dataset.labelled:
         return None
+    # Reading samples for their labels alone would decode every image of a folder.
     if isinstance(dataset, Labels):
         return dataset.labels
     parts = []
@@ -108,6 +111,7 @@ def check_labels(dataset: Dataset, model: ir.Model) -> int | None:
             "give one class for each set of scores"
         )
     width = None if shape is None else _width(shape, labels.shape)
+    # Only maps of labels have positions to leave out; a class of -100 for a whole sample is a mistake.
     counted = labels[labels != IGNORED] if labels.ndim > 1 else labels
     if counted.size:
         low, high = int(counted.min()), int(counted.max())
@@ -140,4 +144,5 @@ def _width(shape: tuple[int | None, ...], labels: tuple[int, ...]) -> int | None
         told = sizes_of(labels)
         raise UsageError(f"labels are {told}, and the model gives {sizes_of(shape)} scores; make the sizes agree")
     widths = {shape[axis] for axis in fits}
+    # Where both axes fit and differ, the file does not tell which one holds classes.
     return widths.pop() if len(widths) == 1 else None

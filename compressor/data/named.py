@@ -41,6 +41,7 @@ def open_named(text: str, model: ir.Model, settings: DataSettings) -> Dataset:
     """
     found = specs(model)
     function = imported(text, OPTION)
+    # The user's code runs with the current folder importable, and errors in it are told as its own.
     with importable(), blamed(text, OPTION):
         given = function()
         if all(hasattr(given, name) for name in ("take", "__len__", "labelled")):
@@ -66,6 +67,7 @@ def collected(given: object, found: Sequence[InputSpec], settings: DataSettings,
     if isinstance(given, Mapping):
         return {str(name): _array(value) for name, value in given.items() if value is not None}
     if isinstance(given, tuple):
+        # A pair of arrays is samples and labels; a list or tuple of other things may be a batch of inputs.
         if len(given) == 2 and _is_array(given[0]) and (given[1] is None or _is_array(given[1])):
             return _pair(given, found, settings)
         raise UsageError(f"{place}: it gave a tuple of {len(given)}; give {FORMS}")
@@ -86,9 +88,11 @@ def _stacked(
         arrays = _item(item, found, settings, place)
         if parts and parts.keys() != arrays.keys():
             raise UsageError(f"{place}: item {position} has other parts than the first; give all the same")
+        # Samples are stacked with batches alike.
         stacked = arrays if _batched(arrays, found) else {name: array[None] for name, array in arrays.items()}
         for name, array in stacked.items():
             first = parts.setdefault(name, [array])[0]
+            # The first part is in the list already.
             if first is not array:
                 parts[name].append(array)
             if array.ndim == 0 or array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
@@ -98,6 +102,7 @@ def _stacked(
                 )
         count += max((len(array) for array in stacked.values()), default=0)
         size += sum(array.nbytes for array in stacked.values())
+        # Of what has no end only a part is read; of what has a length, that would leave samples out unnoticed.
         if count >= MAX_SAMPLES or size >= MAX_BYTES:
             if whole is not None and position + 1 < whole:
                 raise UsageError(
@@ -160,6 +165,7 @@ def _is_array(value: object) -> bool:
 
 def _array(value: Any) -> Array:
     """As numpy holds it; torch's tensors come off their device and graph first."""
+    # numpy refuses tensors with a gradient or on a GPU.
     for step in ("detach", "cpu"):
         if hasattr(value, step):
             value = getattr(value, step)()

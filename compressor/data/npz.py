@@ -59,6 +59,7 @@ class NpzFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            # A pipe or device could block for ever, or give other bytes when it is read again.
             if not stat.S_ISREG(os.stat(path).st_mode):
                 raise UsageError(f"{path} is not a regular file; give an .npz file")
             with zipfile.ZipFile(path) as archive:
@@ -69,6 +70,7 @@ class NpzFile:
         except _BROKEN as error:
             raise UsageError(f"{path} is not an .npz file ({_first_line(error)}); write it with numpy.savez") from None
         self._members = {info.filename.removesuffix(".npy"): info for info in members}
+        # A zip may hold a name twice, and readers differ in which one they take.
         if len(self._members) != len(members) or len(members) > MAX_MEMBERS:
             raise UsageError(f"{path} has arrays of the same name, or over {MAX_MEMBERS}; write it with numpy.savez")
         self._loaded = 0
@@ -96,8 +98,10 @@ class NpzFile:
     def _read(self, info: zipfile.ZipInfo, place: str) -> Array:
         with zipfile.ZipFile(self.path) as archive, archive.open(info) as member:
             header = _header(member)
+            # Before anything is allocated, as the header may claim any size.
             _check(header, info.file_size, place)
             if info.compress_type != zipfile.ZIP_STORED:
+                # Counted over all reads, so that many arrays together stay within the limit.
                 self._loaded += info.file_size
                 if self._loaded > MAX_LOADED:
                     raise UsageError(
@@ -120,6 +124,7 @@ def _header(member: IO[bytes]) -> Header:
 
 
 def _check(header: Header, size: int, place: str) -> None:
+    # Reading objects means unpickling, which runs code.
     if header.dtype.hasobject:
         raise UsageError(
             f"{place} is pickled, which can run any code when it is read, and is refused; write it as numbers, "
@@ -129,6 +134,7 @@ def _check(header: Header, size: int, place: str) -> None:
         raise UsageError(f"{place} has elements of type {printable(header.dtype)}; write numbers, such as float32")
     if len(header.shape) > MAX_RANK or any(extent < 0 for extent in header.shape):
         raise ValueError("impossible shape")
+    # A shape that promises more than the member holds would read beyond it.
     if math.prod(header.shape) * header.dtype.itemsize != size - header.offset:
         raise ValueError("its shape does not fit its size")
 
@@ -152,6 +158,7 @@ def _map(path: Path, info: zipfile.ZipInfo, header: Header) -> Array:
     """Maps the bytes of a stored member, after one pass over them for the checksum."""
     with path.open("rb") as file:
         file.seek(info.header_offset)
+        # The local header and not the directory: its own lengths say where the data begins.
         signature, name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
         start = info.header_offset + _LOCAL_HEADER.size + name + extra
         if signature != b"PK\x03\x04" or info.compress_size != info.file_size:
@@ -162,8 +169,10 @@ def _map(path: Path, info: zipfile.ZipInfo, header: Header) -> Array:
         checksum, left = 0, info.file_size
         while left and (part := file.read(min(_CHUNK, left))):
             checksum, left = zlib.crc32(part, checksum), left - len(part)
+        # numpy's mapping would never look at the checksum.
         if checksum != info.CRC or left:
             raise zipfile.BadZipFile("its checksum is wrong")
+    # An empty file region cannot be mapped.
     if not math.prod(header.shape) * header.dtype.itemsize:
         return np.empty(header.shape, header.dtype)
     order = "F" if header.fortran else "C"

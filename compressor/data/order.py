@@ -45,6 +45,7 @@ class Subset:
 
 def shuffled(count: int, seed: int, epoch: int) -> Indices:
     """0 to ``count`` - 1 in an order of their own for each epoch; int64[count]."""
+    # Seed and epoch together, so that epochs differ and a resumed one is the same.
     return np.random.default_rng([seed, epoch]).permutation(count).astype(np.int64)
 
 
@@ -65,12 +66,14 @@ def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
     """
     order = _drawn(len(dataset), seed)
     most = len(dataset) - 1
+    # At least one sample to judge by, and at least one to learn from.
     count = min(max(round(share * len(dataset)), 1), most) if share and most > 0 else 0
     labels = all_labels(dataset) if count else None
     if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iu":
         chosen = _by_class(labels[order], count)
     else:
         chosen = np.arange(len(order)) < count
+    # Sorted, so that a mapped file is read from front to back.
     return Subset(dataset, np.sort(order[~chosen])), Subset(dataset, np.sort(order[chosen]))
 
 
@@ -108,6 +111,7 @@ def _by_class(labels: Array, count: int) -> np.ndarray[tuple[int, ...], np.dtype
     names, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     exact = count * sizes / len(labels)
     quota = np.floor(exact).astype(np.int64)
+    # Stable, so that equal remainders go to the lower classes on every machine.
     quota[np.argsort(quota - exact, kind="stable")[: count - int(quota.sum())]] += 1
     chosen = np.zeros(len(labels), bool)
     for index in range(len(names)):

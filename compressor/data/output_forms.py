@@ -87,6 +87,7 @@ def decide(
     Raises:
         UsageError: ``given`` names an output that is not there, or an axis that it does not have.
     """
+    # A name with a typing error would otherwise be passed over.
     unknown = sorted(set(given) - set(names))
     if unknown:
         raise UsageError(f"the model has no output {unknown[0]!r}; it has {', '.join(names)}")
@@ -114,11 +115,14 @@ def part_variances(values: Array) -> tuple[int, list[float]] | None:
     one that varies least does. Outputs of two axes are left alone: they are embeddings or scores.
     """
     found, most = None, UNITS
+    # float64, as squares of large numbers overflow in 16 bits.
     wide = values.astype(np.float64) if values.ndim > 2 and values.size else np.zeros((0,))
     for axis in range(1, wide.ndim):
         if not 1 < wide.shape[axis] <= PARTS:
             continue
+        # Over samples and all other axes.
         each = wide.var(axis=tuple(other for other in range(wide.ndim) if other != axis))
+        # Parts that never vary would make every ratio infinite.
         varying = each[each > LEAST * each.max()]
         ratio = varying.max() / varying.min() if varying.size else 1.0
         if ratio > most:
@@ -137,6 +141,7 @@ def class_axis(values: Array, labels: Array | None) -> int | None:
     """The axis of ``values`` without which their shape is that of the class numbers."""
     if labels is None or labels.dtype.kind == "f" or values.ndim < 2 or labels.ndim != values.ndim - 1:
         return None
+    # Axis 1 goes first where both fit, as for square maps.
     for axis in (1, values.ndim - 1):
         rest = (*values.shape[:axis], *values.shape[axis + 1 :])
         if rest == labels.shape and values.shape[axis] > 1:
@@ -152,6 +157,7 @@ def vocabularies(model: ir.Model) -> set[int]:
     """
     found = set[int]()
     frontier = {v for v in model.graph.inputs if v.dtype is not None and not v.dtype.is_floating_point()}
+    # Only a few steps: further on, whole numbers are used for other things.
     for _ in range(STEPS):
         readers = {node for value in frontier for node in value.consumers()}
         frontier = set()
@@ -160,6 +166,7 @@ def vocabularies(model: ir.Model) -> set[int]:
             tables = [t for t in constants if len(t.shape) == 2 and t.dtype.is_floating_point()]
             found.update(int(t.shape.numpy()[0]) for t in tables)
             if not tables:
+                # A table turns whole numbers into features; what comes after it is no index any more.
                 frontier.update(v for v in node.outputs if v.dtype is None or not v.dtype.is_floating_point())
     return found
 
@@ -191,6 +198,7 @@ def _floating(values: Array) -> bool:
 def _sums_to_one(values: Array) -> int | None:
     if values.ndim < 2 or not values.size or float(values.min()) < 0:
         return None
+    # With two axes both are the same one, which is asked once.
     for axis in dict.fromkeys((1, values.ndim - 1)):
         if values.shape[axis] > 1 and float(np.abs(values.astype(np.float64).sum(axis) - 1).max()) < TOLERANCE:
             return axis
@@ -213,5 +221,6 @@ def _as_given(found: OutputForm, text: str, values: Array) -> OutputForm:
         return OutputForm(found.name, found.index, chosen, reason="as asked")
     if not -values.ndim <= axis < values.ndim or axis % values.ndim == 0:
         raise UsageError(f"output {found.name!r} has {values.ndim} axes, none of which is axis {axis} of classes")
+    # Negative axes count from the end.
     axis %= values.ndim
     return OutputForm(found.name, found.index, "kl", axis, _sums_to_one(values) == axis, reason="as asked")

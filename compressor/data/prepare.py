@@ -43,16 +43,19 @@ class Preparation:
     def __call__(self, rows: Array) -> Array:
         """Samples [n, ...] as the input takes them: a new array, contiguous."""
         present = [axis for axis in self.axes if axis >= 0]
+        # A transpose is a view, and is left out where it changes nothing, so that rows stay contiguous.
         arranged = rows.transpose(present) if present != sorted(present) else rows
         if -1 in self.axes:
             arranged = np.expand_dims(arranged, self.axes.index(-1))
         if self.spec.dtype == ir.DataType.STRING:
             return arranged.astype(object)
         if self.scale is not None and self.shift is not None:
+            # In the type of the scale, float32 at least: bytes would overflow.
             numbers: npt.NDArray[np.floating] = arranged.astype(self.scale.dtype, order="C")
             numbers *= self.scale
             numbers += self.shift
             arranged = numbers
+        # A copy in any case, as a mapped file is read-only.
         return np.ascontiguousarray(arranged, self.spec.dtype.numpy())
 
 
@@ -97,6 +100,7 @@ def check_symbols(preparations: Mapping[str, Preparation], shapes: Mapping[str, 
     sizes: dict[str, tuple[int, InputSpec]] = {}
     for name, preparation in preparations.items():
         spec = preparation.spec
+        # Without the axis of samples, whose symbol is the batch and is the same for all.
         for dim, size in list(zip(spec.shape or (), preparation.shape(shapes[name]), strict=False))[1:]:
             if isinstance(dim, str):
                 other, owner = sizes.setdefault(dim, (size, spec))
@@ -114,10 +118,12 @@ def _arranged(spec: InputSpec, stored: Shape, layout: str, place: str) -> tuple[
         return plain
     ways = _ways(spec, plain, layout)
     fitting = [axes for axes in ways if _fits(spec, stored, axes)]
+    # All that do not fit are told in one sentence.
     if not fitting:
         held = f"{place} holds {sizes_of(stored[1:])}" if len(stored) else f"{place} is a scalar"
         wanted = f"{spec.quoted} takes samples of {sizes_of(spec.shape[1:])}"
         raise UsageError(f"{wanted}, {held}; {_remedy(spec, stored, layout)}")
+    # Both orders would run, and one of them silently on garbage.
     if len(fitting) > 1 and spec.channels is None and stored[-1] in CHANNELS and stored[1] not in CHANNELS:
         raise UsageError(
             f"{place} holds {sizes_of(stored[1:])}, which looks like channels last, and {spec.quoted} leaves open "
@@ -131,6 +137,7 @@ def _ways(spec: InputSpec, plain: tuple[int, ...], layout: str) -> list[tuple[in
     rank = len(spec.shape or ())
     if not spec.image:
         return [plain]
+    # Grey images are often stored without an axis of channels.
     if len(plain) == rank - 1 and spec.channels == 1:
         return [(*plain, -1) if spec.last else (0, -1, *plain[1:])]
     if len(plain) != rank:
@@ -169,10 +176,12 @@ def _affine(spec: InputSpec, array: Array, settings: DataSettings | None) -> tup
         return None, None
     for name, numbers in (("mean", mean), ("std", std)):
         _check_channels(spec, name, numbers)
+    # A mean of 123 or a deviation of 58 is of bytes, and would make all pixels alike.
     if pixels and any(abs(number) > 2 for number in (*mean, *std)):
         raise UsageError("--mean and --std are of pixels from 0 to 1, and one of them is above 2; divide them by 255")
     wide = np.float64 if spec.dtype == ir.DataType.DOUBLE else np.float32
     divisor = np.asarray(std or (1.0,), np.float64)
+    # The division by 255 is folded into the scale, so that pixels are touched once.
     scale = (1 / 255 if pixels else 1.0) / divisor
     shift = -np.asarray(mean or (0.0,), np.float64) / divisor
     shape = [1] * max(len(spec.shape or ()), 1)

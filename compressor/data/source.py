@@ -34,11 +34,13 @@ def open_data(settings: DataSettings, model: ir.Model) -> Dataset:
     text = settings.data
     if not text:
         raise UsageError(f"no data is given; give --data with {FORMS}")
+    # Raises before any sample is read where inputs disagree on the batch.
     batch_limit(model)
     path = Path(text)
     kind = _kind(path)
     if kind == "folder":
         return open_folder(path, specs(model), settings)
+    # A file or folder of that name goes before a module.
     if kind == "none" and NAMED.fullmatch(text):
         return open_named(text, model, settings)
     if kind == "none":
@@ -61,6 +63,7 @@ def open_parts(settings: DataSettings, model: ir.Model) -> tuple[Dataset, Datase
         return split(dataset, settings.val_share, settings.seed)
     judged = open_data(own, model)
     if isinstance(dataset, FolderDataset) and isinstance(judged, FolderDataset):
+        # Numbers of classes follow from names, so that other names are other numbers.
         differ = sorted(set(dataset.class_names) ^ set(judged.class_names))
         if differ:
             raise UsageError(
@@ -73,6 +76,7 @@ def open_parts(settings: DataSettings, model: ir.Model) -> tuple[Dataset, Datase
 def _kind(path: Path) -> str:
     try:
         return "folder" if path.is_dir() else "file" if path.exists() else "none"
+    # A name that no file system takes is no file.
     except (OSError, ValueError):
         return "none"
 

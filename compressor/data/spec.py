@@ -43,6 +43,7 @@ class InputSpec:
     @property
     def last(self) -> bool:
         """Does an image have its channels on the last axis?"""
+        # Channels first go before channels last where both sizes could be channels.
         if self.shape is None or self.shape[1] in CHANNELS:
             return False
         return self.shape[-1] in CHANNELS
@@ -82,6 +83,7 @@ def specs(model: ir.Model) -> tuple[InputSpec, ...]:
     Raises:
         UsageError: the model has no input, or one that samples cannot fill.
     """
+    # Old files list weights among the inputs.
     found = tuple(_spec(value) for value in model.graph.inputs if not value.is_initializer())
     if not found:
         raise UsageError("the model has no input, so that there is nothing to give it data for")
@@ -112,6 +114,7 @@ def _spec(value: ir.Value) -> InputSpec:
     if value.type is not None and not isinstance(value.type, ir.TensorType):
         raise UsageError(f"input '{printable(name)}' is no tensor; data can be given for tensors only")
     shape = None if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape)
+    # Without an axis of samples nothing can be stacked.
     if shape == ():
         raise UsageError(
             f"input '{printable(name)}' is a scalar, which has no axis of samples; make it a constant of the model"

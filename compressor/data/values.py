@@ -45,10 +45,12 @@ def check_values(spec: InputSpec, array: Array, place: str) -> None:
     Raises:
         UsageError: a number is not finite, or beyond what the input's type holds.
     """
+    # Types that hold less than the input's cannot overflow it, and are not read.
     if array.dtype.kind not in "biuf" or (array.dtype.kind != "f" and np.can_cast(array.dtype, spec.dtype.numpy())):
         return
     limits = _limits(spec.dtype)
     for start, rows in chunks(array):
+        # Smallest and largest tell NaN as well, as numpy hands it on.
         low, high = rows.min().item(), rows.max().item()
         if not (np.isfinite(low) and np.isfinite(high)):
             found = start + int(np.flatnonzero(~np.isfinite(rows).reshape(len(rows), -1).all(axis=1))[0])

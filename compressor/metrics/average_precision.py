@@ -53,6 +53,7 @@ class AveragePrecision(Metric):
             raise UsageError(f"there are labels of {len(labels)} images, and outputs of {len(found)}")
         for image, rows in zip(found, labels, strict=True):
             true = rows[rows[:, 4] >= 0].astype(np.float64)
+            # Classes that are only found count as well: their boxes are misses.
             for number in np.union1d(true[:, 4].astype(np.int64), image.classes):
                 self._match(int(number), image, true[true[:, 4] == number, :4])
 
@@ -61,12 +62,14 @@ class AveragePrecision(Metric):
         found = self._found.setdefault(number, _Found())
         found.wanted += len(true)
         own = np.flatnonzero(image.classes == number)
+        # By score, and stable, as cocoeval sorts.
         own = own[np.argsort(-image.scores[own], kind="stable")][:MOST]
         found.scores.append(image.scores[own])
         found.hits.append(matched(overlaps(image.boxes[own], true), self.thresholds))
 
     def value(self) -> float:
         """In 0..1."""
+        # A class without true boxes has no recall.
         classes = [found for found in self._found.values() if found.wanted]
         if not classes:
             raise UsageError(f"--eval {self.name}: no image has a true box")
@@ -94,8 +97,10 @@ def matched(table: Floats, thresholds: Floats) -> npt.NDArray[np.bool_]:
     free = np.ones((len(thresholds), wanted), bool)
     rows = np.arange(len(thresholds))
     for index in range(count):
+        # A true box that is taken cannot be hit again; -1 is below every overlap.
         open_to = np.where(free, table[index], -1.0)
         best = open_to.argmax(1)
+        # cocoeval's own bound: an overlap of one counts at a threshold of one in spite of rounding.
         hit = open_to[rows, best] >= np.minimum(thresholds, 1 - 1e-10)
         hits[hit, index] = True
         free[rows[hit], best[hit]] = False
@@ -110,10 +115,12 @@ def _average_precision(found: _Found) -> float:
         return 0.0
     right = hits.cumsum(1)
     recall, precision = right / found.wanted, right / np.arange(1, scores.size + 1)
+    # The best precision at that recall or beyond, which makes the curve fall.
     best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     parts = []
     for one, two in zip(recall, best, strict=True):
         place = np.searchsorted(one, RECALLS, side="left")
+        # Recalls that are never reached have a precision of zero.
         parts.append(np.where(place < scores.size, two[np.minimum(place, scores.size - 1)], 0.0).mean())
     return float(np.mean(parts))
 

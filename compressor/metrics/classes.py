@@ -30,6 +30,7 @@ class TopK(Metric):
         values = next(iter(outputs.values()))
         if batch.labels is None:
             raise UsageError(f"--eval {self.name} needs labels, and the data has none; add an array y")
+        # argmax is faster than ranks, and takes outputs that are classes already.
         if self.k == 1:
             found, counted = right(values, batch)
         else:
@@ -86,6 +87,7 @@ def among(scores: Array, batch: Batch, k: int) -> tuple[npt.NDArray[np.bool_], n
     if axis is None:
         raise _misfit(scores, labels)
     rows, counted = np.moveaxis(scores.astype(np.float64), axis, -1), labels != IGNORED
+    # Positions without a label get any class, and are not counted.
     safe = np.where(counted, labels, 0).astype(np.int64)
     if safe.size and not 0 <= safe.min() <= safe.max() < rows.shape[-1]:
         raise UsageError(

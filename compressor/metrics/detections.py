@@ -61,6 +61,7 @@ def read(outputs: Outputs) -> list[Detections]:
         ModelError: they hold NaN.
     """
     arrays = [finite(name, values) for name, values in outputs.items()]
+    # Files for one image at a time leave out the first axis.
     arrays = [array[None] if array.ndim == 1 or (array.ndim == 2 and _single(arrays)) else array for array in arrays]
     found = _joint(arrays) if len(arrays) == 1 else _apart(arrays)
     if found is None:
@@ -79,12 +80,15 @@ def _joint(arrays: Sequence[Array]) -> list[Detections] | None:
     (whole,) = arrays
     if whole.ndim != 3:
         return None
+    # Before the other forms, which also have a third axis of six for two classes: class numbers are whole.
     if whole.shape[2] == 6 and np.array_equal(whole[..., 5], np.round(whole[..., 5])):
         return [_final(rows[:, :4], rows[:, 4], rows[:, 5]) for rows in whole]
+    # The longer axis counts boxes.
     if 4 < whole.shape[1] < whole.shape[2]:
         rows = np.swapaxes(whole, 1, 2)
         return [_suppressed(_corners(image[:, :4]), _shares(image[:, 4:])) for image in rows]
     if 5 < whole.shape[2] < whole.shape[1]:
+        # Objectness times class, as the exporters' own code has it.
         return [_suppressed(_corners(image[:, :4]), _shares(image[:, 4:5]) * _shares(image[:, 5:])) for image in whole]
     return None
 
@@ -95,6 +99,7 @@ def _apart(arrays: Sequence[Array]) -> list[Detections] | None:
     if boxes is None:
         return None
     lists = [a for a in arrays if a.shape == boxes.shape[:2]]
+    # Scores are floats; the other list holds classes, in whichever type.
     scores = next((a for a in lists if a.dtype.kind == "f"), None)
     classes = next((a for a in lists if a is not scores), None)
     if scores is not None and classes is not None:
@@ -111,6 +116,7 @@ def _apart(arrays: Sequence[Array]) -> list[Detections] | None:
 def _as_corners(boxes: Array) -> Floats:
     wide = boxes.astype(np.float64)
     crossed = (wide[..., 2] < wide[..., 0]) | (wide[..., 3] < wide[..., 1])
+    # Rounding may turn a few boxes of no size around, so one alone does not decide.
     return _corners(wide) if crossed.size and crossed.mean() > CROSSED else wide
 
 
@@ -123,6 +129,7 @@ def _corners(boxes: Array) -> Floats:
 
 def _shares(scores: Array) -> Floats:
     wide = scores.astype(np.float64)
+    # Clipped before the exponential, which would overflow.
     if wide.size and (wide.min() < 0 or wide.max() > 1):
         return np.asarray(1 / (1 + np.exp(-np.clip(wide, -500, 500))))
     return wide
@@ -145,6 +152,7 @@ def _suppressed(boxes: Floats, scores: Floats) -> Detections:
         boxes: float64[k, 4], corners.
         scores: float64[k, classes].
     """
+    # Boxes below the lowest score cannot matter, and there are tens of thousands of them.
     row, column = np.nonzero(scores >= LOWEST_SCORE)
     values = scores[row, column]
     order = np.argsort(-values, kind="stable")[:CANDIDATES]
@@ -155,6 +163,7 @@ def _suppressed(boxes: Floats, scores: Floats) -> Detections:
     while left.size and len(kept) < KEPT:
         best, rest = left[0], left[1:]
         kept.append(int(best))
+        # Only boxes of one class are doubles of each other.
         double = (column[rest] == column[best]) & (overlaps(chosen[best][None], chosen[rest])[0] > SUPPRESSED_AT)
         left = rest[~double]
     return Detections(chosen[kept], values[kept], column[kept].astype(np.int64))
@@ -171,6 +180,7 @@ def overlaps(one: Floats, two: Floats) -> Floats:
     high = np.minimum(one[:, None, 2:], two[None, :, 2:])
     common = np.clip(high - low, 0, None).prod(-1)
     union = _areas(one)[:, None] + _areas(two)[None] - common
+    # Two boxes without area have no union.
     return np.asarray(common / np.where(union > 0, union, 1.0))
 
 

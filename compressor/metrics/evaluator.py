@@ -113,6 +113,7 @@ class Evaluator:
     def identity(self) -> str:
         """Tells metrics apart for whoever remembers values: the name, and of a function the bytes of its module."""
         if not self.own:
+            # The function may have changed between two runs under the same name.
             return self.text
         try:
             source = inspect.getsourcefile(inspect.unwrap(self._function))
@@ -126,10 +127,12 @@ class Evaluator:
             return True
         if data is None or not len(data) or (self.needs_labels and not data.labelled):
             return False
+        # Labels of values or boxes are no classes; only a metric that was named can be meant for them.
         return self.text != DEFAULT or _kind_of_labels(data) in "biu"
 
     def check_limit(self, limit: float | None) -> None:
         """Refuses a limit on what may be lost that no loss of a share exceeds; raises UsageError."""
+        # A share cannot fall by more than one.
         if limit is not None and limit > 1 and (self.share or self.relative):
             raise UsageError(
                 f"--max-drop must be at most 1 for {self.name}, not {limit:g}; write a share such as 0.01 or 1%"
@@ -175,6 +178,7 @@ class Evaluator:
         if self.own:
             with loaded(model, self.provider, data, self.batch_size, alone=self.alone) as found:
                 return Measured(self.asked(found), None if data is None else len(data))
+        # ``measures`` was asked before.
         assert data is not None
         return self._over(model, data, original)
 
@@ -219,12 +223,14 @@ class Evaluator:
         from compressor.runtime import sessions  # noqa: PLC0415 - slow to import, and many runs judge nothing
 
         limit, metric, count = batch_limit(model), self.start(), 0
+        # Beside others that run on all cores, more threads would only be in each other's way.
         setup = sessions.Setup(threads=1) if self.alone else sessions.Setup()
         with ExitStack() as stack:
             session = stack.enter_context(sessions.opened(model, self.provider, setup))
             other = None
             if self.against_original and original is not None:
                 other = stack.enter_context(sessions.opened(original, self.provider, setup))
+            # A fixed batch takes no part of one; it would have to be filled up with samples that count twice.
             for batch in batches(data, limit or self.batch_size, drop_last=limit is not None):
                 found = named(session, sessions.run_session(session, batch.inputs))
                 wanted = None if other is None else named(other, sessions.run_session(other, batch.inputs))
@@ -245,6 +251,7 @@ class Evaluator:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the function, which every process imports itself."""
+        # Functions of the user's may not be picklable.
         return {name: value for name, value in self.__dict__.items() if name != "_function"}
 
 

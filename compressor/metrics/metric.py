@@ -75,6 +75,7 @@ def first_floating(outputs: Outputs, metric: str) -> tuple[str, Array]:
 
 def finite(name: str, values: Array) -> Array:
     """The values in float64 or as they are; raises ModelError where one is NaN."""
+    # 16-bit sums of many numbers lose digits, or overflow.
     wide = values.astype(np.float64) if values.dtype.name in ("bfloat16", "float16") else values
     if wide.dtype.kind == "f" and np.isnan(wide).any():
         raise ModelError(f"output {name!r} holds NaN, so that no metric can be taken of it; look at the model or data")

@@ -35,6 +35,7 @@ class Cosine(Metric):
             raise UsageError(
                 f"--eval {self.name} is for embeddings [n, ..., d], and output {name!r} has no second axis"
             )
+        # A row of zeros has no direction; its product is zero already.
         lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(two, axis=-1)
         cosines = (one * two).sum(-1) / np.where(lengths > 0, lengths, 1.0)
         self._sum += float(cosines.sum())
@@ -68,11 +69,13 @@ class Rmse(Metric):
         """Adds the squared error of every entry."""
         name, values = first_floating(outputs, self.name)
         labels = batch.labels
+        # Labels of regressions are often one number a sample, where the output has an axis of one.
         if labels is not None and labels.dtype.kind == "f" and labels.shape == (*values.shape[:-1],):
             values = values[..., 0] if values.shape[-1] == 1 else values
         wanted = wanted_numbers(self.name, name, values, batch, original)
         self._sum += float(np.square(values.astype(np.float64) - wanted.astype(np.float64)).sum())
         self._count += values.size
+        # Squares of finite numbers may overflow, too.
         if not np.isfinite(self._sum):
             raise ModelError(f"output {name!r} is infinite, so that --eval {self.name} is no number")
 

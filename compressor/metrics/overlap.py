@@ -36,6 +36,7 @@ class MeanIou(Metric):
         if labels is None or labels.dtype.kind not in "biu":
             raise UsageError(f"--eval {self.name} needs labels: maps of the numbers of classes; add an integer array y")
         found, classes = _classified(name, scores, labels)
+        # 255 is a class where there are more than that many.
         counted = (labels != IGNORED) & ~((labels == VOID) & (classes <= VOID))
         wanted = labels[counted].astype(np.int64)
         if wanted.size and not 0 <= wanted.min() <= wanted.max() < classes:
@@ -43,6 +44,7 @@ class MeanIou(Metric):
                 f"labels run from {wanted.min()} to {wanted.max()}, and the model's classes from 0 to {classes - 1}; "
                 "renumber them, with -100 or 255 where there is none"
             )
+        # One number for each pair of label and class, so that one pass counts the table.
         pairs = np.bincount(wanted * classes + found[counted], minlength=classes * classes)
         table = pairs.reshape(classes, classes).astype(np.int64)
         self._table = table if self._table is None else self._table + table
@@ -62,6 +64,7 @@ def ious(table: npt.NDArray[np.int64]) -> Floats:
     """
     hit = np.diag(table)
     union = table.sum(0) + table.sum(1) - hit
+    # A class that neither occurs nor is found says nothing.
     occurs = union > 0
     return np.asarray(hit[occurs] / union[occurs], np.float64)
 

@@ -62,6 +62,7 @@ class Perplexity(Metric):
         """1 and more."""
         if not self._count:
             raise UsageError(f"--eval {self.name}: no token has a label that counts")
+        # An exponential that overflows would be no number to compare by.
         return exp(min(self._loss / self._count, LARGEST))
 
 
@@ -75,6 +76,7 @@ def following_tokens(scores: Array, batch: Batch) -> Array | None:
     Returns:
         int64[n, t]; None where no input has that form.
     """
+    # Of several inputs of that form the one whose name has ``ids`` in it comes first; masks have the same shape.
     named = sorted(batch.inputs.items(), key=lambda item: "ids" not in item[0].lower())
     for _, tokens in named:
         if tokens.dtype.kind in "iu" and scores.ndim == 3 and tokens.shape == scores.shape[:2]:
@@ -87,7 +89,9 @@ def following_tokens(scores: Array, batch: Batch) -> Array | None:
 def _log_probabilities(rows: Array) -> Floats:
     """float64 of scores, or of probabilities where that is what rows are."""
     wide = rows.astype(np.float64)
+    # Models that end with a softmax give shares, whose softmax would be another distribution.
     if wide.size and wide.min() >= 0 and np.abs(wide.sum(-1) - 1).max() < SUM_OF_PROBABILITIES:
         return np.asarray(np.log(np.maximum(wide, np.finfo(np.float64).tiny)))
+    # The largest score becomes zero, so that no exponential overflows.
     wide -= wide.max(-1, keepdims=True)
     return np.asarray(wide - np.log(np.exp(wide).sum(-1, keepdims=True)))

@@ -117,12 +117,14 @@ class Synthetic:
     def take(self, indices: Indices) -> Batch:
         """The samples at ``indices``, stacked along a first axis."""
         if not len(indices):
+            # ``np.stack`` of nothing has no shape.
             return Batch({kind.name: np.zeros((0, *kind.shape), kind.dtype.numpy()) for kind in self.kinds})
         made = [self._sample(int(index)) for index in indices]
         return Batch({name: np.stack([sample[name] for sample in made]) for name in made[0]})
 
     def renewed(self) -> Synthetic:
         """Other samples of the same kinds, as they are drawn."""
+        # The memory of samples belongs to the seed.
         return replace(self, seed=self.seed + 1, remembered={}, sharpened={})
 
     def _sample(self, index: int) -> Mapping[str, Array]:
@@ -130,13 +132,16 @@ class Synthetic:
             return self.sharpened[index]
         if index in self.remembered:
             return self.remembered[index]
+        # A stream of its own for what all inputs of a sample have in common.
         share = np.random.default_rng([self.seed, index])
         filled = 1.0 if share.random() < FILLED_SHARE else share.uniform(FILLED_SHARE, 1)
         sample = {}
         for kind in self.kinds:
+            # By name, so that an input's numbers do not depend on what other inputs there are.
             rng = np.random.default_rng([self.seed, index, crc32(kind.name.encode())])
             draw = Draw(kind, rng, self.seed, filled, self.kinds, self.choice.of(index), self.plain)
             sample[kind.name] = np.asarray(GENERATORS[kind.kind](draw)).astype(kind.dtype.numpy()).reshape(kind.shape)
+        # All samples have the same size, so one tells for all.
         if (len(self.remembered) + 1) * sum(array.nbytes for array in sample.values()) <= REMEMBERED:
             self.remembered[index] = sample
         return sample
@@ -165,6 +170,7 @@ def _image(draw: Draw) -> Array:
     image = (dead_leaves if draw.plain else natural_image)(draw.rng, draw.channels, draw.grid)
     if draw.kind.dtype == ir.DataType.UINT8:
         return draw.placed(np.rint(255 * image))
+    # The same pixels, moved to where the type has its middle.
     if draw.kind.dtype == ir.DataType.INT8:
         return draw.placed(np.rint(255 * image) - 128)
     return draw.placed(draw.range.applied(image, 0))
@@ -197,9 +203,11 @@ def _segments(draw: Draw) -> Array:
 def _positions(draw: Draw) -> Array:
     """0, 1, 2, ...; behind what is in a cache, which the mask has room for too."""
     length = draw.shape[-1]
+    # With a cache the mask covers past and present, and positions go on behind the past.
     masked = max((other.shape[-1] for other in draw.siblings if other.kind == Kind.MASK), default=length)
     cached = any(other.kind == Kind.CACHE for other in draw.siblings)
     count = np.arange(length) + (max(0, masked - length) if cached else 0)
+    # A table has no more positions than it has rows.
     last = (draw.kind.use.table or count[-1] + 1) - 1
     return np.broadcast_to(np.minimum(count, last), draw.shape)
 
@@ -210,6 +218,7 @@ def _mask(draw: Draw) -> Array:
     if draw.kind.dtype == ir.DataType.BOOL and "padding" in draw.kind.words:
         seen = ~seen
     if draw.kind.use.added and draw.kind.dtype.is_floating_point():
+        # A mask that is added to scores closes by a large negative number instead of zero.
         return np.broadcast_to(np.where(seen, 0.0, MASKED), draw.shape)
     return np.broadcast_to(seen, draw.shape)
 
@@ -224,6 +233,7 @@ def _lengths(draw: Draw) -> Array:
 def _sizes(draw: Draw) -> Array:
     """Height and width of the image beside it; 1 where the input is a factor between two sizes."""
     images = [other for other in draw.siblings if other.pixels]
+    # A factor of one leaves the image as it is, whatever the graph scales.
     if "scale" in draw.kind.words or "factor" in draw.kind.words or not images:
         return np.ones(draw.shape)
     grid = [n for axis, n in enumerate(images[0].shape) if axis != images[0].channel_axis][-2:]
@@ -237,6 +247,7 @@ def _features(draw: Draw) -> Array:
     if shift is None or scale is None:
         return made
     moved = made[None] * np.abs(scale) + shift
+    # Constants that do not broadcast over the sample normalise something else.
     return moved if moved.size == made.size else made
 
 

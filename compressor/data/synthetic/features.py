@@ -26,6 +26,7 @@ def features(rng: np.random.Generator, shape: tuple[int, ...], seed: int) -> Fie
         steps = shape[-2]
         drift = fractal_noise(rng, mixing.shape[1], (steps,), 0.5) if steps > 1 else np.zeros((mixing.shape[1], steps))
         level = rng.standard_normal((mixing.shape[1], 1))
+        # Divided by the root of two, as two independent parts of deviation one are added.
         hidden = ((drift + level) / np.sqrt(2 if steps > 1 else 1)).T.astype(np.float32)
     own = rng.standard_normal(shape, dtype=np.float32)
     return np.asarray(np.sqrt(SHARED) * (hidden @ mixing.T) + np.sqrt(1 - SHARED) * own, np.float32)
@@ -34,8 +35,10 @@ def features(rng: np.random.Generator, shape: tuple[int, ...], seed: int) -> Fie
 @lru_cache(maxsize=8)
 def _mixing(count: int, seed: int) -> Field:
     """float32[count, factors] with rows of norm 1."""
+    # By seed and width, so that inputs of one width share their causes.
     drawn = np.random.default_rng([seed, count]).standard_normal((count, min(FACTORS, max(count, 1))))
     rows: Field = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+    # Cached and shared by all callers.
     rows.setflags(write=False)
     return rows
 

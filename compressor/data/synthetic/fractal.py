@@ -30,6 +30,7 @@ def fractal_noise(rng: np.random.Generator, count: int, size: Sequence[int], exp
     field = np.fft.irfftn(spectrum, s=tuple(size), axes=axes).astype(np.float32, copy=False)
     field -= field.mean(axis=axes, keepdims=True)
     deviation = field.std(axis=axes, keepdims=True)
+    # A field of one pixel has no deviation.
     unit: Field = np.divide(field, deviation, out=np.zeros_like(field), where=deviation > 0)
     return unit
 
@@ -41,7 +42,9 @@ def _amplitudes(size: tuple[int, ...], exponent: float) -> Field:
     square = np.zeros(tuple(len(s) for s in steps))
     for axis, step in enumerate(steps):
         square += np.square(step).reshape([-1 if a == axis else 1 for a in range(len(steps))])
+    # The constant gets no amplitude: infinity to a negative power is zero.
     square.flat[0] = np.inf
     weight = (square ** (-exponent / 2)).astype(np.float32)
+    # Cached and shared by all callers.
     weight.setflags(write=False)
     return weight

@@ -37,10 +37,12 @@ def natural_image(rng: np.random.Generator, channels: int, size: Sequence[int]) 
     """
     share = np.float32(rng.uniform(*LEAVES_SHARE))
     image = share * _leaves(rng, channels, size)
+    # An image of one channel has brightness alone.
     own = int(channels > 1) * channels
     fields = fractal_noise(rng, 1 + own, size, EXPONENT)
     noise = fields[:1]
     if own:
+        # The shares are of variances, hence the root.
         noise = np.sqrt(1 - CHROMA**2) * noise + CHROMA * fields[1:]
     image += (1 - share) * (0.5 + CONTRAST * noise)
     contrast, brightness = np.exp(EXPOSURE[0] * rng.standard_normal()), EXPOSURE[1] * rng.standard_normal()
@@ -50,6 +52,7 @@ def natural_image(rng: np.random.Generator, channels: int, size: Sequence[int]) 
 
 def _leaves(rng: np.random.Generator, channels: int, size: Sequence[int]) -> Field:
     """Dead leaves with soft edges where the image is small."""
+    # Twice the size along each axis multiplies pixels by two to the number of axes.
     if np.prod(size, dtype=np.int64) << len(size) > SUPERSAMPLED:
         return dead_leaves(rng, channels, size)
     parts = [n for side in size for n in (side, 2)]

@@ -165,12 +165,15 @@ def kinds_of(model: ir.Model, shapes: Shapes) -> tuple[InputKind, ...]:
         UsageError: an input that no generator fits; the sentence names it and says what to give.
     """
     values = {str(v.name): v for v in model.graph.inputs}
+    # A scalar has no first axis to leave out.
     lacking = [spec.quoted for spec in specs(model) if not shapes.inputs[spec.name]]
     if lacking:
         raise UsageError(f"{lacking[0]} is a scalar, which has no axis of samples; make it a constant of the model")
+    # What the graph indexes by this input may be smaller than the table.
     largest = shapes.largest(shapes.inputs, -1)
     uses = {spec.name: _bounded(use_of(values[spec.name], shapes), largest[spec.name]) for spec in specs(model)}
     sizes = {name: tuple(shapes.inputs[name][1:]) for name in uses}
+    # Masks have the shape of an input of tokens, so these have to be known first.
     tokens = frozenset(
         sizes[spec.name] for spec in specs(model) if spec.dtype.is_integer() and uses[spec.name].table is not None
     )
@@ -188,11 +191,13 @@ def kinds_of(model: ir.Model, shapes: Shapes) -> tuple[InputKind, ...]:
 
 def _bounded(use: InputUse, largest: int) -> InputUse:
     """``use`` with no larger table than what every index that comes from the input allows; -1 allows all."""
+    # The largest index is one less than the number of rows.
     return use if use.table is None or largest < 0 else replace(use, table=min(use.table, largest + 1))
 
 
 def _words(name: str) -> frozenset[str]:
     """``inputIds.1`` and ``input_ids_1`` are {input, ids, 1}."""
+    # Camel case counts as separate words.
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
     return frozenset(word.lower() for word in re.split(r"[^A-Za-z0-9]+", parted) if word)
 
@@ -207,9 +212,11 @@ def _channel_axis(kind: Kind, facts: _Facts) -> int | None:
     found, dims = facts.use.channel_axis, {Kind.IMAGE: 2, Kind.VOLUME: 3, Kind.SPECTROGRAM: 1, Kind.WAVEFORM: 1}
     if kind not in dims or facts.rank <= dims[kind]:
         return None
+    # Counted without the axis of samples.
     if found is not None and 0 < found <= facts.rank:
         return found - 1
     if kind in (Kind.WAVEFORM, Kind.SPECTROGRAM):
+        # A signal has fewer channels, or bands, than steps of time.
         return int(np.argmin(facts.shape))
     order = (0, facts.rank - 1, 1)  # videos may have their frames in front of their channels
     return next((axis for axis in order if facts.shape[axis] in CHANNELS), 0)

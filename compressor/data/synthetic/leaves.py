@@ -69,6 +69,7 @@ def dead_leaves(rng: np.random.Generator, channels: int, size: Sequence[int]) ->
     shapes = _drawn(rng, channels, sides)
     front = _painted(shapes, sides)
     amplitude, exponent = shapes.texture, TEXTURE[1]
+    # The texture of a shape stays within it, as amplitudes are looked up by the shape that is seen.
     shade = amplitude[front] * fractal_noise(rng, 1, sides, exponent)[0]
     for axis, side in enumerate(sides):
         line = np.arange(side, dtype=np.float32).reshape([-1 if a == axis else 1 for a in range(len(sides))])
@@ -83,15 +84,18 @@ def _drawn(rng: np.random.Generator, channels: int, sides: tuple[int, ...]) -> _
     count, dims = LEAVES, len(sides)
     scale = float(np.prod(sides, dtype=np.float64) ** (1 / dims))
     low, high = RADII
+    # The inverse of the distribution, cut off at the largest radius.
     share = rng.random(count) * (1 - (low / high) ** POWER)
     longest = scale * low * (1 - share) ** (-1 / POWER)
     radius = longest[:, None] * rng.uniform(ASPECT, 1, (count, dims))
     centre = rng.random((count, dims)) * sides
     form = rng.integers(0, 3, count)
+    # The Q of a normal matrix is a random turn.
     turn = np.linalg.qr(rng.standard_normal((count, dims, dims)))[0]
     bright = rng.random((count, 1))
     colour = np.clip(bright + CHROMA * (channels > 1) * rng.standard_normal((count, channels)), 0, 1)
     slope = GRADIENT * rng.standard_normal((count, dims)) / np.maximum(longest, 1)[:, None]
+    # The background must cover the corners of the image, too.
     radius[0], centre[0], form[0], turn[0] = 2 * max(sides), np.divide(sides, 2), 1, np.eye(dims)
     slope[0] = GRADIENT * rng.standard_normal(dims) / scale
     texture = TEXTURE[0] * rng.random(count)
@@ -101,11 +105,14 @@ def _drawn(rng: np.random.Generator, channels: int, sides: tuple[int, ...]) -> _
 
 def _painted(shapes: _Shapes, sides: tuple[int, ...]) -> npt.NDArray[np.int16]:
     """Index of the shape that is seen at each pixel, int16[\\*sides]."""
+    # Divided here once, and not for every pixel.
     axes = shapes.turn / shapes.radius[:, :, None]  # row k: gives the coordinate along axis k, in radii
+    # At once needs memory for all shapes at all pixels; one by one pays a loop for each.
     if len(axes) * np.prod(sides) <= AT_ONCE:
         grid = np.stack(np.meshgrid(*map(np.arange, sides), indexing="ij"), axis=-1).reshape(-1, len(sides))
         lines = grid.astype(np.float32).T - shapes.centre[:, :, None]  # [n, d, pixels]
         covered = _inside(shapes.form[:, None], np.swapaxes(axes @ lines, 0, 1))
+        # Rounding must leave no pixel without a shape.
         covered[0] = True
         # The last one that covers a pixel is in front.
         last = len(axes) - 1 - covered[::-1].argmax(axis=0)
@@ -121,6 +128,7 @@ def _painted_one_by_one(shapes: _Shapes, axes: Field, sides: tuple[int, ...]) ->
     low = np.clip(np.ceil(shapes.centre - reach[:, None]), 0, sides).astype(np.int64)
     high = np.clip(np.floor(shapes.centre + reach[:, None]) + 1, 0, sides).astype(np.int64)
     for k in range(1, len(shapes.form)):
+        # Outside of the image there is nothing to paint.
         if np.any(high[k] <= low[k]):
             continue
         window = tuple(slice(a, b) for a, b in zip(low[k], high[k], strict=True))

@@ -58,6 +58,7 @@ def _pairs(given: PixelRange) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def _by_channel(numbers: tuple[float, ...], pixels: Array, axis: int | None) -> Field:
     channels = 1 if axis is None else pixels.shape[axis]
+    # A range for colours on an image of another number of channels is taken by its mean.
     fitting = numbers if len(numbers) == channels else (sum(numbers) / len(numbers),)
     row = np.asarray(fitting, np.float32)
     return row if axis is None else row.reshape([-1 if a == axis % pixels.ndim else 1 for a in range(pixels.ndim)])
@@ -116,5 +117,6 @@ def given_range(
     count = max(len(mean), len(std), 1)
     means, stds = (mean or (0.0,)) * count, (std or (1.0,)) * count
     width = high - low
+    # Given for pixels from ``low`` to ``high``, and here for pixels from 0 to 1.
     ours = [((m - low) / width, s / width) for m, s, _ in zip(means, stds, range(count), strict=False)]
     return RangeChoice((PixelRange("given", tuple(m for m, _ in ours), tuple(s for _, s in ours)),), "given")

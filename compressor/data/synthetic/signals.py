@@ -25,12 +25,14 @@ def waveform(rng: np.random.Generator, channels: int, length: int) -> Field:
         pitch = np.exp(rng.uniform(np.log(0.002), np.log(0.1)))  # cycles a sample
         glide = 1 + 0.1 * rng.standard_normal() * time / max(length, 1)
         partials = np.arange(1, int(rng.integers(1, HARMONICS + 1)) + 1)
+        # Partials above half of the rate of samples would come out at other pitches.
         partials = partials[partials * pitch < 0.5]
         waves = [np.sin(2 * np.pi * (k * pitch * glide * time + rng.random())) / k for k in partials]
         sound += _envelope(rng, time) * np.sum(waves, axis=0).astype(np.float32)
     levels = rng.uniform(0.5, 1, (channels, 1)).astype(np.float32)
     heard = levels * sound + FLOOR * fractal_noise(rng, channels, (length,), 0.5)
     loudness = rng.uniform(0.1, 0.9)
+    # Silence has nothing to be scaled by.
     return np.asarray(loudness * heard / max(float(np.abs(heard).max()), 1e-6), np.float32)
 
 
@@ -54,6 +56,7 @@ def spectrogram(rng: np.random.Generator, bands: int, frames: int) -> Field:
         low, gap, wave = rng.uniform(0, bands / 2), rng.uniform(2, max(bands / 6, 3)), rng.uniform(0, bands / 20)
         bend = wave * np.sin(2 * np.pi * (time / max(frames, 1) * rng.uniform(0.5, 4) + rng.random()))
         place = (rows - low - bend) / gap
+        # A high power of the cosine: narrow ridges at the partials, weaker upwards.
         ridge = np.cos(np.pi * place) ** 8 * np.exp(-np.maximum(place, 0) / 3) * (place > -0.5)
         energy += rng.uniform(1, 4) * ridge * _envelope(rng, time)
     for _ in range(int(rng.integers(0, 3))):

@@ -40,11 +40,13 @@ def sample_shapes(
     found = infer(model, shapes, dims)
     open_kinds = [kind for kind in kinds_of(model, found) if kind.name not in (shapes or {})]
     wanted = _wanted(model, open_kinds, [] if longest is None else [longest])
+    # What the user said stays.
     wanted = {symbol: size for symbol, size in wanted.items() if symbol not in (dims or {})}
     if not wanted:
         return found
     try:
         return infer(model, shapes, {**wanted, **(dims or {})})
+    # Usual sizes that the graph does not take, such as those fixed further inside, are given up together.
     except ModelError:
         return found
 
@@ -54,6 +56,7 @@ def _wanted(model: ir.Model, kinds: Sequence[InputKind], limits: Sequence[int]) 
     past = PREFERRED[Kind.CACHE] if any(kind.kind == Kind.CACHE and _open(model, kind) for kind in kinds) else 0
     tables = [kind.use.table for kind in kinds if kind.kind == Kind.POSITIONS and kind.use.table is not None]
     tables += limits
+    # Positions behind the past must still be in the table.
     length = max(1, min([PREFERRED[Kind.TOKENS], *(table - past for table in tables)]))
     wanted: dict[str, int] = {}
     for kind in kinds:
@@ -65,6 +68,7 @@ def _wanted(model: ir.Model, kinds: Sequence[InputKind], limits: Sequence[int]) 
             wanted |= dict.fromkeys(_open(model, kind), past)
     for kind in kinds:
         if kind.kind == Kind.MASK and past:
+            # A mask covers the past as well.
             wanted |= {symbol: past + length for symbol in _open(model, kind) if symbol not in wanted}
     return wanted
 
