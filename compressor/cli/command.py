@@ -69,8 +69,10 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Reads the command line over the environment and the user's file of defaults."""
+        # While a shell completes, a broken file of defaults must not be in the way.
         if not ctx.resilient_parsing:
             try:
+                # What the caller of the program has set, as tests do, goes before the file.
                 ctx.default_map = {**defaults_of(self), **(ctx.default_map or {})}
             except CompressorError as error:
                 click.echo(f"Error: {printable(error)}", err=True)
@@ -80,6 +82,7 @@ class Command(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the options under the titles of their sections, in the order in which these first come."""
         sections: dict[str, list[tuple[str, str]]] = {}
+        # Own options first; those that click adds, such as help, come last.
         for option in sorted(self.get_params(ctx), key=lambda param: not isinstance(param, Option)):
             if self.brief and not ctx.meta.get(_WHOLE) and option.name not in self.brief | _ALWAYS:
                 continue
@@ -101,16 +104,19 @@ class Command(click.Command):
         warnings.filterwarnings("ignore", category=RuntimeWarning)
         try:
             return super().invoke(ctx)
+        # click's own exceptions have their messages and exit codes already.
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
             click.echo(f"Interrupted. {how_to_go_on(ctx)}".rstrip(), err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
+        # Training ends this way after its checkpoint is written.
         except SystemExit as ended:
             if ended.code == TERMINATED:
                 click.echo(f"Terminated. {how_to_go_on(ctx)}".rstrip(), err=True)
             raise
         except BrokenPipeError:
+            # The interpreter would try to flush the same pipe again at exit.
             discard_stdout()
             raise click.exceptions.Exit(READER_GONE) from None
         except Exception as error:  # the one place where a crash becomes a sentence
@@ -119,6 +125,7 @@ class Command(click.Command):
                 traceback.print_exc()
             click.echo(printable(_sentence(error, verbose)), err=True)
             code = error.exit_code if isinstance(error, CompressorError) else CompressorError.exit_code
+            # After a missed gate the file may stay: the code says what it lacks, and the proof has been passed.
             if code != GateMissed.exit_code:
                 withdraw(ctx)
             raise click.exceptions.Exit(code) from error
@@ -126,6 +133,7 @@ class Command(click.Command):
 
 def _help_all() -> click.Option:
     def show(context: click.Context, option: click.Parameter, value: bool) -> None:  # noqa: ARG001 -- click's signature
+        # Eager, so that required arguments that are missing do not matter.
         if value and not context.resilient_parsing:
             context.meta[_WHOLE] = True
             click.echo(context.get_help(), color=context.color)
@@ -152,6 +160,7 @@ def resume_from(folder: Path | None) -> None:
     def sentence() -> str:
         if folder is None or not any(folder.rglob("*.safetensors")):
             return "No checkpoint was written yet."
+        # The words as they were typed, with one more; a second ``--resume`` would say nothing new.
         words = [word for word in sys.argv[1:] if word != "--resume"]
         program = "python -m compressor" if sys.argv[0].endswith("__main__.py") else Path(sys.argv[0]).name
         return f"The checkpoint is in {folder}; go on with: {program} {shlex.join([*words, '--resume'])}"
@@ -176,6 +185,7 @@ def _sentence(error: Exception, verbose: bool) -> str:
 def discard_stdout() -> None:
     """Keeps the interpreter from failing again when it flushes stdout at exit."""
     with suppress(OSError, ValueError):
+        # Whatever Python still flushes at exit goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -203,6 +213,7 @@ class LazyGroup(click.Group):
         entry = self.entries.get(cmd_name)
         if entry is None:
             return None
+        # By convention, so that the table names each command once.
         command: click.Command = getattr(import_module(entry.module), f"{cmd_name}_command")
         return command
 
@@ -215,6 +226,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Finds the command, or says which one was probably meant."""
+        # Options before the command are click's to judge.
         if args[0] not in self.entries and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], self.entries, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -62,9 +62,11 @@ class View:
         if self.quiet or self.no_progress:
             yield None
             return
+        # A log would fill with the frames of a spinner.
         if not sys.stderr.isatty():
             yield Logged()
             return
+        # Imported only when something is drawn: rich takes a good part of the time that a small command takes.
         from rich.progress import Progress as Bar
         from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -79,10 +81,12 @@ class View:
         With JSON on stdout the text goes to stderr.
         """
         if not self.quiet:
+            # Warnings before the result, and on stderr, so that stdout holds the result alone.
             for warning in warnings:
                 click.echo(f"Warning: {printable(warning)}", err=True)
         if self.json_to not in (None, "-"):
             write_text(str(self.json_to), document.to_json())
+        # One guard for both, as either may meet a full disk.
         with _printing():
             if self.json_to == "-":
                 click.echo(document.to_json(), nl=False)
@@ -104,6 +108,7 @@ class Logged:
     def __call__(self, phase: str) -> None:
         """Writes the phase if the last line is old enough."""
         now = time.monotonic()
+        # Long runs only: a short one would fill the log with phases that are over already.
         if now - self.last >= LOG_SECONDS:
             self.last = now
             click.echo(f"seconds={now - self.started:.0f} phase={json.dumps(printable(phase))}", err=True)
@@ -128,6 +133,7 @@ def _printing() -> Iterator[None]:
     """What cannot be printed is an error of its own, not a crash, and not nothing; a closed pipe is left alone."""
     try:
         yield
+        # Here and not at exit, where a failure could not be told any more.
         sys.stdout.flush()
     except BrokenPipeError:
         raise
@@ -141,6 +147,7 @@ def view_options(function: F) -> F:
 
     @functools.wraps(function)
     def viewed(**values: Any) -> Any:
+        # The four are taken out, so that commands know only the view.
         names = ("json_to", "quiet", "verbose", "no_progress")
         return function(view=View(**{name: values.pop(name) for name in names}), **values)
 
@@ -169,9 +176,11 @@ def _console(*, stderr: bool) -> "Console":
     class PlainConsole(Console):
         """Prints names as they are, and leaves a closed pipe to the command."""
 
+        # rich would end the program with a code of its own.
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
     stream = sys.stderr if stderr else sys.stdout
+    # A terminal gets the lines as they are; trailing blanks would only be in the way in files.
     file = None if stream.isatty() else cast("IO[str]", _Trimmed(stream))
     return PlainConsole(file=file, stderr=stderr, markup=False, emoji=False, highlight=False)

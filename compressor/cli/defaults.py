@@ -42,6 +42,7 @@ def defaults_of(command: click.Command) -> dict[str, Any]:
     path = place()
     if path is None:
         return {}
+    # Imported here: most users have no such file, and pay nothing for it.
     from compressor.config.section import did_you_mean
     from compressor.recipe.reading import mapping
 
@@ -51,7 +52,9 @@ def defaults_of(command: click.Command) -> dict[str, Any]:
     for name in own:
         if name not in known:
             raise UsageError(f"{path}: {command.name} has no setting {name!r}{did_you_mean(name, known)}")
+    # What a command does not have is passed over in the shared part, as other commands have it.
     shared = {name: value for name, value in _part(path, whole, SHARED).items() if name in known}
+    # A command's own part goes before the shared one.
     return {name: _value(known[name], value) for name, value in {**shared, **own}.items() if value is not None}
 
 
@@ -66,4 +69,5 @@ def _part(path: Path, whole: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _value(option: click.Option, value: Any) -> Any:
     if isinstance(value, list):
         return tuple(map(str, value))
+    # An option that may be given several times wants a tuple, also of one.
     return (str(value),) if option.multiple else value

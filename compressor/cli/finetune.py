@@ -70,6 +70,7 @@ def finetune_command(
     """
     target = output or default_output(source, ".tuned.onnx")
     written = {"--output": target, "--metrics": settings.metrics, "--json": view.json_to, "--card": card_to}
+    # Before torch is imported, which takes seconds.
     check_destinations([source, teacher], written)
     from compressor.render.card import write_card
     from compressor.render.finetune import render_finetune
@@ -81,6 +82,7 @@ def finetune_command(
     tune = finetune if settings.regularizer is None else regularized
     with watched(view, settings.metrics, resumed=settings.resume) as observe:
         result = finetune_file(source, target, settings, teacher=teacher, tune=tune, observe=observe)
+    # Of several processes one reports.
     if not result.main:
         return
     report = report_of(result, settings, source=source, teacher=teacher, output=target)

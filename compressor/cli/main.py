@@ -69,6 +69,7 @@ def prune_entry() -> NoReturn:
 
 def _run(command: click.Command, prog_name: str, prefix: str = PREFIX) -> NoReturn:
     signal.signal(signal.SIGTERM, _terminated)
+    # A shell that runs the program in the background ignores the signal, and that is left so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _Interrupt())
     rarely_collect()
@@ -90,6 +91,7 @@ class _Interrupt:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
         if self.count > 1:
+            # Without unwinding: whatever hangs in the first interruption could hang again.
             os._exit(INTERRUPTED)
         signal.default_int_handler(number, frame)
 

@@ -50,6 +50,7 @@ def settings_options(settings: type[Section], *sections: type[Section] | HelpPar
             raw = {name: None if value == () else value for name, value in given.items()}  # () is how click says so
             return function(settings=settings.parse(raw, label=functools.partial(flag, settings)), **values)
 
+        # Options appear in the help in reverse order of decoration.
         for name in reversed(fields):
             if _shown(settings, name).off:
                 _off(settings, name, fields[name])(parsed)
@@ -66,6 +67,7 @@ def _shown(settings: type[Section], field: str) -> Shown:
 def was_given(name: str) -> bool:
     """Whether the user set this parameter of the running command."""
     source = click.get_current_context().get_parameter_source(name)
+    # A value from the file of defaults was not set for this very run.
     return source not in (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
 
 
@@ -83,6 +85,7 @@ def _option(settings: type[Section], name: str, section: str) -> Callable[[F], F
     if any(kind.get("type") == "boolean" for kind in kinds):
         pair = word if default is False else f"{word}/--no-{word[2:]}"
         state = "" if not default else f"  [default: {word[2:]}]"
+        # No default of click's own: the settings have it, and tell given from not given.
         return click.option(pair, name, cls=Option, section=section, is_flag=True, default=None, help=text + state)
     number = "N" if schema.get("type") == "integer" else "X"
     if schema.get("items", {}).get("type") == "integer":
@@ -131,6 +134,7 @@ def _off(settings: type[Section], name: str, section: str) -> Callable[[F], F]:
 def _bounds(schema: Mapping[str, Any]) -> list[str]:
     """The range in words, where the JSON schema states one."""
     kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") in ("number", "integer")]
+    # Several ranges, as of a number or a text, are not one in words.
     if len(kinds) != 1:
         return []
     words = {

@@ -47,13 +47,16 @@ def check_destinations(sources: Iterable[Path | None], written: Mapping[str, str
         path = Path(place)
         try:
             _check(flag, path, taken)
+        # Paths may hold what no file system takes.
         except (OSError, ValueError) as error:  # such as a name that is too long, or holds a zero byte
             reason = getattr(error, "strerror", None) or error
             raise UsageError(f"{flag}: {str(path)[:100]!r} cannot be written: {reason}; choose another place") from None
         taken[path] = f"the file of {flag}"
+    # Outside of a command, as in tests, there is nothing to take back.
     context = click.get_current_context(silent=True)
     if context is not None:
         models = [Path(place) for flag, place in written.items() if place is not None and flag in _RESULTS]
+        # Weights beyond a size lie in a file beside the model.
         files = [path for model in models for path in (model, model.with_name(model.name + ".data"))]
         context.meta[_WITHDRAWN] = {path: _identity(path) for path in files}
 
@@ -61,6 +64,7 @@ def check_destinations(sources: Iterable[Path | None], written: Mapping[str, str
 def withdraw(context: click.Context) -> None:
     """Removes the results that the command has put in place, because it fails after all."""
     for path, before in context.meta.get(_WITHDRAWN, {}).items():
+        # A file that was there before and was not replaced is the user's.
         if path.is_file() and _identity(path) != before:
             path.unlink(missing_ok=True)
 
@@ -77,6 +81,7 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 def _check(flag: str, path: Path, taken: Mapping[Path, str]) -> None:
     if str(path) == "-":
         raise UsageError(f"{flag}: only --json can be written to stdout; name a file")
+    # Temporary names are longer still, and would fail after the work is done.
     if len(os.fsencode(path.name)) > _LONGEST_NAME:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     if not path.parent.is_dir():
@@ -85,6 +90,7 @@ def _check(flag: str, path: Path, taken: Mapping[Path, str]) -> None:
         raise UsageError(f"{flag}: {path} is a folder; name a file in it")
     if not path.exists() or path.is_file():
         # Asking for permissions says nothing to root, of folders of the kernel or of read-only disks; trying does.
+        # Removed at once; only whether it can be made matters.
         with TemporaryFile(dir=path.parent):
             pass
     for other, owner in taken.items():
@@ -94,5 +100,6 @@ def _check(flag: str, path: Path, taken: Mapping[Path, str]) -> None:
 
 def _same(one: Path, other: Path) -> bool:
     if one.exists() and other.exists():
+        # By what they are: links and other spellings of a path may lead to one file.
         return one.samefile(other)
     return os.path.realpath(one) == os.path.realpath(other)

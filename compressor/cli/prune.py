@@ -96,13 +96,16 @@ def prune_command(
     from compressor.results import FrozenRow
     from compressor.steps.gates import demand_gates
 
+    # A plan has its own answers to these, and an option that is silently ignored would mislead.
     decided = (*TargetSection.own_fields(), *StructureSection.own_fields(), *SelectionSection.own_fields(), "simplify")
     ignored = [flag(PruneSettings, name) for name in decided if was_given(name)]
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what to remove; drop {' and '.join(ignored)}, or --plan")
     target = None if dry_run else output or default_output(source, ".pruned.onnx")
     destinations = {"--plan-out": plan_out, "--json": view.json_to, "--report": report_to, "--card": card_to}
+    # With --dry-run the place is checked all the same, as the next run will want it.
     check_destinations([source, plan], {"--output": target or output, **destinations})
+    # Before the work, not after it.
     if report_to is not None:
         require("--report", "jinja2")
     if settings.recover == "finetune":
@@ -125,4 +128,5 @@ def prune_command(
         report.warnings,
         lambda console: render_report(report, console, explain=explain, verbose=view.verbose),
     )
+    # After the report is shown: it tells what missed the limit.
     demand_gates(report, settings)

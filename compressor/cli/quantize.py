@@ -68,6 +68,7 @@ def quantize_command(
     from compressor.steps.gates import demand_gates
 
     target = None if dry_run else output or default_output(source, ".int8.onnx")
+    # With --dry-run a place that was named is checked all the same.
     check_destinations([source], {"--output": target or output, "--json": view.json_to, "--card": card_to})
     with view.phases() as progress:
         report = quantize_file(source, target, settings, progress)
@@ -78,4 +79,5 @@ def quantize_command(
         report.warnings,
         lambda console: render_quantized(report, console, explain=explain, verbose=view.verbose),
     )
+    # After the report is shown: it tells what missed the limit.
     demand_gates(report, settings)

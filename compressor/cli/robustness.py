@@ -48,6 +48,7 @@ def robustness_command(
     from compressor.render.robustness_page import write_robustness
 
     check_destinations([a, *others], {"--json": view.json_to, "--report": report_to})
+    # Before the measurement, not after it.
     if report_to is not None:
         require("--report", "jinja2")
     with view.phases() as progress:

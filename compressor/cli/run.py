@@ -103,6 +103,7 @@ def run_command(
     outcome = run_recipe(course, RecipeOptions(work, start, dry_run, tell, view.phases))
     if card_to is not None and outcome.error is None:
         write_card(card_to, None if dry_run else course.output, outcome.report)
+    # Also after a failure: the report says which stages were done, and what stopped the run.
     view.show(outcome.report, outcome.report.warnings, lambda console: render_recipe(outcome.report, console))
     if outcome.error is not None:
         raise outcome.error

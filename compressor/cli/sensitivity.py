@@ -63,6 +63,7 @@ def sensitivity_command(
 
     target = output or default_output(source, ".sensitivity.json")
     written = {"--output": target, "--plot": plot, "--json": view.json_to}
+    # Measurements of earlier runs are read, so no report may be written over them.
     check_destinations([source, ledger_of(target)], written)
     if plot is not None:
         require("--plot", "jinja2")

@@ -37,6 +37,7 @@ def watched(view: View, metrics: Path | None, *, resumed: bool) -> Iterator[Obse
                 lines.add(event.as_json())
             if not shown and not view.quiet and not view.no_progress and event.kind == "epoch":
                 click.echo(epoch_line(event), err=True)
+            # Only at the first event: processes that have none show no bar.
             if shown and not bars:
                 bars.append(stack.enter_context(_bar()))
             for bar in bars:
@@ -65,6 +66,7 @@ def _bar() -> Iterator[Observer]:
         kept: dict[str, Any] = {}
 
         def show(event: "Event") -> None:
+            # Kept for the steps of the next epoch, which have no metric of their own.
             if event.metric is not None:
                 kept["metric"] = f"  {event.metric_name} {event.metric:.3f}"
             told = (

@@ -104,11 +104,13 @@ def unify_command(
     from compressor.render.unify import render_unified
 
     target = None if dry_run else output or default_output(source, ".unified.onnx")
+    # A plan has its own answers to these, and an option that is silently ignored would mislead.
     decided = (*(name for section in _DECIDED for name in section.own_fields()), "magnitudes", "simplify")
     ignored = [flag(ChoosingSettings, name) for name in decided if was_given(name)]
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what is unified; drop {' and '.join(ignored)}, or --plan")
     written = {"--output": target or output, "--plan-out": plan_out, "--json": view.json_to, "--card": card_to}
+    # The teacher is only read, and must not be written over.
     check_destinations([source, plan, settings.teacher], written)
     if settings.method != "one-shot":
         resume_from(settings.checkpoint or checkpoint_place(target))

@@ -37,4 +37,5 @@ def verify_command(*, a: Path, b: Path, settings: VerifySettings, view: View) ->
     with view.phases() as progress:
         report = verify(a, b, settings, progress)
     view.show(report, report.warnings, lambda console: render_verify(report, console, verbose=view.verbose))
+    # After the report is shown, which says where they differ.
     demand_equal(report)

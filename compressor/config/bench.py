@@ -20,6 +20,7 @@ def _batches(value: object) -> object:
     if items is None:
         return value
     parts = [part.strip() for item in items for part in str(item).split(",") if part.strip()]
+    # ``dict.fromkeys`` keeps the order, which a set would not.
     return tuple(dict.fromkeys(parts))
 
 

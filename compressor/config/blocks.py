@@ -50,6 +50,7 @@ class BlockShape:
             if not 2 <= count <= MOST_VALUES:
                 raise ValueError(f"{text!r} is no codebook that a weight could share; take 2 to {MOST_VALUES} values")
             return BlockShape(1 if codebook[2] else ALL, ALL, ALL, values=count)
+        # Whatever stands before ``matrix:`` is an error, so it is kept to be looked at.
         matrix, _, sizes = name.rpartition("matrix:")
         numbers = _NAMED.get(sizes, sizes).split("x")
         longest = 2 if name.startswith("matrix:") else 3
@@ -99,6 +100,7 @@ class BlocksSection(Section):
     )
     prune_share: Share = Field(default=0.0, description="Share of each layer's blocks that become zero.")
     unify_share: Share = Field(
+        # Rounded, as 1 - 0.7 is not 0.3 in binary, and the counts of blocks are rounded down.
         default_factory=lambda values: round(1.0 - values.get("prune_share", 0.0), 12),
         description="Share of each layer's blocks that get one absolute value, those that it damages least; the "
         "rest stays as it is. Default: all that are not pruned.",

@@ -75,6 +75,7 @@ STRUCTURES = Choices(
 """What a budget is taken from: a :class:`compressor.structures.table.Structure`."""
 
 _METHODS = "compressor.unification.methods"
+# Only those that bring weights near; one-shot and retrain need no method of training.
 METHODS = Choices(
     "method",
     {name: f"{_METHODS}:{name}" for name in ("admm", "iss", "envelope", "ste")},

@@ -108,6 +108,7 @@ def validation(settings: DataSettings) -> DataSettings | None:
     """The same settings for the samples of ``val_data``, or None where there are none of their own."""
     if settings.val_data is None:
         return None
+    # Samples to judge on are never changed at random.
     return settings.model_copy(update={"data": settings.val_data, "augment": ()})
 
 

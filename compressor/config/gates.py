@@ -11,6 +11,7 @@ from compressor.core.notation import parse_share
 
 def _of_accuracy(value: float, info: ValidationInfo) -> float:
     """Without a metric of its own scale, what may be lost is a share."""
+    # With --eval the metric may have any scale.
     if value > 1 and info.data.get("eval") is None:
         raise ValueError(f"{value:g} is more than accuracy can lose; write a share such as 0.01 or 1%")
     return value

@@ -24,6 +24,7 @@ def provider_name(value: str) -> str:
     for short, full in PROVIDERS.items():
         if value.lower() in (short, full.lower()):
             return short
+    # Providers that are not in the table are asked for by the name that ONNX Runtime has for them.
     if value.endswith("ExecutionProvider"):
         return value
     raise ValueError(f"{value!r} is not a provider{did_you_mean(value, PROVIDERS)} ({', '.join(PROVIDERS)})")
@@ -32,6 +33,7 @@ def provider_name(value: str) -> str:
 def how_thoroughly(value: object) -> object:
     """``verify`` as it was before there were degrees of it: true is all of the proof, false none."""
     if isinstance(value, bool) or value in ("true", "false"):
+        # Recipes and scripts from before still say true and false.
         return "full" if value in (True, "true") else "off"
     return value
 

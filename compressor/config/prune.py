@@ -30,9 +30,11 @@ class PruneSettings(
     @model_validator(mode="after")
     def _one_amount(self) -> "PruneSettings":
         given = [name for name in AMOUNTS if getattr(self, name) is not None]
+        # What is lossless has no amount: all that does not matter goes.
         if self.lossless:
             given = [*given, "lossless"]
         if len(given) > 1:
+            # The fields and not a sentence, as the command line calls them by their flags.
             raise PydanticCustomError("one_amount", "more than one amount", {"fields": given})
         if not given:
             raise PydanticCustomError("no_amount", "no ratio and no target")

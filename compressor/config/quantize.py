@@ -61,6 +61,7 @@ class QuantizeSettings(QuantizeSection, DistanceGatesSection, DataSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> "QuantizeSettings":
+        # ONNX Runtime packs blocks of powers of two only.
         if self.block_size & (self.block_size - 1):
             raise PydanticCustomError(
                 "block", "--block-size has to be a power of two, such as 32, not {size}", {"size": self.block_size}

@@ -79,6 +79,7 @@ def _stages(value: object) -> object:
     if not isinstance(value, Mapping) or not value:
         raise ValueError(f"write each as NAME: and below it its settings, where NAME is one of {', '.join(STAGES)}")
     for name, body in value.items():
+        # A suffix tells stages of one kind apart.
         if stage_kind(name) not in STAGES or not _NAME.fullmatch(name):
             known = ", ".join(STAGES)
             raise ValueError(f"{name!r} is not a stage{did_you_mean(name, STAGES)} ({known}, or one with -SUFFIX)")
@@ -125,6 +126,7 @@ class Recipe(DataSettings):
         Raises:
             UsageError: a stage has a setting that its command does not, or not of that form.
         """
+        # Only what was set, so that defaults stay each command's own.
         shared = self.model_dump(include=set(DataSettings.model_fields), exclude_unset=True)
         found, quantised = {}, None
         for name, own in self.stages.items():
@@ -132,12 +134,14 @@ class Recipe(DataSettings):
             managed = [field for field in MANAGED if field in own]
             if managed:
                 raise UsageError(f"stage {name!r}: a recipe chooses {' and '.join(managed)} itself; leave that out")
+            # Later stages would work on weights that are integers by now.
             if stage_kind(name) in BEFORE_QUANTIZING and quantised is not None:
                 raise UsageError(
                     f"stage {name!r} comes after {quantised!r}, whose numbers of few bits it would have to make anew; "
                     f"put {quantised!r} last"
                 )
             quantised = name if stage_kind(name) == "quantize" else quantised
+            # A stage takes from the top what its command has, and nothing else.
             taken = {field: value for field, value in shared.items() if field in kind.model_fields}
             try:
                 found[name] = kind.parse({**taken, **own})
@@ -156,6 +160,7 @@ class Recipe(DataSettings):
             for kind in (PruneSettings, BenchSettings)
         ]
         try:
+            # The metric belongs to the gate, as it says what a drop is counted in.
             return PruneSettings.parse({**by_class[0], "eval": self.eval}), BenchSettings.parse(by_class[1])
         except UsageError as error:
             raise UsageError(f"gates: {error}") from None
@@ -183,12 +188,16 @@ def schema() -> dict[str, Any]:
     definitions = found["$defs"]
     whole = definitions.pop("Recipe")
     for definition in definitions.values():
+        # Editors must not offer what a recipe refuses.
         for name in MANAGED:
             definition["properties"].pop(name, None)
     own = [name for name in Recipe.model_fields if name not in DataSettings.model_fields]
+    # What a recipe starts with comes first, for editors that keep the order.
     whole["properties"] = {name: whole["properties"][name] for name in (*own, *DataSettings.model_fields)}
     whole["required"] = ["model", "stages"]
     for name in whole["required"]:
+        # The default is there so that its absence is told in a sentence; in the schema it would make the field
+        # optional.
         del whole["properties"][name]["default"]
     whole["properties"]["stages"] = {
         "description": whole["properties"]["stages"]["description"],

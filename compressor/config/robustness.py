@@ -73,6 +73,7 @@ class RobustnessSettings(ShiftsSection, JudgementSection, DataSettings):
     @property
     def kinds(self) -> tuple[CorruptionName, ...]:
         """The corruptions asked for."""
+        # In the order of the table, whatever the order asked for.
         return tuple(name for name in _NAMES if not self.corruptions or name in self.corruptions)
 
     @model_validator(mode="after")

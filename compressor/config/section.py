@@ -63,6 +63,7 @@ class Section(BaseModel):
     @classmethod
     def sections(cls) -> "tuple[type[Section], ...]":
         """The sections that these settings are composed of, in the order in which they are named."""
+        # A class that only composes others has no title, and is no section.
         return tuple(base for base in cls.__mro__ if issubclass(base, Section) and "title" in vars(base) and base.title)
 
     @classmethod
@@ -77,6 +78,7 @@ class Section(BaseModel):
             UsageError: a name or value is not accepted; one sentence, with the nearest valid name.
         """
         try:
+            # Not given and given as None are the same on the command line.
             return cls.model_validate({name: value for name, value in values.items() if value is not None})
         except ValidationError as error:
             schema = cls.model_json_schema()["properties"]
@@ -88,8 +90,10 @@ class Section(BaseModel):
 def _sentence(error: ErrorDetails, schema: Mapping[str, Any], label: Callable[[str], str]) -> str:
     """One clause that names the field, the fact and, where there is one, the remedy."""
     kind, context = error["type"], error.get("ctx", {})
+    # The validator hands over names, since it does not know how the caller calls them.
     if kind == "one_amount":
         return f"give only one of {' and '.join(label(name) for name in context['fields'])}"
+    # Errors of the whole object have no field to name.
     if not error["loc"]:
         return str(error["msg"])
     field, *inner = error["loc"]
@@ -112,5 +116,6 @@ def _sentence(error: ErrorDetails, schema: Mapping[str, Any], label: Callable[[s
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a sentence: the nearest of ``known``, or nothing."""
+    # Case is no mistake, and the bound is low because a wrong hint costs little.
     near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -20,6 +20,7 @@ CRITERION_WITH_DATA: CriterionName = "activation"
 
 def _default_criterion(values: dict[str, Any]) -> CriterionName:
     """What kept most accuracy where we measured (docs/criteria.md): activations if there are real ones."""
+    # Not a plain default, as it depends on whether there is data.
     return CRITERION_WITH_DATA if values.get("data") is not None else CRITERION
 
 

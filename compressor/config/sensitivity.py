@@ -20,6 +20,7 @@ MAX_DISTANCE = 0.1
 
 def _ratios(value: object) -> object:
     """``("0.1,0.2", "50%")`` as shares in rising order, each once; nothing stands for the default."""
+    # Nothing given reaches the validator as an empty tuple.
     if value == ():
         return RATIOS
     if isinstance(value, (str, tuple, list)):

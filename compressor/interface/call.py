@@ -69,6 +69,8 @@ def called(
         CompressorError: as the commands; messages call what is held in memory by its place in the call.
     """
     with scratch() as folder, progress_shown(progress) as told:
+        # Paths of the temporary folder mean nothing to the caller; reports and messages call the model or keyword
+        # instead.
         renamed = {str(folder / f"{_name(index)}.onnx"): f"model {_name(index)}" for index in range(len(models))}
         renamed |= {str(folder / f"{name}.npz"): f"{name} (in memory)" for name in DATA}
         try:
@@ -78,13 +80,16 @@ def called(
             ]
             known = dict(values)
             for name in DATA:
+                # Samples are held against the inputs of the first model, which the others have to share.
                 if is_held(known.get(name)):
                     model = in_memory(placed[0], folder / "a.onnx")
                     known[name] = str(store(known[name], model, known.get("labels"), name, folder / f"{name}.npz"))
                 elif known.get(name) is not None:
+                    # A path object becomes text here, as settings want it.
                     known[name] = str(known[name])
             yield Call(kind.parse(known), placed, told, folder, renamed)
         except CompressorError as error:
+            # In place, so that the error keeps its type, its attributes and its traceback.
             error.args = tuple(_text(part, renamed) for part in error.args)
             raise
 
@@ -110,11 +115,13 @@ def _text(value: Any, renamed: Mapping[str, str]) -> Any:
 def _told(value: Any, renamed: Mapping[str, str]) -> Any:
     if isinstance(value, Record):
         changed = {name: _told(getattr(value, name), renamed) for name in type(value).model_fields}
+        # A model that was given in memory has no path that the caller could use.
         if getattr(value, "path", None) in renamed:
             changed["path"] = None
         return value.model_copy(update=changed)
     if isinstance(value, dict):
         return {key: _told(item, renamed) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
+        # The same type again, as records tell lists from tuples.
         return type(value)(_told(item, renamed) for item in value)
     return _text(value, renamed)

@@ -77,6 +77,7 @@ def verify(
         try:
             verify_command.demand_equal(report)
         except ProofFailed as failed:
+            # The report hangs on the error, and must not name temporary files either.
             failed.result = call.told(report)
             raise
         return call.told(report)
@@ -135,6 +136,7 @@ def sensitivity(
     Raises:
         CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
     """
+    # One process unless more are asked for: starting others from a script without a guard would run it anew.
     with called(SensitivitySettings, {"jobs": 1, **settings}, [model], progress) as call:
         place = None if ledger is None else Path(ledger)
         found = sensitivity_command.sensitivity(

@@ -46,12 +46,14 @@ def _serialised(model: object) -> bytes:
             f"{kind.__module__}.{kind.__qualname__} is no model; give a path, bytes, an onnx.ModelProto or an "
             "onnx_ir.Model (a torch module is exported first, with torch.onnx.export)"
         )
+    # Where the files lie is known to whoever read the message, and is not in it.
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
         raise ModelError(
             "the message leaves its weights in external files, whose folder it does not name; give the path of the "
             "model, or load it with onnx.load, which reads them"
         )
     try:
+        # The same bytes for the same model, as results are remembered by a digest of the file.
         content: bytes = model.SerializeToString(deterministic=True)
     except (ValueError, RuntimeError) as error:
         raise ModelError(

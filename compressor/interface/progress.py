@@ -18,6 +18,7 @@ ProgressLike: TypeAlias = Progress | bool | None
 @contextmanager
 def progress_shown(wanted: ProgressLike) -> Iterator[Progress | None]:
     """What a run tells its phases to; the line of a notebook is cleared at the end."""
+    # Asked first, as True and False are no functions.
     if callable(wanted):
         yield wanted
     elif wanted is False or (wanted is None and not in_notebook()):
@@ -30,6 +31,7 @@ def progress_shown(wanted: ProgressLike) -> Iterator[Progress | None]:
 
 def in_notebook() -> bool:
     """Is this process the kernel of a notebook? IPython is looked for only where something else has imported it."""
+    # Importing IPython to find out would load it for everybody.
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
     return shell is not None and getattr(shell, "kernel", None) is not None

@@ -38,6 +38,7 @@ def recipe_from_python(
         yield tell
 
     outcome = run_recipe(course, RecipeOptions(work, start, dry_run, tell or (lambda _: None), phases))
+    # The report tells which gate was missed, and would be lost with the exception.
     if isinstance(outcome.error, (GateMissed, ProofFailed)):
         outcome.error.result = outcome.report
     if outcome.error is not None:

@@ -48,6 +48,7 @@ def store(data: object, model: ir.Model, labels: str | None, name: str, place: P
     """
     settings = DataSettings.parse({"labels": labels})
     try:
+        # A torch DataLoader may be callable and iterable; iterating is what is meant.
         given = data() if callable(data) and not isinstance(data, Iterable) else data
         if all(hasattr(given, method) for method in ("take", "labelled")):
             raise UsageError(
@@ -60,6 +61,7 @@ def store(data: object, model: ir.Model, labels: str | None, name: str, place: P
     except Exception as error:
         words = printable(" ".join(str(error).split())[:300])
         raise UsageError(f"{name} raised {type(error).__name__}{': ' if words else ''}{words}") from error
+    # Uncompressed, so that reading it maps the file instead of unpacking it.
     with zipfile.ZipFile(place, "w") as archive:
         for key, array in arrays.items():
             _add(archive, key, array, name)
@@ -67,7 +69,9 @@ def store(data: object, model: ir.Model, labels: str | None, name: str, place: P
 
 
 def _add(archive: zipfile.ZipFile, key: str, array: Array, name: str) -> None:
+    # Objects could only be pickled, which the reader refuses.
     if array.dtype.kind == "O":
         raise UsageError(f"{name}: '{printable(key)}' holds objects, not numbers; give an array of numbers")
+    # The length is not known in advance, and may pass 4 GiB.
     with archive.open(f"{key}.npy", "w", force_zip64=True) as file:
         np.lib.format.write_array(file, array, allow_pickle=False)

@@ -31,6 +31,7 @@ def settings_as_keywords(settings: type[RunSettings], *without: str) -> Callable
             for name, field in settings.model_fields.items()
             if name not in taken
         ]
+        # Interpreters read this attribute; the function itself still takes ``**settings``.
         function.__signature__ = own.replace(parameters=[*named, *more])  # type: ignore[attr-defined]
         return function
 

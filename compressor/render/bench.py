@@ -54,6 +54,7 @@ def _speed_up(console: Console, run: BenchRun) -> None:
     found = run.speed_up
     assert found is not None
     text = f"B is {found.value:.3g} times as fast as A"
+    # An interval that holds 1 shows no difference, whatever the middle says.
     if found.low <= 1 <= found.high:
         text = f"No difference shown: B is {found.value:.3g} times as fast as A"
     between = f"{found.level:.0%} interval {found.low:.3g} to {found.high:.3g}"
@@ -71,6 +72,7 @@ def _profile(console: Console, run: BenchRun, *, verbose: bool) -> None:
         cells = [row.op_type, *(f"{c or 0:,}" for c in counts), *(f"{t or 0:.3f}" for t in times)]
         draw.add_row(table, *cells)
     draw.show(console, table)
+    # The slowest of either model, as a node that only got slower matters too.
     slowest = sorted(run.nodes, key=lambda n: -max(n.ms_a or 0, n.ms_b or 0))
     table = draw.table(["node", "operator", *(f"ms {s}" for s in sides)])
     for node in run.nodes if verbose else slowest[:_FEW]:

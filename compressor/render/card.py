@@ -34,6 +34,7 @@ def write_card(path: Path, model: Path | None, report: Document) -> None:
         UsageError: no model was written, or the card cannot be.
     """
     if model is None:
+        # A card of a file that is not there would be taken for one that is.
         raise UsageError("--card describes the file that is written; leave --dry-run out")
     write_text(path, card(model, report))
 
@@ -64,6 +65,7 @@ def card(model: Path, report: Document) -> str:
 def _ends(model: ir.Model) -> Iterable[tuple[str, ...]]:
     for kind, values in (("input", model.graph.inputs), ("output", model.graph.outputs)):
         for value in values:
+            # Old files list weights among the inputs, which nobody feeds.
             if not value.is_initializer():
                 shape = "?" if value.shape is None else " x ".join("?" if d is None else str(d) for d in value.shape)
                 yield kind, str(value.name), str(value.dtype), shape

@@ -19,10 +19,12 @@ _GAPS = 120
 
 def skyline(values: Sequence[float], top: float) -> str:
     """Columns side by side as one path, in a box of ``len(values)`` by 100; what is not zero stays visible."""
+    # A gap between columns while there is room for one.
     width = 0.82 if len(values) <= _GAPS else 1
     parts = []
     for index, value in enumerate(values):
         if value > 0 and top > 0:
+            # At least a sliver, so that a small layer is not taken for none.
             height = max(0.7, min(100.0, 100 * value / top))
             parts.append(f"M{index} 100V{number(100 - height)}h{number(width)}V100z")
     return "".join(parts)
@@ -42,12 +44,15 @@ def strip(size: int, gone: Iterable[int]) -> str:
     lost = [0] * cells
     for position in gone:
         lost[position * cells // size] += 1
+    # Cells differ in size by one where the length is no multiple of their number.
     sizes = [len(range(-(-k * size // cells), -(-(k + 1) * size // cells))) for k in range(cells)]
     flags = [2 * number_lost > held for number_lost, held in zip(lost, sizes, strict=True)]
     runs = [(flag, len(list(run))) for flag, run in groupby(flags)]
     dashes = [length for _, length in runs]
+    # A dash pattern starts with a dash, so one of no length comes first.
     if runs and runs[0][0]:
         dashes = [0, *dashes]
+    # An odd pattern would be repeated with dashes and gaps changed over.
     return " ".join(map(str, dashes if len(dashes) % 2 == 0 else [*dashes, 0]))
 
 
@@ -93,6 +98,7 @@ class LineChart:
 
 def line_chart(curve: Curve) -> LineChart | None:
     """Axes at round numbers around all points that can be drawn; None where there are none."""
+    # Numbers near the limits of floats would overflow in the differences below.
     drawn = [(s.name, [(x, y) for x, y in s.points if abs(x) < _HUGE and abs(y) < _HUGE]) for s in curve.series]
     points = [point for _, found in drawn for point in found]
     if not points:
@@ -119,10 +125,12 @@ class Axis:
 def round_axis(values: Sequence[float], *, tight: bool = False) -> Axis:
     """An axis around ``values`` with a few marks at round numbers; ``tight`` ends at the values."""
     low, high = min(values), max(values)
+    # A flat line gets some room above and below, or the axis would have no length.
     if high - low <= max(1e-9 * max(abs(low), abs(high)), _TINY):
         pad = abs(low) / 2 if abs(low) > _TINY else 0.5
         low, high = low - pad, high + pad
     step = _round_step((high - low) / 4)
+    # Rounding must not add a mark outside of the values.
     first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
     marks = [k * step for k in range(first, last + 1)]
     if not tight:
@@ -134,6 +142,7 @@ def round_axis(values: Sequence[float], *, tight: bool = False) -> Axis:
 def _round_step(rough: float) -> float:
     """The largest of 1, 2, 2.5, 5 times a power of ten that is no larger than ``rough``."""
     power = 10.0 ** floor(log10(rough))
+    # 1 is always allowed, as rounding of the logarithm may leave ``rough`` just below the power.
     return max(m for m in (1, 2, 2.5, 5) if m == 1 or m * power <= rough * (1 + 1e-9)) * power
 
 

@@ -23,6 +23,7 @@ _RANGE_SOURCES = {
 
 def line(console: Console, text: str, style: str = "") -> None:
     """Prints a line, whatever characters the names in it hold."""
+    # As Text and not as markup: names of nodes hold brackets, which rich would read as styles.
     console.print(Text(printable(text), style=style))
 
 
@@ -56,6 +57,7 @@ def rest(console: Console, hidden: int, remedy: str) -> None:
 def sizes(console: Console, models: dict[str, ModelStats]) -> None:
     """Prints one column a model, and what is left of the first in the second."""
     stats = list(models.values())
+    # There may be one model or two, and either may have no file.
     paths = (item.path or missing for item, missing in zip(stats, _PATHLESS, strict=False))
     line(console, " -> ".join(paths), style="bold")
     drawn = table(("", *models, *(["left"] if len(stats) == 2 else [])), header=len(stats) == 2)
@@ -69,6 +71,7 @@ def sizes(console: Console, models: dict[str, ModelStats]) -> None:
     for name, cells in rows.items():
         left = [share(cells[1][0], cells[0][0])] if len(cells) == 2 else []
         add_row(drawn, name, *(text for _, text in cells), *left)
+    # Worth a row only where it changed, or where there is one model.
     if len({item.opset for item in stats}) > 1 or len(stats) == 1:
         add_row(drawn, "opset", *(str(item.opset) for item in stats))
     show(console, drawn)

@@ -48,6 +48,7 @@ def heat_map(report: SensitivityReport) -> HeatMap:
     """
     columns = _columns(report)
     losses = [_loss(point, report.accuracy) for group in report.groups for point in group.points]
+    # Capped at one, so that a single exploding group does not leave all others pale.
     top = max((min(loss, 1.0) for loss in losses if loss is not None and isfinite(loss)), default=0.0)
     judged = report.accuracy is not None
     return HeatMap(
@@ -72,9 +73,11 @@ def _columns(report: SensitivityReport) -> list[float]:
 def _cell(
     group: GroupSensitivity, share: float, columns: list[float], accuracy: float | None, top: float
 ) -> HeatCell:
+    # The nearest other column bounds how far a point may be from its own.
     gap = min((abs(share - other) for other in columns if other != share), default=1.0)
     near = min(group.points, key=lambda point: abs(point.removed / group.channels - share), default=None)
     loss = None if near is None else _loss(near, accuracy)
+    # Widths are rounded, so that a point hardly ever lies on its column exactly.
     if near is None or loss is None or abs(near.removed / group.channels - share) > gap / 2 + 1e-9:
         return HeatCell("–", 0.0, False)
     part = min(loss, 1.0) if isfinite(loss) else 1.0

@@ -76,7 +76,9 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
+        # A typing error in a template raises instead of printing nothing.
         undefined=StrictUndefined,
+        # Autoescaping guards markup only; control characters in names are taken care of here.
         finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -96,6 +98,7 @@ def _name(text: str) -> Markup:
 
     safe = str(escape(_shortened(text, _LONGEST)))
     for mark in "/.:":
+        # A browser breaks no long name by itself, and the page would grow wider than the screen.
         safe = safe.replace(mark, f"{mark}<wbr>")
     return Markup(f"<bdi>{safe}</bdi>")  # noqa: S704 -- escaped above
 
@@ -112,6 +115,7 @@ def _prose(value: object) -> str:
 
 def _shortened(text: str, most: int) -> str:
     """Printable text of about ``most`` characters: of a longer one the beginning and the end."""
+    # Cut before it is made printable, as escapes make hostile names many times longer.
     shown = printable(text if len(text) <= 2 * most else text[:most] + text[-most:])
     if len(shown) <= most:
         return shown

@@ -89,6 +89,7 @@ def heading(report: Report) -> tuple[str, str]:
     kind = "Inspection"
     if report.output is not None:
         kind = "Pruning report" if "criterion" in report.settings else "Clean-up report"
+    # Reports may come from another system, with its separators.
     path = report.input.path
     return kind, path.replace("\\", "/").rpartition("/")[2] or path if path else "Model in memory"
 
@@ -146,6 +147,7 @@ def group_widths(rows: Sequence[GroupRow], plan: Mapping[str, Any] | None) -> li
     found = []
     for row in rows:
         kept, indices = row.channels - row.removed, gone.get(row.name, [])
+        # A plan of another model is not drawn.
         fits = len(indices) == row.removed and row.removed and max(indices) < row.channels
         found.append(
             Bar(
@@ -176,6 +178,7 @@ def group_skyline(rows: Sequence[GroupRow]) -> Skyline | None:
 def layers(rows: Sequence[LayerRow], *, time: bool = False) -> list[Bar]:
     """The costliest layers first: MACs, or milliseconds where ``time`` is set and they were measured."""
     costs = [(row, *_cost(row, time)) for row in rows]
+    # Layers without any cost would only lengthen the list.
     costs = [c for c in costs if c[1] or c[2]]
     top = max((max(b or 0, a or 0) for _, b, a in costs), default=0)
     ranked = sorted(costs, key=lambda c: -max(c[1] or 0, c[2] or 0))[:_LAYERS]
@@ -274,6 +277,7 @@ def reasons(rows: Sequence[FrozenRow]) -> list[ReasonRow]:
     """What had to stay, by reason, the one that holds most channels first."""
     ordered = sorted(rows, key=lambda r: r.reason)
     by_reason = {text: list(members) for text, members in groupby(ordered, key=lambda r: r.reason)}
+    # Shared out evenly, but never so few that a reason has no example.
     most = max(5, _PLACES // max(1, len(by_reason)))
     found = []
     for text, members in by_reason.items():
@@ -287,6 +291,7 @@ def reasons(rows: Sequence[FrozenRow]) -> list[ReasonRow]:
 def removals(plan: Mapping[str, Any] | None) -> list[Removed]:
     """The entries of a plan, positions as ranges."""
     found, entries = [], _removals(plan)[:_ENTRIES]
+    # The longest list is cut first; the page stays small whatever the plan.
     most = min(60, _RANGES // max(1, len(entries)))
     for entry in entries:
         axes = ",".join(map(str, entry["axes"]))
@@ -324,6 +329,7 @@ def settings(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _setting(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    # Zero and false are values; only what is empty gets a dash.
     if value is None or value in ([], {}, ()):
         return DASH
     if isinstance(value, float):
@@ -345,6 +351,7 @@ def percent(part: float, digits: int = 0) -> str:
     """``0.5`` as ``50%``; one decimal below 10%."""
     if not isfinite(part):
         return DASH
+    # Below a tenth one digit more, or small shares would all read alike.
     return f"{100 * part:.{digits or (1 if 0 < abs(part) < 0.0995 else 0)}f}%".replace("-", MINUS)
 
 
@@ -367,6 +374,7 @@ def change(after: float, before: float) -> str:
 
 def times(after: float, before: float) -> str:
     """``3.9 times smaller``, or nothing where the change is small."""
+    # Less than a twentieth is no news.
     if not after or not before or before < 1.05 * after:
         return ""
     return f"{before / after:.1f}{CROSS} smaller"

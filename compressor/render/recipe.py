@@ -68,6 +68,7 @@ def all_gates(report: RecipeReport) -> list[GateRow]:
 def stage_cells(report: RecipeReport) -> list[tuple[str, ...]]:
     """What stands under :data:`COLUMNS`, for the model that the recipe starts from and every stage."""
     row = report.accuracy
+    # Without a measured metric the gate on accuracy is a share.
     share = row is None or row.share
     first = _measured(None if row is None else row.before, share=share)
     rows: list[tuple[str, ...]] = [("(model)", "", first, *_sizes(report.input), "", "")]

@@ -73,9 +73,11 @@ def findings(report: RobustnessReport) -> list[str]:
 
     Clean samples are told of, and the last group of shifts: all corruptions, or the strongest noise.
     """
+    # Reversed, so that of several outputs the first one stays in the dictionary.
     likeness = {(row.model, row.shift, row.level): row for row in reversed(report.likeness)}
     accuracy = {(row.model, row.shift, row.level): row for row in report.accuracy}
     first, last = ((row.shift, row.level) for row in (report.likeness[0], report.likeness[-1]))
+    # The strongest shift beside the clean samples; with one group alone both are the same.
     told = [first] if first == last else [first, last]
     found = []
     for model in report.models[1:]:
@@ -161,6 +163,7 @@ def _accuracy(report: RobustnessReport, *, verbose: bool) -> Iterator[Sheet]:
     for row in report.accuracy:
         if _shown(row.shift, row.level, verbose):
             right.setdefault((row.shift, row.level), []).append(interval_percent(row.accuracy))
+            # On clean samples the excess error is zero by definition.
             if row.excess_error is not None and row.shift != "clean":
                 excess.setdefault((row.shift, row.level), []).append(points(row.excess_error))
     labels = [model.label for model in report.models]

@@ -63,6 +63,7 @@ def noise_charts(report: RobustnessReport) -> list[Curve]:
     noise = [
         _curve(report, measure, f"{measure.title} under noise", "noise") for measure in found if "noise" in names
     ]
+    # One chart a corruption, of the first measure alone: all measures of all corruptions would be dozens.
     corrupted = [_curve(report, found[0], _capital(title(name, None)), name) for name in names if name != "noise"]
     return noise + corrupted
 
@@ -74,11 +75,13 @@ def _measures(report: RobustnessReport) -> Iterator[ChartMeasure]:
         yield ChartMeasure("Accuracy", "accuracy, %", values)
     for output in dict.fromkeys(row.output for row in report.likeness):
         rows = {(r.model, r.shift, r.level): r for r in report.likeness if r.output == output}
+        # An output without classes anywhere has no agreement to draw.
         classes = all(row.agreement is not None for row in rows.values())
         for kind in ("agreement", "distance") if classes else ("relative_error",):
             scale = 100 if kind == "agreement" else 1
             values = {key: scale * getattr(row, kind).value for key, row in rows.items()}
             same = 100.0 if kind == "agreement" else 0.0
+            # The original agrees with itself, which gives the other lines something to be read against.
             values |= {(report.models[0].label, shift, level): same for _, shift, level in rows}
             label = LIKENESS[kind] + (", %" if kind == "agreement" else "")
             yield ChartMeasure(f"{output}: {kind.replace('_', ' ')}", label, values)

@@ -71,6 +71,7 @@ def bars(report: SensitivityReport) -> list[Bar]:
 def group_charts(report: SensitivityReport) -> list[Curve]:
     """Charts of at most six groups, those that lose most first: the metric where it was measured, else distance."""
     judged = report.accuracy is not None
+    # Those that can lose least first; of equals the one that loses more on the way.
     ordered = iter(sorted(report.groups, key=lambda group: (group.safe / group.channels, -_mean(group))))
     found: list[Curve] = []
     while several := list(islice(ordered, _LINES)):
@@ -87,11 +88,13 @@ def group_charts(report: SensitivityReport) -> list[Curve]:
 
 
 def _mean(group: GroupSensitivity) -> float:
+    # Capped, so that one point that exploded does not rank a group alone.
     return sum(min(point.distance, 1.0) for point in group.points) / len(group.points)
 
 
 def _points(group: GroupSensitivity, accuracy: float | None) -> list[tuple[float, float]]:
     """From the untouched model on; points that moved infinitely far are left out."""
+    # The untouched model has distance zero, or the original's accuracy.
     found = [(0.0, accuracy or 0.0)]
     for point in group.points:
         value = point.distance if accuracy is None else point.accuracy

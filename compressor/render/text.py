@@ -30,12 +30,14 @@ def render_report(report: Report, console: Console, *, explain: bool = False, ve
     if report.output is not None:
         draw.sizes(console, {"before": report.input, "after": report.output})
         console.print()
+    # Where only single layers changed, a line on channels would say that none went.
     channels = not report.changed or any(group.removed for group in report.groups)
     if report.groups and channels:
         draw.line(console, _what_was_removed(report))
     _changed(console, report, verbose=verbose)
     if report.proof is not None:
         masked = any(group.removed for group in report.groups)
+        # With a reference of its own the proof is of what was written, recovered weights included.
         recovered = report.settings.get("recover", "none") != "none" and not report.proof.reference
         _proof(console, report.proof, masked=masked, recovered=recovered)
     elif report.output is not None:
@@ -156,6 +158,7 @@ def _changed(console: Console, report: Report, *, verbose: bool) -> None:
 
 def _rounding(report: Report, ratio: float) -> str:
     """Says what whole units (heads, chunks of --round-to) made of a ratio that holds for each group."""
+    # Only where each group was asked for the same share can one be off it.
     if report.settings.get("scope") != "local" or report.settings.get("layer_ratio"):
         return ""
     off = {g.name: abs(g.removed / g.channels - ratio) for g in report.groups if g.channels}
@@ -296,6 +299,7 @@ def _reason(console: Console, reason: str, rows: Sequence[FrozenRow], verbose: b
     for row in shown:
         channels = f"{row.channels:,}" if row.channels else "-"
         draw.add_row(table, row.value, "-" if row.axis is None else str(row.axis), channels, row.node)
+    # Nodes are names, which read better from the left.
     table.columns[-1].justify = "left"
     stay = count(_channels(rows), "channel") if _channels(rows) else count(len(rows), "weight")
     draw.show(console, table, title=f"{stay} had to stay: {reason}")

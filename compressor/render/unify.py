@@ -41,6 +41,7 @@ def render_unified(report: UnifyReport, console: Console, *, explain: bool = Fal
 
 
 def _bytes(report: UnifyReport, output: ModelStats, console: Console) -> None:
+    # A file of no bytes is no model, but must not divide by zero either.
     ratio = report.input.bytes / max(1, output.bytes)
     text = f"{ratio:.1f} times smaller on disk"
     if report.gzip_bytes is not None:

@@ -54,6 +54,7 @@ def _divergence(console: Console, found: Divergence, *, verbose: bool) -> None:
             f"of its range{weights} ({looked}).",
             style="bold",
         )
+    # The neighbourhood of the first difference is what one wants to see.
     at = found.layers.index(first) if first is not None else 0
     shown = found.layers if verbose else found.layers[max(0, at - 3) : max(0, at - 3) + _FEW]
     table = draw.table(["value", "operator", "max error", "of range", ""])
