@@ -22,6 +22,7 @@ from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageErro
 from compressor.evaluate.likeness import outputs_row
 from compressor.evaluate.stand_in import describe_samples, stand_in
 from compressor.graph import clean, files, metadata
+from compressor.graph.nodes import REALS
 from compressor.graph.normalise import normalise
 from compressor.graph.provenance import stamp_provenance
 from compressor.graph.restore_packed import MARK, with_plain_weights
@@ -39,7 +40,6 @@ from compressor.steps.gates import unresolved
 from compressor.steps.provenance import facts_of
 from compressor.steps.recover import NOT_COMPARED, RunSamples, comparable
 
-FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 BYTES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
 OLDEST, BY_CHANNEL = 10, 13
 """Operator sets from which QuantizeLinear exists, and takes a scale for each channel."""
@@ -157,7 +157,7 @@ def linear_weights(model: ir.Model) -> dict[str, ir.Value]:
             continue
         for value in node.inputs:
             tensor = None if value is None else value.const_value
-            if value is not None and tensor is not None and tensor.dtype in FLOATS and len(tensor.shape) > 1:
+            if value is not None and tensor is not None and tensor.dtype in REALS and len(tensor.shape) > 1:
                 found[str(value.name)] = value
     return found
 
@@ -272,7 +272,7 @@ def _quantised(
 
 def _rows(before: ir.Model, after: ir.Model) -> list[QuantizedRow]:
     """Which weights the quantiser took: those that are no initializers of real numbers any more."""
-    kept = {str(v.name) for v in after.graph.initializers.values() if v.dtype in FLOATS}
+    kept = {str(v.name) for v in after.graph.initializers.values() if v.dtype in REALS}
     return [
         QuantizedRow(name=name, label=metadata.readable(v), weights=_elements(v), quantized=name not in kept)
         for name, v in linear_weights(before).items()

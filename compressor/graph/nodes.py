@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+REALS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
+"""Element types of real numbers that a weight may have."""
 STANDARD = ("", "ai.onnx")
 """Names of ONNX's own domain."""
 

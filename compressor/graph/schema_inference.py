@@ -16,6 +16,7 @@ from compressor.graph.contrib import OLDER_SAME_AS_FIRST, SAME_AS_FIRST, standar
 from compressor.graph.dims import Dim, Size
 from compressor.graph.evaluate import Array
 from compressor.graph.known import Inferred, Misfit, check_reshape, first_input
+from compressor.graph.nodes import REALS
 from compressor.graph.shape_rules import DimShape
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 DATA_LIMIT = 1 << 12
 """Elements of the largest constant handed to ONNX's shape inference."""
-REALS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 READS_REALS = frozenset({"Resize", "Upsample", "Range"})
 """Operators whose sizes follow from real numbers; of others, ONNX's inference looks at whole numbers alone."""
 DIM_LIMIT = 1 << 40

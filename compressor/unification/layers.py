@@ -16,14 +16,13 @@ from compressor.config import BlockShape, UnifySettings
 from compressor.errors import UsageError
 from compressor.graph.evaluate import Array
 from compressor.graph.metadata import readable
+from compressor.graph.nodes import REALS
 from compressor.graph.shapes import captured_values
 from compressor.operators.operator import Rules
 from compressor.pruning import cost
 from compressor.pruning.matching import nearest
 from compressor.unification.layout import Layout, WeightAxes
 from compressor.unification.packed_codebook import worthwhile
-
-FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class _Search:
         for value, uses in self.uses.items():
             tensor = value.const_value
             # Integers that no linear operator reads are no weights, and not worth a line in the report.
-            if tensor is None or not (tensor.dtype in FLOATS or uses):
+            if tensor is None or not (tensor.dtype in REALS or uses):
                 continue
             try:
                 found.layers.append(self._layer(value, tensor, first, last))
@@ -208,7 +207,7 @@ class _Search:
         uses = self.uses[value]
         if not uses:
             raise _Refused("it is no weight of a linear operator")
-        if tensor.dtype not in FLOATS:
+        if tensor.dtype not in REALS:
             raise _Refused(f"its type is {tensor.dtype.name.lower()}")
         if value.is_graph_output() or value in self.captured:
             raise _Refused("it is an output of the model, or a subgraph reads it")
