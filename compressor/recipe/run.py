@@ -27,7 +27,7 @@ from compressor.results.environment import environment
 from compressor.results.recipe import GateRow, RecipeReport, StageRow, State
 from compressor.steps import account
 
-WORK = ".onnx-compressor"
+WORK_FOLDER = ".onnx-compressor"
 """The work folder, beside the output."""
 
 
@@ -52,7 +52,7 @@ class RecipeOptions:
     @staticmethod
     def beside(course: Course) -> Path:
         """The work folder of a recipe where none is named."""
-        return (course.path if course.output is None else course.output).parent / WORK
+        return (course.path if course.output is None else course.output).parent / WORK_FOLDER
 
 
 @dataclass(frozen=True)
