@@ -35,6 +35,7 @@ def clean_command(
     from compressor.render.text import render_report
 
     target = output or default_output(source, ".clean.onnx")
+    # Before the model is read: a place that cannot be written to is found at once.
     check_destinations([source], {"--output": target, "--json": view.json_to, "--card": card_to})
     with view.phases() as progress:
         report = clean_file(source, target, settings, progress)

@@ -81,7 +81,7 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 def _check(flag: str, path: Path, taken: Mapping[Path, str]) -> None:
     if str(path) == "-":
         raise UsageError(f"{flag}: only --json can be written to stdout; name a file")
-    # Temporary names are longer still, and would fail after the work is done.
+    # A name that is too long would fail only once the work is done.
     if len(os.fsencode(path.name)) > _LONGEST_NAME:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     if not path.parent.is_dir():

@@ -25,6 +25,7 @@ def _batches(value: object) -> object:
 
 
 def _milliseconds(value: object) -> object:
+    # Numbers are milliseconds already.
     if not isinstance(value, str):
         return value
     match = _DURATION.fullmatch(value.strip())

@@ -22,6 +22,7 @@ def _ladder(value: object) -> object:
 
 
 def _default_ladder(values: dict[str, Any]) -> tuple[str, ...]:
+    # A limit on what is lost asks for blocks; a budget of bytes is met better with codebooks among the choices.
     return LADDER if values.get("target_size") is None else (*LADDER, *CODEBOOKS)
 
 

@@ -42,6 +42,7 @@ class PruneSettings(
 
     @model_validator(mode="after")
     def _structure_fits(self) -> "PruneSettings":
+        # Everything below speaks of channels, of which other structures remove none or not these alone.
         if self.structure == "channels":
             return self
         unfit = {

@@ -60,6 +60,7 @@ class QuantizeSettings(QuantizeSection, DistanceGatesSection, DataSettings):
     """Settings of a run that stores weights, and activations too, in few bits."""
 
     @model_validator(mode="after")
+    # A power of two is more than a range can say, so it is checked here.
     def _fits(self) -> "QuantizeSettings":
         # ONNX Runtime packs blocks of powers of two only.
         if self.block_size & (self.block_size - 1):

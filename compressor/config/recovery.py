@@ -7,6 +7,7 @@ from pydantic import Field
 from compressor.config.choices import RECOVERIES
 from compressor.config.section import Section
 
+# Names come from the table of choices, which type checkers do not read.
 if TYPE_CHECKING:
     RecoveryName = str
 else:

@@ -50,6 +50,7 @@ class Shown:
 class Section(BaseModel):
     """What all sections share: they are frozen, and know no setting but their own."""
 
+    # Frozen, since several parts hold one object; schemas are built when first needed, as a command uses few classes.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     title: ClassVar[str] = ""

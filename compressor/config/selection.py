@@ -8,6 +8,7 @@ from pydantic import Field
 from compressor.config.choices import CRITERIA
 from compressor.config.section import Section, Shown
 
+# Names come from the table of choices, which type checkers do not read.
 if TYPE_CHECKING:
     CriterionName = str
 else:

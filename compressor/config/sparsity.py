@@ -46,6 +46,7 @@ class SparsitySection(Section):
     @property
     def method(self) -> str | None:
         """How is trained before the cut; None: not at all."""
+        # The older flag is a short form of the method of that name.
         return "decay" if self.decay_epochs else self.sparsify
 
     @property
@@ -55,6 +56,7 @@ class SparsitySection(Section):
 
     @model_validator(mode="after")
     def _together(self) -> "SparsitySection":
+        # Both would say how long and how; told by flag, hence the fields.
         if self.decay_epochs and self.sparsify is not None:
             raise PydanticCustomError("one_amount", "two methods", {"fields": ["sparsify", "decay_epochs"]})
         return self

@@ -10,6 +10,7 @@ from compressor.core.notation import parse_latency, parse_layer_ratios, parse_sh
 DEFAULT_RATIO = 0.5
 AMOUNTS = ("ratio", "target_macs", "target_params", "target_size", "target_latency")
 
+# Up to one it is a share, above it is a number of bytes; a schema cannot follow from the validator.
 _SIZE_SCHEMA = {
     "anyOf": [
         {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
@@ -23,6 +24,7 @@ Size = Annotated[float | int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_
 
 
 def _default_ratio(values: dict[str, Any]) -> float | None:
+    # A ratio beside a target would be a second amount, which is refused.
     chosen = values.get("lossless") or any(values.get(name) is not None for name in AMOUNTS)
     return None if chosen else DEFAULT_RATIO
 

@@ -19,6 +19,7 @@ FORMS = ("kl", "mse", "none")
 def _loss(value: object) -> object:
     text = str(value)
     module, colon, name = text.partition(":")
+    # Whether the function can be imported is found out when the run starts, not by every reading of settings.
     if text in LOSSES or (colon and module and name.isidentifier()):
         return text
     raise ValueError(f"{text!r} is not a loss ({', '.join(LOSSES)} or package.module:callable)")
@@ -31,6 +32,7 @@ def _forms(value: object) -> object:
     else:
         pairs = [(name, form) for name, _, form in (str(item).rpartition("=") for item in _listed(value))]
     for name, form in pairs:
+        # Names of outputs may hold an equals sign, so the last one parts name and form; axes stand behind a colon.
         kind, colon, axis = form.partition(":")
         wrong = kind not in FORMS or (colon and (kind != "kl" or not axis.lstrip("-").isdigit()))
         if not name or wrong:

@@ -21,6 +21,7 @@ RATES = {**LEARNING_RATES, "sgd": 0.1}
 
 
 def _default_method(values: dict[str, Any]) -> Literal["one-shot", "admm"]:
+    # Training needs samples; without any a projection is all that can be done.
     return "one-shot" if values.get("data") is None else "admm"
 
 
@@ -29,6 +30,7 @@ def _default_rate(values: dict[str, Any]) -> float:
 
 
 def _same_rate(values: dict[str, Any]) -> float:
+    # Where the learning rate itself is wrong it is missing here; only that mistake is told then.
     return float(values.get("learning_rate", 0.0))
 
 
@@ -104,6 +106,7 @@ class UnifySettings(BlocksSection, WeightsSection, StorageSection, MethodSection
         if self.method == "one-shot":
             return 0
         share = 1.0 if self.method == "retrain" else self.retrain_share
+        # With all epochs along the set nothing would have been trained towards it.
         return min(round(self.epochs * share), self.epochs - (self.method != "retrain"))
 
     @model_validator(mode="after")
@@ -128,6 +131,7 @@ class UnifySettings(BlocksSection, WeightsSection, StorageSection, MethodSection
 
     @model_validator(mode="after")
     def _one_structure(self) -> "UnifySettings":
+        # A default block is no contradiction, one that was given is.
         if self.codebook is not None and {"block", "unify_share", "prune_share"} & self.model_fields_set:
             raise PydanticCustomError(
                 "codebook", "--codebook takes the place of --block and its shares; give one of them, or --layer-block"
@@ -137,6 +141,7 @@ class UnifySettings(BlocksSection, WeightsSection, StorageSection, MethodSection
     @model_validator(mode="after")
     def _shares_fit(self) -> "UnifySettings":
         total = self.unify_share + self.prune_share
+        # Shares are decimal fractions, whose sums are not exact.
         if total > 1 + 1e-9:
             raise PydanticCustomError(
                 "shares",

@@ -19,6 +19,7 @@ class ProvidersSection(Section):
         description="Where ONNX Runtime runs A, and B too unless said otherwise: cpu, cuda, tensorrt or a full name.",
     )
     provider_b: Annotated[
+        # None stands for the provider of A, and has no name to be looked up.
         str | None, AfterValidator(lambda v: None if v is None else provider_name(v)), Shown("NAME")
     ] = Field(default=None, description="Where ONNX Runtime runs B, such as cuda, to compare providers.")
 

@@ -67,7 +67,7 @@ def collected(given: object, found: Sequence[InputSpec], settings: DataSettings,
     if isinstance(given, Mapping):
         return {str(name): _array(value) for name, value in given.items() if value is not None}
     if isinstance(given, tuple):
-        # A pair of arrays is samples and labels; a list or tuple of other things may be a batch of inputs.
+        # Of tuples only a pair of arrays has a meaning: samples and labels.
         if len(given) == 2 and _is_array(given[0]) and (given[1] is None or _is_array(given[1])):
             return _pair(given, found, settings)
         raise UsageError(f"{place}: it gave a tuple of {len(given)}; give {FORMS}")

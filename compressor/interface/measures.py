@@ -75,6 +75,7 @@ def verify(
         first, second = call.paths()
         report = verify_command.verify(first, second, call.settings, call.progress)
         try:
+            # Raised here and not in the command, so that the caller gets the report with the error.
             verify_command.demand_equal(report)
         except ProofFailed as failed:
             # The report hangs on the error, and must not name temporary files either.

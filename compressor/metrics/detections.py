@@ -80,7 +80,7 @@ def _joint(arrays: Sequence[Array]) -> list[Detections] | None:
     (whole,) = arrays
     if whole.ndim != 3:
         return None
-    # Before the other forms, which also have a third axis of six for two classes: class numbers are whole.
+    # Before the other forms, one of which also has a third axis of six, for one class: class numbers are whole.
     if whole.shape[2] == 6 and np.array_equal(whole[..., 5], np.round(whole[..., 5])):
         return [_final(rows[:, :4], rows[:, 4], rows[:, 5]) for rows in whole]
     # The longer axis counts boxes.

@@ -84,6 +84,7 @@ def loaded(
     """
     from compressor.runtime import sessions  # noqa: PLC0415 - slow to import, and many runs judge nothing
 
+    # Beside other runs more threads would only be in each other's way.
     setup = sessions.Setup(threads=1) if alone else sessions.Setup()
     limit = batch_limit(model) if data is not None else None
 

@@ -87,6 +87,7 @@ def numbers_like(values: Array, batch: Batch) -> Array | None:
     labels = batch.labels
     if labels is None or labels.dtype.kind != "f":
         return None
+    # Numbers of another shape are labels of something else, such as boxes.
     return labels if labels.shape == values.shape else None
 
 

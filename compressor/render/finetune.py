@@ -14,6 +14,7 @@ from compressor.results.finetune import EpochRow, TuneReport
 def render_finetune(report: TuneReport, console: Console, *, verbose: bool = False) -> None:
     """Draws the report as a few lines; with ``verbose`` one for every epoch."""
     for line in _lines(report, verbose):
+        # Not wrapped, as lines are read by programs too, and names may be long.
         console.print(printable(line), soft_wrap=True)
 
 

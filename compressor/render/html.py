@@ -46,6 +46,7 @@ def render_html(report: Report, *, plan: str | None = None, created: datetime | 
     Raises:
         UsageError: jinja2 is not installed.
     """
+    # As data, so that the template shows it with escaping like all else.
     document: Mapping[str, Any] | None = json.loads(plan) if plan else None
     return render_template("page.html", created, report=report, plan=document)
 

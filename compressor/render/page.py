@@ -341,6 +341,7 @@ def phases(seconds: Mapping[str, float]) -> list[tuple[str, str, float, float]]:
     """Name, seconds, start and length in percent of each phase."""
     total, start, found = sum(seconds.values()), 0.0, []
     for name, took in seconds.items():
+        # A run too short to be timed has no phases to draw.
         length = 100 * took / total if total else 0.0
         found.append((name, f"{took:.2f} s", round(start, 2), round(length, 2)))
         start += length

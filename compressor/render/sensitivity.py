@@ -37,6 +37,7 @@ def metric_name(report: SensitivityReport) -> str:
 
 
 def _cells(report: SensitivityReport, group: GroupSensitivity, point: Point | None) -> tuple[str, ...]:
+    # Not even the smallest ratio was safe, so that nothing can go.
     if point is None:
         return "0", "0.00", "1.000", "-", "-"
     accuracy = "-" if point.accuracy is None else metric_value(point.accuracy, share=report.share)

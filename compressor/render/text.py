@@ -217,6 +217,7 @@ def show_outcome(console: Console, report: Report) -> None:
     for item in report.accuracy:
         steps = [item.before, *([item.pruned] if item.pruned is not None else []), item.after]
         words = ["original", *(["pruned"] if item.pruned is not None else []), "result"]
+        # Metrics that are no shares are shown as numbers.
         values = [metric_value(value, share=item.share) for value in steps]
         text = ", ".join(f"{word} {value}" for word, value in zip(words, values, strict=True))
         draw.line(console, f"{metric_title(item)}: {text}.", style="bold")

@@ -205,7 +205,7 @@ def _sites(
     for name, layer in known.items():
         sizes = [None if v is None else shapes(v) for v in (*layer.node.inputs, layer.node.outputs[0])]
         x, y, weight = sizes[1 - layer.held], sizes[-1], layer.weight.read().shape
-        # The weight's own shape: the one that was inferred may be of something that moves it.
+        # What the node reads of the weight, which is known even where no shape was inferred.
         sizes[layer.held] = weight
         size = Geometry.of(layer.node, layer.held, sizes)
         if size is None or x is None or y is None:

@@ -55,11 +55,11 @@ def _parts(changed: Changed, layers: Sequence[ChangedLayer]) -> Iterator[Sequenc
 def _noticed(model: ir.Model, layers: Sequence[ChangedLayer], asked: Standard, folder: Path, provider: str) -> bool:
     copy = model.clone()
     for layer in layers:
-        # The last weight: what it gives is the output of the layer.
+        # One weight is enough; of two factors the last one gives the output.
         value = copy.graph.initializers[layer.weights[-1]]
         assert value.const_value is not None
         array = value.const_value.numpy()
-        # Along the longest axis, where a slip by one is most likely to hide.
+        # Along the longest axis, as one of size one would not move at all.
         value.const_value = ir.tensor(np.roll(array, 1, axis=int(np.argmax(array.shape))), name=value.name)
     feeds = asked.runs.feeds
     # Small inputs first, as most faults show at once.

@@ -61,6 +61,7 @@ def candidates(
     found: list[Candidate] = []
     for layer in layers:
         names = (layer.name, str(layer.weight.initializer.name))
+        # What the user left out is no refusal, and stays out of the report.
         if (include and not _match(names, include)) or _match(names, exclude):
             continue
         made = _candidate(layer, coupling, users[layer.weight.initializer], suits)
@@ -74,6 +75,7 @@ def candidates(
 def _candidate(layer: LayerPair, coupling: Coupling, users: int, suits: Suits) -> Candidate | str:
     """The layer, or why it stays."""
     node, weight = layer.node, layer.weight.read().shape
+    # Two thinner layers in one place would change the weight of the other.
     if users > 1:
         return "several layers share its weight"
     try:

@@ -19,6 +19,7 @@ def _likelihood(site: Site) -> Function:
     how, ignored = site.get("reduction", "mean"), site.get("ignore_index", _NONE_IGNORED)
 
     def run(x: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        # ONNX allows class numbers of 32 bits, for which torch has no kernel.
         return F.nll_loss(x, target.to(torch.int64), weight, ignore_index=ignored, reduction=how)
 
     return run
@@ -28,6 +29,7 @@ def _cross_entropy(site: Site) -> Function:
     likelihood = _likelihood(site)
 
     def run(x: Tensor, target: Tensor, weight: Tensor | None = None) -> object:
+        # Computed once, as the node may hand them out as well.
         logarithms = torch.log_softmax(x, 1)
         loss = likelihood(logarithms, target, weight)
         return (loss, logarithms) if site.wants(1) else loss

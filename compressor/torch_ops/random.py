@@ -40,6 +40,7 @@ def _uniform_like(site: Site) -> Function:
 
 
 def _bernoulli(site: Site) -> Function:
+    # A drawn number has no gradient by what it was drawn from.
     return lambda x: torch.bernoulli(x.detach()).to(_asked(site, x))
 
 

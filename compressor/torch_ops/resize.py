@@ -67,7 +67,7 @@ class _Axis:
             if length == 1:
                 return np.full_like(y, (self.end - self.start) * last / 2 + self.start * last)
             return y * ((self.end - self.start) * last / (length - 1)) + self.start * last
-        # PyTorch's convention for an output of one position.
+        # An output of one position has a coordinate of its own in this mode.
         if coordinates == "pytorch_half_pixel" and length == 1:
             return np.full_like(y, -0.5)
         shift = self.size / 2 * (1 - self.out / length) if coordinates == "half_pixel_symmetric" else 0.0

@@ -71,7 +71,7 @@ def _window(*shares: float) -> Maker:
 
         def run(device: torch.device, size: Tensor | None) -> Tensor:
             count = (read(size) or [0])[0]
-            # In float64, as the function of the standard is; cast once at the end.
+            # In float64, and cast once at the end.
             turn = torch.arange(count, dtype=torch.float64) * (2 * pi / max(count - (not periodic), 1))
             total = sum((share * torch.cos(k * turn) for k, share in enumerate(shares)), torch.zeros(count))
             return total.to(device, dtype)

@@ -60,7 +60,7 @@ def _roi_align(site: Site) -> Function:
 
     def one(image: Tensor, box: Tensor, sides: tuple[float, float]) -> Tensor:
         x1, y1, x2, y2 = (box * scale - shift).unbind()
-        # Without the shift a box has at least one position, as in the first publication of the operator.
+        # Without the shift a box has at least one position.
         extent_y, extent_x = (y2 - y1, x2 - x1) if shift else ((y2 - y1).clamp(min=1), (x2 - x1).clamp(min=1))
         rows, columns = (ratio or max(ceil(side), 1) for side in sides)
         y_low, y_high, y_a, y_b = _corners(_axis_samples(y1, extent_y, height, rows), image.shape[1])

@@ -137,7 +137,7 @@ def encode(weight: Array, layout: Layout, kinds: Kinds, magnitudes: str = "float
     kinds = np.where((kinds == UNIFIED) & (rounded == 0), PRUNED, kinds).astype(np.uint8)
     order = _order(kinds, layout.n, rounded.itemsize)
     kept = kinds == UNIFIED if PRUNED in order else kinds != FREE
-    # Zeros have no sign: as many equal bits as possible, for gzip.
+    # A pruned block has no signs: a minus would unpack to -0.
     bits = (blocks[:, kept] < 0) & (rounded[kept] > 0)
     digits = np.zeros(layout.count, np.uint8)
     for digit, kind in enumerate(order):

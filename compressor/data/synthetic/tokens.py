@@ -38,7 +38,7 @@ def tokens(rng: np.random.Generator, shape: tuple[int, ...], vocabulary: int) ->
 
 def _repeat(rng: np.random.Generator, row: Tokens) -> None:
     """Copies phrases of ``row`` to later places."""
-    # Twice, as a phrase begins at a drawn place only where there is room, and has half of the longest on average.
+    # A phrase has about half of the longest on average, hence the factor of two.
     for start in np.flatnonzero(rng.random(len(row)) < 2 * REPEAT / PHRASE).tolist():
         length = int(rng.integers(1, PHRASE + 1))
         if start >= length and start + length <= len(row):

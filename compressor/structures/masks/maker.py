@@ -45,7 +45,7 @@ def balanced(gain: npt.NDArray[np.float64], capacity: npt.NDArray[np.int64]) -> 
         best = np.where(left > 0, gain[item], -np.inf).argmax()
         found[item] = best
         left[best] -= 1
-    # Each swap raises the sum; so many of them are enough, and the loop ends for sure.
+    # A bound on the swaps, each of which raises the sum.
     for _ in range(items):
         here = gain[np.arange(items), found]
         there = gain[:, found]  # gain of item a in the class of item b

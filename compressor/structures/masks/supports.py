@@ -39,7 +39,7 @@ def families(kernel: tuple[int, ...]) -> dict[str, list[Mask]]:
     if max(kernel, default=1) == 1:
         return found
     centre = tuple(size // 2 for size in kernel)
-    # A cross and corners of a kernel of two taps would be rows and columns again.
+    # With two taps a side corners are single taps, and a cross is nearly the whole kernel.
     if len(kernel) > 1 and min(kernel) > 2:
         cross = np.zeros(kernel, np.bool_)
         for axis in range(len(kernel)):

@@ -52,6 +52,7 @@ class Event:
 
     def as_json(self) -> dict[str, Any]:
         """Its fields, without those that are not known."""
+        # Absent and not null, so that lines of steps stay short.
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 

@@ -26,6 +26,7 @@ def report_of(
         input=None if source is None else str(source),
         teacher=None if teacher is None else str(teacher),
         output=None if output is None else str(output),
+        # Read back from the disk: the file has weights outside of it where the model is large.
         bytes=None if output is None else size_on_disk(output),
         compared=result.compared,
         metric_name=history.metric_name,

@@ -28,6 +28,7 @@ def widened(model: ir.Model) -> ir.Model:
 
     Values that the narrow model rounds are not rounded here.
     """
+    # Normal form first: functions of a model could hold casts to 16 bits too.
     copy = normalise(model.clone())
     for graph in copy.graphs():
         for value in graph.initializers.values():
@@ -57,6 +58,7 @@ def _attributes(model: ir.Model) -> Iterator[ir.Attr]:
 def _widened(attribute: ir.Attr) -> ir.Attr:
     if attribute.type == ir.AttributeType.TENSOR:
         return ir.AttrTensor(attribute.name, _wide(attribute.as_tensor()))
+    # An integer names an element type only in these attributes.
     if attribute.type == ir.AttributeType.INT and attribute.name in TYPES and attribute.as_int() in NARROW:
         return ir.AttrInt64(attribute.name, int(ir.DataType.FLOAT))
     return attribute
