@@ -74,7 +74,7 @@ def _gaussian_noise(images: Images, deviation: float, generators: Generators) ->
 
 
 def _impulse_noise(images: Images, amount: float, generators: Generators) -> Images:
-    """Each number becomes black or white, half of them each, with the probability ``amount``."""
+    """Each number becomes 0 or 1 with the probability ``amount``, each of the two in half of the cases."""
     drawn = np.stack([rng.random(image.shape, np.float32) for rng, image in zip(generators, images, strict=True)])
     # The lower half of what is hit becomes one, the upper half zero.
     return np.where(drawn < amount, (drawn < amount / 2).astype(np.float32), images)

@@ -68,7 +68,7 @@ class AveragePrecision(Metric):
         found.hits.append(matched(overlaps(image.boxes[own], true), self.thresholds))
 
     def value(self) -> float:
-        """In 0..1."""
+        """The mean average precision, between 0 and 1."""
         # A class without true boxes has no recall.
         classes = [found for found in self._found.values() if found.wanted]
         if not classes:

@@ -39,7 +39,7 @@ class TopK(Metric):
         self._count += int(counted.sum())
 
     def value(self) -> float:
-        """In 0..1."""
+        """The share of labels that are met, between 0 and 1."""
         if not self._count:
             raise UsageError(f"--eval {self.name}: no sample has a label that counts")
         return self._hits / self._count

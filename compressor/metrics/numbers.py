@@ -42,7 +42,7 @@ class Cosine(Metric):
         self._count += cosines.size
 
     def value(self) -> float:
-        """In -1..1."""
+        """The mean cosine, between -1 and 1."""
         if not self._count:
             raise UsageError(f"--eval {self.name}: there is no embedding to compare")
         return self._sum / self._count
@@ -80,7 +80,7 @@ class Rmse(Metric):
             raise ModelError(f"output {name!r} is infinite, so that --eval {self.name} is no number")
 
     def value(self) -> float:
-        """0 and more, in the unit of the output."""
+        """The root mean squared error: 0 and more, in the unit of the output."""
         if not self._count:
             raise UsageError(f"--eval {self.name}: there is no number to compare")
         return sqrt(self._sum / self._count)

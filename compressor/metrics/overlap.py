@@ -50,7 +50,7 @@ class MeanIou(Metric):
         self._table = table if self._table is None else self._table + table
 
     def value(self) -> float:
-        """In 0..1."""
+        """The mean intersection over union of the classes that occur, between 0 and 1."""
         if self._table is None or not self._table.any():
             raise UsageError(f"--eval {self.name}: no pixel has a label that counts")
         return float(ious(self._table).mean())

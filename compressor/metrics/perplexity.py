@@ -59,7 +59,7 @@ class Perplexity(Metric):
         self._count += wanted.size
 
     def value(self) -> float:
-        """1 and more."""
+        """The perplexity: 1 for tokens that are foretold for certain, and more."""
         if not self._count:
             raise UsageError(f"--eval {self.name}: no token has a label that counts")
         # An exponential that overflows would be no number to compare by.

@@ -207,7 +207,7 @@ def _bit_cast(site: Site) -> Function:
 
 
 def _dropout(site: Site) -> Function:
-    """Acts in training only; a mask that is asked for says what was kept."""
+    """Sets a share of the entries to zero in training only; a mask that is asked for says what was kept."""
     fixed = site.get("ratio", 0.5)
 
     def run(training: bool, x: Tensor, ratio: Tensor | None = None, _: Tensor | None = None) -> object:

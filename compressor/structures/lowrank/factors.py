@@ -45,7 +45,7 @@ class Factors:
 
     @property
     def rank(self) -> int:
-        """Of each group."""
+        """The rank of the product, the same in each group."""
         return int(self.first.shape[1])
 
     def product(self) -> Matrix:

@@ -117,11 +117,11 @@ class FactoredFit:
         self._whole = LeastSquares(matrix, 1, options)
 
     def add(self, layer: int, x: Matrix, y: Matrix) -> None:
-        """Rows of the layer."""
+        """Takes in x [groups, rows, unknowns] of the compressed net, and y [groups, rows, out] of the original."""
         self._whole.add(layer, x, y)
 
     def proposals(self) -> Iterator[Affine]:
-        """One, for the first damping that can be solved."""
+        """One proposal: factors of the regression with the first damping that is solved, or of the weights as is."""
         means, covariances = self._whole.means, self._whole.covariances()
         # Without regression the factors are of the weights that are there, with the covariance of what they read now.
         found = next(self._whole.proposals(), None) if self._work.regress else None

@@ -67,7 +67,7 @@ class MaskCurve:
         return cheapest_first(self._layer, found)
 
     def probes(self) -> list[tuple[float, list[Probe]]]:
-        """A few masks."""
+        """Losses of a few masks by shape, from the densest to the sparsest, and the changes that go with them."""
         # Evenly over what there is, from the densest to the sparsest.
         places = np.unique(np.linspace(0, len(self._judged) - 1, min(PROBED, len(self._judged))).round().astype(int))
         chosen = [self._judged[k] for k in places] if self._judged else []

@@ -92,7 +92,7 @@ class MaskedFit:
         self.taken: Matrix | None = None
 
     def add(self, layer: int, x: Matrix, y: Matrix) -> None:
-        """Rows of the layer."""
+        """Takes in x [groups, rows, unknowns] of the compressed net, and y [groups, rows, out] of the original."""
         self._whole.add(layer, x, y)
 
     def proposals(self) -> Iterator[Affine]:

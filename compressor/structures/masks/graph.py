@@ -28,7 +28,7 @@ class Graph:
     """Masks of regular graphs, the densest first."""
 
     def masks(self, energy: Energy, seed: int) -> Iterator[tuple[str, Mask]]:
-        """One mask a degree."""
+        """One mask for each number of neighbours, the densest first; nodes hold at least :data:`SIZE` channels."""
         profile = energy.reshape(*energy.shape[:2], -1).sum(axis=2)
         nodes = min(NODES, *(size // SIZE for size in profile.shape))
         # With one neighbour, itself, more than two nodes would not be connected.

@@ -20,7 +20,7 @@ class NofM:
     """Masks of 3, 2 and 1 of 4; layers whose channels are no multiple of 4 have none."""
 
     def masks(self, energy: Energy, seed: int) -> Iterator[tuple[str, Mask]]:  # noqa: ARG002 - nothing is drawn
-        """The densest first."""
+        """Masks that keep 3, 2 and 1 of every four, the densest first; none for channels no multiple of four."""
         out, channels = energy.shape[:2]
         # Sparse cores read whole rows of four.
         if channels % ROW:

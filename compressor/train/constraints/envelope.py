@@ -27,7 +27,7 @@ class Proximal(Protocol):
 
 
 class EnvelopeTraining(Approach):
-    """Applies the proximal map.
+    """Applies the proximal map of the group envelope to every weight after each step.
 
     Args:
         constraints: by name of the parameter.

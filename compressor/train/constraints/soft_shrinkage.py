@@ -15,7 +15,7 @@ from compressor.train.constraints.constrained import Approach, Constraint, Resid
 
 
 class SoftShrinkage(Approach):
-    """Shrinks what is off the set.
+    """Moves weights a growing share of the way to their set after each step.
 
     Args:
         constraints: by name of the parameter.

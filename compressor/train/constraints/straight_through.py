@@ -17,7 +17,7 @@ from compressor.train.constraints.constrained import Approach, Constraint, Resid
 
 
 class StraightThrough(Approach):
-    """Projects in every step what has added up so far.
+    """Trains latent weights beside the weights, which after each step are blended with the projection of the former.
 
     Args:
         constraints: by name of the parameter.

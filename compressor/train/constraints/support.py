@@ -20,7 +20,7 @@ class Support:
         self._kept = weight != 0
 
     def project(self, weight: torch.Tensor) -> torch.Tensor:
-        """The nearest such weight."""
+        """The weight with zeros wherever the given one has them; the nearest in the subspace."""
         return torch.where(self._kept, weight, torch.zeros_like(weight))
 
 

@@ -45,11 +45,11 @@ class SaliencyLoss:
         self._probabilities = [m is not None and operator_of(m).probabilities for m in makers]
 
     def squared(self, outputs: Tensors, batch: Batch) -> torch.Tensor:
-        """For a gradient that is squared: cross-entropy, or a random projection of the outputs."""
+        """For a gradient that is squared: cross-entropy with labels, else a random projection of the outputs."""
         return self.probe(outputs) if batch.labels is None else self._labelled(outputs, batch, 1.0)
 
     def plain(self, outputs: Tensors, batch: Batch) -> torch.Tensor:
-        """For one that is not: cross-entropy, or the energy of the outputs."""
+        """For a gradient that is used as it is: cross-entropy with labels, else the energy of the outputs."""
         return self._energy(outputs) if batch.labels is None else self._labelled(outputs, batch, 1.0)
 
     def cool(self, outputs: Tensors, batch: Batch) -> torch.Tensor:

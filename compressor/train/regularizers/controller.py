@@ -79,10 +79,10 @@ class Controller:
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """Strength, and what was seen last."""
+        """Strength, the share seen at the last look, and how many looks there were."""
         return {"strength": self.strength, "before": self._before, "looks": self._looks}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there."""
+        """Takes back what :meth:`state_dict` gave."""
         self.strength, self._before = float(state["strength"]), float(state["before"])
         self._looks = int(state["looks"])

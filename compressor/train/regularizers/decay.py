@@ -55,7 +55,7 @@ class Decay(Regularizer):
 
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
-        """Shrinks them; the factor depends on the step alone, so that a checkpoint has nothing to hold."""
+        """Shrinks what fades; the factor depends on the step alone, so that a checkpoint has nothing to hold."""
         # Steps count from 1 here, so ``left / (left + 1)`` is ``(T - t - 1) / (T - t)`` of the text above.
         left = max(0, self._steps - step)
         for parameter, gone in self._parts:

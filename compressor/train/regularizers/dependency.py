@@ -60,11 +60,11 @@ class ScalePenalty(Penalty):
         """Nothing: the strength follows from the length of the run, as in the paper."""
 
     def value(self) -> torch.Tensor:
-        """The sum over units of their scales."""
+        """The penalty before it is scaled: the sum over units of their relative scales or gates; a scalar."""
         return self._sizes().sum()
 
     def scores(self) -> torch.Tensor:
-        """Scale times what reads the channel; [count]."""
+        """How much each unit matters: its scale times the mean size of the weights that read it; [count]."""
         sizes = self._sizes().detach()
         readers = [h for h in self.channels.of("in") if h.name in self._weights]
         summed = [h.gathered(self._weights[h.name].detach().abs() ** self._power, self.channels.count) for h in readers]

@@ -52,7 +52,7 @@ class FeatureStage:
 
 
 class FeatureFlow(Regularizer):
-    """The penalty.
+    """Adds length and curvature of the features' way through each stage to the loss.
 
     Args:
         stages: of the graph.
@@ -70,7 +70,7 @@ class FeatureFlow(Regularizer):
         self._steps, self._done = 1, 0
 
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:  # noqa: ARG002
-        """From the beginning."""
+        """Starts with no steps done and no strength; :meth:`calibrate` sets the factors."""
         self._steps, self._done, self._factors = max(1, steps_total), 0, (0.0, 0.0)
 
     @torch.no_grad()
@@ -94,15 +94,15 @@ class FeatureFlow(Regularizer):
         return self._factors[0] * length + self._factors[1] * curvature
 
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
-        """Counts."""
+        """Counts the step, as the penalty ends after :data:`SETTLES` of the run."""
         self._done = step
 
     def state_dict(self) -> dict[str, Any]:
-        """Steps done, and the factors."""
+        """Steps done, and the factors of length and curvature."""
         return {"done": self._done, "length": self._factors[0], "curvature": self._factors[1]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there."""
+        """Takes back what :meth:`state_dict` gave."""
         self._done = int(state["done"])
         self._factors = (float(state["length"]), float(state["curvature"]))
 

@@ -55,11 +55,11 @@ class GroupSparsity(Penalty):
         return 2.0 ** (STEEPNESS * (high - found) / span)
 
     def value(self) -> torch.Tensor:
-        """Half the sum of γ times squares."""
+        """The penalty before it is scaled: half the sum over units of γ times the squares of all they own; a scalar."""
         return 0.5 * (self.ramp() * self.channels.energy(self._weights, self.channels.holdings)).sum()
 
     def scores(self) -> torch.Tensor:
-        """Root mean square share of each unit; [count]."""
+        """How strong each unit is beside its group, see :func:`unit_importance`; [count]."""
         return unit_importance(self.channels, self._weights)
 
 

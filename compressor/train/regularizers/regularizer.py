@@ -120,7 +120,7 @@ class Penalty(ChannelRegularizer):
         return self.factor * steered * self.rise(self._done)
 
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
-        """From the beginning."""
+        """Finds the parameters, and starts with no strength and no steps done; the controller starts anew, too."""
         super().start(module, optimiser, steps_total)
         self._done, self.factor = 0, 0.0
         if self.controller is not None:
@@ -135,7 +135,7 @@ class Penalty(ChannelRegularizer):
         self.factor = scaled(self.share, reference, first)
 
     def after_clipping(self, module: torch.nn.Module) -> None:  # noqa: ARG002
-        """Adds the gradient."""
+        """Adds the gradient of the penalty, at its present strength, to the gradients of the loss."""
         strength = self.strength
         # Nothing to add before the strength has risen, and no pass over the weights is spent.
         if not strength:
@@ -156,7 +156,7 @@ class Penalty(ChannelRegularizer):
 
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
-        """Counts, and lets the controller look."""
+        """Counts the step; the controller looks at the weights when it is due, and reports after the last step."""
         self._done = step
         if self.controller is not None and self.controller.due(step):
             self.controller.update(self.reached(self.controller.threshold))
@@ -179,7 +179,7 @@ class Penalty(ChannelRegularizer):
         return {"done": self._done, "factor": self.factor, **{f"controller {k}": v for k, v in held.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there."""
+        """Takes back what :meth:`state_dict` gave."""
         self._done, self.factor = int(state["done"]), float(state["factor"])
         if self.controller is not None:
             held = {k.partition(" ")[2]: v for k, v in state.items() if k.startswith("controller ")}

@@ -49,7 +49,7 @@ class Shrinking(ChannelRegularizer):
         self._chosen: torch.Tensor | None = None
 
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
-        """Nothing is chosen yet."""
+        """Finds the parameters; which units are to be zero is chosen later in the run."""
         super().start(module, optimiser, steps_total)
         self._chosen = None
 
@@ -64,7 +64,7 @@ class Shrinking(ChannelRegularizer):
 
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
-        """Shrinks; after the last step removes."""
+        """Shrinks units by :meth:`remains`; after :data:`SETTLED` of the run sets the weakest to zero instead."""
         # At least one, so that a run of a single step still has a phase.
         until = max(1.0, SETTLED * self._steps)
         # Chosen once and then fixed, also over a resume, as the state holds it.
@@ -79,15 +79,15 @@ class Shrinking(ChannelRegularizer):
         self.channels.multiply(self._weights, (~self._chosen).float(), self.channels.holdings)
 
     def chosen(self) -> torch.Tensor | None:
-        """Units that are zero."""
+        """Units that are held at zero, bool[count]; None while that is not fixed."""
         return self._chosen
 
     def state_dict(self) -> dict[str, Any]:
-        """Which units are zero, once that is fixed."""
+        """Which units are held at zero; empty while that is not fixed."""
         return {} if self._chosen is None else {"chosen": self._chosen}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there."""
+        """Takes back what :meth:`state_dict` gave."""
         self._chosen = state["chosen"].bool() if "chosen" in state else None
 
 
@@ -99,7 +99,7 @@ class ChannelShrinkage(Shrinking):
         self._given = subject.strength
 
     def remains(self, scores: torch.Tensor, done: float) -> torch.Tensor:
-        """Less than one for the weakest."""
+        """Less than one for the weakest units of each group, one for all others; [count]."""
         # Half of the steps at a share that grows linearly give ``share * steps / 2`` in all, hence the factor 2.
         share = max(1 - ALPHA, 2 * REACH / (SETTLED * self._steps)) if self._given is None else self._given
         weakest = self.channels.weakest(scores, self._counts).to(scores.device)
@@ -114,7 +114,7 @@ class ChannelEnvelope(Shrinking):
         self._strength = STRENGTH if subject.strength is None else subject.strength
 
     def remains(self, scores: torch.Tensor, done: float) -> torch.Tensor:
-        """What the proximal map leaves, group by group."""
+        """The share of each unit that the proximal map of its group leaves; [count]."""
         found = torch.ones_like(scores)
         for index, gone in enumerate(self._counts):
             mine = self.channels.group.to(scores.device) == index

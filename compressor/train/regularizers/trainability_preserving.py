@@ -67,19 +67,19 @@ class TrainabilityPreserving(Penalty):
         return tuple(self._filters)
 
     def rise(self, done: int) -> float:
-        """r."""
+        """Share of the full strength after ``done`` steps, r above: from nothing to 1 over :data:`RISE` of the run."""
         return min(1.0, (done + 1) / max(1.0, RISE * self._steps))
 
     # ``done + 1`` so that the first step has some of the penalty already.
     @torch.no_grad()
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
-        """From nothing."""
+        """Measures the scale of every kernel, by which its correlations are divided; the penalty starts at zero."""
         super().start(module, optimiser, steps_total)
         present = [name for name in self._filters if name in self._weights]
         self._scale = {name: _diagonal(self._weights[name], self._filters[name].axis) for name in present}
 
     def value(self) -> torch.Tensor:
-        """The sum over kernels."""
+        """The penalty before it is scaled: correlations of departing filters, summed over kernels; a scalar."""
         terms = [
             # A kernel of zeros has no scale to divide by.
             correlation(self._weights[name], self._filters[name]) / max(scale**2, 1e-30)
@@ -101,7 +101,7 @@ class TrainabilityPreserving(Penalty):
 
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:
-        """Zeros, in the stabilising phase."""
+        """Sets the first groups of departing channels to zero in the stabilising phase, and all after the last step."""
         super().after_step(module, step)
         groups = len(self.channels.names)
         phase = (step / self._steps - RISE) / (LAST_ZERO - RISE)
@@ -113,11 +113,11 @@ class TrainabilityPreserving(Penalty):
             self.channels.multiply(self._weights, stays.float(), self.channels.holdings)
 
     def state_dict(self) -> dict[str, Any]:
-        """With the scales of the start."""
+        """Steps done and factor, and the scale of every kernel as it was at the start."""
         return {**super().state_dict(), **{f"scale {name}": scale for name, scale in self._scale.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there."""
+        """Takes back what :meth:`state_dict` gave."""
         super().load_state_dict(state)
         self._scale = {name: float(state[f"scale {name}"]) for name in self._scale}
 

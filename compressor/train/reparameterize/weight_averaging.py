@@ -82,7 +82,7 @@ class WeightMean(Extension):
         return plain if self._constraint is None else {**plain, **self._constraint(plain)}
 
     def variance(self) -> Tensors:
-        """Of every parameter, without Bessel's correction; the same errors."""
+        """The variance of every parameter, divided by the number of weights seen; raises as :meth:`mean` does."""
         if not self._count:
             raise UsageError("no weights have been averaged yet; train first")
         return {name: tensor / self._count for name, tensor in self._squares.items()}
@@ -99,13 +99,13 @@ class WeightMean(Extension):
                 own[name].copy_(tensor)
 
     def state_dict(self) -> dict[str, Any]:
-        """Mean, sums of squares, and of how many."""
+        """Means, sums of squared deviations, and over how many weights they were taken."""
         parts = {"mean": self._mean, "squares": self._squares}
         tensors = {f"{part}/{name}": tensor for part, found in parts.items() for name, tensor in found.items()}
         return {"count": self._count, **tensors}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there, in the memory layout of the weights."""
+        """Takes back what :meth:`state_dict` gave, in the memory layout of the weights."""
         self._count = int(state["count"])
         for part, found in (("mean", self._mean), ("squares", self._squares)):
             for name, tensor in found.items():
