@@ -103,7 +103,9 @@ class PruningPlan:
             _demand_keys(data, {"schema", "policy", "removals"}, {"digest"})
             plan = PruningPlan(tuple(map(_removal, data["removals"])), dict(data["policy"]))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            raise PlanError(f"not a pruning plan: {type(error).__name__} {error}") from None
+            missing = isinstance(error, KeyError)
+            why = f"the key {error} is missing" if missing else f"{type(error).__name__} {error}"
+            raise PlanError(f"not a pruning plan: {why}; give a file that --plan-out wrote") from None
         # The digest is of what was read and not of the text, so that other spacing or order of keys does no harm.
         if data.get("digest", plan.digest()) != plan.digest():
             raise PlanError("the plan was changed after it was written: its digest differs; write it again")

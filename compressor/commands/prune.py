@@ -17,6 +17,7 @@ from compressor.core.clock import Clock, Progress
 from compressor.errors import PlanError
 from compressor.graph import files
 from compressor.graph.provenance import stamp_provenance
+from compressor.metrics.evaluator import evaluator_for
 from compressor.operators.table import teaching
 from compressor.operators.taught import read_records
 from compressor.pruning import proof
@@ -33,6 +34,7 @@ from compressor.results import GroupRow, ModelStats, Report
 from compressor.results.base import Summarised
 from compressor.steps import account
 from compressor.steps.checkpoints import checkpoint_beside
+from compressor.steps.contradictions import demand_together
 from compressor.steps.defaults import heavier, made_up, resized, settled
 from compressor.steps.gates import unresolved
 from compressor.steps.losses import Losses, follows_losses
@@ -83,6 +85,10 @@ def prune(
         CompressorError: one of :mod:`compressor.errors`, each with its exit code.
     """
     clock = clock or Clock()
+    # Said before any work: made-up samples would be drawn first, and their failure is no error where nobody asked.
+    demand_together(settings)
+    if settings.data is None and settings.val_data is None:
+        evaluator_for(settings, None, settings.max_drop)
     with teaching(read_records(settings.op_rules) if settings.op_rules is not None else ()):
         # The whole run starts over, since a distrusted node may change every choice before the one that failed.
         return believing(lambda distrusted: _prune(model, settings, plan, clock, distrusted))

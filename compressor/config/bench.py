@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from compressor.config.base import RunSettings
-from compressor.config.graph import Count
+from compressor.config.graph import MOST_THREADS, Count
 from compressor.config.proof import provider_name
 from compressor.config.section import Section, Shown
 from compressor.core.notation import MILLISECONDS
@@ -45,7 +45,10 @@ class WhereSection(Section):
         "replaced by another one.",
     )
     threads: int = Field(
-        default=0, ge=0, description="Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores."
+        default=0,
+        ge=0,
+        le=MOST_THREADS,
+        description="Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores.",
     )
     io_binding: bool = Field(
         default=True,

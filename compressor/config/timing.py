@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from compressor.config.graph import Count
+from compressor.config.graph import MOST_THREADS, Count
 from compressor.config.section import Section, Shown
 
 
@@ -16,7 +16,10 @@ class TimingSection(Section):
 
     batch: Count = Field(default=1, description="Samples in one run that is timed, where the model leaves that open.")
     threads: int = Field(
-        default=0, ge=0, description="Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores."
+        default=0,
+        ge=0,
+        le=MOST_THREADS,
+        description="Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores.",
     )
     latency_cache: Annotated[Path | None, Shown("FOLDER")] = Field(
         default=None,

@@ -54,7 +54,9 @@ def _kept_share(share: float, text: str) -> float:
 
 def _byte_count(count: float, text: str) -> int:
     rounded = round(count)
-    # 1 would read as a share; and 1.5 bytes is most likely a forgotten unit.
+    if abs(rounded - count) <= 1e-6 * count and rounded == 1:
+        raise ValueError(f"{text!r} is less than any file has; a share is written 100% or 1.0")
+    # 1.5 bytes is most likely a forgotten unit.
     if rounded < 2 or abs(rounded - count) > 1e-6 * count:
         raise ValueError(f"{text!r} is not a whole number of bytes; write a unit, such as 1.5MB, or a share")
     return rounded

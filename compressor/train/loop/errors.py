@@ -18,7 +18,7 @@ class TrainingDiverged(CompressorError):  # noqa: N818 -- names the outcome, as 
         model: a model with these weights, where there is one.
     """
 
-    exit_code = 1
+    exit_code = 2
     model: ir.Model | None = None
 
 
