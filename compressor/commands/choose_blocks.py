@@ -141,7 +141,6 @@ def choose(
             return limits.allow(together(made), reference.accuracy)
 
         made = _made(model, rungs, settings, allowed)
-        # Not even the first move is within the limits.
         if not made:
             raise TargetOutOfReach(
                 f"no layer can be unified so that {limits}; allow more, or give finer blocks with --ladder"

@@ -107,14 +107,12 @@ def finetune(
     # Comes before the pair is made, as the graph that is trained has more nodes than the one that was given.
     if settings.insert_bn:
         return _between_norms(model, settings, teacher, parts, extensions, observe)
-    # Extensions that read activations have the module give them as outputs, behind the graph's own.
     pair = TaughtPair.of(model, settings, teacher, [name for extension in extensions for name in extension.values])
     with memory_named(settings.batch_size):
         seen = _seen(parts, pair, world)
         if settings.teacher_ensemble:
             pair = _taught_by_many(pair, parts, settings, seen)
         objective, compared, warnings = _objective(settings, pair, seen)
-        # Tried before the first step: a graph that fails in mixed precision is still trained, without it.
         if not _runs_mixed(objective, pair, seen, Precision(world.device, settings)):
             settings = settings.model_copy(update={"amp": "off"})
             warnings.append("the graph does not run in mixed precision, so it is trained without")
@@ -132,12 +130,10 @@ def finetune(
             settings, notes = training_options.best_rate(pair.module, settings, lambda asked: train(asked, *more))
             history = train(settings, *more)
     except TrainingDiverged as error:
-        # Whoever catches the error can still write the last good weights.
         error.model = pair.module.cpu().write_back(model)
         raise
     written = pair.module.cpu().write_back(model)
     result = TuneResult(written, history, compared, None, [*warnings, *notes], world.main)
-    # Other processes hold the same weights, and would only repeat the proof.
     if settings.proves and world.main:
         result.max_rel_err = _verify(pair, written, seen, settings)
     return result
