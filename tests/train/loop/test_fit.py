@@ -195,7 +195,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(tmp_pat
     module = Net()
     with pytest.raises(TrainingDiverged, match=r"nan at step 13 \(epoch 3\)") as found:
         fit(module, objective(), splits(), settings(checkpoint=tmp_path / "c"), extensions=[Poison(13)])
-    assert found.value.exit_code == 1
+    assert found.value.exit_code == 2
     assert bits(module) == bits(good)
     assert (tmp_path / "c" / "checkpoint.safetensors").is_file()
 
