@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from compressor.config import CleanSettings
 from compressor.core.clock import Clock, Progress
-from compressor.graph import clean, files
+from compressor.graph import clean
 from compressor.graph.provenance import stamp_provenance
 from compressor.pruning import proof
 from compressor.pruning.analysis import prepared_model
@@ -73,15 +73,6 @@ def clean_file(
     """:func:`clean_model` from file to file; sizes in the report are read back from the written file."""
     clock = Clock(progress)
     result = clean_model(source, settings, clock)
-    if output is not None:
-        with clock.phase("write"):
-            files.save_model(
-                result.model,
-                output,
-                external_data=settings.external_data,
-                check=proof.file_check(result.model, result.proved, settings),
-            )
-            stats = account.read_back(output, settings)
-    else:
-        stats = account.stats_in_memory(result.model, settings)
+    with clock.phase("write"):
+        stats = account.put_in_place(result.model, output, settings, result.proved)
     return result.report.model_copy(update={"output": stats, "seconds": clock.seconds})

@@ -15,7 +15,6 @@ from compressor.config import PruneSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
 from compressor.errors import PlanError
-from compressor.graph import files
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
 from compressor.operators.table import teaching
@@ -279,16 +278,7 @@ def prune_file(
             reason = "a plan holds channels alone" if result.report.changed else "these steps are no single plan"
             raise PlanError(f"{reason}; leave --plan-out out, or prune with --steps 1 and --structure channels")
         with clock.phase("write"):
-            if output is not None:
-                files.save_model(
-                    result.model,
-                    output,
-                    external_data=settings.external_data,
-                    check=proof.file_check(result.model, result.proved, settings),
-                )
-                stats = account.read_back(output, settings)
-            else:
-                stats = account.stats_in_memory(result.model, settings)
+            stats = account.put_in_place(result.model, output, settings, result.proved)
             if plan_out is not None and result.plan is not None:
                 write_text(plan_out, result.plan.to_json())
     report = result.report

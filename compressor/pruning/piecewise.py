@@ -7,7 +7,6 @@ the runtime as they are mapped or made (``SessionOptions.add_external_initialize
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import onnx_ir as ir
 from onnx import helper
 
 from compressor.core.compare import Array
+from compressor.core.machine import free_memory
 from compressor.errors import ModelError
 from compressor.graph import files
 from compressor.graph.stream import describe
@@ -67,7 +67,7 @@ def runnable_file(path: Path, size: int, folder: Path, provider: str) -> Runnabl
 
 def fits(size: int) -> bool:
     """May a model of so many bytes of weights be run as a whole?"""
-    free = _free()
+    free = free_memory()
     # Asked anew for each model: what is free changes while reference, cut and file are held beside each other.
     return size <= (WHOLE_BYTES if free is None else min(WHOLE_BYTES, free // SHARE))
 
@@ -76,21 +76,6 @@ def weight_bytes(model: ir.Model) -> int:
     """Bytes of all initializers of the main graph."""
     tensors = (value.const_value for value in model.graph.initializers.values())
     return sum(int(tensor.nbytes) for tensor in tensors if tensor is not None)
-
-
-def _free() -> int | None:
-    """Bytes of memory that are free now, or could be freed from caches; None where the system does not say."""
-    try:
-        # MemAvailable and not MemFree: page caches, which mapped weights fill, can be given back.
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        # Without /proc (macOS) all memory stands in for what is free; a quarter of it is still a bound.
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
 
 
 class Lent:

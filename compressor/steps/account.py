@@ -23,7 +23,7 @@ from compressor.operators.table import RULES
 from compressor.pruning import cost
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.measured_shapes import shapes_of
-from compressor.pruning.proof import Evidence
+from compressor.pruning.proof import Evidence, file_check
 from compressor.results import (
     DiffReport,
     FrozenRow,
@@ -104,6 +104,27 @@ def read_back(path: Path, settings: RunSettings) -> ModelStats:
     loaded = files.load_model(path)
     found = stats_in_memory(loaded, settings, _size(loaded))
     return found.model_copy(update={"path": str(path)})
+
+
+def put_in_place(
+    model: ir.Model, output: Path | None, settings: RunSettings, proved: Evidence | None
+) -> ModelStats:
+    """Writes a model, once the written bytes are proved, and counts the file; without ``output`` only counts.
+
+    Args:
+        model: the result of a run.
+        output: where it goes.
+        settings: how it is written and proved.
+        proved: what was proved of the model as it is; None where its weights changed since.
+
+    Raises:
+        CompressorError: as :func:`compressor.graph.files.save_model` and the proof of the written file.
+    """
+    if output is None:
+        return stats_in_memory(model, settings)
+    check = file_check(model, proved, settings)
+    files.save_model(model, output, external_data=settings.external_data, check=check)
+    return read_back(output, settings)
 
 
 def report(

@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.graph.movement import Movement
+from compressor.graph.nodes import REALS
 from compressor.operators.table import operator_of
 from compressor.train.module.placement import attribute_graphs
 
@@ -93,7 +94,7 @@ def _to_integer(node: ir.Node) -> bool:
 
 
 def _trains(dtype: ir.DataType) -> bool:
-    return dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+    return dtype in REALS
 
 
 def _is_arithmetic(tensor: ir.TensorProtocol) -> bool:
