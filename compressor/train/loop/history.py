@@ -77,7 +77,7 @@ class History:
             training samples.
         after: the same for the weights that were kept.
         best_epoch: whose weights were kept; 0 for those from before.
-        stopped_early: patience ran out.
+        stopped_early: patience ran out, or an extension had nothing more to gain.
     """
 
     before: Judgement

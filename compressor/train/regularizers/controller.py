@@ -11,6 +11,8 @@ FEWEST = 20
 """Steps between two looks at least: momentum of 0.9 takes that long to show what a strength does."""
 FAR = 0.05
 """Share of the channels by which the ratio may be missed before that is told."""
+GENEROUS = 3
+"""Power of the looks with which a share may still grow: twice as far into the run, eight times as many are small."""
 
 
 class Controller:
@@ -69,10 +71,28 @@ class Controller:
         self._before = reached
         self._looks += 1
 
+    @property
+    def reachable(self) -> float:
+        """The share that would be small after the last look, by a generous guess; one while it is early to say."""
+        if self._looks < self._most / 2:
+            return 1.0
+        return min(1.0, self._before * (self._most / self._looks) ** GENEROUS)
+
+    @property
+    def hopeless(self) -> bool:
+        """Would even the generous guess miss the ratio?"""
+        return self.reachable < self.ratio - FAR
+
     def notes(self, reached: float) -> list[str]:
-        """What to say at the end, where the ratio was not reached."""
+        """What to say at the end, where the ratio was not reached: of the run that ended early, or of the whole one."""
         if reached >= self.ratio - FAR:
             return []
+        if self.hopeless and self._looks < self._most:
+            return [
+                f"the ratio is out of reach: {self._looks / self._most:.0%} into the training towards the cut "
+                f"{reached:.0%} of the channels were small, where {self.ratio:.0%} go; it stopped, and the cut takes "
+                "others; train longer with --sparsify-epochs, or raise --sparsify-strength"
+            ]
         return [
             f"training made {reached:.0%} of the channels small, {self.ratio:.0%} go, and the cut takes others; "
             "train longer with --sparsify-epochs, or raise --sparsify-strength"

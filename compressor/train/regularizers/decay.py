@@ -37,7 +37,6 @@ class Decay(Regularizer):
     """
 
     def __init__(self, gone: Mapping[str, torch.Tensor], *, share: float = 1.0) -> None:
-        super().__init__()
         self._gone, self._share = dict(gone), share
         self._parts: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
         self._steps = 1

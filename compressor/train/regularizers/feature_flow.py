@@ -61,7 +61,6 @@ class FeatureFlow(Regularizer):
     """
 
     def __init__(self, stages: list[FeatureStage], subject: Subject, *, angle: bool) -> None:
-        super().__init__()
         self._stages, self._angle, self._channels = stages, angle, subject.channels
         self._share = SHARE if subject.strength is None else subject.strength
         names = [n for s in stages for n in (*s.features, *(name for pair in s.steps for name in pair if name))]

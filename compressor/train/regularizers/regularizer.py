@@ -50,16 +50,14 @@ class Method:
 
 
 class Regularizer(Extension):
-    """Base of the methods: the weights of the last epoch count, as what was kept of an earlier one is not sparse yet.
-
-    Attributes:
-        notes: what the user should know when training is over.
-    """
+    """Base of the methods: the weights of the last epoch count, as those of an earlier one are not sparse yet."""
 
     keeps_last = True
 
-    def __init__(self) -> None:
-        self.notes: list[str] = []
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know when training is over, of the weights as they are then."""
+        return []
 
     def chosen(self) -> torch.Tensor | None:
         """Which units go, where that is decided within training; bool[count]."""
@@ -74,7 +72,6 @@ class ChannelRegularizer(Regularizer):
     """
 
     def __init__(self, subject: Subject) -> None:
-        super().__init__()
         self.channels = subject.channels
         self._weights: dict[str, torch.Tensor] = {}
         self._steps = 1
@@ -156,18 +153,26 @@ class Penalty(ChannelRegularizer):
 
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
-        """Counts the step; the controller looks at the weights when it is due, and reports after the last step."""
+        """Counts the step; the controller looks at the weights when it is due."""
         self._done = step
         if self.controller is not None and self.controller.due(step):
             self.controller.update(self.reached(self.controller.threshold))
-        # What is told at the end is what the last weights are, not what the last look saw.
-        if step == self._steps and self.controller is not None:
-            self.notes += self.controller.notes(self.reached(self.controller.threshold))
+
+    @property
+    def finished(self) -> bool:
+        """Is the ratio out of reach? More epochs would be spent in vain."""
+        return self.controller is not None and self.controller.hopeless
+
+    @property
+    def notes(self) -> list[str]:
+        """How far the weights came as they are now, where the controller did not come far enough."""
+        return [] if self.controller is None else self.controller.notes(self.reached(self.controller.threshold))
 
     def scores(self) -> torch.Tensor:
         """How much each unit holds; [count]."""
         return self.channels.energy(self._weights, self.channels.holdings).sqrt()
 
+    @torch.no_grad()
     def reached(self, threshold: float) -> float:
         """Share of the units whose score is no more than this share of the largest in their group."""
         scores = self.scores()

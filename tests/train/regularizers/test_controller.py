@@ -57,3 +57,32 @@ def test_it_says_what_was_not_reached() -> None:
     controller = Controller(0.5)
     assert "30% of the channels small, 50% go" in controller.notes(0.3)[0]
     assert controller.notes(0.48) == []
+
+
+@pytest.mark.parametrize(
+    ("shares", "looks", "hopeless"),
+    [
+        ([0.0, 0.0, 0.0, 0.0], 10, False),
+        ([0.0, 0.0, 0.0, 0.0, 0.05], 10, True),
+        ([0.0, 0.0, 0.0, 0.0, 0.06], 10, False),
+        ([0.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.1], 10, True),
+        ([0.6, 0.6], 2, False),
+    ],
+)
+def test_out_of_reach_is_told_from_half_of_the_looks_on(shares: list[float], looks: int, hopeless: bool) -> None:
+    """0.05 * 2 ** 3 = 0.4, which misses 0.5 by more than is forgiven; 0.06 * 2 ** 3 = 0.48 does not."""
+    controller = Controller(0.5)
+    controller.start(20 * looks)
+    for share in shares:
+        controller.update(share)
+    assert controller.hopeless == hopeless
+
+
+def test_it_says_that_it_stopped() -> None:
+    controller = Controller(0.5)
+    controller.start(200)
+    for _ in range(5):
+        controller.update(0.01)
+    [note] = controller.notes(0.01)
+    assert "out of reach" in note
+    assert "50% into the training towards the cut 1% of the channels were small, where 50% go" in note

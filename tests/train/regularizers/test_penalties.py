@@ -7,6 +7,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from compressor.errors import UsageError  # noqa: E402 -- after the skip
+from compressor.train import GraphModule  # noqa: E402
+from compressor.train.loop.fit import fit  # noqa: E402
 from compressor.train.regularizers.dependency import ScalePenalty  # noqa: E402
 from compressor.train.regularizers.group_sparsity import GroupSparsity  # noqa: E402
 from compressor.train.regularizers.regularizer import Subject, scaled  # noqa: E402
@@ -17,10 +19,27 @@ from compressor.train.regularizers.trainability_preserving import (  # noqa: E40
     filters_of,
 )
 from tests.train.regularizers.case import CHAIN, RESIDUAL, images, started, subject  # noqa: E402
+from tests.train.regularizers.test_methods import data, objective, settings  # noqa: E402
 
 
 def tpp(of: Subject) -> TrainabilityPreserving:
     return TrainabilityPreserving(of, filters_of(of.cut))
+
+
+def test_a_ratio_out_of_reach_ends_the_phase_at_half() -> None:
+    """At so little strength no channel becomes small."""
+    of = subject(RESIDUAL, strength=1e-9)
+    penalty = GroupSparsity(of)
+    history = fit(
+        GraphModule(of.analysis.model),
+        objective(of),
+        data(),
+        settings(epochs=40, learning_rate=1e-3),
+        extensions=[penalty],
+    )
+    assert len(history.epochs) == 20
+    assert history.stopped_early
+    assert "out of reach" in penalty.notes[0]
 
 
 def gradients(module: torch.nn.Module) -> dict[str, torch.Tensor]:
