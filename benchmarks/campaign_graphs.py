@@ -307,9 +307,7 @@ def attention(g: Graph, v: Live) -> None:
         q, k, x = (g.one("MatMul", v.name, g.weight(c, width)) for _ in range(3))
     else:
         all_three = g.one("MatMul", v.name, g.weight(c, 3 * width))
-        q, k, x = (
-            g.one("Slice", all_three, g.ints(i * width), g.ints((i + 1) * width), g.ints(2)) for i in range(3)
-        )
+        q, k, x = (g.one("Slice", all_three, g.ints(i * width), g.ints((i + 1) * width), g.ints(2)) for i in range(3))
     split = g.ints(0, 0, heads, inner)
     q, k, x = (g.one("Transpose", g.one("Reshape", y, split), perm=[0, 2, 1, 3]) for y in (q, k, x))
     scores = g.one("MatMul", q, g.one("Transpose", k, perm=[0, 1, 3, 2]))

@@ -41,17 +41,13 @@ class Tool:
 def parse(argv: list[str]) -> argparse.Namespace:
     """The options, with everything behind the first `--` in `extra`."""
     cut = argv.index("--") if "--" in argv else len(argv)
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=MODELS, metavar="MODEL", help=f"default: {MODELS}")
     parser.add_argument("--python", default=sys.executable, help="interpreter that has the competitors")
     parser.add_argument("--ratio", default="0.5", help="share of channels removed (default 0.5)")
     parser.add_argument("--runs", type=int, default=3, help="how often each tool runs (default 3)")
     parser.add_argument("--timeout", type=float, default=900, help="seconds one run may take (default 900)")
-    parser.add_argument(
-        "--command", type=shlex.split, default=PRUNE, help="what to run instead of onnx-prune"
-    )
+    parser.add_argument("--command", type=shlex.split, default=PRUNE, help="what to run instead of onnx-prune")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write everything measured here")
     options = parser.parse_args(argv[:cut])
     options.extra = argv[cut + 1 :]
@@ -87,9 +83,7 @@ def choose_tools(options: argparse.Namespace, versions: dict[str, str]) -> list[
         sys.exit(f"{python} has no torchvision, which the models come from; in that environment: {INSTALL}")
     missing = [name for name in RIVALS if name not in versions]
     if missing:
-        print(
-            f"left out, as {python} does not have them: {', '.join(missing)}. In that environment: {INSTALL}"
-        )
+        print(f"left out, as {python} does not have them: {', '.join(missing)}. In that environment: {INSTALL}")
     return [Tool(name, command) for name, command in commands.items() if name in (OURS, *versions)]
 
 
@@ -154,12 +148,8 @@ def print_table(result: dict[str, Any], runs: int) -> None:
         print(f"{result['model']}: {result['error']}\n", flush=True)
         return
     original = result["original"]
-    print(
-        f"{result['model']}: {original['macs'] / 1e9:.3f} G MACs, {original['params'] / 1e6:.2f} M parameters"
-    )
-    print(
-        f"  {'medians of ' + str(runs):16} wall s   (ours=1)   CPU s  peak MiB  MACs left  params left  file"
-    )
+    print(f"{result['model']}: {original['macs'] / 1e9:.3f} G MACs, {original['params'] / 1e6:.2f} M parameters")
+    print(f"  {'medians of ' + str(runs):16} wall s   (ours=1)   CPU s  peak MiB  MACs left  params left  file")
     for name, tool in result["tools"].items():
         if tool["error"]:
             print(f"  {name:16} failed: {tool['error']}")

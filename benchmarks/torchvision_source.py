@@ -24,9 +24,7 @@ def import_torchvision() -> object:
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
         for operator in ("nms", "qnms"):
-            torch.library.define(
-                f"torchvision::{operator}", "(Tensor boxes, Tensor scores, float iou) -> Tensor"
-            )
+            torch.library.define(f"torchvision::{operator}", "(Tensor boxes, Tensor scores, float iou) -> Tensor")
         return importlib.import_module("torchvision.models")
 
 

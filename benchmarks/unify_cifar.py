@@ -79,7 +79,6 @@ class Arms:
         from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static  # noqa: PLC0415
         from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
 
-
         name = str(files.load_model(source).graph.inputs[0].name)
         with np.load(self.calibration) as data:
             feeds = iter([{name: batch} for batch in np.array_split(data["x"], 8)])

@@ -27,9 +27,7 @@ PRUNE = [sys.executable, "-m", "compressor", "prune"]
 def parse(argv: list[str]) -> argparse.Namespace:
     """The options, with everything behind the first `--` in `extra`."""
     cut = argv.index("--") if "--" in argv else len(argv)
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")
     parser.add_argument("--ratio", default="0.5", help="share of channels removed (default 0.5)")
     parser.add_argument("--round-to", default="1", help="channel multiple (default 1)")
@@ -37,9 +35,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="SUBSTR", help="only files whose path contains it")
     parser.add_argument("--jobs", type=int, default=1, help="files at once; 1 for honest seconds (default)")
     parser.add_argument("--above", type=float, default=0.37, help="list files with more MACs left than this")
-    parser.add_argument(
-        "--command", type=shlex.split, default=PRUNE, help="what to run instead of onnx-prune"
-    )
+    parser.add_argument("--command", type=shlex.split, default=PRUNE, help="what to run instead of onnx-prune")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write everything measured here")
     options = parser.parse_args(argv[:cut])
     options.extra = argv[cut + 1 :]
@@ -64,9 +60,7 @@ def measure(name: str, file: Path, options: argparse.Namespace) -> Row:
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
         output, report = Path(folder, "pruned.onnx"), Path(folder, "report.json")
         wanted = ["--ratio", options.ratio, "--round-to", options.round_to, "--json", str(report)]
-        outcome = run(
-            [*options.command, str(file), "-o", str(output), *wanted, *options.extra], options.timeout
-        )
+        outcome = run([*options.command, str(file), "-o", str(output), *wanted, *options.extra], options.timeout)
         row: Row = {
             "file": name,
             "exit_code": outcome.exit_code,
@@ -162,9 +156,7 @@ def print_summary(summary: Row, above: float, wall: float) -> None:
         print(f"median MACs left {summary['median_macs_left']:.3f}")
     if summary["worst_err_file"] is not None:
         print(f"worst max_rel_err {summary['worst_err']:.2e} ({summary['worst_err_file']})")
-    print(
-        f"median {summary['median_seconds']:.1f} s a file, peak {summary['max_peak_mib']:.0f} MiB", end=", "
-    )
+    print(f"median {summary['median_seconds']:.1f} s a file, peak {summary['max_peak_mib']:.0f} MiB", end=", ")
     print(f"{wall:.0f} s in all")
     for file in summary["invalid"]:
         print(f"invalid: {file}")

@@ -95,9 +95,7 @@ def test_readme_has_accuracies() -> None:
 
 @pytest.mark.recovers
 @pytest.mark.parametrize(("options", "macs", "params", "accuracy"), ACCURACIES)
-def test_readme_accuracy_is_measured(
-    options: str, macs: str, params: str, accuracy: str, tmp_path: Path
-) -> None:
+def test_readme_accuracy_is_measured(options: str, macs: str, params: str, accuracy: str, tmp_path: Path) -> None:
     output, report = tmp_path / "out.onnx", tmp_path / "report.json"
     source = str(ROOT / "models" / "digits-resnet.onnx")
     command = ["prune", source, "-o", str(output), "-q", "--json", str(report), *options.split()]

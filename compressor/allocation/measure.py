@@ -81,9 +81,7 @@ def loss_curves(ranked: Ranked, found: LossEvidence, seed: int) -> Curves:
     # For all groups, as those with a measured curve say what a score is worth.
     lent = {group.name: _by_scores(group, scores) for group, scores in ranked.items()}
     factor = _borrowed(measured, lent)
-    return {
-        name: measured.get(name, LossCurve(curve.order, curve.losses * factor)) for name, curve in lent.items()
-    }
+    return {name: measured.get(name, LossCurve(curve.order, curve.losses * factor)) for name, curve in lent.items()}
 
 
 def sized(
@@ -230,5 +228,3 @@ def _borrowed(measured: Curves, lent: Curves) -> float:
             ratios.append(curve.losses[place] / lent[name].losses[place])
     # The median, since the scale of scores of one odd group may be far off.
     return float(np.median(ratios)) if ratios else 1.0
-
-

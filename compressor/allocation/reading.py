@@ -76,9 +76,7 @@ def drawn_batches(model: ir.Model, data: Dataset, size: Sizing, seed: int, skip:
         yield data.take(order[start : start + step])
 
 
-def with_gradients(
-    model: ir.Model, views: Sequence[LinearView], data: Dataset, size: Sizing, seed: int
-) -> list[Rows]:
+def with_gradients(model: ir.Model, views: Sequence[LinearView], data: Dataset, size: Sizing, seed: int) -> list[Rows]:
     """Rows and gradients, by torch.
 
     Raises:
@@ -145,4 +143,3 @@ def without_gradients(
         for collector in collectors:
             collector.add(values, None, len(read[0]))
     return [collector.rows() for collector in collectors]
-

@@ -158,9 +158,7 @@ def _misfit(coupling: Coupling, value: ir.Value) -> str | None:
     return None
 
 
-def recheck(
-    model: ir.Model, coupling: Coupling, planned: Mapping[ir.Value, Shape], nodes: Collection[ir.Node]
-) -> None:
+def recheck(model: ir.Model, coupling: Coupling, planned: Mapping[ir.Value, Shape], nodes: Collection[ir.Node]) -> None:
     """Infers the shapes of the cut ``model`` again and holds them against what was planned.
 
     Args:

@@ -140,9 +140,7 @@ def _help_all() -> click.Option:
             context.exit()
 
     text = "Show all options and exit."
-    return click.Option(
-        ["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=show, help=text
-    )
+    return click.Option(["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=show, help=text)
 
 
 def resumable(sentence: Callable[[], str]) -> None:

@@ -14,8 +14,10 @@ from compressor.config.rules import RulesSection
 from compressor.config.selection import SelectionSection
 
 # Only what decides which channels may go; scoring does not matter where nothing is removed.
-_CHANNELS = HelpPart(SelectionSection.title, ("include", "exclude", "attention", "cache_heads", "free_outputs",
-                                           "keep_norm_axes", "lossless"))
+_CHANNELS = HelpPart(
+    SelectionSection.title,
+    ("include", "exclude", "attention", "cache_heads", "free_outputs", "keep_norm_axes", "lossless"),
+)
 _EPILOG = f"""\b
 Examples:
   onnx-compress inspect model.onnx

@@ -254,8 +254,7 @@ def unify_chosen_file(
     chosen, limited = None, any(limit is not None for limit in limits)
     if plan_out is not None and (plan is not None or not limited):
         raise UsageError(
-            "--plan-out writes blocks that are chosen; give --max-drop, --max-distance or --target-size, and no "
-            "--plan"
+            "--plan-out writes blocks that are chosen; give --max-drop, --max-distance or --target-size, and no --plan"
         )
     if plan is not None:
         chosen = UnifyPlan.load(plan)

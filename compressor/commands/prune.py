@@ -305,4 +305,3 @@ def report_file(source: Path, result: PruneResult, settings: PruneSettings, path
     report = detailed(result.report, source, result.model, settings)
     plan = None if result.plan is None else result.plan.to_json()
     write_html(report, path, plan=plan, created=datetime.now().astimezone())
-

@@ -64,9 +64,7 @@ class QuantizeResult(Summarised):
         return self.report.headline()
 
 
-def quantize(
-    model: str | Path | ir.Model, settings: QuantizeSettings, *, clock: Clock | None = None
-) -> QuantizeResult:
+def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock: Clock | None = None) -> QuantizeResult:
     """Stores weights in 8 or 4 bits, and computes with activations in 8, by ONNX Runtime's quantiser.
 
     Args:

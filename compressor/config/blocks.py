@@ -110,6 +110,7 @@ class BlocksSection(Section):
         description="How much a change of each weight matters: all alike; or, measured on --samples samples, as the "
         "mean square of what it multiplies, or of its gradient.",
     )
+
     @property
     def wanted_block(self) -> str:
         """The block of weights that no --layer-block names."""

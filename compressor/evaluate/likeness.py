@@ -52,9 +52,7 @@ class _Tally:
         return np.asarray(np.sqrt(np.concatenate(self.gaps, axis=1).sum(axis=1) / (whole or 1.0)))
 
 
-def outputs_row(
-    models: Sequence[ir.Model], data: Dataset, settings: DataSettings, *, count: int
-) -> OutputsRow | None:
+def outputs_row(models: Sequence[ir.Model], data: Dataset, settings: DataSettings, *, count: int) -> OutputsRow | None:
     """Compares models with the first of them on ``count`` samples of ``data``; None where nothing can be compared.
 
     Args:
@@ -89,9 +87,7 @@ def outputs_row(
     return OutputsRow(samples=samples, distance=distance, agreement=agreement)
 
 
-def _tallies(
-    models: Sequence[ir.Model], data: Dataset, settings: DataSettings, count: int
-) -> tuple[list[_Tally], int]:
+def _tallies(models: Sequence[ir.Model], data: Dataset, settings: DataSettings, count: int) -> tuple[list[_Tally], int]:
     from compressor.runtime import sessions  # noqa: PLC0415 - slow to import, and many runs need none
 
     original, *others = models

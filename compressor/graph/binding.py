@@ -203,9 +203,7 @@ class Binding:
         equations: pairs of sizes that must be equal for the graph to run.
     """
 
-    def __init__(
-        self, graph: ir.Graph, sizes: Declared, given: Given, equations: Iterable[tuple[Dim, Dim]]
-    ) -> None:
+    def __init__(self, graph: ir.Graph, sizes: Declared, given: Given, equations: Iterable[tuple[Dim, Dim]]) -> None:
         self._graph, self._sizes, self._given = graph, sizes, given
         self._fixed = _solved({}, self._said())
         self._solved = _solved(self._fixed, equations)

@@ -278,9 +278,7 @@ def _check_target(target: Path, forbidden: Collection[Path]) -> None:
             raise UsageError(f"{target} belongs to the input, which is never overwritten; choose another output")
 
 
-def _write_together(
-    writers: dict[Path, Callable[[BinaryIO], None]], check: Callable[[Path], None] | None
-) -> int:
+def _write_together(writers: dict[Path, Callable[[BinaryIO], None]], check: Callable[[Path], None] | None) -> int:
     """Write files into a folder of their own beside the target, check the model there, and move all into place.
 
     They have their own names there, so that the model finds its weights. The model is moved last.

@@ -67,9 +67,7 @@ def _reshape(node: ir.Node, coupling: Coupling) -> None:
     _limit_dynamic(node, coupling, out)
 
 
-def _repeats(
-    node: ir.Node, coupling: Coupling, value: ir.Value, shapes: tuple[Shape, Shape, list[Segment]]
-) -> None:
+def _repeats(node: ir.Node, coupling: Coupling, value: ir.Value, shapes: tuple[Shape, Shape, list[Segment]]) -> None:
     """Copies that Reshape joins with what they are copies of: as many of each may go, whichever the users choose.
 
     Repeated heads of grouped queries are such: key/value heads that have to stay (a cache) leave the repeats free.

@@ -15,6 +15,7 @@ from compressor.operators.signature import Call
 
 ZERO_POINTS, GROUP_INDEX = 3, 4
 
+
 def _matmul(call: Call) -> str:
     """Blocks of inputs that share a scale go as wholes.
 

@@ -227,7 +227,13 @@ def goal_of(cost: CostModel, settings: TargetSection, origin: Origin) -> Goal:
     share = wanted if wanted <= 1 else wanted / origin.size
     return Goal(
         # The graph itself, names and padding do not shrink with the channels, so they are added as they were.
-        lambda units: origin.rest + cost.bytes_after(units), origin.size, share, "file size", exact, "bytes", wanted > 1
+        lambda units: origin.rest + cost.bytes_after(units),
+        origin.size,
+        share,
+        "file size",
+        exact,
+        "bytes",
+        wanted > 1,
     )
 
 

@@ -61,6 +61,7 @@ def content(name: str, settings: RunSettings, source: str, original: str) -> dic
         "machine": environment().model_dump(mode="json") if timed else None,
     }
 
+
 SETTLED = ("scope", "recover", "samples")
 """Settings of which a run says what they came to."""
 

@@ -70,9 +70,7 @@ def _columns(report: SensitivityReport) -> list[float]:
     return [found[round(index * (len(found) - 1) / (_COLUMNS - 1))] for index in range(_COLUMNS)]
 
 
-def _cell(
-    group: GroupSensitivity, share: float, columns: list[float], accuracy: float | None, top: float
-) -> HeatCell:
+def _cell(group: GroupSensitivity, share: float, columns: list[float], accuracy: float | None, top: float) -> HeatCell:
     # The nearest other column bounds how far a point may be from its own.
     gap = min((abs(share - other) for other in columns if other != share), default=1.0)
     near = min(group.points, key=lambda point: abs(point.removed / group.channels - share), default=None)

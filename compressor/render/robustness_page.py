@@ -60,9 +60,7 @@ def noise_charts(report: RobustnessReport) -> list[Curve]:
     """Charts of all measures over the amplitude of noise, and of the first over the severity of each corruption."""
     found = list(_measures(report))
     names = dict.fromkeys(row.shift for row in report.likeness if row.level)
-    noise = [
-        _curve(report, measure, f"{measure.title} under noise", "noise") for measure in found if "noise" in names
-    ]
+    noise = [_curve(report, measure, f"{measure.title} under noise", "noise") for measure in found if "noise" in names]
     # One chart a corruption, of the first measure alone: all measures of all corruptions would be dozens.
     corrupted = [_curve(report, found[0], _capital(title(name, None)), name) for name in names if name != "noise"]
     return noise + corrupted

@@ -63,9 +63,7 @@ def _written(console: Console, report: Report, *, verbose: bool) -> None:
         draw.line(console, f"Wrote {path}{seconds}" if path else "Nothing was written.", style="bold")
 
 
-def render_inspection(
-    report: Report, console: Console, *, explain: bool = False, verbose: bool = False
-) -> None:
+def render_inspection(report: Report, console: Console, *, explain: bool = False, verbose: bool = False) -> None:
     """Prints the groups of a model, how much of it can be pruned, and what stands in the way."""
     draw.sizes(console, {"": report.input})
     _groups(console, report.groups, removed=False)
@@ -112,7 +110,6 @@ def render_diff(report: DiffReport, console: Console, *, verbose: bool = False) 
 
 def _shape(shape: Sequence[int] | None) -> str:
     return "absent" if shape is None else "x".join(str(size) for size in shape) or "scalar"
-
 
 
 def _what_was_removed(report: Report) -> str:

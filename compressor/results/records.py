@@ -174,7 +174,6 @@ class Report(Document):
         default=[], description="What the file says of the commands that wrote it, first to last; of `inspect`."
     )
 
-
     def headline(self) -> list[tuple[str, str]]:
         """Sizes, accuracy, outputs and proof."""
         rows = headline_sizes(self.input, self.output)

@@ -63,9 +63,7 @@ def settings_of_plan(settings: PruneSettings, plan: PruningPlan | None) -> Prune
     return settings.model_copy(update={**dict.fromkeys(AMOUNTS), "lossless": False, **policy})
 
 
-def stats(
-    path: Path | None, size: int, graph: ir.Graph, counts: tuple[int, int], uncounted: int = 0
-) -> ModelStats:
+def stats(path: Path | None, size: int, graph: ir.Graph, counts: tuple[int, int], uncounted: int = 0) -> ModelStats:
     """One row of the report; ``counts`` are (parameters, MACs), ``uncounted`` the nodes whose MACs are not known."""
     return ModelStats(
         path=None if path is None else str(path),
@@ -106,9 +104,7 @@ def read_back(path: Path, settings: RunSettings) -> ModelStats:
     return found.model_copy(update={"path": str(path)})
 
 
-def put_in_place(
-    model: ir.Model, output: Path | None, settings: RunSettings, proved: Evidence | None
-) -> ModelStats:
+def put_in_place(model: ir.Model, output: Path | None, settings: RunSettings, proved: Evidence | None) -> ModelStats:
     """Writes a model, once the written bytes are proved, and counts the file; without ``output`` only counts.
 
     Args:

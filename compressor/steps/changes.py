@@ -60,9 +60,7 @@ class Making:
             return change_layers(spare, dense, cut, changes, replace(self._how, data=None), self.settings)
 
 
-def make_changes(
-    models: tuple[ir.Model, ir.Model], cut: Cut, changes: Mapping[str, Change], making: Making
-) -> Changed:
+def make_changes(models: tuple[ir.Model, ir.Model], cut: Cut, changes: Mapping[str, Change], making: Making) -> Changed:
     """Makes changes and decides which of them are written as something else.
 
     Args:

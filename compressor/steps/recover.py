@@ -391,5 +391,3 @@ class Recovery:
         if self._metrics is not None:
             self._metrics.add({"pruning_step": self._steps, **event.as_json()})
         self._clock.tell(f"recover: {event.in_words()}")
-
-

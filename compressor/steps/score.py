@@ -39,9 +39,7 @@ def measure_for_criterion(found: Analysis, settings: PruneSettings, dataset: Dat
     return _by_gradient(need, found, settings, dataset)
 
 
-def _by_gradient(
-    need: Need, found: Analysis, settings: PruneSettings, dataset: Dataset | None
-) -> Measurement:
+def _by_gradient(need: Need, found: Analysis, settings: PruneSettings, dataset: Dataset | None) -> Measurement:
     try:
         from compressor.torch_ops.site import UnsupportedOperator
         from compressor.train.gradients import saliency

@@ -101,9 +101,7 @@ class Means:
         return found
 
 
-def selected(
-    found: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means
-) -> Selected:
+def selected(found: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means) -> Selected:
     """What a step does: channels that go, and layers that become something cheaper; arguments as of :func:`chosen`."""
     if means.layers is None:
         return Selected(chosen(found, settings, origin, size, means), {})
@@ -121,9 +119,7 @@ def selected(
     return means.layers.selected(found, ranking, curves, size)
 
 
-def chosen(
-    found: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means
-) -> Choice:
+def chosen(found: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means) -> Choice:
     """What a step removes: what cannot matter, what a latency needs, or what a ratio or another target asks for.
 
     Args:
@@ -153,9 +149,7 @@ def chosen(
     return choose_by_scores(found.coupling, settings, RULES, ranking)
 
 
-def prepared(
-    source: Path | ir.Model, found: Analysis, settings: PruneSettings, clock: Clock
-) -> list[NotProved]:
+def prepared(source: Path | ir.Model, found: Analysis, settings: PruneSettings, clock: Clock) -> list[NotProved]:
     """Proves that preparing the model changed no output; what of that could not be proved."""
     if settings.verify != "full":
         return []
@@ -238,9 +232,7 @@ class _Case:
             evidence.digest = files.digest([self._as_written])
         if self.settings.verify == "full":
             cut = cut_of(self.choice.plan, self.found)
-            case = canary.Case(
-                cut, small, masked.model, asked, self.folder, self.settings.provider, routed.standards
-            )
+            case = canary.Case(cut, small, masked.model, asked, self.folder, self.settings.provider, routed.standards)
             evidence.noticed, missing = case.not_proved(self.choice.groups)
             evidence.not_proved += missing
         return evidence

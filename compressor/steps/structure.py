@@ -80,9 +80,7 @@ class LayerOptions:
         self.refused: dict[str, str] = {}
         self.notes: list[str] = []
 
-    def selected(
-        self, found: Analysis, ranking: Ranking | None, curves: Curves | None, size: int
-    ) -> Selected:
+    def selected(self, found: Analysis, ranking: Ranking | None, curves: Curves | None, size: int) -> Selected:
         """What is done within the budget.
 
         Args:

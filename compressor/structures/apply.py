@@ -180,9 +180,7 @@ def _row(site: _Site, model: ir.Model, *, lower: bool) -> ChangedLayer:
     size = site.size
     if not weights:
         return ChangedLayer(name, site.change.words, size, size.macs, size.params, ())
-    return ChangedLayer(
-        name, site.change.words, size, site.change.macs(size), site.change.params(size), tuple(weights)
-    )
+    return ChangedLayer(name, site.change.words, size, site.change.macs(size), site.change.params(size), tuple(weights))
 
 
 def _sites(

@@ -54,9 +54,7 @@ def test_a_grouped_convolution_is_a_matrix_for_each_group() -> None:
 
 
 def test_a_transposed_convolution() -> None:
-    labels, groups, _ = seen(
-        between("c = ConvTranspose<strides=[2,2]>(a, k) b = Relu(c)", more="float[16,16,2,2] k")
-    )
+    labels, groups, _ = seen(between("c = ConvTranspose<strides=[2,2]>(a, k) b = Relu(c)", more="float[16,16,2,2] k"))
     taps = labels["k"].reshape(16, -1)
     assert set(taps.max(axis=1)) == set(groups["w"])
 
@@ -77,9 +75,7 @@ def test_products(product: str) -> None:
 
 
 def test_a_concatenation_labels_a_part_of_the_columns() -> None:
-    labels, groups, known = seen(
-        between("c = Conv(a, k) b = Concat<axis=1>(a, c)", more="float[4,16,1,1] k", out=20)
-    )
+    labels, groups, known = seen(between("c = Conv(a, k) b = Concat<axis=1>(a, c)", more="float[4,16,1,1] k", out=20))
     assert labels["v"].tolist() == [[*groups["w"].tolist(), *groups["k"].tolist()]]
     assert known == set(groups)
 

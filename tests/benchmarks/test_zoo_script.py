@@ -143,9 +143,7 @@ def test_a_slow_file_is_killed_at_the_timeout(folder):
 
 
 def test_options_reach_the_pruner(folder):
-    *_, content = zoo(
-        folder, folder / "finite", "--only", "sub", "--ratio", "0.3", "--", "--exclude", "stem*"
-    )
+    *_, content = zoo(folder, folder / "finite", "--only", "sub", "--ratio", "0.3", "--", "--exclude", "stem*")
     (row,) = content["files"]
     argv = " ".join(row["warnings"])
     assert "--ratio 0.3 --round-to 1 --json" in argv

@@ -62,9 +62,7 @@ class FakePipeline:
         if self.raises is not None:
             raise self.raises
 
-    def prune_file(
-        self, source, output, settings, *, plan=None, plan_out=None, progress=None
-    ) -> SimpleNamespace:
+    def prune_file(self, source, output, settings, *, plan=None, plan_out=None, progress=None) -> SimpleNamespace:
         self._record(
             source=source,
             output=output,
@@ -81,9 +79,7 @@ class FakePipeline:
 
     def inspect_file(self, source, settings, progress) -> Report:
         self._record(source=source, settings=settings, progress=progress)
-        return make_report(source, None, settings).model_copy(
-            update={"proof": None, "prunable_params": 750_000}
-        )
+        return make_report(source, None, settings).model_copy(update={"proof": None, "prunable_params": 750_000})
 
     def diff_files(self, a, b) -> DiffReport:
         self._record(a=a, b=b)

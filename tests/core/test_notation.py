@@ -46,17 +46,13 @@ def test_size(text, expected):
     assert isinstance(size, float) == (expected <= 1)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "0", "-1", "MB", "1.7", "1.5B", "101%", "0%", "5 parsec", "1iB", "nan", True]
-)
+@pytest.mark.parametrize("text", ["", "0", "-1", "MB", "1.7", "1.5B", "101%", "0%", "5 parsec", "1iB", "nan", True])
 def test_what_is_no_size(text):
     with pytest.raises(ValueError, match=f"^{str(text)!r} (is|must|has)"):
         parse_size(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["1,3,224,224", "1x3x224x224", "[1,3,224,224]", "[1, 3, 224, 224]", (1, 3, 224, 224)]
-)
+@pytest.mark.parametrize("text", ["1,3,224,224", "1x3x224x224", "[1,3,224,224]", "[1, 3, 224, 224]", (1, 3, 224, 224)])
 def test_shape(text):
     assert parse_shape(text) == (1, 3, 224, 224)
 

@@ -152,9 +152,7 @@ def test_a_sparse_file_cannot_back_an_absurd_tensor(tmp_path: Path) -> None:
     assert "impossible shape" in refusal(written(tmp_path, proto))
 
 
-def test_many_attributes_cannot_read_one_file_over_and_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_attributes_cannot_read_one_file_over_and_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(external, "MAX_NESTED_BYTES", 100)
     proto = parsed()
     node = proto.graph.node[1].attribute[0].g.node[0]
@@ -172,9 +170,7 @@ def test_many_attributes_cannot_read_one_file_over_and_over(
 )
 def test_every_data_type_is_measured_right(tmp_path: Path, dtype: int, raw: bool) -> None:
     array = np.zeros((3, 5), dtype=helper.tensor_dtype_to_np_dtype(dtype))
-    tensor = (
-        numpy_helper.from_array(array, "extra") if raw else helper.make_tensor("extra", dtype, [3, 5], array)
-    )
+    tensor = numpy_helper.from_array(array, "extra") if raw else helper.make_tensor("extra", dtype, [3, 5], array)
     proto = parsed()
     proto.ir_version = onnx.IR_VERSION
     proto.graph.initializer.append(tensor)
@@ -183,9 +179,7 @@ def test_every_data_type_is_measured_right(tmp_path: Path, dtype: int, raw: bool
 
 def test_external_data_is_mapped_not_read(tmp_path: Path) -> None:
     proto = parsed()
-    externalised(
-        tmp_path, proto.graph.initializer[0], b"\0" * 64 + WEIGHT.tobytes(), offset="64", length="48"
-    )
+    externalised(tmp_path, proto.graph.initializer[0], b"\0" * 64 + WEIGHT.tobytes(), offset="64", length="48")
     model = files.load_model(written(tmp_path, proto))
     assert isinstance(model.graph.initializers["w"].const_value, ir.ExternalTensor)
     np.testing.assert_array_equal(weights_of(model)["w"], WEIGHT)

@@ -108,9 +108,7 @@ def large(megabytes: int = 1, count: int = 3) -> ir.Model:
 
 
 @pytest.mark.parametrize("external_data", [None, True])
-def test_a_round_trip_keeps_everything_and_is_deterministic(
-    tmp_path: Path, external_data: bool | None
-) -> None:
+def test_a_round_trip_keeps_everything_and_is_deterministic(tmp_path: Path, external_data: bool | None) -> None:
     model = large()
     tensors = [value.const_value for value in model.graph.initializers.values()]
     written_bytes = files.save_model(model, tmp_path / "out.onnx", external_data=external_data)
@@ -167,9 +165,9 @@ def test_a_model_too_large_for_one_file_gets_a_data_file(tmp_path: Path) -> None
     proto = onnx.load(tmp_path / "out.onnx", load_external_data=False)
     kept = {tensor.name for tensor in proto.graph.initializer if not tensor.external_data}
     assert kept == {"small"}
-    assert {
-        entry.value for t in proto.graph.initializer for entry in t.external_data if entry.key == "location"
-    } == {"out.onnx.data"}
+    assert {entry.value for t in proto.graph.initializer for entry in t.external_data if entry.key == "location"} == {
+        "out.onnx.data"
+    }
     onnx.checker.check_model(tmp_path / "out.onnx", full_check=True)
     with pytest.raises(UsageError, match="too many for one file; allow external data"):
         files.save_model(large(), tmp_path / "one.onnx", inline_limit=10_000, external_data=False)

@@ -61,9 +61,7 @@ def survives(path: Path, content: bytes) -> bool:
     path.write_bytes(content)
     start = time.perf_counter()
     refusals = [
-        str(error)
-        for error in map(refused, (lambda: files.size_on_disk(path), lambda: work_on(path)))
-        if error
+        str(error) for error in map(refused, (lambda: files.size_on_disk(path), lambda: work_on(path))) if error
     ]
     assert time.perf_counter() - start < SECONDS
     assert not any("\n" in message for message in refusals)
@@ -93,9 +91,7 @@ def mutated_bytes(content: bytes, chance: random.Random) -> bytes:
     for _ in range(chance.choice((1, 1, 2, 4, 8))):
         at = chance.randrange(len(mutated) + 1)
         length = chance.choice((1, 1, 2, 4, 16))
-        piece = chance.choice(
-            (chance.randbytes(length), bytes(mutated[at : at + length]) * 2, b"", b"\xff" * length)
-        )
+        piece = chance.choice((chance.randbytes(length), bytes(mutated[at : at + length]) * 2, b"", b"\xff" * length))
         mutated[at : at + chance.choice((0, length))] = piece
     return bytes(mutated)
 
@@ -151,9 +147,7 @@ def random_scalar(field: Any, chance: random.Random) -> object:
 def fuzz(folder: Path, seed: int, mutate_bytes: bool) -> None:
     chance = random.Random(seed)
     proto = chance.choice(samples(folder))
-    content = (
-        mutated_bytes(proto.SerializeToString(), chance) if mutate_bytes else mutated_fields(proto, chance)
-    )
+    content = mutated_bytes(proto.SerializeToString(), chance) if mutate_bytes else mutated_fields(proto, chance)
     survives(folder / "model.onnx", content)
 
 

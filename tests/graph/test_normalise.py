@@ -129,9 +129,7 @@ def test_attribute_parameters_and_their_defaults(tmp_path: Path) -> None:
 
 def test_a_function_that_takes_a_graph_is_refused(tmp_path: Path) -> None:
     proto = parsed(function("q = Relu (p)", "y = local.f (x)"))
-    graph = helper.make_graph(
-        [helper.make_node("Neg", ["x"], ["z"])], "b", [], [onnx.ValueInfoProto(name="z")]
-    )
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["z"])], "b", [], [onnx.ValueInfoProto(name="z")])
     proto.graph.node[0].attribute.append(helper.make_attribute("body", graph))
     model = loaded(tmp_path, proto)
     with pytest.raises(ModelError, match="cannot be inlined: Inliner does not support graph attribute"):
@@ -292,9 +290,7 @@ def test_copies_do_not_depend_on_the_run(tmp_path: Path) -> None:
     assert first == second
 
 
-@pytest.mark.parametrize(
-    "dtype", [TensorProto.STRING, TensorProto.INT4, TensorProto.BFLOAT16, TensorProto.BOOL]
-)
+@pytest.mark.parametrize("dtype", [TensorProto.STRING, TensorProto.INT4, TensorProto.BFLOAT16, TensorProto.BOOL])
 def test_copies_of_any_data_type(tmp_path: Path, dtype: int) -> None:
     text = '<ir_version: 10, opset_import: ["" : 21]> g (float[N] x) => (float[N] y) { y = Neg (x) }'
     proto = parsed(text)
@@ -305,8 +301,7 @@ def test_copies_of_any_data_type(tmp_path: Path, dtype: int) -> None:
     assert unshare(model) == 1
     files.save_model(model, tmp_path / "out.onnx")
     tensors = {
-        name: value.const_value
-        for name, value in files.load_model(tmp_path / "out.onnx").graph.initializers.items()
+        name: value.const_value for name, value in files.load_model(tmp_path / "out.onnx").graph.initializers.items()
     }
     assert tensors["t"].dtype == tensors["t.1"].dtype == ir.DataType(dtype)
     np.testing.assert_array_equal(tensors["t"].numpy(), tensors["t.1"].numpy())

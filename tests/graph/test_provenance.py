@@ -49,7 +49,7 @@ def test_commands_add_a_step_each_and_bytes_are_the_same(net, tmp_path) -> None:
 def test_inspect_shows_them_as_text_and_json(net, tmp_path) -> None:
     run("prune", net, "-o", tmp_path / "small.onnx", "-q", "--round-to", 1)
     shown = run("inspect", tmp_path / "small.onnx", "-v")
-    assert 'Step 1: onnx-compressor ' in shown
+    assert "Step 1: onnx-compressor " in shown
     assert "plan_sha256: " in shown
     report = json.loads(run("inspect", tmp_path / "small.onnx", "--json", "-", "-q"))
     assert list(report["provenance"][0])[:2] == ["tool", "command"]

@@ -104,9 +104,7 @@ def test_a_weight_that_is_not_as_long_as_its_shape_says_is_refused(tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16, np.int8, ml_dtypes.bfloat16, ml_dtypes.int4])
-def test_what_is_left_of_a_weight_is_made_in_parts(
-    kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_left_of_a_weight_is_made_in_parts(kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     array = (np.arange(24).reshape(4, 6) % 7).astype(kind)
     content = ir.Tensor(array).tobytes()
     (tmp_path / "data").write_bytes(b"?" + content)  # numbers lie at odd addresses

@@ -108,6 +108,7 @@ def _run(case: Case) -> Pair:
     assert max(off[str(v.name)] for v in found.smaller.graph.outputs) < OUTPUT_TOLERANCE
     return found
 
+
 def blank(op: str, count: int = 2, **attributes: int | str) -> ir.Node:
     """A node of ``op`` with so many inputs, of which nothing is known."""
     made = ir.node(op, [ir.Value(name=f"x{k}") for k in range(count)], attributes=attributes, name="node")

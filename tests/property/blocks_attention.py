@@ -345,9 +345,7 @@ def attention_time_first(b: Builder, x: Value) -> Value:
     """torch's MultiheadAttention: (T,N,C) and, with the heads beside the batch, (N*H,T,D)."""
     (heads, depth), (n, t, c) = some_heads(b), x.shape
     y = b.transpose(x, 1, 0, 2)
-    q, k, v = (
-        b.transpose(b.reshape(b.linear(y, heads * depth), t, heads * n, depth), 1, 0, 2) for _ in "qkv"
-    )
+    q, k, v = (b.transpose(b.reshape(b.linear(y, heads * depth), t, heads * n, depth), 1, 0, 2) for _ in "qkv")
     y = b.reshape(b.transpose(attend(b, q, k, v), 1, 0, 2), t, BATCH, heads * depth)
     return b.op("Add", x, b.transpose(b.linear(y, c), 1, 0, 2))
 

@@ -111,9 +111,7 @@ class Graph:
             shape = broadcast(*(value.shape for value in inputs if value is not None))
         return self.ops(kind, inputs, [shape], **attributes)[0]
 
-    def ops(
-        self, kind: str, inputs: Sequence[Value | None], shapes: Sequence[Shape], **attributes: Any
-    ) -> list[Value]:
+    def ops(self, kind: str, inputs: Sequence[Value | None], shapes: Sequence[Shape], **attributes: Any) -> list[Value]:
         """Add a node with several outputs."""
         outputs = [Value(self.fresh(kind.lower()), tuple(shape)) for shape in shapes]
         names = ["" if value is None else value.name for value in inputs]
@@ -216,14 +214,10 @@ class Graph:
         tensors = [numpy_helper.from_array(a, name) for name, a in self.arrays.items() if name in used]
         listed = list(inputs)
         if self.style.weights_as_inputs:
-            listed += [
-                self.info(Value(t.name, tuple(t.dims))) for t in tensors if t.data_type == TensorProto.FLOAT
-            ]
+            listed += [self.info(Value(t.name, tuple(t.dims))) for t in tensors if t.data_type == TensorProto.FLOAT]
         graph = helper.make_graph(nodes, "g", listed, [self.info(v) for v in outputs], tensors)
         return self.wrap(graph)
 
     def wrap(self, graph: onnx.GraphProto) -> onnx.ModelProto:
         """A model of the graph, with this builder's operator sets and functions."""
-        return helper.make_model(
-            graph, ir_version=IR_VERSION, opset_imports=self.opsets(), functions=self.functions
-        )
+        return helper.make_model(graph, ir_version=IR_VERSION, opset_imports=self.opsets(), functions=self.functions)

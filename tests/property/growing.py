@@ -60,9 +60,7 @@ def session(model: onnx.ModelProto, *, optimise: bool = False) -> Any:
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def random_feed(
-    inputs: Iterable[onnx.ValueInfoProto], rng: np.random.Generator, batch: int = BATCH_OF_DRAWS
-) -> Feed:
+def random_feed(inputs: Iterable[onnx.ValueInfoProto], rng: np.random.Generator, batch: int = BATCH_OF_DRAWS) -> Feed:
     """Normal floats, or token numbers below VOCABULARY, for every input; symbolic sizes become `batch`."""
     feed: Feed = {}
     for info in inputs:

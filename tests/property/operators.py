@@ -33,9 +33,7 @@ class Movement(Graph):
         shape = x.shape[:axis] + x.shape[axis + 1 :]
         return self._with_axes("Squeeze", x, [self.any_axis(axis, x.rank)], shape, 13)
 
-    def _with_axes(
-        self, kind: str, x: Value, axes: list[int], shape: Shape, since: int, **more: Any
-    ) -> Value:
+    def _with_axes(self, kind: str, x: Value, axes: list[int], shape: Shape, since: int, **more: Any) -> Value:
         if self.opset < since:
             return self.op(kind, x, shape=shape, axes=axes, **more)
         return self.op(kind, x, self.ints(*axes), shape=shape, **more)

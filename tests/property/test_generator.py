@@ -89,14 +89,8 @@ def with_weights_as_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
     opened.CopyFrom(model)
     listed = {info.name for info in opened.graph.input}
     for tensor in opened.graph.initializer:
-        if (
-            tensor.data_type == TensorProto.FLOAT
-            and tensor.name.startswith("w_")
-            and tensor.name not in listed
-        ):
-            opened.graph.input.append(
-                helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, tensor.dims)
-            )
+        if tensor.data_type == TensorProto.FLOAT and tensor.name.startswith("w_") and tensor.name not in listed:
+            opened.graph.input.append(helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, tensor.dims))
     return opened
 
 

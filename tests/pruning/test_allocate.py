@@ -97,9 +97,7 @@ def report(curves: dict[str, list[tuple[int, float, float]]], channels: dict[str
         )
         for name, points in curves.items()
     ]
-    return SensitivityReport(
-        input=stats, groups=rows, samples=1, limit="", measured=0, remembered=0, jobs=1
-    )
+    return SensitivityReport(input=stats, groups=rows, samples=1, limit="", measured=0, remembered=0, jobs=1)
 
 
 CHANNELS = {"w": 16, "v": 24}

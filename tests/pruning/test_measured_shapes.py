@@ -37,9 +37,7 @@ def test_what_is_behind_it_is_pruned() -> None:
     assert {g.name: g.removed for g in result.report.groups} == {"u": 16}
     assert result.report.proof is not None
     assert result.report.proof.passed
-    assert any(
-        "t meets it in Add" in row.reason for row in result.report.frozen
-    )
+    assert any("t meets it in Add" in row.reason for row in result.report.frozen)
 
 
 def test_macs_are_partial() -> None:

@@ -80,10 +80,12 @@ def test_loops_go_round(limit: str, rounds: int) -> None:
     name = limit.split()[1]
     given = "" if name == "z" else name
     inputs = ", int64 n" if name == "n" else ""
-    source = named(graph(f"""(float[3] x{inputs}) => (float[k] y)
+    source = named(
+        graph(f"""(float[3] x{inputs}) => (float[k] y)
         <int64 big = {{9223372036854775807}}, int64 three = {{3}}, bool no = {{0}}> {{
             y = Loop({given}, no, x) <body = b (int64 i, bool g, float[3] s) => (bool h, float[3] r) {{
-                h = Identity(g)  r = Add(s, s) }}> }}"""))
+                h = Identity(g)  r = Add(s, s) }}> }}""")
+    )
     (route,) = routes(source.graph)
     routed, decisions = on_route(source, route)
     feeds = {"x": np.ones(3, np.float32), "n": np.asarray(0), **decisions}

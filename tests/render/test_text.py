@@ -20,9 +20,7 @@ from compressor.results import (
 )
 from compressor.version import VERSION
 
-BEFORE = ModelStats(
-    path="a.onnx", bytes=102_400_123, params=25_557_032, macs=4_089_184_256, nodes=122, opset=18
-)
+BEFORE = ModelStats(path="a.onnx", bytes=102_400_123, params=25_557_032, macs=4_089_184_256, nodes=122, opset=18)
 AFTER = ModelStats(path="b.onnx", bytes=27_400_123, params=6_857_032, macs=1_059_184_256, nodes=122, opset=18)
 PROOF = ProofResult(
     max_rel_err=4.1e-7,
@@ -110,9 +108,7 @@ def test_json_stays_valid_when_the_error_is_infinite():
 
 
 def test_json_survives_a_path_that_is_no_utf8():
-    stats = BEFORE.model_validate(
-        {**BEFORE.model_dump(), "path": b"caf\xe9.onnx".decode("utf-8", "surrogateescape")}
-    )
+    stats = BEFORE.model_validate({**BEFORE.model_dump(), "path": b"caf\xe9.onnx".decode("utf-8", "surrogateescape")})
     assert json.loads(report(input=stats).to_json())["input"]["path"] == "caf\\xe9.onnx"
 
 
@@ -211,9 +207,7 @@ def test_what_stayed_is_one_line_unless_explained():
 
 def test_explain_merges_by_reason_and_lists_the_places():
     text = drawn(render_report, report(), explain=True)
-    assert text.index("1,000 channels had to stay: graph output") < text.index(
-        "60 channels had to stay: Softmax"
-    )
+    assert text.index("1,000 channels had to stay: graph output") < text.index("60 channels had to stay: Softmax")
     assert "attention9" in text
     assert "attention11" not in text
     assert "and 2 more; -v lists them all" in text

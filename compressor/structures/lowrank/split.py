@@ -107,4 +107,3 @@ def _take_over(node: ir.Node, new: ir.Node) -> None:
     graph.remove(node, safe=True)
     old.name, made.name = None, name
     new.name = called
-

@@ -63,10 +63,7 @@ class Windowing:
     def within(self, box: Box) -> tuple[list[int], list[int]]:
         """Padding of the kernel that is ``box``, before and after; negative where the input has to be cut."""
         before = [p - d * a for p, d, (a, _) in zip(self.begins, self.dilations, box, strict=True)]
-        after = [
-            p - d * (k - b)
-            for p, d, k, (_, b) in zip(self.ends, self.dilations, self.kernel, box, strict=True)
-        ]
+        after = [p - d * (k - b) for p, d, k, (_, b) in zip(self.ends, self.dilations, self.kernel, box, strict=True)]
         return before, after
 
 

@@ -237,8 +237,7 @@ def _distilled(settings: LossSection, forms: Sequence[OutputForm], probe: Output
     if not used:
         raise UsageError("no output of the model has a gradient to be compared by; choose another --loss")
     made: list[Term] = [
-        SoftDivergence(form, settings.temperature) if form.kind == "kl" else Squared.of(form)
-        for form in used
+        SoftDivergence(form, settings.temperature) if form.kind == "kl" else Squared.of(form) for form in used
     ]
     return [(1 / len(made), term) for term in made]
 

@@ -58,7 +58,8 @@ def _dtype(value: ir.Value | None) -> ir.DataType | None:
 def _only_dequantised(value: ir.Value) -> bool:
     return not value.is_graph_output() and all(
         # Then nobody sees the integers themselves, and a gradient may pass through the pair of operators.
-        operator_of(node).encodes == "reals" and index == 0 for node, index in value.uses()
+        operator_of(node).encodes == "reals" and index == 0
+        for node, index in value.uses()
     )
 
 

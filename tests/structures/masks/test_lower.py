@@ -165,5 +165,3 @@ def test_balanced_classes_have_their_sizes_and_most_gain() -> None:
     rng = np.random.default_rng(0)
     best = max(gain[np.arange(12), rng.permutation(np.repeat(np.arange(3), 4))].sum() for _ in range(3000))
     assert gain[np.arange(12), found].sum() >= best
-
-
