@@ -191,24 +191,33 @@ def units_of(plan: PruningPlan, coupling: Coupling) -> UnitArray:
     Raises:
         PlanError: the model has no such weight, axis or position, or it is frozen.
     """
+    try:
+        return _units_named(plan, coupling)
+    except PlanError as error:
+        raise PlanError(
+            f"the plan was made for another model: {error}; replay it on the file that it was made from"
+        ) from None
+
+
+def _units_named(plan: PruningPlan, coupling: Coupling) -> UnitArray:
     values = coupling.graph.initializers
     found: list[UnitArray] = [np.zeros(0, np.int64)]
     for removal in plan.removals:
         value = values.get(removal.initializer)
         if value is None:
-            raise PlanError(f"the plan names {removal.initializer!r}, which the model does not have")
+            raise PlanError(f"this one has no {removal.initializer!r}")
         lazy = coupling.lazy(value)
         term = next((t for t in lazy.terms if t.axes == removal.axes), None) if lazy is not None else None
         if term is None:
-            raise PlanError(f"axis {list(removal.axes)} of {removal.initializer!r} cannot be pruned in this model")
+            raise PlanError(f"here axis {list(removal.axes)} of {removal.initializer!r} cannot be pruned")
         flat = coupling.units.find(term.units).ravel()
         beyond = [i for i in removal.indices if not 0 <= i < flat.size]
         if beyond:
-            raise PlanError(f"the plan names position {beyond[0]} of {removal.initializer!r}, which has {flat.size}")
+            raise PlanError(f"position {beyond[0]} of {removal.initializer!r} is to go, which has {flat.size} here")
         units = flat[np.asarray(removal.indices, np.int64)]
         # Unit 0 is frozen.
         if (units == 0).any():
-            raise PlanError(f"the plan removes positions of {removal.initializer!r} that cannot go in this model")
+            raise PlanError(f"positions of {removal.initializer!r} are to go that have to stay here")
         found.append(units)
     return np.unique(np.concatenate(found))
 

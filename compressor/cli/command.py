@@ -19,7 +19,7 @@ import click
 from compressor.cli.defaults import defaults_of
 from compressor.cli.paths import withdraw
 from compressor.core.formatting import printable
-from compressor.errors import CompressorError, GateMissed
+from compressor.errors import CompressorError, GateMissed, OutOfMemory
 
 INTERRUPTED = 130
 """128 and SIGINT, as shells report it."""
@@ -119,7 +119,8 @@ class Command(click.Command):
             # The interpreter would try to flush the same pipe again at exit.
             discard_stdout()
             raise click.exceptions.Exit(READER_GONE) from None
-        except Exception as error:  # the one place where a crash becomes a sentence
+        except Exception as caught:  # noqa: BLE001 - the one place where a crash becomes a sentence
+            error = _named(caught)
             verbose = bool(ctx.params.get("verbose"))
             if verbose:
                 traceback.print_exc()
@@ -129,6 +130,13 @@ class Command(click.Command):
             if code != GateMissed.exit_code:
                 withdraw(ctx)
             raise click.exceptions.Exit(code) from error
+
+
+def _named(error: Exception) -> Exception:
+    """The error; memory that ran out anywhere, such as in numpy, is no fault of the program."""
+    if not isinstance(error, MemoryError):
+        return error
+    return OutOfMemory(f"memory ran out ({error}); free some, or ask for less with --samples, --batch-size or --dim")
 
 
 def _help_all() -> click.Option:

@@ -15,6 +15,9 @@ _RESULTS = ("--output", "output", "--plan-out")
 _WITHDRAWN = "compressor.results"
 _LONGEST_NAME = 255
 """Bytes of a file's name on the file systems in use."""
+_PAGE = ("HTML", (".html", ".htm"))
+_KINDS = {"--report": _PAGE, "--plot": _PAGE, "report": _PAGE, "--card": ("Markdown", (".md", ".markdown"))}
+"""What is written for a flag, and what names of such files end in."""
 
 
 def default_output(source: Path, suffix: str) -> Path:
@@ -88,6 +91,10 @@ def _check(flag: str, path: Path, taken: Mapping[Path, str]) -> None:
         raise UsageError(f"{flag}: folder {path.parent} does not exist; create it or choose another place")
     if path.is_dir():
         raise UsageError(f"{flag}: {path} is a folder; name a file in it")
+    kind, suffixes = _KINDS.get(flag, ("", ()))
+    # A name that exists and is no file, such as a pipe, may end in anything.
+    if suffixes and path.suffix.lower() not in suffixes and (path.is_file() or not path.exists()):
+        raise UsageError(f"{flag}: {path} would hold {kind}; give it a name that ends in {suffixes[0]}")
     if not path.exists() or path.is_file():
         # Asking for permissions says nothing to root, of folders of the kernel or of read-only disks; trying does.
         # Removed at once; only whether it can be made matters.

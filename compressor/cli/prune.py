@@ -17,6 +17,7 @@ from compressor.cli.console import (
 )
 from compressor.cli.options import flag, settings_options, was_given
 from compressor.cli.paths import check_destinations, checkpoint_place, default_output
+from compressor.cli.training import demand_training
 from compressor.config import PruneSettings
 from compressor.config.selection import SelectionSection
 from compressor.config.structure import StructureSection
@@ -101,6 +102,8 @@ def prune_command(
     ignored = [flag(PruneSettings, name) for name in decided if was_given(name)]
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what to remove; drop {' and '.join(ignored)}, or --plan")
+    if settings.recover != "finetune":
+        demand_training(PruneSettings, "nothing is trained; add --recover finetune")
     target = None if dry_run else output or default_output(source, ".pruned.onnx")
     destinations = {"--plan-out": plan_out, "--json": view.json_to, "--report": report_to, "--card": card_to}
     # With --dry-run the place is checked all the same, as the next run will want it.

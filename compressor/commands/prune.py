@@ -22,7 +22,7 @@ from compressor.operators.taught import read_records
 from compressor.pruning import proof
 from compressor.pruning.analysis import Analysis, analyse, believing
 from compressor.pruning.apply import cut_of
-from compressor.pruning.budget import Origin
+from compressor.pruning.budget import Origin, unrounded
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.lossless import exact
 from compressor.pruning.matching import demand_matches
@@ -157,6 +157,7 @@ class _Run:
         proofs: evidence of every cut.
         groups: rows of the report, by group.
         origin: costs of the model before the first step; None before it.
+        notes: what the report has to say of the choice.
     """
 
     settings: PruneSettings
@@ -170,6 +171,7 @@ class _Run:
     proofs: list[Evidence] = field(default_factory=list)
     groups: list[GroupRow] = field(default_factory=list)
     origin: Origin | None = None
+    notes: list[str] = field(default_factory=list)
 
     def analysed(self, model: ir.Model) -> tuple[Analysis, ir.Model]:
         """The model, analysed, and the model itself."""
@@ -199,6 +201,10 @@ class _Run:
             with self.clock.phase("choose"):
                 # Units are numbered anew in the trained model, so that the choice has to be made in its terms.
                 choice = again(trained, found, choice) or chosen(found, step, choice.origin, self.size, self.means)
+        # Later steps have the same groups, narrower.
+        if self.origin is None:
+            losing = {removal.group for removal in choice.plan.removals}
+            self.notes = unrounded([g for g in choice.groups if g.name in losing], self.settings)
         cut = cut_of(choice.plan, found)
         # Before the cut, as positions are counted in what earlier steps left.
         self.trail.add(choice.plan, cut, last=step.steps == 1)
@@ -221,7 +227,7 @@ class _Run:
         losses, aim = self.means.losses, self.means.aim
         done = account.report(found, before, self.groups, proof.together(self.proofs), _as_done(self.settings, losses))
         done = done if aim is None else aim.added_to(done)
-        warnings = [*done.warnings, *dict.fromkeys([*notes, *self.means.notes])]
+        warnings = [*done.warnings, *dict.fromkeys([*notes, *self.notes, *self.means.notes])]
         changed = changed_rows(self.recovery.changed, found.shapes.batch)
         return done.model_copy(update={"warnings": warnings, "changed": changed})
 

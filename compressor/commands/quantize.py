@@ -41,6 +41,14 @@ from compressor.steps.provenance import facts_of
 from compressor.steps.recover import NOT_COMPARED, RunSamples, comparable
 
 BYTES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
+TAKEN = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16})
+"""Types of weights that the quantiser knows."""
+TAKES = {
+    "static": "it takes convolutions and products with one constant matrix",
+    "dynamic": "it takes convolutions and products with one constant matrix",
+    "int4": "it packs matrix products with one constant matrix, no convolutions",
+}
+"""What the quantiser takes in each mode."""
 OLDEST, BY_CHANNEL = 10, 13
 """Operator sets from which QuantizeLinear exists, and takes a scale for each channel."""
 MADE_UP = "no data was given, so activations were calibrated on made-up samples; --data with real ones keeps more"
@@ -108,7 +116,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
         settings=settings.model_dump(mode="json"),
     )
     if not any(row.quantized for row in rows):
-        raise NothingToPrune(f"ONNX Runtime quantised none of {count(len(rows), 'weight')} with --mode {settings.mode}")
+        raise NothingToPrune(_none_taken(rows, weights, settings.mode))
     with clock.phase("compare"):
         report = _compared(report, source, result, samples, settings)
     return QuantizeResult(result, report.model_copy(update={"seconds": clock.seconds}))
@@ -181,6 +189,21 @@ def _demand_weights(weights: Mapping[str, ir.Value]) -> None:
             "the model has no weight of real numbers that a convolution or matrix product reads, so there is nothing "
             "to quantise"
         )
+    kinds = {value.dtype for value in weights.values()}
+    if not kinds & TAKEN:
+        names = " and ".join(sorted(kind.name.lower() for kind in kinds if kind is not None))
+        raise NothingToPrune(
+            f"the weights are {names}, and ONNX Runtime's quantiser takes float and float16; convert the model first"
+        )
+
+
+def _none_taken(rows: list[QuantizedRow], weights: Mapping[str, ir.Value], mode: str) -> str:
+    """That the quantiser took no weight, and what it would have taken."""
+    readers = sorted({node.op_type for value in weights.values() for node, _ in value.uses()})
+    return (
+        f"ONNX Runtime quantised none of {count(len(rows), 'weight')} with --mode {mode}: {TAKES[mode]}, and these are "
+        f"weights of {', '.join(readers)}; choose another --mode"
+    )
 
 
 def _asked(

@@ -82,6 +82,9 @@ def parse_latency(value: object) -> str:
     if match is None:
         raise ValueError(f"{text!r} is neither a time such as 2.5ms nor a share of the original such as 0.6x or 60%")
     number, unit = float(match[1]), match[2].lower()
+    # Most likely milliseconds whose unit was forgotten.
+    if not unit and number > 1:
+        raise ValueError(f"{text!r} has no unit; a time is written {text}ms, a share of the original 0.6x or 60%")
     if unit not in MILLISECONDS:
         return f"{_kept_share(number / 100 if unit == '%' else number, text):.12g}x"
     if not number > 0:

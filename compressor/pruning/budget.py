@@ -128,8 +128,7 @@ def _stops(group: ChannelGroup, count: int, settings: PruneSettings) -> list[int
     # Only where nobody asked for a multiple: --round-to 8 promises multiples of 8 (docs/decisions/0003).
     if settings.scope == "loss" and "round_to" not in settings.model_fields_set and count * width < NARROW:
         multiple = min(multiple, FINE)
-    # The multiple is of channels, and a unit holds ``width`` of them: 4 units of 2 channels are a multiple of 8.
-    step = multiple // gcd(multiple, width)
+    step = _units_of(multiple, width)
     # The small number keeps 10 * (1 - 0.7), which is 3.0000000000000004 in floating point, from rounding up to 4.
     least = max(1, -(-settings.min_channels // width), ceil(count * (1 - settings.max_ratio) - 1e-9))
     # A group narrower than the step would have no allowed width at all.
@@ -137,6 +136,25 @@ def _stops(group: ChannelGroup, count: int, settings: PruneSettings) -> list[int
         step = 1
     kept = [k for k in range(count - 1, least - 1, -1) if k % step == 0]
     return [count - k for k in kept]
+
+
+def _units_of(multiple: int, width: int) -> int:
+    """A multiple of channels in units of ``width`` channels: 4 units of 2 channels are a multiple of 8."""
+    return multiple // gcd(multiple, width)
+
+
+def unrounded(groups: Sequence[ChannelGroup], settings: TargetSection) -> list[str]:
+    """A note on groups that lose channels and are too narrow for the multiple that was asked for."""
+    multiple = settings.round_to
+    narrow = [g for g in groups if _units_of(multiple, g.width) > len(g.units)]
+    if not narrow or "round_to" not in settings.model_fields_set:
+        return []
+    widest = max(narrow, key=lambda g: g.channels)
+    which = "any group" if len(narrow) == len(groups) else f"{len(narrow)} of {len(groups)} groups"
+    return [
+        f"--round-to {multiple} was not kept in {which}: they are narrower, {widest.name!r}, the widest, with "
+        f"{widest.channels} channels, and got other widths"
+    ]
 
 
 def take(chunks: Sequence[Chunk], settings: PruneSettings, total: int, gone: int = 0) -> Removed:

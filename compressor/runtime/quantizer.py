@@ -150,9 +150,9 @@ def _guarded(fact: str) -> Iterator[None]:
     except CompressorError:
         raise
     except Exception as error:  # the quantiser raises whatever its operators meet
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = " ".join(str(error).split())[:300].rstrip(" .;:") or type(error).__name__
         raise ModelError(
-            f"the model {fact} by ONNX Runtime: {text[:300]}; leave nodes out with --exclude, or choose another --mode"
+            f"the model {fact} by ONNX Runtime: {text}; leave nodes out with --exclude, or choose another --mode"
         ) from error
     finally:
         logging.disable(level)

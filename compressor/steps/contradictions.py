@@ -1,4 +1,4 @@
-"""Settings of sparsity training that contradict others: said before any work."""
+"""Settings of training that contradict others: said before any work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from compressor.errors import UsageError
 
 
 def demand_together(settings: PruneSettings) -> None:
-    """Raises UsageError where settings of training before the cut contradict others."""
+    """Raises UsageError where settings of training contradict others."""
+    if settings.resume and settings.recover != "finetune":
+        raise UsageError("--resume goes on with training, and nothing is trained; add --recover finetune, or drop it")
     if settings.reinitialise != "no" and settings.recover != "finetune":
         raise UsageError("--reinitialise forgets what the network has learnt, so that it needs --recover finetune")
     name = settings.method

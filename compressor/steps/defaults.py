@@ -128,7 +128,9 @@ def settled(settings: PruneSettings, found: Analysis, *, available: int | None) 
     # Nobody asked for a recovery by name, so a long one or a full memory would come as a surprise.
     if effort.seconds > SECONDS or effort.memory > _memory():
         cost = f"{effort.seconds / 60:.0f} minutes" if effort.seconds > SECONDS else f"{effort.memory / 1e9:.0f} GB"
-        return _with(settings, recover="none"), [TOO_MUCH.format(cost=cost, samples=max(1, count // 4))]
+        # As many as take the time that is begun without being asked for, or few of those that fill the memory.
+        less = max(1, min(count // 4, int(count * SECONDS / max(effort.seconds, SECONDS))))
+        return _with(settings, recover="none"), [TOO_MUCH.format(cost=cost, samples=less)]
     notes = []
     if count < min(wanted, settings.samples):
         more = _effort(found.model, layers, macs, min(wanted, settings.samples))

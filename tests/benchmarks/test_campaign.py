@@ -40,7 +40,7 @@ def pair(kept: list[int], readers: list[int] | None = None) -> tuple[onnx.ModelP
     ],
 )
 def test_the_oracle_sees_it(kept: list[int], readers: list[int] | None, verdict: str) -> None:
-    found = campaign.verdict(*pair(kept, readers), exact=True, lossless=False)
+    found = campaign.verdict(*pair(kept, readers), {}, exact=True)
     assert found.startswith(verdict)
     assert (found == "right") == (verdict == "right")
 
@@ -50,8 +50,9 @@ def test_other_values_are_seen() -> None:
     for tensor in small.graph.initializer:
         if tensor.name == "b":
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + 1, "b"))
-    assert campaign.verdict(whole, small, exact=True, lossless=False) == "b has other values"
-    assert campaign.verdict(whole, small, exact=True, lossless=True).startswith("output 0 is off")
+    assert campaign.verdict(whole, small, {}, exact=True) == "b has other values"
+    assert campaign.verdict(whole, small, {"lossless": True}, exact=True).startswith("output 0 is off")
+    assert campaign.verdict(whole, small, {"recover": "bias"}, exact=True) == "right shapes", "a fit changes weights"
 
 
 @pytest.mark.parametrize("seed", range(3))

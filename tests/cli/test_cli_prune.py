@@ -99,6 +99,12 @@ def test_underscores_are_accepted_in_flags(run, pipeline, model):
         (["--lossless", "--ratio", "0.1"], "give only one of --ratio and --lossless"),
         (["--recover", "lstqs"], "did you mean 'lstsq'?"),
         (["--plan", "p.json", "--ratio", "0.2", "--exclude", "a"], "drop --ratio and --exclude, or --plan"),
+        (["--resume", "--recover", "none"], "--resume: nothing is trained; add --recover finetune, or drop it"),
+        (["--epochs", "3", "--loss", "mixed"], "--loss and --epochs: nothing is trained"),
+        (["--target-latency", "5"], "a time is written 5ms"),
+        (["--samples", "100000000000000"], "--samples must be at most 1e+07"),
+        (["--report", "z.txt"], "--report: z.txt would hold HTML; give it a name that ends in .html"),
+        (["--card", "r.html"], "--card: r.html would hold Markdown; give it a name that ends in .md"),
     ],
 )
 def test_usage_errors_exit_2_and_say_what_to_do(run, pipeline, model, arguments, expected):
@@ -227,6 +233,13 @@ def test_crashes_exit_1_with_a_traceback_only_on_request(run, pipeline, model):
     verbose = run("prune", model, "-v")
     assert verbose.exit_code == 1
     assert "Traceback (most recent call last)" in verbose.stderr
+
+
+def test_memory_that_ran_out_is_no_internal_error(run, pipeline, model):
+    pipeline.raises = MemoryError("Unable to allocate 728. TiB")
+    result = run("prune", model)
+    assert (result.exit_code, result.stdout) == (8, "")
+    assert result.stderr.startswith("Error: memory ran out (Unable to allocate 728. TiB); free some, or ask for less")
 
 
 def test_interrupt_exits_130(run, pipeline, model):

@@ -129,6 +129,9 @@ def test_dry_run_names_no_output(run, unification, model):
         (["--unify-share", "0"], "no block would be unified or pruned"),
         (["--magnitudes", "float15"], "did you mean 'float16'?"),
         (["-o", "absent/out.onnx"], "does not exist"),
+        (["--epochs", "3"], "--epochs: nothing is trained; add --data, or drop it"),
+        (["--resume", "--momentum", "0"], "--momentum and --resume: nothing is trained"),
+        (["--data", "x.npz", "--method", "one-shot", "--epochs", "3"], "nothing is trained; choose another --method"),
     ],
 )
 def test_usage_errors_exit_2_and_say_what_to_do(run, unification, model, arguments, expected):

@@ -29,6 +29,10 @@ NET = """(float[n,3,16,16] x) => (float[n,10] y) <float[64,3,3,3] w, float[64] b
     g = Flatten(e)
     y = Gemm<transB=1>(g, f)
 }"""
+CONVOLUTIONS = """(float[n,3,8,8] x) => (float[n,4,8,8] y) <float[8,3,3,3] w, float[4,8,1,1] v> {
+    a = Conv<pads=[1,1,1,1]>(x, w)
+    y = Conv(a, v)
+}"""
 PRODUCTS = """(float[n,4,64] x) => (float[n,4,32] y) <float[64,256] w, float[256,32] v> {
     a = MatMul(x, w)
     b = Relu(a)
@@ -136,16 +140,21 @@ def test_what_cannot_be_quantised_is_refused(tmp_path: Path) -> None:
         quantize_file(written(tmp_path, PRODUCTS, opset=9), None, QuantizeSettings(samples=4))
     with pytest.raises(UsageError, match="--max-drop needs samples with labels"):
         quantize_file(written(tmp_path), None, QuantizeSettings(samples=4, max_drop=0.1))
+    with pytest.raises(NothingToPrune, match=r"none of 2 weights .*int4: .* no convolutions, and these .* of Conv;"):
+        quantize_file(written(tmp_path, CONVOLUTIONS), None, QuantizeSettings(samples=4, mode="int4"))
+    with pytest.raises(NothingToPrune, match=r"weights are bfloat16, .* takes float and float16; convert"):
+        brain = PRODUCTS.replace("float[", "bfloat16[")
+        quantize_file(written(tmp_path, brain, checked=False), None, QuantizeSettings(samples=4))
     with pytest.raises(UsageError, match="power of two"):
         QuantizeSettings.parse({"block_size": 33})
 
 
 def test_a_model_that_the_quantiser_refuses_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(*_: Any, **__: Any) -> None:
-        raise ValueError("Quantization of\n  Foo is not supported")
+        raise ValueError("Quantization of\n  Foo is not supported.\n")
 
     monkeypatch.setattr("onnxruntime.quantization.quantize_static", refuses)
-    with pytest.raises(ModelError, match=r"cannot be quantised by ONNX Runtime: Quantization of Foo .*--exclude"):
+    with pytest.raises(ModelError, match="by ONNX Runtime: Quantization of Foo is not supported; leave nodes"):
         quantize_file(written(tmp_path), None, QuantizeSettings(samples=4))
 
 

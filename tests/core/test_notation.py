@@ -116,9 +116,15 @@ def test_latency_without_a_meaning(text):
         parse_latency(text)
 
 
-@pytest.mark.parametrize("text", ["1.2x", "0x", "0%", "120%", "2.5"])
+@pytest.mark.parametrize("text", ["1.2x", "0x", "0%", "120%", "0"])
 def test_latency_share_out_of_range(text):
     with pytest.raises(ValueError, match="above 0 and at most 1"):
+        parse_latency(text)
+
+
+@pytest.mark.parametrize("text", ["5", "2.5"])
+def test_a_time_without_a_unit_is_told_how_it_is_written(text):
+    with pytest.raises(ValueError, match=rf"a time is written {text}ms"):
         parse_latency(text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -72,6 +73,13 @@ def test_a_large_model_has_fewer_samples_or_the_bare_cut(monkeypatch: pytest.Mon
     found, [note] = auto(between("b = Relu(a)"))
     assert found.recover == "none"
     assert "ask for it with --recover lstsq" in note
+
+
+def test_the_samples_that_are_named_take_the_time_that_is_begun_unasked() -> None:
+    found, [note] = auto(between("b = Relu(a)"), samples=10**7)
+    assert found.recover == "none"
+    (named,) = re.findall(r"--samples (\d+)", note)
+    assert auto(between("b = Relu(a)"), samples=int(named))[0].recover == "lstsq"
 
 
 @pytest.mark.recovers
