@@ -243,5 +243,5 @@ def test_an_empty_plan_changes_nothing() -> None:
 
 
 def test_a_plan_for_another_model_is_said_to_be_one() -> None:
-    with pytest.raises(PlanError, match="^the plan was made for another model: .* replay it on the file"):
+    with pytest.raises(PlanError, match=r"^the plan was made for another model: .* replay it on the file"):
         replay(plan("heads"), "chain")

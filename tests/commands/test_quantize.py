@@ -142,8 +142,8 @@ def test_what_cannot_be_quantised_is_refused(tmp_path: Path) -> None:
         quantize_file(written(tmp_path), None, QuantizeSettings(samples=4, max_drop=0.1))
     with pytest.raises(NothingToPrune, match=r"none of 2 weights .*int4: .* no convolutions, and these .* of Conv;"):
         quantize_file(written(tmp_path, CONVOLUTIONS), None, QuantizeSettings(samples=4, mode="int4"))
+    brain = PRODUCTS.replace("float[", "bfloat16[")
     with pytest.raises(NothingToPrune, match=r"weights are bfloat16, .* takes float and float16; convert"):
-        brain = PRODUCTS.replace("float[", "bfloat16[")
         quantize_file(written(tmp_path, brain, checked=False), None, QuantizeSettings(samples=4))
     with pytest.raises(UsageError, match="power of two"):
         QuantizeSettings.parse({"block_size": 33})

@@ -54,7 +54,9 @@ def test_rounding_larger_than_a_group_leaves_it_any_width() -> None:
     assert removed(ratio=0.5, round_to=64)["v"] == 16
 
 
-@pytest.mark.parametrize(("round_to", "told"), [(48, "1 of 2 groups: they are narrower, 'v'"), (512, "any group"), (8, "")])
+@pytest.mark.parametrize(
+    ("round_to", "told"), [(48, "1 of 2 groups: they are narrower, 'v'"), (512, "any group"), (8, "")]
+)
 def test_rounding_that_is_not_kept_is_told(round_to: int, told: str) -> None:
     notes = [text for text in run(ratio=0.5, round_to=round_to).report.warnings if "--round-to" in text]
     assert len(notes) == bool(told)
