@@ -28,13 +28,14 @@ from compressor.commands.unify import UnifyResult
 from compressor.config import (
     CleanSettings,
     PruneSettings,
-    TuneSettings,
+    SparsifySettings,
     UnifySettings,
 )
 from compressor.config.choosing import ChoosingSettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.errors import GateMissed, UsageError
 from compressor.graph import files
+from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.interface.call import called
 from compressor.interface.models import ModelLike, in_memory
@@ -59,7 +60,7 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
 
 
 def save(
-    result: ir.Model | PruneResult | UnifyResult | QuantizeResult | CleanResult | TuneResult,
+    result: ir.Model | ModelResult,
     path: str | os.PathLike[str],
     *,
     card: str | os.PathLike[str] | None = None,
@@ -78,7 +79,7 @@ def save(
     report = getattr(result, "report", None)
     if card is not None and report is None:
         raise UsageError("a card tells of a run: give the result of prune, unify or clean, not its model alone")
-    size = files.save_model(result if isinstance(result, ir.Model) else result.model, Path(path))
+    size = files.save_model(result, Path(path)) if isinstance(result, ir.Model) else result.save(path)
     if card is not None and report is not None:
         write_card(Path(card), Path(path), report)
     return size
@@ -137,7 +138,7 @@ def unify(
         model: a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; not changed.
         progress: as for :func:`prune`.
         **settings: fields of :class:`compressor.config.choosing.ChoosingSettings`, such as ``block="4x4"``,
-            ``prune_share=0.2``; with ``max_drop`` or ``max_distance``, a block is chosen for each layer.
+            ``prune_share=0.2``; with ``max_drop``, ``max_distance`` or ``target_size``, blocks are chosen by layer.
 
     Raises:
         CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
@@ -145,7 +146,7 @@ def unify(
     with called(ChoosingSettings, {"jobs": 1, **settings}, [model], progress) as call:
         asked, clock = call.settings, call.clock
         chosen: UnifySettings = asked
-        if asked.max_drop is not None or asked.max_distance is not None:
+        if asked.chooses:
             chosen = choose_blocks.choose(call.paths()[0], asked, clock=clock).plan.applied(asked)
         result = unify_command.unify(_direct(call.models[0]), chosen, clock=clock)
         counts = (result.report.input.params, result.report.input.macs)
@@ -155,7 +156,7 @@ def unify(
         return result
 
 
-@settings_as_keywords(TuneSettings)
+@settings_as_keywords(SparsifySettings)
 def finetune(
     model: ModelLike,
     teacher: ModelLike | None = None,
@@ -169,20 +170,23 @@ def finetune(
         model: a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; not changed.
         teacher: the original that is imitated, of the same kinds; not needed with ``loss="cross-entropy"``.
         progress: as for :func:`prune`; hears of epochs.
-        **settings: fields of :class:`compressor.config.TuneSettings`, such as ``data="train.npz"``, ``epochs=5``.
+        **settings: fields of :class:`compressor.config.SparsifySettings`, such as ``data="train.npz"``, ``epochs=5``;
+            with ``regularizer="iss"``, channels become small, so that a later cut costs less.
 
     Raises:
         CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
     """
     from compressor.train import finetune as training  # noqa: PLC0415 - torch is loaded for training only
+    from compressor.train.sparsify import regularized  # noqa: PLC0415
 
     models = [model] if teacher is None else [model, teacher]
-    with called(TuneSettings, settings, models, progress) as call:
+    with called(SparsifySettings, settings, models, progress) as call:
         tell = call.progress
         opened = [in_memory(one, call.folder / "opened.onnx") for one in call.models]
         observe = None if tell is None else lambda event: tell(event.in_words())
         original = opened[1] if len(opened) > 1 else None
-        result = training.finetune(opened[0], call.settings, teacher=original, observe=observe)
+        tune = training.finetune if call.settings.regularizer is None else regularized
+        result = tune(opened[0], call.settings, teacher=original, observe=observe)
         read = None if isinstance(call.models[0], ir.Model) else call.paths()[0]
         stamp_provenance(result.model, "finetune", call.settings, read, training.facts_of(result))
         return result

@@ -250,15 +250,14 @@ def unify_chosen_file(
     Raises:
         CompressorError: as :func:`choose` and :func:`compressor.commands.unify.unify`.
     """
-    limits = (settings.max_drop, settings.max_distance, settings.target_size)
-    chosen, limited = None, any(limit is not None for limit in limits)
-    if plan_out is not None and (plan is not None or not limited):
+    chosen = None
+    if plan_out is not None and (plan is not None or not settings.chooses):
         raise UsageError(
             "--plan-out writes blocks that are chosen; give --max-drop, --max-distance or --target-size, and no --plan"
         )
     if plan is not None:
         chosen = UnifyPlan.load(plan)
-    elif limited:
+    elif settings.chooses:
         ledger = None if plan_out is None else plan_out.with_name(plan_out.name + ".jsonl")
         chosen = choose(source, settings, ledger=ledger, clock=Clock(progress)).plan
     if chosen is not None and plan_out is not None:

@@ -10,18 +10,18 @@ import onnx_ir as ir
 from compressor.config import CleanSettings
 from compressor.core.clock import Clock, Progress
 from compressor.graph import clean
+from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.pruning import proof
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.proof import Evidence
 from compressor.results import Report
-from compressor.results.base import Summarised
 from compressor.steps import account
 from compressor.steps.provenance import facts_of
 
 
 @dataclass(repr=False)
-class CleanResult(Summarised):
+class CleanResult(ModelResult):
     """What a clean-up made: the model, the report, and what was proved of the model."""
 
     model: ir.Model

@@ -15,6 +15,7 @@ from compressor.config import PruneSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
 from compressor.errors import PlanError
+from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
 from compressor.operators.table import teaching
@@ -30,7 +31,6 @@ from compressor.pruning.plan_history import Trail
 from compressor.pruning.proof import Evidence
 from compressor.pruning.schedule import steps_of
 from compressor.results import GroupRow, ModelStats, Report
-from compressor.results.base import Summarised
 from compressor.steps import account
 from compressor.steps.checkpoints import checkpoint_beside
 from compressor.steps.contradictions import demand_together
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(repr=False)
-class PruneResult(Summarised):
+class PruneResult(ModelResult):
     """What a pruning run made: the smaller model, the plan that leads to it, and the report.
 
     The plan is None where several steps cannot be replayed as one. ``proved`` is what was proved of the smaller

@@ -22,6 +22,7 @@ from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageErro
 from compressor.evaluate.likeness import outputs_row
 from compressor.evaluate.stand_in import describe_samples, stand_in
 from compressor.graph import clean, files, metadata
+from compressor.graph.model_result import ModelResult
 from compressor.graph.nodes import REALS
 from compressor.graph.normalise import normalise
 from compressor.graph.provenance import stamp_provenance
@@ -31,7 +32,6 @@ from compressor.operators.table import operator_of
 from compressor.pruning import proof
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.matching import nearest
-from compressor.results.base import Summarised
 from compressor.results.quantize import QuantizedRow, QuantizeReport
 from compressor.runtime import quantizer
 from compressor.runtime.quantizer import Quantization
@@ -61,7 +61,7 @@ LARGER = "the file became larger, {before} -> {after}: its weights are few, and 
 
 
 @dataclass(repr=False)
-class QuantizeResult(Summarised):
+class QuantizeResult(ModelResult):
     """What a quantization run made: the model to be written, and the report."""
 
     model: ir.Model

@@ -21,6 +21,7 @@ from compressor.errors import NothingToPrune
 from compressor.graph import clean, files
 from compressor.graph.edit import constant_array
 from compressor.graph.evaluate import Array
+from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
@@ -30,7 +31,6 @@ from compressor.pruning import proof
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.proof import Evidence, MaskedReference, NotProved
 from compressor.results import ModelStats
-from compressor.results.base import Summarised
 from compressor.results.unify import LeftRow, PermutedRow, UnifyAccuracy, UnifyReport
 from compressor.runtime.stored import Stored
 from compressor.steps import account
@@ -61,7 +61,7 @@ _LOST = "weights that were inputs with a default are packed, so a caller cannot 
 
 
 @dataclass(repr=False)
-class UnifyResult(Summarised):
+class UnifyResult(ModelResult):
     """What a unification run made: the model to be written, the same with plain tensors, and the report.
 
     ``proved`` is what was proved of the model.

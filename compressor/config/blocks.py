@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from compressor.config.section import Section, Shown
-from compressor.core.notation import parse_share, read_pairs
+from compressor.core.notation import parse_share, parse_texts, read_pairs
 
 ALL = 0
 """Stands for the whole of an axis in a block's shape."""
@@ -130,10 +130,10 @@ class WeightsSection(Section):
 
     title: ClassVar[str] = "Which weights"
 
-    include: Annotated[tuple[str, ...], Shown("GLOB")] = Field(
+    include: Annotated[tuple[str, ...], BeforeValidator(parse_texts), Shown("GLOB")] = Field(
         default=(), description="Unify only weights that match GLOB, by their name or their node's; repeatable."
     )
-    exclude: Annotated[tuple[str, ...], Shown("GLOB")] = Field(
+    exclude: Annotated[tuple[str, ...], BeforeValidator(parse_texts), Shown("GLOB")] = Field(
         default=(), description="Leave alone every weight that matches GLOB; repeatable."
     )
     all_layers: bool = Field(default=False, description="Unify the first and the last layer too.")

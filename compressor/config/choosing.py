@@ -57,6 +57,11 @@ class ChoosingSection(Section):
         default=None, description="Measure on the workers of this Dask scheduler instead (extra cluster)."
     )
 
+    @property
+    def chooses(self) -> bool:
+        """Is a limit set, within which blocks are chosen?"""
+        return any(limit is not None for limit in (self.max_drop, self.max_distance, self.target_size))
+
 
 class ChoosingSettings(ChoosingSection, UnifySettings):
     """Settings of a run that may choose a block for every layer, within a limit on what is lost."""

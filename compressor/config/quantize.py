@@ -2,12 +2,13 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from compressor.config.data import DataSettings
 from compressor.config.gates import GatesSection
 from compressor.config.section import Section, Shown
+from compressor.core.notation import parse_texts
 
 
 class QuantizeSection(Section):
@@ -31,12 +32,12 @@ class QuantizeSection(Section):
         le=256,
         description="Inputs that share a scale, with --mode int4; a power of two.",
     )
-    include: Annotated[tuple[str, ...], Shown("GLOB")] = Field(
+    include: Annotated[tuple[str, ...], BeforeValidator(parse_texts), Shown("GLOB")] = Field(
         default=(),
         description="Quantise only the weights that match GLOB, by their name, their node's or their module's; "
         "repeatable.",
     )
-    exclude: Annotated[tuple[str, ...], Shown("GLOB")] = Field(
+    exclude: Annotated[tuple[str, ...], BeforeValidator(parse_texts), Shown("GLOB")] = Field(
         default=(), description="Leave alone every weight that matches GLOB; repeatable."
     )
     latency: bool = Field(

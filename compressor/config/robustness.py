@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 from compressor.config.data import DataSettings
 from compressor.config.graph import Count
 from compressor.config.section import Section, Shown
-from compressor.core.notation import parse_share, split_commas
+from compressor.core.notation import parse_share, parse_texts, split_commas
 
 CorruptionName = Literal["gaussian-noise", "impulse-noise", "blur", "contrast", "brightness", "jpeg"]
 _NAMES: tuple[CorruptionName, ...] = get_args(CorruptionName)
@@ -36,7 +36,7 @@ class ShiftsSection(Section):
     corruptions: Annotated[tuple[str, ...], BeforeValidator(_corruptions), Shown("NAME[,NAME]")] = Field(
         default=(), description=f"How images are corrupted: {', '.join(_NAMES)}, or none. Default: all."
     )
-    disturb: Annotated[tuple[str, ...], Shown("NAME")] = Field(
+    disturb: Annotated[tuple[str, ...], BeforeValidator(parse_texts), Shown("NAME")] = Field(
         default=(),
         description="Disturb this input only; repeatable. Default: all floating-point inputs, and images of bytes.",
     )

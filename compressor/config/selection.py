@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from compressor.config.choices import CRITERIA
 from compressor.config.section import Section, Shown
+from compressor.core.notation import parse_texts
 
 # Names come from the table of choices, which type checkers do not read.
 if TYPE_CHECKING:
@@ -52,10 +53,10 @@ class SelectionSection(Section):
         description="Report of onnx-compress sensitivity on this model: how much each group loses follows from what "
         "that was measured to cost, which one in a group from the criterion.",
     )
-    include: Annotated[tuple[str, ...], Shown("GLOB")] = Field(
+    include: Annotated[tuple[str, ...], BeforeValidator(parse_texts), Shown("GLOB")] = Field(
         default=(), description="Prune only groups with a node or weight that matches GLOB; repeatable."
     )
-    exclude: Annotated[tuple[str, ...], Shown("GLOB")] = Field(
+    exclude: Annotated[tuple[str, ...], BeforeValidator(parse_texts), Shown("GLOB")] = Field(
         default=(), description="Leave alone every group with a node or weight that matches GLOB; repeatable."
     )
     attention: Literal["heads", "dims"] = Field(
@@ -66,7 +67,7 @@ class SelectionSection(Section):
         default=False,
         description="Let heads of a key/value cache go too: its inputs and outputs are declared anew, with fewer.",
     )
-    free_outputs: Annotated[tuple[str, ...], Shown("NAME", flag="free-output")] = Field(
+    free_outputs: Annotated[tuple[str, ...], BeforeValidator(parse_texts), Shown("NAME", flag="free-output")] = Field(
         default=(),
         description="Let this output lose channels, so that it is declared anew with fewer of them; repeatable.",
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from compressor.config.section import Section, Shown
+from compressor.core.notation import parse_texts
 
 LEARNING_RATES = {"sgd": 0.01, "adamw": 3e-4}
 """Default learning rate of each optimiser."""
@@ -87,7 +88,7 @@ class LossSection(Section):
         "more epoch first; 0 imitates the original.",
     )
     alpha: float = Field(default=0.5, ge=0, le=1, description="Share of distillation in the mixed loss.")
-    features: Annotated[tuple[str, ...], Shown("VALUE")] = Field(
+    features: Annotated[tuple[str, ...], BeforeValidator(parse_texts), Shown("VALUE")] = Field(
         default=(), description="Intermediate value, by its name in the graph, to be matched too; repeatable."
     )
     feature_weight: float = Field(default=1.0, ge=0, description="Weight of matched intermediate values in the loss.")

@@ -135,6 +135,11 @@ def split_commas(value: object) -> tuple[str, ...]:
     raise ValueError(f"{value!r} is not a list of texts separated by commas")
 
 
+def parse_texts(value: object) -> object:
+    """Turns one text into a tuple of it, so that ``"layer*"`` is one glob and not six; leaves all else."""
+    return (value,) if isinstance(value, str) else value
+
+
 def parse_numbers(value: object) -> object:
     """Turns ``"0.5,0.4"``, ``["0.5,0.4"]``, 0.5 or ``(0.5, 0.4)`` into a tuple of numbers."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -215,7 +215,7 @@ class PruneKeywords(TypedDict, total=False):
     first; 0 imitates the original."""
     alpha: float
     """Share of distillation in the mixed loss."""
-    features: Sequence[str]
+    features: Sequence[str] | str
     """Intermediate value, by its name in the graph, to be matched too; repeatable."""
     feature_weight: float
     """Weight of matched intermediate values in the loss."""
@@ -229,7 +229,7 @@ class PruneKeywords(TypedDict, total=False):
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     sparsify: (
         Literal["dependency", "dependency-l2", "group", "feature-flow", "feature-flow-angle", "iss", "envelope",
-        "decay", "tpp"] | None
+        "decay", "tpp"] | str | None
     )
     """Train before the cut so that it costs less; with --recover finetune. How: dependency, dependency-l2, group,
     feature-flow, feature-flow-angle, iss, envelope, decay, tpp."""
@@ -270,15 +270,15 @@ class PruneKeywords(TypedDict, total=False):
     sensitivity: str | PathLike[str] | None
     """Report of onnx-compress sensitivity on this model: how much each group loses follows from what that was
     measured to cost, which one in a group from the criterion."""
-    include: Sequence[str]
+    include: Sequence[str] | str
     """Prune only groups with a node or weight that matches GLOB; repeatable."""
-    exclude: Sequence[str]
+    exclude: Sequence[str] | str
     """Leave alone every group with a node or weight that matches GLOB; repeatable."""
     attention: Literal["heads", "dims"]
     """In attention, remove whole heads, or as many dimensions from every head."""
     cache_heads: bool
     """Let heads of a key/value cache go too: its inputs and outputs are declared anew, with fewer."""
-    free_outputs: Sequence[str]
+    free_outputs: Sequence[str] | str
     """Let this output lose channels, so that it is declared anew with fewer of them; repeatable."""
     keep_norm_axes: bool
     """Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes."""
@@ -394,9 +394,9 @@ class QuantizeKeywords(TypedDict, total=False):
     """How the range of an activation is taken from samples, with --mode static."""
     block_size: int
     """Inputs that share a scale, with --mode int4; a power of two."""
-    include: Sequence[str]
+    include: Sequence[str] | str
     """Quantise only the weights that match GLOB, by their name, their node's or their module's; repeatable."""
-    exclude: Sequence[str]
+    exclude: Sequence[str] | str
     """Leave alone every weight that matches GLOB; repeatable."""
     latency: bool
     """Also time the original and the written model in turns, on --provider."""
@@ -476,7 +476,7 @@ class RobustnessKeywords(TypedDict, total=False):
     corruptions: Sequence[str] | str
     """How images are corrupted: gaussian-noise, impulse-noise, blur, contrast, brightness, jpeg, or none. Default:
     all."""
-    disturb: Sequence[str]
+    disturb: Sequence[str] | str
     """Disturb this input only; repeatable. Default: all floating-point inputs, and images of bytes."""
     normalised: bool
     """The data is normalised already: --mean and --std tell what its pixels were, and change nothing."""
@@ -596,7 +596,7 @@ class SensitivityKeywords(TypedDict, total=False):
     first; 0 imitates the original."""
     alpha: float
     """Share of distillation in the mixed loss."""
-    features: Sequence[str]
+    features: Sequence[str] | str
     """Intermediate value, by its name in the graph, to be matched too; repeatable."""
     feature_weight: float
     """Weight of matched intermediate values in the loss."""
@@ -610,7 +610,7 @@ class SensitivityKeywords(TypedDict, total=False):
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     sparsify: (
         Literal["dependency", "dependency-l2", "group", "feature-flow", "feature-flow-angle", "iss", "envelope",
-        "decay", "tpp"] | None
+        "decay", "tpp"] | str | None
     )
     """Train before the cut so that it costs less; with --recover finetune. How: dependency, dependency-l2, group,
     feature-flow, feature-flow-angle, iss, envelope, decay, tpp."""
@@ -651,15 +651,15 @@ class SensitivityKeywords(TypedDict, total=False):
     sensitivity: str | PathLike[str] | None
     """Report of onnx-compress sensitivity on this model: how much each group loses follows from what that was
     measured to cost, which one in a group from the criterion."""
-    include: Sequence[str]
+    include: Sequence[str] | str
     """Prune only groups with a node or weight that matches GLOB; repeatable."""
-    exclude: Sequence[str]
+    exclude: Sequence[str] | str
     """Leave alone every group with a node or weight that matches GLOB; repeatable."""
     attention: Literal["heads", "dims"]
     """In attention, remove whole heads, or as many dimensions from every head."""
     cache_heads: bool
     """Let heads of a key/value cache go too: its inputs and outputs are declared anew, with fewer."""
-    free_outputs: Sequence[str]
+    free_outputs: Sequence[str] | str
     """Let this output lose channels, so that it is declared anew with fewer of them; repeatable."""
     keep_norm_axes: bool
     """Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes."""
@@ -712,7 +712,7 @@ class SensitivityKeywords(TypedDict, total=False):
     """Measure on the workers of this Dask scheduler instead (extra cluster)."""
 
 class TuneKeywords(TypedDict, total=False):
-    """Settings of :class:`compressor.config.tune.TuneSettings`."""
+    """Settings of :class:`compressor.config.sparsity.SparsifySettings`."""
 
     verify: Literal["full", "quick", "off"] | str
     """What ONNX Runtime proves before a file is put in place. full: the file as it was read gives what the prepared
@@ -826,13 +826,23 @@ class TuneKeywords(TypedDict, total=False):
     first; 0 imitates the original."""
     alpha: float
     """Share of distillation in the mixed loss."""
-    features: Sequence[str]
+    features: Sequence[str] | str
     """Intermediate value, by its name in the graph, to be matched too; repeatable."""
     feature_weight: float
     """Weight of matched intermediate values in the loss."""
     output_form: Mapping[str, str] | str
     """How an output is compared: NAME=kl (class scores on axis 1), NAME=kl:AXIS, NAME=mse or NAME=none; repeatable.
     Decided from its values where not given."""
+    regularizer: (
+        Literal["dependency", "dependency-l2", "group", "feature-flow", "feature-flow-angle", "iss", "envelope",
+        "decay", "tpp"] | str | None
+    )
+    """Make channels small, so that a later cut costs less. How: dependency, dependency-l2, group, feature-flow,
+    feature-flow-angle, iss, envelope, decay, tpp."""
+    regularizer_strength: float | None
+    """Strength of the method, in its own unit (docs/sparsity-training.md). Default: its own."""
+    sparsity: float | str
+    """Share of the channels of every group that the cut will take."""
 
 class UnifyKeywords(TypedDict, total=False):
     """Settings of :class:`compressor.config.choosing.ChoosingSettings`."""
@@ -950,7 +960,7 @@ class UnifyKeywords(TypedDict, total=False):
     first; 0 imitates the original."""
     alpha: float
     """Share of distillation in the mixed loss."""
-    features: Sequence[str]
+    features: Sequence[str] | str
     """Intermediate value, by its name in the graph, to be matched too; repeatable."""
     feature_weight: float
     """Weight of matched intermediate values in the loss."""
@@ -981,9 +991,9 @@ class UnifyKeywords(TypedDict, total=False):
     """Write the unified weights as plain tensors instead of packing them."""
     latency: bool
     """Also time the original and the written model in turns, on --provider."""
-    include: Sequence[str]
+    include: Sequence[str] | str
     """Unify only weights that match GLOB, by their name or their node's; repeatable."""
-    exclude: Sequence[str]
+    exclude: Sequence[str] | str
     """Leave alone every weight that matches GLOB; repeatable."""
     all_layers: bool
     """Unify the first and the last layer too."""

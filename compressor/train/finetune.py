@@ -16,11 +16,11 @@ from compressor.core.compare import Tolerance
 from compressor.data import Array, Dataset, augmentation, check_labels, open_parts, split
 from compressor.errors import ModelError, ProofFailed, UsageError
 from compressor.graph import files, metadata
+from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
 from compressor.pruning import proof
 from compressor.pruning.standard import Standard
-from compressor.results.base import Summarised
 from compressor.runtime.stored import Runs, run_once
 from compressor.torch_ops.tensors import to_numpy
 from compressor.train import training_options
@@ -49,7 +49,7 @@ LAST_GOOD = "last-good.onnx"
 
 
 @dataclass(repr=False)
-class TuneResult(Summarised):
+class TuneResult(ModelResult):
     """What fine-tuning made.
 
     Attributes:

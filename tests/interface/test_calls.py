@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 
 import compressor
-from compressor.errors import GateMissed, ModelError, ProofFailed, UsageError
+from compressor.errors import GateMissed, ModelError, NothingToPrune, ProofFailed, UsageError
 from tests.models import between, model
 
 
@@ -70,6 +70,9 @@ def test_saved_results_are_the_model(proto, tmp_path) -> None:
         place = tmp_path / f"{number}.onnx"
         assert compressor.save(result, place) == place.stat().st_size
         assert compressor.verify(result.model, place).passed
+        again = tmp_path / f"{number}.again.onnx"
+        assert result.save(str(again)) == again.stat().st_size
+        assert again.read_bytes() == place.read_bytes()
 
 
 IMAGES = np.random.default_rng(0).normal(size=(12, 4, 6, 6)).astype(np.float32)
@@ -164,6 +167,39 @@ def test_limits_are_raised_with_what_misses_them(proto) -> None:
     with pytest.raises(GateMissed) as slow:
         compressor.bench(proto, max_latency="1us", runs=10, seconds=0, rounds=1, warmup_seconds=0, memory=False)
     assert slow.value.result.runs
+
+
+def test_one_text_is_one_glob() -> None:
+    found = compressor.prune(model(CLASSIFIER), ratio=0.5, round_to=1, recover="none", include="w")
+    assert found.report.settings["include"] == ["w"]
+    with pytest.raises(NothingToPrune):
+        compressor.prune(model(CLASSIFIER), exclude="w*")
+
+
+LAYERS = """(float[n,64] x) => (float[n,64] y) <float[64,64] a, float[64,64] b, float[64,64] c, float[64,64] d> {
+    p = MatMul(x, a)
+    q = Relu(p)
+    r = MatMul(q, b)
+    s = Relu(r)
+    t = MatMul(s, c)
+    u = Relu(t)
+    y = MatMul(u, d)
+}"""
+
+
+def test_a_budget_of_bytes_chooses_blocks() -> None:
+    found = compressor.unify(model(LAYERS), target_size="50%", samples=4, all_layers=True)
+    assert found.report.output.bytes <= found.report.input.bytes / 2
+    assert len({row.block for row in found.report.layers}) > 1 or found.report.layers[0].block != "4x4"
+
+
+def test_training_towards_a_later_cut_is_a_keyword() -> None:
+    pytest.importorskip("torch")
+    asked = {"data": (IMAGES, CLASSES), "epochs": 1, "batch_size": 6, "val_share": 0, "loss": "cross-entropy"}
+    result = compressor.finetune(model(CLASSIFIER), regularizer="iss", sparsity=0.5, **asked)
+    plain = compressor.finetune(model(CLASSIFIER), **asked)
+    sizes = [np.abs(found.model.graph.initializers["w"].const_value.numpy()).sum() for found in (result, plain)]
+    assert sizes[0] < sizes[1], "channels shrink"
 
 
 def test_recipes_are_files_or_mappings(proto, tmp_path, monkeypatch) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
-from compressor.config import BenchSettings, CleanSettings, PruneSettings, RunSettings, TuneSettings, VerifySettings
+from compressor.config import BenchSettings, CleanSettings, PruneSettings, RunSettings, SparsifySettings, VerifySettings
 from compressor.config.choosing import ChoosingSettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.config.robustness import RobustnessSettings
@@ -24,13 +24,13 @@ CLASSES: dict[str, tuple[type[RunSettings], tuple[str, ...]]] = {
     "QuantizeKeywords": (QuantizeSettings, ()),
     "RobustnessKeywords": (RobustnessSettings, ()),
     "SensitivityKeywords": (SensitivitySettings, ()),
-    "TuneKeywords": (TuneSettings, ()),
+    "TuneKeywords": (SparsifySettings, ()),
     "UnifyKeywords": (ChoosingSettings, ()),
     "VerifyKeywords": (VerifySettings, ()),
 }
 """Name of the keywords -> the settings they are, and those that the function has as parameters of its own."""
 SAMPLES = ("data", "val_data")
-EXTENSIBLE = ("criterion", "method")
+EXTENSIBLE = ("criterion", "method", "regularizer", "sparsify")
 """Choices that other packages add to, so that any text is right."""
 HEAD = '''"""What keywords the functions of :mod:`compressor.api` take, for type checkers and editors.
 

@@ -1,0 +1,30 @@
+"""What all results have in common that hold a model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.graph import files
+from compressor.results.base import Summarised
+
+
+class ModelResult(Summarised):
+    """A result that holds the model that was made.
+
+    Attributes:
+        model: it.
+    """
+
+    model: ir.Model
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """Writes the model, whole or not at all, and replaces a file that is there; returns its bytes.
+
+        Raises:
+            UsageError: the place cannot be written to, or is a file that the model reads its weights from.
+            ModelError: the model cannot be written.
+        """
+        return files.save_model(self.model, Path(path))
