@@ -29,7 +29,7 @@ from compressor.core.clock import Clock
 from compressor.graph import files
 from compressor.graph.feeds import feeds
 from compressor.runtime.library import ort
-from compressor.unification.packed import HALF, encode
+from compressor.unification.packed import HALF, pack_blocks
 from compressor.unification.projections import Mixed
 from compressor.unification.train import array_of
 
@@ -84,13 +84,13 @@ def speed(path: Path, settings: UnifySettings) -> dict[str, float]:
 
     done = project(1.0, 0.0)
     kinds = [Mixed(at).kinds(w) for at, w in zip(layouts, wide, strict=True)]
-    packs = [encode(w, at, k) for w, at, k in zip(done, layouts, kinds, strict=True)]
+    packs = [pack_blocks(w, at, k) for w, at, k in zip(done, layouts, kinds, strict=True)]
     return {
         "weights": int(sum(w.size for w in weights)),
         "project_all": least(lambda: project(1.0, 0.0)),
         "project_half": least(lambda: project(0.5, 0.0)),
         "project_mixed": least(lambda: project(0.5, 0.3)),
-        "pack": least(lambda: [encode(w, at, k) for w, at, k in zip(done, layouts, kinds, strict=True)]),
+        "pack": least(lambda: [pack_blocks(w, at, k) for w, at, k in zip(done, layouts, kinds, strict=True)]),
         "decode": least(lambda: [p.decode() for p in packs]),
     }
 

@@ -45,7 +45,7 @@ from compressor.render.card import write_card
 from compressor.results.recipe import RecipeReport
 from compressor.steps import account
 from compressor.steps.gates import demand_gates
-from compressor.steps.provenance import facts_of
+from compressor.steps.provenance import pruning_facts
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -188,7 +188,7 @@ def finetune(
         tune = training.finetune if call.settings.regularizer is None else regularized
         result = tune(opened[0], call.settings, teacher=original, observe=observe)
         read = None if isinstance(call.models[0], ir.Model) else call.paths()[0]
-        stamp_provenance(result.model, "finetune", call.settings, read, training.facts_of(result))
+        stamp_provenance(result.model, "finetune", call.settings, read, training.training_facts(result))
         return result
 
 
@@ -211,7 +211,7 @@ def quantize(
         given = _direct(call.models[0])
         result = quantize_command.quantize(given, call.settings, clock=call.clock)
         read = None if isinstance(given, ir.Model) else Path(given)
-        stamp_provenance(result.model, "quantize", call.settings, read, facts_of(result.report))
+        stamp_provenance(result.model, "quantize", call.settings, read, pruning_facts(result.report))
         after = account.stats_in_memory(result.model, call.settings)
         counts = {"params": result.report.input.params, "macs": result.report.input.macs, "uncounted": 0}
         written = result.report.model_copy(update={"output": after.model_copy(update=counts)})

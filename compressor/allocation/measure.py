@@ -77,14 +77,14 @@ def loss_curves(ranked: Ranked, found: LossEvidence, seed: int) -> Curves:
             shaped += [(group.name, loss) for loss, _ in way.probes]
     if found.exact is not None and probes:
         found.tell("losses: the outputs")
-        measured = sized(measured, shaped, found.exact(probes))
+        measured = scaled_curves(measured, shaped, found.exact(probes))
     # For all groups, as those with a measured curve say what a score is worth.
     lent = {group.name: _by_scores(group, scores) for group, scores in ranked.items()}
     factor = _borrowed(measured, lent)
     return {name: measured.get(name, LossCurve(curve.order, curve.losses * factor)) for name, curve in lent.items()}
 
 
-def sized(
+def scaled_curves(
     measured: Curves, shaped: Sequence[tuple[str, float]], exact: npt.NDArray[np.float64]
 ) -> dict[str, LossCurve]:
     """Curves times the factor by which positions and layers are not independent, the mean over the widths probed."""

@@ -19,7 +19,7 @@ from compressor.channels.labels import UnitArray
 from compressor.operators.table import operator_of
 from compressor.pruning.readers import gates
 from compressor.reconstruct.form import Matrix, OperandForm, Shape, Unrepairable
-from compressor.reconstruct.layers import LayerPair, find_layers
+from compressor.reconstruct.layers import LayerPair, repairable_layers
 
 SEEN = 256
 """Rows of an input that are looked at for the units of columns; a tap that is padding in one is none in another."""
@@ -62,7 +62,7 @@ def views(model: ir.Model, coupling: Coupling) -> list[LinearView]:
 def linear_layers(model: ir.Model) -> tuple[list[LayerPair], dict[str, str]]:
     """All linear layers with a weight of their own, in the order of the graph, and node -> why others are none."""
     values = {str(v.name) for node in model.graph for v in node.outputs} | {str(v.name) for v in model.graph.inputs}
-    layers, skipped = find_layers(model, model, values)
+    layers, skipped = repairable_layers(model, model, values)
     return [layer for layer in layers if operator_of(layer.node).linear], skipped
 
 

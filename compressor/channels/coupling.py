@@ -348,7 +348,7 @@ class Coupling:
             return f"{name_of(node)} has no rule"
         claims = self.claims[node] = self._claims = Claims()
         try:
-            with verify.blamed(node):
+            with verify.rule_errors(node):
                 if self.fills.moved_by(node):
                     self._move_fill(node)
                 else:

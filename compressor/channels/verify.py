@@ -50,7 +50,7 @@ def name_of(node: ir.Node) -> str:
 
 
 @contextmanager
-def blamed(node: ir.Node) -> Iterator[None]:
+def rule_errors(node: ir.Node) -> Iterator[None]:
     """Whatever goes wrong inside is a fault of the rule for ``node``.
 
     Raises:

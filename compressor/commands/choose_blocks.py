@@ -27,7 +27,7 @@ from compressor.graph.edit import constant_array
 from compressor.graph.stream import plan_files
 from compressor.metrics.evaluator import Evaluator
 from compressor.pruning.allocate import Move
-from compressor.results.sensitivity import Change
+from compressor.results.sensitivity import OutputChange
 from compressor.results.unify import UnifyReport
 from compressor.steps import account
 from compressor.unification.choose import Rung, UnifyPlan, blocks_after, moves, notation, within
@@ -70,7 +70,7 @@ class OneShot:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenBlocks:
     """What was chosen, and why.
 
     Attributes:
@@ -83,14 +83,14 @@ class Chosen:
 
     plan: UnifyPlan
     rungs: Sequence[Rung]
-    together: Change
+    together: OutputChange
     accuracy: float | None
     remembered: int
 
 
 def choose(
     source: Path, settings: ChoosingSettings, *, ledger: Path | None = None, clock: Clock | None = None
-) -> Chosen:
+) -> ChosenBlocks:
     """The blocks that save most while everything together stays within ``max_drop`` and ``max_distance``; or those by
     which outputs move least in a file of ``target_size``.
 
@@ -122,7 +122,7 @@ def choose(
         reference = ReferenceOutputs.make(model, samples, settings, Path(folder))
         lab = Lab(OneShot(source, settings.model_dump_json()), reference, files.digest(files.model_files(source)))
 
-        def measure(*trials: Trial) -> list[Change]:
+        def measure(*trials: Trial) -> list[OutputChange]:
             return run_trials(lab, trials, known, workers, clock.tell)
 
         def trial(label: str, blocks: dict[str, str]) -> Trial:
@@ -134,7 +134,7 @@ def choose(
         changes = measure(*alone)
         rungs = [Rung(r.layer, r.block, r.saved, c.distance) for r, c in zip(rungs, changes, strict=True)]
 
-        def together(made: Sequence[Move[str]]) -> Change:
+        def together(made: Sequence[Move[str]]) -> OutputChange:
             return measure(trial(f"{len(made)} moves together", blocks_after(made, rungs)))[0]
 
         def allowed(made: Sequence[Move[str]]) -> bool:
@@ -147,7 +147,7 @@ def choose(
                 + ("" if settings.target_size is None else ", or a larger --target-size")
             )
         plan = UnifyPlan.of(blocks_after(made, rungs), settings)
-        return Chosen(plan, rungs, together(made), reference.accuracy, remembered)
+        return ChosenBlocks(plan, rungs, together(made), reference.accuracy, remembered)
 
 
 def _made(

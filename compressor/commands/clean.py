@@ -17,7 +17,7 @@ from compressor.pruning.analysis import prepared_model
 from compressor.pruning.proof import Evidence
 from compressor.results import Report
 from compressor.steps import account
-from compressor.steps.provenance import facts_of
+from compressor.steps.provenance import pruning_facts
 
 
 @dataclass(repr=False)
@@ -63,7 +63,9 @@ def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Cl
         seconds=clock.seconds,
         settings=settings.model_dump(mode="json"),
     )
-    stamp_provenance(cleaned, "clean", settings, None if isinstance(model, ir.Model) else Path(model), facts_of(report))
+    stamp_provenance(
+        cleaned, "clean", settings, None if isinstance(model, ir.Model) else Path(model), pruning_facts(report)
+    )
     return CleanResult(cleaned, report, evidence)
 
 

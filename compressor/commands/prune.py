@@ -37,10 +37,10 @@ from compressor.steps.contradictions import demand_together
 from compressor.steps.defaults import heavier, made_up, resized, settled
 from compressor.steps.gates import unresolved
 from compressor.steps.losses import Losses, follows_losses
-from compressor.steps.provenance import facts_of
+from compressor.steps.provenance import pruning_facts
 from compressor.steps.recover import Recovery, RunSamples
 from compressor.steps.sparsify import again, trained_towards
-from compressor.steps.step import Means, chosen, explained, prepared, removed, replayed_choice, replays, selected
+from compressor.steps.step import Means, chosen, chosen_changes, explained, prepared, removed, replayed_choice, replays
 from compressor.steps.structure import LayerOptions, Selected, changed_rows, proved, structure_of
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _prune(
     # A plan holds channels alone; changed layers cannot be replayed from it.
     kept, report = whole if once and recovery.changed is None else None, recovery.added_to(report)
     origin_file = None if isinstance(model, ir.Model) else Path(model)
-    stamp_provenance(recovery.model, "prune", given, origin_file, facts_of(report, kept))
+    stamp_provenance(recovery.model, "prune", given, origin_file, pruning_facts(report, kept))
     return PruneResult(recovery.model, kept, report, _still_holds(run.proofs, settings, recovery))
 
 
@@ -220,7 +220,7 @@ class _Run:
     def _chosen(self, found: Analysis, step: PruneSettings) -> Selected:
         if self.plan is not None:
             return Selected(replayed_choice(self.plan, found), {})
-        return selected(found, step, self.origin, self.size, self.means)
+        return chosen_changes(found, step, self.origin, self.size, self.means)
 
     def report(self, found: Analysis, before: ModelStats, notes: Sequence[str]) -> Report:
         """What was done, as far as it is known before the result is measured."""

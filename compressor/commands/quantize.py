@@ -37,7 +37,7 @@ from compressor.runtime import quantizer
 from compressor.runtime.quantizer import Quantization
 from compressor.steps import account
 from compressor.steps.gates import unresolved
-from compressor.steps.provenance import facts_of
+from compressor.steps.provenance import pruning_facts
 from compressor.steps.recover import NOT_COMPARED, RunSamples, comparable
 
 BYTES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
@@ -137,7 +137,7 @@ def quantize_file(
             stats = account.stats_in_memory(done.model, settings)
         else:
             check = proof.file_check(done.model, None, settings)
-            stamp_provenance(done.model, "quantize", settings, source, facts_of(report))
+            stamp_provenance(done.model, "quantize", settings, source, pruning_facts(report))
             files.save_model(done.model, output, external_data=settings.external_data, check=check)
             stats = account.stats_in_memory(files.load_model(output), settings, files.size_on_disk(output))
             stats = stats.model_copy(update={"path": str(output)})
@@ -286,7 +286,7 @@ def _quantised(
     result.graph.meta.update(ready.graph.meta)
     result.metadata_props.update(ready.metadata_props)
     if not settings.keep_metadata:
-        metadata.strip(result)
+        metadata.strip_metadata(result)
     # The optimised model, as the optimiser renames and merges weights before they are quantised.
     return result, _rows(files.load_model(better), result)
 

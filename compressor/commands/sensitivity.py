@@ -33,7 +33,7 @@ from compressor.pruning.apply import apply_plan
 from compressor.pruning.cost import CostModel
 from compressor.pruning.matching import demand_matches
 from compressor.pruning.select import Choice, choose_channels
-from compressor.results.sensitivity import Change, GroupSensitivity, Point, SensitivityReport
+from compressor.results.sensitivity import GroupSensitivity, OutputChange, Point, SensitivityReport
 from compressor.steps import account
 from compressor.steps.score import measure_for_criterion
 
@@ -198,7 +198,7 @@ def _alone(coupling: Coupling, choice: Choice) -> Iterator[_Step]:
 
 
 def _groups(
-    steps: Sequence[_Step], changes: Sequence[Change], limits: Limits, accuracy: float | None
+    steps: Sequence[_Step], changes: Sequence[OutputChange], limits: Limits, accuracy: float | None
 ) -> list[GroupSensitivity]:
     points: dict[tuple[str, int], list[Point]] = {}
     safe: dict[str, int] = {}

@@ -50,8 +50,8 @@ from compressor.unification.evidence import (
     training_row,
     with_weights,
 )
-from compressor.unification.layers import Found, UnifiedLayer, find_layers
-from compressor.unification.packed import encode
+from compressor.unification.layers import Found, UnifiedLayer, find_weights
+from compressor.unification.packed import pack_blocks
 from compressor.unification.permute import Permuted, permute
 from compressor.unification.projections import Mixed
 from compressor.unification.train import Trained, Trainer, UnifySamples, Watch, remove_checkpoints, wide_array
@@ -155,7 +155,7 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
     model, shapes = prepared_model(source, settings)
     clean.tidy(model, simplify=settings.simplify)
     coupling = Coupling(model.graph, shapes, RULES, Policy()).run()
-    found = find_layers(coupling, settings, RULES)
+    found = find_weights(coupling, settings, RULES)
     if not found.layers:
         raise NothingToPrune(nothing(found))
     missing = proof.prove_preparation(read, model, shapes, settings) if settings.verify == "full" else []
@@ -201,9 +201,9 @@ def pack(layer: UnifiedLayer, original: Array, constrained: Array, kinds: Kinds,
     """A layer whose ``constrained`` weight satisfies ``kinds``; shared values are rounded as they are stored."""
     narrow, layout = np.asarray(constrained).astype(original.dtype), layer.layout
     if layout.block.values:
-        packed = packed_codebook.encode(narrow, layout, kinds, layout.block.values, settings.magnitudes)
+        packed = packed_codebook.pack_codebook(narrow, layout, kinds, layout.block.values, settings.magnitudes)
         return Unified(layer, original, narrow, packed)
-    return Unified(layer, original, narrow, encode(narrow, layout, kinds, settings.magnitudes))
+    return Unified(layer, original, narrow, pack_blocks(narrow, layout, kinds, settings.magnitudes))
 
 
 def finish(

@@ -28,7 +28,7 @@ def imported(text: str, option: str) -> Callable[..., Any]:
         UsageError: it cannot be imported, or not be called.
     """
     module_name, _, name = text.partition(":")
-    with importable(), blamed(text, option):
+    with importable(), user_errors(text, option):
         try:
             target: Any = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
@@ -62,7 +62,7 @@ def importable() -> Iterator[None]:
 
 
 @contextmanager
-def blamed(text: str, option: str) -> Iterator[None]:
+def user_errors(text: str, option: str) -> Iterator[None]:
     """Turns what the user's code raises into our error, with the original as its cause.
 
     Raises:

@@ -3,7 +3,7 @@
 from compressor.data.augment import Augment, augmentation
 from compressor.data.batch import Array, Batch, Dataset, Indices
 from compressor.data.labels import all_labels, check_labels, classes
-from compressor.data.order import batches, shuffled, split, subset
+from compressor.data.order import batches, shuffled, split_dataset, subset
 from compressor.data.source import open_data, open_parts
 from compressor.data.spec import InputSpec, batch_limit, specs
 
@@ -24,6 +24,6 @@ __all__ = [
     "open_parts",
     "shuffled",
     "specs",
-    "split",
+    "split_dataset",
     "subset",
 ]

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from compressor.config.data import DataSection, DataSettings
 from compressor.core.formatting import printable, quantity
-from compressor.core.user_code import blamed, importable, imported
+from compressor.core.user_code import importable, imported, user_errors
 from compressor.data.arrays import assign, from_arrays
 from compressor.data.batch import Array, Dataset
 from compressor.data.foreign import ForeignDataset
@@ -42,7 +42,7 @@ def open_named(text: str, model: ir.Model, settings: DataSettings) -> Dataset:
     found = specs(model)
     function = imported(text, OPTION)
     # The user's code runs with the current folder importable, and errors in it are told as its own.
-    with importable(), blamed(text, OPTION):
+    with importable(), user_errors(text, OPTION):
         given = function()
         if all(hasattr(given, name) for name in ("take", "__len__", "labelled")):
             return ForeignDataset(given, found, text)

@@ -54,7 +54,7 @@ def subset(dataset: Dataset, count: int, seed: int) -> Dataset:
     return Subset(dataset, _drawn(len(dataset), seed)[:count])
 
 
-def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+def split_dataset(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
     """Two parts without a common sample: the rest, and ``share`` of the samples.
 
     Where labels are classes, the second part has ``share`` of each class, as far as whole samples go.

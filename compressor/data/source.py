@@ -14,7 +14,7 @@ from compressor.data.batch import Dataset
 from compressor.data.folder import FolderDataset, open_folder
 from compressor.data.named import open_named
 from compressor.data.npz import NpzFile
-from compressor.data.order import split
+from compressor.data.order import split_dataset
 from compressor.data.spec import batch_limit, specs
 from compressor.errors import UsageError
 
@@ -60,7 +60,7 @@ def open_parts(settings: DataSettings, model: ir.Model) -> tuple[Dataset, Datase
     own = validation(settings)
     dataset = open_data(settings, model)
     if own is None:
-        return split(dataset, settings.val_share, settings.seed)
+        return split_dataset(dataset, settings.val_share, settings.seed)
     judged = open_data(own, model)
     if isinstance(dataset, FolderDataset) and isinstance(judged, FolderDataset):
         # Numbers of classes follow from names, so that other names are other numbers.

@@ -43,7 +43,7 @@ def estimates(vectors: Sequence[Floats], level: float, seed: int) -> list[Estima
     ]
 
 
-def lost(original: Floats, compressed: Floats) -> Floats:
+def extra_errors(original: Floats, compressed: Floats) -> Floats:
     """How much more often the compressed model is wrong than the original on the same inputs, by sample."""
     return original - compressed
 
@@ -53,7 +53,7 @@ def excess_error(shifted: Floats, clean: Floats) -> Floats:
 
     With the excess error e = err(shifted) - err(clean) of one model, it is e of the compressed model less e of the
     original: what shift costs the one and not the other. Written with what each loses against the original:
-    ``shifted`` and ``clean`` are :func:`lost` on shifted and on clean inputs.
+    ``shifted`` and ``clean`` are :func:`extra_errors` on shifted and on clean inputs.
     """
     return shifted - clean
 

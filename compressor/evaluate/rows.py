@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.data.corruptions import CORRUPTIONS
-from compressor.evaluate.excess import estimates, excess_error, lost, potential
+from compressor.evaluate.excess import estimates, excess_error, extra_errors, potential
 from compressor.evaluate.resemblance import AGREEMENT, DISTANCE, RELATIVE
 from compressor.evaluate.shifts import Shift
 from compressor.results.robustness import Estimate, LikenessRow, PotentialRow, ShiftedAccuracy
@@ -115,7 +115,7 @@ def accuracy_rows(tally: Tally, labels: Sequence[str], level: float, seed: int) 
     right = [[tally.mean((k, "", RIGHT), group)[counted] for group in rows] for k in range(len(labels))]
     found = []
     for label, mine in zip(labels, right, strict=True):
-        losses = [lost(original, own) for original, own in zip(right[0], mine, strict=True)]
+        losses = [extra_errors(original, own) for original, own in zip(right[0], mine, strict=True)]
         excess = [excess_error(loss, losses[0]) for loss in losses]  # the first group is the clean one
         # In one call, so that all rows are resampled alike.
         known = estimates([*mine, *losses, *excess], level, seed)

@@ -19,7 +19,7 @@ from compressor.graph.normalise import normalise
 from compressor.metrics.evaluator import OPTION, Evaluator
 from compressor.metrics.loaded_model import LoadedModel, named
 from compressor.metrics.metric import Metric
-from compressor.results.sensitivity import Change
+from compressor.results.sensitivity import OutputChange
 from compressor.runtime import sessions
 
 ALONE = sessions.Setup(threads=1)
@@ -100,7 +100,7 @@ class ReferenceOutputs:
             own = evaluator.asked(LoadedModel(path, session, reference.read)) if evaluator.own else None
         return replace(reference, accuracy=tally.change(own).accuracy)
 
-    def change(self, model: ir.Model) -> Change:
+    def change(self, model: ir.Model) -> OutputChange:
         """How far the outputs of ``model`` are from the original's, and the metric of it.
 
         Raises:
@@ -177,9 +177,9 @@ class _Tally:
         if self.metric is not None:
             self.metric.add(after, batch, dict(zip(after, before, strict=True)))
 
-    def change(self, own: float | None) -> Change:
+    def change(self, own: float | None) -> OutputChange:
         """What the sums come to; ``own`` is what a metric of the user's gave."""
-        return Change(
+        return OutputChange(
             # One number for all outputs is that of the worst.
             distance=max((relative(moved, self.whole[index]) for index, moved in self.moved.items()), default=0.0),
             agreement=self.agree / self.rows if self.rows else None,

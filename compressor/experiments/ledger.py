@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from compressor.errors import UsageError
-from compressor.results.sensitivity import Change
+from compressor.results.sensitivity import OutputChange
 
 
 class Ledger:
@@ -21,7 +21,7 @@ class Ledger:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self._found: dict[str, Change] = {}
+        self._found: dict[str, OutputChange] = {}
         self._torn = False
         if path is None or not path.exists():
             return
@@ -34,7 +34,7 @@ class Ledger:
         for line in text.splitlines():
             try:
                 entry = json.loads(line)
-                self._found[str(entry["key"])] = Change.model_validate(entry["change"])
+                self._found[str(entry["key"])] = OutputChange.model_validate(entry["change"])
             # Also a file of something else costs no more than measuring anew.
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue
@@ -42,10 +42,10 @@ class Ledger:
     def __contains__(self, key: str) -> bool:
         return key in self._found
 
-    def __getitem__(self, key: str) -> Change:
+    def __getitem__(self, key: str) -> OutputChange:
         return self._found[key]
 
-    def add(self, key: str, label: str, change: Change) -> None:
+    def add(self, key: str, label: str, change: OutputChange) -> None:
         """Remembers a measurement; it is in the file when this returns.
 
         Raises:

@@ -8,7 +8,7 @@ from compressor.core.formatting import metric_value
 from compressor.data import Dataset
 from compressor.errors import UsageError
 from compressor.metrics.evaluator import DEFAULT, Evaluator
-from compressor.results.sensitivity import Change
+from compressor.results.sensitivity import OutputChange
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Limits:
                 "--max-distance"
             )
 
-    def allow(self, change: Change, accuracy: float | None) -> bool:
+    def allow(self, change: OutputChange, accuracy: float | None) -> bool:
         """Is the change within the limits?
 
         Args:

@@ -22,8 +22,8 @@ from compressor.core.machine import cores
 from compressor.errors import CompressorError
 from compressor.experiments.change import ReferenceOutputs
 from compressor.experiments.ledger import Ledger
-from compressor.experiments.workers import Workers, lost
-from compressor.results.sensitivity import Change
+from compressor.experiments.workers import Workers, workers_gone
+from compressor.results.sensitivity import OutputChange
 
 Variant = Callable[[str], ir.Model]
 """Makes a changed model from a change that is written as text."""
@@ -71,7 +71,9 @@ class Lab:
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
 
-def run_trials(lab: Lab, trials: Sequence[Trial], ledger: Ledger, workers: Workers, tell: Progress) -> list[Change]:
+def run_trials(
+    lab: Lab, trials: Sequence[Trial], ledger: Ledger, workers: Workers, tell: Progress
+) -> list[OutputChange]:
     """Measures every trial that the ledger does not hold yet; the changes come in the order of the trials.
 
     Args:
@@ -97,7 +99,7 @@ def run_trials(lab: Lab, trials: Sequence[Trial], ledger: Ledger, workers: Worke
     return [ledger[key] for key in keys]
 
 
-def _measured(lab: Lab, todo: Mapping[str, Trial], workers: Workers) -> Generator[tuple[str, Change]]:
+def _measured(lab: Lab, todo: Mapping[str, Trial], workers: Workers) -> Generator[tuple[str, OutputChange]]:
     if isinstance(workers, Executor):
         yield from _handed_out(lab, todo, workers)
         return
@@ -122,22 +124,22 @@ def _measured(lab: Lab, todo: Mapping[str, Trial], workers: Workers) -> Generato
             pool.shutdown(cancel_futures=True)
 
 
-def _handed_out(lab: Lab, todo: Mapping[str, Trial], executor: Executor) -> Generator[tuple[str, Change]]:
+def _handed_out(lab: Lab, todo: Mapping[str, Trial], executor: Executor) -> Generator[tuple[str, OutputChange]]:
     """By the caller's executor or a cluster; one that loses a worker gives its work to another, as far as it does."""
     try:
         yield from _results(executor, lab, todo)
     except CompressorError:
         raise
     except (BrokenExecutor, CancelledError, OSError, RuntimeError) as error:
-        raise lost(error) from error
+        raise workers_gone(error) from error
     except Exception as error:
         # By its name, since distributed is an extra and must not be imported to catch its error.
         if type(error).__name__ != "KilledWorker":
             raise
-        raise lost(error) from error
+        raise workers_gone(error) from error
 
 
-def _results(executor: Executor, lab: Lab, todo: Mapping[str, Trial]) -> Generator[tuple[str, Change]]:
+def _results(executor: Executor, lab: Lab, todo: Mapping[str, Trial]) -> Generator[tuple[str, OutputChange]]:
     """Changes as they are measured; what has not begun when this ends is called off."""
     futures = {executor.submit(_in_worker, lab.subject, lab.reference, trial): key for key, trial in todo.items()}
     try:
@@ -159,11 +161,11 @@ def _open(subject: Subject) -> Variant:
     return subject.open()
 
 
-def _in_worker(subject: Subject, reference: ReferenceOutputs, trial: Trial) -> Change:
+def _in_worker(subject: Subject, reference: ReferenceOutputs, trial: Trial) -> OutputChange:
     return _change(reference, _open(subject), trial)
 
 
-def _change(reference: ReferenceOutputs, variant: Variant, trial: Trial) -> Change:
+def _change(reference: ReferenceOutputs, variant: Variant, trial: Trial) -> OutputChange:
     try:
         return reference.change(variant(trial.change))
     except CompressorError as error:

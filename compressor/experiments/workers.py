@@ -17,7 +17,7 @@ PATIENCE = "10s"
 """How long a scheduler is waited for."""
 
 
-class Measures(Protocol):
+class WorkerSettings(Protocol):
     """Settings that say who measures."""
 
     @property
@@ -32,7 +32,7 @@ class Measures(Protocol):
 
 
 @contextmanager
-def workers_of(settings: Measures, executor: Executor | None = None) -> Iterator[Workers]:
+def workers_of(settings: WorkerSettings, executor: Executor | None = None) -> Iterator[Workers]:
     """The workers that settings ask for; ``executor``, where the caller has one, goes before them.
 
     Workers read the model and the samples by their paths, so those of other machines need the same folders, temporary
@@ -64,7 +64,7 @@ def workers_of(settings: Measures, executor: Executor | None = None) -> Iterator
         yield client.get_executor(pure=False)
 
 
-def lost(error: BaseException) -> CompressorError:
+def workers_gone(error: BaseException) -> CompressorError:
     """The sentence for workers that are gone."""
     return CompressorError(
         f"the workers that measure are gone ({type(error).__name__}); what was measured is kept where there is a file "

@@ -27,14 +27,14 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CandidateSizes:
     """Sizes to try: for the first axis, for the spatial axes of images, and for other axes in turn."""
 
     batch: int
     image: tuple[int, int]
     others: tuple[int, ...]
 
-    def shrunk(self, factor: int) -> Candidate:
+    def shrunk(self, factor: int) -> CandidateSizes:
         """Smaller sizes, and one sample at the last; the sides of images stay different where they were."""
         return replace(
             self,
@@ -47,24 +47,24 @@ class Candidate:
 # Distinct odd primes first, because a 1 or an equal pair hides which axis is which; then what real networks ask for:
 # square images, sides divisible by 32, one size for all, a batch of one, a mask longer than past and sequence together.
 FIRST = (
-    Candidate(3, (96, 160), (13, 17, 19, 23)),
-    Candidate(3, (224, 224), (16, 16, 16, 16)),
-    Candidate(1, (224, 224), (13, 17, 19, 23)),
-    Candidate(1, (224, 224), (16, 16, 16, 16)),
-    Candidate(1, (256, 256), (32, 32, 32, 32)),
-    Candidate(1, (32, 32), (64, 64, 64, 64)),
-    Candidate(1, (224, 224), (64, 5, 7, 11)),
-    Candidate(1, (1, 1), (1, 1, 1, 1)),
+    CandidateSizes(3, (96, 160), (13, 17, 19, 23)),
+    CandidateSizes(3, (224, 224), (16, 16, 16, 16)),
+    CandidateSizes(1, (224, 224), (13, 17, 19, 23)),
+    CandidateSizes(1, (224, 224), (16, 16, 16, 16)),
+    CandidateSizes(1, (256, 256), (32, 32, 32, 32)),
+    CandidateSizes(1, (32, 32), (64, 64, 64, 64)),
+    CandidateSizes(1, (224, 224), (64, 5, 7, 11)),
+    CandidateSizes(1, (1, 1), (1, 1, 1, 1)),
 )
 SECOND = (
-    Candidate(2, (160, 224), (29, 31, 37, 41)),
-    Candidate(2, (256, 256), (32, 32, 32, 32)),
-    Candidate(1, (256, 256), (29, 31, 37, 41)),
-    Candidate(1, (64, 64), (128, 128, 128, 128)),
+    CandidateSizes(2, (160, 224), (29, 31, 37, 41)),
+    CandidateSizes(2, (256, 256), (32, 32, 32, 32)),
+    CandidateSizes(1, (256, 256), (29, 31, 37, 41)),
+    CandidateSizes(1, (64, 64), (128, 128, 128, 128)),
 )
 FAR = (
-    Candidate(1, (320, 256), (200, 150, 120, 180)),
-    Candidate(1, (192, 128), (64, 100, 70, 90)),
+    CandidateSizes(1, (320, 256), (200, 150, 120, 180)),
+    CandidateSizes(1, (192, 128), (64, 100, 70, 90)),
 )
 """Far from both: what holds by chance between 13 and 41 (less than a stride, than a bound) does not hold here."""
 VALUE_LIMIT = 1 << 32
@@ -222,7 +222,7 @@ class Binding:
                 if (said := self._given.sizes.get(_named(value, axis))) is not None:
                     yield size, said
 
-    def candidates(self, tried: Iterable[Candidate]) -> Iterator[Bound]:
+    def candidates(self, tried: Iterable[CandidateSizes]) -> Iterator[Bound]:
         """Input shapes to try, each once: with the equations of the graph, then without."""
         seen: list[Bound] = []
         for candidate in tried:
@@ -233,7 +233,7 @@ class Binding:
                     seen.append(bound)
                     yield bound
 
-    def _bound(self, candidate: Candidate, solved: Mapping[str, Dim]) -> Bound | None:
+    def _bound(self, candidate: CandidateSizes, solved: Mapping[str, Dim]) -> Bound | None:
         """Shapes of the inputs; None where a size would be negative."""
         numbers: dict[str, Dim] = {}
         spare = iter(candidate.others * (1 + sum(map(len, self._sizes.values()))))
@@ -277,7 +277,7 @@ class Binding:
         return {name: tuple(d if isinstance(d, int) else 1 for d in shape) for name, shape in made.items()}
 
 
-def _side(candidate: Candidate, shape: DimShape, axis: int) -> int | None:
+def _side(candidate: CandidateSizes, shape: DimShape, axis: int) -> int | None:
     """The size of an axis of an image; None for one of anything else.
 
     An image or a volume has several open sides; a cache of four axes, or text in heads, has one.

@@ -29,7 +29,7 @@ _LONGEST: Final = 400
 """Characters of a path; what is longer is no path of modules."""
 
 
-def strip(model: ir.Model) -> None:
+def strip_metadata(model: ir.Model) -> None:
     """Removes what exporters and authors wrote on nodes, values, tensors and graphs, in place.
 
     Nodes that read a weight whose own name holds no path keep the path of their module, under `SCOPE`. Of the model's

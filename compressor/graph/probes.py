@@ -9,7 +9,7 @@ from math import prod
 import onnx_ir as ir
 
 from compressor.errors import CompressorError, ModelError, OutOfMemory
-from compressor.graph.binding import FAR, FIRST, SECOND, SHRINK, VALUE_LIMIT, Binding, Bound, Candidate
+from compressor.graph.binding import FAR, FIRST, SECOND, SHRINK, VALUE_LIMIT, Binding, Bound, CandidateSizes
 from compressor.graph.dims import size_product
 from compressor.graph.inference import infer_values
 from compressor.graph.known import Known, Misfit
@@ -65,7 +65,9 @@ class SizeSearch:
         fitting = self._fitting(SECOND, [])
         return next((bound for size, bound, _ in fitting if bound != first and size.affordable), first)
 
-    def _fitting(self, candidates: Iterable[Candidate], problems: list[str]) -> Iterator[tuple[Cost, Bound, Known]]:
+    def _fitting(
+        self, candidates: Iterable[CandidateSizes], problems: list[str]
+    ) -> Iterator[tuple[Cost, Bound, Known]]:
         """Sizes that the graph accepts, each once, with what its values cost; why it refuses others.
 
         A candidate that fits is followed by smaller ones, for whoever finds it too large.

@@ -26,7 +26,7 @@ _LARGE: Final = 1 << 20
 
 
 @dataclass(frozen=True)
-class Piece:
+class InitializerBytes:
     """One initializer: its description, and the weights that follow it in the same file, if any."""
 
     header: bytes
@@ -58,7 +58,7 @@ class FileLayout:
 
     head: bytes
     graph: bytes
-    pieces: tuple[Piece, ...]
+    pieces: tuple[InitializerBytes, ...]
     external: Mapping[str, Sequence[tuple[int, ir.TensorProtocol]]]
 
     @cached_property
@@ -103,8 +103,8 @@ def plan_files(model: ir.Model, data_file: Callable[[str], str] | None = None) -
     Raises:
         CompressorError: an initializer has no data, or something cannot be serialised.
     """
-    proto, weights = describe(model)
-    pieces: list[Piece] = []
+    proto, weights = placeholder_proto(model)
+    pieces: list[InitializerBytes] = []
     external: dict[str, list[tuple[int, ir.TensorProtocol]]] = {}
     for header in proto.graph.initializer:
         tensor = weights.get(header.name)
@@ -116,7 +116,7 @@ def plan_files(model: ir.Model, data_file: Callable[[str], str] | None = None) -
                 offset = _append(external.setdefault(file, []), tensor)
                 _refer(header, file, offset, tensor.nbytes)
                 tensor = None  # nothing of it follows in the model file
-        pieces.append(Piece(header.SerializeToString(deterministic=True), tensor))
+        pieces.append(InitializerBytes(header.SerializeToString(deterministic=True), tensor))
     known = {header.name for header in proto.graph.initializer}
     graph = proto.graph
     # The tensors state their own types and shapes; a second statement can only be redundant or stale.
@@ -146,7 +146,7 @@ def _append(file: list[tuple[int, ir.TensorProtocol]], tensor: ir.TensorProtocol
     return offset
 
 
-def describe(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]:
+def placeholder_proto(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]:
     """The model as a message whose initializers are placeholders, and their tensors by name; strings stay."""
     held: list[tuple[ir.Value, ir.TensorProtocol]] = []
     try:
@@ -203,7 +203,7 @@ def _write_weights(tensor: ir.TensorProtocol, file: BinaryIO) -> None:
         raise CompressorError(f"tensor {quoted(tensor.name or '')} has not the bytes that it declares")
 
 
-def _initializer_key(piece: Piece) -> bytes:
+def _initializer_key(piece: InitializerBytes) -> bytes:
     return field_key(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, piece.length)
 
 

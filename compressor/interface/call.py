@@ -27,7 +27,7 @@ DATA = ("data", "val_data")
 
 
 @dataclass(frozen=True)
-class Call(Generic[S]):
+class InterfaceCall(Generic[S]):
     """A call whose models and samples are where commands read them.
 
     Attributes:
@@ -62,7 +62,7 @@ class Call(Generic[S]):
 @contextmanager
 def called(
     kind: type[S], values: Mapping[str, Any], models: Sequence[ModelLike], progress: ProgressLike = None
-) -> Iterator[Call[S]]:
+) -> Iterator[InterfaceCall[S]]:
     """Opens a call: ``values`` are the caller's keywords, ``models`` the models in their order.
 
     Raises:
@@ -87,7 +87,7 @@ def called(
                 elif known.get(name) is not None:
                     # A path object becomes text here, as settings want it.
                     known[name] = str(known[name])
-            yield Call(kind.parse(known), placed, told, folder, renamed)
+            yield InterfaceCall(kind.parse(known), placed, told, folder, renamed)
         except CompressorError as error:
             # In place, so that the error keeps its type, its attributes and its traceback.
             error.args = tuple(_text(part, renamed) for part in error.args)

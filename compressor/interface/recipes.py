@@ -11,7 +11,7 @@ from typing import Any
 from compressor.core.clock import Progress
 from compressor.errors import GateMissed, ProofFailed
 from compressor.recipe.progress import Course
-from compressor.recipe.reading import checked, read_recipe
+from compressor.recipe.reading import parse_recipe, read_recipe
 from compressor.recipe.run import RecipeOptions, run_recipe
 from compressor.results.recipe import RecipeReport
 
@@ -29,7 +29,7 @@ def recipe_from_python(
 ) -> RecipeReport:
     """Runs a recipe; see :func:`compressor.api.run`."""
     if isinstance(recipe, Mapping):
-        course = Course.of(HERE, checked(_plain(recipe), changes))
+        course = Course.of(HERE, parse_recipe(_plain(recipe), changes))
     else:
         course = Course.of(Path(recipe), read_recipe(Path(recipe), changes))
 

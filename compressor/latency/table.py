@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.evaluate.attribution import attributed
-from compressor.pruning.parts import OperatorChain, Sizes, owners
+from compressor.pruning.parts import OperatorChain, Sizes, operators_by_name
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,7 +39,7 @@ class Table:
             times: share by the name of what ran, in the order in which it ran.
         """
         parts = list(parts)
-        shares = attributed(times, owners(parts))
+        shares = attributed(times, operators_by_name(parts))
         for part in parts:
             self._points.setdefault(part.name, []).append((part.sizes(gone), shares.get(part.name, 0.0)))
         # Every time in between depends on all points of its operator.

@@ -27,7 +27,7 @@ import numpy as np
 
 from compressor.data.batch import Array
 from compressor.errors import UsageError
-from compressor.metrics.metric import Floats, Outputs, finite
+from compressor.metrics.metric import Floats, Outputs, without_nan
 
 SUPPRESSED_AT = 0.7
 """Overlap from which the lower of two boxes of one class is a double."""
@@ -60,7 +60,7 @@ def read(outputs: Outputs) -> list[Detections]:
         UsageError: the outputs are of no form above.
         ModelError: they hold NaN.
     """
-    arrays = [finite(name, values) for name, values in outputs.items()]
+    arrays = [without_nan(name, values) for name, values in outputs.items()]
     # Files for one image at a time leave out the first axis.
     arrays = [array[None] if array.ndim == 1 or (array.ndim == 2 and _single(arrays)) else array for array in arrays]
     found = _joint(arrays) if len(arrays) == 1 else _apart(arrays)

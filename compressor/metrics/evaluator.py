@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from compressor.config import DataSettings
 from compressor.config.choices import METRICS
-from compressor.core.user_code import blamed, importable, imported
+from compressor.core.user_code import importable, imported, user_errors
 from compressor.data.batch import Dataset
 from compressor.data.order import batches
 from compressor.data.spec import batch_limit
@@ -189,7 +189,7 @@ class Evaluator:
             UsageError: it raises, or gives something else than a finite number.
         """
         # What it prints goes to stderr, because stdout is for results.
-        with importable(), blamed(self.text, OPTION), redirect_stdout(sys.stderr):
+        with importable(), user_errors(self.text, OPTION), redirect_stdout(sys.stderr):
             given = self._function(model)
         return _number(given, self.text)
 

@@ -69,11 +69,11 @@ def first_floating(outputs: Outputs, metric: str) -> tuple[str, Array]:
     """
     for name, values in outputs.items():
         if values.dtype.kind == "f" or values.dtype.name == "bfloat16":
-            return name, finite(name, values)
+            return name, without_nan(name, values)
     raise UsageError(f"--eval {metric} reads an output of floating numbers, and the model has none")
 
 
-def finite(name: str, values: Array) -> Array:
+def without_nan(name: str, values: Array) -> Array:
     """The values in float64 or as they are; raises ModelError where one is NaN."""
     # 16-bit sums of many numbers lose digits, or overflow.
     wide = values.astype(np.float64) if values.dtype.name in ("bfloat16", "float16") else values
@@ -105,7 +105,7 @@ def wanted_numbers(metric: str, name: str, values: Array, batch: Batch, original
             f"--eval {metric} holds output {name!r} {list(values.shape)} against the original's or against labels of "
             "that shape, and neither is there"
         )
-    other = finite(name, original[name])
+    other = without_nan(name, original[name])
     if other.shape != values.shape:
         raise UsageError(f"output {name!r} is {list(values.shape)}, and the original's {list(other.shape)}")
     return other

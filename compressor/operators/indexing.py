@@ -77,12 +77,12 @@ def slice_positions(node: ir.Node, coupling: Coupling) -> dict[int, UnitArray] |
         axes = [int(a) for a in given[2]] if given[2] is not None else list(range(len(starts)))
         steps = [int(a) for a in given[3]] if given[3] is not None else [1] * len(starts)
     return {
-        axis % len(shape): taken(shape[axis], start, end, step)
+        axis % len(shape): slice_range(shape[axis], start, end, step)
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
     }
 
 
-def taken(size: int, start: int, end: int, step: int) -> UnitArray:
+def slice_range(size: int, start: int, end: int, step: int) -> UnitArray:
     """Positions that a Slice takes of an axis of ``size`` (ONNX Slice-13).
 
     Negative numbers count from the back. What is still out of range is clamped: forwards to ``[0, size]``, backwards

@@ -67,7 +67,7 @@ def _record(entry: Any, where: str) -> Operator:
     if not re.fullmatch(r"\w+", kind) or domain in STANDARD or not re.fullmatch(r"[\w.\-]+", domain):
         raise UsageError(f"{where}: write the operator as domain::Name; ONNX's own operators are built in")
     where = f"{where} ({name})"
-    signature = checked(text, where)
+    signature = parse_signature(text, where)
     inputs = len(signature.operands)
     bias = _numbers([entry["bias"]], "bias", inputs, where)[0] if "bias" in entry else None
     return Operator(
@@ -133,7 +133,7 @@ def _work(value: Any, signature: Signature, where: str) -> str:
     return value
 
 
-def checked(text: str, where: str) -> Signature:
+def parse_signature(text: str, where: str) -> Signature:
     """A signature from outside, whose every token is held against the notation.
 
     Raises:

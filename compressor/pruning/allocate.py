@@ -87,7 +87,7 @@ def line_of(items: Mapping[K, Sequence[Alternative]]) -> list[Move[K]]:
     return sorted(moves, key=lambda move: move.slope)
 
 
-def selected(moves: Sequence[Move[K]]) -> dict[K, int]:
+def final_options(moves: Sequence[Move[K]]) -> dict[K, int]:
     """The option of each item after these moves; items without a move are left out."""
     # A later move of an item replaces the earlier one: options are alternatives, not increments.
     return {move.item: move.option for move in moves}

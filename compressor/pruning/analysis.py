@@ -55,7 +55,7 @@ def prepared_model(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, S
     else:
         clean.remove_dead(model)
     if not settings.keep_metadata:
-        metadata.strip(model)
+        metadata.strip_metadata(model)
     return model, shapes
 
 

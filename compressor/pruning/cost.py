@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import Term, UnitArray
-from compressor.channels.verify import blamed
+from compressor.channels.verify import rule_errors
 from compressor.errors import RuleFault
 from compressor.graph.captures import has_graph, nodes_inside, values_of
 from compressor.graph.shapes import Shapes
@@ -59,7 +59,7 @@ def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None], rules: Ru
     if any(s is None for v, s in zip(node.inputs, inputs, strict=True) if v is not None):
         return None
     try:
-        with blamed(node):
+        with rule_errors(node):
             return rule.macs(node, inputs, [shape(v) for v in node.outputs])
     except (Unexplained, RuleFault):
         return None  # frozen by the coupling; ONNX Runtime says what is wrong with it

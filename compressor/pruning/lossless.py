@@ -17,7 +17,7 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup, group
 from compressor.channels.labels import FROZEN, UnitArray
 from compressor.channels.plan import PruningPlan, plan_of
-from compressor.channels.verify import blamed
+from compressor.channels.verify import rule_errors
 from compressor.config import PruneSettings
 from compressor.config.target import TargetSection
 from compressor.errors import NothingToPrune
@@ -98,7 +98,7 @@ def survey(coupling: Coupling, rules: Rules) -> Constants:
         rule = rules.get((node.domain, node.op_type))
         if rule is None or not rule.coupled or node in coupling.opaque:
             continue  # the coupling froze all it touches
-        with blamed(node):
+        with rule_errors(node):
             rule.learn(node, constants)
         # What is summed without a weight (a mean, a norm) counts every channel, zeros too.
         if node not in constants.products:

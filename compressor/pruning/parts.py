@@ -133,7 +133,7 @@ def _shape(value: ir.Value, coupling: Coupling, index: np.ndarray) -> tuple[Part
     return tuple(sizes)
 
 
-def owners(parts: Iterable[OperatorChain]) -> dict[str, str]:
+def operators_by_name(parts: Iterable[OperatorChain]) -> dict[str, str]:
     """The name of the operator for every name of a node or of what it writes."""
     found: dict[str, str] = {}
     for part in parts:

@@ -23,7 +23,7 @@ from compressor.core.compare import Array
 from compressor.core.machine import free_memory
 from compressor.errors import ModelError
 from compressor.graph import files
-from compressor.graph.stream import describe
+from compressor.graph.stream import placeholder_proto
 from compressor.graph.walk import nested
 from compressor.runtime.stored import Feed, Live, Runnable, Runs, Stored, Tried
 
@@ -90,7 +90,7 @@ class Lent:
     """
 
     def __init__(self, model: ir.Model, folder: Path) -> None:
-        proto, weights = describe(model)
+        proto, weights = placeholder_proto(model)
         # A weight that is an input as well may be overridden by a feed, so it is not lent but stays in the message.
         fed = {value.name for value in proto.graph.input}
         # The runtime drops a weight that nothing reads, and then refuses one that is lent under its name.
@@ -294,7 +294,7 @@ class Piecewise:
 
     @cached_property
     def _described(self) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]:
-        return describe(self._model)
+        return placeholder_proto(self._model)
 
     @property
     def _proto(self) -> onnx.ModelProto:

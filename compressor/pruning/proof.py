@@ -253,7 +253,7 @@ def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: Ru
     return evidence, asked
 
 
-def finite(runs: Runs) -> bool:
+def all_finite(runs: Runs) -> bool:
     """Are all results finite numbers?"""
     # In float64, as types such as bfloat16 are not numpy's own and have not all of its functions.
     return all(np.isfinite(a.astype(np.float64)).all() for row in runs.outputs for a in row if is_real(a))

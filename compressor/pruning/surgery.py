@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import Cut, Mask
 from compressor.channels.fills import drop_copies
-from compressor.channels.verify import blamed, recheck
+from compressor.channels.verify import recheck, rule_errors
 from compressor.graph.captures import values_of
 from compressor.graph.evaluate import Array
 from compressor.graph.known import dims_of
@@ -40,7 +40,7 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
         if node in moved or rule is None or node in cut.coupling.opaque:
             continue
         if _touched(node, cut):
-            with blamed(node):
+            with rule_errors(node):
                 rule.repair(node, repairer)
     # After the repairs, as this puts nodes between the value and its users.
     for value in [v for n in moved for v in n.outputs if v in shapes]:
@@ -172,7 +172,7 @@ def mask(model: ir.Model, cut: Cut, rules: Rules, *, thorough: bool = False) -> 
     for node in list(clone.graph.all_nodes()):
         rule = rules.get((node.domain, node.op_type))
         if rule is not None and node.name not in opaque:
-            with blamed(node):
+            with rule_errors(node):
                 rule.mask(node, reference)
     # Nothing keeps annotations true while masks are put in; without them the runtime infers shapes itself.
     for value in [v for n in clone.graph.all_nodes() for v in n.outputs]:

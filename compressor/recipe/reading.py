@@ -23,7 +23,7 @@ def read_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
         UsageError: the file cannot be read, or says what cannot be done; names the key and the nearest valid one.
     """
     try:
-        return checked(parsed(read_text(path)), changes)
+        return parse_recipe(parsed(read_text(path)), changes)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
 
@@ -43,7 +43,7 @@ def mapping(path: Path) -> dict[str, Any]:
     return values or {}
 
 
-def checked(values: Any, changes: Iterable[str] = ()) -> Recipe:
+def parse_recipe(values: Any, changes: Iterable[str] = ()) -> Recipe:
     """The recipe that these values say, checked with the settings of all its stages; raises as
     :func:`read_recipe`.
 

@@ -145,7 +145,7 @@ def affected(graph: ir.Graph, kept: Kept, replaced: Collection[str] = ()) -> tup
     return touched, after
 
 
-def find_layers(pruned: ir.Model, original: ir.Model, wrong: set[str]) -> tuple[list[LayerPair], dict[str, str]]:
+def repairable_layers(pruned: ir.Model, original: ir.Model, wrong: set[str]) -> tuple[list[LayerPair], dict[str, str]]:
     """Layers that read one of the values ``wrong``, and node -> reason for those that cannot be repaired."""
     dense = {str(n.name): n for n in original.graph}
     layers: list[LayerPair] = []

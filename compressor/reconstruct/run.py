@@ -12,7 +12,7 @@ from compressor.channels.channel_mask import Cut
 from compressor.config.choices import RECOVERIES
 from compressor.data import Batch, Dataset, batch_limit
 from compressor.errors import UsageError
-from compressor.reconstruct.layers import Kept, affected, find_layers
+from compressor.reconstruct.layers import Kept, affected, repairable_layers
 from compressor.reconstruct.options import ReconstructOptions
 from compressor.reconstruct.sweep import LayerVisit, Visit, visit_in_order
 from compressor.reconstruct.task import LayerRepair, MakeFit, Split, WeightTask, by_weight
@@ -80,7 +80,7 @@ def recover(
     touched, after = affected(pruned.graph, kept, own)
     asymmetric = options.targets == "asymmetric"
     # Bias correction compares means of the nets as they run, so it follows errors on too.
-    layers, skipped = find_layers(pruned, original, after if asymmetric or method == "bias" else touched)
+    layers, skipped = repairable_layers(pruned, original, after if asymmetric or method == "bias" else touched)
     split = Split(count)
     # By weight and not by layer, as tied layers have to agree on one.
     tasks = [WeightTask(users, own.get(users[0].name, fit), split, options) for users in by_weight(layers)]

@@ -35,7 +35,7 @@ def skyline_width(places: int) -> float:
     return places - 0.18 if places <= _GAPS else places
 
 
-def strip(size: int, gone: Iterable[int]) -> str:
+def dash_pattern(size: int, gone: Iterable[int]) -> str:
     """Dashes of a line of ``size`` positions in at most 48 cells: kept, gone, kept ...; gone where most of a cell is.
 
     Starts with what is kept, which may be nothing, and ends with what is gone. In units of one cell.
@@ -57,7 +57,7 @@ def strip(size: int, gone: Iterable[int]) -> str:
 
 
 def cells_of(size: int) -> int:
-    """How many cells :func:`strip` draws."""
+    """How many cells :func:`dash_pattern` draws."""
     return min(size, _CELLS)
 
 

@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any
 
 from compressor.core.formatting import count, quantity
-from compressor.render.charts import cells_of, skyline, skyline_width, strip
+from compressor.render.charts import cells_of, dash_pattern, skyline, skyline_width
 from compressor.results.detail import LatencyResult, LayerRow, RecoveryRow
 from compressor.results.records import FrozenRow, GroupRow, ModelStats, Report
 
@@ -158,7 +158,7 @@ def group_widths(rows: Sequence[GroupRow], plan: Mapping[str, Any] | None) -> li
                 change=change(kept, row.channels),
                 rail=100.0,
                 fill=left(kept, row.channels),
-                dashes=strip(row.channels, indices) if fits else "",
+                dashes=dash_pattern(row.channels, indices) if fits else "",
                 cells=cells_of(row.channels),
             )
         )

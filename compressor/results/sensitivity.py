@@ -14,7 +14,7 @@ from compressor.results.detail import SyntheticRow
 from compressor.results.records import Document, ModelStats
 
 
-class Change(Record):
+class OutputChange(Record):
     """How far a changed model is from the original."""
 
     distance: Annotated[float, BeforeValidator(lambda value: inf if value is None else value)] = Field(
@@ -28,7 +28,7 @@ class Change(Record):
     )
 
 
-class Point(Change):
+class Point(OutputChange):
     """One group with so many channels less, everything else whole."""
 
     removed: int = Field(description="Channels that are gone.")

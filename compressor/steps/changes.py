@@ -16,7 +16,7 @@ from compressor.reconstruct import ReconstructOptions
 from compressor.steps.account import left_alone
 from compressor.steps.lowering import lowered
 from compressor.structures.apply import Calibration, Changed, change_layers
-from compressor.structures.change import Change
+from compressor.structures.change import LayerChange
 
 NOT_FITTED = (
     "layers were changed by their weights alone: {reason}; give --data with samples that the model takes, or say "
@@ -45,7 +45,7 @@ class Making:
         """Fits layers on these samples; None takes weights as they are."""
         self._how = Calibration(data, method, options)
 
-    def changed(self, models: tuple[ir.Model, ir.Model], cut: Cut, changes: Mapping[str, Change]) -> Changed:
+    def changed(self, models: tuple[ir.Model, ir.Model], cut: Cut, changes: Mapping[str, LayerChange]) -> Changed:
         """The smaller model with its changes, beside the dense one."""
         small, dense = models
         # Changing edits the model, and may have done so in part when the error comes.
@@ -60,7 +60,9 @@ class Making:
             return change_layers(spare, dense, cut, changes, replace(self._how, data=None), self.settings)
 
 
-def make_changes(models: tuple[ir.Model, ir.Model], cut: Cut, changes: Mapping[str, Change], making: Making) -> Changed:
+def make_changes(
+    models: tuple[ir.Model, ir.Model], cut: Cut, changes: Mapping[str, LayerChange], making: Making
+) -> Changed:
     """Makes changes and decides which of them are written as something else.
 
     Args:

@@ -234,11 +234,11 @@ def _with(settings: PruneSettings, **changes: object) -> PruneSettings:
 def _layers(model: ir.Model, shapes: Shapes) -> list[_Layer]:
     """The linear layers that recovery rebuilds, at the bound shapes."""
     from compressor.reconstruct.form import Unrepairable
-    from compressor.reconstruct.layers import find_layers
+    from compressor.reconstruct.layers import repairable_layers
 
     values = {str(v.name) for v in (*model.graph.inputs, *(v for node in model.graph for v in node.outputs))}
     found = []
-    for layer in find_layers(model, model, values)[0]:
+    for layer in repairable_layers(model, model, values)[0]:
         x, y = shapes(layer.node.inputs[1 - layer.held]), shapes(layer.node.outputs[0])  # type: ignore[arg-type]
         if x is None or y is None or not operator_of(layer.node).linear:
             continue

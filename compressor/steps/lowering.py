@@ -80,12 +80,12 @@ def _faster(changed: Changed, nodes: Sequence[str], settings: PruneSettings) -> 
 
     timer = RuntimeTimer(changed.reference, settings)
     before, after = (
-        attributed(timer.operators(model), owners(model, nodes)) for model in (changed.reference, changed.model)
+        attributed(timer.operators(model), layers_by_name(model, nodes)) for model in (changed.reference, changed.model)
     )
     return [node for node in nodes if after.get(node, 0.0) < FASTER * before.get(node, 0.0)]
 
 
-def owners(model: ir.Model, layers: Sequence[str]) -> dict[str, str]:
+def layers_by_name(model: ir.Model, layers: Sequence[str]) -> dict[str, str]:
     """By the name of every node and of what it writes, the layer that its time counts for, or :data:`REST`.
 
     Nodes that a layer was written as have its name and a suffix. What is no product counts for the last product whose

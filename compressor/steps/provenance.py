@@ -8,7 +8,7 @@ from compressor.results import ProofResult, Report
 from compressor.results.unify import UnifyReport
 
 
-def facts_of(report: Report, plan: PruningPlan | None = None) -> dict[str, str | None]:
+def pruning_facts(report: Report, plan: PruningPlan | None = None) -> dict[str, str | None]:
     """Proof, distance and accuracy of a pruned or cleaned model, and what stands for the plan."""
     distance = None
     if report.outputs is not None:

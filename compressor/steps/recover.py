@@ -42,7 +42,7 @@ from compressor.steps.lowering import kept_in_training
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed
-    from compressor.structures.change import Change
+    from compressor.structures.change import LayerChange
     from compressor.train.loop.history import Event
     from compressor.train.loop.split import Splits
     from compressor.train.sparsify import Sparsified
@@ -195,7 +195,7 @@ class Recovery:
         # A clone costs little, since its weights are shared, and surgery edits the other one.
         self._dense = None if idle else model.clone()
 
-    def after(self, model: ir.Model, cut: Cut, changes: Mapping[str, Change] | None = None) -> None:
+    def after(self, model: ir.Model, cut: Cut, changes: Mapping[str, LayerChange] | None = None) -> None:
         """Recovers the model that was cut, as :meth:`before` knew it, by ``cut``, and makes ``changes`` on the way.
 
         Raises:
@@ -317,7 +317,7 @@ class Recovery:
             samples=found[0].samples,
         )
 
-    def _change(self, model: ir.Model, dense: ir.Model, cut: Cut, changes: Mapping[str, Change]) -> None:
+    def _change(self, model: ir.Model, dense: ir.Model, cut: Cut, changes: Mapping[str, LayerChange]) -> None:
         """Makes changes: on samples where there are such and the model runs on them, else of the weights alone."""
         from compressor.steps.changes import Making, make_changes
 

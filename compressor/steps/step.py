@@ -101,7 +101,9 @@ class Means:
         return found
 
 
-def selected(found: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means) -> Selected:
+def chosen_changes(
+    found: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means
+) -> Selected:
     """What a step does: channels that go, and layers that become something cheaper; arguments as of :func:`chosen`."""
     if means.layers is None:
         return Selected(chosen(found, settings, origin, size, means), {})
@@ -214,7 +216,7 @@ class _Case:
         found = self._written(small)
         evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
         # A kernel of zeros does not silence a channel of infinities; then values are masked as well.
-        if not proof.finite(asked.runs) and masked.masks is not None:
+        if not proof.all_finite(asked.runs) and masked.masks is not None:
             masked = self.masked(thorough=True)
             evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
         proof.demand_proof(evidence)

@@ -24,12 +24,12 @@ from compressor.pruning.select import Choice, Ranking, origin_of, policy_of
 from compressor.results.records import ChangedLayerRow
 from compressor.steps.losses import Losses
 from compressor.structures.canary import wrong_weights
-from compressor.structures.choose import Chosen, choose_together
+from compressor.structures.choose import JointChoice, choose_together
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed
-    from compressor.structures.change import Change, ChangeLine
-    from compressor.structures.layers import Candidate
+    from compressor.structures.change import ChangeLine, LayerChange
+    from compressor.structures.layers import CandidateLayer
     from compressor.structures.lowrank.curves import Ranks
     from compressor.structures.table import Structure
 
@@ -58,7 +58,7 @@ class Selected:
     """
 
     choice: Choice
-    changes: Mapping[str, Change]
+    changes: Mapping[str, LayerChange]
 
 
 class LayerOptions:
@@ -132,18 +132,18 @@ class LayerOptions:
             return (1 - self._settings.ratio) ** 2
         return uniform_share(found.coupling, ranking, self._settings)
 
-    def _candidates(self, found: Analysis) -> list[Candidate]:
+    def _candidates(self, found: Analysis) -> list[CandidateLayer]:
         from compressor.structures.geometry import divisible, maskable
-        from compressor.structures.layers import candidates
+        from compressor.structures.layers import candidate_layers
 
         settings, suits = self._settings, maskable if self._structure.masks is not None else divisible
-        layers, self.refused = candidates(found.model, found.coupling, settings.include, settings.exclude, suits)
+        layers, self.refused = candidate_layers(found.model, found.coupling, settings.include, settings.exclude, suits)
         if not layers and not self._structure.channels:
             reasons = ", ".join(sorted(set(self.refused.values())))
             raise NothingToPrune(NO_LAYER.format(reasons=f" ({reasons})" if reasons else ""))
         return layers
 
-    def _lines(self, layers: list[Candidate], found: Analysis) -> Callable[[PruneSettings], list[ChangeLine]]:
+    def _lines(self, layers: list[CandidateLayer], found: Analysis) -> Callable[[PruneSettings], list[ChangeLine]]:
         """What the settings allow of the options of all layers, which are measured once."""
         from compressor.structures.judged import LayerEvidence
         from compressor.structures.lowrank.curves import rank_curves
@@ -160,7 +160,7 @@ class LayerOptions:
         curves = rank_curves(layers, evidence)
         return lambda settings: [curve.line(ranks_of(settings)) for curve in curves]
 
-    def _made(self, found: Analysis, ranking: Ranking | None, chosen: Chosen) -> Selected:
+    def _made(self, found: Analysis, ranking: Ranking | None, chosen: JointChoice) -> Selected:
         plan, groups = PruningPlan(()), []
         if ranking is not None:
             groups = ranking.groups

@@ -19,10 +19,10 @@ from compressor.graph import clean
 from compressor.pruning.measured_shapes import shapes_of
 from compressor.reconstruct import ReconstructOptions, recover
 from compressor.reconstruct.form import OperandForm, Pick, Shape, Unrepairable
-from compressor.reconstruct.layers import Kept, LayerPair, find_layers
+from compressor.reconstruct.layers import Kept, LayerPair, repairable_layers
 from compressor.reconstruct.run import Fits
 from compressor.reconstruct.task import LayerRepair
-from compressor.structures.change import Change, Work
+from compressor.structures.change import LayerChange, Work
 from compressor.structures.geometry import Geometry
 
 NOT_FITTED = "its factors could not be fitted, so that it stays whole"
@@ -108,7 +108,7 @@ class _Site:
     layer: LayerPair
     form: OperandForm
     size: Geometry
-    change: Change
+    change: LayerChange
     work: Work
 
 
@@ -116,7 +116,7 @@ def change_layers(
     small: ir.Model,
     dense: ir.Model,
     cut: Cut,
-    changes: Mapping[str, Change],
+    changes: Mapping[str, LayerChange],
     how: Calibration,
     settings: RunSettings,
 ) -> Changed:
@@ -187,7 +187,7 @@ def _sites(
     small: ir.Model,
     dense: ir.Model,
     cut: Cut,
-    changes: Mapping[str, Change],
+    changes: Mapping[str, LayerChange],
     settings: RunSettings,
     *,
     regress: bool,
@@ -196,7 +196,7 @@ def _sites(
     shapes, kept, graph = shapes_of(small, settings), Kept(cut), cut.coupling.graph
     before = {str(v.name): cut.coupling.shapes(v) for v in (*graph.inputs, *(v for n in graph for v in n.outputs))}
     values = {str(v.name) for node in small.graph for v in node.inputs if v is not None}
-    layers, refused = find_layers(small, dense, values)
+    layers, refused = repairable_layers(small, dense, values)
     known = {layer.name: layer for layer in layers if layer.name in changes}
     found: list[_Site] = []
     skipped = {name: refused.get(name, NOT_FITTED) for name in changes if name not in known}

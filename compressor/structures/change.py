@@ -14,7 +14,7 @@ from compressor.reconstruct.form import Matrix, OperandForm, Pick
 from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.options import ReconstructOptions
 from compressor.structures.geometry import Geometry
-from compressor.structures.layers import Candidate
+from compressor.structures.layers import CandidateLayer
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,7 +44,7 @@ class Work(Protocol):
         ...
 
 
-class Change(Protocol):
+class LayerChange(Protocol):
     """What a layer may become."""
 
     @property
@@ -81,17 +81,17 @@ class ChangeLine:
         losses: float64[options], what outputs lose; the first is 0, and they never fall.
     """
 
-    layer: Candidate
-    options: tuple[Change | None, ...]
+    layer: CandidateLayer
+    options: tuple[LayerChange | None, ...]
     losses: Floats
 
 
-def cheapest_first(layer: Candidate, found: Sequence[tuple[float, float, Change | None]]) -> ChangeLine:
+def cheapest_first(layer: CandidateLayer, found: Sequence[tuple[float, float, LayerChange | None]]) -> ChangeLine:
     """The line of a layer, of options with their cost and loss: those that cost and lose more than another are dropped.
 
     One of them is the layer as it is, None, which loses nothing.
     """
-    kept, least = list[tuple[float, Change | None]](), float("inf")
+    kept, least = list[tuple[float, LayerChange | None]](), float("inf")
     # By cost and then loss, so that of equal costs the better one comes first.
     for _, loss, option in sorted(found, key=lambda item: (item[0], item[1])):
         if loss < least:

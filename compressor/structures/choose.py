@@ -18,7 +18,7 @@ from compressor.pruning.budget import Goal, Removed
 from compressor.pruning.by_loss import SPARE, Spending, given_back
 from compressor.pruning.parts import OperatorChain
 from compressor.pruning.widths import Levels, WidthLine, Widths
-from compressor.structures.change import Change, ChangeLine, Floats
+from compressor.structures.change import ChangeLine, Floats, LayerChange
 from compressor.structures.geometry import Geometry
 
 OUT_OF_REACH = (
@@ -28,7 +28,7 @@ OUT_OF_REACH = (
 
 
 @dataclass(frozen=True)
-class Chosen:
+class JointChoice:
     """What a budget was spent on.
 
     Attributes:
@@ -38,7 +38,7 @@ class Chosen:
     """
 
     removed: Removed
-    changes: Mapping[str, Change]
+    changes: Mapping[str, LayerChange]
     left: float
 
 
@@ -85,7 +85,7 @@ class _Costs(Spending):
             self._changed[key] = self._saved(part, key[1], line, change)
         return plain - self._changed[key]
 
-    def _saved(self, part: OperatorChain, sizes: tuple[int, ...], line: ChangeLine, change: Change) -> float:
+    def _saved(self, part: OperatorChain, sizes: tuple[int, ...], line: ChangeLine, change: LayerChange) -> float:
         """What an option saves at these sizes; nothing where it costs more than the layer."""
         size = self.geometry(part, sizes, line)
         if size is None:
@@ -122,7 +122,9 @@ class _Together(Widths):
         self._touched = [*self._touched, *([part] for part in costs.holders)]
 
 
-def choose_together(coupling: Coupling, lines: Sequence[WidthLine], layers: Sequence[ChangeLine], goal: Goal) -> Chosen:
+def choose_together(
+    coupling: Coupling, lines: Sequence[WidthLine], layers: Sequence[ChangeLine], goal: Goal
+) -> JointChoice:
     """What loses least within the goal, or within as much more as it may be missed by, for widths in coarse steps.
 
     Args:
@@ -151,10 +153,10 @@ def choose_together(coupling: Coupling, lines: Sequence[WidthLine], layers: Sequ
     levels = min(found, key=lambda levels: abs(costs.rest + widths.total(levels) - goal.share))
     gone, count = widths.gone(levels), len(lines)
     removed = {line.group.name: line.removed[level] for line, level in zip(lines, levels[:count], strict=True)}
-    changes: dict[str, Change] = {}
+    changes: dict[str, LayerChange] = {}
     for number, (line, level) in enumerate(zip(layers, levels[count:], strict=True)):
         option = line.options[level]
         # An option that saves nothing any more is not worth writing.
         if option is not None and costs.pays(number, gone):
             changes[line.layer.name] = option
-    return Chosen(removed, changes, costs.rest + widths.total(levels))
+    return JointChoice(removed, changes, costs.rest + widths.total(levels))

@@ -12,16 +12,16 @@ from compressor.allocation.judge import Floats32, Held, Probe
 from compressor.allocation.measure import ExactLosses, metric_of
 from compressor.allocation.rows import Rows
 from compressor.reconstruct.form import Matrix
-from compressor.structures.layers import Candidate
-from compressor.structures.lowrank.factors import Metrics
+from compressor.structures.layers import CandidateLayer
+from compressor.structures.lowrank.factors import Weighting
 
 
 @dataclass(frozen=True)
-class Part:
+class JudgedMatrix:
     """One matrix of a layer: what factors are made by, and what judges them."""
 
     matrix: Matrix
-    metrics: Metrics
+    metrics: Weighting
     held: Held
     mean: Floats32
 
@@ -42,13 +42,13 @@ class LayerEvidence:
     seed: int = 0
     tell: Callable[[str], None] = lambda _: None
 
-    def parts(self, layer: Candidate, place: int) -> list[Part]:
+    def parts(self, layer: CandidateLayer, place: int) -> list[JudgedMatrix]:
         """The matrices of a layer, which is number ``place``, with what judges them."""
         rows = None if self.rows is None else self.rows[place]
         return [_part(matrix, rows, k, self.seed) for k, matrix in enumerate(layer.view.matrix)]
 
 
-class Curve(Protocol):
+class OptionCurve(Protocol):
     """What one layer loses by its options, in a unit of which the size is not known yet."""
 
     def probes(self) -> list[tuple[float, list[Probe]]]:
@@ -60,7 +60,7 @@ class Curve(Protocol):
         ...
 
 
-def sized(curves: Sequence[Curve], found: LayerEvidence) -> None:
+def scale_curves(curves: Sequence[OptionCurve], found: LayerEvidence) -> None:
     """Takes losses exactly at a few options of every curve, and scales it by that."""
     if found.exact is None or not curves:
         return
@@ -72,15 +72,17 @@ def sized(curves: Sequence[Curve], found: LayerEvidence) -> None:
         curve.scale([float(true) / loss for (of, loss, _), true in pairs if of is curve and loss > 0])
 
 
-def _part(matrix: Matrix, rows: Rows | None, index: int, seed: int) -> Part:
+def _part(matrix: Matrix, rows: Rows | None, index: int, seed: int) -> JudgedMatrix:
     """A matrix with the metrics that its rows give; plain ones without rows."""
     unknowns = matrix.shape[1]
     if rows is None:
         spread = float(np.square(matrix).sum()) or 1.0
         # Without samples every input counts the same, and the loss is the share of the squares of the weights.
         even = np.eye(unknowns, dtype=np.float32) * np.float32(unknowns**0.5)
-        metrics = Metrics(np.eye(unknowns), np.eye(len(matrix)) / spread)
-        return Part(matrix, metrics, Held(even, np.eye(len(matrix)) / spread**0.5), np.zeros(unknowns, np.float32))
+        metrics = Weighting(np.eye(unknowns), np.eye(len(matrix)) / spread)
+        return JudgedMatrix(
+            matrix, metrics, Held(even, np.eye(len(matrix)) / spread**0.5), np.zeros(unknowns, np.float32)
+        )
     inputs = rows.inputs[index]
     half = max(1, len(inputs) // 2)
     fit = inputs[:half].reshape(-1, unknowns)
@@ -95,4 +97,4 @@ def _part(matrix: Matrix, rows: Rows | None, index: int, seed: int) -> Part:
         metric = np.eye(len(matrix)) / max(spread, 1e-300) ** 0.5
     else:
         metric = metric_of(rows.gradients[index].reshape(-1, len(matrix)), rows.positions / rows.drawn, seed)
-    return Part(matrix, Metrics(covariance, metric.T @ metric), Held(rest - rest.mean(axis=0), metric), mean)
+    return JudgedMatrix(matrix, Weighting(covariance, metric.T @ metric), Held(rest - rest.mean(axis=0), metric), mean)

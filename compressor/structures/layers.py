@@ -19,7 +19,7 @@ from compressor.structures.geometry import Geometry, divisible
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class CandidateLayer:
     """A layer that can become two.
 
     Attributes:
@@ -40,13 +40,13 @@ Suits = Callable[[Operator, ir.Node, int, Shape], str | None]
 """Why a layer does not suit a structure: of its record, node, the input that is the weight, and its shape."""
 
 
-def candidates(
+def candidate_layers(
     model: ir.Model,
     coupling: Coupling,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     suits: Suits = divisible,
-) -> tuple[list[Candidate], dict[str, str]]:
+) -> tuple[list[CandidateLayer], dict[str, str]]:
     """Layers that can be taken apart, in the order of the graph, and node -> why others cannot.
 
     Args:
@@ -58,7 +58,7 @@ def candidates(
     """
     layers, refused = linear_layers(model)
     users = Counter(layer.weight.initializer for layer in layers)
-    found: list[Candidate] = []
+    found: list[CandidateLayer] = []
     for layer in layers:
         names = (layer.name, str(layer.weight.initializer.name))
         # What the user left out is no refusal, and stays out of the report.
@@ -72,7 +72,7 @@ def candidates(
     return found, refused
 
 
-def _candidate(layer: LayerPair, coupling: Coupling, users: int, suits: Suits) -> Candidate | str:
+def _candidate(layer: LayerPair, coupling: Coupling, users: int, suits: Suits) -> CandidateLayer | str:
     """The layer, or why it stays."""
     node, weight = layer.node, layer.weight.read().shape
     # Two thinner layers in one place would change the weight of the other.
@@ -89,7 +89,7 @@ def _candidate(layer: LayerPair, coupling: Coupling, users: int, suits: Suits) -
     geometry = None if view is None else Geometry.of(node, layer.held, shapes)
     if view is None or geometry is None:
         return "its sizes are not known"
-    return Candidate(view, geometry)
+    return CandidateLayer(view, geometry)
 
 
 def _match(names: Sequence[str], globs: Sequence[str]) -> bool:

@@ -13,7 +13,7 @@ import torch
 
 from compressor.config import TuneSettings
 from compressor.core.compare import Tolerance
-from compressor.data import Array, Dataset, augmentation, check_labels, open_parts, split
+from compressor.data import Array, Dataset, augmentation, check_labels, open_parts, split_dataset
 from compressor.errors import ModelError, ProofFailed, UsageError
 from compressor.graph import files, metadata
 from compressor.graph.model_result import ModelResult
@@ -195,7 +195,9 @@ def _parts(model: ir.Model, settings: TuneSettings, data: Dataset | Splits | Non
     if isinstance(data, Splits):
         parts = data
     else:
-        train, valid = open_parts(settings, model) if data is None else split(data, settings.val_share, settings.seed)
+        train, valid = (
+            open_parts(settings, model) if data is None else split_dataset(data, settings.val_share, settings.seed)
+        )
         parts = Splits(train, valid if len(valid) else None, lambda epoch: augmentation(settings, model, epoch))
     if not len(parts.train):
         raise UsageError("there are no samples to train on; give data with more of them")
@@ -326,8 +328,8 @@ def finetune_file(
         raise _kept(error, folder, own) from None
     if result.main and output is not None:
         if not settings.keep_metadata:
-            metadata.strip(result.model)
-        stamp_provenance(result.model, "finetune", settings, source, facts_of(result))
+            metadata.strip_metadata(result.model)
+        stamp_provenance(result.model, "finetune", settings, source, training_facts(result))
         files.save_model(
             result.model,
             output,
@@ -340,7 +342,7 @@ def finetune_file(
     return result
 
 
-def facts_of(result: TuneResult) -> dict[str, str | None]:
+def training_facts(result: TuneResult) -> dict[str, str | None]:
     """What the written model says of its training: the metric before and after, and how it was verified."""
     before, after = result.history.before, result.history.after
     told = None

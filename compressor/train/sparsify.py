@@ -29,7 +29,7 @@ from compressor.train.loop.history import History
 from compressor.train.loop.split import Splits
 from compressor.train.regularizers.coupled_channels import CoupledChannels, couple
 from compressor.train.regularizers.decay import is_exact
-from compressor.train.regularizers.regularizer import Method, Regularizer, Subject
+from compressor.train.regularizers.regularizer import Method, Regularizer, TrainedChannels
 
 PLAIN = {"expand": 0.0, "mean_weights": 0.0, "ema": 0.0, "sweep": False, "patience": 0}
 """What cannot be had meanwhile: a product has no weight to look at, and a mean of weights is not sparse where the last
@@ -121,7 +121,9 @@ def sparsify(
     # The graph is simplified already, and has to keep the names that the plan speaks of.
     again = analyse(model, settings.model_copy(update={"simplify": False}), found.coupling.distrusted)
     groups = _groups(again, settings, balanced=method.decides != "before")
-    subject = Subject(again, _channels(again, groups, method, choice, found), cut_of(choice.plan, again), strength)
+    subject = TrainedChannels(
+        again, _channels(again, groups, method, choice, found), cut_of(choice.plan, again), strength
+    )
     regularizer: Regularizer = method.make(subject)
     done = finetune(
         again.model,

@@ -11,7 +11,7 @@ from typing import Any
 
 from compressor.config import ALL, BlockShape, UnifySettings
 from compressor.errors import PlanError
-from compressor.pruning.allocate import Alternative, Move, line_of, selected
+from compressor.pruning.allocate import Alternative, Move, final_options, line_of
 from compressor.unification.layers import UnifiedLayer
 
 SCHEMA = 1
@@ -129,7 +129,7 @@ def blocks_after(line: Sequence[Move[str]], rungs: Sequence[Rung]) -> dict[str, 
     own: dict[str, list[str]] = {}
     for rung in rungs:
         own.setdefault(rung.layer, []).append(rung.block)
-    return {layer: own[layer][option] for layer, option in selected(line).items()}
+    return {layer: own[layer][option] for layer, option in final_options(line).items()}
 
 
 def within(line: Sequence[Move[str]], holds: Callable[[Sequence[Move[str]]], bool]) -> list[Move[str]]:

@@ -58,7 +58,7 @@ class Unified:
             return self.packed.satisfied(weight)
         return measure.satisfied(weight, self.constrained, self.layer.layout, self.packed.kinds())
 
-    def measured(self) -> measure.Measures:
+    def measured(self) -> measure.WeightStatistics:
         """What it costs and saves."""
         if isinstance(self.packed, PackedCodebook):
             return measure.measure_codebook(self.original, self.packed, self.weight, self.layer.macs)

@@ -21,7 +21,7 @@ from compressor.graph.shapes import captured_values
 from compressor.operators.operator import Rules
 from compressor.pruning import cost
 from compressor.pruning.matching import nearest
-from compressor.unification.layout import Layout, WeightAxes
+from compressor.unification.layout import CanonicalAxes, Layout
 from compressor.unification.packed_codebook import worthwhile
 
 
@@ -81,11 +81,11 @@ class _Use:
     """A weight as one linear node reads it."""
 
     node: ir.Node
-    view: WeightAxes
+    view: CanonicalAxes
     activations: tuple[ir.Value, ...]
 
 
-def find_layers(coupling: Coupling, settings: UnifySettings, rules: Rules) -> Found:
+def find_weights(coupling: Coupling, settings: UnifySettings, rules: Rules) -> Found:
     """Every floating-point initializer of the main graph, unified or left alone with a reason.
 
     Raises:
@@ -203,7 +203,7 @@ class _Search:
 
     # ---- how operators read weights -------------------------------------------------------------------------
 
-    def _view(self, value: ir.Value, tensor: ir.TensorProtocol) -> WeightAxes:
+    def _view(self, value: ir.Value, tensor: ir.TensorProtocol) -> CanonicalAxes:
         uses = self.uses[value]
         if not uses:
             raise _Refused("it is no weight of a linear operator")
@@ -254,7 +254,7 @@ class _Search:
         return first, last
 
 
-def _read(value: ir.Value, meeting: Meeting, shape: tuple[int, ...] | None) -> WeightAxes | None:
+def _read(value: ir.Value, meeting: Meeting, shape: tuple[int, ...] | None) -> CanonicalAxes | None:
     """How a node reads the weight ``value``, by the names of its axes; None where it is a bias, a scale or a table.
 
     A name in the weight and in an output only counts outputs, in the weight and in an activation only is summed over,
@@ -270,4 +270,4 @@ def _read(value: ir.Value, meeting: Meeting, shape: tuple[int, ...] | None) -> W
     # A broadcast axis is not told apart, so that the weight cannot be read as these axes.
     if prod(split) != prod(shape):
         return None
-    return WeightAxes(shape, split, roles)
+    return CanonicalAxes(shape, split, roles)

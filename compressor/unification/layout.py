@@ -1,7 +1,7 @@
 """Where the blocks of a weight lie: index sets and nothing else.
 
-A weight of any operator is read as four axes: groups, outputs, inputs, kernel taps (:class:`WeightAxes`). Blocks tile
-the last three (:class:`Layout`); at the edges, where no whole block fits, they are smaller.
+A weight of any operator is read as four axes: groups, outputs, inputs, kernel taps (:class:`CanonicalAxes`). Blocks
+tile the last three (:class:`Layout`); at the edges, where no whole block fits, they are smaller.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FROM_BLOCKS = (3, 4, 0, 5, 1, 6, 2)
 
 
 @dataclass(frozen=True)
-class WeightAxes:
+class CanonicalAxes:
     """How the axes of a weight read as groups, outputs, inputs and taps.
 
     Attributes:
@@ -39,9 +39,9 @@ class WeightAxes:
     roles: str
 
     @staticmethod
-    def of(shape: Shape, roles: str) -> WeightAxes:
+    def of(shape: Shape, roles: str) -> CanonicalAxes:
         """A weight each of whose axes has one role: ``"oitt"`` for a convolution, ``"io"`` for ``x @ w``."""
-        return WeightAxes(shape, shape, roles)
+        return CanonicalAxes(shape, shape, roles)
 
     @cached_property
     def order(self) -> tuple[int, ...]:
@@ -76,7 +76,7 @@ class Layout:
     weights several times, which :attr:`present` tells from the others.
     """
 
-    def __init__(self, view: WeightAxes, block: BlockShape) -> None:
+    def __init__(self, view: CanonicalAxes, block: BlockShape) -> None:
         self.view, self.block = view, block
         groups, outputs, inputs, taps = view.canonical
         self.sizes = (groups, outputs, inputs * taps, 1) if block.matrix else (groups, outputs, inputs, taps)

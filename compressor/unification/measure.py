@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Measures:
+class WeightStatistics:
     """Numbers of one unified weight.
 
     Attributes:
@@ -38,7 +38,7 @@ class Measures:
     additions: int
 
 
-def weight_statistics(original: Array, packed: Packed, constrained: Array, macs: int) -> Measures:
+def weight_statistics(original: Array, packed: Packed, constrained: Array, macs: int) -> WeightStatistics:
     """All numbers of one weight whose nodes take ``macs`` multiply-accumulates."""
     layout, kinds = packed.layout, packed.kinds()
     counts = {kind: int((kinds == kind).sum()) for kind in (UNIFIED, PRUNED, FREE)}
@@ -48,7 +48,7 @@ def weight_statistics(original: Array, packed: Packed, constrained: Array, macs:
     products, sums = operations(layout, kinds)
     # How often each weight is used: positions, for a convolution.
     uses = macs / prod(layout.view.shape)
-    return Measures(
+    return WeightStatistics(
         counts,
         _distinct(packed),
         float(np.sqrt(np.vdot(gap, gap) / norm)) if norm else 0.0,
@@ -58,7 +58,7 @@ def weight_statistics(original: Array, packed: Packed, constrained: Array, macs:
     )
 
 
-def measure_codebook(original: Array, packed: PackedCodebook, constrained: Array, macs: int) -> Measures:
+def measure_codebook(original: Array, packed: PackedCodebook, constrained: Array, macs: int) -> WeightStatistics:
     """The same of a weight of few values: with the inputs of each value added up first, an output needs as many
     multiplications as there are values, or inputs times taps, whichever is less."""
     layout = packed.layout
@@ -66,7 +66,7 @@ def measure_codebook(original: Array, packed: PackedCodebook, constrained: Array
     one, two = _wide(original), _wide(constrained)
     norm = float(np.linalg.norm(one))
     uses, groups = macs / prod(layout.view.shape), layout.view.canonical[0]
-    return Measures(
+    return WeightStatistics(
         {UNIFIED: layout.count, PRUNED: 0, FREE: 0},
         len(np.unique(abs(two))),
         float(np.linalg.norm(one - two)) / norm if norm else 0.0,

@@ -113,7 +113,7 @@ class Packed:
         return found
 
 
-def encode(weight: Array, layout: Layout, kinds: Kinds, magnitudes: str = "float16") -> Packed:
+def pack_blocks(weight: Array, layout: Layout, kinds: Kinds, magnitudes: str = "float16") -> Packed:
     """Packs ``weight``, whose blocks are of these kinds.
 
     Magnitudes are rounded to their type, and unified blocks that round to nothing are pruned. Of the two ways to

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compressor.unification.codebook import Codes, means, taken
+from compressor.unification.codebook import Codes, decoded, means
 from compressor.unification.layout import Layout
 from compressor.unification.packed import HALF, from_bytes, to_bytes
 
@@ -55,14 +55,14 @@ class PackedCodebook:
 
     def decode(self) -> Array:
         """The weight, as the nodes of the packed model compute it."""
-        found: Array = self.layout.weight(taken(self.values.astype(self.work).T, self.codes())).astype(self.dtype)
+        found: Array = self.layout.weight(decoded(self.values.astype(self.work).T, self.codes())).astype(self.dtype)
         return found
 
     def satisfied(self, weight: Array) -> bool:
         """Whether every weight is a value of its codebook, the one of its code, to the last bit."""
         # Through the same types as unpacking goes.
         table = self.values.astype(self.work).T.astype(self.dtype)
-        return np.array_equal(self.layout.blocks(weight), taken(table, self.codes()))
+        return np.array_equal(self.layout.blocks(weight), decoded(table, self.codes()))
 
 
 def bits_of(values: int) -> tuple[int, ...]:
@@ -87,7 +87,7 @@ def worthwhile(layout: Layout, plain: int) -> bool:
     return bytes_of(layout, layout.block.values, 2) < plain
 
 
-def encode(weight: Array, layout: Layout, codes: Codes, count: int, values: str = "float16") -> PackedCodebook:
+def pack_codebook(weight: Array, layout: Layout, codes: Codes, count: int, values: str = "float16") -> PackedCodebook:
     """Packs ``weight``, whose weights have these codes.
 
     Args:

@@ -105,18 +105,18 @@ class Mixed:
         return values * as_array_of(kinds != PRUNED, blocks)
 
 
-def Unify(layout: Layout, share: float = 1.0, curvature: Any = None) -> Mixed:  # noqa: N802 - reads as a class
+def unify_blocks(layout: Layout, share: float = 1.0, curvature: Any = None) -> Mixed:
     """Only unified and free blocks."""
     return Mixed(layout, unify=share, curvature=curvature)
 
 
-def Prune(layout: Layout, share: float, curvature: Any = None) -> Mixed:  # noqa: N802 - reads as a class
+def prune_blocks(layout: Layout, share: float, curvature: Any = None) -> Mixed:
     """Only zero and free blocks."""
     return Mixed(layout, unify=0.0, prune=share, curvature=curvature)
 
 
 @dataclass(frozen=True)
-class NOfM:
+class NonzerosPerBlock:
     """In every block at most ``keep`` weights are not zero: the largest, or those of largest h w². N:M sparsity
     along the inputs is a layout of 1xM blocks (2:4 is ``keep=2`` and ``1x4``)."""
 

@@ -164,11 +164,13 @@ class Trainer:
         trained.residuals = method.residuals
 
     def _retrain(self, trained: Trained) -> None:
-        from compressor.train.constraints.masked import Masked  # noqa: PLC0415 - torch is loaded for training only
+        from compressor.train.constraints.masked import SubspaceProjection  # noqa: PLC0415 - torch is loaded for training only
 
         settings = self._phase("retrain", self.settings.retrain_epochs)
         settings = settings.model_copy(update={"learning_rate": self.settings.retrain_rate})
-        held = Masked({name: partial(subspace_of, t, trained.kinds[name]) for name, t in self.targets.items()})
+        held = SubspaceProjection(
+            {name: partial(subspace_of, t, trained.kinds[name]) for name, t in self.targets.items()}
+        )
         self._tuned(trained, settings, held, partial(self._tell, "retrain", None))
 
     def _tuned(self, trained: Trained, settings: UnifySettings, extension: Extension, observe: Observer) -> None:

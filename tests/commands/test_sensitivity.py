@@ -16,7 +16,7 @@ from compressor.errors import NothingToPrune, UsageError
 from compressor.experiments.change import ReferenceOutputs, open_samples
 from compressor.experiments.limits import Limits
 from compressor.graph import files
-from compressor.results.sensitivity import Change, SensitivityReport
+from compressor.results.sensitivity import OutputChange, SensitivityReport
 from compressor.runtime import sessions
 from tests.models import model
 
@@ -85,7 +85,7 @@ def test_losses_rise_and_safe_is_the_end_of_what_is_within(net):
 
 def test_what_lies_behind_a_loss_is_not_safe_even_where_it_is_small_again():
     steps = [_Step("g", 16, removed, 1.0, 1.0, PruningPlan(())) for removed in (4, 8, 12)]
-    changes = [Change(distance=distance) for distance in (0.1, 0.5, 0.1)]
+    changes = [OutputChange(distance=distance) for distance in (0.1, 0.5, 0.1)]
     assert _groups(steps, changes, Limits(max_distance=0.2), None)[0].safe == 4
 
 

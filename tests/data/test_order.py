@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from compressor.data import Batch, Indices, all_labels, batches, shuffled, split, subset
+from compressor.data import Batch, Indices, all_labels, batches, shuffled, split_dataset, subset
 from tests.data.case import everything
 
 
@@ -60,10 +60,10 @@ def test_a_subset_is_drawn_without_repetition() -> None:
 def test_parts_share_no_sample_and_miss_none(labels: list[int], share: float, seed: int, labelled: bool) -> None:
     data = Numbers(np.array(labels) if labelled else len(labels))
     count = min(max(round(share * len(labels)), 1), len(labels) - 1) if share else 0
-    rest, part = split(data, share, seed)
+    rest, part = split_dataset(data, share, seed)
     assert len(part) == count
     assert sorted(contents(rest) + contents(part)) == list(range(len(labels)))
-    assert contents(part) == contents(split(data, share, seed)[1])
+    assert contents(part) == contents(split_dataset(data, share, seed)[1])
     if labelled:
         for name in set(labels):
             exact = count * labels.count(name) / len(labels)
@@ -73,7 +73,7 @@ def test_parts_share_no_sample_and_miss_none(labels: list[int], share: float, se
 
 def test_what_rounding_leaves_goes_to_the_largest_remainders() -> None:
     sizes = {0: 60, 1: 29, 2: 11}
-    _, part = split(Numbers(np.repeat(list(sizes), list(sizes.values()))), 0.05, 0)
+    _, part = split_dataset(Numbers(np.repeat(list(sizes), list(sizes.values()))), 0.05, 0)
     assert np.bincount(np.asarray(all_labels(part))).tolist() == [3, 1, 1], "of 3, 1.45 and 0.55"
 
 
@@ -91,7 +91,7 @@ def test_batches_hold_every_sample_once(count: int, size: int, drop_last: bool) 
 
 
 def test_parts_of_parts_keep_their_labels() -> None:
-    rest, _ = split(subset(Numbers(np.arange(40) % 4), 32, 3), 0.25, 0)
+    rest, _ = split_dataset(subset(Numbers(np.arange(40) % 4), 32, 3), 0.25, 0)
     labels = all_labels(rest)
     assert labels is not None
     np.testing.assert_array_equal(labels, np.array(contents(rest)) % 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.evaluate.excess import estimates, excess_error, lost, potential
+from compressor.evaluate.excess import estimates, excess_error, extra_errors, potential
 from compressor.evaluate.rows import Tally, accuracy_rows, likeness_rows, potential_rows, shift_groups
 from compressor.evaluate.shifts import Shift
 from compressor.results.robustness import Estimate
@@ -23,7 +23,7 @@ def test_intervals_hold_the_mean_as_often_as_they_say():
 
 def test_what_is_paired_stays_paired():
     original = (np.random.default_rng(0).random(500) < 0.7).astype(float)
-    alone, difference = estimates([original, lost(original, original)], 0.95, 0)
+    alone, difference = estimates([original, extra_errors(original, original)], 0.95, 0)
     assert alone.high - alone.low > 0.05
     assert (difference.value, difference.low, difference.high) == (0, 0, 0)
 
@@ -39,7 +39,9 @@ def test_excess_error_is_the_difference_of_differences():
     right = {key: (rng.random(50) < 0.6).astype(float) for key in ("f clean", "f shift", "g clean", "g shift")}
     error = {key: 1 - value.mean() for key, value in right.items()}
     expected = (error["g shift"] - error["g clean"]) - (error["f shift"] - error["f clean"])
-    found = excess_error(lost(right["f shift"], right["g shift"]), lost(right["f clean"], right["g clean"]))
+    found = excess_error(
+        extra_errors(right["f shift"], right["g shift"]), extra_errors(right["f clean"], right["g clean"])
+    )
     assert found.mean() == pytest.approx(expected)
 
 

@@ -6,15 +6,15 @@ import pytest
 
 from compressor.errors import UsageError
 from compressor.experiments.ledger import Ledger
-from compressor.results.sensitivity import Change
+from compressor.results.sensitivity import OutputChange
 
-CHANGE = Change(distance=0.25, agreement=0.5, accuracy=0.75)
+CHANGE = OutputChange(distance=0.25, agreement=0.5, accuracy=0.75)
 
 
 def test_what_is_added_is_found_again(tmp_path):
     path = tmp_path / "a.jsonl"
     Ledger(path).add("k", "a trial", CHANGE)
-    Ledger(path).add("far", "another", Change(distance=inf))
+    Ledger(path).add("far", "another", OutputChange(distance=inf))
     found = Ledger(path)
     assert found["k"] == CHANGE
     assert found["far"].distance == inf

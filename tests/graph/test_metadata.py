@@ -141,7 +141,7 @@ def test_a_name_without_a_path_is_told_by_its_reader(name: str) -> None:
 def test_tensors_that_models_share_are_not_touched(tmp_path: Path) -> None:
     model = files.load_model(exported(tmp_path / "in.onnx"))
     copy = model.clone()
-    metadata.strip(copy)
+    metadata.strip_metadata(copy)
     tensors = [m.graph.initializers["val_92"].const_value for m in (model, copy)]
     assert [t.doc_string for t in tensors if t is not None] == ["a weight", None]
     assert np.array_equal(*(t.numpy() for t in tensors if t is not None))

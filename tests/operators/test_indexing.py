@@ -11,7 +11,7 @@ import pytest
 from compressor.channels.coupling import ELEMENT_LIMIT, Coupling, Policy
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
-from compressor.operators.indexing import taken
+from compressor.operators.indexing import slice_range
 from compressor.operators.table import RULES
 from tests.models import in_memory, model
 
@@ -152,7 +152,7 @@ def test_a_slice_takes_what_onnx_runtime_takes() -> None:
     for start, end, step in product(range(-8, 9), range(-8, 9), (-3, -2, -1, 1, 2, 3)):
         bounds = {name: np.asarray([n], np.int64) for name, n in (("from", start), ("to", end), ("step", step))}
         (found,) = session.run(None, {"x": np.arange(5, dtype=np.float32), **bounds})
-        assert taken(5, start, end, step).tolist() == np.asarray(found).tolist(), (start, end, step)
+        assert slice_range(5, start, end, step).tolist() == np.asarray(found).tolist(), (start, end, step)
 
 
 def test_a_pad_of_more_channels_than_labels_stays() -> None:

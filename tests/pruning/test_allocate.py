@@ -12,7 +12,7 @@ from compressor.channels.groups import ChannelGroup, group
 from compressor.config import PruneSettings
 from compressor.errors import UsageError
 from compressor.operators.table import RULES
-from compressor.pruning.allocate import Alternative, Move, frontier, line_of, scores_by_loss, selected
+from compressor.pruning.allocate import Alternative, Move, final_options, frontier, line_of, scores_by_loss
 from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import Origin
 from compressor.pruning.criteria import Scores
@@ -31,7 +31,7 @@ def total(chosen: list[Alternative]) -> tuple[float, float]:
 
 
 def after(moves: list[Move[int]], of: dict[int, list[Alternative]]) -> tuple[float, float]:
-    return total([of[item][index] for item, index in selected(moves).items()])
+    return total([of[item][index] for item, index in final_options(moves).items()])
 
 
 @settings(max_examples=300, deadline=None)

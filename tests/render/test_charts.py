@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.render.charts import cells_of, decades, line_chart, round_axis, skyline, skyline_width, strip
+from compressor.render.charts import cells_of, dash_pattern, decades, line_chart, round_axis, skyline, skyline_width
 from compressor.results.detail import Curve, Series
 
 numbers = st.floats(-1e299, 1e299)
@@ -16,7 +16,7 @@ numbers = st.floats(-1e299, 1e299)
 @given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1)))))
 def test_a_strip_covers_all_cells_and_is_exact_where_it_can_be(case: tuple[int, set[int]]) -> None:
     size, gone = case
-    dashes = [int(d) for d in strip(size, sorted(gone)).split()]
+    dashes = [int(d) for d in dash_pattern(size, sorted(gone)).split()]
     assert sum(dashes) == cells_of(size)
     assert len(dashes) % 2 == 0, "an odd number would repeat with dash and gap swapped"
     if size == cells_of(size):
@@ -26,7 +26,7 @@ def test_a_strip_covers_all_cells_and_is_exact_where_it_can_be(case: tuple[int, 
 
 @given(st.integers(49, 5000))
 def test_a_strip_in_cells_shows_where_a_half_went(size: int) -> None:
-    dashes = [int(d) for d in strip(size, range(size // 2)).split()]
+    dashes = [int(d) for d in dash_pattern(size, range(size // 2)).split()]
     assert len(dashes) == 4
     assert dashes[0] == dashes[3] == 0
     assert abs(dashes[1] - dashes[2]) <= 2

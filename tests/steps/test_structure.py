@@ -20,7 +20,7 @@ from compressor.reconstruct import ReconstructOptions
 from compressor.steps import lowering
 from compressor.steps.structure import proved
 from compressor.structures.apply import Calibration, change_layers
-from compressor.structures.lowrank.factors import Metrics
+from compressor.structures.lowrank.factors import Weighting
 from compressor.structures.lowrank.thinned import Thinned
 from tests.models import in_memory, model
 from tests.reconstruct.case import noise
@@ -143,7 +143,7 @@ def test_there_is_no_plan_of_layers(data: str, tmp_path: Path) -> None:
 def test_a_layer_written_wrongly_is_noticed() -> None:
     settings = _settings(target_macs=0.6)
     found = analyse(in_memory(model(NET)), settings)
-    metrics = (Metrics(np.eye(144), np.eye(16)),)
+    metrics = (Weighting(np.eye(144), np.eye(16)),)
     cut = Cut(found.coupling, np.zeros(0, np.int64))
     how = Calibration(None, "lstsq", ReconstructOptions())
     changes = {"Conv_2": Thinned("inputs", 4, 16, metrics)}
@@ -210,7 +210,7 @@ def test_times_count_for_the_layer_that_they_belong_to() -> None:
     source = in_memory(model(text))
     nodes = {str(n.name): n for n in source.graph}
     nodes["Relu_1"].name = "Conv_2.gather"
-    found = lowering.owners(source, ["Conv_2"])
+    found = lowering.layers_by_name(source, ["Conv_2"])
     assert found["Conv_0"] == lowering.REST
     assert {found[name] for name in ("Conv_2", "Conv_2.gather", "c", "Add_3", "y")} == {"Conv_2"}
 

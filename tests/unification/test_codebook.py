@@ -12,7 +12,7 @@ import pytest
 from compressor.config import BlockShape
 from compressor.unification import packed_codebook
 from compressor.unification.codebook import Codebook, SharedValues, lloyd
-from compressor.unification.layout import Layout, WeightAxes
+from compressor.unification.layout import CanonicalAxes, Layout
 from compressor.unification.packed_codebook import bits_of, bytes_of, entropy_bits
 from compressor.unification.unpack import install
 from compressor.unification.unpacked import unpacked
@@ -21,7 +21,7 @@ SHAPE = (6, 5, 3, 3)
 
 
 def layout_of(text: str, shape: tuple[int, ...] = SHAPE, roles: str = "oitt") -> Layout:
-    return Layout(WeightAxes.of(shape, roles), BlockShape.parse(text))
+    return Layout(CanonicalAxes.of(shape, roles), BlockShape.parse(text))
 
 
 def normal(shape: tuple[int, ...] = SHAPE, seed: int = 0, dtype: Any = np.float32) -> Any:
@@ -110,7 +110,7 @@ def test_codes_take_the_bits_they_need(values: int, bits: tuple[int, ...]) -> No
     layout = layout_of(f"values:{values}", (64, 64), "oi")
     w = normal((64, 64))
     book = Codebook(layout, values)
-    packed = packed_codebook.encode(w, layout, book.kinds(w), values)
+    packed = packed_codebook.pack_codebook(w, layout, book.kinds(w), values)
     assert packed.stored == bytes_of(layout, values, 2) == 64 * 64 * sum(bits) // 8 + 2 * values
     assert entropy_bits(packed) < 8 * packed.stored + 1
 
@@ -123,7 +123,7 @@ def test_the_runtime_unpacks_the_bits_that_were_packed(values: int, per: str, dt
     kind = ir.DataType[{"float64": "DOUBLE", "float32": "FLOAT"}.get(dtype, dtype.upper())]
     w = normal((6, 50, 3)).astype(kind.numpy())
     wide = w.astype(np.float32) if w.dtype.itemsize < 4 else w
-    packed = packed_codebook.encode(w, layout, Codebook(layout, values).kinds(wide), values)
+    packed = packed_codebook.pack_codebook(w, layout, Codebook(layout, values).kinds(wide), values)
     value = ir.Value(name="w", shape=ir.Shape(w.shape), type=ir.TensorType(kind), const_value=ir.tensor(w, dtype=kind))
     node = ir.node("Identity", [value])
     node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = "y", ir.TensorType(kind), value.shape
@@ -142,6 +142,6 @@ def test_the_runtime_unpacks_the_bits_that_were_packed(values: int, per: str, dt
 
 def test_values_that_float16_cannot_hold_are_stored_in_float32() -> None:
     layout, w = layout_of("values:4"), normal() * np.float32(1e-7)
-    packed = packed_codebook.encode(w, layout, Codebook(layout, 4).kinds(w), 4)
+    packed = packed_codebook.pack_codebook(w, layout, Codebook(layout, 4).kinds(w), 4)
     assert packed.values.dtype == np.float32
     assert np.abs(packed.decode() - w).mean() < np.abs(w).mean()

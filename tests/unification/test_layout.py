@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 
 from compressor.config import BlockShape
-from compressor.unification.layout import Layout, WeightAxes
+from compressor.unification.layout import CanonicalAxes, Layout
 from compressor.unification.moves import Permute, Reshape, apply, shortened
 from tests.unification.cases import layouts, weight
 
@@ -28,12 +28,12 @@ def test_every_weight_is_in_one_block_and_reading_and_writing_are_inverse(layout
         assert np.array_equal(apply(layout.to_weight, layout.blocks(w)), w)
 
 
-def members(view: WeightAxes, block: str, column: int = 0) -> set[tuple[int, ...]]:
+def members(view: CanonicalAxes, block: str, column: int = 0) -> set[tuple[int, ...]]:
     indices = Layout(view, BlockShape.parse(block)).indices()[:, column]
     return {tuple(int(i) for i in np.unravel_index(k, view.shape)) for k in indices}
 
 
-CONV = WeightAxes.of((8, 8, 3, 3), "oitt")
+CONV = CanonicalAxes.of((8, 8, 3, 3), "oitt")
 
 
 def test_a_tile_is_so_many_outputs_and_inputs_at_one_tap() -> None:
@@ -56,21 +56,21 @@ def test_a_block_of_the_matrix_runs_over_taps_into_the_next_input() -> None:
 
 
 def test_orientation_comes_from_the_roles() -> None:
-    assert members(WeightAxes.of((8, 8), "io"), "1x4") == {(i, 0) for i in range(4)}
-    assert members(WeightAxes.of((8, 8), "oi"), "1x4") == {(0, i) for i in range(4)}
+    assert members(CanonicalAxes.of((8, 8), "io"), "1x4") == {(i, 0) for i in range(4)}
+    assert members(CanonicalAxes.of((8, 8), "oi"), "1x4") == {(0, i) for i in range(4)}
 
 
 def test_groups_of_one_axis_are_told_apart() -> None:
-    transposed = WeightAxes((6, 5, 2), (2, 3, 5, 2), "giot")  # ConvTranspose with two groups of three inputs
+    transposed = CanonicalAxes((6, 5, 2), (2, 3, 5, 2), "giot")  # ConvTranspose with two groups of three inputs
     assert transposed.canonical == (2, 5, 3, 2)
     assert members(transposed, "1x3") == {(i, 0, 0) for i in range(3)}
-    grouped = WeightAxes((8, 4, 1), (2, 4, 4), "goi")
+    grouped = CanonicalAxes((8, 4, 1), (2, 4, 4), "goi")
     extents = Layout(grouped, BlockShape.parse("3x4")).extents[0]
     assert extents.tolist() == [3, 1, 3, 1], "no block crosses from one group to the next"
 
 
 def test_blocks_at_the_edges_are_smaller() -> None:
-    layout = Layout(WeightAxes.of((10, 7), "oi"), BlockShape.parse("4x4"))
+    layout = Layout(CanonicalAxes.of((10, 7), "oi"), BlockShape.parse("4x4"))
     assert layout.count == 6
     assert [e.tolist() for e in layout.extents] == [[4, 4, 4, 4, 2, 2], [4, 3, 4, 3, 4, 3]]
     assert layout.fits

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from compressor.config import BlockShape
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
-from compressor.unification.layout import Layout, WeightAxes
-from compressor.unification.projections import Mixed, NOfM, Prune, Unify
+from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.projections import Mixed, NonzerosPerBlock, prune_blocks, unify_blocks
 from tests.unification.cases import layouts, weight
 
-MATRIX = Layout(WeightAxes.of((3, 4), "oi"), BlockShape.parse("1x4"))
+MATRIX = Layout(CanonicalAxes.of((3, 4), "oi"), BlockShape.parse("1x4"))
 
 
 def distance(w: Any, z: Any, h: Any = 1.0) -> float:
@@ -75,22 +75,22 @@ def test_blocks_are_what_their_kind_says_and_projecting_twice_changes_nothing(
 def test_a_smaller_block_at_an_edge_gets_the_mean_of_what_is_in_it(weighted: bool) -> None:
     w = np.array([[1.0, -2.0, 3.0, 5.0, -8.0]])
     h = np.array([[1.0, 1.0, 2.0, 3.0, 1.0]])
-    layout = Layout(WeightAxes.of((1, 5), "oi"), BlockShape.parse("1x3"))
+    layout = Layout(CanonicalAxes.of((1, 5), "oi"), BlockShape.parse("1x3"))
     first, second = (9 / 4, 23 / 4) if weighted else (2.0, 6.5)
-    z = Unify(layout, curvature=h if weighted else None).project(w)
+    z = unify_blocks(layout, curvature=h if weighted else None).project(w)
     assert z.tolist() == [[first, -first, first, second, -second]]
 
 
 def test_the_sign_of_zero_is_plus() -> None:
     w = np.array([[1.0, -1.0, 0.0, -0.0]] * 3, np.float32)
-    z = Unify(MATRIX).project(w)
+    z = unify_blocks(MATRIX).project(w)
     assert np.array_equal(z, np.array([[0.5, -0.5, 0.5, 0.5]] * 3))
 
 
 def test_the_argument_is_left_alone() -> None:
     w = weight((3, 4))
     copy = w.copy()
-    for projection in (Unify(MATRIX), Prune(MATRIX, 0.5), NOfM(MATRIX, 2)):
+    for projection in (unify_blocks(MATRIX), prune_blocks(MATRIX, 0.5), NonzerosPerBlock(MATRIX, 2)):
         projection.project(w)
     assert np.array_equal(w, copy)
 
@@ -98,11 +98,13 @@ def test_the_argument_is_left_alone() -> None:
 @given(st.integers(0, 1000), st.integers(1, 4))
 def test_n_of_m_keeps_the_largest_and_is_idempotent(seed: int, keep: int) -> None:
     w = weight((3, 4), seed)
-    z = NOfM(MATRIX, keep).project(w)
+    z = NonzerosPerBlock(MATRIX, keep).project(w)
     for row, kept in zip(w, z, strict=True):
         assert distance(row, kept) == pytest.approx(float(np.sort(row**2)[: 4 - keep].sum()), abs=1e-6)
-    assert np.array_equal(NOfM(MATRIX, keep).project(z), z)
-    assert (np.count_nonzero(NOfM(MATRIX, keep).project(np.ones((3, 4))), axis=1) == keep).all(), "also where all tie"
+    assert np.array_equal(NonzerosPerBlock(MATRIX, keep).project(z), z)
+    assert (np.count_nonzero(NonzerosPerBlock(MATRIX, keep).project(np.ones((3, 4))), axis=1) == keep).all(), (
+        "also where all tie"
+    )
 
 
 @given(layouts(), st.sampled_from(((1.0, 0.0), (0.4, 0.4))), st.booleans())
@@ -118,6 +120,11 @@ def test_torch_gives_what_numpy_gives(layout: Layout, shares: tuple[float, float
 
 def test_every_projection_works_on_torch_tensors() -> None:
     w = weight((3, 4), dtype=np.float64)
-    for projection in (Unify(MATRIX), Prune(MATRIX, 0.5), Mixed(MATRIX, 0.4, 0.4), NOfM(MATRIX, 2)):
+    for projection in (
+        unify_blocks(MATRIX),
+        prune_blocks(MATRIX, 0.5),
+        Mixed(MATRIX, 0.4, 0.4),
+        NonzerosPerBlock(MATRIX, 2),
+    ):
         found = projection.project(torch.from_numpy(w))
         np.testing.assert_allclose(found.numpy(), projection.project(w))

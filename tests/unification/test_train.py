@@ -26,8 +26,8 @@ from compressor.train.constraints import admm
 from compressor.train.constraints.tied_batchnorm import Tied, ties_of
 from compressor.train.reparameterize.batchnorm import fold_batchnorm
 from compressor.unification import measure
-from compressor.unification.layout import Layout, WeightAxes
-from compressor.unification.projections import Unify
+from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.projections import unify_blocks
 from compressor.unification.train import imposed
 from tests import models
 from tests.train.training import Memory
@@ -127,12 +127,12 @@ def test_folding_tied_normalisations_leaves_weights_on_the_set(data: Path, value
 
 
 def test_outputs_are_tied_by_rows_of_blocks_or_all_together() -> None:
-    layout = Layout(WeightAxes.of((8, 4, 3, 3), "oitt"), BlockShape.parse("3x2"))
-    assert Unify(layout).ties().tolist() == [0, 0, 0, 1, 1, 1, 2, 2]  # type: ignore[union-attr]
-    assert Unify(layout, 0.5).ties().tolist() == [0] * 8  # type: ignore[union-attr]
-    assert Unify(Layout(layout.view, BlockShape.parse("1x4"))).ties() is None
-    grouped = Layout(WeightAxes((4, 4), (2, 2, 4), "goi"), BlockShape.parse("2x2"))
-    assert Unify(grouped).ties().tolist() == [0, 0, 1, 1]  # type: ignore[union-attr]
+    layout = Layout(CanonicalAxes.of((8, 4, 3, 3), "oitt"), BlockShape.parse("3x2"))
+    assert unify_blocks(layout).ties().tolist() == [0, 0, 0, 1, 1, 1, 2, 2]  # type: ignore[union-attr]
+    assert unify_blocks(layout, 0.5).ties().tolist() == [0] * 8  # type: ignore[union-attr]
+    assert unify_blocks(Layout(layout.view, BlockShape.parse("1x4"))).ties() is None
+    grouped = Layout(CanonicalAxes((4, 4), (2, 2, 4), "goi"), BlockShape.parse("2x2"))
+    assert unify_blocks(grouped).ties().tolist() == [0, 0, 1, 1]  # type: ignore[union-attr]
 
 
 def test_divergence_keeps_the_nearest_weights_and_warns(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from compressor.allocation.judge import Probe
 from compressor.reconstruct.form import Matrix
-from compressor.structures.change import Change, ChangeLine, cheapest_first
-from compressor.structures.judged import LayerEvidence, Part, sized
-from compressor.structures.layers import Candidate
+from compressor.structures.change import ChangeLine, LayerChange, cheapest_first
+from compressor.structures.judged import JudgedMatrix, LayerEvidence, scale_curves
+from compressor.structures.layers import CandidateLayer
 from compressor.structures.lowrank.factors import Truncation, Way
 from compressor.structures.lowrank.thinned import Thinned
 
@@ -56,7 +56,7 @@ class Ranks:
         return [found[k] for k in places] if found else []
 
 
-def rank_curves(layers: Sequence[Candidate], found: LayerEvidence) -> list[RankCurve]:
+def rank_curves(layers: Sequence[CandidateLayer], found: LayerEvidence) -> list[RankCurve]:
     """What every layer loses at every rank.
 
     Args:
@@ -67,7 +67,7 @@ def rank_curves(layers: Sequence[Candidate], found: LayerEvidence) -> list[RankC
     for number, layer in enumerate(layers):
         found.tell(f"ranks: layer {number + 1} of {len(layers)}")
         curves.append(RankCurve(layer, number, found))
-    sized(curves, found)
+    scale_curves(curves, found)
     return curves
 
 
@@ -80,7 +80,7 @@ class RankCurve:
         found: what it is judged by.
     """
 
-    def __init__(self, layer: Candidate, place: int, found: LayerEvidence) -> None:
+    def __init__(self, layer: CandidateLayer, place: int, found: LayerEvidence) -> None:
         self._layer, self._place = layer, place
         self._parts = found.parts(layer, place)
         self._metrics = tuple(part.metrics for part in self._parts)
@@ -92,7 +92,7 @@ class RankCurve:
     def line(self, ranks: Ranks) -> ChangeLine:
         """All options that cost less than the layer, by falling cost; of those that cost more and lose more, none."""
         size = self._layer.geometry
-        found: list[tuple[float, float, Change | None]] = [(size.macs, 0.0, None)]
+        found: list[tuple[float, float, LayerChange | None]] = [(size.macs, 0.0, None)]
         for way, losses in self._losses.items():
             widest = size.widest(way)
             for rank in ranks.of(widest):
@@ -146,5 +146,5 @@ class RankCurve:
             self._factor = float(np.mean(ratios))
 
 
-def _change(part: Part, truncation: Truncation, rank: int) -> Matrix:
+def _change(part: JudgedMatrix, truncation: Truncation, rank: int) -> Matrix:
     return truncation.product(*truncation.at(rank)) - part.matrix

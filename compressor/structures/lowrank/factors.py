@@ -58,7 +58,7 @@ class Factors:
 
 
 @dataclass(frozen=True)
-class Metrics:
+class Weighting:
     """What the parts of one matrix are worth.
 
     Attributes:
@@ -70,9 +70,9 @@ class Metrics:
     outputs: Matrix
 
     @staticmethod
-    def none(matrix: Matrix) -> Metrics:
+    def none(matrix: Matrix) -> Weighting:
         """Nothing is known: every input and output counts the same; ``matrix`` is float64[out, unknowns]."""
-        return Metrics(np.eye(matrix.shape[1]), np.eye(matrix.shape[0]))
+        return Weighting(np.eye(matrix.shape[1]), np.eye(matrix.shape[0]))
 
 
 class Truncation:
@@ -85,7 +85,7 @@ class Truncation:
         way: which side is thinned.
     """
 
-    def __init__(self, matrix: Matrix, metrics: Metrics, channels: int, way: Way) -> None:
+    def __init__(self, matrix: Matrix, metrics: Weighting, channels: int, way: Way) -> None:
         self._matrix, self._metrics, self._way = matrix, metrics, way
         self._channels, self._taps = channels, matrix.shape[1] // max(channels, 1)
         if way == "outputs":
@@ -137,7 +137,7 @@ class Truncation:
         return np.asarray(np.linalg.solve(inner, half @ self._matrix.T).T)
 
 
-def factorised(matrix: Matrix, metrics: list[Metrics], channels: int, way: Way, rank: int) -> Factors:
+def factorised(matrix: Matrix, metrics: list[Weighting], channels: int, way: Way, rank: int) -> Factors:
     """All groups of a matrix, float64[groups, out, unknowns], at one rank."""
     found = [Truncation(m, s, channels, way).at(rank) for m, s in zip(matrix, metrics, strict=True)]
     return Factors(way, np.stack([first for first, _ in found]), np.stack([second for _, second in found]))

@@ -21,7 +21,7 @@ DATA_SIDE = ("transA", "transB")
 """Attributes of a product that turn its operands; what the first product gives is turned already."""
 
 
-def split(layer: LayerPair, form: OperandForm, factors: Factors) -> tuple[str, str]:
+def write_factors(layer: LayerPair, form: OperandForm, factors: Factors) -> tuple[str, str]:
     """Writes a layer as its two factors, in place.
 
     Args:

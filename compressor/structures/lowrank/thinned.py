@@ -13,8 +13,8 @@ from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.lstsq import LeastSquares
 from compressor.reconstruct.options import ReconstructOptions
 from compressor.structures.geometry import Geometry
-from compressor.structures.lowrank.factors import Factors, Metrics, Way, factorised, rounded
-from compressor.structures.lowrank.split import split
+from compressor.structures.lowrank.factors import Factors, Way, Weighting, factorised, rounded
+from compressor.structures.lowrank.split import write_factors
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Thinned:
     way: Way
     rank: int
     widest: int
-    metrics: tuple[Metrics, ...] = field(repr=False)
+    metrics: tuple[Weighting, ...] = field(repr=False)
 
     @property
     def words(self) -> str:
@@ -89,7 +89,7 @@ class FactorWork:
 
     def take(self, matrix: Matrix, covariances: Matrix) -> Matrix:
         """Factors of ``matrix`` for inputs of these covariances; returns their product."""
-        metrics = [Metrics(c, g) for c, g in zip(covariances, self._outputs, strict=True)]
+        metrics = [Weighting(c, g) for c, g in zip(covariances, self._outputs, strict=True)]
         option = self._option
         self._factors = factorised(matrix, metrics, self._size.inputs, option.way, option.rank)
         return self._factors.product()
@@ -104,7 +104,7 @@ class FactorWork:
 
     def write(self, layer: LayerPair, form: OperandForm) -> list[str]:
         """Two layers in the place of one."""
-        return list(split(layer, form, self._rounded(layer.weight.read().dtype)))
+        return list(write_factors(layer, form, self._rounded(layer.weight.read().dtype)))
 
 
 class FactoredFit:

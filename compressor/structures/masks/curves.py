@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressor.allocation.judge import Floats32, Probe
-from compressor.structures.change import Change, ChangeLine, cheapest_first
-from compressor.structures.judged import LayerEvidence, sized
-from compressor.structures.layers import Candidate
+from compressor.structures.change import ChangeLine, LayerChange, cheapest_first
+from compressor.structures.judged import LayerEvidence, scale_curves
+from compressor.structures.layers import CandidateLayer
 from compressor.structures.masks.fit import masked_ridge
 from compressor.structures.masks.maker import Maker
-from compressor.structures.masks.masked import Masked
+from compressor.structures.masks.masked import MaskOption
 
 DAMPING, STEPS = 1e-2, 20
 """Of the fit by which a mask is judged; the one that is written is fitted to the end."""
@@ -23,7 +23,7 @@ PROBED = 3
 
 @dataclass(frozen=True)
 class _Judged:
-    option: Masked
+    option: MaskOption
     change: Floats32
     loss: float
 
@@ -38,7 +38,7 @@ class MaskCurve:
         maker: makes its masks.
     """
 
-    def __init__(self, layer: Candidate, place: int, found: LayerEvidence, maker: Maker) -> None:
+    def __init__(self, layer: CandidateLayer, place: int, found: LayerEvidence, maker: Maker) -> None:
         self._layer, self._place, self._factor = layer, place, 1.0
         self._part = found.parts(layer, place)[0]
         part, shape = self._part, layer.view.layer.weight.read().shape
@@ -46,7 +46,7 @@ class MaskCurve:
         energy = np.square(part.matrix) * np.diag(part.metrics.inputs)
         self._judged: list[_Judged] = []
         for name, mask in maker.masks(energy.reshape(shape), found.seed):
-            option = Masked.of(name, mask)
+            option = MaskOption.of(name, mask)
             kept = mask.reshape(part.matrix.shape)
             fitted = masked_ridge(part.matrix, part.metrics.inputs, kept, DAMPING, steps=STEPS)
             change = fitted - part.matrix
@@ -58,7 +58,7 @@ class MaskCurve:
         Of a structure that comes to smaller convolutions, masks that do not are left out: their zeros would stay.
         """
         size = self._layer.geometry
-        found: list[tuple[float, float, Change | None]] = [(size.macs, 0.0, None)]
+        found: list[tuple[float, float, LayerChange | None]] = [(size.macs, 0.0, None)]
         # Where nothing comes to smaller convolutions, as with N of M, all masks count.
         small = [one for one in self._judged if one.option.classes]
         for one in small or self._judged:
@@ -79,7 +79,7 @@ class MaskCurve:
             self._factor = float(np.mean(ratios))
 
 
-def mask_curves(layers: Sequence[Candidate], found: LayerEvidence, maker: Maker) -> list[MaskCurve]:
+def mask_curves(layers: Sequence[CandidateLayer], found: LayerEvidence, maker: Maker) -> list[MaskCurve]:
     """The curve of every layer.
 
     Args:
@@ -91,5 +91,5 @@ def mask_curves(layers: Sequence[Candidate], found: LayerEvidence, maker: Maker)
     for number, layer in enumerate(layers):
         found.tell(f"masks: layer {number + 1} of {len(layers)}")
         curves.append(MaskCurve(layer, number, found, maker))
-    sized(curves, found)
+    scale_curves(curves, found)
     return curves

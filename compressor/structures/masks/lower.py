@@ -17,7 +17,7 @@ import onnx_ir as ir
 from compressor.graph.edit import add_constant, free_name
 from compressor.graph.evaluate import Array
 from compressor.reconstruct.layers import LayerPair
-from compressor.structures.masks.pieces import Box, FilterClass, Numbers, Piece, one_grouped
+from compressor.structures.masks.pieces import Box, FilterClass, Numbers, SmallConv, one_grouped
 
 OPEN_END = 2**63 - 1
 """End of a Slice that goes to the end."""
@@ -187,7 +187,7 @@ class Lowering:
         old.name, made.name, producer.name = None, name, called
 
 
-def _block(weight: Array, filters: Numbers, piece: Piece) -> Array:
+def _block(weight: Array, filters: Numbers, piece: SmallConv) -> Array:
     """The weights of some filters in one piece."""
     block = weight[np.ix_(filters, piece.channels)]
     return np.ascontiguousarray(block[(slice(None), slice(None), *(slice(a, b) for a, b in piece.box))])

@@ -21,7 +21,7 @@ channels costs more than zeros do."""
 
 
 @dataclass(frozen=True, eq=False)
-class Masked:
+class MaskOption:
     """A convolution of which a part is kept.
 
     Attributes:
@@ -35,13 +35,13 @@ class Masked:
     classes: tuple[FilterClass, ...] = field(repr=False)
 
     @staticmethod
-    def of(name: str, mask: Mask) -> Masked:
+    def of(name: str, mask: Mask) -> MaskOption:
         """A mask with its classes, where they are few and save something."""
         classes = classes_of(mask)
         few = len(classes) <= min(MOST, len(mask) // FEWEST)
         # Boxes may fill up what a mask leaves out, until nothing is saved.
         useful = few and weights_left(classes) < mask.size
-        return Masked(name, mask, tuple(classes) if useful else ())
+        return MaskOption(name, mask, tuple(classes) if useful else ())
 
     @property
     def words(self) -> str:
@@ -70,7 +70,7 @@ class MaskWork:
         regress: they are fitted; otherwise those that are there are taken.
     """
 
-    def __init__(self, option: Masked, *, regress: bool) -> None:
+    def __init__(self, option: MaskOption, *, regress: bool) -> None:
         self._option, self._regress = option, regress
         self._kept = option.mask.reshape(len(option.mask), -1)
         self._fit: MaskedFit | None = None

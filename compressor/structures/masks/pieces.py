@@ -21,7 +21,7 @@ Numbers = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Piece:
+class SmallConv:
     """One of the smaller convolutions.
 
     Attributes:
@@ -48,7 +48,7 @@ class FilterClass:
     """
 
     filters: Numbers
-    pieces: tuple[Piece, ...]
+    pieces: tuple[SmallConv, ...]
 
 
 def classes_of(mask: Mask) -> list[FilterClass]:
@@ -66,7 +66,7 @@ def classes_of(mask: Mask) -> list[FilterClass]:
     return found
 
 
-def _pieces(kept: Mask) -> tuple[Piece, ...]:
+def _pieces(kept: Mask) -> tuple[SmallConv, ...]:
     """Of one filter's mask, bool[channels, *kernel]."""
     by_box: dict[Box, list[int]] = {}
     for channel, taps in enumerate(kept):
@@ -74,7 +74,7 @@ def _pieces(kept: Mask) -> tuple[Piece, ...]:
             by_box.setdefault(_box(taps), []).append(channel)
     if not by_box:
         by_box[((0, 1),) * (kept.ndim - 1)] = [0]
-    return tuple(Piece(tuple(channels), box) for box, channels in by_box.items())
+    return tuple(SmallConv(tuple(channels), box) for box, channels in by_box.items())
 
 
 def _box(taps: Mask) -> Box:

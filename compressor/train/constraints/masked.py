@@ -16,7 +16,7 @@ from compressor.train.constraints.constrained import Constraint
 from compressor.train.loop.extension import Extension
 
 
-class Masked(Extension):
+class SubspaceProjection(Extension):
     """Keeps parameters in their subspaces.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import torch
 
-from compressor.train.constraints.masked import Masked
+from compressor.train.constraints.masked import SubspaceProjection
 
 
 class Support:
@@ -24,6 +24,6 @@ class Support:
         return torch.where(self._kept, weight, torch.zeros_like(weight))
 
 
-def zeros_stay(names: Iterable[str]) -> Masked:
+def zeros_stay(names: Iterable[str]) -> SubspaceProjection:
     """An extension of training that holds the zeros of these parameters."""
-    return Masked(dict.fromkeys(names, Support))
+    return SubspaceProjection(dict.fromkeys(names, Support))

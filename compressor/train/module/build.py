@@ -14,7 +14,7 @@ from compressor.operators.table import operator_of
 from compressor.torch_ops import fused
 from compressor.torch_ops.site import Function, UnsupportedOperator
 from compressor.torch_ops.table import FUNCTIONS, NEED_BOTH, NEED_DEVICE, NEED_TRAINING
-from compressor.train.module.describe import describe, on_int64
+from compressor.train.module.describe import on_int64, site_of
 from compressor.train.module.placement import read_on_host
 from compressor.train.module.program import DEVICE, FIRST, HOST, NOTHING, TRAINING, Body, Program, Step, released
 
@@ -123,7 +123,7 @@ class Builder:
 
     def _add(self, node: ir.Node) -> None:
         bodies, captured = self._bodies(node)
-        site = describe(node, self._opset, self._constants, bodies, self._train_bn)
+        site = site_of(node, self._opset, self._constants, bodies, self._train_bn)
         on_host = self._stays_on_host(node)
         table = fused.FUNCTIONS if node.domain == DOMAIN else FUNCTIONS
         # Types that torch only half knows are widened around the function, whatever it is.

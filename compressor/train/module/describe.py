@@ -16,7 +16,7 @@ from compressor.train.module.program import Body
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
-def describe(
+def site_of(
     node: ir.Node,
     opset: int,
     constants: Mapping[ir.Value, torch.Tensor],

@@ -22,7 +22,7 @@ from compressor.operators.table import RULES, operator_of
 from compressor.pruning import surgery
 from compressor.train.module.trainable import parameters
 from compressor.train.regularizers.coupled_channels import may_vanish
-from compressor.train.regularizers.regularizer import Method, Regularizer, Subject, demand
+from compressor.train.regularizers.regularizer import Method, Regularizer, TrainedChannels, demand
 
 
 class Decay(Regularizer):
@@ -103,7 +103,7 @@ def is_exact(cut: Cut, model: ir.Model) -> bool:
     return not (reference.masked or reference.statistics)
 
 
-def _make(subject: Subject) -> Regularizer:
+def _make(subject: TrainedChannels) -> Regularizer:
     found = decay(subject.cut, subject.analysis.model)
     demand(bool(found.names), "decay", "trained weights of channels")
     return found

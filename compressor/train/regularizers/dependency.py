@@ -16,7 +16,7 @@ import torch
 
 from compressor.train.regularizers.controller import Controller
 from compressor.train.regularizers.coupled_channels import Holding
-from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, Subject, demand
+from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, TrainedChannels, demand
 
 REACH = 1.0
 """How far scales would move, in means of their group, in a run in which the strength is raised at every look."""
@@ -30,7 +30,7 @@ class ScalePenalty(Penalty):
         power: of the weights that read a channel, in its score: 1 or 2.
     """
 
-    def __init__(self, subject: Subject, power: int = 1) -> None:
+    def __init__(self, subject: TrainedChannels, power: int = 1) -> None:
         super().__init__(subject, REACH, Controller(subject.channels.ratio, step=1.0))
         self._power = power
         producers = [*self.channels.of("out"), *self.channels.of("affine")]
@@ -112,11 +112,11 @@ def _share(now: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
     return torch.where(start > 0, now / torch.where(start > 0, start, 1.0), torch.zeros_like(now))
 
 
-def _l1(subject: Subject) -> Regularizer:
+def _l1(subject: TrainedChannels) -> Regularizer:
     return ScalePenalty(subject)
 
 
-def _l2(subject: Subject) -> Regularizer:
+def _l2(subject: TrainedChannels) -> Regularizer:
     return ScalePenalty(subject, 2)
 
 

@@ -30,7 +30,7 @@ from compressor.channels.coupling import Coupling
 from compressor.graph.shapes import Shapes
 from compressor.operators.table import adds, operator_of
 from compressor.train.loop.extension import Values
-from compressor.train.regularizers.regularizer import Method, Regularizer, Subject, demand, scaled
+from compressor.train.regularizers.regularizer import Method, Regularizer, TrainedChannels, demand, scaled
 
 SHARE = 0.1
 SETTLES = 2 / 3
@@ -60,7 +60,7 @@ class FeatureFlow(Regularizer):
         angle: is curvature measured by angles?
     """
 
-    def __init__(self, stages: list[FeatureStage], subject: Subject, *, angle: bool) -> None:
+    def __init__(self, stages: list[FeatureStage], subject: TrainedChannels, *, angle: bool) -> None:
         self._stages, self._angle, self._channels = stages, angle, subject.channels
         self._share = SHARE if subject.strength is None else subject.strength
         names = [n for s in stages for n in (*s.features, *(name for pair in s.steps for name in pair if name))]
@@ -207,7 +207,7 @@ def _layer_before(value: ir.Value, layers: set[ir.Node]) -> ir.Node | None:
     return node
 
 
-def _make(subject: Subject, *, angle: bool) -> Regularizer:
+def _make(subject: TrainedChannels, *, angle: bool) -> Regularizer:
     found = subject.analysis
     stages = stages_of(found.model.graph, found.shapes, found.coupling)
     demand(bool(stages), "feature-flow", "layers in a row whose features have one shape")

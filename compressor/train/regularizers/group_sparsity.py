@@ -12,7 +12,7 @@ import torch
 
 from compressor.train.regularizers.controller import Controller
 from compressor.train.regularizers.coupled_channels import CoupledChannels, Parameters
-from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, Subject, demand
+from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, TrainedChannels, demand
 
 STEEPNESS = 4.0
 SHARE = 0.1
@@ -43,7 +43,7 @@ def unit_importance(channels: CoupledChannels, weights: Parameters) -> torch.Ten
 class GroupSparsity(Penalty):
     """The penalty; ``strength`` is its first value as a share of the loss, before the controller changes it."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: TrainedChannels) -> None:
         super().__init__(subject, SHARE, Controller(subject.channels.ratio, SMALL, start=1.0, growth=GROWTH))
         demand(bool(self.channels.holdings), "group", "weights of coupled channels")
 
@@ -63,7 +63,7 @@ class GroupSparsity(Penalty):
         return unit_importance(self.channels, self._weights)
 
 
-def _make(subject: Subject) -> Regularizer:
+def _make(subject: TrainedChannels) -> Regularizer:
     return GroupSparsity(subject)
 
 

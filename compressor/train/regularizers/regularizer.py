@@ -17,7 +17,7 @@ from compressor.train.regularizers.coupled_channels import CoupledChannels
 
 
 @dataclass(frozen=True)
-class Subject:
+class TrainedChannels:
     """What a regulariser acts on.
 
     Attributes:
@@ -44,7 +44,7 @@ class Method:
         fades: channels that go are zero in the end, so that the cut changes nothing.
     """
 
-    make: Callable[[Subject], Regularizer]
+    make: Callable[[TrainedChannels], Regularizer]
     decides: Literal["before", "within", "after"]
     fades: bool = False
 
@@ -71,7 +71,7 @@ class ChannelRegularizer(Regularizer):
         subject: what it acts on.
     """
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: TrainedChannels) -> None:
         self.channels = subject.channels
         self._weights: dict[str, torch.Tensor] = {}
         self._steps = 1
@@ -95,7 +95,7 @@ class Penalty(ChannelRegularizer):
         controller: steers the strength, if there is one; it starts from one and multiplies the share.
     """
 
-    def __init__(self, subject: Subject, share: float, controller: Controller | None = None) -> None:
+    def __init__(self, subject: TrainedChannels, share: float, controller: Controller | None = None) -> None:
         super().__init__(subject)
         self.share = share if subject.strength is None else subject.strength
         self.controller = controller

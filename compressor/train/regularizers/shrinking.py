@@ -22,7 +22,7 @@ import torch
 
 from compressor.core.group_envelope import remaining
 from compressor.train.regularizers.group_sparsity import unit_importance
-from compressor.train.regularizers.regularizer import ChannelRegularizer, Method, Subject, demand
+from compressor.train.regularizers.regularizer import ChannelRegularizer, Method, TrainedChannels, demand
 
 ALPHA = 0.95
 """What a step leaves of a weak unit in the end; of the authors' commands."""
@@ -42,7 +42,7 @@ class Shrinking(ChannelRegularizer):
         method: the name of the method, for messages.
     """
 
-    def __init__(self, subject: Subject, method: str) -> None:
+    def __init__(self, subject: TrainedChannels, method: str) -> None:
         super().__init__(subject)
         demand(bool(self.channels.holdings), method, "weights of coupled channels")
         self._counts = self.channels.counts()
@@ -94,7 +94,7 @@ class Shrinking(ChannelRegularizer):
 class ChannelShrinkage(Shrinking):
     """Iterative soft shrinkage; ``strength`` is ``1 - α``."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: TrainedChannels) -> None:
         super().__init__(subject, "iss")
         self._given = subject.strength
 
@@ -109,7 +109,7 @@ class ChannelShrinkage(Shrinking):
 class ChannelEnvelope(Shrinking):
     """Proximal steps; ``strength`` is that of the map at the end."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: TrainedChannels) -> None:
         super().__init__(subject, "envelope")
         self._strength = STRENGTH if subject.strength is None else subject.strength
 

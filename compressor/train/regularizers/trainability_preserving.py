@@ -22,7 +22,7 @@ import torch
 from compressor.channels.channel_mask import Cut
 from compressor.channels.groups import slots_of
 from compressor.operators.table import operator_of
-from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, Subject, demand
+from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, TrainedChannels, demand
 
 SHARE = 0.1
 RISE = 0.6
@@ -54,7 +54,7 @@ class TrainabilityPreserving(Penalty):
         filters: by name of the kernel.
     """
 
-    def __init__(self, subject: Subject, filters: Mapping[str, Filters]) -> None:
+    def __init__(self, subject: TrainedChannels, filters: Mapping[str, Filters]) -> None:
         super().__init__(subject, SHARE)
         self._filters = dict(filters)
         self._scale: dict[str, float] = {}
@@ -155,7 +155,7 @@ def _diagonal(kernel: torch.Tensor, axis: int) -> float:
     return float(kernel.detach().square().sum() / kernel.shape[axis])
 
 
-def _make(subject: Subject) -> Regularizer:
+def _make(subject: TrainedChannels) -> Regularizer:
     filters = filters_of(subject.cut)
     demand(bool(filters), "tpp", "filters of convolutions and matrix products")
     return TrainabilityPreserving(subject, filters)

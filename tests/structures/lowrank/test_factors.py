@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.structures.lowrank.factors import Factors, Metrics, Truncation, Way, factorised, rounded
+from compressor.structures.lowrank.factors import Factors, Truncation, Way, Weighting, factorised, rounded
 
 RNG = np.random.default_rng(0)
 CHANNELS, TAPS, OUT = 6, 4, 5
@@ -17,7 +17,7 @@ def _covariance(size: int) -> np.ndarray:
 
 
 MATRIX = RNG.normal(size=(OUT, CHANNELS * TAPS))
-METRICS = Metrics(_covariance(CHANNELS * TAPS), _covariance(OUT))
+METRICS = Weighting(_covariance(CHANNELS * TAPS), _covariance(OUT))
 
 
 def _loss(matrix: np.ndarray) -> float:
@@ -33,7 +33,7 @@ def test_the_widest_rank_is_no_approximation(way: Way, widest: int) -> None:
 
 @pytest.mark.parametrize("way", ["outputs", "inputs"])
 def test_losses_fall_with_rank_and_metrics_matter(way: Way) -> None:
-    own, plain = (Truncation(MATRIX, m, CHANNELS, way) for m in (METRICS, Metrics.none(MATRIX)))
+    own, plain = (Truncation(MATRIX, m, CHANNELS, way) for m in (METRICS, Weighting.none(MATRIX)))
     losses = [_loss(own.product(*own.at(rank))) for rank in (1, 2, 3, 4)]
     assert losses == sorted(losses, reverse=True)
     assert all(loss < _loss(plain.product(*plain.at(k))) for k, loss in enumerate(losses, 1))

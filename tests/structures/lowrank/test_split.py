@@ -9,9 +9,9 @@ import pytest
 
 from compressor.config import PruneSettings
 from compressor.pruning.analysis import analyse
-from compressor.structures.layers import candidates
-from compressor.structures.lowrank.factors import Metrics, Way, factorised, rounded
-from compressor.structures.lowrank.split import split
+from compressor.structures.layers import candidate_layers
+from compressor.structures.lowrank.factors import Way, Weighting, factorised, rounded
+from compressor.structures.lowrank.split import write_factors
 from tests.models import model
 from tests.reconstruct.case import noise, outputs
 from tests.reconstruct.test_forms import CONVOLUTIONS, LEFT, PRODUCTS
@@ -36,15 +36,15 @@ def _built(case: tuple[str, str, str, str], *, left: bool, bias: str = "") -> on
 
 def _checked(proto: onnx.ModelProto, way: Way, rank: int) -> ir.Model:
     found = analyse(ir.from_proto(proto), PruneSettings.parse({"ratio": 0.5}))
-    (layer,), refused = candidates(found.model, found.coupling)
+    (layer,), refused = candidate_layers(found.model, found.coupling)
     assert not refused
     matrix = layer.view.matrix
-    metrics = [Metrics.none(m) for m in matrix]
+    metrics = [Weighting.none(m) for m in matrix]
     factors = rounded(factorised(matrix, metrics, layer.geometry.inputs, way, rank), np.dtype(np.float32))
     whole = found.model.clone()
     layer.view.layer.weight.write(layer.view.form.weight(factors.product()))
     whole.graph.initializers["w"].const_value = found.model.graph.initializers["w"].const_value
-    split(layer.view.layer, layer.view.form, factors)
+    write_factors(layer.view.layer, layer.view.form, factors)
     feeds = {"x": noise(*(int(d) for d in found.model.graph.inputs[0].shape.numpy()))}  # type: ignore[union-attr]
     (want,), (got,) = outputs(whole, feeds), outputs(found.model, feeds)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
@@ -85,7 +85,7 @@ REFUSED = {
 def test_others_are_refused_by_name(name: str) -> None:
     case, reason = REFUSED[name]
     found = analyse(ir.from_proto(_built(case, left=False)), PruneSettings.parse({"ratio": 0.5}))
-    layers, refused = candidates(found.model, found.coupling)
+    layers, refused = candidate_layers(found.model, found.coupling)
     assert not layers
     ((node, text),) = refused.items()
     assert node.endswith("_0")
@@ -96,9 +96,9 @@ def test_a_shared_weight_is_refused() -> None:
     text = "(float[3,8] x) => (float y) <float[8,8] w> { a = MatMul(x, w)\n b = Relu(a)\n y = MatMul(b, w) }"
     # Small shared weights are un-shared: exporters merge equal constants, and would tie what has nothing in common.
     found = analyse(ir.from_proto(model(text)), PruneSettings.parse({"ratio": 0.5}))
-    assert len(candidates(found.model, found.coupling)[0]) == 2
+    assert len(candidate_layers(found.model, found.coupling)[0]) == 2
     wide = "(float[3,300] x) => (float y) <float[300,300] w> { a = MatMul(x, w)\n b = Relu(a)\n y = MatMul(b, w) }"
     found = analyse(ir.from_proto(model(wide)), PruneSettings.parse({"ratio": 0.5}))
-    layers, refused = candidates(found.model, found.coupling)
+    layers, refused = candidate_layers(found.model, found.coupling)
     assert not layers
     assert set(refused.values()) == {"several layers share its weight"}

@@ -9,12 +9,12 @@ import pytest
 
 from compressor.config import PruneSettings
 from compressor.pruning.analysis import analyse
-from compressor.structures.layers import candidates
+from compressor.structures.layers import candidate_layers
 from compressor.structures.masks.graph import Graph, mean_path, regular
 from compressor.structures.masks.groups import Groups
 from compressor.structures.masks.lower import Lowering, Windowing
 from compressor.structures.masks.maker import balanced, even
-from compressor.structures.masks.masked import Masked
+from compressor.structures.masks.masked import MaskOption
 from compressor.structures.masks.nm import NofM
 from compressor.structures.masks.pieces import Mask, classes_of, one_grouped, weights_left
 from compressor.structures.masks.supports import Supports, families
@@ -44,7 +44,7 @@ def _written(form: tuple[str, str, str], mask: Mask, *, bias: bool = True) -> ir
     extra = f"<{attributes}>" if attributes else ""
     text = f"(float[{x}] x) => (float y) <float[{w}] w, float[16] b> {{ y = Conv{extra}({operands}) }}"
     found = analyse(ir.from_proto(model(text)), PruneSettings.parse({"ratio": 0.5}))
-    (candidate,), _ = candidates(found.model, found.coupling)
+    (candidate,), _ = candidate_layers(found.model, found.coupling)
     layer = candidate.view.layer
     array = layer.weight.read()
     layer.weight.write(np.where(mask, array, 0))
@@ -73,7 +73,7 @@ def test_every_mask_that_is_written_is_exact(form: str, maker: str) -> None:
     tried = 0
     for number, (_, mask) in enumerate(MAKERS[maker]().masks(_energy(FORMS[form][1]), 0)):
         assert mask.any(axis=tuple(range(1, mask.ndim))).all(), "no filter is emptied"
-        if Masked.of("", mask).classes and number % 3 == 0:
+        if MaskOption.of("", mask).classes and number % 3 == 0:
             _written(FORMS[form], mask)
             tried += 1
     assert tried or maker == "nm" or (maker, form) in {("supports", "pointwise")}

@@ -16,15 +16,15 @@ from compressor.config import BlockShape, TuneSettings
 from compressor.train.constraints.admm import GROWING, Admm, AdmmSchedule
 from compressor.train.constraints.constrained import Approach, WentAway, relative_gap
 from compressor.train.loop.fit import fit
-from compressor.unification.layout import Layout, WeightAxes
-from compressor.unification.projections import Mixed, NOfM
+from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.projections import Mixed, NonzerosPerBlock
 from tests.train.training import Net, objective, splits
 
-LAYOUT = Layout(WeightAxes.of((4, 8), "oi"), BlockShape.parse("1x4"))
+LAYOUT = Layout(CanonicalAxes.of((4, 8), "oi"), BlockShape.parse("1x4"))
 SETS: dict[str, Any] = {
     "unify": Mixed(LAYOUT),
     "mixed": Mixed(LAYOUT, 0.5, 0.25),
-    "n of m": NOfM(LAYOUT, 2),
+    "n of m": NonzerosPerBlock(LAYOUT, 2),
 }
 
 
@@ -184,7 +184,7 @@ def test_weights_that_are_not_finite_are_divergence() -> None:
 
 
 def test_in_the_loop_epochs_are_judged_on_the_set() -> None:
-    layout = Layout(WeightAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x3"))
+    layout = Layout(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x3"))
     extension = Admm({"conv.weight": Mixed(layout), "absent": Mixed(layout)}, AdmmSchedule(growth=1.0))
     module = Net()
     settings = TuneSettings(epochs=6, batch_size=8, learning_rate=0.05, device="cpu")
@@ -202,7 +202,7 @@ def test_relative_residuals() -> None:
 
 
 def test_the_run_ends_with_the_epoch_in_which_the_weights_are_on_the_set() -> None:
-    layout = Layout(WeightAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x3"))
+    layout = Layout(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x3"))
     extension = Admm({"conv.weight": Mixed(layout)}, AdmmSchedule(refreshes=60, pull=20.0, growth=2.0))
     settings = TuneSettings(epochs=30, batch_size=8, learning_rate=0.01, device="cpu")
     history = fit(Net(), objective(), splits(), settings, extensions=[extension])

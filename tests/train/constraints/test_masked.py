@@ -16,21 +16,21 @@ import torch
 from compressor.config import BlockShape, TuneSettings
 from compressor.train.constraints.admm import Admm
 from compressor.train.constraints.envelope import EnvelopeTraining
-from compressor.train.constraints.masked import Masked
+from compressor.train.constraints.masked import SubspaceProjection
 from compressor.train.constraints.soft_shrinkage import SoftShrinkage
 from compressor.train.constraints.straight_through import StraightThrough
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import fit
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
 from compressor.unification.envelope import Envelope
-from compressor.unification.layout import Layout, WeightAxes
+from compressor.unification.layout import CanonicalAxes, Layout
 from compressor.unification.measure import satisfied
 from compressor.unification.projections import Mixed
 from compressor.unification.subspace import Subspace
 from tests.train.loop.test_fit import StopAfter
 from tests.train.training import Net, objective, splits
 
-LAYOUT = Layout(WeightAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x2"))
+LAYOUT = Layout(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x2"))
 """Two of three inputs are in whole blocks, the third in smaller ones."""
 MIXED = Mixed(LAYOUT, 0.5, 0.25)
 SGD = {"optimiser": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.01}
@@ -41,13 +41,13 @@ def tuned(**values: Any) -> TuneSettings:
     return TuneSettings.parse({"epochs": 4, "batch_size": 8, "device": "cpu", **values})
 
 
-def unified() -> tuple[Net, Any, Masked]:
+def unified() -> tuple[Net, Any, SubspaceProjection]:
     """A network on its set, the kinds of its blocks, and what keeps it there."""
     module = Net()
     weight = module.conv.weight.detach()
     kinds = MIXED.kinds(weight)
     module.conv.weight.data = MIXED.impose(weight, kinds)
-    return module, kinds, Masked({"conv.weight": partial(Subspace, LAYOUT, kinds)})
+    return module, kinds, SubspaceProjection({"conv.weight": partial(Subspace, LAYOUT, kinds)})
 
 
 @pytest.mark.parametrize("values", [SGD, ADAMW, {**SGD, "ema": 0.9}], ids=["sgd", "adamw", "mean"])

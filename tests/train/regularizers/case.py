@@ -14,7 +14,7 @@ from compressor.pruning.apply import cut_of
 from compressor.pruning.select import choose_channels
 from compressor.train import GraphModule
 from compressor.train.regularizers.coupled_channels import couple
-from compressor.train.regularizers.regularizer import Penalty, Regularizer, Subject
+from compressor.train.regularizers.regularizer import Penalty, Regularizer, TrainedChannels
 from tests.models import in_memory, model
 
 torch.set_num_threads(1)
@@ -41,7 +41,7 @@ RESIDUAL = """
 """Two blocks of a residual stream."""
 
 
-def subject(source: ir.Model | str, ratio: float = 0.5, strength: float | None = None) -> Subject:
+def subject(source: ir.Model | str, ratio: float = 0.5, strength: float | None = None) -> TrainedChannels:
     """What would be cut at this ratio."""
     read = in_memory(model(source)) if isinstance(source, str) else source
     settings = PruneSettings(ratio=ratio, round_to=1)
@@ -50,7 +50,7 @@ def subject(source: ir.Model | str, ratio: float = 0.5, strength: float | None =
     cut = cut_of(choice.plan, found)
     groups = group(found.coupling)
     gone = {g.name: ~cut.keeps_units(g.units) for g in groups}
-    return Subject(found, couple(found.coupling, groups, gone, found.model), cut, strength)
+    return TrainedChannels(found, couple(found.coupling, groups, gone, found.model), cut, strength)
 
 
 def images(count: int, seed: int) -> torch.Tensor:
@@ -58,7 +58,7 @@ def images(count: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(rng.normal(size=(count, 3, 6, 6)).astype(np.float32))
 
 
-def started(regularizer: Regularizer, of: Subject, steps: int = 10, rate: float = 0.1) -> GraphModule:
+def started(regularizer: Regularizer, of: TrainedChannels, steps: int = 10, rate: float = 0.1) -> GraphModule:
     """The module before its first step, with gradients of zero."""
     module = GraphModule(of.analysis.model)
     parameters = [p for p in module.parameters() if p.requires_grad]

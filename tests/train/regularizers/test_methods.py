@@ -18,7 +18,7 @@ from compressor.train.loop.fit import fit  # noqa: E402
 from compressor.train.loop.objective import Objective  # noqa: E402
 from compressor.train.loop.split import Splits  # noqa: E402
 from compressor.train.module.intermediate_outputs import with_outputs  # noqa: E402
-from compressor.train.regularizers.regularizer import Regularizer, Subject  # noqa: E402
+from compressor.train.regularizers.regularizer import Regularizer, TrainedChannels  # noqa: E402
 from tests.train.loop.test_fit import StopAfter  # noqa: E402
 from tests.train.regularizers.case import RESIDUAL, images, subject  # noqa: E402
 from tests.train.training import Memory  # noqa: E402
@@ -28,7 +28,7 @@ def data() -> Splits:
     return Splits(Memory({"x": images(40, 0).numpy()}), Memory({"x": images(16, 1).numpy()}))
 
 
-def objective(of: Subject) -> Objective:
+def objective(of: TrainedChannels) -> Objective:
     """Imitates another network."""
     teacher = GraphModule(of.analysis.model)
     generator = torch.Generator().manual_seed(1)
@@ -41,7 +41,7 @@ def settings(**given: Any) -> TuneSettings:
     return TuneSettings.parse({"batch_size": 8, "epochs": 3, "learning_rate": 0.05, "device": "cpu", **given})
 
 
-def made(name: str, of: Subject) -> tuple[GraphModule, Regularizer]:
+def made(name: str, of: TrainedChannels) -> tuple[GraphModule, Regularizer]:
     method: Regularizer = REGULARIZERS[name].make(of)
     return GraphModule(with_outputs(of.analysis.model, method.values)), method
 

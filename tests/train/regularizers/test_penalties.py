@@ -11,7 +11,7 @@ from compressor.train import GraphModule  # noqa: E402
 from compressor.train.loop.fit import fit  # noqa: E402
 from compressor.train.regularizers.dependency import ScalePenalty  # noqa: E402
 from compressor.train.regularizers.group_sparsity import GroupSparsity  # noqa: E402
-from compressor.train.regularizers.regularizer import Subject, scaled  # noqa: E402
+from compressor.train.regularizers.regularizer import TrainedChannels, scaled  # noqa: E402
 from compressor.train.regularizers.trainability_preserving import (  # noqa: E402
     Filters,
     TrainabilityPreserving,
@@ -22,7 +22,7 @@ from tests.train.regularizers.case import CHAIN, RESIDUAL, images, started, subj
 from tests.train.regularizers.test_methods import data, objective, settings  # noqa: E402
 
 
-def tpp(of: Subject) -> TrainabilityPreserving:
+def tpp(of: TrainedChannels) -> TrainabilityPreserving:
     return TrainabilityPreserving(of, filters_of(of.cut))
 
 
