@@ -27,7 +27,7 @@ import onnx_ir as ir
 from process import machine, version
 
 from compressor import reconstruct
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.plan import units_of
 from compressor.config import PruneSettings
 from compressor.data import Batch, Indices
@@ -128,7 +128,7 @@ def once(case: Case, arm: Arm, kept: float, seed: int, recoveries: list[str]) ->
     measured = measure_for_criterion(found, settings, data)
     seconds = time.perf_counter() - start
     plan = choose_channels(found.coupling, settings, RULES, case.path.stat().st_size, measured=measured).plan
-    cut = Cut(found.coupling, units_of(plan, found.coupling))
+    cut = ChannelMask(found.coupling, units_of(plan, found.coupling))
     original = found.model.clone()
     surgery.remove(found.model, cut, RULES)
     result = {"seconds": seconds}

@@ -148,7 +148,7 @@ def _coupling() -> list[Fault]:
         *found,
         Fault("coupling", "nothing is frozen", labels.Units, "freeze", lambda _: lambda *_a: False),
         Fault("coupling", "nothing merges along axes", labels.Units, "merge_along", lambda _: lambda *_a: False),
-        Fault("coupling", "rows need not be as long as each other", channel_mask.Cut, "check", nothing),
+        Fault("coupling", "rows need not be as long as each other", channel_mask.ChannelMask, "check", nothing),
     ]
 
 
@@ -177,11 +177,11 @@ def _cutting() -> list[Fault]:
     return [
         *found,
         Fault("cutting", "weights are spoilt in memory", surgery, "remove", in_place),
-        Fault("cutting", "kept positions are off by one", channel_mask.Cut, "keep", moved_by_one),
+        Fault("cutting", "kept positions are off by one", channel_mask.ChannelMask, "keep", moved_by_one),
         Fault(
             "cutting",
             "masks are off by one",
-            channel_mask.Cut,
+            channel_mask.ChannelMask,
             "mask",
             after(lambda m: m if m is None else np.roll(m, 1, max(range(m.ndim), key=lambda a: m.shape[a]))),
         ),

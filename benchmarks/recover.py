@@ -43,7 +43,7 @@ def work(options: argparse.Namespace) -> dict[str, Any]:
 
     import numpy as np
 
-    from compressor.channels.channel_mask import Cut
+    from compressor.channels.channel_mask import ChannelMask
     from compressor.channels.plan import units_of
     from compressor.config import PruneSettings
     from compressor.data import Batch
@@ -73,7 +73,7 @@ def work(options: argparse.Namespace) -> dict[str, Any]:
     found = analyse(files.load_model(options.model), settings)
     dense = found.model.clone()
     plan = choose_channels(found.coupling, settings, RULES, options.model.stat().st_size).plan
-    cut = Cut(found.coupling, units_of(plan, found.coupling))
+    cut = ChannelMask(found.coupling, units_of(plan, found.coupling))
     surgery.remove(found.model, cut, RULES)
     value = next(v for v in found.model.graph.inputs if not v.is_initializer())
     shape = tuple(d if isinstance(d, int) else options.size for d in list(value.shape or ())[1:])

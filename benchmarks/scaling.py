@@ -20,7 +20,7 @@ from scaling_graphs import GRAPHS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.coupling import Coupling
 from compressor.channels.fills import give_each_its_own
 from compressor.channels.plan import units_of
@@ -48,7 +48,7 @@ def measure(path: Path, settings: PruneSettings) -> dict[str, float | int | str]
     plan = choose_channels(coupling, settings, RULES, path.stat().st_size).plan
     chosen = time.process_time()
     nodes, initializers = model.graph.num_nodes(), len(model.graph.initializers)
-    remove(model, Cut(coupling, units_of(plan, coupling)), RULES)
+    remove(model, ChannelMask(coupling, units_of(plan, coupling)), RULES)
     end = time.process_time()
     return {
         "model": path.name,

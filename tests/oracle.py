@@ -14,7 +14,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.coupling import Coupling, Policy
 from compressor.channels.fills import give_each_its_own
 from compressor.channels.groups import ChannelGroup
@@ -42,7 +42,7 @@ class Pair:
 
     reference: ir.Model
     smaller: ir.Model
-    cut: Cut
+    cut: ChannelMask
     plan: PruningPlan
     shapes: Shapes
     originals: dict[str, ir.Value]
@@ -64,7 +64,7 @@ def pair(source: ir.Model, settings: PruneSettings, rules: Rules = RULES, *, tho
     model, coupling = couple(source, settings, rules)
     choice = choose_channels(coupling, settings, rules, 1)
     plan = choice.plan
-    cut = Cut(coupling, units_of(plan, coupling))
+    cut = ChannelMask(coupling, units_of(plan, coupling))
     cut.check()
     reference, masks = surgery.mask(model, cut, rules, thorough=thorough)
     originals = {str(v.name): v for n in model.graph for v in n.outputs if v.name}

@@ -71,10 +71,10 @@ def loss_curves(ranked: Ranked, found: LossEvidence, seed: int) -> Curves:
         found.tell(f"losses: group {number} of {len(ranked)}")
         # A group that something else reads too has losses that these layers do not show.
         if group.name in found.covered:
-            way = _Way(group, scores, found, seed)
-            measured[group.name] = way.curve()
-            probes += [changes for _, changes in way.probes]
-            shaped += [(group.name, loss) for loss, _ in way.probes]
+            descent = _GroupCurve(group, scores, found, seed)
+            measured[group.name] = descent.curve()
+            probes += [changes for _, changes in descent.probes]
+            shaped += [(group.name, loss) for loss, _ in descent.probes]
     if found.exact is not None and probes:
         found.tell("losses: the outputs")
         measured = scaled_curves(measured, shaped, found.exact(probes))
@@ -100,8 +100,8 @@ def scaled_curves(
     return found
 
 
-class _Way:
-    """One group on its way down: judged at some widths, and its changes kept at a few."""
+class _GroupCurve:
+    """One group from all its channels to none: judged at some widths, and its changes kept at a few."""
 
     def __init__(self, group: ChannelGroup, scores: Scores, found: LossEvidence, seed: int) -> None:
         self._group, self._scores, self._found = group, scores, found

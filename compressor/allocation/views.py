@@ -93,7 +93,7 @@ def view_of(layer: LayerPair, coupling: Coupling) -> LinearView | None:
 def _spread(coupling: Coupling, value: ir.Value, shape: Sequence[int]) -> UnitArray:
     """The unit of every entry of ``value``: int64 of ``shape``, 0 where there is none."""
     found = np.zeros(tuple(shape), np.int64)
-    for term in coupling.layout(value, settle=False):
+    for term in coupling.layout(value, assign_fresh=False):
         index = tuple(slice(None) if axis in term.axes else None for axis in range(len(shape)))
         units = coupling.units.find(term.units)
         # Terms of one value lie over disjoint axes; the first that names a unit counts.

@@ -13,7 +13,7 @@ from compressor.errors import PlanError
 Mask = npt.NDArray[np.bool_]
 
 
-class Cut:
+class ChannelMask:
     """A coupling and the units that go: keep masks and planned shapes, for every value."""
 
     def __init__(self, coupling: Coupling, removed: UnitArray) -> None:
@@ -66,7 +66,7 @@ class Cut:
         """
         shape = list(self.before(value))
         name = value.name if value is not None else ""
-        for term in self.coupling.layout(value, settle=False):
+        for term in self.coupling.layout(value, assign_fresh=False):
             if len(term.axes) == 1:
                 shape[term.axes[0]] = int(self.keep(value, term.axes).sum())
                 continue
@@ -86,7 +86,7 @@ class Cut:
 
     def touches(self, value: ir.Value | None) -> bool:
         """Does ``value`` lose a position on any axis?"""
-        return any(not self.keeps(t).all() for t in self.coupling.layout(value, settle=False))
+        return any(not self.keeps(t).all() for t in self.coupling.layout(value, assign_fresh=False))
 
     def changed(self, value: ir.Value | None, axis: int) -> bool:
         """Does ``value`` get smaller along ``axis``?"""
@@ -95,7 +95,7 @@ class Cut:
     def keep(self, value: ir.Value | None, axes: tuple[int, ...]) -> Mask:
         """Which positions of ``value`` stay along ``axes``; bool of their sizes."""
         shape = self.before(value)
-        terms = self.coupling.layout(value, settle=False)
+        terms = self.coupling.layout(value, assign_fresh=False)
         # The usual case, without a mask of ones.
         if len(terms) == 1 and terms[0].axes == axes:
             return self.keeps(terms[0])
@@ -110,7 +110,7 @@ class Cut:
         """Which positions of ``value`` stay, of its rank, with size 1 where nothing varies; None: all of them."""
         shape = self.before(value)
         full: Mask | None = None
-        for term in self.coupling.layout(value, settle=False):
+        for term in self.coupling.layout(value, assign_fresh=False):
             kept = self.keeps(term)
             if not kept.all():
                 index = tuple(slice(None) if a in term.axes else None for a in range(len(shape)))

@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
-from compressor.channels.labels import Lazy, Reason, Term, UnitArray, ordered
-from compressor.channels.meeting import Meeting, Part
+from compressor.channels.labels import DeferredLabels, Reason, Term, UnitArray, ordered
+from compressor.channels.meeting import NamedOperand, NodeOperands
 from compressor.channels.operands import AxisNames, Operand, Space
 
 Named = Term[str]
@@ -28,7 +28,7 @@ class _Side:
     """One operand while the node is worked on."""
 
     operand: Operand
-    lazy: Lazy | None
+    deferred: DeferredLabels | None
     names: frozenset[str]
     open: set[str] = field(default_factory=set)
     terms: list[Named] = field(default_factory=list)
@@ -101,16 +101,17 @@ class _Combine:
         if self.outputs:
             self.coupling.meetings[self.node] = self._meeting()
 
-    def _meeting(self) -> Meeting:
+    def _meeting(self) -> NodeOperands:
         parts = [
-            Part(s.operand.value, tuple(n for n in s.operand.names if n in s.names), tuple(s.terms)) for s in self.sides
+            NamedOperand(s.operand.value, tuple(n for n in s.operand.names if n in s.names), tuple(s.terms))
+            for s in self.sides
         ]
-        return Meeting(tuple(parts), self.space.sizes, frozenset(self.out_names))
+        return NodeOperands(tuple(parts), self.space.sizes, frozenset(self.out_names))
 
     # ---- lifting --------------------------------------------------------------------------------------------
 
     def _side(self, operand: Operand) -> _Side:
-        lazy = self.coupling.lazy(operand.value)
+        deferred = self.coupling.deferred(operand.value)
         shape = self.coupling.shape(operand.value)
         if len(shape) != len(operand.axes):
             raise Unexplained(f"{operand.value.name} has {len(shape)} axes, its signature {len(operand.axes)}")
@@ -120,9 +121,9 @@ class _Combine:
             if group and prod(self.space.sizes.get(n, 1) for n in group) != size:
                 raise Unexplained(f"{operand.value.name} of shape {list(shape)} does not fit the signature")
         names = frozenset(n for n in operand.names if n in self.space.sizes)
-        side = _Side(operand, lazy, names)
-        if lazy is not None:
-            side.open = {n for a in lazy.open for n in operand.axes[a] if n in self.space.sizes}
+        side = _Side(operand, deferred, names)
+        if deferred is not None:
+            side.open = {n for a in deferred.open for n in operand.axes[a] if n in self.space.sizes}
         return side
 
     def _fresh(self, side: _Side) -> list[Named]:
@@ -133,7 +134,7 @@ class _Combine:
 
     def _lift(self, side: _Side) -> None:
         side.terms, side.version = [], self.units.version
-        for term in self.coupling.layout(side.operand.value, settle=False):
+        for term in self.coupling.layout(side.operand.value, assign_fresh=False):
             lifted = self._lifted(side.operand, term)
             if lifted is None:
                 continue
@@ -168,10 +169,10 @@ class _Combine:
             version = self.units.version
             held: set[Content] = set()
             for side in self.sides:
-                while self._settle_side(side, held):
+                while self._match_side(side, held):
                     pass
 
-    def _settle_side(self, side: _Side, held: set[Content]) -> bool:
+    def _match_side(self, side: _Side, held: set[Content]) -> bool:
         """Holds the terms of ``side`` against all operands; tells whether one of them was merged into another form."""
         text = f"{self.node.op_type} works along this axis as a whole"
         for place, term in enumerate(self._fresh(side)):
@@ -182,7 +183,7 @@ class _Combine:
             met = term
             for other in self._meeting_sides(term):
                 self._fresh(other)
-                while self._settle_pair(side, met, other):
+                while self._match_pair(side, met, other):
                     now = self._fresh(side)
                     self._fresh(other)
                     # The merge took away a term or an axis, so that places no longer say which term is which.
@@ -198,7 +199,7 @@ class _Combine:
             return self._spanning[term.axes[0]]
         return [s for s in self.sides if not s.names.isdisjoint(term.axes)]
 
-    def _settle_pair(self, side: _Side, term: Named, other: _Side) -> bool:
+    def _match_pair(self, side: _Side, term: Named, other: _Side) -> bool:
         """Makes ``term`` and the terms of ``other`` agree; tells whether that merged anything.
 
         Two terms whose common axes are rows of both (grouped convolution: inputs and filters of each group) do
@@ -242,16 +243,16 @@ class _Combine:
         axes = [a for a, group in enumerate(side.operand.axes) if set(group) & set(term.axes)]
         return self.coupling.reason(self.node, side.operand.value, axes, text)
 
-    # ---- lazy operands --------------------------------------------------------------------------------------
+    # ---- operands of deferred labels --------------------------------------------------------------------------
 
     def _adopt_all(self) -> None:
         """Larger constants first: a weight brings the filters that its bias then follows. Mere copies last."""
         known: dict[tuple[str, ...], Owned] | None = None
-        for side in sorted(self.sides, key=lambda s: (s.lazy is not None and s.lazy.wild, -len(s.names))):
-            if side.open and side.lazy is not None:
+        for side in sorted(self.sides, key=lambda s: (s.deferred is not None and s.deferred.broadcast, -len(s.names))):
+            if side.open and side.deferred is not None:
                 known = self._owned() if known is None else known
                 version = self.units.version
-                self._adopt(side, side.lazy, [term for _, term in known.values()])
+                self._adopt(side, side.deferred, [term for _, term in known.values()])
                 if self.units.version != version or not self._agrees(side, known):
                     self._agree()
                     known = None
@@ -269,9 +270,9 @@ class _Combine:
             _, same = known.get(term.axes, (side, None))
             if same is not term and (same is None or not np.array_equal(same.units, term.units)):
                 return False
-        return not any(self._settle_pair(owner, term, side) for owner, term in known.values())
+        return not any(self._match_pair(owner, term, side) for owner, term in known.values())
 
-    def _adopt(self, side: _Side, lazy: Lazy, known: Sequence[Named]) -> None:
+    def _adopt(self, side: _Side, deferred: DeferredLabels, known: Sequence[Named]) -> None:
         taken: list[Named] = []
         for term in known:
             met = [a for a in term.axes if a in side.open]
@@ -280,16 +281,16 @@ class _Combine:
                 if short is not None and short.axes:
                     taken.append(short)
         for term in taken:
-            self._take(side, lazy, self._lower(side.operand, term))
-        if not lazy.wild:
-            self._give_fresh(side, lazy, taken)
-        lazy.open = set()
+            self._take(side, deferred, self._lower(side.operand, term))
+        if not deferred.broadcast:
+            self._give_fresh(side, deferred, taken)
+        deferred.open = set()
         side.open = set()
         for each in self._reading[side.operand.value]:
             self._lift(each)
 
     def _follows(self, side: _Side, term: Named, met: list[str]) -> bool:
-        """Settles whether a lazy operand that spans only part of a joint term follows it or stays whole."""
+        """Whether an operand with deferred labels that spans only part of a joint term follows it; else it stays whole."""
         if set(term.axes) <= side.names:
             return True
         rows = _are_rows(tuple(met), term.axes)
@@ -302,23 +303,23 @@ class _Combine:
         self._collapse(side, term, met if follows else [a for a in term.axes if a not in met])
         return follows
 
-    def _take(self, side: _Side, lazy: Lazy, term: Term[int]) -> None:
-        lazy.terms.append(term)
+    def _take(self, side: _Side, deferred: DeferredLabels, term: Term[int]) -> None:
+        deferred.terms.append(term)
         kernel = bool(side.names - self.out_names)
         for axis in term.axes:
             contracted = not set(side.operand.axes[axis]) & self.out_names
-            lazy.roles.setdefault(axis, "in" if contracted else "out" if kernel else "affine")
+            deferred.roles.setdefault(axis, "in" if contracted else "out" if kernel else "affine")
 
-    def _give_fresh(self, side: _Side, lazy: Lazy, taken: list[Named]) -> None:
+    def _give_fresh(self, side: _Side, deferred: DeferredLabels, taken: list[Named]) -> None:
         """Axes that nobody else spans hold filters: they get units of their own."""
-        for axis in sorted(lazy.open):
+        for axis in sorted(deferred.open):
             group = {n for n in side.operand.axes[axis] if n in self.space.sizes}
             alone = {n for n in group if not self._spans_elsewhere(n, side)}
             # What already follows another operand along this axis has no units of its own there.
             led = any(set(t.axes) <= group for t in taken)
             if alone and alone <= self.out_names and not alone & set(self.space.fixed) and not led:
-                lazy.terms.append(Term((axis,), self.coupling.fresh(side.operand.value, axis)))
-                lazy.roles[axis] = "out"
+                deferred.terms.append(Term((axis,), self.coupling.fresh(side.operand.value, axis)))
+                deferred.roles[axis] = "out"
 
     def _spans_elsewhere(self, name: str, side: _Side) -> bool:
         return any(s is not side and name not in s.open for s in self._spanning[name])

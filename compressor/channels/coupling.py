@@ -16,10 +16,10 @@ import onnx_ir as ir
 
 from compressor.channels import verify
 from compressor.channels.fills import fills
-from compressor.channels.labels import FROZEN, Balance, Lazy, Reason, Term, UnitArray, Units
+from compressor.channels.labels import FROZEN, Balance, DeferredLabels, Reason, Term, UnitArray, Units
 from compressor.channels.labels import Layout as Layout  # noqa: PLC0414 - rules know this module only
 from compressor.channels.labels import Unexplained as Unexplained  # noqa: PLC0414
-from compressor.channels.meeting import Meeting
+from compressor.channels.meeting import NodeOperands
 from compressor.channels.verify import Claims, name_of
 from compressor.errors import RuleFault
 from compressor.graph.captures import captured_values, graphs_of, nodes_inside
@@ -71,9 +71,9 @@ class Coupling:
         self.shapes = shapes
         self.policy = policy
         self.units = Units()
-        self.lazies: dict[ir.Value, Lazy] = {}
+        self.deferred_labels: dict[ir.Value, DeferredLabels] = {}
         self.balances: list[Balance] = []
-        self.meetings: dict[ir.Node, Meeting] = {}
+        self.meetings: dict[ir.Node, NodeOperands] = {}
         self.distrusted: dict[str, str] = dict(distrusted or {})
         self.claims: dict[ir.Node, Claims] = {}
         self.fills = fills(graph, shapes, rules)
@@ -100,7 +100,7 @@ class Coupling:
             self.distrusted |= wrong
             if vain:
                 self._closed = vain
-                self.units, self.lazies, self._fresh = Units(), {}, {}  # merges cannot be undone, so all start anew
+                self.units, self.deferred_labels, self._fresh = Units(), {}, {}  # merges cannot be undone: all anew
 
     def _in_vain(self) -> set[tuple[ir.Value, int]]:
         """Vectors that brought channels of their own, all of which turned out to be frozen."""
@@ -123,7 +123,7 @@ class Coupling:
         twins = Twins.of(self.graph, graph)
         found = Coupling(graph, self.shapes.on(twins), self._rules, self.policy)
         found.units, found.balances, found.opaque = self.units, self.balances, twins.of_nodes(self.opaque)
-        found.lazies, found._layouts = twins.of_values(self.lazies), twins.of_values(self._layouts)
+        found.deferred_labels, found._layouts = twins.of_values(self.deferred_labels), twins.of_values(self._layouts)
         return found
 
     # ---- what rules use -------------------------------------------------------------------------------------
@@ -142,47 +142,47 @@ class Coupling:
             raise Unexplained(f"{what} is computed at run time")
         return found
 
-    def lazy(self, value: ir.Value) -> Lazy | None:
-        """The lazy side of ``value``: every initializer has one, expanded values too."""
+    def deferred(self, value: ir.Value) -> DeferredLabels | None:
+        """What ``value`` takes on from its users: every initializer has one, expanded values too."""
         self._claims.read.add(value)
-        found = self.lazies.get(value)
+        found = self.deferred_labels.get(value)
         if found is None and value.is_initializer():
             shape = self.shapes(value) or ()
             still = {a for a, size in enumerate(shape) if size > 1 and (value, a) not in self._closed}
-            found = Lazy(open=still, shape=shape)
-            self.lazies[value] = found
+            found = DeferredLabels(open=still, shape=shape)
+            self.deferred_labels[value] = found
         return found
 
-    def layout(self, value: ir.Value | None, *, settle: bool = True) -> Layout:
-        """The terms of ``value``, canonical. With ``settle``, axes still open get units of their own."""
+    def layout(self, value: ir.Value | None, *, assign_fresh: bool = True) -> Layout:
+        """The terms of ``value``, canonical. With ``assign_fresh``, axes still open get units of their own."""
         if value is None:
             return []
-        lazy = self.lazy(value)
-        if lazy is not None and settle and lazy.open:
-            self.settle(value, lazy)
-        if lazy is not None and value.is_initializer():
-            terms = lazy.terms
+        deferred = self.deferred(value)
+        if deferred is not None and assign_fresh and deferred.open:
+            self.assign_fresh(value, deferred)
+        if deferred is not None and value.is_initializer():
+            terms = deferred.terms
         else:
-            terms = self._layouts.get(value, []) + (lazy.terms if lazy else [])
+            terms = self._layouts.get(value, []) + (deferred.terms if deferred else [])
         return self._canonical(value, terms)
 
     def stored(self, value: ir.Value) -> Layout:
         """The terms of ``value`` as they were given; what merged since is not seen."""
-        lazy = self.lazies.get(value)
-        return [*self._layouts.get(value, ()), *(lazy.terms if lazy is not None else ())]
+        deferred = self.deferred_labels.get(value)
+        return [*self._layouts.get(value, ()), *(deferred.terms if deferred is not None else ())]
 
     def ignore(self, value: ir.Value | None) -> None:
         """Says that whatever channels ``value`` has do not matter to the node: it reads its shape or its type alone."""
         if value is not None:
             self._claims.read.add(value)
 
-    def settle(self, value: ir.Value, lazy: Lazy) -> None:
-        """Ends the waiting of a lazy tensor: a weight gets units of its own on open axes, a broadcast copy none."""
-        if not lazy.wild:
-            for axis in sorted(lazy.open):
-                lazy.terms.append(Term((axis,), self.fresh(value, axis)))
-                lazy.roles.setdefault(axis, "affine")
-        lazy.open = set()
+    def assign_fresh(self, value: ir.Value, deferred: DeferredLabels) -> None:
+        """Ends the waiting for a user: a weight gets units of its own on open axes, a broadcast copy none."""
+        if not deferred.broadcast:
+            for axis in sorted(deferred.open):
+                deferred.terms.append(Term((axis,), self.fresh(value, axis)))
+                deferred.roles.setdefault(axis, "affine")
+        deferred.open = set()
 
     def fresh(self, value: ir.Value, axis: int) -> UnitArray:
         """Units of an axis of ``value``, the same at every call."""
@@ -212,11 +212,11 @@ class Coupling:
         """Freezes what varies along ``axes`` of ``value`` (all axes if None)."""
         if value is None:
             return
-        lazy = self.lazy(value)
+        deferred = self.deferred(value)
         wanted = range(len(self.shapes(value) or ())) if axes is None else list(axes)
-        if lazy is not None:
-            lazy.open -= set(wanted)  # else the next user would still label these axes
-        for term in self.layout(value, settle=False):
+        if deferred is not None:
+            deferred.open -= set(wanted)  # else the next user would still label these axes
+        for term in self.layout(value, assign_fresh=False):
             if axes is None or set(term.axes) & set(wanted):
                 self.units.freeze(term.units, self.reason(node, value, term.axes, text))
 
@@ -226,9 +226,9 @@ class Coupling:
         A joint term is merged along the fixed axes; a term on fixed axes alone is frozen.
         """
         taboo = set(fixed)
-        lazy = self.lazy(value)
-        if lazy is not None:
-            lazy.open -= taboo  # else `layout` below would give these axes units of their own
+        deferred = self.deferred(value)
+        if deferred is not None:
+            deferred.open -= taboo  # else `layout` below would give these axes units of their own
         for term in self.layout(value):
             self.pin(node, value, term, taboo, text)
         return self.layout(value)
@@ -247,17 +247,17 @@ class Coupling:
         """Asks that every row of a joint term keeps the same count."""
         self.balances.append(Balance(term, str(node.name)))
 
-    def wild(self, value: ir.Value, axes: set[int]) -> Layout:
+    def broadcast_copy(self, value: ir.Value, axes: set[int]) -> Layout:
         """Declares that ``value`` holds mere copies along ``axes``; returns the labels it took on there."""
-        lazy = self.lazies.get(value)
-        if lazy is None:
-            lazy = self.lazies[value] = Lazy(open=set(axes), wild=True)  # like every lazy, it is kept from pass to pass
-        return self._canonical(value, lazy.terms)
+        deferred = self.deferred_labels.get(value)
+        if deferred is None:
+            deferred = self.deferred_labels[value] = DeferredLabels(open=set(axes), broadcast=True)
+        return self._canonical(value, deferred.terms)
 
     def follow_users(self, value: ir.Value) -> None:
         """Labels an output that holds one number: along its static axes it follows whoever uses it."""
         dynamic = self.shapes.dynamic(value)
-        self.wild(value, {a for a, size in enumerate(self.shape(value)) if size > 1 and not dynamic[a]})
+        self.broadcast_copy(value, {a for a, size in enumerate(self.shape(value)) if size > 1 and not dynamic[a]})
         self.label(value, [])
 
     def extents(self) -> list[UnitArray]:
@@ -271,13 +271,14 @@ class Coupling:
 
     def terms(self) -> Iterable[Term[int]]:
         """Every term of some value, each once where values share it."""
-        found = {id(t): t for value in [*self._layouts, *self.lazies] for t in self.layout(value, settle=False)}
+        values = [*self._layouts, *self.deferred_labels]
+        found = {id(t): t for value in values for t in self.layout(value, assign_fresh=False)}
         return found.values()
 
     def joint_terms(self) -> Iterable[tuple[ir.Value, Term[int]]]:
         """Every term over several axes, with a value that carries it."""
-        for value in [*self._layouts, *self.lazies]:
-            for term in self.layout(value, settle=False):
+        for value in [*self._layouts, *self.deferred_labels]:
+            for term in self.layout(value, assign_fresh=False):
                 if len(term.axes) > 1:
                     yield value, term
 
@@ -289,7 +290,7 @@ class Coupling:
     # ---- the pass -------------------------------------------------------------------------------------------
 
     def _pass(self) -> None:
-        self._layouts = {}  # given anew in every pass; units and lazies stay
+        self._layouts = {}  # given anew in every pass; units and deferred labels stay
         self.balances = []
         self.meetings = {}
         self.claims = {}
@@ -383,8 +384,8 @@ class Coupling:
             self._layouts[value] = []
 
     def _freeze_all(self, value: ir.Value, reason: Reason) -> None:
-        if (lazy := self.lazy(value)) is not None:
-            lazy.open = set()
+        if (deferred := self.deferred(value)) is not None:
+            deferred.open = set()
         for term in self.layout(value):
             self.units.freeze(term.units, reason)
 

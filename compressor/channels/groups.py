@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.labels import Reason, Term, UnitArray
-from compressor.channels.meeting import Part
+from compressor.channels.meeting import NamedOperand
 from compressor.graph.metadata import readable
 
 MATRIX = 2
@@ -90,10 +90,10 @@ def slots_of(coupling: Coupling) -> list[Slot]:
     """Every labelled axis of every initializer, in the order of the graph's initializers."""
     found = []
     for value in coupling.graph.initializers.values():
-        lazy = coupling.lazies.get(value)
-        if lazy is None:
+        deferred = coupling.deferred_labels.get(value)
+        if deferred is None:
             continue
-        for term in coupling.layout(value, settle=False):
+        for term in coupling.layout(value, assign_fresh=False):
             found.append(Slot(value, term, role(coupling, value, term)))
     return found
 
@@ -114,7 +114,7 @@ def role(coupling: Coupling, value: ir.Value, term: Term[int]) -> str:
     A weight may meet activations only behind nodes that move or unpack it. What is spread over more than it holds
     on the way (the scale of a quantised weight) follows that.
     """
-    lazy, found = coupling.lazies[value], list(meetings(value))
+    deferred, found = coupling.deferred_labels[value], list(meetings(value))
     # A weight that some node meets as it is has its role from there.
     for node, known in found if all(known is not value for _, known in found) else ():
         met = coupling.meetings.get(node)
@@ -124,13 +124,13 @@ def role(coupling: Coupling, value: ir.Value, term: Term[int]) -> str:
                 continue
             # Nothing of it is summed, or it is spread over more than it holds: it scales an activation or another
             # weight.
-            if not set(part.names) - met.kept or prod(lazy.shape) < prod(coupling.shapes(known) or ()):
+            if not set(part.names) - met.kept or prod(deferred.shape) < prod(coupling.shapes(known) or ()):
                 return "affine"
             return "out" if names & met.kept else "in"
-    return lazy.roles.get(term.axes[-1], "affine")
+    return deferred.roles.get(term.axes[-1], "affine")
 
 
-def _names(coupling: Coupling, value: ir.Value, term: Term[int], part: Part) -> set[str]:
+def _names(coupling: Coupling, value: ir.Value, term: Term[int], part: NamedOperand) -> set[str]:
     """Names under which a node meets the axes of ``term`` in ``part``; empty where that cannot be told.
 
     They are found by the units, or by place where all units are frozen and the shape is still that of the weight.
@@ -140,7 +140,7 @@ def _names(coupling: Coupling, value: ir.Value, term: Term[int], part: Part) -> 
     held = [t for t in part.terms if np.isin(coupling.units.find(t.units), units[units > 0]).any()]
     if held:
         return set(held[0].axes)
-    shape = coupling.lazies[value].shape
+    shape = coupling.deferred_labels[value].shape
     long = [axis for axis, size in enumerate(shape) if size > 1]
     if shape != coupling.shapes(part.value) or len(long) != len(part.names):
         return set()
@@ -187,12 +187,12 @@ def _named(found: Sequence[tuple[UnitArray, list[Slot]]]) -> list[ChannelGroup]:
 def blocked(coupling: Coupling) -> list[Blocked]:
     """Filters that cannot be pruned, with the fact that stopped them; largest first."""
     found = []
-    for value, lazy in coupling.lazies.items():
+    for value, deferred in coupling.deferred_labels.items():
         # Mere copies hold no weights.
-        if lazy.wild:
+        if deferred.broadcast:
             continue
         # As they were given, since canonical terms leave frozen ones out.
-        for term in lazy.terms:
+        for term in deferred.terms:
             if role(coupling, value, term) != "out":
                 continue
             units = coupling.units.find(term.units)
@@ -207,9 +207,9 @@ def blocked(coupling: Coupling) -> list[Blocked]:
 
 def _unexplained(coupling: Coupling) -> Iterator[Blocked]:
     """Weights that only nodes without a usable rule read: which of their axes hold filters is not known."""
-    for value, lazy in coupling.lazies.items():
+    for value, deferred in coupling.deferred_labels.items():
         # A vector may be no kernel; where a node that is not understood reads only that, no filters are blocked.
-        if lazy.terms or not value.is_initializer() or sum(size > 1 for size in lazy.shape) < MATRIX:
+        if deferred.terms or not value.is_initializer() or sum(size > 1 for size in deferred.shape) < MATRIX:
             continue
         for node, _ in value.uses():
             if node in coupling.opaque:

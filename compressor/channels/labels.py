@@ -66,21 +66,21 @@ Layout = list[Term[int]]
 
 
 @dataclass
-class Lazy:
+class DeferredLabels:
     """A tensor that takes on the labels of whoever uses it first: an initializer, or an expanded axis.
 
     Attributes:
         terms: what it took on so far.
         open: axes that nobody has spoken for yet.
         roles: axis -> 'out' (holds filters), 'in' (is contracted) or 'affine' (follows an activation).
-        wild: it holds no data of its own along the open axes (Expand), so only its size must follow.
+        broadcast: it holds no data of its own along the open axes (Expand), so only its size must follow.
         shape: of an initializer, before anything is cut.
     """
 
     terms: Layout = field(default_factory=list)
     open: set[int] = field(default_factory=set)
     roles: dict[int, str] = field(default_factory=dict)
-    wild: bool = False
+    broadcast: bool = False
     shape: tuple[int, ...] = ()
 
 

@@ -11,7 +11,7 @@ from compressor.channels.labels import Term
 
 
 @dataclass(frozen=True)
-class Part:
+class NamedOperand:
     """An operand as a node sees it: the names of its axes longer than 1, in order, and its terms over them."""
 
     value: ir.Value
@@ -20,7 +20,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Meeting:
+class NodeOperands:
     """How operands met at a node.
 
     Attributes:
@@ -29,6 +29,6 @@ class Meeting:
         kept: names that an output has; a term over any other is summed over, or reduced in another way.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[NamedOperand, ...]
     sizes: Mapping[str, int]
     kept: frozenset[str]

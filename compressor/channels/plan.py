@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
@@ -177,7 +177,9 @@ def plan_of(
             continue
         slot = group.slots[0]
         # Positions have to be found again by a replay, and in the term as it was first given nothing has merged yet.
-        holders = [t for t in coupling.lazies[slot.value].terms if np.isin(coupling.units.find(t.units), units).any()]
+        holders = [
+            t for t in coupling.deferred_labels[slot.value].terms if np.isin(coupling.units.find(t.units), units).any()
+        ]
         # A weight may hold the group on several axes; the plainest term needs the fewest positions.
         term = min(holders, key=lambda t: len(t.axes))
         indices = np.flatnonzero(np.isin(coupling.units.find(term.units), units))
@@ -206,8 +208,8 @@ def _units_named(plan: PruningPlan, coupling: Coupling) -> UnitArray:
         value = values.get(removal.initializer)
         if value is None:
             raise PlanError(f"this one has no {removal.initializer!r}")
-        lazy = coupling.lazy(value)
-        term = next((t for t in lazy.terms if t.axes == removal.axes), None) if lazy is not None else None
+        deferred = coupling.deferred(value)
+        term = next((t for t in deferred.terms if t.axes == removal.axes), None) if deferred is not None else None
         if term is None:
             raise PlanError(f"here axis {list(removal.axes)} of {removal.initializer!r} cannot be pruned")
         flat = coupling.units.find(term.units).ravel()
@@ -222,7 +224,7 @@ def _units_named(plan: PruningPlan, coupling: Coupling) -> UnitArray:
     return np.unique(np.concatenate(found))
 
 
-def demand_removal(plan: PruningPlan, cut: Cut) -> None:
+def demand_removal(plan: PruningPlan, cut: ChannelMask) -> None:
     """Asks of a cut whether it is the plan: every position that the plan names goes, and no more units than it names.
 
     The proof compares what was cut with the same cut by masks, so that it cannot see a plan that was misread.

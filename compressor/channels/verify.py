@@ -121,7 +121,7 @@ def _unsigned_output(node: ir.Node, value: ir.Value, claims: Claims) -> str | No
 
 
 def _unsigned_input(coupling: Coupling, node: ir.Node, value: ir.Value, claims: Claims) -> str | None:
-    if value in claims.read or not coupling.layout(value, settle=False):
+    if value in claims.read or not coupling.layout(value, assign_fresh=False):
         return None
     return f"the rule for {name_of(node)} says nothing of its input {value.name}, which has channels"
 
@@ -136,11 +136,11 @@ def _misfit(coupling: Coupling, value: ir.Value) -> str | None:
     """Labels that do not fit the shape of ``value``, or an axis with a role that none has."""
     # As they were given: a canonical term may have lost the very axis that does not fit.
     terms = coupling.stored(value)
-    lazy = coupling.lazies.get(value)
-    if not terms and lazy is None:
+    deferred = coupling.deferred_labels.get(value)
+    if not terms and deferred is None:
         return None
     # A weight may be cut already, and its labels are those of the original.
-    shape = lazy.shape if lazy is not None and value.is_initializer() else coupling.shapes(value)
+    shape = deferred.shape if deferred is not None and value.is_initializer() else coupling.shapes(value)
     if shape is None:
         return f"{value.name} would have channels, but its shape is not known" if terms else None
     for term in terms:
@@ -151,9 +151,9 @@ def _misfit(coupling: Coupling, value: ir.Value) -> str | None:
         if term.units.shape != sizes:
             given = f"sizes {list(term.units.shape)} of axes {list(term.axes)}"
             return f"labels of {value.name} are for {given}, its shape is {list(shape)}"
-    if lazy is not None:
-        roles = {a: r for a, r in lazy.roles.items() if not 0 <= a < len(shape) or r not in ROLES}
-        if roles or not all(0 <= a < len(shape) for a in lazy.open):
+    if deferred is not None:
+        roles = {a: r for a, r in deferred.roles.items() if not 0 <= a < len(shape) or r not in ROLES}
+        if roles or not all(0 <= a < len(shape) for a in deferred.open):
             return f"axes of {value.name} have roles {roles} that its shape {list(shape)} has no place for"
     return None
 

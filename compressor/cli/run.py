@@ -84,25 +84,25 @@ def run_command(
 
     The result is put in place when all stages and gates are passed.
     """
-    from compressor.recipe.progress import Course
+    from compressor.recipe.progress import ResolvedRecipe
     from compressor.recipe.reading import read_recipe
     from compressor.recipe.run import RecipeOptions, run_recipe
     from compressor.render.card import write_card
     from compressor.render.recipe import render_recipe
 
-    course = Course.of(recipe, read_recipe(recipe, changes))
-    written = {"output": course.output, "report": course.html, "--json": view.json_to, "--card": card_to}
-    check_destinations(course.sources(), written)
+    resolved = ResolvedRecipe.of(recipe, read_recipe(recipe, changes))
+    written = {"output": resolved.output, "report": resolved.html, "--json": view.json_to, "--card": card_to}
+    check_destinations(resolved.sources(), written)
 
     def tell(text: str) -> None:
         if not view.quiet:
             click.echo(printable(text), err=True)
 
-    kept = work or RecipeOptions.beside(course)
+    kept = work or RecipeOptions.beside(resolved)
     resumable(lambda: f"What was finished is kept in {kept}; run the same command again to go on, inside training too.")
-    outcome = run_recipe(course, RecipeOptions(work, start, dry_run, tell, view.phases))
+    outcome = run_recipe(resolved, RecipeOptions(work, start, dry_run, tell, view.phases))
     if card_to is not None and outcome.error is None:
-        write_card(card_to, None if dry_run else course.output, outcome.report)
+        write_card(card_to, None if dry_run else resolved.output, outcome.report)
     # Also after a failure: the report says which stages were done, and what stopped the run.
     view.show(outcome.report, outcome.report.warnings, lambda console: render_recipe(outcome.report, console))
     if outcome.error is not None:

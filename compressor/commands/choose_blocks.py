@@ -20,7 +20,7 @@ from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
 from compressor.experiments.change import ReferenceOutputs, open_samples
 from compressor.experiments.ledger import Ledger
 from compressor.experiments.limits import Limits
-from compressor.experiments.run import Lab, Trial, Variant, run_trials
+from compressor.experiments.run import Experiment, Trial, Variant, run_trials
 from compressor.experiments.workers import workers_of
 from compressor.graph import files
 from compressor.graph.edit import constant_array
@@ -30,7 +30,7 @@ from compressor.pruning.allocate import Move
 from compressor.results.sensitivity import OutputChange
 from compressor.results.unify import UnifyReport
 from compressor.steps import account
-from compressor.unification.choose import Rung, UnifyPlan, blocks_after, moves, notation, within
+from compressor.unification.choose import BlockOption, UnifyPlan, blocks_after, moves, notation, within
 from compressor.unification.evidence import with_weights
 from compressor.unification.train import Trained
 
@@ -75,14 +75,14 @@ class ChosenBlocks:
 
     Attributes:
         plan: the block of each layer.
-        rungs: every layer alone, at every block that fits it.
+        options: every layer alone, at every block that fits it.
         together: what all blocks of the plan cost together.
         accuracy: the metric of the original; None where it was not measured.
         remembered: measurements that an earlier run had made.
     """
 
     plan: UnifyPlan
-    rungs: Sequence[Rung]
+    options: Sequence[BlockOption]
     together: OutputChange
     accuracy: float | None
     remembered: int
@@ -117,55 +117,59 @@ def choose(
         limits.check(samples)
         known = Ledger(ledger)
     with clock.phase("ladder"):
-        rungs = _rungs(model, settings)
+        options = _block_options(model, settings)
     with scratch() as folder, clock.phase("choose"), workers_of(settings) as workers:
         reference = ReferenceOutputs.make(model, samples, settings, Path(folder))
-        lab = Lab(OneShot(source, settings.model_dump_json()), reference, files.digest(files.model_files(source)))
+        experiment = Experiment(
+            OneShot(source, settings.model_dump_json()), reference, files.digest(files.model_files(source))
+        )
 
         def measure(*trials: Trial) -> list[OutputChange]:
-            return run_trials(lab, trials, known, workers, clock.tell)
+            return run_trials(experiment, trials, known, workers, clock.tell)
 
         def trial(label: str, blocks: dict[str, str]) -> Trial:
             return Trial(label, UnifyPlan.of(blocks, settings).to_json())
 
         # Each alone, as all combinations would be too many; together they are measured along the line only.
-        alone = [trial(f"{rung.layer} in blocks of {rung.block}", {rung.layer: rung.block}) for rung in rungs]
-        remembered = sum(lab.key(one) in known for one in alone)
+        alone = [
+            trial(f"{option.layer} in blocks of {option.block}", {option.layer: option.block}) for option in options
+        ]
+        remembered = sum(experiment.key(one) in known for one in alone)
         changes = measure(*alone)
-        rungs = [Rung(r.layer, r.block, r.saved, c.distance) for r, c in zip(rungs, changes, strict=True)]
+        options = [BlockOption(r.layer, r.block, r.saved, c.distance) for r, c in zip(options, changes, strict=True)]
 
         def together(made: Sequence[Move[str]]) -> OutputChange:
-            return measure(trial(f"{len(made)} moves together", blocks_after(made, rungs)))[0]
+            return measure(trial(f"{len(made)} moves together", blocks_after(made, options)))[0]
 
         def allowed(made: Sequence[Move[str]]) -> bool:
             return limits.allow(together(made), reference.accuracy)
 
-        made = _made(model, rungs, settings, allowed)
+        made = _made(model, options, settings, allowed)
         if not made:
             raise TargetOutOfReach(
                 f"no layer can be unified so that {limits}; allow more, or give finer blocks with --ladder"
                 + ("" if settings.target_size is None else ", or a larger --target-size")
             )
-        plan = UnifyPlan.of(blocks_after(made, rungs), settings)
-        return ChosenBlocks(plan, rungs, together(made), reference.accuracy, remembered)
+        plan = UnifyPlan.of(blocks_after(made, options), settings)
+        return ChosenBlocks(plan, options, together(made), reference.accuracy, remembered)
 
 
 def _made(
     model: ir.Model,
-    rungs: Sequence[Rung],
+    options: Sequence[BlockOption],
     settings: ChoosingSettings,
     allowed: Callable[[Sequence[Move[str]]], bool],
 ) -> list[Move[str]]:
     """The moves that are made: all that are allowed, or those that bring the file to its size, if they are."""
-    line = moves(rungs)
+    line = moves(options)
     if settings.target_size is None:
         return within(line, allowed)
-    made = _to_size(model, line, rungs, settings)
+    made = _to_size(model, line, options, settings)
     return made if allowed(made) else []
 
 
 def _to_size(
-    model: ir.Model, line: Sequence[Move[str]], rungs: Sequence[Rung], settings: ChoosingSettings
+    model: ir.Model, line: Sequence[Move[str]], options: Sequence[BlockOption], settings: ChoosingSettings
 ) -> list[Move[str]]:
     """As few moves from the start of the line as bring the file to ``target_size``, found by bisection.
 
@@ -179,7 +183,7 @@ def _to_size(
     def size(count: int) -> int:
         if not count:
             return before
-        asked = UnifyPlan.of(blocks_after(line[:count], rungs), settings).applied(settings)
+        asked = UnifyPlan.of(blocks_after(line[:count], options), settings).applied(settings)
         # Only bytes are asked for here, and the bisection does this a dozen times.
         asked = asked.model_copy(update={"verify": "off", "method": "one-shot", "permute": False})
         ready = get_ready(model, asked, 0, None)
@@ -200,13 +204,13 @@ def _to_size(
     return list(line[:high])
 
 
-def _rungs(model: ir.Model, settings: ChoosingSettings) -> list[Rung]:
+def _block_options(model: ir.Model, settings: ChoosingSettings) -> list[BlockOption]:
     """Every layer at every block that fits it, with the bytes that saves; not measured yet.
 
     Raises:
         NothingToPrune: no block fits any layer.
     """
-    found: dict[tuple[str, str], Rung] = {}
+    found: dict[tuple[str, str], BlockOption] = {}
     nothing: NothingToPrune | None = None
     for block in settings.ladder:
         try:
@@ -220,12 +224,12 @@ def _rungs(model: ir.Model, settings: ChoosingSettings) -> list[Rung]:
             text = notation(layer.layout.block)
             saved = constant_array(layer.value).nbytes - project(layer, chosen).packed.stored
             # On a small layer several blocks of the ladder may come out as the same one.
-            found.setdefault((layer.name, text), Rung(layer.name, text, saved, 0.0))
+            found.setdefault((layer.name, text), BlockOption(layer.name, text, saved, 0.0))
     if nothing is not None and not found:
         raise nothing
     # For a size in bytes a move must save more than the nodes that unpack it add.
     least = 0 if settings.target_size is None else NODES
-    return [rung for rung in found.values() if rung.saved > least]
+    return [option for option in found.values() if option.saved > least]
 
 
 def unify_chosen_file(

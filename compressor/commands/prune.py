@@ -34,7 +34,7 @@ from compressor.results import GroupRow, ModelStats, Report
 from compressor.steps import account
 from compressor.steps.checkpoints import checkpoint_beside
 from compressor.steps.contradictions import demand_together
-from compressor.steps.defaults import heavier, made_up, resized, settled
+from compressor.steps.defaults import heavier, made_up, resized, resolve_defaults
 from compressor.steps.gates import unresolved
 from compressor.steps.losses import Losses, follows_losses
 from compressor.steps.provenance import pruning_facts
@@ -111,7 +111,7 @@ def _prune(
         found = analyse(source, settings, distrusted)
         demand_matches(settings, source, found.model)
         # Needs the analysed model, as it counts what a recovery would take.
-        settings, notes = settled(settings, found, available=None if samples is None else len(samples.train))
+        settings, notes = resolve_defaults(settings, found, available=None if samples is None else len(samples.train))
         settings = resized(settings, notes)
         before = account.stats_of(source, found, size, None if isinstance(model, ir.Model) else Path(model))
     if samples is None:

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.coupling import Coupling
 from compressor.channels.plan import PruningPlan, units_of
 from compressor.config import AMOUNTS
@@ -23,7 +23,7 @@ from compressor.evaluate.stand_in import describe_samples
 from compressor.experiments.change import ReferenceOutputs, open_samples
 from compressor.experiments.ledger import Ledger
 from compressor.experiments.limits import Limits
-from compressor.experiments.run import Lab, Trial, Variant, run_trials
+from compressor.experiments.run import Experiment, Trial, Variant, run_trials
 from compressor.experiments.workers import workers_of
 from compressor.graph import files
 from compressor.metrics.evaluator import Evaluator
@@ -107,11 +107,13 @@ def sensitivity(
         with clock.phase("reference"):
             reference = ReferenceOutputs.make(model, samples, settings, Path(folder))
         with clock.phase("measure"):
-            lab = Lab(Pruned(source, settings.model_dump_json()), reference, files.digest(files.model_files(source)))
+            experiment = Experiment(
+                Pruned(source, settings.model_dump_json()), reference, files.digest(files.model_files(source))
+            )
             trials = [Trial(f"{s.group} without {s.removed} of {s.channels} channels", s.plan.to_json()) for s in steps]
-            remembered = sum(lab.key(trial) in known for trial in trials)
+            remembered = sum(experiment.key(trial) in known for trial in trials)
             with workers_of(settings, executor) as workers:
-                changes = run_trials(lab, trials, known, workers, clock.tell)
+                changes = run_trials(experiment, trials, known, workers, clock.tell)
     return SensitivityReport(
         input=before,
         groups=_groups(steps, changes, limits, reference.accuracy),
@@ -191,7 +193,7 @@ def _alone(coupling: Coupling, choice: Choice) -> Iterator[_Step]:
     for removal in choice.plan.removals:
         plan = PruningPlan((removal,), choice.plan.policy)
         units = units_of(plan, coupling)
-        rows = account.group_rows(choice.groups, Cut(coupling, units))
+        rows = account.group_rows(choice.groups, ChannelMask(coupling, units))
         row = next(row for row in rows if row.name == removal.group)
         macs, params = cost.macs_after(units) / max(1, cost.macs), cost.params_after(units) / max(1, cost.params)
         yield _Step(row.name, row.channels, row.removed, macs, params, plan)

@@ -51,7 +51,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Lab:
+class Experiment:
     """What is changed and how that is measured.
 
     Attributes:
@@ -72,12 +72,12 @@ class Lab:
 
 
 def run_trials(
-    lab: Lab, trials: Sequence[Trial], ledger: Ledger, workers: Workers, tell: Progress
+    experiment: Experiment, trials: Sequence[Trial], ledger: Ledger, workers: Workers, tell: Progress
 ) -> list[OutputChange]:
     """Measures every trial that the ledger does not hold yet; the changes come in the order of the trials.
 
     Args:
-        lab: what is changed and how that is measured.
+        experiment: what is changed and how that is measured.
         trials: the changes; equal ones are measured once.
         ledger: remembers each measurement as soon as it is made, so that an interruption loses none.
         workers: processes; 0 for one a core, 1 measures in this process; or an executor, which is left open.
@@ -86,11 +86,11 @@ def run_trials(
     Raises:
         CompressorError: what a trial raised, with its label; or a process was killed, or a cluster went away.
     """
-    keys = [lab.key(trial) for trial in trials]
+    keys = [experiment.key(trial) for trial in trials]
     # Equal trials have one key, and are measured once.
     todo = {key: trial for key, trial in zip(keys, trials, strict=True) if key not in ledger}
     start = time.perf_counter()
-    with closing(_measured(lab, todo, workers)) as measured:
+    with closing(_measured(experiment, todo, workers)) as measured:
         for done, (key, change) in enumerate(measured, 1):
             ledger.add(key, todo[key].label, change)
             # What the ledger held took no time, so only what is measured counts for the estimate.
@@ -99,21 +99,23 @@ def run_trials(
     return [ledger[key] for key in keys]
 
 
-def _measured(lab: Lab, todo: Mapping[str, Trial], workers: Workers) -> Generator[tuple[str, OutputChange]]:
+def _measured(
+    experiment: Experiment, todo: Mapping[str, Trial], workers: Workers
+) -> Generator[tuple[str, OutputChange]]:
     if isinstance(workers, Executor):
-        yield from _handed_out(lab, todo, workers)
+        yield from _handed_out(experiment, todo, workers)
         return
     processes = min(workers or cores(), len(todo))
     if processes <= 1:
-        variant = lab.subject.open() if todo else None
+        variant = experiment.subject.open() if todo else None
         for key, trial in todo.items():
             assert variant is not None
-            yield key, _change(lab.reference, variant, trial)
+            yield key, _change(experiment.reference, variant, trial)
         return
     # Spawned, not forked: ONNX Runtime's threads do not survive a fork, and locks that they held stay locked.
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_end_on_interrupt) as pool:
         try:
-            yield from _results(pool, lab, todo)
+            yield from _results(pool, experiment, todo)
         except BrokenProcessPool:
             raise CompressorError(
                 "a process that measures was killed, perhaps for want of memory; what was measured is kept, so run "
@@ -124,10 +126,12 @@ def _measured(lab: Lab, todo: Mapping[str, Trial], workers: Workers) -> Generato
             pool.shutdown(cancel_futures=True)
 
 
-def _handed_out(lab: Lab, todo: Mapping[str, Trial], executor: Executor) -> Generator[tuple[str, OutputChange]]:
+def _handed_out(
+    experiment: Experiment, todo: Mapping[str, Trial], executor: Executor
+) -> Generator[tuple[str, OutputChange]]:
     """By the caller's executor or a cluster; one that loses a worker gives its work to another, as far as it does."""
     try:
-        yield from _results(executor, lab, todo)
+        yield from _results(executor, experiment, todo)
     except CompressorError:
         raise
     except (BrokenExecutor, CancelledError, OSError, RuntimeError) as error:
@@ -139,9 +143,13 @@ def _handed_out(lab: Lab, todo: Mapping[str, Trial], executor: Executor) -> Gene
         raise workers_gone(error) from error
 
 
-def _results(executor: Executor, lab: Lab, todo: Mapping[str, Trial]) -> Generator[tuple[str, OutputChange]]:
+def _results(
+    executor: Executor, experiment: Experiment, todo: Mapping[str, Trial]
+) -> Generator[tuple[str, OutputChange]]:
     """Changes as they are measured; what has not begun when this ends is called off."""
-    futures = {executor.submit(_in_worker, lab.subject, lab.reference, trial): key for key, trial in todo.items()}
+    futures = {
+        executor.submit(_in_worker, experiment.subject, experiment.reference, trial): key for key, trial in todo.items()
+    }
     try:
         for future in as_completed(futures):
             yield futures[future], future.result()

@@ -166,7 +166,7 @@ def _leave(walker: Walker, value: ir.Value, shape: PartShape, like: ir.Value) ->
         known.sequences[value] = known.sequences[like]
         return
     full = walker.filled(value, shape)
-    known.shapes[value], known.dtypes[value] = walker.settled(value, full, known.dtypes.get(like))
+    known.shapes[value], known.dtypes[value] = walker.resolve(value, full, known.dtypes.get(like))
     walker.unfollowed(value)
 
 

@@ -274,7 +274,7 @@ class Walker:
             shape, dtype = inferred.get(str(value.name), (None, None))
             if followed is not None and index < len(followed):
                 shape = merged(shape, followed[index])
-            found[value] = self.settled(value, shape, dtype)
+            found[value] = self.resolve(value, shape, dtype)
         return found
 
     def filled(self, value: ir.Value, shape: Sequence[Dim | None] | None) -> DimShape | None:
@@ -284,12 +284,12 @@ class Walker:
         # A symbol of its own claims nothing, so it is never wrong.
         if self.symbolic:
             return tuple(self.fresh() if d is None else d for d in shape)
-        seen = self.settled(value, None, None)[0]
+        seen = self.resolve(value, None, None)[0]
         if seen is None or len(seen) != len(shape):
             return None
         return tuple(s if d is None else d for d, s in zip(shape, seen, strict=True))
 
-    def settled(
+    def resolve(
         self, value: ir.Value, shape: DimShape | None, dtype: ir.DataType | None
     ) -> tuple[DimShape | None, ir.DataType | None]:
         """Shape and type of a result: as inferred, or else as the file declares them, or as a run showed them."""

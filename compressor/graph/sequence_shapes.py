@@ -33,7 +33,7 @@ def infer_sequence(node: ir.Node, walker: Walker) -> None:
     known = walker.known
     if rule is None:
         for value in node.outputs:
-            known.shapes[value], known.dtypes[value] = walker.settled(value, None, None)
+            known.shapes[value], known.dtypes[value] = walker.resolve(value, None, None)
     else:
         rule(node, walker)
     for value in node.outputs:
@@ -60,7 +60,7 @@ def _make(value: ir.Value, shape: DimShape | None, dtype: ir.DataType | None, wa
 
 def _tensor(value: ir.Value, shape: Sequence[Dim | None] | None, dtype: ir.DataType | None, walker: Walker) -> None:
     full = walker.filled(value, shape)
-    walker.known.shapes[value], walker.known.dtypes[value] = walker.settled(value, full, dtype)
+    walker.known.shapes[value], walker.known.dtypes[value] = walker.resolve(value, full, dtype)
 
 
 def _split(node: ir.Node, walker: Walker) -> None:

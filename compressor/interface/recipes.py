@@ -10,7 +10,7 @@ from typing import Any
 
 from compressor.core.clock import Progress
 from compressor.errors import GateMissed, ProofFailed
-from compressor.recipe.progress import Course
+from compressor.recipe.progress import ResolvedRecipe
 from compressor.recipe.reading import parse_recipe, read_recipe
 from compressor.recipe.run import RecipeOptions, run_recipe
 from compressor.results.recipe import RecipeReport
@@ -29,15 +29,15 @@ def recipe_from_python(
 ) -> RecipeReport:
     """Runs a recipe; see :func:`compressor.api.run`."""
     if isinstance(recipe, Mapping):
-        course = Course.of(HERE, parse_recipe(_plain(recipe), changes))
+        resolved = ResolvedRecipe.of(HERE, parse_recipe(_plain(recipe), changes))
     else:
-        course = Course.of(Path(recipe), read_recipe(Path(recipe), changes))
+        resolved = ResolvedRecipe.of(Path(recipe), read_recipe(Path(recipe), changes))
 
     @contextmanager
     def phases() -> Iterator[Progress | None]:
         yield tell
 
-    outcome = run_recipe(course, RecipeOptions(work, start, dry_run, tell or (lambda _: None), phases))
+    outcome = run_recipe(resolved, RecipeOptions(work, start, dry_run, tell or (lambda _: None), phases))
     # The report tells which gate was missed, and would be lost with the exception.
     if isinstance(outcome.error, (GateMissed, ProofFailed)):
         outcome.error.result = outcome.report

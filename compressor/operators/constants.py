@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.labels import FROZEN, Term, UnitArray
-from compressor.channels.meeting import Meeting, Part
+from compressor.channels.meeting import NamedOperand, NodeOperands
 from compressor.graph.evaluate import RANDOM, Array, evaluate
 from compressor.graph.shapes import captured_values
 
@@ -124,7 +124,7 @@ class Constants:
 
     def units(self, value: ir.Value | None) -> UnitArray:
         """Units in ``value``, sorted, without the frozen one."""
-        parts = [t.units.ravel() for t in self.coupling.layout(value, settle=False)]
+        parts = [t.units.ravel() for t in self.coupling.layout(value, assign_fresh=False)]
         found = np.unique(np.concatenate([np.zeros(1, np.int64), *parts]))
         return np.asarray(found[found != FROZEN])
 
@@ -132,7 +132,7 @@ class Constants:
         """What each of ``units`` is everywhere in ``value``; NaN where unknown."""
         if value not in self._known and (array := self.array(value)) is not None:
             names = [str(d) for d in range(array.ndim)]
-            terms = self.coupling.layout(value, settle=False)
+            terms = self.coupling.layout(value, assign_fresh=False)
             self._remember(value, [(t.units, uniform(array, names, [str(a) for a in t.axes])) for t in terms])
         holders, numbers = self._known.get(value, (np.zeros(0, np.int64), np.zeros(0)))
         if not holders.size:
@@ -172,16 +172,16 @@ class Constants:
 
     # ---- operands of a node --------------------------------------------------------------------------------
 
-    def meeting(self, node: ir.Node) -> Meeting:
+    def meeting(self, node: ir.Node) -> NodeOperands:
         """How operands met at ``node``; no parts where its rule says nothing about that."""
-        return self.coupling.meetings.get(node, Meeting((), {}, frozenset()))
+        return self.coupling.meetings.get(node, NodeOperands((), {}, frozenset()))
 
-    def shaped(self, node: ir.Node, part: Part) -> Array | None:
+    def shaped(self, node: ir.Node, part: NamedOperand) -> Array | None:
         """The data of a static operand, one axis for each of its names."""
         array, sizes = self.array(part.value), self.meeting(node).sizes
         return None if array is None else array.reshape([sizes[n] for n in part.names])
 
-    def numbers(self, node: ir.Node, part: Part, axes: Sequence[str]) -> Numbers:
+    def numbers(self, node: ir.Node, part: NamedOperand, axes: Sequence[str]) -> Numbers:
         """The constant at each position along ``axes``, in a shape that broadcasts; NaN where unknown."""
         array = self.shaped(node, part)
         if array is not None:

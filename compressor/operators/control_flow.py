@@ -62,7 +62,7 @@ def _start(coupling: Coupling, state: LoopState) -> None:
     Where that is a constant or a copy whose axes nobody has spoken for, they bring channels of their own, which
     :func:`tie` then merges with those that an iteration makes and gives to the first state.
     """
-    lazy, shape = coupling.lazy(state.before), coupling.shapes(state.inside)
+    deferred, shape = coupling.deferred(state.before), coupling.shapes(state.inside)
     # An empty state has no positions to take labels from; what an iteration makes of it brings them.
     if shape is not None and coupling.shapes.empty(state.before):
         dynamic = coupling.shapes.dynamic(state.inside)
@@ -72,11 +72,11 @@ def _start(coupling: Coupling, state: LoopState) -> None:
     if shape is None or len(shape) != len(coupling.shapes(state.before) or ()):
         coupling.label(state.inside, [])
         return
-    terms = coupling.layout(state.before, settle=False)
-    if lazy is not None:
+    terms = coupling.layout(state.before, assign_fresh=False)
+    if deferred is not None:
         dynamic = coupling.shapes.dynamic(state.inside)
         # What varies with the input cannot be a fixed number of channels.
-        open_ = [a for a in sorted(lazy.open) if not dynamic[a]]
+        open_ = [a for a in sorted(deferred.open) if not dynamic[a]]
         terms = [*terms, *(Term((a,), coupling.fresh(state.inside, a)) for a in open_)]
     coupling.label(state.inside, terms)
 

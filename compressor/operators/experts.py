@@ -53,11 +53,11 @@ def _share_hidden(node: ir.Node, coupling: Coupling, combine: Callable[[], None]
     # By turns, the gates of a channel lie side by side; otherwise all first gates come before all second ones.
     joined = np.repeat(units, gates) if turns else np.tile(units, gates)
     for value, axis, along, role in ((first, 1, joined, "out"), (last, 2, units, "in")):
-        lazy = coupling.lazy(value)
-        if lazy is not None and axis in lazy.open:
-            lazy.terms.append(Term((axis,), along))
-            lazy.open.discard(axis)
-            lazy.roles[axis] = role
+        deferred = coupling.deferred(value)
+        if deferred is not None and axis in deferred.open:
+            deferred.terms.append(Term((axis,), along))
+            deferred.open.discard(axis)
+            deferred.roles[axis] = role
     combine()
 
 

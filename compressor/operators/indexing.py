@@ -185,10 +185,10 @@ def _spread(term: Term[int], axis: int, rank: int, others: Mapping[int, int]) ->
 
 def _embedding(node: ir.Node, coupling: Coupling, value: ir.Value, axis: int) -> Layout:
     """Rows picked at run time: that axis stays; the other axes of a table hold its features."""
-    lazy = coupling.lazy(value)
-    if lazy is not None and not lazy.wild:
-        for other in sorted(lazy.open - {axis}):
-            lazy.roles.setdefault(other, "out")
+    deferred = coupling.deferred(value)
+    if deferred is not None and not deferred.broadcast:
+        for other in sorted(deferred.open - {axis}):
+            deferred.roles.setdefault(other, "out")
     return coupling.restrict(node, value, {axis}, "Gather picks along it at run time")
 
 

@@ -73,23 +73,23 @@ def _repeats(node: ir.Node, coupling: Coupling, value: ir.Value, shapes: tuple[S
     Repeated heads of grouped queries are such: key/value heads that have to stay (a cache) leave the repeats free.
     Where what is copied has channels itself, all copies of one go with it, and nothing is done here.
     """
-    lazy = coupling.lazies.get(value)
-    if lazy is None or not lazy.wild:
+    deferred = coupling.deferred_labels.get(value)
+    if deferred is None or not deferred.broadcast:
         return
     before, after, runs = shapes
-    own = {a for t in coupling.layout(value, settle=False) for a in t.axes}
+    own = {a for t in coupling.layout(value, assign_fresh=False) for a in t.axes}
     for left, right in runs:
         axes = [a for a in left if before[a] > 1]
         joined = [a for a in right if after[a] > 1]
-        if len(joined) != 1 or not axes or axes[-1] not in lazy.open or own & set(axes):
+        if len(joined) != 1 or not axes or axes[-1] not in deferred.open or own & set(axes):
             continue
         # The units made here lie along all of these axes, so none but the last may still be waiting for its user.
-        if len(axes) > 1 and set(axes[:-1]) & lazy.open:
+        if len(axes) > 1 and set(axes[:-1]) & deferred.open:
             continue
         # Units that belong to the output, so that every pass finds the same ones.
         units = coupling.hidden_units(node.outputs[0], after[joined[0]])
-        lazy.open.discard(axes[-1])
-        lazy.terms.append(Term(tuple(axes), units.reshape([before[a] for a in axes])))
+        deferred.open.discard(axes[-1])
+        deferred.terms.append(Term(tuple(axes), units.reshape([before[a] for a in axes])))
 
 
 def _move(
@@ -150,14 +150,14 @@ def _transpose(node: ir.Node, coupling: Coupling) -> None:
 
 
 def _expand(node: ir.Node, coupling: Coupling) -> None:
-    """Expanded axes are wild: they hold copies, so they take on the labels of whoever uses them."""
+    """Expanded axes are broadcast: they hold copies, so they take on the labels of whoever uses them."""
     value, out = node.inputs[0], node.outputs[0]
     before, after = coupling.shape(value), coupling.shape(out)
     lead = len(after) - len(before)
     own = [Term(tuple(a + lead for a in t.axes), t.units) for t in coupling.layout(value)]
     # Axes that are new, or 1 before; ONNX's Expand leaves all others as they are.
     grown = {k for k, size in enumerate(after) if size > 1 and (k < lead or before[k - lead] == 1)}
-    for term in coupling.wild(out, grown):
+    for term in coupling.broadcast_copy(out, grown):
         # The part of a user's term that lies on axes which the input itself has.
         stays = tuple(a for a in term.axes if a not in grown)
         met = next((t for t in own if set(t.axes) & set(stays)), None)
@@ -167,11 +167,11 @@ def _expand(node: ir.Node, coupling: Coupling) -> None:
         elif met is not None or stays != term.axes[: len(stays)] or stays == term.axes:
             coupling.units.freeze(term.units, why)
     # Asked for again, because the unions above may have changed or frozen what was taken on.
-    taken = {a for t in coupling.wild(out, grown) for a in t.axes}
+    taken = {a for t in coupling.broadcast_copy(out, grown) for a in t.axes}
     coupling.label(out, [t for t in own if not set(t.axes) & taken])
     dynamic = {a for a, varies in enumerate(coupling.shapes.dynamic(out)) if varies}
-    coupling.lazies[out].open -= dynamic
-    for term in coupling.layout(out, settle=False):
+    coupling.deferred_labels[out].open -= dynamic
+    for term in coupling.layout(out, assign_fresh=False):
         coupling.pin(node, out, term, dynamic, "its size depends on the input, and Expand has to name it")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.labels import UnitArray
-from compressor.channels.meeting import Part
+from compressor.channels.meeting import NamedOperand
 from compressor.operators.constants import (
     ConstantOperand,
     Constants,
@@ -34,7 +34,7 @@ def outcomes(node: ir.Node, constants: Constants) -> list[Named]:
     return _each(t for part in meeting.parts for t in part.terms if set(t.axes) <= meeting.kept)
 
 
-def contracted(node: ir.Node, constants: Constants, parts: Sequence[Part] | None = None) -> list[Named]:
+def contracted(node: ir.Node, constants: Constants, parts: Sequence[NamedOperand] | None = None) -> list[Named]:
     """Terms of ``parts`` (all operands) that the output does not have, each once."""
     meeting = constants.meeting(node)
     found = meeting.parts if parts is None else parts
@@ -173,7 +173,7 @@ def _carried(node: ir.Node, constants: Constants, out: ir.Value) -> tuple[UnitAr
             found = constants.known(value, units)
             numbers = np.where(mine, np.where(seen & (numbers != found), np.nan, found), numbers)
             seen |= mine
-    copies = constants.coupling.lazies.get(out)  # labels taken from users, along axes that are mere copies
+    copies = constants.coupling.deferred_labels.get(out)  # labels taken from users, along axes that are mere copies
     for term in copies.terms if copies is not None else ():
         numbers[np.isin(units, constants.coupling.units.find(term.units))] = np.nan
     return units, numbers
@@ -261,7 +261,7 @@ def recurrent(node: ir.Node, constants: Constants) -> None:
 
 
 def read_factors(
-    node: ir.Node, constants: Constants, factors: Sequence[Part], idle: UnitArray = NOTHING
+    node: ir.Node, constants: Constants, factors: Sequence[NamedOperand], idle: UnitArray = NOTHING
 ) -> list[ConstantOperand | None]:
     """Notes what is summed over; returns the factors that are constant, without what meets only zeros.
 
@@ -285,7 +285,7 @@ def read_factors(
 
 
 def _sums(
-    node: ir.Node, constants: Constants, factors: Sequence[Part], idle: UnitArray = NOTHING
+    node: ir.Node, constants: Constants, factors: Sequence[NamedOperand], idle: UnitArray = NOTHING
 ) -> list[tuple[Named, Mask]]:
     """Terms that are summed over, and their positions that are zero whatever the weights."""
     # Zeros of weights are looked at one by one later; here those of activations count.
@@ -300,13 +300,13 @@ def _sums(
 
 
 def _weights(
-    node: ir.Node, constants: Constants, factors: Sequence[Part], met: Sequence[tuple[Named, Mask]]
+    node: ir.Node, constants: Constants, factors: Sequence[NamedOperand], met: Sequence[tuple[Named, Mask]]
 ) -> list[ConstantOperand | None]:
     arrays = [constants.shaped(node, p) for p in factors]
     return [None if a is None else _weight(p, a != 0, met) for p, a in zip(factors, arrays, strict=True)]
 
 
-def _weight(part: Part, nonzero: Mask, sums: Sequence[tuple[Named, Mask]]) -> ConstantOperand:
+def _weight(part: NamedOperand, nonzero: Mask, sums: Sequence[tuple[Named, Mask]]) -> ConstantOperand:
     names = tuple(n for n in part.names if any(n in t.axes for t in part.terms))
     found = np.asarray(nonzero.any(axis=tuple(d for d, n in enumerate(part.names) if n not in names)))
     for term, silent in sums:

@@ -40,7 +40,7 @@ def _recurrent(node: ir.Node, coupling: Coupling, combine: Callable[[], None]) -
 def _share_hidden(node: ir.Node, coupling: Coupling, gates: int, weight: ir.Value, recurrence: ir.Value) -> None:
     """One unit for each hidden position of each direction, on both weights and both axes of the recurrence."""
     directions, _, hidden = coupling.shape(recurrence)
-    one, two = coupling.lazy(weight), coupling.lazy(recurrence)
+    one, two = coupling.deferred(weight), coupling.deferred(recurrence)
     assert one is not None
     assert two is not None
     # Joint over directions: each may lose its own hidden units, all of them equally many.
@@ -48,15 +48,15 @@ def _share_hidden(node: ir.Node, coupling: Coupling, gates: int, weight: ir.Valu
     # ONNX stacks the gates along axis 1, each with all hidden units in the same order.
     tiled = Term((0, 1), np.tile(units, (1, gates)))
     along = Term((0, 2), units)
-    for lazy, terms in ((one, [tiled]), (two, [tiled, along])):
+    for deferred, terms in ((one, [tiled]), (two, [tiled, along])):
         for term in terms:
             axis = term.axes[-1]
-            if axis in lazy.open:
-                lazy.terms.append(term)
+            if axis in deferred.open:
+                deferred.terms.append(term)
                 # The term spans the directions too, so that axis is spoken for as well.
-                lazy.open -= {0, axis}
-                lazy.roles[axis] = "in" if term is along else "out"
-            _match(node, coupling, recurrence if lazy is two else weight, term)
+                deferred.open -= {0, axis}
+                deferred.roles[axis] = "in" if term is along else "out"
+            _match(node, coupling, recurrence if deferred is two else weight, term)
 
 
 def _match(node: ir.Node, coupling: Coupling, value: ir.Value, term: Term[int]) -> None:
@@ -64,7 +64,7 @@ def _match(node: ir.Node, coupling: Coupling, value: ir.Value, term: Term[int]) 
 
     Two nodes that share a weight agree by this, whichever came first.
     """
-    for found in coupling.layout(value, settle=False):
+    for found in coupling.layout(value, assign_fresh=False):
         if term.axes[-1] in found.axes:
             why = coupling.reason(node, value, term.axes, "is shared with another node")
             index = tuple(slice(None) if a in found.axes else None for a in term.axes)

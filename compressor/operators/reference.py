@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import Cut, Mask
+from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.channels.labels import Term
 from compressor.graph.evaluate import Array
 from compressor.graph.nodes import become_identity
@@ -37,7 +37,9 @@ class Reference:
     what a zeroed weight would cancel too, because zero times infinity is not zero.
     """
 
-    def __init__(self, cut: Cut, graph: ir.Graph, originals: dict[str, ir.Value], *, thorough: bool = False) -> None:
+    def __init__(
+        self, cut: ChannelMask, graph: ir.Graph, originals: dict[str, ir.Value], *, thorough: bool = False
+    ) -> None:
         self.cut, self.graph = cut, graph
         self.thorough = thorough
         self._originals = originals

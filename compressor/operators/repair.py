@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import Cut, Mask
+from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.channels.labels import UnitArray
 from compressor.errors import PlanError
 from compressor.graph.edit import FreeNames, add_constant
@@ -22,9 +22,9 @@ BEFORE_FIRST = -(2**31)
 
 
 class Repairer:
-    """Edits the nodes of the graph that a :class:`Cut` was made for; weights are not its business."""
+    """Edits the nodes of the graph that a :class:`ChannelMask` was made for; weights are not its business."""
 
-    def __init__(self, cut: Cut) -> None:
+    def __init__(self, cut: ChannelMask) -> None:
         self.cut = cut
         self.coupling = cut.coupling
         self.graph = cut.coupling.graph
@@ -47,7 +47,9 @@ class Repairer:
 
     def changed(self, value: ir.Value | None, axis: int) -> bool:
         """Does ``value`` lose positions along ``axis``?"""
-        return any(axis in t.axes and not self.cut.keeps(t).all() for t in self.coupling.layout(value, settle=False))
+        return any(
+            axis in t.axes and not self.cut.keeps(t).all() for t in self.coupling.layout(value, assign_fresh=False)
+        )
 
     def keep(self, value: ir.Value | None, axes: tuple[int, ...]) -> Mask:
         """Which positions of ``value`` stay along ``axes``; bool of their sizes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.plan import PruningPlan, demand_removal, units_of
 from compressor.graph import clean
 from compressor.operators.table import RULES
@@ -28,14 +28,14 @@ def apply_plan(analysis: Analysis, plan: PruningPlan) -> ir.Model:
     return model
 
 
-def cut_of(plan: PruningPlan, analysis: Analysis) -> Cut:
+def cut_of(plan: PruningPlan, analysis: Analysis) -> ChannelMask:
     """What removing the positions of a plan means for the whole graph.
 
     Raises:
         PlanError: it cannot be done.
         ProofFailed: it would remove something else than the plan names.
     """
-    cut = Cut(analysis.coupling, units_of(plan, analysis.coupling))
+    cut = ChannelMask(analysis.coupling, units_of(plan, analysis.coupling))
     cut.check()
     # Units are looked up by positions of the plan, and a unit may hold more positions than the plan names.
     demand_removal(plan, cut)

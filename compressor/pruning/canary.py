@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import ChannelGroup, Slot
 from compressor.core.compare import Array, Tolerance
 from compressor.errors import ModelError, ProofFailed
@@ -53,7 +53,7 @@ class Case:
         routes: ways through control flow, with the standard that it met on each.
     """
 
-    cut: Cut
+    cut: ChannelMask
     small: ir.Model
     reference: ir.Model
     asked: Standard
@@ -183,7 +183,7 @@ class Case:
         own = np.isin(self.cut.coupling.units.find(slot.term.units)[positions], member.units)
         # The last position wraps around to the first, so that as many are read as before.
         wrong = np.where(own, (positions + 1) % array.shape[axis], positions)
-        for other in {a for t in self.cut.coupling.layout(value, settle=False) for a in t.axes} - {axis}:
+        for other in {a for t in self.cut.coupling.layout(value, assign_fresh=False) for a in t.axes} - {axis}:
             array = np.compress(self.cut.keep(value, (other,)), array, axis=other)
         return np.take(array, wrong, axis)
 

@@ -85,7 +85,7 @@ class CostModel:
         for value in values_of(graph):
             # Without settling: counting must not give units to axes that nobody spoke for, which would change the
             # coupling.
-            terms = coupling.layout(value, settle=False)
+            terms = coupling.layout(value, assign_fresh=False)
             if terms:
                 for term in terms:
                     if id(term) not in counted:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.config.selection import SelectionSection
 from compressor.errors import UsageError
 from compressor.graph.shapes import Shapes
@@ -71,7 +71,7 @@ def _caches(graph: ir.Graph, shapes: Shapes) -> Iterable[tuple[str, tuple[int, .
                         pending.append(made)
 
 
-def declare_anew(graph: ir.Graph, cut: Cut, originals: Mapping[str, ir.Value], free: Axes) -> None:
+def declare_anew(graph: ir.Graph, cut: ChannelMask, originals: Mapping[str, ir.Value], free: Axes) -> None:
     """Gives a masked graph the inputs and outputs of the smaller model, in place.
 
     Args:
@@ -97,7 +97,7 @@ def declare_anew(graph: ir.Graph, cut: Cut, originals: Mapping[str, ir.Value], f
             graph.outputs[place] = made
 
 
-def _kept(cut: Cut, originals: Mapping[str, ir.Value], value: ir.Value, free: Axes) -> dict[int, np.ndarray]:
+def _kept(cut: ChannelMask, originals: Mapping[str, ir.Value], value: ir.Value, free: Axes) -> dict[int, np.ndarray]:
     source = originals.get(str(value.name))
     masks = {axis: cut.keep(source, (axis,)) for axis in free.get(str(value.name), ())}
     return {axis: keep for axis, keep in masks.items() if not keep.all()}

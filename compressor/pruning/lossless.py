@@ -76,7 +76,7 @@ def alive(
 ) -> Mask:
     """Which units matter to an output; bool by unit. Units outside ``groups`` count as if they did, and so do those of
     ``matters`` and of weights that are not finite."""
-    constants = survey(coupling, rules)
+    constants = learn_constants(coupling, rules)
     # Everything is alive but what may go: a unit that no group holds has nobody to remove it.
     live = np.ones(len(coupling.units), np.bool_)
     for member in groups:
@@ -91,7 +91,7 @@ def alive(
             return live
 
 
-def survey(coupling: Coupling, rules: Rules) -> Constants:
+def learn_constants(coupling: Coupling, rules: Rules) -> Constants:
     """What is constant in the graph, and what every node reads."""
     constants = Constants(coupling)
     for node in coupling.graph.all_nodes():

@@ -25,7 +25,7 @@ def in_weights(coupling: Coupling) -> UnitArray:
     """Units at whose positions a weight of the file is not finite."""
     # numpy cannot concatenate an empty list.
     found = [NONE]
-    for value in coupling.lazies:
+    for value in coupling.deferred_labels:
         tensor = value.const_value
         if tensor is not None and tensor.dtype.is_floating_point():
             found += _at(coupling, value, tensor.numpy())
@@ -58,7 +58,7 @@ def in_activations(found: Analysis, seed: int, provider: str) -> UnitArray:
             "loss; check the model"
         )
     made = [v for node in coupling.graph for v in node.outputs if _is_float(coupling, v)]
-    values = [v for v in made if coupling.layout(v, settle=False)]
+    values = [v for v in made if coupling.layout(v, assign_fresh=False)]
     units = [NONE]
     for arrays in tap(found.model, [str(v.name) for v in values], batch, provider):
         for value, array in zip(values, arrays, strict=True):
@@ -71,7 +71,7 @@ def _at(coupling: Coupling, value: ir.Value, array: Array) -> Iterator[UnitArray
     spoilt = ~np.isfinite(_wide(array))
     if not spoilt.any():
         return
-    for term in coupling.layout(value, settle=False):
+    for term in coupling.layout(value, assign_fresh=False):
         others = tuple(a for a in range(spoilt.ndim) if a not in term.axes)
         yield term.units[spoilt.any(axis=others)].ravel()
 

@@ -124,7 +124,7 @@ def _shape(value: ir.Value, coupling: Coupling, index: np.ndarray) -> tuple[Part
     if shape is None:
         return None
     sizes = [PartSize(size) for size in shape]
-    for term in coupling.layout(value, settle=False):
+    for term in coupling.layout(value, assign_fresh=False):
         found, counts = np.unique(index[coupling.units.find(term.units)], return_counts=True)
         shares = [(int(g), int(n) / term.units.size) for g, n in zip(found, counts, strict=True) if g >= 0]
         # A joint term loses along its last, ragged axis (docs/glossary.md).

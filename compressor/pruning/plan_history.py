@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.labels import UnitArray
 from compressor.channels.plan import PruningPlan, Removal
 from compressor.graph.evaluate import Array
@@ -43,7 +43,7 @@ class Trail:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, plan: PruningPlan, cut: Cut, *, last: bool) -> None:
+    def add(self, plan: PruningPlan, cut: ChannelMask, *, last: bool) -> None:
         """Takes note of a cut; before surgery, as it asks for the shapes that the cut starts from."""
         self._count += 1
         self._policy = plan.policy
@@ -59,8 +59,8 @@ class Trail:
         if not last:
             self._follow(cut)
 
-    def _follow(self, cut: Cut) -> None:
-        for value in cut.coupling.lazies:
+    def _follow(self, cut: ChannelMask) -> None:
+        for value in cut.coupling.deferred_labels:
             name, shape = str(value.name), cut.before(value)
             if name not in self._left:
                 self._left[name] = _Left(np.arange(np.prod(shape), dtype=np.int32).reshape(shape), shape)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import Cut, Mask
+from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.channels.fills import drop_copies
 from compressor.channels.verify import recheck, rule_errors
 from compressor.graph.captures import values_of
@@ -21,7 +21,7 @@ from compressor.operators.repair import Repairer
 from compressor.pruning.freed import declare_anew
 
 
-def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
+def remove(model: ir.Model, cut: ChannelMask, rules: Rules) -> None:
     """Removes what ``cut`` says from the analysed ``model``, in place: weights, attributes, shapes, annotations.
 
     Raises:
@@ -62,7 +62,7 @@ def remove(model: ir.Model, cut: Cut, rules: Rules) -> None:
     recheck(model, cut.coupling, shapes, nodes)
 
 
-def _is_moved(value: ir.Value, cut: Cut) -> bool:
+def _is_moved(value: ir.Value, cut: ChannelMask) -> bool:
     """Of a value that holds one number and loses some: is it moved about, or made by moving one, so that its producer
     has to go on making all of it?"""
     producer, fills = value.producer(), cut.coupling.fills
@@ -80,7 +80,7 @@ def _dim(old: int | ir.SymbolicDim, before: int, after: int) -> int | str | None
 
 
 def _cut(
-    value: ir.Value, tensor: ir.TensorProtocol, cut: Cut, shape: tuple[int, ...], *, lazily: bool
+    value: ir.Value, tensor: ir.TensorProtocol, cut: ChannelMask, shape: tuple[int, ...], *, lazily: bool
 ) -> ir.TensorProtocol:
     """What stays of the data of an initializer; with ``lazily``, made when it is read."""
     # Elements of less than a byte cannot be sliced by rows without unpacking them.
@@ -99,16 +99,16 @@ class Compacted:
 
     Attributes:
         kept: axis -> which positions stay along it; empty where rows differ.
-        mask: which positions stay, of the rank of the weight, where rows differ in it; see ``Cut.mask``.
+        mask: which positions stay, of the rank of the weight, where rows differ in it; see ``ChannelMask.mask``.
     """
 
     kept: Mapping[int, Mask]
     mask: Mask | None = None
 
     @staticmethod
-    def of(cut: Cut, value: ir.Value) -> Compacted:
+    def of(cut: ChannelMask, value: ir.Value) -> Compacted:
         """Of the weight ``value``."""
-        terms = cut.coupling.layout(value, settle=False)
+        terms = cut.coupling.layout(value, assign_fresh=False)
         # Rows of a joint term keep different positions, which one mask for each axis cannot say.
         if any(len(t.axes) > 1 for t in terms):
             return Compacted({}, cut.mask(value))
@@ -130,7 +130,7 @@ def _rows(mask: Mask, first: int, count: int) -> Mask:
     return mask[first : first + count] if mask.shape[0] > 1 else mask
 
 
-def compact(array: Array, cut: Cut, value: ir.Value) -> Array:
+def compact(array: Array, cut: ChannelMask, value: ir.Value) -> Array:
     """What stays of ``array``, the data of ``value``, in row-major order."""
     part = Compacted.of(cut, value)
     left = part(array, 0)
@@ -140,7 +140,7 @@ def compact(array: Array, cut: Cut, value: ir.Value) -> Array:
     return np.ascontiguousarray(left) if left.ndim else left
 
 
-def mask(model: ir.Model, cut: Cut, rules: Rules, *, thorough: bool = False) -> tuple[ir.Model, Reference]:
+def mask(model: ir.Model, cut: ChannelMask, rules: Rules, *, thorough: bool = False) -> tuple[ir.Model, Reference]:
     """The masked reference: a clone of the analysed ``model`` in which what ``cut`` removes does not count.
 
     Kernels are zeroed; where activations meet without a weight, masks are put into the graph.
@@ -200,5 +200,5 @@ def _is_kernel(value: ir.Value, rules: Rules) -> bool:
     return any(r is not None and r.multiplies for r in users)
 
 
-def _touched(node: ir.Node, cut: Cut) -> bool:
+def _touched(node: ir.Node, cut: ChannelMask) -> bool:
     return any(cut.touches(v) for v in [*node.inputs, *node.outputs] if v is not None)

@@ -17,7 +17,7 @@ from compressor.recipe.stages import trains
 
 
 @dataclass(frozen=True)
-class Course:
+class ResolvedRecipe:
     """A recipe whose paths are relative to the current folder.
 
     Attributes:
@@ -39,10 +39,10 @@ class Course:
     limits: tuple[PruneSettings, BenchSettings]
 
     @staticmethod
-    def of(path: Path, recipe: Recipe) -> Course:
+    def of(path: Path, recipe: Recipe) -> ResolvedRecipe:
         """The recipe that was read from ``path``."""
         folder = path.parent
-        return Course(
+        return ResolvedRecipe(
             path=path,
             original=folder / recipe.model,
             output=None if recipe.output is None else folder / recipe.output,

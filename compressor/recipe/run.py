@@ -16,7 +16,7 @@ from compressor.recipe import limits
 from compressor.recipe.judging import Judge, Judged
 from compressor.recipe.lock import held
 from compressor.recipe.perform import content, kept, perform
-from compressor.recipe.progress import Course
+from compressor.recipe.progress import ResolvedRecipe
 from compressor.recipe.stages import Task
 from compressor.recipe.store import MODEL, Store, model_digest
 from compressor.render.recipe import write_recipe_html
@@ -50,9 +50,9 @@ class RecipeOptions:
     phases: Callable[[], AbstractContextManager[Progress | None]] = nullcontext
 
     @staticmethod
-    def beside(course: Course) -> Path:
+    def beside(resolved: ResolvedRecipe) -> Path:
         """The work folder of a recipe where none is named."""
-        return (course.path if course.output is None else course.output).parent / WORK_FOLDER
+        return (resolved.path if resolved.output is None else resolved.output).parent / WORK_FOLDER
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Outcome:
 
 
 @dataclass
-class Way:
+class RunState:
     """How far a recipe has come.
 
     Attributes:
@@ -90,7 +90,7 @@ class Way:
     unknown: bool = False
 
 
-def run_recipe(course: Course, options: RecipeOptions | None = None) -> Outcome:
+def run_recipe(resolved: ResolvedRecipe, options: RecipeOptions | None = None) -> Outcome:
     """Runs the stages of a recipe; what had finished before is not run again.
 
     Raises:
@@ -98,97 +98,97 @@ def run_recipe(course: Course, options: RecipeOptions | None = None) -> Outcome:
             differ where they should not, are not raised but in the outcome, beside the report.
     """
     options = options or RecipeOptions()
-    course.check(options.start)
+    resolved.check(options.start)
     # A dry run writes nothing, not even a lock.
     if options.dry_run:
-        return _Run(course, options).whole()
-    with held(options.work or RecipeOptions.beside(course)):
-        return _Run(course, options).whole()
+        return _Run(resolved, options).whole()
+    with held(options.work or RecipeOptions.beside(resolved)):
+        return _Run(resolved, options).whole()
 
 
 class _Run:
     """One run of a recipe."""
 
-    def __init__(self, course: Course, options: RecipeOptions) -> None:
-        self._course, self._options = course, options
-        self._store = Store(options.work or RecipeOptions.beside(course))
-        self._judge = Judge(course.data, course.original, self._store)
-        self._digest = model_digest(course.original)
+    def __init__(self, resolved: ResolvedRecipe, options: RecipeOptions) -> None:
+        self._resolved, self._options = resolved, options
+        self._store = Store(options.work or RecipeOptions.beside(resolved))
+        self._judge = Judge(resolved.data, resolved.original, self._store)
+        self._digest = model_digest(resolved.original)
 
     def whole(self) -> Outcome:
         """From the first stage to the report."""
         begun = time.perf_counter()
-        way = self._begin()
-        before, output, gates = way.model, None, list[GateRow]()
+        run = self._begin()
+        before, output, gates = run.model, None, list[GateRow]()
         error: CompressorError | None = None
         try:
-            for name in self._course.stages:
-                self._stage(name, way)
+            for name in self._resolved.stages:
+                self._stage(name, run)
             if not self._options.dry_run:
-                gates = self._gates(before, way)
-                _demand(None, gates, "the recipe", way.source)
-                output = self._put_in_place(way)
+                gates = self._gates(before, run)
+                _demand(None, gates, "the recipe", run.source)
+                output = self._put_in_place(run)
         # The report is written all the same: it says what was measured and where it failed.
         except (GateMissed, ProofFailed) as found:
             error = found
         report = RecipeReport(
-            recipe=str(self._course.path),
+            recipe=str(self._resolved.path),
             input=before,
             output=output,
-            accuracy=way.accuracy,
-            stages=way.rows,
+            accuracy=run.accuracy,
+            stages=run.rows,
             gates=gates,
             failed=None if error is None else str(error),
             seconds=round(time.perf_counter() - begun, 3),
-            warnings=list(dict.fromkeys(way.warnings)),
+            warnings=list(dict.fromkeys(run.warnings)),
             environment=environment(),
         )
-        if self._course.html is not None and not self._options.dry_run:
-            write_recipe_html(report, self._course.html, datetime.now().astimezone())
+        if self._resolved.html is not None and not self._options.dry_run:
+            write_recipe_html(report, self._resolved.html, datetime.now().astimezone())
         return Outcome(report, error)
 
-    def _begin(self) -> Way:
-        stats = account.read_back(self._course.original, self._course.data)
+    def _begin(self) -> RunState:
+        stats = account.read_back(self._resolved.original, self._resolved.data)
         if self._options.dry_run:
             found = Judged(value=None, reason=self._judge.missing())
         else:
-            found = self._judge.judge(self._course.original, self._digest)
+            found = self._judge.judge(self._resolved.original, self._digest)
         row = None
         if found.value is not None:
             row = self._judge.evaluator.row(found.value, found.value, found.samples)
-        elif found.reason and self._course.limits[0].max_drop is not None:
-            raise UsageError(f"{self._course.path}: gates: max_drop needs samples with labels, but {found.reason}")
-        return Way(self._course.original, self._digest, stats, row)
+        elif found.reason and self._resolved.limits[0].max_drop is not None:
+            raise UsageError(f"{self._resolved.path}: gates: max_drop needs samples with labels, but {found.reason}")
+        return RunState(self._resolved.original, self._digest, stats, row)
 
     # ---- one stage
 
-    def _stage(self, name: str, way: Way) -> None:
+    def _stage(self, name: str, run: RunState) -> None:
         """Runs a stage, or takes what it gave before; raises GateMissed or ProofFailed when its row is written."""
-        way.again |= name == self._options.start
-        settings = self._course.stages[name]
-        folder = self._store.folder(name, content(name, settings, way.digest, self._digest))
+        run.again |= name == self._options.start
+        settings = self._resolved.stages[name]
+        folder = self._store.folder(name, content(name, settings, run.digest, self._digest))
         # From the stage that is run again on, later ones follow from another model, whatever is kept.
-        found = None if way.again or way.unknown else kept(name, settings, folder, self._store)
+        found = None if run.again or run.unknown else kept(name, settings, folder, self._store)
         if found is None and self._options.dry_run:
             self._tell(name, "would run")
             # The digest of the model that it would make is not known, so nothing can be looked up after it.
-            way.unknown = True
-            way.rows.append(StageRow(name=name, state="to run"))
+            run.unknown = True
+            run.rows.append(StageRow(name=name, state="to run"))
             return
         self._tell(name, f"finished before, kept in {folder}" if found is not None else "runs")
         state: State = "ran" if found is None else "kept"
-        if way.again:
+        if run.again:
             # A folder that stays would let training resume from its checkpoint.
             self._store.forget(folder)
-        task = Task(self._course.original, way.source, folder, settings)
+        task = Task(self._resolved.original, run.source, folder, settings)
         finished, document = found or perform(name, task, self._store, self._options.phases())
         if finished.model is not None and finished.digest is not None:
-            way.source, way.digest, way.model = folder / MODEL, finished.digest, finished.model
-            if way.accuracy is not None:
-                after = self._judge.judge(way.source, way.digest).value
-                way.accuracy = way.accuracy.model_copy(update={"after": after})
+            run.source, run.digest, run.model = folder / MODEL, finished.digest, finished.model
+            if run.accuracy is not None:
+                after = self._judge.judge(run.source, run.digest).value
+                run.accuracy = run.accuracy.model_copy(update={"after": after})
         if isinstance(document, BenchReport):
-            way.bench = document
+            run.bench = document
         gates = limits.judge_gates(document, settings, name)
         row = StageRow(
             name=name,
@@ -196,39 +196,39 @@ class _Run:
             folder=str(folder),
             seconds=finished.seconds,
             model=finished.model,
-            accuracy=way.accuracy.after if way.accuracy is not None and finished.model is not None else None,
+            accuracy=run.accuracy.after if run.accuracy is not None and finished.model is not None else None,
             speed_up=limits.measured_speed_up(document),
             gates=gates,
             report=finished.report,
         )
         # Before the gate is demanded, so that the row of the stage that fails is in the report.
-        way.rows.append(row)
-        way.warnings += [f"{name}: {text}" for text in finished.report["warnings"]]
+        run.rows.append(row)
+        run.warnings += [f"{name}: {text}" for text in finished.report["warnings"]]
         _demand(document, gates, f"stage {name!r}", folder)
 
     def _tell(self, name: str, text: str) -> None:
-        names = list(self._course.stages)
+        names = list(self._resolved.stages)
         self._options.line(f"[{names.index(name) + 1}/{len(names)}] {name}: {text}")
 
     # ---- the result
 
-    def _gates(self, before: ModelStats, way: Way) -> list[GateRow]:
+    def _gates(self, before: ModelStats, run: RunState) -> list[GateRow]:
         """The gates of the recipe, on its last model and the last measurement of that."""
-        of_file, of_speed = self._course.limits
-        rows = [] if way.accuracy is None else [way.accuracy]
-        found = limits.judge_gates(Report(input=before, output=way.model, accuracy=rows), of_file)
-        return found if way.bench is None else found + limits.judge_gates(way.bench, of_speed)
+        of_file, of_speed = self._resolved.limits
+        rows = [] if run.accuracy is None else [run.accuracy]
+        found = limits.judge_gates(Report(input=before, output=run.model, accuracy=rows), of_file)
+        return found if run.bench is None else found + limits.judge_gates(run.bench, of_speed)
 
-    def _put_in_place(self, way: Way) -> ModelStats | None:
+    def _put_in_place(self, run: RunState) -> ModelStats | None:
         """Writes the last model to where the recipe wants it; None where no stage made one."""
-        output = self._course.output
-        if output is None or way.source == self._course.original:
+        output = self._resolved.output
+        if output is None or run.source == self._resolved.original:
             return None
         # As the stage wrote it: with weights beside the file, or in it.
-        external = True if len(files.model_files(way.source)) > 1 else None
-        forbidden = files.model_files(self._course.original)
-        files.save_model(files.load_model(way.source), output, external_data=external, forbidden=forbidden)
-        return way.model.model_copy(update={"path": str(output), "bytes": files.size_on_disk(output)})
+        external = True if len(files.model_files(run.source)) > 1 else None
+        forbidden = files.model_files(self._resolved.original)
+        files.save_model(files.load_model(run.source), output, external_data=external, forbidden=forbidden)
+        return run.model.model_copy(update={"path": str(output), "bytes": files.size_on_disk(output)})
 
 
 def _demand(document: Document | None, gates: list[GateRow], whose: str, place: Path) -> None:

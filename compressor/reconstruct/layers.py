@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.graph.edit import add_constant
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import captured_values
@@ -92,7 +92,7 @@ class LayerPair:
 class Kept:
     """What the cut left of the dense net's activations, by name."""
 
-    def __init__(self, cut: Cut) -> None:
+    def __init__(self, cut: ChannelMask) -> None:
         self._cut = cut
         graph = cut.coupling.graph
         self._values = {str(v.name): v for v in (*graph.inputs, *(v for n in graph for v in n.outputs))}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.config.choices import RECOVERIES
 from compressor.data import Batch, Dataset, batch_limit
 from compressor.errors import UsageError
@@ -51,7 +51,7 @@ class Fits:
 def recover(
     pruned: ir.Model,
     original: ir.Model,
-    cut: Cut,
+    cut: ChannelMask,
     method: str | Fits,
     data: Dataset,
     options: ReconstructOptions | None = None,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import ChannelGroup, blocked
 from compressor.channels.plan import PruningPlan
 from compressor.config import AMOUNTS, PruneSettings, RunSettings
@@ -165,7 +165,9 @@ def _unfused(model: ir.Model) -> list[str]:
     return [f"operators that ONNX Runtime fused ({listed}) are written as simpler ones; it fuses most when it loads"]
 
 
-def group_rows(groups: Sequence[ChannelGroup], cut: Cut | None, earlier: Sequence[GroupRow] = ()) -> list[GroupRow]:
+def group_rows(
+    groups: Sequence[ChannelGroup], cut: ChannelMask | None, earlier: Sequence[GroupRow] = ()
+) -> list[GroupRow]:
     """What each group has and loses, with what it lost in earlier steps."""
     rows = {row.name: row for row in earlier}
     for member in groups:
@@ -175,7 +177,7 @@ def group_rows(groups: Sequence[ChannelGroup], cut: Cut | None, earlier: Sequenc
     return list(rows.values())
 
 
-def _group_row(member: ChannelGroup, cut: Cut | None) -> GroupRow:
+def _group_row(member: ChannelGroup, cut: ChannelMask | None) -> GroupRow:
     gone = 0 if cut is None else int((~cut.keeps_units(member.units)).sum())
     axes = list(dict.fromkeys(slot.label for slot in member.slots))
     return GroupRow(name=member.name, channels=member.channels, removed=gone * member.width, axes=axes)

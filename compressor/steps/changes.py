@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.data import Dataset
@@ -45,7 +45,9 @@ class Making:
         """Fits layers on these samples; None takes weights as they are."""
         self._how = Calibration(data, method, options)
 
-    def changed(self, models: tuple[ir.Model, ir.Model], cut: Cut, changes: Mapping[str, LayerChange]) -> Changed:
+    def changed(
+        self, models: tuple[ir.Model, ir.Model], cut: ChannelMask, changes: Mapping[str, LayerChange]
+    ) -> Changed:
         """The smaller model with its changes, beside the dense one."""
         small, dense = models
         # Changing edits the model, and may have done so in part when the error comes.
@@ -61,7 +63,7 @@ class Making:
 
 
 def make_changes(
-    models: tuple[ir.Model, ir.Model], cut: Cut, changes: Mapping[str, LayerChange], making: Making
+    models: tuple[ir.Model, ir.Model], cut: ChannelMask, changes: Mapping[str, LayerChange], making: Making
 ) -> Changed:
     """Makes changes and decides which of them are written as something else.
 

@@ -94,7 +94,9 @@ class Effort:
     memory: float
 
 
-def settled(settings: PruneSettings, found: Analysis, *, available: int | None) -> tuple[PruneSettings, list[str]]:
+def resolve_defaults(
+    settings: PruneSettings, found: Analysis, *, available: int | None
+) -> tuple[PruneSettings, list[str]]:
     """The settings with a recovery by name and a number of samples, and what the report has to say.
 
     Args:

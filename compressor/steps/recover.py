@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.config import PruneSettings, RunSettings
 from compressor.config.choices import RECOVERIES, REGULARIZERS
 from compressor.config.data import validation
@@ -195,7 +195,7 @@ class Recovery:
         # A clone costs little, since its weights are shared, and surgery edits the other one.
         self._dense = None if idle else model.clone()
 
-    def after(self, model: ir.Model, cut: Cut, changes: Mapping[str, LayerChange] | None = None) -> None:
+    def after(self, model: ir.Model, cut: ChannelMask, changes: Mapping[str, LayerChange] | None = None) -> None:
         """Recovers the model that was cut, as :meth:`before` knew it, by ``cut``, and makes ``changes`` on the way.
 
         Raises:
@@ -218,7 +218,7 @@ class Recovery:
             if self._settings.recover == "finetune":
                 self.model = self._train(self.model, self._samples)
 
-    def _attempt(self, model: ir.Model, dense: ir.Model, cut: Cut, samples: RunSamples) -> None:
+    def _attempt(self, model: ir.Model, dense: ir.Model, cut: ChannelMask, samples: RunSamples) -> None:
         """Rebuilds; leaves the cut as it is where nobody asked and the model does not run on made-up samples."""
         try:
             self._rebuild(model, dense, cut, samples)
@@ -317,7 +317,7 @@ class Recovery:
             samples=found[0].samples,
         )
 
-    def _change(self, model: ir.Model, dense: ir.Model, cut: Cut, changes: Mapping[str, LayerChange]) -> None:
+    def _change(self, model: ir.Model, dense: ir.Model, cut: ChannelMask, changes: Mapping[str, LayerChange]) -> None:
         """Makes changes: on samples where there are such and the model runs on them, else of the weights alone."""
         from compressor.steps.changes import Making, make_changes
 
@@ -345,7 +345,7 @@ class Recovery:
     def _method(self) -> str:
         return self._settings.recover if self._settings.recover in RECOVERIES else BEFORE_TRAINING
 
-    def _rebuild(self, model: ir.Model, dense: ir.Model, cut: Cut, samples: RunSamples) -> None:
+    def _rebuild(self, model: ir.Model, dense: ir.Model, cut: ChannelMask, samples: RunSamples) -> None:
         done = recover(model, dense, cut, self._method, samples.train, self._options(dense, samples.train))
         self._rows += [RecoveryRow(name=r.node, error_before=r.before, error_after=r.after) for r in done.layers]
         self._warnings += left_alone(done.skipped)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.config import RunSettings
 from compressor.data import Dataset
 from compressor.graph import clean
@@ -115,7 +115,7 @@ class _Site:
 def change_layers(
     small: ir.Model,
     dense: ir.Model,
-    cut: Cut,
+    cut: ChannelMask,
     changes: Mapping[str, LayerChange],
     how: Calibration,
     settings: RunSettings,
@@ -186,7 +186,7 @@ def _row(site: _Site, model: ir.Model, *, lower: bool) -> ChangedLayer:
 def _sites(
     small: ir.Model,
     dense: ir.Model,
-    cut: Cut,
+    cut: ChannelMask,
     changes: Mapping[str, LayerChange],
     settings: RunSettings,
     *,

@@ -12,7 +12,7 @@ from compressor.operators.operator import Operator
 from compressor.operators.table import operator_of
 from compressor.operators.weight import weight_axes
 from compressor.reconstruct.form import Shape
-from compressor.structures.lowrank.factors import Way
+from compressor.structures.lowrank.factors import ThinnedSide
 
 
 @dataclass(frozen=True)
@@ -76,20 +76,20 @@ class Geometry:
         """Elements of its weight."""
         return self.groups * self.inputs * self.outs * self.taps
 
-    def factored_macs(self, way: Way, rank: int) -> float:
+    def factored_macs(self, side: ThinnedSide, rank: int) -> float:
         """Multiply-accumulates of the two factors."""
-        if way == "outputs":
+        if side == "outputs":
             return self.groups * rank * (self.inputs * self.taps * self.slides + self.outs * self.after)
         return self.groups * rank * (self.inputs * self.before + self.outs * self.taps * self.slides)
 
-    def factored_params(self, way: Way, rank: int) -> int:
+    def factored_params(self, side: ThinnedSide, rank: int) -> int:
         """Elements of the two factors."""
-        thick, thin = (self.inputs, self.outs) if way == "outputs" else (self.outs, self.inputs)
+        thick, thin = (self.inputs, self.outs) if side == "outputs" else (self.outs, self.inputs)
         return self.groups * rank * (thick * self.taps + thin)
 
-    def widest(self, way: Way) -> int:
+    def widest(self, side: ThinnedSide) -> int:
         """The rank from which on factors are no approximation."""
-        if way == "outputs":
+        if side == "outputs":
             return min(self.outs, self.inputs * self.taps)
         return min(self.inputs, self.outs * self.taps)
 

@@ -96,7 +96,7 @@ def notation(block: BlockShape) -> str:
 
 
 @dataclass(frozen=True)
-class Rung:
+class BlockOption:
     """One layer in blocks of one shape, alone.
 
     Attributes:
@@ -112,23 +112,23 @@ class Rung:
     distance: float
 
 
-def moves(rungs: Sequence[Rung]) -> list[Move[str]]:
+def moves(options: Sequence[BlockOption]) -> list[Move[str]]:
     """From a layer left alone to a block, and from block to block, by rising loss for each byte saved.
 
     The loss is the squared distance, as that of independent changes adds up. The option of a move is an index into the
-    rungs of its layer, in their order here.
+    options of its layer, in their order here.
     """
     items: dict[str, list[Alternative]] = {}
-    for rung in rungs:
-        items.setdefault(rung.layer, []).append(Alternative(float(rung.saved), rung.distance**2))
+    for option in options:
+        items.setdefault(option.layer, []).append(Alternative(float(option.saved), option.distance**2))
     return line_of(items)
 
 
-def blocks_after(line: Sequence[Move[str]], rungs: Sequence[Rung]) -> dict[str, str]:
+def blocks_after(line: Sequence[Move[str]], options: Sequence[BlockOption]) -> dict[str, str]:
     """The block of each layer after these moves."""
     own: dict[str, list[str]] = {}
-    for rung in rungs:
-        own.setdefault(rung.layer, []).append(rung.block)
+    for option in options:
+        own.setdefault(option.layer, []).append(option.block)
     return {layer: own[layer][option] for layer, option in final_options(line).items()}
 
 

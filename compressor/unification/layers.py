@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
-from compressor.channels.meeting import Meeting
+from compressor.channels.meeting import NodeOperands
 from compressor.config import BlockShape, UnifySettings
 from compressor.errors import UsageError
 from compressor.graph.evaluate import Array
@@ -254,7 +254,7 @@ class _Search:
         return first, last
 
 
-def _read(value: ir.Value, meeting: Meeting, shape: tuple[int, ...] | None) -> CanonicalAxes | None:
+def _read(value: ir.Value, meeting: NodeOperands, shape: tuple[int, ...] | None) -> CanonicalAxes | None:
     """How a node reads the weight ``value``, by the names of its axes; None where it is a bias, a scale or a table.
 
     A name in the weight and in an output only counts outputs, in the weight and in an activation only is summed over,

@@ -93,7 +93,7 @@ class _Holders:
     def __init__(self, coupling: Coupling) -> None:
         graph = coupling.graph
         values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
-        self.terms = [(value, term) for value in values for term in coupling.layout(value, settle=False)]
+        self.terms = [(value, term) for value in values for term in coupling.layout(value, assign_fresh=False)]
         self.of: dict[int, list[int]] = {}
         for index, (_, term) in enumerate(self.terms):
             for unit in np.unique(term.units).tolist():

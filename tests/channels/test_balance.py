@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compressor.channels.balance import COVER_ROWS, _exact_cover, _patterns, balance
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.coupling import Coupling
 from compressor.config import PruneSettings
 from tests.models import between, in_memory, weight
@@ -60,7 +60,7 @@ def grouped(groups: int = 4) -> Coupling:
 
 def labels(coupling: Coupling, name: str, axis: int) -> np.ndarray:
     value = coupling.graph.initializers[name]
-    found = next(t for t in coupling.lazies[value].terms if t.axes == (axis,))
+    found = next(t for t in coupling.deferred_labels[value].terms if t.axes == (axis,))
     return coupling.units.find(found.units)
 
 
@@ -83,7 +83,7 @@ def test_any_units_may_go_afterwards(name: str) -> None:
     balance(coupling, np.random.default_rng(1).random(len(coupling.units)))
     units = np.unique(labels(coupling, name, 0))
     for gone in ([units[0]], units[1:3], units[:-1]):
-        Cut(coupling, np.asarray(gone)).check()
+        ChannelMask(coupling, np.asarray(gone)).check()
 
 
 def test_rows_of_frozen_units_block_their_partners() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import group
 from compressor.config import PruneSettings
@@ -22,10 +22,10 @@ def value(coupling: Coupling, name: str) -> ir.Value:
     return found[name]
 
 
-def cut_of(proto: object = None, positions: tuple[int, ...] = (1, 4)) -> Cut:
+def cut_of(proto: object = None, positions: tuple[int, ...] = (1, 4)) -> ChannelMask:
     """Removes these positions of the first weight."""
     _, coupling = couple(in_memory(between("b = Relu(a)") if proto is None else proto), PruneSettings())  # type: ignore[arg-type]
-    return Cut(coupling, group(coupling)[0].units[list(positions)])
+    return ChannelMask(coupling, group(coupling)[0].units[list(positions)])
 
 
 def test_planned_shapes() -> None:
@@ -66,7 +66,7 @@ def test_nothing_is_there_of_no_value() -> None:
 def test_one_weight_cut_along_two_axes() -> None:
     _, coupling = couple(in_memory(between("b = Relu(a)")), PruneSettings())
     one, two = group(coupling)
-    cut = Cut(coupling, np.concatenate([one.units[:3], two.units[-2:]]))
+    cut = ChannelMask(coupling, np.concatenate([one.units[:3], two.units[-2:]]))
     v = value(coupling, "v")
     assert cut.after(v) == (6, 13, 1, 1)
     mask = cut.mask(v)
@@ -96,4 +96,4 @@ def test_an_emptied_axis_is_refused() -> None:
 def test_the_frozen_unit_is_refused() -> None:
     _, coupling = couple(in_memory(between("b = Relu(a)")), PruneSettings())
     with pytest.raises(PlanError, match="cannot do without"):
-        Cut(coupling, np.zeros(1, np.int64))
+        ChannelMask(coupling, np.zeros(1, np.int64))

@@ -167,12 +167,12 @@ def test_a_plan_that_is_misread_is_noticed(monkeypatch: pytest.MonkeyPatch, name
     read = apply.units_of
 
     def misread(found: PruningPlan, coupling: Coupling) -> UnitArray:
-        sizes = {r.initializer: coupling.lazy(coupling.graph.initializers[r.initializer]) for r in found.removals}
+        sizes = {r.initializer: coupling.deferred(coupling.graph.initializers[r.initializer]) for r in found.removals}
         moved = []
         for r in found.removals:
-            lazy = sizes[r.initializer]
-            assert lazy is not None
-            size = next(t.units.size for t in lazy.terms if t.axes == r.axes)
+            deferred = sizes[r.initializer]
+            assert deferred is not None
+            size = next(t.units.size for t in deferred.terms if t.axes == r.axes)
             moved.append(replace(r, indices=tuple((i + shift) % size for i in r.indices)))
         return read(replace(found, removals=tuple(moved)), coupling)
 

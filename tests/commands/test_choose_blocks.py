@@ -52,34 +52,38 @@ def test_what_is_chosen_stays_within_the_limit_when_it_is_really_unified(net, tm
 def test_more_may_be_lost_and_more_is_saved(net):
     def saved(limit: float) -> int:
         found = choose(net, chosen(max_distance=limit))
-        of = {(rung.layer, rung.block): rung.saved for rung in found.rungs}
+        of = {(option.layer, option.block): option.saved for option in found.options}
         return sum(of[item] for item in found.plan.blocks.items())
 
     some, more, everything = saved(0.7), saved(0.9), saved(1e9)
     assert some < more < everything
-    rungs = choose(net, chosen(max_distance=1e9)).rungs
-    assert everything == sum(max(r.saved for r in rungs if r.layer == name) for name in {r.layer for r in rungs})
+    options = choose(net, chosen(max_distance=1e9)).options
+    assert everything == sum(max(r.saved for r in options if r.layer == name) for name in {r.layer for r in options})
 
 
 def test_bytes_are_those_that_are_stored(net):
     settings = chosen(max_distance=1e9)
     found = choose(net, settings)
     result = unify(net, found.plan.applied(settings))
-    saved = {rung.layer: rung.saved for rung in found.rungs if (rung.layer, rung.block) in found.plan.blocks.items()}
+    saved = {
+        option.layer: option.saved
+        for option in found.options
+        if (option.layer, option.block) in found.plan.blocks.items()
+    }
     for row in result.report.layers:
         assert saved[row.name] == 4 * row.weights - row.stored
 
 
 def test_what_the_user_fixed_is_the_only_rung_of_that_layer(net):
     found = choose(net, chosen(max_distance=1e9, layer_block=["w=1x8"], exclude=["v"]))
-    assert {(r.layer, r.block) for r in found.rungs if r.layer == "w"} == {("w", "1x8x1")}
-    assert "v" not in {rung.layer for rung in found.rungs}
+    assert {(r.layer, r.block) for r in found.options if r.layer == "w"} == {("w", "1x8x1")}
+    assert "v" not in {option.layer for option in found.options}
 
 
 def test_measurements_are_remembered(net, tmp_path):
     first = choose(net, chosen(max_distance=0.7), ledger=tmp_path / "a.jsonl")
     again = choose(net, chosen(max_distance=0.7), ledger=tmp_path / "a.jsonl")
-    assert (first.remembered, again.remembered) == (0, len(first.rungs))
+    assert (first.remembered, again.remembered) == (0, len(first.options))
     assert again.plan == first.plan
     other = choose(net, chosen(max_distance=0.7, prune_share=0.5), ledger=tmp_path / "a.jsonl")
     assert other.remembered == 0

@@ -10,7 +10,7 @@ import pytest
 
 from compressor.config.choices import STAGES
 from compressor.config.recipe import GATES, MANAGED, Recipe, schema, settings_of
-from compressor.recipe.progress import Course
+from compressor.recipe.progress import ResolvedRecipe
 from compressor.recipe.reading import read_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -36,8 +36,8 @@ def test_the_schema_knows_every_setting_and_no_other():
 
 @pytest.mark.parametrize("path", RECIPES, ids=NAMES)
 def test_examples_can_be_read(path: Path):
-    course = Course.of(path, read_recipe(path))
-    assert course.original.is_file()
+    resolved = ResolvedRecipe.of(path, read_recipe(path))
+    assert resolved.original.is_file()
     assert path.read_text(encoding="utf-8").startswith(
         "# yaml-language-server: $schema=../../docs/recipe.schema.json\n"
     )

@@ -13,7 +13,7 @@ from compressor.config import DataSettings
 from compressor.data import Batch, Dataset, Indices
 from compressor.errors import ModelError
 from compressor.experiments.change import ReferenceOutputs
-from compressor.experiments.run import Lab, Variant
+from compressor.experiments.run import Experiment, Variant
 from compressor.graph import files
 from tests.models import in_memory, model
 
@@ -66,9 +66,9 @@ class Scaled:
         return scaled
 
 
-def lab(folder: Path, samples: Dataset | None = None) -> Lab:
+def experiment(folder: Path, samples: Dataset | None = None) -> Experiment:
     settings = DataSettings(samples=12, batch_size=5)
     reference = ReferenceOutputs.make(identity(), samples or Samples(), settings, folder)
     source = folder / "model"
     source.write_bytes(b"model")
-    return Lab(Scaled(folder / "log"), reference, files.digest([source]))
+    return Experiment(Scaled(folder / "log"), reference, files.digest([source]))

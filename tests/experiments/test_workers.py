@@ -14,7 +14,7 @@ from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.experiments.ledger import Ledger
 from compressor.experiments.run import run_trials
 from compressor.experiments.workers import workers_of
-from tests.experiments.case import lab
+from tests.experiments.case import experiment
 from tests.experiments.test_run import seen, trials
 from tests.models import between
 
@@ -22,8 +22,8 @@ from tests.models import between
 def test_an_executor_measures_the_same_and_stays_open(tmp_path) -> None:
     wanted = trials("0.5", "0.75", "1", "1.25")
     with ThreadPoolExecutor(2) as pool:
-        found = run_trials(lab(tmp_path), wanted, Ledger(), pool, print)
-        assert found == run_trials(lab(tmp_path), wanted, Ledger(), 1, print)
+        found = run_trials(experiment(tmp_path), wanted, Ledger(), pool, print)
+        assert found == run_trials(experiment(tmp_path), wanted, Ledger(), 1, print)
         assert pool.submit(int, "3").result() == 3
 
 
@@ -36,7 +36,7 @@ def test_sensitivity_takes_one() -> None:
 
 def test_what_a_trial_raises_is_raised(tmp_path) -> None:
     with ThreadPoolExecutor(2) as pool, pytest.raises(ModelError, match="times fail: it does not run"):
-        run_trials(lab(tmp_path), trials("2", "fail"), Ledger(), pool, print)
+        run_trials(experiment(tmp_path), trials("2", "fail"), Ledger(), pool, print)
 
 
 class Lost(Executor):
@@ -54,7 +54,7 @@ class Lost(Executor):
 @pytest.mark.parametrize("error", [CancelledError(), OSError("closed"), type("KilledWorker", (Exception,), {})()])
 def test_workers_that_go_away_are_a_sentence(tmp_path, error) -> None:
     with pytest.raises(CompressorError, match="the workers that measure are gone"):
-        run_trials(lab(tmp_path), trials("2"), Ledger(), Lost(error), print)
+        run_trials(experiment(tmp_path), trials("2"), Ledger(), Lost(error), print)
 
 
 def asked(cluster: str | None) -> SimpleNamespace:
@@ -88,7 +88,7 @@ def test_a_killed_worker_loses_nothing(tmp_path) -> None:
                 os.kill(pids[0], signal.SIGKILL)
 
         with workers_of(asked(cluster.scheduler_address.replace("tcp", "dask"))) as pool:
-            found = run_trials(lab(tmp_path), wanted, Ledger(), pool, tell)
+            found = run_trials(experiment(tmp_path), wanted, Ledger(), pool, tell)
     assert killed
     assert len(set(seen(tmp_path))) == 16
-    assert found == run_trials(lab(tmp_path), wanted, Ledger(), 1, print)
+    assert found == run_trials(experiment(tmp_path), wanted, Ledger(), 1, print)

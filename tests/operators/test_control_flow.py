@@ -155,8 +155,8 @@ def test_a_form_that_is_not_followed_stays_as_it_is(monkeypatch: pytest.MonkeyPa
 def test_without_the_rule_bodies_stay_as_they_are() -> None:
     rules = {key: rule for key, rule in RULES.items() if key != ("", "Loop")}
     _, coupling = couple(in_memory(model(LATE)), PruneSettings.parse({"ratio": 0.5}), rules)
-    assert not [lazy for value, lazy in coupling.lazies.items() if value.name in "uv" and lazy.terms and
-                coupling.units.find(lazy.terms[0].units).any()]  # fmt: skip
+    both = [found for value, found in coupling.deferred_labels.items() if value.name in "uv" and found.terms]
+    assert not any(coupling.units.find(found.terms[0].units).any() for found in both)
 
 
 def test_scan_with_a_batch_axis_is_left_alone() -> None:

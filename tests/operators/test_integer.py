@@ -8,7 +8,7 @@ import pytest
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import blocked, group
 from compressor.config import PruneSettings
 from compressor.operators.quantization_grid import grid_of, is_weight, real
@@ -106,7 +106,7 @@ def test_the_reference_masks_bytes_with_sign_as_wider_integers() -> None:
     """ONNX Runtime 1.24 has no Where for int8."""
     case = next(c for c in CASES if c.name == "QLinearConv of signed activations")
     found = analyse(in_memory(case.build()), PruneSettings())
-    cut = Cut(found.coupling, group(found.coupling)[0].units[:4])
+    cut = ChannelMask(found.coupling, group(found.coupling)[0].units[:4])
     reference, _ = surgery.mask(found.model, cut, RULES)
     where = [node for node in reference.graph if node.op_type == "Where"]
     sources = [v.producer() for node in where for v in node.inputs[1:] if v is not None]

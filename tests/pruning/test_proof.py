@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import group
 from compressor.channels.labels import UnitArray
@@ -225,7 +225,7 @@ def test_a_model_that_runs_at_one_size_only() -> None:
     """Where a mask fits the first size only, the second is still run, and must run."""
     source, coupling = couple(in_memory(model(MERGED_HEADS)), SETTINGS)
     plan = choose_channels(coupling, SETTINGS, RULES, 1).plan
-    cut = Cut(coupling, units_of(plan, coupling))
+    cut = ChannelMask(coupling, units_of(plan, coupling))
     reference, masks = surgery.mask(source, cut, RULES)
     surgery.remove(source, cut, RULES)
     join = next(n for n in source.graph if n.outputs[0].name == "b").inputs[1]
@@ -306,7 +306,7 @@ def test_layer_norm_of_the_reference_by_hand() -> None:
 def test_masking_leaves_the_model_alone() -> None:
     model_, coupling = couple(in_memory(between("b = Relu(a)")), SETTINGS)
     before = ir.to_proto(model_).SerializeToString(deterministic=True)
-    surgery.mask(model_, Cut(coupling, group(coupling)[0].units[:4]), RULES)
+    surgery.mask(model_, ChannelMask(coupling, group(coupling)[0].units[:4]), RULES)
     assert ir.to_proto(model_).SerializeToString(deterministic=True) == before
 
 

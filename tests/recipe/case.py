@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from compressor.recipe.progress import Course
+from compressor.recipe.progress import ResolvedRecipe
 from compressor.recipe.reading import read_recipe
 from compressor.recipe.run import Outcome, RecipeOptions, run_recipe
 from tests.models import model
@@ -49,7 +49,8 @@ def write(folder: Path, stages: str, *, top: str = "data: data.npz", name: str =
 def execute(path: Path, *changes: str, **options: Any) -> tuple[Outcome, list[str]]:
     """What came of it, and the lines that were told."""
     told: list[str] = []
-    return run_recipe(Course.of(path, read_recipe(path, changes)), RecipeOptions(line=told.append, **options)), told
+    recipe = ResolvedRecipe.of(path, read_recipe(path, changes))
+    return run_recipe(recipe, RecipeOptions(line=told.append, **options)), told
 
 
 def states(outcome: Outcome) -> list[str]:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.plan import PruningPlan, Removal, units_of
 from compressor.config import PruneSettings
 from compressor.data import Batch
@@ -52,7 +52,7 @@ class Pruned:
 
     model: ir.Model
     dense: ir.Model
-    cut: Cut
+    cut: ChannelMask
 
     def recover(self, method: str, data: Any, options: ReconstructOptions = FEW) -> RecoveryResult:
         return recover(self.model, self.dense, self.cut, method, data, options)
@@ -69,7 +69,7 @@ def pruned(proto: onnx.ModelProto, removal: Removal | None = None, **settings: A
     found = analyse(ir.from_proto(proto), chosen)
     dense = found.model.clone()
     plan = PruningPlan((removal,)) if removal else choose_channels(found.coupling, chosen, RULES, 1).plan
-    cut = Cut(found.coupling, units_of(plan, found.coupling))
+    cut = ChannelMask(found.coupling, units_of(plan, found.coupling))
     cut.check()
     surgery.remove(found.model, cut, RULES)
     return Pruned(found.model, dense, cut)

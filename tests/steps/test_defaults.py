@@ -17,7 +17,7 @@ from compressor.pruning.analysis import analyse
 from compressor.results import ModelStats, Report
 from compressor.results.detail import AccuracyRow
 from compressor.steps import defaults
-from compressor.steps.defaults import NO_LAYER, heavier, settled
+from compressor.steps.defaults import NO_LAYER, heavier, resolve_defaults
 from compressor.steps.gates import unresolved
 from compressor.steps.recover import RunSamples
 from tests.models import between, in_memory, model
@@ -28,7 +28,7 @@ NET, DATA = MODELS / "digits-mobilenet.onnx", MODELS / "digits-test.npz"
 
 def auto(proto, available: int | None = None, **settings: object) -> tuple[PruneSettings, list[str]]:
     wanted = PruneSettings.parse({"ratio": 0.5, "recover": "auto", **settings})
-    return settled(wanted, analyse(in_memory(proto), wanted), available=available)
+    return resolve_defaults(wanted, analyse(in_memory(proto), wanted), available=available)
 
 
 @pytest.mark.recovers

@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.commands.prune import prune, prune_file
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
@@ -144,7 +144,7 @@ def test_a_layer_written_wrongly_is_noticed() -> None:
     settings = _settings(target_macs=0.6)
     found = analyse(in_memory(model(NET)), settings)
     metrics = (Weighting(np.eye(144), np.eye(16)),)
-    cut = Cut(found.coupling, np.zeros(0, np.int64))
+    cut = ChannelMask(found.coupling, np.zeros(0, np.int64))
     how = Calibration(None, "lstsq", ReconstructOptions())
     changes = {"Conv_2": Thinned("inputs", 4, 16, metrics)}
     changed = change_layers(found.model.clone(), found.model.clone(), cut, changes, how, settings)

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from compressor.config import BlockShape, UnifySettings
 from compressor.errors import PlanError
 from compressor.pruning.allocate import Move
-from compressor.unification.choose import Rung, UnifyPlan, blocks_after, moves, notation, within
+from compressor.unification.choose import BlockOption, UnifyPlan, blocks_after, moves, notation, within
 
 RUNGS = [
-    Rung("a", "8x8", 100, 0.9),
-    Rung("b", "8x8", 100, 0.3),
-    Rung("a", "4x4", 90, 0.2),
-    Rung("b", "4x4", 80, 0.1),
+    BlockOption("a", "8x8", 100, 0.9),
+    BlockOption("b", "8x8", 100, 0.3),
+    BlockOption("a", "4x4", 90, 0.2),
+    BlockOption("b", "4x4", 80, 0.1),
 ]
 
 

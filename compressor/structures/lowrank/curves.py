@@ -1,8 +1,8 @@
 """What every layer loses at every rank, in the unit in which channels are judged: the mean square of how outputs move.
 
 The first half of the samples gives covariances, by which factors are made; the second says what they lose
-(:mod:`compressor.allocation.judge`). One decomposition serves all ranks of a way: with z = S W x the outputs of a layer
-in the metric that weighs them, rank r of the way ``outputs`` loses what z has outside of r directions.
+(:mod:`compressor.allocation.judge`). One decomposition serves all ranks of a side: with z = S W x the outputs of a
+layer in the metric that weighs them, rank r of the side ``outputs`` loses what z has outside of r directions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from compressor.reconstruct.form import Matrix
 from compressor.structures.change import ChangeLine, LayerChange, cheapest_first
 from compressor.structures.judged import JudgedMatrix, LayerEvidence, scale_curves
 from compressor.structures.layers import CandidateLayer
-from compressor.structures.lowrank.factors import Truncation, Way
+from compressor.structures.lowrank.factors import ThinnedSide, Truncation
 from compressor.structures.lowrank.thinned import Thinned
 
 Floats = npt.NDArray[np.float64]
@@ -86,33 +86,33 @@ class RankCurve:
         self._metrics = tuple(part.metrics for part in self._parts)
         self._factor = 1.0
         # Without taps both sides are the same decomposition.
-        ways: tuple[Way, ...] = ("outputs", "inputs") if layer.geometry.taps > 1 else ("outputs",)
-        self._losses = {way: self._measured(way) for way in ways}
+        sides: tuple[ThinnedSide, ...] = ("outputs", "inputs") if layer.geometry.taps > 1 else ("outputs",)
+        self._losses = {side: self._measured(side) for side in sides}
 
     def line(self, ranks: Ranks) -> ChangeLine:
         """All options that cost less than the layer, by falling cost; of those that cost more and lose more, none."""
         size = self._layer.geometry
         found: list[tuple[float, float, LayerChange | None]] = [(size.macs, 0.0, None)]
-        for way, losses in self._losses.items():
-            widest = size.widest(way)
+        for side, losses in self._losses.items():
+            widest = size.widest(side)
             for rank in ranks.of(widest):
-                option = Thinned(way, rank, widest, self._metrics)
+                option = Thinned(side, rank, widest, self._metrics)
                 # Only what saves work is an option.
                 if option.macs(size) < size.macs:
                     found.append((option.macs(size), float(losses[rank]) * self._factor, option))
         return cheapest_first(self._layer, found)
 
-    def _truncations(self, way: Way) -> list[Truncation]:
+    def _truncations(self, side: ThinnedSide) -> list[Truncation]:
         """The decomposition of every group."""
         channels = self._layer.geometry.inputs
-        return [Truncation(p.matrix, p.metrics, channels, way) for p in self._parts]
+        return [Truncation(p.matrix, p.metrics, channels, side) for p in self._parts]
 
-    def _measured(self, way: Way) -> Floats:
+    def _measured(self, side: ThinnedSide) -> Floats:
         """float64[widest + 1]: by rank, never falling as ranks fall."""
-        widest = self._layer.geometry.widest(way)
+        widest = self._layer.geometry.widest(side)
         losses = np.zeros(widest + 1)
-        truncations = list(zip(self._parts, self._truncations(way), strict=True))
-        if way == "outputs":
+        truncations = list(zip(self._parts, self._truncations(side), strict=True))
+        if side == "outputs":
             for part, truncation in truncations:
                 losses += truncation.dropped(part.held.inputs)[: widest + 1]
         else:
@@ -128,16 +128,16 @@ class RankCurve:
 
     def probes(self) -> list[tuple[float, list[Probe]]]:
         """Losses of a few ranks by shape, and the changes that go with them."""
-        way: Way = next(reversed(self._losses))
-        widest = self._layer.geometry.widest(way)
-        pairs = list(zip(self._parts, self._truncations(way), strict=True))
+        side: ThinnedSide = next(reversed(self._losses))
+        widest = self._layer.geometry.widest(side)
+        pairs = list(zip(self._parts, self._truncations(side), strict=True))
         found = []
         # At the widest rank nothing is lost, and a ratio would have no meaning.
         for rank in sorted({max(1, round(share * widest)) for share in PROBED} - {widest}):
             changes = [_change(part, truncation, rank).astype(np.float32) for part, truncation in pairs]
             parts = enumerate(zip(changes, self._parts, strict=True))
             probes = [Probe(self._place, k, change, part.mean) for k, (change, part) in parts]
-            found.append((float(self._losses[way][rank]), probes))
+            found.append((float(self._losses[side][rank]), probes))
         return found
 
     def scale(self, ratios: Sequence[float]) -> None:

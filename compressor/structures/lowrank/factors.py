@@ -7,7 +7,7 @@ metrics (Eckart and Young 1936; Zhang et al., arXiv 1505.06798, section 3.1, for
 
     S W C Wᵀ S = U Λ Uᵀ        W_r = (S⁻¹ U_r) (U_rᵀ S W)
 
-Way ``outputs`` keeps r mixtures of outputs: the kernel with r filters, then a pointwise layer. Way ``inputs`` keeps r
+Side ``outputs`` keeps r mixtures of outputs: the kernel with r filters, then a pointwise layer. Side ``inputs`` keeps r
 mixtures of input channels: a pointwise layer, then the kernel on r channels (Kim et al., arXiv 1511.06530, on one
 side). Its first factor comes from the same decomposition with the taps unfolded to the outputs and C averaged over
 taps; the second is the regression on what the first gives.
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from compressor.reconstruct.form import Matrix
 
-Way = Literal["outputs", "inputs"]
+ThinnedSide = Literal["outputs", "inputs"]
 """Which side is thinned."""
 RIDGE = 1e-6
 """Of metrics that are inverted, as a share of their mean: directions that nothing excites."""
@@ -34,12 +34,12 @@ class Factors:
     """A matrix as a product.
 
     Attributes:
-        way: which side is thinned.
+        side: which side is thinned.
         first: float64[groups, rank, unknowns], or [groups, rank, channels] where inputs are thinned.
         second: float64[groups, out, rank], or [groups, out, rank * taps] where inputs are thinned.
     """
 
-    way: Way
+    side: ThinnedSide
     first: Matrix
     second: Matrix
 
@@ -50,7 +50,7 @@ class Factors:
 
     def product(self) -> Matrix:
         """float64[groups, out, unknowns]."""
-        if self.way == "outputs":
+        if self.side == "outputs":
             return self.second @ self.first
         groups, out, _ = self.second.shape
         taps = self.second.reshape(groups, out, self.rank, -1)
@@ -82,13 +82,13 @@ class Truncation:
         matrix: float64[out, unknowns].
         metrics: what it is judged by.
         channels: input channels; the unknowns are channels times taps.
-        way: which side is thinned.
+        side: which side is thinned.
     """
 
-    def __init__(self, matrix: Matrix, metrics: Weighting, channels: int, way: Way) -> None:
-        self._matrix, self._metrics, self._way = matrix, metrics, way
+    def __init__(self, matrix: Matrix, metrics: Weighting, channels: int, side: ThinnedSide) -> None:
+        self._matrix, self._metrics, self._side = matrix, metrics, side
         self._channels, self._taps = channels, matrix.shape[1] // max(channels, 1)
-        if way == "outputs":
+        if side == "outputs":
             root, self._back = _roots(metrics.outputs)
             seen = root @ matrix @ metrics.inputs @ matrix.T @ root
             self._left = root @ matrix
@@ -108,7 +108,7 @@ class Truncation:
     def at(self, rank: int) -> tuple[Matrix, Matrix]:
         """The two factors: [rank, unknowns] and [out, rank], or [rank, channels] and [out, rank * taps]."""
         chosen = self._vectors[:, :rank]
-        if self._way == "outputs":
+        if self._side == "outputs":
             return chosen.T @ self._left, self._back @ chosen
         first = chosen.T @ self._back
         return first, self._regressed(first)
@@ -116,7 +116,7 @@ class Truncation:
     def dropped(self, rows: npt.NDArray[np.float32]) -> Matrix:
         """float64[out + 1]: mean over centred ``rows``, float32[rows, unknowns], of what each rank loses of them.
 
-        Of the way ``outputs`` only.
+        Of the side ``outputs`` only.
         """
         seen = rows @ (self._vectors.T @ self._left).T.astype(np.float32)
         parts = np.square(seen, dtype=np.float64).sum(axis=0) / max(len(rows), 1)
@@ -124,7 +124,7 @@ class Truncation:
 
     def product(self, first: Matrix, second: Matrix) -> Matrix:
         """What two factors of :meth:`at` come to: float64[out, unknowns]."""
-        return np.asarray(Factors(self._way, first[None], second[None]).product()[0])
+        return np.asarray(Factors(self._side, first[None], second[None]).product()[0])
 
     def _regressed(self, first: Matrix) -> Matrix:
         """The second factor that loses least, given the first: W C Zᵀ (Z C Zᵀ)⁻¹ with Z = first, at every tap."""
@@ -137,10 +137,10 @@ class Truncation:
         return np.asarray(np.linalg.solve(inner, half @ self._matrix.T).T)
 
 
-def factorised(matrix: Matrix, metrics: list[Weighting], channels: int, way: Way, rank: int) -> Factors:
+def factorised(matrix: Matrix, metrics: list[Weighting], channels: int, side: ThinnedSide, rank: int) -> Factors:
     """All groups of a matrix, float64[groups, out, unknowns], at one rank."""
-    found = [Truncation(m, s, channels, way).at(rank) for m, s in zip(matrix, metrics, strict=True)]
-    return Factors(way, np.stack([first for first, _ in found]), np.stack([second for _, second in found]))
+    found = [Truncation(m, s, channels, side).at(rank) for m, s in zip(matrix, metrics, strict=True)]
+    return Factors(side, np.stack([first for first, _ in found]), np.stack([second for _, second in found]))
 
 
 def rounded(factors: Factors, dtype: np.dtype[np.generic]) -> Factors:
@@ -156,7 +156,7 @@ def rounded(factors: Factors, dtype: np.dtype[np.generic]) -> Factors:
     scale = np.sqrt(np.divide(two, one, out=np.ones_like(one), where=(one > 0) & (two > 0)))
     first = (factors.first * scale[:, :, None]).astype(dtype)
     second = (seconds / scale[:, None, :, None]).astype(dtype).reshape(factors.second.shape)
-    return Factors(factors.way, first.astype(np.float64), second.astype(np.float64))
+    return Factors(factors.side, first.astype(np.float64), second.astype(np.float64))
 
 
 def _roots(metric: Matrix) -> tuple[Matrix, Matrix]:

@@ -43,7 +43,7 @@ def write_factors(layer: LayerPair, form: OperandForm, factors: Factors) -> tupl
     x = node.inputs[1 - layer.held]
     pointwise = isinstance(form, ConvWindows)
     group = form.groups if isinstance(form, ConvWindows) else 1
-    thin_first = factors.way == "outputs"
+    thin_first = factors.side == "outputs"
     middle = _made(layer, x, weights[0], [], group if pointwise and not thin_first else None, last=False)
     graph.insert_before(node, middle)
     inner = middle.outputs[0]
@@ -90,7 +90,7 @@ def _arrays(form: OperandForm, factors: Factors) -> tuple[Matrix, Matrix]:
         return thin.weight(factors.first), thick.weight(factors.second)
     assert isinstance(form, ConvWindows)
     ones = (1,) * (len(form.shape) - 2)
-    if factors.way == "outputs":
+    if factors.side == "outputs":
         kernel = replace(form, shape=form.resized(outs=factors.rank)).weight(factors.first)
         return kernel, factors.second.reshape(-1, factors.rank, *ones)
     kernel = replace(form, shape=form.resized(inner=factors.rank)).weight(factors.second)

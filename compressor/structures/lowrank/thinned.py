@@ -13,7 +13,7 @@ from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.lstsq import LeastSquares
 from compressor.reconstruct.options import ReconstructOptions
 from compressor.structures.geometry import Geometry
-from compressor.structures.lowrank.factors import Factors, Way, Weighting, factorised, rounded
+from compressor.structures.lowrank.factors import Factors, ThinnedSide, Weighting, factorised, rounded
 from compressor.structures.lowrank.split import write_factors
 
 
@@ -22,13 +22,13 @@ class Thinned:
     """A layer as two.
 
     Attributes:
-        way: which side is thinned.
+        side: which side is thinned.
         rank: of each group.
         widest: the rank from which on factors are no approximation.
         metrics: of each group, what factors are made by where there are no samples.
     """
 
-    way: Way
+    side: ThinnedSide
     rank: int
     widest: int
     metrics: tuple[Weighting, ...] = field(repr=False)
@@ -36,15 +36,15 @@ class Thinned:
     @property
     def words(self) -> str:
         """For reports."""
-        return f"rank {self.rank} of {self.widest}, {self.way} thinned"
+        return f"rank {self.rank} of {self.widest}, {self.side} thinned"
 
     def macs(self, size: Geometry) -> float:
         """Multiply-accumulates of the two factors."""
-        return size.factored_macs(self.way, self.rank)
+        return size.factored_macs(self.side, self.rank)
 
     def params(self, size: Geometry) -> float:
         """Elements of the two factors."""
-        return size.factored_params(self.way, self.rank)
+        return size.factored_params(self.side, self.rank)
 
     def begin(self, size: Geometry, outs: Pick, *, regress: bool) -> FactorWork:
         """Starts on a layer of this size, which still has these of its outputs."""
@@ -60,7 +60,7 @@ class FactorWork:
     """The factors of one layer.
 
     Args:
-        option: way and rank.
+        option: side and rank.
         size: of the layer.
         outputs: float64[groups, out, out], what its outputs are worth.
         regress: least squares first, then the factors of the weights that it finds; otherwise of those that are there.
@@ -91,7 +91,7 @@ class FactorWork:
         """Factors of ``matrix`` for inputs of these covariances; returns their product."""
         metrics = [Weighting(c, g) for c, g in zip(covariances, self._outputs, strict=True)]
         option = self._option
-        self._factors = factorised(matrix, metrics, self._size.inputs, option.way, option.rank)
+        self._factors = factorised(matrix, metrics, self._size.inputs, option.side, option.rank)
         return self._factors.product()
 
     def _rounded(self, dtype: np.dtype[np.generic]) -> Factors:

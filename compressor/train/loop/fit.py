@@ -194,12 +194,12 @@ class _Run:
             if self._observe is not None and self._pace.due():
                 self._tell("step", float(total) / at.step)
         # On a GPU nobody has looked at the last loss of the epoch yet.
-        self._stepper.settle()
+        self._stepper.check_waiting()
         at.loss = float(total)
 
     def _leave(self, total: float) -> None:
         """Writes the checkpoint and lets the signal have its way."""
-        self._stepper.settle()
+        self._stepper.check_waiting()
         self._at.loss = total
         self._save()
         self._interruption.deliver()

@@ -134,10 +134,10 @@ class Stepper:
             _demand_finite(step, loss)
             return
         # The loss of the step before is ready by now, so that looking at it does not wait.
-        self.settle()
+        self.check_waiting()
         self._waiting = (step, loss)
 
-    def settle(self) -> None:
+    def check_waiting(self) -> None:
         """Looks at the loss that nobody has looked at yet."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:

@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.operators.table import RULES, operator_of
 from compressor.pruning import surgery
 from compressor.train.module.trainable import parameters
@@ -65,7 +65,7 @@ class Decay(Regularizer):
                 parameter.masked_fill_(gone, 0.0)
 
 
-def decay(cut: Cut, model: ir.Model, *, share: float = 1.0) -> Decay:
+def decay(cut: ChannelMask, model: ir.Model, *, share: float = 1.0) -> Decay:
     """The decay of all that a cut removes.
 
     Args:
@@ -82,7 +82,7 @@ def decay(cut: Cut, model: ir.Model, *, share: float = 1.0) -> Decay:
     return Decay(gone, share=share)
 
 
-def is_exact(cut: Cut, model: ir.Model) -> bool:
+def is_exact(cut: ChannelMask, model: ir.Model) -> bool:
     """Is removal known to change nothing once all that a cut removes is zero, where zero does no harm?
 
     Not where a norm, a mean or a maximum runs over removed positions: they count as zeros before and not at all

@@ -154,7 +154,7 @@ def _streams(graph: ir.Graph, shapes: Shapes, coupling: Coupling) -> list[Featur
         if branch is None or branch.is_graph_output():
             continue
         # By the units of the channels too, or streams of one shape that are added up nowhere would be one stage.
-        labels = tuple((t.axes, t.units.tobytes()) for t in coupling.layout(made, settle=False))
+        labels = tuple((t.axes, t.units.tobytes()) for t in coupling.layout(made, assign_fresh=False))
         stage = stages.setdefault((shapes(made), labels), FeatureStage())
         stage.features.append(str(made.name))
         stage.steps.append((str(branch.name), ""))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.errors import UsageError
 from compressor.pruning.analysis import Analysis
 from compressor.train.loop.extension import Extension, Values
@@ -29,7 +29,7 @@ class TrainedChannels:
 
     analysis: Analysis
     channels: CoupledChannels
-    cut: Cut
+    cut: ChannelMask
     strength: float | None = None
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import slots_of
 from compressor.operators.table import operator_of
 from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, TrainedChannels, demand
@@ -122,7 +122,7 @@ class TrainabilityPreserving(Penalty):
         self._scale = {name: float(state[f"scale {name}"]) for name in self._scale}
 
 
-def filters_of(cut: Cut) -> dict[str, Filters]:
+def filters_of(cut: ChannelMask) -> dict[str, Filters]:
     """Every kernel of a convolution or matrix product that loses filters in a cut, by its name."""
     found: dict[str, Filters] = {}
     for slot in slots_of(cut.coupling):

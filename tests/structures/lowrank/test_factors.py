@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.structures.lowrank.factors import Factors, Truncation, Way, Weighting, factorised, rounded
+from compressor.structures.lowrank.factors import Factors, ThinnedSide, Truncation, Weighting, factorised, rounded
 
 RNG = np.random.default_rng(0)
 CHANNELS, TAPS, OUT = 6, 4, 5
@@ -25,15 +25,15 @@ def _loss(matrix: np.ndarray) -> float:
     return float(np.trace(METRICS.outputs @ change @ METRICS.inputs @ change.T))
 
 
-@pytest.mark.parametrize(("way", "widest"), [("outputs", OUT), ("inputs", CHANNELS)])
-def test_the_widest_rank_is_no_approximation(way: Way, widest: int) -> None:
-    truncation = Truncation(MATRIX, METRICS, CHANNELS, way)
+@pytest.mark.parametrize(("side", "widest"), [("outputs", OUT), ("inputs", CHANNELS)])
+def test_the_widest_rank_is_no_approximation(side: ThinnedSide, widest: int) -> None:
+    truncation = Truncation(MATRIX, METRICS, CHANNELS, side)
     np.testing.assert_allclose(truncation.product(*truncation.at(widest)), MATRIX, atol=1e-4)
 
 
-@pytest.mark.parametrize("way", ["outputs", "inputs"])
-def test_losses_fall_with_rank_and_metrics_matter(way: Way) -> None:
-    own, plain = (Truncation(MATRIX, m, CHANNELS, way) for m in (METRICS, Weighting.none(MATRIX)))
+@pytest.mark.parametrize("side", ["outputs", "inputs"])
+def test_losses_fall_with_rank_and_metrics_matter(side: ThinnedSide) -> None:
+    own, plain = (Truncation(MATRIX, m, CHANNELS, side) for m in (METRICS, Weighting.none(MATRIX)))
     losses = [_loss(own.product(*own.at(rank))) for rank in (1, 2, 3, 4)]
     assert losses == sorted(losses, reverse=True)
     assert all(loss < _loss(plain.product(*plain.at(k))) for k, loss in enumerate(losses, 1))
@@ -68,10 +68,10 @@ def test_what_ranks_drop_of_rows_is_what_they_lose() -> None:
         assert dropped == pytest.approx(true, rel=1e-4, abs=2e-2)
 
 
-@pytest.mark.parametrize("way", ["outputs", "inputs"])
-def test_rounding_evens_out_norms_and_keeps_the_product(way: Way) -> None:
-    found = factorised(MATRIX[None], [METRICS], CHANNELS, way, 3)
-    uneven = Factors(way, found.first * 1e3, found.second / 1e3)
+@pytest.mark.parametrize("side", ["outputs", "inputs"])
+def test_rounding_evens_out_norms_and_keeps_the_product(side: ThinnedSide) -> None:
+    found = factorised(MATRIX[None], [METRICS], CHANNELS, side, 3)
+    uneven = Factors(side, found.first * 1e3, found.second / 1e3)
     even = rounded(uneven, np.dtype(np.float32))
     np.testing.assert_allclose(even.product(), found.product(), rtol=1e-5, atol=1e-5)
     assert np.abs(even.first).max() < 30 * np.abs(even.second).max()

@@ -10,7 +10,7 @@ import pytest
 from compressor.config import PruneSettings
 from compressor.pruning.analysis import analyse
 from compressor.structures.layers import candidate_layers
-from compressor.structures.lowrank.factors import Way, Weighting, factorised, rounded
+from compressor.structures.lowrank.factors import ThinnedSide, Weighting, factorised, rounded
 from compressor.structures.lowrank.split import write_factors
 from tests.models import model
 from tests.reconstruct.case import noise, outputs
@@ -34,13 +34,13 @@ def _built(case: tuple[str, str, str, str], *, left: bool, bias: str = "") -> on
     return model(f"(float[{x}] x) => (float y) <float[{w}] w{more}> {{ y = {op}{extra}({operands}) }}", checked=False)
 
 
-def _checked(proto: onnx.ModelProto, way: Way, rank: int) -> ir.Model:
+def _checked(proto: onnx.ModelProto, side: ThinnedSide, rank: int) -> ir.Model:
     found = analyse(ir.from_proto(proto), PruneSettings.parse({"ratio": 0.5}))
     (layer,), refused = candidate_layers(found.model, found.coupling)
     assert not refused
     matrix = layer.view.matrix
     metrics = [Weighting.none(m) for m in matrix]
-    factors = rounded(factorised(matrix, metrics, layer.geometry.inputs, way, rank), np.dtype(np.float32))
+    factors = rounded(factorised(matrix, metrics, layer.geometry.inputs, side, rank), np.dtype(np.float32))
     whole = found.model.clone()
     layer.view.layer.weight.write(layer.view.form.weight(factors.product()))
     whole.graph.initializers["w"].const_value = found.model.graph.initializers["w"].const_value
@@ -52,19 +52,19 @@ def _checked(proto: onnx.ModelProto, way: Way, rank: int) -> ir.Model:
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("way", ["outputs", "inputs"])
-def test_two_layers_give_what_one_gives(name: str, way: Way) -> None:
+@pytest.mark.parametrize("side", ["outputs", "inputs"])
+def test_two_layers_give_what_one_gives(name: str, side: ThinnedSide) -> None:
     case, left = CASES[name]
-    if name in DEPTHWISE and way == "inputs":
+    if name in DEPTHWISE and side == "inputs":
         pytest.skip("each group has one input channel")
-    if case[0] in ("Gemm", "MatMul") and way == "inputs":
-        pytest.skip("without taps both ways are one")
-    _checked(_built(case, left=left), way, 1)
+    if case[0] in ("Gemm", "MatMul") and side == "inputs":
+        pytest.skip("without taps both sides are one")
+    _checked(_built(case, left=left), side, 1)
 
 
 def test_bias_goes_with_the_last_layer() -> None:
-    for way in ("outputs", "inputs"):
-        made = _checked(_built(CONVOLUTIONS["pads"], left=False, bias="8"), way, 2)  # type: ignore[arg-type]
+    for side in ("outputs", "inputs"):
+        made = _checked(_built(CONVOLUTIONS["pads"], left=False, bias="8"), side, 2)  # type: ignore[arg-type]
         first, last = list(made.graph)
         assert [len(n.inputs) for n in (first, last)] == [2, 3]
         assert last.name == "Conv_0"

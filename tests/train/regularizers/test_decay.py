@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from compressor import errors  # noqa: E402 -- after the skip
-from compressor.channels.channel_mask import Cut  # noqa: E402
+from compressor.channels.channel_mask import ChannelMask  # noqa: E402
 from compressor.channels.plan import units_of  # noqa: E402
 from compressor.config import PruneSettings  # noqa: E402
 from compressor.operators.table import RULES  # noqa: E402
@@ -28,10 +28,12 @@ from tests.train.reparameterize.test_batchnorm import Array, Feeds, worst  # noq
 STEPS = 4
 
 
-def cut_of(source: ir.Model, ratio: float = 0.5) -> tuple[Analysis, Cut]:
+def cut_of(source: ir.Model, ratio: float = 0.5) -> tuple[Analysis, ChannelMask]:
     settings = PruneSettings(ratio=ratio, round_to=1)
     found = analyse(source, settings)
-    cut = Cut(found.coupling, units_of(choose_channels(found.coupling, settings, RULES, 1).plan, found.coupling))
+    cut = ChannelMask(
+        found.coupling, units_of(choose_channels(found.coupling, settings, RULES, 1).plan, found.coupling)
+    )
     cut.check()
     return found, cut
 
