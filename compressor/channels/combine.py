@@ -290,7 +290,7 @@ class _Combine:
             self._lift(each)
 
     def _follows(self, side: _Side, term: Named, met: list[str]) -> bool:
-        """Whether an operand with deferred labels that spans only part of a joint term follows it; else it stays whole."""
+        """Whether an operand with deferred labels that spans part of a joint term follows it, or else stays whole."""
         if set(term.axes) <= side.names:
             return True
         rows = _are_rows(tuple(met), term.axes)

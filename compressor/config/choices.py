@@ -85,7 +85,7 @@ METHODS = Choices(
 
 _REGULARIZERS = "compressor.train.regularizers"
 REGULARIZERS = Choices(
-    "regulariser",
+    "regularizer",
     {
         "dependency": f"{_REGULARIZERS}.dependency:DEPENDENCY",
         "dependency-l2": f"{_REGULARIZERS}.dependency:DEPENDENCY_L2",

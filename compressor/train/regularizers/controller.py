@@ -1,4 +1,4 @@
-"""Steers the strength of a regulariser to the share of channels that is asked for (arXiv 2005.02634)."""
+"""Steers the strength of a regularizer to the share of channels that is asked for (arXiv 2005.02634)."""
 
 from __future__ import annotations
 

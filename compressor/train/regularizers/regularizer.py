@@ -1,4 +1,4 @@
-"""What training-time regularisers share: what they act on, how strong they are, and when they say what goes."""
+"""What training-time regularizers share: what they act on, how strong they are, and when they say what goes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from compressor.train.regularizers.coupled_channels import CoupledChannels
 
 @dataclass(frozen=True)
 class TrainedChannels:
-    """What a regulariser acts on.
+    """What a regularizer acts on.
 
     Attributes:
         analysis: the analysed model that is trained; with BatchNormalization put in, where that is done.
@@ -84,7 +84,7 @@ class ChannelRegularizer(Regularizer):
 
 
 class Penalty(ChannelRegularizer):
-    """A regulariser that is a function of weights, whose gradient is added after clipping.
+    """A regularizer that is a function of weights, whose gradient is added after clipping.
 
     Its first value is a stated share of a loss: of the loss that the plan's cut would give at once, as the loss of
     the network itself is zero where it imitates itself. ``strength`` is that share.
@@ -199,7 +199,7 @@ def scaled(share: float, reference: float, first: float) -> float:
     """
     if not (abs(reference) < float("inf") and abs(first) < float("inf")):
         raise UsageError(
-            f"the regulariser cannot be scaled: the loss of the first batch is {reference} and the penalty {first}; "
+            f"the regularizer cannot be scaled: the loss of the first batch is {reference} and the penalty {first}; "
             "look for NaN or infinity in the model and the data"
         )
     return share * reference / first if first > 0 else 0.0

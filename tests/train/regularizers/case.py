@@ -1,4 +1,4 @@
-"""A small network with a residual stream, and what regularisers act on in it."""
+"""A small network with a residual stream, and what regularizers act on in it."""
 
 from __future__ import annotations
 
