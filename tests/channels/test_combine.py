@@ -47,7 +47,7 @@ def coupled(text: str) -> Coupling:
 def steps(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often operands are lifted, pairs are held against each other and units are united."""
     count: Counter[str] = Counter()
-    for owner, name in [(combine._Combine, "_lift"), (combine._Combine, "_settle_pair"), (Units, "union")]:
+    for owner, name in [(combine._Combine, "_lift"), (combine._Combine, "_match_pair"), (Units, "union")]:
         real = getattr(owner, name)
 
         def counted(*args: object, real: object = real, name: str = name, **more: object) -> object:
