@@ -33,11 +33,11 @@ from compressor.config import (
 )
 from compressor.config.choosing import ChoosingSettings
 from compressor.config.quantize import QuantizeSettings
-from compressor.errors import GateMissed, UsageError
+from compressor.errors import UsageError
 from compressor.graph import files
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
-from compressor.interface.call import called
+from compressor.interface.call import called, with_result
 from compressor.interface.models import ModelLike, in_memory
 from compressor.interface.progress import ProgressLike, progress_shown
 from compressor.interface.signature import settings_as_keywords
@@ -120,11 +120,8 @@ def prune(
         result = prune_command.prune(_direct(call.models[0]), call.settings, plan=plan, clock=call.clock)
         after = account.stats_in_memory(result.model, call.settings)
         result.report = call.told(result.report.model_copy(update={"output": after}))
-        try:
+        with with_result(result):
             demand_gates(result.report, call.settings)
-        except GateMissed as missed:
-            missed.result = result
-            raise
         return result
 
 
@@ -216,11 +213,8 @@ def quantize(
         counts = {"params": result.report.input.params, "macs": result.report.input.macs, "uncounted": 0}
         written = result.report.model_copy(update={"output": after.model_copy(update=counts)})
         result.report = call.told(written)
-        try:
+        with with_result(result):
             demand_gates(result.report, call.settings)
-        except GateMissed as missed:
-            missed.result = result
-            raise
         return result
 
 

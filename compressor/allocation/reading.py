@@ -17,15 +17,12 @@ from compressor.allocation.views import LinearView
 from compressor.channels.coupling import Coupling
 from compressor.data import Batch, Dataset, batch_limit
 from compressor.graph.evaluate import Array
+from compressor.pruning.cost import affordable_samples
 
 ROWS_BYTES = 3 << 28
 """Of the rows of all layers together, at most."""
 BATCH_BYTES = 1 << 28
 """Of all values of one batch, about."""
-WORK = 250e9
-"""Multiply-accumulates of one forward pass over all samples, at most: some tens of seconds with the backward pass."""
-FEWEST = 32
-"""Samples that are read at least; half of them judge."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ def sizing(coupling: Coupling, views: Sequence[LinearView], macs: float, wanted:
         wanted: samples that are asked for.
     """
     # Time comes first, then rows of each sample are given up for memory, and samples only at the end.
-    samples = max(1, min(wanted, max(FEWEST, int(WORK / max(macs, 1.0)))))
+    samples = max(1, min(wanted, affordable_samples(macs)))
     row = 4 * sum(len(v.matrix) * (v.inputs + v.matrix.shape[1]) for v in views)
     drawn = int(np.clip(ROWS_BYTES / max(row * samples, 1), 1, POSITIONS))
     # At least two, as one half fits and the other judges.

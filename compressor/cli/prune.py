@@ -102,7 +102,7 @@ def prune_command(
     ignored = [flag(PruneSettings, name) for name in decided if was_given(name)]
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what to remove; drop {' and '.join(ignored)}, or --plan")
-    if settings.recover != "finetune":
+    if not settings.trains:
         demand_training(PruneSettings, "nothing is trained; add --recover finetune")
     target = None if dry_run else output or default_output(source, ".pruned.onnx")
     destinations = {"--plan-out": plan_out, "--json": view.json_to, "--report": report_to, "--card": card_to}
@@ -111,7 +111,7 @@ def prune_command(
     # Before the work, not after it.
     if report_to is not None:
         require("--report", "jinja2")
-    if settings.recover == "finetune":
+    if settings.trains:
         resume_from(settings.checkpoint or checkpoint_place(target))
     try:
         with view.phases() as progress:

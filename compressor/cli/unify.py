@@ -110,13 +110,13 @@ def unify_command(
     ignored = [flag(ChoosingSettings, name) for name in decided if was_given(name)]
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what is unified; drop {' and '.join(ignored)}, or --plan")
-    if settings.method == "one-shot":
+    if not settings.trains:
         why = "add --data" if settings.data is None else "choose another --method"
         demand_training(ChoosingSettings, f"nothing is trained; {why}")
     written = {"--output": target or output, "--plan-out": plan_out, "--json": view.json_to, "--card": card_to}
     # The teacher is only read, and must not be written over.
     check_destinations([source, plan, settings.teacher], written)
-    if settings.method != "one-shot":
+    if settings.trains:
         resume_from(settings.checkpoint or checkpoint_place(target))
     with view.phases() as progress:
         report = choose_blocks.unify_chosen_file(

@@ -234,7 +234,7 @@ class _Run:
 
 def _still_holds(proofs: Sequence[Evidence], settings: PruneSettings, recovery: Recovery) -> Evidence | None:
     """What was proved of the model as it is now: nothing, where its weights were fitted or trained since."""
-    as_proved = settings.recover == "none" or (recovery.changed is not None and settings.recover != "finetune")
+    as_proved = settings.recover == "none" or (recovery.changed is not None and not settings.trains)
     return proofs[-1] if proofs and as_proved else None
 
 

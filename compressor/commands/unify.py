@@ -127,7 +127,7 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
         # Also where training follows, as the report compares with it.
         once = [project(layer, settings) for layer in ready.found.layers]
     trained = Trained(ready.model)
-    if samples is not None and settings.method != "one-shot":
+    if samples is not None and settings.trains:
         targets = {layer.name: target(layer, settings) for layer in ready.found.layers}
         with clock.phase("train"):
             teacher = ready.model if settings.teacher is None else files.load_model(settings.teacher)
@@ -247,7 +247,7 @@ def unify_file(
     """
     clock = Clock(progress)
     folder = settings.checkpoint
-    if folder is None and output is not None and settings.method != "one-shot":
+    if folder is None and output is not None and settings.trains:
         folder = output.with_name(output.name + ".checkpoint")
     result = unify(source, settings.model_copy(update={"checkpoint": folder}), clock=clock)
     with clock.phase("write"):

@@ -102,6 +102,20 @@ REGULARIZERS = Choices(
 """How training makes channels dispensable before they are cut: a
 :class:`compressor.train.regularizers.regularizer.Method`."""
 
+_CORRUPTIONS = "compressor.data.corruptions"
+CORRUPTIONS = Choices(
+    "corruption",
+    {
+        "gaussian-noise": f"{_CORRUPTIONS}:GAUSSIAN_NOISE",
+        "impulse-noise": f"{_CORRUPTIONS}:IMPULSE_NOISE",
+        "blur": f"{_CORRUPTIONS}:BLUR",
+        "contrast": f"{_CORRUPTIONS}:CONTRAST",
+        "brightness": f"{_CORRUPTIONS}:BRIGHTNESS",
+        "jpeg": f"{_CORRUPTIONS}:JPEG",
+    },
+)
+"""How images are damaged: a :class:`compressor.data.corruptions.Corruption`."""
+
 _STAGES = "compressor.recipe.stages"
 STAGES = Choices(
     "stage",

@@ -42,9 +42,7 @@ class PruneSettings(
 
     @model_validator(mode="after")
     def _structure_fits(self) -> "PruneSettings":
-        # Everything below speaks of channels, of which other structures remove none or not these alone.
-        if self.structure == "channels":
-            return self
+        # All of these speak of channels, of which other structures remove none or not these alone.
         unfit = {
             "--lossless": self.lossless,
             "--target-latency": self.target_latency is not None,
@@ -55,7 +53,7 @@ class PruneSettings(
             "--scope": self.scope in ("local", "global"),
         }
         given = [name for name, is_so in unfit.items() if is_so]
-        if given:
+        if given and self.changes_layers:
             text = f"{given[0]} is for channels alone; leave it out, or say --structure channels"
             raise PydanticCustomError("structure", text)
         return self

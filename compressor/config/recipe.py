@@ -52,9 +52,6 @@ MANAGED = ("checkpoint", "keep_checkpoint", "resume", "teacher")
 """Settings that a recipe chooses itself: it keeps checkpoints in its work folder and goes on from them, and training
 imitates its model."""
 
-BEFORE_QUANTIZING = ("prune", "sparsify", "finetune", "unify")
-"""Kinds of stages that work on weights of real numbers."""
-
 _NAME = re.compile(r"[^-]+(-[\w-]+)?")
 _SUFFIX = r"(-[\w-]+)?$"
 
@@ -130,17 +127,18 @@ class Recipe(DataSettings):
         shared = self.model_dump(include=set(DataSettings.model_fields), exclude_unset=True)
         found, quantised = {}, None
         for name, own in self.stages.items():
-            kind = settings_of(name)
+            stage = STAGES.find(stage_kind(name))
+            kind = stage.settings
             managed = [field for field in MANAGED if field in own]
             if managed:
                 raise UsageError(f"stage {name!r}: a recipe chooses {' and '.join(managed)} itself; leave that out")
             # Later stages would work on weights that are integers by now.
-            if stage_kind(name) in BEFORE_QUANTIZING and quantised is not None:
+            if stage.real_weights and quantised is not None:
                 raise UsageError(
                     f"stage {name!r} comes after {quantised!r}, whose numbers of few bits it would have to make anew; "
                     f"put {quantised!r} last"
                 )
-            quantised = name if stage_kind(name) == "quantize" else quantised
+            quantised = name if stage.quantises else quantised
             # A stage takes from the top what its command has, and nothing else.
             taken = {field: value for field, value in shared.items() if field in kind.model_fields}
             try:

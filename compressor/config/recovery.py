@@ -36,3 +36,8 @@ class RecoverySection(Section):
         description="Also measure how the original and the result stand noise and corrupted images, on --samples "
         "samples, and report the curves.",
     )
+
+    @property
+    def trains(self) -> bool:
+        """Is accuracy restored by training?"""
+        return self.recover == "finetune"

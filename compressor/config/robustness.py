@@ -1,25 +1,23 @@
 """Settings of holding compressed models against their original under noise and corrupted images."""
 
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from compressor.config.choices import CORRUPTIONS
 from compressor.config.data import DataSettings
 from compressor.config.graph import Count
 from compressor.config.section import Section, Shown
 from compressor.core.notation import parse_share, parse_texts, split_commas
-
-CorruptionName = Literal["gaussian-noise", "impulse-noise", "blur", "contrast", "brightness", "jpeg"]
-_NAMES: tuple[CorruptionName, ...] = get_args(CorruptionName)
 
 
 def _corruptions(value: object) -> object:
     """``("blur,jpeg",)`` and ``("blur", "jpeg")`` alike, each once."""
     names = split_commas(value)
     for name in names:
-        if name not in (*_NAMES, "none"):
-            raise ValueError(f"{name!r} is not a corruption ({', '.join(_NAMES)}, or none)")
+        if name not in (*CORRUPTIONS, "none"):
+            raise ValueError(f"{name!r} is not a corruption ({', '.join(CORRUPTIONS)}, or none)")
     return names
 
 
@@ -34,7 +32,7 @@ class ShiftsSection(Section):
     noise_levels: int = Field(default=7, ge=1, le=100, description="Amplitudes, evenly from zero to the largest.")
     draws: int = Field(default=3, ge=1, description="How often the noise of each amplitude is drawn.")
     corruptions: Annotated[tuple[str, ...], BeforeValidator(_corruptions), Shown("NAME[,NAME]")] = Field(
-        default=(), description=f"How images are corrupted: {', '.join(_NAMES)}, or none. Default: all."
+        default=(), description=f"How images are corrupted: {', '.join(CORRUPTIONS)}, or none. Default: all."
     )
     disturb: Annotated[tuple[str, ...], BeforeValidator(parse_texts), Shown("NAME")] = Field(
         default=(),
@@ -71,16 +69,13 @@ class RobustnessSettings(ShiftsSection, JudgementSection, DataSettings):
     )
 
     @property
-    def kinds(self) -> tuple[CorruptionName, ...]:
+    def kinds(self) -> tuple[str, ...]:
         """The corruptions asked for."""
         # In the order of the table, whatever the order asked for.
-        return tuple(name for name in _NAMES if not self.corruptions or name in self.corruptions)
+        return tuple(name for name in CORRUPTIONS if not self.corruptions or name in self.corruptions)
 
     @model_validator(mode="after")
     def _normalised_by_something(self) -> "RobustnessSettings":
         if self.normalised and not (self.mean or self.std):
             raise PydanticCustomError("normalised", "give --mean and --std that the data was normalised with")
         return self
-
-
-__all__ = ["CorruptionName", "RobustnessSettings"]

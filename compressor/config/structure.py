@@ -30,3 +30,8 @@ class StructureSection(Section):
         description="Write masked convolutions as smaller ones: where that was measured to be faster on --provider, "
         "wherever it can be done, or nowhere, so that zeros stay.",
     )
+
+    @property
+    def changes_layers(self) -> bool:
+        """Do single layers change, beside channels that go or instead of them?"""
+        return bool(STRUCTURES.find(self.structure).layers)

@@ -96,6 +96,11 @@ class UnifySettings(BlocksSection, WeightsSection, StorageSection, MethodSection
     )
 
     @property
+    def trains(self) -> bool:
+        """Are weights trained, or only set to the nearest that will do?"""
+        return self.method != "one-shot"
+
+    @property
     def approach_epochs(self) -> int:
         """Epochs of training towards unified weights."""
         return 0 if self.method in ("one-shot", "retrain") else self.epochs - self.retrain_epochs
@@ -103,7 +108,7 @@ class UnifySettings(BlocksSection, WeightsSection, StorageSection, MethodSection
     @property
     def retrain_epochs(self) -> int:
         """Epochs of training along them; at least one epoch is left to get there."""
-        if self.method == "one-shot":
+        if not self.trains:
             return 0
         share = 1.0 if self.method == "retrain" else self.retrain_share
         # With all epochs along the set nothing would have been trained towards it.
@@ -121,7 +126,7 @@ class UnifySettings(BlocksSection, WeightsSection, StorageSection, MethodSection
                 "--curvature {curvature} is measured on samples; give --data, labels are not needed",
                 {"curvature": self.curvature},
             )
-        if self.method != "one-shot" and self.data is None:
+        if self.trains and self.data is None:
             raise PydanticCustomError(
                 "samples",
                 "--method {method} trains, which needs samples; give --data, labels are not needed",

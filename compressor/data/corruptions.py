@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
+from compressor.config.choices import CORRUPTIONS
 from compressor.core.extras import require
 from compressor.errors import UsageError
 
@@ -123,18 +123,13 @@ def _jpeg(images: Images, quality: float, _: Generators) -> Images:
     return np.stack(found)
 
 
-CORRUPTIONS: MappingProxyType[str, Corruption] = MappingProxyType(
-    {
-        "gaussian-noise": Corruption(
-            "standard deviation", (0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38), _gaussian_noise
-        ),
-        "impulse-noise": Corruption(
-            "share of numbers", (0.01, 0.02, 0.03, 0.05, 0.07), (0.03, 0.06, 0.09, 0.17, 0.27), _impulse_noise
-        ),
-        "blur": Corruption("standard deviation in pixels", (0.4, 0.6, 0.7, 0.8, 1), (1, 2, 3, 4, 6), _blur),
-        "contrast": Corruption("factor", (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05), _contrast),
-        "brightness": Corruption("added value", (0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4, 0.5), _brightness),
-        "jpeg": Corruption("quality", (80, 65, 58, 50, 40), (25, 18, 15, 10, 7), _jpeg, (1, 3), "PIL"),
-    }
+GAUSSIAN_NOISE = Corruption(
+    "standard deviation", (0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38), _gaussian_noise
 )
-"""To add a corruption: one function, one line here, its name in the settings."""
+IMPULSE_NOISE = Corruption(
+    "share of numbers", (0.01, 0.02, 0.03, 0.05, 0.07), (0.03, 0.06, 0.09, 0.17, 0.27), _impulse_noise
+)
+BLUR = Corruption("standard deviation in pixels", (0.4, 0.6, 0.7, 0.8, 1), (1, 2, 3, 4, 6), _blur)
+CONTRAST = Corruption("factor", (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05), _contrast)
+BRIGHTNESS = Corruption("added value", (0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4, 0.5), _brightness)
+JPEG = Corruption("quality", (80, 65, 58, 50, 40), (25, 18, 15, 10, 7), _jpeg, (1, 3), "PIL")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from compressor.data.corruptions import CORRUPTIONS
+from compressor.config.choices import CORRUPTIONS
 from compressor.evaluate.excess import estimates, excess_error, extra_errors, potential
 from compressor.evaluate.resemblance import AGREEMENT, DISTANCE, RELATIVE
 from compressor.evaluate.shifts import Shift

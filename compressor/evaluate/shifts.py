@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from compressor.config.choices import CORRUPTIONS
 from compressor.config.robustness import RobustnessSettings
 from compressor.data import Array, InputSpec
-from compressor.data.corruptions import CORRUPTIONS, SEVERITIES, Images, corrupt, obstacle
+from compressor.data.corruptions import SEVERITIES, Images, corrupt, obstacle
 from compressor.data.spec import CHANNELS
 from compressor.errors import UsageError
 

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from compressor.config import RunSettings
 from compressor.core.clock import Clock, Progress
 from compressor.core.scratch import scratch
-from compressor.errors import CompressorError
+from compressor.errors import CompressorError, GateMissed, ProofFailed
 from compressor.interface.models import ModelLike, in_memory, on_disk
 from compressor.interface.progress import ProgressLike, progress_shown
 from compressor.interface.samples import is_held, store
@@ -92,6 +92,16 @@ def called(
             # In place, so that the error keeps its type, its attributes and its traceback.
             error.args = tuple(_text(part, renamed) for part in error.args)
             raise
+
+
+@contextmanager
+def with_result(result: object) -> Iterator[None]:
+    """Hangs ``result`` on what is raised inside where a limit is missed, so that the caller gets both."""
+    try:
+        yield
+    except (GateMissed, ProofFailed) as missed:
+        missed.result = result
+        raise
 
 
 def _written(model: ModelLike, place: Path) -> ModelLike:

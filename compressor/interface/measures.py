@@ -16,8 +16,7 @@ from compressor.commands import verify as verify_command
 from compressor.config import BenchSettings, PruneSettings, RunSettings, VerifySettings
 from compressor.config.robustness import RobustnessSettings
 from compressor.config.sensitivity import SensitivitySettings
-from compressor.errors import GateMissed, ProofFailed
-from compressor.interface.call import called
+from compressor.interface.call import called, with_result
 from compressor.interface.models import ModelLike
 from compressor.interface.progress import ProgressLike
 from compressor.interface.signature import settings_as_keywords
@@ -73,15 +72,10 @@ def verify(
     """
     with called(VerifySettings, settings, [a, b], progress) as call:
         first, second = call.paths()
-        report = verify_command.verify(first, second, call.settings, call.progress)
-        try:
-            # Raised here and not in the command, so that the caller gets the report with the error.
+        report = call.told(verify_command.verify(first, second, call.settings, call.progress))
+        with with_result(report):
             verify_command.demand_equal(report)
-        except ProofFailed as failed:
-            # The report hangs on the error, and must not name temporary files either.
-            failed.result = call.told(report)
-            raise
-        return call.told(report)
+        return report
 
 
 @settings_as_keywords(BenchSettings)
@@ -106,13 +100,10 @@ def bench(
     """
     with called(BenchSettings, settings, [a] if b is None else [a, b], progress) as call:
         first, *rest = call.paths()
-        report = bench_command.bench(first, rest[0] if rest else None, call.settings, call.progress)
-        try:
+        report = call.told(bench_command.bench(first, rest[0] if rest else None, call.settings, call.progress))
+        with with_result(report):
             bench_command.demand_speed(report, call.settings)
-        except GateMissed as missed:
-            missed.result = call.told(report)
-            raise
-        return call.told(report)
+        return report
 
 
 @settings_as_keywords(SensitivitySettings)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.core.clock import Progress
-from compressor.errors import GateMissed, ProofFailed
+from compressor.interface.call import with_result
 from compressor.recipe.progress import ResolvedRecipe
 from compressor.recipe.reading import parse_recipe, read_recipe
 from compressor.recipe.run import RecipeOptions, run_recipe
@@ -38,11 +38,9 @@ def recipe_from_python(
         yield tell
 
     outcome = run_recipe(resolved, RecipeOptions(work, start, dry_run, tell or (lambda _: None), phases))
-    # The report tells which gate was missed, and would be lost with the exception.
-    if isinstance(outcome.error, (GateMissed, ProofFailed)):
-        outcome.error.result = outcome.report
-    if outcome.error is not None:
-        raise outcome.error
+    with with_result(outcome.report):
+        if outcome.error is not None:
+            raise outcome.error
     return outcome.report
 
 

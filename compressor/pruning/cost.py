@@ -18,6 +18,17 @@ from compressor.operators import quantization_grid
 from compressor.operators.operator import Rules
 from compressor.operators.signature import Shape
 
+PASS_MACS = 250e9
+"""Multiply-accumulates of one forward pass over all samples, at most, where nobody said how many samples: some tens of
+seconds with the backward pass."""
+LEAST_SAMPLES = 32
+"""Samples that are read however large a model is; of fewer, statistics say nothing."""
+
+
+def affordable_samples(macs: float, budget: float = PASS_MACS) -> int:
+    """How many samples of so many multiply-accumulates fit into a budget of them; :data:`LEAST_SAMPLES` at least."""
+    return max(LEAST_SAMPLES, int(budget / max(macs, 1.0)))
+
 
 def graph_macs(nodes: Iterable[ir.Node], shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:
     """Multiply-accumulates of one run: products of convolutions, matrix products, recurrent layers, attention.

@@ -15,7 +15,7 @@ from compressor.config.choices import STAGES
 from compressor.config.recipe import DATA, MANAGED, STAGE_GATES, read_by, stage_kind
 from compressor.core.clock import Progress
 from compressor.errors import CompressorError, ModelError
-from compressor.recipe.stages import Task, made
+from compressor.recipe.stages import Task
 from compressor.recipe.store import MODEL, Store, data_identity, model_digest
 from compressor.results import Document, ModelStats
 from compressor.results.base import Record
@@ -104,7 +104,7 @@ def perform(name: str, task: Task, store: Store, phases: AbstractContextManager[
     finished = Finished(
         seconds=round(time.perf_counter() - begun, 3),
         report=json.loads(document.to_json()),
-        model=made(document, task),
+        model=None if kind.made is None else kind.made(document, task),
         digest=model_digest(task.output) if kind.makes_model else None,
     )
     store.finish(task.folder, finished)

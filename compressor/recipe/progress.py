@@ -13,7 +13,6 @@ from compressor.config.recipe import DATA, Recipe, read_by, stage_kind
 from compressor.core import extras
 from compressor.core.user_code import NAMED
 from compressor.errors import UsageError
-from compressor.recipe.stages import trains
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class ResolvedRecipe:
         if start is not None and start not in names:
             raise UsageError(f"--from {start}: the recipe has no such stage; it has {', '.join(names)}")
         for name, settings in self.stages.items():
-            if trains(stage_kind(name), settings):
+            if STAGES[stage_kind(name)].trains(settings):
                 extras.require(f"{self.path}: stage {name!r}", *extras.TRAINING)
             for text in read_by(settings):
                 if not NAMED.fullmatch(text) and not Path(text).exists():
@@ -78,7 +77,7 @@ class ResolvedRecipe:
         # A measurement before the last model says nothing about the result.
         last = names.index(makers[-1]) if makers else 0
         speed = [gate for gate in ("min_speedup", "max_latency") if getattr(self.limits[1], gate) is not None]
-        if speed and not any(stage_kind(name) == "bench" for name in names[last:]):
+        if speed and not any(STAGES[stage_kind(name)].measures for name in names[last:]):
             raise UsageError(f"{self.path}: gates: {speed[0]} needs a stage bench after the last that makes a model")
 
     def sources(self) -> list[Path]:

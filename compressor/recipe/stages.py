@@ -75,17 +75,39 @@ class Stage:
         settings: those of the command of that name.
         run: does it, and tells what runs.
         report: what ``run`` gives.
-        makes_model: whether it writes ``Task.output``; others look at ``Task.source``.
+        made: the sizes of the model that it wrote to ``Task.output``, from what ``run`` gave; None for a stage that
+            looks at ``Task.source`` and writes none.
+        trains: whether it trains with these settings, so that torch has to be there.
         compares: whether it looks at the original too.
         measures: whether what it finds is about the machine it runs on.
+        real_weights: whether it works on weights of real numbers, so that it has to come before one that quantises.
+        quantises: whether it leaves integers as weights.
     """
 
     settings: type[RunSettings]
     run: Callable[[Task, Progress | None], Document]
     report: type[Document]
-    makes_model: bool = True
+    made: Callable[[Any, Task], ModelStats | None] | None
+    trains: Callable[[Any], bool] = lambda _: False
     compares: bool = False
     measures: bool = False
+    real_weights: bool = False
+    quantises: bool = False
+
+    @property
+    def makes_model(self) -> bool:
+        """Does it write a model?"""
+        return self.made is not None
+
+
+def reported(document: Report | UnifyReport, task: Task) -> ModelStats | None:  # noqa: ARG001 - one of two ways to know
+    """What a report says of the model that was written."""
+    return document.output
+
+
+def read_again(document: Document, task: Task) -> ModelStats:  # noqa: ARG001 - one of two ways to know
+    """Sizes of the written file, where the report has none."""
+    return account.read_back(task.output, task.settings)
 
 
 def _clean(task: Task, progress: Progress | None) -> Report:
@@ -94,7 +116,7 @@ def _clean(task: Task, progress: Progress | None) -> Report:
 
 def _prune(task: Task, progress: Progress | None) -> Report:
     settings: PruneSettings = task.settings
-    if trains("prune", settings):
+    if settings.trains:
         once = settings.steps == 1
         settings = settings.model_copy(update=_resumed(task.folder, able=once))
     return prune.prune_file(task.source, task.output, settings, progress=progress).report
@@ -135,8 +157,8 @@ def _resumed(folder: Path, *, able: bool = True) -> dict[str, Any]:
 
 
 def _unify(task: Task, progress: Progress | None) -> UnifyReport:
-    settings = task.settings
-    if trains("unify", settings):
+    settings: ChoosingSettings = task.settings
+    if settings.trains:
         # The recipe's model and not the last stage's, which has lost something already.
         settings = settings.model_copy(update={"teacher": task.original, **_resumed(task.folder)})
     return choose_blocks.unify_chosen_file(task.source, task.output, settings, progress=progress)
@@ -163,27 +185,19 @@ def _bench(task: Task, progress: Progress | None) -> BenchReport:
     return report
 
 
-CLEAN = Stage(CleanSettings, _clean, Report)
-PRUNE = Stage(PruneSettings, _prune, Report)
-SPARSIFY = Stage(SparsifySettings, _sparsify, TuneReport, compares=True)
-FINETUNE = Stage(SparsifySettings, _finetune, TuneReport, compares=True)
-UNIFY = Stage(ChoosingSettings, _unify, UnifyReport, compares=True)
-QUANTIZE = Stage(QuantizeSettings, _quantize, QuantizeReport)
-VERIFY = Stage(VerifySettings, _verify, VerifyReport, makes_model=False, compares=True)
-BENCH = Stage(BenchSettings, _bench, BenchReport, makes_model=False, compares=True, measures=True)
+def _always(settings: RunSettings) -> bool:  # noqa: ARG001 - whatever they are
+    return True
 
 
-def trains(kind: str, settings: RunSettings) -> bool:
-    """Whether a stage with these settings trains."""
-    if isinstance(settings, PruneSettings):
-        return settings.recover == "finetune"
-    if isinstance(settings, UnifySettings):
-        return settings.method != "one-shot"
-    return kind in ("finetune", "sparsify")
+def _says(settings: PruneSettings | UnifySettings) -> bool:
+    return settings.trains
 
 
-def made(document: Document, task: Task) -> ModelStats | None:
-    """The model that a stage wrote; None for one that looks only."""
-    if isinstance(document, (Report, UnifyReport)):
-        return document.output
-    return account.read_back(task.output, task.settings) if isinstance(document, TuneReport) else None
+CLEAN = Stage(CleanSettings, _clean, Report, reported)
+PRUNE = Stage(PruneSettings, _prune, Report, reported, _says, real_weights=True)
+FINETUNE = Stage(SparsifySettings, _finetune, TuneReport, read_again, _always, compares=True, real_weights=True)
+SPARSIFY = replace(FINETUNE, run=_sparsify)
+UNIFY = Stage(ChoosingSettings, _unify, UnifyReport, reported, _says, compares=True, real_weights=True)
+QUANTIZE = Stage(QuantizeSettings, _quantize, QuantizeReport, reported, quantises=True)
+VERIFY = Stage(VerifySettings, _verify, VerifyReport, made=None, compares=True)
+BENCH = Stage(BenchSettings, _bench, BenchReport, made=None, compares=True, measures=True)

@@ -12,7 +12,7 @@ from compressor.config import PruneSettings
 @contextmanager
 def checkpoint_beside(output: Path | None, settings: PruneSettings) -> Iterator[PruneSettings]:
     """The settings with a place for checkpoints, which is removed if all goes well and they need not be kept."""
-    if settings.recover != "finetune":
+    if not settings.trains:
         yield settings
         return
     folder = settings.checkpoint

@@ -8,9 +8,9 @@ from compressor.errors import UsageError
 
 def demand_together(settings: PruneSettings) -> None:
     """Raises UsageError where settings of training contradict others."""
-    if settings.resume and settings.recover != "finetune":
+    if settings.resume and not settings.trains:
         raise UsageError("--resume goes on with training, and nothing is trained; add --recover finetune, or drop it")
-    if settings.reinitialise != "no" and settings.recover != "finetune":
+    if settings.reinitialise != "no" and not settings.trains:
         raise UsageError("--reinitialise forgets what the network has learnt, so that it needs --recover finetune")
     name = settings.method
     if name is None:
@@ -19,7 +19,7 @@ def demand_together(settings: PruneSettings) -> None:
             raise UsageError(f"--{min(asked).replace('_', '-')} says nothing without --sparsify")
         return
     flag = "--decay-epochs" if settings.decay_epochs else "--sparsify"
-    if settings.recover != "finetune":
+    if not settings.trains:
         raise UsageError(f"{flag} trains, which needs --recover finetune")
     if settings.lossless:
         raise UsageError(f"{flag} trains towards a cut, and --lossless takes only what is zero already; give a ratio")

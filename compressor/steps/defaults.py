@@ -21,7 +21,7 @@ from compressor.errors import ModelError, UsageError
 from compressor.graph.shapes import Shapes
 from compressor.operators.table import RULES, operator_of
 from compressor.pruning.analysis import Analysis
-from compressor.pruning.cost import macs_per_sample
+from compressor.pruning.cost import LEAST_SAMPLES, PASS_MACS, macs_per_sample
 from compressor.results import Report
 from compressor.steps.recover import RunSamples
 
@@ -29,12 +29,10 @@ SPEED = 20e9
 """Floating-point operations that a core does in a second, about."""
 SECONDS = 60.0
 """Longest recovery that is begun without being asked for."""
-MOST, FEWEST = 1024, 32
-"""Samples that are read of their own accord: where the widest layer needs rows and the model is small; and at least."""
+MOST = 1024
+"""Samples that are read of their own accord, at most: where the widest layer needs rows and the model is small."""
 MADE_UP = 512
 """Samples that are made up of their own accord, at least; they cost nobody anything."""
-WORK = 250e9
-"""Multiply-accumulates of one pass over all samples, at most, where nobody said how many samples."""
 HELD = 8e9
 """Bytes of what all layers compute on all samples, at most, where nobody said how many samples: more tell
 little, and values that wait for later layers would go to the disk."""
@@ -120,12 +118,12 @@ def resolve_defaults(
     wanted = least if asked else max(least, min(MOST, _needed(layers)))
     wanted = min(wanted, available) if available is not None else wanted
     # Bounds on time and on what waits in the cache between stages.
-    most = min(WORK / max(macs, 1.0), HELD / max(_held(found.model, found.shapes), 1.0))
-    count = wanted if asked else max(min(FEWEST, wanted), min(wanted, int(most)))
+    most = min(PASS_MACS / max(macs, 1.0), HELD / max(_held(found.model, found.shapes), 1.0))
+    count = wanted if asked else max(min(LEAST_SAMPLES, wanted), min(wanted, int(most)))
     effort = _effort(found.model, layers, macs, count)
     # Half as many until it fits: the solutions of the systems cost the same however few samples there are.
-    while not asked and effort.seconds > SECONDS and count > FEWEST:
-        count = max(FEWEST, count // 2)
+    while not asked and effort.seconds > SECONDS and count > LEAST_SAMPLES:
+        count = max(LEAST_SAMPLES, count // 2)
         effort = _effort(found.model, layers, macs, count)
     # Nobody asked for a recovery by name, so a long one or a full memory would come as a surprise.
     if effort.seconds > SECONDS or effort.memory > _memory():

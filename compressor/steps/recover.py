@@ -28,7 +28,7 @@ from compressor.graph.shapes import infer
 from compressor.metrics.evaluator import Evaluator, Measured, evaluator_for
 from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis
-from compressor.pruning.cost import macs_per_sample
+from compressor.pruning.cost import affordable_samples, macs_per_sample
 from compressor.pruning.criteria import criterion
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.select import Choice
@@ -57,8 +57,8 @@ INEXACT_NOTE = (
 IN_VAIN = "training made it worse in every epoch, so the weights from before training are kept"
 NOT_RUN = "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
 NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data with samples that the model takes"
-COMPARED, FEWEST, WORK = 512, 32, 50e9
-"""Samples that outputs are compared on: at most, at least, and multiply-accumulates of one model on all of them."""
+COMPARED, COMPARED_MACS = 512, 50e9
+"""Samples that outputs are compared on, at most, and multiply-accumulates of one model on all of them."""
 RUN_BYTES, BYTES_OF_NUMBER = 1 << 30, 4
 """Of all values of one run together, at most; most of them are float32."""
 MADE_UP_TO_TRAIN = 5000
@@ -103,7 +103,7 @@ class RunSamples:
             UsageError: the data is unreadable or does not fit the model; or training needs what is not given, or not
                 installed.
         """
-        if settings.recover == "finetune":
+        if settings.trains:
             require("--recover finetune", *TRAINING)
         if settings.trainability:
             require("--trainability", *TRAINING)
@@ -114,11 +114,11 @@ class RunSamples:
         told = validation(settings)
         judged = open_data(told, model) if told is not None else None
         idle = settings.recover == "none" and not settings.trainability and settings.scope != "loss"
-        idle = idle and settings.structure == "channels"
+        idle = idle and not settings.changes_layers
         if idle and judged is None and criterion(settings.criterion).needs is None:
             return None
         # Least squares needs hundreds; training learns a few hundred by heart.
-        count = settings.samples if settings.recover != "finetune" else max(settings.samples, MADE_UP_TO_TRAIN)
+        count = settings.samples if not settings.trains else max(settings.samples, MADE_UP_TO_TRAIN)
         return RunSamples(stand_in(model, settings, count), judged, real=False)
 
 
@@ -127,7 +127,7 @@ def comparable(model: ir.Model, settings: RunSettings, count: int) -> int:
     plain = normalise(model.clone())
     shapes = infer(plain, settings.input_shapes, settings.dims)
     macs = macs_per_sample(plain.graph, shapes, RULES)
-    return min(count, COMPARED, max(FEWEST, int(WORK / max(macs, 1))))
+    return min(count, COMPARED, affordable_samples(macs, COMPARED_MACS))
 
 
 class Recovery:
@@ -191,7 +191,7 @@ class Recovery:
 
     def before(self, model: ir.Model) -> None:
         """Keeps what is needed of the analysed model that is about to be cut."""
-        idle = self._settings.recover == "none" and self._settings.structure == "channels"
+        idle = self._settings.recover == "none" and not self._settings.changes_layers
         # A clone costs little, since its weights are shared, and surgery edits the other one.
         self._dense = None if idle else model.clone()
 
@@ -206,7 +206,7 @@ class Recovery:
         if changes and self._dense is not None:
             with self._clock.phase("recover"):
                 self._change(model, self._dense, cut, changes)
-        done = self._settings.recover == "none" or (changes and self._settings.recover != "finetune")
+        done = self._settings.recover == "none" or (changes and not self._settings.trains)
         if self._samples is None or self._dense is None or done:
             return
         self._cut = None if changes else model.clone()
@@ -215,7 +215,7 @@ class Recovery:
                 self._attempt(model, self._dense, cut, self._samples)
             elif self._settings.reinitialise == "after":
                 self.model = reinitialised(self.model, self._settings.seed)
-            if self._settings.recover == "finetune":
+            if self._settings.trains:
                 self.model = self._train(self.model, self._samples)
 
     def _attempt(self, model: ir.Model, dense: ir.Model, cut: ChannelMask, samples: RunSamples) -> None:

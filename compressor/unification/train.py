@@ -68,7 +68,7 @@ class UnifySamples:
         if settings.data is None:
             return None
         # Nothing is learnt, so nothing has to be set aside.
-        if settings.method == "one-shot":
+        if not settings.trains:
             other = validation(settings)
             whole = open_data(settings, model)
             return UnifySamples(whole, open_data(other, model) if other is not None else whole)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compressor.config.robustness import CorruptionName
+from compressor.config.choices import CORRUPTIONS
 from compressor.core import extras
-from compressor.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt, obstacle
+from compressor.data.corruptions import SEVERITIES, corrupt, obstacle
 
 
 def images(count: int = 2, channels: int = 3, size: int = 24, seed: int = 0):
@@ -25,10 +23,6 @@ def images(count: int = 2, channels: int = 3, size: int = 24, seed: int = 0):
 
 def generators(count: int, seed: int = 0):
     return [np.random.default_rng([seed, k]) for k in range(count)]
-
-
-def test_the_table_has_what_settings_name():
-    assert list(CORRUPTIONS) == list(get_args(CorruptionName))
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)

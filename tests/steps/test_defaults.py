@@ -65,7 +65,7 @@ def test_nothing_to_rebuild_is_the_bare_cut_with_a_warning() -> None:
 
 
 def test_a_large_model_has_fewer_samples_or_the_bare_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(defaults, "WORK", 1e6)
+    monkeypatch.setattr(defaults, "PASS_MACS", 1e6)
     found, [note] = auto(between("b = Relu(a)"))
     assert 32 <= found.samples < 256
     assert f"recovered from {found.samples} samples" in note
