@@ -53,6 +53,7 @@ class PruneSettings(
         # All of these speak of channels, of which other structures remove none or not these alone.
         unfit = {
             "--lossless": self.lossless,
+            "--depth": self.depth,
             "--target-latency": self.target_latency is not None,
             "--objective latency": self.objective == "latency",
             "--steps": self.steps > 1,
