@@ -12,6 +12,7 @@ def demand_together(settings: PruneSettings) -> None:
         raise UsageError("--resume goes on with training, and nothing is trained; add --recover finetune, or drop it")
     if settings.reinitialise != "no" and settings.recover != "finetune":
         raise UsageError("--reinitialise takes what the network has learnt, so that it needs --recover finetune")
+    _demand_rewind(settings)
     name = settings.method
     if name is None:
         asked = {"sparsify_epochs", "sparsify_strength"} & settings.model_fields_set
@@ -25,3 +26,22 @@ def demand_together(settings: PruneSettings) -> None:
         raise UsageError(f"{flag} trains towards a cut, and --lossless takes only what is zero already; give a ratio")
     if settings.expand:
         raise UsageError(f"{flag} looks at the weights, which --expand makes products of; leave one of them out")
+
+
+def _demand_rewind(settings: PruneSettings) -> None:
+    if settings.rewind is None:
+        return
+    if settings.recover != "finetune":
+        raise UsageError("--rewind trains fresh weights, which needs --recover finetune")
+    if settings.lossless:
+        raise UsageError(
+            "--rewind chooses by trained weights, and --lossless takes only what is zero already; give a ratio"
+        )
+    others = {
+        "--reinitialise": settings.reinitialise != "no",
+        "--decay-epochs": settings.decay_epochs > 0,
+        "--sparsify": settings.sparsify is not None,
+        "--structure": settings.structure != "channels",
+    }
+    for flag in (flag for flag, given in others.items() if given):
+        raise UsageError(f"--rewind goes back to weights from before what {flag} does; leave one of them out")
