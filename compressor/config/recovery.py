@@ -28,6 +28,11 @@ class RecoverySection(Section):
         "finetune, the latter and training as you say; none; or auto, the best that takes seconds. "
         f"Default: {RECOVERY}.",
     )
+    refit_last: bool = Field(
+        default=False,
+        description="In the end fit the last layer of a classifier to labels in closed form; kept where samples that "
+        "were held out are then missed less often. Needs --data with labels.",
+    )
     trainability: bool = Field(
         default=False,
         description="Report the mean singular value of the Jacobian before and after: how well the result trains.",

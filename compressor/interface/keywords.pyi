@@ -229,10 +229,10 @@ class PruneKeywords(TypedDict, total=False):
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     sparsify: (
         Literal["dependency", "dependency-l2", "group", "feature-flow", "feature-flow-angle", "iss", "envelope",
-        "decay", "tpp"] | str | None
+        "admm", "decay", "tpp"] | str | None
     )
     """Train before the cut so that it costs less; with --recover finetune. How: dependency, dependency-l2, group,
-    feature-flow, feature-flow-angle, iss, envelope, decay, tpp."""
+    feature-flow, feature-flow-angle, iss, envelope, admm, decay, tpp."""
     sparsify_epochs: int
     """Epochs of that training."""
     sparsify_strength: float | None
@@ -240,13 +240,21 @@ class PruneKeywords(TypedDict, total=False):
     decay_epochs: int
     """Epochs in which what goes fades to zero while the rest trains, before it is cut: the same as --sparsify decay
     --sparsify-epochs N."""
-    reinitialise: Literal["no", "before", "after"]
+    reinitialise: Literal["no", "before", "after", "orthogonal"]
     """Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, grasp, synflow
-    or random); or after the cut, and train what is left from scratch. With --recover finetune."""
+    or random); or after the cut, and train what is left from scratch. Or make the filters that are left
+    orthogonal to each other, so that they train well. With --recover finetune."""
+    rewind: int | str | None
+    """Lottery ticket: train fresh weights for EPOCH epochs (init: 0) and keep them, train on for --epochs and choose
+    what goes by that, cut it from what was kept, and train that for --epochs; again for each of --steps. With
+    --recover finetune."""
     recover: Literal["auto", "none", "distill", "finetune", "bias", "lstsq"]
     """What restores accuracy after each step: bias correction or least-squares reconstruction from samples, given or
     made up; distill, the latter and some steps of training towards the original's outputs; finetune, the latter
     and training as you say; none; or auto, the best that takes seconds. Default: auto."""
+    refit_last: bool
+    """In the end fit the last layer of a classifier to labels in closed form; kept where samples that were held out
+    are then missed less often. Needs --data with labels."""
     trainability: bool
     """Report the mean singular value of the Jacobian before and after: how well the result trains."""
     robustness: bool
@@ -616,10 +624,10 @@ class SensitivityKeywords(TypedDict, total=False):
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     sparsify: (
         Literal["dependency", "dependency-l2", "group", "feature-flow", "feature-flow-angle", "iss", "envelope",
-        "decay", "tpp"] | str | None
+        "admm", "decay", "tpp"] | str | None
     )
     """Train before the cut so that it costs less; with --recover finetune. How: dependency, dependency-l2, group,
-    feature-flow, feature-flow-angle, iss, envelope, decay, tpp."""
+    feature-flow, feature-flow-angle, iss, envelope, admm, decay, tpp."""
     sparsify_epochs: int
     """Epochs of that training."""
     sparsify_strength: float | None
@@ -627,13 +635,21 @@ class SensitivityKeywords(TypedDict, total=False):
     decay_epochs: int
     """Epochs in which what goes fades to zero while the rest trains, before it is cut: the same as --sparsify decay
     --sparsify-epochs N."""
-    reinitialise: Literal["no", "before", "after"]
+    reinitialise: Literal["no", "before", "after", "orthogonal"]
     """Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, grasp, synflow
-    or random); or after the cut, and train what is left from scratch. With --recover finetune."""
+    or random); or after the cut, and train what is left from scratch. Or make the filters that are left
+    orthogonal to each other, so that they train well. With --recover finetune."""
+    rewind: int | str | None
+    """Lottery ticket: train fresh weights for EPOCH epochs (init: 0) and keep them, train on for --epochs and choose
+    what goes by that, cut it from what was kept, and train that for --epochs; again for each of --steps. With
+    --recover finetune."""
     recover: Literal["auto", "none", "distill", "finetune", "bias", "lstsq"]
     """What restores accuracy after each step: bias correction or least-squares reconstruction from samples, given or
     made up; distill, the latter and some steps of training towards the original's outputs; finetune, the latter
     and training as you say; none; or auto, the best that takes seconds. Default: auto."""
+    refit_last: bool
+    """In the end fit the last layer of a classifier to labels in closed form; kept where samples that were held out
+    are then missed less often. Needs --data with labels."""
     trainability: bool
     """Report the mean singular value of the Jacobian before and after: how well the result trains."""
     robustness: bool
@@ -847,10 +863,10 @@ class TuneKeywords(TypedDict, total=False):
     Decided from its values where not given."""
     regularizer: (
         Literal["dependency", "dependency-l2", "group", "feature-flow", "feature-flow-angle", "iss", "envelope",
-        "decay", "tpp"] | str | None
+        "admm", "decay", "tpp"] | str | None
     )
     """Make channels small, so that a later cut costs less. How: dependency, dependency-l2, group, feature-flow,
-    feature-flow-angle, iss, envelope, decay, tpp."""
+    feature-flow-angle, iss, envelope, admm, decay, tpp."""
     regularizer_strength: float | None
     """Strength of the method, in its own unit (docs/sparsity-training.md). Default: its own."""
     sparsity: float | str

@@ -11,8 +11,9 @@ def demand_together(settings: PruneSettings) -> None:
     if settings.resume and not settings.trains:
         raise UsageError("--resume goes on with training, and nothing is trained; add --recover finetune, or drop it")
     if settings.reinitialise != "no" and not settings.trains:
-        raise UsageError("--reinitialise forgets what the network has learnt, so that it needs --recover finetune")
+        raise UsageError("--reinitialise takes what the network has learnt, so that it needs --recover finetune")
     _demand_depth(settings)
+    _demand_rewind(settings)
     name = settings.method
     if name is None:
         asked = {"sparsify_epochs", "sparsify_strength"} & settings.model_fields_set
@@ -39,3 +40,22 @@ def _demand_depth(settings: PruneSettings) -> None:
     given = [flag for flag, is_so in unfit.items() if is_so]
     if settings.depth and given:
         raise UsageError(f"--depth takes whole blocks, and {given[0]} looks at channels alone; leave one of them out")
+
+
+def _demand_rewind(settings: PruneSettings) -> None:
+    if settings.rewind is None:
+        return
+    if not settings.trains:
+        raise UsageError("--rewind trains fresh weights, which needs --recover finetune")
+    if settings.lossless:
+        raise UsageError(
+            "--rewind chooses by trained weights, and --lossless takes only what is zero already; give a ratio"
+        )
+    others = {
+        "--reinitialise": settings.reinitialise != "no",
+        "--decay-epochs": settings.decay_epochs > 0,
+        "--sparsify": settings.sparsify is not None,
+        "--structure": settings.structure != "channels",
+    }
+    for flag in (flag for flag, given in others.items() if given):
+        raise UsageError(f"--rewind goes back to weights from before what {flag} does; leave one of them out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import onnx_ir as ir
@@ -37,6 +38,21 @@ class Given(Protocol):
         """To judge on; None where there are none."""
 
 
+@dataclass(frozen=True)
+class Phase:
+    """Training that is none of after a cut.
+
+    Attributes:
+        place: the folder of its checkpoint.
+        title: of its curves.
+        epochs: None: as the settings say.
+    """
+
+    place: str
+    title: str
+    epochs: int | None = None
+
+
 class Trainer:
     """What trains in one run, which may cut several times.
 
@@ -56,7 +72,9 @@ class Trainer:
         self.warnings: list[str] = []
         self._metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
 
-    def trained(self, model: ir.Model, samples: Given, changed: Changed | None, step: int) -> ir.Model:
+    def trained(
+        self, model: ir.Model, samples: Given, changed: Changed | None, step: int, phase: Phase | None = None
+    ) -> ir.Model:
         """A copy, trained as the settings ask for.
 
         Args:
@@ -64,6 +82,7 @@ class Trainer:
             samples: to train and judge on.
             changed: layers that became something cheaper, whose masks have to survive.
             step: number of the cut, from 1.
+            phase: None: training after that cut.
 
         Raises:
             CompressorError: as :func:`compressor.train.finetune.finetune`.
@@ -72,12 +91,14 @@ class Trainer:
         from compressor.train.finetune import finetune
 
         # Zeros of masks have to survive training, or the layer could not be written as it was chosen.
-        settings, extensions = kept_in_training(changed, self.placed(f"step-{step}"))
+        phase = phase or Phase(f"step-{step}", "training")
+        settings, extensions = kept_in_training(changed, self.placed(phase.place))
         settings = training_defaults(settings, model)
+        settings = settings if phase.epochs is None else settings.model_copy(update={"epochs": phase.epochs})
         parts, observe = self.parts(samples.train, samples.valid, model), self.teller(step)
         done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=observe)
         self.warnings += done.warnings
-        self.record(done.history, "training", step)
+        self.record(done.history, phase.title, step)
         if done.history.best_epoch == 0 and not done.history.notes:
             self.warnings.append(f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}")
         return done.model
@@ -111,7 +132,8 @@ class Trainer:
         settings.checkpoint.mkdir(parents=True, exist_ok=True)
         folder = settings.checkpoint / place
         # A run that was interrupted in an early phase has no checkpoint of later ones, and these begin from the start.
-        later = settings.method is not None and not folder.is_dir()
+        phases = settings.method is not None or settings.rewind is not None
+        later = phases and not folder.is_dir()
         return settings.model_copy(update={"checkpoint": folder, "resume": settings.resume and not later})
 
     def parts(self, train: Dataset, valid: Dataset | None, model: ir.Model) -> Splits:
