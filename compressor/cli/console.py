@@ -15,7 +15,7 @@ import click
 
 from compressor.cli.command import Option, discard_stdout
 from compressor.core.atomic import write_text
-from compressor.core.clock import Progress
+from compressor.core.clock import LastingText, Progress
 from compressor.core.formatting import printable
 from compressor.errors import UsageError
 
@@ -100,14 +100,19 @@ class View:
 
 
 class Logged:
-    """Progress where stderr is no terminal: a line of ``key=value`` pairs every :data:`LOG_SECONDS` at most."""
+    """Progress where stderr is no terminal, as lines of ``key=value`` pairs: what lasts, such as an epoch, and of all
+    else a line every :data:`LOG_SECONDS` at most."""
 
     def __init__(self) -> None:
         self.started = self.last = time.monotonic()
 
     def __call__(self, phase: str) -> None:
-        """Writes the phase if the last line is old enough."""
+        """Writes the phase if it lasts, or if the last line is old enough."""
         now = time.monotonic()
+        if isinstance(phase, LastingText):
+            self.last = now
+            click.echo(f"seconds={now - self.started:.0f} {printable(phase.line)}", err=True)
+            return
         # Long runs only: a short one would fill the log with phases that are over already.
         if now - self.last >= LOG_SECONDS:
             self.last = now

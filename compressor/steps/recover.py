@@ -390,4 +390,4 @@ class Recovery:
     def _tell(self, event: Event) -> None:
         if self._metrics is not None:
             self._metrics.add({"pruning_step": self._steps, **event.as_json()})
-        self._clock.tell(f"recover: {event.in_words()}")
+        self._clock.tell(event.told("recover"))

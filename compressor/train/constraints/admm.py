@@ -94,10 +94,6 @@ class Admm(Approach):
         last = self.residuals[-1] if self.residuals else None
         return last is not None and last.primal < CONVERGED and last.dual < CONVERGED
 
-    def raised(self) -> Tensors:
-        """``W + V``, which the next refresh would project."""
-        return {name: weight.detach() + self._v[name] for name, weight in self._weights.items()}
-
     @property
     def _reach(self) -> float:
         """How far a constant gradient of one moves a weight in a step, in the end."""
