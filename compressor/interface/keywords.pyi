@@ -1005,6 +1005,9 @@ class UnifyKeywords(TypedDict, total=False):
     """Share of the epochs that come after the weights are unified, and train one value a block."""
     retrain_rate: float
     """Highest learning rate of these epochs. Default: --learning-rate."""
+    admm_share: float | str
+    """Share of the steps towards the set that --method admm takes by ADMM; the others go straight through the
+    projection. 1: ADMM alone."""
     refreshes: int
     """How often ADMM projects the weights and updates its multipliers."""
     rho: float

@@ -152,6 +152,6 @@ class Trainer:
         def tell(event: Event) -> None:
             if self._metrics is not None:
                 self._metrics.add({"pruning_step": step, **event.as_json()})
-            self._clock.tell(f"recover: {event.in_words()}")
+            self._clock.tell(event.told("recover"))
 
         return tell

@@ -98,10 +98,6 @@ class Admm(Approach):
     def look(self, raised: Tensors) -> None:
         """Before these are projected, one by one: for sets that several weights share."""
 
-    def raised(self) -> Tensors:
-        """``W + V``, which the next refresh would project."""
-        return {name: weight.detach() + self._v[name] for name, weight in self._weights.items()}
-
     @property
     def _reach(self) -> float:
         """How far a constant gradient of one moves a weight in a step, in the end."""
