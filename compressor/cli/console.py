@@ -5,7 +5,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,11 @@ from typing import IO, TYPE_CHECKING, Any, TextIO, TypeVar, cast
 import click
 
 from compressor.cli.command import Option, discard_stdout
+from compressor.cli.export_folder import ExportFolder
 from compressor.core.atomic import write_text
-from compressor.core.clock import Progress
+from compressor.core.clock import LastingText, Progress
 from compressor.core.formatting import printable
-from compressor.errors import UsageError
+from compressor.errors import GateMissed, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,10 +42,42 @@ dry_run_option = output_option("--dry-run", is_flag=True, help="Do everything bu
 
 
 def model_option(suffix: str) -> Callable[[F], F]:
-    """``-o`` of a command that writes a model; ``suffix`` is what its default name ends in."""
-    text = f"File to write.  [default: IN with {suffix}]"
-    found: Callable[[F], F] = file_option("-o", "--output", metavar="OUT", help=text)
-    return found
+    """``-o`` of a command that writes a model; ``suffix`` is what its default name ends in.
+
+    Where IN is a folder, the command gets the model in it, and the folder's other files are copied beside the result.
+    """
+    text = f"File to write; a folder where IN is one.  [default: IN with {suffix}]"
+    option: Callable[[F], F] = file_option("-o", "--output", metavar="OUT", help=text)
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def placed(*, source: Path, output: Path | None, **values: Any) -> None:
+            if source.is_dir():
+                _in_folder(function, ExportFolder.of(source, output, suffix), values)
+            else:
+                function(source=source, output=output, **values)
+
+        return option(cast("F", placed))
+
+    return decorate
+
+
+def _in_folder(command: Callable[..., object], folder: ExportFolder, values: Mapping[str, Any]) -> None:
+    """Calls a command on the model of a folder, and fills the folder of the result."""
+    folder.prepare()
+    # At the very end, when the results of a command that failed are gone.
+    click.get_current_context().call_on_close(folder.withdraw)
+    missed: GateMissed | None = None
+    try:
+        command(source=folder.source / folder.model, output=folder.target / folder.model, **values)
+    # The model is written all the same.
+    except GateMissed as gate:
+        missed = gate
+    notes = folder.complete()
+    for note in [] if values["quiet"] else notes:
+        click.echo(f"Warning: {printable(note)}", err=True)
+    if missed is not None:
+        raise missed
 
 
 @dataclass(frozen=True)
@@ -100,14 +133,19 @@ class View:
 
 
 class Logged:
-    """Progress where stderr is no terminal: a line of ``key=value`` pairs every :data:`LOG_SECONDS` at most."""
+    """Progress where stderr is no terminal, as lines of ``key=value`` pairs: what lasts, such as an epoch, and of all
+    else a line every :data:`LOG_SECONDS` at most."""
 
     def __init__(self) -> None:
         self.started = self.last = time.monotonic()
 
     def __call__(self, phase: str) -> None:
-        """Writes the phase if the last line is old enough."""
+        """Writes the phase if it lasts, or if the last line is old enough."""
         now = time.monotonic()
+        if isinstance(phase, LastingText):
+            self.last = now
+            click.echo(f"seconds={now - self.started:.0f} {printable(phase.line)}", err=True)
+            return
         # Long runs only: a short one would fill the log with phases that are over already.
         if now - self.last >= LOG_SECONDS:
             self.last = now

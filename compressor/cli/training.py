@@ -57,7 +57,7 @@ def watched(view: View, metrics: Path | None, *, resumed: bool) -> Iterator[Obse
             if lines is not None:
                 lines.add(event.as_json())
             if not shown and not view.quiet and not view.no_progress and event.kind == "epoch":
-                click.echo(epoch_line(event), err=True)
+                click.echo(event.as_line(), err=True)
             # Only at the first event: processes that have none show no bar.
             if shown and not bars:
                 bars.append(stack.enter_context(_bar()))
@@ -65,14 +65,6 @@ def watched(view: View, metrics: Path | None, *, resumed: bool) -> Iterator[Obse
                 bar(event)
 
         yield observe
-
-
-def epoch_line(event: "Event") -> str:
-    """An epoch as ``key=value`` pairs, for logs."""
-    pairs = {name: value for name, value in event.as_json().items() if name not in ("kind", "metric_name")}
-    if event.metric_name is not None and "metric" in pairs:
-        pairs[event.metric_name.replace(" ", "_")] = pairs.pop("metric")
-    return " ".join(f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in pairs.items())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
-from compressor.errors import PlanError
+from compressor.errors import PlanError, UsageError
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
@@ -30,11 +30,13 @@ from compressor.steps.checkpoints import checkpoint_beside
 from compressor.steps.contradictions import demand_together
 from compressor.steps.defaults import heavier, made_up, resized, resolve_defaults
 from compressor.steps.gates import unresolved
+from compressor.steps.objective import by_time
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.recover import Recovery, RunSamples
 from compressor.steps.run import PruningRun
-from compressor.steps.step import means_of
-
+from compressor.steps.step import (
+    means_of,
+)
 
 @dataclass(repr=False)
 class PruneResult(ModelResult):
@@ -75,6 +77,8 @@ def prune(
     clock = clock or Clock()
     # Said before any work: made-up samples would be drawn first, and their failure is no error where nobody asked.
     demand_together(settings)
+    if plan is not None and settings.rewind is not None:
+        raise UsageError("a plan already says what goes, which --rewind trains to find out; leave one of them out")
     if settings.data is None and settings.val_data is None:
         evaluator_for(settings, None, settings.max_drop)
     with teaching(read_records(settings.op_rules) if settings.op_rules is not None else ()):
@@ -103,6 +107,7 @@ def _prune(
         # Needs the analysed model, as it counts what a recovery would take.
         settings, notes = resolve_defaults(settings, found, available=None if samples is None else len(samples.train))
         settings = resized(settings, notes)
+        settings = settings if plan is not None else by_time(settings, found, size)
         before = account.stats_of(source, found, size, file)
     if samples is None:
         with clock.phase("samples"):

@@ -14,7 +14,7 @@ from compressor.core.clock import Progress
 from compressor.core.scratch import scratch
 from compressor.graph import files
 from compressor.render.robustness import samples
-from compressor.render.robustness_page import noise_charts
+from compressor.render.robustness_page import robustness_charts
 from compressor.results.detail import Curve, Series
 
 NAMES = ("original", "result")
@@ -46,7 +46,7 @@ def stressed(
         found = robustness(original, [path], asked, progress)
     note = f"{samples(found)}."
     return [
-        curve.model_copy(update={"series": _named(curve), "note": note}) for curve in noise_charts(found)
+        curve.model_copy(update={"series": _named(curve), "note": note}) for curve in robustness_charts(found)
     ], found.warnings
 
 

@@ -11,7 +11,7 @@ from compressor.config.section import Section
 if TYPE_CHECKING:
     RecoveryName = str
 else:
-    RecoveryName = RECOVERIES.literal("auto", "none", "finetune")
+    RecoveryName = RECOVERIES.literal("auto", "none", "distill", "finetune")
 RECOVERY: RecoveryName = "auto"
 """The recovery where none is asked for."""
 
@@ -24,8 +24,14 @@ class RecoverySection(Section):
     recover: RecoveryName = Field(
         default_factory=lambda: RECOVERY,
         description="What restores accuracy after each step: bias correction or least-squares reconstruction from "
-        "samples, given or made up; training that starts from the latter; nothing; or auto, the best that takes "
-        f"seconds. Default: {RECOVERY}.",
+        "samples, given or made up; distill, the latter and some steps of training towards the original's outputs; "
+        "finetune, the latter and training as you say; none; or auto, the best that takes seconds. "
+        f"Default: {RECOVERY}.",
+    )
+    refit_last: bool = Field(
+        default=False,
+        description="In the end fit the last layer of a classifier to labels in closed form; kept where samples that "
+        "were held out are then missed less often. Needs --data with labels.",
     )
     trainability: bool = Field(
         default=False,
@@ -39,5 +45,10 @@ class RecoverySection(Section):
 
     @property
     def trains(self) -> bool:
-        """Is accuracy restored by training?"""
+        """Is accuracy restored by training as the user says, with epochs, checkpoints and progress?"""
         return self.recover == "finetune"
+
+    @property
+    def uses_gradients(self) -> bool:
+        """Is it restored by training, at length or for seconds? That needs torch, and no proof of a cut outlives it."""
+        return self.recover in ("finetune", "distill")

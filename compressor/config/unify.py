@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from compressor.config.blocks import BlocksSection, StorageSection, WeightsSection
@@ -11,6 +11,7 @@ from compressor.config.choices import METHODS
 from compressor.config.section import Section, Shown
 from compressor.config.training import LEARNING_RATES
 from compressor.config.tune import TuneSettings
+from compressor.core.notation import parse_share
 
 if TYPE_CHECKING:
     MethodName = str
@@ -59,6 +60,13 @@ class MethodSection(Section):
         default_factory=_same_rate,
         gt=0,
         description="Highest learning rate of these epochs. Default: --learning-rate.",
+    )
+    admm_share: Annotated[float, BeforeValidator(parse_share), Shown("SHARE")] = Field(
+        default=0.4,
+        gt=0,
+        le=1,
+        description="Share of the steps towards the set that --method admm takes by ADMM; the others go straight "
+        "through the projection. 1: ADMM alone.",
     )
     refreshes: int = Field(
         default=30, ge=1, description="How often ADMM projects the weights and updates its multipliers."

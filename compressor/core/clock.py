@@ -10,6 +10,22 @@ from dataclasses import dataclass, field
 Progress = Callable[[str], None]
 
 
+class LastingText(str):
+    """Text of a running phase that is worth keeping: terminals show it as any other, logs write its ``line``.
+
+    Attributes:
+        line: what a log keeps of it.
+    """
+
+    line: str
+
+    def __new__(cls, text: str, line: str) -> LastingText:
+        """The text, with its line."""
+        made = super().__new__(cls, text)
+        made.line = line
+        return made
+
+
 @dataclass
 class Clock:
     """Seconds of each phase; tells ``progress`` the name of a phase when it starts."""

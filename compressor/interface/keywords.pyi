@@ -229,10 +229,10 @@ class PruneKeywords(TypedDict, total=False):
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     sparsify: (
         Literal["dependency", "dependency-l2", "group", "feature-flow", "feature-flow-angle", "iss", "envelope",
-        "decay", "tpp"] | str | None
+        "admm", "decay", "tpp"] | str | None
     )
     """Train before the cut so that it costs less; with --recover finetune. How: dependency, dependency-l2, group,
-    feature-flow, feature-flow-angle, iss, envelope, decay, tpp."""
+    feature-flow, feature-flow-angle, iss, envelope, admm, decay, tpp."""
     sparsify_epochs: int
     """Epochs of that training."""
     sparsify_strength: float | None
@@ -240,12 +240,21 @@ class PruneKeywords(TypedDict, total=False):
     decay_epochs: int
     """Epochs in which what goes fades to zero while the rest trains, before it is cut: the same as --sparsify decay
     --sparsify-epochs N."""
-    reinitialise: Literal["no", "before", "after"]
+    reinitialise: Literal["no", "before", "after", "orthogonal"]
     """Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, grasp, synflow
-    or random); or after the cut, and train what is left from scratch. With --recover finetune."""
-    recover: Literal["auto", "none", "finetune", "bias", "lstsq"]
+    or random); or after the cut, and train what is left from scratch. Or make the filters that are left
+    orthogonal to each other, so that they train well. With --recover finetune."""
+    rewind: int | str | None
+    """Lottery ticket: train fresh weights for EPOCH epochs (init: 0) and keep them, train on for --epochs and choose
+    what goes by that, cut it from what was kept, and train that for --epochs; again for each of --steps. With
+    --recover finetune."""
+    recover: Literal["auto", "none", "distill", "finetune", "bias", "lstsq"]
     """What restores accuracy after each step: bias correction or least-squares reconstruction from samples, given or
-    made up; training that starts from the latter; nothing; or auto, the best that takes seconds. Default: auto."""
+    made up; distill, the latter and some steps of training towards the original's outputs; finetune, the latter
+    and training as you say; none; or auto, the best that takes seconds. Default: auto."""
+    refit_last: bool
+    """In the end fit the last layer of a classifier to labels in closed form; kept where samples that were held out
+    are then missed less often. Needs --data with labels."""
     trainability: bool
     """Report the mean singular value of the Jacobian before and after: how well the result trains."""
     robustness: bool
@@ -280,6 +289,8 @@ class PruneKeywords(TypedDict, total=False):
     """Let heads of a key/value cache go too: its inputs and outputs are declared anew, with fewer."""
     free_outputs: Sequence[str] | str
     """Let this output lose channels, so that it is declared anew with fewer of them; repeatable."""
+    depth: bool
+    """Let residual blocks go as a whole, too: they are one more group, called depth."""
     keep_norm_axes: bool
     """Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes."""
     structure: Literal["channels", "lowrank", "both", "groups", "graph", "supports", "nm"]
@@ -305,6 +316,9 @@ class PruneKeywords(TypedDict, total=False):
     """Time of a run on --provider, such as 2.5ms, or a share of the original's such as 0.6x; measured."""
     lossless: bool
     """Remove only channels that are zero already, so that no output changes; takes no ratio or target."""
+    objective: Literal["macs", "latency"]
+    """What --ratio and --target-macs spend: multiply-accumulates, or as large a share of the time of a run on
+    --provider, measured, so that channels go where time is."""
     layer_ratio: Sequence[tuple[str, float] | str] | str
     """Ratio of the groups with a node or weight that matches GLOB; repeatable, the first match counts."""
     max_ratio: float | str
@@ -610,10 +624,10 @@ class SensitivityKeywords(TypedDict, total=False):
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     sparsify: (
         Literal["dependency", "dependency-l2", "group", "feature-flow", "feature-flow-angle", "iss", "envelope",
-        "decay", "tpp"] | str | None
+        "admm", "decay", "tpp"] | str | None
     )
     """Train before the cut so that it costs less; with --recover finetune. How: dependency, dependency-l2, group,
-    feature-flow, feature-flow-angle, iss, envelope, decay, tpp."""
+    feature-flow, feature-flow-angle, iss, envelope, admm, decay, tpp."""
     sparsify_epochs: int
     """Epochs of that training."""
     sparsify_strength: float | None
@@ -621,12 +635,21 @@ class SensitivityKeywords(TypedDict, total=False):
     decay_epochs: int
     """Epochs in which what goes fades to zero while the rest trains, before it is cut: the same as --sparsify decay
     --sparsify-epochs N."""
-    reinitialise: Literal["no", "before", "after"]
+    reinitialise: Literal["no", "before", "after", "orthogonal"]
     """Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, grasp, synflow
-    or random); or after the cut, and train what is left from scratch. With --recover finetune."""
-    recover: Literal["auto", "none", "finetune", "bias", "lstsq"]
+    or random); or after the cut, and train what is left from scratch. Or make the filters that are left
+    orthogonal to each other, so that they train well. With --recover finetune."""
+    rewind: int | str | None
+    """Lottery ticket: train fresh weights for EPOCH epochs (init: 0) and keep them, train on for --epochs and choose
+    what goes by that, cut it from what was kept, and train that for --epochs; again for each of --steps. With
+    --recover finetune."""
+    recover: Literal["auto", "none", "distill", "finetune", "bias", "lstsq"]
     """What restores accuracy after each step: bias correction or least-squares reconstruction from samples, given or
-    made up; training that starts from the latter; nothing; or auto, the best that takes seconds. Default: auto."""
+    made up; distill, the latter and some steps of training towards the original's outputs; finetune, the latter
+    and training as you say; none; or auto, the best that takes seconds. Default: auto."""
+    refit_last: bool
+    """In the end fit the last layer of a classifier to labels in closed form; kept where samples that were held out
+    are then missed less often. Needs --data with labels."""
     trainability: bool
     """Report the mean singular value of the Jacobian before and after: how well the result trains."""
     robustness: bool
@@ -661,6 +684,8 @@ class SensitivityKeywords(TypedDict, total=False):
     """Let heads of a key/value cache go too: its inputs and outputs are declared anew, with fewer."""
     free_outputs: Sequence[str] | str
     """Let this output lose channels, so that it is declared anew with fewer of them; repeatable."""
+    depth: bool
+    """Let residual blocks go as a whole, too: they are one more group, called depth."""
     keep_norm_axes: bool
     """Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes."""
     structure: Literal["channels", "lowrank", "both", "groups", "graph", "supports", "nm"]
@@ -689,6 +714,9 @@ class SensitivityKeywords(TypedDict, total=False):
     ratio: float | str | None
     """Share of the channels to remove in each group; about (1-R)^2 of the parameters and MACs stay. Default: 0.5,
     unless a target is given."""
+    objective: Literal["macs", "latency"]
+    """What --ratio and --target-macs spend: multiply-accumulates, or as large a share of the time of a run on
+    --provider, measured, so that channels go where time is."""
     layer_ratio: Sequence[tuple[str, float] | str] | str
     """Ratio of the groups with a node or weight that matches GLOB; repeatable, the first match counts."""
     max_ratio: float | str
@@ -835,10 +863,10 @@ class TuneKeywords(TypedDict, total=False):
     Decided from its values where not given."""
     regularizer: (
         Literal["dependency", "dependency-l2", "group", "feature-flow", "feature-flow-angle", "iss", "envelope",
-        "decay", "tpp"] | str | None
+        "admm", "decay", "tpp"] | str | None
     )
     """Make channels small, so that a later cut costs less. How: dependency, dependency-l2, group, feature-flow,
-    feature-flow-angle, iss, envelope, decay, tpp."""
+    feature-flow-angle, iss, envelope, admm, decay, tpp."""
     regularizer_strength: float | None
     """Strength of the method, in its own unit (docs/sparsity-training.md). Default: its own."""
     sparsity: float | str
@@ -977,6 +1005,9 @@ class UnifyKeywords(TypedDict, total=False):
     """Share of the epochs that come after the weights are unified, and train one value a block."""
     retrain_rate: float
     """Highest learning rate of these epochs. Default: --learning-rate."""
+    admm_share: float | str
+    """Share of the steps towards the set that --method admm takes by ADMM; the others go straight through the
+    projection. 1: ADMM alone."""
     refreshes: int
     """How often ADMM projects the weights and updates its multipliers."""
     rho: float

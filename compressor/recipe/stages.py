@@ -140,7 +140,7 @@ def _finetune(task: Task, progress: Progress | None) -> TuneReport:
         if metrics is not None:
             metrics.add(event.as_json())
         if progress is not None:
-            progress(f"epoch {event.epoch}/{event.epochs}, loss {event.loss:.4g}, {event.eta_seconds:.0f} s left")
+            progress(event.told("finetune"))
 
     tune = finetune if settings.regularizer is None else regularized
     done = finetune_file(task.source, task.output, settings, teacher=task.original, tune=tune, observe=observe)

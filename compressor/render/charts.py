@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import ceil, floor, isfinite, log10
 
-from compressor.results.detail import Curve
+from compressor.results.detail import Curve, Series
 
 _CELLS = 48
 """Cells of a strip at most: about what a phone can show."""
@@ -80,11 +80,13 @@ class Tick:
 
 @dataclass(frozen=True)
 class Line:
-    """A series as drawn: a path in a box of 1000 by 1000, and its points as (x, y) in percent."""
+    """A series as drawn: a path in a box of 1000 by 1000, and its points as (x, y) in percent; ``band`` is the area of
+    its intervals, or empty."""
 
     name: str
     path: str
     points: tuple[tuple[float, float], ...]
+    band: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,21 +98,45 @@ class LineChart:
     lines: tuple[Line, ...]
 
 
-def line_chart(curve: Curve) -> LineChart | None:
-    """Axes at round numbers around all points that can be drawn; None where there are none."""
+def line_chart(curve: Curve, beside: Iterable[Curve] = ()) -> LineChart | None:
+    """Axes at round numbers around all points and intervals that can be drawn; None where there are none.
+
+    Args:
+        curve: what is drawn.
+        beside: charts that stand beside it on the same scale; the axis of y holds their numbers too.
+    """
     # Numbers near the limits of floats would overflow in the differences below.
-    drawn = [(s.name, [(x, y) for x, y in s.points if abs(x) < _HUGE and abs(y) < _HUGE]) for s in curve.series]
+    drawn = [(s, [(x, y) for x, y in s.points if abs(x) < _HUGE and abs(y) < _HUGE]) for s in curve.series]
     points = [point for _, found in drawn for point in found]
     if not points:
         return None
-    x_marks, y_marks = ([p[k] for p in points] for k in (0, 1))
-    xs, ys = round_axis(x_marks, tight=True), round_axis(y_marks)
-    lines = []
-    for name, found in drawn:
-        places = [(_place(x, xs), 100 - _place(y, ys)) for x, y in found]
-        path = "".join(f"{'L' if k else 'M'}{number(10 * x)} {number(10 * y)}" for k, (x, y) in enumerate(places))
-        lines.append(Line(name, path, tuple((round(x, 2), round(y, 2)) for x, y in places)))
-    return LineChart(_ticks(xs), tuple(Tick(100 - t.at, t.text) for t in _ticks(ys)), tuple(lines))
+    heights = [y for other in (curve, *beside) for y in _heights(other)]
+    xs, ys = round_axis([x for x, _ in points], tight=True), round_axis(heights)
+    return LineChart(
+        _ticks(xs),
+        tuple(Tick(100 - t.at, t.text) for t in _ticks(ys)),
+        tuple(_line(series, found, xs, ys) for series, found in drawn),
+    )
+
+
+def _heights(curve: Curve) -> list[float]:
+    found = [y for s in curve.series for y in (*(y for _, y in s.points), *(y for pair in s.bounds for y in pair))]
+    return [y for y in found if abs(y) < _HUGE]
+
+
+def _line(series: Series, points: Sequence[tuple[float, float]], xs: Axis, ys: Axis) -> Line:
+    places = [(_place(x, xs), 100 - _place(y, ys)) for x, y in points]
+    band = ""
+    # Where a point could not be drawn the intervals would stand beside the others.
+    if series.bounds and len(series.bounds) == len(points):
+        lower = [(x, 100 - _place(low, ys)) for (x, _), (low, _) in zip(places, series.bounds, strict=True)]
+        upper = [(x, 100 - _place(high, ys)) for (x, _), (_, high) in zip(places, series.bounds, strict=True)]
+        band = _path([*upper, *lower[::-1]]) + "z"
+    return Line(series.name, _path(places), tuple((round(x, 2), round(y, 2)) for x, y in places), band)
+
+
+def _path(places: Sequence[tuple[float, float]]) -> str:
+    return "".join(f"{'L' if k else 'M'}{number(10 * x)} {number(10 * y)}" for k, (x, y) in enumerate(places))
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,14 @@ from compressor.core.atomic import write_text
 from compressor.render.html import render_template
 from compressor.render.robustness import LIKENESS, basis, findings, models, sheets, title
 from compressor.results.detail import Curve, Series
-from compressor.results.robustness import RobustnessReport
+from compressor.results.robustness import Estimate, RobustnessReport
 
 _LINES = 6
 """Lines of a chart: more cannot be told apart."""
+
+
+Point = tuple[float, float, float]
+"""A number and the ends of its interval."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class ChartMeasure:
 
     title: str
     label: str
-    values: Mapping[tuple[str, str, float | None], float]
+    values: Mapping[tuple[str, str, float | None], Point]
 
 
 def write_robustness(report: RobustnessReport, path: str | Path, *, created: datetime | None = None) -> None:
@@ -50,26 +54,34 @@ def render_page(report: RobustnessReport, *, created: datetime | None = None) ->
         lead=basis(report),
         models=models(report),
         findings=findings(report),
-        curves=noise_charts(report),
+        curves=_noise_charts(report),
+        multiples=corruption_charts(report),
         sheets=sheets(report),
         everything=sheets(report, verbose=True),
     )
 
 
-def noise_charts(report: RobustnessReport) -> list[Curve]:
+def robustness_charts(report: RobustnessReport) -> list[Curve]:
     """Charts of all measures over the amplitude of noise, and of the first over the severity of each corruption."""
-    found = list(_measures(report))
-    names = dict.fromkeys(row.shift for row in report.likeness if row.level)
-    noise = [_curve(report, measure, f"{measure.title} under noise", "noise") for measure in found if "noise" in names]
-    # One chart a corruption, of the first measure alone: all measures of all corruptions would be dozens.
-    corrupted = [_curve(report, found[0], _capital(title(name, None)), name) for name in names if name != "noise"]
-    return noise + corrupted
+    return [*_noise_charts(report), *corruption_charts(report)]
+
+
+def _noise_charts(report: RobustnessReport) -> list[Curve]:
+    if not any(row.shift == "noise" and row.level for row in report.likeness):
+        return []
+    return [_curve(report, measure, f"{measure.title} under noise", "noise") for measure in _measures(report)]
+
+
+def corruption_charts(report: RobustnessReport) -> list[Curve]:
+    """One chart a corruption, of the first measure alone, as all measures of all corruptions would be dozens."""
+    names = dict.fromkeys(row.shift for row in report.likeness if row.level and row.shift != "noise")
+    return [_curve(report, next(_measures(report)), _capital(title(name, None)), name) for name in names]
 
 
 def _measures(report: RobustnessReport) -> Iterator[ChartMeasure]:
     """Accuracy, then likeness by output: of classes agreement and distance, of other outputs the relative error."""
     if report.accuracy:
-        values = {(r.model, r.shift, r.level): 100 * r.accuracy.value for r in report.accuracy}
+        values = {(r.model, r.shift, r.level): _scaled(r.accuracy, 100) for r in report.accuracy}
         yield ChartMeasure("Accuracy", "accuracy, %", values)
     for output in dict.fromkeys(row.output for row in report.likeness):
         rows = {(r.model, r.shift, r.level): r for r in report.likeness if r.output == output}
@@ -77,8 +89,8 @@ def _measures(report: RobustnessReport) -> Iterator[ChartMeasure]:
         classes = all(row.agreement is not None for row in rows.values())
         for kind in ("agreement", "distance") if classes else ("relative_error",):
             scale = 100 if kind == "agreement" else 1
-            values = {key: scale * getattr(row, kind).value for key, row in rows.items()}
-            same = 100.0 if kind == "agreement" else 0.0
+            values = {key: _scaled(getattr(row, kind), scale) for key, row in rows.items()}
+            same = (100.0,) * 3 if kind == "agreement" else (0.0,) * 3
             # The original agrees with itself, which gives the other lines something to be read against.
             values |= {(report.models[0].label, shift, level): same for _, shift, level in rows}
             label = LIKENESS[kind] + (", %" if kind == "agreement" else "")
@@ -95,11 +107,17 @@ def _curve(report: RobustnessReport, measure: ChartMeasure, name: str, shift: st
             if label == model.label and kind in ("clean", shift) and level is not None
         ]
         if points:
-            series.append(Series(name=f"{model.label} {_file(model.stats.path)}", points=points))
+            called = f"{model.label} {_file(model.stats.path)}"
+            line, bounds = [(x, y) for x, (y, _, _) in points], [(low, high) for _, (_, low, high) in points]
+            series.append(Series(name=called, points=line, bounds=bounds))
     axis = "amplitude of the noise, in standard deviations of the input" if shift == "noise" else "severity; 0 is clean"
     hidden = len(report.models) - _LINES
     note = f"{hidden} more models are in the tables." if hidden > 0 else ""
     return Curve(title=name, x_label=axis, y_label=measure.label, series=series, note=note)
+
+
+def _scaled(estimate: Estimate, scale: float) -> Point:
+    return scale * estimate.value, scale * estimate.low, scale * estimate.high
 
 
 def _capital(text: str) -> str:

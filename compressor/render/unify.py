@@ -83,7 +83,10 @@ def _trained(report: UnifyReport, console: Console) -> None:
     if done is not None:
         text = f"Trained for {count(done.epochs + done.retrain_epochs, 'epoch')} ({done.method})"
         if done.residuals:
-            text += f"; weights came within {done.residuals[-1].primal:.2g} of their norm of unified ones"
+            gap = done.residuals[-1].primal
+            # Training along the set leaves rounding alone, which is no distance to tell of.
+            near = f"came within {gap:.2g} of their norm of unified ones" if gap > 1e-6 else "ended as unified ones"
+            text += f"; weights {near}"
         draw.line(console, f"{text}; {done.retrain_epochs} of them with one value a block.")
     if found is not None:
         before, after = (metric_value(value, share=found.share) for value in (found.before, found.after))

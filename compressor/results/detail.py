@@ -125,6 +125,9 @@ class Series(Record):
 
     name: str = Field(description="Of the model, such as pruned + fine-tuned.")
     points: list[tuple[float, float]] = Field(description="(x, y) with x rising.")
+    bounds: list[tuple[float, float]] = Field(
+        default=[], description="Lower and upper end of the interval of each point; empty without intervals."
+    )
 
 
 class Curve(Record):

@@ -209,6 +209,9 @@ class DiffReport(Document):
     same_signature: bool = Field(description="Inputs and outputs agree in name, order, type and shape.")
     initializers: list[InitializerChange] = Field(default=[])
     operators: list[OperatorChange] = Field(default=[])
+    layers: list[LayerRow] = Field(
+        default=[], description="Costs by node, in the order of the first graph; empty when not asked for."
+    )
     warnings: list[str] = Field(default=[])
 
     def headline(self) -> list[tuple[str, str]]:

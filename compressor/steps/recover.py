@@ -4,63 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
-from math import prod
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
-from compressor.config import PruneSettings, RunSettings
+from compressor.config import PruneSettings
 from compressor.config.choices import RECOVERIES, REGULARIZERS
 from compressor.config.data import validation
 from compressor.core.clock import Clock
 from compressor.core.extras import TRAINING, require
-from compressor.core.metrics import Metrics
-from compressor.data import Dataset, augmentation, batch_limit, batches, open_data, open_parts
+from compressor.data import Dataset, open_data, open_parts
 from compressor.data.synthetic import Synthetic
 from compressor.errors import ModelError
 from compressor.evaluate.likeness import outputs_row
 from compressor.evaluate.stand_in import describe_samples, stand_in
 from compressor.graph.normalise import normalise
-from compressor.graph.shapes import infer
 from compressor.metrics.evaluator import Evaluator, Measured, evaluator_for
-from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis
-from compressor.pruning.cost import affordable_samples, macs_per_sample
 from compressor.pruning.criteria import criterion
 from compressor.pruning.fresh_weights import reinitialised
+from compressor.pruning.orthogonal_weights import orthogonalised
 from compressor.pruning.select import Choice
 from compressor.reconstruct import ReconstructOptions, recover
 from compressor.results import Report
-from compressor.results.detail import AccuracyRow, Curve, OutputsRow, RecoveryRow, SyntheticRow, TrainabilityRow
+from compressor.results.detail import AccuracyRow, OutputsRow, RecoveryRow, SyntheticRow
 from compressor.steps.account import left_alone
 from compressor.steps.contradictions import demand_together
-from compressor.steps.curves import training_curves
-from compressor.steps.lowering import kept_in_training
+from compressor.steps.run_sizes import comparable, run_size
+from compressor.steps.trainability import trainability_row
+from compressor.steps.trainer import Phase, Trainer
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed
     from compressor.structures.change import LayerChange
-    from compressor.train.loop.history import Event
-    from compressor.train.loop.split import Splits
     from compressor.train.sparsify import Sparsified
 
 BEFORE_TRAINING = "lstsq"
 """Training starts from what this recovers: it takes seconds, and saves epochs."""
-TRAINABILITY_BATCH, TRAINABILITY_BATCHES = 16, 20
 INEXACT_NOTE = (
     "what faded is not without effect when it is cut: a norm, a mean or a product of activations runs over it, so "
     "that outputs change then; what trains after the cut makes up for it"
 )
-IN_VAIN = "training made it worse in every epoch, so the weights from before training are kept"
 NOT_RUN = "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
 NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data with samples that the model takes"
-COMPARED, COMPARED_MACS = 512, 50e9
-"""Samples that outputs are compared on, at most, and multiply-accumulates of one model on all of them."""
-RUN_BYTES, BYTES_OF_NUMBER = 1 << 30, 4
-"""Of all values of one run together, at most; most of them are float32."""
 MADE_UP_TO_TRAIN = 5000
 """Made-up samples that training distils on, where the user has none; fewer are learnt by heart."""
 STAND_IN_NOTE = "no data was given, so made-up samples stood in for it; --data with real samples recovers more"
@@ -103,8 +90,8 @@ class RunSamples:
             UsageError: the data is unreadable or does not fit the model; or training needs what is not given, or not
                 installed.
         """
-        if settings.trains:
-            require("--recover finetune", *TRAINING)
+        if settings.uses_gradients:
+            require(f"--recover {settings.recover}", *TRAINING)
         if settings.trainability:
             require("--trainability", *TRAINING)
         demand_together(settings)
@@ -120,14 +107,6 @@ class RunSamples:
         # Least squares needs hundreds; training learns a few hundred by heart.
         count = settings.samples if not settings.trains else max(settings.samples, MADE_UP_TO_TRAIN)
         return RunSamples(stand_in(model, settings, count), judged, real=False)
-
-
-def comparable(model: ir.Model, settings: RunSettings, count: int) -> int:
-    """How many of ``count`` samples outputs are compared on, so that it takes seconds."""
-    plain = normalise(model.clone())
-    shapes = infer(plain, settings.input_shapes, settings.dims)
-    macs = macs_per_sample(plain.graph, shapes, RULES)
-    return min(count, COMPARED, affordable_samples(macs, COMPARED_MACS))
 
 
 class Recovery:
@@ -153,12 +132,15 @@ class Recovery:
         self._cut: ir.Model | None = None
         self.changed: Changed | None = None
         self._rows: list[RecoveryRow] = []
-        self._curves: list[Curve] = []
         self._warnings: list[str] = []
         self._steps = 0
-        self._metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
+        self._trainer = Trainer(source, settings, clock)
         self._judged = None if samples is None else samples.valid
         self._evaluator = evaluator_for(settings, self._judged, settings.max_drop)
+        if settings.refit_last:
+            from compressor.steps.refit import demand_labels
+
+            demand_labels(settings, source, None if samples is None else samples.train)
         # Measured before any work is done, so that labels or a metric that do not fit are said at once.
         # On the model before any cut, which the run may replace by then.
         self._original = None if self._evaluator is None else self._measured(self._evaluator, source)
@@ -179,14 +161,16 @@ class Recovery:
         # In later steps the channels that training made small are gone, and the rest was never made small.
         if self._steps and REGULARIZERS[name].decides == "after":
             return None
-        settings = self._at(f"sparsify-{self._steps + 1}").model_copy(update={"epochs": self._settings.method_epochs})
+        trainer, step = self._trainer, self._steps + 1
+        settings = trainer.placed(f"sparsify-{step}").model_copy(update={"epochs": self._settings.method_epochs})
         with self._clock.phase("sparsify"):
-            means = TrainingMeans(self._source, self._parts(samples, found.model), self._tell)
+            parts = trainer.parts(samples.train, samples.valid, found.model)
+            means = TrainingMeans(self._source, parts, trainer.teller(self._steps))
             done = sparsify(found, choice, name, settings, means, strength=settings.sparsify_strength)
         self._warnings += done.warnings
         if REGULARIZERS[name].fades and not done.exact:
             self._warnings.append(INEXACT_NOTE)
-        self._curves += training_curves(done.history, self._called("sparsity training"))
+        trainer.record(done.history, "sparsity training", self._steps)
         return done
 
     def before(self, model: ir.Model) -> None:
@@ -206,17 +190,49 @@ class Recovery:
         if changes and self._dense is not None:
             with self._clock.phase("recover"):
                 self._change(model, self._dense, cut, changes)
-        done = self._settings.recover == "none" or (changes and not self._settings.trains)
+        done = self._settings.recover == "none" or (changes and not self._settings.uses_gradients)
         if self._samples is None or self._dense is None or done:
             return
         self._cut = None if changes else model.clone()
         with self._clock.phase("recover"):
-            if self._settings.reinitialise == "no" and not changes:
+            if self._settings.reinitialise == "no" and self._settings.rewind is None and not changes:
                 self._attempt(model, self._dense, cut, self._samples)
             elif self._settings.reinitialise == "after":
                 self.model = reinitialised(self.model, self._settings.seed)
+            elif self._settings.reinitialise == "orthogonal":
+                self.model = orthogonalised(self.model)
             if self._settings.trains:
-                self.model = self._train(self.model, self._samples)
+                self.model = self._trainer.trained(self.model, self._samples, self.changed, self._steps)
+            # Earlier steps are cut again, and what is fitted to their outputs goes with that.
+            elif self._settings.recover == "distill" and self._steps == self._settings.steps:
+                self.model = self._trainer.distilled(self.model, self._samples, self.changed, self._steps)
+
+    def tickets(self, model: ir.Model) -> ir.Model | None:
+        """Fresh weights, trained for ``--rewind`` epochs, which cuts go back to; None where nothing is rewound.
+
+        Afterwards :attr:`model` is what they become in ``--epochs`` more, by which channels are chosen.
+        """
+        epochs, samples = self._settings.rewind, self._samples
+        if epochs is None or samples is None:
+            return None
+        trainer, step = self._trainer, self._steps
+        with self._clock.phase("train"):
+            early = reinitialised(model, self._settings.seed)
+            if epochs:
+                early = trainer.trained(
+                    early, samples, None, step, Phase("rewind", "training up to where it is rewound", epochs)
+                )
+            phase = Phase("whole", "training before the cut")
+            self.model = trainer.trained(early.clone(), samples, None, step, phase)
+        return early
+
+    def refit(self) -> None:
+        """Fits the last layer to labels, if asked to."""
+        if self._settings.refit_last and self._samples is not None:
+            from compressor.steps.refit import refitted
+
+            with self._clock.phase("refit"):
+                self._warnings.append(refitted(self.model, self._samples.train))
 
     def _attempt(self, model: ir.Model, dense: ir.Model, cut: ChannelMask, samples: RunSamples) -> None:
         """Rebuilds; leaves the cut as it is where nobody asked and the model does not run on made-up samples."""
@@ -241,8 +257,8 @@ class Recovery:
         trainable = None
         if self._settings.trainability and self._samples is not None:
             with self._clock.phase("trainability"):
-                trainable = self._trainability(self._samples.train)
-        warnings = [*report.warnings, *dict.fromkeys(self._warnings)]
+                trainable = trainability_row(self._source, self.model, self._samples.train)
+        warnings = [*report.warnings, *dict.fromkeys([*self._warnings, *self._trainer.warnings])]
         return report.model_copy(
             update={
                 "recovery": self._rows,
@@ -250,7 +266,7 @@ class Recovery:
                 "outputs": compared,
                 "synthetic": self._made_up(),
                 "trainability": trainable,
-                "curves": self._curves,
+                "curves": self._trainer.curves,
                 "warnings": warnings,
             }
         )
@@ -272,7 +288,7 @@ class Recovery:
         cut = [self._cut] if self._steps == 1 and self._cut is not None else []
         # Against the file as it was given, so that preparation is in the comparison too.
         models = [normalise(self._source.clone()), *cut, self.model]
-        settings = self._settings.model_copy(update={"batch_size": self._at_once(models[0], data)})
+        settings = self._settings.model_copy(update={"batch_size": run_size(models[0], data, self._settings)})
         try:
             row = outputs_row(models, data, settings, count=comparable(self._source, settings, len(data)))
         except ModelError as error:
@@ -281,41 +297,10 @@ class Recovery:
         real = samples.real or samples.valid is not None
         return None if row is None else row.model_copy(update={"real": real, "seen": seen and samples.real})
 
-    def _at_once(self, model: ir.Model, data: Dataset) -> int:
-        """Samples in one run: ``--batch-size``, or fewer where what one run computes would not fit."""
-        if batch_limit(model) is not None:
-            return self._settings.batch_size  # the file says how many there are in a run
-        one = data.take(np.zeros(1, np.int64)).inputs
-        named = {str(v.name) for v in model.graph.inputs if not v.is_initializer()}
-        try:
-            shapes = infer(model, {name: array.shape for name, array in one.items() if name in named})
-        except ModelError:
-            return self._settings.batch_size
-        made = (shapes(v) for node in model.graph for v in node.outputs)
-        held = BYTES_OF_NUMBER * sum(prod(shape) for shape in made if shape is not None)
-        return max(1, min(self._settings.batch_size, int(RUN_BYTES / max(held, 1))))
-
     def _made_up(self) -> SyntheticRow | None:
         """What stood in for data; None where data was given, or none was needed."""
         train = None if self._samples is None else self._samples.train
         return describe_samples(train) if isinstance(train, Synthetic) else None
-
-    def _trainability(self, data: Dataset) -> TrainabilityRow:
-        from compressor.train.gradients.trainability import trainability
-        from compressor.train.module.graph_module import GraphModule
-
-        size = batch_limit(self._source) or TRAINABILITY_BATCH
-        found = [
-            trainability(GraphModule(m), islice(batches(data, size, drop_last=True), TRAINABILITY_BATCHES))
-            for m in (self._source, self.model)
-        ]
-        return TrainabilityRow(
-            mean_before=found[0].mean,
-            mean_after=found[1].mean,
-            condition_before=found[0].condition,
-            condition_after=found[1].condition,
-            samples=found[0].samples,
-        )
 
     def _change(self, model: ir.Model, dense: ir.Model, cut: ChannelMask, changes: Mapping[str, LayerChange]) -> None:
         """Makes changes: on samples where there are such and the model runs on them, else of the weights alone."""
@@ -333,7 +318,7 @@ class Recovery:
             self._warnings.append(STAND_IN_NOTE)
 
     def _options(self, dense: ir.Model, data: Dataset | None) -> ReconstructOptions:
-        at_once = ReconstructOptions.batch_size if data is None else self._at_once(dense, data)
+        at_once = ReconstructOptions.batch_size if data is None else run_size(dense, data, self._settings)
         return ReconstructOptions(
             samples=self._settings.samples,
             batch_size=min(at_once, ReconstructOptions.batch_size),
@@ -351,43 +336,3 @@ class Recovery:
         self._warnings += left_alone(done.skipped)
         if not samples.real:
             self._warnings.append(STAND_IN_NOTE)
-
-    def _train(self, model: ir.Model, samples: RunSamples) -> ir.Model:
-        """A trained copy."""
-        from compressor.train.defaults import training_defaults
-        from compressor.train.finetune import finetune
-
-        # Zeros of masks have to survive training, or the layer could not be written as it was chosen.
-        settings, extensions = kept_in_training(self.changed, self._at(f"step-{self._steps}"))
-        settings = training_defaults(settings, model)
-        parts = self._parts(samples, model)
-        done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=self._tell)
-        self._warnings += done.warnings
-        self._curves += training_curves(done.history, self._called("training"))
-        if done.history.best_epoch == 0:
-            self._warnings.append(f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}")
-        return done.model
-
-    def _at(self, place: str) -> PruneSettings:
-        """The settings with a checkpoint of its own; a phase that a resumed run had not reached begins."""
-        settings = self._settings
-        if settings.checkpoint is None:
-            return settings
-        settings.checkpoint.mkdir(parents=True, exist_ok=True)
-        folder = settings.checkpoint / place
-        # A run that was interrupted in an early phase has no checkpoint of later ones, and these begin from the start.
-        later = settings.method is not None and not folder.is_dir()
-        return settings.model_copy(update={"checkpoint": folder, "resume": settings.resume and not later})
-
-    def _parts(self, samples: RunSamples, model: ir.Model) -> Splits:
-        from compressor.train.loop.split import Splits
-
-        return Splits(samples.train, samples.valid, lambda epoch: augmentation(self._settings, model, epoch))
-
-    def _called(self, phase: str) -> str:
-        return phase if self._settings.steps == 1 else f"{phase} {max(1, self._steps)}"
-
-    def _tell(self, event: Event) -> None:
-        if self._metrics is not None:
-            self._metrics.add({"pruning_step": self._steps, **event.as_json()})
-        self._clock.tell(f"recover: {event.in_words()}")

@@ -54,6 +54,7 @@ class PruningRun:
         groups: rows of the report, by group.
         origin: costs of the model before the first step; None before it.
         notes: what the report has to say of the choice.
+        ticket: the model at the weights that are rewound to, cut as far as the run has come; None without rewinding.
     """
 
     settings: PruneSettings
@@ -68,6 +69,7 @@ class PruningRun:
     groups: list[GroupRow] = field(default_factory=list)
     origin: Origin | None = None
     notes: list[str] = field(default_factory=list)
+    ticket: ir.Model | None = None
 
     @property
     def model(self) -> ir.Model:
@@ -84,11 +86,15 @@ class PruningRun:
         # From here on the fresh model is what the proof starts from.
         if self.settings.reinitialise == "before":
             found, read = self.analysed(reinitialised(found.model, self.settings.seed))
+        self.ticket = self.recovery.tickets(found.model)
+        if self.ticket is not None:
+            found, read = self.analysed(self.model)
         for step in [self.settings] if self.plan is not None else steps_of(self.settings, self.size):
             # Not the first step: the model is another one since, and is analysed anew.
             if self.origin is not None:
                 found, read = self.analysed(self.model)
             found = self.step(step, found, read)
+        self.recovery.refit()
         return found
 
     def analysed(self, model: ir.Model) -> tuple[Analysis, ir.Model]:
@@ -123,6 +129,11 @@ class PruningRun:
         if self.origin is None:
             losing = {removal.group for removal in choice.plan.removals}
             self.notes = unrounded([g for g in choice.groups if g.name in losing], self.settings)
+        if self.ticket is not None:
+            # What was chosen on the trained weights goes from those of the ticket.
+            found, read = self.analysed(self.ticket)
+            missing = prepared(read, found, self.settings, self.clock)
+            choice = replace(replayed_choice(choice.plan, found), origin=choice.origin)
         cut = cut_of(choice.plan, found)
         # Before the cut, as positions are counted in what earlier steps left.
         self.trail.add(choice.plan, cut, last=step.steps == 1)
@@ -130,6 +141,7 @@ class PruningRun:
         # The dense side of a layer-wise repair is the model right before this cut.
         self.recovery.before(found.model)
         small, shown = removed(found, choice, self.settings, self.clock)
+        self.ticket = None if self.ticket is None else small.clone()
         self.recovery.after(small, cut, done.changes)
         shown += proved(self.recovery.changed, found, self.settings, self.clock)
         self.proofs += [replace(evidence, not_proved=[*missing, *evidence.not_proved]) for evidence in shown]
@@ -159,7 +171,9 @@ class PruningRun:
 
     def still_proved(self) -> Evidence | None:
         """What was proved of the model as it is now: nothing, where its weights were fitted or trained since."""
-        untouched = self.settings.recover == "none" or (self.recovery.changed is not None and not self.settings.trains)
+        changed = self.recovery.changed is not None
+        rebuilt = self.settings.recover != "none" and (not changed or self.settings.uses_gradients)
+        untouched = not rebuilt and not self.settings.refit_last
         return self.proofs[-1] if self.proofs and untouched else None
 
 

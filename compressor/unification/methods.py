@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from compressor.config import UnifySettings
 from compressor.errors import UsageError
 from compressor.train.constraints.admm import Admm, AdmmSchedule
+from compressor.train.constraints.admm_straight_through import AdmmStraightThrough
 from compressor.train.constraints.constrained import Approach
 from compressor.train.constraints.envelope import EnvelopeTraining
 from compressor.train.constraints.soft_shrinkage import SoftShrinkage
@@ -23,8 +24,12 @@ Targets = Mapping[str, Mixed | Codebook]
 
 
 def admm(settings: UnifySettings, targets: Targets) -> Approach:
-    """Alternating direction method of multipliers."""
-    return Admm(targets, AdmmSchedule(settings.refreshes, settings.rho, settings.rho_growth, settings.dual_step))
+    """Alternating direction method of multipliers, and straight-through training from there."""
+    schedule = AdmmSchedule(settings.refreshes, settings.rho, settings.rho_growth, settings.dual_step)
+    if settings.admm_share == 1:
+        # It ends as soon as weights are on the set, which latent ones never are.
+        return Admm(targets, schedule)
+    return AdmmStraightThrough(targets, schedule, settings.admm_share)
 
 
 def iss(_: UnifySettings, targets: Targets) -> Approach:

@@ -116,7 +116,7 @@ class Watch:
             far = {} if residual is None else {"residual": asdict(residual)}
             self._lines.add({"phase": phase, **event.as_json(), **far})
         gap = "" if residual is None else f", {residual.primal:.3f} off the blocks"
-        self._clock.tell(f"{phase}: {event.in_words(gap)}")
+        self._clock.tell(event.told(phase, gap))
 
 
 @dataclass

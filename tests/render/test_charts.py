@@ -74,6 +74,21 @@ def test_higher_is_further_up() -> None:
     assert chart.y_ticks[0].at > chart.y_ticks[-1].at
 
 
+def test_bands_are_closed_around_their_points_and_charts_beside_share_a_scale() -> None:
+    def chart(high: float) -> Curve:
+        line = Series(name="s", points=[(0, 1), (1, 2)], bounds=[(0, 2), (1, high)])
+        return Curve(title="t", x_label="x", y_label="y", series=[line, Series(name="r", points=[(0, 0)])])
+
+    alone = line_chart(chart(4.0))
+    assert alone is not None
+    # From the upper ends forward to the lower ends back, y downwards; 0 to 4 is the whole axis.
+    assert alone.lines[0].band == "M0 500L1000 0L1000 750L0 1000z"
+    assert alone.lines[1].band == ""
+    shared = line_chart(chart(4.0), [chart(4.0), chart(8.0)])
+    assert shared is not None
+    assert shared.lines[0].band == "M0 750L1000 500L1000 875L0 1000z"
+
+
 def test_a_skyline_has_a_column_for_each_value_that_is_not_zero() -> None:
     path = skyline([4, 0, 1, 1e-9], 4)
     tops = {int(x): float(y) for x, y in re.findall(r"M(\d+) 100V([\d.]+)", path)}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
 from compressor.render.robustness import findings, render_robustness, sheets
-from compressor.render.robustness_page import noise_charts, render_page
+from compressor.render.robustness_page import render_page, robustness_charts
 from compressor.results.environment import environment
 from compressor.results.robustness import (
     Estimate,
@@ -121,7 +122,7 @@ def test_a_corruption_is_one_row_unless_all_are_asked_for():
 
 
 def test_charts_have_one_line_a_model_in_one_order():
-    found = noise_charts(report(models=3))
+    found = robustness_charts(report(models=3))
     assert [curve.title for curve in found] == [
         "Accuracy under noise",
         "y: agreement under noise",
@@ -133,11 +134,21 @@ def test_charts_have_one_line_a_model_in_one_order():
         assert [series.points[0][0] for series in curve.series] == [0, 0, 0]
     assert found[1].series[0].points == [(0, 100), (0.5, 100)], "A agrees with itself"
     assert [x for x, _ in found[3].series[1].points] == [0, 1, 2, 3, 4, 5]
-    assert noise_charts(report(models=9))[0].note == "3 more models are in the tables."
-    assert [curve.title for curve in noise_charts(report(labels=False, classes=False))] == [
+    assert found[0].series[0].bounds == [pytest.approx((78, 82))] * 2
+    assert robustness_charts(report(models=9))[0].note == "3 more models are in the tables."
+    assert [curve.title for curve in robustness_charts(report(labels=False, classes=False))] == [
         "y: relative error under noise",
         "JPEG",
     ]
+
+
+def test_corruptions_stand_side_by_side_with_bands():
+    shifts = [*SHIFTS, *(("blur", float(k)) for k in range(1, 6))]
+    page = render_page(report(shifts=shifts))
+    grid = page[page.index('class="multiples"') :]
+    grid = grid[: grid.index("</section>")]
+    assert grid.count("<figure>") == 2
+    assert grid.count('class="band d1"') == grid.count('class="band d2"') == 2
 
 
 def test_the_page_is_whole_and_safe():

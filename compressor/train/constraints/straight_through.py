@@ -39,11 +39,17 @@ class StraightThrough(Approach):
         self._seen = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
     @torch.no_grad()
-    def begin(self, latent: Tensors) -> None:
-        """Goes on from other latent weights; steps count from the weights as they are."""
+    def collect(self) -> None:
+        """Moves what the optimiser has done since the loss saw the weights over to the latent ones."""
         for name, weight in self._weights.items():
-            self._latent[name].copy_(latent[name])
-            self._seen[name].copy_(weight.detach())
+            # The change, not the value: W differs from L by the pull to Z, which must not enter L.
+            self._latent[name].add_(weight - self._seen[name])
+
+    @torch.no_grad()
+    def look(self) -> None:
+        """Takes the weights as they are for those that the loss sees next."""
+        for name, weight in self._weights.items():
+            self._seen[name].copy_(weight)
 
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
@@ -51,13 +57,12 @@ class StraightThrough(Approach):
         # A blend of zero would divide by zero; it means that weights are on the set from the first step.
         t = min(1.0, step / (self._blend * self._steps)) if self._blend else 1.0
         records, moved = self._records(step), Tensors()
+        self.collect()
         for name, weight in self._weights.items():
-            # The change, not the value: W differs from L by the pull to Z, which must not enter L.
-            self._latent[name].add_(weight - self._seen[name])
             weight.copy_(self._latent[name].lerp(self._nearest(name), t))
             if records:
                 moved[name] = weight - self._seen[name]
-            self._seen[name].copy_(weight)
+        self.look()
         if records:
             gap, change = relative_gap(self._gaps(), self._weights), relative_gap(moved, self._weights)
             self.residuals.append(Residual(step, t, gap, change))

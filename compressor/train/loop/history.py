@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from compressor.core.clock import LastingText
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -50,6 +52,18 @@ class Event:
             f"{self.images_per_second:.0f} samples/s, {self.eta_seconds:.0f} s left"
         )
 
+    def told(self, phase: str, more: str = "") -> str:
+        """:meth:`in_words` behind the phase that trains; of a finished epoch, a text that logs keep."""
+        text = f"{phase}: {self.in_words(more)}"
+        return text if self.kind == "step" else LastingText(text, f"phase={phase} {self.as_line()}")
+
+    def as_line(self) -> str:
+        """The same as ``key=value`` pairs, for logs."""
+        pairs = {name: value for name, value in self.as_json().items() if name not in ("kind", "metric_name")}
+        if self.metric_name is not None and "metric" in pairs:
+            pairs[self.metric_name.replace(" ", "_")] = pairs.pop("metric")
+        return " ".join(f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in pairs.items())
+
     def as_json(self) -> dict[str, Any]:
         """Its fields, without those that are not known."""
         # Absent and not null, so that lines of steps stay short.
@@ -78,6 +92,7 @@ class History:
         after: the same for the weights that were kept.
         best_epoch: whose weights were kept; 0 for those from before.
         stopped_early: patience ran out, or an extension had nothing more to gain.
+        notes: what the user should know of how it went.
     """
 
     before: Judgement
@@ -89,3 +104,4 @@ class History:
     steps: int = 0
     seconds: float = 0.0
     device: str = "cpu"
+    notes: list[str] = field(default_factory=list)
