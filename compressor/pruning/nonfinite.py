@@ -13,10 +13,13 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.labels import UnitArray
+from compressor.core.scratch import scratch
 from compressor.errors import NothingToPrune
 from compressor.graph.evaluate import Array
-from compressor.graph.feeds import feeds
 from compressor.pruning.analysis import Analysis
+from compressor.pruning.inputs import Inputs
+from compressor.pruning.piecewise import runnable
+from compressor.runtime.stored import Answers
 
 NONE: UnitArray = np.zeros(0, np.int64)
 
@@ -33,22 +36,26 @@ def in_weights(coupling: Coupling) -> UnitArray:
 
 
 def in_activations(found: Analysis, seed: int, provider: str) -> UnitArray:
-    """Units that are not finite somewhere when the model runs on seeded inputs.
+    """Units that are not finite somewhere when the model runs on the first seeded inputs that it takes.
 
     Looked for only where an output is not finite; as long as all of them are, nothing that is read was infinite.
 
     Raises:
         NothingToPrune: no output holds a finite number, so that no removal could be seen to change anything.
+        ModelError: the model runs on none of the inputs.
     """
     from compressor.runtime.taps import tap  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
 
     coupling = found.coupling
-    outputs = [str(v.name) for v in found.model.graph.outputs if _is_float(coupling, v)]
-    batch = [feeds(found.model, found.shapes.inputs, found.shapes, seed)]
+    outputs = {str(v.name) for v in found.model.graph.outputs if _is_float(coupling, v)}
     # A model of whole numbers cannot hold infinities.
     if not outputs:
         return NONE
-    fine = [np.isfinite(_wide(a)) for a in next(iter(tap(found.model, outputs, batch, provider)))]
+    inputs = Inputs(found.model, found.shapes, seed)
+    with scratch() as folder:
+        stored = runnable(found.model, folder, provider)
+        runs = Answers.to_some(stored, inputs.both, inputs.instead(), enough=1).runs
+    fine = [np.isfinite(_wide(a)) for name, a in zip(runs.names, runs.outputs[0], strict=True) if name in outputs]
     # Mostly true, and then the expensive second run, with every value as an output, is spared.
     if all(f.all() for f in fine):
         return NONE
@@ -60,7 +67,7 @@ def in_activations(found: Analysis, seed: int, provider: str) -> UnitArray:
     made = [v for node in coupling.graph for v in node.outputs if _is_float(coupling, v)]
     values = [v for v in made if coupling.layout(v, assign_fresh=False)]
     units = [NONE]
-    for arrays in tap(found.model, [str(v.name) for v in values], batch, provider):
+    for arrays in tap(found.model, [str(v.name) for v in values], runs.feeds, provider):
         for value, array in zip(values, arrays, strict=True):
             units += _at(coupling, value, array)
     return np.concatenate(units)

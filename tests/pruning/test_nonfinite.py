@@ -82,3 +82,18 @@ def test_outputs_that_hold_no_number_prove_nothing() -> None:
     w.CopyFrom(numpy_helper.from_array(array, "w"))
     with pytest.raises(NothingToPrune):
         prune(in_memory(proto), PruneSettings(lossless=True))
+
+
+def test_inputs_that_the_model_refuses_are_no_obstacle() -> None:
+    """Random trips are few, and without one the sum of slices has no shape that can be added."""
+    proto = model("""
+        (float[n,6] x, int64 trips) => (float y) <float[6,16] w, float[16,3] v, bool go = {1}, int64[1] first = {0}> {
+            a = MatMul(x, w)
+            h, slices = Loop(trips, go, a) <body = body (int64 i, bool c, float[p,16] s) =>
+                (bool d, float[p,16] t, float[p,16] o) { d = Identity(c) t = Relu(s) o = Identity(a) }>
+            m = ReduceSum<keepdims=0>(slices, first)
+            r = Add(h, m)
+            y = MatMul(r, v)
+        }""")
+    with pytest.raises(NothingToPrune):
+        prune(in_memory(proto), PruneSettings(lossless=True))
