@@ -245,13 +245,7 @@ class Case:
         ]
 
     def _exposed(self, model: ir.Model, names: Sequence[str], sets: Sequence[Sequence[Feed]]) -> list[Runs]:
-        """The values of these names, for each set of feeds."""
-        copy = model.clone()
-        made = {str(v.name): v for node in copy.graph for v in node.outputs}
-        copy.graph.outputs.clear()
-        copy.graph.outputs.extend(made[name] for name in names)
-        live = runnable(copy, self.folder, self.provider).open()
-        return [live.run(feeds) for feeds in sets]
+        return exposed(model, names, sets, self.folder, self.provider)
 
     def _kept(self, runs: Runs) -> Runs:
         """What stays of the reference's values, in the shapes of the smaller model's."""
@@ -268,6 +262,18 @@ class Case:
 
         rows = [[kept(*pair) for pair in zip(runs.names, row, strict=True)] for row in runs.outputs]
         return Runs(runs.names, runs.feeds, rows)
+
+
+def exposed(
+    model: ir.Model, names: Sequence[str], sets: Sequence[Sequence[Feed]], folder: Path, provider: str
+) -> list[Runs]:
+    """The values of these names that the model computes inside, for each set of feeds; files are put in ``folder``."""
+    copy = model.clone()
+    made = {str(v.name): v for node in copy.graph for v in node.outputs}
+    copy.graph.outputs.clear()
+    copy.graph.outputs.extend(made[name] for name in names)
+    live = runnable(copy, folder, provider).open()
+    return [live.run(feeds) for feeds in sets]
 
 
 def _bytes_of(array: Array) -> Array:

@@ -1,22 +1,32 @@
-"""Would a layer that is written wrongly have been noticed? Its new weights are shifted on purpose, layer by layer."""
+"""Would a layer that is written wrongly have been noticed? Its new weights are shifted on purpose, layer by layer.
+
+Outputs that rounding decides, such as saturated ones, meet a standard that a small fault meets too; then what each
+layer computes is compared.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
-from compressor.errors import ModelError
-from compressor.pruning.canary import EFFORT, NODE_EFFORT, PARAMETER_EFFORT
+from compressor.core.compare import Tolerance
+from compressor.errors import ModelError, ProofFailed
+from compressor.pruning.canary import EFFORT, NODE_EFFORT, PARAMETER_EFFORT, exposed
 from compressor.pruning.piecewise import runnable
-from compressor.pruning.proof import NotProved
-from compressor.pruning.standard import Standard
+from compressor.pruning.proof import PLEASE, NotProved
+from compressor.pruning.standard import Standard, noise_of, nudged
+from compressor.runtime.stored import Feed, Runs
 from compressor.structures.apply import Changed, ChangedLayer
 
-BLIND = "no output moves when the weights that it was written as are shifted by one"
+COARSE = 0.01
+"""Share of a value's range from which on what rounding explains could hide a fault."""
+ROUGH = "rounding decides its values, so that a small fault would not be seen"
+BLIND = "neither an output nor what it computes moves when the weights that it was written as are shifted by one"
 
 
 def wrong_weights(changed: Changed, asked: Standard, folder: Path, provider: str) -> tuple[int, list[NotProved]]:
@@ -27,9 +37,13 @@ def wrong_weights(changed: Changed, asked: Standard, folder: Path, provider: str
         asked: the standard that it met.
         folder: where files may be put.
         provider: where they are run.
+
+    Raises:
+        ProofFailed: values inside differ, where outputs say little.
     """
-    noticed, missing = 0, list[NotProved]()
-    for part in _parts(changed, [layer for layer in changed.layers if layer.lowered]):
+    layers, blind = [layer for layer in changed.layers if layer.lowered], list[ChangedLayer]()
+    noticed = 0
+    for part in _parts(changed, layers):
         if _noticed(changed.model, part, asked, folder, provider):
             noticed += 1
             continue
@@ -37,8 +51,52 @@ def wrong_weights(changed: Changed, asked: Standard, folder: Path, provider: str
             if len(part) > 1 and _noticed(changed.model, [layer], asked, folder, provider):
                 noticed += 1
             else:
-                missing.append(NotProved(layer.node, BLIND))
-    return noticed, missing
+                blind.append(layer)
+    # What rounding explains of outputs may be more than a small fault, even where a large one is noticed.
+    doubtful = layers if asked.noise else blind
+    inside = _Inside(changed, asked, folder, provider)
+    missing = inside.unproved(doubtful, blind) if doubtful else []
+    return noticed + sum(layer.node not in {m.group for m in missing} for layer in blind), missing
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """What layers compute, compared where outputs say little; fields as the arguments of :func:`wrong_weights`."""
+
+    changed: Changed
+    asked: Standard
+    folder: Path
+    provider: str
+
+    def unproved(self, layers: Sequence[ChangedLayer], blind: Sequence[ChangedLayer]) -> list[NotProved]:
+        """The layers of which values inside tell no more; those that are ``blind`` must not hide a wrong cut there.
+
+        Raises:
+            ProofFailed: a layer computes something else than the whole one.
+        """
+        made = {str(node.name): str(node.outputs[0].name) for node in self.changed.reference.graph}
+        names = [made[layer.node] for layer in layers]
+        feeds = self.asked.runs.feeds[:1]
+        base, *moved = self._values(self.changed.reference, names, [feeds, *nudged(feeds)])
+        standard = Standard(base, Tolerance(self.asked.tolerance.rtol), noise_of([(base, moved)]))
+        (found,) = self._values(self.changed.model, names, [feeds])
+        missing = list[NotProved]()
+        for place, (layer, gap) in enumerate(zip(layers, standard.distances(found)[0], strict=True)):
+            if not gap.passed:
+                raise ProofFailed(
+                    f"no output shows it, but what layer {layer.node!r} computes is off by {gap.max_rel:.2g} of its "
+                    f"range; {PLEASE}"
+                )
+            if gap.tolerance > COARSE:
+                missing.append(NotProved(layer.node, ROUGH))
+            elif layer in blind:
+                (wrong,) = self._values(_shifted(self.changed.model, [layer]), names, [feeds])
+                if standard.distances(wrong)[0][place].passed:
+                    missing.append(NotProved(layer.node, BLIND))
+        return missing
+
+    def _values(self, model: ir.Model, names: Sequence[str], sets: Sequence[Sequence[Feed]]) -> list[Runs]:
+        return exposed(model, names, sets, self.folder, self.provider)
 
 
 def _parts(changed: Changed, layers: Sequence[ChangedLayer]) -> Iterator[Sequence[ChangedLayer]]:
@@ -52,7 +110,8 @@ def _parts(changed: Changed, layers: Sequence[ChangedLayer]) -> Iterator[Sequenc
         yield layers[start : start + size]
 
 
-def _noticed(model: ir.Model, layers: Sequence[ChangedLayer], asked: Standard, folder: Path, provider: str) -> bool:
+def _shifted(model: ir.Model, layers: Sequence[ChangedLayer]) -> ir.Model:
+    """A copy in which these layers have a weight that is off by one."""
     copy = model.clone()
     for layer in layers:
         # One weight is enough; of two factors the last one gives the output.
@@ -61,11 +120,15 @@ def _noticed(model: ir.Model, layers: Sequence[ChangedLayer], asked: Standard, f
         array = value.const_value.numpy()
         # Along the longest axis, as one of size one would not move at all.
         value.const_value = ir.tensor(np.roll(array, 1, axis=int(np.argmax(array.shape))), name=value.name)
+    return copy
+
+
+def _noticed(model: ir.Model, layers: Sequence[ChangedLayer], asked: Standard, folder: Path, provider: str) -> bool:
     feeds = asked.runs.feeds
     # Small inputs first, as most faults show at once.
     order = sorted(range(len(feeds)), key=lambda k: sum(a.size for a in feeds[k].values()))
     try:
-        live = runnable(copy, folder, provider).open(optimise=asked.optimise)
+        live = runnable(_shifted(model, layers), folder, provider).open(optimise=asked.optimise)
         return any(not asked.only(k).met_by(live.run([feeds[k]])) for k in order)
     # A wrong layer that does not even run is noticed, too.
     except ModelError:

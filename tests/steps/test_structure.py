@@ -15,11 +15,11 @@ from compressor.commands.prune import prune, prune_file
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.errors import NothingToPrune, PlanError, ProofFailed, TargetOutOfReach, UsageError
-from compressor.pruning.analysis import analyse
+from compressor.pruning.analysis import Analysis, analyse
 from compressor.reconstruct import ReconstructOptions
 from compressor.steps import lowering
 from compressor.steps.structure import proved
-from compressor.structures.apply import Calibration, change_layers
+from compressor.structures.apply import Calibration, Changed, change_layers
 from compressor.structures.lowrank.factors import Weighting
 from compressor.structures.lowrank.thinned import Thinned
 from tests.models import in_memory, model
@@ -140,14 +140,37 @@ def test_there_is_no_plan_of_layers(data: str, tmp_path: Path) -> None:
         prune_file(source, None, _settings(target_macs=0.6, data=data), plan_out=tmp_path / "plan.json")
 
 
-def test_a_layer_written_wrongly_is_noticed() -> None:
-    settings = _settings(target_macs=0.6)
-    found = analyse(in_memory(model(NET)), settings)
+SATURATED = NET.replace("y = Gemm(j, m, c)", "k = Gemm(j, m, c)  l = Mul(k, huge)  y = Sin(l)").replace(
+    "float[10] c>", "float[10] c, float huge = {1000000.0}>"
+)
+
+
+def _thinned(text: str, settings: PruneSettings) -> tuple[Changed, Analysis]:
+    """The net with one convolution as two of rank 4."""
+    found = analyse(in_memory(model(text)), settings)
     metrics = (Weighting(np.eye(144), np.eye(16)),)
     cut = ChannelMask(found.coupling, np.zeros(0, np.int64))
     how = Calibration(None, "lstsq", ReconstructOptions())
     changes = {"Conv_2": Thinned("inputs", 4, 16, metrics)}
-    changed = change_layers(found.model.clone(), found.model.clone(), cut, changes, how, settings)
+    return change_layers(found.model.clone(), found.model.clone(), cut, changes, how, settings), found
+
+
+def test_a_small_fault_behind_outputs_that_rounding_decides_is_noticed() -> None:
+    settings = _settings(target_macs=0.6)
+    changed, found = _thinned(SATURATED, settings)
+    (evidence,) = proved(changed, found, settings, Clock())
+    assert evidence.tolerance > 0.1, "the outputs say little"
+    assert not evidence.not_proved
+    weight = changed.model.graph.initializers[changed.layers[0].weights[0]]
+    assert weight.const_value is not None
+    weight.const_value = ir.tensor(weight.const_value.numpy() * np.float32(1.01), name=weight.name)
+    with pytest.raises(ProofFailed, match=r"layer 'Conv_2' computes is off by 0\.01"):
+        proved(changed, found, settings, Clock())
+
+
+def test_a_layer_written_wrongly_is_noticed() -> None:
+    settings = _settings(target_macs=0.6)
+    changed, found = _thinned(NET, settings)
     (evidence,) = proved(changed, found, settings, Clock())
     assert evidence.passed
     assert evidence.noticed == 1
