@@ -3,12 +3,21 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType, MappingProxyType
 from typing import NoReturn
 
 import click
 
-from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, INTERRUPTED, Entry, LazyGroup, discard_stdout
+from compressor.cli.command import (
+    CONTEXT_SETTINGS,
+    EXIT_CODES,
+    INTERRUPTED,
+    TERMINATED,
+    Entry,
+    LazyGroup,
+    discard_stdout,
+)
 from compressor.cli.defaults import PREFIX
 from compressor.core.machine import rarely_collect, sleep_while_waiting
 from compressor.errors import UsageError
@@ -75,11 +84,26 @@ def _run(command: click.Command, prog_name: str, prefix: str = PREFIX) -> NoRetu
     rarely_collect()
     try:
         command.main(prog_name=prog_name, auto_envvar_prefix=prefix)
+    except SystemExit as ended:
+        if ended.code in (INTERRUPTED, TERMINATED):
+            _leave(ended.code)
+        raise
     except OSError as error:  # help, version or schema, which no command prints
         discard_stdout()
         click.echo(f"Error: this cannot be printed: {error.strerror or error}", err=True)
         sys.exit(UsageError.exit_code)
     sys.exit(0)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends without taking the interpreter apart: with torch and a large graph that takes seconds on a busy machine.
+
+    The command is unwound by now, so that temporary files are gone and everything is said.
+    """
+    with suppress(OSError, ValueError):  # a reader that is gone, too
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 class _Interrupt:
