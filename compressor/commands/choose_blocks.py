@@ -138,10 +138,7 @@ def choose(
         def together(made: Sequence[Move[str]]) -> OutputChange:
             return measure(trial(f"{len(made)} moves together", blocks_after(made, options)))[0]
 
-        def allowed(made: Sequence[Move[str]]) -> bool:
-            return limits.allow(together(made), reference.accuracy)
-
-        made = _made(model, options, settings, allowed)
+        made = _made(model, options, settings, lambda made: limits.allow(together(made), reference.accuracy))
         if not made:
             raise TargetOutOfReach(
                 f"no layer can be unified so that {limits}; allow more, or give finer blocks with --ladder"
