@@ -122,4 +122,5 @@ def covered(coupling: Coupling, groups: Sequence[ChannelGroup], found: Sequence[
             open_units[mine] = True
         else:
             open_units[np.setdiff1d(mine, view.units)] = True
-    return {group.name for group in groups if not open_units[group.units].any()}
+    # No weight holds residual blocks, so that no layer reads them either.
+    return {group.name for group in groups if group.slots and not open_units[group.units].any()}

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.labels import Term, UnitArray
+from compressor.channels.residual import ResidualBlock
 from compressor.errors import PlanError
 
 Mask = npt.NDArray[np.bool_]
@@ -29,6 +30,11 @@ class ChannelMask:
     def removed(self) -> int:
         """Number of units that are removed."""
         return int(self._gone.sum())
+
+    @property
+    def blocks(self) -> list[ResidualBlock]:
+        """Residual blocks that go."""
+        return [block for block in self.coupling.blocks if self._gone[block.unit]]
 
     def check(self) -> None:
         """Every row of every joint term keeps the same count.

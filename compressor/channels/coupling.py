@@ -20,6 +20,7 @@ from compressor.channels.labels import FROZEN, Balance, DeferredLabels, Reason, 
 from compressor.channels.labels import Layout as Layout  # noqa: PLC0414 - rules know this module only
 from compressor.channels.labels import Unexplained as Unexplained  # noqa: PLC0414
 from compressor.channels.meeting import NodeOperands
+from compressor.channels.residual import ResidualBlock
 from compressor.channels.verify import Claims, name_of
 from compressor.errors import RuleFault
 from compressor.graph.captures import captured_values, graphs_of, nodes_inside
@@ -57,6 +58,7 @@ class Coupling:
         claims: what the rules read and labelled in the last pass.
         fills: values that hold one number; see :mod:`compressor.channels.fills`.
         opaque: nodes that no rule explains -> why; masks, repairs and constants of their operator do not hold there.
+        blocks: residual blocks that may go; they have units of their own, without a place in any tensor.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Coupling:
         self.claims: dict[ir.Node, Claims] = {}
         self.fills = fills(graph, shapes, rules)
         self.opaque: dict[ir.Node, str] = {}
+        self.blocks: tuple[ResidualBlock, ...] = ()
         self._claims = Claims()
         self._layouts: dict[ir.Value, Layout] = {}
         self._rules = rules
@@ -124,6 +127,7 @@ class Coupling:
         found = Coupling(graph, self.shapes.on(twins), self._rules, self.policy)
         found.units, found.balances, found.opaque = self.units, self.balances, twins.of_nodes(self.opaque)
         found.deferred_labels, found._layouts = twins.of_values(self.deferred_labels), twins.of_values(self._layouts)
+        found.blocks = tuple(block.on(twins) for block in self.blocks)
         return found
 
     # ---- what rules use -------------------------------------------------------------------------------------
@@ -262,12 +266,8 @@ class Coupling:
 
     def extents(self) -> list[UnitArray]:
         """Sets of units that make up a whole axis of some value, each once: not all of one set may go."""
-        found: dict[bytes, UnitArray] = {}
-        for term in self.terms():
-            units = np.unique(term.units)
-            if units[0] != FROZEN:  # what has a frozen position is never emptied
-                found.setdefault(units.tobytes(), units)
-        return list(found.values())
+        sets = (np.unique(term.units) for term in self.terms())
+        return list({u.tobytes(): u for u in sets if u[0] != FROZEN}.values())  # a frozen position stays anyway
 
     def terms(self) -> Iterable[Term[int]]:
         """Every term of some value, each once where values share it."""

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.labels import Reason, Term, UnitArray
 from compressor.channels.meeting import NamedOperand
+from compressor.channels.residual import DEPTH, ResidualBlock
 from compressor.graph.metadata import readable
 
 MATRIX = 2
@@ -48,16 +49,19 @@ class ChannelGroup:
         units: int64[n], representatives, in the order of their first position.
         slots: where they live; the first is the one that gives the name.
         width: positions that one unit takes in the first slot (a head of 64 dimensions: 64).
+        blocks: what the units stand for in the group of residual blocks, which has no slots; see
+            :mod:`compressor.pruning.depth`.
     """
 
     name: str
     units: UnitArray
     slots: tuple[Slot, ...]
     width: int
+    blocks: tuple[ResidualBlock, ...] = ()
 
     @property
     def channels(self) -> int:
-        """Positions along the first slot's axis."""
+        """Positions along the first slot's axis; of residual blocks their number."""
         return len(self.units) * self.width
 
     @property
@@ -148,7 +152,7 @@ def _names(coupling: Coupling, value: ir.Value, term: Term[int], part: NamedOper
 
 
 def group(coupling: Coupling) -> list[ChannelGroup]:
-    """Groups of the coupling, in the order of their first weight."""
+    """Groups of the coupling, in the order of their first weight; that of the residual blocks last."""
     slots = slots_of(coupling)
     # The weight that holds the filters gives the name; a bias or scale only where there is no kernel at all.
     rank = {"out": 0, "affine": 2, "in": 1}
@@ -165,7 +169,11 @@ def group(coupling: Coupling) -> list[ChannelGroup]:
     for unit, places in holders.items():
         members.setdefault(tuple(places), []).append(unit)
     ordered = sorted(members.items(), key=lambda item: (item[0][0], item[1][0]))
-    return _named([(np.asarray(units, np.int64), [slots[k] for k in places]) for places, units in ordered])
+    found = _named([(np.asarray(units, np.int64), [slots[k] for k in places]) for places, units in ordered])
+    blocks = coupling.blocks
+    if blocks:
+        found.append(ChannelGroup(DEPTH, np.asarray([b.unit for b in blocks], np.int64), (), 1, blocks))
+    return found
 
 
 def _named(found: Sequence[tuple[UnitArray, list[Slot]]]) -> list[ChannelGroup]:

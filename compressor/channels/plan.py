@@ -20,6 +20,7 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
+from compressor.channels.residual import by_name
 from compressor.errors import PlanError, ProofFailed
 
 SCHEMA = 1
@@ -29,6 +30,7 @@ POLICY: Mapping[str, Callable[[object], bool]] = MappingProxyType(
         "keep_norm_axes": lambda value: isinstance(value, bool),
         "simplify": lambda value: isinstance(value, bool),
         "cache_heads": lambda value: isinstance(value, bool),
+        "depth": lambda value: isinstance(value, bool),
         "free_outputs": lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value),
     }
 )
@@ -59,6 +61,7 @@ class PruningPlan:
     Attributes:
         removals: one entry for each group that loses something.
         policy: settings of the coupling, see `POLICY`.
+        blocks: residual blocks that go, by the names of their sums.
 
     Raises:
         PlanError: the policy holds anything else.
@@ -66,6 +69,7 @@ class PruningPlan:
 
     removals: tuple[Removal, ...]
     policy: Mapping[str, Any] = field(default_factory=dict)
+    blocks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in self.policy.items():
@@ -81,12 +85,14 @@ class PruningPlan:
             for r in self.removals
         ]
         document = {"schema": SCHEMA, "policy": dict(self.policy), "digest": self.digest(), "removals": entries}
+        if self.blocks:
+            document["blocks"] = list(self.blocks)
         return json.dumps(document, indent=1) + "\n"
 
     def digest(self) -> str:
         """Stands for what goes: SHA-256 of the removals and the policy, so that a plan that was changed is noticed."""
         entries = [[r.group, r.initializer, list(r.axes), list(r.indices)] for r in self.removals]
-        text = json.dumps([entries, dict(self.policy)], sort_keys=True)
+        text = json.dumps([entries, dict(self.policy), *([list(self.blocks)] if self.blocks else [])], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @staticmethod
@@ -100,8 +106,9 @@ class PruningPlan:
             data = json.loads(text, object_pairs_hook=_once)
             if data["schema"] != SCHEMA:
                 raise PlanError(f"the plan has schema {data['schema']}, this version reads {SCHEMA}")
-            _demand_keys(data, {"schema", "policy", "removals"}, {"digest"})
-            plan = PruningPlan(tuple(map(_removal, data["removals"])), dict(data["policy"]))
+            _demand_keys(data, {"schema", "policy", "removals"}, {"digest", "blocks"})
+            blocks = _names(data.get("blocks", []))
+            plan = PruningPlan(tuple(map(_removal, data["removals"])), dict(data["policy"]), blocks)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             missing = isinstance(error, KeyError)
             why = f"the key {error} is missing" if missing else f"{type(error).__name__} {error}"
@@ -159,6 +166,12 @@ def _removal(entry: Mapping[str, Any]) -> Removal:
     return Removal(entry["group"], entry["initializer"], *lists)
 
 
+def _names(found: object) -> tuple[str, ...]:
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found) or len(set(found)) < len(found):
+        raise TypeError(f"blocks must be names, each once, not {found!r}")
+    return tuple(found)
+
+
 def plan_of(
     coupling: Coupling,
     groups: list[ChannelGroup],
@@ -168,12 +181,15 @@ def plan_of(
     """The plan in which group ``name`` loses the units ``removed[name]``.
 
     Positions are those of the term as it was first labelled, which does not depend on scores, so that a replay
-    finds the same one.
+    finds the same one. Weights that go with a residual block lose nothing beside.
     """
     removals = []
+    chosen = {unit for group in groups if group.blocks for unit in removed.get(group.name, ())}
+    blocks = [block for block in coupling.blocks if block.unit in chosen]
+    inside = {value for block in blocks for value in block.weights}
     for group in groups:
         units = removed.get(group.name)
-        if units is None or not len(units):
+        if units is None or not len(units) or all(slot.value in inside for slot in group.slots):
             continue
         slot = group.slots[0]
         # Positions have to be found again by a replay, and in the term as it was first given nothing has merged yet.
@@ -184,7 +200,7 @@ def plan_of(
         term = min(holders, key=lambda t: len(t.axes))
         indices = np.flatnonzero(np.isin(coupling.units.find(term.units), units))
         removals.append(Removal(group.name, str(slot.value.name), term.axes, tuple(indices.tolist())))
-    return PruningPlan(tuple(removals), policy)
+    return PruningPlan(tuple(removals), policy, tuple(sorted(block.name for block in blocks)))
 
 
 def units_of(plan: PruningPlan, coupling: Coupling) -> UnitArray:
@@ -221,6 +237,11 @@ def _units_named(plan: PruningPlan, coupling: Coupling) -> UnitArray:
         if (units == 0).any():
             raise PlanError(f"positions of {removal.initializer!r} are to go that have to stay here")
         found.append(units)
+    blocks = by_name(coupling.blocks)
+    for name in plan.blocks:
+        if name not in blocks:
+            raise PlanError(f"the plan takes out a residual block that ends in {name!r}, where the model has none")
+        found.append(np.asarray([blocks[name].unit]))
     return np.unique(np.concatenate(found))
 
 
@@ -240,5 +261,5 @@ def demand_removal(plan: PruningPlan, cut: ChannelMask) -> None:
                 "this is a fault of this tool, please report it"
             )
     # A unit takes one position at least, so more units than positions means that something else goes too.
-    if cut.removed > sum(len(removal.indices) for removal in plan.removals):
+    if cut.removed > sum(len(removal.indices) for removal in plan.removals) + len(plan.blocks):
         raise ProofFailed("the cut removes more than the plan says; nothing was written; please report it")

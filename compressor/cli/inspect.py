@@ -16,7 +16,7 @@ from compressor.config.selection import SelectionSection
 # Only what decides which channels may go; scoring does not matter where nothing is removed.
 _CHANNELS = HelpPart(
     SelectionSection.title,
-    ("include", "exclude", "attention", "cache_heads", "free_outputs", "keep_norm_axes", "lossless"),
+    ("include", "exclude", "attention", "cache_heads", "free_outputs", "depth", "keep_norm_axes", "lossless"),
 )
 _EPILOG = f"""\b
 Examples:

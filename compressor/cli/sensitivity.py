@@ -17,7 +17,7 @@ from compressor.config.target import TargetSection
 _SECTIONS = (
     SweepSection,
     part(TargetSection, "min_channels"),
-    part(SelectionSection, without=("scope", "normalise", "sensitivity", "cache_heads", "free_outputs")),
+    part(SelectionSection, without=("scope", "normalise", "sensitivity", "cache_heads", "free_outputs", "depth")),
     part(DataSection, without=("val_data", "val_share", "augment", "crop_padding")),
     part(GraphSection, without=("external_data", "keep_metadata")),
     HelpPart("Where it runs", ("provider", "seed")),

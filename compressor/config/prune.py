@@ -47,6 +47,7 @@ class PruneSettings(
             return self
         unfit = {
             "--lossless": self.lossless,
+            "--depth": self.depth,
             "--target-latency": self.target_latency is not None,
             "--steps": self.steps > 1,
             "--decay-epochs": self.decay_epochs > 0,

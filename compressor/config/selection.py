@@ -71,6 +71,10 @@ class SelectionSection(Section):
         default=(),
         description="Let this output lose channels, so that it is declared anew with fewer of them; repeatable.",
     )
+    depth: bool = Field(
+        default=False,
+        description="Let residual blocks go as a whole, too: they are one more group, called depth.",
+    )
     keep_norm_axes: bool = Field(
         default=False,
         description="Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes.",

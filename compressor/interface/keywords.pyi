@@ -280,6 +280,8 @@ class PruneKeywords(TypedDict, total=False):
     """Let heads of a key/value cache go too: its inputs and outputs are declared anew, with fewer."""
     free_outputs: Sequence[str] | str
     """Let this output lose channels, so that it is declared anew with fewer of them; repeatable."""
+    depth: bool
+    """Let residual blocks go as a whole, too: they are one more group, called depth."""
     keep_norm_axes: bool
     """Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes."""
     structure: Literal["channels", "lowrank", "both", "groups", "graph", "supports", "nm"]
@@ -661,6 +663,8 @@ class SensitivityKeywords(TypedDict, total=False):
     """Let heads of a key/value cache go too: its inputs and outputs are declared anew, with fewer."""
     free_outputs: Sequence[str] | str
     """Let this output lose channels, so that it is declared anew with fewer of them; repeatable."""
+    depth: bool
+    """Let residual blocks go as a whole, too: they are one more group, called depth."""
     keep_norm_axes: bool
     """Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes."""
     structure: Literal["channels", "lowrank", "both", "groups", "graph", "supports", "nm"]

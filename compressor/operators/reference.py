@@ -120,6 +120,13 @@ class Reference:
         node.replace_input_with(index, filled)
         self.masked += 1
 
+    def silence(self, node: ir.Node, index: int) -> None:
+        """Sets the whole of input ``index``, which holds real numbers, to zero."""
+        dtype = self.dtype(node.inputs[index])
+        # Not a product with zero, which makes no number of infinities.
+        inputs = [self.constant(np.zeros((), np.bool_)), node.inputs[index], self.constant(np.zeros((), dtype))]
+        node.replace_input_with(index, self.add(node, "Where", inputs))
+
     def reduce(self, node: ir.Node, op: str, value: ir.Value, axes: Sequence[int]) -> ir.Value:
         """A reduction ``op`` of ``value`` along ``axes``, which stay with size 1, in the form of the graph's operator
         set."""

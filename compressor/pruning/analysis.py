@@ -17,6 +17,7 @@ from compressor.graph.normalise import normalise, unshare
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
 from compressor.operators.table import RULES
+from compressor.pruning.depth import attach_blocks
 from compressor.pruning.freed import freed
 from compressor.pruning.measured_shapes import shapes_at, shapes_of
 
@@ -123,4 +124,6 @@ def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, st
         free = freed(model.graph, shapes, settings)
         policy = Policy(settings.attention == "heads", settings.keep_norm_axes, free)
     coupling = Coupling(model.graph, shapes, RULES, policy, distrusted).run()
+    if isinstance(settings, PruneSettings) and (settings.depth or settings.lossless):
+        attach_blocks(coupling, RULES, settings)
     return Analysis(model, shapes, coupling, settings.simplify)

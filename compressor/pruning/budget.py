@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from math import ceil, gcd
 
 import numpy as np
@@ -18,6 +17,7 @@ from compressor.channels.labels import UnitArray
 from compressor.config import PruneSettings
 from compressor.config.target import TargetSection
 from compressor.core.formatting import quantity
+from compressor.core.globs import any_match
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pruning.cost import CostModel
 from compressor.pruning.criteria import Scores
@@ -74,7 +74,7 @@ def _own_ratio(group: ChannelGroup, settings: TargetSection) -> float | None:
     """The ratio that the first matching glob sets for this group."""
     # The first match wins, so that a user can write exceptions before the rule.
     for glob, ratio in settings.layer_ratio:
-        if any(fnmatchcase(name, glob) for name in group.names):
+        if any_match(group.names, (glob,)):
             return ratio
     return None
 
@@ -128,9 +128,11 @@ def _stops(group: ChannelGroup, count: int, settings: PruneSettings) -> list[int
     # Only where nobody asked for a multiple: --round-to 8 promises multiples of 8 (docs/decisions/0003).
     if settings.scope == "loss" and "round_to" not in settings.model_fields_set and count * width < NARROW:
         multiple = min(multiple, FINE)
-    step = _units_of(multiple, width)
+    # Multiples and fewest channels are about widths; of residual blocks any number may be left.
+    narrowest = 1 if group.blocks else settings.min_channels
+    step = 1 if group.blocks else _units_of(multiple, width)
     # The small number keeps 10 * (1 - 0.7), which is 3.0000000000000004 in floating point, from rounding up to 4.
-    least = max(1, -(-settings.min_channels // width), ceil(count * (1 - settings.max_ratio) - 1e-9))
+    least = max(1, -(-narrowest // width), ceil(count * (1 - settings.max_ratio) - 1e-9))
     # A group narrower than the step would have no allowed width at all.
     if step > count:
         step = 1
@@ -146,7 +148,7 @@ def _units_of(multiple: int, width: int) -> int:
 def unrounded(groups: Sequence[ChannelGroup], settings: TargetSection) -> list[str]:
     """A note on groups that lose channels and are too narrow for the multiple that was asked for."""
     multiple = settings.round_to
-    narrow = [g for g in groups if _units_of(multiple, g.width) > len(g.units)]
+    narrow = [g for g in groups if not g.blocks and _units_of(multiple, g.width) > len(g.units)]
     if not narrow or "round_to" not in settings.model_fields_set:
         return []
     widest = max(narrow, key=lambda g: g.channels)

@@ -108,6 +108,8 @@ class Spending:
     def _cost(self, part: OperatorChain, sizes: tuple[int, ...]) -> float:
         if self.kind == "macs":
             return part.macs(sizes)
+        if not part.stays(sizes):
+            return 0.0
         shapes = [(value, part.shape(value, sizes)) for value in self._weights[part]]
         return sum(self.each(value) * prod(shape) for value, shape in shapes if shape is not None)
 

@@ -18,12 +18,14 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import ChannelGroup, Slot
+from compressor.channels.residual import DEPTH
 from compressor.core.compare import Array, Tolerance
 from compressor.errors import ModelError, ProofFailed
 from compressor.graph.known import dims_of
 from compressor.graph.weights import DerivedTensor
 from compressor.operators.table import RULES
 from compressor.pruning.cost import graph_macs
+from compressor.pruning.depth import heard
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import PLEASE, NotProved
 from compressor.pruning.routes import Route, on_route
@@ -36,6 +38,7 @@ EFFORT = 10**9
 NODE_EFFORT, PARAMETER_EFFORT = 5 * 10**6, 30
 """What a node costs when a session is made, and a parameter that is written and read, in multiply-accumulates."""
 ALIKE = "every channel of its weights is the same, so that a wrong cut makes no difference"
+UNHEARD = "no output moves when the residual blocks that went are there"
 BLIND = "neither an output nor a value inside moves when the kept channels are shifted by one"
 
 
@@ -51,6 +54,7 @@ class Case:
         folder: where files may be put.
         provider: where they are run.
         routes: ways through control flow, with the standard that it met on each.
+        masked: the reference differs from the original by masks; not where what goes is without effect anyway.
     """
 
     cut: ChannelMask
@@ -60,6 +64,7 @@ class Case:
     folder: Path
     provider: str
     routes: Sequence[tuple[Route, Standard]] = ()
+    masked: bool = True
 
     def not_proved(self, groups: Sequence[ChannelGroup]) -> tuple[int, list[NotProved]]:
         """How many wrong cuts were noticed, and the groups whose wrong cut was not.
@@ -68,6 +73,7 @@ class Case:
             ProofFailed: values inside differ, where outputs are blind.
         """
         # Groups that lose nothing, or everything, cannot be cut wrongly and need no test.
+        groups = [group for group in groups if not group.blocks]
         wrong = self._wrong_cuts(groups)
         missing = [NotProved(g.name, ALIKE) for g in groups if g.name not in wrong and self._can_be_wrong(g)]
         noticed, blind = 0, list[ChannelGroup]()
@@ -88,6 +94,10 @@ class Case:
                 noticed += 1
             else:
                 missing.append(NotProved(member.name, BLIND))
+        if self.cut.blocks and self.masked:
+            seen = self._blocks_noticed()
+            noticed += seen
+            missing += [] if seen else [NotProved(DEPTH, UNHEARD)]
         return noticed, missing
 
     def _parts(
@@ -214,6 +224,13 @@ class Case:
     def _noticed_on(self, route: Route, asked: Standard, weights: Sequence[tuple[str, ir.TensorProtocol]]) -> bool:
         wrong = runnable(on_route(self._cut_wrongly(weights), route)[0], self.folder, self.provider)
         return not asked.met_by(wrong.open(optimise=asked.optimise).run(asked.runs.feeds))
+
+    def _blocks_noticed(self) -> bool:
+        """Would it show if the branches that went still counted?"""
+        live = runnable(heard(self.reference, self.cut.blocks), self.folder, self.provider)
+        session = live.open(optimise=self.asked.optimise)
+        feeds = self.asked.runs.feeds
+        return any(not self.asked.only(k).met_by(session.run([feed])) for k, feed in enumerate(feeds))
 
     def _noticed_inside(self, member: ChannelGroup, weight: tuple[str, ir.TensorProtocol]) -> bool:
         """In what the group's weights make, at positions that stay."""

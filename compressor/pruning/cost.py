@@ -93,13 +93,16 @@ class CostModel:
                 self._terms[value] = [(t.axes, counted[id(t)][1], t.units.size) for t in terms]
         products = [(n, rules.get((n.domain, n.op_type))) for n in graph.all_nodes()]
         self._nodes = [n for n, rule in products if rule is not None and rule.multiplies]
+        self._blocks = coupling.blocks
         self.macs = self.macs_after(np.zeros(0, np.int64))
         self.params = self.params_after(np.zeros(0, np.int64))
 
     def macs_after(self, removed: UnitArray) -> int:
         """Multiply-accumulates once ``removed`` units are gone."""
         gone = self._gone(removed)
-        return sum(_macs_of(node, lambda v: self._shape(v, gone), self._rules) or 0 for node in self._nodes)
+        without = {node for block in self._blocks if gone[block.unit] for node in block.nodes}
+        left = (node for node in self._nodes if node not in without)
+        return sum(_macs_of(node, lambda v: self._shape(v, gone), self._rules) or 0 for node in left)
 
     def params_after(self, removed: UnitArray) -> int:
         """Elements that hold real numbers, once ``removed`` units are gone."""
@@ -111,10 +114,11 @@ class CostModel:
 
     def _weights(self, removed: UnitArray, each: Callable[[ir.TensorProtocol], float], *, reals: bool = True) -> int:
         gone = self._gone(removed)
+        without = {value for block in self._blocks if gone[block.unit] for value in block.weights}
         total = 0.0
         for value in self._coupling.graph.initializers.values():
             tensor = value.const_value
-            if tensor is None or (reals and not quantization_grid.is_weight(value)):
+            if tensor is None or value in without or (reals and not quantization_grid.is_weight(value)):
                 continue
             shape = self._shape(value, gone)
             total += each(tensor) * (prod(shape) if shape is not None else tensor.size)

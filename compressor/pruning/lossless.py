@@ -24,6 +24,7 @@ from compressor.errors import NothingToPrune
 from compressor.operators.constants import Constants, Mask
 from compressor.operators.operator import Rules
 from compressor.operators.propagate import contracted
+from compressor.pruning.depth import idle_blocks
 from compressor.pruning.nonfinite import NONE, in_weights
 from compressor.pruning.select import permitted, policy_of
 
@@ -77,11 +78,13 @@ def alive(
     """Which units matter to an output; bool by unit. Units outside ``groups`` count as if they did, and so do those of
     ``matters`` and of weights that are not finite."""
     constants = learn_constants(coupling, rules)
+    idle = {block.unit for block in idle_blocks(coupling, constants, rules)}
     # Everything is alive but what may go: a unit that no group holds has nobody to remove it.
     live = np.ones(len(coupling.units), np.bool_)
     for member in groups:
         live[member.units] = False
     live[FROZEN] = True
+    live[[block.unit for block in coupling.blocks if block.unit not in idle]] = True
     for units in [*constants.stays, in_weights(coupling), matters]:
         live[coupling.units.find(units)] = True
     # A unit that is revived to keep an axis from being emptied makes what it reads alive, so both are repeated.
@@ -124,7 +127,7 @@ def _keep_some(coupling: Coupling, groups: Sequence[ChannelGroup], least: int, l
     """Marks as live, in place, the first units of groups that would keep fewer than ``least`` channels and of axes that
     would keep none; tells whether there were any."""
     before = int(live.sum())
-    for member in groups:
+    for member in (each for each in groups if not each.blocks):
         # ``min_channels`` counts channels, of which a unit holds ``width``.
         short = -(-least // member.width) - int(live[member.units].sum())
         live[member.units[~live[member.units]][: max(short, 0)]] = True

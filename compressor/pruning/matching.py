@@ -9,6 +9,7 @@ from itertools import islice
 
 import onnx_ir as ir
 
+from compressor.channels.residual import DEPTH
 from compressor.config import PruneSettings
 from compressor.core.formatting import printable
 from compressor.errors import UsageError
@@ -32,7 +33,8 @@ def demand_matches(settings: PruneSettings, *models: ir.Model) -> None:
     if not given:
         return
     # In the model as given and as prepared: users know names of either.
-    names = list(dict.fromkeys(name for model in models for name in _names(model)))
+    own = [DEPTH] if settings.depth else []
+    names = list(dict.fromkeys([*own, *(name for model in models for name in _names(model))]))
     for field, glob in given:
         if not any(fnmatchcase(name, glob) for name in names):
             raise UsageError(f"{field} {glob!r} matches no node and no weight; {nearest(glob, names)}")

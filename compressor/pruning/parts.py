@@ -39,6 +39,21 @@ class PartSize:
         return max(1, round(self.whole * left))
 
 
+@dataclass(frozen=True)
+class Presence(PartSize):
+    """Whether a part is there: 1, or 0 once the residual block that it belongs to is gone.
+
+    Attributes:
+        place: share of the group of residual blocks that goes before this one, and half of it.
+    """
+
+    place: float = 0.0
+
+    def after(self, gone: Gone) -> int:
+        """1 as long as the block stays."""
+        return int(all(gone[group] < self.place for group, _ in self.shares))
+
+
 @dataclass(frozen=True, eq=False)
 class OperatorChain:
     """A convolution, matrix product, recurrent layer or attention, and the nodes between it and the next one.
@@ -77,7 +92,11 @@ class OperatorChain:
 
     def macs(self, sizes: Sizes) -> int:
         """Multiply-accumulates of the part at these widths."""
-        return graph_macs(self.nodes, lambda value: self.shape(value, sizes), self.rules)
+        return graph_macs(self.nodes, lambda value: self.shape(value, sizes), self.rules) if self.stays(sizes) else 0
+
+    def stays(self, sizes: Sizes) -> bool:
+        """Is it there at all? Not where it belongs to a residual block that is gone."""
+        return all(now for size, now in zip(self.varying, sizes, strict=True) if isinstance(size, Presence))
 
     def work(self, sizes: Sizes) -> float:
         """Multiply-accumulates plus elements written: what time is roughly proportional to."""
@@ -107,15 +126,30 @@ def operators(coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules) 
             part = max((owner[v] for v in read if v in owner), default=0)
         parts[part].append(node)
         owner.update(dict.fromkeys(node.outputs, part))
-    return [_operator(nodes, coupling, index, rules) for nodes in parts if nodes]
+    presence = _presence(groups)
+    return [_operator(nodes, coupling, index, (rules, presence.get(nodes[0], ()))) for nodes in parts if nodes]
 
 
-def _operator(nodes: Sequence[ir.Node], coupling: Coupling, index: np.ndarray, rules: Rules) -> OperatorChain:
+def _presence(groups: Sequence[ChannelGroup]) -> dict[ir.Node, tuple[Presence, ...]]:
+    """What tells whether a node is there, for those that go with a residual block."""
+    found: dict[ir.Node, tuple[Presence, ...]] = {}
+    for number, member in enumerate(groups):
+        for place, block in enumerate(member.blocks):
+            tells = Presence(1, ((number, 1.0),), (place + 0.5) / len(member.blocks))
+            found |= {node: (*found.get(node, ()), tells) for node in block.nodes}
+    return found
+
+
+def _operator(
+    nodes: Sequence[ir.Node], coupling: Coupling, index: np.ndarray, known: tuple[Rules, tuple[Presence, ...]]
+) -> OperatorChain:
+    rules, presence = known
     every = [each for node in nodes for each in (node, *nodes_inside(node))]
     values = {v: None for node in every for v in [*node.inputs, *node.outputs] if v is not None}
     shapes = {value: _shape(value, coupling, index) for value in values}
     # Equal dimensions once: a part is looked up by these sizes, and fewer of them mean more hits.
-    varying = dict.fromkeys(size for known in shapes.values() for size in known or () if size.shares)
+    dims = (size for known in shapes.values() for size in known or () if size.shares)
+    varying = dict.fromkeys([*presence, *dims])
     return OperatorChain(str(nodes[0].name), tuple(nodes), shapes, tuple(varying), rules)
 
 

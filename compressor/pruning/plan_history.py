@@ -38,6 +38,7 @@ class Trail:
         self._removals: dict[tuple[str, tuple[int, ...]], Removal] = {}
         self._left: dict[str, _Left] = {}
         self._policy: Mapping[str, Any] = {}
+        self._blocks: list[str] = []
         self._count = 0
 
     def __len__(self) -> int:
@@ -47,6 +48,7 @@ class Trail:
         """Takes note of a cut; before surgery, as it asks for the shapes that the cut starts from."""
         self._count += 1
         self._policy = plan.policy
+        self._blocks += plan.blocks
         for removal in plan.removals:
             place = (removal.initializer, removal.axes)
             # Positions of a later plan count what earlier cuts left; a plan for the user counts the original.
@@ -70,4 +72,4 @@ class Trail:
 
     def plan(self) -> PruningPlan:
         """All cuts as one plan."""
-        return PruningPlan(tuple(self._removals.values()), self._policy)
+        return PruningPlan(tuple(self._removals.values()), self._policy, tuple(sorted(self._blocks)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from compressor.channels.groups import ChannelGroup, group
 from compressor.channels.plan import POLICY, PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.config.selection import SelectionSection
+from compressor.core.globs import any_match
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.operators.operator import Rules
 from compressor.operators.table import RULES
@@ -142,7 +142,7 @@ def rank(
     balance(coupling, _unit_scores(coupling, groups, judge, weights))
     # Merged units belong together now; the groups from before the balancing are stale.
     groups = group(coupling)
-    scores = {g: judge.score(g, weights) for g in permitted(groups, settings)}
+    scores = {g: _scores_of(g, judge, weights) for g in permitted(groups, settings)}
     _reserve(coupling, scores)
     return groups, scores
 
@@ -150,8 +150,15 @@ def rank(
 def _unit_scores(coupling: Coupling, groups: Sequence[ChannelGroup], judge: Criterion, weights: Weights) -> Scores:
     found = np.zeros(len(coupling.units))
     for member in groups:
-        found[member.units] = judge.score(member, weights)
+        found[member.units] = _scores_of(member, judge, weights)
     return found
+
+
+def _scores_of(member: ChannelGroup, judge: Criterion, weights: Weights) -> Scores:
+    # Criteria look at weights that hold a unit, and none holds a residual block.
+    if member.blocks:
+        return np.asarray([block.influence for block in member.blocks])
+    return judge.score(member, weights)
 
 
 def _reserve(coupling: Coupling, scores: Mapping[ChannelGroup, Scores]) -> None:
@@ -176,12 +183,9 @@ def permitted(groups: Sequence[ChannelGroup], settings: SelectionSection) -> lis
     Raises:
         NothingToPrune: they leave none.
     """
-
-    def any_match(member: ChannelGroup, globs: Sequence[str]) -> bool:
-        return any(fnmatchcase(name, glob) for name in member.names for glob in globs)
-
-    left = [g for g in groups if not settings.include or any_match(g, settings.include)]
-    left = [g for g in left if not any_match(g, settings.exclude)]
+    left = [g for g in groups if not settings.include or g.blocks or any_match(g.names, settings.include)]
+    # The group of residual blocks holds those alone that the globs leave.
+    left = [g for g in left if not any_match(g.names, settings.exclude)]
     if not left:
         raise NothingToPrune("--include and --exclude leave no group that could be pruned")
     return left

@@ -18,6 +18,7 @@ from compressor.graph.weights import DerivedTensor, is_large
 from compressor.operators.operator import Rules
 from compressor.operators.reference import Reference
 from compressor.operators.repair import Repairer
+from compressor.pruning.depth import silence, take_out
 from compressor.pruning.freed import declare_anew
 
 
@@ -57,6 +58,7 @@ def remove(model: ir.Model, cut: ChannelMask, rules: Rules) -> None:
         elif value.shape is not None:
             dims = [_dim(old, *sizes) for old, *sizes in zip(value.shape, cut.before(value), shape, strict=True)]
             value.shape = ir.Shape(dims)
+    take_out(cut, {str(node.name): node for node in graph})
     # Copies were made for the coupling alone (channels/fills.py), and recheck infers the graph as it will be written.
     drop_copies(graph)
     recheck(model, cut.coupling, shapes, nodes)
@@ -174,6 +176,7 @@ def mask(model: ir.Model, cut: ChannelMask, rules: Rules, *, thorough: bool = Fa
         if rule is not None and node.name not in opaque:
             with rule_errors(node):
                 rule.mask(node, reference)
+    silence(cut, reference)
     # Nothing keeps annotations true while masks are put in; without them the runtime infers shapes itself.
     for value in [v for n in clone.graph.all_nodes() for v in n.outputs]:
         if value.is_graph_output() and value not in clone.graph.outputs:

@@ -97,6 +97,11 @@ class Kept:
         graph = cut.coupling.graph
         self._values = {str(v.name): v for v in (*graph.inputs, *(v for n in graph for v in n.outputs))}
 
+    @property
+    def sums(self) -> set[str]:
+        """Values that lack a branch, as a residual block went."""
+        return {block.name for block in self._cut.blocks}
+
     def touched(self, name: str) -> bool:
         """Did a value lose positions in the cut?"""
         return name in self._values and self._cut.touches(self._values[name])
@@ -126,7 +131,7 @@ class Kept:
 
 
 def affected(graph: ir.Graph, kept: Kept, replaced: Collection[str] = ()) -> tuple[set[str], set[str]]:
-    """Values that lost positions, and those with them that are computed from such.
+    """Values that lost positions, and those with them that are computed from such, or from a sum without its branch.
 
     Args:
         graph: of the smaller model.
@@ -136,7 +141,7 @@ def affected(graph: ir.Graph, kept: Kept, replaced: Collection[str] = ()) -> tup
     """
     touched = {str(v.name) for n in graph for v in n.outputs if kept.touched(str(v.name))}
     touched |= {str(v.name) for n in graph if n.name in replaced for v in n.inputs if v is not None}
-    after = set(touched)
+    after = touched | kept.sums
     # In the order of the graph, so that one pass reaches everything that follows.
     for node in graph:
         inputs = [v for v in (*node.inputs, *captured_values(node)) if v is not None]

@@ -6,6 +6,7 @@ from statistics import fmean
 
 from rich.console import Console
 
+from compressor.channels.residual import DEPTH
 from compressor.core.formatting import count, metric_value, share
 from compressor.render import draw
 from compressor.results.detail import AccuracyRow, OutputsRow, Share
@@ -67,8 +68,10 @@ def render_inspection(report: Report, console: Console, *, explain: bool = False
     """Prints the groups of a model, how much of it can be pruned, and what stands in the way."""
     draw.sizes(console, {"": report.input})
     _groups(console, report.groups, removed=False)
-    channels = sum(group.channels for group in report.groups)
-    text = f"{count(channels, 'channel')} in {count(len(report.groups), 'group')} can be pruned"
+    rows, blocks = _by_kind(report)
+    channels = sum(group.channels for group in rows)
+    more = "".join(f", and {count(row.channels, 'residual block')}," for row in blocks)
+    text = f"{count(channels, 'channel')} in {count(len(rows), 'group')}{more} can be pruned"
     if report.prunable_params is not None:
         owned = share(report.prunable_params, report.input.params)
         text += f"; their weights hold {owned} of the parameters"
@@ -114,11 +117,13 @@ def _shape(shape: Sequence[int] | None) -> str:
 
 def _what_was_removed(report: Report) -> str:
     """Says what the asked amount means: a ratio is a share of channels, a target a share that is kept."""
-    channels = sum(group.channels for group in report.groups)
-    removed = sum(group.removed for group in report.groups)
-    pruned = sum(group.removed > 0 for group in report.groups)
+    rows, blocks = _by_kind(report)
+    channels = sum(group.channels for group in rows)
+    removed = sum(group.removed for group in rows)
+    pruned = sum(group.removed > 0 for group in rows)
     done = f"{removed:,} of {channels:,} ({share(removed, channels)}) were removed,"
-    done += f" in {pruned:,} of {count(len(report.groups), 'group')}"
+    done += f" in {pruned:,} of {count(len(rows), 'group')}"
+    done += "".join(f", and {row.removed:,} of {count(row.channels, 'residual block')}" for row in blocks)
     ratio = report.settings.get("ratio")
     if ratio is None or report.output is None:
         return f"Channels: {done}."
@@ -129,6 +134,12 @@ def _what_was_removed(report: Report) -> str:
             f"where outputs lose least: {done}."
         )
     return f"Ratio {ratio:g} is a share of the channels: {done}; MACs left {macs}.{_rounding(report, ratio)}"
+
+
+def _by_kind(report: Report) -> tuple[list[GroupRow], list[GroupRow]]:
+    """Groups of channels, and that of the residual blocks."""
+    rows = [row for row in report.groups if row.name != DEPTH]
+    return rows, [row for row in report.groups if row.name == DEPTH]
 
 
 def _changed(console: Console, report: Report, *, verbose: bool) -> None:

@@ -136,7 +136,7 @@ def report(
         groups=groups,
         frozen=frozen_rows(found),
         proof=proof_row(evidence, settings),
-        warnings=[*_unfused(found.model), *_partial(before), *_once(found), *_noted(evidence)],
+        warnings=[*_unfused(found.model), *_partial(before), *_once(found), *_deep(found, settings), *_noted(evidence)],
         settings=settings.model_dump(mode="json"),
     )
 
@@ -155,6 +155,12 @@ def _once(found: Analysis) -> list[str]:
     if not cost.in_bodies(found.model.graph, found.shapes, RULES):
         return []
     return ["MACs count every body of control flow once: one iteration of a loop, and each branch of an If"]
+
+
+def _deep(found: Analysis, settings: RunSettings) -> list[str]:
+    if not isinstance(settings, PruneSettings) or not settings.depth or found.coupling.blocks:
+        return []
+    return ["--depth found no residual block that may go: no sum of a value and a branch that starts from it"]
 
 
 def _unfused(model: ir.Model) -> list[str]:
@@ -179,7 +185,11 @@ def group_rows(
 
 def _group_row(member: ChannelGroup, cut: ChannelMask | None) -> GroupRow:
     gone = 0 if cut is None else int((~cut.keeps_units(member.units)).sum())
-    axes = list(dict.fromkeys(slot.label for slot in member.slots))
+    axes = list(dict.fromkeys([*(slot.label for slot in member.slots), *(block.name for block in member.blocks)]))
+    # Channels whose weights all go with residual blocks are gone, whatever the plan says of them.
+    if cut is not None and member.slots:
+        inside = {value for block in cut.blocks for value in block.weights}
+        gone = len(member.units) if all(slot.value in inside for slot in member.slots) else gone
     return GroupRow(name=member.name, channels=member.channels, removed=gone * member.width, axes=axes)
 
 

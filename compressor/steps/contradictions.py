@@ -12,6 +12,7 @@ def demand_together(settings: PruneSettings) -> None:
         raise UsageError("--resume goes on with training, and nothing is trained; add --recover finetune, or drop it")
     if settings.reinitialise != "no" and settings.recover != "finetune":
         raise UsageError("--reinitialise forgets what the network has learnt, so that it needs --recover finetune")
+    _demand_depth(settings)
     name = settings.method
     if name is None:
         asked = {"sparsify_epochs", "sparsify_strength"} & settings.model_fields_set
@@ -25,3 +26,16 @@ def demand_together(settings: PruneSettings) -> None:
         raise UsageError(f"{flag} trains towards a cut, and --lossless takes only what is zero already; give a ratio")
     if settings.expand:
         raise UsageError(f"{flag} looks at the weights, which --expand makes products of; leave one of them out")
+
+
+def _demand_depth(settings: PruneSettings) -> None:
+    """Raises UsageError where residual blocks are asked for together with what looks at channels alone."""
+    unfit = {
+        "--sparsify": settings.method is not None and not settings.decay_epochs,
+        "--decay-epochs": settings.decay_epochs > 0,
+        "--sensitivity": settings.sensitivity is not None,
+        "--target-latency": settings.target_latency is not None,
+    }
+    given = [flag for flag, is_so in unfit.items() if is_so]
+    if settings.depth and given:
+        raise UsageError(f"--depth takes whole blocks, and {given[0]} looks at channels alone; leave one of them out")

@@ -16,6 +16,7 @@ from compressor.pruning.analysis import Analysis
 from compressor.pruning.by_loss import uniform_share
 from compressor.pruning.cost import macs_per_sample
 from compressor.pruning.curves import Curves, Ranked
+from compressor.pruning.depth import with_depth
 from compressor.pruning.select import Ranking
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Losses:
         own = self._telling and "criterion" not in self._settings.model_fields_set
         evidence = LossEvidence(seen, rows, known, exact, own, self._clock.tell)
         self.used = True
-        return loss_curves(ranked, evidence, self._settings.seed)
+        return with_depth(loss_curves(ranked, evidence, self._settings.seed), ranked)
 
     def read(self, found: Analysis, seen: list[LinearView]) -> tuple[list[Rows], ExactLosses | None]:
         """Rows of layers, and what takes losses exactly where there are gradients.

@@ -8,11 +8,16 @@ import numpy as np
 
 from compressor.config import PruneSettings
 from compressor.data import Batch, Dataset, batch_limit
-from compressor.errors import UsageError
+from compressor.errors import ModelError, UsageError
+from compressor.graph.feeds import feeds
+from compressor.graph.weights import is_large
 from compressor.pruning import activations
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.criteria import Measurement, Need, criterion
+from compressor.pruning.depth import rank_blocks
 
+DEPTH_SAMPLES = 32
+"""Samples on which residual blocks are ranked: shares of energy need few."""
 ROUNDS = 32
 """Minibatches that the samples are split into at least, where squares are averaged over them: their relative error
 is √(2 / rounds)."""
@@ -37,6 +42,29 @@ def measure_for_criterion(found: Analysis, settings: PruneSettings, dataset: Dat
         batches = _Drawn(found, settings, dataset, need)
         return activations.measure_activations(need, found.model, found.coupling, batches(), settings.provider)
     return _by_gradient(need, found, settings, dataset)
+
+
+def measure_depth(found: Analysis, settings: PruneSettings, dataset: Dataset | None) -> None:
+    """Ranks the residual blocks of the coupling, in place, by what they add on samples, or else on seeded inputs.
+
+    A model that does not run on them, or is too large to be run with values inside shown, has its weights looked at.
+    """
+    coupling = found.coupling
+    if not coupling.blocks:
+        return
+    from compressor.runtime.taps import tap
+
+    names = [str(v.name) for b in coupling.blocks for v in (b.sum.inputs[b.branch], b.sum.outputs[0]) if v is not None]
+    if dataset is None or not len(dataset):
+        batches = [feeds(found.model, found.shapes.inputs, found.shapes, settings.seed)]
+    else:
+        size = batch_limit(found.model) or min(DEPTH_SAMPLES, len(dataset))
+        batches = [dict(dataset.take(np.resize(np.arange(len(dataset)), size)).inputs)]
+    try:
+        large = is_large(found.model.graph)
+        rank_blocks(coupling, None if large else tap(found.model, names, batches, settings.provider))
+    except ModelError:
+        rank_blocks(coupling, None)
 
 
 def _by_gradient(need: Need, found: Analysis, settings: PruneSettings, dataset: Dataset | None) -> Measurement:

@@ -35,7 +35,7 @@ from compressor.runtime.stored import Runnable, Stored
 from compressor.steps import account
 from compressor.steps.losses import Losses, scored
 from compressor.steps.recover import RunSamples
-from compressor.steps.score import measure_for_criterion
+from compressor.steps.score import measure_depth, measure_for_criterion
 from compressor.steps.structure import LayerOptions, Selected, structure_of
 
 if TYPE_CHECKING:
@@ -137,7 +137,9 @@ def chosen(found: Analysis, settings: PruneSettings, origin: Origin | None, size
         return Choice(*lossless_plan(found.coupling, settings, RULES, spoilt), origin)
     by = settings if means.losses is None else scored(settings)
     # Before balancing, which merges units: measurements are joined with them.
-    measured = measure_for_criterion(found, by, means.samples.train if means.samples is not None else None)
+    data = means.samples.train if means.samples is not None else None
+    measured = measure_for_criterion(found, by, data)
+    measure_depth(found, by, data)
     ranking = ranked(found.coupling, by, size, origin, measured)
     curves, share = None, None
     if means.losses is not None:
@@ -234,7 +236,10 @@ class _Case:
             evidence.digest = files.digest([self._as_written])
         if self.settings.verify == "full":
             cut = cut_of(self.choice.plan, self.found)
-            case = canary.Case(cut, small, masked.model, asked, self.folder, self.settings.provider, routed.standards)
+            case = canary.Case(
+                cut, small, masked.model, asked, self.folder, self.settings.provider, routed.standards,
+                masked.masks is not None,
+            )
             evidence.noticed, missing = case.not_proved(self.choice.groups)
             evidence.not_proved += missing
         return evidence

@@ -82,7 +82,9 @@ def test_contents() -> None:
     text = json.loads(found.to_json())
     assert text["schema"] == 1
     assert set(text) == {"schema", "policy", "digest", "removals"}
-    assert set(text["policy"]) == {"attention", "keep_norm_axes", "simplify", "cache_heads", "free_outputs"}
+    assert set(text["policy"]) == {
+        "attention", "keep_norm_axes", "simplify", "cache_heads", "depth", "free_outputs",
+    }  # fmt: skip
 
 
 def test_files(tmp_path: Path) -> None:
