@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.coupling import Coupling
 from compressor.channels.residual import DEPTH, ResidualBlock
 from compressor.config.selection import SelectionSection
@@ -206,7 +206,7 @@ def _is_zero(value: ir.Value | None, constants: Constants, rules: Rules) -> bool
 # ---- taking out -------------------------------------------------------------------------------------------------
 
 
-def take_out(cut: Cut, nodes: Mapping[str, ir.Node]) -> None:
+def take_out(cut: ChannelMask, nodes: Mapping[str, ir.Node]) -> None:
     """Makes the sums of blocks that go hand on their skips, in place; ``nodes`` are those of the graph by name."""
     for block in cut.blocks:
         node = nodes[str(block.sum.name)]
@@ -215,7 +215,7 @@ def take_out(cut: Cut, nodes: Mapping[str, ir.Node]) -> None:
         become_identity(node, skip)
 
 
-def silence(cut: Cut, reference: Reference) -> None:
+def silence(cut: ChannelMask, reference: Reference) -> None:
     """Sets the branches of blocks that go to zero in the masked reference."""
     nodes = {str(node.name): node for node in reference.graph}
     for block in cut.blocks:

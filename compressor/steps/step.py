@@ -237,7 +237,13 @@ class _Case:
         if self.settings.verify == "full":
             cut = cut_of(self.choice.plan, self.found)
             case = canary.Case(
-                cut, small, masked.model, asked, self.folder, self.settings.provider, routed.standards,
+                cut,
+                small,
+                masked.model,
+                asked,
+                self.folder,
+                self.settings.provider,
+                routed.standards,
                 masked.masks is not None,
             )
             evidence.noticed, missing = case.not_proved(self.choice.groups)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compressor.channels.channel_mask import Cut
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import group
 from compressor.channels.plan import PruningPlan
 from compressor.commands.prune import prune
@@ -274,7 +274,8 @@ def test_a_block_that_nobody_hears_is_not_proved() -> None:
 
 def test_a_wrong_skip_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes the branch for the skip."""
-    def wrong(cut: Cut, nodes: dict[str, ir.Node]) -> None:
+
+    def wrong(cut: ChannelMask, nodes: dict[str, ir.Node]) -> None:
         for block in cut.blocks:
             node = nodes[str(block.sum.name)]
             value = node.inputs[block.branch]
