@@ -179,23 +179,14 @@ class Case:
         return ir.LazyTensor(shifted, like.dtype, ir.Shape(dims_of(like)), name=like.name)
 
     def _shifted(self, array: Array, slot: Slot, member: ChannelGroup) -> Array:
-        """``compact`` with the kept positions of one group shifted by one along the slot's last axis."""
-        value, axes = slot.value, slot.term.axes
-        # Rows of a joint term keep different positions, so the mask itself is moved along the ragged axis.
-        if len(axes) > 1:
-            mask = self.cut.mask(value)
-            assert mask is not None
-            moved = np.roll(np.broadcast_to(mask, array.shape), 1, axes[-1])
-            return array[moved].reshape(self.cut.after(value))
-        axis = axes[0]
-        positions = np.flatnonzero(self.cut.keep(value, axes))
-        # Other groups on the same axis stay right, so that what is noticed is the fault of this group.
-        own = np.isin(self.cut.coupling.units.find(slot.term.units)[positions], member.units)
-        # The last position wraps around to the first, so that as many are read as before.
-        wrong = np.where(own, (positions + 1) % array.shape[axis], positions)
-        for other in {a for t in self.cut.coupling.layout(value, assign_fresh=False) for a in t.axes} - {axis}:
-            array = np.compress(self.cut.keep(value, (other,)), array, axis=other)
-        return np.take(array, wrong, axis)
+        """``compact`` of data in which one group is shifted by one along the slot's last axis."""
+        units, axes = self.cut.coupling.units.find(slot.term.units), slot.term.axes
+        # Other groups on the same axes stay right, so that what is noticed is the fault of this group.
+        own = np.isin(units, member.units).transpose(np.argsort(axes))
+        own = np.expand_dims(own, tuple(axis for axis in range(array.ndim) if axis not in axes))
+        # Data that moves under the right cut is what a cut that moves over the data gives: one function slices. The
+        # last position wraps around to the first, so that as many are read as before.
+        return compact(np.where(own, np.roll(array, -1, axes[-1]), array), self.cut, slot.value)
 
     def _cut_wrongly(self, weights: Sequence[tuple[str, ir.TensorProtocol]]) -> ir.Model:
         model = self.small.clone()

@@ -55,7 +55,7 @@ def _demand_rewind(settings: PruneSettings) -> None:
         "--reinitialise": settings.reinitialise != "no",
         "--decay-epochs": settings.decay_epochs > 0,
         "--sparsify": settings.sparsify is not None,
-        "--structure": settings.structure != "channels",
+        "--structure": settings.changes_layers,
     }
     for flag in (flag for flag, given in others.items() if given):
         raise UsageError(f"--rewind goes back to weights from before what {flag} does; leave one of them out")

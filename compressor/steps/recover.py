@@ -201,7 +201,7 @@ class Recovery:
                 self.model = reinitialised(self.model, self._settings.seed)
             elif self._settings.reinitialise == "orthogonal":
                 self.model = orthogonalised(self.model)
-            if self._settings.recover == "finetune":
+            if self._settings.trains:
                 self.model = self._trainer.trained(self.model, self._samples, self.changed, self._steps)
             # Earlier steps are cut again, and what is fitted to their outputs goes with that.
             elif self._settings.recover == "distill" and self._steps == self._settings.steps:

@@ -33,7 +33,7 @@ from compressor.pruning.routes import prove_routes
 from compressor.pruning.select import Choice, choose_by_scores, ranked
 from compressor.runtime.stored import Runnable, Stored
 from compressor.steps import account
-from compressor.steps.losses import Losses, scored
+from compressor.steps.losses import Losses, follows_losses, scored
 from compressor.steps.recover import RunSamples
 from compressor.steps.score import measure_depth, measure_for_criterion
 from compressor.steps.structure import LayerOptions, Selected, structure_of
@@ -48,7 +48,7 @@ def replayed_choice(plan: PruningPlan, found: Analysis) -> Choice:
 
 
 @contextmanager
-def explained(found: Analysis) -> Iterator[None]:
+def reasons_given(found: Analysis) -> Iterator[None]:
     """Gives the reasons along where nothing can be pruned."""
     try:
         yield
@@ -99,6 +99,23 @@ class Means:
         if self.layers is not None:
             found += [*account.left_alone(self.layers.refused, "--structure"), *self.layers.notes]
         return found
+
+
+def means_of(source: ir.Model, settings: PruneSettings, samples: RunSamples | None, clock: Clock) -> Means:
+    """What the choices of a run are made with; see :class:`Means`."""
+    losses = None
+    if samples is not None and follows_losses(settings, samples=True):
+        losses = Losses(settings, samples.train, clock, telling=samples.telling)
+    layers = LayerOptions(settings, losses, clock) if structure_of(settings).layers else None
+    return Means(samples, losses, _latency_target(source, settings, clock), layers)
+
+
+def _latency_target(source: ir.Model, settings: PruneSettings, clock: Clock) -> LatencyTarget | None:
+    if settings.target_latency is None:
+        return None
+    from compressor.latency import LatencyTarget
+
+    return LatencyTarget(source, settings, clock)
 
 
 def chosen_changes(

@@ -55,7 +55,6 @@ def test_none_stands_for_not_given():
         ),
         ({"provider": "gpu"}, "provider: 'gpu' is not a provider; did you mean 'cpu'? (cpu, cuda, tensorrt)"),
         ({"verify": "maybe"}, "verify does not know 'maybe' (choose from full, quick, off)"),
-        ({"include": "a*"}, "include must be a list, not 'a*'"),
         ({"input_shapes": {"x": "1,0"}}, "input_shapes x must be at least 1, not 0"),
         ({"dims": ["n=two"]}, "dims n must be a whole number, not 'two'"),
         ({"dims": ["n=1", "n=2"]}, "dims: 'n' is given twice"),

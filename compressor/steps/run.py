@@ -1,0 +1,184 @@
+"""The steps of one pruning run, and what they leave: the smaller model, plans, proofs, rows of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.channels.plan import PruningPlan
+from compressor.config import PruneSettings
+from compressor.core.clock import Clock
+from compressor.pruning import proof
+from compressor.pruning.analysis import Analysis, analyse
+from compressor.pruning.apply import cut_of
+from compressor.pruning.budget import Origin, unrounded
+from compressor.pruning.fresh_weights import reinitialised
+from compressor.pruning.plan_history import Trail
+from compressor.pruning.proof import Evidence
+from compressor.pruning.schedule import steps_of
+from compressor.results import GroupRow, ModelStats, Report
+from compressor.steps import account
+from compressor.steps.losses import Losses
+from compressor.steps.recover import Recovery
+from compressor.steps.sparsify import again, trained_towards
+from compressor.steps.step import (
+    Means,
+    chosen,
+    chosen_changes,
+    prepared,
+    reasons_given,
+    removed,
+    replayed_choice,
+    replays,
+)
+from compressor.steps.structure import Selected, changed_rows, proved
+
+
+@dataclass
+class PruningRun:
+    """The steps of one run: what they are made with, and what they leave.
+
+    Attributes:
+        settings: of the run, as they were settled.
+        plan: says what goes, where one is replayed.
+        distrusted: node -> why its rule is not believed.
+        size: bytes of the file that was given.
+        means: what choices are made with.
+        recovery: holds the model as the last step left it.
+        clock: receives the time of each phase.
+        trail: what was cut.
+        proofs: evidence of every cut.
+        groups: rows of the report, by group.
+        origin: costs of the model before the first step; None before it.
+        notes: what the report has to say of the choice.
+        ticket: the model at the weights that are rewound to, cut as far as the run has come; None without rewinding.
+    """
+
+    settings: PruneSettings
+    plan: PruningPlan | None
+    distrusted: Mapping[str, str]
+    size: int
+    means: Means
+    recovery: Recovery
+    clock: Clock
+    trail: Trail = field(default_factory=Trail)
+    proofs: list[Evidence] = field(default_factory=list)
+    groups: list[GroupRow] = field(default_factory=list)
+    origin: Origin | None = None
+    notes: list[str] = field(default_factory=list)
+    ticket: ir.Model | None = None
+
+    @property
+    def model(self) -> ir.Model:
+        """As the last step left it."""
+        return self.recovery.model
+
+    def all_steps(self, found: Analysis, read: Path | ir.Model) -> Analysis:
+        """Takes every step; returns the analysis that the last one cut.
+
+        Args:
+            found: the model, analysed.
+            read: where it was read from, for the proof that it was prepared rightly.
+        """
+        # From here on the fresh model is what the proof starts from.
+        if self.settings.reinitialise == "before":
+            found, read = self.analysed(reinitialised(found.model, self.settings.seed))
+        self.ticket = self.recovery.tickets(found.model)
+        if self.ticket is not None:
+            found, read = self.analysed(self.model)
+        for step in [self.settings] if self.plan is not None else steps_of(self.settings, self.size):
+            # Not the first step: the model is another one since, and is analysed anew.
+            if self.origin is not None:
+                found, read = self.analysed(self.model)
+            found = self.step(step, found, read)
+        self.recovery.refit()
+        return found
+
+    def analysed(self, model: ir.Model) -> tuple[Analysis, ir.Model]:
+        """The model, analysed, and the model itself."""
+        with self.clock.phase("analyse"):
+            return analyse(model, self.settings, self.distrusted), model
+
+    def step(self, step: PruneSettings, found: Analysis, read: Path | ir.Model) -> Analysis:
+        """Chooses, trains towards the choice where that is asked for, cuts, recovers, and proves.
+
+        Args:
+            step: settings of the step.
+            found: the analysed model.
+            read: where it was read from, for the proof that it was prepared rightly.
+
+        Returns:
+            The analysis that was cut: another one where training came before.
+        """
+        # Before anything is measured on the prepared graph, which could be wrong.
+        missing = prepared(read, found, self.settings, self.clock)
+        with self.clock.phase("choose"), reasons_given(found):
+            done = self._chosen(found, step)
+        choice = done.choice
+        trained = trained_towards(found, choice, self.recovery, self.plan is not None)
+        if trained is not None:
+            found, read = self.analysed(trained.model)
+            missing = prepared(read, found, self.settings, self.clock)
+            with self.clock.phase("choose"):
+                # Units are numbered anew in the trained model, so that the choice has to be made in its terms.
+                choice = again(trained, found, choice) or chosen(found, step, choice.origin, self.size, self.means)
+        # Later steps have the same groups, narrower.
+        if self.origin is None:
+            losing = {removal.group for removal in choice.plan.removals}
+            self.notes = unrounded([g for g in choice.groups if g.name in losing], self.settings)
+        if self.ticket is not None:
+            # What was chosen on the trained weights goes from those of the ticket.
+            found, read = self.analysed(self.ticket)
+            missing = prepared(read, found, self.settings, self.clock)
+            choice = replace(replayed_choice(choice.plan, found), origin=choice.origin)
+        cut = cut_of(choice.plan, found)
+        # Before the cut, as positions are counted in what earlier steps left.
+        self.trail.add(choice.plan, cut, last=step.steps == 1)
+        self.groups, self.origin = account.group_rows(choice.groups, cut, self.groups), choice.origin
+        # The dense side of a layer-wise repair is the model right before this cut.
+        self.recovery.before(found.model)
+        small, shown = removed(found, choice, self.settings, self.clock)
+        self.ticket = None if self.ticket is None else small.clone()
+        self.recovery.after(small, cut, done.changes)
+        shown += proved(self.recovery.changed, found, self.settings, self.clock)
+        self.proofs += [replace(evidence, not_proved=[*missing, *evidence.not_proved]) for evidence in shown]
+        return found
+
+    def _chosen(self, found: Analysis, step: PruneSettings) -> Selected:
+        if self.plan is not None:
+            return Selected(replayed_choice(self.plan, found), {})
+        return chosen_changes(found, step, self.origin, self.size, self.means)
+
+    def report(self, found: Analysis, before: ModelStats, notes: Sequence[str]) -> Report:
+        """What was done, as far as it is known before the result is measured."""
+        losses, aim = self.means.losses, self.means.aim
+        done = account.report(found, before, self.groups, proof.together(self.proofs), _as_done(self.settings, losses))
+        done = done if aim is None else aim.added_to(done)
+        warnings = [*done.warnings, *dict.fromkeys([*notes, *self.notes, *self.means.notes])]
+        changed = changed_rows(self.recovery.changed, found.shapes.batch)
+        return done.model_copy(update={"warnings": warnings, "changed": changed})
+
+    def single_plan(self, source: ir.Model) -> PruningPlan | None:
+        """The plan that leads from the original to the result in one; None where none does."""
+        whole = self.trail.plan()
+        # A replay believes every rule at first, so a plan that needed some left alone has to be tried.
+        once = (len(self.trail) == 1 and not self.distrusted) or replays(whole, source, self.model, self.settings)
+        # A plan holds channels alone; changed layers cannot be replayed from it.
+        return whole if once and self.recovery.changed is None else None
+
+    def still_proved(self) -> Evidence | None:
+        """What was proved of the model as it is now: nothing, where its weights were fitted or trained since."""
+        changed = self.recovery.changed is not None
+        rebuilt = self.settings.recover != "none" and (not changed or self.settings.uses_gradients)
+        untouched = not rebuilt and not self.settings.refit_last
+        return self.proofs[-1] if self.proofs and untouched else None
+
+
+def _as_done(settings: PruneSettings, losses: Losses | None) -> PruneSettings:
+    """The settings with the scope that ``auto`` came to."""
+    if settings.scope != "auto":
+        return settings
+    return settings.model_copy(update={"scope": "loss" if losses is not None and losses.used else "local"})
