@@ -133,7 +133,7 @@ def finetune(
         error.model = pair.module.cpu().write_back(model)
         raise
     written = pair.module.cpu().write_back(model)
-    result = TuneResult(written, history, compared, None, [*warnings, *notes], world.main)
+    result = TuneResult(written, history, compared, None, [*warnings, *notes, *history.notes], world.main)
     if settings.proves and world.main:
         result.max_rel_err = _verify(pair, written, seen, settings)
     return result

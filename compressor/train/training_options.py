@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
+from math import inf
 
 import onnx_ir as ir
 
@@ -52,7 +53,11 @@ def best_rate(
     short = settings.model_copy(update={"epochs": 1, "checkpoint": None, "resume": False, "patience": 0})
 
     def run(rate: float) -> float:
-        last = train(short.model_copy(update={"learning_rate": rate})).epochs[-1]
+        done = train(short.model_copy(update={"learning_rate": rate}))
+        # A run that went on at a lower rate says nothing for this one.
+        if done.notes:
+            return inf
+        last = done.epochs[-1]
         return last.loss if last.valid is None else last.valid.loss
 
     found = sweep_rates([*RATES, settings.learning_rate], run, module)

@@ -46,6 +46,13 @@ class World:
             torch.distributed.all_reduce(tensor)
         return tensor
 
+    def average_statistics(self, module: torch.nn.Module) -> None:
+        """Makes running statistics the mean over processes, each of which saw other samples."""
+        if self.size > 1:
+            for buffer in module.buffers():
+                if buffer.is_floating_point():
+                    self.sum(buffer).div_(self.size)
+
     def wait(self) -> None:
         """Waits until all processes have come here."""
         if self.size > 1:

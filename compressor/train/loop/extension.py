@@ -33,7 +33,10 @@ class Extension:
         return False
 
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
-        """Before the first step, and before ``load_state_dict`` where a run is resumed."""
+        """Before the first step, and before ``load_state_dict`` where a run is resumed.
+
+        Called once more, with the weights as they were, where training begins anew at a lower rate.
+        """
 
     def calibrate(self, module: torch.nn.Module, loss: Callable[[], tuple[torch.Tensor, Values]]) -> None:
         """Before the first step of a run that is not resumed.

@@ -7,7 +7,7 @@ resumed in the middle of an epoch goes on as if it had never stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
@@ -24,13 +24,14 @@ from compressor.train.loop.errors import TrainingDiverged, memory_named
 from compressor.train.loop.extension import Extension, RunningMean
 from compressor.train.loop.history import EpochRecord, Event, History, Judgement
 from compressor.train.loop.interrupt import Interruption, held_back
-from compressor.train.loop.objective import Objective
+from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.precision import prefers_channels_last, set_memory_format
 from compressor.train.loop.prefetch import Placing, feed
 from compressor.train.loop.split import Courses, Splits
 from compressor.train.loop.stepping import NotFinite, Stepper
 from compressor.train.loop.throughput import Pace
 from compressor.train.loop.validation import State, copied, evaluating, judge, put
+from compressor.train.loop.watch import Watch, Worse, told
 
 Observer = Callable[[Event], None]
 
@@ -94,6 +95,7 @@ class _Progress:
         best_epoch: whose weights these are.
         waited: epochs since then.
         records: of the epochs that are done.
+        halvings: how often the learning rate was halved and training begun anew.
     """
 
     before: dict[str, Any] = field(default_factory=dict)
@@ -104,6 +106,7 @@ class _Progress:
     best_epoch: int = 0
     waited: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
+    halvings: int = 0
 
 
 class _Run:
@@ -137,22 +140,45 @@ class _Run:
         self._placing = Placing(world.device, half, last, self._objective.check)
         # Before the first step: the digest of the model stands for the weights that the run starts from.
         self._identity = self._describe() if self._settings.checkpoint is not None else {}
-        self._stepper = Stepper(self._module, self._objective, self._extensions, self._settings, world)
         self._steps = self._courses.steps * self._settings.epochs
+        # Where the last weights count whatever they cost, worse ones are what was asked for.
+        self._watch = Watch.of(self._steps) if self._keeps_best else None
 
     def whole(self) -> History:
         """From the first epoch, or from where the checkpoint stands, to the end."""
         begun = time.perf_counter()
         self._begin()
+        while not self._done():
+            pass
+        return self._end(time.perf_counter() - begun)
+
+    def _done(self) -> bool:
+        """Trains to the end, unless the first steps were in vain and training has to begin anew."""
         try:
             while self._at.epoch < self._settings.epochs and not self._stopped:
                 self._epoch()
                 self._finish_epoch()
                 self._save()
-        except NotFinite as found:
-            put(self._module, self._good)
-            raise self._diverged(found) from None
-        return self._end(time.perf_counter() - begun)
+        except (NotFinite, Worse) as found:
+            again = self._watch is not None and self._watch.again(found.step, self._at.halvings)
+            if not again and isinstance(found, NotFinite):
+                put(self._module, self._good)
+                raise self._diverged(found) from None
+            before = self._at.before
+            self._at = _Progress(before, best=self._cost(Judgement(**before)), halvings=self._at.halvings + 1)
+            self._good = self._first
+            put(self._module, self._first)
+            if again:
+                self._start()
+            return not again
+        return True
+
+    def _start(self) -> None:
+        """An optimiser without a past, at the rate that is left of the one that was asked for."""
+        rate = self._settings.learning_rate / 2**self._at.halvings
+        settings = self._settings.model_copy(update={"learning_rate": rate})
+        self._stepper = Stepper(self._module, self._objective, self._extensions, settings, self._world)
+        self._stepper.start(self._steps)
 
     @property
     def _stopped(self) -> bool:
@@ -160,17 +186,19 @@ class _Run:
         return waited or any(extension.finished for extension in self._extensions)
 
     def _begin(self) -> None:
-        self._stepper.start(self._steps)
+        # A run that is resumed is given the weights from before, too.
+        self._first = copied(self._module) if self._watch is not None else {}
         if self._settings.resume:
             self._load()
             return
+        self._start()
         before = self._judged()
         if not isfinite(before.loss):
             raise TrainingDiverged(
                 f"the loss is {before.loss} before the first step; look for NaN or infinity in the model and the data"
             )
         self._at.before, self._at.best = asdict(before), self._cost(before)
-        self._good = copied(self._module)
+        self._good = self._first or copied(self._module)
 
     def _epoch(self) -> None:
         # The losses are added up on the device: reading each of them would wait for the device in every step.
@@ -191,11 +219,21 @@ class _Run:
                 # Ends the thread that prepares batches, which would otherwise go on while the checkpoint is written.
                 batches.close()
                 self._leave(float(total))
+            if self._watch is not None and self._watch.step == index + 1:
+                self._look(self._watch, batches)
             if self._observe is not None and self._pace.due():
                 self._tell("step", float(total) / at.step)
         # On a GPU nobody has looked at the last loss of the epoch yet.
         self._stepper.check_waiting()
         at.loss = float(total)
+
+    def _look(self, watch: Watch, batches: Generator[DeviceBatch]) -> None:
+        """Raises Worse where the first steps were in vain."""
+        try:
+            watch.demand_sound(Judgement(**self._at.before), self._judged())
+        except Worse:
+            batches.close()
+            raise
 
     def _leave(self, total: float) -> None:
         """Writes the checkpoint and lets the signal have its way."""
@@ -214,7 +252,7 @@ class _Run:
             extension.after_epoch(self._module, at.epoch)
         # All processes have to judge the same network, and these statistics are the only thing in which theirs
         # differ.
-        self._average_statistics()
+        self._world.average_statistics(self._module)
         found = self._judged()
         if not isfinite(found.loss):
             raise NotFinite(at.epoch * steps, found.loss)
@@ -229,18 +267,13 @@ class _Run:
         at, cost = self._at, self._cost(found)
         better = cost < at.best
         at.waited = 0 if better else at.waited + 1
-        if better or not (self._keeps_best and self._courses.sets_aside):
-            # Without samples set aside there is nothing to compare with, and the last epoch counts as the best.
+        # Without samples set aside the last epoch counts as the best, for those for training flatter later ones; but
+        # what is worse even on these is worse.
+        last = not self._courses.sets_aside and cost <= self._cost(Judgement(**at.before))
+        if better or last or not self._keeps_best:
             at.best, at.best_epoch = cost, at.epoch
             with self._weights_to_judge():
                 self._good = copied(self._module)
-
-    def _average_statistics(self) -> None:
-        """Running statistics as the mean over processes, each of which saw other samples."""
-        if self._world.size > 1:
-            for buffer in self._module.buffers():
-                if buffer.is_floating_point():
-                    self._world.sum(buffer).div_(self._world.size)
 
     def _weights_to_judge(self) -> AbstractContextManager[None]:
         averages = [found for e in self._extensions if (found := e.averaged(self._module)) is not None]
@@ -277,6 +310,7 @@ class _Run:
             steps=at.epoch * self._courses.steps,
             seconds=seconds,
             device=str(self._world.device),
+            notes=told(self._settings.learning_rate, at.halvings, trained=bool(records)),
         )
 
     def _judged_as_is(self) -> Judgement:
@@ -351,6 +385,7 @@ class _Run:
             raise UsageError("a run resumes from a checkpoint; name its folder with --checkpoint")
         parts = checkpoint.load_checkpoint(folder, self._identity).parts
         self._at = _Progress(**parts["progress"])
+        self._start()
         put(self._module, parts["module"])
         own = self._module.state_dict()
         # In the layout of the module, as a resumed run must sum in the same order.

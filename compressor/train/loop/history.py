@@ -78,6 +78,7 @@ class History:
         after: the same for the weights that were kept.
         best_epoch: whose weights were kept; 0 for those from before.
         stopped_early: patience ran out, or an extension had nothing more to gain.
+        notes: what the user should know of how it went.
     """
 
     before: Judgement
@@ -89,3 +90,4 @@ class History:
     steps: int = 0
     seconds: float = 0.0
     device: str = "cpu"
+    notes: list[str] = field(default_factory=list)
