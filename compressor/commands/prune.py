@@ -37,11 +37,13 @@ from compressor.steps.contradictions import demand_together
 from compressor.steps.defaults import heavier, made_up, resized, resolve_defaults
 from compressor.steps.gates import unresolved
 from compressor.steps.losses import Losses, follows_losses
+from compressor.steps.objective import by_time
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.recover import Recovery, RunSamples
 from compressor.steps.sparsify import again, trained_towards
 from compressor.steps.step import Means, chosen, chosen_changes, explained, prepared, removed, replayed_choice, replays
 from compressor.steps.structure import LayerOptions, Selected, changed_rows, proved, structure_of
+from compressor.steps.trainer import TRAINED
 
 if TYPE_CHECKING:
     from compressor.latency import LatencyTarget
@@ -113,6 +115,7 @@ def _prune(
         # Needs the analysed model, as it counts what a recovery would take.
         settings, notes = resolve_defaults(settings, found, available=None if samples is None else len(samples.train))
         settings = resized(settings, notes)
+        settings = settings if plan is not None else by_time(settings, found, size)
         before = account.stats_of(source, found, size, None if isinstance(model, ir.Model) else Path(model))
     if samples is None:
         with clock.phase("samples"):
@@ -234,7 +237,7 @@ class _Run:
 
 def _still_holds(proofs: Sequence[Evidence], settings: PruneSettings, recovery: Recovery) -> Evidence | None:
     """What was proved of the model as it is now: nothing, where its weights were fitted or trained since."""
-    as_proved = settings.recover == "none" or (recovery.changed is not None and settings.recover != "finetune")
+    as_proved = settings.recover == "none" or (recovery.changed is not None and settings.recover not in TRAINED)
     return proofs[-1] if proofs and as_proved else None
 
 

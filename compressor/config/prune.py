@@ -41,6 +41,14 @@ class PruneSettings(
         return self
 
     @model_validator(mode="after")
+    def _objective_fits(self) -> "PruneSettings":
+        # The other amounts say themselves what is spent. A target that was made of an objective is no second amount.
+        if self.objective == "latency" and (self.lossless or (self.target_params or self.target_size) is not None):
+            text = "--objective latency goes with --ratio or --target-macs; leave it out"
+            raise PydanticCustomError("objective", text)
+        return self
+
+    @model_validator(mode="after")
     def _structure_fits(self) -> "PruneSettings":
         # Everything below speaks of channels, of which other structures remove none or not these alone.
         if self.structure == "channels":
@@ -48,6 +56,7 @@ class PruneSettings(
         unfit = {
             "--lossless": self.lossless,
             "--target-latency": self.target_latency is not None,
+            "--objective latency": self.objective == "latency",
             "--steps": self.steps > 1,
             "--decay-epochs": self.decay_epochs > 0,
             "--sensitivity": self.sensitivity is not None,

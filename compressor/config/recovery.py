@@ -11,7 +11,7 @@ from compressor.config.section import Section
 if TYPE_CHECKING:
     RecoveryName = str
 else:
-    RecoveryName = RECOVERIES.literal("auto", "none", "finetune")
+    RecoveryName = RECOVERIES.literal("auto", "none", "distill", "finetune")
 RECOVERY: RecoveryName = "auto"
 """The recovery where none is asked for."""
 
@@ -24,8 +24,9 @@ class RecoverySection(Section):
     recover: RecoveryName = Field(
         default_factory=lambda: RECOVERY,
         description="What restores accuracy after each step: bias correction or least-squares reconstruction from "
-        "samples, given or made up; training that starts from the latter; nothing; or auto, the best that takes "
-        f"seconds. Default: {RECOVERY}.",
+        "samples, given or made up; distill, the latter and some steps of training towards the original's outputs; "
+        "finetune, the latter and training as you say; none; or auto, the best that takes seconds. "
+        f"Default: {RECOVERY}.",
     )
     trainability: bool = Field(
         default=False,

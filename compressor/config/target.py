@@ -56,6 +56,11 @@ class TargetSection(Section):
         description="Share of the channels to remove in each group; about (1-R)^2 of the parameters and MACs "
         f"stay. Default: {DEFAULT_RATIO}, unless a target is given.",
     )
+    objective: Literal["macs", "latency"] = Field(
+        default="macs",
+        description="What --ratio and --target-macs spend: multiply-accumulates, or as large a share of the time of a "
+        "run on --provider, measured, so that channels go where time is.",
+    )
     layer_ratio: Annotated[
         tuple[tuple[str, RemovedShare], ...], BeforeValidator(parse_layer_ratios), Shown("GLOB=R")
     ] = Field(

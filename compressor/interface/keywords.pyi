@@ -243,9 +243,10 @@ class PruneKeywords(TypedDict, total=False):
     reinitialise: Literal["no", "before", "after"]
     """Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, grasp, synflow
     or random); or after the cut, and train what is left from scratch. With --recover finetune."""
-    recover: Literal["auto", "none", "finetune", "bias", "lstsq"]
+    recover: Literal["auto", "none", "distill", "finetune", "bias", "lstsq"]
     """What restores accuracy after each step: bias correction or least-squares reconstruction from samples, given or
-    made up; training that starts from the latter; nothing; or auto, the best that takes seconds. Default: auto."""
+    made up; distill, the latter and some steps of training towards the original's outputs; finetune, the latter
+    and training as you say; none; or auto, the best that takes seconds. Default: auto."""
     trainability: bool
     """Report the mean singular value of the Jacobian before and after: how well the result trains."""
     robustness: bool
@@ -305,6 +306,9 @@ class PruneKeywords(TypedDict, total=False):
     """Time of a run on --provider, such as 2.5ms, or a share of the original's such as 0.6x; measured."""
     lossless: bool
     """Remove only channels that are zero already, so that no output changes; takes no ratio or target."""
+    objective: Literal["macs", "latency"]
+    """What --ratio and --target-macs spend: multiply-accumulates, or as large a share of the time of a run on
+    --provider, measured, so that channels go where time is."""
     layer_ratio: Sequence[tuple[str, float] | str] | str
     """Ratio of the groups with a node or weight that matches GLOB; repeatable, the first match counts."""
     max_ratio: float | str
@@ -624,9 +628,10 @@ class SensitivityKeywords(TypedDict, total=False):
     reinitialise: Literal["no", "before", "after"]
     """Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, grasp, synflow
     or random); or after the cut, and train what is left from scratch. With --recover finetune."""
-    recover: Literal["auto", "none", "finetune", "bias", "lstsq"]
+    recover: Literal["auto", "none", "distill", "finetune", "bias", "lstsq"]
     """What restores accuracy after each step: bias correction or least-squares reconstruction from samples, given or
-    made up; training that starts from the latter; nothing; or auto, the best that takes seconds. Default: auto."""
+    made up; distill, the latter and some steps of training towards the original's outputs; finetune, the latter
+    and training as you say; none; or auto, the best that takes seconds. Default: auto."""
     trainability: bool
     """Report the mean singular value of the Jacobian before and after: how well the result trains."""
     robustness: bool
@@ -689,6 +694,9 @@ class SensitivityKeywords(TypedDict, total=False):
     ratio: float | str | None
     """Share of the channels to remove in each group; about (1-R)^2 of the parameters and MACs stay. Default: 0.5,
     unless a target is given."""
+    objective: Literal["macs", "latency"]
+    """What --ratio and --target-macs spend: multiply-accumulates, or as large a share of the time of a run on
+    --provider, measured, so that channels go where time is."""
     layer_ratio: Sequence[tuple[str, float] | str] | str
     """Ratio of the groups with a node or weight that matches GLOB; repeatable, the first match counts."""
     max_ratio: float | str

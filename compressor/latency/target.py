@@ -49,7 +49,8 @@ class LatencyTarget:
         timer: Callable[[ir.Model, PruneSettings], Timer] = RuntimeTimer,
     ) -> None:
         self._source, self._settings, self._clock = source, settings, clock
-        self._aim = Aim(settings.target_latency or "")
+        # Without a number that somebody asked for, coming near is all that is wanted.
+        self._aim = Aim(settings.target_latency or "", exact=settings.objective == "macs")
         self._timer = timer(source, settings)
         self._result: LatencyResult | None = None
         self._warnings = list(self._timer.warnings)
@@ -132,10 +133,15 @@ class LatencyTarget:
         self._result = trial.found.model_copy(
             update={"target_ms": wanted, "predicted_ms": predicted, "corrections": max(0, corrections)}
         )
-        if not trial.hits:
+        if not trial.hits and trial.reached < 1:
             self._warnings.append(
                 f"a run takes {trial.found.after_ms:.3g} ms, {1 - trial.reached:.0%} less than the target of "
                 f"{wanted:.3g} ms: no width between was found; lower --round-to for finer steps"
+            )
+        elif not trial.hits:
+            self._warnings.append(
+                f"a run takes {trial.found.after_ms:.3g} ms, {trial.reached - 1:.0%} more than the {wanted:.3g} ms "
+                "that would be its share: time does not fall as far as multiply-accumulates do; raise --max-ratio"
             )
         if trial.vague:
             fastest, slowest = trial.found.before_ms / trial.found.high, trial.found.before_ms / trial.found.low

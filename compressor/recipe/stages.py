@@ -34,6 +34,7 @@ from compressor.results.quantize import QuantizeReport
 from compressor.results.unify import UnifyReport
 from compressor.results.verify import VerifyReport
 from compressor.steps import account
+from compressor.steps.trainer import TRAINED
 
 if TYPE_CHECKING:
     from compressor.train.loop.history import Event
@@ -176,7 +177,7 @@ BENCH = Stage(BenchSettings, _bench, BenchReport, makes_model=False, compares=Tr
 def trains(kind: str, settings: RunSettings) -> bool:
     """Whether a stage with these settings trains."""
     if isinstance(settings, PruneSettings):
-        return settings.recover == "finetune"
+        return settings.recover in TRAINED
     if isinstance(settings, UnifySettings):
         return settings.method != "one-shot"
     return kind in ("finetune", "sparsify")

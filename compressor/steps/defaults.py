@@ -1,8 +1,9 @@
 """What ``--recover auto`` comes to: the best recovery that the model and what was given with it allow, in seconds.
 
-Least squares from as many samples as the widest layer needs rows; fewer where the model is large; the bare cut where
-even that would take minutes or more memory than there is, or where no layer is one that recovery rebuilds. What is
-chosen, and how to ask for more, goes into the report.
+Least squares from as many samples as the widest layer needs rows, or fewer where the model is large; a short
+distillation afterwards where torch is installed and the model is small; the bare cut where even least squares would
+take minutes or more memory than there is, or where no layer is one that recovery rebuilds. What is chosen, and how to
+ask for more, goes into the report.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from math import ceil, prod
 import onnx_ir as ir
 
 from compressor.config import PruneSettings
+from compressor.core.extras import TRAINING
 from compressor.core.machine import cores
 from compressor.data.synthetic import Synthetic
 from compressor.errors import ModelError, UsageError
@@ -38,6 +40,8 @@ WORK = 250e9
 HELD = 8e9
 """Bytes of what all layers compute on all samples, at most, where nobody said how many samples: more tell
 little, and values that wait for later layers would go to the disk."""
+DISTILLED = 4 * 64 * 32
+"""Forward passes of the original that take as long as the shortest distillation (:mod:`compressor.train.brief`)."""
 SHARPENING = 600e9
 """Multiply-accumulates that may go into changing made-up samples."""
 ROWS = 8
@@ -138,7 +142,8 @@ def resolve_defaults(
         more = _effort(found.model, layers, macs, min(wanted, settings.samples))
         cost = f"{max(1, round(more.seconds / 60))} min"
         notes.append(FEWER.format(samples=count, more=min(wanted, settings.samples), cost=cost))
-    return _with(settings, recover="lstsq", samples=count), notes
+    trained = all(find_spec(name) for name in TRAINING) and 2.0 * macs * DISTILLED / SPEED / cores() <= SECONDS
+    return _with(settings, recover="distill" if trained else "lstsq", samples=count), notes
 
 
 def resized(settings: PruneSettings, notes: list[str]) -> PruneSettings:

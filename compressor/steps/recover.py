@@ -17,8 +17,7 @@ from compressor.config.choices import RECOVERIES, REGULARIZERS
 from compressor.config.data import validation
 from compressor.core.clock import Clock
 from compressor.core.extras import TRAINING, require
-from compressor.core.metrics import Metrics
-from compressor.data import Dataset, augmentation, batch_limit, batches, open_data, open_parts
+from compressor.data import Dataset, batch_limit, batches, open_data, open_parts
 from compressor.data.synthetic import Synthetic
 from compressor.errors import ModelError
 from compressor.evaluate.likeness import outputs_row
@@ -34,17 +33,14 @@ from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.select import Choice
 from compressor.reconstruct import ReconstructOptions, recover
 from compressor.results import Report
-from compressor.results.detail import AccuracyRow, Curve, OutputsRow, RecoveryRow, SyntheticRow, TrainabilityRow
+from compressor.results.detail import AccuracyRow, OutputsRow, RecoveryRow, SyntheticRow, TrainabilityRow
 from compressor.steps.account import left_alone
 from compressor.steps.contradictions import demand_together
-from compressor.steps.curves import training_curves
-from compressor.steps.lowering import kept_in_training
+from compressor.steps.trainer import TRAINED, Trainer
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed
     from compressor.structures.change import LayerChange
-    from compressor.train.loop.history import Event
-    from compressor.train.loop.split import Splits
     from compressor.train.sparsify import Sparsified
 
 BEFORE_TRAINING = "lstsq"
@@ -54,7 +50,6 @@ INEXACT_NOTE = (
     "what faded is not without effect when it is cut: a norm, a mean or a product of activations runs over it, so "
     "that outputs change then; what trains after the cut makes up for it"
 )
-IN_VAIN = "training made it worse in every epoch, so the weights from before training are kept"
 NOT_RUN = "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
 NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data with samples that the model takes"
 COMPARED, FEWEST, WORK = 512, 32, 50e9
@@ -103,8 +98,8 @@ class RunSamples:
             UsageError: the data is unreadable or does not fit the model; or training needs what is not given, or not
                 installed.
         """
-        if settings.recover == "finetune":
-            require("--recover finetune", *TRAINING)
+        if settings.recover in TRAINED:
+            require(f"--recover {settings.recover}", *TRAINING)
         if settings.trainability:
             require("--trainability", *TRAINING)
         demand_together(settings)
@@ -153,10 +148,9 @@ class Recovery:
         self._cut: ir.Model | None = None
         self.changed: Changed | None = None
         self._rows: list[RecoveryRow] = []
-        self._curves: list[Curve] = []
         self._warnings: list[str] = []
         self._steps = 0
-        self._metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
+        self._trainer = Trainer(source, settings, clock)
         self._judged = None if samples is None else samples.valid
         self._evaluator = evaluator_for(settings, self._judged, settings.max_drop)
         # Measured before any work is done, so that labels or a metric that do not fit are said at once.
@@ -179,14 +173,16 @@ class Recovery:
         # In later steps the channels that training made small are gone, and the rest was never made small.
         if self._steps and REGULARIZERS[name].decides == "after":
             return None
-        settings = self._at(f"sparsify-{self._steps + 1}").model_copy(update={"epochs": self._settings.method_epochs})
+        trainer, step = self._trainer, self._steps + 1
+        settings = trainer.placed(f"sparsify-{step}").model_copy(update={"epochs": self._settings.method_epochs})
         with self._clock.phase("sparsify"):
-            means = TrainingMeans(self._source, self._parts(samples, found.model), self._tell)
+            parts = trainer.parts(samples.train, samples.valid, found.model)
+            means = TrainingMeans(self._source, parts, trainer.teller(self._steps))
             done = sparsify(found, choice, name, settings, means, strength=settings.sparsify_strength)
         self._warnings += done.warnings
         if REGULARIZERS[name].fades and not done.exact:
             self._warnings.append(INEXACT_NOTE)
-        self._curves += training_curves(done.history, self._called("sparsity training"))
+        trainer.record(done.history, "sparsity training", self._steps)
         return done
 
     def before(self, model: ir.Model) -> None:
@@ -206,7 +202,7 @@ class Recovery:
         if changes and self._dense is not None:
             with self._clock.phase("recover"):
                 self._change(model, self._dense, cut, changes)
-        done = self._settings.recover == "none" or (changes and self._settings.recover != "finetune")
+        done = self._settings.recover == "none" or (changes and self._settings.recover not in TRAINED)
         if self._samples is None or self._dense is None or done:
             return
         self._cut = None if changes else model.clone()
@@ -216,7 +212,10 @@ class Recovery:
             elif self._settings.reinitialise == "after":
                 self.model = reinitialised(self.model, self._settings.seed)
             if self._settings.recover == "finetune":
-                self.model = self._train(self.model, self._samples)
+                self.model = self._trainer.trained(self.model, self._samples, self.changed, self._steps)
+            # Earlier steps are cut again, and what is fitted to their outputs goes with that.
+            elif self._settings.recover == "distill" and self._steps == self._settings.steps:
+                self.model = self._trainer.distilled(self.model, self._samples, self.changed, self._steps)
 
     def _attempt(self, model: ir.Model, dense: ir.Model, cut: ChannelMask, samples: RunSamples) -> None:
         """Rebuilds; leaves the cut as it is where nobody asked and the model does not run on made-up samples."""
@@ -242,7 +241,7 @@ class Recovery:
         if self._settings.trainability and self._samples is not None:
             with self._clock.phase("trainability"):
                 trainable = self._trainability(self._samples.train)
-        warnings = [*report.warnings, *dict.fromkeys(self._warnings)]
+        warnings = [*report.warnings, *dict.fromkeys([*self._warnings, *self._trainer.warnings])]
         return report.model_copy(
             update={
                 "recovery": self._rows,
@@ -250,7 +249,7 @@ class Recovery:
                 "outputs": compared,
                 "synthetic": self._made_up(),
                 "trainability": trainable,
-                "curves": self._curves,
+                "curves": self._trainer.curves,
                 "warnings": warnings,
             }
         )
@@ -351,43 +350,3 @@ class Recovery:
         self._warnings += left_alone(done.skipped)
         if not samples.real:
             self._warnings.append(STAND_IN_NOTE)
-
-    def _train(self, model: ir.Model, samples: RunSamples) -> ir.Model:
-        """A trained copy."""
-        from compressor.train.defaults import training_defaults
-        from compressor.train.finetune import finetune
-
-        # Zeros of masks have to survive training, or the layer could not be written as it was chosen.
-        settings, extensions = kept_in_training(self.changed, self._at(f"step-{self._steps}"))
-        settings = training_defaults(settings, model)
-        parts = self._parts(samples, model)
-        done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=self._tell)
-        self._warnings += done.warnings
-        self._curves += training_curves(done.history, self._called("training"))
-        if done.history.best_epoch == 0:
-            self._warnings.append(f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}")
-        return done.model
-
-    def _at(self, place: str) -> PruneSettings:
-        """The settings with a checkpoint of its own; a phase that a resumed run had not reached begins."""
-        settings = self._settings
-        if settings.checkpoint is None:
-            return settings
-        settings.checkpoint.mkdir(parents=True, exist_ok=True)
-        folder = settings.checkpoint / place
-        # A run that was interrupted in an early phase has no checkpoint of later ones, and these begin from the start.
-        later = settings.method is not None and not folder.is_dir()
-        return settings.model_copy(update={"checkpoint": folder, "resume": settings.resume and not later})
-
-    def _parts(self, samples: RunSamples, model: ir.Model) -> Splits:
-        from compressor.train.loop.split import Splits
-
-        return Splits(samples.train, samples.valid, lambda epoch: augmentation(self._settings, model, epoch))
-
-    def _called(self, phase: str) -> str:
-        return phase if self._settings.steps == 1 else f"{phase} {max(1, self._steps)}"
-
-    def _tell(self, event: Event) -> None:
-        if self._metrics is not None:
-            self._metrics.add({"pruning_step": self._steps, **event.as_json()})
-        self._clock.tell(f"recover: {event.in_words()}")

@@ -11,6 +11,7 @@ from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, ProviderUnavailable, TargetOutOfReach, UsageError
 from compressor.latency import LatencyTarget, timing
 from compressor.pruning.widths import SAMPLES
+from compressor.steps.account import stats_in_memory
 from tests.latency.case import ORIGINAL_MS, FakeTimer, residual
 from tests.models import in_memory, model
 
@@ -136,6 +137,48 @@ def test_a_batch_that_the_model_does_not_take():
     )
     with pytest.raises(UsageError, match="fixes its batch to 1, --batch asks for 4"):
         timing.RuntimeTimer(in_memory(proto), PruneSettings.parse({"target_latency": "0.5x", "batch": 4}))
+
+
+# ---- an objective -------------------------------------------------------------------------------------------
+
+
+def by_time(**asked):
+    settings = PruneSettings.parse({"objective": "latency", "round_to": 2, **asked})
+    return command.prune(in_memory(residual(128)), settings).report
+
+
+def test_a_target_of_multiply_accumulates_becomes_one_of_time(timers):
+    report = by_time(target_macs=0.6)
+    assert report.latency.after_ms == pytest.approx(6.0, rel=0.03)
+    assert report.settings["target_latency"] == "0.600000x"
+
+
+def test_a_ratio_becomes_the_time_that_its_multiply_accumulates_are(timers):
+    settings = PruneSettings.parse({"ratio": 0.4, "round_to": 2})
+    even = command.prune(in_memory(residual(128)), settings)
+    left = stats_in_memory(even.model, settings).macs / even.report.input.macs
+    report = by_time(ratio=0.4)
+    assert report.latency.target_ms == pytest.approx(ORIGINAL_MS * left, rel=1e-3)
+    assert report.latency.after_ms == pytest.approx(report.latency.target_ms, rel=0.03)
+
+
+def test_a_share_of_time_that_is_out_of_reach_is_no_error(monkeypatch, timers):
+    def make(source, settings):
+        return FakeTimer(source, seen=lambda share: 0.7 + 0.3 * share)
+
+    monkeypatch.setattr("compressor.latency.LatencyTarget", functools.partial(LatencyTarget, timer=make))
+    report = by_time(target_macs=0.5)
+    assert 7.0 < report.latency.after_ms < 8.0
+    [warning] = report.warnings
+    assert "more than the 5 ms that would be its share" in warning
+    with pytest.raises(TargetOutOfReach):
+        prune(target_latency="0.5x")
+
+
+@pytest.mark.parametrize("more", [{"lossless": True}, {"target_params": 0.5}, {"structure": "lowrank"}])
+def test_an_objective_beside_what_it_does_not_go_with(more):
+    with pytest.raises(UsageError, match="--objective latency"):
+        PruneSettings.parse({"objective": "latency", **more})
 
 
 # ---- for real -----------------------------------------------------------------------------------------------

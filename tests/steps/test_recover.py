@@ -13,7 +13,8 @@ from compressor.commands.prune import prune, prune_file, report_file
 from compressor.config import PruneSettings
 from compressor.errors import GateMissed, UsageError
 from compressor.steps.gates import demand_gates
-from compressor.steps.recover import IN_VAIN, INEXACT_NOTE
+from compressor.steps.recover import INEXACT_NOTE
+from compressor.steps.trainer import IN_VAIN
 from tests.models import between, in_memory, model
 
 MODELS = Path(__file__).parents[2] / "models"

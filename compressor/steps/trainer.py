@@ -1,0 +1,137 @@
+"""Training of a model that was cut, within a pruning run: as the settings ask for it, or briefly of its own accord."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import onnx_ir as ir
+
+from compressor.config import PruneSettings
+from compressor.core.clock import Clock
+from compressor.core.metrics import Metrics
+from compressor.data import Dataset, augmentation
+from compressor.errors import ModelError
+from compressor.results.detail import Curve
+from compressor.steps.curves import training_curves
+from compressor.steps.lowering import kept_in_training
+
+if TYPE_CHECKING:
+    from compressor.structures.apply import Changed
+    from compressor.train.loop.history import Event, History
+    from compressor.train.loop.split import Splits
+
+TRAINED = ("finetune", "distill")
+"""Recoveries that train."""
+IN_VAIN = "training made it worse in every epoch, so the weights from before training are kept"
+NOT_DISTILLED = "weights were not trained after least squares, as {reason}"
+
+
+class Given(Protocol):
+    """Samples of a run."""
+
+    @property
+    def train(self) -> Dataset:
+        """To train on."""
+
+    @property
+    def valid(self) -> Dataset | None:
+        """To judge on; None where there are none."""
+
+
+class Trainer:
+    """What trains in one run, which may cut several times.
+
+    Attributes:
+        curves: of all training.
+        warnings: what the report has to say about it.
+
+    Args:
+        source: the original, which is imitated.
+        settings: of the run.
+        clock: is told how it goes.
+    """
+
+    def __init__(self, source: ir.Model, settings: PruneSettings, clock: Clock) -> None:
+        self._source, self._settings, self._clock = source, settings, clock
+        self.curves: list[Curve] = []
+        self.warnings: list[str] = []
+        self._metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
+
+    def trained(self, model: ir.Model, samples: Given, changed: Changed | None, step: int) -> ir.Model:
+        """A copy, trained as the settings ask for.
+
+        Args:
+            model: after ``step`` cuts.
+            samples: to train and judge on.
+            changed: layers that became something cheaper, whose masks have to survive.
+            step: number of the cut, from 1.
+
+        Raises:
+            CompressorError: as :func:`compressor.train.finetune.finetune`.
+        """
+        from compressor.train.defaults import training_defaults
+        from compressor.train.finetune import finetune
+
+        # Zeros of masks have to survive training, or the layer could not be written as it was chosen.
+        settings, extensions = kept_in_training(changed, self.placed(f"step-{step}"))
+        settings = training_defaults(settings, model)
+        parts, observe = self.parts(samples.train, samples.valid, model), self.teller(step)
+        done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=observe)
+        self.warnings += done.warnings
+        self.record(done.history, "training", step)
+        if done.history.best_epoch == 0 and not done.history.notes:
+            self.warnings.append(f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}")
+        return done.model
+
+    def distilled(self, model: ir.Model, samples: Given, changed: Changed | None, step: int) -> ir.Model:
+        """A copy, trained for seconds to give what the original gives; the model itself where that is not possible.
+
+        Args:
+            model: after the last cut.
+            samples: as of :meth:`trained`.
+            changed: as of :meth:`trained`.
+            step: as of :meth:`trained`.
+        """
+        from compressor.train.brief import TooSlow, distil
+
+        settings, extensions = kept_in_training(changed, self._settings)
+        try:
+            done = distil(model, self._source, samples.train, settings, extensions, self.teller(step))
+        # A graph that torch does not know is no fault of the user, who asked for nothing.
+        except (ModelError, TooSlow) as error:
+            self.warnings.append(NOT_DISTILLED.format(reason=str(error)))
+            return model
+        self.record(done.history, "training", step)
+        return done.model
+
+    def placed(self, place: str) -> PruneSettings:
+        """The settings with a checkpoint of its own; a phase that a resumed run had not reached begins."""
+        settings = self._settings
+        if settings.checkpoint is None:
+            return settings
+        settings.checkpoint.mkdir(parents=True, exist_ok=True)
+        folder = settings.checkpoint / place
+        # A run that was interrupted in an early phase has no checkpoint of later ones, and these begin from the start.
+        later = settings.method is not None and not folder.is_dir()
+        return settings.model_copy(update={"checkpoint": folder, "resume": settings.resume and not later})
+
+    def parts(self, train: Dataset, valid: Dataset | None, model: ir.Model) -> Splits:
+        """Samples as the loop takes them."""
+        from compressor.train.loop.split import Splits
+
+        return Splits(train, valid, lambda epoch: augmentation(self._settings, model, epoch))
+
+    def record(self, history: History, phase: str, step: int) -> None:
+        """Adds the curves of a phase."""
+        self.curves += training_curves(history, phase if self._settings.steps == 1 else f"{phase} {max(1, step)}")
+
+    def teller(self, step: int) -> Callable[[Event], None]:
+        """What receives the progress of training after ``step`` cuts."""
+
+        def tell(event: Event) -> None:
+            if self._metrics is not None:
+                self._metrics.add({"pruning_step": step, **event.as_json()})
+            self._clock.tell(f"recover: {event.in_words()}")
+
+        return tell

@@ -1,0 +1,64 @@
+"""A short distillation: from the original's outputs, in as many steps as seconds allow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compressor.commands.prune import prune
+from compressor.config import PruneSettings
+from compressor.data import Batch, Indices
+from compressor.graph import files
+from compressor.train import brief
+from compressor.train.brief import LEAST_STEPS, STEPS, TooSlow, distil, steps_within
+from tests.train.training import Memory
+
+NET = Path(__file__).parents[2] / "models" / "digits-resnet.onnx"
+DATA = Path(__file__).parents[2] / "models" / "digits-train.npz"
+
+
+def images(count: int = 64) -> Memory:
+    with np.load(DATA, allow_pickle=False) as data:
+        return Memory({"image": data["x"][:count].astype(np.float32)})
+
+
+def test_as_many_steps_as_seconds_allow() -> None:
+    assert [steps_within(60, each) for each in (0.0, 60 / STEPS, 61 / STEPS, 60 / LEAST_STEPS)] == [
+        STEPS,
+        STEPS,
+        STEPS // 2,
+        LEAST_STEPS,
+    ]
+    with pytest.raises(TooSlow, match="about 4 minutes; ask for it with --recover finetune"):
+        steps_within(60, 61 / LEAST_STEPS)
+
+
+def test_it_comes_nearer_to_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(brief, "STEPS", LEAST_STEPS)
+    original = files.load_model(NET)
+    settings = PruneSettings.parse({"ratio": 0.7, "recover": "lstsq", "data": str(DATA), "samples": 64})
+    cut = prune(original, settings).model
+    done = distil(cut, original, images(), settings)
+    assert done.history.steps == LEAST_STEPS
+    assert done.history.after.loss < 0.8 * done.history.before.loss
+    shapes = [{name: v.shape for name, v in m.graph.initializers.items()} for m in (cut, done.model)]
+    assert shapes[0] == shapes[1], "norms that were put in are folded away"
+
+
+def test_each_sample_is_seen_at_most_once_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    class Counted(Memory):
+        def take(self, indices: Indices) -> Batch:
+            taken.extend(indices.tolist())
+            return super().take(indices)
+
+    monkeypatch.setattr(brief, "STEPS", LEAST_STEPS)
+    monkeypatch.setattr(brief, "BATCH", 2)
+    data = Counted(images(200).inputs)
+    original = files.load_model(NET)
+    settings = PruneSettings.parse({"ratio": 0.5})
+    assert distil(original, original, data, settings).history.steps == LEAST_STEPS
+    assert len(set(taken)) == 2 * LEAST_STEPS, "of many samples as many as the steps have room for"
