@@ -1,10 +1,12 @@
 """How much faster is a model with fewer multiply-accumulates? Speed-up against MACs removed, widths rounded and not.
 
-    python benchmarks/cpu_speedup.py MODEL.onnx... [--ratios 0.3,0.5,0.7] [--round-to 1,8] \\
+    python benchmarks/cpu_speedup.py MODEL.onnx... [--ratios 0.3,0.5,0.7] [--round-to 1,8] [--objective macs,latency] \\
         --out benchmarks/results/cpu_speedup.json
 
 Every model is pruned at every ratio and rounding, without the proof, and measured against the original in turns, as
 ``onnx-compress bench`` does. Runs that are in the file already are kept, but for noisy ones with ``--again``.
+With ``--objective latency`` a run is to take the share of its time that the ratio leaves of the multiply-accumulates,
+and channels go where time is; ``limit`` is the speed-up that this share promises.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--ratios", default="0.3,0.5,0.7")
     parser.add_argument("--round-to", default="1,8")
+    parser.add_argument("--objective", default="macs")
     parser.add_argument("--provider", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=1)
@@ -38,18 +42,19 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def once(model: Path, ratio: float, round_to: int, options: argparse.Namespace) -> Row:
-    """One model at one ratio and rounding."""
+def once(model: Path, cut: dict[str, Any], options: argparse.Namespace) -> Row:
+    """One model, cut as these settings say."""
     where = {"provider": options.provider, "threads": options.threads, "batch": options.batch}
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "small.onnx"
-        settings = PruneSettings.parse({"ratio": ratio, "round_to": round_to, "verify": False})
+        settings = PruneSettings.parse({**cut, "verify": False, "recover": "none", "threads": options.threads})
         report = prune_file(model, small, settings).report
         run = bench(model, small, BenchSettings.parse({**where, "seconds": options.seconds, "memory": False})).runs[0]
     found = run.speed_up
     assert found is not None
     assert run.b is not None
     assert report.output is not None
+    aimed = report.latency
     return {
         "macs_left": round(report.output.macs / report.input.macs, 4),
         "params_left": round(report.output.params / report.input.params, 4),
@@ -58,6 +63,7 @@ def once(model: Path, ratio: float, round_to: int, options: argparse.Namespace) 
         "before_ms": round(run.a.median_latency_ms, 3),
         "after_ms": round(run.b.median_latency_ms, 3),
         "noisy": run.noisy,
+        **({} if aimed is None else {"limit": round(aimed.before_ms / (aimed.target_ms or aimed.before_ms), 4)}),
     }
 
 
@@ -66,11 +72,14 @@ def main() -> None:
     options = parse()
     rows: dict[str, Row] = json.loads(options.out.read_text())["rows"] if options.out.exists() else {}
     ratios, roundings = [float(r) for r in options.ratios.split(",")], [int(n) for n in options.round_to.split(",")]
-    for model, ratio, round_to in ((m, r, n) for m in options.models for r in ratios for n in roundings):
+    objectives = options.objective.split(",")
+    for model, ratio, round_to, objective in product(options.models, ratios, roundings, objectives):
         key = f"{model.stem.split('.')[0]} ratio {ratio:g} round-to {round_to}"
+        key += "" if objective == "macs" else f" objective {objective}"
+        cut = {"ratio": ratio, "round_to": round_to, "objective": objective}
         known = rows.get(key)
         if known is None or (options.again and known["noisy"]):
-            rows[key] = once(model, ratio, round_to, options)
+            rows[key] = once(model, cut, options)
             print(key, json.dumps(rows[key]), flush=True)
             found = {
                 "environment": environment().model_dump(),

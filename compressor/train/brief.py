@@ -16,7 +16,8 @@ import onnx_ir as ir
 import torch
 
 from compressor.config import PruneSettings
-from compressor.data import Dataset, augmentation, subset
+from compressor.data import Dataset, augmentation, shuffled
+from compressor.data.order import Subset
 from compressor.data.spec import specs
 from compressor.train.defaults import training_defaults
 from compressor.train.finetune import TuneResult, finetune
@@ -66,13 +67,13 @@ def distil(
     """
     size = min(BATCH, len(data))
     steps = steps_within(SECONDS, step_seconds(model, original, data, settings, size))
-    # Each sample at most once in a step: of many samples not all are seen, of few each several times.
-    data = subset(data, min(len(data), steps * size), settings.seed)
+    # One epoch over the samples as often as steps take them, changed otherwise each time; of many, not all are seen.
+    order = np.resize(shuffled(len(data), settings.seed, 0), steps * size)
     chosen = training_defaults(settings, model).model_copy(
         update={
             "loss": "distill",
             "batch_size": size,
-            "epochs": max(1, round(steps * size / len(data))),
+            "epochs": 1,
             "samples": min(settings.samples, JUDGED),
             **_changes(model, data, settings),
             "patience": 0,
@@ -81,7 +82,7 @@ def distil(
             "eval": None,
         }
     )
-    parts = Splits(data, None, lambda epoch: augmentation(chosen, model, epoch))
+    parts = Splits(Subset(data, order), None, lambda epoch: augmentation(chosen, model, epoch))
     return finetune(model, chosen, teacher=original, data=parts, extensions=extensions, observe=observe)
 
 

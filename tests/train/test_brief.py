@@ -47,7 +47,7 @@ def test_it_comes_nearer_to_the_original(monkeypatch: pytest.MonkeyPatch) -> Non
     assert shapes[0] == shapes[1], "norms that were put in are folded away"
 
 
-def test_each_sample_is_seen_at_most_once_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_samples_as_many_are_seen_as_steps_have_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
 
     class Counted(Memory):
@@ -60,5 +60,7 @@ def test_each_sample_is_seen_at_most_once_in_a_step(monkeypatch: pytest.MonkeyPa
     data = Counted(images(200).inputs)
     original = files.load_model(NET)
     settings = PruneSettings.parse({"ratio": 0.5})
-    assert distil(original, original, data, settings).history.steps == LEAST_STEPS
-    assert len(set(taken)) == 2 * LEAST_STEPS, "of many samples as many as the steps have room for"
+    cut = prune(original, settings).model
+    assert distil(cut, original, data, settings).history.steps == LEAST_STEPS
+    # As many as the steps have room for, and the first two, on which a step is timed.
+    assert 2 * LEAST_STEPS <= len(set(taken)) <= 2 * LEAST_STEPS + 2
