@@ -94,6 +94,7 @@ REGULARIZERS = Choices(
         "feature-flow-angle": f"{_REGULARIZERS}.feature_flow:FLOW_ANGLE",
         "iss": f"{_REGULARIZERS}.shrinking:ISS",
         "envelope": f"{_REGULARIZERS}.shrinking:ENVELOPE",
+        "admm": f"{_REGULARIZERS}.channel_admm:ADMM",
         "decay": f"{_REGULARIZERS}.decay:DECAY",
         "tpp": f"{_REGULARIZERS}.trainability_preserving:TPP",
     },

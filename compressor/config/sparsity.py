@@ -37,10 +37,11 @@ class SparsitySection(Section):
         "--sparsify decay --sparsify-epochs N.",
     )
 
-    reinitialise: Literal["no", "before", "after"] = Field(
+    reinitialise: Literal["no", "before", "after", "orthogonal"] = Field(
         default="no",
         description="Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, "
-        "grasp, synflow or random); or after the cut, and train what is left from scratch. With --recover finetune.",
+        "grasp, synflow or random); or after the cut, and train what is left from scratch. Or make the filters that "
+        "are left orthogonal to each other, so that they train well. With --recover finetune.",
     )
 
     @property

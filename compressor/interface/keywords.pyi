@@ -229,10 +229,10 @@ class PruneKeywords(TypedDict, total=False):
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     sparsify: (
         Literal["dependency", "dependency-l2", "group", "feature-flow", "feature-flow-angle", "iss", "envelope",
-        "decay", "tpp"] | str | None
+        "admm", "decay", "tpp"] | str | None
     )
     """Train before the cut so that it costs less; with --recover finetune. How: dependency, dependency-l2, group,
-    feature-flow, feature-flow-angle, iss, envelope, decay, tpp."""
+    feature-flow, feature-flow-angle, iss, envelope, admm, decay, tpp."""
     sparsify_epochs: int
     """Epochs of that training."""
     sparsify_strength: float | None
@@ -240,9 +240,10 @@ class PruneKeywords(TypedDict, total=False):
     decay_epochs: int
     """Epochs in which what goes fades to zero while the rest trains, before it is cut: the same as --sparsify decay
     --sparsify-epochs N."""
-    reinitialise: Literal["no", "before", "after"]
+    reinitialise: Literal["no", "before", "after", "orthogonal"]
     """Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, grasp, synflow
-    or random); or after the cut, and train what is left from scratch. With --recover finetune."""
+    or random); or after the cut, and train what is left from scratch. Or make the filters that are left
+    orthogonal to each other, so that they train well. With --recover finetune."""
     recover: Literal["auto", "none", "finetune", "bias", "lstsq"]
     """What restores accuracy after each step: bias correction or least-squares reconstruction from samples, given or
     made up; training that starts from the latter; nothing; or auto, the best that takes seconds. Default: auto."""
@@ -612,10 +613,10 @@ class SensitivityKeywords(TypedDict, total=False):
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     sparsify: (
         Literal["dependency", "dependency-l2", "group", "feature-flow", "feature-flow-angle", "iss", "envelope",
-        "decay", "tpp"] | str | None
+        "admm", "decay", "tpp"] | str | None
     )
     """Train before the cut so that it costs less; with --recover finetune. How: dependency, dependency-l2, group,
-    feature-flow, feature-flow-angle, iss, envelope, decay, tpp."""
+    feature-flow, feature-flow-angle, iss, envelope, admm, decay, tpp."""
     sparsify_epochs: int
     """Epochs of that training."""
     sparsify_strength: float | None
@@ -623,9 +624,10 @@ class SensitivityKeywords(TypedDict, total=False):
     decay_epochs: int
     """Epochs in which what goes fades to zero while the rest trains, before it is cut: the same as --sparsify decay
     --sparsify-epochs N."""
-    reinitialise: Literal["no", "before", "after"]
+    reinitialise: Literal["no", "before", "after", "orthogonal"]
     """Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, grasp, synflow
-    or random); or after the cut, and train what is left from scratch. With --recover finetune."""
+    or random); or after the cut, and train what is left from scratch. Or make the filters that are left
+    orthogonal to each other, so that they train well. With --recover finetune."""
     recover: Literal["auto", "none", "finetune", "bias", "lstsq"]
     """What restores accuracy after each step: bias correction or least-squares reconstruction from samples, given or
     made up; training that starts from the latter; nothing; or auto, the best that takes seconds. Default: auto."""
@@ -839,10 +841,10 @@ class TuneKeywords(TypedDict, total=False):
     Decided from its values where not given."""
     regularizer: (
         Literal["dependency", "dependency-l2", "group", "feature-flow", "feature-flow-angle", "iss", "envelope",
-        "decay", "tpp"] | str | None
+        "admm", "decay", "tpp"] | str | None
     )
     """Make channels small, so that a later cut costs less. How: dependency, dependency-l2, group, feature-flow,
-    feature-flow-angle, iss, envelope, decay, tpp."""
+    feature-flow-angle, iss, envelope, admm, decay, tpp."""
     regularizer_strength: float | None
     """Strength of the method, in its own unit (docs/sparsity-training.md). Default: its own."""
     sparsity: float | str

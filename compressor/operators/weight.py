@@ -49,8 +49,16 @@ class WeightAxes:
 
     def filters(self, weight: Array) -> Numbers:
         """The weight by output channel: float64[channels, all that is summed over]."""
-        order = sorted(range(len(self.roles)), key=lambda k: "goit".index(self.roles[k]))
-        return weight.astype(np.float64).reshape(self.split).transpose(order).reshape(self.channels, -1)
+        return weight.astype(np.float64).reshape(self.split).transpose(self._order).reshape(self.channels, -1)
+
+    def kernel(self, filters: Numbers, shape: Shape) -> Numbers:
+        """The weight, of this shape, whose :meth:`filters` these are."""
+        sizes = [self.split[k] for k in self._order]
+        return filters.reshape(sizes).transpose(np.argsort(self._order)).reshape(shape)
+
+    @property
+    def _order(self) -> list[int]:
+        return sorted(range(len(self.roles)), key=lambda k: "goit".index(self.roles[k]))
 
     def scaled(self, weight: Array, scale: Numbers) -> Numbers:
         """The weight with each output channel multiplied by its entry of ``scale``, in its own shape."""

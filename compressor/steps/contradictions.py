@@ -11,7 +11,7 @@ def demand_together(settings: PruneSettings) -> None:
     if settings.resume and settings.recover != "finetune":
         raise UsageError("--resume goes on with training, and nothing is trained; add --recover finetune, or drop it")
     if settings.reinitialise != "no" and settings.recover != "finetune":
-        raise UsageError("--reinitialise forgets what the network has learnt, so that it needs --recover finetune")
+        raise UsageError("--reinitialise takes what the network has learnt, so that it needs --recover finetune")
     _demand_depth(settings)
     name = settings.method
     if name is None:

@@ -31,6 +31,7 @@ from compressor.pruning.analysis import Analysis
 from compressor.pruning.cost import macs_per_sample
 from compressor.pruning.criteria import criterion
 from compressor.pruning.fresh_weights import reinitialised
+from compressor.pruning.orthogonal_weights import orthogonalised
 from compressor.pruning.select import Choice
 from compressor.reconstruct import ReconstructOptions, recover
 from compressor.results import Report
@@ -215,6 +216,8 @@ class Recovery:
                 self._attempt(model, self._dense, cut, self._samples)
             elif self._settings.reinitialise == "after":
                 self.model = reinitialised(self.model, self._settings.seed)
+            elif self._settings.reinitialise == "orthogonal":
+                self.model = orthogonalised(self.model)
             if self._settings.recover == "finetune":
                 self.model = self._train(self.model, self._samples)
 

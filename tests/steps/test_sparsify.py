@@ -131,7 +131,10 @@ def test_towards_a_cut_that_is_made_later(asked: dict[str, Any]) -> None:
     assert weight(small, "w0").shape == (8, 3, 3, 3)
 
 
-@pytest.mark.parametrize(("when", "criterion"), [("before", "synflow"), ("before", "snip"), ("after", "consumers")])
+@pytest.mark.parametrize(
+    ("when", "criterion"),
+    [("before", "synflow"), ("before", "snip"), ("after", "consumers"), ("orthogonal", "consumers")],
+)
 def test_fresh_weights_are_trained(when: str, criterion: str, asked: dict[str, Any]) -> None:
     asked.pop("sparsify_epochs")
     result = run(RESIDUAL, asked, reinitialise=when, criterion=criterion)

@@ -83,6 +83,7 @@ class Admm(Approach):
         self._interval = max(1, steps_total // self.schedule.refreshes)
         # At the highest rate, as no schedule has lowered it yet; later pulls follow the rate.
         self.rho = self.schedule.pull / (self._interval * self._reach)
+        self.look({name: weight.detach() for name, weight in self._weights.items()})
         self._z = {name: self._nearest(name).clone() for name in self._weights}
         self._v = {name: torch.zeros_like(z) for name, z in self._z.items()}
         self._best = copied(module)
@@ -93,6 +94,9 @@ class Admm(Approach):
         """Were the weights on the set at the last refresh?"""
         last = self.residuals[-1] if self.residuals else None
         return last is not None and last.primal < CONVERGED and last.dual < CONVERGED
+
+    def look(self, raised: Tensors) -> None:
+        """Before these are projected, one by one: for sets that several weights share."""
 
     def raised(self) -> Tensors:
         """``W + V``, which the next refresh would project."""
@@ -119,10 +123,10 @@ class Admm(Approach):
         if not all(bool(weight.isfinite().all()) for weight in weights.values()):
             # Raises, as nothing can be projected any more.
             self._judge(module, Residual(step, self.rho, inf, inf))
-        moved, gaps = {}, {}
+        moved, gaps, raised = {}, {}, self.raised()
+        self.look(raised)
         for name, weight in weights.items():
-            raised = weight + self._v[name]
-            z = self._constraints[name].project(raised)
+            z = self._constraints[name].project(raised[name])
             moved[name], gaps[name] = z - self._z[name], weight - z
             # In place: a resumed run must find them in the same memory layout, which decides the order of sums.
             self._z[name].copy_(z)

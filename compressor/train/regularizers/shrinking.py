@@ -1,13 +1,14 @@
 """Sets of whole channels: as many units of each group are zero as the plan takes, whichever they are.
 
-Two ways to the set, both applied after every step to everything that a unit owns, and both choosing anew each time, so
-that a unit may grow back and leave the selection:
+Ways to the set, all applied after every step to everything that a unit owns, and all choosing anew meanwhile, so that a
+unit may grow back and leave the selection:
 
 - ``iss``, iterative soft shrinkage (arXiv 2303.09650): the weakest units are multiplied by ``1 - share``, where the
   share grows linearly to ``1 - α``; in a short run to more, so that they come as near to zero as in a long one;
 - ``envelope``, the proximal map of the group envelope (arXiv 2212.12921): the number of units that may differ from zero
   falls linearly to what the plan leaves, while the strength of the map rises. Units are weighed by the number of
-  weights that they have, through the mean of their group.
+  weights that they have, through the mean of their group;
+- ``admm``, in :mod:`compressor.train.regularizers.channel_admm`.
 
 After a share of the run the weakest are zero and stay so, and the rest of the network makes up for them.
 """
@@ -34,8 +35,8 @@ REACH = 7.0
 """``exp(-REACH)`` is what at most is left then of units that were weakest all the time."""
 
 
-class Shrinking(ChannelRegularizer):
-    """Base: what remains of each unit after a step, and zeros after the last one.
+class ChannelSet(ChannelRegularizer):
+    """Base: a way to the set, and zeros after a share of the run.
 
     Args:
         subject: what it acts on.
@@ -53,29 +54,30 @@ class Shrinking(ChannelRegularizer):
         super().start(module, optimiser, steps_total)
         self._chosen = None
 
-    @abstractmethod
-    def remains(self, scores: torch.Tensor, done: float) -> torch.Tensor:
-        """The share of each unit that is left by a step; [count].
+    @property
+    def until(self) -> float:
+        """Steps after which it is fixed which units are zero."""
+        # At least one, so that a run of a single step still has a phase.
+        return max(1.0, SETTLED * self._steps)
 
-        Args:
-            scores: of the units; [count].
-            done: share of the time until it is fixed which units are zero.
-        """
+    @abstractmethod
+    def approach(self, module: torch.nn.Module, step: int) -> None:
+        """Brings the weights nearer to the set after a step, before :attr:`until`."""
+
+    def weakest(self, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """As many units of each group as the plan takes, those that hold least; bool[count]."""
+        return self.channels.weakest(unit_importance(self.channels, weights), self._counts)
 
     @torch.no_grad()
-    def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
-        """Shrinks units by :meth:`remains`; after :data:`SETTLED` of the run sets the weakest to zero instead."""
-        # At least one, so that a run of a single step still has a phase.
-        until = max(1.0, SETTLED * self._steps)
+    def after_step(self, module: torch.nn.Module, step: int) -> None:
+        """One step of the way; after :data:`SETTLED` of the run sets the weakest units to zero instead."""
         # Chosen once and then fixed, also over a resume, as the state holds it.
         if self._chosen is None:
-            scores = unit_importance(self.channels, self._weights)
-            if step < until:
-                factors = self.remains(scores, step / until)
-                self.channels.multiply(self._weights, factors, self.channels.holdings)
+            if step < self.until:
+                self.approach(module, step)
                 return
             # As many of each group as the plan takes, so that the cut takes exactly these.
-            self._chosen = self.channels.weakest(scores, self._counts)
+            self._chosen = self.weakest(self._weights)
         self.channels.multiply(self._weights, (~self._chosen).float(), self.channels.holdings)
 
     def chosen(self) -> torch.Tensor | None:
@@ -89,6 +91,24 @@ class Shrinking(ChannelRegularizer):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes back what :meth:`state_dict` gave."""
         self._chosen = state["chosen"].bool() if "chosen" in state else None
+
+
+class Shrinking(ChannelSet):
+    """Base of those that leave a share of each unit in every step."""
+
+    @abstractmethod
+    def remains(self, scores: torch.Tensor, done: float) -> torch.Tensor:
+        """The share of each unit that is left by a step; [count].
+
+        Args:
+            scores: of the units; [count].
+            done: share of the time until it is fixed which units are zero.
+        """
+
+    def approach(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
+        """Shrinks units by :meth:`remains`."""
+        factors = self.remains(unit_importance(self.channels, self._weights), step / self.until)
+        self.channels.multiply(self._weights, factors, self.channels.holdings)
 
 
 class ChannelShrinkage(Shrinking):
