@@ -14,7 +14,7 @@ from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
-from compressor.errors import PlanError
+from compressor.errors import PlanError, UsageError
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
@@ -86,6 +86,8 @@ def prune(
     clock = clock or Clock()
     # Said before any work: made-up samples would be drawn first, and their failure is no error where nobody asked.
     demand_together(settings)
+    if plan is not None and settings.rewind is not None:
+        raise UsageError("a plan already says what goes, which --rewind trains to find out; leave one of them out")
     if settings.data is None and settings.val_data is None:
         evaluator_for(settings, None, settings.max_drop)
     with teaching(read_records(settings.op_rules) if settings.op_rules is not None else ()):
@@ -123,11 +125,15 @@ def _prune(
     # From here on the fresh model is what the proof starts from.
     if settings.reinitialise == "before":
         found, read = run.analysed(reinitialised(found.model, settings.seed))
+    run.ticket = recovery.tickets(found.model)
+    if run.ticket is not None:
+        found, read = run.analysed(recovery.model)
     for step in [settings] if plan is not None else steps_of(settings, size):
         # Not the first step: the model is another one since, and is analysed anew.
         if run.origin is not None:
             found, read = run.analysed(recovery.model)
         found = run.step(step, found, read)
+    recovery.refit()
     # Once for all steps, on what will be written.
     proof.same_signature(source, recovery.model, found.coupling.policy.free)
     report = run.report(found, before, notes)
@@ -205,6 +211,11 @@ class _Run:
         if self.origin is None:
             losing = {removal.group for removal in choice.plan.removals}
             self.notes = unrounded([g for g in choice.groups if g.name in losing], self.settings)
+        if self.ticket is not None:
+            # What was chosen on the trained weights goes from those of the ticket.
+            found, read = self.analysed(self.ticket)
+            missing = prepared(read, found, self.settings, self.clock)
+            choice = replace(replayed_choice(choice.plan, found), origin=choice.origin)
         cut = cut_of(choice.plan, found)
         # Before the cut, as positions are counted in what earlier steps left.
         self.trail.add(choice.plan, cut, last=step.steps == 1)
@@ -212,6 +223,7 @@ class _Run:
         # The dense side of a layer-wise repair is the model right before this cut.
         self.recovery.before(found.model)
         small, shown = removed(found, choice, self.settings, self.clock)
+        self.ticket = None if self.ticket is None else small.clone()
         self.recovery.after(small, cut, done.changes)
         shown += proved(self.recovery.changed, found, self.settings, self.clock)
         self.proofs += [replace(evidence, not_proved=[*missing, *evidence.not_proved]) for evidence in shown]
@@ -234,7 +246,8 @@ class _Run:
 
 def _still_holds(proofs: Sequence[Evidence], settings: PruneSettings, recovery: Recovery) -> Evidence | None:
     """What was proved of the model as it is now: nothing, where its weights were fitted or trained since."""
-    as_proved = settings.recover == "none" or (recovery.changed is not None and settings.recover != "finetune")
+    rebuilt = settings.recover != "none" and (recovery.changed is None or settings.recover == "finetune")
+    as_proved = not rebuilt and not settings.refit_last
     return proofs[-1] if proofs and as_proved else None
 
 

@@ -38,7 +38,8 @@ from compressor.runtime.quantizer import Quantization
 from compressor.steps import account
 from compressor.steps.gates import unresolved
 from compressor.steps.provenance import pruning_facts
-from compressor.steps.recover import NOT_COMPARED, RunSamples, comparable
+from compressor.steps.recover import NOT_COMPARED, RunSamples
+from compressor.steps.run_sizes import comparable
 
 BYTES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
 TAKEN = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16})

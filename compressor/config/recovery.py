@@ -27,6 +27,11 @@ class RecoverySection(Section):
         "samples, given or made up; training that starts from the latter; nothing; or auto, the best that takes "
         f"seconds. Default: {RECOVERY}.",
     )
+    refit_last: bool = Field(
+        default=False,
+        description="In the end fit the last layer of a classifier to labels in closed form; kept where samples that "
+        "were held out are then missed less often. Needs --data with labels.",
+    )
     trainability: bool = Field(
         default=False,
         description="Report the mean singular value of the Jacobian before and after: how well the result trains.",

@@ -19,6 +19,11 @@ _METHODS = ", ".join(REGULARIZERS)
 _STRENGTH = "Strength of the method, in its own unit (docs/sparsity-training.md). Default: its own."
 
 
+def _epoch(value: object) -> object:
+    """``init`` is the start of training, after no epoch."""
+    return 0 if value == "init" else value
+
+
 class SparsitySection(Section):
     """Training before a cut, and of what is left from scratch."""
 
@@ -42,6 +47,14 @@ class SparsitySection(Section):
         description="Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, "
         "grasp, synflow or random); or after the cut, and train what is left from scratch. Or make the filters that "
         "are left orthogonal to each other, so that they train well. With --recover finetune.",
+    )
+
+    rewind: Annotated[int | None, BeforeValidator(_epoch), Shown("EPOCH|init")] = Field(
+        default=None,
+        ge=0,
+        description="Lottery ticket: train fresh weights for EPOCH epochs (init: 0) and keep them, train on for "
+        "--epochs and choose what goes by that, cut it from what was kept, and train that for --epochs; again for "
+        "each of --steps. With --recover finetune.",
     )
 
     @property

@@ -244,9 +244,16 @@ class PruneKeywords(TypedDict, total=False):
     """Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, grasp, synflow
     or random); or after the cut, and train what is left from scratch. Or make the filters that are left
     orthogonal to each other, so that they train well. With --recover finetune."""
+    rewind: int | str | None
+    """Lottery ticket: train fresh weights for EPOCH epochs (init: 0) and keep them, train on for --epochs and choose
+    what goes by that, cut it from what was kept, and train that for --epochs; again for each of --steps. With
+    --recover finetune."""
     recover: Literal["auto", "none", "finetune", "bias", "lstsq"]
     """What restores accuracy after each step: bias correction or least-squares reconstruction from samples, given or
     made up; training that starts from the latter; nothing; or auto, the best that takes seconds. Default: auto."""
+    refit_last: bool
+    """In the end fit the last layer of a classifier to labels in closed form; kept where samples that were held out
+    are then missed less often. Needs --data with labels."""
     trainability: bool
     """Report the mean singular value of the Jacobian before and after: how well the result trains."""
     robustness: bool
@@ -628,9 +635,16 @@ class SensitivityKeywords(TypedDict, total=False):
     """Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, grasp, synflow
     or random); or after the cut, and train what is left from scratch. Or make the filters that are left
     orthogonal to each other, so that they train well. With --recover finetune."""
+    rewind: int | str | None
+    """Lottery ticket: train fresh weights for EPOCH epochs (init: 0) and keep them, train on for --epochs and choose
+    what goes by that, cut it from what was kept, and train that for --epochs; again for each of --steps. With
+    --recover finetune."""
     recover: Literal["auto", "none", "finetune", "bias", "lstsq"]
     """What restores accuracy after each step: bias correction or least-squares reconstruction from samples, given or
     made up; training that starts from the latter; nothing; or auto, the best that takes seconds. Default: auto."""
+    refit_last: bool
+    """In the end fit the last layer of a classifier to labels in closed form; kept where samples that were held out
+    are then missed less often. Needs --data with labels."""
     trainability: bool
     """Report the mean singular value of the Jacobian before and after: how well the result trains."""
     robustness: bool

@@ -14,7 +14,7 @@ from compressor.graph.evaluate import Array
 from compressor.reconstruct.biases import read_bias, write_bias
 from compressor.reconstruct.fit import Affine, Fit, Holdout
 from compressor.reconstruct.form import Matrix, OperandForm, Pick, Unrepairable
-from compressor.reconstruct.layers import Kept, LayerPair
+from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.options import ReconstructOptions
 
 EXACT = 1e-5
@@ -92,10 +92,17 @@ class WeightTask:
         """Is it still to be repaired?"""
         return self.reason is None and not self._exact
 
-    def feed(self, index: int, batch: int, found: tuple[Array | None, Array, Array | None], kept: Kept) -> None:
+    def feed(
+        self,
+        index: int,
+        batch: int,
+        found: tuple[Array | None, Array, Array | None],
+        kept: Callable[[str, Array], Array],
+    ) -> None:
         """One batch of layer ``index``: its input, the dense output, and the dense input where it is known.
 
-        Without an input, what the cut left of the dense one takes its place.
+        Without an input, what the cut left of the dense one takes its place. ``kept`` says what that is of a value, by
+        name.
         """
         # Reasons and exact layers are final: later batches cost nothing then.
         if not self.live:

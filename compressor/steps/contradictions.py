@@ -13,6 +13,7 @@ def demand_together(settings: PruneSettings) -> None:
     if settings.reinitialise != "no" and settings.recover != "finetune":
         raise UsageError("--reinitialise takes what the network has learnt, so that it needs --recover finetune")
     _demand_depth(settings)
+    _demand_rewind(settings)
     name = settings.method
     if name is None:
         asked = {"sparsify_epochs", "sparsify_strength"} & settings.model_fields_set
@@ -35,7 +36,27 @@ def _demand_depth(settings: PruneSettings) -> None:
         "--decay-epochs": settings.decay_epochs > 0,
         "--sensitivity": settings.sensitivity is not None,
         "--target-latency": settings.target_latency is not None,
+        "--rewind": settings.rewind is not None,
     }
     given = [flag for flag, is_so in unfit.items() if is_so]
     if settings.depth and given:
         raise UsageError(f"--depth takes whole blocks, and {given[0]} looks at channels alone; leave one of them out")
+
+
+def _demand_rewind(settings: PruneSettings) -> None:
+    if settings.rewind is None:
+        return
+    if settings.recover != "finetune":
+        raise UsageError("--rewind trains fresh weights, which needs --recover finetune")
+    if settings.lossless:
+        raise UsageError(
+            "--rewind chooses by trained weights, and --lossless takes only what is zero already; give a ratio"
+        )
+    others = {
+        "--reinitialise": settings.reinitialise != "no",
+        "--decay-epochs": settings.decay_epochs > 0,
+        "--sparsify": settings.sparsify is not None,
+        "--structure": settings.structure != "channels",
+    }
+    for flag in (flag for flag, given in others.items() if given):
+        raise UsageError(f"--rewind goes back to weights from before what {flag} does; leave one of them out")

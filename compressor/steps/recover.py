@@ -4,42 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
-from math import prod
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
-from compressor.config import PruneSettings, RunSettings
+from compressor.config import PruneSettings
 from compressor.config.choices import RECOVERIES, REGULARIZERS
 from compressor.config.data import validation
 from compressor.core.clock import Clock
 from compressor.core.extras import TRAINING, require
 from compressor.core.metrics import Metrics
-from compressor.data import Dataset, augmentation, batch_limit, batches, open_data, open_parts
+from compressor.data import Dataset, augmentation, open_data, open_parts
 from compressor.data.synthetic import Synthetic
 from compressor.errors import ModelError
 from compressor.evaluate.likeness import outputs_row
 from compressor.evaluate.stand_in import describe_samples, stand_in
 from compressor.graph.normalise import normalise
-from compressor.graph.shapes import infer
 from compressor.metrics.evaluator import Evaluator, Measured, evaluator_for
-from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis
-from compressor.pruning.cost import macs_per_sample
 from compressor.pruning.criteria import criterion
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.orthogonal_weights import orthogonalised
 from compressor.pruning.select import Choice
 from compressor.reconstruct import ReconstructOptions, recover
 from compressor.results import Report
-from compressor.results.detail import AccuracyRow, Curve, OutputsRow, RecoveryRow, SyntheticRow, TrainabilityRow
+from compressor.results.detail import AccuracyRow, Curve, OutputsRow, RecoveryRow, SyntheticRow
 from compressor.steps.account import left_alone
 from compressor.steps.contradictions import demand_together
 from compressor.steps.curves import training_curves
 from compressor.steps.lowering import kept_in_training
+from compressor.steps.run_sizes import comparable, run_size
+from compressor.steps.trainability import trainability_row
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed
@@ -50,7 +46,6 @@ if TYPE_CHECKING:
 
 BEFORE_TRAINING = "lstsq"
 """Training starts from what this recovers: it takes seconds, and saves epochs."""
-TRAINABILITY_BATCH, TRAINABILITY_BATCHES = 16, 20
 INEXACT_NOTE = (
     "what faded is not without effect when it is cut: a norm, a mean or a product of activations runs over it, so "
     "that outputs change then; what trains after the cut makes up for it"
@@ -58,10 +53,6 @@ INEXACT_NOTE = (
 IN_VAIN = "training made it worse in every epoch, so the weights from before training are kept"
 NOT_RUN = "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
 NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data with samples that the model takes"
-COMPARED, FEWEST, WORK = 512, 32, 50e9
-"""Samples that outputs are compared on: at most, at least, and multiply-accumulates of one model on all of them."""
-RUN_BYTES, BYTES_OF_NUMBER = 1 << 30, 4
-"""Of all values of one run together, at most; most of them are float32."""
 MADE_UP_TO_TRAIN = 5000
 """Made-up samples that training distils on, where the user has none; fewer are learnt by heart."""
 STAND_IN_NOTE = "no data was given, so made-up samples stood in for it; --data with real samples recovers more"
@@ -123,14 +114,6 @@ class RunSamples:
         return RunSamples(stand_in(model, settings, count), judged, real=False)
 
 
-def comparable(model: ir.Model, settings: RunSettings, count: int) -> int:
-    """How many of ``count`` samples outputs are compared on, so that it takes seconds."""
-    plain = normalise(model.clone())
-    shapes = infer(plain, settings.input_shapes, settings.dims)
-    macs = macs_per_sample(plain.graph, shapes, RULES)
-    return min(count, COMPARED, max(FEWEST, int(WORK / max(macs, 1))))
-
-
 class Recovery:
     """The recovery of one run, which may cut several times.
 
@@ -160,6 +143,10 @@ class Recovery:
         self._metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
         self._judged = None if samples is None else samples.valid
         self._evaluator = evaluator_for(settings, self._judged, settings.max_drop)
+        if settings.refit_last:
+            from compressor.steps.refit import demand_labels
+
+            demand_labels(settings, source, None if samples is None else samples.train)
         # Measured before any work is done, so that labels or a metric that do not fit are said at once.
         # On the model before any cut, which the run may replace by then.
         self._original = None if self._evaluator is None else self._measured(self._evaluator, source)
@@ -212,7 +199,7 @@ class Recovery:
             return
         self._cut = None if changes else model.clone()
         with self._clock.phase("recover"):
-            if self._settings.reinitialise == "no" and not changes:
+            if self._settings.reinitialise == "no" and self._settings.rewind is None and not changes:
                 self._attempt(model, self._dense, cut, self._samples)
             elif self._settings.reinitialise == "after":
                 self.model = reinitialised(self.model, self._settings.seed)
@@ -220,6 +207,29 @@ class Recovery:
                 self.model = orthogonalised(self.model)
             if self._settings.recover == "finetune":
                 self.model = self._train(self.model, self._samples)
+
+    def tickets(self, model: ir.Model) -> ir.Model | None:
+        """Fresh weights, trained for ``--rewind`` epochs, which cuts go back to; None where nothing is rewound.
+
+        Afterwards :attr:`model` is what they become in ``--epochs`` more, by which channels are chosen.
+        """
+        epochs, samples = self._settings.rewind, self._samples
+        if epochs is None or samples is None:
+            return None
+        with self._clock.phase("train"):
+            early = reinitialised(model, self._settings.seed)
+            if epochs:
+                early = self._train(early, samples, ("rewind", "training up to where it is rewound"), epochs)
+            self.model = self._train(early.clone(), samples, ("whole", "training before the cut"))
+        return early
+
+    def refit(self) -> None:
+        """Fits the last layer to labels, if asked to."""
+        if self._settings.refit_last and self._samples is not None:
+            from compressor.steps.refit import refitted
+
+            with self._clock.phase("refit"):
+                self._warnings.append(refitted(self.model, self._samples.train))
 
     def _attempt(self, model: ir.Model, dense: ir.Model, cut: ChannelMask, samples: RunSamples) -> None:
         """Rebuilds; leaves the cut as it is where nobody asked and the model does not run on made-up samples."""
@@ -244,7 +254,7 @@ class Recovery:
         trainable = None
         if self._settings.trainability and self._samples is not None:
             with self._clock.phase("trainability"):
-                trainable = self._trainability(self._samples.train)
+                trainable = trainability_row(self._source, self.model, self._samples.train)
         warnings = [*report.warnings, *dict.fromkeys(self._warnings)]
         return report.model_copy(
             update={
@@ -275,7 +285,7 @@ class Recovery:
         cut = [self._cut] if self._steps == 1 and self._cut is not None else []
         # Against the file as it was given, so that preparation is in the comparison too.
         models = [normalise(self._source.clone()), *cut, self.model]
-        settings = self._settings.model_copy(update={"batch_size": self._at_once(models[0], data)})
+        settings = self._settings.model_copy(update={"batch_size": run_size(models[0], data, self._settings)})
         try:
             row = outputs_row(models, data, settings, count=comparable(self._source, settings, len(data)))
         except ModelError as error:
@@ -284,41 +294,10 @@ class Recovery:
         real = samples.real or samples.valid is not None
         return None if row is None else row.model_copy(update={"real": real, "seen": seen and samples.real})
 
-    def _at_once(self, model: ir.Model, data: Dataset) -> int:
-        """Samples in one run: ``--batch-size``, or fewer where what one run computes would not fit."""
-        if batch_limit(model) is not None:
-            return self._settings.batch_size  # the file says how many there are in a run
-        one = data.take(np.zeros(1, np.int64)).inputs
-        named = {str(v.name) for v in model.graph.inputs if not v.is_initializer()}
-        try:
-            shapes = infer(model, {name: array.shape for name, array in one.items() if name in named})
-        except ModelError:
-            return self._settings.batch_size
-        made = (shapes(v) for node in model.graph for v in node.outputs)
-        held = BYTES_OF_NUMBER * sum(prod(shape) for shape in made if shape is not None)
-        return max(1, min(self._settings.batch_size, int(RUN_BYTES / max(held, 1))))
-
     def _made_up(self) -> SyntheticRow | None:
         """What stood in for data; None where data was given, or none was needed."""
         train = None if self._samples is None else self._samples.train
         return describe_samples(train) if isinstance(train, Synthetic) else None
-
-    def _trainability(self, data: Dataset) -> TrainabilityRow:
-        from compressor.train.gradients.trainability import trainability
-        from compressor.train.module.graph_module import GraphModule
-
-        size = batch_limit(self._source) or TRAINABILITY_BATCH
-        found = [
-            trainability(GraphModule(m), islice(batches(data, size, drop_last=True), TRAINABILITY_BATCHES))
-            for m in (self._source, self.model)
-        ]
-        return TrainabilityRow(
-            mean_before=found[0].mean,
-            mean_after=found[1].mean,
-            condition_before=found[0].condition,
-            condition_after=found[1].condition,
-            samples=found[0].samples,
-        )
 
     def _change(self, model: ir.Model, dense: ir.Model, cut: ChannelMask, changes: Mapping[str, LayerChange]) -> None:
         """Makes changes: on samples where there are such and the model runs on them, else of the weights alone."""
@@ -336,7 +315,7 @@ class Recovery:
             self._warnings.append(STAND_IN_NOTE)
 
     def _options(self, dense: ir.Model, data: Dataset | None) -> ReconstructOptions:
-        at_once = ReconstructOptions.batch_size if data is None else self._at_once(dense, data)
+        at_once = ReconstructOptions.batch_size if data is None else run_size(dense, data, self._settings)
         return ReconstructOptions(
             samples=self._settings.samples,
             batch_size=min(at_once, ReconstructOptions.batch_size),
@@ -355,18 +334,29 @@ class Recovery:
         if not samples.real:
             self._warnings.append(STAND_IN_NOTE)
 
-    def _train(self, model: ir.Model, samples: RunSamples) -> ir.Model:
-        """A trained copy."""
+    def _train(
+        self, model: ir.Model, samples: RunSamples, named: tuple[str, str] | None = None, epochs: int | None = None
+    ) -> ir.Model:
+        """A trained copy.
+
+        Args:
+            model: not changed.
+            samples: to train and judge on.
+            named: the folder of its checkpoint, and the title of its curves; None: those of training after a cut.
+            epochs: None: as the settings say.
+        """
         from compressor.train.defaults import training_defaults
         from compressor.train.finetune import finetune
 
+        place, title = named or (f"step-{self._steps}", self._called("training"))
         # Zeros of masks have to survive training, or the layer could not be written as it was chosen.
-        settings, extensions = kept_in_training(self.changed, self._at(f"step-{self._steps}"))
+        settings, extensions = kept_in_training(self.changed, self._at(place))
         settings = training_defaults(settings, model)
+        settings = settings if epochs is None else settings.model_copy(update={"epochs": epochs})
         parts = self._parts(samples, model)
         done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=self._tell)
         self._warnings += done.warnings
-        self._curves += training_curves(done.history, self._called("training"))
+        self._curves += training_curves(done.history, title)
         if done.history.best_epoch == 0:
             self._warnings.append(f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}")
         return done.model
@@ -379,7 +369,8 @@ class Recovery:
         settings.checkpoint.mkdir(parents=True, exist_ok=True)
         folder = settings.checkpoint / place
         # A run that was interrupted in an early phase has no checkpoint of later ones, and these begin from the start.
-        later = settings.method is not None and not folder.is_dir()
+        phases = settings.method is not None or settings.rewind is not None
+        later = phases and not folder.is_dir()
         return settings.model_copy(update={"checkpoint": folder, "resume": settings.resume and not later})
 
     def _parts(self, samples: RunSamples, model: ir.Model) -> Splits:

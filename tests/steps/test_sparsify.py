@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 pytest.importorskip("torch")
@@ -14,6 +15,8 @@ from compressor.channels.plan import PruningPlan
 from compressor.commands.prune import PruneResult, prune
 from compressor.config import PruneSettings, SparsifySettings
 from compressor.errors import NothingToPrune, UsageError
+from compressor.pruning.fresh_weights import reinitialised
+from compressor.steps.step import removed
 from compressor.train.sparsify import regularized
 from tests.models import in_memory, model, weight
 from tests.train.regularizers.case import CHAIN, RESIDUAL
@@ -91,6 +94,13 @@ def test_a_plan_goes_with_methods_that_leave_it_alone(asked: dict[str, Any]) -> 
         ({"sparsify": "iss", "decay_epochs": 2}, "give only one of sparsify and decay_epochs"),
         ({"sparsify": "iss", "sparsify_epochs": 0}, "sparsify_epochs must be at least 1"),
         ({"sparsify": "isss"}, "did you mean 'iss'"),
+        ({"rewind": "init", "recover": "lstsq"}, "--rewind trains fresh weights"),
+        ({"rewind": 2, "reinitialise": "before"}, "--rewind goes back to weights from before what --reinitialise does"),
+        ({"rewind": 2, "sparsify": "iss"}, "before what --sparsify does"),
+        ({"rewind": 2, "decay_epochs": 1}, "before what --decay-epochs does"),
+        ({"rewind": 2, "ratio": None, "lossless": True}, "--rewind chooses by trained weights"),
+        ({"rewind": -1}, "rewind must be at least 0"),
+        ({"rewind": "start"}, "rewind"),
     ],
 )
 def test_what_contradicts_is_said_first(
@@ -100,6 +110,14 @@ def test_what_contradicts_is_said_first(
     asked.pop("sparsify_epochs")
     with pytest.raises(UsageError, match=words):
         run(CHAIN, asked, **settings)
+
+
+def test_a_plan_and_a_ticket_contradict(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("compressor.commands.prune.analyse")
+    asked.pop("sparsify_epochs")
+    settings = PruneSettings.parse({**asked, "rewind": 1})
+    with pytest.raises(UsageError, match="which --rewind trains to find out"):
+        prune(in_memory(model(CHAIN)), settings, plan=PruningPlan(()))
 
 
 def test_a_graph_with_nothing_to_act_on_is_refused_before_training(asked: dict[str, Any]) -> None:
@@ -142,3 +160,32 @@ def test_fresh_weights_are_trained(when: str, criterion: str, asked: dict[str, A
     original = weight(in_memory(model(RESIDUAL)), "w0")
     rows = [np.abs(original - row).max(axis=(1, 2, 3)).min() for row in weight(result.model, "w0")]
     assert min(rows) > 1e-3, "no filter of the original is left"
+
+
+@pytest.mark.parametrize("rewind", ["init", 1])
+def test_the_cut_goes_back_to_weights_of_an_early_epoch(rewind: str | int, asked: dict[str, Any]) -> None:
+    """Channels are chosen on trained weights, and taken from those that were kept."""
+    asked.pop("sparsify_epochs")
+    kept: list[ir.Model] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "compressor.commands.prune.removed", lambda found, *rest: kept.append(found.model) or removed(found, *rest)
+        )
+        result = run(RESIDUAL, asked, rewind=rewind, steps=2, learning_rate=0.05)
+    assert weight(result.model, "w0").shape == (4, 3, 3, 3)
+    fresh = weight(reinitialised(in_memory(model(RESIDUAL)), 0), "w0")
+    first, second = (weight(each, "w0") for each in kept)
+    assert np.array_equal(first, fresh) == (rewind == "init")
+    # The second step goes on from what the first one left of the same weights, untrained.
+    assert all(any(np.array_equal(row, other) for other in first) for row in second)
+    titles = [curve.title for curve in result.report.curves if curve.title.startswith("Loss")]
+    early = ["Loss, training up to where it is rewound"] if rewind == 1 else []
+    assert titles == [*early, "Loss, training before the cut", "Loss, training 1", "Loss, training 2"]
+
+
+def test_a_rewound_run_keeps_checkpoints_of_its_phases(asked: dict[str, Any], tmp_path: Path) -> None:
+    asked.pop("sparsify_epochs")
+    folder = tmp_path / "checkpoints"
+    settings = PruneSettings.parse({**asked, "rewind": 1})
+    prune(in_memory(model(CHAIN)), settings.model_copy(update={"checkpoint": folder, "keep_checkpoint": True}))
+    assert {path.name for path in folder.iterdir()} == {"rewind", "whole", "step-1"}

@@ -17,7 +17,7 @@ import torch
 from compressor.train.constraints.admm import Admm, AdmmSchedule
 from compressor.train.constraints.constrained import Tensors
 from compressor.train.regularizers.coupled_channels import CoupledChannels
-from compressor.train.regularizers.regularizer import Method, Subject
+from compressor.train.regularizers.regularizer import Method, TrainedChannels
 from compressor.train.regularizers.shrinking import ChannelSet
 
 SCHEDULE = AdmmSchedule(pull=0.3, growth=1.1)
@@ -79,7 +79,7 @@ class CoupledAdmm(Admm):
 class ChannelAdmm(ChannelSet):
     """The method; ``strength`` is the pull of the first interval between two refreshes."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: TrainedChannels) -> None:
         super().__init__(subject, "admm")
         schedule = SCHEDULE if subject.strength is None else replace(SCHEDULE, pull=subject.strength)
         self._loop = CoupledAdmm(ZeroUnits(self.channels), self.weakest, schedule)

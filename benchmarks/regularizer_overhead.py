@@ -1,0 +1,139 @@
+"""What each regularizer adds to a step of training, and to the memory of it: the CIFAR-10 ResNet-20 on random images.
+
+    python benchmarks/regularizer_overhead.py [--batch 64] [--rounds 8] [--out FILE]
+
+A step is forward, backward and update as the training loop makes it, in seconds of the process. What acts on weights is
+timed on its own, over a stretch of steps with looks and refreshes in it, as it is below the noise of whole steps; what
+acts on activations (feature flow) by whole steps, plain and with it in turns. Memory is the peak of a process that
+makes a few steps and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import process
+import torch
+
+from compressor.channels.groups import group
+from compressor.config import PruneSettings
+from compressor.config.choices import REGULARIZERS
+from compressor.graph import files
+from compressor.operators.table import RULES
+from compressor.pruning.analysis import analyse
+from compressor.pruning.apply import cut_of
+from compressor.pruning.select import choose_channels
+from compressor.train.loop.distributed import world_of
+from compressor.train.loop.objective import DeviceBatch, Objective
+from compressor.train.loop.stepping import Stepper
+from compressor.train.module.graph_module import GraphModule
+from compressor.train.module.intermediate_outputs import with_outputs
+from compressor.train.regularizers.coupled_channels import couple
+from compressor.train.regularizers.regularizer import Regularizer, TrainedChannels
+
+ROOT = Path(__file__).parents[1]
+MODEL = ROOT / "models" / "cifar10-resnet20.onnx"
+RESULTS = ROOT / "benchmarks" / "results" / "regularizer_overhead.json"
+PLAIN = "plain"
+STEPS = 1000
+"""Of the run that is imagined; a fiftieth of it is timed."""
+ALLOWED, ALLOWED_GRAM, ALLOWED_MEMORY = 1.1, 1.2, 1.3
+GRAM = ("tpp",)
+
+
+class Arm:
+    """A copy of the model that makes steps, with a regularizer or without."""
+
+    def __init__(self, name: str, batch: int) -> None:
+        settings = PruneSettings(ratio=0.5, round_to=1, learning_rate=1e-3, device="cpu")
+        found = analyse(files.load_model(MODEL), settings)
+        cut = cut_of(choose_channels(found.coupling, settings, RULES, 1).plan, found)
+        groups = group(found.coupling)
+        gone = {g.name: ~cut.keeps_units(g.units) for g in groups}
+        subject = TrainedChannels(found, couple(found.coupling, groups, gone, found.model), cut)
+        self.method: Regularizer | None = None if name == PLAIN else REGULARIZERS[name].make(subject)
+        values = () if self.method is None else self.method.values
+        self.module = GraphModule(with_outputs(found.model, values)).train()
+        objective = Objective([(1.0, lambda ours, batch, _: torch.nn.functional.cross_entropy(ours[0], batch.labels))])
+        extensions = [] if self.method is None else [self.method]
+        self.stepper = Stepper(self.module, objective, extensions, settings, world_of("cpu"))
+        self.stepper.start(STEPS)
+        rng = np.random.default_rng(0)
+        images = torch.from_numpy(rng.standard_normal((batch, 3, 32, 32)).astype(np.float32))
+        self.samples = DeviceBatch({"image": images}, torch.from_numpy(rng.integers(0, 10, batch)))
+        self.index = 0
+
+    def step(self) -> float:
+        """Seconds of the process for one step."""
+        start = time.process_time()
+        self.stepper.step(self.samples, self.index, len(self.samples), False)
+        self.index += 1
+        return time.process_time() - start
+
+    def hooks(self) -> float:
+        """Seconds of the process for what the regularizer does in a step with gradients and weights; the mean."""
+        assert self.method is not None
+        start, count = time.process_time(), STEPS // 20
+        for step in range(self.index + 1, self.index + 1 + count):
+            self.method.after_clipping(self.module)
+            self.method.after_step(self.module, step)
+        return (time.process_time() - start) / count
+
+
+def peak(name: str, batch: int) -> int:
+    """Bytes that a process holds at most in which an arm makes three steps."""
+    command = [sys.executable, __file__, "--arm", name, "--batch", str(batch)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def measure(batch: int, rounds: int) -> dict[str, Any]:
+    """Ratios to the plain step and to its memory, by method."""
+    plain, found = Arm(PLAIN, batch), {}
+    base = peak(PLAIN, batch)
+    for name in REGULARIZERS:
+        arm = Arm(name, batch)
+        times = [(plain.step(), arm.step()) for _ in range(rounds + 1)][1:]
+        alone = statistics.median(row[0] for row in times)
+        hooks = None if arm.method is None or arm.method.values else arm.hooks()
+        whole = statistics.median(two / one for one, two in times)
+        ratio = whole if hooks is None else 1 + hooks / alone
+        memory = peak(name, batch) / base
+        allowed = ALLOWED_GRAM if name in GRAM else ALLOWED
+        found[name] = {
+            "step": round(ratio, 3), "memory": round(memory, 3), "hooks_s": hooks, "plain_step_s": alone,
+            "whole_steps": round(whole, 3), "within": ratio <= allowed and memory <= ALLOWED_MEMORY,
+        }  # fmt: skip
+        print(name, found[name], flush=True)
+    return {"batch": batch, "rounds": rounds, "methods": found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--arm", help="for a process that measures the memory of one")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.arm is not None:
+        arm = Arm(options.arm, options.batch)
+        for _ in range(3):
+            arm.step()
+        # Kilobytes on Linux.
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        return
+    found = measure(options.batch, options.rounds)
+    options.out.write_text(json.dumps({"machine": process.machine(), **found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""The last layer fitted to labels at the end of a run: what that needs, and what came of it in words."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from compressor.config import PruneSettings
+from compressor.data import Dataset
+from compressor.data.labels import check_labels
+from compressor.errors import UsageError
+from compressor.graph.normalise import normalise
+from compressor.reconstruct.labels import last_layer, refit_last
+
+
+def demand_labels(settings: PruneSettings, model: ir.Model, data: Dataset | None) -> None:
+    """Raises UsageError where labels or a last layer are missing."""
+    if settings.data is None or data is None:
+        raise UsageError("--refit-last learns from labels; give --data with labels, or leave it out")
+    check_labels(data, model)
+    last_layer(normalise(model.clone()))
+
+
+def refitted(model: ir.Model, data: Dataset) -> str:
+    """Refits the last layer in place; what was done, as a sentence.
+
+    Raises:
+        CompressorError: as :func:`compressor.reconstruct.labels.refit_last`.
+    """
+    done = refit_last(model, data)
+    if not done.changed:
+        return f"--refit-last left layer {done.node!r} as it was: {done.reason}, of which {done.before:.1%} are missed"
+    return (
+        f"--refit-last fitted layer {done.node!r} to labels: of the held-out samples {done.after:.1%} are missed now, "
+        f"{done.before:.1%} before"
+    )

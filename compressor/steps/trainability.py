@@ -1,0 +1,30 @@
+"""How well gradients pass through the original and the result, for the report."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import onnx_ir as ir
+
+from compressor.data import Dataset, batch_limit, batches
+from compressor.results.detail import TrainabilityRow
+
+BATCH, BATCHES = 16, 20
+
+
+def trainability_row(source: ir.Model, model: ir.Model, data: Dataset) -> TrainabilityRow:
+    """Singular values of the Jacobian before and after, on a few batches of the data."""
+    from compressor.train.gradients.trainability import trainability
+    from compressor.train.module.graph_module import GraphModule
+
+    size = batch_limit(source) or BATCH
+    found = [
+        trainability(GraphModule(m), islice(batches(data, size, drop_last=True), BATCHES)) for m in (source, model)
+    ]
+    return TrainabilityRow(
+        mean_before=found[0].mean,
+        mean_after=found[1].mean,
+        condition_before=found[0].condition,
+        condition_after=found[1].condition,
+        samples=found[0].samples,
+    )
