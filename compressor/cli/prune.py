@@ -136,5 +136,5 @@ def _demand_heard(settings: PruneSettings, plan: Path | None) -> None:
     ignored = [flag(PruneSettings, name) for name in decided if was_given(name)]
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what to remove; drop {' and '.join(ignored)}, or --plan")
-    if settings.recover != "finetune":
+    if not settings.trains:
         demand_training(PruneSettings, "nothing is trained; add --recover finetune")

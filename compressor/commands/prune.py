@@ -38,6 +38,7 @@ from compressor.steps.step import (
     means_of,
 )
 
+
 @dataclass(repr=False)
 class PruneResult(ModelResult):
     """What a pruning run made: the smaller model, the plan that leads to it, and the report.
