@@ -85,7 +85,7 @@ def _run(command: click.Command, prog_name: str, prefix: str = PREFIX) -> NoRetu
     try:
         command.main(prog_name=prog_name, auto_envvar_prefix=prefix)
     except SystemExit as ended:
-        if ended.code in (INTERRUPTED, TERMINATED):
+        if isinstance(ended.code, int) and ended.code in (INTERRUPTED, TERMINATED):
             _leave(ended.code)
         raise
     except OSError as error:  # help, version or schema, which no command prints

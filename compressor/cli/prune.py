@@ -97,13 +97,7 @@ def prune_command(
     from compressor.results import FrozenRow
     from compressor.steps.gates import demand_gates
 
-    # A plan has its own answers to these, and an option that is silently ignored would mislead.
-    decided = (*TargetSection.own_fields(), *StructureSection.own_fields(), *SelectionSection.own_fields(), "simplify")
-    ignored = [flag(PruneSettings, name) for name in decided if was_given(name)]
-    if plan is not None and ignored:
-        raise UsageError(f"a plan already says what to remove; drop {' and '.join(ignored)}, or --plan")
-    if not settings.trains:
-        demand_training(PruneSettings, "nothing is trained; add --recover finetune")
+    _demand_heard(settings, plan)
     target = None if dry_run else output or default_output(source, ".pruned.onnx")
     destinations = {"--plan-out": plan_out, "--json": view.json_to, "--report": report_to, "--card": card_to}
     # With --dry-run the place is checked all the same, as the next run will want it.
@@ -133,3 +127,14 @@ def prune_command(
     )
     # After the report is shown: it tells what missed the limit.
     demand_gates(report, settings)
+
+
+def _demand_heard(settings: PruneSettings, plan: Path | None) -> None:
+    """Raises UsageError for options that this run would pass over in silence, which would mislead."""
+    # A plan has its own answers to these.
+    decided = (*TargetSection.own_fields(), *StructureSection.own_fields(), *SelectionSection.own_fields(), "simplify")
+    ignored = [flag(PruneSettings, name) for name in decided if was_given(name)]
+    if plan is not None and ignored:
+        raise UsageError(f"a plan already says what to remove; drop {' and '.join(ignored)}, or --plan")
+    if not settings.trains:
+        demand_training(PruneSettings, "nothing is trained; add --recover finetune")

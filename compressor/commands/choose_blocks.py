@@ -120,9 +120,8 @@ def choose(
         options = _block_options(model, settings)
     with scratch() as folder, clock.phase("choose"), workers_of(settings) as workers:
         reference = ReferenceOutputs.make(model, samples, settings, Path(folder))
-        experiment = Experiment(
-            OneShot(source, settings.model_dump_json()), reference, files.digest(files.model_files(source))
-        )
+        variants = OneShot(source, settings.model_dump_json())
+        experiment = Experiment(variants, reference, files.digest(files.model_files(source)))
 
         def measure(*trials: Trial) -> list[OutputChange]:
             return run_trials(experiment, trials, known, workers, clock.tell)
@@ -131,9 +130,7 @@ def choose(
             return Trial(label, UnifyPlan.of(blocks, settings).to_json())
 
         # Each alone, as all combinations would be too many; together they are measured along the line only.
-        alone = [
-            trial(f"{option.layer} in blocks of {option.block}", {option.layer: option.block}) for option in options
-        ]
+        alone = [trial(f"{row.layer} in blocks of {row.block}", {row.layer: row.block}) for row in options]
         remembered = sum(experiment.key(one) in known for one in alone)
         changes = measure(*alone)
         options = [BlockOption(r.layer, r.block, r.saved, c.distance) for r, c in zip(options, changes, strict=True)]
@@ -141,10 +138,7 @@ def choose(
         def together(made: Sequence[Move[str]]) -> OutputChange:
             return measure(trial(f"{len(made)} moves together", blocks_after(made, options)))[0]
 
-        def allowed(made: Sequence[Move[str]]) -> bool:
-            return limits.allow(together(made), reference.accuracy)
-
-        made = _made(model, options, settings, allowed)
+        made = _made(model, options, settings, lambda made: limits.allow(together(made), reference.accuracy))
         if not made:
             raise TargetOutOfReach(
                 f"no layer can be unified so that {limits}; allow more, or give finer blocks with --ladder"

@@ -119,7 +119,8 @@ class Admm(Approach):
         if not all(bool(weight.isfinite().all()) for weight in weights.values()):
             # Raises, as nothing can be projected any more.
             self._judge(module, Residual(step, self.rho, inf, inf))
-        moved, gaps, raised = {}, {}, self.raised()
+        moved, gaps = {}, {}
+        raised = {name: weight + self._v[name] for name, weight in weights.items()}
         self.look(raised)
         for name, weight in weights.items():
             z = self._constraints[name].project(raised[name])
