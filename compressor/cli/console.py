@@ -44,7 +44,8 @@ dry_run_option = output_option("--dry-run", is_flag=True, help="Do everything bu
 def model_option(suffix: str) -> Callable[[F], F]:
     """``-o`` of a command that writes a model; ``suffix`` is what its default name ends in.
 
-    Where IN is a folder, the command gets the model in it, and the folder's other files are copied beside the result.
+    Where IN is the folder of an exporter, the command gets the model in it, and the folder's other files are copied
+    beside the result.
     """
     text = f"File to write; a folder where IN is one.  [default: IN with {suffix}]"
     option: Callable[[F], F] = file_option("-o", "--output", metavar="OUT", help=text)
@@ -52,7 +53,7 @@ def model_option(suffix: str) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def placed(*, source: Path, output: Path | None, **values: Any) -> None:
-            if source.is_dir():
+            if ExportFolder.at(source):
                 _in_folder(function, ExportFolder.of(source, output, suffix), values)
             else:
                 function(source=source, output=output, **values)

@@ -26,7 +26,7 @@ def diff_command(*, a: Path, b: Path, report_to: Path | None, view: View) -> Non
     """Compare the models A and B: size, parameters, MACs, operators, inputs and outputs, and every
     initializer that differs; with --report layer by layer. Models that differ are no error.
     """
-    from compressor.commands.diff import diff_files, diff_report_file
+    from compressor.commands.diff import diff_files
     from compressor.core.extras import require
     from compressor.render.text import render_diff
 
@@ -38,5 +38,7 @@ def diff_command(*, a: Path, b: Path, report_to: Path | None, view: View) -> Non
             progress("comparing")
         report = diff_files(a, b)
         if report_to is not None:
+            from compressor.commands.diff import diff_report_file
+
             diff_report_file(a, b, report, report_to)
     view.show(report, report.warnings, lambda console: render_diff(report, console, verbose=view.verbose))

@@ -1,12 +1,13 @@
 """Folders that exporters write: a model among the files that say how it is used, such as those of Hugging Face.
 
-A command that is given such a folder as its model works on the one ``.onnx`` file in it, and leaves a folder of the
-same files behind, with the new model in place of the old one.
+A command that is given a folder with a ``config.json`` as its model works on the one ``.onnx`` file in it, and leaves a
+folder of the same files behind, with the new model in place of the old one.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from compressor.errors import ModelError, UsageError
 CONFIG = "config.json"
 NOTE = "onnx_compressor"
 """The key of ``config.json`` under which stands what it says and the model has otherwise."""
+_PLACES = ("*.onnx", "onnx/*.onnx")
+"""Where exporters put models."""
 _NAMED = 3
 
 
@@ -36,6 +39,12 @@ class ExportFolder:
     model: Path
 
     @staticmethod
+    def at(source: Path) -> bool:
+        """Is there such a folder? Others are no models, and are not searched for any."""
+        # os.path and not pathlib, as a name that no file system takes is no folder either.
+        return os.path.isfile(source / CONFIG)
+
+    @staticmethod
     def of(source: Path, output: Path | None, suffix: str) -> ExportFolder:
         """The folder at ``source``; by default ``bert`` and ``.pruned.onnx`` give ``bert.pruned`` beside it.
 
@@ -43,7 +52,7 @@ class ExportFolder:
             ModelError: there is no model in it, or more than one.
             UsageError: the target is in use, or in the source.
         """
-        found = sorted(path.relative_to(source) for path in source.rglob("*.onnx") if path.is_file())
+        found = sorted(path.relative_to(source) for glob in _PLACES for path in source.glob(glob) if path.is_file())
         if len(found) != 1:
             names = ", ".join(map(str, found[:_NAMED])) + (", ..." if len(found) > _NAMED else "")
             held = f"{len(found)} models ({names})" if found else "no .onnx file"

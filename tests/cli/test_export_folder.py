@@ -80,4 +80,6 @@ def test_what_is_no_such_folder_is_a_sentence(export: Path, tmp_path: Path) -> N
     assert "holds 2 models (onnx/model.onnx, second.onnx); name the file that is meant" in several.output
     empty = tmp_path / "none"
     empty.mkdir()
+    assert run("clean", empty).exit_code == 3, "a folder like any other"
+    (empty / "config.json").write_text("{}")
     assert "holds no .onnx file" in run("clean", empty).output
