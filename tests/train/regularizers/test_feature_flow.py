@@ -7,7 +7,14 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from compressor.errors import UsageError  # noqa: E402 -- after the skip
-from compressor.train.regularizers.feature_flow import FLOW, FeatureFlow, FeatureStage, flow, stages_of  # noqa: E402
+from compressor.train.regularizers.feature_flow import (  # noqa: E402
+    EVERY,
+    FLOW,
+    FeatureFlow,
+    FeatureStage,
+    flow,
+    stages_of,
+)
 from tests.train.regularizers.case import CHAIN, RESIDUAL, subject  # noqa: E402
 
 
@@ -70,14 +77,18 @@ def test_angles_do_not_depend_on_the_length_of_steps() -> None:
     assert float(flow([stage], straight, angle=True)[1]) == pytest.approx(0, abs=1e-6)
 
 
-def test_the_last_third_has_no_penalty() -> None:
+def test_one_step_of_several_has_the_penalty_and_the_last_third_none() -> None:
     of = subject(CHAIN)
     method = FeatureFlow([PLAIN], of, angle=False)
     module = torch.nn.Linear(1, 1)
-    method.start(module, torch.optim.SGD(module.parameters(), lr=0.1), 9)
+    steps = 3 * EVERY
+    method.start(module, torch.optim.SGD(module.parameters(), lr=0.1), steps)
     method.calibrate(module, lambda: (torch.tensor(2.0), values()))
-    first = method.penalty(module, values())
-    assert first is not None
-    assert float(first) == pytest.approx(0.1 * 2.0, rel=1e-5)
-    method.after_step(module, 6)
-    assert method.penalty(module, values()) is None
+    found = []
+    for step in range(1, steps + 1):
+        found.append(method.penalty(module, values()))
+        method.after_step(module, step)
+    assert [k for k, penalty in enumerate(found) if penalty is not None] == [0, EVERY]
+    # As much in all as if each of the steps that have it had its share.
+    mean = sum(float(penalty) for penalty in found if penalty is not None) / (2 * EVERY)
+    assert mean == pytest.approx(0.1 * 2.0, rel=1e-5)
