@@ -169,7 +169,7 @@ def test_the_cut_goes_back_to_weights_of_an_early_epoch(rewind: str | int, asked
     kept: list[ir.Model] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "compressor.commands.prune.removed", lambda found, *rest: kept.append(found.model) or removed(found, *rest)
+            "compressor.steps.run.removed", lambda found, *rest: kept.append(found.model) or removed(found, *rest)
         )
         result = run(RESIDUAL, asked, rewind=rewind, steps=2, learning_rate=0.05)
     assert weight(result.model, "w0").shape == (4, 3, 3, 3)
@@ -179,8 +179,8 @@ def test_the_cut_goes_back_to_weights_of_an_early_epoch(rewind: str | int, asked
     # The second step goes on from what the first one left of the same weights, untrained.
     assert all(any(np.array_equal(row, other) for other in first) for row in second)
     titles = [curve.title for curve in result.report.curves if curve.title.startswith("Loss")]
-    early = ["Loss, training up to where it is rewound"] if rewind == 1 else []
-    assert titles == [*early, "Loss, training before the cut", "Loss, training 1", "Loss, training 2"]
+    early = ["Loss, training up to where it is rewound 1"] if rewind == 1 else []
+    assert titles == [*early, "Loss, training before the cut 1", "Loss, training 1", "Loss, training 2"]
 
 
 def test_a_rewound_run_keeps_checkpoints_of_its_phases(asked: dict[str, Any], tmp_path: Path) -> None:
