@@ -20,7 +20,6 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from compressor.evaluate.accuracy import accuracy
 from process import machine, version
 
 from compressor.commands.bench import bench
@@ -29,6 +28,7 @@ from compressor.config import BenchSettings, PruneSettings
 from compressor.data import open_data, subset
 from compressor.errors import CompressorError
 from compressor.graph import files
+from compressor.metrics.evaluator import Evaluator
 
 STRUCTURES = ("channels", "lowrank", "both", "groups", "graph", "supports", "nm")
 
@@ -60,7 +60,7 @@ def judged(path: Path, options: argparse.Namespace) -> float:
     model = files.load_model(path)
     settings = PruneSettings.parse({"data": str(options.test), **prepared(options)})
     test = open_data(settings, model)
-    return accuracy(model, subset(test, min(options.samples, len(test)), 0), settings).share
+    return Evaluator().measure(model, subset(test, min(options.samples, len(test)), 0)).value
 
 
 def row(network: Path, key: dict[str, Any], calibration: Path, options: argparse.Namespace) -> dict[str, Any]:

@@ -27,11 +27,11 @@ from compressor.commands import unify
 from compressor.config import UnifySettings
 from compressor.core.clock import Clock
 from compressor.graph import files
+from compressor.graph.edit import constant_array
 from compressor.graph.feeds import feeds
 from compressor.runtime.library import ort
 from compressor.unification.packed import HALF, pack_blocks
 from compressor.unification.projections import Mixed
-from compressor.unification.train import array_of
 
 LARGE = 20_000_000
 BLOCKS = ("1x4", "1x8", "4x4", "8x8", "tap")
@@ -67,7 +67,7 @@ def speed(path: Path, settings: UnifySettings) -> dict[str, float]:
     """CPU seconds of projection and packing of all weights, least of five, without reading files."""
     source = files.load_model(path)
     ready = unify.get_ready(source, settings, 0, path)
-    weights = [np.array(array_of(layer.value)) for layer in ready.found.layers]
+    weights = [np.array(constant_array(layer.value)) for layer in ready.found.layers]
     wide = [w.astype(np.float32) if w.dtype in HALF else w for w in weights]
     layouts = [layer.layout for layer in ready.found.layers]
 
