@@ -54,7 +54,14 @@ from compressor.unification.layers import Found, UnifiedLayer, find_weights
 from compressor.unification.packed import pack_blocks
 from compressor.unification.permute import Permuted, permute
 from compressor.unification.projections import Mixed
-from compressor.unification.train import Trained, Trainer, UnifySamples, Watch, remove_checkpoints, wide_array
+from compressor.unification.train import (
+    ProgressLines,
+    Trained,
+    UnificationTraining,
+    UnifySamples,
+    remove_checkpoints,
+    wide_array,
+)
 from compressor.unification.unpack import install
 
 _LOST = "weights that were inputs with a default are packed, so a caller cannot replace them any more: {names}"
@@ -131,7 +138,9 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
         targets = {layer.name: target(layer, settings) for layer in ready.found.layers}
         with clock.phase("train"):
             teacher = ready.model if settings.teacher is None else files.load_model(settings.teacher)
-            trained = Trainer(ready.model, teacher, targets, settings, samples, Watch(settings, clock)).run()
+            trained = UnificationTraining(
+                ready.model, teacher, targets, settings, samples, ProgressLines(settings, clock)
+            ).run()
     unified = [adopt(item, trained, settings) for item in once] if trained.kinds else once
     result = finish(ready, trained, unified, settings, clock)
     if evaluator is not None:

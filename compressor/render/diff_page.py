@@ -19,7 +19,7 @@ _LAYERS = 400
 
 
 @dataclass(frozen=True)
-class LayerChange:
+class LayerDiff:
     """A layer in both models.
 
     Attributes:
@@ -77,14 +77,14 @@ def render_diff_page(report: DiffReport, *, created: datetime | None = None) -> 
     )
 
 
-def layer_changes(report: DiffReport) -> Iterator[LayerChange]:
+def layer_changes(report: DiffReport) -> Iterator[LayerDiff]:
     """Every layer that costs something, in the order of A; those that only B has come last."""
     weights = {item.name: item for item in report.initializers}
     top = max((max(row.macs_before or 0, row.macs_after or 0) for row in report.layers), default=0)
     for row in report.layers:
         weight = weights.get(row.weight)
         before, after = row.macs_before, row.macs_after
-        yield LayerChange(
+        yield LayerDiff(
             name=row.name,
             note=row.op_type,
             weight=row.weight,

@@ -26,7 +26,7 @@ IN_VAIN = "training made it worse in every epoch, so the weights from before tra
 NOT_DISTILLED = "weights were not trained after least squares, as {reason}"
 
 
-class Given(Protocol):
+class TrainingInputs(Protocol):
     """Samples of a run."""
 
     @property
@@ -73,7 +73,7 @@ class Trainer:
         self._metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
 
     def trained(
-        self, model: ir.Model, samples: Given, changed: Changed | None, step: int, phase: Phase | None = None
+        self, model: ir.Model, samples: TrainingInputs, changed: Changed | None, step: int, phase: Phase | None = None
     ) -> ir.Model:
         """A copy, trained as the settings ask for.
 
@@ -103,7 +103,7 @@ class Trainer:
             self.warnings.append(f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}")
         return done.model
 
-    def distilled(self, model: ir.Model, samples: Given, changed: Changed | None, step: int) -> ir.Model:
+    def distilled(self, model: ir.Model, samples: TrainingInputs, changed: Changed | None, step: int) -> ir.Model:
         """A copy, trained for seconds to give what the original gives; the model itself where that is not possible.
 
         Args:

@@ -98,7 +98,7 @@ class Trained:
         self.warnings += [text for text in texts if text not in self.warnings]
 
 
-class Watch:
+class ProgressLines:
     """Says how training goes, on the clock and as lines of JSON.
 
     Args:
@@ -120,7 +120,7 @@ class Watch:
 
 
 @dataclass
-class Trainer:
+class UnificationTraining:
     """Both phases.
 
     Attributes:
@@ -137,7 +137,7 @@ class Trainer:
     targets: Targets
     settings: UnifySettings
     samples: UnifySamples
-    watch: Watch
+    watch: ProgressLines
 
     def run(self) -> Trained:
         """The trained model.
