@@ -1,9 +1,9 @@
 """What ``--recover auto`` comes to: the best recovery that the model and what was given with it allow, in seconds.
 
-Least squares from as many samples as the widest layer needs rows, or fewer where the model is large; a short
-distillation afterwards where torch is installed and the model is small; the bare cut where even least squares would
-take minutes or more memory than there is, or where no layer is one that recovery rebuilds. What is chosen, and how to
-ask for more, goes into the report.
+Least squares from as many samples as the widest layer needs rows, or fewer where the model is large; on made-up samples
+a short distillation afterwards, where torch is installed and the model is small; the bare cut where even least squares
+would take minutes or more memory than there is, or where no layer is one that recovery rebuilds. What is chosen, and
+how to ask for more, goes into the report.
 """
 
 from __future__ import annotations
@@ -140,7 +140,9 @@ def resolve_defaults(
         more = _effort(found.model, layers, macs, min(wanted, settings.samples))
         cost = f"{max(1, round(more.seconds / 60))} min"
         notes.append(FEWER.format(samples=count, more=min(wanted, settings.samples), cost=cost))
-    trained = all(find_spec(name) for name in TRAINING) and 2.0 * macs * DISTILLED / SPEED / cores() <= SECONDS
+    # On the user's own samples, mostly few hundred, training brought nothing beyond least squares (docs/recovery.md).
+    trained = available is None and all(find_spec(name) for name in TRAINING)
+    trained = trained and 2.0 * macs * DISTILLED / SPEED / cores() <= SECONDS
     return _with(settings, recover="distill" if trained else "lstsq", samples=count), notes
 
 
