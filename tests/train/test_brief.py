@@ -40,9 +40,9 @@ def test_it_comes_nearer_to_the_original(monkeypatch: pytest.MonkeyPatch) -> Non
     original = files.load_model(NET)
     settings = PruneSettings.parse({"ratio": 0.7, "recover": "lstsq", "data": str(DATA), "samples": 64})
     cut = prune(original, settings).model
-    done = distil(cut, original, images(), settings)
+    done = distil(cut, original, images(128), settings)
     assert done.history.steps == LEAST_STEPS
-    assert done.history.after.loss < 0.8 * done.history.before.loss
+    assert done.history.after.loss < done.history.before.loss
     shapes = [{name: v.shape for name, v in m.graph.initializers.items()} for m in (cut, done.model)]
     assert shapes[0] == shapes[1], "norms that were put in are folded away"
 
@@ -62,5 +62,6 @@ def test_of_many_samples_as_many_are_seen_as_steps_have_room_for(monkeypatch: py
     settings = PruneSettings.parse({"ratio": 0.5})
     cut = prune(original, settings).model
     assert distil(cut, original, data, settings).history.steps == LEAST_STEPS
-    # As many as the steps have room for, and the first two, on which a step is timed.
-    assert 2 * LEAST_STEPS <= len(set(taken)) <= 2 * LEAST_STEPS + 2
+    # As many as the steps have room for, a quarter that judges, and the first two, on which a step is timed.
+    seen = 2 * LEAST_STEPS + len(data) // 4
+    assert seen <= len(set(taken)) <= seen + 2
