@@ -14,10 +14,11 @@ from compressor.config.selection import SelectionSection
 from compressor.config.sensitivity import SensitivitySettings, SweepSection
 from compressor.config.target import TargetSection
 
+_RESIZES = ("cache_heads", "free_outputs", "keep_tokens")
 _SECTIONS = (
     SweepSection,
     part(TargetSection, "min_channels"),
-    part(SelectionSection, without=("scope", "normalise", "sensitivity", "cache_heads", "free_outputs", "depth")),
+    part(SelectionSection, without=("scope", "normalise", "sensitivity", *_RESIZES, "depth")),
     part(DataSection, without=("val_data", "val_share", "augment", "crop_padding")),
     part(GraphSection, without=("external_data", "keep_metadata")),
     HelpPart("Where it runs", ("provider", "seed")),

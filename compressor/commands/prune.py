@@ -37,6 +37,7 @@ from compressor.steps.run import PruningRun
 from compressor.steps.step import (
     means_of,
 )
+from compressor.steps.tokens import of_tokens, read_tokens, write_mapping
 
 
 @dataclass(repr=False)
@@ -103,6 +104,8 @@ def _prune(
         # Unreadable data is said before anything is analysed.
         samples = RunSamples.of(settings, source) if settings.data is not None else None
     with clock.phase("analyse"):
+        original = source
+        source, read = of_tokens(source, settings) or (source, file or source)
         found = analyse(source, settings, distrusted)
         demand_matches(settings, source, found.model)
         # Needs the analysed model, as it counts what a recovery would take.
@@ -110,13 +113,16 @@ def _prune(
         settings = resized(settings, notes)
         settings = settings if plan is not None else by_time(settings, found, size)
         before = account.stats_of(source, found, size, file)
+        if source is not original:
+            # Shares are of the model as it was given, which has another vocabulary.
+            before = account.stats_in_memory(original, settings, size).model_copy(update={"path": before.path})
     if samples is None:
         with clock.phase("samples"):
             samples = made_up(settings, source, found, notes, asked=given.recover != "auto")
     recovery = Recovery(source, settings, samples, clock)
     means = means_of(source, settings, samples, clock)
     run = PruningRun(settings, plan, distrusted, size, means, recovery, clock)
-    found = run.all_steps(found, file or source)
+    found = run.all_steps(found, read)
     # Once for all steps, on what will be written.
     proof.same_signature(source, run.model, found.coupling.policy.free)
     kept = run.single_plan(source)
@@ -150,6 +156,8 @@ def prune_file(
             stats = account.put_in_place(result.model, output, settings, result.proved)
             if plan_out is not None and result.plan is not None:
                 write_text(plan_out, result.plan.to_json())
+            if settings.keep_tokens is not None and output is not None:
+                write_mapping(output, read_tokens(settings.keep_tokens))
     report = result.report
     # After the file is in place: curves are extra, and an error in them must not cost the result.
     if settings.robustness:

@@ -75,6 +75,11 @@ class SelectionSection(Section):
         default=False,
         description="Let residual blocks go as a whole, too: they are one more group, called depth.",
     )
+    keep_tokens: Annotated[Path | None, Shown("FILE")] = Field(
+        default=None,
+        description="Keep only the tokens whose numbers FILE lists; they are numbered anew, and a file beside the "
+        "result says how.",
+    )
     keep_norm_axes: bool = Field(
         default=False,
         description="Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes.",
@@ -83,4 +88,4 @@ class SelectionSection(Section):
     @property
     def resizes(self) -> bool:
         """May inputs or outputs of the model shrink?"""
-        return self.cache_heads or bool(self.free_outputs)
+        return self.cache_heads or bool(self.free_outputs) or self.keep_tokens is not None

@@ -63,6 +63,19 @@ def add_constant(graph: ir.Graph, name: str, array: Array, free: FreeNames | Non
     return value
 
 
+def add_gather(graph: ir.Graph, value: ir.Value, axis: int, positions: Array, before: ir.Node | None) -> ir.Value:
+    """The entries of ``value`` at these positions along ``axis``, picked before a node, or at the end; of no shape."""
+    index = add_constant(graph, f"{value.name}.positions{axis}", np.asarray(positions, np.int64))
+    node = ir.node("Gather", [value, index], attributes={"axis": axis}, name=f"{value.name}.picked{axis}")
+    node.outputs[0].name, node.outputs[0].type = f"{node.name}.out", value.type
+    if before is None:
+        graph.append(node)
+    else:
+        # An input is read by the first nodes, so what fills it has to stand before all of them.
+        before.prepend(node)
+    return node.outputs[0]
+
+
 def constant_array(value: ir.Value) -> Array:
     """The numbers of an initializer, or of what a Constant node writes; nothing else may be asked for."""
     tensor = tensor_of(value)

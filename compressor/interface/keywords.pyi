@@ -291,6 +291,8 @@ class PruneKeywords(TypedDict, total=False):
     """Let this output lose channels, so that it is declared anew with fewer of them; repeatable."""
     depth: bool
     """Let residual blocks go as a whole, too: they are one more group, called depth."""
+    keep_tokens: str | PathLike[str] | None
+    """Keep only the tokens whose numbers FILE lists; they are numbered anew, and a file beside the result says how."""
     keep_norm_axes: bool
     """Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes."""
     structure: Literal["channels", "lowrank", "both", "groups", "graph", "supports", "nm"]
@@ -686,6 +688,8 @@ class SensitivityKeywords(TypedDict, total=False):
     """Let this output lose channels, so that it is declared anew with fewer of them; repeatable."""
     depth: bool
     """Let residual blocks go as a whole, too: they are one more group, called depth."""
+    keep_tokens: str | PathLike[str] | None
+    """Keep only the tokens whose numbers FILE lists; they are numbered anew, and a file beside the result says how."""
     keep_norm_axes: bool
     """Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes."""
     structure: Literal["channels", "lowrank", "both", "groups", "graph", "supports", "nm"]

@@ -7,7 +7,7 @@ it, which does not count there, and of an output only the positions that stay ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -16,6 +16,7 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask
 from compressor.config.selection import SelectionSection
 from compressor.errors import UsageError
+from compressor.graph.edit import add_gather
 from compressor.graph.shapes import Shapes
 from compressor.operators.table import operator_of
 
@@ -92,7 +93,7 @@ def declare_anew(graph: ir.Graph, cut: ChannelMask, originals: Mapping[str, ir.V
             value.shape = originals[str(name)].shape
             made = value
             for axis, keep in keeps.items():
-                made = _gathered(graph, made, axis, np.flatnonzero(keep), None)
+                made = add_gather(graph, made, axis, np.flatnonzero(keep), None)
             made.name, made.type = name, value.type
             graph.outputs[place] = made
 
@@ -114,25 +115,7 @@ def _filled(graph: ir.Graph, value: ir.Value, keeps: Mapping[int, np.ndarray]) -
     for axis, keep in keeps.items():
         # Any position does for what goes, as masked kernels do not count it; position 0 always exists.
         positions = np.where(keep, np.cumsum(keep) - 1, 0)
-        made = _gathered(graph, made, axis, positions, first)
+        made = add_gather(graph, made, axis, positions, first)
     # After the Gathers were made from ``small``, or they would read their own result.
     value.replace_all_uses_with(made)
     return small
-
-
-def _gathered(
-    graph: ir.Graph, value: ir.Value, axis: int, positions: Sequence[int] | np.ndarray, before: ir.Node | None
-) -> ir.Value:
-    tensor = ir.tensor(np.asarray(positions, np.int64), name=f"{value.name}.positions{axis}")
-    index = ir.Value(
-        name=tensor.name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor
-    )
-    graph.register_initializer(index)
-    node = ir.node("Gather", [value, index], attributes={"axis": axis}, name=f"{value.name}.picked{axis}")
-    node.outputs[0].name, node.outputs[0].type = f"{node.name}.out", value.type
-    if before is None:
-        graph.append(node)
-    else:
-        # An input is read by the first nodes, so what fills it has to stand before all of them.
-        before.prepend(node)
-    return node.outputs[0]

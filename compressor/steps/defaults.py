@@ -160,7 +160,8 @@ def resized(settings: PruneSettings, notes: list[str]) -> PruneSettings:
     asked += [f"--{name.replace('_', '-')}" for name in ("data", "val_data", "max_drop", "robustness", "trainability")
               if getattr(settings, name)]  # fmt: skip
     if asked:
-        what = "--cache-heads" if settings.cache_heads else "--free-output"
+        flags = {"--cache-heads": settings.cache_heads, "--free-output": settings.free_outputs}
+        what = next((flag for flag, is_so in flags.items() if is_so), "--keep-tokens")
         raise UsageError(f"{asked[0]} compares models on the same inputs and outputs; leave it out, or {what}")
     notes[:] = [RESIZED]
     return _with(settings, recover="none", scope="local" if settings.scope == "auto" else settings.scope)

@@ -1,0 +1,257 @@
+"""A vocabulary of fewer tokens: rows of token tables, and outputs of the layer that scores tokens, for those that stay.
+
+With kept tokens t_0 < t_1 < ... token t_k becomes token k. Tables keep these rows, and the layer whose result is the
+scores keeps these outputs: E'[k] = E[t_k], (x W')[k] = (x W)[t_k]. Whatever else reads token numbers gets the old ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from compressor.errors import ModelError, UsageError
+from compressor.graph.edit import add_constant, add_gather
+from compressor.graph.movement import MOVES
+from compressor.graph.shapes import Shapes
+from compressor.graph.weights import DerivedTensor
+
+Tokens = npt.NDArray[np.int64]
+UNARY = frozenset({"Cast", "Identity", "Tanh"})
+BINARY = frozenset({"Add", "Div", "Mul", "Sub"})
+"""What may stand between the layer that scores tokens and an output: each score by itself."""
+TABLE_RANK = 2
+
+
+def keep_tokens(model: ir.Model, shapes: Shapes, tokens: Sequence[int]) -> tuple[ir.Model, ir.Model]:
+    """The model for some of its tokens, numbered anew, and what it has to be held against.
+
+    Args:
+        model: in normal form; it becomes the smaller one.
+        shapes: of the model.
+        tokens: the old numbers of those that stay, in any order.
+
+    Returns:
+        The smaller model, and the original with its token inputs and outputs renumbered in front and behind.
+
+    Raises:
+        UsageError: the model has no token table, or no such tokens.
+        ModelError: scores of tokens are made in a way that is not followed.
+    """
+    tables = _tables(model.graph)
+    if not tables:
+        raise UsageError("--keep-tokens finds no token table: no input of whole numbers picks rows of a weight")
+    size = max(_rows(table.inputs[0]) for table in tables)
+    tables = [table for table in tables if _rows(table.inputs[0]) == size]
+    kept = _checked(tokens, size)
+    reference = model.clone()
+    _renumber(reference.graph, _inputs_of(tables), kept, size)
+    change = _Change(model.graph, shapes, kept, size)
+    change.tables(tables)
+    for value in model.graph.outputs:
+        shape = shapes(value)
+        if shape and shape[-1] == size and not shapes.dynamic(value)[-1]:
+            change.scores(value)
+    change.finish()
+    return model, reference
+
+
+def _checked(tokens: Sequence[int], size: int) -> Tokens:
+    kept = np.unique(np.asarray(tokens, np.int64))
+    if not kept.size:
+        raise UsageError("--keep-tokens names no token; give the number of one at least")
+    if kept[0] < 0 or kept[-1] >= size:
+        wrong = kept[0] if kept[0] < 0 else kept[-1]
+        raise UsageError(f"--keep-tokens names token {wrong}, and the model has tokens 0 to {size - 1}")
+    return kept
+
+
+def _tables(graph: ir.Graph) -> list[ir.Node]:
+    """Nodes that pick rows of a weight by numbers that an input of the model holds."""
+    return [
+        node
+        for node in graph
+        if node.op_type == "Gather"
+        and node.domain == ""
+        and node.attributes.get_int("axis", 0) == 0
+        and node.inputs[0] is not None
+        and node.inputs[0].is_initializer()
+        and len(node.inputs[0].const_value.shape if node.inputs[0].const_value is not None else ()) == TABLE_RANK
+        and _origin(node.inputs[1]) is not None
+    ]
+
+
+def _rows(value: ir.Value | None) -> int:
+    assert value is not None
+    assert value.const_value is not None
+    return int(value.const_value.shape[0])  # type: ignore[arg-type]
+
+
+def _origin(value: ir.Value | None) -> ir.Value | None:
+    """The input of the model whose numbers ``value`` holds, moved at most."""
+    while value is not None and (node := value.producer()) is not None:
+        if node.op_type not in MOVES or node.domain != "":
+            return None
+        value = node.inputs[0]
+    return value if value is not None and value.is_graph_input() and not value.is_initializer() else None
+
+
+def _inputs_of(tables: Sequence[ir.Node]) -> list[str]:
+    return list(dict.fromkeys(str(v.name) for table in tables if (v := _origin(table.inputs[1])) is not None))
+
+
+def _renumber(graph: ir.Graph, inputs: Sequence[str], kept: Tokens, size: int) -> None:
+    """Puts old numbers in the place of new ones behind the inputs, and new scores in the place of old ones."""
+    for value in [v for v in graph.inputs if str(v.name) in inputs]:
+        uses = list(value.uses())
+        old = _old_numbers(graph, value, kept)
+        for node, index in uses:
+            node.replace_input_with(index, old)
+    for place, value in enumerate(graph.outputs):
+        shape = list(value.shape or ())
+        if not shape or shape[-1] != size:
+            continue
+        name, value.name = value.name, f"{value.name}.all"
+        made = add_gather(graph, value, len(shape) - 1, kept, None)
+        made.name, made.type, made.shape = name, value.type, ir.Shape([*shape[:-1], len(kept)])
+        graph.outputs[place] = made
+
+
+def _old_numbers(graph: ir.Graph, value: ir.Value, kept: Tokens) -> ir.Value:
+    dtype = np.int64 if value.dtype is None else value.dtype.numpy()
+    table = add_constant(graph, f"{value.name}.tokens", kept.astype(dtype))
+    node = ir.node("Gather", [table, value], attributes={"axis": 0}, name=f"{value.name}.old")
+    node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = f"{node.name}.out", value.type, value.shape
+    first = next(iter(graph))
+    first.prepend(node)
+    return node.outputs[0]
+
+
+@dataclass
+class _Change:
+    """Cuts tokens out of a graph, in place; ``known`` collects who may read what is cut."""
+
+    graph: ir.Graph
+    shapes: Shapes
+    kept: Tokens
+    size: int
+    known: set[tuple[ir.Node, int]] = field(default_factory=set)
+    cut: dict[ir.Value, int] = field(default_factory=dict)
+    narrowed: dict[ir.Value, None] = field(default_factory=dict)
+
+    def tables(self, tables: Sequence[ir.Node]) -> None:
+        """Rows of the tables; other readers of their inputs get old numbers."""
+        for table in tables:
+            self._slice(table.inputs[0], 0, (table, 0))
+        for value in [v for v in self.graph.inputs if str(v.name) in _inputs_of(tables)]:
+            others = [use for use in value.uses() if not _only_picks(use, set(tables))]
+            if others:
+                old = _old_numbers(self.graph, value, self.kept)
+                for node, index in others:
+                    node.replace_input_with(index, old)
+
+    def scores(self, value: ir.Value) -> None:
+        """Follows scores back to the layer that makes them, and cuts its outputs."""
+        if value in self.narrowed:
+            return
+        self.narrowed[value] = None
+        node = value.producer()
+        if node is None or node.domain != "":
+            raise self._lost(value, node)
+        if node.op_type in UNARY:
+            self._operand(node, 0)
+        elif node.op_type in BINARY:
+            for index in range(len(node.inputs)):
+                self._operand(node, index)
+        elif node.op_type == "MatMul":
+            self._weight(node, 1, transposed=False)
+        elif node.op_type == "Gemm":
+            self._weight(node, 1, transposed=bool(node.attributes.get_int("transB", 0)))
+            if len(node.inputs) > TABLE_RANK and node.inputs[2] is not None:
+                self._operand(node, 2)
+        else:
+            raise self._lost(value, node)
+
+    def finish(self) -> None:
+        """Sizes, once all is cut; and nobody else may read what was.
+
+        Raises:
+            ModelError: somebody does.
+        """
+        for value in [*self.cut, *self.narrowed]:
+            for node, index in value.uses():
+                if (node, index) not in self.known:
+                    reader = f"{node.op_type} node {node.name!r}"
+                    raise ModelError(f"--keep-tokens: {reader} reads {value.name!r}, which holds tokens, too")
+        for value in self.narrowed:
+            dims = None if value.shape is None else [*list(value.shape)[:-1], len(self.kept)]
+            value.shape = None if dims is None else ir.Shape(dims)
+
+    def _operand(self, node: ir.Node, index: int) -> None:
+        value = node.inputs[index]
+        shape = None if value is None else self.shapes(value)
+        if value is None or not shape or shape[-1] == 1:
+            return
+        self.known.add((node, index))
+        if value.is_initializer():
+            self._slice(value, len(shape) - 1, (node, index))
+        else:
+            self.scores(value)
+
+    def _weight(self, node: ir.Node, index: int, *, transposed: bool) -> None:
+        value = node.inputs[index]
+        axis = 0 if transposed else -1
+        maker = None if value is None else value.producer()
+        # A table that is shared with the scores is turned first.
+        if maker is not None and maker.op_type == "Transpose" and maker.inputs[0] is not None:
+            rank = len(self.shapes(maker.inputs[0]) or ())
+            order = list(maker.attributes.get_ints("perm", tuple(reversed(range(rank)))))
+            self.known.add((node, index))
+            if value is not None:
+                value.shape = None
+            value, axis, node, index = maker.inputs[0], order[axis], maker, 0
+        if value is None or not value.is_initializer() or value.const_value is None:
+            raise self._lost(node.outputs[0], node)
+        self._slice(value, axis % len(value.const_value.shape), (node, index))
+
+    def _slice(self, value: ir.Value | None, axis: int, reader: tuple[ir.Node, int]) -> None:
+        assert value is not None
+        self.known.add(reader)
+        if value in self.cut:
+            if self.cut[value] != axis:
+                raise ModelError(f"--keep-tokens: two axes of {value.name!r} are about tokens")
+            return
+        tensor = value.const_value
+        assert tensor is not None
+        dims = [int(d) for d in tensor.shape.numpy()]
+        if dims[axis] != self.size:
+            raise ModelError(f"--keep-tokens: {value.name!r} has {dims[axis]} entries for {self.size} tokens")
+        stays = np.zeros(self.size, np.bool_)
+        stays[self.kept] = True
+        dims[axis] = len(self.kept)
+        self.cut[value] = axis
+
+        def part(array: npt.NDArray[np.generic], first: int) -> npt.NDArray[np.generic]:
+            return np.compress(stays[first : first + len(array)] if axis == 0 else stays, array, axis=axis)
+
+        value.const_value = DerivedTensor(tensor, part, tuple(dims))
+        value.shape = ir.Shape(dims)
+
+    def _lost(self, value: ir.Value, node: ir.Node | None) -> ModelError:
+        maker = "an input" if node is None else f"{node.op_type} node {node.name!r}"
+        return ModelError(
+            f"--keep-tokens follows scores of tokens back to a matrix, and {value.name!r} is made by {maker}; "
+            "cut the model off before it"
+        )
+
+
+def _only_picks(use: tuple[ir.Node, int], tables: set[ir.Node]) -> bool:
+    """Does this reader of token numbers do nothing but pick rows of tables, behind moves at most?"""
+    node, index = use
+    if node in tables:
+        return index == 1
+    moved = node.op_type in MOVES and node.domain == "" and index == 0
+    return moved and all(_only_picks(each, tables) for value in node.outputs for each in value.uses())

@@ -1,0 +1,53 @@
+"""``--keep-tokens``: the model of some tokens, before anything else is removed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.config import PruneSettings
+from compressor.core.atomic import write_text
+from compressor.errors import UsageError
+from compressor.graph.normalise import normalise
+from compressor.graph.vocabulary import keep_tokens
+from compressor.pruning.measured_shapes import shapes_of
+
+
+def read_tokens(path: Path) -> list[int]:
+    """Numbers of tokens in a text file, between blanks or lines, or as a JSON list; ascending, each once.
+
+    Raises:
+        UsageError: there is no such file, or it holds anything else.
+    """
+    try:
+        words = path.read_text(encoding="utf-8").strip().strip("[]").replace(",", " ").split()
+        return sorted({int(word) for word in words})
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"--keep-tokens {path}: {why}; give a file with the numbers of tokens") from None
+
+
+def of_tokens(model: ir.Model, settings: PruneSettings) -> tuple[ir.Model, ir.Model] | None:
+    """The model of the tokens that stay, and the original with new numbers around it; None where all stay.
+
+    The second is what the preparation of the first is proved against.
+
+    Raises:
+        UsageError: the file is unreadable, or the model has no such tokens.
+        ModelError: scores of tokens are made in a way that is not followed.
+    """
+    if settings.keep_tokens is None:
+        return None
+    tokens = read_tokens(settings.keep_tokens)
+    plain = normalise(model.clone())
+    return keep_tokens(plain, shapes_of(plain, settings), tokens)
+
+
+def write_mapping(output: Path, tokens: Sequence[int]) -> Path:
+    """Writes ``OUT.tokens.json`` beside a result: a list whose entry k is the old number of token k."""
+    path = output.with_name(f"{output.stem}.tokens.json")
+    write_text(path, json.dumps(list(tokens)) + "\n")
+    return path
