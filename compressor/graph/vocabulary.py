@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from compressor.errors import ModelError, UsageError
 from compressor.graph.edit import add_constant, add_gather
-from compressor.graph.movement import MOVES
+from compressor.graph.movement import MOVEMENT, MOVES, Movement
 from compressor.graph.shapes import Shapes
 from compressor.graph.weights import DerivedTensor
 
@@ -93,10 +93,15 @@ def _rows(value: ir.Value | None) -> int:
 def _origin(value: ir.Value | None) -> ir.Value | None:
     """The input of the model whose numbers ``value`` holds, moved at most."""
     while value is not None and (node := value.producer()) is not None:
-        if node.op_type not in MOVES or node.domain != "":
+        if not _moves(node):
             return None
         value = node.inputs[0]
     return value if value is not None and value.is_graph_input() and not value.is_initializer() else None
+
+
+def _moves(node: ir.Node) -> bool:
+    """Does it move entries of its first input, and join nothing to them that is numbered in the old way?"""
+    return node.domain == "" and node.op_type in MOVES and MOVEMENT[node.op_type] is not Movement.JOINS
 
 
 def _inputs_of(tables: Sequence[ir.Node]) -> list[str]:
@@ -107,7 +112,7 @@ def _renumber(graph: ir.Graph, inputs: Sequence[str], kept: Tokens, size: int) -
     """Puts old numbers in the place of new ones behind the inputs, and new scores in the place of old ones."""
     for value in [v for v in graph.inputs if str(v.name) in inputs]:
         uses = list(value.uses())
-        old = _old_numbers(graph, value, kept)
+        old = _old_numbers(graph, value, kept, value.dtype)
         for node, index in uses:
             node.replace_input_with(index, old)
     for place, value in enumerate(graph.outputs):
@@ -120,13 +125,15 @@ def _renumber(graph: ir.Graph, inputs: Sequence[str], kept: Tokens, size: int) -
         graph.outputs[place] = made
 
 
-def _old_numbers(graph: ir.Graph, value: ir.Value, kept: Tokens) -> ir.Value:
-    dtype = np.int64 if value.dtype is None else value.dtype.numpy()
-    table = add_constant(graph, f"{value.name}.tokens", kept.astype(dtype))
+def _old_numbers(graph: ir.Graph, value: ir.Value, kept: Tokens, dtype: ir.DataType | None) -> ir.Value:
+    table = add_constant(graph, f"{value.name}.tokens", kept.astype(np.int64 if dtype is None else dtype.numpy()))
     node = ir.node("Gather", [table, value], attributes={"axis": 0}, name=f"{value.name}.old")
     node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = f"{node.name}.out", value.type, value.shape
-    first = next(iter(graph))
-    first.prepend(node)
+    maker = value.producer()
+    if maker is None:
+        next(iter(graph)).prepend(node)
+    else:
+        maker.append(node)
     return node.outputs[0]
 
 
@@ -147,11 +154,23 @@ class _Change:
         for table in tables:
             self._slice(table.inputs[0], 0, (table, 0))
         for value in [v for v in self.graph.inputs if str(v.name) in _inputs_of(tables)]:
-            others = [use for use in value.uses() if not _only_picks(use, set(tables))]
-            if others:
-                old = _old_numbers(self.graph, value, self.kept)
-                for node, index in others:
-                    node.replace_input_with(index, old)
+            self._restore(value, set(tables))
+
+    def _restore(self, value: ir.Value, tables: set[ir.Node]) -> None:
+        """Gives old numbers to whoever reads ``value`` other than to pick rows of tables, behind moves at most."""
+        others = []
+        for node, index in value.uses():
+            dtype = self.shapes.dtype(node.outputs[0])
+            # Exchanging numbers and moving them may change places, as long as they stay numbers that can pick.
+            if _moves(node) and index == 0 and dtype in (ir.DataType.INT32, ir.DataType.INT64):
+                for moved in node.outputs:
+                    self._restore(moved, tables)
+            elif node not in tables or index != 1:
+                others.append((node, index))
+        if others:
+            old = _old_numbers(self.graph, value, self.kept, self.shapes.dtype(value))
+            for node, index in others:
+                node.replace_input_with(index, old)
 
     def scores(self, value: ir.Value) -> None:
         """Follows scores back to the layer that makes them, and cuts its outputs."""
@@ -246,12 +265,3 @@ class _Change:
             f"--keep-tokens follows scores of tokens back to a matrix, and {value.name!r} is made by {maker}; "
             "cut the model off before it"
         )
-
-
-def _only_picks(use: tuple[ir.Node, int], tables: set[ir.Node]) -> bool:
-    """Does this reader of token numbers do nothing but pick rows of tables, behind moves at most?"""
-    node, index = use
-    if node in tables:
-        return index == 1
-    moved = node.op_type in MOVES and node.domain == "" and index == 0
-    return moved and all(_only_picks(each, tables) for value in node.outputs for each in value.uses())
