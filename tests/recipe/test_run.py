@@ -151,7 +151,7 @@ def pressing(epoch: int) -> Iterator[object]:
     """Sends Ctrl-C while that epoch of training runs."""
 
     def hear(phase: str) -> None:
-        if phase.startswith(f"epoch {epoch}/"):
+        if phase.startswith(f"finetune: epoch {epoch}/"):
             signal.raise_signal(signal.SIGINT)
 
     yield hear
@@ -175,7 +175,8 @@ def test_training_goes_on_where_ctrl_c_stopped_it(folder):
 
     outcome, _ = execute(path, work=work, phases=listening)
     assert states(outcome) == ["kept", "ran"]
-    assert not any(text.startswith("epoch 1/") for text in epochs)
+    assert any(text.startswith("finetune: epoch 3/") for text in epochs)
+    assert not any(text.startswith("finetune: epoch 1/") for text in epochs)
     assert result(folder) == whole
     assert not list(work.rglob("*.safetensors")), "the checkpoint has served"
 

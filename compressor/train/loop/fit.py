@@ -230,7 +230,9 @@ class _Run:
     def _look(self, watch: Watch, batches: Generator[DeviceBatch]) -> None:
         """Raises Worse where the first steps were in vain."""
         try:
-            watch.demand_sound(Judgement(**self._at.before), self._judged())
+            # By the loss alone: a metric of the user's may take long, and is asked for epochs.
+            with self._weights_to_judge():
+                watch.demand_sound(Judgement(**self._at.before), self._loss_judged())
         except Worse:
             batches.close()
             raise
@@ -316,10 +318,13 @@ class _Run:
     def _judged_as_is(self) -> Judgement:
         """Loss and metric of the weights that the module holds."""
         with evaluating(self._module, None):
-            batches = feed(self._courses.judged(), self._placing)
-            stepper = self._stepper
-            found = judge(stepper.forward, self._objective, batches, stepper.precision, self._world)
+            found = self._loss_judged()
             return found if self._metric is None else replace(found, metric=self._metric.of(self._world))
+
+    def _loss_judged(self) -> Judgement:
+        """The loss over the judged samples, and what is measured along with it."""
+        batches, stepper = feed(self._courses.judged(), self._placing), self._stepper
+        return judge(stepper.forward, self._objective, batches, stepper.precision, self._world)
 
     def _tell(self, kind: Literal["step", "epoch"], loss: float, valid: Judgement | None = None) -> None:
         if self._observe is None:

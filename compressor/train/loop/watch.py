@@ -15,7 +15,7 @@ WATCHED = 100
 """Steps after which weights are judged, or half of all where there are fewer than twice as many."""
 FEWEST = 8
 """Shorter runs are judged at their end alone: the first steps warm up."""
-FAR = 2.0
+FAR = 4.0
 """Times the loss from before that is more than the unrest of a high rate, which settles as the rate falls."""
 HALVINGS = 5
 """How often training begins anew, at most."""

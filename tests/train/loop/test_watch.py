@@ -117,7 +117,7 @@ def test_when_it_is_looked_at() -> None:
     assert Watch.of(2 * FEWEST - 1) is None
     watch = Watch(50)
     watch.demand_sound(Judgement(1.0), Judgement(1.5))
-    for loss in (3.0, float("nan"), float("inf")):
+    for loss in (5.0, float("nan"), float("inf")):
         with pytest.raises(Worse):
             watch.demand_sound(Judgement(1.0), Judgement(loss))
     assert (watch.again(50, 0), watch.again(51, 0), watch.again(50, HALVINGS)) == (True, False, False)
