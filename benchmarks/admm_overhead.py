@@ -13,17 +13,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import process
-import torch
+from timed_steps import TimedSteps
 
 from compressor.commands.unify import get_ready, target
 from compressor.config import UnifySettings
 from compressor.graph import files
 from compressor.train.constraints.admm import Admm, AdmmSchedule
-from compressor.train.loop.distributed import world_of
-from compressor.train.loop.objective import DeviceBatch, Objective
-from compressor.train.loop.stepping import Stepper
 from compressor.train.module.graph_module import GraphModule
 
 ROOT = Path(__file__).parents[1]
@@ -32,29 +28,14 @@ RESULTS = ROOT / "benchmarks" / "results" / "admm_overhead.json"
 MANY = 10**9
 
 
-class Arm:
+class Arm(TimedSteps):
     """A copy of the model that makes steps."""
 
     def __init__(self, settings: UnifySettings, batch: int, interval: int | None) -> None:
         ready = get_ready(files.load_model(MODEL), settings, 0, None)
         sets = {layer.name: target(layer, settings) for layer in ready.found.layers}
         self.admm = None if interval is None else Admm(sets, AdmmSchedule(refreshes=MANY // interval))
-        objective = Objective([(1.0, lambda ours, batch, _: torch.nn.functional.cross_entropy(ours[0], batch.labels))])
-        self.module = GraphModule(ready.model).train()
-        extensions = [] if self.admm is None else [self.admm]
-        self.stepper = Stepper(self.module, objective, extensions, settings, world_of("cpu"))
-        self.stepper.start(MANY)
-        rng = np.random.default_rng(0)
-        images = torch.from_numpy(rng.standard_normal((batch, 3, 32, 32)).astype(np.float32))
-        self.samples = DeviceBatch({"image": images}, torch.from_numpy(rng.integers(0, 10, batch)))
-        self.index = 0
-
-    def step(self) -> float:
-        """Seconds of the process for one step."""
-        start = time.process_time()
-        self.stepper.step(self.samples, self.index, len(self.samples), False)
-        self.index += 1
-        return time.process_time() - start
+        super().__init__(GraphModule(ready.model), [] if self.admm is None else [self.admm], settings, batch, MANY)
 
 
 def hook(arm: Arm, rounds: int) -> float:

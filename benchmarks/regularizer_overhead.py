@@ -20,9 +20,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import process
 import torch
+from timed_steps import TimedSteps
 
 from compressor.channels.groups import group
 from compressor.config import PruneSettings
@@ -32,9 +32,6 @@ from compressor.operators.table import RULES
 from compressor.pruning.analysis import analyse
 from compressor.pruning.apply import cut_of
 from compressor.pruning.select import choose_channels
-from compressor.train.loop.distributed import world_of
-from compressor.train.loop.objective import DeviceBatch, Objective
-from compressor.train.loop.stepping import Stepper
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import with_outputs
 from compressor.train.regularizers.coupled_channels import couple
@@ -50,7 +47,7 @@ ALLOWED, ALLOWED_GRAM, ALLOWED_MEMORY = 1.1, 1.2, 1.3
 GRAM = ("tpp",)
 
 
-class Arm:
+class Arm(TimedSteps):
     """A copy of the model that makes steps, with a regularizer or without."""
 
     def __init__(self, name: str, batch: int) -> None:
@@ -62,22 +59,8 @@ class Arm:
         subject = TrainedChannels(found, couple(found.coupling, groups, gone, found.model), cut)
         self.method: Regularizer | None = None if name == PLAIN else REGULARIZERS[name].make(subject)
         values = () if self.method is None else self.method.values
-        self.module = GraphModule(with_outputs(found.model, values)).train()
-        objective = Objective([(1.0, lambda ours, batch, _: torch.nn.functional.cross_entropy(ours[0], batch.labels))])
         extensions = [] if self.method is None else [self.method]
-        self.stepper = Stepper(self.module, objective, extensions, settings, world_of("cpu"))
-        self.stepper.start(STEPS)
-        rng = np.random.default_rng(0)
-        images = torch.from_numpy(rng.standard_normal((batch, 3, 32, 32)).astype(np.float32))
-        self.samples = DeviceBatch({"image": images}, torch.from_numpy(rng.integers(0, 10, batch)))
-        self.index = 0
-
-    def step(self) -> float:
-        """Seconds of the process for one step."""
-        start = time.process_time()
-        self.stepper.step(self.samples, self.index, len(self.samples), False)
-        self.index += 1
-        return time.process_time() - start
+        super().__init__(GraphModule(with_outputs(found.model, values)), extensions, settings, batch, STEPS)
 
     def hooks(self) -> float:
         """Seconds of the process for what the regularizer does in a step with gradients and weights; the mean."""

@@ -34,9 +34,7 @@ from compressor.steps.objective import by_time
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.recover import Recovery, RunSamples
 from compressor.steps.run import PruningRun
-from compressor.steps.step import (
-    means_of,
-)
+from compressor.steps.step import means_of
 from compressor.steps.tokens import of_tokens, read_tokens, write_mapping
 
 

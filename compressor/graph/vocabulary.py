@@ -87,7 +87,7 @@ def _tables(graph: ir.Graph) -> list[ir.Node]:
 def _rows(value: ir.Value | None) -> int:
     assert value is not None
     assert value.const_value is not None
-    return int(value.const_value.shape[0])  # type: ignore[arg-type]
+    return int(value.const_value.shape.numpy()[0])
 
 
 def _origin(value: ir.Value | None) -> ir.Value | None:

@@ -40,7 +40,7 @@ class TrainingInputs(Protocol):
 
 @dataclass(frozen=True)
 class Phase:
-    """Training that is none of after a cut.
+    """One training of a run, and where its state and its curves go.
 
     Attributes:
         place: the folder of its checkpoint.
