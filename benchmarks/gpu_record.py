@@ -102,7 +102,8 @@ class Files:
         if ratio:
             plain = self._folder / f"{case.model}-{ratio:g}-{case.round_to}.onnx"
             if not plain.exists():
-                prune_file(self._sources[case.model], plain, PruneSettings(ratio=ratio, round_to=case.round_to))
+                settings = PruneSettings(ratio=ratio, round_to=case.round_to, recover="none")
+                prune_file(self._sources[case.model], plain, settings)
         if precision == "fp32":
             return plain
         half = self._folder / f"{plain.stem}-fp16.onnx"

@@ -93,7 +93,9 @@ class Evidence:
                 evidence.max_rel_err = max(evidence.max_rel_err, gap.max_rel)
                 evidence.max_abs_err = max(evidence.max_abs_err, gap.max_abs)
                 if (rank := _rank(gap)) >= worst:
-                    worst, evidence.worst = rank, name
+                    worst, evidence.worst, of_worst = rank, name, gap
+        if not evidence.passed:
+            evidence.max_rel_err, evidence.tolerance = of_worst.max_rel, of_worst.tolerance
         return evidence
 
 

@@ -103,7 +103,9 @@ def test_training_goes_on_as_if_it_had_not_stopped(networks: ModuleType, tmp_pat
         assert torch.equal(one, two)
 
 
-@pytest.mark.parametrize("name", ["mobilenet", "vit", "lm"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("mobilenet", marks=pytest.mark.slow), "vit", pytest.param("lm", marks=pytest.mark.slow)]
+)
 def test_what_is_exported_takes_any_batch_and_tells_no_paths(networks: ModuleType, name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = networks.NETWORKS[name].build()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import prod
 
 import numpy as np
@@ -31,6 +32,7 @@ def model_of(rng: np.random.Generator, size: int = 7) -> onnx.ModelProto:
     return to_model(net, finish(net, x))
 
 
+@cache
 def check(seed: int) -> tuple[int, int]:
     """Prunes one random graph. Returns the channels removed, and weights that only bodies read and that got smaller."""
     rng = np.random.default_rng([7, seed])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -59,6 +61,7 @@ def _finite(model: ir.Model, settings: PruneSettings) -> bool:
     return all(np.isfinite(a).all() for run in outputs for a in run if a.dtype.kind == "f")
 
 
+@cache
 def check(seed: int) -> int:
     """Prunes one graph; the run itself compares with the original. Returns the channels removed."""
     model, settings, blocks = masked_model(seed)
