@@ -44,6 +44,10 @@ class TargetOutOfReach(NothingToPrune):
     """Channels can be removed, but not enough of them to reach the target."""
 
 
+class NothingToProve(NothingToPrune):
+    """No output of the model is a finite number, so that no change of it could be seen."""
+
+
 class ProofFailed(CompressorError):  # noqa: N818
     """The smaller model does not equal the masked original, or two models that should be the same differ.
 

@@ -165,7 +165,7 @@ def _evened(spread: Reals, scale: Reals) -> Reals:
     A few variants measure what is random badly: a channel that happened to stand still would be held to that.
     """
     share = np.divide(spread, scale, out=np.zeros(spread.shape), where=scale > 0)
-    decided = share > DECIDED
+    decided = (share > DECIDED) & np.isfinite(share)
     return np.where(decided, share.max(where=decided, initial=0.0) * scale, spread)
 
 

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.labels import UnitArray
 from compressor.core.scratch import scratch
-from compressor.errors import NothingToPrune
+from compressor.errors import NothingToProve
 from compressor.graph.evaluate import Array
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.inputs import Inputs
@@ -41,7 +41,7 @@ def in_activations(found: Analysis, seed: int, provider: str) -> UnitArray:
     Looked for only where an output is not finite; as long as all of them are, nothing that is read was infinite.
 
     Raises:
-        NothingToPrune: no output holds a finite number, so that no removal could be seen to change anything.
+        NothingToProve: no output holds a finite number, so that no removal could be seen to change anything.
         ModelError: the model runs on none of the inputs.
     """
     from compressor.runtime.taps import tap  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
@@ -60,7 +60,7 @@ def in_activations(found: Analysis, seed: int, provider: str) -> UnitArray:
     if all(f.all() for f in fine):
         return NONE
     if not any(f.any() for f in fine):
-        raise NothingToPrune(
+        raise NothingToProve(
             "no output of the model holds a finite number on random inputs, so nothing can be shown to be without "
             "loss; check the model"
         )

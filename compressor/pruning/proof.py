@@ -21,7 +21,7 @@ from compressor.config import RunSettings
 from compressor.config.proof import ProofSection
 from compressor.core.compare import Distance, Tolerance, is_real
 from compressor.core.scratch import scratch
-from compressor.errors import ModelError, ProofFailed
+from compressor.errors import ModelError, NothingToProve, ProofFailed
 from compressor.graph import files
 from compressor.graph.shapes import Shapes, infer
 from compressor.operators.reference import Reference
@@ -274,7 +274,7 @@ def demand_proof(evidence: Evidence) -> None:
 def _demand_numbers(evidence: Evidence) -> None:
     # A model whose outputs are all NaN agrees with anything.
     if not evidence.compared and evidence.inputs:
-        raise ProofFailed(
+        raise NothingToProve(
             "no output of the original is a finite number on the inputs of the proof, so nothing can be proved; give "
             "sizes that it is meant for with --dim or --input-shape, or leave the proof out with --no-verify"
         )

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.graph.evaluate import Array
+from compressor.operators.padding import same_padding
 from compressor.operators.table import operator_of
 from compressor.operators.weight import weight_axes
 from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, as_float64
@@ -118,8 +119,7 @@ class ConvWindows:
             else:
                 # Windows reach exactly so far; what the input has beyond is never read.
                 length = (out - 1) * stride + span
-                spare = max(length - size, 0)
-                given = spare // 2 + (spare % 2 if self.late else 0) if self.begins is None else self.begins[axis]
+                given = same_padding(length - size, lower=self.late)[0] if self.begins is None else self.begins[axis]
                 found.append((given, length))
         return found
 

@@ -12,7 +12,7 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.core.metrics import Metrics
 from compressor.data import Dataset, augmentation
-from compressor.errors import ModelError
+from compressor.errors import CompressorError
 from compressor.results.detail import Curve
 from compressor.steps.curves import training_curves
 from compressor.steps.lowering import kept_in_training
@@ -117,8 +117,8 @@ class Trainer:
         settings, extensions = kept_in_training(changed, self._settings)
         try:
             done = distil(model, self._source, samples.train, settings, extensions, self.teller(step))
-        # A graph that torch does not know is no fault of the user, who asked for nothing.
-        except (ModelError, TooSlow) as error:
+        # A graph that torch does not know, or computes otherwise, is no fault of the user, who asked for nothing.
+        except (CompressorError, TooSlow) as error:
             self.warnings.append(NOT_DISTILLED.format(reason=str(error)))
             return model
         self.record(done.history, "training", step)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from compressor.operators.padding import same_padding
 from compressor.torch_ops.site import Site
 
 Ints = list[int]
@@ -58,10 +59,8 @@ class Windows:
         found = []
         for size, taps, stride, dilation in zip(sizes, kernel, self.steps(rank), self.spread(rank), strict=True):
             # What is missing for the output to have one position for every stride begun.
-            total = max((ceil(size / stride) - 1) * stride + dilation * (taps - 1) + 1 - size, 0)
-            less, more = total // 2, total - total // 2
-            # The odd one goes where the name says.
-            found.append((less, more) if self.auto == "SAME_UPPER" else (more, less))
+            missing = (ceil(size / stride) - 1) * stride + dilation * (taps - 1) + 1 - size
+            found.append(same_padding(missing, lower=self.auto == "SAME_LOWER"))
         return found
 
     def steps(self, rank: int) -> Ints:

@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from compressor.graph.edit import add_constant, free_name
 from compressor.graph.evaluate import Array
+from compressor.operators.padding import same_padding
 from compressor.reconstruct.layers import LayerPair
 from compressor.structures.masks.pieces import Box, FilterClass, Numbers, SmallConv, one_grouped
 
@@ -56,8 +57,8 @@ class Windowing:
             if any(step != 1 for step in strides):
                 return None
             spare = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
-            larger, smaller = tuple(-(-n // 2) for n in spare), tuple(n // 2 for n in spare)
-            pads = larger + smaller if mode == "SAME_LOWER" else smaller + larger
+            sides = [same_padding(n, lower=mode == "SAME_LOWER") for n in spare]
+            pads = (*(before for before, _ in sides), *(after for _, after in sides))
         return Windowing(kernel, strides, dilations, pads[:rank], pads[rank:])
 
     def within(self, box: Box) -> tuple[list[int], list[int]]:
