@@ -195,11 +195,13 @@ def same_weights(one: Path, two: Path) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[k], b[k], equal_nan=True) for k in a if a[k].dtype.kind == "f")
 
 
-def case(seed: int, folder: Path) -> tuple[str, str, Options]:
+def case(seed: int, folder: Path, recover: str | None) -> tuple[str, str, Options]:
     """Exit code and verdict of one graph; '-' where ONNX Runtime refuses the graph itself."""
     model, exact = random_graph(seed)
     rng = np.random.default_rng([seed, 3])
     chosen = options(rng)
+    if recover is not None and not chosen.get("lossless"):
+        chosen["recover"] = recover
     if chosen.get("lossless"):
         with_dead_filters(model, rng)
     source, output, plan = (folder / name for name in ("model.onnx", "small.onnx", "plan.json"))
@@ -224,12 +226,12 @@ def case(seed: int, folder: Path) -> tuple[str, str, Options]:
     return "0", found, chosen
 
 
-def cases(first: int, count: int, out: Path) -> Iterator[tuple[str, str]]:
+def cases(first: int, count: int, out: Path, recover: str | None) -> Iterator[tuple[str, str]]:
     """Runs ``count`` graphs from ``first`` on; keeps those that fall short."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for seed in range(first, first + count):
-            code, text, chosen = case(seed, folder)
+            code, text, chosen = case(seed, folder, recover)
             right = code == "-" or (code == "0" and text.startswith("right")) or (code != "0" and int(code) in FINE)
             if not right:
                 out.mkdir(parents=True, exist_ok=True)
@@ -244,11 +246,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--graphs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="first of the seeds, one a graph")
+    parser.add_argument("--recover", help="the recovery of every run; without it mostly none")
     parser.add_argument("--out", type=Path, required=True, help="folder for cases that fall short")
     args = parser.parse_args()
     onnxruntime.set_default_logger_severity(4)
     counts: Counter[tuple[str, str]] = Counter()
-    for done, (code, text) in enumerate(cases(args.seed, args.graphs, args.out), 1):
+    for done, (code, text) in enumerate(cases(args.seed, args.graphs, args.out, args.recover), 1):
         counts[code, text if code != "-" else "not run"] += 1
         if done % EVERY == 0 or done == args.graphs:
             found = "; ".join(f"exit {c}, {t}: {number}" for (c, t), number in sorted(counts.items()))
