@@ -170,16 +170,15 @@ class _Part:
         # A sum of many float32 numbers loses digits.
         mean = fit.mean(axis=0, dtype=np.float64).astype(np.float32)
         fit = fit - mean
-        covariance = np.asarray(fit.T @ fit, np.float64) / len(fit)
         matrix = view.matrix[index]
         if rows.gradients is None:
             # Without gradients every layer counts by the share of its output's variance that changes.
-            spread = float(np.einsum("oi,ij,oj->", matrix, covariance, matrix, optimize=True))
+            spread = float(np.square(fit @ matrix.T).sum()) / len(fit)
             metric = np.eye(len(matrix)) / max(spread, 1e-300) ** 0.5
         else:
             metric = metric_of(rows.gradients[index].reshape(-1, len(matrix)), rows.positions / rows.drawn, seed)
         held = Held(rest - rest.mean(axis=0), metric)
-        return _Part(Reader(matrix, metric, covariance, view.units[index]), held, mean, (place, index))
+        return _Part(Reader(matrix, metric, fit, view.units[index]), held, mean, (place, index))
 
     def probe(self, change: Matrix) -> Probe:
         """A change to be judged exactly."""

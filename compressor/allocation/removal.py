@@ -20,10 +20,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from compressor.channels.labels import UnitArray
 from compressor.reconstruct.form import Matrix
 
+Rows = npt.NDArray[np.floating]
 DAMPING = 1e-2
 """Ridge, as a share of the mean variance of a layer's inputs."""
 STEPS = 32
@@ -36,16 +38,17 @@ class Reader:
     Args:
         weight: float64[out, unknowns].
         metric: float64[rank, out], F.
-        covariance: float64[unknowns, unknowns] of the inputs.
+        rows: float32[rows, unknowns] of the inputs, centred. What is removed is computed in their type: damping bounds
+            the condition, and the order of units needs few digits.
         units: int64[unknowns], the unit of each column.
     """
 
-    def __init__(self, weight: Matrix, metric: Matrix, covariance: Matrix, units: UnitArray) -> None:
+    def __init__(self, weight: Matrix, metric: Matrix, rows: Rows, units: UnitArray) -> None:
         self._units = units
         self._left = np.arange(len(units))
-        self._first, self._weight = weight, weight
-        self._metric = metric
-        self._inverse = damped_inverse(covariance)
+        self._first = self._weight = weight.astype(rows.dtype)
+        self._metric = metric.astype(rows.dtype)
+        self._inverse = damped_inverse(rows)
 
     def costs(self, units: UnitArray) -> Matrix:
         """float64[units]: the least that the outputs lose without each of them."""
@@ -80,25 +83,44 @@ class Reader:
         # A Schur complement instead of a new inverse: cubic in what goes, not in what stays.
         solved = np.linalg.solve(self._inverse[np.ix_(gone, gone)], self._inverse[gone])
         self._weight = (self._weight - self._weight[:, gone] @ solved)[:, stay]
-        self._inverse = self._inverse[np.ix_(stay, stay)] - self._inverse[np.ix_(stay, gone)] @ solved[:, stay]
+        kept = np.flatnonzero(stay)
+        # Taken along one axis after the other, which is twice as fast as both at once.
+        inner = self._inverse.take(kept, 0).take(kept, 1)
+        inner -= self._inverse[np.ix_(stay, gone)] @ solved[:, stay]
+        self._inverse = inner
         self._left = self._left[stay]
 
     @property
-    def change(self) -> Matrix:
-        """float64[out, unknowns]: what was added to the weight so far."""
+    def change(self) -> Rows:
+        """[out, unknowns]: what was added to the weight so far."""
         found = -self._first
         # What is gone has become zero, so its change is minus the weight.
         found[:, self._left] += self._weight
         return found
 
 
-def damped_inverse(covariance: Matrix) -> Matrix:
-    """The damped inverse ``(C + μ I)⁻¹`` of a covariance: float64[n, n], μ a share of its mean diagonal."""
-    size = len(covariance)
-    mean = float(np.trace(covariance)) / max(size, 1)
+def damped_inverse(rows: Rows) -> Rows:
+    """The damped inverse ``(C + μ I)⁻¹`` of the covariance of inputs, μ a share of its mean diagonal.
+
+    Args:
+        rows: float[rows, unknowns], centred.
+
+    Returns:
+        [unknowns, unknowns], of the type of ``rows``.
+    """
+    count, size = rows.shape
+    mean = float(np.square(rows, dtype=np.float64).sum()) / max(count * size, 1)
     # Inputs that are all zero leave nothing to scale by; any positive number makes the matrix regular.
-    damped = covariance + (DAMPING * mean if mean > 0 else 1.0) * np.eye(size)
-    return np.asarray(np.linalg.inv(damped))
+    damping = DAMPING * mean if mean > 0 else 1.0
+    if count >= size:
+        damped = np.asarray(rows.T @ rows, np.float64) / count + damping * np.eye(size)
+        return np.linalg.inv(damped).astype(rows.dtype)
+    # Fewer rows than unknowns: by the identity of Woodbury a system of the rows is solved, in a fraction of the time.
+    gram = np.asarray(rows @ rows.T, np.float64) / count + damping * np.eye(count)
+    inner = np.linalg.inv(gram).astype(rows.dtype) @ rows
+    found = rows.T @ (inner / -(count * damping))
+    found[np.diag_indices(size)] += 1 / damping
+    return np.asarray(found, rows.dtype)
 
 
 def way_down(
