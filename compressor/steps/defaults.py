@@ -1,17 +1,16 @@
 """What ``--recover auto`` comes to: the best recovery that the model and what was given with it allow, in seconds.
 
 Least squares from as many samples as the widest layer needs rows, or fewer where the model is large; on made-up samples
-a short distillation afterwards, where torch is installed and the model is small; the bare cut where even least squares
-would take minutes or more memory than there is, or where no layer is one that recovery rebuilds. What is chosen, and
-how to ask for more, goes into the report.
+a short distillation afterwards, where torch is installed and the model is small. In a large model every group loses the
+same share, as losses take longer than the fit; where even that would take minutes or more memory than there is, or no
+layer is one that recovery rebuilds, it is the bare cut. What is chosen, and how to ask for more, goes into the report.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
-from math import ceil, prod
+from math import prod
 
 import onnx_ir as ir
 
@@ -20,15 +19,14 @@ from compressor.core.extras import TRAINING
 from compressor.core.machine import cores
 from compressor.data.synthetic import Synthetic
 from compressor.errors import ModelError, UsageError
-from compressor.graph.shapes import Shapes
-from compressor.operators.table import RULES, operator_of
+from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.cost import LEAST_SAMPLES, PASS_MACS, macs_per_sample
 from compressor.results import Report
+from compressor.steps.effort import Effort, RecoveryWork, available_memory
+from compressor.steps.losses import follows_losses
 from compressor.steps.recover import RunSamples
 
-SPEED = 20e9
-"""Floating-point operations that a core does in a second, about."""
 SECONDS = 60.0
 """Longest recovery that is begun without being asked for."""
 MOST = 1024
@@ -40,11 +38,10 @@ HELD = 8e9
 little, and values that wait for later layers would go to the disk."""
 DISTILLED = 4 * 64 * 32
 """Forward passes of the original that take as long as the shortest distillation (:mod:`compressor.train.brief`)."""
+TRAINED = 20e9
+"""Floating-point operations that a core does in a second of training, about."""
 SHARPENING = 600e9
 """Multiply-accumulates that may go into changing made-up samples."""
-ROWS = 8
-"""Rows that least squares draws for each unknown (:class:`compressor.reconstruct.ReconstructOptions`)."""
-
 NO_LAYER = (
     "nothing was recovered: the model has no linear layer with weights of its own, which no caller may replace, that "
     "recovery could rebuild; train it with --recover finetune, or say --recover none"
@@ -57,6 +54,10 @@ REPLACEABLE = (
 TOO_MUCH = (
     "nothing was recovered: that would take about {cost}; ask for it with --recover lstsq (--samples {samples} makes "
     "it shorter), or train with --recover finetune"
+)
+SHARED = (
+    "every group lost the same share, as the model is large; with --scope loss more goes where outputs lose least, "
+    "which takes about {cost}"
 )
 FEWER = (
     "recovered from {samples} samples, as the model is large; more of them, with --samples {more}, recover more and "
@@ -74,28 +75,6 @@ RESIZED = "nothing was recovered: inputs or outputs have other sizes, so that th
 NO_SAMPLES = "nothing was recovered: {reason}; give --data, or say --recover none"
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """A linear layer: unknowns of one output, matrices, and rows of one sample."""
-
-    unknowns: int
-    groups: int
-    rows: float
-
-
-@dataclass(frozen=True)
-class Effort:
-    """What least squares takes.
-
-    Attributes:
-        seconds: on the cores of this machine, about.
-        memory: bytes, about.
-    """
-
-    seconds: float
-    memory: float
-
-
 def resolve_defaults(
     settings: PruneSettings, found: Analysis, *, available: int | None
 ) -> tuple[PruneSettings, list[str]]:
@@ -111,39 +90,53 @@ def resolve_defaults(
     # No output changes, so there is nothing to recover.
     if settings.lossless:
         return settings.model_copy(update={"recover": "none"}), []
-    layers = _layers(found.model, found.shapes)
-    if not layers:
+    work = RecoveryWork.of(found)
+    if not work.layers:
         return _with(settings, recover="none"), [_no_layer(found.model)]
-    macs = macs_per_sample(found.model.graph, found.shapes, RULES)
     # A number that the user gave is kept; only the default is lowered.
     asked = "samples" in settings.model_fields_set
     least = settings.samples if asked or available is not None else max(settings.samples, MADE_UP)
     # Least squares is no better than its rows: the widest layer says how many samples are needed.
-    wanted = least if asked else max(least, min(MOST, _needed(layers)))
+    wanted = least if asked else max(least, min(MOST, work.samples))
     wanted = min(wanted, available) if available is not None else wanted
-    # Bounds on time and on what waits in the cache between stages.
-    most = min(PASS_MACS / max(macs, 1.0), HELD / max(_held(found.model, found.shapes), 1.0))
-    count = wanted if asked else max(min(LEAST_SAMPLES, wanted), min(wanted, int(most)))
-    effort = _effort(found.model, layers, macs, count)
-    # Half as many until it fits: the solutions of the systems cost the same however few samples there are.
-    while not asked and effort.seconds > SECONDS and count > LEAST_SAMPLES:
-        count = max(LEAST_SAMPLES, count // 2)
-        effort = _effort(found.model, layers, macs, count)
+    losses = follows_losses(settings, samples=True)
+    count, effort = _within_seconds(work, wanted, losses=losses, asked=asked)
+    notes, scope = [], settings.scope
+    # Widths that follow the losses are the dearer half, and what they spare is less than what least squares does.
+    if effort.seconds > SECONDS and losses and scope == "auto":
+        notes.append(SHARED.format(cost=_minutes(effort.seconds)))
+        scope, losses = "local", False
+        count, effort = _within_seconds(work, wanted, losses=losses, asked=asked)
     # Nobody asked for a recovery by name, so a long one or a full memory would come as a surprise.
-    if effort.seconds > SECONDS or effort.memory > _memory():
-        cost = f"{effort.seconds / 60:.0f} minutes" if effort.seconds > SECONDS else f"{effort.memory / 1e9:.0f} GB"
+    if effort.seconds > SECONDS or effort.memory > available_memory():
+        cost = _minutes(effort.seconds) if effort.seconds > SECONDS else f"{effort.memory / 1e9:.0f} GB"
         # As many as take the time that is begun without being asked for, or few of those that fill the memory.
         less = max(1, min(count // 4, int(count * SECONDS / max(effort.seconds, SECONDS))))
         return _with(settings, recover="none"), [TOO_MUCH.format(cost=cost, samples=less)]
-    notes = []
     if count < min(wanted, settings.samples):
-        more = _effort(found.model, layers, macs, min(wanted, settings.samples))
-        cost = f"{max(1, round(more.seconds / 60))} min"
-        notes.append(FEWER.format(samples=count, more=min(wanted, settings.samples), cost=cost))
+        more = min(wanted, settings.samples)
+        notes.append(FEWER.format(samples=count, more=more, cost=_minutes(work.effort(more, losses=losses).seconds)))
     # On the user's own samples, mostly few hundred, training brought nothing beyond least squares (docs/recovery.md).
     trained = available is None and all(find_spec(name) for name in TRAINING)
-    trained = trained and 2.0 * macs * DISTILLED / SPEED / cores() <= SECONDS
-    return _with(settings, recover="distill" if trained else "lstsq", samples=count), notes
+    trained = trained and 2.0 * work.macs * DISTILLED / TRAINED / cores() <= SECONDS
+    return _with(settings, recover="distill" if trained else "lstsq", samples=count, scope=scope), notes
+
+
+def _within_seconds(work: RecoveryWork, wanted: int, *, losses: bool, asked: bool) -> tuple[int, Effort]:
+    """As many samples as end in seconds, of those that are wanted, and what they take; all that were asked for."""
+    # Bounds on time and on what waits in the cache between stages.
+    most = min(PASS_MACS / max(work.macs, 1.0), HELD / max(work.held, 1.0))
+    count = wanted if asked else max(min(LEAST_SAMPLES, wanted), min(wanted, int(most)))
+    effort = work.effort(count, losses=losses)
+    # Half as many until it fits: the solutions of the systems cost the same however few samples there are.
+    while not asked and effort.seconds > SECONDS and count > LEAST_SAMPLES:
+        count = max(LEAST_SAMPLES, count // 2)
+        effort = work.effort(count, losses=losses)
+    return count, effort
+
+
+def _minutes(seconds: float) -> str:
+    return f"{max(1, round(seconds / 60))} minutes" if seconds > 90 else "a minute"
 
 
 def resized(settings: PruneSettings, notes: list[str]) -> PruneSettings:
@@ -239,65 +232,8 @@ def _with(settings: PruneSettings, **changes: object) -> PruneSettings:
     return copy
 
 
-def _layers(model: ir.Model, shapes: Shapes) -> list[_Layer]:
-    """The linear layers that recovery rebuilds, at the bound shapes."""
-    from compressor.reconstruct.form import Unrepairable
-    from compressor.reconstruct.layers import repairable_layers
-
-    values = {str(v.name) for v in (*model.graph.inputs, *(v for node in model.graph for v in node.outputs))}
-    found = []
-    for layer in repairable_layers(model, model, values)[0]:
-        x, y = shapes(layer.node.inputs[1 - layer.held]), shapes(layer.node.outputs[0])  # type: ignore[arg-type]
-        if x is None or y is None or not operator_of(layer.node).linear:
-            continue
-        weight = layer.weight.read()
-        try:
-            form = layer.form((x, weight.shape, y))
-            groups, _, unknowns = form.sizes
-        except Unrepairable:
-            continue  # recovery leaves it alone, and says why
-        found.append(_Layer(unknowns, groups, form.count(y) / max(shapes.batch, 1)))
-    return found
-
-
 def _no_layer(model: ir.Model) -> str:
     """Why nothing is recovered."""
     weights = [value for value in model.graph.initializers.values() if value.shape is not None and len(value.shape) > 1]
     replaceable = [str(value.name) for value in weights if value.is_graph_input()]
     return REPLACEABLE.format(name=replaceable[0]) if replaceable else NO_LAYER
-
-
-def _held(model: ir.Model, shapes: Shapes) -> float:
-    """Bytes of what layers compute on one sample, as float32."""
-    made = (shapes(value) for node in model.graph for value in node.outputs)
-    return 4.0 * sum(prod(shape) for shape in made if shape is not None) / max(shapes.batch, 1)
-
-
-def _needed(layers: list[_Layer]) -> int:
-    """Samples that give the widest layer its rows."""
-    return max(ceil(ROWS * layer.unknowns / max(layer.rows, 1.0)) for layer in layers)
-
-
-def _effort(model: ir.Model, layers: list[_Layer], macs: float, samples: int) -> Effort:
-    """Runs of both nets and of the gradients, covariances, and their factors."""
-    # Two operations for each multiply-accumulate, in about six passes: both nets, and forward and backward for the
-    # losses.
-    runs = 2.0 * macs * samples * 6
-    # As ReconstructOptions draws them, and never more than the samples have.
-    rows = [min(max(4096, ROWS * layer.unknowns), layer.rows * samples) for layer in layers]
-    solving = sum(
-        layer.groups * (2.0 * n * layer.unknowns**2 + 8.0 * layer.unknowns**3)
-        for layer, n in zip(layers, rows, strict=True)
-    )
-    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    widest = max(layer.groups * layer.unknowns**2 for layer in layers)
-    return Effort((runs + solving) / SPEED / cores(), 5.0 * weights + 8.0 * 5 * widest + 2e9)
-
-
-def _memory() -> float:
-    """Bytes of memory that may be filled: most of what the machine has."""
-    try:
-        # The rest is left to the system and to what else runs.
-        return 0.7 * prod(os.sysconf(name) for name in ("SC_PAGE_SIZE", "SC_PHYS_PAGES"))
-    except (AttributeError, OSError, ValueError):
-        return 8e9

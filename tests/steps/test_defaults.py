@@ -18,6 +18,7 @@ from compressor.results import ModelStats, Report
 from compressor.results.detail import AccuracyRow
 from compressor.steps import defaults
 from compressor.steps.defaults import NO_LAYER, heavier, resolve_defaults
+from compressor.steps.effort import RecoveryWork
 from compressor.steps.gates import unresolved
 from compressor.steps.recover import RunSamples
 from tests.models import between, in_memory, model
@@ -84,7 +85,22 @@ def test_a_large_model_has_fewer_samples_or_the_bare_cut(monkeypatch: pytest.Mon
     assert "ask for it with --recover lstsq" in note
 
 
-def test_the_samples_that_are_named_take_the_time_that_is_begun_unasked() -> None:
+def test_in_a_large_model_every_group_loses_the_same_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    proto = between("b = Relu(a)")
+    work = RecoveryWork.of(analyse(in_memory(proto), PruneSettings(ratio=0.5)))
+    both = [work.effort(32, losses=losses).seconds for losses in (False, True)]
+    monkeypatch.setattr(defaults, "SECONDS", sum(both) / 2)
+    found, notes = auto(proto)
+    assert found.recover != "none"
+    assert found.scope == "local"
+    assert any("--scope loss" in note for note in notes)
+    asked, notes = auto(proto, scope="loss")
+    assert (asked.recover, asked.scope) == ("none", "loss")
+
+
+def test_the_samples_that_are_named_take_the_time_that_is_begun_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = RecoveryWork.of(analyse(in_memory(between("b = Relu(a)")), PruneSettings(ratio=0.5)))
+    monkeypatch.setattr(defaults, "SECONDS", work.effort(10**7, losses=False).seconds / 2)
     found, [note] = auto(between("b = Relu(a)"), samples=10**7)
     assert found.recover == "none"
     (named,) = re.findall(r"--samples (\d+)", note)

@@ -1,0 +1,135 @@
+"""What recovery in closed form takes, so that only what ends in seconds is begun without being asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+
+import onnx_ir as ir
+
+from compressor.core.machine import cores
+from compressor.graph.shapes import Shapes
+from compressor.operators.table import RULES, operator_of
+from compressor.pruning.analysis import Analysis
+from compressor.pruning.cost import macs_per_sample
+
+RUNNING, SOLVING = 40e9, 20e9
+"""Floating-point operations that a core does in a second, about: in layers that run, and in systems that are solved."""
+PASSES, PASSES_FOR_LOSSES = 2, 6
+"""Passes over the samples, about: both nets; with losses also forward and backward for the gradients, twice."""
+ROWS = 8
+"""Rows that least squares draws for each unknown (:class:`compressor.reconstruct.ReconstructOptions`)."""
+LEAST_ROWS = 4096
+"""Rows that it draws at least."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What one way to recover takes.
+
+    Attributes:
+        seconds: on the cores of this machine, about.
+        memory: bytes, about.
+    """
+
+    seconds: float
+    memory: float
+
+
+@dataclass(frozen=True)
+class LayerSize:
+    """A linear layer: unknowns of one output, matrices, and rows of one sample."""
+
+    unknowns: int
+    groups: int
+    rows: float
+
+
+@dataclass(frozen=True)
+class RecoveryWork:
+    """What there is to do, from which follows what it takes.
+
+    Attributes:
+        layers: the linear layers that recovery rebuilds.
+        macs: multiply-accumulates of one sample.
+        weights: bytes of the weights.
+        held: bytes of all that layers compute on one sample, as float32.
+    """
+
+    layers: Sequence[LayerSize]
+    macs: float
+    weights: float
+    held: float
+
+    @staticmethod
+    def of(found: Analysis) -> RecoveryWork:
+        """Of an analysed model, at the bound shapes."""
+        model, shapes = found.model, found.shapes
+        weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+        made = (shapes(value) for node in model.graph for value in node.outputs)
+        held = 4.0 * sum(prod(shape) for shape in made if shape is not None) / max(shapes.batch, 1)
+        macs = macs_per_sample(model.graph, shapes, RULES)
+        return RecoveryWork(_layers(model, shapes), macs, weights, held)
+
+    @property
+    def samples(self) -> int:
+        """Samples that give the widest layer its rows."""
+        return max(ceil(ROWS * layer.unknowns / max(layer.rows, 1.0)) for layer in self.layers)
+
+    def effort(self, samples: int, *, losses: bool) -> Effort:
+        """What it takes from so many samples.
+
+        Args:
+            samples: how many.
+            losses: widths follow what outputs lose (:mod:`compressor.allocation`); otherwise they are given.
+        """
+        # Two operations for each multiply-accumulate.
+        running = 2.0 * self.macs * samples * (PASSES_FOR_LOSSES if losses else PASSES)
+        solving = sum(layer.groups * _solving(layer, samples, losses=losses) for layer in self.layers)
+        widest = max(layer.groups * layer.unknowns**2 for layer in self.layers)
+        seconds = (running / RUNNING + solving / SOLVING) / cores()
+        return Effort(seconds, 5.0 * self.weights + 8.0 * 5 * widest + 2e9)
+
+
+def available_memory() -> float:
+    """Bytes of memory that may be filled: most of what the machine has."""
+    try:
+        # The rest is left to the system and to what else runs.
+        return 0.7 * prod(os.sysconf(name) for name in ("SC_PAGE_SIZE", "SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):
+        return 8e9
+
+
+def _solving(layer: LayerSize, samples: int, *, losses: bool) -> float:
+    """Operations of one matrix: its covariance and factor, and for losses an inverse and the removal of its columns."""
+    unknowns = layer.unknowns
+    # As ReconstructOptions draws them, and never more than the samples have.
+    rows = min(max(LEAST_ROWS, ROWS * unknowns), layer.rows * samples)
+    # The system is one of rows where these are fewer.
+    smaller = min(rows, unknowns)
+    fitted = 2.0 * rows * unknowns * smaller + smaller**3
+    # Half of the rows adjust, the other half judge.
+    return fitted + (2.0 * unknowns**2 * min(rows / 2, unknowns) + unknowns**3 if losses else 0.0)
+
+
+def _layers(model: ir.Model, shapes: Shapes) -> list[LayerSize]:
+    """The linear layers that recovery rebuilds, at the bound shapes."""
+    from compressor.reconstruct.form import Unrepairable
+    from compressor.reconstruct.layers import repairable_layers
+
+    values = {str(v.name) for v in (*model.graph.inputs, *(v for node in model.graph for v in node.outputs))}
+    found = []
+    for layer in repairable_layers(model, model, values)[0]:
+        x, y = shapes(layer.node.inputs[1 - layer.held]), shapes(layer.node.outputs[0])  # type: ignore[arg-type]
+        if x is None or y is None or not operator_of(layer.node).linear:
+            continue
+        weight = layer.weight.read()
+        try:
+            form = layer.form((x, weight.shape, y))
+            groups, _, unknowns = form.sizes
+        except Unrepairable:
+            continue  # recovery leaves it alone, and says why
+        found.append(LayerSize(unknowns, groups, form.count(y) / max(shapes.batch, 1)))
+    return found
