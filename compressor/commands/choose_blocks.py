@@ -112,7 +112,7 @@ def choose(
     clock = clock or Clock()
     limits = Limits(settings.max_drop, settings.max_distance, Evaluator.of(settings))
     with clock.phase("load"):
-        model, _ = account.open_source(source)
+        model, _ = account.open_source(source, settings)
         samples = open_samples(model, settings)
         limits.check(samples)
         known = Ledger(ledger)

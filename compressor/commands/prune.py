@@ -17,8 +17,6 @@ from compressor.errors import PlanError, UsageError
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
-from compressor.operators.table import teaching
-from compressor.operators.taught import read_records
 from compressor.pruning import proof
 from compressor.pruning.analysis import analyse, believing
 from compressor.pruning.lossless import exact
@@ -81,9 +79,8 @@ def prune(
         raise UsageError("a plan already says what goes, which --rewind trains to find out; leave one of them out")
     if settings.data is None and settings.val_data is None:
         evaluator_for(settings, None, settings.max_drop)
-    with teaching(read_records(settings.op_rules) if settings.op_rules is not None else ()):
-        # The whole run starts over, since a distrusted node may change every choice before the one that failed.
-        return believing(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
+    # The whole run starts over, since a distrusted node may change every choice before the one that failed.
+    return believing(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
 
 
 def _prune(
@@ -96,7 +93,7 @@ def _prune(
     """:func:`prune` without the rules of the nodes that are ``distrusted``."""
     file = None if isinstance(model, ir.Model) else Path(model)
     with clock.phase("load"):
-        source, size = account.open_source(model)
+        source, size = account.open_source(model, settings)
         # ``given`` goes into the file as provenance: what was asked for, not what it came to.
         given = settings = exact(account.settings_of_plan(settings, plan))
         # Unreadable data is said before anything is analysed.

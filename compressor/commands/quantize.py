@@ -89,7 +89,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
     """
     clock = clock or Clock()
     with clock.phase("load"):
-        source, size = account.open_source(model)
+        source, size = account.open_source(model, settings)
         path = None if isinstance(model, ir.Model) else Path(model)
         _demand_float(source)
     with clock.phase("analyse"):

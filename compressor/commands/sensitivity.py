@@ -53,7 +53,8 @@ class Pruned:
     def open(self) -> Variant:
         """Loads the file; the variant of a plan, as JSON, is the model without what it names."""
         # Once in every process; plans then cost a cut each.
-        found = analyse(files.load_model(self.source), SensitivitySettings.model_validate_json(self.settings))
+        settings = SensitivitySettings.model_validate_json(self.settings)
+        found = analyse(account.open_source(self.source, settings)[0], settings)
         return lambda text: apply_plan(found, PruningPlan.from_json(text))
 
 
@@ -93,7 +94,7 @@ def sensitivity(
     """
     clock = clock or Clock()
     with clock.phase("load"):
-        model, size = account.open_source(source)
+        model, size = account.open_source(source, settings)
         samples = open_samples(model, settings)
         limits = _limits(settings, samples)
         known = Ledger(ledger)

@@ -120,7 +120,7 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
     """
     clock = clock or Clock()
     with clock.phase("load"):
-        source, size = account.open_source(model)
+        source, size = account.open_source(model, settings)
         samples = UnifySamples.of(settings, source)
         data = None if samples is None else samples.valid
         # Before any work, so that a metric that does not fit the data is refused at once.

@@ -21,7 +21,7 @@ from compressor.config.selection import SelectionSection
 from compressor.core.compare import Array
 from compressor.core.globs import any_match
 from compressor.graph.captures import captured_values, nodes_inside
-from compressor.graph.nodes import become_identity
+from compressor.graph.nodes import become_identity, record_of
 from compressor.graph.weights import parts
 from compressor.operators.constants import Constants
 from compressor.operators.operator import Rules
@@ -50,14 +50,14 @@ def find_blocks(coupling: Coupling, rules: Rules) -> list[ResidualBlock]:
     place = {node: number for number, node in enumerate(nodes)}
     found = []
     for node in nodes:
-        rule = rules.get((node.domain, node.op_type))
+        rule = record_of(node, rules)
         if rule is None or len(node.inputs) != TERMS or not all(k in rule.addends for k in range(TERMS)):
             continue
         for branch in range(TERMS):
             if not _left_alone(node, branch, coupling) or not _starts_from_skip(node, branch, place):
                 continue
             gone = _goes_with(node, branch, nodes[: place[node]])
-            if any((n.domain, n.op_type) in rules and rules[n.domain, n.op_type].multiplies for n in gone):
+            if any((own := record_of(n, rules)) is not None and own.multiplies for n in gone):
                 found.append(ResidualBlock(node, branch, frozenset(gone), frozenset(_weights_of(gone))))
     return found
 
@@ -183,7 +183,7 @@ def _is_zero(value: ir.Value | None, constants: Constants, rules: Rules) -> bool
         array = constants.array(value)
         return array is not None and not array.any()
     node = value.producer()
-    rule = None if node is None else rules.get((node.domain, node.op_type))
+    rule = None if node is None else record_of(node, rules)
     if node is None or rule is None:
         return False
 

@@ -20,6 +20,7 @@ from compressor.graph.stream import plan_files
 from compressor.graph.unfuse import UNFUSED
 from compressor.operators import quantization_grid
 from compressor.operators.table import RULES
+from compressor.operators.taught import taught
 from compressor.pruning import cost
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.measured_shapes import shapes_of
@@ -40,12 +41,14 @@ NAMED = 3
 """Nodes that a warning names."""
 
 
-def open_source(model: str | Path | ir.Model) -> tuple[ir.Model, int]:
-    """The model and its bytes on disk (0 for a model in memory, whose weights are counted later)."""
+def open_source(model: str | Path | ir.Model, settings: RunSettings) -> tuple[ir.Model, int]:
+    """The model, knowing what the settings teach about operators, and its bytes on disk (in memory: of its weights)."""
     if isinstance(model, ir.Model):
-        return model, sum(int(v.const_value.nbytes) for v in model.graph.initializers.values() if v.const_value)
-    loaded = files.load_model(model)
-    return loaded, _size(loaded)
+        size = sum(int(v.const_value.nbytes) for v in model.graph.initializers.values() if v.const_value)
+    else:
+        model = files.load_model(model)
+        size = _size(model)
+    return taught(model, settings), size
 
 
 def _size(loaded: ir.Model) -> int:
@@ -99,8 +102,8 @@ def stats_in_memory(model: ir.Model, settings: RunSettings, size: int | None = N
 
 def read_back(path: Path, settings: RunSettings) -> ModelStats:
     """A written file, loaded again and counted."""
-    loaded = files.load_model(path)
-    found = stats_in_memory(loaded, settings, _size(loaded))
+    loaded, size = open_source(path, settings)
+    found = stats_in_memory(loaded, settings, size)
     return found.model_copy(update={"path": str(path)})
 
 
