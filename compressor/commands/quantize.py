@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 
 import onnx_ir as ir
 
@@ -44,11 +45,13 @@ from compressor.steps.run_sizes import comparable
 BYTES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
 TAKEN = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16})
 """Types of weights that the quantiser knows."""
-TAKES = {
-    "static": "it takes convolutions and products with one constant matrix",
-    "dynamic": "it takes convolutions and products with one constant matrix",
-    "int4": "it packs matrix products with one constant matrix, no convolutions",
-}
+TAKES = MappingProxyType(
+    {
+        "static": "it takes convolutions and products with one constant matrix",
+        "dynamic": "it takes convolutions and products with one constant matrix",
+        "int4": "it packs matrix products with one constant matrix, no convolutions",
+    }
+)
 """What the quantiser takes in each mode."""
 OLDEST, BY_CHANNEL = 10, 13
 """Operator sets from which QuantizeLinear exists, and takes a scale for each channel."""

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import onnx_ir as ir
 
 from compressor.runtime.sessions import Array, opened, run_session
 
 TENSOR = "tensor("
-TYPES: Mapping[str, ir.DataType] = {
-    "float": ir.DataType.FLOAT,
-    "double": ir.DataType.DOUBLE,
-    "float16": ir.DataType.FLOAT16,
-    "bfloat16": ir.DataType.BFLOAT16,
-    "bool": ir.DataType.BOOL,
-    "string": ir.DataType.STRING,
-    **{f"{sign}int{bits}": ir.DataType[f"{sign}int{bits}".upper()] for sign in ("", "u") for bits in (8, 16, 32, 64)},
-}
+TYPES: Mapping[str, ir.DataType] = MappingProxyType(
+    {
+        "float": ir.DataType.FLOAT,
+        "double": ir.DataType.DOUBLE,
+        "float16": ir.DataType.FLOAT16,
+        "bfloat16": ir.DataType.BFLOAT16,
+        "bool": ir.DataType.BOOL,
+        "string": ir.DataType.STRING,
+        **{
+            f"{sign}int{bits}": ir.DataType[f"{sign}int{bits}".upper()]
+            for sign in ("", "u")
+            for bits in (8, 16, 32, 64)
+        },
+    }
+)
 """ONNX Runtime's names of element types."""
 
 Seen = dict[str, tuple[tuple[int, ...], ir.DataType | None]]
