@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compressor.config.bench import BenchSettings
+from compressor.config import BenchSettings, RunSettings
 from compressor.core.clock import Clock, Progress
 from compressor.errors import GateMissed, ModelError, UsageError
 from compressor.evaluate import pair
@@ -74,6 +74,16 @@ def demand_speed(report: BenchReport, settings: BenchSettings) -> None:
                 f"a run takes {last.median_latency_ms:.3g} ms{where} by the median, --max-latency allows "
                 f"{settings.max_latency:g} ms"
             )
+
+
+def beside(source: Path, output: Path, settings: RunSettings) -> LatencyResult | None:
+    """How much faster a written model is than the one that it was made from, at the sizes of the run's settings.
+
+    Raises:
+        CompressorError: as :func:`bench`.
+    """
+    shared = settings.model_dump(include={*RunSettings.model_fields})
+    return summary(bench(source, output, BenchSettings.model_validate({**shared, "memory": False})))
 
 
 def summary(report: BenchReport) -> LatencyResult | None:

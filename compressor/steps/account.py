@@ -91,20 +91,21 @@ def _params(model: ir.Model) -> int:
     return cost.graph_params(normalise(model.clone()).graph)
 
 
-def stats_in_memory(model: ir.Model, settings: RunSettings, size: int | None = None) -> ModelStats:
-    """A model that has no file; its bytes are those it would have in one file."""
+def stats_in_memory(
+    model: ir.Model, settings: RunSettings, size: int | None = None, path: Path | None = None
+) -> ModelStats:
+    """A model as it is; without ``size``, bytes on disk, its bytes are those it would have in one file."""
     plain = normalise(model.clone())
     shapes = shapes_of(plain, settings)
     counts = (cost.graph_params(plain.graph), cost.macs_per_sample(plain.graph, shapes, RULES))
     size = plan_files(model).size if size is None else size
-    return stats(None, size, model.graph, counts, len(cost.uncounted(plain.graph, shapes, RULES)))
+    return stats(path, size, model.graph, counts, len(cost.uncounted(plain.graph, shapes, RULES)))
 
 
 def read_back(path: Path, settings: RunSettings) -> ModelStats:
     """A written file, loaded again and counted."""
     loaded, size = open_source(path, settings)
-    found = stats_in_memory(loaded, settings, size)
-    return found.model_copy(update={"path": str(path)})
+    return stats_in_memory(loaded, settings, size, path)
 
 
 def put_in_place(model: ir.Model, output: Path | None, settings: RunSettings, proved: Evidence | None) -> ModelStats:
