@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
@@ -36,6 +37,9 @@ from compressor.results import (
     ProofResult,
     Report,
 )
+
+if TYPE_CHECKING:
+    from compressor.evaluate.pair import Opened
 
 NAMED = 3
 """Nodes that a warning names."""
@@ -100,6 +104,11 @@ def stats_in_memory(
     counts = (cost.graph_params(plain.graph), cost.macs_per_sample(plain.graph, shapes, RULES))
     size = plan_files(model).size if size is None else size
     return stats(path, size, model.graph, counts, len(cost.uncounted(plain.graph, shapes, RULES)))
+
+
+def stats_of_file(opened: Opened, settings: RunSettings) -> ModelStats:
+    """A model that was opened to be measured."""
+    return stats_in_memory(opened.model, settings, files.size_on_disk(opened.path), opened.path)
 
 
 def read_back(path: Path, settings: RunSettings) -> ModelStats:
