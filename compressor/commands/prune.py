@@ -33,7 +33,7 @@ from compressor.steps.provenance import pruning_facts
 from compressor.steps.recover import Recovery, RunSamples
 from compressor.steps.run import PruningRun
 from compressor.steps.step import means_of
-from compressor.steps.tokens import of_tokens, read_tokens, write_mapping
+from compressor.steps.tokens import of_tokens, write_mapping
 
 
 @dataclass(repr=False)
@@ -41,13 +41,14 @@ class PruneResult(ModelResult):
     """What a pruning run made: the smaller model, the plan that leads to it, and the report.
 
     The plan is None where several steps cannot be replayed as one. ``proved`` is what was proved of the smaller
-    model as it is.
+    model as it is. ``tokens`` are the old numbers of those that were kept, in the new order; None where all were.
     """
 
     model: ir.Model
     plan: PruningPlan | None
     report: Report
     proved: Evidence | None = None
+    tokens: tuple[int, ...] | None = None
 
     def headline(self) -> list[tuple[str, str]]:
         """That of the report."""
@@ -99,8 +100,10 @@ def _prune(
         # Unreadable data is said before anything is analysed.
         samples = RunSamples.of(settings, source) if settings.data is not None else None
     with clock.phase("analyse"):
-        original = source
-        source, read = of_tokens(source, settings) or (source, file or source)
+        original, read = source, file or source
+        fewer = of_tokens(source, settings)
+        if fewer is not None:
+            source, read = fewer.model, fewer.reference
         found = analyse(source, settings, distrusted)
         demand_matches(settings, source, found.model)
         # Needs the analysed model, as it counts what a recovery would take.
@@ -108,7 +111,7 @@ def _prune(
         settings = resized(settings, notes)
         settings = settings if plan is not None else by_time(settings, found, size)
         before = account.stats_of(source, found, size, file)
-        if source is not original:
+        if fewer is not None:
             # Shares are of the model as it was given, which has another vocabulary.
             before = account.stats_in_memory(original, settings, size).model_copy(update={"path": before.path})
     if samples is None:
@@ -123,7 +126,7 @@ def _prune(
     kept = run.single_plan(source)
     report = recovery.added_to(run.report(found, before, notes))
     stamp_provenance(run.model, "prune", given, file, pruning_facts(report, kept))
-    return PruneResult(run.model, kept, report, run.still_proved())
+    return PruneResult(run.model, kept, report, run.still_proved(), None if fewer is None else fewer.tokens)
 
 
 def prune_file(
@@ -151,8 +154,8 @@ def prune_file(
             stats = account.put_in_place(result.model, output, settings, result.proved)
             if plan_out is not None and result.plan is not None:
                 write_text(plan_out, result.plan.to_json())
-            if settings.keep_tokens is not None and output is not None:
-                write_mapping(output, read_tokens(settings.keep_tokens))
+            if result.tokens is not None and output is not None:
+                write_mapping(output, result.tokens)
     report = result.report
     # After the file is in place: curves are extra, and an error in them must not cost the result.
     if settings.robustness:
