@@ -187,11 +187,12 @@ def _target(found: Sequence[InputSpec], settings: GraphSection) -> tuple[InputSp
             f"{spec.quoted} leaves the size of images open; say it, such as with --input-shape "
             f"{printable(spec.name)}:{sizes}"
         )
-    if bound.channels not in MODES or height * width > MAX_PIXELS or height * width == 0:
+    channels, pixels = bound.channels, height * width
+    if channels is None or channels not in MODES or pixels > MAX_PIXELS or pixels == 0:
         raise UsageError(
             f"{spec.quoted} takes images of {sizes_of(tuple(shape[1:]))}, and folders give 1, 3 or 4 channels; {remedy}"
         )
-    return bound, height, width, bound.channels
+    return bound, height, width, channels
 
 
 def _listed(root: Path) -> tuple[tuple[str, ...], list[list[Path]]]:

@@ -17,8 +17,8 @@ from compressor.graph import files
 from compressor.graph.evaluate import Array
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
+from compressor.operators.carried import taught
 from compressor.operators.table import RULES
-from compressor.operators.taught import taught
 from compressor.pruning import cost
 from compressor.pruning.analysis import prepared_model
 from compressor.results import Report

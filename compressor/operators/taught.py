@@ -6,8 +6,6 @@ operators:
     sizes: {g: groups}
     factors: [0, 1]
 
-A graph carries such records at its nodes (:func:`taught`), so that they hold for this model and no other.
-
 What such a file claims is trusted no more than a record of this package: labels are held against shapes, and the proof
 against both models (``channels/verify.py``, ``pruning/proof.py``).
 """
@@ -19,14 +17,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
-
-from compressor.config.rules import RulesSection
-from compressor.config.section import Section, did_you_mean
+from compressor.config.section import did_you_mean
 from compressor.core.plain_yaml import parsed, read_text
 from compressor.errors import UsageError
-from compressor.graph.edit import copy_of
-from compressor.graph.nodes import STANDARD, give_record, operator_key
+from compressor.graph.nodes import STANDARD
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Item, Signature, axis_names
 from compressor.operators.table import RULES
@@ -35,25 +29,6 @@ KEYS = ("operator", "signature", "sizes", "factors", "bias", "work", "keeps_zero
 NAME = "[a-z][a-z0-9_]*"
 TOKEN = re.compile(rf"\*{NAME}|{NAME}|\[\*?{NAME}\]|\((?:{NAME}|\[{NAME}\])(?: (?:{NAME}|\[{NAME}\]))*\)")
 """An axis: a name, any number of axes, either of them fixed, or a row-major split."""
-
-
-def taught(model: ir.Model, settings: Section) -> ir.Model:
-    """``model``; or, where the settings name a file of rules, a copy whose nodes carry the records of their operators.
-
-    Raises:
-        UsageError: the file cannot be read, or an entry is no record.
-        ModelError: the nodes are not in order.
-    """
-    path = settings.op_rules if isinstance(settings, RulesSection) else None
-    if path is None:
-        return model
-    records = {(one.domain, one.name): one for one in read_records(path)}
-    copy = copy_of(model)
-    graphs = [copy.graph, *(function.graph for function in copy.functions.values())]
-    for node in [node for graph in graphs for node in graph.all_nodes()]:
-        if operator_key(node) in records:
-            give_record(node, records[operator_key(node)])
-    return copy
 
 
 def read_records(path: Path) -> list[Operator]:

@@ -20,8 +20,8 @@ from compressor.graph.normalise import normalise
 from compressor.graph.stream import plan_files
 from compressor.graph.unfuse import UNFUSED
 from compressor.operators import quantization_grid
+from compressor.operators.carried import taught
 from compressor.operators.table import RULES
-from compressor.operators.taught import taught
 from compressor.pruning import cost
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.measured_shapes import shapes_of

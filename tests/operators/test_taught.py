@@ -11,8 +11,9 @@ from compressor.commands.prune import prune, prune_file
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, ProofFailed, UsageError
 from compressor.graph.nodes import become_identity
+from compressor.operators.carried import taught
 from compressor.operators.table import operator_of
-from compressor.operators.taught import read_records, taught
+from compressor.operators.taught import read_records
 from tests.models import in_memory, model
 
 SAMPLE = {"operator": "com.microsoft::SampleOp", "signature": "*s -> *s"}
