@@ -16,11 +16,12 @@ from typing import Any
 import process
 from timed_steps import TimedSteps
 
-from compressor.commands.unify import get_ready, target
 from compressor.config import UnifySettings
 from compressor.graph import files
+from compressor.steps.unify import get_ready
 from compressor.train.constraints.admm import Admm, AdmmSchedule
 from compressor.train.module.graph_module import GraphModule
+from compressor.unification.project import target
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "cifar10-resnet20.onnx"

@@ -30,6 +30,7 @@ from compressor.graph import files
 from compressor.graph.edit import constant_array
 from compressor.graph.feeds import feeds
 from compressor.runtime.library import ort
+from compressor.steps.unify import get_ready
 from compressor.unification.packed import HALF, pack_blocks
 from compressor.unification.projections import Mixed
 
@@ -66,7 +67,7 @@ def interval(packed: list[float], dense: list[float]) -> tuple[float, float, flo
 def speed(path: Path, settings: UnifySettings) -> dict[str, float]:
     """CPU seconds of projection and packing of all weights, least of five, without reading files."""
     source = files.load_model(path)
-    ready = unify.get_ready(source, settings, 0, path)
+    ready = get_ready(source, settings, 0, path)
     weights = [np.array(constant_array(layer.value)) for layer in ready.found.layers]
     wide = [w.astype(np.float32) if w.dtype in HALF else w for w in weights]
     layouts = [layer.layout for layer in ready.found.layers]
@@ -103,7 +104,7 @@ def timing(path: Path, settings: UnifySettings, folder: Path, rounds: int) -> di
     packed, dense = folder / "packed.onnx", folder / "dense.onnx"
     files.save_model(result.model, packed)
     files.save_model(result.dense, dense)
-    ready = unify.get_ready(files.load_model(path), settings, 0, path)
+    ready = get_ready(files.load_model(path), settings, 0, path)
     inputs = feeds(ready.model, {k: (1, *v[1:]) if v else v for k, v in ready.shapes.inputs.items()}, ready.shapes, 0)
     loads = in_turn(lambda: open_session(packed), lambda: open_session(dense), max(3, rounds // 10))
     one, two = open_session(packed), open_session(dense)

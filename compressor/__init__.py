@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from compressor import version
@@ -33,27 +34,29 @@ if TYPE_CHECKING:
 postpone_sympy()  # here, because it has to come before the first import of onnx_ir
 
 __version__ = version.VERSION
-_PLACES = {
-    "CleanResult": "compressor.commands.clean",
-    "PruneResult": "compressor.commands.prune",
-    "PruneSettings": "compressor.config",
-    "PruningPlan": "compressor.channels.plan",
-    "UnifyResult": "compressor.commands.unify",
-    "bench": "compressor.interface.measures",
-    "clean": "compressor.api",
-    "diff": "compressor.interface.measures",
-    "finetune": "compressor.api",
-    "inspect": "compressor.interface.measures",
-    "load": "compressor.api",
-    "prune": "compressor.api",
-    "quantize": "compressor.api",
-    "robustness": "compressor.interface.measures",
-    "run": "compressor.api",
-    "save": "compressor.api",
-    "sensitivity": "compressor.interface.measures",
-    "unify": "compressor.api",
-    "verify": "compressor.interface.measures",
-}
+_PLACES = MappingProxyType(
+    {
+        "CleanResult": "compressor.commands.clean",
+        "PruneResult": "compressor.commands.prune",
+        "PruneSettings": "compressor.config",
+        "PruningPlan": "compressor.channels.plan",
+        "UnifyResult": "compressor.commands.unify",
+        "bench": "compressor.interface.measures",
+        "clean": "compressor.api",
+        "diff": "compressor.interface.measures",
+        "finetune": "compressor.api",
+        "inspect": "compressor.interface.measures",
+        "load": "compressor.api",
+        "prune": "compressor.api",
+        "quantize": "compressor.api",
+        "robustness": "compressor.interface.measures",
+        "run": "compressor.api",
+        "save": "compressor.api",
+        "sensitivity": "compressor.interface.measures",
+        "unify": "compressor.api",
+        "verify": "compressor.interface.measures",
+    }
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -45,7 +45,7 @@ from compressor.render.card import write_card
 from compressor.results.recipe import RecipeReport
 from compressor.steps import account
 from compressor.steps.gates import demand_gates
-from compressor.steps.provenance import pruning_facts
+from compressor.steps.quantize import put_in_place
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -207,12 +207,8 @@ def quantize(
     with called(QuantizeSettings, settings, [model], progress) as call:
         given = _direct(call.models[0])
         result = quantize_command.quantize(given, call.settings, clock=call.clock)
-        read = None if isinstance(given, ir.Model) else Path(given)
-        stamp_provenance(result.model, "quantize", call.settings, read, pruning_facts(result.report))
-        after = account.stats_in_memory(result.model, call.settings)
-        counts = {"params": result.report.input.params, "macs": result.report.input.macs, "uncounted": 0}
-        written = result.report.model_copy(update={"output": after.model_copy(update=counts)})
-        result.report = call.told(written)
+        stats = put_in_place(result.model, None, call.settings, result.report.input)
+        result.report = call.told(result.report.model_copy(update={"output": stats}))
         with with_result(result):
             demand_gates(result.report, call.settings)
         return result

@@ -25,6 +25,7 @@ from compressor.channels.verify import Claims, name_of
 from compressor.errors import RuleFault
 from compressor.graph.captures import captured_values, graphs_of, nodes_inside
 from compressor.graph.evaluate import Array
+from compressor.graph.nodes import record_of
 from compressor.graph.shapes import Shapes
 from compressor.graph.twins import Twins
 
@@ -69,9 +70,7 @@ class Coupling:
         policy: Policy,
         distrusted: Mapping[str, str] | None = None,
     ) -> None:
-        self.graph = graph
-        self.shapes = shapes
-        self.policy = policy
+        self.graph, self.shapes, self.policy = graph, shapes, policy
         self.units = Units()
         self.deferred_labels: dict[ir.Value, DeferredLabels] = {}
         self.balances: list[Balance] = []
@@ -344,7 +343,7 @@ class Coupling:
         distrusted = self.distrusted.get(str(node.name))
         if distrusted is not None:
             return distrusted
-        rule = self._rules.get((node.domain, node.op_type))
+        rule = record_of(node, self._rules)
         if rule is None or not rule.coupled:
             return f"{name_of(node)} has no rule"
         claims = self.claims[node] = self._claims = Claims()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.nodes import record_of
 from compressor.graph.shapes import Shapes
 
 COPY = "compressor.copy"
@@ -46,7 +47,7 @@ def fills(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any])
     """Every float value that is made to hold one number, or made of such values."""
     found = Fills()
     for node in graph.all_nodes():
-        rule = rules.get((node.domain, node.op_type))
+        rule = record_of(node, rules)
         if rule is None or not all(_is_float(shapes, v) for v in node.outputs if v.name):
             continue
         data = [v for v in node.inputs if v is not None and _is_float(shapes, v)]

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -31,10 +32,12 @@ _WHOLE, _GO_ON = "compressor.help_all", "compressor.go_on"
 _ALWAYS = frozenset({"help", "help_all", "version", "output", "json_to", "quiet", "verbose", "no_progress"})
 """Parameters that every help shows."""
 
-CONTEXT_SETTINGS: Mapping[str, Any] = {
-    "help_option_names": ["-h", "--help"],
-    "token_normalize_func": lambda token: token.replace("_", "-"),
-}
+CONTEXT_SETTINGS: Mapping[str, Any] = MappingProxyType(
+    {
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+    }
+)
 
 EXIT_CODES = """\b
 Exit codes:

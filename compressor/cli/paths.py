@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
+from types import MappingProxyType
 
 import click
 
@@ -16,7 +17,9 @@ _WITHDRAWN = "compressor.results"
 _LONGEST_NAME = 255
 """Bytes of a file's name on the file systems in use."""
 _PAGE = ("HTML", (".html", ".htm"))
-_KINDS = {"--report": _PAGE, "--plot": _PAGE, "report": _PAGE, "--card": ("Markdown", (".md", ".markdown"))}
+_KINDS = MappingProxyType(
+    {"--report": _PAGE, "--plot": _PAGE, "report": _PAGE, "--card": ("Markdown", (".md", ".markdown"))}
+)
 """What is written for a flag, and what names of such files end in."""
 
 

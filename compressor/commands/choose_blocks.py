@@ -9,7 +9,6 @@ from pathlib import Path
 import onnx_ir as ir
 
 from compressor.commands import unify
-from compressor.commands.unify import finish, get_ready, project, weighed
 from compressor.config.choosing import ChoosingSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
@@ -30,9 +29,10 @@ from compressor.pruning.allocate import Move
 from compressor.results.sensitivity import OutputChange
 from compressor.results.unify import UnifyReport
 from compressor.steps import account
+from compressor.steps.unify import get_ready, packed, weighed
 from compressor.unification.choose import BlockOption, UnifyPlan, blocks_after, moves, notation, within
 from compressor.unification.evidence import with_weights
-from compressor.unification.train import Trained
+from compressor.unification.project import project
 
 NODES = 900
 """Bytes of the nodes that unpack one weight, about: what saves less makes the file larger."""
@@ -112,7 +112,7 @@ def choose(
     clock = clock or Clock()
     limits = Limits(settings.max_drop, settings.max_distance, Evaluator.of(settings))
     with clock.phase("load"):
-        model, _ = account.open_source(source)
+        model, _ = account.open_source(source, settings)
         samples = open_samples(model, settings)
         limits.check(samples)
         known = Ledger(ledger)
@@ -182,7 +182,7 @@ def _to_size(
         asked = asked.model_copy(update={"verify": "off", "method": "one-shot", "permute": False})
         ready = get_ready(model, asked, 0, None)
         once = [project(layer, asked) for layer in ready.found.layers]
-        return plan_files(finish(ready, Trained(ready.model), once, asked, Clock()).model).size
+        return plan_files(packed(ready.model, once, asked).model).size
 
     low, high = 0, len(line)
     # All moves first, so that out of reach is said at once.

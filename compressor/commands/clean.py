@@ -47,7 +47,7 @@ def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Cl
     clock = clock or Clock()
     read = model if isinstance(model, ir.Model) else Path(model)
     with clock.phase("load"):
-        source, size = account.open_source(model)
+        source, size = account.open_source(model, settings)
     with clock.phase("analyse"):
         path = None if isinstance(model, ir.Model) else str(model)
         before = account.stats_in_memory(source, settings, size).model_copy(update={"path": path})

@@ -8,8 +8,6 @@ from compressor.channels.groups import group
 from compressor.config import PruneSettings, RunSettings
 from compressor.core.clock import Clock, Progress
 from compressor.graph.provenance import provenance_steps
-from compressor.operators.table import teaching
-from compressor.operators.taught import read_records
 from compressor.pruning.analysis import analyse
 from compressor.pruning.matching import demand_matches
 from compressor.results import Report
@@ -19,15 +17,8 @@ from compressor.steps import account
 def inspect_file(source: Path, settings: RunSettings, progress: Progress | None = None) -> Report:
     """What could be pruned, and what could not and why; changes nothing."""
     clock = Clock(progress)
-    path = settings.op_rules if isinstance(settings, PruneSettings) else None
-    # Taught operators hold for this run alone and are taken back afterwards.
-    with teaching(read_records(path) if path is not None else ()):
-        return _inspected(source, settings, clock)
-
-
-def _inspected(source: Path, settings: RunSettings, clock: Clock) -> Report:
     with clock.phase("load"):
-        model, size = account.open_source(source)
+        model, size = account.open_source(source, settings)
     with clock.phase("analyse"):
         found = analyse(model, settings)
         if isinstance(settings, PruneSettings):

@@ -17,8 +17,6 @@ from compressor.errors import PlanError, UsageError
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
-from compressor.operators.table import teaching
-from compressor.operators.taught import read_records
 from compressor.pruning import proof
 from compressor.pruning.analysis import analyse, believing
 from compressor.pruning.lossless import exact
@@ -35,7 +33,7 @@ from compressor.steps.provenance import pruning_facts
 from compressor.steps.recover import Recovery, RunSamples
 from compressor.steps.run import PruningRun
 from compressor.steps.step import means_of
-from compressor.steps.tokens import of_tokens, read_tokens, write_mapping
+from compressor.steps.tokens import of_tokens, write_mapping
 
 
 @dataclass(repr=False)
@@ -43,13 +41,14 @@ class PruneResult(ModelResult):
     """What a pruning run made: the smaller model, the plan that leads to it, and the report.
 
     The plan is None where several steps cannot be replayed as one. ``proved`` is what was proved of the smaller
-    model as it is.
+    model as it is. ``tokens`` are the old numbers of those that were kept, in the new order; None where all were.
     """
 
     model: ir.Model
     plan: PruningPlan | None
     report: Report
     proved: Evidence | None = None
+    tokens: tuple[int, ...] | None = None
 
     def headline(self) -> list[tuple[str, str]]:
         """That of the report."""
@@ -81,9 +80,8 @@ def prune(
         raise UsageError("a plan already says what goes, which --rewind trains to find out; leave one of them out")
     if settings.data is None and settings.val_data is None:
         evaluator_for(settings, None, settings.max_drop)
-    with teaching(read_records(settings.op_rules) if settings.op_rules is not None else ()):
-        # The whole run starts over, since a distrusted node may change every choice before the one that failed.
-        return believing(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
+    # The whole run starts over, since a distrusted node may change every choice before the one that failed.
+    return believing(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
 
 
 def _prune(
@@ -96,14 +94,16 @@ def _prune(
     """:func:`prune` without the rules of the nodes that are ``distrusted``."""
     file = None if isinstance(model, ir.Model) else Path(model)
     with clock.phase("load"):
-        source, size = account.open_source(model)
+        source, size = account.open_source(model, settings)
         # ``given`` goes into the file as provenance: what was asked for, not what it came to.
         given = settings = exact(account.settings_of_plan(settings, plan))
         # Unreadable data is said before anything is analysed.
         samples = RunSamples.of(settings, source) if settings.data is not None else None
     with clock.phase("analyse"):
-        original = source
-        source, read = of_tokens(source, settings) or (source, file or source)
+        original, read = source, file or source
+        fewer = of_tokens(source, settings)
+        if fewer is not None:
+            source, read = fewer.model, fewer.reference
         found = analyse(source, settings, distrusted)
         demand_matches(settings, source, found.model)
         # Needs the analysed model, as it counts what a recovery would take.
@@ -111,7 +111,7 @@ def _prune(
         settings = resized(settings, notes)
         settings = settings if plan is not None else by_time(settings, found, size)
         before = account.stats_of(source, found, size, file)
-        if source is not original:
+        if fewer is not None:
             # Shares are of the model as it was given, which has another vocabulary.
             before = account.stats_in_memory(original, settings, size).model_copy(update={"path": before.path})
     if samples is None:
@@ -126,7 +126,7 @@ def _prune(
     kept = run.single_plan(source)
     report = recovery.added_to(run.report(found, before, notes))
     stamp_provenance(run.model, "prune", given, file, pruning_facts(report, kept))
-    return PruneResult(run.model, kept, report, run.still_proved())
+    return PruneResult(run.model, kept, report, run.still_proved(), None if fewer is None else fewer.tokens)
 
 
 def prune_file(
@@ -154,8 +154,8 @@ def prune_file(
             stats = account.put_in_place(result.model, output, settings, result.proved)
             if plan_out is not None and result.plan is not None:
                 write_text(plan_out, result.plan.to_json())
-            if settings.keep_tokens is not None and output is not None:
-                write_mapping(output, read_tokens(settings.keep_tokens))
+            if result.tokens is not None and output is not None:
+                write_mapping(output, result.tokens)
     report = result.report
     # After the file is in place: curves are extra, and an error in them must not cost the result.
     if settings.robustness:

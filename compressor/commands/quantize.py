@@ -2,63 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import onnx_ir as ir
 
 from compressor.commands import bench
-from compressor.config import BenchSettings, RunSettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.clock import Clock, Progress
-from compressor.core.compare import Array
-from compressor.core.formatting import count, quantity
-from compressor.core.scratch import scratch
-from compressor.data import batch_limit, batches, open_data, open_parts, subset
 from compressor.data.synthetic import Synthetic
-from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageError
-from compressor.evaluate.likeness import outputs_row
-from compressor.evaluate.stand_in import describe_samples, stand_in
-from compressor.graph import clean, files, metadata
+from compressor.evaluate.stand_in import describe_samples
 from compressor.graph.model_result import ModelResult
-from compressor.graph.nodes import REALS
-from compressor.graph.normalise import normalise
 from compressor.graph.provenance import stamp_provenance
-from compressor.graph.restore_packed import MARK, with_plain_weights
-from compressor.metrics.evaluator import evaluator_for
-from compressor.operators.table import operator_of
+from compressor.graph.restore_packed import with_plain_weights
 from compressor.pruning import proof
-from compressor.pruning.analysis import prepared_model
-from compressor.pruning.matching import nearest
-from compressor.results.quantize import QuantizedRow, QuantizeReport
-from compressor.runtime import quantizer
-from compressor.runtime.quantizer import Quantization
+from compressor.results.quantize import QuantizeReport
 from compressor.steps import account
 from compressor.steps.gates import unresolved
 from compressor.steps.provenance import pruning_facts
-from compressor.steps.recover import NOT_COMPARED, RunSamples
-from compressor.steps.run_sizes import comparable
-
-BYTES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
-TAKEN = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16})
-"""Types of weights that the quantiser knows."""
-TAKES = {
-    "static": "it takes convolutions and products with one constant matrix",
-    "dynamic": "it takes convolutions and products with one constant matrix",
-    "int4": "it packs matrix products with one constant matrix, no convolutions",
-}
-"""What the quantiser takes in each mode."""
-OLDEST, BY_CHANNEL = 10, 13
-"""Operator sets from which QuantizeLinear exists, and takes a scale for each channel."""
-MADE_UP = "no data was given, so activations were calibrated on made-up samples; --data with real ones keeps more"
-NO_CHANNELS = "operator set {opset} has no scales by channel, which came with 13, so each weight has one scale"
-PACKED = (
-    "the weights of {path} are stored packed, in {before} altogether; quantization stores each weight by itself, and "
-    "takes {after}: unify or quantise, not both"
+from compressor.steps.quantize import (
+    MADE_UP,
+    demand_quantised,
+    demand_unquantised,
+    growth,
+    moved_by_quantization,
+    put_in_place,
+    quantised,
+    quantize_samples,
+    quantize_task,
 )
-LARGER = "the file became larger, {before} -> {after}: its weights are few, and scales and nodes are added"
 
 
 @dataclass(repr=False)
@@ -88,39 +60,38 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
         CompressorError: others of :mod:`compressor.errors`, each with its exit code.
     """
     clock = clock or Clock()
+    path = None if isinstance(model, ir.Model) else Path(model)
     with clock.phase("load"):
-        source, size = account.open_source(model)
-        path = None if isinstance(model, ir.Model) else Path(model)
-        _demand_float(source)
+        source, size = account.open_source(model, settings)
+        demand_unquantised(source)
     with clock.phase("analyse"):
         # Packed weights are counted as what they stand for; codes are no parameters.
-        before = account.stats_in_memory(with_plain_weights(source), settings, size)
-        before = before.model_copy(update={"path": None if path is None else str(path)})
-        ready, _ = prepared_model(with_plain_weights(source), settings)
-        clean.tidy(ready, simplify=settings.simplify)
-        weights = linear_weights(ready)
-        _demand_weights(weights)
-        asked, notes = _asked(ready, weights, settings)
+        before = account.stats_in_memory(with_plain_weights(source), settings, size, path)
+        task = quantize_task(source, settings)
     with clock.phase("samples"):
-        samples = _samples(source, settings)
-    with scratch() as folder:
-        result, rows = _quantised(ready, samples, asked, settings, folder, clock)
+        samples = quantize_samples(source, settings)
+    with clock.phase("quantise"):
+        result, rows = quantised(task, samples, settings)
     # The quantiser is not ours, so what callers bind to is checked.
     proof.same_signature(source, result)
+    demand_quantised(rows, task, settings.mode)
+    with clock.phase("compare"):
+        moved = moved_by_quantization(source, result, samples, settings)
+    calibrates = settings.mode == "static"
     report = QuantizeReport(
         input=before,
         mode=settings.mode,
         weights=rows,
-        calibrated=min(settings.samples, len(samples.train)) if settings.mode == "static" else 0,
+        calibrated=min(settings.samples, len(samples.train)) if calibrates else 0,
         synthetic=describe_samples(samples.train) if isinstance(samples.train, Synthetic) else None,
-        warnings=[*notes, *([] if samples.real or settings.mode != "static" else [MADE_UP])],
+        outputs=moved.outputs,
+        accuracy=moved.accuracy,
+        warnings=[*task.notes, *([MADE_UP] if calibrates and not samples.real else []), *moved.warnings],
         settings=settings.model_dump(mode="json"),
+        seconds=clock.seconds,
     )
-    if not any(row.quantized for row in rows):
-        raise NothingToPrune(_none_taken(rows, weights, settings.mode))
-    with clock.phase("compare"):
-        report = _compared(report, source, result, samples, settings)
-    return QuantizeResult(result, report.model_copy(update={"seconds": clock.seconds}))
+    stamp_provenance(result, "quantize", settings, path, pruning_facts(report))
+    return QuantizeResult(result, report)
 
 
 def quantize_file(
@@ -132,219 +103,11 @@ def quantize_file(
     """
     clock = Clock(progress)
     done = quantize(source, settings, clock=clock)
-    report = done.report
     with clock.phase("write"):
-        if output is None:
-            stats = account.stats_in_memory(done.model, settings)
-        else:
-            check = proof.file_check(done.model, None, settings)
-            stamp_provenance(done.model, "quantize", settings, source, pruning_facts(report))
-            files.save_model(done.model, output, external_data=settings.external_data, check=check)
-            stats = account.stats_in_memory(files.load_model(output), settings, files.size_on_disk(output))
-            stats = stats.model_copy(update={"path": str(output)})
-    # Quantised nodes count no multiply-accumulates of real numbers; there are as many as before.
-    # Scales and zero points are no parameters either.
-    stats = stats.model_copy(update={"params": report.input.params, "macs": report.input.macs, "uncounted": 0})
-    report = report.model_copy(update={"output": stats})
+        stats = put_in_place(done.model, output, settings, done.report.input)
+    report = done.report.model_copy(update={"output": stats})
     if settings.latency and output is not None:
         with clock.phase("time"):
-            shared = settings.model_dump(include={*RunSettings.model_fields})
-            timed = bench.bench(source, output, BenchSettings.model_validate({**shared, "memory": False}))
-        report = report.model_copy(update={"latency": bench.summary(timed)})
-    more = [*_grown(report, source), *unresolved(report, settings)]
+            report = report.model_copy(update={"latency": bench.beside(source, output, settings)})
+    more = [*growth(report, source), *unresolved(report, settings)]
     return report.model_copy(update={"seconds": clock.seconds, "warnings": [*report.warnings, *more]})
-
-
-def linear_weights(model: ir.Model) -> dict[str, ir.Value]:
-    """Initializers of real numbers and of two axes or more that linear operators multiply with, by name."""
-    found = {}
-    for node in model.graph:
-        rule = operator_of(node)
-        if rule is None or not rule.linear:
-            continue
-        for value in node.inputs:
-            tensor = None if value is None else value.const_value
-            if value is not None and tensor is not None and tensor.dtype in REALS and len(tensor.shape) > 1:
-                found[str(value.name)] = value
-    return found
-
-
-# ---- what is refused -----------------------------------------------------------------------------------------
-
-
-def _demand_float(source: ir.Model) -> None:
-    tensors = (v.const_value for v in with_plain_weights(source).graph.initializers.values())
-    whole = [t for t in tensors if t is not None and t.dtype in BYTES and len(t.shape) > 1]
-    # Its weights are whole numbers already, in which nothing is left to quantise.
-    if whole:
-        kind = whole[0].dtype.name.lower()
-        raise NothingToPrune(
-            f"the model is quantised already: {count(len(whole), 'weight')} of it, such as {whole[0].name!r}, "
-            f"{'is' if len(whole) == 1 else 'are'} stored as {kind}; quantise the model that it was made from"
-        )
-
-
-def _demand_weights(weights: Mapping[str, ir.Value]) -> None:
-    if not weights:
-        raise NothingToPrune(
-            "the model has no weight of real numbers that a convolution or matrix product reads, so there is nothing "
-            "to quantise"
-        )
-    kinds = {value.dtype for value in weights.values()}
-    if not kinds & TAKEN:
-        names = " and ".join(sorted(kind.name.lower() for kind in kinds if kind is not None))
-        raise NothingToPrune(
-            f"the weights are {names}, and ONNX Runtime's quantiser takes float and float16; convert the model first"
-        )
-
-
-def _none_taken(rows: list[QuantizedRow], weights: Mapping[str, ir.Value], mode: str) -> str:
-    """That the quantiser took no weight, and what it would have taken."""
-    readers = sorted({node.op_type for value in weights.values() for node, _ in value.uses()})
-    return (
-        f"ONNX Runtime quantised none of {count(len(rows), 'weight')} with --mode {mode}: {TAKES[mode]}, and these are "
-        f"weights of {', '.join(readers)}; choose another --mode"
-    )
-
-
-def _asked(
-    model: ir.Model, weights: Mapping[str, ir.Value], settings: QuantizeSettings
-) -> tuple[Quantization, list[str]]:
-    """What the quantiser is asked for, and notes; raises UsageError for globs that match nothing or leave nothing."""
-    # A user may name a weight by itself, as the report does, or by the node that reads it.
-    names = {
-        name: {name, metadata.readable(value), *(str(node.name) for node, _ in value.uses())}
-        for name, value in weights.items()
-    }
-    for glob in (*settings.include, *settings.exclude):
-        if not any(fnmatchcase(text, glob) for texts in names.values() for text in texts):
-            near = nearest(glob, (text for texts in names.values() for text in texts))
-            raise UsageError(f"{glob!r} matches no weight that could be quantised, nor its node; {near}")
-
-    def matched(name: str, globs: tuple[str, ...]) -> bool:
-        return any(fnmatchcase(text, glob) for text in names[name] for glob in globs)
-
-    wanted = [name for name in weights if not settings.include or matched(name, settings.include)]
-    left = [name for name in weights if name not in wanted or matched(name, settings.exclude)]
-    if len(left) == len(weights):
-        raise NothingToPrune("--include and --exclude leave no weight that could be quantised")
-    opset = model.graph.opset_imports.get("", 1)
-    if opset < OLDEST and settings.mode == "static":
-        raise ModelError(
-            f"operator set {opset} cannot hold quantised activations, which came with {OLDEST}; convert the model to a "
-            "newer one (onnx.version_converter), or choose --mode dynamic"
-        )
-    # Four-bit weights have scales by block, whatever the operator set.
-    by_channel = settings.per_channel and (opset >= BY_CHANNEL or settings.mode == "int4")
-    notes = [NO_CHANNELS.format(opset=opset)] if settings.per_channel and not by_channel else []
-    nodes = tuple(str(node.name) for name in left for node, _ in weights[name].uses())
-    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    # Half of what one file may hold leaves room for the models that the quantiser writes on the way.
-    large = size > files.MAX_INLINE_BYTES // 2
-    return Quantization(by_channel, settings.calibration, settings.block_size, nodes, large), notes
-
-
-# ---- the steps -----------------------------------------------------------------------------------------------
-
-
-def _samples(source: ir.Model, settings: QuantizeSettings) -> RunSamples:
-    """The user's, or made-up ones."""
-    if settings.data is not None:
-        train, valid = open_parts(settings, source)
-        samples = RunSamples(train, valid if len(valid) else None, real=True)
-    else:
-        judged = None
-        if settings.val_data is not None:
-            judged = open_data(settings.model_copy(update={"data": settings.val_data}), source)
-        samples = RunSamples(stand_in(normalise(source.clone()), settings, settings.samples), judged, real=False)
-    evaluator_for(settings, samples.valid, settings.max_drop)  # refuses a gate that cannot be judged, before any work
-    return samples
-
-
-def _quantised(
-    ready: ir.Model, samples: RunSamples, asked: Quantization, settings: QuantizeSettings, folder: Path, clock: Clock
-) -> tuple[ir.Model, list[QuantizedRow]]:
-    """The model that the quantiser makes of a prepared one, in memory, as the folder goes; and its weights."""
-    plainly, better, output = (folder / f"{name}.onnx" for name in ("ready", "better", "quantised"))
-    files.save_model(ready, plainly, external_data=asked.large)
-    with clock.phase("quantise"):
-        if asked.large:
-            better = plainly  # ONNX Runtime does not optimise what has weights beside it
-        else:
-            quantizer.optimised(plainly, better)
-        if settings.mode == "static":
-            quantizer.static(better, output, _feeds(ready, samples, settings), asked, settings.provider)
-        elif settings.mode == "dynamic":
-            quantizer.dynamic(better, output, asked)
-        else:
-            quantizer.four_bits(better, output, asked)
-    result = files.load_model(output)
-    # The folder that external weights lie in is about to be removed.
-    for value in result.graph.initializers.values():
-        if isinstance(value.const_value, ir.ExternalTensor):
-            value.const_value = ir.tensor(value.const_value.numpy().copy(), dtype=value.dtype, name=value.name)
-    result.graph.meta.clear()  # its file goes with the folder
-    result.graph.meta.update(ready.graph.meta)
-    result.metadata_props.update(ready.metadata_props)
-    if not settings.keep_metadata:
-        metadata.strip_metadata(result)
-    # The optimised model, as the optimiser renames and merges weights before they are quantised.
-    return result, _rows(files.load_model(better), result)
-
-
-def _rows(before: ir.Model, after: ir.Model) -> list[QuantizedRow]:
-    """Which weights the quantiser took: those that are no initializers of real numbers any more."""
-    kept = {str(v.name) for v in after.graph.initializers.values() if v.dtype in REALS}
-    return [
-        QuantizedRow(name=name, label=metadata.readable(v), weights=_elements(v), quantized=name not in kept)
-        for name, v in linear_weights(before).items()
-    ]
-
-
-def _feeds(model: ir.Model, samples: RunSamples, settings: QuantizeSettings) -> Iterator[Mapping[str, Array]]:
-    fixed = batch_limit(model)
-    chosen = subset(samples.train, max(settings.samples, fixed or 0), settings.seed)
-    wanted = {str(v.name) for v in model.graph.inputs}
-    for batch in batches(chosen, fixed or min(settings.batch_size, 32)):
-        # A part of a batch does not run where the size is fixed.
-        if fixed is None or len(batch) == fixed:
-            yield {name: array for name, array in batch.inputs.items() if name in wanted}
-
-
-def _compared(
-    report: QuantizeReport, source: ir.Model, result: ir.Model, samples: RunSamples, settings: QuantizeSettings
-) -> QuantizeReport:
-    """The report with how far outputs are from the original's, and with accuracy where there are labels."""
-    data, seen = samples.to_compare()
-    changes: dict[str, object] = {}
-    original = normalise(source.clone())
-    try:
-        row = outputs_row([original, result], data, settings, count=comparable(source, settings, len(data)))
-    except ModelError as error:
-        # The original runs on these samples, so this is no fault of the data.
-        raise ProofFailed(f"the quantised model does not run on samples that the original runs on: {error}") from None
-    if row is not None:
-        real = samples.real or samples.valid is not None
-        changes["outputs"] = row.model_copy(update={"real": real, "seen": seen and samples.real})
-    else:
-        reason = "no output can be compared sample by sample"
-        changes["warnings"] = [*report.warnings, NOT_COMPARED.format(reason=reason)]
-    evaluator = evaluator_for(settings, samples.valid)
-    if evaluator is not None:
-        before, after = (evaluator.measure(model, samples.valid, source) for model in (source, result))
-        changes["accuracy"] = [evaluator.row(before.value, after.value, before.samples)]
-    return report.model_copy(update=changes)
-
-
-def _grown(report: QuantizeReport, source: Path) -> list[str]:
-    """What it cost that weights were packed, or that there is little to quantise."""
-    assert report.output is not None
-    before, after = (quantity(stats.bytes, "B") for stats in (report.input, report.output))
-    if any(str(name).startswith(MARK) for name in files.load_model(source).graph.initializers):
-        return [PACKED.format(path=source.name, before=before, after=after)]
-    return [LARGER.format(before=before, after=after)] if report.output.bytes > report.input.bytes else []
-
-
-def _elements(value: ir.Value) -> int:
-    assert value.const_value is not None
-    return int(value.const_value.size)

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -11,7 +12,7 @@ from compressor.core.notation import parse_share, parse_texts, read_pairs
 
 ALL = 0
 """Stands for the whole of an axis in a block's shape."""
-_NAMED = {"tap": "1x*x1", "kernel": "1x1x*", "filter": "1x*x*"}
+_NAMED = MappingProxyType({"tap": "1x*x1", "kernel": "1x1x*", "filter": "1x*x*"})
 _FORM = (
     "4x4, 1x8, 4x4x9 (outputs x inputs x taps, * for all), matrix:1x16, tap, kernel or filter; or values:16 and "
     "values:16/output for a codebook"

@@ -58,13 +58,13 @@ METRICS = Choices(
     group="onnx_compressor.metrics",
 )
 """What a model is judged by: a class of :class:`compressor.metrics.metric.Metric`."""
-_STRUCTURES = "compressor.structures.table"
+_STRUCTURES, _WHOLE = "compressor.structures.table", "compressor.structures.structure"
 STRUCTURES = Choices(
     "structure",
     {
-        "channels": f"{_STRUCTURES}:CHANNELS",
-        "lowrank": f"{_STRUCTURES}:LOWRANK",
-        "both": f"{_STRUCTURES}:BOTH",
+        "channels": f"{_WHOLE}:CHANNELS",
+        "lowrank": f"{_WHOLE}:LOWRANK",
+        "both": f"{_WHOLE}:BOTH",
         "groups": f"{_STRUCTURES}:GROUPS",
         "graph": f"{_STRUCTURES}:GRAPH",
         "supports": f"{_STRUCTURES}:SUPPORTS",
@@ -72,7 +72,7 @@ STRUCTURES = Choices(
     },
     group="onnx_compressor.structures",
 )
-"""What a budget is taken from: a :class:`compressor.structures.table.Structure`."""
+"""What a budget is taken from: a :class:`compressor.structures.structure.Structure`."""
 
 _METHODS = "compressor.unification.methods"
 # Only those that bring weights near; one-shot and retrain need no method of training.

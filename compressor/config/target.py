@@ -10,17 +10,22 @@ from compressor.core.notation import parse_latency, parse_layer_ratios, parse_sh
 DEFAULT_RATIO = 0.5
 AMOUNTS = ("ratio", "target_macs", "target_params", "target_size", "target_latency")
 
-# Up to one it is a share, above it is a number of bytes; a schema cannot follow from the validator.
-_SIZE_SCHEMA = {
-    "anyOf": [
-        {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-        {"type": "integer", "exclusiveMinimum": 1},
-        {"type": "string"},
-    ]
-}
 RemovedShare = Annotated[float, Field(ge=0, lt=1), BeforeValidator(parse_share)]
 KeptShare = Annotated[float, Field(gt=0, le=1), BeforeValidator(parse_share)]
-Size = Annotated[float | int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
+Size = Annotated[
+    float | int,
+    BeforeValidator(parse_size),
+    # Up to one it is a share, above it is a number of bytes; a schema cannot follow from the validator.
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+                {"type": "integer", "exclusiveMinimum": 1},
+                {"type": "string"},
+            ]
+        }
+    ),
+]
 
 
 def _default_ratio(values: dict[str, Any]) -> float | None:

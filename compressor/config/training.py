@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -9,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from compressor.config.section import Section, Shown
 from compressor.core.notation import parse_texts
 
-LEARNING_RATES = {"sgd": 0.01, "adamw": 3e-4}
+LEARNING_RATES = MappingProxyType({"sgd": 0.01, "adamw": 3e-4})
 """Default learning rate of each optimiser."""
 RATE_WITH_NORMS = 0.05
 """The same of SGD where BatchNormalization is put in, which brings all filters to the norm of fresh ones."""

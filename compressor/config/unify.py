@@ -1,6 +1,7 @@
 """Settings of weight unification."""
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     MethodName = str
 else:
     MethodName = METHODS.literal("one-shot", "retrain")
-RATES = {**LEARNING_RATES, "sgd": 0.1}
+RATES = MappingProxyType({**LEARNING_RATES, "sgd": 0.1})
 """Default learning rate of each optimiser behind BatchNormalization that was put in."""
 
 

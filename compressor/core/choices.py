@@ -7,13 +7,21 @@ entry points (https://packaging.python.org/en/latest/specifications/entry-points
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from compressor.errors import UsageError
+
+
+@lru_cache(maxsize=1)
+def _installed(path: tuple[str, ...]) -> Any:  # noqa: ARG001 -- what is found depends on it
+    """Entry points of all distributions, whose type differs by version of Python; read once for all tables, as it takes
+    milliseconds."""
+    return entry_points()
 
 
 class Choices(Mapping[str, Any]):
@@ -30,7 +38,7 @@ class Choices(Mapping[str, Any]):
 
     @cached_property
     def _plugins(self) -> dict[str, EntryPoint]:
-        found = entry_points(group=self._group) if self._group is not None else ()
+        found = _installed(tuple(sys.path)).select(group=self._group) if self._group is not None else ()
         # A plug-in must not change what a built-in name means.
         return {entry.name: entry for entry in found if entry.name not in self._builtin}
 

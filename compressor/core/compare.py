@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.generic]
 
-COARSEST = {"float16": 1e-2, "bfloat16": 5e-2, "float32": 0.0, "float64": 0.0}
+COARSEST = MappingProxyType({"float16": 1e-2, "bfloat16": 5e-2, "float32": 0.0, "float64": 0.0})
 """Smallest relative tolerance that makes sense for a result of this type."""
 INTEGER_SHARE = 1e-3
 """Share of integer or boolean results (indices of a maximum, say) that rounding may turn."""
@@ -25,7 +26,7 @@ channel is so small that one could hide in them."""
 DECIDED = 0.01
 """Share of its largest entry by which rounding moves a channel that it decides."""
 Reals = npt.NDArray[np.float64]
-_UNITS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
+_UNITS = MappingProxyType({"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52})
 _COMPLEX = ("complex64", "complex128")
 
 

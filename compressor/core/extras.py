@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from types import MappingProxyType
 
 from compressor.errors import UsageError
 
-EXTRAS = {
-    "PIL": ("Pillow", "tune"),
-    "accelerate": ("accelerate", "tune"),
-    "distributed": ("distributed", "cluster"),
-    "jinja2": ("jinja2", "report"),
-    "safetensors": ("safetensors", "tune"),
-    "torch": ("torch", "tune"),
-}
+EXTRAS = MappingProxyType(
+    {
+        "PIL": ("Pillow", "tune"),
+        "accelerate": ("accelerate", "tune"),
+        "distributed": ("distributed", "cluster"),
+        "jinja2": ("jinja2", "report"),
+        "safetensors": ("safetensors", "tune"),
+        "torch": ("torch", "tune"),
+    }
+)
 """Name that is imported -> the package it comes with, and the extra of ours that brings it."""
 TRAINING = ("torch", "safetensors")
 

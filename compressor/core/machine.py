@@ -1,4 +1,4 @@
-"""What this process may use of the machine."""
+"""What this process may use of the machine, and what its environment says; no other room reads that, nor sets it."""
 
 import gc
 import os
@@ -12,6 +12,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+LAUNCHERS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where launchers (torch's and accelerate's, several kinds of MPI) say how many processes they started."""
 SLEEPING = MappingProxyType({"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_THREAD_TIMEOUT": "4"})
 """Environment in which threads of OpenMP (torch) and OpenBLAS (numpy) sleep while they wait for each other."""
 
@@ -34,6 +36,28 @@ def rarely_collect() -> None:
     the default, takes a fifth of the time.
     """
     gc.set_threshold(100_000, 20, 100)
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME``, by default ``~/.cache`` (XDG Base Directory Specification, which ignores relative paths)."""
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return named if named.is_absolute() else Path.home() / ".cache"
+
+
+def temporary_folder() -> str:
+    """Where temporary files are to go, whether or not that is a place for any."""
+    return os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - named only
+
+
+def launched_processes() -> int:
+    """How many processes a launcher says that it started; 1 without one."""
+    return next((int(os.environ[name]) for name in LAUNCHERS if name in os.environ), 1)
+
+
+def with_modules_of(folder: Path) -> dict[str, str]:
+    """The environment of this process for another one, which shall find the modules in ``folder`` too."""
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def free_memory() -> int | None:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
-import re
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from compressor.core.user_code import NAMED, importable, imported, user_errors
 from compressor.errors import UsageError
-
-HOOK: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-"""``package.module:callable``."""
 
 
 class Metrics:
@@ -30,7 +23,8 @@ class Metrics:
 
     def __init__(self, path: Path, *, resumed: bool) -> None:
         self._path, self._mode = path, "a" if resumed else "w"
-        self._hook = _imported(str(path)) if HOOK.fullmatch(str(path)) and not path.exists() else None
+        named = NAMED.fullmatch(str(path)) and not path.exists()
+        self._hook = imported(str(path), "--metrics") if named else None
 
     def add(self, line: dict[str, Any]) -> None:
         """Writes one object; it is in the file at once.
@@ -39,10 +33,8 @@ class Metrics:
             UsageError: the file cannot be written, or the function fails.
         """
         if self._hook is not None:
-            try:
+            with importable(), user_errors(str(self._path), "--metrics"):
                 self._hook(line)
-            except Exception as error:
-                raise UsageError(f"--metrics {self._path} raised {type(error).__name__}: {error}") from error
             return
         try:
             with self._path.open(self._mode, encoding="utf-8") as file:
@@ -50,15 +42,3 @@ class Metrics:
         except OSError as error:
             raise UsageError(f"--metrics {self._path} cannot be written: {error.strerror or error}") from error
         self._mode = "a"
-
-
-def _imported(text: str) -> Callable[[dict[str, Any]], object]:
-    module, _, name = text.partition(":")
-    # A console script has its own folder on the path, not the current one.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        found: Callable[[dict[str, Any]], object] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"--metrics {text}: {error}; name a function that takes a dictionary") from None
-    return found

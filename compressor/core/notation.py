@@ -6,12 +6,13 @@ Every function raises `ValueError` with a clause that can stand behind the name 
 
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 _SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z%]*)", re.IGNORECASE)
 _LATENCY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|µs|ms|s|x|%|)", re.IGNORECASE)
-MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
+MILLISECONDS = MappingProxyType({"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3})
 """Units of time, in milliseconds."""
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3}
+_POWERS = MappingProxyType({"": 0, "k": 1, "m": 2, "g": 3})
 
 
 def parse_share(value: object) -> object:

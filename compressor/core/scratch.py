@@ -1,12 +1,12 @@
 """A folder for what lasts no longer than a step."""
 
 import errno
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from compressor.core.machine import temporary_folder
 from compressor.errors import UsageError
 
 _FULL = (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENOENT)
@@ -28,6 +28,6 @@ def scratch() -> Iterator[Path]:
         # An error of the code inside is its own; only want of room is about this folder.
         if error.errno not in _FULL or (folder is not None and error.errno == errno.ENOENT):
             raise
-        where = os.environ.get("TMPDIR", "/tmp") if folder is None else str(Path(folder).parent)  # noqa: S108 - named only
+        where = temporary_folder() if folder is None else str(Path(folder).parent)
         reason = error.strerror or error
         raise UsageError(f"no room for temporary files in {where}: {reason}; make room, or set TMPDIR") from None

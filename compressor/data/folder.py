@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -22,6 +23,7 @@ from compressor.config.data import DataSettings
 from compressor.config.graph import GraphSection
 from compressor.core.extras import require
 from compressor.core.formatting import printable
+from compressor.core.machine import cores
 from compressor.data.batch import Array, Batch, Indices
 from compressor.data.prepare import Preparation, normalised, prepare
 from compressor.data.spec import InputSpec, sizes_of
@@ -33,13 +35,13 @@ if TYPE_CHECKING:
 SUFFIXES: Final = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Formats that are decoded in the process; others would start programs (EPS) or are no photographs."""
-MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}
+MODES: Final = MappingProxyType({1: "L", 3: "RGB", 4: "RGBA"})
 """Pillow's name of an image by its number of channels."""
 MAX_PIXELS: Final = 1 << 26
 """67 million pixels; larger images are refused before they are decoded."""
 MAX_DEPTH: Final = 8
-THREADS: Final = min(8, os.cpu_count() or 1)
-"""Images that are decoded at a time; Pillow decodes without the interpreter's lock."""
+THREADS: Final = 8
+"""Images that are decoded at a time, at most; Pillow decodes without the interpreter's lock."""
 CHECKED: Final = 2048
 """Images whose header is read when the folder is opened, spread over all of them."""
 
@@ -80,7 +82,7 @@ class FolderDataset:
         """
         channels = len(self.mode)
         pixels = np.empty((len(indices), *self.size, channels), np.uint8)
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(min(THREADS, cores())) as pool:
             images = pool.map(lambda index: decode(self.files[index], self.size, self.mode), indices)
             for row, image in zip(pixels, images, strict=True):
                 row[...] = image.reshape(row.shape)
@@ -185,11 +187,12 @@ def _target(found: Sequence[InputSpec], settings: GraphSection) -> tuple[InputSp
             f"{spec.quoted} leaves the size of images open; say it, such as with --input-shape "
             f"{printable(spec.name)}:{sizes}"
         )
-    if bound.channels not in MODES or height * width > MAX_PIXELS or height * width == 0:
+    channels, pixels = bound.channels, height * width
+    if channels is None or channels not in MODES or pixels > MAX_PIXELS or pixels == 0:
         raise UsageError(
             f"{spec.quoted} takes images of {sizes_of(tuple(shape[1:]))}, and folders give 1, 3 or 4 channels; {remedy}"
         )
-    return bound, height, width, bound.channels
+    return bound, height, width, channels
 
 
 def _listed(root: Path) -> tuple[tuple[str, ...], list[list[Path]]]:

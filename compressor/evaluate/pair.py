@@ -131,6 +131,15 @@ def open_symbols(model: Opened, settings: RunSettings) -> set[str]:
     return _symbols(model, model.inputs) - _given(model, settings)
 
 
+def open_sizes_warning(model: Opened, settings: RunSettings) -> list[str]:
+    """A warning for dimensions besides the batch whose size was made up: latency depends on them."""
+    made_up = open_symbols(model, settings) - batch_symbols(model, settings)
+    if not made_up:
+        return []
+    names = ", ".join(sorted(made_up))
+    return [f"the model leaves {names} open and sizes were made up; give those you deploy with --dim or --input-shape"]
+
+
 def _given(model: Opened, settings: GraphSection) -> set[str]:
     """Names of the dimensions whose size the user gave: alone, or with the shape of an input that has it."""
     return set(settings.dims) | _symbols(model, settings.input_shapes)

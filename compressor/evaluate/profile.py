@@ -17,6 +17,7 @@ from compressor.graph import files
 from compressor.graph.evaluate import Array
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
+from compressor.operators.carried import taught
 from compressor.operators.table import RULES
 from compressor.pruning import cost
 from compressor.pruning.analysis import prepared_model
@@ -83,7 +84,8 @@ def detailed(report: Report, original: str | Path, result: ir.Model, settings: R
         ModelError: the file is unreadable, shapes do not fit, or a model does not run.
         ProviderUnavailable: the provider is missing.
     """
-    rows = layer_rows(files.load_model(original), result, settings, _times(Path(original), result, settings))
+    read = taught(files.load_model(original), settings)
+    rows = layer_rows(read, result, settings, _times(Path(original), result, settings))
     return report.model_copy(update={"layers": rows, "environment": environment()})
 
 

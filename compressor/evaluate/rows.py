@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from string import ascii_uppercase
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,8 @@ from compressor.config.choices import CORRUPTIONS
 from compressor.evaluate.excess import estimates, excess_error, extra_errors, potential
 from compressor.evaluate.resemblance import AGREEMENT, DISTANCE, RELATIVE
 from compressor.evaluate.shifts import Shift
-from compressor.results.robustness import Estimate, LikenessRow, PotentialRow, ShiftedAccuracy
+from compressor.results.records import ModelStats
+from compressor.results.robustness import Estimate, LikenessRow, PotentialRow, RobustModel, ShiftedAccuracy
 
 Floats = npt.NDArray[np.float64]
 Key = tuple[int, str, str]
@@ -78,6 +80,17 @@ def shift_groups(plan: Sequence[Shift]) -> list[Group]:
             # Means over severities are taken sample by sample, before resampling, so that samples stay paired.
             found.append(Group(name, None, members))
     return [*found, Group(ALL, None, tuple(corrupted))] if corrupted else found
+
+
+def model_rows(stats: Sequence[ModelStats], by: str) -> list[RobustModel]:
+    """The models under letters, with the share that each saves ``by`` params, macs or bytes, against the first."""
+    rows = []
+    whole = getattr(stats[0], by)
+    for number, one in enumerate(stats):
+        # A to Z, then AA, BB: letters stay short for as many models as anybody compares.
+        label = ascii_uppercase[number % 26] * (number // 26 + 1)
+        rows.append(RobustModel(label=label, stats=one, saved=1 - getattr(one, by) / whole if whole else 0.0))
+    return rows
 
 
 def likeness_rows(tally: Tally, labels: Sequence[str], level: float, seed: int) -> list[LikenessRow]:

@@ -15,6 +15,7 @@ import ast
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 
 TERM_LIMIT = 16
 """Terms of the largest product that is multiplied out; a longer one stays a product."""
@@ -236,13 +237,15 @@ def symbols(size: Dim) -> set[str]:
     return found
 
 
-_CALLS: Mapping[str, Callable[..., Dim]] = {
-    "div": div,
-    "mod": mod,
-    "min": minimum,
-    "max": maximum,
-    "mul": lambda *sizes: size_product(sizes),
-}
+_CALLS: Mapping[str, Callable[..., Dim]] = MappingProxyType(
+    {
+        "div": div,
+        "mod": mod,
+        "min": minimum,
+        "max": maximum,
+        "mul": lambda *sizes: size_product(sizes),
+    }
+)
 
 
 def substitute(size: Dim, sizes: Mapping[str, Dim]) -> Dim:
@@ -279,13 +282,15 @@ def solve_symbol(one: Dim, two: Dim) -> tuple[str, Dim] | None:
     return min(found, key=lambda solution: not nonnegative(solution[1]), default=None)
 
 
-_OPERATORS: Mapping[type[ast.operator], Callable[[Dim, Dim], Dim]] = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
-    ast.FloorDiv: div,
-    ast.Mod: mod,
-}
+_OPERATORS: Mapping[type[ast.operator], Callable[[Dim, Dim], Dim]] = MappingProxyType(
+    {
+        ast.Add: lambda a, b: a + b,
+        ast.Sub: lambda a, b: a - b,
+        ast.Mult: lambda a, b: a * b,
+        ast.FloorDiv: div,
+        ast.Mod: mod,
+    }
+)
 
 
 def parse(name: str, known: Iterable[str]) -> Size | None:

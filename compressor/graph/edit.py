@@ -6,9 +6,22 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from compressor.errors import ModelError
 from compressor.graph.nodes import tensor_of
 
 Array = npt.NDArray[np.generic]
+
+
+def copy_of(model: ir.Model) -> ir.Model:
+    """A copy that shares the weights.
+
+    Raises:
+        ModelError: a node reads a value that is made only later, which the copy of onnx-ir cannot follow.
+    """
+    try:
+        return model.clone()
+    except RuntimeError:
+        raise ModelError("the nodes of the model are not in topological order; call model.graph.sort() first") from None
 
 
 def names_in(graph: ir.Graph) -> set[str]:

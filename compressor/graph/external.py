@@ -12,6 +12,7 @@ import stat
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PureWindowsPath
+from types import MappingProxyType
 from typing import Final
 
 import onnx
@@ -30,16 +31,18 @@ MAX_NESTED_BYTES: Final = 1 << 31
 _KEYS: Final = frozenset({"location", "offset", "length", "checksum"})
 _UNSIZED: Final = (ir.DataType.UNDEFINED, ir.DataType.STRING)
 _DATA_FIELDS: Final = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
-_FIELD_OF: Final = {
-    ir.DataType.FLOAT: "float_data",
-    ir.DataType.COMPLEX64: "float_data",
-    ir.DataType.DOUBLE: "double_data",
-    ir.DataType.COMPLEX128: "double_data",
-    ir.DataType.INT64: "int64_data",
-    ir.DataType.UINT32: "uint64_data",
-    ir.DataType.UINT64: "uint64_data",
-    ir.DataType.STRING: "string_data",
-}
+_FIELD_OF: Final = MappingProxyType(
+    {
+        ir.DataType.FLOAT: "float_data",
+        ir.DataType.COMPLEX64: "float_data",
+        ir.DataType.DOUBLE: "double_data",
+        ir.DataType.COMPLEX128: "double_data",
+        ir.DataType.INT64: "int64_data",
+        ir.DataType.UINT32: "uint64_data",
+        ir.DataType.UINT64: "uint64_data",
+        ir.DataType.STRING: "string_data",
+    }
+)
 """Field of onnx.proto that holds the data type when it is not raw; every other type is in ``int32_data``."""
 
 

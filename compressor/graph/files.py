@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, Final
 
 import onnx
@@ -33,11 +34,13 @@ from compressor.graph.weights import LARGE_MODEL, hold
 
 MAX_INLINE_BYTES: Final = 2**31 - 1
 """The largest message that protobuf reads."""
-_MISTAKEN: Final = {
-    b"version https://git-lfs": "a Git LFS pointer, not the model itself; run 'git lfs pull'",
-    b"PK\x03\x04": "a zip archive (a torch checkpoint?), not an ONNX model; export it to ONNX",
-    b"\x89HDF": "an HDF5 (Keras) file, not an ONNX model; export it to ONNX",
-}
+_MISTAKEN: Final = MappingProxyType(
+    {
+        b"version https://git-lfs": "a Git LFS pointer, not the model itself; run 'git lfs pull'",
+        b"PK\x03\x04": "a zip archive (a torch checkpoint?), not an ONNX model; export it to ONNX",
+        b"\x89HDF": "an HDF5 (Keras) file, not an ONNX model; export it to ONNX",
+    }
+)
 _CHUNK: Final = 1 << 20
 MAP_FROM: Final = 1 << 24
 """Bytes of the smallest file whose weights are not read when it is opened."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import sqrt
+from types import MappingProxyType
 
 import onnx_ir as ir
 
@@ -187,5 +188,5 @@ def _node(
     return ir.Node(domain, op, list(inputs), attributes, name=like.name)
 
 
-_PATTERNS = {"Add": (_linear,), "Erf": (_gelu,), "Softmax": (_attention,)}
+_PATTERNS = MappingProxyType({"Add": (_linear,), "Erf": (_gelu,), "Softmax": (_attention,)})
 _INNER = frozenset({"Add", "Div", "Erf", "MatMul", "Mul", "Softmax"})

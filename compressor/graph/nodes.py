@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 import onnx_ir as ir
 
 REALS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 """Element types of real numbers that a weight may have."""
 STANDARD = ("", "ai.onnx")
 """Names of ONNX's own domain."""
+_RECORD = "operator"
+"""Key of ``node.meta``, which copies of a graph keep: the record of an operator that no table has."""
+
+Record = TypeVar("Record")
+
+
+def operator_key(node: ir.Node) -> tuple[str, str]:
+    """Domain and name of a node's operator, by which tables of operators are read."""
+    return "" if node.domain in STANDARD else node.domain, node.op_type
+
+
+def give_record(node: ir.Node, record: object) -> None:
+    """Makes ``record`` what is known of the operator of this node, wherever a table has nothing to say."""
+    node.meta[_RECORD] = record
+
+
+def record_of(node: ir.Node, table: Mapping[tuple[str, str], Record]) -> Record | None:
+    """What ``table`` has on the node's operator, else the record that was given to the node; None without either."""
+    found = table.get(operator_key(node))
+    return node.meta.get(_RECORD) if found is None else found
 
 
 def is_constant(node: ir.Node) -> bool:
@@ -28,6 +51,7 @@ def tensor_of(value: ir.Value | None) -> ir.TensorProtocol | None:
 def become_identity(node: ir.Node, value: ir.Value) -> None:
     """Makes ``node`` hand on ``value``, so that its first output keeps its name; other outputs are gone."""
     node.op_type, node.domain = "Identity", ""
+    node.meta.pop(_RECORD, None)
     node.attributes.clear()
     node.resize_inputs(1)
     node.replace_input_with(0, value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -20,12 +21,14 @@ from compressor.errors import ModelError
 from compressor.graph.unfuse import unfuse
 
 _OMITTED: Final = "compressor.omitted"
-_SCALARS_AND_LISTS: Final = {
-    "value_int": ir.DataType.INT64,
-    "value_ints": ir.DataType.INT64,
-    "value_float": ir.DataType.FLOAT,
-    "value_floats": ir.DataType.FLOAT,
-}
+_SCALARS_AND_LISTS: Final = MappingProxyType(
+    {
+        "value_int": ir.DataType.INT64,
+        "value_ints": ir.DataType.INT64,
+        "value_float": ir.DataType.FLOAT,
+        "value_floats": ir.DataType.FLOAT,
+    }
+)
 """Attributes of Constant (opset 12) that hold numbers directly, and the type of what the node returns."""
 
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from compressor.core.atomic import write_text
+from compressor.core.machine import cache_folder
 from compressor.errors import UsageError
 from compressor.latency.table import Table
 
 
 def default_folder() -> Path:
-    """``$XDG_CACHE_HOME/onnx-compressor/latency``, by default under ``~/.cache`` (XDG Base Directory Specification,
-    which has relative paths ignored)."""
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (named if named.is_absolute() else Path.home() / ".cache") / "onnx-compressor" / "latency"
+    """``onnx-compressor/latency`` in the user's cache folder."""
+    return cache_folder() / "onnx-compressor" / "latency"
 
 
 class LatencyCache:

@@ -7,6 +7,7 @@ DepthToSpace-13, SpaceToDepth-13.
 from __future__ import annotations
 
 from math import prod
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -201,7 +202,7 @@ def _depth_to_space(call: Call) -> str:
     return f"n ({'c [x] [y]' if first else '[x] [y] c'}) [h] [w] -> n c [p] [q]"
 
 
-BLOCK = {"x": "blocksize", "y": "blocksize"}
+BLOCK = MappingProxyType({"x": "blocksize", "y": "blocksize"})
 
 OPERATORS = (
     Operator("Reshape", labels=_reshape, repaired=_repair_reshape, host=(1,), on_host=Host.ARITHMETIC),

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
@@ -23,7 +23,9 @@ from compressor.errors import UsageError
 from compressor.pruning.budget import Origin
 from compressor.pruning.criteria import Scores
 from compressor.pruning.criteria.base import ranking
-from compressor.results.sensitivity import GroupSensitivity, Point, SensitivityReport
+
+if TYPE_CHECKING:
+    from compressor.results.sensitivity import GroupSensitivity, Point, SensitivityReport
 
 K = TypeVar("K", bound=Hashable)
 

@@ -13,6 +13,7 @@ from compressor.channels.fills import give_each_its_own
 from compressor.config import PruneSettings, RunSettings
 from compressor.errors import ModelError, RuleFault
 from compressor.graph import clean, metadata
+from compressor.graph.edit import copy_of
 from compressor.graph.normalise import normalise, unshare
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
@@ -43,12 +44,7 @@ class Analysis:
 
 def prepared_model(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, Shapes]:
     """A normalised copy of ``source`` and its shapes; simplified, and without metadata, if the settings say so."""
-    try:
-        # onnx-ir clones nodes in order and raises RuntimeError where a node reads a value that is made only later.
-        copy = source.clone()
-    except RuntimeError:
-        raise ModelError("the nodes of the model are not in topological order; call model.graph.sort() first") from None
-    model = normalise(copy)
+    model = normalise(copy_of(source))
     # Shapes come first, since folding is allowed for static values only (docs/decisions/0008).
     shapes = shapes_of(model, settings)
     if settings.simplify:

@@ -31,6 +31,7 @@ from compressor.pruning.proof import PLEASE, NotProved
 from compressor.pruning.routes import Route, on_route
 from compressor.pruning.standard import Standard, noise_of, nudged
 from compressor.pruning.surgery import compact
+from compressor.runtime.outputs import giving
 from compressor.runtime.stored import Feed, Runs
 
 EFFORT = 10**9
@@ -230,10 +231,10 @@ class Case:
             return False
         feeds = self.asked.runs.feeds[:1]
         # Values inside have their own rounding, so noise is measured on them and not taken over from the outputs.
-        kept = self._exposed(self.reference, names, [feeds, *nudged(feeds)])
+        kept = self._values(self.reference, names, [feeds, *nudged(feeds)])
         expected = [self._kept(runs) for runs in kept]
         asked = Standard(expected[0], Tolerance(self.asked.tolerance.rtol), noise_of([(expected[0], expected[1:])]))
-        right, wrong = (self._exposed(model, names, [feeds])[0] for model in (self.small, self._cut_wrongly([weight])))
+        right, wrong = (self._values(model, names, [feeds])[0] for model in (self.small, self._cut_wrongly([weight])))
         if not asked.met_by(right):
             raise ProofFailed(f"no output shows it, but values inside differ behind {member.name!r}; {PLEASE}")
         return not asked.met_by(wrong)
@@ -252,8 +253,8 @@ class Case:
             if name in made[0] & made[1] and dtype is not None and dtype.is_floating_point()
         ]
 
-    def _exposed(self, model: ir.Model, names: Sequence[str], sets: Sequence[Sequence[Feed]]) -> list[Runs]:
-        return exposed(model, names, sets, self.folder, self.provider)
+    def _values(self, model: ir.Model, names: Sequence[str], sets: Sequence[Sequence[Feed]]) -> list[Runs]:
+        return values_inside(model, names, sets, self.folder, self.provider)
 
     def _kept(self, runs: Runs) -> Runs:
         """What stays of the reference's values, in the shapes of the smaller model's."""
@@ -272,15 +273,14 @@ class Case:
         return Runs(runs.names, runs.feeds, rows)
 
 
-def exposed(
+def values_inside(
     model: ir.Model, names: Sequence[str], sets: Sequence[Sequence[Feed]], folder: Path, provider: str
 ) -> list[Runs]:
-    """The values of these names that the model computes inside, for each set of feeds; files are put in ``folder``."""
-    copy = model.clone()
-    made = {str(v.name): v for node in copy.graph for v in node.outputs}
-    copy.graph.outputs.clear()
-    copy.graph.outputs.extend(made[name] for name in names)
-    live = runnable(copy, folder, provider).open()
+    """The values of these names that the model computes inside, for each set of feeds; files are put in ``folder``.
+
+    Unlike :func:`compressor.runtime.taps.tap` it runs a model that does not fit, piece by piece.
+    """
+    live = runnable(giving(model, names), folder, provider).open()
     return [live.run(feeds) for feeds in sets]
 
 

@@ -13,6 +13,7 @@ from compressor.channels.labels import Term, UnitArray
 from compressor.channels.verify import rule_errors
 from compressor.errors import RuleFault
 from compressor.graph.captures import has_graph, nodes_inside, values_of
+from compressor.graph.nodes import record_of
 from compressor.graph.shapes import Shapes
 from compressor.operators import quantization_grid
 from compressor.operators.operator import Rules
@@ -60,7 +61,7 @@ def in_bodies(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> int:
 
 def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int | None:
     """Multiply-accumulates of a node; None where no record tells them, or a shape is missing or does not fit."""
-    rule = rules.get((node.domain, node.op_type))
+    rule = record_of(node, rules)
     if rule is None:
         return None
     if not rule.multiplies:
@@ -102,7 +103,7 @@ class CostModel:
                     if id(term) not in counted:
                         counted[id(term)] = term, np.unique(term.units, return_counts=True)
                 self._terms[value] = [(t.axes, counted[id(t)][1], t.units.size) for t in terms]
-        products = [(n, rules.get((n.domain, n.op_type))) for n in graph.all_nodes()]
+        products = [(n, record_of(n, rules)) for n in graph.all_nodes()]
         self._nodes = [n for n, rule in products if rule is not None and rule.multiplies]
         self._blocks = coupling.blocks
         self.macs = self.macs_after(np.zeros(0, np.int64))

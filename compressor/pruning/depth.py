@@ -21,7 +21,7 @@ from compressor.config.selection import SelectionSection
 from compressor.core.compare import Array
 from compressor.core.globs import any_match
 from compressor.graph.captures import captured_values, nodes_inside
-from compressor.graph.nodes import become_identity
+from compressor.graph.nodes import become_identity, record_of
 from compressor.graph.weights import parts
 from compressor.operators.constants import Constants
 from compressor.operators.operator import Rules
@@ -46,19 +46,24 @@ def attach_blocks(coupling: Coupling, rules: Rules, settings: SelectionSection) 
 
 def find_blocks(coupling: Coupling, rules: Rules) -> list[ResidualBlock]:
     """The residual blocks of the main graph whose branch multiplies something, in the order of the graph."""
-    nodes = list(coupling.graph)
-    place = {node: number for number, node in enumerate(nodes)}
+    sums = [
+        (node, branch)
+        for node in coupling.graph
+        if (rule := record_of(node, rules)) is not None
+        and len(node.inputs) == TERMS
+        and all(k in rule.addends for k in range(TERMS))
+        for branch in range(TERMS)
+        if _left_alone(node, branch, coupling)
+    ]
+    skips = {value: 1 << k for k, value in enumerate(dict.fromkeys(node.inputs[1 - branch] for node, branch in sums))}
+    follows = _dependence(coupling.graph, skips)
     found = []
-    for node in nodes:
-        rule = rules.get((node.domain, node.op_type))
-        if rule is None or len(node.inputs) != TERMS or not all(k in rule.addends for k in range(TERMS)):
+    for node, branch in sums:
+        if not follows.get(node.inputs[branch], 0) & skips[node.inputs[1 - branch]]:
             continue
-        for branch in range(TERMS):
-            if not _left_alone(node, branch, coupling) or not _starts_from_skip(node, branch, place):
-                continue
-            gone = _goes_with(node, branch, nodes[: place[node]])
-            if any((n.domain, n.op_type) in rules and rules[n.domain, n.op_type].multiplies for n in gone):
-                found.append(ResidualBlock(node, branch, frozenset(gone), frozenset(_weights_of(gone))))
+        gone = _goes_with(node, branch)
+        if any((own := record_of(n, rules)) is not None and own.multiplies for n in gone):
+            found.append(ResidualBlock(node, branch, frozenset(gone), frozenset(_weights_of(gone))))
     return found
 
 
@@ -74,32 +79,35 @@ def _left_alone(node: ir.Node, branch: int, coupling: Coupling) -> bool:
     return real and same and list(shapes.dynamic(out)) == list(shapes.dynamic(skip))
 
 
-def _starts_from_skip(node: ir.Node, branch: int, place: Mapping[ir.Node, int]) -> bool:
-    """Is the branch computed from the other operand?"""
-    skip = node.inputs[1 - branch]
-    maker = None if skip is None else skip.producer()
-    # What is computed before the skip cannot depend on it, so the search ends there.
-    first = -1 if maker is None else place.get(maker, -1)
-    pending, seen = [node.inputs[branch]], set()
-    while pending:
-        value = pending.pop()
-        if value is skip:
-            return True
-        made_by = None if value is None else value.producer()
-        if made_by is not None and made_by not in seen and place.get(made_by, -1) > first:
-            seen.add(made_by)
-            pending += [*made_by.inputs, *captured_values(made_by)]
-    return False
+def _dependence(graph: ir.Graph, skips: Mapping[ir.Value | None, int]) -> dict[ir.Value | None, int]:
+    """From which of the ``skips`` every value of the main graph is computed, itself included: the sum of their bits.
+
+    One pass for all of them, as a graph has as many sums as layers.
+    """
+    found = dict(skips)
+    for node in graph:
+        read = 0
+        for value in (*node.inputs, *captured_values(node)):
+            read |= found.get(value, 0)
+        for value in node.outputs if read else ():
+            found[value] = read | skips.get(value, 0)
+    return found
 
 
-def _goes_with(node: ir.Node, branch: int, before: Sequence[ir.Node]) -> set[ir.Node]:
+def _goes_with(node: ir.Node, branch: int) -> set[ir.Node]:
     """The nodes that nothing needs once the branch is gone, those in bodies included."""
     gone: set[ir.Node] = set()
-    for each in reversed(before):
-        uses = [(user, index) for value in each.outputs for user, index in value.uses()]
-        shown = any(value.is_graph_output() for value in each.outputs)
-        if uses and not shown and all(user in gone or (user is node and k == branch) for user, k in uses):
-            gone |= {each, *nodes_inside(each)}
+    pending = [node.inputs[branch]]
+    while pending:
+        value = pending.pop()
+        maker = None if value is None else value.producer()
+        # A maker is asked again whenever one more of its readers goes.
+        if maker is None or maker in gone or any(v.is_graph_output() for v in maker.outputs):
+            continue
+        uses = [(user, index) for output in maker.outputs for user, index in output.uses()]
+        if all(user in gone or (user is node and index == branch) for user, index in uses):
+            gone |= {maker, *nodes_inside(maker)}
+            pending += [*maker.inputs, *captured_values(maker)]
     return gone
 
 
@@ -183,7 +191,7 @@ def _is_zero(value: ir.Value | None, constants: Constants, rules: Rules) -> bool
         array = constants.array(value)
         return array is not None and not array.any()
     node = value.producer()
-    rule = None if node is None else rules.get((node.domain, node.op_type))
+    rule = None if node is None else record_of(node, rules)
     if node is None or rule is None:
         return False
 

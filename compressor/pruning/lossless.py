@@ -21,6 +21,7 @@ from compressor.channels.verify import rule_errors
 from compressor.config import PruneSettings
 from compressor.config.target import TargetSection
 from compressor.errors import NothingToPrune
+from compressor.graph.nodes import record_of
 from compressor.operators.constants import Constants, Mask
 from compressor.operators.operator import Rules
 from compressor.operators.propagate import contracted
@@ -98,7 +99,7 @@ def learn_constants(coupling: Coupling, rules: Rules) -> Constants:
     """What is constant in the graph, and what every node reads."""
     constants = Constants(coupling)
     for node in coupling.graph.all_nodes():
-        rule = rules.get((node.domain, node.op_type))
+        rule = record_of(node, rules)
         if rule is None or not rule.coupled or node in coupling.opaque:
             continue  # the coupling froze all it touches
         with rule_errors(node):

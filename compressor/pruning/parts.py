@@ -12,6 +12,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.graph.captures import captured_values, nodes_inside
+from compressor.graph.nodes import record_of
 from compressor.operators.operator import Rules
 from compressor.pruning.cost import graph_macs
 
@@ -116,7 +117,7 @@ def operators(coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules) 
     parts: list[list[ir.Node]] = [[]]
     owner: dict[ir.Value, int] = {}
     for node in coupling.graph:
-        rule = rules.get((node.domain, node.op_type))
+        rule = record_of(node, rules)
         if rule is not None and rule.multiplies:
             parts.append([])
             part = len(parts) - 1

@@ -21,7 +21,6 @@ from compressor.pruning.allocate import scores_by_loss
 from compressor.pruning.budget import Origin, Removed, finer, goal_of, line_up, reach, take
 from compressor.pruning.cost import CostModel
 from compressor.pruning.criteria import Criterion, Measurement, Scores, Weights, criterion
-from compressor.results.sensitivity import SensitivityReport
 
 
 @dataclass(frozen=True)
@@ -119,6 +118,8 @@ def choose_by_scores(coupling: Coupling, settings: PruneSettings, rules: Rules, 
     """Fills the budget by scores, or by a sensitivity report; raises as :func:`choose_channels`."""
     scores = ranking.scores
     if settings.sensitivity is not None:
+        from compressor.results.sensitivity import SensitivityReport  # noqa: PLC0415 - few runs have one
+
         scores, settings = scores_by_loss(
             scores, settings, ranking.origin, SensitivityReport.load(settings.sensitivity)
         )

@@ -14,6 +14,7 @@ from compressor.channels.verify import recheck, rule_errors
 from compressor.graph.captures import values_of
 from compressor.graph.evaluate import Array
 from compressor.graph.known import dims_of
+from compressor.graph.nodes import record_of
 from compressor.graph.weights import DerivedTensor, is_large
 from compressor.operators.operator import Rules
 from compressor.operators.reference import Reference
@@ -37,7 +38,7 @@ def remove(model: ir.Model, cut: ChannelMask, rules: Rules) -> None:
     # Those keep their size, and each user takes as many positions as it needs from the front (channels/fills.py).
     moved = [n for n in graph.all_nodes() if any(_is_moved(v, cut) for v in n.outputs)]
     for node in list(graph.all_nodes()):
-        rule = rules.get((node.domain, node.op_type))
+        rule = record_of(node, rules)
         if node in moved or rule is None or node in cut.coupling.opaque:
             continue
         if _touched(node, cut):
@@ -172,7 +173,7 @@ def mask(model: ir.Model, cut: ChannelMask, rules: Rules, *, thorough: bool = Fa
     reference = Reference(cut, clone.graph, originals, thorough=thorough)
     opaque = {n.name for n in cut.coupling.opaque}  # all that they touch stays, and their rules do not hold
     for node in list(clone.graph.all_nodes()):
-        rule = rules.get((node.domain, node.op_type))
+        rule = record_of(node, rules)
         if rule is not None and node.name not in opaque:
             with rule_errors(node):
                 rule.mask(node, reference)
@@ -199,7 +200,7 @@ def _zeroed(tensor: ir.TensorProtocol, keep: Mask) -> DerivedTensor:
 def _is_kernel(value: ir.Value, rules: Rules) -> bool:
     """Is it contracted by a product? Scales, biases and tables stay as they are: a divisor of zero would spoil the
     reference, and what a removed channel adds is lost in the zeroed weight of its consumer."""
-    users = [rules.get((n.domain, n.op_type)) for n, _ in value.uses()]
+    users = [record_of(n, rules) for n, _ in value.uses()]
     return any(r is not None and r.multiplies for r in users)
 
 

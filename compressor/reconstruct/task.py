@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
+from types import MappingProxyType
 from zlib import crc32
 
 import numpy as np
@@ -19,7 +20,7 @@ from compressor.reconstruct.options import ReconstructOptions
 
 EXACT = 1e-5
 """Error of a layer, as a share of the spread of its outputs, that is not worth a repair."""
-UNDERSTOOD = {"float16": 2e-2, "float32": 1e-3, "float64": 1e-6}
+UNDERSTOOD = MappingProxyType({"float16": 2e-2, "float32": 1e-3, "float64": 1e-6})
 """Largest difference between a dense layer's form and its output, as a share of the output's range."""
 CHECKED = 64
 """Rows on which a form is held against the runtime."""

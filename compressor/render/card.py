@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from types import MappingProxyType
 
 import onnx_ir as ir
 
@@ -14,12 +15,14 @@ from compressor.graph import files
 from compressor.graph.provenance import provenance_steps
 from compressor.results import Document
 
-_NAMES = {
-    "settings": "settings that were given",
-    "settings_sha256": "all settings (SHA-256)",
-    "input_sha256": "input (SHA-256)",
-    "plan_sha256": "plan (SHA-256)",
-}
+_NAMES = MappingProxyType(
+    {
+        "settings": "settings that were given",
+        "settings_sha256": "all settings (SHA-256)",
+        "input_sha256": "input (SHA-256)",
+        "plan_sha256": "plan (SHA-256)",
+    }
+)
 
 
 def write_card(path: Path, model: Path | None, report: Document) -> None:

@@ -1,6 +1,7 @@
 """What the reports draw with: lines, and aligned tables that read well at 80 columns."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 from rich.console import Console
 from rich.table import Table
@@ -13,11 +14,13 @@ from compressor.results.records import ModelStats
 _PATHLESS = ("(in memory)", "(not written)")
 """What stands for the path of a model that has no file: of what was read, and of what was made."""
 
-_RANGE_SOURCES = {
-    "given": "as given",
-    "behaviour": "read from the network's behaviour",
-    "default": "by default, as nothing could be read from the network",
-}
+_RANGE_SOURCES = MappingProxyType(
+    {
+        "given": "as given",
+        "behaviour": "read from the network's behaviour",
+        "default": "by default, as nothing could be read from the network",
+    }
+)
 """How a report says where the range of pixels is from."""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +68,6 @@ def render_template(name: str, created: datetime | None, **values: object) -> st
     return _environment().get_template(name).render(stamp=stamp, page=page, charts=charts, **values)
 
 
-@lru_cache(maxsize=1)
 def _environment() -> Environment:
     """Every string is escaped, and characters that do not print are shown as escapes: names are not trusted."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 -- an extra

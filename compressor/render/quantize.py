@@ -1,5 +1,7 @@
 """A quantization run as text."""
 
+from types import MappingProxyType
+
 from rich.console import Console
 
 from compressor.core.formatting import count, quantity, share
@@ -7,11 +9,13 @@ from compressor.render import draw
 from compressor.render.text import UNMEASURED, show_outcome
 from compressor.results.quantize import QuantizeReport
 
-_WORDS = {
-    "static": "int8 weights and activations, calibrated on {samples}",
-    "dynamic": "int8 weights, activations quantised while it runs",
-    "int4": "weights of matrix products in 4 bits",
-}
+_WORDS = MappingProxyType(
+    {
+        "static": "int8 weights and activations, calibrated on {samples}",
+        "dynamic": "int8 weights, activations quantised while it runs",
+        "int4": "weights of matrix products in 4 bits",
+    }
+)
 
 
 def render_quantized(report: QuantizeReport, console: Console, *, explain: bool = False, verbose: bool = False) -> None:

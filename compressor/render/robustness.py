@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from rich.console import Console
 
@@ -11,12 +12,14 @@ from compressor.core.formatting import count, quantity
 from compressor.render import draw
 from compressor.results.robustness import Estimate, LikenessRow, RobustnessReport, ShiftedAccuracy
 
-_UNITS = {"params": "parameters", "macs": "MACs", "bytes": "bytes"}
-LIKENESS = {
-    "agreement": "share of samples with the same class as A",
-    "distance": "distance between class probabilities and A's",
-    "relative_error": "difference from A's output, as a share of it",
-}
+_UNITS = MappingProxyType({"params": "parameters", "macs": "MACs", "bytes": "bytes"})
+LIKENESS = MappingProxyType(
+    {
+        "agreement": "share of samples with the same class as A",
+        "distance": "distance between class probabilities and A's",
+        "relative_error": "difference from A's output, as a share of it",
+    }
+)
 """Each measure of likeness in words."""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,15 @@ from compressor.runtime import sessions, values
 from compressor.runtime.library import ort
 from compressor.runtime.sessions import Array, Setup
 
-DEVICES = {
-    sessions.CUDA: "cuda",
-    sessions.TENSORRT: "cuda",
-    "NvTensorRTRTXExecutionProvider": "cuda",
-    "MIGraphXExecutionProvider": "cuda",
-    "DmlExecutionProvider": "dml",
-}
+DEVICES = MappingProxyType(
+    {
+        sessions.CUDA: "cuda",
+        sessions.TENSORRT: "cuda",
+        "NvTensorRTRTXExecutionProvider": "cuda",
+        "MIGraphXExecutionProvider": "cuda",
+        "DmlExecutionProvider": "dml",
+    }
+)
 """Memory in which a provider wants inputs and outputs; the others take them from the host's."""
 FEWEST_ROUNDS = 3
 """Rounds that even a slow model gets, so that it can be seen how far they lie apart."""

@@ -7,7 +7,6 @@ writes the result as JSON to stdout.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from compressor.core.machine import with_modules_of
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError
 from compressor.runtime.sessions import CUDA, TENSORRT, Array, Setup, full_name, run_session, start_session
@@ -68,8 +68,7 @@ def footprint(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setu
         plain = asdict(setup) | {"profile": None}
         task = {"path": str(path.absolute()), "provider": provider, "feeds": names, "setup": plain}
         # The package may not be installed where the new process would look for it.
-        root = str(Path(__file__).resolve().parents[2])
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        root = Path(__file__).resolve().parents[2]
         try:
             done = subprocess.run(
                 [sys.executable, "-m", "compressor.runtime.memory"],
@@ -78,7 +77,7 @@ def footprint(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setu
                 text=True,
                 check=False,
                 timeout=PATIENCE,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                env=with_modules_of(root),
             )
         except subprocess.TimeoutExpired:
             raise ModelError(f"the process that measures memory was not done after {PATIENCE} s") from None

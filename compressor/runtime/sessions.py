@@ -10,6 +10,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ Session = ort.InferenceSession
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
-_GRAPH_OPTION = {CUDA: "enable_cuda_graph", TENSORRT: "trt_cuda_graph_enable"}
+_GRAPH_OPTION = MappingProxyType({CUDA: "enable_cuda_graph", TENSORRT: "trt_cuda_graph_enable"})
 """The option with which a provider records a run as a CUDA graph."""
 _NO_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate memory", "out of memory", "cudaerrormemoryallocation")
 """What the runtime and its allocators say when memory runs out, in lower case."""

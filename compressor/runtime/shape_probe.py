@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import onnx_ir as ir
 
+from compressor.runtime.outputs import giving
 from compressor.runtime.sessions import Array, opened, run_session
 
 TENSOR = "tensor("
-TYPES: Mapping[str, ir.DataType] = {
-    "float": ir.DataType.FLOAT,
-    "double": ir.DataType.DOUBLE,
-    "float16": ir.DataType.FLOAT16,
-    "bfloat16": ir.DataType.BFLOAT16,
-    "bool": ir.DataType.BOOL,
-    "string": ir.DataType.STRING,
-    **{f"{sign}int{bits}": ir.DataType[f"{sign}int{bits}".upper()] for sign in ("", "u") for bits in (8, 16, 32, 64)},
-}
+TYPES: Mapping[str, ir.DataType] = MappingProxyType(
+    {
+        "float": ir.DataType.FLOAT,
+        "double": ir.DataType.DOUBLE,
+        "float16": ir.DataType.FLOAT16,
+        "bfloat16": ir.DataType.BFLOAT16,
+        "bool": ir.DataType.BOOL,
+        "string": ir.DataType.STRING,
+        **{
+            f"{sign}int{bits}": ir.DataType[f"{sign}int{bits}".upper()]
+            for sign in ("", "u")
+            for bits in (8, 16, 32, 64)
+        },
+    }
+)
 """ONNX Runtime's names of element types."""
 
 Seen = dict[str, tuple[tuple[int, ...], ir.DataType | None]]
@@ -39,8 +47,8 @@ def probe(model: ir.Model, names: Sequence[str], feeds: Iterable[Mapping[str, Ar
         ProviderUnavailable: the provider is not there.
     """
     # Loaded once without a run, for the types: a Shape node can be put behind tensors only.
-    with opened(_exposed(model, names), provider) as session:
-        kinds = {o.name: o.type for o in session.get_outputs() if o.name in names and o.type.startswith(TENSOR)}
+    with opened(giving(model, names), provider) as session:
+        kinds = {o.name: o.type for o in session.get_outputs() if o.type.startswith(TENSOR)}
     if not kinds:
         return [{} for _ in feeds]
     tensors = list(kinds)
@@ -55,13 +63,6 @@ def probe(model: ir.Model, names: Sequence[str], feeds: Iterable[Mapping[str, Ar
         {name: (tuple(map(int, shape)), dtypes[name]) for name, shape in zip(tensors, found, strict=True)}
         for found in runs
     ]
-
-
-def _exposed(model: ir.Model, names: Sequence[str]) -> ir.Model:
-    copy = model.clone()
-    shown = {str(v.name) for v in copy.graph.outputs}
-    copy.graph.outputs.extend(v for node in copy.graph for v in node.outputs if v.name in names and v.name not in shown)
-    return copy
 
 
 def _shape_of(value: ir.Value, name: str, graph: ir.Graph) -> str:

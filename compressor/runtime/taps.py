@@ -1,4 +1,4 @@
-"""Values inside a model, as ONNX Runtime computes them: exposed as outputs and read batch by batch."""
+"""Values inside a model, as ONNX Runtime computes them: made outputs and read batch by batch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
+from compressor.runtime.outputs import giving
 from compressor.runtime.sessions import Array, opened, run_session
 
 
@@ -24,12 +25,7 @@ def tap(
         ModelError: ONNX Runtime refuses the model, or it does not run.
         ProviderUnavailable: the provider is not there.
     """
-    copy = model.clone()
-    made = {str(v.name): v for node in copy.graph for v in node.outputs}
-    shown = {str(v.name) for v in copy.graph.outputs}
-    # A value cannot be an output twice.
-    copy.graph.outputs.extend(made[name] for name in dict.fromkeys(names) if name not in shown)
-    with opened(copy, provider) as session:
+    with opened(giving(model, names), provider) as session:
         wanted = {i.name for i in session.get_inputs()}
         for feed in feeds:
             yield run_session(session, {k: v for k, v in feed.items() if k in wanted}, names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import ml_dtypes
@@ -15,15 +16,17 @@ from compressor.runtime.library import ort
 
 Array = npt.NDArray[np.generic]
 
-_FOREIGN: Final = {
-    "tensor(bfloat16)": (ir.DataType.BFLOAT16, np.dtype(ml_dtypes.bfloat16)),
-    "tensor(float8e4m3fn)": (ir.DataType.FLOAT8E4M3FN, np.dtype(ml_dtypes.float8_e4m3fn)),
-    "tensor(float8e4m3fnuz)": (ir.DataType.FLOAT8E4M3FNUZ, np.dtype(ml_dtypes.float8_e4m3fnuz)),
-    "tensor(float8e5m2)": (ir.DataType.FLOAT8E5M2, np.dtype(ml_dtypes.float8_e5m2)),
-    "tensor(float8e5m2fnuz)": (ir.DataType.FLOAT8E5M2FNUZ, np.dtype(ml_dtypes.float8_e5m2fnuz)),
-}
+_FOREIGN: Final = MappingProxyType(
+    {
+        "tensor(bfloat16)": (ir.DataType.BFLOAT16, np.dtype(ml_dtypes.bfloat16)),
+        "tensor(float8e4m3fn)": (ir.DataType.FLOAT8E4M3FN, np.dtype(ml_dtypes.float8_e4m3fn)),
+        "tensor(float8e4m3fnuz)": (ir.DataType.FLOAT8E4M3FNUZ, np.dtype(ml_dtypes.float8_e4m3fnuz)),
+        "tensor(float8e5m2)": (ir.DataType.FLOAT8E5M2, np.dtype(ml_dtypes.float8_e5m2)),
+        "tensor(float8e5m2fnuz)": (ir.DataType.FLOAT8E5M2FNUZ, np.dtype(ml_dtypes.float8_e5m2fnuz)),
+    }
+)
 """Types of ONNX Runtime that its Python interface neither takes from numpy nor gives to it, by their names there."""
-_CODES: Final = {dtype: int(code) for code, dtype in _FOREIGN.values()}
+_CODES: Final = MappingProxyType({dtype: int(code) for code, dtype in _FOREIGN.values()})
 
 
 def caller(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
@@ -19,6 +20,7 @@ from compressor.graph.normalise import normalise
 from compressor.graph.stream import plan_files
 from compressor.graph.unfuse import UNFUSED
 from compressor.operators import quantization_grid
+from compressor.operators.carried import taught
 from compressor.operators.table import RULES
 from compressor.pruning import cost
 from compressor.pruning.analysis import Analysis
@@ -36,16 +38,21 @@ from compressor.results import (
     Report,
 )
 
+if TYPE_CHECKING:
+    from compressor.evaluate.pair import Opened
+
 NAMED = 3
 """Nodes that a warning names."""
 
 
-def open_source(model: str | Path | ir.Model) -> tuple[ir.Model, int]:
-    """The model and its bytes on disk (0 for a model in memory, whose weights are counted later)."""
+def open_source(model: str | Path | ir.Model, settings: RunSettings) -> tuple[ir.Model, int]:
+    """The model, knowing what the settings teach about operators, and its bytes on disk (in memory: of its weights)."""
     if isinstance(model, ir.Model):
-        return model, sum(int(v.const_value.nbytes) for v in model.graph.initializers.values() if v.const_value)
-    loaded = files.load_model(model)
-    return loaded, _size(loaded)
+        size = sum(int(v.const_value.nbytes) for v in model.graph.initializers.values() if v.const_value)
+    else:
+        model = files.load_model(model)
+        size = _size(model)
+    return taught(model, settings), size
 
 
 def _size(loaded: ir.Model) -> int:
@@ -88,20 +95,26 @@ def _params(model: ir.Model) -> int:
     return cost.graph_params(normalise(model.clone()).graph)
 
 
-def stats_in_memory(model: ir.Model, settings: RunSettings, size: int | None = None) -> ModelStats:
-    """A model that has no file; its bytes are those it would have in one file."""
+def stats_in_memory(
+    model: ir.Model, settings: RunSettings, size: int | None = None, path: Path | None = None
+) -> ModelStats:
+    """A model as it is; without ``size``, bytes on disk, its bytes are those it would have in one file."""
     plain = normalise(model.clone())
     shapes = shapes_of(plain, settings)
     counts = (cost.graph_params(plain.graph), cost.macs_per_sample(plain.graph, shapes, RULES))
     size = plan_files(model).size if size is None else size
-    return stats(None, size, model.graph, counts, len(cost.uncounted(plain.graph, shapes, RULES)))
+    return stats(path, size, model.graph, counts, len(cost.uncounted(plain.graph, shapes, RULES)))
+
+
+def stats_of_file(opened: Opened, settings: RunSettings) -> ModelStats:
+    """A model that was opened to be measured."""
+    return stats_in_memory(opened.model, settings, files.size_on_disk(opened.path), opened.path)
 
 
 def read_back(path: Path, settings: RunSettings) -> ModelStats:
     """A written file, loaded again and counted."""
-    loaded = files.load_model(path)
-    found = stats_in_memory(loaded, settings, _size(loaded))
-    return found.model_copy(update={"path": str(path)})
+    loaded, size = open_source(path, settings)
+    return stats_in_memory(loaded, settings, size, path)
 
 
 def put_in_place(model: ir.Model, output: Path | None, settings: RunSettings, proved: Evidence | None) -> ModelStats:

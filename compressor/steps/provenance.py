@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from compressor.channels.plan import PruningPlan
 from compressor.graph.provenance import text_digest
 from compressor.results import ProofResult, Report
-from compressor.results.unify import UnifyReport
+
+if TYPE_CHECKING:
+    from compressor.results.unify import UnifyReport
 
 
 def pruning_facts(report: Report, plan: PruningPlan | None = None) -> dict[str, str | None]:

@@ -26,7 +26,6 @@ from compressor.pruning.criteria import criterion
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.orthogonal_weights import orthogonalised
 from compressor.pruning.select import Choice
-from compressor.reconstruct import ReconstructOptions, recover
 from compressor.results import Report
 from compressor.results.detail import AccuracyRow, OutputsRow, RecoveryRow, SyntheticRow
 from compressor.steps.account import left_alone
@@ -36,6 +35,7 @@ from compressor.steps.trainability import trainability_row
 from compressor.steps.trainer import Phase, Trainer
 
 if TYPE_CHECKING:
+    from compressor.reconstruct import ReconstructOptions
     from compressor.structures.apply import Changed
     from compressor.structures.change import LayerChange
     from compressor.train.sparsify import Sparsified
@@ -318,6 +318,8 @@ class Recovery:
             self._warnings.append(STAND_IN_NOTE)
 
     def _options(self, dense: ir.Model, data: Dataset | None) -> ReconstructOptions:
+        from compressor.reconstruct import ReconstructOptions
+
         at_once = ReconstructOptions.batch_size if data is None else run_size(dense, data, self._settings)
         return ReconstructOptions(
             samples=self._settings.samples,
@@ -331,6 +333,8 @@ class Recovery:
         return self._settings.recover if self._settings.recover in RECOVERIES else BEFORE_TRAINING
 
     def _rebuild(self, model: ir.Model, dense: ir.Model, cut: ChannelMask, samples: RunSamples) -> None:
+        from compressor.reconstruct import recover
+
         done = recover(model, dense, cut, self._method, samples.train, self._options(dense, samples.train))
         self._rows += [RecoveryRow(name=r.node, error_before=r.before, error_after=r.after) for r in done.layers]
         self._warnings += left_alone(done.skipped)

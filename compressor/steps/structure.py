@@ -23,15 +23,14 @@ from compressor.pruning.proof import Evidence, MaskedReference
 from compressor.pruning.select import Choice, Ranking, origin_of, policy_of
 from compressor.results.records import ChangedLayerRow
 from compressor.steps.losses import Losses
-from compressor.structures.canary import wrong_weights
-from compressor.structures.choose import JointChoice, choose_together
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed
     from compressor.structures.change import ChangeLine, LayerChange
+    from compressor.structures.choose import JointChoice
     from compressor.structures.layers import CandidateLayer
     from compressor.structures.lowrank.curves import Ranks
-    from compressor.structures.table import Structure
+    from compressor.structures.structure import Structure
 
 NO_LAYER = "no layer of this model can be taken apart{reasons}; --structure channels removes channels"
 NO_CURVES = (
@@ -94,6 +93,8 @@ class LayerOptions:
             TargetOutOfReach: even all of that is not enough.
             UsageError: channels were to be weighed against ranks, and nothing tells what they are worth.
         """
+        from compressor.structures.choose import choose_together
+
         settings = self._settings
         # Without groups there are still layers, whose costs are shares of the same model.
         origin = ranking.origin if ranking is not None else origin_of(found.coupling, [], RULES, size)
@@ -194,6 +195,8 @@ def proved(changed: Changed | None, found: Analysis, settings: PruneSettings, cl
         proof.demand_proof(evidence)
         evidence.reference = WHOLE
         if settings.verify == "full":
+            from compressor.structures.canary import wrong_weights
+
             evidence.noticed, evidence.not_proved = wrong_weights(changed, asked, folder, settings.provider)
         return [evidence]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
@@ -14,6 +15,21 @@ from compressor.errors import UsageError
 from compressor.graph.normalise import normalise
 from compressor.graph.vocabulary import keep_tokens
 from compressor.pruning.measured_shapes import shapes_of
+
+
+@dataclass(frozen=True)
+class FewerTokens:
+    """A model that knows some tokens alone.
+
+    Attributes:
+        model: with tokens numbered anew.
+        reference: the original with new numbers around it, which the preparation of the other is proved against.
+        tokens: entry k is the old number of token k.
+    """
+
+    model: ir.Model
+    reference: ir.Model
+    tokens: tuple[int, ...]
 
 
 def read_tokens(path: Path) -> list[int]:
@@ -30,10 +46,8 @@ def read_tokens(path: Path) -> list[int]:
         raise UsageError(f"--keep-tokens {path}: {why}; give a file with the numbers of tokens") from None
 
 
-def of_tokens(model: ir.Model, settings: PruneSettings) -> tuple[ir.Model, ir.Model] | None:
-    """The model of the tokens that stay, and the original with new numbers around it; None where all stay.
-
-    The second is what the preparation of the first is proved against.
+def of_tokens(model: ir.Model, settings: PruneSettings) -> FewerTokens | None:
+    """The model of the tokens that stay; None where all stay.
 
     Raises:
         UsageError: the file is unreadable, or the model has no such tokens.
@@ -43,7 +57,7 @@ def of_tokens(model: ir.Model, settings: PruneSettings) -> tuple[ir.Model, ir.Mo
         return None
     tokens = read_tokens(settings.keep_tokens)
     plain = normalise(model.clone())
-    return keep_tokens(plain, shapes_of(plain, settings), tokens)
+    return FewerTokens(*keep_tokens(plain, shapes_of(plain, settings), tokens), tuple(tokens))
 
 
 def write_mapping(output: Path, tokens: Sequence[int]) -> Path:

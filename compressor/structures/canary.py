@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from compressor.core.compare import Tolerance
 from compressor.errors import ModelError, ProofFailed
-from compressor.pruning.canary import EFFORT, NODE_EFFORT, PARAMETER_EFFORT, exposed
+from compressor.pruning.canary import EFFORT, NODE_EFFORT, PARAMETER_EFFORT, values_inside
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import PLEASE, NotProved
 from compressor.pruning.standard import Standard, noise_of, nudged
@@ -96,7 +96,7 @@ class _Inside:
         return missing
 
     def _values(self, model: ir.Model, names: Sequence[str], sets: Sequence[Sequence[Feed]]) -> list[Runs]:
-        return exposed(model, names, sets, self.folder, self.provider)
+        return values_inside(model, names, sets, self.folder, self.provider)
 
 
 def _parts(changed: Changed, layers: Sequence[ChangedLayer]) -> Iterator[Sequence[ChangedLayer]]:

@@ -1,40 +1,13 @@
-"""What a budget may be taken from."""
+"""Structures that are masks over weights; the others are in ``structure.py``, which loads no maker of masks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from compressor.structures.masks.graph import Graph
 from compressor.structures.masks.groups import Groups
-from compressor.structures.masks.maker import Maker
 from compressor.structures.masks.nm import NofM
 from compressor.structures.masks.supports import Supports
+from compressor.structures.structure import Structure
 
-
-@dataclass(frozen=True)
-class Structure:
-    """What goes.
-
-    Attributes:
-        channels: whole channels.
-        ranks: layers become two thinner ones.
-        masks: makes masks over weights of convolutions; None where weights stay.
-    """
-
-    channels: bool = False
-    ranks: bool = False
-    masks: Callable[[], Maker] | None = None
-
-    @property
-    def layers(self) -> bool:
-        """Do single layers change?"""
-        return self.ranks or self.masks is not None
-
-
-CHANNELS = Structure(channels=True)
-LOWRANK = Structure(ranks=True)
-BOTH = Structure(channels=True, ranks=True)
 GROUPS = Structure(masks=Groups)
 GRAPH = Structure(masks=Graph)
 SUPPORTS = Structure(masks=Supports)

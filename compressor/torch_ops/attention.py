@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import onnx_ir as ir
 import torch
@@ -183,8 +184,10 @@ def _write(
     return state + key.unsqueeze(-1) * value.unsqueeze(-2)
 
 
-FUNCTIONS: Mapping[str, Maker] = {
-    "Attention": _attention,
-    "LinearAttention": _linear_attention,
-    "RotaryEmbedding": _rotary,
-}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "Attention": _attention,
+        "LinearAttention": _linear_attention,
+        "RotaryEmbedding": _rotary,
+    }
+)

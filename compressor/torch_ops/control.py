@@ -7,6 +7,7 @@ outside; :class:`compressor.train.module.program.Body` says where that lies.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -105,9 +106,11 @@ def _sequence_map(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = {
-    "If": _if,
-    "Loop": _loop,
-    "Scan": _scan,
-    "SequenceMap": _sequence_map,
-}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "If": _if,
+        "Loop": _loop,
+        "Scan": _scan,
+        "SequenceMap": _sequence_map,
+    }
+)

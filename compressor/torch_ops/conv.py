@@ -159,11 +159,13 @@ def _col2im(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = {
-    "CausalConvWithState": _causal,
-    "Col2Im": _col2im,
-    "Conv": _conv,
-    "ConvInteger": _conv_integer,
-    "ConvTranspose": _conv_transpose,
-    "QLinearConv": _qlinear_conv,
-}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "CausalConvWithState": _causal,
+        "Col2Im": _col2im,
+        "Conv": _conv,
+        "ConvInteger": _conv_integer,
+        "ConvTranspose": _conv_transpose,
+        "QLinearConv": _qlinear_conv,
+    }
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial, reduce
+from types import MappingProxyType
 
 import onnx_ir as ir
 import torch
@@ -237,7 +238,7 @@ def _identity(x: object) -> object:
     return x
 
 
-_PLAIN: Mapping[str, Function] = {
+_PLAIN: Mapping[str, Function] = MappingProxyType({
     "Abs": torch.abs, "Acos": torch.acos, "Acosh": torch.acosh, "Add": torch.add, "And": torch.logical_and,
     "Asin": torch.asin, "Asinh": torch.asinh, "Atan": torch.atan, "Atanh": torch.atanh,
     "BitwiseAnd": torch.bitwise_and, "BitwiseNot": torch.bitwise_not, "BitwiseOr": torch.bitwise_or,
@@ -249,33 +250,35 @@ _PLAIN: Mapping[str, Function] = {
     "Relu": torch.relu, "Round": torch.round, "Sigmoid": torch.sigmoid, "Sign": torch.sign, "Sin": torch.sin,
     "Sinh": torch.sinh, "Softplus": F.softplus, "Softsign": F.softsign, "Sqrt": torch.sqrt, "Sub": torch.sub,
     "Tan": torch.tan, "Tanh": torch.tanh, "Where": torch.where, "Xor": torch.logical_xor,
-}  # fmt: skip
+})  # fmt: skip
 
-FUNCTIONS: Mapping[str, Maker] = {
-    **{name: plain(function) for name, function in _PLAIN.items()},
-    "BitCast": _bit_cast,
-    "BitShift": _shift,
-    "Cast": _cast,
-    "CastLike": _cast_like,
-    "Celu": _celu,
-    "Clip": _clip,
-    "Div": _div,
-    "Dropout": _dropout,
-    "Elu": _elu,
-    "Gelu": _gelu,
-    "HardSigmoid": _hard_sigmoid,
-    "IsInf": _is_inf,
-    "LeakyRelu": _leaky,
-    "Max": _variadic(torch.maximum),
-    "Mean": _mean,
-    "Min": _variadic(torch.minimum),
-    "Mod": _mod,
-    "Pow": _power,
-    "Selu": _selu,
-    "Shrink": _shrink,
-    "Sum": _variadic(torch.add),
-    "SwiGLU": _swiglu,
-    "Swish": _swish,
-    "ThresholdedRelu": _thresholded,
-    "Trilu": _trilu,
-}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        **{name: plain(function) for name, function in _PLAIN.items()},
+        "BitCast": _bit_cast,
+        "BitShift": _shift,
+        "Cast": _cast,
+        "CastLike": _cast_like,
+        "Celu": _celu,
+        "Clip": _clip,
+        "Div": _div,
+        "Dropout": _dropout,
+        "Elu": _elu,
+        "Gelu": _gelu,
+        "HardSigmoid": _hard_sigmoid,
+        "IsInf": _is_inf,
+        "LeakyRelu": _leaky,
+        "Max": _variadic(torch.maximum),
+        "Mean": _mean,
+        "Min": _variadic(torch.minimum),
+        "Mod": _mod,
+        "Pow": _power,
+        "Selu": _selu,
+        "Shrink": _shrink,
+        "Sum": _variadic(torch.add),
+        "SwiGLU": _swiglu,
+        "Swish": _swish,
+        "ThresholdedRelu": _thresholded,
+        "Trilu": _trilu,
+    }
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
@@ -12,7 +13,7 @@ from compressor.torch_ops.site import Function, Maker, Site, plain, positive
 
 Tensor = torch.Tensor
 
-_REDUCTIONS: Mapping[str, str] = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
+_REDUCTIONS: Mapping[str, str] = MappingProxyType({"add": "sum", "mul": "prod", "max": "amax", "min": "amin"})
 
 
 def _from_start(index: Tensor, size: int) -> Tensor:
@@ -180,16 +181,18 @@ def _unique(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = {
-    "Compress": _compress,
-    "Gather": _gather,
-    "GatherElements": _gather_elements,
-    "GatherND": _gather_nd,
-    "NonZero": plain(_non_zero),
-    "OneHot": _one_hot,
-    "Scatter": _scatter_elements,
-    "ScatterElements": _scatter_elements,
-    "ScatterND": _scatter_nd,
-    "TensorScatter": _tensor_scatter,
-    "Unique": _unique,
-}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "Compress": _compress,
+        "Gather": _gather,
+        "GatherElements": _gather_elements,
+        "GatherND": _gather_nd,
+        "NonZero": plain(_non_zero),
+        "OneHot": _one_hot,
+        "Scatter": _scatter_elements,
+        "ScatterElements": _scatter_elements,
+        "ScatterND": _scatter_nd,
+        "TensorScatter": _tensor_scatter,
+        "Unique": _unique,
+    }
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
@@ -78,11 +79,13 @@ def _qlinear_matmul(*given: Tensor) -> Tensor:
     return requantise(total * scale, y_zero)
 
 
-FUNCTIONS: Mapping[str, Maker] = {
-    "Det": plain(torch.linalg.det),
-    "Einsum": _einsum,
-    "Gemm": _gemm,
-    "MatMul": plain(torch.matmul),
-    "MatMulInteger": plain(_matmul_integer),
-    "QLinearMatMul": plain(_qlinear_matmul),
-}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "Det": plain(torch.linalg.det),
+        "Einsum": _einsum,
+        "Gemm": _gemm,
+        "MatMul": plain(torch.matmul),
+        "MatMulInteger": plain(_matmul_integer),
+        "QLinearMatMul": plain(_qlinear_matmul),
+    }
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
@@ -37,7 +38,9 @@ def _cross_entropy(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = {
-    "NegativeLogLikelihoodLoss": _likelihood,
-    "SoftmaxCrossEntropyLoss": _cross_entropy,
-}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "NegativeLogLikelihoodLoss": _likelihood,
+        "SoftmaxCrossEntropyLoss": _cross_entropy,
+    }
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
@@ -161,16 +162,18 @@ def _hardmax(x: Tensor, axis: int) -> Tensor:
     return torch.zeros_like(x).scatter(axis, x.argmax(axis, keepdim=True), 1)
 
 
-FUNCTIONS: Mapping[str, Maker] = {
-    "BatchNormalization": _batch,
-    "GroupNormalization": _group,
-    "Hardmax": _softmax(_hardmax),
-    "InstanceNormalization": _instance,
-    "LRN": _local_response,
-    "LayerNormalization": _layer,
-    "LogSoftmax": _softmax(torch.log_softmax),
-    "LpNormalization": _lp,
-    "MeanVarianceNormalization": _mean_variance,
-    "RMSNormalization": _rms,
-    "Softmax": _softmax(torch.softmax),
-}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "BatchNormalization": _batch,
+        "GroupNormalization": _group,
+        "Hardmax": _softmax(_hardmax),
+        "InstanceNormalization": _instance,
+        "LRN": _local_response,
+        "LayerNormalization": _layer,
+        "LogSoftmax": _softmax(torch.log_softmax),
+        "LpNormalization": _lp,
+        "MeanVarianceNormalization": _mean_variance,
+        "RMSNormalization": _rms,
+        "Softmax": _softmax(torch.softmax),
+    }
+)

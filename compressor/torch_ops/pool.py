@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
@@ -155,12 +156,14 @@ def _max_unpool(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = {
-    "AveragePool": _average_pool,
-    "GlobalAveragePool": _global_average,
-    "GlobalLpPool": _global_lp,
-    "GlobalMaxPool": _global_max,
-    "LpPool": _lp_pool,
-    "MaxPool": _max_pool,
-    "MaxUnpool": _max_unpool,
-}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "AveragePool": _average_pool,
+        "GlobalAveragePool": _global_average,
+        "GlobalLpPool": _global_lp,
+        "GlobalMaxPool": _global_max,
+        "LpPool": _lp_pool,
+        "MaxPool": _max_pool,
+        "MaxUnpool": _max_unpool,
+    }
+)

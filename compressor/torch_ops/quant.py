@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import onnx_ir as ir
 import torch
@@ -111,8 +112,10 @@ def _dynamic(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return requantise(x / scale, zero), scale, zero
 
 
-FUNCTIONS: Mapping[str, Maker] = {
-    "DequantizeLinear": _dequantize,
-    "DynamicQuantizeLinear": plain(_dynamic),
-    "QuantizeLinear": _quantize,
-}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "DequantizeLinear": _dequantize,
+        "DynamicQuantizeLinear": plain(_dynamic),
+        "QuantizeLinear": _quantize,
+    }
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import onnx_ir as ir
 import torch
@@ -49,11 +50,13 @@ def _multinomial(site: Site) -> Function:
     return lambda x: torch.multinomial(torch.softmax(x.detach(), 1), count, replacement=True).to(dtype)
 
 
-FUNCTIONS: Mapping[str, Maker] = {
-    "Bernoulli": _bernoulli,
-    "Multinomial": _multinomial,
-    "RandomNormal": _normal,
-    "RandomNormalLike": _normal_like,
-    "RandomUniform": _uniform,
-    "RandomUniformLike": _uniform_like,
-}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "Bernoulli": _bernoulli,
+        "Multinomial": _multinomial,
+        "RandomNormal": _normal,
+        "RandomNormalLike": _normal_like,
+        "RandomUniform": _uniform,
+        "RandomUniformLike": _uniform_like,
+    }
+)

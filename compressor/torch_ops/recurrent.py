@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
@@ -14,25 +15,31 @@ Tensor = torch.Tensor
 Activation = Callable[[Tensor], Tensor]
 Cell = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]
 
-_DEFAULTS: Mapping[str, list[str]] = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
-_ORDER: Mapping[str, list[int]] = {"LSTM": [0, 2, 3, 1], "GRU": [1, 0, 2], "RNN": [0]}
+_DEFAULTS: Mapping[str, list[str]] = MappingProxyType(
+    {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
+)
+_ORDER: Mapping[str, list[int]] = MappingProxyType({"LSTM": [0, 2, 3, 1], "GRU": [1, 0, 2], "RNN": [0]})
 """ONNX's gates in the order of torch."""
 
-_PLAIN: Mapping[str, Activation] = {
-    "relu": torch.relu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "softsign": F.softsign,
-    "softplus": F.softplus,
-}
-_SCALED: Mapping[str, tuple[Callable[[float, float, Tensor], Tensor], tuple[float, ...]]] = {
-    "affine": (lambda a, b, x: a * x + b, (1.0, 0.0)),
-    "elu": (lambda a, _, x: F.elu(x, a), (1.0,)),
-    "hardsigmoid": (lambda a, b, x: torch.clamp(a * x + b, 0, 1), (0.2, 0.5)),
-    "leakyrelu": (lambda a, _, x: F.leaky_relu(x, a), (0.01,)),
-    "scaledtanh": (lambda a, b, x: a * torch.tanh(b * x), (1.0, 1.0)),
-    "thresholdedrelu": (lambda a, _, x: torch.where(x > a, x, torch.zeros_like(x)), (1.0,)),
-}
+_PLAIN: Mapping[str, Activation] = MappingProxyType(
+    {
+        "relu": torch.relu,
+        "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid,
+        "softsign": F.softsign,
+        "softplus": F.softplus,
+    }
+)
+_SCALED: Mapping[str, tuple[Callable[[float, float, Tensor], Tensor], tuple[float, ...]]] = MappingProxyType(
+    {
+        "affine": (lambda a, b, x: a * x + b, (1.0, 0.0)),
+        "elu": (lambda a, _, x: F.elu(x, a), (1.0,)),
+        "hardsigmoid": (lambda a, b, x: torch.clamp(a * x + b, 0, 1), (0.2, 0.5)),
+        "leakyrelu": (lambda a, _, x: F.leaky_relu(x, a), (0.01,)),
+        "scaledtanh": (lambda a, b, x: a * torch.tanh(b * x), (1.0, 1.0)),
+        "thresholdedrelu": (lambda a, _, x: torch.where(x > a, x, torch.zeros_like(x)), (1.0,)),
+    }
+)
 """Activations with one number or two, and their defaults."""
 
 
@@ -109,7 +116,7 @@ def _rnn_cell(site: Site, acts: Sequence[Activation], weights: Sequence[Tensor |
     return step
 
 
-_CELLS = {"LSTM": _lstm_cell, "GRU": _gru_cell, "RNN": _rnn_cell}
+_CELLS = MappingProxyType({"LSTM": _lstm_cell, "GRU": _gru_cell, "RNN": _rnn_cell})
 
 
 def _given(value: Tensor | None) -> Tensor:
@@ -251,4 +258,4 @@ def _recurrent(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = {"GRU": _recurrent, "LSTM": _recurrent, "RNN": _recurrent}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType({"GRU": _recurrent, "LSTM": _recurrent, "RNN": _recurrent})

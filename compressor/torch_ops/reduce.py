@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 
@@ -140,20 +141,22 @@ def _top_k(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = {
-    "ArgMax": _arg(torch.argmax),
-    "ArgMin": _arg(torch.argmin),
-    "CumProd": _cumulative(torch.cumprod, 1),
-    "CumSum": _cumulative(torch.cumsum, 0),
-    "ReduceL1": _reduction(_l1),
-    "ReduceL2": _reduction(_l2),
-    "ReduceLogSum": _reduction(_log_sum),
-    "ReduceLogSumExp": _reduction(_log_sum_exp),
-    "ReduceMax": _reduction(_extreme(True)),
-    "ReduceMean": _reduction(_mean),
-    "ReduceMin": _reduction(_extreme(False)),
-    "ReduceProd": _reduction(_product),
-    "ReduceSum": _reduction(_sum),
-    "ReduceSumSquare": _reduction(_squares),
-    "TopK": _top_k,
-}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "ArgMax": _arg(torch.argmax),
+        "ArgMin": _arg(torch.argmin),
+        "CumProd": _cumulative(torch.cumprod, 1),
+        "CumSum": _cumulative(torch.cumsum, 0),
+        "ReduceL1": _reduction(_l1),
+        "ReduceL2": _reduction(_l2),
+        "ReduceLogSum": _reduction(_log_sum),
+        "ReduceLogSumExp": _reduction(_log_sum_exp),
+        "ReduceMax": _reduction(_extreme(True)),
+        "ReduceMean": _reduction(_mean),
+        "ReduceMin": _reduction(_extreme(False)),
+        "ReduceProd": _reduction(_product),
+        "ReduceSum": _reduction(_sum),
+        "ReduceSumSquare": _reduction(_squares),
+        "TopK": _top_k,
+    }
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -240,4 +241,4 @@ def _tensor(value: object) -> Tensor:
     return value
 
 
-FUNCTIONS: Mapping[str, Maker] = {"Resize": _resize, "Upsample": _resize}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType({"Resize": _resize, "Upsample": _resize})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -66,16 +67,18 @@ def _has_element(value: Any = None) -> Tensor:
     return torch.tensor(value is not None)
 
 
-FUNCTIONS: Mapping[str, Maker] = {
-    "ConcatFromSequence": _concat,
-    "Optional": plain(_optional),
-    "OptionalGetElement": plain(_optional),
-    "OptionalHasElement": plain(_has_element),
-    "SequenceAt": plain(_at),
-    "SequenceConstruct": plain(_construct),
-    "SequenceEmpty": plain(_empty),
-    "SequenceErase": plain(_erase),
-    "SequenceInsert": plain(_insert),
-    "SequenceLength": plain(_length),
-    "SplitToSequence": _split,
-}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "ConcatFromSequence": _concat,
+        "Optional": plain(_optional),
+        "OptionalGetElement": plain(_optional),
+        "OptionalHasElement": plain(_has_element),
+        "SequenceAt": plain(_at),
+        "SequenceConstruct": plain(_construct),
+        "SequenceEmpty": plain(_empty),
+        "SequenceErase": plain(_erase),
+        "SequenceInsert": plain(_insert),
+        "SequenceLength": plain(_length),
+        "SplitToSequence": _split,
+    }
+)

@@ -6,6 +6,7 @@ Those that make tensors are told the device first; see ``NEED_DEVICE`` in the ta
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import onnx_ir as ir
 import torch
@@ -73,11 +74,13 @@ def _constant(site: Site) -> Function:
     raise site.refuse("holds text or a sparse tensor, which torch does not know; take it out of the model")
 
 
-FUNCTIONS: Mapping[str, Maker] = {
-    "Constant": _constant,
-    "ConstantOfShape": _constant_of_shape,
-    "EyeLike": _eye,
-    "Range": _range,
-    "Shape": _shape,
-    "Size": _size,
-}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "Constant": _constant,
+        "ConstantOfShape": _constant_of_shape,
+        "EyeLike": _eye,
+        "Range": _range,
+        "Shape": _shape,
+        "Size": _size,
+    }
+)

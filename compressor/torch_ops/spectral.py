@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import log, pi
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -106,11 +107,13 @@ def _mel(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = {
-    "BlackmanWindow": _window(0.42, -0.5, 0.08),
-    "DFT": _dft,
-    "HammingWindow": _window(25 / 46, -21 / 46),
-    "HannWindow": _window(0.5, -0.5),
-    "MelWeightMatrix": _mel,
-    "STFT": _stft,
-}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "BlackmanWindow": _window(0.42, -0.5, 0.08),
+        "DFT": _dft,
+        "HammingWindow": _window(25 / 46, -21 / 46),
+        "HannWindow": _window(0.5, -0.5),
+        "MelWeightMatrix": _mel,
+        "STFT": _stft,
+    }
+)

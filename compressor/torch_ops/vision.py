@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import ceil
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
@@ -13,7 +14,7 @@ from compressor.torch_ops.windows import Windows
 
 Tensor = torch.Tensor
 
-_MODES: Mapping[str, str] = {"linear": "bilinear", "cubic": "bicubic"}
+_MODES: Mapping[str, str] = MappingProxyType({"linear": "bilinear", "cubic": "bicubic"})
 
 
 def _grid_sample(site: Site) -> Function:
@@ -195,11 +196,13 @@ def _tap_grid(windows: Windows, kernel: tuple[int, int], out: torch.Size, x: Ten
     return torch.stack([rows, columns], -1).reshape(-1, *out, 2)
 
 
-FUNCTIONS: Mapping[str, Maker] = {
-    "AffineGrid": _affine_grid,
-    "DeformConv": _deform_conv,
-    "GridSample": _grid_sample,
-    "MaxRoiPool": _max_roi_pool,
-    "NonMaxSuppression": _non_max_suppression,
-    "RoiAlign": _roi_align,
-}
+FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "AffineGrid": _affine_grid,
+        "DeformConv": _deform_conv,
+        "GridSample": _grid_sample,
+        "MaxRoiPool": _max_roi_pool,
+        "NonMaxSuppression": _non_max_suppression,
+        "RoiAlign": _roi_align,
+    }
+)

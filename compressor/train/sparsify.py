@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -31,14 +32,14 @@ from compressor.train.regularizers.coupled_channels import CoupledChannels, coup
 from compressor.train.regularizers.decay import is_exact
 from compressor.train.regularizers.regularizer import Method, Regularizer, TrainedChannels
 
-PLAIN = {"expand": 0.0, "mean_weights": 0.0, "ema": 0.0, "sweep": False, "patience": 0}
+PLAIN = MappingProxyType({"expand": 0.0, "mean_weights": 0.0, "ema": 0.0, "sweep": False, "patience": 0})
 """What cannot be had meanwhile: a product has no weight to look at, and a mean of weights is not sparse where the last
 ones are."""
-BALANCING: dict[str, object] = {"criterion": "consumers", "sensitivity": None}
+BALANCING: Mapping[str, object] = MappingProxyType({"criterion": "consumers", "sensitivity": None})
 """How rows of a joint axis are paired: by weights, so that nothing has to be measured for it."""
 
 
-LATER: dict[str, object] = {"recover": "finetune", "criterion": "consumers", "scope": "local"}
+LATER: Mapping[str, object] = MappingProxyType({"recover": "finetune", "criterion": "consumers", "scope": "local"})
 """How it is decided what a cut that is made later would take, where a method has to know."""
 
 

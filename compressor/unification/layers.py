@@ -16,7 +16,7 @@ from compressor.config import BlockShape, UnifySettings
 from compressor.errors import UsageError
 from compressor.graph.evaluate import Array
 from compressor.graph.metadata import readable
-from compressor.graph.nodes import REALS
+from compressor.graph.nodes import REALS, record_of
 from compressor.graph.shapes import captured_values
 from compressor.operators.operator import Rules
 from compressor.pruning import cost
@@ -222,7 +222,7 @@ class _Search:
     def _uses(self, value: ir.Value) -> Iterator[_Use]:
         for node in dict.fromkeys(node for node, _ in value.uses()):
             meeting = self.coupling.meetings.get(node)
-            rule = self.rules.get((node.domain, node.op_type))
+            rule = record_of(node, self.rules)
             if meeting is None or rule is None or not rule.multiplies:
                 continue
             found = _read(value, meeting, self.coupling.shapes(value))

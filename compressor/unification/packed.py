@@ -7,6 +7,7 @@ last bit, and what the nodes of `unpack` compute.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from compressor.unification.projections import shared_values
 Array = npt.NDArray[Any]
 HALF = (np.dtype(np.float16), np.dtype(ir.DataType.BFLOAT16.numpy()))
 """Types that are computed with as float32."""
-DIGITS = {2: 8, 3: 5, 4: 4, 16: 2, 256: 1}
+DIGITS = MappingProxyType({2: 8, 3: 5, 4: 4, 16: 2, 256: 1})
 """Digits of a base that one byte holds."""
 
 

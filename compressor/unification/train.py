@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from compressor.train.loop.split import Splits
     from compressor.train.reparameterize.batchnorm import Groups, Insertion
 
-PLAIN = {"sweep": False, "ema": 0.0, "mean_weights": 0.0, "patience": 0}
+PLAIN = MappingProxyType({"sweep": False, "ema": 0.0, "mean_weights": 0.0, "patience": 0})
 """What training near the sets goes without: its weights are judged as projected, and no mean of them."""
 Targets = Mapping[str, Mixed | Codebook]
 """The set of every weight, by the name of its initializer."""

@@ -138,7 +138,7 @@ def test_memory_that_cannot_be_measured_is_a_warning(a, monkeypatch):
     def broken(*arguments: object) -> None:
         raise ModelError("no room")
 
-    monkeypatch.setattr("compressor.runtime.memory.footprint", broken)
+    monkeypatch.setattr("compressor.evaluate.timings.footprint", broken)
     found = bench(a, None, quick(memory=True))
     assert found.runs[0].a.peak_memory is None
     assert any("memory was not measured: no room" in warning for warning in found.warnings)

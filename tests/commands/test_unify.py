@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compressor.commands import unify as command
 from compressor.commands.clean import clean_file
 from compressor.commands.inspect import inspect_file
 from compressor.commands.unify import unify, unify_file
@@ -22,6 +21,7 @@ from compressor.config import CleanSettings, PruneSettings, UnifySettings
 from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageError
 from compressor.graph import files
 from compressor.graph.restore_packed import restore
+from compressor.steps import unify as steps
 from compressor.train import GraphModule
 from compressor.unification import packed, unpack
 from tests import models
@@ -143,7 +143,7 @@ def test_outputs_and_inputs_are_found_from_the_operators_rule(case: str) -> None
             int64[5] s5 = {{1,8,1,1,5}}, int64[5] e5 = {{1,8,3,3,5}}> {{
         x = Relu(x0)  q = Reshape(x, q3)  t = Reshape(x, s3)  v0 = Reshape(x, s5)  v = Expand(v0, e5)  y = {call} }}"""
     source = models.in_memory(models.model(text))
-    ready = command.get_ready(source, chosen(source, all_layers=True, block="1x4"), 0, None)
+    ready = steps.get_ready(source, chosen(source, all_layers=True, block="1x4"), 0, None)
     [layer] = ready.found.layers
     assert layer.layout.view.canonical == canonical
     assert outcome(source, all_layers=True, block="1x4").report.exact
@@ -174,7 +174,7 @@ def test_an_input_with_a_default_is_unified_and_no_input_any_more() -> None:
     proto.graph.input.append(onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, (16, 16, 3, 3)))
     result = outcome(models.in_memory(proto))
     assert [value.name for value in result.model.graph.inputs] == ["x"]
-    assert result.report.warnings == [command._LOST.format(names="'w'")]
+    assert result.report.warnings == [steps._LOST.format(names="'w'")]
     kept = outcome(models.in_memory(proto), dense=True)
     assert [value.name for value in kept.model.graph.inputs] == ["x", "w"]
     assert kept.report.warnings == []

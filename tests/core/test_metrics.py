@@ -42,5 +42,5 @@ def test_lines_go_to_a_function_where_one_is_named(tmp_path, monkeypatch) -> Non
     assert tracking.seen == [1.5]
     with pytest.raises(UsageError, match="raised KeyError: 'loss'"):
         metrics.add({})
-    with pytest.raises(UsageError, match="name a function that takes a dictionary"):
+    with pytest.raises(UsageError, match="--metrics tracking:other: module 'tracking' has no 'other'"):
         Metrics(Path("tracking:other"), resumed=False)

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from compressor.commands.inspect import inspect_file
-from compressor.commands.prune import prune
+from compressor.commands.prune import prune, prune_file
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, ProofFailed, UsageError
-from compressor.operators.table import RULES, operator_of, teaching
+from compressor.graph.nodes import become_identity
+from compressor.operators.carried import taught
+from compressor.operators.table import operator_of
 from compressor.operators.taught import read_records
 from tests.models import in_memory, model
-
-from .case import blank
 
 SAMPLE = {"operator": "com.microsoft::SampleOp", "signature": "*s -> *s"}
 """It hands its input on."""
@@ -69,15 +69,30 @@ def test_inspect_reads_them_too(tmp_path: Path) -> None:
     assert {row.name for row in inspect_file(source, settings).groups} == {"w", "v"}
 
 
-def test_records_are_there_for_one_run_only(tmp_path: Path) -> None:
-    node = blank("SampleOp", 1)
-    node.domain = "com.microsoft"
-    count = len(RULES)
-    with teaching(read_records(written(tmp_path, SAMPLE))):
-        assert operator_of(node).coupled
-        assert len(RULES) == len(list(RULES)) == count + 1
-    assert not operator_of(node).coupled
-    assert len(RULES) == count
+def test_records_hold_for_one_model_only(tmp_path: Path) -> None:
+    """The given model stays as it is, and copies keep what was taught."""
+    source = in_memory(model(TRUNK, domains=("com.microsoft",), checked=False))
+    told = taught(source, PruneSettings.parse({"ratio": 0.5, "op_rules": written(tmp_path, SAMPLE)}))
+    assert [operator_of(node).coupled for node in source.graph] == [True, False, True, True]
+    assert all(operator_of(node).coupled for node in told.graph)
+    assert all(operator_of(node).coupled for node in told.clone().graph)
+    become_identity(told.graph[1], told.graph[1].inputs[0])
+    assert operator_of(told.graph[1]).name == "Identity"
+
+
+def test_what_was_taught_is_counted_in_the_written_file_too(tmp_path: Path) -> None:
+    source, output = tmp_path / "model.onnx", tmp_path / "small.onnx"
+    source.write_bytes(model(DISTANCE, domains=("com.microsoft",), checked=False).SerializeToString())
+    rule = {"operator": "com.microsoft::CDist", "signature": "m k, n k -> m n", "factors": "[0, 1]"}
+    settings = PruneSettings.parse(
+        {"ratio": 0.5, "round_to": 1, "recover": "none", "op_rules": written(tmp_path, rule)}
+    )
+    report = prune_file(source, output, settings).report
+    assert report.output is not None
+    # Rows of x times two products and the distances to the rows of u; half of their axes go.
+    wanted = [5 * (8 * 16 + 16 * 10 + 10 * 2), 5 * (8 * 8 + 8 * 5 + 5 * 2)]
+    assert [report.input.macs, report.output.macs] == wanted
+    assert report.input.uncounted == report.output.uncounted == 0
 
 
 @pytest.mark.parametrize(

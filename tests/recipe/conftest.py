@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compressor.commands import bench
+from compressor.evaluate import timings
 from tests.recipe.case import fill
 
 
@@ -18,4 +18,4 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """No measurement counts as noisy: what a stage does must not depend on what else the machine does."""
-    monkeypatch.setattr(bench, "_noisy", lambda columns, found: False)
+    monkeypatch.setattr(timings, "_noisy", lambda columns, found: False)

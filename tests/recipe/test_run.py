@@ -14,10 +14,10 @@ import numpy as np
 import onnx
 import pytest
 
-from compressor.commands import bench
 from compressor.commands.sensitivity import sensitivity_file
 from compressor.config.sensitivity import SensitivitySettings
 from compressor.errors import GateMissed, ModelError, NothingToPrune, ProofFailed, UsageError
+from compressor.evaluate import timings
 from compressor.recipe.store import Store, data_identity
 from compressor.results.recipe import RecipeReport
 from tests.recipe.case import QUICK_BENCH, execute, states, write
@@ -242,8 +242,8 @@ def test_accuracy_counts_from_the_model_of_the_recipe(folder):
 
 
 def test_gates_are_judged_anew_and_run_nothing_again(folder, monkeypatch):
-    monkeypatch.setattr(bench, "NOISY_SPREAD", inf)  # a machine that is busy while tests run would be measured again
-    monkeypatch.setattr(bench, "NOISY_INTERVAL", inf)
+    monkeypatch.setattr(timings, "NOISY_SPREAD", inf)  # a machine that is busy while tests run would be measured again
+    monkeypatch.setattr(timings, "NOISY_INTERVAL", inf)
     path = write(folder, f"prune: {{ratio: 0.5}}\n{QUICK_BENCH}")
     execute(path)
     outcome, _ = execute(path, "bench.min_speedup=1000", "prune.max_size=1GB")

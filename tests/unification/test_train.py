@@ -15,17 +15,17 @@ from click.testing import CliRunner
 pytest.importorskip("torch")
 
 from compressor.cli.main import compress
-from compressor.commands import unify as command
-from compressor.commands.unify import get_ready, unify, unify_file
+from compressor.commands.unify import unify, unify_file
 from compressor.config import BlockShape, UnifySettings
 from compressor.core import extras
 from compressor.errors import UsageError
 from compressor.graph import files
+from compressor.steps.unify import get_ready
 from compressor.train import GraphModule, training_options
 from compressor.train.constraints import admm
 from compressor.train.constraints.tied_batchnorm import Tied, ties_of
 from compressor.train.reparameterize.batchnorm import fold_batchnorm
-from compressor.unification import measure
+from compressor.unification import measure, project
 from compressor.unification.layout import CanonicalAxes, Layout
 from compressor.unification.projections import unify_blocks
 from compressor.unification.train import imposed
@@ -105,7 +105,7 @@ def test_blocks_that_are_trained_imitate_better_than_those_that_are_not(data: Pa
 def test_folding_tied_normalisations_leaves_weights_on_the_set(data: Path, values: dict[str, Any]) -> None:
     settings = chosen(data, **values)
     ready = get_ready(net(), settings, 0, None)
-    targets = {layer.name: command.target(layer, settings) for layer in ready.found.layers}
+    targets = {layer.name: project.target(layer, settings) for layer in ready.found.layers}
     samples = Memory({"x": np.random.default_rng(1).standard_normal((32, 4, 6, 6)).astype(np.float32)})
     ties = {name: groups for name, target in targets.items() if (groups := target.ties()) is not None}
     assert {*ties} == {"w", "t"}
@@ -164,7 +164,7 @@ def test_free_blocks_are_what_was_trained(data: Path) -> None:
     result = unify(net(), chosen(data, unify_share=0.5))
     for layer in ready.found.layers:
         weight = models.weight(result.dense, layer.name)
-        kinds = command.target(layer, chosen(data, unify_share=0.5)).kinds(weight)
+        kinds = project.target(layer, chosen(data, unify_share=0.5)).kinds(weight)
         assert measure.satisfied(weight, weight, layer.layout, kinds)
 
 

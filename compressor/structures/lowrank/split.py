@@ -78,7 +78,9 @@ def _made(
         # What the first product gives is turned and scaled already.
         for key in (DATA_SIDE[1 - layer.held], operator.factor):
             attributes.pop(key, None)
-    return ir.Node(node.domain, node.op_type, [*pair, *more], attributes=list(attributes.values()))
+    made = ir.Node(node.domain, node.op_type, [*pair, *more], attributes=list(attributes.values()))
+    made.meta.update(node.meta)
+    return made
 
 
 def _arrays(form: OperandForm, factors: Factors) -> tuple[Matrix, Matrix]:

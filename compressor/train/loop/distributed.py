@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from compressor.core.extras import require
+from compressor.core.machine import launched_processes
 from compressor.errors import ProviderUnavailable, UsageError
-
-SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-"""Where launchers (torch's and accelerate's, several kinds of MPI) say how many processes they started."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def world_of(device: str) -> World:
         ProviderUnavailable: a device was asked for that is not there.
         UsageError: there are several processes, and a certain GPU was asked for, or accelerate is not installed.
     """
-    size = next((int(os.environ[name]) for name in SIZES if name in os.environ), 1)
+    size = launched_processes()
     if size == 1:
         return World(single_device(device))
     if device.startswith("cuda:"):

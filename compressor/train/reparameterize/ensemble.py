@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from types import MappingProxyType
 
 import torch
 
@@ -14,10 +15,10 @@ from compressor.train.loop.objective import Objective
 from compressor.train.loop.split import Splits
 from compressor.train.reparameterize.weight_averaging import EnsembleDraw, Resampled, WeightMean
 
-ALONE = {
+ALONE = MappingProxyType({
     "epochs": 1, "loss": "cross-entropy", "features": (), "teacher_ensemble": 0, "checkpoint": None, "resume": False,
     "ema": 0.0, "mean_weights": 0.0, "sweep": False, "patience": 0, "warmup": 0.0, "final_rate": 1.0,
-}  # fmt: skip
+})  # fmt: skip
 """How the teacher trains on: at a constant rate, so that its weights wander."""
 SLOWER = 0.1
 """Share of the learning rate that it trains on with: near a minimum, late in training."""

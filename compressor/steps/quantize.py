@@ -1,0 +1,331 @@
+"""What the quantiser is asked for, what it makes of a model, and how far that is from the original."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import MappingProxyType
+
+import onnx_ir as ir
+
+from compressor.config.quantize import QuantizeSettings
+from compressor.core.compare import Array
+from compressor.core.formatting import count, quantity
+from compressor.core.scratch import scratch
+from compressor.data import batch_limit, batches, open_data, open_parts, subset
+from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageError
+from compressor.evaluate.likeness import outputs_row
+from compressor.evaluate.stand_in import stand_in
+from compressor.graph import clean, files, metadata
+from compressor.graph.nodes import REALS
+from compressor.graph.normalise import normalise
+from compressor.graph.restore_packed import MARK, with_plain_weights
+from compressor.metrics.evaluator import evaluator_for
+from compressor.operators.table import operator_of
+from compressor.pruning.analysis import prepared_model
+from compressor.pruning.matching import nearest
+from compressor.results import ModelStats
+from compressor.results.detail import AccuracyRow, OutputsRow
+from compressor.results.quantize import QuantizedRow, QuantizeReport
+from compressor.runtime import quantizer
+from compressor.runtime.quantizer import Quantization
+from compressor.steps import account
+from compressor.steps.recover import NOT_COMPARED, RunSamples
+from compressor.steps.run_sizes import comparable
+
+BYTES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
+TAKEN = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16})
+"""Types of weights that the quantiser knows."""
+TAKES = MappingProxyType(
+    {
+        "static": "it takes convolutions and products with one constant matrix",
+        "dynamic": "it takes convolutions and products with one constant matrix",
+        "int4": "it packs matrix products with one constant matrix, no convolutions",
+    }
+)
+"""What the quantiser takes in each mode."""
+OLDEST, BY_CHANNEL = 10, 13
+"""Operator sets from which QuantizeLinear exists, and takes a scale for each channel."""
+MADE_UP = "no data was given, so activations were calibrated on made-up samples; --data with real ones keeps more"
+NO_CHANNELS = "operator set {opset} has no scales by channel, which came with 13, so each weight has one scale"
+PACKED = (
+    "the weights of {path} are stored packed, in {before} altogether; quantization stores each weight by itself, and "
+    "takes {after}: unify or quantise, not both"
+)
+LARGER = "the file became larger, {before} -> {after}: its weights are few, and scales and nodes are added"
+
+
+@dataclass(frozen=True)
+class QuantizeTask:
+    """What is quantised, and how.
+
+    Attributes:
+        model: a simplified copy of the user's model; weights that were packed are plain.
+        weights: initializers that linear operators multiply with, by name.
+        asked: of the quantiser.
+        notes: what the user should know of it.
+    """
+
+    model: ir.Model
+    weights: Mapping[str, ir.Value]
+    asked: Quantization
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How far the quantised model is from its original.
+
+    Attributes:
+        outputs: distance on samples; None where no output can be compared.
+        accuracy: where there are labels.
+        warnings: what could not be told.
+    """
+
+    outputs: OutputsRow | None
+    accuracy: list[AccuracyRow]
+    warnings: tuple[str, ...]
+
+
+def quantize_task(source: ir.Model, settings: QuantizeSettings) -> QuantizeTask:
+    """Prepares a copy of ``source``, and says what is asked of the quantiser.
+
+    Raises:
+        NothingToPrune: there is no weight to quantise, or none is left by the globs.
+        ModelError: the operator set cannot hold what is asked for.
+        UsageError: a glob matches nothing.
+    """
+    ready, _ = prepared_model(with_plain_weights(source), settings)
+    clean.tidy(ready, simplify=settings.simplify)
+    weights = linear_weights(ready)
+    _demand_weights(weights)
+    asked, notes = _asked(ready, weights, settings)
+    return QuantizeTask(ready, weights, asked, tuple(notes))
+
+
+def linear_weights(model: ir.Model) -> dict[str, ir.Value]:
+    """Initializers of real numbers and of two axes or more that linear operators multiply with, by name."""
+    found = {}
+    for node in model.graph:
+        rule = operator_of(node)
+        if not rule.linear:
+            continue
+        for value in node.inputs:
+            tensor = None if value is None else value.const_value
+            if value is not None and tensor is not None and tensor.dtype in REALS and len(tensor.shape) > 1:
+                found[str(value.name)] = value
+    return found
+
+
+# ---- what is refused -----------------------------------------------------------------------------------------
+
+
+def demand_unquantised(source: ir.Model) -> None:
+    """Raises NothingToPrune where weights are whole numbers already."""
+    tensors = (v.const_value for v in with_plain_weights(source).graph.initializers.values())
+    whole = [t for t in tensors if t is not None and t.dtype in BYTES and len(t.shape) > 1]
+    if whole:
+        kind = whole[0].dtype.name.lower()
+        raise NothingToPrune(
+            f"the model is quantised already: {count(len(whole), 'weight')} of it, such as {whole[0].name!r}, "
+            f"{'is' if len(whole) == 1 else 'are'} stored as {kind}; quantise the model that it was made from"
+        )
+
+
+def _demand_weights(weights: Mapping[str, ir.Value]) -> None:
+    if not weights:
+        raise NothingToPrune(
+            "the model has no weight of real numbers that a convolution or matrix product reads, so there is nothing "
+            "to quantise"
+        )
+    kinds = {value.dtype for value in weights.values()}
+    if not kinds & TAKEN:
+        names = " and ".join(sorted(kind.name.lower() for kind in kinds if kind is not None))
+        raise NothingToPrune(
+            f"the weights are {names}, and ONNX Runtime's quantiser takes float and float16; convert the model first"
+        )
+
+
+def demand_quantised(rows: list[QuantizedRow], task: QuantizeTask, mode: str) -> None:
+    """Raises NothingToPrune where the quantiser took no weight, with what it would have taken."""
+    if any(row.quantized for row in rows):
+        return
+    readers = sorted({node.op_type for value in task.weights.values() for node, _ in value.uses()})
+    raise NothingToPrune(
+        f"ONNX Runtime quantised none of {count(len(rows), 'weight')} with --mode {mode}: {TAKES[mode]}, and these are "
+        f"weights of {', '.join(readers)}; choose another --mode"
+    )
+
+
+def _asked(
+    model: ir.Model, weights: Mapping[str, ir.Value], settings: QuantizeSettings
+) -> tuple[Quantization, list[str]]:
+    """What the quantiser is asked for, and notes; raises UsageError for globs that match nothing or leave nothing."""
+    # A user may name a weight by itself, as the report does, or by the node that reads it.
+    names = {
+        name: {name, metadata.readable(value), *(str(node.name) for node, _ in value.uses())}
+        for name, value in weights.items()
+    }
+    for glob in (*settings.include, *settings.exclude):
+        if not any(fnmatchcase(text, glob) for texts in names.values() for text in texts):
+            near = nearest(glob, (text for texts in names.values() for text in texts))
+            raise UsageError(f"{glob!r} matches no weight that could be quantised, nor its node; {near}")
+
+    def matched(name: str, globs: tuple[str, ...]) -> bool:
+        return any(fnmatchcase(text, glob) for text in names[name] for glob in globs)
+
+    wanted = [name for name in weights if not settings.include or matched(name, settings.include)]
+    left = [name for name in weights if name not in wanted or matched(name, settings.exclude)]
+    if len(left) == len(weights):
+        raise NothingToPrune("--include and --exclude leave no weight that could be quantised")
+    opset = model.graph.opset_imports.get("", 1)
+    if opset < OLDEST and settings.mode == "static":
+        raise ModelError(
+            f"operator set {opset} cannot hold quantised activations, which came with {OLDEST}; convert the model to a "
+            "newer one (onnx.version_converter), or choose --mode dynamic"
+        )
+    # Four-bit weights have scales by block, whatever the operator set.
+    by_channel = settings.per_channel and (opset >= BY_CHANNEL or settings.mode == "int4")
+    notes = [NO_CHANNELS.format(opset=opset)] if settings.per_channel and not by_channel else []
+    nodes = tuple(str(node.name) for name in left for node, _ in weights[name].uses())
+    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    # Half of what one file may hold leaves room for the models that the quantiser writes on the way.
+    large = size > files.MAX_INLINE_BYTES // 2
+    return Quantization(by_channel, settings.calibration, settings.block_size, nodes, large), notes
+
+
+# ---- the steps -----------------------------------------------------------------------------------------------
+
+
+def quantize_samples(source: ir.Model, settings: QuantizeSettings) -> RunSamples:
+    """The user's, or made-up ones.
+
+    Raises:
+        UsageError: the data is unreadable or does not fit the model, or a gate cannot be judged on it.
+    """
+    if settings.data is not None:
+        train, valid = open_parts(settings, source)
+        samples = RunSamples(train, valid if len(valid) else None, real=True)
+    else:
+        judged = None
+        if settings.val_data is not None:
+            judged = open_data(settings.model_copy(update={"data": settings.val_data}), source)
+        samples = RunSamples(stand_in(normalise(source.clone()), settings, settings.samples), judged, real=False)
+    evaluator_for(settings, samples.valid, settings.max_drop)  # refuses a gate that cannot be judged, before any work
+    return samples
+
+
+def quantised(
+    task: QuantizeTask, samples: RunSamples, settings: QuantizeSettings
+) -> tuple[ir.Model, list[QuantizedRow]]:
+    """The model that the quantiser makes, in memory, and which weights it took.
+
+    Raises:
+        ModelError: the quantiser refuses the model.
+    """
+    with scratch() as folder:
+        optimised, output = _run_quantizer(task, samples, settings, folder)
+        result = files.load_model(output)
+        # The folder that external weights lie in is about to be removed.
+        for value in result.graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value = ir.tensor(value.const_value.numpy().copy(), dtype=value.dtype, name=value.name)
+        # The optimised model, as the optimiser renames and merges weights before they are quantised.
+        rows = _rows(files.load_model(optimised), result)
+    result.graph.meta.clear()  # its file goes with the folder
+    result.graph.meta.update(task.model.graph.meta)
+    result.metadata_props.update(task.model.metadata_props)
+    if not settings.keep_metadata:
+        metadata.strip_metadata(result)
+    return result, rows
+
+
+def _run_quantizer(
+    task: QuantizeTask, samples: RunSamples, settings: QuantizeSettings, folder: Path
+) -> tuple[Path, Path]:
+    """The files that the quantiser read and wrote."""
+    plainly, better, output = (folder / f"{name}.onnx" for name in ("ready", "better", "quantised"))
+    files.save_model(task.model, plainly, external_data=task.asked.large)
+    if task.asked.large:
+        better = plainly  # ONNX Runtime does not optimise what has weights beside it
+    else:
+        quantizer.optimised(plainly, better)
+    if settings.mode == "static":
+        quantizer.static(better, output, _feeds(task.model, samples, settings), task.asked, settings.provider)
+    elif settings.mode == "dynamic":
+        quantizer.dynamic(better, output, task.asked)
+    else:
+        quantizer.four_bits(better, output, task.asked)
+    return better, output
+
+
+def _rows(before: ir.Model, after: ir.Model) -> list[QuantizedRow]:
+    """Which weights the quantiser took: those that are no initializers of real numbers any more."""
+    kept = {str(v.name) for v in after.graph.initializers.values() if v.dtype in REALS}
+    return [
+        QuantizedRow(name=name, label=metadata.readable(v), weights=_elements(v), quantized=name not in kept)
+        for name, v in linear_weights(before).items()
+    ]
+
+
+def _feeds(model: ir.Model, samples: RunSamples, settings: QuantizeSettings) -> Iterator[Mapping[str, Array]]:
+    fixed = batch_limit(model)
+    chosen = subset(samples.train, max(settings.samples, fixed or 0), settings.seed)
+    wanted = {str(v.name) for v in model.graph.inputs}
+    for batch in batches(chosen, fixed or min(settings.batch_size, 32)):
+        # A part of a batch does not run where the size is fixed.
+        if fixed is None or len(batch) == fixed:
+            yield {name: array for name, array in batch.inputs.items() if name in wanted}
+
+
+def moved_by_quantization(source: ir.Model, result: ir.Model, samples: RunSamples, settings: QuantizeSettings) -> Moved:
+    """Compares outputs with the original's, and accuracy where there are labels.
+
+    Raises:
+        ProofFailed: the result does not run on samples that the original runs on.
+    """
+    data, seen = samples.to_compare()
+    models = [normalise(source.clone()), result]
+    try:
+        row = outputs_row(models, data, settings, count=comparable(source, settings, len(data)))
+    except ModelError as error:
+        # The original runs on these samples, so this is no fault of the data.
+        raise ProofFailed(f"the quantised model does not run on samples that the original runs on: {error}") from None
+    if row is not None:
+        real = samples.real or samples.valid is not None
+        row = row.model_copy(update={"real": real, "seen": seen and samples.real})
+    accuracy = []
+    evaluator = evaluator_for(settings, samples.valid)
+    if evaluator is not None:
+        before, after = (evaluator.measure(model, samples.valid, source) for model in (source, result))
+        accuracy = [evaluator.row(before.value, after.value, before.samples)]
+    untold = () if row is not None else (NOT_COMPARED.format(reason="no output can be compared sample by sample"),)
+    return Moved(row, accuracy, untold)
+
+
+def put_in_place(model: ir.Model, output: Path | None, settings: QuantizeSettings, before: ModelStats) -> ModelStats:
+    """Writes the quantised model, once the written bytes are proved, and counts it; without ``output`` only counts.
+
+    Raises:
+        CompressorError: as :func:`compressor.steps.account.put_in_place`.
+    """
+    stats = account.put_in_place(model, output, settings, None)
+    # Quantised nodes count no multiply-accumulates of real numbers; there are as many as before.
+    # Scales and zero points are no parameters either.
+    return stats.model_copy(update={"params": before.params, "macs": before.macs, "uncounted": 0})
+
+
+def growth(report: QuantizeReport, source: Path) -> list[str]:
+    """A warning for what it cost that weights were packed, or that there is little to quantise."""
+    assert report.output is not None
+    before, after = (quantity(stats.bytes, "B") for stats in (report.input, report.output))
+    if any(str(name).startswith(MARK) for name in files.load_model(source).graph.initializers):
+        return [PACKED.format(path=source.name, before=before, after=after)]
+    return [LARGER.format(before=before, after=after)] if report.output.bytes > report.input.bytes else []
+
+
+def _elements(value: ir.Value) -> int:
+    assert value.const_value is not None
+    return int(value.const_value.size)

@@ -1,0 +1,249 @@
+"""What a unification run does between reading and writing: prepares, weighs, trains, packs, proves, judges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling, Policy
+from compressor.config import UnifySettings
+from compressor.core.clock import Clock
+from compressor.core.scratch import scratch
+from compressor.data import Dataset
+from compressor.errors import NothingToPrune
+from compressor.graph import clean, files
+from compressor.graph.restore_packed import with_plain_weights
+from compressor.graph.shapes import Shapes
+from compressor.metrics.evaluator import Evaluator
+from compressor.operators.table import RULES
+from compressor.pruning import proof
+from compressor.pruning.analysis import prepared_model
+from compressor.pruning.proof import Evidence, MaskedReference, NotProved
+from compressor.results import ModelStats
+from compressor.results.unify import LeftRow, PermutedRow, UnifyAccuracy, UnifyReport
+from compressor.runtime.stored import Stored
+from compressor.steps import account
+from compressor.unification.curvature import curvatures
+from compressor.unification.evidence import (
+    Unified,
+    demand_exact,
+    ideal_bytes,
+    layer_row,
+    nothing,
+    output_error,
+    training_row,
+    with_weights,
+)
+from compressor.unification.layers import Found, find_weights
+from compressor.unification.permute import Permuted, permute
+from compressor.unification.project import target
+from compressor.unification.train import ProgressLines, Trained, UnificationTraining, UnifySamples
+from compressor.unification.unpack import install
+
+_LOST = "weights that were inputs with a default are packed, so a caller cannot replace them any more: {names}"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that is ready to be unified.
+
+    Attributes:
+        model: a simplified copy of the user's model.
+        shapes: its shapes.
+        found: its layers.
+        before: the user's model, counted.
+        reference: the model before channels were reordered; the model itself where none were.
+        permuted: what was reordered.
+        not_proved: what of the preparation could not be proved.
+    """
+
+    model: ir.Model
+    shapes: Shapes
+    found: Found
+    before: ModelStats
+    reference: ir.Model
+    permuted: Sequence[Permuted] = ()
+    not_proved: Sequence[NotProved] = ()
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What unified weights make of a model.
+
+    Attributes:
+        model: stores them packed, or plain where ``--dense`` asks for that.
+        dense: the same with plain tensors, which the packed one is proved against.
+        unified: the layers.
+    """
+
+    model: ir.Model
+    dense: ir.Model
+    unified: Sequence[Unified]
+
+
+@dataclass(frozen=True)
+class UnifyProof:
+    """That unpacking gives every weight to the bit, and outputs follow.
+
+    Attributes:
+        evidence: of the outputs; with what of the preparation could not be proved.
+        output_error: largest change of an output; None where all are zero.
+    """
+
+    evidence: Evidence
+    output_error: float | None
+
+
+def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path | None) -> Prepared:
+    """A simplified copy of ``source`` and its layers; weights that are packed already are taken as plain ones.
+
+    Raises:
+        NothingToPrune: no weight would be unified.
+        ProofFailed: preparing the model changed an output.
+    """
+    read, source = source if path is None else path, with_plain_weights(source)
+    before = account.stats_in_memory(source, settings, size)
+    model, shapes = prepared_model(source, settings)
+    clean.tidy(model, simplify=settings.simplify)
+    coupling = Coupling(model.graph, shapes, RULES, Policy()).run()
+    found = find_weights(coupling, settings, RULES)
+    if not found.layers:
+        raise NothingToPrune(nothing(found))
+    missing = proof.prove_preparation(read, model, shapes, settings) if settings.verify == "full" else []
+    before = before.model_copy(update={"path": None if path is None else str(path)})
+    ready = Prepared(model, shapes, found, before, model, not_proved=missing)
+    if not settings.permute:
+        return ready
+    # Reordering changes the graph in place, and has to be proved against the order that was given.
+    ready = replace(ready, reference=model.clone())
+    blocks = [layer for layer in found.layers if not layer.layout.block.values]  # codes may stand in any order
+    return replace(ready, permuted=permute(coupling, blocks, settings.seed))
+
+
+def weighed(ready: Prepared, data: Dataset, settings: UnifySettings) -> Prepared:
+    """The same with the curvature of every layer of which it can be told, measured on samples."""
+    found = curvatures(ready.model, [layer.name for layer in ready.found.layers], data, settings)
+    layers = [replace(layer, curvature=found.get(layer.name)) for layer in ready.found.layers]
+    return replace(ready, found=replace(ready.found, layers=layers))
+
+
+def trained(ready: Prepared, samples: UnifySamples, settings: UnifySettings, clock: Clock) -> Trained:
+    """The model with weights that training brought to their sets.
+
+    Raises:
+        CompressorError: as :func:`compressor.train.finetune.finetune`, or the teacher cannot be read.
+    """
+    teacher = ready.model if settings.teacher is None else files.load_model(settings.teacher)
+    targets = {layer.name: target(layer, settings) for layer in ready.found.layers}
+    watch = ProgressLines(settings, clock)
+    return UnificationTraining(ready.model, teacher, targets, settings, samples, watch).run()
+
+
+def packed(model: ir.Model, unified: Sequence[Unified], settings: UnifySettings) -> Packed:
+    """``model`` with the constrained weights; itself not changed."""
+    dense = with_weights(model, unified)
+    result = dense.clone()
+    if not settings.dense:
+        install(result, {result.graph.initializers[u.layer.name]: u.packed for u in unified})
+    return Packed(result, dense, unified)
+
+
+def _lost_inputs(original: ir.Model, result: ir.Model) -> list[str]:
+    """A warning for inputs with a default that packing turned into nodes."""
+    lost = sorted({str(v.name) for v in original.graph.inputs} - {str(v.name) for v in result.graph.inputs})
+    return [_LOST.format(names=", ".join(map(repr, lost)))] if lost else []
+
+
+def prove_unified(ready: Prepared, done: Packed, settings: UnifySettings) -> UnifyProof:
+    """Proves weights bit by bit and constraint by constraint, then outputs.
+
+    Raises:
+        ProofFailed: something differs.
+    """
+    demand_exact(done.model, done.unified)
+    with scratch() as place:
+        models = {"reference": ready.reference, "permuted": ready.model, "dense": done.dense, "packed": done.model}
+        stored = {name: Stored.write(model, place, settings.provider) for name, model in models.items()}
+        # Reordered channels sum in another order, so this is a proof within rounding; packing is proved to the bit.
+        if ready.permuted:
+            masked = MaskedReference(ready.reference, stored["reference"])
+            proof.demand_proof(proof.prove(masked, stored["permuted"], ready.shapes, settings)[0])
+        plain = MaskedReference(done.dense, stored["dense"])
+        evidence, asked = proof.prove(plain, stored["packed"], ready.shapes, settings)
+        before = stored["reference"].run(asked.runs.feeds)
+    proof.demand_proof(evidence)
+    evidence.not_proved = list(ready.not_proved)
+    return UnifyProof(evidence, output_error(before, asked.runs))
+
+
+def unify_report(
+    ready: Prepared, trained: Trained, made: Packed, proved: UnifyProof | None, settings: UnifySettings
+) -> UnifyReport:
+    """The report of a run, without accuracy, seconds and what is known of the written file."""
+    rows = [layer_row(layer) for layer in made.unified]
+    note = proved.evidence.note if proved is not None else None
+    return UnifyReport(
+        input=ready.before,
+        layers=rows,
+        left=[LeftRow(**vars(left)) for left in ready.found.left],
+        ideal_bytes=ideal_bytes(made.dense, made.unified, rows),
+        permuted=[PermutedRow(**vars(one)) for one in ready.permuted],
+        training=training_row(settings, trained) if trained.kinds else None,
+        exact=None if proved is None else True,
+        proof=None if proved is None else account.proof_row(proved.evidence, settings),
+        output_error=None if proved is None else proved.output_error,
+        warnings=[
+            *trained.warnings,
+            *_lost_inputs(ready.model, made.model),
+            *([f"proof: {note}"] if note else []),
+        ],
+        settings=settings.model_dump(mode="json"),
+    )
+
+
+def accuracy_row(
+    evaluator: Evaluator, before: ir.Model, once: ir.Model | None, after: ir.Model, data: Dataset | None
+) -> UnifyAccuracy:
+    """The metric of the original, in one shot where training followed, and as it is written."""
+    first = evaluator.measure(before, data, before)
+    return UnifyAccuracy(
+        before=first.value,
+        one_shot=evaluator.measure(once, data, before).value if once is not None else None,
+        after=evaluator.measure(after, data, before).value,
+        samples=first.samples,
+        metric=evaluator.name,
+        share=evaluator.share,
+    )
+
+
+def put_in_place(
+    model: ir.Model,
+    source: Path,
+    output: Path | None,
+    settings: UnifySettings,
+    known: tuple[ModelStats, Evidence | None],
+) -> ModelStats:
+    """Writes the model, once the written bytes are proved, and counts it; without ``output`` only counts.
+
+    Args:
+        model: the result of a run.
+        source: the file it was made from, which is never written over.
+        output: where it goes.
+        settings: how it is written and proved.
+        known: the original, whose parameters and MACs it has once unpacked, since neither can be counted of codes; and
+            what was proved of it.
+
+    Raises:
+        CompressorError: as :func:`compressor.graph.files.save_model` and the proof of the written file.
+    """
+    before, proved = known
+    counts = (before.params, before.macs)
+    if output is None:
+        return account.stats(None, ir.to_proto(model).ByteSize(), model.graph, counts)
+    check = proof.file_check(model, proved, settings)
+    forbidden = files.model_files(source)
+    files.save_model(model, output, external_data=settings.external_data, forbidden=forbidden, check=check)
+    return account.stats(output, files.size_on_disk(output), files.load_model(output).graph, counts)

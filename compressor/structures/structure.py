@@ -1,0 +1,35 @@
+"""What a budget may be taken from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from compressor.structures.masks.maker import Maker
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What goes.
+
+    Attributes:
+        channels: whole channels.
+        ranks: layers become two thinner ones.
+        masks: makes masks over weights of convolutions; None where weights stay.
+    """
+
+    channels: bool = False
+    ranks: bool = False
+    masks: Callable[[], Maker] | None = None
+
+    @property
+    def layers(self) -> bool:
+        """Do single layers change?"""
+        return self.ranks or self.masks is not None
+
+
+CHANNELS = Structure(channels=True)
+LOWRANK = Structure(ranks=True)
+BOTH = Structure(channels=True, ranks=True)

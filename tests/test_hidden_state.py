@@ -1,0 +1,92 @@
+"""Nothing in the package remembers: what a function does follows from what it is given."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import compressor
+
+ROOT = Path(compressor.__file__).parent
+MODULES = {str(path.relative_to(ROOT)): path for path in sorted(ROOT.rglob("*.py"))}
+
+ENVIRONMENT = {"environ", "environb", "getenv", "putenv", "unsetenv"}
+ROOMS = ("core/machine.py", "cli/", "runtime/library.py")
+"""Where the environment is read; the last one sets a variable, because it has to be set before an import."""
+WRITABLE = {"dict", "list", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict", "ContextVar", "local"}
+Display = ast.Dict | ast.List | ast.Set | ast.DictComp | ast.ListComp | ast.SetComp
+
+
+def scopes(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements that run at import: those of the module, of its classes, and of what stands under an if or with."""
+    for statement in body:
+        yield statement
+        if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from scopes([child for child in ast.iter_child_nodes(statement) if isinstance(child, ast.stmt)])
+
+
+def writable(value: ast.expr | None) -> bool:
+    called = value.func if isinstance(value, ast.Call) else None
+    name = called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
+    return isinstance(value, Display) or name in WRITABLE
+
+
+def state_of(text: str) -> list[str]:
+    """Lines on which a module makes something that it could write to later, or writes to a name of its own."""
+    tree = ast.parse(text)
+    found = [
+        ast.unparse(statement)
+        for statement in scopes(tree.body)
+        if isinstance(statement, ast.Assign | ast.AnnAssign)
+        and writable(statement.value)
+        and "__all__" not in ast.unparse(statement)
+    ]
+    return found + [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Global)]
+
+
+def surroundings_of(text: str) -> list[str]:
+    """Uses of the environment."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+        names += [node.attr] if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os" else []
+        found += [ast.unparse(node)] if ENVIRONMENT.intersection(names) else []
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_tables_cannot_be_written_to(module: str) -> None:
+    found = state_of(MODULES[module].read_text(encoding="utf-8"))
+    assert not found, "make it a MappingProxyType, a tuple or a frozenset, or hold it in an object that is handed on"
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if not module.startswith(ROOMS)])
+def test_the_environment_is_read_in_its_rooms(module: str) -> None:
+    assert not surroundings_of(MODULES[module].read_text(encoding="utf-8")), "ask compressor.core.machine"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SEEN = {}",
+        "SEEN: dict[str, int] = {'a': 1}",
+        "SEEN = list()",
+        "if True:\n    SEEN = [n for n in range(2)]",
+        "class A:\n    seen = set()",
+        "from collections import defaultdict\nSEEN = defaultdict(int)",
+        "NOW = ContextVar('now')",
+        "N = 0\ndef count():\n    global N\n    N += 1",
+    ],
+)
+def test_this_test_sees_state(text: str) -> None:
+    assert state_of(text)
+    assert not state_of("__all__ = ['a']\nTABLE = MappingProxyType({'a': 1})\ndef f():\n    return {}")
+
+
+@pytest.mark.parametrize("text", ["os.environ['A']", "from os import getenv", "x = {**os.environ}", "os.getenv('A')"])
+def test_this_test_sees_the_environment(text: str) -> None:
+    assert surroundings_of(text)
+    assert not surroundings_of("from compressor.results.environment import environment\nreport.environment")
