@@ -39,7 +39,7 @@ class Held:
     inputs: Floats32
     metric: Matrix
 
-    def loss(self, change: Matrix) -> float:
+    def loss(self, change: npt.NDArray[np.floating]) -> float:
         """Second-order loss of a change D of a weight, tr(G D C Dᵀ); G of gradients, C of inputs (covariances)."""
         # In this order the large factor, of rows, is multiplied once; in float32, as losses need few digits.
         moved = self.inputs @ (self.metric @ change).T.astype(np.float32)

@@ -180,7 +180,7 @@ class _Part:
         held = Held(rest - rest.mean(axis=0), metric)
         return _Part(Reader(matrix, metric, fit, view.units[index]), held, mean, (place, index))
 
-    def probe(self, change: Matrix) -> Probe:
+    def probe(self, change: npt.NDArray[np.floating]) -> Probe:
         """A change to be judged exactly."""
         return Probe(*self.place, change.astype(np.float32), self.mean)
 
