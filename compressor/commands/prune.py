@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +15,10 @@ from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
+from compressor.core.scratch import scratch
 from compressor.errors import PlanError, UsageError
+from compressor.graph import files
+from compressor.graph.joined import joined_of, split
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
@@ -43,13 +48,22 @@ class PruneResult(ModelResult):
     """What a pruning run made: the smaller model, the plan that leads to it, and the report.
 
     The plan is None where several steps cannot be replayed as one. ``proved`` is what was proved of the smaller
-    model as it is.
+    model as it is. With ``also``, ``model`` is all files joined; :attr:`models` are they.
     """
 
     model: ir.Model
     plan: PruningPlan | None
     report: Report
     proved: Evidence | None = None
+
+    @property
+    def models(self) -> list[ir.Model]:
+        """The smaller model by files: one, or the first and those of ``also``."""
+        return split(self.model)
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """As :meth:`ModelResult.save`; further files of the model go beside the first, all of them or none."""
+        return files.save_models(account.places(self.model, Path(path)))
 
     def headline(self) -> list[tuple[str, str]]:
         """That of the report."""
@@ -96,14 +110,14 @@ def _prune(
     """:func:`prune` without the rules of the nodes that are ``distrusted``."""
     file = None if isinstance(model, ir.Model) else Path(model)
     with clock.phase("load"):
-        source, size = account.open_source(model)
+        source, size = account.open_source(model, settings.also)
         # ``given`` goes into the file as provenance: what was asked for, not what it came to.
         given = settings = exact(account.settings_of_plan(settings, plan))
         # Unreadable data is said before anything is analysed.
         samples = RunSamples.of(settings, source) if settings.data is not None else None
     with clock.phase("analyse"):
         original = source
-        source, read = of_tokens(source, settings) or (source, file or source)
+        source, read = of_tokens(source, settings) or (source, joined_of(source) or file or source)
         found = analyse(source, settings, distrusted)
         demand_matches(settings, source, found.model)
         # Needs the analysed model, as it counts what a recovery would take.
@@ -161,8 +175,8 @@ def prune_file(
     if settings.robustness:
         from compressor.commands.robustness_curves import stressed
 
-        with clock.phase("stress"):
-            curves, warnings = stressed(source, result.model, settings)
+        with clock.phase("stress"), in_one_file(source, settings) as whole:
+            curves, warnings = stressed(whole, result.model, settings)
         report = report.model_copy(
             update={"curves": [*report.curves, *curves], "warnings": [*report.warnings, *warnings]}
         )
@@ -172,11 +186,23 @@ def prune_file(
     return result
 
 
+@contextmanager
+def in_one_file(source: Path, settings: PruneSettings) -> Iterator[Path]:
+    """The file of the original; of a model of several files, one that holds them all, for as long as this is open."""
+    if not settings.also:
+        yield source
+        return
+    with scratch() as folder:
+        files.save_model(account.open_source(source, settings.also)[0], folder / source.name)
+        yield folder / source.name
+
+
 def report_file(source: Path, result: PruneResult, settings: PruneSettings, path: Path) -> None:
     """Writes what a run on ``source`` did as one HTML file; raises UsageError where it cannot."""
     from compressor.evaluate.profile import detailed
     from compressor.render.html import write_html
 
-    report = detailed(result.report, source, result.model, settings)
+    with in_one_file(source, settings) as whole:
+        report = detailed(result.report, whole, result.model, settings)
     plan = None if result.plan is None else result.plan.to_json()
     write_html(report, path, plan=plan, created=datetime.now().astimezone())

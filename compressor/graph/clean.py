@@ -16,6 +16,7 @@ from onnx_ir.passes.common import (
 
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 from compressor.graph.movement import MOVES
+from compressor.graph.nodes import HANDED_OVER
 from compressor.graph.shapes import Shapes, initializer_of
 
 FOLD_LIMIT = 1 << 26
@@ -75,7 +76,7 @@ def drop_identities(model: ir.Model) -> None:
 
 
 def _is_identity(node: ir.Node) -> bool:
-    if node.domain != "" or not node.inputs or node.inputs[0] is None:
+    if node.domain != "" or not node.inputs or node.inputs[0] is None or HANDED_OVER in node.meta:
         return False
     if node.op_type == "Identity" or (node.op_type == "Concat" and len(node.inputs) == 1):
         return True

@@ -14,7 +14,9 @@ from compressor.channels.plan import PruningPlan
 from compressor.config import AMOUNTS, PruneSettings, RunSettings
 from compressor.config.proof import ProofSection
 from compressor.core.formatting import count
+from compressor.core.notation import parse_also
 from compressor.graph import files
+from compressor.graph.joined import join, joined_of, split
 from compressor.graph.normalise import normalise
 from compressor.graph.stream import plan_files
 from compressor.graph.unfuse import UNFUSED
@@ -40,11 +42,22 @@ NAMED = 3
 """Nodes that a warning names."""
 
 
-def open_source(model: str | Path | ir.Model) -> tuple[ir.Model, int]:
-    """The model and its bytes on disk (0 for a model in memory, whose weights are counted later)."""
+def open_source(model: str | Path | ir.Model, also: Sequence[str] = ()) -> tuple[ir.Model, int]:
+    """The model and its bytes on disk (of a model in memory, those of its weights).
+
+    Args:
+        model: a file, or a model in memory.
+        also: further files of it, as :func:`compressor.core.notation.parse_also` reads them.
+
+    Raises:
+        CompressorError: a file is not sound, or the files do not fit each other.
+    """
+    loaded = model if isinstance(model, ir.Model) else files.load_model(model)
+    if also:
+        path = None if isinstance(model, ir.Model) else Path(model)
+        loaded = join(loaded, path, [(Path(file), pairs) for file, pairs in map(parse_also, also)])
     if isinstance(model, ir.Model):
-        return model, sum(int(v.const_value.nbytes) for v in model.graph.initializers.values() if v.const_value)
-    loaded = files.load_model(model)
+        return loaded, sum(int(v.const_value.nbytes) for v in loaded.graph.initializers.values() if v.const_value)
     return loaded, _size(loaded)
 
 
@@ -97,6 +110,19 @@ def stats_in_memory(model: ir.Model, settings: RunSettings, size: int | None = N
     return stats(None, size, model.graph, counts, len(cost.uncounted(plain.graph, shapes, RULES)))
 
 
+def places(model: ir.Model, output: Path) -> dict[Path, ir.Model]:
+    """Where each file of a result goes: the first to ``output``, others beside it under their own names."""
+    joined, found = joined_of(model), split(model)
+    rest = [] if joined is None else [part.path for part in joined.parts[1:]]
+    names = [output, *(pruned_beside(output, path) for path in rest if path is not None)]
+    return dict(zip(names, found, strict=True))
+
+
+def pruned_beside(output: Path, file: Path) -> Path:
+    """Where a further file of a model goes: ``decoder.onnx`` to ``decoder.pruned.onnx`` in the folder of the output."""
+    return output.with_name(f"{file.stem if file.suffix == '.onnx' else file.name}.pruned.onnx")
+
+
 def read_back(path: Path, settings: RunSettings) -> ModelStats:
     """A written file, loaded again and counted."""
     loaded = files.load_model(path)
@@ -119,8 +145,13 @@ def put_in_place(model: ir.Model, output: Path | None, settings: RunSettings, pr
     if output is None:
         return stats_in_memory(model, settings)
     check = file_check(model, proved, settings)
-    files.save_model(model, output, external_data=settings.external_data, check=check)
-    return read_back(output, settings)
+    written = places(model, output)
+    files.save_models(written, settings.external_data, check=check)
+    if len(written) == 1:
+        return read_back(output, settings)
+    # Sizes of inputs that the user gave may be of any of the files, so that these are counted as one again.
+    loaded = stats_in_memory(model, settings, sum(_size(files.load_model(path)) for path in written))
+    return loaded.model_copy(update={"path": str(output), "also": [str(path) for path in list(written)[1:]]})
 
 
 def report(
