@@ -20,6 +20,7 @@ from compressor.errors import PlanError, UsageError
 from compressor.graph import files
 from compressor.graph.joined import joined_of, split
 from compressor.graph.model_result import ModelResult
+from compressor.graph.outline import keep_functions
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
 from compressor.operators.table import teaching
@@ -120,6 +121,7 @@ def _prune(
         source, read = of_tokens(source, settings) or (source, joined_of(source) or file or source)
         found = analyse(source, settings, distrusted)
         demand_matches(settings, source, found.model)
+        prepared = found.model
         # Needs the analysed model, as it counts what a recovery would take.
         settings, notes = resolve_defaults(settings, found, available=None if samples is None else len(samples.train))
         settings = resized(settings, notes)
@@ -139,6 +141,10 @@ def _prune(
     proof.same_signature(source, run.model, found.coupling.policy.free)
     kept = run.single_plan(source)
     report = recovery.added_to(run.report(found, before, notes))
+    if settings.keep_functions:
+        # Against the graph before any step; what is written is proved once more, with its functions.
+        notes = keep_functions(run.model, prepared, original)
+        report = report.model_copy(update={"warnings": [*report.warnings, *notes]})
     stamp_provenance(run.model, "prune", given, file, pruning_facts(report, kept))
     return PruneResult(run.model, kept, report, run.still_proved())
 

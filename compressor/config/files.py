@@ -1,4 +1,4 @@
-"""Settings of models that are several files."""
+"""Settings of models that are several files, or hold functions."""
 
 from typing import Annotated, ClassVar
 
@@ -16,7 +16,7 @@ def _checked(value: object) -> object:
 
 
 class FilesSection(Section):
-    """Further files that belong to the model."""
+    """Further files that belong to the model, and what else its files hold."""
 
     title: ClassVar[str] = "Files"
 
@@ -25,4 +25,9 @@ class FilesSection(Section):
         description="Another file of the same model, such as the decoder of an encoder, which reads outputs of those "
         "before it: its inputs of the same names, or IN=OUT; all are pruned as one, and written beside the output as "
         "FILE.pruned.onnx; repeatable.",
+    )
+    keep_functions: bool = Field(
+        default=False,
+        description="Keep calls of the model's local functions where the cut changes nothing in them; the others are "
+        "inlined, and named.",
     )

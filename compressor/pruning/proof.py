@@ -24,6 +24,7 @@ from compressor.core.scratch import scratch
 from compressor.errors import ModelError, ProofFailed
 from compressor.graph import files
 from compressor.graph.joined import Given
+from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
 from compressor.operators.reference import Reference
 from compressor.pruning.chained import runnable_given, runnable_written
@@ -303,7 +304,9 @@ def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.
         return
     runs = known.runs if known is not None else None
     if runs is None:
-        inputs = Inputs(model, infer(model, settings.input_shapes, settings.dims), settings.seed)
+        # Sizes are followed in graphs without functions.
+        plain = normalise(model.clone()) if model.functions else model
+        inputs = Inputs(plain, infer(plain, settings.input_shapes, settings.dims), settings.seed)
         with scratch() as folder:
             stored = runnable(model, folder, settings.provider)
             runs = Answers.to_some(stored, inputs.both, inputs.instead()).runs
