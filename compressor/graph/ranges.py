@@ -212,13 +212,9 @@ def _positive(size: Dim) -> bool:
 
 def _times(one: Interval, two: Interval) -> Interval | None:
     # With negative numbers the bounds might change places.
-    if not (_least(one.low) and _least(two.low)):
+    if not (nonnegative(one.low) and nonnegative(two.low)):
         return None
     return Interval(one.low * two.low, one.high * two.high)
-
-
-def _least(low: Dim) -> bool:
-    return isinstance(low, int) and low >= 0
 
 
 def _counted(start: Column, limit: Column, step: Column) -> Column | None:
