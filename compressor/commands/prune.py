@@ -40,6 +40,7 @@ from compressor.steps.objective import by_time
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.recover import Recovery, RunSamples
 from compressor.steps.run import PruningRun
+from compressor.steps.run_sizes import follow_batch
 from compressor.steps.step import means_of
 from compressor.steps.tokens import of_tokens, read_tokens, write_mapping
 
@@ -133,6 +134,9 @@ def _prune(
     if samples is None:
         with clock.phase("samples"):
             samples = made_up(settings, source, found, notes, asked=given.recover != "auto")
+    if samples is not None:
+        with clock.phase("samples"):
+            notes += follow_batch([source, found.model], samples.train, settings)
     recovery = Recovery(source, settings, samples, clock)
     means = means_of(source, settings, samples, clock)
     run = PruningRun(settings, plan, distrusted, size, means, recovery, clock)

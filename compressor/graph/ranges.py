@@ -286,6 +286,16 @@ def tops(limits: Sequence[Limit], names: Sequence[str], sizes: Mapping[str, Dim]
     return found
 
 
+def reachable(limits: Sequence[Limit], sizes: Mapping[str, Dim]) -> bool:
+    """Do indices stay within their axes where inputs hold zeros? What depends on other symbols is passed over."""
+    for limit in limits:
+        left = substitute(limit.size - 1 - limit.index.high, sizes)
+        left = substitute(left, {name: 0 for name in symbols(left) if name.startswith(TOP)})
+        if isinstance(left, int) and left < 0:
+            return False
+    return True
+
+
 def _largest(room: Sequence[Dim], name: str) -> int:
     """The largest number that leaves no entry of ``room`` below zero, by bisection; 0 where none does."""
     low, high = 0, TO_THE_END

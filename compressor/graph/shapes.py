@@ -19,7 +19,7 @@ from compressor.graph.evaluate import Array
 from compressor.graph.inference import infer_values
 from compressor.graph.known import NOTHING, Known, Measured, dims_of, initializer_of
 from compressor.graph.probes import SizeSearch, cost
-from compressor.graph.ranges import Limit, index_limits, tops
+from compressor.graph.ranges import Limit, index_limits, reachable, tops
 from compressor.graph.twins import Twins
 
 __all__ = ["Shapes", "captured_values", "infer", "initializer_of"]
@@ -145,11 +145,19 @@ class Shapes:
 
     def largest(self, inputs: Mapping[str, Shape], default: int) -> dict[str, int]:
         """The largest whole number that each input may hold at these shapes; ``default`` where no index limits it."""
+        return tops(self.limits, list(self.declared), self._numbered(inputs), default)
+
+    def within(self, inputs: Mapping[str, Shape]) -> bool:
+        """Does every index that is counted from sizes lie within its axis at these shapes, as far as can be told?"""
+        return reachable(self.limits, self._numbered(inputs))
+
+    def _numbered(self, inputs: Mapping[str, Shape]) -> dict[str, Dim]:
+        """What the symbols of the inputs' shapes stand for at these shapes."""
         sizes: dict[str, Dim] = {}
         for name, shape in self.declared.items():
             numbers = zip(shape, inputs.get(name, ()), strict=False)
             sizes.update((size.text, number) for size, number in numbers if isinstance(size, Size))
-        return tops(self.limits, list(self.declared), sizes, default)
+        return sizes
 
 
 def infer(
