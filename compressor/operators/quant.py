@@ -26,7 +26,9 @@ def _linear(call: Call) -> str:
         rank = call.rank(index)
         if block and rank == len(shape):
             return " ".join(names)
-        return f"{whole[axis]}?" if rank == 1 else " ".join("[u]" for _ in range(rank or 0)) + "?"
+        # One number for the whole tensor may be written as a vector, even where there is no axis of the default number.
+        one = rank != 1 or call.inputs[index] == (1,)
+        return " ".join("[u]" for _ in range(rank or 0)) + "?" if one else f"{whole[axis]}?"
 
     return f"{data}, {entries(1)}, {entries(2)} -> {data}"
 
