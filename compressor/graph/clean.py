@@ -14,6 +14,7 @@ from onnx_ir.passes.common import (
     RemoveUnusedOpsetsPass,
 )
 
+from compressor.graph.edit import add_constant
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 from compressor.graph.movement import MOVES
 from compressor.graph.nodes import HANDED_OVER
@@ -37,6 +38,7 @@ def remove_dead(model: ir.Model) -> None:
 def simplify(model: ir.Model, shapes: Shapes) -> None:
     """Static values become constants; identities, duplicates and dead nodes go."""
     fold_constants(model, shapes)
+    write_plain_picks(model)
     for _ in range(ROUNDS):
         # All three only take nodes away, so an equal number means that nothing more is found.
         before = model.graph.num_nodes()
@@ -106,6 +108,25 @@ def _passed_on(node: ir.Node, graph: ir.Graph) -> bool:
     source.type = source.type or result.type
     result.replace_all_uses_with(source)
     return True
+
+
+def write_plain_picks(model: ir.Model) -> None:
+    """GatherND that picks whole entries of the first axis by a constant is Gather, which says which ones stay apart.
+
+    GatherND(x, i)[..., s] = x[i[..., 0], s] where the last axis of i has size 1 (ONNX GatherND-13).
+    """
+    for node in model.graph.all_nodes():
+        if node.op_type != "GatherND" or node.domain != "" or node.attributes.get_int("batch_dims", 0):
+            continue
+        index = node.inputs[1]
+        tensor = None if index is None else initializer_of(index)
+        if tensor is None or list(tensor.shape)[-1:] != [1]:
+            continue
+        node.replace_input_with(1, add_constant(model.graph, f"{node.name}.index", tensor.numpy()[..., 0]))
+        node.op_type = "Gather"
+        node.attributes.clear()
+        node.attributes["axis"] = ir.AttrInt64("axis", 0)
+    _drop_unused_initializers(model.graph)
 
 
 def fold_constants(model: ir.Model, shapes: Shapes) -> None:
