@@ -116,7 +116,7 @@ def write_plain_picks(model: ir.Model) -> None:
     GatherND(x, i)[..., s] = x[i[..., 0], s] where the last axis of i has size 1 (ONNX GatherND-13).
     """
     for node in model.graph.all_nodes():
-        if node.op_type != "GatherND" or node.domain != "" or node.attributes.get_int("batch_dims", 0):
+        if node.op_type != "GatherND" or node.domain != "" or node.attributes.get_int("batch_dims", 0) != 0:
             continue
         index = node.inputs[1]
         tensor = None if index is None else initializer_of(index)

@@ -96,7 +96,7 @@ def packed_table(of: Operands) -> Made | None:
         or picked is None
         or scales is None
         or len(data) != 2
-        or of.node.attributes.get_int("gather_axis", 0)
+        or of.node.attributes.get_int("gather_axis", 0) != 0
     ):
         return None
     columns, blocks = data[1], scales[1]

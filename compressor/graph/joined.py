@@ -325,9 +325,9 @@ class _Joint:
                 renamed[str(node.name)] = own
         return renamed
 
-    def _renamed_sizes(self, path: Path, graph: ir.Graph, links: Mapping[str, ir.Value]) -> dict[str | None, object]:
+    def _renamed_sizes(self, path: Path, graph: ir.Graph, links: Mapping[str, ir.Value]) -> dict[str | None, int | ir.SymbolicDim | str]:
         """New names of open sizes: those of what is handed over are what they are before, others are others."""
-        found: dict[str | None, object] = {}
+        found: dict[str | None, int | ir.SymbolicDim | str] = {}
         for value in graph.inputs:
             output = links.get(str(value.name))
             if output is not None and output.shape is not None and value.shape is not None:
