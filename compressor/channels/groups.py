@@ -60,6 +60,14 @@ class ChannelGroup:
     blocks: tuple[ResidualBlock, ...] = ()
 
     @property
+    def widest(self) -> int:
+        """Positions that one unit takes in the slot with filters where it takes most: those of a head's queries, where
+        the first slot is a table with one bias a head. Multiples are about these."""
+        places = [np.isin(slot.term.units, self.units).sum() for slot in self.slots if slot.role == "out"]
+        most = int(max(places, default=0))
+        return max(self.width, most // len(self.units) if most % len(self.units) == 0 else 1)
+
+    @property
     def channels(self) -> int:
         """Positions along the first slot's axis; of residual blocks their number."""
         return len(self.units) * self.width

@@ -22,6 +22,7 @@ from compressor.config import PruneSettings
 from compressor.config.selection import SelectionSection
 from compressor.config.structure import StructureSection
 from compressor.config.target import TargetSection
+from compressor.core.notation import parse_also
 from compressor.errors import NothingToPrune, UsageError
 from compressor.version import VERSION
 
@@ -35,6 +36,7 @@ Examples:
   onnx-prune model.onnx --dry-run --explain
   onnx-prune model.onnx --target-macs 0.5 --recover lstsq --data images/
   onnx-prune model.onnx --recover finetune --data train.npz --epochs 5
+  onnx-prune encoder.onnx --also decoder.onnx:encoder_states=last_state
 
 {EXIT_CODES}"""
 
@@ -95,13 +97,17 @@ def prune_command(
     from compressor.render.card import write_card
     from compressor.render.text import explain_frozen, render_report
     from compressor.results import FrozenRow
+    from compressor.steps.account import pruned_beside
     from compressor.steps.gates import demand_gates
 
     _demand_heard(settings, plan)
     target = None if dry_run else output or default_output(source, ".pruned.onnx")
-    destinations = {"--plan-out": plan_out, "--json": view.json_to, "--report": report_to, "--card": card_to}
+    also = {f"--also {text}": Path(parse_also(text)[0]) for text in settings.also}
+    beside = target or output or default_output(source, ".pruned.onnx")
+    others = {f"the result of {name}": pruned_beside(beside, file) for name, file in also.items()}
+    destinations = {**others, "--plan-out": plan_out, "--json": view.json_to, "--report": report_to, "--card": card_to}
     # With --dry-run the place is checked all the same, as the next run will want it.
-    check_destinations([source, plan], {"--output": target or output, **destinations})
+    check_destinations([source, plan, *also.values()], {"--output": target or output, **destinations})
     # Before the work, not after it.
     if report_to is not None:
         require("--report", "jinja2")

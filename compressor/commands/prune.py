@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,8 +15,12 @@ from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
+from compressor.core.scratch import scratch
 from compressor.errors import PlanError, UsageError
+from compressor.graph import files
+from compressor.graph.joined import joined_of, split
 from compressor.graph.model_result import ModelResult
+from compressor.graph.outline import keep_functions
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
 from compressor.pruning import proof
@@ -32,6 +38,7 @@ from compressor.steps.objective import by_time
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.recover import Recovery, RunSamples
 from compressor.steps.run import PruningRun
+from compressor.steps.run_sizes import follow_batch
 from compressor.steps.step import means_of
 from compressor.steps.tokens import of_tokens, write_mapping
 
@@ -41,7 +48,8 @@ class PruneResult(ModelResult):
     """What a pruning run made: the smaller model, the plan that leads to it, and the report.
 
     The plan is None where several steps cannot be replayed as one. ``proved`` is what was proved of the smaller
-    model as it is. ``tokens`` are the old numbers of those that were kept, in the new order; None where all were.
+    model as it is. ``tokens`` are the old numbers of those that were kept, in the new order; None where all were. With
+    ``also``, ``model`` is all files joined; :attr:`models` are they.
     """
 
     model: ir.Model
@@ -49,6 +57,15 @@ class PruneResult(ModelResult):
     report: Report
     proved: Evidence | None = None
     tokens: tuple[int, ...] | None = None
+
+    @property
+    def models(self) -> list[ir.Model]:
+        """The smaller model by files: one, or the first and those of ``also``."""
+        return split(self.model)
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """As :meth:`ModelResult.save`; further files of the model go beside the first, all of them or none."""
+        return files.save_models(account.places(self.model, Path(path)))
 
     def headline(self) -> list[tuple[str, str]]:
         """That of the report."""
@@ -94,18 +111,19 @@ def _prune(
     """:func:`prune` without the rules of the nodes that are ``distrusted``."""
     file = None if isinstance(model, ir.Model) else Path(model)
     with clock.phase("load"):
-        source, size = account.open_source(model, settings)
+        source, size = account.open_source(model, settings, settings.also)
         # ``given`` goes into the file as provenance: what was asked for, not what it came to.
         given = settings = exact(account.settings_of_plan(settings, plan))
         # Unreadable data is said before anything is analysed.
         samples = RunSamples.of(settings, source) if settings.data is not None else None
     with clock.phase("analyse"):
-        original, read = source, file or source
+        original, read = source, joined_of(source) or file or source
         fewer = of_tokens(source, settings)
         if fewer is not None:
             source, read = fewer.model, fewer.reference
         found = analyse(source, settings, distrusted)
         demand_matches(settings, source, found.model)
+        prepared = found.model
         # Needs the analysed model, as it counts what a recovery would take.
         settings, notes = resolve_defaults(settings, found, available=None if samples is None else len(samples.train))
         settings = resized(settings, notes)
@@ -117,6 +135,9 @@ def _prune(
     if samples is None:
         with clock.phase("samples"):
             samples = made_up(settings, source, found, notes, asked=given.recover != "auto")
+    if samples is not None:
+        with clock.phase("samples"):
+            notes += follow_batch([source, found.model], samples.train, settings)
     recovery = Recovery(source, settings, samples, clock)
     means = means_of(source, settings, samples, clock)
     run = PruningRun(settings, plan, distrusted, size, means, recovery, clock)
@@ -125,6 +146,10 @@ def _prune(
     proof.same_signature(source, run.model, found.coupling.policy.free)
     kept = run.single_plan(source)
     report = recovery.added_to(run.report(found, before, notes))
+    if settings.keep_functions:
+        # Against the graph before any step; what is written is proved once more, with its functions.
+        notes = keep_functions(run.model, prepared, original)
+        report = report.model_copy(update={"warnings": [*report.warnings, *notes]})
     stamp_provenance(run.model, "prune", given, file, pruning_facts(report, kept))
     return PruneResult(run.model, kept, report, run.still_proved(), None if fewer is None else fewer.tokens)
 
@@ -161,8 +186,8 @@ def prune_file(
     if settings.robustness:
         from compressor.commands.robustness_curves import stressed
 
-        with clock.phase("stress"):
-            curves, warnings = stressed(source, result.model, settings)
+        with clock.phase("stress"), in_one_file(source, settings) as whole:
+            curves, warnings = stressed(whole, result.model, settings)
         report = report.model_copy(
             update={"curves": [*report.curves, *curves], "warnings": [*report.warnings, *warnings]}
         )
@@ -172,11 +197,23 @@ def prune_file(
     return result
 
 
+@contextmanager
+def in_one_file(source: Path, settings: PruneSettings) -> Iterator[Path]:
+    """The file of the original; of a model of several files, one that holds them all, for as long as this is open."""
+    if not settings.also:
+        yield source
+        return
+    with scratch() as folder:
+        files.save_model(account.open_source(source, settings, settings.also)[0], folder / source.name)
+        yield folder / source.name
+
+
 def report_file(source: Path, result: PruneResult, settings: PruneSettings, path: Path) -> None:
     """Writes what a run on ``source`` did as one HTML file; raises UsageError where it cannot."""
     from compressor.evaluate.profile import detailed
     from compressor.render.html import write_html
 
-    report = detailed(result.report, source, result.model, settings)
+    with in_one_file(source, settings) as whole:
+        report = detailed(result.report, whole, result.model, settings)
     plan = None if result.plan is None else result.plan.to_json()
     write_html(report, path, plan=plan, created=datetime.now().astimezone())

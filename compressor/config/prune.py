@@ -3,6 +3,7 @@
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from compressor.config.files import FilesSection
 from compressor.config.gates import GatesSection
 from compressor.config.recovery import RecoverySection
 from compressor.config.rules import RulesSection
@@ -19,6 +20,7 @@ class PruneSettings(
     TimingSection,
     StructureSection,
     SelectionSection,
+    FilesSection,
     RulesSection,
     RecoverySection,
     SparsitySection,

@@ -19,6 +19,7 @@ from compressor.config.gates import GatesSection
 from compressor.config.prune import PruneSettings
 from compressor.config.quantize import DistanceGatesSection
 from compressor.config.section import Section, did_you_mean
+from compressor.core.notation import parse_also
 from compressor.errors import UsageError
 
 GATES: Mapping[str, type[RunSettings]] = MappingProxyType(
@@ -48,6 +49,9 @@ DATA = ("data", "val_data")
 READ = (*DATA, "sensitivity")
 """Settings that name what a stage reads, so that its result follows from what is there."""
 
+FILES = "also"
+"""The setting that names further files of the model, which are read too."""
+
 MANAGED = ("checkpoint", "keep_checkpoint", "resume", "teacher")
 """Settings that a recipe chooses itself: it keeps checkpoints in its work folder and goes on from them, and training
 imitates its model."""
@@ -58,7 +62,8 @@ _SUFFIX = r"(-[\w-]+)?$"
 
 def read_by(settings: RunSettings) -> list[str]:
     """The paths and functions that a stage reads."""
-    return [str(value) for field in READ if (value := getattr(settings, field, None)) is not None]
+    named = [str(value) for field in READ if (value := getattr(settings, field, None)) is not None]
+    return [*named, *(parse_also(text)[0] for text in getattr(settings, FILES, ()))]
 
 
 def stage_kind(name: str) -> str:

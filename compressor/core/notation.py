@@ -141,6 +141,18 @@ def parse_texts(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def parse_also(text: str) -> tuple[str, dict[str, str]]:
+    """Reads ``decoder.onnx`` or ``decoder.onnx:input=output,other=another``: a file, and outputs by input."""
+    head = text.partition("=")[0] if "=" in text else ""
+    # Paths and names of values may hold colons, too.
+    end = head.find(".onnx:") + len(".onnx") if ".onnx:" in head else head.rfind(":")
+    file, rest = (text[:end], text[end + 1 :]) if ":" in head else (text, "")
+    if not file or (rest == "" and "=" in text):
+        raise ValueError(f"{text!r} names no file; write FILE, or FILE:INPUT=OUTPUT")
+    pairs = read_pairs(split_commas(rest), "=", "FILE:INPUT=OUTPUT, such as decoder.onnx:encoder_states=last_state")
+    return file, {name: str(output) for name, output in pairs}
+
+
 def parse_numbers(value: object) -> object:
     """Turns ``"0.5,0.4"``, ``["0.5,0.4"]``, 0.5 or ``(0.5, 0.4)`` into a tuple of numbers."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -5,7 +5,7 @@ from compressor.data.batch import Array, Batch, Dataset, Indices
 from compressor.data.labels import all_labels, check_labels, classes
 from compressor.data.order import batches, shuffled, split_dataset, subset
 from compressor.data.source import open_data, open_parts
-from compressor.data.spec import InputSpec, batch_limit, specs
+from compressor.data.spec import InputSpec, batch_limit, limit_batch, specs
 
 __all__ = [
     "Array",
@@ -20,6 +20,7 @@ __all__ = [
     "batches",
     "check_labels",
     "classes",
+    "limit_batch",
     "open_data",
     "open_parts",
     "shuffled",

@@ -12,6 +12,8 @@ from compressor.errors import UsageError
 Dim = int | str | None
 CHANNELS = (1, 2, 3, 4)
 """Sizes by which an axis is taken for the channels of images."""
+_TAKEN = "compressor.batch"
+"""Key of ``model.graph.meta``: samples that the model was found to take at a time."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,13 @@ def specs(model: ir.Model) -> tuple[InputSpec, ...]:
     return found
 
 
+def limit_batch(model: ir.Model, count: int) -> None:
+    """Takes note that a model takes ``count`` samples at a time, whatever its file says; copies of it know."""
+    model.graph.meta[_TAKEN] = count
+
+
 def batch_limit(model: ir.Model) -> int | None:
-    """How many samples the model takes at a time, or None where their number is open.
+    """How many samples the model takes at a time, or None where their number is open and it was not found otherwise.
 
     An input without axes has no say in it; whether samples can fill it, :func:`specs` tells.
 
@@ -106,7 +113,8 @@ def batch_limit(model: ir.Model) -> int | None:
             f"the inputs do not have the same number of samples on their first axis ({sizes}); "
             "export the model with the batch as first axis of every input"
         )
-    return next(iter(fixed.values()), None)
+    found: int | None = next(iter(fixed.values()), model.graph.meta.get(_TAKEN))
+    return found
 
 
 def _spec(value: ir.Value) -> InputSpec:

@@ -116,6 +116,15 @@ def _declared(value: ir.Value, axis: int, key: str, plain: Iterable[str]) -> Dim
     return parse(key, plain) or symbol(key)
 
 
+def numbered(declared: Mapping[str, DimShape], inputs: Mapping[str, Shape]) -> dict[str, Dim]:
+    """What the symbols of the inputs' shapes stand for at these shapes."""
+    sizes: dict[str, Dim] = {}
+    for name, shape in declared.items():
+        numbers = zip(shape, inputs.get(name, ()), strict=False)
+        sizes.update((size.text, number) for size, number in numbers if isinstance(size, Size))
+    return sizes
+
+
 def batch(graph: ir.Graph, bound: Bound) -> int:
     """The batch size, made up or given: that of the inputs whose first dimension the file leaves open."""
     open_first = [v for v in graph.inputs if v.shape is not None and len(v.shape) and is_open(v.shape[0])]

@@ -14,8 +14,10 @@ from onnx_ir.passes.common import (
     RemoveUnusedOpsetsPass,
 )
 
+from compressor.graph.edit import add_constant
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 from compressor.graph.movement import MOVES
+from compressor.graph.nodes import HANDED_OVER
 from compressor.graph.shapes import Shapes, initializer_of
 
 FOLD_LIMIT = 1 << 26
@@ -36,6 +38,7 @@ def remove_dead(model: ir.Model) -> None:
 def simplify(model: ir.Model, shapes: Shapes) -> None:
     """Static values become constants; identities, duplicates and dead nodes go."""
     fold_constants(model, shapes)
+    write_plain_picks(model)
     for _ in range(ROUNDS):
         # All three only take nodes away, so an equal number means that nothing more is found.
         before = model.graph.num_nodes()
@@ -75,7 +78,7 @@ def drop_identities(model: ir.Model) -> None:
 
 
 def _is_identity(node: ir.Node) -> bool:
-    if node.domain != "" or not node.inputs or node.inputs[0] is None:
+    if node.domain != "" or not node.inputs or node.inputs[0] is None or HANDED_OVER in node.meta:
         return False
     if node.op_type == "Identity" or (node.op_type == "Concat" and len(node.inputs) == 1):
         return True
@@ -105,6 +108,25 @@ def _passed_on(node: ir.Node, graph: ir.Graph) -> bool:
     source.type = source.type or result.type
     result.replace_all_uses_with(source)
     return True
+
+
+def write_plain_picks(model: ir.Model) -> None:
+    """GatherND that picks whole entries of the first axis by a constant is Gather, which says which ones stay apart.
+
+    GatherND(x, i)[..., s] = x[i[..., 0], s] where the last axis of i has size 1 (ONNX GatherND-13).
+    """
+    for node in model.graph.all_nodes():
+        if node.op_type != "GatherND" or node.domain != "" or node.attributes.get_int("batch_dims", 0) != 0:
+            continue
+        index = node.inputs[1]
+        tensor = None if index is None else initializer_of(index)
+        if tensor is None or list(tensor.shape)[-1:] != [1]:
+            continue
+        node.replace_input_with(1, add_constant(model.graph, f"{node.name}.index", tensor.numpy()[..., 0]))
+        node.op_type = "Gather"
+        node.attributes.clear()
+        node.attributes["axis"] = ir.AttrInt64("axis", 0)
+    _drop_unused_initializers(model.graph)
 
 
 def fold_constants(model: ir.Model, shapes: Shapes) -> None:

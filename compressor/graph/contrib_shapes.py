@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import onnx_ir as ir
+
 from compressor.graph.contrib import MICROSOFT, fused_matmul
 from compressor.graph.dims import Dim
 from compressor.graph.shape_rules import DimShape, Operands
@@ -76,15 +78,50 @@ def experts(of: Operands) -> Made | None:
     return None if one is None or last is None or len(last) != 3 else [(*one[:-1], last[1])]
 
 
+def packed_experts(of: Operands) -> Made | None:
+    """Shape of QMoE: the input's."""
+    return None if of.shape(0) is None else [of.shape(0)]
+
+
+def packed_table(of: Operands) -> Made | None:
+    """Shape of GatherBlockQuantized: rows of a matrix, picked by indices of any rank.
+
+    The rows hold as many numbers as there are in the blocks of their scales, or fewer where the last one is not full:
+    as many as the data has, which packs several into a byte.
+    """
+    data, picked, scales = (of.shape(k) for k in range(3))
+    size = of.node.attributes.get_int("block_size", 128)
+    if (
+        data is None
+        or picked is None
+        or scales is None
+        or len(data) != 2
+        or of.node.attributes.get_int("gather_axis", 0) != 0
+    ):
+        return None
+    columns, blocks = data[1], scales[1]
+    if not isinstance(columns, int) or not isinstance(blocks, int):
+        return None
+    # Numbers of less than a byte are one each in types of their own, and several in a byte otherwise.
+    value = of.node.inputs[0]
+    whole = value is not None and value.dtype == ir.DataType.UINT8
+    many = columns * (8 // of.node.attributes.get_int("bits", 4) if whole else 1)
+    return [(*picked, many)] if (blocks - 1) * size < many <= blocks * size else None
+
+
 def _divided(size: Dim, by: int) -> int | None:
     return size // by if isinstance(size, int) and size % by == 0 else None
 
 
 SHAPES: Mapping[tuple[str, str], Callable[[Operands], Made | None]] = MappingProxyType({
     (MICROSOFT, "FusedMatMul"): matmul,
+    (MICROSOFT, "GatherBlockQuantized"): packed_table,
     (MICROSOFT, "GroupQueryAttention"): grouped,
     (MICROSOFT, "MatMulNBits"): packed_matmul,
     (MICROSOFT, "MoE"): experts,
     (MICROSOFT, "MultiHeadAttention"): multi_head,
+    (MICROSOFT, "QMoE"): packed_experts,
 })  # fmt: skip
-"""(domain, operator) -> shapes of its outputs, which have the element type of the first input."""
+"""(domain, operator) -> shapes of its outputs, which have the element type of the first input but for those below."""
+TYPED_BY: Mapping[tuple[str, str], int] = MappingProxyType({(MICROSOFT, "GatherBlockQuantized"): 2})
+"""(domain, operator) -> the input whose element type its outputs have."""

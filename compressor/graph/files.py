@@ -10,7 +10,7 @@ import mmap
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -123,6 +123,13 @@ def model_files(path: str | Path) -> set[Path]:
         raise ModelError(f"{path}: {error}") from None
 
 
+def join_sources(model: ir.Model, parts: Iterable[ir.Model]) -> None:
+    """Says of a model that it was made from the files of all ``parts``."""
+    found = [source for part in parts if (source := source_of(part)) is not None]
+    own = frozenset(file for source in found for file in source.files)
+    model.graph.meta[_SOURCE] = Source(own, sum(source.size for source in found))
+
+
 def size_on_disk(path: str | Path) -> int:
     """Bytes of a model's file and of its external data.
 
@@ -171,7 +178,44 @@ def save_model(
     Raises:
         UsageError: the place cannot be written to, is forbidden, or the model is too large for one file.
     """
-    path = Path(path)
+    asked = None if check is None else lambda found: check(found[0])
+    return save_models({Path(path): model}, external_data, forbidden, asked, inline_limit)
+
+
+def save_models(
+    models: Mapping[Path, ir.Model],
+    external_data: bool | None = None,
+    forbidden: Collection[Path] = (),
+    check: Callable[[Sequence[Path]], None] | None = None,
+    inline_limit: int = MAX_INLINE_BYTES,
+) -> int:
+    """Write several models into one folder, all of them or none; arguments, result and errors as of :func:`save_model`.
+
+    ``check`` is given the new files of all models, in their order.
+    """
+    writers: dict[Path, Callable[[BinaryIO], None]] = {}
+    own = set(forbidden)
+    for path, model in models.items():
+        writers |= _writers(model, path, external_data, inline_limit)
+        # Weights may still be mapped from these files, and would change while they are written.
+        tensors = (value.const_value for value in model.graph.initializers.values())
+        own |= {Path(tensor.path) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
+        source = source_of(model)
+        own |= source.files if source is not None else frozenset()
+    try:
+        for target in writers:
+            _check_target(target, own)
+        return _write_together(writers, list(models), check)
+    except OSError as error:
+        reason = error.strerror or error
+        names = " and ".join(map(str, models))
+        raise UsageError(f"{names} cannot be written: {reason}; make room or choose another output") from None
+
+
+def _writers(
+    model: ir.Model, path: Path, external_data: bool | None, inline_limit: int
+) -> dict[Path, Callable[[BinaryIO], None]]:
+    """What writes each file of a model, the model file last."""
     if not path.name or "\0" in path.name:
         raise UsageError(f"{str(path)!r} is not the name of a file; choose another output")
     # Planned for one file first, because its size decides whether weights move out.
@@ -181,23 +225,10 @@ def save_model(
     if layout.size > inline_limit:
         remedy = "allow external data" if external_data is False else "split the model, its graph alone is too large"
         raise UsageError(f"{path} would have {layout.size} bytes, too many for one file; {remedy}")
-    writers: dict[Path, Callable[[BinaryIO], None]] = {
+    found: dict[Path, Callable[[BinaryIO], None]] = {
         path.with_name(name): partial(layout.write_data, name) for name in layout.external
     }
-    # Last, because `_write_together` takes the last one for the model.
-    writers[path] = layout.write
-    # Weights may still be mapped from these files, and would change while they are written.
-    tensors = (value.const_value for value in model.graph.initializers.values())
-    own = {Path(tensor.path) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
-    source = source_of(model)
-    own |= source.files if source is not None else frozenset()
-    try:
-        for target in writers:
-            _check_target(target, own.union(forbidden))
-        return _write_together(writers, check)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UsageError(f"{path} cannot be written: {reason}; make room or choose another output") from None
+    return {**found, path: layout.write}
 
 
 def shards(model: ir.Model, name: str) -> Callable[[str], str]:
@@ -281,31 +312,35 @@ def _check_target(target: Path, forbidden: Collection[Path]) -> None:
             raise UsageError(f"{target} belongs to the input, which is never overwritten; choose another output")
 
 
-def _write_together(writers: dict[Path, Callable[[BinaryIO], None]], check: Callable[[Path], None] | None) -> int:
-    """Write files into a folder of their own beside the target, check the model there, and move all into place.
+def _write_together(
+    writers: Mapping[Path, Callable[[BinaryIO], None]],
+    models: Sequence[Path],
+    check: Callable[[Sequence[Path]], None] | None,
+) -> int:
+    """Write files into a folder of their own beside the targets, check the models there, and move all into place.
 
-    They have their own names there, so that the model finds its weights. The model is moved last.
+    They have their own names there, so that models find their weights. A model is moved after its weights.
     """
-    model_path = list(writers)[-1]
     moved: list[Path] = []
     # Beside the target, because only within one file system a rename takes place at once or not at all.
     with tempfile.TemporaryDirectory(
-        prefix=".onnx-compressor-", dir=model_path.parent, ignore_cleanup_errors=True
+        prefix=".onnx-compressor-", dir=models[0].parent, ignore_cleanup_errors=True
     ) as place:
         folder = Path(place)
         try:
             total = sum(_write(folder / path.name, write) for path, write in writers.items())
             if check is not None:
-                check(folder / model_path.name)
+                check([folder / path.name for path in models])
             if len(writers) > 1:
                 # An old model must never be seen with new data.
-                model_path.unlink(missing_ok=True)
+                for path in models:
+                    path.unlink(missing_ok=True)
             for path in writers:
                 # Noted before the move, so that an interruption in between is undone too; below it is asked what was
                 # moved.
                 moved.append(path)
                 (folder / path.name).replace(path)
-            _flush_folder(model_path.parent)
+            _flush_folder(models[0].parent)
         except BaseException:
             # Also on KeyboardInterrupt: a part of the files is worse than none.
             for path in moved:

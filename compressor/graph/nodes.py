@@ -9,6 +9,8 @@ import onnx_ir as ir
 
 REALS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 """Element types of real numbers that a weight may have."""
+HANDED_OVER = "compressor.handed_over"
+"""Key of ``Node.meta``: the node hands a result of one file to another, and stays (:mod:`compressor.graph.joined`)."""
 STANDARD = ("", "ai.onnx")
 """Names of ONNX's own domain."""
 _RECORD = "operator"

@@ -134,7 +134,7 @@ def _copied(value: ir.Value, tensor: ir.TensorProtocol, name: str) -> ir.Value:
 
 def _inline(model: ir.Model) -> None:
     for function in model.functions.values():
-        _adopt_opsets(function, model.opset_imports)
+        adopt_opsets(function, model.opset_imports, f"function {function.name!r}")
         _guard_function(function)
     try:
         InlinePass()(model)
@@ -148,23 +148,28 @@ def _inline(model: ir.Model) -> None:
                 output.name = ""
 
 
-def _adopt_opsets(function: ir.Function, opsets: Mapping[str, int]) -> None:
-    """Let a function import the model's operator sets, if all it uses is the same there.
+def adopt_opsets(nodes: ir.Function | ir.Graph, opsets: Mapping[str, int], title: str) -> None:
+    """Let a function or graph import a model's operator sets, if all it uses is the same there.
+
+    Args:
+        nodes: is changed.
+        opsets: versions by domain.
+        title: what a message calls it.
 
     Raises:
         ModelError: an operator changed between the two versions.
     """
-    for node in function.all_nodes():
-        own, other = function.opset_imports.get(node.domain), opsets.get(node.domain)
+    for node in nodes.all_nodes():
+        own, other = nodes.opset_imports.get(node.domain), opsets.get(node.domain)
         if own is None or other is None or own == other:
             continue
         # Another number is no harm where the operator was not changed in between.
         since = {_since_version(node, version) for version in (own, other)}
         if len(since) > 1 or None in since:
             versions = f"opset {own} of domain {node.domain!r}, which differs from {other}"
-            raise ModelError(f"function {function.name!r} uses {node.op_type} of {versions}; convert the model")
-    for domain in function.opset_imports.keys() & opsets.keys():
-        function.opset_imports[domain] = opsets[domain]
+            raise ModelError(f"{title} uses {node.op_type} of {versions}; convert the model")
+    for domain in nodes.opset_imports.keys() & opsets.keys():
+        nodes.opset_imports[domain] = opsets[domain]
 
 
 def _since_version(node: ir.Node, opset: int) -> int | None:

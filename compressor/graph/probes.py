@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
 import onnx_ir as ir
 
 from compressor.errors import CompressorError, ModelError, OutOfMemory
-from compressor.graph.binding import FAR, FIRST, SECOND, SHRINK, VALUE_LIMIT, Binding, Bound, CandidateSizes
+from compressor.graph.binding import (
+    FAR,
+    FIRST,
+    SECOND,
+    SHRINK,
+    VALUE_LIMIT,
+    Binding,
+    Bound,
+    CandidateSizes,
+    Declared,
+    numbered,
+)
 from compressor.graph.dims import size_product
 from compressor.graph.inference import infer_values
 from compressor.graph.known import Known, Misfit
+from compressor.graph.ranges import Limit, reachable
 
 VALUE_BUDGET = 1 << 24
 """Elements of the largest value of a graph at the sizes chosen for it."""
@@ -30,11 +42,15 @@ class SizeSearch:
         model: normalised.
         symbolic: what a walk with symbols found.
         binding: numbers for these symbols.
+        declared: shapes of the inputs, with symbols for what is open.
+        limits: indices that are counted from sizes, and the axes that they pick from.
     """
 
     model: ir.Model
     symbolic: Known
     binding: Binding
+    declared: Declared
+    limits: Sequence[Limit]
 
     def first(self) -> tuple[Bound, Known]:
         """The first sizes that fit within budget, or else the smallest that fit, and all shapes at these.
@@ -61,9 +77,20 @@ class SizeSearch:
         return best[1:]
 
     def second(self, first: Bound) -> Bound:
-        """Other sizes that fit within budget; ``first`` where there are none."""
-        fitting = self._fitting(SECOND, [])
-        return next((bound for size, bound, _ in fitting if bound != first and size.affordable), first)
+        """Other sizes that fit within budget; ``first`` where there are none.
+
+        Of these the first at which indices that are counted from sizes stay in their tables, if there is one.
+        """
+        fitting = (bound for size, bound, _ in self._fitting(SECOND, []) if bound != first and size.affordable)
+        beyond = first
+        for bound in fitting:
+            if self._within(bound):
+                return bound
+            beyond = bound if beyond is first else beyond
+        return beyond
+
+    def _within(self, bound: Bound) -> bool:
+        return reachable(self.limits, numbered(self.declared, bound))
 
     def _fitting(
         self, candidates: Iterable[CandidateSizes], problems: list[str]
@@ -96,7 +123,7 @@ class SizeSearch:
         for bound in self.binding.candidates(FAR):
             grown = max((prod(bound[name]) / max(1, prod(shape)) for name, shape in first.items()), default=1.0)
             # Squared, because attention grows with the square of a length.
-            if bound != first and total * max(1.0, grown) ** 2 <= FAR_BUDGET:
+            if bound != first and total * max(1.0, grown) ** 2 <= FAR_BUDGET and self._within(bound):
                 return self.binding.emptied(bound)
         return None
 

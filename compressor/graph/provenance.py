@@ -21,7 +21,10 @@ from compressor.version import VERSION
 
 PREFIX: Final = "onnx_compressor."
 TOOL: Final = f"onnx-compressor {VERSION}"
-ELSEWHERE: Final = ("data", "val_data", "resume", "keep_checkpoint", "jobs", "cluster", "external_data", "latency")
+ELSEWHERE: Final = (
+    *("data", "val_data", "also", "resume", "keep_checkpoint"),
+    *("jobs", "cluster", "external_data", "latency"),
+)
 """Settings that say where something lies or how a run goes about it, besides all paths; they are left out."""
 FACTS: Final = (
     *("tool", "command", "settings", "settings_sha256", "input_sha256", "plan_sha256"),
@@ -76,6 +79,14 @@ def stamp_provenance(
     for name, value in known.items():
         if value is not None:
             model.metadata_props[f"{PREFIX}{number}.{name}"] = value
+
+
+def copy_last_step(source: ir.Model, target: ir.Model) -> None:
+    """Adds the last command that wrote one model to what another one says of itself."""
+    steps = provenance_steps(source)
+    number = len(provenance_steps(target)) + 1
+    for name, value in steps[-1].items() if steps else ():
+        target.metadata_props[f"{PREFIX}{number}.{name}"] = value
 
 
 def _place(fact: tuple[str, str]) -> tuple[int, str]:

@@ -212,13 +212,9 @@ def _positive(size: Dim) -> bool:
 
 def _times(one: Interval, two: Interval) -> Interval | None:
     # With negative numbers the bounds might change places.
-    if not (_least(one.low) and _least(two.low)):
+    if not (nonnegative(one.low) and nonnegative(two.low)):
         return None
     return Interval(one.low * two.low, one.high * two.high)
-
-
-def _least(low: Dim) -> bool:
-    return isinstance(low, int) and low >= 0
 
 
 def _counted(start: Column, limit: Column, step: Column) -> Column | None:
@@ -288,6 +284,16 @@ def tops(limits: Sequence[Limit], names: Sequence[str], sizes: Mapping[str, Dim]
             others = {TOP + n: top for n, top in found.items() if n != name}
             found[name] = _largest([substitute(left, others) for left in own], TOP + name)
     return found
+
+
+def reachable(limits: Sequence[Limit], sizes: Mapping[str, Dim]) -> bool:
+    """Do indices stay within their axes where inputs hold zeros? What depends on other symbols is passed over."""
+    for limit in limits:
+        left = substitute(limit.size - 1 - limit.index.high, sizes)
+        left = substitute(left, {name: 0 for name in symbols(left) if name.startswith(TOP)})
+        if isinstance(left, int) and left < 0:
+            return False
+    return True
 
 
 def _largest(room: Sequence[Dim], name: str) -> int:

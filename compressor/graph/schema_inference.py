@@ -53,7 +53,9 @@ class SchemaInference:
             return self._as_first(node)
         own = contrib_shapes.SHAPES.get((node.domain, node.op_type))
         if own is not None:
-            kind = self._walker.known.dtypes.get(first_input(node))
+            place = contrib_shapes.TYPED_BY.get((node.domain, node.op_type))
+            typed = first_input(node) if place is None else node.inputs[place]
+            kind = None if typed is None else self._walker.known.dtypes.get(typed) or typed.dtype
             sizes = own(self._walker.operands(node)) or []
             return {str(v.name): (shape, kind) for v, shape in zip(node.outputs, sizes, strict=False)}
         twin = twin_of(node)

@@ -12,14 +12,14 @@ from copy import copy
 
 import onnx_ir as ir
 
-from compressor.graph.binding import Binding, Bound, Declared, Given, Shape, batch, declared
+from compressor.graph.binding import Binding, Bound, Declared, Given, Shape, batch, declared, numbered
 from compressor.graph.captures import captured_values
-from compressor.graph.dims import Dim, Size
+from compressor.graph.dims import Size
 from compressor.graph.evaluate import Array
 from compressor.graph.inference import infer_values
 from compressor.graph.known import NOTHING, Known, Measured, dims_of, initializer_of
 from compressor.graph.probes import SizeSearch, cost
-from compressor.graph.ranges import Limit, index_limits, tops
+from compressor.graph.ranges import Limit, index_limits, reachable, tops
 from compressor.graph.twins import Twins
 
 __all__ = ["Shapes", "captured_values", "infer", "initializer_of"]
@@ -145,11 +145,11 @@ class Shapes:
 
     def largest(self, inputs: Mapping[str, Shape], default: int) -> dict[str, int]:
         """The largest whole number that each input may hold at these shapes; ``default`` where no index limits it."""
-        sizes: dict[str, Dim] = {}
-        for name, shape in self.declared.items():
-            numbers = zip(shape, inputs.get(name, ()), strict=False)
-            sizes.update((size.text, number) for size, number in numbers if isinstance(size, Size))
-        return tops(self.limits, list(self.declared), sizes, default)
+        return tops(self.limits, list(self.declared), numbered(self.declared, inputs), default)
+
+    def within(self, inputs: Mapping[str, Shape]) -> bool:
+        """Does every index that is counted from sizes lie within its axis at these shapes, as far as can be told?"""
+        return reachable(self.limits, numbered(self.declared, inputs))
 
 
 def infer(
@@ -176,7 +176,7 @@ def infer(
     # Where an index that is computed from sizes picks from an axis of open size, that has to be long enough: equal is.
     reached = [(limit.size, limit.index.high + 1) for limit in limits if isinstance(limit.size, Size)]
     binding = Binding(model.graph, sizes, given, [*symbolic.equations, *(r for r in reached if isinstance(r[1], Size))])
-    search = SizeSearch(model, symbolic, binding)
+    search = SizeSearch(model, symbolic, binding, sizes, limits)
     inputs, numbers = search.first()
     found = Shapes(numbers, symbolic, inputs)
     found.declared, found.limits = sizes, limits

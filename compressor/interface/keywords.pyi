@@ -262,6 +262,13 @@ class PruneKeywords(TypedDict, total=False):
     report the curves."""
     op_rules: str | PathLike[str] | None
     """YAML file that says how channels flow through operators of other domains; the proof tells whether it is right."""
+    also: Sequence[str] | str
+    """Another file of the same model, such as the decoder of an encoder, which reads outputs of those before it: its
+    inputs of the same names, or IN=OUT; all are pruned as one, and written beside the output as FILE.pruned.onnx;
+    repeatable."""
+    keep_functions: bool
+    """Keep calls of the model's local functions where the cut changes nothing in them; the others are inlined, and
+    named."""
     criterion: (
         Literal["l1", "l2", "consumers", "dependency", "product", "fpgm", "lamp", "taylor", "fisher", "hessian",
         "snip", "grasp", "synflow", "activation", "wanda", "pfp", "chip", "random"] | str
@@ -659,6 +666,13 @@ class SensitivityKeywords(TypedDict, total=False):
     report the curves."""
     op_rules: str | PathLike[str] | None
     """YAML file that says how channels flow through operators of other domains; the proof tells whether it is right."""
+    also: Sequence[str] | str
+    """Another file of the same model, such as the decoder of an encoder, which reads outputs of those before it: its
+    inputs of the same names, or IN=OUT; all are pruned as one, and written beside the output as FILE.pruned.onnx;
+    repeatable."""
+    keep_functions: bool
+    """Keep calls of the model's local functions where the cut changes nothing in them; the others are inlined, and
+    named."""
     criterion: (
         Literal["l1", "l2", "consumers", "dependency", "product", "fpgm", "lamp", "taylor", "fisher", "hessian",
         "snip", "grasp", "synflow", "activation", "wanda", "pfp", "chip", "random"] | str

@@ -1,4 +1,4 @@
-"""Products with weights of few bits in blocks (MatMulNBits of ONNX Runtime).
+"""Products with weights of few bits in blocks, and tables of such (MatMulNBits, GatherBlockQuantized of ONNX Runtime).
 
 A block of inputs shares a scale, and several numbers share a byte: outputs go one by one, inputs in whole blocks.
 Source: ContribOperators.md of ONNX Runtime.
@@ -6,12 +6,17 @@ Source: ContribOperators.md of ONNX Runtime.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
-from compressor.channels.coupling import Unexplained
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.coupling import Coupling, Unexplained
+from compressor.channels.labels import Term, UnitArray
 from compressor.graph.contrib import MICROSOFT
-from compressor.operators.operator import Operator
-from compressor.operators.signature import Call
+from compressor.operators.operator import Operator, required
+from compressor.operators.signature import Call, name_axes
 
 ZERO_POINTS, GROUP_INDEX = 3, 4
 
@@ -53,6 +58,50 @@ def _blocks_of_entry(call: Call, rows: int, blocks: int) -> int:
     return 8 // (call.attribute("bits", 4) or 4)
 
 
+def give_units(coupling: Coupling, value: ir.Value, axis: int, units: UnitArray, role: str) -> None:
+    """Labels an axis of a weight with units that its positions share, unless it has labels already."""
+    deferred = coupling.deferred(value)
+    if deferred is not None and axis in deferred.open:
+        deferred.terms.append(Term((axis,), units))
+        deferred.open.discard(axis)
+        deferred.roles[axis] = role
+
+
+def _share_columns(node: ir.Node, coupling: Coupling, combine: Callable[[], None]) -> None:
+    """Gives the columns of a table units: those that share a scale, or the byte of their zero points, are one."""
+    data, scales = required(node, 0), required(node, 2)
+    found = name_axes(_table(Call.of(node, coupling)), Call.of(node, coupling))
+    count = found.sizes.get("bundles", coupling.shape(scales)[1])
+    if not data.is_initializer():
+        raise Unexplained("reads a table that is no constant")
+    units = coupling.hidden_units(data, count)
+    give_units(coupling, data, 1, np.repeat(units, coupling.shape(data)[1] // count), "out")
+    combine()
+
+
+def _table(call: Call) -> str:
+    """A table whose rows are picked; its columns go in blocks that share a scale, as inputs of a product do.
+
+    Raises:
+        Unexplained: other axes are picked or quantised, or the last block is not full.
+    """
+    data, scales, points = (call.inputs[k] if k < len(call.inputs) else None for k in (0, 2, 3))
+    if data is None or scales is None or len(data) != 2 or call.attribute("gather_axis") % 2:
+        raise Unexplained("picks from something else than the rows of a matrix")
+    if call.attribute("quantize_axis", 1) % 2 != 1 or scales[0] != data[0]:
+        raise Unexplained("has no scales along the columns")
+    width, blocks = call.outputs[0], scales[1]
+    if width is None or width[-1] != blocks * call.attribute("block_size", 128):
+        raise Unexplained("has a last block that is not full")
+    held = 1 if points is None or points == scales else 8 // call.attribute("bits", 4)
+    if held == 1:
+        return "[v] (blocks [bytes]), *i, [v] blocks, [v] blocks? -> *i (blocks [inside])"
+    if blocks % held:
+        raise Unexplained("has zero points of a last block that share no byte evenly")
+    block = "bundles [bundle]"
+    return f"[v] ({block} [bytes]), *i, [v] ({block}), [v] bundles -> *i ({block} [inside])"
+
+
 def _work(call: Call) -> str:
     """Outputs times inputs, of which the last axis of the data holds all."""
     return f"*b n {_matmul(call).partition(',')[0].removeprefix('*b ')}"
@@ -68,5 +117,13 @@ OPERATORS = (
         heads=True,
         bias=5,
         settings=(3, 4),
+    ),
+    Operator(
+        "GatherBlockQuantized",
+        MICROSOFT,
+        signature=_table,
+        around=_share_columns,
+        settings=(2, 3),
+        differentiable=False,
     ),
 )

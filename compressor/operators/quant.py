@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from compressor.channels.coupling import Unexplained
 from compressor.operators.facts import Grid
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Call
@@ -11,8 +10,7 @@ from compressor.operators.signature import Call
 def _linear(call: Call) -> str:
     """The data has axes of its own; scale and zero point run along attribute ``axis``, or there is one for each block.
 
-    Raises:
-        Unexplained: the last block is not full.
+    Where the last block is not full, that axis stays as it is.
     """
     shape, block = call.shape(0), call.attribute("block_size")
     axis = call.axis(1)
@@ -20,16 +18,17 @@ def _linear(call: Call) -> str:
     whole = list(names)
     if block:
         # The split into blocks is row-major and has to be even.
-        if shape[axis] % block:
-            raise Unexplained("has a last block that is not full")
-        whole[axis], names[axis] = "(blocks inside)", "blocks"
+        even = shape[axis] % block == 0
+        whole[axis], names[axis] = ("(blocks inside)", "blocks") if even else (f"[a{axis}]", "[blocks]")
     data = " ".join(whole)
 
     def entries(index: int) -> str:
         rank = call.rank(index)
         if block and rank == len(shape):
             return " ".join(names)
-        return f"{whole[axis]}?" if rank == 1 else " ".join("[u]" for _ in range(rank or 0)) + "?"
+        # One number for the whole tensor may be written as a vector, even where there is no axis of the default number.
+        one = rank != 1 or call.inputs[index] == (1,)
+        return " ".join("[u]" for _ in range(rank or 0)) + "?" if one else f"{whole[axis]}?"
 
     return f"{data}, {entries(1)}, {entries(2)} -> {data}"
 

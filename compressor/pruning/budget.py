@@ -130,7 +130,7 @@ def _stops(group: ChannelGroup, count: int, settings: PruneSettings) -> list[int
         multiple = min(multiple, FINE)
     # Multiples and fewest channels are about widths; of residual blocks any number may be left.
     narrowest = 1 if group.blocks else settings.min_channels
-    step = 1 if group.blocks else _units_of(multiple, width)
+    step = 1 if group.blocks else _units_of(multiple, group.widest)
     # The small number keeps 10 * (1 - 0.7), which is 3.0000000000000004 in floating point, from rounding up to 4.
     least = max(1, -(-narrowest // width), ceil(count * (1 - settings.max_ratio) - 1e-9))
     # A group narrower than the step would have no allowed width at all.
@@ -148,7 +148,7 @@ def _units_of(multiple: int, width: int) -> int:
 def unrounded(groups: Sequence[ChannelGroup], settings: TargetSection) -> list[str]:
     """A note on groups that lose channels and are too narrow for the multiple that was asked for."""
     multiple = settings.round_to
-    narrow = [g for g in groups if not g.blocks and _units_of(multiple, g.width) > len(g.units)]
+    narrow = [g for g in groups if not g.blocks and _units_of(multiple, g.widest) > len(g.units)]
     if not narrow or "round_to" not in settings.model_fields_set:
         return []
     widest = max(narrow, key=lambda g: g.channels)

@@ -23,10 +23,13 @@ from compressor.core.compare import Distance, Tolerance, is_real
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, NothingToProve, ProofFailed
 from compressor.graph import files
+from compressor.graph.joined import Given
+from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
 from compressor.operators.reference import Reference
+from compressor.pruning.chained import runnable_given, runnable_written
 from compressor.pruning.inputs import Inputs
-from compressor.pruning.piecewise import Piecewise, runnable, runnable_file, weight_bytes
+from compressor.pruning.piecewise import Piecewise, runnable
 from compressor.pruning.standard import Standard, noise_of, nudged, with_tolerance
 from compressor.runtime.stored import Answers, Feed, Runnable, Runs
 
@@ -113,7 +116,7 @@ def tolerance_of(settings: ProofSection) -> Tolerance:
 
 
 def prove_preparation(
-    source: Path | ir.Model, prepared: ir.Model, shapes: Shapes, settings: RunSettings, *, numbers: bool = True
+    source: Given, prepared: ir.Model, shapes: Shapes, settings: RunSettings, *, numbers: bool = True
 ) -> list[NotProved]:
     """Proves that normalising, folding and unfusing changed no output: of the file itself, where there is one.
 
@@ -121,7 +124,7 @@ def prove_preparation(
     constant shows there.
 
     Args:
-        source: the file, or a model in memory.
+        source: the file, several of a joined model, or a model in memory.
         prepared: made from it.
         shapes: of the prepared graph.
         settings: tolerance, provider and seed.
@@ -139,7 +142,7 @@ def prove_preparation(
     with scratch() as folder:
         # The file itself where there is one: a copy that this tool read and wrote again could hide a fault of its
         # reader.
-        given = _given(source, prepared, settings, folder)
+        given = runnable_given(source, prepared, folder, settings.provider)
         try:
             # The first size comes before made-up ones: shapes were inferred at it, so it most likely runs.
             spare = chain([inputs.first], inputs.instead())
@@ -163,7 +166,7 @@ def prove_preparation(
     return []
 
 
-def prove_cleaned(source: Path | ir.Model, cleaned: ir.Model, shapes: Shapes, settings: RunSettings) -> Evidence:
+def prove_cleaned(source: Given, cleaned: ir.Model, shapes: Shapes, settings: RunSettings) -> Evidence:
     """Proves that a model which lost no channel gives what its file gives; raises as :func:`prove_preparation`."""
     inputs = Inputs(cleaned, shapes, settings.seed)
     chosen = inputs.every if settings.verify == "full" else inputs.both
@@ -176,7 +179,7 @@ def prove_cleaned(source: Path | ir.Model, cleaned: ir.Model, shapes: Shapes, se
 
 
 def same_outputs(
-    source: Path | ir.Model,
+    source: Given,
     made: ir.Model,
     inputs: Sequence[Feed],
     settings: RunSettings,
@@ -184,18 +187,9 @@ def same_outputs(
 ) -> Evidence:
     """How far a model is from the one that it was made from, on the inputs that the latter takes; does not demand."""
     with scratch() as folder:
-        expected = Answers.to_some(_given(source, made, settings, folder), inputs, instead)
+        expected = Answers.to_some(runnable_given(source, made, folder, settings.provider), inputs, instead)
         found = _answers(runnable(made, folder, settings.provider), expected.runs.feeds)
         return Evidence.of(*with_tolerance(expected, found, tolerance_of(settings)))
-
-
-def _given(source: Path | ir.Model, made: ir.Model, settings: ProofSection, folder: Path) -> Runnable:
-    """The file that ``made`` was made from, as it was read; or a model in memory."""
-    if isinstance(source, Path):
-        read = files.source_of(made)
-        size = read.size if read is not None else weight_bytes(made)
-        return runnable_file(source, size, folder, settings.provider)
-    return runnable(source, folder, settings.provider)
 
 
 def _answers(found: Runnable, inputs: Sequence[Feed]) -> Answers:
@@ -283,20 +277,22 @@ def _demand_numbers(evidence: Evidence) -> None:
 # ---- the file that was written -------------------------------------------------------------------------------
 
 
-def file_check(model: ir.Model, known: Evidence | None, settings: RunSettings) -> Callable[[Path], None] | None:
-    """What ``files.save`` asks of a file before it is put in place: :func:`prove_written`, if all is proved."""
+def file_check(
+    model: ir.Model, known: Evidence | None, settings: RunSettings
+) -> Callable[[Path | Sequence[Path]], None] | None:
+    """What ``files.save_model`` asks of a file before it is put in place: :func:`prove_written`, if all is proved."""
     if settings.verify != "full":
         return None
     return partial(prove_written, settings=settings, model=model, known=known)
 
 
-def prove_written(path: Path, settings: RunSettings, model: ir.Model, known: Evidence | None) -> None:
+def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.Model, known: Evidence | None) -> None:
     """Proves that a written file gives what the model in memory gives, before it is put in place.
 
     A file of the very bytes that were proved already is not run again.
 
     Args:
-        path: the file under its temporary name.
+        path: the file under its temporary name; of a joined model all its files, which run one after the other.
         settings: tolerance and provider.
         model: what was written.
         known: what was proved of it; None where nothing was, as its weights were trained since.
@@ -304,19 +300,22 @@ def prove_written(path: Path, settings: RunSettings, model: ir.Model, known: Evi
     Raises:
         ProofFailed: it does not load, does not run, or gives something else.
     """
+    paths = [path] if isinstance(path, Path) else list(path)
     # Equal bytes give equal results, and a run of a large file is the dearest part of writing.
-    if known is not None and known.digest and known.digest == files.digest([path]):
+    if known is not None and known.digest and known.digest == files.digest(paths):
         return
     runs = known.runs if known is not None else None
     if runs is None:
-        inputs = Inputs(model, infer(model, settings.input_shapes, settings.dims), settings.seed)
+        # Sizes are followed in graphs without functions.
+        plain = normalise(model.clone()) if model.functions else model
+        inputs = Inputs(plain, infer(plain, settings.input_shapes, settings.dims), settings.seed)
         with scratch() as folder:
             stored = runnable(model, folder, settings.provider)
             runs = Answers.to_some(stored, inputs.both, inputs.instead()).runs
     # One small run shows whether the file was written right; the mathematics was proved before.
     runs = runs.smallest()
     with scratch() as folder:
-        answers = _answers(runnable_file(path, weight_bytes(model), folder, settings.provider), runs.feeds)
+        answers = _answers(runnable_written(paths, model, folder, settings.provider), runs.feeds)
         asked = Standard(runs, tolerance_of(settings))
         # Mostly the file agrees at once, and noise need not be measured.
         if not asked.met_by(answers.runs):

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from compressor.config import RunSettings
 from compressor.config.choices import STAGES
-from compressor.config.recipe import DATA, MANAGED, STAGE_GATES, read_by, stage_kind
+from compressor.config.recipe import DATA, FILES, MANAGED, STAGE_GATES, read_by, stage_kind
 from compressor.core.clock import Progress
+from compressor.core.notation import parse_also
 from compressor.errors import CompressorError, ModelError
 from compressor.recipe.stages import Task
 from compressor.recipe.store import MODEL, Store, data_identity, model_digest
@@ -56,7 +57,8 @@ def content(name: str, settings: RunSettings, source: str, original: str) -> dic
         "stage": stage_kind(name),
         "source": source,
         "original": original if kind.compares else None,
-        "settings": settings.model_dump(mode="json", exclude={*MANAGED, *DATA, *paths, *gates}),
+        "settings": settings.model_dump(mode="json", exclude={*MANAGED, *DATA, FILES, *paths, *gates}),
+        "also": [[model_digest(Path(file)), pairs] for file, pairs in map(parse_also, getattr(settings, FILES, ()))],
         "data": [data_identity(text) for text in read_by(settings)],
         "machine": environment().model_dump(mode="json") if timed else None,
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 from compressor.config import BenchSettings, DataSettings, PruneSettings, RunSettings
 from compressor.config.choices import STAGES
-from compressor.config.recipe import DATA, Recipe, read_by, stage_kind
+from compressor.config.recipe import DATA, FILES, Recipe, read_by, stage_kind
 from compressor.core import extras
 from compressor.core.user_code import NAMED
 from compressor.errors import UsageError
@@ -74,6 +74,9 @@ class ResolvedRecipe:
             for text in read_by(settings):
                 if not NAMED.fullmatch(text) and not Path(text).exists():
                     raise UsageError(f"{self.path}: stage {name!r}: there is no data {text}; check the path")
+            # Later stages would change the first file alone.
+            if getattr(settings, FILES, ()) and name != makers[-1]:
+                raise UsageError(f"{self.path}: stage {makers[-1]!r} makes a model of one file; put {name!r} last")
         # A measurement before the last model says nothing about the result.
         last = names.index(makers[-1]) if makers else 0
         speed = [gate for gate in ("min_speedup", "max_latency") if getattr(self.limits[1], gate) is not None]
@@ -96,4 +99,6 @@ def _located(settings: RunSettings, folder: Path) -> dict[str, Any]:
             found[name] = folder / value
         elif name in DATA and value is not None:
             found[name] = value if NAMED.fullmatch(value) else str(folder / value)
+        elif name == FILES:
+            found[name] = tuple(str(folder / text) for text in value)
     return found

@@ -227,8 +227,13 @@ class _Run:
         # As the stage wrote it: with weights beside the file, or in it.
         external = True if len(files.model_files(run.source)) > 1 else None
         forbidden = files.model_files(self._resolved.original)
-        files.save_model(files.load_model(run.source), output, external_data=external, forbidden=forbidden)
-        return run.model.model_copy(update={"path": str(output), "bytes": files.size_on_disk(output)})
+        # Further files of the model lie beside the first, where the stage made it and where it goes.
+        made = {output: run.source}
+        made |= {output.with_name(Path(file).name): run.source.with_name(Path(file).name) for file in run.model.also}
+        files.save_models({place: files.load_model(file) for place, file in made.items()}, external, forbidden)
+        size = sum(map(files.size_on_disk, made))
+        also = [str(place) for place in made if place != output]
+        return run.model.model_copy(update={"path": str(output), "also": also, "bytes": size})
 
 
 def _demand(document: Document | None, gates: list[GateRow], whose: str, place: Path) -> None:

@@ -59,7 +59,7 @@ def _written(console: Console, report: Report, *, verbose: bool) -> None:
     if verbose and report.seconds:
         draw.line(console, "Seconds: " + ", ".join(f"{name} {took:.2f}" for name, took in report.seconds.items()))
     if report.output is not None:
-        path = report.output.path
+        path = report.output.path and " and ".join([report.output.path, *report.output.also])
         seconds = f" ({sum(report.seconds.values()):.1f} s)" if report.seconds else ""
         draw.line(console, f"Wrote {path}{seconds}" if path else "Nothing was written.", style="bold")
 

@@ -34,6 +34,7 @@ class ModelStats(Record):
     nodes: int = Field(description="Nodes of the main graph.")
     opset: int = Field(description="Version of the standard operator set.")
     uncounted: int = Field(0, description="Nodes that may multiply and whose multiply-accumulates are not known.")
+    also: list[PathText] = Field(default=[], description="Further files of the same model, which the numbers count in.")
 
 
 class GroupRow(Record):

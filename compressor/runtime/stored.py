@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -106,15 +106,20 @@ class Live:
 
     def tried(self, feeds: Sequence[Feed], enough: int) -> Tried:
         """Runs the model on the feeds that it takes, in their order, until there are ``enough`` runs."""
-        runs, problem = list[Runs](), None
-        for feed in feeds:
-            if len(runs) == enough:
-                break
-            try:
-                runs.append(self.run([feed]))
-            except ModelError as error:
-                problem = problem or error  # the first is what the user is told
-        return Tried(runs, problem)
+        return tried_one_by_one(self.run, feeds, enough)
+
+
+def tried_one_by_one(run: Callable[[Sequence[Feed]], Runs], feeds: Sequence[Feed], enough: int) -> Tried:
+    """Runs on the feeds that ``run`` takes, in their order, until there are ``enough`` runs."""
+    runs, problem = list[Runs](), None
+    for feed in feeds:
+        if len(runs) == enough:
+            break
+        try:
+            runs.append(run([feed]))
+        except ModelError as error:
+            problem = problem or error  # the first is what the user is told
+    return Tried(runs, problem)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from compressor.channels.plan import PruningPlan
 from compressor.config import AMOUNTS, PruneSettings, RunSettings
 from compressor.config.proof import ProofSection
 from compressor.core.formatting import count
+from compressor.core.notation import parse_also
 from compressor.graph import files
+from compressor.graph.joined import join, joined_of, split
 from compressor.graph.normalise import normalise
 from compressor.graph.stream import plan_files
 from compressor.graph.unfuse import UNFUSED
@@ -45,14 +47,26 @@ NAMED = 3
 """Nodes that a warning names."""
 
 
-def open_source(model: str | Path | ir.Model, settings: RunSettings) -> tuple[ir.Model, int]:
-    """The model, knowing what the settings teach about operators, and its bytes on disk (in memory: of its weights)."""
+def open_source(model: str | Path | ir.Model, settings: RunSettings, also: Sequence[str] = ()) -> tuple[ir.Model, int]:
+    """The model, knowing what the settings teach about operators, and its bytes on disk (in memory: of its weights).
+
+    Args:
+        model: a file, or a model in memory.
+        settings: of the run.
+        also: further files of it, as :func:`compressor.core.notation.parse_also` reads them.
+
+    Raises:
+        CompressorError: a file is not sound, or the files do not fit each other.
+    """
+    loaded = model if isinstance(model, ir.Model) else files.load_model(model)
+    if also:
+        path = None if isinstance(model, ir.Model) else Path(model)
+        loaded = join(loaded, path, [(Path(file), pairs) for file, pairs in map(parse_also, also)])
     if isinstance(model, ir.Model):
-        size = sum(int(v.const_value.nbytes) for v in model.graph.initializers.values() if v.const_value)
+        size = sum(int(v.const_value.nbytes) for v in loaded.graph.initializers.values() if v.const_value)
     else:
-        model = files.load_model(model)
-        size = _size(model)
-    return taught(model, settings), size
+        size = _size(loaded)
+    return taught(loaded, settings), size
 
 
 def _size(loaded: ir.Model) -> int:
@@ -111,6 +125,19 @@ def stats_of_file(opened: Opened, settings: RunSettings) -> ModelStats:
     return stats_in_memory(opened.model, settings, files.size_on_disk(opened.path), opened.path)
 
 
+def places(model: ir.Model, output: Path) -> dict[Path, ir.Model]:
+    """Where each file of a result goes: the first to ``output``, others beside it under their own names."""
+    joined, found = joined_of(model), split(model)
+    rest = [] if joined is None else [part.path for part in joined.parts[1:]]
+    names = [output, *(pruned_beside(output, path) for path in rest if path is not None)]
+    return dict(zip(names, found, strict=True))
+
+
+def pruned_beside(output: Path, file: Path) -> Path:
+    """Where a further file of a model goes: ``decoder.onnx`` to ``decoder.pruned.onnx`` in the folder of the output."""
+    return output.with_name(f"{file.stem if file.suffix == '.onnx' else file.name}.pruned.onnx")
+
+
 def read_back(path: Path, settings: RunSettings) -> ModelStats:
     """A written file, loaded again and counted."""
     loaded, size = open_source(path, settings)
@@ -132,8 +159,13 @@ def put_in_place(model: ir.Model, output: Path | None, settings: RunSettings, pr
     if output is None:
         return stats_in_memory(model, settings)
     check = file_check(model, proved, settings)
-    files.save_model(model, output, external_data=settings.external_data, check=check)
-    return read_back(output, settings)
+    written = places(model, output)
+    files.save_models(written, settings.external_data, check=check)
+    if len(written) == 1:
+        return read_back(output, settings)
+    # Sizes of inputs that the user gave may be of any of the files, so that these are counted as one again.
+    loaded = stats_in_memory(model, settings, sum(_size(files.load_model(path)) for path in written))
+    return loaded.model_copy(update={"path": str(output), "also": [str(path) for path in list(written)[1:]]})
 
 
 def report(

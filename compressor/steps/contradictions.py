@@ -12,6 +12,8 @@ def demand_together(settings: PruneSettings) -> None:
         raise UsageError("--resume goes on with training, and nothing is trained; add --recover finetune, or drop it")
     if settings.reinitialise != "no" and not settings.trains:
         raise UsageError("--reinitialise takes what the network has learnt, so that it needs --recover finetune")
+    if settings.keep_functions and settings.also:
+        raise UsageError("--keep-functions is for a model of one file; leave it out, or --also")
     _demand_depth(settings)
     _demand_rewind(settings)
     name = settings.method

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import onnx_ir as ir
 
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
+from compressor.graph.joined import Given
 from compressor.pruning import proof
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import cut_of
@@ -76,7 +76,7 @@ class PruningRun:
         """As the last step left it."""
         return self.recovery.model
 
-    def all_steps(self, found: Analysis, read: Path | ir.Model) -> Analysis:
+    def all_steps(self, found: Analysis, read: Given) -> Analysis:
         """Takes every step; returns the analysis that the last one cut.
 
         Args:
@@ -102,7 +102,7 @@ class PruningRun:
         with self.clock.phase("analyse"):
             return analyse(model, self.settings, self.distrusted), model
 
-    def step(self, step: PruneSettings, found: Analysis, read: Path | ir.Model) -> Analysis:
+    def step(self, step: PruneSettings, found: Analysis, read: Given) -> Analysis:
         """Chooses, trains towards the choice where that is asked for, cuts, recovers, and proves.
 
         Args:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
 import onnx_ir as ir
 
 from compressor.config import PruneSettings, RunSettings
-from compressor.data import Dataset, batch_limit
+from compressor.core.scratch import scratch
+from compressor.data import Dataset, batch_limit, limit_batch
 from compressor.errors import ModelError
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
 from compressor.operators.table import RULES
 from compressor.pruning.cost import affordable_samples, macs_per_sample
+from compressor.pruning.piecewise import runnable
 
 COMPARED, COMPARED_MACS = 512, 50e9
 """Samples that outputs are compared on, at most, and multiply-accumulates of one model on all of them."""
 RUN_BYTES, BYTES_OF_NUMBER = 1 << 30, 4
 """Of all values of one run together, at most; most of them are float32."""
+ONE_BY_ONE = "samples went through the model one by one, as it does not take several at a time: {reason}"
 
 
 def comparable(model: ir.Model, settings: RunSettings, count: int) -> int:
@@ -27,6 +31,33 @@ def comparable(model: ir.Model, settings: RunSettings, count: int) -> int:
     shapes = infer(plain, settings.input_shapes, settings.dims)
     macs = macs_per_sample(plain.graph, shapes, RULES)
     return min(count, COMPARED, affordable_samples(macs, COMPARED_MACS))
+
+
+def follow_batch(models: Sequence[ir.Model], data: Dataset, settings: RunSettings) -> list[str]:
+    """Finds out by trying whether a model takes several samples at a time, and notes it on all where it does not.
+
+    Some operators want a batch of one under conditions that no file declares, as grouped attention of ONNX Runtime does
+    beside a cache.
+
+    Args:
+        models: the original first, and others that were made from it.
+        data: samples.
+        settings: where it runs.
+
+    Returns:
+        What the report has to say.
+    """
+    if batch_limit(models[0]) is not None or len(data) < 2:
+        return []
+    with scratch() as folder:
+        live = runnable(models[0], folder, settings.provider).open()
+        tried = [live.tried([dict(data.take(np.arange(count)).inputs)], 1) for count in (2, 1)]
+    # Where not even one runs, the size of the batch is not what is wrong.
+    if tried[0].runs or not tried[1].runs:
+        return []
+    for model in models:
+        limit_batch(model, 1)
+    return [ONE_BY_ONE.format(reason=str(tried[0].problem).partition(";")[0])]
 
 
 def run_size(model: ir.Model, data: Dataset, settings: PruneSettings) -> int:

@@ -17,6 +17,7 @@ from compressor.core.clock import Clock
 from compressor.core.scratch import scratch
 from compressor.errors import NothingToPrune, PlanError, ProofFailed, RuleFault
 from compressor.graph import files
+from compressor.graph.joined import Given
 from compressor.graph.stream import plan_files
 from compressor.graph.weights import LARGE_MODEL
 from compressor.operators.table import RULES
@@ -170,7 +171,7 @@ def chosen(found: Analysis, settings: PruneSettings, origin: Origin | None, size
     return choose_by_scores(found.coupling, settings, RULES, ranking)
 
 
-def prepared(source: Path | ir.Model, found: Analysis, settings: PruneSettings, clock: Clock) -> list[NotProved]:
+def prepared(source: Given, found: Analysis, settings: PruneSettings, clock: Clock) -> list[NotProved]:
     """Proves that preparing the model changed no output; what of that could not be proved."""
     if settings.verify != "full":
         return []

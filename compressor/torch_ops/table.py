@@ -66,7 +66,8 @@ WITHOUT: Mapping[tuple[str, str], str] = MappingProxyType({
     **dict.fromkeys([(MICROSOFT, name) for name in (
         "FusedMatMul", "GroupQueryAttention", "MoE", "MultiHeadAttention", "RotaryEmbedding",
     )], _FUSION),
-    (MICROSOFT, "MatMulNBits"): "multiplies by packed integers, which have no gradient",
+    **dict.fromkeys([(MICROSOFT, name) for name in ("GatherBlockQuantized", "MatMulNBits", "QMoE")],
+                    "reads packed integers, which have no gradient"),
     ("", "SimplifiedLayerNormalization"): _FUSION,
 })  # fmt: skip
 """(domain, operator) that has a record in :mod:`compressor.operators.table` and no function here -> why."""

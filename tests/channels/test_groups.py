@@ -6,7 +6,7 @@ import numpy as np
 
 from compressor.channels.groups import blocked, group
 from compressor.config import PruneSettings
-from tests.models import between, in_memory, model
+from tests.models import between, in_memory, model, tokens
 from tests.oracle import couple
 
 
@@ -65,3 +65,14 @@ def test_groups_do_not_depend_on_the_run() -> None:
     runs = [group(couple(in_memory(proto), PruneSettings())[1]) for _ in range(2)]
     one, two = ([(g.name, g.units.tolist(), [s.label for s in g.slots]) for g in found] for found in runs)
     assert one == two
+
+
+def test_multiples_are_about_the_widest_filters_of_a_unit() -> None:
+    """A head has one bias in a table, which comes first in the file, and eight filters."""
+    body = """p = MatMul(a, q)  s = Reshape(p, split)  b0 = Unsqueeze(shares, last)  t = Mul(s, b0)
+        b = Reshape(t, flat)"""
+    more = "float[4] shares, float[16,32] q, int64[4] split = {3,5,4,8}, int64[3] flat = {3,5,32}, int64[1] last = {-1}"
+    found = group(couple(in_memory(tokens(body, more=more, out=32)), PruneSettings())[1])
+    heads = next(g for g in found if len(g.units) == 4)
+    assert heads.widest == 8
+    assert all(g.widest >= g.width for g in found)

@@ -22,6 +22,7 @@ from compressor.errors import CompressorError, ModelError, NothingToPrune, PlanE
 from compressor.graph import files
 from compressor.pruning import surgery
 from compressor.runtime.stored import run_once
+from tests.graph.test_joined import DECODER, ENCODER
 from tests.models import between, in_memory, model
 from tests.operators.every import CASES
 from tests.property.idioms import IDIOMS
@@ -399,3 +400,40 @@ def test_diff_of_a_file_with_itself(tmp_path: Path) -> None:
     assert report.same_signature
     assert (report.initializers, report.operators) == ([], [])
     assert report.a == report.b
+
+
+def test_files_of_one_model_are_pruned_as_one(tmp_path: Path) -> None:
+    encoder = written(tmp_path, model(ENCODER, seed=1), "encoder.onnx")
+    decoder = written(tmp_path, model(DECODER), "decoder.onnx")
+    settings = PruneSettings(ratio=0.5, round_to=1, also=(f"{decoder}:state=state",))
+    result = prune_file(encoder, tmp_path / "small.onnx", settings)
+    output = result.report.output
+    assert output is not None
+    assert output.also == [str(tmp_path / "decoder.pruned.onnx")]
+    small = [onnx.load(path) for path in (tmp_path / "small.onnx", *output.also)]
+    assert [[d.dim_param or d.dim_value for d in m.graph.input[-1].type.tensor_type.shape.dim] for m in small] == [
+        ["B", "T", 4],
+        ["B", "S", 3],
+    ]
+    assert small[0].graph.output[0].type.tensor_type.shape.dim[2].dim_value == 3
+    sizes = sum((tmp_path / name).stat().st_size for name in ("small.onnx", "decoder.pruned.onnx"))
+    assert output.bytes == sizes
+    plan = tmp_path / "plan.json"
+    assert result.plan is not None
+    plan.write_text(result.plan.to_json())
+    again = prune_file(encoder, tmp_path / "again.onnx", PruneSettings(also=settings.also), plan=plan)
+    assert again.report.output is not None
+    assert again.report.output.params == output.params
+    result.save(tmp_path / "saved.onnx")
+    assert (tmp_path / "saved.onnx").read_bytes() == (tmp_path / "small.onnx").read_bytes()
+    assert [str(m.graph.outputs[0].name) for m in result.models] == ["state", "y"]
+
+
+def test_files_of_one_model_are_all_written_or_none(tmp_path: Path) -> None:
+    encoder = written(tmp_path, model(ENCODER, seed=1), "encoder.onnx")
+    decoder = written(tmp_path, model(DECODER), "decoder.onnx")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "decoder.pruned.onnx").mkdir()
+    with pytest.raises(UsageError, match="is not a regular file"):
+        prune_file(encoder, tmp_path / "out" / "small.onnx", PruneSettings(also=(str(decoder),)))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["decoder.pruned.onnx"]

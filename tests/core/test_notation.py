@@ -1,6 +1,7 @@
 import pytest
 
 from compressor.core.notation import (
+    parse_also,
     parse_dims,
     parse_input_shapes,
     parse_latency,
@@ -131,3 +132,22 @@ def test_a_time_without_a_unit_is_told_how_it_is_written(text):
 def test_latency_of_no_time():
     with pytest.raises(ValueError, match="above 0"):
         parse_latency("0ms")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("d.onnx", ("d.onnx", {})),
+        ("a/d.onnx:in=out,other=b:c", ("a/d.onnx", {"in": "out", "other": "b:c"})),
+        ("C:d.onnx", ("C:d.onnx", {})),
+        ("C:d.onnx:x:0=out", ("C:d.onnx", {"x:0": "out"})),
+    ],
+)
+def test_a_further_file(text, expected):
+    assert parse_also(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", ":a=b", "a=b", "d.onnx:a=b,c"])
+def test_what_is_no_further_file(text):
+    with pytest.raises(ValueError, match="FILE"):
+        parse_also(text)

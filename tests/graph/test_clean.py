@@ -183,3 +183,20 @@ def test_not_simplifying_leaves_what_is_alive() -> None:
     made, _ = prepared_model(in_memory(proto), RunSettings(simplify=False))
     clean.tidy(made, simplify=False)
     assert operators(made) == {"Conv": 3, "Identity": 1, "Relu": 2, "Add": 1}
+
+
+@pytest.mark.parametrize(
+    ("index", "more", "left"),
+    [
+        ("int64[2,1] i = {2,-1}", "", "Gather"),
+        ("int64[2,2] i = {2,1,0,0}", "", "GatherND"),
+        ("int64[4,1] i = {0,1,2,0}", "<batch_dims=1>", "GatherND"),
+    ],
+)
+def test_whole_entries_that_a_constant_picks_are_picked_by_the_plain_operator(index: str, more: str, left: str) -> None:
+    source = in_memory(model(f"(float[4,3,5] x) => (float y) <{index}> {{ y = GatherND{more}(x, i) }}"))
+    feed = {"x": np.random.default_rng(0).standard_normal((4, 3, 5)).astype(np.float32)}
+    expected = run_once(source, [feed], "cpu").outputs[0][0]
+    cleaned, _ = prepared_model(source, RunSettings())
+    assert [node.op_type for node in cleaned.graph] == [left]
+    np.testing.assert_array_equal(run_once(cleaned, [feed], "cpu").outputs[0][0], expected)

@@ -125,3 +125,17 @@ def test_a_value_of_too_many_elements_is_refused_at_once(channels: int) -> None:
         a = Conv(x, w)  b = Pad(a, pads)  y = GlobalAveragePool(b) }}"""
     with pytest.raises(ModelError, match="'Pad_1'" if channels == 2**33 else "larger"):
         bound(text)
+
+
+def test_the_second_sizes_leave_counted_positions_in_their_table() -> None:
+    proto = model(
+        """(int64[N,T] ids, float[N,P,8] past) => (float y)
+        <float[50,8] words, float[40,8] places, int64[1] one = {1}, int64 zero = {0}, int64 step = {1}> {
+            w = Gather(words, ids)  joined = Concat<axis=1>(past, w)  s = Shape(joined)  n = Gather(s, one)
+            total = Squeeze(n)  r = Range(zero, total, step)  e = Gather(places, r)  y = Add(joined, e) }"""
+    )
+    found = infer(normalise(in_memory(proto)))
+    for sizes in (found.inputs, found.other_inputs):
+        assert sizes["ids"][1] + sizes["past"][1] <= 40
+    assert found.inputs != found.other_inputs
+    assert found.far_inputs is None, "200 tokens are more than 40"

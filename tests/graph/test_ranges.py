@@ -83,3 +83,22 @@ def test_zeros_where_nothing_else_is_safe() -> None:
     shapes = infer(source)
     assert not feeds(source, shapes.inputs, shapes, 0, zeros=True)["a"].any()
     assert feeds(source, shapes.inputs, shapes, 0)["a"].any()
+
+
+def test_rows_of_a_flattened_table_are_as_long_as_what_picks_from_them() -> None:
+    """An index of a whole row and a place in it: the row, of ``S`` entries, holds places up to ``P + L``."""
+    proto = model(
+        """(int64[B,S] mask, float[B,P,4] past, float[B,L,4] x) => (float y)
+        <int64[1] one = {1}, int64[1] first = {0}, int64 zero = {0}, int64 step = {1}, int64[1] all = {-1}> {
+            joined = Concat<axis=1>(past, x)  s = Shape(joined)  n = Gather(s, one)  total = Squeeze(n)
+            places = Range(zero, total, step)  m = Shape(mask)  rows = Gather(m, first)  count = Squeeze(rows)
+            row = Range(zero, count, step)  width = Gather(m, one)  start = Mul(row, width)
+            starts = Unsqueeze(start, one)  index = Add(starts, places)  flat = Reshape(mask, all)
+            seen = Gather(flat, index)  f = Cast<to=1>(seen)  w = Unsqueeze(f, all)  y = Mul(joined, w) }"""
+    )
+    source = normalise(in_memory(proto))
+    shapes = infer(source)
+    for sizes in (shapes.inputs, shapes.other_inputs):
+        assert sizes["mask"][1] == sizes["past"][1] + sizes["x"][1]
+    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    session.run(None, feeds(source, shapes.other_inputs, shapes, 0))

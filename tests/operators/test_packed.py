@@ -38,6 +38,33 @@ CASES = (
             {"q": 16}, ", uint8[32,1,64] q, float[32,1] s", frozen={"w": "works along this axis as a whole"}),
 )  # fmt: skip
 
+GATHER = "com.microsoft.GatherBlockQuantized<block_size=16>"
+
+
+def table(name: str, data: str, scales: str, body: str, removed: dict[str, int], **options: object) -> Case:
+    """A packed table ``w`` of ``width`` columns before products with ``v`` and ``u``."""
+    width = options.pop("width", 64)
+    return whole(
+        f"GatherBlockQuantized {name}",
+        f"""(int64[3,5] x) => (float[n,t,c] y)
+        <{data} w, {scales}, float[{width},6] v, float[6,2] u> {{ {body}  r = Relu(b)  m = MatMul(r, v)
+            y = MatMul(m, u) }}""",
+        removed, **MICROSOFT, **options,
+    )  # fmt: skip
+
+
+CASES += (
+    table("of bytes", "uint8[20,32]", "float[20,4] s", f"b = {GATHER}(w, x, s)", {"w": 16, "v": 3}),
+    table("of eight bits", "uint8[20,64]", "float[20,4] s, uint8[20,4] z", f"b = {GATHER[:-1]}, bits=8>(w, x, s, z)",
+          {"w": 32, "v": 3}),
+    table("with zero points in common bytes", "uint8[20,32]", "float[20,4] s, uint8[20,2] z",
+          f"b = {GATHER}(w, x, s, z)", {"w": 16, "v": 3}),
+    table("with a block that is not full", "uint8[20,36]", "float[20,5] s", f"b = {GATHER}(w, x, s)", {"v": 3},
+          frozen={"w": "has a last block that is not full"}, width=72),
+    table("with zero points of a lone block", "uint8[20,24]", "float[20,3] s, uint8[20,2] z",
+          f"b = {GATHER}(w, x, s, z)", {"v": 3}, frozen={"w": "share no byte evenly"}, width=48),
+)  # fmt: skip
+
 
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_packed(case: Case) -> None:

@@ -28,6 +28,12 @@ CASES = (
     token("DequantizeLinear in blocks with zero points",
           "d = DequantizeLinear<axis=0,block_size=8>(k, s, zero)  b = MatMul(a, d)",
           {"w": 8, "k": 8, "v": 3}, more="uint8[16,16] k, float[2,16] s, uint8[2,16] zero", opset=21),
+    token("DequantizeLinear of a bias by one number in a vector",
+          "d = DequantizeLinear(k, s)  b = LayerNormalization(a, sw, d)", {"w": 8, "v": 3},
+          more="int32[16] k, float[1] s, float[16] sw"),
+    token("DequantizeLinear in blocks of which the last is not full",
+          "d = DequantizeLinear<axis=0,block_size=6>(k, s)  b = MatMul(a, d)", {"k": 8, "v": 3},
+          frozen={"w": "has nothing to remove there"}, more="int8[16,16] k, float[3,16] s", opset=21),
     image("QuantizeLinear as quantised training leaves it",
           """qa = QuantizeLinear(a, small, za)  da = DequantizeLinear(qa, small, za)
           dk = DequantizeLinear<axis=0>(k, s, zk)  c = Conv(da, dk, p)  r = Relu(c)

@@ -20,6 +20,8 @@ from compressor.errors import GateMissed, ModelError, NothingToPrune, ProofFaile
 from compressor.evaluate import timings
 from compressor.recipe.store import Store, data_identity
 from compressor.results.recipe import RecipeReport
+from tests.graph.test_joined import DECODER, ENCODER
+from tests.models import model
 from tests.recipe.case import QUICK_BENCH, execute, states, write
 
 CLEAN_PRUNE = "clean:\nprune: {ratio: 0.5, round_to: 1}"
@@ -373,3 +375,20 @@ def test_what_training_made_zero_is_removed_without_loss(folder):
     assert small.model is not None
     assert trained.model.params >= outcome.report.input.params
     assert small.model.params < 0.7 * outcome.report.input.params
+
+
+def test_further_files_of_the_model_are_put_in_place_beside_it(tmp_path):
+    for name, text in (("net", ENCODER), ("decoder", DECODER)):
+        onnx.save(model(text), tmp_path / f"{name}.onnx")
+    path = write(tmp_path, "prune: {ratio: 0.5, round_to: 1, recover: none, also: decoder.onnx}", top="")
+    outcome, _ = execute(path)
+    assert outcome.error is None
+    assert outcome.report.output is not None
+    assert outcome.report.output.also == [str(tmp_path / "decoder.pruned.onnx")]
+    state = onnx.load(tmp_path / "decoder.pruned.onnx").graph.input[1]
+    assert state.type.tensor_type.shape.dim[2].dim_value == 3
+    assert states(execute(path)[0]) == ["kept"]
+    onnx.save(model(DECODER, seed=2), tmp_path / "decoder.onnx")
+    assert states(execute(path)[0]) == ["ran"], "another decoder"
+    with pytest.raises(UsageError, match="put 'prune' last"):
+        execute(write(tmp_path, "prune: {also: decoder.onnx}\nclean:", top=""))

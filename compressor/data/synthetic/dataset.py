@@ -214,7 +214,9 @@ def _positions(draw: Draw) -> Array:
 
 def _mask(draw: Draw) -> Array:
     """Ones, then zeros for padding; True for padding, or what is added to scores, where the input takes that."""
-    seen = np.arange(draw.shape[-1]) < draw.filled_of(draw.shape[-1])
+    # Behind a cache there are new tokens alone, and some operators take the sum of a mask for the length so far.
+    cached = any(other.kind == Kind.CACHE for other in draw.siblings)
+    seen = np.arange(draw.shape[-1]) < (draw.shape[-1] if cached else draw.filled_of(draw.shape[-1]))
     if draw.kind.dtype == ir.DataType.BOOL and "padding" in draw.kind.words:
         seen = ~seen
     if draw.kind.use.added and draw.kind.dtype.is_floating_point():

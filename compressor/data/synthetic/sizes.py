@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 
 import onnx_ir as ir
@@ -14,6 +15,8 @@ from compressor.graph.shapes import Shapes, infer
 
 PREFERRED: Mapping[Kind, int] = MappingProxyType({Kind.IMAGE: 224, Kind.TOKENS: 64, Kind.CACHE: 16})
 """What a side of an image, a sequence and a cache measure where nothing tells."""
+SHORTER = (64, 48, 32, 24, 20, 18, 17)
+"""Positions that are tried where the graph has no room for more, with what is in a cache."""
 
 
 def sample_shapes(
@@ -39,16 +42,22 @@ def sample_shapes(
     """
     found = infer(model, shapes, dims)
     open_kinds = [kind for kind in kinds_of(model, found) if kind.name not in (shapes or {})]
-    wanted = _wanted(model, open_kinds, [] if longest is None else [longest])
-    # What the user said stays.
-    wanted = {symbol: size for symbol, size in wanted.items() if symbol not in (dims or {})}
-    if not wanted:
-        return found
-    try:
-        return infer(model, shapes, {**wanted, **(dims or {})})
-    # Usual sizes that the graph does not take, such as those fixed further inside, are given up together.
-    except ModelError:
-        return found
+    limits = [] if longest is None else [longest]
+    tried: list[dict[str, int]] = []
+    # Positions that are counted inside the graph may run out of a table that nothing else tells of.
+    for most in ([], *([length] for length in SHORTER)):
+        wanted = _wanted(model, open_kinds, limits + most)
+        # What the user said stays.
+        wanted = {symbol: size for symbol, size in wanted.items() if symbol not in (dims or {})}
+        if not wanted or wanted in tried:
+            continue
+        tried.append(wanted)
+        # Usual sizes that the graph does not take, such as those fixed further inside, are given up together.
+        with suppress(ModelError):
+            made = infer(model, shapes, {**wanted, **(dims or {})})
+            if made.within(made.inputs):
+                return made
+    return found
 
 
 def _wanted(model: ir.Model, kinds: Sequence[InputKind], limits: Sequence[int]) -> dict[str, int]:

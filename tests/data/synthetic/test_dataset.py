@@ -183,3 +183,8 @@ def test_no_samples_are_none() -> None:
 def test_positions_go_on_behind_a_cache() -> None:
     batch = made("int64[N,4] position_ids", "int64[N,7] attention_mask", "float[N,2,3,4] past_key", count=2)
     np.testing.assert_array_equal(batch["position_ids"], [[3, 4, 5, 6]] * 2)
+
+
+def test_nothing_is_padded_behind_a_cache() -> None:
+    batch = made("int64[N,20] ids_mask", "float[N,2,4,8] past_key")
+    assert batch["ids_mask"].all()

@@ -6,6 +6,7 @@ import pytest
 
 from compressor.data.synthetic.sizes import sample_shapes
 from compressor.errors import UsageError
+from compressor.graph.normalise import normalise
 from tests.models import in_memory, model
 
 CONVOLUTION = in_memory(model("(float[N,3,H,W] x) => (float[N,8,a,b] y) <float[8,3,3,3] w> { y = Conv(x, w) }"))
@@ -42,3 +43,18 @@ def test_what_is_in_a_cache_counts_among_the_positions() -> None:
     assert found["past_key"][1:] == (2, 16, 4)
     assert found["input_ids"][1:] == found["position_ids"][1:] == (24,)
     assert found["attention_mask"][1:] == (40,)
+
+
+def test_sequences_have_room_in_tables_that_are_read_by_counted_positions() -> None:
+    text = """(int64[N,T] input_ids, float[N,2,P,4] past_key_values) => (float[N,T,c] y, float[N,2,Q,4] present)
+        <float[50,8] words, float[40,8] places, int64[1] one = {1}, int64[1] two = {2}, int64 zero = {0},
+        int64 step = {1}> {
+            s = Shape(input_ids)  n = Gather(s, one)  length = Squeeze(n)
+            p = Shape(past_key_values)  m = Gather(p, two)  past = Squeeze(m)
+            total = Add(past, length)  r = Range(past, total, step)  e = Gather(places, r)
+            w = Gather(words, input_ids)  y = Add(w, e)  present = Identity(past_key_values) }"""
+    found = sample_shapes(normalise(in_memory(model(text))), None, None)
+    assert found.within(found.inputs)
+    length, past = found.inputs["input_ids"][1], found.inputs["past_key_values"][2]
+    assert (length, past) == (16, 16), "64 tokens behind 16 positions would be more than 40"
+    assert not found.within({"input_ids": (1, 25), "past_key_values": (1, 2, 16, 4)})

@@ -1,0 +1,80 @@
+"""Models that run one after the other, each on what those before it give: a joined model, as its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.core.compare import Array
+from compressor.graph import files
+from compressor.graph.joined import Given, Joined, Part, joined_of
+from compressor.pruning.piecewise import runnable, runnable_file, weight_bytes
+from compressor.runtime.stored import Feed, Open, Runnable, Runs, Tried, tried_one_by_one
+
+
+@dataclass(frozen=True)
+class Chained:
+    """Files of a joined model; they take its inputs and give its outputs.
+
+    Attributes:
+        joined: how inputs and outputs of the files hang together.
+        files: what runs each, in the order in which they run.
+    """
+
+    joined: Joined
+    files: Sequence[Runnable]
+
+    def open(self, *, optimise: bool = True) -> OpenChain:
+        """A session for each; raises as theirs."""
+        parts = self.joined.parts
+        steps = [(part, found.open(optimise=optimise)) for part, found in zip(parts, self.files, strict=True)]
+        return OpenChain(steps, list(self.joined.outputs))
+
+    def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
+        """Runs all on each feed; raises as their sessions."""
+        return self.open(optimise=optimise).run(feeds)
+
+
+@dataclass(frozen=True)
+class OpenChain:
+    """Sessions of the files of a joined model, and the names of its outputs."""
+
+    steps: Sequence[tuple[Part, Open]]
+    names: list[str]
+
+    def run(self, feeds: Sequence[Feed]) -> Runs:
+        """Runs all on each feed; raises ModelError where one does not run."""
+        return Runs(self.names, list(feeds), [self._outputs(feed) for feed in feeds])
+
+    def tried(self, feeds: Sequence[Feed], enough: int) -> Tried:
+        """Runs all on the feeds that they take, in their order, until there are ``enough`` runs."""
+        return tried_one_by_one(self.run, feeds, enough)
+
+    def _outputs(self, feed: Feed) -> list[Array]:
+        known = dict(feed)
+        for part, live in self.steps:
+            # An input that has a default need not be fed.
+            found = live.run([{own: known[name] for own, name in part.inputs.items() if name in known}])
+            known |= {part.outputs[own]: array for own, array in zip(found.names, found.outputs[0], strict=True)}
+        return [known[name] for name in self.names]
+
+
+def runnable_given(source: Given, made: ir.Model, folder: Path, provider: str) -> Runnable:
+    """What runs that which ``made`` was made from: as it was read, where it was."""
+    if isinstance(source, ir.Model):
+        return runnable(source, folder, provider)
+    if isinstance(source, Path):
+        read = files.source_of(made)
+        return runnable_file(source, read.size if read is not None else weight_bytes(made), folder, provider)
+    found = [runnable_given(part.path or part.model, part.model, folder, provider) for part in source.parts]
+    return Chained(source, found)
+
+
+def runnable_written(paths: Sequence[Path], model: ir.Model, folder: Path, provider: str) -> Runnable:
+    """What runs the files that ``model`` was written to: one, or those that it falls into."""
+    found = [runnable_file(path, weight_bytes(model), folder, provider) for path in paths]
+    joined = joined_of(model)
+    return found[0] if joined is None else Chained(joined, found)
