@@ -16,6 +16,7 @@ from compressor.config.proof import ProofSection
 from compressor.core.formatting import count
 from compressor.graph import files
 from compressor.graph.normalise import normalise
+from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.stream import plan_files
 from compressor.graph.unfuse import UNFUSED
 from compressor.operators import quantization_grid
@@ -90,9 +91,11 @@ def _params(model: ir.Model) -> int:
 
 def stats_in_memory(model: ir.Model, settings: RunSettings, size: int | None = None) -> ModelStats:
     """A model that has no file; its bytes are those it would have in one file."""
-    plain = normalise(model.clone())
+    stored = normalise(model.clone())
+    # What unpacks weights is computed once, when a runtime loads the model, and is no cost of a sample.
+    plain = with_plain_weights(stored)
     shapes = shapes_of(plain, settings)
-    counts = (cost.graph_params(plain.graph), cost.macs_per_sample(plain.graph, shapes, RULES))
+    counts = (cost.graph_params(stored.graph), cost.macs_per_sample(plain.graph, shapes, RULES))
     size = plan_files(model).size if size is None else size
     return stats(None, size, model.graph, counts, len(cost.uncounted(plain.graph, shapes, RULES)))
 

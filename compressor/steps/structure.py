@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.config.choices import STRUCTURES
@@ -15,7 +17,7 @@ from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
 from compressor.operators.table import RULES
 from compressor.pruning import proof
 from compressor.pruning.analysis import Analysis
-from compressor.pruning.budget import FINE, NARROW, finer
+from compressor.pruning.budget import FINE, NARROW, Goal, finer
 from compressor.pruning.by_loss import ByLoss, budget_of, uniform_share
 from compressor.pruning.curves import Curves
 from compressor.pruning.piecewise import runnable
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from compressor.structures.change import ChangeLine, LayerChange
     from compressor.structures.layers import CandidateLayer
     from compressor.structures.lowrank.curves import Ranks
+    from compressor.structures.masks.curves import MaskOffer
+    from compressor.structures.masks.maker import Maker
     from compressor.structures.table import Structure
 
 NO_LAYER = "no layer of this model can be taken apart{reasons}; --structure channels removes channels"
@@ -101,7 +105,7 @@ class LayerOptions:
         layers = self._candidates(found)
         if self._structure.channels and curves is None:
             raise UsageError(NO_CURVES)
-        options_of = self._lines(layers, found)
+        options_of = self._lines(layers, found, goal)
         best, missed = None, None
         # The nearest answer over all step sizes is kept, as finer steps need not come nearer.
         for allowed in finer(settings):
@@ -133,17 +137,18 @@ class LayerOptions:
         return uniform_share(found.coupling, ranking, self._settings)
 
     def _candidates(self, found: Analysis) -> list[CandidateLayer]:
-        from compressor.structures.geometry import divisible, maskable
         from compressor.structures.layers import candidate_layers
 
-        settings, suits = self._settings, maskable if self._structure.masks is not None else divisible
+        settings, suits = self._settings, self._structure.suits
         layers, self.refused = candidate_layers(found.model, found.coupling, settings.include, settings.exclude, suits)
         if not layers and not self._structure.channels:
             reasons = ", ".join(sorted(set(self.refused.values())))
             raise NothingToPrune(NO_LAYER.format(reasons=f" ({reasons})" if reasons else ""))
         return layers
 
-    def _lines(self, layers: list[CandidateLayer], found: Analysis) -> Callable[[PruneSettings], list[ChangeLine]]:
+    def _lines(
+        self, layers: list[CandidateLayer], found: Analysis, goal: Goal
+    ) -> Callable[[PruneSettings], list[ChangeLine]]:
         """What the settings allow of the options of all layers, which are measured once."""
         from compressor.structures.judged import LayerEvidence
         from compressor.structures.lowrank.curves import rank_curves
@@ -155,10 +160,21 @@ class LayerOptions:
             rows, exact = self._losses.read(found, [layer.view for layer in layers])
         evidence = LayerEvidence(rows, exact, self._settings.seed, self._clock.tell)
         if self._structure.masks is not None:
-            lines = [curve.line() for curve in mask_curves(layers, evidence, self._structure.masks())]
+            offer = self._offer(self._structure.masks(), goal.kind)
+            lines = [curve.line() for curve in mask_curves(layers, evidence, offer)]
             return lambda _: lines
         curves = rank_curves(layers, evidence)
         return lambda settings: [curve.line(ranks_of(settings)) for curve in curves]
+
+    def _offer(self, maker: Maker, counts: str) -> MaskOffer:
+        """How masks become options, as the settings ask for it."""
+        from compressor.structures.interspace.basis import STARTS
+        from compressor.structures.masks.curves import MaskOffer
+
+        if not self._structure.basis:
+            return MaskOffer(maker)
+        scope = "loss" if self._settings.scope == "auto" else self._settings.scope
+        return MaskOffer(maker, STARTS[self._settings.basis], np.dtype(self._settings.coefficients), scope, counts)
 
     def _made(self, found: Analysis, ranking: Ranking | None, chosen: JointChoice) -> Selected:
         plan, groups = PruningPlan(()), []

@@ -22,7 +22,7 @@ from compressor.reconstruct.form import OperandForm, Pick, Shape, Unrepairable
 from compressor.reconstruct.layers import Kept, LayerPair, repairable_layers
 from compressor.reconstruct.run import Fits
 from compressor.reconstruct.task import LayerRepair
-from compressor.structures.change import LayerChange, Work
+from compressor.structures.change import LayerChange, Work, Written
 from compressor.structures.geometry import Geometry
 
 NOT_FITTED = "its factors could not be fitted, so that it stays whole"
@@ -53,7 +53,7 @@ class ChangedLayer:
         before: sizes when it was changed.
         macs: multiply-accumulates of what it became.
         params: elements of its new weights.
-        weights: their names; none where the layer stays as it is, with zeros in its weight.
+        written: its new weights.
     """
 
     node: str
@@ -61,12 +61,17 @@ class ChangedLayer:
     before: Geometry
     macs: float
     params: float
-    weights: tuple[str, ...]
+    written: Written
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Names of its new weights; none where the layer stays as it is, with zeros in its weight."""
+        return self.written.weights
 
     @property
     def lowered(self) -> bool:
-        """Is it written as something else?"""
-        return bool(self.weights)
+        """Is it written so that less is computed?"""
+        return self.written.lowered
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,19 @@ class Changed:
     @property
     def zeros(self) -> list[str]:
         """Names of the weights in which masks stay as zeros."""
-        left = {row.node for row in self.layers if not row.lowered}
-        return [str(site.layer.weight.initializer.name) for site in self.sites if site.layer.name in left]
+        left = {row.node for row in self.layers if not row.weights}
+        plain = [str(site.layer.weight.initializer.name) for site in self.sites if site.layer.name in left]
+        return [*plain, *self.coefficients]
+
+    @property
+    def coefficients(self) -> list[str]:
+        """Names of the coefficients of layers that are written by them."""
+        return [name for row in self.layers for name in row.written.zeros]
+
+    @property
+    def bases(self) -> dict[str, str]:
+        """Name of coefficients -> name of the basis that they are multiplied by."""
+        return {name: basis for row in self.layers for name, basis in row.written.bases.items()}
 
     def lowering(self, nodes: Collection[str]) -> Changed:
         """The same with these layers alone written as something else; masks of the others stay as zeros."""
@@ -168,19 +184,15 @@ def _written(
 
 
 def _row(site: _Site, model: ir.Model, *, lower: bool) -> ChangedLayer:
-    """Writes one layer, if it is to be."""
+    """Writes one layer, so that less is computed if it is to be."""
     name = site.layer.name
-    if not lower:
-        return ChangedLayer(name, site.change.words, site.size, site.size.macs, site.size.params, ())
     node = next(node for node in model.graph if node.name == name)
     weight = model.graph.initializers[str(site.layer.weight.initializer.name)]
     # The site belongs to the reference; its node and weight are found by name in the copy.
     there = replace(site.layer, node=node, weight=replace(site.layer.weight, initializer=weight))
-    weights = site.work.write(there, site.form)
-    size = site.size
-    if not weights:
-        return ChangedLayer(name, site.change.words, size, size.macs, size.params, ())
-    return ChangedLayer(name, site.change.words, size, site.change.macs(size), site.change.params(size), tuple(weights))
+    made, size, change = site.work.write(there, site.form, lower=lower), site.size, site.change
+    macs, params = (change.macs(size), change.params(size)) if made.lowered else (size.macs, size.params)
+    return ChangedLayer(name, change.words, size, macs, params if made.params is None else made.params, made)
 
 
 def _sites(

@@ -12,6 +12,7 @@ from compressor.reconstruct.form import Matrix, OperandForm, Pick
 from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.lstsq import LeastSquares
 from compressor.reconstruct.options import ReconstructOptions
+from compressor.structures.change import Written
 from compressor.structures.geometry import Geometry
 from compressor.structures.lowrank.factors import Factors, ThinnedSide, Weighting, factorised, rounded
 from compressor.structures.lowrank.split import write_factors
@@ -102,9 +103,11 @@ class FactorWork:
         """The product of the factors in the numbers that ``dtype`` holds."""
         return self._rounded(dtype).product()
 
-    def write(self, layer: LayerPair, form: OperandForm) -> list[str]:
+    def write(self, layer: LayerPair, form: OperandForm, *, lower: bool) -> Written:
         """Two layers in the place of one."""
-        return list(write_factors(layer, form, self._rounded(layer.weight.read().dtype)))
+        if not lower:
+            return Written()
+        return Written(write_factors(layer, form, self._rounded(layer.weight.read().dtype)), lowered=True)
 
 
 class FactoredFit:

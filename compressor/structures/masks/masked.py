@@ -10,6 +10,7 @@ from compressor.graph.edit import constant_array
 from compressor.reconstruct.form import Matrix, OperandForm, Pick
 from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.options import ReconstructOptions
+from compressor.structures.change import Written
 from compressor.structures.geometry import Geometry
 from compressor.structures.masks.fit import MaskedFit
 from compressor.structures.masks.lower import Lowering, Windowing
@@ -42,6 +43,11 @@ class MaskOption:
         # Boxes may fill up what a mask leaves out, until nothing is saved.
         useful = few and weights_left(classes) < mask.size
         return MaskOption(name, mask, tuple(classes) if useful else ())
+
+    @property
+    def small(self) -> bool:
+        """Does it come to smaller convolutions?"""
+        return bool(self.classes)
 
     @property
     def words(self) -> str:
@@ -100,15 +106,15 @@ class MaskWork:
         # Through the type of the file, as the reference and what is written have to agree.
         return found.astype(dtype).astype(np.float64)
 
-    def write(self, layer: LayerPair, form: OperandForm) -> list[str]:
+    def write(self, layer: LayerPair, form: OperandForm, *, lower: bool) -> Written:
         """Smaller convolutions, where the mask comes to some; else nothing, as the zeros are in the weight already."""
         weight = layer.weight.read()
         windowing = Windowing.of(layer.node, tuple(weight.shape[2:]))
         # Where padding follows from the input, smaller kernels cannot be given theirs.
-        if not self._option.classes or windowing is None:
-            return []
+        if not lower or not self._option.classes or windowing is None:
+            return Written()
         bias = layer.node.inputs[2] if len(layer.node.inputs) > 2 else None
         array = form.weight(self.product(weight.dtype)).astype(weight.dtype)
         lowering = Lowering(layer, windowing)
         lowering.write(array, None if bias is None else constant_array(bias), self._option.classes)
-        return lowering.weights
+        return Written(tuple(lowering.weights), lowered=True)
