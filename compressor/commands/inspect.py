@@ -16,16 +16,25 @@ from compressor.results import Report
 from compressor.steps import account
 
 
-def inspect_file(source: Path, settings: RunSettings, progress: Progress | None = None) -> Report:
-    """What could be pruned, and what could not and why; changes nothing."""
+def inspect_file(
+    source: Path, settings: RunSettings, progress: Progress | None = None, structures: float | None = None
+) -> Report:
+    """What could be pruned, and what could not and why; changes nothing.
+
+    Args:
+        source: a model file.
+        settings: what decides which channels may go.
+        progress: is told the phases.
+        structures: a ratio, at which it is listed what each structure could save in each layer.
+    """
     clock = Clock(progress)
     path = settings.op_rules if isinstance(settings, PruneSettings) else None
     # Taught operators hold for this run alone and are taken back afterwards.
     with teaching(read_records(path) if path is not None else ()):
-        return _inspected(source, settings, clock)
+        return _inspected(source, settings, clock, structures)
 
 
-def _inspected(source: Path, settings: RunSettings, clock: Clock) -> Report:
+def _inspected(source: Path, settings: RunSettings, clock: Clock, structures: float | None) -> Report:
     with clock.phase("load"):
         model, size = account.open_source(source)
     with clock.phase("analyse"):
@@ -35,5 +44,15 @@ def _inspected(source: Path, settings: RunSettings, clock: Clock) -> Report:
         groups = group(found.coupling)
         before = account.stats_of(model, found, size, source)
         report = account.report(found, before, account.group_rows(groups, None), None, settings)
-    more = {"prunable_params": account.prunable_params(groups), "provenance": provenance_steps(model)}
+    savings = []
+    if structures is not None and isinstance(settings, PruneSettings):
+        from compressor.steps.savings import saving_rows
+
+        with clock.phase("structures"):
+            savings = list(saving_rows(found, settings, structures))
+    more = {
+        "savings": savings,
+        "prunable_params": account.prunable_params(groups),
+        "provenance": provenance_steps(model),
+    }
     return report.model_copy(update={**more, "seconds": clock.seconds})

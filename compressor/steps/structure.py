@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from compressor.structures.layers import CandidateLayer
     from compressor.structures.lowrank.curves import Ranks
     from compressor.structures.masks.curves import MaskOffer
-    from compressor.structures.masks.maker import Maker
     from compressor.structures.table import Structure
 
 NO_LAYER = "no layer of this model can be taken apart{reasons}; --structure channels removes channels"
@@ -160,21 +159,11 @@ class LayerOptions:
             rows, exact = self._losses.read(found, [layer.view for layer in layers])
         evidence = LayerEvidence(rows, exact, self._settings.seed, self._clock.tell)
         if self._structure.masks is not None:
-            offer = self._offer(self._structure.masks(), goal.kind)
+            offer = offer_of(self._structure, self._settings, goal.kind)
             lines = [curve.line() for curve in mask_curves(layers, evidence, offer)]
             return lambda _: lines
         curves = rank_curves(layers, evidence)
         return lambda settings: [curve.line(ranks_of(settings)) for curve in curves]
-
-    def _offer(self, maker: Maker, counts: str) -> MaskOffer:
-        """How masks become options, as the settings ask for it."""
-        from compressor.structures.interspace.basis import STARTS
-        from compressor.structures.masks.curves import MaskOffer
-
-        if not self._structure.basis:
-            return MaskOffer(maker)
-        scope = "loss" if self._settings.scope == "auto" else self._settings.scope
-        return MaskOffer(maker, STARTS[self._settings.basis], np.dtype(self._settings.coefficients), scope, counts)
 
     def _made(self, found: Analysis, ranking: Ranking | None, chosen: JointChoice) -> Selected:
         plan, groups = PruningPlan(()), []
@@ -183,6 +172,18 @@ class LayerOptions:
             if self._structure.channels:
                 plan = plan_of(found.coupling, groups, chosen.removed, policy_of(self._settings))
         return Selected(Choice(plan, groups, None), chosen.changes)
+
+
+def offer_of(structure: Structure, settings: PruneSettings, counts: str = "macs") -> MaskOffer:
+    """How the masks of a structure, which has some, become options, as the settings ask for it."""
+    from compressor.structures.interspace.basis import STARTS
+    from compressor.structures.masks.curves import MaskOffer
+
+    assert structure.masks is not None
+    if not structure.basis:
+        return MaskOffer(structure.masks())
+    scope = "loss" if settings.scope == "auto" else settings.scope
+    return MaskOffer(structure.masks(), STARTS[settings.basis], np.dtype(settings.coefficients), scope, counts)
 
 
 def ranks_of(settings: PruneSettings) -> Ranks:

@@ -71,12 +71,21 @@ class LayerChange(Protocol):
         """What it is, for reports: ``rank 12, inputs thinned``."""
         ...
 
+    @property
+    def small(self) -> bool:
+        """Can it be written so that less is computed? Otherwise zeros stay."""
+        ...
+
     def macs(self, size: Geometry) -> float:
         """Multiply-accumulates of what is written for a layer of this size."""
         ...
 
     def params(self, size: Geometry) -> float:
         """Elements of its weights."""
+        ...
+
+    def bytes(self, size: Geometry, each: float) -> float:
+        """What its weights take in the file, where an element of the layer takes ``each``."""
         ...
 
     def begin(self, size: Geometry, outs: Pick, *, regress: bool) -> Work:

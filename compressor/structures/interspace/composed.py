@@ -20,6 +20,8 @@ from compressor.structures.interspace.write import write_columns, write_composit
 from compressor.structures.masks.fit import MaskedFit
 from compressor.structures.masks.pieces import Mask
 
+WIDE = np.dtype(np.float32)
+"""Of what is not stored in the smaller type."""
 ROUGH = 1e-3
 """Share of the norm of coefficients that rounding to the smaller type may take; else they stay in the larger one."""
 
@@ -71,6 +73,13 @@ class CoefficientOption:
     def params(self, size: Geometry) -> float:
         """Elements of the weights of the two convolutions, or what is stored."""
         return self.held if self.kernels is None else self.kernels.size * (size.taps + size.outs)
+
+    def bytes(self, size: Geometry, each: float) -> float:
+        """Of the two convolutions; or a bit for every coefficient, those that are kept, and the basis in float32."""
+        if self.kernels is not None:
+            return self.params(size) * each
+        kept = float(self.mask.sum())
+        return kept * self.dtype.itemsize + self.mask.size / 8 + (self.held - kept) * WIDE.itemsize
 
     def begin(self, size: Geometry, outs: Pick, *, regress: bool) -> CoefficientWork:  # noqa: ARG002 - no channel goes
         """Starts on the layer."""
@@ -165,4 +174,4 @@ def stored_as(coefficients: npt.NDArray[np.floating], dtype: np.dtype[np.generic
         rounded = coefficients.astype(dtype)
     lost = np.linalg.norm(np.nan_to_num(rounded.astype(np.float64), posinf=0.0, neginf=0.0) - coefficients)
     fits = lost <= ROUGH * np.linalg.norm(coefficients.astype(np.float64))
-    return np.asarray(rounded if fits else coefficients.astype(np.float32))
+    return np.asarray(rounded if fits else coefficients.astype(WIDE))

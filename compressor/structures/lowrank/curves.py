@@ -7,7 +7,7 @@ layer in the metric that weighs them, rank r of the side ``outputs`` loses what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,10 @@ import numpy.typing as npt
 from compressor.allocation.judge import Probe
 from compressor.reconstruct.form import Matrix
 from compressor.structures.change import ChangeLine, LayerChange, cheapest_first
+from compressor.structures.geometry import Geometry
 from compressor.structures.judged import JudgedMatrix, LayerEvidence, scale_curves
 from compressor.structures.layers import CandidateLayer
-from compressor.structures.lowrank.factors import ThinnedSide, Truncation
+from compressor.structures.lowrank.factors import ThinnedSide, Truncation, Weighting
 from compressor.structures.lowrank.thinned import Thinned
 
 Floats = npt.NDArray[np.float64]
@@ -85,21 +86,15 @@ class RankCurve:
         self._parts = found.parts(layer, place)
         self._metrics = tuple(part.metrics for part in self._parts)
         self._factor = 1.0
-        # Without taps both sides are the same decomposition.
-        sides: tuple[ThinnedSide, ...] = ("outputs", "inputs") if layer.geometry.taps > 1 else ("outputs",)
-        self._losses = {side: self._measured(side) for side in sides}
+        self._losses = {side: self._measured(side) for side in sides_of(layer.geometry)}
 
     def line(self, ranks: Ranks) -> ChangeLine:
         """All options that cost less than the layer, by falling cost; of those that cost more and lose more, none."""
         size = self._layer.geometry
         found: list[tuple[float, float, LayerChange | None]] = [(size.macs, 0.0, None)]
-        for side, losses in self._losses.items():
-            widest = size.widest(side)
-            for rank in ranks.of(widest):
-                option = Thinned(side, rank, widest, self._metrics)
-                # Only what saves work is an option.
-                if option.macs(size) < size.macs:
-                    found.append((option.macs(size), float(losses[rank]) * self._factor, option))
+        for option in thinned_options(size, ranks, self._metrics):
+            loss = float(self._losses[option.side][option.rank]) * self._factor
+            found.append((option.macs(size), loss, option))
         return cheapest_first(self._layer, found)
 
     def _truncations(self, side: ThinnedSide) -> list[Truncation]:
@@ -144,6 +139,21 @@ class RankCurve:
         """Takes up how much more is really lost than independence of positions and layers makes of it."""
         if ratios:
             self._factor = float(np.mean(ratios))
+
+
+def thinned_options(size: Geometry, ranks: Ranks, metrics: tuple[Weighting, ...] = ()) -> Iterator[Thinned]:
+    """Every side and rank that saves work in a layer; ``metrics`` of each group make factors without samples."""
+    for side in sides_of(size):
+        widest = size.widest(side)
+        for rank in ranks.of(widest):
+            option = Thinned(side, rank, widest, metrics)
+            if option.macs(size) < size.macs:
+                yield option
+
+
+def sides_of(size: Geometry) -> tuple[ThinnedSide, ...]:
+    """The sides that can be thinned: without taps both are the same decomposition."""
+    return ("outputs", "inputs") if size.taps > 1 else ("outputs",)
 
 
 def _change(part: JudgedMatrix, truncation: Truncation, rank: int) -> Matrix:

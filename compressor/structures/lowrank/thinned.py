@@ -35,6 +35,11 @@ class Thinned:
     metrics: tuple[Weighting, ...] = field(repr=False)
 
     @property
+    def small(self) -> bool:
+        """Two factors always compute less, or they would be no option."""
+        return True
+
+    @property
     def words(self) -> str:
         """For reports."""
         return f"rank {self.rank} of {self.widest}, {self.side} thinned"
@@ -46,6 +51,10 @@ class Thinned:
     def params(self, size: Geometry) -> float:
         """Elements of the two factors."""
         return size.factored_params(self.side, self.rank)
+
+    def bytes(self, size: Geometry, each: float) -> float:
+        """Those elements, in the type of the layer."""
+        return self.params(size) * each
 
     def begin(self, size: Geometry, outs: Pick, *, regress: bool) -> FactorWork:
         """Starts on a layer of this size, which still has these of its outputs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,6 @@ from compressor.structures.layers import CandidateLayer
 from compressor.structures.masks.fit import masked_ridge
 from compressor.structures.masks.maker import Maker
 from compressor.structures.masks.masked import MaskOption
-from compressor.structures.masks.pieces import Mask
 
 DAMPING, STEPS = 1e-2, 20
 """Of the fit by which a mask is judged; the one that is written is fitted to the end."""
@@ -52,9 +51,19 @@ class MaskOffer:
     scope: str = "loss"
     counts: str = "macs"
 
-    def option(self, name: str, mask: Mask, space: KernelSpace | None) -> MaskOption | CoefficientOption:
-        """What a mask comes to."""
-        return MaskOption.of(name, mask) if space is None else CoefficientOption.of(name, mask, space, self.dtype)
+    def space(self, layer: CandidateLayer) -> KernelSpace | None:
+        """What masks of the layer are laid over; None: its weight."""
+        return None if self.start is None else self.start(layer.view.matrix[0], layer.geometry.taps)
+
+    def options(
+        self, layer: CandidateLayer, energy: Matrix, space: KernelSpace | None, seed: int = 0
+    ) -> Iterator[MaskOption | CoefficientOption]:
+        """What the masks of a layer come to, for the energy of what they are laid over, float64[out, unknowns]."""
+        for name, mask in self.maker.masks(energy.reshape(layer.view.layer.weight.read().shape), seed):
+            if space is None:
+                yield MaskOption.of(name, mask)
+            else:
+                yield CoefficientOption.of(name, mask, space, self.dtype)
 
 
 class MaskCurve:
@@ -71,20 +80,18 @@ class MaskCurve:
         self._layer, self._place, self._factor = layer, place, 1.0
         self._scope, self._counts = offer.scope, offer.counts == "macs"
         self._part = part = found.parts(layer, place)[0]
-        shape = layer.view.layer.weight.read().shape
-        space = None if offer.start is None else offer.start(part.matrix, layer.geometry.taps)
+        space = offer.space(layer)
         matrix, inputs = part.matrix, part.metrics.inputs
         if space is not None:
             matrix, inputs = space.coordinates(matrix), space.covariance(inputs)
         # What a weight contributes to the variance of its output, inputs taken for independent.
         energy = np.square(matrix) * np.diag(inputs)
         self._judged: list[_Judged] = []
-        for name, mask in offer.maker.masks(energy.reshape(shape), found.seed):
-            kept = mask.reshape(matrix.shape)
+        for option in offer.options(layer, energy, space, found.seed):
+            kept = option.mask.reshape(matrix.shape)
             change = masked_ridge(matrix, inputs, kept, DAMPING, steps=STEPS) - matrix
             change = change if space is None else space.kernels(change)
             loss, dropped = part.held.loss(change), float(energy[~kept].sum())
-            option = offer.option(name, mask, space)
             self._judged.append(_Judged(option, change.astype(np.float32), loss, dropped))
 
     def line(self) -> ChangeLine:

@@ -47,13 +47,19 @@ def balanced(gain: npt.NDArray[np.float64], capacity: npt.NDArray[np.int64]) -> 
         left[best] -= 1
     # A bound on the swaps, each of which raises the sum.
     for _ in range(items):
-        here = gain[np.arange(items), found]
-        there = gain[:, found]  # gain of item a in the class of item b
-        better = there + there.T - here[:, None] - here[None, :]
-        a, b = np.unravel_index(int(better.argmax()), better.shape)
+        # The best pair of two classes is the item of each that gains most by going to the other.
+        moved = gain - gain[np.arange(items), found][:, None]
+        best = np.zeros((classes, classes), np.int64)
+        for k in range(classes):
+            own = np.flatnonzero(found == k)
+            best[k] = own[moved[own].argmax(axis=0)] if len(own) else -1
+        raised = moved[best, np.arange(classes)]
+        raised = np.where((best < 0) | (best.T < 0), 0.0, raised + raised.T)
+        one, two = np.unravel_index(int(raised.argmax()), raised.shape)
         # Less is rounding, and would swap the same pair for ever.
-        if better[a, b] <= 1e-12 * (1.0 + abs(float(gain.max()))):
+        if raised[one, two] <= 1e-12 * (1.0 + abs(float(gain.max()))):
             break
+        a, b = best[one, two], best[two, one]
         found[a], found[b] = found[b], found[a]
     return found
 

@@ -14,7 +14,7 @@ from compressor.structures.change import Written
 from compressor.structures.geometry import Geometry
 from compressor.structures.masks.fit import MaskedFit
 from compressor.structures.masks.lower import Lowering, Windowing
-from compressor.structures.masks.pieces import FilterClass, Mask, classes_of, weights_left
+from compressor.structures.masks.pieces import FilterClass, Mask, alike, classes_of, weights_left
 
 MOST, FEWEST = 16, 4
 """Classes that a layer is written as at most, and filters that a class has at least, in the mean: beyond that, moving
@@ -38,8 +38,8 @@ class MaskOption:
     @staticmethod
     def of(name: str, mask: Mask) -> MaskOption:
         """A mask with its classes, where they are few and save something."""
-        classes = classes_of(mask)
-        few = len(classes) <= min(MOST, len(mask) // FEWEST)
+        few = len(alike(mask)) <= min(MOST, len(mask) // FEWEST)
+        classes = classes_of(mask) if few else []
         # Boxes may fill up what a mask leaves out, until nothing is saved.
         useful = few and weights_left(classes) < mask.size
         return MaskOption(name, mask, tuple(classes) if useful else ())
@@ -62,6 +62,10 @@ class MaskOption:
     def params(self, size: Geometry) -> float:
         """Elements of its weights; zeros count where they stay."""
         return weights_left(list(self.classes)) if self.classes else size.params
+
+    def bytes(self, size: Geometry, each: float) -> float:
+        """Those elements, in the type of the layer."""
+        return self.params(size) * each
 
     def begin(self, size: Geometry, outs: Pick, *, regress: bool) -> MaskWork:  # noqa: ARG002 - no channel goes
         """Starts on the layer."""
