@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -152,6 +152,7 @@ class LayerOptions:
         from compressor.structures.judged import LayerEvidence
         from compressor.structures.lowrank.curves import rank_curves
         from compressor.structures.masks.curves import mask_curves
+        from compressor.structures.reorder import movable
 
         rows, exact = None, None
         if self._losses is not None and layers:
@@ -160,6 +161,8 @@ class LayerOptions:
         evidence = LayerEvidence(rows, exact, self._settings.seed, self._clock.tell)
         if self._structure.masks is not None:
             offer = offer_of(self._structure, self._settings, goal.kind)
+            if not self._settings.features:
+                offer = replace(offer, movable=movable(found.coupling, layers))
             lines = [curve.line() for curve in mask_curves(layers, evidence, offer)]
             return lambda _: lines
         curves = rank_curves(layers, evidence)
@@ -212,6 +215,13 @@ def proved(changed: Changed | None, found: Analysis, settings: PruneSettings, cl
         evidence.reference = WHOLE
         if settings.verify == "full":
             evidence.noticed, evidence.not_proved = wrong_weights(changed, asked, folder, settings.provider)
+        if changed.unordered is not None:
+            # Another order of channels sums in another order, so that this holds within rounding.
+            whole = MaskedReference(changed.unordered, runnable(changed.unordered, folder, settings.provider))
+            order, _ = proof.prove(whole, reference.stored, found.shapes, settings)
+            proof.demand_proof(order)
+            order.reference = WHOLE
+            return [order, evidence]
         return [evidence]
 
 

@@ -16,6 +16,7 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.config import RunSettings
 from compressor.data import Dataset
 from compressor.graph import clean
+from compressor.pruning.analysis import analyse
 from compressor.pruning.measured_shapes import shapes_of
 from compressor.reconstruct import ReconstructOptions, recover
 from compressor.reconstruct.form import OperandForm, Pick, Shape, Unrepairable
@@ -24,6 +25,8 @@ from compressor.reconstruct.run import Fits
 from compressor.reconstruct.task import LayerRepair
 from compressor.structures.change import LayerChange, Work, Written
 from compressor.structures.geometry import Geometry
+from compressor.structures.masks.masked import MaskOption
+from compressor.structures.reorder import reordered
 
 NOT_FITTED = "its factors could not be fitted, so that it stays whole"
 
@@ -36,11 +39,13 @@ class Calibration:
         data: samples; None: weights are taken as they are.
         method: a recovery, which repairs all other layers that see the change.
         options: of it.
+        reorder: groups of channels may be reordered where masked layers then move fewer of them.
     """
 
     data: Dataset | None
     method: str
     options: ReconstructOptions
+    reorder: bool = True
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Changed:
         repairs: what least squares did to every layer.
         skipped: node -> why it was left alone.
         sites: layers with their fitted work, from which the model is written.
+        unordered: the reference before channels were reordered; None where none were.
     """
 
     model: ir.Model
@@ -93,6 +99,7 @@ class Changed:
     repairs: tuple[LayerRepair, ...]
     skipped: Mapping[str, str]
     sites: tuple[_Site, ...] = ()
+    unordered: ir.Model | None = None
 
     @property
     def zeros(self) -> list[str]:
@@ -124,6 +131,7 @@ class _Site:
     layer: LayerPair
     form: OperandForm
     size: Geometry
+    outs: Pick
     change: LayerChange
     work: Work
 
@@ -168,8 +176,30 @@ def change_layers(
         # The reference gets the product of the factors as they are rounded, so that writing alone is what is
         # compared.
         weight.write(site.form.weight(site.work.product(weight.read().dtype)))
-    model, rows = _written(small, ready, [site.layer.name for site in ready])
-    return Changed(model, small, tuple(rows), repairs, skipped, tuple(ready))
+    before = small.clone()
+    ordered = _in_order(small, ready, settings) if how.reorder else ready
+    model, rows = _written(small, ordered, [site.layer.name for site in ready])
+    unordered = None if all(a is b for a, b in zip(ready, ordered, strict=True)) else before
+    return Changed(model, small, tuple(rows), repairs, skipped, tuple(ordered), unordered)
+
+
+def _in_order(small: ir.Model, sites: Sequence[_Site], settings: RunSettings) -> list[_Site]:
+    """The sites after groups of channels were reordered, in the model and in the masks."""
+    names = [str(site.layer.weight.initializer.name) for site in sites]
+    # A weight that is moved before it is read has its axes elsewhere.
+    plain = {
+        name: site.change
+        for name, site in zip(names, sites, strict=True)
+        if isinstance(site.change, MaskOption) and site.layer.weight.place is None
+    }
+    # Analysed anew, as recovery may have put biases in, which have to move along.
+    found = reordered(small, analyse(small.clone(), settings).coupling, plain) if plain else {}
+    return [
+        replace(site, change=found[name], work=found[name].begin(site.size, site.outs, regress=False))
+        if name in found
+        else site
+        for name, site in zip(names, sites, strict=True)
+    ]
 
 
 def _written(
@@ -227,7 +257,8 @@ def _sites(
         except Unrepairable as reason:
             skipped[name] = str(reason)
             continue
-        found.append(_Site(layer, form, size, changes[name], changes[name].begin(size, outs, regress=regress)))
+        change = changes[name]
+        found.append(_Site(layer, form, size, outs, change, change.begin(size, outs, regress=regress)))
     return found, skipped
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,7 @@ from compressor.structures.interspace.composed import CoefficientOption
 from compressor.structures.judged import LayerEvidence, scale_curves
 from compressor.structures.layers import CandidateLayer
 from compressor.structures.masks.fit import masked_ridge
-from compressor.structures.masks.maker import Maker
+from compressor.structures.masks.maker import Maker, Ordering
 from compressor.structures.masks.masked import MaskOption
 
 DAMPING, STEPS = 1e-2, 20
@@ -43,6 +43,7 @@ class MaskOffer:
         scope: what shares a budget out: the ``loss`` of outputs, the energy of all layers (``global``), or the same
             share of each (``local``).
         counts: the budget: ``macs``, or numbers that are stored.
+        movable: layers that may have their channels in an order of their own.
     """
 
     maker: Maker
@@ -50,6 +51,7 @@ class MaskOffer:
     dtype: np.dtype[np.generic] = field(default_factory=lambda: np.dtype(np.float32))
     scope: str = "loss"
     counts: str = "macs"
+    movable: Collection[str] = ()
 
     def space(self, layer: CandidateLayer) -> KernelSpace | None:
         """What masks of the layer are laid over; None: its weight."""
@@ -59,11 +61,16 @@ class MaskOffer:
         self, layer: CandidateLayer, energy: Matrix, space: KernelSpace | None, seed: int = 0
     ) -> Iterator[MaskOption | CoefficientOption]:
         """What the masks of a layer come to, for the energy of what they are laid over, float64[out, unknowns]."""
-        for name, mask in self.maker.masks(energy.reshape(layer.view.layer.weight.read().shape), seed):
+        energy = energy.reshape(layer.view.layer.weight.read().shape)
+        for name, mask in self.maker.masks(energy, seed):
             if space is None:
                 yield MaskOption.of(name, mask)
             else:
                 yield CoefficientOption.of(name, mask, space, self.dtype)
+        if isinstance(self.maker, Ordering) and layer.name in self.movable:
+            order = self.maker.order(energy, seed)
+            for name, mask in self.maker.masks(energy[:, order], seed):
+                yield MaskOption.of(f"{name} of channels in another order", mask[:, np.argsort(order)], order)
 
 
 class MaskCurve:

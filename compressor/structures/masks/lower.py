@@ -17,7 +17,7 @@ import onnx_ir as ir
 from compressor.graph.edit import add_constant, free_name
 from compressor.graph.evaluate import Array
 from compressor.reconstruct.layers import LayerPair
-from compressor.structures.masks.pieces import Box, FilterClass, Numbers, SmallConv, one_grouped
+from compressor.structures.masks.pieces import Box, FilterClass, Numbers, SmallConv, consecutive, one_grouped
 
 OPEN_END = 2**63 - 1
 """End of a Slice that goes to the end."""
@@ -143,7 +143,11 @@ class Lowering:
         return self._node("Conv", inputs, attributes)
 
     def _read(self, channels: Sequence[int], of: int) -> ir.Value:
-        return self._x if list(channels) == list(range(of)) else self._gathered(self._x, channels)
+        if list(channels) == list(range(of)):
+            return self._x
+        if consecutive(tuple(channels)):
+            return self._sliced(self._x, [1], [channels[0]], [channels[-1] + 1])
+        return self._gathered(self._x, channels)
 
     def _gathered(self, value: ir.Value, places: Sequence[int] | Array) -> ir.Value:
         index = add_constant(self._graph, f"{self._layer.name}.order", np.asarray(places, np.int64))
@@ -157,7 +161,10 @@ class Lowering:
             return x
         starts = [max(0, -before[k]) for k in axes]
         ends = [after[k] if after[k] < 0 else OPEN_END for k in axes]
-        parts = (("starts", starts), ("ends", ends), ("axes", [k + 2 for k in axes]))
+        return self._sliced(x, [k + 2 for k in axes], starts, ends)
+
+    def _sliced(self, x: ir.Value, axes: Sequence[int], starts: Sequence[int], ends: Sequence[int]) -> ir.Value:
+        parts = (("starts", starts), ("ends", ends), ("axes", axes))
         constants = [
             add_constant(self._graph, f"{self._layer.name}.{name}", np.asarray(numbers, np.int64))
             for name, numbers in parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,10 @@ from compressor.structures.masks.pieces import Mask
 
 Energy = npt.NDArray[np.float64]
 """float64[out, channels, *kernel]: squared weight times the variance of what it reads."""
+
+
+Order = npt.NDArray[np.int64]
+"""Which channel stands at each place."""
 
 
 class Maker(Protocol):
@@ -24,6 +28,15 @@ class Maker(Protocol):
             energy: of every weight.
             seed: of what is drawn.
         """
+        ...
+
+
+@runtime_checkable
+class Ordering(Protocol):
+    """A maker whose masks have a pattern along the channels, which may come to stand in another order."""
+
+    def order(self, energy: Energy, seed: int) -> Order:
+        """The order of channels in which its masks keep most; arguments as of :meth:`Maker.masks`."""
         ...
 
 

@@ -7,6 +7,7 @@ classes stand side by side. That holds for every mask; it is worth writing where
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -86,12 +87,17 @@ def _box(taps: Mask) -> Box:
     return tuple((int(a), int(b) + 1) for a, b in zip(places.min(axis=0), places.max(axis=0), strict=True))
 
 
-def weights_left(classes: list[FilterClass]) -> int:
+def weights_left(classes: Sequence[FilterClass]) -> int:
     """Weights of all pieces: what is multiplied at every position."""
     return sum(len(one.filters) * piece.weights for one in classes for piece in one.pieces)
 
 
-def one_grouped(classes: list[FilterClass]) -> bool:
+def consecutive(channels: Numbers) -> bool:
+    """Do they lie in one run?"""
+    return channels == tuple(range(channels[0], channels[0] + len(channels)))
+
+
+def one_grouped(classes: Sequence[FilterClass]) -> bool:
     """Can one grouped convolution do it: as many filters and channels in every class, and one box?"""
     if len(classes) < 2 or any(len(one.pieces) > 1 for one in classes):
         return False
