@@ -82,6 +82,30 @@ def ridge_of_rows(weights: Matrix, x: Matrix, y: Matrix, damping: float) -> Matr
     return None
 
 
+def lifted_cholesky(matrix: Matrix, share: float) -> Matrix:
+    """L with ``L L' = A + mu I``, for a covariance A, float64[n, n], whose rounding may have left it indefinite.
+
+    Args:
+        matrix: symmetric to rounding.
+        share: mu as a share of the mean of the diagonal; tenfold for as long as that is not positive definite.
+    """
+    mean = float(np.trace(matrix)) / len(matrix)
+    even = (matrix + matrix.T) / 2
+    while True:
+        try:
+            # Nothing that varies leaves nothing to take a share of; any number will do then.
+            return np.asarray(np.linalg.cholesky(even + share * (mean if mean > 0 else 1.0) * np.eye(len(even))))
+        except np.linalg.LinAlgError:
+            if share > WORST:
+                raise
+            share *= 10
+
+
+def factor_solution(factor: Matrix, right: Matrix) -> Matrix:
+    """``(L L')^-1 B`` for L, float64[n, n], lower triangular, and B, float64[n, columns]."""
+    return np.asarray(_solved(factor[None], right[None])[0])
+
+
 def _solved(factor: Matrix, right: Matrix) -> Matrix:
     """``(L L')^-1 B`` by blocks: numpy has no triangular solution of its own.
 

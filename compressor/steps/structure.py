@@ -80,6 +80,7 @@ class LayerOptions:
     def __init__(self, settings: PruneSettings, losses: Losses | None, clock: Clock) -> None:
         self._settings, self._losses, self._clock = settings, losses, clock
         self._structure = structure_of(settings)
+        self._known: tuple[Analysis, list[CandidateLayer]] | None = None
         self.refused: dict[str, str] = {}
         self.notes: list[str] = []
 
@@ -101,7 +102,7 @@ class LayerOptions:
         # Without groups there are still layers, whose costs are shares of the same model.
         origin = ranking.origin if ranking is not None else origin_of(found.coupling, [], RULES, size)
         goal = budget_of(found.coupling, settings, origin, self._share(found, ranking))
-        layers = self._candidates(found)
+        layers = self.candidates(found)
         if self._structure.channels and curves is None:
             raise UsageError(NO_CURVES)
         options_of = self._lines(layers, found, goal)
@@ -135,14 +136,22 @@ class LayerOptions:
             return (1 - self._settings.ratio) ** 2
         return uniform_share(found.coupling, ranking, self._settings)
 
-    def _candidates(self, found: Analysis) -> list[CandidateLayer]:
+    def candidates(self, found: Analysis) -> list[CandidateLayer]:
+        """The layers that may change, looked for once for each analysed model.
+
+        Raises:
+            NothingToPrune: there is none, and no channel can go either.
+        """
         from compressor.structures.layers import candidate_layers
 
+        if self._known is not None and self._known[0] is found:
+            return self._known[1]
         settings, suits = self._settings, self._structure.suits
         layers, self.refused = candidate_layers(found.model, found.coupling, settings.include, settings.exclude, suits)
         if not layers and not self._structure.channels:
             reasons = ", ".join(sorted(set(self.refused.values())))
             raise NothingToPrune(NO_LAYER.format(reasons=f" ({reasons})" if reasons else ""))
+        self._known = found, layers
         return layers
 
     def _lines(

@@ -18,7 +18,7 @@ from compressor.errors import NothingToPrune, PlanError, ProofFailed, TargetOutO
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.reconstruct import ReconstructOptions
-from compressor.steps import lowering
+from compressor.steps import losses, lowering
 from compressor.steps.structure import proved
 from compressor.structures.apply import Calibration, Changed, change_layers
 from compressor.structures.lowrank.factors import Weighting
@@ -310,3 +310,16 @@ def test_coefficients_are_trained(tmp_path: Path) -> None:
 def test_global_ranking_is_for_coefficients_and_channels() -> None:
     with pytest.raises(UsageError, match="is for channels alone"):
         _settings(structure="nm", scope="global", target_macs=0.5)
+
+
+def test_samples_are_run_once_for_channels_and_ranks(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, sizes = losses.Losses._run, list[int]()
+
+    def counted(self: losses.Losses, found: Analysis, seen: Any) -> Any:
+        sizes.append(len(seen))
+        return real(self, found, seen)
+
+    monkeypatch.setattr(losses.Losses, "_run", counted)
+    prune(in_memory(model(NET)), _settings(structure="both", target_macs=0.5, recover="none", data=data))
+    # The first layer reads no channels that may go, but has ranks.
+    assert sizes == [4]

@@ -23,7 +23,7 @@ from compressor.structures.lowrank.factors import ThinnedSide, Truncation, Weigh
 from compressor.structures.lowrank.thinned import Thinned
 
 Floats = npt.NDArray[np.float64]
-RANKS, FEW = 32, 8
+RANKS, FEW = 32, 6
 """Ranks that are considered of a layer; and those of them that are judged where each takes a regression."""
 PROBED = (0.25, 0.5, 0.75)
 """Shares of the widest rank at which losses are also taken exactly."""
@@ -82,11 +82,12 @@ class RankCurve:
     """
 
     def __init__(self, layer: CandidateLayer, place: int, found: LayerEvidence) -> None:
-        self._layer, self._place = layer, place
-        self._parts = found.parts(layer, place)
-        self._metrics = tuple(part.metrics for part in self._parts)
-        self._factor = 1.0
-        self._losses = {side: self._measured(side) for side in sides_of(layer.geometry)}
+        self._layer, self._place, self._factor = layer, place, 1.0
+        parts = found.parts(layer, place)
+        self._metrics = tuple(part.metrics for part in parts)
+        self._probes: list[tuple[float, list[Probe]]] = []
+        # Rows and decompositions are let go here: those of all layers together would not fit into memory.
+        self._losses = {side: self._measured(side, parts) for side in sides_of(layer.geometry)}
 
     def line(self, ranks: Ranks) -> ChangeLine:
         """All options that cost less than the layer, by falling cost; of those that cost more and lose more, none."""
@@ -97,42 +98,37 @@ class RankCurve:
             found.append((option.macs(size), loss, option))
         return cheapest_first(self._layer, found)
 
-    def _truncations(self, side: ThinnedSide) -> list[Truncation]:
-        """The decomposition of every group."""
-        channels = self._layer.geometry.inputs
-        return [Truncation(p.matrix, p.metrics, channels, side) for p in self._parts]
-
-    def _measured(self, side: ThinnedSide) -> Floats:
+    def _measured(self, side: ThinnedSide, parts: list[JudgedMatrix]) -> Floats:
         """float64[widest + 1]: by rank, never falling as ranks fall."""
-        widest = self._layer.geometry.widest(side)
+        size = self._layer.geometry
+        widest = size.widest(side)
+        pairs = [(part, Truncation(part.matrix, part.metrics, size.inputs, side)) for part in parts]
+        # Beyond these ranks two layers cost more than one.
+        useful = max(1, min(widest, int(size.macs / size.factored_macs(side, 1))))
+        probed = {max(1, round(share * widest)) for share in PROBED} - {widest}
+        few = np.unique([*np.linspace(1, useful, min(FEW, useful)).round().astype(int), *probed])
+        changes = {rank: [_change(*pair, rank) for pair in pairs] for rank in (probed if side == "outputs" else few)}
         losses = np.zeros(widest + 1)
-        truncations = list(zip(self._parts, self._truncations(side), strict=True))
         if side == "outputs":
-            for part, truncation in truncations:
+            for part, truncation in pairs:
                 losses += truncation.dropped(part.held.inputs)[: widest + 1]
         else:
-            few = np.unique(np.linspace(1, widest, min(FEW, widest)).round().astype(int))
-            known = np.zeros(len(few))
-            for part, truncation in truncations:
-                known += [part.held.loss(_change(part, truncation, rank)) for rank in few]
+            known = [sum(part.held.loss(c) for (part, _), c in zip(pairs, changes[k], strict=True)) for k in few]
             # Between the ranks that were judged, in logarithms, as losses fall over several orders.
-            logs = np.interp(np.arange(widest + 1), few, np.log(np.maximum(known, 1e-300)))
-            losses = np.exp(logs)
+            losses = np.exp(np.interp(np.arange(widest + 1), few, np.log(np.maximum(known, 1e-300))))
         # Noise must not make a larger rank worse: the knapsack relies on it.
-        return np.asarray(np.maximum.accumulate(losses[::-1])[::-1])
+        losses = np.asarray(np.maximum.accumulate(losses[::-1])[::-1])
+        self._probes = [(float(losses[rank]), self._probed(parts, changes[rank])) for rank in sorted(probed)]
+        return losses
+
+    def _probed(self, parts: list[JudgedMatrix], changes: list[Matrix]) -> list[Probe]:
+        pairs = enumerate(zip(changes, parts, strict=True))
+        return [Probe(self._place, k, change.astype(np.float32), part.mean) for k, (change, part) in pairs]
 
     def probes(self) -> list[tuple[float, list[Probe]]]:
         """Losses of a few ranks by shape, and the changes that go with them."""
-        side: ThinnedSide = next(reversed(self._losses))
-        widest = self._layer.geometry.widest(side)
-        pairs = list(zip(self._parts, self._truncations(side), strict=True))
-        found = []
-        # At the widest rank nothing is lost, and a ratio would have no meaning.
-        for rank in sorted({max(1, round(share * widest)) for share in PROBED} - {widest}):
-            changes = [_change(part, truncation, rank).astype(np.float32) for part, truncation in pairs]
-            parts = enumerate(zip(changes, self._parts, strict=True))
-            probes = [Probe(self._place, k, change, part.mean) for k, (change, part) in parts]
-            found.append((float(self._losses[side][rank]), probes))
+        # They are asked for once, and are as large as the weights.
+        found, self._probes = self._probes, []
         return found
 
     def scale(self, ratios: Sequence[float]) -> None:
