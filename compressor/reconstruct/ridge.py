@@ -106,6 +106,11 @@ def factor_solution(factor: Matrix, right: Matrix) -> Matrix:
     return np.asarray(_solved(factor[None], right[None])[0])
 
 
+def upper_solution(upper: Matrix, right: Matrix) -> Matrix:
+    """``R^-1 B`` for R, float64[n, n], upper triangular, and B, float64[n, columns]."""
+    return np.asarray(_backward(upper[None], right[None])[0])
+
+
 def _solved(factor: Matrix, right: Matrix) -> Matrix:
     """``(L L')^-1 B`` by blocks: numpy has no triangular solution of its own.
 
@@ -114,13 +119,18 @@ def _solved(factor: Matrix, right: Matrix) -> Matrix:
     found = right.copy()
     size = factor.shape[-1]
     # Blocks keep the work in matrix products; numpy's general solver on the whole would be cubic once more.
-    starts = range(0, size, BLOCK)
-    for low in starts:
+    for low in range(0, size, BLOCK):
         high = min(low + BLOCK, size)
         found[:, low:high] -= factor[:, low:high, :low] @ found[:, :low]
         found[:, low:high] = np.linalg.solve(factor[:, low:high, low:high], found[:, low:high])
-    upper = factor.transpose(0, 2, 1)
-    for low in reversed(starts):
+    return _backward(factor.transpose(0, 2, 1), found)
+
+
+def _backward(upper: Matrix, right: Matrix) -> Matrix:
+    """``R^-1 B`` by blocks, for float64[groups, n, n], upper triangular."""
+    found = right.copy()
+    size = upper.shape[-1]
+    for low in reversed(range(0, size, BLOCK)):
         high = min(low + BLOCK, size)
         found[:, low:high] -= upper[:, low:high, high:] @ found[:, high:]
         found[:, low:high] = np.linalg.solve(upper[:, low:high, low:high], found[:, low:high])

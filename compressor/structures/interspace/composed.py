@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -168,7 +169,7 @@ class CoefficientFit:
             yield Affine(self._space.kernels(found.matrix), found.biases)
 
 
-def stored_as(coefficients: npt.NDArray[np.floating], dtype: np.dtype[np.generic]) -> npt.NDArray[np.floating]:
+def stored_as(coefficients: npt.NDArray[Any], dtype: np.dtype[np.generic]) -> npt.NDArray[Any]:
     """Coefficients in this type; in float32 where it would take more of them than rounding should."""
     with np.errstate(over="ignore"):
         rounded = coefficients.astype(dtype)

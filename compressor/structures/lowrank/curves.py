@@ -7,7 +7,7 @@ layer in the metric that weighs them, rank r of the side ``outputs`` loses what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +23,12 @@ from compressor.structures.lowrank.factors import ThinnedSide, Truncation, Weigh
 from compressor.structures.lowrank.thinned import Thinned
 
 Floats = npt.NDArray[np.float64]
-RANKS, FEW = 32, 6
-"""Ranks that are considered of a layer; and those of them that are judged where each takes a regression."""
+RANKS = 32
+"""Ranks that are considered of a layer."""
 PROBED = (0.25, 0.5, 0.75)
 """Shares of the widest rank at which losses are also taken exactly."""
+JUDGED = (0.0, 0.125, *PROBED)
+"""Those at which losses are judged where each takes a regression, which is cubic in the rank."""
 
 
 @dataclass(frozen=True)
@@ -103,19 +105,15 @@ class RankCurve:
         size = self._layer.geometry
         widest = size.widest(side)
         pairs = [(part, Truncation(part.matrix, part.metrics, size.inputs, side)) for part in parts]
-        # Beyond these ranks two layers cost more than one.
-        useful = max(1, min(widest, int(size.macs / size.factored_macs(side, 1))))
-        probed = {max(1, round(share * widest)) for share in PROBED} - {widest}
-        few = np.unique([*np.linspace(1, useful, min(FEW, useful)).round().astype(int), *probed])
+        probed, few = ({max(1, round(share * widest)) for share in shares} - {widest} for shares in (PROBED, JUDGED))
         changes = {rank: [_change(*pair, rank) for pair in pairs] for rank in (probed if side == "outputs" else few)}
         losses = np.zeros(widest + 1)
         if side == "outputs":
             for part, truncation in pairs:
                 losses += truncation.dropped(part.held.inputs)[: widest + 1]
         else:
-            known = [sum(part.held.loss(c) for (part, _), c in zip(pairs, changes[k], strict=True)) for k in few]
-            # Between the ranks that were judged, in logarithms, as losses fall over several orders.
-            losses = np.exp(np.interp(np.arange(widest + 1), few, np.log(np.maximum(known, 1e-300))))
+            known = {k: sum(part.held.loss(c) for (part, _), c in zip(pairs, changes[k], strict=True)) for k in few}
+            losses = _between(known, widest)
         # Noise must not make a larger rank worse: the knapsack relies on it.
         losses = np.asarray(np.maximum.accumulate(losses[::-1])[::-1])
         self._probes = [(float(losses[rank]), self._probed(parts, changes[rank])) for rank in sorted(probed)]
@@ -150,6 +148,21 @@ def thinned_options(size: Geometry, ranks: Ranks, metrics: tuple[Weighting, ...]
 def sides_of(size: Geometry) -> tuple[ThinnedSide, ...]:
     """The sides that can be thinned: without taps both are the same decomposition."""
     return ("outputs", "inputs") if size.taps > 1 else ("outputs",)
+
+
+def _between(known: Mapping[int, float], widest: int) -> Floats:
+    """float64[widest + 1]: losses by rank, of a few: straight in logarithms, as they fall over several orders."""
+    ranks = sorted(known)
+    if not ranks:
+        return np.zeros(widest + 1)
+    logs = [float(np.log(max(known[rank], 1e-300))) for rank in ranks]
+    places = np.arange(widest + 1)
+    found = np.interp(places, ranks, logs)
+    # Beyond the last one they go on falling as they fell before it.
+    if len(ranks) > 1:
+        fall = min(0.0, (logs[-1] - logs[-2]) / (ranks[-1] - ranks[-2]))
+        found += fall * np.maximum(places - ranks[-1], 0)
+    return np.asarray(np.exp(found))
 
 
 def _change(part: JudgedMatrix, truncation: Truncation, rank: int) -> Matrix:

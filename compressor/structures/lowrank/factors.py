@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.reconstruct.form import Matrix
-from compressor.reconstruct.ridge import factor_solution, lifted_cholesky
+from compressor.reconstruct.ridge import factor_solution, lifted_cholesky, upper_solution
 
 ThinnedSide = Literal["outputs", "inputs"]
 """Which side is thinned."""
@@ -104,7 +104,7 @@ class Truncation:
     def at(self, rank: int) -> tuple[Matrix, Matrix]:
         """The two factors: [rank, unknowns] and [out, rank], or [rank, channels] and [out, rank * taps]."""
         chosen = self._vectors[:, :rank]
-        back = np.linalg.solve(self._root, chosen)
+        back = upper_solution(self._root, chosen)
         if self._side == "outputs":
             return chosen.T @ self._left, back
         return back.T, self._regressed(back.T)

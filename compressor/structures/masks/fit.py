@@ -39,7 +39,7 @@ def masked_ridge(weights: Matrix, inputs: Matrix, kept: Mask, damping: float, st
     if len(classes) > DIRECT:
         return _by_gradients(weights, damped, kept, steps)
     found = np.zeros(weights.shape)
-    for rows in map(list, classes):
+    for rows in map(np.asarray, classes):
         mask = kept[rows[0]]
         # A filter that keeps nothing has no unknowns.
         if mask.any():

@@ -62,17 +62,17 @@ def balanced(gain: npt.NDArray[np.float64], capacity: npt.NDArray[np.int64]) -> 
     for _ in range(items):
         # The best pair of two classes is the item of each that gains most by going to the other.
         moved = gain - gain[np.arange(items), found][:, None]
-        best = np.zeros((classes, classes), np.int64)
+        champion = np.zeros((classes, classes), np.int64)
         for k in range(classes):
             own = np.flatnonzero(found == k)
-            best[k] = own[moved[own].argmax(axis=0)] if len(own) else -1
-        raised = moved[best, np.arange(classes)]
-        raised = np.where((best < 0) | (best.T < 0), 0.0, raised + raised.T)
+            champion[k] = own[moved[own].argmax(axis=0)] if len(own) else -1
+        raised = moved[champion, np.arange(classes)]
+        raised = np.where((champion < 0) | (champion.T < 0), 0.0, raised + raised.T)
         one, two = np.unravel_index(int(raised.argmax()), raised.shape)
         # Less is rounding, and would swap the same pair for ever.
         if raised[one, two] <= 1e-12 * (1.0 + abs(float(gain.max()))):
             break
-        a, b = best[one, two], best[two, one]
+        a, b = champion[one, two], champion[two, one]
         found[a], found[b] = found[b], found[a]
     return found
 
