@@ -23,6 +23,8 @@ from compressor.structures.masks.pieces import Mask
 
 WIDE = np.dtype(np.float32)
 """Of what is not stored in the smaller type."""
+NODES = 1800
+"""Bytes that the nodes which unpack a layer take in the file, about; in small models they count."""
 ROUGH = 1e-3
 """Share of the norm of coefficients that rounding to the smaller type may take; else they stay in the larger one."""
 
@@ -76,11 +78,11 @@ class CoefficientOption:
         return self.held if self.kernels is None else self.kernels.size * (size.taps + size.outs)
 
     def bytes(self, size: Geometry, each: float) -> float:
-        """Of the two convolutions; or a bit for every coefficient, those that are kept, and the basis in float32."""
+        """Of the two convolutions; or a bit for every coefficient, those that are kept, the basis, and the nodes."""
         if self.kernels is not None:
             return self.params(size) * each
         kept = float(self.mask.sum())
-        return kept * self.dtype.itemsize + self.mask.size / 8 + (self.held - kept) * WIDE.itemsize
+        return kept * self.dtype.itemsize + self.mask.size / 8 + (self.held - kept) * WIDE.itemsize + NODES
 
     def begin(self, size: Geometry, outs: Pick, *, regress: bool) -> CoefficientWork:  # noqa: ARG002 - no channel goes
         """Starts on the layer."""
