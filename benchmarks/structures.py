@@ -24,13 +24,13 @@ from process import machine, version
 
 from compressor.commands.bench import bench
 from compressor.commands.prune import prune_file
-from compressor.config import BenchSettings, PruneSettings
+from compressor.config import BenchSettings, PruneSettings, choices
 from compressor.data import open_data, subset
 from compressor.errors import CompressorError
 from compressor.graph import files
 from compressor.metrics.evaluator import Evaluator
 
-STRUCTURES = ("channels", "lowrank", "both", "groups", "graph", "supports", "nm")
+STRUCTURES = tuple(name for name in choices.STRUCTURES)
 
 
 def parse() -> argparse.Namespace:

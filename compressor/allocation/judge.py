@@ -75,6 +75,7 @@ class Exact:
         self._views, self._sets = views, sets
         self._sums = np.zeros(len(sets))
         self._samples = 0
+        self._scales: dict[LinearView, Matrix | None] = {}
 
     def add(self, gradients: Mapping[str, Array], samples: int) -> None:
         """Gradients by what layers give and by their weights, of one sample, or of several with signs of their own."""
@@ -98,13 +99,21 @@ class Exact:
         # The gradient is by the initializer; the form wants it in the order in which the operator reads it.
         if weight.place is not None:
             by_weight = by_weight.ravel()[weight.place]
-        scale = view.form.matrix(np.ones_like(by_weight))  # a factor of the product, which counts twice here
         output = gradients[view.layer.y]
         # The output may be of another batch size than the bound shapes, and rows are counted by it.
         form = view.layer.form((view.shapes[0], by_weight.shape, output.shape))
         rows = form.targets(output, np.arange(form.count(output.shape)))
-        matrix = view.form.matrix(by_weight) / np.square(scale)
+        matrix, scale = view.form.matrix(by_weight), self._scale(view, by_weight.shape)
+        matrix = matrix if scale is None else matrix / scale
         return matrix.astype(np.float32), rows.sum(axis=1).astype(np.float32)
+
+    def _scale(self, view: LinearView, shape: tuple[int, ...]) -> Matrix | None:
+        """The square of a factor of the product, which counts twice in a gradient; None where there is none."""
+        # The same for every sample, and as large as the weight.
+        if view not in self._scales:
+            found = np.square(view.form.matrix(np.ones(shape, np.float32)))
+            self._scales[view] = None if (found == 1).all() else found
+        return self._scales[view]
 
     def losses(self) -> npt.NDArray[np.float64]:
         """float64[sets]: the mean of s² over samples."""

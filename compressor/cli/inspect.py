@@ -22,6 +22,7 @@ _EPILOG = f"""\b
 Examples:
   onnx-compress inspect model.onnx
   onnx-compress inspect model.onnx --explain --dim batch=1
+  onnx-compress inspect model.onnx --structures 0.5 -v
   onnx-compress inspect model.onnx --json - -q | jq '.frozen[].reason'
 
 {EXIT_CODES}"""
@@ -37,8 +38,17 @@ Examples:
     is_flag=True,
     help="List each place where channels have to stay.",
 )
+@output_option(
+    "--structures",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="RATIO",
+    help="List what each --structure of onnx-prune could save in each layer: a layer keeps (1 - RATIO)² of its "
+    "multiply-accumulates at most. -v lists every layer.",
+)
 @view_options
-def inspect_command(*, source: Path, explain: bool, settings: PruneSettings, view: View) -> None:
+def inspect_command(
+    *, source: Path, explain: bool, structures: float | None, settings: PruneSettings, view: View
+) -> None:
     """Show the groups of channels in the model IN that live and die together, how much of the model they
     hold, and why the others have to stay. Nothing is written.
     """
@@ -47,7 +57,7 @@ def inspect_command(*, source: Path, explain: bool, settings: PruneSettings, vie
 
     check_destinations([source], {"--json": view.json_to})
     with view.phases() as progress:
-        report = inspect_file(source, settings, progress)
+        report = inspect_file(source, settings, progress, structures)
     view.show(
         report,
         report.warnings,

@@ -14,8 +14,17 @@ from compressor.results import Report
 from compressor.steps import account
 
 
-def inspect_file(source: Path, settings: RunSettings, progress: Progress | None = None) -> Report:
-    """What could be pruned, and what could not and why; changes nothing."""
+def inspect_file(
+    source: Path, settings: RunSettings, progress: Progress | None = None, structures: float | None = None
+) -> Report:
+    """What could be pruned, and what could not and why; changes nothing.
+
+    Args:
+        source: a model file.
+        settings: what decides which channels may go.
+        progress: is told the phases.
+        structures: a ratio, at which it is listed what each structure could save in each layer.
+    """
     clock = Clock(progress)
     with clock.phase("load"):
         model, size = account.open_source(source, settings)
@@ -26,5 +35,15 @@ def inspect_file(source: Path, settings: RunSettings, progress: Progress | None 
         groups = group(found.coupling)
         before = account.stats_of(model, found, size, source)
         report = account.report(found, before, account.group_rows(groups, None), None, settings)
-    more = {"prunable_params": account.prunable_params(groups), "provenance": provenance_steps(model)}
+    savings = []
+    if structures is not None and isinstance(settings, PruneSettings):
+        from compressor.steps.savings import saving_rows
+
+        with clock.phase("structures"):
+            savings = list(saving_rows(found, settings, structures))
+    more = {
+        "savings": savings,
+        "prunable_params": account.prunable_params(groups),
+        "provenance": provenance_steps(model),
+    }
     return report.model_copy(update={**more, "seconds": clock.seconds})

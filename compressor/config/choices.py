@@ -69,6 +69,8 @@ STRUCTURES = Choices(
         "graph": f"{_STRUCTURES}:GRAPH",
         "supports": f"{_STRUCTURES}:SUPPORTS",
         "nm": f"{_STRUCTURES}:NM",
+        "interspace": f"{_STRUCTURES}:INTERSPACE",
+        "interspace-columns": f"{_STRUCTURES}:COLUMNS",
     },
     group="onnx_compressor.structures",
 )

@@ -3,6 +3,7 @@
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from compressor.config.choices import STRUCTURES
 from compressor.config.files import FilesSection
 from compressor.config.gates import GatesSection
 from compressor.config.recovery import RecoverySection
@@ -62,7 +63,8 @@ class PruneSettings(
             "--decay-epochs": self.decay_epochs > 0,
             "--sensitivity": self.sensitivity is not None,
             "--layer-ratio": bool(self.layer_ratio),
-            "--scope": self.scope in ("local", "global"),
+            # Coefficients have an energy in one unit, by which they can be ranked as channels are.
+            "--scope": self.scope in ("local", "global") and not STRUCTURES.find(self.structure).basis,
         }
         given = [name for name, is_so in unfit.items() if is_so]
         if given and self.changes_layers:

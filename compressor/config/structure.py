@@ -23,12 +23,22 @@ class StructureSection(Section):
         default="channels",
         description=f"What goes: {', '.join(STRUCTURES)}. channels: whole channels; lowrank: a layer becomes two "
         "thinner ones; both: of channels and ranks what outputs lose least by; the others are masks over single "
-        "weights of convolutions (docs/structures.md).",
+        "weights of convolutions, or over the coefficients of their kernels in a basis (docs/structures.md).",
     )
     lower: Literal["auto", "always", "never"] = Field(
         default="auto",
         description="Write masked convolutions as smaller ones: where that was measured to be faster on --provider, "
         "wherever it can be done, or nowhere, so that zeros stay.",
+    )
+
+    basis: Literal["pca", "identity"] = Field(
+        default="pca",
+        description="Of --structure interspace: the basis that the kernels of a layer start from: their principal "
+        "components, or single taps, by which coefficients are the weights.",
+    )
+    coefficients: Literal["float16", "float32"] = Field(
+        default="float16",
+        description="Of --structure interspace: what coefficients are stored in; float32 where float16 is too rough.",
     )
 
     @property

@@ -302,13 +302,22 @@ class PruneKeywords(TypedDict, total=False):
     """Keep only the tokens whose numbers FILE lists; they are numbered anew, and a file beside the result says how."""
     keep_norm_axes: bool
     """Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes."""
-    structure: Literal["channels", "lowrank", "both", "groups", "graph", "supports", "nm"]
-    """What goes: channels, lowrank, both, groups, graph, supports, nm. channels: whole channels; lowrank: a layer
-    becomes two thinner ones; both: of channels and ranks what outputs lose least by; the others are masks over
-    single weights of convolutions (docs/structures.md)."""
+    structure: (
+        Literal["channels", "lowrank", "both", "groups", "graph", "supports", "nm", "interspace",
+        "interspace-columns"]
+    )
+    """What goes: channels, lowrank, both, groups, graph, supports, nm, interspace, interspace-columns. channels:
+    whole channels; lowrank: a layer becomes two thinner ones; both: of channels and ranks what outputs lose least
+    by; the others are masks over single weights of convolutions, or over the coefficients of their kernels in a
+    basis (docs/structures.md)."""
     lower: Literal["auto", "always", "never"]
     """Write masked convolutions as smaller ones: where that was measured to be faster on --provider, wherever it can
     be done, or nowhere, so that zeros stay."""
+    basis: Literal["pca", "identity"]
+    """Of --structure interspace: the basis that the kernels of a layer start from: their principal components, or
+    single taps, by which coefficients are the weights."""
+    coefficients: Literal["float16", "float32"]
+    """Of --structure interspace: what coefficients are stored in; float32 where float16 is too rough."""
     batch: int
     """Samples in one run that is timed, where the model leaves that open."""
     threads: int
@@ -706,13 +715,22 @@ class SensitivityKeywords(TypedDict, total=False):
     """Keep only the tokens whose numbers FILE lists; they are numbered anew, and a file beside the result says how."""
     keep_norm_axes: bool
     """Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes."""
-    structure: Literal["channels", "lowrank", "both", "groups", "graph", "supports", "nm"]
-    """What goes: channels, lowrank, both, groups, graph, supports, nm. channels: whole channels; lowrank: a layer
-    becomes two thinner ones; both: of channels and ranks what outputs lose least by; the others are masks over
-    single weights of convolutions (docs/structures.md)."""
+    structure: (
+        Literal["channels", "lowrank", "both", "groups", "graph", "supports", "nm", "interspace",
+        "interspace-columns"]
+    )
+    """What goes: channels, lowrank, both, groups, graph, supports, nm, interspace, interspace-columns. channels:
+    whole channels; lowrank: a layer becomes two thinner ones; both: of channels and ranks what outputs lose least
+    by; the others are masks over single weights of convolutions, or over the coefficients of their kernels in a
+    basis (docs/structures.md)."""
     lower: Literal["auto", "always", "never"]
     """Write masked convolutions as smaller ones: where that was measured to be faster on --provider, wherever it can
     be done, or nowhere, so that zeros stay."""
+    basis: Literal["pca", "identity"]
+    """Of --structure interspace: the basis that the kernels of a layer start from: their principal components, or
+    single taps, by which coefficients are the weights."""
+    coefficients: Literal["float16", "float32"]
+    """Of --structure interspace: what coefficients are stored in; float32 where float16 is too rough."""
     batch: int
     """Samples in one run that is timed, where the model leaves that open."""
     threads: int

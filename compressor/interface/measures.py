@@ -33,11 +33,18 @@ if TYPE_CHECKING:
 
 
 @settings_as_keywords(PruneSettings)
-def inspect(model: ModelLike, *, progress: ProgressLike = None, **settings: Unpack[keywords.PruneKeywords]) -> Report:
+def inspect(
+    model: ModelLike,
+    *,
+    structures: float | None = None,
+    progress: ProgressLike = None,
+    **settings: Unpack[keywords.PruneKeywords],
+) -> Report:
     """Groups of channels, what could be pruned, and what could not and why; see :class:`Report`.
 
     Args:
         model: a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; not changed.
+        structures: a ratio, at which it is listed what each structure could save in each layer.
         progress: as for :func:`compressor.api.prune`.
         **settings: fields of :class:`compressor.config.PruneSettings`, such as ``dims={"batch": 1}``.
 
@@ -45,7 +52,7 @@ def inspect(model: ModelLike, *, progress: ProgressLike = None, **settings: Unpa
         CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
     """
     with called(PruneSettings, settings, [model], progress) as call:
-        return call.told(inspect_command.inspect_file(call.paths()[0], call.settings, call.progress))
+        return call.told(inspect_command.inspect_file(call.paths()[0], call.settings, call.progress, structures))
 
 
 def diff(a: ModelLike, b: ModelLike) -> DiffReport:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -68,6 +68,9 @@ class LayerPair:
     weight: ReadWeight
     dense_weight: ReadWeight
     kind: LayerKind
+    _forms: dict[tuple[tuple[Shape, Shape, Shape], bool], OperandForm] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def name(self) -> str:
@@ -86,7 +89,11 @@ class LayerPair:
 
     def form(self, shapes: tuple[Shape, Shape, Shape], *, dense: bool = False) -> OperandForm:
         """How the node reads operands of these shapes: input, weight, output."""
-        return self.kind.make(self.dense if dense else self.node, self.held, shapes)
+        key = (shapes, dense)
+        # Asked for every batch, which may be of one sample, and made by solving the signature of the operator.
+        if key not in self._forms:
+            self._forms[key] = self.kind.make(self.dense if dense else self.node, self.held, shapes)
+        return self._forms[key]
 
 
 class Kept:

@@ -82,6 +82,35 @@ def ridge_of_rows(weights: Matrix, x: Matrix, y: Matrix, damping: float) -> Matr
     return None
 
 
+def lifted_cholesky(matrix: Matrix, share: float) -> Matrix:
+    """L with ``L L' = A + mu I``, for a covariance A, float64[n, n], whose rounding may have left it indefinite.
+
+    Args:
+        matrix: symmetric to rounding.
+        share: mu as a share of the mean of the diagonal; tenfold for as long as that is not positive definite.
+    """
+    mean = float(np.trace(matrix)) / len(matrix)
+    even = (matrix + matrix.T) / 2
+    while True:
+        try:
+            # Nothing that varies leaves nothing to take a share of; any number will do then.
+            return np.asarray(np.linalg.cholesky(even + share * (mean if mean > 0 else 1.0) * np.eye(len(even))))
+        except np.linalg.LinAlgError:
+            if share > WORST:
+                raise
+            share *= 10
+
+
+def factor_solution(factor: Matrix, right: Matrix) -> Matrix:
+    """``(L L')^-1 B`` for L, float64[n, n], lower triangular, and B, float64[n, columns]."""
+    return np.asarray(_solved(factor[None], right[None])[0])
+
+
+def upper_solution(upper: Matrix, right: Matrix) -> Matrix:
+    """``R^-1 B`` for R, float64[n, n], upper triangular, and B, float64[n, columns]."""
+    return np.asarray(_backward(upper[None], right[None])[0])
+
+
 def _solved(factor: Matrix, right: Matrix) -> Matrix:
     """``(L L')^-1 B`` by blocks: numpy has no triangular solution of its own.
 
@@ -90,13 +119,18 @@ def _solved(factor: Matrix, right: Matrix) -> Matrix:
     found = right.copy()
     size = factor.shape[-1]
     # Blocks keep the work in matrix products; numpy's general solver on the whole would be cubic once more.
-    starts = range(0, size, BLOCK)
-    for low in starts:
+    for low in range(0, size, BLOCK):
         high = min(low + BLOCK, size)
         found[:, low:high] -= factor[:, low:high, :low] @ found[:, :low]
         found[:, low:high] = np.linalg.solve(factor[:, low:high, low:high], found[:, low:high])
-    upper = factor.transpose(0, 2, 1)
-    for low in reversed(starts):
+    return _backward(factor.transpose(0, 2, 1), found)
+
+
+def _backward(upper: Matrix, right: Matrix) -> Matrix:
+    """``R^-1 B`` by blocks, for float64[groups, n, n], upper triangular."""
+    found = right.copy()
+    size = upper.shape[-1]
+    for low in reversed(range(0, size, BLOCK)):
         high = min(low + BLOCK, size)
         found[:, low:high] -= upper[:, low:high, high:] @ found[:, high:]
         found[:, low:high] = np.linalg.solve(upper[:, low:high, low:high], found[:, low:high])

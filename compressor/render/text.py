@@ -9,6 +9,7 @@ from rich.console import Console
 from compressor.channels.residual import DEPTH
 from compressor.core.formatting import count, metric_value, share
 from compressor.render import draw
+from compressor.render.savings import structures
 from compressor.results.detail import AccuracyRow, OutputsRow, Share
 from compressor.results.records import DiffReport, FrozenRow, GroupRow, ProofResult, Report
 
@@ -76,6 +77,7 @@ def render_inspection(report: Report, console: Console, *, explain: bool = False
         owned = share(report.prunable_params, report.input.params)
         text += f"; their weights hold {owned} of the parameters"
     draw.line(console, f"{text}.", style="bold")
+    structures(console, report.savings, verbose=verbose)
     _frozen(console, report.frozen, explain=explain, verbose=verbose, by_reason=True)
     _provenance(console, report.provenance, verbose=verbose)
 

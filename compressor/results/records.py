@@ -70,6 +70,19 @@ class ChangedLayerRow(Record):
     )
 
 
+class SavingRow(Record):
+    """What a layer could become by one structure, at a ratio."""
+
+    structure: str = Field(description="As of --structure.")
+    node: str
+    becomes: str = Field(description="Such as: rank 12 of 32, inputs thinned.")
+    lowered: bool = Field(description="Whether less would be computed; otherwise MACs are those of what is no zero.")
+    macs_before: int = Field(description="Multiply-accumulates of one sample.")
+    macs_after: int
+    bytes_before: int = Field(description="Of its weight in the file.")
+    bytes_after: int
+
+
 class NotProvedRow(Record):
     """What the proof says nothing about, and why."""
 
@@ -147,6 +160,9 @@ class Report(Document):
     frozen: list[FrozenRow] = Field(default=[])
     changed: list[ChangedLayerRow] = Field(
         default=[], description="Layers that became something cheaper; see --structure."
+    )
+    savings: list[SavingRow] = Field(
+        default=[], description="What structures could save, of `inspect --structures`; empty when not asked for."
     )
     proof: ProofResult | None = None
     layers: list[LayerRow] = Field(

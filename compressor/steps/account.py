@@ -19,6 +19,7 @@ from compressor.core.notation import parse_also
 from compressor.graph import files
 from compressor.graph.joined import join, joined_of, split
 from compressor.graph.normalise import normalise
+from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.stream import plan_files
 from compressor.graph.unfuse import UNFUSED
 from compressor.operators import quantization_grid
@@ -113,9 +114,11 @@ def stats_in_memory(
     model: ir.Model, settings: RunSettings, size: int | None = None, path: Path | None = None
 ) -> ModelStats:
     """A model as it is; without ``size``, bytes on disk, its bytes are those it would have in one file."""
-    plain = normalise(model.clone())
+    stored = normalise(model.clone())
+    # What unpacks weights is computed once, when a runtime loads the model, and is no cost of a sample.
+    plain = with_plain_weights(stored)
     shapes = shapes_of(plain, settings)
-    counts = (cost.graph_params(plain.graph), cost.macs_per_sample(plain.graph, shapes, RULES))
+    counts = (cost.graph_params(stored.graph), cost.macs_per_sample(plain.graph, shapes, RULES))
     size = plan_files(model).size if size is None else size
     return stats(path, size, model.graph, counts, len(cost.uncounted(plain.graph, shapes, RULES)))
 

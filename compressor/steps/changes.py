@@ -43,7 +43,8 @@ class Making:
 
     def fit_on(self, data: Dataset | None, method: str, options: ReconstructOptions) -> None:
         """Fits layers on these samples; None takes weights as they are."""
-        self._how = Calibration(data, method, options)
+        # Training that matches values inside the original needs channels where they are there.
+        self._how = Calibration(data, method, options, reorder=not self.settings.features)
 
     def changed(
         self, models: tuple[ir.Model, ir.Model], cut: ChannelMask, changes: Mapping[str, LayerChange]

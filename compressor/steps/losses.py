@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx_ir as ir
 
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
@@ -21,6 +23,7 @@ from compressor.pruning.select import Ranking
 
 if TYPE_CHECKING:
     from compressor.allocation.measure import ExactLosses
+    from compressor.allocation.reading import Sizing
     from compressor.allocation.rows import Rows
     from compressor.allocation.views import LinearView
 
@@ -78,6 +81,7 @@ class Losses:
         self.warnings: list[str] = []
         self.used = False
         self._shares: list[tuple[float, float]] = []
+        self._held: tuple[ir.Model, Sizing, dict[str, Rows], bool] | None = None
 
     def share(self, found: Analysis, ranking: Ranking, settings: PruneSettings) -> float | None:
         """What a ratio leaves of the multiply-accumulates of the original; None where there is no ratio.
@@ -94,7 +98,9 @@ class Losses:
         ratios, shares = np.asarray(self._shares, np.float64).T
         return float(np.interp(settings.ratio, ratios, shares))
 
-    def curves(self, found: Analysis, ranked: Ranked, *, must: bool = True) -> Curves | None:
+    def curves(
+        self, found: Analysis, ranked: Ranked, *, must: bool = True, also: Sequence[LinearView] = ()
+    ) -> Curves | None:
         """The curve of every group; None where no linear layer reads one of them.
 
         Args:
@@ -102,6 +108,7 @@ class Losses:
             ranked: its groups.
             must: somebody asked for what samples are read for; otherwise a model that does not run on them has no
                 curves.
+            also: layers that will be read next, which is done along.
 
         Raises:
             UsageError: no linear layer reads a group, and allocation by loss was asked for.
@@ -119,7 +126,7 @@ class Losses:
             self.warnings.append(NO_VIEW)
             return None
         try:
-            rows, exact = self.read(found, seen)
+            rows, exact = self.read(found, seen, also)
         except ModelError as error:
             if must:
                 raise
@@ -131,13 +138,35 @@ class Losses:
         self.used = True
         return with_depth(loss_curves(ranked, evidence, self._settings.seed), ranked)
 
-    def read(self, found: Analysis, seen: list[LinearView]) -> tuple[list[Rows], ExactLosses | None]:
+    def read(
+        self, found: Analysis, seen: Sequence[LinearView], also: Sequence[LinearView] = ()
+    ) -> tuple[list[Rows], ExactLosses | None]:
         """Rows of layers, and what takes losses exactly where there are gradients.
+
+        Args:
+            found: the analysed model.
+            seen: the layers.
+            also: layers that are asked for next: the samples are run once for both, and these rows kept until then.
 
         Raises:
             ModelError: the model does not run on the samples.
         """
-        from compressor.allocation.reading import exactly, sizing, with_gradients, without_gradients
+        from compressor.allocation.reading import exactly
+
+        names, model = [view.layer.name for view in seen], found.model
+        held, self._held = self._held, None
+        if held is None or held[0] is not model or not set(names) <= set(held[2]):
+            every = {view.layer.name: view for view in (*also, *seen)}
+            size, rows, gradients = self._run(found, list(every.values()))
+            held = (model, size, dict(zip(every, rows, strict=True)), gradients)
+            self._held = held if also else None
+        _, size, known, gradients = held
+        exact = exactly(model, seen, self._data, size, self._settings.seed) if gradients else None
+        return [known[name] for name in names], exact
+
+    def _run(self, found: Analysis, seen: list[LinearView]) -> tuple[Sizing, list[Rows], bool]:
+        """Samples through the model: how many, the rows of layers, and whether these have gradients."""
+        from compressor.allocation.reading import sizing, with_gradients, without_gradients
 
         settings, model = self._settings, found.model
         macs = macs_per_sample(model.graph, found.shapes, RULES)
@@ -147,9 +176,8 @@ class Losses:
         # With gradients layers are weighed by what they do to the outputs; without, by their own change alone.
         if find_spec("torch") is not None:
             try:
-                rows = with_gradients(model, seen, self._data, size, settings.seed)
-                return rows, exactly(model, seen, self._data, size, settings.seed)
+                return size, with_gradients(model, seen, self._data, size, settings.seed), True
             except ModelError as error:
                 reason = str(error).partition(";")[0]
         self.warnings.append(NO_GRADIENTS.format(reason=reason))
-        return without_gradients(model, seen, self._data, size, (settings.seed, settings.provider)), None
+        return size, without_gradients(model, seen, self._data, size, (settings.seed, settings.provider)), False

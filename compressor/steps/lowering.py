@@ -44,7 +44,8 @@ def lowered(changed: Changed, settings: PruneSettings, clock: Clock) -> tuple[Ch
         ProviderUnavailable: the provider is not there.
     """
     able = [row.node for row in changed.layers if row.lowered]
-    notes = _note(NOT_WRITTEN, [row.node for row in changed.layers if not row.lowered], UNFIT)
+    # Coefficients without columns are stored as such, and were never to be smaller convolutions.
+    notes = _note(NOT_WRITTEN, [row.node for row in changed.layers if not row.weights], UNFIT)
     # Low-rank products have no form with zeros to choose instead.
     if STRUCTURES.find(settings.structure).masks is None or settings.lower == "always" or not able:
         return changed, notes
@@ -61,10 +62,12 @@ def kept_in_training(changed: Changed | None, settings: PruneSettings) -> tuple[
     """Settings and extensions of training under which masks that stay as zeros keep them."""
     if changed is None or not changed.zeros:
         return settings, []
+    from compressor.train.constraints.basis import BasisTraining
     from compressor.train.constraints.support import zeros_stay
 
     plain = settings.model_copy(update={"expand": 0.0})  # the factors that a weight is expanded to have no zeros
-    return plain, [zeros_stay(changed.zeros)]
+    bases = [BasisTraining(changed.bases)] if changed.bases else []
+    return plain, [zeros_stay(changed.zeros), *bases]
 
 
 def _note(sentence: str, nodes: Sequence[str], reason: str = "") -> list[str]:

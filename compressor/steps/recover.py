@@ -191,21 +191,36 @@ class Recovery:
             with self._clock.phase("recover"):
                 self._change(model, self._dense, cut, changes)
         done = self._settings.recover == "none" or (changes and not self._settings.uses_gradients)
-        if self._samples is None or self._dense is None or done:
-            return
+        if self._samples is not None and self._dense is not None and not done:
+            self._regain(model, self._dense, cut, self._samples, changes)
+        if self.changed is not None and self.changed.coefficients:
+            from compressor.structures.interspace.store import with_stored
+
+            # Last, as what is trained and fitted are plain numbers.
+            self.model = with_stored(self.model, self.changed.coefficients, self._settings.coefficients)
+
+    def _regain(
+        self,
+        model: ir.Model,
+        dense: ir.Model,
+        cut: ChannelMask,
+        samples: RunSamples,
+        changes: Mapping[str, LayerChange] | None,
+    ) -> None:
+        """Rebuilds and trains the model that was cut."""
         self._cut = None if changes else model.clone()
         with self._clock.phase("recover"):
             if self._settings.reinitialise == "no" and self._settings.rewind is None and not changes:
-                self._attempt(model, self._dense, cut, self._samples)
+                self._attempt(model, dense, cut, samples)
             elif self._settings.reinitialise == "after":
                 self.model = reinitialised(self.model, self._settings.seed)
             elif self._settings.reinitialise == "orthogonal":
                 self.model = orthogonalised(self.model)
             if self._settings.trains:
-                self.model = self._trainer.trained(self.model, self._samples, self.changed, self._steps)
+                self.model = self._trainer.trained(self.model, samples, self.changed, self._steps)
             # Earlier steps are cut again, and what is fitted to their outputs goes with that.
             elif self._settings.recover == "distill" and self._steps == self._settings.steps:
-                self.model = self._trainer.distilled(self.model, self._samples, self.changed, self._steps)
+                self.model = self._trainer.distilled(self.model, samples, self.changed, self._steps)
 
     def tickets(self, model: ir.Model) -> ir.Model | None:
         """Fresh weights, trained for ``--rewind`` epochs, which cuts go back to; None where nothing is rewound.

@@ -135,7 +135,10 @@ def chosen_changes(
             raise
         ranking = None
     if channels and ranking is not None and means.losses is not None:
-        curves = means.losses.curves(found, ranking.scores, must=means.samples is None or means.samples.asked)
+        must = means.samples is None or means.samples.asked
+        # The layers' own options are measured next, on the same samples.
+        also = [layer.view for layer in means.layers.candidates(found)]
+        curves = means.losses.curves(found, ranking.scores, must=must, also=also)
     return means.layers.selected(found, ranking, curves, size)
 
 

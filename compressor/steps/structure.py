@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
@@ -15,7 +17,7 @@ from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
 from compressor.operators.table import RULES
 from compressor.pruning import proof
 from compressor.pruning.analysis import Analysis
-from compressor.pruning.budget import FINE, NARROW, finer
+from compressor.pruning.budget import FINE, NARROW, Goal, finer
 from compressor.pruning.by_loss import ByLoss, budget_of, uniform_share
 from compressor.pruning.curves import Curves
 from compressor.pruning.piecewise import runnable
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from compressor.structures.choose import JointChoice
     from compressor.structures.layers import CandidateLayer
     from compressor.structures.lowrank.curves import Ranks
+    from compressor.structures.masks.curves import MaskOffer
     from compressor.structures.structure import Structure
 
 NO_LAYER = "no layer of this model can be taken apart{reasons}; --structure channels removes channels"
@@ -76,6 +79,7 @@ class LayerOptions:
     def __init__(self, settings: PruneSettings, losses: Losses | None, clock: Clock) -> None:
         self._settings, self._losses, self._clock = settings, losses, clock
         self._structure = structure_of(settings)
+        self._known: tuple[Analysis, list[CandidateLayer]] | None = None
         self.refused: dict[str, str] = {}
         self.notes: list[str] = []
 
@@ -99,10 +103,10 @@ class LayerOptions:
         # Without groups there are still layers, whose costs are shares of the same model.
         origin = ranking.origin if ranking is not None else origin_of(found.coupling, [], RULES, size)
         goal = budget_of(found.coupling, settings, origin, self._share(found, ranking))
-        layers = self._candidates(found)
+        layers = self.candidates(found)
         if self._structure.channels and curves is None:
             raise UsageError(NO_CURVES)
-        options_of = self._lines(layers, found)
+        options_of = self._lines(layers, found, goal)
         best, missed = None, None
         # The nearest answer over all step sizes is kept, as finer steps need not come nearer.
         for allowed in finer(settings):
@@ -133,22 +137,32 @@ class LayerOptions:
             return (1 - self._settings.ratio) ** 2
         return uniform_share(found.coupling, ranking, self._settings)
 
-    def _candidates(self, found: Analysis) -> list[CandidateLayer]:
-        from compressor.structures.geometry import divisible, maskable
+    def candidates(self, found: Analysis) -> list[CandidateLayer]:
+        """The layers that may change, looked for once for each analysed model.
+
+        Raises:
+            NothingToPrune: there is none, and no channel can go either.
+        """
         from compressor.structures.layers import candidate_layers
 
-        settings, suits = self._settings, maskable if self._structure.masks is not None else divisible
+        if self._known is not None and self._known[0] is found:
+            return self._known[1]
+        settings, suits = self._settings, self._structure.suits
         layers, self.refused = candidate_layers(found.model, found.coupling, settings.include, settings.exclude, suits)
         if not layers and not self._structure.channels:
             reasons = ", ".join(sorted(set(self.refused.values())))
             raise NothingToPrune(NO_LAYER.format(reasons=f" ({reasons})" if reasons else ""))
+        self._known = found, layers
         return layers
 
-    def _lines(self, layers: list[CandidateLayer], found: Analysis) -> Callable[[PruneSettings], list[ChangeLine]]:
+    def _lines(
+        self, layers: list[CandidateLayer], found: Analysis, goal: Goal
+    ) -> Callable[[PruneSettings], list[ChangeLine]]:
         """What the settings allow of the options of all layers, which are measured once."""
         from compressor.structures.judged import LayerEvidence
         from compressor.structures.lowrank.curves import rank_curves
         from compressor.structures.masks.curves import mask_curves
+        from compressor.structures.reorder import movable
 
         rows, exact = None, None
         if self._losses is not None and layers:
@@ -156,7 +170,10 @@ class LayerOptions:
             rows, exact = self._losses.read(found, [layer.view for layer in layers])
         evidence = LayerEvidence(rows, exact, self._settings.seed, self._clock.tell)
         if self._structure.masks is not None:
-            lines = [curve.line() for curve in mask_curves(layers, evidence, self._structure.masks())]
+            offer = offer_of(self._structure, self._settings, goal.kind)
+            if not self._settings.features:
+                offer = replace(offer, movable=movable(found.coupling, layers))
+            lines = [curve.line() for curve in mask_curves(layers, evidence, offer)]
             return lambda _: lines
         curves = rank_curves(layers, evidence)
         return lambda settings: [curve.line(ranks_of(settings)) for curve in curves]
@@ -168,6 +185,18 @@ class LayerOptions:
             if self._structure.channels:
                 plan = plan_of(found.coupling, groups, chosen.removed, policy_of(self._settings))
         return Selected(Choice(plan, groups, None), chosen.changes)
+
+
+def offer_of(structure: Structure, settings: PruneSettings, counts: str = "macs") -> MaskOffer:
+    """How the masks of a structure, which has some, become options, as the settings ask for it."""
+    from compressor.structures.interspace.basis import STARTS
+    from compressor.structures.masks.curves import MaskOffer
+
+    assert structure.masks is not None
+    if not structure.basis:
+        return MaskOffer(structure.masks())
+    scope = "loss" if settings.scope == "auto" else settings.scope
+    return MaskOffer(structure.masks(), STARTS[settings.basis], np.dtype(settings.coefficients), scope, counts)
 
 
 def ranks_of(settings: PruneSettings) -> Ranks:
@@ -198,6 +227,13 @@ def proved(changed: Changed | None, found: Analysis, settings: PruneSettings, cl
             from compressor.structures.canary import wrong_weights
 
             evidence.noticed, evidence.not_proved = wrong_weights(changed, asked, folder, settings.provider)
+        if changed.unordered is not None:
+            # Another order of channels sums in another order, so that this holds within rounding.
+            whole = MaskedReference(changed.unordered, runnable(changed.unordered, folder, settings.provider))
+            order, _ = proof.prove(whole, reference.stored, found.shapes, settings)
+            proof.demand_proof(order)
+            order.reference = WHOLE
+            return [order, evidence]
         return [evidence]
 
 

@@ -16,14 +16,17 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.config import RunSettings
 from compressor.data import Dataset
 from compressor.graph import clean
+from compressor.pruning.analysis import analyse
 from compressor.pruning.measured_shapes import shapes_of
 from compressor.reconstruct import ReconstructOptions, recover
 from compressor.reconstruct.form import OperandForm, Pick, Shape, Unrepairable
 from compressor.reconstruct.layers import Kept, LayerPair, repairable_layers
 from compressor.reconstruct.run import Fits
 from compressor.reconstruct.task import LayerRepair
-from compressor.structures.change import LayerChange, Work
+from compressor.structures.change import LayerChange, Work, Written
 from compressor.structures.geometry import Geometry
+from compressor.structures.masks.masked import MaskOption
+from compressor.structures.reorder import reordered
 
 NOT_FITTED = "its factors could not be fitted, so that it stays whole"
 
@@ -36,11 +39,13 @@ class Calibration:
         data: samples; None: weights are taken as they are.
         method: a recovery, which repairs all other layers that see the change.
         options: of it.
+        reorder: groups of channels may be reordered where masked layers then move fewer of them.
     """
 
     data: Dataset | None
     method: str
     options: ReconstructOptions
+    reorder: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class ChangedLayer:
         before: sizes when it was changed.
         macs: multiply-accumulates of what it became.
         params: elements of its new weights.
-        weights: their names; none where the layer stays as it is, with zeros in its weight.
+        written: its new weights.
     """
 
     node: str
@@ -61,12 +66,17 @@ class ChangedLayer:
     before: Geometry
     macs: float
     params: float
-    weights: tuple[str, ...]
+    written: Written
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Names of its new weights; none where the layer stays as it is, with zeros in its weight."""
+        return self.written.weights
 
     @property
     def lowered(self) -> bool:
-        """Is it written as something else?"""
-        return bool(self.weights)
+        """Is it written so that less is computed?"""
+        return self.written.lowered
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,7 @@ class Changed:
         repairs: what least squares did to every layer.
         skipped: node -> why it was left alone.
         sites: layers with their fitted work, from which the model is written.
+        unordered: the reference before channels were reordered; None where none were.
     """
 
     model: ir.Model
@@ -88,12 +99,24 @@ class Changed:
     repairs: tuple[LayerRepair, ...]
     skipped: Mapping[str, str]
     sites: tuple[_Site, ...] = ()
+    unordered: ir.Model | None = None
 
     @property
     def zeros(self) -> list[str]:
         """Names of the weights in which masks stay as zeros."""
-        left = {row.node for row in self.layers if not row.lowered}
-        return [str(site.layer.weight.initializer.name) for site in self.sites if site.layer.name in left]
+        left = {row.node for row in self.layers if not row.weights}
+        plain = [str(site.layer.weight.initializer.name) for site in self.sites if site.layer.name in left]
+        return [*plain, *self.coefficients]
+
+    @property
+    def coefficients(self) -> list[str]:
+        """Names of the coefficients of layers that are written by them."""
+        return [name for row in self.layers for name in row.written.zeros]
+
+    @property
+    def bases(self) -> dict[str, str]:
+        """Name of coefficients -> name of the basis that they are multiplied by."""
+        return {name: basis for row in self.layers for name, basis in row.written.bases.items()}
 
     def lowering(self, nodes: Collection[str]) -> Changed:
         """The same with these layers alone written as something else; masks of the others stay as zeros."""
@@ -108,6 +131,7 @@ class _Site:
     layer: LayerPair
     form: OperandForm
     size: Geometry
+    outs: Pick
     change: LayerChange
     work: Work
 
@@ -152,8 +176,30 @@ def change_layers(
         # The reference gets the product of the factors as they are rounded, so that writing alone is what is
         # compared.
         weight.write(site.form.weight(site.work.product(weight.read().dtype)))
-    model, rows = _written(small, ready, [site.layer.name for site in ready])
-    return Changed(model, small, tuple(rows), repairs, skipped, tuple(ready))
+    before = small.clone()
+    ordered = _in_order(small, ready, settings) if how.reorder else ready
+    model, rows = _written(small, ordered, [site.layer.name for site in ready])
+    unordered = None if all(a is b for a, b in zip(ready, ordered, strict=True)) else before
+    return Changed(model, small, tuple(rows), repairs, skipped, tuple(ordered), unordered)
+
+
+def _in_order(small: ir.Model, sites: Sequence[_Site], settings: RunSettings) -> list[_Site]:
+    """The sites after groups of channels were reordered, in the model and in the masks."""
+    names = [str(site.layer.weight.initializer.name) for site in sites]
+    # A weight that is moved before it is read has its axes elsewhere.
+    plain = {
+        name: site.change
+        for name, site in zip(names, sites, strict=True)
+        if isinstance(site.change, MaskOption) and site.layer.weight.place is None
+    }
+    # Analysed anew, as recovery may have put biases in, which have to move along.
+    found = reordered(small, analyse(small.clone(), settings).coupling, plain) if plain else {}
+    return [
+        replace(site, change=found[name], work=found[name].begin(site.size, site.outs, regress=False))
+        if name in found
+        else site
+        for name, site in zip(names, sites, strict=True)
+    ]
 
 
 def _written(
@@ -168,19 +214,15 @@ def _written(
 
 
 def _row(site: _Site, model: ir.Model, *, lower: bool) -> ChangedLayer:
-    """Writes one layer, if it is to be."""
+    """Writes one layer, so that less is computed if it is to be."""
     name = site.layer.name
-    if not lower:
-        return ChangedLayer(name, site.change.words, site.size, site.size.macs, site.size.params, ())
     node = next(node for node in model.graph if node.name == name)
     weight = model.graph.initializers[str(site.layer.weight.initializer.name)]
     # The site belongs to the reference; its node and weight are found by name in the copy.
     there = replace(site.layer, node=node, weight=replace(site.layer.weight, initializer=weight))
-    weights = site.work.write(there, site.form)
-    size = site.size
-    if not weights:
-        return ChangedLayer(name, site.change.words, size, size.macs, size.params, ())
-    return ChangedLayer(name, site.change.words, size, site.change.macs(size), site.change.params(size), tuple(weights))
+    made, size, change = site.work.write(there, site.form, lower=lower), site.size, site.change
+    macs, params = (change.macs(size), change.params(size)) if made.lowered else (size.macs, size.params)
+    return ChangedLayer(name, change.words, size, macs, params if made.params is None else made.params, made)
 
 
 def _sites(
@@ -215,7 +257,8 @@ def _sites(
         except Unrepairable as reason:
             skipped[name] = str(reason)
             continue
-        found.append(_Site(layer, form, size, changes[name], changes[name].begin(size, outs, regress=regress)))
+        change = changes[name]
+        found.append(_Site(layer, form, size, outs, change, change.begin(size, outs, regress=regress)))
     return found, skipped
 
 

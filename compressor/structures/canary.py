@@ -41,7 +41,7 @@ def wrong_weights(changed: Changed, asked: Standard, folder: Path, provider: str
     Raises:
         ProofFailed: values inside differ, where outputs say little.
     """
-    layers, blind = [layer for layer in changed.layers if layer.lowered], list[ChangedLayer]()
+    layers, blind = [layer for layer in changed.layers if layer.weights], list[ChangedLayer]()
     noticed = 0
     for part in _parts(changed, layers):
         if _noticed(changed.model, part, asked, folder, provider):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,25 @@ from compressor.structures.geometry import Geometry
 from compressor.structures.layers import CandidateLayer
 
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written for a layer.
+
+    Attributes:
+        weights: names of the new weights; none where the layer stays as it is, with zeros in its weight.
+        lowered: less is computed; otherwise zeros stay.
+        zeros: names of new weights in which the zeros of a mask stay.
+        bases: name of coefficients -> name of the basis that they are multiplied by.
+        params: numbers that are stored; None: what the option or the layer says.
+    """
+
+    weights: tuple[str, ...] = ()
+    lowered: bool = False
+    zeros: tuple[str, ...] = ()
+    bases: Mapping[str, str] = field(default_factory=dict)
+    params: float | None = None
 
 
 class Work(Protocol):
@@ -39,8 +58,8 @@ class Work(Protocol):
         """float64[groups, out, unknowns]: the matrix that what is written comes to, in the numbers of ``dtype``."""
         ...
 
-    def write(self, layer: LayerPair, form: OperandForm) -> list[str]:
-        """Writes it into the graph of ``layer``, in place; names of the new weights."""
+    def write(self, layer: LayerPair, form: OperandForm, *, lower: bool) -> Written:
+        """Writes it into the graph of ``layer``, in place; so that less is computed where it can be and is to be."""
         ...
 
 
@@ -52,12 +71,21 @@ class LayerChange(Protocol):
         """What it is, for reports: ``rank 12, inputs thinned``."""
         ...
 
+    @property
+    def small(self) -> bool:
+        """Can it be written so that less is computed? Otherwise zeros stay."""
+        ...
+
     def macs(self, size: Geometry) -> float:
         """Multiply-accumulates of what is written for a layer of this size."""
         ...
 
     def params(self, size: Geometry) -> float:
         """Elements of its weights."""
+        ...
+
+    def bytes(self, size: Geometry, each: float) -> float:
+        """What its weights take in the file, where an element of the layer takes ``each``."""
         ...
 
     def begin(self, size: Geometry, outs: Pick, *, regress: bool) -> Work:

@@ -92,8 +92,11 @@ class _Costs(Spending):
             return 0.0
         if self.kind == "macs":
             saved = size.macs - change.macs(size)
+        elif self.kind == "params":
+            saved = size.params - change.params(size)
         else:
-            saved = (size.params - change.params(size)) * self.each(line.layer.view.layer.weight.initializer)
+            each = self.each(line.layer.view.layer.weight.initializer)
+            saved = size.params * each - change.bytes(size, each)
         # An option may cost more than the layer once channels have gone; it then counts as not taken.
         return max(0.0, saved) / max(self.whole, 1.0)
 

@@ -107,6 +107,12 @@ def maskable(operator: Operator, node: ir.Node, held: int, weight: Shape) -> str
     return "it has groups already" if axes.groups > 1 else None
 
 
+def spatial(operator: Operator, node: ir.Node, held: int, weight: Shape) -> str | None:
+    """Why a layer has no basis kernels to leave out; None where it has: a maskable one of more than one tap."""
+    reason = maskable(operator, node, held, weight)
+    return reason or ("its kernel has one tap, and so no other basis" if prod(weight[2:]) == 1 else None)
+
+
 def divisible(operator: Operator, node: ir.Node, held: int, weight: Shape) -> str | None:
     """Why a layer cannot be written as two layers; None where it can.
 

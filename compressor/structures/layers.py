@@ -45,7 +45,7 @@ def candidate_layers(
     coupling: Coupling,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
-    suits: Suits = divisible,
+    suits: Suits | None = None,
 ) -> tuple[list[CandidateLayer], dict[str, str]]:
     """Layers that can be taken apart, in the order of the graph, and node -> why others cannot.
 
@@ -54,7 +54,7 @@ def candidate_layers(
         coupling: of its channels, which knows the sizes of values.
         include: only layers whose node or weight matches one of these globs, if there are any.
         exclude: no layer whose node or weight matches one of these.
-        suits: what the structure asks of a layer.
+        suits: what the structure asks of a layer; None: that it can be divided into two.
     """
     layers, refused = linear_layers(model)
     users = Counter(layer.weight.initializer for layer in layers)
@@ -64,7 +64,7 @@ def candidate_layers(
         # What the user left out is no refusal, and stays out of the report.
         if (include and not _match(names, include)) or _match(names, exclude):
             continue
-        made = _candidate(layer, coupling, users[layer.weight.initializer], suits)
+        made = _candidate(layer, coupling, users[layer.weight.initializer], suits or divisible)
         if isinstance(made, str):
             refused[layer.name] = made
         else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from compressor.structures.layers import Suits
     from compressor.structures.masks.maker import Maker
 
 
@@ -18,11 +19,16 @@ class Structure:
         channels: whole channels.
         ranks: layers become two thinner ones.
         masks: makes masks over weights of convolutions; None where weights stay.
+        basis: masks are laid over coefficients in a basis of each layer's kernels, and may be shared out by their
+            energy.
+        suits: what is asked of a layer; None: that it can be divided into two.
     """
 
     channels: bool = False
     ranks: bool = False
     masks: Callable[[], Maker] | None = None
+    basis: bool = False
+    suits: Suits | None = None
 
     @property
     def layers(self) -> bool:

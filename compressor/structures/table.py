@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from compressor.structures.geometry import maskable, spatial
+from compressor.structures.interspace.coefficients import Coefficients, Columns
 from compressor.structures.masks.graph import Graph
 from compressor.structures.masks.groups import Groups
 from compressor.structures.masks.nm import NofM
 from compressor.structures.masks.supports import Supports
 from compressor.structures.structure import Structure
 
-GROUPS = Structure(masks=Groups)
-GRAPH = Structure(masks=Graph)
-SUPPORTS = Structure(masks=Supports)
-NM = Structure(masks=NofM)
+GROUPS = Structure(masks=Groups, suits=maskable)
+GRAPH = Structure(masks=Graph, suits=maskable)
+SUPPORTS = Structure(masks=Supports, suits=maskable)
+NM = Structure(masks=NofM, suits=maskable)
+INTERSPACE = Structure(masks=Coefficients, basis=True, suits=maskable)
+COLUMNS = Structure(masks=Columns, basis=True, suits=spatial)

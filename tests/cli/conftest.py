@@ -77,8 +77,8 @@ class FakePipeline:
         self._record(source=source, output=output, settings=settings, progress=progress)
         return make_report(source, output, settings).model_copy(update={"groups": [], "frozen": []})
 
-    def inspect_file(self, source, settings, progress) -> Report:
-        self._record(source=source, settings=settings, progress=progress)
+    def inspect_file(self, source, settings, progress, structures) -> Report:
+        self._record(source=source, settings=settings, progress=progress, structures=structures)
         return make_report(source, None, settings).model_copy(update={"proof": None, "prunable_params": 750_000})
 
     def diff_files(self, a, b) -> DiffReport:

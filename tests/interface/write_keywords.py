@@ -69,7 +69,8 @@ def _line(line: str) -> str:
     if len(line) <= 120:
         return line
     start, _, rest = line.partition(": ")
-    body = textwrap.wrap(rest, 108)
+    # A name within quotes must not be broken at a hyphen.
+    body = textwrap.wrap(rest, 108, break_on_hyphens=False)
     return "\n".join([f"{start}: (", *(f"        {part}" for part in body), "    )"])
 
 

@@ -58,13 +58,13 @@ def test_a_group_that_is_split_and_swapped_stays_in_order() -> None:
 
 
 def test_a_wrong_move_is_caught_by_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
-    move = permute._move
+    move = permute.move
 
     def forgetful(place: Any, order: Any) -> None:
         if place.value.name != "bias":
             move(place, order)
 
-    monkeypatch.setattr(permute, "_move", forgetful)
+    monkeypatch.setattr(permute, "move", forgetful)
     with pytest.raises(Exception, match="is off by"):
         permuted(CHAIN)
 

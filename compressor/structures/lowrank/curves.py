@@ -7,7 +7,7 @@ layer in the metric that weighs them, rank r of the side ``outputs`` loses what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,16 +16,19 @@ import numpy.typing as npt
 from compressor.allocation.judge import Probe
 from compressor.reconstruct.form import Matrix
 from compressor.structures.change import ChangeLine, LayerChange, cheapest_first
+from compressor.structures.geometry import Geometry
 from compressor.structures.judged import JudgedMatrix, LayerEvidence, scale_curves
 from compressor.structures.layers import CandidateLayer
-from compressor.structures.lowrank.factors import ThinnedSide, Truncation
+from compressor.structures.lowrank.factors import ThinnedSide, Truncation, Weighting
 from compressor.structures.lowrank.thinned import Thinned
 
 Floats = npt.NDArray[np.float64]
-RANKS, FEW = 32, 8
-"""Ranks that are considered of a layer; and those of them that are judged where each takes a regression."""
+RANKS = 32
+"""Ranks that are considered of a layer."""
 PROBED = (0.25, 0.5, 0.75)
 """Shares of the widest rank at which losses are also taken exactly."""
+JUDGED = (0.0, 0.125, *PROBED)
+"""Those at which losses are judged where each takes a regression, which is cubic in the rank."""
 
 
 @dataclass(frozen=True)
@@ -81,69 +84,85 @@ class RankCurve:
     """
 
     def __init__(self, layer: CandidateLayer, place: int, found: LayerEvidence) -> None:
-        self._layer, self._place = layer, place
-        self._parts = found.parts(layer, place)
-        self._metrics = tuple(part.metrics for part in self._parts)
-        self._factor = 1.0
-        # Without taps both sides are the same decomposition.
-        sides: tuple[ThinnedSide, ...] = ("outputs", "inputs") if layer.geometry.taps > 1 else ("outputs",)
-        self._losses = {side: self._measured(side) for side in sides}
+        self._layer, self._place, self._factor = layer, place, 1.0
+        parts = found.parts(layer, place)
+        self._metrics = tuple(part.metrics for part in parts)
+        self._probes: list[tuple[float, list[Probe]]] = []
+        # Rows and decompositions are let go here: those of all layers together would not fit into memory.
+        self._losses = {side: self._measured(side, parts) for side in sides_of(layer.geometry)}
 
     def line(self, ranks: Ranks) -> ChangeLine:
         """All options that cost less than the layer, by falling cost; of those that cost more and lose more, none."""
         size = self._layer.geometry
         found: list[tuple[float, float, LayerChange | None]] = [(size.macs, 0.0, None)]
-        for side, losses in self._losses.items():
-            widest = size.widest(side)
-            for rank in ranks.of(widest):
-                option = Thinned(side, rank, widest, self._metrics)
-                # Only what saves work is an option.
-                if option.macs(size) < size.macs:
-                    found.append((option.macs(size), float(losses[rank]) * self._factor, option))
+        for option in thinned_options(size, ranks, self._metrics):
+            loss = float(self._losses[option.side][option.rank]) * self._factor
+            found.append((option.macs(size), loss, option))
         return cheapest_first(self._layer, found)
 
-    def _truncations(self, side: ThinnedSide) -> list[Truncation]:
-        """The decomposition of every group."""
-        channels = self._layer.geometry.inputs
-        return [Truncation(p.matrix, p.metrics, channels, side) for p in self._parts]
-
-    def _measured(self, side: ThinnedSide) -> Floats:
+    def _measured(self, side: ThinnedSide, parts: list[JudgedMatrix]) -> Floats:
         """float64[widest + 1]: by rank, never falling as ranks fall."""
-        widest = self._layer.geometry.widest(side)
+        size = self._layer.geometry
+        widest = size.widest(side)
+        pairs = [(part, Truncation(part.matrix, part.metrics, size.inputs, side)) for part in parts]
+        probed, few = ({max(1, round(share * widest)) for share in shares} - {widest} for shares in (PROBED, JUDGED))
+        changes = {rank: [_change(*pair, rank) for pair in pairs] for rank in (probed if side == "outputs" else few)}
         losses = np.zeros(widest + 1)
-        truncations = list(zip(self._parts, self._truncations(side), strict=True))
         if side == "outputs":
-            for part, truncation in truncations:
+            for part, truncation in pairs:
                 losses += truncation.dropped(part.held.inputs)[: widest + 1]
         else:
-            few = np.unique(np.linspace(1, widest, min(FEW, widest)).round().astype(int))
-            known = np.zeros(len(few))
-            for part, truncation in truncations:
-                known += [part.held.loss(_change(part, truncation, rank)) for rank in few]
-            # Between the ranks that were judged, in logarithms, as losses fall over several orders.
-            logs = np.interp(np.arange(widest + 1), few, np.log(np.maximum(known, 1e-300)))
-            losses = np.exp(logs)
+            known = {k: sum(part.held.loss(c) for (part, _), c in zip(pairs, changes[k], strict=True)) for k in few}
+            losses = _between(known, widest)
         # Noise must not make a larger rank worse: the knapsack relies on it.
-        return np.asarray(np.maximum.accumulate(losses[::-1])[::-1])
+        losses = np.asarray(np.maximum.accumulate(losses[::-1])[::-1])
+        self._probes = [(float(losses[rank]), self._probed(parts, changes[rank])) for rank in sorted(probed)]
+        return losses
+
+    def _probed(self, parts: list[JudgedMatrix], changes: list[Matrix]) -> list[Probe]:
+        pairs = enumerate(zip(changes, parts, strict=True))
+        return [Probe(self._place, k, change.astype(np.float32), part.mean) for k, (change, part) in pairs]
 
     def probes(self) -> list[tuple[float, list[Probe]]]:
         """Losses of a few ranks by shape, and the changes that go with them."""
-        side: ThinnedSide = next(reversed(self._losses))
-        widest = self._layer.geometry.widest(side)
-        pairs = list(zip(self._parts, self._truncations(side), strict=True))
-        found = []
-        # At the widest rank nothing is lost, and a ratio would have no meaning.
-        for rank in sorted({max(1, round(share * widest)) for share in PROBED} - {widest}):
-            changes = [_change(part, truncation, rank).astype(np.float32) for part, truncation in pairs]
-            parts = enumerate(zip(changes, self._parts, strict=True))
-            probes = [Probe(self._place, k, change, part.mean) for k, (change, part) in parts]
-            found.append((float(self._losses[side][rank]), probes))
+        # They are asked for once, and are as large as the weights.
+        found, self._probes = self._probes, []
         return found
 
     def scale(self, ratios: Sequence[float]) -> None:
         """Takes up how much more is really lost than independence of positions and layers makes of it."""
         if ratios:
             self._factor = float(np.mean(ratios))
+
+
+def thinned_options(size: Geometry, ranks: Ranks, metrics: tuple[Weighting, ...] = ()) -> Iterator[Thinned]:
+    """Every side and rank that saves work in a layer; ``metrics`` of each group make factors without samples."""
+    for side in sides_of(size):
+        widest = size.widest(side)
+        for rank in ranks.of(widest):
+            option = Thinned(side, rank, widest, metrics)
+            if option.macs(size) < size.macs:
+                yield option
+
+
+def sides_of(size: Geometry) -> tuple[ThinnedSide, ...]:
+    """The sides that can be thinned: without taps both are the same decomposition."""
+    return ("outputs", "inputs") if size.taps > 1 else ("outputs",)
+
+
+def _between(known: Mapping[int, float], widest: int) -> Floats:
+    """float64[widest + 1]: losses by rank, of a few: straight in logarithms, as they fall over several orders."""
+    ranks = sorted(known)
+    if not ranks:
+        return np.zeros(widest + 1)
+    logs = [float(np.log(max(known[rank], 1e-300))) for rank in ranks]
+    places = np.arange(widest + 1)
+    found = np.interp(places, ranks, logs)
+    # Beyond the last one they go on falling as they fell before it.
+    if len(ranks) > 1:
+        fall = min(0.0, (logs[-1] - logs[-2]) / (ranks[-1] - ranks[-2]))
+        found += fall * np.maximum(places - ranks[-1], 0)
+    return np.asarray(np.exp(found))
 
 
 def _change(part: JudgedMatrix, truncation: Truncation, rank: int) -> Matrix:

@@ -45,16 +45,21 @@ def write_factors(layer: LayerPair, form: OperandForm, factors: Factors) -> tupl
     group = form.groups if isinstance(form, ConvWindows) else 1
     thin_first = factors.side == "outputs"
     middle = _made(layer, x, weights[0], [], group if pointwise and not thin_first else None, last=False)
+    final = _made(layer, middle.outputs[0], weights[1], more, group if pointwise and thin_first else None, last=True)
+    in_a_row(node, middle, final)
+    return str(weights[0].name), str(weights[1].name)
+
+
+def in_a_row(node: ir.Node, middle: ir.Node, final: ir.Node) -> None:
+    """Puts two nodes in the place of one, of which ``final`` reads what ``middle`` gives."""
+    graph, inner = node.graph, middle.outputs[0]
+    assert graph is not None
+    inner.name, inner.type = free_name(graph, f"{node.outputs[0].name}.factor"), node.outputs[0].type
     graph.insert_before(node, middle)
-    inner = middle.outputs[0]
-    inner.name = free_name(graph, f"{node.outputs[0].name}.factor")
-    inner.type = node.outputs[0].type
-    final = _made(layer, inner, weights[1], more, group if pointwise and thin_first else None, last=True)
     graph.insert_before(node, final)
     # The output changes hands before the old node goes, as its readers must never be without one.
     _take_over(node, final)
     middle.name = free_name(graph, f"{final.name}.factor")
-    return str(weights[0].name), str(weights[1].name)
 
 
 def _made(

@@ -12,6 +12,7 @@ from compressor.reconstruct.form import Matrix, OperandForm, Pick
 from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.lstsq import LeastSquares
 from compressor.reconstruct.options import ReconstructOptions
+from compressor.structures.change import Written
 from compressor.structures.geometry import Geometry
 from compressor.structures.lowrank.factors import Factors, ThinnedSide, Weighting, factorised, rounded
 from compressor.structures.lowrank.split import write_factors
@@ -34,6 +35,11 @@ class Thinned:
     metrics: tuple[Weighting, ...] = field(repr=False)
 
     @property
+    def small(self) -> bool:
+        """Two factors always compute less, or they would be no option."""
+        return True
+
+    @property
     def words(self) -> str:
         """For reports."""
         return f"rank {self.rank} of {self.widest}, {self.side} thinned"
@@ -45,6 +51,10 @@ class Thinned:
     def params(self, size: Geometry) -> float:
         """Elements of the two factors."""
         return size.factored_params(self.side, self.rank)
+
+    def bytes(self, size: Geometry, each: float) -> float:
+        """Those elements, in the type of the layer."""
+        return self.params(size) * each
 
     def begin(self, size: Geometry, outs: Pick, *, regress: bool) -> FactorWork:
         """Starts on a layer of this size, which still has these of its outputs."""
@@ -102,9 +112,11 @@ class FactorWork:
         """The product of the factors in the numbers that ``dtype`` holds."""
         return self._rounded(dtype).product()
 
-    def write(self, layer: LayerPair, form: OperandForm) -> list[str]:
+    def write(self, layer: LayerPair, form: OperandForm, *, lower: bool) -> Written:
         """Two layers in the place of one."""
-        return list(write_factors(layer, form, self._rounded(layer.weight.read().dtype)))
+        if not lower:
+            return Written()
+        return Written(write_factors(layer, form, self._rounded(layer.weight.read().dtype)), lowered=True)
 
 
 class FactoredFit:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from compressor.allocation.judge import Floats32, Probe
+from compressor.reconstruct.form import Matrix
 from compressor.structures.change import ChangeLine, LayerChange, cheapest_first
+from compressor.structures.interspace.basis import KernelSpace
+from compressor.structures.interspace.composed import CoefficientOption
 from compressor.structures.judged import LayerEvidence, scale_curves
 from compressor.structures.layers import CandidateLayer
 from compressor.structures.masks.fit import masked_ridge
-from compressor.structures.masks.maker import Maker
+from compressor.structures.masks.maker import Maker, Ordering
 from compressor.structures.masks.masked import MaskOption
 
 DAMPING, STEPS = 1e-2, 20
@@ -23,9 +26,51 @@ PROBED = 3
 
 @dataclass(frozen=True)
 class _Judged:
-    option: MaskOption
+    option: MaskOption | CoefficientOption
     change: Floats32
     loss: float
+    dropped: float
+
+
+@dataclass(frozen=True)
+class MaskOffer:
+    """How the masks of a structure become options of a layer.
+
+    Attributes:
+        maker: makes them.
+        start: the basis that they are laid over, of the weight as a matrix and its taps; None: over the weight itself.
+        dtype: that coefficients in a basis are stored in.
+        scope: what shares a budget out: the ``loss`` of outputs, the energy of all layers (``global``), or the same
+            share of each (``local``).
+        counts: the budget: ``macs``, or numbers that are stored.
+        movable: layers that may have their channels in an order of their own.
+    """
+
+    maker: Maker
+    start: Callable[[Matrix, int], KernelSpace] | None = None
+    dtype: np.dtype[np.generic] = field(default_factory=lambda: np.dtype(np.float32))
+    scope: str = "loss"
+    counts: str = "macs"
+    movable: Collection[str] = ()
+
+    def space(self, layer: CandidateLayer) -> KernelSpace | None:
+        """What masks of the layer are laid over; None: its weight."""
+        return None if self.start is None else self.start(layer.view.matrix[0], layer.geometry.taps)
+
+    def options(
+        self, layer: CandidateLayer, energy: Matrix, space: KernelSpace | None, seed: int = 0
+    ) -> Iterator[MaskOption | CoefficientOption]:
+        """What the masks of a layer come to, for the energy of what they are laid over, float64[out, unknowns]."""
+        energy = energy.reshape(layer.view.layer.weight.read().shape)
+        for name, mask in self.maker.masks(energy, seed):
+            if space is None:
+                yield MaskOption.of(name, mask)
+            else:
+                yield CoefficientOption.of(name, mask, space, self.dtype)
+        if isinstance(self.maker, Ordering) and layer.name in self.movable:
+            order = self.maker.order(energy, seed)
+            for name, mask in self.maker.masks(energy[:, order], seed):
+                yield MaskOption.of(f"{name} of channels in another order", mask[:, np.argsort(order)], order)
 
 
 class MaskCurve:
@@ -35,22 +80,26 @@ class MaskCurve:
         layer: the convolution.
         place: which of the layers it is.
         found: what it is judged by.
-        maker: makes its masks.
+        offer: makes its masks, and options of them.
     """
 
-    def __init__(self, layer: CandidateLayer, place: int, found: LayerEvidence, maker: Maker) -> None:
+    def __init__(self, layer: CandidateLayer, place: int, found: LayerEvidence, offer: MaskOffer) -> None:
         self._layer, self._place, self._factor = layer, place, 1.0
-        self._part = found.parts(layer, place)[0]
-        part, shape = self._part, layer.view.layer.weight.read().shape
+        self._scope, self._counts = offer.scope, offer.counts == "macs"
+        self._part = part = found.parts(layer, place)[0]
+        space = offer.space(layer)
+        matrix, inputs = part.matrix, part.metrics.inputs
+        if space is not None:
+            matrix, inputs = space.coordinates(matrix), space.covariance(inputs)
         # What a weight contributes to the variance of its output, inputs taken for independent.
-        energy = np.square(part.matrix) * np.diag(part.metrics.inputs)
+        energy = np.square(matrix) * np.diag(inputs)
         self._judged: list[_Judged] = []
-        for name, mask in maker.masks(energy.reshape(shape), found.seed):
-            option = MaskOption.of(name, mask)
-            kept = mask.reshape(part.matrix.shape)
-            fitted = masked_ridge(part.matrix, part.metrics.inputs, kept, DAMPING, steps=STEPS)
-            change = fitted - part.matrix
-            self._judged.append(_Judged(option, change.astype(np.float32), part.held.loss(change)))
+        for option in offer.options(layer, energy, space, found.seed):
+            kept = option.mask.reshape(matrix.shape)
+            change = masked_ridge(matrix, inputs, kept, DAMPING, steps=STEPS) - matrix
+            change = change if space is None else space.kernels(change)
+            loss, dropped = part.held.loss(change), float(energy[~kept].sum())
+            self._judged.append(_Judged(option, change.astype(np.float32), loss, dropped))
 
     def line(self) -> ChangeLine:
         """All masks that save something and are not worse in all than another.
@@ -60,11 +109,22 @@ class MaskCurve:
         size = self._layer.geometry
         found: list[tuple[float, float, LayerChange | None]] = [(size.macs, 0.0, None)]
         # Where nothing comes to smaller convolutions, as with N of M, all masks count.
-        small = [one for one in self._judged if one.option.classes]
+        small = [one for one in self._judged if one.option.small]
         for one in small or self._judged:
             if one.option.macs(size) < size.macs:
-                found.append((one.option.macs(size), one.loss * self._factor, one.option))
+                found.append((one.option.macs(size), self._worth(one), one.option))
         return cheapest_first(self._layer, found)
+
+    def _worth(self, one: _Judged) -> float:
+        """What is lost by a mask, in the unit in which the budget is shared out."""
+        if self._scope == "global":
+            return one.dropped
+        # Its slope by what is kept is the same at the same share in every layer, so that one price cuts all alike.
+        if self._scope == "local":
+            size, option = self._layer.geometry, one.option
+            whole, left = (size.macs, option.macs(size)) if self._counts else (size.params, option.params(size))
+            return whole * (1 - left / whole) ** 2
+        return one.loss * self._factor
 
     def probes(self) -> list[tuple[float, list[Probe]]]:
         """Losses of a few masks by shape, from the densest to the sparsest, and the changes that go with them."""
@@ -79,17 +139,19 @@ class MaskCurve:
             self._factor = float(np.mean(ratios))
 
 
-def mask_curves(layers: Sequence[CandidateLayer], found: LayerEvidence, maker: Maker) -> list[MaskCurve]:
+def mask_curves(layers: Sequence[CandidateLayer], found: LayerEvidence, offer: MaskOffer) -> list[MaskCurve]:
     """The curve of every layer.
 
     Args:
         layers: convolutions of one group.
         found: what they are judged by; without samples a mask loses the share of the weights' squares that it drops.
-        maker: makes the masks.
+        offer: makes the masks, and options of them.
     """
     curves = []
     for number, layer in enumerate(layers):
         found.tell(f"masks: layer {number + 1} of {len(layers)}")
-        curves.append(MaskCurve(layer, number, found, maker))
-    scale_curves(curves, found)
+        curves.append(MaskCurve(layer, number, found, offer))
+    # Losses of outputs are asked for only where they decide.
+    if offer.scope == "loss":
+        scale_curves(curves, found)
     return curves

@@ -10,7 +10,7 @@ from compressor.reconstruct.fit import Affine
 from compressor.reconstruct.form import Matrix
 from compressor.reconstruct.lstsq import LeastSquares
 from compressor.reconstruct.options import ReconstructOptions
-from compressor.structures.masks.pieces import Mask
+from compressor.structures.masks.pieces import Mask, alike
 
 DIRECT = 16
 """Masks of one layer that are solved one by one, at most."""
@@ -35,12 +35,12 @@ def masked_ridge(weights: Matrix, inputs: Matrix, kept: Mask, damping: float, st
     mean = float(np.trace(inputs)) / max(len(inputs), 1)
     # Inputs that never vary leave nothing to take a share of; any ridge will do then.
     damped = inputs + (damping * mean if mean > 0 else 1.0) * np.eye(len(inputs))
-    masks, of = np.unique(kept, axis=0, return_inverse=True)
-    if len(masks) > DIRECT:
+    classes = alike(kept)
+    if len(classes) > DIRECT:
         return _by_gradients(weights, damped, kept, steps)
     found = np.zeros(weights.shape)
-    for number, mask in enumerate(masks):
-        rows = np.flatnonzero(of.ravel() == number)
+    for rows in map(np.asarray, classes):
+        mask = kept[rows[0]]
         # A filter that keeps nothing has no unknowns.
         if mask.any():
             right = damped[mask] @ weights[rows].T

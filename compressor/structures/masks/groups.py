@@ -75,7 +75,8 @@ def _clustered(profile: npt.NDArray[np.float64], count: int, seed: int) -> npt.N
     centres = rows[rng.permutation(len(rows))[:count]]
     found = np.full(len(rows), -1, np.int64)
     for _ in range(ROUNDS):
-        gain = -np.square(rows[:, None] - centres[None]).sum(axis=2)
+        # The squared distance, but for what is the same for all centres.
+        gain = 2 * rows @ centres.T - np.square(centres).sum(axis=1)
         new = balanced(gain, even(len(rows), count))
         if (new == found).all():
             break

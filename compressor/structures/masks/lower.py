@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from compressor.graph.edit import add_constant, free_name
+from compressor.graph.edit import FreeNames, add_constant
 from compressor.graph.evaluate import Array
 from compressor.operators.padding import same_padding
 from compressor.reconstruct.layers import LayerPair
-from compressor.structures.masks.pieces import Box, FilterClass, Numbers, SmallConv, one_grouped
+from compressor.structures.masks.pieces import Box, FilterClass, Numbers, SmallConv, consecutive, one_grouped
 
 OPEN_END = 2**63 - 1
 """End of a Slice that goes to the end."""
@@ -79,7 +79,7 @@ class Lowering:
     def __init__(self, layer: LayerPair, windowing: Windowing) -> None:
         graph = layer.node.graph
         assert graph is not None
-        self._layer, self._windowing, self._graph = layer, windowing, graph
+        self._layer, self._windowing, self._graph, self._free = layer, windowing, graph, FreeNames(graph)
         self._x: ir.Value = layer.node.inputs[0]  # type: ignore[assignment]  # a layer reads something
         self._cuts: dict[tuple[Numbers, Numbers], ir.Value] = {}
         self.weights: list[str] = []
@@ -130,11 +130,11 @@ class Lowering:
         x = self._cut(x, before, after)
         pads = [max(0, n) for n in (*before, *after)]
         name = f"{self._layer.weight.initializer.name}.piece"
-        held = add_constant(self._graph, name, weight)
+        held = add_constant(self._graph, name, weight, self._free)
         self.weights.append(str(held.name))
         inputs: list[ir.Value | None] = [x, held]
         if bias is not None:
-            inputs.append(add_constant(self._graph, f"{self._layer.name}.bias", bias))
+            inputs.append(add_constant(self._graph, f"{self._layer.name}.bias", bias, self._free))
         attributes: dict[str, int | list[int]] = {
             "strides": list(self._windowing.strides),
             "dilations": list(self._windowing.dilations),
@@ -144,10 +144,14 @@ class Lowering:
         return self._node("Conv", inputs, attributes)
 
     def _read(self, channels: Sequence[int], of: int) -> ir.Value:
-        return self._x if list(channels) == list(range(of)) else self._gathered(self._x, channels)
+        if list(channels) == list(range(of)):
+            return self._x
+        if consecutive(tuple(channels)):
+            return self._sliced(self._x, [1], [channels[0]], [channels[-1] + 1])
+        return self._gathered(self._x, channels)
 
     def _gathered(self, value: ir.Value, places: Sequence[int] | Array) -> ir.Value:
-        index = add_constant(self._graph, f"{self._layer.name}.order", np.asarray(places, np.int64))
+        index = add_constant(self._graph, f"{self._layer.name}.order", np.asarray(places, np.int64), self._free)
         return self._node("Gather", [value, index], {"axis": 1})
 
     def _cut(self, x: ir.Value, before: Sequence[int], after: Sequence[int]) -> ir.Value:
@@ -158,9 +162,12 @@ class Lowering:
             return x
         starts = [max(0, -before[k]) for k in axes]
         ends = [after[k] if after[k] < 0 else OPEN_END for k in axes]
-        parts = (("starts", starts), ("ends", ends), ("axes", [k + 2 for k in axes]))
+        return self._sliced(x, [k + 2 for k in axes], starts, ends)
+
+    def _sliced(self, x: ir.Value, axes: Sequence[int], starts: Sequence[int], ends: Sequence[int]) -> ir.Value:
+        parts = (("starts", starts), ("ends", ends), ("axes", axes))
         constants = [
-            add_constant(self._graph, f"{self._layer.name}.{name}", np.asarray(numbers, np.int64))
+            add_constant(self._graph, f"{self._layer.name}.{name}", np.asarray(numbers, np.int64), self._free)
             for name, numbers in parts
         ]
         return self._node("Slice", [x, *constants])
@@ -169,10 +176,10 @@ class Lowering:
         self, kind: str, inputs: Sequence[ir.Value | None], attributes: dict[str, int | list[int]] | None = None
     ) -> ir.Value:
         node = ir.node(kind, inputs, attributes=attributes)
-        node.name = free_name(self._graph, f"{self._layer.name}.{kind.lower()}")
+        node.name = self._free(f"{self._layer.name}.{kind.lower()}")
         self._graph.insert_before(self._layer.node, node)
         made = node.outputs[0]
-        made.name = free_name(self._graph, f"{node.name}.out")
+        made.name = self._free(f"{node.name}.out")
         made.type = self._layer.node.outputs[0].type
         return made
 

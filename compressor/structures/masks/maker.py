@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,10 @@ from compressor.structures.masks.pieces import Mask
 
 Energy = npt.NDArray[np.float64]
 """float64[out, channels, *kernel]: squared weight times the variance of what it reads."""
+
+
+Order = npt.NDArray[np.int64]
+"""Which channel stands at each place."""
 
 
 class Maker(Protocol):
@@ -24,6 +28,15 @@ class Maker(Protocol):
             energy: of every weight.
             seed: of what is drawn.
         """
+        ...
+
+
+@runtime_checkable
+class Ordering(Protocol):
+    """A maker whose masks have a pattern along the channels, which may come to stand in another order."""
+
+    def order(self, energy: Energy, seed: int) -> Order:
+        """The order of channels in which its masks keep most; arguments as of :meth:`Maker.masks`."""
         ...
 
 
@@ -47,13 +60,19 @@ def balanced(gain: npt.NDArray[np.float64], capacity: npt.NDArray[np.int64]) -> 
         left[best] -= 1
     # A bound on the swaps, each of which raises the sum.
     for _ in range(items):
-        here = gain[np.arange(items), found]
-        there = gain[:, found]  # gain of item a in the class of item b
-        better = there + there.T - here[:, None] - here[None, :]
-        a, b = np.unravel_index(int(better.argmax()), better.shape)
+        # The best pair of two classes is the item of each that gains most by going to the other.
+        moved = gain - gain[np.arange(items), found][:, None]
+        champion = np.zeros((classes, classes), np.int64)
+        for k in range(classes):
+            own = np.flatnonzero(found == k)
+            champion[k] = own[moved[own].argmax(axis=0)] if len(own) else -1
+        raised = moved[champion, np.arange(classes)]
+        raised = np.where((champion < 0) | (champion.T < 0), 0.0, raised + raised.T)
+        one, two = np.unravel_index(int(raised.argmax()), raised.shape)
         # Less is rounding, and would swap the same pair for ever.
-        if better[a, b] <= 1e-12 * (1.0 + abs(float(gain.max()))):
+        if raised[one, two] <= 1e-12 * (1.0 + abs(float(gain.max()))):
             break
+        a, b = champion[one, two], champion[two, one]
         found[a], found[b] = found[b], found[a]
     return found
 

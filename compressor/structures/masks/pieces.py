@@ -7,6 +7,7 @@ classes stand side by side. That holds for every mask; it is worth writing where
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -56,25 +57,29 @@ def classes_of(mask: Mask) -> list[FilterClass]:
 
     A filter that keeps nothing reads one weight, which is zero, so that it has an output.
     """
-    rows = mask.reshape(len(mask), -1)
-    _, first, of = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    found = []
     # In the order of their first filters, so that a mask in one order needs no Gather behind it.
-    for number in np.argsort(first):
-        filters = tuple(int(k) for k in np.flatnonzero(of.ravel() == number))
-        found.append(FilterClass(filters, _pieces(mask[filters[0]])))
-    return found
+    return [FilterClass(filters, _pieces(mask[filters[0]])) for filters in alike(mask)]
+
+
+def alike(mask: Mask) -> list[Numbers]:
+    """Entries along the first axis that are the same, in the order of the first of each."""
+    found: dict[bytes, list[int]] = {}
+    # As bytes, which are compared at once; sorting rows would compare number by number.
+    for place, row in enumerate(np.packbits(mask.reshape(len(mask), -1), axis=1)):
+        found.setdefault(row.tobytes(), []).append(place)
+    return [tuple(places) for places in found.values()]
 
 
 def _pieces(kept: Mask) -> tuple[SmallConv, ...]:
     """Of one filter's mask, bool[channels, *kernel]."""
     by_box: dict[Box, list[int]] = {}
-    for channel, taps in enumerate(kept):
+    for channels in alike(kept):
+        taps = kept[channels[0]]
         if taps.any():
-            by_box.setdefault(_box(taps), []).append(channel)
+            by_box.setdefault(_box(taps), []).extend(channels)
     if not by_box:
         by_box[((0, 1),) * (kept.ndim - 1)] = [0]
-    return tuple(SmallConv(tuple(channels), box) for box, channels in by_box.items())
+    return tuple(SmallConv(tuple(sorted(channels)), box) for box, channels in by_box.items())
 
 
 def _box(taps: Mask) -> Box:
@@ -82,12 +87,17 @@ def _box(taps: Mask) -> Box:
     return tuple((int(a), int(b) + 1) for a, b in zip(places.min(axis=0), places.max(axis=0), strict=True))
 
 
-def weights_left(classes: list[FilterClass]) -> int:
+def weights_left(classes: Sequence[FilterClass]) -> int:
     """Weights of all pieces: what is multiplied at every position."""
     return sum(len(one.filters) * piece.weights for one in classes for piece in one.pieces)
 
 
-def one_grouped(classes: list[FilterClass]) -> bool:
+def consecutive(channels: Numbers) -> bool:
+    """Do they lie in one run?"""
+    return channels == tuple(range(channels[0], channels[0] + len(channels)))
+
+
+def one_grouped(classes: Sequence[FilterClass]) -> bool:
     """Can one grouped convolution do it: as many filters and channels in every class, and one box?"""
     if len(classes) < 2 or any(len(one.pieces) > 1 for one in classes):
         return False

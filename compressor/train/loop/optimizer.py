@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import ceil, cos, pi
 
 import torch
@@ -37,6 +37,21 @@ def holds_matrix(parameter: torch.Tensor) -> bool:
     """Does it hold a matrix or a kernel, rather than one number for each channel?"""
     # Axes of one do not count: a scale of shape [1, c, 1, 1] is no kernel.
     return sum(size > 1 for size in parameter.shape) >= 2
+
+
+def set_apart(
+    optimiser: torch.optim.Optimizer, parameters: Collection[torch.Tensor], share: float, **changes: float
+) -> None:
+    """Gives parameters groups of their own, with this share of the learning rate and other ``changes``."""
+    # A list, because groups are added on the way.
+    for group in list(optimiser.param_groups):
+        moved = [p for p in group["params"] if p in parameters]
+        if not moved:
+            continue
+        rest = {key: value for key, value in group.items() if key != "params"}
+        group["params"] = [p for p in group["params"] if p not in parameters]
+        optimiser.add_param_group({**rest, "params": moved, "lr": group["lr"] * share, **changes})
+    optimiser.param_groups[:] = [group for group in optimiser.param_groups if group["params"]]
 
 
 def rate_at(step: int, steps: int, settings: StepsSection) -> float:

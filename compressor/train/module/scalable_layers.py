@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Unexplained
 from compressor.graph.edit import constant_array
+from compressor.graph.evaluate import evaluate
 from compressor.graph.movement import Movement
 from compressor.graph.nodes import tensor_of
 from compressor.operators.facts import Normalises
@@ -94,7 +96,7 @@ def layer_of(node: ir.Node, graph: ir.Graph) -> ScalableLayer:
     """
     if node.graph is not graph:
         raise Unfit("it is in a graph inside another node")
-    weight = _own_constant(node.inputs[1])
+    weight = _own_constant(node.inputs[1], node)
     tensor = tensor_of(weight)
     assert tensor is not None
     if tensor.dtype not in TYPES:
@@ -147,15 +149,51 @@ def layer_before(value: ir.Value | None, graph: ir.Graph) -> ScalableLayer:
     raise Unfit("no layer is in front of it")
 
 
-def _own_constant(value: ir.Value | None) -> ir.Value:
-    """The constant behind a value that may be copied on the way, if nothing else reads it."""
-    while value is not None and (node := value.producer()) is not None and operator_of(node).movement is Movement.COPY:
+def _own_constant(value: ir.Value | None, reader: ir.Node) -> ir.Value:
+    """The constant that a weight is, or is computed from with others so that its outputs scale those of the weight.
+
+    Nothing but ``reader`` may read it, or what it becomes on the way.
+    """
+    way: list[ir.Node] = []
+    while value is not None and tensor_of(value) is None and (node := value.producer()) is not None:
         _check_alone(value)
-        value = node.inputs[0]
+        way.append(node)
+        # The first operand is followed, the others have to be constants.
+        value = node.inputs[0] if node.inputs and all(v and tensor_of(v) is not None for v in node.inputs[1:]) else None
     if value is None or tensor_of(value) is None:
         raise Unfit("its weight is computed")
     _check_alone(value)
+    if any(operator_of(node).movement is not Movement.COPY for node in way) and not _scales(value, way[::-1], reader):
+        raise Unfit("its weight is computed")
     return value
+
+
+def _scales(value: ir.Value, way: Sequence[ir.Node], reader: ir.Node) -> bool:
+    """Does a factor for each output of the constant come to the same factor for each output of the weight?
+
+    Tried with numbers, so that no rule is needed for what lies on the way.
+    """
+    opsets = reader.graph.opset_imports if isinstance(reader.graph, ir.Graph) else {}
+
+    def weight(array: Array) -> Array | None:
+        for node in way:
+            others = {str(v.name): constant_array(v) for v in node.inputs[1:] if v is not None}
+            made = evaluate(node, {str(node.inputs[0].name): array, **others}, opsets)  # type: ignore[union-attr]
+            if not made or made[0] is None:
+                return None
+            array = made[0]
+        return array
+
+    plain = constant_array(value)
+    whole = weight(plain)
+    if whole is None or plain.ndim < 2 or whole.ndim < 2:
+        return False
+    axes = [weight_axes(operator_of(reader), reader, 1, array.shape) for array in (plain, whole)]
+    # Powers of two, so that nothing is rounded.
+    scale = np.ldexp(1.0, np.arange(axes[0].channels) % 5)
+    moved = weight(axes[0].scaled(plain, scale).astype(plain.dtype))
+    same = axes[0].channels == axes[1].channels and moved is not None
+    return same and np.allclose(moved, axes[1].scaled(whole, scale), rtol=1e-6)  # type: ignore[arg-type]
 
 
 def _check_alone(value: ir.Value) -> None:

@@ -28,6 +28,7 @@ from compressor.graph.movement import Movement
 from compressor.graph.normalise import normalise
 from compressor.operators.table import operator_of
 from compressor.train.loop.extension import Extension
+from compressor.train.loop.optimizer import set_apart
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.scalable_layers import is_matrix
 from compressor.train.module.trainable import parameters
@@ -162,15 +163,7 @@ class Damping(Extension):
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:  # noqa: ARG002
         """Gives the factors groups of their own in the optimiser."""
         factors = {p for m in module.modules() if isinstance(m, WeightProduct) for p in m.parameters()}
-        # A list, because groups are added on the way.
-        for group in list(optimiser.param_groups):
-            moved = [p for p in group["params"] if p in factors]
-            if not moved:
-                continue
-            rest = {key: value for key, value in group.items() if key != "params"}
-            group["params"] = [p for p in group["params"] if p not in factors]
-            optimiser.add_param_group({**rest, "params": moved, "lr": group["lr"] / FACTORS})
-        optimiser.param_groups[:] = [group for group in optimiser.param_groups if group["params"]]
+        set_apart(optimiser, factors, 1 / FACTORS)
 
 
 # ---- which weights --------------------------------------------------------------------------------------------

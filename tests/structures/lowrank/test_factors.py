@@ -76,3 +76,26 @@ def test_rounding_evens_out_norms_and_keeps_the_product(side: ThinnedSide) -> No
     np.testing.assert_allclose(even.product(), found.product(), rtol=1e-5, atol=1e-5)
     assert np.abs(even.first).max() < 30 * np.abs(even.second).max()
     assert (even.first == even.first.astype(np.float32)).all()
+
+
+def test_more_outputs_than_unknowns_take_the_smaller_side() -> None:
+    """The same directions as the decomposition of all outputs would give."""
+    matrix = RNG.normal(size=(3 * CHANNELS, CHANNELS))
+    metrics = Weighting(_covariance(CHANNELS), _covariance(3 * CHANNELS))
+    truncation = Truncation(matrix, metrics, CHANNELS, "outputs")
+    np.testing.assert_allclose(truncation.product(*truncation.at(CHANNELS)), matrix, atol=1e-6)
+    values, vectors = np.linalg.eigh(metrics.outputs)
+    root = (vectors * np.sqrt(values)) @ vectors.T
+    energy = np.linalg.eigvalsh(root @ matrix @ metrics.inputs @ matrix.T @ root)[::-1]
+    for rank in (1, 3):
+        change = truncation.product(*truncation.at(rank)) - matrix
+        lost = np.trace(metrics.outputs @ change @ metrics.inputs @ change.T)
+        assert lost == pytest.approx(energy[rank:].sum(), rel=1e-3)
+
+
+def test_covariances_that_rounding_made_indefinite_are_lifted() -> None:
+    rows = RNG.normal(size=(8, CHANNELS * TAPS)).astype(np.float32) * 1e3
+    rounded_covariance = (rows.T @ rows).astype(np.float64) / len(rows) - 1e-2 * np.eye(CHANNELS * TAPS)
+    for side in ("outputs", "inputs"):
+        truncation = Truncation(MATRIX, Weighting(rounded_covariance, METRICS.outputs), CHANNELS, side)  # type: ignore[arg-type]
+        assert np.isfinite(truncation.product(*truncation.at(3))).all()
