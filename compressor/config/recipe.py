@@ -46,7 +46,7 @@ STAGE_GATES: Mapping[str, type[Section]] = MappingProxyType(
 DATA = ("data", "val_data")
 """Settings that name a path or a function."""
 
-READ = (*DATA, "sensitivity")
+READ = (*DATA, "sensitivity", "op_rules", "keep_tokens")
 """Settings that name what a stage reads, so that its result follows from what is there."""
 
 FILES = "also"

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from compressor.core.formatting import metric_value
 from compressor.results.base import Record
 from compressor.results.detail import LatencyResult
 from compressor.results.records import Document, ModelStats, ProofResult, headline_sizes, proof_in_words
@@ -113,7 +114,9 @@ class UnifyReport(Document):
         rows = headline_sizes(self.input, self.output)[:1]
         rows.append(("layers", f"{len(self.layers)} unified, {len(self.left)} left alone"))
         if self.accuracy is not None:
-            rows.append(("top-1", f"{self.accuracy.before:.2%} -> {self.accuracy.after:.2%}"))
+            found = self.accuracy
+            before, after = (metric_value(value, share=found.share) for value in (found.before, found.after))
+            rows.append((found.metric, f"{before} -> {after}"))
         if self.output_error is not None:
             rows.append(("outputs on random inputs", f"moved by {self.output_error:.2%}"))
         return [*rows, ("proof", proof_in_words(self.proof))]

@@ -35,7 +35,7 @@ def unified_facts(report: UnifyReport) -> dict[str, str | None]:
         "plan_sha256": text_digest("\n".join(f"{layer.name} {layer.block}" for layer in report.layers)),
         "proof": _proof(report.proof),
         "distance": moved,
-        "accuracy": None if row is None else _accuracy("top-1", row.before, row.after, row.samples),
+        "accuracy": None if row is None else _accuracy(row.metric, row.before, row.after, row.samples),
     }
 
 

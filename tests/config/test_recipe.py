@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from compressor.config.choices import STAGES
-from compressor.config.recipe import GATES, MANAGED, Recipe, schema, settings_of
+from compressor.config.recipe import GATES, MANAGED, READ, Recipe, schema, settings_of
 from compressor.recipe.progress import ResolvedRecipe
 from compressor.recipe.reading import read_recipe
 
@@ -85,3 +85,14 @@ def validator_of(document: dict[str, Any]) -> Any:
 def loaded(path: Path) -> Any:
     """As editors read it, with YAML's own numbers."""
     return pytest.importorskip("yaml").safe_load(path.read_text(encoding="utf-8"))
+
+
+WRITTEN = {"metrics", "latency_cache"}
+"""Paths that a stage writes, or that only remember what was measured."""
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_key_of_a_stage_heeds_every_file_that_it_reads(name: str):
+    kind = settings_of(name)
+    paths = {field for field, found in kind.model_fields.items() if "Path" in str(found.annotation)}
+    assert paths <= {*READ, *MANAGED, *WRITTEN}, "add it to READ, or a changed file would give the old result"
