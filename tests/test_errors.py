@@ -18,6 +18,7 @@ EXIT_CODES = {
     "ProviderUnavailable": 7,
     "RuleFault": 1,
     "OutOfMemory": 8,
+    "NothingToProve": 4,
 }
 
 

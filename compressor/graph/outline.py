@@ -135,6 +135,8 @@ def _compare(before: ir.Value, after: ir.Value, own: set[str], match: _Match) ->
             _same_constant(one, two)
             continue
         _same_node(maker, other)
+        if one.index() != two.index():
+            raise _Differs(f"{one.name!r} is another result of its node")
         for mine, theirs in zip(maker.inputs, other.inputs, strict=True):
             if mine is not None and theirs is not None and mine not in match.seen:
                 pairs.append((mine, theirs))

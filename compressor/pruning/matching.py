@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from itertools import islice
 
 import onnx_ir as ir
@@ -12,6 +11,7 @@ import onnx_ir as ir
 from compressor.channels.residual import DEPTH
 from compressor.config import PruneSettings
 from compressor.core.formatting import printable
+from compressor.core.globs import any_match
 from compressor.errors import UsageError
 from compressor.graph.metadata import readable
 
@@ -36,7 +36,7 @@ def demand_matches(settings: PruneSettings, *models: ir.Model) -> None:
     own = [DEPTH] if settings.depth else []
     names = list(dict.fromkeys([*own, *(name for model in models for name in _names(model))]))
     for field, glob in given:
-        if not any(fnmatchcase(name, glob) for name in names):
+        if not any_match(names, [glob]):
             raise UsageError(f"{field} {glob!r} matches no node and no weight; {nearest(glob, names)}")
 
 

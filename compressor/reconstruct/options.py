@@ -38,3 +38,7 @@ class ReconstructOptions:
     cache_bytes: int = 2 << 30
     provider: str = "cpu"
     seed: int = 0
+
+    def rows_for(self, unknowns: int) -> int:
+        """Rows that are read for a layer with so many unknowns of one output, if the samples have as many."""
+        return max(self.min_rows, self.rows_per_unknown * unknowns if unknowns <= self.wide else 0)

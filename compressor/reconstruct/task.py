@@ -164,7 +164,7 @@ class WeightTask:
         # One more for the bias.
         unknowns = self._matrix.shape[2] + 1
         # A wide layer keeps its rows themselves, so that more of them would not fit into memory.
-        budget = max(options.min_rows, options.rows_per_unknown * unknowns if unknowns <= options.wide else 0)
+        budget = options.rows_for(unknowns)
         fitting = ceil(budget / (split.batches - split.held)) if split.fits(batch) else 0
         judging = ceil(options.held_rows / max(split.held, 1)) if not split.held or not split.fits(batch) else 0
         # A single batch does both; at most a quarter of its rows judge.

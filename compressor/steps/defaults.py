@@ -16,14 +16,14 @@ import onnx_ir as ir
 
 from compressor.config import PruneSettings
 from compressor.core.extras import TRAINING
-from compressor.core.machine import cores
+from compressor.core.machine import cores, free_memory
 from compressor.data.synthetic import Synthetic
 from compressor.errors import ModelError, UsageError
 from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.cost import LEAST_SAMPLES, PASS_MACS, macs_per_sample
 from compressor.results import Report
-from compressor.steps.effort import Effort, RecoveryWork, available_memory
+from compressor.steps.effort import Effort, RecoveryWork
 from compressor.steps.losses import follows_losses
 from compressor.steps.recover import RunSamples
 
@@ -38,6 +38,8 @@ HELD = 8e9
 little, and values that wait for later layers would go to the disk."""
 DISTILLED = 4 * 64 * 32
 """Forward passes of the original that take as long as the shortest distillation (:mod:`compressor.train.brief`)."""
+ROOM = 0.8
+"""Share of the free memory that may be filled; the rest is left to what else runs."""
 TRAINED = 20e9
 """Floating-point operations that a core does in a second of training, about."""
 SHARPENING = 600e9
@@ -108,7 +110,7 @@ def resolve_defaults(
         scope, losses = "local", False
         count, effort = _within_seconds(work, wanted, losses=losses, asked=asked)
     # Nobody asked for a recovery by name, so a long one or a full memory would come as a surprise.
-    if effort.seconds > SECONDS or effort.memory > available_memory():
+    if effort.seconds > SECONDS or effort.memory > _memory():
         cost = _minutes(effort.seconds) if effort.seconds > SECONDS else f"{effort.memory / 1e9:.0f} GB"
         # As many as take the time that is begun without being asked for, or few of those that fill the memory.
         less = max(1, min(count // 4, int(count * SECONDS / max(effort.seconds, SECONDS))))
@@ -133,6 +135,12 @@ def _within_seconds(work: RecoveryWork, wanted: int, *, losses: bool, asked: boo
         count = max(LEAST_SAMPLES, count // 2)
         effort = work.effort(count, losses=losses)
     return count, effort
+
+
+def _memory() -> float:
+    """Bytes of memory that may be filled; where the system does not say, of a small machine."""
+    free = free_memory()
+    return ROOM * (8e9 if free is None else free)
 
 
 def _minutes(seconds: float) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, prod
+from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
@@ -15,14 +15,13 @@ from compressor.operators.table import RULES, operator_of
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.cost import macs_per_sample
 
+if TYPE_CHECKING:
+    from compressor.reconstruct import ReconstructOptions
+
 RUNNING, SOLVING = 40e9, 20e9
 """Floating-point operations that a core does in a second, about: in layers that run, and in systems that are solved."""
 PASSES, PASSES_FOR_LOSSES = 2, 6
 """Passes over the samples, about: both nets; with losses also forward and backward for the gradients, twice."""
-ROWS = 8
-"""Rows that least squares draws for each unknown (:class:`compressor.reconstruct.ReconstructOptions`)."""
-LEAST_ROWS = 4096
-"""Rows that it draws at least."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,8 @@ class RecoveryWork:
     @property
     def samples(self) -> int:
         """Samples that give the widest layer its rows."""
-        return max(ceil(ROWS * layer.unknowns / max(layer.rows, 1.0)) for layer in self.layers)
+        each = _drawn().rows_per_unknown
+        return max(ceil(each * layer.unknowns / max(layer.rows, 1.0)) for layer in self.layers)
 
     def effort(self, samples: int, *, losses: bool) -> Effort:
         """What it takes from so many samples.
@@ -93,20 +93,18 @@ class RecoveryWork:
         return Effort(seconds, 5.0 * self.weights + 8.0 * 5 * widest + 2e9)
 
 
-def available_memory() -> float:
-    """Bytes of memory that may be filled: most of what the machine has."""
-    try:
-        # The rest is left to the system and to what else runs.
-        return 0.7 * prod(os.sysconf(name) for name in ("SC_PAGE_SIZE", "SC_PHYS_PAGES"))
-    except (AttributeError, OSError, ValueError):
-        return 8e9
+def _drawn() -> ReconstructOptions:
+    """How many rows least squares draws."""
+    from compressor.reconstruct.options import ReconstructOptions
+
+    return ReconstructOptions()
 
 
 def _solving(layer: LayerSize, samples: int, *, losses: bool) -> float:
     """Operations of one matrix: its covariance and factor, and for losses an inverse and the removal of its columns."""
     unknowns = layer.unknowns
-    # As ReconstructOptions draws them, and never more than the samples have.
-    rows = min(max(LEAST_ROWS, ROWS * unknowns), layer.rows * samples)
+    # Never more than the samples have.
+    rows = min(_drawn().rows_for(unknowns), layer.rows * samples)
     # The system is one of rows where these are fewer.
     smaller = min(rows, unknowns)
     fitted = 2.0 * rows * unknowns * smaller + smaller**3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,6 +12,7 @@ import onnx_ir as ir
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.compare import Array
 from compressor.core.formatting import count, quantity
+from compressor.core.globs import any_match
 from compressor.core.scratch import scratch
 from compressor.data import batch_limit, batches, open_data, open_parts, subset
 from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageError
@@ -169,12 +169,12 @@ def _asked(
         for name, value in weights.items()
     }
     for glob in (*settings.include, *settings.exclude):
-        if not any(fnmatchcase(text, glob) for texts in names.values() for text in texts):
+        if not any(any_match(texts, [glob]) for texts in names.values()):
             near = nearest(glob, (text for texts in names.values() for text in texts))
             raise UsageError(f"{glob!r} matches no weight that could be quantised, nor its node; {near}")
 
     def matched(name: str, globs: tuple[str, ...]) -> bool:
-        return any(fnmatchcase(text, glob) for text in names[name] for glob in globs)
+        return any_match(names[name], globs)
 
     wanted = [name for name in weights if not settings.include or matched(name, settings.include)]
     left = [name for name in weights if name not in wanted or matched(name, settings.exclude)]

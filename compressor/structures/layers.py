@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 
 from compressor.allocation.views import LinearView, linear_layers, view_of
 from compressor.channels.coupling import Coupling
+from compressor.core.globs import any_match
 from compressor.operators.operator import Operator
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Shape, Unrepairable
@@ -62,7 +62,7 @@ def candidate_layers(
     for layer in layers:
         names = (layer.name, str(layer.weight.initializer.name))
         # What the user left out is no refusal, and stays out of the report.
-        if (include and not _match(names, include)) or _match(names, exclude):
+        if (include and not any_match(names, include)) or any_match(names, exclude):
             continue
         made = _candidate(layer, coupling, users[layer.weight.initializer], suits or divisible)
         if isinstance(made, str):
@@ -90,7 +90,3 @@ def _candidate(layer: LayerPair, coupling: Coupling, users: int, suits: Suits) -
     if view is None or geometry is None:
         return "its sizes are not known"
     return CandidateLayer(view, geometry)
-
-
-def _match(names: Sequence[str], globs: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, glob) for name in names for glob in globs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from math import prod
 
 import numpy as np
@@ -13,6 +12,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.meeting import NodeOperands
 from compressor.config import BlockShape, UnifySettings
+from compressor.core.globs import any_match
 from compressor.errors import UsageError
 from compressor.graph.evaluate import Array
 from compressor.graph.metadata import readable
@@ -189,7 +189,7 @@ class _Search:
                 raise _Refused(f"it is in the {place} layer")
 
     def _matches(self, glob: str, names: list[str]) -> bool:
-        found = any(fnmatchcase(name, glob) for name in names)
+        found = any_match(names, [glob])
         if found:
             self.matched.add(glob)
         return found

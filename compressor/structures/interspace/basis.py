@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -60,5 +61,5 @@ def principal(matrix: Matrix, taps: int) -> KernelSpace:
     return KernelSpace(np.ascontiguousarray(vectors[:, ::-1].T))
 
 
-STARTS: Mapping[str, Callable[[Matrix, int], KernelSpace]] = {"pca": principal, "identity": identity}
+STARTS: Mapping[str, Callable[[Matrix, int], KernelSpace]] = MappingProxyType({"pca": principal, "identity": identity})
 """Name of the setting -> the basis that a layer starts from."""
