@@ -45,7 +45,7 @@ from compressor.render.card import write_card
 from compressor.results.recipe import RecipeReport
 from compressor.steps import account
 from compressor.steps.gates import demand_gates
-from compressor.steps.quantize import put_in_place
+from compressor.steps.quantize import put_quantized
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -207,7 +207,7 @@ def quantize(
     with called(QuantizeSettings, settings, [model], progress) as call:
         given = _direct(call.models[0])
         result = quantize_command.quantize(given, call.settings, clock=call.clock)
-        stats = put_in_place(result.model, None, call.settings, result.report.input)
+        stats = put_quantized(result.model, None, call.settings, result.report.input)
         result.report = call.told(result.report.model_copy(update={"output": stats}))
         with with_result(result):
             demand_gates(result.report, call.settings)

@@ -25,8 +25,9 @@ from compressor.steps.quantize import (
     demand_quantised,
     demand_unquantised,
     growth,
+    is_packed,
     moved_by_quantization,
-    put_in_place,
+    put_quantized,
     quantised,
     quantize_samples,
     quantize_task,
@@ -35,10 +36,11 @@ from compressor.steps.quantize import (
 
 @dataclass(repr=False)
 class QuantizeResult(ModelResult):
-    """What a quantization run made: the model to be written, and the report."""
+    """What a quantization run made: the model to be written, the report, and if weights of the source were packed."""
 
     model: ir.Model
     report: QuantizeReport
+    packed: bool = False
 
     def headline(self) -> list[tuple[str, str]]:
         """That of the report."""
@@ -91,7 +93,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
         seconds=clock.seconds,
     )
     stamp_provenance(result, "quantize", settings, path, pruning_facts(report))
-    return QuantizeResult(result, report)
+    return QuantizeResult(result, report, is_packed(source))
 
 
 def quantize_file(
@@ -104,10 +106,10 @@ def quantize_file(
     clock = Clock(progress)
     done = quantize(source, settings, clock=clock)
     with clock.phase("write"):
-        stats = put_in_place(done.model, output, settings, done.report.input)
+        stats = put_quantized(done.model, output, settings, done.report.input)
     report = done.report.model_copy(update={"output": stats})
     if settings.latency and output is not None:
         with clock.phase("time"):
             report = report.model_copy(update={"latency": bench.beside(source, output, settings)})
-    more = [*growth(report, source), *unresolved(report, settings)]
+    more = [*growth(report, source, packed=done.packed), *unresolved(report, settings)]
     return report.model_copy(update={"seconds": clock.seconds, "warnings": [*report.warnings, *more]})

@@ -24,7 +24,7 @@ from compressor.steps.unify import (
     get_ready,
     packed,
     prove_unified,
-    put_in_place,
+    put_unified,
     trained,
     unify_report,
     weighed,
@@ -114,8 +114,8 @@ def unify_file(
         folder = output.with_name(output.name + ".checkpoint")
     result = unify(source, settings.model_copy(update={"checkpoint": folder}), clock=clock)
     with clock.phase("write"):
-        known = (result.report.input, result.proved)
-        more: dict[str, object] = {"output": put_in_place(result.model, source, output, settings, known)}
+        stats = put_unified(result.model, output, settings, result.proved, result.report.input)
+        more: dict[str, object] = {"output": stats}
         if output is not None:
             more["gzip_bytes"] = gzip_bytes(files.model_files(output))
     if settings.latency and output is not None:

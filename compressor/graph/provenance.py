@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -71,7 +71,7 @@ def stamp_provenance(
         "command": command,
         "settings": json.dumps(given, sort_keys=True),
         "settings_sha256": text_digest(json.dumps(kept, sort_keys=True)),
-        "input_sha256": None if origin is None else files.digest(files.model_files(origin)),
+        "input_sha256": None if origin is None else files.digest(_files(model, origin)),
         **facts,
     }
     # Earlier steps stay, so that the numbers tell the order.
@@ -79,6 +79,12 @@ def stamp_provenance(
     for name, value in known.items():
         if value is not None:
             model.metadata_props[f"{PREFIX}{number}.{name}"] = value
+
+
+def _files(model: ir.Model, origin: Path) -> Collection[Path]:
+    # A model that was read knows its files; only of others the file has to be looked into once more.
+    source = files.source_of(model)
+    return files.model_files(origin) if source is None else source.files
 
 
 def copy_last_step(source: ir.Model, target: ir.Model) -> None:

@@ -17,7 +17,7 @@ from compressor.errors import ModelError, UsageError
 from compressor.graph.edit import add_constant, add_gather
 from compressor.graph.movement import MOVEMENT, MOVES, Movement
 from compressor.graph.shapes import Shapes
-from compressor.graph.weights import DerivedTensor
+from compressor.graph.weights import DerivedTensor, KeptAlong
 
 Tokens = npt.NDArray[np.int64]
 UNARY = frozenset({"Cast", "Identity", "Tanh"})
@@ -252,11 +252,7 @@ class _Change:
         stays[self.kept] = True
         dims[axis] = len(self.kept)
         self.cut[value] = axis
-
-        def part(array: npt.NDArray[np.generic], first: int) -> npt.NDArray[np.generic]:
-            return np.compress(stays[first : first + len(array)] if axis == 0 else stays, array, axis=axis)
-
-        value.const_value = DerivedTensor(tensor, part, tuple(dims))
+        value.const_value = DerivedTensor(tensor, KeptAlong({axis: stays}), tuple(dims))
         value.shape = ir.Shape(dims)
 
     def _lost(self, value: ir.Value, node: ir.Node | None) -> ModelError:

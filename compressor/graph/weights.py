@@ -8,7 +8,8 @@ made anew whenever it is read.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -149,6 +150,23 @@ def parts(tensor: ir.TensorProtocol) -> Iterator[tuple[int, Array]]:
         yield first, array if array.flags.aligned else array.copy()
         # Only when the next part is asked for, which says that this one is done with.
         tensor.give_back(start, end)
+
+
+@dataclass(frozen=True)
+class KeptAlong:
+    """What is left of rows of a weight where some entries of its axes go.
+
+    Attributes:
+        kept: axis -> which of its entries stay, bool[entries].
+    """
+
+    kept: Mapping[int, npt.NDArray[np.bool_]]
+
+    def __call__(self, array: npt.NDArray[np.generic], first: int) -> npt.NDArray[np.generic]:
+        """Of ``array``, rows of the weight from number ``first`` on."""
+        for axis, keep in sorted(self.kept.items(), reverse=True):
+            array = np.compress(keep[first : first + len(array)] if axis == 0 else keep, array, axis=axis)
+        return array
 
 
 class DerivedTensor(ir.LazyTensor):

@@ -15,7 +15,7 @@ from compressor.graph.captures import values_of
 from compressor.graph.evaluate import Array
 from compressor.graph.known import dims_of
 from compressor.graph.nodes import record_of
-from compressor.graph.weights import DerivedTensor, is_large
+from compressor.graph.weights import DerivedTensor, KeptAlong, is_large
 from compressor.operators.operator import Rules
 from compressor.operators.reference import Reference
 from compressor.operators.repair import Repairer
@@ -123,9 +123,7 @@ class Compacted:
         """What stays of ``array``, rows of the weight from number ``first`` on; flat where rows differ."""
         if self.mask is not None:
             return array[np.broadcast_to(_rows(self.mask, first, len(array)), array.shape)]
-        for axis, keep in sorted(self.kept.items(), reverse=True):
-            array = np.compress(keep[first : first + len(array)] if axis == 0 else keep, array, axis=axis)
-        return array
+        return KeptAlong(self.kept)(array, first)
 
 
 def _rows(mask: Mask, first: int, count: int) -> Mask:

@@ -305,7 +305,7 @@ def moved_by_quantization(source: ir.Model, result: ir.Model, samples: RunSample
     return Moved(row, accuracy, untold)
 
 
-def put_in_place(model: ir.Model, output: Path | None, settings: QuantizeSettings, before: ModelStats) -> ModelStats:
+def put_quantized(model: ir.Model, output: Path | None, settings: QuantizeSettings, before: ModelStats) -> ModelStats:
     """Writes the quantised model, once the written bytes are proved, and counts it; without ``output`` only counts.
 
     Raises:
@@ -317,11 +317,16 @@ def put_in_place(model: ir.Model, output: Path | None, settings: QuantizeSetting
     return stats.model_copy(update={"params": before.params, "macs": before.macs, "uncounted": 0})
 
 
-def growth(report: QuantizeReport, source: Path) -> list[str]:
+def is_packed(model: ir.Model) -> bool:
+    """Are weights of the model stored as the codes of ``unify``?"""
+    return any(str(name).startswith(MARK) for name in model.graph.initializers)
+
+
+def growth(report: QuantizeReport, source: Path, *, packed: bool) -> list[str]:
     """A warning for what it cost that weights were packed, or that there is little to quantise."""
     assert report.output is not None
     before, after = (quantity(stats.bytes, "B") for stats in (report.input, report.output))
-    if any(str(name).startswith(MARK) for name in files.load_model(source).graph.initializers):
+    if packed:
         return [PACKED.format(path=source.name, before=before, after=after)]
     return [LARGER.format(before=before, after=after)] if report.output.bytes > report.input.bytes else []
 

@@ -219,31 +219,20 @@ def accuracy_row(
     )
 
 
-def put_in_place(
-    model: ir.Model,
-    source: Path,
-    output: Path | None,
-    settings: UnifySettings,
-    known: tuple[ModelStats, Evidence | None],
+def put_unified(
+    model: ir.Model, output: Path | None, settings: UnifySettings, proved: Evidence | None, before: ModelStats
 ) -> ModelStats:
     """Writes the model, once the written bytes are proved, and counts it; without ``output`` only counts.
 
     Args:
         model: the result of a run.
-        source: the file it was made from, which is never written over.
         output: where it goes.
         settings: how it is written and proved.
-        known: the original, whose parameters and MACs it has once unpacked, since neither can be counted of codes; and
-            what was proved of it.
+        proved: what was proved of it.
+        before: the original, whose parameters and MACs it has once unpacked, as neither can be counted of codes.
 
     Raises:
-        CompressorError: as :func:`compressor.graph.files.save_model` and the proof of the written file.
+        CompressorError: as :func:`compressor.steps.account.put_in_place`.
     """
-    before, proved = known
-    counts = (before.params, before.macs)
-    if output is None:
-        return account.stats(None, ir.to_proto(model).ByteSize(), model.graph, counts)
-    check = proof.file_check(model, proved, settings)
-    forbidden = files.model_files(source)
-    files.save_model(model, output, external_data=settings.external_data, forbidden=forbidden, check=check)
-    return account.stats(output, files.size_on_disk(output), files.load_model(output).graph, counts)
+    stats = account.put_in_place(model, output, settings, proved)
+    return stats.model_copy(update={"params": before.params, "macs": before.macs, "uncounted": 0})

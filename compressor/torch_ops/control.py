@@ -1,7 +1,7 @@
 """Control flow: operators that run graphs of their own (ONNX If-25, Loop-25, Scan-25).
 
 Their functions take the device and whether it is training, then the node's inputs, then what the graphs read from
-outside; :class:`compressor.train.module.program.Body` says where that lies.
+outside; :class:`compressor.torch_ops.site.InnerGraph` says where that lies.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _loop(site: Site) -> Function:
         limit, go, state = operands[0], operands[1], list(operands[2 : 2 + carried])
         most = None if limit is None else int(limit)
         going = True if go is None else bool(go)
-        rows: list[list[Any]] = [[] for _ in body.program.results[1 + carried :]]
+        rows: list[list[Any]] = [[] for _ in range(1 + carried, body.count)]
         count = 0
         while going and (most is None or count < most):
             # Both on the device, as bodies expect all they are given there.

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import onnx_ir as ir
 import torch
 
 from compressor.errors import ModelError
-
-if TYPE_CHECKING:
-    from compressor.train.module.program import Body
 
 Function = Callable[..., Any]
 """From the inputs of a node, in order, None where one is left out, to its output or the tuple of them."""
@@ -22,6 +19,19 @@ Numbers = list[Any]
 
 class UnsupportedOperator(ModelError):  # noqa: N818 -- names the finding, as its siblings do
     """A node that torch cannot run here: an operator without a function, or one used in an unknown way."""
+
+
+class InnerGraph(Protocol):
+    """A graph inside a node, which can be run."""
+
+    @property
+    def count(self) -> int:
+        """How many outputs it has."""
+        ...
+
+    def run(self, device: torch.device, training: bool, inputs: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
+        """Its outputs; ``operands`` are all that the node was given."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class Site:
     given: tuple[bool, ...] = ()
     wanted: tuple[bool, ...] = (True,)
     types: tuple[tuple[ir.DataType | None, ...], tuple[ir.DataType | None, ...]] = ((), ())
-    bodies: Mapping[str, Body] = field(default_factory=dict)
+    bodies: Mapping[str, InnerGraph] = field(default_factory=dict)
     carrier: bool = False
     train_statistics: bool = False
 

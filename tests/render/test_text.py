@@ -71,6 +71,7 @@ def test_json_has_the_stable_keys_in_order():
         "groups",
         "frozen",
         "changed",
+        "savings",
         "proof",
         "layers",
         "recovery",

@@ -81,6 +81,11 @@ class Body:
     program: Program
     captured: slice
 
+    @property
+    def count(self) -> int:
+        """How many outputs it has."""
+        return len(self.program.results)
+
     def run(self, device: torch.device, training: bool, inputs: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
         """Its outputs; ``operands`` are all that the node was given."""
         return self.program.run(device, training, [*inputs, *operands[self.captured]])
