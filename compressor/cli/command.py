@@ -19,6 +19,7 @@ import click
 
 from compressor.cli.defaults import defaults_of
 from compressor.cli.paths import withdraw
+from compressor.core.choices import plugin_at_fault
 from compressor.core.formatting import printable
 from compressor.errors import CompressorError, GateMissed, OutOfMemory
 
@@ -188,6 +189,9 @@ def _sentence(error: Exception, verbose: bool) -> str:
         return f"Error: {error}"
     fact = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
     hint = "the traceback is above" if verbose else "run again with -v for a traceback"
+    package = plugin_at_fault(error)
+    if package is not None:
+        return f"Error in the plug-in package {package!r}: {fact.rstrip(':')}; {hint}, and tell its authors."
     return f"Internal error: {fact.rstrip(':')}; {hint}, and please report it."
 
 

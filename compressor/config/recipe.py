@@ -68,7 +68,9 @@ def read_by(settings: RunSettings) -> list[str]:
 
 def stage_kind(name: str) -> str:
     """The kind of a stage: ``finetune`` for ``finetune`` and ``finetune-2``."""
-    return name.partition("-")[0]
+    # Names of kinds may hold hyphens, too; the longest that fits is meant.
+    fitting = [kind for kind in STAGES if name == kind or name.startswith(f"{kind}-")]
+    return max(fitting, key=len, default=name.partition("-")[0])
 
 
 def settings_of(name: str) -> type[RunSettings]:

@@ -24,6 +24,20 @@ def _installed(path: tuple[str, ...]) -> Any:  # noqa: ARG001 -- what is found d
     return entry_points()
 
 
+def plugin_at_fault(error: BaseException) -> str | None:
+    """The package that raised ``error``, if it is one whose entry points add names here; else None."""
+    installed = _installed(tuple(sys.path))
+    groups = [group for group in installed.groups if group.startswith("onnx_compressor.")]
+    packages = {entry.module.partition(".")[0] for group in groups for entry in installed.select(group=group)}
+    trace, inner = error.__traceback__, None
+    while trace is not None:
+        package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        # The innermost of the two: what a library below raises is the fault of who called it.
+        inner = package if package in {*packages, "compressor"} else inner
+        trace = trace.tb_next
+    return inner if inner in packages else None
+
+
 class Choices(Mapping[str, Any]):
     """Name -> object, imported when it is asked for.
 

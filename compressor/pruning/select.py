@@ -14,7 +14,7 @@ from compressor.channels.plan import POLICY, PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.config.selection import SelectionSection
 from compressor.core.globs import any_match
-from compressor.errors import NothingToPrune, TargetOutOfReach
+from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
 from compressor.operators.operator import Rules
 from compressor.operators.table import RULES
 from compressor.pruning.allocate import scores_by_loss
@@ -159,7 +159,14 @@ def _scores_of(member: ChannelGroup, judge: Criterion, weights: Weights) -> Scor
     # Criteria look at weights that hold a unit, and none holds a residual block.
     if member.blocks:
         return np.asarray([block.influence for block in member.blocks])
-    return judge.score(member, weights)
+    scores = judge.score(member, weights)
+    # What is built in keeps to this; a plug-in may not, and NaN would order channels at random.
+    if np.shape(scores) != member.units.shape or np.isnan(scores).any():
+        raise UsageError(
+            f"criterion {type(judge).__name__} has to give a number for each of the {len(member.units)} units of group "
+            f"{member.name!r}, and none that is NaN; it gave an array of shape {list(np.shape(scores))}"
+        )
+    return scores
 
 
 def _reserve(coupling: Coupling, scores: Mapping[ChannelGroup, Scores]) -> None:

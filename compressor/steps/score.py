@@ -38,6 +38,11 @@ def measure_for_criterion(found: Analysis, settings: PruneSettings, dataset: Dat
     need = criterion(settings.criterion).needs
     if need is None:
         return None
+    if not isinstance(need, Need):
+        raise UsageError(
+            f"criterion {settings.criterion!r} needs {need!r}, which nothing measures; its `needs` is None or one of "
+            f"{', '.join(str(kind) for kind in Need)}"
+        )
     if need in activations.MEASURES:
         batches = _Drawn(found, settings, dataset, need)
         return activations.measure_activations(need, found.model, found.coupling, batches(), settings.provider)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from compressor.config.choices import STAGES
-from compressor.config.recipe import GATES, MANAGED, READ, Recipe, schema, settings_of
+from compressor.config.recipe import GATES, MANAGED, READ, Recipe, schema, settings_of, stage_kind
 from compressor.recipe.progress import ResolvedRecipe
 from compressor.recipe.reading import read_recipe
 
@@ -96,3 +96,9 @@ def test_the_key_of_a_stage_heeds_every_file_that_it_reads(name: str):
     kind = settings_of(name)
     paths = {field for field, found in kind.model_fields.items() if "Path" in str(found.annotation)}
     assert paths <= {*READ, *MANAGED, *WRITTEN}, "add it to READ, or a changed file would give the old result"
+
+
+def test_the_name_of_a_kind_may_hold_hyphens(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("compressor.config.recipe.STAGES", {"prune": 0, "report": 0, "report-size": 0})
+    names = ("prune", "prune-2", "report-size", "report-size-2", "report-2")
+    assert [stage_kind(name) for name in names] == ["prune", "prune", "report-size", "report-size", "report"]

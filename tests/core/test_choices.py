@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compressor.core.choices import Choices
+from compressor.core.choices import Choices, plugin_at_fault
 from compressor.errors import UsageError
 
 BUILTIN = {"pair": "fractions:Fraction", "path": "pathlib:Path"}
@@ -55,3 +55,20 @@ def test_an_unknown_name_is_answered_with_all() -> None:
 
 def test_a_setting_takes_the_names() -> None:
     assert Choices("thing", BUILTIN).literal("none").__args__ == ("none", "pair", "path")
+
+
+def test_what_a_plugin_raises_is_its_own_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "faulty-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[onnx_compressor.criteria]\nfaulty = faulty_module:score\n")
+    (tmp_path / "faulty_module.py").write_text("def score(then=None):\n    return then() if then else {}['oops']\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "faulty_module", raising=False)
+    score = Choices("criterion", {}, "onnx_compressor.criteria")["faulty"]
+    with pytest.raises(KeyError) as caught:
+        score()
+    assert plugin_at_fault(caught.value) == "faulty_module"
+    with pytest.raises(UsageError) as ours:
+        score(lambda: Choices("thing", BUILTIN).find("x"))
+    assert plugin_at_fault(ours.value) is None
