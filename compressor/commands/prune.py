@@ -1,4 +1,8 @@
-"""The whole flow of a pruning run: load, analyse, choose, cut, prove, write, report."""
+"""The whole flow of a pruning run: load, analyse, choose, cut, prove, write, report.
+
+What happens in one step (choose, train towards the choice, cut, recover, prove) is ``PruningRun.step`` in
+``steps/run.py``, of which there are several with ``--steps``.
+"""
 
 from __future__ import annotations
 

@@ -66,8 +66,9 @@ def _packed(call: Call) -> str:
     scales = (f"[e] {hidden} i", "[e] o h") if whole else (f"[e] {hidden}", "[e] o")
     operands = ["*t (i [q])", "[r] [e]", first, scales[0], f"[e] {hidden}?", last, scales[1], "[e] o?"]
     gate = "[e] (h [p])"
-    operands += [f"{gate} {'(i [b])' if whole else 'i'}?", f"{gate} i?" if whole else f"{gate}?", f"{gate}?"]
-    for number, text in ((FIRST_ZEROS, scales[0]), (FIRST_ZEROS + 1, scales[1]), (FIRST_ZEROS + 2, operands[9][:-1])):
+    gate_scales = f"{gate} i" if whole else gate
+    operands += [f"{gate} {'(i [b])' if whole else 'i'}?", f"{gate_scales}?", f"{gate}?"]
+    for number, text in enumerate((*scales, gate_scales), FIRST_ZEROS):
         # Zero points of few bits share bytes among blocks or rows that may not go together.
         if number < len(call.inputs) and call.inputs[number] not in (None, call.inputs[_SCALES[number - FIRST_ZEROS]]):
             raise Unexplained("packs zero points of several blocks into a byte")

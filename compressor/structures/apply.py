@@ -26,7 +26,7 @@ from compressor.reconstruct.task import LayerRepair
 from compressor.structures.change import LayerChange, Work, Written
 from compressor.structures.geometry import Geometry
 from compressor.structures.masks.masked import MaskOption
-from compressor.structures.reorder import reordered
+from compressor.structures.reorder import reorder
 
 NOT_FITTED = "its factors could not be fitted, so that it stays whole"
 
@@ -193,7 +193,7 @@ def _in_order(small: ir.Model, sites: Sequence[_Site], settings: RunSettings) ->
         if isinstance(site.change, MaskOption) and site.layer.weight.place is None
     }
     # Analysed anew, as recovery may have put biases in, which have to move along.
-    found = reordered(small, analyse(small.clone(), settings).coupling, plain) if plain else {}
+    found = reorder(small, analyse(small.clone(), settings).coupling, plain) if plain else {}
     return [
         replace(site, change=found[name], work=found[name].begin(site.size, site.outs, regress=False))
         if name in found

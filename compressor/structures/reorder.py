@@ -41,7 +41,7 @@ def movable(coupling: Coupling, layers: Iterable[CandidateLayer]) -> set[str]:
     return found
 
 
-def reordered(model: ir.Model, coupling: Coupling, options: Mapping[str, MaskOption]) -> dict[str, MaskOption]:
+def reorder(model: ir.Model, coupling: Coupling, options: Mapping[str, MaskOption]) -> dict[str, MaskOption]:
     """Reorders groups of ``model`` where masked layers then move fewer channels, in place.
 
     Args:
