@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.allocation.views import LinearView
+from compressor.errors import ModelError
 from compressor.graph.evaluate import Array
 from compressor.reconstruct.form import Pick
 
@@ -60,12 +61,17 @@ class Collector:
         # Made anew for each batch, whose size may differ from the bound one and from the last.
         form = layer.form((x.shape, layer.weight.read().shape, shape))
         # Rows of a batch are those of its samples one after another, as many of each.
-        positions = max(1, form.count(shape) // samples)
+        count = form.count(shape)
+        if count % samples:
+            raise ModelError(f"node {layer.name!r} gives {count} rows for {samples} samples, not as many for each")
+        positions = max(1, count // samples)
         pick = self._pick(samples, positions)
         rows = form.rows(x, shape, pick).astype(np.float32).reshape(len(view.matrix), samples, -1, view.inputs)
         slopes = None
         if gradients is not None:
             slopes = form.targets(gradients[layer.y], pick).astype(np.float32).reshape(*rows.shape[:3], -1)
+        if not np.isfinite(rows).all() or (slopes is not None and not np.isfinite(slopes).all()):
+            raise ModelError(f"what node {layer.name!r} reads, or the gradient of what it gives, is no finite number")
         self._parts.append((rows, slopes))
         self._positions = positions
 

@@ -157,6 +157,14 @@ class Repairer:
             producer, current = node, node.outputs[0]
         for user, index in users:
             user.replace_input_with(index, current)
+        outputs = value.graph.outputs if value.graph is not None and value.is_graph_output() else []
+        for index, output in enumerate(outputs):
+            # Whoever runs the model is a user, too, and knows the value by its name.
+            if output is value:
+                current.type, current.shape = value.type, value.shape
+                outputs[index] = current
+        if outputs:
+            current.name, value.name = value.name, self.unique(f"{value.name}.planned")
 
     def _where(self, name: str, changed: Mask, entries: Array, value: ir.Value) -> ir.Value:
         condition = self.constant(f"{name}.pruned", changed)

@@ -381,10 +381,20 @@ def same_signature(before: ir.Model, after: ir.Model, free: Collection[str] = ()
         free: inputs and outputs that may have other sizes.
     """
 
-    def signature(model: ir.Model) -> list[tuple[object, ...]]:
-        # With the file's declared sizes: callers bind to these, even where inference knows better.
-        values = [*(v for v in model.graph.inputs if not v.is_initializer()), *model.graph.outputs]
-        return [(v.name, v.dtype, _sizes(v, declared=v.name not in free)) for v in values]
+    def bound(model: ir.Model) -> list[ir.Value]:
+        return [*(v for v in model.graph.inputs if not v.is_initializer()), *model.graph.outputs]
 
-    if signature(before) != signature(after):
-        raise ProofFailed("inputs or outputs of the smaller model differ from the original's; nothing was written")
+    def signature(value: ir.Value, known: ir.Value) -> tuple[object, ...]:
+        # With the file's declared sizes: callers bind to these, even where inference knows better. What the original
+        # leaves open nobody can have bound to.
+        sizes = None if known.shape is None else _sizes(value, declared=known.name not in free)
+        return value.name, None if known.dtype is None else value.dtype, sizes
+
+    if [v.name for v in bound(before)] != [v.name for v in bound(after)]:
+        raise ProofFailed("the result has other inputs or outputs than the original; nothing was written")
+    for one, two in zip(bound(before), bound(after), strict=True):
+        if signature(one, one) != signature(two, one):
+            raise ProofFailed(
+                f"{one.name!r} was {one.dtype} {one.shape} and is {two.dtype} {two.shape} in the result; nothing was "
+                "written"
+            )

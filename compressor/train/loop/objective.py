@@ -131,5 +131,9 @@ def _filled(tensor: Tensor, count: int) -> Tensor:
 
 def _tuple(found: Any) -> Outputs:
     outputs = found if isinstance(found, tuple) else (found,)
+    if not all(isinstance(output, Tensor) for output in outputs):
+        raise UsageError(
+            "an output of the model is a sequence, and training compares tensors; cut the model off before it"
+        )
     # Losses are computed in float32: squares and exponentials overflow or vanish in 16 bits.
     return tuple(t.float() if t.dtype in (torch.bfloat16, torch.float16) else t for t in outputs)
