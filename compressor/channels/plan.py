@@ -128,8 +128,8 @@ class PruningPlan:
         except UnicodeDecodeError:
             text = "\0"  # refused below as no JSON
         if not text.lstrip().startswith("{"):
-            what = "a model" if Path(path).suffix == ".onnx" else "no JSON"
-            raise PlanError(f"{path} is {what}, and a plan is a JSON file; give one that --plan-out wrote")
+            what = "a model" if Path(path).suffix == ".onnx" else "something else"
+            raise PlanError(f"{path} is {what}, and a plan is a JSON object in a file; give one that --plan-out wrote")
         return PruningPlan.from_json(text)
 
 

@@ -71,6 +71,9 @@ def outputs_row(models: Sequence[ir.Model], data: Dataset, settings: DataSetting
     farthest = max(tallies, key=lambda tally: float(tally.distances()[-1]))
     scores = next((tally for tally in tallies if tally.same), None)
     distances = farthest.distances()
+    # Where the original itself gives no numbers, nothing is near or far.
+    if np.isnan(distances).any():
+        return None
     low, high = _bootstrap(farthest, settings.seed)
     agreement = None
     if scores is not None:

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 import onnx_ir as ir
 from onnx_ir.convenience import extract
 
-from compressor.errors import ModelError, UsageError
+from compressor.errors import ModelError, TargetOutOfReach, UsageError
 from compressor.graph import files
 from compressor.graph.captures import values_of
 from compressor.graph.edit import names_in
@@ -101,7 +101,7 @@ def split(model: ir.Model) -> list[ir.Model]:
     """The files of a joined model, whatever was cut since, with the names, opened sizes and metadata that they had.
 
     Raises:
-        ModelError: nothing reads any more what one file hands to another.
+        TargetOutOfReach: nothing reads any more what one file hands to another.
     """
     joined = joined_of(model)
     if joined is None:
@@ -114,7 +114,7 @@ def split(model: ir.Model) -> list[ir.Model]:
 def _part(whole: ir.Model, part: Part, passed: Mapping[str, ir.Node], values: Mapping[str, ir.Value]) -> ir.Model:
     for name in (*part.inputs.values(), *part.outputs.values()):
         if name not in values and name not in passed:
-            raise ModelError(f"after the cut nothing reads {name!r}, which one file hands to another; prune less")
+            raise TargetOutOfReach(f"after the cut nothing reads {name!r}, which one file hands to another; prune less")
     inputs = [values[name] if name in values else passed[name].outputs[0] for name in part.inputs.values()]
     outputs = [values[name] if name in values else passed[name].inputs[0] for name in part.outputs.values()]
     graph = extract(whole.graph, inputs, [v for v in outputs if v is not None])

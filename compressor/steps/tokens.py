@@ -40,10 +40,13 @@ def read_tokens(path: Path) -> list[int]:
     """
     try:
         words = path.read_text(encoding="utf-8").strip().strip("[]").replace(",", " ").split()
-        return sorted({int(word) for word in words})
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UsageError(f"--keep-tokens {path}: {why}; give a file with the numbers of tokens") from None
+    other = next((word for word in words if not word.lstrip("-").isdecimal()), None)
+    if other is not None:
+        raise UsageError(f"--keep-tokens {path}: {other!r} is no number; give a file with the numbers of tokens")
+    return sorted({int(word) for word in words})
 
 
 def of_tokens(model: ir.Model, settings: PruneSettings) -> FewerTokens | None:

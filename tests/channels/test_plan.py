@@ -94,7 +94,7 @@ def test_files(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="cannot read the plan"):
         PruningPlan.load(tmp_path / "missing.json")
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(PlanError, match="is no JSON"):
+    with pytest.raises(PlanError, match="a plan is a JSON object"):
         PruningPlan.load(path)
 
 

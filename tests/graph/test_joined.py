@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from compressor.errors import CompressorError, ModelError, UsageError
+from compressor.errors import CompressorError, ModelError, TargetOutOfReach, UsageError
 from compressor.graph.clean import drop_identities
 from compressor.graph.files import load_model
 from compressor.graph.joined import Joined, join, joined_of, split
@@ -125,5 +125,5 @@ def test_what_nothing_reads_any_more_is_told(decoder: Path) -> None:
     whole = join(in_memory(first()), None, [(decoder, {})])
     handed = next(node for node in whole.graph if node.meta)
     handed.meta.clear()
-    with pytest.raises(ModelError, match="nothing reads 'state'"):
+    with pytest.raises(TargetOutOfReach, match="nothing reads 'state'"):
         split(whole)

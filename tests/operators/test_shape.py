@@ -79,3 +79,14 @@ def test_batch_times_heads_at_other_batches(attention: str, name: str) -> None:
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_shape(case: Case) -> None:
     check(case)
+
+
+def test_sizes_that_are_outputs_stay() -> None:
+    """Outputs are users, too: a caller is told the size that the original has."""
+    text = """(float[n,4] x) => (float[n,3] y, int64[2] s) <float[4,8] w, float[8,3] v> {
+        a = MatMul(x, w)  b = Relu(a)  s = Shape(b)  y = MatMul(b, v) }"""
+    result = prune(in_memory(model(text)), PruneSettings(ratio=0.5, round_to=1))
+    session = ort.InferenceSession(ir.to_proto(result.model).SerializeToString(), providers=["CPUExecutionProvider"])
+    assert [o.name for o in session.get_outputs()] == ["y", "s"]
+    assert session.run(["s"], {"x": np.ones((5, 4), np.float32)})[0].tolist() == [5, 8]
+    assert sum(group.removed for group in result.report.groups) == 4
