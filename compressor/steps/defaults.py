@@ -18,7 +18,9 @@ from compressor.config import PruneSettings
 from compressor.core.extras import TRAINING
 from compressor.core.machine import cores, free_memory
 from compressor.data.synthetic import Synthetic
+from compressor.data.synthetic.sizes import sample_shapes
 from compressor.errors import ModelError, UsageError
+from compressor.graph.shapes import Shapes
 from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.cost import LEAST_SAMPLES, PASS_MACS, macs_per_sample
@@ -92,7 +94,7 @@ def resolve_defaults(
     # No output changes, so there is nothing to recover.
     if settings.lossless:
         return settings.model_copy(update={"recover": "none"}), []
-    work = RecoveryWork.of(found)
+    work = RecoveryWork.of(found.model, found.shapes if available is not None else _of_samples(settings, found))
     if not work.layers:
         return _with(settings, recover="none"), [_no_layer(found.model)]
     # A number that the user gave is kept; only the default is lowered.
@@ -122,6 +124,17 @@ def resolve_defaults(
     trained = available is None and all(find_spec(name) for name in TRAINING)
     trained = trained and 2.0 * work.macs * DISTILLED / TRAINED / cores() <= SECONDS
     return _with(settings, recover="distill" if trained else "lstsq", samples=count, scope=scope), notes
+
+
+def _of_samples(settings: PruneSettings, found: Analysis) -> Shapes:
+    """Shapes of made-up samples, which are larger than those of the proof where the model leaves sizes open."""
+    sizes = [dim for value in found.model.graph.inputs for dim in list(value.shape or ())[1:]]
+    if all(isinstance(dim, int) for dim in sizes):
+        return found.shapes
+    try:
+        return sample_shapes(found.model, settings.input_shapes, settings.dims)
+    except (ModelError, UsageError):
+        return found.shapes  # whoever makes the samples up will say why not
 
 
 def _within_seconds(work: RecoveryWork, wanted: int, *, losses: bool, asked: bool) -> tuple[int, Effort]:

@@ -12,7 +12,6 @@ import onnx_ir as ir
 from compressor.core.machine import cores
 from compressor.graph.shapes import Shapes
 from compressor.operators.table import RULES, operator_of
-from compressor.pruning.analysis import Analysis
 from compressor.pruning.cost import macs_per_sample
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 RUNNING, SOLVING = 40e9, 20e9
 """Floating-point operations that a core does in a second, about: in layers that run, and in systems that are solved."""
+MOVING = 1e9
+"""Bytes of what layers compute that a core brings from one layer to the next in a second, about."""
 PASSES, PASSES_FOR_LOSSES = 2, 6
 """Passes over the samples, about: both nets; with losses also forward and backward for the gradients, twice."""
 
@@ -63,9 +64,8 @@ class RecoveryWork:
     held: float
 
     @staticmethod
-    def of(found: Analysis) -> RecoveryWork:
-        """Of an analysed model, at the bound shapes."""
-        model, shapes = found.model, found.shapes
+    def of(model: ir.Model, shapes: Shapes) -> RecoveryWork:
+        """Of a model in normal form, at the shapes that samples have."""
         weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
         made = (shapes(value) for node in model.graph for value in node.outputs)
         held = 4.0 * sum(prod(shape) for shape in made if shape is not None) / max(shapes.batch, 1)
@@ -85,11 +85,12 @@ class RecoveryWork:
             samples: how many.
             losses: widths follow what outputs lose (:mod:`compressor.allocation`); otherwise they are given.
         """
-        # Two operations for each multiply-accumulate.
-        running = 2.0 * self.macs * samples * (PASSES_FOR_LOSSES if losses else PASSES)
+        passes = samples * (PASSES_FOR_LOSSES if losses else PASSES)
+        # Two operations for each multiply-accumulate; and large images with few channels wait for memory instead.
+        running = passes * (2.0 * self.macs / RUNNING + self.held / MOVING)
         solving = sum(layer.groups * _solving(layer, samples, losses=losses) for layer in self.layers)
         widest = max(layer.groups * layer.unknowns**2 for layer in self.layers)
-        seconds = (running / RUNNING + solving / SOLVING) / cores()
+        seconds = (running + solving / SOLVING) / cores()
         return Effort(seconds, 5.0 * self.weights + 8.0 * 5 * widest + 2e9)
 
 

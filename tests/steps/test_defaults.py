@@ -32,6 +32,11 @@ def auto(proto, available: int | None = None, **settings: object) -> tuple[Prune
     return resolve_defaults(wanted, analyse(in_memory(proto), wanted), available=available)
 
 
+def work_of(proto) -> RecoveryWork:
+    found = analyse(in_memory(proto), PruneSettings(ratio=0.5))
+    return RecoveryWork.of(found.model, found.shapes)
+
+
 @pytest.mark.recovers
 def test_the_default_is_auto() -> None:
     assert PruneSettings(ratio=0.5).recover == "auto"
@@ -87,7 +92,7 @@ def test_a_large_model_has_fewer_samples_or_the_bare_cut(monkeypatch: pytest.Mon
 
 def test_in_a_large_model_every_group_loses_the_same_share(monkeypatch: pytest.MonkeyPatch) -> None:
     proto = between("b = Relu(a)")
-    work = RecoveryWork.of(analyse(in_memory(proto), PruneSettings(ratio=0.5)))
+    work = work_of(proto)
     both = [work.effort(32, losses=losses).seconds for losses in (False, True)]
     monkeypatch.setattr(defaults, "SECONDS", sum(both) / 2)
     found, notes = auto(proto)
@@ -98,8 +103,21 @@ def test_in_a_large_model_every_group_loses_the_same_share(monkeypatch: pytest.M
     assert (asked.recover, asked.scope) == ("none", "loss")
 
 
+def test_images_of_open_size_count_as_large_as_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    proto = between("b = Relu(a)")
+    work = work_of(proto)
+    monkeypatch.setattr(RecoveryWork, "of", lambda model, shapes: seen.append(shapes.inputs["x"]) or work)
+    for dim, name in zip(proto.graph.input[0].type.tensor_type.shape.dim[2:], "hw", strict=True):
+        dim.dim_param = name
+    auto(proto)
+    auto(proto, 300)
+    assert seen[-2][2:] == (224, 224)
+    assert seen[-1][2:] != (224, 224), "the user's own samples have sizes of their own"
+
+
 def test_the_samples_that_are_named_take_the_time_that_is_begun_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
-    work = RecoveryWork.of(analyse(in_memory(between("b = Relu(a)")), PruneSettings(ratio=0.5)))
+    work = work_of(between("b = Relu(a)"))
     monkeypatch.setattr(defaults, "SECONDS", work.effort(10**7, losses=False).seconds / 2)
     found, [note] = auto(between("b = Relu(a)"), samples=10**7)
     assert found.recover == "none"
