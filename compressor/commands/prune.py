@@ -38,7 +38,7 @@ from compressor.steps.checkpoints import checkpoint_beside
 from compressor.steps.contradictions import demand_together
 from compressor.steps.defaults import heavier, made_up, resized, resolve_defaults
 from compressor.steps.gates import unresolved
-from compressor.steps.objective import by_time
+from compressor.steps.objective import by_time, dearer
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.recover import Recovery, RunSamples
 from compressor.steps.run import PruningRun
@@ -196,7 +196,7 @@ def prune_file(
             update={"curves": [*report.curves, *curves], "warnings": [*report.warnings, *warnings]}
         )
     report = report.model_copy(update={"output": stats, "seconds": clock.seconds})
-    more = [*unresolved(report, settings), *heavier(report)]
+    more = [*unresolved(report, settings), *heavier(report), *dearer(report)]
     result.report = report.model_copy(update={"warnings": [*report.warnings, *more]})
     return result
 

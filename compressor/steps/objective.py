@@ -6,7 +6,24 @@ from compressor.config import PruneSettings
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.by_loss import uniform_share
 from compressor.pruning.select import ranked
+from compressor.results import Report
 from compressor.steps.losses import scored
+
+DEARER = 2.0
+"""How many times fewer multiply-accumulates than asked for may be left before that is told."""
+DEAR = (
+    "runs were to take {share:.2f} of their time, and only {macs:.2f} of the multiply-accumulates are left for that: "
+    "this model spends its time on something else; leave --objective latency out to keep more"
+)
+
+
+def dearer(report: Report) -> list[str]:
+    """A note where a share of the time took far more channels than the same share of multiply-accumulates would."""
+    target = str(report.settings.get("target_latency"))
+    if report.output is None or report.settings.get("objective") != "latency" or not target.endswith("x"):
+        return []
+    share, macs = float(target[:-1]), report.output.macs / max(report.input.macs, 1)
+    return [DEAR.format(share=share, macs=macs)] if macs * DEARER < share else []
 
 
 def by_time(settings: PruneSettings, found: Analysis, size: int) -> PruneSettings:

@@ -1,0 +1,33 @@
+"""A budget that is spent where time is."""
+
+from __future__ import annotations
+
+import pytest
+
+from compressor.config import PruneSettings
+from compressor.pruning.analysis import analyse
+from compressor.results import ModelStats, Report
+from compressor.steps.objective import by_time, dearer
+from tests.models import between, in_memory
+
+
+@pytest.mark.parametrize(("amount", "share"), [({"target_macs": 0.4}, 0.4), ({"ratio": 0.5, "round_to": 1}, 0.5)])
+def test_a_share_of_the_macs_becomes_one_of_the_time(amount: dict[str, float], share: float) -> None:
+    settings = PruneSettings.parse({**amount, "objective": "latency"})
+    found = by_time(settings, analyse(in_memory(between("b = Relu(a)")), settings), 1000)
+    assert (found.ratio, found.target_macs) == (None, None)
+    assert float(str(found.target_latency)[:-1]) == pytest.approx(share, abs=0.05)
+    plain = settings.model_copy(update={"objective": "macs"})
+    assert by_time(plain, analyse(in_memory(between("b = Relu(a)")), plain), 1000) is plain
+
+
+def stats(macs: int) -> ModelStats:
+    return ModelStats(path=None, bytes=1, params=1, macs=macs, nodes=1, opset=18)
+
+
+def test_time_that_takes_far_more_channels_is_told() -> None:
+    settings = {"objective": "latency", "target_latency": "0.500000x"}
+    report = Report(input=stats(100), output=stats(4), settings=settings)
+    assert "only 0.04 of the multiply-accumulates are left" in dearer(report)[0]
+    assert not dearer(report.model_copy(update={"output": stats(40)}))
+    assert not dearer(report.model_copy(update={"settings": {"objective": "macs", "target_latency": "0.5x"}}))
