@@ -78,7 +78,8 @@ class TargetSection(Section):
     round_to: int = Field(
         default=8,
         ge=1,
-        description="Leave a multiple of N channels in each group; odd widths run slowly. 1 turns it off.",
+        description="Leave a multiple of N channels in each group, as odd widths run slowly; unless N is given, of 4 "
+        "in groups narrower than 64. 1 turns it off.",
     )
     min_channels: int = Field(default=1, ge=1, description="Fewest channels that a group keeps.")
     steps: int = Field(default=1, ge=1, le=1000, description="Prune in N steps, scoring and recovering anew in each.")

@@ -342,7 +342,8 @@ class PruneKeywords(TypedDict, total=False):
     max_ratio: float | str
     """Largest share of its channels that one group may lose."""
     round_to: int
-    """Leave a multiple of N channels in each group; odd widths run slowly. 1 turns it off."""
+    """Leave a multiple of N channels in each group, as odd widths run slowly; unless N is given, of 4 in groups
+    narrower than 64. 1 turns it off."""
     min_channels: int
     """Fewest channels that a group keeps."""
     steps: int

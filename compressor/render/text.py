@@ -132,8 +132,8 @@ def _what_was_removed(report: Report) -> str:
     macs = share(report.output.macs, report.input.macs)
     if report.settings.get("scope") == "loss":
         return (
-            f"Ratio {ratio:g} leaves the MACs that are left without that share of every group, {macs}; channels went "
-            f"where outputs lose least: {done}."
+            f"Ratio {ratio:g}: {macs} of the MACs are left, as if every group lost that share; channels went where "
+            f"outputs lose least: {done}."
         )
     return f"Ratio {ratio:g} is a share of the channels: {done}; MACs left {macs}.{_rounding(report, ratio)}"
 
