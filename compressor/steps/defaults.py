@@ -103,11 +103,12 @@ def resolve_defaults(
     # Least squares is no better than its rows: the widest layer says how many samples are needed.
     wanted = least if asked else max(least, min(MOST, work.samples))
     wanted = min(wanted, available) if available is not None else wanted
-    losses = follows_losses(settings, samples=True)
+    # Whoever asked for losses by name takes the time that they need.
+    losses = settings.scope == "auto" and follows_losses(settings, samples=True)
     count, effort = _within_seconds(work, wanted, losses=losses, asked=asked)
     notes, scope = [], settings.scope
     # Widths that follow the losses are the dearer half, and what they spare is less than what least squares does.
-    if effort.seconds > SECONDS and losses and scope == "auto":
+    if effort.seconds > SECONDS and losses:
         notes.append(SHARED.format(cost=_minutes(effort.seconds)))
         scope, losses = "local", False
         count, effort = _within_seconds(work, wanted, losses=losses, asked=asked)

@@ -17,9 +17,9 @@ from compressor.pruning.cost import macs_per_sample
 if TYPE_CHECKING:
     from compressor.reconstruct import ReconstructOptions
 
-RUNNING, SOLVING = 40e9, 20e9
+RUNNING, SOLVING = 80e9, 20e9
 """Floating-point operations that a core does in a second, about: in layers that run, and in systems that are solved."""
-MOVING = 1e9
+MOVING = 2e9
 """Bytes of what layers compute that a core brings from one layer to the next in a second, about."""
 PASSES, PASSES_FOR_LOSSES = 2, 6
 """Passes over the samples, about: both nets; with losses also forward and backward for the gradients, twice."""

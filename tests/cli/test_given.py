@@ -109,12 +109,12 @@ def test_a_device_can_be_written_to() -> None:
 
 
 def test_a_model_that_is_given_for_a_plan_is_said_to_be_one(folder: Path) -> None:
-    plan = "and a plan is a JSON file; give one that --plan-out wrote"
+    plan = "and a plan is a JSON object in a file; give one that --plan-out wrote"
     (folder / "readable.onnx").write_text("ir_version: 8")
     (folder / "words.txt").write_text("ratio 0.5")
     for name in ("net.onnx", "readable.onnx"):
         assert f"{name} is a model, {plan}" in refused(2, "prune", "net.onnx", "--plan", name)
-    assert f"words.txt is no JSON, {plan}" in refused(2, "prune", "net.onnx", "--plan", "words.txt")
+    assert f"words.txt is something else, {plan}" in refused(2, "prune", "net.onnx", "--plan", "words.txt")
 
 
 def test_a_file_that_is_small_enough_says_so() -> None:
