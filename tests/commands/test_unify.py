@@ -371,7 +371,6 @@ def test_both_files_are_timed_on_request(tmp_path: Path) -> None:
     report = unify_file(net, tmp_path / "out.onnx", asked)
     assert report.latency is not None
     assert report.latency.low <= report.latency.before_ms / report.latency.after_ms <= report.latency.high
-    assert 0.3 < report.latency.low < 3
     assert "time" in report.seconds
     dry = unify_file(net, None, asked)
     assert dry.latency is None, "there is no file to time"
