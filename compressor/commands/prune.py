@@ -26,6 +26,7 @@ from compressor.graph.joined import joined_of, split
 from compressor.graph.model_result import ModelResult
 from compressor.graph.outline import keep_functions
 from compressor.graph.provenance import stamp_provenance
+from compressor.graph.restore_packed import is_packed
 from compressor.metrics.evaluator import evaluator_for
 from compressor.pruning import proof
 from compressor.pruning.analysis import analyse, believing
@@ -36,7 +37,7 @@ from compressor.results import Report
 from compressor.steps import account
 from compressor.steps.checkpoints import checkpoint_beside
 from compressor.steps.contradictions import demand_together
-from compressor.steps.defaults import heavier, made_up, resized, resolve_defaults
+from compressor.steps.defaults import UNPACKED, heavier, made_up, resized, resolve_defaults
 from compressor.steps.gates import unresolved
 from compressor.steps.objective import by_time, dearer
 from compressor.steps.provenance import pruning_facts
@@ -129,8 +130,9 @@ def _prune(
         demand_matches(settings, source, found.model)
         prepared = found.model
         # Needs the analysed model, as it counts what a recovery would take.
-        settings, notes = resolve_defaults(settings, found, available=None if samples is None else len(samples.train))
-        settings = resized(settings, notes)
+        settings, notes = resized(settings)
+        settings, more = resolve_defaults(settings, found, available=None if samples is None else len(samples.train))
+        notes += [*more, *([UNPACKED] if is_packed(source) else [])]
         settings = settings if plan is not None else by_time(settings, found, size)
         before = account.stats_of(source, found, size, file)
         if fewer is not None:

@@ -14,7 +14,7 @@ from compressor.data.synthetic import Synthetic
 from compressor.evaluate.stand_in import describe_samples
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
-from compressor.graph.restore_packed import with_plain_weights
+from compressor.graph.restore_packed import is_packed, with_plain_weights
 from compressor.pruning import proof
 from compressor.results.quantize import QuantizeReport
 from compressor.steps import account
@@ -25,7 +25,6 @@ from compressor.steps.quantize import (
     demand_quantised,
     demand_unquantised,
     growth,
-    is_packed,
     moved_by_quantization,
     put_quantized,
     quantised,

@@ -13,6 +13,11 @@ MARK = "compressor."
 """How the names of constants that packed weights share begin; every packed weight reads one."""
 
 
+def is_packed(model: ir.Model) -> bool:
+    """Are weights of the model stored as the codes of ``unify``, or as coefficients in a basis?"""
+    return any(str(name).startswith(MARK) for name in model.graph.initializers)
+
+
 def restore(model: ir.Model) -> list[str]:
     """Turns every packed weight of ``model`` into an initializer of its name, in place.
 
@@ -44,7 +49,7 @@ def restore(model: ir.Model) -> list[str]:
 
 def with_plain_weights(model: ir.Model) -> ir.Model:
     """The model itself where nothing is packed in it, else a copy with plain weights."""
-    if not any(str(name).startswith(MARK) for name in model.graph.initializers):
+    if not is_packed(model):
         return model
     copy = model.clone()
     # Constants are followed in the order of the nodes.

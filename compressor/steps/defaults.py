@@ -76,6 +76,10 @@ HEAVY = (
     "--target-size spends the budget on bytes"
 )
 RESIZED = "nothing was recovered: inputs or outputs have other sizes, so that the models do not run on the same data"
+UNPACKED = (
+    "weights of this file were packed and are plain numbers now, since channels of codes cannot be cut; prune first, "
+    "and pack afterwards with unify"
+)
 NO_SAMPLES = "nothing was recovered: {reason}; give --data, or say --recover none"
 
 
@@ -161,14 +165,16 @@ def _minutes(seconds: float) -> str:
     return f"{max(1, round(seconds / 60))} minutes" if seconds > 90 else "a minute"
 
 
-def resized(settings: PruneSettings, notes: list[str]) -> PruneSettings:
-    """The settings of a run whose inputs or outputs may shrink: nothing runs both models side by side on the same data.
+def resized(settings: PruneSettings) -> tuple[PruneSettings, list[str]]:
+    """The settings of a run whose inputs or outputs may shrink, and what the report has to say.
+
+    Nothing then runs both models side by side on the same data.
 
     Raises:
         UsageError: something that does was asked for.
     """
     if not settings.resizes:
-        return settings
+        return settings, []
     given = settings.model_fields_set
     asked = [f"--recover {settings.recover}"] if "recover" in given and settings.recover not in ("auto", "none") else []
     asked += ["--scope loss"] if settings.scope == "loss" else []
@@ -178,8 +184,9 @@ def resized(settings: PruneSettings, notes: list[str]) -> PruneSettings:
         flags = {"--cache-heads": settings.cache_heads, "--free-output": settings.free_outputs}
         what = next((flag for flag, is_so in flags.items() if is_so), "--keep-tokens")
         raise UsageError(f"{asked[0]} compares models on the same inputs and outputs; leave it out, or {what}")
-    notes[:] = [RESIZED]
-    return _with(settings, recover="none", scope="local" if settings.scope == "auto" else settings.scope)
+    # Nothing is missing where nothing was to be recovered.
+    notes = [] if settings.recover == "none" else [RESIZED]
+    return _with(settings, recover="none", scope="local" if settings.scope == "auto" else settings.scope), notes
 
 
 def made_up(

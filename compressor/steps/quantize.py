@@ -21,7 +21,7 @@ from compressor.evaluate.stand_in import stand_in
 from compressor.graph import clean, files, metadata
 from compressor.graph.nodes import REALS
 from compressor.graph.normalise import normalise
-from compressor.graph.restore_packed import MARK, with_plain_weights
+from compressor.graph.restore_packed import with_plain_weights
 from compressor.metrics.evaluator import evaluator_for
 from compressor.operators.table import operator_of
 from compressor.pruning.analysis import prepared_model
@@ -315,11 +315,6 @@ def put_quantized(model: ir.Model, output: Path | None, settings: QuantizeSettin
     # Quantised nodes count no multiply-accumulates of real numbers; there are as many as before.
     # Scales and zero points are no parameters either.
     return stats.model_copy(update={"params": before.params, "macs": before.macs, "uncounted": 0})
-
-
-def is_packed(model: ir.Model) -> bool:
-    """Are weights of the model stored as the codes of ``unify``?"""
-    return any(str(name).startswith(MARK) for name in model.graph.initializers)
 
 
 def growth(report: QuantizeReport, source: Path, *, packed: bool) -> list[str]:
