@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -126,8 +127,14 @@ def test_libraries_stay_in_their_rooms(library: str) -> None:
 
 def test_every_layer_is_real() -> None:
     present = {module.split(".")[0] for module in MODULES}
-    planned: set[str] = set()
-    assert {unit for layer in LAYERS for unit in layer} - planned <= present
+    assert {unit for layer in LAYERS for unit in layer} == present
+
+
+def test_every_package_stands_in_the_picture() -> None:
+    page = (ROOT.parent / "docs" / "how-it-works.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"[a-z_]+", page.partition("## What imports what")[2].partition("\n## ")[0]))
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages <= shown
 
 
 def test_this_test_sees_imports(tmp_path: Path) -> None:

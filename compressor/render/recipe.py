@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 
@@ -97,14 +99,20 @@ def _measured(value: float | None, *, share: bool) -> str:
     return "" if value is None else metric_value(value, share=share)
 
 
+AMOUNTS: Mapping[str, Callable[[float], str]] = MappingProxyType(
+    {
+        "max_drop": "{:.2%}".format,
+        "max_size": lambda value: f"{value:.0%}" if value <= 1 else quantity(round(value), "B"),
+        "max_distance": "{:.2%}".format,
+        "min_speedup": "{:.3g}x".format,
+        "max_latency": "{:.3g} ms".format,
+    }
+)
+"""Gate -> how its limit, and what was measured, is written."""
+
+
 def _amount(name: str, value: float | None) -> str:
     """A limit or a measurement, in the unit of the gate."""
     if value is None:
         return "-"
-    forms = {
-        "max_drop": f"{value:.2%}",
-        "max_size": f"{value:.0%}" if value <= 1 else quantity(round(value), "B"),
-        "min_speedup": f"{value:.3g}x",
-        "max_latency": f"{value:.3g} ms",
-    }
-    return forms[name]
+    return AMOUNTS[name](value)

@@ -8,7 +8,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from compressor.render.recipe import render_recipe, write_recipe_html
+from compressor.config.recipe import STAGE_GATES
+from compressor.render.recipe import AMOUNTS, render_recipe, write_recipe_html
 from compressor.results.detail import AccuracyRow, Environment
 from compressor.results.recipe import GateRow, RecipeReport, StageRow
 from tests.render.case import HOSTILE, stats
@@ -78,3 +79,8 @@ def test_the_page_is_safe_with_any_name(tmp_path, name, missed):
 
 def test_json_comes_back_as_it_was():
     assert RecipeReport.model_validate_json(report().to_json()) == report()
+
+
+def test_every_gate_of_a_stage_has_a_form() -> None:
+    assert AMOUNTS.keys() == STAGE_GATES.keys()
+    assert AMOUNTS["max_distance"](0.0123) == "1.23%"
