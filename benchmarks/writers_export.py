@@ -15,6 +15,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def torch_jobs() -> Iterator[Job]:
 
     for name, make in CASES.items():
         for writer in WRITERS:
-            yield f"{name}.{writer}", lambda path, make=make, writer=writer: export(make(), path, writer)  # type: ignore[misc]
+            yield f"{name}.{writer}", partial(_exported, make, writer)
 
 
 def export(example: object, path: Path, writer: str) -> None:
@@ -72,6 +73,11 @@ def export(example: object, path: Path, writer: str) -> None:
         )
 
 
+def _exported(make: Callable[[], object], writer: str, path: Path) -> None:
+    # Made only when its turn comes: each holds a network.
+    export(make(), path, writer)
+
+
 def runtime_jobs(out: Path) -> Iterator[Job]:
     """ONNX Runtime's optimiser at each level, its transformer optimiser, and its quantisers, over what torch wrote."""
     for name in OPTIMISED:
@@ -80,10 +86,10 @@ def runtime_jobs(out: Path) -> Iterator[Job]:
             print(f"skipped: ONNX Runtime over {name}: torch wrote no such file")
             continue
         for level in LEVELS:
-            yield f"{name}.ort-{level}", lambda path, s=source, level=level: optimise(s, path, level)  # type: ignore[misc]
-        yield f"{name}.ort-transformers", lambda path, s=source, n=name: fuse(s, path, n)  # type: ignore[misc]
-        for kind in QUANTISERS:
-            yield f"{name}.ort-{kind}", lambda path, s=source, k=kind: QUANTISERS[k](s, path)  # type: ignore[misc]
+            yield f"{name}.ort-{level}", partial(optimise, source, level=level)
+        yield f"{name}.ort-transformers", partial(fuse, source, name=name)
+        for kind, quantise in QUANTISERS.items():
+            yield f"{name}.ort-{kind}", partial(quantise, source)
 
 
 def optimise(source: Path, path: Path, level: str) -> None:
@@ -166,8 +172,6 @@ class _Samples:
 def elsewhere() -> Iterator[Job]:
     """Tools that may not be installed; each is asked for by its import."""
     yield "llama.genai", _genai
-    yield "mlp.tf2onnx", lambda path: _missing("tf2onnx", path)
-    yield "mlp.paddle2onnx", lambda path: _missing("paddle2onnx", path)
     yield "mlp.skl2onnx", _sklearn
 
 
@@ -189,11 +193,6 @@ def _sklearn(path: Path) -> None:
     x, y = rng.standard_normal((200, 16)).astype(np.float32), rng.integers(0, 3, 200)
     made = networks.MLPClassifier((32, 32), max_iter=5).fit(x, y)
     path.write_bytes(converter.to_onnx(made, x[:1]).SerializeToString())
-
-
-def _missing(module: str, path: Path) -> None:
-    importlib.import_module(module)
-    raise NotImplementedError(f"{module} is installed, and no graph of it is made for {path.name} yet")
 
 
 def main(argv: list[str]) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -229,10 +230,10 @@ def _tokens(length: int) -> Tensor:
 MAMBA = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "vocab_size": VOCABULARY, "state_size": 8}
 BERT = _common(max_position_embeddings=64)
 CASES: Mapping[str, Callable[[], Example]] = {
-    **{f"{name}.cache": lambda name=name: decoder(name) for name in DECODERS},  # type: ignore[misc]
-    **{f"{name}.encoder": lambda name=name: encoder(name) for name in SEQ2SEQ},  # type: ignore[misc]
-    **{f"{name}.decoder": lambda name=name: cross_decoder(name, cached=False) for name in SEQ2SEQ},  # type: ignore[misc]
-    **{f"{name}.decoder.cache": lambda name=name: cross_decoder(name, cached=True) for name in SEQ2SEQ},  # type: ignore[misc]
+    **{f"{name}.cache": partial(decoder, name) for name in DECODERS},
+    **{f"{name}.encoder": partial(encoder, name) for name in SEQ2SEQ},
+    **{f"{name}.decoder": partial(cross_decoder, name, cached=False) for name in SEQ2SEQ},
+    **{f"{name}.decoder.cache": partial(cross_decoder, name, cached=True) for name in SEQ2SEQ},
     "mamba": lambda: plain("Mamba", MAMBA, "ForCausalLM", length=6),
     "bert": lambda: plain("Bert", BERT, "Model"),
     "modernbert": lambda: plain("ModernBert", _common(pad_token_id=0), "Model"),

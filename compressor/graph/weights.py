@@ -198,6 +198,12 @@ class DerivedTensor(ir.LazyTensor):
             file.write(np.ascontiguousarray(self._part(array, first)).tobytes())
 
 
+def weight_bytes(model: ir.Model) -> int:
+    """Bytes of all initializers of the main graph."""
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    return sum(int(tensor.nbytes) for tensor in tensors if tensor is not None)
+
+
 def is_large(graph: ir.Graph) -> bool:
     """Do the weights of a graph stay on disk? See ``LARGE_MODEL``."""
     tensors = (value.const_value for value in graph.initializers.values())

@@ -11,7 +11,8 @@ import onnx_ir as ir
 from compressor.core.compare import Array
 from compressor.graph import files
 from compressor.graph.joined import Given, Joined, Part, joined_of
-from compressor.pruning.piecewise import runnable, runnable_file, weight_bytes
+from compressor.graph.weights import weight_bytes
+from compressor.pruning.piecewise import runnable, runnable_file
 from compressor.runtime.stored import Feed, Open, Runnable, Runs, Tried, tried_one_by_one
 
 

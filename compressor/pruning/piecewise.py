@@ -25,6 +25,7 @@ from compressor.errors import ModelError
 from compressor.graph import files
 from compressor.graph.stream import placeholder_proto
 from compressor.graph.walk import nested
+from compressor.graph.weights import weight_bytes
 from compressor.runtime.stored import Feed, Live, Runnable, Runs, Stored, Tried
 
 if TYPE_CHECKING:
@@ -70,12 +71,6 @@ def fits(size: int) -> bool:
     free = free_memory()
     # Asked anew for each model: what is free changes while reference, cut and file are held beside each other.
     return size <= (WHOLE_BYTES if free is None else min(WHOLE_BYTES, free // SHARE))
-
-
-def weight_bytes(model: ir.Model) -> int:
-    """Bytes of all initializers of the main graph."""
-    tensors = (value.const_value for value in model.graph.initializers.values())
-    return sum(int(tensor.nbytes) for tensor in tensors if tensor is not None)
 
 
 class Lent:

@@ -22,6 +22,7 @@ from compressor.graph.normalise import normalise
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.stream import plan_files
 from compressor.graph.unfuse import UNFUSED
+from compressor.graph.weights import weight_bytes
 from compressor.operators import quantization_grid
 from compressor.operators.carried import taught
 from compressor.operators.table import RULES
@@ -63,10 +64,7 @@ def open_source(model: str | Path | ir.Model, settings: RunSettings, also: Seque
     if also:
         path = None if isinstance(model, ir.Model) else Path(model)
         loaded = join(loaded, path, [(Path(file), pairs) for file, pairs in map(parse_also, also)])
-    if isinstance(model, ir.Model):
-        size = sum(int(v.const_value.nbytes) for v in loaded.graph.initializers.values() if v.const_value)
-    else:
-        size = _size(loaded)
+    size = weight_bytes(loaded) if isinstance(model, ir.Model) else _size(loaded)
     return taught(loaded, settings), size
 
 

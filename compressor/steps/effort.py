@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from compressor.core.machine import cores
 from compressor.graph.shapes import Shapes
+from compressor.graph.weights import weight_bytes
 from compressor.operators.table import RULES, operator_of
 from compressor.pruning.cost import macs_per_sample
 
@@ -66,11 +67,10 @@ class RecoveryWork:
     @staticmethod
     def of(model: ir.Model, shapes: Shapes) -> RecoveryWork:
         """Of a model in normal form, at the shapes that samples have."""
-        weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
         made = (shapes(value) for node in model.graph for value in node.outputs)
         held = 4.0 * sum(prod(shape) for shape in made if shape is not None) / max(shapes.batch, 1)
         macs = macs_per_sample(model.graph, shapes, RULES)
-        return RecoveryWork(_layers(model, shapes), macs, weights, held)
+        return RecoveryWork(_layers(model, shapes), macs, weight_bytes(model), held)
 
     @property
     def samples(self) -> int:

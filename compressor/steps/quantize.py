@@ -22,6 +22,7 @@ from compressor.graph import clean, files, metadata
 from compressor.graph.nodes import REALS
 from compressor.graph.normalise import normalise
 from compressor.graph.restore_packed import with_plain_weights
+from compressor.graph.weights import weight_bytes
 from compressor.metrics.evaluator import evaluator_for
 from compressor.operators.table import operator_of
 from compressor.pruning.analysis import prepared_model
@@ -190,9 +191,8 @@ def _asked(
     by_channel = settings.per_channel and (opset >= BY_CHANNEL or settings.mode == "int4")
     notes = [NO_CHANNELS.format(opset=opset)] if settings.per_channel and not by_channel else []
     nodes = tuple(str(node.name) for name in left for node, _ in weights[name].uses())
-    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     # Half of what one file may hold leaves room for the models that the quantiser writes on the way.
-    large = size > files.MAX_INLINE_BYTES // 2
+    large = weight_bytes(model) > files.MAX_INLINE_BYTES // 2
     return Quantization(by_channel, settings.calibration, settings.block_size, nodes, large), notes
 
 

@@ -63,6 +63,13 @@ def test_functions_stay_around_a_cut(proto: onnx.ModelProto, tmp_path: Path) -> 
     np.testing.assert_allclose(one, two, rtol=1e-5)
 
 
+def stages(proto: onnx.ModelProto) -> tuple[ir.Model, ir.Model, ir.Model]:
+    """The model with functions, the prepared graph, and a copy of it to be changed."""
+    source = ir.from_proto(proto)
+    prepared = normalise(source.clone())
+    return source, prepared, prepared.clone()
+
+
 def edited(source: ir.Model, name: str) -> tuple[list[str], list[str]]:
     """What is said, and which calls are left, after the constant of this name was changed in the new graph."""
     prepared = normalise(source.clone())
@@ -86,9 +93,7 @@ def test_a_function_whose_constant_changed_is_inlined(proto: onnx.ModelProto) ->
 
 
 def test_a_function_is_kept_in_all_calls_or_none(proto: onnx.ModelProto) -> None:
-    source = ir.from_proto(proto)
-    prepared = normalise(source.clone())
-    model = prepared.clone()
+    source, prepared, model = stages(proto)
     node = next(n for n in model.graph if n.op_type == "Sigmoid")
     node.op_type = "Tanh"
     told = keep_functions(model, prepared, source)
@@ -97,9 +102,7 @@ def test_a_function_is_kept_in_all_calls_or_none(proto: onnx.ModelProto) -> None
 
 
 def test_a_node_that_reads_something_else_is_no_body_any_more(proto: onnx.ModelProto) -> None:
-    source = ir.from_proto(proto)
-    prepared = normalise(source.clone())
-    model = prepared.clone()
+    source, prepared, model = stages(proto)
     product = next(n for n in model.graph if n.op_type == "Mul")
     product.replace_input_with(1, product.inputs[0])
     told = keep_functions(model, prepared, source)
@@ -111,3 +114,19 @@ def test_several_files_have_no_functions(proto: onnx.ModelProto, tmp_path: Path)
     onnx.save(proto, tmp_path / "in.onnx")
     with pytest.raises(UsageError, match="--keep-functions is for a model of one file"):
         prune(tmp_path / "in.onnx", PruneSettings(keep_functions=True, also=("other.onnx",)))
+
+
+HALVES = """<ir_version: 10, opset_import: ["" : 18, "my" : 1]>
+g (float[B,8] x) => (float[B,4] y) { h = my.upper(x)  y = Relu(h) }
+<domain: "my", opset_import: ["" : 18]> upper (x) => (y) { a, b = Split<axis=1, num_outputs=2>(x)  y = Neg(b) }
+"""
+
+
+def test_another_result_of_the_same_node_is_something_else() -> None:
+    source, prepared, model = stages(onnx.parser.parse_model(HALVES))
+    assert keep_functions(prepared.clone(), prepared, source) == []
+    split, negated = (next(n for n in model.graph if n.op_type == kind) for kind in ("Split", "Neg"))
+    negated.replace_input_with(0, split.outputs[0])
+    [told] = keep_functions(model, prepared, source)
+    assert told.endswith("is another result of its node")
+    assert calls(model) == []
