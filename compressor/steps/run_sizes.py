@@ -51,13 +51,13 @@ def follow_batch(models: Sequence[ir.Model], data: Dataset, settings: RunSetting
         return []
     with scratch() as folder:
         live = runnable(models[0], folder, settings.provider).open()
-        tried = [live.tried([dict(data.take(np.arange(count)).inputs)], 1) for count in (2, 1)]
-    # Where not even one runs, the size of the batch is not what is wrong.
-    if tried[0].runs or not tried[1].runs:
-        return []
+        two, problem = live.tried([dict(data.take(np.arange(2)).inputs)], 1)
+        # Where not even one runs, the size of the batch is not what is wrong.
+        if two or not live.tried([dict(data.take(np.arange(1)).inputs)], 1)[0]:
+            return []
     for model in models:
         limit_batch(model, 1)
-    return [ONE_BY_ONE.format(reason=str(tried[0].problem).partition(";")[0])]
+    return [ONE_BY_ONE.format(reason=str(problem).partition(";")[0])]
 
 
 def run_size(model: ir.Model, data: Dataset, settings: PruneSettings) -> int:
