@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
@@ -88,7 +90,18 @@ class ChannelMask:
         # An axis may have been empty in the model itself.
         if 0 in shape and 0 not in self.before(value):
             raise PlanError(f"the plan leaves nothing of {name}")
+        if not self._is_block(value, shape):
+            raise PlanError(f"the plan keeps outputs of {name} whose inputs all go, or inputs whose outputs do")
         return tuple(shape)
+
+    def _is_block(self, value: ir.Value | None, shape: list[int]) -> bool:
+        """Do the positions that stay fill ``shape``? Terms that share an axis can contradict each other about it."""
+        terms = self.coupling.layout(value, assign_fresh=False)
+        axes = [axis for term in terms for axis in term.axes]
+        if len(axes) == len(set(axes)):
+            return True  # no axis is shared, which is the usual case
+        mask = self.mask(value)
+        return mask is None or mask.sum() == math.prod(n for n, varies in zip(shape, mask.shape, strict=True) if varies > 1)
 
     def touches(self, value: ir.Value | None) -> bool:
         """Does ``value`` lose a position on any axis?"""

@@ -93,6 +93,17 @@ def test_an_emptied_axis_is_refused() -> None:
         cut.after(value(cut.coupling, "a"))
 
 
+def test_outputs_of_a_group_without_inputs_are_refused() -> None:
+    """Several steps can empty a group that was one channel wide by then; on the original their sum says half of that."""
+    _, coupling = couple(in_memory(between("c = Conv<group=4>(a, u)  b = Relu(c)", more="float[16,4,1,1] u")),
+                         PruneSettings())  # fmt: skip
+    first = next(g for g in group(coupling) if g.name == "w")
+    an_output = coupling.layout(value(coupling, "c"))[0].units[9:10]
+    cut = ChannelMask(coupling, np.concatenate([first.units[:4], an_output]))
+    with pytest.raises(PlanError, match="keeps outputs of u whose inputs all go"):
+        cut.after(value(coupling, "u"))
+
+
 def test_the_frozen_unit_is_refused() -> None:
     _, coupling = couple(in_memory(between("b = Relu(a)")), PruneSettings())
     with pytest.raises(PlanError, match="cannot do without"):
