@@ -1,7 +1,7 @@
 """Does training towards a cut pay? Every method beside the plain cut, at the same number of epochs in all.
 
     python benchmarks/sparsity_training.py --train train.npz --test test.npz --out sparsity.json
-        [--macs 0.5,0.3] [--images 10000] [--epochs 4] [--before 2] [--seeds 0] [--arms NAME,NAME]
+        [--macs 0.5,0.3] [--images 10000] [--epochs 4] [--before 2] [--seeds 0] [--arms NAME,NAME] [--amp bf16]
 
 The files hold ``x`` (uint8 [n, h, w, 3] or [n, 3, h, w]) and ``y``. Every arm starts from the same trained network,
 models/cifar10-resnet20.onnx or ``--model``, and sees ``--images`` training images ``--epochs`` times: ``cut`` all after
@@ -35,13 +35,19 @@ FRESH: dict[str, dict[str, Any]] = {
 }
 """Arms that forget the trained weights; they learn from the trained network all the same."""
 PLAIN = "cut"
+AFTER: dict[str, dict[str, Any]] = {PLAIN: {}, "orthogonal": {"reinitialise": "orthogonal"}, **FRESH}
+"""Arms that train after the cut alone."""
+TICKET = "ticket"
+"""Fresh weights trained, cut where they ended, and trained again from where they began: half of the epochs each."""
 
 
 def arm(name: str, asked: argparse.Namespace, macs: float, seed: int) -> dict[str, Any]:
     """Settings of an arm beyond those that all share."""
     shared = {"target_macs": macs, "seed": seed, "recover": "finetune", "round_to": 1, "batch_size": 128}
-    if name == PLAIN or name in FRESH:
-        return {**shared, **FRESH.get(name, {}), "epochs": asked.epochs}
+    if name in AFTER:
+        return {**shared, **AFTER[name], "epochs": asked.epochs}
+    if name == TICKET:
+        return {**shared, "rewind": 0, "epochs": asked.epochs // 2}
     before = {"sparsify": name, "sparsify_epochs": asked.before}
     return {**shared, **before, "epochs": asked.epochs - asked.before}
 
@@ -58,7 +64,7 @@ def subset(path: Path, count: int, seed: int, folder: Path) -> Path:
 def run(name: str, asked: argparse.Namespace, macs: float, seed: int, folder: Path) -> dict[str, Any]:
     """One arm: accuracy of the original, right after the cut, and in the end."""
     settings = PruneSettings.parse({
-        **STATISTICS, **arm(name, asked, macs, seed), "augment": ("flip", "crop"), "device": "cpu",
+        **STATISTICS, **arm(name, asked, macs, seed), "augment": ("flip", "crop"), "device": "cpu", "amp": asked.amp,
         "data": str(subset(asked.train, asked.images, seed, folder)),
         "val_data": str(subset(asked.test, asked.judged, 0, folder)), "verify": "off",
     })  # fmt: skip
@@ -85,7 +91,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--before", type=int, default=2)
     parser.add_argument("--seeds", default="0")
-    parser.add_argument("--arms", default=",".join([PLAIN, *FRESH, *REGULARIZERS]))
+    parser.add_argument("--arms", default=",".join([*AFTER, TICKET, *REGULARIZERS]))
+    parser.add_argument("--amp", default="off")
     asked = parser.parse_args()
     done: dict[str, Any] = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
     about = {k: str(v) for k, v in vars(asked).items() if k not in ("out", "arms", "macs", "seeds")}
