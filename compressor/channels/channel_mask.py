@@ -101,7 +101,9 @@ class ChannelMask:
         if len(axes) == len(set(axes)):
             return True  # no axis is shared, which is the usual case
         mask = self.mask(value)
-        return mask is None or mask.sum() == math.prod(n for n, varies in zip(shape, mask.shape, strict=True) if varies > 1)
+        return mask is None or mask.sum() == math.prod(
+            n for n, varies in zip(shape, mask.shape, strict=True) if varies > 1
+        )
 
     def touches(self, value: ir.Value | None) -> bool:
         """Does ``value`` lose a position on any axis?"""

@@ -18,6 +18,7 @@ from compressor.config import PruneSettings
 from compressor.core.extras import TRAINING
 from compressor.core.machine import cores, free_memory
 from compressor.data.synthetic import Synthetic
+from compressor.data.synthetic.dataset import REMEMBERED
 from compressor.data.synthetic.sizes import sample_shapes
 from compressor.errors import ModelError, UsageError
 from compressor.graph.shapes import Shapes
@@ -216,7 +217,11 @@ def made_up(
         return None
     # Samples of whose class the model is sure tell more of what its late layers do (docs/recovery.md).
     if isinstance(samples.train, Synthetic):
-        samples = replace(samples, train=_sharpened(samples.train, found))
+        train = _sharpened(samples.train, found)
+        # What a short training learns from samples as they were drawn is worth less than what it unlearns by them.
+        if settings.recover == "distill" and train.sharpened:
+            train = replace(train, count=max(settings.samples, len(train.sharpened)))
+        samples = replace(samples, train=train)
     return replace(samples, asked=asked)
 
 
@@ -231,8 +236,10 @@ def _sharpened(samples: Synthetic, found: Analysis) -> Synthetic:
     for kind in samples.kinds:  # of sizes that the model leaves open, samples may have larger ones
         bound = found.shapes.inputs.get(kind.name, (1, *kind.shape))[1:]
         macs *= max(1.0, prod(kind.shape) / max(prod(bound), 1)) if kind.pixels else 1.0
+    # They stay in memory.
+    size = sum(prod(kind.shape) * kind.dtype.itemsize for kind in samples.kinds)
     try:
-        return sharpened(found.model, samples, int(SHARPENING / max(macs, 1.0)))
+        return sharpened(found.model, samples, int(min(SHARPENING / max(macs, 1.0), REMEMBERED / max(size, 1))))
     except (ModelError, RuntimeError):
         return samples  # as they were drawn; what torch cannot run is no fault of the samples
 

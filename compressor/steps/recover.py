@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -48,7 +49,7 @@ INEXACT_NOTE = (
 )
 NOT_RUN = "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
 NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data with samples that the model takes"
-MADE_UP_TO_TRAIN = 5000
+MADE_UP_TO_TRAIN = MappingProxyType({"finetune": 5000, "distill": 2048})
 """Made-up samples that training distils on, where the user has none; fewer are learnt by heart."""
 STAND_IN_NOTE = "no data was given, so made-up samples stood in for it; --data with real samples recovers more"
 
@@ -105,7 +106,7 @@ class RunSamples:
         if idle and judged is None and criterion(settings.criterion).needs is None:
             return None
         # Least squares needs hundreds; training learns a few hundred by heart.
-        count = settings.samples if not settings.trains else max(settings.samples, MADE_UP_TO_TRAIN)
+        count = max(settings.samples, MADE_UP_TO_TRAIN.get(settings.recover, 0))
         return RunSamples(stand_in(model, settings, count), judged, real=False)
 
 

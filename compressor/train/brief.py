@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 import torch
 
 from compressor.config import PruneSettings
-from compressor.data import Dataset, augmentation, shuffled
+from compressor.data import Dataset, Indices, augmentation, shuffled
 from compressor.data.order import Subset
 from compressor.data.spec import specs
+from compressor.data.synthetic import Synthetic
 from compressor.train.defaults import training_defaults
 from compressor.train.finetune import TuneResult, finetune
+from compressor.train.gradients.sharpening import sharpened
 from compressor.train.loop.distributed import single_device
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import Observer
@@ -35,8 +38,8 @@ BATCH = 64
 """Samples of a step."""
 SECONDS = 60.0
 """Of all steps together, at most."""
-JUDGED = 128
-"""Samples that norms are calibrated on, and that judge whether training helped: as many, or a quarter of all."""
+JUDGED = 256
+"""Samples that norms are calibrated on, and that judge whether training helped; of a user's, at most a quarter."""
 
 
 class TooSlow(Exception):  # noqa: N818 -- an outcome, which the caller puts into a sentence
@@ -67,10 +70,9 @@ def distil(
     """
     size = min(BATCH, len(data))
     steps = steps_within(SECONDS, step_seconds(model, original, data, settings, size))
-    mixed = shuffled(len(data), settings.seed, 0)
-    judged = min(JUDGED, len(data) // 4)
+    learnt, valid = _set_aside(data, original, settings.seed)
     # One epoch over the samples as often as steps take them, changed otherwise each time; of many, not all are seen.
-    order = np.resize(mixed[judged:], steps * size)
+    order = np.resize(learnt, steps * size)
     chosen = training_defaults(settings, model).model_copy(
         update={
             "loss": "distill",
@@ -84,10 +86,23 @@ def distil(
             "eval": None,
         }
     )
-    # Least squares saw them all, which flatters the weights from before: what is kept is better even so.
-    valid = Subset(data, mixed[:judged]) if judged else None
     parts = Splits(Subset(data, order), valid, lambda epoch: augmentation(chosen, model, epoch))
     return finetune(model, chosen, teacher=original, data=parts, extensions=extensions, observe=observe)
+
+
+def _set_aside(data: Dataset, original: ir.Model, seed: int) -> tuple[Indices, Dataset | None]:
+    """Indices of the samples to train on, in random order, and samples that judge whether it helped.
+
+    Least squares was fitted to ``data``, which flatters the weights from before training: on made-up samples others of
+    the same kind tell; of a user's samples a quarter is set aside, and what is kept is better even so.
+    """
+    mixed = shuffled(len(data), seed, 0)
+    if not isinstance(data, Synthetic):
+        judged = min(JUDGED, len(data) // 4)
+        return mixed[judged:], Subset(data, mixed[:judged]) if judged else None
+    # Neither the first renewal, which the report compares on: what is kept was chosen on these.
+    others = replace(data.renewed().renewed(), count=JUDGED)
+    return mixed, sharpened(original, others, JUDGED) if data.sharpened else others
 
 
 def steps_within(seconds: float, each: float) -> int:

@@ -94,7 +94,7 @@ def test_an_emptied_axis_is_refused() -> None:
 
 
 def test_outputs_of_a_group_without_inputs_are_refused() -> None:
-    """Several steps can empty a group that was one channel wide by then; on the original their sum says half of that."""
+    """Steps can empty a group that was one channel wide by then; on the original their sum says half of that."""
     _, coupling = couple(in_memory(between("c = Conv<group=4>(a, u)  b = Relu(c)", more="float[16,4,1,1] u")),
                          PruneSettings())  # fmt: skip
     first = next(g for g in group(coupling) if g.name == "w")
