@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -115,6 +116,11 @@ def batch_limit(model: ir.Model) -> int | None:
         )
     found: int | None = next(iter(fixed.values()), model.graph.meta.get(_TAKEN))
     return found
+
+
+def too_few(limit: int | None, samples: Sized) -> UsageError:
+    """The error where not one batch of ``limit`` samples, which the model takes, can be filled."""
+    return UsageError(f"the model takes batches of {limit}, the data has {len(samples)} samples; give more")
 
 
 def _spec(value: ir.Value) -> InputSpec:

@@ -7,9 +7,11 @@ from typing import TypeVar
 
 import onnx_ir as ir
 
+from compressor.graph.metadata import PREFIX
+
 REALS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 """Element types of real numbers that a weight may have."""
-HANDED_OVER = "compressor.handed_over"
+HANDED_OVER = f"{PREFIX}handed_over"
 """Key of ``Node.meta``: the node hands a result of one file to another, and stays (:mod:`compressor.graph.joined`)."""
 STANDARD = ("", "ai.onnx")
 """Names of ONNX's own domain."""
