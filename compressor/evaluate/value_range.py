@@ -32,7 +32,7 @@ from compressor.data.synthetic import (
     Synthetic,
     synthetic,
 )
-from compressor.graph.linear_outputs import LinearOutput, linear_outputs
+from compressor.operators.linear_outputs import LinearOutput, linear_outputs
 from compressor.graph.shapes import Shapes
 
 Rows = npt.NDArray[np.float32]

@@ -124,6 +124,7 @@ OPERATORS = (
         signature=_table,
         around=_share_columns,
         settings=(2, 3),
+        tables={1: 0},
         differentiable=False,
     ),
 )
