@@ -6,7 +6,7 @@ Optional values, random numbers, losses, signals, and operators that nobody has 
 from __future__ import annotations
 
 from compressor.graph.evaluate import RANDOM
-from compressor.operators.facts import Host, Normalises
+from compressor.operators.facts import FUSION, Host, Normalises
 from compressor.operators.operator import Operator
 
 
@@ -44,5 +44,7 @@ OPERATORS = (
     *(Operator(name, settings=(2,)) for name in ("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss")),
     # of language models
     *_plain("CausalConvWithState", "LinearAttention", "SwiGLU"),
-    Operator("SimplifiedLayerNormalization", scale=(1,), normalises=Normalises.ALL_TOGETHER),
+    Operator(
+        "SimplifiedLayerNormalization", scale=(1,), normalises=Normalises.ALL_TOGETHER, kernelless=FUSION
+    ),
 )  # fmt: skip

@@ -100,6 +100,8 @@ class Operator:
         resamples: interpolates along axes, which stay.
         spectral: is it a Fourier transform?
         spreads: it makes a tensor of one number, if that is all that it reads.
+        kernelless: why :mod:`compressor.torch_ops` has no function for it, so that no graph with it trains; empty: it
+            has one.
     """
 
     name: str
@@ -152,6 +154,7 @@ class Operator:
     resamples: bool = False
     spectral: bool = False
     spreads: bool = False
+    kernelless: str = ""
 
     # ---- facts that follow --------------------------------------------------------------------------------------
 
