@@ -13,11 +13,11 @@ from compressor.reconstruct.fit import Affine
 from compressor.reconstruct.form import Matrix, OperandForm, Pick
 from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.options import ReconstructOptions
-from compressor.structures.change import Written
-from compressor.structures.geometry import Geometry
 from compressor.structures.interspace.basis import KernelSpace
 from compressor.structures.interspace.coefficients import kernels_of
 from compressor.structures.interspace.write import write_columns, write_composition
+from compressor.structures.layer.change import Written
+from compressor.structures.layer.geometry import Geometry
 from compressor.structures.masks.fit import MaskedEntries, MaskedFit
 from compressor.structures.masks.pieces import Mask
 

@@ -10,8 +10,8 @@ from compressor.graph.edit import constant_array
 from compressor.reconstruct.form import Matrix, OperandForm, Pick
 from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.options import ReconstructOptions
-from compressor.structures.change import Written
-from compressor.structures.geometry import Geometry
+from compressor.structures.layer.change import Written
+from compressor.structures.layer.geometry import Geometry
 from compressor.structures.masks.fit import MaskedEntries, MaskedFit
 from compressor.structures.masks.lower import Lowering, Windowing
 from compressor.structures.masks.maker import Order

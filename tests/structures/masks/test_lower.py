@@ -9,7 +9,7 @@ import pytest
 
 from compressor.config import PruneSettings
 from compressor.pruning.analysis import analyse
-from compressor.structures.layers import candidate_layers
+from compressor.structures.layer.layers import candidate_layers
 from compressor.structures.masks.graph import Graph, mean_path, regular
 from compressor.structures.masks.groups import Groups
 from compressor.structures.masks.lower import Lowering, Windowing

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 import onnx_ir as ir
 
@@ -13,7 +14,9 @@ from compressor.operators.table import operator_of
 from compressor.operators.weight import weight_axes
 from compressor.reconstruct.form import Shape
 from compressor.reconstruct.windows import MOVED
-from compressor.structures.lowrank.factors import ThinnedSide
+
+ThinnedSide = Literal["outputs", "inputs"]
+"""Which side is thinned, where a layer becomes two factors."""
 
 
 @dataclass(frozen=True)
