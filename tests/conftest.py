@@ -26,10 +26,10 @@ USERS_DEFAULT = str(RecoverySection.model_fields["recover"].default)
 def recover_by_default(name: str) -> None:
     """Makes ``name`` what ``recover`` is in settings that do not say it, whichever command they are for."""
     classes: list[type[RecoverySection]] = [RecoverySection]
-    for settings in classes:
-        classes += settings.__subclasses__()
-        settings.model_fields["recover"].default = name
-        settings.model_rebuild(force=True)
+    for each in classes:
+        classes += each.__subclasses__()
+        each.model_fields["recover"].default = name
+        each.model_rebuild(force=True)
 
 
 recover_by_default("none")  # here, because test modules make settings while they are imported

@@ -9,11 +9,12 @@ import onnx_ir as ir
 
 from compressor.core.formatting import printable
 from compressor.errors import UsageError
+from compressor.graph.metadata import PREFIX
 
 Dim = int | str | None
 CHANNELS = (1, 2, 3, 4)
 """Sizes by which an axis is taken for the channels of images."""
-_TAKEN = "compressor.batch"
+_TAKEN = f"{PREFIX}batch"
 """Key of ``model.graph.meta``: samples that the model was found to take at a time."""
 
 
