@@ -35,7 +35,11 @@ def test_branches_are_alternatives_and_run_once() -> None:
     (choice,) = found.choices
     assert (names(choice.options), choice.result.name) == (["t", "e"], "y")
     assert not found.repeats
-    assert not (found.states or found.read or found.stacked or found.counters or found.conditions)
+    assert not (found.states)
+    assert not (found.read)
+    assert not (found.stacked)
+    assert not (found.counters)
+    assert not (found.conditions)
 
 
 def test_a_loop_hands_on_its_state_and_stacks_the_rest() -> None:

@@ -36,7 +36,7 @@ def test_shapes_that_are_not_known_tell_no_sizes() -> None:
 
 @pytest.mark.parametrize("rank", [1, 3])
 def test_two_factors_cost_what_the_two_layers_cost(rank: int) -> None:
-    """Outputs thinned: the kernel gives ``rank`` filters a group, then a pointwise layer; inputs: the other way round."""
+    """Outputs thinned: the kernel with few filters, then a pointwise layer; inputs thinned: the other way round."""
     one, thin = convolution(), 2 * rank
     assert one.factored_params("outputs", rank) == thin * 4 * 9 + 12 * rank
     assert one.factored_macs("outputs", rank) == 50 * (thin * 4 * 9) + 50 * (12 * rank)
