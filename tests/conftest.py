@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch start theirs: tests run in several processes
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before a test imports ONNX Runtime, which otherwise reports its use
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from compressor.config import recovery as recovery_settings
+from compressor.config.recovery import RecoverySection
 
 SEED = 20240607
 
@@ -19,19 +20,34 @@ settings.register_profile("shared", deadline=None)  # machines are shared: how l
 settings.load_profile("shared")
 
 
-USERS_DEFAULT = recovery_settings.RECOVERY
-recovery_settings.RECOVERY = "none"  # here, because test modules make settings while they are imported
+USERS_DEFAULT = str(RecoverySection.model_fields["recover"].default)
+
+
+def recover_by_default(name: str) -> None:
+    """Makes ``name`` what ``recover`` is in settings that do not say it, whichever command they are for."""
+    classes: list[type[RecoverySection]] = [RecoverySection]
+    for each in classes:
+        classes += each.__subclasses__()
+        each.model_fields["recover"].default = name
+        each.model_rebuild(force=True)
+
+
+recover_by_default("none")  # here, because test modules make settings while they are imported
 
 
 @pytest.fixture(autouse=True)
-def bare_cut(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def bare_cut(request: pytest.FixtureRequest) -> Iterator[None]:
     """Runs recover nothing unless a test asks for it, or is marked ``recovers`` to try the default.
 
     Tests of the cut hold it against the masked original, which recovery would change; and it would take most of their
-    time.
+    time. Classes of settings inherit the default when they are made, here that of tests; the product knows one only.
     """
-    if request.node.get_closest_marker("recovers") is not None:
-        monkeypatch.setattr(recovery_settings, "RECOVERY", USERS_DEFAULT)
+    if request.node.get_closest_marker("recovers") is None:
+        yield
+        return
+    recover_by_default(USERS_DEFAULT)
+    yield
+    recover_by_default("none")
 
 
 @pytest.fixture

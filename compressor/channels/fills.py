@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.metadata import PREFIX
 from compressor.graph.nodes import record_of
 from compressor.graph.shapes import Shapes
 
-COPY = "compressor.copy"
+COPY = f"{PREFIX}copy"
 """Marks the nodes that make copies, until they are taken out again."""
 MANY = 2
 

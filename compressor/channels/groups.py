@@ -159,6 +159,10 @@ def _names(coupling: Coupling, value: ir.Value, term: Term[int], part: NamedOper
     return {part.names[long.index(axis)] for axis in term.axes if axis in long}
 
 
+NO_GROUP = "no channel of this model can be removed; --explain lists what was frozen and why"
+"""What is said of a model without groups."""
+
+
 def group(coupling: Coupling) -> list[ChannelGroup]:
     """Groups of the coupling, in the order of their first weight; that of the residual blocks last."""
     slots = slots_of(coupling)

@@ -75,8 +75,8 @@ def finetune_command(
     from compressor.render.card import write_card
     from compressor.render.finetune import render_finetune
     from compressor.train.finetune import finetune, finetune_file
-    from compressor.train.loop.summary import report_of
     from compressor.train.sparsify import regularized
+    from compressor.train.summary import report_of
 
     resume_from(settings.checkpoint or checkpoint_place(target))
     tune = finetune if settings.regularizer is None else regularized

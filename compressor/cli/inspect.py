@@ -39,6 +39,11 @@ Examples:
     help="List each place where channels have to stay.",
 )
 @output_option(
+    "--operators",
+    is_flag=True,
+    help="List each node whose operator has no rule, or one that declines it, and how much stops there.",
+)
+@output_option(
     "--structures",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="RATIO",
@@ -47,7 +52,13 @@ Examples:
 )
 @view_options
 def inspect_command(
-    *, source: Path, explain: bool, structures: float | None, settings: PruneSettings, view: View
+    *,
+    source: Path,
+    explain: bool,
+    operators: bool,
+    structures: float | None,
+    settings: PruneSettings,
+    view: View,
 ) -> None:
     """Show the groups of channels in the model IN that live and die together, how much of the model they
     hold, and why the others have to stay. Nothing is written.
@@ -61,5 +72,5 @@ def inspect_command(
     view.show(
         report,
         report.warnings,
-        lambda console: render_inspection(report, console, explain=explain, verbose=view.verbose),
+        lambda console: render_inspection(report, console, explain=explain, operators=operators, verbose=view.verbose),
     )

@@ -12,6 +12,7 @@ from compressor.pruning.analysis import analyse
 from compressor.pruning.matching import demand_matches
 from compressor.results import Report
 from compressor.steps import account
+from compressor.steps.opaque import opaque_rows
 
 
 def inspect_file(
@@ -43,6 +44,7 @@ def inspect_file(
             savings = list(saving_rows(found, settings, structures))
     more = {
         "savings": savings,
+        "opaque": opaque_rows(found, report.frozen),
         "prunable_params": account.prunable_params(groups),
         "provenance": provenance_steps(model),
     }

@@ -3,11 +3,12 @@
 import re
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from compressor.config.base import RunSettings
-from compressor.config.graph import MOST_THREADS, Count
-from compressor.config.proof import provider_name
+from compressor.config.common import Threads
+from compressor.config.graph import Count
+from compressor.config.proof import Provider
 from compressor.config.section import Section, Shown
 from compressor.core.notation import MILLISECONDS
 
@@ -39,17 +40,12 @@ class WhereSection(Section):
 
     title: ClassVar[str] = "Where it runs"
 
-    provider: Annotated[str, AfterValidator(provider_name), Shown("NAME")] = Field(
+    provider: Provider = Field(
         default="cpu",
         description="Where ONNX Runtime runs the models: cpu, cuda, tensorrt or a provider's full name; never "
         "replaced by another one.",
     )
-    threads: int = Field(
-        default=0,
-        ge=0,
-        le=MOST_THREADS,
-        description="Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores.",
-    )
+    threads: Threads = 0
     io_binding: bool = Field(
         default=True,
         description="On an accelerator, keep inputs and outputs in its memory, so that copies are not timed.",

@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from compressor.config.common import Globs, Latency, LeftWeights
 from compressor.config.section import Section, Shown
-from compressor.core.notation import parse_share, parse_texts, read_pairs
+from compressor.core.notation import parse_share, read_pairs
 
 ALL = 0
 """Stands for the whole of an axis in a block's shape."""
@@ -131,12 +132,10 @@ class WeightsSection(Section):
 
     title: ClassVar[str] = "Which weights"
 
-    include: Annotated[tuple[str, ...], BeforeValidator(parse_texts), Shown("GLOB")] = Field(
+    include: Globs = Field(
         default=(), description="Unify only weights that match GLOB, by their name or their node's; repeatable."
     )
-    exclude: Annotated[tuple[str, ...], BeforeValidator(parse_texts), Shown("GLOB")] = Field(
-        default=(), description="Leave alone every weight that matches GLOB; repeatable."
-    )
+    exclude: LeftWeights = ()
     all_layers: bool = Field(default=False, description="Unify the first and the last layer too.")
     min_weights: int = Field(default=256, ge=2, description="Leave alone weights with fewer elements than this.")
 
@@ -152,6 +151,4 @@ class StorageSection(Section):
     dense: bool = Field(
         default=False, description="Write the unified weights as plain tensors instead of packing them."
     )
-    latency: bool = Field(
-        default=False, description="Also time the original and the written model in turns, on --provider."
-    )
+    latency: Latency = False

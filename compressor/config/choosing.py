@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field
 
 from compressor.config.blocks import BlockText
+from compressor.config.common import Cluster, Jobs
 from compressor.config.gates import Drop
 from compressor.config.section import Section, Shown
 from compressor.config.target import Size
@@ -52,10 +53,8 @@ class ChoosingSection(Section):
         description="Blocks and codebooks to choose from with --max-drop, --max-distance or --target-size. Default: "
         f"{','.join(LADDER)}; for --target-size {','.join(CODEBOOKS)} too.",
     )
-    jobs: int = Field(default=0, ge=0, description="Measurements at a time, one thread each; 0 for one a core.")
-    cluster: Annotated[str | None, Shown("dask://HOST:PORT")] = Field(
-        default=None, description="Measure on the workers of this Dask scheduler instead (extra cluster)."
-    )
+    jobs: Jobs = 0
+    cluster: Cluster = None
 
     @property
     def chooses(self) -> bool:

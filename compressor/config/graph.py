@@ -9,8 +9,6 @@ from compressor.core.notation import parse_dims, parse_input_shapes
 
 Count = Annotated[int, Field(ge=1)]
 Shape = tuple[Count, ...]
-MOST_THREADS = 1024
-"""Threads that one may ask for: more than machines have cores, and few enough to be started."""
 
 
 class GraphSection(Section):

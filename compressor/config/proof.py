@@ -30,6 +30,9 @@ def provider_name(value: str) -> str:
     raise ValueError(f"{value!r} is not a provider{did_you_mean(value, PROVIDERS)} ({', '.join(PROVIDERS)})")
 
 
+Provider = Annotated[str, AfterValidator(provider_name), Shown("NAME")]
+
+
 def how_thoroughly(value: object) -> object:
     """``verify`` as it was before there were degrees of it: true is all of the proof, false none."""
     if isinstance(value, bool) or value in ("true", "false"):
@@ -49,7 +52,7 @@ class ProofSection(Section):
         "the prepared graph gives, the result what that gives with the removed channels masked, the written file what "
         "the result gives, and a wrong cut would have been noticed. quick: the result alone.",
     )
-    provider: Annotated[str, AfterValidator(provider_name), Shown("NAME")] = Field(
+    provider: Provider = Field(
         default="cpu",
         description=f"Where ONNX Runtime runs the proof: {', '.join(PROVIDERS)} or a provider's full name; "
         "never replaced by another one.",

@@ -2,13 +2,13 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from compressor.config.common import Globs, Latency, LeftWeights
 from compressor.config.data import DataSettings
 from compressor.config.gates import GatesSection
 from compressor.config.section import Section, Shown
-from compressor.core.notation import parse_texts
 
 
 class QuantizeSection(Section):
@@ -32,17 +32,13 @@ class QuantizeSection(Section):
         le=256,
         description="Inputs that share a scale, with --mode int4; a power of two.",
     )
-    include: Annotated[tuple[str, ...], BeforeValidator(parse_texts), Shown("GLOB")] = Field(
+    include: Globs = Field(
         default=(),
         description="Quantise only the weights that match GLOB, by their name, their node's or their module's; "
         "repeatable.",
     )
-    exclude: Annotated[tuple[str, ...], BeforeValidator(parse_texts), Shown("GLOB")] = Field(
-        default=(), description="Leave alone every weight that matches GLOB; repeatable."
-    )
-    latency: bool = Field(
-        default=False, description="Also time the original and the written model in turns, on --provider."
-    )
+    exclude: LeftWeights = ()
+    latency: Latency = False
 
 
 class DistanceGatesSection(GatesSection):

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     RecoveryName = str
 else:
     RecoveryName = RECOVERIES.literal("auto", "none", "distill", "finetune")
-RECOVERY: RecoveryName = "auto"
-"""The recovery where none is asked for."""
 
 
 class RecoverySection(Section):
@@ -22,11 +20,10 @@ class RecoverySection(Section):
     title: ClassVar[str] = "Recovery"
 
     recover: RecoveryName = Field(
-        default_factory=lambda: RECOVERY,
+        default="auto",
         description="What restores accuracy after each step: bias correction or least-squares reconstruction from "
         "samples, given or made up; distill, the latter and some steps of training towards the original's outputs; "
-        "finetune, the latter and training as you say; none; or auto, the best that takes seconds. "
-        f"Default: {RECOVERY}.",
+        "finetune, the latter and training as you say; none; or auto, the best that takes seconds.",
     )
     refit_last: bool = Field(
         default=False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from compressor.config.choices import CRITERIA
+from compressor.config.common import Globs
 from compressor.config.section import Section, Shown
 from compressor.core.notation import parse_texts
 
@@ -53,10 +54,10 @@ class SelectionSection(Section):
         description="Report of onnx-compress sensitivity on this model: how much each group loses follows from what "
         "that was measured to cost, which one in a group from the criterion.",
     )
-    include: Annotated[tuple[str, ...], BeforeValidator(parse_texts), Shown("GLOB")] = Field(
+    include: Globs = Field(
         default=(), description="Prune only groups with a node or weight that matches GLOB; repeatable."
     )
-    exclude: Annotated[tuple[str, ...], BeforeValidator(parse_texts), Shown("GLOB")] = Field(
+    exclude: Globs = Field(
         default=(), description="Leave alone every group with a node or weight that matches GLOB; repeatable."
     )
     attention: Literal["heads", "dims"] = Field(

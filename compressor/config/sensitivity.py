@@ -2,10 +2,11 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
+from compressor.config.common import Cluster, Jobs
 from compressor.config.gates import Drop
-from compressor.config.proof import PROVIDERS, provider_name
+from compressor.config.proof import PROVIDERS, Provider
 from compressor.config.prune import PruneSettings
 from compressor.config.section import Section, Shown
 from compressor.config.target import RemovedShare
@@ -55,17 +56,15 @@ class SweepSection(Section):
         description="A ratio is safe where outputs move by no more, as a share of their norm. "
         f"Default: {MAX_DISTANCE} without labels.",
     )
-    jobs: int = Field(default=0, ge=0, description="Measurements at a time, one thread each; 0 for one a core.")
-    cluster: Annotated[str | None, Shown("dask://HOST:PORT")] = Field(
-        default=None, description="Measure on the workers of this Dask scheduler instead (extra cluster)."
-    )
+    jobs: Jobs = 0
+    cluster: Cluster = None
 
 
 class SensitivitySettings(SweepSection, PruneSettings):
     """Settings of a sweep that prunes every group alone, at several ratios."""
 
     samples: int = Field(default=1024, ge=1, description="Samples to measure on, drawn at random.")
-    provider: Annotated[str, AfterValidator(provider_name), Shown("NAME")] = Field(
+    provider: Provider = Field(
         default="cpu",
         description=f"Where ONNX Runtime runs the models: {', '.join(PROVIDERS)} or a provider's full name; never "
         "replaced by another one.",

@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from compressor.config.graph import MOST_THREADS, Count
+from compressor.config.common import Threads
+from compressor.config.graph import Count
 from compressor.config.section import Section, Shown
 
 
@@ -15,12 +16,7 @@ class TimingSection(Section):
     title: ClassVar[str] = "Latency"
 
     batch: Count = Field(default=1, description="Samples in one run that is timed, where the model leaves that open.")
-    threads: int = Field(
-        default=0,
-        ge=0,
-        le=MOST_THREADS,
-        description="Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores.",
-    )
+    threads: Threads = 0
     latency_cache: Annotated[Path | None, Shown("FOLDER")] = Field(
         default=None,
         description="Folder that keeps measured operator times for later runs. Default: in the user's cache folder.",

@@ -68,6 +68,10 @@ def _default_rate(values: dict[str, Any]) -> float:
     return LEARNING_RATES[values.get("optimiser", "sgd")]
 
 
+NEEDS_TEACHER = "distillation needs the original model; give it with --teacher, or choose another --loss"
+"""What is said of a loss that compares with an original that is not given."""
+
+
 class LossSection(Section):
     """What is minimised."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from compressor.config.data import DataSettings
-from compressor.config.proof import RTOL, provider_name
+from compressor.config.proof import RTOL, Provider, provider_name
 from compressor.config.section import Section, Shown
 
 
@@ -14,7 +14,7 @@ class ProvidersSection(Section):
 
     title: ClassVar[str] = "Where it runs"
 
-    provider: Annotated[str, AfterValidator(provider_name), Shown("NAME")] = Field(
+    provider: Provider = Field(
         default="cpu",
         description="Where ONNX Runtime runs A, and B too unless said otherwise: cpu, cuda, tensorrt or a full name.",
     )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from compressor.core.formatting import printable
 from compressor.errors import UsageError
+from compressor.graph.metadata import PREFIX
 
 Dim = int | str | None
 CHANNELS = (1, 2, 3, 4)
 """Sizes by which an axis is taken for the channels of images."""
-_TAKEN = "compressor.batch"
+_TAKEN = f"{PREFIX}batch"
 """Key of ``model.graph.meta``: samples that the model was found to take at a time."""
 
 
@@ -115,6 +117,11 @@ def batch_limit(model: ir.Model) -> int | None:
         )
     found: int | None = next(iter(fixed.values()), model.graph.meta.get(_TAKEN))
     return found
+
+
+def too_few(limit: int | None, samples: Sized) -> UsageError:
+    """The error where not one batch of ``limit`` samples, which the model takes, can be filled."""
+    return UsageError(f"the model takes batches of {limit}, the data has {len(samples)} samples; give more")
 
 
 def _spec(value: ir.Value) -> InputSpec:

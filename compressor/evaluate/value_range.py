@@ -32,8 +32,8 @@ from compressor.data.synthetic import (
     Synthetic,
     synthetic,
 )
-from compressor.graph.linear_outputs import LinearOutput, linear_outputs
 from compressor.graph.shapes import Shapes
+from compressor.operators.linear_outputs import LinearOutput, linear_outputs
 
 Rows = npt.NDArray[np.float32]
 

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from compressor.config import DataSettings
 from compressor.core.compare import relative, squares
 from compressor.data import Array, Batch, Dataset, batch_limit, batches, open_data, subset
-from compressor.errors import UsageError
+from compressor.data.spec import too_few
 from compressor.evaluate.stand_in import stand_in
 from compressor.graph.normalise import normalise
 from compressor.metrics.evaluator import OPTION, Evaluator
@@ -81,7 +81,7 @@ class ReferenceOutputs:
                     digest.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
                 number, count = number + 1, count + len(batch)
             if not count:
-                raise UsageError(f"the model takes batches of {fixed}, the data has {len(dataset)} samples; give more")
+                raise too_few(fixed, dataset)
             # A ledger must not hand out numbers of another metric.
             if settings.eval is not None:
                 digest.update(evaluator.identity.encode())

@@ -45,8 +45,10 @@ class FreeNames:
     def __init__(self, graph: ir.Graph) -> None:
         self._taken = names_in(graph)
 
-    def __call__(self, name: str) -> str:
-        """``name``, followed by a dot and a number where it is taken."""
+    def __call__(self, name: str, stem: str = "") -> str:
+        """``name``, behind ``stem`` and a dot, if there is one, and before a dot and a number where it is taken."""
+        if stem and name in self._taken:
+            name = f"{stem}.{name}"
         found, count = name, 0
         while found in self._taken:
             count += 1
@@ -54,10 +56,55 @@ class FreeNames:
         self._taken.add(found)
         return found
 
+    def __contains__(self, name: str) -> bool:
+        """Is it taken?"""
+        return name in self._taken
+
+    def add(self, name: str) -> None:
+        """Remembers a name that was given otherwise."""
+        self._taken.add(name)
+
 
 def free_name(graph: ir.Graph, name: str) -> str:
     """``name``, with a number where a value or node of the graph has it; for a single edit."""
     return FreeNames(graph)(name)
+
+
+def put_before(place: ir.Node, node: ir.Node, stem: str, free: FreeNames | None = None) -> ir.Value:
+    """Puts ``node`` in front of ``place``, both it and its first output named after ``stem`` and its operator.
+
+    Args:
+        place: in a graph.
+        node: not yet in one.
+        stem: how its name begins.
+        free: the names of the graph, where many nodes are put in.
+
+    Returns:
+        The first output of ``node``, still without type and shape.
+    """
+    graph, made = place.graph, node.outputs[0]
+    assert graph is not None
+    free = free or FreeNames(graph)
+    node.name = free(f"{stem}.{node.op_type.lower()}")
+    made.name = free(f"{node.name}.out")
+    graph.insert_before(place, node)
+    return made
+
+
+def take_over(node: ir.Node, made: ir.Value) -> None:
+    """``made`` stands where the only output of ``node`` stood, with its type, shape and name; ``node`` goes.
+
+    The node that makes it gets the name of ``node``.
+    """
+    graph, old, producer = node.graph, node.outputs[0], made.producer()
+    assert graph is not None
+    assert producer is not None
+    made.type, made.shape = old.type, old.shape
+    # The output changes hands before the old node goes, as its readers must never be without one.
+    old.replace_all_uses_with(made, replace_graph_outputs=True)
+    name, called = old.name, node.name
+    graph.remove(node, safe=True)
+    old.name, made.name, producer.name = None, name, called
 
 
 def add_constant(graph: ir.Graph, name: str, array: Array, free: FreeNames | None = None) -> ir.Value:

@@ -25,6 +25,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped, 
 from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.graph.complete import complete, set_maps_aside
 from compressor.graph.external import check_tensors, embed_nested
+from compressor.graph.metadata import PREFIX
 from compressor.graph.normalise import open_negative_sizes
 from compressor.graph.slim import without_weights
 from compressor.graph.stream import MAPS, plan_files
@@ -44,7 +45,7 @@ _MISTAKEN: Final = MappingProxyType(
 _CHUNK: Final = 1 << 20
 MAP_FROM: Final = 1 << 24
 """Bytes of the smallest file whose weights are not read when it is opened."""
-_SOURCE: Final = "compressor.source"
+_SOURCE: Final = f"{PREFIX}source"
 """Key of ``model.graph.meta``, which copies of a model share."""
 
 

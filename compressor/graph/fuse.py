@@ -11,9 +11,10 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
+from compressor.graph.metadata import PREFIX
 from compressor.graph.nodes import STANDARD
 
-DOMAIN = "compressor.fused"
+DOMAIN = f"{PREFIX}fused"
 """Domain of nodes that stand for several."""
 
 

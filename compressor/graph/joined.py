@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -18,12 +17,13 @@ from onnx_ir.convenience import extract
 from compressor.errors import ModelError, TargetOutOfReach, UsageError
 from compressor.graph import files
 from compressor.graph.captures import values_of
-from compressor.graph.edit import names_in
+from compressor.graph.edit import FreeNames
+from compressor.graph.metadata import PREFIX
 from compressor.graph.nodes import HANDED_OVER
 from compressor.graph.normalise import adopt_opsets, normalise
 from compressor.graph.provenance import copy_last_step
 
-_JOINED: Final = "compressor.joined"
+_JOINED: Final = f"{PREFIX}joined"
 """Key of ``model.graph.meta``, which copies of a model share."""
 
 
@@ -143,7 +143,7 @@ def _take_own_names(graph: ir.Graph, part: Part) -> None:
             value = graph.outputs[place] = node.outputs[0]  # noqa: PLW2901 - the new value is the result
         own[value] = name
     shapes = {str(v.name): v.shape for v in (*given.inputs, *given.outputs)}
-    taken = names_in(graph)
+    free = FreeNames(graph)
     every = list(values_of(graph))
     # What callers know comes first; others get back the name that they had where nobody took it meanwhile.
     wanted = own | {v: part.renamed[str(v.name)] for v in every if v not in own and str(v.name) in part.renamed}
@@ -155,13 +155,12 @@ def _take_own_names(graph: ir.Graph, part: Part) -> None:
         if other is not None and other is not value:
             if value not in own:
                 continue
-            _rename(other, _free(name, taken), by_name)
+            _rename(other, free(name), by_name)
         _rename(value, name, by_name)
-        taken.add(name)
+        free.add(name)
     for node in graph.all_nodes():
-        if (name := part.renamed.get(str(node.name), "")) and name not in taken:
-            node.name = name
-            taken.add(name)
+        if (name := part.renamed.get(str(node.name), "")) and name not in free:
+            node.name = free(name)
     for value, name in own.items():
         value.shape = _with_symbols(value.shape, shapes[name])
 
@@ -170,12 +169,6 @@ def _rename(value: ir.Value, name: str, by_name: dict[str, ir.Value]) -> None:
     by_name.pop(str(value.name), None)
     value.name = name
     by_name[name] = value
-
-
-def _free(name: str, taken: set[str]) -> str:
-    found = next(made for k in count(1) if (made := f"{name}.{k}") not in taken)
-    taken.add(found)
-    return found
 
 
 def _with_symbols(shape: ir.Shape | None, given: ir.Shape | None) -> ir.Shape | None:
@@ -194,7 +187,7 @@ class _Joint:
 
     def __init__(self, whole: ir.Model, first: Part) -> None:
         self._whole, self._parts = whole, [first]
-        self._taken = names_in(whole.graph)
+        self._free = FreeNames(whole.graph)
         self._sizes = _symbols(whole.graph)
         self._given = {str(v.name): v for v in whole.graph.outputs}
         self._passed: dict[str, ir.Value] = {}
@@ -299,8 +292,8 @@ class _Joint:
         """What files read that read the output ``name`` of one before them: the same value for all of them."""
         if name not in self._passed:
             output = self._given[name]
-            node = ir.node("Identity", [output], name=self._own(f"{name}.handed"))
-            node.outputs[0].name = self._own(f"{name}.handed.out")
+            node = ir.node("Identity", [output], name=self._free(f"{name}.handed"))
+            node.outputs[0].name = self._free(f"{name}.handed.out")
             node.outputs[0].type = output.type or value.type
             node.outputs[0].shape = _with_symbols(output.shape, value.shape)
             node.meta[HANDED_OVER] = name
@@ -315,13 +308,13 @@ class _Joint:
         for value in list(values_of(graph)):
             own = str(value.name)
             if value.name:
-                value.name = self._own(own, path.stem)
+                value.name = self._free(own, path.stem)
             if value.name != own:
                 renamed[str(value.name)] = own
             if value.shape is not None:
                 value.shape = ir.Shape([sizes.get(_symbol(size), size) for size in value.shape])
         for node in graph.all_nodes():
-            own, node.name = str(node.name), self._own(str(node.name), path.stem)
+            own, node.name = str(node.name), self._free(str(node.name), path.stem)
             if node.name != own:
                 renamed[str(node.name)] = own
         return renamed
@@ -339,13 +332,6 @@ class _Joint:
             new = name if name not in self._sizes else f"{path.stem}.{name}"
             self._sizes.add(new)
             found[name] = new
-        return found
-
-    def _own(self, name: str, stem: str = "") -> str:
-        found = name
-        while found in self._taken:
-            found = f"{stem}.{found}" if stem else f"{found}.1"
-        self._taken.add(found)
         return found
 
 

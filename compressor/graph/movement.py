@@ -10,13 +10,14 @@ from types import MappingProxyType
 class Movement(Enum):
     """How the outputs are made of entries of the inputs.
 
-    COPY: the first input as it is. AXES: the same with its axes in another order. ENTRIES: entries of it moved, picked
-    or repeated. JOINS: the same of all inputs. TYPE: in another element type. ZEROS: some replaced by a constant, or
-    constants added.
+    COPY: the first input as it is. AXES: the same with its axes in another order. ALONG: entries of it moved, picked
+    or repeated along axes, which stay. ENTRIES: the same where axes do not stay. JOINS: the same of all inputs. TYPE:
+    in another element type. ZEROS: some replaced by a constant, or constants added.
     """
 
     COPY = "copy"
     AXES = "axes"
+    ALONG = "along"
     ENTRIES = "entries"
     JOINS = "joins"
     TYPE = "type"
@@ -26,9 +27,9 @@ class Movement(Enum):
 MOVEMENT: Mapping[str, Movement] = MappingProxyType({
     "Identity": Movement.COPY,
     "Transpose": Movement.AXES,
-    **dict.fromkeys(("DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Reshape",
-                     "ReverseSequence", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Unsqueeze"),
-                    Movement.ENTRIES),
+    **dict.fromkeys(("GatherElements", "ReverseSequence", "Slice", "Split", "Tile"), Movement.ALONG),
+    **dict.fromkeys(("DepthToSpace", "Expand", "Flatten", "Gather", "GatherND", "Reshape", "SpaceToDepth", "Squeeze",
+                     "Unsqueeze"), Movement.ENTRIES),
     "Concat": Movement.JOINS,
     **dict.fromkeys(("Cast", "CastLike"), Movement.TYPE),
     **dict.fromkeys(("CenterCropPad", "Dropout", "Pad", "Trilu"), Movement.ZEROS),

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TypeVar
 
+import numpy as np
+import onnx
 import onnx_ir as ir
+
+from compressor.graph.metadata import PREFIX
 
 REALS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 """Element types of real numbers that a weight may have."""
-HANDED_OVER = "compressor.handed_over"
+HANDED_OVER = f"{PREFIX}handed_over"
 """Key of ``Node.meta``: the node hands a result of one file to another, and stays (:mod:`compressor.graph.joined`)."""
 STANDARD = ("", "ai.onnx")
 """Names of ONNX's own domain."""
@@ -33,6 +38,29 @@ def record_of(node: ir.Node, table: Mapping[tuple[str, str], Record]) -> Record 
     """What ``table`` has on the node's operator, else the record that was given to the node; None without either."""
     found = table.get(operator_key(node))
     return node.meta.get(_RECORD) if found is None else found
+
+
+def number_of(node: ir.Node, name: str) -> float:
+    """A number among the attributes of a node of ONNX's own domain; where it is left out, what the standard says.
+
+    Raises:
+        KeyError: the operator has no such attribute, or none that may be left out.
+    """
+    return node.attributes.get_float(name) if name in node.attributes else default_number(node.op_type, name)
+
+
+@lru_cache(maxsize=256)
+def default_number(op_type: str, name: str) -> float:
+    """What ONNX's schema of an operator says of an attribute that is left out; the same in all its versions.
+
+    Raises:
+        KeyError: the operator has no such attribute, or none that may be left out.
+    """
+    attribute = onnx.defs.get_schema(op_type).attributes[name]
+    if attribute.required or not attribute.default_value.HasField("f"):
+        raise KeyError(name)
+    # The schema holds float32; the shortest decimal that it stands for is what the standard's page says.
+    return float(str(np.float32(attribute.default_value.f)))
 
 
 def is_constant(node: ir.Node) -> bool:

@@ -18,9 +18,10 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from compressor.errors import ModelError
+from compressor.graph.metadata import PREFIX
 from compressor.graph.unfuse import unfuse
 
-_OMITTED: Final = "compressor.omitted"
+_OMITTED: Final = f"{PREFIX}omitted"
 _SCALARS_AND_LISTS: Final = MappingProxyType(
     {
         "value_int": ir.DataType.INT64,

@@ -7,15 +7,16 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from compressor.graph.evaluate import Array, evaluate
+from compressor.graph.metadata import PREFIX
 from compressor.graph.shapes import initializer_of
-
-MARK = "compressor."
-"""How the names of constants that packed weights share begin; every packed weight reads one."""
 
 
 def is_packed(model: ir.Model) -> bool:
-    """Are weights of the model stored as the codes of ``unify``, or as coefficients in a basis?"""
-    return any(str(name).startswith(MARK) for name in model.graph.initializers)
+    """Are weights of the model stored as the codes of ``unify``, or as coefficients in a basis?
+
+    Every packed weight reads a constant that packed weights share, whose name begins with ``PREFIX``.
+    """
+    return any(str(name).startswith(PREFIX) for name in model.graph.initializers)
 
 
 def restore(model: ir.Model) -> list[str]:
@@ -66,7 +67,7 @@ def _packed(graph: ir.Graph) -> list[ir.Value]:
         inputs = [value for value in node.inputs if value is not None]
         if inputs and all(value in fixed or initializer_of(value) is not None for value in inputs):
             fixed.update(node.outputs)
-            if any(value in own or str(value.name).startswith(MARK) for value in inputs):
+            if any(value in own or str(value.name).startswith(PREFIX) for value in inputs):
                 own.update(node.outputs)
     # Nodes that only go on computing from constants; the weight is what leaves them.
     inner = {value.producer() for value in fixed}

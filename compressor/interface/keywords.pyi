@@ -251,7 +251,7 @@ class PruneKeywords(TypedDict, total=False):
     recover: Literal["auto", "none", "distill", "finetune", "bias", "lstsq"]
     """What restores accuracy after each step: bias correction or least-squares reconstruction from samples, given or
     made up; distill, the latter and some steps of training towards the original's outputs; finetune, the latter
-    and training as you say; none; or auto, the best that takes seconds. Default: auto."""
+    and training as you say; none; or auto, the best that takes seconds."""
     refit_last: bool
     """In the end fit the last layer of a classifier to labels in closed form; kept where samples that were held out
     are then missed less often. Needs --data with labels."""
@@ -665,7 +665,7 @@ class SensitivityKeywords(TypedDict, total=False):
     recover: Literal["auto", "none", "distill", "finetune", "bias", "lstsq"]
     """What restores accuracy after each step: bias correction or least-squares reconstruction from samples, given or
     made up; distill, the latter and some steps of training towards the original's outputs; finetune, the latter
-    and training as you say; none; or auto, the best that takes seconds. Default: auto."""
+    and training as you say; none; or auto, the best that takes seconds."""
     refit_last: bool
     """In the end fit the last layer of a classifier to labels in closed form; kept where samples that were held out
     are then missed less often. Needs --data with labels."""

@@ -21,7 +21,7 @@ from compressor.config.choices import METRICS
 from compressor.core.user_code import importable, imported, user_errors
 from compressor.data.batch import Dataset
 from compressor.data.order import batches
-from compressor.data.spec import batch_limit
+from compressor.data.spec import batch_limit, too_few
 from compressor.errors import UsageError
 from compressor.metrics.loaded_model import LoadedModel, loaded, named
 from compressor.metrics.metric import Metric
@@ -237,7 +237,7 @@ class Evaluator:
                 metric.add(found, batch, wanted)
                 count += len(batch)
         if not count:
-            raise UsageError(f"the model takes batches of {limit}, the data has {len(data)} samples; give more")
+            raise too_few(limit, data)
         return Measured(metric.value(), count)
 
     @cached_property

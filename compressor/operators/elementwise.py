@@ -57,9 +57,9 @@ OPERATORS = (
     # broadcasting
     _arithmetic("Add", addends=EVERY),
     _arithmetic("Div", constants=quotient, scale=(0,)),
-    _arithmetic("Max"),
+    _arithmetic("Max", clamps=True),
     _arithmetic("Mean", on_host=Host.NEVER),
-    _arithmetic("Min", synflow="cap"),
+    _arithmetic("Min", synflow="cap", clamps=True),
     _arithmetic("Mod", settings=(1,)),
     _arithmetic("Mul", constants=absorbing, scale=EVERY),
     _arithmetic("Pow", settings=(1,)),
@@ -78,7 +78,7 @@ OPERATORS = (
             activation=True),
     *_unary("HardSigmoid", "Sigmoid", "Tanh", activation=True, synflow="gate"),
     *_unary("Softsign", activation=True, synflow="bypass"),
-    *_unary("Clip", activation=True, synflow="bypass", settings=(1, 2), on_host=Host.ARITHMETIC),
+    *_unary("Clip", activation=True, synflow="bypass", settings=(1, 2), on_host=Host.ARITHMETIC, clamps=True),
     *_unary("Gelu", activation=True, pointwise=False, keeps_zero=True),  # onnx.reference lacks it
     *_unary("BitwiseNot", "IsInf", "IsNaN", differentiable=False),
     *_unary("Not", differentiable=False, on_host=Host.ARITHMETIC),

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.graph.contrib import MICROSOFT
 from compressor.operators import reference
+from compressor.operators.facts import FUSION, PACKED
 from compressor.operators.operator import Operator, required
 from compressor.operators.packed import give_units
 from compressor.operators.signature import Call
@@ -115,6 +116,7 @@ OPERATORS = (
     Operator(
         "MoE",
         MICROSOFT,
+        kernelless=FUSION,
         signature=_experts,
         around=partial(_share_hidden, LAST),
         factors=(0, 2, 4, 6),
@@ -125,6 +127,7 @@ OPERATORS = (
     Operator(
         "QMoE",
         MICROSOFT,
+        kernelless=PACKED,
         signature=_packed,
         around=partial(_share_hidden, LAST_PACKED),
         sizes={"f": 2},

@@ -11,6 +11,10 @@ import onnx_ir as ir
 NONE: tuple[int, ...] = ()
 EVERY = range(1 << 16)
 """Every input of a node, however many it has."""
+INTEGERS = "computes with integers, which have no gradient"
+PACKED = "reads packed integers, which have no gradient"
+FUSION = "is a fusion of ONNX Runtime, which other runtimes do not know"
+"""Why an operator has no function of torch."""
 LARGEST = 1e30
 """Stands for infinity among floats, where infinity times zero would be no number."""
 

@@ -5,7 +5,8 @@ Optional values, random numbers, losses, signals, and operators that nobody has 
 
 from __future__ import annotations
 
-from compressor.operators.facts import Host, Normalises
+from compressor.graph.evaluate import RANDOM
+from compressor.operators.facts import FUSION, Host, Normalises
 from compressor.operators.operator import Operator
 
 
@@ -24,8 +25,7 @@ OPERATORS = (
     Operator("Range", host=(0, 1, 2), on_host=Host.GROWS, differentiable=False),
     *(
         Operator(name, differentiable=False)
-        for name in ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
-                     "RandomUniformLike")
+        for name in sorted(RANDOM - {"Dropout"})  # which hands on its input when it does not train
     ),
     # where something is
     Operator("NonMaxSuppression", host=(2, 3, 4), differentiable=False),
@@ -35,14 +35,16 @@ OPERATORS = (
     *(Operator(n, host=(0,), differentiable=False) for n in ("BlackmanWindow", "HammingWindow", "HannWindow")),
     Operator("AffineGrid", host=(1,)),
     Operator("CenterCropPad", host=(1,)),
-    Operator("DFT", host=(1, 2)),
+    Operator("DFT", host=(1, 2), spectral=True),
     Operator("MaxUnpool", host=(2,)),
     Operator("MelWeightMatrix", host=tuple(range(5)), differentiable=False),
-    Operator("STFT", host=(1, 3), settings=(2,)),
+    Operator("STFT", host=(1, 3), settings=(2,), spectral=True),
     *_plain("Det"),
     # losses
     *(Operator(name, settings=(2,)) for name in ("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss")),
     # of language models
     *_plain("CausalConvWithState", "LinearAttention", "SwiGLU"),
-    Operator("SimplifiedLayerNormalization", scale=(1,), normalises=Normalises.ALL_TOGETHER),
+    Operator(
+        "SimplifiedLayerNormalization", scale=(1,), normalises=Normalises.ALL_TOGETHER, kernelless=FUSION
+    ),
 )  # fmt: skip

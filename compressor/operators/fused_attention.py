@@ -13,6 +13,7 @@ from compressor.channels.coupling import Unexplained
 from compressor.graph.contrib import MICROSOFT
 from compressor.operators import propagate, reference
 from compressor.operators.attention import keep_scale
+from compressor.operators.facts import FUSION
 from compressor.operators.operator import Operator
 from compressor.operators.repair import Repairer
 from compressor.operators.signature import Call
@@ -104,6 +105,7 @@ OPERATORS = (
     Operator(
         "MultiHeadAttention",
         MICROSOFT,
+        kernelless=FUSION,
         signature=_multi_head,
         sizes={"h": "num_heads"},
         heads=True,
@@ -116,6 +118,7 @@ OPERATORS = (
     Operator(
         "GroupQueryAttention",
         MICROSOFT,
+        kernelless=FUSION,
         signature=_grouped,
         sizes={"kv": "kv_num_heads", "g": "kv_num_heads", "(kv rep)": "num_heads", "(g rep)": "num_heads"},
         heads=True,
@@ -128,6 +131,7 @@ OPERATORS = (
     Operator(
         "RotaryEmbedding",
         MICROSOFT,
+        kernelless=FUSION,
         signature=_rotary,
         sizes={"h": "num_heads", "two": 2},
         keeps_zero=True,

@@ -382,7 +382,7 @@ def _scatter_nd(node: ir.Node, coupling: Coupling) -> None:
 OPERATORS = (
     Operator("Slice", labels=_slice, repaired=_repair_slice, host=(1, 2, 3, 4), on_host=Host.ARITHMETIC),
     Operator("Split", labels=_split, repaired=_repair_split, host=(1,), on_host=Host.ARITHMETIC),
-    Operator("Gather", labels=_gather, repaired=_repair_gather, on_host=Host.ARITHMETIC),
+    Operator("Gather", labels=_gather, repaired=_repair_gather, on_host=Host.ARITHMETIC, tables={1: 0}),
     Operator("Concat", labels=concat, on_host=Host.ARITHMETIC),
     Operator("Pad", labels=_pad, repaired=_repair_pad, constants=_padded, host=(1, 2, 3), on_host=Host.ARITHMETIC),
     Operator("GatherElements", signature=partial(_along, made=1), on_host=Host.ARITHMETIC),

@@ -17,7 +17,7 @@ from compressor.channels.coupling import Coupling, Unexplained
 from compressor.graph.contrib import MICROSOFT
 from compressor.operators.conv import SLIDES
 from compressor.operators.elementwise import unary
-from compressor.operators.facts import Grid
+from compressor.operators.facts import INTEGERS, Grid
 from compressor.operators.indexing import concat
 from compressor.operators.linear import check_batch, matrices
 from compressor.operators.operator import Operator, attribute_axis, required
@@ -148,6 +148,7 @@ OPERATORS = (
     Operator(
         "MatMulIntegerToFloat",
         MICROSOFT,
+        kernelless=INTEGERS,
         signature=_matmul("*b m k, *b k n, Q, Qn, Q, Qn, n? -> *b m n", 1),
         factors=(0, 1),
         bias=6,
@@ -156,6 +157,7 @@ OPERATORS = (
     Operator(
         "DynamicQuantizeMatMul",
         MICROSOFT,
+        kernelless=INTEGERS,
         signature=_matmul("*b m k, *b k n, Qn, Qn, n? -> *b m n", 1),
         factors=(0, 1),
         bias=4,
@@ -164,15 +166,22 @@ OPERATORS = (
     Operator(
         "QGemm",
         MICROSOFT,
+        kernelless=INTEGERS,
         signature=_gemm,
         factors=(0, 3),
         bias=6,
         grid={0: Grid(1, 2), 3: Grid(4, 5, -1), 6: Grid()},
     ),
-    *(Operator(name, MICROSOFT, signature=_broadcast, heads=True) for name in ("QLinearAdd", "QLinearMul")),
-    *(Operator(name, MICROSOFT, labels=unary) for name in ("QLinearLeakyRelu", "QLinearSigmoid")),
-    Operator("QLinearSoftmax", MICROSOFT, labels=_softmax),
-    *(Operator(n, MICROSOFT, signature=_pool) for n in ("QLinearAveragePool", "QLinearGlobalAveragePool")),
+    *(
+        Operator(name, MICROSOFT, signature=_broadcast, heads=True, kernelless=INTEGERS)
+        for name in ("QLinearAdd", "QLinearMul")
+    ),
+    *(Operator(name, MICROSOFT, labels=unary, kernelless=INTEGERS) for name in ("QLinearLeakyRelu", "QLinearSigmoid")),
+    Operator("QLinearSoftmax", MICROSOFT, labels=_softmax, kernelless=INTEGERS),
+    *(
+        Operator(n, MICROSOFT, signature=_pool, kernelless=INTEGERS)
+        for n in ("QLinearAveragePool", "QLinearGlobalAveragePool")
+    ),
     # Inputs are scale and zero point of the result, then tensor, scale and zero point of each operand.
-    Operator("QLinearConcat", MICROSOFT, labels=partial(concat, operands=slice(2, None, 3))),
+    Operator("QLinearConcat", MICROSOFT, labels=partial(concat, operands=slice(2, None, 3)), kernelless=INTEGERS),
 )

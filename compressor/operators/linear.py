@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Unexplained
 from compressor.graph.contrib import MICROSOFT
-from compressor.operators.facts import EVERY
+from compressor.operators.facts import EVERY, FUSION
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Call
 
@@ -76,7 +76,7 @@ def equation(node: ir.Node) -> tuple[list[str], str]:
 
 OPERATORS = (
     Operator("MatMul", signature=_matmul, heads=True, factors=(0, 1)),
-    Operator("FusedMatMul", MICROSOFT, signature=_fused, heads=True, factors=(0, 1), factor="alpha"),
+    Operator("FusedMatMul", MICROSOFT, signature=_fused, heads=True, factors=(0, 1), factor="alpha", kernelless=FUSION),
     Operator(
         "Gemm",
         signature=_gemm,

@@ -80,6 +80,8 @@ class Operator:
         scale: inputs that only multiply, so that zero there gives zero.
         statistics: running mean and variance.
         settings: further inputs that say how to compute; they are not trained.
+        states: inputs that hold a state from before the first step.
+        tables: input of indices -> input that holds the table they pick from, along attribute ``axis`` or else axis 0.
         by_position: tables with a row for each position of a sequence, so that none may be longer.
         host: inputs that a function reads as Python numbers: shapes, axes, counts.
         on_host: does shape arithmetic on the host use it?
@@ -94,7 +96,12 @@ class Operator:
         encodes: makes integers of real numbers, or real numbers of integers.
         bits: it reads the bits of its operand, which therefore keeps its type.
         one_number: its result holds one number, attribute ``value``; 0 of float32 where that is left out.
+        clamps: numbers within limits stay as they are.
+        resamples: interpolates along axes, which stay.
+        spectral: is it a Fourier transform?
         spreads: it makes a tensor of one number, if that is all that it reads.
+        kernelless: why :mod:`compressor.torch_ops` has no function for it, so that no graph with it trains; empty: it
+            has one.
     """
 
     name: str
@@ -127,6 +134,8 @@ class Operator:
     scale: Inputs = NONE
     statistics: tuple[int, ...] = NONE
     settings: Inputs = NONE
+    states: Inputs = NONE
+    tables: Mapping[int, int] = field(default_factory=dict)
     by_position: Inputs = NONE
     host: Inputs = NONE
     # what it is
@@ -141,7 +150,11 @@ class Operator:
     encodes: Literal["integers", "reals"] | None = None
     bits: bool = False
     one_number: bool = False
+    clamps: bool = False
+    resamples: bool = False
+    spectral: bool = False
     spreads: bool = False
+    kernelless: str = ""
 
     # ---- facts that follow --------------------------------------------------------------------------------------
 
@@ -158,7 +171,7 @@ class Operator:
     @property
     def moves(self) -> bool:
         """Are all entries of its outputs entries of its first input, as they are?"""
-        return self.movement in (Movement.COPY, Movement.AXES, Movement.ENTRIES)
+        return self.movement in (Movement.COPY, Movement.AXES, Movement.ALONG, Movement.ENTRIES)
 
     @property
     def hands_on(self) -> bool:
@@ -188,6 +201,11 @@ class Operator:
     def may_be_zero(self, index: int) -> bool:
         """Does a zero in this input, beside those that are multiplied and summed, do no harm?"""
         return index == self.bias or any(index in of for of in (self.addends, self.subtracted, self.scale))
+
+    def affine(self, index: int) -> bool:
+        """Is each number of the result ``factor * x + summand`` of one of this input, where the others are constant?"""
+        summed = any(index in of for of in (self.addends, self.subtracted, self.scale))
+        return summed or (bool(self.statistics) and index == 0)
 
     def shifts(self, index: int) -> bool:
         """Does this input shift the result?"""

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import Term, UnitArray
 from compressor.graph.contrib import MICROSOFT
+from compressor.operators.facts import PACKED
 from compressor.operators.operator import Operator, required
 from compressor.operators.signature import Call, name_axes
 
@@ -111,6 +112,7 @@ OPERATORS = (
     Operator(
         "MatMulNBits",
         MICROSOFT,
+        kernelless=PACKED,
         signature=_matmul,
         sizes={"n": "N", "inside": "block_size", "(blocks inside)": "K", "(bundles bundle inside)": "K"},
         work=_work,
@@ -121,9 +123,11 @@ OPERATORS = (
     Operator(
         "GatherBlockQuantized",
         MICROSOFT,
+        kernelless=PACKED,
         signature=_table,
         around=_share_columns,
         settings=(2, 3),
+        tables={1: 0},
         differentiable=False,
     ),
 )

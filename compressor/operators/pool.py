@@ -45,8 +45,8 @@ OPERATORS = (
         Operator(name, signature=WINDOW, keeps_zero=True)
         for name in ("AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
     ),
-    Operator("Resize", labels=_resize, repaired=_repair_resize, keeps_zero=True, host=(1, 2, 3)),
-    Operator("Upsample", labels=_resize, keeps_zero=True, host=(1,)),
+    Operator("Resize", labels=_resize, repaired=_repair_resize, keeps_zero=True, host=(1, 2, 3), resamples=True),
+    Operator("Upsample", labels=_resize, keeps_zero=True, host=(1,), resamples=True),
     Operator("Col2Im", signature="n (c [k]) [l] -> n c [*p]", keeps_zero=True, host=(1, 2)),
     Operator("GridSample", signature="n c [*s], n [*p] [u] -> n c [*q]", keeps_zero=True),
     Operator("RoiAlign", signature="n c [*s], [r] [u], [r] -> [r] c [*p]", keeps_zero=True, settings=(1, 2)),

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from compressor.channels.labels import UnitArray
 from compressor.channels.meeting import NamedOperand
+from compressor.graph.nodes import number_of
 from compressor.operators.constants import (
     ConstantOperand,
     Constants,
@@ -115,7 +116,7 @@ def batch_norm(node: ir.Node, constants: Constants) -> None:
     """``scale * (x - mean) / sqrt(variance + epsilon) + bias``; a scale of zero leaves the bias alone."""
     if node.attributes.get_int("training_mode", 0):
         return
-    epsilon = node.attributes.get_float("epsilon", 1e-5)
+    epsilon = number_of(node, "epsilon")
 
     def result(columns: Sequence[Numbers], units: UnitArray) -> Numbers:
         x, scale, bias, mean, variance = columns

@@ -83,6 +83,7 @@ def _record(name: str, gates: int) -> Operator:
         work="t b d (q h) i + t b d (q h) j",
         constants=propagate.recurrent,
         bias=3,
+        states=(5, 6),
     )
 
 

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.channels.labels import Term
 from compressor.graph.evaluate import Array
-from compressor.graph.nodes import become_identity
+from compressor.graph.nodes import become_identity, number_of
 
 EPSILON = MappingProxyType({"MeanVarianceNormalization": 1e-9})
 """Added to the variance where the operator has no such attribute."""
@@ -292,7 +292,7 @@ def _standardise(  # one formula: with and without a mean
         # Masked once more: taking the mean off makes removed positions differ from zero.
         kept = reference.add(node, "Mul", [reference.add(node, "Sub", [kept, mean(kept)]), keep])
     variance = mean(reference.add(node, "Mul", [kept, kept]))
-    epsilon = node.attributes.get_float("epsilon", EPSILON.get(node.op_type, 1e-5))
+    epsilon = EPSILON[node.op_type] if node.op_type in EPSILON else number_of(node, "epsilon")
     shifted = reference.add(node, "Add", [variance, reference.constant(np.asarray(epsilon).astype(dtype))])
     return reference.add(node, "Div", [kept, reference.add(node, "Sqrt", [shifted])])
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
+from compressor.channels.groups import NO_GROUP
 from compressor.channels.labels import Term, UnitArray
 from compressor.data import Array, Batch
 from compressor.errors import NothingToPrune
@@ -176,7 +177,7 @@ def measure_activations(
     # Readers are looked up before any run: without one there is nothing to tap, and no session to start.
     reducer = MEASURES[need](coupling, readings(coupling))
     if not reducer.names:
-        raise NothingToPrune("no channel of this model can be removed; --explain lists what was frozen and why")
+        raise NothingToPrune(NO_GROUP)
     # How scores of units that balancing merges later are joined: a peak of both is the larger one, the rest adds up.
     join = np.maximum if need == Need.PEAK else np.add
     values = {str(reading.value.name): reading.value for reading in reducer.found}

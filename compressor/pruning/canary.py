@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -230,11 +231,12 @@ class Case:
         if not names:
             return False
         feeds = self.asked.runs.feeds[:1]
+        values = partial(values_inside, folder=self.folder, provider=self.provider)
         # Values inside have their own rounding, so noise is measured on them and not taken over from the outputs.
-        kept = self._values(self.reference, names, [feeds, *nudged(feeds)])
+        kept = values(self.reference, names, [feeds, *nudged(feeds)])
         expected = [self._kept(runs) for runs in kept]
         asked = Standard(expected[0], Tolerance(self.asked.tolerance.rtol), noise_of([(expected[0], expected[1:])]))
-        right, wrong = (self._values(model, names, [feeds])[0] for model in (self.small, self._cut_wrongly([weight])))
+        right, wrong = (values(model, names, [feeds])[0] for model in (self.small, self._cut_wrongly([weight])))
         if not asked.met_by(right):
             raise ProofFailed(f"no output shows it, but values inside differ behind {member.name!r}; {PLEASE}")
         return not asked.met_by(wrong)
@@ -252,9 +254,6 @@ class Case:
             for name, dtype in dtypes.items()
             if name in made[0] & made[1] and dtype is not None and dtype.is_floating_point()
         ]
-
-    def _values(self, model: ir.Model, names: Sequence[str], sets: Sequence[Sequence[Feed]]) -> list[Runs]:
-        return values_inside(model, names, sets, self.folder, self.provider)
 
     def _kept(self, runs: Runs) -> Runs:
         """What stays of the reference's values, in the shapes of the smaller model's."""

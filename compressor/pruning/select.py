@@ -9,7 +9,7 @@ import numpy as np
 
 from compressor.channels.balance import balance
 from compressor.channels.coupling import Coupling
-from compressor.channels.groups import ChannelGroup, group
+from compressor.channels.groups import NO_GROUP, ChannelGroup, group
 from compressor.channels.plan import POLICY, PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.config.selection import SelectionSection
@@ -138,7 +138,7 @@ def rank(
     judge = criterion(settings.criterion)
     groups = group(coupling)
     if not groups:
-        raise NothingToPrune("no channel of this model can be removed; --explain lists what was frozen and why")
+        raise NothingToPrune(NO_GROUP)
     # Balancing pairs units of different rows by rank, so it needs scores before groups are final.
     balance(coupling, _unit_scores(coupling, groups, judge, weights))
     # Merged units belong together now; the groups from before the balancing are stale.

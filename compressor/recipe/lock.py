@@ -30,9 +30,7 @@ def held(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise UsageError(
-            f"the work folder {folder} cannot be made: {error.strerror or error}; name another with --work"
-        ) from None
+        raise not_made(folder, error) from None
     try:
         try:
             # The kernel's lock and not the file's being there: after a crash the file stays and the lock does not.
@@ -51,3 +49,8 @@ def held(folder: Path) -> Iterator[None]:
     finally:
         # Closing lets go of the lock; the file stays, as removing it would race with a process that waits to open it.
         os.close(file)
+
+
+def not_made(folder: Path, error: OSError) -> UsageError:
+    """What is told where the work folder ``folder`` cannot be written to."""
+    return UsageError(f"the work folder {folder} cannot be made: {error.strerror or error}; name another with --work")

@@ -130,8 +130,8 @@ def _sparsify(task: Task, progress: Progress | None) -> TuneReport:
 
 def _finetune(task: Task, progress: Progress | None) -> TuneReport:
     from compressor.train.finetune import finetune, finetune_file  # noqa: PLC0415 - torch is loaded for training only
-    from compressor.train.loop.summary import report_of  # noqa: PLC0415
     from compressor.train.sparsify import regularized  # noqa: PLC0415
+    from compressor.train.summary import report_of  # noqa: PLC0415
 
     settings: SparsifySettings = task.settings.model_copy(update=_resumed(task.folder))
     metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None

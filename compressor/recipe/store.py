@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from compressor.core.atomic import write_text
-from compressor.errors import UsageError
 from compressor.graph import files
+from compressor.recipe.lock import not_made
 from compressor.results.base import Record
 from compressor.version import VERSION
 
@@ -54,10 +54,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            reason = error.strerror or error
-            raise UsageError(
-                f"the work folder {self.root} cannot be made: {reason}; name another with --work"
-            ) from None
+            raise not_made(self.root, error) from None
         # The folder lies beside the output, often inside a repository, and holds models.
         write_text(self.root / ".gitignore", "*\n")
 

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.graph.evaluate import Array
+from compressor.graph.nodes import number_of
 from compressor.graph.shapes import initializer_of
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, as_float64
@@ -82,4 +83,4 @@ def normalisation(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) 
     ):
         raise Unrepairable("its statistics are not constants of the file")
     mean, variance = (as_float64(t.numpy()) for t in tensors if t is not None)
-    return Scale(mean, np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5)))
+    return Scale(mean, np.sqrt(variance + number_of(node, "epsilon")))

@@ -17,6 +17,9 @@ from compressor.operators.table import operator_of
 from compressor.operators.weight import weight_axes
 from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, as_float64
 
+MOVED = "it reads its input between positions"
+"""What is said of a deformable convolution."""
+
 
 @dataclass(frozen=True)
 class ConvWindows:
@@ -152,7 +155,7 @@ def windows(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) -> Con
     """
     operator, weight = operator_of(node), shapes[1]
     if operator.window is not None and operator.window.moved:
-        raise Unrepairable("it reads its input between positions")
+        raise Unrepairable(MOVED)
     axes = weight_axes(operator, node, held, weight)
     transposed = axes.inputs_first
     rank = len(weight) - 2

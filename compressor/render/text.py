@@ -9,6 +9,7 @@ from rich.console import Console
 from compressor.channels.residual import DEPTH
 from compressor.core.formatting import count, metric_value, share
 from compressor.render import draw
+from compressor.render.opaque import opaque_nodes
 from compressor.render.savings import structures
 from compressor.results.detail import AccuracyRow, OutputsRow, Share
 from compressor.results.records import DiffReport, FrozenRow, GroupRow, ProofResult, Report
@@ -65,7 +66,9 @@ def _written(console: Console, report: Report, *, verbose: bool) -> None:
         draw.line(console, f"Wrote {path}{seconds}" if path else "Nothing was written.", style="bold")
 
 
-def render_inspection(report: Report, console: Console, *, explain: bool = False, verbose: bool = False) -> None:
+def render_inspection(
+    report: Report, console: Console, *, explain: bool = False, operators: bool = False, verbose: bool = False
+) -> None:
     """Prints the groups of a model, how much of it can be pruned, and what stands in the way."""
     draw.sizes(console, {"": report.input})
     _groups(console, report.groups, removed=False)
@@ -78,6 +81,8 @@ def render_inspection(report: Report, console: Console, *, explain: bool = False
         text += f"; their weights hold {owned} of the parameters"
     draw.line(console, f"{text}.", style="bold")
     structures(console, report.savings, verbose=verbose)
+    if operators:
+        opaque_nodes(console, report.opaque)
     _frozen(console, report.frozen, explain=explain, verbose=verbose, by_reason=True)
     _provenance(console, report.provenance, verbose=verbose)
 

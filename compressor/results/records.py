@@ -56,6 +56,16 @@ class FrozenRow(Record):
     channels: int
 
 
+class OpaqueRow(Record):
+    """A node that no rule explains, so that all it touches stays."""
+
+    operator: str = Field(description="With its domain, unless that is ONNX's own.")
+    node: str
+    reason: str = Field(description="There is no rule, or its rule declines this form, or was not believed.")
+    channels: int = Field(description="Channels that stop here, of those that nothing stopped before.")
+    weights: int = Field(description="Weights that only such nodes read, this one first, and that stay whole.")
+
+
 class ChangedLayerRow(Record):
     """A layer that became something cheaper, and what it was before, with the channels that it had then."""
 
@@ -158,6 +168,7 @@ class Report(Document):
     output: ModelStats | None = Field(default=None, description="Null when the command makes no model.")
     groups: list[GroupRow] = Field(default=[])
     frozen: list[FrozenRow] = Field(default=[])
+    opaque: list[OpaqueRow] = Field(default=[], description="Nodes that no rule explains; of `inspect`.")
     changed: list[ChangedLayerRow] = Field(
         default=[], description="Layers that became something cheaper; see --structure."
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 from compressor.core.compare import Array
 from compressor.errors import CompressorError, ModelError
-from compressor.runtime.library import ort
+from compressor.runtime.library import silenced
 from compressor.runtime.sessions import full_name
 
 Feed = Mapping[str, Array]
@@ -142,9 +142,8 @@ def _guarded(fact: str) -> Iterator[None]:
     # The quantiser logs advice to the root logger, and how that was set before has to come back.
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
-    ort.set_default_logger_severity(4)
     try:
-        with warnings.catch_warnings():
+        with silenced(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except CompressorError:
@@ -156,5 +155,3 @@ def _guarded(fact: str) -> Iterator[None]:
         ) from error
     finally:
         logging.disable(level)
-        # 2 is what the runtime starts with: warnings.
-        ort.set_default_logger_severity(2)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -20,14 +20,12 @@ from compressor.config import PROVIDERS
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, OutOfMemory, ProviderUnavailable
 from compressor.runtime import values
-from compressor.runtime.library import ort
+from compressor.runtime.library import FATAL, ort, silenced
 
 Array = npt.NDArray[np.generic]
 Session = ort.InferenceSession
 
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-TENSORRT = "TensorrtExecutionProvider"
+CPU, CUDA, TENSORRT = (PROVIDERS[short] for short in ("cpu", "cuda", "tensorrt"))
 _GRAPH_OPTION = MappingProxyType({CUDA: "enable_cuda_graph", TENSORRT: "trt_cuda_graph_enable"})
 """The option with which a provider records a run as a CUDA graph."""
 _NO_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate memory", "out of memory", "cudaerrormemoryallocation")
@@ -84,26 +82,32 @@ def start_session(path: Path, provider: str, setup: Setup) -> ort.InferenceSessi
         raise ProviderUnavailable(
             f"provider {name} is not available here; available: {', '.join(ort.get_available_providers())}; {remedy}"
         )
-    said = StringIO()
-    if name != CPU:
-        ort.set_default_logger_severity(4)  # why a provider does not start is told once, below
-        with redirect_stdout(said):  # it prints what it does not find, and stdout is for results
-            ort.preload_dlls()
-    try:
-        # From a path, so that the runtime finds external data beside it and a large model fits.
-        session = ort.InferenceSession(str(path), _options(setup), providers=_chosen(name, setup))
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base class
-        _demand_memory(error)
-        raise ModelError(f"ONNX Runtime refuses the model: {_sentence(error)}") from None
+    # Why a provider does not start is told once, below.
+    with nullcontext() if name == CPU else silenced():
+        said = "" if name == CPU else _preloaded()
+        try:
+            # From a path, so that the runtime finds external data beside it and a large model fits.
+            session = ort.InferenceSession(str(path), _options(setup), providers=_chosen(name, setup))
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base class
+            _demand_memory(error)
+            raise ModelError(f"ONNX Runtime refuses the model: {_sentence(error)}") from None
     # The runtime falls back to the CPU without a word.
     if name not in session.get_providers():
-        first = said.getvalue().strip().splitlines()[:1]
+        first = said.strip().splitlines()[:1]
         why = f" ({first[0][:200]})" if first else ""
         raise ProviderUnavailable(
             f"provider {name} is installed but did not start{why}: there is no such device, or its driver or libraries "
             "are missing (of CUDA, pip install 'onnxruntime-gpu[cuda,cudnn]'); install them, or say --provider cpu"
         )
     return session
+
+
+def _preloaded() -> str:
+    """Loads the libraries of CUDA, and gives what was said of those that are not there."""
+    said = StringIO()
+    with redirect_stdout(said):  # it prints what it does not find, and stdout is for results
+        ort.preload_dlls()
+    return said.getvalue()
 
 
 def full_name(provider: str) -> str:
@@ -173,7 +177,7 @@ def run_session(
 
 def _options(setup: Setup) -> ort.SessionOptions:
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong comes as an exception
+    options.log_severity_level = FATAL  # what goes wrong comes as an exception
     options.intra_op_num_threads = setup.threads
     if not setup.optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

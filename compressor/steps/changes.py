@@ -16,7 +16,7 @@ from compressor.reconstruct import ReconstructOptions
 from compressor.steps.account import left_alone
 from compressor.steps.lowering import lowered
 from compressor.structures.apply import Calibration, Changed, change_layers
-from compressor.structures.change import LayerChange
+from compressor.structures.layer.change import LayerChange
 
 NOT_FITTED = (
     "layers were changed by their weights alone: {reason}; give --data with samples that the model takes, or say "

@@ -38,7 +38,7 @@ from compressor.steps.trainer import Phase, Trainer
 if TYPE_CHECKING:
     from compressor.reconstruct import ReconstructOptions
     from compressor.structures.apply import Changed
-    from compressor.structures.change import LayerChange
+    from compressor.structures.layer.change import LayerChange
     from compressor.train.sparsify import Sparsified
 
 BEFORE_TRAINING = "lstsq"

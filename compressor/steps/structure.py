@@ -28,11 +28,11 @@ from compressor.steps.losses import Losses
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed
-    from compressor.structures.change import ChangeLine, LayerChange
     from compressor.structures.choose import JointChoice
-    from compressor.structures.layers import CandidateLayer
+    from compressor.structures.layer.change import ChangeLine, LayerChange
+    from compressor.structures.layer.layers import CandidateLayer
     from compressor.structures.lowrank.curves import Ranks
-    from compressor.structures.masks.curves import MaskOffer
+    from compressor.structures.mask_curves import MaskOffer
     from compressor.structures.structure import Structure
 
 NO_LAYER = "no layer of this model can be taken apart{reasons}; --structure channels removes channels"
@@ -143,7 +143,7 @@ class LayerOptions:
         Raises:
             NothingToPrune: there is none, and no channel can go either.
         """
-        from compressor.structures.layers import candidate_layers
+        from compressor.structures.layer.layers import candidate_layers
 
         if self._known is not None and self._known[0] is found:
             return self._known[1]
@@ -159,9 +159,9 @@ class LayerOptions:
         self, layers: list[CandidateLayer], found: Analysis, goal: Goal
     ) -> Callable[[PruneSettings], list[ChangeLine]]:
         """What the settings allow of the options of all layers, which are measured once."""
-        from compressor.structures.judged import LayerEvidence
+        from compressor.structures.layer.judged import LayerEvidence
         from compressor.structures.lowrank.curves import rank_curves
-        from compressor.structures.masks.curves import mask_curves
+        from compressor.structures.mask_curves import mask_curves
         from compressor.structures.reorder import movable
 
         rows, exact = None, None
@@ -190,7 +190,7 @@ class LayerOptions:
 def offer_of(structure: Structure, settings: PruneSettings, counts: str = "macs") -> MaskOffer:
     """How the masks of a structure, which has some, become options, as the settings ask for it."""
     from compressor.structures.interspace.basis import STARTS
-    from compressor.structures.masks.curves import MaskOffer
+    from compressor.structures.mask_curves import MaskOffer
 
     assert structure.masks is not None
     if not structure.basis:

@@ -23,8 +23,8 @@ from compressor.reconstruct.form import OperandForm, Pick, Shape, Unrepairable
 from compressor.reconstruct.layers import Kept, LayerPair, repairable_layers
 from compressor.reconstruct.run import Fits
 from compressor.reconstruct.task import LayerRepair
-from compressor.structures.change import LayerChange, Work, Written
-from compressor.structures.geometry import Geometry
+from compressor.structures.layer.change import LayerChange, Work, Written
+from compressor.structures.layer.geometry import Geometry
 from compressor.structures.masks.masked import MaskOption
 from compressor.structures.reorder import reorder
 

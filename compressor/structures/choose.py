@@ -18,8 +18,8 @@ from compressor.pruning.budget import Goal, Removed
 from compressor.pruning.by_loss import SPARE, Spending, given_back
 from compressor.pruning.parts import OperatorChain
 from compressor.pruning.widths import Levels, WidthLine, Widths
-from compressor.structures.change import ChangeLine, Floats, LayerChange
-from compressor.structures.geometry import Geometry
+from compressor.structures.layer.change import ChangeLine, Floats, LayerChange
+from compressor.structures.layer.geometry import Geometry
 
 OUT_OF_REACH = (
     "{what} can go down to {least:.1%} of the original at most, the target is {share:.1%}; raise --max-ratio, lower "

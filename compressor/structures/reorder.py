@@ -15,7 +15,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import group
 from compressor.channels.reorder import Holders, Order, Place, move
-from compressor.structures.layers import CandidateLayer
+from compressor.structures.layer.layers import CandidateLayer
 from compressor.structures.masks.masked import MaskOption
 
 OUTPUTS, INPUTS = 0, 1

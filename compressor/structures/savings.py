@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compressor.structures.change import LayerChange
-from compressor.structures.geometry import Geometry
-from compressor.structures.layers import CandidateLayer
+from compressor.structures.layer.change import LayerChange
+from compressor.structures.layer.geometry import Geometry
+from compressor.structures.layer.layers import CandidateLayer
 from compressor.structures.lowrank.curves import Ranks, thinned_options
-from compressor.structures.masks.curves import MaskOffer
+from compressor.structures.mask_curves import MaskOffer
 
 Options = Callable[[CandidateLayer], Iterable[LayerChange]]
 """What a structure offers for a layer."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from compressor.structures.layers import Suits
+    from compressor.structures.layer.layers import Suits
     from compressor.structures.masks.maker import Maker
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from compressor.structures.geometry import maskable, spatial
 from compressor.structures.interspace.coefficients import Coefficients, Columns
+from compressor.structures.layer.geometry import maskable, spatial
 from compressor.structures.masks.graph import Graph
 from compressor.structures.masks.groups import Groups
 from compressor.structures.masks.nm import NofM

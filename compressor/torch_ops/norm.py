@@ -16,7 +16,7 @@ Tensor = torch.Tensor
 
 def _batch(site: Site) -> Function:
     """With the stored statistics; with those of the batch where training asks for it or the node says so."""
-    epsilon, momentum = site.get("epsilon", 1e-5), site.get("momentum", 0.9)
+    epsilon, momentum = site.number("epsilon"), site.number("momentum")
     # Before operator set 14 there is no such attribute, and asking for the statistics means training.
     if site.get("training_mode", 0) or (site.opset < 14 and any(site.wanted[1:])):
         return _batch_statistics(epsilon, momentum)
@@ -43,7 +43,7 @@ def _batch_statistics(epsilon: float, momentum: float) -> Function:
 
 
 def _instance(site: Site) -> Function:
-    epsilon = site.get("epsilon", 1e-5)
+    epsilon = site.number("epsilon")
     return lambda x, scale, bias: _grouped(x, x.shape[1], epsilon, scale, bias)
 
 
@@ -56,7 +56,7 @@ def _grouped(x: Tensor, groups: int, epsilon: float, scale: Tensor, bias: Tensor
 
 def _group(site: Site) -> Function:
     """Scale and bias are one a group in operator set 18 to 20, one a channel from 21 on."""
-    groups, epsilon = site.get("num_groups"), site.get("epsilon", 1e-5)
+    groups, epsilon = site.get("num_groups"), site.number("epsilon")
 
     def run(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
         # One for each group: repeated for the channels of the group.
@@ -68,7 +68,7 @@ def _group(site: Site) -> Function:
 
 
 def _layer(site: Site) -> Function:
-    epsilon, start = site.get("epsilon", 1e-5), site.get("axis", -1)
+    epsilon, start = site.number("epsilon"), site.get("axis", -1)
 
     def run(x: Tensor, scale: Tensor, bias: Tensor | None = None) -> object:
         shape = x.shape[start:]
@@ -89,7 +89,7 @@ def _layer(site: Site) -> Function:
 
 
 def _rms(site: Site) -> Function:
-    epsilon, start = site.get("epsilon", 1e-5), site.get("axis", -1)
+    epsilon, start = site.number("epsilon"), site.get("axis", -1)
 
     def run(x: Tensor, scale: Tensor) -> Tensor:
         shape = x.shape[start:]
@@ -101,7 +101,7 @@ def _rms(site: Site) -> Function:
 
 
 def _local_response(site: Site) -> Function:
-    alpha, beta, bias = site.get("alpha", 1e-4), site.get("beta", 0.75), site.get("bias", 1.0)
+    alpha, beta, bias = (site.number(name) for name in ("alpha", "beta", "bias"))
     size = site.get("size")
 
     def run(x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 import torch
 
 from compressor.errors import ModelError
+from compressor.graph.nodes import default_number
 
 Function = Callable[..., Any]
 """From the inputs of a node, in order, None where one is left out, to its output or the tuple of them."""
@@ -67,6 +68,10 @@ class Site:
     def get(self, name: str, default: Any = None) -> Any:
         """An attribute of the node, or ``default``."""
         return self.attributes.get(name, default)
+
+    def number(self, name: str) -> float:
+        """A number among the attributes; where it is left out, what the standard says."""
+        return float(self.attributes[name]) if name in self.attributes else default_number(self.op_type, name)
 
     def has(self, index: int) -> bool:
         """Is there an input of that number?"""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from compressor.graph.contrib import MICROSOFT
 from compressor.torch_ops import (
     attention,
     control,
@@ -55,22 +54,6 @@ FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
     {name: maker for family in FAMILIES for name, maker in family.FUNCTIONS.items()}
 )
 """Operator of the standard's own domain -> maker."""
-
-_INTEGERS = "computes with integers, which have no gradient"
-_FUSION = "is a fusion of ONNX Runtime, which other runtimes do not know"
-WITHOUT: Mapping[tuple[str, str], str] = MappingProxyType({
-    **dict.fromkeys([(MICROSOFT, name) for name in (
-        "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat",
-        "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax",
-    )], _INTEGERS),
-    **dict.fromkeys([(MICROSOFT, name) for name in (
-        "FusedMatMul", "GroupQueryAttention", "MoE", "MultiHeadAttention", "RotaryEmbedding",
-    )], _FUSION),
-    **dict.fromkeys([(MICROSOFT, name) for name in ("GatherBlockQuantized", "MatMulNBits", "QMoE")],
-                    "reads packed integers, which have no gradient"),
-    ("", "SimplifiedLayerNormalization"): _FUSION,
-})  # fmt: skip
-"""(domain, operator) that has a record in :mod:`compressor.operators.table` and no function here -> why."""
 
 NEED_DEVICE = frozenset({
     "BlackmanWindow", "Constant", "ConstantOfShape", "HammingWindow", "HannWindow", "MelWeightMatrix",

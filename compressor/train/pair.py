@@ -9,6 +9,7 @@ import onnx_ir as ir
 import torch
 
 from compressor.config import TuneSettings
+from compressor.config.training import NEEDS_TEACHER
 from compressor.data import batch_limit
 from compressor.data.output_forms import vocabularies
 from compressor.errors import UsageError
@@ -40,7 +41,7 @@ class TaughtPair:
         The trained one gives ``values`` too, after what is compared.
         """
         if teacher is None and settings.loss in ("distill", "mixed"):
-            raise UsageError("distillation needs the original model; give it with --teacher, or choose another --loss")
+            raise UsageError(NEEDS_TEACHER)
         if teacher is None and settings.features:
             raise UsageError("--features matches values of the original model; give it with --teacher")
         # Cross-entropy compares with labels alone; building the original would only take memory.

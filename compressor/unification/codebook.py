@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.unification.layout import Layout
-from compressor.unification.moves import library
+from compressor.unification.moves import as_array_of, on_host
 
 Codes = npt.NDArray[np.uint8]
 MOST = 256
@@ -56,7 +56,7 @@ class Codebook:
         """The nearest weight with these codes."""
         blocks = self.layout.blocks(weight)
         found = means(on_host(blocks), kinds, self.values, self._h)
-        return self.layout.weight(_as(decoded(found, kinds), blocks))
+        return self.layout.weight(as_array_of(decoded(found, kinds), blocks))
 
     def ties(self) -> npt.NDArray[np.int64] | None:
         """The outputs whose filters may only be scaled together: all of a codebook; None where each has its own."""
@@ -92,7 +92,7 @@ class SharedValues:
         """The nearest weight in the subspace; one that is in it stays as it is, to the last bit."""
         blocks = self._layout.blocks(weight)
         found = means(on_host(blocks), self._codes, self._values)
-        return self._layout.weight(_as(decoded(found, self._codes), blocks))
+        return self._layout.weight(as_array_of(decoded(found, self._codes), blocks))
 
 
 def lloyd(weights: npt.NDArray[Any], count: int, h: Any = None) -> npt.NDArray[np.float64]:
@@ -149,12 +149,3 @@ def means(blocks: npt.NDArray[Any], codes: Codes, count: int, h: Any = None) -> 
 def decoded(values: npt.NDArray[Any], codes: Codes) -> npt.NDArray[Any]:
     """The value of each code: [n, B] of values [K, B]."""
     return np.take_along_axis(values, codes.astype(np.int64), axis=0)
-
-
-def on_host(array: Any) -> npt.NDArray[Any]:
-    """The array in numpy."""
-    return array if isinstance(array, np.ndarray) else array.detach().cpu().numpy()
-
-
-def _as(array: npt.NDArray[Any], like: Any) -> Any:
-    return array if isinstance(like, np.ndarray) else library(like).from_numpy(array).to(like.device)

@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import Any
 
 from compressor.core.group_envelope import remaining
-from compressor.unification.projections import Mixed, as_array_of
+from compressor.unification.moves import as_array_of
+from compressor.unification.projections import Mixed
 
 
 @dataclass(frozen=True)

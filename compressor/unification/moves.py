@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 Shape = tuple[int, ...]
 
@@ -39,6 +40,16 @@ def apply(moves: Iterable[Move], array: Any) -> Any:
 def library(array: Any) -> Any:
     """The module, numpy or torch, that ``array`` belongs to; imports none that is not loaded already."""
     return np if isinstance(array, np.ndarray) else import_module(type(array).__module__.partition(".")[0])
+
+
+def on_host(array: Any) -> npt.NDArray[Any]:
+    """The array in numpy."""
+    return array if isinstance(array, np.ndarray) else array.detach().cpu().numpy()
+
+
+def as_array_of(array: npt.NDArray[Any], like: Any) -> Any:
+    """A numpy array as the library of ``like`` has it, where ``like`` is."""
+    return array if isinstance(like, np.ndarray) else library(like).from_numpy(array).to(like.device)
 
 
 def permuted(array: Any, axes: Sequence[int]) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 from compressor.unification import assignment
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED, Kinds
 from compressor.unification.layout import Layout
-from compressor.unification.moves import library
+from compressor.unification.moves import as_array_of, library, on_host
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Mixed:
         total = self.layout.count
         if total in (pruned, unified):
             return np.full(total, PRUNED if pruned else UNIFIED, np.uint8)
-        damage_pruned, damage_unified = (_on_host(d) for d in damages(blocks, self._h(blocks)))
+        damage_pruned, damage_unified = (on_host(d) for d in damages(blocks, self._h(blocks)))
         return assignment.assign_kinds(damage_pruned, damage_unified, pruned, unified)
 
     def _impose(self, blocks: Any, kinds: Kinds) -> Any:
@@ -168,12 +168,3 @@ def _argsort(array: Any, axis: int) -> Any:
     if isinstance(array, np.ndarray):
         return np.argsort(array, axis=axis, kind="stable")
     return array.argsort(dim=axis, stable=True)
-
-
-def _on_host(array: Any) -> Any:
-    return array if isinstance(array, np.ndarray) else array.detach().cpu().numpy()
-
-
-def as_array_of(mask: Any, blocks: Any) -> Any:
-    """A numpy array as the library of ``blocks`` has it, where ``blocks`` are."""
-    return mask if isinstance(blocks, np.ndarray) else library(blocks).from_numpy(mask).to(blocks.device)

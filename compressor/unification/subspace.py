@@ -7,8 +7,8 @@ from typing import Any
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED, Kinds
 from compressor.unification.codebook import Codebook, SharedValues
 from compressor.unification.layout import Layout
-from compressor.unification.moves import library
-from compressor.unification.projections import Mixed, as_array_of
+from compressor.unification.moves import as_array_of, library
+from compressor.unification.projections import Mixed
 
 
 def subspace_of(target: Mixed | Codebook, kinds: Kinds, weight: Any) -> Subspace | SharedValues:

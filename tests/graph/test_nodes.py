@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from compressor.graph.nodes import become_identity, is_constant, tensor_of
+import pytest
+
+from compressor.graph.nodes import become_identity, default_number, is_constant, number_of, tensor_of
 from tests.models import in_memory, model
 
 
@@ -30,3 +32,14 @@ def test_a_node_becomes_a_copy_and_keeps_the_name_of_its_output() -> None:
     become_identity(node, graph.inputs[0])
     assert (node.op_type, len(node.attributes), [v.name for v in node.outputs]) == ("Identity", 0, ["y"])
     assert graph.outputs[0].name == "y"
+
+
+def test_numbers_that_are_left_out_are_those_of_the_standard() -> None:
+    text = """(float[2,3] x) => (float y) <float[3] w> {
+        a = LayerNormalization(x, w) y = LayerNormalization<epsilon = 0.5>(a, w) }"""
+    plain, given = in_memory(model(text)).graph
+    assert (number_of(plain, "epsilon"), number_of(given, "epsilon")) == (1e-5, 0.5)
+    assert default_number("BatchNormalization", "momentum") == 0.9
+    for name in ("axis", "no such attribute"):
+        with pytest.raises(KeyError):
+            number_of(plain, name)

@@ -70,6 +70,7 @@ def test_json_has_the_stable_keys_in_order():
         "output",
         "groups",
         "frozen",
+        "opaque",
         "changed",
         "savings",
         "proof",

@@ -21,7 +21,7 @@ from compressor.reconstruct import ReconstructOptions
 from compressor.steps import losses, lowering
 from compressor.steps.structure import proved
 from compressor.structures.apply import Calibration, Changed, change_layers
-from compressor.structures.lowrank.factors import Weighting
+from compressor.structures.layer.judged import Weighting
 from compressor.structures.lowrank.thinned import Thinned
 from tests.models import in_memory, model
 from tests.reconstruct.case import noise

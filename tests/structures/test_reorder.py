@@ -17,7 +17,7 @@ from compressor.reconstruct import ReconstructOptions
 from compressor.steps.structure import proved
 from compressor.structures import reorder
 from compressor.structures.apply import Calibration, Changed, change_layers
-from compressor.structures.layers import candidate_layers
+from compressor.structures.layer.layers import candidate_layers
 from compressor.structures.masks.masked import MaskOption
 from compressor.structures.masks.nm import NofM
 from compressor.structures.reorder import movable

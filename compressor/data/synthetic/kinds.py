@@ -12,8 +12,8 @@ import onnx_ir as ir
 
 from compressor.data.spec import CHANNELS, InputSpec, sizes_of, specs
 from compressor.errors import UsageError
-from compressor.graph.input_use import InputUse, use_of
 from compressor.graph.shapes import Shapes
+from compressor.operators.input_use import InputUse, use_of
 
 
 class Kind(StrEnum):

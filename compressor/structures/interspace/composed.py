@@ -13,12 +13,12 @@ from compressor.reconstruct.fit import Affine
 from compressor.reconstruct.form import Matrix, OperandForm, Pick
 from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.options import ReconstructOptions
-from compressor.structures.change import Written
-from compressor.structures.geometry import Geometry
 from compressor.structures.interspace.basis import KernelSpace
 from compressor.structures.interspace.coefficients import kernels_of
 from compressor.structures.interspace.write import write_columns, write_composition
-from compressor.structures.masks.fit import MaskedFit
+from compressor.structures.layer.change import Written
+from compressor.structures.layer.geometry import Geometry
+from compressor.structures.masks.fit import MaskedEntries, MaskedFit
 from compressor.structures.masks.pieces import Mask
 
 WIDE = np.dtype(np.float32)
@@ -98,33 +98,25 @@ class CoefficientWork:
     """
 
     def __init__(self, option: CoefficientOption, *, regress: bool) -> None:
-        self._option, self._regress = option, regress
-        self._kept = option.mask.reshape(len(option.mask), -1)
-        self._fit: CoefficientFit | None = None
-        self._taken: Matrix | None = None
+        self._option, self._coefficients = option, MaskedEntries(option.mask, regress=regress)
 
     @property
     def ready(self) -> bool:
         """Are there coefficients?"""
-        return self._coefficients() is not None
-
-    def _coefficients(self) -> Matrix | None:
-        return self._taken if self._fit is None else self._fit.taken
+        return self._coefficients.found is not None
 
     def fit(self, matrix: Matrix, layers: int, options: ReconstructOptions) -> CoefficientFit:  # noqa: ARG002 - as every fit is made
         """What proposes coefficients under the mask."""
         space = self._option.space
-        inner = MaskedFit(self._kept, space.coordinates(matrix), options, regress=self._regress)
-        self._fit = CoefficientFit(inner, space)
-        return self._fit
+        return CoefficientFit(self._coefficients.fit(space.coordinates(matrix), options), space)
 
     def without_samples(self, matrix: Matrix) -> None:
         """The coefficients of the weights that are there."""
-        self._taken = np.where(self._kept, self._option.space.coordinates(matrix), 0.0)
+        self._coefficients.take(self._option.space.coordinates(matrix))
 
     def _stored(self) -> Matrix:
         """float64[1, out, channels * t]: the coefficients as they are stored."""
-        found = self._coefficients()
+        found = self._coefficients.found
         assert found is not None
         return stored_as(found, self._option.dtype).astype(np.float64)
 
@@ -135,7 +127,7 @@ class CoefficientWork:
     def write(self, layer: LayerPair, form: OperandForm, *, lower: bool) -> Written:  # noqa: ARG002 - one group only
         """Two convolutions, or the kernels as a product of coefficients and basis."""
         option = self._option
-        coefficients = self._stored()[0].reshape(len(self._kept), -1, option.space.taps)
+        coefficients = self._stored()[0].reshape(len(option.mask), -1, option.space.taps)
         if lower and option.kernels is not None:
             return Written(tuple(write_columns(layer, coefficients, option.kernels, option.space.basis)), lowered=True)
         name, basis = write_composition(layer, coefficients, option.space.basis)
@@ -155,11 +147,6 @@ class CoefficientFit:
 
     def __init__(self, inner: MaskedFit, space: KernelSpace) -> None:
         self._inner, self._space = inner, space
-
-    @property
-    def taken(self) -> Matrix | None:
-        """float64[1, out, channels * t], the coefficients that were proposed."""
-        return self._inner.taken
 
     def add(self, layer: int, x: Matrix, y: Matrix) -> None:
         """Takes in x [groups, rows, unknowns] of the compressed net, and y [groups, rows, out] of the original."""

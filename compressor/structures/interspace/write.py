@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from compressor.graph.edit import add_constant, free_name
+from compressor.graph.edit import add_constant, put_before
 from compressor.reconstruct.form import Matrix
 from compressor.reconstruct.layers import LayerPair
 from compressor.structures.lowrank.split import in_a_row
@@ -85,10 +85,6 @@ def write_columns(
 
 def _made(layer: LayerPair, node: ir.Node, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> ir.Value:
     """Puts a node in front of the layer, and says what it gives."""
-    graph, made = layer.node.graph, node.outputs[0]
-    assert graph is not None
-    node.name = free_name(graph, f"{layer.name}.{node.op_type.lower()}")
-    graph.insert_before(layer.node, node)
-    made.name = free_name(graph, f"{node.name}.out")
+    made = put_before(layer.node, node, layer.name)
     made.type, made.shape = ir.TensorType(ir.DataType.from_numpy(dtype)), ir.Shape(shape)
     return made

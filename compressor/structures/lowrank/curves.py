@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from compressor.allocation.judge import Probe
 from compressor.reconstruct.form import Matrix
-from compressor.structures.change import ChangeLine, LayerChange, cheapest_first
-from compressor.structures.geometry import Geometry
-from compressor.structures.judged import JudgedMatrix, LayerEvidence, scale_curves
-from compressor.structures.layers import CandidateLayer
-from compressor.structures.lowrank.factors import ThinnedSide, Truncation, Weighting
+from compressor.structures.layer.change import ChangeLine, LayerChange, cheapest_first
+from compressor.structures.layer.geometry import Geometry, ThinnedSide
+from compressor.structures.layer.judged import JudgedMatrix, LayerEvidence, Weighting, scale_curves
+from compressor.structures.layer.layers import CandidateLayer
+from compressor.structures.lowrank.factors import Truncation
 from compressor.structures.lowrank.thinned import Thinned
 
 Floats = npt.NDArray[np.float64]

@@ -16,16 +16,15 @@ taps; the second is the regression on what the first gives.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from compressor.reconstruct.form import Matrix
 from compressor.reconstruct.ridge import factor_solution, lifted_cholesky, upper_solution
+from compressor.structures.layer.geometry import ThinnedSide
+from compressor.structures.layer.judged import Weighting
 
-ThinnedSide = Literal["outputs", "inputs"]
-"""Which side is thinned."""
 RIDGE = 1e-6
 """Of metrics that are inverted, as a share of their mean: directions that nothing excites."""
 
@@ -56,24 +55,6 @@ class Factors:
         groups, out, _ = self.second.shape
         taps = self.second.reshape(groups, out, self.rank, -1)
         return np.asarray(np.einsum("gork,gri->goik", taps, self.first, optimize=True)).reshape(groups, out, -1)
-
-
-@dataclass(frozen=True)
-class Weighting:
-    """What the parts of one matrix are worth.
-
-    Attributes:
-        inputs: float64[unknowns, unknowns], covariance C of what the layer reads.
-        outputs: float64[out, out], G.
-    """
-
-    inputs: Matrix
-    outputs: Matrix
-
-    @staticmethod
-    def none(matrix: Matrix) -> Weighting:
-        """Nothing is known: every input and output counts the same; ``matrix`` is float64[out, unknowns]."""
-        return Weighting(np.eye(matrix.shape[1]), np.eye(matrix.shape[0]))
 
 
 class Truncation:

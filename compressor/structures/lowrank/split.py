@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
-from compressor.graph.edit import add_constant, free_name
+from compressor.graph.edit import add_constant, free_name, take_over
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Matrix, OperandForm
 from compressor.reconstruct.layers import LayerPair
@@ -57,8 +57,7 @@ def in_a_row(node: ir.Node, middle: ir.Node, final: ir.Node) -> None:
     inner.name, inner.type = free_name(graph, f"{node.outputs[0].name}.factor"), node.outputs[0].type
     graph.insert_before(node, middle)
     graph.insert_before(node, final)
-    # The output changes hands before the old node goes, as its readers must never be without one.
-    _take_over(node, final)
+    take_over(node, final.outputs[0])
     middle.name = free_name(graph, f"{final.name}.factor")
 
 
@@ -102,15 +101,3 @@ def _arrays(form: OperandForm, factors: Factors) -> tuple[Matrix, Matrix]:
         return kernel, factors.second.reshape(-1, factors.rank, *ones)
     kernel = replace(form, shape=form.resized(inner=factors.rank)).weight(factors.second)
     return factors.first.reshape(-1, factors.first.shape[2], *ones), kernel
-
-
-def _take_over(node: ir.Node, new: ir.Node) -> None:
-    """``new`` stands where ``node`` stood."""
-    graph, old, made = node.graph, node.outputs[0], new.outputs[0]
-    assert graph is not None
-    made.type, made.shape = old.type, old.shape
-    old.replace_all_uses_with(made, replace_graph_outputs=True)
-    name, called = old.name, node.name
-    graph.remove(node, safe=True)
-    old.name, made.name = None, name
-    new.name = called

@@ -12,9 +12,10 @@ from compressor.reconstruct.form import Matrix, OperandForm, Pick
 from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.lstsq import LeastSquares
 from compressor.reconstruct.options import ReconstructOptions
-from compressor.structures.change import Written
-from compressor.structures.geometry import Geometry
-from compressor.structures.lowrank.factors import Factors, ThinnedSide, Weighting, factorised, rounded
+from compressor.structures.layer.change import Written
+from compressor.structures.layer.geometry import Geometry, ThinnedSide
+from compressor.structures.layer.judged import Weighting
+from compressor.structures.lowrank.factors import Factors, factorised, rounded
 from compressor.structures.lowrank.split import write_factors
 
 

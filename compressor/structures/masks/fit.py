@@ -73,6 +73,35 @@ def _by_gradients(weights: Matrix, damped: Matrix, kept: Mask, steps: int) -> Ma
     return np.asarray(found)
 
 
+class MaskedEntries:
+    """What a mask keeps of one layer's entries: as a fit proposed them last, or as they are there.
+
+    Args:
+        mask: bool[out, ...], of the layer's weights or of its coefficients.
+        regress: a fit looks for better ones; otherwise it proposes those that are there.
+    """
+
+    def __init__(self, mask: Mask, *, regress: bool) -> None:
+        self.kept = mask.reshape(len(mask), -1)
+        self._regress = regress
+        self._fit: MaskedFit | None = None
+        self._there: Matrix | None = None
+
+    @property
+    def found(self) -> Matrix | None:
+        """float64[1, out, unknowns], zero under the mask; None before there are any."""
+        return self._there if self._fit is None else self._fit.taken
+
+    def fit(self, matrix: Matrix, options: ReconstructOptions) -> MaskedFit:
+        """What proposes entries from now on, starting from ``matrix``."""
+        self._fit = MaskedFit(self.kept, matrix, options, regress=self._regress)
+        return self._fit
+
+    def take(self, matrix: Matrix) -> None:
+        """Those of ``matrix``, as there is nothing to fit them to."""
+        self._there = np.where(self.kept, matrix, 0.0)
+
+
 class MaskedFit:
     """Proposes weights under a mask, with the bias that restores the mean of each output.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from compressor.graph.edit import FreeNames, add_constant
+from compressor.graph.edit import FreeNames, add_constant, put_before, take_over
 from compressor.graph.evaluate import Array
 from compressor.operators.padding import same_padding
 from compressor.reconstruct.layers import LayerPair
@@ -102,7 +102,7 @@ class Lowering:
         # Classes put filters in another order, which is undone behind them.
         if order != sorted(order):
             made = self._gathered(made, np.argsort(order))
-        self._take_over(made)
+        take_over(self._layer.node, made)
 
     def _grouped(self, weight: Array, bias: Array | None, classes: Sequence[FilterClass]) -> ir.Value:
         pieces = [one.pieces[0] for one in classes]
@@ -176,23 +176,9 @@ class Lowering:
         self, kind: str, inputs: Sequence[ir.Value | None], attributes: dict[str, int | list[int]] | None = None
     ) -> ir.Value:
         node = ir.node(kind, inputs, attributes=attributes)
-        node.name = self._free(f"{self._layer.name}.{kind.lower()}")
-        self._graph.insert_before(self._layer.node, node)
-        made = node.outputs[0]
-        made.name = self._free(f"{node.name}.out")
+        made = put_before(self._layer.node, node, self._layer.name, self._free)
         made.type = self._layer.node.outputs[0].type
         return made
-
-    def _take_over(self, made: ir.Value) -> None:
-        """The last value stands where the layer's output stood, under its name."""
-        node = self._layer.node
-        old, producer = node.outputs[0], made.producer()
-        assert producer is not None
-        made.shape = old.shape
-        old.replace_all_uses_with(made, replace_graph_outputs=True)
-        name, called = old.name, node.name
-        self._graph.remove(node, safe=True)
-        old.name, made.name, producer.name = None, name, called
 
 
 def _block(weight: Array, filters: Numbers, piece: SmallConv) -> Array:

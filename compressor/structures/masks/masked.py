@@ -10,9 +10,9 @@ from compressor.graph.edit import constant_array
 from compressor.reconstruct.form import Matrix, OperandForm, Pick
 from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.options import ReconstructOptions
-from compressor.structures.change import Written
-from compressor.structures.geometry import Geometry
-from compressor.structures.masks.fit import MaskedFit
+from compressor.structures.layer.change import Written
+from compressor.structures.layer.geometry import Geometry
+from compressor.structures.masks.fit import MaskedEntries, MaskedFit
 from compressor.structures.masks.lower import Lowering, Windowing
 from compressor.structures.masks.maker import Order
 from compressor.structures.masks.pieces import (
@@ -125,31 +125,24 @@ class MaskWork:
     """
 
     def __init__(self, option: MaskOption, *, regress: bool) -> None:
-        self._option, self._regress = option, regress
-        self._kept = option.mask.reshape(len(option.mask), -1)
-        self._fit: MaskedFit | None = None
-        self._taken: Matrix | None = None
+        self._option, self._weights = option, MaskedEntries(option.mask, regress=regress)
 
     @property
     def ready(self) -> bool:
         """Are there weights?"""
-        return self._matrix() is not None
-
-    def _matrix(self) -> Matrix | None:
-        return self._taken if self._fit is None else self._fit.taken
+        return self._weights.found is not None
 
     def fit(self, matrix: Matrix, layers: int, options: ReconstructOptions) -> MaskedFit:  # noqa: ARG002 - as every fit is made
         """What proposes weights under the mask."""
-        self._fit = MaskedFit(self._kept, matrix, options, regress=self._regress)
-        return self._fit
+        return self._weights.fit(matrix, options)
 
     def without_samples(self, matrix: Matrix) -> None:
         """The weights that are there."""
-        self._taken = np.where(self._kept, matrix, 0.0)
+        self._weights.take(matrix)
 
     def product(self, dtype: np.dtype[np.generic]) -> Matrix:
         """The masked matrix in the numbers of ``dtype``."""
-        found = self._matrix()
+        found = self._weights.found
         assert found is not None
         # Through the type of the file, as the reference and what is written have to agree.
         return found.astype(dtype).astype(np.float64)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
 from compressor.config import TuneSettings
-from compressor.config.training import LossSection
+from compressor.config.training import NEEDS_TEACHER, LossSection
 from compressor.core.user_code import imported
 from compressor.data.output_forms import OutputForm, class_axis, decide, variance
 from compressor.errors import UsageError
@@ -232,7 +232,7 @@ def _same_shapes(probe: OutputProbe) -> None:
 
 def _distilled(settings: LossSection, forms: Sequence[OutputForm], probe: OutputProbe) -> list[tuple[float, Term]]:
     if not probe.teacher:
-        raise UsageError("distillation needs the original model; give it with --teacher, or choose another --loss")
+        raise UsageError(NEEDS_TEACHER)
     used = [form for form in forms if form.kind != "none"]
     if not used:
         raise UsageError("no output of the model has a gradient to be compared by; choose another --loss")

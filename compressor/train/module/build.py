@@ -35,9 +35,9 @@ def check_supported(graph: ir.Graph) -> None:
         # Checked for the whole graph at once, so that a user sees the first missing operator before any work is done.
         if node.domain not in STANDARD or node.op_type not in FUNCTIONS:
             where = f" of domain {node.domain!r}" if node.domain not in STANDARD else ""
+            fact = operator_of(node).kernelless or "has no function in torch"
             raise UnsupportedOperator(
-                f"{node.op_type} node {node.name!r}{where} has no function in torch; replace the operator, or "
-                "do without fine-tuning"
+                f"{node.op_type} node {node.name!r}{where} {fact}; replace the operator, or do without fine-tuning"
             )
 
 

@@ -14,12 +14,12 @@ from compressor.graph import clean
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.pruning.analysis import analyse
 from compressor.reconstruct import ReconstructOptions
-from compressor.structures.geometry import spatial
 from compressor.structures.interspace.basis import STARTS
 from compressor.structures.interspace.coefficients import Coefficients, Columns
 from compressor.structures.interspace.composed import CoefficientOption, stored_as
 from compressor.structures.interspace.store import with_stored
-from compressor.structures.layers import candidate_layers
+from compressor.structures.layer.geometry import spatial
+from compressor.structures.layer.layers import candidate_layers
 from tests.models import model
 from tests.reconstruct.case import noise, outputs
 from tests.structures.masks.test_lower import FORMS

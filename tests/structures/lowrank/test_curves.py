@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from compressor.structures.geometry import Geometry
+from compressor.structures.layer.geometry import Geometry
 from compressor.structures.lowrank.curves import Ranks, _between, thinned_options
 
 

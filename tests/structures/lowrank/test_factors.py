@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.structures.lowrank.factors import Factors, ThinnedSide, Truncation, Weighting, factorised, rounded
+from compressor.structures.layer.geometry import ThinnedSide
+from compressor.structures.layer.judged import Weighting
+from compressor.structures.lowrank.factors import Factors, Truncation, factorised, rounded
 
 RNG = np.random.default_rng(0)
 CHANNELS, TAPS, OUT = 6, 4, 5

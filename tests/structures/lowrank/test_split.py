@@ -9,8 +9,10 @@ import pytest
 
 from compressor.config import PruneSettings
 from compressor.pruning.analysis import analyse
-from compressor.structures.layers import candidate_layers
-from compressor.structures.lowrank.factors import ThinnedSide, Weighting, factorised, rounded
+from compressor.structures.layer.geometry import ThinnedSide
+from compressor.structures.layer.judged import Weighting
+from compressor.structures.layer.layers import candidate_layers
+from compressor.structures.lowrank.factors import factorised, rounded
 from compressor.structures.lowrank.split import write_factors
 from tests.models import model
 from tests.reconstruct.case import noise, outputs

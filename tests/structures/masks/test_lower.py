@@ -9,11 +9,10 @@ import pytest
 
 from compressor.config import PruneSettings
 from compressor.pruning.analysis import analyse
-from compressor.structures.layers import candidate_layers
-from compressor.structures.masks.graph import Graph, mean_path, regular
+from compressor.structures.layer.layers import candidate_layers
+from compressor.structures.masks.graph import Graph
 from compressor.structures.masks.groups import Groups
 from compressor.structures.masks.lower import Lowering, Windowing
-from compressor.structures.masks.maker import balanced, even
 from compressor.structures.masks.masked import MaskOption
 from compressor.structures.masks.nm import NofM
 from compressor.structures.masks.pieces import Mask, classes_of, one_grouped, weights_left
@@ -107,61 +106,3 @@ def test_the_centre_is_a_pointwise_convolution() -> None:
 def test_padding_that_follows_from_the_size_is_left_alone() -> None:
     node = ir.node("Conv", [], attributes={"auto_pad": "SAME_UPPER", "strides": [2, 2]})
     assert Windowing.of(node, (3, 3)) is None
-
-
-def test_n_of_m_keeps_the_largest() -> None:
-    energy = _energy("4,8,3,3")
-    masks = [mask for _, mask in NofM().masks(energy, 0)]
-    assert [mask.mean() for mask in masks] == [0.75, 0.5, 0.25]
-    rows = masks[2].reshape(4, 2, 4, 9)
-    assert (rows.sum(axis=2) == 1).all()
-    assert (rows.argmax(axis=2) == energy.reshape(4, 2, 4, 9).argmax(axis=2)).all()
-    assert not list(NofM().masks(_energy("4,3,3,3"), 0))
-
-
-@pytest.mark.parametrize("degree", [2, 3, 5])
-def test_graphs_are_regular_and_connected(degree: int) -> None:
-    found = regular(8, degree, 0)
-    assert (found.sum(axis=0) == degree).all()
-    assert (found.sum(axis=1) == degree).all()
-    assert np.isfinite(mean_path(found))
-    assert mean_path(regular(8, degree, 0)) <= mean_path(_ring(8, degree))
-
-
-def _ring(nodes: int, degree: int) -> np.ndarray:
-    found = np.zeros((nodes, nodes), np.bool_)
-    for step in range(degree):
-        found[np.arange(nodes), (np.arange(nodes) + step) % nodes] = True
-    return found
-
-
-def test_groups_find_filters_that_read_the_same() -> None:
-    energy = np.full((16, 16, 1, 1), 1e-6)
-    energy[::2, :8] = energy[1::2, 8:] = 1.0
-    (mask,) = [m for words, m in Groups().masks(energy, 0) if words == "2 groups, 8 of 16 channels each"]
-    assert (mask == (energy > 0.5)).all()
-
-
-def test_no_channel_goes_where_each_holds_more_than_the_share() -> None:
-    """The paper's code drops a whole group there."""
-    energy = np.zeros((16, 16, 1, 1))
-    energy[:, 0] = 1.0
-    for _, mask in Groups().masks(energy, 0):
-        assert mask[:, 0].all()
-
-
-def test_supports_go_where_energy_is() -> None:
-    energy = np.zeros((4, 9, 3, 3))
-    for channel in range(9):
-        energy[:, channel, channel % 3] = 1.0
-    (mask,) = [m for words, m in Supports().masks(energy, 0) if words == "kernel of rows"]
-    assert (mask == (energy > 0)).all()
-
-
-def test_balanced_classes_have_their_sizes_and_most_gain() -> None:
-    gain = noise(12, 3, seed=1).astype(np.float64)
-    found = balanced(gain, even(12, 3))
-    assert np.bincount(found).tolist() == [4, 4, 4]
-    rng = np.random.default_rng(0)
-    best = max(gain[np.arange(12), rng.permutation(np.repeat(np.arange(3), 4))].sum() for _ in range(3000))
-    assert gain[np.arange(12), found].sum() >= best

@@ -249,6 +249,12 @@ def test_an_unknown_operator_is_refused_at_once() -> None:
     assert caught.value.exit_code == 3
 
 
+def test_an_operator_without_a_kernel_is_refused_with_the_reason_of_its_record() -> None:
+    text = "(uint8[4] x, float s, uint8 z) => (uint8[4] y) { y = com.microsoft.QLinearSigmoid(x, s, z, s, z) }"
+    with pytest.raises(UnsupportedOperator, match=r"QLinearSigmoid node .* computes with integers, .*; replace"):
+        GraphModule(in_memory(model(text, domains=("com.microsoft",), checked=False)))
+
+
 def test_a_failing_node_is_named() -> None:
     module = GraphModule(in_memory(network()))
     with pytest.raises(ModelError, match="Conv node 'Conv_0' fails in torch"):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.graph.input_use import InputUse, table_size, use_of
 from compressor.graph.shapes import infer
+from compressor.operators.input_use import InputUse, table_size, use_of
 from tests.models import in_memory, model
 
 
 def uses(text: str) -> dict[str, InputUse]:
-    network = in_memory(model(text))
+    network = in_memory(model(text, opset=22))
     shapes = infer(network)
     return {str(v.name): use_of(v, shapes) for v in network.graph.inputs}
 
@@ -42,6 +42,12 @@ def test_the_smallest_table_bounds_an_index() -> None:
         ),
         ("(float[N,3,8,8] x) => (float y) <float[4,3,3,3] w> { r = Relu(x) y = Conv(r, w) }", None, None),
         ("(float[N,3,8,8] x) => (float y) <float[8,4] w> { y = MatMul(x, w) }", None, None),
+        (
+            "(float[N,3,8,8] x, float[N,18,4,8] o) => (float y) <float[4,3,3,3] w> {"
+            " a, b = Split<axis=2,num_outputs=2>(x) y = DeformConv<pads=[1,1,1,1]>(b, w, o) }",
+            2,
+            1,
+        ),
     ],
 )
 def test_convolutions_tell_their_axes(text: str, window: int | None, axis: int | None) -> None:
@@ -52,6 +58,12 @@ def test_convolutions_tell_their_axes(text: str, window: int | None, axis: int |
 def test_the_input_of_a_branch_is_no_weight() -> None:
     text = "(float[4,3,3,3] w, float[N,3,8,8] x) => (float y) { y = Conv(x, w) }"
     assert uses(text)["w"].window is None
+
+
+def test_an_index_is_followed_through_all_that_moves_it() -> None:
+    text = """(int64[N,8] i) => (float y) <float[9,4] t, int64 low = {0}, int64 high = {8}> {
+        a, b = Split<axis=1,num_outputs=2>(i) c = Transpose(b) d = Clip(c, low, high) y = Gather(t, d) }"""
+    assert uses(text)["i"].table == 9
 
 
 def test_products_joins_states_and_sums() -> None:

@@ -7,13 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from compressor.graph.shapes import Shapes
-
-CHANNELS_SECOND = frozenset({"Conv", "ConvTranspose", "FusedConv"})
-"""Operators whose output has its channels on axis 1."""
-CHANNELS_LAST = frozenset({"FusedMatMul", "Gemm", "MatMul"})
-"""Operators whose output has its channels on the last axis."""
-FOLLOWING = frozenset({"Add", "BatchNormalization", "Mul", "Sub"})
-"""Bias and norm: what a linear operator could have held itself, where the other operands are constant."""
+from compressor.operators.table import operator_of
 
 
 @dataclass(frozen=True)
@@ -40,14 +34,12 @@ def linear_outputs(graph: ir.Graph, shapes: Shapes) -> list[LinearOutput]:
     """
     found = []
     for node in graph:
-        operands = [v for v in node.inputs[:2] if v is not None]
-        if node.op_type in CHANNELS_SECOND:
-            axis, constant = 1, len(operands) > 1 and shapes.const(operands[1]) is not None
-        elif node.op_type in CHANNELS_LAST:
-            # In a product the weight may stand on either side.
-            axis, constant = -1, any(shapes.const(v) is not None for v in operands)
-        else:
+        operator = operator_of(node)
+        if not operator.linear or operator.factors != (0, 1):
             continue
+        # The kernel of a convolution is its second operand; in a product the weight may stand on either side.
+        axis, weights = (-1, node.inputs[:2]) if operator.window is None else (1, node.inputs[1:2])
+        constant = any(shapes.const(v) is not None for v in weights if v is not None)
         value = _behind_norm(node.outputs[0], shapes)
         shape = shapes(value)
         if constant and shape is not None and len(shape) > 1 and value.name:
@@ -64,7 +56,8 @@ def _behind_norm(value: ir.Value, shapes: Shapes) -> ir.Value:
     while len(uses := list(value.uses())) == 1:
         node, index = uses[0]
         others = [v for k, v in enumerate(node.inputs) if v is not None and k != index]
-        if node.op_type not in FOLLOWING or not others or any(shapes.const(v) is None for v in others):
+        # Bias and norm are what a linear operator could have held itself.
+        if not operator_of(node).affine(index) or not others or any(shapes.const(v) is None for v in others):
             break
         value = node.outputs[0]
     return value

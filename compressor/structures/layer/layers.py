@@ -15,7 +15,7 @@ from compressor.operators.operator import Operator
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Shape, Unrepairable
 from compressor.reconstruct.layers import LayerPair
-from compressor.structures.geometry import Geometry, divisible
+from compressor.structures.layer.geometry import Geometry, divisible
 
 
 @dataclass(frozen=True, eq=False)

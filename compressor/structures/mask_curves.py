@@ -9,11 +9,11 @@ import numpy as np
 
 from compressor.allocation.judge import Floats32, Probe
 from compressor.reconstruct.form import Matrix
-from compressor.structures.change import ChangeLine, LayerChange, cheapest_first
 from compressor.structures.interspace.basis import KernelSpace
 from compressor.structures.interspace.composed import CoefficientOption
-from compressor.structures.judged import LayerEvidence, scale_curves
-from compressor.structures.layers import CandidateLayer
+from compressor.structures.layer.change import ChangeLine, LayerChange, cheapest_first
+from compressor.structures.layer.judged import LayerEvidence, scale_curves
+from compressor.structures.layer.layers import CandidateLayer
 from compressor.structures.masks.fit import masked_ridge
 from compressor.structures.masks.maker import Maker, Ordering
 from compressor.structures.masks.masked import MaskOption

@@ -7,44 +7,23 @@ values takes a cache. Nothing here looks at names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from compressor.graph.evaluate import evaluate
+from compressor.graph.movement import Movement
 from compressor.graph.shapes import Shapes
+from compressor.operators.facts import Normalises
+from compressor.operators.operator import Operator
+from compressor.operators.table import operator_of
 
 Numbers = npt.NDArray[np.float64]
 Axes = tuple[int, ...] | None
 """Axis of the input behind each axis of a value, -1 where there is none; None where they were mixed."""
-
-COPIES = frozenset({"Add", "Cast", "Clip", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
-"""Operators through which an index reaches its table more or less as it was."""
-TABLES = MappingProxyType(
-    {
-        ("Gather", 1): 0,
-        ("GatherBlockQuantized", 1): 0,
-        ("EmbedLayerNormalization", 0): 2,  # words
-        ("EmbedLayerNormalization", 1): 4,  # segments
-        ("EmbedLayerNormalization", 8): 3,  # positions
-    }
-)
-"""Operator and the operand that picks -> the operand that is the table, along its attribute ``axis`` or else axis 0."""
-SAME_AXES = frozenset({
-    "Add", "BatchNormalization", "Cast", "Clip", "DequantizeLinear", "Div", "Identity", "InstanceNormalization", "Mul",
-    "Pad", "QuantizeLinear", "Resize", "Slice", "Sub", "Upsample",
-})  # fmt: skip
-"""Operators whose result has the axes of the first operand that is not constant, in other sizes or units."""
-MIXED_AXES = frozenset({"DepthToSpace", "Expand", "Flatten", "Gather", "Reshape", "SpaceToDepth", "Split", "Squeeze"})
-"""Operators that hand values on under other axes."""
-CONVOLUTIONS = frozenset({"Conv", "ConvInteger", "ConvTranspose", "FusedConv", "QLinearConv"})
-PRODUCTS = frozenset({"FusedMatMul", "Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"})
-RECURRENCES = frozenset({"GRU", "LSTM", "RNN"})
-SPECTRA = frozenset({"DFT", "STFT"})
-AFFINE = frozenset({"Add", "BatchNormalization", "Div", "Mul", "Sub"})
 
 
 @dataclass(frozen=True)
@@ -86,8 +65,8 @@ class _Read:
     axes: Axes
 
     @property
-    def op(self) -> str:
-        return self.node.op_type
+    def operator(self) -> Operator:
+        return operator_of(self.node)
 
 
 def use_of(value: ir.Value, shapes: Shapes) -> InputUse:
@@ -100,11 +79,11 @@ def use_of(value: ir.Value, shapes: Shapes) -> InputUse:
         table=table_size(value, shapes),
         window=min((rank for _, rank in windows), default=None),
         channel_axis=first.axes[1] if first is not None and first.axes is not None and len(first.axes) > 1 else None,
-        product=any(read.op in PRODUCTS for read in reads),
-        spectrum=any(read.op in SPECTRA for read in reads),
-        joined=any(read.op == "Concat" and _computed_beside(read, shapes) for read in reads),
-        state=any(read.op in RECURRENCES and read.index >= 5 for read in reads),
-        added=any(read.op == "Add" and _computed_beside(read, shapes) for read in reads),
+        product=any(_multiplied(read) for read in reads),
+        spectrum=any(read.operator.spectral for read in reads),
+        joined=any(read.operator.movement is Movement.JOINS and _computed_beside(read, shapes) for read in reads),
+        state=any(read.index in read.operator.states for read in reads),
+        added=any(read.index in read.operator.addends and _computed_beside(read, shapes) for read in reads),
         shift=shift,
         scale=scale,
     )
@@ -117,12 +96,12 @@ def table_size(value: ir.Value, shapes: Shapes) -> int | None:
     reached, todo = {value}, [value]
     while todo:
         for node, index in todo.pop().uses():
-            if (node.op_type, index) in TABLES:
-                place = TABLES[node.op_type, index]
-                held = node.inputs[place] if place < len(node.inputs) else None
+            operator = operator_of(node)
+            if index in operator.tables:
+                held = node.inputs[operator.tables[index]]
                 table = None if held is None else shapes(held)
                 tables += [table[node.attributes.get_int("axis", 0)]] if table else []
-            elif node.op_type in COPIES:
+            elif _copies(operator, index):
                 todo += [v for v in node.outputs if v not in reached]
                 reached |= set(node.outputs)
     return min(tables, default=None)
@@ -148,15 +127,40 @@ def _handed_on(node: ir.Node, index: int, axes: Axes, shapes: Shapes) -> tuple[A
     """The axes of the result in a tuple, where the node hands its operand on; None where it makes something new."""
     if _computed_beside(_Read(node, index, axes), shapes):
         return None
-    if node.op_type in SAME_AXES:
+    operator = operator_of(node)
+    if _keeps_axes(operator, index):
         return (axes,)
-    if node.op_type == "Transpose":
+    if operator.movement is Movement.AXES:
         order = node.attributes.get_ints("perm", None)
         # Without an order, Transpose turns the axes around.
         return (None if axes is None else tuple(axes[k] for k in order) if order else axes[::-1],)
     if node.op_type == "Unsqueeze":
         return (_unsqueezed(node, axes, shapes),)
-    return (None,) if node.op_type in MIXED_AXES and index == 0 else None
+    return (None,) if operator.moves and index == 0 else None
+
+
+def _copies(operator: Operator, index: int) -> bool:
+    """Does an index go on to the result more or less as it was?"""
+    if operator.rearranges:
+        return index == 0 or operator.movement is Movement.JOINS
+    return index in operator.addends or (operator.clamps and not operator.is_setting(index))
+
+
+def _keeps_axes(operator: Operator, index: int) -> bool:
+    """Has the result the axes of this operand, in other sizes or units?"""
+    if operator.affine(index) or (operator.clamps and not operator.is_setting(index)):
+        return True
+    if operator.movement is Movement.JOINS:
+        return True
+    stays = operator.movement in (Movement.COPY, Movement.ALONG, Movement.TYPE, Movement.ZEROS)
+    scaled = operator.normalises is Normalises.EACH_CHANNEL or operator.encodes is not None or operator.resamples
+    return index == 0 and (stays or scaled)
+
+
+def _multiplied(read: _Read) -> bool:
+    """Does a matrix product read it here?"""
+    operator = read.operator
+    return operator.window is None and len(operator.factors) > 1 and read.index in operator.factors
 
 
 def _unsqueezed(node: ir.Node, axes: Axes, shapes: Shapes) -> Axes:
@@ -179,9 +183,10 @@ def _computed_beside(read: _Read, shapes: Shapes) -> bool:
 
 def _window(read: _Read, shapes: Shapes) -> int | None:
     """Axes over which a convolution slides that reads its data here."""
-    if read.op not in CONVOLUTIONS or read.index != 0:
+    operator, value = read.operator, read.node.inputs[read.index]
+    if operator.window is None or not operator.factors or read.index != operator.factors[0] or value is None:
         return None
-    rank = len(shapes(read.node.inputs[0]) or ()) if read.node.inputs[0] is not None else 0
+    rank = len(shapes(value) or ())
     return rank - 2 if rank > 2 else None
 
 
@@ -190,15 +195,17 @@ def _normalisation(value: ir.Value, shapes: Shapes) -> tuple[Numbers | None, Num
 
     The input is read as (x - shift) / scale. Both are None where there are no such steps.
     """
+    opsets = {} if value.graph is None else value.graph.opset_imports
     gain, offset = np.ones(()), np.zeros(())
     found = False
     # A second reader would see the input before these steps.
     while len(uses := list(value.uses())) == 1:
         node, index = uses[0]
-        if node.op_type in ("Cast", "Identity"):
+        operator = operator_of(node)
+        if index == 0 and operator.movement in (Movement.COPY, Movement.TYPE):
             value = node.outputs[0]
             continue
-        step = _affine(node, index, shapes) if node.op_type in AFFINE else None
+        step = _affine(node, index, shapes, opsets) if operator.affine(index) else None
         if step is None:
             break
         gain, offset, found = gain * step[0], offset * step[0] + step[1], True
@@ -209,31 +216,20 @@ def _normalisation(value: ir.Value, shapes: Shapes) -> tuple[Numbers | None, Num
     return -offset / gain, 1 / gain
 
 
-def _affine(node: ir.Node, index: int, shapes: Shapes) -> tuple[Numbers, Numbers] | None:
-    """Factor and summand of a node that computes ``factor * x + summand`` of the operand at ``index``."""
-    if node.op_type == "BatchNormalization":
-        return _batch_norm(node, index, shapes)
-    other = shapes.const(node.inputs[1 - index])
-    if other is None:
-        return None
-    constant = np.asarray(other, np.float64)
-    if node.op_type == "Add":
-        return np.ones(()), constant
-    if node.op_type == "Mul":
-        return constant, np.zeros(())
-    if node.op_type == "Sub":
-        return (np.ones(()), -constant) if index == 0 else (-np.ones(()), constant)
-    # With the input below the line it is no affine step.
-    return (1 / constant, np.zeros(())) if index == 0 and np.all(constant) else None
+def _affine(node: ir.Node, index: int, shapes: Shapes, opsets: Mapping[str, int]) -> tuple[Numbers, Numbers] | None:
+    """Factor and summand of a node that computes ``factor * x + summand`` of the operand at ``index``.
 
-
-def _batch_norm(node: ir.Node, index: int, shapes: Shapes) -> tuple[Numbers, Numbers] | None:
-    tensors = [shapes.const(v) for v in node.inputs[1:5]]
-    known = [np.asarray(t, np.float64) for t in tensors if t is not None]
-    shape = shapes(node.inputs[0]) if node.inputs[0] is not None else None
-    if index != 0 or len(known) < 4 or shape is None:
+    Both are known by what the node makes of 0 and of 1, in float64.
+    """
+    value, others = node.inputs[index], [v for k, v in enumerate(node.inputs) if v is not None and k != index]
+    constants = {str(v.name): shapes.const(v) for v in others}
+    shape = None if value is None else shapes(value)
+    if value is None or shape is None or any(array is None for array in constants.values()):
         return None
-    # One entry for each channel, which is axis 1.
-    gamma, beta, mean, variance = (t.reshape(-1, *[1] * (len(shape) - 2)) for t in known)
-    factor = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
-    return factor, beta - mean * factor
+    feeds = {name: np.asarray(array, np.float64) for name, array in constants.items()}
+    # Vectors of channels go with axis 1, which a lone number lacks.
+    size = (1, shape[1], *[1] * (len(shape) - 2)) if operator_of(node).statistics else ()
+    ends = [evaluate(node, {**feeds, str(value.name): np.full(size, end)}, opsets) for end in (0.0, 1.0)]
+    summand, total = (np.asarray(found[0] if found else np.nan, np.float64) for found in ends)
+    # Neither is a number where the reference cannot tell, or where something is divided by zero.
+    return (total - summand, summand) if np.isfinite(total).all() and np.isfinite(summand).all() else None

@@ -12,8 +12,25 @@ from compressor.allocation.judge import Floats32, Held, Probe
 from compressor.allocation.measure import ExactLosses, metric_of
 from compressor.allocation.rows import Rows
 from compressor.reconstruct.form import Matrix
-from compressor.structures.layers import CandidateLayer
-from compressor.structures.lowrank.factors import Weighting
+from compressor.structures.layer.layers import CandidateLayer
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """What the parts of one matrix are worth.
+
+    Attributes:
+        inputs: float64[unknowns, unknowns], covariance C of what the layer reads.
+        outputs: float64[out, out], G.
+    """
+
+    inputs: Matrix
+    outputs: Matrix
+
+    @staticmethod
+    def none(matrix: Matrix) -> Weighting:
+        """Nothing is known: every input and output counts the same; ``matrix`` is float64[out, unknowns]."""
+        return Weighting(np.eye(matrix.shape[1]), np.eye(matrix.shape[0]))
 
 
 @dataclass(frozen=True)

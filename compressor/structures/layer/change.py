@@ -13,8 +13,8 @@ from compressor.reconstruct.fit import Fit
 from compressor.reconstruct.form import Matrix, OperandForm, Pick
 from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.options import ReconstructOptions
-from compressor.structures.geometry import Geometry
-from compressor.structures.layers import CandidateLayer
+from compressor.structures.layer.geometry import Geometry
+from compressor.structures.layer.layers import CandidateLayer
 
 Floats = npt.NDArray[np.float64]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from compressor.graph.linear_outputs import LinearOutput, linear_outputs
 from compressor.graph.shapes import infer
+from compressor.operators.linear_outputs import LinearOutput, linear_outputs
 from tests.models import in_memory, model
 
 
-def found(text: str) -> list[LinearOutput]:
-    network = in_memory(model(text))
+def found(text: str, **options: int) -> list[LinearOutput]:
+    network = in_memory(model(text, **options))
     return linear_outputs(network.graph, infer(network))
 
 
@@ -37,3 +37,12 @@ def test_gemm_and_transposed_convolution() -> None:
     assert [(o.name, o.axis, o.channels) for o in outputs] == [("a", 1, 6)]
     outputs = found("(float[2,3] x) => (float y) <float[5,3] w, float[5] b> { y = Gemm<transB=1>(x, w, b) }")
     assert [(o.name, o.axis, o.channels) for o in outputs] == [("y", 1, 5)]
+
+
+def test_every_layer_that_a_record_tells_of_is_read() -> None:
+    outputs = found(
+        """(float[2,3,6,6] x, float[2,18,6,6] o) => (float y) <float[4,3,3,3] w, float[1,4,1,1] s> {
+        d = DeformConv<pads=[1,1,1,1]>(x, w, o) r = Div(d, s) y = Relu(r) }""",
+        opset=22,
+    )
+    assert outputs == [LinearOutput("r", 1, 4, 2 * 4 * 36)]

@@ -1,0 +1,71 @@
+"""Sections: mistakes in one sentence each, with the nearest name."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import pytest
+from pydantic import Field
+
+from compressor.config.section import Section, did_you_mean
+from compressor.errors import UsageError
+
+
+class Colours(Section):
+    title: ClassVar[str] = "Colours"
+    hue: Literal["red", "green"] = "red"
+    depth: int = Field(default=8, ge=1, le=16)
+    gamma: float = Field(default=2.2, gt=0, lt=4)
+
+
+class Sizes(Section):
+    title: ClassVar[str] = "Sizes"
+    width: int = 3
+    half: int = Field(default_factory=lambda values: values["width"] // 2)
+
+
+class Picture(Colours, Sizes):
+    """Composed, with no title of its own."""
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"hue": "gren"}, "hue does not know 'gren'; did you mean 'green'? (choose from red, green)"),
+        ({"depth": 0}, "depth must be at least 1, not 0"),
+        ({"depth": 17}, "depth must be at most 16, not 17"),
+        ({"gamma": 0}, "gamma must be above 0, not 0"),
+        ({"gamma": 4}, "gamma must be below 4, not 4"),
+        ({"depth": "much"}, "depth must be a whole number, not 'much'"),
+        ({"gamma": "inf"}, "gamma must be a finite number, not 'inf'"),
+        ({"widht": 1}, "unknown setting 'widht'; did you mean 'width'?"),
+        ({"width": "x"}, "width must be a whole number, not 'x'"),  # and nothing of the default that waits for it
+        ({"depth": 0, "hue": "blue"}, "hue does not know 'blue' (choose from red, green); depth must be at least 1"),
+    ],
+)
+def test_a_mistake_is_one_clause(values: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Picture.parse(values)
+    assert str(caught.value).startswith(sentence)
+    assert str(caught.value).count(";") == sentence.count(";")
+
+
+def test_fields_are_called_as_the_caller_calls_them() -> None:
+    with pytest.raises(UsageError, match=r"^--depth must be"):
+        Picture.parse({"depth": 0}, label=lambda name: f"--{name}")
+
+
+def test_none_is_not_given() -> None:
+    assert Picture.parse({"width": 9, "depth": None}) == Picture(width=9)
+    assert Picture.parse({"width": 9}).half == 4
+
+
+def test_sections_of_a_composition() -> None:
+    assert Picture.sections() == (Colours, Sizes)
+    assert Colours.own_fields() == ("hue", "depth", "gamma")
+    assert Picture.own_fields() == ()
+
+
+def test_a_hint_only_where_a_name_is_near() -> None:
+    assert did_you_mean("GREN", ("red", "green")) == "; did you mean 'green'?"
+    assert did_you_mean("xyz", ("red", "green")) == ""

@@ -1,0 +1,42 @@
+"""Nodes that no rule explains: which they are, and what stops at them."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+
+from compressor.config import PruneSettings
+from compressor.pruning.analysis import analyse
+from compressor.results.records import OpaqueRow
+from compressor.steps.account import frozen_rows
+from compressor.steps.opaque import opaque_rows
+from tests.models import between
+
+
+def rows(proto: onnx.ModelProto, **settings: bool) -> list[OpaqueRow]:
+    found = analyse(ir.from_proto(proto), PruneSettings(**settings))
+    return opaque_rows(found, frozen_rows(found))
+
+
+def test_every_node_without_a_rule_is_told_with_what_stops_there() -> None:
+    turn = "ReverseSequence<batch_axis=0, time_axis=2>"
+    found = rows(between(f"c = {turn}(a, long) b = {turn}(c, long)", more="int64[3] long = {6,6,6}"))
+    told = [(row.operator, row.node, row.channels, row.weights) for row in found]
+    assert told == [("ReverseSequence", "ReverseSequence_1", 16, 0), ("ReverseSequence", "ReverseSequence_2", 0, 0)]
+    assert {row.reason for row in found} == {"ReverseSequence has no rule"}
+
+
+def test_a_weight_that_only_such_a_node_reads_counts_there() -> None:
+    found = rows(between("t = Det(u) b = Add(a, t)", more="float[3,3] u"), simplify=False)
+    assert [(row.operator, row.channels, row.weights) for row in found] == [("Det", 0, 1)]
+
+
+def test_a_form_that_its_rule_declines_is_told_too() -> None:
+    (row,) = rows(between('b = Einsum<equation="...a->...a">(a)'))
+    assert (row.operator, row.reason, row.channels) == ("Einsum", "Einsum: its equation has an ellipsis", 16)
+
+
+def test_nodes_that_read_constants_alone_stop_nothing() -> None:
+    text = "r = Range(low, high, step) b = Relu(a)"
+    assert not rows(between(text, more="int64 low = {0}, int64 high = {3}, int64 step = {1}"), simplify=False)
+    assert not rows(between("b = Relu(a)"))
