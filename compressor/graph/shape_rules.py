@@ -151,10 +151,22 @@ def _reshape(of: Operands) -> list[DimShape] | None:
             # An entry that is computed may turn out to be -1, and then the size is another.
             sizes.append(entry if isinstance(entry, int) or nonnegative(entry) else of.fresh())
     if -1 in sizes:
-        # The product of all sizes stays, so -1 is what is left of it.
-        left = exact_quotient(size_product(before), size_product(size for size in sizes if size != -1))
-        sizes[sizes.index(-1)] = of.fresh() if left is None else left
+        place = sizes.index(-1)
+        sizes[place] = _left_over(of, before, sizes, place)
     return [tuple(sizes)]
+
+
+def _left_over(of: Operands, before: DimShape, sizes: Sequence[Dim], place: int) -> Dim:
+    """The size at ``place`` of a Reshape to ``sizes``: as the product of all stays, what is left of it."""
+    whole, others = size_product(before), size_product(size for a, size in enumerate(sizes) if a != place)
+    left = exact_quotient(whole, others)
+    if left is not None:
+        return left
+    # It comes out even at any size only where axes in front of it are what they were, under names of their own.
+    for one, two in zip(before[:place], sizes[:place], strict=False):
+        if isinstance(one, Size) and isinstance(two, Size):
+            of.equate(one, two)
+    return of.fresh() if isinstance(others, int) else div(whole, others)
 
 
 def _flatten(of: Operands) -> list[DimShape] | None:

@@ -174,5 +174,5 @@ OPERATORS = (
     Operator("QLinearSoftmax", MICROSOFT, labels=_softmax),
     *(Operator(n, MICROSOFT, signature=_pool) for n in ("QLinearAveragePool", "QLinearGlobalAveragePool")),
     # Inputs are scale and zero point of the result, then tensor, scale and zero point of each operand.
-    Operator("QLinearConcat", MICROSOFT, labels=partial(concat, operands=slice(2, None, 3))),
+    Operator("QLinearConcat", MICROSOFT, labels=partial(concat, operands=slice(2, None, 3)), encodes="grid"),
 )

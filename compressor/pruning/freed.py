@@ -56,7 +56,7 @@ def _caches(graph: ir.Graph, shapes: Shapes) -> Iterable[tuple[str, tuple[int, .
         # Masks and positions also pass through; a cache is floating point with an axis of heads.
         if shape is None or len(shape) != CACHE_RANK or dtype is None or not dtype.is_floating_point():
             continue
-        # Followed through nodes that hand numbers on as they are (Concat, Transpose and their like), to an output.
+        # Followed through nodes that hand numbers on (Concat, Transpose and their like), coded or as they are.
         pending = [value]
         while pending:
             for node, _ in pending.pop().uses():
@@ -68,7 +68,7 @@ def _caches(graph: ir.Graph, shapes: Shapes) -> Iterable[tuple[str, tuple[int, .
                     if made.is_graph_output():
                         yield str(value.name), (HEADS_AXIS,)
                         yield str(made.name), (HEADS_AXIS,)
-                    elif operator_of(node).hands_on:
+                    elif operator_of(node).hands_on or operator_of(node).encodes:
                         pending.append(made)
 
 
