@@ -14,6 +14,7 @@ from onnx_ir.passes.common import (
     RemoveUnusedOpsetsPass,
 )
 
+from compressor.graph.copies import leave_out_copies
 from compressor.graph.edit import add_constant
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 from compressor.graph.movement import MOVES
@@ -39,6 +40,7 @@ def simplify(model: ir.Model, shapes: Shapes) -> None:
     """Static values become constants; identities, duplicates and dead nodes go."""
     fold_constants(model, shapes)
     write_plain_picks(model)
+    leave_out_copies(model, shapes)
     for _ in range(ROUNDS):
         # All three only take nodes away, so an equal number means that nothing more is found.
         before = model.graph.num_nodes()
