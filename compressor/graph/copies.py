@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from compressor.graph.dims import Dim
+from compressor.graph.dims import Dim, common_factor
 from compressor.graph.edit import FreeNames, add_constant
 from compressor.graph.shape_rules import ELEMENTWISE
 from compressor.graph.shapes import Shapes, initializer_of
@@ -34,6 +34,32 @@ def leave_out_copies(model: ir.Model, shapes: Shapes) -> None:
             narrowed += [axis] if values else []
         if narrowed:
             _ask_for_one(model.graph, node, narrowed, shapes, free)
+
+
+def make_copies_apart(model: ir.Model, shapes: Shapes) -> None:
+    """Several readers of copies get an Expand each, so that each may keep as many of them as it needs.
+
+    Only where a size is no mere symbol, as channels are along no other axis. Whoever simplifies the graph later makes
+    one of those that are still equal.
+    """
+    free = FreeNames(model.graph)
+    for node in list(model.graph.all_nodes()):
+        if node.domain != "" or node.op_type != "Expand" or node.outputs[0].is_graph_output():
+            continue
+        made = node.outputs[0]
+        readers = list(dict.fromkeys(user for user, _ in made.uses()))
+        sizes = shapes.dims(made) or ()
+        if all(common_factor(sizes[axis]) == 1 for axis in _made_here(node, shapes)):
+            continue
+        for reader in readers[1:]:
+            twin = ir.node("Expand", node.inputs, name=free(f"{node.name}.for.{reader.name}"))
+            own = twin.outputs[0]
+            own.name, own.type, own.shape = free(f"{twin.name}.out"), made.type, made.shape
+            shapes.alias(own, made)
+            node.append(twin)
+            for index, read in enumerate(reader.inputs):
+                if read is made:
+                    reader.replace_input_with(index, own)
 
 
 def _made_here(node: ir.Node, shapes: Shapes) -> list[int]:

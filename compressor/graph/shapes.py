@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from compressor.graph.binding import Binding, Bound, Declared, Given, Shape, batch, declared, numbered
 from compressor.graph.captures import captured_values
-from compressor.graph.dims import Size
+from compressor.graph.dims import Size, common_factor
 from compressor.graph.evaluate import Array
 from compressor.graph.inference import infer_values
 from compressor.graph.known import NOTHING, Known, Measured, dims_of, initializer_of
@@ -100,6 +100,11 @@ class Shapes:
         """The shape of ``value`` with symbols for what is open, or None where it is not known."""
         tensor = initializer_of(value)
         return self._symbolic.shapes.get(value) if tensor is None else dims_of(tensor)
+
+    def factor(self, value: ir.Value, axis: int) -> int:
+        """What the size of an axis is a multiple of, whatever the caller chooses; 1 where nothing is known of it."""
+        dims = self.dims(value)
+        return 1 if dims is None else common_factor(dims[axis])
 
     def narrow(self, value: ir.Value, axis: int) -> None:
         """Takes note that ``value`` has size 1 along ``axis`` from now on."""

@@ -171,12 +171,25 @@ def _expand(node: ir.Node, coupling: Coupling) -> None:
     taken = {a for t in coupling.broadcast_copy(out, grown) for a in t.axes}
     coupling.label(out, [t for t in own if not set(t.axes) & taken])
     dynamic = {a for a, varies in enumerate(coupling.shapes.dynamic(out)) if varies}
-    coupling.deferred_labels[out].open -= dynamic
+    coupling.deferred_labels[out].open -= {a for a in dynamic if coupling.shapes.factor(out, a) == 1}
     for term in coupling.layout(out, assign_fresh=False):
-        coupling.pin(node, out, term, dynamic, "its size depends on the input, and Expand has to name it")
+        uneven = {a for a in dynamic if a in term.axes and not _even(term, a, coupling.shapes.factor(out, a))}
+        coupling.pin(node, out, term, uneven, "its size depends on the input, and Expand has to name it")
+
+
+def _even(term: Term[int], axis: int, count: int) -> bool:
+    """Is ``axis`` made of equal parts of ``count`` positions, or of ``count`` positions repeated one after the other?
+
+    Then the same share of it goes whatever its size is, a multiple of ``count``: heads beside an open batch, say.
+    """
+    units = np.moveaxis(term.units, term.axes.index(axis), 0)
+    parts = units.reshape(-1, count, *units.shape[1:])
+    repeated = units.reshape(count, -1, *units.shape[1:])
+    return bool((parts == parts[:1]).all() or (repeated == repeated[:, :1]).all())
 
 
 def _repair_expand(node: ir.Node, repairer: Repairer) -> None:
+    repairer.scale_shape(node, 1)
     repairer.set_shape(node, 1)
 
 

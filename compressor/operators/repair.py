@@ -109,7 +109,9 @@ class Repairer:
         places = list(axes) if axes is not None else list(range(len(before) - count, len(before)))
         dynamic = self.coupling.shapes.dynamic(out)
         entries = np.asarray([-1 if dynamic[a] else after[a] for a in places], np.int64)
-        changed = np.asarray([before[a] != after[a] for a in places], np.bool_)
+        # Expand has no -1: its sizes of run time are scaled (see `scale_shape`).
+        named = [not dynamic[a] or node.op_type != "Expand" for a in places]
+        changed = np.asarray([before[a] != after[a] and n for a, n in zip(places, named, strict=True)], np.bool_)
         static = self.coupling.shapes.const(target)
         if static is None:
             if changed.any():
@@ -122,6 +124,35 @@ class Repairer:
             raise PlanError(f"node {node.name!r} ({node.op_type}) would need two sizes found at run time")
         if not np.array_equal(new, static):
             self.set_input(node, index, new.astype(static.dtype))
+
+    def scale_shape(self, node: ir.Node, index: int) -> None:
+        """Scales entries of a shape input that are computed at run time and hold a batch beside channels that go."""
+        out, target = node.outputs[0], node.inputs[index]
+        before, after = self.before(out), self.after(out)
+        dynamic = self.coupling.shapes.dynamic(out)
+        moved = [a for a, varies in enumerate(dynamic) if varies and before[a] != after[a]]
+        if not moved or target is None:
+            return
+        count = (self.coupling.shapes(target) or (len(before),))[0]
+        old, new = np.ones(count, np.int64), np.ones(count, np.int64)
+        for axis in moved:
+            old[axis - len(before)], new[axis - len(before)] = before[axis], after[axis]
+        steps = self._scaling(target, old, new)
+        for step in steps:
+            node.prepend(step)
+        node.replace_input_with(index, steps[-1].outputs[0])
+
+    def _scaling(self, value: ir.Value, old: Array, new: Array) -> list[ir.Node]:
+        """Nodes that make ``value * new / old`` of whole numbers that are multiples of what ``old`` has beside
+        ``new``."""
+        common = np.gcd(old, new)
+        made: list[ir.Node] = []
+        for op, factors in (("Div", old // common), ("Mul", new // common)):
+            current = made[-1].outputs[0] if made else value
+            constant = self.constant(f"{value.name}.{op.lower()}", factors)
+            made.append(ir.node(op, [current, constant], name=self.unique(f"{value.name}.{op.lower()}ed")))
+            made[-1].outputs[0].name = self.unique(f"{made[-1].name}.out")
+        return made
 
     def _stale_copies(self, node: ir.Node, static: Array) -> Mask:
         """Entries 0 of a Reshape, which copy the input's size at the same place, where that size changes."""
@@ -145,16 +176,12 @@ class Repairer:
         ``size * before / after``, which is exact also where a size holds a batch beside the channels it lost.
         """
         users = list(value.uses())
-        common = np.gcd(before, after)
         producer = value.producer()
         assert producer is not None
-        current = value
-        for op, factors in (("Div", after // common), ("Mul", before // common)):
-            constant = self.constant(f"{value.name}.{op.lower()}", factors)
-            node = ir.node(op, [current, constant], name=self.unique(f"{value.name}.{op.lower()}ed"))
-            node.outputs[0].name = self.unique(f"{node.name}.out")
+        for node in self._scaling(value, after, before):
             producer.append(node)
-            producer, current = node, node.outputs[0]
+            producer = node
+        current = producer.outputs[0]
         for user, index in users:
             user.replace_input_with(index, current)
         outputs = value.graph.outputs if value.graph is not None and value.is_graph_output() else []

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from compressor.graph.clean import simplify
+from compressor.graph.copies import make_copies_apart
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
 from compressor.runtime.stored import run_once
@@ -71,3 +72,14 @@ def test_copies_that_somebody_needs_are_made(body: str) -> None:
     noted, _, error = simplified(body)
     assert noted["e"][1] == "4"
     assert error == 0.0
+
+
+def test_each_reader_gets_copies_of_its_own() -> None:
+    """But not along axes that only the caller chooses, which hold no channels."""
+    source = normalise(in_memory(model(MASK.replace("BODY",
+        "e = Expand(x, to)  a = Concat<axis=1>(e, s)  c = Concat<axis=1>(e, u)  wide = Concat<axis=0>(b, one, t)"
+        "  f = Expand(s, wide)  d = Concat<axis=1>(f, a)  g = Concat<axis=1>(f, c)  y = Add(d, g)"))))  # fmt: skip
+    make_copies_apart(source, infer(source))
+    read = {str(n.outputs[0].name): n.inputs[0] for n in source.graph if n.op_type == "Concat" and len(n.inputs) == 2}
+    assert read["a"] is not read["c"]
+    assert read["d"] is read["g"]

@@ -6,8 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
+from compressor.channels.labels import Term
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
+from compressor.operators.movement import _even
 from tests.models import in_memory
 
 from .case import Case, check, image, token, whole
@@ -96,6 +98,14 @@ CASES = (
                 int64[2] rest = {1,16}> {
           a = MatMul(x, w)  f = Shape(a)  n = Slice(f, zero, one)  to = Concat<axis=0>(n, rest)  e = Expand(p, to)
           c = Concat<axis=1>(e, a)  y = MatMul(c, v) }""", {"w": 8}),
+    whole("Expand beside an open batch", """(float[N,5,8] x) => (float y)
+          <float[8,16] w, float[16,6] v, int64[4] split = {0,5,4,4}, int64[3] flat = {-1,5,4}, int64[1] four = {4},
+           int64[1] five = {5}, int64[4] back = {-1,4,5,4}, int64[3] join = {0,5,16},
+           int64[1,5,4] j = {0,1,2,3,3,2,1,0,0,0,1,1,2,2,3,3,1,3,0,2}> {
+            a = MatMul(x, w)  r = Reshape(a, split)  t = Transpose<perm=[0,2,1,3]>(r)  f = Reshape(t, flat)
+            n = Shape<end=1>(x)  m = Mul(n, four)  to = Concat<axis=0>(m, five, four)  e = Expand(j, to)
+            g = GatherElements<axis=2>(f, e)  u = Reshape(g, back)  p = Transpose<perm=[0,2,1,3]>(u)
+            q = Reshape(p, join)  y = MatMul(q, v) }""", {"w": 8}),
     whole("Expand for grouped queries beside a cache", """(float[2,5,8] x, float[2,2,p,4] past) => (float[b,t,c] y,
           float[b,kv,s,d] present)
           <float[8,16] w, float[16,16] wq, float[16,8] wk, float[16,6] v, int64[4] split = {2,5,4,4},
@@ -152,3 +162,9 @@ def test_as_many_repeats_go_from_every_group() -> None:
     kept = prune(in_memory(proto), settings).model.graph.initializers["wq"].const_value
     assert kept is not None
     assert sorted(np.abs(kept.numpy()).max(axis=0) < 0.1) == [False] * 4 + [True] * 4
+
+
+@pytest.mark.parametrize(("units", "even"), [([1, 2, 1, 2], True), ([1, 1, 2, 2], True), ([1, 2, 2, 1], False)])
+def test_parts_of_an_axis_are_even(units: list[int], *, even: bool) -> None:
+    """A batch in front of two heads, behind them, and neither."""
+    assert _even(Term((1,), np.array(units)), 1, 2) is even
