@@ -91,13 +91,16 @@ class Repairer:
         """``name``, with a number behind it if somebody has it already."""
         return self._fresh(name)
 
-    def set_shape(self, node: ir.Node, index: int, axes: Sequence[int] | None = None) -> None:
+    def set_shape(
+        self, node: ir.Node, index: int, axes: Sequence[int] | None = None, scaled: Sequence[int] = ()
+    ) -> None:
         """Rewrites the entries of a shape input whose sizes changed in the node's output.
 
         Args:
             node: Reshape, Expand, Resize or ConstantOfShape.
             index: which input is the shape.
             axes: axis of each entry; None: the last entries' axes, aligned at the right.
+            scaled: axes that :meth:`scale_shape` has seen to.
         """
         out = node.outputs[0]
         before, after = self.before(out), self.after(out)
@@ -109,9 +112,7 @@ class Repairer:
         places = list(axes) if axes is not None else list(range(len(before) - count, len(before)))
         dynamic = self.coupling.shapes.dynamic(out)
         entries = np.asarray([-1 if dynamic[a] else after[a] for a in places], np.int64)
-        # Expand has no -1: its sizes of run time are scaled (see `scale_shape`).
-        named = [not dynamic[a] or node.op_type != "Expand" for a in places]
-        changed = np.asarray([before[a] != after[a] and n for a, n in zip(places, named, strict=True)], np.bool_)
+        changed = np.asarray([before[a] != after[a] and a not in scaled for a in places], np.bool_)
         static = self.coupling.shapes.const(target)
         if static is None:
             if changed.any():
@@ -125,17 +126,27 @@ class Repairer:
         if not np.array_equal(new, static):
             self.set_input(node, index, new.astype(static.dtype))
 
-    def scale_shape(self, node: ir.Node, index: int) -> None:
-        """Scales entries of a shape input that are computed at run time and hold a batch beside channels that go."""
-        out, target = node.outputs[0], node.inputs[index]
-        before, after = self.before(out), self.after(out)
-        dynamic = self.coupling.shapes.dynamic(out)
-        moved = [a for a, varies in enumerate(dynamic) if varies and before[a] != after[a]]
-        if not moved or target is None:
+    def varying(self, value: ir.Value) -> list[int]:
+        """Axes of ``value`` that lose positions and whose size the caller chooses."""
+        dynamic = self.coupling.shapes.dynamic(value)
+        return [a for a, sizes in enumerate(zip(self.before(value), self.after(value), strict=True))
+                if dynamic[a] and sizes[0] != sizes[1]]  # fmt: skip
+
+    def scale_shape(self, node: ir.Node, index: int, axes: Sequence[int]) -> None:
+        """Scales entries of a shape input that hold a batch beside channels that go.
+
+        Args:
+            node: Reshape or Expand.
+            index: which input is the shape; one that is no constant, or copies such sizes (0 in Reshape).
+            axes: of the output, that lose the same share at every size.
+        """
+        target = node.inputs[index]
+        if not axes or target is None or self.coupling.shapes.const(target) is not None:
             return
+        before, after = self.before(node.outputs[0]), self.after(node.outputs[0])
         count = (self.coupling.shapes(target) or (len(before),))[0]
         old, new = np.ones(count, np.int64), np.ones(count, np.int64)
-        for axis in moved:
+        for axis in axes:
             old[axis - len(before)], new[axis - len(before)] = before[axis], after[axis]
         steps = self._scaling(target, old, new)
         for step in steps:

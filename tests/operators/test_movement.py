@@ -98,6 +98,13 @@ CASES = (
                 int64[2] rest = {1,16}> {
           a = MatMul(x, w)  f = Shape(a)  n = Slice(f, zero, one)  to = Concat<axis=0>(n, rest)  e = Expand(p, to)
           c = Concat<axis=1>(e, a)  y = MatMul(c, v) }""", {"w": 8}),
+    whole("Reshape to a batch of heads and to an open length", """(float[N,T,8] x) => (float y)
+          <float[8,16] w, float[16,6] v, int64[4] split = {0,0,4,4}, int64[1] four = {4}, int64[1] rest = {-1},
+           int64[3] join = {0,0,16}> {
+            a = MatMul(x, w)  r = Reshape(a, split)  t = Transpose<perm=[0,2,1,3]>(r)
+            n = Shape<end=1>(x)  m = Mul(n, four)  to = Concat<axis=0>(m, rest, four)  f = Reshape(t, to)
+            o = Softmax(f)  k = Shape<start=1,end=2>(x)  back = Concat<axis=0>(n, four, rest, four)  u = Reshape(o, back)
+            p = Transpose<perm=[0,2,1,3]>(u)  q = Reshape(p, join)  y = MatMul(q, v) }""", {"w": 8}),
     whole("Expand beside an open batch", """(float[N,5,8] x) => (float y)
           <float[8,16] w, float[16,6] v, int64[4] split = {0,5,4,4}, int64[3] flat = {-1,5,4}, int64[1] four = {4},
            int64[1] five = {5}, int64[4] back = {-1,4,5,4}, int64[3] join = {0,5,16},
