@@ -76,7 +76,7 @@ def _repeats(node: ir.Node, coupling: Coupling, value: ir.Value, shapes: tuple[S
     Where what is copied has channels itself, all copies of one go with it, and nothing is done here.
     """
     deferred = coupling.deferred_labels.get(value)
-    if deferred is None or not deferred.broadcast:
+    if deferred is None or not deferred.broadcast or coupling.needless(node.outputs[0]):
         return
     before, after, runs = shapes
     own = {a for t in coupling.layout(value, assign_fresh=False) for a in t.axes}

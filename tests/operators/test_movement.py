@@ -103,7 +103,7 @@ CASES = (
            int64[3] join = {0,0,16}> {
             a = MatMul(x, w)  r = Reshape(a, split)  t = Transpose<perm=[0,2,1,3]>(r)
             n = Shape<end=1>(x)  m = Mul(n, four)  to = Concat<axis=0>(m, rest, four)  f = Reshape(t, to)
-            o = Softmax(f)  k = Shape<start=1,end=2>(x)  back = Concat<axis=0>(n, four, rest, four)  u = Reshape(o, back)
+            o = Softmax(f)  back = Concat<axis=0>(n, four, rest, four)  u = Reshape(o, back)
             p = Transpose<perm=[0,2,1,3]>(u)  q = Reshape(p, join)  y = MatMul(q, v) }""", {"w": 8}),
     whole("Expand beside an open batch", """(float[N,5,8] x) => (float y)
           <float[8,16] w, float[16,6] v, int64[4] split = {0,5,4,4}, int64[3] flat = {-1,5,4}, int64[1] four = {4},
@@ -122,6 +122,20 @@ CASES = (
             q1 = MatMul(a, wq)  q2 = Reshape(q1, split)  q = Transpose<perm=[0,2,1,3]>(q2)
             k1 = MatMul(a, wk)  k2 = Reshape(k1, two)    k3 = Transpose<perm=[0,2,1,3]>(k2)
             present = Concat<axis=2>(past, k3)
+            r1 = Unsqueeze(present, at)  r2 = Expand(r1, to)  k = Reshape(r2, flat)
+            kt = Transpose<perm=[0,1,3,2]>(k)  s = MatMul(q, kt)  e = Softmax(s)  o = MatMul(e, k)
+            o1 = Transpose<perm=[0,2,1,3]>(o)  b = Reshape(o1, join)  y = MatMul(b, v) }""",
+          {"w": 8, "wq": 8}, frozen={"wk": "past meets it in Concat"}),
+    whole("Expand for rotary positions of grouped queries beside a cache", """(float[2,5,8] x, float[5,1] t,
+          float[2,2,p,4] past) => (float[b,t,c] y, float[b,kv,s,d] present)
+          <float[8,16] w, float[16,16] wq, float[16,8] wk, float[16,6] v, float[2] f, int64[4] split = {2,5,4,4},
+           int64[4] two = {2,5,2,4}, int64[1] at = {2}, int64[5] to = {2,1,2,1,4}, int64[4] flat = {2,4,-1,4},
+           int64[3] join = {2,5,16}, int64[3] pair = {5,2,2}, int64[4] wide = {1,1,5,4}> {
+            m = Mul(t, f)  c1 = Unsqueeze(m, at)  c2 = Expand(c1, pair)  c3 = Reshape(c2, wide)  c = Cos(c3)
+            a = MatMul(x, w)
+            q1 = MatMul(a, wq)  q2 = Reshape(q1, split)  q3 = Transpose<perm=[0,2,1,3]>(q2)  q = Mul(q3, c)
+            k1 = MatMul(a, wk)  k2 = Reshape(k1, two)    k3 = Transpose<perm=[0,2,1,3]>(k2)  k4 = Mul(k3, c)
+            present = Concat<axis=2>(past, k4)
             r1 = Unsqueeze(present, at)  r2 = Expand(r1, to)  k = Reshape(r2, flat)
             kt = Transpose<perm=[0,1,3,2]>(k)  s = MatMul(q, kt)  e = Softmax(s)  o = MatMul(e, k)
             o1 = Transpose<perm=[0,2,1,3]>(o)  b = Reshape(o1, join)  y = MatMul(b, v) }""",

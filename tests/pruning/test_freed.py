@@ -45,6 +45,13 @@ def test_a_cache_keeps_its_heads_unless_they_are_free() -> None:
     assert {r.name: r.removed for r in prune(decoder(), settings()).report.groups} == {"wo": 8}
 
 
+def test_what_a_cache_holds_is_told() -> None:
+    """Queries, keys and values: 3 x 256 of 1120 weights. The middle layers and an output of another shape are not."""
+    (told,) = prune(decoder(), settings()).report.warnings
+    assert "48 channels of queries, keys and values stay, with 0.69 of the parameters; --cache-heads" in told
+    assert not prune(decoder(), settings(cache_heads=True)).report.warnings
+
+
 def test_heads_of_a_cache_go() -> None:
     result = prune(decoder(), settings(cache_heads=True))
     assert {r.name: r.removed for r in result.report.groups} == {"wq": 8, "wo": 8}
