@@ -105,11 +105,14 @@ def _ask_for_one(graph: ir.Graph, node: ir.Node, narrowed: Sequence[int], shapes
     (count,) = shapes(target) or (0,)
     ones = np.isin(np.arange(-count, 0), list(narrowed))
     if constant is not None:
-        asked = np.where(ones, 1, constant.numpy())
-        node.replace_input_with(place, add_constant(graph, f"{target.name}.narrow", asked, free))
+        sizes = np.where(ones, 1, constant.numpy())
+        node.replace_input_with(place, add_constant(graph, f"{target.name}.narrow", sizes, free))
         return
     name = free(f"{target.name}.narrow")
-    given = [add_constant(graph, f"{name}.axes", ones, free), add_constant(graph, f"{name}.one", np.int64(1), free)]
+    given = [
+        add_constant(graph, f"{name}.axes", ones, free),
+        add_constant(graph, f"{name}.one", np.asarray(1, np.int64), free),
+    ]
     asked = ir.node("Where", [*given, target], name=name)
     asked.outputs[0].name, asked.outputs[0].type = free(f"{name}.out"), target.type
     shapes.alias(asked.outputs[0], target)
