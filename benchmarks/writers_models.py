@@ -50,6 +50,7 @@ def _common(**more: Any) -> dict[str, Any]:
 
 
 GROUPED = {"num_key_value_heads": HEADS // 4}
+_GPTJ = {"n_embd": WIDTH, "n_layer": LAYERS, "n_head": HEADS, "vocab_size": VOCABULARY, "rotary_dim": 4}
 DECODERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", _common(**GROUPED)),
     "qwen3": ("Qwen3", _common(**GROUPED, head_dim=HEAD)),
@@ -69,6 +70,15 @@ DECODERS: Mapping[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "falcon": ("Falcon", _common(alibi=False, new_decoder_architecture=False, multi_query=True)),
+    "qwen2": ("Qwen2", _common(**GROUPED)),
+    "gemma2": ("Gemma2", _common(**GROUPED, head_dim=HEAD)),
+    "phi3": ("Phi3", _common(**GROUPED, pad_token_id=0)),
+    "stablelm": ("StableLm", _common(**GROUPED)),
+    "cohere": ("Cohere", _common(**GROUPED)),
+    "gptj": ("GPTJ", _GPTJ),
+    "codegen": ("CodeGen", _GPTJ),
+    "bloom": ("Bloom", {"hidden_size": WIDTH, "n_layer": LAYERS, "n_head": HEADS, "vocab_size": VOCABULARY}),
+    "mpt": ("Mpt", {"d_model": WIDTH, "n_layers": LAYERS, "n_heads": HEADS, "vocab_size": VOCABULARY}),
     "mixtral": ("Mixtral", _common(**GROUPED, num_local_experts=4, num_experts_per_tok=2)),
 }
 """Name -> the class without its ``Config``, and the settings."""

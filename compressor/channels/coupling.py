@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from compressor.channels.labels import Layout as Layout  # noqa: PLC0414 - rules
 from compressor.channels.labels import Unexplained as Unexplained  # noqa: PLC0414
 from compressor.channels.meeting import NodeOperands
 from compressor.channels.residual import ResidualBlock
+from compressor.channels.vain import HIDDEN, in_vain
 from compressor.channels.verify import Claims, name_of
 from compressor.errors import RuleFault
 from compressor.graph.captures import captured_values, graphs_of, nodes_inside
@@ -90,27 +90,23 @@ class Coupling:
         """Repeats the pass over all nodes until nothing merges and every claim holds; returns self.
 
         A node whose rule turns out to be wrong is distrusted from then on, so this ends after one round a node at most.
-        Vectors that brought channels of their own in vain start anew without any: what met them on the way (a frequency
-        of rotary positions, in all heads) need not have merged.
+        What brought channels of its own in vain starts anew without any; see :mod:`compressor.channels.vain`.
         """
         while True:
             self._merge()
             wrong = verify.mismatches(self)
-            vain = self._in_vain() if not wrong and not self._closed else set()  # once: closed axes bring nothing again
+            # This ends, as what is closed brings nothing again.
+            vain = set() if wrong else in_vain(self._fresh, self.units, self._closed)
             if not wrong and not vain:
                 return self
             self.distrusted |= wrong
             if vain:
-                self._closed = vain
+                self._closed |= vain
                 self.units, self.deferred_labels, self._fresh = Units(), {}, {}  # merges cannot be undone: all anew
 
-    def _in_vain(self) -> set[tuple[ir.Value, int]]:
-        """Vectors that brought channels of their own, all of which turned out to be frozen."""
-        return {
-            (value, axis)
-            for (value, axis), units in self._fresh.items()
-            if value.is_initializer() and units.size == prod(self.shape(value)) and not self.units.find(units).any()
-        }
+    def needless(self, value: ir.Value) -> bool:
+        """Did units inside ``value`` that are no axis of it all turn out to be frozen, so that it need have none?"""
+        return (value, HIDDEN) in self._closed
 
     def _merge(self) -> None:
         for _ in range(PASS_LIMIT):
@@ -196,7 +192,7 @@ class Coupling:
 
     def hidden_units(self, value: ir.Value, count: int) -> UnitArray:
         """Units of something inside ``value`` that is no axis of its own (hidden units), the same at every call."""
-        key = (value, -1)
+        key = (value, HIDDEN)
         if key not in self._fresh:
             self._fresh[key] = self.units.fresh(count)
         return self._fresh[key]

@@ -91,11 +91,13 @@ class Blocked:
         label: what reports call the initializer, ``:``, the axis; ``?`` where it is not known which axis holds filters.
         channels: positions of the axis that stay; 0 where the axis is not known.
         reason: the fact that stopped them.
+        elements: of the initializer, that lie at these positions.
     """
 
     label: str
     channels: int
     reason: Reason
+    elements: int = 0
 
 
 def slots_of(coupling: Coupling) -> list[Slot]:
@@ -219,8 +221,9 @@ def blocked(coupling: Coupling) -> list[Blocked]:
             frozen = term.units[units == 0]
             if not frozen.size:
                 continue
+            label, each = f"{readable(value)}:{'x'.join(map(str, term.axes))}", prod(deferred.shape) // term.units.size
             for freeze, count in coupling.units.cause(frozen):
-                found.append(Blocked(f"{readable(value)}:{'x'.join(map(str, term.axes))}", count, freeze.reason))
+                found.append(Blocked(label, count, freeze.reason, count * each))
     found += _unexplained(coupling)
     return sorted(found, key=lambda b: -b.channels)
 

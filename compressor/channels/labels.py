@@ -184,6 +184,11 @@ class Units:
         found = [(self.freezes[i], int(n)) for i, n in zip(ids.tolist(), counts.tolist(), strict=True) if i >= 0]
         return sorted(found, key=lambda pair: -pair[1])
 
+    def stopped_at(self, units: UnitArray) -> int | None:
+        """The number of the first freezing among those behind ``units``; None where some are free."""
+        causes = self._cause[self._root(units.ravel())]
+        return None if not causes.size or (causes < 0).any() else int(causes.min())
+
     def _stop(self, roots: UnitArray, reason: Reason) -> None:
         self._shown[roots] = FROZEN
         self._cause[roots] = len(self.freezes)

@@ -137,9 +137,9 @@ def prune_command(
 
 def _demand_heard(settings: PruneSettings, plan: Path | None) -> None:
     """Raises UsageError for options that this run would pass over in silence, which would mislead."""
-    # A plan has its own answers to these.
+    # A plan has its own answers to these, but none to tokens, as it holds channels alone.
     decided = (*TargetSection.own_fields(), *StructureSection.own_fields(), *SelectionSection.own_fields(), "simplify")
-    ignored = [flag(PruneSettings, name) for name in decided if was_given(name)]
+    ignored = [flag(PruneSettings, name) for name in decided if name != "keep_tokens" and was_given(name)]
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what to remove; drop {' and '.join(ignored)}, or --plan")
     if not settings.trains:

@@ -14,6 +14,7 @@ from onnx_ir.passes.common import (
     RemoveUnusedOpsetsPass,
 )
 
+from compressor.graph.copies import leave_out_copies
 from compressor.graph.edit import add_constant
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 from compressor.graph.movement import MOVES
@@ -39,6 +40,7 @@ def simplify(model: ir.Model, shapes: Shapes) -> None:
     """Static values become constants; identities, duplicates and dead nodes go."""
     fold_constants(model, shapes)
     write_plain_picks(model)
+    leave_out_copies(model, shapes)
     for _ in range(ROUNDS):
         # All three only take nodes away, so an equal number means that nothing more is found.
         before = model.graph.num_nodes()
@@ -51,7 +53,7 @@ def simplify(model: ir.Model, shapes: Shapes) -> None:
 
 
 def tidy(model: ir.Model, *, simplify: bool) -> None:
-    """After surgery: dead code, and initializers that are equal become one."""
+    """After surgery: dead code; initializers and nodes that are equal become one."""
     remove_dead(model)
     if simplify:
         log = logging.getLogger("onnx_ir")
@@ -61,6 +63,7 @@ def tidy(model: ir.Model, *, simplify: bool) -> None:
             DeduplicateInitializersPass(size_limit=SMALL)(model)
         finally:
             log.setLevel(level)
+        CommonSubexpressionEliminationPass()(model)
 
 
 def drop_identities(model: ir.Model) -> None:

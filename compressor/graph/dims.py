@@ -15,6 +15,7 @@ import ast
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import gcd
 from types import MappingProxyType
 
 TERM_LIMIT = 16
@@ -172,6 +173,11 @@ def _without(product: Product, part: Product) -> Product | None:
             return None
         left.remove(atom)
     return tuple(left)
+
+
+def common_factor(size: Dim) -> int:
+    """The largest number that divides ``size`` whatever its symbols stand for."""
+    return gcd(*(factor for _, factor in _terms(size)))
 
 
 def div(size: Dim, by: Dim) -> Dim:

@@ -151,10 +151,22 @@ def _reshape(of: Operands) -> list[DimShape] | None:
             # An entry that is computed may turn out to be -1, and then the size is another.
             sizes.append(entry if isinstance(entry, int) or nonnegative(entry) else of.fresh())
     if -1 in sizes:
-        # The product of all sizes stays, so -1 is what is left of it.
-        left = exact_quotient(size_product(before), size_product(size for size in sizes if size != -1))
-        sizes[sizes.index(-1)] = of.fresh() if left is None else left
+        place = sizes.index(-1)
+        sizes[place] = _left_over(of, before, sizes, place)
     return [tuple(sizes)]
+
+
+def _left_over(of: Operands, before: DimShape, sizes: Sequence[Dim], place: int) -> Dim:
+    """The size at ``place`` of a Reshape to ``sizes``: as the product of all stays, what is left of it."""
+    whole, others = size_product(before), size_product(size for a, size in enumerate(sizes) if a != place)
+    left = exact_quotient(whole, others)
+    if left is not None:
+        return left
+    # It comes out even at any size only where axes in front of it are what they were, under names of their own.
+    for one, two in zip(before[:place], sizes[:place], strict=False):
+        if isinstance(one, Size) and isinstance(two, Size):
+            of.equate(one, two)
+    return of.fresh() if isinstance(others, int) else div(whole, others)
 
 
 def _flatten(of: Operands) -> list[DimShape] | None:
@@ -323,12 +335,13 @@ def _pool(of: Operands) -> list[DimShape] | None:
     return None if before is None or len(before) < 2 else _window(of, of.ints("kernel_shape") or None, before[1])
 
 
-_ELEMENTWISE = (
-    *("Add", "Sub", "Mul", "Div", "Pow", "Mod", "And", "Or", "Xor", "Equal", "Less", "LessOrEqual", "Greater"),
-    *("GreaterOrEqual", "Where", "Max", "Min", "Sum", "Mean", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"),
-)
+ELEMENTWISE = frozenset({
+    "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual",
+    "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Sum", "Where", "Xor",
+})  # fmt: skip
+"""Operators of the standard domain that broadcast their operands."""
 RULES: Mapping[str, Rule] = MappingProxyType(
-    dict.fromkeys(_ELEMENTWISE, _broadcast)
+    dict.fromkeys(ELEMENTWISE, _broadcast)
     | {
         "AveragePool": _pool, "Concat": _concat, "ConstantOfShape": _filled, "Conv": _conv, "Expand": _expand,
         "Flatten": _flatten, "LpPool": _pool, "MatMul": _matmul, "MaxPool": _pool, "Pad": _pad, "Range": _range,

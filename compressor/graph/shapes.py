@@ -14,12 +14,13 @@ import onnx_ir as ir
 
 from compressor.graph.binding import Binding, Bound, Declared, Given, Shape, batch, declared, numbered
 from compressor.graph.captures import captured_values
-from compressor.graph.dims import Size
+from compressor.graph.dims import Size, common_factor
 from compressor.graph.evaluate import Array
 from compressor.graph.inference import infer_values
 from compressor.graph.known import NOTHING, Known, Measured, dims_of, initializer_of
 from compressor.graph.probes import SizeSearch, cost
 from compressor.graph.ranges import Limit, index_limits, reachable, tops
+from compressor.graph.shape_rules import DimShape
 from compressor.graph.twins import Twins
 
 __all__ = ["Shapes", "captured_values", "infer", "initializer_of"]
@@ -94,6 +95,28 @@ class Shapes:
     def empty(self, value: ir.Value) -> bool:
         """Is ``value`` a sequence without elements?"""
         return value in self._numbers.empty
+
+    def dims(self, value: ir.Value) -> DimShape | None:
+        """The shape of ``value`` with symbols for what is open, or None where it is not known."""
+        tensor = initializer_of(value)
+        return self._symbolic.shapes.get(value) if tensor is None else dims_of(tensor)
+
+    def factor(self, value: ir.Value, axis: int) -> int:
+        """What the size of an axis is a multiple of, whatever the caller chooses; 1 where nothing is known of it."""
+        dims = self.dims(value)
+        return 1 if dims is None else common_factor(dims[axis])
+
+    def narrow(self, value: ir.Value, axis: int) -> None:
+        """Takes note that ``value`` has size 1 along ``axis`` from now on."""
+        for known in (self._numbers, self._symbolic):
+            dims = list(known.shapes.get(value) or ())
+            dims[axis] = 1
+            known.shapes[value] = tuple(dims)
+            known.data.pop(value, None)
+        sizes = list(value.shape or ())
+        if len(sizes) == len(dims):
+            sizes[axis] = 1
+            value.shape = ir.Shape(sizes)
 
     def alias(self, value: ir.Value, other: ir.Value) -> None:
         """Takes note of a new ``value`` that holds the same as ``other``."""

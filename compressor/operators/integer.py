@@ -183,5 +183,11 @@ OPERATORS = (
         for n in ("QLinearAveragePool", "QLinearGlobalAveragePool")
     ),
     # Inputs are scale and zero point of the result, then tensor, scale and zero point of each operand.
-    Operator("QLinearConcat", MICROSOFT, labels=partial(concat, operands=slice(2, None, 3)), kernelless=INTEGERS),
+    Operator(
+        "QLinearConcat",
+        MICROSOFT,
+        labels=partial(concat, operands=slice(2, None, 3)),
+        encodes="grid",
+        kernelless=INTEGERS,
+    ),
 )

@@ -6,6 +6,7 @@ DepthToSpace-13, SpaceToDepth-13.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from types import MappingProxyType
 
@@ -75,7 +76,7 @@ def _repeats(node: ir.Node, coupling: Coupling, value: ir.Value, shapes: tuple[S
     Where what is copied has channels itself, all copies of one go with it, and nothing is done here.
     """
     deferred = coupling.deferred_labels.get(value)
-    if deferred is None or not deferred.broadcast:
+    if deferred is None or not deferred.broadcast or coupling.needless(node.outputs[0]):
         return
     before, after, runs = shapes
     own = {a for t in coupling.layout(value, assign_fresh=False) for a in t.axes}
@@ -116,26 +117,35 @@ def _move(
 
 
 def _limit_dynamic(node: ir.Node, coupling: Coupling, out: ir.Value) -> None:
-    """At most one size of the result can be left to run time (-1) when it both varies and loses channels."""
+    """Of sizes that both vary and lose channels, Reshape leaves one to run time (-1); the others have to be scaled."""
     dynamic = coupling.shapes.dynamic(out)
-    terms = coupling.layout(out)
-    both = [a for t in terms for a in t.axes if dynamic[a]]
-    if not both:
+    both = [a for t in coupling.layout(out) for a in t.axes if dynamic[a]]
+    if not both or node.op_type != "Reshape":
         return
-    target = coupling.shapes.sample(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None
-    taken = target is not None and any(
-        int(entry) == -1 and a not in both for a, entry in enumerate(np.ravel(target))
-    )  # the file already leaves another size to run time
-    # ONNX allows one -1 in the target, so that one of these axes at most can lose channels.
-    for a in both[0 if taken else 1 :]:
-        coupling.restrict(node, out, {a}, "its size depends on the input, and another size of this Reshape does too")
+    # ONNX allows one -1 in the target, so that any other of these axes has to lose the same share at every size.
+    for axis in _written(node, coupling, both):
+        count = coupling.shapes.factor(out, axis)
+        if not all(_even(term, axis, count) for term in coupling.layout(out) if axis in term.axes):
+            coupling.restrict(
+                node, out, {axis}, "its size depends on the input, and another size of this Reshape does too"
+            )
     # What was restricted merged labels, and the output gets what they have become.
-    if taken or len(both) > 1:
-        coupling.label(out, coupling.layout(out))
+    coupling.label(out, coupling.layout(out))
+
+
+def _written(node: ir.Node, coupling: Coupling, axes: Sequence[int]) -> list[int]:
+    """Those of ``axes`` of a Reshape whose size has to be written, as another one is left to run time."""
+    asked = node.inputs[1] if len(node.inputs) > 1 else None
+    target = None if asked is None else coupling.shapes.sample(asked)
+    left = [] if target is None else np.flatnonzero(np.ravel(target) == -1).tolist()
+    open_axis = (left or list(axes))[:1]
+    return [axis for axis in axes if axis not in open_axis]
 
 
 def _repair_reshape(node: ir.Node, repairer: Repairer) -> None:
-    repairer.set_shape(node, 1)
+    written = _written(node, repairer.coupling, repairer.varying(node.outputs[0]))
+    repairer.scale_shape(node, 1, written)
+    repairer.set_shape(node, 1, scaled=written)
 
 
 def _transpose(node: ir.Node, coupling: Coupling) -> None:
@@ -171,13 +181,28 @@ def _expand(node: ir.Node, coupling: Coupling) -> None:
     taken = {a for t in coupling.broadcast_copy(out, grown) for a in t.axes}
     coupling.label(out, [t for t in own if not set(t.axes) & taken])
     dynamic = {a for a, varies in enumerate(coupling.shapes.dynamic(out)) if varies}
-    coupling.deferred_labels[out].open -= dynamic
+    coupling.deferred_labels[out].open -= {a for a in dynamic if coupling.shapes.factor(out, a) == 1}
     for term in coupling.layout(out, assign_fresh=False):
-        coupling.pin(node, out, term, dynamic, "its size depends on the input, and Expand has to name it")
+        uneven = {a for a in dynamic if a in term.axes and not _even(term, a, coupling.shapes.factor(out, a))}
+        coupling.pin(node, out, term, uneven, "its size depends on the input, and Expand has to name it")
+
+
+def _even(term: Term[int], axis: int, count: int) -> bool:
+    """Is ``axis`` made of equal parts of ``count`` positions, or of ``count`` positions repeated one after the other?
+
+    Then the same share of it goes whatever its size is, a multiple of ``count``: heads beside an open batch, say.
+    """
+    units = np.moveaxis(term.units, term.axes.index(axis), 0)
+    parts = units.reshape(-1, count, *units.shape[1:])
+    repeated = units.reshape(count, -1, *units.shape[1:])
+    return bool((parts == parts[:1]).all() or (repeated == repeated[:, :1]).all())
 
 
 def _repair_expand(node: ir.Node, repairer: Repairer) -> None:
-    repairer.set_shape(node, 1)
+    # There is no -1 that leaves a size to run time.
+    varying = repairer.varying(node.outputs[0])
+    repairer.scale_shape(node, 1, varying)
+    repairer.set_shape(node, 1, scaled=varying)
 
 
 def _tile(node: ir.Node, coupling: Coupling) -> None:

@@ -93,7 +93,7 @@ class Operator:
         synflow: in the linear network of SynFlow it is bypassed; a gate, bypassed unless it multiplies a signal; or a
             cap, bypassed where an operand is a constant.
         sequence: its result is no tensor.
-        encodes: makes integers of real numbers, or real numbers of integers.
+        encodes: makes integers of real numbers, real numbers of integers, or integers of others on a grid of its own.
         bits: it reads the bits of its operand, which therefore keeps its type.
         one_number: its result holds one number, attribute ``value``; 0 of float32 where that is left out.
         clamps: numbers within limits stay as they are.
@@ -147,7 +147,7 @@ class Operator:
     probabilities: bool = False
     synflow: Literal["keep", "bypass", "gate", "cap"] = "keep"
     sequence: bool = False
-    encodes: Literal["integers", "reals"] | None = None
+    encodes: Literal["integers", "reals", "grid"] | None = None
     bits: bool = False
     one_number: bool = False
     clamps: bool = False

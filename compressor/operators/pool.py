@@ -13,10 +13,24 @@ from compressor.operators.signature import Call
 WINDOW = "n c [*s] -> n c [*p]"
 
 
+def _pool(call: Call) -> str:
+    """Along an axis where the window has one position, and stands on each, every position is by itself."""
+    kernel = call.node.attributes.get_ints("kernel_shape", ())
+    before, after = call.shape(0)[2:], (call.outputs[0] or ())[2:]
+    strides = call.node.attributes.get_ints("strides", ()) or [1] * len(kernel)
+    # Padding would make the result longer.
+    alone = [size == step == 1 and before[k : k + 1] == after[k : k + 1]
+             for k, (size, step) in enumerate(zip(kernel, strides, strict=True))]  # fmt: skip
+    if not any(alone):
+        return WINDOW
+    data, result = ([f"a{k}" if one else f"[{star}{k}]" for k, one in enumerate(alone)] for star in "sp")
+    return f"n c {' '.join(data)} -> n c {' '.join(result)}"
+
+
 def _max_pool(call: Call) -> str:
     if any(v.uses() or v.is_graph_output() for v in call.node.outputs[1:]):
         raise Unexplained("its indices count over all channels")
-    return WINDOW
+    return _pool(call)
 
 
 def _resize(node: ir.Node, coupling: Coupling) -> None:
@@ -41,9 +55,10 @@ def _repair_resize(node: ir.Node, repairer: Repairer) -> None:
 
 OPERATORS = (
     Operator("MaxPool", signature=_max_pool, constants=carry),
+    *(Operator(name, signature=_pool, keeps_zero=True) for name in ("AveragePool", "LpPool")),
     *(
         Operator(name, signature=WINDOW, keeps_zero=True)
-        for name in ("AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
+        for name in ("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
     ),
     Operator("Resize", labels=_resize, repaired=_repair_resize, keeps_zero=True, host=(1, 2, 3), resamples=True),
     Operator("Upsample", labels=_resize, keeps_zero=True, host=(1,), resamples=True),

@@ -91,13 +91,16 @@ class Repairer:
         """``name``, with a number behind it if somebody has it already."""
         return self._fresh(name)
 
-    def set_shape(self, node: ir.Node, index: int, axes: Sequence[int] | None = None) -> None:
+    def set_shape(
+        self, node: ir.Node, index: int, axes: Sequence[int] | None = None, scaled: Sequence[int] = ()
+    ) -> None:
         """Rewrites the entries of a shape input whose sizes changed in the node's output.
 
         Args:
             node: Reshape, Expand, Resize or ConstantOfShape.
             index: which input is the shape.
             axes: axis of each entry; None: the last entries' axes, aligned at the right.
+            scaled: axes that :meth:`scale_shape` has seen to.
         """
         out = node.outputs[0]
         before, after = self.before(out), self.after(out)
@@ -109,7 +112,7 @@ class Repairer:
         places = list(axes) if axes is not None else list(range(len(before) - count, len(before)))
         dynamic = self.coupling.shapes.dynamic(out)
         entries = np.asarray([-1 if dynamic[a] else after[a] for a in places], np.int64)
-        changed = np.asarray([before[a] != after[a] for a in places], np.bool_)
+        changed = np.asarray([before[a] != after[a] and a not in scaled for a in places], np.bool_)
         static = self.coupling.shapes.const(target)
         if static is None:
             if changed.any():
@@ -122,6 +125,45 @@ class Repairer:
             raise PlanError(f"node {node.name!r} ({node.op_type}) would need two sizes found at run time")
         if not np.array_equal(new, static):
             self.set_input(node, index, new.astype(static.dtype))
+
+    def varying(self, value: ir.Value) -> list[int]:
+        """Axes of ``value`` that lose positions and whose size the caller chooses."""
+        dynamic = self.coupling.shapes.dynamic(value)
+        return [a for a, sizes in enumerate(zip(self.before(value), self.after(value), strict=True))
+                if dynamic[a] and sizes[0] != sizes[1]]  # fmt: skip
+
+    def scale_shape(self, node: ir.Node, index: int, axes: Sequence[int]) -> None:
+        """Scales entries of a shape input that hold a batch beside channels that go.
+
+        Args:
+            node: Reshape or Expand.
+            index: which input is the shape; one that is no constant, or copies such sizes (0 in Reshape).
+            axes: of the output, that lose the same share at every size.
+        """
+        target = node.inputs[index]
+        if not axes or target is None or self.coupling.shapes.const(target) is not None:
+            return
+        before, after = self.before(node.outputs[0]), self.after(node.outputs[0])
+        count = (self.coupling.shapes(target) or (len(before),))[0]
+        old, new = np.ones(count, np.int64), np.ones(count, np.int64)
+        for axis in axes:
+            old[axis - len(before)], new[axis - len(before)] = before[axis], after[axis]
+        steps = self._scaling(target, old, new)
+        for step in steps:
+            node.prepend(step)
+        node.replace_input_with(index, steps[-1].outputs[0])
+
+    def _scaling(self, value: ir.Value, old: Array, new: Array) -> list[ir.Node]:
+        """Nodes that make ``value * new / old`` of whole numbers that are multiples of what ``old`` has beside
+        ``new``."""
+        common = np.gcd(old, new)
+        made: list[ir.Node] = []
+        for op, factors in (("Div", old // common), ("Mul", new // common)):
+            current = made[-1].outputs[0] if made else value
+            constant = self.constant(f"{value.name}.{op.lower()}", factors)
+            made.append(ir.node(op, [current, constant], name=self.unique(f"{value.name}.{op.lower()}ed")))
+            made[-1].outputs[0].name = self.unique(f"{made[-1].name}.out")
+        return made
 
     def _stale_copies(self, node: ir.Node, static: Array) -> Mask:
         """Entries 0 of a Reshape, which copy the input's size at the same place, where that size changes."""
@@ -145,16 +187,12 @@ class Repairer:
         ``size * before / after``, which is exact also where a size holds a batch beside the channels it lost.
         """
         users = list(value.uses())
-        common = np.gcd(before, after)
         producer = value.producer()
         assert producer is not None
-        current = value
-        for op, factors in (("Div", after // common), ("Mul", before // common)):
-            constant = self.constant(f"{value.name}.{op.lower()}", factors)
-            node = ir.node(op, [current, constant], name=self.unique(f"{value.name}.{op.lower()}ed"))
-            node.outputs[0].name = self.unique(f"{node.name}.out")
+        for node in self._scaling(value, after, before):
             producer.append(node)
-            producer, current = node, node.outputs[0]
+            producer = node
+        current = producer.outputs[0]
         for user, index in users:
             user.replace_input_with(index, current)
         outputs = value.graph.outputs if value.graph is not None and value.is_graph_output() else []

@@ -13,6 +13,7 @@ from compressor.channels.fills import give_each_its_own
 from compressor.config import PruneSettings, RunSettings
 from compressor.errors import ModelError, RuleFault
 from compressor.graph import clean, metadata
+from compressor.graph.copies import make_copies_apart
 from compressor.graph.edit import copy_of
 from compressor.graph.normalise import normalise, unshare
 from compressor.graph.restore_packed import with_plain_weights
@@ -112,6 +113,8 @@ def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, st
     model, shapes = prepared_model(with_plain_weights(source), settings)
     # Here and not in prepared_model, whose other users keep constants shared: only coupling ties channels by them.
     unshare(model)
+    if settings.simplify:
+        make_copies_apart(model, shapes)
     # A fill that several nodes share would tie the channels of all of them together in the same way.
     give_each_its_own(model.graph, shapes, RULES)
     policy = Policy()

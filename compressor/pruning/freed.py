@@ -14,6 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
+from compressor.channels.coupling import Coupling
+from compressor.channels.groups import Blocked, blocked
 from compressor.config.selection import SelectionSection
 from compressor.errors import UsageError
 from compressor.graph.edit import add_gather
@@ -56,7 +58,7 @@ def _caches(graph: ir.Graph, shapes: Shapes) -> Iterable[tuple[str, tuple[int, .
         # Masks and positions also pass through; a cache is floating point with an axis of heads.
         if shape is None or len(shape) != CACHE_RANK or dtype is None or not dtype.is_floating_point():
             continue
-        # Followed through nodes that hand numbers on as they are (Concat, Transpose and their like), to an output.
+        # Followed through nodes that hand numbers on (Concat, Transpose and their like), coded or as they are.
         pending = [value]
         while pending:
             for node, _ in pending.pop().uses():
@@ -68,8 +70,28 @@ def _caches(graph: ir.Graph, shapes: Shapes) -> Iterable[tuple[str, tuple[int, .
                     if made.is_graph_output():
                         yield str(value.name), (HEADS_AXIS,)
                         yield str(made.name), (HEADS_AXIS,)
-                    elif operator_of(node).hands_on:
+                    elif operator_of(node).hands_on or operator_of(node).encodes:
                         pending.append(made)
+
+
+def held_by_caches(coupling: Coupling) -> list[Blocked]:
+    """Filters that stay because a cache holds what they make, or because they meet that in attention."""
+    graph = coupling.graph
+    caches = {name for name, _ in _caches(graph, coupling.shapes)}
+    pending = [value for value in graph.inputs if str(value.name) in caches]
+    readers: set[ir.Node] = set()
+    while pending:
+        value = pending.pop()
+        for node, _ in value.uses():
+            operator = operator_of(node)
+            others = [v for v in node.inputs if v is not None and v is not value and not v.is_initializer()]
+            # Scaled keys are keys still; what a product sums over is none any more.
+            still = operator.hands_on or operator.encodes or not (others or operator.multiplies)
+            if node not in readers and still:
+                pending += node.outputs
+            readers.add(node)
+    names = {str(node.name) for node in readers}
+    return [row for row in blocked(coupling) if row.reason.node in names]
 
 
 def declare_anew(graph: ir.Graph, cut: ChannelMask, originals: Mapping[str, ir.Value], free: Axes) -> None:

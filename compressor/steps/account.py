@@ -14,7 +14,7 @@ from compressor.channels.groups import ChannelGroup, blocked
 from compressor.channels.plan import PruningPlan
 from compressor.config import AMOUNTS, PruneSettings, RunSettings
 from compressor.config.proof import ProofSection
-from compressor.core.formatting import count
+from compressor.core.formatting import count, share
 from compressor.core.notation import parse_also
 from compressor.graph import files
 from compressor.graph.joined import join, joined_of, split
@@ -28,6 +28,7 @@ from compressor.operators.carried import taught
 from compressor.operators.table import RULES
 from compressor.pruning import cost
 from compressor.pruning.analysis import Analysis
+from compressor.pruning.freed import held_by_caches
 from compressor.pruning.measured_shapes import shapes_of
 from compressor.pruning.proof import Evidence, file_check
 from compressor.results import (
@@ -182,7 +183,14 @@ def report(
         groups=groups,
         frozen=frozen_rows(found),
         proof=proof_row(evidence, settings),
-        warnings=[*_unfused(found.model), *_partial(before), *_once(found), *_deep(found, settings), *_noted(evidence)],
+        warnings=[
+            *_unfused(found.model),
+            *_partial(before),
+            *_once(found),
+            *_deep(found, settings),
+            *_cached(found, before, settings),
+            *_noted(evidence),
+        ],
         settings=settings.model_dump(mode="json"),
     )
 
@@ -207,6 +215,20 @@ def _deep(found: Analysis, settings: RunSettings) -> list[str]:
     if not isinstance(settings, PruneSettings) or not settings.depth or found.coupling.blocks:
         return []
     return ["--depth found no residual block that may go: no sum of a value and a branch that starts from it"]
+
+
+def _cached(found: Analysis, before: ModelStats, settings: RunSettings) -> list[str]:
+    if not isinstance(settings, PruneSettings) or settings.cache_heads:
+        return []
+    held = held_by_caches(found.coupling)
+    if not held:
+        return []
+    channels = count(sum(row.channels for row in held), "channel")
+    part = share(sum(row.elements for row in held), before.params)
+    return [
+        f"the caller's cache holds keys and values of every head, so {channels} of queries, keys and values stay, with "
+        f"{part} of the parameters; --cache-heads declares the cache anew and lets heads go"
+    ]
 
 
 def _unfused(model: ir.Model) -> list[str]:

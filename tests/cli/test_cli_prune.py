@@ -28,6 +28,13 @@ def test_defaults_come_from_the_settings(run, pipeline, model):
     assert (call.plan, call.plan_out) == (None, None)
 
 
+def test_a_plan_has_no_answer_to_tokens(run, pipeline, model, tmp_path):
+    plan = tmp_path / "plan.json"
+    plan.write_text("{}")
+    assert run("prune", model, "--plan", plan, "--keep-tokens", plan).exit_code == 0
+    assert run("prune", model, "--plan", plan, "--cache-heads").exit_code == 2
+
+
 def test_every_flag_reaches_its_setting(run, pipeline, model, tmp_path):
     result = run(
         *("prune", model, "-o", tmp_path / "out.onnx", "--target-size", "1.5MB", "--max-ratio", "80%"),

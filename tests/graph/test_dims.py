@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from compressor.graph import dims
 from compressor.graph.dims import (
     Dim,
+    common_factor,
     div,
     exact_quotient,
     maximum,
@@ -52,6 +53,10 @@ def test_what_only_looks_constant_stays_open() -> None:
 )
 def test_exact_division(size: Dim, by: Dim, expected: Dim | None) -> None:
     assert exact_quotient(size, by) == expected
+
+
+def test_what_divides_a_size_whatever_its_symbols_are() -> None:
+    assert [common_factor(size) for size in (12, T, T * 8, T * 8 + 12, N * T * 6 - P * 4)] == [12, 1, 8, 4, 2]
 
 
 def test_bounds_that_are_known() -> None:

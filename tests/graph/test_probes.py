@@ -84,6 +84,21 @@ def test_a_mask_that_is_indexed_is_as_long_as_its_indices() -> None:
     runs(proto, source, shapes)
 
 
+def test_a_mask_that_takes_the_batch_of_another_input_has_that_batch() -> None:
+    """GPT-2 as torch.export writes it: mask [A, M] viewed as [B, -1], then read up to past and sequence."""
+    _, source, shapes = bound(
+        """(float[B,T,4] x, float[B,P,4] past, float[A,M] mask) => (float y)
+        <int64[1] one = {1}, int64[1] rest = {-1}, int64 z = {0}, int64 step = {1}> {
+        b = Shape<start=0,end=1>(x)  v = Concat<axis=0>(b, rest)  m = Reshape(mask, v)
+        c = Concat<axis=1>(past, x)  s = Shape(c)  n = Gather(s, one)  q = Squeeze(n)  r = Range(z, q, step)
+        y = Gather<axis=1>(m, r) }"""
+    )
+    for sizes in (shapes.inputs, shapes.other_inputs):
+        assert sizes["mask"] == (sizes["x"][0], sizes["x"][1] + sizes["past"][1])
+    viewed = next(node for node in source.graph if node.op_type == "Reshape").outputs[0]
+    assert shapes(viewed) == shapes.inputs["mask"]
+
+
 def test_a_volume_stays_within_budget() -> None:
     _, _, shapes = bound(VOLUME)
     for sizes in (shapes.inputs, shapes.other_inputs):

@@ -65,6 +65,15 @@ def test_kept_tokens_have_the_scores_that_they_had(text: str, tokens: Path) -> N
     assert not result.report.proof.not_proved
 
 
+def test_a_plan_is_replayed_beside_fewer_tokens(tokens: Path) -> None:
+    """It holds channels alone, which both vocabularies have."""
+    first = prune(in_memory(model(UNTIED)), settings(tokens, ratio=0.5))
+    again = prune(in_memory(model(UNTIED)), settings(tokens), plan=first.plan)
+    assert again.plan == first.plan
+    ids = [[0, 1, 2, 3]]
+    np.testing.assert_array_equal(logits(again.model, ids), logits(first.model, ids))
+
+
 def test_a_tied_table_stays_one() -> None:
     source = in_memory(model(TIED))
     small, _ = vocabulary.keep_tokens(source, infer(source), KEPT)

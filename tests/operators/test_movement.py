@@ -6,8 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
+from compressor.channels.labels import Term
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
+from compressor.operators.movement import _even
 from tests.models import in_memory
 
 from .case import Case, check, image, token, whole
@@ -96,6 +98,21 @@ CASES = (
                 int64[2] rest = {1,16}> {
           a = MatMul(x, w)  f = Shape(a)  n = Slice(f, zero, one)  to = Concat<axis=0>(n, rest)  e = Expand(p, to)
           c = Concat<axis=1>(e, a)  y = MatMul(c, v) }""", {"w": 8}),
+    whole("Reshape to a batch of heads and to an open length", """(float[N,T,8] x) => (float y)
+          <float[8,16] w, float[16,6] v, int64[4] split = {0,0,4,4}, int64[1] four = {4}, int64[1] rest = {-1},
+           int64[3] join = {0,0,16}> {
+            a = MatMul(x, w)  r = Reshape(a, split)  t = Transpose<perm=[0,2,1,3]>(r)
+            n = Shape<end=1>(x)  m = Mul(n, four)  to = Concat<axis=0>(m, rest, four)  f = Reshape(t, to)
+            o = Softmax(f)  back = Concat<axis=0>(n, four, rest, four)  u = Reshape(o, back)
+            p = Transpose<perm=[0,2,1,3]>(u)  q = Reshape(p, join)  y = MatMul(q, v) }""", {"w": 8}),
+    whole("Expand beside an open batch", """(float[N,5,8] x) => (float y)
+          <float[8,16] w, float[16,6] v, int64[4] split = {0,5,4,4}, int64[3] flat = {-1,5,4}, int64[1] four = {4},
+           int64[1] five = {5}, int64[4] back = {-1,4,5,4}, int64[3] join = {0,5,16},
+           int64[1,5,4] j = {0,1,2,3,3,2,1,0,0,0,1,1,2,2,3,3,1,3,0,2}> {
+            a = MatMul(x, w)  r = Reshape(a, split)  t = Transpose<perm=[0,2,1,3]>(r)  f = Reshape(t, flat)
+            n = Shape<end=1>(x)  m = Mul(n, four)  to = Concat<axis=0>(m, five, four)  e = Expand(j, to)
+            g = GatherElements<axis=2>(f, e)  u = Reshape(g, back)  p = Transpose<perm=[0,2,1,3]>(u)
+            q = Reshape(p, join)  y = MatMul(q, v) }""", {"w": 8}),
     whole("Expand for grouped queries beside a cache", """(float[2,5,8] x, float[2,2,p,4] past) => (float[b,t,c] y,
           float[b,kv,s,d] present)
           <float[8,16] w, float[16,16] wq, float[16,8] wk, float[16,6] v, int64[4] split = {2,5,4,4},
@@ -105,6 +122,20 @@ CASES = (
             q1 = MatMul(a, wq)  q2 = Reshape(q1, split)  q = Transpose<perm=[0,2,1,3]>(q2)
             k1 = MatMul(a, wk)  k2 = Reshape(k1, two)    k3 = Transpose<perm=[0,2,1,3]>(k2)
             present = Concat<axis=2>(past, k3)
+            r1 = Unsqueeze(present, at)  r2 = Expand(r1, to)  k = Reshape(r2, flat)
+            kt = Transpose<perm=[0,1,3,2]>(k)  s = MatMul(q, kt)  e = Softmax(s)  o = MatMul(e, k)
+            o1 = Transpose<perm=[0,2,1,3]>(o)  b = Reshape(o1, join)  y = MatMul(b, v) }""",
+          {"w": 8, "wq": 8}, frozen={"wk": "past meets it in Concat"}),
+    whole("Expand for rotary positions of grouped queries beside a cache", """(float[2,5,8] x, float[5,1] t,
+          float[2,2,p,4] past) => (float[b,t,c] y, float[b,kv,s,d] present)
+          <float[8,16] w, float[16,16] wq, float[16,8] wk, float[16,6] v, float[2] f, int64[4] split = {2,5,4,4},
+           int64[4] two = {2,5,2,4}, int64[1] at = {2}, int64[5] to = {2,1,2,1,4}, int64[4] flat = {2,4,-1,4},
+           int64[3] join = {2,5,16}, int64[3] pair = {5,2,2}, int64[4] wide = {1,1,5,4}> {
+            m = Mul(t, f)  c1 = Unsqueeze(m, at)  c2 = Expand(c1, pair)  c3 = Reshape(c2, wide)  c = Cos(c3)
+            a = MatMul(x, w)
+            q1 = MatMul(a, wq)  q2 = Reshape(q1, split)  q3 = Transpose<perm=[0,2,1,3]>(q2)  q = Mul(q3, c)
+            k1 = MatMul(a, wk)  k2 = Reshape(k1, two)    k3 = Transpose<perm=[0,2,1,3]>(k2)  k4 = Mul(k3, c)
+            present = Concat<axis=2>(past, k4)
             r1 = Unsqueeze(present, at)  r2 = Expand(r1, to)  k = Reshape(r2, flat)
             kt = Transpose<perm=[0,1,3,2]>(k)  s = MatMul(q, kt)  e = Softmax(s)  o = MatMul(e, k)
             o1 = Transpose<perm=[0,2,1,3]>(o)  b = Reshape(o1, join)  y = MatMul(b, v) }""",
@@ -152,3 +183,9 @@ def test_as_many_repeats_go_from_every_group() -> None:
     kept = prune(in_memory(proto), settings).model.graph.initializers["wq"].const_value
     assert kept is not None
     assert sorted(np.abs(kept.numpy()).max(axis=0) < 0.1) == [False] * 4 + [True] * 4
+
+
+@pytest.mark.parametrize(("units", "even"), [([1, 2, 1, 2], True), ([1, 1, 2, 2], True), ([1, 2, 2, 1], False)])
+def test_parts_of_an_axis_are_even(units: list[int], *, even: bool) -> None:
+    """A batch in front of two heads, behind them, and neither."""
+    assert _even(Term((1,), np.array(units)), 1, 2) is even

@@ -17,6 +17,11 @@ CASES = (
     image("MaxPool whose indices are read", "c, i = MaxPool<kernel_shape=[1,1]>(a)  j = Cast<to=1>(i)  b = Add(c, j)",
           {"v": 4}, frozen={"w": "its indices count over all channels"}),
     image("AveragePool", "b = AveragePool<kernel_shape=[3,3],pads=[1,1,1,1],count_include_pad=1>(a)"),
+    image("AveragePool of windows along one axis, channels last", """t = Transpose<perm=[0,2,3,1]>(a)
+          p = AveragePool<kernel_shape=[2,1],strides=[2,1]>(t)  b = Transpose<perm=[0,3,1,2]>(p)"""),
+    image("MaxPool of windows of one position that leave some out", """t = Transpose<perm=[0,2,3,1]>(a)
+          p = MaxPool<kernel_shape=[2,1],strides=[1,2]>(t)  b = Transpose<perm=[0,3,1,2]>(p)""", {"v": 4}, out=8,
+          frozen={"w": "MaxPool works along this axis as a whole"}),
     image("LpPool", "b = LpPool<kernel_shape=[2,2],p=2>(a)"),
     image("Resize by scales", 'b = Resize<mode="nearest">(a, , scales)', more="float[4] scales = {1,1,2,2}"),
     image("Resize to sizes", 'b = Resize<mode="linear">(a, , , sizes)', more="int64[4] sizes = {3,16,12,9}"),

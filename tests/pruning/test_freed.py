@@ -45,6 +45,13 @@ def test_a_cache_keeps_its_heads_unless_they_are_free() -> None:
     assert {r.name: r.removed for r in prune(decoder(), settings()).report.groups} == {"wo": 8}
 
 
+def test_what_a_cache_holds_is_told() -> None:
+    """Queries, keys and values: 3 x 256 of 1120 weights. The middle layers and an output of another shape are not."""
+    (told,) = prune(decoder(), settings()).report.warnings
+    assert "48 channels of queries, keys and values stay, with 0.69 of the parameters; --cache-heads" in told
+    assert not prune(decoder(), settings(cache_heads=True)).report.warnings
+
+
 def test_heads_of_a_cache_go() -> None:
     result = prune(decoder(), settings(cache_heads=True))
     assert {r.name: r.removed for r in result.report.groups} == {"wq": 8, "wo": 8}
@@ -65,6 +72,26 @@ def test_a_cache_behind_a_needless_join() -> None:
     for simplify in (True, False):
         result = prune(decoder(text), settings(cache_heads=True, simplify=simplify))
         assert declared(result.model)["past_k"] == [None, 2, None, 4]
+
+
+CODED = DECODER.replace("int64[3] join", "float sx = {0.05}, int8 zero = {3}, int64[3] join").replace(
+    "now_k = Concat<axis=2>(past_k, k)",
+    "pq = QuantizeLinear(past_k, sx, zero)  kq = QuantizeLinear(k, sx, zero)"
+    "  {joined}  now_k = DequantizeLinear(jq, sx, zero)",
+)
+
+
+@pytest.mark.parametrize(
+    "joined",
+    ["p = DequantizeLinear(pq, sx, zero)  kd = DequantizeLinear(kq, sx, zero)  c = Concat<axis=2>(p, kd)"
+     "  jq = QuantizeLinear(c, sx, zero)",
+     "jq = com.microsoft.QLinearConcat<axis=2>(sx, zero, pq, sx, zero, kq, sx, zero)"],
+)  # fmt: skip
+def test_a_cache_behind_quantised_values(joined: str) -> None:
+    """As ONNX Runtime's static quantiser writes it, with pairs of nodes or with operators of integers."""
+    text = CODED.replace("{joined}", joined).replace("p = Softmax(s)  o = MatMul(p,", "w = Softmax(s)  o = MatMul(w,")
+    result = prune(in_memory(model(text, domains=("com.microsoft",))), settings(cache_heads=True))
+    assert declared(result.model)["past_k"] == declared(result.model)["now_k"] == [None, 2, None, 4]
 
 
 def test_what_stays_of_a_cache_is_what_the_original_gives() -> None:

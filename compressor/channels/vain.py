@@ -1,0 +1,47 @@
+"""Units that were brought in vain: all of them turned out to be frozen, and what met them on the way is merged.
+
+A frequency of rotary positions, say, is the same in all heads. Where it brings channels of its own, heads of queries
+and keys keep the same dimensions; where keys stay, as a cache holds them, nothing of the queries can go then. Started
+anew without these units, whole heads of the queries can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from math import prod
+
+import onnx_ir as ir
+
+from compressor.channels.labels import UnitArray, Units
+from compressor.graph.known import initializer_of
+
+HIDDEN = -1
+"""Stands for the axis of units inside a value that are no axis of it."""
+Place = tuple[ir.Value, int]
+"""A value and the axis along which it brought units."""
+
+
+def in_vain(fresh: Mapping[Place, UnitArray], units: Units, closed: Collection[Place]) -> set[Place]:
+    """What brought units in vain: vectors of the file; where there are none any more, copies that are joined.
+
+    The latter once, and of these what was frozen first, as that may have stopped the others.
+
+    Args:
+        fresh: all units that were brought.
+        units: tells which are frozen.
+        closed: what was found in vain before, and brings nothing any more.
+    """
+    vectors, copies = set(), list[tuple[int, Place]]()
+    for (value, axis), own in fresh.items():
+        stopped = units.stopped_at(own)
+        tensor = initializer_of(value)
+        if stopped is None:
+            continue
+        if tensor is not None and own.size == prod(tensor.shape.numpy()):
+            vectors.add((value, axis))
+        elif axis == HIDDEN and not value.is_initializer():
+            copies.append((stopped, (value, axis)))
+    if vectors or any(axis == HIDDEN for _, axis in closed):
+        return vectors
+    first = min((stopped for stopped, _ in copies), default=0)
+    return {place for stopped, place in copies if stopped == first}
