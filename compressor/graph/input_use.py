@@ -121,7 +121,9 @@ def table_size(value: ir.Value, shapes: Shapes) -> int | None:
                 place = TABLES[node.op_type, index]
                 held = node.inputs[place] if place < len(node.inputs) else None
                 table = None if held is None else shapes(held)
-                tables += [table[node.attributes.get_int("axis", 0)]] if table else []
+                axis = node.attributes.get_int("axis", 0)
+                # A damaged file may name an axis that the table does not have.
+                tables += [table[axis]] if table and -len(table) <= axis < len(table) else []
             elif node.op_type in COPIES:
                 todo += [v for v in node.outputs if v not in reached]
                 reached |= set(node.outputs)

@@ -13,7 +13,7 @@ from compressor.graph import files
 from compressor.graph.joined import Given, Joined, Part, joined_of
 from compressor.graph.weights import weight_bytes
 from compressor.pruning.piecewise import runnable, runnable_file
-from compressor.runtime.stored import Feed, Open, Runnable, Runs, Tried, tried_one_by_one
+from compressor.runtime.stored import Change, Feed, Open, Runnable, Runs, Tried, tried_one_by_one
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class Chained:
     def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
         """Runs all on each feed; raises as their sessions."""
         return self.open(optimise=optimise).run(feeds)
+
+    def changed(self, change: Change, folder: Path) -> Chained:
+        """The same with other weights in each file."""
+        return Chained(self.joined, [found.changed(change, folder) for found in self.files])
 
 
 @dataclass(frozen=True)

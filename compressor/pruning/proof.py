@@ -30,7 +30,7 @@ from compressor.operators.reference import Reference
 from compressor.pruning.chained import runnable_given, runnable_written
 from compressor.pruning.inputs import Inputs
 from compressor.pruning.piecewise import Piecewise, runnable
-from compressor.pruning.standard import Standard, noise_of, nudged, with_tolerance
+from compressor.pruning.standard import Standard, moved_runs, noise_of, with_tolerance
 from compressor.runtime.stored import Answers, Feed, Runnable, Runs
 
 ONE_SIZE = "the file does not run at another size of its open dimensions"
@@ -319,8 +319,7 @@ def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.
         asked = Standard(runs, tolerance_of(settings))
         # Mostly the file agrees at once, and noise need not be measured.
         if not asked.met_by(answers.runs):
-            moved = [answers.live.run(feeds) for feeds in nudged(runs.feeds)]
-            asked = replace(asked, noise=noise_of([(answers.runs, moved)]))
+            asked = replace(asked, noise=noise_of([(answers.runs, moved_runs(answers, runs.feeds))]))
     evidence = Evidence.of(asked, answers.runs)
     if not evidence.passed:
         raise ProofFailed(

@@ -19,8 +19,8 @@ from compressor.errors import ModelError, ProofFailed
 from compressor.pruning.canary import EFFORT, NODE_EFFORT, PARAMETER_EFFORT, values_inside
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import PLEASE, NotProved
-from compressor.pruning.standard import Standard, noise_of, nudged
-from compressor.runtime.stored import Feed, Runs
+from compressor.pruning.standard import Standard, moved_runs, noise_of
+from compressor.runtime.stored import Answers, Feed
 from compressor.structures.apply import Changed, ChangedLayer
 
 COARSE = 0.01
@@ -77,9 +77,10 @@ class _Inside:
         made = {str(node.name): str(node.outputs[0].name) for node in self.changed.reference.graph}
         names = [made[layer.node] for layer in layers]
         feeds = self.asked.runs.feeds[:1]
-        base, *moved = self._values(self.changed.reference, names, [feeds, *nudged(feeds)])
-        standard = Standard(base, Tolerance(self.asked.tolerance.rtol), noise_of([(base, moved)]))
-        (found,) = self._values(self.changed.model, names, [feeds])
+        whole = self._values(self.changed.reference, names, feeds)
+        noise = noise_of([(whole.runs, moved_runs(whole, feeds))])
+        standard = Standard(whole.runs, Tolerance(self.asked.tolerance.rtol), noise)
+        found = self._values(self.changed.model, names, feeds).runs
         missing = list[NotProved]()
         for place, (layer, gap) in enumerate(zip(layers, standard.distances(found)[0], strict=True)):
             if not gap.passed:
@@ -90,13 +91,13 @@ class _Inside:
             if gap.tolerance > COARSE:
                 missing.append(NotProved(layer.node, ROUGH))
             elif layer in blind:
-                (wrong,) = self._values(_shifted(self.changed.model, [layer]), names, [feeds])
+                wrong = self._values(_shifted(self.changed.model, [layer]), names, feeds).runs
                 if standard.distances(wrong)[0][place].passed:
                     missing.append(NotProved(layer.node, BLIND))
         return missing
 
-    def _values(self, model: ir.Model, names: Sequence[str], sets: Sequence[Sequence[Feed]]) -> list[Runs]:
-        return values_inside(model, names, sets, self.folder, self.provider)
+    def _values(self, model: ir.Model, names: Sequence[str], feeds: Sequence[Feed]) -> Answers:
+        return values_inside(model, names, feeds, self.folder, self.provider)
 
 
 def _parts(changed: Changed, layers: Sequence[ChangedLayer]) -> Iterator[Sequence[ChangedLayer]]:
