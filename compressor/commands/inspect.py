@@ -43,7 +43,7 @@ def inspect_file(
             savings = list(saving_rows(found, settings, structures))
     more = {
         "savings": savings,
-        "prunable_params": account.prunable_params(groups),
+        "prunable_params": account.prunable_params(found, groups, before.params),
         "provenance": provenance_steps(model),
     }
     return report.model_copy(update={**more, "seconds": clock.seconds})

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from compressor.channels.plan import PruningPlan
+from compressor.channels.plan import PruningPlan, demand_files
 from compressor.config import PruneSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
@@ -117,6 +117,8 @@ def _prune(
     file = None if isinstance(model, ir.Model) else Path(model)
     with clock.phase("load"):
         source, size = account.open_source(model, settings, settings.also)
+        if plan is not None:
+            demand_files(plan, account.file_names(source) or ["the model"])
         # ``given`` goes into the file as provenance: what was asked for, not what it came to.
         given = settings = exact(account.settings_of_plan(settings, plan))
         # Unreadable data is said before anything is analysed.
@@ -151,7 +153,7 @@ def _prune(
     # Once for all steps, on what will be written.
     proof.same_signature(source, run.model, found.coupling.policy.free)
     kept = run.single_plan(source)
-    report = recovery.added_to(run.report(found, before, notes))
+    report = account.told_apart(recovery.added_to(run.report(found, before, notes)), original)
     if settings.keep_functions:
         # Against the graph before any step; what is written is proved once more, with its functions.
         notes = keep_functions(run.model, prepared, original)

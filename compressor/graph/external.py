@@ -155,7 +155,11 @@ def _contained(location: str, folder: Path, name: str) -> tuple[Path, int]:
     parts = location.split("/")
     outside = ".." in parts or "\\" in location or "\0" in location or PureWindowsPath(location).anchor
     if outside or location.startswith("/") or PureWindowsPath(location).drive:
-        raise ModelError(f"{name} is at {quoted(location)}, outside the model's folder; move it there")
+        # What the way back leads to is not asked: with a link in between it would be another place than it looks.
+        raise ModelError(
+            f"{name} is at {quoted(location)}, a path that leads out of a folder or starts at the root; put the data "
+            "into the model's folder, and write the path from there, without '..'"
+        )
     if parts[-1] in ("", "."):
         raise ModelError(f"{name} is at {quoted(location)}, which is not a regular file; put the data in one")
     # Step by step: a link anywhere on the way may lead outside.
