@@ -27,7 +27,7 @@ from compressor.operators.table import RULES
 from compressor.pruning.cost import graph_macs
 from compressor.pruning.depth import heard
 from compressor.pruning.piecewise import runnable
-from compressor.pruning.proof import PLEASE, NotProved
+from compressor.pruning.proof import PLEASE, NotProved, all_finite
 from compressor.pruning.routes import Route, on_route
 from compressor.pruning.standard import Standard, moved_runs, noise_of
 from compressor.pruning.surgery import compact
@@ -236,6 +236,9 @@ class Case:
         asked = Standard(expected, Tolerance(self.asked.tolerance.rtol), noise_of([(expected, moved)]))
         right, wrong = (self._values(m, names, feeds).runs for m in (self.small, self._cut_wrongly([weight])))
         if not asked.met_by(right):
+            # A kernel of zeros times infinity is no zero, so that masking says nothing where values inside overflow.
+            if not all_finite(expected):
+                return False
             raise ProofFailed(f"no output shows it, but values inside differ behind {member.name!r}; {PLEASE}")
         return not asked.met_by(wrong)
 

@@ -265,11 +265,10 @@ def _share(found: Share) -> str:
 def _groups(console: Console, groups: Sequence[GroupRow], *, removed: bool) -> None:
     if not groups:
         return
-    several = any(group.file for group in groups)
     table = draw.table(("group", "channels", *(["removed"] if removed else []), "weight axes"))
     for group in groups:
         gone = [f"{group.removed:,}"] if removed else []
-        name = f"{group.name} of {group.file}" if several else group.name
+        name = f"{group.name} of {group.file}" if group.file else group.name
         draw.add_row(table, name, f"{group.channels:,}", *gone, f"{len(group.axes):,}")
     draw.show(console, table)
     console.print()

@@ -97,6 +97,7 @@ def test_numbers_that_were_never_measured_are_refused_by_name(net, tmp_path, key
     assert document["groups"][0]["name"] == "w"
     document["groups"][0]["points"][0][key] = value
     report.write_text(json.dumps(document))
-    done = CliRunner().invoke(compress, ["prune", str(net), "-o", str(tmp_path / "o.onnx"), "--sensitivity", str(report)])
+    words_of = ["prune", str(net), "-o", str(tmp_path / "o.onnx"), "--sensitivity", str(report)]
+    done = CliRunner().invoke(compress, words_of)
     assert done.exit_code == 2
     assert words in done.output
