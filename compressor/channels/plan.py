@@ -177,7 +177,8 @@ def _removal(entry: Mapping[str, Any]) -> Removal:
     shape = entry.get("shape", [])
     if not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in shape):
         raise TypeError(f"shape must be sizes, not {shape!r}")
-    return Removal(entry["group"], entry["initializer"], *lists, shape=tuple(shape))
+    axes, indices = lists
+    return Removal(entry["group"], entry["initializer"], axes, indices, tuple(shape))
 
 
 def _names(found: object, key: str) -> tuple[str, ...]:
