@@ -73,6 +73,8 @@ def runnable_given(source: Given, made: ir.Model, folder: Path, provider: str) -
         return runnable(source, folder, provider)
     if isinstance(source, Path):
         read = files.source_of(made)
+        if read is not None and not read.runs:
+            return runnable(files.load_model(source), folder, provider)
         return runnable_file(source, read.size if read is not None else weight_bytes(made), folder, provider)
     found = [runnable_given(part.path or part.model, part.model, folder, provider) for part in source.parts]
     return Chained(source, found)

@@ -482,3 +482,14 @@ def test_a_share_of_the_parameters_is_at_most_all_of_them(tmp_path: Path) -> Non
     onnx.save(model(text), path)
     report = inspect_file(path, PruneSettings())
     assert report.prunable_params == report.input.params
+
+
+def test_left_out_inputs_at_the_end_do_not_end_the_process(tmp_path: Path) -> None:
+    """ONNX Runtime dies of an Add and a LayerNormalization whose bias is an empty name."""
+    proto = model("(float[n,t,8] x) => (float[n,t,8] y) <float[8] w, float[8] s> { a = Add(x, w)  "
+                  "y = LayerNormalization(a, s) }")  # fmt: skip
+    proto.graph.node[1].input.append("")
+    path, output = tmp_path / "in.onnx", tmp_path / "out.onnx"
+    onnx.save(proto, path)
+    assert clean_file(path, output, CleanSettings()).proof is not None
+    assert [len(node.input) for node in onnx.load(output).graph.node] == [2, 2]
