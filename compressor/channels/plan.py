@@ -46,12 +46,21 @@ class Removal:
         initializer: a weight that holds the group.
         axes: its axes; several where units vary from row to row.
         indices: flat positions along ``axes`` (row-major) that go.
+        shape: of the weight where the plan was made; empty where the plan does not say.
     """
 
     group: str
     initializer: str
     axes: tuple[int, ...]
     indices: tuple[int, ...]
+    shape: tuple[int, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As the plan's JSON has it."""
+        known = {"shape": list(self.shape)} if self.shape else {}
+        lists = {"axes": list(self.axes), "indices": list(self.indices)}
+        return {"group": self.group, "initializer": self.initializer, **lists, **known}
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class PruningPlan:
         removals: one entry for each group that loses something.
         policy: settings of the coupling, see `POLICY`.
         blocks: residual blocks that go, by the names of their sums.
+        files: names of the files that the model was joined from; empty for a model of one file.
 
     Raises:
         PlanError: the policy holds anything else.
@@ -70,6 +80,7 @@ class PruningPlan:
     removals: tuple[Removal, ...]
     policy: Mapping[str, Any] = field(default_factory=dict)
     blocks: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in self.policy.items():
@@ -80,19 +91,19 @@ class PruningPlan:
 
     def to_json(self) -> str:
         """The plan as JSON text, the same for the same plan."""
-        entries = [
-            {"group": r.group, "initializer": r.initializer, "axes": list(r.axes), "indices": list(r.indices)}
-            for r in self.removals
-        ]
+        entries = [removal.facts for removal in self.removals]
         document = {"schema": SCHEMA, "policy": dict(self.policy), "digest": self.digest(), "removals": entries}
         if self.blocks:
             document["blocks"] = list(self.blocks)
+        if self.files:
+            document["files"] = list(self.files)
         return json.dumps(document, indent=1) + "\n"
 
     def digest(self) -> str:
         """Stands for what goes: SHA-256 of the removals and the policy, so that a plan that was changed is noticed."""
-        entries = [[r.group, r.initializer, list(r.axes), list(r.indices)] for r in self.removals]
-        text = json.dumps([entries, dict(self.policy), *([list(self.blocks)] if self.blocks else [])], sort_keys=True)
+        entries = [list(removal.facts.values()) for removal in self.removals]
+        more = [list(names) for names in (self.blocks, self.files) if names]
+        text = json.dumps([entries, dict(self.policy), *more], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @staticmethod
@@ -106,9 +117,9 @@ class PruningPlan:
             data = json.loads(text, object_pairs_hook=_once)
             if data["schema"] != SCHEMA:
                 raise PlanError(f"the plan has schema {data['schema']}, this version reads {SCHEMA}")
-            _demand_keys(data, {"schema", "policy", "removals"}, {"digest", "blocks"})
-            blocks = _names(data.get("blocks", []))
-            plan = PruningPlan(tuple(map(_removal, data["removals"])), dict(data["policy"]), blocks)
+            _demand_keys(data, {"schema", "policy", "removals"}, {"digest", "blocks", "files"})
+            names = [_names(data.get(key, []), key) for key in ("blocks", "files")]
+            plan = PruningPlan(tuple(map(_removal, data["removals"])), dict(data["policy"]), *names)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             missing = isinstance(error, KeyError)
             why = f"the key {error} is missing" if missing else f"{type(error).__name__} {error}"
@@ -150,7 +161,7 @@ def _demand_keys(found: Mapping[str, Any], needed: set[str], allowed: set[str]) 
 
 
 def _removal(entry: Mapping[str, Any]) -> Removal:
-    _demand_keys(entry, {"group", "initializer", "axes", "indices"}, set())
+    _demand_keys(entry, {"group", "initializer", "axes", "indices"}, {"shape"})
     for name in ("group", "initializer"):
         if not isinstance(entry[name], str):
             raise TypeError(f"{name} must be text, not {entry[name]!r}")
@@ -163,12 +174,16 @@ def _removal(entry: Mapping[str, Any]) -> Removal:
             what = repr(wrong[0]) if wrong else "one that comes twice"
             raise TypeError(f"{name} must be whole numbers from 0 on, each once, not {what}")
         lists.append(tuple(numbers))
-    return Removal(entry["group"], entry["initializer"], *lists)
+    shape = entry.get("shape", [])
+    if not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in shape):
+        raise TypeError(f"shape must be sizes, not {shape!r}")
+    axes, indices = lists
+    return Removal(entry["group"], entry["initializer"], axes, indices, tuple(shape))
 
 
-def _names(found: object) -> tuple[str, ...]:
+def _names(found: object, key: str) -> tuple[str, ...]:
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found) or len(set(found)) < len(found):
-        raise TypeError(f"blocks must be names, each once, not {found!r}")
+        raise TypeError(f"{key} must be names, each once, not {found!r}")
     return tuple(found)
 
 
@@ -199,7 +214,8 @@ def plan_of(
         # A weight may hold the group on several axes; the plainest term needs the fewest positions.
         term = min(holders, key=lambda t: len(t.axes))
         indices = np.flatnonzero(np.isin(coupling.units.find(term.units), units))
-        removals.append(Removal(group.name, str(slot.value.name), term.axes, tuple(indices.tolist())))
+        shape = coupling.shapes(slot.value) or ()
+        removals.append(Removal(group.name, str(slot.value.name), term.axes, tuple(indices.tolist()), shape))
     return PruningPlan(tuple(removals), policy, tuple(sorted(block.name for block in blocks)))
 
 
@@ -224,6 +240,9 @@ def _units_named(plan: PruningPlan, coupling: Coupling) -> UnitArray:
         value = values.get(removal.initializer)
         if value is None:
             raise PlanError(f"this one has no {removal.initializer!r}")
+        shape = coupling.shapes(value)
+        if removal.shape and shape is not None and tuple(shape) != removal.shape:
+            raise PlanError(f"{removal.initializer!r} had shape {list(removal.shape)}, and has {list(shape)} here")
         deferred = coupling.deferred(value)
         term = next((t for t in deferred.terms if t.axes == removal.axes), None) if deferred is not None else None
         if term is None:
@@ -243,6 +262,15 @@ def _units_named(plan: PruningPlan, coupling: Coupling) -> UnitArray:
             raise PlanError(f"the plan takes out a residual block that ends in {name!r}, where the model has none")
         found.append(np.asarray([blocks[name].unit]))
     return np.unique(np.concatenate(found))
+
+
+def demand_files(plan: PruningPlan, files: Sequence[str]) -> None:
+    """Raises PlanError where a plan of a model of several files is to be replayed on another number of files."""
+    if plan.files and len(plan.files) != len(files):
+        raise PlanError(
+            f"the plan is for {len(plan.files)} files, {' and '.join(plan.files)}, of which {len(files)} "
+            f"{'was' if len(files) == 1 else 'were'} given; give the others with --also"
+        )
 
 
 def demand_removal(plan: PruningPlan, cut: ChannelMask) -> None:

@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from compressor.cli.command import Option
 from compressor.config.section import Section, Shown
+from compressor.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,16 +44,21 @@ def settings_options(settings: type[Section], *sections: type[Section] | HelpPar
     parts = [section if isinstance(section, HelpPart) else part(section) for section in sections or settings.sections()]
     fields = {name: each.title for each in parts for name in each.fields}
 
+    off = [name for name in fields if _shown(settings, name).off]
+
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def parsed(**values: Any) -> Any:
             given = {name: values.pop(name) for name in fields}
+            for name in off:
+                if values.pop(_negated(name)):
+                    given[name] = _turned_off(settings, name, given[name])
             raw = {name: None if value == () else value for name, value in given.items()}  # () is how click says so
             return function(settings=settings.parse(raw, label=functools.partial(flag, settings)), **values)
 
         # Options appear in the help in reverse order of decoration.
         for name in reversed(fields):
-            if _shown(settings, name).off:
+            if name in off:
                 _off(settings, name, fields[name])(parsed)
             _option(settings, name, fields[name])(parsed)
         return parsed  # type: ignore[return-value]
@@ -120,15 +126,23 @@ def _completion(schema: Mapping[str, Any]) -> Callable[..., list[CompletionItem]
 
 def _off(settings: type[Section], name: str, section: str) -> Callable[[F], F]:
     """``--no-verify`` for a setting that has a choice called off."""
-    return click.option(
-        f"--no-{name.replace('_', '-')}",
-        name,
-        cls=Option,
-        section=section,
-        flag_value="off",
-        default=None,
-        help=f"The same as {flag(settings, name)} off.",
-    )
+    word, text = f"--no-{name.replace('_', '-')}", f"The same as {flag(settings, name)} off."
+    return click.option(word, _negated(name), cls=Option, section=section, is_flag=True, help=text)
+
+
+def _negated(name: str) -> str:
+    """The parameter of the flag that turns a setting off; one of its own, or the last of both would silently count."""
+    return f"no_{name}"
+
+
+def _turned_off(settings: type[Section], name: str, given: object) -> str:
+    """The choice that turns a setting off; raises UsageError where the command line also asks for another one."""
+    if was_given(name) and given not in (None, "off"):
+        word = flag(settings, name)
+        raise UsageError(
+            f"{word} {given} and --no-{name.replace('_', '-')} contradict each other; leave one of them out"
+        )
+    return "off"
 
 
 def _bounds(schema: Mapping[str, Any]) -> list[str]:

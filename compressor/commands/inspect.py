@@ -45,7 +45,7 @@ def inspect_file(
     more = {
         "savings": savings,
         "opaque": opaque_rows(found, report.frozen),
-        "prunable_params": account.prunable_params(groups),
+        "prunable_params": account.prunable_params(found, groups, before.params),
         "provenance": provenance_steps(model),
     }
     return report.model_copy(update={**more, "seconds": clock.seconds})

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from compressor.channels.plan import PruningPlan
+from compressor.channels.plan import PruningPlan, demand_files
 from compressor.config import PruneSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
 from compressor.core.scratch import scratch
-from compressor.errors import PlanError, UsageError
+from compressor.errors import PlanError, ProofFailed, RuleFault, UsageError
 from compressor.graph import files
 from compressor.graph.joined import joined_of, split
 from compressor.graph.model_result import ModelResult
@@ -33,6 +33,7 @@ from compressor.pruning.analysis import analyse, believing
 from compressor.pruning.lossless import exact
 from compressor.pruning.matching import demand_matches
 from compressor.pruning.proof import Evidence
+from compressor.pruning.refusal import refusal
 from compressor.results import Report
 from compressor.steps import account
 from compressor.steps.checkpoints import checkpoint_beside
@@ -103,7 +104,14 @@ def prune(
     if settings.data is None and settings.val_data is None:
         evaluator_for(settings, None, settings.max_drop)
     # The whole run starts over, since a distrusted node may change every choice before the one that failed.
-    return believing(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
+    try:
+        return believing(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
+    except (ProofFailed, RuleFault):
+        source = account.open_source(model, settings, settings.also)[0]
+        file = None if isinstance(model, ir.Model) else Path(model)
+        if (refused := refusal(joined_of(source) or file or source, source, settings)) is not None:
+            raise refused from None
+        raise
 
 
 def _prune(
@@ -117,6 +125,8 @@ def _prune(
     file = None if isinstance(model, ir.Model) else Path(model)
     with clock.phase("load"):
         source, size = account.open_source(model, settings, settings.also)
+        if plan is not None:
+            demand_files(plan, account.file_names(source) or ["the model"])
         # ``given`` goes into the file as provenance: what was asked for, not what it came to.
         given = settings = exact(account.settings_of_plan(settings, plan))
         # Unreadable data is said before anything is analysed.
@@ -151,7 +161,7 @@ def _prune(
     # Once for all steps, on what will be written.
     proof.same_signature(source, run.model, found.coupling.policy.free)
     kept = run.single_plan(source)
-    report = recovery.added_to(run.report(found, before, notes))
+    report = account.told_apart(recovery.added_to(run.report(found, before, notes)), original)
     if settings.keep_functions:
         # Against the graph before any step; what is written is proved once more, with its functions.
         notes = keep_functions(run.model, prepared, original)

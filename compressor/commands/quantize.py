@@ -27,10 +27,10 @@ from compressor.steps.quantize import (
     growth,
     moved_by_quantization,
     put_quantized,
-    quantised,
     quantize_samples,
     quantize_task,
 )
+from compressor.steps.quantize_run import quantised
 
 
 @dataclass(repr=False)
@@ -72,10 +72,11 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
     with clock.phase("samples"):
         samples = quantize_samples(source, settings)
     with clock.phase("quantise"):
-        result, rows = quantised(task, samples, settings)
+        made = quantised(task, samples, settings)
+        result, rows = made.model, made.rows
     # The quantiser is not ours, so what callers bind to is checked.
     proof.same_signature(source, result)
-    demand_quantised(rows, task, settings.mode)
+    demand_quantised(rows, task, settings.mode, made.notes)
     with clock.phase("compare"):
         moved = moved_by_quantization(source, result, samples, settings)
     calibrates = settings.mode == "static"
@@ -87,7 +88,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
         synthetic=describe_samples(samples.train) if isinstance(samples.train, Synthetic) else None,
         outputs=moved.outputs,
         accuracy=moved.accuracy,
-        warnings=[*task.notes, *([MADE_UP] if calibrates and not samples.real else []), *moved.warnings],
+        warnings=[*task.notes, *made.notes, *([MADE_UP] if calibrates and not samples.real else []), *moved.warnings],
         settings=settings.model_dump(mode="json"),
         seconds=clock.seconds,
     )

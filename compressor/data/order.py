@@ -54,20 +54,21 @@ def subset(dataset: Dataset, count: int, seed: int) -> Dataset:
     return Subset(dataset, _drawn(len(dataset), seed)[:count])
 
 
-def split_dataset(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+def split_dataset(dataset: Dataset, share: float, seed: int, batch: int = 1) -> tuple[Dataset, Dataset]:
     """Two parts without a common sample: the rest, and ``share`` of the samples.
 
     Where labels are classes, the second part has ``share`` of each class, as far as whole samples go.
 
     Args:
-        dataset: what is split; the second part of a single sample is empty.
-        share: of the second part, in [0, 1), but at least one sample; 0 leaves it empty.
+        dataset: what is split; the second part of a single batch is empty.
+        share: of the second part, in [0, 1), but at least one batch; 0 leaves it empty.
         seed: draws the samples.
+        batch: samples that a model takes at a time; the second part has whole ones.
     """
     order = _drawn(len(dataset), seed)
-    most = len(dataset) - 1
-    # At least one sample to judge by, and at least one to learn from.
-    count = min(max(round(share * len(dataset)), 1), most) if share and most > 0 else 0
+    most = len(dataset) // batch - 1
+    # At least one batch to judge by, and at least one to learn from.
+    count = batch * min(max(round(share * len(dataset) / batch), 1), most) if share and most > 0 else 0
     labels = all_labels(dataset) if count else None
     if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iu":
         chosen = _by_class(labels[order], count)

@@ -60,7 +60,7 @@ def open_parts(settings: DataSettings, model: ir.Model) -> tuple[Dataset, Datase
     own = validation(settings)
     dataset = open_data(settings, model)
     if own is None:
-        return split_dataset(dataset, settings.val_share, settings.seed)
+        return split_dataset(dataset, settings.val_share, settings.seed, batch_limit(model) or 1)
     judged = open_data(own, model)
     if isinstance(dataset, FolderDataset) and isinstance(judged, FolderDataset):
         # Numbers of classes follow from names, so that other names are other numbers.

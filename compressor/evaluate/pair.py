@@ -13,7 +13,7 @@ from compressor.config.graph import GraphSection
 from compressor.errors import UsageError
 from compressor.graph import files
 from compressor.graph.evaluate import Array
-from compressor.graph.feeds import feeds
+from compressor.graph.feeds import demand_tensors, feeds
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
 
@@ -163,6 +163,7 @@ def bind(model: Opened, settings: GraphSection, dims: dict[str, int]) -> Shapes:
 
 def seeded(model: Opened, shapes: Shapes, seed: int) -> dict[str, Array]:
     """Made-up inputs of those shapes."""
+    demand_tensors(model.model, "export the model with tensors as inputs to run it here")
     return feeds(model.model, shapes.inputs, shapes, seed)
 
 

@@ -27,18 +27,32 @@ RUNTIME_OPERATORS: Final = frozenset(
 (contrib_defs.cc of ONNX Runtime). It writes the first two into the models that it optimised."""
 
 
-def complete(model: onnx.ModelProto) -> None:
+def complete(model: onnx.ModelProto) -> bool:
     """Bring a message into the form that the checks expect, in place.
 
     The default domain, also known as ``ai.onnx``, is spelt as the empty string. Operator sets that ONNX Runtime knows
     without being told are imported where they are used. Of initializers of one name the last one stays, as in ONNX
-    Runtime, and those without a name, which nothing can read, go.
+    Runtime, and those without a name, which nothing can read, go. So do names of left-out inputs at the end of a node.
+
+    Returns:
+        Whether ONNX Runtime must not be given the file as it is: its fusion of LayerNormalization reads what stands
+        behind an empty name at the end, and the process dies.
     """
     _spell_default_domain(model)
     _import_known_domains(model)
     for body in bodies(model):
         if isinstance(body, onnx.GraphProto):
             _drop_repeated_initializers(body)
+    # Every node, not those up to the first that had some.
+    return sum(_drop_left_out(node) for body in bodies(model) for node in body.node) > 0
+
+
+def _drop_left_out(node: onnx.NodeProto) -> bool:
+    """Drop empty names at the end of the inputs, which say the same as no names; were there any?"""
+    count = len(node.input)
+    while node.input and not node.input[-1]:
+        node.input.pop()
+    return len(node.input) < count
 
 
 def _spell_default_domain(model: onnx.ModelProto) -> None:

@@ -8,6 +8,7 @@ so every step of the path is looked at here, whatever the libraries below check.
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
 from dataclasses import dataclass
 from itertools import islice
@@ -153,9 +154,13 @@ def _contained(location: str, folder: Path, name: str) -> tuple[Path, int]:
     """The file at a location inside the folder, and its size in bytes; nothing on the way may be a link."""
     # A file may come from Windows or be read there, so what leaves a folder there is refused everywhere.
     parts = location.split("/")
-    outside = ".." in parts or "\\" in location or "\0" in location or PureWindowsPath(location).anchor
-    if outside or location.startswith("/") or PureWindowsPath(location).drive:
+    windows = PureWindowsPath(location)
+    foreign = "\\" in location or "\0" in location or windows.anchor or windows.drive
+    if foreign or location.startswith("/") or posixpath.normpath(location).split("/")[0] == "..":
         raise ModelError(f"{name} is at {quoted(location)}, outside the model's folder; move it there")
+    if ".." in parts:
+        # With a link on the way it would be another place than it looks.
+        raise ModelError(f"{name} is at {quoted(location)}, which goes through '..'; write its path without that")
     if parts[-1] in ("", "."):
         raise ModelError(f"{name} is at {quoted(location)}, which is not a regular file; put the data in one")
     # Step by step: a link anywhere on the way may lead outside.

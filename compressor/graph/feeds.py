@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from compressor.errors import NothingToProve
 from compressor.graph.binding import Shape
 from compressor.graph.evaluate import Array
 from compressor.graph.room import demand_room
@@ -52,6 +53,18 @@ def feeds(
             top = min(0 if zeros else largest.get(name, FEW - 1), int(np.iinfo(dtype.numpy()).max))
             made[name] = np.asarray(rng.integers(0, top + 1, shape)).astype(dtype.numpy())
     return made
+
+
+def demand_tensors(model: ir.Model, remedy: str) -> None:
+    """Raises NothingToProve where an input is a sequence or optional: what these hold cannot be made up.
+
+    Args:
+        model: whose inputs would be made.
+        remedy: what the user can do about it.
+    """
+    for value in model.graph.inputs:
+        if value.type is not None and not isinstance(value.type, ir.TensorType):
+            raise NothingToProve(f"input {value.name!r} is no tensor, and what it holds cannot be made up; {remedy}")
 
 
 @dataclass(frozen=True)

@@ -57,11 +57,13 @@ class Source:
         files: the model's own and those of its external data.
         size: bytes of all of them when it was read.
         shards: name of an initializer -> the file of external data that it lay in.
+        runs: whether ONNX Runtime may be given the file as it is, see :func:`compressor.graph.complete.complete`.
     """
 
     files: frozenset[Path]
     size: int
     shards: Mapping[str, str] = field(default_factory=dict)
+    runs: bool = True
 
 
 def load_model(path: str | Path) -> ir.Model:
@@ -82,7 +84,7 @@ def load_model(path: str | Path) -> ir.Model:
         proto = _parse(path)
         folder = _folder(path)
         # Every check comes before `from_proto`, which trusts the message, and each relies on those before it.
-        complete(proto)
+        deadly = complete(proto)
         read = {own, *check_tensors(proto, folder, own)}
         maps = set_maps_aside(proto)
         check_structure(proto)
@@ -90,7 +92,9 @@ def load_model(path: str | Path) -> ir.Model:
         model = ir.from_proto(proto)
         shards = hold(model.graph, folder, own)
         model.graph.meta[MAPS] = maps
-        model.graph.meta[_SOURCE] = Source(frozenset(read), sum(file.stat().st_size for file in read), shards)
+        model.graph.meta[_SOURCE] = Source(
+            frozenset(read), sum(file.stat().st_size for file in read), shards, not deadly
+        )
         open_negative_sizes(model)
         model.graph.sort()
         plan_files(model)  # what could not be written again is refused now, not after the work

@@ -46,6 +46,12 @@ class Part:
     renamed: Mapping[str, str]
 
     @property
+    def names(self) -> list[str]:
+        """Names of its values in the joined model."""
+        new = {own: name for name, own in self.renamed.items()}
+        return [new.get(str(value.name), str(value.name)) for value in values_of(self.model.graph)]
+
+    @property
     def title(self) -> str:
         """What messages call it."""
         return "the first model" if self.path is None else self.path.name

@@ -7,7 +7,7 @@ value.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import count
 from types import MappingProxyType
 from typing import Final
@@ -96,29 +96,53 @@ def unshare(model: ir.Model, max_elements: int = 65536) -> int:
     Returns:
         The number of copies made.
     """
-    position = {node: index for index, node in enumerate(model.graph.all_nodes())}
-    taken = {value.name for value in _values(model)}
-    copies = 0
+    copies, separate = 0, Separation(model)
     for value in list(model.graph.initializers.values()):
         tensor = value.const_value
-        if tensor is None or value.is_graph_input() or value.is_graph_output():
+        if tensor is None or (len(tensor.shape) > 1 and tensor.size > max_elements):
             continue
-        if len(tensor.shape) > 1 and tensor.size > max_elements:
-            continue
-        uses = value.uses()
-        if any(use.node not in position for use in uses):
-            continue
-        suffix = 1
-        # In the order of the graph, so that the same model always gives the same names.
-        for node, slot in sorted(uses, key=lambda use: (position[use.node], use.idx))[1:]:
-            while (name := f"{value.name}.{suffix}") in taken:
-                suffix += 1
-            taken.add(name)
-            copy = _copied(value, tensor, name)
-            model.graph.register_initializer(copy)
-            node.replace_input_with(slot, copy)
-            copies += 1
+        copies += separate.by(value, lambda node, slot: (node, slot))
     return copies
+
+
+class Separation:
+    """Gives uses of an initializer copies of their own, in place; as :func:`unshare`.
+
+    Args:
+        model: a normalised model, which nobody else edits as long as this is used.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        self._model = model
+        self._position = {node: index for index, node in enumerate(model.graph.all_nodes())}
+        self._taken = {value.name for value in _values(model)}
+
+    def by(self, value: ir.Value, kind: Callable[[ir.Node, int], Hashable]) -> int:
+        """Uses of one ``kind`` share a copy, those of the first the original; returns the number of copies made.
+
+        Args:
+            value: an initializer.
+            kind: of a use, from the node and the place among its inputs.
+        """
+        uses, tensor = value.uses(), value.const_value
+        if tensor is None or value.is_graph_input() or value.is_graph_output():
+            return 0
+        if any(use.node not in self._position for use in uses):
+            return 0
+        kinds: dict[Hashable, list[tuple[ir.Node, int]]] = {}
+        # In the order of the graph, so that the same model always gives the same names.
+        for node, slot in sorted(uses, key=lambda use: (self._position[use.node], use.idx)):
+            kinds.setdefault(kind(node, slot), []).append((node, slot))
+        suffix = 1
+        for group in list(kinds.values())[1:]:
+            while (name := f"{value.name}.{suffix}") in self._taken:
+                suffix += 1
+            self._taken.add(name)
+            copy = _copied(value, tensor, name)
+            self._model.graph.register_initializer(copy)
+            for node, slot in group:
+                node.replace_input_with(slot, copy)
+        return max(0, len(kinds) - 1)
 
 
 def _copied(value: ir.Value, tensor: ir.TensorProtocol, name: str) -> ir.Value:

@@ -107,7 +107,9 @@ class _Ranges:
             return
         if node.op_type in ("Gather", "GatherElements", "ScatterElements"):
             axis = node.attributes.get_int("axis", 0)
-            yield from (Limit(interval, shape[axis]) for interval in column)
+            # Of an axis that is not there nothing is claimed; whoever runs the node refuses it.
+            if -len(shape) <= axis < len(shape):
+                yield from (Limit(interval, shape[axis]) for interval in column)
         else:
             lead = node.attributes.get_int("batch_dims", 0)
             # Position k of the last axis of an index picks from axis k.

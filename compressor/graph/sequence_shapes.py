@@ -148,7 +148,7 @@ def _concat(node: ir.Node, walker: Walker) -> None:
         if node.attributes.get_int("new_axis", 0):
             # As long as the sequence, which is not followed.
             whole.insert(axis % (len(shape) + 1), None)
-        else:
+        elif shape:  # scalars have no axis to be joined along
             whole[axis % len(shape)] = None
     _tensor(node.outputs[0], whole, walker.known.sequences.get(value), walker)
 

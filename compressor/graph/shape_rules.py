@@ -121,7 +121,8 @@ def _matmul(of: Operands) -> list[DimShape] | None:
 
 def _concat(of: Operands) -> list[DimShape] | None:
     shapes = [shape for shape in of.shapes if shape is not None]
-    if len(shapes) < len(of.shapes) or len({len(shape) for shape in shapes}) != 1:
+    # Scalars have no axis to be joined along.
+    if len(shapes) < len(of.shapes) or len({len(shape) for shape in shapes}) != 1 or not shapes[0]:
         return None
     axis = of.node.attributes.get_int("axis", 0) % len(shapes[0])
     found: list[Dim] = []
@@ -253,7 +254,7 @@ def _place(bound: Dim, size: Dim) -> Dim | None:
 
 def _split(of: Operands) -> list[DimShape] | None:
     before = of.shape(0)
-    if before is None:
+    if not before:
         return None
     axis, count = of.node.attributes.get_int("axis", 0) % len(before), len(of.node.outputs)
     given = of.entries(1) if len(of.shapes) > 1 else list(of.ints("split")) or None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -196,6 +196,23 @@ class DerivedTensor(ir.LazyTensor):
             return
         for first, array in parts(self._source):
             file.write(np.ascontiguousarray(self._part(array, first)).tobytes())
+
+
+def with_weights(model: ir.Model, change: Callable[[str, Array, int], Array]) -> ir.Model:
+    """A copy of ``model`` with other floating-point initializers, made anew from those of ``model`` at each use.
+
+    Args:
+        model: the model; it is left as it is.
+        change: from a name, rows of the initializer, and the number of their first, to what stands in their place: of
+            the same shape and type.
+    """
+    copy = model.clone()
+    for name, value in copy.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is not None and tensor.dtype.is_floating_point():
+            shape = tuple(map(int, tensor.shape))  # type: ignore[arg-type]
+            value.const_value = DerivedTensor(tensor, partial(change, name), shape)
+    return copy
 
 
 def weight_bytes(model: ir.Model) -> int:

@@ -100,7 +100,9 @@ def table_size(value: ir.Value, shapes: Shapes) -> int | None:
             if index in operator.tables:
                 held = node.inputs[operator.tables[index]]
                 table = None if held is None else shapes(held)
-                tables += [table[node.attributes.get_int("axis", 0)]] if table else []
+                axis = node.attributes.get_int("axis", 0)
+                # A damaged file may name an axis that the table does not have.
+                tables += [table[axis]] if table and -len(table) <= axis < len(table) else []
             elif _copies(operator, index):
                 todo += [v for v in node.outputs if v not in reached]
                 reached |= set(node.outputs)

@@ -13,7 +13,7 @@ from compressor.graph import files
 from compressor.graph.joined import Given, Joined, Part, joined_of
 from compressor.graph.weights import weight_bytes
 from compressor.pruning.piecewise import runnable, runnable_file
-from compressor.runtime.stored import Feed, Open, Runnable, Runs, Tried, tried_one_by_one
+from compressor.runtime.stored import Change, Feed, Open, Runnable, Runs, Tried, tried_one_by_one
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class Chained:
     def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
         """Runs all on each feed; raises as their sessions."""
         return self.open(optimise=optimise).run(feeds)
+
+    def changed(self, change: Change, folder: Path) -> Chained:
+        """The same with other weights in each file."""
+        return Chained(self.joined, [found.changed(change, folder) for found in self.files])
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ def runnable_given(source: Given, made: ir.Model, folder: Path, provider: str) -
         return runnable(source, folder, provider)
     if isinstance(source, Path):
         read = files.source_of(made)
+        if read is not None and not read.runs:
+            return runnable(files.load_model(source), folder, provider)
         return runnable_file(source, read.size if read is not None else weight_bytes(made), folder, provider)
     found = [runnable_given(part.path or part.model, part.model, folder, provider) for part in source.parts]
     return Chained(source, found)

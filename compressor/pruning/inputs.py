@@ -9,7 +9,7 @@ from math import prod
 
 import onnx_ir as ir
 
-from compressor.graph.feeds import feeds, probe_inputs
+from compressor.graph.feeds import demand_tensors, feeds, probe_inputs
 from compressor.graph.shapes import Shapes
 from compressor.runtime.stored import Feed
 
@@ -27,6 +27,12 @@ class Inputs:
     model: ir.Model
     shapes: Shapes
     seed: int
+
+    @staticmethod
+    def of_proof(model: ir.Model, shapes: Shapes, seed: int) -> Inputs:
+        """Those of a proof, which can be left out; raises NothingToProve where they cannot be made up."""
+        demand_tensors(model, "leave the proof out with --no-verify")
+        return Inputs(model, shapes, seed)
 
     @cached_property
     def first(self) -> Feed:

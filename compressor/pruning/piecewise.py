@@ -26,7 +26,7 @@ from compressor.graph import files
 from compressor.graph.stream import placeholder_proto
 from compressor.graph.walk import nested
 from compressor.graph.weights import weight_bytes
-from compressor.runtime.stored import Feed, Live, Runnable, Runs, Stored, Tried
+from compressor.runtime.stored import Change, Feed, Live, Runnable, Runs, Stored, Tried
 
 if TYPE_CHECKING:
     from compressor.runtime.sessions import Session
@@ -76,8 +76,8 @@ def fits(size: int) -> bool:
 class Lent:
     """A model whose weights the runtime reads where they are: mapped from its file, or in memory.
 
-    Only the graph is written, when this is made; what becomes of the model later does not matter. On the CPU alone, as
-    other providers have memory of their own.
+    Only the graph is written, when this is made; what becomes of the model later matters to :meth:`changed` alone. On
+    the CPU alone, as other providers have memory of their own.
 
     Args:
         model: a model whose tensors nobody edits.
@@ -85,6 +85,7 @@ class Lent:
     """
 
     def __init__(self, model: ir.Model, folder: Path) -> None:
+        self._model = model
         proto, weights = placeholder_proto(model)
         # A weight that is an input as well may be overridden by a feed, so it is not lent but stays in the message.
         fed = {value.name for value in proto.graph.input}
@@ -108,6 +109,10 @@ class Lent:
     def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
         """Runs the model on each feed; raises as :meth:`Stored.run`."""
         return self.open(optimise=optimise).run(feeds)
+
+    def changed(self, change: Change, folder: Path) -> Lent:
+        """The same with other weights; the model must not have been edited since this was made."""
+        return Lent(change(self._model), folder)
 
 
 def _is_lent(tensor: ir.TensorProtocol) -> bool:
@@ -163,6 +168,10 @@ class Piecewise:
     def open(self, *, optimise: bool = True) -> Piecewise:
         """The same, with or without graph optimisations."""
         return Piecewise(self._model, self._folder, self._provider, optimise=optimise)
+
+    def changed(self, change: Change, folder: Path) -> Piecewise:
+        """The same with other weights, each made when its piece is run."""
+        return Piecewise(change(self._model), folder, self._provider, optimise=self._optimise)
 
     def run(self, feeds: Sequence[Feed], *, optimise: bool | None = None) -> Runs:
         """Runs the model on each feed.

@@ -51,13 +51,15 @@ class Trail:
         self._blocks += plan.blocks
         for removal in plan.removals:
             place = (removal.initializer, removal.axes)
+            first = self._left.get(removal.initializer)
+            shape = removal.shape if first is None else first.shape
             # Positions of a later plan count what earlier cuts left; a plan for the user counts the original.
             indices = np.asarray(removal.indices, np.int64)
             if removal.initializer in self._left:
                 indices = self._left[removal.initializer].original(removal.axes, indices)
             if place in self._removals:
                 indices = np.concatenate([self._removals[place].indices, indices])
-            self._removals[place] = replace(removal, indices=tuple(np.unique(indices).tolist()))
+            self._removals[place] = replace(removal, indices=tuple(np.unique(indices).tolist()), shape=shape)
         if not last:
             self._follow(cut)
 

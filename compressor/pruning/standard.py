@@ -1,7 +1,8 @@
 """What a model has to give, how near, and how near rounding lets it come.
 
 Two graphs that mean the same round in different places. How far that moves an output is measured where it matters:
-the model is run on inputs that differ in the last bit, and without the runtime's graph optimisations. Saturated
+the model is run on inputs that differ in the last bit (weights, where inputs have none), and without the runtime's
+graph optimisations. Saturated
 outputs, thresholds, ties of a maximum, tiny variances and int8 products then have the tolerance that they need, and
 others none. Whether anything could still be noticed under it is what :mod:`compressor.pruning.canary` asks.
 """
@@ -10,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from compressor.core.compare import Array, Distance, Tolerance, distance, rounding_spread
-from compressor.runtime.stored import Answers, Feed, Runs
+from compressor.core.scratch import scratch
+from compressor.graph.weights import with_weights
+from compressor.runtime.stored import Answers, Change, Feed, Runs
 
 NOISE_FACTOR = 16.0
 """Rounding happens at every node, the measured noise at the inputs only."""
@@ -98,11 +102,36 @@ def with_tolerance(expected: Answers, found: Answers, tolerance: Tolerance) -> t
     return Standard(strict.runs, tolerance, noise_of(sides), note=note), runs
 
 
+def moved_runs(answers: Answers, feeds: Sequence[Feed]) -> list[Runs]:
+    """What a model gives when the real numbers that enter it are moved in the last bit, once for each nudge.
+
+    Those are its inputs. Where inputs are whole numbers alone, such as tokens, the first real numbers are weights, and
+    these are moved instead.
+    """
+    if _are_real(feeds):
+        return [answers.live.run(moved) for moved in nudged(feeds)]
+    with scratch() as folder:
+        return [answers.stored.changed(change, folder).run(feeds) for change in nudges_of_weights()]
+
+
+def _are_real(feeds: Sequence[Feed]) -> bool:
+    """Would :func:`nudged` move anything?"""
+    return any(array.dtype.kind == "f" and array.size for feed in feeds for array in feed.values())
+
+
+def nudges_of_weights() -> list[Change]:
+    """As :func:`nudged`, of the weights of a model."""
+
+    def change(seed: int, name: str, rows: Array, first: int) -> Array:
+        return _nudge(rows, np.random.default_rng([seed, first, *name.encode()]))
+
+    return [partial(with_weights, change=partial(change, seed)) for seed in range(NUDGES)]
+
+
 def _moved_in(answers: Answers, numbers: Sequence[int]) -> list[Runs]:
-    """The runs of a model on nudged inputs, for these runs alone; the others are as they were."""
+    """:func:`moved_runs` for these runs alone; the others are as they were."""
     runs, several = answers.runs, []
-    for feeds in nudged([runs.feeds[k] for k in numbers]):
-        again = answers.live.run(feeds)
+    for again in moved_runs(answers, [runs.feeds[k] for k in numbers]):
         outputs = list(runs.outputs)
         for number, row in zip(numbers, again.outputs, strict=True):
             outputs[number] = row
@@ -135,15 +164,16 @@ def nudged(feeds: Sequence[Feed]) -> list[list[Feed]]:
 
 
 def _moved(feed: Feed, rng: np.random.Generator) -> Feed:
-    def nudge(array: Array) -> Array:
-        # Indices and flags have no last bit; moving them would change what is computed.
-        if array.dtype.kind != "f":
-            return array
-        # Up or down at random: all in one direction would move sums by more than rounding does.
-        goals = np.where(rng.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
-        return np.asarray(np.nextafter(array, goals))
+    return {name: _nudge(array, rng) for name, array in feed.items()}
 
-    return {name: nudge(array) for name, array in feed.items()}
+
+def _nudge(array: Array, rng: np.random.Generator) -> Array:
+    # Indices and flags have no last bit; moving them would change what is computed.
+    if array.dtype.kind != "f":
+        return array
+    # Up or down at random: all in one direction would move sums by more than rounding does.
+    goals = np.where(rng.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
+    return np.asarray(np.nextafter(array, goals))
 
 
 def _same_shapes(one: Runs, two: Runs) -> bool:

@@ -273,7 +273,8 @@ def _groups(console: Console, groups: Sequence[GroupRow], *, removed: bool) -> N
     table = draw.table(("group", "channels", *(["removed"] if removed else []), "weight axes"))
     for group in groups:
         gone = [f"{group.removed:,}"] if removed else []
-        draw.add_row(table, group.name, f"{group.channels:,}", *gone, f"{len(group.axes):,}")
+        name = f"{group.name} of {group.file}" if group.file else group.name
+        draw.add_row(table, name, f"{group.channels:,}", *gone, f"{len(group.axes):,}")
     draw.show(console, table)
     console.print()
 

@@ -44,6 +44,7 @@ class GroupRow(Record):
     channels: int = Field(description="Channels before.")
     removed: int
     axes: list[str] = Field(description="The weight axes that lose a slice with each channel.")
+    file: str = Field(default="", description="The file that the group is named in, of a model of several.")
 
 
 class FrozenRow(Record):

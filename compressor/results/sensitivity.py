@@ -13,15 +13,20 @@ from compressor.results.base import Record
 from compressor.results.detail import SyntheticRow
 from compressor.results.records import Document, ModelStats
 
+NOT_READABLE = "{path} is no readable sensitivity report{fact}; make one with onnx-compress sensitivity"
+
 
 class OutputChange(Record):
     """How far a changed model is from the original."""
 
     distance: Annotated[float, BeforeValidator(lambda value: inf if value is None else value)] = Field(
-        description="‖y - y₀‖ / ‖y₀‖ over all samples, of the output that moved most; null where it is infinite."
+        ge=0, description="‖y - y₀‖ / ‖y₀‖ over all samples, of the output that moved most; null where it is infinite."
     )
     agreement: float | None = Field(
-        default=None, description="Share of rows whose largest entry is at the same place; for outputs [n, classes]."
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of rows whose largest entry is at the same place; for outputs [n, classes].",
     )
     accuracy: float | None = Field(
         default=None, description="The report's metric; null where nothing was measured, such as without labels."
@@ -31,18 +36,22 @@ class OutputChange(Record):
 class Point(OutputChange):
     """One group with so many channels less, everything else whole."""
 
-    removed: int = Field(description="Channels that are gone.")
-    macs: float = Field(description="Share of the model's multiply-accumulates that is left.")
-    params: float = Field(description="Share of the model's parameters that is left.")
+    removed: int = Field(ge=1, description="Channels that are gone.")
+    macs: float = Field(
+        ge=0, allow_inf_nan=False, description="Share of the model's multiply-accumulates that is left."
+    )
+    params: float = Field(ge=0, allow_inf_nan=False, description="Share of the model's parameters that is left.")
 
 
 class GroupSensitivity(Record):
     """What one group costs."""
 
     name: str
-    channels: int
+    channels: int = Field(ge=1)
     points: list[Point] = Field(description="By rising number of removed channels.")
-    safe: int = Field(description="Most channels that can go so that this and everything less stays within the limit.")
+    safe: int = Field(
+        ge=0, description="Most channels that can go so that this and everything less stays within the limit."
+    )
 
     @property
     def at_safe(self) -> Point | None:
@@ -74,14 +83,24 @@ class SensitivityReport(Document):
         """Reads a saved report.
 
         Raises:
-            UsageError: it cannot be read, or is something else.
+            UsageError: it cannot be read, is something else, or holds numbers that were never measured.
         """
         try:
-            return SensitivityReport.model_validate_json(path.read_text(encoding="utf-8"), strict=True)
-        except (OSError, UnicodeDecodeError, ValidationError):
-            raise UsageError(
-                f"{path} is no readable sensitivity report; make one with onnx-compress sensitivity"
-            ) from None
+            report = SensitivityReport.model_validate_json(path.read_text(encoding="utf-8"), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            value = "" if first["type"] == "missing" else f" is {first['input']!r:.40}"
+            fact = f": {place}{value}, {first['msg'].lower()}" if place else ""
+            raise UsageError(NOT_READABLE.format(path=path, fact=fact)) from None
+        except (OSError, UnicodeDecodeError):
+            raise UsageError(NOT_READABLE.format(path=path, fact="")) from None
+        for row in report.groups:
+            counts = [point.removed for point in row.points]
+            if counts != sorted(set(counts)) or max([row.safe, *counts]) > row.channels:
+                fact = f": channels of group {row.name!r} do not rise from point to point up to its {row.channels}"
+                raise UsageError(NOT_READABLE.format(path=path, fact=fact))
+        return report
 
     def headline(self) -> list[tuple[str, str]]:
         """How much was measured, and how many channels can go group by group."""

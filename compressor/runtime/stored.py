@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from compressor.runtime.sessions import Session
 
 Feed = Mapping[str, Array]
+Change = Callable[[ir.Model], ir.Model]
+"""From a model to a copy of it with other weights."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,10 @@ class Runnable(Protocol):
 
     def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
         """Runs the model on each feed; raises as :meth:`open` and :meth:`Open.run`."""
+        ...
+
+    def changed(self, change: Change, folder: Path) -> Runnable:
+        """The same with other weights, whose files are put in ``folder``."""
         ...
 
 
@@ -158,6 +164,10 @@ class Stored:
     def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
         """Runs the model on each feed; raises as :meth:`open` and :meth:`Live.run`."""
         return self.open(optimise=optimise).run(feeds)
+
+    def changed(self, change: Change, folder: Path) -> Stored:
+        """The same with other weights, written to ``folder``."""
+        return Stored.write(change(ir.load(self.path)), folder, self.provider)
 
 
 @dataclass(frozen=True)

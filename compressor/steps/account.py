@@ -239,6 +239,22 @@ def _unfused(model: ir.Model) -> list[str]:
     return [f"operators that ONNX Runtime fused ({listed}) are written as simpler ones; it fuses most when it loads"]
 
 
+def file_names(source: ir.Model) -> list[str]:
+    """Names of the files that a model was joined from; empty for a model of one file."""
+    joined = joined_of(source)
+    return [] if joined is None else [part.title for part in joined.parts]
+
+
+def told_apart(report: Report, source: ir.Model) -> Report:
+    """The report with the file of each group, where ``source`` was joined from several."""
+    joined = joined_of(source)
+    if joined is None:
+        return report
+    owner = {name: part.title for part in joined.parts for name in part.names}
+    rows = [row.model_copy(update={"file": owner.get(row.name, "")}) for row in report.groups]
+    return report.model_copy(update={"groups": rows})
+
+
 def group_rows(
     groups: Sequence[ChannelGroup], cut: ChannelMask | None, earlier: Sequence[GroupRow] = ()
 ) -> list[GroupRow]:
@@ -294,9 +310,13 @@ def proof_row(evidence: Evidence | None, settings: ProofSection) -> ProofResult 
     )
 
 
-def prunable_params(groups: Sequence[ChannelGroup]) -> int:
-    """Elements of every initializer of real numbers that some group has an axis of."""
-    return quantization_grid.weight_elements(dict.fromkeys(slot.value for member in groups for slot in member.slots))
+def prunable_params(found: Analysis, groups: Sequence[ChannelGroup], whole: int) -> int:
+    """How many of the ``whole`` parameters of a model lie in weights that some group has an axis of.
+
+    In the analysed graph constants have copies, are folded or fused, so the share there is what counts.
+    """
+    held = quantization_grid.weight_elements(dict.fromkeys(slot.value for member in groups for slot in member.slots))
+    return round(whole * held / max(1, cost.graph_params(found.model.graph)))
 
 
 def difference(a: Path, b: Path) -> DiffReport:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import onnx_ir as ir
 
 from compressor.config.quantize import QuantizeSettings
-from compressor.core.compare import Array
 from compressor.core.formatting import count, quantity
 from compressor.core.globs import any_match
-from compressor.core.scratch import scratch
-from compressor.data import batch_limit, batches, open_data, open_parts, subset
+from compressor.data import batch_limit, open_data, open_parts
 from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageError
 from compressor.evaluate.likeness import outputs_row
 from compressor.evaluate.stand_in import stand_in
 from compressor.graph import clean, files, metadata
-from compressor.graph.nodes import REALS
-from compressor.graph.normalise import normalise
+from compressor.graph.nodes import REALS, operator_key
+from compressor.graph.normalise import Separation, normalise
 from compressor.graph.restore_packed import with_plain_weights
-from compressor.graph.weights import weight_bytes
+from compressor.graph.weights import parts, weight_bytes
 from compressor.metrics.evaluator import evaluator_for
 from compressor.operators.table import operator_of
 from compressor.pruning.analysis import prepared_model
@@ -30,7 +30,6 @@ from compressor.pruning.matching import nearest
 from compressor.results import ModelStats
 from compressor.results.detail import AccuracyRow, OutputsRow
 from compressor.results.quantize import QuantizedRow, QuantizeReport
-from compressor.runtime import quantizer
 from compressor.runtime.quantizer import Quantization
 from compressor.steps import account
 from compressor.steps.recover import NOT_COMPARED, RunSamples
@@ -55,6 +54,7 @@ PACKED = (
     "the weights of {path} are stored packed, in {before} altogether; quantization stores each weight by itself, and "
     "takes {after}: unify or quantise, not both"
 )
+NO_NUMBER = "weight {weight!r} holds numbers that are not finite, which no scale fits, so {nodes} stays as it was"
 LARGER = "the file became larger, {before} -> {after}: its weights are few, and scales and nodes are added"
 
 
@@ -102,8 +102,22 @@ def quantize_task(source: ir.Model, settings: QuantizeSettings) -> QuantizeTask:
     clean.tidy(ready, simplify=settings.simplify)
     weights = linear_weights(ready)
     _demand_weights(weights)
+    # The quantiser writes a weight in the form that one of its readers wants, which others then cannot read.
+    separate = Separation(ready)
+    if sum(separate.by(value, partial(_way_of_reading, value)) for value in weights.values()):
+        weights = linear_weights(ready)
     asked, notes = _asked(ready, weights, settings)
     return QuantizeTask(ready, weights, asked, tuple(notes))
+
+
+def _way_of_reading(value: ir.Value, node: ir.Node, slot: int) -> Hashable:
+    """Equal for uses of a weight that the quantiser can serve with one form of it.
+
+    Readers that multiply nothing with it, such as a table of tokens, take the form of the first that does.
+    """
+    if not operator_of(node).linear:
+        node, slot = next(use for use in value.uses() if operator_of(use.node).linear)
+    return operator_key(node), slot, tuple(sorted((a.name, str(a.value)) for a in node.attributes.values()))
 
 
 def linear_weights(model: ir.Model) -> dict[str, ir.Value]:
@@ -149,10 +163,16 @@ def _demand_weights(weights: Mapping[str, ir.Value]) -> None:
         )
 
 
-def demand_quantised(rows: list[QuantizedRow], task: QuantizeTask, mode: str) -> None:
-    """Raises NothingToPrune where the quantiser took no weight, with what it would have taken."""
+def demand_quantised(rows: Sequence[QuantizedRow], task: QuantizeTask, mode: str, notes: Sequence[str]) -> None:
+    """Raises NothingToPrune where the quantiser took no weight, with what it would have taken or what kept it off."""
     if any(row.quantized for row in rows):
         return
+    why = next(iter([*task.notes, *notes]), None)
+    if why is not None:
+        raise NothingToPrune(
+            f"ONNX Runtime quantised none of {count(len(rows), 'weight')} with --mode {mode}: {why}; choose another "
+            "--mode"
+        )
     readers = sorted({node.op_type for value in task.weights.values() for node, _ in value.uses()})
     raise NothingToPrune(
         f"ONNX Runtime quantised none of {count(len(rows), 'weight')} with --mode {mode}: {TAKES[mode]}, and these are "
@@ -190,7 +210,11 @@ def _asked(
     # Four-bit weights have scales by block, whatever the operator set.
     by_channel = settings.per_channel and (opset >= BY_CHANNEL or settings.mode == "int4")
     notes = [NO_CHANNELS.format(opset=opset)] if settings.per_channel and not by_channel else []
-    nodes = tuple(str(node.name) for name in left for node, _ in weights[name].uses())
+    odd = [name for name, value in weights.items() if name not in left and not _finite(value)]
+    for name in odd:
+        readers = ", ".join(sorted(repr(str(node.name)) for node, _ in weights[name].uses()))
+        notes.append(NO_NUMBER.format(weight=metadata.readable(weights[name]), nodes=readers))
+    nodes = tuple(str(node.name) for name in (*left, *odd) for node, _ in weights[name].uses())
     # Half of what one file may hold leaves room for the models that the quantiser writes on the way.
     large = weight_bytes(model) > files.MAX_INLINE_BYTES // 2
     return Quantization(by_channel, settings.calibration, settings.block_size, nodes, large), notes
@@ -212,72 +236,11 @@ def quantize_samples(source: ir.Model, settings: QuantizeSettings) -> RunSamples
         judged = None
         if settings.val_data is not None:
             judged = open_data(settings.model_copy(update={"data": settings.val_data}), source)
-        samples = RunSamples(stand_in(normalise(source.clone()), settings, settings.samples), judged, real=False)
+        # A model of a fixed batch is run on whole ones.
+        count = max(settings.samples, batch_limit(source) or 0)
+        samples = RunSamples(stand_in(normalise(source.clone()), settings, count), judged, real=False)
     evaluator_for(settings, samples.valid, settings.max_drop)  # refuses a gate that cannot be judged, before any work
     return samples
-
-
-def quantised(
-    task: QuantizeTask, samples: RunSamples, settings: QuantizeSettings
-) -> tuple[ir.Model, list[QuantizedRow]]:
-    """The model that the quantiser makes, in memory, and which weights it took.
-
-    Raises:
-        ModelError: the quantiser refuses the model.
-    """
-    with scratch() as folder:
-        optimised, output = _run_quantizer(task, samples, settings, folder)
-        result = files.load_model(output)
-        # The folder that external weights lie in is about to be removed.
-        for value in result.graph.initializers.values():
-            if isinstance(value.const_value, ir.ExternalTensor):
-                value.const_value = ir.tensor(value.const_value.numpy().copy(), dtype=value.dtype, name=value.name)
-        # The optimised model, as the optimiser renames and merges weights before they are quantised.
-        rows = _rows(files.load_model(optimised), result)
-    result.graph.meta.clear()  # its file goes with the folder
-    result.graph.meta.update(task.model.graph.meta)
-    result.metadata_props.update(task.model.metadata_props)
-    if not settings.keep_metadata:
-        metadata.strip_metadata(result)
-    return result, rows
-
-
-def _run_quantizer(
-    task: QuantizeTask, samples: RunSamples, settings: QuantizeSettings, folder: Path
-) -> tuple[Path, Path]:
-    """The files that the quantiser read and wrote."""
-    plainly, better, output = (folder / f"{name}.onnx" for name in ("ready", "better", "quantised"))
-    files.save_model(task.model, plainly, external_data=task.asked.large)
-    if task.asked.large:
-        better = plainly  # ONNX Runtime does not optimise what has weights beside it
-    else:
-        quantizer.optimised(plainly, better)
-    if settings.mode == "static":
-        quantizer.static(better, output, _feeds(task.model, samples, settings), task.asked, settings.provider)
-    elif settings.mode == "dynamic":
-        quantizer.dynamic(better, output, task.asked)
-    else:
-        quantizer.four_bits(better, output, task.asked)
-    return better, output
-
-
-def _rows(before: ir.Model, after: ir.Model) -> list[QuantizedRow]:
-    """Which weights the quantiser took: those that are no initializers of real numbers any more."""
-    kept = {str(v.name) for v in after.graph.initializers.values() if v.dtype in REALS}
-    return [
-        QuantizedRow(name=name, label=metadata.readable(v), weights=_elements(v), quantized=name not in kept)
-        for name, v in linear_weights(before).items()
-    ]
-
-
-def _feeds(model: ir.Model, samples: RunSamples, settings: QuantizeSettings) -> Iterator[Mapping[str, Array]]:
-    fixed = batch_limit(model)
-    chosen = subset(samples.train, max(settings.samples, fixed or 0), settings.seed)
-    wanted = {str(v.name) for v in model.graph.inputs}
-    for batch in batches(chosen, fixed or min(settings.batch_size, 32)):
-        # A part of a batch does not run where the size is fixed.
-        if fixed is None or len(batch) == fixed:
-            yield {name: array for name, array in batch.inputs.items() if name in wanted}
 
 
 def moved_by_quantization(source: ir.Model, result: ir.Model, samples: RunSamples, settings: QuantizeSettings) -> Moved:
@@ -326,6 +289,7 @@ def growth(report: QuantizeReport, source: Path, *, packed: bool) -> list[str]:
     return [LARGER.format(before=before, after=after)] if report.output.bytes > report.input.bytes else []
 
 
-def _elements(value: ir.Value) -> int:
+def _finite(value: ir.Value) -> bool:
     assert value.const_value is not None
-    return int(value.const_value.size)
+    # In parts, as a weight may lie in a file and be large; float16 has all it needs, other types are not taken.
+    return value.dtype not in TAKEN or all(np.isfinite(array).all() for _, array in parts(value.const_value))

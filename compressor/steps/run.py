@@ -163,7 +163,7 @@ class PruningRun:
 
     def single_plan(self, source: ir.Model) -> PruningPlan | None:
         """The plan that leads from the original to the result in one; None where none does."""
-        whole = self.trail.plan()
+        whole = replace(self.trail.plan(), files=tuple(account.file_names(source)))
         # A replay believes every rule at first, so a plan that needed some left alone has to be tried.
         once = (len(self.trail) == 1 and not self.distrusted) or replays(whole, source, self.model, self.settings)
         # A plan holds channels alone; changed layers cannot be replayed from it.

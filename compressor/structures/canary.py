@@ -20,7 +20,7 @@ from compressor.errors import ModelError, ProofFailed
 from compressor.pruning.canary import EFFORT, NODE_EFFORT, PARAMETER_EFFORT, values_inside
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import PLEASE, NotProved
-from compressor.pruning.standard import Standard, noise_of, nudged
+from compressor.pruning.standard import Standard, moved_runs, noise_of
 from compressor.structures.apply import Changed, ChangedLayer
 
 COARSE = 0.01
@@ -78,9 +78,10 @@ class _Inside:
         names = [made[layer.node] for layer in layers]
         feeds = self.asked.runs.feeds[:1]
         values = partial(values_inside, folder=self.folder, provider=self.provider)
-        base, *moved = values(self.changed.reference, names, [feeds, *nudged(feeds)])
-        standard = Standard(base, Tolerance(self.asked.tolerance.rtol), noise_of([(base, moved)]))
-        (found,) = values(self.changed.model, names, [feeds])
+        whole = values(self.changed.reference, names, feeds)
+        noise = noise_of([(whole.runs, moved_runs(whole, feeds))])
+        standard = Standard(whole.runs, Tolerance(self.asked.tolerance.rtol), noise)
+        found = values(self.changed.model, names, feeds).runs
         missing = list[NotProved]()
         for place, (layer, gap) in enumerate(zip(layers, standard.distances(found)[0], strict=True)):
             if not gap.passed:
@@ -91,7 +92,7 @@ class _Inside:
             if gap.tolerance > COARSE:
                 missing.append(NotProved(layer.node, ROUGH))
             elif layer in blind:
-                (wrong,) = values(_shifted(self.changed.model, [layer]), names, [feeds])
+                wrong = values(_shifted(self.changed.model, [layer]), names, feeds).runs
                 if standard.distances(wrong)[0][place].passed:
                     missing.append(NotProved(layer.node, BLIND))
         return missing

@@ -13,7 +13,7 @@ import torch
 
 from compressor.config import TuneSettings
 from compressor.core.compare import Tolerance
-from compressor.data import Array, Dataset, augmentation, check_labels, open_parts, split_dataset
+from compressor.data import Array, Dataset, augmentation, batch_limit, check_labels, open_parts, split_dataset
 from compressor.errors import ModelError, ProofFailed, UsageError
 from compressor.graph import files, metadata
 from compressor.graph.model_result import ModelResult
@@ -195,9 +195,10 @@ def _parts(model: ir.Model, settings: TuneSettings, data: Dataset | Splits | Non
     if isinstance(data, Splits):
         parts = data
     else:
-        train, valid = (
-            open_parts(settings, model) if data is None else split_dataset(data, settings.val_share, settings.seed)
-        )
+        if data is None:
+            train, valid = open_parts(settings, model)
+        else:
+            train, valid = split_dataset(data, settings.val_share, settings.seed, batch_limit(model) or 1)
         parts = Splits(train, valid if len(valid) else None, lambda epoch: augmentation(settings, model, epoch))
     if not len(parts.train):
         raise UsageError("there are no samples to train on; give data with more of them")

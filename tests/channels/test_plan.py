@@ -74,6 +74,14 @@ def test_a_plan_brings_its_policy() -> None:
     assert again.report.settings["attention"] == "heads"
 
 
+def test_a_plan_without_shapes_is_read() -> None:
+    """As other programs and earlier versions write it."""
+    whole = json.loads(plan().to_json())
+    assert all(entry.pop("shape") for entry in whole["removals"])
+    del whole["digest"]
+    assert data(replay(PruningPlan.from_json(json.dumps(whole)))) == data(replay(plan()))
+
+
 def test_contents() -> None:
     found = plan()
     assert [(r.group, r.initializer, r.axes, len(r.indices)) for r in found.removals] == [
@@ -217,6 +225,8 @@ BAD: dict[str, tuple[Callable[[], PruningPlan], str]] = {
     "position beyond": (lambda: removal(indices=(0, 16)), "position 16"),
     "position below": (lambda: removal(indices=(-1,)), "position"),
     "an enormous position": (lambda: removal(indices=(10**30,)), "position"),
+    "another shape": (lambda: removal(shape=(16, 5, 3, 3)), r"'w' had shape \[16, 5, 3, 3\], and has"),
+    "two files": (lambda: replace(plan(), files=("enc.onnx", "dec.onnx")), "for 2 files.*give the others with --also"),
     "everything": (lambda: removal(indices=tuple(range(16))), "nothing of"),
     "frozen": (lambda: PruningPlan((Removal("head", "head", (0,), (1,)),), plan().policy), "have to stay|cannot"),
     "unknown policy": (lambda: replace(plan(), policy={"attention": "tails"}), "policy"),

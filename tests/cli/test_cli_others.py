@@ -65,3 +65,12 @@ def test_unknown_command_is_suggested(run):
     result = run("prnue", "x.onnx")
     assert result.exit_code == 2
     assert "Did you mean 'prune'?" in result.stderr
+
+
+@pytest.mark.parametrize("words", [("--no-verify", "--verify", "full"), ("--verify", "quick", "--no-verify")])
+def test_a_proof_that_is_asked_for_and_left_out_is_a_contradiction(run, pipeline, model, words):
+    result = run("clean", model, *words)
+    assert result.exit_code == 2
+    assert "--no-verify contradict each other" in result.stderr
+    assert run("clean", model, "--no-verify", "--verify", "off").exit_code == 0
+    assert run("clean", model, "--no-verify", env={"ONNX_COMPRESSOR_CLEAN_VERIFY": "off"}).exit_code == 0

@@ -79,3 +79,25 @@ def test_labels_make_it_accuracy(net):
     done = invoke(net, "--jobs", "1", "--data", net.with_name("d.npz"), "--samples", "3", "--criterion", "l1")
     assert done.exit_code == 0
     assert "accuracy drops by at most 1.00%" in done.stdout.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("distance", -1.0, "groups.0.points.0.distance is -1.0"),
+        ("distance", float("nan"), "groups.0.points.0.distance is nan"),
+        ("macs", -0.5, "groups.0.points.0.macs is -0.5"),
+        ("removed", 400, "channels of group 'w' do not rise"),
+    ],
+)
+def test_numbers_that_were_never_measured_are_refused_by_name(net, tmp_path, key, value, words):
+    report = tmp_path / "s.json"
+    assert invoke(net, *QUICK, "-o", report).exit_code == 0
+    document = json.loads(report.read_text())
+    assert document["groups"][0]["name"] == "w"
+    document["groups"][0]["points"][0][key] = value
+    report.write_text(json.dumps(document))
+    words_of = ["prune", str(net), "-o", str(tmp_path / "o.onnx"), "--sensitivity", str(report)]
+    done = CliRunner().invoke(compress, words_of)
+    assert done.exit_code == 2
+    assert words in done.output

@@ -18,7 +18,15 @@ from compressor.commands.diff import diff_files
 from compressor.commands.inspect import inspect_file
 from compressor.commands.prune import prune, prune_file
 from compressor.config import CleanSettings, PruneSettings, RunSettings
-from compressor.errors import CompressorError, ModelError, NothingToPrune, PlanError, ProofFailed, UsageError
+from compressor.errors import (
+    CompressorError,
+    ModelError,
+    NothingToProve,
+    NothingToPrune,
+    PlanError,
+    ProofFailed,
+    UsageError,
+)
 from compressor.graph import files
 from compressor.pruning import surgery
 from compressor.runtime.stored import run_once
@@ -424,6 +432,9 @@ def test_files_of_one_model_are_pruned_as_one(tmp_path: Path) -> None:
     again = prune_file(encoder, tmp_path / "again.onnx", PruneSettings(also=settings.also), plan=plan)
     assert again.report.output is not None
     assert again.report.output.params == output.params
+    assert {row.file for row in again.report.groups} == {"encoder.onnx"}, "its output is handed over"
+    with pytest.raises(PlanError, match=r"for 2 files, encoder.onnx and decoder.onnx.*--also"):
+        prune_file(encoder, tmp_path / "again.onnx", PruneSettings(), plan=plan)
     result.save(tmp_path / "saved.onnx")
     assert (tmp_path / "saved.onnx").read_bytes() == (tmp_path / "small.onnx").read_bytes()
     assert [str(m.graph.outputs[0].name) for m in result.models] == ["state", "y"]
@@ -437,3 +448,48 @@ def test_files_of_one_model_are_all_written_or_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a regular file"):
         prune_file(encoder, tmp_path / "out" / "small.onnx", PruneSettings(also=(str(decoder),)))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["decoder.pruned.onnx"]
+
+
+def test_sequences_cannot_be_made_up(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["" : 18]> g (seq(float[n,4]) x) => (float[k,4] y) {
+        c = ConcatFromSequence<axis=0>(x)  d = Identity(c)  y = Relu(d) }"""
+    path, output = tmp_path / "in.onnx", tmp_path / "out.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    with pytest.raises(NothingToProve, match=r"input 'x' is no tensor.*--no-verify"):
+        clean_file(path, output, CleanSettings())
+    assert not output.exists()
+    clean_file(path, output, CleanSettings(verify=False))
+    assert len(onnx.load(output).graph.node) == 2
+
+
+def test_a_file_that_no_runtime_takes_is_no_fault_of_ours(tmp_path: Path) -> None:
+    """ONNX lets an axis beyond all others pass; ONNX Runtime does not, which shows in the smaller model first."""
+    proto = model("(float[n,8] x) => (float[n,3] y) <float[8,16] w, float[16] s, float[16,3] v> { "
+                  "a = MatMul(x, w)  b = LayerNormalization(a, s)  y = MatMul(b, v) }")  # fmt: skip
+    proto.graph.node[1].attribute.append(onnx.helper.make_attribute("axis", 2**40))
+    path, output = tmp_path / "in.onnx", tmp_path / "out.onnx"
+    onnx.save(proto, path)
+    with pytest.raises(ModelError, match=r"does not run before anything is removed.*LayerNormalization_1"):
+        prune_file(path, output, PruneSettings(round_to=1))
+    assert not output.exists()
+
+
+def test_a_share_of_the_parameters_is_at_most_all_of_them(tmp_path: Path) -> None:
+    """Constants that nodes share have copies in the analysed graph."""
+    path = tmp_path / "in.onnx"
+    text = """(float[n,8] x) => (float[n,16] y) <float[8,16] w, float[16] s, float[16,16] v> {
+        a = MatMul(x, w)  b = Mul(a, s)  c = Add(b, s)  d = Mul(c, s)  e = Add(d, s)  y = MatMul(e, v) }"""
+    onnx.save(model(text), path)
+    report = inspect_file(path, PruneSettings())
+    assert report.prunable_params == report.input.params
+
+
+def test_left_out_inputs_at_the_end_do_not_end_the_process(tmp_path: Path) -> None:
+    """ONNX Runtime dies of an Add and a LayerNormalization whose bias is an empty name."""
+    proto = model("(float[n,t,8] x) => (float[n,t,8] y) <float[8] w, float[8] s> { a = Add(x, w)  "
+                  "y = LayerNormalization(a, s) }")  # fmt: skip
+    proto.graph.node[1].input.append("")
+    path, output = tmp_path / "in.onnx", tmp_path / "out.onnx"
+    onnx.save(proto, path)
+    assert clean_file(path, output, CleanSettings()).proof is not None
+    assert [len(node.input) for node in onnx.load(output).graph.node] == [2, 2]

@@ -17,7 +17,7 @@ from compressor.commands.unify import unify_file
 from compressor.config import CleanSettings, UnifySettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.config.recipe import Recipe
-from compressor.errors import ModelError, NothingToPrune, UsageError
+from compressor.errors import ModelError, NothingToProve, NothingToPrune, UsageError
 from compressor.graph import files
 from tests.models import model
 
@@ -147,6 +147,67 @@ def test_what_cannot_be_quantised_is_refused(tmp_path: Path) -> None:
         quantize_file(written(tmp_path, brain, checked=False), None, QuantizeSettings(samples=4))
     with pytest.raises(UsageError, match="power of two"):
         QuantizeSettings.parse({"block_size": 33})
+
+
+TIED = """(float[n,16] x) => (float[n,16] y) <float[16,32] w> {
+    a = MatMul(x, w)
+    b = Relu(a)
+    y = Gemm<transB=1>(b, w)
+}"""
+BATCHED = """(float[3,5,16] x) => (float[3,5,4] y) <float[3,16,32] w, float[32,4] v> {
+    a = MatMul(x, w)
+    b = Relu(a)
+    y = MatMul(b, v)
+}"""
+
+
+@pytest.mark.parametrize("mode", ["static", "dynamic", "int4"])
+def test_a_weight_that_is_read_in_two_ways_has_two_forms(mode: str, tmp_path: Path) -> None:
+    """Of one, the quantiser turns the form that suits one reader, and the other then reads nonsense."""
+    path = written(tmp_path, TIED)
+    report = quantize_file(path, tmp_path / "q.onnx", QuantizeSettings.parse({"mode": mode, "samples": 4}))
+    assert len([row for row in report.weights if row.quantized]) == (1 if mode == "int4" else 2)
+    assert report.outputs is not None
+    assert report.outputs.distance.value < 0.2
+
+
+@pytest.mark.parametrize("mode", ["static", "dynamic"])
+def test_a_node_that_does_not_run_quantised_is_left_alone_and_said(mode: str, tmp_path: Path) -> None:
+    """The quantiser's scales by channel do not fit a stack of matrices."""
+    path = written(tmp_path, BATCHED)
+    report = quantize_file(path, tmp_path / "q.onnx", QuantizeSettings.parse({"mode": mode, "samples": 4}))
+    assert {row.name: row.quantized for row in report.weights} == {"w": False, "v": True}
+    assert any("'MatMul_0' stays as it was" in text and "--no-per-channel" in text for text in report.warnings)
+
+
+def test_a_weight_that_is_not_finite_is_left_alone_and_said(tmp_path: Path) -> None:
+    path = written(tmp_path, PRODUCTS)
+    proto = onnx.load(path)
+    weight = onnx.numpy_helper.to_array(proto.graph.initializer[1]).copy()
+    weight[3, 5] = np.inf
+    proto.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(weight, "v"))
+    onnx.save(proto, path)
+    report = quantize_file(path, tmp_path / "q.onnx", QuantizeSettings.parse({"mode": "dynamic", "samples": 4}))
+    assert {row.name: row.quantized for row in report.weights} == {"w": True, "v": False}
+    assert any(
+        "weight 'v' holds numbers that are not finite" in text and "MatMul_2" in text for text in report.warnings
+    )
+    weight[:] = np.nan
+    proto.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(weight, "v"))
+    onnx.save(proto, path)
+    with pytest.raises(NothingToProve, match=r"no output of the model is a finite number.*weight 'v'"):
+        quantize_file(path, tmp_path / "r.onnx", QuantizeSettings.parse({"mode": "static", "samples": 4}))
+    assert not (tmp_path / "r.onnx").exists()
+
+
+def test_a_fixed_batch_that_samples_do_not_fill(tmp_path: Path) -> None:
+    path = written(tmp_path, CONVOLUTIONS.replace("float[n,", "float[16,"))
+    np.savez(tmp_path / "few.npz", x=np.zeros((6, 3, 8, 8), np.float32))
+    few = QuantizeSettings.parse({"data": str(tmp_path / "few.npz")})
+    with pytest.raises(UsageError, match="takes 16 samples at a time, and there are"):
+        quantize_file(path, tmp_path / "q.onnx", few)
+    report = quantize_file(path, tmp_path / "q.onnx", QuantizeSettings.parse({"samples": 4}))
+    assert report.calibrated
 
 
 def test_a_model_that_the_quantiser_refuses_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -97,3 +98,10 @@ def test_parts_of_parts_keep_their_labels() -> None:
     np.testing.assert_array_equal(labels, np.array(contents(rest)) % 4)
     np.testing.assert_array_equal(rest.take(everything(5)).labels, labels[:5])
     assert all_labels(subset(Numbers(9), 3, 0)) is None
+
+
+@pytest.mark.parametrize(("count", "batch", "judged"), [(9, 3, 3), (5, 3, 0), (100, 8, 8), (100, 32, 32), (40, 1, 4)])
+def test_a_model_of_a_fixed_batch_is_judged_on_whole_ones(count: int, batch: int, judged: int) -> None:
+    whole = Numbers(count)
+    train, valid = split_dataset(whole, 0.1, 0, batch)
+    assert (len(train), len(valid)) == (count - judged, judged)

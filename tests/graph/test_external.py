@@ -81,7 +81,7 @@ EXTERNAL: dict[str, tuple[dict[str, str], str]] = {
     "absolute path": ({"location": "/etc/passwd"}, "outside the model's folder"),
     "parent folder": ({"location": "../weights.bin"}, "outside the model's folder"),
     "parent folder on the way": ({"location": "sub/../../weights.bin"}, "outside the model's folder"),
-    "harmless detour": ({"location": "sub/../weights.bin"}, "outside the model's folder"),
+    "harmless detour": ({"location": "sub/../weights.bin"}, "goes through '..'; write its path without"),
     "Windows drive": ({"location": "C:weights.bin"}, "outside the model's folder"),
     "Windows separators": ({"location": "..\\weights.bin"}, "outside the model's folder"),
     "network share": ({"location": "//host/share"}, "outside the model's folder"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -137,6 +139,29 @@ def test_an_inconsistent_model() -> None:
     proto = model("(float[2,4] x) => (float y) <float[3,4] w> { a = Relu(x)  y = MatMul(a, w) }", checked=False)
     with pytest.raises(ModelError, match="MatMul_1"):
         bound(proto)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        "y = Gather<axis=300>(w, i)",
+        "e = Gather<axis=-300>(w, i)  y = Relu(e)",
+        "r = ReduceSum<keepdims=0>(x)  q = SequenceConstruct(r, r)  y = ConcatFromSequence<axis=0>(q)",
+        "r = ReduceSum<keepdims=0>(x)  y = Concat<axis=0>(r, r)",
+        "r = ReduceSum<keepdims=0>(x)  y = Split<axis=0>(r)",
+    ],
+)
+def test_an_axis_that_is_not_there(node: str) -> None:
+    """Every rule that looks up an axis says that of a damaged file which the runtime would."""
+    text = f"(float[n,4] x, int64[n] i) => (y) <float[4,4] w> {{ {node} }}"
+    with contextlib.suppress(ModelError):
+        bound(onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 18]> g {weighted(text)}'))
+
+
+def weighted(text: str) -> str:
+    """The text with numbers for its weight."""
+    numbers = ", ".join(["1"] * 16)
+    return text.replace("float[4,4] w", f"float[4,4] w = {{{numbers}}}").replace("=> (y)", "=> (float y)")
 
 
 def test_reshape_that_loses_elements() -> None:

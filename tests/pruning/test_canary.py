@@ -112,3 +112,17 @@ def test_outputs_that_are_no_numbers_are_not_passed() -> None:
     proto = model(text.replace("y = ", "s = Abs(l)  n = Neg(s)  one = Sub(n, so)  y = "))
     with pytest.raises(NothingToProve, match="no output of the original is a finite number"):
         proved(proto)
+
+
+def test_values_inside_that_overflow_prove_nothing_and_accuse_nobody() -> None:
+    """In which order numbers are added decides where sums of huge ones become infinite."""
+    text = """(float[3,4,6,6] x) => (float y) <float[16,4,3,3] w, float[8,16,3,3] v, float[2,8,1,1] head, float lo,
+        float hi> { a = Conv(x, w)  c = Conv(a, v)  e = Abs(c)  d = Clip(e, lo, hi)  y = Conv(d, head) }"""
+    proto = model(text)
+    sizes = {"v": np.full((8, 16, 3, 3), 3e38, np.float32), "lo": np.float32(-1), "hi": np.float32(1)}
+    for tensor in proto.graph.initializer:
+        if tensor.name in sizes:
+            tensor.CopyFrom(numpy_helper.from_array(np.asarray(sizes[tensor.name]), tensor.name))
+    found = proved(proto)
+    assert found.passed
+    assert [row.group for row in found.not_proved] == ["w"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from compressor.config import PruneSettings
 from compressor.errors import ModelError, ProofFailed
 from compressor.graph.files import load_model
 from compressor.graph.joined import join, joined_of
+from compressor.graph.weights import with_weights
 from compressor.pruning.chained import runnable_given
 from compressor.pruning.proof import prove_written
 from compressor.runtime.stored import run_once
@@ -34,6 +36,9 @@ def test_files_in_a_row_give_what_the_whole_gives(paths: list[Path], tmp_path: P
     found, expected = chain.run([FEED]), run_once(whole, [FEED], "cpu")
     assert found.names == expected.names
     np.testing.assert_allclose(found.outputs[0][0], expected.outputs[0][0], rtol=1e-5)
+    doubled = chain.changed(partial(with_weights, change=lambda name, rows, first: rows * np.float32(2)), tmp_path)
+    assert doubled.run([FEED]).outputs[0][0].shape == found.outputs[0][0].shape
+    assert not np.allclose(doubled.run([FEED]).outputs[0][0], found.outputs[0][0])
     tried = chain.open().tried([{"x": FEED["x"]}, FEED, FEED], 1)
     assert len(tried.runs) == 1
     assert isinstance(tried.problem, ModelError), "the first feed lacks an input"

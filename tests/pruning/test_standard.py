@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import onnx_ir as ir
 import pytest
 
 from compressor.core.compare import Tolerance, distance, rounding_spread
+from compressor.pruning.piecewise import Lent, Piecewise
 from compressor.pruning.standard import with_tolerance
-from compressor.runtime.stored import Answers, Stored
+from compressor.runtime.stored import Answers, Runnable, Stored
 from tests.models import in_memory, model
 
 STRICT = Tolerance(1e-4, by_channel=True)
@@ -45,6 +47,28 @@ def test_saturation_has_the_tolerance_that_it_needs(tmp_path: Path) -> None:
     far = answers(scaled(SATURATED, 1.05), tmp_path, x)
     asked, runs = with_tolerance(one, far, STRICT)
     assert not asked.met_by(runs)
+
+
+TOKENS = SATURATED.replace("float[2,8] x", "int64[2,3] x").replace("<float[8,4] w", "<float[10,8] w, float[8,4] v")
+TOKENS = TOKENS.replace("l = MatMul(x, w)", "t = Gather(w, x)  l = MatMul(t, v)")
+KINDS: dict[str, Callable[[ir.Model, Path], Runnable]] = {
+    "whole": lambda made, folder: Stored.write(made, folder, "cpu"),
+    "lent": Lent,
+    "pieces": lambda made, folder: Piecewise(made, folder, "cpu"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whole_numbers_have_no_last_bit_so_weights_are_moved(kind: str, tmp_path: Path) -> None:
+    feed = {"x": np.asarray([[1, 7, 3], [2, 2, 9]])}
+    one, two, far = (Answers.of(KINDS[kind](scaled(TOKENS, f), tmp_path), [feed]) for f in (9.0, 9.0 * (1 + 6e-6), 9.5))
+    assert not distance(one.runs.outputs[0][0], two.runs.outputs[0][0], STRICT).passed, "the tolerance would not do"
+    asked, runs = with_tolerance(one, two, STRICT)
+    assert asked.met_by(runs)
+    asked, runs = with_tolerance(one, far, STRICT)
+    assert not asked.met_by(runs)
+    again = one.stored.run([feed])
+    np.testing.assert_array_equal(again.outputs[0][0], one.runs.outputs[0][0], "the model itself is left as it was")
 
 
 @pytest.mark.parametrize("factor", [1 + 3e-4, 1.01, 2.0])

@@ -1,0 +1,194 @@
+"""ONNX Runtime's quantiser is run, and run again without the nodes of which it makes what does not run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.config.quantize import QuantizeSettings
+from compressor.core.compare import Array, is_real
+from compressor.core.scratch import scratch
+from compressor.data import batch_limit, batches, subset
+from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError
+from compressor.graph import files, metadata
+from compressor.graph.nodes import REALS
+from compressor.results.quantize import QuantizedRow
+from compressor.runtime import quantizer
+from compressor.runtime.stored import Runs, Stored
+from compressor.steps.quantize import QuantizeTask, linear_weights
+from compressor.steps.recover import RunSamples
+
+LEFT = "node {node!r} stays as it was, since ONNX Runtime does not run what its quantiser makes of it: {reason}"
+NO_BATCH = (
+    "the model takes {fixed} samples at a time, and there are {count}; give more of them, with --samples or --data"
+)
+REASON = 160
+"""Letters of what the runtime says that are repeated to the user."""
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What the quantiser made.
+
+    Attributes:
+        model: in memory.
+        rows: which weights it took.
+        notes: nodes that it was kept from, and why.
+    """
+
+    model: ir.Model
+    rows: list[QuantizedRow]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run of the quantiser; its files lie in ``folder``."""
+
+    task: QuantizeTask
+    samples: RunSamples
+    settings: QuantizeSettings
+    folder: Path
+
+    @property
+    def plain(self) -> Path:
+        return self.folder / "ready.onnx"
+
+    @property
+    def read(self) -> Path:
+        """What the quantiser reads: ONNX Runtime does not optimise what has weights beside it."""
+        return self.plain if self.task.asked.large else self.folder / "better.onnx"
+
+    @property
+    def output(self) -> Path:
+        """What it writes."""
+        return self.folder / "quantised.onnx"
+
+    def write(self, left: Sequence[str]) -> None:
+        """Writes the quantised model, and runs it once; nodes in ``left`` are as they were."""
+        files.save_model(self.task.model, self.plain, external_data=self.task.asked.large)
+        if self.read != self.plain:
+            quantizer.optimised(self.plain, self.read)
+        asked = replace(self.task.asked, left=(*self.task.asked.left, *left))
+        if self.settings.mode == "static":
+            quantizer.static(self.read, self.output, self._feeds(), asked, self.settings.provider)
+        elif self.settings.mode == "dynamic":
+            quantizer.dynamic(self.read, self.output, asked)
+        else:
+            quantizer.four_bits(self.read, self.output, asked)
+        self._try(self.output)
+
+    def to_blame(self, error: ModelError, left: Mapping[str, str]) -> tuple[str, str]:
+        """The node that an error of :meth:`write` is about, and why.
+
+        ONNX Runtime tells of a node by its name alone, and the quantiser derives names from those that it read.
+
+        Raises:
+            ModelError: the model does not run before it is quantised either, or the quantiser names no node.
+            NothingToProve: no output is a finite number, so that activations have no range.
+            ProofFailed: what the quantiser made does not run, and there is no node to be left alone.
+        """
+        self._demand_model()
+        said = str(error)
+        graph = files.load_model(self.read if self.read.exists() else self.plain).graph
+        named = [str(n.name) for n in graph if n.name and (f"'{n.name}" in said or f"({n.name}" in said)]
+        # The longest name is the node's own; shorter ones are how others begin.
+        node = max((name for name in named if name not in left), key=len, default=None)
+        if node is not None:
+            return node, " ".join(said.split())[:REASON].rstrip(" .;:")
+        if not self.output.exists():
+            raise error
+        raise ProofFailed(
+            f"what ONNX Runtime's quantiser makes of the model does not run: {said}; leave nodes out with --exclude, "
+            "or choose another --mode"
+        )
+
+    def _demand_model(self) -> None:
+        """Raises unless the model itself runs and gives numbers."""
+        try:
+            runs = self._try(self.plain)
+        except ModelError as error:
+            raise ModelError(f"the model does not run on the samples, before it is quantised: {error}") from None
+        reals = [array.astype(np.float64) for row in runs.outputs for array in row if is_real(array)]
+        if reals and not any(np.isfinite(array).any() for array in reals):
+            why = "; ".join(self.task.notes) or "weights or samples may hold numbers that are not"
+            raise NothingToProve(f"no output of the model is a finite number, so there is nothing to calibrate: {why}")
+
+    def _try(self, path: Path) -> Runs:
+        """Runs a model on the first batch; raises UsageError where there are too few samples for one."""
+        feed = next(self._feeds(), None)
+        if feed is None:
+            limit = batch_limit(self.task.model)
+            raise UsageError(NO_BATCH.format(fixed=limit, count=len(self.samples.train)))
+        return Stored(path, self.settings.provider).run([feed])
+
+    def _feeds(self) -> Iterator[Mapping[str, Array]]:
+        model, settings = self.task.model, self.settings
+        fixed = batch_limit(model)
+        chosen = subset(self.samples.train, max(settings.samples, fixed or 0), settings.seed)
+        wanted = {str(v.name) for v in model.graph.inputs}
+        for batch in batches(chosen, fixed or min(settings.batch_size, 32)):
+            # A part of a batch does not run where the size is fixed.
+            if fixed is None or len(batch) == fixed:
+                yield {name: array for name, array in batch.inputs.items() if name in wanted}
+
+
+def quantised(task: QuantizeTask, samples: RunSamples, settings: QuantizeSettings) -> Quantised:
+    """The model that the quantiser makes; nodes that do not run as it writes them are left as they were.
+
+    Raises:
+        ModelError: the quantiser refuses the model, or the model does not run before.
+        ProofFailed: what it makes does not run, and there is no node that could be left alone.
+        UsageError: there are fewer samples than the model takes at a time.
+    """
+    left: dict[str, str] = {}
+    while True:
+        with scratch() as folder:
+            run = _Run(task, samples, settings, folder)
+            try:
+                run.write(list(left))
+            except ModelError as error:
+                node, reason = run.to_blame(error, left)
+                left[node] = reason
+                continue
+            result = _in_memory(run.output)
+            # The optimised model, as the optimiser renames and merges weights before they are quantised.
+            rows = _rows(files.load_model(run.read), result)
+        break
+    result.graph.meta.clear()  # its file goes with the folder
+    result.graph.meta.update(task.model.graph.meta)
+    result.metadata_props.update(task.model.metadata_props)
+    if not settings.keep_metadata:
+        metadata.strip_metadata(result)
+    # What the file declares is what callers bind to; the optimiser writes down what it infers beside that.
+    for one, two in zip(task.model.graph.outputs, result.graph.outputs, strict=True):
+        two.shape = one.shape if one.dtype == two.dtype and one.shape is not None else two.shape
+    remedy = "; --no-per-channel may be run" if task.asked.per_channel and settings.mode != "int4" else ""
+    return Quantised(result, rows, [LEFT.format(node=n, reason=reason) + remedy for n, reason in left.items()])
+
+
+def _in_memory(path: Path) -> ir.Model:
+    """The model of a file that is about to be removed."""
+    model = files.load_model(path)
+    for value in model.graph.initializers.values():
+        if isinstance(value.const_value, ir.ExternalTensor):
+            value.const_value = ir.tensor(value.const_value.numpy().copy(), dtype=value.dtype, name=value.name)
+    return model
+
+
+def _rows(before: ir.Model, after: ir.Model) -> list[QuantizedRow]:
+    """Which weights the quantiser took: those that are no initializers of real numbers any more."""
+    kept = {str(v.name) for v in after.graph.initializers.values() if v.dtype in REALS}
+    return [
+        QuantizedRow(name=name, label=metadata.readable(v), weights=_elements(v), quantized=name not in kept)
+        for name, v in linear_weights(before).items()
+    ]
+
+
+def _elements(value: ir.Value) -> int:
+    assert value.const_value is not None
+    return int(value.const_value.size)
