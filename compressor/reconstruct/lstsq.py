@@ -37,7 +37,7 @@ class LeastSquares:
     @property
     def _by_row(self) -> bool:
         """Is the system one of rows? They wait in the moments then, as none of these has had enough to sum them up."""
-        return self._wide or sum(m.count for m in self._moments) < self._matrix.shape[2]
+        return self._wide or bool(sum(m.count for m in self._moments) < self._matrix.shape[2])
 
     def proposals(self) -> Iterator[Affine]:
         """Proposed weights, one for each damping that is tried."""

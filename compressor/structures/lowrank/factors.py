@@ -133,7 +133,7 @@ class Truncation:
     def _by_tap(self) -> Matrix:
         """F with every tap as a row of its own: float64[rows * taps, channels]."""
         parts = self._rows.reshape(-1, self._channels, self._taps).transpose(0, 2, 1)
-        return parts.reshape(-1, self._channels)
+        return np.asarray(parts.reshape(-1, self._channels))
 
     def _regressed(self, first: Matrix) -> Matrix:
         """The second factor that loses least, given the first: W C Zᵀ (Z C Zᵀ)⁻¹ with Z = first, at every tap."""
