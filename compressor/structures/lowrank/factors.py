@@ -143,7 +143,7 @@ class Truncation:
         # Directions that nothing excites would make it singular.
         found = ridge_of_either(np.zeros((1, len(self._matrix), seen.shape[2])), seen, wanted, RIDGE)
         assert found is not None, "rows that are not finite are refused where they are read"
-        return found[0]
+        return np.asarray(found[0])
 
 
 def factorised(matrix: Matrix, metrics: list[Weighting], channels: int, side: ThinnedSide, rank: int) -> Factors:
