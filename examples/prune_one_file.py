@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "models" / "digits-resnet.onnx"
 
 def main(folder: Path) -> None:
     try:
-        result = prune(SOURCE, ratio=0.1)
+        result = prune(SOURCE, ratio=0.1, recover="lstsq")
         written = save(result.model, folder / "pruned.onnx")
     except CompressorError as error:  # one sentence, and the exit code of the command line
         sys.exit(f"{error} (exit code {error.exit_code})")

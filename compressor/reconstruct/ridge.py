@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from compressor.reconstruct.form import Matrix, as_float64
 
 BLOCK = 128
 """Rows of one step of a triangular solution."""
+LEAST = 1e-12
+"""Ridge of a covariance that is taken apart without being inverted, as a share of the mean variance: rounding."""
 WORST = 10.0
 """Largest damping that is tried, as a share of the mean variance."""
 
@@ -82,6 +85,33 @@ def ridge_of_rows(weights: Matrix, x: Matrix, y: Matrix, damping: float) -> Matr
     return None
 
 
+def ridge_of_either(weights: Matrix, x: Matrix, y: Matrix, damping: float) -> Matrix | None:
+    """:func:`ridge` from centred rows, over rows or over unknowns, whichever are fewer; as :func:`ridge_of_rows`."""
+    if x.shape[1] < x.shape[2]:
+        return ridge_of_rows(weights, x, y, damping)
+    return ridge(weights, x.transpose(0, 2, 1) @ x, y.transpose(0, 2, 1) @ x, damping)
+
+
+def covariance_factor(covariance: Matrix) -> Matrix:
+    """F with ``F'F = C`` for a covariance C, both float64[n, n]."""
+    return np.asarray(lifted_cholesky(covariance, LEAST).T)
+
+
+def factor_of_rows(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """F with ``F'F`` the mean of ``x x'`` over centred rows x: the rows themselves, where they are fewer than n.
+
+    Args:
+        rows: float[rows, n].
+
+    Returns:
+        float[rows, n], in the type of the rows, or float64[n, n].
+    """
+    if len(rows) <= rows.shape[1]:
+        return np.asarray(rows / rows.dtype.type(len(rows) ** 0.5))
+    wide = as_float64(rows)
+    return covariance_factor(wide.T @ wide / len(wide))
+
+
 def lifted_cholesky(matrix: Matrix, share: float) -> Matrix:
     """L with ``L L' = A + mu I``, for a covariance A, float64[n, n], whose rounding may have left it indefinite.
 
@@ -99,11 +129,6 @@ def lifted_cholesky(matrix: Matrix, share: float) -> Matrix:
             if share > WORST:
                 raise
             share *= 10
-
-
-def factor_solution(factor: Matrix, right: Matrix) -> Matrix:
-    """``(L L')^-1 B`` for L, float64[n, n], lower triangular, and B, float64[n, columns]."""
-    return np.asarray(_solved(factor[None], right[None])[0])
 
 
 def upper_solution(upper: Matrix, right: Matrix) -> Matrix:

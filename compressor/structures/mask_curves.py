@@ -88,7 +88,7 @@ class MaskCurve:
         self._scope, self._counts = offer.scope, offer.counts == "macs"
         self._part = part = found.parts(layer, place)[0]
         space = offer.space(layer)
-        matrix, inputs = part.matrix, part.metrics.inputs
+        matrix, inputs = part.matrix, part.metrics.covariance
         if space is not None:
             matrix, inputs = space.coordinates(matrix), space.covariance(inputs)
         # What a weight contributes to the variance of its output, inputs taken for independent.

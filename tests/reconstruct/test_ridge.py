@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from compressor.reconstruct import ridge as module
 from compressor.reconstruct.moments import Moments
-from compressor.reconstruct.ridge import ridge, ridge_of_rows
+from compressor.reconstruct.ridge import factor_of_rows, ridge, ridge_of_either, ridge_of_rows
 
 
 def data(seed: int, groups: int, size: int, out: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,3 +108,35 @@ def test_streaming_equals_one_shot(seed: int, sizes: list[int], offset: float) -
     assert np.abs(outer - dy.transpose(0, 2, 1) @ dx).max() < 1e-8 * count
     assert np.allclose(moments.means[0], x.mean(axis=1), rtol=1e-12, atol=1e-9)
     assert np.allclose(moments.means[1], y.mean(axis=1), rtol=1e-12, atol=1e-9)
+
+
+@pytest.mark.parametrize("rows", [3, 8, 30])
+def test_a_factor_is_as_small_as_rows_and_unknowns_allow(rows: int) -> None:
+    x = np.random.default_rng(rows).standard_normal((rows, 8))
+    factor = factor_of_rows(x)
+    assert factor.shape == (min(rows, 8), 8)
+    np.testing.assert_allclose(factor.T @ factor, x.T @ x / rows, atol=1e-9)
+
+
+@pytest.mark.parametrize("rows", [3, 30])
+def test_the_smaller_side_gives_what_sums_give(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    x, y, weights = rng.standard_normal((2, rows, 8)), rng.standard_normal((2, rows, 3)), np.zeros((2, 3, 8))
+    sums = ridge(weights, x.transpose(0, 2, 1) @ x, y.transpose(0, 2, 1) @ x, 1e-3)
+    found = ridge_of_either(weights, x, y, 1e-3)
+    assert sums is not None
+    assert found is not None
+    np.testing.assert_allclose(found, sums, rtol=1e-9, atol=1e-12)
+
+
+def test_rows_of_moments_are_centred_and_all_there() -> None:
+    x, y = np.random.default_rng(5).standard_normal((2, 1, 7, 40)) + 9.0
+    moments = Moments(second=True)
+    for start in (0, 3, 4):
+        stop = {0: 3, 3: 4, 4: 7}[start]
+        moments.add(x[:, start:stop], y[:, start:stop])
+    found = moments.rows
+    for part, rows in zip(found, (x, y), strict=True):
+        np.testing.assert_allclose(part, rows - rows.mean(axis=1, keepdims=True), atol=1e-12)
+    # Sums that are asked for later are those of the same rows.
+    np.testing.assert_allclose(moments.products()[0], found[0].transpose(0, 2, 1) @ found[0], atol=1e-9)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from compressor.allocation.judge import Floats32, Held, Probe
 from compressor.allocation.measure import ExactLosses, metric_of
 from compressor.allocation.rows import Rows
-from compressor.reconstruct.form import Matrix
+from compressor.reconstruct.form import Matrix, as_float64
+from compressor.reconstruct.ridge import factor_of_rows
 from compressor.structures.layer.layers import CandidateLayer
 
 
@@ -20,12 +22,19 @@ class Weighting:
     """What the parts of one matrix are worth.
 
     Attributes:
-        inputs: float64[unknowns, unknowns], covariance C of what the layer reads.
+        inputs: float[rows, unknowns], F with FᵀF = C, the covariance of what the layer reads. Of few samples F is much
+            smaller than C, and all that is asked of C takes less time by F.
         outputs: float64[out, out], G.
     """
 
-    inputs: Matrix
+    inputs: npt.NDArray[np.floating]
     outputs: Matrix
+
+    @property
+    def covariance(self) -> Matrix:
+        """C, float64[unknowns, unknowns]."""
+        wide = as_float64(self.inputs)
+        return np.asarray(wide.T @ wide)
 
     @staticmethod
     def none(matrix: Matrix) -> Weighting:
@@ -106,12 +115,11 @@ def _part(matrix: Matrix, rows: Rows | None, index: int, seed: int) -> JudgedMat
     # With one sample alone it has to do for both.
     rest = inputs[half if len(inputs) > 1 else 0 :].reshape(-1, unknowns)
     mean = fit.mean(axis=0, dtype=np.float64).astype(np.float32)
-    fit = fit - mean
-    covariance = np.asarray(fit.T @ fit, np.float64) / len(fit)
+    factor = factor_of_rows(fit - mean)
     # Without gradients every output counts the same, by the size of all of them.
     if rows.gradients is None:
-        spread = float(np.einsum("oi,ij,oj->", matrix, covariance, matrix, optimize=True))
+        spread = float(np.square(factor @ matrix.T).sum())
         metric = np.eye(len(matrix)) / max(spread, 1e-300) ** 0.5
     else:
         metric = metric_of(rows.gradients[index].reshape(-1, len(matrix)), rows.positions / rows.drawn, seed)
-    return JudgedMatrix(matrix, Weighting(covariance, metric.T @ metric), Held(rest - rest.mean(axis=0), metric), mean)
+    return JudgedMatrix(matrix, Weighting(factor, metric.T @ metric), Held(rest - rest.mean(axis=0), metric), mean)

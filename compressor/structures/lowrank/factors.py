@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from compressor.reconstruct.form import Matrix
-from compressor.reconstruct.ridge import factor_solution, lifted_cholesky, upper_solution
+from compressor.reconstruct.form import Matrix, as_float64
+from compressor.reconstruct.ridge import lifted_cholesky, ridge_of_either, upper_solution
 from compressor.structures.layer.geometry import ThinnedSide
 from compressor.structures.layer.judged import Weighting
 
@@ -68,17 +68,18 @@ class Truncation:
     """
 
     def __init__(self, matrix: Matrix, metrics: Weighting, channels: int, side: ThinnedSide) -> None:
-        self._matrix, self._metrics, self._side = matrix, metrics, side
+        self._matrix, self._side = matrix, side
+        self._rows = as_float64(metrics.inputs)
         self._channels, self._taps = channels, matrix.shape[1] // max(channels, 1)
         self._root = _root(metrics.outputs)
         self._left = self._root @ matrix
         if side == "outputs":
-            self._vectors = _strongest(self._left, metrics.inputs)
+            self._vectors = _strongest(self._left, self._rows)
         else:
-            taps = metrics.inputs.reshape(channels, self._taps, channels, self._taps)
+            taps = self._by_tap()
             weighed = self._left.reshape(-1, channels, self._taps).transpose(1, 0, 2).reshape(channels, -1)
             # One pointwise layer serves all taps, so it sees the mean of their covariances.
-            self._root = _root(np.einsum("ikjk->ij", taps) / self._taps)
+            self._root = _root(taps.T @ taps / self._taps)
             unfolded = self._root @ weighed
             self._vectors = _sorted_vectors(unfolded @ unfolded.T)
 
@@ -103,14 +104,20 @@ class Truncation:
         """What two factors of :meth:`at` come to: float64[out, unknowns]."""
         return np.asarray(Factors(self._side, first[None], second[None]).product()[0])
 
+    def _by_tap(self) -> Matrix:
+        """F with every tap as a row of its own: float64[rows * taps, channels]."""
+        parts = self._rows.reshape(-1, self._channels, self._taps).transpose(0, 2, 1)
+        return np.asarray(parts.reshape(-1, self._channels))
+
     def _regressed(self, first: Matrix) -> Matrix:
         """The second factor that loses least, given the first: W C Zᵀ (Z C Zᵀ)⁻¹ with Z = first, at every tap."""
-        wide = self._metrics.inputs.reshape(self._channels, self._taps, -1)
-        half = np.einsum("ri,ikn->rkn", first, wide, optimize=True).reshape(-1, wide.shape[2])  # Z C
-        wide = half.reshape(-1, self._channels, self._taps)
-        inner = np.einsum("nik,ri->nrk", wide, first, optimize=True).reshape(len(half), -1)  # Z C Zᵀ
+        seen = (self._by_tap() @ first.T).reshape(-1, self._taps, len(first))
+        seen = seen.transpose(0, 2, 1).reshape(1, len(self._rows), -1)  # F Zᵀ
+        wanted = (self._rows @ self._matrix.T)[None]
         # Directions that nothing excites would make it singular.
-        return np.asarray(factor_solution(lifted_cholesky(inner, RIDGE), half @ self._matrix.T).T)
+        found = ridge_of_either(np.zeros((1, len(self._matrix), seen.shape[2])), seen, wanted, RIDGE)
+        assert found is not None, "rows that are not finite are refused where they are read"
+        return np.asarray(found[0])
 
 
 def factorised(matrix: Matrix, metrics: list[Weighting], channels: int, side: ThinnedSide, rank: int) -> Factors:
@@ -144,14 +151,15 @@ def _root(metric: Matrix) -> Matrix:
     return np.asarray(lifted_cholesky(metric, RIDGE).T)
 
 
-def _strongest(left: Matrix, inputs: Matrix) -> Matrix:
+def _strongest(left: Matrix, rows: Matrix) -> Matrix:
     """The directions of z = left x with the most energy, the strongest first, as orthonormal columns.
 
     Found on the smaller side: with more outputs than unknowns z lies in as many directions as there are unknowns.
     """
     if len(left) <= left.shape[1]:
-        return _sorted_vectors(left @ inputs @ left.T)
-    wide = left @ _root(inputs).T
+        seen = rows @ left.T
+        return _sorted_vectors(seen.T @ seen)
+    wide = left @ _root(rows.T @ rows).T
     # These columns are orthogonal already, but for what rounding does to the weakest.
     return np.asarray(np.linalg.qr(wide @ _sorted_vectors(wide.T @ wide))[0])
 

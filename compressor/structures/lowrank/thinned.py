@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from compressor.reconstruct.fit import Affine
 from compressor.reconstruct.form import Matrix, OperandForm, Pick
@@ -95,12 +96,12 @@ class FactorWork:
         """Factors of the weights that are there, by what was measured when the rank was chosen."""
         known = [metrics.inputs for metrics in self._option.metrics]
         # Channels that have gone since then leave no covariance of the right size.
-        fits = all(len(c) == matrix.shape[2] for c in known)
-        self.take(matrix, np.stack(known) if fits else np.tile(np.eye(matrix.shape[2]), (len(matrix), 1, 1)))
+        fits = all(factor.shape[1] == matrix.shape[2] for factor in known)
+        self.take(matrix, known if fits else [np.eye(matrix.shape[2])] * len(matrix))
 
-    def take(self, matrix: Matrix, covariances: Matrix) -> Matrix:
-        """Factors of ``matrix`` for inputs of these covariances; returns their product."""
-        metrics = [Weighting(c, g) for c, g in zip(covariances, self._outputs, strict=True)]
+    def take(self, matrix: Matrix, inputs: Sequence[npt.NDArray[np.floating]]) -> Matrix:
+        """Factors of ``matrix`` for inputs of covariances FᵀF, with one F for each group; returns their product."""
+        metrics = [Weighting(f, g) for f, g in zip(inputs, self._outputs, strict=True)]
         option = self._option
         self._factors = factorised(matrix, metrics, self._size.inputs, option.side, option.rank)
         return self._factors.product()
@@ -135,8 +136,8 @@ class FactoredFit:
 
     def proposals(self) -> Iterator[Affine]:
         """One proposal: factors of the regression with the first damping that is solved, or of the weights as is."""
-        means, covariances = self._whole.means, self._whole.covariances()
+        means, inputs = self._whole.means, self._whole.factors()
         # Without regression the factors are of the weights that are there, with the covariance of what they read now.
         found = next(self._whole.proposals(), None) if self._work.regress else None
-        product = self._work.take(self._matrix if found is None else found.matrix, covariances)
+        product = self._work.take(self._matrix if found is None else found.matrix, inputs)
         yield Affine(product, tuple(y - (product @ x[:, :, None])[:, :, 0] for x, y in means))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from compressor.reconstruct.ridge import covariance_factor
 from compressor.structures.layer.geometry import ThinnedSide
 from compressor.structures.layer.judged import Weighting
 from compressor.structures.lowrank.factors import Factors, Truncation, factorised, rounded
@@ -13,18 +14,22 @@ RNG = np.random.default_rng(0)
 CHANNELS, TAPS, OUT = 6, 4, 5
 
 
+def _rows(size: int, count: int) -> np.ndarray:
+    return (RNG.normal(size=(size, count)) * np.linspace(0.2, 3, size)[:, None]).T / count**0.5
+
+
 def _covariance(size: int) -> np.ndarray:
-    root = RNG.normal(size=(size, 3 * size)) * np.linspace(0.2, 3, size)[:, None]
-    return root @ root.T / (3 * size)
+    rows = _rows(size, 3 * size)
+    return rows.T @ rows
 
 
 MATRIX = RNG.normal(size=(OUT, CHANNELS * TAPS))
-METRICS = Weighting(_covariance(CHANNELS * TAPS), _covariance(OUT))
+METRICS = Weighting(_rows(CHANNELS * TAPS, 3 * CHANNELS * TAPS), _covariance(OUT))
 
 
 def _loss(matrix: np.ndarray) -> float:
     change = matrix - MATRIX
-    return float(np.trace(METRICS.outputs @ change @ METRICS.inputs @ change.T))
+    return float(np.trace(METRICS.outputs @ change @ METRICS.covariance @ change.T))
 
 
 @pytest.mark.parametrize(("side", "widest"), [("outputs", OUT), ("inputs", CHANNELS)])
@@ -60,7 +65,7 @@ def test_the_second_factor_is_the_best_for_the_first() -> None:
 
 
 def test_what_ranks_drop_of_rows_is_what_they_lose() -> None:
-    rows = (RNG.normal(size=(4000, CHANNELS * TAPS)) @ np.linalg.cholesky(METRICS.inputs).T).astype(np.float32)
+    rows = (RNG.normal(size=(4000, CHANNELS * TAPS)) @ np.linalg.cholesky(METRICS.covariance).T).astype(np.float32)
     rows -= rows.mean(axis=0)
     truncation = Truncation(MATRIX, METRICS, CHANNELS, "outputs")
     for rank, dropped in enumerate(truncation.dropped(rows)):
@@ -83,21 +88,33 @@ def test_rounding_evens_out_norms_and_keeps_the_product(side: ThinnedSide) -> No
 def test_more_outputs_than_unknowns_take_the_smaller_side() -> None:
     """The same directions as the decomposition of all outputs would give."""
     matrix = RNG.normal(size=(3 * CHANNELS, CHANNELS))
-    metrics = Weighting(_covariance(CHANNELS), _covariance(3 * CHANNELS))
+    metrics = Weighting(_rows(CHANNELS, 3 * CHANNELS), _covariance(3 * CHANNELS))
     truncation = Truncation(matrix, metrics, CHANNELS, "outputs")
     np.testing.assert_allclose(truncation.product(*truncation.at(CHANNELS)), matrix, atol=1e-6)
     values, vectors = np.linalg.eigh(metrics.outputs)
     root = (vectors * np.sqrt(values)) @ vectors.T
-    energy = np.linalg.eigvalsh(root @ matrix @ metrics.inputs @ matrix.T @ root)[::-1]
+    energy = np.linalg.eigvalsh(root @ matrix @ metrics.covariance @ matrix.T @ root)[::-1]
     for rank in (1, 3):
         change = truncation.product(*truncation.at(rank)) - matrix
-        lost = np.trace(metrics.outputs @ change @ metrics.inputs @ change.T)
+        lost = np.trace(metrics.outputs @ change @ metrics.covariance @ change.T)
         assert lost == pytest.approx(energy[rank:].sum(), rel=1e-3)
 
 
 def test_covariances_that_rounding_made_indefinite_are_lifted() -> None:
     rows = RNG.normal(size=(8, CHANNELS * TAPS)).astype(np.float32) * 1e3
     rounded_covariance = (rows.T @ rows).astype(np.float64) / len(rows) - 1e-2 * np.eye(CHANNELS * TAPS)
+    metrics = Weighting(covariance_factor(rounded_covariance), METRICS.outputs - 1e-9 * np.eye(OUT))
     for side in ("outputs", "inputs"):
-        truncation = Truncation(MATRIX, Weighting(rounded_covariance, METRICS.outputs), CHANNELS, side)  # type: ignore[arg-type]
+        truncation = Truncation(MATRIX, metrics, CHANNELS, side)  # type: ignore[arg-type]
         assert np.isfinite(truncation.product(*truncation.at(3))).all()
+
+
+@pytest.mark.parametrize("side", ["outputs", "inputs"])
+@pytest.mark.parametrize("rows", [3, 7, 200])
+def test_rows_and_covariances_give_the_same_factors(side: ThinnedSide, rows: int) -> None:
+    """Whether there are fewer of them than outputs, channels and unknowns, or more."""
+    few = Weighting(_rows(CHANNELS * TAPS, rows), METRICS.outputs)
+    whole = Weighting(covariance_factor(few.covariance), METRICS.outputs)
+    one, two = (Truncation(MATRIX, metrics, CHANNELS, side) for metrics in (few, whole))
+    for rank in (1, 2):
+        np.testing.assert_allclose(one.product(*one.at(rank)), two.product(*two.at(rank)), rtol=1e-4, atol=1e-5)
