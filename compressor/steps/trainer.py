@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 import onnx_ir as ir
@@ -12,10 +13,14 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.core.metrics import Metrics
 from compressor.data import Dataset, augmentation
+from compressor.data.synthetic import unseen_of
 from compressor.errors import CompressorError
+from compressor.evaluate.likeness import outputs_row
+from compressor.graph.normalise import normalise
 from compressor.results.detail import Curve
 from compressor.steps.curves import training_curves
 from compressor.steps.lowering import kept_in_training
+from compressor.steps.run_sizes import comparable, run_size
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
     from compressor.train.loop.split import Splits
 
 IN_VAIN = "training made it worse in every epoch, so the weights from before training are kept"
+NEAR = 0.25
+"""Distance of outputs, as a share of their norm, below which a short training gained nothing (docs/recovery.md)."""
 NOT_DISTILLED = "weights were not trained after least squares, as {reason}"
 
 
@@ -115,14 +122,35 @@ class Trainer:
         from compressor.train.brief import TooSlow, distil
 
         settings, extensions = kept_in_training(changed, self._settings)
+        unseen = unseen_of(samples.train)
         try:
+            before = self._distance(model, unseen)
+            if before < NEAR:
+                return model
             done = distil(model, self._source, samples.train, settings, extensions, self.teller(step))
+            # What training lowers is a loss of probabilities, which can fall while outputs go astray.
+            if self._distance(done.model, unseen) > before:
+                return model
         # A graph that torch does not know, or computes otherwise, is no fault of the user, who asked for nothing.
         except (CompressorError, TooSlow) as error:
             self.warnings.append(NOT_DISTILLED.format(reason=str(error)))
             return model
         self.record(done.history, "training", step)
         return done.model
+
+    def _distance(self, model: ir.Model, data: Dataset | None) -> float:
+        """How far outputs are from the original's, as a share of their norm; infinite where nothing can tell.
+
+        Raises:
+            ModelError: a model does not run on ``data``.
+        """
+        if data is None:
+            return inf
+        original = normalise(self._source.clone())
+        settings = self._settings.model_copy(update={"batch_size": run_size(original, data, self._settings)})
+        count = comparable(self._source, settings, len(data))
+        row = outputs_row([original, model], data, settings, count=count)
+        return inf if row is None else row.distance.value
 
     def placed(self, place: str) -> PruneSettings:
         """The settings with a checkpoint of its own; a phase that a resumed run had not reached begins."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -20,10 +19,9 @@ from compressor.config import PruneSettings
 from compressor.data import Dataset, Indices, augmentation, shuffled
 from compressor.data.order import Subset
 from compressor.data.spec import specs
-from compressor.data.synthetic import Synthetic
+from compressor.data.synthetic import unseen_of
 from compressor.train.defaults import training_defaults
 from compressor.train.finetune import TuneResult, finetune
-from compressor.train.gradients.sharpening import sharpened
 from compressor.train.loop.distributed import single_device
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import Observer
@@ -38,8 +36,8 @@ BATCH = 64
 """Samples of a step."""
 SECONDS = 60.0
 """Of all steps together, at most."""
-JUDGED = 256
-"""Samples that norms are calibrated on, and that judge whether training helped; of a user's, at most a quarter."""
+JUDGED = 128
+"""Samples that norms are calibrated on; and, of a user's, that judge whether training helped, at most a quarter."""
 
 
 class TooSlow(Exception):  # noqa: N818 -- an outcome, which the caller puts into a sentence
@@ -70,7 +68,7 @@ def distil(
     """
     size = min(BATCH, len(data))
     steps = steps_within(SECONDS, step_seconds(model, original, data, settings, size))
-    learnt, valid = _set_aside(data, original, settings.seed)
+    learnt, valid = _set_aside(data, settings.seed)
     # One epoch over the samples as often as steps take them, changed otherwise each time; of many, not all are seen.
     order = np.resize(learnt, steps * size)
     chosen = training_defaults(settings, model).model_copy(
@@ -90,19 +88,18 @@ def distil(
     return finetune(model, chosen, teacher=original, data=parts, extensions=extensions, observe=observe)
 
 
-def _set_aside(data: Dataset, original: ir.Model, seed: int) -> tuple[Indices, Dataset | None]:
+def _set_aside(data: Dataset, seed: int) -> tuple[Indices, Dataset | None]:
     """Indices of the samples to train on, in random order, and samples that judge whether it helped.
 
     Least squares was fitted to ``data``, which flatters the weights from before training: on made-up samples others of
     the same kind tell; of a user's samples a quarter is set aside, and what is kept is better even so.
     """
     mixed = shuffled(len(data), seed, 0)
-    if not isinstance(data, Synthetic):
-        judged = min(JUDGED, len(data) // 4)
-        return mixed[judged:], Subset(data, mixed[:judged]) if judged else None
-    # Neither the first renewal, which the report compares on: what is kept was chosen on these.
-    others = replace(data.renewed().renewed(), count=JUDGED)
-    return mixed, sharpened(original, others, JUDGED) if data.sharpened else others
+    unseen = unseen_of(data)
+    if unseen is not None:
+        return mixed, unseen
+    judged = min(JUDGED, len(data) // 4)
+    return mixed[judged:], Subset(data, mixed[:judged]) if judged else None
 
 
 def steps_within(seconds: float, each: float) -> int:

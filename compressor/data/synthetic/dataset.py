@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 import onnx_ir as ir
 
-from compressor.data.batch import Array, Batch, Indices
+from compressor.data.batch import Array, Batch, Dataset, Indices
 from compressor.data.spec import batch_limit
 from compressor.data.synthetic.features import boxes, features
 from compressor.data.synthetic.images import natural_image
@@ -24,6 +24,8 @@ from compressor.graph.shapes import Shapes
 
 REMEMBERED = 256 << 20
 """Bytes of samples that are kept, so that later epochs need not draw them again."""
+UNSEEN = 256
+"""Samples that choose between two models."""
 CACHE_DEVIATION = 0.1
 """Deviation of made-up caches and states: most are near zero when a sequence starts."""
 MASKED = -1e4
@@ -145,6 +147,12 @@ class Synthetic:
         if (len(self.remembered) + 1) * sum(array.nbytes for array in sample.values()) <= REMEMBERED:
             self.remembered[index] = sample
         return sample
+
+
+def unseen_of(data: Dataset) -> Synthetic | None:
+    """Samples of the kinds of ``data`` that nobody has seen, to choose by; None where ``data`` is a user's."""
+    # Not the first renewal, which reports compare on.
+    return replace(data.renewed().renewed(), count=UNSEEN) if isinstance(data, Synthetic) else None
 
 
 def synthetic(model: ir.Model, shapes: Shapes, count: int, seed: int, choice: RangeChoice | None = None) -> Synthetic:
