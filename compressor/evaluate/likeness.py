@@ -37,9 +37,8 @@ class _Tally:
     def add(self, original: Array, found: Sequence[Array], samples: int) -> None:
         one = original.astype(np.float64)
         others = [array.astype(np.float64) for array in found]
-        self.norms.append(_squares(one, samples))
-        # A NaN in the smaller model must not vanish from the sum; it is as far as can be.
-        self.gaps.append(np.stack([_squares(np.nan_to_num(two - one, nan=np.inf), samples) for two in others]))
+        self.norms.append(_squares(np.where(np.isinf(one), 0, one), samples))
+        self.gaps.append(np.stack([_squares(_gap(one, two), samples) for two in others]))
         if self.form.kind == "kl":
             best = one.argmax(self.form.axis)
             # Several positions of a sample (pixels, tokens) count as the share of them that agree.
@@ -124,6 +123,12 @@ def _counts(form: OutputForm, outputs: Sequence[Sequence[Array]], samples: int) 
     arrays = [found[form.index] for found in outputs]
     same = len({array.shape for array in arrays}) == 1
     return form.kind != "none" and same and arrays[0].ndim > 0 and len(arrays[0]) == samples
+
+
+def _gap(one: npt.NDArray[np.float64], two: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """How far entries are apart: infinities of one sign not at all, and what is no number as far as can be."""
+    with np.errstate(invalid="ignore"):
+        return np.where(one == two, 0.0, np.nan_to_num(two - one, nan=np.inf))
 
 
 def _squares(array: npt.NDArray[np.float64], samples: int) -> npt.NDArray[np.float64]:

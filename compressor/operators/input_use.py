@@ -60,6 +60,7 @@ class InputUse:
 class _Read:
     """One node that reads the input, at one of its operands."""
 
+    origin: ir.Value
     node: ir.Node
     index: int
     axes: Axes
@@ -116,8 +117,9 @@ def _reads(value: ir.Value, shapes: Shapes) -> Iterator[_Read]:
     while todo:
         current, axes = todo.pop(0)
         for node, index in current.uses():
-            yield _Read(node, index, axes)
-            handed = _handed_on(node, index, axes, shapes)
+            read = _Read(value, node, index, axes)
+            yield read
+            handed = _handed_on(read, shapes)
             # What was mixed with computed values is no longer the input.
             if handed is None or node.outputs[0] in reached:
                 continue
@@ -125,13 +127,15 @@ def _reads(value: ir.Value, shapes: Shapes) -> Iterator[_Read]:
             todo += [(out, handed[0]) for out in node.outputs]
 
 
-def _handed_on(node: ir.Node, index: int, axes: Axes, shapes: Shapes) -> tuple[Axes] | None:
+def _handed_on(read: _Read, shapes: Shapes) -> tuple[Axes] | None:
     """The axes of the result in a tuple, where the node hands its operand on; None where it makes something new."""
-    if _computed_beside(_Read(node, index, axes), shapes):
+    if _computed_beside(read, shapes):
         return None
-    operator = operator_of(node)
+    node, index, axes, operator = read.node, read.index, read.axes, read.operator
     if _keeps_axes(operator, index):
-        return (axes,)
+        # Broadcasting puts axes of the other operand in front.
+        fresh = len(shapes(node.outputs[0]) or ()) - len(axes or ())
+        return (axes if axes is None else (-1,) * fresh + axes,)
     if operator.movement is Movement.AXES:
         order = node.attributes.get_ints("perm", None)
         # Without an order, Transpose turns the axes around.
@@ -178,9 +182,27 @@ def _unsqueezed(node: ir.Node, axes: Axes, shapes: Shapes) -> Axes:
 
 
 def _computed_beside(read: _Read, shapes: Shapes) -> bool:
-    """Does the node read another operand that is neither constant nor static?"""
+    """Does the node read another operand that is computed from another input?"""
     others = [v for k, v in enumerate(read.node.inputs) if v is not None and k != read.index]
-    return any(shapes.const(v) is None for v in others)
+    return any(shapes.const(v) is None and _computed_from_another(v, read.origin) for v in others)
+
+
+def _computed_from_another(value: ir.Value, origin: ir.Value) -> bool:
+    """Is it more than an input in another layout, type or scale, and not of ``origin`` alone?"""
+    computed = another = False
+    reached, todo = {value}, [value]
+    while todo and not (computed and another):
+        current = todo.pop()
+        node = current.producer()
+        if node is None:
+            another |= current is not origin and not current.is_initializer()
+            continue
+        operator = operator_of(node)
+        computed |= not operator.moves and not any(_keeps_axes(operator, k) for k in range(len(node.inputs)))
+        fresh = [v for v in node.inputs if v is not None and v not in reached]
+        todo += fresh
+        reached.update(fresh)
+    return computed and another
 
 
 def _window(read: _Read, shapes: Shapes) -> int | None:
@@ -230,7 +252,8 @@ def _affine(node: ir.Node, index: int, shapes: Shapes, opsets: Mapping[str, int]
         return None
     feeds = {name: np.asarray(array, np.float64) for name, array in constants.items()}
     # Vectors of channels go with axis 1, which a lone number lacks.
-    size = (1, shape[1], *[1] * (len(shape) - 2)) if operator_of(node).statistics else ()
+    channels = shape[1] if len(shape) > 1 else 1
+    size = (1, channels, *[1] * (len(shape) - 2)) if operator_of(node).statistics else ()
     ends = [evaluate(node, {**feeds, str(value.name): np.full(size, end)}, opsets) for end in (0.0, 1.0)]
     summand, total = (np.asarray(found[0] if found else np.nan, np.float64) for found in ends)
     # Neither is a number where the reference cannot tell, or where something is divided by zero.

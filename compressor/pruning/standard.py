@@ -173,7 +173,10 @@ def _nudge(array: Array, rng: np.random.Generator) -> Array:
         return array
     # Up or down at random: all in one direction would move sums by more than rounding does.
     goals = np.where(rng.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
-    return np.asarray(np.nextafter(array, goals))
+    # What stands for infinity, in masks, is no number that rounding has a part in.
+    largest = np.nextafter(np.full((), np.inf, array.dtype), np.zeros((), array.dtype))
+    large = np.abs(array) > largest / 2
+    return np.nextafter(array, np.where(large, array, goals))
 
 
 def _same_shapes(one: Runs, two: Runs) -> bool:

@@ -126,7 +126,7 @@ def resolve_defaults(
     if count < min(wanted, settings.samples):
         more = min(wanted, settings.samples)
         notes.append(FEWER.format(samples=count, more=more, cost=_minutes(work.effort(more, losses=losses).seconds)))
-    # On the user's own samples, mostly few hundred, training brought nothing beyond least squares (docs/recovery.md).
+    # On a user's own samples, mostly few hundred, least squares takes nearly all there is (docs/recovery.md).
     trained = available is None and all(find_spec(name) for name in TRAINING)
     trained = trained and 2.0 * work.macs * DISTILLED / TRAINED / cores() <= SECONDS
     return _with(settings, recover="distill" if trained else "lstsq", samples=count, scope=scope), notes

@@ -96,9 +96,9 @@ class _Run:
         said = str(error)
         graph = files.load_model(self.read if self.read.exists() else self.plain).graph
         named = [str(n.name) for n in graph if n.name and (f"'{n.name}" in said or f"({n.name}" in said)]
-        # The longest name is the node's own; shorter ones are how others begin.
-        node = max((name for name in named if name not in left), key=len, default=None)
-        if node is not None:
+        # The longest name is the node's own; shorter ones are how it begins, and no fault of the nodes of that name.
+        node = max(named, key=len, default=None)
+        if node is not None and node not in left:
             return node, " ".join(said.split())[:REASON].rstrip(" .;:")
         if not self.output.exists():
             raise error

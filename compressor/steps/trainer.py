@@ -13,9 +13,11 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.core.metrics import Metrics
 from compressor.data import Dataset, augmentation
-from compressor.data.synthetic import unseen_of
-from compressor.errors import CompressorError
+from compressor.data.synthetic import Synthetic
+from compressor.data.synthetic.dataset import UNSEEN
+from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.evaluate.likeness import outputs_row
+from compressor.evaluate.stand_in import stand_in
 from compressor.graph.normalise import normalise
 from compressor.results.detail import Curve
 from compressor.steps.curves import training_curves
@@ -122,12 +124,12 @@ class Trainer:
         from compressor.train.brief import TooSlow, distil
 
         settings, extensions = kept_in_training(changed, self._settings)
-        unseen = unseen_of(samples.train)
+        unseen = self._unseen(samples.train)
         try:
             before = self._distance(model, unseen)
             if before < NEAR:
                 return model
-            done = distil(model, self._source, samples.train, settings, extensions, self.teller(step))
+            done = distil(model, self._source, (samples.train, unseen), settings, extensions, self.teller(step))
             # What training lowers is a loss of probabilities, which can fall while outputs go astray.
             if self._distance(done.model, unseen) > before:
                 return model
@@ -137,6 +139,16 @@ class Trainer:
             return model
         self.record(done.history, "training", step)
         return done.model
+
+    def _unseen(self, data: Dataset) -> Dataset | None:
+        """Made-up samples that nothing was fitted to; None where none can be made."""
+        if isinstance(data, Synthetic):
+            return data.unseen()
+        try:
+            plain = self._settings.model_copy(update={"data": None})
+            return stand_in(normalise(self._source.clone()), plain, UNSEEN).unseen()
+        except (ModelError, UsageError):
+            return None
 
     def _distance(self, model: ir.Model, data: Dataset | None) -> float:
         """How far outputs are from the original's, as a share of their norm; infinite where nothing can tell.
@@ -160,7 +172,7 @@ class Trainer:
         settings.checkpoint.mkdir(parents=True, exist_ok=True)
         folder = settings.checkpoint / place
         # A run that was interrupted in an early phase has no checkpoint of later ones, and these begin from the start.
-        phases = settings.method is not None or settings.rewind is not None
+        phases = settings.method is not None or settings.rewind is not None or settings.steps > 1
         later = phases and not folder.is_dir()
         return settings.model_copy(update={"checkpoint": folder, "resume": settings.resume and not later})
 

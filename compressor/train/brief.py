@@ -16,10 +16,9 @@ import onnx_ir as ir
 import torch
 
 from compressor.config import PruneSettings
-from compressor.data import Dataset, Indices, augmentation, shuffled
+from compressor.data import Dataset, augmentation, shuffled
 from compressor.data.order import Subset
 from compressor.data.spec import specs
-from compressor.data.synthetic import unseen_of
 from compressor.train.defaults import training_defaults
 from compressor.train.finetune import TuneResult, finetune
 from compressor.train.loop.distributed import single_device
@@ -36,8 +35,8 @@ BATCH = 64
 """Samples of a step."""
 SECONDS = 60.0
 """Of all steps together, at most."""
-JUDGED = 128
-"""Samples that norms are calibrated on; and, of a user's, that judge whether training helped, at most a quarter."""
+CALIBRATED = 128
+"""Samples that norms are calibrated on."""
 
 
 class TooSlow(Exception):  # noqa: N818 -- an outcome, which the caller puts into a sentence
@@ -47,7 +46,7 @@ class TooSlow(Exception):  # noqa: N818 -- an outcome, which the caller puts int
 def distil(
     model: ir.Model,
     original: ir.Model,
-    data: Dataset,
+    given: tuple[Dataset, Dataset | None],
     settings: PruneSettings,
     extensions: Sequence[Extension] = (),
     observe: Observer | None = None,
@@ -57,7 +56,8 @@ def distil(
     Args:
         model: that is trained; not changed.
         original: that is imitated.
-        data: samples; no labels are looked at.
+        given: samples to learn from, and others that judge whether it helped, None where there are no others. No labels
+            are looked at. Least squares was fitted to the former, which flatters the weights from before.
         settings: of the run; what they say of the optimiser counts, and epochs follow from the time that a step takes.
         extensions: take part in the training.
         observe: receives progress.
@@ -66,17 +66,17 @@ def distil(
         TooSlow: it would take minutes.
         ModelError: torch lacks an operator of the graphs, or no output has a gradient.
     """
+    data, unseen = given
     size = min(BATCH, len(data))
     steps = steps_within(SECONDS, step_seconds(model, original, data, settings, size))
-    learnt, valid = _set_aside(data, settings.seed)
     # One epoch over the samples as often as steps take them, changed otherwise each time; of many, not all are seen.
-    order = np.resize(learnt, steps * size)
+    order = np.resize(shuffled(len(data), settings.seed, 0), steps * size)
     chosen = training_defaults(settings, model).model_copy(
         update={
             "loss": "distill",
             "batch_size": size,
             "epochs": 1,
-            "samples": min(settings.samples, JUDGED),
+            "samples": min(settings.samples, CALIBRATED),
             **_changes(model, data, settings),
             "patience": 0,
             "checkpoint": None,
@@ -84,22 +84,8 @@ def distil(
             "eval": None,
         }
     )
-    parts = Splits(Subset(data, order), valid, lambda epoch: augmentation(chosen, model, epoch))
+    parts = Splits(Subset(data, order), unseen, lambda epoch: augmentation(chosen, model, epoch))
     return finetune(model, chosen, teacher=original, data=parts, extensions=extensions, observe=observe)
-
-
-def _set_aside(data: Dataset, seed: int) -> tuple[Indices, Dataset | None]:
-    """Indices of the samples to train on, in random order, and samples that judge whether it helped.
-
-    Least squares was fitted to ``data``, which flatters the weights from before training: on made-up samples others of
-    the same kind tell; of a user's samples a quarter is set aside, and what is kept is better even so.
-    """
-    mixed = shuffled(len(data), seed, 0)
-    unseen = unseen_of(data)
-    if unseen is not None:
-        return mixed, unseen
-    judged = min(JUDGED, len(data) // 4)
-    return mixed[judged:], Subset(data, mixed[:judged]) if judged else None
 
 
 def steps_within(seconds: float, each: float) -> int:

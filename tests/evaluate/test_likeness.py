@@ -83,3 +83,19 @@ def test_one_sample_has_no_interval_of_distances_and_a_wide_one_of_agreement() -
     assert row.agreement is not None
     assert row.agreement.low is not None
     assert row.agreement.low < 0.3
+
+
+def test_equal_infinities_are_no_distance_and_other_ones_are_as_far_as_can_be() -> None:
+    proto = model("(float[n,8] x) => (float[n,8] y) <float[8] low> { y = Add(x, low) }")
+    low = np.array([0, -np.inf, 0, 0, 0, 0, 0, 0], np.float32)
+    proto.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(low, "low"))
+    data, settings = Arrays(x=noise(20, 8)), PruneSettings(ratio=0.5)
+    same = outputs_row([in_memory(proto), in_memory(proto)], data, settings, count=20)
+    assert same is not None
+    assert same.distance.value == 0
+    other = onnx.ModelProto()
+    other.CopyFrom(proto)
+    other.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.zeros(8, np.float32), "low"))
+    far = outputs_row([in_memory(proto), in_memory(other)], data, settings, count=20)
+    assert far is not None
+    assert far.distance.value == np.inf

@@ -110,3 +110,35 @@ def test_other_steps_do_not(body: str) -> None:
     found = uses(f"(float[N,3] x) => (float y) <float[3] m> {{ {body} }}")["x"]
     assert found.shift is None
     assert found.scale is None
+
+
+IMAGES = "(float[N,3,8,8] a, float[N,1,8,8] b) => (float y) <float[4,4,3,3] w>"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "joined", "added"),
+    [
+        (f"{IMAGES} {{ c = Concat<axis=1>(a, b) y = Conv(c, w) }}", "a", False, False),
+        ("(float[N,6] a) => (float y) <float[12,3] w> { c = Concat<axis=1>(a, a) y = MatMul(c, w) }", "a", 0, 0),
+        ("(float[N,6] a) => (float y) <float[6,3] w> { r = Relu(a) c = Add(a, r) y = MatMul(c, w) }", "a", 0, 0),
+        ("(float[N,6] m, float[N,6] s) => (float y) { r = Relu(s) c = Add(r, m) y = Softmax(c) }", "m", False, True),
+        ("(float[N,2,6] p, float[N,1,6] x) => (float y) <float[6,6] w> { k = MatMul(x, w) y = Concat<axis=1>(p, k) }",
+         "p", True, False),
+    ],
+)  # fmt: skip
+def test_only_beside_what_is_computed_from_another_input_is_it_a_cache_or_a_mask(
+    text: str, name: str, joined: bool, added: bool
+) -> None:
+    use = uses(text)[name]
+    assert (use.joined, use.added) == (joined, added)
+
+
+def test_axes_follow_broadcasting_to_a_higher_rank() -> None:
+    text = "(float[3,8,12] x) => (float y) <float[1,3,1,1] m, float[4,3,3,3] w> { s = Sub(x, m) y = Conv(s, w) }"
+    assert uses(text)["x"].channel_axis == 0
+
+
+def test_a_norm_of_a_vector_has_one_channel() -> None:
+    weights = "<float[1] s, float[1] b, float[1] m, float[1] v>"
+    text = f"(float[8] x) => (float y) {weights} {{ y = BatchNormalization(x, s, b, m, v) }}"
+    assert uses(text)["x"].shift is not None

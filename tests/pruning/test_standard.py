@@ -11,7 +11,7 @@ import pytest
 
 from compressor.core.compare import Tolerance, distance, rounding_spread
 from compressor.pruning.piecewise import Lent, Piecewise
-from compressor.pruning.standard import with_tolerance
+from compressor.pruning.standard import nudged, with_tolerance
 from compressor.runtime.stored import Answers, Runnable, Stored
 from tests.models import in_memory, model
 
@@ -103,3 +103,11 @@ def test_noise_of_integers_is_a_share() -> None:
     assert float(rounding_spread(base, [turned])) == pytest.approx(0.1)
     assert distance(base, turned, STRICT, np.asarray(0.1)).passed
     assert not distance(base, base + 1, STRICT, np.asarray(0.1)).passed
+
+
+def test_what_stands_for_infinity_is_not_moved() -> None:
+    least = float(np.finfo(np.float32).min)
+    feed = {"mask": np.array([least, -least, -1e4, 0.5], np.float32)}
+    for [moved] in nudged([feed]):
+        assert moved["mask"][:2].tolist() == [least, -least]
+        assert (moved["mask"][2:] != feed["mask"][2:]).all()

@@ -10,7 +10,6 @@ import pytest
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.data import Batch, Indices
-from compressor.data.synthetic import sample_shapes, synthetic, unseen_of
 from compressor.graph import files
 from compressor.train import brief
 from compressor.train.brief import LEAST_STEPS, STEPS, TooSlow, distil, steps_within
@@ -41,25 +40,11 @@ def test_it_comes_nearer_to_the_original(monkeypatch: pytest.MonkeyPatch) -> Non
     original = files.load_model(NET)
     settings = PruneSettings.parse({"ratio": 0.7, "recover": "lstsq", "data": str(DATA), "samples": 64})
     cut = prune(original, settings).model
-    done = distil(cut, original, images(128), settings)
+    done = distil(cut, original, (images(128), None), settings)
     assert done.history.steps == LEAST_STEPS
     assert done.history.after.loss < done.history.before.loss
     shapes = [{name: v.shape for name, v in m.graph.initializers.items()} for m in (cut, done.model)]
     assert shapes[0] == shapes[1], "norms that were put in are folded away"
-
-
-def test_made_up_samples_are_judged_on_others_of_their_kind() -> None:
-    """Least squares was fitted to the samples, so that its weights look better there than they are."""
-    original = files.load_model(NET)
-    made = synthetic(original, sample_shapes(original, None, None), 32, seed=3)
-    learnt, others = brief._set_aside(made, seed=0)
-    assert sorted(learnt) == list(range(32))
-    assert others == unseen_of(made)
-
-
-def test_of_a_users_samples_a_quarter_is_set_aside() -> None:
-    learnt, others = brief._set_aside(images(64), seed=0)
-    assert (len(learnt), len(others or ())) == (48, 16)
 
 
 def test_of_many_samples_as_many_are_seen_as_steps_have_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +61,6 @@ def test_of_many_samples_as_many_are_seen_as_steps_have_room_for(monkeypatch: py
     original = files.load_model(NET)
     settings = PruneSettings.parse({"ratio": 0.5})
     cut = prune(original, settings).model
-    assert distil(cut, original, data, settings).history.steps == LEAST_STEPS
-    # As many as the steps have room for, a quarter that judges, and the first two, on which a step is timed.
-    seen = 2 * LEAST_STEPS + len(data) // 4
-    assert seen <= len(set(taken)) <= seen + 2
+    assert distil(cut, original, (data, images(8)), settings).history.steps == LEAST_STEPS
+    # As many as the steps have room for, those that norms are calibrated on, and the first two, which time a step.
+    assert 2 * LEAST_STEPS <= len(set(taken)) < len(data)

@@ -1,6 +1,6 @@
 """Made-up samples by kind of input, for models whose data nobody has."""
 
-from compressor.data.synthetic.dataset import Synthetic, synthetic, unseen_of
+from compressor.data.synthetic.dataset import Synthetic, synthetic
 from compressor.data.synthetic.kinds import InputKind, Kind, describe_kinds, kinds_of
 from compressor.data.synthetic.pixel_range import (
     CANDIDATES,
@@ -28,5 +28,4 @@ __all__ = [
     "kinds_of",
     "sample_shapes",
     "synthetic",
-    "unseen_of",
 ]

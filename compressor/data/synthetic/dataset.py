@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 import onnx_ir as ir
 
-from compressor.data.batch import Array, Batch, Dataset, Indices
+from compressor.data.batch import Array, Batch, Indices
 from compressor.data.spec import batch_limit
 from compressor.data.synthetic.features import boxes, features
 from compressor.data.synthetic.images import natural_image
@@ -129,6 +129,11 @@ class Synthetic:
         # The memory of samples belongs to the seed.
         return replace(self, seed=self.seed + 1, remembered={}, sharpened={})
 
+    def unseen(self) -> Synthetic:
+        """:data:`UNSEEN` samples to choose between models by."""
+        # Not the first renewal, which reports compare on.
+        return replace(self.renewed().renewed(), count=UNSEEN)
+
     def _sample(self, index: int) -> Mapping[str, Array]:
         if index in self.sharpened:
             return self.sharpened[index]
@@ -147,12 +152,6 @@ class Synthetic:
         if (len(self.remembered) + 1) * sum(array.nbytes for array in sample.values()) <= REMEMBERED:
             self.remembered[index] = sample
         return sample
-
-
-def unseen_of(data: Dataset) -> Synthetic | None:
-    """Samples of the kinds of ``data`` that nobody has seen, to choose by; None where ``data`` is a user's."""
-    # Not the first renewal, which reports compare on.
-    return replace(data.renewed().renewed(), count=UNSEEN) if isinstance(data, Synthetic) else None
 
 
 def synthetic(model: ir.Model, shapes: Shapes, count: int, seed: int, choice: RangeChoice | None = None) -> Synthetic:

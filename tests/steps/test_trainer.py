@@ -1,0 +1,81 @@
+"""A short training is left out where there is nothing to gain, and undone where it led astray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+import pytest
+
+from compressor.config import PruneSettings
+from compressor.core.clock import Clock
+from compressor.data import Dataset
+from compressor.data.synthetic import sample_shapes, synthetic
+from compressor.errors import UsageError
+from compressor.steps.recover import RunSamples
+from compressor.steps.trainer import NEAR, Trainer
+from compressor.train import brief
+from tests.models import in_memory, model
+
+NET = (
+    "(float[n,3,8,8] x) => (float y) <float[8,3,3,3] w, float[4,8,1,1] v> { a = Conv(x, w) b = Relu(a) y = Conv(b, v) }"
+)
+
+
+def distilled(monkeypatch: pytest.MonkeyPatch, *distances: float) -> tuple[bool, int]:
+    """Was the trained model taken, and how many epochs were recorded, where distances before and after are such?"""
+    found = iter(distances)
+    monkeypatch.setattr(Trainer, "_distance", lambda self, model, data: next(found))
+    monkeypatch.setattr(brief, "STEPS", brief.LEAST_STEPS)
+    source = in_memory(model(NET))
+    settings = PruneSettings.parse({"ratio": 0.5, "recover": "distill"})
+    samples = synthetic(source, sample_shapes(source, None, None), 16, 0)
+    trainer = Trainer(source, settings, Clock())
+    cut = in_memory(model(NET.replace("Relu(a)", "Abs(a)")))  # some way off, so that training finds something
+    made = trainer.distilled(cut, RunSamples(samples, None, real=False), None, 1)
+    assert next(found, None) is None, "every distance is asked for"
+    return made is not cut, len(trainer.curves)
+
+
+def test_a_model_that_is_near_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert distilled(monkeypatch, NEAR / 2) == (False, 0)
+
+
+def test_what_leads_astray_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert distilled(monkeypatch, 0.5, 0.6) == (False, 0)
+    taken, _ = distilled(monkeypatch, 0.5, 0.4)
+    assert taken
+
+
+def test_distances_are_those_of_outputs_on_samples_that_nobody_saw() -> None:
+    source = in_memory(model(NET))
+    trainer = Trainer(source, PruneSettings.parse({"ratio": 0.5}), Clock())
+    samples = synthetic(source, sample_shapes(source, None, None), 16, 0)
+    unseen = trainer._unseen(samples)
+    assert unseen == samples.unseen()
+    assert trainer._distance(source.clone(), unseen) == 0
+    doubled = in_memory(model(NET.replace("Relu(a)", "Add(a, a)")))
+    assert trainer._distance(doubled, unseen) > NEAR
+
+
+def test_a_users_samples_are_judged_on_made_up_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Given:
+        labelled = False
+
+    trainer = Trainer(in_memory(model(NET)), PruneSettings.parse({"ratio": 0.5}), Clock())
+    judges: Dataset | None = trainer._unseen(Given())  # type: ignore[arg-type]
+    assert judges is not None
+    monkeypatch.setattr("compressor.steps.trainer.stand_in", refuse)
+    assert trainer._unseen(Given()) is None  # type: ignore[arg-type]
+
+
+def refuse(model: ir.Model, settings: PruneSettings, count: int) -> None:
+    raise UsageError("no generator fits")
+
+
+def test_a_later_step_begins_anew_where_an_interrupted_run_had_not_come(tmp_path: Path) -> None:
+    asked = {"ratio": 0.5, "recover": "finetune", "resume": True, "checkpoint": str(tmp_path)}
+    one, two = (PruneSettings.parse({**asked, "steps": steps}) for steps in (1, 2))
+    source = in_memory(model(NET))
+    assert not Trainer(source, two, Clock()).placed("step-2").resume
+    assert Trainer(source, one, Clock()).placed("step-1").resume
