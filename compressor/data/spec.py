@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -105,9 +105,10 @@ def batch_limit(model: ir.Model) -> int | None:
     An input without axes has no say in it; whether samples can fill it, :func:`specs` tells.
 
     Raises:
-        UsageError: inputs differ in it.
+        UsageError: inputs differ in it, or in which of their axes has that size.
     """
     inputs = {str(v.name): v.shape for v in model.graph.inputs if not v.is_initializer()}
+    _demand_first_axis(inputs)
     fixed = {name: shape[0] for name, shape in inputs.items() if shape and isinstance(shape[0], int)}
     if len(set(fixed.values())) > 1:
         sizes = ", ".join(f"{printable(name)}: {size}" for name, size in fixed.items())
@@ -117,6 +118,20 @@ def batch_limit(model: ir.Model) -> int | None:
         )
     found: int | None = next(iter(fixed.values()), model.graph.meta.get(_TAKEN))
     return found
+
+
+def _demand_first_axis(inputs: Mapping[str, ir.Shape | None]) -> None:
+    """Raises where a size that one input has on its first axis stands on a later axis of another one."""
+    named = {name: [None if isinstance(d, int) else d.value for d in shape or ()] for name, shape in inputs.items()}
+    first = {sizes[0]: name for name, sizes in named.items() if sizes and sizes[0] is not None}
+    for name, sizes in named.items():
+        for axis, size in enumerate(sizes[1:], start=1):
+            other = first.get(size)
+            if other is not None and other != name:
+                raise UsageError(
+                    f"input '{printable(name)}' has {size} on axis {axis}, input '{printable(other)}' on its first axis; "
+                    "samples have to lie along the first axis of every input, so export the model with the batch there"
+                )
 
 
 def too_few(limit: int | None, samples: Sized) -> UsageError:

@@ -126,7 +126,10 @@ def _stops(group: ChannelGroup, count: int, settings: PruneSettings) -> list[int
     width = group.width
     multiple = settings.round_to
     # Only where nobody asked for a multiple: --round-to 8 promises multiples of 8 (docs/decisions/0003).
-    if settings.scope == "loss" and "round_to" not in settings.model_fields_set and count * width < NARROW:
+    asked = "round_to" in settings.model_fields_set
+    narrow = settings.scope == "loss" and count * width < NARROW
+    # A group of just one multiple has no smaller one.
+    if not asked and (narrow or count * width == multiple):
         multiple = min(multiple, FINE)
     # Multiples and fewest channels are about widths; of residual blocks any number may be left.
     narrowest = 1 if group.blocks else settings.min_channels

@@ -189,8 +189,10 @@ def permitted(groups: Sequence[ChannelGroup], settings: SelectionSection) -> lis
     """The groups that ``include`` and ``exclude`` leave.
 
     Raises:
-        NothingToPrune: they leave none.
+        NothingToPrune: they leave none, or there was none.
     """
+    if not groups:
+        raise NothingToPrune(NO_GROUP)
     left = [g for g in groups if not settings.include or g.blocks or any_match(g.names, settings.include)]
     # The group of residual blocks holds those alone that the globs leave.
     left = [g for g in left if not any_match(g.names, settings.exclude)]

@@ -68,4 +68,11 @@ def test_how_many_samples_a_model_takes_at_a_time() -> None:
     uneven = in_memory(model("(float[2,4] x, float[1,4] z) => (float y) { y = Add(x, z) }"))
     with pytest.raises(UsageError, match=r"first axis \(x: 2, z: 1\)"):
         batch_limit(uneven)
+    time_first = in_memory(model("(float[t,n,4] x, float[n,4] h) => (float y) { y = Add(x, h) }"))
+    with pytest.raises(UsageError, match="input 'x' has n on axis 1, input 'h' on its first axis"):
+        batch_limit(time_first)
+    nameless = in_memory(model("(float[t,n,4] x, float[m,4] h) => (float y) { y = Add(x, h) }"))
+    for value in nameless.graph.inputs:
+        value.shape = ir.Shape([None] * len(value.shape or ()))
+    assert batch_limit(nameless) is None
     assert "takes batches of 8, the data has 3 samples" in str(too_few(8, range(3)))

@@ -32,6 +32,17 @@ def removed(proto: onnx.ModelProto | None = None, **settings: object) -> dict[st
     return {g.name: g.removed for g in run(proto, **settings).report.groups}
 
 
+def test_a_group_of_one_multiple_goes_in_finer_steps_unless_the_multiple_was_asked_for() -> None:
+    text = (
+        "(float[3,16] x) => (float y) <float[16,8] w, float[8,3] v> { a = MatMul(x, w) b = Relu(a) y = MatMul(b, v) }"
+    )
+    narrow = model(text)
+    [row] = prune(in_memory(narrow), PruneSettings(ratio=0.5)).report.groups
+    assert row.removed == 4
+    with pytest.raises(NothingToPrune):
+        prune(in_memory(narrow), PruneSettings(ratio=0.5, round_to=8))
+
+
 # ---- ratio --------------------------------------------------------------------------------------------------
 
 
