@@ -126,10 +126,10 @@ def _demand_first_axis(inputs: Mapping[str, ir.Shape | None]) -> None:
     first = {sizes[0]: name for name, sizes in named.items() if sizes and sizes[0] is not None}
     for name, sizes in named.items():
         for axis, size in enumerate(sizes[1:], start=1):
-            other = first.get(size)
+            other = None if size is None else first.get(size)
             if other is not None and other != name:
                 raise UsageError(
-                    f"input '{printable(name)}' has {size} on axis {axis}, input '{printable(other)}' on its first axis; "
+                    f"input '{printable(name)}' has {size} on axis {axis}, input '{printable(other)}' on its first; "
                     "samples have to lie along the first axis of every input, so export the model with the batch there"
                 )
 

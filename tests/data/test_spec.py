@@ -69,7 +69,7 @@ def test_how_many_samples_a_model_takes_at_a_time() -> None:
     with pytest.raises(UsageError, match=r"first axis \(x: 2, z: 1\)"):
         batch_limit(uneven)
     time_first = in_memory(model("(float[t,n,4] x, float[n,4] h) => (float y) { y = Add(x, h) }"))
-    with pytest.raises(UsageError, match="input 'x' has n on axis 1, input 'h' on its first axis"):
+    with pytest.raises(UsageError, match="input 'x' has n on axis 1, input 'h' on its first"):
         batch_limit(time_first)
     nameless = in_memory(model("(float[t,n,4] x, float[m,4] h) => (float y) { y = Add(x, h) }"))
     for value in nameless.graph.inputs:
