@@ -72,22 +72,30 @@ def _made_here(node: ir.Node, shapes: Shapes) -> list[int]:
     return [k for k in places if after[k] != 1 and (k < -len(before) or before[k] == 1)]
 
 
-def _one_is_enough(value: ir.Value, axis: int, shapes: Shapes) -> list[ir.Value]:
+def _one_is_enough(value: ir.Value, axis: int, shapes: Shapes) -> dict[ir.Value, None]:
     """``value`` and what is made of it that may have size 1 along ``axis``; none where somebody needs the copies."""
-    if value.is_graph_output() or not value.uses():
-        return []
-    found = [value]
-    for node, _ in value.uses():
-        if node.domain != "" or node.op_type not in ELEMENTWISE | UNARY:
-            return []
-        sizes = [_size(v, axis, shapes) for v in node.inputs if v is not None and v is not value]
-        if _size(value, axis, shapes) in sizes:
-            continue  # another operand has that size, so that the result keeps it
-        further = _one_is_enough(node.outputs[0], axis, shapes) if all(size == 1 for size in sizes) else []
+    full = _size(value, axis, shapes)
+    found = dict.fromkeys([value])
+    # A result keeps its size where an operand has it that stays as it is. Which operands do is known when nothing is
+    # found any more: of a mask and its opposite neither does, though each has the size of the other.
+    while True:
+        further = dict[ir.Value, None]()
+        for read in found:
+            if read.is_graph_output() or not read.uses():
+                return {}
+            for node, _ in read.uses():
+                if node.domain != "" or node.op_type not in ELEMENTWISE | UNARY:
+                    return {}
+                made = node.outputs[0]
+                sizes = {_size(v, axis, shapes) for v in node.inputs if v is not None and v not in found}
+                if made in found or full in sizes:
+                    continue
+                if sizes - {1} or _size(made, axis, shapes) != full:
+                    return {}
+                further[made] = None
         if not further:
-            return []
-        found += further
-    return found
+            return found
+        found |= further
 
 
 def _size(value: ir.Value, axis: int, shapes: Shapes) -> Dim | None:

@@ -8,7 +8,6 @@ proved, and is said so.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,14 +27,14 @@ from compressor.operators.table import RULES
 from compressor.pruning.cost import graph_macs
 from compressor.pruning.depth import heard
 from compressor.pruning.piecewise import runnable
-from compressor.pruning.proof import PLEASE, NotProved, all_finite
+from compressor.pruning.proof import PLEASE, NotProved
 from compressor.pruning.routes import Route, on_route
-from compressor.pruning.standard import Standard, moved_runs, noise_of
+from compressor.pruning.standard import Standard, all_finite, moved_runs, noise_of
 from compressor.pruning.surgery import compact
 from compressor.runtime.outputs import giving
 from compressor.runtime.stored import Answers, Feed, Runs
 
-EFFORT = 10**9
+EFFORT = 5 * 10**9
 """Multiply-accumulates, or what takes as long, that may be spent on wrong cuts: about a tenth of a second."""
 NODE_EFFORT, PARAMETER_EFFORT = 5 * 10**6, 30
 """What a node costs when a session is made, and a parameter that is written and read, in multiply-accumulates."""
@@ -68,8 +67,8 @@ class Case:
     routes: Sequence[tuple[Route, Standard]] = ()
     masked: bool = True
 
-    def not_proved(self, groups: Sequence[ChannelGroup]) -> tuple[int, list[NotProved]]:
-        """How many wrong cuts were noticed, and the groups whose wrong cut was not.
+    def not_proved(self, groups: Sequence[ChannelGroup]) -> tuple[int, list[NotProved], list[str]]:
+        """How many wrong cuts were noticed, the groups whose was not, and those whose was along with others' only.
 
         Raises:
             ProofFailed: values inside differ, where outputs are blind.
@@ -78,11 +77,13 @@ class Case:
         groups = [group for group in groups if not group.blocks]
         wrong = self._wrong_cuts(groups)
         missing = [NotProved(g.name, ALIKE) for g in groups if g.name not in wrong and self._can_be_wrong(g)]
-        noticed, blind = 0, list[ChannelGroup]()
+        noticed, blind, together = 0, list[ChannelGroup](), list[str]()
         testable = [g for g in groups if g.name in wrong]
         for part in self._parts(testable, wrong):
             if self._noticed([wrong[g.name] for g in part]):
                 noticed += 1
+                # Which of them was noticed is not known: one may hide others, so that none is claimed to be.
+                together += [g.name for g in part] if len(part) > 1 else []
                 continue
             # Shifted together some were not noticed; one alone is tried, unless it was alone already.
             for member in part:
@@ -100,26 +101,22 @@ class Case:
             seen = self._blocks_noticed()
             noticed += seen
             missing += [] if seen else [NotProved(DEPTH, UNHEARD)]
-        return noticed, missing
+        return noticed, missing, together
 
     def _parts(
         self, groups: Sequence[ChannelGroup], wrong: Mapping[str, tuple[str, ir.TensorProtocol]]
     ) -> Iterator[Sequence[ChannelGroup]]:
-        """Groups that are shifted together: each alone where that is cheap, all at once where it is dear.
+        """Groups that are shifted together: each alone as far as effort goes, and the rest at once.
 
         Groups in one weight are never together, as one would take back what the other shifted.
         """
-        graph = self.small.graph
-        # Effort is estimated beforehand: in a large model a session for each group would take longer than the whole
-        # run.
-        tensors = [v.const_value for v in graph.initializers.values() if v.const_value is not None]
-        effort = NODE_EFFORT * graph.num_nodes() + PARAMETER_EFFORT * sum(int(t.size) for t in tensors)
-        effort += graph_macs(self.cut.coupling.graph, self.cut.coupling.shapes, RULES)
-        size = math.ceil(len(groups) / max(1, EFFORT // max(1, effort)))
+        macs = graph_macs(self.cut.coupling.graph, self.cut.coupling.shapes, RULES)
+        alone = affordable(len(groups), self.small.graph, macs)
+        yield from ([member] for member in groups[:alone])
         part: dict[str, ChannelGroup] = {}
-        for member in groups:
+        for member in groups[alone:]:
             name = wrong[member.name][0]
-            if len(part) >= size or name in part:
+            if name in part:
                 yield list(part.values())
                 part = {}
             part[name] = member
@@ -273,6 +270,23 @@ class Case:
 
         rows = [[kept(*pair) for pair in zip(runs.names, row, strict=True)] for row in runs.outputs]
         return Runs(runs.names, runs.feeds, rows)
+
+
+def affordable(count: int, graph: ir.Graph, macs: int = 0) -> int:
+    """Of how many, out of ``count``, each is cut wrongly in a run of its own; one more run is for all others at once.
+
+    Halving those that were noticed together would take more runs to come to the same: each by itself.
+
+    Args:
+        count: groups or layers.
+        graph: what is run, for its nodes and weights.
+        macs: what one run takes besides.
+    """
+    # Effort is estimated beforehand: in a large model a session for each group would take longer than the whole run.
+    tensors = [v.const_value for v in graph.initializers.values() if v.const_value is not None]
+    effort = NODE_EFFORT * graph.num_nodes() + PARAMETER_EFFORT * sum(int(t.size) for t in tensors) + macs
+    runs = EFFORT // max(1, effort)
+    return count if count <= runs else max(0, runs - 1)
 
 
 def values_inside(model: ir.Model, names: Sequence[str], feeds: Sequence[Feed], folder: Path, provider: str) -> Answers:

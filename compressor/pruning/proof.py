@@ -14,12 +14,11 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
 from compressor.config import RunSettings
 from compressor.config.proof import ProofSection
-from compressor.core.compare import Distance, Tolerance, is_real
+from compressor.core.compare import Distance, Tolerance
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, NothingToProve, ProofFailed
 from compressor.graph import files
@@ -61,6 +60,7 @@ class Evidence:
         compared: how many results were compared; of none, nothing is proved.
         noticed: wrong cuts, made on purpose, that the comparison noticed.
         not_proved: groups whose wrong cut nothing notices.
+        shifted_together: groups whose wrong cut was noticed along with others', and not by itself.
         runs: what the model that was held against the reference gives.
         digest: hash of its file; empty where that is not the file that will be written.
         reference: what the model was held against, in words; empty: the original with the same channels masked.
@@ -77,6 +77,7 @@ class Evidence:
     compared: int = 0
     noticed: int = 0
     not_proved: list[NotProved] = field(default_factory=list)
+    shifted_together: list[str] = field(default_factory=list)
     runs: Runs | None = None
     digest: str = ""
     reference: str = ""
@@ -249,12 +250,6 @@ def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: Ru
     return evidence, asked
 
 
-def all_finite(runs: Runs) -> bool:
-    """Are all results finite numbers?"""
-    # In float64, as types such as bfloat16 are not numpy's own and have not all of its functions.
-    return all(np.isfinite(a.astype(np.float64)).all() for row in runs.outputs for a in row if is_real(a))
-
-
 def demand_proof(evidence: Evidence) -> None:
     """Raises ProofFailed unless the proof passed."""
     if not evidence.passed:
@@ -355,7 +350,9 @@ def together(proofs: Sequence[Evidence]) -> Evidence | None:
     if worst is None:
         return None
     missing = dict.fromkeys(item for proof in proofs for item in proof.not_proved)
-    return replace(worst, not_proved=list(missing), noticed=sum(proof.noticed for proof in proofs))
+    along = dict.fromkeys(name for proof in proofs for name in proof.shifted_together)
+    noticed = sum(proof.noticed for proof in proofs)
+    return replace(worst, not_proved=list(missing), shifted_together=list(along), noticed=noticed)
 
 
 def _sizes(value: ir.Value, *, declared: bool) -> tuple[str, ...] | int | None:

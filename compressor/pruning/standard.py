@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from compressor.core.compare import Array, Distance, Tolerance, distance, rounding_spread
+from compressor.core.compare import Array, Distance, Tolerance, distance, is_real, rounding_spread
 from compressor.core.scratch import scratch
 from compressor.graph.weights import with_weights
 from compressor.runtime.stored import Answers, Change, Feed, Runs
@@ -183,3 +183,9 @@ def _same_shapes(one: Runs, two: Runs) -> bool:
     return all(
         a.shape == b.shape for rows in zip(one.outputs, two.outputs, strict=True) for a, b in zip(*rows, strict=True)
     )
+
+
+def all_finite(runs: Runs) -> bool:
+    """Are all results finite numbers?"""
+    # In float64, as types such as bfloat16 are not numpy's own and have not all of its functions.
+    return all(np.isfinite(a.astype(np.float64)).all() for row in runs.outputs for a in row if is_real(a))

@@ -198,11 +198,18 @@ def _proof(console: Console, proof: ProofResult, *, masked: bool, recovered: boo
 
 
 def not_proved(console: Console, proof: ProofResult) -> None:
-    """Says what nothing is claimed of: one line a reason, with the first groups that it holds for."""
+    """Says what nothing is claimed of, one line a reason, and what is claimed of several groups together only."""
     for reason in dict.fromkeys(row.reason for row in proof.not_proved):
         names = [row.group for row in proof.not_proved if row.reason == reason]
-        more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-        draw.line(console, f"Not proved for {', '.join(names[:_FEW])}{more}: {reason}.", style="bold yellow")
+        draw.line(console, f"Not proved for {_first(names)}: {reason}.", style="bold yellow")
+    if proof.shifted_together:
+        names = _first(proof.shifted_together)
+        draw.line(console, f"A wrong cut was noticed of these together, and not tried of each: {names}.")
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return ", ".join(names[:_FEW]) + more
 
 
 def _recovered(console: Console, report: Report) -> None:

@@ -121,6 +121,10 @@ class ProofResult(Record):
     not_proved: list[NotProvedRow] = Field(
         default=[], description="Groups where a wrong cut would not have been noticed, which nothing is claimed of."
     )
+    shifted_together: list[str] = Field(
+        default=[],
+        description="Groups, or changed layers, whose wrong cut was noticed along with others', not by itself.",
+    )
 
 
 def headline_sizes(before: ModelStats, after: ModelStats | None) -> list[tuple[str, str]]:

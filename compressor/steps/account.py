@@ -307,6 +307,7 @@ def proof_row(evidence: Evidence | None, settings: ProofSection) -> ProofResult 
         level=settings.verify,
         noticed=evidence.noticed,
         not_proved=[NotProvedRow(group=item.group, reason=item.reason) for item in evidence.not_proved],
+        shifted_together=evidence.shifted_together,
     )
 
 

@@ -32,6 +32,7 @@ from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import Evidence, MaskedReference, NotProved
 from compressor.pruning.routes import prove_routes
 from compressor.pruning.select import Choice, choose_by_scores, ranked
+from compressor.pruning.standard import all_finite
 from compressor.runtime.stored import Runnable, Stored
 from compressor.steps import account
 from compressor.steps.losses import Losses, follows_losses, scored
@@ -239,7 +240,7 @@ class _Case:
         found = self._written(small)
         evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
         # A kernel of zeros does not silence a channel of infinities; then values are masked as well.
-        if not proof.all_finite(asked.runs) and masked.masks is not None:
+        if not all_finite(asked.runs) and masked.masks is not None:
             masked = self.masked(thorough=True)
             evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
         proof.demand_proof(evidence)
@@ -267,7 +268,7 @@ class _Case:
                 routed.standards,
                 masked.masks is not None,
             )
-            evidence.noticed, missing = case.not_proved(self.choice.groups)
+            evidence.noticed, missing, evidence.shifted_together = case.not_proved(self.choice.groups)
             evidence.not_proved += missing
         return evidence
 

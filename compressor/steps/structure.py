@@ -226,7 +226,8 @@ def proved(changed: Changed | None, found: Analysis, settings: PruneSettings, cl
         if settings.verify == "full":
             from compressor.structures.canary import wrong_weights
 
-            evidence.noticed, evidence.not_proved = wrong_weights(changed, asked, folder, settings.provider)
+            shifted = wrong_weights(changed, asked, folder, settings.provider)
+            evidence.noticed, evidence.not_proved, evidence.shifted_together = shifted
         if changed.unordered is not None:
             # Another order of channels sums in another order, so that this holds within rounding.
             whole = MaskedReference(changed.unordered, runnable(changed.unordered, folder, settings.provider))

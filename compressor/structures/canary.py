@@ -6,8 +6,7 @@ layer computes is compared.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ import onnx_ir as ir
 
 from compressor.core.compare import Tolerance
 from compressor.errors import ModelError, ProofFailed
-from compressor.pruning.canary import EFFORT, NODE_EFFORT, PARAMETER_EFFORT, values_inside
+from compressor.pruning.canary import affordable, values_inside
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import PLEASE, NotProved
 from compressor.pruning.standard import Standard, moved_runs, noise_of
@@ -29,8 +28,10 @@ ROUGH = "rounding decides its values, so that a small fault would not be seen"
 BLIND = "neither an output nor what it computes moves when the weights that it was written as are shifted by one"
 
 
-def wrong_weights(changed: Changed, asked: Standard, folder: Path, provider: str) -> tuple[int, list[NotProved]]:
-    """How many wrong layers were noticed, and those that were not.
+def wrong_weights(
+    changed: Changed, asked: Standard, folder: Path, provider: str
+) -> tuple[int, list[NotProved], list[str]]:
+    """How many wrong layers were noticed, those that were not, and those that were along with others only.
 
     Args:
         changed: the model and its layers.
@@ -42,10 +43,14 @@ def wrong_weights(changed: Changed, asked: Standard, folder: Path, provider: str
         ProofFailed: values inside differ, where outputs say little.
     """
     layers, blind = [layer for layer in changed.layers if layer.weights], list[ChangedLayer]()
-    noticed = 0
-    for part in _parts(changed, layers):
+    noticed, together = 0, list[str]()
+    alone = affordable(len(layers), changed.model.graph)
+    for part in [*([layer] for layer in layers[:alone]), layers[alone:]]:
+        if not part:
+            continue
         if _noticed(changed.model, part, asked, folder, provider):
             noticed += 1
+            together += [layer.node for layer in part] if len(part) > 1 else []
             continue
         for layer in part:
             if len(part) > 1 and _noticed(changed.model, [layer], asked, folder, provider):
@@ -56,7 +61,9 @@ def wrong_weights(changed: Changed, asked: Standard, folder: Path, provider: str
     doubtful = layers if asked.noise else blind
     inside = _Inside(changed, asked, folder, provider)
     missing = inside.unproved(doubtful, blind) if doubtful else []
-    return noticed + sum(layer.node not in {m.group for m in missing} for layer in blind), missing
+    unproved = {item.group for item in missing}
+    noticed += sum(layer.node not in unproved for layer in blind)
+    return noticed, missing, [name for name in together if name not in unproved]
 
 
 @dataclass(frozen=True)
@@ -96,17 +103,6 @@ class _Inside:
                 if standard.distances(wrong)[0][place].passed:
                     missing.append(NotProved(layer.node, BLIND))
         return missing
-
-
-def _parts(changed: Changed, layers: Sequence[ChangedLayer]) -> Iterator[Sequence[ChangedLayer]]:
-    """Layers that are written wrongly together: each alone where that is cheap, all at once where it is dear."""
-    graph = changed.model.graph
-    tensors = [v.const_value for v in graph.initializers.values() if v.const_value is not None]
-    effort = NODE_EFFORT * graph.num_nodes() + PARAMETER_EFFORT * sum(int(t.size) for t in tensors)
-    # So many layers are written wrongly at once that the effort stays within its limit.
-    size = max(1, math.ceil(len(layers) / max(1, EFFORT // max(1, effort))))
-    for start in range(0, len(layers), size):
-        yield layers[start : start + size]
 
 
 def _shifted(model: ir.Model, layers: Sequence[ChangedLayer]) -> ir.Model:

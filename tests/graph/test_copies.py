@@ -49,6 +49,10 @@ def simplified(body: str) -> tuple[Sizes, Sizes, float]:
         # Both make the copies, and what they meet in makes them once more for two readers.
         ("e = Expand(x, to)  p = Greater(e, low)  z = ConstantOfShape(to)  w = Where(p, z, low)"
          "  a = Add(w, s)  c = Mul(w, u)  y = Sub(a, c)", ["e", "p", "z", "w"]),
+        # A mask and what is made of it meet again: neither has the size for the other.
+        ("e = Expand(x, to)  i = Neg(e)  h = Cast<to=9>(i)  w = Where(h, low, i)  y = Add(w, s)", ["e", "i", "h", "w"]),
+        ("e = Expand(x, to)  q = Neg(e)  m = Max(e, q)  y = Add(m, s)", ["e", "q", "m"]),
+        ("e = Expand(x, to)  q = Neg(e)  a = Add(e, s)  c = Mul(q, a)  y = Max(c, q)", ["e", "q"]),
     ],
 )  # fmt: skip
 def test_copies_that_readers_make_are_left_out(body: str, narrow: list[str]) -> None:
@@ -66,6 +70,10 @@ def test_copies_that_readers_make_are_left_out(body: str, narrow: list[str]) -> 
         "e = Expand(x, to)  a = Add(e, s)  c = ReduceSum(e)  y = Mul(a, c)",  # one that does, and one that does not
         "e = Expand(x, to)  y = Sigmoid(e)",  # what the caller gets
         "e = Expand(x, to)  m = Mul(e, x)  r = ReduceSum<keepdims=0>(m)  y = Add(r, s)",  # nobody else has the size
+        "e = Expand(x, to)  q = Neg(e)  y = Max(e, q)",  # what has the size was made of the copies
+        "e = Expand(x, to)  q = Neg(e)  m = Max(e, q)  y = ReduceSum(m)",
+        "e = Expand(x, to)  i = Neg(e)  h = Cast<to=9>(i)  w = Where(h, low, i)  y = ReduceSum(w)",
+        "e = Expand(x, to)  q = Neg(e)  a = Add(e, s)  m = Mul(q, e)  r = ReduceSum(m)  y = Mul(a, r)",
     ],
 )
 def test_copies_that_somebody_needs_are_made(body: str) -> None:

@@ -85,7 +85,7 @@ def test_a_fault_behind_blind_outputs_is_found(monkeypatch: pytest.MonkeyPatch) 
     """Channels of the smaller model are in another order where a head of zeros does not show it."""
     honest = canary.Case.not_proved
 
-    def tampered(case: canary.Case, groups: Sequence[ChannelGroup]) -> tuple[int, list[NotProved]]:
+    def tampered(case: canary.Case, groups: Sequence[ChannelGroup]) -> tuple[int, list[NotProved], list[str]]:
         value = case.small.graph.initializers["v"]
         assert value.const_value is not None
         value.const_value = ir.tensor(np.roll(value.const_value.numpy(), 1, 1), name="v")
@@ -100,6 +100,35 @@ def test_groups_are_shifted_together_where_that_is_dear(monkeypatch: pytest.Monk
     monkeypatch.setattr(canary, "EFFORT", 0)
     found = proved(between("b = Relu(a)"))
     assert (found.noticed, found.not_proved) == (1, [])
+    assert len(found.shifted_together) == 2
+
+
+TWO_BRANCHES = """(float[3,4,6,6] x) => (float y)
+    <float[16,4,3,3] w, float[8,16,1,1] v, float[16,4,3,3] u, float[16] bias, float[8,16,1,1] t> {
+    a = Conv(x, w)  b = Relu(a)  c = Conv(b, v)  p = Conv(x, u, bias)  q = Relu(p)  r = Conv(q, t)  y = Add(c, r) }"""
+
+
+def test_a_dead_branch_does_not_count_as_proved_along_with_a_live_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    proto = model(TWO_BRANCHES)
+    bias = next(t for t in proto.graph.initializer if t.name == "bias")
+    bias.CopyFrom(numpy_helper.from_array(np.full(16, -1e9, np.float32), "bias"))
+    found = proved(proto)
+    dead = {row.group for row in found.not_proved}
+    assert dead
+    assert found.shifted_together == []
+    monkeypatch.setattr(canary, "EFFORT", 0)
+    found = proved(proto)
+    assert dead <= set(found.shifted_together)
+    assert not found.not_proved
+
+
+def test_as_many_as_effort_allows_are_shifted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = in_memory(between("b = Relu(a)")).graph
+    monkeypatch.setattr(canary, "NODE_EFFORT", 0)
+    monkeypatch.setattr(canary, "PARAMETER_EFFORT", 0)
+    for runs, alone in {0: 0, 1: 0, 2: 1, 9: 8, 10: 10}.items():
+        monkeypatch.setattr(canary, "EFFORT", 7 * runs)
+        assert canary.affordable(10, graph, 7) == alone
 
 
 def test_the_quick_proof_makes_no_wrong_cut() -> None:

@@ -466,3 +466,10 @@ def test_memory_that_runs_out_is_no_failed_proof(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(OutOfMemory) as raised:
         prune(in_memory(between("b = Relu(a)")), SETTINGS)
     assert raised.value.exit_code == 8
+
+
+def test_proofs_of_several_steps_name_every_group_once() -> None:
+    several = [Evidence(1e-4, shifted_together=names, noticed=1) for names in (["a", "b"], ["b", "c"])]
+    found = proof.together(several)
+    assert found is not None
+    assert (found.shifted_together, found.noticed) == (["a", "b", "c"], 2)

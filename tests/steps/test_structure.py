@@ -16,6 +16,7 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.errors import NothingToPrune, PlanError, ProofFailed, TargetOutOfReach, UsageError
 from compressor.graph.restore_packed import with_plain_weights
+from compressor.pruning import canary
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.reconstruct import ReconstructOptions
 from compressor.steps import losses, lowering
@@ -180,6 +181,15 @@ def test_a_layer_written_wrongly_is_noticed() -> None:
     weight.const_value = ir.tensor(weight.const_value.numpy()[::-1].copy(), name=weight.name)
     with pytest.raises(ProofFailed):
         proved(changed, found, settings, Clock())
+
+
+def test_layers_that_were_shifted_together_are_named(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canary, "EFFORT", 0)
+    report = _masked("groups", data, lower="always", target_macs=0.35).report
+    assert report.proof is not None
+    assert len(report.changed) > 1
+    assert report.proof.noticed == 1
+    assert report.proof.shifted_together == [row.node for row in report.changed]
 
 
 # ---- masks --------------------------------------------------------------------------------------------------------
