@@ -34,8 +34,8 @@ from compressor.pruning.surgery import compact
 from compressor.runtime.outputs import giving
 from compressor.runtime.stored import Answers, Feed, Runs
 
-EFFORT = 5 * 10**9
-"""Multiply-accumulates, or what takes as long, that may be spent on wrong cuts: about a tenth of a second."""
+EFFORT = 2 * 10**9
+"""Multiply-accumulates, or what takes as long, that may be spent on wrong cuts: about two tenths of a second."""
 NODE_EFFORT, PARAMETER_EFFORT = 5 * 10**6, 30
 """What a node costs when a session is made, and a parameter that is written and read, in multiply-accumulates."""
 ALIKE = "every channel of its weights is the same, so that a wrong cut makes no difference"

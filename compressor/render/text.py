@@ -52,6 +52,8 @@ def render_report(report: Report, console: Console, *, explain: bool = False, ve
         draw.latency(console, report.latency)
     if verbose:
         _groups(console, report.groups if channels else [], removed=True)
+    if explain:
+        _together(console, report.proof)
     _frozen(console, report.frozen if channels or explain else [], explain=explain, verbose=verbose)
     _written(console, report, verbose=verbose)
 
@@ -198,11 +200,15 @@ def _proof(console: Console, proof: ProofResult, *, masked: bool, recovered: boo
 
 
 def not_proved(console: Console, proof: ProofResult) -> None:
-    """Says what nothing is claimed of, one line a reason, and what is claimed of several groups together only."""
+    """Says what nothing is claimed of: one line a reason, with the first groups that it holds for."""
     for reason in dict.fromkeys(row.reason for row in proof.not_proved):
         names = [row.group for row in proof.not_proved if row.reason == reason]
         draw.line(console, f"Not proved for {_first(names)}: {reason}.", style="bold yellow")
-    if proof.shifted_together:
+
+
+def _together(console: Console, proof: ProofResult | None) -> None:
+    """Names the groups of which a wrong cut was noticed along with others' only."""
+    if proof is not None and proof.shifted_together:
         names = _first(proof.shifted_together)
         draw.line(console, f"A wrong cut was noticed of these together, and not tried of each: {names}.")
 

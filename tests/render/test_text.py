@@ -190,10 +190,10 @@ def test_the_proof_is_stated():
     assert "Proof: not run." in drawn(render_report, report(proof=None))
 
 
-def test_groups_that_were_shifted_together_are_named():
-    assert "together" not in drawn(render_report, report())
+def test_groups_that_were_shifted_together_are_named_where_reasons_are_asked_for():
     proof = PROOF.model_copy(update={"shifted_together": [f"layer{n}" for n in range(12)]})
-    text = flat(drawn(render_report, report(proof=proof)))
+    assert "together" not in drawn(render_report, report(proof=proof))
+    text = flat(drawn(render_report, report(proof=proof), explain=True))
     assert "noticed of these together, and not tried of each: layer0, " in text
     assert "layer9 and 2 more." in text
 
