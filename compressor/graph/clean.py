@@ -53,7 +53,9 @@ def simplify(model: ir.Model, shapes: Shapes) -> None:
 
 
 def tidy(model: ir.Model, *, simplify: bool) -> None:
-    """After surgery: dead code; initializers and nodes that are equal become one."""
+    """After surgery: dead code; initializers that are equal become one. Values keep their names, by which recovery finds
+    what a layer of the original read.
+    """
     remove_dead(model)
     if simplify:
         log = logging.getLogger("onnx_ir")
@@ -63,7 +65,6 @@ def tidy(model: ir.Model, *, simplify: bool) -> None:
             DeduplicateInitializersPass(size_limit=SMALL)(model)
         finally:
             log.setLevel(level)
-        CommonSubexpressionEliminationPass()(model)
 
 
 def drop_identities(model: ir.Model) -> None:
