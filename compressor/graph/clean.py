@@ -53,8 +53,9 @@ def simplify(model: ir.Model, shapes: Shapes) -> None:
 
 
 def tidy(model: ir.Model, *, simplify: bool) -> None:
-    """After surgery: dead code; initializers that are equal become one. Values keep their names, by which recovery finds
-    what a layer of the original read.
+    """After surgery: dead code; initializers that are equal become one.
+
+    Values keep their names, by which recovery finds what a layer of the original read.
     """
     remove_dead(model)
     if simplify:
