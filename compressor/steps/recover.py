@@ -18,9 +18,7 @@ from compressor.core.extras import TRAINING, require
 from compressor.data import Dataset, open_data, open_parts
 from compressor.data.synthetic import Synthetic
 from compressor.errors import ModelError
-from compressor.evaluate.likeness import outputs_row
 from compressor.evaluate.stand_in import describe_samples, stand_in
-from compressor.graph.normalise import normalise
 from compressor.metrics.evaluator import Evaluator, Measured, evaluator_for
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.criteria import criterion
@@ -31,7 +29,7 @@ from compressor.results import Report
 from compressor.results.detail import AccuracyRow, OutputsRow, RecoveryRow, SyntheticRow
 from compressor.steps.account import left_alone
 from compressor.steps.contradictions import demand_together
-from compressor.steps.run_sizes import comparable, run_size
+from compressor.steps.run_sizes import outputs_against, run_size
 from compressor.steps.trainability import trainability_row
 from compressor.steps.trainer import Phase, Trainer
 
@@ -302,11 +300,8 @@ class Recovery:
         """How far outputs moved, on samples that recovery did not see where there are such."""
         data, seen = samples.to_compare()
         cut = [self._cut] if self._steps == 1 and self._cut is not None else []
-        # Against the file as it was given, so that preparation is in the comparison too.
-        models = [normalise(self._source.clone()), *cut, self.model]
-        settings = self._settings.model_copy(update={"batch_size": run_size(models[0], data, self._settings)})
         try:
-            row = outputs_row(models, data, settings, count=comparable(self._source, settings, len(data)))
+            row = outputs_against(self._source, [*cut, self.model], data, self._settings)
         except ModelError as error:
             self._warnings.append(NOT_COMPARED.format(reason=str(error).partition(";")[0]))
             return None

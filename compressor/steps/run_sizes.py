@@ -12,11 +12,13 @@ from compressor.config import PruneSettings, RunSettings
 from compressor.core.scratch import scratch
 from compressor.data import Dataset, batch_limit, limit_batch
 from compressor.errors import ModelError
+from compressor.evaluate.likeness import outputs_row
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
 from compressor.operators.table import RULES
 from compressor.pruning.cost import affordable_samples, macs_per_sample
 from compressor.pruning.piecewise import runnable
+from compressor.results.detail import OutputsRow
 
 COMPARED, COMPARED_MACS = 512, 50e9
 """Samples that outputs are compared on, at most, and multiply-accumulates of one model on all of them."""
@@ -31,6 +33,21 @@ def comparable(model: ir.Model, settings: RunSettings, count: int) -> int:
     shapes = infer(plain, settings.input_shapes, settings.dims)
     macs = macs_per_sample(plain.graph, shapes, RULES)
     return min(count, COMPARED, affordable_samples(macs, COMPARED_MACS))
+
+
+def outputs_against(
+    source: ir.Model, models: Sequence[ir.Model], data: Dataset, settings: PruneSettings
+) -> OutputsRow | None:
+    """How far outputs of the last of ``models``, and of the one before it, are from those of ``source`` on ``data``.
+
+    Against the file as it was given, so that preparation is in the comparison too. None where nothing can be compared.
+
+    Raises:
+        ModelError: a model does not run on ``data``.
+    """
+    original = normalise(source.clone())
+    settings = settings.model_copy(update={"batch_size": run_size(original, data, settings)})
+    return outputs_row([original, *models], data, settings, count=comparable(source, settings, len(data)))
 
 
 def follow_batch(models: Sequence[ir.Model], data: Dataset, settings: RunSettings) -> list[str]:

@@ -16,13 +16,12 @@ from compressor.data import Dataset, augmentation
 from compressor.data.synthetic import Synthetic
 from compressor.data.synthetic.dataset import UNSEEN
 from compressor.errors import CompressorError, ModelError, UsageError
-from compressor.evaluate.likeness import outputs_row
 from compressor.evaluate.stand_in import stand_in
 from compressor.graph.normalise import normalise
 from compressor.results.detail import Curve
 from compressor.steps.curves import training_curves
 from compressor.steps.lowering import kept_in_training
-from compressor.steps.run_sizes import comparable, run_size
+from compressor.steps.run_sizes import outputs_against
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed
@@ -158,10 +157,7 @@ class Trainer:
         """
         if data is None:
             return inf
-        original = normalise(self._source.clone())
-        settings = self._settings.model_copy(update={"batch_size": run_size(original, data, self._settings)})
-        count = comparable(self._source, settings, len(data))
-        row = outputs_row([original, model], data, settings, count=count)
+        row = outputs_against(self._source, [model], data, self._settings)
         return inf if row is None else row.distance.value
 
     def placed(self, place: str) -> PruneSettings:
