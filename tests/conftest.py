@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch start theirs: tests run in several processes
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # commands that tests start would compile the package each time
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before a test imports ONNX Runtime, which otherwise reports its use
 
 import numpy as np

@@ -30,6 +30,7 @@ def balance(coupling: Coupling, score: npt.NDArray[np.float64]) -> Coupling:
     Runs the coupling again afterwards, because merging can turn joint terms into plain ones.
     """
     while True:
+        coupling.units.pairing_begins()
         version = coupling.units.version
         for units, node in _constraints(coupling):
             _pair(coupling, units, score, node)

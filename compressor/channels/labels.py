@@ -110,6 +110,7 @@ class Units:
         self._cause = np.full(1, -1, np.int64)
         self.freezes: list[Freeze] = []
         self.version = 0
+        self._unpaired: UnitArray | None = None
         self._shortened: tuple[int, dict[int, tuple[object, object]]] = 0, {}
 
     def __len__(self) -> int:
@@ -145,6 +146,20 @@ class Units:
         if below is not units:
             parent[units] = roots
         return roots
+
+    def pairing_begins(self) -> None:
+        """From here on, merges follow from scores and no longer from the graph alone; only the first call counts."""
+        if self._unpaired is None:
+            self._unpaired = self.find(np.arange(self._count))
+
+    @property
+    def paired(self) -> bool:
+        """Did anything merge by scores?"""
+        return self._unpaired is not None and not np.array_equal(self._unpaired, self.find(np.arange(self._count)))
+
+    def find_unpaired(self, units: UnitArray) -> UnitArray:
+        """The representative of each unit by what follows from the graph alone; int64 of the same shape."""
+        return self.find(units) if self._unpaired is None else self._unpaired[units]
 
     def union(self, one: UnitArray, two: UnitArray, reason: Reason) -> bool:
         """Merges ``one`` and ``two`` elementwise (broadcast); tells whether anything changed."""

@@ -68,7 +68,7 @@ class PruningPlan:
     """What goes, and the settings that a replay has to share.
 
     Attributes:
-        removals: one entry for each group that loses something.
+        removals: an entry for each group that loses something; several where its units were paired by their scores.
         policy: settings of the coupling, see `POLICY`.
         blocks: residual blocks that go, by the names of their sums.
         files: names of the files that the model was joined from; empty for a model of one file.
@@ -206,17 +206,45 @@ def plan_of(
         units = removed.get(group.name)
         if units is None or not len(units) or all(slot.value in inside for slot in group.slots):
             continue
-        slot = group.slots[0]
-        # Positions have to be found again by a replay, and in the term as it was first given nothing has merged yet.
-        holders = [
-            t for t in coupling.deferred_labels[slot.value].terms if np.isin(coupling.units.find(t.units), units).any()
-        ]
-        # A weight may hold the group on several axes; the plainest term needs the fewest positions.
-        term = min(holders, key=lambda t: len(t.axes))
-        indices = np.flatnonzero(np.isin(coupling.units.find(term.units), units))
-        shape = coupling.shapes(slot.value) or ()
-        removals.append(Removal(group.name, str(slot.value.name), term.axes, tuple(indices.tolist()), shape))
+        removals += _removals(coupling, group, units)
     return PruningPlan(tuple(removals), policy, tuple(sorted(block.name for block in blocks)))
+
+
+def _removals(coupling: Coupling, group: ChannelGroup, units: UnitArray) -> list[Removal]:
+    """What of which weights a replay has to be told for ``units`` to go: mostly of one.
+
+    Units that were paired by their scores are not paired in a replay, so each of a pair has to stand in a weight that
+    is named. A constant that is padded onto an axis stands in the weights of its readers alone.
+    """
+    found: list[Removal] = []
+    told = np.zeros(0, np.int64)
+    for slot in group.slots if coupling.units.paired else group.slots[:1]:
+        # Positions have to be found again by a replay, and in the term as it was first given nothing has merged yet.
+        given = coupling.deferred_labels[slot.value].terms
+        holders = [(term, np.isin(coupling.units.find(term.units), units)) for term in given]
+        # A weight may hold the group on several axes; the plainest term needs the fewest positions.
+        term, goes = min((h for h in holders if h[1].any()), key=lambda h: len(h[0].axes))
+        here = coupling.units.find_unpaired(term.units[goes])
+        if np.isin(here, told).all() and found:
+            continue
+        told = np.union1d(told, here)
+        shape = coupling.shapes(slot.value) or ()
+        indices = tuple(np.flatnonzero(goes).tolist())
+        found.append(Removal(group.name, str(slot.value.name), term.axes, indices, shape))
+    return found
+
+
+def names_all(plan: PruningPlan, cut: ChannelMask) -> bool:
+    """Does a replay of the plan, in which nothing is paired by scores, remove what ``cut`` does?
+
+    Not where something goes that stands in no weight and follows from none that does.
+    """
+    coupling = cut.coupling
+    if not coupling.units.paired:
+        return True
+    every = np.arange(len(coupling.units))
+    gone = coupling.units.find_unpaired(every[~cut.keeps_units(every)])
+    return bool(np.isin(gone, coupling.units.find_unpaired(_units_named(plan, coupling))).all())
 
 
 def units_of(plan: PruningPlan, coupling: Coupling) -> UnitArray:
@@ -226,7 +254,7 @@ def units_of(plan: PruningPlan, coupling: Coupling) -> UnitArray:
         PlanError: the model has no such weight, axis or position, or it is frozen.
     """
     try:
-        return _units_named(plan, coupling)
+        return np.unique(coupling.units.find(_units_named(plan, coupling)))
     except PlanError as error:
         raise PlanError(
             f"the plan was made for another model: {error}; replay it on the file that it was made from"
@@ -234,6 +262,7 @@ def units_of(plan: PruningPlan, coupling: Coupling) -> UnitArray:
 
 
 def _units_named(plan: PruningPlan, coupling: Coupling) -> UnitArray:
+    """The units as they stood before anything merged."""
     values = coupling.graph.initializers
     found: list[UnitArray] = [np.zeros(0, np.int64)]
     for removal in plan.removals:
@@ -247,13 +276,13 @@ def _units_named(plan: PruningPlan, coupling: Coupling) -> UnitArray:
         term = next((t for t in deferred.terms if t.axes == removal.axes), None) if deferred is not None else None
         if term is None:
             raise PlanError(f"here axis {list(removal.axes)} of {removal.initializer!r} cannot be pruned")
-        flat = coupling.units.find(term.units).ravel()
+        flat = term.units.ravel()
         beyond = [i for i in removal.indices if not 0 <= i < flat.size]
         if beyond:
             raise PlanError(f"position {beyond[0]} of {removal.initializer!r} is to go, which has {flat.size} here")
         units = flat[np.asarray(removal.indices, np.int64)]
         # Unit 0 is frozen.
-        if (units == 0).any():
+        if (coupling.units.find(units) == 0).any():
             raise PlanError(f"positions of {removal.initializer!r} are to go that have to stay here")
         found.append(units)
     blocks = by_name(coupling.blocks)
@@ -261,7 +290,7 @@ def _units_named(plan: PruningPlan, coupling: Coupling) -> UnitArray:
         if name not in blocks:
             raise PlanError(f"the plan takes out a residual block that ends in {name!r}, where the model has none")
         found.append(np.asarray([blocks[name].unit]))
-    return np.unique(np.concatenate(found))
+    return np.concatenate(found)
 
 
 def demand_files(plan: PruningPlan, files: Sequence[str]) -> None:

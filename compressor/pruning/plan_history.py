@@ -10,7 +10,7 @@ import numpy as np
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.labels import UnitArray
-from compressor.channels.plan import PruningPlan, Removal
+from compressor.channels.plan import PruningPlan, Removal, names_all
 from compressor.graph.evaluate import Array
 from compressor.pruning.surgery import compact
 
@@ -40,13 +40,17 @@ class Trail:
         self._policy: Mapping[str, Any] = {}
         self._blocks: list[str] = []
         self._count = 0
+        self._complete = True
 
-    def __len__(self) -> int:
-        return self._count
+    @property
+    def replays(self) -> bool:
+        """Is it sure that a replay, which pairs nothing by scores, removes the same?"""
+        return self._count == 1 and self._complete
 
     def add(self, plan: PruningPlan, cut: ChannelMask, *, last: bool) -> None:
         """Takes note of a cut; before surgery, as it asks for the shapes that the cut starts from."""
         self._count += 1
+        self._complete = self._complete and names_all(plan, cut)
         self._policy = plan.policy
         self._blocks += plan.blocks
         for removal in plan.removals:

@@ -165,7 +165,7 @@ class PruningRun:
         """The plan that leads from the original to the result in one; None where none does."""
         whole = replace(self.trail.plan(), files=tuple(account.file_names(source)))
         # A replay believes every rule at first, so a plan that needed some left alone has to be tried.
-        once = (len(self.trail) == 1 and not self.distrusted) or replays(whole, source, self.model, self.settings)
+        once = (self.trail.replays and not self.distrusted) or replays(whole, source, self.model, self.settings)
         # A plan holds channels alone; changed layers cannot be replayed from it.
         return whole if once and self.recovery.changed is None else None
 

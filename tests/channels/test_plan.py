@@ -67,6 +67,20 @@ def test_replay_gives_the_same_bytes(name: str, criterion: str, attention: str) 
     assert data(replay(PruningPlan.from_json(result.plan.to_json()), name)) == data(result.model)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_units_that_stand_in_no_shared_weight_are_named_where_they_stand(seed: int) -> None:
+    """Constants that are padded onto the channels of a grouped convolution are paired with channels by their scores."""
+    body = "p = Pad(a, front)  q = Pad(p, back)  c = Conv<group=2>(q, u)  d = Conv(p, t)  e = Concat<axis=1>(c, d)"
+    more = "float[12,11,1,1] u, float[8,19,1,1] t, "
+    more += "int64[8] front = {0,3,0,0,0,0,0,0}, int64[8] back = {0,0,0,0,0,3,0,0}"
+    padded = between(f"{body}  b = Relu(e)", more=more, out=20)
+    settings = PruneSettings(ratio=0.3, round_to=1, criterion="random", seed=seed)
+    result = prune(in_memory(padded), settings)
+    assert result.plan is not None
+    again = prune(in_memory(padded), PruneSettings(ratio=0.25), plan=result.plan).model
+    assert data(again) == data(result.model)
+
+
 def test_a_plan_brings_its_policy() -> None:
     """The heads of a plan stay heads although the replay asks for dimensions."""
     found = plan("heads")
