@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,20 @@ from compressor.errors import CompressorError
 from compressor.graph import files
 from compressor.metrics.evaluator import Evaluator
 
-ARMS: dict[str, dict[str, Any]] = {
-    "bare cut": {"recover": "none", "scope": "local"},
-    "lstsq, same share everywhere": {"recover": "lstsq", "scope": "local"},
-    "lstsq, ranked together": {"recover": "lstsq", "scope": "global", "criterion": "consumers"},
-    "default": {},
+TOGETHER = {"recover": "lstsq", "scope": "global", "criterion": "consumers"}
+TRAINED = {"recover": "finetune", "epochs": 1}
+ARMS: dict[str, dict[str, dict[str, Any]]] = {
+    "nothing": {
+        "bare cut": {"recover": "none", "scope": "local"},
+        "lstsq, ranked together": TOGETHER,
+        "default": {},
+    },
+    "256 unlabelled": {"lstsq, ranked together": TOGETHER, "default": {}, "distilled": {"recover": "distill"}},
+    "one epoch unlabelled": {"fine-tuned": TRAINED},
+    "one epoch labelled": {"fine-tuned": TRAINED},
 }
-"""How a network is cut and recovered; the first two were the defaults, with and without ``--recover lstsq``."""
-GIVEN = ("nothing", "256 samples")
+"""What is given -> how a network is cut and recovered; the bare cut was the default once."""
+FEW = 256
 
 
 @dataclass(frozen=True)
@@ -58,14 +65,22 @@ class Network:
     prepared: dict[str, str]
 
 
-def drawn(network: Network, seed: int, folder: Path) -> Path:
-    """256 training samples without labels, drawn by ``seed``."""
-    with np.load(f"{network.data}-train.npz", allow_pickle=False) as whole:
-        x = whole["x"]
-    chosen = np.random.default_rng(seed).permutation(len(x))[:256]
-    path = folder / f"{network.name}-{seed}.npz"
-    np.savez(path, x=x[chosen])
-    return path
+def given_to(network: Network, given: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Settings that name the samples; none where nothing is given."""
+    if given == "nothing":
+        return {}
+    whole = f"{network.data}-train.npz"
+    if given == "one epoch labelled":
+        return {"data": whole, **network.prepared}
+    with np.load(whole, allow_pickle=False) as file:
+        x = file["x"]
+    few = given == "256 unlabelled"
+    path = folder / f"{network.data.name}-{seed if few else 'all'}.npz"
+    if not path.exists():
+        chosen = np.random.default_rng(seed).permutation(len(x))[:FEW] if few else np.arange(len(x))
+        np.savez(path, x=x[chosen])
+    # So few are needed all.
+    return {"data": str(path), **({"val_share": 0} if few else {}), **network.prepared}
 
 
 def judged(model: Any, network: Network, count: int) -> tuple[float, int]:
@@ -78,9 +93,9 @@ def judged(model: Any, network: Network, count: int) -> tuple[float, int]:
 
 def row(network: Network, key: dict[str, Any], count: int, folder: Path) -> dict[str, Any]:
     """One run: cut, recovered, judged."""
-    settings: dict[str, Any] = {"target_macs": key["macs"], "seed": key["seed"], "verify": False, **ARMS[key["arm"]]}
-    if key["given"] != "nothing":
-        settings |= {"data": str(drawn(network, key["seed"], folder)), "val_share": 0, **network.prepared}
+    arm = ARMS[key["given"]][key["arm"]]
+    settings: dict[str, Any] = {"target_macs": key["macs"], "seed": key["seed"], "verify": False, **arm}
+    settings |= given_to(network, key["given"], key["seed"], folder)
     start, busy = time.perf_counter(), time.process_time()
     try:
         result = prune(network.path, PruneSettings.parse(settings))
@@ -94,14 +109,9 @@ def row(network: Network, key: dict[str, Any], count: int, folder: Path) -> dict
 
 
 def keys(networks: list[Network], shares: list[float], seeds: int) -> Iterator[tuple[Network, dict[str, Any]]]:
-    for network in networks:
-        for macs in shares:
-            for given in GIVEN:
-                for arm in ARMS:
-                    if arm == "bare cut" and given != "nothing":
-                        continue
-                    for seed in range(seeds):
-                        yield network, {"network": network.name, "macs": macs, "given": given, "arm": arm, "seed": seed}
+    cells = [(given, arm) for given, arms in ARMS.items() for arm in arms]
+    for seed, network, macs, (given, arm) in product(range(seeds), networks, shares, cells):
+        yield network, {"network": network.name, "macs": macs, "given": given, "arm": arm, "seed": seed}
 
 
 def parsed() -> argparse.Namespace:

@@ -17,7 +17,7 @@ from compressor.operators.table import RULES
 from compressor.pruning.allocate import scores_by_loss
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.budget import Removed, line_up
-from compressor.pruning.by_loss import choose_by_loss, chunks_of
+from compressor.pruning.by_loss import choose_by_loss, chunks_of, scored_by_loss
 from compressor.pruning.curves import Curves, lines_of
 from compressor.pruning.parts import operators
 from compressor.pruning.schedule import SCHEDULES
@@ -80,7 +80,8 @@ class LatencyTarget:
             return choose_by_scores(found.coupling, by_macs, RULES, ranking)
         candidates = Candidates(found, ranking.groups, settings)
         removed = self._search(candidates, _lines(ranking, settings, curves))
-        return Choice(candidates.plan(removed), ranking.groups, ranking.origin)
+        scored = ranking.by_criterion(settings.criterion) if curves is None else scored_by_loss(curves)
+        return Choice(candidates.plan(removed), ranking.groups, ranking.origin, scored)
 
     def added_to(self, report: Report) -> Report:
         """``report`` with the latency that was reached."""

@@ -41,7 +41,7 @@ from compressor.pruning.budget import (
 from compressor.pruning.cost import CostModel
 from compressor.pruning.curves import Curves, Ranked, lines_of
 from compressor.pruning.parts import OperatorChain, operators
-from compressor.pruning.select import Choice, Ranking
+from compressor.pruning.select import Choice, Ranking, Scored
 from compressor.pruning.widths import Levels, WidthLine, Widths
 
 SPARE = 0.05
@@ -262,4 +262,9 @@ def choose_by_loss(
     if share is None and settings.ratio is not None:
         share = uniform_share(found.coupling, ranking, settings)
     way = ByLoss(found.coupling, ranking.scores, curves, settings, ranking.origin, 1.0 if share is None else share)
-    return ranking.choice(found.coupling, settings, way.removed())
+    return ranking.choice(found.coupling, settings, way.removed(), scored_by_loss(curves))
+
+
+def scored_by_loss(curves: Curves) -> dict[str, Scored]:
+    """What outputs lose when each unit goes, after those that go before it."""
+    return {name: Scored(curve.order, np.diff(curve.losses), "loss") for name, curve in curves.items()}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from compressor.channels.balance import balance
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import NO_GROUP, ChannelGroup, group
+from compressor.channels.labels import UnitArray
 from compressor.channels.plan import POLICY, PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.config.selection import SelectionSection
@@ -24,6 +25,15 @@ from compressor.pruning.criteria import Criterion, Measurement, Scores, Weights,
 
 
 @dataclass(frozen=True)
+class Scored:
+    """Units of a group, and what each was ranked by: float64[units], infinite for those that had to stay."""
+
+    units: UnitArray
+    scores: Scores
+    ranked_by: str
+
+
+@dataclass(frozen=True)
 class Choice:
     """What goes.
 
@@ -31,11 +41,13 @@ class Choice:
         plan: as it is written and replayed.
         groups: all groups of the model.
         origin: what the amounts are shares of; hand it to the next step of the run. None in runs of one step.
+        scored: what the units of each group were ranked by, low ones first to go; empty where a plan was replayed.
     """
 
     plan: PruningPlan
     groups: list[ChannelGroup]
     origin: Origin | None
+    scored: Mapping[str, Scored] = field(default_factory=dict)
 
 
 def policy_of(settings: PruneSettings) -> dict[str, object]:
@@ -85,8 +97,20 @@ class Ranking:
     scores: dict[ChannelGroup, Scores]
     origin: Origin
 
-    def choice(self, coupling: Coupling, settings: PruneSettings, removed: Removed) -> Choice:
+    def choice(
+        self,
+        coupling: Coupling,
+        settings: PruneSettings,
+        removed: Removed,
+        scored: Mapping[str, Scored] | None = None,
+    ) -> Choice:
         """The plan in which groups lose these units.
+
+        Args:
+            coupling: that the units are of.
+            settings: how much was asked for.
+            removed: units, by group.
+            scored: what they were ranked by, where that was not the criterion.
 
         Raises:
             NothingToPrune: they lose nothing, though something was asked for.
@@ -99,7 +123,12 @@ class Ranking:
                 f"no group can lose a channel under these settings (the widest has {widest}); lower --round-to or "
                 "--min-channels, raise --ratio or --max-ratio"
             )
-        return Choice(plan_of(coupling, self.groups, removed, policy_of(settings)), self.groups, self.origin)
+        plan = plan_of(coupling, self.groups, removed, policy_of(settings))
+        return Choice(plan, self.groups, self.origin, scored or self.by_criterion(settings.criterion))
+
+    def by_criterion(self, name: str) -> dict[str, Scored]:
+        """What the criterion said of the units of each group."""
+        return {member.name: Scored(member.units, scores, name) for member, scores in self.scores.items()}
 
 
 def ranked(

@@ -12,7 +12,7 @@ from typing import Any
 from compressor.core.formatting import count, quantity
 from compressor.render.charts import cells_of, dash_pattern, skyline, skyline_width
 from compressor.results.detail import LatencyResult, LayerRow, RecoveryRow
-from compressor.results.records import FrozenRow, GroupRow, ModelStats, Report
+from compressor.results.records import FrozenRow, GroupRow, ModelStats, Report, ScoreHistogram
 
 MINUS, DASH, CROSS = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 _PLACES = 150
@@ -163,6 +163,11 @@ def group_widths(rows: Sequence[GroupRow], plan: Mapping[str, Any] | None) -> li
             )
         )
     return found
+
+
+def totals(scores: ScoreHistogram) -> list[int]:
+    """Channels of each bin, kept and gone."""
+    return [kept + gone for kept, gone in zip(scores.kept, scores.removed, strict=True)]
 
 
 def group_skyline(rows: Sequence[GroupRow]) -> Skyline | None:

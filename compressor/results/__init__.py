@@ -11,6 +11,7 @@ from compressor.results.records import (
     OperatorChange,
     ProofResult,
     Report,
+    ScoreHistogram,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "OperatorChange",
     "ProofResult",
     "Report",
+    "ScoreHistogram",
 ]

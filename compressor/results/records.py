@@ -37,6 +37,17 @@ class ModelStats(Record):
     also: list[PathText] = Field(default=[], description="Further files of the same model, which the numbers count in.")
 
 
+class ScoreHistogram(Record):
+    """What the channels of a group were ranked by, and which of them went: counts in bins of equal width."""
+
+    ranked_by: str = Field(description="The criterion, or loss: what outputs lose when the channel goes.")
+    low: float = Field(description="Lower end of the first bin.")
+    high: float = Field(description="Upper end of the last bin.")
+    logarithmic: bool = Field(default=False, description="Bins are equally wide on a logarithmic scale.")
+    kept: list[int] = Field(description="Channels of each bin that stayed.")
+    removed: list[int] = Field(description="Channels of each bin that went.")
+
+
 class GroupRow(Record):
     """Channels that are kept or removed together."""
 
@@ -45,6 +56,9 @@ class GroupRow(Record):
     removed: int
     axes: list[str] = Field(description="The weight axes that lose a slice with each channel.")
     file: str = Field(default="", description="The file that the group is named in, of a model of several.")
+    scores: ScoreHistogram | None = Field(
+        default=None, description="What channels were ranked by, in the last step that scored them; null in a replay."
+    )
 
 
 class FrozenRow(Record):

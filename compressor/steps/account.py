@@ -31,6 +31,7 @@ from compressor.pruning.analysis import Analysis
 from compressor.pruning.freed import held_by_caches
 from compressor.pruning.measured_shapes import shapes_of
 from compressor.pruning.proof import Evidence, file_check
+from compressor.pruning.select import Scored
 from compressor.results import (
     DiffReport,
     FrozenRow,
@@ -42,6 +43,7 @@ from compressor.results import (
     ProofResult,
     Report,
 )
+from compressor.steps.histogram import histogram
 
 if TYPE_CHECKING:
     from compressor.evaluate.pair import Opened
@@ -265,6 +267,12 @@ def group_rows(
         row, old = _group_row(member, cut), rows.get(member.name)
         rows[member.name] = row if old is None else old.model_copy(update={"removed": old.removed + row.removed})
     return list(rows.values())
+
+
+def with_scores(rows: Sequence[GroupRow], scored: Mapping[str, Scored], cut: ChannelMask) -> list[GroupRow]:
+    """The rows, with what a step ranked the channels of each group by."""
+    found = {name: histogram(given, cut) for name, given in scored.items()}
+    return [row.model_copy(update={"scores": found[row.name]}) if row.name in found else row for row in rows]
 
 
 def _group_row(member: ChannelGroup, cut: ChannelMask | None) -> GroupRow:

@@ -137,7 +137,8 @@ class PruningRun:
         cut = cut_of(choice.plan, found)
         # Before the cut, as positions are counted in what earlier steps left.
         self.trail.add(choice.plan, cut, last=step.steps == 1)
-        self.groups, self.origin = account.group_rows(choice.groups, cut, self.groups), choice.origin
+        rows, self.origin = account.group_rows(choice.groups, cut, self.groups), choice.origin
+        self.groups = account.with_scores(rows, choice.scored, cut)
         # The dense side of a layer-wise repair is the model right before this cut.
         self.recovery.before(found.model)
         small, shown = removed(found, choice, self.settings, self.clock)

@@ -92,7 +92,7 @@ def test_json_has_the_stable_keys_in_order():
     assert document["schema"] == "onnx-compressor.report/1"
     assert document["version"] == VERSION
     assert list(document["input"]) == ["path", "bytes", "params", "macs", "nodes", "opset", "uncounted", "also"]
-    assert list(document["groups"][0]) == ["name", "channels", "removed", "axes", "file"]
+    assert list(document["groups"][0]) == ["name", "channels", "removed", "axes", "file", "scores"]
     assert list(document["frozen"][0]) == ["value", "axis", "node", "reason", "channels"]
     assert {"max_rel_err", "tolerance", "passed", "provider"} <= set(document["proof"])
 

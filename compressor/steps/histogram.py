@@ -1,0 +1,33 @@
+"""What channels were ranked by, counted for the report."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from compressor.channels.channel_mask import ChannelMask
+from compressor.pruning.select import Scored
+from compressor.results import ScoreHistogram
+
+BINS = 24
+WIDE = 30.0
+"""From this ratio of the largest score to the smallest on, a linear scale would show one full bin and nothing else."""
+
+
+def histogram(scored: Scored, cut: ChannelMask) -> ScoreHistogram | None:
+    """Scores of the units that stay and of those that go; None where fewer than two of them are numbers.
+
+    Units that had to stay have an infinite score, and are not counted.
+    """
+    known = np.isfinite(scored.scores)
+    scores, stays = scored.scores[known], cut.keeps_units(scored.units[known])
+    if len(scores) < 2:
+        return None
+    low, high = float(scores.min()), float(scores.max())
+    # A score of zero has no place on a logarithmic scale.
+    logarithmic = low > 0 and high > WIDE * low
+    places = np.log(scores) if logarithmic else scores
+    edges = np.histogram_bin_edges(places, BINS)
+    kept, removed = (np.histogram(places[which], edges)[0].tolist() for which in (stays, ~stays))
+    return ScoreHistogram(
+        ranked_by=scored.ranked_by, low=low, high=high, logarithmic=logarithmic, kept=kept, removed=removed
+    )
