@@ -42,8 +42,9 @@ from compressor.steps.defaults import UNPACKED, heavier, made_up, resized, resol
 from compressor.steps.gates import unresolved
 from compressor.steps.objective import by_time, dearer
 from compressor.steps.provenance import pruning_facts
-from compressor.steps.recover import Recovery, RunSamples
+from compressor.steps.recover import Recovery
 from compressor.steps.run import PruningRun
+from compressor.steps.run_samples import RunSamples
 from compressor.steps.run_sizes import follow_batch
 from compressor.steps.step import means_of
 from compressor.steps.tokens import of_tokens, write_mapping

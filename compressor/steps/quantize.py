@@ -16,7 +16,6 @@ from compressor.core.formatting import count, quantity
 from compressor.core.globs import any_match
 from compressor.data import batch_limit, open_data, open_parts
 from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageError
-from compressor.evaluate.likeness import outputs_row
 from compressor.evaluate.stand_in import stand_in
 from compressor.graph import clean, files, metadata
 from compressor.graph.nodes import REALS, operator_key
@@ -32,8 +31,8 @@ from compressor.results.detail import AccuracyRow, OutputsRow
 from compressor.results.quantize import QuantizedRow, QuantizeReport
 from compressor.runtime.quantizer import Quantization
 from compressor.steps import account
-from compressor.steps.recover import NOT_COMPARED, RunSamples
-from compressor.steps.run_sizes import comparable
+from compressor.steps.recover import NOT_COMPARED
+from compressor.steps.run_samples import RunSamples
 
 BYTES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
 TAKEN = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16})
@@ -249,16 +248,11 @@ def moved_by_quantization(source: ir.Model, result: ir.Model, samples: RunSample
     Raises:
         ProofFailed: the result does not run on samples that the original runs on.
     """
-    data, seen = samples.to_compare()
-    models = [normalise(source.clone()), result]
     try:
-        row = outputs_row(models, data, settings, count=comparable(source, settings, len(data)))
+        row = samples.outputs_row(source, [result], settings)
     except ModelError as error:
         # The original runs on these samples, so this is no fault of the data.
         raise ProofFailed(f"the quantised model does not run on samples that the original runs on: {error}") from None
-    if row is not None:
-        real = samples.real or samples.valid is not None
-        row = row.model_copy(update={"real": real, "seen": seen and samples.real})
     accuracy = []
     evaluator = evaluator_for(settings, samples.valid)
     if evaluator is not None:

@@ -20,7 +20,7 @@ from compressor.results.quantize import QuantizedRow
 from compressor.runtime import quantizer
 from compressor.runtime.stored import Runs, Stored
 from compressor.steps.quantize import QuantizeTask, linear_weights
-from compressor.steps.recover import RunSamples
+from compressor.steps.run_samples import RunSamples
 
 LEFT = "node {node!r} stays as it was, since ONNX Runtime does not run what its quantiser makes of it: {reason}"
 NO_BATCH = (

@@ -12,7 +12,7 @@ from compressor.core.clock import Clock
 from compressor.data import Dataset
 from compressor.data.synthetic import sample_shapes, synthetic
 from compressor.errors import UsageError
-from compressor.steps.recover import RunSamples
+from compressor.steps.run_samples import RunSamples
 from compressor.steps.trainer import NEAR, Trainer
 from compressor.train import brief
 from tests.models import in_memory, model
