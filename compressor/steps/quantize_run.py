@@ -102,10 +102,7 @@ class _Run:
             return node, " ".join(said.split())[:REASON].rstrip(" .;:")
         if not self.output.exists():
             raise error
-        raise ProofFailed(
-            f"what ONNX Runtime's quantiser makes of the model does not run: {said}; leave nodes out with --exclude, "
-            "or choose another --mode"
-        )
+        raise ProofFailed(f"what ONNX Runtime's quantiser makes of the model does not run: {said}; {quantizer.REMEDY}")
 
     def _demand_model(self) -> None:
         """Raises unless the model itself runs and gives numbers."""
