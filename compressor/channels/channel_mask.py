@@ -127,6 +127,24 @@ class ChannelMask:
                 mask &= self.keeps(term)[index]
         return mask
 
+    def taken(self, value: ir.Value | None, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """What stays of ``array``, which the uncut model computes for ``value``, in the shape that the smaller one has.
+
+        Raises:
+            ValueError: it has other sizes than the cut was planned for.
+        """
+        mask = self.mask(value)
+        if mask is None:
+            return array
+        # One axis alone is the common case, and several times faster than a mask of the whole array.
+        wide = [axis for axis, size in enumerate(mask.shape) if size > 1]
+        if len(wide) == 1 and mask.size == array.shape[wide[0]]:
+            return np.compress(mask.ravel(), array, axis=wide[0])
+        # Axes along which nothing goes have the sizes of this run, not those that were planned with.
+        sizes = zip(self.after(value), mask.shape, array.shape, strict=True)
+        shape = [after if varies > 1 else size for after, varies, size in sizes]
+        return array[np.broadcast_to(mask, array.shape)].reshape(shape)
+
     def mask(self, value: ir.Value | None) -> Mask | None:
         """Which positions of ``value`` stay, of its rank, with size 1 where nothing varies; None: all of them."""
         shape = self.before(value)

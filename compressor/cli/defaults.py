@@ -7,13 +7,13 @@ looked for in the current folder, because a setting can name a function, and fol
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from compressor.core.machine import settings_folder, variable
 from compressor.errors import UsageError
 
 PREFIX = "ONNX_COMPRESSOR"
@@ -25,11 +25,10 @@ SHARED = "all"
 
 def place() -> Path | None:
     """The file of defaults; None where there is none."""
-    named = os.environ.get(VARIABLE)
+    named = variable(VARIABLE)
     if named:
         return Path(named)
-    folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser())
-    found = folder / "onnx-compressor" / "config.yaml"
+    found = settings_folder() / "onnx-compressor" / "config.yaml"
     return found if found.is_file() else None
 
 

@@ -128,10 +128,10 @@ def _config(place: Path) -> dict[str, Any] | None:
 
 def _changed(config: dict[str, Any], old: Path, new: Path) -> dict[str, list[int]]:
     """What became of the sizes that the config names, by its keys: a weight's axis of that length has another now."""
-    from compressor.steps import account
+    from compressor.commands.diff import diff_files
 
     became: dict[int, set[int]] = {}
-    for item in account.difference(old, new).initializers:
+    for item in diff_files(old, new).initializers:
         if item.shape_a is not None and item.shape_b is not None and len(item.shape_a) == len(item.shape_b):
             for before, after in zip(item.shape_a, item.shape_b, strict=True):
                 if before != after:

@@ -97,8 +97,8 @@ def prune_command(
     from compressor.render.card import write_card
     from compressor.render.text import explain_frozen, render_report
     from compressor.results import FrozenRow
-    from compressor.steps.account import pruned_beside
     from compressor.steps.gates import demand_gates
+    from compressor.steps.run_files import pruned_beside
 
     _demand_heard(settings, plan)
     target = None if dry_run else output or default_output(source, ".pruned.onnx")
@@ -117,7 +117,9 @@ def prune_command(
         with view.phases() as progress:
             result = prune.prune_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
             if report_to is not None:
-                prune.report_file(source, result, settings, report_to)
+                from compressor.commands.prune_report import report_file
+
+                report_file(source, result, settings, report_to)
     except NothingToPrune as nothing:
         rows = [row for row in nothing.frozen if isinstance(row, FrozenRow)]
         if explain and rows:

@@ -28,7 +28,7 @@ from compressor.metrics.evaluator import Evaluator
 from compressor.pruning.allocate import Move
 from compressor.results.sensitivity import OutputChange
 from compressor.results.unify import UnifyReport
-from compressor.steps import account
+from compressor.steps import run_files
 from compressor.steps.unify import get_ready, packed, weighed
 from compressor.unification.choose import BlockOption, UnifyPlan, blocks_after, moves, notation, within
 from compressor.unification.evidence import with_weights
@@ -112,7 +112,7 @@ def choose(
     clock = clock or Clock()
     limits = Limits(settings.max_drop, settings.max_distance, Evaluator.of(settings))
     with clock.phase("load"):
-        model, _ = account.open_source(source, settings)
+        model, _ = run_files.open_source(source, settings)
         samples = open_samples(model, settings)
         limits.check(samples)
         known = Ledger(ledger)

@@ -16,7 +16,7 @@ from compressor.pruning import proof
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.proof import Evidence
 from compressor.results import Report
-from compressor.steps import account
+from compressor.steps import account, run_files
 from compressor.steps.provenance import pruning_facts
 
 
@@ -47,7 +47,7 @@ def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Cl
     clock = clock or Clock()
     read = model if isinstance(model, ir.Model) else Path(model)
     with clock.phase("load"):
-        source, size = account.open_source(model, settings)
+        source, size = run_files.open_source(model, settings)
     with clock.phase("analyse"):
         path = None if isinstance(model, ir.Model) else str(model)
         before = account.stats_in_memory(source, settings, size).model_copy(update={"path": path})
@@ -74,5 +74,5 @@ def clean_file(source: Path, output: Path | None, settings: CleanSettings, progr
     clock = Clock(progress)
     result = clean_model(source, settings, clock)
     with clock.phase("write"):
-        stats = account.put_in_place(result.model, output, settings, result.proved)
+        stats = run_files.put_in_place(result.model, output, settings, result.proved)
     return result.report.model_copy(update={"output": stats, "seconds": clock.seconds})

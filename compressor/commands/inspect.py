@@ -11,7 +11,7 @@ from compressor.graph.provenance import provenance_steps
 from compressor.pruning.analysis import analyse
 from compressor.pruning.matching import demand_matches
 from compressor.results import Report
-from compressor.steps import account
+from compressor.steps import account, run_files
 from compressor.steps.opaque import opaque_rows
 
 
@@ -28,7 +28,7 @@ def inspect_file(
     """
     clock = Clock(progress)
     with clock.phase("load"):
-        model, size = account.open_source(source, settings)
+        model, size = run_files.open_source(source, settings)
     with clock.phase("analyse"):
         found = analyse(model, settings)
         if isinstance(settings, PruneSettings):

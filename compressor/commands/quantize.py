@@ -17,7 +17,7 @@ from compressor.graph.provenance import stamp_provenance
 from compressor.graph.restore_packed import is_packed, with_plain_weights
 from compressor.pruning import proof
 from compressor.results.quantize import QuantizeReport
-from compressor.steps import account
+from compressor.steps import account, run_files
 from compressor.steps.gates import unresolved
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.quantize import (
@@ -63,7 +63,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
     clock = clock or Clock()
     path = None if isinstance(model, ir.Model) else Path(model)
     with clock.phase("load"):
-        source, size = account.open_source(model, settings)
+        source, size = run_files.open_source(model, settings)
         demand_unquantised(source)
     with clock.phase("analyse"):
         # Packed weights are counted as what they stand for; codes are no parameters.
@@ -112,4 +112,4 @@ def quantize_file(
         with clock.phase("time"):
             report = report.model_copy(update={"latency": bench.beside(source, output, settings)})
     more = [*growth(report, source, packed=done.packed), *unresolved(report, settings)]
-    return report.model_copy(update={"seconds": clock.seconds, "warnings": [*report.warnings, *more]})
+    return report.model_copy(update={"seconds": clock.seconds}).warned(more)

@@ -15,10 +15,17 @@ from compressor.core.scratch import scratch
 from compressor.graph import files
 from compressor.render.robustness import samples
 from compressor.render.robustness_page import robustness_charts
+from compressor.results import Report
 from compressor.results.detail import Curve, Series
 
 NAMES = ("original", "result")
 """What the lines of a chart are called, as everywhere in the report."""
+
+
+def with_curves(report: Report, original: Path, result: ir.Model, settings: DataSettings) -> Report:
+    """The report of a run with its curves, as of :func:`stressed`."""
+    curves, warnings = stressed(original, result, settings)
+    return report.model_copy(update={"curves": [*report.curves, *curves]}).warned(warnings)
 
 
 def stressed(

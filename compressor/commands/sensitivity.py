@@ -19,7 +19,7 @@ from compressor.experiments.workers import workers_of
 from compressor.pruning.analysis import analyse
 from compressor.pruning.matching import demand_matches
 from compressor.results.sensitivity import SensitivityReport
-from compressor.steps import account
+from compressor.steps import account, run_files
 from compressor.steps.sensitivity import cuts_of_groups, experiment_on, group_rows, limits_of
 
 
@@ -47,7 +47,7 @@ def sensitivity(
     """
     clock = clock or Clock()
     with clock.phase("load"):
-        model, size = account.open_source(source, settings)
+        model, size = run_files.open_source(source, settings)
         samples = open_samples(model, settings)
         limits = limits_of(settings, samples)
         known = Ledger(ledger)

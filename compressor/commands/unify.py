@@ -17,7 +17,7 @@ from compressor.metrics.evaluator import evaluator_for
 from compressor.pruning import proof
 from compressor.pruning.proof import Evidence
 from compressor.results.unify import UnifyReport
-from compressor.steps import account
+from compressor.steps import run_files
 from compressor.steps.provenance import unified_facts
 from compressor.steps.unify import (
     accuracy_row,
@@ -65,7 +65,7 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
     clock = clock or Clock()
     path = None if isinstance(model, ir.Model) else Path(model)
     with clock.phase("load"):
-        source, size = account.open_source(model, settings)
+        source, size = run_files.open_source(model, settings)
         samples = UnifySamples.of(settings, source)
         data = None if samples is None else samples.valid
         # Before any work, so that a metric that does not fit the data is refused at once.

@@ -17,7 +17,6 @@ from compressor.errors import ModelError, ProofFailed, UsageError
 from compressor.evaluate import bisect, pair
 from compressor.evaluate.pair import Opened
 from compressor.graph.evaluate import Array
-from compressor.graph.feeds import demand_tensors, feeds
 from compressor.metrics.evaluator import evaluator_for
 from compressor.results.detail import AccuracyRow
 from compressor.results.environment import environment
@@ -198,8 +197,7 @@ def _made_up(models: tuple[Opened, Opened], settings: VerifySettings) -> Iterato
     bound = [b for k, b in enumerate(bound) if b not in bound[:k]]
     for k, sizes in enumerate(bound):
         for trial in range(settings.trials):
-            demand_tensors(first.model, "export the model with tensors as inputs to run it here")
-            arrays = feeds(first.model, sizes, shapes, settings.seed + trial)
+            arrays = pair.seeded(first, shapes, settings.seed + trial, sizes)
             yield Feed(f"seed {settings.seed + trial}", arrays, made_up=k > 0)
 
 

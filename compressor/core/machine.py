@@ -29,6 +29,21 @@ def sleep_while_waiting() -> None:
         os.environ.setdefault(name, value)
 
 
+def report_to_nobody() -> None:
+    """Tells ONNX Runtime not to collect its use, for which it looks once, when it is imported."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+
+def variable(name: str) -> str | None:
+    """A variable of the environment; None where it is not set."""
+    return os.environ.get(name)
+
+
+def settings_folder() -> Path:
+    """Where users have their settings, of all programs."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser())
+
+
 def rarely_collect() -> None:
     """Lets Python look for circular garbage seldom, for a process of its own.
 

@@ -24,11 +24,11 @@ from numpy.lib import format as npy
 from compressor.core.formatting import printable, quantity
 from compressor.data.batch import Array
 from compressor.errors import UsageError
+from compressor.graph.external import MAX_RANK
 
 MAX_LOADED: Final = 1 << 33
 """8 GiB: compressed arrays are held in memory, together no more than this. Uncompressed ones are mapped."""
 MAX_MEMBERS: Final = 4096
-MAX_RANK: Final = 32
 _LOCAL_HEADER: Final = struct.Struct("<4s22xHH")
 _CHUNK: Final = 1 << 24
 _BROKEN: Final = (

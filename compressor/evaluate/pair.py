@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,10 +161,25 @@ def bind(model: Opened, settings: GraphSection, dims: dict[str, int]) -> Shapes:
     return infer(model.model, settings.input_shapes, {**dims, **settings.dims})
 
 
-def seeded(model: Opened, shapes: Shapes, seed: int) -> dict[str, Array]:
-    """Made-up inputs of those shapes."""
+def seeded(
+    model: Opened, shapes: Shapes, seed: int, sizes: Mapping[str, tuple[int, ...]] | None = None
+) -> dict[str, Array]:
+    """Made-up inputs of those shapes, or of ``sizes``."""
     demand_tensors(model.model, "export the model with tensors as inputs to run it here")
-    return feeds(model.model, shapes.inputs, shapes, seed)
+    return feeds(model.model, shapes.inputs if sizes is None else sizes, shapes, seed)
+
+
+def batch_of(inputs: Mapping[str, Array], asked: int | None) -> int | None:
+    """The batch size of inputs; None where they have none in common.
+
+    Raises:
+        UsageError: they have another one than was ``asked`` for.
+    """
+    sizes = {array.shape[0] for array in inputs.values() if array.ndim}
+    size = sizes.pop() if len(sizes) == 1 else None
+    if asked is not None and size not in (None, asked):
+        raise UsageError(f"the model fixes its batch to {size}, --batch asks for {asked}; drop it, or export it open")
+    return size
 
 
 def cast(arrays: dict[str, Array], model: Opened) -> dict[str, Array]:

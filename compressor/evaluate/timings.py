@@ -88,13 +88,9 @@ def _inputs(models: Sequence[Opened], settings: BenchSettings, batch: int) -> tu
                 raise UsageError(f"{other.path} fixes {name!r} to {only}, --batch asks for {batch}; ask for {only}")
         dims |= fixed
     inputs = pair.seeded(first, pair.bind(first, settings, dims), settings.seed)
-    sizes = {array.shape[0] for array in inputs.values() if array.ndim}
-    size: int | None = sizes.pop() if len(sizes) == 1 else None
     # Whoever gives whole shapes has said the batch size there.
-    asked = settings.batch and not settings.input_shapes
-    if asked and not dims and size not in (None, batch):
-        raise UsageError(f"the model fixes its batch to {size}, --batch asks for {batch}; drop it, or export it open")
-    return inputs, size
+    asked = settings.batch and not settings.input_shapes and not dims
+    return inputs, pair.batch_of(inputs, batch if asked else None)
 
 
 def _footprints(subjects: list[TimedModel], count: int) -> tuple[list[Footprint | None], list[str]]:

@@ -19,12 +19,6 @@ MICROSOFT_DOMAINS: Final = ("com.microsoft", "com.microsoft.experimental", "com.
 ONNX_DOMAINS: Final = ("ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training")
 """Domains of ONNX that are taken at their newest version where a file does not import them. The default domain is none
 of them: what its operators mean would depend on the version of whoever reads the file."""
-RUNTIME_OPERATORS: Final = frozenset(
-    {"LayerNormalization", "SimplifiedLayerNormalization", "Affine", "Crop", "DynamicSlice", "ImageScaler"}
-    | {"MeanVarianceNormalization", "ParametricSoftplus", "Scale", "ScaledTanh", "ThresholdedRelu"}
-)
-"""Operators that ONNX Runtime has in the default domain at versions at which ONNX has none of that name
-(contrib_defs.cc of ONNX Runtime). It writes the first two into the models that it optimised."""
 
 
 def complete(model: onnx.ModelProto) -> bool:

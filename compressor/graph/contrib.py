@@ -27,8 +27,11 @@ OLDER_SAME_AS_FIRST = frozenset(
     {"Affine", "ImageScaler", "LayerNormalization", "MeanVarianceNormalization", "ParametricSoftplus", "Scale"}
     | {"ScaledTanh", "SimplifiedLayerNormalization", "ThresholdedRelu"}
 )
-"""Operators of the default domain that ONNX Runtime has at versions at which ONNX has none of that name, whose first
-output has the shape of the first input; of the others (the statistics of a norm) nothing is said."""
+"""Those of ``RUNTIME_OPERATORS`` whose first output has the shape of the first input; of other outputs (the statistics
+of a norm) nothing is said."""
+RUNTIME_OPERATORS = OLDER_SAME_AS_FIRST | {"Crop", "DynamicSlice"}
+"""Operators that ONNX Runtime has in the default domain at versions at which ONNX has none of that name
+(contrib_defs.cc of ONNX Runtime). It writes norms of layers into the models that it optimised."""
 
 
 @dataclass(frozen=True)

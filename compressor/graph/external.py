@@ -26,6 +26,7 @@ from compressor.graph.weights import OWN
 MAX_TENSOR_BYTES: Final = 1 << 36
 """64 GiB: a tensor that declares more is refused, even where a sparse file would back it."""
 MAX_RANK: Final = 32
+"""Axes that a tensor may have, in model files and in those of samples: as many as numpy knew for long."""
 MAX_NESTED_BYTES: Final = 1 << 31
 """External data of attributes and subgraphs is read into memory: together no more than a file could hold."""
 

@@ -14,7 +14,7 @@ from typing import Final
 import onnx
 
 from compressor.errors import ModelError
-from compressor.graph.complete import RUNTIME_OPERATORS
+from compressor.graph.contrib import RUNTIME_OPERATORS
 from compressor.graph.walk import Body, attributes, bodies, nested, node_label, quoted, subgraphs
 
 OLDEST_IR_VERSION: Final = 3

@@ -85,7 +85,7 @@ class LatencyTarget:
 
     def added_to(self, report: Report) -> Report:
         """``report`` with the latency that was reached."""
-        return report.model_copy(update={"latency": self._result, "warnings": [*report.warnings, *self._warnings]})
+        return report.model_copy(update={"latency": self._result}).warned(self._warnings)
 
     def _by_macs(self, settings: PruneSettings) -> PruneSettings:
         """The settings of a step before the last, with multiply-accumulates for the target."""

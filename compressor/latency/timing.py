@@ -12,7 +12,6 @@ import onnx_ir as ir
 
 from compressor.config import PruneSettings
 from compressor.core.scratch import scratch
-from compressor.errors import UsageError
 from compressor.evaluate import pair
 from compressor.evaluate.statistics import Floats, speed_up
 from compressor.results.detail import LatencyResult
@@ -74,10 +73,7 @@ class RuntimeTimer:
             self._feeds = pair.seeded(opened, pair.bind(opened, settings, dims), settings.seed)
         made_up = ", ".join(sorted(pair.open_symbols(opened, settings) - set(dims)))
         self.warnings = [OPEN_SIZES.format(made_up)] if made_up else []
-        sizes = {array.shape[0] for array in self._feeds.values() if array.ndim}
-        self._batch: int | None = sizes.pop() if len(sizes) == 1 else None
-        if settings.batch > 1 and not dims and self._batch not in (None, settings.batch):
-            raise UsageError(f"the model fixes its batch to {self._batch}, --batch asks for {settings.batch}; drop it")
+        self._batch = pair.batch_of(self._feeds, settings.batch if settings.batch > 1 and not dims else None)
         self._provider = sessions.full_name(settings.provider)
         self._surroundings = environment(sessions.device_name(settings.provider))
 

@@ -89,16 +89,20 @@ def among(scores: Array, batch: Batch, k: int) -> tuple[npt.NDArray[np.bool_], n
     rows, counted = np.moveaxis(scores.astype(np.float64), axis, -1), labels != IGNORED
     # Positions without a label get any class, and are not counted.
     safe = np.where(counted, labels, 0).astype(np.int64)
-    if safe.size and not 0 <= safe.min() <= safe.max() < rows.shape[-1]:
-        raise UsageError(
-            f"labels run from {safe.min()} to {safe.max()}, and the model's classes from 0 to {rows.shape[-1] - 1}; "
-            "renumber them"
-        )
+    demand_classes(safe, rows.shape[-1])
     own = np.take_along_axis(rows, safe[..., None], -1)
     # Ties are broken as argmax breaks them, so that top-1 by rank is top-1 by argmax.
     earlier = (rows == own) & (np.arange(rows.shape[-1]) < safe[..., None])
     rank = ((rows > own) | earlier).sum(-1)
     return np.asarray(rank < k), np.asarray(counted)
+
+
+def demand_classes(labels: Array, count: int, remedy: str = "renumber them") -> None:
+    """Raises UsageError where a label is no number of one of ``count`` classes."""
+    if labels.size and not 0 <= labels.min() <= labels.max() < count:
+        raise UsageError(
+            f"labels run from {labels.min()} to {labels.max()}, and the model's classes from 0 to {count - 1}; {remedy}"
+        )
 
 
 def _misfit(scores: Array, labels: Array) -> UsageError:

@@ -9,6 +9,7 @@ from compressor.data.batch import Array, Batch
 from compressor.data.labels import IGNORED
 from compressor.data.output_forms import class_axis
 from compressor.errors import UsageError
+from compressor.metrics.classes import demand_classes
 from compressor.metrics.metric import Floats, Metric, Outputs, first_floating
 
 VOID = 255
@@ -39,11 +40,7 @@ class MeanIou(Metric):
         # 255 is a class where there are more than that many.
         counted = (labels != IGNORED) & ~((labels == VOID) & (classes <= VOID))
         wanted = labels[counted].astype(np.int64)
-        if wanted.size and not 0 <= wanted.min() <= wanted.max() < classes:
-            raise UsageError(
-                f"labels run from {wanted.min()} to {wanted.max()}, and the model's classes from 0 to {classes - 1}; "
-                "renumber them, with -100 or 255 where there is none"
-            )
+        demand_classes(wanted, classes, "renumber them, with -100 or 255 where there is none")
         # One number for each pair of label and class, so that one pass counts the table.
         pairs = np.bincount(wanted * classes + found[counted], minlength=classes * classes)
         table = pairs.reshape(classes, classes).astype(np.int64)

@@ -24,6 +24,7 @@ _GROUPED = (
     _HEADS + ", b {kv} [p] [d]?, b {kv} [p] [d]?, [*l]?, [*l]?, [m] [c]?, [m] [c]?, [*a]?, b ({g} rep) [t] [u]?,"
     " ({g} rep)? -> b [t] ({g} rep [d]), b {kv} [u] [d], b {kv} [u] [d]"
 )
+TOGETHER = "takes its queries, keys and values as one"
 
 
 def _present(node: ir.Node) -> bool:
@@ -41,7 +42,7 @@ def _multi_head(call: Call) -> str:
     if _given(node, 3, 9) or any(v.name and v.uses() for v in node.outputs[3:]):
         raise Unexplained("has a bias, an indirection or scores that are read")
     if not _given(node, 1) or not _given(node, 2) or len(call.shape(0)) != 3:
-        raise Unexplained("takes its queries, keys and values as one")
+        raise Unexplained(TOGETHER)
     # A cache is kept by the caller between runs, so the size of its heads stays.
     cached = _given(node, 6, 7) or _present(node)
     names = {"h": "h", "d": "[d]" if cached else "d", "e": "[e]" if cached else "e"}
@@ -60,7 +61,7 @@ def _multi_head(call: Call) -> str:
 def _grouped(call: Call) -> str:
     node = call.node
     if not _given(node, 1) or not _given(node, 2):
-        raise Unexplained("takes its queries, keys and values as one")
+        raise Unexplained(TOGETHER)
     if _given(node, *range(12, len(node.inputs))) or any(v.name and v.uses() for v in node.outputs[3:]):
         raise Unexplained("has a packed cache, a norm of its own or scores that are read")
     # Heads of a cache that the caller keeps stay; their queries can still go, as many from each.

@@ -258,17 +258,8 @@ class Case:
     def _kept(self, runs: Runs) -> Runs:
         """What stays of the reference's values, in the shapes of the smaller model's."""
         known = {str(v.name): v for n in self.cut.coupling.graph for v in n.outputs}
-
-        def kept(name: str, array: Array) -> Array:
-            mask = self.cut.mask(known[name])
-            if mask is None:
-                return array
-            # Axes along which nothing goes have the size of these feeds, not always the one that was planned with.
-            after = self.cut.after(known[name])
-            shape = [a if m > 1 else s for a, m, s in zip(after, mask.shape, array.shape, strict=True)]
-            return array[np.broadcast_to(mask, array.shape)].reshape(shape)
-
-        rows = [[kept(*pair) for pair in zip(runs.names, row, strict=True)] for row in runs.outputs]
+        values = [known[name] for name in runs.names]
+        rows = [[self.cut.taken(*pair) for pair in zip(values, row, strict=True)] for row in runs.outputs]
         return Runs(runs.names, runs.feeds, rows)
 
 

@@ -25,7 +25,7 @@ from compressor.results.bench import BenchReport
 from compressor.results.detail import AccuracyRow
 from compressor.results.environment import environment
 from compressor.results.recipe import GateRow, RecipeReport, StageRow, State
-from compressor.steps import account
+from compressor.steps import run_files
 
 WORK_FOLDER = ".onnx-compressor"
 """The work folder, beside the output."""
@@ -148,7 +148,7 @@ class _Run:
         return Outcome(report, error)
 
     def _begin(self) -> RunState:
-        stats = account.read_back(self._resolved.original, self._resolved.data)
+        stats = run_files.read_back(self._resolved.original, self._resolved.data)
         if self._options.dry_run:
             found = Judged(value=None, reason=self._judge.missing())
         else:

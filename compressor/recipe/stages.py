@@ -33,7 +33,7 @@ from compressor.results.finetune import TuneReport
 from compressor.results.quantize import QuantizeReport
 from compressor.results.unify import UnifyReport
 from compressor.results.verify import VerifyReport
-from compressor.steps import account
+from compressor.steps import run_files
 
 if TYPE_CHECKING:
     from compressor.train.loop.history import Event
@@ -107,7 +107,7 @@ def reported(document: Report | UnifyReport, task: Task) -> ModelStats | None:  
 
 def read_again(document: Document, task: Task) -> ModelStats:  # noqa: ARG001 - one of two ways to know
     """Sizes of the written file, where the report has none."""
-    return account.read_back(task.output, task.settings)
+    return run_files.read_back(task.output, task.settings)
 
 
 def _clean(task: Task, progress: Progress | None) -> Report:

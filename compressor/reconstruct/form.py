@@ -17,6 +17,7 @@ from compressor.graph.evaluate import Array
 Matrix = npt.NDArray[np.float64]
 Pick = npt.NDArray[np.int64]
 Shape = tuple[int, ...]
+VARYING = "its bias varies from row to row"
 
 
 class Unrepairable(Exception):  # noqa: N818 - control flow: the layer is left alone, the reason is for the user

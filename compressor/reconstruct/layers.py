@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
@@ -120,18 +119,8 @@ class Kept:
             Unrepairable: it has other sizes than the cut was planned for.
         """
         value = self._values.get(name)
-        mask = None if value is None else self._cut.mask(value)
-        if value is None or mask is None:
-            return array
-        # One axis alone is the common case, and several times faster than a mask of the whole array.
-        wide = [axis for axis, size in enumerate(mask.shape) if size > 1]
-        if len(wide) == 1 and mask.size == array.shape[wide[0]]:
-            return np.compress(mask.ravel(), array, axis=wide[0])
-        after = self._cut.after(value)
-        # Axes along which nothing goes have the sizes of this run, not those that were planned with.
-        shape = [size if mask.shape[a] == 1 else after[a] for a, size in enumerate(array.shape)]
         try:
-            return array[np.broadcast_to(mask, array.shape)].reshape(shape)
+            return array if value is None else self._cut.taken(value, array)
         # The model may have been run at sizes at which units lie elsewhere along an axis.
         except ValueError:
             raise Unrepairable(f"the sizes of {name!r} are not those that the cut was planned for") from None

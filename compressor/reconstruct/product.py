@@ -17,7 +17,7 @@ from compressor.channels.coupling import Unexplained
 from compressor.graph.evaluate import Array
 from compressor.operators.signature import Call, Signature, expand
 from compressor.operators.table import operator_of
-from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, as_float64, inverse_permutation
+from compressor.reconstruct.form import VARYING, Matrix, Pick, Shape, Unrepairable, as_float64, inverse_permutation
 
 Names = tuple[str, ...]
 UNIT = ""
@@ -137,7 +137,7 @@ class Contraction:
         # Broadcasting lines shapes up at their ends (ONNX, numpy).
         names = self.made[rank - bias.ndim :]
         if bias.ndim > rank or any(s > 1 and n not in self.held for s, n in zip(bias.shape, names, strict=True)):
-            raise Unrepairable("its bias varies from row to row")
+            raise Unrepairable(VARYING)
         order = [*self._groups, *self._outs]
         # Filled up along axes of outputs, where it may have size 1, and single along rows.
         full = [self._size([n])[0] if n in order else 1 for n in self.made]

@@ -15,7 +15,7 @@ from compressor.graph.evaluate import Array
 from compressor.operators.padding import same_padding
 from compressor.operators.table import operator_of
 from compressor.operators.weight import weight_axes
-from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, as_float64
+from compressor.reconstruct.form import VARYING, Matrix, Pick, Shape, Unrepairable, as_float64
 
 MOVED = "it reads its input between positions"
 """What is said of a deformable convolution."""
@@ -141,7 +141,7 @@ class ConvWindows:
         channels = self.shape[1] * self.groups if self.transposed else self.shape[0]
         # An Add behind the convolution may hold a map of positions, which no vector can.
         if bias.size not in (1, channels) or (bias.ndim == rank and bias.shape[1] != bias.size):
-            raise Unrepairable("its bias varies from row to row")
+            raise Unrepairable(VARYING)
         return np.broadcast_to(as_float64(bias).ravel(), (channels,)).reshape(self.groups, -1)
 
 

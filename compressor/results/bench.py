@@ -4,7 +4,7 @@ from pydantic import Field
 
 from compressor.results.base import Record
 from compressor.results.detail import Environment
-from compressor.results.records import Document, ModelStats
+from compressor.results.records import ModelStats, RunDocument
 
 
 class LatencyStats(Record):
@@ -77,7 +77,7 @@ class BenchRun(Record):
     nodes: list[NodeTimeRow] = Field(default=[], description="With --profile, in the order in which they ran.")
 
 
-class BenchReport(Document):
+class BenchReport(RunDocument):
     """The result of measuring one model, or two in turns."""
 
     schema_name: str = Field(default="onnx-compressor.bench/1", alias="schema")
@@ -89,9 +89,6 @@ class BenchReport(Document):
     a: ModelStats
     b: ModelStats | None
     runs: list[BenchRun]
-    seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
-    warnings: list[str] = Field(default=[])
-    settings: dict[str, object] = Field(default={}, description="The settings of the run, defaults filled in.")
     environment: Environment
 
     def headline(self) -> list[tuple[str, str]]:

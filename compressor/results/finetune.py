@@ -49,7 +49,6 @@ class TuneReport(Document):
         description="Of the written model in ONNX Runtime against the trained module; null if not verified.",
     )
     seconds: float
-    warnings: list[str] = Field(default=[])
     settings: dict[str, Any] = Field(default={})
 
     def headline(self) -> list[tuple[str, str]]:

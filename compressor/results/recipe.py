@@ -53,7 +53,6 @@ class RecipeReport(Document):
     gates: list[GateRow] = Field(default=[], description="Of the whole recipe, once all stages are through.")
     failed: str | None = Field(default=None, description="The gate or comparison that was missed; null when none was.")
     seconds: float = Field(description="Of this run; stages that were kept took theirs before.")
-    warnings: list[str] = Field(default=[])
     environment: Environment
 
     def headline(self) -> list[tuple[str, str]]:

@@ -1,12 +1,14 @@
 """What a run reports, with stable keys: the JSON document of every command.
 
-Keys come out in the order of the fields below; dictionaries keep the order in which they were filled.
+Keys come out in the order of the fields below, those that all documents share last; dictionaries keep the order in
+which they were filled.
 MACs are multiply-accumulates (one multiplication and one addition together), not FLOPs.
 """
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from compressor.core.formatting import quantity
 from compressor.results.base import PathText, Record, Summarised
@@ -166,6 +168,18 @@ class Document(Summarised, Record):
 
     schema_name: str = Field(alias="schema")
     version: str = VERSION
+    warnings: list[str] = Field(default=[])
+
+    @model_serializer(mode="wrap")
+    def _own_fields_first(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What every document has stands behind what it was made for: settings alone fill a screen."""
+        found: dict[str, Any] = handler(self)
+        shared = {name: found.pop(name) for name in ("seconds", "warnings", "settings") if name in found}
+        return found | shared
+
+    def warned(self, warnings: Iterable[str]) -> Self:
+        """A copy that has these warnings, too."""
+        return self.model_copy(update={"warnings": [*self.warnings, *warnings]})
 
     def to_json(self) -> str:
         """JSON text with a final newline; infinities and NaN become null."""
@@ -179,7 +193,14 @@ class Document(Summarised, Record):
         return repr(self)
 
 
-class Report(Document):
+class RunDocument(Document):
+    """Base of what a command prints that did some work."""
+
+    seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
+    settings: dict[str, Any] = Field(default={}, description="The settings of the run, defaults filled in.")
+
+
+class Report(RunDocument):
     """The result of pruning, cleaning or inspecting one model."""
 
     schema_name: str = Field(default="onnx-compressor.report/1", alias="schema")
@@ -213,9 +234,6 @@ class Report(Document):
         default=None,
         description="Parameters of all initializers with an axis in a group; null when not counted.",
     )
-    seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
-    warnings: list[str] = Field(default=[])
-    settings: dict[str, Any] = Field(default={}, description="The settings of the run, defaults filled in.")
     environment: Environment | None = Field(default=None, description="Versions and device; null when not asked for.")
     provenance: list[dict[str, str]] = Field(
         default=[], description="What the file says of the commands that wrote it, first to last; of `inspect`."
@@ -259,7 +277,6 @@ class DiffReport(Document):
     layers: list[LayerRow] = Field(
         default=[], description="Costs by node, in the order of the first graph; empty when not asked for."
     )
-    warnings: list[str] = Field(default=[])
 
     def headline(self) -> list[tuple[str, str]]:
         """Sizes, and how much differs."""

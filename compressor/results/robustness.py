@@ -6,7 +6,7 @@ from pydantic import Field
 
 from compressor.results.base import Record
 from compressor.results.detail import Environment
-from compressor.results.records import Document, ModelStats
+from compressor.results.records import ModelStats, RunDocument
 
 
 class Estimate(Record):
@@ -78,7 +78,7 @@ class LeftOut(Record):
     reason: str
 
 
-class RobustnessReport(Document):
+class RobustnessReport(RunDocument):
     """The result of holding compressed models against their original under noise and corruptions."""
 
     schema_name: str = Field(default="onnx-compressor.robustness/1", alias="schema")
@@ -94,9 +94,6 @@ class RobustnessReport(Document):
     accuracy: list[ShiftedAccuracy] = Field(description="Empty without labels.")
     potential: list[PotentialRow] = Field(description="Empty without labels.")
     left_out: list[LeftOut]
-    seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
-    warnings: list[str] = Field(default=[])
-    settings: dict[str, object] = Field(default={}, description="The settings of the run, defaults filled in.")
     environment: Environment
 
     def headline(self) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from compressor.errors import UsageError
 from compressor.results.base import Record
 from compressor.results.detail import SyntheticRow
-from compressor.results.records import Document, ModelStats
+from compressor.results.records import ModelStats, RunDocument
 
 NOT_READABLE = "{path} is no readable sensitivity report{fact}; make one with onnx-compress sensitivity"
 
@@ -59,7 +59,7 @@ class GroupSensitivity(Record):
         return next((p for p in self.points if p.removed == self.safe), None)
 
 
-class SensitivityReport(Document):
+class SensitivityReport(RunDocument):
     """The sensitivity of every group that can be pruned."""
 
     schema_name: str = Field(default="onnx-compressor.sensitivity/1", alias="schema")
@@ -74,9 +74,6 @@ class SensitivityReport(Document):
     measured: int = Field(description="Measurements of this run.")
     remembered: int = Field(description="Measurements that an earlier run had made.")
     jobs: int = Field(description="Measurements at a time.")
-    seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
-    warnings: list[str] = Field(default=[])
-    settings: dict[str, object] = Field(default={}, description="The settings of the run, defaults filled in.")
 
     @staticmethod
     def load(path: Path) -> SensitivityReport:

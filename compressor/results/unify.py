@@ -1,13 +1,11 @@
 """What weight unification reports, with stable JSON keys."""
 
-from typing import Any
-
 from pydantic import Field
 
 from compressor.core.formatting import metric_value
 from compressor.results.base import Record
 from compressor.results.detail import LatencyResult
-from compressor.results.records import Document, ModelStats, ProofResult, headline_sizes, proof_in_words
+from compressor.results.records import ModelStats, ProofResult, RunDocument, headline_sizes, proof_in_words
 
 
 class UnifiedRow(Record):
@@ -78,7 +76,7 @@ class UnifyAccuracy(Record):
     share: bool = Field(default=True, description="Values are shares between 0 and 1.")
 
 
-class UnifyReport(Document):
+class UnifyReport(RunDocument):
     """The result of unifying the weights of one model."""
 
     schema_name: str = Field(default="onnx-compressor.unify/1", alias="schema")
@@ -105,9 +103,6 @@ class UnifyReport(Document):
         description="Whether ONNX Runtime unpacks every weight bit by bit to the unified one, with its graph "
         "optimisations and without, and every block satisfies its constraint. Null when not run.",
     )
-    seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
-    warnings: list[str] = Field(default=[])
-    settings: dict[str, Any] = Field(default={}, description="The settings of the run, defaults filled in.")
 
     def headline(self) -> list[tuple[str, str]]:
         """Sizes, layers, accuracy and proof."""

@@ -5,7 +5,7 @@ from pydantic import Field
 from compressor.core.formatting import printable
 from compressor.results.base import PathText, Record
 from compressor.results.detail import AccuracyRow, Environment
-from compressor.results.records import Document
+from compressor.results.records import RunDocument
 
 
 class OutputRow(Record):
@@ -58,7 +58,7 @@ class Divergence(Record):
     sessions: int = Field(description="Sessions that were opened to expose them.")
 
 
-class VerifyReport(Document):
+class VerifyReport(RunDocument):
     """The result of holding two models against each other."""
 
     schema_name: str = Field(default="onnx-compressor.verify/1", alias="schema")
@@ -71,9 +71,6 @@ class VerifyReport(Document):
     runs: list[VerifyRun]
     divergence: Divergence | None = Field(default=None, description="Null when it was not looked for.")
     accuracy: list[AccuracyRow] = Field(default=[], description="The metric of A and B, with --eval.")
-    seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
-    warnings: list[str] = Field(default=[])
-    settings: dict[str, object] = Field(default={}, description="The settings of the run, defaults filled in.")
     environment: Environment
 
     def headline(self) -> list[tuple[str, str]]:

@@ -4,13 +4,14 @@ Its wheels collect events (those of 1.31 for Linux, too), in a database in the u
 them; it looks once, when it is imported, whether it was told not to.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+from compressor.core.machine import report_to_nobody
 
-import onnxruntime as ort
+report_to_nobody()
+
+import onnxruntime as ort  # noqa: E402 - it looks while it is imported
 
 ort.disable_telemetry_events()  # for an ONNX Runtime that was imported before this module, and for Windows
 

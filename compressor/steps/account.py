@@ -15,31 +15,25 @@ from compressor.channels.plan import PruningPlan
 from compressor.config import AMOUNTS, PruneSettings, RunSettings
 from compressor.config.proof import ProofSection
 from compressor.core.formatting import count, share
-from compressor.core.notation import parse_also
 from compressor.graph import files
-from compressor.graph.joined import join, joined_of, split
+from compressor.graph.joined import joined_of
 from compressor.graph.normalise import normalise
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.stream import plan_files
 from compressor.graph.unfuse import UNFUSED
-from compressor.graph.weights import weight_bytes
 from compressor.operators import quantization_grid
-from compressor.operators.carried import taught
 from compressor.operators.table import RULES
 from compressor.pruning import cost
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.freed import held_by_caches
 from compressor.pruning.measured_shapes import shapes_of
-from compressor.pruning.proof import Evidence, file_check
+from compressor.pruning.proof import Evidence
 from compressor.pruning.select import Scored
 from compressor.results import (
-    DiffReport,
     FrozenRow,
     GroupRow,
-    InitializerChange,
     ModelStats,
     NotProvedRow,
-    OperatorChange,
     ProofResult,
     Report,
 )
@@ -50,30 +44,6 @@ if TYPE_CHECKING:
 
 NAMED = 3
 """Nodes that a warning names."""
-
-
-def open_source(model: str | Path | ir.Model, settings: RunSettings, also: Sequence[str] = ()) -> tuple[ir.Model, int]:
-    """The model, knowing what the settings teach about operators, and its bytes on disk (in memory: of its weights).
-
-    Args:
-        model: a file, or a model in memory.
-        settings: of the run.
-        also: further files of it, as :func:`compressor.core.notation.parse_also` reads them.
-
-    Raises:
-        CompressorError: a file is not sound, or the files do not fit each other.
-    """
-    loaded = model if isinstance(model, ir.Model) else files.load_model(model)
-    if also:
-        path = None if isinstance(model, ir.Model) else Path(model)
-        loaded = join(loaded, path, [(Path(file), pairs) for file, pairs in map(parse_also, also)])
-    size = weight_bytes(loaded) if isinstance(model, ir.Model) else _size(loaded)
-    return taught(loaded, settings), size
-
-
-def _size(loaded: ir.Model) -> int:
-    source = files.source_of(loaded)
-    return 0 if source is None else source.size
 
 
 def settings_of_plan(settings: PruneSettings, plan: PruningPlan | None) -> PruneSettings:
@@ -127,49 +97,6 @@ def stats_in_memory(
 def stats_of_file(opened: Opened, settings: RunSettings) -> ModelStats:
     """A model that was opened to be measured."""
     return stats_in_memory(opened.model, settings, files.size_on_disk(opened.path), opened.path)
-
-
-def places(model: ir.Model, output: Path) -> dict[Path, ir.Model]:
-    """Where each file of a result goes: the first to ``output``, others beside it under their own names."""
-    joined, found = joined_of(model), split(model)
-    rest = [] if joined is None else [part.path for part in joined.parts[1:]]
-    names = [output, *(pruned_beside(output, path) for path in rest if path is not None)]
-    return dict(zip(names, found, strict=True))
-
-
-def pruned_beside(output: Path, file: Path) -> Path:
-    """Where a further file of a model goes: ``decoder.onnx`` to ``decoder.pruned.onnx`` in the folder of the output."""
-    return output.with_name(f"{file.stem if file.suffix == '.onnx' else file.name}.pruned.onnx")
-
-
-def read_back(path: Path, settings: RunSettings) -> ModelStats:
-    """A written file, loaded again and counted."""
-    loaded, size = open_source(path, settings)
-    return stats_in_memory(loaded, settings, size, path)
-
-
-def put_in_place(model: ir.Model, output: Path | None, settings: RunSettings, proved: Evidence | None) -> ModelStats:
-    """Writes a model, once the written bytes are proved, and counts the file; without ``output`` only counts.
-
-    Args:
-        model: the result of a run.
-        output: where it goes.
-        settings: how it is written and proved.
-        proved: what was proved of the model as it is; None where its weights changed since.
-
-    Raises:
-        CompressorError: as :func:`compressor.graph.files.save_model` and the proof of the written file.
-    """
-    if output is None:
-        return stats_in_memory(model, settings)
-    check = file_check(model, proved, settings)
-    written = places(model, output)
-    files.save_models(written, settings.external_data, check=check)
-    if len(written) == 1:
-        return read_back(output, settings)
-    # Sizes of inputs that the user gave may be of any of the files, so that these are counted as one again.
-    loaded = stats_in_memory(model, settings, sum(_size(files.load_model(path)) for path in written))
-    return loaded.model_copy(update={"path": str(output), "also": [str(path) for path in list(written)[1:]]})
 
 
 def report(
@@ -239,12 +166,6 @@ def _unfused(model: ir.Model) -> list[str]:
         return []
     listed = ", ".join(f"{number} {op}" for op, number in count.items())
     return [f"operators that ONNX Runtime fused ({listed}) are written as simpler ones; it fuses most when it loads"]
-
-
-def file_names(source: ir.Model) -> list[str]:
-    """Names of the files that a model was joined from; empty for a model of one file."""
-    joined = joined_of(source)
-    return [] if joined is None else [part.title for part in joined.parts]
 
 
 def told_apart(report: Report, source: ir.Model) -> Report:
@@ -326,42 +247,6 @@ def prunable_params(found: Analysis, groups: Sequence[ChannelGroup], whole: int)
     """
     held = quantization_grid.weight_elements(dict.fromkeys(slot.value for member in groups for slot in member.slots))
     return round(whole * held / max(1, cost.graph_params(found.model.graph)))
-
-
-def difference(a: Path, b: Path) -> DiffReport:
-    """What differs between two model files."""
-    settings = RunSettings()
-    models = [files.load_model(p) for p in (a, b)]
-    tensors = [{str(v.name): v.const_value for v in normalise(m.clone()).graph.initializers.values()} for m in models]
-    counts = [Counter(node.op_type for node in m.graph) for m in models]
-    signatures = [
-        [(v.name, v.dtype, str(v.shape)) for v in [*m.graph.inputs, None, *m.graph.outputs] if v is not None]
-        for m in models
-    ]
-    return DiffReport(
-        a=read_back(a, settings),
-        b=read_back(b, settings),
-        same_signature=signatures[0] == signatures[1],
-        initializers=_changed(tensors[0], tensors[1]),
-        operators=[
-            OperatorChange(op_type=op, count_a=counts[0][op], count_b=counts[1][op])
-            for op in sorted(counts[0] | counts[1])
-            if counts[0][op] != counts[1][op]
-        ],
-    )
-
-
-def _changed(
-    one: dict[str, ir.TensorProtocol | None], two: dict[str, ir.TensorProtocol | None]
-) -> list[InitializerChange]:
-    found = []
-    for name in dict.fromkeys([*one, *two]):
-        a, b = one.get(name), two.get(name)
-        shapes = [None if t is None else [int(d) for d in t.shape.numpy()] for t in (a, b)]
-        # By bytes, as NaNs are unequal to themselves and zeros of either sign are equal.
-        if shapes[0] != shapes[1] or (a is not None and b is not None and a.tobytes() != b.tobytes()):
-            found.append(InitializerChange(name=name, shape_a=shapes[0], shape_b=shapes[1]))
-    return found
 
 
 def left_alone(skipped: Mapping[str, str], who: str = "recovery") -> list[str]:

@@ -6,8 +6,8 @@ from compressor.config import PruneSettings
 from compressor.errors import UsageError
 
 
-def demand_together(settings: PruneSettings) -> None:
-    """Raises UsageError where settings of training contradict others."""
+def demand_together(settings: PruneSettings, *, replayed: bool = False) -> None:
+    """Raises UsageError where settings of training contradict others, or the plan that is ``replayed``."""
     if settings.resume and not settings.trains:
         raise UsageError("--resume goes on with training, and nothing is trained; add --recover finetune, or drop it")
     if settings.reinitialise != "no" and not settings.trains:
@@ -15,7 +15,7 @@ def demand_together(settings: PruneSettings) -> None:
     if settings.keep_functions and settings.also:
         raise UsageError("--keep-functions is for a model of one file; leave it out, or --also")
     _demand_depth(settings)
-    _demand_rewind(settings)
+    _demand_rewind(settings, replayed=replayed)
     name = settings.method
     if name is None:
         asked = {"sparsify_epochs", "sparsify_strength"} & settings.model_fields_set
@@ -44,9 +44,11 @@ def _demand_depth(settings: PruneSettings) -> None:
         raise UsageError(f"--depth takes whole blocks, and {given[0]} looks at channels alone; leave one of them out")
 
 
-def _demand_rewind(settings: PruneSettings) -> None:
+def _demand_rewind(settings: PruneSettings, *, replayed: bool) -> None:
     if settings.rewind is None:
         return
+    if replayed:
+        raise UsageError("a plan already says what goes, which --rewind trains to find out; leave one of them out")
     if not settings.trains:
         raise UsageError("--rewind trains fresh weights, which needs --recover finetune")
     if settings.lossless:

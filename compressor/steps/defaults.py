@@ -28,7 +28,7 @@ from compressor.pruning.cost import LEAST_SAMPLES, PASS_MACS, macs_per_sample
 from compressor.results import Report
 from compressor.steps.effort import Effort, RecoveryWork
 from compressor.steps.losses import follows_losses
-from compressor.steps.recover import RunSamples
+from compressor.steps.run_samples import RunSamples
 
 SECONDS = 60.0
 """Longest recovery that is begun without being asked for."""

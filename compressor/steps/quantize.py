@@ -6,7 +6,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -16,7 +15,6 @@ from compressor.core.formatting import count, quantity
 from compressor.core.globs import any_match
 from compressor.data import batch_limit, open_data, open_parts
 from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageError
-from compressor.evaluate.likeness import outputs_row
 from compressor.evaluate.stand_in import stand_in
 from compressor.graph import clean, files, metadata
 from compressor.graph.nodes import REALS, operator_key
@@ -31,21 +29,18 @@ from compressor.results import ModelStats
 from compressor.results.detail import AccuracyRow, OutputsRow
 from compressor.results.quantize import QuantizedRow, QuantizeReport
 from compressor.runtime.quantizer import Quantization
-from compressor.steps import account
-from compressor.steps.recover import NOT_COMPARED, RunSamples
-from compressor.steps.run_sizes import comparable
+from compressor.steps import run_files
+from compressor.steps.recover import NOT_COMPARED
+from compressor.steps.run_samples import RunSamples
 
 BYTES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
 TAKEN = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16})
 """Types of weights that the quantiser knows."""
-TAKES = MappingProxyType(
-    {
-        "static": "it takes convolutions and products with one constant matrix",
-        "dynamic": "it takes convolutions and products with one constant matrix",
-        "int4": "it packs matrix products with one constant matrix, no convolutions",
-    }
+TAKES, PACKS = (
+    "it takes convolutions and products with one constant matrix",
+    "it packs matrix products with one constant matrix, no convolutions",
 )
-"""What the quantiser takes in each mode."""
+"""What the quantiser takes, and in four bits."""
 OLDEST, BY_CHANNEL = 10, 13
 """Operator sets from which QuantizeLinear exists, and takes a scale for each channel."""
 MADE_UP = "no data was given, so activations were calibrated on made-up samples; --data with real ones keeps more"
@@ -168,15 +163,11 @@ def demand_quantised(rows: Sequence[QuantizedRow], task: QuantizeTask, mode: str
     if any(row.quantized for row in rows):
         return
     why = next(iter([*task.notes, *notes]), None)
-    if why is not None:
-        raise NothingToPrune(
-            f"ONNX Runtime quantised none of {count(len(rows), 'weight')} with --mode {mode}: {why}; choose another "
-            "--mode"
-        )
-    readers = sorted({node.op_type for value in task.weights.values() for node, _ in value.uses()})
+    if why is None:
+        readers = sorted({node.op_type for value in task.weights.values() for node, _ in value.uses()})
+        why = f"{PACKS if mode == 'int4' else TAKES}, and these are weights of {', '.join(readers)}"
     raise NothingToPrune(
-        f"ONNX Runtime quantised none of {count(len(rows), 'weight')} with --mode {mode}: {TAKES[mode]}, and these are "
-        f"weights of {', '.join(readers)}; choose another --mode"
+        f"ONNX Runtime quantised none of {count(len(rows), 'weight')} with --mode {mode}: {why}; choose another --mode"
     )
 
 
@@ -249,16 +240,11 @@ def moved_by_quantization(source: ir.Model, result: ir.Model, samples: RunSample
     Raises:
         ProofFailed: the result does not run on samples that the original runs on.
     """
-    data, seen = samples.to_compare()
-    models = [normalise(source.clone()), result]
     try:
-        row = outputs_row(models, data, settings, count=comparable(source, settings, len(data)))
+        row = samples.outputs_row(source, [result], settings)
     except ModelError as error:
         # The original runs on these samples, so this is no fault of the data.
         raise ProofFailed(f"the quantised model does not run on samples that the original runs on: {error}") from None
-    if row is not None:
-        real = samples.real or samples.valid is not None
-        row = row.model_copy(update={"real": real, "seen": seen and samples.real})
     accuracy = []
     evaluator = evaluator_for(settings, samples.valid)
     if evaluator is not None:
@@ -272,9 +258,9 @@ def put_quantized(model: ir.Model, output: Path | None, settings: QuantizeSettin
     """Writes the quantised model, once the written bytes are proved, and counts it; without ``output`` only counts.
 
     Raises:
-        CompressorError: as :func:`compressor.steps.account.put_in_place`.
+        CompressorError: as :func:`compressor.steps.run_files.put_in_place`.
     """
-    stats = account.put_in_place(model, output, settings, None)
+    stats = run_files.put_in_place(model, output, settings, None)
     # Quantised nodes count no multiply-accumulates of real numbers; there are as many as before.
     # Scales and zero points are no parameters either.
     return stats.model_copy(update={"params": before.params, "macs": before.macs, "uncounted": 0})

@@ -20,7 +20,7 @@ from compressor.results.quantize import QuantizedRow
 from compressor.runtime import quantizer
 from compressor.runtime.stored import Runs, Stored
 from compressor.steps.quantize import QuantizeTask, linear_weights
-from compressor.steps.recover import RunSamples
+from compressor.steps.run_samples import RunSamples
 
 LEFT = "node {node!r} stays as it was, since ONNX Runtime does not run what its quantiser makes of it: {reason}"
 NO_BATCH = (
@@ -102,10 +102,7 @@ class _Run:
             return node, " ".join(said.split())[:REASON].rstrip(" .;:")
         if not self.output.exists():
             raise error
-        raise ProofFailed(
-            f"what ONNX Runtime's quantiser makes of the model does not run: {said}; leave nodes out with --exclude, "
-            "or choose another --mode"
-        )
+        raise ProofFailed(f"what ONNX Runtime's quantiser makes of the model does not run: {said}; {quantizer.REMEDY}")
 
     def _demand_model(self) -> None:
         """Raises unless the model itself runs and gives numbers."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -12,24 +10,21 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask
 from compressor.config import PruneSettings
 from compressor.config.choices import RECOVERIES, REGULARIZERS
-from compressor.config.data import validation
 from compressor.core.clock import Clock
-from compressor.core.extras import TRAINING, require
-from compressor.data import Dataset, open_data, open_parts
+from compressor.data import Dataset
 from compressor.data.synthetic import Synthetic
 from compressor.errors import ModelError
-from compressor.evaluate.stand_in import describe_samples, stand_in
+from compressor.evaluate.stand_in import describe_samples
 from compressor.metrics.evaluator import Evaluator, Measured, evaluator_for
 from compressor.pruning.analysis import Analysis
-from compressor.pruning.criteria import criterion
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.orthogonal_weights import orthogonalised
 from compressor.pruning.select import Choice
 from compressor.results import Report
 from compressor.results.detail import AccuracyRow, OutputsRow, RecoveryRow, SyntheticRow
 from compressor.steps.account import left_alone
-from compressor.steps.contradictions import demand_together
-from compressor.steps.run_sizes import outputs_against, run_size
+from compressor.steps.run_samples import RunSamples
+from compressor.steps.run_sizes import run_size
 from compressor.steps.trainability import trainability_row
 from compressor.steps.trainer import Phase, Trainer
 
@@ -47,65 +42,7 @@ INEXACT_NOTE = (
 )
 NOT_RUN = "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
 NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data with samples that the model takes"
-MADE_UP_TO_TRAIN = MappingProxyType({"finetune": 5000, "distill": 2048})
-"""Made-up samples that training distils on, where the user has none; fewer are learnt by heart."""
 STAND_IN_NOTE = "no data was given, so made-up samples stood in for it; --data with real samples recovers more"
-
-
-@dataclass(frozen=True)
-class RunSamples:
-    """What a run reads.
-
-    Attributes:
-        train: to calibrate and train on; made up where the user has nothing.
-        valid: set aside to judge on, labels or not; None where there are none.
-        real: they are the user's.
-        asked: somebody asked for what is done with them; otherwise it is left out where it cannot be done.
-    """
-
-    train: Dataset
-    valid: Dataset | None
-    real: bool
-    asked: bool = True
-
-    @property
-    def telling(self) -> bool:
-        """Do they excite what layers can do: the user's, or made-up ones of whose class the model is sure?"""
-        return self.real or (isinstance(self.train, Synthetic) and bool(self.train.sharpened))
-
-    def to_compare(self) -> tuple[Dataset, bool]:
-        """What outputs are compared on, and whether recovery saw it too."""
-        if self.valid is not None:
-            return self.valid, False
-        if isinstance(self.train, Synthetic):
-            return self.train.renewed(), False
-        return self.train, True
-
-    @staticmethod
-    def of(settings: PruneSettings, model: ir.Model) -> RunSamples | None:
-        """Opens the user's data, or makes samples up; None where nothing is read.
-
-        Raises:
-            UsageError: the data is unreadable or does not fit the model; or training needs what is not given, or not
-                installed.
-        """
-        if settings.uses_gradients:
-            require(f"--recover {settings.recover}", *TRAINING)
-        if settings.trainability:
-            require("--trainability", *TRAINING)
-        demand_together(settings)
-        if settings.data is not None:
-            train, valid = open_parts(settings, model)
-            return RunSamples(train, valid if len(valid) else None, real=True)
-        told = validation(settings)
-        judged = open_data(told, model) if told is not None else None
-        idle = settings.recover == "none" and not settings.trainability and settings.scope != "loss"
-        idle = idle and not settings.changes_layers
-        if idle and judged is None and criterion(settings.criterion).needs is None:
-            return None
-        # Least squares needs hundreds; training learns a few hundred by heart.
-        count = max(settings.samples, MADE_UP_TO_TRAIN.get(settings.recover, 0))
-        return RunSamples(stand_in(model, settings, count), judged, real=False)
 
 
 class Recovery:
@@ -298,15 +235,12 @@ class Recovery:
 
     def _outputs(self, samples: RunSamples) -> OutputsRow | None:
         """How far outputs moved, on samples that recovery did not see where there are such."""
-        data, seen = samples.to_compare()
         cut = [self._cut] if self._steps == 1 and self._cut is not None else []
         try:
-            row = outputs_against(self._source, [*cut, self.model], data, self._settings)
+            return samples.outputs_row(self._source, [*cut, self.model], self._settings)
         except ModelError as error:
             self._warnings.append(NOT_COMPARED.format(reason=str(error).partition(";")[0]))
             return None
-        real = samples.real or samples.valid is not None
-        return None if row is None else row.model_copy(update={"real": real, "seen": seen and samples.real})
 
     def _made_up(self) -> SyntheticRow | None:
         """What stood in for data; None where data was given, or none was needed."""

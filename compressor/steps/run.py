@@ -20,7 +20,7 @@ from compressor.pruning.plan_history import Trail
 from compressor.pruning.proof import Evidence
 from compressor.pruning.schedule import steps_of
 from compressor.results import GroupRow, ModelStats, Report
-from compressor.steps import account
+from compressor.steps import account, run_files
 from compressor.steps.losses import Losses
 from compressor.steps.recover import Recovery
 from compressor.steps.sparsify import again, trained_towards
@@ -164,7 +164,7 @@ class PruningRun:
 
     def single_plan(self, source: ir.Model) -> PruningPlan | None:
         """The plan that leads from the original to the result in one; None where none does."""
-        whole = replace(self.trail.plan(), files=tuple(account.file_names(source)))
+        whole = replace(self.trail.plan(), files=tuple(run_files.file_names(source)))
         # A replay believes every rule at first, so a plan that needed some left alone has to be tried.
         once = (self.trail.replays and not self.distrusted) or replays(whole, source, self.model, self.settings)
         # A plan holds channels alone; changed layers cannot be replayed from it.

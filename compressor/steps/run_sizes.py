@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from compressor.config import PruneSettings, RunSettings
+from compressor.config import DataSettings, RunSettings
 from compressor.core.scratch import scratch
 from compressor.data import Dataset, batch_limit, limit_batch
 from compressor.errors import ModelError
@@ -27,7 +27,7 @@ RUN_BYTES, BYTES_OF_NUMBER = 1 << 30, 4
 ONE_BY_ONE = "samples went through the model one by one, as it does not take several at a time: {reason}"
 
 
-def comparable(model: ir.Model, settings: RunSettings, count: int) -> int:
+def _comparable(model: ir.Model, settings: RunSettings, count: int) -> int:
     """How many of ``count`` samples outputs are compared on, so that it takes seconds."""
     plain = normalise(model.clone())
     shapes = infer(plain, settings.input_shapes, settings.dims)
@@ -36,7 +36,7 @@ def comparable(model: ir.Model, settings: RunSettings, count: int) -> int:
 
 
 def outputs_against(
-    source: ir.Model, models: Sequence[ir.Model], data: Dataset, settings: PruneSettings
+    source: ir.Model, models: Sequence[ir.Model], data: Dataset, settings: DataSettings
 ) -> OutputsRow | None:
     """How far outputs of the last of ``models``, and of the one before it, are from those of ``source`` on ``data``.
 
@@ -47,7 +47,7 @@ def outputs_against(
     """
     original = normalise(source.clone())
     settings = settings.model_copy(update={"batch_size": run_size(original, data, settings)})
-    return outputs_row([original, *models], data, settings, count=comparable(source, settings, len(data)))
+    return outputs_row([original, *models], data, settings, count=_comparable(source, settings, len(data)))
 
 
 def follow_batch(models: Sequence[ir.Model], data: Dataset, settings: RunSettings) -> list[str]:
@@ -77,7 +77,7 @@ def follow_batch(models: Sequence[ir.Model], data: Dataset, settings: RunSetting
     return [ONE_BY_ONE.format(reason=str(problem).partition(";")[0])]
 
 
-def run_size(model: ir.Model, data: Dataset, settings: PruneSettings) -> int:
+def run_size(model: ir.Model, data: Dataset, settings: DataSettings) -> int:
     """Samples in one run: ``--batch-size``, or fewer where what one run computes would not fit."""
     if batch_limit(model) is not None:
         return settings.batch_size  # the file says how many there are in a run

@@ -24,7 +24,7 @@ from compressor.pruning.apply import apply_plan
 from compressor.pruning.cost import CostModel
 from compressor.pruning.select import Choice, choose_channels
 from compressor.results.sensitivity import GroupSensitivity, OutputChange, Point
-from compressor.steps import account
+from compressor.steps import account, run_files
 from compressor.steps.score import measure_for_criterion
 
 
@@ -44,7 +44,7 @@ class Pruned:
         """Loads the file; the variant of a plan, as JSON, is the model without what it names."""
         # Once in every process; plans then cost a cut each.
         settings = SensitivitySettings.model_validate_json(self.settings)
-        found = analyse(account.open_source(self.source, settings)[0], settings)
+        found = analyse(run_files.open_source(self.source, settings)[0], settings)
         return lambda text: apply_plan(found, PruningPlan.from_json(text))
 
 

@@ -36,7 +36,7 @@ from compressor.pruning.standard import all_finite
 from compressor.runtime.stored import Runnable, Stored
 from compressor.steps import account
 from compressor.steps.losses import Losses, follows_losses, scored
-from compressor.steps.recover import RunSamples
+from compressor.steps.run_samples import RunSamples
 from compressor.steps.score import measure_depth, measure_for_criterion
 from compressor.steps.structure import LayerOptions, Selected, structure_of
 

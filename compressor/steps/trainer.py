@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import onnx_ir as ir
 
@@ -124,11 +124,13 @@ class Trainer:
 
         settings, extensions = kept_in_training(changed, self._settings)
         unseen = self._unseen(samples.train)
+        lines: list[dict[str, Any]] = []
         try:
             before = self._distance(model, unseen)
             if before < NEAR:
                 return model
-            done = distil(model, self._source, (samples.train, unseen), settings, extensions, self.teller(step))
+            observe = self.teller(step, lines.append)
+            done = distil(model, self._source, (samples.train, unseen), settings, extensions, observe)
             # What training lowers is a loss of probabilities, which can fall while outputs go astray.
             if self._distance(done.model, unseen) > before:
                 return model
@@ -137,6 +139,9 @@ class Trainer:
             self.warnings.append(NOT_DISTILLED.format(reason=str(error)))
             return model
         self.record(done.history, "training", step)
+        # As the curves of the report: of what was undone there is nothing to draw.
+        for line in lines:
+            self._write(line)
         return done.model
 
     def _unseen(self, data: Dataset) -> Dataset | None:
@@ -182,12 +187,21 @@ class Trainer:
         """Adds the curves of a phase."""
         self.curves += training_curves(history, phase if self._settings.steps == 1 else f"{phase} {max(1, step)}")
 
-    def teller(self, step: int) -> Callable[[Event], None]:
-        """What receives the progress of training after ``step`` cuts."""
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._metrics is not None:
+            self._metrics.add(line)
+
+    def teller(self, step: int, write: Callable[[dict[str, Any]], None] | None = None) -> Callable[[Event], None]:
+        """What receives the progress of training after ``step`` cuts.
+
+        Args:
+            step: number of the cut.
+            write: takes what goes into ``--metrics``; None: it goes there at once.
+        """
+        write = write or self._write
 
         def tell(event: Event) -> None:
-            if self._metrics is not None:
-                self._metrics.add({"pruning_step": step, **event.as_json()})
+            write({"pruning_step": step, **event.as_json()})
             self._clock.tell(event.told("recover"))
 
         return tell

@@ -25,7 +25,7 @@ from compressor.pruning.proof import Evidence, MaskedReference, NotProved
 from compressor.results import ModelStats
 from compressor.results.unify import LeftRow, PermutedRow, UnifyAccuracy, UnifyReport
 from compressor.runtime.stored import Stored
-from compressor.steps import account
+from compressor.steps import account, run_files
 from compressor.unification.curvature import curvatures
 from compressor.unification.evidence import (
     Unified,
@@ -232,7 +232,7 @@ def put_unified(
         before: the original, whose parameters and MACs it has once unpacked, as neither can be counted of codes.
 
     Raises:
-        CompressorError: as :func:`compressor.steps.account.put_in_place`.
+        CompressorError: as :func:`compressor.steps.run_files.put_in_place`.
     """
-    stats = account.put_in_place(model, output, settings, proved)
+    stats = run_files.put_in_place(model, output, settings, proved)
     return stats.model_copy(update={"params": before.params, "macs": before.macs, "uncounted": 0})

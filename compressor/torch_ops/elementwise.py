@@ -187,6 +187,10 @@ def _to_float8(dtype: torch.dtype, limit: float, saturate: bool, x: Tensor) -> T
 def _cast(site: Site) -> Function:
     source = site.types[0][0] if site.types[0] else None
     target = ir.DataType(site.get("to"))
+    return _converter(site, target, source)
+
+
+def _converter(site: Site, target: ir.DataType, source: ir.DataType | None) -> Function:
     if ir.DataType.STRING in (source, target):
         raise site.refuse("converts text, which torch does not know; take it out of the model")
     return converter(target, source, bool(site.get("saturate", 1)))
@@ -195,9 +199,7 @@ def _cast(site: Site) -> Function:
 def _cast_like(site: Site) -> Function:
     source, target = (*site.types[0], None, None)[:2]
     if target is not None:
-        if ir.DataType.STRING in (source, target):
-            raise site.refuse("converts text, which torch does not know; take it out of the model")
-        convert = converter(target, source, bool(site.get("saturate", 1)))
+        convert = _converter(site, target, source)
         return lambda x, _: convert(x)
     return lambda x, like: x.to(like.dtype)
 

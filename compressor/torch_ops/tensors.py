@@ -89,8 +89,17 @@ def torch_dtype(dtype: ir.DataType) -> torch.dtype:
         ModelError: torch has none.
     """
     if dtype not in DTYPES:
-        raise ModelError(f"torch has no element type {dtype.name}; convert the model to another")
+        raise _unknown(dtype.name)
     return DTYPES[dtype]
+
+
+def _unknown(dtype: object) -> ModelError:
+    return ModelError(f"torch has no element type {dtype}; convert the model to another")
+
+
+def log_clamped(values: torch.Tensor) -> torch.Tensor:
+    """Logarithms of probabilities; zero, which has none, counts as 1e-12."""
+    return values.clamp_min(1e-12).log()
 
 
 def to_torch(array: Array) -> torch.Tensor:
@@ -110,7 +119,7 @@ def to_torch(array: Array) -> torch.Tensor:
     try:
         return torch.from_numpy(copy)
     except TypeError:
-        raise ModelError(f"torch has no element type {copy.dtype}; convert the model to another") from None
+        raise _unknown(copy.dtype) from None
 
 
 def to_numpy(tensor: torch.Tensor) -> Array:

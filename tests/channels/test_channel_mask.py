@@ -57,6 +57,20 @@ def test_masks() -> None:
     assert not cut.touches(z)
 
 
+def test_what_is_taken_of_an_array_is_what_the_smaller_model_computes() -> None:
+    rows = "s = Reshape(a, four)  t = Relu(s)  b = Reshape(t, back)"
+    more = "int64[4] four = {0, 4, 4, 36}, int64[4] back = {0, 16, 6, 6}"
+    cut = cut_of(between(rows, more=more), (1, 4, 11, 14))
+    a, s, z = (value(cut.coupling, n) for n in ("a", "s", "z"))
+    one = np.arange(5 * 16 * 36).reshape(5, 16, 6, 6)  # of another batch than the plan was made with
+    few = np.delete(one, (1, 4, 11, 14), 1)
+    np.testing.assert_array_equal(cut.taken(a, one), few)
+    np.testing.assert_array_equal(cut.taken(s, one.reshape(5, 4, 4, 36)), few.reshape(5, 4, 3, 36))
+    assert cut.taken(z, one) is one
+    with pytest.raises(ValueError, match="broadcast"):
+        cut.taken(a, one[:, :15])
+
+
 def test_nothing_is_there_of_no_value() -> None:
     cut = cut_of()
     assert cut.before(None) == cut.after(None) == ()

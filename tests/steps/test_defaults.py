@@ -20,7 +20,7 @@ from compressor.steps import defaults
 from compressor.steps.defaults import NO_LAYER, heavier, resolve_defaults
 from compressor.steps.effort import RecoveryWork
 from compressor.steps.gates import unresolved
-from compressor.steps.recover import RunSamples
+from compressor.steps.run_samples import RunSamples
 from tests.models import between, in_memory, model
 
 MODELS = Path(__file__).parents[2] / "models"

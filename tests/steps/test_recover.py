@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compressor.commands.prune import prune, prune_file, report_file
+from compressor.commands.prune import prune, prune_file
+from compressor.commands.prune_report import report_file
 from compressor.config import PruneSettings
 from compressor.errors import GateMissed, UsageError
 from compressor.steps.gates import demand_gates
@@ -184,7 +185,7 @@ def test_a_missing_library_is_said_before_any_work(
     library: str, asked: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    monkeypatch.delattr("compressor.commands.prune.analyse")
+    monkeypatch.delattr("compressor.steps.settled.analyse")
     with pytest.raises(UsageError, match=rf"^--\w+.* needs {library}, which .* pip install 'onnx-compressor\[tune\]'"):
         prune(NET, PruneSettings.parse({**SETTINGS, **asked}))
 

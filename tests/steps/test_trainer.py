@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import onnx_ir as ir
@@ -12,7 +13,7 @@ from compressor.core.clock import Clock
 from compressor.data import Dataset
 from compressor.data.synthetic import sample_shapes, synthetic
 from compressor.errors import UsageError
-from compressor.steps.recover import RunSamples
+from compressor.steps.run_samples import RunSamples
 from compressor.steps.trainer import NEAR, Trainer
 from compressor.train import brief
 from tests.models import in_memory, model
@@ -22,13 +23,13 @@ NET = (
 )
 
 
-def distilled(monkeypatch: pytest.MonkeyPatch, *distances: float) -> tuple[bool, int]:
+def distilled(monkeypatch: pytest.MonkeyPatch, *distances: float, metrics: Path | None = None) -> tuple[bool, int]:
     """Was the trained model taken, and how many epochs were recorded, where distances before and after are such?"""
     found = iter(distances)
     monkeypatch.setattr(Trainer, "_distance", lambda self, model, data: next(found))
     monkeypatch.setattr(brief, "STEPS", brief.LEAST_STEPS)
     source = in_memory(model(NET))
-    settings = PruneSettings.parse({"ratio": 0.5, "recover": "distill"})
+    settings = PruneSettings.parse({"ratio": 0.5, "recover": "distill", "metrics": metrics})
     samples = synthetic(source, sample_shapes(source, None, None), 16, 0)
     trainer = Trainer(source, settings, Clock())
     cut = in_memory(model(NET.replace("Relu(a)", "Abs(a)")))  # some way off, so that training finds something
@@ -41,10 +42,14 @@ def test_a_model_that_is_near_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) 
     assert distilled(monkeypatch, NEAR / 2) == (False, 0)
 
 
-def test_what_leads_astray_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert distilled(monkeypatch, 0.5, 0.6) == (False, 0)
-    taken, _ = distilled(monkeypatch, 0.5, 0.4)
+def test_what_leads_astray_is_undone_and_leaves_no_progress(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    place = tmp_path / "progress.jsonl"
+    assert distilled(monkeypatch, 0.5, 0.6, metrics=place) == (False, 0)
+    assert not place.exists()
+    taken, _ = distilled(monkeypatch, 0.5, 0.4, metrics=place)
     assert taken
+    lines = [json.loads(line) for line in place.read_text(encoding="utf-8").splitlines()]
+    assert [line["pruning_step"] for line in lines if line["kind"] == "epoch"] == [1]
 
 
 def test_distances_are_those_of_outputs_on_samples_that_nobody_saw() -> None:

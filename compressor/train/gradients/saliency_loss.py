@@ -10,13 +10,11 @@ from compressor.data import Batch
 from compressor.data.output_forms import LEAST, part_variances
 from compressor.errors import ModelError, UsageError
 from compressor.operators.table import operator_of
-from compressor.torch_ops.tensors import to_numpy, to_torch
+from compressor.torch_ops.tensors import log_clamped, to_numpy, to_torch
 from compressor.train.module.graph_module import GraphModule
 
 COOL = 200.0
 """What GraSP divides logits by, so that no softmax is saturated (code of arXiv 2002.07376)."""
-SMALLEST = 1e-12
-"""Probabilities below count as this."""
 
 Tensors = list[torch.Tensor]
 
@@ -71,7 +69,7 @@ class SaliencyLoss:
 
     def _real(self, outputs: Tensors) -> Tensors:
         pairs = zip(outputs, self._probabilities, strict=False)
-        found = [torch.log(y.clamp_min(SMALLEST)) if p else y for y, p in pairs if y.is_floating_point()]
+        found = [log_clamped(y) if p else y for y, p in pairs if y.is_floating_point()]
         if not found:
             raise ModelError("no output of the model is a real number, so nothing has a gradient")
         return [y if y.dtype == torch.float64 else y.float() for y in found]

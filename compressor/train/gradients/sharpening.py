@@ -20,7 +20,7 @@ import torch
 from compressor.data import Array, batch_limit
 from compressor.data.output_forms import OutputForm, decide, vocabularies
 from compressor.data.synthetic import InputKind, Synthetic
-from compressor.torch_ops.tensors import to_numpy, to_torch
+from compressor.torch_ops.tensors import log_clamped, to_numpy, to_torch
 from compressor.train.module.graph_module import GraphModule
 
 ASCENT_STEPS, STEP_SIZE = 2, 0.1
@@ -112,7 +112,7 @@ def _moved(
         if target is None:
             drawn = rng.integers(0, scores.shape[-1], len(scores))
             target = torch.as_tensor(drawn, device=scores.device).reshape(-1, *(1,) * (scores.ndim - 1))
-        logs = scores.clamp_min(1e-12).log() if form.probabilities else scores.log_softmax(-1)
+        logs = log_clamped(scores) if form.probabilities else scores.log_softmax(-1)
         wanted = logs.gather(-1, target.expand(*scores.shape[:-1], 1)).mean(dim=tuple(range(1, scores.ndim)))
         # The sum over samples, as samples do not mix, gives each its own gradient.
         slopes = torch.autograd.grad(wanted.sum(), [tensors[name] for name in names], allow_unused=True)

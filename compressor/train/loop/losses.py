@@ -14,12 +14,10 @@ from compressor.config.training import NEEDS_TEACHER, LossSection
 from compressor.core.user_code import imported
 from compressor.data.output_forms import OutputForm, class_axis, decide, variance
 from compressor.errors import UsageError
-from compressor.torch_ops.tensors import to_numpy
+from compressor.torch_ops.tensors import log_clamped, to_numpy
 from compressor.train.loop.objective import DeviceBatch, Objective, Outputs, Term
 
 Tensor = torch.Tensor
-SMALLEST = 1e-12
-"""Probabilities below it count as this much."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,7 @@ class SoftDivergence:
 
 def log_probabilities(values: Tensor, form: OutputForm, temperature: float = 1.0) -> Tensor:
     """Of each class, after scores are divided by the temperature."""
-    # Zero has no logarithm.
-    scores = values.clamp_min(SMALLEST).log() if form.probabilities else values
+    scores = log_clamped(values) if form.probabilities else values
     # Softmax of logarithms gives the probabilities themselves at temperature one, and softened ones above.
     return torch.log_softmax(scores / temperature, form.axis)
 

@@ -37,6 +37,7 @@ SHARE = 0.1
 SETTLES = 2 / 3
 """Share of the run after which there is no penalty."""
 SMALLEST = 1e-12
+"""Mean square of features that are all zero: the root has no slope at nothing."""
 EVERY = 8
 """Steps of which one has the penalty."""
 

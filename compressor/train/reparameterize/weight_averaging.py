@@ -76,16 +76,18 @@ class WeightMean(Extension):
         Raises:
             UsageError: no weights have been seen.
         """
-        if not self._count:
-            raise UsageError("no weights have been averaged yet; train first")
+        self._demand_seen()
         plain = {name: tensor.clone() for name, tensor in self._mean.items()}
         return plain if self._constraint is None else {**plain, **self._constraint(plain)}
 
     def variance(self) -> Tensors:
         """The variance of every parameter, divided by the number of weights seen; raises as :meth:`mean` does."""
+        self._demand_seen()
+        return {name: tensor / self._count for name, tensor in self._squares.items()}
+
+    def _demand_seen(self) -> None:
         if not self._count:
             raise UsageError("no weights have been averaged yet; train first")
-        return {name: tensor / self._count for name, tensor in self._squares.items()}
 
     def averaged(self, module: torch.nn.Module) -> Mapping[str, torch.Tensor] | None:  # noqa: ARG002
         """The mean, as soon as there is one."""

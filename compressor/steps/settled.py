@@ -1,0 +1,125 @@
+"""What the steps of a pruning run start from: the model analysed, and every setting decided that was left open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.channels.plan import PruningPlan, demand_files
+from compressor.config import PruneSettings
+from compressor.core.clock import Clock
+from compressor.graph.joined import Given, joined_of
+from compressor.graph.restore_packed import is_packed
+from compressor.pruning.analysis import Analysis, analyse
+from compressor.pruning.lossless import exact
+from compressor.pruning.matching import demand_matches
+from compressor.results import ModelStats
+from compressor.steps import account, run_files
+from compressor.steps.defaults import UNPACKED, made_up, resized, resolve_defaults
+from compressor.steps.objective import by_time
+from compressor.steps.run_samples import RunSamples
+from compressor.steps.run_sizes import follow_batch
+from compressor.steps.tokens import of_tokens
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run was given.
+
+    Attributes:
+        model: as it was read; several files joined.
+        size: bytes on disk.
+        file: where it was read from; None for a model in memory.
+        settings: as they were asked for, with what a plan brings; they go into the file as provenance.
+        plan: says what goes, where one is replayed.
+        samples: the user's; None without any.
+    """
+
+    model: ir.Model
+    size: int
+    file: Path | None
+    settings: PruneSettings
+    plan: PruningPlan | None
+    samples: RunSamples | None
+
+    @staticmethod
+    def of(model: str | Path | ir.Model, settings: PruneSettings, plan: PruningPlan | None) -> Asked:
+        """Opens what was given.
+
+        Raises:
+            CompressorError: the model or the data is not readable, or the plan is of other files.
+        """
+        source, size = run_files.open_source(model, settings, settings.also)
+        if plan is not None:
+            demand_files(plan, run_files.file_names(source) or ["the model"])
+        settings = exact(account.settings_of_plan(settings, plan))
+        # Unreadable data is said before anything is analysed.
+        samples = RunSamples.of(settings, source) if settings.data is not None else None
+        return Asked(source, size, None if isinstance(model, ir.Model) else Path(model), settings, plan, samples)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What the first step starts from.
+
+    Attributes:
+        source: the original, with the tokens that stay.
+        read: what ``source`` is proved against to have been prepared rightly.
+        found: the analysed model.
+        settings: with every default resolved.
+        before: the original, counted.
+        notes: what the report has to say of it all.
+        tokens: old numbers of those that stay; None where all do.
+        samples: the user's, or made-up ones; None where the run needs none.
+    """
+
+    source: ir.Model
+    read: Given
+    found: Analysis
+    settings: PruneSettings
+    before: ModelStats
+    notes: list[str]
+    tokens: tuple[int, ...] | None
+    samples: RunSamples | None
+
+
+def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settled:
+    """Analyses a model, decides what the settings leave open, and makes samples up where there are none.
+
+    Args:
+        asked: what was given.
+        distrusted: node -> why its rule is not believed.
+        clock: receives the time of each phase.
+
+    Raises:
+        CompressorError: settings do not fit the model, or no samples do.
+    """
+    with clock.phase("analyse"):
+        fewer = of_tokens(asked.model, asked.settings)
+        source, read = asked.model, joined_of(asked.model) or asked.file or asked.model
+        if fewer is not None:
+            source, read = fewer.model, fewer.reference
+        found = analyse(source, asked.settings, distrusted)
+        demand_matches(asked.settings, source, found.model)
+        # Needs the analysed model, as it counts what a recovery would take.
+        settings, notes = resized(asked.settings)
+        available = None if asked.samples is None else len(asked.samples.train)
+        settings, more = resolve_defaults(settings, found, available=available)
+        notes += [*more, *([UNPACKED] if is_packed(source) else [])]
+        settings = settings if asked.plan is not None else by_time(settings, found, asked.size)
+        before = account.stats_of(source, found, asked.size, asked.file)
+        if fewer is not None:
+            # Shares are of the model as it was given, which has another vocabulary.
+            whole = account.stats_in_memory(asked.model, settings, asked.size)
+            before = whole.model_copy(update={"path": before.path})
+    samples = asked.samples
+    if samples is None:
+        with clock.phase("samples"):
+            samples = made_up(settings, source, found, notes, asked=asked.settings.recover != "auto")
+    if samples is not None:
+        with clock.phase("samples"):
+            notes += follow_batch([source, found.model], samples.train, settings)
+    return Settled(source, read, found, settings, before, notes, None if fewer is None else fewer.tokens, samples)
