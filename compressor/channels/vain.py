@@ -35,7 +35,8 @@ def in_vain(fresh: Mapping[Place, UnitArray], units: Units, closed: Collection[P
     for (value, axis), own in fresh.items():
         stopped = units.stopped_at(own)
         tensor = initializer_of(value)
-        if stopped is None:
+        # Rules may bring units all the same; starting anew a second time would end in the same place, and never stop.
+        if stopped is None or (value, axis) in closed:
             continue
         if tensor is not None and own.size == prod(tensor.shape.numpy()):
             vectors.add((value, axis))
