@@ -21,7 +21,7 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.channels.residual import by_name
-from compressor.errors import PlanError, ProofFailed
+from compressor.errors import PLEASE, PlanError, ProofFailed
 
 SCHEMA = 1
 POLICY: Mapping[str, Callable[[object], bool]] = MappingProxyType(
@@ -313,10 +313,7 @@ def demand_removal(plan: PruningPlan, cut: ChannelMask) -> None:
     for removal in plan.removals:
         keep = cut.keep(cut.coupling.graph.initializers[removal.initializer], removal.axes).ravel()
         if keep[list(removal.indices)].any():
-            raise ProofFailed(
-                f"the cut leaves positions of {removal.initializer!r} that the plan removes; nothing was written; "
-                "this is a fault of this tool, please report it"
-            )
+            raise ProofFailed(f"the cut leaves positions of {removal.initializer!r} that the plan removes; {PLEASE}")
     # A unit takes one position at least, so more units than positions means that something else goes too.
     if cut.removed > sum(len(removal.indices) for removal in plan.removals) + len(plan.blocks):
-        raise ProofFailed("the cut removes more than the plan says; nothing was written; please report it")
+        raise ProofFailed(f"the cut removes more than the plan says; {PLEASE}")

@@ -20,6 +20,7 @@ from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
 from compressor.pruning import proof
+from compressor.pruning.evidence import Evidence
 from compressor.pruning.standard import Standard
 from compressor.runtime.stored import Runs, run_once
 from compressor.torch_ops.tensors import to_numpy
@@ -289,7 +290,7 @@ def _verify(pair: TaughtPair, written: ir.Model, seen: DeviceBatch, settings: Tu
     found = run_once(written, [feeds], settings.provider)
     wanted = [to_numpy(t).astype(a.dtype) for t, a in zip(ours, found.outputs[0], strict=True)]
     asked = Standard(Runs(found.names, [feeds], [wanted]), Tolerance(settings.rtol, settings.atol))
-    evidence = proof.Evidence.of(asked, found)
+    evidence = Evidence.of(asked, found)
     if not evidence.passed:
         raise ProofFailed(
             f"output {evidence.worst!r} of the trained model differs by {evidence.max_rel_err:.1e} between torch and "

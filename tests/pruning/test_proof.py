@@ -28,8 +28,10 @@ from compressor.operators.reference import Reference
 from compressor.operators.table import RULES
 from compressor.pruning import analysis, apply, proof, surgery
 from compressor.pruning.apply import apply_plan
-from compressor.pruning.proof import Evidence, MaskedReference, demand_proof, same_signature
+from compressor.pruning.evidence import Evidence, demand_proof, together
+from compressor.pruning.proof import MaskedReference
 from compressor.pruning.select import choose_channels
+from compressor.pruning.signature import same_signature
 from compressor.pruning.standard import Standard
 from compressor.runtime.stored import Runs, Stored, run_once
 from compressor.steps import step
@@ -470,6 +472,6 @@ def test_memory_that_runs_out_is_no_failed_proof(monkeypatch: pytest.MonkeyPatch
 
 def test_proofs_of_several_steps_name_every_group_once() -> None:
     several = [Evidence(1e-4, shifted_together=names, noticed=1) for names in (["a", "b"], ["b", "c"])]
-    found = proof.together(several)
+    found = together(several)
     assert found is not None
     assert (found.shifted_together, found.noticed) == (["a", "b", "c"], 2)

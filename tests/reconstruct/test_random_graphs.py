@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from compressor import errors
 from compressor.data import Batch
-from compressor.pruning.proof import same_signature
+from compressor.pruning.signature import same_signature
 from compressor.reconstruct import ReconstructOptions
 from tests.models import model
 from tests.property.graphs import blocks_of, random_inputs, random_model
