@@ -49,6 +49,7 @@ def make_copies_apart(model: ir.Model, shapes: Shapes) -> None:
         made = node.outputs[0]
         readers = list(dict.fromkeys(user for user, _ in made.uses()))
         sizes = shapes.dims(made) or ()
+        # A size such as 8 T has a factor that is known, which may count channels; a size such as T has none.
         if all(common_factor(sizes[axis]) == 1 for axis in _made_here(node, shapes)):
             continue
         for reader in readers[1:]:

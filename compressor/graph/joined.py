@@ -204,6 +204,7 @@ class _Joint:
         graph, whole = model.graph, self._whole.graph
         adopt_opsets(graph, whole.opset_imports, path.name)
         links = self._links(path, graph, pairs)
+        # Held before they are renamed: later the file is split again under the names that it came with.
         inputs, outputs = list(graph.inputs), list(graph.outputs)
         names = [str(v.name) for v in (*inputs, *outputs)]
         renamed = self._tell_apart(path, graph, {i: self._given[name] for i, name in links.items()})
@@ -216,6 +217,7 @@ class _Joint:
         nodes, weights = list(graph), list(graph.initializers.values())
         kept = [value for value in inputs if renamed.get(str(value.name), str(value.name)) not in links]
         results = list(graph.outputs)
+        # A value belongs to one graph at a time, so this one gives everything up before the whole takes it.
         graph.outputs.clear()
         graph.inputs.clear()
         graph.remove(nodes)
