@@ -69,6 +69,7 @@ def _made_here(node: ir.Node, shapes: Shapes) -> list[int]:
     before = () if node.op_type == "ConstantOfShape" or node.inputs[0] is None else shapes.dims(node.inputs[0])
     if before is None:
         return []
+    # From the last axis on, where broadcasting lines shapes up.
     places = range(-1, -len(after) - 1, -1)
     return [k for k in places if after[k] != 1 and (k < -len(before) or before[k] == 1)]
 
