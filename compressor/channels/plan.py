@@ -199,6 +199,7 @@ def plan_of(
     finds the same one. Weights that go with a residual block lose nothing beside.
     """
     removals = []
+    # A block goes as one unit of a group of its own, and is named in the plan instead of its channels.
     chosen = {unit for group in groups if group.blocks for unit in removed.get(group.name, ())}
     blocks = [block for block in coupling.blocks if block.unit in chosen]
     inside = {value for block in blocks for value in block.weights}

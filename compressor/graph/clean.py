@@ -144,6 +144,7 @@ def fold_constants(model: ir.Model, shapes: Shapes) -> None:
     for node in list(model.graph):
         if node.op_type == "Constant" or node.op_type in UNPACKS or any(v.is_graph_output() for v in node.outputs):
             continue
+        # What shape inference has followed is known even where an operand is no constant, such as the size of an input.
         arrays: Sequence[Array | None] | None = [shapes.const(v) for v in node.outputs]
         if arrays is None or any(a is None for a in arrays):
             arrays = _constant(node, model, shapes)

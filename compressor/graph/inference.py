@@ -321,6 +321,7 @@ class Walker:
         rule = shape_rules.RULES.get(node.op_type) if node.domain == "" else None
         if rule is None or not self.symbolic:
             return None
+        # Sizes may be in the data alone, as where a Reshape to (batch, -1) reads a shape that was computed.
         of = self.operands(node)
         open_ = any(isinstance(d, Size) for s in of.shapes for d in s or ())
         if not open_ and not any(a is not None and a.dtype.kind == "O" for a in of.data):

@@ -231,7 +231,9 @@ def _slice(of: Operands) -> list[DimShape] | None:
         if not isinstance(axis, int):
             return None
         bounds = [None if given is None else given[k] for given in (starts, ends)]
-        sizes[axis] = _cut(sizes[axis], bounds, 1 if steps is None else steps[k]) or of.fresh()
+        cut = _cut(sizes[axis], bounds, 1 if steps is None else steps[k])
+        # A slice of nothing has a size, too: 0.
+        sizes[axis] = of.fresh() if cut is None else cut
     return [tuple(sizes)]
 
 

@@ -116,6 +116,7 @@ class Case:
         part: dict[str, ChannelGroup] = {}
         for member in groups[alone:]:
             name = wrong[member.name][0]
+            # Its weight is in this part already, so a new part begins.
             if name in part:
                 yield list(part.values())
                 part = {}
@@ -140,6 +141,7 @@ class Case:
         taken: set[str] = set()
         for member in groups:
             spare: tuple[str, ir.TensorProtocol] | None = None
+            # Lazily: a wrong slice of a large weight costs as much as a cut, and mostly the first will do.
             for name, made in self._wrong(member):
                 spare = spare or (name, made)
                 if name not in taken:

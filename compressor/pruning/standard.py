@@ -161,6 +161,7 @@ def noise_of(sides: Sequence[tuple[Runs, Sequence[Runs]]]) -> list[list[Array]]:
             ]
             for base, variants in sides
         ]
+        # Either model may be the one that rounds worse; a difference within that says nothing against the cut.
         found.append([NOISE_FACTOR * np.maximum.reduce(several) for several in zip(*parts, strict=True)])
     return found
 
