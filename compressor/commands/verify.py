@@ -126,7 +126,7 @@ def _compare(models: tuple[Opened, Opened], providers: tuple[str, str], settings
 
     found = Comparison()
     setup = sessions.Setup(placement=True)
-    opened = [sessions.start_session(m.path, p, setup) for m, p in zip(models, providers, strict=True)]
+    opened = [sessions.start_session(m.runs, p, setup) for m, p in zip(models, providers, strict=True)]
     for session, provider in zip(opened, providers, strict=True):
         sessions.demand_active(session, provider)
     for feed in _feeds(models, settings):
