@@ -366,7 +366,9 @@ def _scatter_nd(node: ir.Node, coupling: Coupling) -> None:
     """The axes of the data that an index tuple addresses stay whole; the others run along with those of the updates."""
     data, depth = required(node, 0), _addressed(node, coupling)
     shape, index = coupling.shape(data), coupling.shape(node.inputs[1])
-    coupling.restrict(node, data, range(depth), "ScatterND writes along it")
+    # Zeros that are made at run time, and other constants, get their channels from the updates below.
+    if coupling.deferred(data) is None:
+        coupling.restrict(node, data, range(depth), "ScatterND writes along it")
     rest = [(f"a{a}",) for a in range(depth, len(shape))]
     updates = required(node, 2)
     names = [(f"d{a}",) for a in range(depth)] + rest

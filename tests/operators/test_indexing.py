@@ -136,6 +136,11 @@ CASES = (
     token("ScatterND of single features", "b = ScatterND(a, at, p)", {"v": 3},
           more="int64[2,3] at = {0,1,3,2,4,7}, float[2] p",
           frozen={"w": "ScatterND writes along it"}),
+    token("ScatterND into zeros made at run time",
+          "s = Shape(a)  o = ConstantOfShape(s)  c = GatherND(a, at)  b = ScatterND<reduction=\"add\">(o, at, c)",
+          more="int64[2,2] at = {0,1,2,4}"),
+    token("ScatterND into constant zeros", "c = GatherND(a, at)  b = ScatterND(o, at, c)",
+          more="int64[2,2] at = {0,1,2,4}, float[3,5,16] o"),
 )  # fmt: skip
 
 
