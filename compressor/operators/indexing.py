@@ -388,7 +388,7 @@ OPERATORS = (
     Operator("Concat", labels=concat, on_host=Host.ARITHMETIC),
     Operator("Pad", labels=_pad, repaired=_repair_pad, constants=_padded, host=(1, 2, 3), on_host=Host.ARITHMETIC),
     Operator("GatherElements", signature=partial(_along, made=1), on_host=Host.ARITHMETIC),
-    Operator("ScatterElements", signature=partial(_along, made=0), on_host=Host.ARITHMETIC),
+    Operator("ScatterElements", signature=partial(_along, made=0), on_host=Host.ARITHMETIC, overwrites=True),
     Operator("GatherND", labels=_gather_nd, on_host=Host.ARITHMETIC),
-    Operator("ScatterND", labels=_scatter_nd, on_host=Host.ARITHMETIC),
+    Operator("ScatterND", labels=_scatter_nd, on_host=Host.ARITHMETIC, overwrites=True),
 )

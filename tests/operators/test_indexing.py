@@ -140,6 +140,11 @@ CASES = (
         <float[8,16] w, float[16,6] v, float[6,2] head, int64[2] from = {0,0}, int64[2,1] to = {0,0}> {
             a = MatMul(x, w)  s = Shape(a)  o = ConstantOfShape(s)  c = Gather(a, from)
             b = ScatterND<reduction="add">(o, to, c)  z = MatMul(b, v)  y = MatMul(z, head) }""", {"w": 8, "v": 3}),
+    whole("ScatterND of zeros into zeros, and of activations into these", """(float[n,8] x) => (float y)
+        <float[8,16] w, float[16,6] v, float[6,2] head, int64[2] from = {0,0}, int64[2,1] to = {0,0}> {
+            a = MatMul(x, w)  s = Shape(a)  o = ConstantOfShape(s)  k = Gather(o, from)  p = ScatterND(o, to, k)
+            c = Gather(a, from)  b = ScatterND(p, to, c)  z = MatMul(b, v)  y = MatMul(z, head) }""",
+          {"w": 8, "v": 3}),
 )  # fmt: skip
 
 
