@@ -14,6 +14,7 @@ from onnx_ir.passes.common import (
     RemoveUnusedOpsetsPass,
 )
 
+from compressor.graph.branches import take_branches
 from compressor.graph.copies import leave_out_copies
 from compressor.graph.edit import add_constant
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
@@ -38,6 +39,7 @@ def remove_dead(model: ir.Model) -> None:
 
 def simplify(model: ir.Model, shapes: Shapes) -> None:
     """Static values become constants; identities, duplicates and dead nodes go."""
+    take_branches(model, shapes)
     fold_constants(model, shapes)
     write_plain_picks(model)
     leave_out_copies(model, shapes)

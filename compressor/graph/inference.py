@@ -284,10 +284,13 @@ class Walker:
         # A symbol of its own claims nothing, so it is never wrong.
         if self.symbolic:
             return tuple(self.fresh() if d is None else d for d in shape)
-        seen = self.resolve(value, None, None)[0]
-        if seen is None or len(seen) != len(shape):
+        said = self.resolve(value, None, None)[0] or value.shape
+        if said is None or len(said) != len(shape):
             return None
-        return tuple(s if d is None else d for d, s in zip(shape, seen, strict=True))
+        # Of a shape that is declared with symbols, the numbers count.
+        found = [s if d is None else d for d, s in zip(shape, said, strict=True)]
+        numbers = tuple(d for d in found if not isinstance(d, ir.SymbolicDim))
+        return numbers if len(numbers) == len(found) else None
 
     def resolve(
         self, value: ir.Value, shape: DimShape | None, dtype: ir.DataType | None

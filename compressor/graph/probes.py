@@ -78,8 +78,8 @@ class SizeSearch:
         _refuse_too_large(best[2], OutOfMemory if self.binding.given else ModelError)
         return best[1:]
 
-    def second(self, first: Bound, total: int) -> Bound:
-        """Other sizes that fit within budget, given the elements at ``first``; ``first`` where there are none.
+    def second(self, first: Bound, spent: Cost) -> Bound:
+        """Other sizes that fit within budget, given what ``first`` costs; ``first`` where there are none.
 
         Of these the first at which indices that are counted from sizes stay in their tables, if there is one.
         """
@@ -87,7 +87,8 @@ class SizeSearch:
         fitting = (
             bound
             for size, bound, _ in self._fitting(SECOND, [])
-            if bound != first and (size.affordable or size.total <= SECOND_FACTOR * total)
+            if bound != first
+            and (size.affordable or (not spent.affordable and size.total <= SECOND_FACTOR * spent.total))
         )
         beyond = first
         for bound in fitting:

@@ -218,7 +218,7 @@ def infer(
     found.spare_inputs = search.spare()
     if not shapes and not dims:  # otherwise the user said which sizes to run
         found.chosen = any(isinstance(size, Size) for shape in sizes.values() for size in shape)
-        total = cost(numbers).total
-        found.other_inputs = search.second(inputs, total)
-        found.far_inputs = search.far(inputs, total)
+        spent = cost(numbers)
+        found.other_inputs = search.second(inputs, spent)
+        found.far_inputs = search.far(inputs, spent.total)
     return found

@@ -237,7 +237,9 @@ def _scatter_nd(node: ir.Node, coupling: Coupling) -> None:
     """The axes of the data that an index tuple addresses stay whole; the others run along with those of the updates."""
     data, depth = required(node, 0), _addressed(node, coupling)
     shape, index = coupling.shape(data), coupling.shape(node.inputs[1])
-    coupling.restrict(node, data, range(depth), "ScatterND writes along it")
+    # Zeros that are made at run time, and other constants, get their channels from the updates below.
+    if coupling.deferred(data) is None:
+        coupling.restrict(node, data, range(depth), "ScatterND writes along it")
     rest = [(f"a{a}",) for a in range(depth, len(shape))]
     updates = required(node, 2)
     names = [(f"d{a}",) for a in range(depth)] + rest
@@ -255,7 +257,7 @@ OPERATORS = (
     Operator("Split", labels=_split, repaired=_repair_split, host=(1,), on_host=Host.ARITHMETIC),
     Operator("Gather", labels=_gather, repaired=_repair_gather, on_host=Host.ARITHMETIC, tables={1: 0}),
     Operator("GatherElements", signature=partial(_along, made=1), on_host=Host.ARITHMETIC),
-    Operator("ScatterElements", signature=partial(_along, made=0), on_host=Host.ARITHMETIC),
+    Operator("ScatterElements", signature=partial(_along, made=0), on_host=Host.ARITHMETIC, overwrites=True),
     Operator("GatherND", labels=_gather_nd, on_host=Host.ARITHMETIC),
-    Operator("ScatterND", labels=_scatter_nd, on_host=Host.ARITHMETIC),
+    Operator("ScatterND", labels=_scatter_nd, on_host=Host.ARITHMETIC, overwrites=True),
 )

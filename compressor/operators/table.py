@@ -29,6 +29,7 @@ from compressor.operators import (
     reduce,
     sequence,
     shape,
+    spectral,
 )
 from compressor.operators.operator import Operator, Rules
 
@@ -53,6 +54,7 @@ FAMILIES = (
     reduce,
     sequence,
     shape,
+    spectral,
 )
 
 RULES: Rules = MappingProxyType({(one.domain, one.name): one for family in FAMILIES for one in family.OPERATORS})

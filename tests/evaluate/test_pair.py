@@ -8,10 +8,16 @@ import numpy as np
 import onnx
 import pytest
 
+from compressor.commands.bench import bench
+from compressor.commands.robustness import robustness
+from compressor.commands.verify import verify
 from compressor.config import RunSettings
+from compressor.config.bench import BenchSettings
+from compressor.config.robustness import RobustnessSettings
+from compressor.config.verify import VerifySettings
 from compressor.errors import UsageError
 from compressor.evaluate import pair
-from compressor.evaluate.pair import Opened
+from compressor.evaluate.pair import Opened, open_model
 from tests.models import model
 
 NET = "(float[n,4] x, int64[n,t] i) => (float[n,4] y, int64[n,t] j) { y = Relu(x) j = Identity(i) }"
@@ -93,3 +99,36 @@ def test_seeded_inputs_and_their_types(tmp_path: Path) -> None:
     assert pair.seeded(one, shapes, 0, {"x": (2, 4), "i": (2, 6)})["i"].shape == (2, 6)
     found = pair.cast({**arrays, "z": np.zeros(1)}, half)
     assert {name: str(array.dtype) for name, array in found.items()} == {"x": "float16", "i": "int64"}
+
+
+TEXT = "(float[n,8] x) => (float[n,8] y) <float[8] w, float[8] s> { a = Add(x, w)  y = LayerNormalization(a, s) }"
+
+
+def deadly(path: Path) -> Path:
+    """ONNX Runtime dies of an Add and a LayerNormalization whose bias is an empty name."""
+    proto = model(TEXT)
+    proto.graph.node[1].input.append("")
+    onnx.save(proto, path)
+    return path
+
+
+def test_a_file_that_would_end_the_process_is_run_as_a_copy(tmp_path: Path) -> None:
+    path = deadly(tmp_path / "in.onnx")
+    opened = open_model(path)
+    copy = opened.runs
+    assert opened.path == path != copy
+    assert [len(node.input) for node in onnx.load(copy).graph.node] == [2, 2]
+    del opened
+    assert not copy.parent.exists()
+
+
+def test_a_file_that_runs_is_not_copied(tmp_path: Path) -> None:
+    onnx.save(model(TEXT), path := tmp_path / "in.onnx")
+    assert open_model(path).runs == path
+
+
+def test_commands_on_two_files_live_through_left_out_inputs(tmp_path: Path) -> None:
+    path = deadly(tmp_path / "in.onnx")
+    assert verify(path, path, VerifySettings()).passed
+    assert bench(path, None, BenchSettings(runs=10, seconds=0.01)).runs
+    assert robustness(path, [path], RobustnessSettings(samples=4, draws=2)).models

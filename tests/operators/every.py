@@ -22,6 +22,7 @@ from . import (
     test_reduce,
     test_sequence,
     test_shape,
+    test_spectral,
 )
 from .case import Case
 
@@ -45,4 +46,5 @@ CASES: tuple[Case, ...] = (
     *test_reduce.CASES,
     *test_sequence.CASES,
     *test_shape.CASES,
+    *test_spectral.CASES,
 )

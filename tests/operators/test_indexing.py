@@ -105,6 +105,15 @@ CASES = (
     token("ScatterND of single features", "b = ScatterND(a, at, p)", {"v": 3},
           more="int64[2,3] at = {0,1,3,2,4,7}, float[2] p",
           frozen={"w": "ScatterND writes along it"}),
+    whole("ScatterND into zeros made at run time", """(float[n,8] x) => (float y)
+        <float[8,16] w, float[16,6] v, float[6,2] head, int64[2] from = {0,0}, int64[2,1] to = {0,0}> {
+            a = MatMul(x, w)  s = Shape(a)  o = ConstantOfShape(s)  c = Gather(a, from)
+            b = ScatterND<reduction="add">(o, to, c)  z = MatMul(b, v)  y = MatMul(z, head) }""", {"w": 8, "v": 3}),
+    whole("ScatterND of zeros into zeros, and of activations into these", """(float[n,8] x) => (float y)
+        <float[8,16] w, float[16,6] v, float[6,2] head, int64[2] from = {0,0}, int64[2,1] to = {0,0}> {
+            a = MatMul(x, w)  s = Shape(a)  o = ConstantOfShape(s)  k = Gather(o, from)  p = ScatterND(o, to, k)
+            c = Gather(a, from)  b = ScatterND(p, to, c)  z = MatMul(b, v)  y = MatMul(z, head) }""",
+          {"w": 8, "v": 3}),
 )  # fmt: skip
 
 

@@ -237,6 +237,32 @@ def test_a_model_that_runs_at_one_size_only() -> None:
         confirm(reference, source, coupling.shapes, masks=masks)
 
 
+def test_values_that_are_compared_at_one_size_are_told() -> None:
+    """There the shapes of outputs are held against those that follow from the graph."""
+    found = prune(in_memory(model(MERGED_HEADS)), SETTINGS).report.proof
+    assert found is not None
+    assert [(row.group, row.reason) for row in found.not_proved] == [("sizes", proof.SIZED)]
+
+
+def test_outputs_of_another_shape_at_another_size_fail() -> None:
+    source, coupling = couple(in_memory(model(MERGED_HEADS)), SETTINGS)
+    plan = choose_channels(coupling, SETTINGS, RULES, 1).plan
+    cut = ChannelMask(coupling, units_of(plan, coupling))
+    reference, masks = surgery.mask(source, cut, RULES)
+    surgery.remove(source, cut, RULES)
+    length = coupling.shapes.inputs["x"][1]
+    for name, array in (("begin", [0]), ("end", [length]), ("axis", [1])):
+        value = ir.Value(name=name, const_value=ir.tensor(np.asarray(array, np.int64), name=name))
+        source.graph.register_initializer(value)
+    y = source.graph.outputs[0]
+    made = ir.node("Slice", [y, *(source.graph.initializers[n] for n in ("begin", "end", "axis"))], name="as_long")
+    made.outputs[0].type, y.name, made.outputs[0].name = y.type, "y0", y.name
+    source.graph.append(made)
+    source.graph.outputs[0] = made.outputs[0]
+    with pytest.raises(ProofFailed, match="follows from the graph"):
+        confirm(reference, source, coupling.shapes, masks=masks)
+
+
 def test_inputs_repeat_and_follow_the_seed() -> None:
     source, coupling = couple(in_memory(between("b = Relu(a)")), SETTINGS)
     one, two, other = (feeds(source, coupling.shapes.inputs, coupling.shapes, seed)["x"] for seed in (0, 0, 1))
