@@ -205,7 +205,7 @@ def removed(found: Analysis, choice: Choice, settings: PruneSettings, clock: Clo
     with scratch() as place:
         case = _Case(found, choice, settings, place)
         with clock.phase("prove"):
-            # The reference is written before anything is cut, so that no edit can reach both sides.
+            # The reference is written before anything is cut; arrays that it shares with the cut model are read-only.
             masked = case.masked()
         with clock.phase("cut"):
             small = apply_plan(found, choice.plan)
