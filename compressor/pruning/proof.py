@@ -20,7 +20,7 @@ from compressor.config import RunSettings
 from compressor.config.proof import ProofSection
 from compressor.core.compare import Distance, Tolerance
 from compressor.core.scratch import scratch
-from compressor.errors import ModelError, NothingToProve, ProofFailed
+from compressor.errors import ModelError, ProofFailed
 from compressor.graph import files
 from compressor.graph.joined import Given
 from compressor.graph.normalise import normalise
@@ -28,6 +28,7 @@ from compressor.graph.shapes import Shapes, infer
 from compressor.operators.reference import Reference
 from compressor.pruning.chained import runnable_given, runnable_written
 from compressor.pruning.inputs import Inputs
+from compressor.pruning.nothing_compared import demand_numbers
 from compressor.pruning.piecewise import Piecewise, runnable
 from compressor.pruning.standard import Standard, moved_runs, noise_of, with_tolerance
 from compressor.runtime.stored import Answers, Feed, Runnable, Runs
@@ -160,7 +161,7 @@ def prove_preparation(
             f"{evidence.max_rel_err:.2g} of its range (tolerance {evidence.tolerance:g}); {PLEASE}"
         )
     if numbers:
-        _demand_numbers(evidence)
+        demand_numbers(evidence.compared, evidence.runs)
     # By identity: another feed than the wanted one was taken, so nothing was shown about other sizes.
     if inputs.second is not None and expected.runs.feeds[0] is not wanted[0]:
         return [NotProved("preparation", ONE_SIZE)]
@@ -257,16 +258,7 @@ def demand_proof(evidence: Evidence) -> None:
             f"output {evidence.worst!r} of the smaller model is off by {evidence.max_rel_err:.2g} of its range "
             f"(tolerance {evidence.tolerance:g}); {PLEASE}"
         )
-    _demand_numbers(evidence)
-
-
-def _demand_numbers(evidence: Evidence) -> None:
-    # A model whose outputs are all NaN agrees with anything.
-    if not evidence.compared and evidence.inputs:
-        raise NothingToProve(
-            "no output of the original is a finite number on the inputs of the proof, so nothing can be proved; give "
-            "sizes that it is meant for with --dim or --input-shape, or leave the proof out with --no-verify"
-        )
+    demand_numbers(evidence.compared, evidence.runs)
 
 
 # ---- the file that was written -------------------------------------------------------------------------------
