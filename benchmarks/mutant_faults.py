@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,10 @@ from compressor.graph import clean, files, inference, normalise, shapes, stream,
 from compressor.operators import repair
 from compressor.operators.table import RULES
 from compressor.pruning import analysis, apply, surgery
+from compressor.steps import recover
+
+RECOVERING = "recovering"
+"""The phase whose faults need a recovery."""
 
 
 def _reading() -> list[Fault]:
@@ -267,19 +272,73 @@ def _writing() -> list[Fault]:
         "padding is lost": attribute(None, "pads", lambda _: None),
         "alpha is lost": attribute(None, "alpha", lambda _: None),
         "a weight in half precision": weight(0, lambda a: a.astype(np.float16).astype(a.dtype)),
+        "an output has another name": _renamed,
+        "a size of an output is forgotten": _forgotten,
     }
     for name, edit in models.items():
-        found.append(Fault("writing", name, files, "save_model", before(_edited_copy(edit))))
+        found.append(Fault("writing", name, files, "save_models", before(_edited_copies(edit))))
     return found
 
 
-def _edited_copy(edit: Callable[[ir.Model], None]) -> Callable[..., Sequence[Any]]:
-    def change(model: ir.Model, *rest: Any) -> Sequence[Any]:
-        copy = model.clone()
-        edit(copy)
-        return copy, *rest
+def _renamed(model: ir.Model) -> None:
+    model.graph.outputs[0].name = f"{model.graph.outputs[0].name}.other"
+
+
+def _forgotten(model: ir.Model) -> None:
+    value = model.graph.outputs[0]
+    if value.shape is not None:
+        value.shape = ir.Shape([*value.shape[:-1], "other"])
+
+
+def _edited_copies(edit: Callable[[ir.Model], None]) -> Callable[..., Sequence[Any]]:
+    def change(models: Mapping[Path, ir.Model], *rest: Any) -> Sequence[Any]:
+        copies = {path: model.clone() for path, model in models.items()}
+        for copy in copies.values():
+            edit(copy)
+        return copies, *rest
 
     return change
 
 
-FAULTS = [*_reading(), *_preparing(), *_coupling(), *_cutting(), *_repairing(), *_replaying(), *_writing()]
+def _recovering() -> list[Fault]:
+    """Recovery leaves another graph; models are recovered for these."""
+    edits: dict[str, Callable[[ir.Model], None]] = {
+        "an activation is another": _other_activation,
+        "padding is lost": attribute(None, "pads", lambda _: None),
+        "operands change places": inputs_swapped("Sub"),
+        "an axis is another": attribute(None, "axis", lambda axis: 0 if axis else 1),
+    }
+    return [Fault(RECOVERING, name, recover.Recovery, "after", _left_as(edit)) for name, edit in edits.items()]
+
+
+def _other_activation(model: ir.Model) -> None:
+    for node in model.graph.all_nodes():
+        if node.op_type in ("Relu", "Tanh", "Sigmoid", "Gelu"):
+            node.op_type = "Elu" if node.op_type == "Relu" else "Relu"
+            return
+
+
+def _left_as(edit: Callable[[ir.Model], None]) -> Make:
+    """What it leaves is edited, on a copy, as what was proved is another model."""
+
+    def make(honest: Callable[..., Any]) -> Callable[..., Any]:
+        def wrong(self: recover.Recovery, *a: Any, **k: Any) -> None:
+            honest(self, *a, **k)
+            self.model = self.model.clone()
+            edit(self.model)
+
+        return wrong
+
+    return make
+
+
+FAULTS = [
+    *_reading(),
+    *_preparing(),
+    *_coupling(),
+    *_cutting(),
+    *_repairing(),
+    *_replaying(),
+    *_recovering(),
+    *_writing(),
+]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+PLEASE = "nothing was written; this is a fault of this tool, please report it"
+"""How a message about a fault of ours ends."""
+
 
 class CompressorError(Exception):
     """Base of every error that is raised on purpose; raised itself, it is an internal failure."""

@@ -61,10 +61,15 @@ def level(unit: str) -> int:
 
 
 @cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imports(path: Path, *, typed: bool = False) -> tuple[str, ...]:
     """Every module named in an import, wherever it stands; those for the type checker alone only if ``typed``."""
     found: list[str] = []
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     for node in ast.walk(tree) if typed else runtime_nodes(tree):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
@@ -175,7 +180,7 @@ def test_the_environment_is_read_and_set_in_one_room() -> None:
 
 def attributes(path: Path) -> set[str]:
     """Names behind a dot, wherever they stand."""
-    return {node.attr for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute)}
+    return {node.attr for node in ast.walk(parsed(path)) if isinstance(node, ast.Attribute)}
 
 
 IMPORTS = """

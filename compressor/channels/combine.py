@@ -390,9 +390,11 @@ class _Combine:
         why = self.coupling.reason(self.node, operand.value, axes, "the order of a joint axis changes")
         turned = ordered(self.units, term, names, why)
         index = tuple(slice(None) if n in turned.axes else None for n in names)
+        # Along names that the term does not have, its units repeat: all those positions live and die with them.
         full = np.broadcast_to(turned.units[index], [self.space.sizes[n] for n in names])
         shape = [prod(self.space.sizes.get(n, 1) for n in operand.axes[a]) for a in axes]
         units: UnitArray = full.reshape(shape)
+        # Two names in one axis are rows of it, and rows have to stay equally wide to fit into one axis again.
         if len(names) > len(axes) and len(turned.axes) > 1:
             self.coupling.balance(turned, self.node)
         return Term(tuple(axes), units)

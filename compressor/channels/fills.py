@@ -59,7 +59,7 @@ def fills(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any])
             # moving it.
             if all(_is_single(shapes, v) for v in data):
                 found.makers.add(node)
-        elif not rule.rearranges and not rule.spreads:
+        elif not (rule.rearranges or rule.spreads or (rule.overwrites and not _adds_up(node))):
             continue
         # Parts that hold different numbers, or one that is not known (None), make no value of one number.
         number = numbers.pop() if len(numbers) == 1 else None
@@ -103,6 +103,10 @@ def drop_copies(graph: ir.Graph) -> None:
         node.outputs[0].replace_all_uses_with(source)
         # Safe: it raises if anybody still reads the copy.
         node.graph.remove(node, safe=True)
+
+
+def _adds_up(node: ir.Node) -> bool:
+    return node.attributes.get_string("reduction", "none") != "none"
 
 
 def _is_float(shapes: Shapes, value: ir.Value) -> bool:

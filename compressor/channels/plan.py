@@ -21,7 +21,7 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.channels.residual import by_name
-from compressor.errors import PlanError, ProofFailed
+from compressor.errors import PLEASE, PlanError, ProofFailed
 
 SCHEMA = 1
 POLICY: Mapping[str, Callable[[object], bool]] = MappingProxyType(
@@ -218,6 +218,7 @@ def plan_of(
     finds the same one. Weights that go with a residual block lose nothing beside.
     """
     removals = []
+    # A block goes as one unit of a group of its own, and is named in the plan instead of its channels.
     chosen = {unit for group in groups if group.blocks for unit in removed.get(group.name, ())}
     blocks = [block for block in coupling.blocks if block.unit in chosen]
     inside = {value for block in blocks for value in block.weights}
@@ -332,10 +333,7 @@ def demand_removal(plan: PruningPlan, cut: ChannelMask) -> None:
     for removal in plan.removals:
         keep = cut.keep(cut.coupling.graph.initializers[removal.initializer], removal.axes).ravel()
         if keep[list(removal.indices)].any():
-            raise ProofFailed(
-                f"the cut leaves positions of {removal.initializer!r} that the plan removes; nothing was written; "
-                "this is a fault of this tool, please report it"
-            )
+            raise ProofFailed(f"the cut leaves positions of {removal.initializer!r} that the plan removes; {PLEASE}")
     # A unit takes one position at least, so more units than positions means that something else goes too.
     if cut.removed > sum(len(removal.indices) for removal in plan.removals) + len(plan.blocks):
-        raise ProofFailed("the cut removes more than the plan says; nothing was written; please report it")
+        raise ProofFailed(f"the cut removes more than the plan says; {PLEASE}")

@@ -35,12 +35,15 @@ def in_vain(fresh: Mapping[Place, UnitArray], units: Units, closed: Collection[P
     for (value, axis), own in fresh.items():
         stopped = units.stopped_at(own)
         tensor = initializer_of(value)
-        if stopped is None:
+        # Rules may bring units all the same; starting anew a second time would end in the same place, and never stop.
+        if stopped is None or (value, axis) in closed:
             continue
+        # A vector brings one unit for every number of it; a matrix may have channels on another axis and is left alone.
         if tensor is not None and own.size == prod(tensor.shape.numpy()):
             vectors.add((value, axis))
         elif axis == HIDDEN and not value.is_initializer():
             copies.append((stopped, (value, axis)))
+    # One kind at a time: the coupling starts over after each, and what was frozen may be free then.
     if vectors or any(axis == HIDDEN for _, axis in closed):
         return vectors
     first = min((stopped for stopped, _ in copies), default=0)

@@ -92,7 +92,7 @@ def prune_command(
     The result has the same inputs and outputs. Before it is written, ONNX Runtime proves that it equals
     IN with the same channels set to zero. IN itself is never changed.
     """
-    from compressor.commands import prune
+    from compressor.commands import prune, prune_report
     from compressor.core.extras import require
     from compressor.render.card import write_card
     from compressor.render.text import explain_frozen, render_report
@@ -117,9 +117,7 @@ def prune_command(
         with view.phases() as progress:
             result = prune.prune_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
             if report_to is not None:
-                from compressor.commands.prune_report import report_file
-
-                report_file(source, result, settings, report_to)
+                prune_report.report_file(source, result, settings, report_to)
     except NothingToPrune as nothing:
         rows = [row for row in nothing.frozen if isinstance(row, FrozenRow)]
         if explain and rows:

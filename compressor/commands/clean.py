@@ -14,7 +14,8 @@ from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.pruning import proof
 from compressor.pruning.analysis import prepared_model
-from compressor.pruning.proof import Evidence
+from compressor.pruning.evidence import Evidence
+from compressor.pruning.signature import same_signature
 from compressor.results import Report
 from compressor.steps import account, run_files
 from compressor.steps.provenance import pruning_facts
@@ -54,7 +55,7 @@ def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Cl
         # Without coupling, which only pruning needs.
         cleaned, shapes = prepared_model(source, settings)
         clean.tidy(cleaned, simplify=settings.simplify)
-        proof.same_signature(source, cleaned)
+        same_signature(source, cleaned)
     with clock.phase("prove"):
         evidence = proof.prove_cleaned(read, cleaned, shapes, settings) if settings.proves else None
     report = Report(

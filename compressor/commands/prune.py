@@ -24,10 +24,11 @@ from compressor.graph.model_result import ModelResult
 from compressor.graph.outline import keep_functions
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
-from compressor.pruning import proof
 from compressor.pruning.analysis import believing
-from compressor.pruning.proof import Evidence
+from compressor.pruning.evidence import Evidence
+from compressor.pruning.recovered import prove_with_functions
 from compressor.pruning.refusal import refusal
+from compressor.pruning.signature import same_signature
 from compressor.results import Report
 from compressor.steps import account, run_files
 from compressor.steps.checkpoints import checkpoint_beside
@@ -126,13 +127,17 @@ def _prune(
     run = PruningRun(settings, plan, distrusted, asked.size, means, recovery, clock)
     found = run.all_steps(start.found, start.read)
     # Once for all steps, on what will be written.
-    proof.same_signature(source, run.model, found.coupling.policy.free)
+    same_signature(source, run.model, found.coupling.policy.free)
     kept = run.single_plan(source)
     report = recovery.added_to(run.report(found, start.before, start.notes))
     report = account.told_apart(report, asked.model)
     if settings.keep_functions:
-        # Against the graph before any step; what is written is proved once more, with its functions.
+        plain = run.model.clone()
+        # Against the graph before any step.
         report = report.warned(keep_functions(run.model, start.found.model, asked.model))
+        if settings.proves:
+            with clock.phase("prove"):
+                prove_with_functions(plain, run.model, settings)
     stamp_provenance(run.model, "prune", asked.settings, asked.file, pruning_facts(report, kept))
     return PruneResult(run.model, kept, report, run.still_proved(), start.tokens)
 

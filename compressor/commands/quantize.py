@@ -15,7 +15,7 @@ from compressor.evaluate.stand_in import describe_samples, tell_sizes
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.graph.restore_packed import is_packed, with_plain_weights
-from compressor.pruning import proof
+from compressor.pruning.signature import same_signature
 from compressor.results.quantize import QuantizeReport
 from compressor.steps import account, run_files
 from compressor.steps.gates import unresolved
@@ -76,7 +76,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
         made = quantised(task, samples, settings)
         result, rows = made.model, made.rows
     # The quantiser is not ours, so what callers bind to is checked.
-    proof.same_signature(source, result)
+    same_signature(source, result)
     demand_quantised(rows, task, settings.mode, made.notes)
     with clock.phase("compare"):
         moved = moved_by_quantization(source, result, samples, settings)

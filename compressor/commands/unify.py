@@ -14,8 +14,8 @@ from compressor.graph import files
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
-from compressor.pruning import proof
-from compressor.pruning.proof import Evidence
+from compressor.pruning.evidence import Evidence
+from compressor.pruning.signature import same_signature
 from compressor.results.unify import UnifyReport
 from compressor.steps import run_files
 from compressor.steps.provenance import unified_facts
@@ -85,7 +85,7 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
     unified = [adopt(item, done, settings) for item in once] if done.kinds else once
     with clock.phase("pack"):
         made = packed(done.model, unified, settings)
-    proof.same_signature(ready.model, made.model)
+    same_signature(ready.model, made.model)
     proved = None
     if settings.proves:
         with clock.phase("prove"):

@@ -13,7 +13,7 @@ from compressor.config.verify import VerifySettings
 from compressor.core.clock import Clock, Progress
 from compressor.core.compare import Distance, Tolerance, distance
 from compressor.data import batch_limit, batches, open_data
-from compressor.errors import ModelError, ProofFailed, UsageError
+from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError
 from compressor.evaluate import bisect, pair
 from compressor.evaluate.pair import Opened
 from compressor.graph.evaluate import Array
@@ -95,7 +95,17 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
 
 
 def demand_equal(report: VerifyReport) -> None:
-    """Raises ProofFailed unless every output is within tolerance."""
+    """Judges what was found.
+
+    Raises:
+        ProofFailed: an output is not within tolerance.
+        NothingToProve: not one entry was a finite number, so that any two models would agree.
+    """
+    if report.passed and not any(row.compared for row in report.outputs):
+        raise NothingToProve(
+            f"no output of {report.a} is a finite number on these inputs, so nothing was compared; give others with "
+            "--data, or sizes that it is meant for with --dim or --input-shape"
+        )
     if report.passed:
         return
     worst = max((row for row in report.outputs if not row.passed), key=lambda row: row.max_rel_err)
@@ -125,7 +135,7 @@ def _compare(models: tuple[Opened, Opened], providers: tuple[str, str], settings
 
     found = Comparison()
     setup = sessions.Setup(placement=True)
-    opened = [sessions.start_session(m.path, p, setup) for m, p in zip(models, providers, strict=True)]
+    opened = [sessions.start_session(m.runs, p, setup) for m, p in zip(models, providers, strict=True)]
     for session, provider in zip(opened, providers, strict=True):
         sessions.demand_active(session, provider)
     for feed in _feeds(models, settings):

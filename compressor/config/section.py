@@ -47,6 +47,15 @@ class Shown:
     off: bool = False
 
 
+@dataclass(frozen=True)
+class Aside:
+    """Marks a setting that no result follows from: where a run leaves things for itself, or how it goes about its work.
+
+    It may differ between a run and the one that resumes it, a stage of a recipe need not be run again for it, and a
+    written model does not tell of it.
+    """
+
+
 class Section(BaseModel):
     """What all sections share: they are frozen, and know no setting but their own."""
 
@@ -60,6 +69,11 @@ class Section(BaseModel):
     def own_fields(cls) -> tuple[str, ...]:
         """Names of the settings that this class declares itself, in order."""
         return tuple(name for name in cls.__annotations__ if name in cls.model_fields)
+
+    @classmethod
+    def asides(cls) -> frozenset[str]:
+        """Names of the settings that are marked :class:`Aside`."""
+        return frozenset(name for name, field in cls.model_fields.items() if Aside() in field.metadata)
 
     @classmethod
     def sections(cls) -> "tuple[type[Section], ...]":

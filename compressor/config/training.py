@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from compressor.config.section import Section, Shown
+from compressor.config.section import Aside, Section, Shown
 from compressor.core.notation import parse_texts
 from compressor.errors import UsageError
 
@@ -187,12 +187,14 @@ class TrainingSection(Section):
         default="auto", description="Mixed precision: auto uses it on CUDA, bf16 on the CPU too."
     )
     compile: bool = Field(default=False, description="Compile the module with torch.compile first.")
-    checkpoint: Annotated[Path | None, Shown("FOLDER")] = Field(
+    checkpoint: Annotated[Path | None, Shown("FOLDER"), Aside()] = Field(
         default=None,
         description="Folder of the checkpoint. Default: beside the output, removed when the run ends well.",
     )
-    keep_checkpoint: bool = Field(default=False, description="Leave the checkpoint when the run ends well.")
-    resume: bool = Field(default=False, description="Continue from the checkpoint.")
-    metrics: Annotated[Path | None, Shown("PATH")] = Field(
+    keep_checkpoint: Annotated[bool, Aside()] = Field(
+        default=False, description="Leave the checkpoint when the run ends well."
+    )
+    resume: Annotated[bool, Aside()] = Field(default=False, description="Continue from the checkpoint.")
+    metrics: Annotated[Path | None, Shown("PATH"), Aside()] = Field(
         default=None, description="Write one line of JSON for every epoch and report of progress."
     )

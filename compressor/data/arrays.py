@@ -9,7 +9,7 @@ import numpy as np
 
 from compressor.config.data import DataSection, DataSettings
 from compressor.core.formatting import printable
-from compressor.data.batch import Array, Batch, Indices
+from compressor.data.batch import Array, Batch, Indices, samples_in
 from compressor.data.labels import batch_labels, tidy_labels
 from compressor.data.prepare import Preparation, check_symbols, normalised, prepare
 from compressor.data.spec import InputSpec, sizes_of
@@ -25,7 +25,7 @@ class ArrayDataset:
     """Samples in arrays, one for each input; prepared when they are taken.
 
     Attributes:
-        arrays: stored samples [n, ...] by the name of the input.
+        arrays: stored samples [n, ...] by the name of the input; one number for an input without axes.
         preparations: by the same names.
         labels: [n, ...], or None.
     """
@@ -40,11 +40,14 @@ class ArrayDataset:
         return self.labels is not None
 
     def __len__(self) -> int:
-        return len(next(iter(self.arrays.values())))
+        return samples_in(self.arrays)
 
     def take(self, indices: Indices) -> Batch:
         """The samples at ``indices``, prepared."""
-        inputs = {name: self.preparations[name](np.asarray(rows[indices])) for name, rows in self.arrays.items()}
+        inputs = {
+            name: self.preparations[name](np.asarray(rows[indices] if rows.ndim else rows))
+            for name, rows in self.arrays.items()
+        }
         return Batch(inputs, None if self.labels is None else batch_labels(self.labels[indices]))
 
 
@@ -64,13 +67,14 @@ def from_arrays(
         UsageError: shapes, element types or values do not fit the inputs, lengths differ, or there is no sample.
     """
     meant = normalised(found, settings)
+    arrays = {**arrays, **{s.name: _one_number(s, arrays[s.name], place) for s in found if s.scalar}}
     preparations = {}
     for spec in found:
         array, called = arrays[spec.name], f"{place}: the array for '{printable(spec.name)}'"
         preparations[spec.name] = prepare(spec, array, settings, called, normal=spec.name in meant)
     # Once shapes fit, since axes are matched by then.
     check_symbols(preparations, {name: array.shape for name, array in arrays.items()})
-    counts = {spec.name: len(arrays[spec.name]) for spec in found}
+    counts = {spec.name: len(arrays[spec.name]) for spec in found if not spec.scalar}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{printable(name)}: {count}" for name, count in counts.items())
         raise UsageError(f"{place}: inputs have different numbers of samples ({told}); give each sample to all of them")
@@ -80,8 +84,19 @@ def from_arrays(
         raise UsageError(f"{place}: there is no sample (the data is {shapes}); give at least one")
     # Last, as it is the one check that reads all numbers.
     for spec in found:
-        check_values(spec, arrays[spec.name], f"{place}: the array for '{printable(spec.name)}'")
+        check_values(spec, np.atleast_1d(arrays[spec.name]), f"{place}: the array for '{printable(spec.name)}'")
     return ArrayDataset(dict(arrays), preparations, None if labels is None else tidy_labels(labels, count, place))
+
+
+def _one_number(spec: InputSpec, array: Array, place: str) -> Array:
+    """What an input without axes is given, as an array without axes; stored as such, or once for each sample."""
+    flat = np.asarray(array).ravel()
+    if not flat.size or (flat != flat[0]).any():
+        raise UsageError(
+            f"{place}: {spec.quoted} is a scalar, the same for all samples, and the data has {flat.size} numbers that "
+            "differ; give one number"
+        )
+    return flat[:1].reshape(())
 
 
 def assign(

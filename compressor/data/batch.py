@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ class Batch:
     """Samples stacked along the first axis.
 
     Attributes:
-        inputs: array [n, ...] by the name of the graph's input, in its element type.
+        inputs: array [n, ...] by the name of the graph's input, in its element type; of an input without axes the one
+            number that all samples of the batch have in common.
         labels: whatever the data calls labels, stacked; int64[n] for classes; None where there are none.
     """
 
@@ -25,7 +27,12 @@ class Batch:
     labels: Array | None = None
 
     def __len__(self) -> int:
-        return len(next(iter(self.inputs.values())))
+        return samples_in(self.inputs)
+
+
+def samples_in(inputs: Mapping[str, Any]) -> int:
+    """How many samples arrays or tensors of a batch hold: those that have axes agree on it."""
+    return next(len(array) for array in inputs.values() if array.ndim)
 
 
 class Dataset(Protocol):

@@ -78,6 +78,9 @@ class ForeignDataset:
         if array.dtype != spec.dtype.numpy():
             name = dtype_name(spec.dtype)
             raise UsageError(f"{place} gave {array.dtype} for {spec.quoted}, which takes {name}; convert it")
+        if spec.scalar and array.ndim == 0:
+            check_values(spec, array[None], f"{place}: the array for '{printable(spec.name)}'")
+            return
         declared = spec.shape if spec.shape is not None else (None, *array.shape[1:])
         sizes = zip(declared[1:], array.shape[1:], strict=False)
         if len(declared) != array.ndim or any(isinstance(dim, int) and dim != size for dim, size in sizes):

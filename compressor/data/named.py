@@ -89,7 +89,8 @@ def _stacked(
         if parts and parts.keys() != arrays.keys():
             raise UsageError(f"{place}: item {position} has other parts than the first; give all the same")
         # Samples are stacked with batches alike.
-        stacked = arrays if _batched(arrays, found) else {name: array[None] for name, array in arrays.items()}
+        whole_batch = _batched(arrays, found)
+        stacked = {n: a if whole_batch and a.ndim else a[None] for n, a in arrays.items()}
         for name, array in stacked.items():
             first = parts.setdefault(name, [array])[0]
             # The first part is in the list already.
@@ -154,7 +155,7 @@ def _batched(arrays: Mapping[str, Array], found: Sequence[InputSpec]) -> bool:
         array = arrays.get(spec.name)
         if array is None and len(found) == 1:
             array = next(iter(arrays.values()))
-        if array is not None and spec.shape is not None:
+        if array is not None and spec.shape:
             return array.ndim >= len(spec.shape)
     return False
 

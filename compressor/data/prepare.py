@@ -56,7 +56,7 @@ class Preparation:
             numbers += self.shift
             arranged = numbers
         # A copy in any case, as a mapped file is read-only.
-        return np.ascontiguousarray(arranged, self.spec.dtype.numpy())
+        return np.array(arranged, self.spec.dtype.numpy(), order="C")
 
 
 def prepare(spec: InputSpec, array: Array, settings: DataSettings, place: str, *, normal: bool) -> Preparation:
@@ -73,7 +73,7 @@ def prepare(spec: InputSpec, array: Array, settings: DataSettings, place: str, *
         UsageError: shape or element type do not fit, or the normalisation does not.
     """
     check_kind(spec, array, place)
-    axes = _arranged(spec, array.shape, settings.layout, place)
+    axes = () if spec.scalar else _arranged(spec, array.shape, settings.layout, place)
     scale, shift = _affine(spec, array, settings if normal else None)
     return Preparation(spec, axes, scale, shift)
 
@@ -184,7 +184,7 @@ def _affine(spec: InputSpec, array: Array, settings: DataSettings | None) -> tup
     # The division by 255 is folded into the scale, so that pixels are touched once.
     scale = (1 / 255 if pixels else 1.0) / divisor
     shift = -np.asarray(mean or (0.0,), np.float64) / divisor
-    shape = [1] * max(len(spec.shape or ()), 1)
+    shape = [1] * (0 if spec.scalar else max(len(spec.shape or ()), 1))
     if spec.image:
         shape[-1 if spec.last else 1] = -1
     return _shaped(scale, shape, wide), _shaped(shift, shape, wide)

@@ -26,7 +26,7 @@ class InputSpec:
         name: in the graph.
         dtype: element type.
         shape: size of each axis, the name of a symbol or None where it is open; the first axis counts samples.
-            None where the file declares no shape.
+            None where the file declares no shape; empty where all samples have one number in common.
     """
 
     name: str
@@ -37,6 +37,11 @@ class InputSpec:
     def quoted(self) -> str:
         """The input's name in quotes, as messages show it."""
         return f"input '{printable(self.name)}'"
+
+    @property
+    def scalar(self) -> bool:
+        """Has it no axis of samples, so that one number goes with all of them?"""
+        return self.shape == ()
 
     @property
     def image(self) -> bool:
@@ -91,6 +96,10 @@ def specs(model: ir.Model) -> tuple[InputSpec, ...]:
     found = tuple(_spec(value) for value in model.graph.inputs if not value.is_initializer())
     if not found:
         raise UsageError("the model has no input, so that there is nothing to give it data for")
+    if all(spec.scalar for spec in found):
+        raise UsageError(
+            f"{found[0].quoted} is a scalar, which has no axis of samples; export the model with the batch in front"
+        )
     return found
 
 
@@ -144,9 +153,4 @@ def _spec(value: ir.Value) -> InputSpec:
     if value.type is not None and not isinstance(value.type, ir.TensorType):
         raise UsageError(f"input '{printable(name)}' is no tensor; data can be given for tensors only")
     shape = None if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape)
-    # Without an axis of samples nothing can be stacked.
-    if shape == ():
-        raise UsageError(
-            f"input '{printable(name)}' is a scalar, which has no axis of samples; make it a constant of the model"
-        )
     return InputSpec(name, value.dtype or ir.DataType.FLOAT, shape)

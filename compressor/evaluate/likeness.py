@@ -113,9 +113,7 @@ def _tallies(models: Sequence[ir.Model], data: Dataset, settings: DataSettings, 
 
 def _run(model: ir.Model, chosen: Sequence[Batch], provider: str, sessions: object) -> list[list[Array]]:
     with sessions.opened(model, provider) as session:  # type: ignore[attr-defined]
-        wanted = {i.name for i in session.get_inputs()}
-        feeds = ({k: v for k, v in batch.inputs.items() if k in wanted} for batch in chosen)
-        return [sessions.run_session(session, feed) for feed in feeds]  # type: ignore[attr-defined]
+        return [sessions.run_session(session, batch.inputs) for batch in chosen]  # type: ignore[attr-defined]
 
 
 def _counts(form: OutputForm, outputs: Sequence[Sequence[Array]], samples: int) -> bool:

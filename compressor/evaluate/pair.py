@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -23,12 +26,14 @@ class Opened:
     """A model file and what is in it.
 
     Attributes:
-        path: the file.
+        path: the file, as the user named it.
         model: in normal form; every open dimension of an input has a name.
+        runs: the file that ONNX Runtime is given: the user's, or a copy of it that does not end the process.
     """
 
     path: Path
     model: ir.Model
+    runs: Path
 
     @property
     def inputs(self) -> dict[str, ir.Value]:
@@ -43,12 +48,24 @@ class Opened:
 
 def open_model(path: Path) -> Opened:
     """Reads a model; raises ModelError where it is not sound."""
-    model = normalise(files.load_model(path))
+    read = files.load_model(path)
+    source = files.source_of(read)
+    model = normalise(read)
     for value in model.graph.inputs:
         if value.shape is not None:
             # Unnamed dimensions are different ones; a name of its own keeps each apart and lets the user set it.
             value.shape = ir.Shape([_named(dim, f"{value.name}#{axis}") for axis, dim in enumerate(value.shape)])
-    return Opened(path, model)
+    opened = Opened(path, model, path)
+    return opened if source is None or source.runs else _copied(opened)
+
+
+def _copied(opened: Opened) -> Opened:
+    """With a copy of the file to run, which is there as long as this is held."""
+    folder = Path(tempfile.mkdtemp(prefix="onnx-compressor-"))
+    found = replace(opened, runs=folder / "model.onnx")
+    weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
+    files.save_model(files.load_model(opened.path), found.runs)
+    return found
 
 
 def _named(dim: int | ir.SymbolicDim, name: str) -> int | ir.SymbolicDim:

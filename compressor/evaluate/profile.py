@@ -97,7 +97,7 @@ def _times(original: Path, result: ir.Model, settings: RunSettings) -> tuple[Tim
         opened = pair.open_model(original)
         dims = dict.fromkeys(pair.batch_symbols(opened, settings), 1)
         feeds = pair.seeded(opened, pair.bind(opened, settings, dims), settings.seed)
-        return _profile(original, settings, feeds), _profile(smaller, settings, feeds)
+        return _profile(opened.runs, settings, feeds), _profile(smaller, settings, feeds)
 
 
 def _profile(path: Path, settings: ProofSection, feeds: Mapping[str, Array]) -> Times:

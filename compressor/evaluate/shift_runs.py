@@ -75,7 +75,7 @@ def _run(
 ) -> Outputs:
     """Fills the tally; returns what outputs were compared by."""
     plan, tally = kept
-    opened = [(sessions.start_session(model.path, provider, sessions.Setup(placement=True)), model) for model in models]
+    opened = [(sessions.start_session(model.runs, provider, sessions.Setup(placement=True)), model) for model in models]
     for session, _ in opened:
         sessions.demand_active(session, provider)
     outputs, start = Outputs(samples.labels), 0

@@ -41,7 +41,7 @@ def timed_run(
     # Where two models take turns, spinning threads of one session would slow the other one down.
     setup = sessions.Setup(threads=settings.threads, cuda_graph=settings.cuda_graph, polite=len(models) > 1)
     subjects = [
-        latency.TimedModel(m.path, settings.provider, pair.cast(inputs, m), setup, settings.io_binding) for m in models
+        latency.TimedModel(m.runs, settings.provider, pair.cast(inputs, m), setup, settings.io_binding) for m in models
     ]
     with clock.phase("time"):
         timing = latency.Timing(

@@ -20,6 +20,10 @@ from compressor.graph.shape_rules import DimShape
 if TYPE_CHECKING:
     from compressor.graph.inference import Walker
 
+TURNS = 3
+"""How often a body runs where nothing tells it: a choice, as of any open size; 1 would look like a broadcast."""
+MOST = 64
+"""A larger limit is that of a loop that ends by its condition, and tells nothing of how often it runs."""
 ROUNDS = 8
 """Walks over a body until the sizes of its states vary no more; a body that takes longer has states without shape."""
 
@@ -54,6 +58,8 @@ def infer_bodies(node: ir.Node, flow: Flow, walker: Walker) -> None:
     for stack in flow.stacked:
         shape = known.shapes.get(stack.slice)
         whole = None if shape is None else _with(shape, stack.axis, count)
+        if shape is not None and walker.filled(stack.whole, whole) is None:
+            whole = _with(shape, stack.axis, _most(node, walker))
         _leave(walker, stack.whole, whole, stack.slice)
 
 
@@ -184,6 +190,13 @@ def iterations(node: ir.Node, flow: Flow, walker: Walker) -> Dim | None:
         return None
     size = limit.ravel()[0]
     return size if isinstance(size, Size) else max(0, int(size))
+
+
+def _most(node: ir.Node, walker: Walker) -> Dim:
+    """How often a Loop may run, or a choice where that is not told either."""
+    limit = None if node.inputs[0] is None else walker.data(node.inputs[0])
+    count = 0 if limit is None or limit.size != 1 else int(limit.ravel()[0])
+    return count if 1 < count <= MOST else TURNS
 
 
 def _length(part: Slices, walker: Walker) -> Dim | None:

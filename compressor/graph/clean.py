@@ -14,6 +14,7 @@ from onnx_ir.passes.common import (
     RemoveUnusedOpsetsPass,
 )
 
+from compressor.graph.branches import take_branches
 from compressor.graph.copies import leave_out_copies
 from compressor.graph.edit import add_constant
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
@@ -38,6 +39,7 @@ def remove_dead(model: ir.Model) -> None:
 
 def simplify(model: ir.Model, shapes: Shapes) -> None:
     """Static values become constants; identities, duplicates and dead nodes go."""
+    take_branches(model, shapes)
     fold_constants(model, shapes)
     write_plain_picks(model)
     leave_out_copies(model, shapes)
@@ -144,6 +146,7 @@ def fold_constants(model: ir.Model, shapes: Shapes) -> None:
     for node in list(model.graph):
         if node.op_type == "Constant" or node.op_type in UNPACKS or any(v.is_graph_output() for v in node.outputs):
             continue
+        # What shape inference has followed is known even where an operand is no constant, such as the size of an input.
         arrays: Sequence[Array | None] | None = [shapes.const(v) for v in node.outputs]
         if arrays is None or any(a is None for a in arrays):
             arrays = _constant(node, model, shapes)

@@ -163,6 +163,27 @@ def _given(value: ir.Value | None) -> ir.Value:
     return value
 
 
+def loop_settings(graph: ir.Graph) -> set[str]:
+    """Names of the inputs of ``graph`` that say how often a Loop runs, or whether it starts, also by way of sums."""
+    pending = [
+        value
+        for node in graph.all_nodes()
+        if node.op_type == "Loop" and node.domain in STANDARD
+        for value in node.inputs[:BEFORE_STATE]
+        if value is not None
+    ]
+    found: dict[ir.Value, None] = {}
+    while pending:
+        value = pending.pop()
+        # A number that is computed from many, as a length is from a mask, says something else of these.
+        if value in found or value.shape is None or any(size != 1 for size in value.shape):
+            continue
+        found[value] = None
+        producer = value.producer()
+        pending += [v for v in producer.inputs if v is not None] if producer is not None else []
+    return {str(value.name) for value in found if value.is_graph_input() and value.graph is graph}
+
+
 def sliced_shape(shape: Sequence[object], axis: int) -> tuple[object, ...]:
     """``shape`` of a whole, as that of one of its slices."""
     return tuple(size for a, size in enumerate(shape) if a != axis % len(shape))

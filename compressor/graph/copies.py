@@ -49,6 +49,7 @@ def make_copies_apart(model: ir.Model, shapes: Shapes) -> None:
         made = node.outputs[0]
         readers = list(dict.fromkeys(user for user, _ in made.uses()))
         sizes = shapes.dims(made) or ()
+        # A size such as 8 T has a factor that is known, which may count channels; a size such as T has none.
         if all(common_factor(sizes[axis]) == 1 for axis in _made_here(node, shapes)):
             continue
         for reader in readers[1:]:
@@ -68,6 +69,7 @@ def _made_here(node: ir.Node, shapes: Shapes) -> list[int]:
     before = () if node.op_type == "ConstantOfShape" or node.inputs[0] is None else shapes.dims(node.inputs[0])
     if before is None:
         return []
+    # From the last axis on, where broadcasting lines shapes up.
     places = range(-1, -len(after) - 1, -1)
     return [k for k in places if after[k] != 1 and (k < -len(before) or before[k] == 1)]
 

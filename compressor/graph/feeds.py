@@ -10,10 +10,13 @@ import onnx_ir as ir
 
 from compressor.errors import NothingToProve
 from compressor.graph.binding import Shape
+from compressor.graph.control_flow import loop_settings
 from compressor.graph.evaluate import Array
 from compressor.graph.room import demand_room
 from compressor.graph.shapes import Shapes
 
+ROUNDS = (2, 4)
+"""Least and largest number of times that a loop is run which is told by an input."""
 FEW = 2
 """Exclusive bound of an integer input that picks from no table: a mask, a flag, a token type."""
 
@@ -36,6 +39,7 @@ def feeds(
     demand_room(model, inputs, shapes)
     rng = np.random.default_rng(seed)
     largest = shapes.largest(inputs, FEW - 1)
+    loops = loop_settings(model.graph)
     made: dict[str, Array] = {}
     for value in model.graph.inputs:
         if value.is_initializer():
@@ -47,11 +51,13 @@ def feeds(
         elif dtype == ir.DataType.STRING:
             made[name] = np.full(shape, "", object)
         elif dtype == ir.DataType.BOOL:
-            made[name] = np.asarray(rng.random(shape) < 0.7)
+            # A loop that does not start shows nothing.
+            made[name] = np.asarray((rng.random(shape) < 0.7) | (name in loops))
         else:
             # A narrow type may not hold the largest index of its table.
             top = min(0 if zeros else largest.get(name, FEW - 1), int(np.iinfo(dtype.numpy()).max))
-            made[name] = np.asarray(rng.integers(0, top + 1, shape)).astype(dtype.numpy())
+            low, high = ROUNDS if name in loops and not zeros else (0, top)
+            made[name] = np.asarray(rng.integers(low, high + 1, shape)).astype(dtype.numpy())
     return made
 
 

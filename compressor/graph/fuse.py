@@ -64,6 +64,7 @@ def _gelu(node: ir.Node) -> Found | None:
     plus = _only_user(node.outputs[0], "Add")
     if x is None or plus is None or not any(_is(v, 1.0) for v in plus.inputs):
         return None
+    # Exporters multiply by x and by one half in either order, or halve x first.
     first = _only_user(plus.outputs[0], "Mul")
     if first is None:
         return None

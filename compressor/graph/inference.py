@@ -284,10 +284,13 @@ class Walker:
         # A symbol of its own claims nothing, so it is never wrong.
         if self.symbolic:
             return tuple(self.fresh() if d is None else d for d in shape)
-        seen = self.resolve(value, None, None)[0]
-        if seen is None or len(seen) != len(shape):
+        said = self.resolve(value, None, None)[0] or value.shape
+        if said is None or len(said) != len(shape):
             return None
-        return tuple(s if d is None else d for d, s in zip(shape, seen, strict=True))
+        # Of a shape that is declared with symbols, the numbers count.
+        found = [s if d is None else d for d, s in zip(shape, said, strict=True)]
+        numbers = tuple(d for d in found if not isinstance(d, ir.SymbolicDim))
+        return numbers if len(numbers) == len(found) else None
 
     def resolve(
         self, value: ir.Value, shape: DimShape | None, dtype: ir.DataType | None
@@ -321,6 +324,7 @@ class Walker:
         rule = shape_rules.RULES.get(node.op_type) if node.domain == "" else None
         if rule is None or not self.symbolic:
             return None
+        # Sizes may be in the data alone, as where a Reshape to (batch, -1) reads a shape that was computed.
         of = self.operands(node)
         open_ = any(isinstance(d, Size) for s in of.shapes for d in s or ())
         if not open_ and not any(a is not None and a.dtype.kind == "O" for a in of.data):

@@ -204,6 +204,7 @@ class _Joint:
         graph, whole = model.graph, self._whole.graph
         adopt_opsets(graph, whole.opset_imports, path.name)
         links = self._links(path, graph, pairs)
+        # Held before they are renamed: later the file is split again under the names that it came with.
         inputs, outputs = list(graph.inputs), list(graph.outputs)
         names = [str(v.name) for v in (*inputs, *outputs)]
         renamed = self._tell_apart(path, graph, {i: self._given[name] for i, name in links.items()})
@@ -216,6 +217,7 @@ class _Joint:
         nodes, weights = list(graph), list(graph.initializers.values())
         kept = [value for value in inputs if renamed.get(str(value.name), str(value.name)) not in links]
         results = list(graph.outputs)
+        # A value belongs to one graph at a time, so this one gives everything up before the whole takes it.
         graph.outputs.clear()
         graph.inputs.clear()
         graph.remove(nodes)
@@ -263,6 +265,7 @@ class _Joint:
                 raise UsageError(f"--also {path}: it has no input {name!r}; it has {', '.join(names)}")
             if output not in self._given:
                 raise UsageError(f"--also {path}: no file before it has an output {output!r}; {self._offer()}")
+        # What the user said comes first: an input that has an output's name may still be meant for another one.
         same = {name: name for name in names if name in self._given and name not in pairs}
         links = {**same, **pairs}
         if not links:
@@ -334,6 +337,7 @@ class _Joint:
                 for size, before in zip(value.shape, output.shape, strict=True):
                     if _symbol(size) and (isinstance(before, int) or _symbol(before)):
                         found[_symbol(size)] = before
+        # "n" of two files need not be one number, and a name that both have would say that it is.
         for name in sorted(_symbols(graph) - {str(name) for name in found}):
             new = name if name not in self._sizes else f"{path.stem}.{name}"
             self._sizes.add(new)

@@ -106,11 +106,13 @@ def _matched(call: ir.Node, old: Mapping[str, ir.Value], new: Mapping[str, ir.Va
             raise _Differs(f"its result {output.name!r} was merged with something else")
         if before is not None and after is None:
             raise _Differs(f"its result {output.name!r} is gone")
+        # None stands for a result that nobody reads, and that cleaning took away.
         match.outputs.append(after)
         if before is not None and after is not None:
             if before.producer() is None or after.producer() is None:
                 raise _Differs(f"its result {output.name!r} is a constant")
             _compare(before, after, own, match)
+    # Inputs that no result follows from were not met on the way back.
     for name in own - match.inputs.keys():
         if name not in new:
             raise _Differs(f"what it read as {name!r} is gone")

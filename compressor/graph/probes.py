@@ -30,6 +30,8 @@ VALUE_BUDGET = 1 << 24
 """Elements of the largest value of a graph at the sizes chosen for it."""
 TOTAL_BUDGET = 1 << 29
 """Elements of all its values together."""
+SECOND_FACTOR = 3
+"""How many times the elements of the first sizes the second ones may have, where even the first are over budget."""
 FAR_BUDGET = 1 << 24
 """Elements of all values together at the far sizes, which serve as a check only."""
 
@@ -76,12 +78,18 @@ class SizeSearch:
         _refuse_too_large(best[2], OutOfMemory if self.binding.given else ModelError)
         return best[1:]
 
-    def second(self, first: Bound) -> Bound:
-        """Other sizes that fit within budget; ``first`` where there are none.
+    def second(self, first: Bound, spent: Cost) -> Bound:
+        """Other sizes that fit within budget, given what ``first`` costs; ``first`` where there are none.
 
         Of these the first at which indices that are counted from sizes stay in their tables, if there is one.
         """
-        fitting = (bound for size, bound, _ in self._fitting(SECOND, []) if bound != first and size.affordable)
+        # A size that is fixed and large leaves no other batch within budget; a file is not proved at one size for that.
+        fitting = (
+            bound
+            for size, bound, _ in self._fitting(SECOND, [])
+            if bound != first
+            and (size.affordable or (not spent.affordable and size.total <= SECOND_FACTOR * spent.total))
+        )
         beyond = first
         for bound in fitting:
             if self._within(bound):

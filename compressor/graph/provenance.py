@@ -21,11 +21,8 @@ from compressor.version import VERSION
 
 PREFIX: Final = "onnx_compressor."
 TOOL: Final = f"onnx-compressor {VERSION}"
-ELSEWHERE: Final = (
-    *("data", "val_data", "also", "resume", "keep_checkpoint"),
-    *("jobs", "cluster", "external_data", "latency"),
-)
-"""Settings that say where something lies or how a run goes about it, besides all paths; they are left out."""
+ELSEWHERE: Final = ("data", "val_data", "also", "external_data", "latency")
+"""Settings that say where something lies, or what is measured, of no model; besides all paths and asides."""
 FACTS: Final = (
     *("tool", "command", "settings", "settings_sha256", "input_sha256", "plan_sha256"),
     *("proof", "distance", "accuracy"),
@@ -102,7 +99,7 @@ def _place(fact: tuple[str, str]) -> tuple[int, str]:
 
 def _kept(settings: RunSettings) -> dict[str, object]:
     paths = {name for name in type(settings).model_fields if isinstance(getattr(settings, name), Path)}
-    return settings.model_dump(mode="json", exclude={*paths, *ELSEWHERE}, exclude_none=True)
+    return settings.model_dump(mode="json", exclude={*paths, *ELSEWHERE, *settings.asides()}, exclude_none=True)
 
 
 def text_digest(text: str) -> str:

@@ -183,6 +183,7 @@ def _column(array: Array) -> Column | None:
     if array.dtype.kind == "O":
         entries = [e if isinstance(e, Size) else int(e) for e in array.ravel()]
         return tuple(Interval(e, e) for e in entries) if array.ndim < 2 and len(entries) <= COLUMNS else None
+    # Column by column: indices of several axes stand side by side, and each has a bound of its own.
     if array.ndim and array.shape[-1] <= COLUMNS:
         rows = array.reshape(-1, array.shape[-1])
         return tuple(Interval(int(rows[:, k].min()), int(rows[:, k].max())) for k in range(rows.shape[1]))

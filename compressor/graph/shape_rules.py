@@ -231,7 +231,9 @@ def _slice(of: Operands) -> list[DimShape] | None:
         if not isinstance(axis, int):
             return None
         bounds = [None if given is None else given[k] for given in (starts, ends)]
-        sizes[axis] = _cut(sizes[axis], bounds, 1 if steps is None else steps[k]) or of.fresh()
+        cut = _cut(sizes[axis], bounds, 1 if steps is None else steps[k])
+        # A slice of nothing has a size, too: 0.
+        sizes[axis] = of.fresh() if cut is None else cut
     return [tuple(sizes)]
 
 
@@ -327,8 +329,30 @@ def _window(of: Operands, kernel: Sequence[Dim] | None, channels: Dim) -> list[D
 
 
 def _conv(of: Operands) -> list[DimShape] | None:
-    weight = of.shape(1)
-    return None if weight is None else _window(of, of.ints("kernel_shape") or weight[2:], weight[0])
+    before, weight = of.shape(0), of.shape(1)
+    if weight is None or len(weight) < 3:
+        return None
+    if before is not None and len(before) == len(weight):
+        of.equate(before[1], weight[1] * of.node.attributes.get_int("group", 1))
+    return _window(of, of.ints("kernel_shape") or weight[2:], weight[0])
+
+
+def _tied(axis: int, index: int, weight_axis: int) -> Rule:
+    """Notes that an axis of the first input is as long as one of a weight; ONNX's own inference tells the result."""
+
+    def rule(of: Operands) -> None:
+        before, weight = of.shape(0), of.shape(index)
+        if before is not None and weight is not None and len(before) > max(axis, 0) and weight:
+            of.equate(before[axis], weight[weight_axis])
+
+    return rule
+
+
+def _gemm(of: Operands) -> None:
+    one, two = of.shape(0), of.shape(1)
+    if one is not None and two is not None and len(one) == len(two) == 2:
+        turned = [of.node.attributes.get_int(name, 0) for name in ("transA", "transB")]
+        of.equate(one[0 if turned[0] else 1], two[1 if turned[1] else 0])
 
 
 def _pool(of: Operands) -> list[DimShape] | None:
@@ -347,6 +371,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "AveragePool": _pool, "Concat": _concat, "ConstantOfShape": _filled, "Conv": _conv, "Expand": _expand,
         "Flatten": _flatten, "LpPool": _pool, "MatMul": _matmul, "MaxPool": _pool, "Pad": _pad, "Range": _range,
         "Reshape": _reshape, "Resize": _resize, "Slice": _slice, "Split": _split, "Tile": _tile,
+        # Where all axes of an input are open, weights tell how many channels it has.
+        "BatchNormalization": _tied(1, 1, 0), "ConvTranspose": _tied(1, 1, 0), "Gemm": _gemm, "GRU": _tied(-1, 1, -1),
+        "InstanceNormalization": _tied(1, 1, 0), "LayerNormalization": _tied(-1, 1, -1), "LSTM": _tied(-1, 1, -1),
+        "RNN": _tied(-1, 1, -1),
     }
 )  # fmt: skip
 """Operator of the standard domain -> its rule."""

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from compressor.graph.binding import Binding, Bound, Declared, Given, Shape, batch, declared, numbered
 from compressor.graph.captures import captured_values
-from compressor.graph.dims import Size, common_factor
+from compressor.graph.dims import Size, common_factor, substitute
 from compressor.graph.evaluate import Array
 from compressor.graph.inference import infer_values
 from compressor.graph.known import NOTHING, Known, Measured, dims_of, initializer_of
@@ -35,6 +35,7 @@ class Shapes:
             sizes to run.
         far_inputs: at a third, whose sizes are far from both; None where there is none, or it would cost too much.
         spare_inputs: more shapes to try where a runtime refuses the others.
+        chosen: some size was left open by the file and by the user, so that a number was made up for it.
         batch: samples in one run, where the batch size was made up; costs are reported for one sample.
         declared: shape of each input, with symbols for what is open.
         limits: indices that are computed from the inputs, and the axes they pick from.
@@ -47,6 +48,7 @@ class Shapes:
         self.other_inputs = inputs
         self.far_inputs: Bound | None = None
         self.spare_inputs: list[Bound] = []
+        self.chosen = False
         self.batch = 1
         self.declared: Declared = {}
         self.limits: list[Limit] = []
@@ -100,6 +102,15 @@ class Shapes:
         """The shape of ``value`` with symbols for what is open, or None where it is not known."""
         tensor = initializer_of(value)
         return self._symbolic.shapes.get(value) if tensor is None else dims_of(tensor)
+
+    def at(self, value: ir.Value, inputs: Mapping[str, Shape]) -> tuple[int | None, ...] | None:
+        """The shape of ``value`` at these sizes of the inputs; None for a size that does not follow from them."""
+        dims = self.dims(value)
+        if dims is None:
+            return None
+        known = numbered(self.declared, inputs)
+        sizes = [substitute(dim, known) for dim in dims]
+        return tuple(size if isinstance(size, int) else None for size in sizes)
 
     def factor(self, value: ir.Value, axis: int) -> int:
         """What the size of an axis is a multiple of, whatever the caller chooses; 1 where nothing is known of it."""
@@ -206,6 +217,8 @@ def infer(
     found.batch = batch(model.graph, inputs)
     found.spare_inputs = search.spare()
     if not shapes and not dims:  # otherwise the user said which sizes to run
-        found.other_inputs = search.second(inputs)
-        found.far_inputs = search.far(inputs, cost(numbers).total)
+        found.chosen = any(isinstance(size, Size) for shape in sizes.values() for size in shape)
+        spent = cost(numbers)
+        found.other_inputs = search.second(inputs, spent)
+        found.far_inputs = search.far(inputs, spent.total)
     return found

@@ -45,8 +45,10 @@ def keep_tokens(model: ir.Model, shapes: Shapes, tokens: Sequence[int]) -> tuple
     if not tables:
         raise UsageError("--keep-tokens finds no token table: no input of whole numbers picks rows of a weight")
     size = max(_rows(table.inputs[0]) for table in tables)
+    # The largest is the vocabulary; smaller ones hold positions or kinds of tokens, which keep their numbers.
     tables = [table for table in tables if _rows(table.inputs[0]) == size]
     kept = _checked(tokens, size)
+    # Renumbered outside, it takes and gives the new numbers, and its weights are as they were.
     reference = model.clone()
     _renumber(reference.graph, _inputs_of(tables), kept, size)
     change = _Change(model.graph, shapes, kept, size)

@@ -183,10 +183,14 @@ class DerivedTensor(ir.LazyTensor):
         self._source, self._part = source, part
 
     def _made(self) -> ir.TensorProtocol:
-        found = [self._part(array, first) for first, array in parts(self._source)]
+        found = list(self.pieces())
         whole = found[0] if len(found) == 1 else np.concatenate([array.ravel() for array in found])
         array = np.ascontiguousarray(whole).reshape(tuple(self.shape))  # type: ignore[arg-type]
         return ir.Tensor(array, dtype=self.dtype, name=self.name)
+
+    def pieces(self) -> Iterator[Array]:
+        """The data in row-major order, one part after the other; of any shapes."""
+        return (self._part(array, first) for first, array in parts(self._source))
 
     def tofile(self, file: BinaryIO) -> None:
         """Writes it part by part."""
@@ -194,8 +198,8 @@ class DerivedTensor(ir.LazyTensor):
         if self.dtype.bitwidth % 8:
             file.write(self.tobytes())
             return
-        for first, array in parts(self._source):
-            file.write(np.ascontiguousarray(self._part(array, first)).tobytes())
+        for piece in self.pieces():
+            file.write(np.ascontiguousarray(piece).tobytes())
 
 
 def with_weights(model: ir.Model, change: Callable[[str, Array, int], Array]) -> ir.Model:
@@ -258,3 +262,14 @@ def hold(graph: ir.Graph, folder: Path, own: Path) -> dict[str, str]:
             held.metadata_props.update(tensor.metadata_props)
             value.const_value = held
     return shards
+
+
+def seal(graph: ir.Graph) -> None:
+    """Makes the arrays of initializers read-only, in place: copies of a graph share them, and an edit reaches all."""
+    for value in graph.initializers.values():
+        tensor = value.const_value
+        raw = tensor.raw if isinstance(tensor, ir.Tensor) else None
+        if tensor is not None and isinstance(raw, np.ndarray) and raw.flags.writeable:
+            own = raw.view()
+            own.flags.writeable = False
+            value.const_value = ir.Tensor(own, dtype=tensor.dtype, name=tensor.name)

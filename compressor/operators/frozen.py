@@ -35,10 +35,8 @@ OPERATORS = (
     *(Operator(n, host=(0,), differentiable=False) for n in ("BlackmanWindow", "HammingWindow", "HannWindow")),
     Operator("AffineGrid", host=(1,)),
     Operator("CenterCropPad", host=(1,)),
-    Operator("DFT", host=(1, 2), spectral=True),
     Operator("MaxUnpool", host=(2,)),
     Operator("MelWeightMatrix", host=tuple(range(5)), differentiable=False),
-    Operator("STFT", host=(1, 3), settings=(2,), spectral=True),
     *_plain("Det"),
     # losses
     *(Operator(name, settings=(2,)) for name in ("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss")),

@@ -18,7 +18,7 @@ from compressor.graph.contrib import MICROSOFT
 from compressor.operators.conv import SLIDES
 from compressor.operators.elementwise import unary
 from compressor.operators.facts import INTEGERS, Grid
-from compressor.operators.indexing import concat
+from compressor.operators.joining import concat
 from compressor.operators.linear import check_batch, matrices
 from compressor.operators.operator import Operator, attribute_axis, required
 from compressor.operators.reference import Reference

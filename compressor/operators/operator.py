@@ -100,6 +100,7 @@ class Operator:
         resamples: interpolates along axes, which stay.
         spectral: is it a Fourier transform?
         spreads: it makes a tensor of one number, if that is all that it reads.
+        overwrites: it writes entries of one input over those of another, where no attribute ``reduction`` adds them up.
         kernelless: why :mod:`compressor.torch_ops` has no function for it, so that no graph with it trains; empty: it
             has one.
     """
@@ -154,6 +155,7 @@ class Operator:
     resamples: bool = False
     spectral: bool = False
     spreads: bool = False
+    overwrites: bool = False
     kernelless: str = ""
 
     # ---- facts that follow --------------------------------------------------------------------------------------

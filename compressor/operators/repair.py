@@ -146,6 +146,7 @@ class Repairer:
         before, after = self.before(node.outputs[0]), self.after(node.outputs[0])
         count = (self.coupling.shapes(target) or (len(before),))[0]
         old, new = np.ones(count, np.int64), np.ones(count, np.int64)
+        # Counted from the end: the shape may have fewer entries than the output has axes, as they are added in front.
         for axis in axes:
             old[axis - len(before)], new[axis - len(before)] = before[axis], after[axis]
         steps = self._scaling(target, old, new)
@@ -258,6 +259,7 @@ class Repairer:
             end = int(positions[-1]) + (1 if step > 0 else -1)
             self._set_bounds(node, axis, (int(positions[0]), end if end >= 0 else BEFORE_FIRST, step))
             return
+        # No bounds take positions with gaps: the Gather picks them, and the Slice then takes all that it gets.
         self._set_bounds(node, axis, (0, np.iinfo(np.int32).max, 1))
         index = self.constant(f"{node.name}.kept{axis}", positions)
         name = f"{node.name}.gather{axis}"
@@ -278,12 +280,14 @@ class Repairer:
             node.attributes["starts"] = ir.AttrInt64s("starts", starts)
             node.attributes["ends"] = ir.AttrInt64s("ends", ends)
             return
+        # All four inputs are written, also those that were left out: a step may be needed where there was none.
         given = [self._bound(v) for v in [*node.inputs[1:], None, None, None, None][:4]]
         count = len(given[0]) if given[0] is not None else 0
         defaults = (None, None, np.arange(count), np.ones(count, np.int64))
         columns = [np.array(g if g is not None else d) for g, d in zip(given, defaults, strict=True)]
         place = [int(a) % rank for a in columns[2]].index(axis)
         for column, new in zip((columns[0], columns[1], columns[3]), bounds, strict=True):
+            # Bounds may be int32, and "to the end" is larger than that.
             column[place] = min(new, np.iinfo(column.dtype).max)
         for index, column in enumerate(columns):
             self.set_input(node, index + 1, column)

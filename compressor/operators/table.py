@@ -18,6 +18,7 @@ from compressor.operators import (
     fused_attention,
     indexing,
     integer,
+    joining,
     linear,
     movement,
     norm,
@@ -28,6 +29,7 @@ from compressor.operators import (
     reduce,
     sequence,
     shape,
+    spectral,
 )
 from compressor.operators.operator import Operator, Rules
 
@@ -41,6 +43,7 @@ FAMILIES = (
     fused_attention,
     indexing,
     integer,
+    joining,
     linear,
     movement,
     norm,
@@ -51,6 +54,7 @@ FAMILIES = (
     reduce,
     sequence,
     shape,
+    spectral,
 )
 
 RULES: Rules = MappingProxyType({(one.domain, one.name): one for family in FAMILIES for one in family.OPERATORS})

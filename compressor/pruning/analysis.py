@@ -18,6 +18,7 @@ from compressor.graph.edit import copy_of
 from compressor.graph.normalise import normalise, unshare
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
+from compressor.graph.weights import seal
 from compressor.operators.table import RULES
 from compressor.pruning.depth import attach_blocks
 from compressor.pruning.freed import freed
@@ -117,6 +118,8 @@ def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, st
         make_copies_apart(model, shapes)
     # A fill that several nodes share would tie the channels of all of them together in the same way.
     give_each_its_own(model.graph, shapes, RULES)
+    # The reference and the smaller model are copies of it.
+    seal(model.graph)
     policy = Policy()
     if isinstance(settings, PruneSettings):
         # Only pruning may change the size of inputs and outputs; other commands analyse to look or to measure.

@@ -20,14 +20,14 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import ChannelGroup, Slot
 from compressor.channels.residual import DEPTH
 from compressor.core.compare import Array, Tolerance
-from compressor.errors import ModelError, ProofFailed
+from compressor.errors import PLEASE, ModelError, ProofFailed
 from compressor.graph.known import dims_of
 from compressor.graph.weights import DerivedTensor
 from compressor.operators.table import RULES
 from compressor.pruning.cost import graph_macs
 from compressor.pruning.depth import heard
+from compressor.pruning.evidence import NotProved
 from compressor.pruning.piecewise import runnable
-from compressor.pruning.proof import PLEASE, NotProved
 from compressor.pruning.routes import Route, on_route
 from compressor.pruning.standard import Standard, all_finite, moved_runs, noise_of
 from compressor.pruning.surgery import compact
@@ -116,6 +116,7 @@ class Case:
         part: dict[str, ChannelGroup] = {}
         for member in groups[alone:]:
             name = wrong[member.name][0]
+            # Its weight is in this part already, so a new part begins.
             if name in part:
                 yield list(part.values())
                 part = {}
@@ -140,6 +141,7 @@ class Case:
         taken: set[str] = set()
         for member in groups:
             spare: tuple[str, ir.TensorProtocol] | None = None
+            # Lazily: a wrong slice of a large weight costs as much as a cut, and mostly the first will do.
             for name, made in self._wrong(member):
                 spare = spare or (name, made)
                 if name not in taken:

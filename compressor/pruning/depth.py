@@ -55,10 +55,12 @@ def find_blocks(coupling: Coupling, rules: Rules) -> list[ResidualBlock]:
         for branch in range(TERMS)
         if _left_alone(node, branch, coupling)
     ]
+    # A bit for each value that is added to: one walk then tells for every value which of them it was computed from.
     skips = {value: 1 << k for k, value in enumerate(dict.fromkeys(node.inputs[1 - branch] for node, branch in sums))}
     follows = _dependence(coupling.graph, skips)
     found = []
     for node, branch in sums:
+        # What is left without the branch is the other operand: an identity only where the branch starts from that.
         if not follows.get(node.inputs[branch], 0) & skips[node.inputs[1 - branch]]:
             continue
         gone = _goes_with(node, branch)
@@ -169,6 +171,7 @@ def with_depth(curves: Curves, ranked: Ranked) -> Curves:
         if worth:
             usual = float(np.median(worth))
             each = [max(lost, default=usual * block.influence) for block, lost in known]
+            # Blocks go in the order of their group, so the loss of so many of them is the sum so far.
             order = curves[depth.name].order
             losses = np.concatenate([[0.0], np.cumsum(each)])[: len(order) + 1]
             found[depth.name] = LossCurve(order, losses)
@@ -203,6 +206,7 @@ def _is_zero(value: ir.Value | None, constants: Constants, rules: Rules) -> bool
 
     if rule.keeps_zero or rule.moves:
         return zero(0)
+    # A sum is zero if all of its terms are, a product if one factor is; a layer and its bias are both.
     count = range(len(node.inputs))
     summed = [k for k in count if k in rule.addends or k in rule.subtracted or k == rule.bias]
     if not all(absent(k) or zero(k) for k in summed):

@@ -8,8 +8,8 @@ that is cut wrongly on purpose; the smaller one and the file that was written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -18,95 +18,27 @@ import onnx_ir as ir
 
 from compressor.config import RunSettings
 from compressor.config.proof import ProofSection
-from compressor.core.compare import Distance, Tolerance
+from compressor.core.compare import Tolerance
 from compressor.core.scratch import scratch
-from compressor.errors import ModelError, ProofFailed
+from compressor.errors import PLEASE, ModelError, ProofFailed
 from compressor.graph import files
 from compressor.graph.joined import Given
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
 from compressor.operators.reference import Reference
 from compressor.pruning.chained import runnable_given, runnable_written
+from compressor.pruning.evidence import Evidence, NotProved, demand_numbers, demand_proof
 from compressor.pruning.inputs import Inputs
-from compressor.pruning.nothing_compared import demand_numbers
 from compressor.pruning.piecewise import Piecewise, runnable
+from compressor.pruning.signature import same_signature
 from compressor.pruning.standard import Standard, moved_runs, noise_of, with_tolerance
 from compressor.runtime.stored import Answers, Feed, Runnable, Runs
 
-ONE_SIZE = "the file does not run at another size of its open dimensions"
-PLEASE = "nothing was written; this is a fault of this tool, please report it"
-
-
-@dataclass(frozen=True)
-class NotProved:
-    """What no comparison says anything about, and why."""
-
-    group: str
-    reason: str
-
-
-@dataclass
-class Evidence:
-    """What the runs showed.
-
-    Attributes:
-        max_rel_err: largest difference, as a share of the largest magnitude of its output.
-        max_abs_err: largest difference.
-        tolerance: largest relative difference allowed.
-        passed: every output of every run was within it.
-        inputs: shapes by input name, for each run.
-        worst: the output with the largest relative error.
-        masked_statistics: the reference takes norms and means over the kept channels only.
-        note: what a reader of the numbers should know.
-        compared: how many results were compared; of none, nothing is proved.
-        noticed: wrong cuts, made on purpose, that the comparison noticed.
-        not_proved: groups whose wrong cut nothing notices.
-        shifted_together: groups whose wrong cut was noticed along with others', and not by itself.
-        runs: what the model that was held against the reference gives.
-        digest: hash of its file; empty where that is not the file that will be written.
-        reference: what the model was held against, in words; empty: the original with the same channels masked.
-    """
-
-    tolerance: float
-    max_rel_err: float = 0.0
-    max_abs_err: float = 0.0
-    passed: bool = True
-    inputs: list[dict[str, list[int]]] = field(default_factory=list)
-    worst: str = ""
-    masked_statistics: bool = False
-    note: str = ""
-    compared: int = 0
-    noticed: int = 0
-    not_proved: list[NotProved] = field(default_factory=list)
-    shifted_together: list[str] = field(default_factory=list)
-    runs: Runs | None = None
-    digest: str = ""
-    reference: str = ""
-
-    @staticmethod
-    def of(asked: Standard, found: Runs) -> Evidence:
-        """How far ``found`` is from what is asked, output by output; does not raise."""
-        evidence = Evidence(asked.tolerance.rtol, note=asked.note, runs=found)
-        evidence.inputs = [{k: list(v.shape) for k, v in feed.items()} for feed in asked.runs.feeds]
-        # Below every rank, so that an output is named even where nothing differs.
-        worst = -1.0
-        for row in asked.distances(found):
-            for name, gap in zip(asked.runs.names, row, strict=True):
-                evidence.compared += gap.compared
-                evidence.passed = evidence.passed and gap.passed
-                evidence.tolerance = max(evidence.tolerance, gap.tolerance)
-                evidence.max_rel_err = max(evidence.max_rel_err, gap.max_rel)
-                evidence.max_abs_err = max(evidence.max_abs_err, gap.max_abs)
-                if (rank := _rank(gap)) >= worst:
-                    worst, evidence.worst, of_worst = rank, name, gap
-        if not evidence.passed:
-            evidence.max_rel_err, evidence.tolerance = of_worst.max_rel, of_worst.tolerance
-        return evidence
-
-
-def _rank(gap: Distance) -> float:
-    """Outputs that fail come before those that pass, large errors before small ones."""
-    return gap.channel_rel + (0.0 if gap.passed else 1e9)
+ONE_SIZE = "one size of its open dimensions was run: the file takes no other, or another would take too much"
+SIZED = (
+    "what goes is masked by position along an open dimension, so that values were compared at one size; at another one "
+    "the shapes of outputs were"
+)
 
 
 def tolerance_of(settings: ProofSection) -> Tolerance:
@@ -161,7 +93,7 @@ def prove_preparation(
             f"{evidence.max_rel_err:.2g} of its range (tolerance {evidence.tolerance:g}); {PLEASE}"
         )
     if numbers:
-        demand_numbers(evidence.compared, evidence.runs)
+        demand_numbers(evidence)
     # By identity: another feed than the wanted one was taken, so nothing was shown about other sizes.
     if inputs.second is not None and expected.runs.feeds[0] is not wanted[0]:
         return [NotProved("preparation", ONE_SIZE)]
@@ -241,6 +173,8 @@ def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: Ru
     taken = list(expected.runs.feeds)
     # The second size is run though nothing can be compared there: a size that was baked into the smaller model fails.
     answers = _answers(found, [*taken, *inputs.both[1:]] if sized and taken[0] is inputs.first else taken)
+    if len(answers.runs.outputs) > len(taken):
+        _demand_shapes(answers.runs, masked.masks, shapes)
     # Without the run at the second size, which has no counterpart.
     runs = Runs(answers.runs.names, taken, answers.runs.outputs[: len(taken)])
     asked, held = with_tolerance(expected, replace(answers, runs=runs), tolerance_of(settings))
@@ -248,17 +182,32 @@ def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: Ru
     if isinstance(masked.stored, Piecewise):
         evidence.note = "; ".join(filter(None, [evidence.note, masked.stored.note]))
     evidence.masked_statistics = masked.masks is not None and masked.masks.statistics > 0
+    if shapes.chosen and len({_sizes_of(feed) for feed in taken}) == 1:
+        evidence.not_proved.append(NotProved("sizes", SIZED if sized and inputs.second is not None else ONE_SIZE))
     return evidence, asked
 
 
-def demand_proof(evidence: Evidence) -> None:
-    """Raises ProofFailed unless the proof passed."""
-    if not evidence.passed:
-        raise ProofFailed(
-            f"output {evidence.worst!r} of the smaller model is off by {evidence.max_rel_err:.2g} of its range "
-            f"(tolerance {evidence.tolerance:g}); {PLEASE}"
-        )
-    demand_numbers(evidence.compared, evidence.runs)
+def _sizes_of(feed: Feed) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple(sorted((name, array.shape) for name, array in feed.items()))
+
+
+def _demand_shapes(runs: Runs, masks: Reference | None, shapes: Shapes) -> None:
+    """Raises ProofFailed unless outputs of the last run have the shapes that follow from the graph at these sizes."""
+    bound = {name: array.shape for name, array in runs.feeds[-1].items()}
+    coupling = None if masks is None else masks.cut.coupling
+    for value in [] if coupling is None else coupling.graph.outputs:
+        if coupling is None or value.name in coupling.policy.free or value.name not in runs.names:
+            continue
+        found = runs.outputs[-1][list(runs.names).index(str(value.name))].shape
+        wanted = shapes.at(value, bound)
+        # What depends on numbers and not on sizes alone is not known.
+        if wanted is not None and (
+            len(wanted) != len(found) or any(w not in (None, f) for w, f in zip(wanted, found, strict=True))
+        ):
+            raise ProofFailed(
+                f"output {value.name!r} of the smaller model has shape {list(found)} at inputs of {bound}, where "
+                f"{[w if w is not None else '?' for w in wanted]} follows from the graph; {PLEASE}"
+            )
 
 
 # ---- the file that was written -------------------------------------------------------------------------------
@@ -288,6 +237,9 @@ def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.
         ProofFailed: it does not load, does not run, or gives something else.
     """
     paths = [path] if isinstance(path, Path) else list(path)
+    if len(paths) == 1:
+        # Callers bind to names and sizes, which no comparison of numbers looks at.
+        same_signature(model, files.load_model(paths[0]))
     # Equal bytes give equal results, and a run of a large file is the dearest part of writing.
     if known is not None and known.digest and known.digest == files.digest(paths):
         return
@@ -314,76 +266,3 @@ def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.
             f"the written file differs from the model in memory: output {evidence.worst!r} is off by "
             f"{evidence.max_rel_err:.2g} of its range; {PLEASE}"
         )
-
-
-def with_comparisons(evidence: Evidence, more: Sequence[Evidence]) -> Evidence:
-    """``evidence`` of a proof with what further comparisons of the same two models showed.
-
-    Raises:
-        ProofFailed: one of these did not pass.
-    """
-    for other in more:
-        demand_proof(other)
-    worst = max([evidence, *more], key=lambda e: e.max_rel_err)
-    return replace(
-        evidence,
-        max_rel_err=worst.max_rel_err,
-        max_abs_err=max(e.max_abs_err for e in [evidence, *more]),
-        worst=worst.worst,
-        tolerance=max(e.tolerance for e in [evidence, *more]),
-        compared=sum(e.compared for e in [evidence, *more]),
-    )
-
-
-def together(proofs: Sequence[Evidence]) -> Evidence | None:
-    """The proof with the largest error of those of several steps, with what none of them proved."""
-    # By the share of its tolerance, since steps may have had different ones.
-    worst = max(proofs, key=lambda e: e.max_rel_err / e.tolerance if e.tolerance else e.max_rel_err, default=None)
-    if worst is None:
-        return None
-    missing = dict.fromkeys(item for proof in proofs for item in proof.not_proved)
-    along = dict.fromkeys(name for proof in proofs for name in proof.shifted_together)
-    noticed = sum(proof.noticed for proof in proofs)
-    return replace(worst, not_proved=list(missing), shifted_together=list(along), noticed=noticed)
-
-
-def _sizes(value: ir.Value, *, declared: bool) -> tuple[str, ...] | int | None:
-    """What the file declares of the shape of an input or output, or the number of axes alone."""
-    if value.shape is None:
-        return None
-    return tuple(map(_size, value.shape)) if declared else len(value.shape)
-
-
-def _size(dim: int | ir.SymbolicDim) -> str:
-    # A negative size stands for an open one (docs/decisions/0008), so both ways of writing it have to compare equal.
-    return str(ir.SymbolicDim(None) if isinstance(dim, int) and dim < 0 else dim)
-
-
-def same_signature(before: ir.Model, after: ir.Model, free: Collection[str] = ()) -> None:
-    """Raises ProofFailed unless inputs and outputs have the same names, types and shapes.
-
-    Inputs with a default in the file are left out: a weight that lost channels cannot be overridden any more.
-
-    Args:
-        before: the original.
-        after: the smaller model.
-        free: inputs and outputs that may have other sizes.
-    """
-
-    def bound(model: ir.Model) -> list[ir.Value]:
-        return [*(v for v in model.graph.inputs if not v.is_initializer()), *model.graph.outputs]
-
-    def signature(value: ir.Value, known: ir.Value) -> tuple[object, ...]:
-        # With the file's declared sizes: callers bind to these, even where inference knows better. What the original
-        # leaves open nobody can have bound to.
-        sizes = None if known.shape is None else _sizes(value, declared=known.name not in free)
-        return value.name, None if known.dtype is None else value.dtype, sizes
-
-    if [v.name for v in bound(before)] != [v.name for v in bound(after)]:
-        raise ProofFailed("the result has other inputs or outputs than the original; nothing was written")
-    for one, two in zip(bound(before), bound(after), strict=True):
-        if signature(one, one) != signature(two, one):
-            raise ProofFailed(
-                f"{one.name!r} was {one.dtype} {one.shape} and is {two.dtype} {two.shape} in the result; nothing was "
-                "written"
-            )

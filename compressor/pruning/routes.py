@@ -17,12 +17,12 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.core.compare import Array, Tolerance
-from compressor.errors import ModelError, ProofFailed
+from compressor.errors import PLEASE, ModelError, ProofFailed
 from compressor.graph.captures import has_graph
 from compressor.graph.control_flow import Flow, flow_of
 from compressor.graph.nodes import tensor_of
+from compressor.pruning.evidence import Evidence, NotProved
 from compressor.pruning.piecewise import runnable
-from compressor.pruning.proof import PLEASE, Evidence, NotProved
 from compressor.pruning.standard import Standard, with_tolerance
 from compressor.runtime.stored import Answers, Feed
 
@@ -58,7 +58,7 @@ def routes(graph: ir.Graph) -> list[Route]:
     if not any(map(_decides, graph.all_nodes())):
         return []
     found: list[dict[str, bool]] = []
-    for goal in _goals(graph, {}):
+    for goal in (goal for place in _places(graph) for goal in place.goals):
         # Decisions that do not contradict each other share a route, so that few runs reach every branch.
         fitting = [r for r in found if all(r.get(name, taken) == taken for name, taken in goal.items())]
         if fitting:
@@ -74,16 +74,47 @@ def _decides(node: ir.Node) -> bool:
     return flow is not None and bool(flow.choices or flow.conditions)
 
 
-def _goals(graph: ir.Graph, above: Branches) -> Iterator[Branches]:
-    """For each branch, the decisions that lead there."""
+@dataclass(frozen=True)
+class _Place:
+    """A node with control flow, and what leads there.
+
+    Attributes:
+        node: the node.
+        flow: what it does.
+        above: decisions of the branches that it lies in.
+        looped: it lies in the body of a Loop.
+    """
+
+    node: ir.Node
+    flow: Flow
+    above: Branches
+    looped: bool
+
+    @property
+    def goals(self) -> list[Branches]:
+        """The decisions that lead into each branch."""
+        return [{**self.above, str(self.node.name): first} for first in (True, False)] if self.flow.choices else []
+
+    def reached(self, tried: Sequence[Route]) -> bool:
+        """Did some of these routes take every branch of it, and go round in it?"""
+        # On a route where Loops decide for themselves, none may have gone round.
+        near = [route for route in tried if route.loops or not (self.looped or self.flow.conditions)]
+        wanted = self.goals or [self.above]
+        return all(any(goal.items() <= route.branches.items() for route in near) for goal in wanted)
+
+
+def _places(graph: ir.Graph, above: Branches = MappingProxyType({}), *, looped: bool = False) -> Iterator[_Place]:
+    """Every node with control flow, those in bodies after the one that has the body."""
     for node in graph:
         flow = flow_of(node) if has_graph(node) else None
-        for number, body in enumerate(flow.bodies if flow is not None else ()):
+        if flow is None:
+            continue
+        place = _Place(node, flow, above, looped)
+        yield place
+        for number, body in enumerate(flow.bodies):
             # A branch inside a branch is reached only if the outer one is taken, so decisions add up on the way down.
-            goal = {**above, str(node.name): number == 0} if flow is not None and flow.choices else above
-            if goal is not above:
-                yield goal
-            yield from _goals(body, goal)
+            goal = place.goals[0 if number == 0 else 1] if flow.choices else above
+            yield from _places(body, goal, looped=looped or bool(flow.conditions))
 
 
 def on_route(model: ir.Model, route: Route) -> tuple[ir.Model, Feed]:
@@ -192,7 +223,10 @@ def prove_routes(
             standards.append((route, asked))
             shown.append(Evidence.of(asked, held))
             break
-    missing = [NotProved(name, NOT_REACHED) for name in _unreached(models[0].graph, [r for r, _ in standards])]
+    # Each branch has to be on a route that ran, not merely on one that was planned.
+    ran = [route for route, _ in standards]
+    decided = (place for place in _places(models[0].graph) if place.flow.choices or place.flow.conditions)
+    missing = [NotProved(str(place.node.name), NOT_REACHED) for place in decided if not place.reached(ran)]
     return Routed(standards, shown, missing)
 
 
@@ -203,17 +237,3 @@ def _runs(model: ir.Model, route: Route, feeds: Sequence[Feed], folder: Path, pr
         return Answers.to_some(runnable(routed, folder, provider), [], [{**feed, **decisions} for feed in feeds])
     except ModelError:
         return None
-
-
-def _unreached(graph: ir.Graph, tried: Sequence[Route]) -> Iterator[str]:
-    """Nodes of which no route took every branch, or went round."""
-    taken = {pair for route in tried for pair in route.branches.items()}
-    # Each branch has to be on a route that ran, not merely on one that was planned.
-    round_ = any(route.loops for route in tried)
-    for node in graph.all_nodes():
-        flow = flow_of(node) if has_graph(node) else None
-        name = str(node.name)
-        if flow is None:
-            continue
-        if (flow.choices and not {(name, True), (name, False)} <= taken) or (flow.conditions and not round_):
-            yield name

@@ -17,6 +17,7 @@ import numpy as np
 
 from compressor.core.compare import Array, Distance, Tolerance, distance, is_real, rounding_spread
 from compressor.core.scratch import scratch
+from compressor.errors import PLEASE, ProofFailed
 from compressor.graph.weights import with_weights
 from compressor.runtime.stored import Answers, Change, Feed, Runs
 
@@ -47,16 +48,22 @@ class Standard:
     note: str = ""
 
     def distances(self, found: Runs) -> list[list[Distance]]:
-        """How far each output of each run is; ``found`` has the same feeds, or the first of them."""
+        """How far each output of each run is; ``found`` has the same feeds.
+
+        Raises:
+            ProofFailed: outputs have other names, or another order.
+        """
         rows = []
-        for number, (expected, given) in enumerate(zip(self.runs.outputs, found.outputs, strict=False)):
+        if list(found.names) != list(self.runs.names):
+            raise ProofFailed(f"outputs {list(self.runs.names)} came as {list(found.names)}; {PLEASE}")
+        for number, (expected, given) in enumerate(zip(self.runs.outputs, found.outputs, strict=True)):
             noise = self.noise[number] if self.noise else [None] * len(expected)
             rows.append([distance(a, b, self.tolerance, n) for a, b, n in zip(expected, given, noise, strict=True)])
         return rows
 
     def met_by(self, found: Runs) -> bool:
-        """Is every output of every run within tolerance?"""
-        return all(gap.passed for row in self.distances(found) for gap in row)
+        """Is every output of every run within tolerance? Of no run nothing is said, so that it is not met."""
+        return bool(found.outputs) and all(gap.passed for row in self.distances(found) for gap in row)
 
     def only(self, number: int) -> Standard:
         """Outputs and tolerances of one of the runs."""
@@ -154,6 +161,7 @@ def noise_of(sides: Sequence[tuple[Runs, Sequence[Runs]]]) -> list[list[Array]]:
             ]
             for base, variants in sides
         ]
+        # Either model may be the one that rounds worse; a difference within that says nothing against the cut.
         found.append([NOISE_FACTOR * np.maximum.reduce(several) for several in zip(*parts, strict=True)])
     return found
 

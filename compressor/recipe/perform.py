@@ -57,7 +57,9 @@ def content(name: str, settings: RunSettings, source: str, original: str) -> dic
         "stage": stage_kind(name),
         "source": source,
         "original": original if kind.compares else None,
-        "settings": settings.model_dump(mode="json", exclude={*MANAGED, *DATA, FILES, *paths, *gates}),
+        "settings": settings.model_dump(
+            mode="json", exclude={*MANAGED, *DATA, FILES, *paths, *gates, *settings.asides()}
+        ),
         "also": [[model_digest(Path(file)), pairs] for file, pairs in map(parse_also, getattr(settings, FILES, ()))],
         "data": [data_identity(text) for text in read_by(settings)],
         "machine": environment().model_dump(mode="json") if timed else None,

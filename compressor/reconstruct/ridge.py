@@ -38,20 +38,10 @@ def ridge(weights: Matrix, inputs: Matrix, products: Matrix, damping: float) -> 
         return None
     # A group whose inputs are constant has nothing to scale the ridge by; any positive number will do.
     mean[mean <= 0] = 1.0
-    while damping <= WORST:
-        damped = inputs.copy()
-        # A view of the diagonals, so that adding to it changes the matrices in place.
-        diagonal = np.einsum("gkk->gk", damped)
-        diagonal += damping * mean[:, None]
-        try:
-            factor = np.linalg.cholesky(damped)
-        except np.linalg.LinAlgError:
-            # A damping of 0 would never grow by factors of ten.
-            damping = max(10 * damping, 1e-8)
-            continue
-        moved = _solved(as_float64(factor), rest.transpose(0, 2, 1)).transpose(0, 2, 1)
-        return np.asarray(weights + moved)
-    return None
+    factor = _damped_factor(inputs, mean, damping)
+    if factor is None:
+        return None
+    return np.asarray(weights + _solved(factor, rest.transpose(0, 2, 1)).transpose(0, 2, 1))
 
 
 def ridge_of_rows(weights: Matrix, x: Matrix, y: Matrix, damping: float) -> Matrix | None:
@@ -71,18 +61,9 @@ def ridge_of_rows(weights: Matrix, x: Matrix, y: Matrix, damping: float) -> Matr
         return None
     mean[mean <= 0] = 1.0
     rest = y - x @ weights.transpose(0, 2, 1)
-    while damping <= WORST:
-        # Rows by rows: with fewer rows than unknowns it is smaller and regular.
-        kernel = x @ x.transpose(0, 2, 1)
-        diagonal = np.einsum("gkk->gk", kernel)
-        diagonal += damping * mean[:, None]
-        try:
-            factor = np.linalg.cholesky(kernel)
-        except np.linalg.LinAlgError:
-            damping = max(10 * damping, 1e-8)
-            continue
-        return np.asarray(weights + _solved(as_float64(factor), rest).transpose(0, 2, 1) @ x)
-    return None
+    # Rows by rows: with fewer rows than unknowns it is smaller and regular.
+    factor = _damped_factor(x @ x.transpose(0, 2, 1), mean, damping)
+    return None if factor is None else np.asarray(weights + _solved(factor, rest).transpose(0, 2, 1) @ x)
 
 
 def ridge_of_either(weights: Matrix, x: Matrix, y: Matrix, damping: float) -> Matrix | None:
@@ -134,6 +115,21 @@ def lifted_cholesky(matrix: Matrix, share: float) -> Matrix:
 def upper_solution(upper: Matrix, right: Matrix) -> Matrix:
     """``R^-1 B`` for R, float64[n, n], upper triangular, and B, float64[n, columns]."""
     return np.asarray(_backward(upper[None], right[None])[0])
+
+
+def _damped_factor(matrices: Matrix, mean: npt.NDArray[np.float64], damping: float) -> Matrix | None:
+    """Cholesky factors of ``matrices + damping * mean * I``, with more of it where it takes more; None: none helps."""
+    while damping <= WORST:
+        damped = matrices.copy()
+        # A view of the diagonals, so that adding to it changes the matrices in place.
+        diagonal = np.einsum("gkk->gk", damped)
+        diagonal += damping * mean[:, None]
+        try:
+            return as_float64(np.linalg.cholesky(damped))
+        except np.linalg.LinAlgError:
+            # A damping of 0 would never grow by factors of ten.
+            damping = max(10 * damping, 1e-8)
+    return None
 
 
 def _solved(factor: Matrix, right: Matrix) -> Matrix:

@@ -75,9 +75,8 @@ def profile(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setup,
     with scratch() as folder:
         # A recorded CUDA graph runs as one, and the profiler would see no nodes in it.
         session = start_session(path, provider, replace(setup, profile=Path(folder) / "run", cuda_graph=False))
-        wanted = {i.name for i in session.get_inputs()}
         for _ in range(WARMUP + runs):
-            run_session(session, {name: array for name, array in feeds.items() if name in wanted})
+            run_session(session, feeds)
         file = Path(session.end_profiling())  # type: ignore[no-untyped-call]
         del session
         try:

@@ -162,14 +162,15 @@ def placed(model: ir.Model) -> Iterator[Path]:
 def run_session(
     session: ort.InferenceSession, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None
 ) -> list[Array]:
-    """Outputs of one run, each as one array (``values.as_array``); raises ModelError with the runtime's own words.
+    """Outputs of one run, each as one array (``values.as_array``); names that the model does not have are left out.
 
     Raises:
-        ModelError: it does not run.
+        ModelError: it does not run; in the runtime's own words.
         OutOfMemory: memory ran out.
     """
+    known = {i.name for i in session.get_inputs()}
     try:
-        return values.caller(session, feeds, outputs)()
+        return values.caller(session, {name: array for name, array in feeds.items() if name in known}, outputs)()
     except Exception as error:  # noqa: BLE001 - as above
         _demand_memory(error)
         raise ModelError(f"the model does not run: {_sentence(error)}") from None

@@ -57,8 +57,7 @@ def probe(model: ir.Model, names: Sequence[str], feeds: Iterable[Mapping[str, Ar
     made = {str(v.name): v for node in copy.graph for v in node.outputs}
     shapes = [_shape_of(made[name], f"{name}.shape{k}", copy.graph) for k, name in enumerate(tensors)]
     with opened(copy, provider) as session:
-        wanted = {i.name for i in session.get_inputs()}
-        runs = [run_session(session, {k: v for k, v in f.items() if k in wanted}, shapes) for f in feeds]
+        runs = [run_session(session, feed, shapes) for feed in feeds]
     return [
         {name: (tuple(map(int, shape)), dtypes[name]) for name, shape in zip(tensors, found, strict=True)}
         for found in runs

@@ -104,10 +104,7 @@ class Live:
         """
         from compressor.runtime.sessions import run_session  # noqa: PLC0415 - 0.2 s that a run without proof need not pay
 
-        wanted = {i.name for i in self.session.get_inputs()}
-        outputs = [
-            run_session(self.session, {name: array for name, array in f.items() if name in wanted}) for f in feeds
-        ]
+        outputs = [run_session(self.session, feed) for feed in feeds]
         return Runs([o.name for o in self.session.get_outputs()], list(feeds), outputs)
 
     def tried(self, feeds: Sequence[Feed], enough: int) -> Tried:

@@ -26,6 +26,5 @@ def tap(
         ProviderUnavailable: the provider is not there.
     """
     with opened(giving(model, names), provider) as session:
-        wanted = {i.name for i in session.get_inputs()}
         for feed in feeds:
-            yield run_session(session, {k: v for k, v in feed.items() if k in wanted}, names)
+            yield run_session(session, feed, names)

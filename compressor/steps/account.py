@@ -25,9 +25,9 @@ from compressor.operators import quantization_grid
 from compressor.operators.table import RULES
 from compressor.pruning import cost
 from compressor.pruning.analysis import Analysis
+from compressor.pruning.evidence import Evidence
 from compressor.pruning.freed import held_by_caches
 from compressor.pruning.measured_shapes import shapes_of
-from compressor.pruning.proof import Evidence
 from compressor.pruning.select import Scored
 from compressor.results import (
     FrozenRow,

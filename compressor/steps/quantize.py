@@ -41,8 +41,8 @@ TAKES, PACKS = (
     "it packs matrix products with one constant matrix, no convolutions",
 )
 """What the quantiser takes, and in four bits."""
-OLDEST, BY_CHANNEL = 10, 13
-"""Operator sets from which QuantizeLinear exists, and takes a scale for each channel."""
+OLDEST, BY_CHANNEL, NARROW = 10, 13, 19
+"""Operator sets from which QuantizeLinear exists, takes a scale for each channel, and takes float16."""
 MADE_UP = "no data was given, so activations were calibrated on made-up samples; --data with real ones keeps more"
 NO_CHANNELS = "operator set {opset} has no scales by channel, which came with 13, so each weight has one scale"
 PACKED = (
@@ -197,6 +197,14 @@ def _asked(
         raise ModelError(
             f"operator set {opset} cannot hold quantised activations, which came with {OLDEST}; convert the model to a "
             "newer one (onnx.version_converter), or choose --mode dynamic"
+        )
+    narrow = all(value.dtype == ir.DataType.FLOAT16 for value in weights.values())
+    if narrow and (settings.mode == "dynamic" or (settings.mode == "static" and opset < NARROW)):
+        newer = f", --mode static with operator set {NARROW} (onnx.version_converter)" if opset < NARROW else ", static"
+        raise ModelError(
+            f"the weights are float16, and of these ONNX Runtime's quantiser makes nothing that runs with --mode "
+            f"{settings.mode} at operator set {opset}; choose --mode int4{newer}, or quantise the float32 model that "
+            "this one was converted from"
         )
     # Four-bit weights have scales by block, whatever the operator set.
     by_channel = settings.per_channel and (opset >= BY_CHANNEL or settings.mode == "int4")

@@ -60,8 +60,12 @@ class _Run:
 
     @property
     def read(self) -> Path:
-        """What the quantiser reads: ONNX Runtime does not optimise what has weights beside it."""
-        return self.plain if self.task.asked.large else self.folder / "better.onnx"
+        """What the quantiser reads.
+
+        ONNX Runtime does not optimise what has weights beside it, and it hides float16 weights behind casts.
+        """
+        narrow = any(value.dtype == ir.DataType.FLOAT16 for value in self.task.weights.values())
+        return self.plain if self.task.asked.large or narrow else self.folder / "better.onnx"
 
     @property
     def output(self) -> Path:

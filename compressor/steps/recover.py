@@ -109,6 +109,11 @@ class Recovery:
         trainer.record(done.history, "sparsity training", self._steps)
         return done
 
+    @property
+    def cut(self) -> ir.Model | None:
+        """As the last cut left the model, before it was recovered; None where it was not."""
+        return self._cut
+
     def before(self, model: ir.Model) -> None:
         """Keeps what is needed of the analysed model that is about to be cut."""
         idle = self._settings.recover == "none" and not self._settings.changes_layers

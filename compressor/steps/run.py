@@ -11,13 +11,13 @@ from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.graph.joined import Given
-from compressor.pruning import proof
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import cut_of
 from compressor.pruning.budget import Origin, unrounded
+from compressor.pruning.evidence import Evidence, together
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.plan_history import Trail
-from compressor.pruning.proof import Evidence
+from compressor.pruning.recovered import prove_recovered
 from compressor.pruning.schedule import steps_of
 from compressor.results import GroupRow, ModelStats, Report
 from compressor.steps import account, run_files
@@ -145,8 +145,20 @@ class PruningRun:
         self.ticket = None if self.ticket is None else small.clone()
         self.recovery.after(small, cut, done.changes)
         shown += proved(self.recovery.changed, found, self.settings, self.clock)
+        self._demand_tied(shown)
         self.proofs += [replace(evidence, not_proved=[*missing, *evidence.not_proved]) for evidence in shown]
         return found
+
+    def _demand_tied(self, shown: Sequence[Evidence]) -> None:
+        """Raises ProofFailed unless what recovery left is the graph that was proved, with other weights."""
+        changed = self.recovery.changed
+        before = self.recovery.cut if changed is None else changed.model
+        # Stored as coefficients, a weight is computed anew, which has a proof of its own.
+        if before is None or not shown or self.model is before or (changed is not None and changed.coefficients):
+            return
+        if self.settings.verify == "full":
+            with self.clock.phase("prove"):
+                prove_recovered(before, self.model, shown[-1], self.settings)
 
     def _chosen(self, found: Analysis, step: PruneSettings) -> Selected:
         if self.plan is not None:
@@ -156,7 +168,7 @@ class PruningRun:
     def report(self, found: Analysis, before: ModelStats, notes: Sequence[str]) -> Report:
         """What was done, as far as it is known before the result is measured."""
         losses, aim = self.means.losses, self.means.aim
-        done = account.report(found, before, self.groups, proof.together(self.proofs), _as_done(self.settings, losses))
+        done = account.report(found, before, self.groups, together(self.proofs), _as_done(self.settings, losses))
         done = done if aim is None else aim.added_to(done)
         warnings = [*done.warnings, *dict.fromkeys([*notes, *self.notes, *self.means.notes])]
         changed = changed_rows(self.recovery.changed, found.shapes.batch)

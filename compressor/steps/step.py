@@ -26,10 +26,12 @@ from compressor.pruning.analysis import Analysis, analyse, audit
 from compressor.pruning.apply import apply_plan, cut_of
 from compressor.pruning.budget import Origin
 from compressor.pruning.by_loss import choose_by_loss
+from compressor.pruning.evidence import Evidence, NotProved, demand_proof, with_comparisons
+from compressor.pruning.exact import demand_exact
 from compressor.pruning.lossless import lossless_plan
 from compressor.pruning.nonfinite import in_activations
 from compressor.pruning.piecewise import runnable
-from compressor.pruning.proof import Evidence, MaskedReference, NotProved
+from compressor.pruning.proof import MaskedReference
 from compressor.pruning.routes import prove_routes
 from compressor.pruning.select import Choice, choose_by_scores, ranked
 from compressor.pruning.standard import all_finite
@@ -243,7 +245,7 @@ class _Case:
         if not all_finite(asked.runs) and masked.masks is not None:
             masked = self.masked(thorough=True)
             evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
-        proof.demand_proof(evidence)
+        demand_proof(evidence)
         routed = prove_routes(
             (masked.model, small),
             asked.runs.feeds,
@@ -251,13 +253,14 @@ class _Case:
             self.folder,
             self.settings.provider,
         )
-        evidence = proof.with_comparisons(evidence, routed.shown)
-        evidence.not_proved = list(routed.missing)
+        evidence = with_comparisons(evidence, routed.shown)
+        evidence.not_proved += [*evidence.silent, *routed.missing]
         # A hash of the proved bytes spares the second run of the same bytes when the file is written.
         if self._as_written.exists():
             evidence.digest = files.digest([self._as_written])
         if self.settings.verify == "full":
             cut = cut_of(self.choice.plan, self.found)
+            demand_exact(cut, small)
             case = canary.Case(
                 cut,
                 small,

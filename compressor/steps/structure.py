@@ -20,8 +20,9 @@ from compressor.pruning.analysis import Analysis
 from compressor.pruning.budget import FINE, NARROW, Goal, finer
 from compressor.pruning.by_loss import ByLoss, budget_of, uniform_share
 from compressor.pruning.curves import Curves
+from compressor.pruning.evidence import Evidence, demand_proof
 from compressor.pruning.piecewise import runnable
-from compressor.pruning.proof import Evidence, MaskedReference
+from compressor.pruning.proof import MaskedReference
 from compressor.pruning.select import Choice, Ranking, origin_of, policy_of
 from compressor.results.records import ChangedLayerRow
 from compressor.steps.losses import Losses
@@ -221,18 +222,19 @@ def proved(changed: Changed | None, found: Analysis, settings: PruneSettings, cl
         written = runnable(changed.model, folder, settings.provider)
         # The same proof as for a cut, with the whole weights in place of masks.
         evidence, asked = proof.prove(reference, written, found.shapes, settings)
-        proof.demand_proof(evidence)
+        demand_proof(evidence)
         evidence.reference = WHOLE
         if settings.verify == "full":
             from compressor.structures.canary import wrong_weights
 
             shifted = wrong_weights(changed, asked, folder, settings.provider)
-            evidence.noticed, evidence.not_proved, evidence.shifted_together = shifted
+            evidence.noticed, missing, evidence.shifted_together = shifted
+            evidence.not_proved += [*evidence.silent, *missing]
         if changed.unordered is not None:
             # Another order of channels sums in another order, so that this holds within rounding.
             whole = MaskedReference(changed.unordered, runnable(changed.unordered, folder, settings.provider))
             order, _ = proof.prove(whole, reference.stored, found.shapes, settings)
-            proof.demand_proof(order)
+            demand_proof(order)
             order.reference = WHOLE
             return [order, evidence]
         return [evidence]

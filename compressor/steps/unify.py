@@ -21,7 +21,8 @@ from compressor.metrics.evaluator import Evaluator
 from compressor.operators.table import RULES
 from compressor.pruning import proof
 from compressor.pruning.analysis import prepared_model
-from compressor.pruning.proof import Evidence, MaskedReference, NotProved
+from compressor.pruning.evidence import Evidence, NotProved, demand_proof
+from compressor.pruning.proof import MaskedReference
 from compressor.results import ModelStats
 from compressor.results.unify import LeftRow, PermutedRow, UnifyAccuracy, UnifyReport
 from compressor.runtime.stored import Stored
@@ -170,11 +171,11 @@ def prove_unified(ready: Prepared, done: Packed, settings: UnifySettings) -> Uni
         # Reordered channels sum in another order, so this is a proof within rounding; packing is proved to the bit.
         if ready.permuted:
             masked = MaskedReference(ready.reference, stored["reference"])
-            proof.demand_proof(proof.prove(masked, stored["permuted"], ready.shapes, settings)[0])
+            demand_proof(proof.prove(masked, stored["permuted"], ready.shapes, settings)[0])
         plain = MaskedReference(done.dense, stored["dense"])
         evidence, asked = proof.prove(plain, stored["packed"], ready.shapes, settings)
         before = stored["reference"].run(asked.runs.feeds)
-    proof.demand_proof(evidence)
+    demand_proof(evidence)
     evidence.not_proved = list(ready.not_proved)
     return UnifyProof(evidence, output_error(before, asked.runs))
 

@@ -15,10 +15,10 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.core.compare import Tolerance
-from compressor.errors import ModelError, ProofFailed
+from compressor.errors import PLEASE, ModelError, ProofFailed
 from compressor.pruning.canary import affordable, values_inside
+from compressor.pruning.evidence import NotProved
 from compressor.pruning.piecewise import runnable
-from compressor.pruning.proof import PLEASE, NotProved
 from compressor.pruning.standard import Standard, moved_runs, noise_of
 from compressor.structures.apply import Changed, ChangedLayer
 

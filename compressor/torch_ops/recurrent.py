@@ -246,6 +246,9 @@ def _recurrent(site: Site) -> Function:
                 state.append(x.new_zeros(w.shape[0], x.shape[1], r.shape[-1]))
             else:
                 state.append(start.transpose(0, 1).contiguous() if batch_first else start)
+                # Torch's kernels do not look, and write beyond the state's memory.
+                if tuple(state[-1].shape) != (wanted := (w.shape[0], x.shape[1], r.shape[-1])):
+                    raise ValueError(f"an initial state has shape {tuple(state[-1].shape)} where {wanted} is needed")
         weights = (w, r, b, peepholes)
         if kernel is not None:
             y, *ends = kernel(x, weights, tuple(state))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from compressor.graph.fuse import DOMAIN
 from compressor.torch_ops import (
     attention,
     control,
     conv,
     elementwise,
+    fused,
     indexing,
     linear,
     loss,
@@ -50,10 +52,11 @@ FAMILIES = (
     vision,
 )
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
-    {name: maker for family in FAMILIES for name, maker in family.FUNCTIONS.items()}
+FUNCTIONS: Mapping[tuple[str, str], Maker] = MappingProxyType(
+    {("", name): maker for family in FAMILIES for name, maker in family.FUNCTIONS.items()}
+    | {(DOMAIN, name): maker for name, maker in fused.FUNCTIONS.items()}
 )
-"""Operator of the standard's own domain -> maker."""
+"""(domain, operator) -> maker, with the keys of records, and those that :mod:`compressor.graph.fuse` writes."""
 
 NEED_DEVICE = frozenset({
     "BlackmanWindow", "Constant", "ConstantOfShape", "HammingWindow", "HannWindow", "MelWeightMatrix",

@@ -15,12 +15,14 @@ from compressor.config import TuneSettings
 from compressor.config.training import demand_teacher
 from compressor.core.compare import Tolerance
 from compressor.data import Array, Dataset, augmentation, batch_limit, check_labels, open_parts, split_dataset
+from compressor.data.batch import samples_in
 from compressor.errors import ModelError, ProofFailed, UsageError
 from compressor.graph import files, metadata
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
 from compressor.pruning import proof
+from compressor.pruning.evidence import Evidence
 from compressor.pruning.standard import Standard
 from compressor.runtime.stored import Runs, run_once
 from compressor.torch_ops.tensors import to_numpy
@@ -275,11 +277,13 @@ def _verify(pair: TaughtPair, written: ir.Model, seen: DeviceBatch, settings: Tu
         written = widened(written)
         pair = replace(pair, module=GraphModule(with_outputs(written, settings.features)))
     count = pair.limit or min(len(seen), LOOKED_AT)
-    inputs = {name: t[:count].cpu() for name, t in seen.inputs.items()}
+    inputs = {name: (t[:count] if t.ndim else t).cpu() for name, t in seen.inputs.items()}
     # Fewer samples than the fixed batch size: the last one is repeated, as in training.
-    short = count - len(next(iter(inputs.values())))
+    short = count - samples_in(inputs)
     if short > 0:
-        inputs = {name: torch.cat([t, t[-1:].expand(short, *t.shape[1:])]) for name, t in inputs.items()}
+        inputs = {
+            name: torch.cat([t, t[-1:].expand(short, *t.shape[1:])]) if t.ndim else t for name, t in inputs.items()
+        }
     with torch.no_grad():
         # Values that were only asked for as features come after the model's own outputs.
         ours = run_module(pair.module.eval(), inputs)[: len(pair.names)]
@@ -292,7 +296,7 @@ def _verify(pair: TaughtPair, written: ir.Model, seen: DeviceBatch, settings: Tu
     found = run_once(written, [feeds], settings.provider)
     wanted = [to_numpy(t).astype(a.dtype) for t, a in zip(ours, found.outputs[0], strict=True)]
     asked = Standard(Runs(found.names, [feeds], [wanted]), Tolerance(settings.rtol, settings.atol))
-    evidence = proof.Evidence.of(asked, found)
+    evidence = Evidence.of(asked, found)
     if not evidence.passed:
         raise ProofFailed(
             f"output {evidence.worst!r} of the trained model differs by {evidence.max_rel_err:.1e} between torch and "

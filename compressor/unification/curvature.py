@@ -105,7 +105,7 @@ def _of_inputs(model: ir.Model, names: list[str], data: Dataset, settings: Unify
             mean = _mean_square(reader, values, np.random.default_rng(seed))
             if mean is not None:
                 # By the number of samples, as the last batch may be smaller.
-                sums[k] = sums.get(k, np.zeros(())) + len(next(iter(batch.inputs.values()))) * mean
+                sums[k] = sums.get(k, np.zeros(())) + len(batch) * mean
     for k, total in sums.items():
         initializer = readers[k].weight.initializer
         # Several nodes may read one weight; what they multiply it with adds up.

@@ -13,9 +13,8 @@ import onnx_ir as ir
 
 from compressor.config import UnifySettings
 from compressor.core.compare import is_real, relative, squares
-from compressor.errors import ProofFailed
+from compressor.errors import PLEASE, ProofFailed
 from compressor.graph.evaluate import Array
-from compressor.pruning.proof import PLEASE
 from compressor.results.unify import ResidualRow, TrainingRow, UnifiedRow
 from compressor.runtime.stored import Runs
 from compressor.unification import measure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -147,6 +147,19 @@ def test_what_cannot_be_quantised_is_refused(tmp_path: Path) -> None:
         quantize_file(written(tmp_path, brain, checked=False), None, QuantizeSettings(samples=4))
     with pytest.raises(UsageError, match="power of two"):
         QuantizeSettings.parse({"block_size": 33})
+    half = PRODUCTS.replace("float[", "float16[")
+    for settings in (QuantizeSettings(samples=4, mode="static"), QuantizeSettings(samples=4, mode="dynamic")):
+        with pytest.raises(ModelError, match=rf"are float16, .*--mode {settings.mode} at .* 18; choose --mode int4"):
+            quantize_file(written(tmp_path, half, checked=False), None, settings)
+
+
+@pytest.mark.parametrize(("mode", "opset"), [("int4", 18), ("static", 21)])
+def test_weights_of_float16_are_taken(tmp_path: Path, mode: Literal["int4", "static"], opset: int) -> None:
+    """ONNX Runtime's optimiser hides them behind casts, so the quantiser reads the model as it was."""
+    source = written(tmp_path, PRODUCTS.replace("float[", "float16["), opset=opset, checked=False)
+    report = quantize_file(source, None, QuantizeSettings(samples=4, mode=mode))
+    assert report.weights
+    assert all(row.quantized for row in report.weights)
 
 
 TIED = """(float[n,16] x) => (float[n,16] y) <float[16,32] w> {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 from pydantic import Field
 
-from compressor.config.section import Section, did_you_mean
+from compressor.config.section import Aside, Section, Shown, did_you_mean
 from compressor.errors import UsageError
 
 
@@ -69,3 +69,15 @@ def test_sections_of_a_composition() -> None:
 def test_a_hint_only_where_a_name_is_near() -> None:
     assert did_you_mean("GREN", ("red", "green")) == "; did you mean 'green'?"
     assert did_you_mean("xyz", ("red", "green")) == ""
+
+
+def test_asides_are_those_that_are_marked() -> None:
+    class Work(Section):
+        folder: Annotated[str, Shown("FOLDER"), Aside()] = ""
+        speed: int = 1
+
+    class Whole(Colours, Work):
+        """Composed."""
+
+    assert Whole.asides() == {"folder"}
+    assert not Colours.asides()

@@ -167,6 +167,12 @@ def test_defaults_in_the_file_are_no_inputs(tmp_path: Path) -> None:
         (["int64[N,1] x"], {"x": np.zeros((3, 1), int)}, {"mean": "1"}, "no input takes floating images"),
         (["float[N,3,8,8] x"], {"x": np.zeros((2, 3, 8, 8), "u1")}, {"mean": "123"}, "above 2; divide them by 255"),
         (["float x"], {"x": np.zeros(3)}, {}, "input 'x' is a scalar, which has no axis of samples"),
+        (
+            ["float[N,1] x", "float s"],
+            {"x": np.zeros((2, 1)), "s": np.arange(2.0)},
+            {},
+            "2 numbers that differ; give one",
+        ),
         (["float[3,1] a", "float[2,1] b"], {}, {}, r"same number of samples on their first axis \(a: 3, b: 2\)"),
         (["seq(float[N]) x"], {}, {}, "input 'x' is no tensor"),
     ],
@@ -225,3 +231,14 @@ def test_samples_to_judge_on(tmp_path: Path) -> None:
     assert sorted(np.concatenate(rows)) == list(range(40))
     train, judged = open_parts(settings(path, val_data=str(other)), model)
     assert (len(train), len(judged)) == (40, 7)
+
+
+@pytest.mark.parametrize("stored", [np.float32(3), np.full(4, 3.0, np.float32)])
+def test_an_input_without_axes_gets_its_number_as_it_is(tmp_path: Path, stored: np.ndarray[Any, Any]) -> None:
+    path = saved(tmp_path / "a.npz", x=np.arange(4.0).reshape(4, 1), s=stored)
+    data = open_data(settings(path), taking("float[N,1] x", "float s"))
+    assert len(data) == 4
+    found = data.take(np.array([2, 3])).inputs
+    assert found["x"].tolist() == [[2], [3]]
+    assert found["s"].shape == ()
+    assert found["s"] == 3

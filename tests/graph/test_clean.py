@@ -13,7 +13,7 @@ from compressor.config import RunSettings
 from compressor.graph import clean
 from compressor.graph.feeds import feeds
 from compressor.pruning.analysis import prepared_model
-from compressor.pruning.proof import same_signature
+from compressor.pruning.signature import same_signature
 from compressor.runtime.stored import run_once
 from tests.models import between, in_memory, model, tokens
 from tests.property.idioms import IDIOMS

@@ -10,6 +10,7 @@ from compressor.graph.contrib import LIKE, MICROSOFT, SAME_AS_FIRST, fused_matmu
 from compressor.graph.contrib_shapes import SHAPES
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
+from compressor.operators.table import RULES
 from tests.models import in_memory
 from tests.operators import test_experts, test_fused_attention, test_integer, test_packed
 
@@ -47,6 +48,11 @@ def test_matrices_that_are_transposed(
 ) -> None:
     node = ir.node("FusedMatMul", [], attributes=attributes, domain=MICROSOFT)
     assert fused_matmul(node, one, two) == expected
+
+
+def test_records_and_shapes_are_of_the_same_operators() -> None:
+    """A shape stands apart from its record, as sizes are known before records are read; neither is forgotten."""
+    assert {name for domain, name in RULES if domain == MICROSOFT} == OURS
 
 
 def test_every_operator_has_a_case() -> None:

@@ -137,3 +137,26 @@ def test_which_axes_are_open(body: str, expected: list[bool]) -> None:
     source, shapes = bound(f"{HEAD} <{NUMBERS}, float[1] half = {{0.5}}> {{ {body} }}")
     values = {str(v.name): v for n in source.graph for v in n.outputs}  # type: ignore[attr-defined]
     assert shapes.dynamic(values["y"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("node", "weight", "size"),
+    [
+        ("Conv<group=2>(x, w)", "[8,3,1,1]", {"b": 6}),
+        ("ConvTranspose(x, w)", "[6,8,1,1]", {"b": 6}),
+        ("BatchNormalization(x, w, w, w, w)", "[6]", {"b": 6}),
+        ("InstanceNormalization(x, w, w)", "[6]", {"b": 6}),
+        ("LayerNormalization(x, w)", "[6]", {"d": 6}),
+        ("MatMul(x, w)", "[6,8]", {"d": 6}),
+    ],
+)
+def test_weights_tell_how_many_channels_an_open_input_has(node: str, weight: str, size: dict[str, int]) -> None:
+    network = in_memory(model(f"(float[a,b,c,d] x) => (float y) <float{weight} w> {{ y = {node} }}", checked=False))
+    found = dict(zip("abcd", infer(network).inputs["x"], strict=True))
+    assert {name: found[name] for name in size} == size
+
+
+@pytest.mark.parametrize("node", ["Gemm(x, w)", "Gemm<transA=1,transB=1>(t, v)"])
+def test_rows_of_a_product_tell_how_many_features_there_are(node: str) -> None:
+    text = f"(float[a,b] x) => (float y) <float[6,8] w, float[8,6] v> {{ t = Transpose(x)  y = {node} }}"
+    assert infer(in_memory(model(text))).inputs["x"][1] == 6

@@ -11,7 +11,7 @@ import pytest
 
 from compressor.commands.prune import prune, prune_file
 from compressor.config import PruneSettings
-from compressor.errors import UsageError
+from compressor.errors import ProofFailed, UsageError
 from compressor.graph.normalise import normalise
 from compressor.graph.outline import keep_functions
 from compressor.runtime.stored import run_once
@@ -61,6 +61,26 @@ def test_functions_stay_around_a_cut(proto: onnx.ModelProto, tmp_path: Path) -> 
     feed = {"x": np.float32([[1, 2, -3, 4, 5, -6, 7, 8]])}
     one, two = (run_once(model, [feed], "cpu").outputs[0][0] for model in (result.model, plain.model))
     np.testing.assert_allclose(one, two, rtol=1e-5)
+
+
+@pytest.mark.parametrize("recover", ["none", "bias"])
+def test_functions_that_come_back_as_others_fail_the_proof(
+    proto: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recover: str
+) -> None:
+    onnx.save(proto, tmp_path / "in.onnx")
+    asked = {"ratio": 0.5, "round_to": 1, "keep_functions": True, "recover": recover, "samples": 64}
+
+    def wrong(model: ir.Model, prepared: ir.Model, source: ir.Model) -> list[str]:
+        said = keep_functions(model, prepared, source)
+        for function in model.functions.values():
+            for node in function:
+                node.op_type = "Sigmoid" if node.op_type == "Tanh" else node.op_type
+        return said
+
+    # By its full name, as the module is called like the function in it.
+    monkeypatch.setattr("compressor.commands.prune.keep_functions", wrong)
+    with pytest.raises(ProofFailed):
+        prune(tmp_path / "in.onnx", PruneSettings.parse(asked))
 
 
 def stages(proto: onnx.ModelProto) -> tuple[ir.Model, ir.Model, ir.Model]:

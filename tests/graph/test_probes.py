@@ -154,3 +154,11 @@ def test_the_second_sizes_leave_counted_positions_in_their_table() -> None:
         assert sizes["ids"][1] + sizes["past"][1] <= 40
     assert found.inputs != found.other_inputs
     assert found.far_inputs is None, "200 tokens are more than 40"
+
+
+def test_a_large_size_that_is_fixed_leaves_another_batch() -> None:
+    """Where no size is within budget, the second may take a few times the first: one size proves nothing of others."""
+    text = "(float[n,3,768,768] x) => (float[n,32,768,768] y) <float[32,3,1,1] w> { y = Conv(x, w) }"
+    found = infer(in_memory(model(text)))
+    assert found.inputs != found.other_inputs
+    assert found.chosen

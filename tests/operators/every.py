@@ -11,6 +11,7 @@ from . import (
     test_fused_attention,
     test_indexing,
     test_integer,
+    test_joining,
     test_linear,
     test_movement,
     test_norm,
@@ -21,6 +22,7 @@ from . import (
     test_reduce,
     test_sequence,
     test_shape,
+    test_spectral,
 )
 from .case import Case
 
@@ -33,6 +35,7 @@ CASES: tuple[Case, ...] = (
     *test_fused_attention.CASES,
     *test_indexing.CASES,
     *test_integer.CASES,
+    *test_joining.CASES,
     *test_linear.CASES,
     *test_movement.CASES,
     *test_norm.CASES,
@@ -43,4 +46,5 @@ CASES: tuple[Case, ...] = (
     *test_reduce.CASES,
     *test_sequence.CASES,
     *test_shape.CASES,
+    *test_spectral.CASES,
 )

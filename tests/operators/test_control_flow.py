@@ -170,3 +170,20 @@ def test_scan_with_a_batch_axis_is_left_alone() -> None:
 def test_case_models_are_valid() -> None:
     for case in CASES:
         onnx.checker.check_model(case.build(), full_check=True)
+
+
+COUNTED = """(float[n,16] x, int64 t) => (float[k,n,8] y) <float[16,32] a, float[32,32] w, float[32,8] o> {
+    b = MatMul(x, a)  go = Constant<value = bool {1}>()
+    last, all = Loop(t, go, b) <body = one (int64 i, bool g, float[n,32] s) => (bool h, float[n,32] r, float[n,32] c) {
+        h = Identity(g)  d = MatMul(s, w)  r = Tanh(d)  c = Relu(r) }>
+    y = MatMul(all, o) }"""
+
+
+def test_a_loop_that_an_input_counts_stacks_what_its_body_makes() -> None:
+    """Only the new first axis is not known, and made-up numbers let the loop run, or nothing would be proved."""
+    done = prune(in_memory(model(COUNTED)), PruneSettings(ratio=0.5, recover="none"))
+    assert done.report.proof is not None
+    assert done.report.proof.passed
+    assert {name: list(v.shape.numpy()) for name, v in done.model.graph.initializers.items() if v.shape} == {
+        "a": [16, 16], "w": [16, 16], "o": [16, 8]
+    }  # fmt: skip

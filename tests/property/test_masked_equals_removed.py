@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -30,6 +32,7 @@ def settings_for(rng: np.random.Generator) -> PruneSettings:
     )
 
 
+@cache
 def check(seed: int) -> int:
     """Prunes one random graph; the run itself proves masked = removed. Returns the channels removed."""
     rng = np.random.default_rng(seed)

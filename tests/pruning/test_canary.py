@@ -15,7 +15,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToProve, ProofFailed
 from compressor.pruning import canary
-from compressor.pruning.proof import NotProved
+from compressor.pruning.evidence import NotProved
 from compressor.results import ProofResult
 from tests.models import between, in_memory, model
 

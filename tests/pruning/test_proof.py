@@ -28,8 +28,10 @@ from compressor.operators.reference import Reference
 from compressor.operators.table import RULES
 from compressor.pruning import analysis, apply, proof, surgery
 from compressor.pruning.apply import apply_plan
-from compressor.pruning.proof import Evidence, MaskedReference, demand_proof, same_signature
+from compressor.pruning.evidence import Evidence, demand_proof, together
+from compressor.pruning.proof import MaskedReference
 from compressor.pruning.select import choose_channels
+from compressor.pruning.signature import same_signature
 from compressor.pruning.standard import Standard
 from compressor.runtime.stored import Runs, Stored, run_once
 from compressor.steps import step
@@ -232,6 +234,32 @@ def test_a_model_that_runs_at_one_size_only() -> None:
     assert join is not None
     replace(source, str(join.name), np.asarray([coupling.shapes.inputs["x"][0], 5, 8]))
     with pytest.raises(ProofFailed):
+        confirm(reference, source, coupling.shapes, masks=masks)
+
+
+def test_values_that_are_compared_at_one_size_are_told() -> None:
+    """There the shapes of outputs are held against those that follow from the graph."""
+    found = prune(in_memory(model(MERGED_HEADS)), SETTINGS).report.proof
+    assert found is not None
+    assert [(row.group, row.reason) for row in found.not_proved] == [("sizes", proof.SIZED)]
+
+
+def test_outputs_of_another_shape_at_another_size_fail() -> None:
+    source, coupling = couple(in_memory(model(MERGED_HEADS)), SETTINGS)
+    plan = choose_channels(coupling, SETTINGS, RULES, 1).plan
+    cut = ChannelMask(coupling, units_of(plan, coupling))
+    reference, masks = surgery.mask(source, cut, RULES)
+    surgery.remove(source, cut, RULES)
+    length = coupling.shapes.inputs["x"][1]
+    for name, array in (("begin", [0]), ("end", [length]), ("axis", [1])):
+        value = ir.Value(name=name, const_value=ir.tensor(np.asarray(array, np.int64), name=name))
+        source.graph.register_initializer(value)
+    y = source.graph.outputs[0]
+    made = ir.node("Slice", [y, *(source.graph.initializers[n] for n in ("begin", "end", "axis"))], name="as_long")
+    made.outputs[0].type, y.name, made.outputs[0].name = y.type, "y0", y.name
+    source.graph.append(made)
+    source.graph.outputs[0] = made.outputs[0]
+    with pytest.raises(ProofFailed, match="follows from the graph"):
         confirm(reference, source, coupling.shapes, masks=masks)
 
 
@@ -470,6 +498,6 @@ def test_memory_that_runs_out_is_no_failed_proof(monkeypatch: pytest.MonkeyPatch
 
 def test_proofs_of_several_steps_name_every_group_once() -> None:
     several = [Evidence(1e-4, shifted_together=names, noticed=1) for names in (["a", "b"], ["b", "c"])]
-    found = proof.together(several)
+    found = together(several)
     assert found is not None
     assert (found.shifted_together, found.noticed) == (["a", "b", "c"], 2)

@@ -139,3 +139,20 @@ def test_a_branch_that_cannot_run_is_said() -> None:
 def test_models_are_valid() -> None:
     for text in (NEVER, nested(3)):
         onnx.checker.check_model(model(text), full_check=True)
+
+
+LOOP_IN_A_BRANCH = """(float[3,8] x, bool c, int64 m) => (float[a,b] y) <float[8,16] w, float[16,6] v, bool yes = {1},
+    int64[2] tall = {1,40}> {
+    a = MatMul(x, w)  d = MatMul(a, v)
+    y = If(c) <then_branch = one () => (float[3,6] p) {
+            p = Loop(m, yes, d) <body = b (int64 i, bool on, float[3,6] s) => (bool on2, float[3,6] t) {
+                on2 = Identity(on)  r = Reshape(s, tall)  t = Sub(s, d) }> },
+        else_branch = two () => (float[3,6] q) { q = Neg(d) }> }"""
+"""Its body does not run: 18 numbers are no row of 40."""
+
+
+def test_a_loop_that_another_branch_does_not_reach_is_not_proved() -> None:
+    """The other branch ran with every Loop going round, which says nothing of one that it does not hold."""
+    found = prune(in_memory(model(LOOP_IN_A_BRANCH)), BARE).report.proof
+    assert found is not None
+    assert [row.group for row in found.not_proved] == ["Loop_0"]

@@ -14,7 +14,7 @@ from compressor.channels.plan import Removal
 from compressor.config.choices import RECOVERIES
 from compressor.data import batch_limit
 from compressor.errors import UsageError
-from compressor.pruning.proof import same_signature
+from compressor.pruning.signature import same_signature
 from compressor.reconstruct import ReconstructOptions, layers, run
 from compressor.reconstruct.fit import Affine
 from tests.models import model, weight

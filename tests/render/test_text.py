@@ -83,11 +83,11 @@ def test_json_has_the_stable_keys_in_order():
         "curves",
         "latency",
         "prunable_params",
+        "environment",
+        "provenance",
         "seconds",
         "warnings",
         "settings",
-        "environment",
-        "provenance",
     ]
     assert document["schema"] == "onnx-compressor.report/1"
     assert document["version"] == VERSION

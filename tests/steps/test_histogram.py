@@ -5,11 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from compressor.channels.labels import UnitArray
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
+from compressor.pruning.select import Scored
 from compressor.render.html import render_html
 from compressor.results import GroupRow
+from compressor.steps.histogram import histogram
 from tests.models import between, in_memory
+
+
+class Keeping:
+    """Stands for a cut that keeps these units."""
+
+    def __init__(self, kept: list[bool]) -> None:
+        self._kept = np.asarray(kept)
+
+    def keeps_units(self, units: UnitArray) -> UnitArray:
+        return self._kept[: len(units)]
 
 
 def rows(**asked: object) -> list[GroupRow]:
@@ -32,6 +45,16 @@ def test_what_goes_is_ranked_below_what_stays(criterion: str) -> None:
         assert row.scores is not None
         gone, kept = np.flatnonzero(row.scores.removed), np.flatnonzero(row.scores.kept)
         assert gone.max() <= kept.min()
+
+
+@pytest.mark.parametrize(
+    "scores", [[3e38, 3e38], [0.0, 0.0], [-1e308, 1e308], [1.0, np.nextafter(1.0, 2.0)], [1e-300, 1.0]]
+)
+def test_any_range_of_scores_has_bins(scores: list[float]) -> None:
+    units = np.arange(1, 3)
+    found = histogram(Scored(units, np.asarray(scores), "l2"), Keeping([True, False]))  # type: ignore[arg-type]
+    assert found is not None
+    assert (sum(found.kept), sum(found.removed)) == (1, 1)
 
 
 def test_losses_are_told_as_such() -> None:

@@ -46,4 +46,5 @@ def test_gradient(case: Case, rng: np.random.Generator) -> None:
 
 
 def test_every_operator_with_a_gradient_is_checked() -> None:
-    assert {op for op in FUNCTIONS if RULES["", op].differentiable} == {case.op for case in CASES} | set(ELSEWHERE)
+    wanted = {op for domain, op in FUNCTIONS if domain == "" and RULES[domain, op].differentiable}
+    assert wanted == {case.op for case in CASES} | set(ELSEWHERE)

@@ -20,6 +20,7 @@ from compressor.data.synthetic.pixel_range import PixelRange, RangeChoice
 from compressor.data.synthetic.signals import spectrogram, waveform
 from compressor.data.synthetic.tokens import tokens
 from compressor.errors import UsageError
+from compressor.graph.feeds import ROUNDS
 from compressor.graph.shapes import Shapes
 
 REMEMBERED = 256 << 20
@@ -122,9 +123,14 @@ class Synthetic:
         """The samples at ``indices``, stacked along a first axis."""
         if not len(indices):
             # ``np.stack`` of nothing has no shape.
-            return Batch({kind.name: np.zeros((0, *kind.shape), kind.dtype.numpy()) for kind in self.kinds})
+            none = {kind: () if kind.shared else (0, *kind.shape) for kind in self.kinds}
+            return Batch({kind.name: np.zeros(shape, kind.dtype.numpy()) for kind, shape in none.items()})
         made = [self._sample(int(index)) for index in indices]
-        return Batch({name: np.stack([sample[name] for sample in made]) for name in made[0]})
+        # Another number in each batch: what is fitted to samples of one number alone is wrong at any other.
+        shared = {kind.name for kind in self.kinds if kind.shared}
+        return Batch(
+            {n: made[0][n] if n in shared else np.stack([sample[n] for sample in made]) for n in made[0]},
+        )
 
     def renewed(self) -> Synthetic:
         """Other samples of the same kinds, as they are drawn."""
@@ -263,6 +269,8 @@ def _features(draw: Draw) -> Array:
 
 
 def _numbers(draw: Draw) -> Array:
+    if draw.kind.looped:
+        return np.asarray(draw.rng.integers(*ROUNDS, endpoint=True))
     if not draw.kind.words.isdisjoint(TIMES):
         drawn = draw.rng.uniform(0, TIME_STEPS)
         return np.asarray(drawn if draw.kind.dtype.is_floating_point() else int(drawn))
@@ -270,7 +278,8 @@ def _numbers(draw: Draw) -> Array:
 
 
 def _flags(draw: Draw) -> Array:
-    return np.asarray(draw.rng.random(draw.shape) < 0.7)
+    # A loop that does not start shows nothing.
+    return np.asarray((draw.rng.random(draw.shape) < 0.7) | draw.kind.looped)
 
 
 GENERATORS: Mapping[Kind, Callable[[Draw], Array]] = MappingProxyType(

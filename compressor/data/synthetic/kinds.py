@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from compressor.data.spec import CHANNELS, InputSpec, sizes_of, specs
 from compressor.errors import UsageError
+from compressor.graph.control_flow import loop_settings
 from compressor.graph.shapes import Shapes
 from compressor.operators.input_use import InputUse, use_of
 
@@ -48,6 +49,8 @@ class InputKind:
         words: words of the name, in small letters.
         use: what the graph does with it.
         channel_axis: axis of a sample that holds channels, of images, volumes and signals; None where there is none.
+        shared: it has no axis of samples: one number goes with all of them.
+        looped: it says how often a loop runs, or whether it starts.
     """
 
     name: str
@@ -57,6 +60,8 @@ class InputKind:
     words: frozenset[str]
     use: InputUse
     channel_axis: int | None = None
+    shared: bool = False
+    looped: bool = False
 
     @property
     def pixels(self) -> bool:
@@ -165,10 +170,7 @@ def kinds_of(model: ir.Model, shapes: Shapes) -> tuple[InputKind, ...]:
         UsageError: an input that no generator fits; the sentence names it and says what to give.
     """
     values = {str(v.name): v for v in model.graph.inputs}
-    # A scalar has no first axis to leave out.
-    lacking = [spec.quoted for spec in specs(model) if not shapes.inputs[spec.name]]
-    if lacking:
-        raise UsageError(f"{lacking[0]} is a scalar, which has no axis of samples; make it a constant of the model")
+    loops = loop_settings(model.graph)
     # What the graph indexes by this input may be smaller than the table.
     largest = shapes.largest(shapes.inputs, -1)
     uses = {spec.name: _bounded(use_of(values[spec.name], shapes), largest[spec.name]) for spec in specs(model)}
@@ -185,7 +187,7 @@ def kinds_of(model: ir.Model, shapes: Shapes) -> tuple[InputKind, ...]:
             raise UsageError(
                 f"{spec.quoted} takes {spec.wanted}, for which no samples can be made up; give real ones with --data"
             )
-        found.append(_described(spec, kind, facts))
+        found.append(_described(spec, kind, facts, looped=spec.name in loops))
     return tuple(found)
 
 
@@ -202,9 +204,9 @@ def _words(name: str) -> frozenset[str]:
     return frozenset(word.lower() for word in re.split(r"[^A-Za-z0-9]+", parted) if word)
 
 
-def _described(spec: InputSpec, kind: Kind, facts: _Facts) -> InputKind:
-    axis = _channel_axis(kind, facts)
-    return InputKind(spec.name, kind, spec.dtype, facts.shape, facts.words, facts.use, axis)
+def _described(spec: InputSpec, kind: Kind, facts: _Facts, *, looped: bool) -> InputKind:
+    axis, shared = _channel_axis(kind, facts), spec.scalar
+    return InputKind(spec.name, kind, spec.dtype, facts.shape, facts.words, facts.use, axis, shared, looped)
 
 
 def _channel_axis(kind: Kind, facts: _Facts) -> int | None:

@@ -16,6 +16,8 @@ from typing import Any, Literal
 import torch
 
 from compressor.config import TuneSettings
+from compressor.config.graph import GraphSection
+from compressor.config.proof import ProofSection
 from compressor.errors import UsageError
 from compressor.train.loop import checkpoint
 from compressor.train.loop.checkpoint import Checkpoint
@@ -35,11 +37,9 @@ from compressor.train.loop.watch import Watch, Worse, told
 
 Observer = Callable[[Event], None]
 
-FREE = frozenset({
-    "atol", "checkpoint", "data", "dims", "external_data", "input_shapes", "keep_checkpoint", "metrics",
-    "provider", "resume", "rtol", "simplify", "verify",
-})  # fmt: skip
-"""Settings that may differ between a run and the one that resumes it: they do not touch the numbers."""
+FREE = frozenset({*GraphSection.own_fields(), *ProofSection.own_fields(), "data"}) - {"seed"}
+"""Settings that may differ between a run and the one that resumes it, besides asides: how the model is read, written
+and proved. What data and model are is compared by what is in them."""
 
 
 def fit(
@@ -359,7 +359,7 @@ class _Run:
 
     def _describe(self) -> dict[str, Any]:
         """What must agree between a run and the one that resumes it."""
-        settings = self._settings.model_dump(mode="json", exclude=set(FREE))
+        settings = self._settings.model_dump(mode="json", exclude={*FREE, *self._settings.asides()})
         teacher = self._objective.teacher
         return {
             "settings": settings,

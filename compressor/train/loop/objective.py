@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from compressor.data.batch import samples_in
 from compressor.errors import UsageError
 from compressor.train.loop.epoch_metric import EpochMetric
 
@@ -30,7 +31,7 @@ class DeviceBatch:
     labels: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(next(iter(self.inputs.values())))
+        return samples_in(self.inputs)
 
 
 Term = Callable[[Outputs, DeviceBatch, Outputs], Tensor]
@@ -104,10 +105,13 @@ def run_module(module: Callable[..., Any], inputs: dict[str, Tensor], chunk: int
     """
     if chunk is None:
         return _tuple(module(**inputs))
-    count = len(next(iter(inputs.values())))
+    count = samples_in(inputs)
     pieces = []
     for start in range(0, count, chunk):
-        piece = {name: _filled(tensor[start : start + chunk], chunk) for name, tensor in inputs.items()}
+        piece = {
+            name: _filled(tensor[start : start + chunk], chunk) if tensor.ndim else tensor
+            for name, tensor in inputs.items()
+        }
         pieces.append(_tuple(module(**piece)))
         # A mean over the batch, for one, would be another number in pieces.
         _check_rows(pieces[-1], chunk)

@@ -7,11 +7,9 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-from compressor.graph.fuse import DOMAIN
-from compressor.graph.nodes import STANDARD
+from compressor.graph.nodes import STANDARD, operator_key
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
-from compressor.torch_ops import fused
 from compressor.torch_ops.site import Function, UnsupportedOperator
 from compressor.torch_ops.table import FUNCTIONS, NEED_BOTH, NEED_DEVICE, NEED_TRAINING
 from compressor.train.module.describe import on_int64, site_of
@@ -33,7 +31,7 @@ def check_supported(graph: ir.Graph) -> None:
     """
     for node in graph.all_nodes():
         # Checked for the whole graph at once, so that a user sees the first missing operator before any work is done.
-        if node.domain not in STANDARD or node.op_type not in FUNCTIONS:
+        if node.domain not in STANDARD or operator_key(node) not in FUNCTIONS:
             where = f" of domain {node.domain!r}" if node.domain not in STANDARD else ""
             fact = operator_of(node).kernelless or "has no function in torch"
             raise UnsupportedOperator(
@@ -125,9 +123,8 @@ class Builder:
         bodies, captured = self._bodies(node)
         site = site_of(node, self._opset, self._constants, bodies, self._train_bn)
         on_host = self._stays_on_host(node)
-        table = fused.FUNCTIONS if node.domain == DOMAIN else FUNCTIONS
         # Types that torch only half knows are widened around the function, whatever it is.
-        function = on_int64(node, table[node.op_type](site))
+        function = on_int64(node, FUNCTIONS[operator_key(node)](site))
         if self._fold(node, function):
             return
         reads = operator_of(node).host

@@ -9,6 +9,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
+from compressor.data.batch import samples_in
 from compressor.errors import CompressorError, UsageError
 from compressor.graph.normalise import normalise
 from compressor.train.loop.objective import run_module
@@ -53,7 +54,7 @@ def chunk_of(module: Callable[..., Any], inputs: dict[str, torch.Tensor], fixed:
         UsageError: an output of the fixed size does not have one row for each sample.
     """
     # With exactly the fixed number of samples there is nothing to tell the two ways apart by.
-    if fixed is None or len(next(iter(inputs.values()))) == fixed:
+    if fixed is None or samples_in(inputs) == fixed:
         return fixed
     with torch.no_grad():
         pieces = run_module(module, inputs, fixed)

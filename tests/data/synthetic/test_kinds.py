@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from compressor.data.synthetic.dataset import synthetic
 from compressor.data.synthetic.kinds import InputKind, Kind, describe_kinds, kinds_of
 from compressor.errors import UsageError
 from compressor.graph.shapes import infer
@@ -138,9 +140,20 @@ def test_what_no_generator_fits_is_named_with_the_remedy(declared: str) -> None:
         alone(declared)
 
 
-def test_scalars_are_refused() -> None:
+def test_scalars_alone_are_refused() -> None:
     with pytest.raises(UsageError, match="input 'x' is a scalar"):
         alone("float x")
+
+
+def test_a_scalar_is_one_number_for_each_batch() -> None:
+    network = taking("float[N,5] x", "float s")
+    samples = synthetic(network, infer(network), 8, 0)
+    batches = [samples.take(np.arange(start, start + 4)) for start in (0, 4)]
+    assert [len(batch) for batch in batches] == [4, 4]
+    assert [batch.inputs["s"].shape for batch in batches] == [(), ()]
+    # What is fitted to one number alone is wrong at any other.
+    assert batches[0].inputs["s"] != batches[1].inputs["s"]
+    assert samples.take(np.arange(0)).inputs["s"].shape == ()
 
 
 def test_described() -> None:

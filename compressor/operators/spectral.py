@@ -1,0 +1,30 @@
+"""Fourier transforms, each channel by itself (ONNX DFT-20, DFT-17, STFT-17)."""
+
+from __future__ import annotations
+
+from compressor.operators.operator import Operator
+from compressor.operators.signature import Call
+
+AXIS_INPUT = 20
+"""Operator set from which the axis of a DFT is an input and no attribute."""
+
+
+def _transformed(call: Call) -> str:
+    """The axis that is transformed and the last one, of real and imaginary part, stay; all others run along."""
+    rank = len(call.shape(0))
+    if len(call.node.inputs) > 2 and call.node.inputs[2] is not None:
+        axis = int(call.const(2, "the axis").ravel()[0])
+    else:
+        older = call.coupling is not None and call.coupling.opset < AXIS_INPUT
+        axis = call.attribute("axis", 1) if older else -2
+    names = [f"a{a}" for a in range(rank - 1)]
+    before, after = list(names), list(names)
+    before[axis % rank], after[axis % rank] = "[t]", "[f]"
+    return f"{' '.join(before)} [r] -> {' '.join(after)} [q]"
+
+
+OPERATORS = (
+    Operator("DFT", signature=_transformed, host=(1, 2), spectral=True),
+    # Its only axes are the batch, time, and real and imaginary part.
+    Operator("STFT", host=(1, 3), settings=(2,), spectral=True),
+)

@@ -1,0 +1,73 @@
+"""Every weight of the smaller model holds what stays of the original's, entry by entry.
+
+Runs show what inputs reach: a row of a table that no token asks for, or a unit behind a negative number, moves no
+output. What is sliced and copied needs no run, so it is compared whole, with a mask in place of the knife's slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.channel_mask import ChannelMask, Mask
+from compressor.core.compare import Array
+from compressor.errors import PLEASE, ProofFailed
+from compressor.graph.weights import DerivedTensor, parts
+
+
+def demand_exact(cut: ChannelMask, small: ir.Model) -> int:
+    """Holds the weights of a smaller model against those of the one that was cut, bit by bit.
+
+    Constants that a repair made have names of their own, and are for the runs to judge.
+
+    Args:
+        cut: what went, of the model that was analysed.
+        small: what is left of it.
+
+    Returns:
+        How many weights were compared.
+
+    Raises:
+        ProofFailed: one holds something else.
+    """
+    count = 0
+    for name, value in cut.coupling.graph.initializers.items():
+        left = small.graph.initializers.get(name)
+        whole, kept = value.const_value, None if left is None else left.const_value
+        if whole is None or kept is None:
+            continue
+        count += 1
+        # One object is equal to itself, and nothing was cut of it.
+        if whole is not kept and not _stays(whole, kept, cut.mask(value)):
+            raise ProofFailed(
+                f"weight {name!r} of the smaller model does not hold what stays of the original's; {PLEASE}"
+            )
+    return count
+
+
+def _stays(whole: ir.TensorProtocol, kept: ir.TensorProtocol, mask: Mask | None) -> bool:
+    """Does ``kept`` hold the entries of ``whole`` that ``mask`` keeps, in their order?"""
+    if whole.dtype != kept.dtype:
+        return False
+    given = kept.pieces() if isinstance(kept, DerivedTensor) else iter([kept.numpy()])
+    wanted = _kept_of(whole, mask)
+    if not isinstance(kept, DerivedTensor):
+        # The same parts on both sides are needed only where neither is held whole.
+        wanted = iter([np.concatenate([np.ravel(part) for part in wanted])])
+    return all(_bits(one) == _bits(two) for one, two in zip(wanted, given, strict=True))
+
+
+def _kept_of(whole: ir.TensorProtocol, mask: Mask | None) -> Iterator[Array]:
+    for first, rows in parts(whole):
+        if mask is None:
+            yield rows
+            continue
+        own = mask[first : first + len(rows)] if mask.shape[0] > 1 else mask
+        yield rows[np.broadcast_to(own, rows.shape)]
+
+
+def _bits(array: Array) -> bytes | list[object]:
+    """What tells NaNs and zeros of either sign apart."""
+    return array.ravel().tolist() if array.dtype.kind == "O" else np.ascontiguousarray(array).tobytes()
