@@ -115,15 +115,16 @@ class PruningPlan:
         """
         try:
             data = json.loads(text, object_pairs_hook=_once)
+            demand_kind(data, dict, "the plan")
             if data["schema"] != SCHEMA:
                 raise PlanError(f"the plan has schema {data['schema']}, this version reads {SCHEMA}")
             _demand_keys(data, {"schema", "policy", "removals"}, {"digest", "blocks", "files"})
             names = [_names(data.get(key, []), key) for key in ("blocks", "files")]
+            demand_kind(data["removals"], list, "removals")
+            demand_kind(data["policy"], dict, "policy")
             plan = PruningPlan(tuple(map(_removal, data["removals"])), dict(data["policy"]), *names)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            missing = isinstance(error, KeyError)
-            why = f"the key {error} is missing" if missing else f"{type(error).__name__} {error}"
-            raise PlanError(f"not a pruning plan: {why}; give a file that --plan-out wrote") from None
+            raise PlanError(f"not a pruning plan: {fault_of(error)}; give a file that --plan-out wrote") from None
         # The digest is of what was read and not of the text, so that other spacing or order of keys does no harm.
         if data.get("digest", plan.digest()) != plan.digest():
             raise PlanError("the plan was changed after it was written: its digest differs; write it again")
@@ -144,6 +145,23 @@ class PruningPlan:
         return PruningPlan.from_json(text)
 
 
+def fault_of(error: Exception) -> str:
+    """What is wrong with a plan's JSON, in words, where reading it raised ``error``."""
+    if isinstance(error, KeyError):
+        return f"the key {error} is missing"
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is no JSON: {error}"
+    return str(error)
+
+
+def demand_kind(found: object, kind: type[dict[str, Any]] | type[list[Any]], what: str) -> None:
+    """Raises TypeError, in words for a user, unless ``what`` of a plan's JSON is of that ``kind``."""
+    if not isinstance(found, kind):
+        raise TypeError(f"{what} must be {'a list' if kind is list else 'an object'}, not {found!r}")
+
+
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object none of whose keys comes twice."""
     found = dict(pairs)
@@ -161,6 +179,7 @@ def _demand_keys(found: Mapping[str, Any], needed: set[str], allowed: set[str]) 
 
 
 def _removal(entry: Mapping[str, Any]) -> Removal:
+    demand_kind(entry, dict, "each of removals")
     _demand_keys(entry, {"group", "initializer", "axes", "indices"}, {"shape"})
     for name in ("group", "initializer"):
         if not isinstance(entry[name], str):

@@ -14,7 +14,7 @@ from compressor.config.data import DataSection
 from compressor.config.graph import GraphSection
 from compressor.config.proof import ProofSection
 from compressor.config.sparsity import RegularizerSection
-from compressor.config.training import LossSection, StepsSection, TrainingSection
+from compressor.config.training import LossSection, StepsSection, TrainingSection, demand_teacher
 
 _EPILOG = f"""\b
 Examples:
@@ -72,6 +72,7 @@ def finetune_command(
     written = {"--output": target, "--metrics": settings.metrics, "--json": view.json_to, "--card": card_to}
     # Before torch is imported, which takes seconds.
     check_destinations([source, teacher], written)
+    demand_teacher(settings, given=teacher is not None)
     from compressor.render.card import write_card
     from compressor.render.finetune import render_finetune
     from compressor.train.finetune import finetune, finetune_file

@@ -11,6 +11,7 @@ import click
 
 from compressor.errors import ModelError, UsageError
 
+NO_CARD = "--card describes the file that is written; leave --dry-run out"
 _RESULTS = ("--output", "output", "--plan-out")
 """What must not be there when a command fails; reports may, which say why."""
 _WITHDRAWN = "compressor.results"
@@ -36,16 +37,22 @@ def checkpoint_place(output: Path | None) -> Path | None:
     return None if output is None else output.with_name(output.name + ".checkpoint")
 
 
-def check_destinations(sources: Iterable[Path | None], written: Mapping[str, str | Path | None]) -> None:
+def check_destinations(
+    sources: Iterable[Path | None], written: Mapping[str, str | Path | None], *, dry_run: bool = False
+) -> None:
     """Refuses, before any work is done, places that cannot be written or that hold an input.
 
     Args:
         sources: files that are read.
         written: file to be written by the flag that names it; ``-`` is stdout.
+        dry_run: no model is written.
 
     Raises:
-        UsageError: a folder does not exist, or a file would be read and written, or written twice.
+        UsageError: a folder does not exist, or a file would be read and written, or written twice; or a card of a model
+            that is not written is wanted.
     """
+    if dry_run and written.get("--card") is not None:
+        raise UsageError(NO_CARD)
     taken = {source: "the input" for source in sources if source is not None}
     for flag, place in written.items():
         if place is None or (flag == "--json" and str(place) == "-"):

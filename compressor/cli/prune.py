@@ -107,7 +107,7 @@ def prune_command(
     others = {f"the result of {name}": pruned_beside(beside, file) for name, file in also.items()}
     destinations = {**others, "--plan-out": plan_out, "--json": view.json_to, "--report": report_to, "--card": card_to}
     # With --dry-run the place is checked all the same, as the next run will want it.
-    check_destinations([source, plan, *also.values()], {"--output": target or output, **destinations})
+    check_destinations([source, plan, *also.values()], {"--output": target or output, **destinations}, dry_run=dry_run)
     # Before the work, not after it.
     if report_to is not None:
         require("--report", "jinja2")

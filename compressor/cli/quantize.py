@@ -69,7 +69,8 @@ def quantize_command(
 
     target = None if dry_run else output or default_output(source, ".int8.onnx")
     # With --dry-run a place that was named is checked all the same.
-    check_destinations([source], {"--output": target or output, "--json": view.json_to, "--card": card_to})
+    written = {"--output": target or output, "--json": view.json_to, "--card": card_to}
+    check_destinations([source], written, dry_run=dry_run)
     with view.phases() as progress:
         report = quantize_file(source, target, settings, progress)
     if card_to is not None and target is not None:

@@ -92,7 +92,7 @@ def run_command(
 
     resolved = ResolvedRecipe.of(recipe, read_recipe(recipe, changes))
     written = {"output": resolved.output, "report": resolved.html, "--json": view.json_to, "--card": card_to}
-    check_destinations(resolved.sources(), written)
+    check_destinations(resolved.sources(), written, dry_run=dry_run)
 
     def tell(text: str) -> None:
         if not view.quiet:

@@ -115,7 +115,7 @@ def unify_command(
         demand_training(ChoosingSettings, f"nothing is trained; {why}")
     written = {"--output": target or output, "--plan-out": plan_out, "--json": view.json_to, "--card": card_to}
     # The teacher is only read, and must not be written over.
-    check_destinations([source, plan, settings.teacher], written)
+    check_destinations([source, plan, settings.teacher], written, dry_run=dry_run)
     if settings.trains:
         resume_from(settings.checkpoint or checkpoint_place(target))
     with view.phases() as progress:

@@ -43,6 +43,9 @@ from compressor.steps.settled import Asked, settled
 from compressor.steps.step import means_of
 from compressor.steps.tokens import write_mapping
 
+NO_PLAN = "{reason}; leave --plan-out out, or prune with --steps 1 and --structure channels"
+LAYERS_CHANGE = "a plan holds channels alone"
+
 
 @dataclass(repr=False)
 class PruneResult(ModelResult):
@@ -154,12 +157,15 @@ def prune_file(
     which is removed when the run ends well.
     """
     clock = Clock(progress)
+    if plan_out is not None and settings.changes_layers:
+        raise PlanError(NO_PLAN.format(reason=LAYERS_CHANGE))
     with checkpoint_beside(output, settings) as resumable:
         result = prune(source, resumable, plan=PruningPlan.load(plan) if plan else None, clock=clock)
         # Before the model is written, so that a failed run leaves no file behind.
         if plan_out is not None and result.plan is None:
-            reason = "a plan holds channels alone" if result.report.changed else "these steps are no single plan"
-            raise PlanError(f"{reason}; leave --plan-out out, or prune with --steps 1 and --structure channels")
+            raise PlanError(
+                NO_PLAN.format(reason=LAYERS_CHANGE if result.report.changed else "these steps are no single plan")
+            )
         with clock.phase("write"):
             stats = run_files.put_in_place(result.model, output, settings, result.proved)
             if plan_out is not None and result.plan is not None:

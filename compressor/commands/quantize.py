@@ -11,7 +11,7 @@ from compressor.commands import bench
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.clock import Clock, Progress
 from compressor.data.synthetic import Synthetic
-from compressor.evaluate.stand_in import describe_samples
+from compressor.evaluate.stand_in import describe_samples, tell_sizes
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.graph.restore_packed import is_packed, with_plain_weights
@@ -71,6 +71,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
         task = quantize_task(source, settings)
     with clock.phase("samples"):
         samples = quantize_samples(source, settings)
+    tell_sizes(samples.train, clock)
     with clock.phase("quantise"):
         made = quantised(task, samples, settings)
         result, rows = made.model, made.rows

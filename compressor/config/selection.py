@@ -74,7 +74,8 @@ class SelectionSection(Section):
     )
     depth: bool = Field(
         default=False,
-        description="Let residual blocks go as a whole, too: they are one more group, called depth.",
+        description="Let residual blocks go as a whole, too: they are one more group, called depth, which loses its "
+        "share as well.",
     )
     keep_tokens: Annotated[Path | None, Shown("FILE")] = Field(
         default=None,

@@ -59,7 +59,8 @@ class TargetSection(Section):
     ratio: Annotated[RemovedShare | None, Shown("R", first=True)] = Field(
         default_factory=_default_ratio,
         description="Share of the channels to remove in each group; about (1-R)^2 of the parameters and MACs "
-        f"stay. Default: {DEFAULT_RATIO}, unless a target is given.",
+        "stay, and (1-R)^3 with --depth, as blocks are one more group. "
+        f"Default: {DEFAULT_RATIO}, unless a target is given.",
     )
     objective: Literal["macs", "latency"] = Field(
         default="macs",

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from compressor.config.section import Aside, Section, Shown
 from compressor.core.notation import parse_texts
+from compressor.errors import UsageError
 
 LEARNING_RATES = MappingProxyType({"sgd": 0.01, "adamw": 3e-4})
 """Default learning rate of each optimiser."""
@@ -102,6 +103,14 @@ class LossSection(Section):
         description="How an output is compared: NAME=kl (class scores on axis 1), NAME=kl:AXIS, NAME=mse or NAME=none; "
         "repeatable. Decided from its values where not given.",
     )
+
+
+def demand_teacher(settings: LossSection, *, given: bool) -> None:
+    """Raises UsageError where training would imitate an original that was not ``given``."""
+    if not given and settings.loss in ("distill", "mixed"):
+        raise UsageError(NEEDS_TEACHER)
+    if not given and settings.features:
+        raise UsageError("--features matches values of the original model; give it with --teacher")
 
 
 class StepsSection(Section):

@@ -124,7 +124,7 @@ def assign(
         chosen = dict(zip(wanted, [name for name in SAMPLE_NAMES if name in names], strict=False))
     missing = [printable(name) for name in wanted if name not in chosen]
     if missing:
-        also = " (or x)" if len(wanted) == 1 else ""
+        also = " (or x)" if len(wanted) == 1 and wanted != ["x"] else ""
         lacking = ", ".join(missing)
         raise UsageError(f"{place}: no array is named {lacking}{also}; it has {have}; name arrays as the inputs")
     if settings.labels is not None and settings.labels not in names:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import onnx_ir as ir
 
 from compressor.config import DataSettings
+from compressor.core.clock import Clock, LastingText
+from compressor.data import Dataset
 from compressor.data.synthetic import (
     InputKind,
     RangeChoice,
     Synthetic,
     given_range,
     kinds_of,
+    left_open,
     sample_shapes,
     synthetic,
 )
@@ -41,9 +47,17 @@ def stand_in(model: ir.Model, settings: DataSettings, count: int) -> Synthetic:
     choice = given_range(settings.mean, settings.std, settings.input_range)
     if choice is not None:
         _check(choice, kinds_of(model, shapes))
-    return synthetic(
-        model, shapes, count, settings.seed, choice or read_range(model, shapes, settings.seed, settings.provider)
-    )
+    choice = choice or read_range(model, shapes, settings.seed, settings.provider)
+    sizes = left_open(model, shapes, settings.input_shapes, settings.dims)
+    return replace(synthetic(model, shapes, count, settings.seed, choice), left_open=sizes)
+
+
+def tell_sizes(samples: Dataset, clock: Clock) -> None:
+    """Says, while it runs, at which sizes of its own choice: what a run takes depends on them."""
+    if isinstance(samples, Synthetic) and samples.left_open:
+        sizes = [f"{name}={size}" for name, size in samples.left_open.items()]
+        text = f"samples of {', '.join(sizes)} (--dim gives other sizes)"
+        clock.tell(LastingText(text, f"phase=samples made_up_sizes={json.dumps(' '.join(sizes))}"))
 
 
 def describe_samples(samples: Synthetic) -> SyntheticRow:
@@ -60,6 +74,7 @@ def describe_samples(samples: Synthetic) -> SyntheticRow:
         scores=dict(choice.scores),
         normalised_inside=list(choice.normalised_inside),
         sharpened=len(samples.sharpened),
+        left_open=dict(samples.left_open),
     )
 
 

@@ -126,10 +126,13 @@ def numbered(declared: Mapping[str, DimShape], inputs: Mapping[str, Shape]) -> d
 
 
 def batch(graph: ir.Graph, bound: Bound) -> int:
-    """The batch size, made up or given: that of the inputs whose first dimension the file leaves open."""
+    """The batch size, made up or given: that of the inputs whose first dimension the file leaves open.
+
+    At least 1, as costs of a run are shared out among its samples: those of a run without any are nothing anyway.
+    """
     open_first = [v for v in graph.inputs if v.shape is not None and len(v.shape) and is_open(v.shape[0])]
     sizes = {bound[str(v.name)][0] for v in open_first}
-    return sizes.pop() if len(sizes) == 1 else 1
+    return max(1, sizes.pop()) if len(sizes) == 1 else 1
 
 
 def _named(value: ir.Value, axis: int) -> str:
@@ -232,13 +235,14 @@ class Binding:
                     yield size, said
 
     def candidates(self, tried: Iterable[CandidateSizes]) -> Iterator[Bound]:
-        """Input shapes to try, each once: with the equations of the graph, then without."""
+        """Input shapes to try, each once: with the equations of the graph, then without; empty ones last."""
         seen: list[Bound] = []
         for candidate in tried:
             # An equation may come from a part of the graph that never runs, so sizes are also tried without them.
-            for solved in (self._solved, self._fixed):
-                bound = self._bound(candidate, solved)
-                if bound is not None and bound not in seen:
+            found = [self._bound(candidate, solved) for solved in (self._solved, self._fixed)]
+            # Nothing is computed that could be compared, and ONNX Runtime joins an empty value to any other.
+            for bound in sorted(filter(None, found), key=_empty):
+                if bound not in seen:
                     seen.append(bound)
                     yield bound
 
@@ -284,6 +288,10 @@ class Binding:
         known.update({name: substitute(size, known) for name, size in self._solved.items() if name not in numbers})
         made = {name: tuple(substitute(d, known) for d in shape) for name, shape in self._sizes.items()}
         return {name: tuple(d if isinstance(d, int) else 1 for d in shape) for name, shape in made.items()}
+
+
+def _empty(bound: Bound) -> bool:
+    return any(0 in shape for shape in bound.values())
 
 
 def _side(candidate: CandidateSizes, shape: DimShape, axis: int) -> int | None:

@@ -6,7 +6,8 @@ same; it is brought into the form that the rest of the program knows before it i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import count
 from typing import Any, Final
 
 import onnx
@@ -27,10 +28,12 @@ def complete(model: onnx.ModelProto) -> bool:
     The default domain, also known as ``ai.onnx``, is spelt as the empty string. Operator sets that ONNX Runtime knows
     without being told are imported where they are used. Of initializers of one name the last one stays, as in ONNX
     Runtime, and those without a name, which nothing can read, go. So do names of left-out inputs at the end of a node.
+    Outputs without a name that an operator cannot leave out get one.
 
     Returns:
         Whether ONNX Runtime must not be given the file as it is: its fusion of LayerNormalization reads what stands
-        behind an empty name at the end, and the process dies.
+        behind an empty name at the end, and of an output that has no name it makes no room for what the kernel
+        writes; the process dies of either.
     """
     _spell_default_domain(model)
     _import_known_domains(model)
@@ -38,7 +41,8 @@ def complete(model: onnx.ModelProto) -> bool:
         if isinstance(body, onnx.GraphProto):
             _drop_repeated_initializers(body)
     # Every node, not those up to the first that had some.
-    return sum(_drop_left_out(node) for body in bodies(model) for node in body.node) > 0
+    left_out = sum(_drop_left_out(node) for body in bodies(model) for node in body.node)
+    return left_out + _name_outputs(model) > 0
 
 
 def _drop_left_out(node: onnx.NodeProto) -> bool:
@@ -47,6 +51,43 @@ def _drop_left_out(node: onnx.NodeProto) -> bool:
     while node.input and not node.input[-1]:
         node.input.pop()
     return len(node.input) < count
+
+
+def _name_outputs(model: onnx.ModelProto) -> int:
+    """Name the outputs that are there whether something reads them or not; returns how many had no name."""
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    nodes = [node for body in bodies(model) for node in body.node]
+    unnamed = [(node, place) for node in nodes for place, name in enumerate(node.output) if not name]
+    unnamed = [(node, place) for node, place in unnamed if not _optional(node, place, versions)]
+    if not unnamed:
+        return 0
+    taken = {name for body in bodies(model) for name in _names(body)}
+    free = (name for number in count() if (name := f"unread_{number}") not in taken)
+    for node, place in unnamed:
+        node.output[place] = next(free)
+    return len(unnamed)
+
+
+def _optional(node: onnx.NodeProto, place: int, versions: Mapping[str, int]) -> bool:
+    """May the operator leave this output out? One that ONNX does not know is not judged."""
+    try:
+        outputs = onnx.defs.get_schema(node.op_type, versions.get(node.domain, 1), node.domain).outputs
+    except onnx.defs.SchemaError:
+        return True
+    return (
+        not outputs or outputs[min(place, len(outputs) - 1)].option == onnx.defs.OpSchema.FormalParameterOption.Optional
+    )
+
+
+def _names(body: Body) -> Iterable[str]:
+    """Every name of a value that a body may refer to."""
+    for node in body.node:
+        yield from node.input
+        yield from node.output
+    if isinstance(body, onnx.GraphProto):
+        yield from (value.name for value in (*body.input, *body.output, *body.initializer))
+    else:
+        yield from (*body.input, *body.output)
 
 
 def _spell_default_domain(model: onnx.ModelProto) -> None:

@@ -38,8 +38,9 @@ def normalise(model: ir.Model) -> ir.Model:
 
     Local functions are inlined, operators that ONNX Runtime fused are taken apart, Constant nodes with numbers
     become initializers (strings stay nodes, and so does a constant that is a graph output), initializers of branches
-    and bodies move to the main graph, nodes are sorted, names are made unique. Optional outputs that a node omits keep
-    their empty name. Graph inputs and outputs keep their names and their order.
+    and bodies move to the main graph, constants without elements are joined to nothing, nodes are sorted, names are
+    made unique. Optional outputs that a node omits keep their empty name. Graph inputs and outputs keep their names and
+    their order.
 
     Up to IR version 3 every initializer had to be a graph input too: such inputs are dropped and the version
     is raised to 4. From version 4 on, an initializer that is a graph input is a default which the caller may
@@ -69,6 +70,9 @@ def normalise(model: ir.Model) -> ir.Model:
         if node.op_type == "Constant" and node.domain == "":
             _lift_constant(node)
     _hoist_initializers(model)
+    for node in model.graph.all_nodes():
+        if node.op_type == "Concat" and node.domain == "":
+            _drop_empty_operands(node)
     # Last, since the steps above make nodes.
     _name_nodes(model)
     return model
@@ -256,6 +260,28 @@ def _lift_constant(node: ir.Node) -> None:
     output.replace_all_uses_with(initializer)
     graph.remove(node, safe=True)
     graph.register_initializer(initializer)
+
+
+def _drop_empty_operands(node: ir.Node) -> None:
+    """Drop constants that add nothing to a Concat.
+
+    ONNX Runtime takes one whatever its other sizes are, which by ONNX would have to be those of what it is joined to:
+    a size that the caller chooses would have to be zero.
+    """
+    axis = node.attributes.get_int("axis", 1)
+    kept = [value for value in node.inputs if not _adds_nothing(value, axis)]
+    # Something has to be left to join.
+    if 0 < len(kept) < len(node.inputs):
+        for slot, value in enumerate(kept):
+            node.replace_input_with(slot, value)
+        node.resize_inputs(len(kept))
+
+
+def _adds_nothing(value: ir.Value | None, axis: int) -> bool:
+    if value is None or value.const_value is None or value.is_graph_input():
+        return False
+    shape = value.const_value.shape
+    return -len(shape) <= axis < len(shape) and shape[axis] == 0
 
 
 def _hoist_initializers(model: ir.Model) -> None:

@@ -129,8 +129,15 @@ def _check_opsets(imports: Iterable[onnx.OperatorSetIdProto], graphs: Iterable[B
                 raise ModelError(f"{node_label(node)} is of domain {where}, whose opset is not imported; add it")
 
 
-def _check_names(body: Body, outer: Sequence[set[str]]) -> None:
-    """Every name is produced once in its graph, and every name read is produced in sight."""
+def _check_names(body: Body, outer: Sequence[set[str]], earlier: Sequence[set[str]] = ()) -> None:
+    """Every name is produced once in its graph, and every name read is produced in sight.
+
+    Args:
+        body: the graph.
+        outer: names in the graphs around it.
+        earlier: of these, the names that come before the node that holds the body. What it gives itself, and what comes
+            after it, cannot be seen from inside, so that a name may be used again there.
+    """
     scope: set[str] = set()
     if isinstance(body, onnx.GraphProto):
         _define((value.name for value in body.input), scope, "graph input")
@@ -142,16 +149,18 @@ def _check_names(body: Body, outer: Sequence[set[str]]) -> None:
     else:
         _define(body.input, scope, "function input")
         results = list(body.output)
+    before = set(scope)
     # Outputs first: nodes may stand in any order here, and are sorted later.
     for node in body.node:
-        _define(filter(None, node.output), scope, f"output of {node_label(node)}", outer)
+        _define(filter(None, node.output), scope, f"output of {node_label(node)}", earlier)
     visible = [*outer, scope]
     for node in body.node:
         for name in filter(None, node.input):
             if not any(name in names for names in reversed(visible)):
                 raise ModelError(f"{node_label(node)} reads {quoted(name)}, which nothing produces; add it")
         for graph in subgraphs(node.attribute):
-            _check_names(graph, visible)
+            _check_names(graph, visible, [*earlier, before])
+        before.update(node.output)
     for name in results:
         # Not of the graphs around it: ONNX lets a graph return what is made in it.
         if name not in scope:

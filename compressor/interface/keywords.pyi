@@ -297,7 +297,7 @@ class PruneKeywords(TypedDict, total=False):
     free_outputs: Sequence[str] | str
     """Let this output lose channels, so that it is declared anew with fewer of them; repeatable."""
     depth: bool
-    """Let residual blocks go as a whole, too: they are one more group, called depth."""
+    """Let residual blocks go as a whole, too: they are one more group, called depth, which loses its share as well."""
     keep_tokens: str | PathLike[str] | None
     """Keep only the tokens whose numbers FILE lists; they are numbered anew, and a file beside the result says how."""
     keep_norm_axes: bool
@@ -711,7 +711,7 @@ class SensitivityKeywords(TypedDict, total=False):
     free_outputs: Sequence[str] | str
     """Let this output lose channels, so that it is declared anew with fewer of them; repeatable."""
     depth: bool
-    """Let residual blocks go as a whole, too: they are one more group, called depth."""
+    """Let residual blocks go as a whole, too: they are one more group, called depth, which loses its share as well."""
     keep_tokens: str | PathLike[str] | None
     """Keep only the tokens whose numbers FILE lists; they are numbered anew, and a file beside the result says how."""
     keep_norm_axes: bool
@@ -749,8 +749,8 @@ class SensitivityKeywords(TypedDict, total=False):
     lossless: bool
     """Remove only channels that are zero already, so that no output changes; takes no ratio or target."""
     ratio: float | str | None
-    """Share of the channels to remove in each group; about (1-R)^2 of the parameters and MACs stay. Default: 0.5,
-    unless a target is given."""
+    """Share of the channels to remove in each group; about (1-R)^2 of the parameters and MACs stay, and (1-R)^3 with
+    --depth, as blocks are one more group. Default: 0.5, unless a target is given."""
     objective: Literal["macs", "latency"]
     """What --ratio and --target-macs spend: multiply-accumulates, or as large a share of the time of a run on
     --provider, measured, so that channels go where time is."""

@@ -272,7 +272,7 @@ def finer(settings: PruneSettings) -> Iterator[PruneSettings]:
 def too_much(goal: Goal, least: float) -> str:
     """The sentence for a target that even everything that may go does not reach."""
     return (
-        f"{goal.what} can go down to {least:.1%} of the original at most, the target is {goal.share:.1%}; "
+        f"{goal.what} can go down to no less than {least:.1%} of the original, the target is {goal.share:.1%}; "
         "raise --max-ratio, lower --round-to, or see --explain for what is frozen"
     )
 

@@ -119,12 +119,13 @@ def demand_numbers(evidence: Evidence) -> None:
     """Raises NothingToProve where not one entry was compared: a model whose outputs are all NaN agrees with any."""
     if evidence.compared or not evidence.inputs:
         return
-    what = "every output of the original is empty"
+    fed = ", ".join(f"{name} {shape}" for name, shape in evidence.inputs[0].items())
+    what, remedy = f"every output of the original is empty ({fed})", ", export it again where it fixes a size to 0"
     if any(silent.reason == NO_NUMBER for silent in evidence.silent):
-        what = "no output of the original is a finite number"
+        what, remedy = "no output of the original is a finite number", ""
     raise NothingToProve(
         f"{what} on the inputs of the proof, so nothing can be proved; give sizes that it is meant for with --dim or "
-        "--input-shape, or leave the proof out with --no-verify"
+        f"--input-shape{remedy}, or leave the proof out with --no-verify"
     )
 
 

@@ -32,11 +32,11 @@ def judge_gates(document: Document, settings: RunSettings, stage: str = "") -> l
                 name=name,
                 limit=limit,
                 measured=_of_file(name, limit, document),
-                missed="; ".join(missed(document, alone)),
+                missed=_keyed("; ".join(missed(document, alone)), name),
             )
             rows.append(found)
         elif isinstance(document, BenchReport) and isinstance(alone, BenchSettings):
-            measured, words = _of_speed(name, document), _sentence(document, alone)
+            measured, words = _of_speed(name, document), _keyed(_sentence(document, alone), name)
             rows.append(GateRow(stage=stage, name=name, limit=limit, measured=measured, missed=words))
     return rows
 
@@ -54,6 +54,11 @@ def demand_limits(document: Document | None, gates: Iterable[GateRow]) -> None:
         raise GateMissed("; ".join(words))
     if isinstance(document, VerifyReport):
         verify.demand_equal(document)
+
+
+def _keyed(words: str, name: str) -> str:
+    """The sentence of a command with the key of the recipe in place of the flag, which nobody gave."""
+    return words.replace("--" + name.replace("_", "-"), name)
 
 
 def _of_file(name: str, limit: float, report: Report) -> float | None:

@@ -97,6 +97,9 @@ def made_up_line(console: Console, made: SyntheticRow) -> None:
     """What stood in for data, the range that its pixels have, and how sure that is."""
     kinds = ", ".join(f"{printable(name)} as {kind}" for name, kind in made.kinds.items())
     text = f"Made-up samples: {kinds}."
+    if made.left_open:
+        sizes = " and ".join(f"{printable(name)} taken as {size}" for name, size in made.left_open.items())
+        text += f" The model leaves sizes open: {sizes}; give those it is used at with --dim or --input-shape."
     if made.range:
         ranges = " and ".join(f"{name} ({ends})" for name, ends in zip(made.range, made.limits, strict=True))
         text += f" Pixels: {ranges}, {_RANGE_SOURCES[made.source or 'default']}"

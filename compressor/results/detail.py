@@ -51,6 +51,9 @@ class SyntheticRow(Record):
     sharpened: int = Field(
         default=0, description="Samples that were moved towards a class each, of which the model is sure then."
     )
+    left_open: dict[str, int] = Field(
+        default={}, description="Sizes that neither the model nor the user tells, as they were chosen, by symbol."
+    )
 
 
 class AccuracyRow(Record):

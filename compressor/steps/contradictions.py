@@ -5,6 +5,8 @@ from __future__ import annotations
 from compressor.config import PruneSettings
 from compressor.errors import UsageError
 
+NO_LABELS = "--refit-last learns from labels; give --data with labels, or leave it out"
+
 
 def demand_together(settings: PruneSettings, *, replayed: bool = False) -> None:
     """Raises UsageError where settings of training contradict others, or the plan that is ``replayed``."""
@@ -12,6 +14,7 @@ def demand_together(settings: PruneSettings, *, replayed: bool = False) -> None:
         raise UsageError("--resume goes on with training, and nothing is trained; add --recover finetune, or drop it")
     if settings.reinitialise != "no" and not settings.trains:
         raise UsageError("--reinitialise takes what the network has learnt, so that it needs --recover finetune")
+    _demand_labels(settings)
     if settings.keep_functions and settings.also:
         raise UsageError("--keep-functions is for a model of one file; leave it out, or --also")
     _demand_depth(settings)
@@ -29,6 +32,16 @@ def demand_together(settings: PruneSettings, *, replayed: bool = False) -> None:
         raise UsageError(f"{flag} trains towards a cut, and --lossless takes only what is zero already; give a ratio")
     if settings.expand:
         raise UsageError(f"{flag} looks at the weights, which --expand makes products of; leave one of them out")
+
+
+def _demand_labels(settings: PruneSettings) -> None:
+    """Raises UsageError where labels are learnt from and samples would be made up, which have none."""
+    if settings.data is not None:
+        return
+    if settings.refit_last:
+        raise UsageError(NO_LABELS)
+    if settings.trains and settings.loss in ("cross-entropy", "mixed"):
+        raise UsageError(f"--loss {settings.loss} learns from labels, and made-up samples have none; give --data")
 
 
 def _demand_depth(settings: PruneSettings) -> None:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from compressor.channels.plan import PruningPlan, demand_files
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
+from compressor.evaluate.stand_in import tell_sizes
 from compressor.graph.joined import Given, joined_of
 from compressor.graph.restore_packed import is_packed
 from compressor.pruning.analysis import Analysis, analyse
@@ -110,6 +111,8 @@ def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settle
         settings, more = resolve_defaults(settings, found, available=available)
         notes += [*more, *([UNPACKED] if is_packed(source) else [])]
         settings = settings if asked.plan is not None else by_time(settings, found, asked.size)
+        if asked.plan is not None and not (asked.plan.removals or asked.plan.blocks):
+            notes.append("the plan removes nothing, so that no channel went")
         before = account.stats_of(source, found, asked.size, asked.file)
         if fewer is not None:
             # Shares are of the model as it was given, which has another vocabulary.
@@ -119,6 +122,8 @@ def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settle
     if samples is None:
         with clock.phase("samples"):
             samples = made_up(settings, source, found, notes, asked=asked.settings.recover != "auto")
+        if samples is not None:
+            tell_sizes(samples.train, clock)
     if samples is not None:
         with clock.phase("samples"):
             notes += follow_batch([source, found.model], samples.train, settings)

@@ -22,8 +22,8 @@ from compressor.structures.layer.change import ChangeLine, Floats, LayerChange
 from compressor.structures.layer.geometry import Geometry
 
 OUT_OF_REACH = (
-    "{what} can go down to {least:.1%} of the original at most, the target is {share:.1%}; raise --max-ratio, lower "
-    "--round-to, or choose another --structure"
+    "{what} can go down to no less than {least:.1%} of the original, the target is {share:.1%}; raise --max-ratio, "
+    "lower --round-to, or choose another --structure"
 )
 
 

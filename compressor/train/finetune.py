@@ -12,6 +12,7 @@ import onnx_ir as ir
 import torch
 
 from compressor.config import TuneSettings
+from compressor.config.training import demand_teacher
 from compressor.core.compare import Tolerance
 from compressor.data import Array, Dataset, augmentation, batch_limit, check_labels, open_parts, split_dataset
 from compressor.data.batch import samples_in
@@ -105,7 +106,7 @@ def finetune(
         ProofFailed: the written weights do not give what the trained module gives.
     """
     world = world_of(settings.device)
-    parts = _parts(model, settings, data)
+    parts = _parts(model, settings, data, taught=teacher is not None)
     # Comes before the pair is made, as the graph that is trained has more nodes than the one that was given.
     if settings.insert_bn:
         return _between_norms(model, settings, teacher, parts, extensions, observe)
@@ -193,7 +194,9 @@ def _taught_by_many(pair: TaughtPair, parts: Splits, settings: TuneSettings, see
     return replace(pair, teacher=ensemble.ensemble(pair.teacher, parts, settings, objective))
 
 
-def _parts(model: ir.Model, settings: TuneSettings, data: Dataset | Splits | None) -> Splits:
+def _parts(model: ir.Model, settings: TuneSettings, data: Dataset | Splits | None, *, taught: bool) -> Splits:
+    # Said before data is opened.
+    demand_teacher(settings, given=taught)
     if isinstance(data, Splits):
         parts = data
     else:

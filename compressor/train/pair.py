@@ -9,7 +9,7 @@ import onnx_ir as ir
 import torch
 
 from compressor.config import TuneSettings
-from compressor.config.training import NEEDS_TEACHER
+from compressor.config.training import demand_teacher
 from compressor.data import batch_limit
 from compressor.data.output_forms import vocabularies
 from compressor.errors import UsageError
@@ -40,10 +40,7 @@ class TaughtPair:
 
         The trained one gives ``values`` too, after what is compared.
         """
-        if teacher is None and settings.loss in ("distill", "mixed"):
-            raise UsageError(NEEDS_TEACHER)
-        if teacher is None and settings.features:
-            raise UsageError("--features matches values of the original model; give it with --teacher")
+        demand_teacher(settings, given=teacher is not None)
         # Cross-entropy compares with labels alone; building the original would only take memory.
         if teacher is not None:
             _same_ends(model, teacher)

@@ -9,6 +9,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from compressor.channels.plan import demand_kind, fault_of
 from compressor.config import ALL, BlockShape, UnifySettings
 from compressor.errors import PlanError
 from compressor.pruning.allocate import Alternative, Move, final_options, line_of
@@ -62,9 +63,12 @@ class UnifyPlan:
         """Reads :meth:`to_json`; raises PlanError."""
         try:
             data = json.loads(text)
+            demand_kind(data, dict, "the plan")
             if data["schema"] != SCHEMA:
                 raise PlanError(f"the plan has schema {data['schema']!r}, this version reads {SCHEMA}")
             # Raises here, where the file is named, and not when the plan is applied.
+            for key in ("blocks", "policy"):
+                demand_kind(data[key], dict, key)
             for block in data["blocks"].values():
                 BlockShape.parse(block)
             policy = UnifySettings.parse({name: data["policy"][name] for name in POLICY})
@@ -76,15 +80,17 @@ class UnifyPlan:
                 )
             return plan
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise PlanError(f"not a plan of unification: {type(error).__name__} {error}") from None
+            raise PlanError(f"not a plan of unification: {fault_of(error)}") from None
 
     @staticmethod
     def load(path: Path) -> UnifyPlan:
         """Reads a plan file; raises PlanError."""
         try:
             return UnifyPlan.from_json(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise PlanError(f"cannot read the plan {path}: {error}") from None
+        except OSError as error:
+            raise PlanError(f"cannot read the plan {path}: {error.strerror or error}") from None
+        except UnicodeDecodeError:
+            raise PlanError(f"cannot read the plan {path}: it is no text") from None
 
 
 def notation(block: BlockShape) -> str:

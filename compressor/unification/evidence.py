@@ -154,7 +154,8 @@ def nothing(found: Found) -> str:
         reason: sum(x.weights for x in found.left if x.reason == reason) for reason in {x.reason for x in found.left}
     }
     main = max(sorted(reasons), key=lambda reason: reasons[reason])
-    return f"no weight can be unified; of {len(found.left)}, the largest are left alone because {main}"
+    count = sum(x.reason == main for x in found.left)
+    return f"no weight can be unified; the main reason, of {count} of {len(found.left)}: {main}"
 
 
 def gzip_bytes(paths: Iterable[Path]) -> int:

@@ -139,6 +139,7 @@ NOT_PLANS = {
     ' "indices": [1e999]}]}',
     "brackets without end": "[" * 100_000,
     "a key twice": '{"schema": 1, "policy": {}, "policy": {}, "removals": []}',
+    "a removal is a number": '{"schema": 1, "policy": {}, "removals": [3]}',
     "an unknown key": '{"schema": 1, "policy": {}, "removals": [], "run": "os:system"}',
 }
 STRICT: dict[str, tuple[dict[str, object], dict[str, object]]] = {
@@ -216,8 +217,11 @@ def test_a_cut_of_more_than_the_plan_is_noticed(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("name", NOT_PLANS)
 def test_what_is_no_plan(name: str) -> None:
-    with pytest.raises(PlanError):
+    with pytest.raises(PlanError) as refused:
         PruningPlan.from_json(NOT_PLANS[name])
+    # Names of Python's classes tell a user nothing.
+    assert "Error" not in str(refused.value)
+    assert "object is not" not in str(refused.value)
 
 
 def test_another_schema() -> None:
@@ -266,6 +270,7 @@ def test_unequal_rows(indices: tuple[int, ...]) -> None:
 def test_an_empty_plan_changes_nothing() -> None:
     result = prune(in_memory(MODELS["chain"]()), SETTINGS, plan=PruningPlan((), plan().policy))
     assert all(row.removed == 0 for row in result.report.groups)
+    assert "the plan removes nothing, so that no channel went" in result.report.warnings
 
 
 def test_a_plan_for_another_model_is_said_to_be_one() -> None:

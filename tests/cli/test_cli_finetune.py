@@ -90,6 +90,12 @@ def test_what_cannot_be_done_is_one_sentence(
     assert not (place / "small.tuned.onnx").exists()
 
 
+def test_what_is_lacking_is_said_before_torch_is_loaded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "compressor.train.finetune", None)
+    done = run(place, teacher=False)
+    assert (done.exit_code, "--teacher" in done.stderr) == (2, True)
+
+
 def test_ctrl_c_leaves_a_checkpoint_and_no_model(place: Path) -> None:
     started = subprocess.Popen(
         command(place, "--epochs", "100000"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT

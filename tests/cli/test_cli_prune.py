@@ -160,6 +160,12 @@ def test_dry_run_names_no_output(run, pipeline, model):
     assert pipeline.calls[0].output is None
 
 
+def test_a_card_of_no_file_is_refused_before_the_work(run, pipeline, model, tmp_path):
+    result = run("prune", model, "--dry-run", "--card", tmp_path / "card.md")
+    assert (result.exit_code, pipeline.calls) == (2, [])
+    assert "--card describes the file that is written" in result.stderr
+
+
 def test_a_plan_is_replayed(run, pipeline, model, tmp_path):
     plan = tmp_path / "plan.json"
     assert run("prune", model, "--plan", plan, "--seed", "3").exit_code == 0

@@ -281,6 +281,12 @@ def test_failure_leaves_no_file(name: str, tmp_path: Path) -> None:
     assert len(str(raised.value).splitlines()) == 1
 
 
+def test_a_plan_of_changed_layers_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("compressor.steps.settled.analyse")
+    with pytest.raises(PlanError, match="a plan holds channels alone; leave --plan-out out"):
+        prune_file(good(tmp_path), None, PruneSettings(structure="lowrank"), plan_out=tmp_path / "plan.json")
+
+
 def test_failed_proof_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = surgery.compact
     monkeypatch.setattr(surgery, "compact", lambda array, *rest: honest(array, *rest) * np.asarray(1.01, array.dtype))

@@ -106,8 +106,8 @@ def test_choices_that_fit_nothing_are_refused(values: dict[str, Any], message: s
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"block": "64x64"}, "no weight can be unified; of 6, the largest are left alone because block 64x64 is"),
-        ({"min_weights": 10**6}, "because it has fewer than 1000000 weights"),
+        ({"block": "64x64"}, "no weight can be unified; the main reason, of . of 6: block 64x64 is"),
+        ({"min_weights": 10**6}, ": it has fewer than 1000000 weights"),
     ],
 )
 def test_nothing_to_unify_says_why(values: dict[str, Any], message: str) -> None:

@@ -143,7 +143,7 @@ def test_defaults_in_the_file_are_no_inputs(tmp_path: Path) -> None:
         (["float[N,1] x"], {"x": np.array([[1.0], [2.0], [-np.inf]])}, {}, "NaN or infinity in sample 2; remove"),
         (["float[N,1] x"], {"x": np.zeros((0, 1))}, {}, "there is no sample"),
         (["float[N,L] x"], {"x": np.zeros((3, 0))}, {}, "there is no sample"),
-        (["float[N,1] x"], {"z": np.zeros((3, 1))}, {}, r"no array is named x \(or x\); it has z; name arrays as"),
+        (["float[N,1] x"], {"z": np.zeros((3, 1))}, {}, r"no array is named x; it has z; name arrays as"),
         (["float[N,1] a", "float[N,1] b"], {"a": np.zeros((3, 1))}, {}, "no array is named b; it has a"),
         (["float[N,1] a", "float[N,1] b"], {"a": np.zeros((3, 1)), "b": np.zeros((2, 1))}, {}, r"\(a: 3, b: 2\)"),
         (

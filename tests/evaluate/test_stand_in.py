@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from compressor.config import DataSettings
+from compressor.core.clock import Clock
 from compressor.errors import UsageError
-from compressor.evaluate.stand_in import describe_samples, stand_in
+from compressor.evaluate.stand_in import describe_samples, stand_in, tell_sizes
 from tests.data.case import everything, taking
 from tests.models import in_memory, model
 
@@ -57,3 +58,14 @@ def test_no_sequence_is_longer_than_a_table_of_positions() -> None:
         e = Gather(table, ids)  r = com.microsoft.RotaryEmbedding(e, zero, cosines, sines)  y = Relu(r) }"""
     rotating = in_memory(model(text, domains=("com.microsoft",), checked=False))
     assert stand_in(rotating, DataSettings(), 4).take(everything(4)).inputs["ids"].shape == (4, 20)
+
+
+def test_sizes_that_nobody_gave_are_told() -> None:
+    net = in_memory(model("(float[N,3,H,W] x) => (float y) <float[8,3,3,3] w> { z = Conv(x, w) y = Relu(z) }"))
+    samples = stand_in(net, DataSettings.parse({"input_range": "0,255", "dims": {"W": 40}}), 2)
+    assert describe_samples(samples).left_open == {"H": 224}
+    told: list[str] = []
+    tell_sizes(samples, Clock(told.append))
+    assert told == ["samples of H=224 (--dim gives other sizes)"]
+    tell_sizes(stand_in(NET, DataSettings.parse({"input_range": "0,255"}), 2), Clock(told.append))
+    assert len(told) == 1

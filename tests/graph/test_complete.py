@@ -138,3 +138,22 @@ def test_what_the_runtime_refuses_is_refused(tmp_path: Path, middle: str, opset:
     with pytest.raises(ModelError, match="node that writes 'y'"):
         files.load_model(path)
     assert reason in refusal(path)
+
+
+def test_outputs_that_are_always_there_get_a_name(tmp_path: Path) -> None:
+    """ONNX Runtime loads a Split one of whose outputs has no name, and dies when it runs it."""
+    proto = model("Split <axis = 1> (h)", opset=13)
+    proto.graph.node[1].output.append("")
+    loaded = files.load_model(written(tmp_path, proto))
+    assert [value.name for node in loaded.graph for value in node.outputs] == ["h", "y", "unread_0"]
+    source = files.source_of(loaded)
+    assert source is not None
+    assert not source.runs
+
+
+def test_outputs_that_may_be_left_out_stay_without_a_name(tmp_path: Path) -> None:
+    proto = model("Dropout (h)", opset=13)
+    proto.graph.node[1].output.append("")
+    source = files.source_of(files.load_model(written(tmp_path, proto)))
+    assert source is not None
+    assert source.runs

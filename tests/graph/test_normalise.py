@@ -305,3 +305,19 @@ def test_copies_of_any_data_type(tmp_path: Path, dtype: int) -> None:
     }
     assert tensors["t"].dtype == tensors["t.1"].dtype == ir.DataType(dtype)
     np.testing.assert_array_equal(tensors["t"].numpy(), tensors["t.1"].numpy())
+
+
+@pytest.mark.parametrize(("empty", "left"), [("[0, 8]", 1), ("[5, 0]", 1), ("[0, 0]", 1), ("[0, 3]", 2)])
+def test_constants_that_add_nothing_are_not_joined(tmp_path: Path, empty: str, left: int) -> None:
+    """ONNX Runtime joins an empty value to one of any other sizes; along the last axis 3 are counted."""
+    axis = 0 if empty == "[0, 8]" else 1
+    text = f"""<ir_version: 8, opset_import: ["" : 17]> g (float[N, 8] x) => (float[A, B] y) <float{empty} e = {{}}> {{
+        y = Concat <axis = {axis}> (x, e) }}"""
+    model = normalise(files.load_model(written(tmp_path, parsed(text))))
+    assert len(model.graph[0].inputs) == left
+
+
+def test_of_constants_without_elements_one_stays(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]> g () => (float[A, B] y) <float[0, 8] e = {}> {
+        y = Concat <axis = 0> (e, e) }"""
+    assert len(normalise(files.load_model(written(tmp_path, parsed(text)))).graph[0].inputs) == 2

@@ -34,6 +34,12 @@ BODIES = {
         then_branch = t () => (a, a2) { r = Neg (h) a = Identity (r) a2 = Identity (r) },
         else_branch = e () => (b, b2) { b = Identity (h) b2 = Identity (b) }
     >""",
+    "names of what the node gives, and of what comes behind it": """
+    z = If (c) <
+        then_branch = t () => (z) { r = Neg (h) z = Identity (r) },
+        else_branch = e () => (z3) { z3 = Neg (m) }
+    >
+    z3 = Relu (z)""",
     "identity of a weight": """
     z = If (c) <
         then_branch = t () => (a) { a = Identity (m) },

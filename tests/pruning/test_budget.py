@@ -205,7 +205,7 @@ def test_target_with_grouped_and_joined_channels() -> None:
 
 
 def test_target_out_of_reach() -> None:
-    with pytest.raises(TargetOutOfReach, match="at most") as raised:
+    with pytest.raises(TargetOutOfReach, match="no less than") as raised:
         run(target_macs=0.01)
     assert raised.value.exit_code == 4
 

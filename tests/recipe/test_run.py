@@ -202,11 +202,15 @@ def test_a_stage_that_fails_leaves_nothing_and_is_named(folder):
             "prune: {ratio: 0.5, max_size: 100}\nclean:",
             r"^stage 'prune': the file has .* see .*prune-",
         ),
-        ("data: data.npz\ngates: {max_size: 10%}", "prune: {ratio: 0.5}", r"^the recipe: the file has .* --max-size"),
+        (
+            "data: data.npz\ngates: {max_size: 10%}",
+            "prune: {ratio: 0.5}",
+            r"^the recipe: the file has .*, max_size allows",
+        ),
         (
             "data: data.npz",
             "prune: {ratio: 0.5}\nquantize: {samples: 8, max_distance: 0.00001}",
-            r"^stage 'quantize': output 'y' moves by .*--max-distance",
+            r"^stage 'quantize': output 'y' moves by .*max_distance allows",
         ),
         ("gates: {max_latency: 1us}", f"prune: {{ratio: 0.5}}\n{QUICK_BENCH}", r"^the recipe: a run takes .* 0.001 ms"),
     ],

@@ -175,6 +175,8 @@ def test_trainability_is_told() -> None:
     [
         ({"decay_epochs": 1}, "--recover finetune"),
         ({"max_drop": 0.01}, "give --data"),
+        ({"refit_last": True}, "--refit-last learns from labels"),
+        ({"recover": "finetune", "loss": "mixed"}, "--loss mixed learns from labels, and made-up samples have none"),
         ({"data": "unlabelled.npz", "max_drop": 0.01}, "needs samples with labels"),
         ({"recover": "lstsq", "data": "missing.npz"}, "no such file"),
     ],
@@ -183,6 +185,8 @@ def test_what_is_missing_is_said_first(
     settings: dict[str, object], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if "data" not in settings:
+        monkeypatch.delattr("compressor.steps.settled.analyse")
     np.savez(tmp_path / "unlabelled.npz", x=np.zeros((20, 1, 8, 8), np.float32))
     with pytest.raises(UsageError, match=words):
         prune(NET, PruneSettings.parse({"ratio": 0.3, **settings}))

@@ -11,7 +11,7 @@ from compressor.data.synthetic.pixel_range import (
     RangeChoice,
     given_range,
 )
-from compressor.data.synthetic.sizes import sample_shapes
+from compressor.data.synthetic.sizes import left_open, sample_shapes
 
 __all__ = [
     "CANDIDATES",
@@ -26,6 +26,7 @@ __all__ = [
     "describe_kinds",
     "given_range",
     "kinds_of",
+    "left_open",
     "sample_shapes",
     "synthetic",
 ]

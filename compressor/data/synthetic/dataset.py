@@ -99,6 +99,7 @@ class Synthetic:
         remembered: samples that were drawn before, by index, up to :data:`REMEMBERED` bytes.
         sharpened: samples that were changed after they were drawn, by index; they stand for those that are drawn
             (:mod:`compressor.train.gradients.sharpening`).
+        left_open: sizes that neither the model nor the user tells, by symbol.
     """
 
     kinds: tuple[InputKind, ...]
@@ -108,6 +109,7 @@ class Synthetic:
     plain: bool = False
     remembered: dict[int, dict[str, Array]] = field(default_factory=dict, repr=False, compare=False)
     sharpened: Mapping[int, Mapping[str, Array]] = field(default_factory=dict, repr=False, compare=False)
+    left_open: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def labelled(self) -> bool:

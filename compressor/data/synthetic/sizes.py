@@ -60,6 +60,29 @@ def sample_shapes(
     return found
 
 
+def left_open(
+    model: ir.Model, made: Shapes, shapes: Mapping[str, Shape] | None, dims: Mapping[str, int] | None
+) -> dict[str, int]:
+    """Sizes of samples that neither the model nor the user tells, by symbol, or by axis of an input where it has none.
+
+    Args:
+        model: normalised.
+        made: shapes of the samples, as of :func:`sample_shapes`.
+        shapes: as there.
+        dims: as there.
+    """
+    found: dict[str, int] = {}
+    for value in model.graph.inputs:
+        name = str(value.name)
+        if value.is_initializer() or name in (shapes or {}):
+            continue
+        for axis, dim in enumerate(value.shape or ()):
+            # The first axis is that of samples.
+            if axis and isinstance(dim, ir.SymbolicDim) and dim.value not in (dims or {}):
+                found[dim.value or f"axis {axis} of {name}"] = made.inputs[name][axis]
+    return found
+
+
 def _wanted(model: ir.Model, kinds: Sequence[InputKind], limits: Sequence[int]) -> dict[str, int]:
     """Size by symbol. With a cache, what is in it counts among the positions that tables and masks have room for."""
     past = PREFERRED[Kind.CACHE] if any(kind.kind == Kind.CACHE and _open(model, kind) for kind in kinds) else 0

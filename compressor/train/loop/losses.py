@@ -268,9 +268,11 @@ def _demanded(found: OutputForm | None, probe: OutputProbe) -> OutputForm:
     if probe.labels is None:
         raise UsageError("cross-entropy needs labels, and the data has none; add them, or use --loss distill")
     outputs = ", ".join(f"{n!r} {list(t.shape[1:])}" for n, t in zip(probe.names, probe.student, strict=False))
+    kind = str(probe.labels.dtype).removeprefix("torch.")
     raise UsageError(
-        f"labels of shape {list(probe.labels.shape[1:])} a sample fit no output ({outputs}) as classes; give class "
-        "numbers, or a loss of your own with --loss package.module:callable"
+        f"labels of shape {list(probe.labels.shape[1:])} a sample, {kind}, "
+        f"fit no output ({outputs}) as classes; give class numbers, which are whole numbers, "
+        "or a loss of your own with --loss package.module:callable"
     )
 
 
