@@ -3,8 +3,8 @@
 Every model that is compared is a graph of its own, written before anything is cut, and is run in ONNX Runtime on the
 same seeded inputs, at two sizes where dimensions are symbolic. Four things are held against each other: the file as it
 was read and the prepared graph; the masked graph and the smaller one; a smaller one that is cut wrongly on purpose; the
-smaller one and the file that was written. Weights are compared bit by bit besides (:mod:`compressor.pruning.exact`), and
-what recovery leaves with what was proved (:mod:`compressor.pruning.recovered`).
+smaller one and the file that was written. Weights are compared bit by bit besides (:mod:`compressor.pruning.exact`),
+and what recovery leaves with what was proved (:mod:`compressor.pruning.recovered`).
 """
 
 from __future__ import annotations
