@@ -86,6 +86,7 @@ def read_report(path: Path) -> Row:
             "version": report["version"],
             "proved": proof.get("passed", False),
             "max_rel_err": proof.get("max_rel_err"),
+            "not_proved": [f"{part['group']}: {part['reason']}" for part in proof.get("not_proved", [])],
             "macs_left": after["macs"] / before["macs"] if before["macs"] else None,
             "params_left": after["params"] / before["params"] if before["params"] else None,
             "groups": len(report["groups"]),
@@ -137,6 +138,7 @@ def summarise(rows: list[Row], above: float) -> Row:
         "valid": sum(row.get("valid", False) for row in rows),
         "invalid": sorted(row["file"] for row in rows if row.get("refusal")),
         "proved": sum(row.get("proved", False) for row in rows),
+        "not_proved": {row["file"]: row["not_proved"] for row in rows if row.get("not_proved")},
         "exit_codes": dict(sorted(Counter(str(row["exit_code"]) for row in rows).items())),
         "errors": {row["file"]: row["error"] for row in rows if row.get("error")},
         "median_macs_left": median(shares.values()) if shares else None,
@@ -158,6 +160,8 @@ def print_summary(summary: Row, above: float, wall: float) -> None:
         print(f"worst max_rel_err {summary['worst_err']:.2e} ({summary['worst_err_file']})")
     print(f"median {summary['median_seconds']:.1f} s a file, peak {summary['max_peak_mib']:.0f} MiB", end=", ")
     print(f"{wall:.0f} s in all")
+    for file, parts in summary["not_proved"].items():
+        print(f"not proved of {file}: {'; '.join(parts)}")
     for file in summary["invalid"]:
         print(f"invalid: {file}")
     for file, share in summary["above"].items():
