@@ -59,7 +59,7 @@ class Story:
         return {
             "cut, nothing recovered": ("--recover", "none"),
             "nothing given": (),
-            "unlabelled samples": given,
+            "unlabelled samples, least squares": (*given, "--recover", "lstsq"),
             "unlabelled samples, distilled": (*given, "--recover", "finetune", *self.tuning),
         }
 

@@ -43,6 +43,25 @@ class Subset:
         return self.dataset.take(self.indices[indices])
 
 
+@dataclass(frozen=True)
+class Unlabelled:
+    """Another dataset without its labels, for what imitates and is judged on samples that have none."""
+
+    dataset: Dataset
+
+    @property
+    def labelled(self) -> bool:
+        """No."""
+        return False
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def take(self, indices: Indices) -> Batch:
+        """The samples at ``indices``."""
+        return Batch(self.dataset.take(indices).inputs, None)
+
+
 def shuffled(count: int, seed: int, epoch: int) -> Indices:
     """0 to ``count`` - 1 in an order of their own for each epoch; int64[count]."""
     # Seed and epoch together, so that epochs differ and a resumed one is the same.

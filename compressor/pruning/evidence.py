@@ -106,13 +106,18 @@ def _rank(gap: Distance) -> float:
 
 
 def demand_proof(evidence: Evidence) -> None:
-    """Raises ProofFailed unless the proof passed."""
+    """Raises ProofFailed unless the proof passed, and NothingToProve where nothing was compared."""
+    demand_passed(evidence)
+    demand_numbers(evidence)
+
+
+def demand_passed(evidence: Evidence) -> None:
+    """Raises ProofFailed unless every output is within tolerance."""
     if not evidence.passed:
         raise ProofFailed(
             f"output {evidence.worst!r} of the smaller model is off by {evidence.max_rel_err:.2g} of its range "
             f"(tolerance {evidence.tolerance:g}); {PLEASE}"
         )
-    demand_numbers(evidence)
 
 
 def demand_numbers(evidence: Evidence) -> None:
@@ -136,7 +141,8 @@ def with_comparisons(evidence: Evidence, more: Sequence[Evidence]) -> Evidence:
         ProofFailed: one of these did not pass.
     """
     for other in more:
-        demand_proof(other)
+        # One without numbers (a branch that gives NaN) shows nothing, and accuses nobody.
+        demand_passed(other)
     worst = max([evidence, *more], key=lambda e: e.max_rel_err)
     return replace(
         evidence,

@@ -33,6 +33,7 @@ from compressor.pruning.inputs import Inputs
 from compressor.pruning.piecewise import Piecewise, runnable
 from compressor.pruning.signature import same_signature
 from compressor.pruning.standard import Standard, moved_runs, noise_of, with_tolerance
+from compressor.pruning.written import demand_same_file
 from compressor.runtime.stored import Answers, Feed, Runnable, Runs
 
 ONE_SIZE = "one size of its open dimensions was run: the file takes no other, or another would take too much"
@@ -240,7 +241,9 @@ def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.
     paths = [path] if isinstance(path, Path) else list(path)
     if len(paths) == 1:
         # Callers bind to names and sizes, which no comparison of numbers looks at.
-        same_signature(model, files.load_model(paths[0]))
+        loaded = files.load_model(paths[0])
+        same_signature(model, loaded)
+        demand_same_file(model, loaded)
     # Equal bytes give equal results, and a run of a large file is the dearest part of writing.
     if known is not None and known.digest and known.digest == files.digest(paths):
         return

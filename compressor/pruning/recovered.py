@@ -19,8 +19,11 @@ from compressor.pruning.evidence import Evidence, demand_proof
 from compressor.pruning.inputs import Inputs
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import same_outputs, tolerance_of
+from compressor.pruning.routes import prove_routes
 from compressor.pruning.standard import with_tolerance
 from compressor.runtime.stored import Answers
+
+REMEDY = "recover otherwise with --recover, or not at all with --recover none"
 
 
 def prove_recovered(proved: ir.Model, recovered: ir.Model, evidence: Evidence, settings: RunSettings) -> None:
@@ -35,24 +38,45 @@ def prove_recovered(proved: ir.Model, recovered: ir.Model, evidence: Evidence, s
     Raises:
         ProofFailed: it does not.
     """
+    _demand_weights(proved, recovered)
     runs = evidence.runs
     if runs is None or not runs.outputs:
         return
-    smallest = runs.smallest()
+    again, tolerance = _with_weights_of(proved, recovered), tolerance_of(settings)
     with scratch() as folder:
         try:
-            known = Answers.of(runnable(proved, folder, settings.provider), smallest.feeds)
-            found = Answers.of(runnable(_with_weights_of(proved, recovered), folder, settings.provider), smallest.feeds)
+            known = Answers.of(runnable(proved, folder, settings.provider), runs.feeds)
+            found = Answers.of(runnable(again, folder, settings.provider), runs.feeds)
         except ModelError as error:
+            why = f"the recovered model does not run with the weights of the cut: {error}"
+            raise ProofFailed(f"{why}; {PLEASE}") from None
+        shown = [Evidence.of(*with_tolerance(known, found, tolerance))]
+        # What a branch holds that these inputs do not take.
+        shown += prove_routes((proved, again), runs.feeds, tolerance, folder, settings.provider).shown
+    for told in shown:
+        if not told.passed:
             raise ProofFailed(
-                f"the recovered model does not run with the weights of the cut: {error}; {PLEASE}"
-            ) from None
-        told = Evidence.of(*with_tolerance(known, found, tolerance_of(settings)))
-    if not told.passed:
-        raise ProofFailed(
-            f"recovery changed more than weights: with those of the cut, output {told.worst!r} is off by "
-            f"{told.max_rel_err:.2g} of its range (tolerance {told.tolerance:g}); {PLEASE}"
-        )
+                f"recovery changed more than weights: with those of the cut, output {told.worst!r} is off by "
+                f"{told.max_rel_err:.2g} of its range (tolerance {told.tolerance:g}); {PLEASE}"
+            )
+
+
+def _demand_weights(proved: ir.Model, recovered: ir.Model) -> None:
+    """Raises ProofFailed where recovery changed a whole number, as indices and shapes are, or left one that is none."""
+    for name, value in recovered.graph.initializers.items():
+        old, new = proved.graph.initializers.get(name), value.const_value
+        before = None if old is None else old.const_value
+        if before is None or new is None or new is before:
+            continue
+        if not new.dtype.is_floating_point():
+            if new.tobytes() != before.tobytes():
+                raise ProofFailed(f"recovery changed {name!r}, which holds no weights; {PLEASE}")
+        elif _finite(before) and not _finite(new):
+            raise ProofFailed(f"recovery left numbers in {name!r} that are not finite; nothing was written; {REMEDY}")
+
+
+def _finite(tensor: ir.TensorProtocol) -> bool:
+    return bool(np.isfinite(tensor.numpy().astype(np.float64)).all())
 
 
 def _with_weights_of(proved: ir.Model, recovered: ir.Model) -> ir.Model:

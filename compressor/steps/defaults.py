@@ -1,9 +1,10 @@
 """What ``--recover auto`` comes to: the best recovery that the model and what was given with it allow, in seconds.
 
-Least squares from as many samples as the widest layer needs rows, or fewer where the model is large; on made-up samples
-a short distillation afterwards, where torch is installed and the model is small. In a large model every group loses the
-same share, as losses take longer than the fit; where even that would take minutes or more memory than there is, or no
-layer is one that recovery rebuilds, it is the bare cut. What is chosen, and how to ask for more, goes into the report.
+Least squares from as many samples as the widest layer needs rows, or fewer where the model is large; a short
+distillation afterwards, where torch is installed, the model is small and samples are made up or some hundreds. In a
+large model every group loses the same share, as losses take longer than the fit; where even that would take minutes or
+more memory than there is, or no layer is one that recovery rebuilds, it is the bare cut. What is chosen, and how to ask
+for more, goes into the report.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ SECONDS = 60.0
 """Longest recovery that is begun without being asked for."""
 MOST = 1024
 """Samples that are read of their own accord, at most: where the widest layer needs rows and the model is small."""
+ENOUGH = 256
+"""Samples of the user's from which a short distillation was seen to bring something."""
 MADE_UP = 512
 """Samples that are made up of their own accord, at least; they cost nobody anything."""
 HELD = 8e9
@@ -126,8 +129,8 @@ def resolve_defaults(
     if count < min(wanted, settings.samples):
         more = min(wanted, settings.samples)
         notes.append(FEWER.format(samples=count, more=more, cost=_minutes(work.effort(more, losses=losses).seconds)))
-    # On a user's own samples, mostly few hundred, least squares takes nearly all there is (docs/recovery.md).
-    trained = available is None and all(find_spec(name) for name in TRAINING)
+    # A handful of the user's own samples would be learnt by heart (docs/recovery.md has what 256 bring).
+    trained = (available is None or available >= ENOUGH) and all(find_spec(name) for name in TRAINING)
     trained = trained and 2.0 * work.macs * DISTILLED / TRAINED / cores() <= SECONDS
     return _with(settings, recover="distill" if trained else "lstsq", samples=count, scope=scope), notes
 

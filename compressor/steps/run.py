@@ -95,6 +95,9 @@ class PruningRun:
                 found, read = self.analysed(self.model)
             found = self.step(step, found, read)
         self.recovery.refit()
+        # After the last layer was fitted to labels, which comes after all steps.
+        if self.settings.refit_last:
+            self._demand_tied(self.proofs)
         return found
 
     def analysed(self, model: ir.Model) -> tuple[Analysis, ir.Model]:

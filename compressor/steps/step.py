@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ from compressor.pruning.nonfinite import in_activations
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import MaskedReference
 from compressor.pruning.routes import prove_routes
+from compressor.pruning.second_size import at_second_size
 from compressor.pruning.select import Choice, choose_by_scores, ranked
 from compressor.pruning.standard import all_finite
 from compressor.runtime.stored import Runnable, Stored
@@ -254,6 +255,8 @@ class _Case:
             self.settings.provider,
         )
         evidence = with_comparisons(evidence, routed.shown)
+        if masked.masks is not None and masked.masks.sized:
+            evidence = self._at_second_size(evidence, found)
         evidence.not_proved += [*evidence.silent, *routed.missing]
         # A hash of the proved bytes spares the second run of the same bytes when the file is written.
         if self._as_written.exists():
@@ -274,6 +277,15 @@ class _Case:
             evidence.noticed, missing, evidence.shifted_together = case.not_proved(self.choice.groups)
             evidence.not_proved += missing
         return evidence
+
+    def _at_second_size(self, evidence: Evidence, small: Runnable) -> Evidence:
+        """The evidence with a comparison at the second size, where a reference of that size can be made."""
+        more = at_second_size(self.found, self.choice.plan, small, self.settings, self.folder)
+        if more is None:
+            return evidence
+        both = with_comparisons(evidence, [more])
+        sizes = [item for item in evidence.not_proved if item.reason != proof.SIZED]
+        return replace(both, inputs=[*evidence.inputs, *more.inputs], not_proved=sizes)
 
     def _written(self, small: ir.Model) -> Runnable:
         """In the bytes that are written in the end, unless weights will lie beside the file."""

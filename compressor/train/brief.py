@@ -17,7 +17,7 @@ import torch
 
 from compressor.config import PruneSettings
 from compressor.data import Dataset, augmentation, shuffled
-from compressor.data.order import Subset
+from compressor.data.order import Subset, Unlabelled
 from compressor.data.spec import specs
 from compressor.train.defaults import training_defaults
 from compressor.train.finetune import TuneResult, finetune
@@ -66,7 +66,8 @@ def distil(
         TooSlow: it would take minutes.
         ModelError: torch lacks an operator of the graphs, or no output has a gradient.
     """
-    data, unseen = given
+    # Some of the two may have labels and the other none, and neither is judged by them.
+    data, unseen = Unlabelled(given[0]), None if given[1] is None else Unlabelled(given[1])
     size = min(BATCH, len(data))
     steps = steps_within(SECONDS, step_seconds(model, original, data, settings, size))
     # One epoch over the samples as often as steps take them, changed otherwise each time; of many, not all are seen.

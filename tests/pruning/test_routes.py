@@ -146,7 +146,7 @@ LOOP_IN_A_BRANCH = """(float[3,8] x, bool c, int64 m) => (float[a,b] y) <float[8
     a = MatMul(x, w)  d = MatMul(a, v)
     y = If(c) <then_branch = one () => (float[3,6] p) {
             p = Loop(m, yes, d) <body = b (int64 i, bool on, float[3,6] s) => (bool on2, float[3,6] t) {
-                on2 = Identity(on)  r = Reshape(s, tall)  t = Sub(s, d) }> },
+                on2 = Identity(on)  r = Reshape(s, tall)  m2 = ReduceMax<keepdims=0>(r)  t = Sub(s, m2) }> },
         else_branch = two () => (float[3,6] q) { q = Neg(d) }> }"""
 """Its body does not run: 18 numbers are no row of 40."""
 

@@ -44,7 +44,7 @@ def test_the_default_is_auto() -> None:
 
 def test_least_squares_from_as_many_samples_as_the_widest_layer_needs() -> None:
     narrow, notes = auto(between("b = Relu(a)"), 1000)
-    assert (narrow.recover, narrow.samples, notes) == ("lstsq", 256, [])
+    assert (narrow.recover, narrow.samples, notes) == ("distill", 256, [])
     assert auto(between("b = Relu(a)"))[0].samples == 512  # made up
     wide = model(
         """(float[n,8] x) => (float[n,4] y) <float[8,64] w, float[64,4] v> {
@@ -57,6 +57,7 @@ def test_least_squares_from_as_many_samples_as_the_widest_layer_needs() -> None:
 
 def test_without_torch_or_seconds_to_train_in_it_is_least_squares_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert auto(between("b = Relu(a)"))[0].recover == "distill"
+    assert auto(between("b = Relu(a)"), 255)[0].recover == "lstsq"
     with monkeypatch.context() as patch:
         patch.setattr(defaults, "find_spec", lambda name: None)
         assert auto(between("b = Relu(a)"))[0].recover == "lstsq"

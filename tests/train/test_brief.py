@@ -47,6 +47,19 @@ def test_it_comes_nearer_to_the_original(monkeypatch: pytest.MonkeyPatch) -> Non
     assert shapes[0] == shapes[1], "norms that were put in are folded away"
 
 
+def test_labels_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What judges is made up and has none, so that a share of right classes could not be told."""
+    monkeypatch.setattr(brief, "STEPS", LEAST_STEPS)
+    original = files.load_model(NET)
+    settings = PruneSettings.parse({"ratio": 0.7, "recover": "none"})
+    cut = prune(original, settings).model
+    with np.load(DATA, allow_pickle=False) as data:
+        labelled = Memory({"image": data["x"][:64].astype(np.float32)}, data["y"][:64])
+    assert labelled.labelled
+    for given in ((labelled, images(16)), (images(64), labelled)):
+        assert distil(cut, original, given, settings).history.steps == LEAST_STEPS
+
+
 def test_of_many_samples_as_many_are_seen_as_steps_have_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
 

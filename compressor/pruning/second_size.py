@@ -1,0 +1,55 @@
+"""A reference at the second size, where masks spell out a size of the inputs.
+
+Heads that are merged with the batch, say, are masked by position along an axis that is open. Such a mask fits the
+sizes that the model was analysed at and no other. Analysed anew at the second sizes, the same plan makes masks that fit
+those.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compressor.channels.plan import PruningPlan
+from compressor.config import PruneSettings
+from compressor.errors import ModelError, PlanError, RuleFault, UsageError
+from compressor.operators.table import RULES
+from compressor.pruning import surgery
+from compressor.pruning.analysis import Analysis, analyse
+from compressor.pruning.apply import cut_of
+from compressor.pruning.evidence import Evidence
+from compressor.pruning.inputs import Inputs
+from compressor.pruning.piecewise import runnable
+from compressor.pruning.proof import tolerance_of
+from compressor.pruning.standard import with_tolerance
+from compressor.runtime.stored import Answers, Runnable
+
+
+def at_second_size(
+    found: Analysis, plan: PruningPlan, small: Runnable, settings: PruneSettings, folder: Path
+) -> Evidence | None:
+    """How far the smaller model is from the reference at the second size; None where there is no such reference.
+
+    Args:
+        found: what was cut, analysed at the first sizes.
+        plan: what went.
+        small: what is left of it.
+        settings: tolerance, provider, seed, and the policy of coupling.
+        folder: where files may be put.
+
+    Raises:
+        ProofFailed: outputs have other names.
+    """
+    sizes = found.shapes.other_inputs
+    if sizes == found.shapes.inputs:
+        return None
+    asked = settings.model_copy(update={"input_shapes": sizes, "dims": {}})
+    try:
+        again = analyse(found.model, asked, found.coupling.distrusted)
+        model, _ = surgery.mask(again.model, cut_of(plan, again), RULES)
+        feed = Inputs.of_proof(model, again.shapes.of_inputs(model.graph), settings.seed + 1).first
+        expected = Answers.of(runnable(model, folder, settings.provider), [feed])
+        answers = Answers.of(small, [feed])
+    # Not every plan is one for the model at other sizes, and not every reference runs there.
+    except (ModelError, PlanError, RuleFault, UsageError):
+        return None
+    return Evidence.of(*with_tolerance(expected, answers, tolerance_of(settings)))

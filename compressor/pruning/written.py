@@ -1,0 +1,66 @@
+"""Is what was written what was to be written? Asked of every node and every bit of every weight, without a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from compressor.errors import PLEASE, ProofFailed
+from compressor.graph.weights import is_large
+
+Told = tuple[object, ...]
+
+
+def demand_same_file(model: ir.Model, loaded: ir.Model) -> None:
+    """Holds a file that was read again against the model that was written to it.
+
+    Raises:
+        ProofFailed: a node, an attribute, a body or a weight is another.
+    """
+    graphs = [(model.graph, loaded.graph)]
+    graphs += [(function.graph, loaded.functions[name].graph) for name, function in model.functions.items()]
+    for one, two in graphs:
+        _demand_same_nodes(one, two)
+    # Those are read in parts, once, while the file is run.
+    if is_large(model.graph):
+        return
+    for name, value in model.graph.initializers.items():
+        twin = loaded.graph.initializers.get(name)
+        whole, kept = value.const_value, None if twin is None else twin.const_value
+        if whole is not None and (kept is None or not _same(whole, kept)):
+            raise ProofFailed(f"weight {name!r} of the written file is another than in memory; {PLEASE}")
+
+
+def _demand_same_nodes(model: ir.Graph, loaded: ir.Graph) -> None:
+    wanted, found = list(_nodes(model)), list(_nodes(loaded))
+    for one, two in zip(wanted, found, strict=False):
+        if one != two:
+            raise ProofFailed(f"node {two[2] or one[2]!r} of the written file is another than in memory; {PLEASE}")
+    if len(wanted) != len(found):
+        raise ProofFailed(f"the written file has {len(found)} nodes, the model in memory {len(wanted)}; {PLEASE}")
+
+
+def _nodes(graph: ir.Graph) -> Iterator[Told]:
+    """What each node is and reads, bodies included, in the order of the file."""
+    for node in graph.all_nodes():
+        given, made = [None if v is None else v.name for v in node.inputs], [v.name for v in node.outputs]
+        attributes = sorted(map(_attribute, node.attributes.values()))
+        yield node.domain, node.op_type, node.name, tuple(given), tuple(made), tuple(attributes)
+
+
+def _attribute(attribute: ir.Attr) -> tuple[str, str]:
+    value = attribute.value
+    if isinstance(value, ir.Graph):
+        return attribute.name, str([[v.name for v in value.inputs], [v.name for v in value.outputs]])
+    if isinstance(value, ir.TensorProtocol):
+        return attribute.name, f"{value.dtype} {value.shape} {value.tobytes().hex()}"
+    return attribute.name, repr(list(value) if isinstance(value, (list, tuple)) else value)
+
+
+def _same(one: ir.TensorProtocol, two: ir.TensorProtocol) -> bool:
+    if (one.dtype, list(one.shape)) != (two.dtype, list(two.shape)):
+        return False
+    if one.dtype == ir.DataType.STRING:
+        return bool((one.numpy() == two.numpy()).all())
+    return one.tobytes() == two.tobytes()
