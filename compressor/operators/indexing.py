@@ -94,11 +94,12 @@ def slice_range(size: int, start: int, end: int, step: int) -> UnitArray:
 def _slice(node: ir.Node, coupling: Coupling) -> None:
     value = required(node, 0)
     out, before = node.outputs[0], coupling.shape(value)
-    after, dynamic = coupling.shape(out), coupling.shapes.dynamic(value)
+    after, dynamic, cut = coupling.shape(out), coupling.shapes.dynamic(value), coupling.shapes.dynamic(out)
     positions = slice_positions(node, coupling)
     if positions is None:
-        # A size that varies may be equal here and differ at another length.
-        changed = {a for a, (x, y) in enumerate(zip(before, after, strict=True)) if x != y or dynamic[a]}
+        # A size that varies, before or after, may be equal here and differ at another length.
+        sizes = enumerate(zip(before, after, strict=True))
+        changed = {a for a, (x, y) in sizes if x != y or dynamic[a] or cut[a]}
         coupling.label(out, coupling.restrict(node, value, changed, "Slice cuts it at run time"))
         return
     # A reversed axis has all positions too, but their order changes, so the first has to be 0.
@@ -124,6 +125,11 @@ def _repair_slice(node: ir.Node, repairer: Repairer) -> None:
 def _split(node: ir.Node, coupling: Coupling) -> None:
     value = required(node, 0)
     axis = attribute_axis(node, len(coupling.shape(value)), 0)
+    if any(coupling.shapes.dynamic(out)[axis] for out in node.outputs if out.name):
+        terms = coupling.restrict(node, value, {axis}, "Split cuts it at run time")
+        for out in node.outputs:
+            coupling.label(out, terms)
+        return
     start = 0
     for out in node.outputs:
         size = coupling.shape(out)[axis]

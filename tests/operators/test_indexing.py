@@ -5,11 +5,14 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime
 import pytest
 
+from compressor.commands.prune import prune
+from compressor.config import PruneSettings
 from compressor.operators.indexing import slice_range
-from tests.models import model
+from tests.models import in_memory, model
 
 from .case import Case, check, image, token, whole
 
@@ -131,3 +134,27 @@ def test_a_slice_takes_what_onnx_runtime_takes() -> None:
         bounds = {name: np.asarray([n], np.int64) for name, n in (("from", start), ("to", end), ("step", step))}
         (found,) = session.run(None, {"x": np.arange(5, dtype=np.float32), **bounds})
         assert slice_range(5, start, end, step).tolist() == np.asarray(found).tolist(), (start, end, step)
+
+
+COMPUTED = {
+    "Slice": """(float[n,8] x) => (float[n,4] y) <float[8,16] w, float[16,16] u, float[16,4] v, int64 first = {0},
+        int64[1] zero = {0}, int64[1] one = {1}, int64[1] six = {6}> {
+        a = MatMul(x, w)  s = Shape(a)  n = Gather(s, zero)  end = Mul(n, six)
+        part = Slice(a, zero, end, one)  top = ReduceMax<keepdims=1,axes=[1]>(part)  b = Add(a, top)
+        c = MatMul(b, u)  r = Relu(c)  y = MatMul(r, v) }""",
+    "Split": """(float[n,8] x) => (float[n,4] y) <float[8,16] w, float[16,16] u, float[16,4] v,
+        int64[1] zero = {0}, int64[1] whole = {16}> {
+        a = MatMul(x, w)  s = Shape(a)  n = Gather(s, zero)  rest = Sub(whole, n)
+        sizes = Concat<axis=0>(n, rest)  one, two = Split<axis=1>(a, sizes)
+        top = ReduceMax<keepdims=1,axes=[1]>(two)  b = Add(a, top)
+        c = MatMul(b, u)  r = Relu(c)  y = MatMul(r, v) }""",
+}
+
+
+@pytest.mark.parametrize("operator", COMPUTED)
+def test_channels_that_are_cut_at_a_size_of_the_input_stay(operator: str) -> None:
+    """At one batch all of them are taken, at another one a part; which, no weight of the smaller model could say."""
+    source = in_memory(model(COMPUTED[operator], opset=17))
+    found = prune(source, PruneSettings(ratio=0.5, round_to=1, recover="none", scope="local"))
+    assert found.model.graph.initializers["w"].shape == ir.Shape([8, 16])
+    assert found.model.graph.initializers["v"].shape == ir.Shape([8, 4])

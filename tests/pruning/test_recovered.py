@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import onnx_ir as ir
 import pytest
 
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import ProofFailed
 from compressor.steps.recover import Recovery
-from tests.models import between, in_memory
+from tests.models import between, in_memory, model
 
 
 def settings(recover: str, **more: Any) -> PruneSettings:
@@ -44,3 +47,56 @@ def test_weights_and_new_biases_pass(recover: str, steps: int) -> None:
     # The first convolution has a bias and the others none, which recovery gives them.
     found = prune(in_memory(between("b = Relu(a)")), settings(recover, steps=steps))
     assert found.report.recovery
+
+
+TABLES = """(float[n,8] x, bool c) => (float[n,2] y) <float[8,16] w, float[16,8] v, float[8,2] head,
+    int64[8] order = {7,6,5,4,3,2,1,0}> {
+    a = MatMul(x, w)  b = Relu(a)  d = MatMul(b, v)  e = Gather<axis=1>(d, order)
+    f = If(c) <then_branch = one () => (float[n,8] p) { p = Relu(e) },
+               else_branch = two () => (float[n,8] q) { q = Neg(e) }>
+    y = MatMul(f, head) }"""
+
+
+def left_as(monkeypatch: pytest.MonkeyPatch, edit: Callable[[ir.Model], None]) -> None:
+    honest = Recovery.after
+
+    def wrong(self: Recovery, *a: Any, **k: Any) -> None:
+        honest(self, *a, **k)
+        self.model = self.model.clone()
+        edit(self.model)
+
+    monkeypatch.setattr(Recovery, "after", wrong)
+
+
+def other_indices(found: ir.Model) -> None:
+    value = next(
+        v for v in found.graph.initializers.values() if v.dtype == ir.DataType.INT64 and v.const_value.size > 1
+    )
+    value.const_value = ir.tensor(np.roll(value.const_value.numpy(), 1), name=value.name)
+
+
+def no_number(found: ir.Model) -> None:
+    value = found.graph.initializers["head"]
+    value.const_value = ir.tensor(np.full_like(value.const_value.numpy(), np.nan), name="head")
+
+
+def other_branch(found: ir.Model) -> None:
+    for node in found.graph.all_nodes():
+        node.op_type = "Abs" if node.op_type == "Neg" else node.op_type
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (other_indices, "which holds no weights"),
+        (no_number, "not finite"),
+        (other_branch, "recovery changed more than weights"),
+    ],
+)
+def test_what_recovery_has_no_business_with(
+    monkeypatch: pytest.MonkeyPatch, edit: Callable[[ir.Model], None], words: str
+) -> None:
+    assert prune(in_memory(model(TABLES)), settings("bias")).report.proof is not None
+    left_as(monkeypatch, edit)
+    with pytest.raises(ProofFailed, match=words):
+        prune(in_memory(model(TABLES)), settings("bias"))
