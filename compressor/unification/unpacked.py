@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from compressor.graph.evaluate import Array
 from compressor.graph.metadata import PREFIX
@@ -41,6 +40,23 @@ def unpacked(model: ir.Model, names: Sequence[str], *, optimise: bool) -> dict[s
         node.outputs[0].type, node.outputs[0].shape = ir.TensorType(wide), value.shape
         graph.append(node)
         graph.outputs.append(node.outputs[0])
-    RemoveUnusedNodesPass()(copy)
+    # Not onnx-ir's pass, which keeps what the bodies of removed nodes read.
+    needed = _behind(graph.outputs)
+    graph.remove([node for node in graph if node not in needed])
+    graph.initializers.clear()
+    for value in {v for node in graph for v in node.inputs if v is not None and v.const_value is not None}:
+        graph.register_initializer(value)
     found = run_once(copy, [{}], "cpu", optimise=optimise).outputs[0]
     return {name: np.asarray(a).astype(types[name]) for name, a in zip(names, found, strict=True)}
+
+
+def _behind(values: Sequence[ir.Value]) -> set[ir.Node]:
+    """Every node that some of these values are computed by."""
+    found: set[ir.Node] = set()
+    left = [value.producer() for value in values]
+    while left:
+        node = left.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            left += [value.producer() for value in node.inputs if value is not None]
+    return found
