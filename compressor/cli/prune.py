@@ -90,7 +90,7 @@ def prune_command(
     together with everything in the graph that depends on them.
 
     The result has the same inputs and outputs. Before it is written, ONNX Runtime proves that it equals
-    IN with the same channels set to zero. IN itself is never changed.
+    IN where the same channels do not count. IN itself is never changed.
     """
     from compressor.commands import prune, prune_report
     from compressor.core.extras import require

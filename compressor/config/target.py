@@ -59,7 +59,7 @@ class TargetSection(Section):
     ratio: Annotated[RemovedShare | None, Shown("R", first=True)] = Field(
         default_factory=_default_ratio,
         description="Share of the channels to remove in each group; about (1-R)^2 of the parameters and MACs "
-        "stay, and (1-R)^3 with --depth, as blocks are one more group. "
+        "stay, (1-R)^3 with --depth. "
         f"Default: {DEFAULT_RATIO}, unless a target is given.",
     )
     objective: Literal["macs", "latency"] = Field(

@@ -749,8 +749,8 @@ class SensitivityKeywords(TypedDict, total=False):
     lossless: bool
     """Remove only channels that are zero already, so that no output changes; takes no ratio or target."""
     ratio: float | str | None
-    """Share of the channels to remove in each group; about (1-R)^2 of the parameters and MACs stay, and (1-R)^3 with
-    --depth, as blocks are one more group. Default: 0.5, unless a target is given."""
+    """Share of the channels to remove in each group; about (1-R)^2 of the parameters and MACs stay, (1-R)^3 with
+    --depth. Default: 0.5, unless a target is given."""
     objective: Literal["macs", "latency"]
     """What --ratio and --target-macs spend: multiply-accumulates, or as large a share of the time of a run on
     --provider, measured, so that channels go where time is."""
