@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
@@ -44,9 +44,16 @@ def _demand_same_nodes(model: ir.Graph, loaded: ir.Graph) -> None:
 def _nodes(graph: ir.Graph) -> Iterator[Told]:
     """What each node is and reads, bodies included, in the order of the file."""
     for node in graph.all_nodes():
-        given, made = [None if v is None else v.name for v in node.inputs], [v.name for v in node.outputs]
         attributes = sorted(map(_attribute, node.attributes.values()))
-        yield node.domain, node.op_type, node.name, tuple(given), tuple(made), tuple(attributes)
+        yield node.domain, node.op_type, node.name or "", _names(node.inputs), _names(node.outputs), tuple(attributes)
+
+
+def _names(values: Sequence[ir.Value | None]) -> tuple[str, ...]:
+    """Names in their places, an empty one for what is left out; at the end of a node that may be missing altogether."""
+    names = ["" if value is None else value.name or "" for value in values]
+    while names and not names[-1]:
+        names.pop()
+    return tuple(names)
 
 
 def _attribute(attribute: ir.Attr) -> tuple[str, str]:
@@ -54,8 +61,11 @@ def _attribute(attribute: ir.Attr) -> tuple[str, str]:
     if isinstance(value, ir.Graph):
         return attribute.name, str([[v.name for v in value.inputs], [v.name for v in value.outputs]])
     if isinstance(value, ir.TensorProtocol):
-        return attribute.name, f"{value.dtype} {value.shape} {value.tobytes().hex()}"
-    return attribute.name, repr(list(value) if isinstance(value, (list, tuple)) else value)
+        strings = value.dtype == ir.DataType.STRING
+        data = repr(value.numpy().tolist()) if strings else value.tobytes().hex()
+        return attribute.name, f"{value.dtype} {list(value.shape)} {data}"
+    # As it is written: a float has 32 bits there, and 64 in memory.
+    return attribute.name, ir.to_proto(attribute).SerializeToString(deterministic=True).hex()
 
 
 def _same(one: ir.TensorProtocol, two: ir.TensorProtocol) -> bool:

@@ -63,6 +63,15 @@ def test_what_differs_is_named(edit: Callable[[ir.Model], None]) -> None:
         demand_same_file(kept, written)
 
 
+def test_numbers_of_attributes_are_those_of_the_file(tmp_path: Path) -> None:
+    """In memory they have 64 bits; what a pass put there may have more than a file can hold."""
+    found = in_memory(model(TEXT))
+    node_of("LeakyRelu")(found).attributes["alpha"] = ir.AttrFloat32("alpha", 8**-0.5)
+    node_of("MatMul")(found).resize_inputs(3)
+    files.save_model(found, tmp_path / "out.onnx")
+    demand_same_file(found, files.load_model(tmp_path / "out.onnx"))
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_written_is_read(seed: int, tmp_path: Path) -> None:
     onnx.save(random_model(np.random.default_rng(seed)), tmp_path / "in.onnx")
