@@ -90,15 +90,13 @@ def outputs_row(models: Sequence[ir.Model], data: Dataset, settings: DataSetting
 
 
 def _tallies(models: Sequence[ir.Model], data: Dataset, settings: DataSettings, count: int) -> tuple[list[_Tally], int]:
-    from compressor.runtime import sessions  # noqa: PLC0415 - slow to import, and many runs need none
-
     original, *others = models
     fixed = batch_limit(original)
     chosen = list(batches(subset(data, max(count, fixed or 0), settings.seed), fixed or settings.batch_size))
     chosen = [batch for batch in chosen if fixed is None or len(batch) == fixed]
     # One model after the other, so that only one session is open.
-    first = _run(original, chosen, settings.provider, sessions)
-    found = [_run(model, chosen, settings.provider, sessions) for model in others]
+    first = _run(original, chosen, settings.provider)
+    found = [_run(model, chosen, settings.provider) for model in others]
     names = [str(value.name) for value in original.graph.outputs]
     tallies: list[_Tally] = []
     for number, batch in enumerate(chosen):
@@ -111,9 +109,11 @@ def _tallies(models: Sequence[ir.Model], data: Dataset, settings: DataSettings, 
     return tallies, sum(map(len, chosen))
 
 
-def _run(model: ir.Model, chosen: Sequence[Batch], provider: str, sessions: object) -> list[list[Array]]:
-    with sessions.opened(model, provider) as session:  # type: ignore[attr-defined]
-        return [sessions.run_session(session, batch.inputs) for batch in chosen]  # type: ignore[attr-defined]
+def _run(model: ir.Model, chosen: Sequence[Batch], provider: str) -> list[list[Array]]:
+    from compressor.runtime import sessions  # noqa: PLC0415 - slow to import, and many runs need none
+
+    with sessions.opened(model, provider) as session:
+        return [sessions.run_session(session, batch.inputs) for batch in chosen]
 
 
 def _counts(form: OutputForm, outputs: Sequence[Sequence[Array]], samples: int) -> bool:

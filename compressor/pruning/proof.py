@@ -17,6 +17,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from compressor.channels.coupling import Coupling
 from compressor.config import RunSettings
 from compressor.config.proof import ProofSection
 from compressor.core.compare import Tolerance
@@ -175,8 +176,8 @@ def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: Ru
     taken = list(expected.runs.feeds)
     # The second size is run though nothing can be compared there: a size that was baked into the smaller model fails.
     answers = _answers(found, [*taken, *inputs.both[1:]] if sized and taken[0] is inputs.first else taken)
-    if len(answers.runs.outputs) > len(taken):
-        _demand_shapes(answers.runs, masked.masks, shapes)
+    if masked.masks is not None and len(answers.runs.outputs) > len(taken):
+        _demand_shapes(answers.runs, masked.masks.cut.coupling, shapes)
     # Without the run at the second size, which has no counterpart.
     runs = Runs(answers.runs.names, taken, answers.runs.outputs[: len(taken)])
     asked, held = with_tolerance(expected, replace(answers, runs=runs), tolerance_of(settings))
@@ -193,12 +194,11 @@ def _sizes_of(feed: Feed) -> tuple[tuple[str, tuple[int, ...]], ...]:
     return tuple(sorted((name, array.shape) for name, array in feed.items()))
 
 
-def _demand_shapes(runs: Runs, masks: Reference | None, shapes: Shapes) -> None:
+def _demand_shapes(runs: Runs, coupling: Coupling, shapes: Shapes) -> None:
     """Raises ProofFailed unless outputs of the last run have the shapes that follow from the graph at these sizes."""
     bound = {name: array.shape for name, array in runs.feeds[-1].items()}
-    coupling = None if masks is None else masks.cut.coupling
-    for value in [] if coupling is None else coupling.graph.outputs:
-        if coupling is None or value.name in coupling.policy.free or value.name not in runs.names:
+    for value in coupling.graph.outputs:
+        if value.name in coupling.policy.free or value.name not in runs.names:
             continue
         found = runs.outputs[-1][list(runs.names).index(str(value.name))].shape
         wanted = shapes.at(value, bound)

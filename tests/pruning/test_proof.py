@@ -223,13 +223,19 @@ def test_open_sizes_are_proved_at_a_probe_and_at_a_size_of_its_own() -> None:
     assert all(len(set(column)) == (1 if k == 1 else 2) for k, column in enumerate(zip(*sizes, strict=True)))
 
 
-def test_a_model_that_runs_at_one_size_only() -> None:
-    """Where a mask fits the first size only, the second is still run, and must run."""
+def merged_heads() -> tuple[ir.Model, Coupling, ir.Model, Reference]:
+    """A model whose masks fit the first size only, cut; its coupling, its reference, and what was masked there."""
     source, coupling = couple(in_memory(model(MERGED_HEADS)), SETTINGS)
     plan = choose_channels(coupling, SETTINGS, RULES, 1).plan
     cut = ChannelMask(coupling, units_of(plan, coupling))
     reference, masks = surgery.mask(source, cut, RULES)
     surgery.remove(source, cut, RULES)
+    return source, coupling, reference, masks
+
+
+def test_a_model_that_runs_at_one_size_only() -> None:
+    """Where a mask fits the first size only, the second is still run, and must run."""
+    source, coupling, reference, masks = merged_heads()
     join = next(n for n in source.graph if n.outputs[0].name == "b").inputs[1]
     assert join is not None
     replace(source, str(join.name), np.asarray([coupling.shapes.inputs["x"][0], 5, 8]))
@@ -246,11 +252,7 @@ def test_values_that_are_compared_at_one_size_are_told(monkeypatch: pytest.Monke
 
 
 def test_outputs_of_another_shape_at_another_size_fail() -> None:
-    source, coupling = couple(in_memory(model(MERGED_HEADS)), SETTINGS)
-    plan = choose_channels(coupling, SETTINGS, RULES, 1).plan
-    cut = ChannelMask(coupling, units_of(plan, coupling))
-    reference, masks = surgery.mask(source, cut, RULES)
-    surgery.remove(source, cut, RULES)
+    source, coupling, reference, masks = merged_heads()
     batch = coupling.shapes.inputs["x"][0]
     small = source.clone()
     # As many rows as the first size has, the last one from the end: at another size the number is another.
