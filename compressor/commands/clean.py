@@ -12,9 +12,9 @@ from compressor.core.clock import Clock, Progress
 from compressor.graph import clean
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
-from compressor.pruning import proof
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.evidence import Evidence
+from compressor.pruning.preparation import Original, prove_cleaned
 from compressor.pruning.signature import same_signature
 from compressor.results import Report
 from compressor.steps import account, run_files
@@ -57,7 +57,7 @@ def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Cl
         clean.tidy(cleaned, simplify=settings.simplify)
         same_signature(source, cleaned)
     with clock.phase("prove"):
-        evidence = proof.prove_cleaned(read, cleaned, shapes, settings) if settings.proves else None
+        evidence = prove_cleaned(Original(read, source), cleaned, shapes, settings) if settings.proves else None
     report = Report(
         input=before,
         proof=account.proof_row(evidence, settings),

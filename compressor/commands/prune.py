@@ -26,9 +26,9 @@ from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
 from compressor.pruning.analysis import believing
 from compressor.pruning.evidence import Evidence
-from compressor.pruning.recovered import prove_with_functions
+from compressor.pruning.preparation import prove_with_functions
 from compressor.pruning.refusal import refusal
-from compressor.pruning.signature import same_signature
+from compressor.pruning.signature import same_signatures
 from compressor.results import Report
 from compressor.steps import account, run_files
 from compressor.steps.checkpoints import checkpoint_beside
@@ -127,7 +127,7 @@ def _prune(
     run = PruningRun(settings, plan, distrusted, asked.size, means, recovery, clock)
     found = run.all_steps(start.found, start.read)
     # Once for all steps, on what will be written.
-    same_signature(source, run.model, found.coupling.policy.free)
+    same_signatures(source, run.model, found.coupling.policy.free)
     kept = run.single_plan(source)
     report = recovery.added_to(run.report(found, start.before, start.notes))
     report = account.told_apart(report, asked.model)
@@ -137,7 +137,7 @@ def _prune(
         report = report.warned(keep_functions(run.model, start.found.model, asked.model))
         if settings.proves:
             with clock.phase("prove"):
-                prove_with_functions(plain, run.model, settings)
+                report = account.not_proved_too(report, prove_with_functions(plain, run.model, settings))
     stamp_provenance(run.model, "prune", asked.settings, asked.file, pruning_facts(report, kept))
     return PruneResult(run.model, kept, report, run.still_proved(), start.tokens)
 

@@ -237,6 +237,19 @@ def _unit(array: Array) -> float:
     return _UNITS[array.dtype.name]
 
 
+def same_bits(one: Array, two: Array) -> bool:
+    """Are two arrays equal to the bit? Tells zeros of either sign apart, and takes a NaN for equal to itself."""
+    if one.dtype != two.dtype or one.shape != two.shape:
+        return False
+    if one.dtype.kind == "O":
+        return bool((one == two).all())
+    return np.array_equal(_as_bytes(one), _as_bytes(two))
+
+
+def _as_bytes(array: Array) -> Array:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
 def _same(one: Array, two: Array) -> bool:
     return np.array_equal(one, two, equal_nan=True)
 

@@ -55,6 +55,8 @@ def normalise(model: ir.Model) -> ir.Model:
     Raises:
         ModelError: a local function cannot be inlined.
     """
+    # As the nodes stand in the file, so that one of it can be found again.
+    _name_nodes(model)
     open_negative_sizes(model)
     model.graph.sort()
     for function in model.functions.values():
@@ -73,9 +75,16 @@ def normalise(model: ir.Model) -> ir.Model:
     for node in model.graph.all_nodes():
         if node.op_type == "Concat" and node.domain == "":
             _drop_empty_operands(node)
-    # Last, since the steps above make nodes.
+    # Again, since the steps above make nodes.
     _name_nodes(model)
     return model
+
+
+def with_node_names(model: ir.Model) -> ir.Model:
+    """A copy whose nodes have the names that :func:`normalise` gives those without one."""
+    copy = model.clone()
+    _name_nodes(copy)
+    return copy
 
 
 def open_negative_sizes(model: ir.Model) -> None:

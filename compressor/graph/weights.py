@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from compressor.core.compare import same_bits
+
 Array = npt.NDArray[np.generic]
 FromRows = Callable[[Array, int], Array]
 """From rows of a tensor, and the number of the first of them, to what is left of these rows."""
@@ -150,6 +152,13 @@ def parts(tensor: ir.TensorProtocol) -> Iterator[tuple[int, Array]]:
         yield first, array if array.flags.aligned else array.copy()
         # Only when the next part is asked for, which says that this one is done with.
         tensor.give_back(start, end)
+
+
+def same_tensors(one: ir.TensorProtocol, two: ir.TensorProtocol) -> bool:
+    """Have two tensors the same type, the same shape and the same bits?"""
+    if one.dtype != two.dtype or tuple(one.shape) != tuple(two.shape):
+        return False
+    return one is two or same_bits(one.numpy(), two.numpy())
 
 
 @dataclass(frozen=True)

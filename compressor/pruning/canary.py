@@ -19,7 +19,7 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import ChannelGroup, Slot
 from compressor.channels.residual import DEPTH
-from compressor.core.compare import Array, Tolerance
+from compressor.core.compare import Array, Tolerance, same_bits
 from compressor.errors import PLEASE, ModelError, ProofFailed
 from compressor.graph.known import dims_of
 from compressor.graph.weights import DerivedTensor
@@ -164,7 +164,7 @@ class Case:
             # Other shapes mean that surgery did more than slice here (a repaired table, say), so that shifting means
             # nothing.
             same = made.shape == right.shape == dims_of(left.const_value)
-            if same and (_bytes_of(made) != _bytes_of(right)).any():
+            if same and not same_bits(made, right):
                 # Making it now would hold a large weight in memory for every group.
                 if isinstance(left.const_value, DerivedTensor):  # a weight that is made when it is read
                     yield name, self._made_again(tensor, slot, member, left.const_value)
@@ -288,9 +288,3 @@ def values_inside(model: ir.Model, names: Sequence[str], feeds: Sequence[Feed], 
     Unlike :func:`compressor.runtime.taps.tap` it runs a model that does not fit, piece by piece.
     """
     return Answers.of(runnable(giving(model, names), folder, provider), feeds)
-
-
-def _bytes_of(array: Array) -> Array:
-    """The bytes of an array, so that numbers that are none and zeros of either sign are compared too."""
-    # Comparing numbers would call two NaNs different and 0.0 and -0.0 the same.
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

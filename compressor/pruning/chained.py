@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from compressor.core.compare import Array
+from compressor.errors import ModelError
 from compressor.graph import files
 from compressor.graph.joined import Given, Joined, Part, joined_of
 from compressor.graph.weights import weight_bytes
@@ -63,6 +64,8 @@ class OpenChain:
         for part, live in self.steps:
             # An input that has a default need not be fed.
             found = live.run([{own: known[name] for own, name in part.inputs.items() if name in known}])
+            if found.names != list(part.outputs):
+                raise ModelError(f"{part.title} gives {found.names} where {list(part.outputs)} are expected")
             known |= {part.outputs[own]: array for own, array in zip(found.names, found.outputs[0], strict=True)}
         return [known[name] for name in self.names]
 

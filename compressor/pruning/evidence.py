@@ -40,7 +40,6 @@ class Evidence:
         not_proved: groups whose wrong cut nothing notices.
         shifted_together: groups whose wrong cut was noticed along with others', and not by itself.
         runs: what the model that was held against the reference gives.
-        digest: hash of its file; empty where that is not the file that will be written.
         reference: what the model was held against, in words; empty: the original with the same channels masked.
     """
 
@@ -57,7 +56,6 @@ class Evidence:
     not_proved: list[NotProved] = field(default_factory=list)
     shifted_together: list[str] = field(default_factory=list)
     runs: Runs | None = None
-    digest: str = ""
     reference: str = ""
 
     @staticmethod

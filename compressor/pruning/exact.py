@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask, Mask
-from compressor.core.compare import Array
+from compressor.core.compare import Array, same_bits
 from compressor.errors import PLEASE, ProofFailed
 from compressor.graph.weights import DerivedTensor, parts
 
@@ -56,7 +56,7 @@ def _stays(whole: ir.TensorProtocol, kept: ir.TensorProtocol, mask: Mask | None)
     if not isinstance(kept, DerivedTensor):
         # The same parts on both sides are needed only where neither is held whole.
         wanted = iter([np.concatenate([np.ravel(part) for part in wanted])])
-    return all(_bits(one) == _bits(two) for one, two in zip(wanted, given, strict=True))
+    return all(same_bits(one.ravel(), two.ravel()) for one, two in zip(wanted, given, strict=True))
 
 
 def _kept_of(whole: ir.TensorProtocol, mask: Mask | None) -> Iterator[Array]:
@@ -66,8 +66,3 @@ def _kept_of(whole: ir.TensorProtocol, mask: Mask | None) -> Iterator[Array]:
             continue
         own = mask[first : first + len(rows)] if mask.shape[0] > 1 else mask
         yield rows[np.broadcast_to(own, rows.shape)]
-
-
-def _bits(array: Array) -> bytes | list[object]:
-    """What tells NaNs and zeros of either sign apart."""
-    return array.ravel().tolist() if array.dtype.kind == "O" else np.ascontiguousarray(array).tobytes()

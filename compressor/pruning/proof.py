@@ -9,10 +9,9 @@ and what recovery leaves with what was proved (:mod:`compressor.pruning.recovere
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import onnx_ir as ir
@@ -24,12 +23,12 @@ from compressor.core.compare import Tolerance
 from compressor.core.scratch import scratch
 from compressor.errors import PLEASE, ModelError, ProofFailed
 from compressor.graph import files
-from compressor.graph.joined import Given
+from compressor.graph.joined import split
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
 from compressor.operators.reference import Reference
-from compressor.pruning.chained import runnable_given, runnable_written
-from compressor.pruning.evidence import Evidence, NotProved, demand_numbers, demand_proof
+from compressor.pruning.chained import runnable_written
+from compressor.pruning.evidence import Evidence, NotProved
 from compressor.pruning.inputs import Inputs
 from compressor.pruning.piecewise import Piecewise, runnable
 from compressor.pruning.signature import same_signature
@@ -49,87 +48,7 @@ def tolerance_of(settings: ProofSection) -> Tolerance:
     return Tolerance(settings.rtol, settings.atol, by_channel=settings.verify == "full")
 
 
-# ---- the file as it was read, and the prepared graph ---------------------------------------------------------
-
-
-def prove_preparation(
-    source: Given, prepared: ir.Model, shapes: Shapes, settings: RunSettings, *, numbers: bool = True
-) -> list[NotProved]:
-    """Proves that normalising, folding and unfusing changed no output: of the file itself, where there is one.
-
-    Both are run at the second size, and far from it where more than the batch is open: a size that was taken for a
-    constant shows there.
-
-    Args:
-        source: the file, several of a joined model, or a model in memory.
-        prepared: made from it.
-        shapes: of the prepared graph.
-        settings: tolerance, provider and seed.
-        numbers: some output has to be a finite number; said now, before anything is measured on it.
-
-    Returns:
-        What could not be proved.
-
-    Raises:
-        ProofFailed: the prepared graph differs, or does not run where the file does; or no output is a number.
-    """
-    inputs = Inputs.of_proof(prepared, shapes, settings.seed)
-    # Folding looked at the first size; at the second one a size that was taken for a constant shows.
-    wanted = inputs.both[-1:] if inputs.far is None or inputs.batched else [inputs.both[-1], inputs.far]
-    with scratch() as folder:
-        # The file itself where there is one: a copy that this tool read and wrote again could hide a fault of its
-        # reader.
-        given = runnable_given(source, prepared, folder, settings.provider)
-        try:
-            # The first size comes before made-up ones: shapes were inferred at it, so it most likely runs.
-            spare = chain([inputs.first], inputs.instead())
-            expected = Answers.to_some(given, wanted, spare)
-        except ModelError as error:
-            # Shapes in external data, say, which the runtime does not read.
-            return [NotProved("preparation", f"ONNX Runtime does not run the file as it was read: {error}")]
-        # Only on feeds that the original takes: what it refuses, the prepared graph may refuse too.
-        found = _answers(runnable(prepared, folder, settings.provider), expected.runs.feeds)
-        evidence = Evidence.of(*with_tolerance(expected, found, tolerance_of(settings)))
-    if not evidence.passed:
-        raise ProofFailed(
-            f"the prepared graph differs from the file that was read: output {evidence.worst!r} is off by "
-            f"{evidence.max_rel_err:.2g} of its range (tolerance {evidence.tolerance:g}); {PLEASE}"
-        )
-    if numbers:
-        demand_numbers(evidence)
-    # By identity: another feed than the wanted one was taken, so nothing was shown about other sizes.
-    if inputs.second is not None and expected.runs.feeds[0] is not wanted[0]:
-        return [NotProved("preparation", ONE_SIZE)]
-    return []
-
-
-def prove_cleaned(source: Given, cleaned: ir.Model, shapes: Shapes, settings: RunSettings) -> Evidence:
-    """Proves that a model which lost no channel gives what its file gives; raises as :func:`prove_preparation`."""
-    inputs = Inputs.of_proof(cleaned, shapes, settings.seed)
-    chosen = inputs.every if settings.verify == "full" else inputs.both
-    evidence = same_outputs(source, cleaned, chosen, settings, inputs.instead())
-    demand_proof(evidence)
-    # The original refused one of the probed sizes.
-    if len(evidence.inputs) < len(inputs.both):
-        evidence.not_proved = [NotProved("preparation", ONE_SIZE)]
-    return evidence
-
-
-def same_outputs(
-    source: Given,
-    made: ir.Model,
-    inputs: Sequence[Feed],
-    settings: RunSettings,
-    instead: Iterable[Feed] = (),
-) -> Evidence:
-    """How far a model is from the one that it was made from, on the inputs that the latter takes; does not demand."""
-    with scratch() as folder:
-        expected = Answers.to_some(runnable_given(source, made, folder, settings.provider), inputs, instead)
-        found = _answers(runnable(made, folder, settings.provider), expected.runs.feeds)
-        return Evidence.of(*with_tolerance(expected, found, tolerance_of(settings)))
-
-
-def _answers(found: Runnable, inputs: Sequence[Feed]) -> Answers:
+def answers_of(found: Runnable, inputs: Sequence[Feed]) -> Answers:
     """What a model that this tool made gives; raises ProofFailed where it does not run."""
     try:
         return Answers.of(found, inputs)
@@ -175,7 +94,7 @@ def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: Ru
     expected = Answers.to_some(masked.stored, wanted, inputs.instead(), enough=2)
     taken = list(expected.runs.feeds)
     # The second size is run though nothing can be compared there: a size that was baked into the smaller model fails.
-    answers = _answers(found, [*taken, *inputs.both[1:]] if sized and taken[0] is inputs.first else taken)
+    answers = answers_of(found, [*taken, *inputs.both[1:]] if sized and taken[0] is inputs.first else taken)
     if masked.masks is not None and len(answers.runs.outputs) > len(taken):
         _demand_shapes(answers.runs, masked.masks.cut.coupling, shapes)
     # Without the run at the second size, which has no counterpart.
@@ -227,8 +146,6 @@ def file_check(
 def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.Model, known: Evidence | None) -> None:
     """Proves that a written file gives what the model in memory gives, before it is put in place.
 
-    A file of the very bytes that were proved already is not run again.
-
     Args:
         path: the file under its temporary name; of a joined model all its files, which run one after the other.
         settings: tolerance and provider.
@@ -239,14 +156,11 @@ def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.
         ProofFailed: it does not load, does not run, or gives something else.
     """
     paths = [path] if isinstance(path, Path) else list(path)
-    if len(paths) == 1:
+    for part, file in zip(split(model), paths, strict=True):
         # Callers bind to names and sizes, which no comparison of numbers looks at.
-        loaded = files.load_model(paths[0])
-        same_signature(model, loaded)
-        demand_same_file(model, loaded)
-    # Equal bytes give equal results, and a run of a large file is the dearest part of writing.
-    if known is not None and known.digest and known.digest == files.digest(paths):
-        return
+        loaded = files.load_model(file)
+        same_signature(part, loaded)
+        demand_same_file(part, loaded)
     runs = known.runs if known is not None else None
     if runs is None:
         # Sizes are followed in graphs without functions.
@@ -257,7 +171,7 @@ def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.
             runs = Answers.to_some(stored, inputs.both, inputs.instead()).runs
     runs = runs.smallest()  # one shows whether the file was written right; the mathematics was proved before
     with scratch() as folder:
-        answers = _answers(runnable_written(paths, model, folder, settings.provider), runs.feeds)
+        answers = answers_of(runnable_written(paths, model, folder, settings.provider), runs.feeds)
         asked = Standard(runs, tolerance_of(settings))
         # Mostly the file agrees at once; what was proved may be runs without optimisations.
         if not asked.met_by(answers.runs):

@@ -8,6 +8,7 @@ mean the same still mean the same when the same decision is taken from both.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,7 +56,7 @@ class Route:
 
 def routes(graph: ir.Graph) -> list[Route]:
     """Routes that lead through every branch of ``graph``, and through every body; none where it has no control flow."""
-    if not any(map(_decides, graph.all_nodes())):
+    if not flows(graph):
         return []
     found: list[dict[str, bool]] = []
     for goal in (goal for place in _places(graph) for goal in place.goals):
@@ -67,6 +68,11 @@ def routes(graph: ir.Graph) -> list[Route]:
             found.append(dict(goal))
     # Without an If there are still Loops, whose bodies one route with no decisions reaches.
     return [Route(MappingProxyType(branches)) for branches in found[:ROUTES]] or [Route()]
+
+
+def flows(graph: ir.Graph) -> bool:
+    """Has the graph control flow?"""
+    return any(map(_decides, graph.all_nodes()))
 
 
 def _decides(node: ir.Node) -> bool:
@@ -195,7 +201,13 @@ class Routed:
 
 
 def prove_routes(
-    models: tuple[ir.Model, ir.Model], feeds: Sequence[Feed], tolerance: Tolerance, folder: Path, provider: str
+    models: tuple[ir.Model, ir.Model],
+    feeds: Sequence[Feed],
+    tolerance: Tolerance,
+    folder: Path,
+    provider: str,
+    *,
+    ways: ir.Graph | None = None,
 ) -> Routed:
     """Compares two models on every route.
 
@@ -205,12 +217,19 @@ def prove_routes(
         tolerance: error that is allowed.
         folder: where files may be put.
         provider: where they are run.
+        ways: the graph whose routes are taken; None: the masked one. A route over a node that the masked graph does not
+            have, or not once, is not taken.
 
     Raises:
         ProofFailed: the smaller model does not run where the masked graph does.
     """
+    ways = models[0].graph if ways is None else ways
     standards, shown = list[tuple[Route, Standard]](), list[Evidence]()
-    for wanted in routes(models[0].graph):
+    planned = routes(ways)
+    once = Counter(str(node.name) for node in models[0].graph.all_nodes()) if planned else Counter[str]()
+    for wanted in planned:
+        if any(once[name] != 1 for name in wanted.branches):
+            continue
         # Loops that are made to go round may run out of what they slice; then their own decisions are better than none.
         for route in (wanted, replace(wanted, loops=False)):
             expected = _runs(models[0], route, feeds, folder, provider)
@@ -225,7 +244,7 @@ def prove_routes(
             break
     # Each branch has to be on a route that ran, not merely on one that was planned.
     ran = [route for route, _ in standards]
-    decided = (place for place in _places(models[0].graph) if place.flow.choices or place.flow.conditions)
+    decided = (place for place in _places(ways) if place.flow.choices or place.flow.conditions)
     missing = [NotProved(str(place.node.name), NOT_REACHED) for place in decided if not place.reached(ran)]
     return Routed(standards, shown, missing)
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 import onnx_ir as ir
 
 from compressor.errors import ProofFailed
+from compressor.graph.joined import joined_of, split
 
 
 def _sizes(value: ir.Value, *, declared: bool) -> tuple[str, ...] | int | None:
@@ -19,6 +20,16 @@ def _sizes(value: ir.Value, *, declared: bool) -> tuple[str, ...] | int | None:
 def _size(dim: int | ir.SymbolicDim) -> str:
     # A negative size stands for an open one (docs/decisions/0008), so both ways of writing it have to compare equal.
     return str(ir.SymbolicDim(None) if isinstance(dim, int) and dim < 0 else dim)
+
+
+def same_signatures(before: ir.Model, after: ir.Model, free: Collection[str] = ()) -> None:
+    """As :func:`same_signature`, and of each file of a joined model; what one hands to another may have other sizes."""
+    same_signature(before, after, free)
+    joined = joined_of(before)
+    whole = {str(value.name) for value in (*before.graph.inputs, *before.graph.outputs)}
+    for part, made in zip(joined.parts, split(after), strict=True) if joined is not None else ():
+        names = {**part.inputs, **part.outputs}
+        same_signature(part.model, made, [own for own, name in names.items() if name in free or name not in whole])
 
 
 def same_signature(before: ir.Model, after: ir.Model, free: Collection[str] = ()) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import onnx_ir as ir
 
 from compressor.errors import PLEASE, ProofFailed
-from compressor.graph.weights import is_large
+from compressor.graph.weights import is_large, same_tensors
 
 Told = tuple[object, ...]
 
@@ -28,7 +28,7 @@ def demand_same_file(model: ir.Model, loaded: ir.Model) -> None:
     for name, value in model.graph.initializers.items():
         twin = loaded.graph.initializers.get(name)
         whole, kept = value.const_value, None if twin is None else twin.const_value
-        if whole is not None and (kept is None or not _same(whole, kept)):
+        if whole is not None and (kept is None or not same_tensors(whole, kept)):
             raise ProofFailed(f"weight {name!r} of the written file is another than in memory; {PLEASE}")
 
 
@@ -66,11 +66,3 @@ def _attribute(attribute: ir.Attr) -> tuple[str, str]:
         return attribute.name, f"{value.dtype} {list(value.shape)} {data}"
     # As it is written: a float has 32 bits there, and 64 in memory.
     return attribute.name, ir.to_proto(attribute).SerializeToString(deterministic=True).hex()
-
-
-def _same(one: ir.TensorProtocol, two: ir.TensorProtocol) -> bool:
-    if (one.dtype, list(one.shape)) != (two.dtype, list(two.shape)):
-        return False
-    if one.dtype == ir.DataType.STRING:
-        return bool((one.numpy() == two.numpy()).all())
-    return one.tobytes() == two.tobytes()

@@ -25,7 +25,7 @@ from compressor.operators import quantization_grid
 from compressor.operators.table import RULES
 from compressor.pruning import cost
 from compressor.pruning.analysis import Analysis
-from compressor.pruning.evidence import Evidence
+from compressor.pruning.evidence import Evidence, NotProved
 from compressor.pruning.freed import held_by_caches
 from compressor.pruning.measured_shapes import shapes_of
 from compressor.pruning.select import Scored
@@ -168,6 +168,18 @@ def _unfused(model: ir.Model) -> list[str]:
     return [f"operators that ONNX Runtime fused ({listed}) are written as simpler ones; it fuses most when it loads"]
 
 
+def not_proved_too(report: Report, missing: Sequence[NotProved]) -> Report:
+    """The report with more that could not be proved."""
+    if report.proof is None or not missing:
+        return report
+    rows = [*report.proof.not_proved, *map(_not_proved_row, missing)]
+    return report.model_copy(update={"proof": report.proof.model_copy(update={"not_proved": rows})})
+
+
+def _not_proved_row(item: NotProved) -> NotProvedRow:
+    return NotProvedRow(group=item.group, reason=item.reason)
+
+
 def told_apart(report: Report, source: ir.Model) -> Report:
     """The report with the file of each group, where ``source`` was joined from several."""
     joined = joined_of(source)
@@ -235,7 +247,7 @@ def proof_row(evidence: Evidence | None, settings: ProofSection) -> ProofResult 
         reference=evidence.reference,
         level=settings.verify,
         noticed=evidence.noticed,
-        not_proved=[NotProvedRow(group=item.group, reason=item.reason) for item in evidence.not_proved],
+        not_proved=list(map(_not_proved_row, evidence.not_proved)),
         shifted_together=evidence.shifted_together,
     )
 

@@ -62,6 +62,7 @@ class Recovery:
 
     def __init__(self, source: ir.Model, settings: PruneSettings, samples: RunSamples | None, clock: Clock) -> None:
         self.model = source
+        self._plain: ir.Model | None = None
         self._source, self._samples, self._clock = source, samples, clock
         self.settings = self._settings = settings
         self._dense: ir.Model | None = None
@@ -110,9 +111,9 @@ class Recovery:
         return done
 
     @property
-    def cut(self) -> ir.Model | None:
-        """As the last cut left the model, before it was recovered; None where it was not."""
-        return self._cut
+    def plain(self) -> ir.Model:
+        """The model with all weights as tensors, where :attr:`model` computes some from packed coefficients."""
+        return self.model if self._plain is None else self._plain
 
     def before(self, model: ir.Model) -> None:
         """Keeps what is needed of the analysed model that is about to be cut."""
@@ -126,7 +127,7 @@ class Recovery:
         Raises:
             CompressorError: as :func:`compressor.reconstruct.recover` and :func:`compressor.train.finetune.finetune`.
         """
-        self.model = model
+        self.model, self._plain = model, None
         self._steps += 1
         if changes and self._dense is not None:
             with self._clock.phase("recover"):
@@ -138,6 +139,7 @@ class Recovery:
             from compressor.structures.interspace.store import with_stored
 
             # Last, as what is trained and fitted are plain numbers.
+            self._plain = self.model
             self.model = with_stored(self.model, self.changed.coefficients, self._settings.coefficients)
 
     def _regain(

@@ -17,8 +17,8 @@ from compressor.pruning.budget import Origin, unrounded
 from compressor.pruning.evidence import Evidence, together
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.plan_history import Trail
-from compressor.pruning.recovered import prove_recovered
 from compressor.pruning.schedule import steps_of
+from compressor.pruning.weights_only import prove_only_weights, some_feeds
 from compressor.results import GroupRow, ModelStats, Report
 from compressor.steps import account, run_files
 from compressor.steps.losses import Losses
@@ -34,7 +34,7 @@ from compressor.steps.step import (
     replayed_choice,
     replays,
 )
-from compressor.steps.structure import Selected, changed_rows, proved
+from compressor.steps.structure import Selected, changed_rows, proved, proved_stored
 
 
 @dataclass
@@ -85,19 +85,24 @@ class PruningRun:
         """
         # From here on the fresh model is what the proof starts from.
         if self.settings.reinitialise == "before":
-            found, read = self.analysed(reinitialised(found.model, self.settings.seed))
+            fresh = reinitialised(found.model, self.settings.seed)
+            self._demand_tied(found, found.model, fresh)
+            found, read = self.analysed(fresh)
         self.ticket = self.recovery.tickets(found.model)
         if self.ticket is not None:
+            for trained in (self.ticket, self.model):
+                self._demand_tied(found, found.model, trained)
             found, read = self.analysed(self.model)
         for step in [self.settings] if self.plan is not None else steps_of(self.settings, self.size):
             # Not the first step: the model is another one since, and is analysed anew.
             if self.origin is not None:
                 found, read = self.analysed(self.model)
             found = self.step(step, found, read)
+        before = self.model.clone()
         self.recovery.refit()
         # After the last layer was fitted to labels, which comes after all steps.
         if self.settings.refit_last:
-            self._demand_tied(self.proofs)
+            self._demand_tied(found, before, self.model)
         return found
 
     def analysed(self, model: ir.Model) -> tuple[Analysis, ir.Model]:
@@ -123,6 +128,7 @@ class PruningRun:
         choice = done.choice
         trained = trained_towards(found, choice, self.recovery, self.plan is not None)
         if trained is not None:
+            self._demand_tied(found, found.model, trained.model)
             found, read = self.analysed(trained.model)
             missing = prepared(read, found, self.settings, self.clock)
             with self.clock.phase("choose"):
@@ -145,23 +151,42 @@ class PruningRun:
         # The dense side of a layer-wise repair is the model right before this cut.
         self.recovery.before(found.model)
         small, shown = removed(found, choice, self.settings, self.clock)
-        self.ticket = None if self.ticket is None else small.clone()
+        # Recovery edits the other one; a clone shares its weights.
+        bare = small.clone()
+        self.ticket = None if self.ticket is None else bare
         self.recovery.after(small, cut, done.changes)
-        shown += proved(self.recovery.changed, found, self.settings, self.clock)
-        self._demand_tied(shown)
+        shown += self._shown_of_recovery(found, bare, shown[-1] if shown else None)
         self.proofs += [replace(evidence, not_proved=[*missing, *evidence.not_proved]) for evidence in shown]
         return found
 
-    def _demand_tied(self, shown: Sequence[Evidence]) -> None:
-        """Raises ProofFailed unless what recovery left is the graph that was proved, with other weights."""
-        changed = self.recovery.changed
-        before = self.recovery.cut if changed is None else changed.model
-        # Stored as coefficients, a weight is computed anew, which has a proof of its own.
-        if before is None or not shown or self.model is before or (changed is not None and changed.coefficients):
+    def _shown_of_recovery(self, found: Analysis, cut: ir.Model, evidence: Evidence | None) -> list[Evidence]:
+        """Proves what recovery left: the graph that was cut, with other weights, and layers that changed, as written.
+
+        Args:
+            found: what was cut.
+            cut: what is left of it.
+            evidence: what was proved of that; None where no channel went.
+        """
+        changed, left = self.recovery.changed, self.recovery.plain
+        if changed is None:
+            self._demand_tied(found, cut, left, evidence)
+            return []
+        shown = proved(changed, found, self.settings, self.clock)
+        self._demand_tied(found, cut, changed.unordered or changed.reference, evidence)
+        # Training came after the layers were written.
+        self._demand_tied(found, changed.model, left, shown[-1] if shown else None)
+        return [*shown, *proved_stored(left, self.model, found, self.settings, self.clock)]
+
+    def _demand_tied(
+        self, found: Analysis, before: ir.Model, after: ir.Model, evidence: Evidence | None = None
+    ) -> None:
+        """Raises ProofFailed unless ``after`` is ``before`` with other weights, on the inputs of the evidence."""
+        if after is before or self.settings.verify != "full":
             return
-        if self.settings.verify == "full":
-            with self.clock.phase("prove"):
-                prove_recovered(before, self.model, shown[-1], self.settings)
+        with self.clock.phase("prove"):
+            runs = None if evidence is None else evidence.runs
+            feeds = runs.feeds if runs is not None else some_feeds(before, found.shapes, self.settings)
+            prove_only_weights(before, after, feeds, self.settings)
 
     def _chosen(self, found: Analysis, step: PruneSettings) -> Selected:
         if self.plan is not None:

@@ -16,10 +16,7 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.core.scratch import scratch
 from compressor.errors import NothingToPrune, PlanError, ProofFailed, RuleFault
-from compressor.graph import files
 from compressor.graph.joined import Given
-from compressor.graph.stream import plan_files
-from compressor.graph.weights import LARGE_MODEL
 from compressor.operators.table import RULES
 from compressor.pruning import canary, proof, surgery
 from compressor.pruning.analysis import Analysis, analyse, audit
@@ -31,12 +28,13 @@ from compressor.pruning.exact import demand_exact
 from compressor.pruning.lossless import lossless_plan
 from compressor.pruning.nonfinite import in_activations
 from compressor.pruning.piecewise import runnable
+from compressor.pruning.preparation import Original, prove_preparation
 from compressor.pruning.proof import MaskedReference
 from compressor.pruning.routes import prove_routes
 from compressor.pruning.second_size import at_second_size
 from compressor.pruning.select import Choice, choose_by_scores, ranked
 from compressor.pruning.standard import all_finite
-from compressor.runtime.stored import Runnable, Stored
+from compressor.runtime.stored import Runnable
 from compressor.steps import account
 from compressor.steps.losses import Losses, follows_losses, scored
 from compressor.steps.run_samples import RunSamples
@@ -184,7 +182,7 @@ def prepared(source: Given, found: Analysis, settings: PruneSettings, clock: Clo
         return []
     with clock.phase("prove"):
         numbers = not settings.lossless  # which says so itself, and that there is nothing to prune
-        return proof.prove_preparation(source, found.model, found.shapes, settings, numbers=numbers)
+        return prove_preparation(Original(source, found.source), found.model, found.shapes, settings, numbers=numbers)
 
 
 def removed(found: Analysis, choice: Choice, settings: PruneSettings, clock: Clock) -> tuple[ir.Model, list[Evidence]]:
@@ -240,7 +238,7 @@ class _Case:
 
     def prove(self, masked: MaskedReference, small: ir.Model) -> Evidence:
         """Compares; where the reference is no number, as zero times infinity is none, with one that masks more."""
-        found = self._written(small)
+        found = self._stored(small)
         evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
         # A kernel of zeros does not silence a channel of infinities; then values are masked as well.
         if not all_finite(asked.runs) and masked.masks is not None:
@@ -258,9 +256,6 @@ class _Case:
         if masked.masks is not None and masked.masks.sized:
             evidence = self._at_second_size(evidence, found)
         evidence.not_proved += [*evidence.silent, *routed.missing]
-        # A hash of the proved bytes spares the second run of the same bytes when the file is written.
-        if self._as_written.exists():
-            evidence.digest = files.digest([self._as_written])
         if self.settings.verify == "full":
             cut = cut_of(self.choice.plan, self.found)
             demand_exact(cut, small)
@@ -286,21 +281,6 @@ class _Case:
         both = with_comparisons(evidence, [more])
         sizes = [item for item in evidence.not_proved if item.reason != proof.SIZED]
         return replace(both, inputs=[*evidence.inputs, *more.inputs], not_proved=sizes)
-
-    def _written(self, small: ir.Model) -> Runnable:
-        """In the bytes that are written in the end, unless weights will lie beside the file."""
-        layout = plan_files(small)
-        # With weights beside the file its bytes are others, and the written file is run anew.
-        if self.settings.external_data or layout.size > LARGE_MODEL:
-            return self._stored(small)
-        with self._as_written.open("xb") as file:
-            layout.write(file)
-        return Stored(self._as_written, self.settings.provider)
-
-    @property
-    def _as_written(self) -> Path:
-        """Where the smaller model lies in the bytes that will be written, if it does."""
-        return self.folder / "small.onnx"
 
     def _stored(self, model: ir.Model) -> Runnable:
         return runnable(model, self.folder, self.settings.provider)

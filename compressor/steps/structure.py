@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx_ir as ir
 
 from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
@@ -237,6 +238,24 @@ def proved(changed: Changed | None, found: Analysis, settings: PruneSettings, cl
             demand_proof(order)
             order.reference = WHOLE
             return [order, evidence]
+        return [evidence]
+
+
+def proved_stored(
+    plain: ir.Model, packed: ir.Model, found: Analysis, settings: PruneSettings, clock: Clock
+) -> list[Evidence]:
+    """Proves that a model gives the same once coefficients are packed in it; nothing where they are not.
+
+    Raises:
+        ProofFailed: it does not.
+    """
+    if packed is plain or not settings.proves:
+        return []
+    with clock.phase("prove"), scratch() as folder:
+        reference = MaskedReference(plain, runnable(plain, folder, settings.provider))
+        evidence, _ = proof.prove(reference, runnable(packed, folder, settings.provider), found.shapes, settings)
+        demand_proof(evidence)
+        evidence.reference = WHOLE
         return [evidence]
 
 

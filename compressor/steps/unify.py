@@ -22,7 +22,9 @@ from compressor.operators.table import RULES
 from compressor.pruning import proof
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.evidence import Evidence, NotProved, demand_proof
+from compressor.pruning.preparation import Original, prove_preparation
 from compressor.pruning.proof import MaskedReference
+from compressor.pruning.weights_only import prove_only_weights
 from compressor.results import ModelStats
 from compressor.results.unify import LeftRow, PermutedRow, UnifyAccuracy, UnifyReport
 from compressor.runtime.stored import Stored
@@ -105,7 +107,8 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
         NothingToPrune: no weight would be unified.
         ProofFailed: preparing the model changed an output.
     """
-    read, source = source if path is None else path, with_plain_weights(source)
+    original = Original(source if path is None else path, source)
+    source = with_plain_weights(source)
     before = account.stats_in_memory(source, settings, size)
     model, shapes = prepared_model(source, settings)
     clean.tidy(model, simplify=settings.simplify)
@@ -113,7 +116,7 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
     found = find_weights(coupling, settings, RULES)
     if not found.layers:
         raise NothingToPrune(nothing(found))
-    missing = proof.prove_preparation(read, model, shapes, settings) if settings.verify == "full" else []
+    missing = prove_preparation(original, model, shapes, settings) if settings.verify == "full" else []
     before = before.model_copy(update={"path": None if path is None else str(path)})
     ready = Prepared(model, shapes, found, before, model, not_proved=missing)
     if not settings.permute:
@@ -175,6 +178,9 @@ def prove_unified(ready: Prepared, done: Packed, settings: UnifySettings) -> Uni
         plain = MaskedReference(done.dense, stored["dense"])
         evidence, asked = proof.prove(plain, stored["packed"], ready.shapes, settings)
         before = stored["reference"].run(asked.runs.feeds)
+    # What was trained has the weights that were to be unified, and nothing else.
+    if settings.verify == "full":
+        prove_only_weights(ready.model, done.dense, asked.runs.feeds, settings)
     demand_proof(evidence)
     evidence.not_proved = list(ready.not_proved)
     return UnifyProof(evidence, output_error(before, asked.runs))

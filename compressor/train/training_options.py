@@ -13,7 +13,7 @@ from compressor.config import TuneSettings
 from compressor.config.training import StepsSection
 from compressor.data import Dataset, batches
 from compressor.errors import ProofFailed
-from compressor.pruning import proof
+from compressor.pruning.preparation import Original, same_outputs
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.history import History
 from compressor.train.loop.sweep import RATES, sweep_rates
@@ -86,7 +86,7 @@ def without_batchnorm(model: ir.Model, settings: TuneSettings, samples: Dataset)
     if settings.proves:
         # One batch is enough: whether scales were folded rightly does not depend on the input.
         feeds = [dict(next(iter(batches(samples, settings.batch_size))).inputs)]
-        evidence = proof.same_outputs(model, folded, feeds, settings)
+        evidence = same_outputs(Original(model, model), folded, feeds, settings)
         if not evidence.passed:
             raise ProofFailed(
                 f"folding BatchNormalization changes output {evidence.worst!r} by {evidence.max_rel_err:.1e} of its "

@@ -34,7 +34,6 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "LARGE_MODEL", 1)
     monkeypatch.setattr(weights, "PART_BYTES", 64)
     monkeypatch.setattr(files, "LARGE_MODEL", 1)
-    monkeypatch.setattr("compressor.steps.step.LARGE_MODEL", 1)
     monkeypatch.setattr("compressor.graph.stream.EXTERNAL_FROM_BYTES", 1)
 
 

@@ -1,8 +1,9 @@
-"""Recovery that changes more than weights is noticed, whatever recovers."""
+"""Recovery, training and changes of layers that touch more than weights are noticed, whatever does it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,13 @@ import pytest
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import ProofFailed
+from compressor.pruning.fresh_weights import reinitialised
+from compressor.steps import changes
+from compressor.steps import recover as steps_recover
+from compressor.steps import run as steps_run
 from compressor.steps.recover import Recovery
+from compressor.structures.apply import Changed
+from compressor.train.sparsify import sparsify
 from tests.models import between, in_memory, model
 
 
@@ -37,7 +44,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
 @pytest.mark.parametrize("recover", ["bias", "lstsq"])
 def test_another_operator(monkeypatch: pytest.MonkeyPatch, recover: str) -> None:
     planted(monkeypatch, "Relu", "Sigmoid")
-    with pytest.raises(ProofFailed, match="recovery changed more than weights: with those of the cut, output 'y'"):
+    with pytest.raises(ProofFailed, match="recovery changed more than weights: with those from before, output 'y'"):
         prune(in_memory(between("b = Relu(a)")), settings(recover))
 
 
@@ -100,3 +107,67 @@ def test_what_recovery_has_no_business_with(
     left_as(monkeypatch, edit)
     with pytest.raises(ProofFailed, match=words):
         prune(in_memory(model(TABLES)), settings("bias"))
+
+
+def another_function(found: ir.Model) -> None:
+    for node in found.graph.all_nodes():
+        node.op_type = "Sigmoid" if node.op_type == "Relu" else node.op_type
+
+
+@pytest.mark.parametrize("structure", ["lowrank", "both", "interspace", "supports"])
+def test_the_reference_of_changed_layers_is_the_model_that_was_cut(
+    monkeypatch: pytest.MonkeyPatch, structure: str
+) -> None:
+    """What was written agrees with its reference, as both are wrong."""
+    asked = settings("auto", structure=structure, lower="always")
+    net = in_memory(between("b = Relu(a)"))
+    assert prune(net, asked).report.changed
+    honest = changes.make_changes
+
+    def wrong(*a: Any, **k: Any) -> Changed:
+        made = honest(*a, **k)
+        for found in filter(None, (made.model, made.reference, made.unordered)):
+            another_function(found)
+        return made
+
+    monkeypatch.setattr(changes, "make_changes", wrong)
+    with pytest.raises(ProofFailed, match="changed more than weights"):
+        prune(net, asked)
+
+
+@pytest.mark.parametrize(
+    "more", [{"sparsify": "decay", "sparsify_epochs": 1}, {"rewind": 0}, {"reinitialise": "before"}]
+)
+def test_training_before_the_cut(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, more: dict[str, Any]) -> None:
+    pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "x.npz", x=rng.normal(size=(24, 4, 6, 6)).astype(np.float32))
+    asked = settings("finetune", data=str(tmp_path / "x.npz"), epochs=1, batch_size=3, device="cpu", **more)
+    net = in_memory(between("b = Relu(a)"))
+    assert prune(net, asked).report.proof is not None
+
+    def wrongly(honest: Callable[..., Any]) -> Callable[..., Any]:
+        def wrong(*a: Any, **k: Any) -> Any:
+            made = honest(*a, **k)
+            another_function(made if isinstance(made, ir.Model) else made.model)
+            return made
+
+        return wrong
+
+    monkeypatch.setattr("compressor.train.sparsify.sparsify", wrongly(sparsify))
+    monkeypatch.setattr(steps_recover, "reinitialised", wrongly(reinitialised))
+    monkeypatch.setattr(steps_run, "reinitialised", wrongly(reinitialised))
+    with pytest.raises(ProofFailed, match="changed more than weights"):
+        prune(net, asked)
+
+
+def bounds_moved(found: ir.Model) -> None:
+    value = found.graph.initializers["top"]
+    value.const_value = ir.tensor(np.asarray(5.5, np.float32), name="top")
+
+
+def test_a_bound_is_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = between("r = Relu(a)  b = Clip(r, low, top)", more="float low = {0}, float top = {6}")
+    left_as(monkeypatch, bounds_moved)
+    with pytest.raises(ProofFailed, match="changed 'top', which holds no weights"):
+        prune(in_memory(net), settings("lstsq"))

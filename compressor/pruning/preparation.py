@@ -1,0 +1,181 @@
+"""The file as it was read, and the graph that was made of it before anything is removed: both give the same.
+
+Normalising, folding and unfusing are proved here, with the file itself as the reference where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import onnx_ir as ir
+
+from compressor.config import RunSettings
+from compressor.core.scratch import scratch
+from compressor.errors import PLEASE, ModelError, ProofFailed
+from compressor.graph.joined import Given
+from compressor.graph.normalise import normalise, with_node_names
+from compressor.graph.shapes import Shapes, infer
+from compressor.graph.weights import same_tensors
+from compressor.pruning.chained import runnable_given
+from compressor.pruning.evidence import Evidence, NotProved, demand_numbers, demand_proof, with_comparisons
+from compressor.pruning.inputs import Inputs
+from compressor.pruning.piecewise import runnable
+from compressor.pruning.proof import ONE_SIZE, answers_of, tolerance_of
+from compressor.pruning.routes import flows, prove_routes
+from compressor.pruning.standard import with_tolerance
+from compressor.runtime.stored import Answers, Feed
+
+PREPARATION = "preparation"
+
+
+@dataclass(frozen=True)
+class Original:
+    """A model as it came.
+
+    Attributes:
+        given: the file, several of a joined model, or a model in memory.
+        model: what was read from there.
+    """
+
+    given: Given
+    model: ir.Model
+
+
+def prove_preparation(
+    original: Original, prepared: ir.Model, shapes: Shapes, settings: RunSettings, *, numbers: bool = True
+) -> list[NotProved]:
+    """Proves that normalising, folding and unfusing changed no output: of the file itself, where there is one.
+
+    Both are run at the second size, and far from it where more than the batch is open: a size that was taken for a
+    constant shows there. Weights that keep their names are compared bit by bit, and branches as far as their nodes
+    keep theirs.
+
+    Args:
+        original: what came in.
+        prepared: made from it.
+        shapes: of the prepared graph.
+        settings: tolerance, provider and seed.
+        numbers: some output has to be a finite number; said now, before anything is measured on it.
+
+    Returns:
+        What could not be proved.
+
+    Raises:
+        ProofFailed: the prepared graph differs, or does not run where the file does; or no output is a number.
+    """
+    demand_same_weights(original.model, prepared)
+    inputs = Inputs.of_proof(prepared, shapes, settings.seed)
+    # Folding looked at the first size; at the second one a size that was taken for a constant shows.
+    wanted = inputs.both[-1:] if inputs.far is None or inputs.batched else [inputs.both[-1], inputs.far]
+    # The first size comes before made-up ones: shapes were inferred at it, so it most likely runs.
+    spare = chain([inputs.first], inputs.instead())
+    try:
+        evidence = same_outputs(original, prepared, wanted, settings, spare)
+    except ModelError as error:
+        # Shapes in external data, say, which the runtime does not read.
+        return [NotProved(PREPARATION, f"ONNX Runtime does not run the file as it was read: {error}")]
+    if not evidence.passed:
+        raise ProofFailed(
+            f"the prepared graph differs from the file that was read: output {evidence.worst!r} is off by "
+            f"{evidence.max_rel_err:.2g} of its range (tolerance {evidence.tolerance:g}); {PLEASE}"
+        )
+    if numbers:
+        demand_numbers(evidence)
+    # By identity: another feed than the wanted one was taken, so nothing was shown about other sizes.
+    if inputs.second is not None and evidence.runs is not None and evidence.runs.feeds[0] is not wanted[0]:
+        return [NotProved(PREPARATION, ONE_SIZE), *evidence.not_proved]
+    return evidence.not_proved
+
+
+def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, settings: RunSettings) -> Evidence:
+    """Proves that a model which lost no channel gives what its file gives; raises as :func:`prove_preparation`."""
+    demand_same_weights(original.model, cleaned)
+    inputs = Inputs.of_proof(cleaned, shapes, settings.seed)
+    chosen = inputs.every if settings.verify == "full" else inputs.both
+    evidence = same_outputs(original, cleaned, chosen, settings, inputs.instead())
+    demand_proof(evidence)
+    # The original refused one of the probed sizes.
+    if len(evidence.inputs) < len(inputs.both):
+        evidence.not_proved.append(NotProved(PREPARATION, ONE_SIZE))
+    return evidence
+
+
+def prove_with_functions(plain: ir.Model, kept: ir.Model, settings: RunSettings) -> list[NotProved]:
+    """Proves that a model gives the same once calls of local functions are back in it.
+
+    Args:
+        plain: without them.
+        kept: with them.
+        settings: tolerance, provider and sizes.
+
+    Returns:
+        Branches of which nothing is shown, as they lie in functions.
+
+    Raises:
+        ProofFailed: it does not.
+    """
+    demand_same_weights(plain, kept)
+    graph = normalise(plain.clone())
+    inputs = Inputs.of_proof(graph, infer(graph, settings.input_shapes, settings.dims), settings.seed)
+    try:
+        evidence = same_outputs(Original(kept, kept), plain, inputs.both, settings, inputs.instead())
+    except ModelError as error:
+        raise ProofFailed(f"the model does not run with its functions: {error}; {PLEASE}") from None
+    demand_proof(evidence)
+    return evidence.not_proved
+
+
+def demand_same_weights(before: ir.Model, after: ir.Model) -> None:
+    """Raises ProofFailed where an initializer of the same name, type and shape holds other bits."""
+    for name, value in after.graph.initializers.items():
+        old, new = before.graph.initializers.get(name), value.const_value
+        known = None if old is None else old.const_value
+        # Cut or folded ones have another shape or another name; one object is equal to itself.
+        if known is None or new is None or known is new or list(known.shape) != list(new.shape):
+            continue
+        if not same_tensors(known, new):
+            raise ProofFailed(f"weight {name!r} is not what the file holds; {PLEASE}")
+
+
+def same_outputs(
+    original: Original, made: ir.Model, inputs: Sequence[Feed], settings: RunSettings, instead: Iterable[Feed] = ()
+) -> Evidence:
+    """How far a model is from the one that it was made from, on inputs that the latter takes, and in every branch.
+
+    Does not demand anything; what no input reaches is in ``not_proved``.
+
+    Args:
+        original: what it was made from.
+        made: the model.
+        inputs: to compare on.
+        settings: tolerance and provider.
+        instead: tried one after the other where the original takes none of them.
+
+    Raises:
+        ProofFailed: the model does not run where the original does.
+        ModelError: the original takes none of the inputs.
+    """
+    tolerance = tolerance_of(settings)
+    with scratch() as folder:
+        # The file itself where there is one: a copy that this tool read and wrote again could hide a fault of its
+        # reader.
+        given = runnable_given(original.given, made, folder, settings.provider)
+        expected = Answers.to_some(given, inputs, instead)
+        # Only on feeds that the original takes: what it refuses, the model may refuse too.
+        found = answers_of(runnable(made, folder, settings.provider), expected.runs.feeds)
+        evidence = Evidence.of(*with_tolerance(expected, found, tolerance))
+        if not evidence.passed or settings.verify != "full":
+            return evidence
+        # Routes go by names of nodes, which the prepared graph was given in the same way.
+        models = (original.model, made)
+        if flows(made.graph):
+            models = (with_node_names(original.model), made)
+        routed = prove_routes(models, expected.runs.feeds, tolerance, folder, settings.provider, ways=made.graph)
+    failed = next((told for told in routed.shown if not told.passed), None)
+    if failed is not None:
+        return failed
+    evidence = with_comparisons(evidence, routed.shown)
+    evidence.not_proved += routed.missing
+    return evidence

@@ -1,0 +1,134 @@
+"""Training and fitting change numbers and nothing else: what they leave is the graph that they were given.
+
+Weights that are fitted or trained cannot be held against the original's outputs. What computes with them can: given the
+weights of the graph from before, the other one has to give what that gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.config import RunSettings
+from compressor.core.scratch import scratch
+from compressor.errors import PLEASE, ModelError, ProofFailed
+from compressor.graph.known import dims_of
+from compressor.graph.shapes import Shapes
+from compressor.graph.weights import same_tensors
+from compressor.operators.table import adds, operator_of
+from compressor.pruning.evidence import Evidence
+from compressor.pruning.inputs import Inputs
+from compressor.pruning.piecewise import runnable
+from compressor.pruning.proof import tolerance_of
+from compressor.pruning.routes import prove_routes
+from compressor.pruning.standard import with_tolerance
+from compressor.runtime.stored import Answers, Feed
+
+REMEDY = "recover otherwise with --recover, or not at all with --recover none"
+
+
+def prove_only_weights(before: ir.Model, after: ir.Model, feeds: Sequence[Feed], settings: RunSettings) -> None:
+    """Proves that a model which was fitted or trained computes as the one before does.
+
+    Args:
+        before: what was fitted or trained.
+        after: the same with other weights, perhaps with biases that it did not have.
+        feeds: inputs, as the proof of ``before`` has taken them.
+        settings: tolerance and provider.
+
+    Raises:
+        ProofFailed: it does not, or holds other constants, or numbers that are not finite.
+        ModelError: ``before`` does not run on them.
+    """
+    _demand_weights(before, after)
+    again, tolerance = _with_weights_of(before, after), tolerance_of(settings)
+    with scratch() as folder:
+        known = Answers.of(runnable(before, folder, settings.provider), feeds)
+        try:
+            found = Answers.of(runnable(again, folder, settings.provider), feeds)
+        except ModelError as error:
+            why = f"the recovered model does not run with the weights from before: {error}"
+            raise ProofFailed(f"{why}; {PLEASE}") from None
+        shown = [Evidence.of(*with_tolerance(known, found, tolerance))]
+        # What a branch holds that these inputs do not take.
+        shown += prove_routes((before, again), feeds, tolerance, folder, settings.provider).shown
+    for told in shown:
+        if not told.passed:
+            raise ProofFailed(
+                f"recovery changed more than weights: with those from before, output {told.worst!r} is off by "
+                f"{told.max_rel_err:.2g} of its range (tolerance {told.tolerance:g}); {PLEASE}"
+            )
+
+
+def some_feeds(model: ir.Model, shapes: Shapes, settings: RunSettings) -> Sequence[Feed]:
+    """Inputs that a model takes, where no proof has found them before.
+
+    Raises:
+        ModelError: it takes none.
+    """
+    inputs = Inputs.of_proof(model, shapes.of_inputs(model.graph), settings.seed)
+    with scratch() as folder:
+        stored = runnable(model, folder, settings.provider)
+        return Answers.to_some(stored, inputs.both, inputs.instead()).runs.feeds
+
+
+def _demand_weights(before: ir.Model, after: ir.Model) -> None:
+    """Raises ProofFailed where a number changed that is no weight, as indices and bounds are, or is none any more."""
+    for name, value in after.graph.initializers.items():
+        old, new = before.graph.initializers.get(name), value.const_value
+        known = None if old is None else old.const_value
+        if old is None or known is None or new is None or new is known:
+            continue
+        if not (new.dtype.is_floating_point() and _is_weight(old)):
+            if not same_tensors(known, new):
+                raise ProofFailed(f"recovery changed {name!r}, which holds no weights; {PLEASE}")
+        elif _finite(known) and not _finite(new):
+            raise ProofFailed(f"recovery left numbers in {name!r} that are not finite; nothing was written; {REMEDY}")
+
+
+def _is_weight(value: ir.Value) -> bool:
+    """May a float be fitted? Not a setting, such as a bound; nor a single number of arithmetic, such as an epsilon."""
+    single = value.const_value is not None and value.const_value.size <= 1
+    for node, index in value.uses():
+        operator = operator_of(node)
+        setting = index in operator.settings or index in operator.host
+        # A layer of one output has a single number as its bias.
+        number = single and operator.arithmetic and not (adds(node) and any(map(_multiplied, node.inputs)))
+        if not setting and not number:
+            return True
+    return False
+
+
+def _multiplied(value: ir.Value | None) -> bool:
+    made = None if value is None else value.producer()
+    return made is not None and operator_of(made).multiplies
+
+
+def _finite(tensor: ir.TensorProtocol) -> bool:
+    return bool(np.isfinite(tensor.numpy().astype(np.float64)).all())
+
+
+def _with_weights_of(before: ir.Model, after: ir.Model) -> ir.Model:
+    """The graph of ``after`` with the weights of ``before``; what only it has is without effect."""
+    found = after.clone()
+    nodes = {str(node.name): node for node in before.graph.all_nodes()}
+    for name, value in found.graph.initializers.items():
+        known = before.graph.initializers.get(name)
+        tensor = known.const_value if known is not None else _counterpart(value, nodes)
+        if tensor is None and value.const_value is not None:
+            # A bias where there was none.
+            tensor = ir.tensor(np.zeros(dims_of(value.const_value), value.const_value.dtype.numpy()), name=name)
+        value.const_value = tensor
+    return found
+
+
+def _counterpart(value: ir.Value, nodes: dict[str, ir.Node]) -> ir.TensorProtocol | None:
+    """What stood in the place of a weight that recovery made: layers that shared one may have got a copy each."""
+    for node, index in value.uses():
+        twin = nodes.get(str(node.name))
+        given = twin.inputs[index] if twin is not None and index < len(twin.inputs) else None
+        if given is not None and given.is_initializer():
+            return given.const_value
+    return None
