@@ -1,5 +1,6 @@
 """The two programs: ``onnx-compress`` with its commands, and ``onnx-prune``, which is one of them."""
 
+import atexit
 import os
 import signal
 import sys
@@ -19,7 +20,7 @@ from compressor.cli.command import (
     discard_stdout,
 )
 from compressor.cli.defaults import PREFIX
-from compressor.core.machine import rarely_collect, sleep_while_waiting
+from compressor.core.machine import collect_no_more, rarely_collect, sleep_while_waiting
 from compressor.errors import UsageError
 from compressor.version import VERSION
 
@@ -82,6 +83,7 @@ def _run(command: click.Command, prog_name: str, prefix: str = PREFIX) -> NoRetu
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _Interrupt())
     rarely_collect()
+    atexit.register(collect_no_more)
     try:
         command.main(prog_name=prog_name, auto_envvar_prefix=prefix)
     except SystemExit as ended:

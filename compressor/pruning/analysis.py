@@ -36,14 +36,12 @@ class Analysis:
         shapes: concrete shapes and static values.
         coupling: which channels live and die together.
         simplify: whether what a cut leaves is simplified, as the model was.
-        source: what was analysed; nothing edits it.
     """
 
     model: ir.Model
     shapes: Shapes
     coupling: Coupling
-    simplify: bool
-    source: ir.Model
+    simplify: bool = True
 
 
 def prepared_model(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, Shapes]:
@@ -130,4 +128,4 @@ def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, st
     coupling = Coupling(model.graph, shapes, RULES, policy, distrusted).run()
     if isinstance(settings, PruneSettings) and (settings.depth or settings.lossless):
         attach_blocks(coupling, RULES, settings)
-    return Analysis(model, shapes, coupling, settings.simplify, source)
+    return Analysis(model, shapes, coupling, settings.simplify)

@@ -21,7 +21,7 @@ def apply_plan(analysis: Analysis, plan: PruningPlan) -> ir.Model:
     """
     # Surgery edits in place, and the analysed model is needed again for the reference and for recovery.
     model = analysis.model.clone()
-    cut = cut_of(plan, Analysis(model, analysis.shapes, analysis.coupling.on(model.graph), analysis.simplify, model))
+    cut = cut_of(plan, Analysis(model, analysis.shapes, analysis.coupling.on(model.graph), analysis.simplify))
     surgery.remove(model, cut, RULES)
     # Nodes that a cut made identities or duplicates are removed after it, not while it still looks up nodes by name.
     clean.tidy(model, simplify=analysis.simplify)

@@ -7,6 +7,7 @@ output. What is sliced and copied needs no run, so it is compared whole, with a 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 
 import numpy as np
 import onnx_ir as ir
@@ -65,4 +66,16 @@ def _kept_of(whole: ir.TensorProtocol, mask: Mask | None) -> Iterator[Array]:
             yield rows
             continue
         own = mask[first : first + len(rows)] if mask.shape[0] > 1 else mask
-        yield rows[np.broadcast_to(own, rows.shape)]
+        yield _taken(rows, own)
+
+
+def _taken(rows: Array, mask: Mask) -> Array:
+    """The entries of ``rows`` that the mask keeps, in their order."""
+    axes = [a for a, size in enumerate(mask.shape) if size > 1]
+    kept = [mask.any(axis=tuple(b for b in range(mask.ndim) if b != a), keepdims=True) for a in axes]
+    # Mostly what stays of one axis is the same for all of the others, which is much faster to take.
+    if axes and np.array_equal(np.broadcast_to(reduce(np.logical_and, kept), mask.shape), mask):
+        for axis, own in zip(axes, kept, strict=True):
+            rows = np.compress(own.ravel(), rows, axis=axis)
+        return rows
+    return rows[np.broadcast_to(mask, rows.shape)]

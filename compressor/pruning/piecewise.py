@@ -104,7 +104,8 @@ class Lent:
 
         # Live holds these arrays too: the runtime reads them in place and does not keep them alive.
         lent = {name: tensor.numpy() for name, tensor in self._weights.items()}
-        return Live(start_session(self._path, "cpu", Setup(optimise=optimise, lent=lent, waits=True)), lent)
+        setup = Setup(optimise=optimise, lent=lent, packed=False, waits=True)
+        return Live(start_session(self._path, "cpu", setup), lent)
 
     def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
         """Runs the model on each feed; raises as :meth:`Stored.run`."""

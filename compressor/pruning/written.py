@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import PLEASE, ProofFailed
@@ -44,7 +45,7 @@ def _demand_same_nodes(model: ir.Graph, loaded: ir.Graph) -> None:
 def _nodes(graph: ir.Graph) -> Iterator[Told]:
     """What each node is and reads, bodies included, in the order of the file."""
     for node in graph.all_nodes():
-        attributes = sorted(map(_attribute, node.attributes.values()))
+        attributes = [_attribute(node.attributes[name]) for name in sorted(node.attributes)]
         yield node.domain, node.op_type, node.name or "", _names(node.inputs), _names(node.outputs), tuple(attributes)
 
 
@@ -56,13 +57,25 @@ def _names(values: Sequence[ir.Value | None]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _attribute(attribute: ir.Attr) -> tuple[str, str]:
+def _attribute(attribute: ir.Attr) -> Told:
+    return attribute.name, attribute.type, _told(attribute)
+
+
+def _told(attribute: ir.Attr) -> object:
+    """The value, in a form that can be compared."""
     value = attribute.value
-    if isinstance(value, ir.Graph):
-        return attribute.name, str([[v.name for v in value.inputs], [v.name for v in value.outputs]])
-    if isinstance(value, ir.TensorProtocol):
-        strings = value.dtype == ir.DataType.STRING
-        data = repr(value.numpy().tolist()) if strings else value.tobytes().hex()
-        return attribute.name, f"{value.dtype} {list(value.shape)} {data}"
-    # As it is written: a float has 32 bits there, and 64 in memory.
-    return attribute.name, ir.to_proto(attribute).SerializeToString(deterministic=True).hex()
+    match attribute.type:
+        case ir.AttributeType.INT | ir.AttributeType.STRING:
+            return value
+        case ir.AttributeType.INTS | ir.AttributeType.STRINGS:
+            return tuple(value)
+        # As it is written: a float has 32 bits there, and 64 in memory.
+        case ir.AttributeType.FLOAT | ir.AttributeType.FLOATS:
+            return np.asarray(value, np.float32).tobytes()
+        case ir.AttributeType.GRAPH:
+            return tuple(v.name for v in value.inputs), tuple(v.name for v in value.outputs)
+        case ir.AttributeType.TENSOR:
+            data = value.numpy().tolist() if value.dtype == ir.DataType.STRING else value.tobytes()
+            return value.dtype, tuple(value.shape), data
+        case _:
+            return ir.to_proto(attribute).SerializeToString(deterministic=True)

@@ -47,7 +47,7 @@ class Setup:
             others; for results, not for times.
         lent: arrays in place of external initializers, by name; read where they are, so that they have to stay as long
             as the session.
-        packed: kernels may copy weights into a form that they read faster.
+        packed: weights may be copied into a form that kernels read faster; not worth it for one or two runs.
     """
 
     optimise: bool = True
@@ -182,6 +182,9 @@ def _options(setup: Setup) -> ort.SessionOptions:
     options.intra_op_num_threads = setup.threads
     if not setup.optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    elif not setup.packed:
+        # The level above brings layouts of their own for convolutions, and a copy of every kernel in them.
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     if setup.profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(setup.profile)

@@ -115,11 +115,15 @@ class Recovery:
         """The model with all weights as tensors, where :attr:`model` computes some from packed coefficients."""
         return self.model if self._plain is None else self._plain
 
+    @property
+    def idle(self) -> bool:
+        """Does a cut stay as it is?"""
+        return self._settings.recover == "none" and not self._settings.changes_layers
+
     def before(self, model: ir.Model) -> None:
         """Keeps what is needed of the analysed model that is about to be cut."""
-        idle = self._settings.recover == "none" and not self._settings.changes_layers
         # A clone costs little, since its weights are shared, and surgery edits the other one.
-        self._dense = None if idle else model.clone()
+        self._dense = None if self.idle else model.clone()
 
     def after(self, model: ir.Model, cut: ChannelMask, changes: Mapping[str, LayerChange] | None = None) -> None:
         """Recovers the model that was cut, as :meth:`before` knew it, by ``cut``, and makes ``changes`` on the way.

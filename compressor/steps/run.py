@@ -10,13 +10,13 @@ import onnx_ir as ir
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
-from compressor.graph.joined import Given
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import cut_of
 from compressor.pruning.budget import Origin, unrounded
 from compressor.pruning.evidence import Evidence, together
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.plan_history import Trail
+from compressor.pruning.preparation import Original
 from compressor.pruning.schedule import steps_of
 from compressor.pruning.weights_only import prove_only_weights, some_feeds
 from compressor.results import GroupRow, ModelStats, Report
@@ -76,7 +76,7 @@ class PruningRun:
         """As the last step left it."""
         return self.recovery.model
 
-    def all_steps(self, found: Analysis, read: Given) -> Analysis:
+    def all_steps(self, found: Analysis, read: Original) -> Analysis:
         """Takes every step; returns the analysis that the last one cut.
 
         Args:
@@ -105,12 +105,12 @@ class PruningRun:
             self._demand_tied(found, before, self.model)
         return found
 
-    def analysed(self, model: ir.Model) -> tuple[Analysis, ir.Model]:
+    def analysed(self, model: ir.Model) -> tuple[Analysis, Original]:
         """The model, analysed, and the model itself."""
         with self.clock.phase("analyse"):
-            return analyse(model, self.settings, self.distrusted), model
+            return analyse(model, self.settings, self.distrusted), Original(model, model)
 
-    def step(self, step: PruneSettings, found: Analysis, read: Given) -> Analysis:
+    def step(self, step: PruneSettings, found: Analysis, read: Original) -> Analysis:
         """Chooses, trains towards the choice where that is asked for, cuts, recovers, and proves.
 
         Args:
@@ -152,8 +152,8 @@ class PruningRun:
         self.recovery.before(found.model)
         small, shown = removed(found, choice, self.settings, self.clock)
         # Recovery edits the other one; a clone shares its weights.
-        bare = small.clone()
-        self.ticket = None if self.ticket is None else bare
+        bare = small if self.recovery.idle else small.clone()
+        self.ticket = None if self.ticket is None else small.clone()
         self.recovery.after(small, cut, done.changes)
         shown += self._shown_of_recovery(found, bare, shown[-1] if shown else None)
         self.proofs += [replace(evidence, not_proved=[*missing, *evidence.not_proved]) for evidence in shown]

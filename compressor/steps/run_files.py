@@ -86,9 +86,12 @@ def put_in_place(model: ir.Model, output: Path | None, settings: RunSettings, pr
         return account.stats_in_memory(model, settings)
     check = file_check(model, proved, settings)
     written = places(model, output)
-    files.save_models(written, settings.external_data, check=check)
+    size = files.save_models(written, settings.external_data, check=check)
     if len(written) == 1:
-        return read_back(output, settings)
+        # A file that was held against the model, node by node and bit by bit, has its counts.
+        return (
+            account.stats_in_memory(model, settings, size, output) if check is not None else read_back(output, settings)
+        )
     # Sizes of inputs that the user gave may be of any of the files, so that these are counted as one again.
     loaded = account.stats_in_memory(model, settings, sum(_size(files.load_model(path)) for path in written))
     return loaded.model_copy(update={"path": str(output), "also": [str(path) for path in list(written)[1:]]})

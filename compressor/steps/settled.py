@@ -12,11 +12,12 @@ from compressor.channels.plan import PruningPlan, demand_files
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.evaluate.stand_in import tell_sizes
-from compressor.graph.joined import Given, joined_of
+from compressor.graph.joined import joined_of
 from compressor.graph.restore_packed import is_packed
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.lossless import exact
 from compressor.pruning.matching import demand_matches
+from compressor.pruning.preparation import Original
 from compressor.results import ModelStats
 from compressor.steps import account, run_files
 from compressor.steps.defaults import UNPACKED, made_up, resized, resolve_defaults
@@ -78,7 +79,7 @@ class Settled:
     """
 
     source: ir.Model
-    read: Given
+    read: Original
     found: Analysis
     settings: PruneSettings
     before: ModelStats
@@ -100,9 +101,10 @@ def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settle
     """
     with clock.phase("analyse"):
         fewer = of_tokens(asked.model, asked.settings)
-        source, read = asked.model, joined_of(asked.model) or asked.file or asked.model
+        source = asked.model
+        read = Original(joined_of(source) or asked.file or source, source)
         if fewer is not None:
-            source, read = fewer.model, fewer.reference
+            source, read = fewer.model, Original(fewer.reference, fewer.model)
         found = analyse(source, asked.settings, distrusted)
         demand_matches(asked.settings, source, found.model)
         # Needs the analysed model, as it counts what a recovery would take.

@@ -16,7 +16,6 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.core.scratch import scratch
 from compressor.errors import NothingToPrune, PlanError, ProofFailed, RuleFault
-from compressor.graph.joined import Given
 from compressor.operators.table import RULES
 from compressor.pruning import canary, proof, surgery
 from compressor.pruning.analysis import Analysis, analyse, audit
@@ -176,13 +175,13 @@ def chosen(found: Analysis, settings: PruneSettings, origin: Origin | None, size
     return choose_by_scores(found.coupling, settings, RULES, ranking)
 
 
-def prepared(source: Given, found: Analysis, settings: PruneSettings, clock: Clock) -> list[NotProved]:
+def prepared(source: Original, found: Analysis, settings: PruneSettings, clock: Clock) -> list[NotProved]:
     """Proves that preparing the model changed no output; what of that could not be proved."""
     if settings.verify != "full":
         return []
     with clock.phase("prove"):
         numbers = not settings.lossless  # which says so itself, and that there is nothing to prune
-        return prove_preparation(Original(source, found.source), found.model, found.shapes, settings, numbers=numbers)
+        return prove_preparation(source, found.model, found.shapes, settings, numbers=numbers)
 
 
 def removed(found: Analysis, choice: Choice, settings: PruneSettings, clock: Clock) -> tuple[ir.Model, list[Evidence]]:
