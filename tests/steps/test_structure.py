@@ -165,8 +165,8 @@ def test_a_small_fault_behind_outputs_that_rounding_decides_is_noticed() -> None
     assert not evidence.not_proved
     weight = changed.model.graph.initializers[changed.layers[0].weights[0]]
     assert weight.const_value is not None
-    weight.const_value = ir.tensor(weight.const_value.numpy() * np.float32(1.01), name=weight.name)
-    with pytest.raises(ProofFailed, match=r"layer 'Conv_2' computes is off by 0\.01"):
+    weight.const_value = ir.tensor(weight.const_value.numpy() * np.float32(1.001), name=weight.name)
+    with pytest.raises(ProofFailed, match=r"layer 'Conv_2' computes is off by 0\.001"):
         proved(changed, found, settings, Clock())
 
 
