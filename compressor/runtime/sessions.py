@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -30,6 +31,18 @@ _GRAPH_OPTION = MappingProxyType({CUDA: "enable_cuda_graph", TENSORRT: "trt_cuda
 """The option with which a provider records a run as a CUDA graph."""
 _NO_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate memory", "out of memory", "cudaerrormemoryallocation")
 """What the runtime and its allocators say when memory runs out, in lower case."""
+
+
+_INTERNAL = (
+    (re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : "), ""),
+    (
+        re.compile(r"Non-zero status code returned while running (\w+) node\. Name:'([^']*)' Status Message: "),
+        r"\1 node '\2': ",
+    ),
+    # The source file, and the function there with its arguments.
+    (re.compile(r":?\s*/[^\s:]+\.(?:h|cc|cpp|cu):\d+ (?:[^()]*\([^()]*\)(?: const)? )?"), ": "),
+)
+"""What the runtime's messages say of itself, and what stands instead."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +237,11 @@ def _demand_memory(error: Exception) -> None:
 
 
 def _sentence(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    """The first line of what the runtime says, without the places in its own source."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    for pattern, instead in _INTERNAL:
+        line = pattern.sub(instead, line)
+    return line[:300]
 
 
 def device_name(provider: str) -> str | None:

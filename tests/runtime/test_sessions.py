@@ -74,3 +74,22 @@ def test_threads_of_a_proof_wait_without_spinning() -> None:
     assert sessions._options(sessions.Setup(waits=True)).get_session_config_entry(entry) == "0"
     with pytest.raises(RuntimeError):
         sessions._options(sessions.Setup()).get_session_config_entry(entry)
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Add node. Name:'sum' Status "
+            "Message: /src/core/add.h:91 ns::Add::Add(const ns::Shape&, bool) sizes was false. 3 by 4",
+            "Add node 'sum': sizes was false. 3 by 4",
+        ),
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : Load model from a.onnx failed:/src/model.cc:181 m::Model(int) const too new",
+            "Load model from a.onnx failed: too new",
+        ),
+        ("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : no more\nand a second line", "no more"),
+    ],
+)
+def test_messages_name_the_node_and_not_the_source_of_the_runtime(said: str, left: str) -> None:
+    assert sessions._sentence(RuntimeError(said)) == left
