@@ -98,21 +98,17 @@ class Losses:
         ratios, shares = np.asarray(self._shares, np.float64).T
         return float(np.interp(settings.ratio, ratios, shares))
 
-    def curves(
-        self, found: Analysis, ranked: Ranked, *, must: bool = True, also: Sequence[LinearView] = ()
-    ) -> Curves | None:
-        """The curve of every group; None where no linear layer reads one of them.
+    def curves(self, found: Analysis, ranked: Ranked, also: Sequence[LinearView] = ()) -> Curves | None:
+        """The curve of every group; None where no linear layer reads one of them, or the model does not run on samples.
 
         Args:
             found: the analysed model.
             ranked: its groups.
-            must: somebody asked for what samples are read for; otherwise a model that does not run on them has no
-                curves.
             also: layers that will be read next, which is done along.
 
         Raises:
             UsageError: no linear layer reads a group, and allocation by loss was asked for.
-            ModelError: the model does not run on the samples.
+            ModelError: the model does not run on the samples, and it was.
         """
         from compressor.allocation.measure import LossEvidence, loss_curves
         from compressor.allocation.views import covered, views
@@ -128,7 +124,7 @@ class Losses:
         try:
             rows, exact = self.read(found, seen, also)
         except ModelError as error:
-            if must:
+            if self._settings.scope == "loss":
                 raise
             self.warnings.append(NOT_READ.format(reason=str(error).partition(";")[0]))
             return None

@@ -136,10 +136,9 @@ def chosen_changes(
             raise
         ranking = None
     if channels and ranking is not None and means.losses is not None:
-        must = means.samples is None or means.samples.asked
         # The layers' own options are measured next, on the same samples.
         also = [layer.view for layer in means.layers.candidates(found)]
-        curves = means.losses.curves(found, ranking.scores, must=must, also=also)
+        curves = means.losses.curves(found, ranking.scores, also=also)
     return means.layers.selected(found, ranking, curves, size)
 
 
@@ -165,7 +164,7 @@ def chosen(found: Analysis, settings: PruneSettings, origin: Origin | None, size
     ranking = ranked(found.coupling, by, size, origin, measured)
     curves, share = None, None
     if means.losses is not None:
-        curves = means.losses.curves(found, ranking.scores, must=means.samples is None or means.samples.asked)
+        curves = means.losses.curves(found, ranking.scores)
         # Counted once, in the first step, and kept for the later ones.
         share = means.losses.share(found, ranking, settings)
     if means.aim is not None:
