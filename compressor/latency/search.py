@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp, log
-from statistics import NormalDist, median
+from statistics import median
 
 from compressor.core.notation import read_latency
 from compressor.errors import NothingToPrune, TargetOutOfReach
@@ -16,12 +16,8 @@ TOLERANCE = 0.03
 """A latency counts as reached within this share of the target."""
 CORRECTIONS = 5
 """How often the prediction is corrected at most."""
-DOUBT = 0.05
-"""Standard deviation of the logarithm of measured over predicted time, before anything was measured."""
-DRIFT = 0.3
-"""How much that ratio may change where the predicted time does, both as logarithms."""
-SURE = 1e-3
-"""The same of a measurement, at least, so that one that saw no noise is not the only one that counts."""
+NEAR = 0.05
+"""Share of the way between two that were measured which the next one keeps from both."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +69,6 @@ class MeasuredWidths:
         """Could it just as well lie beyond the tolerance?"""
         return self.found.high > self.found.low * (1 + TOLERANCE) ** 2
 
-    @property
-    def doubt(self) -> float:
-        """Standard deviation of the logarithm of the ratio that was measured."""
-        quantile = NormalDist().inv_cdf((1 + self.found.level) / 2)
-        # The interval is symmetric in the logarithm, and as wide as twice the quantile in standard deviations.
-        return max(SURE, log(self.found.high / self.found.low) / (2 * quantile))
-
 
 class WidthSearch:
     """Looks for widths that reach an aim, measuring as few models as possible.
@@ -102,7 +91,7 @@ class WidthSearch:
             NothingToPrune: the original does not.
         """
         # The extreme first: it tells what is out of reach before a table is measured, which takes minutes.
-        trial = self._try(self._widths.narrowest)
+        trial = self._try(self._widths.narrowest, predict=False)
         found, wanted = trial.found, self._aim.milliseconds(trial.found)
         if found.before_ms <= wanted * (1 + TOLERANCE):
             raise NothingToPrune(
@@ -124,55 +113,96 @@ class WidthSearch:
         """
         while not self.trials[-1].hits and len(self.trials) <= 1 + CORRECTIONS:
             levels = self._next()
-            # The corrected prediction leads to widths that were measured, so that nothing nearer will be found.
-            tried = next((trial for trial in self.trials if trial.levels == levels), None)
-            if tried is not None:
+            # Nothing lies between what was measured, so that nothing nearer will be found.
+            tried = self._tried(levels)
+            if tried is not None and self._told:
                 return tried
-            self._try(levels, self._widths.total(levels))
+            if tried is not None:
+                break
+            self._try(levels)
         if self.trials[-1].hits:
             return self.trials[-1]
         # Without the first one, the narrowest model, which did not aim at the target.
         near = min(self.trials[1:], key=lambda trial: abs(log(trial.reached)))
-        if not self._aim.exact:
-            return near
+        fast = [trial for trial in self.trials[1:] if trial.reached <= 1 + TOLERANCE]
+        if not self._aim.exact or (fast and self._told):
+            return max(fast, key=lambda trial: trial.reached, default=near)
         raise TargetOutOfReach(
             f"the nearest to the target of {self._aim.milliseconds(near.found):.3g} ms that was found takes "
             f"{near.found.after_ms:.3g} ms, where the original takes {near.found.before_ms:.3g} ms; stop what else "
             "runs on this machine, or lower --round-to"
         )
 
-    def _next(self) -> Levels:
-        """The widths for the corrected prediction; narrower ones where these were measured and are too slow."""
-        # The original is timed again with every model; the median of what it took is less noisy than one.
-        budget = median(self._aim.share(trial.found) for trial in self.trials) / self._error()
-        while True:
-            levels = self._widths.within(budget)
-            if levels is None:
-                return self._widths.narrowest
-            if not any(trial.levels == levels and trial.reached > 1 for trial in self.trials):
-                return levels
-            # These widths were too slow, and the same budget would choose them again.
-            budget = self._widths.total(levels) * (1 - TOLERANCE / 3)
-
-    def _error(self) -> float:
-        """Measured over predicted time: 1 at first, then the mean of what was seen, each as far as it is sure.
-
-        A measurement says less of models that are faster or slower; the last one lies nearest to the aim.
-        """
-        # A prior: predicted times are about right, so that one noisy measurement does not throw the search off.
-        weights, logs = [DOUBT**-2], [0.0]
-        for predicted, trial in self._predicted:
-            # The error of the prediction changes with the width, so that far measurements weigh less.
-            away = DRIFT * log(predicted / self._predicted[-1][0])
-            weights.append(1 / (trial.doubt**2 + away**2))
-            logs.append(log(trial.found.after_ms / trial.found.before_ms / predicted))
-        return exp(sum(w * x for w, x in zip(weights, logs, strict=True)) / sum(weights))
-
     @property
-    def _predicted(self) -> list[tuple[float, MeasuredWidths]]:
-        return [(trial.predicted, trial) for trial in self.trials if trial.predicted is not None]
+    def _told(self) -> bool:
+        """Do times tell anything? Not where narrower models take longer than the original."""
+        return all(trial.found.after_ms <= trial.found.before_ms * (1 + TOLERANCE) for trial in self.trials)
 
-    def _try(self, levels: Levels, predicted: float | None = None) -> MeasuredWidths:
+    def _next(self) -> Levels:
+        """The widths at the predicted time that should take as long as asked, by what was measured around it.
+
+        Between two models that were measured, the original being one, the logarithms of both times are taken to follow
+        a line (regula falsi). Predictions are of single operators, and what a run takes besides is in none of them.
+        """
+        below, above = self._bracket()
+        # The original is timed again with every model; the median of what it took is less noisy than one.
+        wanted = median(self._aim.share(trial.found) for trial in self.trials)
+        levels = self._widths.within(_on_line(below.point, above.point, wanted)) or below.levels
+        # The table leads to what is measured already, as where it is in error; then halfway between the two.
+        return levels if self._tried(levels) is None else _halfway(below.levels, above.levels)
+
+    def _bracket(self) -> tuple[_End, _End]:
+        """The widest model that was fast enough, and the narrowest that was not, at first the original.
+
+        Of trials that contradict each other, as noise makes them, the slow ones count.
+        """
+        ends = [
+            _End(
+                trial.levels, self._total(trial), trial.found.after_ms / trial.found.before_ms, fast=trial.reached <= 1
+            )
+            for trial in self.trials
+        ]
+        whole = _End(self._widths.widest, 1.0, 1.0, fast=False)
+        above = min([whole, *(end for end in ends[1:] if not end.fast)], key=lambda end: end.measured)
+        # The narrowest is taken for fast enough, whatever it is.
+        below = max([ends[0], *(e for e in ends if e.fast and e.measured < above.measured)], key=lambda e: e.measured)
+        return below, above
+
+    def _tried(self, levels: Levels) -> MeasuredWidths | None:
+        return next((trial for trial in self.trials if trial.levels == levels), None)
+
+    def _total(self, trial: MeasuredWidths) -> float:
+        # The narrowest is measured before there is a table to predict by.
+        return self._widths.total(trial.levels) if trial.predicted is None else trial.predicted
+
+    def _try(self, levels: Levels, *, predict: bool = True) -> MeasuredWidths:
+        predicted = self._widths.total(levels) if predict else None
         found = self._measure(levels)
         self.trials.append(MeasuredWidths(levels, found, found.after_ms / self._aim.milliseconds(found), predicted))
         return self.trials[-1]
+
+
+@dataclass(frozen=True)
+class _End:
+    """An end of what is searched: widths, and their predicted and measured times as shares of the original's."""
+
+    levels: Levels
+    predicted: float
+    measured: float
+    fast: bool
+
+    @property
+    def point(self) -> tuple[float, float]:
+        return log(self.predicted), log(self.measured)
+
+
+def _on_line(below: tuple[float, float], above: tuple[float, float], wanted: float) -> float:
+    """The predicted time where the line through two points comes to ``wanted``; never near an end, to move on."""
+    (x1, y1), (x2, y2) = below, above
+    place = (log(wanted) - y1) / (y2 - y1) if y1 < y2 else 0.5
+    return exp(x1 + min(max(place, NEAR), 1 - NEAR) * (x2 - x1))
+
+
+def _halfway(below: Levels, above: Levels) -> Levels:
+    """Halfway between two widths, rounded to the narrower."""
+    return [-(-(low + high) // 2) for low, high in zip(below, above, strict=True)]

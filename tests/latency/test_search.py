@@ -90,3 +90,23 @@ def test_a_machine_that_tells_nothing():
     looking.demand_reachable()
     with pytest.raises(TargetOutOfReach, match="the nearest to the target of 5 ms"):
         looking.run()
+
+
+@pytest.mark.parametrize("text", ["0.65x", "0.8x", "0.9x"])
+def test_reached_where_the_table_tells_nothing(text):
+    """Small models: what a run takes besides its operators counts most, and times of operators are mostly noise."""
+    widths = widths_of(residual(128), round_to=2)
+    rng = np.random.default_rng(0)
+    shares = {}
+    widths.total = lambda levels: shares.setdefault(tuple(levels), float(rng.uniform(0.8, 1.05)))
+    last = widths.narrowest
+
+    def measure(levels):
+        place = float(np.mean([level / most for level, most in zip(levels, last, strict=True) if most]))
+        after = ORIGINAL_MS * (1 - 0.45 * place)
+        speed = ORIGINAL_MS / after
+        return LatencyResult(before_ms=ORIGINAL_MS, after_ms=after, low=speed, high=speed, level=0.99)
+
+    looking = WidthSearch(Aim(text), widths, measure)
+    looking.demand_reachable()
+    assert 1 - 2 * TOLERANCE < looking.run().reached <= 1 + TOLERANCE
