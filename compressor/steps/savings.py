@@ -20,8 +20,7 @@ def saving_rows(found: Analysis, settings: PruneSettings, ratio: float) -> Itera
     Args:
         found: the analysed model.
         settings: which layers, and what ranks and bases are allowed.
-        ratio: a layer keeps ``(1 - ratio)²`` of its multiply-accumulates at most, what is left of one whose inputs and
-            outputs lose this share of their channels (docs/decisions/0003).
+        ratio: what goes of a layer at least, as :meth:`compressor.structures.structure.Structure.left` says.
     """
     samples = found.shapes.batch
     for name in STRUCTURES:
@@ -32,7 +31,7 @@ def saving_rows(found: Analysis, settings: PruneSettings, ratio: float) -> Itera
         layers, _ = candidate_layers(found.model, found.coupling, settings.include, settings.exclude, structure.suits)
         masks = structure.masks is not None
         options = options_by_masks(offer_of(structure, settings)) if masks else options_by_rank(ranks_of(settings))
-        for saving in savings(layers, options, (1 - ratio) ** 2):
+        for saving in savings(layers, options, structure.left(ratio)):
             size = saving.size
             yield SavingRow(
                 structure=name,

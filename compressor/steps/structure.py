@@ -20,6 +20,7 @@ from compressor.pruning import proof
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.budget import FINE, NARROW, Goal, finer
 from compressor.pruning.by_loss import ByLoss, budget_of, uniform_share
+from compressor.pruning.cost import graph_macs
 from compressor.pruning.curves import Curves
 from compressor.pruning.evidence import Evidence, demand_proof
 from compressor.pruning.piecewise import runnable
@@ -132,11 +133,16 @@ class LayerOptions:
 
     def _share(self, found: Analysis, ranking: Ranking | None) -> float:
         """What a ratio leaves of the multiply-accumulates: that of every group's channels; 1 for a target."""
-        if self._settings.ratio is None:
+        ratio = self._settings.ratio
+        if ratio is None:
             return 1.0
+        if self._structure.masks is not None:
+            whole = graph_macs(found.coupling.graph, found.coupling.shapes, RULES)
+            taken = sum(layer.geometry.macs for layer in self.candidates(found))
+            return 1 - (1 - self._structure.left(ratio)) * taken / max(whole, 1)
         if ranking is None:
             # What a ratio leaves of products of two widths, where no group can show it (docs/decisions/0003).
-            return (1 - self._settings.ratio) ** 2
+            return self._structure.left(ratio)
         return uniform_share(found.coupling, ranking, self._settings)
 
     def candidates(self, found: Analysis) -> list[CandidateLayer]:

@@ -30,6 +30,13 @@ class Structure:
     basis: bool = False
     suits: Suits | None = None
 
+    def left(self, ratio: float) -> float:
+        """The share of a layer's multiply-accumulates that a ratio leaves.
+
+        A mask takes this share of the weights; ranks take as much as channels do, from inputs and outputs.
+        """
+        return 1 - ratio if self.masks is not None else (1 - ratio) ** 2
+
     @property
     def layers(self) -> bool:
         """Do single layers change?"""

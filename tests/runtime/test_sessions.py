@@ -85,7 +85,7 @@ def test_threads_of_a_proof_wait_without_spinning() -> None:
             "Add node 'sum': sizes was false. 3 by 4",
         ),
         (
-            "[ONNXRuntimeError] : 1 : FAIL : Load model from a.onnx failed:/src/model.cc:181 m::Model(int) const too new",
+            "[ONNXRuntimeError] : 1 : FAIL : Load model from a.onnx failed:/src/a.cc:181 m::Model(int) const too new",
             "Load model from a.onnx failed: too new",
         ),
         ("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : no more\nand a second line", "no more"),

@@ -24,7 +24,7 @@ from compressor.steps.structure import proved
 from compressor.structures.apply import Calibration, Changed, change_layers
 from compressor.structures.layer.judged import Weighting
 from compressor.structures.lowrank.thinned import Thinned
-from tests.models import in_memory, model
+from tests.models import in_memory, model, weight
 from tests.reconstruct.case import noise
 
 NET = """
@@ -105,6 +105,19 @@ def test_a_ratio_leaves_what_channels_would_leave(data: str) -> None:
     even = 16 * 27 * 64 / 2 + 16 * 16 * 9 * 64 / 4 + 16 * 16 * 9 * 16 / 4 + 160 / 2
     left = whole - sum(row.macs_before - row.macs_after for row in report.changed)
     assert left / whole == pytest.approx(even / whole, abs=0.03)
+
+
+MACS = {"w": 16 * 27 * 64, "v": 16 * 144 * 64, "u": 16 * 144 * 16}
+"""Of the convolutions, which masks are for."""
+
+
+@pytest.mark.parametrize("structure", ["nm", "groups", "supports"])
+def test_a_ratio_of_masks_is_the_share_that_goes(structure: str, data: str) -> None:
+    asked = _settings(ratio=0.5, structure=structure, lower="never", data=data)
+    made = prune(in_memory(model(NET)), asked)
+    # Of the multiply-accumulates, which is what is spent: a weight counts at every position that it is used at.
+    gone = sum(MACS[name] * float((weight(made.model, name) == 0).mean()) for name in MACS)
+    assert gone / sum(MACS.values()) == pytest.approx(0.5, abs=0.06)
 
 
 def test_layers_left_alone_are_named(data: str) -> None:
