@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from compressor.steps import recover as steps_recover
 from compressor.steps import run as steps_run
 from compressor.steps.recover import Recovery
 from compressor.structures.apply import Changed
-from compressor.train.sparsify import sparsify
 from tests.models import between, in_memory, model
 
 
@@ -154,7 +154,8 @@ def test_training_before_the_cut(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
         return wrong
 
-    monkeypatch.setattr("compressor.train.sparsify.sparsify", wrongly(sparsify))
+    training = import_module("compressor.train.sparsify")
+    monkeypatch.setattr(training, "sparsify", wrongly(training.sparsify))
     monkeypatch.setattr(steps_recover, "reinitialised", wrongly(reinitialised))
     monkeypatch.setattr(steps_run, "reinitialised", wrongly(reinitialised))
     with pytest.raises(ProofFailed, match="changed more than weights"):
