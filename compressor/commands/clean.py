@@ -29,10 +29,6 @@ class CleanResult(ModelResult):
     report: Report
     proved: Evidence | None = None
 
-    def headline(self) -> list[tuple[str, str]]:
-        """That of the report."""
-        return self.report.headline()
-
 
 def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Clock | None = None) -> CleanResult:
     """Removes dead nodes, identities, duplicates and constant subgraphs; proves that no output changed.

@@ -71,10 +71,6 @@ class PruneResult(ModelResult):
         """As :meth:`ModelResult.save`; further files of the model go beside the first, all of them or none."""
         return files.save_models(run_files.places(self.model, Path(path)))
 
-    def headline(self) -> list[tuple[str, str]]:
-        """That of the report."""
-        return self.report.headline()
-
 
 def prune(
     model: str | Path | ir.Model,

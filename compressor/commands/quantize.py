@@ -41,10 +41,6 @@ class QuantizeResult(ModelResult):
     report: QuantizeReport
     packed: bool = False
 
-    def headline(self) -> list[tuple[str, str]]:
-        """That of the report."""
-        return self.report.headline()
-
 
 def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock: Clock | None = None) -> QuantizeResult:
     """Stores weights in 8 or 4 bits, and computes with activations in 8, by ONNX Runtime's quantiser.

@@ -46,10 +46,6 @@ class UnifyResult(ModelResult):
     report: UnifyReport
     proved: Evidence | None = None
 
-    def headline(self) -> list[tuple[str, str]]:
-        """That of the report."""
-        return self.report.headline()
-
 
 def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock | None = None) -> UnifyResult:
     """Makes blocks of weights share one absolute value, in one shot or by training, and packs them.

@@ -11,6 +11,8 @@ from compressor.config.section import Aside, Section, Shown
 from compressor.core.notation import parse_texts
 from compressor.errors import UsageError
 
+TOWARDS_A_SET = MappingProxyType({"sweep": False, "ema": 0.0, "mean_weights": 0.0, "patience": 0})
+"""What training towards a set of weights goes without: the last weights are near it, and no mean of them is."""
 LEARNING_RATES = MappingProxyType({"sgd": 0.01, "adamw": 3e-4})
 """Default learning rate of each optimiser."""
 RATE_WITH_NORMS = 0.05

@@ -237,6 +237,11 @@ def _unit(array: Array) -> float:
     return _UNITS[array.dtype.name]
 
 
+def at_most(value: float, limit: float) -> bool:
+    """Is a measured number within a limit? What equals it is, though differences of decimal fractions are not exact."""
+    return value <= limit + 1e-12
+
+
 def same_bits(one: Array, two: Array) -> bool:
     """Are two arrays equal to the bit? Tells zeros of either sign apart, and takes a NaN for equal to itself."""
     if one.dtype != two.dtype or one.shape != two.shape:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from compressor.core.compare import at_most
 from compressor.core.formatting import metric_value
 from compressor.data import Dataset
 from compressor.errors import UsageError
@@ -44,8 +45,7 @@ class Limits:
         near = self.max_distance is None or change.distance <= self.max_distance
         known = accuracy is not None and change.accuracy is not None
         lost = self.evaluator.lost(accuracy, change.accuracy) if known else 0.0  # type: ignore[arg-type]
-        # Differences of decimal fractions are not exact, and a drop that equals the limit is allowed.
-        return near and (self.max_drop is None or lost <= self.max_drop + 1e-12)
+        return near and (self.max_drop is None or at_most(lost, self.max_drop))
 
     def __str__(self) -> str:
         """The limits as a clause."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import (
     CommonSubexpressionEliminationPass,
-    DeduplicateInitializersPass,
     RemoveUnusedNodesPass,
     RemoveUnusedOpsetsPass,
 )
@@ -20,6 +18,7 @@ from compressor.graph.edit import add_constant
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 from compressor.graph.movement import MOVES
 from compressor.graph.nodes import HANDED_OVER
+from compressor.graph.normalise import COPY_OF
 from compressor.graph.shapes import Shapes, initializer_of
 
 FOLD_LIMIT = 1 << 26
@@ -55,19 +54,34 @@ def simplify(model: ir.Model, shapes: Shapes) -> None:
 
 
 def tidy(model: ir.Model, *, simplify: bool) -> None:
-    """After surgery: dead code; initializers that are equal become one.
+    """After surgery: dead code; constants that are equal become one.
 
     Values keep their names, by which recovery finds what a layer of the original read.
     """
     remove_dead(model)
     if simplify:
-        log = logging.getLogger("onnx_ir")
-        level = log.level
-        log.setLevel(logging.ERROR)  # it warns of every default of an input that it rightly leaves alone
-        try:
-            DeduplicateInitializersPass(size_limit=SMALL)(model)
-        finally:
-            log.setLevel(level)
+        _merge_constants(model)
+
+
+def _merge_constants(model: ir.Model) -> None:
+    """Equal whole numbers become one initializer, and single floats that were one in the file.
+
+    Not other floats: a bias of zeros and a bound of zeros are equal until one of them is trained.
+    """
+    first: dict[tuple[object, ...], ir.Value] = {}
+    for name, value in list(model.graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is None or tensor.size > SMALL or value.is_graph_input() or value.is_graph_output():
+            continue
+        floats = tensor.dtype.is_floating_point()
+        if floats and tensor.size > 1:
+            continue
+        data = repr(tensor.numpy().tolist()) if tensor.dtype == ir.DataType.STRING else tensor.tobytes()
+        origin = value.meta.get(COPY_OF, name) if floats else ""
+        kept = first.setdefault((tensor.dtype, tuple(tensor.shape), data, origin), value)
+        if kept is not value:
+            value.replace_all_uses_with(kept)
+            del model.graph.initializers[name]
 
 
 def drop_identities(model: ir.Model) -> None:

@@ -15,10 +15,12 @@ class ModelResult(Summarised):
     """A result that holds the model that was made.
 
     Attributes:
-        model: it.
+        model: what was made.
+        report: what was done to make it.
     """
 
     model: ir.Model
+    report: Summarised
 
     def save(self, path: str | os.PathLike[str]) -> int:
         """Writes the model, whole or not at all, and replaces a file that is there; returns its bytes.
@@ -28,3 +30,7 @@ class ModelResult(Summarised):
             ModelError: the model cannot be written.
         """
         return files.save_model(self.model, Path(path))
+
+    def headline(self) -> list[tuple[str, str]]:
+        """That of the report."""
+        return self.report.headline()

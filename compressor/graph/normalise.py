@@ -22,6 +22,8 @@ from compressor.graph.metadata import PREFIX
 from compressor.graph.unfuse import unfuse
 
 _OMITTED: Final = f"{PREFIX}omitted"
+COPY_OF: Final = f"{PREFIX}copy_of"
+"""Key of ``value.meta``: the name of the initializer that this one was, before its uses got copies of their own."""
 _SCALARS_AND_LISTS: Final = MappingProxyType(
     {
         "value_int": ir.DataType.INT64,
@@ -167,6 +169,7 @@ def _copied(value: ir.Value, tensor: ir.TensorProtocol, name: str) -> ir.Value:
     copy = ir.Value(name=name, shape=value.shape, type=value.type, const_value=data, doc_string=value.doc_string)
     copy.metadata_props.update(value.metadata_props)
     copy.meta.update(value.meta)
+    copy.meta[COPY_OF] = value.name
     return copy
 
 

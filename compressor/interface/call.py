@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import onnx_ir as ir
 
 from compressor.config import RunSettings
+from compressor.config.recipe import DATA
 from compressor.core.clock import Clock, Progress
 from compressor.core.scratch import scratch
 from compressor.errors import CompressorError, GateMissed, ProofFailed
@@ -22,8 +23,6 @@ from compressor.results.base import Record
 
 S = TypeVar("S", bound=RunSettings)
 D = TypeVar("D", bound=Document)
-DATA = ("data", "val_data")
-"""Keywords that take samples."""
 
 
 @dataclass(frozen=True)

@@ -79,13 +79,21 @@ def _demand_weights(before: ir.Model, after: ir.Model) -> None:
     for name, value in after.graph.initializers.items():
         old, new = before.graph.initializers.get(name), value.const_value
         known = None if old is None else old.const_value
-        if old is None or known is None or new is None or new is known:
+        if new is None or new is known:
             continue
-        if not (new.dtype.is_floating_point() and _is_weight(old)):
+        floats = new.dtype.is_floating_point()
+        # Masks of infinities are no weights either.
+        if old is not None and known is not None and not (floats and _is_weight(old) and _finite(known)):
             if not same_tensors(known, new):
                 raise ProofFailed(f"recovery changed {name!r}, which holds no weights; {PLEASE}")
-        elif _finite(known) and not _finite(new):
+            continue
+        if floats and not _finite(new):
             raise ProofFailed(f"recovery left numbers in {name!r} that are not finite; nothing was written; {REMEDY}")
+        # One more axis would make a bias that fits one batch alone. A number that grows to a vector is a bias still.
+        if known is not None and known.size > 1 and tuple(known.shape) != tuple(new.shape):
+            raise ProofFailed(f"recovery changed the shape of {name!r}; {PLEASE}")
+        if known is None and not all(_biases(*use) for use in value.uses()):
+            raise ProofFailed(f"recovery put {name!r} where no bias belongs; {PLEASE}")
 
 
 def _is_weight(value: ir.Value) -> bool:
@@ -93,12 +101,20 @@ def _is_weight(value: ir.Value) -> bool:
     single = value.const_value is not None and value.const_value.size <= 1
     for node, index in value.uses():
         operator = operator_of(node)
-        setting = index in operator.settings or index in operator.host
+        setting = index in operator.settings or index in operator.host or operator.clamps
         # A layer of one output has a single number as its bias.
-        number = single and operator.arithmetic and not (adds(node) and any(map(_multiplied, node.inputs)))
+        number = single and operator.arithmetic and not _biases(node, index)
         if not setting and not number:
             return True
     return False
+
+
+def _biases(node: ir.Node, index: int) -> bool:
+    """Is this the bias of a product, in it or added behind it?"""
+    operator = operator_of(node)
+    return (operator.multiplies and index in (operator.bias, *operator.factors)) or (
+        adds(node) and any(_multiplied(other) for k, other in enumerate(node.inputs) if k != index)
+    )
 
 
 def _multiplied(value: ir.Value | None) -> bool:

@@ -71,9 +71,9 @@ def _following(layer: LayerPair, spread: Matrix) -> tuple[ir.Node, int] | None:
     if not other.is_initializer() or other.is_graph_input() or other.const_value is None:
         return None
     shape = tuple(other.const_value.shape.numpy())
-    short = spread.reshape(spread.shape[max(spread.ndim - len(shape), 0) :]) if len(shape) < spread.ndim else spread
+    lead = max(spread.ndim - len(shape), 0)
     # Growing the constant could make the sum larger than it was.
-    if short.size != spread.size or np.broadcast_shapes(shape, short.shape) != shape:
+    if any(size != 1 for size in spread.shape[:lead]) or np.broadcast_shapes(shape, spread.shape[lead:]) != shape:
         return None
     return add, 1 - index
 

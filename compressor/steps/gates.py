@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from compressor.config.gates import GatesSection
+from compressor.core.compare import at_most
 from compressor.core.formatting import metric_value, quantity
 from compressor.errors import GateMissed
 from compressor.evaluate.likeness import needed, wilson
 from compressor.results import Report
 
-SLACK = 1e-12
-"""By how much a limit may be exceeded, because differences of decimal fractions are not exact."""
 COUNTED = ("top-1", "top-5")
 """Metrics that are shares of samples, whose error follows from their number alone."""
 
@@ -19,7 +18,7 @@ def missed(report: Report, settings: GatesSection) -> list[str]:
     found = []
     for row in report.accuracy:
         # ``lost`` is positive for a change to the worse, whichever direction of the metric is better.
-        if settings.max_drop is not None and row.lost > settings.max_drop + SLACK:
+        if settings.max_drop is not None and not at_most(row.lost, settings.max_drop):
             # Of shares, and where a share of the original's value is what counts, limits are per cent.
             percent = row.share or row.relative
             lost, most = (metric_value(value, share=percent) for value in (row.lost, settings.max_drop))

@@ -15,6 +15,7 @@ from compressor.channels.groups import ChannelGroup, group
 from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings, SparsifySettings, TuneSettings
 from compressor.config.choices import REGULARIZERS
+from compressor.config.training import TOWARDS_A_SET
 from compressor.data import augmentation, open_parts
 from compressor.errors import UsageError
 from compressor.operators.table import RULES
@@ -32,9 +33,8 @@ from compressor.train.regularizers.coupled_channels import CoupledChannels, coup
 from compressor.train.regularizers.decay import is_exact
 from compressor.train.regularizers.regularizer import Method, Regularizer, TrainedChannels
 
-PLAIN = MappingProxyType({"expand": 0.0, "mean_weights": 0.0, "ema": 0.0, "sweep": False, "patience": 0})
-"""What cannot be had meanwhile: a product has no weight to look at, and a mean of weights is not sparse where the last
-ones are."""
+PLAIN = MappingProxyType({**TOWARDS_A_SET, "expand": 0.0})
+"""What cannot be had meanwhile; a product has no weight to look at."""
 BALANCING: Mapping[str, object] = MappingProxyType({"criterion": "consumers", "sensitivity": None})
 """How rows of a joint axis are paired: by weights, so that nothing has to be measured for it."""
 

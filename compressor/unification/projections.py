@@ -105,16 +105,6 @@ class Mixed:
         return values * as_array_of(kinds != PRUNED, blocks)
 
 
-def unify_blocks(layout: Layout, share: float = 1.0, curvature: Any = None) -> Mixed:
-    """Only unified and free blocks."""
-    return Mixed(layout, unify=share, curvature=curvature)
-
-
-def prune_blocks(layout: Layout, share: float, curvature: Any = None) -> Mixed:
-    """Only zero and free blocks."""
-    return Mixed(layout, unify=0.0, prune=share, curvature=curvature)
-
-
 @dataclass(frozen=True)
 class NonzerosPerBlock:
     """In every block at most ``keep`` weights are not zero: the largest, or those of largest h w². N:M sparsity

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ import onnx_ir as ir
 from compressor.config import UnifySettings
 from compressor.config.choices import METHODS
 from compressor.config.data import validation
-from compressor.config.training import LEARNING_RATES
+from compressor.config.training import LEARNING_RATES, TOWARDS_A_SET
 from compressor.core.clock import Clock
 from compressor.core.extras import TRAINING, require
 from compressor.core.metrics import Metrics
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
     from compressor.train.loop.split import Splits
     from compressor.train.reparameterize.batchnorm import Groups, Insertion
 
-PLAIN = MappingProxyType({"sweep": False, "ema": 0.0, "mean_weights": 0.0, "patience": 0})
-"""What training near the sets goes without: its weights are judged as projected, and no mean of them."""
 Targets = Mapping[str, Mixed | Codebook]
 """The set of every weight, by the name of its initializer."""
 
@@ -159,7 +156,7 @@ class UnificationTraining:
 
     def _approach(self, trained: Trained) -> None:
         # Without means of weights and patience: what is judged are projections, and the last phase decides.
-        settings = self._phase("approach", self.settings.approach_epochs).model_copy(update=PLAIN)
+        settings = self._phase("approach", self.settings.approach_epochs).model_copy(update=TOWARDS_A_SET)
         method = METHODS.find(self.settings.method)(self.settings, self.targets)
         self._tuned(trained, settings, method, partial(self._tell, "approach", method))
         trained.residuals = method.residuals

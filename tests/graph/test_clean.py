@@ -9,7 +9,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from compressor.config import RunSettings
+from compressor.commands.prune import prune
+from compressor.config import PruneSettings, RunSettings
 from compressor.graph import clean
 from compressor.graph.feeds import feeds
 from compressor.pruning.analysis import prepared_model
@@ -18,6 +19,7 @@ from compressor.runtime.stored import run_once
 from tests.models import between, in_memory, model, tokens
 from tests.property.idioms import IDIOMS
 
+BARE = PruneSettings.parse({"ratio": 0.5, "round_to": 1, "recover": "none"})
 IDIOM_NAMES = [name for name in IDIOMS if name.startswith("network.")]
 
 
@@ -81,9 +83,25 @@ def test_the_same_computation_twice() -> None:
     assert operators(found) == {"Conv": 3, "Relu": 1, "Sigmoid": 1, "Mul": 1}
 
 
-def test_equal_initializers_become_one() -> None:
-    found = cleaned(between("c = Mul(a, s)  d = Relu(c)  b = Mul(d, t)", more="float[1] s = {0.5}, float[1] t = {0.5}"))
-    assert len({"s", "t"} & set(found.graph.initializers)) == 1
+def test_equal_whole_numbers_become_one() -> None:
+    body = "c = Reshape(a, s)  d = Relu(c)  b = Reshape(d, t)"
+    found = cleaned(between(body, more="int64[4] s = {3,16,6,6}, int64[4] t = {3,16,6,6}"))
+    assert len({"s", "t"} & set(found.graph.initializers)) <= 1
+
+
+@pytest.mark.parametrize("numbers", [["0.5"], ["0"] * 16])
+def test_equal_floats_stay_apart_as_training_tells_them_apart(numbers: list[str]) -> None:
+    shape = "[1]" if len(numbers) == 1 else "[1,16,1,1]"
+    more = ", ".join(f"float{shape} {name} = {{{','.join(numbers)}}}" for name in "st")
+    found = cleaned(between("c = Mul(a, s)  d = Relu(c)  b = Max(d, t)", more=more))
+    assert {"s", "t"} <= set(found.graph.initializers)
+
+
+def test_a_number_that_was_one_becomes_one_again() -> None:
+    found = prune(
+        in_memory(between("c = Mul(a, s)  d = Relu(c)  b = Mul(d, s)", more="float[1] s = {0.5}")), BARE
+    ).model
+    assert [name for name in found.graph.initializers if name.startswith("s")] == ["s"]
 
 
 def test_constant_subgraphs_are_computed() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from compressor.config import BlockShape
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
 from compressor.unification.layout import CanonicalAxes, Layout
-from compressor.unification.projections import Mixed, NonzerosPerBlock, prune_blocks, unify_blocks
+from compressor.unification.projections import Mixed, NonzerosPerBlock
 from tests.unification.cases import layouts, weight
 
 MATRIX = Layout(CanonicalAxes.of((3, 4), "oi"), BlockShape.parse("1x4"))
@@ -77,20 +77,20 @@ def test_a_smaller_block_at_an_edge_gets_the_mean_of_what_is_in_it(weighted: boo
     h = np.array([[1.0, 1.0, 2.0, 3.0, 1.0]])
     layout = Layout(CanonicalAxes.of((1, 5), "oi"), BlockShape.parse("1x3"))
     first, second = (9 / 4, 23 / 4) if weighted else (2.0, 6.5)
-    z = unify_blocks(layout, curvature=h if weighted else None).project(w)
+    z = Mixed(layout, curvature=h if weighted else None).project(w)
     assert z.tolist() == [[first, -first, first, second, -second]]
 
 
 def test_the_sign_of_zero_is_plus() -> None:
     w = np.array([[1.0, -1.0, 0.0, -0.0]] * 3, np.float32)
-    z = unify_blocks(MATRIX).project(w)
+    z = Mixed(MATRIX).project(w)
     assert np.array_equal(z, np.array([[0.5, -0.5, 0.5, 0.5]] * 3))
 
 
 def test_the_argument_is_left_alone() -> None:
     w = weight((3, 4))
     copy = w.copy()
-    for projection in (unify_blocks(MATRIX), prune_blocks(MATRIX, 0.5), NonzerosPerBlock(MATRIX, 2)):
+    for projection in (Mixed(MATRIX), Mixed(MATRIX, 0.0, 0.5), NonzerosPerBlock(MATRIX, 2)):
         projection.project(w)
     assert np.array_equal(w, copy)
 
@@ -121,8 +121,8 @@ def test_torch_gives_what_numpy_gives(layout: Layout, shares: tuple[float, float
 def test_every_projection_works_on_torch_tensors() -> None:
     w = weight((3, 4), dtype=np.float64)
     for projection in (
-        unify_blocks(MATRIX),
-        prune_blocks(MATRIX, 0.5),
+        Mixed(MATRIX),
+        Mixed(MATRIX, 0.0, 0.5),
         Mixed(MATRIX, 0.4, 0.4),
         NonzerosPerBlock(MATRIX, 2),
     ):

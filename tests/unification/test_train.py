@@ -27,7 +27,7 @@ from compressor.train.constraints.tied_batchnorm import Tied, ties_of
 from compressor.train.reparameterize.batchnorm import fold_batchnorm
 from compressor.unification import measure, project
 from compressor.unification.layout import CanonicalAxes, Layout
-from compressor.unification.projections import unify_blocks
+from compressor.unification.projections import Mixed
 from compressor.unification.train import imposed
 from tests import models
 from tests.train.training import Memory
@@ -128,11 +128,11 @@ def test_folding_tied_normalisations_leaves_weights_on_the_set(data: Path, value
 
 def test_outputs_are_tied_by_rows_of_blocks_or_all_together() -> None:
     layout = Layout(CanonicalAxes.of((8, 4, 3, 3), "oitt"), BlockShape.parse("3x2"))
-    assert unify_blocks(layout).ties().tolist() == [0, 0, 0, 1, 1, 1, 2, 2]  # type: ignore[union-attr]
-    assert unify_blocks(layout, 0.5).ties().tolist() == [0] * 8  # type: ignore[union-attr]
-    assert unify_blocks(Layout(layout.view, BlockShape.parse("1x4"))).ties() is None
+    assert Mixed(layout).ties().tolist() == [0, 0, 0, 1, 1, 1, 2, 2]  # type: ignore[union-attr]
+    assert Mixed(layout, 0.5).ties().tolist() == [0] * 8  # type: ignore[union-attr]
+    assert Mixed(Layout(layout.view, BlockShape.parse("1x4"))).ties() is None
     grouped = Layout(CanonicalAxes((4, 4), (2, 2, 4), "goi"), BlockShape.parse("2x2"))
-    assert unify_blocks(grouped).ties().tolist() == [0, 0, 1, 1]  # type: ignore[union-attr]
+    assert Mixed(grouped).ties().tolist() == [0, 0, 1, 1]  # type: ignore[union-attr]
 
 
 def test_divergence_keeps_the_nearest_weights_and_warns(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,6 @@ class Lowering:
         assert graph is not None
         self._layer, self._windowing, self._graph, self._free = layer, windowing, graph, FreeNames(graph)
         self._x: ir.Value = layer.node.inputs[0]  # type: ignore[assignment]  # a layer reads something
-        self._cuts: dict[tuple[Numbers, Numbers], ir.Value] = {}
         self.weights: list[str] = []
 
     def write(self, weight: Array, bias: Array | None, classes: Sequence[FilterClass]) -> None:

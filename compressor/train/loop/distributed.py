@@ -50,11 +50,6 @@ class World:
                 if buffer.is_floating_point():
                     self.sum(buffer).div_(self.size)
 
-    def wait(self) -> None:
-        """Waits until all processes have come here."""
-        if self.size > 1:
-            torch.distributed.barrier()
-
 
 def world_of(device: str) -> World:
     """This process as its launcher describes it: alone, or one of those that ``accelerate launch`` started.

@@ -83,7 +83,9 @@ def _assign(graph: ir.Graph, roles: dict[ir.Value, Role]) -> None:
         if not operator.hands_on:
             made = Role.TERM if operator.arithmetic else Role.WEIGHT
         for index, operand in enumerate(node.inputs):
-            if operand is not None and not operator.is_setting(index):
+            # A constant beside the other operands of a maximum or a minimum is a bound.
+            bound = operator.clamps and operand is not None and operand.is_initializer()
+            if operand is not None and not bound and not operator.is_setting(index):
                 # The strongest role counts, as a value may be read in several ways.
                 roles[operand] = max(roles.get(operand, Role.NONE), made)
 

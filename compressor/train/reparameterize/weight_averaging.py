@@ -93,13 +93,6 @@ class WeightMean(Extension):
         """The mean, as soon as there is one."""
         return self.mean() if self._count else None
 
-    def average(self, module: torch.nn.Module) -> None:
-        """Puts the mean into the module, in place; outside of a loop that asks for :meth:`averaged`."""
-        own = module.state_dict()
-        with torch.no_grad():
-            for name, tensor in self.mean().items():
-                own[name].copy_(tensor)
-
     def state_dict(self) -> dict[str, Any]:
         """Means, sums of squared deviations, and over how many weights they were taken."""
         parts = {"mean": self._mean, "squares": self._squares}
