@@ -33,7 +33,6 @@ from compressor.config import PruneSettings
 from compressor.data import Batch, Indices
 from compressor.errors import TargetOutOfReach
 from compressor.graph import clean, files
-from compressor.operators.table import RULES
 from compressor.pruning import surgery
 from compressor.pruning.analysis import analyse
 from compressor.pruning.criteria import CRITERIA, Need
@@ -127,10 +126,10 @@ def once(case: Case, arm: Arm, kept: float, seed: int, recoveries: list[str]) ->
     start = time.perf_counter()
     measured = measure_for_criterion(found, settings, data)
     seconds = time.perf_counter() - start
-    plan = choose_channels(found.coupling, settings, RULES, case.path.stat().st_size, measured=measured).plan
+    plan = choose_channels(found.coupling, settings, case.path.stat().st_size, measured=measured).plan
     cut = ChannelMask(found.coupling, units_of(plan, found.coupling))
     original = found.model.clone()
-    surgery.remove(found.model, cut, RULES)
+    surgery.remove(found.model, cut)
     result = {"seconds": seconds}
     for method in recoveries:
         smaller = found.model.clone()

@@ -262,7 +262,7 @@ def complement(honest: Callable[..., Any]) -> Callable[..., Any]:
 def in_place(honest: Callable[..., Any]) -> Callable[..., Any]:
     """The weights that are cut are spoilt in memory too, those of the reference with them, were they shared."""
 
-    def wrong(model: ir.Model, cut: Any, rules: Any) -> None:
+    def wrong(model: ir.Model, cut: Any) -> None:
         for value in weights_of(model):
             assert value.const_value is not None
             array = value.const_value.numpy()
@@ -270,7 +270,7 @@ def in_place(honest: Callable[..., Any]) -> Callable[..., Any]:
                 array *= np.asarray(1.01, array.dtype)
             else:
                 value.const_value = ir.tensor(array * np.asarray(1.01, array.dtype), name=value.name)
-        honest(model, cut, rules)
+        honest(model, cut)
 
     return wrong
 

@@ -48,7 +48,6 @@ def work(options: argparse.Namespace) -> dict[str, Any]:
     from compressor.config import PruneSettings
     from compressor.data import Batch
     from compressor.graph import files
-    from compressor.operators.table import RULES
     from compressor.pruning import surgery
     from compressor.pruning.analysis import analyse
     from compressor.pruning.select import choose_channels
@@ -72,9 +71,9 @@ def work(options: argparse.Namespace) -> dict[str, Any]:
     settings = PruneSettings.parse({"ratio": options.ratio, "verify": False})
     found = analyse(files.load_model(options.model), settings)
     dense = found.model.clone()
-    plan = choose_channels(found.coupling, settings, RULES, options.model.stat().st_size).plan
+    plan = choose_channels(found.coupling, settings, options.model.stat().st_size).plan
     cut = ChannelMask(found.coupling, units_of(plan, found.coupling))
-    surgery.remove(found.model, cut, RULES)
+    surgery.remove(found.model, cut)
     value = next(v for v in found.model.graph.inputs if not v.is_initializer())
     shape = tuple(d if isinstance(d, int) else options.size for d in list(value.shape or ())[1:])
     chosen = ReconstructOptions(samples=options.samples, **({"targets": options.targets} if options.targets else {}))

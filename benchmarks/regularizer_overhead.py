@@ -28,7 +28,6 @@ from compressor.channels.groups import group
 from compressor.config import PruneSettings
 from compressor.config.choices import REGULARIZERS
 from compressor.graph import files
-from compressor.operators.table import RULES
 from compressor.pruning.analysis import analyse
 from compressor.pruning.apply import cut_of
 from compressor.pruning.select import choose_channels
@@ -53,7 +52,7 @@ class Arm(TimedSteps):
     def __init__(self, name: str, batch: int) -> None:
         settings = PruneSettings(ratio=0.5, round_to=1, learning_rate=1e-3, device="cpu")
         found = analyse(files.load_model(MODEL), settings)
-        cut = cut_of(choose_channels(found.coupling, settings, RULES, 1).plan, found)
+        cut = cut_of(choose_channels(found.coupling, settings, 1).plan, found)
         groups = group(found.coupling)
         gone = {g.name: ~cut.keeps_units(g.units) for g in groups}
         subject = TrainedChannels(found, couple(found.coupling, groups, gone, found.model), cut)

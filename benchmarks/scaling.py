@@ -45,10 +45,10 @@ def measure(path: Path, settings: PruneSettings) -> dict[str, float | int | str]
     prepared = time.process_time()
     coupling = Coupling(model.graph, shapes, RULES, Policy(heads=settings.attention == "heads")).run()
     coupled = time.process_time()
-    plan = choose_channels(coupling, settings, RULES, path.stat().st_size).plan
+    plan = choose_channels(coupling, settings, path.stat().st_size).plan
     chosen = time.process_time()
     nodes, initializers = model.graph.num_nodes(), len(model.graph.initializers)
-    remove(model, ChannelMask(coupling, units_of(plan, coupling)), RULES)
+    remove(model, ChannelMask(coupling, units_of(plan, coupling)))
     end = time.process_time()
     return {
         "model": path.name,

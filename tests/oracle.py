@@ -5,13 +5,15 @@ An output can hide a mistake (a layer scale of 1e-6, an untrained head); a wrong
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
+import pytest
 from numpy.typing import NDArray
 
 from compressor.channels.channel_mask import ChannelMask
@@ -24,8 +26,7 @@ from compressor.graph.binding import Bound
 from compressor.graph.feeds import feeds
 from compressor.graph.normalise import unshare
 from compressor.graph.shapes import Shapes
-from compressor.operators.operator import Rules
-from compressor.operators.table import RULES
+from compressor.operators import table
 from compressor.pruning import surgery
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.select import choose_channels
@@ -50,25 +51,33 @@ class Pair:
     masked_statistics: bool
 
 
-def couple(source: ir.Model, settings: PruneSettings, rules: Rules = RULES) -> tuple[ir.Model, Coupling]:
-    """What :func:`compressor.pruning.analysis.analyse` does, with a table of one's own."""
+@contextmanager
+def without(op: str) -> Iterator[None]:
+    """The table has no record of ``op`` for as long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table, "RULES", {key: record for key, record in table.RULES.items() if key != ("", op)})
+        yield
+
+
+def couple(source: ir.Model, settings: PruneSettings) -> tuple[ir.Model, Coupling]:
+    """What :func:`compressor.pruning.analysis.analyse` does, before anything is sealed."""
     model, shapes = prepared_model(source, settings)
     unshare(model)
-    give_each_its_own(model.graph, shapes, rules)
+    give_each_its_own(model.graph, shapes, table.RULES)
     policy = Policy(heads=settings.attention == "heads", keep_norm_axes=settings.keep_norm_axes)
-    return model, Coupling(model.graph, shapes, rules, policy).run()
+    return model, Coupling(model.graph, shapes, table.RULES, policy).run()
 
 
-def pair(source: ir.Model, settings: PruneSettings, rules: Rules = RULES, *, thorough: bool = False) -> Pair:
+def pair(source: ir.Model, settings: PruneSettings, *, thorough: bool = False) -> Pair:
     """Both models; raises what choosing raises. A ``thorough`` reference masks what a zeroed weight would cancel."""
-    model, coupling = couple(source, settings, rules)
-    choice = choose_channels(coupling, settings, rules, 1)
+    model, coupling = couple(source, settings)
+    choice = choose_channels(coupling, settings, 1)
     plan = choice.plan
     cut = ChannelMask(coupling, units_of(plan, coupling))
     cut.check()
-    reference, masks = surgery.mask(model, cut, rules, thorough=thorough)
+    reference, masks = surgery.mask(model, cut, thorough=thorough)
     originals = {str(v.name): v for n in model.graph for v in n.outputs if v.name}
-    surgery.remove(model, cut, rules)
+    surgery.remove(model, cut)
     return Pair(reference, model, cut, plan, coupling.shapes, originals, choice.groups, masks.statistics > 0)
 
 
@@ -143,9 +152,9 @@ def is_float(found: Pair, name: str) -> bool:
     return dtype is not None and dtype.is_floating_point()
 
 
-def worst(source: ir.Model, settings: PruneSettings, rules: Rules = RULES) -> tuple[str, float]:
+def worst(source: ir.Model, settings: PruneSettings) -> tuple[str, float]:
     """The value with the largest difference, and that difference."""
-    found = differences(pair(source, settings, rules))
+    found = differences(pair(source, settings))
     if np.inf in found.values():  # zero times infinity, as in the runs of the tool itself
-        found = differences(pair(source, settings, rules, thorough=True))
+        found = differences(pair(source, settings, thorough=True))
     return max(found.items(), key=lambda item: item[1])

@@ -18,7 +18,6 @@ from compressor.graph.evaluate import Array
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
 from compressor.operators.carried import taught
-from compressor.operators.table import RULES
 from compressor.pruning import cost
 from compressor.pruning.analysis import prepared_model
 from compressor.results import Report
@@ -114,7 +113,7 @@ def _costs(model: ir.Model, shapes: Shapes, times: Times | None) -> list[_Cost]:
     owner: dict[str, str] = {}
     for node in model.graph:
         output = next((str(v.name) for v in node.outputs if v.name), "")
-        macs = cost.macs_per_sample([node], shapes, RULES)
+        macs = cost.macs_per_sample([node], shapes)
         found.append(_Cost(node.name or output, node.op_type, _weight(node), output, macs))
         # Of several inputs the first that a layer made, as a node can only be fused with one of them.
         before = next((layer[v] for v in node.inputs if v in layer), output)

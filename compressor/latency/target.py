@@ -13,7 +13,6 @@ from compressor.latency.candidates import Candidates, fingerprint
 from compressor.latency.search import Aim, MeasuredWidths, WidthSearch
 from compressor.latency.table import Table
 from compressor.latency.timing import RuntimeTimer, Timer
-from compressor.operators.table import RULES
 from compressor.pruning.allocate import scores_by_loss
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.budget import Removed, line_up
@@ -77,7 +76,7 @@ class LatencyTarget:
             by_macs = self._by_macs(settings)
             if curves is not None:
                 return choose_by_loss(found, by_macs, ranking, curves)
-            return choose_by_scores(found.coupling, by_macs, RULES, ranking)
+            return choose_by_scores(found.coupling, by_macs, ranking)
         candidates = Candidates(found, ranking.groups, settings)
         removed = self._search(candidates, _lines(ranking, settings, curves))
         scored = ranking.by_criterion(settings.criterion) if curves is None else scored_by_loss(curves)
@@ -99,7 +98,7 @@ class LatencyTarget:
 
     def _search(self, candidates: Candidates, of_groups: list[WidthLine]) -> Removed:
         """The units that go: a table that is filled first, then widths chosen, measured and corrected."""
-        parts = operators(candidates.found.coupling, [line.group for line in of_groups], RULES)
+        parts = operators(candidates.found.coupling, [line.group for line in of_groups])
         cache = LatencyCache(self._settings.latency_cache, {**self._timer.made_for(), "graph": fingerprint(parts)})
         table = cache.read()
         # The table is still empty or partial here; it is read only when widths are predicted, after it was filled.

@@ -66,6 +66,11 @@ def operator_of(node: ir.Node) -> Operator:
     return record_of(node, RULES) or _unknown(*operator_key(node))
 
 
+def known(node: ir.Node) -> bool:
+    """Is there a record of the node's operator, in the table or given to the node?"""
+    return record_of(node, RULES) is not None
+
+
 @lru_cache(maxsize=1024)
 def _unknown(domain: str, name: str) -> Operator:
     return Operator(name, domain)

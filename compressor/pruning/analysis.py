@@ -19,7 +19,7 @@ from compressor.graph.normalise import normalise, unshare
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
 from compressor.graph.weights import seal
-from compressor.operators.table import RULES
+from compressor.operators import table
 from compressor.pruning.depth import attach_blocks
 from compressor.pruning.freed import freed
 from compressor.pruning.measured_shapes import shapes_at, shapes_of
@@ -93,7 +93,7 @@ def audit(found: Analysis, small: ir.Model, settings: RunSettings) -> None:
         shapes = shapes_at(small, found.shapes.of_inputs(small.graph).inputs, settings)
     except ModelError:
         return  # the second walk of the verifier found every shape as planned; there is nobody to blame
-    again = Coupling(small.graph, shapes, RULES, found.coupling.policy).run()
+    again = Coupling(small.graph, shapes, table.RULES, found.coupling.policy).run()
     for node, text in again.opaque.items():
         if str(node.name) in before:
             raise RuleFault(str(node.name), f"its rule does not fit the node after the cut: {text}")
@@ -117,7 +117,7 @@ def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, st
     if settings.simplify:
         make_copies_apart(model, shapes)
     # A fill that several nodes share would tie the channels of all of them together in the same way.
-    give_each_its_own(model.graph, shapes, RULES)
+    give_each_its_own(model.graph, shapes, table.RULES)
     # The reference and the smaller model are copies of it.
     seal(model.graph)
     policy = Policy()
@@ -125,7 +125,7 @@ def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, st
         # Only pruning may change the size of inputs and outputs; other commands analyse to look or to measure.
         free = freed(model.graph, shapes, settings)
         policy = Policy(settings.attention == "heads", settings.keep_norm_axes, free)
-    coupling = Coupling(model.graph, shapes, RULES, policy, distrusted).run()
+    coupling = Coupling(model.graph, shapes, table.RULES, policy, distrusted).run()
     if isinstance(settings, PruneSettings) and (settings.depth or settings.lossless):
-        attach_blocks(coupling, RULES, settings)
+        attach_blocks(coupling, settings)
     return Analysis(model, shapes, coupling, settings.simplify)

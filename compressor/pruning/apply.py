@@ -7,7 +7,6 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.plan import PruningPlan, demand_removal, units_of
 from compressor.graph import clean
-from compressor.operators.table import RULES
 from compressor.pruning import surgery
 from compressor.pruning.analysis import Analysis
 
@@ -22,7 +21,7 @@ def apply_plan(analysis: Analysis, plan: PruningPlan) -> ir.Model:
     # Surgery edits in place, and the analysed model is needed again for the reference and for recovery.
     model = analysis.model.clone()
     cut = cut_of(plan, Analysis(model, analysis.shapes, analysis.coupling.on(model.graph), analysis.simplify))
-    surgery.remove(model, cut, RULES)
+    surgery.remove(model, cut)
     # Nodes that a cut made identities or duplicates are removed after it, not while it still looks up nodes by name.
     clean.tidy(model, simplify=analysis.simplify)
     return model

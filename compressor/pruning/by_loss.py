@@ -23,8 +23,6 @@ from compressor.channels.labels import UnitArray
 from compressor.config import PruneSettings
 from compressor.errors import TargetOutOfReach
 from compressor.operators import quantization_grid
-from compressor.operators.operator import Rules
-from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.budget import (
     Chunk,
@@ -67,7 +65,7 @@ def uniform_share(coupling: Coupling, ranking: Ranking, settings: PruneSettings)
     even, ranked = settings.model_copy(update={"scope": "local"}), ranking.scores
     removed = take(line_up(ranked, even, ranking.origin), even, sum(len(group.units) for group in ranked))
     units = np.concatenate([*removed.values(), np.zeros(0, np.int64)]).astype(np.int64)
-    kind, count = _counted(CostModel(coupling, coupling.shapes, RULES), ranking.origin)
+    kind, count = _counted(CostModel(coupling), ranking.origin)
     return count(units) / max(ranking.origin.macs if kind == "macs" else ranking.origin.params, 1.0)
 
 
@@ -82,12 +80,11 @@ class Spending:
     Args:
         coupling: of the graph.
         groups: those whose widths are chosen, in the order of the widths.
-        rules: the operator table.
         goal: what is counted, and what the original costs.
     """
 
-    def __init__(self, coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules, goal: Goal) -> None:
-        self.parts = operators(coupling, groups, rules)
+    def __init__(self, coupling: Coupling, groups: Sequence[ChannelGroup], goal: Goal) -> None:
+        self.parts = operators(coupling, groups)
         self.kind, self.whole = goal.kind, goal.whole
         self._weights = _owned(self.parts)
         # The knapsack asks for the same part at the same sizes again and again.
@@ -183,7 +180,7 @@ def budget_of(coupling: Coupling, settings: PruneSettings, origin: Origin, share
         origin: what amounts are shares of.
         share: what the ratio leaves, if there is one.
     """
-    cost = CostModel(coupling, coupling.shapes, RULES)
+    cost = CostModel(coupling)
     if settings.ratio is None:
         return goal_of(cost, settings, origin)
     kind, count = _counted(cost, origin)
@@ -222,7 +219,7 @@ class ByLoss:
         # narrowed.
         if goal.left([]) <= (goal.most if goal.exact else goal.share + SPARE * goal.slack):
             return {line.group.name: line.removed[0] for line in self.lines(self.settings)}
-        spending = Spending(self.coupling, list(self.ranked), RULES, goal)
+        spending = Spending(self.coupling, list(self.ranked), goal)
         found: Removed | None = None
         # Coarse multiples run faster, so finer ones are tried only where the target cannot be met with them.
         for settings in finer(self.settings):

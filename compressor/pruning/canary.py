@@ -23,7 +23,6 @@ from compressor.core.compare import Array, Tolerance, same_bits
 from compressor.errors import PLEASE, ModelError, ProofFailed
 from compressor.graph.known import dims_of
 from compressor.graph.weights import DerivedTensor
-from compressor.operators.table import RULES
 from compressor.pruning.cost import graph_macs
 from compressor.pruning.depth import heard
 from compressor.pruning.evidence import NotProved
@@ -110,7 +109,7 @@ class Case:
 
         Groups in one weight are never together, as one would take back what the other shifted.
         """
-        macs = graph_macs(self.cut.coupling.graph, self.cut.coupling.shapes, RULES)
+        macs = graph_macs(self.cut.coupling.graph, self.cut.coupling.shapes)
         alone = affordable(len(groups), self.small.graph, macs)
         yield from ([member] for member in groups[:alone])
         part: dict[str, ChannelGroup] = {}

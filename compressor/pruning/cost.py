@@ -13,11 +13,10 @@ from compressor.channels.labels import Term, UnitArray
 from compressor.channels.verify import rule_errors
 from compressor.errors import RuleFault
 from compressor.graph.captures import has_graph, nodes_inside, values_of
-from compressor.graph.nodes import record_of
 from compressor.graph.shapes import Shapes
 from compressor.operators import quantization_grid
-from compressor.operators.operator import Rules
 from compressor.operators.signature import Shape
+from compressor.operators.table import known, operator_of
 
 PASS_MACS = 250e9
 """Multiply-accumulates of one forward pass over all samples, at most, where nobody said how many samples: some tens of
@@ -31,48 +30,46 @@ def affordable_samples(macs: float, budget: float = PASS_MACS) -> int:
     return max(LEAST_SAMPLES, int(budget / max(macs, 1.0)))
 
 
-def graph_macs(nodes: Iterable[ir.Node], shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int:
+def graph_macs(nodes: Iterable[ir.Node], shape: Callable[[ir.Value], Shape | None]) -> int:
     """Multiply-accumulates of one run: products of convolutions, matrix products, recurrent layers, attention.
 
     Bodies of control flow count once each, since how often they run is only known when they do: one iteration of a
     loop, and every branch.
     """
-    return sum(_macs_of(each, shape, rules) or 0 for node in nodes for each in (node, *nodes_inside(node)))
+    return sum(_macs_of(each, shape) or 0 for node in nodes for each in (node, *nodes_inside(node)))
 
 
-def macs_per_sample(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> int:
+def macs_per_sample(nodes: Iterable[ir.Node], shapes: Shapes) -> int:
     """Multiply-accumulates of one run over the samples in it; of the whole run where their number is fixed.
 
     What is computed once for all samples counts by its share, so that costs of two models stay comparable.
     """
-    return round(graph_macs(nodes, shapes, rules) / shapes.batch)
+    return round(graph_macs(nodes, shapes) / shapes.batch)
 
 
-def uncounted(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> list[ir.Node]:
+def uncounted(nodes: Iterable[ir.Node], shapes: Shapes) -> list[ir.Node]:
     """Nodes whose multiply-accumulates are not known: no record tells them, or a shape is missing."""
     every = [each for node in nodes for each in (node, *nodes_inside(node))]
-    return [node for node in every if not has_graph(node) and _macs_of(node, shapes, rules) is None]
+    return [node for node in every if not has_graph(node) and _macs_of(node, shapes) is None]
 
 
-def in_bodies(nodes: Iterable[ir.Node], shapes: Shapes, rules: Rules) -> int:
+def in_bodies(nodes: Iterable[ir.Node], shapes: Shapes) -> int:
     """Multiply-accumulates of bodies of control flow, each counted once; see :func:`graph_macs`."""
-    return sum(_macs_of(each, shapes, rules) or 0 for node in nodes for each in nodes_inside(node))
+    return sum(_macs_of(each, shapes) or 0 for node in nodes for each in nodes_inside(node))
 
 
-def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None], rules: Rules) -> int | None:
+def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None]) -> int | None:
     """Multiply-accumulates of a node; None where no record tells them, or a shape is missing or does not fit."""
-    rule = record_of(node, rules)
-    if rule is None:
-        return None
-    if not rule.multiplies:
-        return 0
+    operator = operator_of(node)
+    if not operator.multiplies:
+        return 0 if known(node) else None
     inputs = [None if v is None else shape(v) for v in node.inputs]
     # A missing shape is told from an input that is not there, which has none either.
     if any(s is None for v, s in zip(node.inputs, inputs, strict=True) if v is not None):
         return None
     try:
         with rule_errors(node):
-            return rule.macs(node, inputs, [shape(v) for v in node.outputs])
+            return operator.macs(node, inputs, [shape(v) for v in node.outputs])
     except (Unexplained, RuleFault):
         return None  # frozen by the coupling; ONNX Runtime says what is wrong with it
 
@@ -88,8 +85,8 @@ class CostModel:
     Only values with labels change; the cost of the rest is counted once.
     """
 
-    def __init__(self, coupling: Coupling, shapes: Shapes, rules: Rules) -> None:
-        self._coupling, self._shapes, self._rules = coupling, shapes, rules
+    def __init__(self, coupling: Coupling) -> None:
+        self._coupling = coupling
         graph = coupling.graph
         self._terms = {}
         # np.unique over large terms is most of the time of this constructor.
@@ -103,8 +100,7 @@ class CostModel:
                     if id(term) not in counted:
                         counted[id(term)] = term, np.unique(term.units, return_counts=True)
                 self._terms[value] = [(t.axes, counted[id(t)][1], t.units.size) for t in terms]
-        products = [(n, record_of(n, rules)) for n in graph.all_nodes()]
-        self._nodes = [n for n, rule in products if rule is not None and rule.multiplies]
+        self._nodes = [n for n in graph.all_nodes() if operator_of(n).multiplies]
         self._blocks = coupling.blocks
         self.macs = self.macs_after(np.zeros(0, np.int64))
         self.params = self.params_after(np.zeros(0, np.int64))
@@ -114,7 +110,7 @@ class CostModel:
         gone = self._gone(removed)
         without = {node for block in self._blocks if gone[block.unit] for node in block.nodes}
         left = (node for node in self._nodes if node not in without)
-        return sum(_macs_of(node, lambda v: self._shape(v, gone), self._rules) or 0 for node in left)
+        return sum(_macs_of(node, lambda v: self._shape(v, gone)) or 0 for node in left)
 
     def params_after(self, removed: UnitArray) -> int:
         """Elements that hold real numbers, once ``removed`` units are gone."""
@@ -142,7 +138,7 @@ class CostModel:
         return gone
 
     def _shape(self, value: ir.Value, gone: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Shape | None:
-        shape = self._shapes(value)
+        shape = self._coupling.shapes(value)
         if shape is None or value not in self._terms:
             return shape
         out = list(shape)

@@ -21,22 +21,22 @@ from compressor.config.selection import SelectionSection
 from compressor.core.compare import Array
 from compressor.core.globs import any_match
 from compressor.graph.captures import captured_values, nodes_inside
-from compressor.graph.nodes import become_identity, record_of
+from compressor.graph.nodes import become_identity
 from compressor.graph.weights import parts
 from compressor.operators.constants import Constants
-from compressor.operators.operator import Rules
 from compressor.operators.reference import Reference
+from compressor.operators.table import adds, operator_of
 from compressor.pruning.curves import Curves, LossCurve, Ranked
 
 TERMS = 2
 """Operands of the sum that ends a residual block."""
 
 
-def attach_blocks(coupling: Coupling, rules: Rules, settings: SelectionSection) -> None:
+def attach_blocks(coupling: Coupling, settings: SelectionSection) -> None:
     """Gives a unit of ``coupling`` to every residual block that the globs leave, in the order of the graph."""
     allowed = [
         block
-        for block in find_blocks(coupling, rules)
+        for block in find_blocks(coupling)
         if (not settings.include or any_match([DEPTH, *block.names], settings.include))
         and not any_match([DEPTH, *block.names], settings.exclude)
     ]
@@ -44,14 +44,12 @@ def attach_blocks(coupling: Coupling, rules: Rules, settings: SelectionSection) 
     coupling.blocks = tuple(replace(block, unit=unit) for block, unit in zip(allowed, units, strict=True))
 
 
-def find_blocks(coupling: Coupling, rules: Rules) -> list[ResidualBlock]:
+def find_blocks(coupling: Coupling) -> list[ResidualBlock]:
     """The residual blocks of the main graph whose branch multiplies something, in the order of the graph."""
     sums = [
         (node, branch)
         for node in coupling.graph
-        if (rule := record_of(node, rules)) is not None
-        and len(node.inputs) == TERMS
-        and all(k in rule.addends for k in range(TERMS))
+        if adds(node)
         for branch in range(TERMS)
         if _left_alone(node, branch, coupling)
     ]
@@ -64,7 +62,7 @@ def find_blocks(coupling: Coupling, rules: Rules) -> list[ResidualBlock]:
         if not follows.get(node.inputs[branch], 0) & skips[node.inputs[1 - branch]]:
             continue
         gone = _goes_with(node, branch)
-        if any((own := record_of(n, rules)) is not None and own.multiplies for n in gone):
+        if any(operator_of(n).multiplies for n in gone):
             found.append(ResidualBlock(node, branch, frozenset(gone), frozenset(_weights_of(gone))))
     return found
 
@@ -181,12 +179,12 @@ def with_depth(curves: Curves, ranked: Ranked) -> Curves:
 # ---- what is without loss ---------------------------------------------------------------------------------------
 
 
-def idle_blocks(coupling: Coupling, constants: Constants, rules: Rules) -> list[ResidualBlock]:
+def idle_blocks(coupling: Coupling, constants: Constants) -> list[ResidualBlock]:
     """Blocks whose branch is zero whatever the input is."""
-    return [b for b in coupling.blocks if _is_zero(b.sum.inputs[b.branch], constants, rules)]
+    return [b for b in coupling.blocks if _is_zero(b.sum.inputs[b.branch], constants)]
 
 
-def _is_zero(value: ir.Value | None, constants: Constants, rules: Rules) -> bool:
+def _is_zero(value: ir.Value | None, constants: Constants) -> bool:
     """Is every entry zero, as far as weights of zero and operators that keep zeros tell?"""
     if value is None:
         return False
@@ -194,12 +192,12 @@ def _is_zero(value: ir.Value | None, constants: Constants, rules: Rules) -> bool
         array = constants.array(value)
         return array is not None and not array.any()
     node = value.producer()
-    rule = None if node is None else record_of(node, rules)
-    if node is None or rule is None:
+    if node is None:
         return False
+    rule = operator_of(node)
 
     def zero(index: int) -> bool:
-        return index < len(node.inputs) and _is_zero(node.inputs[index], constants, rules)
+        return index < len(node.inputs) and _is_zero(node.inputs[index], constants)
 
     def absent(index: int) -> bool:
         return index >= len(node.inputs) or node.inputs[index] is None

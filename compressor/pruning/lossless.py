@@ -21,10 +21,9 @@ from compressor.channels.verify import rule_errors
 from compressor.config import PruneSettings
 from compressor.config.target import TargetSection
 from compressor.errors import NothingToPrune
-from compressor.graph.nodes import record_of
 from compressor.operators.constants import Constants, Mask
-from compressor.operators.operator import Rules
 from compressor.operators.propagate import contracted
+from compressor.operators.table import operator_of
 from compressor.pruning.depth import idle_blocks
 from compressor.pruning.nonfinite import NONE, in_weights
 from compressor.pruning.select import permitted, policy_of
@@ -41,14 +40,13 @@ def exact(settings: PruneSettings) -> PruneSettings:
 
 
 def lossless_plan(
-    coupling: Coupling, settings: PruneSettings, rules: Rules, matters: UnitArray = NONE
+    coupling: Coupling, settings: PruneSettings, matters: UnitArray = NONE
 ) -> tuple[PruningPlan, list[ChannelGroup]]:
     """Every channel that cannot matter, whatever ``max_ratio`` and ``round_to`` say.
 
     Args:
         coupling: as run; balancing merges units in it, those that cannot matter with each other.
         settings: ``include``, ``exclude`` and ``min_channels`` hold.
-        rules: the operator table.
         matters: further units that stay; see :func:`compressor.pruning.nonfinite.in_activations`.
 
     Raises:
@@ -56,10 +54,10 @@ def lossless_plan(
     """
     # Dead units are paired with dead ones of other rows first, or balancing would merge them with live ones and keep
     # both.
-    balance(coupling, alive(coupling, group(coupling), settings, rules, matters).astype(np.float64))
+    balance(coupling, alive(coupling, group(coupling), settings, matters).astype(np.float64))
     groups = group(coupling)
     # Asked again, as balancing merged units and changed the groups.
-    live = alive(coupling, permitted(groups, settings), settings, rules, matters)
+    live = alive(coupling, permitted(groups, settings), settings, matters)
     removed = {g.name: g.units[~live[g.units]] for g in groups if not live[g.units].all()}
     if not removed:
         raise NothingToPrune(
@@ -70,16 +68,12 @@ def lossless_plan(
 
 
 def alive(
-    coupling: Coupling,
-    groups: Sequence[ChannelGroup],
-    settings: TargetSection,
-    rules: Rules,
-    matters: UnitArray = NONE,
+    coupling: Coupling, groups: Sequence[ChannelGroup], settings: TargetSection, matters: UnitArray = NONE
 ) -> Mask:
     """Which units matter to an output; bool by unit. Units outside ``groups`` count as if they did, and so do those of
     ``matters`` and of weights that are not finite."""
-    constants = learn_constants(coupling, rules)
-    idle = {block.unit for block in idle_blocks(coupling, constants, rules)}
+    constants = learn_constants(coupling)
+    idle = {block.unit for block in idle_blocks(coupling, constants)}
     # Everything is alive but what may go: a unit that no group holds has nobody to remove it.
     live = np.ones(len(coupling.units), np.bool_)
     for member in groups:
@@ -95,12 +89,12 @@ def alive(
             return live
 
 
-def learn_constants(coupling: Coupling, rules: Rules) -> Constants:
+def learn_constants(coupling: Coupling) -> Constants:
     """What is constant in the graph, and what every node reads."""
     constants = Constants(coupling)
     for node in coupling.graph.all_nodes():
-        rule = record_of(node, rules)
-        if rule is None or not rule.coupled or node in coupling.opaque:
+        rule = operator_of(node)
+        if not rule.coupled or node in coupling.opaque:
             continue  # the coupling froze all it touches
         with rule_errors(node):
             rule.learn(node, constants)

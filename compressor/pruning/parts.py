@@ -12,8 +12,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.graph.captures import captured_values, nodes_inside
-from compressor.graph.nodes import record_of
-from compressor.operators.operator import Rules
+from compressor.operators.table import operator_of
 from compressor.pruning.cost import graph_macs
 
 Gone = Sequence[float]
@@ -67,14 +66,12 @@ class OperatorChain:
         nodes: in the order of the graph.
         shapes: of all values that the nodes read and write.
         varying: the different dimensions that some group changes.
-        rules: the operator table, which counts products.
     """
 
     name: str
     nodes: tuple[ir.Node, ...]
     shapes: Mapping[ir.Value, tuple[PartSize, ...] | None]
     varying: tuple[PartSize, ...]
-    rules: Rules
 
     @property
     def groups(self) -> set[int]:
@@ -93,7 +90,7 @@ class OperatorChain:
 
     def macs(self, sizes: Sizes) -> int:
         """Multiply-accumulates of the part at these widths."""
-        return graph_macs(self.nodes, lambda value: self.shape(value, sizes), self.rules) if self.stays(sizes) else 0
+        return graph_macs(self.nodes, lambda value: self.shape(value, sizes)) if self.stays(sizes) else 0
 
     def stays(self, sizes: Sizes) -> bool:
         """Is it there at all? Not where it belongs to a residual block that is gone."""
@@ -105,7 +102,7 @@ class OperatorChain:
         return float(self.macs(sizes) + written)
 
 
-def operators(coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules) -> list[OperatorChain]:
+def operators(coupling: Coupling, groups: Sequence[ChannelGroup]) -> list[OperatorChain]:
     """The whole graph in parts; what comes before the first product is a part of its own.
 
     A node that is no product belongs to the last of those whose results reach it.
@@ -117,8 +114,7 @@ def operators(coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules) 
     parts: list[list[ir.Node]] = [[]]
     owner: dict[ir.Value, int] = {}
     for node in coupling.graph:
-        rule = record_of(node, rules)
-        if rule is not None and rule.multiplies:
+        if operator_of(node).multiplies:
             parts.append([])
             part = len(parts) - 1
         else:
@@ -128,7 +124,7 @@ def operators(coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules) 
         parts[part].append(node)
         owner.update(dict.fromkeys(node.outputs, part))
     presence = _presence(groups)
-    return [_operator(nodes, coupling, index, (rules, presence.get(nodes[0], ()))) for nodes in parts if nodes]
+    return [_operator(nodes, coupling, index, presence.get(nodes[0], ())) for nodes in parts if nodes]
 
 
 def _presence(groups: Sequence[ChannelGroup]) -> dict[ir.Node, tuple[Presence, ...]]:
@@ -142,16 +138,15 @@ def _presence(groups: Sequence[ChannelGroup]) -> dict[ir.Node, tuple[Presence, .
 
 
 def _operator(
-    nodes: Sequence[ir.Node], coupling: Coupling, index: np.ndarray, known: tuple[Rules, tuple[Presence, ...]]
+    nodes: Sequence[ir.Node], coupling: Coupling, index: np.ndarray, presence: tuple[Presence, ...]
 ) -> OperatorChain:
-    rules, presence = known
     every = [each for node in nodes for each in (node, *nodes_inside(node))]
     values = {v: None for node in every for v in [*node.inputs, *node.outputs] if v is not None}
     shapes = {value: _shape(value, coupling, index) for value in values}
     # Equal dimensions once: a part is looked up by these sizes, and fewer of them mean more hits.
     dims = (size for known in shapes.values() for size in known or () if size.shares)
     varying = dict.fromkeys([*presence, *dims])
-    return OperatorChain(str(nodes[0].name), tuple(nodes), shapes, tuple(varying), rules)
+    return OperatorChain(str(nodes[0].name), tuple(nodes), shapes, tuple(varying))
 
 
 def _shape(value: ir.Value, coupling: Coupling, index: np.ndarray) -> tuple[PartSize, ...] | None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.errors import ModelError, PlanError, RuleFault, UsageError
-from compressor.operators.table import RULES
 from compressor.pruning import surgery
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import cut_of
@@ -45,7 +44,7 @@ def at_second_size(
     asked = settings.model_copy(update={"input_shapes": sizes, "dims": {}})
     try:
         again = analyse(found.model, asked, found.coupling.distrusted)
-        model, _ = surgery.mask(again.model, cut_of(plan, again), RULES)
+        model, _ = surgery.mask(again.model, cut_of(plan, again))
         feed = Inputs.of_proof(model, again.shapes.of_inputs(model.graph), settings.seed + 1).first
         expected = Answers.of(runnable(model, folder, settings.provider), [feed])
         answers = Answers.of(small, [feed])

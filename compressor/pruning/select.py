@@ -16,8 +16,6 @@ from compressor.config import PruneSettings
 from compressor.config.selection import SelectionSection
 from compressor.core.globs import any_match
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
-from compressor.operators.operator import Rules
-from compressor.operators.table import RULES
 from compressor.pruning.allocate import scores_by_loss
 from compressor.pruning.budget import Origin, Removed, finer, goal_of, line_up, reach, take
 from compressor.pruning.cost import CostModel
@@ -59,7 +57,6 @@ def policy_of(settings: PruneSettings) -> dict[str, object]:
 def choose_channels(
     coupling: Coupling,
     settings: PruneSettings,
-    rules: Rules,
     size: int,
     origin: Origin | None = None,
     measured: Measurement | None = None,
@@ -69,7 +66,6 @@ def choose_channels(
     Args:
         coupling: as run; balancing merges units in it.
         settings: how much and which; ``steps`` are those left, and only the last one has to hit a target.
-        rules: the operator table, for counting cost.
         size: bytes of the original file, for ``target_size``.
         origin: what earlier steps of the run started from; by default this step is the first.
         measured: what the criterion needs beyond weights.
@@ -80,7 +76,7 @@ def choose_channels(
         UsageError: the sensitivity report is unreadable, or of another model.
     """
     ranking = ranked(coupling, settings, size, origin, measured)
-    return choose_by_scores(coupling, settings, rules, ranking)
+    return choose_by_scores(coupling, settings, ranking)
 
 
 @dataclass(frozen=True)
@@ -140,10 +136,10 @@ def ranked(
 ) -> Ranking:
     """Balances joint terms and scores every group; the arguments are those of :func:`choose_channels`."""
     groups, scores = rank(coupling, settings, measured)
-    return Ranking(groups, scores, origin or origin_of(coupling, groups, RULES, size))
+    return Ranking(groups, scores, origin or origin_of(coupling, groups, size))
 
 
-def choose_by_scores(coupling: Coupling, settings: PruneSettings, rules: Rules, ranking: Ranking) -> Choice:
+def choose_by_scores(coupling: Coupling, settings: PruneSettings, ranking: Ranking) -> Choice:
     """Fills the budget by scores, or by a sensitivity report; raises as :func:`choose_channels`."""
     scores = ranking.scores
     if settings.sensitivity is not None:
@@ -152,7 +148,7 @@ def choose_by_scores(coupling: Coupling, settings: PruneSettings, rules: Rules, 
         scores, settings = scores_by_loss(
             scores, settings, ranking.origin, SensitivityReport.load(settings.sensitivity)
         )
-    return ranking.choice(coupling, settings, _fill(coupling, scores, settings, rules, ranking.origin))
+    return ranking.choice(coupling, settings, _fill(coupling, scores, settings, ranking.origin))
 
 
 def rank(
@@ -230,15 +226,15 @@ def permitted(groups: Sequence[ChannelGroup], settings: SelectionSection) -> lis
     return left
 
 
-def origin_of(coupling: Coupling, groups: Sequence[ChannelGroup], rules: Rules, size: int) -> Origin:
+def origin_of(coupling: Coupling, groups: Sequence[ChannelGroup], size: int) -> Origin:
     """The model as it is now, as what later amounts are shares of; ``size`` is the bytes of its file."""
-    cost = CostModel(coupling, coupling.shapes, rules)
+    cost = CostModel(coupling)
     rest = max(0.0, size - cost.bytes_after(np.zeros(0, np.int64)))
     return Origin({g.name: len(g.units) for g in groups}, cost.macs, cost.params, size, rest)
 
 
 def _fill(
-    coupling: Coupling, ranked: Mapping[ChannelGroup, Scores], settings: PruneSettings, rules: Rules, origin: Origin
+    coupling: Coupling, ranked: Mapping[ChannelGroup, Scores], settings: PruneSettings, origin: Origin
 ) -> Removed:
     """Units to remove, by name of their group."""
     if settings.ratio is not None:
@@ -248,7 +244,7 @@ def _fill(
         left = {g.name: len(g.units) for g in ranked if g.name not in own}
         total = sum(origin.units.get(name, count) for name, count in left.items())
         return take(chunks, settings, total, total - sum(left.values()))
-    goal = goal_of(CostModel(coupling, coupling.shapes, rules), settings, origin)
+    goal = goal_of(CostModel(coupling), settings, origin)
     missed: TargetOutOfReach | None = None
     # Wide multiples run faster, so finer ones are for targets that cannot be met otherwise.
     for allowed in finer(settings):

@@ -14,16 +14,15 @@ from compressor.channels.verify import recheck, rule_errors
 from compressor.graph.captures import values_of
 from compressor.graph.evaluate import Array
 from compressor.graph.known import dims_of
-from compressor.graph.nodes import record_of
 from compressor.graph.weights import DerivedTensor, KeptAlong, is_large
-from compressor.operators.operator import Rules
 from compressor.operators.reference import Reference
 from compressor.operators.repair import Repairer
+from compressor.operators.table import operator_of
 from compressor.pruning.depth import silence, take_out
 from compressor.pruning.freed import declare_anew
 
 
-def remove(model: ir.Model, cut: ChannelMask, rules: Rules) -> None:
+def remove(model: ir.Model, cut: ChannelMask) -> None:
     """Removes what ``cut`` says from the analysed ``model``, in place: weights, attributes, shapes, annotations.
 
     Raises:
@@ -38,12 +37,9 @@ def remove(model: ir.Model, cut: ChannelMask, rules: Rules) -> None:
     # Those keep their size, and each user takes as many positions as it needs from the front (channels/fills.py).
     moved = [n for n in graph.all_nodes() if any(_is_moved(v, cut) for v in n.outputs)]
     for node in list(graph.all_nodes()):
-        rule = record_of(node, rules)
-        if node in moved or rule is None or node in cut.coupling.opaque:
-            continue
-        if _touched(node, cut):
+        if node not in moved and node not in cut.coupling.opaque and _touched(node, cut):
             with rule_errors(node):
-                rule.repair(node, repairer)
+                operator_of(node).repair(node, repairer)
     # After the repairs, as this puts nodes between the value and its users.
     for value in [v for n in moved for v in n.outputs if v in shapes]:
         shapes[repairer.take_from_front(value, cut.coupling.fills.moved_by)] = shapes.pop(value)
@@ -141,7 +137,7 @@ def compact(array: Array, cut: ChannelMask, value: ir.Value) -> Array:
     return np.ascontiguousarray(left) if left.ndim else left
 
 
-def mask(model: ir.Model, cut: ChannelMask, rules: Rules, *, thorough: bool = False) -> tuple[ir.Model, Reference]:
+def mask(model: ir.Model, cut: ChannelMask, *, thorough: bool = False) -> tuple[ir.Model, Reference]:
     """The masked reference: a clone of the analysed ``model`` in which what ``cut`` removes does not count.
 
     Kernels are zeroed; where activations meet without a weight, masks are put into the graph.
@@ -149,7 +145,6 @@ def mask(model: ir.Model, cut: ChannelMask, rules: Rules, *, thorough: bool = Fa
     Args:
         model: analysed; not changed.
         cut: what goes.
-        rules: the operator table.
         thorough: masks values also where zeroed kernels would do, for models that hold infinities.
 
     Returns:
@@ -165,16 +160,15 @@ def mask(model: ir.Model, cut: ChannelMask, rules: Rules, *, thorough: bool = Fa
         source = originals[str(value.name)]
         tensor = source.const_value
         # Kernels only; biases and scales keep their numbers (docs/decisions/0007).
-        keep = cut.mask(source) if tensor is not None and _is_kernel(source, rules) else None
+        keep = cut.mask(source) if tensor is not None and _is_kernel(source) else None
         if keep is not None and tensor is not None:
             value.const_value = _zeroed(tensor, keep)
     reference = Reference(cut, clone.graph, originals, thorough=thorough)
     opaque = {n.name for n in cut.coupling.opaque}  # all that they touch stays, and their rules do not hold
     for node in list(clone.graph.all_nodes()):
-        rule = record_of(node, rules)
-        if rule is not None and node.name not in opaque:
+        if node.name not in opaque:
             with rule_errors(node):
-                rule.mask(node, reference)
+                operator_of(node).mask(node, reference)
     silence(cut, reference)
     # Nothing keeps annotations true while masks are put in; without them the runtime infers shapes itself.
     for value in [v for n in clone.graph.all_nodes() for v in n.outputs]:
@@ -195,11 +189,10 @@ def _zeroed(tensor: ir.TensorProtocol, keep: Mask) -> DerivedTensor:
     return DerivedTensor(tensor, part, dims_of(tensor))
 
 
-def _is_kernel(value: ir.Value, rules: Rules) -> bool:
+def _is_kernel(value: ir.Value) -> bool:
     """Is it contracted by a product? Scales, biases and tables stay as they are: a divisor of zero would spoil the
     reference, and what a removed channel adds is lost in the zeroed weight of its consumer."""
-    users = [record_of(n, rules) for n, _ in value.uses()]
-    return any(r is not None and r.multiplies for r in users)
+    return any(operator_of(n).multiplies for n, _ in value.uses())
 
 
 def _touched(node: ir.Node, cut: ChannelMask) -> bool:

@@ -22,7 +22,6 @@ from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.stream import plan_files
 from compressor.graph.unfuse import UNFUSED
 from compressor.operators import quantization_grid
-from compressor.operators.table import RULES
 from compressor.pruning import cost
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.evidence import Evidence, NotProved
@@ -72,8 +71,8 @@ def stats(path: Path | None, size: int, graph: ir.Graph, counts: tuple[int, int]
 def stats_of(source: ir.Model, found: Analysis, size: int, path: Path | None) -> ModelStats:
     """The original, counted before anything is cut."""
     graph, shapes = found.model.graph, found.shapes
-    counts = (_params(source), cost.macs_per_sample(graph, shapes, RULES))
-    return stats(path, size, source.graph, counts, len(cost.uncounted(graph, shapes, RULES)))
+    counts = (_params(source), cost.macs_per_sample(graph, shapes))
+    return stats(path, size, source.graph, counts, len(cost.uncounted(graph, shapes)))
 
 
 def _params(model: ir.Model) -> int:
@@ -89,9 +88,9 @@ def stats_in_memory(
     # What unpacks weights is computed once, when a runtime loads the model, and is no cost of a sample.
     plain = with_plain_weights(stored)
     shapes = shapes_of(plain, settings)
-    counts = (cost.graph_params(stored.graph), cost.macs_per_sample(plain.graph, shapes, RULES))
+    counts = (cost.graph_params(stored.graph), cost.macs_per_sample(plain.graph, shapes))
     size = plan_files(model).size if size is None else size
-    return stats(path, size, model.graph, counts, len(cost.uncounted(plain.graph, shapes, RULES)))
+    return stats(path, size, model.graph, counts, len(cost.uncounted(plain.graph, shapes)))
 
 
 def stats_of_file(opened: Opened, settings: RunSettings) -> ModelStats:
@@ -135,7 +134,7 @@ def _partial(stats: ModelStats) -> list[str]:
 
 
 def _once(found: Analysis) -> list[str]:
-    if not cost.in_bodies(found.model.graph, found.shapes, RULES):
+    if not cost.in_bodies(found.model.graph, found.shapes):
         return []
     return ["MACs count every body of control flow once: one iteration of a loop, and each branch of an If"]
 

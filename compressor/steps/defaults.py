@@ -23,7 +23,6 @@ from compressor.data.synthetic.dataset import REMEMBERED
 from compressor.data.synthetic.sizes import sample_shapes
 from compressor.errors import ModelError, UsageError
 from compressor.graph.shapes import Shapes
-from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.cost import LEAST_SAMPLES, PASS_MACS, macs_per_sample
 from compressor.results import Report
@@ -235,7 +234,7 @@ def _sharpened(samples: Synthetic, found: Analysis) -> Synthetic:
         return samples
     from compressor.train.gradients.sharpening import PASSES, sharpened
 
-    macs = float(PASSES * macs_per_sample(found.model.graph, found.shapes, RULES))
+    macs = float(PASSES * macs_per_sample(found.model.graph, found.shapes))
     for kind in samples.kinds:  # of sizes that the model leaves open, samples may have larger ones
         bound = found.shapes.inputs.get(kind.name, (1, *kind.shape))[1:]
         macs *= max(1.0, prod(kind.shape) / max(prod(bound), 1)) if kind.pixels else 1.0

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from compressor.core.machine import cores
 from compressor.graph.shapes import Shapes
 from compressor.graph.weights import weight_bytes
-from compressor.operators.table import RULES, operator_of
+from compressor.operators.table import operator_of
 from compressor.pruning.cost import macs_per_sample
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class RecoveryWork:
         """Of a model in normal form, at the shapes that samples have."""
         made = (shapes(value) for node in model.graph for value in node.outputs)
         held = 4.0 * sum(prod(shape) for shape in made if shape is not None) / max(shapes.batch, 1)
-        macs = macs_per_sample(model.graph, shapes, RULES)
+        macs = macs_per_sample(model.graph, shapes)
         return RecoveryWork(_layers(model, shapes), macs, weight_bytes(model), held)
 
     @property

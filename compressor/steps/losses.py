@@ -13,7 +13,6 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.data import Dataset
 from compressor.errors import ModelError, UsageError
-from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.by_loss import uniform_share
 from compressor.pruning.cost import macs_per_sample
@@ -165,7 +164,7 @@ class Losses:
         from compressor.allocation.reading import sizing, with_gradients, without_gradients
 
         settings, model = self._settings, found.model
-        macs = macs_per_sample(model.graph, found.shapes, RULES)
+        macs = macs_per_sample(model.graph, found.shapes)
         size = sizing(found.coupling, seen, macs, min(settings.samples, len(self._data), MOST))
         self._clock.tell(f"losses: reading {size.samples} samples")
         reason = "torch is not installed"

@@ -15,7 +15,6 @@ from compressor.errors import ModelError
 from compressor.evaluate.likeness import outputs_row
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
-from compressor.operators.table import RULES
 from compressor.pruning.cost import affordable_samples, macs_per_sample
 from compressor.pruning.piecewise import runnable
 from compressor.results.detail import OutputsRow
@@ -31,7 +30,7 @@ def _comparable(model: ir.Model, settings: RunSettings, count: int) -> int:
     """How many of ``count`` samples outputs are compared on, so that it takes seconds."""
     plain = normalise(model.clone())
     shapes = infer(plain, settings.input_shapes, settings.dims)
-    macs = macs_per_sample(plain.graph, shapes, RULES)
+    macs = macs_per_sample(plain.graph, shapes)
     return min(count, COMPARED, affordable_samples(macs, COMPARED_MACS))
 
 

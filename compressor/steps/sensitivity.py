@@ -18,7 +18,6 @@ from compressor.experiments.limits import Limits
 from compressor.experiments.run import Experiment, Trial, Variant
 from compressor.graph import files
 from compressor.metrics.evaluator import Evaluator
-from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import apply_plan
 from compressor.pruning.cost import CostModel
@@ -97,7 +96,7 @@ def cuts_of_groups(found: Analysis, settings: SensitivitySettings, size: int, sa
         # Local and without a maximum: each group is to be seen at every ratio asked for.
         uniform = {**dict.fromkeys(AMOUNTS), "ratio": ratio, "scope": "local", "max_ratio": 1.0}
         try:
-            choice = choose_channels(found.coupling, settings.model_copy(update=uniform), RULES, size, None, measured)
+            choice = choose_channels(found.coupling, settings.model_copy(update=uniform), size, None, measured)
         except NothingToPrune as error:
             nothing = error
             continue
@@ -111,7 +110,7 @@ def cuts_of_groups(found: Analysis, settings: SensitivitySettings, size: int, sa
 
 def _alone(coupling: Coupling, choice: Choice) -> Iterator[GroupCut]:
     """What a choice removes, group by group."""
-    cost = CostModel(coupling, coupling.shapes, RULES)
+    cost = CostModel(coupling)
     for removal in choice.plan.removals:
         plan = PruningPlan((removal,), choice.plan.policy)
         units = units_of(plan, coupling)

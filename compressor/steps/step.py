@@ -16,7 +16,6 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.core.scratch import scratch
 from compressor.errors import NothingToPrune, PlanError, ProofFailed, RuleFault
-from compressor.operators.table import RULES
 from compressor.pruning import canary, proof, surgery
 from compressor.pruning.analysis import Analysis, analyse, audit
 from compressor.pruning.apply import apply_plan, cut_of
@@ -155,7 +154,7 @@ def chosen(found: Analysis, settings: PruneSettings, origin: Origin | None, size
     if settings.lossless:
         # Zeros that meet infinities make NaNs, so these units are not without effect.
         spoilt = in_activations(found, settings.seed, settings.provider)
-        return Choice(*lossless_plan(found.coupling, settings, RULES, spoilt), origin)
+        return Choice(*lossless_plan(found.coupling, settings, spoilt), origin)
     by = settings if means.losses is None else scored(settings)
     # Before balancing, which merges units: measurements are joined with them.
     data = means.samples.train if means.samples is not None else None
@@ -171,7 +170,7 @@ def chosen(found: Analysis, settings: PruneSettings, origin: Origin | None, size
         return means.aim.choose(found, settings, ranking, curves)
     if curves is not None:
         return choose_by_loss(found, settings, ranking, curves, share)
-    return choose_by_scores(found.coupling, settings, RULES, ranking)
+    return choose_by_scores(found.coupling, settings, ranking)
 
 
 def prepared(source: Original, found: Analysis, settings: PruneSettings, clock: Clock) -> list[NotProved]:
@@ -231,7 +230,7 @@ class _Case:
             model, masks = self.found.model.clone(), None
         else:
             cut = cut_of(self.choice.plan, self.found)
-            model, masks = surgery.mask(self.found.model, cut, RULES, thorough=thorough)
+            model, masks = surgery.mask(self.found.model, cut, thorough=thorough)
         return MaskedReference(model, self._stored(model), masks)
 
     def prove(self, masked: MaskedReference, small: ir.Model) -> Evidence:

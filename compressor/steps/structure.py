@@ -15,7 +15,6 @@ from compressor.config.choices import STRUCTURES
 from compressor.core.clock import Clock
 from compressor.core.scratch import scratch
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
-from compressor.operators.table import RULES
 from compressor.pruning import proof
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.budget import FINE, NARROW, Goal, finer
@@ -104,7 +103,7 @@ class LayerOptions:
 
         settings = self._settings
         # Without groups there are still layers, whose costs are shares of the same model.
-        origin = ranking.origin if ranking is not None else origin_of(found.coupling, [], RULES, size)
+        origin = ranking.origin if ranking is not None else origin_of(found.coupling, [], size)
         goal = budget_of(found.coupling, settings, origin, self._share(found, ranking))
         layers = self.candidates(found)
         if self._structure.channels and curves is None:
@@ -137,7 +136,7 @@ class LayerOptions:
         if ratio is None:
             return 1.0
         if self._structure.masks is not None:
-            whole = graph_macs(found.coupling.graph, found.coupling.shapes, RULES)
+            whole = graph_macs(found.coupling.graph, found.coupling.shapes)
             taken = sum(layer.geometry.macs for layer in self.candidates(found))
             return 1 - (1 - self._structure.left(ratio)) * taken / max(whole, 1)
         if ranking is None:

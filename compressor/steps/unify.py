@@ -113,7 +113,7 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
     model, shapes = prepared_model(source, settings)
     clean.tidy(model, simplify=settings.simplify)
     coupling = Coupling(model.graph, shapes, RULES, Policy()).run()
-    found = find_weights(coupling, settings, RULES)
+    found = find_weights(coupling, settings)
     if not found.layers:
         raise NothingToPrune(nothing(found))
     missing = prove_preparation(original, model, shapes, settings) if settings.verify == "full" else []

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.errors import TargetOutOfReach
-from compressor.operators.table import RULES
 from compressor.pruning.budget import Goal, Removed
 from compressor.pruning.by_loss import SPARE, Spending, given_back
 from compressor.pruning.parts import OperatorChain
@@ -64,7 +63,7 @@ class _Costs(Spending):
         self._own: dict[OperatorChain, tuple[int, ChangeLine]] = {}
         self._groups = len(groups)
         self._changed: dict[tuple[OperatorChain, tuple[int, ...], int], float] = {}
-        super().__init__(coupling, groups, RULES, goal)
+        super().__init__(coupling, groups, goal)
         holders = {node: part for part in self.parts for node in part.nodes}
         self.holders = [holders[line.layer.view.layer.node] for line in lines]
         for number, (part, line) in enumerate(zip(self.holders, lines, strict=True)):

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from compressor.torch_ops.site import Function, Maker, Site, positive
+from compressor.torch_ops.site import Function, Maker, Site, Told, positive
 
 Tensor = torch.Tensor
 
@@ -108,9 +108,9 @@ def _sequence_map(site: Site) -> Function:
 
 FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
     {
-        "If": _if,
-        "Loop": _loop,
-        "Scan": _scan,
-        "SequenceMap": _sequence_map,
+        "If": Told(_if, ("device", "training")),
+        "Loop": Told(_loop, ("device", "training")),
+        "Scan": Told(_scan, ("device", "training")),
+        "SequenceMap": Told(_sequence_map, ("device", "training")),
     }
 )

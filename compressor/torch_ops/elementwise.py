@@ -10,7 +10,7 @@ import onnx_ir as ir
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
-from compressor.torch_ops.site import Function, Maker, Site, plain
+from compressor.torch_ops.site import Function, Maker, Site, Told, plain
 from compressor.torch_ops.tensors import LIMITS, torch_dtype
 
 Tensor = torch.Tensor
@@ -264,7 +264,7 @@ FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
         "Celu": _celu,
         "Clip": _clip,
         "Div": _div,
-        "Dropout": _dropout,
+        "Dropout": Told(_dropout, ("training",)),
         "Elu": _elu,
         "Gelu": _gelu,
         "HardSigmoid": _hard_sigmoid,

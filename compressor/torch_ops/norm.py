@@ -9,7 +9,7 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
-from compressor.torch_ops.site import Function, Maker, Site, positive
+from compressor.torch_ops.site import Function, Maker, Site, Told, positive
 
 Tensor = torch.Tensor
 
@@ -164,7 +164,7 @@ def _hardmax(x: Tensor, axis: int) -> Tensor:
 
 FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
     {
-        "BatchNormalization": _batch,
+        "BatchNormalization": Told(_batch, ("training",)),
         "GroupNormalization": _group,
         "Hardmax": _softmax(_hardmax),
         "InstanceNormalization": _instance,

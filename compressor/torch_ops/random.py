@@ -8,7 +8,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 import torch
 
-from compressor.torch_ops.site import Function, Maker, Site
+from compressor.torch_ops.site import Function, Maker, Site, Told
 from compressor.torch_ops.tensors import torch_dtype
 
 Tensor = torch.Tensor
@@ -54,9 +54,9 @@ FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
     {
         "Bernoulli": _bernoulli,
         "Multinomial": _multinomial,
-        "RandomNormal": _normal,
+        "RandomNormal": Told(_normal),
         "RandomNormalLike": _normal_like,
-        "RandomUniform": _uniform,
+        "RandomUniform": Told(_uniform),
         "RandomUniformLike": _uniform_like,
     }
 )

@@ -1,7 +1,4 @@
-"""Operators that read shapes or make tensors from sizes (ONNX Shape-25, ConstantOfShape-25, Range-11 ...).
-
-Those that make tensors are told the device first; see ``NEED_DEVICE`` in the table.
-"""
+"""Operators that read shapes or make tensors from sizes (ONNX Shape-25, ConstantOfShape-25, Range-11 ...)."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 import torch
 
-from compressor.torch_ops.site import Function, Maker, Site
+from compressor.torch_ops.site import Function, Maker, Site, Told
 from compressor.torch_ops.tensors import torch_dtype
 
 Tensor = torch.Tensor
@@ -76,10 +73,10 @@ def _constant(site: Site) -> Function:
 
 FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
     {
-        "Constant": _constant,
-        "ConstantOfShape": _constant_of_shape,
+        "Constant": Told(_constant),
+        "ConstantOfShape": Told(_constant_of_shape),
         "EyeLike": _eye,
-        "Range": _range,
+        "Range": Told(_range),
         "Shape": _shape,
         "Size": _size,
     }

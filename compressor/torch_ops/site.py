@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import onnx_ir as ir
 import torch
@@ -107,6 +107,23 @@ class Site:
 
 
 Maker = Callable[[Site], Function]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A maker of functions that take more than the inputs of the node, ahead of them.
+
+    Attributes:
+        maker: makes them.
+        first: where to make tensors, and whether it is training.
+    """
+
+    maker: Maker
+    first: tuple[Literal["device", "training"], ...] = ("device",)
+
+    def __call__(self, site: Site) -> Function:
+        """A function for the node."""
+        return self.maker(site)
 
 
 def _known(value: Numbers | None, _: torch.Tensor | None = None) -> Numbers | None:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
-from compressor.torch_ops.site import Function, Maker, Site, positive
+from compressor.torch_ops.site import Function, Maker, Site, Told, positive
 from compressor.torch_ops.tensors import torch_dtype
 
 Tensor = torch.Tensor
@@ -109,11 +109,11 @@ def _mel(site: Site) -> Function:
 
 FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
     {
-        "BlackmanWindow": _window(0.42, -0.5, 0.08),
+        "BlackmanWindow": Told(_window(0.42, -0.5, 0.08)),
         "DFT": _dft,
-        "HammingWindow": _window(25 / 46, -21 / 46),
-        "HannWindow": _window(0.5, -0.5),
-        "MelWeightMatrix": _mel,
+        "HammingWindow": Told(_window(25 / 46, -21 / 46)),
+        "HannWindow": Told(_window(0.5, -0.5)),
+        "MelWeightMatrix": Told(_mel),
         "STFT": _stft,
     }
 )

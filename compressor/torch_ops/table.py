@@ -57,15 +57,3 @@ FUNCTIONS: Mapping[tuple[str, str], Maker] = MappingProxyType(
     | {(DOMAIN, name): maker for name, maker in fused.FUNCTIONS.items()}
 )
 """(domain, operator) -> maker, with the keys of records, and those that :mod:`compressor.graph.fuse` writes."""
-
-NEED_DEVICE = frozenset({
-    "BlackmanWindow", "Constant", "ConstantOfShape", "HammingWindow", "HannWindow", "MelWeightMatrix",
-    "RandomNormal", "RandomUniform", "Range",
-})  # fmt: skip
-"""Operators that make tensors from numbers: their functions take the device first."""
-
-NEED_TRAINING = frozenset({"BatchNormalization", "Dropout"})
-"""Operators that act otherwise in training: their functions take whether it is training first."""
-
-NEED_BOTH = frozenset({"If", "Loop", "Scan", "SequenceMap"})
-"""Operators that run graphs of their own: their functions take the device, and whether it is training, first."""

@@ -18,7 +18,6 @@ from compressor.config.choices import REGULARIZERS
 from compressor.config.training import TOWARDS_A_SET
 from compressor.data import augmentation, open_parts
 from compressor.errors import UsageError
-from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import cut_of
 from compressor.pruning.select import Choice, choose_channels, permitted, policy_of, rank
@@ -172,7 +171,7 @@ def regularized(
     given = settings.model_dump(exclude_unset=True, include=set(TuneSettings.model_fields))
     asked = PruneSettings.model_validate({**given, **LATER, "ratio": settings.sparsity})
     found = analyse(model, asked)
-    choice = choose_channels(found.coupling, asked, RULES, 1)
+    choice = choose_channels(found.coupling, asked, 1)
     train, valid = open_parts(settings, model)
     parts = Splits(train, valid if len(valid) else None, lambda epoch: augmentation(settings, model, epoch))
     means = TrainingMeans(teacher or model, parts, observe)

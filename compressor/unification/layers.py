@@ -16,9 +16,9 @@ from compressor.core.globs import any_match
 from compressor.errors import UsageError
 from compressor.graph.evaluate import Array
 from compressor.graph.metadata import readable
-from compressor.graph.nodes import REALS, record_of
+from compressor.graph.nodes import REALS
 from compressor.graph.shapes import captured_values
-from compressor.operators.operator import Rules
+from compressor.operators.table import operator_of
 from compressor.pruning import cost
 from compressor.pruning.matching import nearest
 from compressor.unification.layout import CanonicalAxes, Layout
@@ -85,18 +85,18 @@ class _Use:
     activations: tuple[ir.Value, ...]
 
 
-def find_weights(coupling: Coupling, settings: UnifySettings, rules: Rules) -> Found:
+def find_weights(coupling: Coupling, settings: UnifySettings) -> Found:
     """Every floating-point initializer of the main graph, unified or left alone with a reason.
 
     Raises:
         UsageError: a glob of the settings matches no weight, or a block that was chosen for a layer is larger.
     """
-    return _Search(coupling, settings, rules).run()
+    return _Search(coupling, settings).run()
 
 
 class _Search:
-    def __init__(self, coupling: Coupling, settings: UnifySettings, rules: Rules) -> None:
-        self.coupling, self.settings, self.rules = coupling, settings, rules
+    def __init__(self, coupling: Coupling, settings: UnifySettings) -> None:
+        self.coupling, self.settings = coupling, settings
         self.graph = coupling.graph
         self.captured = {v for node in self.graph for v in captured_values(node)}
         self.uses = {v: list(self._uses(v)) for v in self.graph.initializers.values()}
@@ -139,7 +139,7 @@ class _Search:
             self._no_gain(value, layout, own)
         if not layout.fits:
             self._too_large(value, layout, own)
-        macs = cost.graph_macs(nodes, self.coupling.shapes, self.rules)
+        macs = cost.graph_macs(nodes, self.coupling.shapes)
         return UnifiedLayer(value, layout, tuple(str(node.name) for node in nodes), macs)
 
     def _no_gain(self, value: ir.Value, layout: Layout, own: str | None) -> None:
@@ -222,8 +222,7 @@ class _Search:
     def _uses(self, value: ir.Value) -> Iterator[_Use]:
         for node in dict.fromkeys(node for node, _ in value.uses()):
             meeting = self.coupling.meetings.get(node)
-            rule = record_of(node, self.rules)
-            if meeting is None or rule is None or not rule.multiplies:
+            if meeting is None or not operator_of(node).multiplies:
                 continue
             found = _read(value, meeting, self.coupling.shapes(value))
             if found is not None:

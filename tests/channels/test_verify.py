@@ -20,10 +20,9 @@ from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, ProofFailed
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
+from compressor.operators import table
 from compressor.operators.operator import Operator, Rules
 from compressor.operators.table import RULES
-from compressor.pruning import analysis, apply
-from compressor.steps import step
 from tests.models import MERGED_HEADS, between, in_memory, model, tokens
 from tests.property.idioms import IDIOMS
 
@@ -122,8 +121,7 @@ PLANTED: Mapping[str, tuple[Rules, str]] = MappingProxyType(
 
 
 def pruned(name: str, rules: Rules, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> PruneResult:
-    for module in (analysis, step, apply):
-        monkeypatch.setattr(module, "RULES", rules)
+    monkeypatch.setattr(table, "RULES", rules)
     return prune(in_memory(GRAPHS[name]()), PruneSettings.parse({"ratio": 0.5, "round_to": 1, **settings}))
 
 

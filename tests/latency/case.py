@@ -13,7 +13,6 @@ import onnx_ir as ir
 from compressor.config import PruneSettings
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
-from compressor.operators.table import RULES
 from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import line_up
 from compressor.pruning.cost import graph_macs
@@ -47,7 +46,7 @@ def node_costs(source: ir.Model) -> dict[str, float]:
     plain = normalise(source.clone())
     shapes = infer(plain)
     return {
-        str(node.name): graph_macs([node], shapes, RULES) + sum(prod(shapes(v) or ()) for v in node.outputs)
+        str(node.name): graph_macs([node], shapes) + sum(prod(shapes(v) or ()) for v in node.outputs)
         for node in plain.graph
     }
 
@@ -89,9 +88,9 @@ def parts_of(proto: onnx.ModelProto, **asked: object) -> tuple[list[OperatorChai
     settings = PruneSettings.parse({"target_latency": "0.5x", **asked})
     found = analyse(in_memory(proto), settings)
     groups, scores = rank(found.coupling, settings)
-    origin = origin_of(found.coupling, groups, RULES, 0)
+    origin = origin_of(found.coupling, groups, 0)
     of_groups = lines(line_up(scores, settings, origin), list(scores), settings)
-    return operators(found.coupling, [line.group for line in of_groups], RULES), of_groups, FakeTimer(in_memory(proto))
+    return operators(found.coupling, [line.group for line in of_groups]), of_groups, FakeTimer(in_memory(proto))
 
 
 def counted(parts: list[OperatorChain]) -> Callable[[OperatorChain, list[float]], float]:

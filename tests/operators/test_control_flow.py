@@ -13,7 +13,7 @@ from compressor.errors import NothingToPrune
 from compressor.graph.control_flow import flow_of
 from compressor.operators.table import RULES
 from tests.models import in_memory, model
-from tests.oracle import TOLERANCE, couple, differences, pair
+from tests.oracle import TOLERANCE, couple, differences, pair, without
 
 from .case import Case, blank, check, whole
 
@@ -122,9 +122,9 @@ def operators_of(case: Case) -> list[str]:
 def test_without_any_one_rule_the_result_is_exact(case: Case) -> None:
     """The closed world, in bodies too: a missing rule costs channels and nothing else."""
     for op in operators_of(case):
-        rules = {key: rule for key, rule in RULES.items() if key != ("", op)}
         try:
-            found = pair(in_memory(case.build()), case.options, rules)
+            with without(op):
+                found = pair(in_memory(case.build()), case.options)
         except NothingToPrune:
             continue
         worst = max(differences(found).items(), key=lambda item: item[1])
@@ -153,8 +153,8 @@ def test_a_form_that_is_not_followed_stays_as_it_is(monkeypatch: pytest.MonkeyPa
 
 
 def test_without_the_rule_bodies_stay_as_they_are() -> None:
-    rules = {key: rule for key, rule in RULES.items() if key != ("", "Loop")}
-    _, coupling = couple(in_memory(model(LATE)), PruneSettings.parse({"ratio": 0.5}), rules)
+    with without("Loop"):
+        _, coupling = couple(in_memory(model(LATE)), PruneSettings.parse({"ratio": 0.5}))
     both = [found for value, found in coupling.deferred_labels.items() if value.name in "uv" and found.terms]
     assert not any(coupling.units.find(found.terms[0].units).any() for found in both)
 

@@ -107,7 +107,7 @@ def test_the_reference_masks_bytes_with_sign_as_wider_integers() -> None:
     case = next(c for c in CASES if c.name == "QLinearConv of signed activations")
     found = analyse(in_memory(case.build()), PruneSettings())
     cut = ChannelMask(found.coupling, group(found.coupling)[0].units[:4])
-    reference, _ = surgery.mask(found.model, cut, RULES)
+    reference, _ = surgery.mask(found.model, cut)
     where = [node for node in reference.graph if node.op_type == "Where"]
     sources = [v.producer() for node in where for v in node.inputs[1:] if v is not None]
     assert {n.op_type for n in sources if n is not None} == {"Cast"}

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from compressor.channels.groups import ChannelGroup, group
 from compressor.config import PruneSettings
 from compressor.errors import UsageError
-from compressor.operators.table import RULES
 from compressor.pruning.allocate import Alternative, Move, final_options, frontier, line_of, scores_by_loss
 from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import Origin
@@ -82,7 +81,7 @@ def grouped() -> tuple[dict[ChannelGroup, Scores], Origin]:
     found = analyse(in_memory(model(NET)), PruneSettings())
     groups = group(found.coupling)
     rng = np.random.default_rng(0)
-    return {g: rng.random(len(g.units)) for g in groups}, origin_of(found.coupling, groups, RULES, 1)
+    return {g: rng.random(len(g.units)) for g in groups}, origin_of(found.coupling, groups, 1)
 
 
 def report(curves: dict[str, list[tuple[int, float, float]]], channels: dict[str, int]) -> SensitivityReport:

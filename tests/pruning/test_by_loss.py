@@ -9,7 +9,6 @@ import pytest
 
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, TargetOutOfReach
-from compressor.operators.table import RULES
 from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import Goal, goal_of
 from compressor.pruning.by_loss import ByLoss, Spending, choose_by_loss, uniform_share
@@ -41,7 +40,7 @@ def removed(found, settings, ranking, curves):
 
 
 def left(found, units, what):
-    cost = CostModel(found.coupling, found.coupling.shapes, RULES)
+    cost = CostModel(found.coupling)
     count = {"target_macs": cost.macs_after, "target_params": cost.params_after}[what]
     return count(np.concatenate([*units.values(), np.zeros(0, np.int64)]).astype(np.int64)) / count(np.zeros(0, int))
 
@@ -50,7 +49,7 @@ def left(found, units, what):
 @pytest.mark.parametrize("share", [0.8, 0.5, 0.3])
 def test_met_within_two_percent_in_every_currency(amount, share):
     found, settings, ranking, curves = setup(residual(), round_to=1, **{amount: share})
-    goal = goal_of(CostModel(found.coupling, found.coupling.shapes, RULES), settings, ranking.origin)
+    goal = goal_of(CostModel(found.coupling), settings, ranking.origin)
     assert abs(goal.left_without(removed(found, settings, ranking, curves)) - share) <= 0.02 * share
 
 
@@ -66,7 +65,7 @@ def test_a_small_target_is_missed_by_two_percent_of_itself_or_refused(share):
 def test_a_target_in_bytes_is_a_ceiling():
     for size in (60_001, 30_500):
         found, settings, ranking, curves = setup(residual(), target_size=size)
-        goal = goal_of(CostModel(found.coupling, found.coupling.shapes, RULES), settings, ranking.origin)
+        goal = goal_of(CostModel(found.coupling), settings, ranking.origin)
         assert size * 0.95 <= goal.left_without(removed(found, settings, ranking, curves)) * 200_000 <= size
     with pytest.raises(TargetOutOfReach, match="file size can go down to no less than"):
         removed(*setup(residual(), target_size=10))
@@ -75,11 +74,9 @@ def test_a_target_in_bytes_is_a_ceiling():
 @pytest.mark.parametrize("kind", ["macs", "params", "bytes"])
 def test_parts_cost_together_what_the_graph_costs(kind):
     found, _, ranking, _ = setup(residual(), round_to=1, target_macs=0.5)
-    cost = CostModel(found.coupling, found.coupling.shapes, RULES)
+    cost = CostModel(found.coupling)
     count = {"macs": cost.macs_after, "params": cost.params_after, "bytes": cost.bytes_after}[kind]
-    spending = Spending(
-        found.coupling, list(ranking.scores), RULES, Goal(count, count(np.zeros(0, int)), 0.5, "", kind=kind)
-    )
+    spending = Spending(found.coupling, list(ranking.scores), Goal(count, count(np.zeros(0, int)), 0.5, "", kind=kind))
     rng = np.random.default_rng(0)
     for _ in range(5):
         gone = [int(rng.integers(0, len(g.units))) for g in ranking.scores]

@@ -13,7 +13,6 @@ from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
-from compressor.operators.table import RULES
 from compressor.pruning.cost import CostModel, graph_macs, graph_params, uncounted
 from compressor.pruning.select import choose_channels
 from compressor.steps.account import stats_in_memory
@@ -127,26 +126,26 @@ def test_estimates_are_what_is_left(name: str) -> None:
     except NothingToPrune:
         pytest.skip("nothing to prune")
     _, coupling = couple(source, settings)
-    choose_channels(coupling, settings, RULES, 1)
+    choose_channels(coupling, settings, 1)
     removed = units_of(result.plan, coupling)
-    estimate = CostModel(coupling, coupling.shapes, RULES)
+    estimate = CostModel(coupling)
     assert estimate.macs_after(removed) == macs_of(result.model, settings)
     assert estimate.params_after(removed) == graph_params(pair(source, settings).smaller.graph)
-    assert estimate.macs == graph_macs(coupling.graph, coupling.shapes, RULES)
+    assert estimate.macs == graph_macs(coupling.graph, coupling.shapes)
     assert estimate.params == graph_params(coupling.graph)
 
 
 def macs_of(found: ir.Model, settings: PruneSettings) -> int:
     """Of one run at the bound sizes; the report divides by the batch."""
     plain = normalise(found.clone())
-    return graph_macs(plain.graph, infer(plain, settings.input_shapes, settings.dims), RULES)
+    return graph_macs(plain.graph, infer(plain, settings.input_shapes, settings.dims))
 
 
 def test_bytes_follow_the_element_type() -> None:
     text = """(float[2,3,8,8] x) => (float y) <float[16,3,3,3] w, float[4,16,1,1] v> {
         a = Conv(x, w)  r = Relu(a)  y = Conv(r, v) }"""
     _, coupling = couple(in_memory(model(text)), PruneSettings())
-    cost = CostModel(coupling, coupling.shapes, RULES)
+    cost = CostModel(coupling)
     units = group(coupling)[0].units
     assert cost.bytes_after(np.zeros(0, np.int64)) == 4 * (16 * 27 + 64)
     assert cost.bytes_after(units[:4]) == 4 * (12 * 27 + 48)
@@ -172,5 +171,5 @@ def test_a_node_that_does_not_fit_is_not_counted() -> None:
             a = MatMul(x, w)  b = Einsum<equation = "ab,bc->ac">(a, v)  y = Relu(b) }""", checked=False)
     )  # fmt: skip
     shapes = {v: (3, 5, 8) for n in source.graph for v in (*n.inputs, *n.outputs) if v is not None}
-    assert graph_macs(source.graph, shapes.get, RULES) >= 0
-    assert "Einsum" in {node.op_type for node in uncounted(source.graph, shapes.get, RULES)}
+    assert graph_macs(source.graph, shapes.get) >= 0
+    assert "Einsum" in {node.op_type for node in uncounted(source.graph, shapes.get)}

@@ -15,7 +15,6 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, PlanError, ProofFailed, UsageError
 from compressor.graph.nodes import become_identity
-from compressor.operators.table import RULES
 from compressor.pruning import canary, surgery
 from compressor.pruning.analysis import analyse
 from compressor.pruning.cost import CostModel
@@ -192,12 +191,12 @@ def test_least_influence_goes_first() -> None:
 
 def test_what_a_block_costs() -> None:
     found = analyse(net(), settings())
-    cost = CostModel(found.coupling, found.shapes, RULES)
+    cost = CostModel(found.coupling)
     block = found.coupling.blocks[0]
     units = np.asarray([block.unit])
     assert cost.macs - cost.macs_after(units) == 2 * 8 * 8 * 9 * 64 * found.shapes.batch
     assert cost.params - cost.params_after(units) == 2 * 8 * 8 * 9
-    parts = operators(found.coupling, group(found.coupling), RULES)
+    parts = operators(found.coupling, group(found.coupling))
     there, gone = (sum(p.macs(p.sizes(g)) for p in parts) for g in (lasting(parts, 0.0), lasting(parts, 0.5)))
     assert there == cost.macs
     assert gone == cost.macs_after(units)
@@ -236,7 +235,7 @@ def test_what_is_zero_whatever_the_input(branch: str, zero: bool) -> None:
     text = text.replace("float[16,10] head", "float[8] off, float[8] on, float[8,1,1] off1, float[16,10] head")
     source = zeroed("off", "off1", text=text)
     found = analyse(source, settings(ratio=None, lossless=True))
-    idle = idle_blocks(found.coupling, learn_constants(found.coupling, RULES), RULES)
+    idle = idle_blocks(found.coupling, learn_constants(found.coupling))
     assert [b.name for b in idle] == (["first"] if zero else [])
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from compressor.config import PruneSettings
 from compressor.latency.candidates import Candidates, fingerprint
-from compressor.operators.table import RULES
 from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import line_up
 from compressor.pruning.parts import OperatorChain, operators
@@ -65,9 +64,9 @@ def test_sizes_are_those_of_the_smaller_model(proto, seed):
     settings = PruneSettings.parse({"target_latency": "0.5x", "round_to": 1})
     found = analyse(in_memory(proto), settings)
     groups, scores = rank(found.coupling, settings)
-    origin = origin_of(found.coupling, groups, RULES, 0)
+    origin = origin_of(found.coupling, groups, 0)
     of_groups = lines(line_up(scores, settings, origin), list(scores), settings)
-    parts = operators(found.coupling, list(scores), RULES)
+    parts = operators(found.coupling, list(scores))
     rng = np.random.default_rng(seed)
     levels = [int(rng.integers(len(line.losses))) for line in of_groups]
     gone = [line.gone(level) for line, level in zip(of_groups, levels, strict=True)]

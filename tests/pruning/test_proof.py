@@ -25,7 +25,6 @@ from compressor.graph import files, stream
 from compressor.graph.feeds import feeds
 from compressor.graph.shapes import Shapes
 from compressor.operators.reference import Reference
-from compressor.operators.table import RULES
 from compressor.pruning import analysis, apply, proof, surgery
 from compressor.pruning.apply import apply_plan
 from compressor.pruning.evidence import Evidence, demand_proof, together
@@ -226,10 +225,10 @@ def test_open_sizes_are_proved_at_a_probe_and_at_a_size_of_its_own() -> None:
 def merged_heads() -> tuple[ir.Model, Coupling, ir.Model, Reference]:
     """A model whose masks fit the first size only, cut; its coupling, its reference, and what was masked there."""
     source, coupling = couple(in_memory(model(MERGED_HEADS)), SETTINGS)
-    plan = choose_channels(coupling, SETTINGS, RULES, 1).plan
+    plan = choose_channels(coupling, SETTINGS, 1).plan
     cut = ChannelMask(coupling, units_of(plan, coupling))
-    reference, masks = surgery.mask(source, cut, RULES)
-    surgery.remove(source, cut, RULES)
+    reference, masks = surgery.mask(source, cut)
+    surgery.remove(source, cut)
     return source, coupling, reference, masks
 
 
@@ -338,7 +337,7 @@ def test_layer_norm_of_the_reference_by_hand() -> None:
 def test_masking_leaves_the_model_alone() -> None:
     model_, coupling = couple(in_memory(between("b = Relu(a)")), SETTINGS)
     before = ir.to_proto(model_).SerializeToString(deterministic=True)
-    surgery.mask(model_, ChannelMask(coupling, group(coupling)[0].units[:4]), RULES)
+    surgery.mask(model_, ChannelMask(coupling, group(coupling)[0].units[:4]))
     assert ir.to_proto(model_).SerializeToString(deterministic=True) == before
 
 
@@ -420,7 +419,7 @@ def test_a_lossless_run_is_not_compared_with_itself(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(step, "lossless_plan", lambda coupling, *_: (half(coupling), group(coupling)))
 
     def half(coupling: Coupling) -> PruningPlan:
-        return choose_channels(coupling, SETTINGS, RULES, 1).plan
+        return choose_channels(coupling, SETTINGS, 1).plan
 
     with pytest.raises(ProofFailed):
         prune(in_memory(between("b = Relu(a)")), PruneSettings(lossless=True))
@@ -452,7 +451,7 @@ def test_the_bytes_that_are_put_in_place_are_proved(
 def test_applying_a_plan_leaves_the_analysis_alone() -> None:
     found = analysis.analyse(in_memory(between("b = Relu(a)")), SETTINGS)
     before = ir.to_proto(found.model).SerializeToString(deterministic=True)
-    plan = choose_channels(found.coupling, SETTINGS, RULES, 1).plan
+    plan = choose_channels(found.coupling, SETTINGS, 1).plan
     one, two = (ir.to_proto(apply_plan(found, plan)).SerializeToString(deterministic=True) for _ in range(2))
     assert one == two
     assert len(one) < len(before)

@@ -15,7 +15,6 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.plan import PruningPlan, Removal, units_of
 from compressor.config import PruneSettings
 from compressor.data import Batch
-from compressor.operators.table import RULES
 from compressor.pruning import surgery
 from compressor.pruning.analysis import analyse
 from compressor.pruning.select import choose_channels
@@ -68,10 +67,10 @@ def pruned(proto: onnx.ModelProto, removal: Removal | None = None, **settings: A
     chosen = PruneSettings.parse({"ratio": 0.5, "round_to": 1, "verify": False, **settings})
     found = analyse(ir.from_proto(proto), chosen)
     dense = found.model.clone()
-    plan = PruningPlan((removal,)) if removal else choose_channels(found.coupling, chosen, RULES, 1).plan
+    plan = PruningPlan((removal,)) if removal else choose_channels(found.coupling, chosen, 1).plan
     cut = ChannelMask(found.coupling, units_of(plan, found.coupling))
     cut.check()
-    surgery.remove(found.model, cut, RULES)
+    surgery.remove(found.model, cut)
     return Pruned(found.model, dense, cut)
 
 

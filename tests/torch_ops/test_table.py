@@ -19,9 +19,3 @@ def test_every_record_has_a_kernel_or_a_reason_why_not() -> None:
     kernelless = {key: operator.kernelless for key, operator in RULES.items() if operator.kernelless}
     assert set(RULES) - set(table.FUNCTIONS) == set(kernelless)
     assert all(len(reason.split()) > 2 for reason in kernelless.values())
-
-
-def test_what_kernels_take_first_is_said_of_operators_that_have_one() -> None:
-    wanted = (table.NEED_BOTH, table.NEED_DEVICE, table.NEED_TRAINING)
-    assert set().union(*wanted) <= {name for _, name in table.FUNCTIONS}
-    assert sum(map(len, wanted)) == len(set().union(*wanted))

@@ -10,8 +10,8 @@ import torch
 from compressor.graph.nodes import STANDARD, operator_key
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
-from compressor.torch_ops.site import Function, UnsupportedOperator
-from compressor.torch_ops.table import FUNCTIONS, NEED_BOTH, NEED_DEVICE, NEED_TRAINING
+from compressor.torch_ops.site import Function, Told, UnsupportedOperator
+from compressor.torch_ops.table import FUNCTIONS
 from compressor.train.module.describe import on_int64, site_of
 from compressor.train.module.placement import read_on_host
 from compressor.train.module.program import DEVICE, FIRST, HOST, NOTHING, TRAINING, Body, Program, Step, released
@@ -133,7 +133,7 @@ class Builder:
         outputs = tuple(self._new((v, on_host)) for v in node.outputs)
         if on_host:
             self._host.update(node.outputs)
-        inputs = (*_leading(node.op_type, on_host), *slots)
+        inputs = (*_leading(node, on_host), *slots)
         self._emit(function, inputs, outputs, f"{node.op_type} node {node.name!r}")
 
     def _bodies(self, node: ir.Node) -> tuple[dict[str, Body], list[Key]]:
@@ -171,7 +171,7 @@ class Builder:
         # A large constant would be kept a second time, as what it folds to.
         if any(v.numel() > FOLD_LIMIT for v in known):
             return False
-        leading = [torch.device("cpu")] * len(_leading(node.op_type, True))
+        leading = [torch.device("cpu")] * len(_leading(node, True))
         result = function(*leading, *values)
         made = result if type(result) is tuple else (result,)
         if any(v.numel() > FOLD_LIMIT for v in made):
@@ -181,15 +181,10 @@ class Builder:
         return True
 
 
-def _leading(op_type: str, on_host: bool) -> tuple[int, ...]:
+def _leading(node: ir.Node, on_host: bool) -> tuple[int, ...]:
     """What a function takes before the node's inputs."""
-    if op_type in NEED_BOTH:
-        return (DEVICE, TRAINING)
-    if op_type in NEED_TRAINING:
-        return (TRAINING,)
-    if op_type in NEED_DEVICE:
-        return (HOST if on_host else DEVICE,)
-    return ()
+    maker, slots = FUNCTIONS[operator_key(node)], {"device": HOST if on_host else DEVICE, "training": TRAINING}
+    return tuple(slots[name] for name in maker.first) if isinstance(maker, Told) else ()
 
 
 def _move(device: torch.device, value: torch.Tensor) -> torch.Tensor:

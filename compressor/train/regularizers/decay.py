@@ -18,7 +18,7 @@ import onnx_ir as ir
 import torch
 
 from compressor.channels.channel_mask import ChannelMask
-from compressor.operators.table import RULES, operator_of
+from compressor.operators.table import operator_of
 from compressor.pruning import surgery
 from compressor.train.module.trainable import parameters
 from compressor.train.regularizers.coupled_channels import may_vanish
@@ -98,7 +98,7 @@ def is_exact(cut: ChannelMask, model: ir.Model) -> bool:
         # A kernel that is not trained, or must not vanish, still multiplies what is removed by something.
         if cut.mask(value) is not None and not fades and any(operator_of(n).multiplies for n, _ in value.uses()):
             return False
-    _, reference = surgery.mask(model, cut, RULES)
+    _, reference = surgery.mask(model, cut)
     # Nothing was masked beyond kernels, and no statistic was taken over kept channels alone.
     return not (reference.masked or reference.statistics)
 

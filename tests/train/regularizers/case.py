@@ -8,7 +8,6 @@ import torch
 
 from compressor.channels.groups import group
 from compressor.config import PruneSettings
-from compressor.operators.table import RULES
 from compressor.pruning.analysis import analyse
 from compressor.pruning.apply import cut_of
 from compressor.pruning.select import choose_channels
@@ -46,7 +45,7 @@ def subject(source: ir.Model | str, ratio: float = 0.5, strength: float | None =
     read = in_memory(model(source)) if isinstance(source, str) else source
     settings = PruneSettings(ratio=ratio, round_to=1)
     found = analyse(read, settings)
-    choice = choose_channels(found.coupling, settings, RULES, 1)
+    choice = choose_channels(found.coupling, settings, 1)
     cut = cut_of(choice.plan, found)
     groups = group(found.coupling)
     gone = {g.name: ~cut.keeps_units(g.units) for g in groups}

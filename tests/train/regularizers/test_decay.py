@@ -14,7 +14,6 @@ from compressor import errors  # noqa: E402 -- after the skip
 from compressor.channels.channel_mask import ChannelMask  # noqa: E402
 from compressor.channels.plan import units_of  # noqa: E402
 from compressor.config import PruneSettings  # noqa: E402
-from compressor.operators.table import RULES  # noqa: E402
 from compressor.pruning import surgery  # noqa: E402
 from compressor.pruning.analysis import Analysis, analyse  # noqa: E402
 from compressor.pruning.select import choose_channels  # noqa: E402
@@ -33,9 +32,7 @@ STEPS = 4
 def cut_of(source: ir.Model, ratio: float = 0.5) -> tuple[Analysis, ChannelMask]:
     settings = PruneSettings(ratio=ratio, round_to=1)
     found = analyse(source, settings)
-    cut = ChannelMask(
-        found.coupling, units_of(choose_channels(found.coupling, settings, RULES, 1).plan, found.coupling)
-    )
+    cut = ChannelMask(found.coupling, units_of(choose_channels(found.coupling, settings, 1).plan, found.coupling))
     cut.check()
     return found, cut
 
@@ -98,7 +95,7 @@ def test_masked_is_removed_at_the_end(rng: np.random.Generator) -> None:
     after = run(tuned, feeds)
     assert worst(after, before) > 1e-3
     adopt(found.model, tuned)
-    surgery.remove(found.model, cut, RULES)
+    surgery.remove(found.model, cut)
     assert weight(found.model, "w1").shape == (4, 3, 3, 3)
     assert worst(run(found.model, feeds), after) < 1e-6
 
@@ -159,7 +156,7 @@ def check(seed: int) -> bool:
     tuned = module.write_back(found.model)
     expected = run(tuned, feeds)
     adopt(found.model, tuned)
-    surgery.remove(found.model, cut, RULES)
+    surgery.remove(found.model, cut)
     assert worst(run(found.model, feeds), expected) < 1e-6
     return True
 
