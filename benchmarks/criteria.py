@@ -35,7 +35,7 @@ from compressor.errors import TargetOutOfReach
 from compressor.graph import clean, files
 from compressor.pruning import surgery
 from compressor.pruning.analysis import analyse
-from compressor.pruning.criteria import CRITERIA, Need
+from compressor.pruning.criteria import CRITERIA, Need, criterion
 from compressor.pruning.select import choose_channels
 from compressor.runtime.library import ort
 from compressor.steps.score import measure_for_criterion
@@ -86,7 +86,7 @@ class Arm:
 
     @property
     def random(self) -> bool:
-        return self.criterion == "random" or CRITERIA[self.criterion]().needs not in (None, Need.PATHS)
+        return self.criterion == "random" or criterion(self.criterion).needs not in (None, Need.PATHS)
 
 
 def read(path: str, test: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
@@ -146,7 +146,7 @@ def arms(names: list[str], scopes: list[str]) -> list[Arm]:
     for scope in scopes:
         for name in names:
             found.append(Arm(name, False, scope))
-            if CRITERIA[name]().needs in LOSSES:
+            if criterion(name).needs in LOSSES:
                 found.append(Arm(name, True, scope))
     return found
 

@@ -14,17 +14,21 @@ product of D with the gradient by the weight.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from compressor.allocation.rows import Floats32, Rows
 from compressor.allocation.views import LinearView
 from compressor.graph.evaluate import Array
 from compressor.reconstruct.form import Matrix
 
-Floats32 = npt.NDArray[np.float32]
+PROBED = (0.25, 0.5, 0.75)
+"""Shares of the way from all to nothing at which losses are also taken exactly."""
+RANK = 256
+"""Directions of the outputs that are heeded; of more, random mixtures."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,89 @@ class Probe:
     index: int
     change: Floats32
     mean: Floats32
+
+
+Probed = tuple[float, list[Probe]]
+"""A loss by shape, and the changes, made together, that go with it."""
+ExactLosses = Callable[[Sequence[Sequence[Probe]]], npt.NDArray[np.float64]]
+"""Judges sets of changes exactly: float64[sets]."""
+
+
+def marks(count: int, shares: Sequence[float] = PROBED) -> set[int]:
+    """Places from 1 to ``count`` at these shares of it."""
+    return {max(1, round(share * count)) for share in shares}
+
+
+def factors(curves: Sequence[Sequence[Probed]], exact: ExactLosses) -> list[float]:
+    """Of each curve: how much more is lost than independence of positions and layers makes of it.
+
+    Args:
+        curves: the probes of each, of which the mean is taken; 1 where none tells.
+        exact: takes their losses exactly.
+    """
+    true = iter(exact([changes for probes in curves for _, changes in probes]))
+    pairs = [[(float(next(true)), loss) for loss, _ in probes] for probes in curves]
+    # A change that independence calls free says nothing about the factor.
+    ratios = [[lost / loss for lost, loss in of if loss > 0] for of in pairs]
+    return [float(np.mean(of)) if of else 1.0 for of in ratios]
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Rows of one matrix: the first half of the samples is what weights are fitted by, the second judges.
+
+    Attributes:
+        fit: float32[rows, unknowns], about ``mean``.
+        mean: float32[unknowns].
+        held: judges.
+    """
+
+    fit: Floats32
+    mean: Floats32
+    held: Held
+
+    @staticmethod
+    def of(rows: Rows, index: int, matrix: Matrix, seed: int) -> Halves:
+        """Those of a layer's matrix number ``index``, float64[out, unknowns]; ``seed`` is of directions drawn."""
+        inputs = rows.inputs[index]
+        # By samples and not by rows: rows of one sample resemble each other, and would flatter the fit.
+        half = max(1, len(inputs) // 2)
+        fit = inputs[:half].reshape(-1, matrix.shape[1])
+        # A single sample has to do for both.
+        rest = inputs[half if len(inputs) > 1 else 0 :].reshape(-1, matrix.shape[1])
+        # A sum of many float32 numbers loses digits.
+        mean = fit.mean(axis=0, dtype=np.float64).astype(np.float32)
+        fit = fit - mean
+        if rows.gradients is None:
+            # Without gradients every layer counts by the share of its output's variance that changes.
+            spread = float(np.square(fit @ matrix.T).sum()) / len(fit)
+            metric = np.eye(len(matrix)) / max(spread, 1e-300) ** 0.5
+        else:
+            metric = _metric(rows.gradients[index].reshape(-1, len(matrix)), rows.positions / rows.drawn, seed)
+        return Halves(fit, mean, Held(rest - rest.mean(axis=0), metric))
+
+
+def _metric(slopes: Floats32, weight: float, seed: int) -> Matrix:
+    """F with FᵀF = E Σ_positions g gᵀ, of all directions or of RANK random mixtures of rows.
+
+    Args:
+        slopes: float32[samples * drawn, out].
+        weight: positions that each row stands for.
+        seed: of the mixtures.
+    """
+    weight = weight / max(len(slopes), 1)
+    if slopes.shape[1] <= RANK:
+        whole = np.asarray(slopes.T @ slopes, np.float64) * weight
+        values, vectors = np.linalg.eigh(whole)
+        # Rounding leaves tiny or negative eigenvalues, whose roots are noise or NaN.
+        kept = values > values[-1] * 1e-9
+        return np.asarray((vectors[:, kept] * np.sqrt(values[kept])).T)
+    # The rows themselves are a factor already, with no more rows than a mixture would have.
+    if len(slopes) <= RANK:
+        return np.asarray(slopes * weight**0.5, np.float64)
+    # Random signs keep the expectation of the product (Johnson and Lindenstrauss), and bound its rank.
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (RANK, len(slopes))).astype(np.float32)
+    return np.asarray((signs @ slopes) * (weight / RANK) ** 0.5, np.float64)
 
 
 class Exact:

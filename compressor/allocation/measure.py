@@ -14,25 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from compressor.allocation.judge import Floats32, Held, Probe
+from compressor.allocation.judge import ExactLosses, Halves, Held, Probe, Probed, factors, marks
 from compressor.allocation.removal import Reader, way_down
-from compressor.allocation.rows import Rows
+from compressor.allocation.rows import Floats32, Rows
 from compressor.allocation.views import LinearView
 from compressor.channels.groups import ChannelGroup
 from compressor.pruning.criteria import Scores
 from compressor.pruning.criteria.base import ranking
 from compressor.pruning.curves import Curves, LossCurve, Ranked
-from compressor.reconstruct.form import Matrix
 
 LOOKS = 16
 """Widths of a group at which its loss is judged, at most; between them it is interpolated."""
-PROBED = (0.25, 0.5, 0.75)
-"""Shares of a group's units that are gone where its loss is also taken exactly."""
-RANK = 256
-"""Directions of the outputs that are heeded; of more, random mixtures."""
-
-ExactLosses = Callable[[Sequence[Sequence[Probe]]], npt.NDArray[np.float64]]
-"""Judges sets of changes exactly: float64[sets]."""
 
 
 @dataclass(frozen=True)
@@ -65,39 +57,22 @@ def loss_curves(ranked: Ranked, found: LossEvidence, seed: int) -> Curves:
         seed: of the directions that are drawn.
     """
     measured: dict[str, LossCurve] = {}
-    probes: list[list[Probe]] = []
-    shaped: list[tuple[str, float]] = []
+    probes: list[list[Probed]] = []
     for number, (group, scores) in enumerate(ranked.items(), 1):
         found.tell(f"losses: group {number} of {len(ranked)}")
         # A group that something else reads too has losses that these layers do not show.
         if group.name in found.covered:
             descent = _GroupCurve(group, scores, found, seed)
             measured[group.name] = descent.curve()
-            probes += [changes for _, changes in descent.probes]
-            shaped += [(group.name, loss) for loss, _ in descent.probes]
-    if found.exact is not None and probes:
+            probes.append(descent.probes)
+    if found.exact is not None and any(probes):
         found.tell("losses: the outputs")
-        measured = scaled_curves(measured, shaped, found.exact(probes))
+        scales = zip(measured.items(), factors(probes, found.exact), strict=True)
+        measured = {name: LossCurve(curve.order, curve.losses * factor) for (name, curve), factor in scales}
     # For all groups, as those with a measured curve say what a score is worth.
     lent = {group.name: _by_scores(group, scores) for group, scores in ranked.items()}
     factor = _borrowed(measured, lent)
     return {name: measured.get(name, LossCurve(curve.order, curve.losses * factor)) for name, curve in lent.items()}
-
-
-def scaled_curves(
-    measured: Curves, shaped: Sequence[tuple[str, float]], exact: npt.NDArray[np.float64]
-) -> dict[str, LossCurve]:
-    """Curves times the factor by which positions and layers are not independent, the mean over the widths probed."""
-    ratios: dict[str, list[float]] = {}
-    for (name, loss), true in zip(shaped, exact, strict=True):
-        # A change that independence calls free says nothing about the factor.
-        if loss > 0:
-            ratios.setdefault(name, []).append(float(true) / loss)
-    found = {}
-    for name, curve in measured.items():
-        factor = float(np.mean(ratios[name])) if name in ratios else 1.0
-        found[name] = LossCurve(curve.order, curve.losses * factor)
-    return found
 
 
 class _GroupCurve:
@@ -117,9 +92,8 @@ class _GroupCurve:
         self._known: dict[int, float] = {0: 0.0}
         ends = np.linspace(0, len(self._free), min(LOOKS, len(self._free)) + 1).round().astype(int)
         self._ends = sorted(set(ends.tolist()) - {0})
-        self._marks = sorted({max(1, round(share * len(self._free))) for share in PROBED})
-        self.probes: list[tuple[float, list[Probe]]] = []
-        """Losses by shape and the changes that go with them."""
+        self._marks = sorted(marks(len(self._free)))
+        self.probes: list[Probed] = []
 
     def curve(self) -> LossCurve:
         """What the group loses at each of its widths."""
@@ -160,52 +134,15 @@ class _Part:
 
     @staticmethod
     def of(found: LossEvidence, place: int, index: int, seed: int) -> _Part:
-        view, rows = found.views[place], found.rows[place]
-        inputs = rows.inputs[index]
-        # By samples and not by rows: rows of one sample resemble each other, and would flatter the fit.
-        half = max(1, len(inputs) // 2)
-        fit = inputs[:half].reshape(-1, view.inputs)
-        # A single sample has to do for both.
-        rest = inputs[half if len(inputs) > 1 else 0 :].reshape(-1, view.inputs)
-        # A sum of many float32 numbers loses digits.
-        mean = fit.mean(axis=0, dtype=np.float64).astype(np.float32)
-        fit = fit - mean
+        view = found.views[place]
         matrix = view.matrix[index]
-        if rows.gradients is None:
-            # Without gradients every layer counts by the share of its output's variance that changes.
-            spread = float(np.square(fit @ matrix.T).sum()) / len(fit)
-            metric = np.eye(len(matrix)) / max(spread, 1e-300) ** 0.5
-        else:
-            metric = metric_of(rows.gradients[index].reshape(-1, len(matrix)), rows.positions / rows.drawn, seed)
-        held = Held(rest - rest.mean(axis=0), metric)
-        return _Part(Reader(matrix, metric, fit, view.units[index]), held, mean, (place, index))
+        halves = Halves.of(found.rows[place], index, matrix, seed)
+        reader = Reader(matrix, halves.held.metric, halves.fit, view.units[index])
+        return _Part(reader, halves.held, halves.mean, (place, index))
 
     def probe(self, change: npt.NDArray[np.floating]) -> Probe:
         """A change to be judged exactly."""
         return Probe(*self.place, change.astype(np.float32), self.mean)
-
-
-def metric_of(slopes: Floats32, weight: float, seed: int) -> Matrix:
-    """F with FᵀF = E Σ_positions g gᵀ, of all directions or of RANK random mixtures of rows.
-
-    Args:
-        slopes: float32[samples * drawn, out].
-        weight: positions that each row stands for.
-        seed: of the mixtures.
-    """
-    weight = weight / max(len(slopes), 1)
-    if slopes.shape[1] <= RANK:
-        whole = np.asarray(slopes.T @ slopes, np.float64) * weight
-        values, vectors = np.linalg.eigh(whole)
-        # Rounding leaves tiny or negative eigenvalues, whose roots are noise or NaN.
-        kept = values > values[-1] * 1e-9
-        return np.asarray((vectors[:, kept] * np.sqrt(values[kept])).T)
-    # The rows themselves are a factor already, with no more rows than a mixture would have.
-    if len(slopes) <= RANK:
-        return np.asarray(slopes * weight**0.5, np.float64)
-    # Random signs keep the expectation of the product (Johnson and Lindenstrauss), and bound its rank.
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (RANK, len(slopes))).astype(np.float32)
-    return np.asarray((signs @ slopes) * (weight / RANK) ** 0.5, np.float64)
 
 
 def _by_scores(group: ChannelGroup, scores: Scores) -> LossCurve:

@@ -11,29 +11,29 @@ _CRITERIA = "compressor.pruning.criteria"
 CRITERIA = Choices(
     "criterion",
     {
-        "l1": f"{_CRITERIA}.norms:l1",
-        "l2": f"{_CRITERIA}.norms:l2",
+        "l1": f"{_CRITERIA}.norms:L1",
+        "l2": f"{_CRITERIA}.norms:L2",
         "consumers": f"{_CRITERIA}.norms:Consumers",
         "dependency": f"{_CRITERIA}.norms:Dependency",
         "product": f"{_CRITERIA}.norms:Product",
         "fpgm": f"{_CRITERIA}.redundancy:GeometricMedian",
         "lamp": f"{_CRITERIA}.norms:Lamp",
-        "taylor": f"{_CRITERIA}.gradients:Taylor",
-        "fisher": f"{_CRITERIA}.gradients:Fisher",
-        "hessian": f"{_CRITERIA}.gradients:Hessian",
-        "snip": f"{_CRITERIA}.gradients:Snip",
-        "grasp": f"{_CRITERIA}.gradients:Grasp",
-        "synflow": f"{_CRITERIA}.gradients:SynFlow",
-        "activation": f"{_CRITERIA}.activations:Activation",
-        "wanda": f"{_CRITERIA}.activations:Wanda",
-        "pfp": f"{_CRITERIA}.activations:Pfp",
-        "chip": f"{_CRITERIA}.activations:Chip",
+        "taylor": f"{_CRITERIA}.measured:TAYLOR",
+        "fisher": f"{_CRITERIA}.measured:FISHER",
+        "hessian": f"{_CRITERIA}.measured:HESSIAN",
+        "snip": f"{_CRITERIA}.measured:SNIP",
+        "grasp": f"{_CRITERIA}.measured:GRASP",
+        "synflow": f"{_CRITERIA}.measured:SYNFLOW",
+        "activation": f"{_CRITERIA}.measured:ACTIVATION",
+        "wanda": f"{_CRITERIA}.measured:WANDA",
+        "pfp": f"{_CRITERIA}.measured:PFP",
+        "chip": f"{_CRITERIA}.measured:CHIP",
         "random": f"{_CRITERIA}.random:Random",
     },
     group="onnx_compressor.criteria",
 )
-"""What makes a channel important: a class or function without arguments that makes a
-:class:`compressor.pruning.criteria.base.Criterion`."""
+"""What makes a channel important: a :class:`compressor.pruning.criteria.base.Criterion`, or a class or function without
+arguments that makes one."""
 
 RECOVERIES = Choices(
     "recovery",

@@ -21,7 +21,7 @@ from compressor.pruning.depth import with_depth
 from compressor.pruning.select import Ranking
 
 if TYPE_CHECKING:
-    from compressor.allocation.measure import ExactLosses
+    from compressor.allocation.judge import ExactLosses
     from compressor.allocation.reading import Sizing
     from compressor.allocation.rows import Rows
     from compressor.allocation.views import LinearView

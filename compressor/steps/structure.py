@@ -166,8 +166,8 @@ class LayerOptions:
         self, layers: list[CandidateLayer], found: Analysis, goal: Goal
     ) -> Callable[[PruneSettings], list[ChangeLine]]:
         """What the settings allow of the options of all layers, which are measured once."""
-        from compressor.structures.layer.judged import LayerEvidence
-        from compressor.structures.lowrank.curves import rank_curves
+        from compressor.structures.layer.judged import LayerEvidence, layer_curves
+        from compressor.structures.lowrank.curves import RankCurve
         from compressor.structures.mask_curves import mask_curves
         from compressor.structures.reorder import movable
 
@@ -182,7 +182,7 @@ class LayerOptions:
                 offer = replace(offer, movable=movable(found.coupling, layers))
             lines = [curve.line() for curve in mask_curves(layers, evidence, offer)]
             return lambda _: lines
-        curves = rank_curves(layers, evidence)
+        curves = layer_curves(layers, evidence, "ranks", RankCurve)
         return lambda settings: [curve.line(ranks_of(settings)) for curve in curves]
 
     def _made(self, found: Analysis, ranking: Ranking | None, chosen: JointChoice) -> Selected:

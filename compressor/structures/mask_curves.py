@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
-from compressor.allocation.judge import Floats32, Probe
+from compressor.allocation.judge import PROBED, Probe
+from compressor.allocation.rows import Floats32
 from compressor.reconstruct.form import Matrix
 from compressor.structures.interspace.basis import KernelSpace
 from compressor.structures.interspace.composed import CoefficientOption
 from compressor.structures.layer.change import ChangeLine, LayerChange, cheapest_first
-from compressor.structures.layer.judged import LayerEvidence, scale_curves
+from compressor.structures.layer.judged import LayerCurve, LayerEvidence, layer_curves
 from compressor.structures.layer.layers import CandidateLayer
 from compressor.structures.masks.fit import masked_ridge
 from compressor.structures.masks.maker import Maker, Ordering
@@ -20,8 +22,6 @@ from compressor.structures.masks.masked import MaskOption
 
 DAMPING, STEPS = 1e-2, 20
 """Of the fit by which a mask is judged; the one that is written is fitted to the end."""
-PROBED = 3
-"""Options of a layer that are also judged exactly."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +73,18 @@ class MaskOffer:
                 yield MaskOption.of(f"{name} of channels in another order", mask[:, np.argsort(order)], order)
 
 
-class MaskCurve:
+class MaskCurve(LayerCurve):
     """What one convolution loses.
 
     Args:
-        layer: the convolution.
-        place: which of the layers it is.
         found: what it is judged by.
         offer: makes its masks, and options of them.
     """
 
     def __init__(self, layer: CandidateLayer, place: int, found: LayerEvidence, offer: MaskOffer) -> None:
-        self._layer, self._place, self._factor = layer, place, 1.0
+        super().__init__(layer, place)
         self._scope, self._counts = offer.scope, offer.counts == "macs"
-        self._part = part = found.parts(layer, place)[0]
+        part = found.parts(layer, place)[0]
         space = offer.space(layer)
         matrix, inputs = part.matrix, part.metrics.covariance
         if space is not None:
@@ -100,20 +98,24 @@ class MaskCurve:
             change = change if space is None else space.kernels(change)
             loss, dropped = part.held.loss(change), float(energy[~kept].sum())
             self._judged.append(_Judged(option, change.astype(np.float32), loss, dropped))
+        # As many as of other structures, evenly from the densest to the sparsest.
+        places = np.linspace(0, len(self._judged) - 1, len(PROBED)).round().astype(int) if self._judged else ()
+        probed = [self._judged[k] for k in np.unique(places)]
+        self.probes = [(one.loss, [Probe(place, 0, one.change, part.mean)]) for one in probed]
 
     def line(self) -> ChangeLine:
         """All masks that save something and are not worse in all than another.
 
         Of a structure that comes to smaller convolutions, masks that do not are left out: their zeros would stay.
         """
-        size = self._layer.geometry
+        size = self.layer.geometry
         found: list[tuple[float, float, LayerChange | None]] = [(size.macs, 0.0, None)]
         # Where nothing comes to smaller convolutions, as with N of M, all masks count.
         small = [one for one in self._judged if one.option.small]
         for one in small or self._judged:
             if one.option.macs(size) < size.macs:
                 found.append((one.option.macs(size), self._worth(one), one.option))
-        return cheapest_first(self._layer, found)
+        return cheapest_first(self.layer, found)
 
     def _worth(self, one: _Judged) -> float:
         """What is lost by a mask, in the unit in which the budget is shared out."""
@@ -121,37 +123,14 @@ class MaskCurve:
             return one.dropped
         # Its slope by what is kept is the same at the same share in every layer, so that one price cuts all alike.
         if self._scope == "local":
-            size, option = self._layer.geometry, one.option
+            size, option = self.layer.geometry, one.option
             whole, left = (size.macs, option.macs(size)) if self._counts else (size.params, option.params(size))
             return whole * (1 - left / whole) ** 2
-        return one.loss * self._factor
-
-    def probes(self) -> list[tuple[float, list[Probe]]]:
-        """Losses of a few masks by shape, from the densest to the sparsest, and the changes that go with them."""
-        # Evenly over what there is, from the densest to the sparsest.
-        places = np.unique(np.linspace(0, len(self._judged) - 1, min(PROBED, len(self._judged))).round().astype(int))
-        chosen = [self._judged[k] for k in places] if self._judged else []
-        return [(one.loss, [Probe(self._place, 0, one.change, self._part.mean)]) for one in chosen]
-
-    def scale(self, ratios: Sequence[float]) -> None:
-        """Takes up how much more is really lost than independence of positions and layers makes of it."""
-        if ratios:
-            self._factor = float(np.mean(ratios))
+        return one.loss * self.factor
 
 
 def mask_curves(layers: Sequence[CandidateLayer], found: LayerEvidence, offer: MaskOffer) -> list[MaskCurve]:
-    """The curve of every layer.
-
-    Args:
-        layers: convolutions of one group.
-        found: what they are judged by; without samples a mask loses the share of the weights' squares that it drops.
-        offer: makes the masks, and options of them.
-    """
-    curves = []
-    for number, layer in enumerate(layers):
-        found.tell(f"masks: layer {number + 1} of {len(layers)}")
-        curves.append(MaskCurve(layer, number, found, offer))
+    """The curve of every layer, convolutions of one group, of which ``offer`` makes the masks and options of them."""
     # Losses of outputs are asked for only where they decide.
-    if offer.scope == "loss":
-        scale_curves(curves, found)
-    return curves
+    found = found if offer.scope == "loss" else replace(found, exact=None)
+    return layer_curves(layers, found, "masks", partial(MaskCurve, offer=offer))

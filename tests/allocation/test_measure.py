@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 
+from compressor.allocation.judge import Probe, factors
 from compressor.allocation.measure import LossEvidence, loss_curves
 from compressor.allocation.reading import Sizing, exactly, sizing, with_gradients, without_gradients
 from compressor.allocation.views import covered, views
@@ -119,6 +123,26 @@ def test_what_no_linear_layer_reads_goes_by_its_scores_on_the_scale_of_the_other
     assert found["v"].order.tolist() == units[np.argsort(scores, kind="stable")][: len(found["v"].order)].tolist()
     ratio = found["v"].losses[6] / found["w"].losses[8]
     assert 0.2 < ratio < 5
+
+
+def test_losses_are_scaled_by_those_taken_exactly_at_a_quarter_half_and_three_quarters() -> None:
+    _, ranked, seen = evidence(model(CHAIN), Arrays(x=noise(64, 4, 6, 6)), torch=False)
+    ranked = {group: scores for group, scores in ranked.items() if group.name == "w"}
+    plain = loss_curves(ranked, seen, 0)["w"].losses
+
+    def exact(sets: Sequence[Sequence[Probe]]) -> np.ndarray:
+        [own] = [view for view in seen.views if view.layer.weight.initializer.name == "v"]
+        lost = [np.isclose(probe.change, -own.matrix[0]).all(axis=0).sum() for [probe] in sets]
+        assert lost == [3 * 4, 6 * 4, 8 * 4], "columns, four taps each, of the 11 channels that may go"
+        return np.ones(len(sets))
+
+    scaled = loss_curves(ranked, replace(seen, exact=exact), 0)["w"].losses
+    assert scaled == pytest.approx(plain * np.mean(1 / plain[[3, 6, 8]]))
+
+
+def test_a_change_that_is_called_free_does_not_scale() -> None:
+    curves = [[(0.0, []), (2.0, []), (4.0, [])], [(0.0, [])], []]
+    assert factors(curves, lambda sets: np.arange(1.0, len(sets) + 1)) == [(2 / 2 + 3 / 4) / 2, 1.0, 1.0]
 
 
 def test_fewer_samples_and_rows_where_there_would_be_too_many() -> None:

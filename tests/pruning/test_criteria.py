@@ -13,6 +13,7 @@ from compressor.config import PruneSettings
 from compressor.errors import UsageError
 from compressor.pruning.criteria import CRITERIA, Weights, criterion
 from compressor.pruning.criteria.base import aggregate_scores, ranking
+from compressor.pruning.criteria.norms import Consumers
 from tests.models import between, in_memory, model, weight
 from tests.oracle import couple
 
@@ -196,6 +197,12 @@ def test_energy_of_a_hidden_unit_counts_every_gate() -> None:
 
 def test_every_criterion_can_be_made() -> None:
     assert all(callable(criterion(name).score) for name in CRITERIA)
+
+
+@pytest.mark.parametrize("found", [Consumers, Consumers()])
+def test_a_table_holds_criteria_or_what_makes_them(found: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CRITERIA, "find", lambda _: found)
+    assert criterion("mine") == Consumers()
 
 
 def test_unknown_criterion() -> None:

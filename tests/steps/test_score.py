@@ -14,7 +14,7 @@ from compressor.data import Batch, Indices
 from compressor.errors import ModelError, UsageError
 from compressor.pruning.activations import RANK_SAMPLES
 from compressor.pruning.analysis import analyse
-from compressor.pruning.criteria import CRITERIA
+from compressor.pruning.criteria import CRITERIA, criterion
 from compressor.steps.score import ROUNDS, measure_for_criterion
 from tests.models import between, in_memory, model
 
@@ -57,7 +57,7 @@ def reads(name: str, data: Seeded, proto: onnx.ModelProto, **values: object) -> 
 def test_only_those_that_need_data_read_any(name: str) -> None:
     data, chosen = Seeded(40), settings(name)
     found = measure_for_criterion(analyse(in_memory(symbolic()), chosen), chosen, data)
-    assert (found is None) == (CRITERIA[name]().needs is None)
+    assert (found is None) == (criterion(name).needs is None)
     assert bool(data.read) == (found is not None and name != "synflow")
     if found is not None:
         assert np.isfinite(found.rounds).all()

@@ -1,4 +1,4 @@
-"""How important a channel is. One class a criterion, in a file of this folder, and a line in ``config/choices.py``."""
+"""How important a channel is. One class or row a criterion, and a line in ``config/choices.py``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from compressor.pruning.criteria.measurement import Measurement, Need
 
 def criterion(name: str) -> Criterion:
     """The criterion called ``name``; raises UsageError where there is none."""
-    found: Criterion = CRITERIA.find(name)()
-    return found
+    found = CRITERIA.find(name)
+    made: Criterion = found() if callable(found) else found
+    return made
 
 
 __all__ = ["CRITERIA", "Criterion", "Measurement", "Need", "Scores", "Weights", "criterion"]

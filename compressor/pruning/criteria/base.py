@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -111,13 +111,12 @@ def _energy(array: npt.NDArray[np.generic], axes: tuple[int, ...], power: int) -
 
 
 class Criterion(Protocol):
-    """Scores the units of a group: higher is kept.
+    """Scores the units of a group: higher is kept."""
 
-    Attributes:
-        needs: what has to be measured before it can score; None: weights are enough.
-    """
-
-    needs: ClassVar[Need | None]
+    @property
+    def needs(self) -> Need | None:
+        """What has to be measured before it can score; None: weights are enough."""
+        ...
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """float64[n units], finite and not negative."""

@@ -30,14 +30,10 @@ class Magnitude:
         return aggregate_scores(parts, weights.aggregate, len(group.units))
 
 
-def l1() -> Magnitude:
-    """Sums of absolute weights."""
-    return Magnitude(1)
-
-
-def l2() -> Magnitude:
-    """Roots of sums of squared weights."""
-    return Magnitude(2)
+L1 = Magnitude(1)
+"""Sums of absolute weights."""
+L2 = Magnitude(2)
+"""Roots of sums of squared weights."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +103,6 @@ def _is_scale(slot: Slot) -> bool:
     return any(operator.normalises is not None and index in operator.scale for operator, index in uses)
 
 
-def unless_silent(scores: Scores, group: ChannelGroup, weights: Weights) -> Scores:
-    """The scores, or those of :class:`Consumers` where all are zero, because nothing of the group could be measured
-    (quantised weights have no gradient, and a gate that is open has none)."""
-    return scores if scores.any() else Consumers().score(group, weights)
-
-
 @dataclass(frozen=True)
 class Lamp:
     """Layer-adaptive magnitude (LAMP, arXiv 2010.07611): energy over the energy of all that rank above it."""
@@ -121,7 +111,7 @@ class Lamp:
 
     def score(self, group: ChannelGroup, weights: Weights) -> Scores:
         """``u² / sum of v² over v >= u`` within the group; float64[n]."""
-        energy = Magnitude(2).score(group, weights) ** 2
+        energy = L2.score(group, weights) ** 2
         order = np.argsort(energy, kind="stable")
         above = np.cumsum(energy[order][::-1])[::-1]
         scores = np.zeros(len(energy))

@@ -10,7 +10,7 @@ import numpy as np
 from compressor.channels.groups import ChannelGroup
 from compressor.pruning.criteria.base import Scores, Weights
 from compressor.pruning.criteria.measurement import Need
-from compressor.pruning.criteria.norms import Magnitude
+from compressor.pruning.criteria.norms import L2
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class GeometricMedian:
         slots = [s for s in weights.kernels(group) if s.role == "out"] or weights.kernels(group)
         rows = [r for s in slots if (r := weights.rows(group, s)) is not None]
         if not rows:
-            return Magnitude(2).score(group, weights)
+            return L2.score(group, weights)
         filters = np.concatenate(rows, axis=1)
         gram = (filters @ filters.T).astype(np.float64)
         square = np.diagonal(gram)

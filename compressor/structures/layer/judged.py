@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from compressor.allocation.judge import Floats32, Held, Probe
-from compressor.allocation.measure import ExactLosses, metric_of
-from compressor.allocation.rows import Rows
+from compressor.allocation.judge import ExactLosses, Halves, Held, Probed, factors
+from compressor.allocation.rows import Floats32, Rows
 from compressor.reconstruct.form import Matrix, as_float64
 from compressor.reconstruct.ridge import factor_of_rows
 from compressor.structures.layer.layers import CandidateLayer
@@ -74,28 +73,47 @@ class LayerEvidence:
         return [_part(matrix, rows, k, self.seed) for k, matrix in enumerate(layer.view.matrix)]
 
 
-class OptionCurve(Protocol):
-    """What one layer loses by its options, in a unit of which the size is not known yet."""
+class LayerCurve:
+    """What one layer, number ``place`` of all, loses by its options.
 
-    def probes(self) -> list[tuple[float, list[Probe]]]:
-        """Losses of a few options by shape, and the changes that go with them."""
-        ...
+    Attributes:
+        probes: of a few options.
+        factor: what losses by shape are multiplied by.
+    """
 
-    def scale(self, ratios: Sequence[float]) -> None:
-        """Takes up how much more is really lost than independence of positions and layers makes of it."""
-        ...
+    def __init__(self, layer: CandidateLayer, place: int) -> None:
+        self.layer, self.place = layer, place
+        self.probes: list[Probed] = []
+        self.factor = 1.0
 
 
-def scale_curves(curves: Sequence[OptionCurve], found: LayerEvidence) -> None:
-    """Takes losses exactly at a few options of every curve, and scales it by that."""
-    if found.exact is None or not curves:
-        return
-    found.tell("layers: the outputs")
-    probes = [(curve, *probe) for curve in curves for probe in curve.probes()]
-    exact = found.exact([changes for _, _, changes in probes])
-    for curve in curves:
-        pairs = zip(probes, exact, strict=True)
-        curve.scale([float(true) / loss for (of, loss, _), true in pairs if of is curve and loss > 0])
+Curve = TypeVar("Curve", bound=LayerCurve)
+
+
+def layer_curves(
+    layers: Sequence[CandidateLayer],
+    found: LayerEvidence,
+    kind: str,
+    make: Callable[[CandidateLayer, int, LayerEvidence], Curve],
+) -> list[Curve]:
+    """The curve of every layer, scaled by what is lost exactly at its probes.
+
+    Args:
+        layers: those that may change.
+        found: what they are judged by; without samples an option loses the share of the weights' squares that it drops.
+        kind: of the options, for messages.
+        make: a curve of a layer, its place and the evidence.
+    """
+    curves = []
+    for number, layer in enumerate(layers):
+        found.tell(f"{kind}: layer {number + 1} of {len(layers)}")
+        curves.append(make(layer, number, found))
+    if found.exact is not None and curves:
+        found.tell("layers: the outputs")
+        for curve, factor in zip(curves, factors([curve.probes for curve in curves], found.exact), strict=True):
+            # Probes are as large as the weights.
+            curve.factor, curve.probes = factor, []
+    return curves
 
 
 def _part(matrix: Matrix, rows: Rows | None, index: int, seed: int) -> JudgedMatrix:
@@ -109,17 +127,6 @@ def _part(matrix: Matrix, rows: Rows | None, index: int, seed: int) -> JudgedMat
         return JudgedMatrix(
             matrix, metrics, Held(even, np.eye(len(matrix)) / spread**0.5), np.zeros(unknowns, np.float32)
         )
-    inputs = rows.inputs[index]
-    half = max(1, len(inputs) // 2)
-    fit = inputs[:half].reshape(-1, unknowns)
-    # With one sample alone it has to do for both.
-    rest = inputs[half if len(inputs) > 1 else 0 :].reshape(-1, unknowns)
-    mean = fit.mean(axis=0, dtype=np.float64).astype(np.float32)
-    factor = factor_of_rows(fit - mean)
-    # Without gradients every output counts the same, by the size of all of them.
-    if rows.gradients is None:
-        spread = float(np.square(factor @ matrix.T).sum())
-        metric = np.eye(len(matrix)) / max(spread, 1e-300) ** 0.5
-    else:
-        metric = metric_of(rows.gradients[index].reshape(-1, len(matrix)), rows.positions / rows.drawn, seed)
-    return JudgedMatrix(matrix, Weighting(factor, metric.T @ metric), Held(rest - rest.mean(axis=0), metric), mean)
+    halves = Halves.of(rows, index, matrix, seed)
+    metric = halves.held.metric
+    return JudgedMatrix(matrix, Weighting(factor_of_rows(halves.fit), metric.T @ metric), halves.held, halves.mean)

@@ -7,17 +7,17 @@ layer in the metric that weighs them, rank r of the side ``outputs`` loses what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from compressor.allocation.judge import Probe
+from compressor.allocation.judge import PROBED, Probe, marks
 from compressor.reconstruct.form import Matrix
 from compressor.structures.layer.change import ChangeLine, LayerChange, cheapest_first
 from compressor.structures.layer.geometry import Geometry, ThinnedSide
-from compressor.structures.layer.judged import JudgedMatrix, LayerEvidence, Weighting, scale_curves
+from compressor.structures.layer.judged import JudgedMatrix, LayerCurve, LayerEvidence, Weighting
 from compressor.structures.layer.layers import CandidateLayer
 from compressor.structures.lowrank.factors import Truncation
 from compressor.structures.lowrank.thinned import Thinned
@@ -25,10 +25,8 @@ from compressor.structures.lowrank.thinned import Thinned
 Floats = npt.NDArray[np.float64]
 RANKS = 32
 """Ranks that are considered of a layer."""
-PROBED = (0.25, 0.5, 0.75)
-"""Shares of the widest rank at which losses are also taken exactly."""
 JUDGED = (0.0, 0.125, *PROBED)
-"""Those at which losses are judged where each takes a regression, which is cubic in the rank."""
+"""Shares of the widest rank at which losses are judged where each takes a regression, which is cubic in the rank."""
 
 
 @dataclass(frozen=True)
@@ -59,53 +57,31 @@ class Ranks:
         return [found[k] for k in places] if found else []
 
 
-def rank_curves(layers: Sequence[CandidateLayer], found: LayerEvidence) -> list[RankCurve]:
-    """What every layer loses at every rank.
-
-    Args:
-        layers: those that may be taken apart.
-        found: what they are judged by; without samples a rank loses the share of the weights' squares that it drops.
-    """
-    curves = []
-    for number, layer in enumerate(layers):
-        found.tell(f"ranks: layer {number + 1} of {len(layers)}")
-        curves.append(RankCurve(layer, number, found))
-    scale_curves(curves, found)
-    return curves
-
-
-class RankCurve:
-    """What one layer loses at every rank.
-
-    Args:
-        layer: the layer.
-        place: which of the layers it is.
-        found: what it is judged by.
-    """
+class RankCurve(LayerCurve):
+    """What one layer loses at every rank; ``found`` is what it is judged by."""
 
     def __init__(self, layer: CandidateLayer, place: int, found: LayerEvidence) -> None:
-        self._layer, self._place, self._factor = layer, place, 1.0
+        super().__init__(layer, place)
         parts = found.parts(layer, place)
         self._metrics = tuple(part.metrics for part in parts)
-        self._probes: list[tuple[float, list[Probe]]] = []
         # Rows and decompositions are let go here: those of all layers together would not fit into memory.
         self._losses = {side: self._measured(side, parts) for side in sides_of(layer.geometry)}
 
     def line(self, ranks: Ranks) -> ChangeLine:
         """All options that cost less than the layer, by falling cost; of those that cost more and lose more, none."""
-        size = self._layer.geometry
+        size = self.layer.geometry
         found: list[tuple[float, float, LayerChange | None]] = [(size.macs, 0.0, None)]
         for option in thinned_options(size, ranks, self._metrics):
-            loss = float(self._losses[option.side][option.rank]) * self._factor
+            loss = float(self._losses[option.side][option.rank]) * self.factor
             found.append((option.macs(size), loss, option))
-        return cheapest_first(self._layer, found)
+        return cheapest_first(self.layer, found)
 
     def _measured(self, side: ThinnedSide, parts: list[JudgedMatrix]) -> Floats:
         """float64[widest + 1]: by rank, never falling as ranks fall."""
-        size = self._layer.geometry
+        size = self.layer.geometry
         widest = size.widest(side)
         pairs = [(part, Truncation(part.matrix, part.metrics, size.inputs, side)) for part in parts]
-        probed, few = ({max(1, round(share * widest)) for share in shares} - {widest} for shares in (PROBED, JUDGED))
+        probed, few = (marks(widest, shares) - {widest} for shares in (PROBED, JUDGED))
         changes = {rank: [_change(*pair, rank) for pair in pairs] for rank in (probed if side == "outputs" else few)}
         losses = np.zeros(widest + 1)
         if side == "outputs":
@@ -116,23 +92,12 @@ class RankCurve:
             losses = _between(known, widest)
         # Noise must not make a larger rank worse: the knapsack relies on it.
         losses = np.asarray(np.maximum.accumulate(losses[::-1])[::-1])
-        self._probes = [(float(losses[rank]), self._probed(parts, changes[rank])) for rank in sorted(probed)]
+        self.probes = [(float(losses[rank]), self._probed(parts, changes[rank])) for rank in sorted(probed)]
         return losses
 
     def _probed(self, parts: list[JudgedMatrix], changes: list[Matrix]) -> list[Probe]:
         pairs = enumerate(zip(changes, parts, strict=True))
-        return [Probe(self._place, k, change.astype(np.float32), part.mean) for k, (change, part) in pairs]
-
-    def probes(self) -> list[tuple[float, list[Probe]]]:
-        """Losses of a few ranks by shape, and the changes that go with them."""
-        # They are asked for once, and are as large as the weights.
-        found, self._probes = self._probes, []
-        return found
-
-    def scale(self, ratios: Sequence[float]) -> None:
-        """Takes up how much more is really lost than independence of positions and layers makes of it."""
-        if ratios:
-            self._factor = float(np.mean(ratios))
+        return [Probe(self.place, k, change.astype(np.float32), part.mean) for k, (change, part) in pairs]
 
 
 def thinned_options(size: Geometry, ranks: Ranks, metrics: tuple[Weighting, ...] = ()) -> Iterator[Thinned]:

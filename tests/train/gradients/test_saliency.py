@@ -319,8 +319,8 @@ def check(seed: int) -> int:
     groups = group(found.coupling)
     sizes = {k: v[0] for k, v in found.shapes.inputs.items() if v}
     batches = [Batch(dict(random_inputs(proto, rng, next(iter(sizes.values()), 3)))) for _ in range(2)]
-    for name, maker in CRITERIA.items():
-        need = maker().needs
+    for name in CRITERIA:
+        need = criterion(name).needs
         if need is None or not groups:
             continue
         try:
@@ -333,7 +333,7 @@ def check(seed: int) -> int:
         except Exception as error:
             raise AssertionError(f"seed {seed} ({', '.join(blocks_of(proto))}), {name}: {error}") from error
         for member in groups:
-            score = maker().score(member, Weights("mean", result))
+            score = criterion(name).score(member, Weights("mean", result))
             assert score.shape == member.units.shape
             assert score.dtype == np.float64
             assert np.isfinite(score).all()
@@ -359,7 +359,7 @@ def test_scores_of_many_random_graphs_are_finite(seed: int) -> None:
 def test_every_need_is_measured_somewhere() -> None:
     needs = [*activations.MEASURES, *saliency.MEASURES, Need.PATHS]
     assert sorted(need.value for need in needs) == sorted(need.value for need in Need)
-    assert {maker().needs for maker in CRITERIA.values()} - {None} == set(Need)
+    assert {criterion(name).needs for name in CRITERIA} - {None} == set(Need)
 
 
 def test_parts_of_an_output_in_units_of_their_own_move_alike() -> None:
