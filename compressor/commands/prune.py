@@ -53,7 +53,8 @@ class PruneResult(ModelResult):
 
     The plan is None where several steps cannot be replayed as one. ``proved`` is what was proved of the smaller
     model as it is. ``tokens`` are the old numbers of those that were kept, in the new order; None where all were. With
-    ``also``, ``model`` is all files joined; :attr:`models` are they.
+    ``also``, ``model`` is all files joined; :attr:`models` are they. ``sealed`` is a copy from when the last proof was
+    through, which a file is held against.
     """
 
     model: ir.Model
@@ -61,6 +62,7 @@ class PruneResult(ModelResult):
     report: Report
     proved: Evidence | None = None
     tokens: tuple[int, ...] | None = None
+    sealed: ir.Model | None = None
 
     @property
     def models(self) -> list[ir.Model]:
@@ -123,7 +125,8 @@ def _prune(
     run = PruningRun(settings, plan, distrusted, asked.size, means, recovery, clock)
     found = run.all_steps(start.found, start.read)
     # Once for all steps, on what will be written.
-    same_signatures(source, run.model, found.coupling.policy.free)
+    sealed = run.sealed
+    same_signatures(source, sealed, found.coupling.policy.free)
     kept = run.single_plan(source)
     report = recovery.added_to(run.report(found, start.before, start.notes))
     report = account.told_apart(report, asked.model)
@@ -134,8 +137,9 @@ def _prune(
         if settings.proves:
             with clock.phase("prove"):
                 report = account.not_proved_too(report, prove_with_functions(plain, run.model, settings))
+        sealed = run.model.clone()
     stamp_provenance(run.model, "prune", asked.settings, asked.file, pruning_facts(report, kept))
-    return PruneResult(run.model, kept, report, run.still_proved(), start.tokens)
+    return PruneResult(run.model, kept, report, run.still_proved(), start.tokens, sealed)
 
 
 def prune_file(
@@ -163,7 +167,7 @@ def prune_file(
                 NO_PLAN.format(reason=LAYERS_CHANGE if result.report.changed else "these steps are no single plan")
             )
         with clock.phase("write"):
-            stats = run_files.put_in_place(result.model, output, settings, result.proved)
+            stats = run_files.put_in_place(result.model, output, settings, result.proved, result.sealed)
             if plan_out is not None and result.plan is not None:
                 write_text(plan_out, result.plan.to_json())
             if result.tokens is not None and output is not None:

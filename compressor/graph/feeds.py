@@ -17,6 +17,8 @@ from compressor.graph.shapes import Shapes
 
 ROUNDS = (2, 4)
 """Least and largest number of times that a loop is run which is told by an input."""
+BYTES = (ir.DataType.UINT8, ir.DataType.INT8)
+BYTE = 255
 FEW = 2
 """Exclusive bound of an integer input that picks from no table: a mask, a flag, a token type."""
 
@@ -38,7 +40,7 @@ def feeds(
     """
     demand_room(model, inputs, shapes)
     rng = np.random.default_rng(seed)
-    largest = shapes.largest(inputs, FEW - 1)
+    largest, anything = shapes.largest(inputs, FEW - 1), shapes.largest(inputs, BYTE)
     loops = loop_settings(model.graph)
     made: dict[str, Array] = {}
     for value in model.graph.inputs:
@@ -58,6 +60,11 @@ def feeds(
             top = min(0 if zeros else largest.get(name, FEW - 1), int(np.iinfo(dtype.numpy()).max))
             low, high = ROUNDS if name in loops and not zeros else (0, top)
             made[name] = np.asarray(rng.integers(low, high + 1, shape)).astype(dtype.numpy())
+            # Bytes are pixels, or numbers on a grid, of which small ones tell little; masks of bytes get some zeros.
+            if dtype in BYTES and anything.get(name, BYTE) == BYTE and name not in loops and not zeros:
+                whole = np.iinfo(dtype.numpy())
+                wide = rng.integers(whole.min, whole.max + 1, shape).astype(dtype.numpy())
+                made[name] = np.where(rng.random(shape) < 0.5, wide, made[name])
     return made
 
 

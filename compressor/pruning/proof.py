@@ -33,7 +33,7 @@ from compressor.pruning.inputs import Inputs
 from compressor.pruning.piecewise import Piecewise, runnable
 from compressor.pruning.signature import same_signature
 from compressor.pruning.standard import Standard, moved_runs, noise_of, with_tolerance
-from compressor.pruning.written import demand_same_file
+from compressor.pruning.written import demand_same
 from compressor.runtime.stored import Answers, Feed, Runnable, Runs
 
 ONE_SIZE = "one size of its open dimensions was run: the file takes no other, or another would take too much"
@@ -160,7 +160,7 @@ def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.
         # Callers bind to names and sizes, which no comparison of numbers looks at.
         loaded = files.load_model(file)
         same_signature(part, loaded)
-        demand_same_file(part, loaded)
+        demand_same(part, loaded)
     runs = known.runs if known is not None else None
     if runs is None:
         # Sizes are followed in graphs without functions.

@@ -6,8 +6,31 @@ from collections.abc import Collection
 
 import onnx_ir as ir
 
-from compressor.errors import ProofFailed
+from compressor.errors import PLEASE, ProofFailed
 from compressor.graph.joined import joined_of, split
+from compressor.runtime.stored import Runs
+
+DEFAULTS = 4
+"""IR version from which on an initializer that is an input is a default; before, every one had to be an input."""
+
+
+def _defaults(model: ir.Model) -> list[str]:
+    return [str(v.name) for v in model.graph.inputs if v.is_initializer()] if model.ir_version >= DEFAULTS else []
+
+
+def demand_declared(model: ir.Model, runs: Runs, names: Collection[str]) -> None:
+    """Raises ProofFailed where outputs of these names are declared with sizes other than those that runs gave."""
+    for value in model.graph.outputs:
+        if value.name not in names or value.shape is None:
+            continue
+        for row in runs.outputs:
+            found = row[list(runs.names).index(str(value.name))].shape
+            if len(found) != len(value.shape) or any(
+                isinstance(dim, int) and dim != size for dim, size in zip(value.shape, found, strict=True)
+            ):
+                raise ProofFailed(
+                    f"output {value.name!r} is declared as {value.shape} and gives {list(found)}; {PLEASE}"
+                )
 
 
 def _sizes(value: ir.Value, *, declared: bool) -> tuple[str, ...] | int | None:
@@ -35,7 +58,7 @@ def same_signatures(before: ir.Model, after: ir.Model, free: Collection[str] = (
 def same_signature(before: ir.Model, after: ir.Model, free: Collection[str] = ()) -> None:
     """Raises ProofFailed unless inputs and outputs have the same names, types and shapes.
 
-    Inputs with a default in the file are left out: a weight that lost channels cannot be overridden any more.
+    Inputs with a default in the file stay such; not weights that lost channels, which nobody can override any more.
 
     Args:
         before: the original.
@@ -52,6 +75,11 @@ def same_signature(before: ir.Model, after: ir.Model, free: Collection[str] = ()
         sizes = None if known.shape is None else _sizes(value, declared=known.name not in free)
         return value.name, None if known.dtype is None else value.dtype, sizes
 
+    lost = [name for name in _defaults(before) if name in after.graph.initializers and name not in _defaults(after)]
+    # A weight that lost channels cannot be set from outside any more.
+    lost = [n for n in lost if after.graph.initializers[n].shape == before.graph.initializers[n].shape]
+    if lost:
+        raise ProofFailed(f"input {lost[0]!r}, which has a default, is none in the result; nothing was written")
     if [v.name for v in bound(before)] != [v.name for v in bound(after)]:
         raise ProofFailed("the result has other inputs or outputs than the original; nothing was written")
     for one, two in zip(bound(before), bound(after), strict=True):

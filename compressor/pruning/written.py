@@ -1,4 +1,8 @@
-"""Is what was written what was to be written? Asked of every node and every bit of every weight, without a run."""
+"""Are two models the same? Asked of every node and every bit of every weight, without a run.
+
+So a file is held against the model as it was when it was proved, and a model that nothing should have touched since
+against what it was before.
+"""
 
 from __future__ import annotations
 
@@ -13,33 +17,39 @@ from compressor.graph.weights import is_large, same_tensors
 Told = tuple[object, ...]
 
 
-def demand_same_file(model: ir.Model, loaded: ir.Model) -> None:
-    """Holds a file that was read again against the model that was written to it.
+def demand_same(proved: ir.Model, other: ir.Model, what: str = "the written file") -> None:
+    """Holds another model, as a rule a file that was read again, against the one that was proved.
+
+    Args:
+        proved: the one.
+        other: the other.
+        what: what messages call it.
 
     Raises:
         ProofFailed: a node, an attribute, a body or a weight is another.
     """
-    graphs = [(model.graph, loaded.graph)]
-    graphs += [(function.graph, loaded.functions[name].graph) for name, function in model.functions.items()]
+    graphs = [(proved.graph, other.graph)]
+    graphs += [(function.graph, other.functions[name].graph) for name, function in proved.functions.items()]
     for one, two in graphs:
-        _demand_same_nodes(one, two)
+        _demand_same_nodes(one, two, what)
     # Those are read in parts, once, while the file is run.
-    if is_large(model.graph):
-        return
-    for name, value in model.graph.initializers.items():
-        twin = loaded.graph.initializers.get(name)
+    large = is_large(proved.graph)
+    for name, value in proved.graph.initializers.items():
+        twin = other.graph.initializers.get(name)
         whole, kept = value.const_value, None if twin is None else twin.const_value
-        if whole is not None and (kept is None or not same_tensors(whole, kept)):
-            raise ProofFailed(f"weight {name!r} of the written file is another than in memory; {PLEASE}")
+        if whole is None or whole is kept or (large and kept is not None):
+            continue
+        if kept is None or not same_tensors(whole, kept):
+            raise ProofFailed(f"weight {name!r} of {what} is another than was proved; {PLEASE}")
 
 
-def _demand_same_nodes(model: ir.Graph, loaded: ir.Graph) -> None:
-    wanted, found = list(_nodes(model)), list(_nodes(loaded))
+def _demand_same_nodes(proved: ir.Graph, other: ir.Graph, what: str) -> None:
+    wanted, found = list(_nodes(proved)), list(_nodes(other))
     for one, two in zip(wanted, found, strict=False):
         if one != two:
-            raise ProofFailed(f"node {two[2] or one[2]!r} of the written file is another than in memory; {PLEASE}")
+            raise ProofFailed(f"node {two[2] or one[2]!r} of {what} is another than was proved; {PLEASE}")
     if len(wanted) != len(found):
-        raise ProofFailed(f"the written file has {len(found)} nodes, the model in memory {len(wanted)}; {PLEASE}")
+        raise ProofFailed(f"{what} has {len(found)} nodes where {len(wanted)} were proved; {PLEASE}")
 
 
 def _nodes(graph: ir.Graph) -> Iterator[Told]:

@@ -19,6 +19,7 @@ from compressor.pruning.plan_history import Trail
 from compressor.pruning.preparation import Original
 from compressor.pruning.schedule import steps_of
 from compressor.pruning.weights_only import prove_only_weights, some_feeds
+from compressor.pruning.written import demand_same
 from compressor.results import GroupRow, ModelStats, Report
 from compressor.steps import account, run_files
 from compressor.steps.losses import Losses
@@ -55,6 +56,7 @@ class PruningRun:
         origin: costs of the model before the first step; None before it.
         notes: what the report has to say of the choice.
         ticket: the model at the weights that are rewound to, cut as far as the run has come; None without rewinding.
+        sealed: a copy of the model from when its last proof was through; later steps and files start from that.
     """
 
     settings: PruneSettings
@@ -70,6 +72,7 @@ class PruningRun:
     origin: Origin | None = None
     notes: list[str] = field(default_factory=list)
     ticket: ir.Model | None = None
+    sealed: ir.Model = field(init=False)
 
     @property
     def model(self) -> ir.Model:
@@ -96,13 +99,15 @@ class PruningRun:
         for step in [self.settings] if self.plan is not None else steps_of(self.settings, self.size):
             # Not the first step: the model is another one since, and is analysed anew.
             if self.origin is not None:
-                found, read = self.analysed(self.model)
+                # Against its twin, so that an edit of either would show.
+                found, read = self.analysed(self.sealed)[0], Original(self.model, self.model)
             found = self.step(step, found, read)
-        before = self.model.clone()
-        self.recovery.refit()
-        # After the last layer was fitted to labels, which comes after all steps.
+            self.sealed = self.model.clone()
+        # Last, after all steps.
         if self.settings.refit_last:
-            self._demand_tied(found, before, self.model)
+            self.recovery.refit()
+            self._demand_tied(found, self.sealed, self.model)
+            self.sealed = self.model.clone()
         return found
 
     def analysed(self, model: ir.Model) -> tuple[Analysis, Original]:
@@ -152,7 +157,7 @@ class PruningRun:
         self.recovery.before(found.model)
         small, shown = removed(found, choice, self.settings, self.clock)
         # Recovery edits the other one; a clone shares its weights.
-        bare = small if self.recovery.idle else small.clone()
+        bare = small.clone()
         self.ticket = None if self.ticket is None else small.clone()
         self.recovery.after(small, cut, done.changes)
         shown += self._shown_of_recovery(found, bare, shown[-1] if shown else None)
@@ -168,6 +173,9 @@ class PruningRun:
             evidence: what was proved of that; None where no channel went.
         """
         changed, left = self.recovery.changed, self.recovery.plain
+        if self.recovery.idle:
+            demand_same(cut, left, "what is left after a cut that nothing recovers")
+            return []
         if changed is None:
             self._demand_tied(found, cut, left, evidence)
             return []

@@ -70,7 +70,13 @@ def read_back(path: Path, settings: RunSettings) -> ModelStats:
     return account.stats_in_memory(loaded, settings, size, path)
 
 
-def put_in_place(model: ir.Model, output: Path | None, settings: RunSettings, proved: Evidence | None) -> ModelStats:
+def put_in_place(
+    model: ir.Model,
+    output: Path | None,
+    settings: RunSettings,
+    proved: Evidence | None,
+    sealed: ir.Model | None = None,
+) -> ModelStats:
     """Writes a model, once the written bytes are proved, and counts the file; without ``output`` only counts.
 
     Args:
@@ -78,13 +84,14 @@ def put_in_place(model: ir.Model, output: Path | None, settings: RunSettings, pr
         output: where it goes.
         settings: how it is written and proved.
         proved: what was proved of the model as it is; None where its weights changed since.
+        sealed: the model as it was when the last proof was through, which the file is held against; None: as it is.
 
     Raises:
         CompressorError: as :func:`compressor.graph.files.save_model` and the proof of the written file.
     """
     if output is None:
         return account.stats_in_memory(model, settings)
-    check = file_check(model, proved, settings)
+    check = file_check(model if sealed is None else sealed, proved, settings)
     written = places(model, output)
     size = files.save_models(written, settings.external_data, check=check)
     if len(written) == 1:

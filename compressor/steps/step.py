@@ -31,6 +31,7 @@ from compressor.pruning.proof import MaskedReference
 from compressor.pruning.routes import prove_routes
 from compressor.pruning.second_size import at_second_size
 from compressor.pruning.select import Choice, choose_by_scores, ranked
+from compressor.pruning.signature import demand_declared
 from compressor.pruning.standard import all_finite
 from compressor.runtime.stored import Runnable
 from compressor.steps import account
@@ -242,6 +243,8 @@ class _Case:
             masked = self.masked(thorough=True)
             evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
         demand_proof(evidence)
+        if evidence.runs is not None:
+            demand_declared(small, evidence.runs, self.found.coupling.policy.free)
         routed = prove_routes(
             (masked.model, small),
             asked.runs.feeds,

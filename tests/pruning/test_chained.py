@@ -49,5 +49,5 @@ def test_a_file_that_differs_is_noticed(paths: list[Path], tmp_path: Path) -> No
     prove_written(paths, PruneSettings(), whole, None)
     other = tmp_path / "other.onnx"
     onnx.save(model(DECODER, seed=3), other)
-    with pytest.raises(ProofFailed, match="of the written file is another than in memory"):
+    with pytest.raises(ProofFailed, match="of the written file is another than was proved"):
         prove_written([paths[0], other], PruneSettings(), whole, None)

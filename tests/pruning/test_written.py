@@ -12,7 +12,7 @@ import pytest
 
 from compressor.errors import ProofFailed
 from compressor.graph import files
-from compressor.pruning.written import demand_same_file
+from compressor.pruning.written import demand_same
 from tests.models import in_memory, model
 from tests.property.graphs import random_model
 
@@ -57,10 +57,10 @@ def lost(found: ir.Model) -> None:
 @pytest.mark.parametrize("edit", [weight, attribute, branch, edge, lost])
 def test_what_differs_is_named(edit: Callable[[ir.Model], None]) -> None:
     written, kept = in_memory(model(TEXT)), in_memory(model(TEXT))
-    demand_same_file(kept, written)
+    demand_same(kept, written)
     edit(written)
     with pytest.raises(ProofFailed, match=r"of the written file is another|the written file has"):
-        demand_same_file(kept, written)
+        demand_same(kept, written)
 
 
 def test_numbers_of_attributes_are_those_of_the_file(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_numbers_of_attributes_are_those_of_the_file(tmp_path: Path) -> None:
     node_of("LeakyRelu")(found).attributes["alpha"] = ir.AttrFloat32("alpha", 8**-0.5)
     node_of("MatMul")(found).resize_inputs(3)
     files.save_model(found, tmp_path / "out.onnx")
-    demand_same_file(found, files.load_model(tmp_path / "out.onnx"))
+    demand_same(found, files.load_model(tmp_path / "out.onnx"))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -77,4 +77,4 @@ def test_what_is_written_is_read(seed: int, tmp_path: Path) -> None:
     onnx.save(random_model(np.random.default_rng(seed)), tmp_path / "in.onnx")
     found = files.load_model(tmp_path / "in.onnx")
     files.save_model(found, tmp_path / "out.onnx")
-    demand_same_file(found, files.load_model(tmp_path / "out.onnx"))
+    demand_same(found, files.load_model(tmp_path / "out.onnx"))
