@@ -19,8 +19,8 @@ from compressor.channels.labels import Unexplained
 from compressor.errors import CompressorError, ModelError, PlanError, RuleFault
 from compressor.graph.binding import Shape
 from compressor.graph.captures import captured_values, graphs_of, nodes_inside
+from compressor.graph.dims import Misfit
 from compressor.graph.inference import Walker, start_walker
-from compressor.graph.known import Misfit
 
 if TYPE_CHECKING:
     from compressor.channels.coupling import Coupling

@@ -194,7 +194,7 @@ def view_options(function: F) -> F:
         output_option(
             "--no-progress",
             is_flag=True,
-            help="Do not show the running phase; it is shown only in a terminal.",
+            help="Do not show the running phase, nor, off the terminal, its lines in logs.",
         ),
         output_option("-v", "--verbose", is_flag=True, help="Print every row, and the traceback of an error."),
         output_option("-q", "--quiet", is_flag=True, help="Print nothing but errors and the JSON that was asked for."),

@@ -55,12 +55,17 @@ FIRST = (
     CandidateSizes(1, (32, 32), (64, 64, 64, 64)),
     CandidateSizes(1, (224, 224), (64, 5, 7, 11)),
     CandidateSizes(1, (1, 1), (1, 1, 1, 1)),
+    # Kernels and strides of signals need thousands.
+    CandidateSizes(1, (512, 512), (1024, 1024, 1024, 1024)),
+    CandidateSizes(1, (1024, 1024), (16000, 16000, 16000, 16000)),
 )
 SECOND = (
     CandidateSizes(2, (160, 224), (29, 31, 37, 41)),
     CandidateSizes(2, (256, 256), (32, 32, 32, 32)),
     CandidateSizes(1, (256, 256), (29, 31, 37, 41)),
     CandidateSizes(1, (64, 64), (128, 128, 128, 128)),
+    CandidateSizes(1, (640, 640), (1280, 1280, 1280, 1280)),
+    CandidateSizes(1, (1280, 1280), (20000, 20000, 20000, 20000)),
 )
 FAR = (
     CandidateSizes(1, (320, 256), (200, 150, 120, 180)),

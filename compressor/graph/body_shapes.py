@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from compressor.graph.control_flow import BEFORE_STATE, Flow, Slices, sliced_shape
-from compressor.graph.dims import Dim, Size
-from compressor.graph.known import Misfit
+from compressor.graph.dims import Dim, Misfit, Size
 from compressor.graph.shape_rules import DimShape
 
 if TYPE_CHECKING:

@@ -28,6 +28,10 @@ UNKNOWN = "~"
 """First character of a symbol that stands for a number which may be negative or no whole number."""
 
 
+class Misfit(Exception):  # noqa: N818 - a signal between two functions, not an error for users
+    """The sizes of the inputs do not fit the graph."""
+
+
 @dataclass(frozen=True)
 class SizeFunction:
     """A function of sizes that is no polynomial."""

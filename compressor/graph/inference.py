@@ -15,13 +15,12 @@ import onnx_ir as ir
 from compressor.graph import body_shapes, data_rules, sequence_shapes, shape_rules
 from compressor.graph.captures import captured_values, has_graph
 from compressor.graph.control_flow import flow_of
-from compressor.graph.dims import OPEN, TEXT_LIMIT, UNKNOWN, Dim, Size, size_product, symbol
+from compressor.graph.dims import OPEN, TEXT_LIMIT, UNKNOWN, Dim, Misfit, Size, size_product, symbol
 from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
 from compressor.graph.known import (
     NOTHING,
     Known,
     Measured,
-    Misfit,
     dims_of,
     first_input,
     initializer_of,

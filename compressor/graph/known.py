@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import ModelError
-from compressor.graph.dims import Dim, Size, size_product
+from compressor.graph.dims import Dim, Misfit, Size, size_product
 from compressor.graph.evaluate import Array
 from compressor.graph.shape_rules import DimShape
 from compressor.graph.twins import Twins
@@ -20,10 +20,6 @@ Inferred = dict[str, tuple[DimShape | None, ir.DataType | None]]
 Measured = tuple[tuple[int, ...], ir.DataType | None]
 """Shape and element type of a value in a run."""
 NOTHING: Mapping[ir.Value, Measured] = MappingProxyType({})
-
-
-class Misfit(Exception):  # noqa: N818 - a signal between two functions, not an error for users
-    """The sizes of the inputs do not fit the graph."""
 
 
 @dataclass

@@ -21,9 +21,9 @@ from compressor.graph.binding import (
     Declared,
     numbered,
 )
-from compressor.graph.dims import size_product
+from compressor.graph.dims import Misfit, Size, size_product, substitute
 from compressor.graph.inference import infer_values
-from compressor.graph.known import Known, Misfit
+from compressor.graph.known import Known
 from compressor.graph.ranges import Limit, reachable
 
 VALUE_BUDGET = 1 << 24
@@ -100,6 +100,16 @@ class SizeSearch:
     def _within(self, bound: Bound) -> bool:
         return reachable(self.limits, numbered(self.declared, bound))
 
+    def _demand_room(self, bound: Bound) -> None:
+        """Raises Misfit where a size comes to less than zero: a kernel that is longer than the signal, say."""
+        numbers = numbered(self.declared, bound)
+        for node in self.model.graph:
+            for value in node.outputs:
+                for dim in self.symbolic.shapes.get(value) or ():
+                    size = substitute(dim, numbers) if isinstance(dim, Size) else dim
+                    if isinstance(size, int) and size < 0:
+                        raise Misfit(f"node {node.name!r} ({node.op_type}) would give a size of {size}")
+
     def _fitting(
         self, candidates: Iterable[CandidateSizes], problems: list[str]
     ) -> Iterator[tuple[Cost, Bound, Known]]:
@@ -117,6 +127,7 @@ class SizeSearch:
                 fits = not tried
                 for bound in tried:
                     try:
+                        self._demand_room(bound)
                         known = infer_values(self.model, bound, self.symbolic)
                     except Misfit as misfit:
                         problems.append(str(misfit))

@@ -66,14 +66,17 @@ def right(logits: Array, batch: Batch) -> tuple[npt.NDArray[np.bool_], npt.NDArr
         batch: with labels; -100 is none.
 
     Raises:
-        UsageError: there is not one label for each set of scores.
+        UsageError: there is not one label for each set of scores, or one is no number of a class.
     """
     labels = np.asarray(batch.labels)
     axis = class_axis(logits, labels)
     found = logits if logits.ndim < 2 else logits.argmax(axis=1 if axis is None else axis)
     if found.shape != labels.shape:
         raise _misfit(logits, labels)
-    return np.asarray(found == labels), np.asarray(labels != IGNORED)
+    counted = np.asarray(labels != IGNORED)
+    if logits.ndim > 1:
+        demand_classes(labels[counted], logits.shape[1 if axis is None else axis])
+    return np.asarray(found == labels), counted
 
 
 def among(scores: Array, batch: Batch, k: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:

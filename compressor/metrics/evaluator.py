@@ -275,6 +275,18 @@ def evaluator_for(settings: DataSettings, data: Dataset | None, gate: float | No
     return found if found.measures(data) else None
 
 
+def labels_unread(data: Dataset | None, evaluator: Evaluator | None) -> list[str]:
+    """A sentence where labels were given that no metric is measured by, as they are no numbers of classes."""
+    if data is None or evaluator is not None or not len(data) or not data.labelled:
+        return []
+    labels = data.take(np.zeros(1, np.int64)).labels
+    form = "" if labels is None else f"{labels.dtype}, {list(labels.shape[1:]) or 'one number'} a sample"
+    return [
+        f"accuracy was not measured, as labels are {form}, and not the number of a class, a whole one for each sample; "
+        f"give such, or name a metric for what they are with {OPTION}"
+    ]
+
+
 def _kind_of_labels(data: Dataset) -> str:
     """numpy's letter for the kind of numbers that labels are."""
     labels = data.take(np.zeros(1, np.int64)).labels

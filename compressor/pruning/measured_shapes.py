@@ -16,8 +16,9 @@ from compressor.config.proof import ProofSection
 from compressor.errors import ModelError, ProviderUnavailable
 from compressor.graph.binding import Bound
 from compressor.graph.captures import has_graph
+from compressor.graph.dims import Misfit
 from compressor.graph.feeds import feeds
-from compressor.graph.known import Measured, Misfit
+from compressor.graph.known import Measured
 from compressor.graph.nodes import STANDARD
 from compressor.graph.shapes import Shapes, infer
 

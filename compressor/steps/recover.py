@@ -15,7 +15,7 @@ from compressor.data import Dataset
 from compressor.data.synthetic import Synthetic
 from compressor.errors import ModelError
 from compressor.evaluate.stand_in import describe_samples
-from compressor.metrics.evaluator import Evaluator, Measured, evaluator_for
+from compressor.metrics.evaluator import Evaluator, Measured, evaluator_for, labels_unread
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.orthogonal_weights import orthogonalised
@@ -74,6 +74,7 @@ class Recovery:
         self._trainer = Trainer(source, settings, clock)
         self._judged = None if samples is None else samples.valid
         self._evaluator = evaluator_for(settings, self._judged, settings.max_drop)
+        self._warnings += labels_unread(self._judged, self._evaluator)
         if settings.refit_last:
             from compressor.steps.refit import demand_labels
 

@@ -15,6 +15,7 @@ from compressor.evaluate.stand_in import tell_sizes
 from compressor.graph.joined import joined_of
 from compressor.graph.restore_packed import is_packed
 from compressor.pruning.analysis import Analysis, analyse
+from compressor.pruning.apply import cut_of
 from compressor.pruning.lossless import exact
 from compressor.pruning.matching import demand_matches
 from compressor.pruning.preparation import Original
@@ -107,6 +108,8 @@ def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settle
             source, read = fewer.model, Original(fewer.reference, fewer.model)
         found = analyse(source, asked.settings, distrusted)
         demand_matches(asked.settings, source, found.model)
+        if asked.plan is not None:
+            cut_of(asked.plan, found)  # a plan of another model is refused before samples are made up
         # Needs the analysed model, as it counts what a recovery would take.
         settings, notes = resized(asked.settings)
         available = None if asked.samples is None else len(asked.samples.train)

@@ -162,3 +162,17 @@ def test_a_large_size_that_is_fixed_leaves_another_batch() -> None:
     found = infer(in_memory(model(text)))
     assert found.inputs != found.other_inputs
     assert found.chosen
+
+
+def test_a_kernel_longer_than_the_sizes_that_are_tried_first() -> None:
+    """Signals: thirteen samples are none for a kernel of eighty and two strides of four."""
+    proto, source, shapes = bound(
+        """(float[N,1,T] x) => (float y) <float[8,1,80] w, float[8,8,9] v> {
+        a = Conv<strides=[4]>(x, w)  b = MaxPool<kernel_shape=[4],strides=[4]>(a)  c = Conv(b, v)
+        y = GlobalAveragePool(c) }"""
+    )
+    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    for sizes in (shapes.inputs, shapes.other_inputs):
+        assert sizes["x"][2] >= 80
+        session.run(None, feeds(source, sizes, shapes, 0))
+    assert shapes.inputs != shapes.other_inputs

@@ -59,3 +59,11 @@ def test_nothing_that_counts_is_a_sentence() -> None:
     metric.add({"y": np.zeros((1, 3, 2))}, batch(np.full((1, 2), -100)), None)
     with pytest.raises(UsageError, match="no sample has a label"):
         metric.value()
+
+
+@pytest.mark.parametrize("kind", [Top1, Top5])
+@pytest.mark.parametrize("labels", [[1, 10], [-1, 3]])
+def test_labels_that_are_no_classes_are_refused(kind: type[TopK], labels: list[int]) -> None:
+    """Numbered from one, none would be met, and a limit on what is lost would be kept by losing everything."""
+    with pytest.raises(UsageError, match="the model's classes from 0 to 9"):
+        kind().add({"y": np.zeros((2, 10), np.float32)}, batch(np.array(labels)), None)

@@ -14,7 +14,7 @@ from compressor.config import PruneSettings
 from compressor.config.choices import METRICS
 from compressor.data import Array, open_data
 from compressor.errors import UsageError
-from compressor.metrics.evaluator import Evaluator, evaluator_for
+from compressor.metrics.evaluator import Evaluator, evaluator_for, labels_unread
 from tests import models
 
 NET = """
@@ -200,3 +200,13 @@ def test_an_identity_changes_with_the_module_of_the_function(tmp_path: Path, mon
     (tmp_path / "own_metrics.py").write_text(FUNCTIONS + "\n\n")
     assert own("error").identity != before
     assert Evaluator("map").identity == "map"
+
+
+@pytest.mark.parametrize(("labels", "form"), [(np.zeros(8), "float64, one number"), (np.eye(8), "float64, [8] a")])
+def test_labels_that_no_metric_reads_are_named(net: ir.Model, labels: Array, form: str, tmp_path: Path) -> None:
+    x = np.zeros((8, 4), np.float32)
+    np.savez(tmp_path / "labelled.npz", x=x, y=labels)
+    np.savez(tmp_path / "plain.npz", x=x)
+    (said,) = labels_unread(open_data(str(tmp_path / "labelled.npz"), net), None)
+    assert form in said
+    assert labels_unread(open_data(str(tmp_path / "plain.npz"), net), None) == []
