@@ -12,7 +12,7 @@ import pytest
 
 from compressor.config import PruneSettings
 from compressor.config.choices import METRICS
-from compressor.data import Array, open_data
+from compressor.data import Array, Dataset, open_data
 from compressor.errors import UsageError
 from compressor.metrics.evaluator import Evaluator, evaluator_for, labels_unread
 from tests import models
@@ -207,6 +207,10 @@ def test_labels_that_no_metric_reads_are_named(net: ir.Model, labels: Array, for
     x = np.zeros((8, 4), np.float32)
     np.savez(tmp_path / "labelled.npz", x=x, y=labels)
     np.savez(tmp_path / "plain.npz", x=x)
-    (said,) = labels_unread(open_data(str(tmp_path / "labelled.npz"), net), None)
+
+    def opened(name: str) -> Dataset | None:
+        return open_data(PruneSettings.parse({"ratio": 0.5, "data": str(tmp_path / f"{name}.npz")}), net)
+
+    (said,) = labels_unread(opened("labelled"), None)
     assert form in said
-    assert labels_unread(open_data(str(tmp_path / "plain.npz"), net), None) == []
+    assert labels_unread(opened("plain"), None) == []
