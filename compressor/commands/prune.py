@@ -24,7 +24,7 @@ from compressor.graph.model_result import ModelResult
 from compressor.graph.outline import keep_functions
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
-from compressor.pruning.analysis import believing
+from compressor.pruning.analysis import without_faulty_rules
 from compressor.pruning.evidence import Evidence
 from compressor.pruning.preparation import prove_with_functions
 from compressor.pruning.refusal import refusal
@@ -33,9 +33,9 @@ from compressor.results import Report
 from compressor.steps import account, run_files
 from compressor.steps.checkpoints import checkpoint_beside
 from compressor.steps.contradictions import demand_together
-from compressor.steps.defaults import heavier
+from compressor.steps.defaults import size_lags_macs
 from compressor.steps.gates import unresolved
-from compressor.steps.objective import dearer
+from compressor.steps.objective import macs_lag_time
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.recover import Recovery
 from compressor.steps.run import PruningRun
@@ -99,7 +99,7 @@ def prune(
         evaluator_for(settings, None, settings.max_drop)
     # The whole run starts over, since a distrusted node may change every choice before the one that failed.
     try:
-        return believing(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
+        return without_faulty_rules(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
     except (ProofFailed, RuleFault):
         source = run_files.open_source(model, settings, settings.also)[0]
         file = None if isinstance(model, ir.Model) else Path(model)
@@ -129,14 +129,14 @@ def _prune(
     same_signatures(source, sealed, found.coupling.policy.free)
     kept = run.single_plan(source)
     report = recovery.added_to(run.report(found, start.before, start.notes))
-    report = account.told_apart(report, asked.model)
+    report = account.with_file_of_group(report, asked.model)
     if settings.keep_functions:
         plain = run.model.clone()
         # Against the graph before any step.
         report = report.warned(keep_functions(run.model, start.found.model, asked.model))
         if settings.proves:
             with clock.phase("prove"):
-                report = account.not_proved_too(report, prove_with_functions(plain, run.model, settings))
+                report = account.with_not_proved(report, prove_with_functions(plain, run.model, settings))
         sealed = run.model.clone()
     stamp_provenance(run.model, "prune", asked.settings, asked.file, pruning_facts(report, kept))
     return PruneResult(run.model, kept, report, run.still_proved(), start.tokens, sealed)
@@ -180,5 +180,5 @@ def prune_file(
         with clock.phase("stress"), run_files.in_one_file(source, settings) as whole:
             report = with_curves(report, whole, result.model, settings)
     report = report.model_copy(update={"output": stats, "seconds": clock.seconds})
-    result.report = report.warned([*unresolved(report, settings), *heavier(report), *dearer(report)])
+    result.report = report.warned([*unresolved(report, settings), *size_lags_macs(report), *macs_lag_time(report)])
     return result

@@ -114,6 +114,8 @@ class SchemaInference:
         """A size as a type holds it: a number, or the name of a dimension."""
         if isinstance(dim, Size):
             self._named[dim.text] = dim
+        if isinstance(dim, int) and abs(dim) > DIM_LIMIT:
+            raise ModelError(f"a value has an axis of size {dim:.3g}, which is larger than any this tool believes")
         return dim if isinstance(dim, int) else dim.text
 
     def _shape_of(self, proto: onnx.TypeProto) -> tuple[DimShape | None, ir.DataType | None]:

@@ -58,7 +58,7 @@ def prepared_model(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, S
     return model, shapes
 
 
-def believing(run: Callable[[Mapping[str, str]], Result]) -> Result:
+def without_faulty_rules(run: Callable[[Mapping[str, str]], Result]) -> Result:
     """``run`` with ever fewer rules believed, until none fails on what it cuts.
 
     Args:
@@ -105,7 +105,7 @@ def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, st
     Args:
         source: the user's model.
         settings: sizes of inputs, and the policy of coupling.
-        distrusted: name of a node -> why its rule is not asked; see :func:`believing`.
+        distrusted: name of a node -> why its rule is not asked; see :func:`without_faulty_rules`.
 
     Raises:
         ModelError: shapes do not fit; see :func:`compressor.graph.shapes.infer`.

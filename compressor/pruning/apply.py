@@ -16,7 +16,7 @@ def apply_plan(analysis: Analysis, plan: PruningPlan) -> ir.Model:
 
     Raises:
         PlanError: the plan does not fit the model.
-        RuleFault: a rule does not fit a node; see :func:`compressor.pruning.analysis.believing`.
+        RuleFault: a rule does not fit a node; see :func:`compressor.pruning.analysis.without_faulty_rules`.
     """
     # Surgery edits in place, and the analysed model is needed again for the reference and for recovery.
     model = analysis.model.clone()

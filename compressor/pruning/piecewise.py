@@ -104,7 +104,8 @@ class Lent:
 
         # Live holds these arrays too: the runtime reads them in place and does not keep them alive.
         lent = {name: tensor.numpy() for name, tensor in self._weights.items()}
-        setup = Setup(optimise=optimise, lent=lent, packed=False, waits=True)
+        # Without optimisations this is compared with files, which pack their weights: like with like.
+        setup = Setup(optimise=optimise, lent=lent, packed=not optimise, waits=True)
         return Live(start_session(self._path, "cpu", setup), lent)
 
     def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:

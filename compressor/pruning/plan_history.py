@@ -31,7 +31,7 @@ class _Left:
         return np.asarray(np.ravel_multi_index([places[a] for a in axes], [self.shape[a] for a in axes]), np.int64)
 
 
-class Trail:
+class PlanHistory:
     """Collects the plans of several cuts, each made on what the ones before it left, as one plan on the original."""
 
     def __init__(self) -> None:

@@ -42,7 +42,7 @@ def _sizes(value: ir.Value, *, declared: bool) -> tuple[str, ...] | int | None:
 
 def _size(dim: int | ir.SymbolicDim) -> str:
     # A negative size stands for an open one (docs/decisions/0008), so both ways of writing it have to compare equal.
-    return str(ir.SymbolicDim(None) if isinstance(dim, int) and dim < 0 else dim)
+    return str(dim) if isinstance(dim, int) and dim >= 0 else str(getattr(dim, "value", None) or None)
 
 
 def same_signatures(before: ir.Model, after: ir.Model, free: Collection[str] = ()) -> None:

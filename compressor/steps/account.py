@@ -1,4 +1,4 @@
-"""What a run has to say: sizes and costs, groups, what was frozen, how the proof went."""
+"""The report of a run: sizes and costs, groups, what was frozen, how the proof went."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def _unfused(model: ir.Model) -> list[str]:
     return [f"operators that ONNX Runtime fused ({listed}) are written as simpler ones; it fuses most when it loads"]
 
 
-def not_proved_too(report: Report, missing: Sequence[NotProved]) -> Report:
+def with_not_proved(report: Report, missing: Sequence[NotProved]) -> Report:
     """The report with more that could not be proved."""
     if report.proof is None or not missing:
         return report
@@ -179,7 +179,7 @@ def _not_proved_row(item: NotProved) -> NotProvedRow:
     return NotProvedRow(group=item.group, reason=item.reason)
 
 
-def told_apart(report: Report, source: ir.Model) -> Report:
+def with_file_of_group(report: Report, source: ir.Model) -> Report:
     """The report with the file of each group, where ``source`` was joined from several."""
     joined = joined_of(source)
     if joined is None:

@@ -246,7 +246,7 @@ def _sharpened(samples: Synthetic, found: Analysis) -> Synthetic:
         return samples  # as they were drawn; what torch cannot run is no fault of the samples
 
 
-def heavier(report: Report) -> list[str]:
+def size_lags_macs(report: Report) -> list[str]:
     """A note where channels went for their multiply-accumulates, and the file shrank by much less."""
     after, before = report.output, report.input
     asked = report.settings

@@ -17,7 +17,7 @@ DEAR = (
 )
 
 
-def dearer(report: Report) -> list[str]:
+def macs_lag_time(report: Report) -> list[str]:
     """A note where a share of the time took far more channels than the same share of multiply-accumulates would."""
     target = str(report.settings.get("target_latency"))
     if report.output is None or report.settings.get("objective") != "latency" or not target.endswith("x"):

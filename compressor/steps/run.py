@@ -15,7 +15,7 @@ from compressor.pruning.apply import cut_of
 from compressor.pruning.budget import Origin, unrounded
 from compressor.pruning.evidence import Evidence, together
 from compressor.pruning.fresh_weights import reinitialised
-from compressor.pruning.plan_history import Trail
+from compressor.pruning.plan_history import PlanHistory
 from compressor.pruning.preparation import Original
 from compressor.pruning.schedule import steps_of
 from compressor.pruning.weights_only import prove_only_weights, some_feeds
@@ -66,7 +66,7 @@ class PruningRun:
     means: Means
     recovery: Recovery
     clock: Clock
-    trail: Trail = field(default_factory=Trail)
+    trail: PlanHistory = field(default_factory=PlanHistory)
     proofs: list[Evidence] = field(default_factory=list)
     groups: list[GroupRow] = field(default_factory=list)
     origin: Origin | None = None

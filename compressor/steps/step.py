@@ -188,7 +188,7 @@ def removed(found: Analysis, choice: Choice, settings: PruneSettings, clock: Clo
 
     Raises:
         ProofFailed: it does not.
-        RuleFault: a rule is to blame; see :func:`compressor.pruning.analysis.believing`.
+        RuleFault: a rule is to blame; see :func:`compressor.pruning.analysis.without_faulty_rules`.
     """
     # Layers change and no channel goes, so there is no cut to prove; the layers are proved later.
     if not choice.plan.removals and structure_of(settings).layers:

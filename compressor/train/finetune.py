@@ -29,7 +29,7 @@ from compressor.torch_ops.tensors import to_numpy
 from compressor.train import training_options
 from compressor.train.defaults import training_defaults
 from compressor.train.loop import checkpoint
-from compressor.train.loop.distributed import World, world_of
+from compressor.train.loop.distributed import Processes, world_of
 from compressor.train.loop.epoch_metric import EpochMetric
 from compressor.train.loop.errors import TrainingDiverged, memory_named
 from compressor.train.loop.extension import Extension
@@ -219,7 +219,7 @@ def _whole_numbers(data: Dataset) -> bool:
     return labels is None or labels.dtype.kind in "iu"
 
 
-def _seen(parts: Splits, pair: TaughtPair, world: World) -> DeviceBatch:
+def _seen(parts: Splits, pair: TaughtPair, world: Processes) -> DeviceBatch:
     """Some samples for training, on the device; where the graph takes a fixed number, more than one run of it."""
     limit = pair.limit or 1
     # Two runs at least of a fixed size, or ``chunk_of`` has nothing to compare in pieces and as a whole.

@@ -11,8 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compressor.errors import ModelError
 from compressor.graph.dims import Dim, Size, substitute, symbol
+from compressor.graph.normalise import normalise
 from compressor.graph.shape_rules import RULES, TO_THE_END, DimShape, Operands, broadcast
+from compressor.graph.shapes import infer
+from tests.models import in_memory, model
 
 N, T = symbol("N"), symbol("T")
 SIZES = st.integers(1, 12)
@@ -84,3 +88,13 @@ def test_a_window_is_counted(size: int, kernel: int, step: int, pad: int, hole: 
         return
     asked = {"kernel_shape": [kernel], "strides": [step], "pads": [pad, pad], "dilations": [hole]}
     assert ran("MaxPool", [(2, 3, size)], **asked) == [(2, 3, len(starts))]
+
+
+def test_a_size_beyond_all_numbers_is_a_sentence() -> None:
+    """A damaged factor of a Resize: the size that follows fits into no integer of a file."""
+    proto = model(
+        """(float[1,2,4,4] x) => (float y) <float[4] scales = {1, 1, 3e38, 1}, float[2,2,1,1] w> {
+        a = Resize<mode="nearest">(x, , scales)  y = Conv(a, w) }"""
+    )
+    with pytest.raises(ModelError, match="larger than any this tool believes"):
+        infer(normalise(in_memory(proto)))

@@ -17,7 +17,7 @@ from compressor.pruning.analysis import analyse
 from compressor.results import ModelStats, Report
 from compressor.results.detail import AccuracyRow
 from compressor.steps import defaults
-from compressor.steps.defaults import NO_LAYER, heavier, resolve_defaults
+from compressor.steps.defaults import NO_LAYER, resolve_defaults, size_lags_macs
 from compressor.steps.effort import RecoveryWork
 from compressor.steps.gates import unresolved
 from compressor.steps.run_samples import RunSamples
@@ -177,9 +177,11 @@ def stats(macs: int, size: int) -> ModelStats:
 def test_bytes_that_stay_are_told() -> None:
     settings = {"scope": "loss", "target_macs": 0.5}
     report = Report(input=stats(100, 1000), output=stats(50, 800), settings=settings)
-    assert "0.80 of the file; --target-size" in heavier(report)[0]
-    assert not heavier(report.model_copy(update={"output": stats(50, 550)}))
-    assert not heavier(report.model_copy(update={"settings": {**settings, "target_macs": None, "target_size": 0.5}}))
+    assert "0.80 of the file; --target-size" in size_lags_macs(report)[0]
+    assert not size_lags_macs(report.model_copy(update={"output": stats(50, 550)}))
+    assert not size_lags_macs(
+        report.model_copy(update={"settings": {**settings, "target_macs": None, "target_size": 0.5}})
+    )
 
 
 def test_a_gate_that_samples_cannot_tell() -> None:

@@ -7,7 +7,7 @@ import pytest
 from compressor.config import PruneSettings
 from compressor.pruning.analysis import analyse
 from compressor.results import ModelStats, Report
-from compressor.steps.objective import by_time, dearer
+from compressor.steps.objective import by_time, macs_lag_time
 from tests.models import between, in_memory
 
 
@@ -28,6 +28,6 @@ def stats(macs: int) -> ModelStats:
 def test_time_that_takes_far_more_channels_is_told() -> None:
     settings = {"objective": "latency", "target_latency": "0.500000x"}
     report = Report(input=stats(100), output=stats(4), settings=settings)
-    assert "only 0.04 of the multiply-accumulates are left" in dearer(report)[0]
-    assert not dearer(report.model_copy(update={"output": stats(40)}))
-    assert not dearer(report.model_copy(update={"settings": {"objective": "macs", "target_latency": "0.5x"}}))
+    assert "only 0.04 of the multiply-accumulates are left" in macs_lag_time(report)[0]
+    assert not macs_lag_time(report.model_copy(update={"output": stats(40)}))
+    assert not macs_lag_time(report.model_copy(update={"settings": {"objective": "macs", "target_latency": "0.5x"}}))

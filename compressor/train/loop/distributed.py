@@ -13,7 +13,7 @@ from compressor.errors import ProviderUnavailable, UsageError
 
 
 @dataclass(frozen=True)
-class World:
+class Processes:
     """This process among those that train together.
 
     Attributes:
@@ -51,7 +51,7 @@ class World:
                     self.sum(buffer).div_(self.size)
 
 
-def world_of(device: str) -> World:
+def world_of(device: str) -> Processes:
     """This process as its launcher describes it: alone, or one of those that ``accelerate launch`` started.
 
     Raises:
@@ -60,7 +60,7 @@ def world_of(device: str) -> World:
     """
     size = launched_processes()
     if size == 1:
-        return World(single_device(device))
+        return Processes(single_device(device))
     if device.startswith("cuda:"):
         raise UsageError(f"--device {device} names one device, but {size} processes were started; use --device cuda")
     require("training in several processes", "accelerate")
@@ -68,7 +68,7 @@ def world_of(device: str) -> World:
 
     # PartialState joins the process group, which ``all_reduce`` and ``barrier`` need; alone there is none to join.
     state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
-    return World(state.device, state.process_index, state.num_processes)
+    return Processes(state.device, state.process_index, state.num_processes)
 
 
 def single_device(name: str) -> torch.device:
@@ -90,7 +90,7 @@ def single_device(name: str) -> torch.device:
 
 
 def reduce_gradients(
-    world: World, parameters: Sequence[torch.nn.Parameter], facts: Sequence[float]
+    world: Processes, parameters: Sequence[torch.nn.Parameter], facts: Sequence[float]
 ) -> tuple[float, ...]:
     """Sums gradients over processes in one message, and with them a few numbers of each process.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from compressor.train.loop.distributed import World
+from compressor.train.loop.distributed import Processes
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class EpochMetric:
     higher_is_better: bool
     measure: Callable[[], float]
 
-    def of(self, world: World) -> float:
+    def of(self, world: Processes) -> float:
         """The value, measured in the main process and known in all."""
         # Every process takes part in the sum; the others hold the same weights, and would only measure the same.
         value = self.measure() if world.main else 0.0

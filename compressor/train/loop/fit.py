@@ -21,7 +21,7 @@ from compressor.config.proof import ProofSection
 from compressor.errors import UsageError
 from compressor.train.loop import checkpoint
 from compressor.train.loop.checkpoint import Checkpoint
-from compressor.train.loop.distributed import World, world_of
+from compressor.train.loop.distributed import Processes, world_of
 from compressor.train.loop.errors import TrainingDiverged, memory_named
 from compressor.train.loop.extension import Extension, RunningMean
 from compressor.train.loop.history import EpochRecord, Event, History, Judgement
@@ -128,7 +128,7 @@ class _Run:
         self._at, self._pace = _Progress(), Pace()
         self._good: State = {}
 
-    def bind(self, world: World, interruption: Interruption, observe: Observer | None) -> None:
+    def bind(self, world: Processes, interruption: Interruption, observe: Observer | None) -> None:
         """Moves everything to the device of this process."""
         self._world, self._interruption, self._observe = world, interruption, observe
         last = prefers_channels_last(self._module)

@@ -11,7 +11,7 @@ import numpy as np
 from compressor.config import TuneSettings
 from compressor.data import Augment, Batch, Dataset, Indices, batches, shuffled
 from compressor.errors import UsageError
-from compressor.train.loop.distributed import World
+from compressor.train.loop.distributed import Processes
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Courses:
         UsageError: there are fewer samples than processes.
     """
 
-    def __init__(self, data: Splits, settings: TuneSettings, world: World) -> None:
+    def __init__(self, data: Splits, settings: TuneSettings, world: Processes) -> None:
         self._data, self._seed, self._world = data, settings.seed, world
         self._batch_size, self._judged = settings.batch_size, settings.samples
         count = len(data.train)

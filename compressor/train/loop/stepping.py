@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from compressor.config import TuneSettings
-from compressor.train.loop.distributed import World, reduce_gradients
+from compressor.train.loop.distributed import Processes, reduce_gradients
 from compressor.train.loop.extension import Extension, Values
 from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.optimizer import Schedule, clip, optimiser_for
@@ -37,7 +37,7 @@ class Stepper:
         objective: Objective,
         extensions: Sequence[Extension],
         settings: TuneSettings,
-        world: World,
+        world: Processes,
     ) -> None:
         self._module, self._objective, self._extensions = module, objective, extensions
         self._settings, self._world = settings, world
@@ -181,7 +181,7 @@ def kept_statistics(module: torch.nn.Module) -> Iterator[None]:
             buffer.copy_(numbers)
 
 
-def _devices(world: World) -> list[torch.device]:
+def _devices(world: Processes) -> list[torch.device]:
     """Devices, besides the CPU, that have random numbers of their own."""
     return [world.device] if world.device.type == "cuda" else []
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from compressor.train.loop.distributed import World
+from compressor.train.loop.distributed import Processes
 from compressor.train.loop.history import Judgement
 from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.precision import Precision
@@ -21,7 +21,7 @@ def judge(
     objective: Objective,
     batches: Iterable[DeviceBatch],
     precision: Precision,
-    world: World,
+    world: Processes,
 ) -> Judgement:
     """The mean over all samples of all processes, without gradients; the caller chooses evaluation mode."""
     # One tensor, so that summing over processes is one message.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compressor.train.loop.distributed import World
+from compressor.train.loop.distributed import Processes
 
 SCRIPT = """
 import sys
@@ -48,7 +48,7 @@ np.savez(f"{folder}/rank{rank}.npz", loss=history.after.loss, metric=history.aft
 def test_shares_of_a_batch_are_all_of_it(size: int) -> None:
     import torch  # noqa: PLC0415
 
-    worlds = [World(torch.device("cpu"), rank, size) for rank in range(size)]
+    worlds = [Processes(torch.device("cpu"), rank, size) for rank in range(size)]
     for count in range(size, 20):
         rows = [row for world in worlds for row in range(count)[world.share(count)]]
         assert rows == list(range(count))
