@@ -93,8 +93,8 @@ def test_a_window_is_counted(size: int, kernel: int, step: int, pad: int, hole: 
 def test_a_size_beyond_all_numbers_is_a_sentence() -> None:
     """A damaged factor of a Resize: the size that follows fits into no integer of a file."""
     proto = model(
-        """(float[1,2,4,4] x) => (float y) <float[4] scales = {1, 1, 3e38, 1}, float[2,2,1,1] w> {
-        a = Resize<mode="nearest">(x, , scales)  y = Conv(a, w) }"""
+        """(float[N,2,4,4] x) => (float y) <float[4] scales = {1, 1, 3e38, 1}, float[2,2,1,1] w> {
+        a = Resize<mode="nearest">(x, , scales)  y = ConvTranspose(a, w) }"""
     )
     with pytest.raises(ModelError, match="larger than any this tool believes"):
         infer(normalise(in_memory(proto)))
