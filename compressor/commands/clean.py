@@ -67,7 +67,7 @@ def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Cl
 
 
 def clean_file(source: Path, output: Path | None, settings: CleanSettings, progress: Progress | None = None) -> Report:
-    """:func:`clean_model` from file to file; sizes in the report are read back from the written file."""
+    """:func:`clean_model` from file to file; sizes in the report are those of the written file."""
     clock = Clock(progress)
     result = clean_model(source, settings, clock)
     with clock.phase("write"):

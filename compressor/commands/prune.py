@@ -151,7 +151,7 @@ def prune_file(
     plan_out: Path | None = None,
     progress: Progress | None = None,
 ) -> PruneResult:
-    """:func:`prune` from file to file; sizes in the report are read back from the written file.
+    """:func:`prune` from file to file; sizes in the report are those of the written file.
 
     Without ``output`` everything is done but writing the model. Training leaves a checkpoint beside the output,
     which is removed when the run ends well.

@@ -40,7 +40,7 @@ def feeds(
     """
     demand_room(model, inputs, shapes)
     rng = np.random.default_rng(seed)
-    largest, anything = shapes.largest(inputs, FEW - 1), shapes.largest(inputs, BYTE)
+    largest = shapes.largest(inputs, FEW - 1)
     loops = loop_settings(model.graph)
     made: dict[str, Array] = {}
     for value in model.graph.inputs:
@@ -61,7 +61,8 @@ def feeds(
             low, high = ROUNDS if name in loops and not zeros else (0, top)
             made[name] = np.asarray(rng.integers(low, high + 1, shape)).astype(dtype.numpy())
             # Bytes are pixels, or numbers on a grid, of which small ones tell little; masks of bytes get some zeros.
-            if dtype in BYTES and anything.get(name, BYTE) == BYTE and name not in loops and not zeros:
+            free = dtype in BYTES and name not in loops and not zeros
+            if free and shapes.largest(inputs, BYTE).get(name, BYTE) == BYTE:
                 whole = np.iinfo(dtype.numpy())
                 wide = rng.integers(whole.min, whole.max + 1, shape).astype(dtype.numpy())
                 made[name] = np.where(rng.random(shape) < 0.5, wide, made[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import onnx_ir as ir
@@ -21,7 +22,7 @@ from compressor.graph.binding import (
     Declared,
     numbered,
 )
-from compressor.graph.dims import Misfit, Size, size_product, substitute
+from compressor.graph.dims import Dim, Misfit, size_product, substitute
 from compressor.graph.inference import infer_values
 from compressor.graph.known import Known
 from compressor.graph.ranges import Limit, reachable
@@ -100,15 +101,23 @@ class SizeSearch:
     def _within(self, bound: Bound) -> bool:
         return reachable(self.limits, numbered(self.declared, bound))
 
-    def _demand_room(self, bound: Bound) -> None:
+    def _demand_sizes(self, bound: Bound) -> None:
         """Raises Misfit where a size comes to less than zero: a kernel that is longer than the signal, say."""
         numbers = numbered(self.declared, bound)
+        for dim, node in self._makers.items():
+            size = substitute(dim, numbers)
+            if isinstance(size, int) and size < 0:
+                raise Misfit(f"node {node.name!r} ({node.op_type}) would give a size of {size}")
+
+    @cached_property
+    def _makers(self) -> dict[Dim, ir.Node]:
+        """Each size that values of the graph have, with the first node that gives it: few, however large the graph."""
+        found: dict[Dim, ir.Node] = {}
         for node in self.model.graph:
             for value in node.outputs:
                 for dim in self.symbolic.shapes.get(value) or ():
-                    size = substitute(dim, numbers) if isinstance(dim, Size) else dim
-                    if isinstance(size, int) and size < 0:
-                        raise Misfit(f"node {node.name!r} ({node.op_type}) would give a size of {size}")
+                    found.setdefault(dim, node)
+        return found
 
     def _fitting(
         self, candidates: Iterable[CandidateSizes], problems: list[str]
@@ -127,7 +136,7 @@ class SizeSearch:
                 fits = not tried
                 for bound in tried:
                     try:
-                        self._demand_room(bound)
+                        self._demand_sizes(bound)
                         known = infer_values(self.model, bound, self.symbolic)
                     except Misfit as misfit:
                         problems.append(str(misfit))

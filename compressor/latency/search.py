@@ -115,11 +115,12 @@ class WidthSearch:
             levels = self._next()
             # Nothing lies between what was measured, so that nothing nearer will be found.
             tried = self._tried(levels)
-            if tried is not None and self._told:
+            if tried is None:
+                self._try(levels)
+            elif self._told:
                 return tried
-            if tried is not None:
+            else:
                 break
-            self._try(levels)
         if self.trials[-1].hits:
             return self.trials[-1]
         # Without the first one, the narrowest model, which did not aim at the target.
