@@ -17,8 +17,8 @@ from compressor.errors import PLEASE, ModelError, ProofFailed
 from compressor.graph.joined import Given
 from compressor.graph.normalise import normalise, with_node_names
 from compressor.graph.shapes import Shapes, infer
-from compressor.graph.weights import same_tensors
 from compressor.pruning.chained import runnable_given
+from compressor.pruning.constants import demand_same_constants
 from compressor.pruning.evidence import Evidence, NotProved, demand_numbers, demand_proof, with_comparisons
 from compressor.pruning.inputs import Inputs
 from compressor.pruning.piecewise import runnable
@@ -49,7 +49,7 @@ def prove_preparation(
     """Proves that normalising, folding and unfusing changed no output: of the file itself, where there is one.
 
     Both are run at the second size, and far from it where more than the batch is open: a size that was taken for a
-    constant shows there. Weights that keep their names are compared bit by bit, and branches as far as their nodes
+    constant shows there. Constants are compared one by one, and branches as far as their nodes
     keep theirs.
 
     Args:
@@ -65,7 +65,7 @@ def prove_preparation(
     Raises:
         ProofFailed: the prepared graph differs, or does not run where the file does; or no output is a number.
     """
-    demand_same_weights(original.model, prepared)
+    demand_same_constants(original.model, prepared, settings.provider)
     inputs = Inputs.of_proof(prepared, shapes, settings.seed)
     # Folding looked at the first size; at the second one a size that was taken for a constant shows.
     wanted = inputs.both[-1:] if inputs.far is None or inputs.batched else [inputs.both[-1], inputs.far]
@@ -91,7 +91,7 @@ def prove_preparation(
 
 def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, settings: RunSettings) -> Evidence:
     """Proves that a model which lost no channel gives what its file gives; raises as :func:`prove_preparation`."""
-    demand_same_weights(original.model, cleaned)
+    demand_same_constants(original.model, cleaned, settings.provider)
     inputs = Inputs.of_proof(cleaned, shapes, settings.seed)
     chosen = inputs.every if settings.verify == "full" else inputs.both
     evidence = same_outputs(original, cleaned, chosen, settings, inputs.instead())
@@ -116,7 +116,7 @@ def prove_with_functions(plain: ir.Model, kept: ir.Model, settings: RunSettings)
     Raises:
         ProofFailed: it does not.
     """
-    demand_same_weights(plain, kept)
+    demand_same_constants(plain, kept, settings.provider)
     graph = normalise(plain.clone())
     inputs = Inputs.of_proof(graph, infer(graph, settings.input_shapes, settings.dims), settings.seed)
     try:
@@ -125,18 +125,6 @@ def prove_with_functions(plain: ir.Model, kept: ir.Model, settings: RunSettings)
         raise ProofFailed(f"the model does not run with its functions: {error}; {PLEASE}") from None
     demand_proof(evidence)
     return evidence.not_proved
-
-
-def demand_same_weights(before: ir.Model, after: ir.Model) -> None:
-    """Raises ProofFailed where an initializer of the same name, type and shape holds other bits."""
-    for name, value in after.graph.initializers.items():
-        old, new = before.graph.initializers.get(name), value.const_value
-        known = None if old is None else old.const_value
-        # Cut or folded ones have another shape or another name; one object is equal to itself.
-        if known is None or new is None or known is new or list(known.shape) != list(new.shape):
-            continue
-        if not same_tensors(known, new):
-            raise ProofFailed(f"weight {name!r} is not what the file holds; {PLEASE}")
 
 
 def same_outputs(

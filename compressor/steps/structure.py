@@ -19,11 +19,11 @@ from compressor.pruning import proof
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.budget import FINE, NARROW, Goal, finer
 from compressor.pruning.by_loss import ByLoss, budget_of, uniform_share
+from compressor.pruning.constants import demand_same_constants
 from compressor.pruning.cost import graph_macs
 from compressor.pruning.curves import Curves
 from compressor.pruning.evidence import Evidence, demand_proof
 from compressor.pruning.piecewise import runnable
-from compressor.pruning.preparation import demand_same_weights
 from compressor.pruning.proof import MaskedReference
 from compressor.pruning.select import Choice, Ranking, origin_of, policy_of
 from compressor.results.records import ChangedLayerRow
@@ -224,8 +224,8 @@ def proved(changed: Changed | None, found: Analysis, settings: PruneSettings, cl
     """
     if changed is None or not settings.proves or not changed.layers:
         return []
-    # Weights of all other layers are the same to the bit.
-    demand_same_weights(changed.reference, changed.model)
+    # Constants of all other layers are the same.
+    demand_same_constants(changed.reference, changed.model, settings.provider)
     with clock.phase("prove"), scratch() as folder:
         reference = MaskedReference(changed.reference, runnable(changed.reference, folder, settings.provider))
         written = runnable(changed.model, folder, settings.provider)
