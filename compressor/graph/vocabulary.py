@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.errors import ModelError, UsageError
-from compressor.graph.edit import add_constant, add_gather
+from compressor.graph.edit import add_constant
 from compressor.graph.movement import MOVEMENT, MOVES, Movement
 from compressor.graph.shapes import Shapes
 from compressor.graph.weights import DerivedTensor, KeptAlong
@@ -26,16 +27,28 @@ BINARY = frozenset({"Add", "Div", "Mul", "Sub"})
 TABLE_RANK = 2
 
 
-def keep_tokens(model: ir.Model, shapes: Shapes, tokens: Sequence[int]) -> tuple[ir.Model, ir.Model]:
-    """The model for some of its tokens, numbered anew, and what it has to be held against.
+class NumberedAnew(NamedTuple):
+    """Where numbers of tokens are met outside of a model.
+
+    Attributes:
+        inputs: names of those that hold numbers of tokens.
+        outputs: names of those whose last axis has an entry for each token.
+    """
+
+    inputs: list[str]
+    outputs: list[str]
+
+
+def keep_tokens(model: ir.Model, shapes: Shapes, tokens: Sequence[int]) -> NumberedAnew:
+    """Makes of a model one that knows some of its tokens alone, numbered anew.
 
     Args:
-        model: in normal form; it becomes the smaller one.
+        model: in normal form; changed in place.
         shapes: of the model.
         tokens: the old numbers of those that stay, in any order.
 
     Returns:
-        The smaller model, and the original with its token inputs and outputs renumbered in front and behind.
+        The inputs and outputs that have other numbers now.
 
     Raises:
         UsageError: the model has no token table, or no such tokens.
@@ -48,17 +61,13 @@ def keep_tokens(model: ir.Model, shapes: Shapes, tokens: Sequence[int]) -> tuple
     # The largest is the vocabulary; smaller ones hold positions or kinds of tokens, which keep their numbers.
     tables = [table for table in tables if _rows(table.inputs[0]) == size]
     kept = _checked(tokens, size)
-    # Renumbered outside, it takes and gives the new numbers, and its weights are as they were.
-    reference = model.clone()
-    _renumber(reference.graph, _inputs_of(tables), kept, size)
     change = _Change(model.graph, shapes, kept, size)
     change.tables(tables)
-    for value in model.graph.outputs:
-        shape = shapes(value)
-        if shape and shape[-1] == size and not shapes.dynamic(value)[-1]:
-            change.scores(value)
+    scores = [v for v in model.graph.outputs if (s := shapes(v)) and s[-1] == size and not shapes.dynamic(v)[-1]]
+    for value in scores:
+        change.scores(value)
     change.finish()
-    return model, reference
+    return NumberedAnew(_inputs_of(tables), [str(value.name) for value in scores])
 
 
 def _checked(tokens: Sequence[int], size: int) -> Tokens:
@@ -108,23 +117,6 @@ def _moves(node: ir.Node) -> bool:
 
 def _inputs_of(tables: Sequence[ir.Node]) -> list[str]:
     return list(dict.fromkeys(str(v.name) for table in tables if (v := _origin(table.inputs[1])) is not None))
-
-
-def _renumber(graph: ir.Graph, inputs: Sequence[str], kept: Tokens, size: int) -> None:
-    """Puts old numbers in the place of new ones behind the inputs, and new scores in the place of old ones."""
-    for value in [v for v in graph.inputs if str(v.name) in inputs]:
-        uses = list(value.uses())
-        old = _old_numbers(graph, value, kept, value.dtype)
-        for node, index in uses:
-            node.replace_input_with(index, old)
-    for place, value in enumerate(graph.outputs):
-        shape = list(value.shape or ())
-        if not shape or shape[-1] != size:
-            continue
-        name, value.name = value.name, f"{value.name}.all"
-        made = add_gather(graph, value, len(shape) - 1, kept, None)
-        made.name, made.type, made.shape = name, value.type, ir.Shape([*shape[:-1], len(kept)])
-        graph.outputs[place] = made
 
 
 def _old_numbers(graph: ir.Graph, value: ir.Value, kept: Tokens, dtype: ir.DataType | None) -> ir.Value:

@@ -41,14 +41,14 @@ def demand_exact(cut: ChannelMask, small: ir.Model) -> int:
             continue
         count += 1
         # One object is equal to itself, and nothing was cut of it.
-        if whole is not kept and not _stays(whole, kept, cut.mask(value)):
+        if whole is not kept and not stays(whole, kept, cut.mask(value)):
             raise ProofFailed(
                 f"weight {name!r} of the smaller model does not hold what stays of the original's; {PLEASE}"
             )
     return count
 
 
-def _stays(whole: ir.TensorProtocol, kept: ir.TensorProtocol, mask: Mask | None) -> bool:
+def stays(whole: ir.TensorProtocol, kept: ir.TensorProtocol, mask: Mask | None) -> bool:
     """Does ``kept`` hold the entries of ``whole`` that ``mask`` keeps, in their order?"""
     if whole.dtype != kept.dtype:
         return False

@@ -23,6 +23,7 @@ from compressor.pruning.evidence import Evidence, NotProved, demand_numbers, dem
 from compressor.pruning.inputs import Inputs
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import ONE_SIZE, answers_of, tolerance_of
+from compressor.pruning.renumbered import Renumbered, Renumbering
 from compressor.pruning.routes import flows, prove_routes
 from compressor.pruning.standard import with_tolerance
 from compressor.runtime.stored import Answers, Feed
@@ -37,10 +38,12 @@ class Original:
     Attributes:
         given: the file, several of a joined model, or a model in memory.
         model: what was read from there.
+        renumbering: tokens that have other numbers in ``model`` than in ``given``; None where all are the same.
     """
 
     given: Given
     model: ir.Model
+    renumbering: Renumbering | None = None
 
 
 def prove_preparation(
@@ -150,6 +153,8 @@ def same_outputs(
         # The file itself where there is one: a copy that this tool read and wrote again could hide a fault of its
         # reader.
         given = runnable_given(original.given, made, folder, settings.provider)
+        if original.renumbering is not None:
+            given = Renumbered(given, original.renumbering)
         expected = Answers.to_some(given, inputs, instead)
         # Only on feeds that the original takes: what it refuses, the model may refuse too.
         found = answers_of(runnable(made, folder, settings.provider), expected.runs.feeds)

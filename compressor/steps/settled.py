@@ -101,11 +101,10 @@ def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settle
         CompressorError: settings do not fit the model, or no samples do.
     """
     with clock.phase("analyse"):
-        fewer = of_tokens(asked.model, asked.settings)
-        source = asked.model
-        read = Original(joined_of(source) or asked.file or source, source)
-        if fewer is not None:
-            source, read = fewer.model, Original(fewer.reference, fewer.model)
+        read = Original(joined_of(asked.model) or asked.file or asked.model, asked.model)
+        fewer = of_tokens(read, asked.settings)
+        read = fewer or read
+        source = read.model
         found = analyse(source, asked.settings, distrusted)
         demand_matches(asked.settings, source, found.model)
         if asked.plan is not None:
@@ -132,4 +131,5 @@ def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settle
     if samples is not None:
         with clock.phase("samples"):
             notes += follow_batch([source, found.model], samples.train, settings)
-    return Settled(source, read, found, settings, before, notes, None if fewer is None else fewer.tokens, samples)
+    tokens = None if read.renumbering is None else read.renumbering.tokens
+    return Settled(source, read, found, settings, before, notes, tokens, samples)

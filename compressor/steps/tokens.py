@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-
-import onnx_ir as ir
 
 from compressor.config import PruneSettings
 from compressor.core.atomic import write_text
@@ -15,21 +12,8 @@ from compressor.errors import UsageError
 from compressor.graph.normalise import normalise
 from compressor.graph.vocabulary import keep_tokens
 from compressor.pruning.measured_shapes import shapes_of
-
-
-@dataclass(frozen=True)
-class FewerTokens:
-    """A model that knows some tokens alone.
-
-    Attributes:
-        model: with tokens numbered anew.
-        reference: the original with new numbers around it, which the preparation of the other is proved against.
-        tokens: entry k is the old number of token k.
-    """
-
-    model: ir.Model
-    reference: ir.Model
-    tokens: tuple[int, ...]
+from compressor.pruning.preparation import Original
+from compressor.pruning.renumbered import Renumbering, demand_rows
 
 
 def read_tokens(path: Path) -> list[int]:
@@ -49,18 +33,23 @@ def read_tokens(path: Path) -> list[int]:
     return sorted({int(word) for word in words})
 
 
-def of_tokens(model: ir.Model, settings: PruneSettings) -> FewerTokens | None:
-    """The model of the tokens that stay; None where all stay.
+def of_tokens(original: Original, settings: PruneSettings) -> Original | None:
+    """The original of a run as the model of the tokens that stay; None where all do.
 
     Raises:
         UsageError: the file is unreadable, or the model has no such tokens.
         ModelError: scores of tokens are made in a way that is not followed.
+        ProofFailed: a weight is not what the original has for these tokens.
     """
     if settings.keep_tokens is None:
         return None
     tokens = read_tokens(settings.keep_tokens)
-    plain = normalise(model.clone())
-    return FewerTokens(*keep_tokens(plain, shapes_of(plain, settings), tokens), tuple(tokens))
+    plain = normalise(original.model.clone())
+    fewer = plain.clone()
+    names = keep_tokens(fewer, shapes_of(fewer, settings), tokens)
+    if settings.proves:
+        demand_rows(plain, fewer, tokens)
+    return Original(original.given, fewer, Renumbering(tuple(tokens), names))
 
 
 def write_mapping(output: Path, tokens: Sequence[int]) -> Path:

@@ -12,10 +12,11 @@ import pytest
 
 from compressor.commands.prune import prune, prune_file
 from compressor.config import PruneSettings
-from compressor.errors import CompressorError, ModelError, UsageError
+from compressor.errors import CompressorError, ModelError, ProofFailed, UsageError
 from compressor.graph import vocabulary
 from compressor.graph.shapes import infer
 from compressor.runtime.stored import run_once
+from compressor.steps import tokens as of_tokens
 from compressor.steps.tokens import read_tokens
 from tests.models import in_memory, model
 
@@ -76,8 +77,8 @@ def test_a_plan_is_replayed_beside_fewer_tokens(tokens: Path) -> None:
 
 def test_a_tied_table_stays_one() -> None:
     source = in_memory(model(TIED))
-    small, _ = vocabulary.keep_tokens(source, infer(source), KEPT)
-    assert {name: list(v.shape or ()) for name, v in small.graph.initializers.items()} == {
+    vocabulary.keep_tokens(source, infer(source), KEPT)
+    assert {name: list(v.shape or ()) for name, v in source.graph.initializers.items()} == {
         "table": [4, 8],
         "w": [8, 8],
     }
@@ -144,4 +145,16 @@ def test_a_wrong_row_is_noticed(tokens: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(vocabulary, "_Change", wrong)
     with pytest.raises(CompressorError):
+        prune(in_memory(model(UNTIED)), settings(tokens))
+
+
+def test_other_tokens_than_asked_for_are_noticed(tokens: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong in all places alike: the model itself is consistent, and of other tokens than its mapping says."""
+    right = vocabulary._checked
+    monkeypatch.setattr(vocabulary, "_checked", lambda tokens, size: right([(t + 1) % size for t in tokens], size))
+    with pytest.raises(ProofFailed, match="does not hold what the original has for these tokens"):
+        prune(in_memory(model(UNTIED)), settings(tokens))
+    # By its runs as well, with the file itself.
+    monkeypatch.setattr(of_tokens, "demand_rows", lambda *_: None)
+    with pytest.raises(ProofFailed, match="differs from the file that was read"):
         prune(in_memory(model(UNTIED)), settings(tokens))
