@@ -26,7 +26,8 @@ def complete(model: onnx.ModelProto) -> bool:
     """Bring a message into the form that the checks expect, in place.
 
     The default domain, also known as ``ai.onnx``, is spelt as the empty string. Operator sets that ONNX Runtime knows
-    without being told are imported where they are used. Of initializers of one name the last one stays, as in ONNX
+    without being told are imported where they are used, and its own have version 1. An output that is listed twice has one
+    type. Of initializers of one name the last one stays, as in ONNX
     Runtime, and those without a name, which nothing can read, go. So do names of left-out inputs at the end of a node.
     Outputs without a name that an operator cannot leave out get one.
 
@@ -40,6 +41,7 @@ def complete(model: onnx.ModelProto) -> bool:
     for body in bodies(model):
         if isinstance(body, onnx.GraphProto):
             _drop_repeated_initializers(body)
+            _declare_outputs_alike(body)
     # Every node, not those up to the first that had some.
     left_out = sum(_drop_left_out(node) for body in bodies(model) for node in body.node)
     return left_out + _name_outputs(model) > 0
@@ -102,7 +104,10 @@ def _spell_default_domain(model: onnx.ModelProto) -> None:
 
 
 def _import_known_domains(model: onnx.ModelProto) -> None:
-    """Add the imports that ONNX Runtime adds."""
+    """Add the imports that ONNX Runtime adds, and take its own domains at the version that they have."""
+    for entry in model.opset_import:
+        if entry.domain in MICROSOFT_DOMAINS:
+            entry.version = 1
     missing = {node.domain for body in bodies(model) for node in body.node}
     missing -= {entry.domain for entry in model.opset_import}
     for domain in sorted(missing):
@@ -111,6 +116,14 @@ def _import_known_domains(model: onnx.ModelProto) -> None:
         elif domain in ONNX_DOMAINS:
             newest = max(s.since_version for s in onnx.defs.get_all_schemas() if s.domain == domain)
             model.opset_import.add(domain=domain, version=newest)
+
+
+def _declare_outputs_alike(graph: onnx.GraphProto) -> None:
+    """Where a value is listed as an output more than once, ONNX Runtime goes by what the first says of it."""
+    first: dict[str, onnx.ValueInfoProto] = {}
+    for value in graph.output:
+        if (known := first.setdefault(value.name, value)) is not value:
+            value.type.CopyFrom(known.type)
 
 
 def _drop_repeated_initializers(graph: onnx.GraphProto) -> None:

@@ -54,6 +54,11 @@ def _zip_map(m: onnx.ModelProto) -> None:
     kind.key_type, kind.value_type.tensor_type.elem_type = TensorProto.INT64, TensorProto.FLOAT
 
 
+def _twice(m: onnx.ModelProto) -> None:
+    m.graph.output.add().CopyFrom(m.graph.output[0])
+    m.graph.output[1].type.tensor_type.elem_type = TensorProto.BOOL
+
+
 def _scale(m: onnx.ModelProto) -> None:
     m.graph.node[1].input[1] = "scale"
     m.graph.initializer.append(numpy_helper.from_array(np.ones(4, np.float32), "scale"))
@@ -69,6 +74,7 @@ LOADED: dict[str, tuple[Callable[[], onnx.ModelProto], Change]] = {
     ),
     "norm before its opset": (lambda: model("LayerNormalization (h, h)", 13), _scale),
     "norm of ONNX Runtime": (lambda: model("SimplifiedLayerNormalization (h, h)"), _scale),
+    "output twice, of two types": (model, _twice),
     "output without shape": (model, lambda m: m.graph.output[0].type.tensor_type.ClearField("shape")),
     "output without type": (model, lambda m: m.graph.output[0].ClearField("type")),
     "value without type": (model, lambda m: m.graph.value_info.add(name="h")),
@@ -97,6 +103,13 @@ def test_what_the_runtime_loads_is_loaded_and_written_again(tmp_path: Path, case
     normalise(model)
     files.save_model(model, tmp_path / "again.onnx")
     np.testing.assert_equal(run(tmp_path / "again.onnx"), expected)
+
+
+def test_domains_of_the_runtime_have_the_version_that_it_knows(tmp_path: Path) -> None:
+    """It refuses other ones, also of a domain that nothing uses."""
+    proto = model()
+    proto.opset_import.add(domain="com.microsoft", version=17)
+    assert files.load_model(written(tmp_path, proto)).opset_imports["com.microsoft"] == 1
 
 
 def test_a_map_keeps_its_type(tmp_path: Path) -> None:
