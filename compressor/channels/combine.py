@@ -274,9 +274,12 @@ class _Combine:
 
     def _adopt(self, side: _Side, deferred: DeferredLabels, known: Sequence[Named]) -> None:
         taken: list[Named] = []
+        waits: set[str] = set()
         for term in known:
             met = [a for a in term.axes if a in side.open]
-            if met and self._follows(side, term, met):
+            if met and not self._follows(side, term, met):
+                waits.update(met)
+            elif met:
                 short = self.units.canonical(term)
                 if short is not None and short.axes:
                     taken.append(short)
@@ -284,8 +287,10 @@ class _Combine:
             self._take(side, deferred, self._lower(side.operand, term))
         if not deferred.broadcast:
             self._give_fresh(side, deferred, taken)
-        deferred.open = set()
-        side.open = set()
+        # What met rows alone follows them once the rest of the term is merged along, in a later pass: a scale of each
+        # channel behind a view that makes channels of features, and a convolution after it.
+        deferred.open = {a for a in deferred.open if waits & set(side.operand.axes[a])} - set(deferred.roles)
+        side.open &= waits
         for each in self._reading[side.operand.value]:
             self._lift(each)
 

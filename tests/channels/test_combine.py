@@ -78,3 +78,21 @@ def test_what_is_added_is_one_group(kind: str) -> None:
 def test_what_is_joined_stays_apart() -> None:
     found = group(coupled(GRAPHS["concat"](LARGE)))
     assert [g.channels for g in found] == [4] * LARGE
+
+
+VIEWED = """(float[2,8] z) => (float y) <float[8,24] dense, int64[4] sizes = {-1, 6, 2, 2}, float[6,5,3,3] w, MORE> {
+    h = MatMul(z, dense)  c = Reshape(h, sizes)  n = NODE  y = ConvTranspose(n, w) }"""
+
+
+@pytest.mark.parametrize(
+    ("node", "more"),
+    [
+        ("BatchNormalization(c, s, b, m, v)", "float[6] s, float[6] b, float[6] m, float[6] v"),
+        ("Mul(c, s)", "float[6,1,1] s"),
+        ("PRelu(c, s)", "float[6,1,1] s"),
+    ],
+)
+def test_what_scales_channels_behind_a_view_follows_them(node: str, more: str) -> None:
+    """Channels are known only once the convolution is met, after the scale; see ``_Combine._adopt``."""
+    found = group(coupled(VIEWED.replace("NODE", node).replace("MORE", more)))
+    assert [len(each.units) for each in found] == [6]
