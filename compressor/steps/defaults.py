@@ -38,6 +38,9 @@ ENOUGH = 256
 """Samples of the user's from which a short distillation was seen to bring something."""
 MADE_UP = 512
 """Samples that are made up of their own accord, at least; they cost nobody anything."""
+FEWER_FROM, FEWEST = 64, 64
+"""Rows that a made-up sample gives every layer, from which on fewer samples are enough; and how few at least: a network
+whose every layer sees hundreds of positions of an image learns from 64 what it learns from 512."""
 HELD = 8e9
 """Bytes of what all layers compute on all samples, at most, where nobody said how many samples: more tell
 little, and values that wait for later layers would go to the disk."""
@@ -106,7 +109,7 @@ def resolve_defaults(
         return _with(settings, recover="none"), [_no_layer(found.model)]
     # A number that the user gave is kept; only the default is lowered.
     asked = "samples" in settings.model_fields_set
-    least = settings.samples if asked or available is not None else max(settings.samples, MADE_UP)
+    least = settings.samples if asked or available is not None else _made_up_at_least(work, settings)
     # Least squares is no better than its rows: the widest layer says how many samples are needed.
     wanted = least if asked else max(least, min(MOST, work.samples))
     wanted = min(wanted, available) if available is not None else wanted
@@ -132,6 +135,11 @@ def resolve_defaults(
     trained = (available is None or available >= ENOUGH) and all(find_spec(name) for name in TRAINING)
     trained = trained and 2.0 * work.macs * DISTILLED / TRAINED / cores() <= SECONDS
     return _with(settings, recover="distill" if trained else "lstsq", samples=count, scope=scope), notes
+
+
+def _made_up_at_least(work: RecoveryWork, settings: PruneSettings) -> int:
+    """Samples that are made up where the widest layer needs no more."""
+    return int(max(FEWEST, max(settings.samples, MADE_UP) / max(1.0, work.positions / FEWER_FROM)))
 
 
 def _of_samples(settings: PruneSettings, found: Analysis) -> Shapes:

@@ -78,6 +78,11 @@ class RecoveryWork:
         each = _drawn().rows_per_unknown
         return max(ceil(each * layer.unknowns / max(layer.rows, 1.0)) for layer in self.layers)
 
+    @property
+    def positions(self) -> float:
+        """Rows that a sample gives the layer to which it gives fewest: 1 where features of the whole meet a matrix."""
+        return min(layer.rows for layer in self.layers)
+
     def effort(self, samples: int, *, losses: bool) -> Effort:
         """What it takes from so many samples.
 
