@@ -28,6 +28,7 @@ from compressor.pruning.analysis import without_faulty_rules
 from compressor.pruning.evidence import Evidence
 from compressor.pruning.preparation import prove_with_functions
 from compressor.pruning.refusal import refusal
+from compressor.pruning.refused_samples import samples_tried
 from compressor.pruning.signature import same_signatures
 from compressor.results import Report
 from compressor.steps import account, run_files
@@ -99,7 +100,8 @@ def prune(
         evaluator_for(settings, None, settings.max_drop)
     # The whole run starts over, since a distrusted node may change every choice before the one that failed.
     try:
-        return without_faulty_rules(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
+        with samples_tried(lambda: run_files.open_source(model, settings, settings.also)[0], settings):
+            return without_faulty_rules(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
     except (ProofFailed, RuleFault):
         source = run_files.open_source(model, settings, settings.also)[0]
         file = None if isinstance(model, ir.Model) else Path(model)

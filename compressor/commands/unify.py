@@ -15,6 +15,7 @@ from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
 from compressor.pruning.evidence import Evidence
+from compressor.pruning.refused_samples import samples_tried
 from compressor.pruning.signature import same_signature
 from compressor.results.unify import UnifyReport
 from compressor.steps import run_files
@@ -58,7 +59,11 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
     Raises:
         CompressorError: one of :mod:`compressor.errors`, each with its exit code.
     """
-    clock = clock or Clock()
+    with samples_tried(lambda: run_files.open_source(model, settings)[0], settings):
+        return _unify(model, settings, clock or Clock())
+
+
+def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) -> UnifyResult:
     path = None if isinstance(model, ir.Model) else Path(model)
     with clock.phase("load"):
         source, size = run_files.open_source(model, settings)

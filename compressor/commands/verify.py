@@ -18,6 +18,7 @@ from compressor.evaluate import bisect, pair
 from compressor.evaluate.pair import Opened
 from compressor.graph.evaluate import Array
 from compressor.metrics.evaluator import evaluator_for
+from compressor.pruning.refused_samples import samples_tried
 from compressor.results.detail import AccuracyRow
 from compressor.results.environment import environment
 from compressor.results.verify import Divergence, OutputRow, VerifyReport, VerifyRun
@@ -66,12 +67,12 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
     with clock.phase("load"):
         models = (pair.open_model(a), pair.open_model(b))
         pair.demand_same_signature(*models)
-    with clock.phase("compare"):
-        # Differences are data of the report; whether they are an error is for demand_equal.
+    # Differences are data of the report; whether they are an error is for demand_equal.
+    with clock.phase("compare"), samples_tried(lambda: models[0].model, settings):
         found = _compare(models, providers, settings)
     accuracy = []
     if settings.eval is not None:
-        with clock.phase("judge"):
+        with clock.phase("judge"), samples_tried(lambda: models[0].model, settings):
             accuracy.append(_judged(models, providers, settings))
     divergence = None
     if settings.bisect or (settings.bisect is None and not found.passed):

@@ -25,6 +25,7 @@ from compressor.metrics.evaluator import evaluator_for
 from compressor.operators.table import operator_of
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.matching import nearest
+from compressor.pruning.refused_samples import samples_tried
 from compressor.results import ModelStats
 from compressor.results.detail import AccuracyRow, OutputsRow
 from compressor.results.quantize import QuantizedRow, QuantizeReport
@@ -249,7 +250,8 @@ def moved_by_quantization(source: ir.Model, result: ir.Model, samples: RunSample
         ProofFailed: the result does not run on samples that the original runs on.
     """
     try:
-        row = samples.outputs_row(source, [result], settings)
+        with samples_tried(lambda: source, settings):
+            row = samples.outputs_row(source, [result], settings)
     except ModelError as error:
         # The original runs on these samples, so this is no fault of the data.
         raise ProofFailed(f"the quantised model does not run on samples that the original runs on: {error}") from None

@@ -23,6 +23,7 @@ from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
 from compressor.pruning import proof
 from compressor.pruning.evidence import Evidence
+from compressor.pruning.refused_samples import samples_tried
 from compressor.pruning.standard import Standard
 from compressor.runtime.stored import Runs, run_once
 from compressor.torch_ops.tensors import to_numpy
@@ -331,7 +332,8 @@ def finetune_file(
     chosen = training_defaults(settings, model).model_copy(update={"checkpoint": folder})
     own = files.model_files(source) | (files.model_files(teacher) if teacher is not None else set())
     try:
-        result = tune(model, chosen, teacher=original, observe=observe)
+        with samples_tried(lambda: original or model, settings):
+            result = tune(model, chosen, teacher=original, observe=observe)
     except TrainingDiverged as error:
         raise _kept(error, folder, own) from None
     if result.main and output is not None:
