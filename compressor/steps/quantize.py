@@ -21,7 +21,7 @@ from compressor.graph.nodes import REALS, operator_key
 from compressor.graph.normalise import Separation, normalise
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.weights import parts, weight_bytes
-from compressor.metrics.evaluator import evaluator_for
+from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.operators.table import operator_of
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.matching import nearest
@@ -261,7 +261,7 @@ def moved_by_quantization(source: ir.Model, result: ir.Model, samples: RunSample
         before, after = (evaluator.measure(model, samples.valid, source) for model in (source, result))
         accuracy = [evaluator.row(before.value, after.value, before.samples)]
     untold = () if row is not None else (NOT_COMPARED.format(reason="no output can be compared sample by sample"),)
-    return Moved(row, accuracy, untold)
+    return Moved(row, accuracy, (*untold, *labels_unread(samples.valid, evaluator)))
 
 
 def put_quantized(model: ir.Model, output: Path | None, settings: QuantizeSettings, before: ModelStats) -> ModelStats:
