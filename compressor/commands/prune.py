@@ -36,6 +36,7 @@ from compressor.steps.checkpoints import checkpoint_beside
 from compressor.steps.contradictions import demand_together
 from compressor.steps.defaults import size_lags_macs
 from compressor.steps.gates import unresolved
+from compressor.steps.lowering import zeros_in_target
 from compressor.steps.objective import macs_lag_time
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.recover import Recovery
@@ -182,5 +183,7 @@ def prune_file(
         with clock.phase("stress"), run_files.in_one_file(source, settings) as whole:
             report = with_curves(report, whole, result.model, settings)
     report = report.model_copy(update={"output": stats, "seconds": clock.seconds})
-    result.report = report.warned([*unresolved(report, settings), *size_lags_macs(report), *macs_lag_time(report)])
+    result.report = report.warned(
+        [*unresolved(report, settings), *size_lags_macs(report), *macs_lag_time(report), *zeros_in_target(report)]
+    )
     return result
