@@ -105,7 +105,7 @@ def start_session(path: Path, provider: str, setup: Setup) -> ort.InferenceSessi
             session = ort.InferenceSession(str(path), _options(setup), providers=_chosen(name, setup))
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base class
             _demand_memory(error)
-            raise ModelError(f"ONNX Runtime refuses the model: {_sentence(error)}") from None
+            raise ModelError(f"ONNX Runtime refuses the model: {_sentence(error)}{_no_kernel(error)}") from None
     # The runtime falls back to the CPU without a word.
     if name not in session.get_providers():
         first = said.strip().splitlines()[:1]
@@ -115,6 +115,16 @@ def start_session(path: Path, provider: str, setup: Setup) -> ort.InferenceSessi
             "are missing (of CUDA, pip install 'onnxruntime-gpu[cuda,cudnn]'); install them, or say --provider cpu"
         )
     return session
+
+
+def _no_kernel(error: Exception) -> str:
+    """The remedy where the runtime knows an operator and computes it in another version, or elsewhere, only."""
+    if "NOT_IMPLEMENTED" not in str(error):
+        return ""
+    return (
+        "; convert the model to a newer operator set, such as with onnx.version_converter.convert_version(model, 17), "
+        "or run it where there is one with --provider"
+    )
 
 
 def _preloaded() -> str:

@@ -65,8 +65,8 @@ def _demand_reachable(settings: PruneSettings) -> None:
     if target is not None and not STRUCTURES.find(settings.structure).lowers:
         raise UsageError(
             f"--structure {settings.structure} leaves zeros in the file, which takes no multiply-accumulates, "
-            f"parameters or bytes out of it, so that no --{target.replace('_', '-')} is reached; say with --ratio which share of "
-            "the weights becomes zero (0.5 keeps 2 of every 4), or choose --structure channels"
+            f"parameters or bytes out of it, so that no --{target.replace('_', '-')} is reached; say with --ratio "
+            "which share of the weights becomes zero (0.5 keeps 2 of every 4), or choose --structure channels"
         )
 
 

@@ -31,7 +31,7 @@ SLOWER = (
 NOT_WRITTEN = "{layers} ({names}) keep zeros in their weights, as {reason}"
 ZEROS = (
     "--target-macs {target:g} counts what is not zero: the graph computes {left:.2f} of the multiply-accumulates, as "
-    "zeros stay in {layers}; --lower always writes as smaller convolutions what it can, --structure channels takes all out"
+    "zeros stay in {layers}; --lower always writes smaller ones where it can, --structure channels takes all out"
 )
 SLACK = 0.05
 """Share of the multiply-accumulates by which a target may be missed without a word, as steps are coarse."""
