@@ -111,7 +111,10 @@ def demand_equal(report: VerifyReport) -> None:
         return
     worst = max((row for row in report.outputs if not row.passed), key=lambda row: row.max_rel_err)
     at = report.divergence.first if report.divergence is not None else None
-    where = f"; the first node that differs is {at.node!r} ({at.op_type})" if at is not None else ""
+    resized = report.divergence.resized if report.divergence is not None else []
+    of_these = ", of results of the same sizes," if resized else ""
+    where = f"; the first node that differs{of_these} is {at.node!r} ({at.op_type})" if at is not None else ""
+    where += f"; {resized[0]!r} has other sizes in B" + (" before it" if at is not None else "") if resized else ""
     raise ProofFailed(
         f"output {worst.name!r} of {report.b} is off by {worst.max_rel_err:.2g} of its range (allowed "
         f"{worst.tolerance:g}){where}; allow more with --rtol or --atol if that is meant"
@@ -265,6 +268,7 @@ def _divergence(
         shared=result.shared,
         total=result.total,
         sessions=result.sessions,
+        resized=result.resized,
     )
 
 
