@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import MappingProxyType
@@ -34,11 +35,13 @@ def default_output(source: Path, suffix: str) -> Path:
 
 def demand_named(source: Path | None) -> None:
     """Raises ModelError where there is no such file, and one of that name that ends in ``.onnx``."""
-    if source is None or not source.name or os.path.lexists(source):
+    if source is None or not source.name:
         return
     meant = source.with_name(source.name + ".onnx")
-    if meant.is_file():
-        raise ModelError(f"{source}: there is no such file; did you mean {meant}?")
+    # Names that no file system takes are for whoever reads the file to refuse.
+    with suppress(OSError, ValueError):
+        if not os.path.lexists(source) and meant.is_file():
+            raise ModelError(f"{source}: there is no such file; did you mean {meant}?")
 
 
 def checkpoint_place(output: Path | None) -> Path | None:
