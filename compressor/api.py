@@ -146,9 +146,10 @@ def unify(
         if asked.chooses:
             chosen = choose_blocks.choose(call.paths()[0], asked, clock=clock).plan.applied(asked)
         result = unify_command.unify(_direct(call.models[0]), chosen, clock=clock)
-        counts = (result.report.input.params, result.report.input.macs)
-        size = ir.to_proto(result.model).ByteSize()
-        after = account.stats(None, size, result.model.graph, counts)
+        # Neither parameters nor MACs can be counted of codes, and once unpacked both are as before.
+        graph, size = result.model.graph, ir.to_proto(result.model).ByteSize()
+        now = {"path": None, "bytes": size, "nodes": graph.num_nodes(), "opset": graph.opset_imports.get("", 0)}
+        after = result.report.input.model_copy(update=now)
         result.report = call.told(result.report.model_copy(update={"output": after}))
         return result
 

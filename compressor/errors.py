@@ -32,6 +32,10 @@ class ModelError(CompressorError):
     exit_code = 3
 
 
+class DoesNotRun(ModelError):  # noqa: N818
+    """A model that loads does not run on inputs that it is given, which may be the fault of either."""
+
+
 class NothingToPrune(CompressorError):  # noqa: N818 -- names the outcome; the exit code speaks of it
     """No channel of the model can be removed under the given settings.
 

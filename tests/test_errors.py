@@ -11,6 +11,7 @@ EXIT_CODES = {
     "UsageError": 2,
     "PlanError": 2,
     "ModelError": 3,
+    "DoesNotRun": 3,
     "NothingToPrune": 4,
     "TargetOutOfReach": 4,
     "ProofFailed": 5,

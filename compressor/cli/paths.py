@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import MappingProxyType
@@ -32,13 +33,24 @@ def default_output(source: Path, suffix: str) -> Path:
     return source.with_name(stem + suffix)
 
 
+def demand_named(source: Path | None) -> None:
+    """Raises ModelError where there is no such file, and one of that name that ends in ``.onnx``."""
+    if source is None or not source.name:
+        return
+    meant = source.with_name(source.name + ".onnx")
+    # Names that no file system takes are for whoever reads the file to refuse.
+    with suppress(OSError, ValueError):
+        if not os.path.lexists(source) and meant.is_file():
+            raise ModelError(f"{source}: there is no such file; did you mean {meant}?")
+
+
 def checkpoint_place(output: Path | None) -> Path | None:
     """Where training leaves its checkpoint unless it is told another place; None where nothing is written."""
     return None if output is None else output.with_name(output.name + ".checkpoint")
 
 
 def check_destinations(
-    sources: Iterable[Path | None], written: Mapping[str, str | Path | None], *, dry_run: bool = False
+    sources: Collection[Path | None], written: Mapping[str, str | Path | None], *, dry_run: bool = False
 ) -> None:
     """Refuses, before any work is done, places that cannot be written or that hold an input.
 
@@ -53,6 +65,8 @@ def check_destinations(
     """
     if dry_run and written.get("--card") is not None:
         raise UsageError(NO_CARD)
+    for source in sources:
+        demand_named(source)
     taken = {source: "the input" for source in sources if source is not None}
     for flag, place in written.items():
         if place is None or (flag == "--json" and str(place) == "-"):

@@ -26,6 +26,7 @@ from compressor.graph.edit import constant_array
 from compressor.graph.stream import plan_files
 from compressor.metrics.evaluator import Evaluator
 from compressor.pruning.allocate import Move
+from compressor.pruning.refused_samples import samples_tried
 from compressor.results.sensitivity import OutputChange
 from compressor.results.unify import UnifyReport
 from compressor.steps import run_files
@@ -119,7 +120,8 @@ def choose(
     with clock.phase("ladder"):
         options = _block_options(model, settings)
     with scratch() as folder, clock.phase("choose"), workers_of(settings) as workers:
-        reference = ReferenceOutputs.make(model, samples, settings, Path(folder))
+        with samples_tried(lambda: model, settings):
+            reference = ReferenceOutputs.make(model, samples, settings, Path(folder))
         variants = OneShot(source, settings.model_dump_json())
         experiment = Experiment(variants, reference, files.digest(files.model_files(source)))
 

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from compressor.config import CleanSettings
 from compressor.core.clock import Clock, Progress
+from compressor.core.formatting import quantity
 from compressor.graph import clean
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
@@ -19,6 +20,9 @@ from compressor.pruning.signature import same_signature
 from compressor.results import Report
 from compressor.steps import account, run_files
 from compressor.steps.provenance import pruning_facts
+
+GREW = "the file has {more} more than before: less went than it now says of what made it (its metadata)"
+"""What is said of a file so small that the words about its origin weigh more than what was removed."""
 
 
 @dataclass(repr=False)
@@ -72,4 +76,6 @@ def clean_file(source: Path, output: Path | None, settings: CleanSettings, progr
     result = clean_model(source, settings, clock)
     with clock.phase("write"):
         stats = run_files.put_in_place(result.model, output, settings, result.proved)
-    return result.report.model_copy(update={"output": stats, "seconds": clock.seconds})
+    report = result.report.model_copy(update={"output": stats, "seconds": clock.seconds})
+    more = stats.bytes - report.input.bytes
+    return report.warned([GREW.format(more=quantity(more, "B"))] if more > 0 else [])

@@ -28,6 +28,7 @@ from compressor.pruning.analysis import without_faulty_rules
 from compressor.pruning.evidence import Evidence
 from compressor.pruning.preparation import prove_with_functions
 from compressor.pruning.refusal import refusal
+from compressor.pruning.refused_samples import samples_tried
 from compressor.pruning.signature import same_signatures
 from compressor.results import Report
 from compressor.steps import account, run_files
@@ -35,6 +36,7 @@ from compressor.steps.checkpoints import checkpoint_beside
 from compressor.steps.contradictions import demand_together
 from compressor.steps.defaults import size_lags_macs
 from compressor.steps.gates import unresolved
+from compressor.steps.lowering import zeros_in_target
 from compressor.steps.objective import macs_lag_time
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.recover import Recovery
@@ -99,7 +101,8 @@ def prune(
         evaluator_for(settings, None, settings.max_drop)
     # The whole run starts over, since a distrusted node may change every choice before the one that failed.
     try:
-        return without_faulty_rules(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
+        with samples_tried(lambda: run_files.open_source(model, settings, settings.also)[0], settings):
+            return without_faulty_rules(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
     except (ProofFailed, RuleFault):
         source = run_files.open_source(model, settings, settings.also)[0]
         file = None if isinstance(model, ir.Model) else Path(model)
@@ -180,5 +183,7 @@ def prune_file(
         with clock.phase("stress"), run_files.in_one_file(source, settings) as whole:
             report = with_curves(report, whole, result.model, settings)
     report = report.model_copy(update={"output": stats, "seconds": clock.seconds})
-    result.report = report.warned([*unresolved(report, settings), *size_lags_macs(report), *macs_lag_time(report)])
+    result.report = report.warned(
+        [*unresolved(report, settings), *size_lags_macs(report), *macs_lag_time(report), *zeros_in_target(report)]
+    )
     return result

@@ -15,6 +15,7 @@ from compressor.evaluate.stand_in import describe_samples, tell_sizes
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.graph.restore_packed import is_packed, with_plain_weights
+from compressor.pruning.refused_samples import samples_tried
 from compressor.pruning.signature import same_signature
 from compressor.results.quantize import QuantizeReport
 from compressor.steps import account, run_files
@@ -68,13 +69,13 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
     with clock.phase("samples"):
         samples = quantize_samples(source, settings)
     tell_sizes(samples.train, clock)
-    with clock.phase("quantise"):
+    with clock.phase("quantise"), samples_tried(lambda: source, settings):
         made = quantised(task, samples, settings)
         result, rows = made.model, made.rows
     # The quantiser is not ours, so what callers bind to is checked.
     same_signature(source, result)
     demand_quantised(rows, task, settings.mode, made.notes)
-    with clock.phase("compare"):
+    with clock.phase("compare"), samples_tried(lambda: source, settings):
         moved = moved_by_quantization(source, result, samples, settings)
     calibrates = settings.mode == "static"
     report = QuantizeReport(

@@ -17,6 +17,7 @@ from compressor.evaluate.shift_plan import shift_plan
 from compressor.evaluate.shift_runs import run_shifted
 from compressor.evaluate.shift_samples import robustness_samples
 from compressor.evaluate.shifts import input_statistics
+from compressor.pruning.refused_samples import samples_tried
 from compressor.results.environment import environment
 from compressor.results.robustness import RobustnessReport
 from compressor.runtime import sessions
@@ -44,7 +45,7 @@ def robustness(
         inputs = specs(models[0].model)
         ranges = input_statistics((batch.inputs for batch in samples.batches()), inputs)
         plan = shift_plan(inputs, ranges, settings)
-    with clock.phase("run"):
+    with clock.phase("run"), samples_tried(lambda: models[0].model, settings):
         runs = run_shifted(models, samples, plan, settings.provider, clock)
     with clock.phase("resample"):
         labels = [row.label for row in rows]

@@ -18,6 +18,7 @@ from compressor.experiments.run import run_trials
 from compressor.experiments.workers import workers_of
 from compressor.pruning.analysis import analyse
 from compressor.pruning.matching import demand_matches
+from compressor.pruning.refused_samples import samples_tried
 from compressor.results.sensitivity import SensitivityReport
 from compressor.steps import account, run_files
 from compressor.steps.sensitivity import cuts_of_groups, experiment_on, group_rows, limits_of
@@ -55,10 +56,10 @@ def sensitivity(
         found = analyse(model, settings)
         demand_matches(settings, model, found.model)
         before = account.stats_of(model, found, size, source)
-    with clock.phase("choose"):
+    with clock.phase("choose"), samples_tried(lambda: model, settings):
         cuts = cuts_of_groups(found, settings, size, samples)
     with scratch() as folder:
-        with clock.phase("reference"):
+        with clock.phase("reference"), samples_tried(lambda: model, settings):
             reference = ReferenceOutputs.make(model, samples, settings, Path(folder))
         with clock.phase("measure"):
             experiment, trials = experiment_on(source, settings, reference), [cut.trial() for cut in cuts]

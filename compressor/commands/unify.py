@@ -13,8 +13,9 @@ from compressor.core.clock import Clock, Progress
 from compressor.graph import files
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
-from compressor.metrics.evaluator import evaluator_for
+from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning.evidence import Evidence
+from compressor.pruning.refused_samples import samples_tried
 from compressor.pruning.signature import same_signature
 from compressor.results.unify import UnifyReport
 from compressor.steps import run_files
@@ -58,7 +59,11 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
     Raises:
         CompressorError: one of :mod:`compressor.errors`, each with its exit code.
     """
-    clock = clock or Clock()
+    with samples_tried(lambda: run_files.open_source(model, settings)[0], settings):
+        return _unify(model, settings, clock or Clock())
+
+
+def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) -> UnifyResult:
     path = None if isinstance(model, ir.Model) else Path(model)
     with clock.phase("load"):
         source, size = run_files.open_source(model, settings)
@@ -92,7 +97,9 @@ def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock
             first = with_weights(ready.model, once) if done.kinds else None
             accuracy = accuracy_row(evaluator, ready.reference, first, made.model, data)
         report = report.model_copy(update={"accuracy": accuracy})
-    report = report.model_copy(update={"seconds": clock.seconds})
+    # Training may have said it of the same labels.
+    unread = [text for text in labels_unread(data, evaluator) if text not in report.warnings]
+    report = report.model_copy(update={"seconds": clock.seconds}).warned(unread)
     stamp_provenance(made.model, "unify", settings, path, unified_facts(report))
     return UnifyResult(made.model, made.dense, report, None if proved is None else proved.evidence)
 

@@ -18,6 +18,7 @@ from compressor.evaluate import bisect, pair
 from compressor.evaluate.pair import Opened
 from compressor.graph.evaluate import Array
 from compressor.metrics.evaluator import evaluator_for
+from compressor.pruning.refused_samples import samples_tried
 from compressor.results.detail import AccuracyRow
 from compressor.results.environment import environment
 from compressor.results.verify import Divergence, OutputRow, VerifyReport, VerifyRun
@@ -66,12 +67,12 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
     with clock.phase("load"):
         models = (pair.open_model(a), pair.open_model(b))
         pair.demand_same_signature(*models)
-    with clock.phase("compare"):
-        # Differences are data of the report; whether they are an error is for demand_equal.
+    # Differences are data of the report; whether they are an error is for demand_equal.
+    with clock.phase("compare"), samples_tried(lambda: models[0].model, settings):
         found = _compare(models, providers, settings)
     accuracy = []
     if settings.eval is not None:
-        with clock.phase("judge"):
+        with clock.phase("judge"), samples_tried(lambda: models[0].model, settings):
             accuracy.append(_judged(models, providers, settings))
     divergence = None
     if settings.bisect or (settings.bisect is None and not found.passed):
@@ -110,7 +111,10 @@ def demand_equal(report: VerifyReport) -> None:
         return
     worst = max((row for row in report.outputs if not row.passed), key=lambda row: row.max_rel_err)
     at = report.divergence.first if report.divergence is not None else None
-    where = f"; the first node that differs is {at.node!r} ({at.op_type})" if at is not None else ""
+    resized = report.divergence.resized if report.divergence is not None else []
+    of_these = ", of results of the same sizes," if resized else ""
+    where = f"; the first node that differs{of_these} is {at.node!r} ({at.op_type})" if at is not None else ""
+    where += f"; {resized[0]!r} has other sizes in B" + (" before it" if at is not None else "") if resized else ""
     raise ProofFailed(
         f"output {worst.name!r} of {report.b} is off by {worst.max_rel_err:.2g} of its range (allowed "
         f"{worst.tolerance:g}){where}; allow more with --rtol or --atol if that is meant"
@@ -264,6 +268,7 @@ def _divergence(
         shared=result.shared,
         total=result.total,
         sessions=result.sessions,
+        resized=result.resized,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -46,6 +46,8 @@ class FirstDifference:
         shared: values that both models compute under one name.
         total: values that nodes of A compute.
         sessions: sessions of each model that were opened.
+        resized: values before ``first``, in the order of A, that have other sizes in B, so that they cannot be
+            compared; before the end of A where ``first`` is None.
     """
 
     first: LayerError | None
@@ -54,6 +56,7 @@ class FirstDifference:
     shared: int
     total: int
     sessions: int
+    resized: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def search(
         ModelError: the runtime refuses a model with its values exposed.
         ProviderUnavailable: a provider is not there.
     """
-    candidates = _shared(a, b, inputs)
+    candidates, resized = _shared(a, b, inputs)
     total = sum(1 for node in a.model.graph for value in node.outputs if value.name)
     rows: dict[int, LayerError] = {}
     sessions, window = 0, list(range(len(candidates)))
@@ -95,15 +98,18 @@ def search(
     layers = [rows[k] for k in sorted(rows)]
     first = next((k for k in sorted(rows) if not rows[k].passed), None)
     weights = [] if first is None else _weights(candidates[first].node, b)
-    return FirstDifference(None if first is None else rows[first], layers, weights, len(candidates), total, sessions)
+    before = [name for name, place in resized.items() if first is None or place <= first]
+    at = None if first is None else rows[first]
+    return FirstDifference(at, layers, weights, len(candidates), total, sessions, before)
 
 
-def _shared(a: Opened, b: Opened, inputs: dict[str, Array]) -> list[_Candidate]:
-    """Tensors that nodes of both main graphs compute under one name and, as far as is known, in one shape."""
+def _shared(a: Opened, b: Opened, inputs: dict[str, Array]) -> tuple[list[_Candidate], dict[str, int]]:
+    """Tensors that nodes of both main graphs compute under one name and, as far as is known, in one shape; and those
+    of other shapes, with the number of candidates before each."""
     # By name, which is all that two exports of one network have in common.
     theirs = {str(v.name): v for node in b.model.graph for v in node.outputs if v.name}
     shapes = [_shapes(opened, inputs) for opened in (a, b)]
-    found = []
+    found, resized = list[_Candidate](), dict[str, int]()
     for node in a.model.graph:
         for value in node.outputs:
             other = theirs.get(str(value.name)) if value.name else None
@@ -113,7 +119,9 @@ def _shared(a: Opened, b: Opened, inputs: dict[str, Array]) -> list[_Candidate]:
             # Pruned values have other sizes and cannot be compared; an unknown size is seen when it is run.
             if None in sizes or sizes[0] == sizes[1]:
                 found.append(_Candidate(str(value.name), node, _bytes(value, sizes[0])))
-    return found
+            else:
+                resized[str(value.name)] = len(found)
+    return found, resized
 
 
 def _shapes(opened: Opened, inputs: dict[str, Array]) -> Shapes | None:

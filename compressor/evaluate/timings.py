@@ -84,7 +84,12 @@ def _inputs(models: Sequence[Opened], settings: BenchSettings, batch: int) -> tu
     for other in models[1:]:
         fixed = pair.fixed_by(other, first)
         for name, only in fixed.items():
-            if dims.get(name, only) != only:
+            if dims.get(name, only) == only:
+                continue
+            if not settings.batch:
+                batch = only  # nobody asked for a size, so that the only one that both take is it
+                dims = dict.fromkeys(dims, batch)
+            else:
                 raise UsageError(f"{other.path} fixes {name!r} to {only}, --batch asks for {batch}; ask for {only}")
         dims |= fixed
     inputs = pair.seeded(first, pair.bind(first, settings, dims), settings.seed)

@@ -1,6 +1,6 @@
 """What the reports draw with: lines, and aligned tables that read well at 80 columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from rich.console import Console
@@ -14,6 +14,8 @@ from compressor.results.records import ModelStats
 _PATHLESS = ("(in memory)", "(not written)")
 """What stands for the path of a model that has no file: of what was read, and of what was made."""
 
+INPUTS = 3
+"""Inputs whose sizes a line names."""
 _RANGE_SOURCES = MappingProxyType(
     {
         "given": "as given",
@@ -78,6 +80,15 @@ def sizes(console: Console, models: dict[str, ModelStats]) -> None:
     if len({item.opset for item in stats}) > 1 or len(stats) == 1:
         add_row(drawn, "opset", *(str(item.opset) for item in stats))
     show(console, drawn)
+    _counted_at(console, stats[0].macs_at)
+
+
+def _counted_at(console: Console, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Says at which sizes of open inputs MACs are counted, if any are open."""
+    told = [f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items()]
+    more = "" if len(told) <= INPUTS else f" and {count(len(told) - INPUTS, 'more input')}"
+    if told:
+        line(console, f"MACs at {', '.join(told[:INPUTS])}{more}.")
 
 
 def latency(console: Console, found: LatencyResult) -> None:

@@ -44,16 +44,21 @@ def render_verify(report: VerifyReport, console: Console, *, verbose: bool = Fal
 
 def _divergence(console: Console, found: Divergence, *, verbose: bool) -> None:
     first, looked = found.first, f"{len(found.layers):,} of {found.total:,} values that A computes were compared"
+    same = " of results of the same sizes" if found.resized else ""
     if first is None:
-        draw.line(console, f"No value inside differs ({looked}).")
+        draw.line(console, f"No value inside{same} differs ({looked}).")
     else:
         weights = f"; its weights differ: {', '.join(found.weights)}" if found.weights else ""
         draw.line(
             console,
-            f"First difference: node {first.node} ({first.op_type}), value {first.value}, by {first.max_rel_err:.2e} "
-            f"of its range{weights} ({looked}).",
+            f"First difference{same}: node {first.node} ({first.op_type}), value {first.value}, "
+            f"by {first.max_rel_err:.2e} of its range{weights} ({looked}).",
             style="bold",
         )
+    if found.resized:
+        more = f" and {count(len(found.resized) - 1, 'more value')}" if len(found.resized) > 1 else ""
+        place = " before it" if first is not None else ""
+        draw.line(console, f"{found.resized[0]}{more}{place} cannot be compared: B has other sizes there.")
     # The neighbourhood of the first difference is what one wants to see.
     at = found.layers.index(first) if first is not None else 0
     shown = found.layers if verbose else found.layers[max(0, at - 3) : max(0, at - 3) + _FEW]

@@ -33,6 +33,11 @@ class ModelStats(Record):
     bytes: int = Field(description="Size of the file and its external data.")
     params: int = Field(description="Elements of all floating-point initializers.")
     macs: int = Field(description="Multiply-accumulates of one sample, other dimensions as bound for the proof.")
+    macs_at: dict[str, list[int]] = Field(
+        default={},
+        description="Shape by input at which multiply-accumulates are counted, of inputs with sizes that are open "
+        "beside the number of samples.",
+    )
     nodes: int = Field(description="Nodes of the main graph.")
     opset: int = Field(description="Version of the standard operator set.")
     uncounted: int = Field(0, description="Nodes that may multiply and whose multiply-accumulates are not known.")

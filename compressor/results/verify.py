@@ -56,6 +56,7 @@ class Divergence(Record):
     shared: int = Field(description="Values that both models have under the same name.")
     total: int = Field(description="Values that nodes of A compute.")
     sessions: int = Field(description="Sessions that were opened to expose them.")
+    resized: list[str] = Field(default=[], description="Values before the first that have other sizes in B.")
 
 
 class VerifyReport(RunDocument):

@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from compressor.config import PROVIDERS
 from compressor.core.scratch import scratch
-from compressor.errors import ModelError, OutOfMemory, ProviderUnavailable
+from compressor.errors import DoesNotRun, ModelError, OutOfMemory, ProviderUnavailable
 from compressor.runtime import values
 from compressor.runtime.library import FATAL, ort, silenced
 
@@ -27,6 +27,8 @@ Array = npt.NDArray[np.generic]
 Session = ort.InferenceSession
 
 CPU, CUDA, TENSORRT = (PROVIDERS[short] for short in ("cpu", "cuda", "tensorrt"))
+NOT_RUN = "the model does not run: "
+"""How the message about a failed run begins, before the runtime's own words."""
 _GRAPH_OPTION = MappingProxyType({CUDA: "enable_cuda_graph", TENSORRT: "trt_cuda_graph_enable"})
 """The option with which a provider records a run as a CUDA graph."""
 _NO_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate memory", "out of memory", "cudaerrormemoryallocation")
@@ -103,7 +105,7 @@ def start_session(path: Path, provider: str, setup: Setup) -> ort.InferenceSessi
             session = ort.InferenceSession(str(path), _options(setup), providers=_chosen(name, setup))
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base class
             _demand_memory(error)
-            raise ModelError(f"ONNX Runtime refuses the model: {_sentence(error)}") from None
+            raise ModelError(f"ONNX Runtime refuses the model: {_sentence(error)}{_no_kernel(error)}") from None
     # The runtime falls back to the CPU without a word.
     if name not in session.get_providers():
         first = said.strip().splitlines()[:1]
@@ -113,6 +115,16 @@ def start_session(path: Path, provider: str, setup: Setup) -> ort.InferenceSessi
             "are missing (of CUDA, pip install 'onnxruntime-gpu[cuda,cudnn]'); install them, or say --provider cpu"
         )
     return session
+
+
+def _no_kernel(error: Exception) -> str:
+    """The remedy where the runtime knows an operator and computes it in another version, or elsewhere, only."""
+    if "NOT_IMPLEMENTED" not in str(error):
+        return ""
+    return (
+        "; convert the model to a newer operator set, such as with onnx.version_converter.convert_version(model, 17), "
+        "or run it where there is one with --provider"
+    )
 
 
 def _preloaded() -> str:
@@ -178,7 +190,7 @@ def run_session(
     """Outputs of one run, each as one array (``values.as_array``); names that the model does not have are left out.
 
     Raises:
-        ModelError: it does not run; in the runtime's own words.
+        DoesNotRun: in the runtime's own words.
         OutOfMemory: memory ran out.
     """
     known = {i.name for i in session.get_inputs()}
@@ -186,7 +198,7 @@ def run_session(
         return values.caller(session, {name: array for name, array in feeds.items() if name in known}, outputs)()
     except Exception as error:  # noqa: BLE001 - as above
         _demand_memory(error)
-        raise ModelError(f"the model does not run: {_sentence(error)}") from None
+        raise DoesNotRun(f"{NOT_RUN}{_sentence(error)}") from None
 
 
 def _options(setup: Setup) -> ort.SessionOptions:

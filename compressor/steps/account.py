@@ -19,6 +19,7 @@ from compressor.graph import files
 from compressor.graph.joined import joined_of
 from compressor.graph.normalise import normalise
 from compressor.graph.restore_packed import with_plain_weights
+from compressor.graph.shapes import Shapes
 from compressor.graph.stream import plan_files
 from compressor.graph.unfuse import UNFUSED
 from compressor.operators import quantization_grid
@@ -55,24 +56,40 @@ def settings_of_plan(settings: PruneSettings, plan: PruningPlan | None) -> Prune
     return settings.model_copy(update={**dict.fromkeys(AMOUNTS), "lossless": False, **policy})
 
 
-def stats(path: Path | None, size: int, graph: ir.Graph, counts: tuple[int, int], uncounted: int = 0) -> ModelStats:
-    """One row of the report; ``counts`` are (parameters, MACs), ``uncounted`` the nodes whose MACs are not known."""
+def stats(path: Path | None, size: int, source: ir.Graph, params: int, counted: tuple[ir.Graph, Shapes]) -> ModelStats:
+    """One row of the report.
+
+    Args:
+        path: of the file.
+        size: bytes on disk.
+        source: the graph as it is.
+        params: parameters of it.
+        counted: the graph that MACs are counted on, and its shapes.
+    """
+    graph, shapes = counted
     return ModelStats(
         path=None if path is None else str(path),
         bytes=size,
-        params=counts[0],
-        macs=counts[1],
-        uncounted=uncounted,
-        nodes=graph.num_nodes(),
-        opset=graph.opset_imports.get("", 0),
+        params=params,
+        macs=cost.macs_per_sample(graph, shapes),
+        macs_at=_counted_at(source, shapes),
+        uncounted=len(cost.uncounted(graph, shapes)),
+        nodes=source.num_nodes(),
+        opset=source.opset_imports.get("", 0),
     )
+
+
+def _counted_at(source: ir.Graph, shapes: Shapes) -> dict[str, list[int]]:
+    """Shapes of one sample, by the inputs that have open sizes beside the axis of samples."""
+    open_inputs = (v for v in source.inputs if v.shape is None or not all(isinstance(d, int) for d in v.shape[1:]))
+    bound = {str(v.name): shapes.inputs.get(str(v.name)) for v in open_inputs}
+    # A number of samples that was made up is divided by; one that the model fixes is counted whole.
+    return {n: [1 if shape[0] == shapes.batch else shape[0], *shape[1:]] for n, shape in bound.items() if shape}
 
 
 def stats_of(source: ir.Model, found: Analysis, size: int, path: Path | None) -> ModelStats:
     """The original, counted before anything is cut."""
-    graph, shapes = found.model.graph, found.shapes
-    counts = (_params(source), cost.macs_per_sample(graph, shapes))
-    return stats(path, size, source.graph, counts, len(cost.uncounted(graph, shapes)))
+    return stats(path, size, source.graph, _params(source), (found.model.graph, found.shapes))
 
 
 def _params(model: ir.Model) -> int:
@@ -88,9 +105,8 @@ def stats_in_memory(
     # What unpacks weights is computed once, when a runtime loads the model, and is no cost of a sample.
     plain = with_plain_weights(stored)
     shapes = shapes_of(plain, settings)
-    counts = (cost.graph_params(stored.graph), cost.macs_per_sample(plain.graph, shapes))
     size = plan_files(model).size if size is None else size
-    return stats(path, size, model.graph, counts, len(cost.uncounted(plain.graph, shapes)))
+    return stats(path, size, model.graph, cost.graph_params(stored.graph), (plain.graph, shapes))
 
 
 def stats_of_file(opened: Opened, settings: RunSettings) -> ModelStats:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from compressor.config import PruneSettings
+from compressor.config import AMOUNTS, PruneSettings
+from compressor.config.choices import STRUCTURES
 from compressor.errors import UsageError
 
 NO_LABELS = "--refit-last learns from labels; give --data with labels, or leave it out"
@@ -18,6 +19,7 @@ def demand_together(settings: PruneSettings, *, replayed: bool = False) -> None:
     if settings.keep_functions and settings.also:
         raise UsageError("--keep-functions is for a model of one file; leave it out, or --also")
     _demand_depth(settings)
+    _demand_reachable(settings)
     _demand_rewind(settings, replayed=replayed)
     name = settings.method
     if name is None:
@@ -55,6 +57,17 @@ def _demand_depth(settings: PruneSettings) -> None:
     given = [flag for flag, is_so in unfit.items() if is_so]
     if settings.depth and given:
         raise UsageError(f"--depth takes whole blocks, and {given[0]} looks at channels alone; leave one of them out")
+
+
+def _demand_reachable(settings: PruneSettings) -> None:
+    """Raises UsageError where a target counts what the structure takes nothing of."""
+    target = next((name for name in AMOUNTS if name != "ratio" and getattr(settings, name) is not None), None)
+    if target is not None and not STRUCTURES.find(settings.structure).lowers:
+        raise UsageError(
+            f"--structure {settings.structure} leaves zeros in the file, which takes no multiply-accumulates, "
+            f"parameters or bytes out of it, so that no --{target.replace('_', '-')} is reached; say with --ratio "
+            "which share of the weights becomes zero (0.5 keeps 2 of every 4), or choose --structure channels"
+        )
 
 
 def _demand_rewind(settings: PruneSettings, *, replayed: bool) -> None:

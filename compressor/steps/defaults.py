@@ -104,6 +104,9 @@ def resolve_defaults(
     # No output changes, so there is nothing to recover.
     if settings.lossless:
         return settings.model_copy(update={"recover": "none"}), []
+    if _nothing_goes(settings):
+        # Channels that nobody takes need no ranking by losses either.
+        return _with(settings, recover="none", scope="local" if settings.scope == "auto" else settings.scope), []
     work = RecoveryWork.of(found.model, found.shapes if available is not None else _of_samples(settings, found))
     if not work.layers:
         return _with(settings, recover="none"), [_no_layer(found.model)]
@@ -140,6 +143,12 @@ def resolve_defaults(
 def _made_up_at_least(work: RecoveryWork, settings: PruneSettings) -> int:
     """Samples that are made up where the widest layer needs no more."""
     return int(max(FEWEST, max(settings.samples, MADE_UP) / max(1.0, work.positions / FEWER_FROM)))
+
+
+def _nothing_goes(settings: PruneSettings) -> bool:
+    """Does the amount that was asked for leave every channel where it is?"""
+    whole = settings.target_macs == 1 or settings.target_params == 1
+    return (settings.ratio == 0 or whole) and not settings.layer_ratio and not settings.depth
 
 
 def _of_samples(settings: PruneSettings, found: Analysis) -> Shapes:

@@ -13,6 +13,7 @@ from compressor.core.clock import Clock
 from compressor.core.formatting import count
 from compressor.evaluate.attribution import attributed
 from compressor.operators.table import operator_of
+from compressor.results import Report
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed
@@ -28,6 +29,12 @@ SLOWER = (
     "always writes them all the same"
 )
 NOT_WRITTEN = "{layers} ({names}) keep zeros in their weights, as {reason}"
+ZEROS = (
+    "--target-macs {target:g} counts what is not zero: the graph computes {left:.2f} of the multiply-accumulates, as "
+    "zeros stay in {layers}; --lower always writes smaller ones where it can, --structure channels takes all out"
+)
+SLACK = 0.05
+"""Share of the multiply-accumulates by which a target may be missed without a word, as steps are coarse."""
 UNFIT = "no few smaller convolutions come to what the mask keeps"
 NEVER = "--lower never asks for it"
 
@@ -68,6 +75,17 @@ def kept_in_training(changed: Changed | None, settings: PruneSettings) -> tuple[
     plain = settings.model_copy(update={"expand": 0.0})  # the factors that a weight is expanded to have no zeros
     bases = [BasisTraining(changed.bases)] if changed.bases else []
     return plain, [zeros_stay(changed.zeros), *bases]
+
+
+def zeros_in_target(report: Report) -> list[str]:
+    """A warning where a target of multiply-accumulates is met by zeros alone, which the graph computes with."""
+    target, after = report.settings.get("target_macs"), report.output
+    masked = STRUCTURES.find(str(report.settings.get("structure", "channels"))).masks is not None
+    zeros = [row.node for row in report.changed if masked and not row.lowered]
+    if target is None or after is None or not zeros or not report.input.macs:
+        return []
+    left = after.macs / report.input.macs
+    return [] if left <= target + SLACK else [ZEROS.format(target=target, left=left, layers=count(len(zeros), "layer"))]
 
 
 def _note(sentence: str, nodes: Sequence[str], reason: str = "") -> list[str]:

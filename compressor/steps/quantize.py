@@ -21,10 +21,11 @@ from compressor.graph.nodes import REALS, operator_key
 from compressor.graph.normalise import Separation, normalise
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.weights import parts, weight_bytes
-from compressor.metrics.evaluator import evaluator_for
+from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.operators.table import operator_of
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.matching import nearest
+from compressor.pruning.refused_samples import samples_tried
 from compressor.results import ModelStats
 from compressor.results.detail import AccuracyRow, OutputsRow
 from compressor.results.quantize import QuantizedRow, QuantizeReport
@@ -249,7 +250,8 @@ def moved_by_quantization(source: ir.Model, result: ir.Model, samples: RunSample
         ProofFailed: the result does not run on samples that the original runs on.
     """
     try:
-        row = samples.outputs_row(source, [result], settings)
+        with samples_tried(lambda: source, settings):
+            row = samples.outputs_row(source, [result], settings)
     except ModelError as error:
         # The original runs on these samples, so this is no fault of the data.
         raise ProofFailed(f"the quantised model does not run on samples that the original runs on: {error}") from None
@@ -259,7 +261,7 @@ def moved_by_quantization(source: ir.Model, result: ir.Model, samples: RunSample
         before, after = (evaluator.measure(model, samples.valid, source) for model in (source, result))
         accuracy = [evaluator.row(before.value, after.value, before.samples)]
     untold = () if row is not None else (NOT_COMPARED.format(reason="no output can be compared sample by sample"),)
-    return Moved(row, accuracy, untold)
+    return Moved(row, accuracy, (*untold, *labels_unread(samples.valid, evaluator)))
 
 
 def put_quantized(model: ir.Model, output: Path | None, settings: QuantizeSettings, before: ModelStats) -> ModelStats:

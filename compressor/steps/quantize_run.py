@@ -113,7 +113,7 @@ class _Run:
         try:
             runs = self._try(self.plain)
         except ModelError as error:
-            raise ModelError(f"the model does not run on the samples, before it is quantised: {error}") from None
+            raise type(error)(f"the model does not run on the samples, before it is quantised: {error}") from None
         reals = [array.astype(np.float64) for row in runs.outputs for array in row if is_real(array)]
         if reals and not any(np.isfinite(array).any() for array in reals):
             why = "; ".join(self.task.notes) or "weights or samples may hold numbers that are not"

@@ -251,6 +251,9 @@ class Recovery:
         try:
             return samples.outputs_row(self._source, [*cut, self.model], self._settings)
         except ModelError as error:
+            # Samples of the user's that the model does not take are a mistake, and not to be passed over.
+            if samples.real or samples.valid is not None:
+                raise
             self._warnings.append(NOT_COMPARED.format(reason=str(error).partition(";")[0]))
             return None
 

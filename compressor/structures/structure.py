@@ -21,6 +21,7 @@ class Structure:
         masks: makes masks over weights of convolutions; None where weights stay.
         basis: masks are laid over coefficients in a basis of each layer's kernels, and may be shared out by their
             energy.
+        lowers: masks may become smaller layers; else their zeros stay in the file, which computes and weighs as much.
         suits: what is asked of a layer; None: that it can be divided into two.
     """
 
@@ -28,6 +29,7 @@ class Structure:
     ranks: bool = False
     masks: Callable[[], Maker] | None = None
     basis: bool = False
+    lowers: bool = True
     suits: Suits | None = None
 
     def left(self, ratio: float) -> float:

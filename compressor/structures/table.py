@@ -13,6 +13,6 @@ from compressor.structures.structure import Structure
 GROUPS = Structure(masks=Groups, suits=maskable)
 GRAPH = Structure(masks=Graph, suits=maskable)
 SUPPORTS = Structure(masks=Supports, suits=maskable)
-NM = Structure(masks=NofM, suits=maskable)
+NM = Structure(masks=NofM, lowers=False, suits=maskable)
 INTERSPACE = Structure(masks=Coefficients, basis=True, suits=maskable)
 COLUMNS = Structure(masks=Columns, basis=True, suits=spatial)

@@ -20,9 +20,10 @@ from compressor.errors import ModelError, ProofFailed, UsageError
 from compressor.graph import files, metadata
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
-from compressor.metrics.evaluator import evaluator_for
+from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning import proof
 from compressor.pruning.evidence import Evidence
+from compressor.pruning.refused_samples import samples_tried
 from compressor.pruning.standard import Standard
 from compressor.runtime.stored import Runs, run_once
 from compressor.torch_ops.tensors import to_numpy
@@ -120,7 +121,6 @@ def finetune(
             settings = settings.model_copy(update={"amp": "off"})
             warnings.append("the graph does not run in mixed precision, so it is trained without")
     chosen = [*extensions, *training_options.extensions_of(settings)]
-
     # After the objective is chosen: it measures by writing the module's weights into a copy of the model.
     objective.epoch_metric = _metric(model, teacher, pair, parts, settings)
 
@@ -136,7 +136,8 @@ def finetune(
         error.model = pair.module.cpu().write_back(model)
         raise
     written = pair.module.cpu().write_back(model)
-    result = TuneResult(written, history, compared, None, [*warnings, *notes, *history.notes], world.main)
+    warnings += [*notes, *history.notes, *_unread(parts, settings)]
+    result = TuneResult(written, history, compared, None, warnings, world.main)
     if settings.proves and world.main:
         result.max_rel_err = _verify(pair, written, seen, settings)
     return result
@@ -179,6 +180,12 @@ def _metric(
         return evaluator.measure(pair.module.write_back(model), parts.valid, teacher).value
 
     return EpochMetric(evaluator.name, evaluator.higher_is_better, measure)
+
+
+def _unread(parts: Splits, settings: TuneSettings) -> list[str]:
+    """A sentence where neither the loss nor a metric reads the labels."""
+    # Other losses read labels, whatever they are.
+    return labels_unread(parts.valid, evaluator_for(settings, parts.valid)) if settings.loss == "distill" else []
 
 
 def _taught_by_many(pair: TaughtPair, parts: Splits, settings: TuneSettings, seen: DeviceBatch) -> TaughtPair:
@@ -331,7 +338,8 @@ def finetune_file(
     chosen = training_defaults(settings, model).model_copy(update={"checkpoint": folder})
     own = files.model_files(source) | (files.model_files(teacher) if teacher is not None else set())
     try:
-        result = tune(model, chosen, teacher=original, observe=observe)
+        with samples_tried(lambda: original or model, settings):
+            result = tune(model, chosen, teacher=original, observe=observe)
     except TrainingDiverged as error:
         raise _kept(error, folder, own) from None
     if result.main and output is not None:

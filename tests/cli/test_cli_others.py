@@ -74,3 +74,9 @@ def test_a_proof_that_is_asked_for_and_left_out_is_a_contradiction(run, pipeline
     assert "--no-verify contradict each other" in result.stderr
     assert run("clean", model, "--no-verify", "--verify", "off").exit_code == 0
     assert run("clean", model, "--no-verify", env={"ONNX_COMPRESSOR_CLEAN_VERIFY": "off"}).exit_code == 0
+
+
+def test_a_path_that_lacks_its_suffix_is_answered_with_the_file(run, model):
+    result = run("clean", model.with_suffix(""))
+    assert result.exit_code == 3
+    assert f"did you mean {model}?" in result.stderr.replace("\n", "")

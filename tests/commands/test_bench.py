@@ -112,6 +112,11 @@ def test_a_fixed_batch_wins_and_another_is_refused(tmp_path, a):
         bench(a, fixed, quick(batch=2))
 
 
+def test_the_only_size_that_both_take_is_measured_where_none_is_asked_for(tmp_path, a):
+    (run,) = bench(a, net(tmp_path, "fixed.onnx", batch="3"), quick()).runs
+    assert run.batch_size == 3
+
+
 def test_open_sizes_are_given_or_warned_about(tmp_path):
     path = net(tmp_path, "open.onnx")
     proto = onnx.load(str(path))

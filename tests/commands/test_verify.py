@@ -239,3 +239,8 @@ def test_values_of_other_shapes_are_left_out(tmp_path):
     assert [layer.value for layer in found.layers] == ["y"]
     assert (found.shared, found.total) == (1, 3)
     assert found.weights == ["v"]
+    assert found.resized == ["a", "b"]
+    with pytest.raises(
+        ProofFailed, match=r"differs, of results of the same sizes, is .*; 'a' has other sizes in B before"
+    ):
+        demand_equal(verify(a, b, VerifySettings()))

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
+from click.testing import CliRunner
 
+from compressor.cli.main import compress
 from compressor.config import PruneSettings
 from compressor.config.choices import METRICS
 from compressor.data import Array, Dataset, open_data
@@ -214,3 +217,30 @@ def test_labels_that_no_metric_reads_are_named(net: ir.Model, labels: Array, for
     (said,) = labels_unread(opened("labelled"), None)
     assert form in said
     assert labels_unread(opened("plain"), None) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "prune {net} --ratio 0.3",
+        "quantize {net}",
+        "finetune {net} --teacher {net} --epochs 1",
+        "unify {net}",
+        "unify {net} --method ste --epochs 1",
+    ],
+)
+def test_every_command_that_judges_says_that_labels_are_not_read(tmp_path: Path, words: str) -> None:
+    text = """(float[n,16] x) => (float[n,8] y) <float[32,16] a, float[32,32] b, float[8,32] c> {
+        h = Gemm<transB=1>(x, a)
+        i = Relu(h)
+        j = Gemm<transB=1>(i, b)
+        k = Relu(j)
+        y = Gemm<transB=1>(k, c)
+    }"""
+    path, data, out = tmp_path / "net.onnx", tmp_path / "data.npz", tmp_path / "out.onnx"
+    onnx.save(models.model(text), path)
+    rng = np.random.default_rng(0)
+    np.savez(data, x=rng.normal(size=(40, 16)).astype(np.float32), y=rng.random((40, 3)).astype(np.float32))
+    result = CliRunner().invoke(compress, [*words.format(net=path).split(), "--data", str(data), "-o", str(out)])
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("labels are float32, [3] a sample") == 1

@@ -91,7 +91,17 @@ def test_json_has_the_stable_keys_in_order():
     ]
     assert document["schema"] == "onnx-compressor.report/1"
     assert document["version"] == VERSION
-    assert list(document["input"]) == ["path", "bytes", "params", "macs", "nodes", "opset", "uncounted", "also"]
+    assert list(document["input"]) == [
+        "path",
+        "bytes",
+        "params",
+        "macs",
+        "macs_at",
+        "nodes",
+        "opset",
+        "uncounted",
+        "also",
+    ]
     assert list(document["groups"][0]) == ["name", "channels", "removed", "axes", "file", "scores"]
     assert list(document["frozen"][0]) == ["value", "axis", "node", "reason", "channels"]
     assert {"max_rel_err", "tolerance", "passed", "provider"} <= set(document["proof"])
@@ -155,6 +165,13 @@ def test_the_table_compares_before_and_after():
 
 def flat(text: str) -> str:
     return " ".join(text.split())
+
+
+def test_sizes_at_which_macs_are_counted_stand_below_the_table():
+    at = {"x": [1, 3, 224, 224], "a": [1], "b": [1], "c": [1]}
+    told = Report(input=BEFORE.model_copy(update={"macs_at": at}), output=AFTER)
+    assert "MACs at x 1x3x224x224, a 1, b 1 and 1 more input." in drawn(render_report, told)
+    assert "MACs at" not in drawn(render_report, Report(input=BEFORE, output=AFTER))
 
 
 def test_the_ratio_is_explained():

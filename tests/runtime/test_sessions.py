@@ -93,3 +93,9 @@ def test_threads_of_a_proof_wait_without_spinning() -> None:
 )
 def test_messages_name_the_node_and_not_the_source_of_the_runtime(said: str, left: str) -> None:
     assert sessions._sentence(RuntimeError(said)) == left
+
+
+def test_an_operator_in_a_version_without_a_kernel_comes_with_the_remedy(tmp_path: Path) -> None:
+    onnx.save(model("(float[1,4] x) => (float[1,4] y) { y = Relu(x) }", opset=5), tmp_path / "old.onnx")
+    with pytest.raises(ModelError, match=r"implementation for Relu.*newer operator set"):
+        sessions.start_session(tmp_path / "old.onnx", "cpu", Setup())

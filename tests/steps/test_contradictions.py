@@ -28,6 +28,8 @@ REWOUND = {**TRAINED, "rewind": 1}
         ({"lossless": True, "recover": "finetune", "rewind": 1}, "--rewind chooses"),
         ({**REWOUND, "reinitialise": "after"}, "--reinitialise"),
         ({**REWOUND, "structure": "lowrank"}, "--structure"),
+        ({"target_macs": 0.5, "structure": "nm"}, "no --target-macs is reached; say with --ratio"),
+        ({"target_size": 0.5, "structure": "nm"}, "no --target-size is reached"),
     ],
 )
 def test_contradictions(values: dict[str, Any], said: str) -> None:
@@ -35,7 +37,10 @@ def test_contradictions(values: dict[str, Any], said: str) -> None:
         demand_together(PruneSettings.parse(values))
 
 
-@pytest.mark.parametrize("values", [TRAINED, {**TRAINED, "resume": True}, REWOUND, {"ratio": 0.5, "depth": True}])
+@pytest.mark.parametrize(
+    "values",
+    [TRAINED, {**TRAINED, "resume": True}, REWOUND, {"ratio": 0.5, "depth": True}, {"ratio": 0.5, "structure": "nm"}],
+)
 def test_what_goes_together(values: dict[str, Any]) -> None:
     demand_together(PruneSettings.parse(values))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -80,6 +81,19 @@ def test_what_was_asked_for_stays() -> None:
     for name in ("none", "bias", "lstsq", "distill", "finetune"):
         assert auto(between("b = Relu(a)"), recover=name)[0].recover == name
     assert auto(between("b = Relu(a)"), lossless=True, ratio=None)[0].recover == "none"
+
+
+@pytest.mark.parametrize(
+    ("amount", "recovery"),
+    [
+        ({"ratio": 0}, "none"),
+        ({"ratio": None, "target_macs": 1}, "none"),
+        ({"ratio": 0, "layer_ratio": ["*=0.5"]}, "distill"),
+        ({"ratio": 0, "recover": "lstsq"}, "lstsq"),
+    ],
+)
+def test_nothing_is_recovered_unasked_where_no_channel_is_to_go(amount: dict[str, Any], recovery: str) -> None:
+    assert auto(between("b = Relu(a)"), **amount)[0].recover == recovery
 
 
 def test_nothing_to_rebuild_is_the_bare_cut_with_a_warning() -> None:

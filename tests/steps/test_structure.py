@@ -230,9 +230,12 @@ def test_masks_that_are_lowered_save_what_was_asked_for(structure: str, data: st
 
 @pytest.mark.parametrize(("structure", "lower"), [("nm", "always"), ("groups", "never")])
 def test_masks_that_are_not_lowered_stay_as_zeros_and_say_so(structure: str, lower: str, data: str) -> None:
-    done = _masked(structure, data, lower=lower)
+    amount = {"ratio": 0.4, "target_macs": None} if structure == "nm" else {}
+    done = _masked(structure, data, lower=lower, **amount)
     report = done.report
     assert report.changed
+    written = report.model_copy(update={"output": report.input})
+    assert any("the graph computes 1.00" in said for said in lowering.zeros_in_target(written)) == (not amount)
     assert not any(row.lowered for row in report.changed)
     assert any("keep zeros" in warning for warning in report.warnings)
     tensors = [v.const_value for v in done.model.graph.initializers.values() if v.const_value is not None]

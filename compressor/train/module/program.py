@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from compressor.errors import CompressorError, ModelError
+from compressor.errors import CompressorError, DoesNotRun
 
 DEVICE, HOST, TRAINING, NOTHING, FIRST = range(5)
 """Slots that every program has: its device, the CPU, whether it is training, None; then all others."""
@@ -45,7 +45,7 @@ class Program:
         """The outputs for what fills the slots of ``entry``.
 
         Raises:
-            ModelError: an operator fails on what it is given; the message names the node.
+            DoesNotRun: an operator fails on what it is given; the message names the node.
         """
         slots = list(self.template)
         slots[DEVICE], slots[TRAINING] = device, training
@@ -70,7 +70,7 @@ class Program:
             raise
         except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError) as error:
             label = step.label if step is not None else "graph"
-            raise ModelError(f"{label} fails in torch: {error}") from error
+            raise DoesNotRun(f"{label} fails in torch: {error}") from error
         return [slots[k] for k in self.results]
 
 
