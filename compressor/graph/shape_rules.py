@@ -29,6 +29,7 @@ from compressor.graph.dims import (
     size_product,
     total,
 )
+from compressor.graph.elementwise import BROADCASTS
 from compressor.graph.evaluate import Array
 
 DimShape = tuple[Dim, ...]
@@ -360,13 +361,8 @@ def _pool(of: Operands) -> list[DimShape] | None:
     return None if before is None or len(before) < 2 else _window(of, of.ints("kernel_shape") or None, before[1])
 
 
-ELEMENTWISE = frozenset({
-    "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual",
-    "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Sum", "Where", "Xor",
-})  # fmt: skip
-"""Operators of the standard domain that broadcast their operands."""
 RULES: Mapping[str, Rule] = MappingProxyType(
-    dict.fromkeys(ELEMENTWISE, _broadcast)
+    dict.fromkeys(BROADCASTS, _broadcast)
     | {
         "AveragePool": _pool, "Concat": _concat, "ConstantOfShape": _filled, "Conv": _conv, "Expand": _expand,
         "Flatten": _flatten, "LpPool": _pool, "MatMul": _matmul, "MaxPool": _pool, "Pad": _pad, "Range": _range,

@@ -173,7 +173,7 @@ class Operator:
     @property
     def moves(self) -> bool:
         """Are all entries of its outputs entries of its first input, as they are?"""
-        return self.movement in (Movement.COPY, Movement.AXES, Movement.ALONG, Movement.ENTRIES)
+        return self.movement not in (None, Movement.JOINS, Movement.TYPE, Movement.ZEROS)
 
     @property
     def hands_on(self) -> bool:
