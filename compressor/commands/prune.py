@@ -32,7 +32,6 @@ from compressor.pruning.signature import same_signatures
 from compressor.results import Report
 from compressor.steps import account, run_files
 from compressor.steps.checkpoints import checkpoint_beside
-from compressor.steps.contradictions import demand_together
 from compressor.steps.defaults import size_lags_macs
 from compressor.steps.gates import unresolved
 from compressor.steps.objective import macs_lag_time
@@ -93,8 +92,7 @@ def prune(
         CompressorError: one of :mod:`compressor.errors`, each with its exit code.
     """
     clock = clock or Clock()
-    # Said before any work: made-up samples would be drawn first, and their failure is no error where nobody asked.
-    demand_together(settings, replayed=plan is not None)
+    # Before any work: made-up samples would be drawn first, and their failure is no error where nobody asked.
     if settings.data is None and settings.val_data is None:
         evaluator_for(settings, None, settings.max_drop)
     # The whole run starts over, since a distrusted node may change every choice before the one that failed.

@@ -171,22 +171,10 @@ def _minutes(seconds: float) -> str:
 def resized(settings: PruneSettings) -> tuple[PruneSettings, list[str]]:
     """The settings of a run whose inputs or outputs may shrink, and what the report has to say.
 
-    Nothing then runs both models side by side on the same data.
-
-    Raises:
-        UsageError: something that does was asked for.
+    Nothing then runs both models side by side on the same data; asking for that is a contradiction.
     """
     if not settings.resizes:
         return settings, []
-    given = settings.model_fields_set
-    asked = [f"--recover {settings.recover}"] if "recover" in given and settings.recover not in ("auto", "none") else []
-    asked += ["--scope loss"] if settings.scope == "loss" else []
-    asked += [f"--{name.replace('_', '-')}" for name in ("data", "val_data", "max_drop", "robustness", "trainability")
-              if getattr(settings, name)]  # fmt: skip
-    if asked:
-        flags = {"--cache-heads": settings.cache_heads, "--free-output": settings.free_outputs}
-        what = next((flag for flag, is_so in flags.items() if is_so), "--keep-tokens")
-        raise UsageError(f"{asked[0]} compares models on the same inputs and outputs; leave it out, or {what}")
     # Nothing is missing where nothing was to be recovered.
     notes = [] if settings.recover == "none" else [RESIZED]
     return _with(settings, recover="none", scope="local" if settings.scope == "auto" else settings.scope), notes

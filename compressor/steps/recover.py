@@ -75,10 +75,10 @@ class Recovery:
         self._judged = None if samples is None else samples.valid
         self._evaluator = evaluator_for(settings, self._judged, settings.max_drop)
         self._warnings += labels_unread(self._judged, self._evaluator)
-        if settings.refit_last:
+        if settings.refit_last and samples is not None:
             from compressor.steps.refit import demand_labels
 
-            demand_labels(settings, source, None if samples is None else samples.train)
+            demand_labels(source, samples.train)
         # Measured before any work is done, so that labels or a metric that do not fit are said at once.
         # On the model before any cut, which the run may replace by then.
         self._original = None if self._evaluator is None else self._measured(self._evaluator, source)
