@@ -42,7 +42,7 @@ from compressor.graph import clean, files, inference, normalise, shapes, stream,
 from compressor.operators import repair
 from compressor.operators.table import RULES
 from compressor.pruning import analysis, apply, surgery
-from compressor.steps import recover
+from compressor.steps.prune import recover
 
 RECOVERING = "recovering"
 """The phase whose faults need a recovery."""

@@ -1,7 +1,7 @@
 """The whole flow of a pruning run: load, analyse, choose, cut, prove, write, report.
 
 What happens in one step (choose, train towards the choice, cut, recover, prove) is ``PruningRun.step`` in
-``steps/run.py``, of which there are several with ``--steps``.
+``steps/prune/run.py``, of which there are several with ``--steps``.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from compressor.pruning.refusal import refusal
 from compressor.pruning.signature import same_signatures
 from compressor.results import Report
 from compressor.steps import account, run_files
-from compressor.steps.checkpoints import checkpoint_beside
-from compressor.steps.defaults import size_lags_macs
 from compressor.steps.gates import unresolved
-from compressor.steps.objective import macs_lag_time
 from compressor.steps.provenance import pruning_facts
-from compressor.steps.recover import Recovery
-from compressor.steps.run import PruningRun
-from compressor.steps.settled import Asked, settled
-from compressor.steps.step import means_of
+from compressor.steps.prune.checkpoints import checkpoint_beside
+from compressor.steps.prune.defaults import size_lags_macs
+from compressor.steps.prune.objective import macs_lag_time
+from compressor.steps.prune.recover import Recovery
+from compressor.steps.prune.run import PruningRun
+from compressor.steps.prune.settled import Asked, settled
+from compressor.steps.prune.step import means_of
 from compressor.steps.tokens import write_mapping
 
 NO_PLAN = "{reason}; leave --plan-out out, or prune with --steps 1 and --structure channels"

@@ -20,6 +20,7 @@ from compressor.steps.run_sizes import outputs_against
 
 MADE_UP_TO_TRAIN = MappingProxyType({"finetune": 5000, "distill": 2048})
 """Made-up samples that training distils on, where the user has none; fewer are learnt by heart."""
+NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data with samples that the model takes"
 
 
 @dataclass(frozen=True)

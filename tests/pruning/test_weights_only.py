@@ -15,10 +15,10 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import ProofFailed
 from compressor.pruning.fresh_weights import reinitialised
-from compressor.steps import changes
-from compressor.steps import recover as steps_recover
-from compressor.steps import run as steps_run
-from compressor.steps.recover import Recovery
+from compressor.steps.prune import changes
+from compressor.steps.prune import recover as steps_recover
+from compressor.steps.prune import run as steps_run
+from compressor.steps.prune.recover import Recovery
 from compressor.structures.apply import Changed
 from tests.models import between, in_memory, model
 

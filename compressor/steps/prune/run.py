@@ -22,10 +22,10 @@ from compressor.pruning.weights_only import prove_only_weights, some_feeds
 from compressor.pruning.written import demand_same
 from compressor.results import GroupRow, ModelStats, Report
 from compressor.steps import account, run_files
-from compressor.steps.losses import Losses
-from compressor.steps.recover import Recovery
-from compressor.steps.sparsify import again, trained_towards
-from compressor.steps.step import (
+from compressor.steps.prune.losses import Losses
+from compressor.steps.prune.recover import Recovery
+from compressor.steps.prune.sparsify import again, trained_towards
+from compressor.steps.prune.step import (
     Means,
     chosen,
     chosen_changes,
@@ -35,7 +35,7 @@ from compressor.steps.step import (
     replayed_choice,
     replays,
 )
-from compressor.steps.structure import Selected, changed_rows, proved, proved_stored
+from compressor.steps.prune.structure import Selected, changed_rows, proved, proved_stored
 
 
 @dataclass

@@ -7,7 +7,7 @@ from compressor.pruning.analysis import Analysis
 from compressor.pruning.by_loss import uniform_share
 from compressor.pruning.select import ranked
 from compressor.results import Report
-from compressor.steps.losses import scored
+from compressor.steps.prune.losses import scored
 
 DEARER = 2.0
 """How many times fewer multiply-accumulates than asked for may be left before that is told."""

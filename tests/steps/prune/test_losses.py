@@ -10,8 +10,8 @@ import pytest
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import UsageError
-from compressor.steps import losses
-from compressor.steps.losses import NO_VIEW, follows_losses
+from compressor.steps.prune import losses
+from compressor.steps.prune.losses import NO_VIEW, follows_losses
 from tests.models import between, in_memory, model
 
 MODELS = Path(__file__).parents[2] / "models"

@@ -23,8 +23,8 @@ from compressor.pruning.matching import demand_matches
 from compressor.pruning.preparation import Original
 from compressor.results import ModelStats
 from compressor.steps import account, run_files
-from compressor.steps.defaults import UNPACKED, made_up, resized, resolve_defaults
-from compressor.steps.objective import by_time
+from compressor.steps.prune.defaults import UNPACKED, made_up, resized, resolve_defaults
+from compressor.steps.prune.objective import by_time
 from compressor.steps.run_samples import RunSamples
 from compressor.steps.run_sizes import follow_batch
 from compressor.steps.tokens import of_tokens

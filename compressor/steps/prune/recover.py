@@ -23,10 +23,10 @@ from compressor.pruning.select import Choice
 from compressor.results import Report
 from compressor.results.detail import AccuracyRow, OutputsRow, RecoveryRow, SyntheticRow
 from compressor.steps.account import left_alone
-from compressor.steps.run_samples import RunSamples
+from compressor.steps.prune.trainability import trainability_row
+from compressor.steps.prune.trainer import Phase, Trainer
+from compressor.steps.run_samples import NOT_COMPARED, RunSamples
 from compressor.steps.run_sizes import run_size
-from compressor.steps.trainability import trainability_row
-from compressor.steps.trainer import Phase, Trainer
 
 if TYPE_CHECKING:
     from compressor.reconstruct import ReconstructOptions
@@ -41,7 +41,6 @@ INEXACT_NOTE = (
     "that outputs change then; what trains after the cut makes up for it"
 )
 NOT_RUN = "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
-NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data with samples that the model takes"
 STAND_IN_NOTE = "no data was given, so made-up samples stood in for it; --data with real samples recovers more"
 
 
@@ -76,7 +75,7 @@ class Recovery:
         self._evaluator = evaluator_for(settings, self._judged, settings.max_drop)
         self._warnings += labels_unread(self._judged, self._evaluator)
         if settings.refit_last and samples is not None:
-            from compressor.steps.refit import demand_labels
+            from compressor.steps.prune.refit import demand_labels
 
             demand_labels(source, samples.train)
         # Measured before any work is done, so that labels or a metric that do not fit are said at once.
@@ -192,7 +191,7 @@ class Recovery:
     def refit(self) -> None:
         """Fits the last layer to labels, if asked to."""
         if self._settings.refit_last and self._samples is not None:
-            from compressor.steps.refit import refitted
+            from compressor.steps.prune.refit import refitted
 
             with self._clock.phase("refit"):
                 self._warnings.append(refitted(self.model, self._samples.train))
@@ -261,7 +260,7 @@ class Recovery:
 
     def _change(self, model: ir.Model, dense: ir.Model, cut: ChannelMask, changes: Mapping[str, LayerChange]) -> None:
         """Makes changes: on samples where there are such and the model runs on them, else of the weights alone."""
-        from compressor.steps.changes import Making, make_changes
+        from compressor.steps.prune.changes import Making, make_changes
 
         samples = self._samples
         data = None if samples is None or self._settings.recover == "none" else samples.train

@@ -26,8 +26,8 @@ from compressor.graph.shapes import Shapes
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.cost import LEAST_SAMPLES, PASS_MACS, macs_per_sample
 from compressor.results import Report
-from compressor.steps.effort import Effort, RecoveryWork
-from compressor.steps.losses import follows_losses
+from compressor.steps.prune.effort import Effort, RecoveryWork
+from compressor.steps.prune.losses import follows_losses
 from compressor.steps.run_samples import RunSamples
 
 SECONDS = 60.0
