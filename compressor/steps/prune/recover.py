@@ -64,7 +64,6 @@ class Recovery:
         self._plain: ir.Model | None = None
         self._source, self._samples, self._clock = source, samples, clock
         self.settings = self._settings = settings
-        self._dense: ir.Model | None = None
         self._cut: ir.Model | None = None
         self.changed: Changed | None = None
         self._rows: list[RecoveryRow] = []
@@ -120,31 +119,39 @@ class Recovery:
         """Does a cut stay as it is?"""
         return self._settings.recover == "none" and not self._settings.changes_layers
 
-    def before(self, model: ir.Model) -> None:
-        """Keeps what is needed of the analysed model that is about to be cut."""
-        # A clone costs little, since its weights are shared, and surgery edits the other one.
-        self._dense = None if self.idle else model.clone()
+    def recovered(
+        self, dense: ir.Model, model: ir.Model, cut: ChannelMask, changes: Mapping[str, LayerChange] | None = None
+    ) -> ir.Model:
+        """The model that was cut, recovered, and with ``changes`` made on the way.
 
-    def after(self, model: ir.Model, cut: ChannelMask, changes: Mapping[str, LayerChange] | None = None) -> None:
-        """Recovers the model that was cut, as :meth:`before` knew it, by ``cut``, and makes ``changes`` on the way.
+        Args:
+            dense: what was cut: what layers are fitted to.
+            model: what is left of it; edited.
+            cut: what went.
+            changes: layers by node that become something cheaper.
 
         Raises:
             CompressorError: as :func:`compressor.reconstruct.recover` and :func:`compressor.train.finetune.finetune`.
         """
         self.model, self._plain = model, None
         self._steps += 1
-        if changes and self._dense is not None:
+        if self.idle:
+            return self.model
+        # A clone costs little, since its weights are shared, and what is measured is put into the graph.
+        dense = dense.clone()
+        if changes:
             with self._clock.phase("recover"):
-                self._change(model, self._dense, cut, changes)
+                self._change(model, dense, cut, changes)
         done = self._settings.recover == "none" or (changes and not self._settings.uses_gradients)
-        if self._samples is not None and self._dense is not None and not done:
-            self._regain(model, self._dense, cut, self._samples, changes)
+        if self._samples is not None and not done:
+            self._regain(model, dense, cut, self._samples, changes)
         if self.changed is not None and self.changed.coefficients:
             from compressor.structures.interspace.store import with_stored
 
             # Last, as what is trained and fitted are plain numbers.
             self._plain = self.model
             self.model = with_stored(self.model, self.changed.coefficients, self._settings.coefficients)
+        return self.model
 
     def _regain(
         self,
@@ -169,10 +176,9 @@ class Recovery:
             elif self._settings.recover == "distill" and self._steps == self._settings.steps:
                 self.model = self._trainer.distilled(self.model, samples, self.changed, self._steps)
 
-    def tickets(self, model: ir.Model) -> ir.Model | None:
-        """Fresh weights, trained for ``--rewind`` epochs, which cuts go back to; None where nothing is rewound.
-
-        Afterwards :attr:`model` is what they become in ``--epochs`` more, by which channels are chosen.
+    def tickets(self, model: ir.Model) -> tuple[ir.Model, ir.Model] | None:
+        """Fresh weights, trained for ``--rewind`` epochs, which cuts go back to, and what they become in ``--epochs``
+        more, by which channels are chosen; None where nothing is rewound.
         """
         epochs, samples = self._settings.rewind, self._samples
         if epochs is None or samples is None:
@@ -185,8 +191,7 @@ class Recovery:
                     early, samples, None, step, Phase("rewind", "training up to where it is rewound", epochs)
                 )
             phase = Phase("whole", "training before the cut")
-            self.model = trainer.trained(early.clone(), samples, None, step, phase)
-        return early
+            return early, trainer.trained(early.clone(), samples, None, step, phase)
 
     def refit(self) -> None:
         """Fits the last layer to labels, if asked to."""

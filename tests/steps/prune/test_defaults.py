@@ -23,7 +23,7 @@ from compressor.steps.prune.effort import RecoveryWork
 from compressor.steps.run_samples import RunSamples
 from tests.models import between, in_memory, model
 
-MODELS = Path(__file__).parents[2] / "models"
+MODELS = Path(__file__).parents[3] / "models"
 NET, DATA = MODELS / "digits-mobilenet.onnx", MODELS / "digits-test.npz"
 
 

@@ -14,7 +14,7 @@ from compressor.steps.prune import losses
 from compressor.steps.prune.losses import NO_VIEW, follows_losses
 from tests.models import between, in_memory, model
 
-MODELS = Path(__file__).parents[2] / "models"
+MODELS = Path(__file__).parents[3] / "models"
 NET, DATA = MODELS / "digits-mobilenet.onnx", MODELS / "digits-test.npz"
 RUN = {"data": str(DATA), "val_share": 0.5, "recover": "lstsq", "target_macs": 0.5, "verify": False}
 

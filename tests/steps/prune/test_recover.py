@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compressor.commands.prune import PruneResult, prune, prune_file
+from compressor.commands.prune import prune, prune_file
 from compressor.commands.prune_report import report_file
 from compressor.config import PruneSettings
 from compressor.errors import GateMissed, UsageError
 from compressor.steps.gates import demand_gates
 from compressor.steps.prune.recover import INEXACT_NOTE
+from compressor.steps.prune.result import PruneResult
 from compressor.steps.prune.trainer import IN_VAIN
 from tests.models import between, in_memory, model
 
-MODELS = Path(__file__).parents[2] / "models"
+MODELS = Path(__file__).parents[3] / "models"
 NET = MODELS / "digits-mobilenet.onnx"
 TEST = MODELS / "digits-test.npz"
 SETTINGS = {"ratio": 0.3, "round_to": 4, "scope": "local", "data": str(TEST), "val_share": 0.5}

@@ -12,10 +12,11 @@ import pytest
 pytest.importorskip("torch")
 
 from compressor.channels.plan import PruningPlan
-from compressor.commands.prune import PruneResult, prune
+from compressor.commands.prune import prune
 from compressor.config import PruneSettings, SparsifySettings
 from compressor.errors import NothingToPrune, UsageError
 from compressor.pruning.fresh_weights import reinitialised
+from compressor.steps.prune.result import PruneResult
 from compressor.steps.prune.step import removed
 from compressor.train.sparsify import regularized
 from tests.models import in_memory, model, weight
