@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from compressor.config.choices import STRUCTURES
@@ -71,18 +72,20 @@ def _own_recovery(settings: PruneSettings) -> bool:
     return "recover" in settings.model_fields_set and settings.recover not in ("auto", "none")
 
 
-_CHANNELS_ALONE: Mapping[str, Given] = {
-    "--lossless": lambda s: s.lossless,
-    "--depth": lambda s: s.depth,
-    "--target-latency": lambda s: s.target_latency is not None,
-    "--objective latency": lambda s: s.objective == "latency",
-    "--steps": lambda s: s.steps > 1,
-    "--decay-epochs": lambda s: s.decay_epochs > 0,
-    "--sensitivity": lambda s: s.sensitivity is not None,
-    "--layer-ratio": lambda s: bool(s.layer_ratio),
-    # Coefficients have an energy in one unit, by which they can be ranked as channels are.
-    "--scope": lambda s: s.scope in ("local", "global") and not STRUCTURES.find(s.structure).basis,
-}
+_CHANNELS_ALONE: Mapping[str, Given] = MappingProxyType(
+    {
+        "--lossless": lambda s: s.lossless,
+        "--depth": lambda s: s.depth,
+        "--target-latency": lambda s: s.target_latency is not None,
+        "--objective latency": lambda s: s.objective == "latency",
+        "--steps": lambda s: s.steps > 1,
+        "--decay-epochs": lambda s: s.decay_epochs > 0,
+        "--sensitivity": lambda s: s.sensitivity is not None,
+        "--layer-ratio": lambda s: bool(s.layer_ratio),
+        # Coefficients have an energy in one unit, by which they can be ranked as channels are.
+        "--scope": lambda s: s.scope in ("local", "global") and not STRUCTURES.find(s.structure).basis,
+    }
+)
 
 CONTRADICTIONS = (
     Contradiction(
