@@ -2,7 +2,7 @@
 
 Interval arithmetic (Moore, *Interval Analysis*, 1966) on integer values, with bounds that may be sizes: ``Range(0, T)``
 lies between 0 and ``T - 1``. An integer input lies between 0 and a bound that is a symbol of its own, so that what
-reaches an index through sums and masks tells how large the input may be. Bounds are kept for each position of the last
+reaches an index through sums and masks shows how large the input may be. Bounds are kept for each position of the last
 axis, because the last axis of indices of GatherND holds one index for each axis of the data.
 """
 

@@ -39,7 +39,7 @@ class SchemaInference:
         self._named: dict[str, Size] = {}
 
     def infer(self, node: ir.Node, feeds: dict[str, Array] | None = None) -> Inferred:
-        """Shape and element type of each output by name, as far as they can be told.
+        """Shape and element type of each output by name, as far as they are known.
 
         Args:
             node: without bodies that are followed.

@@ -20,7 +20,7 @@ _MASK_RANKS = (2, 3)
 
 
 def width(value: ir.Value | None) -> int | None:
-    """Size of the last axis, as the file declares it or as the weight of a product tells; None where neither does."""
+    """Size of the last axis, as the file declares it or as the weight of a product has it; None where neither does."""
     if value is None:
         return None
     last = value.shape[-1] if value.shape is not None and len(value.shape) else None

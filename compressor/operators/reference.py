@@ -31,7 +31,7 @@ class Reference:
     """Edits a clone of the graph; what stays is looked up in the original by name.
 
     ``masked`` counts the nodes that needed a mask, ``statistics`` those whose mean or variance was masked, and
-    ``sized`` tells whether a mask spells out a size that depends on the input. A ``thorough`` reference masks
+    ``sized`` says whether a mask spells out a size that depends on the input. A ``thorough`` reference masks
     what a zeroed weight would cancel too, because zero times infinity is not zero.
     """
 

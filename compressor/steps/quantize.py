@@ -76,7 +76,7 @@ class Moved:
     Attributes:
         outputs: distance on samples; None where no output can be compared.
         accuracy: where there are labels.
-        warnings: what could not be told.
+        warnings: what could not be said.
     """
 
     outputs: OutputsRow | None

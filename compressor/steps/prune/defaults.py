@@ -73,7 +73,7 @@ FEWER = (
 
 
 HEAVIER = 0.1
-"""Share by which more may be left of a file than of its multiply-accumulates before that is told."""
+"""Share by which more may be left of a file than of its multiply-accumulates before that is reported."""
 HEAVY = (
     "channels went where they cost multiply-accumulates: {macs:.2f} of these are left, and {size:.2f} of the file; "
     "--target-size spends the budget on bytes"
@@ -250,7 +250,7 @@ def size_lags_macs(report: Report) -> list[str]:
 
 
 def _with(settings: PruneSettings, **changes: object) -> PruneSettings:
-    """A copy in which what the user gave is still told from defaults."""
+    """A copy in which what the user gave still differs from defaults."""
     given = settings.model_fields_set
     copy = settings.model_copy(update=changes)
     # model_copy counts what it updates as given by the user, and later defaults depend on what was given.

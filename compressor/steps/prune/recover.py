@@ -56,7 +56,7 @@ class Recovery:
         source: the original, which training imitates.
         settings: ``recover`` says how.
         samples: to learn from and judge on.
-        clock: times what is done, and is told how training goes.
+        clock: times what is done, and hears how training goes.
     """
 
     def __init__(self, source: ir.Model, settings: PruneSettings, samples: RunSamples | None, clock: Clock) -> None:

@@ -74,7 +74,7 @@ class LayerOptions:
     Args:
         settings: of the run.
         losses: reads samples; None where there are none, and ranks lose what they drop of the weights.
-        clock: is told how it goes.
+        clock: hears how it goes.
     """
 
     def __init__(self, settings: PruneSettings, losses: Losses | None, clock: Clock) -> None:

@@ -71,7 +71,7 @@ class Trainer:
     Args:
         source: the original, which is imitated.
         settings: of the run.
-        clock: is told how it goes.
+        clock: hears how it goes.
     """
 
     def __init__(self, source: ir.Model, settings: PruneSettings, clock: Clock) -> None:
@@ -155,7 +155,7 @@ class Trainer:
             return None
 
     def _distance(self, model: ir.Model, data: Dataset | None) -> float:
-        """How far outputs are from the original's, as a share of their norm; infinite where nothing can tell.
+        """How far outputs are from the original's, as a share of their norm; infinite where it cannot be measured.
 
         Raises:
             ModelError: a model does not run on ``data``.
