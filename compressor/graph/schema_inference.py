@@ -89,6 +89,7 @@ class SchemaInference:
             why = str(error).strip().splitlines()[0].rstrip(".")
             raise Misfit(f"node {node.name!r} ({node.op_type}): {why}") from None
         except (RuntimeError, ValueError, TypeError, KeyError):
+            # A size that is not known is open, which costs compression and no correctness.
             return {}
         result = {name: self._shape_of(proto_type) for name, proto_type in out.items()}
         if twin is not None:

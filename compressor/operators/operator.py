@@ -289,6 +289,7 @@ class Operator:
         try:
             text = self.text(call)
             products = self.work if isinstance(self.work, str) else self.work(call)
+        # A form that is declined has no axes to count by; coupling says why it is.
         except Unexplained:
             return 0
         if not products and len(inputs) < 2:
