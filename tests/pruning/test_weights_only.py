@@ -29,7 +29,7 @@ def settings(recover: str, **more: Any) -> PruneSettings:
 
 def planted(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
     """Recovery leaves another operator behind."""
-    honest = Recovery.after
+    honest = Recovery.recover
 
     def wrong(self: Recovery, *a: Any, **k: Any) -> None:
         honest(self, *a, **k)
@@ -38,7 +38,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
             if node.op_type == old:
                 node.op_type = new
 
-    monkeypatch.setattr(Recovery, "after", wrong)
+    monkeypatch.setattr(Recovery, "recover", wrong)
 
 
 @pytest.mark.parametrize("recover", ["bias", "lstsq"])
@@ -65,14 +65,14 @@ TABLES = """(float[n,8] x, bool c) => (float[n,2] y) <float[8,16] w, float[16,8]
 
 
 def left_as(monkeypatch: pytest.MonkeyPatch, edit: Callable[[ir.Model], None]) -> None:
-    honest = Recovery.after
+    honest = Recovery.recover
 
     def wrong(self: Recovery, *a: Any, **k: Any) -> None:
         honest(self, *a, **k)
         self.model = self.model.clone()
         edit(self.model)
 
-    monkeypatch.setattr(Recovery, "after", wrong)
+    monkeypatch.setattr(Recovery, "recover", wrong)
 
 
 def other_indices(found: ir.Model) -> None:

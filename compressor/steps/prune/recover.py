@@ -119,10 +119,10 @@ class Recovery:
         """Does a cut stay as it is?"""
         return self._settings.recover == "none" and not self._settings.changes_layers
 
-    def recovered(
+    def recover(
         self, dense: ir.Model, model: ir.Model, cut: ChannelMask, changes: Mapping[str, LayerChange] | None = None
-    ) -> ir.Model:
-        """The model that was cut, recovered, and with ``changes`` made on the way.
+    ) -> None:
+        """Recovers the model that was cut and makes ``changes`` on the way; :attr:`model` is what comes of it.
 
         Args:
             dense: what was cut: what layers are fitted to.
@@ -136,7 +136,7 @@ class Recovery:
         self.model, self._plain = model, None
         self._steps += 1
         if self.idle:
-            return self.model
+            return
         # A clone costs little, since its weights are shared, and what is measured is put into the graph.
         dense = dense.clone()
         if changes:
@@ -151,7 +151,6 @@ class Recovery:
             # Last, as what is trained and fitted are plain numbers.
             self._plain = self.model
             self.model = with_stored(self.model, self.changed.coefficients, self._settings.coefficients)
-        return self.model
 
     def _regain(
         self,

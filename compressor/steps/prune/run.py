@@ -159,7 +159,7 @@ class PruningRun:
         bare = small.clone()
         self.ticket = None if self.ticket is None else small.clone()
         # Layers are fitted to what stood right before this cut, and not to the original.
-        self.recovery.recovered(found.model, small, cut, done.changes)
+        self.recovery.recover(found.model, small, cut, done.changes)
         shown += self._shown_of_recovery(found, bare, shown[-1] if shown else None)
         self.proofs += [replace(evidence, not_proved=[*missing, *evidence.not_proved]) for evidence in shown]
         return found
