@@ -42,7 +42,7 @@ from compressor.graph import clean, files, inference, normalise, shapes, stream,
 from compressor.operators import repair
 from compressor.operators.table import RULES
 from compressor.pruning import analysis, apply, surgery
-from compressor.steps import recover
+from compressor.steps.prune import recover
 
 RECOVERING = "recovering"
 """The phase whose faults need a recovery."""
@@ -308,7 +308,7 @@ def _recovering() -> list[Fault]:
         "operands change places": inputs_swapped("Sub"),
         "an axis is another": attribute(None, "axis", lambda axis: 0 if axis else 1),
     }
-    return [Fault(RECOVERING, name, recover.Recovery, "after", _left_as(edit)) for name, edit in edits.items()]
+    return [Fault(RECOVERING, name, recover.Recovery, "recover", _left_as(edit)) for name, edit in edits.items()]
 
 
 def _other_activation(model: ir.Model) -> None:

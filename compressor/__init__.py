@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     )
     from compressor.channels.plan import PruningPlan
     from compressor.commands.clean import CleanResult
-    from compressor.commands.prune import PruneResult
     from compressor.commands.unify import UnifyResult
     from compressor.config import PruneSettings
     from compressor.interface.measures import bench, diff, inspect, robustness, sensitivity, verify
+    from compressor.steps.prune.result import PruneResult
 
 postpone_sympy()  # here, because it has to come before the first import of onnx_ir
 

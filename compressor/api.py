@@ -22,7 +22,6 @@ from compressor.commands import prune as prune_command
 from compressor.commands import quantize as quantize_command
 from compressor.commands import unify as unify_command
 from compressor.commands.clean import CleanResult
-from compressor.commands.prune import PruneResult
 from compressor.commands.quantize import QuantizeResult
 from compressor.commands.unify import UnifyResult
 from compressor.config import (
@@ -45,6 +44,7 @@ from compressor.render.card import write_card
 from compressor.results.recipe import RecipeReport
 from compressor.steps import account
 from compressor.steps.gates import demand_gates
+from compressor.steps.prune.result import PruneResult
 from compressor.steps.quantize import put_quantized
 
 if TYPE_CHECKING:

@@ -16,9 +16,6 @@ ROOMS = ("graph", "operators", "torch_ops")
 """Where operators may be named: the format itself, the records, the kernels."""
 BUILDERS = frozenset({"Node", "node", "_node"})
 """Calls that make a node; what they make has to be named."""
-EXCEPTIONS = {
-    "runtime/profile.py": {"If", "Loop", "Scan"},  # events of ONNX Runtime's profile; this room sees no graph
-}
 NAMES = frozenset(schema.name for schema in onnx.defs.get_all_schemas_with_history()) | {name for _, name in RULES}
 OUTSIDE = [path for path in sorted(ROOT.rglob("*.py")) if path.relative_to(ROOT).parts[0] not in ROOMS]
 
@@ -42,17 +39,11 @@ def _name(function: ast.expr) -> str:
 
 def test_no_operator_is_named() -> None:
     found = {
-        (name, line, operator)
+        (path.relative_to(ROOT).as_posix(), line, operator)
         for path in OUTSIDE
         for line, operator in named(ast.parse(path.read_text(encoding="utf-8")))
-        if operator not in EXCEPTIONS.get(name := path.relative_to(ROOT).as_posix(), set())
     }
     assert not found, "ask compressor.operators.table.operator_of for the fact instead"
-
-
-def test_every_exception_is_needed() -> None:
-    for name, allowed in EXCEPTIONS.items():
-        assert {found for _, found in named(ast.parse((ROOT / name).read_text(encoding="utf-8")))} == allowed
 
 
 def test_this_test_sees_names() -> None:

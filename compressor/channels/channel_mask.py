@@ -57,7 +57,7 @@ class ChannelMask:
         return ~self._gone[self.coupling.units.find(units)]
 
     def keeps(self, term: Term[int]) -> Mask:
-        """Which positions of ``term`` stay; the shape of ``term.units``. Values share terms, so it is told once."""
+        """Which positions of ``term`` stay; the shape of ``term.units``. Values share terms, so it is computed once."""
         if id(term) not in self._kept:
             self._kept[id(term)] = term, ~self._gone[self.coupling.units.find(term.units)]
         return self._kept[id(term)][1]

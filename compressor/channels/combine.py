@@ -173,7 +173,7 @@ class _Combine:
                     pass
 
     def _match_side(self, side: _Side, held: set[Content]) -> bool:
-        """Holds the terms of ``side`` against all operands; tells whether one of them was merged into another form."""
+        """Holds the terms of ``side`` against all operands; returns whether one was merged into another form."""
         text = f"{self.node.op_type} works along this axis as a whole"
         for place, term in enumerate(self._fresh(side)):
             if _content(term) in held:
@@ -200,7 +200,7 @@ class _Combine:
         return [s for s in self.sides if not s.names.isdisjoint(term.axes)]
 
     def _match_pair(self, side: _Side, term: Named, other: _Side) -> bool:
-        """Makes ``term`` and the terms of ``other`` agree; tells whether that merged anything.
+        """Makes ``term`` and the terms of ``other`` agree; returns whether that merged anything.
 
         Two terms whose common axes are rows of both (grouped convolution: inputs and filters of each group) do
         not restrict each other, because both keep their rows balanced.

@@ -145,12 +145,12 @@ def role(coupling: Coupling, value: ir.Value, term: Term[int]) -> str:
 
 
 def _names(coupling: Coupling, value: ir.Value, term: Term[int], part: NamedOperand) -> set[str]:
-    """Names under which a node meets the axes of ``term`` in ``part``; empty where that cannot be told.
+    """Names under which a node meets the axes of ``term`` in ``part``; empty where that is not known.
 
     They are found by the units, or by place where all units are frozen and the shape is still that of the weight.
     """
     units = np.unique(coupling.units.find(term.units))
-    # All frozen units are the same unit 0, which therefore does not tell places apart.
+    # All frozen units are the same unit 0, which therefore does not distinguish places.
     held = [t for t in part.terms if np.isin(coupling.units.find(t.units), units[units > 0]).any()]
     if held:
         return set(held[0].axes)

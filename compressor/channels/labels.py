@@ -98,7 +98,7 @@ class Units:
     A set that is frozen keeps a root of its own, which answers for it as unit 0: so a root knows why its set is frozen,
     and freezing costs what the roots are and not what all units are.
 
-    ``version`` grows with every merge, so that a caller can tell when nothing changes any more.
+    ``version`` grows with every merge, so that a caller sees when nothing changes any more.
     """
 
     def __init__(self) -> None:
@@ -162,7 +162,7 @@ class Units:
         return self.find(units) if self._unpaired is None else self._unpaired[units]
 
     def union(self, one: UnitArray, two: UnitArray, reason: Reason) -> bool:
-        """Merges ``one`` and ``two`` elementwise (broadcast); tells whether anything changed."""
+        """Merges ``one`` and ``two`` elementwise (broadcast); returns whether anything changed."""
         one, two = np.broadcast_arrays(one, two)
         changed = False
         # Where several pairs share the higher root, only the lowest partner wins it; the others merge in the next

@@ -231,13 +231,13 @@ def plan_of(
 
 
 def _removals(coupling: Coupling, group: ChannelGroup, units: UnitArray) -> list[Removal]:
-    """What of which weights a replay has to be told for ``units`` to go: mostly of one.
+    """What of which weights a plan has to name for ``units`` to go: mostly of one.
 
     Units that were paired by their scores are not paired in a replay, so each of a pair has to stand in a weight that
     is named. A constant that is padded onto an axis stands in the weights of its readers alone.
     """
     found: list[Removal] = []
-    told = np.zeros(0, np.int64)
+    named = np.zeros(0, np.int64)
     for slot in group.slots if coupling.units.paired else group.slots[:1]:
         # Positions have to be found again by a replay, and in the term as it was first given nothing has merged yet.
         given = coupling.deferred_labels[slot.value].terms
@@ -245,9 +245,9 @@ def _removals(coupling: Coupling, group: ChannelGroup, units: UnitArray) -> list
         # A weight may hold the group on several axes; the plainest term needs the fewest positions.
         term, goes = min((h for h in holders if h[1].any()), key=lambda h: len(h[0].axes))
         here = coupling.units.find_unpaired(term.units[goes])
-        if np.isin(here, told).all() and found:
+        if np.isin(here, named).all() and found:
             continue
-        told = np.union1d(told, here)
+        named = np.union1d(named, here)
         shape = coupling.shapes(slot.value) or ()
         indices = tuple(np.flatnonzero(goes).tolist())
         found.append(Removal(group.name, str(slot.value.name), term.axes, indices, shape))

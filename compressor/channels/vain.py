@@ -28,7 +28,7 @@ def in_vain(fresh: Mapping[Place, UnitArray], units: Units, closed: Collection[P
 
     Args:
         fresh: all units that were brought.
-        units: tells which are frozen.
+        units: knows which are frozen.
         closed: what was found in vain before, and brings nothing any more.
     """
     vectors, copies = set(), list[tuple[int, Place]]()

@@ -1,14 +1,12 @@
 """The whole flow of a pruning run: load, analyse, choose, cut, prove, write, report.
 
 What happens in one step (choose, train towards the choice, cut, recover, prove) is ``PruningRun.step`` in
-``steps/run.py``, of which there are several with ``--steps``.
+``steps/prune/run.py``, of which there are several with ``--steps``.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
@@ -18,62 +16,31 @@ from compressor.config import PruneSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
 from compressor.errors import PlanError, ProofFailed, RuleFault
-from compressor.graph import files
-from compressor.graph.joined import joined_of, split
-from compressor.graph.model_result import ModelResult
+from compressor.graph.joined import joined_of
 from compressor.graph.outline import keep_functions
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for
 from compressor.pruning.analysis import without_faulty_rules
-from compressor.pruning.evidence import Evidence
 from compressor.pruning.preparation import prove_with_functions
 from compressor.pruning.refusal import refusal
 from compressor.pruning.refused_samples import samples_tried
 from compressor.pruning.signature import same_signatures
-from compressor.results import Report
 from compressor.steps import account, run_files
-from compressor.steps.checkpoints import checkpoint_beside
-from compressor.steps.contradictions import demand_together
-from compressor.steps.defaults import size_lags_macs
 from compressor.steps.gates import unresolved
-from compressor.steps.lowering import zeros_in_target
-from compressor.steps.objective import macs_lag_time
 from compressor.steps.provenance import pruning_facts
-from compressor.steps.recover import Recovery
-from compressor.steps.run import PruningRun
-from compressor.steps.settled import Asked, settled
-from compressor.steps.step import means_of
+from compressor.steps.prune.checkpoints import checkpoint_beside
+from compressor.steps.prune.defaults import size_lags_macs
+from compressor.steps.prune.lowering import zeros_in_target
+from compressor.steps.prune.objective import macs_lag_time
+from compressor.steps.prune.recover import Recovery
+from compressor.steps.prune.result import PruneResult
+from compressor.steps.prune.run import PruningRun
+from compressor.steps.prune.settled import Asked, settled
+from compressor.steps.prune.step import means_of
 from compressor.steps.tokens import write_mapping
 
 NO_PLAN = "{reason}; leave --plan-out out, or prune with --steps 1 and --structure channels"
 LAYERS_CHANGE = "a plan holds channels alone"
-
-
-@dataclass(repr=False)
-class PruneResult(ModelResult):
-    """What a pruning run made: the smaller model, the plan that leads to it, and the report.
-
-    The plan is None where several steps cannot be replayed as one. ``proved`` is what was proved of the smaller
-    model as it is. ``tokens`` are the old numbers of those that were kept, in the new order; None where all were. With
-    ``also``, ``model`` is all files joined; :attr:`models` are they. ``sealed`` is a copy from when the last proof was
-    through, which a file is held against.
-    """
-
-    model: ir.Model
-    plan: PruningPlan | None
-    report: Report
-    proved: Evidence | None = None
-    tokens: tuple[int, ...] | None = None
-    sealed: ir.Model | None = None
-
-    @property
-    def models(self) -> list[ir.Model]:
-        """The smaller model by files: one, or the first and those of ``also``."""
-        return split(self.model)
-
-    def save(self, path: str | os.PathLike[str]) -> int:
-        """As :meth:`ModelResult.save`; further files of the model go beside the first, all of them or none."""
-        return files.save_models(run_files.places(self.model, Path(path)))
 
 
 def prune(
@@ -95,8 +62,7 @@ def prune(
         CompressorError: one of :mod:`compressor.errors`, each with its exit code.
     """
     clock = clock or Clock()
-    # Said before any work: made-up samples would be drawn first, and their failure is no error where nobody asked.
-    demand_together(settings, replayed=plan is not None)
+    # Before any work: made-up samples would be drawn first, and their failure is no error where nobody asked.
     if settings.data is None and settings.val_data is None:
         evaluator_for(settings, None, settings.max_drop)
     # The whole run starts over, since a distrusted node may change every choice before the one that failed.

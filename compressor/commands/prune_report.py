@@ -10,7 +10,7 @@ from compressor.config import PruneSettings
 from compressor.steps.run_files import in_one_file
 
 if TYPE_CHECKING:
-    from compressor.commands.prune import PruneResult
+    from compressor.steps.prune.result import PruneResult
 
 
 def report_file(source: Path, result: PruneResult, settings: PruneSettings, path: Path) -> None:

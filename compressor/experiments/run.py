@@ -164,6 +164,7 @@ def _end_on_interrupt() -> None:
     warnings.filterwarnings("ignore", category=RuntimeWarning)  # as in the process that the user started
 
 
+# A worker measures many trials of one model, which it opens once.
 @lru_cache(maxsize=1)
 def _open(subject: Subject) -> Variant:
     return subject.open()

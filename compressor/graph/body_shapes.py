@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from compressor.graph.inference import Walker
 
 TURNS = 3
-"""How often a body runs where nothing tells it: a choice, as of any open size; 1 would look like a broadcast."""
+"""How often a body runs where that is not known: a choice, as of any open size; 1 would look like a broadcast."""
 MOST = 64
-"""A larger limit is that of a loop that ends by its condition, and tells nothing of how often it runs."""
+"""A larger limit is that of a loop that ends by its condition, and says nothing of how often it runs."""
 ROUNDS = 8
 """Walks over a body until the sizes of its states vary no more; a body that takes longer has states without shape."""
 
@@ -31,7 +31,7 @@ PartShape = Sequence[Dim | None] | None
 
 
 def infer_bodies(node: ir.Node, flow: Flow, walker: Walker) -> None:
-    """Walks the bodies of ``node`` and tells ``walker`` the shapes of its outputs.
+    """Walks the bodies of ``node`` and hands ``walker`` the shapes of its outputs.
 
     Raises:
         Misfit: no body fits; only where all sizes are numbers.
@@ -45,7 +45,7 @@ def infer_bodies(node: ir.Node, flow: Flow, walker: Walker) -> None:
         if not (walker.symbolic and _widened(flow, walker)) and not filled:
             break
     else:
-        # A body that makes its states larger in every round has no sizes that could be told.
+        # A body that makes its states larger in every round has no sizes that could be known.
         known.shapes.update(dict.fromkeys(state.inside for state in flow.states))
         _walk(node, flow, walker)
     known.equations = equations  # what a body asks of its sizes need not hold where it does not run
@@ -119,7 +119,7 @@ def _walk_body(body: ir.Graph, walker: Walker) -> str | None:
 
 
 def _begun(flow: Flow, walker: Walker) -> bool:
-    """Gives sequences that start without elements those that an iteration puts in; tells whether there were any."""
+    """Gives sequences that start without elements those that an iteration puts in; returns whether there were any."""
     known, changed = walker.known, False
     for state in flow.states:
         shape = known.shapes.get(state.after)
@@ -131,7 +131,7 @@ def _begun(flow: Flow, walker: Walker) -> bool:
 
 
 def _widened(flow: Flow, walker: Walker) -> bool:
-    """Gives sizes that an iteration changes a symbol; tells whether there were any."""
+    """Gives sizes that an iteration changes a symbol; returns whether there were any."""
     known, changed = walker.known, False
     for state in flow.states:
         now, after = known.shapes.get(state.inside), known.shapes.get(state.after)
@@ -176,7 +176,7 @@ def _leave(walker: Walker, value: ir.Value, shape: PartShape, like: ir.Value) ->
 
 
 def iterations(node: ir.Node, flow: Flow, walker: Walker) -> Dim | None:
-    """How often a body runs, where that can be told."""
+    """How often a body runs, where that is known."""
     if flow.read:
         return _length(flow.read[0], walker)
     if not flow.conditions or node.inputs[0] is None:
@@ -192,7 +192,7 @@ def iterations(node: ir.Node, flow: Flow, walker: Walker) -> Dim | None:
 
 
 def _most(node: ir.Node, walker: Walker) -> Dim:
-    """How often a Loop may run, or a choice where that is not told either."""
+    """How often a Loop may run, or a choice where that is not known either."""
     limit = None if node.inputs[0] is None else walker.data(node.inputs[0])
     count = 0 if limit is None or limit.size != 1 else int(limit.ravel()[0])
     return count if 1 < count <= MOST else TURNS

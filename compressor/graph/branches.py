@@ -1,4 +1,4 @@
-"""An If whose condition is static gives way to the branch that runs: exporters ask at run time for what shapes tell."""
+"""An If whose condition is static gives way to the branch that runs: exporters test at run time what shapes decide."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def fused_matmul(
 ) -> DimShape | None:
     """Shape of FusedMatMul, which may transpose matrices, from those of its operands; None for batches of it.
 
-    ``equate`` is told of sizes that must be equal for the node to run.
+    ``equate`` notes sizes that must be equal for the node to run.
     """
     flags = [node.attributes.get_int(k, 0) for k in ("transA", "transB", "transBatchA", "transBatchB")]
     if any(flags[2:]) or min(len(one), len(two)) < 2:

@@ -13,11 +13,8 @@ import onnx_ir as ir
 
 from compressor.graph.dims import Dim, common_factor
 from compressor.graph.edit import FreeNames, add_constant
-from compressor.graph.shape_rules import ELEMENTWISE
+from compressor.graph.elementwise import BROADCASTS, UNARY
 from compressor.graph.shapes import Shapes, initializer_of
-
-UNARY = frozenset({"Abs", "Cast", "Identity", "Neg", "Not"})
-"""Operators of one operand that a mask goes through on its way."""
 
 
 def leave_out_copies(model: ir.Model, shapes: Shapes) -> None:
@@ -86,7 +83,7 @@ def _one_is_enough(value: ir.Value, axis: int, shapes: Shapes) -> dict[ir.Value,
             if read.is_graph_output() or not read.uses():
                 return {}
             for node, _ in read.uses():
-                if node.domain != "" or node.op_type not in ELEMENTWISE | UNARY:
+                if node.domain != "" or node.op_type not in BROADCASTS | UNARY:
                     return {}
                 made = node.outputs[0]
                 sizes = {_size(v, axis, shapes) for v in node.inputs if v is not None and v not in found}

@@ -222,7 +222,7 @@ def _extreme(op: str, sizes: Iterable[Dim], wins: Callable[[Dim, Dim], bool]) ->
 
 
 def nonnegative(size: Dim) -> bool:
-    """Is ``size`` zero or more, whatever sizes its symbols stand for? False where that cannot be told."""
+    """Is ``size`` zero or more, whatever sizes its symbols stand for? False where that is not known."""
     if isinstance(size, int):
         return size >= 0
     return all(factor > 0 and all(map(_counts, size_product)) for size_product, factor in size.terms)

@@ -20,7 +20,7 @@ AXES_ARE_INPUTS = 18
 
 
 def evaluate(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int]) -> list[Array] | None:
-    """Outputs of ``node`` for ``feeds`` (input name -> array), or None where the reference cannot tell.
+    """Outputs of ``node`` for ``feeds`` (input name -> array), or None where the reference cannot run it.
 
     The reference fails on some operators whose axes are an attribute (Unsqueeze before opset 13); these are run in
     the form that takes them as an input.

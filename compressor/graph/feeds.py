@@ -16,7 +16,7 @@ from compressor.graph.room import demand_room
 from compressor.graph.shapes import Shapes
 
 ROUNDS = (2, 4)
-"""Least and largest number of times that a loop is run which is told by an input."""
+"""Least and largest number of times that a loop is run whose number of rounds is an input."""
 BYTES = (ir.DataType.UINT8, ir.DataType.INT8)
 BYTE = 255
 FEW = 2
@@ -60,7 +60,7 @@ def feeds(
             top = min(0 if zeros else largest.get(name, FEW - 1), int(np.iinfo(dtype.numpy()).max))
             low, high = ROUNDS if name in loops and not zeros else (0, top)
             made[name] = np.asarray(rng.integers(low, high + 1, shape)).astype(dtype.numpy())
-            # Bytes are pixels, or numbers on a grid, of which small ones tell little; masks of bytes get some zeros.
+            # Bytes are pixels, or numbers on a grid, of which small ones show little; masks of bytes get some zeros.
             free = dtype in BYTES and name not in loops and not zeros
             if free and shapes.largest(inputs, BYTE).get(name, BYTE) == BYTE:
                 whole = np.iinfo(dtype.numpy())

@@ -131,6 +131,7 @@ def _scaled(value: ir.Value | None, factor: float) -> ir.Value | None:
         # As above: a value in the denominator is not scaled.
         if number and (node.op_type == "Mul" or inner is node.inputs[0]):
             number = number if node.op_type == "Mul" else 1 / number
+            # Wide enough for sqrt(1/2) in float16, which is off by 8e-5, and for decimals that exporters cut short.
             return inner if abs(number - factor) < 1e-4 else None
     return None
 

@@ -25,6 +25,11 @@ class Parts:
         constant = self.add("Constant", [], value=ir.tensor(value, dtype=ir.DataType.FLOAT))
         return self.add("CastLike", [constant, like]) if self.opset >= 15 else constant
 
+    def epsilon(self, default: float = 1e-12) -> float:
+        """What a fused norm adds to the variance."""
+        # ONNX Runtime's schemas of norms that are fused with what stands before them have a smaller default than ONNX.
+        return self.node.attributes.get_float("epsilon", default)
+
     def operand(self, index: int) -> ir.Value | None:
         """An input, None where it is missing."""
         return self.node.inputs[index] if index < len(self.node.inputs) else None

@@ -1,7 +1,7 @@
 """Several files as one model, such as an encoder and its decoder: joined where one reads what another gives.
 
 Inside the joined model a value that is handed over goes through an Identity that nothing takes away, so that the model
-falls into its files again wherever it is cut. Names that several files have are told apart by the name of the file.
+falls into its files again wherever it is cut. Names that several files have are distinguished by the name of the file.
 """
 
 from __future__ import annotations
@@ -284,17 +284,17 @@ class _Joint:
 
     def _demand_fit(self, path: Path, value: ir.Value, output: ir.Value) -> None:
         """Raises ModelError where the types or fixed sizes of an input and an output differ."""
-        told = f"--also {path}: its input {value.name!r} is"
+        said = f"--also {path}: its input {value.name!r} is"
         if value.dtype is not None and output.dtype is not None and value.dtype != output.dtype:
             other = f"output {output.name!r} before it"
-            raise ModelError(f"{told} {value.dtype}, and {other} {output.dtype}; join what fits")
+            raise ModelError(f"{said} {value.dtype}, and {other} {output.dtype}; join what fits")
         if value.shape is None or output.shape is None:
             return
         sizes = list(zip(value.shape, output.shape, strict=False))
         wrong = any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in sizes)
         if len(value.shape) != len(output.shape) or wrong:
             raise ModelError(
-                f"{told} of shape {value.shape}, and output {output.name!r} before it of {output.shape}; join what fits"
+                f"{said} of shape {value.shape}, and output {output.name!r} before it of {output.shape}; join what fits"
             )
 
     def _handed_over(self, name: str, value: ir.Value) -> ir.Value:

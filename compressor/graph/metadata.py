@@ -17,7 +17,7 @@ import onnx_ir as ir
 PREFIX: Final = "compressor."
 """How keys, domains and names begin that this program gives; such keys stay."""
 SCOPE: Final = f"{PREFIX}scope"
-"""Key of a node that reads a weight without a telling name: the path of its module."""
+"""Key of a node that reads a weight without a descriptive name: the path of its module."""
 _EXPORTERS: Final = ("pkg.", "namespace")
 """How the keys of exporters begin. Of the model as a whole only these go: others (class names, strides, licences) are
 read by applications."""
@@ -49,7 +49,7 @@ def strip_metadata(model: ir.Model) -> None:
 def scope(node: ir.Node) -> str:
     """The path of the module that a node belongs to, such as ``encoder.layer.0.attention.query``; "" if not known.
 
-    It is told by the metadata of the dynamo exporter, else by a node name that is a path itself, as the older exporter
+    It stands in the metadata of the dynamo exporter, else by a node name that is a path itself, as the older exporter
     of torch and TensorFlow write it.
     """
     if SCOPE in node.metadata_props:

@@ -10,12 +10,14 @@ from types import MappingProxyType
 class Movement(Enum):
     """How the outputs are made of entries of the inputs.
 
-    COPY: the first input as it is. AXES: the same with its axes in another order. ALONG: entries of it moved, picked
+    COPY: the first input as it is. SHAPE: the same in another shape, in row-major order. AXES: with its axes in another
+    order. ALONG: entries of it moved, picked
     or repeated along axes, which stay. ENTRIES: the same where axes do not stay. JOINS: the same of all inputs. TYPE:
     in another element type. ZEROS: some replaced by a constant, or constants added.
     """
 
     COPY = "copy"
+    SHAPE = "shape"
     AXES = "axes"
     ALONG = "along"
     ENTRIES = "entries"
@@ -28,8 +30,8 @@ MOVEMENT: Mapping[str, Movement] = MappingProxyType({
     "Identity": Movement.COPY,
     "Transpose": Movement.AXES,
     **dict.fromkeys(("GatherElements", "ReverseSequence", "Slice", "Split", "Tile"), Movement.ALONG),
-    **dict.fromkeys(("DepthToSpace", "Expand", "Flatten", "Gather", "GatherND", "Reshape", "SpaceToDepth", "Squeeze",
-                     "Unsqueeze"), Movement.ENTRIES),
+    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), Movement.SHAPE),
+    **dict.fromkeys(("DepthToSpace", "Expand", "Gather", "GatherND", "SpaceToDepth"), Movement.ENTRIES),
     "Concat": Movement.JOINS,
     **dict.fromkeys(("Cast", "CastLike"), Movement.TYPE),
     **dict.fromkeys(("CenterCropPad", "Dropout", "Pad", "Trilu"), Movement.ZEROS),
@@ -38,3 +40,4 @@ MOVEMENT: Mapping[str, Movement] = MappingProxyType({
 
 MOVES = frozenset(op for op, kind in MOVEMENT.items() if kind is not Movement.ZEROS)
 """Operators whose outputs hold entries of the inputs, at most in another element type."""
+JOINS = frozenset(op for op, kind in MOVEMENT.items() if kind is Movement.JOINS)

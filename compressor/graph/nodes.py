@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -49,7 +48,6 @@ def number_of(node: ir.Node, name: str) -> float:
     return node.attributes.get_float(name) if name in node.attributes else default_number(node.op_type, name)
 
 
-@lru_cache(maxsize=256)
 def default_number(op_type: str, name: str) -> float:
     """What ONNX's schema of an operator says of an attribute that is left out; the same in all its versions.
 

@@ -71,7 +71,7 @@ def stamp_provenance(
         "input_sha256": None if origin is None else files.digest(_files(model, origin)),
         **facts,
     }
-    # Earlier steps stay, so that the numbers tell the order.
+    # Earlier steps stay, so that the numbers give the order.
     number = len(provenance_steps(model)) + 1
     for name, value in known.items():
         if value is not None:

@@ -2,7 +2,7 @@
 
 Interval arithmetic (Moore, *Interval Analysis*, 1966) on integer values, with bounds that may be sizes: ``Range(0, T)``
 lies between 0 and ``T - 1``. An integer input lies between 0 and a bound that is a symbol of its own, so that what
-reaches an index through sums and masks tells how large the input may be. Bounds are kept for each position of the last
+reaches an index through sums and masks shows how large the input may be. Bounds are kept for each position of the last
 axis, because the last axis of indices of GatherND holds one index for each axis of the data.
 """
 
@@ -28,6 +28,7 @@ from compressor.graph.dims import (
 )
 from compressor.graph.evaluate import Array
 from compressor.graph.known import Known, initializer_of
+from compressor.graph.movement import JOINS, MOVEMENT, MOVES, Movement
 from compressor.graph.shape_rules import TO_THE_END
 
 TOP = f"{OPEN}top of "
@@ -96,7 +97,7 @@ class _Ranges:
         for value in node.outputs:
             if value not in self._found and self._known.dtypes.get(value) in WHOLE:
                 self._found[value] = self._short(self._range(node, value))
-        if node.op_type in PICKS and len(node.inputs) > 1:
+        if node.op_type in _PICKS and len(node.inputs) > 1:
             yield from self._limits(node)
 
     def _limits(self, node: ir.Node) -> Iterator[Limit]:
@@ -105,7 +106,7 @@ class _Ranges:
         column = None if index is None else self._of(index)
         if not shape or column is None:
             return
-        if node.op_type in ("Gather", "GatherElements", "ScatterElements"):
+        if node.op_type in _ALONG_AXIS:
             axis = node.attributes.get_int("axis", 0)
             # Of an axis that is not there nothing is claimed; whoever runs the node refuses it.
             if -len(shape) <= axis < len(shape):
@@ -138,7 +139,7 @@ class _Ranges:
         if self._known.dtypes.get(value) == ir.DataType.BOOL:
             return BIT
         columns = [None if v is None else self._of(v) for v in node.inputs]
-        if node.op_type in _MOVES:
+        if node.op_type in _CHOOSE:
             return self._moved(node, value, columns)
         if node.op_type == "Where":
             # The condition is in no result.
@@ -146,7 +147,7 @@ class _Ranges:
         known = [c for c in columns if c is not None]
         if len(known) < len(columns):
             return None
-        if node.op_type == "Concat":
+        if node.op_type in JOINS:
             return self._joined(node, known)
         rule = _COMPUTED.get(node.op_type)
         return None if rule is None or len(known) != rule.operands else rule.join(*known)
@@ -251,15 +252,14 @@ _COMPUTED: Mapping[str, _Rule] = MappingProxyType({
     "Sub": _elementwise(lambda a, b: Interval(a.low - b.high, a.high - b.low)),
     "Where": _elementwise(Interval.__or__),
 })  # fmt: skip
-_KEEP_LAST = frozenset({"Cast", "Expand", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+_KEEP = (Movement.COPY, Movement.SHAPE, Movement.TYPE)
+_KEEP_LAST = frozenset(op for op, kind in MOVEMENT.items() if kind in _KEEP) | {"Expand"}
 """Operators that keep the positions of the last axis where its size stays."""
-_MOVES = _KEEP_LAST | {
-    "Clip", "Flatten", "Gather", "GatherElements", "GatherND", "ReduceMax", "ReduceMin", "Slice", "Split", "Tile",
-    "Transpose",
-}  # fmt: skip
-"""Operators that make no number which is not there."""
-PICKS = frozenset({"Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND"})
-"""Operators whose second input holds indices into the first."""
+_CHOOSE = (MOVES - JOINS) | {"Clip", "ReduceMax", "ReduceMin"}
+"""Operators whose results are numbers of their first input."""
+_ALONG_AXIS = frozenset({"Gather", "GatherElements", "ScatterElements"})
+_PICKS = _ALONG_AXIS | {"GatherND", "ScatterND"}
+"""Operators whose second input holds indices into the first: along attribute ``axis``, or into its first axes."""
 
 
 def tops(limits: Sequence[Limit], names: Sequence[str], sizes: Mapping[str, Dim], default: int) -> dict[str, int]:

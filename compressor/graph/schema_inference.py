@@ -39,7 +39,7 @@ class SchemaInference:
         self._named: dict[str, Size] = {}
 
     def infer(self, node: ir.Node, feeds: dict[str, Array] | None = None) -> Inferred:
-        """Shape and element type of each output by name, as far as they can be told.
+        """Shape and element type of each output by name, as far as they are known.
 
         Args:
             node: without bodies that are followed.
@@ -89,6 +89,7 @@ class SchemaInference:
             why = str(error).strip().splitlines()[0].rstrip(".")
             raise Misfit(f"node {node.name!r} ({node.op_type}): {why}") from None
         except (RuntimeError, ValueError, TypeError, KeyError):
+            # A size that is not known is open, which costs compression and no correctness.
             return {}
         result = {name: self._shape_of(proto_type) for name, proto_type in out.items()}
         if twin is not None:

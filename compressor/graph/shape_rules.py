@@ -29,6 +29,7 @@ from compressor.graph.dims import (
     size_product,
     total,
 )
+from compressor.graph.elementwise import BROADCASTS
 from compressor.graph.evaluate import Array
 
 DimShape = tuple[Dim, ...]
@@ -320,7 +321,7 @@ def _window(of: Operands, kernel: Sequence[Dim] | None, channels: Dim) -> list[D
         if automatic.startswith("SAME"):
             found.append(div(size + (steps[a] - 1), steps[a]))
         elif up and steps[a] > 1:
-            # Rounding up leaves out a last window that would start in the padding, which no polynomial tells.
+            # Rounding up leaves out a last window that would start in the padding, which no polynomial expresses.
             found.append(of.fresh())
         else:
             padded = 0 if automatic == "VALID" else pads[a] + pads[a + count]
@@ -338,7 +339,7 @@ def _conv(of: Operands) -> list[DimShape] | None:
 
 
 def _tied(axis: int, index: int, weight_axis: int) -> Rule:
-    """Notes that an axis of the first input is as long as one of a weight; ONNX's own inference tells the result."""
+    """Notes that an axis of the first input is as long as one of a weight; ONNX's own inference gives the result."""
 
     def rule(of: Operands) -> None:
         before, weight = of.shape(0), of.shape(index)
@@ -360,18 +361,13 @@ def _pool(of: Operands) -> list[DimShape] | None:
     return None if before is None or len(before) < 2 else _window(of, of.ints("kernel_shape") or None, before[1])
 
 
-ELEMENTWISE = frozenset({
-    "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual",
-    "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Sum", "Where", "Xor",
-})  # fmt: skip
-"""Operators of the standard domain that broadcast their operands."""
 RULES: Mapping[str, Rule] = MappingProxyType(
-    dict.fromkeys(ELEMENTWISE, _broadcast)
+    dict.fromkeys(BROADCASTS, _broadcast)
     | {
         "AveragePool": _pool, "Concat": _concat, "ConstantOfShape": _filled, "Conv": _conv, "Expand": _expand,
         "Flatten": _flatten, "LpPool": _pool, "MatMul": _matmul, "MaxPool": _pool, "Pad": _pad, "Range": _range,
         "Reshape": _reshape, "Resize": _resize, "Slice": _slice, "Split": _split, "Tile": _tile,
-        # Where all axes of an input are open, weights tell how many channels it has.
+        # Where all axes of an input are open, weights say how many channels it has.
         "BatchNormalization": _tied(1, 1, 0), "ConvTranspose": _tied(1, 1, 0), "Gemm": _gemm, "GRU": _tied(-1, 1, -1),
         "InstanceNormalization": _tied(1, 1, 0), "LayerNormalization": _tied(-1, 1, -1), "LSTM": _tied(-1, 1, -1),
         "RNN": _tied(-1, 1, -1),

@@ -167,7 +167,7 @@ class Shapes:
         return tensor.numpy() if tensor is not None else self._numbers.data.get(value)
 
     def dynamic(self, value: ir.Value) -> list[bool]:
-        """Per axis of ``value``: does its size depend on what the caller chooses, as far as can be told?"""
+        """Per axis of ``value``: does its size depend on what the caller chooses, as far as is known?"""
         shape = self(value) or ()
         if value.is_initializer() and not value.is_graph_input():
             return [False] * len(shape)
@@ -182,7 +182,7 @@ class Shapes:
         return tops(self.limits, list(self.declared), numbered(self.declared, inputs), default)
 
     def within(self, inputs: Mapping[str, Shape]) -> bool:
-        """Does every index that is counted from sizes lie within its axis at these shapes, as far as can be told?"""
+        """Does every index that is counted from sizes lie within its axis at these shapes, as far as is known?"""
         return reachable(self.limits, numbered(self.declared, inputs))
 
 

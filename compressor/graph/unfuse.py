@@ -166,7 +166,7 @@ def _skip_norm(parts: Parts) -> dict[int, ir.Value]:
     """``LayerNormalization(input + skip + bias)``, and that sum."""
     skip, gamma, beta, bias = (parts.operand(k) for k in range(1, 5))
     total = parts.total(parts.first(), skip, bias)
-    epsilon = parts.node.attributes.get_float("epsilon", 1e-12)
+    epsilon = parts.epsilon()
     # LayerNormalization came with opset 17. Outputs 1 and 2 would be its statistics, which nothing here gives.
     if parts.opset >= 17 and gamma is not None:
         affine = [gamma] if beta is None else [gamma, beta]
@@ -178,7 +178,7 @@ def _skip_norm(parts: Parts) -> dict[int, ir.Value]:
 def _skip_rms(parts: Parts) -> dict[int, ir.Value]:
     """``gamma * x / rms(x)`` of ``x = input + skip + bias``, and that sum."""
     total = parts.total(parts.first(), parts.operand(1), parts.operand(3))
-    epsilon = parts.node.attributes.get_float("epsilon", 1e-12)
+    epsilon = parts.epsilon()
     return {0: _scaled(parts, _normalised(parts, total, -1, epsilon), parts.operand(2), None), 3: total}
 
 
@@ -186,7 +186,7 @@ def _rms(parts: Parts) -> dict[int, ir.Value] | None:
     """Over the last axis; over more, the operator is left alone."""
     if parts.node.attributes.get_int("axis", -1) != -1:
         return None
-    epsilon = parts.node.attributes.get_float("epsilon", 1e-5)
+    epsilon = parts.epsilon(1e-5)  # the default of the standard's norms, which this one follows
     return {0: _scaled(parts, _normalised(parts, parts.first(), -1, epsilon), parts.operand(1), None)}
 
 

@@ -20,7 +20,7 @@ _MASK_RANKS = (2, 3)
 
 
 def width(value: ir.Value | None) -> int | None:
-    """Size of the last axis, as the file declares it or as the weight of a product tells; None where neither does."""
+    """Size of the last axis, as the file declares it or as the weight of a product has it; None where neither does."""
     if value is None:
         return None
     last = value.shape[-1] if value.shape is not None and len(value.shape) else None
@@ -123,7 +123,7 @@ def embedding(parts: Parts) -> dict[int, ir.Value] | None:
     if segments is not None and kinds is not None:
         rows.append(parts.add("Gather", [kinds, segments], axis=0))
     total = parts.total(*rows)
-    epsilon = parts.node.attributes.get_float("epsilon", 1e-12)
+    epsilon = parts.epsilon()
     normal = parts.add("LayerNormalization", [total, gamma, beta], axis=-1, epsilon=epsilon)
     found = {0: normal, 2: total}
     if mask is not None:

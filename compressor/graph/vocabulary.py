@@ -6,8 +6,9 @@ scores keeps these outputs: E'[k] = E[t_k], (x W')[k] = (x W)[t_k]. Whatever els
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -16,14 +17,12 @@ import onnx_ir as ir
 
 from compressor.errors import ModelError, UsageError
 from compressor.graph.edit import add_constant
-from compressor.graph.movement import MOVEMENT, MOVES, Movement
+from compressor.graph.elementwise import BROADCASTS, UNARY
+from compressor.graph.movement import JOINS, MOVES
 from compressor.graph.shapes import Shapes
 from compressor.graph.weights import DerivedTensor, KeptAlong
 
 Tokens = npt.NDArray[np.int64]
-UNARY = frozenset({"Cast", "Identity", "Tanh"})
-BINARY = frozenset({"Add", "Div", "Mul", "Sub"})
-"""What may stand between the layer that scores tokens and an output: each score by itself."""
 TABLE_RANK = 2
 
 
@@ -112,7 +111,7 @@ def _origin(value: ir.Value | None) -> ir.Value | None:
 
 def _moves(node: ir.Node) -> bool:
     """Does it move entries of its first input, and join nothing to them that is numbered in the old way?"""
-    return node.domain == "" and node.op_type in MOVES and MOVEMENT[node.op_type] is not Movement.JOINS
+    return node.domain == "" and node.op_type in MOVES - JOINS
 
 
 def _inputs_of(tables: Sequence[ir.Node]) -> list[str]:
@@ -172,21 +171,10 @@ class _Change:
             return
         self.narrowed[value] = None
         node = value.producer()
-        if node is None or node.domain != "":
+        follow = None if node is None or node.domain != "" else _MAKERS_OF_SCORES.get(node.op_type)
+        if node is None or follow is None:
             raise self._lost(value, node)
-        if node.op_type in UNARY:
-            self._operand(node, 0)
-        elif node.op_type in BINARY:
-            for index in range(len(node.inputs)):
-                self._operand(node, index)
-        elif node.op_type == "MatMul":
-            self._weight(node, 1, transposed=False)
-        elif node.op_type == "Gemm":
-            self._weight(node, 1, transposed=bool(node.attributes.get_int("transB", 0)))
-            if len(node.inputs) > TABLE_RANK and node.inputs[2] is not None:
-                self._operand(node, 2)
-        else:
-            raise self._lost(value, node)
+        follow(self, node)
 
     def finish(self) -> None:
         """Sizes, once all is cut; and nobody else may read what was.
@@ -202,6 +190,17 @@ class _Change:
         for value in self.narrowed:
             dims = None if value.shape is None else [*list(value.shape)[:-1], len(self.kept)]
             value.shape = None if dims is None else ir.Shape(dims)
+
+    def element_by_element(self, node: ir.Node) -> None:
+        """What stands between the layer that scores tokens and an output, where each score is taken by itself."""
+        for index in range(1 if node.op_type in UNARY else len(node.inputs)):
+            self._operand(node, index)
+
+    def product(self, node: ir.Node) -> None:
+        """The layer itself: outputs of its matrix, and of its bias."""
+        self._weight(node, 1, transposed=bool(node.attributes.get_int("transB", 0)))
+        for index in range(2, len(node.inputs)):
+            self._operand(node, index)
 
     def _operand(self, node: ir.Node, index: int) -> None:
         value = node.inputs[index]
@@ -255,3 +254,9 @@ class _Change:
             f"--keep-tokens follows scores of tokens back to a matrix, and {value.name!r} is made by {maker}; "
             "cut the model off before it"
         )
+
+
+_MAKERS_OF_SCORES: Mapping[str, Callable[[_Change, ir.Node], None]] = MappingProxyType(
+    dict.fromkeys(BROADCASTS | UNARY, _Change.element_by_element) | dict.fromkeys(("Gemm", "MatMul"), _Change.product)
+)
+"""Operators behind which the scores are found again -> what has to be cut there."""

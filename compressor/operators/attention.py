@@ -40,8 +40,8 @@ def keep_scale(node: ir.Node, repairer: Repairer, heads: str = "q_num_heads") ->
     """The scale stays what it was for the original head size; ``heads`` names the attribute that counts heads."""
     query, key = repairer.before(node.inputs[0]), repairer.before(node.inputs[1])
     # 0 stands for an attribute that is left out: the scale then follows the size of a head, which the cut changes.
-    told = node.attributes.get_float("scale", 0.0)
-    if told or (repairer.after(node.inputs[0]), repairer.after(node.inputs[1])) == (query, key):
+    stated = node.attributes.get_float("scale", 0.0)
+    if stated or (repairer.after(node.inputs[0]), repairer.after(node.inputs[1])) == (query, key):
         return
     size = query[3] if len(query) == 4 else query[2] // node.attributes.get_int(heads, 1)
     node.attributes["scale"] = ir.AttrFloat32("scale", size**-0.5)

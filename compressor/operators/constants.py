@@ -102,7 +102,7 @@ class Constants:
         return value in self._computed or self.coupling.shapes.const(value) is not None
 
     def array(self, value: ir.Value | None) -> Array | None:
-        """The data of a static value; None where it cannot be told, or is no numbers."""
+        """The data of a static value; None where it is not known, or is no numbers."""
         if value is None or not self.static(value):
             return None
         found, node = self.coupling.shapes.const(value), value.producer()
@@ -114,7 +114,7 @@ class Constants:
         return None if found is None or found.dtype.kind in "OSU" or not found.size else found
 
     def run(self, node: ir.Node, inputs: Mapping[ir.Value, Array | None]) -> list[Array] | None:
-        """Outputs of ``node`` on ``inputs``; None where they cannot be told."""
+        """Outputs of ``node`` on ``inputs``; None where they are not known."""
         feeds = {str(v.name): a for v, a in inputs.items() if a is not None}
         if len(feeds) < len({v for v in node.inputs if v is not None}) or node.op_type in RANDOM:
             return None

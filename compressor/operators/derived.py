@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 def repair_sizes(operator: Operator, node: ir.Node, repairer: Repairer) -> None:
     """Gives attributes that are sizes of axes what is left of them.
 
-    Where the planned shapes tell the size, it is that. Where they do not (``n (g c) *s``: both may have shrunk), whole
+    Where the planned shapes have the size, it is that. Where they do not (``n (g c) *s``: both may have shrunk), whole
     rows of the leading part are counted; if none went, the size is what it was.
     """
     text = operator.text(_call(node, repairer.before))
     before, after = (name_axes(text, _call(node, shape)) for shape in (repairer.before, repairer.after))
-    told, rest = operator.given(node)
-    solve_sizes(before, told, rest)
+    stated, rest = operator.given(node)
+    solve_sizes(before, stated, rest)
     for group, size in before.extents.items():
         if size == 1 and prod(before.sizes.get(n, 1) for n in group) > 1:
-            del after.extents[group]  # broadcast: tells nothing
+            del after.extents[group]  # broadcast: any size would fit
     attributes = {axis_names(key): source for key, source in operator.sizes.items() if isinstance(source, str)}
-    # Sizes that attributes tell are those that are looked for; all others hold after the cut too.
-    solve_sizes(after, [(group, size) for group, size in told if group not in attributes])
+    # Sizes that attributes hold are those that are looked for; all others hold after the cut too.
+    solve_sizes(after, [(group, size) for group, size in stated if group not in attributes])
     for group, attribute in attributes.items():
         # Left out, the attribute has its default, and nothing is to be rewritten.
         if not node.attributes.get_int(attribute, 0):
@@ -45,7 +45,7 @@ def repair_sizes(operator: Operator, node: ir.Node, repairer: Repairer) -> None:
         if all(name in after.sizes for name in group):
             left: int | None = prod(after.sizes[name] for name in group)
         else:
-            left = _whole_rows(after, group, dict(told)[group], node, repairer)
+            left = _whole_rows(after, group, dict(stated)[group], node, repairer)
         if left is not None:
             node.attributes[attribute] = ir.AttrInt64(attribute, left)
 

@@ -46,7 +46,7 @@ def _multi_head(call: Call) -> str:
     # A cache is kept by the caller between runs, so the size of its heads stays.
     cached = _given(node, 6, 7) or _present(node)
     names = {"h": "h", "d": "[d]" if cached else "d", "e": "[e]" if cached else "e"}
-    # ONNX Runtime tells the forms of the padding mask apart by their rank.
+    # ONNX Runtime distinguishes the forms of the padding mask by their rank.
     pad = {None: "?", 1: "[v]?", 2: "b [s]?", 3: "b [t] [s]?"}[call.rank(4)]
     # With a cache the mask covers past and present keys.
     if cached and call.rank(4) in (2, 3):

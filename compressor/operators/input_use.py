@@ -1,4 +1,4 @@
-"""What a graph does with one of its inputs, as far as that tells what the input holds.
+"""What a graph does with one of its inputs, as far as that shows what the input holds.
 
 An input is followed through operators that change its layout, type or scale and nothing else, to the nodes that read
 it: a convolution over two axes reads pictures, a table is picked from by indices, a concatenation with computed
@@ -34,7 +34,7 @@ class InputUse:
         table: entries of the smallest table that the input, or a plain copy of it, picks from; None: from none.
         window: axes over which the first convolutions slide: 1, 2 or 3; None where none reads the input.
         channel_axis: axis of the input that the convolution takes for channels, -1 where it has no such axis; None
-            where that cannot be told.
+            where that is not known.
         product: a matrix product reads it.
         spectrum: a Fourier transform reads it.
         joined: it is concatenated with computed values, as a cache of keys and values is.
@@ -256,5 +256,5 @@ def _affine(node: ir.Node, index: int, shapes: Shapes, opsets: Mapping[str, int]
     size = (1, channels, *[1] * (len(shape) - 2)) if operator_of(node).statistics else ()
     ends = [evaluate(node, {**feeds, str(value.name): np.full(size, end)}, opsets) for end in (0.0, 1.0)]
     summand, total = (np.asarray(found[0] if found else np.nan, np.float64) for found in ends)
-    # Neither is a number where the reference cannot tell, or where something is divided by zero.
+    # Neither is a number where the reference cannot run it, or where something is divided by zero.
     return (total - summand, summand) if np.isfinite(total).all() and np.isfinite(summand).all() else None

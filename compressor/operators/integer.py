@@ -100,7 +100,7 @@ def _zeros(node: ir.Node, reference: Reference) -> None:
 def _softmax(node: ir.Node, coupling: Coupling) -> None:
     value = required(node, 0)
     rank = len(coupling.shape(value))
-    # The attribute tells which operator set is followed: before 13, Softmax flattens from its axis on.
+    # The attribute says which operator set is followed: before 13, Softmax flattens from its axis on.
     axis = attribute_axis(node, rank, -1 if node.attributes.get_int("opset", 13) >= 13 else 1)
     axes = {axis} if node.attributes.get_int("opset", 13) >= 13 else set(range(axis, rank))
     coupling.label(node.outputs[0], coupling.restrict(node, value, axes, "QLinearSoftmax normalises along it"))

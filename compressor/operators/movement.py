@@ -52,7 +52,7 @@ def segments(before: Shape, after: Shape) -> list[Segment]:
 def _reshape(node: ir.Node, coupling: Coupling) -> None:
     value, out = required(node, 0), node.outputs[0]
     before, after = coupling.shape(value), coupling.shape(out)
-    # Sizes of zero have equal products everywhere, so that no runs can be told apart.
+    # Sizes of zero have equal products everywhere, so that no runs can be distinguished.
     if not prod(before):
         raise Unexplained("its input is empty")
     runs = segments(before, after)

@@ -64,7 +64,7 @@ class Operator:
         factors: inputs that are multiplied with each other and summed over what the output does not have.
         factor: attribute that the product is multiplied by.
         work: multiply-accumulates as products of axes, ``b t s d + b t s e``; empty: what ``factors`` say.
-        repaired: rewrites shape inputs, and attributes that ``sizes`` does not tell of; it runs before those.
+        repaired: rewrites shape inputs, and attributes that ``sizes`` does not name; it runs before those.
         masked: edits a node of the masked reference so that removed positions do not count; None: what ``factors``,
             ``grid`` and ``neutral`` say.
         constants: what a node holds where its inputs are constant, and what it sums over; None: what ``pointwise``,
@@ -173,7 +173,7 @@ class Operator:
     @property
     def moves(self) -> bool:
         """Are all entries of its outputs entries of its first input, as they are?"""
-        return self.movement in (Movement.COPY, Movement.AXES, Movement.ALONG, Movement.ENTRIES)
+        return self.movement not in (None, Movement.JOINS, Movement.TYPE, Movement.ZEROS)
 
     @property
     def hands_on(self) -> bool:
@@ -239,18 +239,18 @@ class Operator:
     def given(self, node: ir.Node) -> tuple[list[tuple[tuple[str, ...], int]], list[tuple[tuple[str, ...], int]]]:
         """Names of axes with their sizes, in two lists.
 
-        The first holds what attributes and the record tell; the second, size 1 for attributes that are left out.
+        The first holds what attributes and the record say; the second, size 1 for attributes that are left out.
         """
-        told, rest = [], []
+        stated, rest = [], []
         for key, source in self.sizes.items():
             group = axis_names(key)
             if isinstance(source, int):
-                told.append((group, source))
+                stated.append((group, source))
             elif size := node.attributes.get_int(source, 0):
-                told.append((group, size))
+                stated.append((group, size))
             else:
                 rest.append((group, 1))
-        return told, rest
+        return stated, rest
 
     # ---- what follows for a node ----------------------------------------------------------------------------------
 
@@ -289,6 +289,7 @@ class Operator:
         try:
             text = self.text(call)
             products = self.work if isinstance(self.work, str) else self.work(call)
+        # A form that is declined has no axes to count by; coupling says why it is.
         except Unexplained:
             return 0
         if not products and len(inputs) < 2:
@@ -307,7 +308,7 @@ class Operator:
         derived.mask_node(self, node, reference)
 
     def learn(self, node: ir.Node, constants: Constants) -> None:
-        """Tells ``constants`` what the outputs of ``node`` hold where its inputs are constant, and what it reads."""
+        """Notes in ``constants`` what the outputs of ``node`` hold where its inputs are constant, and what it reads."""
         derived.learn(self, node, constants)
 
 

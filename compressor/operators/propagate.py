@@ -1,6 +1,6 @@
 """How constant channels pass through operators: what :attr:`Operator.constants` is made of.
 
-Each function looks at one node and tells :class:`Constants` what its output holds and what it reads.
+Each function looks at one node and notes in :class:`Constants` what its output holds and what it reads.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def absorbing(node: ir.Node, constants: Constants) -> None:
     """A product, which is zero where one of its operands is."""
 
     def times(columns: Sequence[Numbers], units: UnitArray) -> Numbers:
-        # A zero wins over a factor that is not known, of which running the node would tell nothing.
+        # A zero wins over a factor that is not known, of which running the node would show nothing.
         return np.where(_any_zero(columns, units), 0.0, _image(node, constants, columns, units))
 
     _learn(node, constants, times)
@@ -120,7 +120,7 @@ def batch_norm(node: ir.Node, constants: Constants) -> None:
 
     def result(columns: Sequence[Numbers], units: UnitArray) -> Numbers:
         x, scale, bias, mean, variance = columns
-        # An unknown input makes this NaN even where a scale of zero cancels it, so that case is told apart below.
+        # An unknown input makes this NaN even where a scale of zero cancels it, so that case is looked at below.
         usual = scale * (x - mean) / np.sqrt(variance + epsilon) + bias
         return np.broadcast_to(np.where(scale == 0, bias, usual), units.shape)
 
@@ -273,7 +273,7 @@ def read_factors(
     weights = _weights(node, constants, factors, met)
     for term, silent in met:
         holders = tuple(w for w in weights if w is not None and term_over(w.terms, term.axes) is not None)
-        # Only constant weights tell which positions are read; without any, all that may be other than zero are.
+        # Only constant weights show which positions are read; without any, all that may be other than zero are.
         if holders:
             constants.reads.append(Read(term, holders))
         else:

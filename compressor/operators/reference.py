@@ -8,7 +8,6 @@ removed positions get a neutral value here, and means run over the kept position
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -17,9 +16,8 @@ from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.channels.labels import Term
 from compressor.graph.evaluate import Array
 from compressor.graph.nodes import become_identity, number_of
+from compressor.operators.facts import TO_DEVIATION
 
-EPSILON = MappingProxyType({"MeanVarianceNormalization": 1e-9})
-"""Added to the variance where the operator has no such attribute."""
 NARROW = frozenset(map(np.dtype, ("bool", "int8", "int16", "uint16")))
 """Types that Where of ONNX Runtime 1.24 does not take."""
 
@@ -33,7 +31,7 @@ class Reference:
     """Edits a clone of the graph; what stays is looked up in the original by name.
 
     ``masked`` counts the nodes that needed a mask, ``statistics`` those whose mean or variance was masked, and
-    ``sized`` tells whether a mask spells out a size that depends on the input. A ``thorough`` reference masks
+    ``sized`` says whether a mask spells out a size that depends on the input. A ``thorough`` reference masks
     what a zeroed weight would cancel too, because zero times infinity is not zero.
     """
 
@@ -273,7 +271,8 @@ def _standardise(  # one formula: with and without a mean
 ) -> ir.Value:
     """``value``, normalised along ``axes`` by the statistics of its kept positions.
 
-    That is (x - mean) / sqrt(variance + epsilon); not ``centred``: x / sqrt(mean square + epsilon).
+    That is (x - mean) / sqrt(variance + epsilon); not ``centred``: x / sqrt(mean square + epsilon). For
+    MeanVarianceNormalization it is (x - mean) / (sqrt(variance) + epsilon).
     """
     dtype = reference.dtype(node.inputs[0])
     # Rows that go as a whole have no statistics that anybody reads.
@@ -292,9 +291,15 @@ def _standardise(  # one formula: with and without a mean
         # Masked once more: taking the mean off makes removed positions differ from zero.
         kept = reference.add(node, "Mul", [reference.add(node, "Sub", [kept, mean(kept)]), keep])
     variance = mean(reference.add(node, "Mul", [kept, kept]))
-    epsilon = EPSILON[node.op_type] if node.op_type in EPSILON else number_of(node, "epsilon")
-    shifted = reference.add(node, "Add", [variance, reference.constant(np.asarray(epsilon).astype(dtype))])
-    return reference.add(node, "Div", [kept, reference.add(node, "Sqrt", [shifted])])
+
+    def shifted(x: ir.Value, epsilon: float) -> ir.Value:
+        return reference.add(node, "Add", [x, reference.constant(np.asarray(epsilon).astype(dtype))])
+
+    if node.op_type == "MeanVarianceNormalization":
+        deviation = shifted(reference.add(node, "Sqrt", [variance]), TO_DEVIATION)
+    else:
+        deviation = reference.add(node, "Sqrt", [shifted(variance, number_of(node, "epsilon"))])
+    return reference.add(node, "Div", [kept, deviation])
 
 
 def _reshaped(node: ir.Node, reference: Reference, value: ir.Value | None, shape: Sequence[int]) -> ir.Value:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from types import MappingProxyType
 
 import onnx_ir as ir
@@ -63,17 +62,16 @@ RULES: Rules = MappingProxyType({(one.domain, one.name): one for family in FAMIL
 
 def operator_of(node: ir.Node) -> Operator:
     """The record of a node's operator; one that says nothing where the table has none."""
-    return record_of(node, RULES) or _unknown(*operator_key(node))
+    found = record_of(node, RULES)
+    if found is not None:
+        return found
+    domain, name = operator_key(node)
+    return Operator(name, domain)
 
 
 def known(node: ir.Node) -> bool:
     """Is there a record of the node's operator, in the table or given to the node?"""
     return record_of(node, RULES) is not None
-
-
-@lru_cache(maxsize=1024)
-def _unknown(domain: str, name: str) -> Operator:
-    return Operator(name, domain)
 
 
 def adds(node: ir.Node) -> bool:

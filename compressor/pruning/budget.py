@@ -297,7 +297,7 @@ def reach(chunks: Sequence[Chunk], goal: Goal) -> Removed:
     # Earlier steps, or lossless clean-up, may have met the target already; what the user fixed still goes.
     if goal.left([]) <= goal.most:
         return _gather([c for c in usable if c.fixed])
-    # Everything that may go is tried first, so that out of reach is told from too coarse.
+    # Everything that may go is tried first, so that out of reach differs from too coarse.
     least = goal.left(usable)
     if least > goal.most and goal.exact:
         raise TargetOutOfReach(too_much(goal, least))

@@ -48,7 +48,7 @@ def macs_per_sample(nodes: Iterable[ir.Node], shapes: Shapes) -> int:
 
 
 def uncounted(nodes: Iterable[ir.Node], shapes: Shapes) -> list[ir.Node]:
-    """Nodes whose multiply-accumulates are not known: no record tells them, or a shape is missing."""
+    """Nodes whose multiply-accumulates are not known: no record has them, or a shape is missing."""
     every = [each for node in nodes for each in (node, *nodes_inside(node))]
     return [node for node in every if not has_graph(node) and _macs_of(node, shapes) is None]
 
@@ -59,12 +59,12 @@ def in_bodies(nodes: Iterable[ir.Node], shapes: Shapes) -> int:
 
 
 def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None]) -> int | None:
-    """Multiply-accumulates of a node; None where no record tells them, or a shape is missing or does not fit."""
+    """Multiply-accumulates of a node; None where no record has them, or a shape is missing or does not fit."""
     operator = operator_of(node)
     if not operator.multiplies:
         return 0 if known(node) else None
     inputs = [None if v is None else shape(v) for v in node.inputs]
-    # A missing shape is told from an input that is not there, which has none either.
+    # A missing shape differs from an input that is not there, which has none either.
     if any(s is None for v, s in zip(node.inputs, inputs, strict=True) if v is not None):
         return None
     try:

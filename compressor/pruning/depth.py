@@ -53,7 +53,7 @@ def find_blocks(coupling: Coupling) -> list[ResidualBlock]:
         for branch in range(TERMS)
         if _left_alone(node, branch, coupling)
     ]
-    # A bit for each value that is added to: one walk then tells for every value which of them it was computed from.
+    # A bit for each value that is added to: one walk then shows for every value which of them it was computed from.
     skips = {value: 1 << k for k, value in enumerate(dict.fromkeys(node.inputs[1 - branch] for node, branch in sums))}
     follows = _dependence(coupling.graph, skips)
     found = []
@@ -185,7 +185,7 @@ def idle_blocks(coupling: Coupling, constants: Constants) -> list[ResidualBlock]
 
 
 def _is_zero(value: ir.Value | None, constants: Constants) -> bool:
-    """Is every entry zero, as far as weights of zero and operators that keep zeros tell?"""
+    """Is every entry zero, as far as weights of zero and operators that keep zeros show?"""
     if value is None:
         return False
     if constants.static(value):

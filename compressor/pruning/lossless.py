@@ -29,7 +29,7 @@ from compressor.pruning.nonfinite import NONE, in_weights
 from compressor.pruning.select import permitted, policy_of
 
 ROUNDING = 1e-5
-"""Relative difference that summing in another order makes at most; what the proof allows unless told otherwise."""
+"""Relative difference that summing in another order makes at most; what the proof allows unless set."""
 
 
 def exact(settings: PruneSettings) -> PruneSettings:
@@ -120,7 +120,7 @@ def _spread(constants: Constants, live: Mask) -> None:
 
 def _keep_some(coupling: Coupling, groups: Sequence[ChannelGroup], least: int, live: Mask) -> bool:
     """Marks as live, in place, the first units of groups that would keep fewer than ``least`` channels and of axes that
-    would keep none; tells whether there were any."""
+    would keep none; returns whether there were any."""
     before = int(live.sum())
     for member in (each for each in groups if not each.blocks):
         # ``min_channels`` counts channels, of which a unit holds ``width``.

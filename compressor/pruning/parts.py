@@ -59,7 +59,7 @@ class OperatorChain:
     """A convolution, matrix product, recurrent layer or attention, and the nodes between it and the next one.
 
     The runtime fuses what follows a product into it and passes layouts from one to the next, so that their times
-    cannot be told apart; together they can.
+    cannot be distinguished; together they can.
 
     Attributes:
         name: of its first node.
@@ -128,12 +128,12 @@ def operators(coupling: Coupling, groups: Sequence[ChannelGroup]) -> list[Operat
 
 
 def _presence(groups: Sequence[ChannelGroup]) -> dict[ir.Node, tuple[Presence, ...]]:
-    """What tells whether a node is there, for those that go with a residual block."""
+    """What decides whether a node is there, for those that go with a residual block."""
     found: dict[ir.Node, tuple[Presence, ...]] = {}
     for number, member in enumerate(groups):
         for place, block in enumerate(member.blocks):
-            tells = Presence(1, ((number, 1.0),), (place + 0.5) / len(member.blocks))
-            found |= {node: (*found.get(node, ()), tells) for node in block.nodes}
+            presence = Presence(1, ((number, 1.0),), (place + 0.5) / len(member.blocks))
+            found |= {node: (*found.get(node, ()), presence) for node in block.nodes}
     return found
 
 

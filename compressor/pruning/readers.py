@@ -69,7 +69,7 @@ def _values(coupling: Coupling, slot: Slot, wanted: UnitArray) -> list[ir.Value]
     for node, path in meetings(slot.value):
         # ``path`` is the weight as the node sees it, maybe moved on the way; the other operands are activations.
         operands = [v for v in node.inputs if v is not None and v is not path and not v.is_initializer()]
-        # Preferably what goes in. A node may read the units through a value without labels; then what it makes tells.
+        # Preferably what goes in. A node may read the units through a value without labels; then what it makes counts.
         sides = (operands, node.outputs) if slot.role == "in" else (node.outputs,)
         for side in sides:
             holders = [v for v in side if _holds(coupling, v, wanted)]

@@ -83,7 +83,7 @@ def _line(group: ChannelGroup, chunks: Sequence[Chunk], settings: SelectionSecti
 
 
 class Widths:
-    """Chooses widths by the times that a table tells.
+    """Chooses widths by the times that a table holds.
 
     Args:
         lines: of all groups.

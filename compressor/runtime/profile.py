@@ -10,15 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError
 from compressor.runtime.sessions import Array, Setup, run_session, start_session
 
 WARMUP = 5
 """Profiled runs at the start that do not count."""
+GRAPH = onnx.defs.OpSchema.AttrType.GRAPH
 _TIMED = "_kernel_time"
-BODIES = frozenset({"If", "Loop", "Scan"})
-"""Operators whose time is that of the nodes in their bodies, which are listed themselves."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def read_profile(
     for event in events:
         args = event.get("args", {})
         timed = event.get("cat") == "Node" and event["name"].endswith(_TIMED) and event["ts"] >= begin
-        if timed and args.get("op_name") not in BODIES:
+        # A node with a body takes the time of the nodes in it, which are listed themselves.
+        if timed and not _has_body(args.get("op_name", "")):
             name = event["name"].removesuffix(_TIMED)
             # The runtime may give several nodes one name, so the number of the node is a part of the key.
             key = (name, args.get("op_name", ""), args.get("provider", ""), str(args.get("node_index", "")))
@@ -118,6 +120,12 @@ def read_profile(
         for key in sorted(launches, key=first.__getitem__)
     ]
     return Profile(nodes, bool(kernels))
+
+
+def _has_body(op: str) -> bool:
+    """Does ONNX define an attribute of the operator to be a graph?"""
+    schema = onnx.defs.get_schema(op) if onnx.defs.has(op) else None
+    return schema is not None and any(a.type is GRAPH for a in schema.attributes.values())
 
 
 def _kernel_times(events: list[dict[str, Any]], begin: int) -> dict[str, list[float]]:

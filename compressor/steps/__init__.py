@@ -1,1 +1,1 @@
-"""The steps that commands share: open and account, score, cut and prove, recover, hold against gates."""
+"""The steps that commands share: open and account, score, hold against gates; what one of them does alone."""

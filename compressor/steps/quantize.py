@@ -31,8 +31,7 @@ from compressor.results.detail import AccuracyRow, OutputsRow
 from compressor.results.quantize import QuantizedRow, QuantizeReport
 from compressor.runtime.quantizer import Quantization
 from compressor.steps import run_files
-from compressor.steps.recover import NOT_COMPARED
-from compressor.steps.run_samples import RunSamples
+from compressor.steps.run_samples import NOT_COMPARED, RunSamples
 
 BYTES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
 TAKEN = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16})
@@ -78,7 +77,7 @@ class Moved:
     Attributes:
         outputs: distance on samples; None where no output can be compared.
         accuracy: where there are labels.
-        warnings: what could not be told.
+        warnings: what could not be said.
     """
 
     outputs: OutputsRow | None

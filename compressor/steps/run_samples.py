@@ -16,11 +16,11 @@ from compressor.data.synthetic import Synthetic
 from compressor.evaluate.stand_in import stand_in
 from compressor.pruning.criteria import criterion
 from compressor.results.detail import OutputsRow
-from compressor.steps.contradictions import demand_together
 from compressor.steps.run_sizes import outputs_against
 
 MADE_UP_TO_TRAIN = MappingProxyType({"finetune": 5000, "distill": 2048})
 """Made-up samples that training distils on, where the user has none; fewer are learnt by heart."""
+NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data with samples that the model takes"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,6 @@ class RunSamples:
             require(f"--recover {settings.recover}", *TRAINING)
         if settings.trainability:
             require("--trainability", *TRAINING)
-        demand_together(settings)
         if settings.data is not None:
             train, valid = open_parts(settings, model)
             return RunSamples(train, valid if len(valid) else None, real=True)

@@ -8,7 +8,7 @@ from compressor.config import PruneSettings
 from compressor.config.choices import STRUCTURES
 from compressor.pruning.analysis import Analysis
 from compressor.results.records import SavingRow
-from compressor.steps.structure import offer_of, ranks_of
+from compressor.steps.offers import offer_of, ranks_of
 from compressor.structures.layer.layers import candidate_layers
 from compressor.structures.savings import options_by_masks, options_by_rank, savings
 from compressor.structures.structure import Structure

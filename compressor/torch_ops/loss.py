@@ -12,12 +12,12 @@ from compressor.torch_ops.site import Function, Maker, Site
 
 Tensor = torch.Tensor
 
-_NONE_IGNORED = -100
-"""The class that torch ignores by default; no index of ONNX is negative unless it is to be ignored."""
+NO_CLASS = -100
+"""The label that torch ignores by default; no index of ONNX is negative unless it is to be ignored."""
 
 
 def _likelihood(site: Site) -> Function:
-    how, ignored = site.get("reduction", "mean"), site.get("ignore_index", _NONE_IGNORED)
+    how, ignored = site.get("reduction", "mean"), site.get("ignore_index", NO_CLASS)
 
     def run(x: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         # ONNX allows class numbers of 32 bits, for which torch has no kernel.

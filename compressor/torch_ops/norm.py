@@ -9,6 +9,7 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
+from compressor.operators.facts import TO_DEVIATION
 from compressor.torch_ops.site import Function, Maker, Site, Told, positive
 
 Tensor = torch.Tensor
@@ -130,8 +131,7 @@ def _mean_variance(site: Site) -> Function:
 
     def run(x: Tensor) -> Tensor:
         centred = x - x.mean(axes, keepdim=True)
-        # The standard adds this to the deviation, and not to the variance.
-        return centred / (centred.square().mean(axes, keepdim=True).sqrt() + 1e-9)
+        return centred / (centred.square().mean(axes, keepdim=True).sqrt() + TO_DEVIATION)
 
     return run
 

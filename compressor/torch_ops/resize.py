@@ -87,6 +87,7 @@ def _cubic(a: float, distance: Floats) -> Floats:
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
+# Each step of training comes with the same sizes.
 @lru_cache(maxsize=64)
 def _taps(manner: _Manner, axis: _Axis) -> tuple[Places, Floats]:
     """For each place of the output the places of the input that it reads, and their weights."""

@@ -65,7 +65,7 @@ class Sparsified:
         model: with the nodes and names of the one that came in; layers without a bias may have one now.
         plan: what goes: the one that came in, or one of as many channels of every group, as the method chose them;
             None where the trained weights are to decide.
-        tuned: what the loop has to tell.
+        tuned: what the loop has to report.
         exact: is it known that the cut changes no output?
     """
 

@@ -15,7 +15,7 @@ import pytest
 
 from compressor.channels.coupling import Coupling, Policy
 from compressor.channels.labels import Term
-from compressor.commands.prune import PruneResult, prune
+from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, ProofFailed
 from compressor.graph.normalise import normalise
@@ -23,6 +23,7 @@ from compressor.graph.shapes import infer
 from compressor.operators import table
 from compressor.operators.operator import Operator, Rules
 from compressor.operators.table import RULES
+from compressor.steps.prune.result import PruneResult
 from tests.models import MERGED_HEADS, between, in_memory, model, tokens
 from tests.property.idioms import IDIOMS
 

@@ -13,7 +13,7 @@ from compressor.commands.unify import unify_file
 from compressor.config import PruneSettings, UnifySettings
 from compressor.graph.files import load_model
 from compressor.graph.restore_packed import is_packed, with_plain_weights
-from compressor.steps.defaults import RESIZED, UNPACKED
+from compressor.steps.prune.defaults import RESIZED, UNPACKED
 from tests.models import model
 
 NET = """(float[n,16] x) => (float[n,8] y) <float[16,64] w, float[64,64] u, float[64,8] v> {

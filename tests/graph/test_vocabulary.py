@@ -34,6 +34,9 @@ PADDED = PADDED.replace("int64[1] pad = {5}", "int64[1] pad = {5}, int64[1] minu
 CAST = PADDED.replace("e = Gather(table, ids)", "c = Cast<to=6>(ids)  e = Gather(table, c)").replace(
     "same = Equal(ids, pad)", "p = Cast<to=6>(pad)  same = Equal(c, p)"
 )
+CAPPED = UNTIED.replace("logits = Add(m, bias)", "a = Add(m, bias)  s = Clip(a, low)  logits = Max(s, floor)").replace(
+    "float[12] bias", "float[12] bias, float low = {-0.5}, float[12] floor"
+)
 KEPT = [9, 0, 5, 3]
 
 
@@ -53,7 +56,9 @@ def logits(found: ir.Model, ids: list[list[int]]) -> np.ndarray:
     return np.asarray(first, np.float32)
 
 
-@pytest.mark.parametrize("text", [UNTIED, TIED, PADDED, CAST], ids=["untied", "tied", "padded", "cast"])
+@pytest.mark.parametrize(
+    "text", [UNTIED, TIED, PADDED, CAST, CAPPED], ids=["untied", "tied", "padded", "cast", "capped"]
+)
 def test_kept_tokens_have_the_scores_that_they_had(text: str, tokens: Path) -> None:
     source = in_memory(model(text))
     result = prune(source, settings(tokens))

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from compressor.graph import data_rules, elementwise, ranges, shape_rules
+from compressor.graph.movement import MOVEMENT
+from compressor.operators.elementwise import BROADCAST, unary
+from compressor.operators.table import RULES
+
 from .case import Case, check, image, token
 
 PLAIN = (
@@ -85,3 +90,25 @@ def test_broadcasting(case: Case) -> None:
 
 
 CASES = UNARY + BINARY
+
+
+# ---- what the graph knows of them ---------------------------------------------------------------------------
+
+STANDARD = {name: record for (domain, name), record in RULES.items() if domain == ""}
+
+
+def test_the_graph_broadcasts_what_the_records_broadcast() -> None:
+    assert {name for name, r in STANDARD.items() if r.signature == BROADCAST} - {"PRelu"} == elementwise.BROADCASTS
+
+
+def test_functions_of_one_operand_are_those_of_the_records() -> None:
+    found = {name for name, r in STANDARD.items() if r.labels is unary}
+    assert found - {"Dropout"} == elementwise.UNARY
+    assert {name for name in elementwise.UNARY if not STANDARD[name].pointwise} == {"Gelu"}, "onnx.reference lacks it"
+
+
+def test_every_rule_of_a_size_is_of_an_operator_that_is_known() -> None:
+    by_element = elementwise.BROADCASTS | elementwise.UNARY
+    assert by_element > data_rules._ELEMENTWISE.keys()
+    assert ranges._COMPUTED.keys() - by_element == {"Range"}
+    assert shape_rules.RULES.keys() | MOVEMENT.keys() <= STANDARD.keys()

@@ -65,6 +65,8 @@ CASES = (
           frozen={"w": "LpNormalization normalises along it"}),
     image("MeanVarianceNormalization", "b = MeanVarianceNormalization(a)", checked=False),
     image("MeanVarianceNormalization over channels", "b = MeanVarianceNormalization<axes=[1,2,3]>(a)"),
+    image("MeanVarianceNormalization of small numbers",
+          "s = Mul(a, tiny)  b = MeanVarianceNormalization<axes=[1,2,3]>(s)", more="float tiny = {0.001}"),
     image("MeanVarianceNormalization over negative axes", "b = MeanVarianceNormalization<axes=[-3]>(a)"),
     image("LRN", "b = LRN<size=3>(a)", {"v": 4}, frozen={"w": "LRN works along this axis"}),
     *(image(f"{op} over channels", f"b = {op}<axis=1>(a)", {"v": 4}, frozen={"w": f"{op} runs over it"})

@@ -6,10 +6,11 @@ import numpy as np
 import onnx
 import pytest
 
-from compressor.commands.prune import PruneResult, prune
+from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
 from compressor.steps.account import stats_in_memory
+from compressor.steps.prune.result import PruneResult
 from tests.models import between, in_memory, model, weight
 
 

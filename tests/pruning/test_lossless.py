@@ -15,10 +15,10 @@ import pytest
 from onnx import numpy_helper
 
 from compressor.commands import prune as command
-from compressor.commands.prune import PruneResult
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.pruning.lossless import ROUNDING
+from compressor.steps.prune.result import PruneResult
 from tests.models import between, in_memory, model, tokens
 
 TWO = [2, 5]

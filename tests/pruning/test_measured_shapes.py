@@ -5,13 +5,14 @@ from __future__ import annotations
 import onnx
 import pytest
 
-from compressor.commands.prune import PruneResult, prune
+from compressor.commands.prune import prune
 from compressor.config import PruneSettings, RunSettings
 from compressor.errors import NothingToPrune
 from compressor.graph.normalise import normalise
 from compressor.pruning import measured_shapes
 from compressor.pruning.measured_shapes import shapes_of
 from compressor.steps import account
+from compressor.steps.prune.result import PruneResult
 from tests.models import in_memory, model
 
 TRUNK = """

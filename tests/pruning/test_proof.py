@@ -33,7 +33,7 @@ from compressor.pruning.select import choose_channels
 from compressor.pruning.signature import same_signature
 from compressor.pruning.standard import Standard
 from compressor.runtime.stored import Runs, Stored, run_once
-from compressor.steps import step
+from compressor.steps.prune import step
 from tests.models import MERGED_HEADS, between, in_memory, model, tokens
 from tests.oracle import Pair, couple, pair
 

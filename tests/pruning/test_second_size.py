@@ -12,7 +12,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import ProofFailed
 from compressor.pruning import surgery
-from compressor.steps import step
+from compressor.steps.prune import step
 from tests.models import MERGED_HEADS, in_memory, model
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1, recover="none", scope="local")

@@ -15,10 +15,10 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import ProofFailed
 from compressor.pruning.fresh_weights import reinitialised
-from compressor.steps import changes
-from compressor.steps import recover as steps_recover
-from compressor.steps import run as steps_run
-from compressor.steps.recover import Recovery
+from compressor.steps.prune import changes
+from compressor.steps.prune import recover as steps_recover
+from compressor.steps.prune import run as steps_run
+from compressor.steps.prune.recover import Recovery
 from compressor.structures.apply import Changed
 from tests.models import between, in_memory, model
 
@@ -29,7 +29,7 @@ def settings(recover: str, **more: Any) -> PruneSettings:
 
 def planted(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
     """Recovery leaves another operator behind."""
-    honest = Recovery.after
+    honest = Recovery.recover
 
     def wrong(self: Recovery, *a: Any, **k: Any) -> None:
         honest(self, *a, **k)
@@ -38,7 +38,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
             if node.op_type == old:
                 node.op_type = new
 
-    monkeypatch.setattr(Recovery, "after", wrong)
+    monkeypatch.setattr(Recovery, "recover", wrong)
 
 
 @pytest.mark.parametrize("recover", ["bias", "lstsq"])
@@ -65,14 +65,14 @@ TABLES = """(float[n,8] x, bool c) => (float[n,2] y) <float[8,16] w, float[16,8]
 
 
 def left_as(monkeypatch: pytest.MonkeyPatch, edit: Callable[[ir.Model], None]) -> None:
-    honest = Recovery.after
+    honest = Recovery.recover
 
     def wrong(self: Recovery, *a: Any, **k: Any) -> None:
         honest(self, *a, **k)
         self.model = self.model.clone()
         edit(self.model)
 
-    monkeypatch.setattr(Recovery, "after", wrong)
+    monkeypatch.setattr(Recovery, "recover", wrong)
 
 
 def other_indices(found: ir.Model) -> None:

@@ -30,7 +30,7 @@ class SaliencyLoss:
     """Losses of the outputs of one graph.
 
     Args:
-        graph: tells which outputs are probabilities already; of these the logarithm is taken.
+        graph: shows which outputs are probabilities already; of these the logarithm is taken.
         seed: of the random signs.
     """
 

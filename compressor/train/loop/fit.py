@@ -55,7 +55,7 @@ def fit(
 
     Args:
         module: called with the inputs by name; returns a tensor or a tuple.
-        objective: what is minimised, and by what the best epoch is told; its teacher is moved to the device too.
+        objective: what is minimised, and by what the best epoch is chosen; its teacher is moved to the device too.
         data: samples in the module's own types and shapes.
         settings: how. ``checkpoint`` is a folder, or None to keep nothing; ``resume`` goes on from there.
         extensions: called in this order.

@@ -1,4 +1,4 @@
-"""What the loop tells while it runs, and what it leaves behind."""
+"""What the loop reports while it runs, and what it leaves behind."""
 
 from __future__ import annotations
 

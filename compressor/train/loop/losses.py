@@ -14,6 +14,7 @@ from compressor.config.training import NEEDS_TEACHER, LossSection
 from compressor.core.user_code import imported
 from compressor.data.output_forms import OutputForm, class_axis, decide, variance
 from compressor.errors import UsageError
+from compressor.torch_ops.loss import NO_CLASS
 from compressor.torch_ops.tensors import log_clamped, to_numpy
 from compressor.train.loop.objective import DeviceBatch, Objective, Outputs, Term
 
@@ -112,9 +113,8 @@ class CrossEntropy:
         labels = batch.labels
         if labels.is_floating_point():
             labels = labels.movedim(self.form.axis, 1).to(scores.dtype)
-        # ``cross_entropy`` takes a softmax of its own, which leaves logarithms of probabilities as they are, and
-        # ignores -100.
-        return F.cross_entropy(scores, labels)
+        # ``cross_entropy`` takes a softmax of its own, which leaves logarithms of probabilities as they are.
+        return F.cross_entropy(scores, labels, ignore_index=NO_CLASS)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Agreement:
         assert wanted is not None
         if wanted.is_floating_point():
             wanted = wanted.argmax(self.form.axis)
-        counted = wanted != -100
+        counted = wanted != NO_CLASS
         # A batch in which no position has a label would be zero over zero.
         return found.eq(wanted)[counted].double().mean() if bool(counted.any()) else counted.new_ones(()).double()
 

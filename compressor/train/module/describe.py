@@ -1,4 +1,4 @@
-"""From a node of the graph to what a maker is told about it."""
+"""From a node of the graph to what a maker gets to know about it."""
 
 from __future__ import annotations
 

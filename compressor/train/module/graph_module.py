@@ -139,7 +139,7 @@ class GraphModule(torch.nn.Module):
 
     @staticmethod
     def _device(inputs: list[Any], bound: list[Any]) -> torch.device:
-        # The first tensor tells the device: all of the module's are on one.
+        # The first tensor has the device: all of the module's are on one.
         for value in (*bound[:1], *inputs):
             if isinstance(value, torch.Tensor):
                 return value.device

@@ -53,7 +53,7 @@ def chunk_of(module: Callable[..., Any], inputs: dict[str, torch.Tensor], fixed:
     Raises:
         UsageError: an output of the fixed size does not have one row for each sample.
     """
-    # With exactly the fixed number of samples there is nothing to tell the two ways apart by.
+    # With exactly the fixed number of samples there is nothing by which the two ways differ.
     if fixed is None or samples_in(inputs) == fixed:
         return fixed
     with torch.no_grad():

@@ -10,7 +10,7 @@ UPDATES = 20
 FEWEST = 20
 """Steps between two looks at least: momentum of 0.9 takes that long to show what a strength does."""
 FAR = 0.05
-"""Share of the channels by which the ratio may be missed before that is told."""
+"""Share of the channels by which the ratio may be missed before that is reported."""
 GENEROUS = 3
 """Power of the looks with which a share may still grow: twice as far into the run, eight times as many are small."""
 

@@ -125,7 +125,7 @@ def overparameterise(
 
     Args:
         module: made of ``model``.
-        model: tells which weights are kernels, and of how many groups.
+        model: shows which weights are kernels, and of how many groups.
         include: globs of initializer names; without any, all.
         expansion: channels between the factors, as a multiple of those outside; at least 1.
         seed: of the random directions; the same gives the same, so that a run can be resumed.

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from compressor.config import PruneSettings
 from compressor.data import Dataset
 from compressor.data.labels import check_labels
-from compressor.errors import UsageError
 from compressor.graph.normalise import normalise
 from compressor.reconstruct.labels import last_layer, refit_last
-from compressor.steps.contradictions import NO_LABELS
 
 
-def demand_labels(settings: PruneSettings, model: ir.Model, data: Dataset | None) -> None:
+def demand_labels(model: ir.Model, data: Dataset) -> None:
     """Raises UsageError where labels or a last layer are missing."""
-    if settings.data is None or data is None:
-        raise UsageError(NO_LABELS)
     check_labels(data, model)
     last_layer(normalise(model.clone()))
 

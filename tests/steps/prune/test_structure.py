@@ -19,8 +19,8 @@ from compressor.graph.restore_packed import with_plain_weights
 from compressor.pruning import canary
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.reconstruct import ReconstructOptions
-from compressor.steps import losses, lowering
-from compressor.steps.structure import proved
+from compressor.steps.prune import losses, lowering
+from compressor.steps.prune.structure import proved
 from compressor.structures.apply import Calibration, Changed, change_layers
 from compressor.structures.layer.judged import Weighting
 from compressor.structures.lowrank.thinned import Thinned

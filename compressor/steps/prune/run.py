@@ -22,10 +22,10 @@ from compressor.pruning.weights_only import prove_only_weights, some_feeds
 from compressor.pruning.written import demand_same
 from compressor.results import GroupRow, ModelStats, Report
 from compressor.steps import account, run_files
-from compressor.steps.losses import Losses
-from compressor.steps.recover import Recovery
-from compressor.steps.sparsify import again, trained_towards
-from compressor.steps.step import (
+from compressor.steps.prune.losses import Losses
+from compressor.steps.prune.recover import Recovery
+from compressor.steps.prune.sparsify import again, trained_towards
+from compressor.steps.prune.step import (
     Means,
     chosen,
     chosen_changes,
@@ -35,7 +35,7 @@ from compressor.steps.step import (
     replayed_choice,
     replays,
 )
-from compressor.steps.structure import Selected, changed_rows, proved, proved_stored
+from compressor.steps.prune.structure import Selected, changed_rows, proved, proved_stored
 
 
 @dataclass
@@ -91,11 +91,12 @@ class PruningRun:
             fresh = reinitialised(found.model, self.settings.seed)
             self._demand_tied(found, found.model, fresh)
             found, read = self.analysed(fresh)
-        self.ticket = self.recovery.tickets(found.model)
-        if self.ticket is not None:
-            for trained in (self.ticket, self.model):
+        tickets = self.recovery.tickets(found.model)
+        if tickets is not None:
+            for trained in tickets:
                 self._demand_tied(found, found.model, trained)
-            found, read = self.analysed(self.model)
+            self.ticket, chosen_by = tickets
+            found, read = self.analysed(chosen_by)
         for step in [self.settings] if self.plan is not None else steps_of(self.settings, self.size):
             # Not the first step: the model is another one since, and is analysed anew.
             if self.origin is not None:
@@ -153,13 +154,12 @@ class PruningRun:
         self.trail.add(choice.plan, cut, last=step.steps == 1)
         rows, self.origin = account.group_rows(choice.groups, cut, self.groups), choice.origin
         self.groups = account.with_scores(rows, choice.scored, cut)
-        # The dense side of a layer-wise repair is the model right before this cut.
-        self.recovery.before(found.model)
         small, shown = removed(found, choice, self.settings, self.clock)
         # Recovery edits the other one; a clone shares its weights.
         bare = small.clone()
         self.ticket = None if self.ticket is None else small.clone()
-        self.recovery.after(small, cut, done.changes)
+        # Layers are fitted to what stood right before this cut, and not to the original.
+        self.recovery.recover(found.model, small, cut, done.changes)
         shown += self._shown_of_recovery(found, bare, shown[-1] if shown else None)
         self.proofs += [replace(evidence, not_proved=[*missing, *evidence.not_proved]) for evidence in shown]
         return found

@@ -23,10 +23,10 @@ from compressor.pruning.select import Choice
 from compressor.results import Report
 from compressor.results.detail import AccuracyRow, OutputsRow, RecoveryRow, SyntheticRow
 from compressor.steps.account import left_alone
-from compressor.steps.run_samples import RunSamples
+from compressor.steps.prune.trainability import trainability_row
+from compressor.steps.prune.trainer import Phase, Trainer
+from compressor.steps.run_samples import NOT_COMPARED, RunSamples
 from compressor.steps.run_sizes import run_size
-from compressor.steps.trainability import trainability_row
-from compressor.steps.trainer import Phase, Trainer
 
 if TYPE_CHECKING:
     from compressor.reconstruct import ReconstructOptions
@@ -41,7 +41,6 @@ INEXACT_NOTE = (
     "that outputs change then; what trains after the cut makes up for it"
 )
 NOT_RUN = "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
-NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data with samples that the model takes"
 STAND_IN_NOTE = "no data was given, so made-up samples stood in for it; --data with real samples recovers more"
 
 
@@ -57,7 +56,7 @@ class Recovery:
         source: the original, which training imitates.
         settings: ``recover`` says how.
         samples: to learn from and judge on.
-        clock: times what is done, and is told how training goes.
+        clock: times what is done, and hears how training goes.
     """
 
     def __init__(self, source: ir.Model, settings: PruneSettings, samples: RunSamples | None, clock: Clock) -> None:
@@ -65,7 +64,6 @@ class Recovery:
         self._plain: ir.Model | None = None
         self._source, self._samples, self._clock = source, samples, clock
         self.settings = self._settings = settings
-        self._dense: ir.Model | None = None
         self._cut: ir.Model | None = None
         self.changed: Changed | None = None
         self._rows: list[RecoveryRow] = []
@@ -75,10 +73,10 @@ class Recovery:
         self._judged = None if samples is None else samples.valid
         self._evaluator = evaluator_for(settings, self._judged, settings.max_drop)
         self._warnings += labels_unread(self._judged, self._evaluator)
-        if settings.refit_last:
-            from compressor.steps.refit import demand_labels
+        if settings.refit_last and samples is not None:
+            from compressor.steps.prune.refit import demand_labels
 
-            demand_labels(settings, source, None if samples is None else samples.train)
+            demand_labels(source, samples.train)
         # Measured before any work is done, so that labels or a metric that do not fit are said at once.
         # On the model before any cut, which the run may replace by then.
         self._original = None if self._evaluator is None else self._measured(self._evaluator, source)
@@ -121,25 +119,32 @@ class Recovery:
         """Does a cut stay as it is?"""
         return self._settings.recover == "none" and not self._settings.changes_layers
 
-    def before(self, model: ir.Model) -> None:
-        """Keeps what is needed of the analysed model that is about to be cut."""
-        # A clone costs little, since its weights are shared, and surgery edits the other one.
-        self._dense = None if self.idle else model.clone()
+    def recover(
+        self, dense: ir.Model, model: ir.Model, cut: ChannelMask, changes: Mapping[str, LayerChange] | None = None
+    ) -> None:
+        """Recovers the model that was cut and makes ``changes`` on the way; :attr:`model` is what comes of it.
 
-    def after(self, model: ir.Model, cut: ChannelMask, changes: Mapping[str, LayerChange] | None = None) -> None:
-        """Recovers the model that was cut, as :meth:`before` knew it, by ``cut``, and makes ``changes`` on the way.
+        Args:
+            dense: what was cut: what layers are fitted to.
+            model: what is left of it; edited.
+            cut: what went.
+            changes: layers by node that become something cheaper.
 
         Raises:
             CompressorError: as :func:`compressor.reconstruct.recover` and :func:`compressor.train.finetune.finetune`.
         """
         self.model, self._plain = model, None
         self._steps += 1
-        if changes and self._dense is not None:
+        if self.idle:
+            return
+        # A clone costs little, since its weights are shared, and what is measured is put into the graph.
+        dense = dense.clone()
+        if changes:
             with self._clock.phase("recover"):
-                self._change(model, self._dense, cut, changes)
+                self._change(model, dense, cut, changes)
         done = self._settings.recover == "none" or (changes and not self._settings.uses_gradients)
-        if self._samples is not None and self._dense is not None and not done:
-            self._regain(model, self._dense, cut, self._samples, changes)
+        if self._samples is not None and not done:
+            self._regain(model, dense, cut, self._samples, changes)
         if self.changed is not None and self.changed.coefficients:
             from compressor.structures.interspace.store import with_stored
 
@@ -170,10 +175,9 @@ class Recovery:
             elif self._settings.recover == "distill" and self._steps == self._settings.steps:
                 self.model = self._trainer.distilled(self.model, samples, self.changed, self._steps)
 
-    def tickets(self, model: ir.Model) -> ir.Model | None:
-        """Fresh weights, trained for ``--rewind`` epochs, which cuts go back to; None where nothing is rewound.
-
-        Afterwards :attr:`model` is what they become in ``--epochs`` more, by which channels are chosen.
+    def tickets(self, model: ir.Model) -> tuple[ir.Model, ir.Model] | None:
+        """Fresh weights, trained for ``--rewind`` epochs, which cuts go back to, and what they become in ``--epochs``
+        more, by which channels are chosen; None where nothing is rewound.
         """
         epochs, samples = self._settings.rewind, self._samples
         if epochs is None or samples is None:
@@ -186,13 +190,12 @@ class Recovery:
                     early, samples, None, step, Phase("rewind", "training up to where it is rewound", epochs)
                 )
             phase = Phase("whole", "training before the cut")
-            self.model = trainer.trained(early.clone(), samples, None, step, phase)
-        return early
+            return early, trainer.trained(early.clone(), samples, None, step, phase)
 
     def refit(self) -> None:
         """Fits the last layer to labels, if asked to."""
         if self._settings.refit_last and self._samples is not None:
-            from compressor.steps.refit import refitted
+            from compressor.steps.prune.refit import refitted
 
             with self._clock.phase("refit"):
                 self._warnings.append(refitted(self.model, self._samples.train))
@@ -264,7 +267,7 @@ class Recovery:
 
     def _change(self, model: ir.Model, dense: ir.Model, cut: ChannelMask, changes: Mapping[str, LayerChange]) -> None:
         """Makes changes: on samples where there are such and the model runs on them, else of the weights alone."""
-        from compressor.steps.changes import Making, make_changes
+        from compressor.steps.prune.changes import Making, make_changes
 
         samples = self._samples
         data = None if samples is None or self._settings.recover == "none" else samples.train

@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compressor.commands.prune import PruneResult, prune, prune_file
+from compressor.commands.prune import prune, prune_file
 from compressor.commands.prune_report import report_file
 from compressor.config import PruneSettings
 from compressor.errors import GateMissed, UsageError
 from compressor.steps.gates import demand_gates
-from compressor.steps.recover import INEXACT_NOTE
-from compressor.steps.trainer import IN_VAIN
+from compressor.steps.prune.recover import INEXACT_NOTE
+from compressor.steps.prune.result import PruneResult
+from compressor.steps.prune.trainer import IN_VAIN
 from tests.models import between, in_memory, model
 
-MODELS = Path(__file__).parents[2] / "models"
+MODELS = Path(__file__).parents[3] / "models"
 NET = MODELS / "digits-mobilenet.onnx"
 TEST = MODELS / "digits-test.npz"
 SETTINGS = {"ratio": 0.3, "round_to": 4, "scope": "local", "data": str(TEST), "val_share": 0.5}
@@ -186,7 +187,7 @@ def test_what_is_missing_is_said_first(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if "data" not in settings:
-        monkeypatch.delattr("compressor.steps.settled.analyse")
+        monkeypatch.delattr("compressor.steps.prune.settled.analyse")
     np.savez(tmp_path / "unlabelled.npz", x=np.zeros((20, 1, 8, 8), np.float32))
     with pytest.raises(UsageError, match=words):
         prune(NET, PruneSettings.parse({"ratio": 0.3, **settings}))
@@ -200,7 +201,7 @@ def test_a_missing_library_is_said_before_any_work(
     library: str, asked: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    monkeypatch.delattr("compressor.steps.settled.analyse")
+    monkeypatch.delattr("compressor.steps.prune.settled.analyse")
     with pytest.raises(UsageError, match=rf"^--\w+.* needs {library}, which .* pip install 'onnx-compressor\[tune\]'"):
         prune(NET, PruneSettings.parse({**SETTINGS, **asked}))
 

@@ -14,7 +14,7 @@ from compressor.data import Dataset
 from compressor.errors import ModelError
 from compressor.reconstruct import ReconstructOptions
 from compressor.steps.account import left_alone
-from compressor.steps.lowering import lowered
+from compressor.steps.prune.lowering import lowered
 from compressor.structures.apply import Calibration, Changed, change_layers
 from compressor.structures.layer.change import LayerChange
 

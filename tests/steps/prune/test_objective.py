@@ -7,7 +7,7 @@ import pytest
 from compressor.config import PruneSettings
 from compressor.pruning.analysis import analyse
 from compressor.results import ModelStats, Report
-from compressor.steps.objective import by_time, macs_lag_time
+from compressor.steps.prune.objective import by_time, macs_lag_time
 from tests.models import between, in_memory
 
 

@@ -7,10 +7,10 @@ from compressor.pruning.analysis import Analysis
 from compressor.pruning.by_loss import uniform_share
 from compressor.pruning.select import ranked
 from compressor.results import Report
-from compressor.steps.losses import scored
+from compressor.steps.prune.losses import scored
 
 DEARER = 2.0
-"""How many times fewer multiply-accumulates than asked for may be left before that is told."""
+"""How many times fewer multiply-accumulates than asked for may be left before that is reported."""
 DEAR = (
     "runs were to take {share:.2f} of their time, and only {macs:.2f} of the multiply-accumulates are left for that: "
     "this model spends its time on something else; leave --objective latency out to keep more"

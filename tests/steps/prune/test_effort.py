@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from compressor.config import PruneSettings
 from compressor.pruning.analysis import analyse
-from compressor.steps import effort
-from compressor.steps.effort import LayerSize, RecoveryWork
+from compressor.steps.prune import effort
+from compressor.steps.prune.effort import LayerSize, RecoveryWork
 from tests.models import in_memory, model
 
 LAYERS = st.builds(LayerSize, st.integers(1, 4096), st.integers(1, 8), st.floats(0.5, 3000))

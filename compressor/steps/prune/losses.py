@@ -70,7 +70,7 @@ class Losses:
     Args:
         settings: samples, seed, provider.
         data: what is measured on.
-        clock: is told how it goes.
+        clock: hears how it goes.
         telling: the samples excite what a layer can do: they are the user's, or a classifier is sure of them. On others
             too much seems dispensable: there channels go in the order of their weights (docs/allocation.md).
     """

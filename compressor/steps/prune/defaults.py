@@ -26,8 +26,8 @@ from compressor.graph.shapes import Shapes
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.cost import LEAST_SAMPLES, PASS_MACS, macs_per_sample
 from compressor.results import Report
-from compressor.steps.effort import Effort, RecoveryWork
-from compressor.steps.losses import follows_losses
+from compressor.steps.prune.effort import Effort, RecoveryWork
+from compressor.steps.prune.losses import follows_losses
 from compressor.steps.run_samples import RunSamples
 
 SECONDS = 60.0
@@ -76,7 +76,7 @@ FEWER = (
 
 
 HEAVIER = 0.1
-"""Share by which more may be left of a file than of its multiply-accumulates before that is told."""
+"""Share by which more may be left of a file than of its multiply-accumulates before that is reported."""
 HEAVY = (
     "channels went where they cost multiply-accumulates: {macs:.2f} of these are left, and {size:.2f} of the file; "
     "--target-size spends the budget on bytes"
@@ -188,22 +188,10 @@ def _minutes(seconds: float) -> str:
 def resized(settings: PruneSettings) -> tuple[PruneSettings, list[str]]:
     """The settings of a run whose inputs or outputs may shrink, and what the report has to say.
 
-    Nothing then runs both models side by side on the same data.
-
-    Raises:
-        UsageError: something that does was asked for.
+    Nothing then runs both models side by side on the same data; asking for that is a contradiction.
     """
     if not settings.resizes:
         return settings, []
-    given = settings.model_fields_set
-    asked = [f"--recover {settings.recover}"] if "recover" in given and settings.recover not in ("auto", "none") else []
-    asked += ["--scope loss"] if settings.scope == "loss" else []
-    asked += [f"--{name.replace('_', '-')}" for name in ("data", "val_data", "max_drop", "robustness", "trainability")
-              if getattr(settings, name)]  # fmt: skip
-    if asked:
-        flags = {"--cache-heads": settings.cache_heads, "--free-output": settings.free_outputs}
-        what = next((flag for flag, is_so in flags.items() if is_so), "--keep-tokens")
-        raise UsageError(f"{asked[0]} compares models on the same inputs and outputs; leave it out, or {what}")
     # Nothing is missing where nothing was to be recovered.
     notes = [] if settings.recover == "none" else [RESIZED]
     return _with(settings, recover="none", scope="local" if settings.scope == "auto" else settings.scope), notes
@@ -279,7 +267,7 @@ def size_lags_macs(report: Report) -> list[str]:
 
 
 def _with(settings: PruneSettings, **changes: object) -> PruneSettings:
-    """A copy in which what the user gave is still told from defaults."""
+    """A copy in which what the user gave still differs from defaults."""
     given = settings.model_fields_set
     copy = settings.model_copy(update=changes)
     # model_copy counts what it updates as given by the user, and later defaults depend on what was given.

@@ -10,7 +10,9 @@ import onnx_ir as ir
 
 from compressor.channels.plan import PruningPlan, demand_files
 from compressor.config import PruneSettings
+from compressor.config.contradictions import contradiction
 from compressor.core.clock import Clock
+from compressor.errors import UsageError
 from compressor.evaluate.stand_in import tell_sizes
 from compressor.graph.joined import joined_of
 from compressor.graph.restore_packed import is_packed
@@ -21,8 +23,8 @@ from compressor.pruning.matching import demand_matches
 from compressor.pruning.preparation import Original
 from compressor.results import ModelStats
 from compressor.steps import account, run_files
-from compressor.steps.defaults import UNPACKED, made_up, resized, resolve_defaults
-from compressor.steps.objective import by_time
+from compressor.steps.prune.defaults import UNPACKED, made_up, resized, resolve_defaults
+from compressor.steps.prune.objective import by_time
 from compressor.steps.run_samples import RunSamples
 from compressor.steps.run_sizes import follow_batch
 from compressor.steps.tokens import of_tokens
@@ -53,12 +55,16 @@ class Asked:
         """Opens what was given.
 
         Raises:
-            CompressorError: the model or the data is not readable, or the plan is of other files.
+            CompressorError: the model or the data is not readable, or the plan is of other files or contradicts the
+                settings.
         """
         source, size = run_files.open_source(model, settings, settings.also)
         if plan is not None:
             demand_files(plan, run_files.file_names(source) or ["the model"])
         settings = exact(account.settings_of_plan(settings, plan))
+        # Once more, as a plan brings settings of its own.
+        if plan is not None and (said := contradiction(settings, replayed=True)) is not None:
+            raise UsageError(said)
         # Unreadable data is said before anything is analysed.
         samples = RunSamples.of(settings, source) if settings.data is not None else None
         return Asked(source, size, None if isinstance(model, ir.Model) else Path(model), settings, plan, samples)

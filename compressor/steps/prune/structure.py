@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.plan import PruningPlan, plan_of
@@ -17,7 +16,7 @@ from compressor.core.scratch import scratch
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
 from compressor.pruning import proof
 from compressor.pruning.analysis import Analysis
-from compressor.pruning.budget import FINE, NARROW, Goal, finer
+from compressor.pruning.budget import Goal, finer
 from compressor.pruning.by_loss import ByLoss, budget_of, uniform_share
 from compressor.pruning.constants import demand_same_constants
 from compressor.pruning.cost import graph_macs
@@ -27,15 +26,14 @@ from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import MaskedReference
 from compressor.pruning.select import Choice, Ranking, origin_of, policy_of
 from compressor.results.records import ChangedLayerRow
-from compressor.steps.losses import Losses
+from compressor.steps.offers import offer_of, ranks_of
+from compressor.steps.prune.losses import Losses
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed
     from compressor.structures.choose import JointChoice
     from compressor.structures.layer.change import ChangeLine, LayerChange
     from compressor.structures.layer.layers import CandidateLayer
-    from compressor.structures.lowrank.curves import Ranks
-    from compressor.structures.mask_curves import MaskOffer
     from compressor.structures.structure import Structure
 
 NO_LAYER = "no layer of this model can be taken apart{reasons}; --structure channels removes channels"
@@ -76,7 +74,7 @@ class LayerOptions:
     Args:
         settings: of the run.
         losses: reads samples; None where there are none, and ranks lose what they drop of the weights.
-        clock: is told how it goes.
+        clock: hears how it goes.
     """
 
     def __init__(self, settings: PruneSettings, losses: Losses | None, clock: Clock) -> None:
@@ -193,27 +191,6 @@ class LayerOptions:
             if self._structure.channels:
                 plan = plan_of(found.coupling, groups, chosen.removed, policy_of(self._settings))
         return Selected(Choice(plan, groups, None), chosen.changes)
-
-
-def offer_of(structure: Structure, settings: PruneSettings, counts: str = "macs") -> MaskOffer:
-    """How the masks of a structure, which has some, become options, as the settings ask for it."""
-    from compressor.structures.interspace.basis import STARTS
-    from compressor.structures.mask_curves import MaskOffer
-
-    assert structure.masks is not None
-    if not structure.basis:
-        return MaskOffer(structure.masks())
-    scope = "loss" if settings.scope == "auto" else settings.scope
-    return MaskOffer(structure.masks(), STARTS[settings.basis], np.dtype(settings.coefficients), scope, counts)
-
-
-def ranks_of(settings: PruneSettings) -> Ranks:
-    """The ranks that the settings allow: as many as channels of a group may be left."""
-    from compressor.structures.lowrank.curves import Ranks
-
-    asked = "round_to" in settings.model_fields_set
-    multiple = settings.round_to
-    return Ranks(multiple, multiple if asked else min(multiple, FINE), NARROW, 1 - settings.max_ratio)
 
 
 def proved(changed: Changed | None, found: Analysis, settings: PruneSettings, clock: Clock) -> list[Evidence]:

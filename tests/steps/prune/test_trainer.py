@@ -13,8 +13,8 @@ from compressor.core.clock import Clock
 from compressor.data import Dataset
 from compressor.data.synthetic import sample_shapes, synthetic
 from compressor.errors import UsageError
+from compressor.steps.prune.trainer import NEAR, Trainer
 from compressor.steps.run_samples import RunSamples
-from compressor.steps.trainer import NEAR, Trainer
 from compressor.train import brief
 from tests.models import in_memory, model
 
@@ -70,7 +70,7 @@ def test_a_users_samples_are_judged_on_made_up_ones(monkeypatch: pytest.MonkeyPa
     trainer = Trainer(in_memory(model(NET)), PruneSettings.parse({"ratio": 0.5}), Clock())
     judges: Dataset | None = trainer._unseen(Given())  # type: ignore[arg-type]
     assert judges is not None
-    monkeypatch.setattr("compressor.steps.trainer.stand_in", refuse)
+    monkeypatch.setattr("compressor.steps.prune.trainer.stand_in", refuse)
     assert trainer._unseen(Given()) is None  # type: ignore[arg-type]
 
 

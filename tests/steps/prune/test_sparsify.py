@@ -12,11 +12,12 @@ import pytest
 pytest.importorskip("torch")
 
 from compressor.channels.plan import PruningPlan
-from compressor.commands.prune import PruneResult, prune
+from compressor.commands.prune import prune
 from compressor.config import PruneSettings, SparsifySettings
 from compressor.errors import NothingToPrune, UsageError
 from compressor.pruning.fresh_weights import reinitialised
-from compressor.steps.step import removed
+from compressor.steps.prune.result import PruneResult
+from compressor.steps.prune.step import removed
 from compressor.train.sparsify import regularized
 from tests.models import in_memory, model, weight
 from tests.train.regularizers.case import CHAIN, RESIDUAL
@@ -106,14 +107,14 @@ def test_a_plan_goes_with_methods_that_leave_it_alone(asked: dict[str, Any]) -> 
 def test_what_contradicts_is_said_first(
     settings: dict[str, Any], words: str, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("compressor.steps.settled.analyse")
+    monkeypatch.delattr("compressor.steps.prune.settled.analyse")
     asked.pop("sparsify_epochs")
     with pytest.raises(UsageError, match=words):
         run(CHAIN, asked, **settings)
 
 
 def test_a_plan_and_a_ticket_contradict(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("compressor.steps.settled.analyse")
+    monkeypatch.delattr("compressor.steps.prune.settled.analyse")
     asked.pop("sparsify_epochs")
     settings = PruneSettings.parse({**asked, "rewind": 1})
     with pytest.raises(UsageError, match="which --rewind trains to find out"):
@@ -169,7 +170,7 @@ def test_the_cut_goes_back_to_weights_of_an_early_epoch(rewind: str | int, asked
     kept: list[ir.Model] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "compressor.steps.run.removed", lambda found, *rest: kept.append(found.model) or removed(found, *rest)
+            "compressor.steps.prune.run.removed", lambda found, *rest: kept.append(found.model) or removed(found, *rest)
         )
         result = run(RESIDUAL, asked, rewind=rewind, steps=2, learning_rate=0.05)
     assert weight(result.model, "w0").shape == (4, 3, 3, 3)

@@ -19,8 +19,8 @@ from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.evaluate.stand_in import stand_in
 from compressor.graph.normalise import normalise
 from compressor.results.detail import Curve
-from compressor.steps.curves import training_curves
-from compressor.steps.lowering import kept_in_training
+from compressor.steps.prune.curves import training_curves
+from compressor.steps.prune.lowering import kept_in_training
 from compressor.steps.run_sizes import outputs_against
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Trainer:
     Args:
         source: the original, which is imitated.
         settings: of the run.
-        clock: is told how it goes.
+        clock: hears how it goes.
     """
 
     def __init__(self, source: ir.Model, settings: PruneSettings, clock: Clock) -> None:
@@ -155,7 +155,7 @@ class Trainer:
             return None
 
     def _distance(self, model: ir.Model, data: Dataset | None) -> float:
-        """How far outputs are from the original's, as a share of their norm; infinite where nothing can tell.
+        """How far outputs are from the original's, as a share of their norm; infinite where it cannot be measured.
 
         Raises:
             ModelError: a model does not run on ``data``.

@@ -10,11 +10,11 @@ import pytest
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import UsageError
-from compressor.steps import losses
-from compressor.steps.losses import NO_VIEW, follows_losses
+from compressor.steps.prune import losses
+from compressor.steps.prune.losses import NO_VIEW, follows_losses
 from tests.models import between, in_memory, model
 
-MODELS = Path(__file__).parents[2] / "models"
+MODELS = Path(__file__).parents[3] / "models"
 NET, DATA = MODELS / "digits-mobilenet.onnx", MODELS / "digits-test.npz"
 RUN = {"data": str(DATA), "val_share": 0.5, "recover": "lstsq", "target_macs": 0.5, "verify": False}
 

@@ -17,14 +17,14 @@ from compressor.core.extras import EXTRAS
 from compressor.pruning.analysis import analyse
 from compressor.results import ModelStats, Report
 from compressor.results.detail import AccuracyRow
-from compressor.steps import defaults
-from compressor.steps.defaults import NO_LAYER, resolve_defaults, size_lags_macs
-from compressor.steps.effort import RecoveryWork
 from compressor.steps.gates import unresolved
+from compressor.steps.prune import defaults
+from compressor.steps.prune.defaults import NO_LAYER, resolve_defaults, size_lags_macs
+from compressor.steps.prune.effort import RecoveryWork
 from compressor.steps.run_samples import RunSamples
 from tests.models import between, in_memory, model
 
-MODELS = Path(__file__).parents[2] / "models"
+MODELS = Path(__file__).parents[3] / "models"
 NET, DATA = MODELS / "digits-mobilenet.onnx", MODELS / "digits-test.npz"
 
 

@@ -35,10 +35,10 @@ from compressor.pruning.signature import demand_declared
 from compressor.pruning.standard import all_finite
 from compressor.runtime.stored import Runnable
 from compressor.steps import account
-from compressor.steps.losses import Losses, follows_losses, scored
+from compressor.steps.prune.losses import Losses, follows_losses, scored
+from compressor.steps.prune.structure import LayerOptions, Selected, structure_of
 from compressor.steps.run_samples import RunSamples
 from compressor.steps.score import measure_depth, measure_for_criterion
-from compressor.steps.structure import LayerOptions, Selected, structure_of
 
 if TYPE_CHECKING:
     from compressor.latency import LatencyTarget
