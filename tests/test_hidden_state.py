@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,16 @@ ROOMS = ("core/machine.py", "cli/", "runtime/library.py")
 """Where the environment is read; the last one sets a variable, because it has to be set before an import."""
 WRITABLE = {"dict", "list", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict", "ContextVar", "local"}
 Display = ast.Dict | ast.List | ast.Set | ast.DictComp | ast.ListComp | ast.SetComp
+
+
+@cache
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def parsed(text: str) -> ast.Module:
+    return ast.parse(text)
 
 
 def scopes(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -36,7 +47,7 @@ def writable(value: ast.expr | None) -> bool:
 
 def state_of(text: str) -> list[str]:
     """Lines on which a module makes something that it could write to later, or writes to a name of its own."""
-    tree = ast.parse(text)
+    tree = parsed(text)
     found = [
         ast.unparse(statement)
         for statement in scopes(tree.body)
@@ -50,22 +61,22 @@ def state_of(text: str) -> list[str]:
 def surroundings_of(text: str) -> list[str]:
     """Uses of the environment."""
     found = []
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(text)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
         names += [node.attr] if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os" else []
         found += [ast.unparse(node)] if ENVIRONMENT.intersection(names) else []
     return found
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_tables_cannot_be_written_to(module: str) -> None:
-    found = state_of(MODULES[module].read_text(encoding="utf-8"))
+def test_tables_cannot_be_written_to() -> None:
+    found = {module: state for module, path in MODULES.items() if (state := state_of(text_of(path)))}
     assert not found, "make it a MappingProxyType, a tuple or a frozenset, or hold it in an object that is handed on"
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if not module.startswith(ROOMS)])
-def test_the_environment_is_read_in_its_rooms(module: str) -> None:
-    assert not surroundings_of(MODULES[module].read_text(encoding="utf-8")), "ask compressor.core.machine"
+def test_the_environment_is_read_in_its_rooms() -> None:
+    outside = {module: path for module, path in MODULES.items() if not module.startswith(ROOMS)}
+    found = {module: uses for module, path in outside.items() if (uses := surroundings_of(text_of(path)))}
+    assert not found, "ask compressor.core.machine"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +69,12 @@ def render_template(name: str, created: datetime | None, **values: object) -> st
     return _environment().get_template(name).render(stamp=stamp, page=page, charts=charts, **values)
 
 
+@lru_cache(maxsize=1)
 def _environment() -> Environment:
-    """Every string is escaped, and characters that do not print are shown as escapes: names are not trusted."""
+    """Every string is escaped, and characters that do not print are shown as escapes: names are not trusted.
+
+    Made once, because it holds the compiled templates, and compiling takes far longer than printing.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 -- an extra
 
     environment = Environment(

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
+from functools import cache
 
 import pytest
 
@@ -23,11 +23,15 @@ def python(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
     )
 
 
+@cache
+def told(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A request for help in a terminal of 80 columns; imports are listed on stderr. One process for all its tests."""
+    return python("-X", "importtime", "-m", "compressor", *arguments, env={**os.environ, "COLUMNS": "80"})
+
+
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
 def test_help_loads_nothing_heavy(arguments):
-    started = time.perf_counter()
-    done = python("-X", "importtime", "-m", "compressor", *arguments)
-    print(f"{' '.join(arguments)}: {time.perf_counter() - started:.2f} s")
+    done = told(*arguments)
     assert done.returncode == 0, done.stderr
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "compressor.cli.main" in loaded
@@ -35,8 +39,7 @@ def test_help_loads_nothing_heavy(arguments):
 
 
 def test_a_command_is_imported_only_when_used():
-    done = python("-X", "importtime", "-m", "compressor", "--help")
-    assert not any(f"{entry.module}\n" in done.stderr for entry in COMMANDS.values())
+    assert not any(f"{entry.module}\n" in told("--help").stderr for entry in COMMANDS.values())
 
 
 LONG = ("prune", "unify", "finetune", "sensitivity")
@@ -44,7 +47,7 @@ LONG = ("prune", "unify", "finetune", "sensitivity")
 
 @pytest.mark.parametrize("name", LONG)
 def test_help_is_short_and_all_of_it_is_one_flag_away(name):
-    short, whole = (python("-m", "compressor", name, flag).stdout for flag in ("--help", "--help-all"))
+    short, whole = (told(name, flag).stdout for flag in ("--help", "--help-all"))
     assert "--help-all" in short
     assert len(short.splitlines()) < 100
     assert len(whole.splitlines()) > 1.5 * len(short.splitlines())
@@ -56,7 +59,7 @@ def test_help_is_short_and_all_of_it_is_one_flag_away(name):
     ids=" ".join,
 )
 def test_help_fits_80_columns_and_names_the_exit_codes(arguments):
-    text = python("-m", "compressor", *arguments, env={**os.environ, "COLUMNS": "80"}).stdout
+    text = told(*arguments).stdout
     assert max(len(line) for line in text.splitlines()) <= 80
     assert "Examples:" in text
     listed = text[text.index("Exit codes:") :]
@@ -69,7 +72,7 @@ def descendants(kind: type) -> list[type]:
 
 
 def test_every_setting_has_its_flag_in_the_help():
-    text = python("-m", "compressor", "prune", "--help-all").stdout
+    text = told("prune", "--help-all").stdout
     for field in PruneSettings.model_fields:
         assert flag(PruneSettings, field) in text
     assert "Default: consumers" in " ".join(text.split())

@@ -27,10 +27,10 @@ inspect net.onnx
 diff net.onnx small.onnx
 verify net.onnx net.clean.onnx
 bench net.onnx --runs 10 --seconds 0.01 --rounds 3
-sensitivity net.onnx
+sensitivity net.onnx --samples 8
 unify net.onnx --block 1x4 --all-layers
 quantize net.onnx --samples 4
-robustness net.onnx small.onnx
+robustness net.onnx small.onnx --samples 8
 run recipe.yaml
 finetune net.onnx --teacher net.onnx --data data.npz --epochs 1 --batch-size 3 --val-share 0'''
 lines = [line for line in COMMANDS.splitlines() if line.split()[0] != "finetune" or find_spec("torch") is not None]

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from compressor.commands import bench
 from compressor.commands.clean import clean_file
 from compressor.commands.inspect import inspect_file
 from compressor.commands.unify import unify, unify_file
-from compressor.config import CleanSettings, PruneSettings, UnifySettings
+from compressor.config import BenchSettings, CleanSettings, PruneSettings, UnifySettings
 from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageError
 from compressor.graph import files
 from compressor.graph.restore_packed import restore
@@ -366,7 +367,13 @@ assert "torch" not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-def test_both_files_are_timed_on_request(tmp_path: Path) -> None:
+def test_both_files_are_timed_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Short(BenchSettings):
+        runs: int = 10
+        seconds: float = 0.01
+        rounds: int = 2
+
+    monkeypatch.setattr(bench, "BenchSettings", Short)
     net, asked = Path(__file__).parents[2] / "models" / "digits-resnet.onnx", UnifySettings(block="1x8", latency=True)
     report = unify_file(net, tmp_path / "out.onnx", asked)
     assert report.latency is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,7 @@ def test_examples_can_be_read(path: Path):
 
 @pytest.mark.parametrize("path", RECIPES, ids=NAMES)
 def test_examples_fit_the_schema(path: Path):
-    validator = validator_of(schema())
-    assert not list(validator.iter_errors(loaded(path)))
+    assert not list(validator().iter_errors(loaded(path)))
 
 
 @pytest.mark.parametrize(
@@ -74,11 +74,13 @@ def test_the_schema_accepts_what_people_write(place: str | tuple[str, ...], valu
     for key in outer:
         held = held[key]
     held[last] = value
-    assert validator_of(schema()).is_valid(recipe) is right
+    assert validator().is_valid(recipe) is right
 
 
-def validator_of(document: dict[str, Any]) -> Any:
-    jsonschema = pytest.importorskip("jsonschema")
+@cache
+def validator() -> Any:
+    """Of the schema as it is without the default of ``recover``, for all tests that ask."""
+    jsonschema, document = pytest.importorskip("jsonschema"), schema()
     jsonschema.Draft202012Validator.check_schema(document)
     return jsonschema.Draft202012Validator(document)
 

@@ -130,5 +130,5 @@ def test_a_file_that_runs_is_not_copied(tmp_path: Path) -> None:
 def test_commands_on_two_files_live_through_left_out_inputs(tmp_path: Path) -> None:
     path = deadly(tmp_path / "in.onnx")
     assert verify(path, path, VerifySettings()).passed
-    assert bench(path, None, BenchSettings(runs=10, seconds=0.01)).runs
+    assert bench(path, None, BenchSettings(runs=10, seconds=0.01, warmup_seconds=0.01, rounds=2)).runs
     assert robustness(path, [path], RobustnessSettings(samples=4, draws=2)).models

@@ -59,11 +59,11 @@ def samples(folder: Path) -> list[onnx.ModelProto]:
 def survives(path: Path, content: bytes) -> bool:
     """Load the bytes and, where that works, do everything this package does; True when they are a model."""
     path.write_bytes(content)
-    start = time.perf_counter()
+    start = time.process_time()
     refusals = [
         str(error) for error in map(refused, (lambda: files.size_on_disk(path), lambda: work_on(path))) if error
     ]
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     assert not any("\n" in message for message in refusals)
     return not refusals
 

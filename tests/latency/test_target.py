@@ -9,8 +9,10 @@ import pytest
 from compressor.commands import prune as command
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, ProviderUnavailable, TargetOutOfReach, UsageError
+from compressor.evaluate import statistics
 from compressor.latency import LatencyTarget, timing
 from compressor.pruning.widths import SAMPLES
+from compressor.runtime import turns
 from compressor.steps.account import stats_in_memory
 from tests.latency.case import ORIGINAL_MS, FakeTimer, residual
 from tests.models import in_memory, model
@@ -185,9 +187,9 @@ def test_an_objective_beside_what_it_does_not_go_with(more):
 
 
 def convolutions():
-    """Some 50 million multiply-accumulates: large enough that a run takes milliseconds."""
+    """Some 24 million multiply-accumulates: large enough that a run takes a millisecond."""
     return model(
-        """(float[n,3,64,64] x) => (float y)
+        """(float[n,3,32,32] x) => (float y)
         <float[64,3,3,3] w1, float[64,64,3,3] w2, float[128,64,3,3] w3, float[128,128,3,3] w4, float[8,128,1,1] head> {
             a = Conv<pads=[1,1,1,1],strides=[2,2]>(x, w1)   b = Relu(a)
             c = Conv<pads=[1,1,1,1]>(b, w2)                 d = Relu(c)
@@ -200,7 +202,10 @@ def convolutions():
 def test_measured_in_the_runtime(monkeypatch, tmp_path):
     monkeypatch.setattr(timing, "RUNS", 20)
     monkeypatch.setattr(timing, "SECONDS", 0.2)
-    monkeypatch.setattr(timing, "REPEATS", 2)
+    monkeypatch.setattr(timing, "ROUNDS", 3)
+    monkeypatch.setattr(timing, "REPEATS", 1)
+    monkeypatch.setattr(turns, "MOST", turns.FEWEST)
+    monkeypatch.setattr(statistics, "DRAWS", 150)
     try:
         report = prune(convolutions(), target_latency="0.5x", round_to=8, threads=1, latency_cache=tmp_path).report
     except TargetOutOfReach as error:

@@ -37,10 +37,21 @@ def check_and_run(model: onnx.ModelProto) -> None:
             assert list(output.shape) == sizes
 
 
-@pytest.mark.parametrize("first", SEEDS[::20])
-def test_random_models_are_valid_and_run(first: int) -> None:
+def valid_and_running(first: int) -> None:
     for seed in range(first, first + 20):
         check_and_run(model_of(seed))
+
+
+@pytest.mark.parametrize("first", SEEDS[:100:20])
+def test_random_models_are_valid_and_run(first: int) -> None:
+    """Of more seeds than the fast tests prune."""
+    valid_and_running(first)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", SEEDS[100::20])
+def test_more_random_models_are_valid_and_run(first: int) -> None:
+    valid_and_running(first)
 
 
 def test_every_block_is_drawn() -> None:

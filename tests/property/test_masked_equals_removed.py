@@ -28,6 +28,7 @@ def settings_for(rng: np.random.Generator) -> PruneSettings:
             "scope": str(rng.choice(["local", "local", "global"])),
             "round_to": int(rng.choice([1, 1, 2, 8])),
             "simplify": bool(rng.random() < 0.8),
+            "verify": str(rng.choice(["full", "quick", "quick"])),  # both compare what this is about
         }
     )
 

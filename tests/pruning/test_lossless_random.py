@@ -62,7 +62,6 @@ def _finite(model: ir.Model, settings: PruneSettings) -> bool:
 
 
 @cache
-@cache
 def check(seed: int) -> int:
     """Prunes one graph; the run itself compares with the original. Returns the channels removed."""
     model, settings, blocks = masked_model(seed)

@@ -35,7 +35,8 @@ def agree(source: ir.Model, **asked: object) -> ir.Model | None:
         return None
     if found.plan is None:
         return None
-    again = prune(source, PruneSettings.parse(asked), plan=found.plan)
+    # A proof holds for any plan; whether this is the steps' plan is what the shapes tell.
+    again = prune(source, PruneSettings.parse({**asked, "verify": "off"}), plan=found.plan)
     assert shapes(found.model) == shapes(again.model)
     return found.model
 
@@ -87,5 +88,6 @@ def steps(seed: int) -> bool:
         attention=str(rng.choice(["heads", "dims"])),
         scope=str(rng.choice(["local", "global"])),
         simplify=bool(rng.random() < 0.7),
+        verify="quick",
     )
     return small is not None

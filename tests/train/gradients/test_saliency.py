@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 import numpy as np
 import onnx
@@ -308,6 +309,7 @@ def test_a_hidden_unit_is_read_by_the_next_step_and_the_next_layer(rng: np.rando
     np.testing.assert_allclose(scores("snip", proto, batch, of="u"), expected.detach().abs(), rtol=1e-3, atol=1e-6)
 
 
+@cache
 def check(seed: int) -> int:
     """Every criterion gives every group of a random graph finite scores; returns how many groups there were."""
     rng = np.random.default_rng(seed)
