@@ -24,6 +24,14 @@ from compressor.graph import files, walk
 
 from .samples import CALLS, WEIGHT, externalised, parsed, refusal, weights_of, written
 
+
+def _with_attribute(text: bytes) -> bytes:
+    proto = parsed()
+    proto.graph.node[0].CopyFrom(helper.make_node("Constant", [], proto.graph.node[0].output))
+    proto.graph.node[0].attribute.append(helper.make_attribute("value_string", text))
+    return proto.SerializeToString()
+
+
 OTHER_FILES = {
     "empty": (b"", "empty"),
     "text": (b"hello, this is not a model", "not an ONNX"),
@@ -34,6 +42,7 @@ OTHER_FILES = {
     "a tensor": (helper.make_tensor("w", 1, [2], [1.0, 2.0]).SerializeToString(), "not an ONNX"),
     "wrong wire types": (b"\x0a\x02ab\x3d\0\0\0\0", "not an ONNX"),
     "cut off": (parsed().SerializeToString()[:-10], "damaged"),
+    "attribute that is no text": (_with_attribute(b"\xff\xfe"), "UTF-8"),
     "not UTF-8": (parsed().SerializeToString().replace(b"MatMul", b"Mat\xff\xfel"), "UTF-8"),
 }
 
@@ -44,7 +53,7 @@ def test_other_files_are_named_for_what_they_are(tmp_path: Path, case: str) -> N
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     assert reason in refusal(path)
-    if case != "not UTF-8":
+    if reason != "UTF-8":
         with pytest.raises(ModelError):
             files.size_on_disk(path)
 
