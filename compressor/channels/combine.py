@@ -7,7 +7,6 @@ normalisations, broadcasting arithmetic and recurrent layers all are this one fu
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
@@ -15,31 +14,11 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import DeferredLabels, Reason, Term, UnitArray, ordered
+from compressor.channels.lifted import Content, Named, Side, are_rows, clash, content
 from compressor.channels.meeting import NamedOperand, NodeOperands
 from compressor.channels.operands import AxisNames, Operand, Space
 
-Named = Term[str]
-Content = tuple[tuple[str, ...], bytes]
-"""What makes two terms of one node the same: their axes and their units."""
-
-
-@dataclass
-class _Side:
-    """One operand while the node is worked on."""
-
-    operand: Operand
-    deferred: DeferredLabels | None
-    names: frozenset[str]
-    open: set[str] = field(default_factory=set)
-    terms: list[Named] = field(default_factory=list)
-    version: int = -1
-
-    def spans(self) -> frozenset[str]:
-        """Names that the operand varies along and has an opinion on."""
-        return self.names - self.open
-
-
-Owned = tuple[_Side, Named]
+Owned = tuple[Side, Named]
 """A term and an operand that has it."""
 
 
@@ -48,21 +27,6 @@ def combine(
 ) -> None:
     """Couples ``operands`` at ``node`` and sets the layouts of ``outputs``."""
     _Combine(node, coupling, operands, outputs, space).run()
-
-
-def _are_rows(some: tuple[object, ...], axes: tuple[object, ...]) -> bool:
-    """Are ``some`` the leading axes of a joint term, so that its ragged last axis is not among them?"""
-    return len(some) < len(axes) and some == axes[: len(some)]
-
-
-def _clash(one: tuple[int, ...], two: tuple[int, ...]) -> bool:
-    """Do two terms share more than rows, so that no single label could say what a position belongs to?"""
-    common = tuple(a for a in one if a in two)
-    return bool(common) and not (_are_rows(common, one) and _are_rows(common, two))
-
-
-def _content(term: Named) -> Content:
-    return term.axes, term.units.tobytes()
 
 
 class _Combine:
@@ -81,8 +45,8 @@ class _Combine:
         # By axes of an operand and number of a term, which is held so that the number stays its own.
         self._lowered: dict[tuple[AxisNames, int], tuple[Named, int, Term[int]]] = {}
         self._raised: dict[tuple[AxisNames, int], tuple[Term[int], Named]] = {}
-        self._spanning: dict[str, list[_Side]] = {}
-        self._reading: dict[ir.Value, list[_Side]] = {}
+        self._spanning: dict[str, list[Side]] = {}
+        self._reading: dict[ir.Value, list[Side]] = {}
         for side in self.sides:
             self._reading.setdefault(side.operand.value, []).append(side)
             for name in side.names:
@@ -110,7 +74,7 @@ class _Combine:
 
     # ---- lifting --------------------------------------------------------------------------------------------
 
-    def _side(self, operand: Operand) -> _Side:
+    def _side(self, operand: Operand) -> Side:
         deferred = self.coupling.deferred(operand.value)
         shape = self.coupling.shape(operand.value)
         if len(shape) != len(operand.axes):
@@ -121,18 +85,18 @@ class _Combine:
             if group and prod(self.space.sizes.get(n, 1) for n in group) != size:
                 raise Unexplained(f"{operand.value.name} of shape {list(shape)} does not fit the signature")
         names = frozenset(n for n in operand.names if n in self.space.sizes)
-        side = _Side(operand, deferred, names)
+        side = Side(operand, deferred, names)
         if deferred is not None:
             side.open = {n for a in deferred.open for n in operand.axes[a] if n in self.space.sizes}
         return side
 
-    def _fresh(self, side: _Side) -> list[Named]:
+    def _fresh(self, side: Side) -> list[Named]:
         """The terms of ``side`` on named axes, made anew if anything merged since they were made last."""
         if side.version != self.units.version:
             self._lift(side)
         return side.terms
 
-    def _lift(self, side: _Side) -> None:
+    def _lift(self, side: Side) -> None:
         side.terms, side.version = [], self.units.version
         for term in self.coupling.layout(side.operand.value, assign_fresh=False):
             lifted = self._lifted(side.operand, term)
@@ -172,11 +136,11 @@ class _Combine:
                 while self._match_side(side, held):
                     pass
 
-    def _match_side(self, side: _Side, held: set[Content]) -> bool:
+    def _match_side(self, side: Side, held: set[Content]) -> bool:
         """Holds the terms of ``side`` against all operands; returns whether one was merged into another form."""
         text = f"{self.node.op_type} works along this axis as a whole"
         for place, term in enumerate(self._fresh(side)):
-            if _content(term) in held:
+            if content(term) in held:
                 continue
             if self.coupling.pin(self.node, side.operand.value, term, set(self.space.fixed), text):
                 return True
@@ -190,16 +154,16 @@ class _Combine:
                     if len(now) <= place or now[place].axes != term.axes:
                         return True
                     met = now[place]
-            held.add(_content(met))
+            held.add(content(met))
         return False
 
-    def _meeting_sides(self, term: Named) -> list[_Side]:
+    def _meeting_sides(self, term: Named) -> list[Side]:
         """Operands along an axis of ``term``, in order."""
         if len(term.axes) == 1:
             return self._spanning[term.axes[0]]
         return [s for s in self.sides if not s.names.isdisjoint(term.axes)]
 
-    def _match_pair(self, side: _Side, term: Named, other: _Side) -> bool:
+    def _match_pair(self, side: Side, term: Named, other: Side) -> bool:
         """Makes ``term`` and the terms of ``other`` agree; returns whether that merged anything.
 
         Two terms whose common axes are rows of both (grouped convolution: inputs and filters of each group) do
@@ -214,7 +178,7 @@ class _Combine:
             common = tuple(a for a in term.axes if a in partner.axes)
             if not common:
                 continue
-            rows_of_term, rows_of_partner = (_are_rows(common, t.axes) for t in (term, partner))
+            rows_of_term, rows_of_partner = (are_rows(common, t.axes) for t in (term, partner))
             if rows_of_term and rows_of_partner:
                 continue
             # A term cannot vary along what its partner knows nothing of, so the one with more axes is merged along
@@ -227,7 +191,7 @@ class _Combine:
             why = self._why(side, term, "is coupled with something frozen")
             if self.units.union(term.units, ordered(self.units, partner, term.axes, why).units, why):
                 return True
-        if followed or not shared or _are_rows(tuple(shared), term.axes):
+        if followed or not shared or are_rows(tuple(shared), term.axes):
             return False
         # The other operand varies along the shared axes and labels nothing there, so it could not follow a removal.
         if len(shared) < len(term.axes):
@@ -235,11 +199,11 @@ class _Combine:
         text = f"{other.operand.value.name} meets it in {self.node.op_type} and has nothing to remove there"
         return self.units.freeze(term.units, self._why(side, term, text))
 
-    def _collapse(self, side: _Side, term: Named, keep: Collection[str]) -> bool:
+    def _collapse(self, side: Side, term: Named, keep: Collection[str]) -> bool:
         drop = [d for d, a in enumerate(term.axes) if a not in keep]
         return self.units.merge_along(term.units, drop, self._why(side, term, "is merged with something frozen"))
 
-    def _why(self, side: _Side, term: Named, text: str) -> Reason:
+    def _why(self, side: Side, term: Named, text: str) -> Reason:
         axes = [a for a, group in enumerate(side.operand.axes) if set(group) & set(term.axes)]
         return self.coupling.reason(self.node, side.operand.value, axes, text)
 
@@ -257,7 +221,7 @@ class _Combine:
                     self._agree()
                     known = None
 
-    def _agrees(self, side: _Side, known: Mapping[tuple[str, ...], Owned]) -> bool:
+    def _agrees(self, side: Side, known: Mapping[tuple[str, ...], Owned]) -> bool:
         """Does an operand that just took on its labels agree with all others, which agree with each other?
 
         It does if it brings nothing new, and nothing that is ``known`` merges with it. So a node of many constants need
@@ -272,7 +236,7 @@ class _Combine:
                 return False
         return not any(self._match_pair(owner, term, side) for owner, term in known.values())
 
-    def _adopt(self, side: _Side, deferred: DeferredLabels, known: Sequence[Named]) -> None:
+    def _adopt(self, side: Side, deferred: DeferredLabels, known: Sequence[Named]) -> None:
         taken: list[Named] = []
         waits: set[str] = set()
         for term in known:
@@ -294,11 +258,11 @@ class _Combine:
         for each in self._reading[side.operand.value]:
             self._lift(each)
 
-    def _follows(self, side: _Side, term: Named, met: list[str]) -> bool:
+    def _follows(self, side: Side, term: Named, met: list[str]) -> bool:
         """Whether an operand with deferred labels that spans part of a joint term follows it, or else stays whole."""
         if set(term.axes) <= side.names:
             return True
-        rows = _are_rows(tuple(met), term.axes)
+        rows = are_rows(tuple(met), term.axes)
         summed = not set(met) & self.out_names and set(term.axes) - set(met) <= self.out_names
         # Rows keep equal counts, so an operand along rows alone stays as it is, unless the rest of the term is summed
         # away.
@@ -308,14 +272,14 @@ class _Combine:
         self._collapse(side, term, met if follows else [a for a in term.axes if a not in met])
         return follows
 
-    def _take(self, side: _Side, deferred: DeferredLabels, term: Term[int]) -> None:
+    def _take(self, side: Side, deferred: DeferredLabels, term: Term[int]) -> None:
         deferred.terms.append(term)
         kernel = bool(side.names - self.out_names)
         for axis in term.axes:
             contracted = not set(side.operand.axes[axis]) & self.out_names
             deferred.roles.setdefault(axis, "in" if contracted else "out" if kernel else "affine")
 
-    def _give_fresh(self, side: _Side, deferred: DeferredLabels, taken: list[Named]) -> None:
+    def _give_fresh(self, side: Side, deferred: DeferredLabels, taken: list[Named]) -> None:
         """Axes that nobody else spans hold filters: they get units of their own."""
         for axis in sorted(deferred.open):
             group = {n for n in side.operand.axes[axis] if n in self.space.sizes}
@@ -326,7 +290,7 @@ class _Combine:
                 deferred.terms.append(Term((axis,), self.coupling.fresh(side.operand.value, axis)))
                 deferred.roles[axis] = "out"
 
-    def _spans_elsewhere(self, name: str, side: _Side) -> bool:
+    def _spans_elsewhere(self, name: str, side: Side) -> bool:
         return any(s is not side and name not in s.open for s in self._spanning[name])
 
     # ---- contraction and outputs ----------------------------------------------------------------------------
@@ -350,11 +314,11 @@ class _Combine:
                 return
             self._agree()
 
-    def _contract_term(self, side: _Side, term: Named) -> bool:
+    def _contract_term(self, side: Side, term: Named) -> bool:
         kept = [a for a in term.axes if a in self.out_names]
         if not kept or len(kept) == len(term.axes):
             return False
-        if _are_rows(tuple(kept), term.axes) and not self.space.rows:
+        if are_rows(tuple(kept), term.axes) and not self.space.rows:
             return False
         return self._collapse(side, term, kept)
 
@@ -366,11 +330,11 @@ class _Combine:
                 seen = tuple(a for a in term.axes if a in names)
                 # Rows alone are balanced and need no label; any other part of the term would say how many are kept and
                 # not which.
-                if seen and not _are_rows(seen, term.axes):
+                if seen and not are_rows(seen, term.axes):
                     self.units.freeze(term.units, self.coupling.reason(self.node, output.value, (), "is cut apart"))
                 continue
             lowered = self._lower(output, term)
-            if any(_clash(lowered.axes, t.axes) for t in terms):
+            if any(clash(lowered.axes, t.axes) for t in terms):
                 text = "shares an axis with another independent choice"
                 self.units.freeze(lowered.units, self.coupling.reason(self.node, output.value, lowered.axes, text))
                 continue

@@ -72,14 +72,15 @@ class Shapes:
     def of_inputs(self, graph: ir.Graph) -> Shapes:
         """These shapes, with the sizes that inputs of ``graph`` fix in place of those that were chosen for them.
 
-        Shapes of values inside are not inferred anew.
+        Shapes of values inside are not inferred anew. Inputs that a cut took along, which had a default, are left out.
         """
-        fixed = {str(v.name): [d if isinstance(d, int) else None for d in v.shape] for v in graph.inputs if v.shape}
+        fixed = {str(v.name): [d if isinstance(d, int) else None for d in v.shape or ()] for v in graph.inputs}
 
         def fitted(bound: Bound) -> Bound:
             return {
-                name: tuple(s if d is None else d for s, d in zip(shape, fixed.get(name, shape), strict=True))
+                name: tuple(s if d is None else d for s, d in zip(shape, fixed[name] or shape, strict=True))
                 for name, shape in bound.items()
+                if name in fixed
             }
 
         if fitted(self.inputs) == self.inputs:

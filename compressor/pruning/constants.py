@@ -12,13 +12,14 @@ from collections.abc import Iterator
 import onnx_ir as ir
 from onnx_ir.convenience import extract
 
-from compressor.core.compare import Tolerance, distance
+from compressor.core.compare import Array, Tolerance, distance
 from compressor.core.scratch import scratch
 from compressor.errors import PLEASE, ModelError, ProofFailed
 from compressor.graph.captures import has_graph, values_of
 from compressor.graph.evaluate import RANDOM
 from compressor.graph.shapes import initializer_of
 from compressor.graph.weights import same_tensors
+from compressor.pruning.evidence import NotProved
 from compressor.pruning.piecewise import runnable
 
 FOLDED = Tolerance(1e-5)
@@ -27,7 +28,7 @@ FOLDED = Tolerance(1e-5)
 Claim = tuple[ir.Value, ir.TensorProtocol]
 
 
-def demand_same_constants(before: ir.Model, after: ir.Model, provider: str) -> None:
+def demand_same_constants(before: ir.Model, after: ir.Model, provider: str) -> list[NotProved]:
     """Holds the constants of a graph against those of the one that it was made of.
 
     What depends on an input in the first is for the runs to judge, and so is what has another type or shape there.
@@ -36,6 +37,9 @@ def demand_same_constants(before: ir.Model, after: ir.Model, provider: str) -> N
         before: the one.
         after: made of it.
         provider: short or full name.
+
+    Returns:
+        What was folded and cannot be computed in the runtime.
 
     Raises:
         ProofFailed: one is another number.
@@ -49,8 +53,7 @@ def demand_same_constants(before: ir.Model, after: ir.Model, provider: str) -> N
                 computed[value] = tensor
         elif held.dtype == tensor.dtype and tuple(held.shape) == tuple(tensor.shape) and not same_tensors(held, tensor):
             raise ProofFailed(f"weight {value.name!r} is not what the file holds; {PLEASE}")
-    if computed:
-        _demand_computed(before, computed, provider)
+    return _demand_computed(before, computed, provider) if computed else []
 
 
 def _claims(before: ir.Model, after: ir.Model) -> Iterator[Claim]:
@@ -90,18 +93,28 @@ def _is_constant(value: ir.Value, known: dict[ir.Value, bool]) -> bool:
     return known[value]
 
 
-def _demand_computed(before: ir.Model, computed: dict[ir.Value, ir.TensorProtocol], provider: str) -> None:
+def _demand_computed(before: ir.Model, computed: dict[ir.Value, ir.TensorProtocol], provider: str) -> list[NotProved]:
     """Raises ProofFailed where ONNX Runtime makes another number of the nodes that folding replaced."""
-    graph = extract(before.graph, [], list(computed))
-    functions = [function.clone() for function in before.functions.values()]
-    model = ir.Model(graph, ir_version=before.ir_version, functions=functions)
+    values = list(computed)
     try:
-        with scratch() as folder:
-            found = runnable(model, folder, provider).run([{}])
-    except ModelError:
-        # Alone they may not run where the runtime would not get to them either, as in a branch that is never taken.
-        return
-    for (value, tensor), array in zip(computed.items(), found.outputs[0], strict=True):
-        wanted = tensor.numpy()
+        arrays = _computed(before, values, provider)
+    except ModelError as error:
+        if len(values) == 1:
+            # The runtime may never get to it, as in a branch that is not taken, and what it reads there is for no run.
+            return [NotProved(str(values[0].name), f"it was folded, and ONNX Runtime does not compute it: {error}")]
+        # One that does not run says nothing of the others.
+        return [text for value in values for text in _demand_computed(before, {value: computed[value]}, provider)]
+    for value, array in zip(values, arrays, strict=True):
+        wanted = computed[value].numpy()
         if wanted.shape == array.shape and wanted.dtype == array.dtype and not distance(array, wanted, FOLDED).passed:
             raise ProofFailed(f"{value.name!r} was folded to other numbers than ONNX Runtime computes; {PLEASE}")
+    return []
+
+
+def _computed(model: ir.Model, values: list[ir.Value], provider: str) -> list[Array]:
+    """What ONNX Runtime makes of values that follow from constants; raises ModelError where it does not."""
+    graph = extract(model.graph, [], values)
+    functions = [function.clone() for function in model.functions.values()]
+    with scratch() as folder:
+        alone = ir.Model(graph, ir_version=model.ir_version, functions=functions)
+        return runnable(alone, folder, provider).run([{}]).outputs[0]

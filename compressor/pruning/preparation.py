@@ -68,7 +68,7 @@ def prove_preparation(
     Raises:
         ProofFailed: the prepared graph differs, or does not run where the file does; or no output is a number.
     """
-    demand_same_constants(original.model, prepared, settings.provider)
+    missing = demand_same_constants(original.model, prepared, settings.provider)
     inputs = Inputs.of_proof(prepared, shapes, settings.seed)
     # Folding looked at the first size; at the second one a size that was taken for a constant shows.
     wanted = inputs.both[-1:] if inputs.far is None or inputs.batched else [inputs.both[-1], inputs.far]
@@ -78,7 +78,7 @@ def prove_preparation(
         evidence = same_outputs(original, prepared, wanted, settings, spare)
     except ModelError as error:
         # Shapes in external data, say, which the runtime does not read.
-        return [NotProved(PREPARATION, f"ONNX Runtime does not run the file as it was read: {error}")]
+        return [*missing, NotProved(PREPARATION, f"ONNX Runtime does not run the file as it was read: {error}")]
     if not evidence.passed:
         raise ProofFailed(
             f"the prepared graph differs from the file that was read: output {evidence.worst!r} is off by "
@@ -88,20 +88,21 @@ def prove_preparation(
         demand_numbers(evidence)
     # By identity: another feed than the wanted one was taken, so nothing was shown about other sizes.
     if inputs.second is not None and evidence.runs is not None and evidence.runs.feeds[0] is not wanted[0]:
-        return [NotProved(PREPARATION, ONE_SIZE), *evidence.not_proved]
-    return evidence.not_proved
+        missing.append(NotProved(PREPARATION, ONE_SIZE))
+    return [*missing, *evidence.not_proved]
 
 
 def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, settings: RunSettings) -> Evidence:
     """Proves that a model which lost no channel gives what its file gives; raises as :func:`prove_preparation`."""
-    demand_same_constants(original.model, cleaned, settings.provider)
+    missing = demand_same_constants(original.model, cleaned, settings.provider)
     inputs = Inputs.of_proof(cleaned, shapes, settings.seed)
     chosen = inputs.every if settings.verify == "full" else inputs.both
     evidence = same_outputs(original, cleaned, chosen, settings, inputs.instead())
     demand_proof(evidence)
     # The original refused one of the probed sizes.
     if len(evidence.inputs) < len(inputs.both):
-        evidence.not_proved.append(NotProved(PREPARATION, ONE_SIZE))
+        missing.append(NotProved(PREPARATION, ONE_SIZE))
+    evidence.not_proved += missing
     return evidence
 
 
@@ -119,7 +120,7 @@ def prove_with_functions(plain: ir.Model, kept: ir.Model, settings: RunSettings)
     Raises:
         ProofFailed: it does not.
     """
-    demand_same_constants(plain, kept, settings.provider)
+    missing = demand_same_constants(plain, kept, settings.provider)
     graph = normalise(plain.clone())
     inputs = Inputs.of_proof(graph, infer(graph, settings.input_shapes, settings.dims), settings.seed)
     try:
@@ -127,7 +128,7 @@ def prove_with_functions(plain: ir.Model, kept: ir.Model, settings: RunSettings)
     except ModelError as error:
         raise ProofFailed(f"the model does not run with its functions: {error}; {PLEASE}") from None
     demand_proof(evidence)
-    return evidence.not_proved
+    return [*missing, *evidence.not_proved]
 
 
 def same_outputs(

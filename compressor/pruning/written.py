@@ -28,6 +28,8 @@ def demand_same(proved: ir.Model, other: ir.Model, what: str = "the written file
     Raises:
         ProofFailed: a node, an attribute, a body or a weight is another.
     """
+    if proved.functions.keys() != other.functions.keys():
+        raise ProofFailed(f"{what} has other functions than were proved; {PLEASE}")
     graphs = [(proved.graph, other.graph)]
     graphs += [(function.graph, other.functions[name].graph) for name, function in proved.functions.items()]
     for one, two in graphs:

@@ -106,7 +106,10 @@ def test_underscores_are_accepted_in_flags(run, pipeline, model):
         (["--lossless", "--ratio", "0.1"], "give only one of --ratio and --lossless"),
         (["--recover", "lstqs"], "did you mean 'lstsq'?"),
         (["--plan", "p.json", "--ratio", "0.2", "--exclude", "a"], "drop --ratio and --exclude, or --plan"),
-        (["--resume", "--recover", "none"], "--resume: nothing is trained; add --recover finetune, or drop it"),
+        (
+            ["--resume", "--recover", "none"],
+            "--resume goes on with training, and nothing is trained; add --recover finetune, or drop it",
+        ),
         (["--epochs", "3", "--loss", "mixed"], "--loss and --epochs: nothing is trained"),
         (["--target-latency", "5"], "a time is written 5ms"),
         (["--samples", "100000000000000"], "--samples must be at most 1e+07"),

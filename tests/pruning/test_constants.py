@@ -56,3 +56,18 @@ def test_a_bound_that_nothing_exceeds(name: str) -> None:
 def test_what_depends_on_an_input_is_for_the_runs() -> None:
     text = TABLE.replace("table = Exp(t)", "r = Shape(ids)  f = CastLike(r, t)  table = Mul(t, f)")
     demand_same_constants(read(text), folded(1.0), "cpu")
+
+
+def test_one_that_does_not_run_says_nothing_of_the_others() -> None:
+    """It is named, and a wrong number beside it is still found."""
+    broken = "t = Transpose(w)  one = Constant<value_float=1.0>()  bad = MatMul(w, w)  z = ReduceSum(bad)"
+    text = TABLE.replace(", float one = {1.0}", "").replace("t = Transpose(w)", broken)
+    text = text.replace("y = Min(picked, one)", "q = Min(picked, one)  y = Add(q, z)")
+    made = folded()
+    made.graph.register_initializer(ir.Value(name="z", const_value=ir.tensor(np.float32(3), name="z")))
+    (missing,) = demand_same_constants(read(text), made, "cpu")
+    assert missing.group == "z"
+    made = folded(1.0)
+    made.graph.register_initializer(ir.Value(name="z", const_value=ir.tensor(np.float32(3), name="z")))
+    with pytest.raises(ProofFailed, match="'table' was folded to other numbers"):
+        demand_same_constants(read(text), made, "cpu")

@@ -78,3 +78,14 @@ def test_what_is_written_is_read(seed: int, tmp_path: Path) -> None:
     found = files.load_model(tmp_path / "in.onnx")
     files.save_model(found, tmp_path / "out.onnx")
     demand_same(found, files.load_model(tmp_path / "out.onnx"))
+
+
+def test_functions_are_the_same_ones() -> None:
+    source = """<ir_version: 10, opset_import: ["" : 18, "my" : 1]>
+        g (float[2] x) => (float[2] y) { y = my.twice(x) }
+        <domain: "my", opset_import: ["" : 18]> twice (a) => (b) { b = Add(a, a) }"""
+    with_one, without = (ir.from_proto(onnx.parser.parse_model(source)) for _ in "ab")
+    without.functions.clear()
+    for proved, other in ((with_one, without), (without, with_one)):
+        with pytest.raises(ProofFailed, match="has other functions than were proved"):
+            demand_same(proved, other)
