@@ -20,8 +20,8 @@ from compressor.data.synthetic import (
     sample_shapes,
     synthetic,
 )
-from compressor.errors import UsageError
-from compressor.evaluate.value_range import read_range
+from compressor.errors import CompressorError, UsageError
+from compressor.evaluate.value_range import range_that_fits_better, read_range
 from compressor.operators.table import operator_of
 from compressor.results.detail import SyntheticRow
 
@@ -50,6 +50,33 @@ def stand_in(model: ir.Model, settings: DataSettings, count: int) -> Synthetic:
     choice = choice or read_range(model, shapes, settings.seed, settings.provider)
     sizes = left_open(model, shapes, settings.input_shapes, settings.dims)
     return replace(synthetic(model, shapes, count, settings.seed, choice), left_open=sizes)
+
+
+def unlike_training(model: ir.Model, data: Dataset, settings: DataSettings) -> list[str]:
+    """A sentence where given pixels are in another range than the network seems to have been trained on.
+
+    Args:
+        model: normalised; not changed.
+        data: the user's samples, as the model is given them.
+        settings: what they were prepared with; whoever says a mean, a deviation or a range knows it.
+    """
+    if isinstance(data, Synthetic) or settings.mean or settings.std or settings.input_range is not None:
+        return []
+    try:
+        shapes = sample_shapes(model, settings.input_shapes, settings.dims, _longest(model))
+        found = range_that_fits_better(model, shapes, data, settings.provider)
+    except CompressorError:
+        return []  # whatever it is, the work on these samples will say so
+    if found is None:
+        return []
+    kind, given, best = found
+    # Both as they are applied to the numbers of the samples.
+    unit = 1 / given.std[0]
+    mean, std = (",".join(f"{number * unit:.4g}" for number in numbers) for numbers in (best.mean, best.std))
+    return [
+        f"pixels of {kind.name!r} go from {given.limits}, and the network behaves as if it had been trained on "
+        f"{best.limits} ({best.name}); if so, prepare them with --mean {mean} --std {std}"
+    ]
 
 
 def tell_sizes(samples: Dataset, clock: Clock) -> None:

@@ -3,10 +3,12 @@
 from compressor.data.synthetic.dataset import Synthetic, synthetic
 from compressor.data.synthetic.kinds import InputKind, Kind, describe_kinds, kinds_of
 from compressor.data.synthetic.pixel_range import (
+    BYTES,
     CANDIDATES,
     DARK_CANDIDATES,
     IMAGENET,
     SIGNED,
+    UNIT,
     PixelRange,
     RangeChoice,
     given_range,
@@ -14,10 +16,12 @@ from compressor.data.synthetic.pixel_range import (
 from compressor.data.synthetic.sizes import left_open, sample_shapes
 
 __all__ = [
+    "BYTES",
     "CANDIDATES",
     "DARK_CANDIDATES",
     "IMAGENET",
     "SIGNED",
+    "UNIT",
     "InputKind",
     "Kind",
     "PixelRange",

@@ -1,0 +1,63 @@
+"""Samples in another range than the network was trained on are named, and those in its own are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compressor.commands.prune import prune_file
+from compressor.commands.quantize import quantize_file
+from compressor.config import PruneSettings
+from compressor.config.quantize import QuantizeSettings
+from compressor.data.source import open_data
+from compressor.evaluate.stand_in import unlike_training
+from compressor.graph import files
+from compressor.pruning.analysis import prepared_model
+
+MODELS = Path(__file__).parents[2] / "models"
+NET = MODELS / "digits-mobilenet.onnx"
+SAID = "pixels of 'image' go from 0 to 255, and the network behaves as if it had been trained on 0 to 1"
+
+
+@pytest.fixture
+def bytes_as_floats(tmp_path: Path) -> Path:
+    with np.load(MODELS / "digits-test.npz") as file:
+        np.savez(tmp_path / "x.npz", x=file["x"][:128] * 255)
+    return tmp_path / "x.npz"
+
+
+def said(data: Path, **more: object) -> list[str]:
+    settings = PruneSettings.parse({"ratio": 0.5, "data": str(data), **more})
+    source = files.load_model(NET)
+    return unlike_training(prepared_model(source, settings)[0], open_data(settings, source), settings)
+
+
+def test_the_range_that_it_knows() -> None:
+    assert said(MODELS / "digits-test.npz") == []
+
+
+def test_another_range(bytes_as_floats: Path) -> None:
+    (text,) = said(bytes_as_floats)
+    assert text.startswith(SAID)
+    assert text.endswith("--mean 0 --std 255")
+
+
+def test_the_remedy_and_whoever_says_a_range(bytes_as_floats: Path) -> None:
+    assert said(bytes_as_floats, std=(255.0,)) == []
+
+
+@pytest.mark.parametrize("offset", [-1.0, 300.0])
+def test_what_was_prepared_or_is_no_image(offset: float, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((64, 1, 8, 8), np.float32) + offset)
+    assert said(tmp_path / "x.npz") == []
+
+
+def test_reports_say_it(bytes_as_floats: Path, tmp_path: Path) -> None:
+    pruned = prune_file(
+        NET, None, PruneSettings.parse({"ratio": 0.5, "data": str(bytes_as_floats), "recover": "lstsq"})
+    )
+    quantized = quantize_file(NET, tmp_path / "q.onnx", QuantizeSettings.parse({"data": str(bytes_as_floats)}))
+    for report in (pruned.report, quantized):
+        assert any(text.startswith(SAID) for text in report.warnings)
