@@ -39,6 +39,7 @@ from compressor.data.synthetic import (
 )
 from compressor.graph.shapes import Shapes
 from compressor.operators.linear_outputs import LinearOutput, linear_outputs
+from compressor.pruning.cost import macs_per_sample
 
 Rows = npt.NDArray[np.float32]
 
@@ -59,6 +60,8 @@ HELD = 256 << 20
 """What the layers of one run may hold."""
 CLOSE = 0.1
 """Difference of scores in which the range of ImageNet and [-1, 1] cannot be told apart; both are calibrated on then."""
+TRIED = 400e9
+"""Multiply-accumulates that may go into trying ranges on given samples: some ten seconds."""
 MUCH = 0.3
 """Difference of scores from which on given samples are said to be in another range. Of twelve networks trained in four
 ranges each scored best in its own on real images; in another one 0.3 to 1.1 less, but for close ones."""
@@ -167,7 +170,8 @@ def range_that_fits_better(
         provider: where ONNX Runtime runs.
 
     Returns:
-        The input, the range that the samples have, and the one that fits; None where nothing much better does.
+        The input, the range that the samples have, and the one that fits; None where nothing much better does, or the
+        network is too large to try.
 
     Raises:
         UsageError: an input that no generator fits, of which nothing is known.
@@ -178,6 +182,9 @@ def range_that_fits_better(
     if plan is None or not plan.layers or len(data) < plan.batch:
         return None
     plan = replace(plan, candidates=CANDIDATES, images=min(plan.images, len(data) // plan.batch * plan.batch))
+    # A warning is not worth minutes of a large network.
+    if len(CANDIDATES) * plan.images * macs_per_sample(model.graph, shapes) > TRIED:
+        return None
     kind = floating[0]
     batches = [dict(data.take(indices).inputs) for indices in plan.rounds]
     given = _range_of(np.concatenate([batch[kind.name] for batch in batches]))
