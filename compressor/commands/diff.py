@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from compressor.config import RunSettings
+from compressor.core.compare import same_bits
 from compressor.graph import files
 from compressor.graph.normalise import normalise
 from compressor.results import DiffReport, InitializerChange, OperatorChange
@@ -65,7 +66,6 @@ def _changed(
     for name in dict.fromkeys([*one, *two]):
         a, b = one.get(name), two.get(name)
         shapes = [None if t is None else [int(d) for d in t.shape.numpy()] for t in (a, b)]
-        # By bytes, as NaNs are unequal to themselves and zeros of either sign are equal.
-        if shapes[0] != shapes[1] or (a is not None and b is not None and a.tobytes() != b.tobytes()):
+        if shapes[0] != shapes[1] or (a is not None and b is not None and not same_bits(a.numpy(), b.numpy())):
             found.append(InitializerChange(name=name, shape_a=shapes[0], shape_b=shapes[1]))
     return found

@@ -24,7 +24,7 @@ from compressor.pruning.analysis import without_faulty_rules
 from compressor.pruning.preparation import prove_with_functions
 from compressor.pruning.refusal import refusal
 from compressor.pruning.refused_samples import samples_tried
-from compressor.pruning.signature import same_signatures
+from compressor.pruning.signature import lost_defaults, same_signatures
 from compressor.steps import account, run_files
 from compressor.steps.gates import unresolved
 from compressor.steps.provenance import pruning_facts
@@ -98,7 +98,7 @@ def _prune(
     same_signatures(source, sealed, found.coupling.policy.free)
     kept = run.single_plan(source)
     report = recovery.added_to(run.report(found, start.before, start.notes))
-    report = account.with_file_of_group(report, asked.model)
+    report = account.with_file_of_group(report, asked.model).warned(lost_defaults(source, sealed))
     if settings.keep_functions:
         plain = run.model.clone()
         # Against the graph before any step.

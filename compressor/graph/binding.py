@@ -105,13 +105,18 @@ def is_open(dim: int | ir.SymbolicDim) -> bool:
     return not isinstance(dim, int) or dim < 0
 
 
+PLACEHOLDERS = frozenset({"-1", "any", "dim", "dynamic", "none", "null", "undefined", "unk", "unknown"})
+"""What converters write for an open dimension where they know no name: no promise that two of them are equal."""
+
+
 def _key(value: ir.Value, axis: int) -> str:
     """What the symbol of an open dimension is called, empty for a fixed one; one without a name is called by place."""
     dim = None if value.shape is None else value.shape[axis]
     if isinstance(dim, int) and dim >= 0:
         return ""
     name = dim.value if isinstance(dim, ir.SymbolicDim) else None
-    return str(name) if name and name[0] not in OPEN + UNKNOWN else f"{value.name}#{axis}"
+    promised = name and name[0] not in OPEN + UNKNOWN and name.lower() not in PLACEHOLDERS
+    return str(name) if promised else f"{value.name}#{axis}"
 
 
 def _declared(value: ir.Value, axis: int, key: str, plain: Iterable[str]) -> Dim:

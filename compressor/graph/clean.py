@@ -28,6 +28,8 @@ SMALL = 1 << 16
 NEGLIGIBLE = 1 << 12
 """Bytes by which a file may grow for a constant that saves a node."""
 ROUNDS = 8
+DRAW = "draw"
+"""Attribute that tells random nodes apart for as long as equal ones are looked for."""
 
 
 def remove_dead(model: ir.Model) -> None:
@@ -46,11 +48,21 @@ def simplify(model: ir.Model, shapes: Shapes) -> None:
         # All three only take nodes away, so an equal number means that nothing more is found.
         before = model.graph.num_nodes()
         drop_identities(model)
-        CommonSubexpressionEliminationPass()(model)
+        _merge_equal(model)
         RemoveUnusedNodesPass()(model)
         if model.graph.num_nodes() == before:
             break
     RemoveUnusedOpsetsPass()(model)
+
+
+def _merge_equal(model: ir.Model) -> None:
+    """Nodes that compute the same become one; two draws are two, also of Bernoulli, which the pass takes for none."""
+    draws = [node for node in model.graph.all_nodes() if node.op_type in RANDOM]
+    for number, node in enumerate(draws):
+        node.attributes[DRAW] = ir.AttrInt64(DRAW, number)
+    CommonSubexpressionEliminationPass()(model)
+    for node in draws:
+        del node.attributes[DRAW]
 
 
 def tidy(model: ir.Model, *, simplify: bool) -> None:

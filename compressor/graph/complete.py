@@ -26,10 +26,10 @@ def complete(model: onnx.ModelProto) -> bool:
     """Bring a message into the form that the checks expect, in place.
 
     The default domain, also known as ``ai.onnx``, is spelt as the empty string. Operator sets that ONNX Runtime knows
-    without being told are imported where they are used, and its own have version 1. An output that is listed twice has
-    one type. Of initializers of one name the last one stays, as in ONNX Runtime, and those without a name, which
-    nothing can read, go. So do names of left-out inputs at the end of a node. Outputs without a name that an operator
-    cannot leave out get one.
+    without being told are imported where they are used, and its own have version 1. A value that is listed twice, such
+    as an input that is an output, has one type and shape. Of initializers of one name the last one stays, as in ONNX
+    Runtime, and those without a name, which nothing can read, go. So do names of left-out inputs at the end of a node.
+    Outputs without a name that an operator cannot leave out get one.
 
     Returns:
         Whether ONNX Runtime must not be given the file as it is: its fusion of LayerNormalization reads what stands
@@ -119,8 +119,8 @@ def _import_known_domains(model: onnx.ModelProto) -> None:
 
 
 def _declare_outputs_alike(graph: onnx.GraphProto) -> None:
-    """Where a value is listed as an output more than once, ONNX Runtime goes by what the first says of it."""
-    first: dict[str, onnx.ValueInfoProto] = {}
+    """Where a value is listed more than once, ONNX Runtime goes by what is said first: of an input, where it is one."""
+    first = {value.name: value for value in graph.input}
     for value in graph.output:
         if (known := first.setdefault(value.name, value)) is not value:
             value.type.CopyFrom(known.type)

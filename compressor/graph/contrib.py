@@ -29,9 +29,10 @@ OLDER_SAME_AS_FIRST = frozenset(
 )
 """Those of ``RUNTIME_OPERATORS`` whose first output has the shape of the first input; of other outputs (the statistics
 of a norm) nothing is said."""
-RUNTIME_OPERATORS = OLDER_SAME_AS_FIRST | {"Crop", "DynamicSlice"}
+RUNTIME_OPERATORS = OLDER_SAME_AS_FIRST | {"Crop", "DynamicSlice", "GroupNormalization"}
 """Operators that ONNX Runtime has in the default domain at versions at which ONNX has none of that name
-(contrib_defs.cc of ONNX Runtime). It writes norms of layers into the models that it optimised."""
+(contrib_defs.cc of ONNX Runtime), or has withdrawn it, as GroupNormalization-18. It writes norms of layers into the
+models that it optimised."""
 
 
 @dataclass(frozen=True)

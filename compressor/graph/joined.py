@@ -204,6 +204,13 @@ class _Joint:
         graph, whole = model.graph, self._whole.graph
         adopt_opsets(graph, whole.opset_imports, path.name)
         links = self._links(path, graph, pairs)
+        # One value cannot be what a file hands on and a result of the next under two names.
+        through = next((v for v in graph.outputs if v in graph.inputs and str(v.name) in links), None)
+        if through is not None:
+            raise ModelError(
+                f"--also {path}: its output {through.name!r} is its input of that name; leave it out, as the "
+                "file before gives it already"
+            )
         # Held before they are renamed: later the file is split again under the names that it came with.
         inputs, outputs = list(graph.inputs), list(graph.outputs)
         names = [str(v.name) for v in (*inputs, *outputs)]

@@ -57,8 +57,10 @@ def keep_tokens(model: ir.Model, shapes: Shapes, tokens: Sequence[int]) -> Numbe
     if not tables:
         raise UsageError("--keep-tokens finds no token table: no input of whole numbers picks rows of a weight")
     size = max(_rows(table.inputs[0]) for table in tables)
-    # The largest is the vocabulary; smaller ones hold positions or kinds of tokens, which keep their numbers.
+    # The largest is the vocabulary; smaller ones hold positions or kinds of tokens, which keep their numbers. A table
+    # of positions may happen to be as large, which nothing but its input's name tells apart.
     tables = [table for table in tables if _rows(table.inputs[0]) == size]
+    tables = [table for table in tables if not any("position" in name for name in _inputs_of([table]))] or tables
     kept = _checked(tokens, size)
     change = _Change(model.graph, shapes, kept, size)
     change.tables(tables)
@@ -151,6 +153,11 @@ class _Change:
 
     def _restore(self, value: ir.Value, tables: set[ir.Node]) -> None:
         """Gives old numbers to whoever reads ``value`` other than to pick rows of tables, behind moves at most."""
+        if value.is_graph_output():
+            raise ModelError(
+                f"--keep-tokens: output {value.name!r} hands out numbers of tokens, which would be new ones; leave it "
+                "out"
+            )
         others = []
         for node, index in value.uses():
             dtype = self.shapes.dtype(node.outputs[0])

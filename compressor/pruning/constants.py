@@ -7,6 +7,7 @@ ONNX Runtime makes of the same nodes of the file.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import onnx_ir as ir
@@ -58,7 +59,10 @@ def demand_same_constants(before: ir.Model, after: ir.Model, provider: str) -> l
 
 def _claims(before: ir.Model, after: ir.Model) -> Iterator[Claim]:
     """A value of the first graph, and the constant that the second has in its place: by name, and by who reads it."""
-    named = {str(value.name): value for value in values_of(before.graph)}
+    every = list(values_of(before.graph))
+    # Bodies have names of their own, and what two of them call alike is called apart in the second graph.
+    count = Counter(str(value.name) for value in every)
+    named = {name: value for value in every if count[name := str(value.name)] == 1}
     for name, value in after.graph.initializers.items():
         if value.const_value is not None and name in named:
             yield named[name], value.const_value

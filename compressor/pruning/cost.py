@@ -47,6 +47,11 @@ def macs_per_sample(nodes: Iterable[ir.Node], shapes: Shapes) -> int:
     return round(graph_macs(nodes, shapes) / shapes.batch)
 
 
+def _itemsize(tensor: ir.TensorProtocol) -> float:
+    """Bytes of an entry; of texts, which are of different lengths, none."""
+    return 0.0 if tensor.dtype == ir.DataType.STRING else float(tensor.dtype.itemsize)
+
+
 def uncounted(nodes: Iterable[ir.Node], shapes: Shapes) -> list[ir.Node]:
     """Nodes whose multiply-accumulates are not known: no record has them, or a shape is missing."""
     every = [each for node in nodes for each in (node, *nodes_inside(node))]
@@ -118,7 +123,7 @@ class CostModel:
 
     def bytes_after(self, removed: UnitArray) -> int:
         """Bytes of all weights once ``removed`` units are gone."""
-        return self._weights(removed, lambda t: t.dtype.itemsize, reals=False)
+        return self._weights(removed, _itemsize, reals=False)
 
     def _weights(self, removed: UnitArray, each: Callable[[ir.TensorProtocol], float], *, reals: bool = True) -> int:
         gone = self._gone(removed)

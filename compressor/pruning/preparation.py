@@ -102,7 +102,7 @@ def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, setting
     # The original refused one of the probed sizes.
     if len(evidence.inputs) < len(inputs.both):
         missing.append(NotProved(PREPARATION, ONE_SIZE))
-    evidence.not_proved += missing
+    evidence.not_proved += [*evidence.silent, *missing]
     return evidence
 
 

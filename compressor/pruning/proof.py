@@ -32,7 +32,7 @@ from compressor.pruning.evidence import Evidence, NotProved
 from compressor.pruning.inputs import Inputs
 from compressor.pruning.piecewise import Piecewise, runnable
 from compressor.pruning.signature import same_signature
-from compressor.pruning.standard import Standard, moved_runs, noise_of, with_tolerance
+from compressor.pruning.standard import Standard, drawn_outputs, moved_runs, noise_of, with_tolerance
 from compressor.pruning.written import demand_same
 from compressor.runtime.stored import Answers, Feed, Runnable, Runs
 
@@ -177,6 +177,7 @@ def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.
         if not asked.met_by(answers.runs):
             if asked.met_by(answers.stored.run(runs.feeds, optimise=False)):
                 return
+            asked = replace(asked, drawn=drawn_outputs(answers, asked.tolerance))
             asked = replace(asked, noise=noise_of([(answers.runs, moved_runs(answers, runs.feeds))]))
     evidence = Evidence.of(asked, answers.runs)
     if not evidence.passed:

@@ -18,6 +18,18 @@ def _defaults(model: ir.Model) -> list[str]:
     return [str(v.name) for v in model.graph.inputs if v.is_initializer()] if model.ir_version >= DEFAULTS else []
 
 
+def lost_defaults(before: ir.Model, after: ir.Model) -> list[str]:
+    """A sentence where inputs that had a default are none in the result: weights that lost channels, or went."""
+    left = _defaults(after)
+    lost = [name for name in _defaults(before) if name not in left]
+    if not lost:
+        return []
+    some = ", ".join(map(repr, lost[:3])) + (" ..." if len(lost) > 3 else "")
+    return [
+        f"weights that were inputs with a default can no longer be given by callers, as their sizes changed: {some}"
+    ]
+
+
 def demand_declared(model: ir.Model, runs: Runs, names: Collection[str]) -> None:
     """Raises ProofFailed where outputs of these names are declared with sizes other than those that runs gave."""
     for value in model.graph.outputs:

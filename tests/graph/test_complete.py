@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -170,3 +171,15 @@ def test_outputs_that_may_be_left_out_stay_without_a_name(tmp_path: Path) -> Non
     source = files.source_of(files.load_model(written(tmp_path, proto)))
     assert source is not None
     assert source.runs
+
+
+@pytest.mark.parametrize("other", ["float[1,3] x", "x", "bool[M] x"])
+def test_an_input_that_is_an_output_is_declared_as_the_input(tmp_path: Path, other: str) -> None:
+    """ONNX Runtime goes by the input; the shape of the output took its place, and the file took one batch alone."""
+    listed = parsed(TEXT.replace("(float[N, 4] y)", f"({other if ' ' in other else 'float[1] x'}, float[N, 4] y)")
+                    .replace("MIDDLE", "Relu (h)").replace("OPSET", "17"))  # fmt: skip
+    if " " not in other:
+        listed.graph.output[0].ClearField("type")
+    read = files.load_model(written(tmp_path, listed))
+    assert [str(dim) for dim in read.graph.inputs[0].shape or ()] == ["N", "3"]
+    assert read.graph.inputs[0].dtype == ir.DataType.FLOAT

@@ -8,6 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from compressor.errors import ProofFailed
+from compressor.graph.normalise import normalise
 from compressor.pruning.constants import demand_same_constants
 
 TABLE = """<ir_version: 10, opset_import: ["" : 20]>
@@ -71,3 +72,13 @@ def test_one_that_does_not_run_says_nothing_of_the_others() -> None:
     made.graph.register_initializer(ir.Value(name="z", const_value=ir.tensor(np.float32(3), name="z")))
     with pytest.raises(ProofFailed, match="'table' was folded to other numbers"):
         demand_same_constants(read(text), made, "cpu")
+
+
+def test_bodies_may_call_different_weights_alike() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 20]>
+g (float[n,2] x, bool c) => (float[n,2] y) {
+    y = If(c) <then_branch = one () => (float[n,2] p) <float[2,2] w = {1.0, 2.0, 3.0, 4.0}> { p = MatMul(x, w) },
+              else_branch = two () => (float[n,2] q) <float[2,2] w = {5.0, 6.0, 7.0, 8.0}> { q = MatMul(x, w) }>
+}"""
+    source = read(text)
+    assert demand_same_constants(source, normalise(source.clone()), "cpu") == []

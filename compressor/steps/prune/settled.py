@@ -124,6 +124,10 @@ def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settle
         if asked.plan is not None and not (asked.plan.removals or asked.plan.blocks):
             notes.append("the plan removes nothing, so that no channel went")
         before = account.stats_of(source, found, asked.size, asked.file)
+        if read.renumbering is not None:
+            sides = zip(("input", "output"), read.renumbering.names, strict=True)
+            where = " and ".join(f"{what} {', '.join(map(repr, names))}" for what, names in sides if names)
+            notes.append(f"tokens have new numbers in {where}; OUT.tokens.json has the old ones")
         if fewer is not None:
             # Shares are of the model as it was given, which has another vocabulary.
             whole = account.stats_in_memory(asked.model, settings, asked.size)
