@@ -251,7 +251,7 @@ class Binding:
             # An equation may come from a part of the graph that never runs, so sizes are also tried without them.
             found = [self._bound(candidate, solved) for solved in (self._solved, self._fixed)]
             # Nothing is computed that could be compared, and ONNX Runtime joins an empty value to any other.
-            for bound in sorted(filter(None, found), key=_empty):
+            for bound in sorted((b for b in found if b is not None), key=_empty):
                 if bound not in seen:
                     seen.append(bound)
                     yield bound

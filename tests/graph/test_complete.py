@@ -183,3 +183,12 @@ def test_an_input_that_is_an_output_is_declared_as_the_input(tmp_path: Path, oth
     read = files.load_model(written(tmp_path, listed))
     assert [str(dim) for dim in read.graph.inputs[0].shape or ()] == ["N", "3"]
     assert read.graph.inputs[0].dtype == ir.DataType.FLOAT
+
+
+def test_a_model_without_inputs_has_shapes() -> None:
+    source = ir.from_proto(
+        parsed("""<ir_version: 8, opset_import: ["" : 17]>
+        g () => (float[2, 4] y) { h = RandomNormal <shape = [2, 4]> ()  y = Relu (h) }""")
+    )
+    normalise(source)
+    assert infer(source)(source.graph.outputs[0]) == (2, 4)
