@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from compressor.channels.coupling import Coupling
 
 ROLES = frozenset({"out", "in", "affine"})
-"""What an axis of a weight can be; see :class:`compressor.channels.coupling.Lazy`."""
+"""What an axis of a weight can be; see :class:`compressor.channels.labels.DeferredLabels`."""
 
 
 @dataclass
