@@ -16,7 +16,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToProve, ProofFailed
 from compressor.pruning import canary
-from compressor.pruning.evidence import NotProved
+from compressor.pruning.evidence import Noticed
 from compressor.results import ProofResult
 from compressor.runtime import sessions
 from tests.models import between, in_memory, model
@@ -85,15 +85,15 @@ def test_equal_channels_cannot_be_told_apart() -> None:
 
 def test_a_fault_behind_blind_outputs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Channels of the smaller model are in another order where a head of zeros does not show it."""
-    honest = canary.Case.not_proved
+    honest = canary.Case.try_wrong_cuts
 
-    def tampered(case: canary.Case, groups: Sequence[ChannelGroup]) -> tuple[int, list[NotProved], list[str]]:
+    def tampered(case: canary.Case, groups: Sequence[ChannelGroup]) -> Noticed:
         value = case.small.graph.initializers["v"]
         assert value.const_value is not None
         value.const_value = ir.tensor(np.roll(value.const_value.numpy(), 1, 1), name="v")
         return honest(case, groups)
 
-    monkeypatch.setattr(canary.Case, "not_proved", tampered)
+    monkeypatch.setattr(canary.Case, "try_wrong_cuts", tampered)
     with pytest.raises(ProofFailed, match="values inside differ"):
         proved(with_weight(model(HEAD + "Relu(l) }"), "head", 0.0))
 

@@ -260,17 +260,16 @@ class _Case:
             cut = cut_of(self.choice.plan, self.found)
             demand_exact(cut, small)
             case = canary.Case(
-                cut,
-                small,
-                masked.model,
-                asked,
-                self.folder,
-                self.settings.provider,
-                routed.standards,
-                masked.masks is not None,
+                cut=cut,
+                small=small,
+                reference=masked.model,
+                asked=asked,
+                folder=self.folder,
+                provider=self.settings.provider,
+                routes=routed.standards,
+                masked=masked.masks is not None,
             )
-            evidence.noticed, missing, evidence.shifted_together = case.not_proved(self.choice.groups)
-            evidence.not_proved += missing
+            evidence.take(case.try_wrong_cuts(self.choice.groups))
         return evidence
 
     def _at_second_size(self, evidence: Evidence, small: Runnable) -> Evidence:

@@ -211,11 +211,10 @@ def proved(changed: Changed | None, found: Analysis, settings: PruneSettings, cl
         demand_proof(evidence)
         evidence.reference = WHOLE
         if settings.verify == "full":
-            from compressor.structures.canary import wrong_weights
+            from compressor.structures.canary import try_wrong_weights
 
-            shifted = wrong_weights(changed, asked, folder, settings.provider)
-            evidence.noticed, missing, evidence.shifted_together = shifted
-            evidence.not_proved += [*evidence.silent, *missing]
+            evidence.not_proved += evidence.silent
+            evidence.take(try_wrong_weights(changed, asked, folder, settings.provider))
         if changed.unordered is not None:
             # Another order of channels sums in another order, so that this holds within rounding.
             whole = MaskedReference(changed.unordered, runnable(changed.unordered, folder, settings.provider))
