@@ -193,7 +193,7 @@ class LayerOptions:
         return Selected(Choice(plan, groups, None), chosen.changes)
 
 
-def proved(changed: Changed | None, found: Analysis, settings: PruneSettings, clock: Clock) -> list[Evidence]:
+def prove_changed(changed: Changed | None, found: Analysis, settings: PruneSettings, clock: Clock) -> list[Evidence]:
     """Proves that what was written equals the graph with the same layers whole.
 
     Raises:
@@ -225,7 +225,7 @@ def proved(changed: Changed | None, found: Analysis, settings: PruneSettings, cl
         return [evidence]
 
 
-def proved_stored(
+def prove_stored(
     plain: ir.Model, packed: ir.Model, found: Analysis, settings: PruneSettings, clock: Clock
 ) -> list[Evidence]:
     """Proves that a model gives the same once coefficients are packed in it; nothing where they are not.
