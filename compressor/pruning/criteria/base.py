@@ -92,10 +92,11 @@ class Weights:
         axes = slot.term.axes
         weight = np.moveaxis(real(slot.value, tensor.numpy()), axes, range(len(axes)))
         flat = weight.reshape(slot.term.units.size, -1)
-        places = [np.flatnonzero(slot.term.units.ravel() == unit) for unit in group.units]
-        if len({len(p) for p in places}) != 1:
+        places, owners = self._places(group, slot)
+        counts = np.bincount(owners, minlength=len(group.units))
+        if len(set(counts.tolist())) != 1:
             return None
-        rows = np.stack([flat[p].ravel() for p in places]).astype(np.float32)
+        rows = flat[places].reshape(len(group.units), -1).astype(np.float32)
         return np.nan_to_num(rows, posinf=0, neginf=0)
 
 
