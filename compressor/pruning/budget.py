@@ -27,7 +27,8 @@ TARGET_TOLERANCE = 0.02
 """A target counts as reached within this share of itself: of a hundredth that was asked for, a 50th of a hundredth."""
 
 ROUNDS, TRIED, SWAPPED = 8, 32, 6
-"""How often a choice is refined, the groups that are tried each time, and those of which one gives and one takes."""
+"""How often a choice is refined, the groups that are tried each time, and those of which one gives and one takes: what
+takes time is counting the cost of each choice, of which a round has 2 * 32 + 6 * 6 at most."""
 NARROW, FINE = 64, 4
 """Channels below which a group goes in finer steps by default, and these steps (docs/decisions/0003)."""
 

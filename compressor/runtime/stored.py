@@ -182,20 +182,22 @@ class Answers:
         return Answers(stored, live, live.run(feeds))
 
     @staticmethod
-    def to_some(stored: Runnable, feeds: Sequence[Feed], instead: Iterable[Feed] = (), *, enough: int = 9) -> Answers:
+    def to_some(
+        stored: Runnable, feeds: Sequence[Feed], instead: Iterable[Feed] = (), *, enough: int | None = None
+    ) -> Answers:
         """Runs the model on the feeds that it takes, in their order, until there are enough; sizes may be made up.
 
         Args:
             stored: the model.
             feeds: what it may take.
             instead: tried one after the other where it takes none of them, until it takes one.
-            enough: runs that are wanted.
+            enough: runs that are wanted; None: of all feeds.
 
         Raises:
             ModelError: it takes none.
         """
         live = stored.open()
-        parts, problem = live.tried(feeds, enough)
+        parts, problem = live.tried(feeds, len(feeds) if enough is None else enough)
         for feed in instead if not parts else ():
             parts, other = live.tried([feed], 1)
             problem = problem or other

@@ -15,7 +15,7 @@ from compressor.operators.quantization_grid import grid_of, real
 from compressor.pruning.criteria.measurement import Measurement, Need
 
 Scores = npt.NDArray[np.float64]
-LARGEST = 1e30
+LARGEST_ENERGY = 1e30
 """Stands for the score of weights that are not finite."""
 
 
@@ -60,7 +60,7 @@ class Weights:
             else:
                 split = [_energy(array, slot.term.axes, power) for _, array in parts(tensor)]
                 found = np.concatenate(split) if 0 in slot.term.axes else np.sum(split, axis=0)
-            self._energy[key] = np.nan_to_num(found, posinf=LARGEST)
+            self._energy[key] = np.nan_to_num(found, posinf=LARGEST_ENERGY)
         return self._energy[key]
 
     def of_units(self, group: ChannelGroup, slot: Slot, power: int) -> Scores:
