@@ -142,7 +142,7 @@ class Segment:
     """Some nodes in a row.
 
     Attributes:
-        nodes: they.
+        nodes: in the order in which they run.
         inputs: names of values that they read and do not make.
         weights: names of initializers that they read.
         outputs: names of values that they make, and that later pieces or the caller read.

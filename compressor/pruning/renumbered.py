@@ -42,7 +42,7 @@ class Renumbered:
     renumbering: Renumbering
 
     def open(self, *, optimise: bool = True) -> OpenRenumbered:
-        """As of the model."""
+        """Opens the model; raises as its own ``open``."""
         return OpenRenumbered(self.stored.open(optimise=optimise), self.renumbering)
 
     def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:

@@ -33,7 +33,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Choice:
-    """What goes.
+    """The channels that one step removes, and how they were chosen.
 
     Attributes:
         plan: as it is written and replayed.
