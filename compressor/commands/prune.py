@@ -17,6 +17,7 @@ from compressor.config import PruneSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
 from compressor.errors import PlanError, ProofFailed, RuleFault
+from compressor.graph.edit import copy_of
 from compressor.graph.joined import joined_of
 from compressor.graph.outline import keep_functions
 from compressor.graph.provenance import stamp_provenance
@@ -82,7 +83,7 @@ def prune(
 def _prune(asked: Asked, clock: Clock, distrusted: Mapping[str, str]) -> PruneResult:
     """:func:`prune` without the rules of the nodes that are ``distrusted``."""
     # How many samples it takes at a time is noted on the model, and each try finds that out, and says so.
-    asked = replace(asked, model=asked.model.clone())
+    asked = replace(asked, model=copy_of(asked.model))
     start = settled(asked, distrusted, clock)
     source, settings, samples = start.source, start.settings, start.samples
     recovery = Recovery(source, settings, samples, clock)
