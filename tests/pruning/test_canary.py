@@ -48,8 +48,10 @@ def test_every_group_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("out", ["Clip(l, lo, hi)", "Sigmoid(far)", "ArgMax<axis=1>(far)"])
-def test_blind_outputs_are_looked_behind(out: str) -> None:
-    """Saturated outputs show nothing; what the groups' weights make does."""
+def test_blind_outputs_are_looked_behind(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saturated outputs show nothing; what the groups' weights make does, in one run for each and two for all."""
+    runs, honest = list[ir.Model](), canary.values_inside
+    monkeypatch.setattr(canary, "values_inside", lambda model, **rest: runs.append(model) or honest(model, **rest))
     text = HEAD.replace("float[2,8,1,1] head", "float[2,8,1,1] head, float lo, float hi, float[2,1,1] shift")
     text = text.replace("float y", "int64 y") if "ArgMax" in out else text
     proto = model(text.replace("y = ", "far = Add(l, shift)  y = ") + out + " }")
@@ -60,6 +62,7 @@ def test_blind_outputs_are_looked_behind(out: str) -> None:
             tensor.CopyFrom(numpy_helper.from_array(np.asarray(values[tensor.name]), tensor.name))
     found = proved(proto)
     assert (found.noticed, found.not_proved) == (2, [])
+    assert len(runs) == 2 + 2
 
 
 def test_what_stays_blind_is_not_proved() -> None:
