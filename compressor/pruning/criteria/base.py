@@ -135,6 +135,6 @@ def aggregate_scores(parts: list[Scores], how: str, count: int) -> Scores:
     return np.asarray(stack.sum(axis=0) if how == "sum" else stack.mean(axis=0))
 
 
-def ranking(units: UnitArray, scores: Scores) -> npt.NDArray[np.int64]:
+def weakest_first(units: UnitArray, scores: Scores) -> npt.NDArray[np.int64]:
     """Positions from least to most important; ties by unit, so that runs repeat."""
     return np.lexsort((units, scores))

@@ -50,7 +50,7 @@ class PruningRun:
         means: what choices are made with.
         recovery: holds the model as the last step left it.
         clock: receives the time of each phase.
-        trail: what was cut.
+        plan_history: what was cut.
         proofs: evidence of every cut.
         groups: rows of the report, by group.
         origin: costs of the model before the first step; None before it.
@@ -66,7 +66,7 @@ class PruningRun:
     means: Means
     recovery: Recovery
     clock: Clock
-    trail: PlanHistory = field(default_factory=PlanHistory)
+    plan_history: PlanHistory = field(default_factory=PlanHistory)
     proofs: list[Evidence] = field(default_factory=list)
     groups: list[GroupRow] = field(default_factory=list)
     origin: Origin | None = None
@@ -152,7 +152,7 @@ class PruningRun:
             choice = replace(replayed_choice(choice.plan, found), origin=choice.origin)
         cut = cut_of(choice.plan, found)
         # Before the cut, as positions are counted in what earlier steps left.
-        self.trail.add(choice.plan, cut, last=step.steps == 1)
+        self.plan_history.add(choice.plan, cut, last=step.steps == 1)
         rows, self.origin = account.group_rows(choice.groups, cut, self.groups), choice.origin
         self.groups = account.with_scores(rows, choice.scored, cut)
         small, shown = cut_and_prove(found, choice, cut, self.settings, self.clock)
@@ -213,9 +213,9 @@ class PruningRun:
 
     def single_plan(self, source: ir.Model) -> PruningPlan | None:
         """The plan that leads from the original to the result in one; None where none does."""
-        whole = replace(self.trail.plan(), files=tuple(run_files.file_names(source)))
+        whole = replace(self.plan_history.plan(), files=tuple(run_files.file_names(source)))
         # A replay believes every rule at first, so a plan that needed some left alone has to be tried.
-        once = (self.trail.replays and not self.distrusted) or replays(whole, source, self.model, self.settings)
+        once = (self.plan_history.replays and not self.distrusted) or replays(whole, source, self.model, self.settings)
         # A plan holds channels alone; changed layers cannot be replayed from it.
         return whole if once and self.recovery.changed is None else None
 

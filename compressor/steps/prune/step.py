@@ -31,7 +31,7 @@ from compressor.pruning.preparation import Original, prove_preparation
 from compressor.pruning.proof import MaskedReference
 from compressor.pruning.routes import prove_routes
 from compressor.pruning.second_size import at_second_size
-from compressor.pruning.select import Choice, choose_by_scores, ranked
+from compressor.pruning.select import Choice, choose_by_scores, ranking_of
 from compressor.pruning.signature import demand_declared
 from compressor.pruning.standard import all_finite
 from compressor.runtime.stored import Runnable
@@ -130,7 +130,7 @@ def chosen_changes(
     by, curves = scored(settings), None
     channels = structure_of(settings).channels
     try:
-        ranking = ranked(found.coupling, by, size)
+        ranking = ranking_of(found.coupling, by, size)
     # Layers may still change where no channel can go.
     except NothingToPrune:
         if channels:
@@ -162,7 +162,7 @@ def chosen(found: Analysis, settings: PruneSettings, origin: Origin | None, size
     data = means.samples.train if means.samples is not None else None
     measured = measure_for_criterion(found, by, data)
     measure_depth(found, by, data)
-    ranking = ranked(found.coupling, by, size, origin, measured)
+    ranking = ranking_of(found.coupling, by, size, origin, measured)
     curves, share = None, None
     if means.losses is not None:
         curves = means.losses.curves(found, ranking.scores)
