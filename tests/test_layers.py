@@ -173,16 +173,6 @@ def test_this_test_sees_imports(tmp_path: Path) -> None:
 # ---- what is loaded -----------------------------------------------------------------------------------------
 
 
-def test_the_environment_is_read_and_set_in_one_room() -> None:
-    readers = {name for name, path in MODULES.items() if {"environ", "getenv", "putenv"} & attributes(path)}
-    assert readers == {"core.machine"}
-
-
-def attributes(path: Path) -> set[str]:
-    """Names behind a dot, wherever they stand."""
-    return {node.attr for node in ast.walk(parsed(path)) if isinstance(node, ast.Attribute)}
-
-
 IMPORTS = """
 from pathlib import Path
 from compressor.config import PruneSettings

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from compressor.allocation.rows import Floats32, Rows
 from compressor.allocation.views import LinearView
+from compressor.core.compare import TINY
 from compressor.graph.evaluate import Array
 from compressor.reconstruct.form import Matrix
 
@@ -121,7 +122,7 @@ class Halves:
         if rows.gradients is None:
             # Without gradients every layer counts by the share of its output's variance that changes.
             spread = float(np.square(fit @ matrix.T).sum()) / len(fit)
-            metric = np.eye(len(matrix)) / max(spread, 1e-300) ** 0.5
+            metric = np.eye(len(matrix)) / max(spread, TINY) ** 0.5
         else:
             metric = _metric(rows.gradients[index].reshape(-1, len(matrix)), rows.positions / rows.drawn, seed)
         return Halves(fit, mean, Held(rest - rest.mean(axis=0), metric))

@@ -20,8 +20,8 @@ from compressor.allocation.rows import Floats32, Rows
 from compressor.allocation.views import LinearView
 from compressor.channels.groups import ChannelGroup
 from compressor.pruning.criteria import Scores
-from compressor.pruning.criteria.base import ranking
-from compressor.pruning.curves import Curves, LossCurve, Ranked
+from compressor.pruning.criteria.base import weakest_first
+from compressor.pruning.curves import Curves, GroupScores, LossCurve
 
 LOOKS = 16
 """Widths of a group at which its loss is judged, at most; between them it is interpolated."""
@@ -48,7 +48,7 @@ class LossEvidence:
     tell: Callable[[str], None] = lambda _: None
 
 
-def loss_curves(ranked: Ranked, found: LossEvidence, seed: int) -> Curves:
+def loss_curves(ranked: GroupScores, found: LossEvidence, seed: int) -> Curves:
     """The loss curve of every group.
 
     Args:
@@ -98,7 +98,7 @@ class _GroupCurve:
     def curve(self) -> LossCurve:
         """What the group loses at each of its widths."""
         group, free = self._group, self._free
-        order = None if self._found.own_order else group.units[ranking(group.units, self._scores)][: len(free)]
+        order = None if self._found.own_order else group.units[weakest_first(group.units, self._scores)][: len(free)]
         # One unit has to be left, unless some stay in any case because their score is infinite.
         last = max(0, 1 - (len(group.units) - len(free)))
         gone = way_down([part.reader for part in self._parts], free, last, self._look, order)
@@ -147,7 +147,7 @@ class _Part:
 
 def _by_scores(group: ChannelGroup, scores: Scores) -> LossCurve:
     """The sum of the scores that are gone, in their order."""
-    order = ranking(group.units, scores)[: int(np.isfinite(scores).sum())]
+    order = weakest_first(group.units, scores)[: int(np.isfinite(scores).sum())]
     mean = float(scores[np.isfinite(scores)].mean()) if len(order) else 1.0
     # Scores of a criterion may be negative; a curve may not fall.
     sums = np.cumsum(np.maximum(scores[order], 0.0)) / (mean or 1.0) / max(len(group.units), 1)

@@ -26,7 +26,7 @@ from compressor.channels.labels import UnitArray
 from compressor.reconstruct.form import Matrix
 
 Rows = npt.NDArray[np.floating]
-DAMPING = 1e-2
+RIDGE = 1e-2
 """Ridge, as a share of the mean variance of a layer's inputs."""
 STEPS = 32
 """Steps in which a group goes, at most: a step removes several units at once where there are more."""
@@ -111,7 +111,7 @@ def damped_inverse(rows: Rows) -> Rows:
     count, size = rows.shape
     mean = float(np.square(rows, dtype=np.float64).sum()) / max(count * size, 1)
     # Inputs that are all zero leave nothing to scale by; any positive number makes the matrix regular.
-    damping = DAMPING * mean if mean > 0 else 1.0
+    damping = RIDGE * mean if mean > 0 else 1.0
     if count >= size:
         damped = np.asarray(rows.T @ rows, np.float64) / count + damping * np.eye(size)
         return np.linalg.inv(damped).astype(rows.dtype)

@@ -38,6 +38,10 @@ class ChannelMask:
         """Residual blocks that go."""
         return [block for block in self.coupling.blocks if self._gone[block.unit]]
 
+    def on(self, graph: ir.Graph) -> ChannelMask:
+        """The same for ``graph``, a clone that nobody has edited."""
+        return ChannelMask(self.coupling.on(graph), np.flatnonzero(self._gone))
+
     def check(self) -> None:
         """Every row of every joint term keeps the same count.
 

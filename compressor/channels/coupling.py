@@ -55,6 +55,11 @@ class Coupling:
     """Labels of one graph. Rules read shapes and layouts from it and merge, freeze and set layouts through it.
 
     Attributes:
+        graph, shapes, policy: as given; what is labelled, what is known of its values, what may be removed.
+        units: the union-find that labels are merged in.
+        deferred_labels: of initializers and expanded axes, which take on the labels of whoever uses them.
+        balances: joint terms whose rows have to keep equal counts.
+        meetings: by node, the operands that its rule combined.
         distrusted: name of a node -> why its rule is not asked; everything that it touches is frozen.
         claims: what the rules read and labelled in the last pass.
         fills: values that hold one number; see :mod:`compressor.channels.fills`.

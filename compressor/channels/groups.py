@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
-from compressor.channels.labels import Reason, Term, UnitArray
+from compressor.channels.labels import Reason, Role, Term, UnitArray
 from compressor.channels.meeting import NamedOperand
 from compressor.channels.residual import DEPTH, ResidualBlock
 from compressor.graph.metadata import readable
@@ -26,12 +26,12 @@ class Slot:
     Attributes:
         value: the initializer.
         term: units along its axes, canonical.
-        role: 'out' (filters), 'in' (contracted by a consumer) or 'affine' (bias, scale, table).
+        role: what these axes do.
     """
 
     value: ir.Value
     term: Term[int]
-    role: str
+    role: Role
 
     @property
     def label(self) -> str:
@@ -112,23 +112,23 @@ def slots_of(coupling: Coupling) -> list[Slot]:
     return found
 
 
-def meetings(value: ir.Value) -> Iterator[tuple[ir.Node, ir.Value]]:
+def activation_uses(value: ir.Value) -> Iterator[tuple[ir.Node, ir.Value]]:
     """The nodes where a weight meets an activation, and what they know it by: it may be moved or unpacked first."""
     for node, _ in value.uses():
         met = any(v is not None and v is not value and not v.is_initializer() for v in node.inputs)
         if met or len(node.outputs) != 1:
             yield node, value
         else:
-            yield from meetings(node.outputs[0])
+            yield from activation_uses(node.outputs[0])
 
 
-def role(coupling: Coupling, value: ir.Value, term: Term[int]) -> str:
-    """What ``term`` of a weight does where the weight meets an activation: 'out', 'in' or 'affine'.
+def role(coupling: Coupling, value: ir.Value, term: Term[int]) -> Role:
+    """What ``term`` of a weight does where the weight meets an activation.
 
     A weight may meet activations only behind nodes that move or unpack it. What is spread over more than it holds
     on the way (the scale of a quantised weight) follows that.
     """
-    deferred, found = coupling.deferred_labels[value], list(meetings(value))
+    deferred, found = coupling.deferred_labels[value], list(activation_uses(value))
     # A weight that some node meets as it is has its role from there.
     for node, known in found if all(known is not value for _, known in found) else ():
         met = coupling.meetings.get(node)
@@ -169,7 +169,7 @@ def group(coupling: Coupling) -> list[ChannelGroup]:
     """Groups of the coupling, in the order of their first weight; that of the residual blocks last."""
     slots = slots_of(coupling)
     # The weight that holds the filters gives the name; a bias or scale only where there is no kernel at all.
-    rank = {"out": 0, "affine": 2, "in": 1}
+    rank: dict[Role, int] = {"out": 0, "affine": 2, "in": 1}
     order = sorted(range(len(slots)), key=lambda k: rank[slots[k].role])
     holders: dict[int, list[int]] = {}
     for index in order:

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 UnitArray = npt.NDArray[np.int64]
 Axis = TypeVar("Axis", bound=Hashable)
+Role = Literal["out", "in", "affine"]
+"""What an axis of a weight does: it holds filters, is contracted, or follows an activation (bias, scale, table)."""
 
 FROZEN = 0
 
@@ -72,14 +74,14 @@ class DeferredLabels:
     Attributes:
         terms: what it took on so far.
         open: axes that nobody has spoken for yet.
-        roles: axis -> 'out' (holds filters), 'in' (is contracted) or 'affine' (follows an activation).
+        roles: axis -> what it does.
         broadcast: it holds no data of its own along the open axes (Expand), so only its size must follow.
         shape: of an initializer, before anything is cut.
     """
 
     terms: Layout = field(default_factory=list)
     open: set[int] = field(default_factory=set)
-    roles: dict[int, str] = field(default_factory=dict)
+    roles: dict[int, Role] = field(default_factory=dict)
     broadcast: bool = False
     shape: tuple[int, ...] = ()
 

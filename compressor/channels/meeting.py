@@ -1,4 +1,4 @@
-"""What a node saw of its operands when they met there."""
+"""The operands of a node, each with the names of its axes and the labels that it had when the node's rule ran."""
 
 from __future__ import annotations
 

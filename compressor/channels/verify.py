@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import onnx_ir as ir
 
-from compressor.channels.labels import Unexplained
+from compressor.channels.labels import Role, Unexplained
 from compressor.errors import CompressorError, ModelError, PlanError, RuleFault
 from compressor.graph.binding import Shape
 from compressor.graph.captures import captured_values, graphs_of, nodes_inside
@@ -24,9 +24,6 @@ from compressor.graph.inference import Walker, start_walker
 
 if TYPE_CHECKING:
     from compressor.channels.coupling import Coupling
-
-ROLES = frozenset({"out", "in", "affine"})
-"""What an axis of a weight can be; see :class:`compressor.channels.coupling.Lazy`."""
 
 
 @dataclass
@@ -152,7 +149,7 @@ def _misfit(coupling: Coupling, value: ir.Value) -> str | None:
             given = f"sizes {list(term.units.shape)} of axes {list(term.axes)}"
             return f"labels of {value.name} are for {given}, its shape is {list(shape)}"
     if deferred is not None:
-        roles = {a: r for a, r in deferred.roles.items() if not 0 <= a < len(shape) or r not in ROLES}
+        roles = {a: r for a, r in deferred.roles.items() if not 0 <= a < len(shape) or r not in get_args(Role)}
         if roles or not all(0 <= a < len(shape) for a in deferred.open):
             return f"axes of {value.name} have roles {roles} that its shape {list(shape)} has no place for"
     return None

@@ -32,8 +32,8 @@ from compressor.results.unify import UnifyReport
 from compressor.steps import run_files
 from compressor.steps.unify import get_ready, packed, weighed
 from compressor.unification.choose import BlockOption, UnifyPlan, blocks_after, moves, notation, within
-from compressor.unification.evidence import with_weights
 from compressor.unification.project import project
+from compressor.unification.unified import with_unified
 
 NODES = 900
 """Bytes of the nodes that unpack one weight, about: what saves less makes the file larger."""
@@ -65,7 +65,7 @@ class OneShot:
             plan.check(ready.found.layers)
             if data is not None:
                 ready = weighed(ready, data, chosen)
-            return with_weights(ready.model, [project(layer, chosen) for layer in ready.found.layers])
+            return with_unified(ready.model, [project(layer, chosen) for layer in ready.found.layers])
 
         return with_blocks
 

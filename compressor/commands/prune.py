@@ -7,6 +7,7 @@ What happens in one step (choose, train towards the choice, cut, recover, prove)
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -16,6 +17,7 @@ from compressor.config import PruneSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
 from compressor.errors import PlanError, ProofFailed, RuleFault
+from compressor.graph.edit import copy_of
 from compressor.graph.joined import joined_of
 from compressor.graph.outline import keep_functions
 from compressor.graph.provenance import stamp_provenance
@@ -65,33 +67,28 @@ def prune(
     # Before any work: made-up samples would be drawn first, and their failure is no error where nobody asked.
     if settings.data is None and settings.val_data is None:
         evaluator_for(settings, None, settings.max_drop)
+    with clock.phase("load"):
+        asked = Asked.of(model, settings, plan)
     # The whole run starts over, since a distrusted node may change every choice before the one that failed.
     try:
-        with samples_tried(lambda: run_files.open_source(model, settings, settings.also)[0], settings):
-            return without_faulty_rules(lambda distrusted: _prune(model, settings, plan, clock, distrusted))
+        with samples_tried(lambda: asked.model, settings):
+            return without_faulty_rules(lambda distrusted: _prune(asked, clock, distrusted))
     except (ProofFailed, RuleFault):
-        source = run_files.open_source(model, settings, settings.also)[0]
-        file = None if isinstance(model, ir.Model) else Path(model)
-        if (refused := refusal(joined_of(source) or file or source, source, settings)) is not None:
+        read = joined_of(asked.model) or asked.file or asked.model
+        if (refused := refusal(read, asked.model, settings)) is not None:
             raise refused from None
         raise
 
 
-def _prune(
-    model: str | Path | ir.Model,
-    settings: PruneSettings,
-    plan: PruningPlan | None,
-    clock: Clock,
-    distrusted: Mapping[str, str],
-) -> PruneResult:
+def _prune(asked: Asked, clock: Clock, distrusted: Mapping[str, str]) -> PruneResult:
     """:func:`prune` without the rules of the nodes that are ``distrusted``."""
-    with clock.phase("load"):
-        asked = Asked.of(model, settings, plan)
+    # How many samples it takes at a time is noted on the model, and each try finds that out, and says so.
+    asked = replace(asked, model=copy_of(asked.model))
     start = settled(asked, distrusted, clock)
     source, settings, samples = start.source, start.settings, start.samples
     recovery = Recovery(source, settings, samples, clock)
     means = means_of(source, settings, samples, clock)
-    run = PruningRun(settings, plan, distrusted, asked.size, means, recovery, clock)
+    run = PruningRun(settings, asked.plan, distrusted, asked.size, means, recovery, clock)
     found = run.all_steps(start.found, start.read)
     # Once for all steps, on what will be written.
     sealed = run.sealed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +32,9 @@ from compressor.steps.unify import (
     unify_report,
     weighed,
 )
-from compressor.unification.evidence import gzip_bytes, with_weights
 from compressor.unification.project import adopt, project
 from compressor.unification.train import Trained, UnifySamples, remove_checkpoints
+from compressor.unification.unified import with_unified
 
 
 @dataclass(repr=False)
@@ -94,7 +96,7 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
     report = unify_report(ready, done, made, proved, settings)
     if evaluator is not None:
         with clock.phase("judge"):
-            first = with_weights(ready.model, once) if done.kinds else None
+            first = with_unified(ready.model, once) if done.kinds else None
             accuracy = accuracy_row(evaluator, ready.reference, first, made.model, data)
         report = report.model_copy(update={"accuracy": accuracy})
     # Training may have said it of the same labels.
@@ -120,10 +122,23 @@ def unify_file(
         stats = put_unified(result.model, output, settings, result.proved, result.report.input)
         more: dict[str, object] = {"output": stats}
         if output is not None:
-            more["gzip_bytes"] = gzip_bytes(files.model_files(output))
+            more["gzip_bytes"] = _gzip_bytes(files.model_files(output))
     if settings.latency and output is not None:
         with clock.phase("time"):
             more["latency"] = bench.beside(source, output, settings)
     if folder is not None and not settings.keep_checkpoint:
         remove_checkpoints(folder)
     return result.report.model_copy(update={**more, "seconds": clock.seconds})
+
+
+def _gzip_bytes(paths: Iterable[Path]) -> int:
+    """Bytes of these files after gzip, without writing them."""
+    total = 0
+    for path in sorted(paths):
+        # With the header of gzip and not that of zlib.
+        packer = zlib.compressobj(wbits=31)
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                total += len(packer.compress(chunk))
+        total += len(packer.flush())
+    return total

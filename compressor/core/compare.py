@@ -16,10 +16,12 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.generic]
 
+TINY = 1e-300
+"""In the place of a sum of squares that is zero, where it is divided by or its logarithm taken."""
 COARSEST = MappingProxyType({"float16": 1e-2, "bfloat16": 5e-2, "float32": 0.0, "float64": 0.0})
-"""Smallest relative tolerance that makes sense for a result of this type."""
+"""Smallest relative tolerance that makes sense for a result of this type: some units in its last place (``_UNITS``)."""
 INTEGER_SHARE = 1e-3
-"""Share of integer or boolean results (indices of a maximum, say) that rounding may turn."""
+"""Share of integer or boolean results that rounding may turn, as it turns ties of a maximum."""
 ROUNDING, SMALL = 64, 1e-4
 """Roundings of the largest entry that any channel is allowed without asking, and the share of that entry below which a
 channel is so small that one could hide in them."""

@@ -89,6 +89,9 @@ class Walker:
     Attributes:
         known: what was found so far.
         base: what a walk with symbolic sizes found; what is fixed there is taken over.
+        measured: by value, what runs showed of sizes that inference cannot tell.
+        symbolic: sizes are polynomials over the open dimensions, and not numbers.
+        versions: of operator sets, by domain.
         misfits: nodes of bodies whose inputs do not fit each other -> why; such a body may never run.
     """
 

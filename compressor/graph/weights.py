@@ -161,6 +161,17 @@ def same_tensors(one: ir.TensorProtocol, two: ir.TensorProtocol) -> bool:
     return one is two or same_bits(one.numpy(), two.numpy())
 
 
+def paired_weights(
+    before: ir.Graph, after: ir.Graph
+) -> Iterator[tuple[ir.Value, ir.TensorProtocol, ir.TensorProtocol]]:
+    """The initializers of a graph that one made of it has under the same name: the value before, and both tensors."""
+    for name, value in before.initializers.items():
+        twin = after.initializers.get(name)
+        old, new = value.const_value, None if twin is None else twin.const_value
+        if old is not None and new is not None:
+            yield value, old, new
+
+
 @dataclass(frozen=True)
 class KeptAlong:
     """What is left of rows of a weight where some entries of its axes go.

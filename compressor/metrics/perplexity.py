@@ -12,7 +12,7 @@ from compressor.data.output_forms import class_axis
 from compressor.errors import UsageError
 from compressor.metrics.metric import Floats, Metric, Outputs, first_floating
 
-LARGEST = 700.0
+LARGEST_LOSS = 700.0
 """Mean negative log-likelihood beyond which its exponential is no number any more."""
 SUM_OF_PROBABILITIES = 1e-3
 
@@ -63,7 +63,7 @@ class Perplexity(Metric):
         if not self._count:
             raise UsageError(f"--eval {self.name}: no token has a label that counts")
         # An exponential that overflows would be no number to compare by.
-        return exp(min(self._loss / self._count, LARGEST))
+        return exp(min(self._loss / self._count, LARGEST_LOSS))
 
 
 def following_tokens(scores: Array, batch: Batch) -> Array | None:

@@ -86,7 +86,7 @@ def mask_node(operator: Operator, node: ir.Node, edited: Reference) -> None:
 
 
 def masks(operator: Operator) -> bool:
-    """May :func:`mask` do anything to a node?"""
+    """May :func:`mask_node` do anything to a node?"""
     return operator.masked is not None or bool(operator.factors) or operator.neutral is not None
 
 

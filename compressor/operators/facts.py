@@ -15,7 +15,7 @@ INTEGERS = "computes with integers, which have no gradient"
 PACKED = "reads packed integers, which have no gradient"
 FUSION = "is a fusion of ONNX Runtime, which other runtimes do not know"
 """Why an operator has no function of torch."""
-LARGEST = 1e30
+AS_INFINITE = 1e30
 """Stands for infinity among floats, where infinity times zero would be no number."""
 
 TO_DEVIATION = 1e-9
@@ -39,7 +39,7 @@ class Neutral(Enum):
         if dtype.kind in "iu":
             limits = np.iinfo(dtype.str)
             return limits.max if self is Neutral.HIGHEST else limits.min
-        return LARGEST if self is Neutral.HIGHEST else -LARGEST
+        return AS_INFINITE if self is Neutral.HIGHEST else -AS_INFINITE
 
 
 class Normalises(Enum):

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
-from compressor.channels.labels import Term, UnitArray
+from compressor.channels.labels import Role, Term, UnitArray
 from compressor.graph.contrib import MICROSOFT
 from compressor.operators.facts import PACKED
 from compressor.operators.operator import Operator, required
@@ -59,7 +59,7 @@ def _blocks_of_entry(call: Call, rows: int, blocks: int) -> int:
     return 8 // (call.attribute("bits", 4) or 4)
 
 
-def give_units(coupling: Coupling, value: ir.Value, axis: int, units: UnitArray, role: str) -> None:
+def give_units(coupling: Coupling, value: ir.Value, axis: int, units: UnitArray, role: Role) -> None:
     """Labels an axis of a weight with units that its positions share, unless it has labels already."""
     deferred = coupling.deferred(value)
     if deferred is not None and axis in deferred.open:

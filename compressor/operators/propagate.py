@@ -1,4 +1,4 @@
-"""How constant channels pass through operators: what :attr:`Operator.constants` is made of.
+"""How constant channels pass through operators, for :attr:`compressor.operators.operator.Operator.constants`.
 
 Each function looks at one node and notes in :class:`Constants` what its output holds and what it reads.
 """

@@ -22,7 +22,7 @@ from compressor.config.target import TargetSection
 from compressor.errors import UsageError
 from compressor.pruning.budget import Origin
 from compressor.pruning.criteria import Scores
-from compressor.pruning.criteria.base import ranking
+from compressor.pruning.criteria.base import weakest_first
 
 if TYPE_CHECKING:
     from compressor.results.sensitivity import GroupSensitivity, Point, SensitivityReport
@@ -154,7 +154,7 @@ def _weighed(
     rising = np.append(slopes, inf)[segment]
     # Far too small to reorder segments of different slope.
     steps = np.arange(len(score)) * np.finfo(np.float64).eps * (1.0 + max(slopes, default=0.0))
-    found[ranking(member.units, score)] = rising + steps  # so that units of one segment keep their order
+    found[weakest_first(member.units, score)] = rising + steps  # so that units of one segment keep their order
     # Units that have to stay were ranked last and given a slope like the others.
     found[np.isinf(score)] = inf
     return found

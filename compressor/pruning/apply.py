@@ -18,10 +18,14 @@ def apply_plan(analysis: Analysis, plan: PruningPlan) -> ir.Model:
         PlanError: the plan does not fit the model.
         RuleFault: a rule does not fit a node; see :func:`compressor.pruning.analysis.without_faulty_rules`.
     """
+    return apply_cut(analysis, cut_of(plan, analysis))
+
+
+def apply_cut(analysis: Analysis, cut: ChannelMask) -> ir.Model:
+    """The model without what ``cut`` removes of it; else as :func:`apply_plan`."""
     # Surgery edits in place, and the analysed model is needed again for the reference and for recovery.
     model = analysis.model.clone()
-    cut = cut_of(plan, Analysis(model, analysis.shapes, analysis.coupling.on(model.graph), analysis.simplify))
-    surgery.remove(model, cut)
+    surgery.remove(model, cut.on(model.graph))
     # Nodes that a cut made identities or duplicates are removed after it, not while it still looks up nodes by name.
     clean.tidy(model, simplify=analysis.simplify)
     return model

@@ -37,7 +37,7 @@ from compressor.pruning.budget import (
     too_much,
 )
 from compressor.pruning.cost import CostModel
-from compressor.pruning.curves import Curves, Ranked, lines_of
+from compressor.pruning.curves import Curves, GroupScores, lines_of
 from compressor.pruning.parts import OperatorChain, operators
 from compressor.pruning.select import Choice, Ranking, Scored
 from compressor.pruning.widths import Levels, WidthLine, Widths
@@ -46,7 +46,7 @@ SPARE = 0.05
 """A budget counts as spent where less is left of it than this share of what a target may be missed by."""
 
 
-def chunks_of(ranked: Ranked, settings: PruneSettings, origin: Origin) -> dict[str, list[Chunk]]:
+def chunks_of(ranked: GroupScores, settings: PruneSettings, origin: Origin) -> dict[str, list[Chunk]]:
     """The chunks in which each group may lose units, by its name."""
     # The scope decides which widths are allowed (finer steps for narrow groups), and settings may still say "auto".
     by_loss = settings.model_copy(update={"scope": "loss"})
@@ -202,7 +202,7 @@ class ByLoss:
     """
 
     coupling: Coupling
-    ranked: Ranked
+    ranked: GroupScores
     curves: Curves
     settings: PruneSettings
     origin: Origin

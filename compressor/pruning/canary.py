@@ -8,10 +8,12 @@ proved, and is said so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -25,13 +27,15 @@ from compressor.graph.known import dims_of
 from compressor.graph.weights import DerivedTensor
 from compressor.pruning.cost import graph_macs
 from compressor.pruning.depth import heard
-from compressor.pruning.evidence import NotProved
+from compressor.pruning.evidence import Noticed, NotProved
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.routes import Route, on_route
 from compressor.pruning.standard import Standard, all_finite, moved_runs, noise_of
 from compressor.pruning.surgery import compact
 from compressor.runtime.outputs import giving
 from compressor.runtime.stored import Answers, Feed, Runs
+
+Kind = TypeVar("Kind")
 
 EFFORT = 2 * 10**9
 """Multiply-accumulates, or what takes as long, that may be spent on wrong cuts: about two tenths of a second."""
@@ -66,8 +70,8 @@ class Case:
     routes: Sequence[tuple[Route, Standard]] = ()
     masked: bool = True
 
-    def not_proved(self, groups: Sequence[ChannelGroup]) -> tuple[int, list[NotProved], list[str]]:
-        """How many wrong cuts were noticed, the groups whose was not, and those whose was along with others' only.
+    def try_wrong_cuts(self, groups: Sequence[ChannelGroup]) -> Noticed:
+        """Cuts each group wrongly, and says of which that was noticed.
 
         Raises:
             ProofFailed: values inside differ, where outputs are blind.
@@ -75,32 +79,21 @@ class Case:
         # Groups that lose nothing, or everything, cannot be cut wrongly and need no test.
         groups = [group for group in groups if not group.blocks]
         wrong = self._wrong_cuts(groups)
+        found = tried_in_parts(
+            self._parts([g for g in groups if g.name in wrong], wrong),
+            lambda part: self._noticed([wrong[member.name] for member in part]),
+        )
+        # Values inside are compared last, since exposing them means one more session for each group.
+        dead = self._blind_inside(found.blind, wrong) if found.blind else []
         missing = [NotProved(g.name, ALIKE) for g in groups if g.name not in wrong and self._can_be_wrong(g)]
-        noticed, blind, together = 0, list[ChannelGroup](), list[str]()
-        testable = [g for g in groups if g.name in wrong]
-        for part in self._parts(testable, wrong):
-            if self._noticed([wrong[g.name] for g in part]):
-                noticed += 1
-                # Which of them was noticed is not known: one may hide others, so that none is claimed to be.
-                together += [g.name for g in part] if len(part) > 1 else []
-                continue
-            # Shifted together some were not noticed; one alone is tried, unless it was alone already.
-            for member in part:
-                if len(part) > 1 and self._noticed([wrong[member.name]]):
-                    noticed += 1
-                else:
-                    blind.append(member)
-        # Values inside are compared last, since exposing them means two more sessions for each group.
-        for member in blind:
-            if self._noticed_inside(member, wrong[member.name]):
-                noticed += 1
-            else:
-                missing.append(NotProved(member.name, BLIND))
+        missing += [NotProved(member.name, BLIND) for member in dead]
+        count = found.count + len(found.blind) - len(dead)
         if self.cut.blocks and self.masked:
-            seen = self._blocks_noticed()
-            noticed += seen
+            # Would it show if the branches that went still counted?
+            seen = _differs(heard(self.reference, self.cut.blocks), self.asked, self.folder, self.provider)
+            count += seen
             missing += [] if seen else [NotProved(DEPTH, UNHEARD)]
-        return noticed, missing, together
+        return Noticed(count, missing, [member.name for member in found.together])
 
     def _parts(
         self, groups: Sequence[ChannelGroup], wrong: Mapping[str, tuple[str, ir.TensorProtocol]]
@@ -205,50 +198,44 @@ class Case:
     # ---- is it noticed? -------------------------------------------------------------------------------------
 
     def _noticed(self, weights: Sequence[tuple[str, ir.TensorProtocol]]) -> bool:
-        """At an output, on the smallest inputs of the proof, or else on any."""
-        # Most wrong cuts show at once, so the cheapest inputs come first.
-        feeds = self.asked.runs.feeds
-        order = sorted(range(len(feeds)), key=lambda k: sum(a.size for a in feeds[k].values()))
-        try:
-            wrong = runnable(self._cut_wrongly(weights), self.folder, self.provider)
-            # As the standard was measured: without optimisations where these alone explain a difference.
-            live = wrong.open(optimise=self.asked.optimise)
-            if any(not self.asked.only(k).met_by(live.run([feeds[k]])) for k in order):
-                return True
-            return any(self._noticed_on(route, asked, weights) for route, asked in self.routes)
-        # A wrong cut that does not even run is noticed.
-        except ModelError:
+        """At an output, on the inputs of the proof or on those of a route."""
+        if is_noticed(self._cut_wrongly(weights), self.asked, self.folder, self.provider):
             return True
+        return any(
+            is_noticed(on_route(self._cut_wrongly(weights), route)[0], asked, self.folder, self.provider)
+            for route, asked in self.routes
+        )
 
-    def _noticed_on(self, route: Route, asked: Standard, weights: Sequence[tuple[str, ir.TensorProtocol]]) -> bool:
-        wrong = runnable(on_route(self._cut_wrongly(weights), route)[0], self.folder, self.provider)
-        return not asked.met_by(wrong.open(optimise=asked.optimise).run(asked.runs.feeds))
-
-    def _blocks_noticed(self) -> bool:
-        """Would it show if the branches that went still counted?"""
-        live = runnable(heard(self.reference, self.cut.blocks), self.folder, self.provider)
-        session = live.open(optimise=self.asked.optimise)
-        feeds = self.asked.runs.feeds
-        return any(not self.asked.only(k).met_by(session.run([feed])) for k, feed in enumerate(feeds))
-
-    def _noticed_inside(self, member: ChannelGroup, weight: tuple[str, ir.TensorProtocol]) -> bool:
-        """In what the group's weights make, at positions that stay."""
-        names = self._inside(member)
+    def _blind_inside(
+        self, blind: Sequence[ChannelGroup], wrong: Mapping[str, tuple[str, ir.TensorProtocol]]
+    ) -> list[ChannelGroup]:
+        """Those of these groups whose wrong cut does not show in what their weights make, at positions that stay."""
+        inside = {member.name: self._inside(member) for member in blind}
+        names = list(dict.fromkeys(chain.from_iterable(inside.values())))
         if not names:
-            return False
+            return list(blind)
         feeds = self.asked.runs.feeds[:1]
-        values = partial(values_inside, folder=self.folder, provider=self.provider)
+        values = partial(values_inside, names=names, feeds=feeds, folder=self.folder, provider=self.provider)
         # Values inside have their own rounding, so noise is measured on them and not taken over from the outputs.
-        whole = values(self.reference, names, feeds)
+        whole = values(self.reference)
         expected, moved = self._kept(whole.runs), [self._kept(runs) for runs in moved_runs(whole, feeds)]
         asked = Standard(expected, Tolerance(self.asked.tolerance.rtol), noise_of([(expected, moved)]))
-        right, wrong = (values(model, names, feeds).runs for model in (self.small, self._cut_wrongly([weight])))
-        if not asked.met_by(right):
+        arrays = dict(zip(names, expected.outputs[0], strict=True))
+
+        def fails(model: ir.Model) -> set[str]:
+            gaps = asked.distances(values(model).runs)[0]
+            return {name for name, gap in zip(names, gaps, strict=True) if not gap.passed}
+
+        right, dead = fails(self.small), []
+        for member in blind:
+            own = inside[member.name]
             # A kernel of zeros times infinity is no zero, so that masking says nothing where values inside overflow.
-            if not all_finite(expected):
-                return False
-            raise ProofFailed(f"no output shows it, but values inside differ behind {member.name!r}; {PLEASE}")
-        return not asked.met_by(wrong)
+            if right.intersection(own) and all_finite(Runs(own, feeds, [[arrays[name] for name in own]])):
+                raise ProofFailed(f"no output shows it, but values inside differ behind {member.name!r}; {PLEASE}")
+            told = own and not right.intersection(own)
+            if not told or not fails(self._cut_wrongly([wrong[member.name]])).intersection(own):
+                dead.append(member)
+        return dead
 
     def _inside(self, member: ChannelGroup) -> list[str]:
         """Values that nodes with a weight of the group make, in both models."""
@@ -270,6 +257,54 @@ class Case:
         values = [known[name] for name in runs.names]
         rows = [[self.cut.taken(*pair) for pair in zip(values, row, strict=True)] for row in runs.outputs]
         return Runs(runs.names, runs.feeds, rows)
+
+
+@dataclass(frozen=True)
+class Parted(Generic[Kind]):
+    """What outputs show of wrong groups, or layers, that were tried in parts.
+
+    Attributes:
+        count: of wrong models that were noticed.
+        together: what was noticed along with others, and not by itself.
+        blind: what no output shows.
+    """
+
+    count: int
+    together: list[Kind]
+    blind: list[Kind]
+
+
+def tried_in_parts(parts: Iterable[Sequence[Kind]], seen: Callable[[Sequence[Kind]], bool]) -> Parted[Kind]:
+    """Makes each part wrong as a whole, and its members one by one where that is not ``seen``."""
+    count, together, blind = 0, list[Kind](), list[Kind]()
+    for part in parts:
+        if seen(part):
+            count += 1
+            # Which of them was noticed is not known: one may hide others, so that none is claimed to be.
+            together += part if len(part) > 1 else []
+            continue
+        for member in part:
+            if len(part) > 1 and seen([member]):
+                count += 1
+            else:
+                blind.append(member)
+    return Parted(count, together, blind)
+
+
+def is_noticed(wrong: ir.Model, asked: Standard, folder: Path, provider: str) -> bool:
+    """Does a wrong model fail at an output, or to run at all?"""
+    try:
+        return _differs(wrong, asked, folder, provider)
+    except ModelError:
+        return True
+
+
+def _differs(model: ir.Model, asked: Standard, folder: Path, provider: str) -> bool:
+    # As the standard was measured: without optimisations where these alone explain a difference.
+    live, feeds = runnable(model, folder, provider).open(optimise=asked.optimise), asked.runs.feeds
+    # Most faults show at once, so the cheapest inputs come first.
+    order = sorted(range(len(feeds)), key=lambda k: sum(array.size for array in feeds[k].values()))
+    return any(not asked.only(k).met_by(live.run([feeds[k]])) for k in order)
 
 
 def affordable(count: int, graph: ir.Graph, macs: int = 0) -> int:

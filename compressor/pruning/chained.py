@@ -14,11 +14,11 @@ from compressor.graph import files
 from compressor.graph.joined import Given, Joined, Part, joined_of
 from compressor.graph.weights import weight_bytes
 from compressor.pruning.piecewise import runnable, runnable_file
-from compressor.runtime.stored import Change, Feed, Open, Runnable, Runs, Tried, tried_one_by_one
+from compressor.runtime.stored import Change, Feed, Open, Runnable, Runs
 
 
 @dataclass(frozen=True)
-class Chained:
+class Chained(Runnable):
     """Files of a joined model; they take its inputs and give its outputs.
 
     Attributes:
@@ -35,17 +35,13 @@ class Chained:
         steps = [(part, found.open(optimise=optimise)) for part, found in zip(parts, self.files, strict=True)]
         return OpenChain(steps, list(self.joined.outputs))
 
-    def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
-        """Runs all on each feed; raises as their sessions."""
-        return self.open(optimise=optimise).run(feeds)
-
     def changed(self, change: Change, folder: Path) -> Chained:
         """The same with other weights in each file."""
         return Chained(self.joined, [found.changed(change, folder) for found in self.files])
 
 
 @dataclass(frozen=True)
-class OpenChain:
+class OpenChain(Open):
     """Sessions of the files of a joined model, and the names of its outputs."""
 
     steps: Sequence[tuple[Part, Open]]
@@ -54,10 +50,6 @@ class OpenChain:
     def run(self, feeds: Sequence[Feed]) -> Runs:
         """Runs all on each feed; raises ModelError where one does not run."""
         return Runs(self.names, list(feeds), [self._outputs(feed) for feed in feeds])
-
-    def tried(self, feeds: Sequence[Feed], enough: int) -> Tried:
-        """Runs all on the feeds that they take, in their order, until there are ``enough`` runs."""
-        return tried_one_by_one(self.run, feeds, enough)
 
     def _outputs(self, feed: Feed) -> list[Array]:
         known = dict(feed)

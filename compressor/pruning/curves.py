@@ -30,15 +30,15 @@ class LossCurve:
     losses: Floats
 
 
-Ranked = Mapping[ChannelGroup, Scores]
+GroupScores = Mapping[ChannelGroup, Scores]
 """The groups that may be pruned, and the scores of their units, infinite for those that stay."""
 Curves = Mapping[str, LossCurve]
 """By the name of the group."""
-Measure = Callable[[Ranked], Curves]
+Measure = Callable[[GroupScores], Curves]
 """Makes the curves of some groups, all on one scale."""
 
 
-def lines_of(curves: Curves, ranked: Ranked, chunks: Mapping[str, list[Chunk]]) -> list[WidthLine]:
+def lines_of(curves: Curves, ranked: GroupScores, chunks: Mapping[str, list[Chunk]]) -> list[WidthLine]:
     """The widths that every group may have, with what is lost there.
 
     Args:

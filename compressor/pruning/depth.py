@@ -26,7 +26,7 @@ from compressor.graph.weights import parts
 from compressor.operators.constants import Constants
 from compressor.operators.reference import Reference
 from compressor.operators.table import adds, operator_of
-from compressor.pruning.curves import Curves, LossCurve, Ranked
+from compressor.pruning.curves import Curves, GroupScores, LossCurve
 
 TERMS = 2
 """Operands of the sum that ends a residual block."""
@@ -152,7 +152,7 @@ def _weight_energy(weights: Iterable[ir.Value]) -> tuple[float, float]:
     return total, float(sum(int(tensor.size) for tensor in tensors))
 
 
-def with_depth(curves: Curves, ranked: Ranked) -> Curves:
+def with_depth(curves: Curves, ranked: GroupScores) -> Curves:
     """The curves, that of the blocks from those of the groups inside them.
 
     A branch is zero where all channels of a group inside it are gone, so that a block loses what such a group does. Of

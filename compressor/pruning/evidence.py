@@ -23,6 +23,21 @@ class NotProved:
     reason: str
 
 
+@dataclass(frozen=True)
+class Noticed:
+    """What came of models that were made wrong on purpose.
+
+    Attributes:
+        count: of those that were noticed.
+        missing: groups or layers of which it was not.
+        together: groups or layers of which it was along with others, and not by themselves.
+    """
+
+    count: int
+    missing: list[NotProved]
+    together: list[str]
+
+
 @dataclass
 class Evidence:
     """What the runs showed.
@@ -85,6 +100,11 @@ class Evidence:
         if not evidence.passed:
             evidence.max_rel_err, evidence.tolerance = of_worst.max_rel, of_worst.tolerance
         return evidence
+
+    def take(self, found: Noticed) -> None:
+        """Adds what came of wrong models."""
+        self.noticed, self.shifted_together = found.count, found.together
+        self.not_proved += found.missing
 
     @property
     def compared(self) -> int:

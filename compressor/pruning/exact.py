@@ -15,7 +15,7 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.core.compare import Array, same_bits
 from compressor.errors import PLEASE, ProofFailed
-from compressor.graph.weights import DerivedTensor, parts
+from compressor.graph.weights import DerivedTensor, paired_weights, parts
 
 
 def demand_exact(cut: ChannelMask, small: ir.Model) -> int:
@@ -34,16 +34,12 @@ def demand_exact(cut: ChannelMask, small: ir.Model) -> int:
         ProofFailed: one holds something else.
     """
     count = 0
-    for name, value in cut.coupling.graph.initializers.items():
-        left = small.graph.initializers.get(name)
-        whole, kept = value.const_value, None if left is None else left.const_value
-        if whole is None or kept is None:
-            continue
+    for value, whole, kept in paired_weights(cut.coupling.graph, small.graph):
         count += 1
         # One object is equal to itself, and nothing was cut of it.
         if whole is not kept and not stays(whole, kept, cut.mask(value)):
             raise ProofFailed(
-                f"weight {name!r} of the smaller model does not hold what stays of the original's; {PLEASE}"
+                f"weight {value.name!r} of the smaller model does not hold what stays of the original's; {PLEASE}"
             )
     return count
 

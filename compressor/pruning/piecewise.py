@@ -73,7 +73,7 @@ def fits(size: int) -> bool:
     return size <= (WHOLE_BYTES if free is None else min(WHOLE_BYTES, free // SHARE))
 
 
-class Lent:
+class Lent(Runnable):
     """A model whose weights the runtime reads where they are: mapped from its file, or in memory.
 
     Only the graph is written, when this is made; what becomes of the model later matters to :meth:`changed` alone. On
@@ -108,10 +108,6 @@ class Lent:
         setup = Setup(optimise=optimise, lent=lent, packed=not optimise, waits=True)
         return Live(start_session(self._path, "cpu", setup), lent)
 
-    def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
-        """Runs the model on each feed; raises as :meth:`Stored.run`."""
-        return self.open(optimise=optimise).run(feeds)
-
     def changed(self, change: Change, folder: Path) -> Lent:
         """The same with other weights; the model must not have been edited since this was made."""
         return Lent(change(self._model), folder)
@@ -142,7 +138,7 @@ class Segment:
     """Some nodes in a row.
 
     Attributes:
-        nodes: they.
+        nodes: in the order in which they run.
         inputs: names of values that they read and do not make.
         weights: names of initializers that they read.
         outputs: names of values that they make, and that later pieces or the caller read.

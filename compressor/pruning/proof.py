@@ -4,7 +4,7 @@ Every model that is compared is a graph of its own, written before anything is c
 same seeded inputs, at two sizes where dimensions are symbolic. Four things are held against each other: the file as it
 was read and the prepared graph; the masked graph and the smaller one; a smaller one that is cut wrongly on purpose; the
 smaller one and the file that was written. Weights are compared bit by bit besides (:mod:`compressor.pruning.exact`),
-and what recovery leaves with what was proved (:mod:`compressor.pruning.recovered`).
+and what recovery leaves with what was proved (:mod:`compressor.pruning.weights_only`).
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: Ru
         What was found, and the standard that it was held against.
 
     Raises:
-        ProofFailed: it does not load or does not run; whether it differs is for :func:`demand_proof` to say.
+        ProofFailed: it does not load or does not run; whether it differs is for
+            :func:`compressor.pruning.evidence.demand_proof` to say.
         ModelError: the reference does not run.
     """
     sized = masked.masks is not None and masked.masks.sized

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
-from compressor.channels.groups import Slot, meetings, slots_of
+from compressor.channels.groups import Slot, activation_uses, slots_of
 from compressor.channels.labels import Term, UnitArray
 
 
@@ -66,7 +66,7 @@ def readings(coupling: Coupling) -> list[Reading]:
 
 def _values(coupling: Coupling, slot: Slot, wanted: UnitArray) -> list[ir.Value]:
     found: dict[ir.Value, None] = {}
-    for node, path in meetings(slot.value):
+    for node, path in activation_uses(slot.value):
         # ``path`` is the weight as the node sees it, maybe moved on the way; the other operands are activations.
         operands = [v for v in node.inputs if v is not None and v is not path and not v.is_initializer()]
         # Preferably what goes in. A node may read the units through a value without labels; then what it makes counts.

@@ -11,9 +11,9 @@ import onnx_ir as ir
 
 from compressor.errors import PLEASE, ProofFailed
 from compressor.graph.vocabulary import NumberedAnew
-from compressor.graph.weights import same_tensors
+from compressor.graph.weights import paired_weights, same_tensors
 from compressor.pruning.exact import stays
-from compressor.runtime.stored import Change, Feed, Open, Runnable, Runs, Tried, tried_one_by_one
+from compressor.runtime.stored import Change, Feed, Open, Runnable, Runs
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Renumbering:
 
 
 @dataclass(frozen=True)
-class Renumbered:
+class Renumbered(Runnable):
     """A model that is fed new numbers of tokens, and gives scores of those that stay.
 
     Attributes:
@@ -42,12 +42,8 @@ class Renumbered:
     renumbering: Renumbering
 
     def open(self, *, optimise: bool = True) -> OpenRenumbered:
-        """As of the model."""
+        """Opens the model; raises as its own ``open``."""
         return OpenRenumbered(self.stored.open(optimise=optimise), self.renumbering)
-
-    def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
-        """Runs the model on each feed; raises as its own."""
-        return self.open(optimise=optimise).run(feeds)
 
     def changed(self, change: Change, folder: Path) -> Renumbered:
         """The same with other weights."""
@@ -55,7 +51,7 @@ class Renumbered:
 
 
 @dataclass(frozen=True)
-class OpenRenumbered:
+class OpenRenumbered(Open):
     """A session of the model that knows the old numbers."""
 
     live: Open
@@ -71,17 +67,11 @@ class OpenRenumbered:
         taken = [[a[..., tokens] if s else a for a, s in zip(row, scores, strict=True)] for row in runs.outputs]
         return Runs(runs.names, list(feeds), taken)
 
-    def tried(self, feeds: Sequence[Feed], enough: int) -> Tried:
-        """Runs the model on the feeds that it takes, in their order, until there are ``enough`` runs."""
-        return tried_one_by_one(self.run, feeds, enough)
-
 
 def demand_rows(whole: ir.Model, fewer: ir.Model, tokens: Sequence[int]) -> None:
     """Raises ProofFailed where a weight is not what the original has for these tokens, as far as it is about tokens."""
-    for name, value in fewer.graph.initializers.items():
-        twin = whole.graph.initializers.get(name)
-        old, new = None if twin is None else twin.const_value, value.const_value
-        if old is None or new is None or old is new:
+    for value, old, new in paired_weights(whole.graph, fewer.graph):
+        if old is new:
             continue
         sizes = list(zip(old.shape.numpy(), new.shape.numpy(), strict=True))
         axis = next((k for k, (one, two) in enumerate(sizes) if one != two), None)
@@ -92,4 +82,4 @@ def demand_rows(whole: ir.Model, fewer: ir.Model, tokens: Sequence[int]) -> None
             mask.reshape(-1)[list(tokens)] = True
             same = stays(old, new, mask)
         if not same:
-            raise ProofFailed(f"weight {name!r} does not hold what the original has for these tokens; {PLEASE}")
+            raise ProofFailed(f"weight {value.name!r} does not hold what the original has for these tokens; {PLEASE}")

@@ -33,7 +33,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Choice:
-    """What goes.
+    """The channels that one step removes, and how they were chosen.
 
     Attributes:
         plan: as it is written and replayed.
@@ -75,7 +75,7 @@ def choose_channels(
         TargetOutOfReach: the target cannot be met.
         UsageError: the sensitivity report is unreadable, or of another model.
     """
-    ranking = ranked(coupling, settings, size, origin, measured)
+    ranking = ranking_of(coupling, settings, size, origin, measured)
     return choose_by_scores(coupling, settings, ranking)
 
 
@@ -127,7 +127,7 @@ class Ranking:
         return {member.name: Scored(member.units, scores, name) for member, scores in self.scores.items()}
 
 
-def ranked(
+def ranking_of(
     coupling: Coupling,
     settings: PruneSettings,
     size: int,
@@ -135,7 +135,7 @@ def ranked(
     measured: Measurement | None = None,
 ) -> Ranking:
     """Balances joint terms and scores every group; the arguments are those of :func:`choose_channels`."""
-    groups, scores = rank(coupling, settings, measured)
+    groups, scores = scored_groups(coupling, settings, measured)
     return Ranking(groups, scores, origin or origin_of(coupling, groups, size))
 
 
@@ -151,7 +151,7 @@ def choose_by_scores(coupling: Coupling, settings: PruneSettings, ranking: Ranki
     return ranking.choice(coupling, settings, _fill(coupling, scores, settings, ranking.origin))
 
 
-def rank(
+def scored_groups(
     coupling: Coupling, settings: PruneSettings, measured: Measurement | None = None
 ) -> tuple[list[ChannelGroup], dict[ChannelGroup, Scores]]:
     """All groups once joint terms are balanced, and the scores of those that may be pruned; what stays is infinite.

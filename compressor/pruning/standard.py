@@ -22,7 +22,8 @@ from compressor.graph.weights import with_weights
 from compressor.runtime.stored import Answers, Change, Feed, Runs
 
 NOISE_FACTOR = 16.0
-"""Rounding happens at every node, the measured noise at the inputs only."""
+"""Rounding happens at every node, the measured noise at the inputs only. A margin that hides
+faults is seen, as a wrong cut is judged by it too (docs/decisions/0005)."""
 NUDGES = 2
 """Sets of inputs that differ from the proof's in the last bit."""
 REPEATS = 3

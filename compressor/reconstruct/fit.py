@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +23,16 @@ class Affine:
 
     matrix: Matrix
     biases: tuple[Matrix, ...]
+
+    @staticmethod
+    def with_means(matrix: Matrix, means: Sequence[tuple[Matrix, Matrix]]) -> Affine:
+        """With the biases that make outputs agree in the mean, which are the best for any weight.
+
+        Args:
+            matrix: the weight.
+            means: of the inputs [groups, unknowns] and outputs [groups, out] of each layer.
+        """
+        return Affine(matrix, tuple(y - (matrix @ x[:, :, None])[:, :, 0] for x, y in means))
 
 
 class Fit(Protocol):

@@ -44,8 +44,7 @@ class LeastSquares:
         means = self.means
         for found in self._by_rows() if self._by_row else self._by_sums():
             if found is not None:
-                # The bias that makes the means agree is the best one for any weight, so it need not be solved for.
-                yield Affine(found, tuple(y - (found @ x[:, :, None])[:, :, 0] for x, y in means))
+                yield Affine.with_means(found, means)
 
     @property
     def means(self) -> list[tuple[Matrix, Matrix]]:

@@ -64,7 +64,15 @@ class Open(Protocol):
 
     def tried(self, feeds: Sequence[Feed], enough: int) -> Tried:
         """Runs the model on the feeds that it takes, in their order, until there are enough."""
-        ...
+        runs, problem = list[Runs](), None
+        for feed in feeds:
+            if len(runs) == enough:
+                break
+            try:
+                runs.append(self.run([feed]))
+            except ModelError as error:
+                problem = problem or error  # the first is what the user is told
+        return Tried(runs, problem)
 
 
 class Runnable(Protocol):
@@ -76,7 +84,7 @@ class Runnable(Protocol):
 
     def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
         """Runs the model on each feed; raises as :meth:`open` and :meth:`Open.run`."""
-        ...
+        return self.open(optimise=optimise).run(feeds)
 
     def changed(self, change: Change, folder: Path) -> Runnable:
         """The same with other weights, whose files are put in ``folder``."""
@@ -84,7 +92,7 @@ class Runnable(Protocol):
 
 
 @dataclass(frozen=True)
-class Live:
+class Live(Open):
     """A session, and the names that it asks for and gives.
 
     Attributes:
@@ -107,26 +115,9 @@ class Live:
         outputs = [run_session(self.session, feed) for feed in feeds]
         return Runs([o.name for o in self.session.get_outputs()], list(feeds), outputs)
 
-    def tried(self, feeds: Sequence[Feed], enough: int) -> Tried:
-        """Runs the model on the feeds that it takes, in their order, until there are ``enough`` runs."""
-        return tried_one_by_one(self.run, feeds, enough)
-
-
-def tried_one_by_one(run: Callable[[Sequence[Feed]], Runs], feeds: Sequence[Feed], enough: int) -> Tried:
-    """Runs on the feeds that ``run`` takes, in their order, until there are ``enough`` runs."""
-    runs, problem = list[Runs](), None
-    for feed in feeds:
-        if len(runs) == enough:
-            break
-        try:
-            runs.append(run([feed]))
-        except ModelError as error:
-            problem = problem or error  # the first is what the user is told
-    return Tried(runs, problem)
-
 
 @dataclass(frozen=True)
-class Stored:
+class Stored(Runnable):
     """A model file and where it is run. Sessions end with whoever holds them, so that weights are held once.
 
     Attributes:
@@ -158,10 +149,6 @@ class Stored:
         # Without spinning, since nothing is timed here.
         return Live(start_session(self.path, self.provider, Setup(optimise=optimise, waits=True)))
 
-    def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
-        """Runs the model on each feed; raises as :meth:`open` and :meth:`Live.run`."""
-        return self.open(optimise=optimise).run(feeds)
-
     def changed(self, change: Change, folder: Path) -> Stored:
         """The same with other weights, written to ``folder``."""
         return Stored.write(change(ir.load(self.path)), folder, self.provider)
@@ -182,20 +169,22 @@ class Answers:
         return Answers(stored, live, live.run(feeds))
 
     @staticmethod
-    def to_some(stored: Runnable, feeds: Sequence[Feed], instead: Iterable[Feed] = (), *, enough: int = 9) -> Answers:
+    def to_some(
+        stored: Runnable, feeds: Sequence[Feed], instead: Iterable[Feed] = (), *, enough: int | None = None
+    ) -> Answers:
         """Runs the model on the feeds that it takes, in their order, until there are enough; sizes may be made up.
 
         Args:
             stored: the model.
             feeds: what it may take.
             instead: tried one after the other where it takes none of them, until it takes one.
-            enough: runs that are wanted.
+            enough: runs that are wanted; None: of all feeds.
 
         Raises:
             ModelError: it takes none.
         """
         live = stored.open()
-        parts, problem = live.tried(feeds, enough)
+        parts, problem = live.tried(feeds, len(feeds) if enough is None else enough)
         for feed in instead if not parts else ():
             parts, other = live.tried([feed], 1)
             problem = problem or other

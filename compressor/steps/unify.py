@@ -30,21 +30,14 @@ from compressor.results.unify import LeftRow, PermutedRow, UnifyAccuracy, UnifyR
 from compressor.runtime.stored import Stored
 from compressor.steps import account, run_files
 from compressor.unification.curvature import curvatures
-from compressor.unification.evidence import (
-    Unified,
-    demand_exact,
-    ideal_bytes,
-    layer_row,
-    nothing,
-    output_error,
-    training_row,
-    with_weights,
-)
 from compressor.unification.layers import Found, find_weights
 from compressor.unification.permute import Permuted, permute
 from compressor.unification.project import target
+from compressor.unification.rows import ideal_bytes, layer_row, output_error, training_row, why_nothing
 from compressor.unification.train import ProgressLines, Trained, UnificationTraining, UnifySamples
+from compressor.unification.unified import Unified, with_unified
 from compressor.unification.unpack import install
+from compressor.unification.unpacked import demand_unpacked
 
 _LOST = "weights that were inputs with a default are packed, so a caller cannot replace them any more: {names}"
 
@@ -115,7 +108,7 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
     coupling = Coupling(model.graph, shapes, RULES, Policy()).run()
     found = find_weights(coupling, settings)
     if not found.layers:
-        raise NothingToPrune(nothing(found))
+        raise NothingToPrune(why_nothing(found))
     missing = prove_preparation(original, model, shapes, settings) if settings.verify == "full" else []
     before = before.model_copy(update={"path": None if path is None else str(path)})
     ready = Prepared(model, shapes, found, before, model, not_proved=missing)
@@ -148,7 +141,7 @@ def trained(ready: Prepared, samples: UnifySamples, settings: UnifySettings, clo
 
 def packed(model: ir.Model, unified: Sequence[Unified], settings: UnifySettings) -> Packed:
     """``model`` with the constrained weights; itself not changed."""
-    dense = with_weights(model, unified)
+    dense = with_unified(model, unified)
     result = dense.clone()
     if not settings.dense:
         install(result, {result.graph.initializers[u.layer.name]: u.packed for u in unified})
@@ -167,7 +160,7 @@ def prove_unified(ready: Prepared, done: Packed, settings: UnifySettings) -> Uni
     Raises:
         ProofFailed: something differs.
     """
-    demand_exact(done.model, done.unified)
+    demand_unpacked(done.model, done.unified)
     with scratch() as place:
         models = {"reference": ready.reference, "permuted": ready.model, "dense": done.dense, "packed": done.model}
         stored = {name: Stored.write(model, place, settings.provider) for name, model in models.items()}

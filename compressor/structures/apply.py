@@ -81,7 +81,7 @@ class ChangedLayer:
 
 @dataclass(frozen=True)
 class Changed:
-    """What came of it.
+    """A model in which layers were changed.
 
     Attributes:
         model: as it is written.

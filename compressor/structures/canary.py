@@ -15,10 +15,9 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.core.compare import Tolerance
-from compressor.errors import PLEASE, ModelError, ProofFailed
-from compressor.pruning.canary import affordable, values_inside
-from compressor.pruning.evidence import NotProved
-from compressor.pruning.piecewise import runnable
+from compressor.errors import PLEASE, ProofFailed
+from compressor.pruning.canary import affordable, is_noticed, tried_in_parts, values_inside
+from compressor.pruning.evidence import Noticed, NotProved
 from compressor.pruning.standard import Standard, moved_runs, noise_of
 from compressor.structures.apply import Changed, ChangedLayer
 
@@ -28,10 +27,8 @@ ROUGH = "rounding decides its values, so that a small fault would not be seen"
 BLIND = "neither an output nor what it computes moves when the weights that it was written as are shifted by one"
 
 
-def wrong_weights(
-    changed: Changed, asked: Standard, folder: Path, provider: str
-) -> tuple[int, list[NotProved], list[str]]:
-    """How many wrong layers were noticed, those that were not, and those that were along with others only.
+def try_wrong_weights(changed: Changed, asked: Standard, folder: Path, provider: str) -> Noticed:
+    """Makes each layer wrong, and says of which that was noticed.
 
     Args:
         changed: the model and its layers.
@@ -42,33 +39,24 @@ def wrong_weights(
     Raises:
         ProofFailed: values inside differ, where outputs say little.
     """
-    layers, blind = [layer for layer in changed.layers if layer.weights], list[ChangedLayer]()
-    noticed, together = 0, list[str]()
+    layers = [layer for layer in changed.layers if layer.weights]
     alone = affordable(len(layers), changed.model.graph)
-    for part in [*([layer] for layer in layers[:alone]), layers[alone:]]:
-        if not part:
-            continue
-        if _noticed(changed.model, part, asked, folder, provider):
-            noticed += 1
-            together += [layer.node for layer in part] if len(part) > 1 else []
-            continue
-        for layer in part:
-            if len(part) > 1 and _noticed(changed.model, [layer], asked, folder, provider):
-                noticed += 1
-            else:
-                blind.append(layer)
+    found = tried_in_parts(
+        filter(None, [*([layer] for layer in layers[:alone]), layers[alone:]]),
+        lambda part: is_noticed(_shifted(changed.model, part), asked, folder, provider),
+    )
     # What rounding explains of outputs may be more than a small fault, even where a large one is noticed.
-    doubtful = layers if asked.noise else blind
+    doubtful = layers if asked.noise else found.blind
     inside = _Inside(changed, asked, folder, provider)
-    missing = inside.unproved(doubtful, blind) if doubtful else []
+    missing = inside.unproved(doubtful, found.blind) if doubtful else []
     unproved = {item.group for item in missing}
-    noticed += sum(layer.node not in unproved for layer in blind)
-    return noticed, missing, [name for name in together if name not in unproved]
+    count = found.count + sum(layer.node not in unproved for layer in found.blind)
+    return Noticed(count, missing, [layer.node for layer in found.together if layer.node not in unproved])
 
 
 @dataclass(frozen=True)
 class _Inside:
-    """What layers compute, compared where outputs say little; fields as the arguments of :func:`wrong_weights`."""
+    """What layers compute, compared where outputs say little; fields as the arguments of :func:`try_wrong_weights`."""
 
     changed: Changed
     asked: Standard
@@ -116,15 +104,3 @@ def _shifted(model: ir.Model, layers: Sequence[ChangedLayer]) -> ir.Model:
         # Along the longest axis, as one of size one would not move at all.
         value.const_value = ir.tensor(np.roll(array, 1, axis=int(np.argmax(array.shape))), name=value.name)
     return copy
-
-
-def _noticed(model: ir.Model, layers: Sequence[ChangedLayer], asked: Standard, folder: Path, provider: str) -> bool:
-    feeds = asked.runs.feeds
-    # Small inputs first, as most faults show at once.
-    order = sorted(range(len(feeds)), key=lambda k: sum(a.size for a in feeds[k].values()))
-    try:
-        live = runnable(_shifted(model, layers), folder, provider).open(optimise=asked.optimise)
-        return any(not asked.only(k).met_by(live.run([feeds[k]])) for k in order)
-    # A wrong layer that does not even run is noticed, too.
-    except ModelError:
-        return True

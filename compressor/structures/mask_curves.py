@@ -20,7 +20,7 @@ from compressor.structures.masks.fit import masked_ridge
 from compressor.structures.masks.maker import Maker, Ordering
 from compressor.structures.masks.masked import MaskOption
 
-DAMPING, STEPS = 1e-2, 20
+FIT_DAMPING, FIT_STEPS = 1e-2, 20
 """Of the fit by which a mask is judged; the one that is written is fitted to the end."""
 
 
@@ -94,7 +94,7 @@ class MaskCurve(LayerCurve):
         self._judged: list[_Judged] = []
         for option in offer.options(layer, energy, space, found.seed):
             kept = option.mask.reshape(matrix.shape)
-            change = masked_ridge(matrix, inputs, kept, DAMPING, steps=STEPS) - matrix
+            change = masked_ridge(matrix, inputs, kept, FIT_DAMPING, steps=FIT_STEPS) - matrix
             change = change if space is None else space.kernels(change)
             loss, dropped = part.held.loss(change), float(energy[~kept].sum())
             self._judged.append(_Judged(option, change.astype(np.float32), loss, dropped))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Structure:
-    """What goes.
+    """What may be taken from a model, and how: channels, ranks of layers, weights, coefficients.
 
     Attributes:
         channels: whole channels.

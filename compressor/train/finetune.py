@@ -328,7 +328,7 @@ def finetune_file(
     good weights are written to ``last-good.onnx`` in its folder, and no output.
 
     Raises:
-        CompressorError: as :func:`finetune`, :func:`compressor.graph.files.load` and ``save``.
+        CompressorError: as :func:`finetune`, :func:`compressor.graph.files.load_model` and ``save_model``.
     """
     model = files.load_model(source)
     original = files.load_model(teacher) if teacher is not None else None

@@ -23,6 +23,8 @@ class TaughtPair:
     """The module that is trained and the one it imitates.
 
     Attributes:
+        module: is trained.
+        teacher: is imitated; None where nothing is.
         names: of the model's own outputs, after which come values asked for by name.
         limit: samples that the file says it takes at a time.
         vocabularies: lengths of the tables that the model looks whole numbers up in.

@@ -20,7 +20,7 @@ from compressor.data import augmentation, open_parts
 from compressor.errors import UsageError
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import cut_of
-from compressor.pruning.select import Choice, choose_channels, permitted, policy_of, rank
+from compressor.pruning.select import Choice, choose_channels, permitted, policy_of, scored_groups
 from compressor.train import training_options
 from compressor.train.defaults import training_defaults
 from compressor.train.finetune import TuneResult, finetune
@@ -182,7 +182,7 @@ def regularized(
 def _groups(found: Analysis, settings: PruneSettings, *, balanced: bool) -> list[ChannelGroup]:
     """Groups that may lose channels; balanced, their units can go one by one."""
     if balanced:
-        return list(rank(found.coupling, settings.model_copy(update=BALANCING))[1])
+        return list(scored_groups(found.coupling, settings.model_copy(update=BALANCING))[1])
     return permitted(group(found.coupling), settings)
 
 

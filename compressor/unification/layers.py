@@ -56,7 +56,7 @@ class UnifiedLayer:
 
 @dataclass(frozen=True)
 class Left:
-    """An initializer that is left alone, and why; ``label`` as of a :class:`Layer`."""
+    """An initializer that is left alone, and why; ``label`` as of a :class:`UnifiedLayer`."""
 
     name: str
     weights: int

@@ -11,11 +11,11 @@ from compressor.graph.evaluate import Array
 from compressor.unification import packed_codebook
 from compressor.unification.assignment import Kinds
 from compressor.unification.codebook import Codebook
-from compressor.unification.evidence import Unified
 from compressor.unification.layers import UnifiedLayer
 from compressor.unification.packed import pack_blocks
 from compressor.unification.projections import Mixed
 from compressor.unification.train import Trained, wide_array
+from compressor.unification.unified import Unified
 
 
 def project(layer: UnifiedLayer, settings: UnifySettings) -> Unified:

@@ -105,26 +105,6 @@ class Mixed:
         return values * as_array_of(kinds != PRUNED, blocks)
 
 
-@dataclass(frozen=True)
-class NonzerosPerBlock:
-    """In every block at most ``keep`` weights are not zero: the largest, or those of largest h w². N:M sparsity
-    along the inputs is a layout of 1xM blocks (2:4 is ``keep=2`` and ``1x4``)."""
-
-    layout: Layout
-    keep: int
-    curvature: Any = None
-
-    def project(self, weight: Any) -> Any:
-        """The nearest weight with so many zeros; of equal weights the first is kept."""
-        blocks = self.layout.blocks(weight)
-        h = importance(self.layout, self.curvature)
-        damage = blocks * blocks if h is None else blocks * blocks * as_array_of(h, blocks)
-        order = _argsort(-damage, 0)
-        # The rank of each entry: sorting the order gives the places in it.
-        kept = _argsort(order, 0) < self.keep
-        return self.layout.weight(blocks * kept)
-
-
 def importance(layout: Layout, curvature: Any) -> Any:
     """How much each weight of the blocks ``[n, B]`` matters, in numpy; None where all do alike."""
     h, present = None if curvature is None else layout.blocks(curvature), layout.present
@@ -152,9 +132,3 @@ def damages(blocks: Any, h: Any = None) -> tuple[Any, Any]:
     if h is None:
         return (blocks * blocks).sum(0), (gap * gap).sum(0)
     return (h * blocks * blocks).sum(0), (h * gap * gap).sum(0)
-
-
-def _argsort(array: Any, axis: int) -> Any:
-    if isinstance(array, np.ndarray):
-        return np.argsort(array, axis=axis, kind="stable")
-    return array.argsort(dim=axis, stable=True)

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
+from compressor.errors import PLEASE, ProofFailed
 from compressor.graph.evaluate import Array
 from compressor.graph.metadata import PREFIX
 from compressor.runtime.stored import run_once
+from compressor.unification.unified import Unified
+
+
+def demand_unpacked(result: ir.Model, unified: Iterable[Unified]) -> None:
+    """Every weight is unpacked to its bits, and satisfies its constraint.
+
+    Raises:
+        ProofFailed: one is not, with the runtime's optimisation or without.
+    """
+    layers = {u.layer.name: u for u in unified}
+    # Folded in advance or computed at run time, unpacking goes through different kernels.
+    for optimise in (False, True):
+        for name, weight in unpacked(result, list(layers), optimise=optimise).items():
+            own = layers[name]
+            # Bytes and not numbers, as -0 equals 0.
+            if weight.tobytes() != own.weight.tobytes():
+                raise ProofFailed(f"weight {name!r} is not unpacked to the bits that were packed; {PLEASE}")
+            if not own.satisfied(weight):
+                raise ProofFailed(f"weight {name!r} does not satisfy its constraint; {PLEASE}")
 
 
 def unpacked(model: ir.Model, names: Sequence[str], *, optimise: bool) -> dict[str, Array]:

@@ -15,8 +15,8 @@ from compressor.allocation.reading import Sizing, exactly, sizing, with_gradient
 from compressor.allocation.views import covered, views
 from compressor.config import PruneSettings
 from compressor.pruning.analysis import Analysis, analyse
-from compressor.pruning.curves import Curves, Ranked
-from compressor.pruning.select import rank
+from compressor.pruning.curves import Curves, GroupScores
+from compressor.pruning.select import scored_groups
 from tests.models import in_memory, model
 from tests.reconstruct.case import Arrays, noise
 
@@ -27,10 +27,10 @@ CHAIN = """
 """With a depthwise convolution, which here only scales."""
 
 
-def evidence(proto: onnx.ModelProto, data: Arrays, *, torch: bool = True) -> tuple[Analysis, Ranked, LossEvidence]:
+def evidence(proto: onnx.ModelProto, data: Arrays, *, torch: bool = True) -> tuple[Analysis, GroupScores, LossEvidence]:
     settings = PruneSettings(ratio=0.5, criterion="consumers", round_to=1)
     found = analyse(in_memory(proto), settings)
-    _, ranked = rank(found.coupling, settings)
+    _, ranked = scored_groups(found.coupling, settings)
     parts = views(found.model, found.coupling)
     size = Sizing(len(data), 16, 10_000)
     if torch:
@@ -41,7 +41,7 @@ def evidence(proto: onnx.ModelProto, data: Arrays, *, torch: bool = True) -> tup
     return found, ranked, LossEvidence(parts, rows, covered(found.coupling, list(ranked), parts), exact)
 
 
-def measured(proto: onnx.ModelProto, data: Arrays, *, torch: bool = True) -> tuple[Ranked, Curves]:
+def measured(proto: onnx.ModelProto, data: Arrays, *, torch: bool = True) -> tuple[GroupScores, Curves]:
     _, ranked, seen = evidence(proto, data, torch=torch)
     return ranked, loss_curves(ranked, seen, 0)
 

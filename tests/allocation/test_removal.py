@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.allocation.removal import DAMPING, Reader, way_down
+from compressor.allocation.removal import RIDGE, Reader, way_down
 
 Matrix = np.ndarray
 
@@ -24,7 +24,7 @@ def problem(
 
 def damped_covariance(rows: Matrix) -> Matrix:
     covariance = rows.T @ rows / len(rows)
-    return covariance + DAMPING * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    return covariance + RIDGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
 
 
 def best_change(weight: Matrix, rows: Matrix, gone: Matrix) -> Matrix:

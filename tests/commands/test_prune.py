@@ -25,6 +25,7 @@ from compressor.errors import (
     NothingToPrune,
     PlanError,
     ProofFailed,
+    RuleFault,
     UsageError,
 )
 from compressor.graph import files
@@ -499,3 +500,29 @@ def test_left_out_inputs_at_the_end_do_not_end_the_process(tmp_path: Path) -> No
     onnx.save(proto, path)
     assert clean_file(path, output, CleanSettings()).proof is not None
     assert [len(node.input) for node in onnx.load(output).graph.node] == [2, 2]
+
+
+def test_nodes_that_read_what_comes_later_are_refused_in_a_sentence() -> None:
+    proto = between("b = Relu(a)")
+    nodes = list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(reversed(nodes))
+    with pytest.raises(ModelError, match="not in topological order"):
+        prune(in_memory(proto), SETTINGS)
+
+
+def test_a_file_is_read_once_whatever_rule_is_distrusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest, tries, read = surgery.mask, list[ir.Model](), list[str | Path]()
+
+    def faulty(source: ir.Model, *rest: object, **more: object) -> object:
+        tries.append(source)
+        if len(tries) == 1:
+            raise RuleFault(str(next(n.name for n in source.graph if n.op_type == "Relu")), "told to fail")
+        return honest(source, *rest, **more)  # type: ignore[arg-type]
+
+    load = files.load_model
+    monkeypatch.setattr(surgery, "mask", faulty)
+    monkeypatch.setattr(files, "load_model", lambda path: (read.append(path), load(path))[1])
+    path = written(tmp_path, between("b = Relu(a)"))
+    prune(path, PruneSettings(ratio=0.5, round_to=1, recover="none"))
+    assert (len(tries), read) == (2, [path])

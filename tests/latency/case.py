@@ -17,7 +17,7 @@ from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import line_up
 from compressor.pruning.cost import graph_macs
 from compressor.pruning.parts import OperatorChain, operators
-from compressor.pruning.select import origin_of, rank
+from compressor.pruning.select import origin_of, scored_groups
 from compressor.pruning.widths import WidthLine, Widths, lines
 from compressor.results.detail import LatencyResult
 from tests.models import in_memory, model
@@ -87,7 +87,7 @@ def parts_of(proto: onnx.ModelProto, **asked: object) -> tuple[list[OperatorChai
     """Operators and widths of a model under these settings, and a timer for it."""
     settings = PruneSettings.parse({"target_latency": "0.5x", **asked})
     found = analyse(in_memory(proto), settings)
-    groups, scores = rank(found.coupling, settings)
+    groups, scores = scored_groups(found.coupling, settings)
     origin = origin_of(found.coupling, groups, 0)
     of_groups = lines(line_up(scores, settings, origin), list(scores), settings)
     return operators(found.coupling, [line.group for line in of_groups]), of_groups, FakeTimer(in_memory(proto))

@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss
 
 from compressor.data import Batch
 from compressor.errors import ModelError, UsageError
-from compressor.metrics.perplexity import LARGEST, Perplexity
+from compressor.metrics.perplexity import LARGEST_LOSS, Perplexity
 
 RNG = np.random.default_rng(2)
 
@@ -49,7 +49,7 @@ def test_a_model_that_knows_nothing_has_the_size_of_its_vocabulary() -> None:
 def test_what_would_be_infinite_is_very_large() -> None:
     scores = np.zeros((1, 2, 3))
     scores[..., 0] = 1e6
-    assert perplexity(scores, np.full((1, 2), 1), None) == pytest.approx(np.exp(LARGEST))
+    assert perplexity(scores, np.full((1, 2), 1), None) == pytest.approx(np.exp(LARGEST_LOSS))
 
 
 def test_what_is_no_language_model_is_a_sentence() -> None:

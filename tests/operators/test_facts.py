@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.operators.facts import LARGEST, Neutral
+from compressor.operators.facts import AS_INFINITE, Neutral
 
 
 @pytest.mark.parametrize(
     ("dtype", "lowest", "highest"),
-    [("float32", -LARGEST, LARGEST), ("int32", -(2**31), 2**31 - 1), ("uint8", 0, 255), ("bool", 0, 1)],
+    [("float32", -AS_INFINITE, AS_INFINITE), ("int32", -(2**31), 2**31 - 1), ("uint8", 0, 255), ("bool", 0, 1)],
 )
 def test_extremes_of_an_element_type(dtype: str, lowest: float, highest: float) -> None:
     assert Neutral.LOWEST.of(np.dtype(dtype)) == lowest

@@ -12,6 +12,7 @@ import pytest
 from compressor import errors
 from compressor.commands import prune
 from compressor.config import PruneSettings
+from tests.oracle import TOLERANCE, worst
 from tests.property.graphs import blocks_of, random_model
 
 FAST = range(60)
@@ -35,7 +36,7 @@ def settings_for(rng: np.random.Generator) -> PruneSettings:
 
 @cache
 def check(seed: int) -> int:
-    """Prunes one random graph; the run itself proves masked = removed. Returns the channels removed."""
+    """Prunes one random graph, and holds every value against the masked one. Returns the channels removed."""
     rng = np.random.default_rng(seed)
     model = random_model(rng)
     settings = settings_for(rng)
@@ -45,8 +46,8 @@ def check(seed: int) -> int:
         return 0
     except errors.CompressorError as error:
         raise AssertionError(f"seed {seed} ({', '.join(blocks_of(model))}) with {settings}: {error}") from error
-    assert result.report.proof is not None
-    assert result.report.proof.passed
+    name, gap = worst(ir.from_proto(model), settings)
+    assert gap < TOLERANCE, f"seed {seed} ({', '.join(blocks_of(model))}) with {settings}: {name}"
     onnx.checker.check_model(ir.to_proto(result.model), full_check=True)
     return sum(group.removed for group in result.report.groups)
 

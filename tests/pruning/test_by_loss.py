@@ -14,7 +14,7 @@ from compressor.pruning.budget import Goal, goal_of
 from compressor.pruning.by_loss import ByLoss, Spending, choose_by_loss, uniform_share
 from compressor.pruning.cost import CostModel
 from compressor.pruning.curves import LossCurve
-from compressor.pruning.select import ranked
+from compressor.pruning.select import ranking_of
 from tests.latency.case import residual
 from tests.models import in_memory
 
@@ -25,7 +25,7 @@ def setup(proto, weights=None, **settings):
     """The analysed model, its ranking, and a curve of losses that rise by the square, weighted by group."""
     settings = PruneSettings.parse({"criterion": "consumers", **settings})
     found = analyse(in_memory(proto), settings)
-    ranking = ranked(found.coupling, settings, 200_000)
+    ranking = ranking_of(found.coupling, settings, 200_000)
     curves = {}
     for group, scores in ranking.scores.items():
         order = group.units[np.argsort(scores, kind="stable")][: int(np.isfinite(scores).sum())]

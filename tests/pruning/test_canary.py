@@ -16,7 +16,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToProve, ProofFailed
 from compressor.pruning import canary
-from compressor.pruning.evidence import NotProved
+from compressor.pruning.evidence import Noticed
 from compressor.results import ProofResult
 from compressor.runtime import sessions
 from tests.models import between, in_memory, model
@@ -48,8 +48,10 @@ def test_every_group_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("out", ["Clip(l, lo, hi)", "Sigmoid(far)", "ArgMax<axis=1>(far)"])
-def test_blind_outputs_are_looked_behind(out: str) -> None:
-    """Saturated outputs show nothing; what the groups' weights make does."""
+def test_blind_outputs_are_looked_behind(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saturated outputs show nothing; what the groups' weights make does, in one run for each and two for all."""
+    runs, honest = list[ir.Model](), canary.values_inside
+    monkeypatch.setattr(canary, "values_inside", lambda model, **rest: runs.append(model) or honest(model, **rest))
     text = HEAD.replace("float[2,8,1,1] head", "float[2,8,1,1] head, float lo, float hi, float[2,1,1] shift")
     text = text.replace("float y", "int64 y") if "ArgMax" in out else text
     proto = model(text.replace("y = ", "far = Add(l, shift)  y = ") + out + " }")
@@ -60,6 +62,7 @@ def test_blind_outputs_are_looked_behind(out: str) -> None:
             tensor.CopyFrom(numpy_helper.from_array(np.asarray(values[tensor.name]), tensor.name))
     found = proved(proto)
     assert (found.noticed, found.not_proved) == (2, [])
+    assert len(runs) == 2 + 2
 
 
 def test_what_stays_blind_is_not_proved() -> None:
@@ -85,15 +88,15 @@ def test_equal_channels_cannot_be_told_apart() -> None:
 
 def test_a_fault_behind_blind_outputs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Channels of the smaller model are in another order where a head of zeros does not show it."""
-    honest = canary.Case.not_proved
+    honest = canary.Case.try_wrong_cuts
 
-    def tampered(case: canary.Case, groups: Sequence[ChannelGroup]) -> tuple[int, list[NotProved], list[str]]:
+    def tampered(case: canary.Case, groups: Sequence[ChannelGroup]) -> Noticed:
         value = case.small.graph.initializers["v"]
         assert value.const_value is not None
         value.const_value = ir.tensor(np.roll(value.const_value.numpy(), 1, 1), name="v")
         return honest(case, groups)
 
-    monkeypatch.setattr(canary.Case, "not_proved", tampered)
+    monkeypatch.setattr(canary.Case, "try_wrong_cuts", tampered)
     with pytest.raises(ProofFailed, match="values inside differ"):
         proved(with_weight(model(HEAD + "Relu(l) }"), "head", 0.0))
 

@@ -12,7 +12,7 @@ from compressor.channels.groups import ChannelGroup, group
 from compressor.config import PruneSettings
 from compressor.errors import UsageError
 from compressor.pruning.criteria import CRITERIA, Weights, criterion
-from compressor.pruning.criteria.base import aggregate_scores, ranking
+from compressor.pruning.criteria.base import aggregate_scores, weakest_first
 from compressor.pruning.criteria.norms import Consumers
 from tests.models import between, in_memory, model, weight
 from tests.oracle import couple
@@ -211,7 +211,7 @@ def test_unknown_criterion() -> None:
 
 
 def test_ranking_breaks_ties_by_unit() -> None:
-    assert ranking(np.asarray([9, 4, 7, 5]), np.asarray([1.0, 1.0, 0.5, 1.0])).tolist() == [2, 1, 3, 0]
+    assert weakest_first(np.asarray([9, 4, 7, 5]), np.asarray([1.0, 1.0, 0.5, 1.0])).tolist() == [2, 1, 3, 0]
 
 
 def test_combine_leaves_out_what_says_nothing() -> None:

@@ -10,7 +10,7 @@ from compressor.latency.candidates import Candidates, fingerprint
 from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import line_up
 from compressor.pruning.parts import OperatorChain, operators
-from compressor.pruning.select import origin_of, rank
+from compressor.pruning.select import origin_of, scored_groups
 from compressor.pruning.widths import lines
 from tests.latency.case import node_costs, parts_of, residual
 from tests.models import MERGED_HEADS, between, in_memory, model
@@ -63,7 +63,7 @@ def test_what_comes_first_is_a_part_of_its_own():
 def test_sizes_are_those_of_the_smaller_model(proto, seed):
     settings = PruneSettings.parse({"target_latency": "0.5x", "round_to": 1})
     found = analyse(in_memory(proto), settings)
-    groups, scores = rank(found.coupling, settings)
+    groups, scores = scored_groups(found.coupling, settings)
     origin = origin_of(found.coupling, groups, 0)
     of_groups = lines(line_up(scores, settings, origin), list(scores), settings)
     parts = operators(found.coupling, list(scores))

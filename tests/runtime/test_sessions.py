@@ -55,11 +55,29 @@ def test_threads_and_optimisation_reach_the_session(path):
     assert options.get_session_config_entry("session.force_spinning_stop") == "1"
 
 
-def test_cuda_graphs_are_an_option_of_the_provider(monkeypatch):
+@pytest.mark.parametrize(
+    ("provider", "setup", "asked"),
+    [
+        (CUDA, Setup(cuda_graph=True), [(CUDA, {"enable_cuda_graph": "1"}), CPU]),
+        (TENSORRT, Setup(cuda_graph=True), [(TENSORRT, {"trt_cuda_graph_enable": "1"}), CUDA, CPU]),
+        (CPU, Setup(), [CPU]),
+    ],
+)
+def test_cuda_graphs_are_an_option_of_the_provider(path, monkeypatch, provider, setup, asked):
+    """What the runtime is started with, on a machine that has none of these."""
+    started = []
+
+    class Started:
+        def __init__(self, path, options, providers):
+            started.append(providers)
+
+        def get_providers(self):
+            return [TENSORRT, CUDA, CPU]
+
     monkeypatch.setattr(sessions.ort, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
-    assert sessions._chosen(CUDA, Setup(cuda_graph=True)) == [(CUDA, {"enable_cuda_graph": "1"}), CPU]
-    assert sessions._chosen(TENSORRT, Setup(cuda_graph=True)) == [(TENSORRT, {"trt_cuda_graph_enable": "1"}), CUDA, CPU]
-    assert sessions._chosen(CPU, Setup()) == [CPU]
+    monkeypatch.setattr(sessions.ort, "InferenceSession", Started)
+    sessions.start_session(path, provider, setup)
+    assert started == [asked]
 
 
 def test_a_run_that_fails_is_one_sentence(path):

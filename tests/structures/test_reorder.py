@@ -14,7 +14,7 @@ from compressor.core.clock import Clock
 from compressor.errors import ProofFailed
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.reconstruct import ReconstructOptions
-from compressor.steps.prune.structure import proved
+from compressor.steps.prune.structure import prove_changed
 from compressor.structures import reorder
 from compressor.structures.apply import Calibration, Changed, change_layers
 from compressor.structures.layer.layers import candidate_layers
@@ -63,7 +63,7 @@ def test_neighbours_take_up_the_order_and_nothing_is_moved() -> None:
     assert plain.unordered is None
     (want,), (got,) = outputs(plain.reference, FEEDS), outputs(changed.model, FEEDS)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * np.abs(want).max())
-    order, evidence = proved(changed, found, SETTINGS, Clock())
+    order, evidence = prove_changed(changed, found, SETTINGS, Clock())
     assert order.passed
     assert evidence.passed
 
@@ -79,7 +79,7 @@ def test_one_place_that_is_forgotten_fails_the_proof(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(reorder, "move", lambda place, order: None if place.value.name == "b" else real(place, order))
     changed, found = _changed(TEXT, MaskOption.of("", _scattered()))
     with pytest.raises(ProofFailed):
-        proved(changed, found, SETTINGS, Clock())
+        prove_changed(changed, found, SETTINGS, Clock())
 
 
 def test_overlapping_sets_are_read_in_runs() -> None:

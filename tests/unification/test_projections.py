@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from compressor.config import BlockShape
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
 from compressor.unification.layout import CanonicalAxes, Layout
-from compressor.unification.projections import Mixed, NonzerosPerBlock
+from compressor.unification.projections import Mixed
 from tests.unification.cases import layouts, weight
 
 MATRIX = Layout(CanonicalAxes.of((3, 4), "oi"), BlockShape.parse("1x4"))
@@ -90,21 +90,9 @@ def test_the_sign_of_zero_is_plus() -> None:
 def test_the_argument_is_left_alone() -> None:
     w = weight((3, 4))
     copy = w.copy()
-    for projection in (Mixed(MATRIX), Mixed(MATRIX, 0.0, 0.5), NonzerosPerBlock(MATRIX, 2)):
+    for projection in (Mixed(MATRIX), Mixed(MATRIX, 0.0, 0.5)):
         projection.project(w)
     assert np.array_equal(w, copy)
-
-
-@given(st.integers(0, 1000), st.integers(1, 4))
-def test_n_of_m_keeps_the_largest_and_is_idempotent(seed: int, keep: int) -> None:
-    w = weight((3, 4), seed)
-    z = NonzerosPerBlock(MATRIX, keep).project(w)
-    for row, kept in zip(w, z, strict=True):
-        assert distance(row, kept) == pytest.approx(float(np.sort(row**2)[: 4 - keep].sum()), abs=1e-6)
-    assert np.array_equal(NonzerosPerBlock(MATRIX, keep).project(z), z)
-    assert (np.count_nonzero(NonzerosPerBlock(MATRIX, keep).project(np.ones((3, 4))), axis=1) == keep).all(), (
-        "also where all tie"
-    )
 
 
 @given(layouts(), st.sampled_from(((1.0, 0.0), (0.4, 0.4))), st.booleans())
@@ -124,7 +112,6 @@ def test_every_projection_works_on_torch_tensors() -> None:
         Mixed(MATRIX),
         Mixed(MATRIX, 0.0, 0.5),
         Mixed(MATRIX, 0.4, 0.4),
-        NonzerosPerBlock(MATRIX, 2),
     ):
         found = projection.project(torch.from_numpy(w))
         np.testing.assert_allclose(found.numpy(), projection.project(w))

@@ -15,7 +15,7 @@ from compressor.operators.quantization_grid import grid_of, real
 from compressor.pruning.criteria.measurement import Measurement, Need
 
 Scores = npt.NDArray[np.float64]
-LARGEST = 1e30
+LARGEST_ENERGY = 1e30
 """Stands for the score of weights that are not finite."""
 
 
@@ -60,7 +60,7 @@ class Weights:
             else:
                 split = [_energy(array, slot.term.axes, power) for _, array in parts(tensor)]
                 found = np.concatenate(split) if 0 in slot.term.axes else np.sum(split, axis=0)
-            self._energy[key] = np.nan_to_num(found, posinf=LARGEST)
+            self._energy[key] = np.nan_to_num(found, posinf=LARGEST_ENERGY)
         return self._energy[key]
 
     def of_units(self, group: ChannelGroup, slot: Slot, power: int) -> Scores:
@@ -92,10 +92,11 @@ class Weights:
         axes = slot.term.axes
         weight = np.moveaxis(real(slot.value, tensor.numpy()), axes, range(len(axes)))
         flat = weight.reshape(slot.term.units.size, -1)
-        places = [np.flatnonzero(slot.term.units.ravel() == unit) for unit in group.units]
-        if len({len(p) for p in places}) != 1:
+        places, owners = self._places(group, slot)
+        counts = np.bincount(owners, minlength=len(group.units))
+        if len(set(counts.tolist())) != 1:
             return None
-        rows = np.stack([flat[p].ravel() for p in places]).astype(np.float32)
+        rows = flat[places].reshape(len(group.units), -1).astype(np.float32)
         return np.nan_to_num(rows, posinf=0, neginf=0)
 
 
@@ -134,6 +135,6 @@ def aggregate_scores(parts: list[Scores], how: str, count: int) -> Scores:
     return np.asarray(stack.sum(axis=0) if how == "sum" else stack.mean(axis=0))
 
 
-def ranking(units: UnitArray, scores: Scores) -> npt.NDArray[np.int64]:
+def weakest_first(units: UnitArray, scores: Scores) -> npt.NDArray[np.int64]:
     """Positions from least to most important; ties by unit, so that runs repeat."""
     return np.lexsort((units, scores))

@@ -2,8 +2,8 @@
 
 Of gradients: what the loss, or the output, does when a unit's gate closes. A gate is a factor of 1 on a unit where its
 readers see it. Its derivative is the sum of weight times gradient over the slices that read the unit, or, for ReLU
-networks equally, over the filters and biases of all that write it (methods, "two facts"). Of activations: what the
-readers of a unit see of it on data.
+networks equally, over the filters and biases of all that write it (a ReLU passes a positive factor on). Of
+activations: what the readers of a unit see of it on data.
 """
 
 from __future__ import annotations

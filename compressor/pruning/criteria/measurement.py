@@ -74,8 +74,8 @@ class Measurement:
         mine = np.flatnonzero(group.units[order][place] == roots)
         joined = np.zeros((len(order), len(self.rounds)))
         self.join.at(joined, order[place[mine]], self.rounds[:, mine].T)
-        return np.nan_to_num(joined.T, nan=0.0, posinf=LARGEST, neginf=-LARGEST)
+        return np.nan_to_num(joined.T, nan=0.0, posinf=LARGEST_MEASURED, neginf=-LARGEST_MEASURED)
 
 
-LARGEST = 1e100
+LARGEST_MEASURED = 1e100
 """Stands for what is not finite; its square still is."""

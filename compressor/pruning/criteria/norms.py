@@ -1,4 +1,4 @@
-"""Magnitude criteria, aggregated over the coupled group (DepGraph, methods P1)."""
+"""Magnitude criteria, aggregated over the coupled group (DepGraph, CVPR 2023)."""
 
 from __future__ import annotations
 

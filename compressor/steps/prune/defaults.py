@@ -46,6 +46,8 @@ HELD = 8e9
 little, and values that wait for later layers would go to the disk."""
 DISTILLED = 4 * 64 * 32
 """Forward passes of the original that take as long as the shortest distillation (:mod:`compressor.train.brief`)."""
+SMALL_MACHINE = 8e9
+"""Bytes of memory that are taken to be free where the system does not say."""
 ROOM = 0.8
 """Share of the free memory that may be filled; the rest is left to what else runs."""
 TRAINED = 20e9
@@ -176,9 +178,9 @@ def _within_seconds(work: RecoveryWork, wanted: int, *, losses: bool, asked: boo
 
 
 def _memory() -> float:
-    """Bytes of memory that may be filled; where the system does not say, of a small machine."""
+    """Bytes of memory that may be filled."""
     free = free_memory()
-    return ROOM * (8e9 if free is None else free)
+    return ROOM * (SMALL_MACHINE if free is None else free)
 
 
 def _minutes(seconds: float) -> str:

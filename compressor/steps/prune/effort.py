@@ -22,6 +22,11 @@ RUNNING, SOLVING = 80e9, 20e9
 """Floating-point operations that a core does in a second, about: in layers that run, and in systems that are solved."""
 MOVING = 2e9
 """Bytes of what layers compute that a core brings from one layer to the next in a second, about."""
+BASE = 2e9
+"""Bytes that a run takes besides weights and systems, about."""
+WEIGHTS_HELD, MATRICES_HELD = 5.0, 5
+"""Copies that are in memory at a time, as runs were measured to hold, about: of all weights, and of the widest layer's
+system, float64[unknowns, unknowns]."""
 PASSES, PASSES_FOR_LOSSES = 2, 6
 """Passes over the samples, about: both nets; with losses also forward and backward for the gradients, twice."""
 
@@ -96,7 +101,7 @@ class RecoveryWork:
         solving = sum(layer.groups * _solving(layer, samples, losses=losses) for layer in self.layers)
         widest = max(layer.groups * layer.unknowns**2 for layer in self.layers)
         seconds = (running + solving / SOLVING) / cores()
-        return Effort(seconds, 5.0 * self.weights + 8.0 * 5 * widest + 2e9)
+        return Effort(seconds, WEIGHTS_HELD * self.weights + 8.0 * MATRICES_HELD * widest + BASE)
 
 
 def _drawn() -> ReconstructOptions:

@@ -16,7 +16,7 @@ from compressor.errors import ModelError, UsageError
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.by_loss import uniform_share
 from compressor.pruning.cost import macs_per_sample
-from compressor.pruning.curves import Curves, Ranked
+from compressor.pruning.curves import Curves, GroupScores
 from compressor.pruning.depth import with_depth
 from compressor.pruning.select import Ranking
 
@@ -97,7 +97,7 @@ class Losses:
         ratios, shares = np.asarray(self._shares, np.float64).T
         return float(np.interp(settings.ratio, ratios, shares))
 
-    def curves(self, found: Analysis, ranked: Ranked, also: Sequence[LinearView] = ()) -> Curves | None:
+    def curves(self, found: Analysis, ranked: GroupScores, also: Sequence[LinearView] = ()) -> Curves | None:
         """The curve of every group; None where no linear layer reads one of them, or the model does not run on samples.
 
         Args:

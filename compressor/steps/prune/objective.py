@@ -5,7 +5,7 @@ from __future__ import annotations
 from compressor.config import PruneSettings
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.by_loss import uniform_share
-from compressor.pruning.select import ranked
+from compressor.pruning.select import ranking_of
 from compressor.results import Report
 from compressor.steps.prune.losses import scored
 
@@ -44,5 +44,5 @@ def by_time(settings: PruneSettings, found: Analysis, size: int) -> PruneSetting
         return settings
     share = settings.target_macs
     if share is None:
-        share = uniform_share(found.coupling, ranked(found.coupling, scored(settings), size), settings)
+        share = uniform_share(found.coupling, ranking_of(found.coupling, scored(settings), size), settings)
     return settings.model_copy(update={"target_latency": f"{share:.6f}x", "ratio": None, "target_macs": None})

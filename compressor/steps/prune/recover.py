@@ -63,7 +63,7 @@ class Recovery:
         self.model = source
         self._plain: ir.Model | None = None
         self._source, self._samples, self._clock = source, samples, clock
-        self.settings = self._settings = settings
+        self.settings = settings
         self._cut: ir.Model | None = None
         self.changed: Changed | None = None
         self._rows: list[RecoveryRow] = []
@@ -89,7 +89,7 @@ class Recovery:
         Raises:
             CompressorError: as :func:`compressor.train.sparsify.sparsify`.
         """
-        name, samples = self._settings.method, self._samples
+        name, samples = self.settings.method, self._samples
         if name is None or samples is None:
             return None
         from compressor.train.sparsify import TrainingMeans, sparsify
@@ -98,7 +98,7 @@ class Recovery:
         if self._steps and REGULARIZERS[name].decides == "after":
             return None
         trainer, step = self._trainer, self._steps + 1
-        settings = trainer.placed(f"sparsify-{step}").model_copy(update={"epochs": self._settings.method_epochs})
+        settings = trainer.placed(f"sparsify-{step}").model_copy(update={"epochs": self.settings.method_epochs})
         with self._clock.phase("sparsify"):
             parts = trainer.parts(samples.train, samples.valid, found.model)
             means = TrainingMeans(self._source, parts, trainer.teller(self._steps))
@@ -117,7 +117,7 @@ class Recovery:
     @property
     def idle(self) -> bool:
         """Does a cut stay as it is?"""
-        return self._settings.recover == "none" and not self._settings.changes_layers
+        return self.settings.recover == "none" and not self.settings.changes_layers
 
     def recover(
         self, dense: ir.Model, model: ir.Model, cut: ChannelMask, changes: Mapping[str, LayerChange] | None = None
@@ -142,7 +142,7 @@ class Recovery:
         if changes:
             with self._clock.phase("recover"):
                 self._change(model, dense, cut, changes)
-        done = self._settings.recover == "none" or (changes and not self._settings.uses_gradients)
+        done = self.settings.recover == "none" or (changes and not self.settings.uses_gradients)
         if self._samples is not None and not done:
             self._regain(model, dense, cut, self._samples, changes)
         if self.changed is not None and self.changed.coefficients:
@@ -150,7 +150,7 @@ class Recovery:
 
             # Last, as what is trained and fitted are plain numbers.
             self._plain = self.model
-            self.model = with_stored(self.model, self.changed.coefficients, self._settings.coefficients)
+            self.model = with_stored(self.model, self.changed.coefficients, self.settings.coefficients)
 
     def _regain(
         self,
@@ -163,28 +163,28 @@ class Recovery:
         """Rebuilds and trains the model that was cut."""
         self._cut = None if changes else model.clone()
         with self._clock.phase("recover"):
-            if self._settings.reinitialise == "no" and self._settings.rewind is None and not changes:
+            if self.settings.reinitialise == "no" and self.settings.rewind is None and not changes:
                 self._attempt(model, dense, cut, samples)
-            elif self._settings.reinitialise == "after":
-                self.model = reinitialised(self.model, self._settings.seed)
-            elif self._settings.reinitialise == "orthogonal":
+            elif self.settings.reinitialise == "after":
+                self.model = reinitialised(self.model, self.settings.seed)
+            elif self.settings.reinitialise == "orthogonal":
                 self.model = orthogonalised(self.model)
-            if self._settings.trains:
+            if self.settings.trains:
                 self.model = self._trainer.trained(self.model, samples, self.changed, self._steps)
             # Earlier steps are cut again, and what is fitted to their outputs goes with that.
-            elif self._settings.recover == "distill" and self._steps == self._settings.steps:
+            elif self.settings.recover == "distill" and self._steps == self.settings.steps:
                 self.model = self._trainer.distilled(self.model, samples, self.changed, self._steps)
 
     def tickets(self, model: ir.Model) -> tuple[ir.Model, ir.Model] | None:
         """Fresh weights, trained for ``--rewind`` epochs, which cuts go back to, and what they become in ``--epochs``
         more, by which channels are chosen; None where nothing is rewound.
         """
-        epochs, samples = self._settings.rewind, self._samples
+        epochs, samples = self.settings.rewind, self._samples
         if epochs is None or samples is None:
             return None
         trainer, step = self._trainer, self._steps
         with self._clock.phase("train"):
-            early = reinitialised(model, self._settings.seed)
+            early = reinitialised(model, self.settings.seed)
             if epochs:
                 early = trainer.trained(
                     early, samples, None, step, Phase("rewind", "training up to where it is rewound", epochs)
@@ -194,7 +194,7 @@ class Recovery:
 
     def refit(self) -> None:
         """Fits the last layer to labels, if asked to."""
-        if self._settings.refit_last and self._samples is not None:
+        if self.settings.refit_last and self._samples is not None:
             from compressor.steps.prune.refit import refitted
 
             with self._clock.phase("refit"):
@@ -221,7 +221,7 @@ class Recovery:
             with self._clock.phase("compare"):
                 compared = self._outputs(self._samples)
         trainable = None
-        if self._settings.trainability and self._samples is not None:
+        if self.settings.trainability and self._samples is not None:
             with self._clock.phase("trainability"):
                 trainable = trainability_row(self._source, self.model, self._samples.train)
         warnings = [*report.warnings, *dict.fromkeys([*self._warnings, *self._trainer.warnings])]
@@ -252,7 +252,7 @@ class Recovery:
         """How far outputs moved, on samples that recovery did not see where there are such."""
         cut = [self._cut] if self._steps == 1 and self._cut is not None else []
         try:
-            return samples.outputs_row(self._source, [*cut, self.model], self._settings)
+            return samples.outputs_row(self._source, [*cut, self.model], self.settings)
         except ModelError as error:
             # Samples of the user's that the model does not take are a mistake, and not to be passed over.
             if samples.real or samples.valid is not None:
@@ -270,8 +270,8 @@ class Recovery:
         from compressor.steps.prune.changes import Making, make_changes
 
         samples = self._samples
-        data = None if samples is None or self._settings.recover == "none" else samples.train
-        making = Making(self._settings, self._clock, asked=samples is not None and samples.asked)
+        data = None if samples is None or self.settings.recover == "none" else samples.train
+        making = Making(self.settings, self._clock, asked=samples is not None and samples.asked)
         making.fit_on(data, self._method, self._options(dense, data))
         self.changed = done = make_changes((model, dense), cut, changes, making)
         self.model = done.model
@@ -283,17 +283,17 @@ class Recovery:
     def _options(self, dense: ir.Model, data: Dataset | None) -> ReconstructOptions:
         from compressor.reconstruct import ReconstructOptions
 
-        at_once = ReconstructOptions.batch_size if data is None else run_size(dense, data, self._settings)
+        at_once = ReconstructOptions.batch_size if data is None else run_size(dense, data, self.settings)
         return ReconstructOptions(
-            samples=self._settings.samples,
+            samples=self.settings.samples,
             batch_size=min(at_once, ReconstructOptions.batch_size),
-            provider=self._settings.provider,
-            seed=self._settings.seed,
+            provider=self.settings.provider,
+            seed=self.settings.seed,
         )
 
     @property
     def _method(self) -> str:
-        return self._settings.recover if self._settings.recover in RECOVERIES else BEFORE_TRAINING
+        return self.settings.recover if self.settings.recover in RECOVERIES else BEFORE_TRAINING
 
     def _rebuild(self, model: ir.Model, dense: ir.Model, cut: ChannelMask, samples: RunSamples) -> None:
         from compressor.reconstruct import recover

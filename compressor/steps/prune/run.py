@@ -24,18 +24,18 @@ from compressor.results import GroupRow, ModelStats, Report
 from compressor.steps import account, run_files
 from compressor.steps.prune.losses import Losses
 from compressor.steps.prune.recover import Recovery
-from compressor.steps.prune.sparsify import again, trained_towards
+from compressor.steps.prune.sparsify import choice_after, trained_towards
 from compressor.steps.prune.step import (
     Means,
     chosen,
     chosen_changes,
-    prepared,
+    cut_and_prove,
+    prove_prepared,
     reasons_given,
-    removed,
     replayed_choice,
     replays,
 )
-from compressor.steps.prune.structure import Selected, changed_rows, proved, proved_stored
+from compressor.steps.prune.structure import Selected, changed_rows, prove_changed, prove_stored
 
 
 @dataclass
@@ -50,7 +50,7 @@ class PruningRun:
         means: what choices are made with.
         recovery: holds the model as the last step left it.
         clock: receives the time of each phase.
-        trail: what was cut.
+        plan_history: what was cut.
         proofs: evidence of every cut.
         groups: rows of the report, by group.
         origin: costs of the model before the first step; None before it.
@@ -66,7 +66,7 @@ class PruningRun:
     means: Means
     recovery: Recovery
     clock: Clock
-    trail: PlanHistory = field(default_factory=PlanHistory)
+    plan_history: PlanHistory = field(default_factory=PlanHistory)
     proofs: list[Evidence] = field(default_factory=list)
     groups: list[GroupRow] = field(default_factory=list)
     origin: Origin | None = None
@@ -128,7 +128,7 @@ class PruningRun:
             The analysis that was cut: another one where training came before.
         """
         # Before anything is measured on the prepared graph, which could be wrong.
-        missing = prepared(read, found, self.settings, self.clock)
+        missing = prove_prepared(read, found, self.settings, self.clock)
         with self.clock.phase("choose"), reasons_given(found):
             done = self._chosen(found, step)
         choice = done.choice
@@ -136,10 +136,11 @@ class PruningRun:
         if trained is not None:
             self._demand_tied(found, found.model, trained.model)
             found, read = self.analysed(trained.model)
-            missing = prepared(read, found, self.settings, self.clock)
+            missing = prove_prepared(read, found, self.settings, self.clock)
             with self.clock.phase("choose"):
                 # Units are numbered anew in the trained model, so that the choice has to be made in its terms.
-                choice = again(trained, found, choice) or chosen(found, step, choice.origin, self.size, self.means)
+                after = choice_after(trained, found, choice)
+                choice = after or chosen(found, step, choice.origin, self.size, self.means)
         # Later steps have the same groups, narrower.
         if self.origin is None:
             losing = {removal.group for removal in choice.plan.removals}
@@ -147,14 +148,14 @@ class PruningRun:
         if self.ticket is not None:
             # What was chosen on the trained weights goes from those of the ticket.
             found, read = self.analysed(self.ticket)
-            missing = prepared(read, found, self.settings, self.clock)
+            missing = prove_prepared(read, found, self.settings, self.clock)
             choice = replace(replayed_choice(choice.plan, found), origin=choice.origin)
         cut = cut_of(choice.plan, found)
         # Before the cut, as positions are counted in what earlier steps left.
-        self.trail.add(choice.plan, cut, last=step.steps == 1)
+        self.plan_history.add(choice.plan, cut, last=step.steps == 1)
         rows, self.origin = account.group_rows(choice.groups, cut, self.groups), choice.origin
         self.groups = account.with_scores(rows, choice.scored, cut)
-        small, shown = removed(found, choice, self.settings, self.clock)
+        small, shown = cut_and_prove(found, choice, cut, self.settings, self.clock)
         # Recovery edits the other one; a clone shares its weights.
         bare = small.clone()
         self.ticket = None if self.ticket is None else small.clone()
@@ -179,11 +180,11 @@ class PruningRun:
         if changed is None:
             self._demand_tied(found, cut, left, evidence)
             return []
-        shown = proved(changed, found, self.settings, self.clock)
+        shown = prove_changed(changed, found, self.settings, self.clock)
         self._demand_tied(found, cut, changed.unordered or changed.reference, evidence)
         # Training came after the layers were written.
         self._demand_tied(found, changed.model, left, shown[-1] if shown else None)
-        return [*shown, *proved_stored(left, self.model, found, self.settings, self.clock)]
+        return [*shown, *prove_stored(left, self.model, found, self.settings, self.clock)]
 
     def _demand_tied(
         self, found: Analysis, before: ir.Model, after: ir.Model, evidence: Evidence | None = None
@@ -212,9 +213,9 @@ class PruningRun:
 
     def single_plan(self, source: ir.Model) -> PruningPlan | None:
         """The plan that leads from the original to the result in one; None where none does."""
-        whole = replace(self.trail.plan(), files=tuple(run_files.file_names(source)))
+        whole = replace(self.plan_history.plan(), files=tuple(run_files.file_names(source)))
         # A replay believes every rule at first, so a plan that needed some left alone has to be tried.
-        once = (self.trail.replays and not self.distrusted) or replays(whole, source, self.model, self.settings)
+        once = (self.plan_history.replays and not self.distrusted) or replays(whole, source, self.model, self.settings)
         # A plan holds channels alone; changed layers cannot be replayed from it.
         return whole if once and self.recovery.changed is None else None
 

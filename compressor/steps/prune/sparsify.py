@@ -45,7 +45,7 @@ def trained_towards(found: Analysis, choice: Choice, recovery: Recovery, plan_gi
     return recovery.sparsified(found, choice)
 
 
-def again(trained: Sparsified, found: Analysis, choice: Choice) -> Choice | None:
+def choice_after(trained: Sparsified, found: Analysis, choice: Choice) -> Choice | None:
     """What goes from the trained model; None where its weights are to decide.
 
     Args:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import group
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
@@ -18,7 +19,7 @@ from compressor.core.scratch import scratch
 from compressor.errors import NothingToPrune, PlanError, ProofFailed, RuleFault
 from compressor.pruning import canary, proof, surgery
 from compressor.pruning.analysis import Analysis, analyse, audit
-from compressor.pruning.apply import apply_plan, cut_of
+from compressor.pruning.apply import apply_cut, cut_of
 from compressor.pruning.budget import Origin
 from compressor.pruning.by_loss import choose_by_loss
 from compressor.pruning.evidence import Evidence, NotProved, demand_proof, with_comparisons
@@ -30,7 +31,7 @@ from compressor.pruning.preparation import Original, prove_preparation
 from compressor.pruning.proof import MaskedReference
 from compressor.pruning.routes import prove_routes
 from compressor.pruning.second_size import at_second_size
-from compressor.pruning.select import Choice, choose_by_scores, ranked
+from compressor.pruning.select import Choice, choose_by_scores, ranking_of
 from compressor.pruning.signature import demand_declared
 from compressor.pruning.standard import all_finite
 from compressor.runtime.stored import Runnable
@@ -70,7 +71,7 @@ def replays(plan: PruningPlan, source: ir.Model, small: ir.Model, settings: Prun
     try:
         cut = cut_of(plan, found)
         left = {name: cut.after(value) for name, value in coupling.graph.initializers.items()}
-        apply_plan(found, plan)
+        apply_cut(found, cut)
     # A plan that cannot be applied in one is no reason to fail the run; there is merely no plan to write.
     except (PlanError, RuleFault):
         return False
@@ -129,7 +130,7 @@ def chosen_changes(
     by, curves = scored(settings), None
     channels = structure_of(settings).channels
     try:
-        ranking = ranked(found.coupling, by, size)
+        ranking = ranking_of(found.coupling, by, size)
     # Layers may still change where no channel can go.
     except NothingToPrune:
         if channels:
@@ -161,7 +162,7 @@ def chosen(found: Analysis, settings: PruneSettings, origin: Origin | None, size
     data = means.samples.train if means.samples is not None else None
     measured = measure_for_criterion(found, by, data)
     measure_depth(found, by, data)
-    ranking = ranked(found.coupling, by, size, origin, measured)
+    ranking = ranking_of(found.coupling, by, size, origin, measured)
     curves, share = None, None
     if means.losses is not None:
         curves = means.losses.curves(found, ranking.scores)
@@ -174,7 +175,7 @@ def chosen(found: Analysis, settings: PruneSettings, origin: Origin | None, size
     return choose_by_scores(found.coupling, settings, ranking)
 
 
-def prepared(source: Original, found: Analysis, settings: PruneSettings, clock: Clock) -> list[NotProved]:
+def prove_prepared(source: Original, found: Analysis, settings: PruneSettings, clock: Clock) -> list[NotProved]:
     """Proves that preparing the model changed no output; what of that could not be proved."""
     if settings.verify != "full":
         return []
@@ -183,8 +184,17 @@ def prepared(source: Original, found: Analysis, settings: PruneSettings, clock: 
         return prove_preparation(source, found.model, found.shapes, settings, numbers=numbers)
 
 
-def removed(found: Analysis, choice: Choice, settings: PruneSettings, clock: Clock) -> tuple[ir.Model, list[Evidence]]:
+def cut_and_prove(
+    found: Analysis, choice: Choice, cut: ChannelMask, settings: PruneSettings, clock: Clock
+) -> tuple[ir.Model, list[Evidence]]:
     """The model without what was chosen, and the proof that removal equals masking.
+
+    Args:
+        found: what is cut.
+        choice: what goes.
+        cut: the same, for every value.
+        settings: how it is proved.
+        clock: receives the time of each phase.
 
     Raises:
         ProofFailed: it does not.
@@ -195,17 +205,17 @@ def removed(found: Analysis, choice: Choice, settings: PruneSettings, clock: Clo
         return found.model.clone(), []
     if not settings.proves:
         with clock.phase("cut"):
-            small = apply_plan(found, choice.plan)
+            small = apply_cut(found, cut)
             # Without a proof this is what is left to notice a rule that does not fit.
             audit(found, small, settings)
             return small, []
     with scratch() as place:
-        case = _Case(found, choice, settings, place)
+        case = _Case(found, choice, cut, settings, place)
         with clock.phase("prove"):
             # The reference is written before anything is cut; arrays that it shares with the cut model are read-only.
             masked = case.masked()
         with clock.phase("cut"):
-            small = apply_plan(found, choice.plan)
+            small = apply_cut(found, cut)
         with clock.phase("prove"):
             try:
                 return small, [case.prove(masked, small)]
@@ -218,10 +228,11 @@ def removed(found: Analysis, choice: Choice, settings: PruneSettings, clock: Clo
 
 @dataclass(frozen=True)
 class _Case:
-    """A step that is proved: the analysed model, what is removed from it, where files are put."""
+    """A step that is proved; fields as the arguments of :func:`cut_and_prove`, and where files are put."""
 
     found: Analysis
     choice: Choice
+    cut: ChannelMask
     settings: PruneSettings
     folder: Path
 
@@ -230,8 +241,7 @@ class _Case:
         if self.settings.lossless:
             model, masks = self.found.model.clone(), None
         else:
-            cut = cut_of(self.choice.plan, self.found)
-            model, masks = surgery.mask(self.found.model, cut, thorough=thorough)
+            model, masks = surgery.mask(self.found.model, self.cut, thorough=thorough)
         return MaskedReference(model, self._stored(model), masks)
 
     def prove(self, masked: MaskedReference, small: ir.Model) -> Evidence:
@@ -257,20 +267,18 @@ class _Case:
             evidence = self._at_second_size(evidence, found)
         evidence.not_proved += [*evidence.silent, *routed.missing]
         if self.settings.verify == "full":
-            cut = cut_of(self.choice.plan, self.found)
-            demand_exact(cut, small)
+            demand_exact(self.cut, small)
             case = canary.Case(
-                cut,
-                small,
-                masked.model,
-                asked,
-                self.folder,
-                self.settings.provider,
-                routed.standards,
-                masked.masks is not None,
+                cut=self.cut,
+                small=small,
+                reference=masked.model,
+                asked=asked,
+                folder=self.folder,
+                provider=self.settings.provider,
+                routes=routed.standards,
+                masked=masked.masks is not None,
             )
-            evidence.noticed, missing, evidence.shifted_together = case.not_proved(self.choice.groups)
-            evidence.not_proved += missing
+            evidence.take(case.try_wrong_cuts(self.choice.groups))
         return evidence
 
     def _at_second_size(self, evidence: Evidence, small: Runnable) -> Evidence:

@@ -193,7 +193,7 @@ class LayerOptions:
         return Selected(Choice(plan, groups, None), chosen.changes)
 
 
-def proved(changed: Changed | None, found: Analysis, settings: PruneSettings, clock: Clock) -> list[Evidence]:
+def prove_changed(changed: Changed | None, found: Analysis, settings: PruneSettings, clock: Clock) -> list[Evidence]:
     """Proves that what was written equals the graph with the same layers whole.
 
     Raises:
@@ -211,11 +211,10 @@ def proved(changed: Changed | None, found: Analysis, settings: PruneSettings, cl
         demand_proof(evidence)
         evidence.reference = WHOLE
         if settings.verify == "full":
-            from compressor.structures.canary import wrong_weights
+            from compressor.structures.canary import try_wrong_weights
 
-            shifted = wrong_weights(changed, asked, folder, settings.provider)
-            evidence.noticed, missing, evidence.shifted_together = shifted
-            evidence.not_proved += [*evidence.silent, *missing]
+            evidence.not_proved += evidence.silent
+            evidence.take(try_wrong_weights(changed, asked, folder, settings.provider))
         if changed.unordered is not None:
             # Another order of channels sums in another order, so that this holds within rounding.
             whole = MaskedReference(changed.unordered, runnable(changed.unordered, folder, settings.provider))
@@ -226,7 +225,7 @@ def proved(changed: Changed | None, found: Analysis, settings: PruneSettings, cl
         return [evidence]
 
 
-def proved_stored(
+def prove_stored(
     plain: ir.Model, packed: ir.Model, found: Analysis, settings: PruneSettings, clock: Clock
 ) -> list[Evidence]:
     """Proves that a model gives the same once coefficients are packed in it; nothing where they are not.

@@ -53,7 +53,7 @@ class JudgedMatrix:
 
 @dataclass(frozen=True)
 class LayerEvidence:
-    """What samples told.
+    """What the losses of layers are measured with.
 
     Attributes:
         rows: of each layer, in the order of the layers; None where there are no samples.

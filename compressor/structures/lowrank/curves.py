@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.allocation.judge import PROBED, Probe, marks
+from compressor.core.compare import TINY
 from compressor.reconstruct.form import Matrix
 from compressor.structures.layer.change import ChangeLine, LayerChange, cheapest_first
 from compressor.structures.layer.geometry import Geometry, ThinnedSide
@@ -120,7 +121,7 @@ def _between(known: Mapping[int, float], widest: int) -> Floats:
     ranks = sorted(known)
     if not ranks:
         return np.zeros(widest + 1)
-    logs = [float(np.log(max(known[rank], 1e-300))) for rank in ranks]
+    logs = [float(np.log(max(known[rank], TINY))) for rank in ranks]
     places = np.arange(widest + 1)
     found = np.interp(places, ranks, logs)
     # Beyond the last one they go on falling as they fell before it.

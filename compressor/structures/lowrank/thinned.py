@@ -140,4 +140,4 @@ class FactoredFit:
         # Without regression the factors are of the weights that are there, with the covariance of what they read now.
         found = next(self._whole.proposals(), None) if self._work.regress else None
         product = self._work.take(self._matrix if found is None else found.matrix, inputs)
-        yield Affine(product, tuple(y - (product @ x[:, :, None])[:, :, 0] for x, y in means))
+        yield Affine.with_means(product, means)

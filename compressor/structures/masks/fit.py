@@ -131,5 +131,4 @@ class MaskedFit:
         if found is not None:
             matrix = masked_ridge(found.matrix[0], self._whole.covariances()[0], self._kept, self._damping)
         self.taken = matrix[None]
-        means = self._whole.means
-        yield Affine(self.taken, tuple(y - (self.taken @ x[:, :, None])[:, :, 0] for x, y in means))
+        yield Affine.with_means(self.taken, self._whole.means)

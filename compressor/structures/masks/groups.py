@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from compressor.core.compare import TINY
 from compressor.structures.masks.maker import Energy, balanced, even
 from compressor.structures.masks.pieces import Mask
 
@@ -38,7 +39,7 @@ class Groups:
                 continue
             of = _clustered(profile, count, seed)
             shares = np.stack([profile[of == k].sum(axis=0) for k in range(count)])
-            shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-300)
+            shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), TINY)
             for keeps, words in [*_dropped(shares), *_even(shares)]:
                 mask = np.broadcast_to(keeps[of].reshape(*profile.shape, *(1,) * (energy.ndim - 2)), energy.shape)
                 yield f"{count} groups, {words}", mask.copy()
@@ -69,7 +70,7 @@ def _even(shares: npt.NDArray[np.float64]) -> Iterator[tuple[Mask, str]]:
 def _clustered(profile: npt.NDArray[np.float64], count: int, seed: int) -> npt.NDArray[np.int64]:
     """int64[out], the group of each filter, as many filters in each: k-means on shares of energy, kept even."""
     # Roots of shares: their distance is that of distributions (Hellinger), which few strong channels do not rule.
-    rows = np.sqrt(profile / np.maximum(profile.sum(axis=1, keepdims=True), 1e-300))
+    rows = np.sqrt(profile / np.maximum(profile.sum(axis=1, keepdims=True), TINY))
     rng = np.random.default_rng(seed)
     # Filters as first centres; the permutation makes the choice one of the seed.
     centres = rows[rng.permutation(len(rows))[:count]]

@@ -23,6 +23,7 @@ from statistics import median
 
 import torch
 
+from compressor.core.compare import TINY
 from compressor.data import Batch
 from compressor.errors import ModelError, UsageError
 from compressor.torch_ops.tensors import to_torch
@@ -195,7 +196,7 @@ def _unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors of length one, zero where they vanish, and their lengths."""
     length = vectors.norm(dim=1)
     # A vector that vanishes (the space is exhausted) stays zero instead of becoming NaN.
-    return vectors / length.clamp(min=1e-300)[:, None], length
+    return vectors / length.clamp(min=TINY)[:, None], length
 
 
 def _without(vectors: Tensor, basis: list[Tensor]) -> Tensor:

@@ -23,8 +23,12 @@ class Event:
     Attributes:
         kind: what happened.
         epoch: that is running, from 1.
-        step: steps done in the whole run, of ``steps``.
+        epochs: of the whole run.
+        step: steps done in the whole run.
+        steps: of the whole run.
         loss: mean of the epoch so far.
+        learning_rate: of the last step.
+        metric_name: what ``metric`` is; None without one.
         metric: of the last batch; at the end of an epoch of the validation samples.
         valid_loss: at the end of an epoch, where samples are set aside.
         images_per_second: samples that went through training, per second.
@@ -90,8 +94,13 @@ class History:
         before: loss and metric of the module as it came, over the validation samples, or else over some
             training samples.
         after: the same for the weights that were kept.
+        metric_name: what the metric is; None without one.
+        epochs: one record each.
         best_epoch: whose weights were kept; 0 for those from before.
         stopped_early: patience ran out, or an extension had nothing more to gain.
+        steps: of the optimiser.
+        seconds: that it took.
+        device: where it ran.
         notes: what the user should know of how it went.
     """
 

@@ -50,6 +50,7 @@ class Objective:
         check: looks at the labels of a batch before it goes to the device, and raises where they cannot be right.
 
     Attributes:
+        metric_name: of the metric; None without one.
         epoch_metric: where there is one, it and not the loss says which epoch is best.
     """
 

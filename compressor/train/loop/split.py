@@ -19,6 +19,8 @@ class Splits:
     """Samples for training and, where any are set aside, for judging.
 
     Attributes:
+        train: is trained on.
+        valid: judges epochs; None where samples for training do.
         augment: for an epoch, counted from 0, what changes its training samples.
     """
 

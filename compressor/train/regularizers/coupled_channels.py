@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ import torch
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup, Slot, slots_of
+from compressor.channels.labels import Role
 from compressor.operators.table import operator_of
 from compressor.train.module.trainable import parameters
 from compressor.train.reparameterize.batchnorm import MARK
@@ -40,7 +42,7 @@ class Holding:
     name: str
     axes: tuple[int, ...]
     members: torch.Tensor
-    role: str
+    role: Role | Literal["scale"]
     inserted: bool = False
 
     def spread(self, factors: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
@@ -208,7 +210,7 @@ def may_vanish(value: ir.Value) -> bool:
     return True
 
 
-def _role(slot: Slot) -> str:
+def _role(slot: Slot) -> Role | Literal["scale"]:
     return "scale" if slot.role == "affine" and scales(slot.value) else slot.role
 
 

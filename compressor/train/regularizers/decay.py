@@ -1,7 +1,7 @@
 """Zero-invariant decay: what is to be removed fades to zero while the rest is trained, and removal changes nothing.
 
 After step ``t`` of ``T`` (from 0) the slices of redundant units are multiplied by ``(T - t - 1) / (T - t)``. Without
-gradients they would shrink in equal parts, and the last factor is zero (HESSO, arXiv 2409.09085; methods.md P10).
+gradients they would shrink in equal parts, and the last factor is zero (HESSO, arXiv 2409.09085).
 
 All that holds a redundant unit decays where zero is harmless: kernels, biases, scales of normalisation, tables, so
 that the unit's activation vanishes where it is not only ignored. What something is divided by keeps its size, as in

@@ -104,7 +104,7 @@ def insert(
     """Puts a BatchNormalization behind every layer that can have one; see the module.
 
     What a layer wrote keeps its name, and is now what the BatchNormalization writes. Train the result with
-    ``GraphModule(..., train_bn=True)``, write the weights back into it and :func:`fold` it.
+    ``GraphModule(..., train_bn=True)``, write the weights back into it and :func:`fold_batchnorm` it.
 
     Args:
         model: not changed.

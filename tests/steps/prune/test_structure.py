@@ -20,7 +20,7 @@ from compressor.pruning import canary
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.reconstruct import ReconstructOptions
 from compressor.steps.prune import losses, lowering
-from compressor.steps.prune.structure import proved
+from compressor.steps.prune.structure import prove_changed
 from compressor.structures.apply import Calibration, Changed, change_layers
 from compressor.structures.layer.judged import Weighting
 from compressor.structures.lowrank.thinned import Thinned
@@ -173,27 +173,27 @@ def _thinned(text: str, settings: PruneSettings) -> tuple[Changed, Analysis]:
 def test_a_small_fault_behind_outputs_that_rounding_decides_is_noticed() -> None:
     settings = _settings(target_macs=0.6)
     changed, found = _thinned(SATURATED, settings)
-    (evidence,) = proved(changed, found, settings, Clock())
+    (evidence,) = prove_changed(changed, found, settings, Clock())
     assert evidence.tolerance > 0.1, "the outputs say little"
     assert not evidence.not_proved
     weight = changed.model.graph.initializers[changed.layers[0].weights[0]]
     assert weight.const_value is not None
     weight.const_value = ir.tensor(weight.const_value.numpy() * np.float32(1.001), name=weight.name)
     with pytest.raises(ProofFailed, match=r"layer 'Conv_2' computes is off by 0\.001"):
-        proved(changed, found, settings, Clock())
+        prove_changed(changed, found, settings, Clock())
 
 
 def test_a_layer_written_wrongly_is_noticed() -> None:
     settings = _settings(target_macs=0.6)
     changed, found = _thinned(NET, settings)
-    (evidence,) = proved(changed, found, settings, Clock())
+    (evidence,) = prove_changed(changed, found, settings, Clock())
     assert evidence.passed
     assert evidence.noticed == 1
     weight = changed.model.graph.initializers[changed.layers[0].weights[0]]
     assert weight.const_value is not None
     weight.const_value = ir.tensor(weight.const_value.numpy()[::-1].copy(), name=weight.name)
     with pytest.raises(ProofFailed):
-        proved(changed, found, settings, Clock())
+        prove_changed(changed, found, settings, Clock())
 
 
 def test_layers_that_were_shifted_together_are_named(data: str, monkeypatch: pytest.MonkeyPatch) -> None:

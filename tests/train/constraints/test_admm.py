@@ -17,14 +17,13 @@ from compressor.train.constraints.admm import GROWING, Admm, AdmmSchedule
 from compressor.train.constraints.constrained import Approach, WentAway, relative_gap
 from compressor.train.loop.fit import fit
 from compressor.unification.layout import CanonicalAxes, Layout
-from compressor.unification.projections import Mixed, NonzerosPerBlock
+from compressor.unification.projections import Mixed
 from tests.train.training import Net, objective, splits
 
 LAYOUT = Layout(CanonicalAxes.of((4, 8), "oi"), BlockShape.parse("1x4"))
 SETS: dict[str, Any] = {
     "unify": Mixed(LAYOUT),
     "mixed": Mixed(LAYOUT, 0.5, 0.25),
-    "n of m": NonzerosPerBlock(LAYOUT, 2),
 }
 
 
