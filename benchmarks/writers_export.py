@@ -13,6 +13,7 @@ import argparse
 import importlib
 import logging
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -180,10 +181,17 @@ def _genai(path: Path) -> None:
     import transformers
     from writers_models import DECODERS, build
 
-    folder = path.with_suffix(".source")
-    build("Llama", DECODERS["llama"][1], "ForCausalLM").save_pretrained(folder)
-    transformers.LlamaConfig.from_pretrained(folder)
-    builder.create_model("", str(folder), str(path.parent / path.stem), "fp32", "cpu", str(folder))
+    words = importlib.import_module("tokenizers")
+    with tempfile.TemporaryDirectory() as folder:
+        build("Llama", {**DECODERS["llama"][1], "head_dim": 16}, "ForCausalLM").save_pretrained(folder)
+        # It copies one, and reads nothing of it.
+        transformers.PreTrainedTokenizerFast(tokenizer_object=words.Tokenizer(words.models.BPE())).save_pretrained(
+            folder
+        )
+        made = ("", folder, f"{folder}/made", "fp32", "cpu", folder)
+        # As its command line does it; what is made lies in a folder beside tokenizers and settings.
+        builder.create_model(*made, **builder.parse_extra_options(*made, []))
+        onnx.save(onnx.load(f"{folder}/made/model.onnx"), path)
 
 
 def _sklearn(path: Path) -> None:
