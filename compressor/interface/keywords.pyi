@@ -418,13 +418,14 @@ class QuantizeKeywords(TypedDict, total=False):
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     max_distance: float | None
     """Most that outputs may move, as a share of their norm on the samples; needs no labels."""
-    mode: Literal["static", "dynamic", "int4"]
-    """static: weights and activations in int8, ranges of activations calibrated on samples; dynamic: weights in
+    mode: Literal["auto", "static", "dynamic", "int4"]
+    """auto: static, or dynamic where outputs stay clearly nearer to the original's or more weights are taken;
+    static: weights and activations in int8, ranges of activations calibrated on samples; dynamic: weights in
     int8, ranges of activations taken while the model runs; int4: weights of matrix products in 4 bits."""
     per_channel: bool
     """A scale for each output of a weight instead of one a weight."""
     calibration: Literal["minmax", "entropy", "percentile"]
-    """How the range of an activation is taken from samples, with --mode static."""
+    """How the range of an activation is taken from samples, where they are calibrated."""
     block_size: int
     """Inputs that share a scale, with --mode int4; a power of two."""
     include: Sequence[str] | str
