@@ -17,8 +17,9 @@ from compressor.commands.unify import unify_file
 from compressor.config import CleanSettings, UnifySettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.config.recipe import Recipe
-from compressor.errors import ModelError, NothingToProve, NothingToPrune, UsageError
+from compressor.errors import GateMissed, ModelError, NothingToProve, NothingToPrune, UsageError
 from compressor.graph import files
+from compressor.steps.gates import demand_gates
 from tests.models import model
 
 NET = """(float[n,3,16,16] x) => (float[n,10] y) <float[64,3,3,3] w, float[64] b, float[96,64,3,3] v, float[10,96] f> {
@@ -339,3 +340,19 @@ def test_recurrent_weights_that_no_mode_takes_are_said(tmp_path: Path) -> None:
     gates = LSTM.replace("128", "96").replace("o, h, c = LSTM", "o, h = GRU")
     report = quantize_file(written(tmp_path, gates), None, QuantizeSettings(samples=8))
     assert any("recurrent layers (GRU)" in text and "no mode of ONNX Runtime" in text for text in report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("gate", "mode", "remedy"),
+    [
+        ({"max_distance": 1e-6}, "static", "; try --mode dynamic, or --exclude for layers that lose most"),
+        ({"max_distance": 1e-6}, "auto", "; try --exclude for layers that lose most"),
+        ({"max_size": 0.01}, "static", "; try --mode int4, or prune first"),
+    ],
+)
+def test_a_missed_gate_says_what_to_try(gate: dict[str, float], mode: str, remedy: str, tmp_path: Path) -> None:
+    settings = QuantizeSettings.parse({"samples": 4, "mode": mode, **gate})
+    report = quantize_file(written(tmp_path, PRODUCTS), tmp_path / "q.onnx", settings)
+    with pytest.raises(GateMissed) as error:
+        demand_gates(report, settings)
+    assert str(error.value).endswith(remedy)
