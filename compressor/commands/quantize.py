@@ -16,22 +16,20 @@ from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.graph.restore_packed import is_packed, with_plain_weights
 from compressor.pruning.refused_samples import samples_tried
-from compressor.pruning.signature import same_signature
 from compressor.results.quantize import QuantizeReport
 from compressor.steps import account, run_files
 from compressor.steps.gates import unresolved
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.quantize import (
     MADE_UP,
-    demand_quantised,
     demand_unquantised,
     growth,
     moved_by_quantization,
     put_quantized,
     quantize_samples,
-    quantize_task,
+    quantize_tasks,
 )
-from compressor.steps.quantize_run import quantised
+from compressor.steps.quantize_mode import made, remarks
 
 
 @dataclass(repr=False)
@@ -65,28 +63,28 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
     with clock.phase("analyse"):
         # Packed weights are counted as what they stand for; codes are no parameters.
         before = account.stats_in_memory(with_plain_weights(source), settings, size, path)
-        task = quantize_task(source, settings)
+        tasks = quantize_tasks(source, settings)
     with clock.phase("samples"):
         samples = quantize_samples(source, settings)
     tell_sizes(samples.train, clock)
     with clock.phase("quantise"), samples_tried(lambda: source, settings):
-        made = quantised(task, samples, settings)
-        result, rows = made.model, made.rows
-    # The quantiser is not ours, so what callers bind to is checked.
-    same_signature(source, result)
-    demand_quantised(rows, task, settings.mode, made.notes)
+        found = made(source, tasks, samples, settings)
+        task, result = found.task, found.done.model
     with clock.phase("compare"), samples_tried(lambda: source, settings):
         moved = moved_by_quantization(source, result, samples, settings)
-    calibrates = settings.mode == "static"
+    calibrates = task.mode == "static"
+    made_up = [MADE_UP] if calibrates and not samples.real else []
     report = QuantizeReport(
         input=before,
-        mode=settings.mode,
-        weights=rows,
+        mode=task.mode,
+        why=found.why,
+        tried=list(found.tried),
+        weights=found.done.rows,
         calibrated=min(settings.samples, len(samples.train)) if calibrates else 0,
         synthetic=describe_samples(samples.train) if isinstance(samples.train, Synthetic) else None,
         outputs=moved.outputs,
         accuracy=moved.accuracy,
-        warnings=[*task.notes, *made.notes, *([MADE_UP] if calibrates and not samples.real else []), *moved.warnings],
+        warnings=[*task.notes, *found.done.notes, *made_up, *remarks(found, moved.outputs, settings), *moved.warnings],
         settings=settings.model_dump(mode="json"),
         seconds=clock.seconds,
     )

@@ -2,11 +2,18 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from compressor.config.section import Section, Shown
 from compressor.config.target import Size
-from compressor.core.notation import parse_share
+from compressor.core.notation import Percent, parse_share
 
 
 def _of_accuracy(value: float, info: ValidationInfo) -> float:
@@ -17,8 +24,20 @@ def _of_accuracy(value: float, info: ValidationInfo) -> float:
     return value
 
 
-Drop = Annotated[float, Field(ge=0), BeforeValidator(parse_share), AfterValidator(_of_accuracy)]
-"""How much a metric may lose."""
+def _as_written(value: object, check: ValidatorFunctionWrapHandler) -> float:
+    """The number, which still knows that it was per cent; a field of floats would forget it."""
+    found: float = check(value)
+    return Percent(found) if isinstance(parse_share(value), Percent) else found
+
+
+Drop = Annotated[
+    float,
+    Field(ge=0),
+    BeforeValidator(parse_share),
+    WrapValidator(_as_written),
+    AfterValidator(_of_accuracy),
+]
+"""How much a metric may lose: per cent, or a number in its own unit."""
 
 
 class GatesSection(Section):
@@ -28,8 +47,9 @@ class GatesSection(Section):
 
     max_drop: Annotated[Drop | None, Shown("SHARE")] = Field(
         default=None,
-        description="Most accuracy that may be lost, such as 0.01 or 1%, or of what --eval measures; needs data with "
-        "labels, or what --eval needs.",
+        description="Most accuracy that may be lost, such as 0.01 or 1%, or of what --eval measures; of a metric that "
+        "is no share, per cent are of the original's value, and a bare number is in its unit. Needs data with labels, "
+        "or what --eval needs.",
     )
     max_size: Annotated[Size | None, Shown("SIZE")] = Field(
         default=None, description="Largest file that is accepted: bytes such as 500kB, or a share of the original."

@@ -16,15 +16,16 @@ class QuantizeSection(Section):
 
     title: ClassVar[str] = "Quantization"
 
-    mode: Literal["static", "dynamic", "int4"] = Field(
-        default="static",
-        description="static: weights and activations in int8, ranges of activations calibrated on samples; dynamic: "
+    mode: Literal["auto", "static", "dynamic", "int4"] = Field(
+        default="auto",
+        description="auto: static, or dynamic where outputs stay clearly nearer to the original's or more weights are "
+        "taken; static: weights and activations in int8, ranges of activations calibrated on samples; dynamic: "
         "weights in int8, ranges of activations taken while the model runs; int4: weights of matrix products in 4 "
         "bits.",
     )
     per_channel: bool = Field(default=True, description="A scale for each output of a weight instead of one a weight.")
     calibration: Literal["minmax", "entropy", "percentile"] = Field(
-        default="minmax", description="How the range of an activation is taken from samples, with --mode static."
+        default="minmax", description="How the range of an activation is taken from samples, where they are calibrated."
     )
     block_size: int = Field(
         default=32,

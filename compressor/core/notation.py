@@ -15,11 +15,15 @@ MILLISECONDS = MappingProxyType({"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3})
 _POWERS = MappingProxyType({"": 0, "k": 1, "m": 2, "g": 3})
 
 
+class Percent(float):
+    """A number that was written with a ``%``: a share of something, where a bare number might be in a unit."""
+
+
 def parse_share(value: object) -> object:
     """Turns ``"60%"`` into 0.6 and leaves everything else to the field's own check."""
     if isinstance(value, str) and value.strip().endswith("%"):
         try:
-            return float(value.strip()[:-1]) / 100
+            return Percent(float(value.strip()[:-1]) / 100)
         except ValueError:
             raise ValueError(f"{value!r} is not a percentage") from None
     return value

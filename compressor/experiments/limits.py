@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from compressor.core.compare import at_most
 from compressor.core.formatting import metric_value
+from compressor.core.notation import Percent
 from compressor.data import Dataset
 from compressor.errors import UsageError
 from compressor.metrics.evaluator import DEFAULT, Evaluator
@@ -28,7 +29,7 @@ class Limits:
 
     def check(self, samples: Dataset) -> None:
         """Raises UsageError where the samples do not tell what is asked for, or nothing exceeds a limit."""
-        self.evaluator.check_limit(self.max_drop)
+        self.evaluator.check_limit(self.max_drop, samples)
         if self.max_drop is not None and not self.evaluator.measures(samples):
             raise UsageError(
                 f"--max-drop needs samples with labels for {self.evaluator.name}; give --data with labels, or "
@@ -43,16 +44,16 @@ class Limits:
             accuracy: of the original.
         """
         near = self.max_distance is None or change.distance <= self.max_distance
-        known = accuracy is not None and change.accuracy is not None
-        lost = self.evaluator.lost(accuracy, change.accuracy) if known else 0.0  # type: ignore[arg-type]
-        return near and (self.max_drop is None or at_most(lost, self.max_drop))
+        if self.max_drop is None or accuracy is None or change.accuracy is None:
+            return near
+        return near and at_most(self.evaluator.row(accuracy, change.accuracy).lost_by(self.max_drop), self.max_drop)
 
     def __str__(self) -> str:
         """The limits as a clause."""
         parts = []
         if self.max_drop is not None:
             name = "accuracy" if self.evaluator.text == DEFAULT else self.evaluator.name
-            percent = self.evaluator.share or self.evaluator.relative
+            percent = self.evaluator.share or self.evaluator.relative or isinstance(self.max_drop, Percent)
             verb = "drops" if self.evaluator.higher_is_better else "rises"
             parts.append(f"{name} {verb} by at most {metric_value(self.max_drop, share=percent)}")
         if self.max_distance is not None:

@@ -223,8 +223,9 @@ class PruneKeywords(TypedDict, total=False):
     """How an output is compared: NAME=kl (class scores on axis 1), NAME=kl:AXIS, NAME=mse or NAME=none; repeatable.
     Decided from its values where not given."""
     max_drop: float | str | None
-    """Most accuracy that may be lost, such as 0.01 or 1%, or of what --eval measures; needs data with labels, or
-    what --eval needs."""
+    """Most accuracy that may be lost, such as 0.01 or 1%, or of what --eval measures; of a metric that is no share,
+    per cent are of the original's value, and a bare number is in its unit. Needs data with labels, or what --eval
+    needs."""
     max_size: float | int | str | None
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     sparsify: (
@@ -412,19 +413,21 @@ class QuantizeKeywords(TypedDict, total=False):
     crop_padding: int
     """Pixels by which a random crop may move an image in each direction."""
     max_drop: float | str | None
-    """Most accuracy that may be lost, such as 0.01 or 1%, or of what --eval measures; needs data with labels, or
-    what --eval needs."""
+    """Most accuracy that may be lost, such as 0.01 or 1%, or of what --eval measures; of a metric that is no share,
+    per cent are of the original's value, and a bare number is in its unit. Needs data with labels, or what --eval
+    needs."""
     max_size: float | int | str | None
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     max_distance: float | None
     """Most that outputs may move, as a share of their norm on the samples; needs no labels."""
-    mode: Literal["static", "dynamic", "int4"]
-    """static: weights and activations in int8, ranges of activations calibrated on samples; dynamic: weights in
+    mode: Literal["auto", "static", "dynamic", "int4"]
+    """auto: static, or dynamic where outputs stay clearly nearer to the original's or more weights are taken;
+    static: weights and activations in int8, ranges of activations calibrated on samples; dynamic: weights in
     int8, ranges of activations taken while the model runs; int4: weights of matrix products in 4 bits."""
     per_channel: bool
     """A scale for each output of a weight instead of one a weight."""
     calibration: Literal["minmax", "entropy", "percentile"]
-    """How the range of an activation is taken from samples, with --mode static."""
+    """How the range of an activation is taken from samples, where they are calibrated."""
     block_size: int
     """Inputs that share a scale, with --mode int4; a power of two."""
     include: Sequence[str] | str

@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from compressor.config import DataSettings
 from compressor.config.choices import METRICS
+from compressor.core.notation import Percent
 from compressor.core.user_code import importable, imported, user_errors
 from compressor.data.batch import Dataset
 from compressor.data.order import batches
@@ -130,12 +131,23 @@ class Evaluator:
         # Labels of values or boxes are no classes; only a metric that was named can be meant for them.
         return self.text != DEFAULT or _kind_of_labels(data) in "biu"
 
-    def check_limit(self, limit: float | None) -> None:
-        """Refuses a limit on what may be lost that no loss of a share exceeds; raises UsageError."""
+    def check_limit(self, limit: float | None, data: Dataset | None = None) -> None:
+        """Refuses a limit on what may be lost that no loss of a share exceeds, or that every loss does.
+
+        Raises:
+            UsageError: with what to give.
+        """
         # A share cannot fall by more than one.
         if limit is not None and limit > 1 and (self.share or self.relative):
             raise UsageError(
                 f"--max-drop must be at most 1 for {self.name}, not {limit:g}; write a share such as 0.01 or 1%"
+            )
+        # Held against itself the original is not off at all.
+        itself = data is not None and self.against_original and not (data.labelled and _kind_of_labels(data) == "f")
+        if isinstance(limit, Percent) and itself and not self.share:
+            raise UsageError(
+                f"--max-drop {limit:.2%} of {self.name} is a share of the original's, which is 0 without labels that "
+                "are real numbers; give such labels, or --max-drop as a number in the unit of the output"
             )
 
     def demand(self, data: Dataset | None, purpose: str) -> None:
@@ -152,8 +164,7 @@ class Evaluator:
             return
         if data is not None and data.labelled and self.text == DEFAULT:
             raise UsageError(
-                f"{purpose}: labels of the data are no numbers of classes, which accuracy needs; name a metric with "
-                f"{OPTION}"
+                f"{purpose}: labels of the data are no numbers of classes, which accuracy needs; {_other_metric(data)}"
             )
         need = "samples with labels" if self.needs_labels else "samples"
         whose = "" if self.text == DEFAULT or purpose == OPTION else f" for {OPTION} {self.text}"
@@ -268,7 +279,7 @@ def evaluator_for(settings: DataSettings, data: Dataset | None, gate: float | No
     """
     found = Evaluator.of(settings)
     if gate is not None:
-        found.check_limit(gate)
+        found.check_limit(gate, data)
         found.demand(data, "--max-drop")
     if settings.eval is not None:
         found.demand(data, OPTION)
@@ -283,8 +294,15 @@ def labels_unread(data: Dataset | None, evaluator: Evaluator | None) -> list[str
     form = "" if labels is None else f"{labels.dtype}, {list(labels.shape[1:]) or 'one number'} a sample"
     return [
         f"accuracy was not measured, as labels are {form}, and not the number of a class, a whole one for each sample; "
-        f"give such, or name a metric for what they are with {OPTION}"
+        f"give such, or {_other_metric(data)}"
     ]
+
+
+def _other_metric(data: Dataset) -> str:
+    """What to do with labels that are no classes: real numbers are most likely what a regression should give."""
+    if _kind_of_labels(data) == "f":
+        return f"name a metric, such as {OPTION} rmse for the real numbers that they are"
+    return f"name a metric for what they are with {OPTION}"
 
 
 def _kind_of_labels(data: Dataset) -> str:

@@ -196,6 +196,11 @@ class Operator:
         return len(self.factors) > 1 and not self.grid
 
     @property
+    def recurrent(self) -> bool:
+        """Does it go through time by itself, with weights for the input and for its own state?"""
+        return bool(self.states) and self.multiplies
+
+    @property
     def has_kernel(self) -> bool:
         """Is it one of ONNX's own layers: an activation times a kernel or matrix, its second input?"""
         return self.linear and self.factors == (0, 1) and not self.domain

@@ -63,7 +63,7 @@ def _keyed(words: str, name: str) -> str:
 
 def _of_file(name: str, limit: float, report: Report) -> float | None:
     if name == "max_drop":
-        return max((row.lost for row in report.accuracy), default=None)
+        return max((row.lost_by(limit) for row in report.accuracy), default=None)
     if name == "max_distance":
         return None if report.outputs is None else report.outputs.distance.value
     assert report.output is not None

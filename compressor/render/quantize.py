@@ -34,10 +34,12 @@ def render_quantized(report: QuantizeReport, console: Console, *, explain: bool 
     numbers, total = (sum(row.weights for row in rows) for rows in (done, report.weights))
     how = _WORDS[report.mode].format(samples=count(report.calibrated, "sample"))
     draw.line(console, f"{report.input.bytes / max(1, report.output.bytes):.1f} times smaller on disk: {how}.")
+    if report.why is not None:
+        draw.line(console, f"Mode {report.mode}, by --mode auto: {report.why}.")
     draw.line(
         console,
-        f"{len(done):,} of {count(len(report.weights), 'weight')} of linear operators, with {share(numbers, total)} of "
-        "their numbers.",
+        f"{len(done):,} of {count(len(report.weights), 'weight')} of linear and recurrent operators, with "
+        f"{share(numbers, total)} of their numbers.",
     )
     if report.synthetic is not None:
         draw.made_up_line(console, report.synthetic)

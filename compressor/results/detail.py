@@ -1,7 +1,10 @@
 """Records of what only some runs measure: costs by layer, recovery, accuracy, latency, curves, surroundings."""
 
+from math import copysign, inf
+
 from pydantic import Field
 
+from compressor.core.notation import Percent
 from compressor.results.base import Record
 
 
@@ -70,9 +73,23 @@ class AccuracyRow(Record):
 
     @property
     def lost(self) -> float:
-        """How much worse the result is, as --max-drop counts it; below 0 where it is better."""
+        """How much worse the result is; below 0 where it is better."""
+        return self._lost(relative=self.relative)
+
+    def lost_by(self, limit: float) -> float:
+        """How much worse the result is, as a limit on it counts: per cent of what is no share are of the original's."""
+        return self._lost(relative=self.counts_relative(limit))
+
+    def counts_relative(self, limit: float) -> bool:
+        """Does a limit count a share of the original's value?"""
+        return self.relative or (isinstance(limit, Percent) and not self.share)
+
+    def _lost(self, *, relative: bool) -> float:
         difference = self.before - self.after if self.higher_is_better else self.after - self.before
-        return difference / self.before if self.relative else difference
+        if not relative or not difference:
+            return difference
+        # Of nothing any loss is more than every share.
+        return difference / abs(self.before) if self.before else copysign(inf, difference)
 
 
 class Share(Record):

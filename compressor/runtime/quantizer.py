@@ -121,6 +121,13 @@ def dynamic(source: Path, output: Path, asked: Quantization) -> None:
         )
 
 
+def taken_dynamically(operator: str) -> bool:
+    """Does the quantiser know how to store weights of such an operator, whose activations stay real numbers outside?"""
+    from onnxruntime.quantization.registry import IntegerOpsRegistry  # noqa: PLC0415 - slow to import
+
+    return operator in IntegerOpsRegistry
+
+
 def four_bits(source: Path, output: Path, asked: Quantization) -> None:
     """Weights of matrix products in 4 bits (``com.microsoft::MatMulNBits``), a scale for every ``block`` inputs.
 

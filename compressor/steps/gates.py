@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from compressor.config import PruneSettings
 from compressor.config.gates import GatesSection
+from compressor.config.quantize import QuantizeSettings
 from compressor.core.compare import at_most
 from compressor.core.formatting import metric_value, quantity
 from compressor.errors import GateMissed
 from compressor.evaluate.likeness import needed, wilson
 from compressor.results import Report
+from compressor.results.detail import AccuracyRow
 
 COUNTED = ("top-1", "top-5")
 """Metrics that are shares of samples, whose error follows from their number alone."""
@@ -18,12 +21,8 @@ def missed(report: Report, settings: GatesSection) -> list[str]:
     found = []
     for row in report.accuracy:
         # ``lost`` is positive for a change to the worse, whichever direction of the metric is better.
-        if settings.max_drop is not None and not at_most(row.lost, settings.max_drop):
-            # Of shares, and where a share of the original's value is what counts, limits are per cent.
-            percent = row.share or row.relative
-            lost, most = (metric_value(value, share=percent) for value in (row.lost, settings.max_drop))
-            verb = "dropped" if row.higher_is_better else "rose"
-            found.append(f"{row.metric} {verb} by {lost}, --max-drop allows {most}")
+        if settings.max_drop is not None and not at_most(row.lost_by(settings.max_drop), settings.max_drop):
+            found.append(_dropped(row, settings.max_drop))
     distance = getattr(settings, "max_distance", None)
     if distance is not None and report.outputs is not None and report.outputs.distance.value > distance:
         moved = report.outputs.distance
@@ -36,6 +35,43 @@ def missed(report: Report, settings: GatesSection) -> list[str]:
             size = quantity(report.output.bytes, "B")
             found.append(f"the file has {size}, --max-size allows {quantity(round(limit), 'B')}")
     return found
+
+
+def _dropped(row: AccuracyRow, limit: float) -> str:
+    """A clause for a metric that lost more than a limit: per cent, or numbers in its unit."""
+    relative = row.counts_relative(limit)
+    lost, most = (metric_value(value, share=row.share or relative) for value in (row.lost_by(limit), limit))
+    verb = "dropped" if row.higher_is_better else "rose"
+    if not relative:
+        return f"{row.metric} {verb} by {lost}, --max-drop allows {most}"
+    worst = row.before + (-limit if row.higher_is_better else limit) * abs(row.before)
+    before, after, worst_told = (metric_value(value, share=row.share) for value in (row.before, row.after, worst))
+    return f"{row.metric} {verb} by {lost} ({before} to {after}), --max-drop allows {most} (to {worst_told})"
+
+
+def _remedy(report: Report, settings: GatesSection) -> str:
+    """What to try where a gate is missed, in a clause."""
+    if isinstance(settings, QuantizeSettings):
+        tried = "" if getattr(report, "mode", None) == "dynamic" or settings.mode == "auto" else "--mode dynamic, or "
+        fits = settings.max_size is None or missed(report, settings.model_copy(update={"max_size": None}))
+        return f"try {tried}--exclude for layers that lose most" if fits else "try --mode int4, or prune first"
+    if not isinstance(settings, PruneSettings):
+        return ""
+    if not missed(report, settings.model_copy(update={"max_drop": None})):
+        return f"try {_less(settings)}{_more_training(settings)}"
+    return "try a larger --ratio, or --target-size"
+
+
+def _less(settings: PruneSettings) -> str:
+    targets = ("target_macs", "target_params", "target_size", "target_latency")
+    given = next((name for name in targets if getattr(settings, name) is not None), None)
+    return "a smaller --ratio" if given is None else f"a larger --{given.replace('_', '-')}"
+
+
+def _more_training(settings: PruneSettings) -> str:
+    if settings.recover == "finetune":
+        return " or more --epochs"
+    return f", or --recover finetune --epochs {settings.epochs}" + ("" if settings.data is not None else " with --data")
 
 
 def unresolved(report: Report, settings: GatesSection) -> list[str]:
@@ -59,4 +95,4 @@ def demand_gates(report: Report, settings: GatesSection) -> None:
     """Raises GateMissed where the result misses a gate."""
     found = missed(report, settings)
     if found:
-        raise GateMissed("; ".join(found))
+        raise GateMissed("; ".join([*found, *filter(None, [_remedy(report, settings)])]))

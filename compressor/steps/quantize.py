@@ -43,7 +43,9 @@ TAKES, PACKS = (
 """What the quantiser takes, and in four bits."""
 OLDEST, BY_CHANNEL, NARROW = 10, 13, 19
 """Operator sets from which QuantizeLinear exists, takes a scale for each channel, and takes float16."""
-MADE_UP = "no data was given, so activations were calibrated on made-up samples; --data with real ones keeps more"
+MADE_UP = "no data was given, so activations were calibrated on made-up samples; --data with real ones may keep more"
+MODES = ("static", "dynamic")
+"""What ``--mode auto`` chooses from; the first is the faster one where both are as good."""
 NO_CHANNELS = "operator set {opset} has no scales by channel, which came with 13, so each weight has one scale"
 PACKED = (
     "the weights of {path} are stored packed, in {before} altogether; quantization stores each weight by itself, and "
@@ -59,13 +61,15 @@ class QuantizeTask:
 
     Attributes:
         model: a simplified copy of the user's model; weights that were packed are plain.
-        weights: initializers that linear operators multiply with, by name.
+        weights: initializers that linear and recurrent operators multiply with, by name.
+        mode: static, dynamic or int4.
         asked: of the quantiser.
         notes: what the user should know of it.
     """
 
     model: ir.Model
     weights: Mapping[str, ir.Value]
+    mode: str
     asked: Quantization
     notes: tuple[str, ...] = ()
 
@@ -85,8 +89,8 @@ class Moved:
     warnings: tuple[str, ...]
 
 
-def quantize_task(source: ir.Model, settings: QuantizeSettings) -> QuantizeTask:
-    """Prepares a copy of ``source``, and says what is asked of the quantiser.
+def quantize_tasks(source: ir.Model, settings: QuantizeSettings) -> list[QuantizeTask]:
+    """Prepares a copy of ``source``, and says what is asked of the quantiser: one task, or one for each mode to try.
 
     Raises:
         NothingToPrune: there is no weight to quantise, or none is left by the globs.
@@ -95,14 +99,23 @@ def quantize_task(source: ir.Model, settings: QuantizeSettings) -> QuantizeTask:
     """
     ready, _ = prepared_model(with_plain_weights(source), settings)
     clean.tidy(ready, simplify=settings.simplify)
-    weights = linear_weights(ready)
+    weights = layer_weights(ready)
     _demand_weights(weights)
     # The quantiser writes a weight in the form that one of its readers wants, which others then cannot read.
     separate = Separation(ready)
     if sum(separate.by(value, partial(_way_of_reading, value)) for value in weights.values()):
-        weights = linear_weights(ready)
-    asked, notes = _asked(ready, weights, settings)
-    return QuantizeTask(ready, weights, asked, tuple(notes))
+        weights = layer_weights(ready)
+    tasks, refused = [], []
+    for mode in MODES if settings.mode == "auto" else (settings.mode,):
+        try:
+            asked, notes = _asked(ready, weights, settings, mode)
+        except ModelError as error:
+            refused.append(error)
+        else:
+            tasks.append(QuantizeTask(ready, weights, mode, asked, tuple(notes)))
+    if not tasks:
+        raise refused[0]
+    return tasks
 
 
 def _way_of_reading(value: ir.Value, node: ir.Node, slot: int) -> Hashable:
@@ -110,23 +123,29 @@ def _way_of_reading(value: ir.Value, node: ir.Node, slot: int) -> Hashable:
 
     Readers that multiply nothing with it, such as a table of tokens, take the form of the first that does.
     """
-    if not operator_of(node).linear:
-        node, slot = next(use for use in value.uses() if operator_of(use.node).linear)
+    if not _takes_weight(node, slot):
+        node, slot = next(use for use in value.uses() if _takes_weight(*use))
     return operator_key(node), slot, tuple(sorted((a.name, str(a.value)) for a in node.attributes.values()))
 
 
-def linear_weights(model: ir.Model) -> dict[str, ir.Value]:
-    """Initializers of real numbers and of two axes or more that linear operators multiply with, by name."""
+def layer_weights(model: ir.Model) -> dict[str, ir.Value]:
+    """Initializers of real numbers and two axes or more that linear and recurrent operators multiply with, by name."""
     found = {}
     for node in model.graph:
-        rule = operator_of(node)
-        if not rule.linear:
-            continue
-        for value in node.inputs:
+        for slot, value in enumerate(node.inputs):
             tensor = None if value is None else value.const_value
-            if value is not None and tensor is not None and tensor.dtype in REALS and len(tensor.shape) > 1:
+            if value is None or tensor is None or tensor.dtype not in REALS or len(tensor.shape) < 2:
+                continue
+            if _takes_weight(node, slot):
                 found[str(value.name)] = value
     return found
+
+
+def _takes_weight(node: ir.Node, slot: int) -> bool:
+    """Is this input one that a linear or recurrent operator multiplies with?"""
+    rule = operator_of(node)
+    # The first three inputs of a recurrent layer are its signal and its two weights; what follows is added, or states.
+    return rule.linear or (rule.recurrent and slot in (1, 2))
 
 
 # ---- what is refused -----------------------------------------------------------------------------------------
@@ -147,8 +166,8 @@ def demand_unquantised(source: ir.Model) -> None:
 def _demand_weights(weights: Mapping[str, ir.Value]) -> None:
     if not weights:
         raise NothingToPrune(
-            "the model has no weight of real numbers that a convolution or matrix product reads, so there is nothing "
-            "to quantise"
+            "the model has no weight of real numbers that a convolution, matrix product or recurrent layer reads, so "
+            "there is nothing to quantise"
         )
     kinds = {value.dtype for value in weights.values()}
     if not kinds & TAKEN:
@@ -158,21 +177,22 @@ def _demand_weights(weights: Mapping[str, ir.Value]) -> None:
         )
 
 
-def demand_quantised(rows: Sequence[QuantizedRow], task: QuantizeTask, mode: str, notes: Sequence[str]) -> None:
+def demand_quantised(rows: Sequence[QuantizedRow], task: QuantizeTask, notes: Sequence[str]) -> None:
     """Raises NothingToPrune where the quantiser took no weight, with what it would have taken or what kept it off."""
     if any(row.quantized for row in rows):
         return
     why = next(iter([*task.notes, *notes]), None)
     if why is None:
         readers = sorted({node.op_type for value in task.weights.values() for node, _ in value.uses()})
-        why = f"{PACKS if mode == 'int4' else TAKES}, and these are weights of {', '.join(readers)}"
+        why = f"{PACKS if task.mode == 'int4' else TAKES}, and these are weights of {', '.join(readers)}"
     raise NothingToPrune(
-        f"ONNX Runtime quantised none of {count(len(rows), 'weight')} with --mode {mode}: {why}; choose another --mode"
+        f"ONNX Runtime quantised none of {count(len(rows), 'weight')} with --mode {task.mode}: {why}; "
+        "choose another --mode"
     )
 
 
 def _asked(
-    model: ir.Model, weights: Mapping[str, ir.Value], settings: QuantizeSettings
+    model: ir.Model, weights: Mapping[str, ir.Value], settings: QuantizeSettings, mode: str
 ) -> tuple[Quantization, list[str]]:
     """What the quantiser is asked for, and notes; raises UsageError for globs that match nothing or leave nothing."""
     # A user may name a weight by itself, as the report does, or by the node that reads it.
@@ -193,21 +213,21 @@ def _asked(
     if len(left) == len(weights):
         raise NothingToPrune("--include and --exclude leave no weight that could be quantised")
     opset = model.graph.opset_imports.get("", 1)
-    if opset < OLDEST and settings.mode == "static":
+    if opset < OLDEST and mode == "static":
         raise ModelError(
             f"operator set {opset} cannot hold quantised activations, which came with {OLDEST}; convert the model to a "
             "newer one (onnx.version_converter), or choose --mode dynamic"
         )
     narrow = all(value.dtype == ir.DataType.FLOAT16 for value in weights.values())
-    if narrow and (settings.mode == "dynamic" or (settings.mode == "static" and opset < NARROW)):
+    if narrow and (mode == "dynamic" or (mode == "static" and opset < NARROW)):
         newer = f", --mode static with operator set {NARROW} (onnx.version_converter)" if opset < NARROW else ", static"
         raise ModelError(
             f"the weights are float16, and of these ONNX Runtime's quantiser makes nothing that runs with --mode "
-            f"{settings.mode} at operator set {opset}; choose --mode int4{newer}, or quantise the float32 model that "
+            f"{mode} at operator set {opset}; choose --mode int4{newer}, or quantise the float32 model that "
             "this one was converted from"
         )
     # Four-bit weights have scales by block, whatever the operator set.
-    by_channel = settings.per_channel and (opset >= BY_CHANNEL or settings.mode == "int4")
+    by_channel = settings.per_channel and (opset >= BY_CHANNEL or mode == "int4")
     notes = [NO_CHANNELS.format(opset=opset)] if settings.per_channel and not by_channel else []
     odd = [name for name, value in weights.items() if name not in left and not _finite(value)]
     for name in odd:

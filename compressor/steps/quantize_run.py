@@ -19,7 +19,7 @@ from compressor.graph.nodes import REALS
 from compressor.results.quantize import QuantizedRow
 from compressor.runtime import quantizer
 from compressor.runtime.stored import Runs, Stored
-from compressor.steps.quantize import QuantizeTask, linear_weights
+from compressor.steps.quantize import QuantizeTask, layer_weights
 from compressor.steps.run_samples import RunSamples
 
 LEFT = "node {node!r} stays as it was, since ONNX Runtime does not run what its quantiser makes of it: {reason}"
@@ -78,9 +78,9 @@ class _Run:
         if self.read != self.plain:
             quantizer.optimised(self.plain, self.read)
         asked = replace(self.task.asked, left=(*self.task.asked.left, *left))
-        if self.settings.mode == "static":
+        if self.task.mode == "static":
             quantizer.static(self.read, self.output, self._feeds(), asked, self.settings.provider)
-        elif self.settings.mode == "dynamic":
+        elif self.task.mode == "dynamic":
             quantizer.dynamic(self.read, self.output, asked)
         else:
             quantizer.four_bits(self.read, self.output, asked)
@@ -168,7 +168,7 @@ def quantised(task: QuantizeTask, samples: RunSamples, settings: QuantizeSetting
     # What the file declares is what callers bind to; the optimiser writes down what it infers beside that.
     for one, two in zip(task.model.graph.outputs, result.graph.outputs, strict=True):
         two.shape = one.shape if one.dtype == two.dtype and one.shape is not None else two.shape
-    remedy = "; --no-per-channel may be run" if task.asked.per_channel and settings.mode != "int4" else ""
+    remedy = "; --no-per-channel may be run" if task.asked.per_channel and task.mode != "int4" else ""
     return Quantised(result, rows, [LEFT.format(node=n, reason=reason) + remedy for n, reason in left.items()])
 
 
@@ -185,11 +185,18 @@ def _rows(before: ir.Model, after: ir.Model) -> list[QuantizedRow]:
     """Which weights the quantiser took: those that are no initializers of real numbers any more."""
     kept = {str(v.name) for v in after.graph.initializers.values() if v.dtype in REALS}
     return [
-        QuantizedRow(name=name, label=metadata.readable(v), weights=_elements(v), quantized=name not in kept)
-        for name, v in linear_weights(before).items()
+        QuantizedRow(
+            name=name,
+            label=metadata.readable(v),
+            operator=next(use.node.op_type for use in v.uses()),
+            weights=elements(v),
+            quantized=name not in kept,
+        )
+        for name, v in layer_weights(before).items()
     ]
 
 
-def _elements(value: ir.Value) -> int:
+def elements(value: ir.Value) -> int:
+    """How many numbers a weight has."""
     assert value.const_value is not None
     return int(value.const_value.size)

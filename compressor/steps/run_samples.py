@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import onnx_ir as ir
@@ -11,7 +11,7 @@ import onnx_ir as ir
 from compressor.config import DataSettings, PruneSettings
 from compressor.config.data import validation
 from compressor.core.extras import TRAINING, require
-from compressor.data import Dataset, open_data, open_parts
+from compressor.data import Dataset, open_data, open_parts, subset
 from compressor.data.synthetic import Synthetic
 from compressor.evaluate.stand_in import stand_in
 from compressor.pruning.criteria import criterion
@@ -54,6 +54,11 @@ class RunSamples:
         row = outputs_against(source, models, data, settings)
         real = self.real or self.valid is not None
         return None if row is None else row.model_copy(update={"real": real, "seen": seen and self.real})
+
+    def held_out(self, most: int, seed: int) -> RunSamples:
+        """The same, with at most ``most`` of the samples that outputs are compared on."""
+        data, _ = self._to_compare()
+        return replace(self, valid=subset(data, most, seed))
 
     def _to_compare(self) -> tuple[Dataset, bool]:
         """What outputs are compared on, and whether recovery saw it too."""

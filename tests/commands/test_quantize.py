@@ -17,8 +17,9 @@ from compressor.commands.unify import unify_file
 from compressor.config import CleanSettings, UnifySettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.config.recipe import Recipe
-from compressor.errors import ModelError, NothingToProve, NothingToPrune, UsageError
+from compressor.errors import GateMissed, ModelError, NothingToProve, NothingToPrune, UsageError
 from compressor.graph import files
+from compressor.steps.gates import demand_gates
 from tests.models import model
 
 NET = """(float[n,3,16,16] x) => (float[n,10] y) <float[64,3,3,3] w, float[64] b, float[96,64,3,3] v, float[10,96] f> {
@@ -137,7 +138,7 @@ def test_what_cannot_be_quantised_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NothingToPrune, match="leave no weight"):
         quantize_file(written(tmp_path), None, QuantizeSettings(samples=4, exclude=("*",)))
     with pytest.raises(ModelError, match=r"operator set 9 .*--mode dynamic"):
-        quantize_file(written(tmp_path, PRODUCTS, opset=9), None, QuantizeSettings(samples=4))
+        quantize_file(written(tmp_path, PRODUCTS, opset=9), None, QuantizeSettings(samples=4, mode="static"))
     with pytest.raises(UsageError, match="--max-drop needs samples with labels"):
         quantize_file(written(tmp_path), None, QuantizeSettings(samples=4, max_drop=0.1))
     with pytest.raises(NothingToPrune, match=r"none of 2 weights .*int4: .* no convolutions, and these .* of Conv;"):
@@ -229,7 +230,7 @@ def test_a_model_that_the_quantiser_refuses_is_a_sentence(tmp_path: Path, monkey
 
     monkeypatch.setattr("onnxruntime.quantization.quantize_static", refuses)
     with pytest.raises(ModelError, match="by ONNX Runtime: Quantization of Foo is not supported; leave nodes"):
-        quantize_file(written(tmp_path), None, QuantizeSettings(samples=4))
+        quantize_file(written(tmp_path), None, QuantizeSettings(samples=4, mode="static"))
 
 
 def test_a_unified_model_is_told_what_it_costs(tmp_path: Path) -> None:
@@ -252,7 +253,7 @@ def test_gates_from_the_command_line(tmp_path: Path, flags: tuple[str, ...], cod
     assert result.exit_code == code, result.output
     assert output.is_file() == (code != 2)
     if code != 2:
-        assert "3 of 3 weights of linear operators" in result.output
+        assert "3 of 3 weights of linear and recurrent operators" in result.output
         files.load_model(output)
 
 
@@ -263,3 +264,95 @@ def test_a_recipe_quantises_last(later: str) -> None:
         recipe.settings()
     fine = Recipe.parse({"model": "m.onnx", "stages": {"prune": {}, "quantize": {}, "bench": {}, "clean": {}}})
     assert list(fine.settings()) == ["prune", "quantize", "bench", "clean"]
+
+
+LOST = """(float[n,32] x) => (float[n,4] y) <float[32,64] w, float[64,4] v, float[32] s> {
+    z = Mul(x, s)
+    a = MatMul(z, w)
+    b = Relu(a)
+    y = MatMul(b, v)
+}"""
+LSTM = """(float[t,n,16] x) => (float[n,4] y) <float[1,128,16] w, float[1,128,32] r, float[32,4] v, int64[1] z = {0}> {
+    o, h, c = LSTM<hidden_size=32>(x, w, r)
+    g = Squeeze(h, z)
+    y = MatMul(g, v)
+}"""
+
+
+def uneven(tmp_path: Path) -> Path:
+    """One sample in many is a thousand times larger, so that a range for all of them leaves the others nothing."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 32)).astype(np.float32)
+    x[::6] *= 1000
+    np.savez(tmp_path / "uneven.npz", x=x)
+    return tmp_path / "uneven.npz"
+
+
+def test_auto_takes_static_where_it_is_near(tmp_path: Path) -> None:
+    report = quantize_file(written(tmp_path), tmp_path / "q.onnx", QuantizeSettings(samples=16))
+    assert (report.mode, report.settings["mode"]) == ("static", "auto")
+    assert report.tried[0].mode == "static"
+    assert report.tried[0].quantized == 1
+    assert report.why is not None
+    assert report.why.startswith("with it ")
+    assert "QuantizeLinear" in types_of(tmp_path / "q.onnx")
+
+
+def test_auto_takes_dynamic_where_static_loses_the_outputs(tmp_path: Path) -> None:
+    source = written(tmp_path, LOST)
+    data = str(uneven(tmp_path))
+    settings = {"data": data, "val_share": 0.5, "batch_size": 1}
+    forced = quantize_file(source, None, QuantizeSettings.parse({**settings, "mode": "static"}))
+    assert any("moved far" in text and "--mode auto takes dynamic" in text for text in forced.warnings)
+    assert (forced.why, forced.tried) == (None, [])
+    output = tmp_path / "q.onnx"
+    report = quantize_file(source, output, QuantizeSettings.parse(settings))
+    assert report.mode == "dynamic"
+    assert [row.mode for row in report.tried] == ["static", "dynamic"]
+    assert report.why is not None
+    assert "with static" in report.why
+    assert not any("moved far" in text or "calibrated" in text for text in report.warnings)
+    assert "DynamicQuantizeLinear" in types_of(output)
+
+
+def test_auto_takes_what_can_be_made(tmp_path: Path) -> None:
+    old = quantize_file(written(tmp_path, PRODUCTS, opset=9), None, QuantizeSettings(samples=4))
+    assert (old.mode, len(old.tried)) == ("dynamic", 1)
+    half = PRODUCTS.replace("float[", "float16[")
+    new = quantize_file(written(tmp_path, half, opset=21, checked=False), None, QuantizeSettings(samples=4))
+    assert (new.mode, len(new.tried)) == ("static", 1)
+
+
+def test_recurrent_weights_count_and_auto_takes_them(tmp_path: Path) -> None:
+    source, output = written(tmp_path, LSTM), tmp_path / "q.onnx"
+    report = quantize_file(source, output, QuantizeSettings(samples=8))
+    assert report.mode == "dynamic"
+    assert "DynamicQuantizeLSTM" in types_of(output)
+    assert {row.operator: row.quantized for row in report.weights} == {"LSTM": True, "MatMul": True}
+    assert report.why is not None
+    assert "of the numbers of weights" in report.why
+    kept = quantize_file(source, None, QuantizeSettings(samples=8, mode="static"))
+    assert sum(not row.quantized for row in kept.weights) == 2
+    assert any("recurrent layers (LSTM)" in text and "--mode dynamic takes LSTM" in text for text in kept.warnings)
+
+
+def test_recurrent_weights_that_no_mode_takes_are_said(tmp_path: Path) -> None:
+    gates = LSTM.replace("128", "96").replace("o, h, c = LSTM", "o, h = GRU")
+    report = quantize_file(written(tmp_path, gates), None, QuantizeSettings(samples=8))
+    assert any("recurrent layers (GRU)" in text and "no mode of ONNX Runtime" in text for text in report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("gate", "mode", "remedy"),
+    [
+        ({"max_distance": 1e-6}, "static", "; try --mode dynamic, or --exclude for layers that lose most"),
+        ({"max_distance": 1e-6}, "auto", "; try --exclude for layers that lose most"),
+        ({"max_size": 0.01}, "static", "; try --mode int4, or prune first"),
+    ],
+)
+def test_a_missed_gate_says_what_to_try(gate: dict[str, float], mode: str, remedy: str, tmp_path: Path) -> None:
+    settings = QuantizeSettings.parse({"samples": 4, "mode": mode, **gate})
+    report = quantize_file(written(tmp_path, PRODUCTS), tmp_path / "q.onnx", settings)
+    with pytest.raises(GateMissed) as error:
+        demand_gates(report, settings)
+    assert str(error.value).endswith(remedy)

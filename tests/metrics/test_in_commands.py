@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,14 @@ from compressor.commands.verify import verify
 from compressor.config import PruneSettings, TuneSettings, VerifySettings
 from compressor.config.data import DataSettings
 from compressor.config.sensitivity import SensitivitySettings
+from compressor.core.notation import Percent
 from compressor.errors import GateMissed, UsageError
+from compressor.experiments.limits import Limits
 from compressor.graph import files
+from compressor.metrics.evaluator import Evaluator
 from compressor.recipe.judging import Judge
 from compressor.recipe.store import Store
+from compressor.results.sensitivity import OutputChange
 from compressor.steps.gates import demand_gates, missed
 from tests.models import model
 
@@ -173,3 +178,56 @@ def test_recipes_remember_values_by_metric(folder: Path) -> None:
     (folder / "judge.py").write_text(FUNCTIONS.replace("float(sum(np", "2 * float(sum(np"))
     sys.modules.pop("judge")
     assert judge(eval="judge:weights").judge(folder / "net.onnx", "digest").value == 224
+
+
+def regression(folder: Path) -> str:
+    """Labels that the network is off from by much, so that a per cent of that is far more than a hundredth."""
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    np.savez(folder / "far.npz", x=x, y=np.full((60, 3), 100, np.float32))
+    return "far.npz"
+
+
+def test_per_cent_of_what_is_no_share_are_of_the_originals(folder: Path) -> None:
+    settings = pruned(data=regression(folder), eval="rmse", max_drop="1%")
+    report = prune_file(folder / "net.onnx", None, settings).report
+    (row,) = report.accuracy
+    assert row.before > 90
+    tight = row.lost / row.before / 2
+    assert tight > 0
+    (clause,) = missed(report, settings.model_copy(update={"max_drop": Percent(tight)}))
+    assert f"({row.before:.5g} to {row.after:.5g}), --max-drop allows {tight:.2%} (to" in clause
+    assert missed(report, settings.model_copy(update={"max_drop": Percent(tight * 3)})) == []
+    (clause,) = missed(report, settings.model_copy(update={"max_drop": row.lost / 2}))
+    assert clause.endswith(f"--max-drop allows {row.lost / 2:.5g}"), "a bare number is in the unit of the metric"
+    limits = Limits(Percent(tight * 3), evaluator=Evaluator("rmse"))
+    assert str(limits) == f"rmse rises by at most {tight * 3:.2%}"
+    assert limits.allow(OutputChange(distance=0.0, accuracy=row.after), row.before)
+    assert not replace(limits, max_drop=tight * 3).allow(OutputChange(distance=0.0, accuracy=row.after), row.before)
+
+
+def test_a_share_of_nothing_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"1\.00% of rmse is a share of the original's, which is 0 .* in the unit"):
+        prune_file(folder / "net.onnx", None, pruned(data="classes.npz", eval="rmse", max_drop="1%"))
+    assert prune_file(folder / "net.onnx", None, pruned(data="classes.npz", eval="rmse", max_drop=1e9)).report.accuracy
+
+
+def test_labels_of_real_numbers_name_rmse(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"no numbers of classes.*--eval rmse"):
+        prune_file(folder / "net.onnx", None, pruned(data="numbers.npz", max_drop="1%"))
+    report = prune_file(folder / "net.onnx", None, pruned(data="numbers.npz")).report
+    assert any("--eval rmse" in text for text in report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({}, "; try a smaller --ratio, or --recover finetune --epochs 10"),
+        ({"ratio": None, "target_macs": 0.5}, "; try a larger --target-macs, or --recover finetune --epochs 10"),
+    ],
+)
+def test_a_missed_gate_says_what_to_try(folder: Path, settings: dict[str, object], remedy: str) -> None:
+    asked = pruned(**{**settings, "data": regression(folder), "eval": "rmse", "max_drop": 0})
+    report = prune_file(folder / "net.onnx", None, asked).report
+    with pytest.raises(GateMissed) as error:
+        demand_gates(report, asked)
+    assert str(error.value).endswith(remedy)
