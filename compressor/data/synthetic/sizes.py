@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
-from compressor.data.synthetic.kinds import InputKind, Kind, kinds_of
+from compressor.data.kinds import InputKind, Kind, kinds_of
 from compressor.data.synthetic.reach import reach_of
 from compressor.errors import ModelError
 from compressor.graph.binding import Shape
