@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,11 +28,13 @@ class ArrayDataset:
         arrays: stored samples [n, ...] by the name of the input; one number for an input without axes.
         preparations: by the same names.
         labels: [n, ...], or None.
+        filled: inputs that the data leave out, and what stands in for each, in words.
     """
 
     arrays: Mapping[str, Array]
     preparations: Mapping[str, Preparation]
     labels: Array | None = None
+    filled: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def labelled(self) -> bool:
@@ -79,7 +81,8 @@ def from_arrays(
         told = ", ".join(f"{printable(name)}: {count}" for name, count in counts.items())
         raise UsageError(f"{place}: inputs have different numbers of samples ({told}); give each sample to all of them")
     count = next(iter(counts.values()))
-    if not count or any(not array.size for array in arrays.values()):
+    # A cache of no length is empty, and none the less a sample's.
+    if not count or not any(array.size for array in arrays.values() if array.ndim):
         shapes = ", ".join(sizes_of(array.shape) for array in arrays.values())
         raise UsageError(f"{place}: there is no sample (the data is {shapes}); give at least one")
     # Last, as it is the one check that reads all numbers.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import replace
 from typing import Any, Final, cast
 
 import numpy as np
@@ -13,6 +14,7 @@ from compressor.core.formatting import printable, quantity
 from compressor.core.user_code import importable, imported, user_errors
 from compressor.data.arrays import assign, from_arrays
 from compressor.data.batch import Array, Dataset
+from compressor.data.filled import described, fills_of
 from compressor.data.foreign import ForeignDataset
 from compressor.data.spec import InputSpec, specs
 from compressor.errors import UsageError
@@ -47,9 +49,13 @@ def open_named(text: str, model: ir.Model, settings: DataSettings) -> Dataset:
         if all(hasattr(given, name) for name in ("take", "__len__", "labelled")):
             return ForeignDataset(given, found, text)
         arrays = collected(given, found, settings, f"--data {text}")
-    chosen, labels = assign(list(arrays), found, settings, text)
+    fills = fills_of(model, arrays)
+    given_specs = [spec for spec in found if spec.name not in fills.lacking]
+    chosen, labels = assign(list(arrays), given_specs, settings, text)
     inputs = {name: arrays[stored] for name, stored in chosen.items()}
-    return from_arrays(inputs, None if labels is None else arrays[labels], found, settings, text)
+    inputs |= fills.arrays(inputs)
+    dataset = from_arrays(inputs, None if labels is None else arrays[labels], found, settings, text)
+    return replace(dataset, filled=described(fills))
 
 
 def collected(given: object, found: Sequence[InputSpec], settings: DataSettings, place: str) -> dict[str, Array]:

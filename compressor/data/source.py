@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -11,6 +12,7 @@ from compressor.core.formatting import printable
 from compressor.core.user_code import NAMED
 from compressor.data.arrays import assign, from_arrays
 from compressor.data.batch import Dataset
+from compressor.data.filled import described, fills_of
 from compressor.data.folder import FolderDataset, open_folder
 from compressor.data.named import open_named
 from compressor.data.npz import NpzFile
@@ -83,7 +85,11 @@ def _kind(path: Path) -> str:
 
 def _open_npz(path: Path, settings: DataSettings, model: ir.Model) -> Dataset:
     found, file = specs(model), NpzFile(path)
-    chosen, labels = assign(file.names, found, settings, str(path))
+    fills = fills_of(model, file.names)
+    given = [spec for spec in found if spec.name not in fills.lacking]
+    chosen, labels = assign(file.names, given, settings, str(path))
     arrays = file.read({*chosen.values(), *([labels] if labels is not None else [])})
     inputs = {name: arrays[stored] for name, stored in chosen.items()}
-    return from_arrays(inputs, None if labels is None else arrays[labels], found, settings, str(path))
+    inputs |= fills.arrays(inputs)
+    dataset = from_arrays(inputs, None if labels is None else arrays[labels], found, settings, str(path))
+    return replace(dataset, filled=described(fills))

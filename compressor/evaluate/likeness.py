@@ -6,6 +6,7 @@ original is as good as the original, and one that agrees in one case of ten is a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import sqrt
@@ -33,6 +34,7 @@ class _Tally:
     norms: list[npt.NDArray[np.float64]] = field(default_factory=list)
     gaps: list[npt.NDArray[np.float64]] = field(default_factory=list)
     same: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    votes: Counter[int] = field(default_factory=Counter)
 
     def add(self, original: Array, found: Sequence[Array], samples: int) -> None:
         one = original.astype(np.float64)
@@ -44,6 +46,13 @@ class _Tally:
             # Several positions of a sample (pixels, tokens) count as the share of them that agree.
             agree = [(two.argmax(self.form.axis) == best).reshape(samples, -1).mean(axis=1) for two in others]
             self.same.append(np.stack(agree))
+            chosen, counts = np.unique(best, return_counts=True)
+            self.votes.update(dict(zip(chosen.tolist(), counts.tolist(), strict=True)))
+
+    def chance(self) -> float:
+        """How often two places drawn at random have the same largest class in the original."""
+        # One class for whatever comes in is given by a ruined model too.
+        return sum((count / self.votes.total()) ** 2 for count in self.votes.values())
 
     def distances(self) -> npt.NDArray[np.float64]:
         """Relative distance of every model."""
@@ -86,7 +95,8 @@ def outputs_row(models: Sequence[ir.Model], data: Dataset, settings: DataSetting
         )
     cut = float(distances[0]) if len(models) > 2 else None
     distance = Share(output=farthest.form.name, cut=cut, value=float(distances[-1]), low=low, high=high)
-    return OutputsRow(samples=samples, distance=distance, agreement=agreement)
+    chance = None if scores is None else scores.chance()
+    return OutputsRow(samples=samples, distance=distance, agreement=agreement, chance=chance)
 
 
 def _tallies(models: Sequence[ir.Model], data: Dataset, settings: DataSettings, count: int) -> tuple[list[_Tally], int]:

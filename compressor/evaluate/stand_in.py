@@ -10,6 +10,7 @@ import onnx_ir as ir
 from compressor.config import DataSettings
 from compressor.core.clock import Clock, LastingText
 from compressor.data import Dataset
+from compressor.data.filled import filled_notes
 from compressor.data.synthetic import (
     InputKind,
     RangeChoice,
@@ -53,7 +54,7 @@ def stand_in(model: ir.Model, settings: DataSettings, count: int) -> Synthetic:
 
 
 def unlike_training(model: ir.Model, data: Dataset, settings: DataSettings) -> list[str]:
-    """A sentence where given pixels are in another range than the network seems to have been trained on.
+    """What to know of given samples: inputs that they leave out, and pixels in another range than was trained on.
 
     Args:
         model: normalised; not changed.
@@ -61,21 +62,22 @@ def unlike_training(model: ir.Model, data: Dataset, settings: DataSettings) -> l
         settings: what they were prepared with; whoever says a mean, a deviation or a range knows it.
     """
     if isinstance(data, Synthetic) or settings.mean or settings.std or settings.input_range is not None:
-        return []
+        return filled_notes(data)
     try:
         shapes = sample_shapes(model, settings.input_shapes, settings.dims, _longest(model))
         found = range_that_fits_better(model, shapes, data, settings.provider)
     except CompressorError:
-        return []  # whatever it is, the work on these samples will say so
+        return filled_notes(data)  # whatever it is, the work on these samples will say so
     if found is None:
-        return []
+        return filled_notes(data)
     kind, given, best = found
     # Both as they are applied to the numbers of the samples.
     unit = 1 / given.std[0]
     mean, std = (",".join(f"{number * unit:.4g}" for number in numbers) for numbers in (best.mean, best.std))
     return [
+        *filled_notes(data),
         f"pixels of {kind.name!r} go from {given.limits}, and the network behaves as if it had been trained on "
-        f"{best.limits} ({best.name}); if so, prepare them with --mean {mean} --std {std}"
+        f"{best.limits} ({best.name}); if so, prepare them with --mean {mean} --std {std}",
     ]
 
 

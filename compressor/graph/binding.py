@@ -147,7 +147,8 @@ def batch(graph: ir.Graph, bound: Bound) -> int:
 
 def _named(value: ir.Value, axis: int) -> str:
     dim = None if value.shape is None else value.shape[axis]
-    return str(dim.value) if isinstance(dim, ir.SymbolicDim) else ""
+    # Dimensions without a name have none in common.
+    return (dim.value or "") if isinstance(dim, ir.SymbolicDim) else ""
 
 
 def _check(graph: ir.Graph, given: Given) -> None:

@@ -266,11 +266,19 @@ def _outputs(console: Console, row: OutputsRow) -> None:
     """How far outputs are from the original's: the nearest to the truth without labels."""
     parts = []
     if row.agreement is not None:
-        parts.append(f"the largest class is the same in {_share(row.agreement)}")
+        parts.append(f"the largest class is the same in {_share(row.agreement)}{_little(row)}")
     parts.append(f"outputs are off by {_share(row.distance)} of their norm")
     seen = ", which recovery saw too" if row.seen else ""
     what = count(row.samples, "sample" if row.real else "made-up sample")
     draw.line(console, f"Against the original, on {what}{seen}: {'; '.join(parts)}.", style="bold")
+
+
+def _little(row: OutputsRow) -> str:
+    """That agreement is no sign of success, where nearly every sample is of one class."""
+    if row.telling:
+        return ""
+    remedy = "samples of more classes tell more" if row.real else "real samples (--data) tell more"
+    return f", as {row.chance:.0%} would by chance, the original having nearly one class for all; {remedy}"
 
 
 def _share(found: Share) -> str:

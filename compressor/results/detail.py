@@ -102,6 +102,10 @@ class Share(Record):
     high: float | None = Field(description="Upper end of the interval; null with the lower one.")
 
 
+TELLING = 0.8
+"""Agreement by chance up to which the agreement of two models is a sign of anything."""
+
+
 class OutputsRow(Record):
     """How far the outputs of the result are from those of the original."""
 
@@ -112,6 +116,15 @@ class OutputsRow(Record):
     agreement: Share | None = Field(
         default=None, description="Share of places whose largest class is the same; null without scores of classes."
     )
+    chance: float | None = Field(
+        default=None,
+        description="Share that would agree by chance: the sum of squared shares of the original's classes.",
+    )
+
+    @property
+    def telling(self) -> bool:
+        """Has the original classes enough on these samples for an agreement to say something?"""
+        return self.chance is None or self.chance <= TELLING
 
 
 class TrainabilityRow(Record):

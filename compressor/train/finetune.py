@@ -16,6 +16,7 @@ from compressor.config.training import demand_teacher
 from compressor.core.compare import Tolerance
 from compressor.data import Array, Dataset, augmentation, batch_limit, check_labels, open_parts, split_dataset
 from compressor.data.batch import samples_in
+from compressor.data.filled import filled_notes
 from compressor.errors import ModelError, ProofFailed, UsageError
 from compressor.graph import files, metadata
 from compressor.graph.model_result import ModelResult
@@ -136,7 +137,7 @@ def finetune(
         error.model = pair.module.cpu().write_back(model)
         raise
     written = pair.module.cpu().write_back(model)
-    warnings += [*notes, *history.notes, *_unread(parts, settings)]
+    warnings += [*notes, *history.notes, *_unread(parts, settings), *filled_notes(parts.train)]
     result = TuneResult(written, history, compared, None, warnings, world.main)
     if settings.proves and world.main:
         result.max_rel_err = _verify(pair, written, seen, settings)

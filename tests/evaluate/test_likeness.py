@@ -40,6 +40,19 @@ def test_distance_and_agreement_of_cut_and_result() -> None:
     assert 0.97 < row.agreement.low < 1.0 == row.agreement.high
 
 
+def test_agreement_by_chance_is_told_where_the_original_has_one_class_for_all() -> None:
+    proto, settings = model(NET), PruneSettings(ratio=0.5)
+    models = [in_memory(proto), changed(proto, 0.9)]
+    spread = outputs_row(models, Arrays(x=noise(2000, 8)), settings, count=2000)
+    assert spread is not None
+    assert spread.chance == pytest.approx(0.25, abs=0.1)
+    assert spread.telling
+    alike = outputs_row(models, Arrays(x=np.abs(noise(1, 8)).repeat(50, axis=0)), settings, count=50)
+    assert alike is not None
+    assert alike.chance == 1.0
+    assert not alike.telling
+
+
 def test_the_interval_holds_the_distance_on_many_samples() -> None:
     proto, settings = model(NET), PruneSettings(ratio=0.5)
     factor = np.asarray([0.2, 1.0, 1.0, 1.3])

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from compressor.core.formatting import count, printable, quantity, share
-from compressor.render.text import render_diff, render_inspection, render_report
+from compressor.render.text import render_diff, render_inspection, render_report, show_outcome
 from compressor.results import (
     DiffReport,
     FrozenRow,
@@ -18,6 +18,7 @@ from compressor.results import (
     ProofResult,
     Report,
 )
+from compressor.results.detail import OutputsRow, Share
 from compressor.version import VERSION
 
 BEFORE = ModelStats(path="a.onnx", bytes=102_400_123, params=25_557_032, macs=4_089_184_256, nodes=122, opset=18)
@@ -303,3 +304,19 @@ def test_text_is_plain_ascii_within_80_columns(document, options):
 def test_names_are_shown_whole_and_without_markup():
     text = drawn(render_report, hostile(), explain=True, width=400)
     assert "name[bold]/\\x1b]0;title\\x07" in text
+
+
+def test_agreement_that_says_little_is_told_as_such():
+    found = Share(output="y", value=0.998, low=None, high=None)
+    row = OutputsRow(samples=512, distance=found, agreement=found, chance=0.97)
+    text = " ".join(shown_outcome(row).split())
+    assert "the largest class is the same in 99.8%, as 97% would by chance" in text
+    assert "real samples (--data) tell more" in text
+    for better in (row.model_copy(update={"chance": 0.5}), row.model_copy(update={"chance": None})):
+        assert "chance" not in shown_outcome(better)
+
+
+def shown_outcome(row):
+    file = io.StringIO()
+    show_outcome(Console(file=file, width=80), report(outputs=row))
+    return file.getvalue()

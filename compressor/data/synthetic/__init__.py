@@ -1,7 +1,7 @@
 """Made-up samples by kind of input, for models whose data nobody has."""
 
+from compressor.data.kinds import InputKind, Kind, describe_kinds, kinds_of
 from compressor.data.synthetic.dataset import Synthetic, synthetic
-from compressor.data.synthetic.kinds import InputKind, Kind, describe_kinds, kinds_of
 from compressor.data.synthetic.pixel_range import (
     BYTES,
     CANDIDATES,

@@ -11,10 +11,10 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.data.batch import Array, Batch, Indices
+from compressor.data.kinds import InputKind, Kind, kinds_of
 from compressor.data.spec import batch_limit
 from compressor.data.synthetic.features import boxes, features
 from compressor.data.synthetic.images import natural_image
-from compressor.data.synthetic.kinds import InputKind, Kind, kinds_of
 from compressor.data.synthetic.leaves import dead_leaves
 from compressor.data.synthetic.pixel_range import PixelRange, RangeChoice
 from compressor.data.synthetic.signals import spectrogram, waveform

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from math import ceil, prod
 from types import MappingProxyType
 
 import onnx_ir as ir
 
-from compressor.data.synthetic.kinds import InputKind, Kind, kinds_of
+from compressor.data.kinds import InputKind, Kind, kinds_of
+from compressor.data.synthetic.reach import reach_of
 from compressor.errors import ModelError
 from compressor.graph.binding import Shape
 from compressor.graph.shapes import Shapes, infer
 
-PREFERRED: Mapping[Kind, int] = MappingProxyType({Kind.IMAGE: 224, Kind.TOKENS: 64, Kind.CACHE: 16})
-"""What a side of an image, a sequence and a cache measure where nothing tells."""
+PREFERRED: Mapping[Kind, int] = MappingProxyType(
+    {
+        Kind.IMAGE: 224,
+        Kind.VOLUME: 32,
+        Kind.TOKENS: 64,
+        Kind.FEATURES: 64,
+        Kind.CACHE: 16,
+        # Two periods of the lowest tone that is made up.
+        Kind.WAVEFORM: 1000,
+        Kind.SPECTROGRAM: 224,
+    }
+)
+"""What a side of an image or volume, a sequence and a cache measure where nothing tells, and signals at least."""
+SIGNALS = (Kind.WAVEFORM, Kind.SPECTROGRAM, Kind.FEATURES)
+"""Kinds whose length follows from what layers see of it."""
+FIELDS = 4
+"""Receptive fields of the layers in a signal, so that most results see no padding,"""
+RESULTS = 32
+"""and results of the layers with the longest stride, so that recurrences and attention have something to go by,"""
+BUDGET = 224 * 224
+"""but no more numbers than an image has pixels."""
 SHORTER = (64, 48, 32, 24, 20, 18, 17)
 """Positions that are tried where the graph has no room for more, with what is in a cache."""
+Place = tuple[str, int]
+"""An input and one of its axes."""
+Wanted = Mapping[Place, int]
 
 
 def sample_shapes(
@@ -27,8 +51,8 @@ def sample_shapes(
 ) -> Shapes:
     """Shapes of ``model`` for samples: open sizes are those of usual data, if the graph takes them.
 
-    Shape inference on its own makes do with small sizes that tell axes apart; images of such a size say little about
-    a network.
+    Shape inference on its own makes do with small sizes that tell axes apart; images and signals of such a size say
+    little about a network.
 
     Args:
         model: normalised; not changed.
@@ -42,19 +66,16 @@ def sample_shapes(
     """
     found = infer(model, shapes, dims)
     open_kinds = [kind for kind in kinds_of(model, found) if kind.name not in (shapes or {})]
-    limits = [] if longest is None else [longest]
-    tried: list[dict[str, int]] = []
-    # Positions that are counted inside the graph may run out of a table that nothing else tells of.
-    for most in ([], *([length] for length in SHORTER)):
-        wanted = _wanted(model, open_kinds, limits + most)
+    tried: list[Wanted] = []
+    for wanted in _attempts(model, found, open_kinds, [] if longest is None else [longest]):
         # What the user said stays.
-        wanted = {symbol: size for symbol, size in wanted.items() if symbol not in (dims or {})}
-        if not wanted or wanted in tried:
+        asked = {place: size for place, size in wanted.items() if _symbol(model, place) not in (dims or {})}
+        if not asked or asked in tried:
             continue
-        tried.append(wanted)
+        tried.append(asked)
         # Usual sizes that the graph does not take, such as those fixed further inside, are given up together.
         with suppress(ModelError):
-            made = infer(model, shapes, {**wanted, **(dims or {})})
+            made = infer(model, *_given(model, found, asked, shapes, dims))
             if made.within(made.inputs):
                 return made
     return found
@@ -83,31 +104,100 @@ def left_open(
     return found
 
 
-def _wanted(model: ir.Model, kinds: Sequence[InputKind], limits: Sequence[int]) -> dict[str, int]:
-    """Size by symbol. With a cache, what is in it counts among the positions that tables and masks have room for."""
-    past = PREFERRED[Kind.CACHE] if any(kind.kind == Kind.CACHE and _open(model, kind) for kind in kinds) else 0
-    tables = [kind.use.table for kind in kinds if kind.kind == Kind.POSITIONS and kind.use.table is not None]
+def _attempts(model: ir.Model, found: Shapes, kinds: Sequence[InputKind], limits: Sequence[int]) -> Iterator[Wanted]:
+    """Sizes to try, the best first."""
+    places = [(kind, _open(model, kind)) for kind in kinds]
+    lengths = {p: _signal(model, found, kind, p) for kind, axes in places if kind.kind in SIGNALS for p in axes}
+    # Positions that are counted inside the graph may run out of a table that nothing else tells of.
+    rooms = [[*limits, *most] for most in ([], *([length] for length in SHORTER))]
+    usual = [_wanted(model, places, lengths, room) for room in rooms]
+    yield from usual
+    # Where both probes have one size, the graph may well take no other.
+    second = found.other_inputs
+    yield from (
+        {p: size for p, size in wanted.items() if second[p[0]][p[1]] != found.inputs[p[0]][p[1]]} for wanted in usual
+    )
+    # What divides the size of a probe, which the graph took, divides its multiples; images and texts keep the probe's.
+    for wanted in usual:
+        probes = {place: found.inputs[place[0]][place[1]] for place in wanted}
+        yield {place: max(1, round(lengths.get(place, size) / size)) * size for place, size in probes.items()}
+
+
+def _wanted(
+    model: ir.Model, places: Sequence[tuple[InputKind, Sequence[Place]]], lengths: Wanted, limits: Sequence[int]
+) -> Wanted:
+    """Size by place. With a cache, what is in it counts among the positions that tables and masks have room for."""
+    past = PREFERRED[Kind.CACHE] if any(kind.kind == Kind.CACHE and axes for kind, axes in places) else 0
+    tables = [kind.use.table for kind, _ in places if kind.kind == Kind.POSITIONS and kind.use.table is not None]
     tables += limits
     # Positions behind the past must still be in the table.
     length = max(1, min([PREFERRED[Kind.TOKENS], *(table - past for table in tables)]))
-    wanted: dict[str, int] = {}
-    for kind in kinds:
-        if kind.kind == Kind.IMAGE:
-            wanted |= dict.fromkeys(_open(model, kind), PREFERRED[Kind.IMAGE])
-        elif kind.kind == Kind.TOKENS:
-            wanted |= dict.fromkeys(_open(model, kind), length)
-        elif kind.kind == Kind.CACHE:
-            wanted |= dict.fromkeys(_open(model, kind), past)
-    for kind in kinds:
+    wanted: dict[Place, int] = {}
+    for kind, axes in places:
+        if kind.kind == Kind.FEATURES:
+            wanted |= {place: min([lengths[place], *limits]) for place in axes}
+        elif kind.kind in SIGNALS:
+            wanted |= {place: lengths[place] for place in axes}
+        elif kind.kind in (Kind.TOKENS, Kind.CACHE):
+            wanted |= dict.fromkeys(axes, length if kind.kind == Kind.TOKENS else past)
+        elif kind.kind in (Kind.IMAGE, Kind.VOLUME):
+            wanted |= dict.fromkeys(axes, PREFERRED[Kind.IMAGE] if kind.kind == Kind.IMAGE else _side(kind, axes))
+    taken = {_symbol(model, place) for place in wanted}
+    for kind, axes in places:
         if kind.kind == Kind.MASK and past:
             # A mask covers the past as well.
-            wanted |= {symbol: past + length for symbol in _open(model, kind) if symbol not in wanted}
+            wanted |= {place: past + length for place in axes if _symbol(model, place) not in taken}
     return wanted
 
 
-def _open(model: ir.Model, kind: InputKind) -> list[str]:
-    """Symbols of an input's open sizes, but those of the axis of samples and of channels."""
+def _signal(model: ir.Model, found: Shapes, kind: InputKind, place: Place) -> int:
+    """How long a signal is: some receptive fields, and some results of the slowest layers, within bounds."""
+    reach = reach_of(model, found, *place)
+    wanted = max(PREFERRED[kind.kind], FIELDS * reach.extent, reach.extent + (RESULTS - 1) * reach.step)
+    others = prod(size for axis, size in enumerate(kind.shape, start=1) if axis != place[1])
+    length = max(reach.extent, min(wanted, max(BUDGET // max(others, 1), PREFERRED[kind.kind])))
+    # Networks that join what they narrowed with what they did not take whole strides alone.
+    return ceil(ceil(length / reach.step) * reach.step) if reach.step.is_integer() else ceil(length)
+
+
+def _side(kind: InputKind, places: Sequence[Place]) -> int:
+    """How long open sides of a volume are; those of a video with large frames are shorter."""
+    sides = {axis for _, axis in places}
+    fixed = prod(n for axis, n in enumerate(kind.shape) if axis + 1 not in sides and axis != kind.channel_axis)
+    room = (BUDGET / max(fixed, 1)) ** (1 / max(len(sides), 1))
+    return PREFERRED[Kind.VOLUME] if room >= PREFERRED[Kind.VOLUME] else PREFERRED[Kind.VOLUME] // 2
+
+
+def _open(model: ir.Model, kind: InputKind) -> list[Place]:
+    """Axes of an input whose size is open, but those of samples and of channels."""
     value = next(v for v in model.graph.inputs if v.name == kind.name)
     skipped = {0} if kind.channel_axis is None else {0, kind.channel_axis + 1}
-    dims = [dim for axis, dim in enumerate(value.shape or ()) if axis not in skipped]
-    return [str(dim.value) for dim in dims if isinstance(dim, ir.SymbolicDim) and dim.value is not None]
+    return [
+        (kind.name, axis)
+        for axis, dim in enumerate(value.shape or ())
+        if axis not in skipped and isinstance(dim, ir.SymbolicDim)
+    ]
+
+
+def _symbol(model: ir.Model, place: Place) -> str | None:
+    """The name of an open size; None where it has none."""
+    value = next(v for v in model.graph.inputs if v.name == place[0])
+    dim = None if value.shape is None else value.shape[place[1]]
+    return dim.value if isinstance(dim, ir.SymbolicDim) else None
+
+
+def _given(
+    model: ir.Model,
+    found: Shapes,
+    wanted: Mapping[Place, int],
+    shapes: Mapping[str, Shape] | None,
+    dims: Mapping[str, int] | None,
+) -> tuple[dict[str, Shape], dict[str, int]]:
+    """The sizes as inference takes them: by symbol, and by input where a size has no name."""
+    symbols = {symbol: size for place, size in wanted.items() if (symbol := _symbol(model, place)) is not None}
+    symbols |= dims or {}
+    whole: dict[str, Shape] = {}
+    for name in {place[0] for place in wanted if _symbol(model, place) is None}:
+        sizes = enumerate(found.inputs[name])
+        whole[name] = tuple(wanted.get((name, k), symbols.get(_symbol(model, (name, k)) or "", n)) for k, n in sizes)
+    return {**whole, **(shapes or {})}, symbols

@@ -58,3 +58,58 @@ def test_sequences_have_room_in_tables_that_are_read_by_counted_positions() -> N
     length, past = found.inputs["input_ids"][1], found.inputs["past_key_values"][2]
     assert (length, past) == (16, 16), "64 tokens behind 16 positions would be more than 40"
     assert not found.within({"input_ids": (1, 25), "past_key_values": (1, 2, 16, 4)})
+
+
+def sizes(text: str) -> dict[str, tuple[int, ...]]:
+    """Shape of one sample by input."""
+    found = sample_shapes(normalise(in_memory(model(text))), None, None)
+    return {name: shape[1:] for name, shape in found.inputs.items()}
+
+
+def test_waveforms_are_some_receptive_fields_long() -> None:
+    small = "(float[N,1,T] x) => (float[N,8,U] y) <float[8,1,31] w> { y = Conv<strides=[4]>(x, w) }"
+    assert sizes(small)["x"] == (1, 1000)
+    strided = """(float[N,1,T] x) => (float[N,8,U] y) <float[8,1,10] w, float[8,8,3] v> {
+        a = Conv<strides=[50]>(x, w) y = Conv<strides=[2], dilations=[4]>(a, v) }"""
+    # 10 + 8 * 50 positions are seen at once, and results are 100 apart.
+    assert sizes(strided)["x"] == (1, 3600)
+    dilated = """(float[N,T] x) => (float[N,8,U] y) <float[8,1,9] w, int64[1] one = {1}> {
+        a = Unsqueeze(x, one) y = Conv<dilations=[64], pads=[256,256]>(a, w) }"""
+    assert sizes(dilated)["x"] == (4 * 513,)
+
+
+def test_a_signal_has_no_more_numbers_than_an_image_has_pixels_but_fills_the_kernels() -> None:
+    wide = "(float[N,4,T] x) => (float[N,8,U] y) <float[8,4,5] w> { y = Conv<strides=[4096]>(x, w) }"
+    assert sizes(wide)["x"] == (4, 16384), "rounded up to whole strides"
+    long = "(float[N,4,T] x) => (float[N,8,U] y) <float[8,4,3] w> { y = Conv<dilations=[7000]>(x, w) }"
+    assert sizes(long)["x"] == (4, 14001)
+
+
+def test_bands_are_told_from_an_open_axis_of_time_however_short_a_probe_makes_it() -> None:
+    assert sizes("(float[N,80,T] x) => (float[N,8,U] y) <float[8,80,3] w> { y = Conv(x, w) }")["x"] == (80, 224)
+    named = "(float[N,T,80] audio_features) => (float[N,T,8] y) <float[80,8] w> { y = MatMul(audio_features, w) }"
+    assert sizes(named)["audio_features"] == (64, 80)
+
+
+def test_rows_over_time_and_points_are_as_many_as_tokens_of_a_text() -> None:
+    assert sizes("(float[N,T,12] x) => (float[N,T,8] y) <float[12,8] w> { y = MatMul(x, w) }")["x"] == (64, 12)
+    turned = "(float[N,3,P] x) => (float[N,P,8] y) <float[3,8] w> { t = Transpose<perm=[0,2,1]>(x) y = MatMul(t, w) }"
+    assert sizes(turned)["x"] == (3, 64)
+    assert sizes("(float[N,F] x) => (float[N,8] y) <float[12,8] w> { y = MatMul(x, w) }")["x"] == (12,)
+    voxels = "(float[N,1,D,H,W] x) => (float[N,8,a,b,c] y) <float[8,1,3,3,3] w> { y = Conv(x, w) }"
+    assert sizes(voxels)["x"] == (1, 32, 32, 32)
+    video = "(float[N,3,D,224,224] x) => (float[N,8,a,b,c] y) <float[8,3,3,3,3] w> { y = Conv(x, w) }"
+    assert sizes(video)["x"] == (3, 16, 224, 224)
+
+
+def test_sizes_without_a_name_are_chosen_alike() -> None:
+    assert sizes("(float[N,3,?,?] x) => (float[N,8,a,b] y) <float[8,3,3,3] w> { y = Conv(x, w) }")["x"] == (3, 224, 224)
+    assert sizes("(float[?,1,?] x) => (float[N,8,b] y) <float[8,1,3] w> { y = Conv(x, w) }")["x"] == (1, 1000)
+
+
+def test_signals_whose_length_the_graph_divides_are_multiples_of_what_it_takes() -> None:
+    framed = """(float[N,T] audio) => (float y) <int64[2] s = {-1,32}, float[32,4] w> {
+        r = Reshape(audio, s) y = MatMul(r, w) }"""
+    (length,) = sizes(framed)["audio"]
+    assert length % 32 == 0
+    assert 900 < length < 1100

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-import numpy as np
 import onnx_ir as ir
 
 from compressor.data.spec import CHANNELS, InputSpec, sizes_of, specs
@@ -71,13 +70,24 @@ class InputKind:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the rules look at; ``shape`` is that of one sample."""
+    """What the rules look at; ``shape`` is that of one sample, and ``fixed`` has None where the file leaves it open."""
 
     dtype: ir.DataType
     shape: tuple[int, ...]
     words: frozenset[str]
     use: InputUse
     tokens: frozenset[tuple[int, ...]]
+    fixed: tuple[int | None, ...]
+
+    @property
+    def channels(self) -> int | None:
+        """Axis of the channels of a signal: where the first convolution looks for them, else the shortest fixed one."""
+        found = self.use.channel_axis
+        if found is not None and 0 < found <= self.rank:
+            return found - 1
+        # An open axis is that of time, however short it was made.
+        known = [axis for axis, size in enumerate(self.fixed) if size is not None] or range(self.rank)
+        return min(known, key=lambda axis: self.shape[axis], default=None)
 
     @property
     def rank(self) -> int:
@@ -122,7 +132,7 @@ def _waveform(f: _Facts) -> bool:
     if not (f.real or f.dtype == ir.DataType.INT16) or not 1 <= f.rank <= FLAT:
         return False
     named = f.named("audio", "wav", "wave", "waveform", "waveforms", "speech", "signal", "pcm", "ecg", "eeg")
-    few = f.rank == 1 or min(f.shape) < BANDS
+    few = f.rank == 1 or (f.channels is not None and f.shape[f.channels] < BANDS)
     long = f.rank == 1 and f.shape[0] >= MANY_SAMPLES and not f.use.product
     return few and (named or long or f.use.window == 1 or f.use.spectrum)
 
@@ -181,7 +191,9 @@ def kinds_of(model: ir.Model, shapes: Shapes) -> tuple[InputKind, ...]:
     )
     found = []
     for spec in specs(model):
-        facts = _Facts(spec.dtype, sizes[spec.name], _words(spec.name), uses[spec.name], tokens)
+        size = sizes[spec.name]
+        fixed = tuple(dim if isinstance(dim, int) else None for dim in (spec.shape or ())[1:]) or (None,) * len(size)
+        facts = _Facts(spec.dtype, size, _words(spec.name), uses[spec.name], tokens, fixed)
         kind = next((kind for kind, holds in RULES if holds(facts)), None)
         if kind is None:
             raise UsageError(
@@ -219,7 +231,7 @@ def _channel_axis(kind: Kind, facts: _Facts) -> int | None:
         return found - 1
     if kind in (Kind.WAVEFORM, Kind.SPECTROGRAM):
         # A signal has fewer channels, or bands, than steps of time.
-        return int(np.argmin(facts.shape))
+        return facts.channels
     order = (0, facts.rank - 1, 1)  # videos may have their frames in front of their channels
     return next((axis for axis in order if facts.shape[axis] in CHANNELS), 0)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from compressor.data.kinds import InputKind, Kind, describe_kinds, kinds_of
 from compressor.data.synthetic.dataset import synthetic
-from compressor.data.synthetic.kinds import InputKind, Kind, describe_kinds, kinds_of
 from compressor.errors import UsageError
 from compressor.graph.shapes import infer
 from tests.data.case import taking

@@ -1,0 +1,84 @@
+"""How much of an open axis the layers of a graph see at once, and how far apart their results stand on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from compressor.graph.binding import Shape
+from compressor.graph.shapes import Shapes
+from compressor.operators.table import operator_of
+
+WHOLE = 2**20 * 3**4 * 5**4 * 7**2 * 11 * 13
+FAR = (WHOLE, 2 * WHOLE)
+"""Lengths at which sizes inside are compared: multiples of any usual stride, and beyond any kernel."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What layers see of one axis of an input.
+
+    Attributes:
+        extent: positions that one result of the last layers comes from; padding does not lessen it.
+        step: positions from one result to the next, where layers have the fewest: the product of strides.
+    """
+
+    extent: int = 1
+    step: float = 1.0
+
+
+def reach_of(model: ir.Model, shapes: Shapes, name: str, axis: int) -> Reach:
+    """The reach of all layers along ``axis`` of input ``name``, whose size is open.
+
+    Kernels are read off their nodes. Strides are read off sizes at two lengths, so that whatever makes fewer positions
+    (pooling, frames of a transform, slices) counts as one.
+
+    Args:
+        model: normalised; not changed.
+        shapes: of that model, where the axis has a symbol.
+        name: of the input.
+        axis: counted with that of samples.
+    """
+    near, far = (_stretched(shapes, name, axis, length) for length in FAR)
+    start = next(v for v in model.graph.inputs if v.name == name)
+    extents, steps = {start: 1.0}, {start: 1.0}
+    for node in model.graph:
+        read = [v for v in node.inputs if v in extents and v is not None]
+        if not read:
+            continue
+        seen, before = max(extents[v] for v in read), max(steps[v] for v in read)
+        for out in node.outputs:
+            after = _step(shapes, out, near, far)
+            # Behind a transposed convolution positions are closer together, and its kernel covers less of the input.
+            extents[out] = seen + (_kernel(node, shapes) - 1) * min(before, before if after is None else after)
+            steps[out] = before if after is None else after
+    return Reach(int(max(extents.values())), max(steps.values()))
+
+
+def _stretched(shapes: Shapes, name: str, axis: int, length: int) -> dict[str, Shape]:
+    """Sizes of the inputs where ``axis`` of ``name``, and whatever else has its symbol, is ``length``."""
+    wanted = shapes.declared[name][axis]
+    return {
+        other: tuple(length if dim == wanted else size for dim, size in zip(dims, shapes.inputs[other], strict=True))
+        for other, dims in shapes.declared.items()
+    }
+
+
+def _step(shapes: Shapes, value: ir.Value, near: Mapping[str, Shape], far: Mapping[str, Shape]) -> float | None:
+    """Positions of the input for each of ``value``; None where no axis of it is known to grow with the input."""
+    pairs = zip(shapes.at(value, near) or (), shapes.at(value, far) or (), strict=True)
+    grown = [more - less for less, more in pairs if less is not None and more is not None and more > less]
+    return (FAR[1] - FAR[0]) / min(grown) if grown else None
+
+
+def _kernel(node: ir.Node, shapes: Shapes) -> int:
+    """Entries that the window of a node spans along its longest axis; 1 for what has no window."""
+    operator = operator_of(node)
+    sizes: tuple[int, ...] = tuple(node.attributes.get_ints("kernel_shape", ()))
+    weight = node.inputs[operator.factors[1]] if operator.window is not None and len(operator.factors) > 1 else None
+    if not sizes and weight is not None:
+        sizes = (shapes(weight) or ())[2:]
+    holes = node.attributes.get_ints("dilations", ()) or [1] * len(sizes)
+    return max((hole * (size - 1) + 1 for size, hole in zip(sizes, holes, strict=False)), default=1)
