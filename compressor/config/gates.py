@@ -47,9 +47,8 @@ class GatesSection(Section):
 
     max_drop: Annotated[Drop | None, Shown("SHARE")] = Field(
         default=None,
-        description="Most accuracy that may be lost, such as 0.01 or 1%, or of what --eval measures; of a metric that "
-        "is no share, per cent are of the original's value, and a bare number is in its unit. Needs data with labels, "
-        "or what --eval needs.",
+        description="Most accuracy that may be lost, such as 0.01 or 1%; of a metric that is no share, per cent of its "
+        "value, or a number in its unit. Needs labels, or what --eval needs.",
     )
     max_size: Annotated[Size | None, Shown("SIZE")] = Field(
         default=None, description="Largest file that is accepted: bytes such as 500kB, or a share of the original."

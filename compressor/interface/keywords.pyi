@@ -223,9 +223,8 @@ class PruneKeywords(TypedDict, total=False):
     """How an output is compared: NAME=kl (class scores on axis 1), NAME=kl:AXIS, NAME=mse or NAME=none; repeatable.
     Decided from its values where not given."""
     max_drop: float | str | None
-    """Most accuracy that may be lost, such as 0.01 or 1%, or of what --eval measures; of a metric that is no share,
-    per cent are of the original's value, and a bare number is in its unit. Needs data with labels, or what --eval
-    needs."""
+    """Most accuracy that may be lost, such as 0.01 or 1%; of a metric that is no share, per cent of its value, or a
+    number in its unit. Needs labels, or what --eval needs."""
     max_size: float | int | str | None
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     sparsify: (
@@ -413,9 +412,8 @@ class QuantizeKeywords(TypedDict, total=False):
     crop_padding: int
     """Pixels by which a random crop may move an image in each direction."""
     max_drop: float | str | None
-    """Most accuracy that may be lost, such as 0.01 or 1%, or of what --eval measures; of a metric that is no share,
-    per cent are of the original's value, and a bare number is in its unit. Needs data with labels, or what --eval
-    needs."""
+    """Most accuracy that may be lost, such as 0.01 or 1%; of a metric that is no share, per cent of its value, or a
+    number in its unit. Needs labels, or what --eval needs."""
     max_size: float | int | str | None
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     max_distance: float | None

@@ -6,6 +6,7 @@ https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 from __future__ import annotations
 
 import logging
+import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -151,6 +152,8 @@ def _guarded(fact: str) -> Iterator[None]:
     # The quantiser logs advice to the root logger, and how that was set before has to come back.
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
+    # It names files by uuid1, which asks the network card for its address; a random name does as well.
+    named, uuid.uuid1 = uuid.uuid1, lambda *_: uuid.uuid4()
     try:
         with silenced(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -161,4 +164,5 @@ def _guarded(fact: str) -> Iterator[None]:
         text = " ".join(str(error).split())[:300].rstrip(" .;:") or type(error).__name__
         raise ModelError(f"the model {fact} by ONNX Runtime: {text}; {REMEDY}") from error
     finally:
+        uuid.uuid1 = named
         logging.disable(level)
