@@ -34,7 +34,6 @@ Examples:
   onnx-prune model.onnx --target-size 1.5MB --json - -q | jq .output.bytes
   onnx-prune model.onnx --target-latency 2.5ms --threads 1
   onnx-prune model.onnx --dry-run --explain
-  onnx-prune model.onnx --target-macs 0.5 --recover lstsq --data images/
   onnx-prune model.onnx --recover finetune --data train.npz --epochs 5
   onnx-prune encoder.onnx --also decoder.onnx:encoder_states=last_state
 
