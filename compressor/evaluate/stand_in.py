@@ -53,7 +53,7 @@ def stand_in(model: ir.Model, settings: DataSettings, count: int) -> Synthetic:
     return replace(synthetic(model, shapes, count, settings.seed, choice), left_open=sizes)
 
 
-def unlike_training(model: ir.Model, data: Dataset, settings: DataSettings) -> list[str]:
+def given_samples_notes(model: ir.Model, data: Dataset, settings: DataSettings) -> list[str]:
     """What to know of given samples: inputs that they leave out, and pixels in another range than was trained on.
 
     Args:
@@ -61,23 +61,28 @@ def unlike_training(model: ir.Model, data: Dataset, settings: DataSettings) -> l
         data: the user's samples, as the model is given them.
         settings: what they were prepared with; whoever says a mean, a deviation or a range knows it.
     """
-    if isinstance(data, Synthetic) or settings.mean or settings.std or settings.input_range is not None:
-        return filled_notes(data)
+    stated = settings.mean or settings.std or settings.input_range is not None
+    return [
+        *filled_notes(data),
+        *([] if stated or isinstance(data, Synthetic) else _other_range(model, data, settings)),
+    ]
+
+
+def _other_range(model: ir.Model, data: Dataset, settings: DataSettings) -> list[str]:
     try:
         shapes = sample_shapes(model, settings.input_shapes, settings.dims, _longest(model))
         found = range_that_fits_better(model, shapes, data, settings.provider)
     except CompressorError:
-        return filled_notes(data)  # whatever it is, the work on these samples will say so
+        return []  # whatever it is, the work on these samples will say so
     if found is None:
-        return filled_notes(data)
+        return []
     kind, given, best = found
     # Both as they are applied to the numbers of the samples.
     unit = 1 / given.std[0]
     mean, std = (",".join(f"{number * unit:.4g}" for number in numbers) for numbers in (best.mean, best.std))
     return [
-        *filled_notes(data),
         f"pixels of {kind.name!r} go from {given.limits}, and the network behaves as if it had been trained on "
-        f"{best.limits} ({best.name}); if so, prepare them with --mean {mean} --std {std}",
+        f"{best.limits} ({best.name}); if so, prepare them with --mean {mean} --std {std}"
     ]
 
 

@@ -15,7 +15,7 @@ from compressor.core.formatting import count, quantity
 from compressor.core.globs import any_match
 from compressor.data import batch_limit, open_data, open_parts
 from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageError
-from compressor.evaluate.stand_in import stand_in, unlike_training
+from compressor.evaluate.stand_in import given_samples_notes, stand_in
 from compressor.graph import clean, files, metadata
 from compressor.graph.nodes import REALS, operator_key
 from compressor.graph.normalise import Separation, normalise
@@ -275,7 +275,7 @@ def moved_by_quantization(source: ir.Model, result: ir.Model, samples: RunSample
         # The original runs on these samples, so this is no fault of the data.
         raise ProofFailed(f"the quantised model does not run on samples that the original runs on: {error}") from None
     accuracy = []
-    unlike = unlike_training(normalise(source.clone()), samples.train, settings)
+    unlike = given_samples_notes(normalise(source.clone()), samples.train, settings)
     evaluator = evaluator_for(settings, samples.valid)
     if evaluator is not None:
         before, after = (evaluator.measure(model, samples.valid, source) for model in (source, result))

@@ -13,7 +13,7 @@ from compressor.config import PruneSettings
 from compressor.config.contradictions import contradiction
 from compressor.core.clock import Clock
 from compressor.errors import UsageError
-from compressor.evaluate.stand_in import tell_sizes, unlike_training
+from compressor.evaluate.stand_in import given_samples_notes, tell_sizes
 from compressor.graph.joined import joined_of
 from compressor.graph.restore_packed import is_packed
 from compressor.pruning.analysis import Analysis, analyse
@@ -140,7 +140,7 @@ def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settle
             tell_sizes(samples.train, clock)
     if samples is not None:
         with clock.phase("samples"):
-            notes += unlike_training(found.model, samples.train, settings)
+            notes += given_samples_notes(found.model, samples.train, settings)
             notes += follow_batch([source, found.model], samples.train, settings)
     tokens = None if read.renumbering is None else read.renumbering.tokens
     return Settled(source, read, found, settings, before, notes, tokens, samples)

@@ -12,7 +12,7 @@ from compressor.commands.quantize import quantize_file
 from compressor.config import PruneSettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.data.source import open_data
-from compressor.evaluate.stand_in import unlike_training
+from compressor.evaluate.stand_in import given_samples_notes
 from compressor.graph import files
 from compressor.pruning.analysis import prepared_model
 
@@ -31,7 +31,7 @@ def bytes_as_floats(tmp_path: Path) -> Path:
 def said(data: Path, **more: object) -> list[str]:
     settings = PruneSettings.parse({"ratio": 0.5, "data": str(data), **more})
     source = files.load_model(NET)
-    return unlike_training(prepared_model(source, settings)[0], open_data(settings, source), settings)
+    return given_samples_notes(prepared_model(source, settings)[0], open_data(settings, source), settings)
 
 
 def test_the_range_that_it_knows() -> None:
