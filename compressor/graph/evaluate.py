@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +14,19 @@ Array = npt.NDArray[np.generic]
 RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial",
                     "Bernoulli", "Dropout"})  # fmt: skip
 """Operators whose result is not a function of their inputs."""
+PLAIN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+"""Whose operators are known to draw nothing but for those of ``RANDOM``."""
 UNPACKS = frozenset({"DequantizeLinear"})
 """What is quantised stays quantised: runtimes look for the node, and the file would grow."""
 AXES_ARE_INPUTS = 18
 """Operator set from which every operator takes its axes as an input."""
+
+
+def may_draw(model: ir.Model) -> bool:
+    """May outputs of a model be other numbers each time it is run on the same inputs?"""
+    domains = PLAIN_DOMAINS | {domain for domain, _, _ in model.functions}
+    bodies = [model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values())]
+    return any(node.op_type in RANDOM or node.domain not in domains for node in chain.from_iterable(bodies))
 
 
 def evaluate(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int]) -> list[Array] | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.errors import ModelError, PlanError, RuleFault, UsageError
+from compressor.graph.evaluate import may_draw
 from compressor.pruning import surgery
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import cut_of
@@ -51,4 +52,4 @@ def at_second_size(
     # Not every plan is one for the model at other sizes, and not every reference runs there.
     except (ModelError, PlanError, RuleFault, UsageError):
         return None
-    return Evidence.of(*with_tolerance(expected, answers, tolerance_of(settings)))
+    return Evidence.of(*with_tolerance(expected, answers, tolerance_of(settings), draws=may_draw(model)))
