@@ -4,7 +4,8 @@
 
 Every network is compressed to every share of its MACs by every structure, from 256 samples without labels; --mean and
 --std are handed on. Accuracy is taken on the first test samples, time on one thread in turns with the original, with an
-interval of 95 %. Rows that --out already has are not run again.
+interval of 95 %. Without --train and --test samples are made up and accuracy is not taken: for networks of random
+weights, whose time alone says something. Rows that --out already has are not run again.
 """
 
 from __future__ import annotations
@@ -36,13 +37,14 @@ STRUCTURES = tuple(name for name in choices.STRUCTURES)
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", type=Path, nargs="+")
-    parser.add_argument("--train", type=Path, required=True)
-    parser.add_argument("--test", type=Path, required=True)
+    parser.add_argument("--train", type=Path)
+    parser.add_argument("--test", type=Path)
     parser.add_argument("--mean", default="")
     parser.add_argument("--std", default="")
     parser.add_argument("--macs", type=float, nargs="+", default=[0.7, 0.5, 0.3])
     parser.add_argument("--structures", default=",".join(STRUCTURES))
     parser.add_argument("--lower", default="auto", help="as of onnx-prune")
+    parser.add_argument("--recover", default="auto", help="as of onnx-prune")
     parser.add_argument("--round-to", type=int, default=0, help="0: the default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int, default=2000, help="test samples")
@@ -55,19 +57,31 @@ def prepared(options: argparse.Namespace) -> dict[str, Any]:
     return {key: getattr(options, key) for key in ("mean", "std") if getattr(options, key)}
 
 
-def judged(path: Path, options: argparse.Namespace) -> float:
-    """Top-1 on the first test samples."""
+def drawn(options: argparse.Namespace, folder: Path) -> Path:
+    """A file of 256 samples without labels."""
+    with np.load(options.train, allow_pickle=False) as whole:
+        x = whole["x"]
+    path = folder / "samples.npz"
+    np.savez(path, x=x[np.random.default_rng(options.seed).permutation(len(x))[:256]])
+    return path
+
+
+def judged(path: Path, options: argparse.Namespace) -> float | None:
+    """Top-1 on the first test samples, where there are any."""
+    if options.test is None:
+        return None
     model = files.load_model(path)
     settings = PruneSettings.parse({"data": str(options.test), **prepared(options)})
     test = open_data(settings, model)
     return Evaluator().measure(model, subset(test, min(options.samples, len(test)), 0)).value
 
 
-def row(network: Path, key: dict[str, Any], calibration: Path, options: argparse.Namespace) -> dict[str, Any]:
+def row(network: Path, key: dict[str, Any], calibration: Path | None, options: argparse.Namespace) -> dict[str, Any]:
     """One run: compressed, proved, judged and timed."""
     asked = {"round_to": key["round_to"]} if key["round_to"] else {}
-    data = {"data": str(calibration), "val_share": 0, "seed": key["seed"], **prepared(options)}
+    data = {} if calibration is None else {"data": str(calibration), "val_share": 0, **prepared(options)}
     fixed = {"structure": key["structure"], "target_macs": key["macs"], "threads": 1, "lower": key["lower"]}
+    fixed |= {"seed": key["seed"], "recover": options.recover}
     settings = PruneSettings.parse({**fixed, **asked, **data})
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "small.onnx"
@@ -112,11 +126,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = json.loads(options.out.read_text())["rows"] if options.out.is_file() else []
     names = ("network", "structure", "macs", "round_to", "lower", "seed")
     done = [{name: old.get(name) for name in names} for old in rows]
-    with tempfile.TemporaryDirectory() as folder, np.load(options.train, allow_pickle=False) as whole:
-        calibration = Path(folder) / "samples.npz"
-        x = whole["x"]
-        np.savez(calibration, x=x[np.random.default_rng(options.seed).permutation(len(x))[:256]])
-        del x
+    with tempfile.TemporaryDirectory() as folder:
+        calibration = None if options.train is None else drawn(options, Path(folder))
         for network in options.networks:
             arms = [("original", 1.0), *((s, m) for m in options.macs for s in options.structures.split(","))]
             for structure, macs in arms:
