@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -151,11 +152,18 @@ class ChannelMask:
 
     def mask(self, value: ir.Value | None) -> Mask | None:
         """Which positions of ``value`` stay, of its rank, with size 1 where nothing varies; None: all of them."""
-        shape = self.before(value)
-        full: Mask | None = None
-        for term in self.coupling.layout(value, assign_fresh=False):
-            kept = self.keeps(term)
-            if not kept.all():
-                index = tuple(slice(None) if a in term.axes else None for a in range(len(shape)))
-                full = kept[index] if full is None else full & kept[index]
-        return full
+        factors = self.factors(value)
+        return reduce(np.logical_and, factors) if factors else None
+
+    def factors(self, value: ir.Value | None) -> list[Mask]:
+        """As :meth:`mask`, but not multiplied out: a position stays where all of them say so.
+
+        They have the sizes of the axes, where the mask of a large weight has that of the weight.
+        """
+        rank = len(self.before(value))
+        kept = [(term, self.keeps(term)) for term in self.coupling.layout(value, assign_fresh=False)]
+        return [
+            keep[tuple(slice(None) if a in term.axes else None for a in range(rank))]
+            for term, keep in kept
+            if not keep.all()
+        ]

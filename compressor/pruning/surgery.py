@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import onnx_ir as ir
@@ -98,11 +99,11 @@ class Compacted:
 
     Attributes:
         kept: axis -> which positions stay along it; empty where rows differ.
-        mask: which positions stay, of the rank of the weight, where rows differ in it; see ``ChannelMask.mask``.
+        factors: which positions stay, where rows differ in that; see ``ChannelMask.factors``.
     """
 
     kept: Mapping[int, Mask]
-    mask: Mask | None = None
+    factors: Sequence[Mask] = ()
 
     @staticmethod
     def of(cut: ChannelMask, value: ir.Value) -> Compacted:
@@ -110,28 +111,28 @@ class Compacted:
         terms = cut.coupling.layout(value, assign_fresh=False)
         # Rows of a joint term keep different positions, which one mask for each axis cannot say.
         if any(len(t.axes) > 1 for t in terms):
-            return Compacted({}, cut.mask(value))
+            return Compacted({}, cut.factors(value))
         axes = sorted({t.axes[0] for t in terms})
         kept = {axis: cut.keep(value, (axis,)) for axis in axes}
         return Compacted({axis: keep for axis, keep in kept.items() if not keep.all()})
 
     def __call__(self, array: Array, first: int) -> Array:
         """What stays of ``array``, rows of the weight from number ``first`` on; flat where rows differ."""
-        if self.mask is not None:
-            return array[np.broadcast_to(_rows(self.mask, first, len(array)), array.shape)]
+        if self.factors:
+            return array[np.broadcast_to(_rows(self.factors, first, len(array)), array.shape)]
         return KeptAlong(self.kept)(array, first)
 
 
-def _rows(mask: Mask, first: int, count: int) -> Mask:
-    """The part of a mask that is about these rows; it has one row where all are alike."""
-    return mask[first : first + count] if mask.shape[0] > 1 else mask
+def _rows(factors: Sequence[Mask], first: int, count: int) -> Mask:
+    """The mask of these rows, multiplied out; it has one row where all are alike."""
+    return reduce(np.logical_and, (m[first : first + count] if m.shape[0] > 1 else m for m in factors))
 
 
 def compact(array: Array, cut: ChannelMask, value: ir.Value) -> Array:
     """What stays of ``array``, the data of ``value``, in row-major order."""
     part = Compacted.of(cut, value)
     left = part(array, 0)
-    if part.mask is not None:
+    if part.factors:
         left = left.reshape(cut.after(value))
     # ascontiguousarray makes a scalar an array of one element.
     return np.ascontiguousarray(left) if left.ndim else left
@@ -160,9 +161,9 @@ def mask(model: ir.Model, cut: ChannelMask, *, thorough: bool = False) -> tuple[
         source = originals[str(value.name)]
         tensor = source.const_value
         # Kernels only; biases and scales keep their numbers (docs/decisions/0007).
-        keep = cut.mask(source) if tensor is not None and _is_kernel(source) else None
-        if keep is not None and tensor is not None:
-            value.const_value = _zeroed(tensor, keep)
+        factors = cut.factors(source) if tensor is not None and _is_kernel(source) else []
+        if factors and tensor is not None:
+            value.const_value = _zeroed(tensor, factors)
     reference = Reference(cut, clone.graph, originals, thorough=thorough)
     opaque = {n.name for n in cut.coupling.opaque}  # all that they touch stays, and their rules do not hold
     for node in list(clone.graph.all_nodes()):
@@ -180,11 +181,11 @@ def mask(model: ir.Model, cut: ChannelMask, *, thorough: bool = False) -> tuple[
     return clone, reference
 
 
-def _zeroed(tensor: ir.TensorProtocol, keep: Mask) -> DerivedTensor:
+def _zeroed(tensor: ir.TensorProtocol, factors: Sequence[Mask]) -> DerivedTensor:
     """``tensor`` with removed positions zero; made only when it is written, so that it is never held twice."""
 
     def part(array: Array, first: int) -> Array:
-        return np.where(_rows(keep, first, len(array)), array, np.zeros((), array.dtype)) if array.ndim else array
+        return np.where(_rows(factors, first, len(array)), array, np.zeros((), array.dtype)) if array.ndim else array
 
     return DerivedTensor(tensor, part, dims_of(tensor))
 
