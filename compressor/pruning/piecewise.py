@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 PIECE_BYTES: Final = 1 << 28
 """Weights of a piece; one weight may be larger."""
-WHOLE_BYTES: Final = 3 << 28
+WHOLE_BYTES: Final = 1 << 29
 """Weights of the largest model that is run as a whole: the runtime and its packed copies take about twice as much."""
 SHARE: Final = 4
 """The part of the memory that is free now which the weights of a model that is run as a whole may have: a quarter."""
