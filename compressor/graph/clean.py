@@ -28,14 +28,25 @@ SMALL = 1 << 16
 NEGLIGIBLE = 1 << 12
 """Bytes by which a file may grow for a constant that saves a node."""
 ROUNDS = 8
+LOOP_INPUTS = 2
+"""How many times it goes round, and whether it goes on: inputs that a Loop has to name, empty or not."""
 DRAW = "draw"
 """Attribute that tells random nodes apart for as long as equal ones are looked for."""
 
 
 def remove_dead(model: ir.Model) -> None:
     """Nodes and initializers that no output depends on, and operator sets nobody uses."""
-    RemoveUnusedNodesPass()(model)
+    remove_unused(model)
     RemoveUnusedOpsetsPass()(model)
+
+
+def remove_unused(model: ir.Model) -> None:
+    """Nodes and initializers that no output depends on."""
+    RemoveUnusedNodesPass()(model)
+    # The pass drops empty names at the end of inputs. A Loop has to have two inputs, though either may be empty.
+    for node in model.graph.all_nodes():
+        if node.op_type == "Loop" and len(node.inputs) < LOOP_INPUTS:
+            node.resize_inputs(LOOP_INPUTS)
 
 
 def simplify(model: ir.Model, shapes: Shapes) -> None:
@@ -49,7 +60,7 @@ def simplify(model: ir.Model, shapes: Shapes) -> None:
         before = model.graph.num_nodes()
         drop_identities(model)
         _merge_equal(model)
-        RemoveUnusedNodesPass()(model)
+        remove_unused(model)
         if model.graph.num_nodes() == before:
             break
     RemoveUnusedOpsetsPass()(model)

@@ -43,14 +43,21 @@ def complete(model: onnx.ModelProto) -> bool:
             _drop_repeated_initializers(body)
             _declare_outputs_alike(body)
     # Every node, not those up to the first that had some.
-    left_out = sum(_drop_left_out(node) for body in bodies(model) for node in body.node)
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    left_out = sum(_drop_left_out(node, versions) for body in bodies(model) for node in body.node)
     return left_out + _name_outputs(model) > 0
 
 
-def _drop_left_out(node: onnx.NodeProto) -> bool:
-    """Drop empty names at the end of the inputs, which say the same as no names; were there any?"""
-    count = len(node.input)
-    while node.input and not node.input[-1]:
+def _drop_left_out(node: onnx.NodeProto, versions: Mapping[str, int]) -> bool:
+    """Drop empty names at the end of the inputs, which say the same as no names; were there any?
+
+    Not those that an operator counts among the inputs that it must have, as Loop does its condition.
+    """
+    if not node.input or node.input[-1]:
+        return False
+    schema = _schema(node, versions)
+    count, least = len(node.input), 0 if schema is None else schema.min_input
+    while len(node.input) > least and not node.input[-1]:
         node.input.pop()
     return len(node.input) < count
 
@@ -72,13 +79,21 @@ def _name_outputs(model: onnx.ModelProto) -> int:
 
 def _optional(node: onnx.NodeProto, place: int, versions: Mapping[str, int]) -> bool:
     """May the operator leave this output out? One that ONNX does not know is not judged."""
-    try:
-        outputs = onnx.defs.get_schema(node.op_type, versions.get(node.domain, 1), node.domain).outputs
-    except onnx.defs.SchemaError:
+    schema = _schema(node, versions)
+    if schema is None:
         return True
+    outputs = schema.outputs
     return (
         not outputs or outputs[min(place, len(outputs) - 1)].option == onnx.defs.OpSchema.FormalParameterOption.Optional
     )
+
+
+def _schema(node: onnx.NodeProto, versions: Mapping[str, int]) -> onnx.defs.OpSchema | None:
+    """The definition of an operator; None where ONNX has none."""
+    try:
+        return onnx.defs.get_schema(node.op_type, versions.get(node.domain, 1), node.domain)
+    except onnx.defs.SchemaError:
+        return None
 
 
 def _names(body: Body) -> Iterable[str]:

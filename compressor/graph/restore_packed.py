@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from compressor.graph.clean import remove_unused
 from compressor.graph.evaluate import Array, evaluate
 from compressor.graph.metadata import PREFIX
 from compressor.graph.shapes import initializer_of
@@ -44,7 +44,7 @@ def restore(model: ir.Model) -> list[str]:
         value.replace_all_uses_with(dense)
         names.append(name)
     if names:
-        RemoveUnusedNodesPass()(model)
+        remove_unused(model)
     return names
 
 

@@ -47,7 +47,7 @@ def split_attention(parts: Parts) -> dict[int, ir.Value] | None:
     total = width(weight)
     if any(attributes.get_int(name, 0) for name in _NOT_PLAIN) or parts.operand(6) is not None or total is None:
         return None
-    if x is None or not (mask is None or _reads_alike(mask)):
+    if x is None or not (mask is None or _reads_alike(mask, x)):
         return None
     joint = parts.add("MatMul", [x, weight])
     joint = joint if bias is None else parts.add("Add", [joint, bias])
@@ -71,17 +71,23 @@ def _index(parts: Parts, number: int) -> ir.Value:
     return parts.add("Constant", [], value=ir.tensor(number, dtype=ir.DataType.INT64))
 
 
-def _reads_alike(mask: ir.Value) -> bool:
+def _reads_alike(mask: ir.Value, x: ir.Value) -> bool:
     """Does MultiHeadAttention read a mask as Attention does?
 
-    A mask over positions does, and a length for each row, which a sum makes; starts and ends of rows do not.
+    A mask over positions does, and a length for each row, which a sum makes or which is declared to have as many
+    entries as there are rows; starts and ends of rows do not.
     """
     node = mask.producer()
     if node is not None and node.op_type == "Cast":
-        return node.inputs[0] is not None and _reads_alike(node.inputs[0])
+        return node.inputs[0] is not None and _reads_alike(node.inputs[0], x)
     if node is not None and node.op_type == "ReduceSum":
         return True
-    return mask.shape is not None and len(mask.shape) in _MASK_RANKS
+    if mask.shape is None:
+        return False
+    if len(mask.shape) == 1 and x.shape is not None and len(x.shape):
+        rows, length = x.shape[0], mask.shape[0]
+        return rows == length and (isinstance(rows, int) or rows.value is not None)
+    return len(mask.shape) in _MASK_RANKS
 
 
 def biased(parts: Parts) -> dict[int, ir.Value] | None:

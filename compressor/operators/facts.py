@@ -18,9 +18,6 @@ FUSION = "is a fusion of ONNX Runtime, which other runtimes do not know"
 AS_INFINITE = 1e30
 """Stands for infinity among floats, where infinity times zero would be no number."""
 
-TO_DEVIATION = 1e-9
-"""What MeanVarianceNormalization-13 adds to the deviation; other norms add an attribute, and to the variance."""
-
 
 class Neutral(Enum):
     """What leaves a reduction over a set as it is when it is added to the set."""

@@ -10,6 +10,9 @@ from compressor.operators.facts import EVERY, FUSION
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Call
 
+ELLIPSIS = "*"
+"""In an equation: axes without a letter, any number of them, which broadcast."""
+
 
 def matrices(call: Call) -> tuple[str, str]:
     """Both operands with the transpositions of Gemm applied; batch axes are not among them."""
@@ -57,20 +60,26 @@ def _einsum(call: Call) -> str:
     # A repeated index takes a diagonal, whose positions no signature names.
     if any(len(set(term)) < len(term) for term in [*terms, made]):
         raise Unexplained("repeats an index within one operand")
-    return f"{', '.join(' '.join(term) for term in terms)} -> {' '.join(made)}"
+    left = ", ".join(_axes(term) for term in terms)
+    return f"{left} -> {_axes(made)}"
+
+
+def _axes(term: str) -> str:
+    return " ".join("*rest" if index == ELLIPSIS else index for index in term)
 
 
 def equation(node: ir.Node) -> tuple[list[str], str]:
-    """Input terms and output term of an Einsum; raises Unexplained on an ellipsis."""
-    text = node.attributes.get_string("equation", "").replace(" ", "")
-    if "." in text or not text:
-        raise Unexplained("its equation has an ellipsis")
+    """Input terms and output term of an Einsum, a letter an axis, and ``ELLIPSIS`` for those that have no letter."""
+    text = node.attributes.get_string("equation", "").replace(" ", "").replace("...", ELLIPSIS)
+    if not text:
+        raise Unexplained("it has no equation")
     left, arrow, right = text.partition("->")
     terms = left.split(",")
     if not arrow:
         joined = "".join(terms)
-        # Without an arrow, ONNX as numpy: indices that occur once, in alphabetical order.
-        right = "".join(sorted(c for c in set(joined) if joined.count(c) == 1))
+        # Without an arrow, ONNX as numpy: those without a letter, then indices that occur once, in alphabetical order.
+        rest = ELLIPSIS if ELLIPSIS in joined else ""
+        right = rest + "".join(sorted(c for c in set(joined) - {ELLIPSIS} if joined.count(c) == 1))
     return terms, right
 
 

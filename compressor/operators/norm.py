@@ -66,7 +66,8 @@ def _softmax(node: ir.Node, coupling: Coupling) -> None:
 OPERATORS = (
     Operator(
         "BatchNormalization",
-        signature="n c *s, c, c, c, c -> n c *s",
+        # Where it trains it gives the statistics that it would go on with, up to opset 9 also those of the batch.
+        signature="n c *s, c, c, c, c -> n c *s, c, c, c, c",
         constants=propagate.batch_norm,
         scale=(1,),
         bias=2,

@@ -16,7 +16,6 @@ from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.channels.labels import Term
 from compressor.graph.evaluate import Array
 from compressor.graph.nodes import become_identity, number_of
-from compressor.operators.facts import TO_DEVIATION
 
 NARROW = frozenset(map(np.dtype, ("bool", "int8", "int16", "uint16")))
 """Types that Where of ONNX Runtime 1.24 does not take."""
@@ -245,10 +244,10 @@ def group_norm(node: ir.Node, reference: Reference) -> None:
     shape = reference.shape(value)
     groups = node.attributes.get_int("num_groups", 1)
     # The mask may be 1 along axis 1, where nothing of the channels goes.
-    kept = np.broadcast_to(mask.reshape(mask.shape[1], -1)[:, :1], (shape[1], 1)).reshape(groups, -1)
-    split = _reshaped(node, reference, value, [0, groups, -1])
-    spread = np.repeat(kept, int(np.prod(shape[2:])), axis=1)[None]
-    normal = _standardise(node, reference, split, spread, [2])
+    kept = np.broadcast_to(mask.reshape(mask.shape[1], -1)[:, :1], (shape[1], 1)).reshape(1, groups, -1, 1)
+    # Positions of the image have an axis of their own, as their number may depend on the input.
+    split = _reshaped(node, reference, value, [0, groups, kept.shape[2], -1])
+    normal = _standardise(node, reference, split, kept, [2, 3])
     # The shape is read at run time, since the batch may vary.
     back = reference.add(node, "Reshape", [normal, reference.add(node, "Shape", [value])])
     # GroupNormalization has scale and bias for each group in opset 18, for each channel from 21 on.
@@ -272,7 +271,8 @@ def _standardise(  # one formula: with and without a mean
     """``value``, normalised along ``axes`` by the statistics of its kept positions.
 
     That is (x - mean) / sqrt(variance + epsilon); not ``centred``: x / sqrt(mean square + epsilon). For
-    MeanVarianceNormalization it is (x - mean) / (sqrt(variance) + epsilon).
+    MeanVarianceNormalization it is (x - mean) / sqrt(variance): ONNX Runtime leaves out the 1e-9 of the standard, so
+    that rows in which all numbers are equal become NaN in both models.
     """
     dtype = reference.dtype(node.inputs[0])
     # Rows that go as a whole have no statistics that anybody reads.
@@ -292,14 +292,10 @@ def _standardise(  # one formula: with and without a mean
         kept = reference.add(node, "Mul", [reference.add(node, "Sub", [kept, mean(kept)]), keep])
     variance = mean(reference.add(node, "Mul", [kept, kept]))
 
-    def shifted(x: ir.Value, epsilon: float) -> ir.Value:
-        return reference.add(node, "Add", [x, reference.constant(np.asarray(epsilon).astype(dtype))])
-
-    if node.op_type == "MeanVarianceNormalization":
-        deviation = shifted(reference.add(node, "Sqrt", [variance]), TO_DEVIATION)
-    else:
-        deviation = reference.add(node, "Sqrt", [shifted(variance, number_of(node, "epsilon"))])
-    return reference.add(node, "Div", [kept, deviation])
+    if node.op_type != "MeanVarianceNormalization":
+        epsilon = reference.constant(np.asarray(number_of(node, "epsilon")).astype(dtype))
+        variance = reference.add(node, "Add", [variance, epsilon])
+    return reference.add(node, "Div", [kept, reference.add(node, "Sqrt", [variance])])
 
 
 def _reshaped(node: ir.Node, reference: Reference, value: ir.Value | None, shape: Sequence[int]) -> ir.Value:

@@ -10,7 +10,6 @@ from compressor.errors import PLEASE, NothingToProve, ProofFailed
 from compressor.pruning.standard import Standard
 from compressor.runtime.stored import Runs
 
-DRAWN = "it is drawn at random, so that no two runs of the model agree on it"
 NO_NUMBER = "no entry of this output was a finite number on the inputs of the proof"
 EMPTY = "this output was empty on the inputs of the proof"
 
@@ -85,10 +84,10 @@ class Evidence:
         evidence.inputs = [{k: list(v.shape) for k, v in feed.items()} for feed in asked.runs.feeds]
         # Below every rank, so that an output is named even where nothing differs.
         worst = -1.0
-        evidence.not_proved = [NotProved(asked.runs.names[place], DRAWN) for place in sorted(asked.drawn)]
+        evidence.not_proved = [NotProved(asked.runs.names[place], why) for place, why in sorted(asked.left_out.items())]
         for row in asked.distances(found):
             for place, (name, gap) in enumerate(zip(asked.runs.names, row, strict=True)):
-                if place in asked.drawn:
+                if place in asked.left_out:
                     continue
                 evidence.counts[name] = evidence.counts.get(name, 0) + gap.compared
                 evidence.passed = evidence.passed and gap.passed

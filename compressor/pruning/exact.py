@@ -16,12 +16,22 @@ from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.core.compare import Array, same_bits
 from compressor.errors import PLEASE, ProofFailed
 from compressor.graph.weights import DerivedTensor, paired_weights, parts
+from compressor.pruning.written import told
+
+NUMBERS_AND_NAMES = {
+    ir.AttributeType.FLOAT,
+    ir.AttributeType.FLOATS,
+    ir.AttributeType.STRING,
+    ir.AttributeType.STRINGS,
+}
+"""Types of attributes that hold no size: those of whole numbers are what a repair changes."""
 
 
 def demand_exact(cut: ChannelMask, small: ir.Model) -> int:
-    """Holds the weights of a smaller model against those of the one that was cut, bit by bit.
+    """Holds the weights of a smaller model against those of the one that was cut, bit by bit, and settings of nodes.
 
-    Constants that a repair made have names of their own, and are for the runs to judge.
+    Constants that a repair made have names of their own, and are for the runs to judge, as are whole numbers in
+    attributes. An epsilon, a slope or a mode is what it was: runs see a small change of it only above their tolerance.
 
     Args:
         cut: what went, of the model that was analysed.
@@ -33,6 +43,7 @@ def demand_exact(cut: ChannelMask, small: ir.Model) -> int:
     Raises:
         ProofFailed: one holds something else.
     """
+    _demand_settings(cut.coupling.graph, small.graph)
     count = 0
     for value, whole, kept in paired_weights(cut.coupling.graph, small.graph):
         count += 1
@@ -42,6 +53,18 @@ def demand_exact(cut: ChannelMask, small: ir.Model) -> int:
                 f"weight {value.name!r} of the smaller model does not hold what stays of the original's; {PLEASE}"
             )
     return count
+
+
+def _demand_settings(before: ir.Graph, after: ir.Graph) -> None:
+    nodes = {node.name: node for node in before.all_nodes()}
+    for node in after.all_nodes():
+        twin = nodes.get(node.name)
+        if twin is None or (twin.domain, twin.op_type) != (node.domain, node.op_type):
+            continue
+        for name, attribute in twin.attributes.items():
+            left = node.attributes.get(name)
+            if attribute.type in NUMBERS_AND_NAMES and (left is None or told(left) != told(attribute)):
+                raise ProofFailed(f"attribute {name!r} of node {node.name!r} is not what the original has; {PLEASE}")
 
 
 def stays(whole: ir.TensorProtocol, kept: ir.TensorProtocol, mask: Mask | None) -> bool:

@@ -37,6 +37,8 @@ from compressor.pruning.standard import Standard, drawn_outputs, moved_runs, noi
 from compressor.pruning.written import demand_same
 from compressor.runtime.stored import Answers, Feed, Runnable, Runs
 
+SIZES = "sizes"
+"""What an entry of what is not proved is about that is about no group."""
 ONE_SIZE = "one size of its open dimensions was run: the file takes no other, or another would take too much"
 SIZED = (
     "what goes is masked by position along an open dimension, so that values were compared at one size; at another one "
@@ -109,7 +111,7 @@ def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: Ru
         evidence.note = "; ".join(filter(None, [evidence.note, masked.stored.note]))
     evidence.masked_statistics = masked.masks is not None and masked.masks.statistics > 0
     if shapes.chosen and len({_sizes_of(feed) for feed in taken}) == 1:
-        evidence.not_proved.append(NotProved("sizes", SIZED if sized and inputs.second is not None else ONE_SIZE))
+        evidence.not_proved.append(NotProved(SIZES, SIZED if sized and inputs.second is not None else ONE_SIZE))
     return evidence, asked
 
 
@@ -182,8 +184,8 @@ def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.
             if asked.met_by(answers.stored.run(runs.feeds, optimise=False)):
                 return
             if may_draw(model):
-                asked = replace(asked, drawn=drawn_outputs(answers, asked.tolerance))
-            asked = replace(asked, noise=noise_of([(answers.runs, moved_runs(answers, runs.feeds))]))
+                asked = replace(asked, left_out=drawn_outputs(answers, asked.tolerance))
+            asked = replace(asked, noise=noise_of([(answers.runs, moved_runs(answers, runs.feeds))], asked.left_out))
     evidence = Evidence.of(asked, answers.runs)
     if not evidence.passed:
         raise ProofFailed(

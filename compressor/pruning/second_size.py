@@ -1,4 +1,4 @@
-"""A reference at the second size, where masks spell out a size of the inputs.
+"""A reference at the second size, where the one that was made at the first size does not run there.
 
 Heads that are merged with the batch, say, are masked by position along an axis that is open. Such a mask fits the
 sizes that the model was analysed at and no other. Analysed anew at the second sizes, the same plan makes masks that fit
@@ -19,7 +19,7 @@ from compressor.pruning.apply import cut_of
 from compressor.pruning.evidence import Evidence
 from compressor.pruning.inputs import Inputs
 from compressor.pruning.piecewise import runnable
-from compressor.pruning.proof import tolerance_of
+from compressor.pruning.proof import answers_of, tolerance_of
 from compressor.pruning.standard import with_tolerance
 from compressor.runtime.stored import Answers, Runnable
 
@@ -37,7 +37,7 @@ def at_second_size(
         folder: where files may be put.
 
     Raises:
-        ProofFailed: outputs have other names.
+        ProofFailed: the smaller model does not run there, or has outputs of other names.
     """
     sizes = found.shapes.other_inputs
     if sizes == found.shapes.inputs:
@@ -48,8 +48,8 @@ def at_second_size(
         model, _ = surgery.mask(again.model, cut_of(plan, again))
         feed = Inputs.of_proof(model, again.shapes.of_inputs(model.graph), settings.seed + 1).first
         expected = Answers.of(runnable(model, folder, settings.provider), [feed])
-        answers = Answers.of(small, [feed])
     # Not every plan is one for the model at other sizes, and not every reference runs there.
     except (ModelError, PlanError, RuleFault, UsageError):
         return None
+    answers = answers_of(small, [feed])
     return Evidence.of(*with_tolerance(expected, answers, tolerance_of(settings), draws=may_draw(model)))

@@ -9,8 +9,8 @@ others none. Whether anything could still be noticed under it is what :mod:`comp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -28,6 +28,8 @@ NUDGES = 2
 """Sets of inputs that differ from the proof's in the last bit."""
 REPEATS = 3
 """Runs on the same inputs, of which one at least shows what is drawn at random."""
+DRAWN = "it is drawn at random, so that no two runs of the model agree on it"
+RESIZED = "its size depends on rounding: inputs that differ in the last bit give another one"
 AMPLIFIED = "rounding decides here: the tolerance is a multiple of what it does to these outputs by itself"
 PLAIN = "compared with graph optimisations off: with them the runtime rounds in other places"
 
@@ -42,7 +44,7 @@ class Standard:
         noise: what rounding does to each output of each run, with a margin; empty where that was not asked.
         optimise: the graph optimisations that both models are run with.
         note: what a reader of the numbers should know.
-        drawn: places of outputs that are drawn at random, of which nothing is compared.
+        left_out: places of outputs of which nothing is compared, and why.
     """
 
     runs: Runs
@@ -50,7 +52,7 @@ class Standard:
     noise: Sequence[Sequence[Array]] = ()
     optimise: bool = True
     note: str = ""
-    drawn: frozenset[int] = frozenset()
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
     def distances(self, found: Runs) -> list[list[Distance]]:
         """How far each output of each run is; ``found`` has the same feeds.
@@ -63,9 +65,11 @@ class Standard:
             raise ProofFailed(f"outputs {list(self.runs.names)} came as {list(found.names)}; {PLEASE}")
         for number, (expected, given) in enumerate(zip(self.runs.outputs, found.outputs, strict=True)):
             noise: list[Array | None] = list(self.noise[number]) if self.noise else [None] * len(expected)
-            for place in self.drawn:
-                noise[place] = np.full((), np.inf)
-            rows.append([distance(a, b, self.tolerance, n) for a, b, n in zip(expected, given, noise, strict=True)])
+            pairs = list(zip(expected, given, strict=True))
+            for place in self.left_out:
+                # Nothing is compared of what rounding decides, and sizes may differ there.
+                noise[place], pairs[place] = np.full((), np.inf), (expected[place], expected[place])
+            rows.append([distance(a, b, self.tolerance, n) for (a, b), n in zip(pairs, noise, strict=True)])
         return rows
 
     def met_by(self, found: Runs) -> bool:
@@ -97,21 +101,23 @@ def with_tolerance(
     """
     feeds, runs = expected.runs.feeds, found.runs
     strict = Standard(expected.runs, tolerance)
-    # Other shapes cannot be explained by rounding.
-    if strict.met_by(runs) or not _same_shapes(strict.runs, runs):
+    if strict.met_by(runs):
         return strict, runs
     # Before rounding has the word: what is drawn would pass for it.
-    if draws:
-        strict = replace(strict, drawn=drawn_outputs(expected, tolerance))
-        if strict.met_by(runs):
-            return strict, runs
+    left_out = drawn_outputs(expected, tolerance) if draws else {}
+    if not _same_shapes(strict.runs, runs):
+        left_out = _resized_by_rounding(expected) | left_out
+    strict = replace(strict, left_out=left_out)
+    # Other shapes cannot be explained by rounding, but where it moves those of the original too.
+    if strict.met_by(runs) or not _same_shapes(strict.runs, runs, but=left_out):
+        return strict, runs
     # Only runs that fail are repeated: noise is measured where it is needed, and nowhere else.
     failing = [k for k, row in enumerate(strict.distances(runs)) if not all(gap.passed for gap in row)]
     moved = _moved_in(expected, failing)
     # By whole outputs instead of channels: where these agree, only small channels in which numbers cancel do not.
     rough = replace(strict, tolerance=Tolerance(tolerance.rtol, tolerance.atol))
     note = "" if rough.met_by(runs) else AMPLIFIED  # numbers that cancel are no news
-    noisy = replace(strict, noise=noise_of([(strict.runs, moved)]), note=note)
+    noisy = replace(strict, noise=noise_of([(strict.runs, moved)], but=left_out), note=note)
     if noisy.met_by(runs):
         return noisy, runs
     # Dearer than nudging, since both models are loaded again; so it is asked later.
@@ -121,14 +127,23 @@ def with_tolerance(
         return bare, plain[1]
     # Last, the noise of the smaller model counts too; it may round in places that the reference has not.
     sides = [(strict.runs, [*moved, plain[0]]), (runs, [*_moved_in(found, failing), plain[1]])]
-    return replace(strict, noise=noise_of(sides), note=note), runs
+    return replace(strict, noise=noise_of(sides, but=left_out), note=note), runs
 
 
-def drawn_outputs(answers: Answers, tolerance: Tolerance) -> frozenset[int]:
-    """Places of outputs that are other ones each time a model is run on the same inputs."""
+def drawn_outputs(answers: Answers, tolerance: Tolerance) -> dict[int, str]:
+    """Places of outputs that are other ones each time a model is run on the same inputs, with the reason."""
     first = Standard(answers.runs, tolerance)
     again = [first.distances(answers.live.run(answers.runs.feeds)) for _ in range(REPEATS)]
-    return frozenset(k for rows in again for row in rows for k, gap in enumerate(row) if not gap.passed)
+    return {k: DRAWN for rows in again for row in rows for k, gap in enumerate(row) if not gap.passed}
+
+
+def _resized_by_rounding(answers: Answers) -> dict[int, str]:
+    """Places of outputs whose sizes are other ones where inputs differ in the last bit, with the reason."""
+    again = [*moved_runs(answers, answers.runs.feeds), answers.stored.run(answers.runs.feeds, optimise=False)]
+    rows = [pair for other in again for pair in zip(answers.runs.outputs, other.outputs, strict=True)]
+    return {
+        k: RESIZED for one, two in rows for k, (a, b) in enumerate(zip(one, two, strict=True)) if a.shape != b.shape
+    }
 
 
 def moved_runs(answers: Answers, feeds: Sequence[Feed]) -> list[Runs]:
@@ -168,17 +183,21 @@ def _moved_in(answers: Answers, numbers: Sequence[int]) -> list[Runs]:
     return several
 
 
-def noise_of(sides: Sequence[tuple[Runs, Sequence[Runs]]]) -> list[list[Array]]:
+def noise_of(sides: Sequence[tuple[Runs, Sequence[Runs]]], but: Collection[int] = ()) -> list[list[Array]]:
     """What rounding does to each output of each run: the larger of what it does to either model, with a margin.
 
     Args:
         sides: runs of a model and the same runs, rounded differently; of equal shapes.
+        but: places of outputs that are not asked about and may have other shapes; there it is infinite.
     """
+    endless = np.full((), np.inf)
     found = []
     for number, row in enumerate(sides[0][0].outputs):
         parts = [
             [
-                rounding_spread(base.outputs[number][k], [v.outputs[number][k] for v in variants])
+                endless
+                if k in but
+                else rounding_spread(base.outputs[number][k], [v.outputs[number][k] for v in variants])
                 for k in range(len(row))
             ]
             for base, variants in sides
@@ -209,9 +228,12 @@ def _nudge(array: Array, rng: np.random.Generator) -> Array:
     return np.nextafter(array, np.where(large, array, goals))
 
 
-def _same_shapes(one: Runs, two: Runs) -> bool:
+def _same_shapes(one: Runs, two: Runs, but: Collection[int] = ()) -> bool:
     return all(
-        a.shape == b.shape for rows in zip(one.outputs, two.outputs, strict=True) for a, b in zip(*rows, strict=True)
+        a.shape == b.shape
+        for rows in zip(one.outputs, two.outputs, strict=True)
+        for place, (a, b) in enumerate(zip(*rows, strict=True))
+        if place not in but
     )
 
 

@@ -26,10 +26,12 @@ def demand_same(proved: ir.Model, other: ir.Model, what: str = "the written file
         what: what messages call it.
 
     Raises:
-        ProofFailed: a node, an attribute, a body or a weight is another.
+        ProofFailed: a node, an attribute, a body, a weight or a version of operators is another.
     """
     if proved.functions.keys() != other.functions.keys():
         raise ProofFailed(f"{what} has other functions than were proved; {PLEASE}")
+    if _read_by(proved) != _read_by(other):
+        raise ProofFailed(f"{what} is of other versions of the format or of operator sets than was proved; {PLEASE}")
     graphs = [(proved.graph, other.graph)]
     graphs += [(function.graph, other.functions[name].graph) for name, function in proved.functions.items()]
     for one, two in graphs:
@@ -43,6 +45,12 @@ def demand_same(proved: ir.Model, other: ir.Model, what: str = "the written file
             continue
         if kept is None or not same_tensors(whole, kept):
             raise ProofFailed(f"weight {name!r} of {what} is another than was proved; {PLEASE}")
+
+
+def _read_by(model: ir.Model) -> Told:
+    """The versions by which a runtime reads a model and its functions."""
+    functions = [(key, sorted(function.opset_imports.items())) for key, function in model.functions.items()]
+    return model.ir_version, sorted(model.opset_imports.items()), sorted(functions)
 
 
 def _demand_same_nodes(proved: ir.Graph, other: ir.Graph, what: str) -> None:
@@ -70,10 +78,10 @@ def _names(values: Sequence[ir.Value | None]) -> tuple[str, ...]:
 
 
 def _attribute(attribute: ir.Attr) -> Told:
-    return attribute.name, attribute.type, _told(attribute)
+    return attribute.name, attribute.type, told(attribute)
 
 
-def _told(attribute: ir.Attr) -> object:
+def told(attribute: ir.Attr) -> object:
     """The value, in a form that can be compared."""
     value = attribute.value
     match attribute.type:

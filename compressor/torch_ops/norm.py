@@ -9,10 +9,11 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
-from compressor.operators.facts import TO_DEVIATION
 from compressor.torch_ops.site import Function, Maker, Site, Told, positive
 
 Tensor = torch.Tensor
+TO_DEVIATION = 1e-9
+"""What MeanVarianceNormalization-13 adds to the deviation; other norms add an attribute, and to the variance."""
 
 
 def _batch(site: Site) -> Function:

@@ -26,6 +26,12 @@ g (float[N, 3] x, bool c) => (float[N, 4] y) <float[3, 4] w = {0, 1, 2, 3, 4, 5,
     y = MIDDLE
 }
 """
+LOOP = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[N, 3] x) => (float[M, N, 3] y) <int64 two = {2}> {
+    y = Loop (two, "") <body = b (int64 i, bool k) => (bool l, float[N, 3] e) { l = Identity (k)  e = Relu (x) }>
+}
+"""
 Change = Callable[[onnx.ModelProto], object]
 
 
@@ -83,6 +89,7 @@ LOADED: dict[str, tuple[Callable[[], onnx.ModelProto], Change]] = {
     "weight without name": (model, lambda m: m.graph.initializer.add(data_type=1)),
     "metadata twice": (model, lambda m: [m.metadata_props.add(key="k", value="v") for _ in "ab"]),
     "map as output": (model, _zip_map),
+    "loop with neither state nor condition": (lambda: parsed(LOOP), lambda _: None),
     "twenty nested branches": (lambda: model(_branches(20)), lambda _: None),
 }
 

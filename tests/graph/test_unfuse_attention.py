@@ -31,6 +31,8 @@ BODIES = {
         {{ y = com.microsoft.Attention<num_heads=2,qkv_hidden_sizes=[8,8,4]>(x, w, b) }}""",
     "Attention with a mask": f"""{X} <{PACKED}, int32[2,5] pad = {{1,1,1,1,0,1,1,1,0,0}}>
         {{ y = com.microsoft.Attention<num_heads=2,scale=0.3>(x, w, b, pad) }}""",
+    "Attention with lengths of rows": f"""{X} <{PACKED}, int32[2] lengths = {{4,3}}>
+        {{ y = com.microsoft.Attention<num_heads=2>(x, w, b, lengths) }}""",
     "Attention with scores added": f"""{X} <{PACKED}, float[2,2,5,5] add>
         {{ y = com.microsoft.Attention<num_heads=2>(x, w, b, , , add) }}""",
     "Attention with a cache": f"{TWO} <{PACKED}, float[2,2,2,3,4] past> {{ y, now = {CACHED}(x, w, b, , past) }}",

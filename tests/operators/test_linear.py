@@ -67,8 +67,12 @@ CASES = (
     token("Einsum of a diagonal",
           'c = Einsum<equation="bti,ij->btij">(a, u) d = Einsum<equation="btii->bti">(c) b = Relu(d)',
           {"v": 3}, more="float[16,16] u", frozen={"w": "repeats an index"}),
-    token("Einsum with an ellipsis", 'b = Einsum<equation="...i,io->...o">(a, u)', {"v": 3},
-          more="float[16,16] u", frozen={"w": "ellipsis"}),
+    token("Einsum with an ellipsis", 'b = Einsum<equation="...i,io->...o">(a, u)', {"w": 8, "u": 8, "v": 3},
+          more="float[16,16] u"),
+    token("Einsum with an ellipsis, without an arrow", 'b = Einsum<equation="...i,io">(a, u)',
+          {"w": 8, "u": 8, "v": 3}, more="float[16,16] u"),
+    token("Einsum of activations with an ellipsis",
+          'g = Einsum<equation="...ti,...si->...ts">(a, a)  b = Einsum<equation="...ts,...si->...ti">(g, a)'),
 )  # fmt: skip
 
 

@@ -68,6 +68,8 @@ CASES = (
     image("MeanVarianceNormalization of small numbers",
           "s = Mul(a, tiny)  b = MeanVarianceNormalization<axes=[1,2,3]>(s)", more="float tiny = {0.001}"),
     image("MeanVarianceNormalization over negative axes", "b = MeanVarianceNormalization<axes=[-3]>(a)"),
+    image("MeanVarianceNormalization of rows that are all zero",
+          "s = Sub(a, two)  r = Relu(s)  b = MeanVarianceNormalization<axes=[1]>(r)", more="float two = {2.0}"),
     image("LRN", "b = LRN<size=3>(a)", {"v": 4}, frozen={"w": "LRN works along this axis"}),
     *(image(f"{op} over channels", f"b = {op}<axis=1>(a)", {"v": 4}, frozen={"w": f"{op} runs over it"})
       for op in ("Softmax", "LogSoftmax", "Hardmax")),

@@ -62,6 +62,23 @@ def test_any_weight(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         prune(in_memory(between("b = Relu(a)")), SETTINGS)
 
 
+@pytest.mark.parametrize(("operator", "attribute", "other"), [("LeakyRelu<alpha = 0.01>", "alpha", 0.010001)])
+def test_settings_of_nodes_that_no_cut_changes(
+    monkeypatch: pytest.MonkeyPatch, operator: str, attribute: str, other: float
+) -> None:
+    honest = surgery.remove
+
+    def wrong(small: ir.Model, *rest: Any) -> None:
+        honest(small, *rest)
+        for node in small.graph:
+            if attribute in node.attributes:
+                node.attributes[attribute] = ir.AttrFloat32(attribute, other)
+
+    monkeypatch.setattr(surgery, "remove", wrong)
+    with pytest.raises(ProofFailed, match=f"attribute '{attribute}' of node"):
+        prune(in_memory(between(f"b = {operator}(a)")), SETTINGS)
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_right_cuts_are_exact(seed: int) -> None:
     source = in_memory(random_model(np.random.default_rng(seed)))

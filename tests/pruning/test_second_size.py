@@ -11,6 +11,7 @@ import pytest
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import ProofFailed
+from compressor.operators.reference import Reference
 from compressor.pruning import surgery
 from compressor.steps.prune import step
 from tests.models import MERGED_HEADS, in_memory, model
@@ -19,6 +20,27 @@ SETTINGS = PruneSettings(ratio=0.5, round_to=1, recover="none", scope="local")
 
 
 def test_two_sizes_are_compared() -> None:
+    found = prune(in_memory(model(MERGED_HEADS)), SETTINGS).report.proof
+    assert found is not None
+    assert not found.not_proved
+    assert len({tuple(feed["x"]) for feed in found.inputs}) == 2
+
+
+GROUPED = """(float[n,3,h,w] x) => (float[n,8,m] y)
+    <float[16,3,3,3] w, float[16] s, float[16] t, int64[3] rows = {0, 16, -1}, float[8,16,1] v> {
+    a = Conv<pads=[1,1,1,1]>(x, w)  b = GroupNormalization<num_groups=4>(a, s, t)  c = Reshape(b, rows)
+    y = Conv(c, v) }"""
+
+
+def test_masks_within_groups_fit_every_size() -> None:
+    found = prune(in_memory(model(GROUPED, opset=21)), SETTINGS).report.proof
+    assert found is not None
+    assert not found.not_proved
+    assert len({tuple(feed["x"]) for feed in found.inputs}) == 2
+
+
+def test_a_reference_that_runs_at_one_size_alone_says_nothing_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Reference, "sized", property(lambda _: False, lambda *_: None), raising=False)
     found = prune(in_memory(model(MERGED_HEADS)), SETTINGS).report.proof
     assert found is not None
     assert not found.not_proved

@@ -71,6 +71,28 @@ def test_whole_numbers_have_no_last_bit_so_weights_are_moved(kind: str, tmp_path
     np.testing.assert_array_equal(again.outputs[0][0], one.runs.outputs[0][0], "the model itself is left as it was")
 
 
+COUNTED = """(float[2,8] x) => (float[2,4] y, float[u] z) <float[8,4] w> { y = MatMul(x, w)  z = Unique(y) }"""
+
+
+def test_sizes_that_follow_from_rounding_are_not_compared(tmp_path: Path) -> None:
+    x = np.full((2, 8), 7.0, np.float32)
+
+    def of(last: float) -> Answers:
+        made = in_memory(model(COUNTED))
+        weights = np.ones((8, 4), np.float32)
+        weights[:, -1] *= np.float32(last)
+        made.graph.initializers["w"].const_value = ir.tensor(weights, name="w")
+        return Answers.of(Stored.write(made, tmp_path, "cpu"), [{"x": x}])
+
+    one, two, far = of(1.0), of(1 + 1.2e-7), of(1.1)
+    assert one.runs.outputs[0][1].shape != two.runs.outputs[0][1].shape
+    asked, runs = with_tolerance(one, two, STRICT, draws=False)
+    assert asked.met_by(runs)
+    assert list(asked.left_out) == [1]
+    asked, runs = with_tolerance(one, far, STRICT, draws=False)
+    assert not asked.met_by(runs)
+
+
 @pytest.mark.parametrize("factor", [1 + 3e-4, 1.01, 2.0])
 def test_what_rounding_does_not_explain_is_not_allowed(factor: float, tmp_path: Path) -> None:
     x = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float32)

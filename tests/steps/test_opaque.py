@@ -32,8 +32,9 @@ def test_a_weight_that_only_such_a_node_reads_counts_there() -> None:
 
 
 def test_a_form_that_its_rule_declines_is_told_too() -> None:
-    (row,) = rows(between('b = Einsum<equation="...a->...a">(a)'))
-    assert (row.operator, row.reason, row.channels) == ("Einsum", "Einsum: its equation has an ellipsis", 16)
+    (row,) = rows(between('c = Einsum<equation="nchh->nch">(a) b = Unsqueeze(c, last)', more="int64[1] last = {3}"))
+    reason = "Einsum: repeats an index within one operand"
+    assert (row.operator, row.reason, row.channels) == ("Einsum", reason, 16)
 
 
 def test_nodes_that_read_constants_alone_stop_nothing() -> None:
