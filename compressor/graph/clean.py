@@ -26,7 +26,7 @@ FOLD_LIMIT = 1 << 26
 SMALL = 1 << 16
 """Elements below which a copy of a constant costs nothing worth saving."""
 NEGLIGIBLE = 1 << 12
-"""Bytes by which a file may grow for a constant that saves a node."""
+"""Bytes by which a file may grow for a constant that saves a node, and below which a weight may be copied."""
 ROUNDS = 8
 LOOP_INPUTS = 2
 """How many times it goes round, and whether it goes on: inputs that a Loop has to name, empty or not."""
@@ -218,13 +218,13 @@ def _constant(node: ir.Node, model: ir.Model, shapes: Shapes) -> Sequence[Array 
 
 
 def _ties(node: ir.Node, shapes: Shapes) -> bool:
-    """Would folding copy a large weight that has several users, or of which somebody reads the original?
+    """Would folding copy a weight that has several users, or of which somebody reads the original?
 
     Parts cut out of one weight (the gates of a recurrent layer) are no copies: together they are as large as it.
     """
     for value in node.inputs:
         tensor = initializer_of(value) if value is not None else None
-        if value is None or tensor is None or tensor.size <= SMALL or len(value.uses()) < 2:
+        if value is None or tensor is None or tensor.nbytes <= NEGLIGIBLE or len(value.uses()) < 2:
             continue
         users = [n for n, _ in value.uses()]
         made = sum(int(np.prod(shapes(v) or (FOLD_LIMIT,))) for n in users for v in n.outputs)
