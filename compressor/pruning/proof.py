@@ -43,6 +43,11 @@ SIZED = (
     "the shapes of outputs were"
 )
 
+UNLIKE = (
+    "sizes of one input that have one name were taken to be equal, as ONNX has it; where they are not, ONNX Runtime "
+    "runs the file all the same and gives something else"
+)
+
 
 def tolerance_of(settings: ProofSection) -> Tolerance:
     """The error that settings allow; by channel, unless only the quick proof is wanted."""
@@ -55,6 +60,22 @@ def answers_of(found: Runnable, inputs: Sequence[Feed]) -> Answers:
         return Answers.of(found, inputs)
     except ModelError as error:
         raise ProofFailed(f"a model made from the original fails: {error}; {PLEASE}") from None
+
+
+def unlike(reference: Runnable, found: Runnable, inputs: Inputs, settings: ProofSection) -> list[NotProved]:
+    """What is not the same where sizes differ that an input calls alike: nothing is owed there, so it is said alone."""
+    if settings.verify != "full" or inputs.unlike is None:
+        return []
+    try:
+        expected = Answers.of(reference, [inputs.unlike])
+    except ModelError:
+        return []  # nobody runs it at such sizes
+    try:
+        answers = Answers.of(found, [inputs.unlike])
+    except ModelError:
+        return [NotProved("sizes", UNLIKE)]
+    held = with_tolerance(expected, answers, tolerance_of(settings), draws=may_draw(inputs.model))
+    return [] if Evidence.of(*held).passed else [NotProved("sizes", UNLIKE)]
 
 
 # ---- the masked graph, and the smaller one -------------------------------------------------------------------
@@ -110,6 +131,7 @@ def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: Ru
     evidence.masked_statistics = masked.masks is not None and masked.masks.statistics > 0
     if shapes.chosen and len({_sizes_of(feed) for feed in taken}) == 1:
         evidence.not_proved.append(NotProved("sizes", SIZED if sized and inputs.second is not None else ONE_SIZE))
+    evidence.not_proved += unlike(masked.stored, found, inputs, settings)
     return evidence, asked
 
 
