@@ -71,11 +71,16 @@ def check_tensors(model: onnx.ModelProto, folder: Path, own: Path | None = None)
     files: set[Path] = set()
     for body in bodies(model):
         for tensor in tensors(body):
-            if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                files.add(extent(tensor, folder, own).file)
-            else:
-                _check_embedded(tensor)
+            files |= check_tensor(tensor, folder, own)
     return files
+
+
+def check_tensor(tensor: onnx.TensorProto, folder: Path, own: Path | None = None) -> set[Path]:
+    """Check the data of one tensor; arguments, result and errors as of :func:`check_tensors`."""
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        return {extent(tensor, folder, own).file}
+    _check_embedded(tensor)
+    return set()
 
 
 def embed_nested(model: onnx.ModelProto, folder: Path, own: Path | None = None) -> None:
@@ -91,11 +96,21 @@ def embed_nested(model: onnx.ModelProto, folder: Path, own: Path | None = None) 
         # Initializers come first among the tensors of a graph, and those of the main graph stay in their file.
         mapped = len(model.graph.initializer) if position == 0 else 0
         for tensor in islice(tensors(body), mapped, None):
-            if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                total += _embed(tensor, extent(tensor, folder, own), MAX_NESTED_BYTES - total)
+            total += embed(tensor, folder, own, MAX_NESTED_BYTES - total)
 
 
-def _embed(tensor: onnx.TensorProto, where: Extent, room: int) -> int:
+def embed(tensor: onnx.TensorProto, folder: Path, own: Path | None, room: int) -> int:
+    """Read the external data of a tensor, if it has such, into the message.
+
+    Returns:
+        Bytes read.
+
+    Raises:
+        ModelError: as :func:`extent`, or there are more than ``room`` of them.
+    """
+    if tensor.data_location != onnx.TensorProto.EXTERNAL:
+        return 0
+    where = extent(tensor, folder, own)
     if where.length > room:
         raise ModelError("attributes and subgraphs refer to more than 2 GiB of external data")
     with where.file.open("rb") as file:
@@ -126,7 +141,7 @@ def extent(tensor: onnx.TensorProto, folder: Path, own: Path | None = None) -> E
     if not all(isinstance(text, str) for text in entries.values()):
         # The protobuf library hands out what is not UTF-8 as bytes.
         raise ModelError(f"{name} has external data at a place that is not UTF-8; rename the file")
-    dtype, count = _declared(tensor, name)
+    dtype, count = declared(tensor, name)
     if dtype in _UNSIZED or any(len(getattr(tensor, field)) for field in (*_DATA_FIELDS, "raw_data")):
         raise ModelError(f"{name} is a string or also holds data of its own; store it one way")
     needed = (count * dtype.bitwidth + 7) // 8
@@ -183,8 +198,12 @@ def _contained(location: str, folder: Path, name: str) -> tuple[Path, int]:
     return current, status.st_size
 
 
-def _declared(tensor: onnx.TensorProto, name: str) -> tuple[ir.DataType, int]:
-    """Data type and number of elements that a tensor declares, within what can exist."""
+def declared(tensor: onnx.TensorProto, name: str) -> tuple[ir.DataType, int]:
+    """Data type and number of elements that a tensor, which messages call ``name``, declares, within what can exist.
+
+    Raises:
+        ModelError: the type is unknown, or the shape is none that a tensor could have.
+    """
     try:
         dtype = ir.DataType(tensor.data_type)
     except ValueError:
@@ -206,7 +225,7 @@ def _declared(tensor: onnx.TensorProto, name: str) -> tuple[ir.DataType, int]:
 def _check_embedded(tensor: onnx.TensorProto) -> None:
     """Compare the data inside the model file with the declared type and shape, allocating nothing for it."""
     name = f"tensor {quoted(tensor.name)}"
-    dtype, count = _declared(tensor, name)
+    dtype, count = declared(tensor, name)
     if tensor.external_data:
         raise ModelError(f"{name} names an external file, but is not marked external; save it again")
     filled = [field for field in _DATA_FIELDS if len(getattr(tensor, field))]

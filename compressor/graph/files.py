@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped, 
 
 from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.graph.complete import complete, set_maps_aside
+from compressor.graph.dense import make_dense
 from compressor.graph.external import check_tensors, embed_nested
 from compressor.graph.metadata import PREFIX
 from compressor.graph.normalise import open_negative_sizes
@@ -84,8 +85,9 @@ def load_model(path: str | Path) -> ir.Model:
         proto = _parse(path)
         folder = _folder(path)
         # Every check comes before `from_proto`, which trusts the message, and each relies on those before it.
+        sparse = make_dense(proto, folder)
         deadly = complete(proto)
-        read = {own, *check_tensors(proto, folder, own)}
+        read = {own, *sparse, *check_tensors(proto, folder, own)}
         maps = set_maps_aside(proto)
         check_structure(proto)
         embed_nested(proto, folder, own)
@@ -123,7 +125,8 @@ def model_files(path: str | Path) -> set[Path]:
     """
     path = Path(path)
     try:
-        return {path.absolute(), *check_tensors(_parse(path), _folder(path), path.absolute())}
+        own, folder, proto = path.absolute(), _folder(path), _parse(path)
+        return {own, *make_dense(proto, folder), *check_tensors(proto, folder, own)}
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
 

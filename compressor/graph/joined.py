@@ -122,7 +122,12 @@ def _part(whole: ir.Model, part: Part, passed: Mapping[str, ir.Node], values: Ma
         if name not in values and name not in passed:
             raise TargetOutOfReach(f"after the cut nothing reads {name!r}, which one file hands to another; prune less")
     inputs = [values[name] if name in values else passed[name].outputs[0] for name in part.inputs.values()]
-    outputs = [values[name] if name in values else passed[name].inputs[0] for name in part.outputs.values()]
+    own = dict(zip(part.inputs, inputs, strict=True))
+    # A result that is an input of the file is that again, not the copy of it that the whole gives.
+    outputs = [
+        own.get(result, values[name] if name in values else passed[name].inputs[0])
+        for result, name in part.outputs.items()
+    ]
     graph = extract(whole.graph, inputs, [v for v in outputs if v is not None])
     graph.meta.clear()
     graph.meta.update(part.model.graph.meta)
@@ -188,6 +193,17 @@ def _same(values: Iterable[ir.Value]) -> dict[str, str]:
     return {str(v.name): str(v.name) for v in values}
 
 
+def _copy_echoes(graph: ir.Graph, links: Mapping[str, str]) -> None:
+    """Makes results of their own of those that are an input which is handed over: one value has one name."""
+    for place, value in enumerate(graph.outputs):
+        if value.is_graph_input() and str(value.name) in links:
+            node = ir.node("Identity", [value], name=f"{value.name}.result")
+            copy = node.outputs[0]
+            copy.name, copy.type, copy.shape = value.name, value.type, value.shape
+            graph.append(node)
+            graph.outputs[place] = copy
+
+
 class _Joint:
     """A model that files are joined to, one after the other."""
 
@@ -204,23 +220,16 @@ class _Joint:
         graph, whole = model.graph, self._whole.graph
         adopt_opsets(graph, whole.opset_imports, path.name)
         links = self._links(path, graph, pairs)
-        # One value cannot be what a file hands on and a result of the next under two names.
-        through = next((v for v in graph.outputs if v in graph.inputs and str(v.name) in links), None)
-        if through is not None:
-            raise ModelError(
-                f"--also {path}: its output {through.name!r} is its input of that name; leave it out, as the "
-                "file before gives it already"
-            )
+        _copy_echoes(graph, links)
         # Held before they are renamed: later the file is split again under the names that it came with.
         inputs, outputs = list(graph.inputs), list(graph.outputs)
         names = [str(v.name) for v in (*inputs, *outputs)]
         renamed = self._tell_apart(path, graph, {i: self._given[name] for i, name in links.items()})
-        known = dict(zip(names, [str(v.name) for v in (*inputs, *outputs)], strict=True))
+        now = [str(v.name) for v in (*inputs, *outputs)]
         for value in inputs:
             own = renamed.get(str(value.name), str(value.name))
             if own in links:
-                value.replace_all_uses_with(self._handed_over(links[own], value), replace_graph_outputs=True)
-                known[own] = links[own]
+                value.replace_all_uses_with(self._handed_over(links[own], value))
         nodes, weights = list(graph), list(graph.initializers.values())
         kept = [value for value in inputs if renamed.get(str(value.name), str(value.name)) not in links]
         results = list(graph.outputs)
@@ -243,8 +252,8 @@ class _Joint:
             Part(
                 source,
                 path,
-                {name: known[name] for name in names[: len(inputs)]},
-                {name: known[name] for name in names[len(inputs) :]},
+                {name: links.get(name, new) for name, new in zip(names, now[: len(inputs)], strict=False)},
+                dict(zip(names[len(inputs) :], now[len(inputs) :], strict=True)),
                 renamed,
             )
         )

@@ -80,12 +80,9 @@ def tensors(body: Body) -> Iterator[onnx.TensorProto]:
     """Tensors of one body, not of the graphs in it: initializers and attributes.
 
     Raises:
-        ModelError: the body holds a sparse tensor, which the model in memory cannot represent.
+        ModelError: an attribute holds a sparse tensor, which the model in memory cannot represent.
     """
     if isinstance(body, onnx.GraphProto):
-        if body.sparse_initializer:
-            name = quoted(body.sparse_initializer[0].values.name)
-            raise ModelError(f"initializer {name} is a sparse tensor; store it as a dense one")
         yield from body.initializer
     for attribute in attributes(body):
         if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:

@@ -18,6 +18,7 @@ from compressor.graph.edit import copy_of
 from compressor.graph.normalise import normalise, unshare
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
+from compressor.graph.slopes import widen_operands
 from compressor.graph.weights import seal
 from compressor.operators import table
 from compressor.pruning.depth import attach_blocks
@@ -49,6 +50,8 @@ def prepared_model(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, S
     model = normalise(copy_of(source))
     # Shapes come first, since folding is allowed for static values only (docs/decisions/0008).
     shapes = shapes_of(model, settings)
+    if widen_operands(model, shapes):
+        shapes = shapes_of(model, settings)
     if settings.simplify:
         clean.simplify(model, shapes)
     else:

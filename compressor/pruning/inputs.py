@@ -65,6 +65,19 @@ class Inputs:
         }
         return None if gap in (one, two) else feeds(self.model, gap, self.shapes, self.seed + 3)
 
+    @cached_property
+    def unlike(self) -> Feed | None:
+        """At sizes that differ where one input calls several alike; None where none does.
+
+        ONNX says that they are equal, and ONNX Runtime mostly takes them where they are not.
+        """
+        bound = {}
+        for name, shape in self.shapes.inputs.items():
+            dims = self.shapes.declared[name]
+            times = [1 if isinstance(dim, int) else dims[: axis + 1].count(dim) for axis, dim in enumerate(dims)]
+            bound[name] = tuple(size * by for size, by in zip(shape, times, strict=True))
+        return None if bound == self.shapes.inputs else feeds(self.model, bound, self.shapes, self.seed + 4)
+
     @property
     def both(self) -> list[Feed]:
         """Inputs at the first two sizes that were probed, for the quick proof."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 
 import onnx_ir as ir
 
@@ -23,11 +24,11 @@ from compressor.pruning.constants import demand_same_constants
 from compressor.pruning.evidence import Evidence, NotProved, demand_numbers, demand_proof, with_comparisons
 from compressor.pruning.inputs import Inputs
 from compressor.pruning.piecewise import runnable
-from compressor.pruning.proof import ONE_SIZE, answers_of, tolerance_of
+from compressor.pruning.proof import ONE_SIZE, answers_of, tolerance_of, unlike
 from compressor.pruning.renumbered import Renumbered, Renumbering
 from compressor.pruning.routes import flows, prove_routes
 from compressor.pruning.standard import with_tolerance
-from compressor.runtime.stored import Answers, Feed
+from compressor.runtime.stored import Answers, Feed, Runnable
 
 PREPARATION = "preparation"
 
@@ -90,7 +91,7 @@ def prove_preparation(
     # By identity: another feed than the wanted one was taken, so nothing was shown about other sizes.
     if inputs.second is not None and evidence.runs is not None and evidence.runs.feeds[0] is not wanted[0]:
         missing.append(NotProved(PREPARATION, ONE_SIZE))
-    return [*missing, *evidence.not_proved]
+    return [*missing, *evidence.not_proved, *_unlike(original, prepared, inputs, settings)]
 
 
 def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, settings: RunSettings) -> Evidence:
@@ -103,7 +104,7 @@ def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, setting
     # The original refused one of the probed sizes.
     if len(evidence.inputs) < len(inputs.both):
         missing.append(NotProved(PREPARATION, ONE_SIZE))
-    evidence.not_proved += [*evidence.silent, *missing]
+    evidence.not_proved += [*evidence.silent, *missing, *_unlike(original, cleaned, inputs, settings)]
     return evidence
 
 
@@ -132,6 +133,20 @@ def prove_with_functions(plain: ir.Model, kept: ir.Model, settings: RunSettings)
     return [*missing, *evidence.not_proved]
 
 
+def _unlike(original: Original, made: ir.Model, inputs: Inputs, settings: RunSettings) -> list[NotProved]:
+    if inputs.unlike is None:
+        return []
+    with scratch() as folder:
+        given = _runnable(original, made, folder, settings)
+        return unlike(given, runnable(made, folder, settings.provider), inputs, settings)
+
+
+def _runnable(original: Original, made: ir.Model, folder: Path, settings: RunSettings) -> Runnable:
+    """The file itself where there is one: a copy that this tool read and wrote could hide a fault of its reader."""
+    given = runnable_given(original.given, made, folder, settings.provider)
+    return given if original.renumbering is None else Renumbered(given, original.renumbering)
+
+
 def same_outputs(
     original: Original, made: ir.Model, inputs: Sequence[Feed], settings: RunSettings, instead: Iterable[Feed] = ()
 ) -> Evidence:
@@ -152,11 +167,7 @@ def same_outputs(
     """
     tolerance = tolerance_of(settings)
     with scratch() as folder:
-        # The file itself where there is one: a copy that this tool read and wrote again could hide a fault of its
-        # reader.
-        given = runnable_given(original.given, made, folder, settings.provider)
-        if original.renumbering is not None:
-            given = Renumbered(given, original.renumbering)
+        given = _runnable(original, made, folder, settings)
         expected = Answers.to_some(given, inputs, instead)
         # Only on feeds that the original takes: what it refuses, the model may refuse too.
         found = answers_of(runnable(made, folder, settings.provider), expected.runs.feeds)

@@ -44,6 +44,13 @@ SIZED = (
     "what goes is masked by position along an open dimension, so that values were compared at one size; at another one "
     "the shapes of outputs were"
 )
+ONE_SIZE_ALONE = (ONE_SIZE, SIZED)
+"""Why values were compared at one size alone."""
+
+UNLIKE = (
+    "sizes of one input that have one name were taken to be equal, as ONNX has it; where they are not, ONNX Runtime "
+    "runs the file all the same and gives something else"
+)
 
 
 def tolerance_of(settings: ProofSection) -> Tolerance:
@@ -57,6 +64,22 @@ def answers_of(found: Runnable, inputs: Sequence[Feed]) -> Answers:
         return Answers.of(found, inputs)
     except ModelError as error:
         raise ProofFailed(f"a model made from the original fails: {error}; {PLEASE}") from None
+
+
+def unlike(reference: Runnable, found: Runnable, inputs: Inputs, settings: ProofSection) -> list[NotProved]:
+    """What is not the same where sizes differ that an input calls alike: nothing is owed there, so it is said alone."""
+    if settings.verify != "full" or inputs.unlike is None:
+        return []
+    try:
+        expected = Answers.of(reference, [inputs.unlike])
+    except ModelError:
+        return []  # nobody runs it at such sizes
+    try:
+        answers = Answers.of(found, [inputs.unlike])
+    except ModelError:
+        return [NotProved(SIZES, UNLIKE)]
+    held = with_tolerance(expected, answers, tolerance_of(settings), draws=may_draw(inputs.model))
+    return [] if Evidence.of(*held).passed else [NotProved(SIZES, UNLIKE)]
 
 
 # ---- the masked graph, and the smaller one -------------------------------------------------------------------
@@ -112,6 +135,7 @@ def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: Ru
     evidence.masked_statistics = masked.masks is not None and masked.masks.statistics > 0
     if shapes.chosen and len({_sizes_of(feed) for feed in taken}) == 1:
         evidence.not_proved.append(NotProved(SIZES, SIZED if sized and inputs.second is not None else ONE_SIZE))
+    evidence.not_proved += unlike(masked.stored, found, inputs, settings)
     return evidence, asked
 
 

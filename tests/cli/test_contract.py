@@ -80,7 +80,9 @@ def test_a_failure_leaves_what_was_there_before(folder: Path) -> None:
 
 
 @needs_full
-@pytest.mark.parametrize("arguments", [COMMANDS["prune"], ("inspect", "net.onnx", "--json", "-"), ("--help",)])
+@pytest.mark.parametrize(
+    "arguments", [(*COMMANDS["prune"], "--recover", "none"), ("inspect", "net.onnx", "--json", "-"), ("--help",)]
+)
 def test_a_full_disk_behind_stdout_is_an_error(folder: Path, arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "compressor", *arguments]

@@ -447,6 +447,18 @@ def test_files_of_one_model_are_pruned_as_one(tmp_path: Path) -> None:
     assert [str(m.graph.outputs[0].name) for m in result.models] == ["state", "y"]
 
 
+def test_a_file_that_gives_back_what_it_is_handed_keeps_its_channels(tmp_path: Path) -> None:
+    encoder = written(tmp_path, model(ENCODER, seed=1), "encoder.onnx")
+    echo = DECODER.replace("=> (", "=> (float[B,S,6] state, ")
+    decoder = written(tmp_path, model(echo), "decoder.onnx")
+    report = prune_file(encoder, tmp_path / "small.onnx", PruneSettings(round_to=1, also=(str(decoder),))).report
+    assert report.proof is not None
+    assert report.proof.passed
+    small = onnx.load(tmp_path / "decoder.pruned.onnx")
+    assert [value.name for value in small.graph.output] == ["state", "y"]
+    assert small.graph.output[0].type == small.graph.input[-1].type
+
+
 def test_files_of_one_model_are_all_written_or_none(tmp_path: Path) -> None:
     encoder = written(tmp_path, model(ENCODER, seed=1), "encoder.onnx")
     decoder = written(tmp_path, model(DECODER), "decoder.onnx")

@@ -92,6 +92,21 @@ def test_results_that_became_one_stay_two(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize("name", ["state", "given"])
+def test_a_result_may_be_the_input_that_is_handed_over(tmp_path: Path, name: str) -> None:
+    echo = DECODER.replace("=> (float[B,T,5] y)", "=> (float[B,S,6] state, float[B,T,5] y)").replace("state", name)
+    path = written(tmp_path / "decoder.onnx", echo)
+    whole = join(in_memory(first()), None, [(path, {name: "state"})])
+    drop_identities(whole)
+    found = split(whole)[1]
+    assert [str(v.name) for v in found.graph.outputs] == [name, "y"]
+    feed = {"x": np.ones((1, 2, 4), np.float32), name: np.ones((1, 3, 6), np.float32)}
+    for mine, theirs in zip(
+        run_once(found, [feed], "cpu").outputs[0], run_once(load_model(path), [feed], "cpu").outputs[0], strict=True
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 @pytest.mark.parametrize(
     ("text", "pairs", "kind", "words"),
     [

@@ -32,9 +32,9 @@ def _writes(name: str) -> Damage:
     return lambda m: m.graph.node[0].output.append(name)
 
 
-def _sparse_constant(m: onnx.ModelProto) -> None:
-    node = m.graph.node.add(op_type="Constant", output=["s"])
-    node.attribute.add(name="sparse_value", type=onnx.AttributeProto.SPARSE_TENSOR).sparse_tensor.dims.append(2**40)
+def _sparse_attribute(m: onnx.ModelProto) -> None:
+    node = m.graph.node.add(op_type="Relu", input=["x"], output=["s"])
+    node.attribute.add(name="p", type=onnx.AttributeProto.SPARSE_TENSOR).sparse_tensor.dims.append(2**40)
 
 
 def _map_input(m: onnx.ModelProto) -> None:
@@ -88,9 +88,9 @@ UNSOUND: dict[str, tuple[Damage, str]] = {
     "cycle of nodes": (_reads("y"), "cycle"),
     "sparse initializer": (
         lambda m: m.graph.sparse_initializer.add().dims.append(2**40),
-        "store it as a dense one",
+        "unknown data type",
     ),
-    "sparse attribute": (_sparse_constant, "make it dense"),
+    "sparse attribute": (_sparse_attribute, "make it dense"),
     "unknown type of a value": (
         lambda m: m.graph.value_info.add(name="h").type.CopyFrom(helper.make_tensor_type_proto(999, [1])),
         "cannot be represented: 999",

@@ -65,13 +65,22 @@ def test_the_plan_keeps_the_weights_that_the_steps_kept() -> None:
     assert weights(found.model) == weights(again.model)
 
 
-@pytest.mark.parametrize("seed", range(30))
+FAST, MANY = range(12), range(12, 60)
+
+
+@pytest.mark.parametrize("seed", FAST)
 def test_steps_of_random_graphs(seed: int) -> None:
     steps(seed)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", MANY)
+def test_steps_of_many_random_graphs(seed: int) -> None:
+    steps(seed)
+
+
 def test_most_random_graphs_can_be_replayed() -> None:
-    assert sum(steps(seed) for seed in range(12)) >= 8
+    assert sum(steps(seed) for seed in FAST) >= 8
 
 
 @cache

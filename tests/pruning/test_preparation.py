@@ -102,3 +102,22 @@ def test_either_branch(command: str, old: str, named: bool, tmp_path: Path, monk
     wrongly_normalised(monkeypatch, edit)
     with pytest.raises(ProofFailed):
         run(path, command)
+
+
+@pytest.mark.parametrize("command", ["clean", "prune"])
+@pytest.mark.parametrize(("size", "told"), [("h", ["sizes"]), ("w", [])])
+def test_what_holds_for_sizes_called_alike_is_not_claimed_of_others(
+    tmp_path: Path, command: str, size: str, told: list[str]
+) -> None:
+    """By ONNX the difference of the two is zero, and ONNX Runtime computes it."""
+    proto = model(
+        f"""(float[n,3,h,{size}] x) => (float[n,4] y)
+        <float[3,8] w, float[8,4] v, int64[1] two = {{2}}, int64[1] three = {{3}}> {{
+        p = ReduceMean<axes=[2,3], keepdims=0>(x)  a = MatMul(p, w)  r = Relu(a)  m = MatMul(r, v)
+        s = Shape(x)  b = Gather(s, two)  c = Gather(s, three)  d = Sub(b, c)  e = Cast<to=1>(d)  y = Add(m, e) }}""",
+        opset=17,
+    )
+    path, out = written(tmp_path, proto), tmp_path / "out.onnx"
+    report = clean_file(path, out, CleanSettings()) if command == "clean" else prune_file(path, out, BARE).report
+    assert report.proof is not None
+    assert [row.group for row in report.proof.not_proved] == told

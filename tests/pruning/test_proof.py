@@ -23,11 +23,13 @@ from compressor.core.compare import Tolerance, distance
 from compressor.errors import ModelError, OutOfMemory, ProofFailed, ProviderUnavailable
 from compressor.graph import files, stream
 from compressor.graph.feeds import feeds
-from compressor.graph.shapes import Shapes
+from compressor.graph.normalise import normalise
+from compressor.graph.shapes import Shapes, infer
 from compressor.operators.reference import Reference
 from compressor.pruning import analysis, apply, proof, surgery
 from compressor.pruning.apply import apply_plan
 from compressor.pruning.evidence import Evidence, demand_proof, together
+from compressor.pruning.inputs import Inputs
 from compressor.pruning.proof import MaskedReference
 from compressor.pruning.select import choose_channels
 from compressor.pruning.signature import same_signature
@@ -248,6 +250,35 @@ def test_values_that_are_compared_at_one_size_are_told(monkeypatch: pytest.Monke
     found = prune(in_memory(model(MERGED_HEADS)), SETTINGS).report.proof
     assert found is not None
     assert [(row.group, row.reason) for row in found.not_proved] == [("sizes", proof.SIZED)]
+
+
+SQUARE = """(float[n,3,h,h] x) => (float[n,k] y) <int64[1] two = {2}, int64[1] three = {3}> {
+    p = ReduceMean<axes=[2,3], keepdims=0>(x)  s = Shape(x)  a = Gather(s, two)  b = Gather(s, three)
+    d = Sub(a, b)  e = Cast<to=1>(d)  y = MIDDLE }"""
+
+
+@pytest.mark.parametrize(
+    ("reference", "found", "told"),
+    [
+        ("Add(p, e)", "Add(p, e)", False),
+        ("Add(p, e)", "Identity(p)", True),
+        ("Add(p, e)", "Reshape(p, s)", True),  # does not run
+        ("Reshape(p, s)", "Identity(p)", False),  # nobody runs that at any size
+    ],
+)
+def test_sizes_that_one_input_calls_alike_are_made_different(
+    tmp_path: Path, reference: str, found: str, told: bool
+) -> None:
+    plain, one, two = (
+        in_memory(model(SQUARE.replace("MIDDLE", text), opset=17)) for text in ("Identity(p)", reference, found)
+    )
+    inputs = Inputs(plain, infer(normalise(plain)), 0)
+    assert inputs.unlike is not None
+    assert inputs.unlike["x"].shape == (3, 3, 96, 192)
+    stored = [Stored.write(m, tmp_path, "cpu") for m in (one, two)]
+    reasons = [row.reason for row in proof.unlike(*stored, inputs, SETTINGS)]
+    assert reasons == [proof.UNLIKE] * told
+    assert proof.unlike(*stored, inputs, SETTINGS.model_copy(update={"verify": "quick"})) == []
 
 
 def test_outputs_of_another_shape_at_another_size_fail() -> None:

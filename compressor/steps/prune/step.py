@@ -264,7 +264,7 @@ class _Case:
         )
         evidence = with_comparisons(evidence, routed.shown)
         # The reference ran at one size: its masks may fit no other, while the file takes it.
-        if masked.masks is not None and any(item.group == proof.SIZES for item in evidence.not_proved):
+        if masked.masks is not None and any(item.reason in proof.ONE_SIZE_ALONE for item in evidence.not_proved):
             evidence = self._at_second_size(evidence, found)
         evidence.not_proved += [*evidence.silent, *routed.missing]
         if self.settings.verify == "full":
@@ -288,7 +288,7 @@ class _Case:
         if more is None:
             return evidence
         both = with_comparisons(evidence, [more])
-        sizes = [item for item in evidence.not_proved if item.group != proof.SIZES]
+        sizes = [item for item in evidence.not_proved if item.reason not in proof.ONE_SIZE_ALONE]
         return replace(both, inputs=[*evidence.inputs, *more.inputs], not_proved=sizes)
 
     def _stored(self, model: ir.Model) -> Runnable:

@@ -82,8 +82,8 @@ def test_layers_left_alone_for_one_reason_are_told_together() -> None:
 
 
 def test_recovery_in_steps() -> None:
-    _, _, once = run(recover="lstsq", ratio=0.5)
-    _, _, stepwise = run(recover="lstsq", ratio=0.5, steps=2)
+    _, _, once = measured(recovered("lstsq"))
+    _, _, stepwise = run(recover="lstsq", steps=2)
     assert stepwise > once - 0.1
 
 
@@ -111,7 +111,7 @@ def test_training_that_makes_it_worse_is_not_kept(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     with np.load(MODELS / "digits-train.npz", allow_pickle=False) as data:
         np.savez(tmp_path / "unlabelled.npz", x=data["x"][:512])
-    asked = {"ratio": 0.3, "round_to": 4, "data": str(tmp_path / "unlabelled.npz"), "batch_size": 256}
+    asked = {**SETTINGS, "val_share": 0.1, "data": str(tmp_path / "unlabelled.npz"), "batch_size": 256}
     # Too few steps for their beginning to be watched, so that the epoch is what is judged.
     bad = {"recover": "finetune", "epochs": 1, "learning_rate": 50, "temperature": 1.0, "clip_norm": 5.0}
     results = [prune(NET, PruneSettings.parse({**asked, **more})) for more in (bad, {"recover": "lstsq"})]
@@ -137,7 +137,7 @@ def test_metrics_tell_of_fading_and_training(tmp_path: Path) -> None:
 def test_what_goes_can_fade_before_it_is_cut() -> None:
     pytest.importorskip("torch")
     training = {"recover": "finetune", "epochs": 1, "batch_size": 32, "learning_rate": 0.01, "scope": "auto"}
-    before, cut, _ = run(ratio=0.5, **training)
+    before, cut, _ = run(ratio=0.5, recover="bias", scope="auto")
     _, faded, after = run(ratio=0.5, decay_epochs=6, **training)
     assert faded > cut + 0.1, "nothing jumps when what has faded goes"
     assert after > before - 0.2
