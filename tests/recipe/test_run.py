@@ -259,7 +259,7 @@ def test_gates_are_judged_anew_and_run_nothing_again(folder, monkeypatch):
 
 
 def test_outputs_that_differ_fail_and_are_not_written(folder):
-    path = write(folder, "prune: {ratio: 0.5}\nverify:")
+    path = write(folder, "prune: {ratio: 0.5}\nverify: {rtol: 1e-4}")
     outcome, _ = execute(path)
     assert isinstance(outcome.error, ProofFailed)
     assert outcome.report.stages[1].report is not None
