@@ -9,21 +9,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import sqrt
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.config.data import DataSettings
+from compressor.core.intervals import LEVEL, wilson
 from compressor.data import Array, Batch, Dataset, batch_limit, batches, subset
 from compressor.data.output_forms import OutputForm, decide, vocabularies
 from compressor.evaluate.statistics import DRAWS
 from compressor.results.detail import OutputsRow, Share
-
-LEVEL = 0.95
-"""Confidence of intervals."""
 
 
 @dataclass
@@ -164,20 +160,3 @@ def _interval(same: npt.NDArray[np.float64], seed: int) -> dict[str, float]:
     drawn = np.random.default_rng(seed).integers(0, len(same), (DRAWS, len(same)))
     low, high = np.quantile(same[drawn].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return {"low": float(low), "high": float(high)}
-
-
-def wilson(hits: float, count: int, level: float = LEVEL) -> tuple[float, float]:
-    """The interval of a share (Wilson 1927), which is honest near 0 and 1 and for few samples."""
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share, scale = hits / count, 1 + z * z / count
-    middle = share + z * z / (2 * count)
-    half = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    # Rounding may leave the range of a share by its last bit.
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
-
-
-def needed(share: float, difference: float, level: float = LEVEL) -> int:
-    """Samples on which a share is known to within ``difference``."""
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    # A share of exactly 0 or 1 has no variance by this formula, and would ask for no samples.
-    return int(np.ceil(z * z * max(share * (1 - share), 1e-4) / max(difference, 1e-9) ** 2))

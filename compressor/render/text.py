@@ -248,7 +248,8 @@ def show_outcome(console: Console, report: Report) -> None:
         # Metrics that are no shares are shown as numbers.
         values = [metric_value(value, share=item.share) for value in steps]
         text = ", ".join(f"{word} {value}" for word, value in zip(words, values, strict=True))
-        draw.line(console, f"{metric_title(item)}: {text}.", style="bold")
+        about = "" if item.low is None or item.high is None else f" ({item.low:.1%} to {item.high:.1%})"
+        draw.line(console, f"{metric_title(item)}: {text}{about}.", style="bold")
     if report.outputs is not None:
         _outputs(console, report.outputs)
 

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from compressor.config import PruneSettings
-from compressor.evaluate.likeness import needed, outputs_row, wilson
+from compressor.evaluate.likeness import outputs_row
 from tests.models import in_memory, model
 from tests.reconstruct.case import Arrays, noise
 
@@ -76,16 +76,6 @@ def test_numbers_have_a_distance_alone_and_indices_nothing() -> None:
     assert row is not None
     assert row.agreement is None
     assert row.distance.output == "y"
-
-
-@pytest.mark.parametrize(("hits", "count", "low", "high"), [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634)])
-def test_wilson(hits: int, count: int, low: float, high: float) -> None:
-    assert wilson(hits, count) == pytest.approx((low, high), abs=1e-3)
-
-
-def test_samples_that_tell_a_difference() -> None:
-    assert needed(0.5, 0.01) == pytest.approx(9604, abs=5)
-    assert needed(0.99, 0.01) < 400
 
 
 def test_one_sample_has_no_interval_of_distances_and_a_wide_one_of_agreement() -> None:
