@@ -269,6 +269,8 @@ def _outputs(console: Console, row: OutputsRow) -> None:
     if row.agreement is not None:
         parts.append(f"the largest class is the same in {_share(row.agreement)}{_little(row)}")
     parts.append(f"outputs are off by {_share(row.distance)} of their norm")
+    if row.drawn:
+        parts.append(f"{', '.join(row.drawn)} left out, as drawn at random")
     seen = ", which recovery saw too" if row.seen else ""
     what = count(row.samples, "sample" if row.real else "made-up sample")
     draw.line(console, f"Against the original, on {what}{seen}: {'; '.join(parts)}.", style="bold")

@@ -125,6 +125,7 @@ class OutputsRow(Record):
         default=None,
         description="Share that would agree by chance: the sum of squared shares of the original's classes.",
     )
+    drawn: list[str] = Field(default=[], description="Outputs that are drawn at random, and not in the comparison.")
 
     @property
     def telling(self) -> bool:

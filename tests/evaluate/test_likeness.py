@@ -53,6 +53,21 @@ def test_agreement_by_chance_is_told_where_the_original_has_one_class_for_all() 
     assert not alike.telling
 
 
+def test_what_is_drawn_at_random_is_named_and_not_compared() -> None:
+    text = """(float[n,8] x) => (float[n,4] r, float[n,4] y) <float[8,4] w> {
+        y = MatMul(x, w)  noise = RandomNormalLike<scale=9.0>(y)  r = Add(y, noise) }"""
+    proto, settings = model(text), PruneSettings(ratio=0.5)
+    row = outputs_row([in_memory(proto), changed(proto, 0.9)], Arrays(x=noise(100, 8)), settings, count=100)
+    assert row is not None
+    assert (row.drawn, row.distance.output) == (["r"], "y")
+    assert row.distance.value == pytest.approx(0.1, rel=1e-4)
+    assert row.agreement is not None
+    assert row.agreement.value == 1.0
+    alone = model(text.replace(", float[n,4] y)", ")"))
+    models = [in_memory(alone), changed(alone, 0.9)]
+    assert outputs_row(models, Arrays(x=noise(100, 8)), settings, count=100) is None
+
+
 def test_the_interval_holds_the_distance_on_many_samples() -> None:
     proto, settings = model(NET), PruneSettings(ratio=0.5)
     factor = np.asarray([0.2, 1.0, 1.0, 1.3])
