@@ -11,12 +11,13 @@ import numpy as np
 
 from compressor.config.verify import VerifySettings
 from compressor.core.clock import Clock, Progress
-from compressor.core.compare import Distance, Tolerance, distance
+from compressor.core.compare import Distance, Tolerance, distance, is_real, relative, squares
 from compressor.data import batch_limit, batches, open_data
 from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError
 from compressor.evaluate import bisect, pair
 from compressor.evaluate.pair import Opened
 from compressor.graph.evaluate import Array
+from compressor.graph.provenance import changes_outputs, steps_since
 from compressor.metrics.evaluator import evaluator_for
 from compressor.pruning.refused_samples import samples_tried
 from compressor.results.detail import AccuracyRow
@@ -38,11 +39,13 @@ class Feed:
 
 @dataclass
 class Comparison:
-    """The distances found, by output, one for each set of inputs."""
+    """The distances found, by output, one for each set of inputs; ``moved`` are the squares behind the norms."""
 
     runs: list[VerifyRun] = field(default_factory=list)
     feeds: list[Feed] = field(default_factory=list)
     outputs: dict[str, list[Distance]] = field(default_factory=dict)
+    moved: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    broken: bool = False
     types: dict[str, tuple[str, str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -74,8 +77,11 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
     if settings.eval is not None:
         with clock.phase("judge"), samples_tried(lambda: models[0].model, settings):
             accuracy.append(_judged(models, providers, settings))
+    made_by = steps_since(models[1].model, a)
+    # Numbers that are none are a fault, whatever was done to the model.
+    meant = any(map(changes_outputs, made_by)) and not settings.limited and not found.broken
     divergence = None
-    if settings.bisect or (settings.bisect is None and not found.passed):
+    if settings.bisect or (settings.bisect is None and not found.passed and not meant):
         with clock.phase("bisect"):
             divergence = _divergence(models, providers, found, settings)
     return VerifyReport(
@@ -84,6 +90,8 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
         provider_a=sessions.full_name(providers[0]),
         provider_b=sessions.full_name(providers[1]),
         passed=found.passed,
+        made_by=made_by,
+        meant=meant,
         outputs=[_row(name, found) for name in found.outputs],
         runs=found.runs,
         divergence=divergence,
@@ -99,7 +107,7 @@ def demand_equal(report: VerifyReport) -> None:
     """Judges what was found.
 
     Raises:
-        ProofFailed: an output is not within tolerance.
+        ProofFailed: an output is not within tolerance, and is not meant to be another.
         NothingToProve: not one entry was a finite number, so that any two models would agree.
     """
     if report.passed and not any(row.compared for row in report.outputs):
@@ -107,7 +115,7 @@ def demand_equal(report: VerifyReport) -> None:
             f"no output of {report.a} is a finite number on these inputs, so nothing was compared; give others with "
             "--data, or sizes that it is meant for with --dim or --input-shape"
         )
-    if report.passed:
+    if report.passed or report.meant:
         return
     worst = max((row for row in report.outputs if not row.passed), key=lambda row: row.max_rel_err)
     at = report.divergence.first if report.divergence is not None else None
@@ -174,10 +182,16 @@ def _add(found: Comparison, feed: Feed, one: dict[str, Array], two: dict[str, Ar
     gaps = {name: distance(array, two[name], Tolerance(settings.rtol, settings.atol)) for name, array in one.items()}
     for name, gap in gaps.items():
         found.outputs.setdefault(name, []).append(gap)
+        found.moved.setdefault(name, []).append(squares(one[name], two[name]))
         found.types[name] = (one[name].dtype.name, two[name].dtype.name)
+        found.broken |= _all_finite(one[name]) and not _all_finite(two[name])
     shapes = {name: list(array.shape) for name, array in feed.inputs.items()}
     found.feeds.append(feed)
     found.runs.append(VerifyRun(source=feed.source, inputs=shapes, passed=all(gap.passed for gap in gaps.values())))
+
+
+def _all_finite(array: Array) -> bool:
+    return not is_real(array) or bool(np.isfinite(array.astype(np.float64)).all())
 
 
 def _feeds(models: tuple[Opened, Opened], settings: VerifySettings) -> Iterator[Feed]:
@@ -246,6 +260,7 @@ def _row(name: str, found: Comparison) -> OutputRow:
         max_rel_err=gaps[worst].max_rel,
         cosine=min(cosines, default=None),
         agreement=sum(gap.agree or 0 for gap in gaps) / rows if rows else None,
+        distance=relative(*map(sum, zip(*found.moved[name], strict=True))),
         tolerance=max(gap.tolerance for gap in gaps),
         compared=total,
         worst_run=worst,

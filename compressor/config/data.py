@@ -56,11 +56,10 @@ class DataSection(Section):
         default=None,
         description="Samples to judge on, given like --data; by default a share of the data is set aside.",
     )
-    val_share: Annotated[float, Shown("SHARE")] = Field(
-        default=0.1,
-        ge=0,
-        lt=1,
-        description="Share of the samples that is set aside to judge on, taken from every class alike.",
+    val_share: Annotated[Annotated[float, Field(ge=0, lt=1)] | None, Shown("SHARE")] = Field(
+        default=None,
+        description="Share of the samples that is set aside to judge on, taken from every class alike. Default: a "
+        "tenth, or 64 samples where that is less, but at most a quarter.",
     )
     labels: Annotated[str | None, Shown("NAME")] = Field(
         default=None, min_length=1, description="Name of the array that holds the labels. Default: y or labels."

@@ -53,3 +53,8 @@ class SearchSection(Section):
 
 class VerifySettings(ProvidersSection, EqualitySection, SearchSection, DataSettings):
     """Settings of a parity check; data is optional, seeded inputs stand in for it."""
+
+    @property
+    def limited(self) -> bool:
+        """Was it said how far outputs may be apart?"""
+        return bool({"rtol", "atol"} & self.model_fields_set)

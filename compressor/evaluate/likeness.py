@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import sqrt
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.config.data import DataSettings
+from compressor.config.proof import RTOL
+from compressor.core.compare import Tolerance, distance
+from compressor.core.intervals import LEVEL, wilson
 from compressor.data import Array, Batch, Dataset, batch_limit, batches, subset
 from compressor.data.output_forms import OutputForm, decide, vocabularies
 from compressor.evaluate.statistics import DRAWS
+from compressor.graph.evaluate import may_draw
+from compressor.pruning.standard import REPEATS
 from compressor.results.detail import OutputsRow, Share
-
-LEVEL = 0.95
-"""Confidence of intervals."""
 
 
 @dataclass
@@ -72,7 +72,7 @@ def outputs_row(models: Sequence[ir.Model], data: Dataset, settings: DataSetting
     Raises:
         ModelError: a model does not run on them.
     """
-    tallies, samples = _tallies(models, data, settings, count)
+    tallies, samples, drawn = _tallies(models, data, settings, count)
     if not tallies or not samples:
         return None
     # One number stands for all outputs, so it is that of the worst.
@@ -94,12 +94,15 @@ def outputs_row(models: Sequence[ir.Model], data: Dataset, settings: DataSetting
             **_interval(same[-1], settings.seed),
         )
     cut = float(distances[0]) if len(models) > 2 else None
-    distance = Share(output=farthest.form.name, cut=cut, value=float(distances[-1]), low=low, high=high)
+    moved = Share(output=farthest.form.name, cut=cut, value=float(distances[-1]), low=low, high=high)
     chance = None if scores is None else scores.chance()
-    return OutputsRow(samples=samples, distance=distance, agreement=agreement, chance=chance)
+    return OutputsRow(samples=samples, distance=moved, agreement=agreement, chance=chance, drawn=drawn)
 
 
-def _tallies(models: Sequence[ir.Model], data: Dataset, settings: DataSettings, count: int) -> tuple[list[_Tally], int]:
+def _tallies(
+    models: Sequence[ir.Model], data: Dataset, settings: DataSettings, count: int
+) -> tuple[list[_Tally], int, list[str]]:
+    """Sums by output, the number of samples, and the names of outputs that are left out as they are drawn."""
     original, *others = models
     fixed = batch_limit(original)
     chosen = list(batches(subset(data, max(count, fixed or 0), settings.seed), fixed or settings.batch_size))
@@ -108,15 +111,25 @@ def _tallies(models: Sequence[ir.Model], data: Dataset, settings: DataSettings, 
     first = _run(original, chosen, settings.provider)
     found = [_run(model, chosen, settings.provider) for model in others]
     names = [str(value.name) for value in original.graph.outputs]
+    drawn = _drawn(original, chosen, settings.provider)
     tallies: list[_Tally] = []
     for number, batch in enumerate(chosen):
         if not number:
-            forms = decide(names, first[0], None, {}, vocabularies(original))
+            forms = [f for f in decide(names, first[0], None, {}, vocabularies(original)) if f.index not in drawn]
             tallies = [_Tally(form) for form in forms if _counts(form, [run[0] for run in (first, *found)], len(batch))]
         for tally in tallies:
             index = tally.form.index
             tally.add(first[number][index], [run[number][index] for run in found], len(batch))
-    return tallies, sum(map(len, chosen))
+    return tallies, sum(map(len, chosen)), [names[index] for index in sorted(drawn)]
+
+
+def _drawn(model: ir.Model, chosen: Sequence[Batch], provider: str) -> set[int]:
+    """Places of outputs that are other ones each time the model runs on the same inputs."""
+    if not chosen or not may_draw(model):
+        return set()
+    first, *again = _run(model, [chosen[0]] * (1 + REPEATS), provider)
+    pairs = [(k, one, other) for run in again for k, (one, other) in enumerate(zip(first, run, strict=True))]
+    return {k for k, one, other in pairs if not distance(one, other, Tolerance(RTOL)).passed}
 
 
 def _run(model: ir.Model, chosen: Sequence[Batch], provider: str) -> list[list[Array]]:
@@ -164,20 +177,3 @@ def _interval(same: npt.NDArray[np.float64], seed: int) -> dict[str, float]:
     drawn = np.random.default_rng(seed).integers(0, len(same), (DRAWS, len(same)))
     low, high = np.quantile(same[drawn].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return {"low": float(low), "high": float(high)}
-
-
-def wilson(hits: float, count: int, level: float = LEVEL) -> tuple[float, float]:
-    """The interval of a share (Wilson 1927), which is honest near 0 and 1 and for few samples."""
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share, scale = hits / count, 1 + z * z / count
-    middle = share + z * z / (2 * count)
-    half = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    # Rounding may leave the range of a share by its last bit.
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
-
-
-def needed(share: float, difference: float, level: float = LEVEL) -> int:
-    """Samples on which a share is known to within ``difference``."""
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    # A share of exactly 0 or 1 has no variance by this formula, and would ask for no samples.
-    return int(np.ceil(z * z * max(share * (1 - share), 1e-4) / max(difference, 1e-9) ** 2))

@@ -28,6 +28,8 @@ FACTS: Final = (
     *("proof", "distance", "accuracy"),
 )
 """What a step says, in the order in which it is shown."""
+LOSSY: Final = ("prune", "finetune", "unify", "quantize")
+"""Commands after which outputs are other ones, unless their settings say lossless."""
 MAX_TEXT: Final = 10_000
 """Characters of a value that is read; metadata comes from files, which are not trusted."""
 _KEY: Final = re.compile(re.escape(PREFIX) + r"(\d{1,4})\.([a-z][a-z0-9_]{0,63})")
@@ -41,6 +43,29 @@ def provenance_steps(model: ir.Model) -> list[dict[str, str]]:
         if match is not None:
             found.setdefault(int(match[1]), {})[match[2]] = str(value)[:MAX_TEXT]
     return [dict(sorted(found[number].items(), key=_place)) for number in sorted(found)]
+
+
+def steps_since(model: ir.Model, origin: Path) -> list[dict[str, str]]:
+    """The facts of the commands that made a model of the file ``origin``, first to last; empty where it names another.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    steps = provenance_steps(model)
+    if not steps:
+        return []
+    own = files.digest(files.model_files(origin))
+    places = [place for place, step in enumerate(steps) if step.get("input_sha256") == own]
+    return steps[places[0] :] if places else []
+
+
+def changes_outputs(step: Mapping[str, str]) -> bool:
+    """Is a command, by its facts, one that changes what a model computes?"""
+    try:
+        given = json.loads(step.get("settings", "{}"))
+    except ValueError:
+        given = {}
+    return step.get("command") in LOSSY and not (isinstance(given, dict) and given.get("lossless") is True)
 
 
 def stamp_provenance(

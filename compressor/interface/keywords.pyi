@@ -133,8 +133,9 @@ class PruneKeywords(TypedDict, total=False):
     or package.module:callable."""
     val_data: DataLike | None
     """Samples to judge on, given like --data; by default a share of the data is set aside."""
-    val_share: float
-    """Share of the samples that is set aside to judge on, taken from every class alike."""
+    val_share: float | None
+    """Share of the samples that is set aside to judge on, taken from every class alike. Default: a tenth, or 64
+    samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
     eval: str | None
@@ -384,8 +385,9 @@ class QuantizeKeywords(TypedDict, total=False):
     or package.module:callable."""
     val_data: DataLike | None
     """Samples to judge on, given like --data; by default a share of the data is set aside."""
-    val_share: float
-    """Share of the samples that is set aside to judge on, taken from every class alike."""
+    val_share: float | None
+    """Share of the samples that is set aside to judge on, taken from every class alike. Default: a tenth, or 64
+    samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
     eval: str | None
@@ -468,8 +470,9 @@ class RobustnessKeywords(TypedDict, total=False):
     or package.module:callable."""
     val_data: DataLike | None
     """Samples to judge on, given like --data; by default a share of the data is set aside."""
-    val_share: float
-    """Share of the samples that is set aside to judge on, taken from every class alike."""
+    val_share: float | None
+    """Share of the samples that is set aside to judge on, taken from every class alike. Default: a tenth, or 64
+    samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
     eval: str | None
@@ -548,8 +551,9 @@ class SensitivityKeywords(TypedDict, total=False):
     or package.module:callable."""
     val_data: DataLike | None
     """Samples to judge on, given like --data; by default a share of the data is set aside."""
-    val_share: float
-    """Share of the samples that is set aside to judge on, taken from every class alike."""
+    val_share: float | None
+    """Share of the samples that is set aside to judge on, taken from every class alike. Default: a tenth, or 64
+    samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
     eval: str | None
@@ -810,8 +814,9 @@ class TuneKeywords(TypedDict, total=False):
     or package.module:callable."""
     val_data: DataLike | None
     """Samples to judge on, given like --data; by default a share of the data is set aside."""
-    val_share: float
-    """Share of the samples that is set aside to judge on, taken from every class alike."""
+    val_share: float | None
+    """Share of the samples that is set aside to judge on, taken from every class alike. Default: a tenth, or 64
+    samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
     eval: str | None
@@ -943,8 +948,9 @@ class UnifyKeywords(TypedDict, total=False):
     or package.module:callable."""
     val_data: DataLike | None
     """Samples to judge on, given like --data; by default a share of the data is set aside."""
-    val_share: float
-    """Share of the samples that is set aside to judge on, taken from every class alike."""
+    val_share: float | None
+    """Share of the samples that is set aside to judge on, taken from every class alike. Default: a tenth, or 64
+    samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
     eval: str | None
@@ -1138,8 +1144,9 @@ class VerifyKeywords(TypedDict, total=False):
     or package.module:callable."""
     val_data: DataLike | None
     """Samples to judge on, given like --data; by default a share of the data is set aside."""
-    val_share: float
-    """Share of the samples that is set aside to judge on, taken from every class alike."""
+    val_share: float | None
+    """Share of the samples that is set aside to judge on, taken from every class alike. Default: a tenth, or 64
+    samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
     eval: str | None

@@ -20,6 +20,7 @@ class TopK(Metric):
     Challenge*, 2015, section 4.1, where 1 minus this is the error.
     """
 
+    counted = True
     k = 1
 
     def __init__(self) -> None:

@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from compressor.config import DataSettings
 from compressor.config.choices import METRICS
+from compressor.core.intervals import wilson
 from compressor.core.notation import Percent
 from compressor.core.user_code import importable, imported, user_errors
 from compressor.data.batch import Dataset
@@ -220,10 +221,14 @@ class Evaluator:
 
     def row(self, before: float, after: float, samples: int | None = None) -> AccuracyRow:
         """The metric of an original and what was made of it, as reports have it."""
+        counted = bool(samples) and not self.own and self._kind.counted
+        low, high = wilson(after * samples, samples) if counted and samples else (None, None)
         return AccuracyRow(
             metric=self.name,
             before=before,
             after=after,
+            low=low,
+            high=high,
             samples=samples,
             share=self.share,
             higher_is_better=self.higher_is_better,

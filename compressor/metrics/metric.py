@@ -25,6 +25,7 @@ class Metric(ABC):
         higher_is_better: the direction; a perplexity, for one, is better when it is lower.
         share: values lie between 0 and 1, and are shown as per cent.
         relative_drop: a drop is counted as a share of the original's value; otherwise it is a difference.
+        counted: values are the share of samples that are met.
         needs_labels: labels say what is right. Without, the original's outputs or the inputs do.
         against_original: where labels are no numbers of the form of the outputs, the original's outputs take their
             place.
@@ -34,6 +35,7 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool] = True
     share: ClassVar[bool] = True
     relative_drop: ClassVar[bool] = False
+    counted: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = True
     against_original: ClassVar[bool] = False
 

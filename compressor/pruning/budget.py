@@ -272,9 +272,10 @@ def finer(settings: PruneSettings) -> Iterator[PruneSettings]:
 
 def too_much(goal: Goal, least: float) -> str:
     """The sentence for a target that even everything that may go does not reach."""
+    number = quantity(round(least * goal.whole), "B" if goal.kind == "bytes" else "").strip()
     return (
-        f"{goal.what} can go down to no less than {least:.1%} of the original, the target is {goal.share:.1%}; "
-        "raise --max-ratio, lower --round-to, or see --explain for what is frozen"
+        f"{goal.what} can go down to no less than {least:.1%} of the original ({number}), the target is "
+        f"{goal.share:.1%}; raise --max-ratio, lower --round-to, or see --explain for what is frozen"
     )
 
 
@@ -286,6 +287,20 @@ def too_coarse(goal: Goal, nearest: float) -> str:
     )
 
 
+def demand_reachable(chunks: Sequence[Chunk], goal: Goal) -> list[Chunk]:
+    """The chunks that may go: those of infinite key a fixed share keeps.
+
+    Raises:
+        TargetOutOfReach: without all of them more is left than the goal.
+    """
+    usable = [c for c in chunks if np.isfinite(c.key)]
+    # Everything that may go is tried first, so that out of reach differs from too coarse.
+    least = goal.left(usable)
+    if least > goal.most and goal.exact:
+        raise TargetOutOfReach(too_much(goal, least))
+    return usable
+
+
 def reach(chunks: Sequence[Chunk], goal: Goal) -> Removed:
     """The shortest prefix after which at most the goal is left, then refined by single chunks.
 
@@ -293,15 +308,10 @@ def reach(chunks: Sequence[Chunk], goal: Goal) -> Removed:
         TargetOutOfReach: even everything that may go is not enough, or the chunks are too coarse to come within
             2 %.
     """
-    # Chunks of infinite key are those that a fixed share keeps.
-    usable = [c for c in chunks if np.isfinite(c.key)]
     # Earlier steps, or lossless clean-up, may have met the target already; what the user fixed still goes.
     if goal.left([]) <= goal.most:
-        return _gather([c for c in usable if c.fixed])
-    # Everything that may go is tried first, so that out of reach differs from too coarse.
-    least = goal.left(usable)
-    if least > goal.most and goal.exact:
-        raise TargetOutOfReach(too_much(goal, least))
+        return _gather([c for c in chunks if c.fixed and np.isfinite(c.key)])
+    usable = demand_reachable(chunks, goal)
     low, high = 0, len(usable)
     # What is left never grows as the prefix does, so the shortest prefix that meets the goal is found by bisection.
     while low < high:

@@ -17,7 +17,16 @@ from compressor.config.selection import SelectionSection
 from compressor.core.globs import any_match
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
 from compressor.pruning.allocate import scores_by_loss
-from compressor.pruning.budget import Origin, Removed, finer, goal_of, line_up, reach, take
+from compressor.pruning.budget import (
+    Origin,
+    Removed,
+    demand_reachable,
+    finer,
+    goal_of,
+    line_up,
+    reach,
+    take,
+)
 from compressor.pruning.cost import CostModel
 from compressor.pruning.criteria import Criterion, Measurement, Scores, Weights, criterion
 
@@ -149,6 +158,25 @@ def choose_by_scores(coupling: Coupling, settings: PruneSettings, ranking: Ranki
             scores, settings, ranking.origin, SensitivityReport.load(settings.sensitivity)
         )
     return ranking.choice(coupling, settings, _fill(coupling, scores, settings, ranking.origin))
+
+
+def demand_target(coupling: Coupling, settings: PruneSettings, size: int) -> None:
+    """Refuses a target that not even everything that may go reaches, before anything is measured for the choice.
+
+    Args:
+        coupling: as run, of an analysis of its own: balancing merges units in it by other scores than the choice has.
+        settings: of the run.
+        size: bytes of the original file.
+
+    Raises:
+        NothingToPrune: nothing may go, or the target is met.
+        TargetOutOfReach: it is too small; the error says how far it goes.
+    """
+    # How many units may go does not depend on what they are ranked by, so weights alone will do.
+    ranking = ranking_of(coupling, settings.model_copy(update={"criterion": "l2"}), size)
+    *_, finest = finer(settings)
+    goal = goal_of(CostModel(coupling), settings, ranking.origin)
+    demand_reachable(line_up(ranking.scores, finest, ranking.origin), goal)
 
 
 def scored_groups(

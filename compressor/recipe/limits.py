@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from compressor.commands import bench, verify
 from compressor.config import BenchSettings, RunSettings
@@ -14,6 +15,17 @@ from compressor.results.bench import BenchReport
 from compressor.results.recipe import GateRow
 from compressor.results.verify import VerifyReport
 from compressor.steps.gates import missed
+
+REMEDIES: Mapping[str, str] = MappingProxyType(
+    {
+        "max_drop": "let {stage} change less, or train longer (finetune with more epochs)",
+        "max_distance": "let {stage} change less, or train longer (finetune with more epochs)",
+        "max_size": "remove more (a larger ratio, or target_size), or add a stage unify or quantize",
+        "min_speedup": "remove more (a larger ratio, or target_latency), or choose by time (objective: latency)",
+        "max_latency": "remove more (a larger ratio, or target_latency), or choose by time (objective: latency)",
+    }
+)
+"""What to try where a gate is missed."""
 
 
 def judge_gates(document: Document, settings: RunSettings, stage: str = "") -> list[GateRow]:
@@ -47,11 +59,21 @@ def measured_speed_up(document: Document) -> float | None:
     return None if found is None else found.value
 
 
-def demand_limits(document: Document | None, gates: Iterable[GateRow]) -> None:
-    """Raises GateMissed where a gate is missed, and ProofFailed where outputs differ that should not."""
-    words = [gate.missed for gate in gates if gate.missed]
+def demand_limits(document: Document | None, gates: Iterable[GateRow], costliest: str) -> None:
+    """Judges what was found.
+
+    Args:
+        document: of a stage; None for the recipe.
+        gates: as they were judged.
+        costliest: the stage that lost most of what a metric says.
+
+    Raises:
+        GateMissed: a gate is missed.
+        ProofFailed: outputs differ that should not.
+    """
+    words = {gate.missed: REMEDIES[gate.name].format(stage=costliest) for gate in gates if gate.missed}
     if words:
-        raise GateMissed("; ".join(words))
+        raise GateMissed("; ".join([*words, f"try to {' and to '.join(dict.fromkeys(words.values()))}"]))
     if isinstance(document, VerifyReport):
         verify.demand_equal(document)
 

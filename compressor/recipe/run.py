@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 from compressor.core.clock import Progress
@@ -126,7 +127,7 @@ class _Run:
                 self._stage(name, run)
             if not self._options.dry_run:
                 gates = self._gates(before, run)
-                _demand(None, gates, "the recipe", run.source)
+                _demand(None, gates, ("the recipe", self._costliest(run)), run.source)
                 output = self._put_in_place(run)
         # The report is written all the same: it says what was measured and where it failed.
         except (GateMissed, ProofFailed) as found:
@@ -204,7 +205,7 @@ class _Run:
         # Before the gate is demanded, so that the row of the stage that fails is in the report.
         run.rows.append(row)
         run.warnings += [f"{name}: {text}" for text in finished.report["warnings"]]
-        _demand(document, gates, f"stage {name!r}", folder)
+        _demand(document, gates, (f"stage {name!r}",) * 2, folder)
 
     def _tell(self, name: str, text: str) -> None:
         names = list(self._resolved.stages)
@@ -218,6 +219,15 @@ class _Run:
         rows = [] if run.accuracy is None else [run.accuracy]
         found = limits.judge_gates(Report(input=before, output=run.model, accuracy=rows), of_file)
         return found if run.bench is None else found + limits.judge_gates(run.bench, of_speed)
+
+    def _costliest(self, run: RunState) -> str:
+        """The stage that lost most of the metric; the recipe's stages, where none was measured."""
+        found = {row.name: row.accuracy for row in run.rows if row.accuracy is not None}
+        if run.accuracy is None or not found:
+            return "the stages"
+        values = [run.accuracy.before, *found.values()]
+        lost = [self._judge.evaluator.lost(one, two) for one, two in pairwise(values)]
+        return f"stage {list(found)[lost.index(max(lost))]!r}"
 
     def _put_in_place(self, run: RunState) -> ModelStats | None:
         """Writes the last model to where the recipe wants it; None where no stage made one."""
@@ -236,10 +246,10 @@ class _Run:
         return run.model.model_copy(update={"path": str(output), "also": also, "bytes": size})
 
 
-def _demand(document: Document | None, gates: list[GateRow], whose: str, place: Path) -> None:
-    """Raises what a missed gate or a failed comparison is, with where to look."""
+def _demand(document: Document | None, gates: list[GateRow], whose: tuple[str, str], place: Path) -> None:
+    """Raises what a missed gate or a failed comparison is, with whose it is, which stage to ease, and where to look."""
     try:
-        limits.demand_limits(document, gates)
+        limits.demand_limits(document, gates, whose[1])
     except (GateMissed, ProofFailed) as error:
-        error.args = (f"{whose}: {error}; see {place}",)
+        error.args = (f"{whose[0]}: {error}; see {place}",)
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compressor.core.formatting import printable, quantity
+from compressor.core.formatting import count, printable, quantity
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +22,9 @@ def _lines(report: TuneReport, verbose: bool) -> list[str]:
     rows = [*report.compared]
     if verbose:
         rows += [_epoch(row, report.metric_name) for row in report.epochs]
+    if report.judged is not None:
+        seen = ", which training saw too" if report.seen else ""
+        rows.append(f"before and after, on {count(report.judged, 'sample')}{seen}:")
     rows.append(f"loss      {report.before.loss:.4g} -> {report.after.loss:.4g}")
     if report.before.metric is not None and report.after.metric is not None:
         rows.append(f"{report.metric_name or 'metric':<9} {report.before.metric:.4f} -> {report.after.metric:.4f}")

@@ -248,7 +248,8 @@ def show_outcome(console: Console, report: Report) -> None:
         # Metrics that are no shares are shown as numbers.
         values = [metric_value(value, share=item.share) for value in steps]
         text = ", ".join(f"{word} {value}" for word, value in zip(words, values, strict=True))
-        draw.line(console, f"{metric_title(item)}: {text}.", style="bold")
+        about = "" if item.low is None or item.high is None else f" ({item.low:.1%} to {item.high:.1%})"
+        draw.line(console, f"{metric_title(item)}: {text}{about}.", style="bold")
     if report.outputs is not None:
         _outputs(console, report.outputs)
 
@@ -268,6 +269,8 @@ def _outputs(console: Console, row: OutputsRow) -> None:
     if row.agreement is not None:
         parts.append(f"the largest class is the same in {_share(row.agreement)}{_little(row)}")
     parts.append(f"outputs are off by {_share(row.distance)} of their norm")
+    if row.drawn:
+        parts.append(f"{', '.join(row.drawn)} left out, as drawn at random")
     seen = ", which recovery saw too" if row.seen else ""
     what = count(row.samples, "sample" if row.real else "made-up sample")
     draw.line(console, f"Against the original, on {what}{seen}: {'; '.join(parts)}.", style="bold")

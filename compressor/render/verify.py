@@ -24,7 +24,7 @@ def render_verify(report: VerifyReport, console: Console, *, verbose: bool = Fal
             f"{row.tolerance:.0e}",
             "-" if row.cosine is None else f"{row.cosine:.6f}",
             "-" if row.agreement is None else f"{row.agreement:.2%}",
-            "equal" if row.passed else "DIFFERS",
+            "equal" if row.passed else "differs" if report.meant else "DIFFERS",
         ]
         draw.add_row(table, *cells)
     draw.show(console, table)
@@ -37,9 +37,28 @@ def render_verify(report: VerifyReport, console: Console, *, verbose: bool = Fal
         draw.line(console, f"{metric_title(item)}: A {before}, B {after}.", style="bold")
     if report.divergence is not None:
         _divergence(console, report.divergence, verbose=verbose)
+    if report.meant and not report.passed:
+        _meant(console, report)
+        return
     verdict = "B equals A within tolerance" if report.passed else "B DIFFERS from A"
     style = "bold green" if report.passed else "bold red"
     draw.line(console, f"{verdict}, {count(len(report.runs), 'set')} of inputs.", style=style)
+
+
+def _meant(console: Console, report: VerifyReport) -> None:
+    """How far a model is from what it was made of, which is no fault, and what would make it one."""
+    steps = " and ".join(f"{step.get('command')} {step.get('settings', '')}".rstrip() for step in report.made_by)
+    draw.line(console, f"B differs from A as it is meant to: it says that it was made of A by {steps}.", style="bold")
+    worst = max(report.outputs, key=lambda row: row.distance)
+    agree = "" if worst.agreement is None else f"; the largest class is the same in {worst.agreement:.1%}"
+    most = " most" if len(report.outputs) > 1 else ""
+    draw.line(console, f"Off{most}: {worst.name}, by {worst.distance:.1%} of its norm{agree}.")
+    if any(run.source != "data" for run in report.runs):
+        draw.line(console, "These inputs are noise: --data compares on samples, on which a model is meant to work.")
+    said = report.made_by[-1].get("distance")
+    if said is not None:
+        draw.line(console, f"When it was made, it was off by {said}.")
+    draw.line(console, "No limit was asked for: with --rtol or --atol, what exceeds it is an error (exit code 5).")
 
 
 def _divergence(console: Console, found: Divergence, *, verbose: bool) -> None:

@@ -67,6 +67,11 @@ class AccuracyRow(Record):
     pruned: float | None = Field(default=None, description="Straight after the cut, where recovery follows.")
     after: float = Field(description="Of the result.")
     samples: int | None = Field(default=None, description="Samples it was measured on.")
+    low: float | None = Field(
+        default=None,
+        description="Lower end of the 95 % interval of the result; null where nothing is counted.",
+    )
+    high: float | None = Field(default=None, description="Upper end of the interval; null with the lower one.")
     share: bool = Field(default=True, description="Values are shares between 0 and 1.")
     higher_is_better: bool = Field(default=True, description="The direction of the metric.")
     relative: bool = Field(default=False, description="What is lost is counted as a share of the original's value.")
@@ -120,6 +125,7 @@ class OutputsRow(Record):
         default=None,
         description="Share that would agree by chance: the sum of squared shares of the original's classes.",
     )
+    drawn: list[str] = Field(default=[], description="Outputs that are drawn at random, and not in the comparison.")
 
     @property
     def telling(self) -> bool:

@@ -39,6 +39,8 @@ class TuneReport(Document):
     metric_name: str | None = None
     before: Score
     after: Score
+    judged: int | None = Field(default=None, description="Samples that before and after are of.")
+    seen: bool | None = Field(default=None, description="Training saw them too, as none were set aside.")
     best_epoch: int = Field(description="Whose weights were kept; 0 for those from before.")
     stopped_early: bool
     steps: int

@@ -21,6 +21,7 @@ class OutputRow(Record):
     agreement: float | None = Field(
         description="Share of rows whose largest entry is at the same place, for outputs [n, classes]; else null."
     )
+    distance: float = Field(description="Norm of the difference as a share of that of A, over all runs.")
     tolerance: float = Field(description="Relative error allowed.")
     compared: int = Field(description="Finite entries that were compared.")
     worst_run: int = Field(description="Index in runs of the largest error.")
@@ -67,7 +68,13 @@ class VerifyReport(RunDocument):
     b: PathText
     provider_a: str
     provider_b: str
-    passed: bool
+    passed: bool = Field(description="Every output is within tolerance.")
+    made_by: list[dict[str, str]] = Field(
+        default=[], description="What B says was done to A to make it: facts by command, first to last."
+    )
+    meant: bool = Field(
+        default=False, description="A difference is no failure: made_by changes outputs, and no limit was given."
+    )
     outputs: list[OutputRow]
     runs: list[VerifyRun]
     divergence: Divergence | None = Field(default=None, description="Null when it was not looked for.")
@@ -80,4 +87,5 @@ class VerifyReport(RunDocument):
         error = f"{worst.max_rel_err:.1e} of its range in {printable(worst.name)} (allowed {worst.tolerance:.0e})"
         where = self.divergence.first.node if self.divergence and self.divergence.first else ""
         parted = [("first difference", printable(where))] if where else []
-        return [("outputs", "the same" if self.passed else "differ"), ("largest error", error), *parted]
+        verdict = "the same" if self.passed else "differ, as they are meant to" if self.meant else "differ"
+        return [("outputs", verdict), ("largest error", error), *parted]

@@ -7,13 +7,10 @@ from compressor.config.gates import GatesSection
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.compare import at_most
 from compressor.core.formatting import metric_value, quantity
+from compressor.core.intervals import needed
 from compressor.errors import GateMissed
-from compressor.evaluate.likeness import needed, wilson
 from compressor.results import Report
 from compressor.results.detail import AccuracyRow
-
-COUNTED = ("top-1", "top-5")
-"""Metrics that are shares of samples, whose error follows from their number alone."""
 
 
 def missed(report: Report, settings: GatesSection) -> list[str]:
@@ -78,15 +75,14 @@ def unresolved(report: Report, settings: GatesSection) -> list[str]:
     """A warning for a gate that the samples are too few to tell, with the number that would tell."""
     found = []
     for row in report.accuracy:
-        if not settings.max_drop or not row.samples or row.metric not in COUNTED:
+        if not settings.max_drop or not row.samples or row.low is None or row.high is None:
             continue
         # A gate finer than the error of its measurement is passed or missed by chance.
         wanted = needed(max(row.before, row.after), settings.max_drop)
         if row.samples < wanted:
-            low, high = wilson(row.after * row.samples, row.samples)
             found.append(
                 f"--max-drop {settings.max_drop:.2%} is finer than {row.samples:,} samples tell: {row.metric} of the "
-                f"result lies between {low:.2%} and {high:.2%}; about {wanted:,} samples would tell"
+                f"result lies between {row.low:.2%} and {row.high:.2%}; about {wanted:,} samples would tell"
             )
     return found
 

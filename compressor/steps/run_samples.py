@@ -23,6 +23,12 @@ MADE_UP_TO_TRAIN = MappingProxyType({"finetune": 5000, "distill": 2048})
 NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data with samples that the model takes"
 
 
+def reads_samples(settings: PruneSettings) -> bool:
+    """Are samples read to choose or to recover, or to measure what came of it?"""
+    idle = settings.recover == "none" and not settings.trainability and settings.scope != "loss"
+    return not idle or settings.changes_layers or criterion(settings.criterion).needs is not None
+
+
 @dataclass(frozen=True)
 class RunSamples:
     """What a run reads.
@@ -85,9 +91,7 @@ class RunSamples:
             return RunSamples(train, valid if len(valid) else None, real=True)
         told = validation(settings)
         judged = open_data(told, model) if told is not None else None
-        idle = settings.recover == "none" and not settings.trainability and settings.scope != "loss"
-        idle = idle and not settings.changes_layers
-        if idle and judged is None and criterion(settings.criterion).needs is None:
+        if judged is None and not reads_samples(settings):
             return None
         # Least squares needs hundreds; training learns a few hundred by heart.
         count = max(settings.samples, MADE_UP_TO_TRAIN.get(settings.recover, 0))

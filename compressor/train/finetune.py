@@ -41,7 +41,7 @@ from compressor.train.loop.losses import OutputProbe, objective_for
 from compressor.train.loop.objective import DeviceBatch, Objective, Outputs, run_module
 from compressor.train.loop.precision import Precision
 from compressor.train.loop.prefetch import Placing
-from compressor.train.loop.split import Splits, evenly_spaced
+from compressor.train.loop.split import Judged, Splits, evenly_spaced
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import chunk_of, with_outputs
 from compressor.train.module.upcast import is_narrow, widened
@@ -64,6 +64,7 @@ class TuneResult(ModelResult):
         max_rel_err: of ``model`` in ONNX Runtime against the trained module; None if that was not verified.
         warnings: what the user should know.
         main: whether this process is the one that writes; others hold the same weights.
+        judged: what loss and metric before and after are of.
     """
 
     model: ir.Model
@@ -72,6 +73,7 @@ class TuneResult(ModelResult):
     max_rel_err: float | None = None
     warnings: list[str] = field(default_factory=list)
     main: bool = True
+    judged: Judged | None = None
 
     def headline(self) -> list[tuple[str, str]]:
         """Loss and metric before and after, and how long it trained."""
@@ -138,7 +140,7 @@ def finetune(
         raise
     written = pair.module.cpu().write_back(model)
     warnings += [*notes, *history.notes, *_unread(parts, settings), *filled_notes(parts.train)]
-    result = TuneResult(written, history, compared, None, warnings, world.main)
+    result = TuneResult(written, history, compared, None, warnings, world.main, parts.judged(settings.samples))
     if settings.proves and world.main:
         result.max_rel_err = _verify(pair, written, seen, settings)
     return result
@@ -364,7 +366,9 @@ def training_facts(result: TuneResult) -> dict[str, str | None]:
     before, after = result.history.before, result.history.after
     told = None
     if before.metric is not None and after.metric is not None:
-        told = f"{result.history.metric_name} {before.metric:.4f} before, {after.metric:.4f} after, set aside samples"
+        judged = "set aside samples" if result.judged is None else str(result.judged)
+        found = f"{before.metric:.4f} before, {after.metric:.4f} after"
+        told = f"{result.history.metric_name} {found}, on {judged}"
     return {"accuracy": told, "proof": "none" if result.max_rel_err is None else "passed, against the trained module"}
 
 

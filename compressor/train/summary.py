@@ -32,6 +32,8 @@ def report_of(
         metric_name=history.metric_name,
         before=_score(history.before),
         after=_score(history.after),
+        judged=None if result.judged is None else result.judged.samples,
+        seen=None if result.judged is None else result.judged.seen,
         best_epoch=history.best_epoch,
         stopped_early=history.stopped_early,
         steps=history.steps,

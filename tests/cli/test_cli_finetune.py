@@ -63,6 +63,7 @@ def test_the_whole_way(place: Path) -> None:
     assert report["max_rel_err"] < 1e-4
     assert len(report["epochs"]) == 3
     assert "verified in ONNX Runtime" in done.stderr
+    assert "before and after, on " in done.stderr
     events = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert [e["epoch"] for e in events if e["kind"] == "epoch"] == [1, 2, 3]
     assert not list(place.glob("*.checkpoint"))

@@ -61,7 +61,7 @@ def test_a_missed_gate_is_6_after_the_report(recipe):
 
 
 def test_differing_outputs_are_5(recipe):
-    recipe.write_text(recipe.read_text() + "  verify:\n")
+    recipe.write_text(recipe.read_text() + "  verify: {rtol: 1e-4}\n")
     assert invoke(recipe).exit_code == 5
 
 

@@ -78,6 +78,12 @@ def test_what_rounding_leaves_goes_to_the_largest_remainders() -> None:
     assert np.bincount(np.asarray(all_labels(part))).tolist() == [3, 1, 1], "of 3, 1.45 and 0.55"
 
 
+@pytest.mark.parametrize(("count", "judged"), [(8, 2), (100, 25), (256, 64), (500, 64), (2000, 200), (1, 0)])
+def test_unless_told_enough_are_set_aside_to_tell_something(count: int, judged: int) -> None:
+    train, valid = split_dataset(Numbers(count), None, 0)
+    assert (len(train), len(valid)) == (count - judged, judged)
+
+
 @given(count=st.integers(1, 40), size=st.integers(1, 12), drop_last=st.booleans())
 def test_batches_hold_every_sample_once(count: int, size: int, drop_last: bool) -> None:
     order = shuffled(count, 0, 0)

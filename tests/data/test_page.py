@@ -32,8 +32,8 @@ def test_the_example_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     exec(block("from compressor.config import DataSettings"), names)
     batch = names["batch"]
     assert isinstance(batch, Batch)
-    assert batch.inputs["image"].shape == (36, 3, 8, 8)
-    close(batch.inputs["image"], np.full((36, 3, 8, 8), -2))
+    assert batch.inputs["image"].shape == (30, 3, 8, 8)
+    close(batch.inputs["image"], np.full((30, 3, 8, 8), -2))
 
 
 def test_the_example_of_an_object() -> None:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from compressor.config import PruneSettings
-from compressor.evaluate.likeness import needed, outputs_row, wilson
+from compressor.evaluate.likeness import outputs_row
 from tests.models import in_memory, model
 from tests.reconstruct.case import Arrays, noise
 
@@ -53,6 +53,21 @@ def test_agreement_by_chance_is_told_where_the_original_has_one_class_for_all() 
     assert not alike.telling
 
 
+def test_what_is_drawn_at_random_is_named_and_not_compared() -> None:
+    text = """(float[n,8] x) => (float[n,4] r, float[n,4] y) <float[8,4] w> {
+        y = MatMul(x, w)  noise = RandomNormalLike<scale=9.0>(y)  r = Add(y, noise) }"""
+    proto, settings = model(text), PruneSettings(ratio=0.5)
+    row = outputs_row([in_memory(proto), changed(proto, 0.9)], Arrays(x=noise(100, 8)), settings, count=100)
+    assert row is not None
+    assert (row.drawn, row.distance.output) == (["r"], "y")
+    assert row.distance.value == pytest.approx(0.1, rel=1e-4)
+    assert row.agreement is not None
+    assert row.agreement.value == 1.0
+    alone = model(text.replace(", float[n,4] y)", ")"))
+    models = [in_memory(alone), changed(alone, 0.9)]
+    assert outputs_row(models, Arrays(x=noise(100, 8)), settings, count=100) is None
+
+
 def test_the_interval_holds_the_distance_on_many_samples() -> None:
     proto, settings = model(NET), PruneSettings(ratio=0.5)
     factor = np.asarray([0.2, 1.0, 1.0, 1.3])
@@ -76,16 +91,6 @@ def test_numbers_have_a_distance_alone_and_indices_nothing() -> None:
     assert row is not None
     assert row.agreement is None
     assert row.distance.output == "y"
-
-
-@pytest.mark.parametrize(("hits", "count", "low", "high"), [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634)])
-def test_wilson(hits: int, count: int, low: float, high: float) -> None:
-    assert wilson(hits, count) == pytest.approx((low, high), abs=1e-3)
-
-
-def test_samples_that_tell_a_difference() -> None:
-    assert needed(0.5, 0.01) == pytest.approx(9604, abs=5)
-    assert needed(0.99, 0.01) < 400
 
 
 def test_one_sample_has_no_interval_of_distances_and_a_wide_one_of_agreement() -> None:

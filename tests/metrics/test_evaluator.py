@@ -244,3 +244,10 @@ def test_every_command_that_judges_says_that_labels_are_not_read(tmp_path: Path,
     result = CliRunner().invoke(compress, [*words.format(net=path).split(), "--data", str(data), "-o", str(out)])
     assert result.exit_code == 0, result.output
     assert result.stderr.count("labels are float32, [3] a sample") == 1
+
+
+def test_what_is_counted_has_an_interval() -> None:
+    row = Evaluator().row(1.0, 0.5, 64)
+    assert (row.low, row.high) == pytest.approx((0.381, 0.619), abs=1e-3)
+    for other in (Evaluator().row(1.0, 0.5), Evaluator("miou").row(1.0, 0.5, 64), Evaluator("rmse").row(1.0, 0.5, 64)):
+        assert (other.low, other.high) == (None, None)

@@ -188,7 +188,7 @@ def regression(folder: Path) -> str:
 
 
 def test_per_cent_of_what_is_no_share_are_of_the_originals(folder: Path) -> None:
-    settings = pruned(data=regression(folder), eval="rmse", max_drop="1%")
+    settings = pruned(data=regression(folder), val_share=0.1, eval="rmse", max_drop="1%")
     report = prune_file(folder / "net.onnx", None, settings).report
     (row,) = report.accuracy
     assert row.before > 90
@@ -226,7 +226,7 @@ def test_labels_of_real_numbers_name_rmse(folder: Path) -> None:
     ],
 )
 def test_a_missed_gate_says_what_to_try(folder: Path, settings: dict[str, object], remedy: str) -> None:
-    asked = pruned(**{**settings, "data": regression(folder), "eval": "rmse", "max_drop": 0})
+    asked = pruned(**{**settings, "data": regression(folder), "val_share": 0.1, "eval": "rmse", "max_drop": 0})
     report = prune_file(folder / "net.onnx", None, asked).report
     with pytest.raises(GateMissed) as error:
         demand_gates(report, asked)

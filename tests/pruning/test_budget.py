@@ -10,6 +10,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
 from compressor.steps.account import stats_in_memory
+from compressor.steps.prune import settled
 from compressor.steps.prune.result import PruneResult
 from tests.models import between, in_memory, model, weight
 
@@ -206,9 +207,24 @@ def test_target_with_grouped_and_joined_channels() -> None:
 
 
 def test_target_out_of_reach() -> None:
-    with pytest.raises(TargetOutOfReach, match="no less than") as raised:
+    with pytest.raises(TargetOutOfReach, match=r"no less than .*% of the original \(") as raised:
         run(target_macs=0.01)
     assert raised.value.exit_code == 4
+
+
+@pytest.mark.parametrize("target", ["target_macs", "target_params", "target_size"])
+def test_a_target_out_of_reach_is_said_before_samples_are_made_up(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("samples were made up")
+
+    grouped = between("b = Conv<group=4,pads=[1,1,1,1]>(a, u)", more="float[16,4,3,3] u")
+    with pytest.raises(TargetOutOfReach) as late:
+        run(grouped, criterion="l2", recover="none", **{target: 0.001})
+    monkeypatch.setattr(settled, "made_up", never)
+    with pytest.raises(TargetOutOfReach) as soon:
+        run(grouped, criterion="l2", recover="lstsq", **{target: 0.001})
+    assert str(soon.value) == str(late.value), "as far as the choice itself would have come"
+    assert soon.value.frozen
 
 
 def test_target_between_steps() -> None:

@@ -15,9 +15,11 @@ import onnx
 import pytest
 
 from compressor.commands.sensitivity import sensitivity_file
+from compressor.config.recipe import STAGE_GATES
 from compressor.config.sensitivity import SensitivitySettings
 from compressor.errors import GateMissed, ModelError, NothingToPrune, ProofFailed, UsageError
 from compressor.evaluate import timings
+from compressor.recipe import limits
 from compressor.recipe.store import Store, data_identity
 from compressor.results.recipe import RecipeReport
 from tests.graph.test_joined import DECODER, ENCODER
@@ -194,23 +196,27 @@ def test_a_stage_that_fails_leaves_nothing_and_is_named(folder):
 # ---- gates
 
 
+def test_every_gate_has_a_remedy() -> None:
+    assert set(limits.REMEDIES) == set(STAGE_GATES)
+
+
 @pytest.mark.parametrize(
     ("top", "stages", "words"),
     [
         (
             "data: data.npz",
             "prune: {ratio: 0.5, max_size: 100}\nclean:",
-            r"^stage 'prune': the file has .* see .*prune-",
+            r"^stage 'prune': the file has .*; try to remove more \(.* see .*prune-",
         ),
         (
             "data: data.npz\ngates: {max_size: 10%}",
             "prune: {ratio: 0.5}",
-            r"^the recipe: the file has .*, max_size allows",
+            r"^the recipe: the file has .*, max_size allows .*; try to remove more \(",
         ),
         (
             "data: data.npz",
             "prune: {ratio: 0.5}\nquantize: {samples: 8, max_distance: 0.00001}",
-            r"^stage 'quantize': output 'y' moves by .*max_distance allows",
+            r"^stage 'quantize': output 'y' moves by .*max_distance allows .*; try to let stage 'quantize' change less",
         ),
         ("gates: {max_latency: 1us}", f"prune: {{ratio: 0.5}}\n{QUICK_BENCH}", r"^the recipe: a run takes .* 0.001 ms"),
     ],
@@ -244,6 +250,7 @@ def test_accuracy_counts_from_the_model_of_the_recipe(folder):
     outcome, _ = execute(path, f"gates.max_drop={drop / 2}")
     assert (states(outcome), type(outcome.error)) == (["kept"], GateMissed)
     assert outcome.report.gates[0].measured == pytest.approx(drop)
+    assert "; try to let stage 'prune' change less, or train longer" in str(outcome.error)
     assert execute(path, f"gates.max_drop={drop}")[0].error is None
 
 
@@ -259,7 +266,7 @@ def test_gates_are_judged_anew_and_run_nothing_again(folder, monkeypatch):
 
 
 def test_outputs_that_differ_fail_and_are_not_written(folder):
-    path = write(folder, "prune: {ratio: 0.5}\nverify:")
+    path = write(folder, "prune: {ratio: 0.5}\nverify: {rtol: 1e-4}")
     outcome, _ = execute(path)
     assert isinstance(outcome.error, ProofFailed)
     assert outcome.report.stages[1].report is not None

@@ -18,7 +18,7 @@ from compressor.results import (
     ProofResult,
     Report,
 )
-from compressor.results.detail import OutputsRow, Share
+from compressor.results.detail import AccuracyRow, OutputsRow, Share
 from compressor.version import VERSION
 
 BEFORE = ModelStats(path="a.onnx", bytes=102_400_123, params=25_557_032, macs=4_089_184_256, nodes=122, opset=18)
@@ -60,6 +60,12 @@ def drawn(draw, *arguments, width=80, **options) -> str:
     file = io.StringIO()
     draw(*arguments[:1], Console(file=file, width=width), **options)
     return file.getvalue()
+
+
+def test_accuracy_has_its_interval() -> None:
+    row = AccuracyRow(metric="top-1", before=0.99, after=0.95, samples=64, low=0.87, high=0.98)
+    text = drawn(lambda found, console: show_outcome(console, found), report(accuracy=[row]))
+    assert text == "Accuracy (top-1, 64 samples): original 99.00%, result 95.00% (87.0% to 98.0%).\n"
 
 
 def test_json_has_the_stable_keys_in_order():

@@ -34,8 +34,8 @@ SECONDS = 60.0
 """Longest recovery that is begun without being asked for."""
 MOST = 1024
 """Samples that are read of their own accord, at most: where the widest layer needs rows and the model is small."""
-ENOUGH = 200
-"""Samples of the user's from which a short distillation brings something: of 256 a tenth is set aside."""
+ENOUGH = 192
+"""Samples of the user's from which a short distillation brings something: of 256 a quarter is set aside."""
 MADE_UP = 512
 """Samples that are made up of their own accord, at least; they cost nobody anything."""
 FEWER_FROM, FEWEST = 64, 64

@@ -15,6 +15,7 @@ from compressor.data import Dataset
 from compressor.data.synthetic import Synthetic
 from compressor.errors import ModelError
 from compressor.evaluate.stand_in import describe_samples
+from compressor.graph.evaluate import may_draw
 from compressor.metrics.evaluator import Evaluator, Measured, evaluator_for, labels_unread
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.fresh_weights import reinitialised
@@ -41,6 +42,7 @@ INEXACT_NOTE = (
     "that outputs change then; what trains after the cut makes up for it"
 )
 NOT_RUN = "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
+ALL_DRAWN = "how far outputs moved was not measured: none of them is a number that is not drawn at random"
 STAND_IN_NOTE = "no data was given, so made-up samples stood in for it; --data with real samples recovers more"
 
 
@@ -252,13 +254,15 @@ class Recovery:
         """How far outputs moved, on samples that recovery did not see where there are such."""
         cut = [self._cut] if self._steps == 1 and self._cut is not None else []
         try:
-            return samples.outputs_row(self._source, [*cut, self.model], self.settings)
+            row = samples.outputs_row(self._source, [*cut, self.model], self.settings)
         except ModelError as error:
             # Samples of the user's that the model does not take are a mistake, and not to be passed over.
             if samples.real or samples.valid is not None:
                 raise
             self._warnings.append(NOT_COMPARED.format(reason=str(error).partition(";")[0]))
             return None
+        self._warnings += [ALL_DRAWN] if row is None and may_draw(self._source) else []
+        return row
 
     def _made_up(self) -> SyntheticRow | None:
         """What stood in for data; None where data was given, or none was needed."""

@@ -21,11 +21,13 @@ from compressor.pruning.apply import cut_of
 from compressor.pruning.lossless import exact
 from compressor.pruning.matching import demand_matches
 from compressor.pruning.preparation import Original
+from compressor.pruning.select import demand_target
 from compressor.results import ModelStats
 from compressor.steps import account, run_files
 from compressor.steps.prune.defaults import UNPACKED, made_up, resized, resolve_defaults
 from compressor.steps.prune.objective import by_time
-from compressor.steps.run_samples import RunSamples
+from compressor.steps.prune.step import reasons_given
+from compressor.steps.run_samples import RunSamples, reads_samples
 from compressor.steps.run_sizes import follow_batch
 from compressor.steps.tokens import of_tokens
 
@@ -132,6 +134,9 @@ def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settle
             # Shares are of the model as it was given, which has another vocabulary.
             whole = account.stats_in_memory(asked.model, settings, asked.size)
             before = whole.model_copy(update={"path": before.path})
+        if asked.plan is None and _aims(settings):
+            with reasons_given(found):
+                demand_target(analyse(source, settings, distrusted).coupling, settings, asked.size)
     samples = asked.samples
     if samples is None:
         with clock.phase("samples"):
@@ -144,3 +149,10 @@ def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settle
             notes += follow_batch([source, found.model], samples.train, settings)
     tokens = None if read.renumbering is None else read.renumbering.tokens
     return Settled(source, read, found, settings, before, notes, tokens, samples)
+
+
+def _aims(settings: PruneSettings) -> bool:
+    """Does one step have to hit a target of channels, and is much done before it is known whether it can?"""
+    aims = (settings.target_macs, settings.target_params, settings.target_size)
+    channels = settings.steps == 1 and not settings.changes_layers
+    return channels and any(aim is not None for aim in aims) and reads_samples(settings)

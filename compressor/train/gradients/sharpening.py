@@ -20,8 +20,11 @@ import torch
 from compressor.data import Array, batch_limit
 from compressor.data.output_forms import OutputForm, decide, vocabularies
 from compressor.data.synthetic import InputKind, Synthetic
+from compressor.errors import UsageError
 from compressor.torch_ops.tensors import log_clamped, to_numpy, to_torch
 from compressor.train.module.graph_module import GraphModule
+from compressor.train.module.intermediate_outputs import chunk_of
+from compressor.train.module.upcast import is_narrow, widened
 
 ASCENT_STEPS, STEP_SIZE = 2, 0.1
 """Steps, and the root of the mean square of one, in units of the deviation of the image itself."""
@@ -46,20 +49,24 @@ def sharpened(model: ir.Model, samples: Synthetic, count: int) -> Synthetic:
     """
     inputs = [kind for kind in samples.kinds if kind.pixels and kind.dtype.is_floating_point()]
     numbers = sum(prod(kind.shape) for kind in inputs)
-    size = batch_limit(model) or max(1, min(AT_A_TIME, NUMBERS // max(numbers, 1), count, len(samples)))
+    limit, room = batch_limit(model), max(1, min(AT_A_TIME, NUMBERS // max(numbers, 1), count, len(samples)))
+    size = limit or room
     # Whole batches only, so that a graph with a fixed batch size is never run on a part of one.
     stop = min(count, len(samples)) // size * size
     if not inputs or not stop:
         return samples
-    module = GraphModule(model).eval().requires_grad_(False)
+    # Processors have no fast kernels for 16 bits, and pixels are rounded back at the end.
+    module = GraphModule(widened(model) if is_narrow(model) else model).eval().requires_grad_(False)
     if torch.cuda.is_available():
         module = module.cuda()
+    if limit is not None and stop >= 2 * limit and _open(module, samples, limit):
+        size = limit * max(1, room // limit)
     # A stream of its own beside the seed of the samples, so that drawing classes changes no sample.
     rng = np.random.default_rng([samples.seed, ASCENT_STEPS])
     found: dict[int, Mapping[str, Array]] = {}
     form: OutputForm | None = None
     for start in range(0, stop, size):
-        indices = np.arange(start, start + size, dtype=np.int64)
+        indices = np.arange(start, min(start + size, stop), dtype=np.int64)
         batch = dict(samples.take(indices).inputs)
         # Found on the first batch and then kept: the form of an output does not depend on the batch.
         if form is None:
@@ -68,14 +75,24 @@ def sharpened(model: ir.Model, samples: Synthetic, count: int) -> Synthetic:
                 return samples
         moved = _moved(module, batch, inputs, form, rng)
         limits = {kind.name: _limits(kind, samples, indices) for kind in inputs}
-        batch |= {name: np.clip(array, *limits[name]).astype(array.dtype) for name, array in moved.items()}
+        batch |= {name: np.clip(array, *limits[name]).astype(batch[name].dtype) for name, array in moved.items()}
         found |= {int(i): {name: array[k] for name, array in batch.items()} for k, i in enumerate(indices)}
     return replace(samples, sharpened=found, remembered={})
 
 
+def _open(module: GraphModule, samples: Synthetic, limit: int) -> bool:
+    """Does nothing in the graph depend on the number of samples that its file fixes? Tried on two batches."""
+    two = dict(samples.take(np.arange(2 * limit, dtype=np.int64)).inputs)
+    try:
+        return chunk_of(module, _tensors(module, two), limit) is None
+    except UsageError:
+        return False  # an output has another number of rows than there are samples
+
+
 def _tensors(module: GraphModule, batch: Mapping[str, Array]) -> dict[str, torch.Tensor]:
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    return {name: to_torch(array).to(device) for name, array in batch.items() if name in module.input_names}
+    found = {name: to_torch(array).to(device) for name, array in batch.items() if name in module.input_names}
+    return {name: t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for name, t in found.items()}
 
 
 def _outputs(module: GraphModule, tensors: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:

@@ -9,9 +9,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressor.config import TuneSettings
+from compressor.core.formatting import count
 from compressor.data import Augment, Batch, Dataset, Indices, batches, shuffled
 from compressor.errors import UsageError
 from compressor.train.loop.distributed import Processes
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Samples that epochs are judged on: how many, and whether training sees them too."""
+
+    samples: int
+    seen: bool
+
+    def __str__(self) -> str:
+        return count(self.samples, "sample") + (", which training saw too" if self.seen else "")
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,16 @@ class Splits:
     train: Dataset
     valid: Dataset | None = None
     augment: Callable[[int], Augment | None] | None = None
+
+    @property
+    def judges(self) -> Dataset:
+        """What epochs are judged on."""
+        return self.train if self.valid is None else self.valid
+
+    def judged(self, most: int) -> Judged:
+        """How many samples that are: at most ``most`` of those that are trained on."""
+        seen = self.valid is None
+        return Judged(min(most, len(self.judges)) if seen else len(self.judges), seen)
 
 
 class Courses:
@@ -64,8 +86,8 @@ class Courses:
 
     def judged(self) -> Iterator[Batch]:
         """This process's part of the samples that every epoch is judged on."""
-        data = self._data.train if self._data.valid is None else self._data.valid
-        rows = evenly_spaced(len(data), self._judged if self._data.valid is None else len(data))
+        data = self._data.judges
+        rows = evenly_spaced(len(data), self._data.judged(self._judged).samples)
         # Every so-many-th sample, so that processes judge parts of like size and mix.
         return batches(data, self._batch_size, order=rows[self._world.rank :: self._world.size])
 

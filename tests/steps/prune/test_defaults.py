@@ -14,9 +14,9 @@ import pytest
 from compressor.commands.prune import prune, prune_file
 from compressor.config import PruneSettings
 from compressor.core.extras import EXTRAS
+from compressor.metrics.evaluator import Evaluator
 from compressor.pruning.analysis import analyse
 from compressor.results import ModelStats, Report
-from compressor.results.detail import AccuracyRow
 from compressor.steps.gates import unresolved
 from compressor.steps.prune import defaults
 from compressor.steps.prune.defaults import NO_LAYER, resolve_defaults, size_lags_macs
@@ -69,7 +69,8 @@ def test_fewer_images_where_every_layer_sees_many_positions(side: int, samples: 
 
 def test_without_torch_or_seconds_to_train_in_it_is_least_squares_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert auto(between("b = Relu(a)"))[0].recover == "distill"
-    assert auto(between("b = Relu(a)"), 199)[0].recover == "lstsq"
+    assert auto(between("b = Relu(a)"), 191)[0].recover == "lstsq"
+    assert auto(between("b = Relu(a)"), 256 - 64)[0].recover == "distill", "of 256 samples a quarter is set aside"
     with monkeypatch.context() as patch:
         patch.setattr(defaults, "find_spec", lambda name: None)
         assert auto(between("b = Relu(a)"))[0].recover == "lstsq"
@@ -207,7 +208,7 @@ def test_bytes_that_stay_are_told() -> None:
 
 
 def test_a_gate_that_samples_cannot_tell() -> None:
-    row = AccuracyRow(metric="top-1", before=0.9, after=0.895, samples=200)
+    row = Evaluator().row(0.9, 0.895, 200)
     report = Report(input=stats(1, 1), accuracy=[row])
     [text] = unresolved(report, PruneSettings(ratio=0.5, max_drop=0.01))
     assert "finer than 200 samples tell" in text

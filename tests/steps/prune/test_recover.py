@@ -15,7 +15,7 @@ from compressor.commands.prune_report import report_file
 from compressor.config import PruneSettings
 from compressor.errors import GateMissed, UsageError
 from compressor.steps.gates import demand_gates
-from compressor.steps.prune.recover import INEXACT_NOTE
+from compressor.steps.prune.recover import ALL_DRAWN, INEXACT_NOTE
 from compressor.steps.prune.result import PruneResult
 from compressor.steps.prune.trainer import IN_VAIN
 from tests.models import between, in_memory, model
@@ -228,3 +228,15 @@ def test_html_report(tmp_path: Path) -> None:
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "top-1" in text
     assert "://" not in text.replace("http://www.w3.org", "")
+
+
+def test_what_is_drawn_at_random_is_no_distance() -> None:
+    text = """(float[n,8] x) => (float[n,4] r{also}) <float[8,16] w, float[16,4] v> {{
+        a = MatMul(x, w) b = Relu(a) y = MatMul(b, v) noise = RandomNormalLike(y) r = Add(y, noise) }}"""
+    settings = PruneSettings.parse({"ratio": 0.5, "recover": "lstsq", "round_to": 1, "scope": "local"})
+    whole, drawn = (prune(in_memory(model(text.format(also=also))), settings).report for also in (", float[n,4] y", ""))
+    assert whole.outputs is not None
+    assert whole.outputs.drawn == ["r"]
+    assert ALL_DRAWN not in whole.warnings
+    assert drawn.outputs is None
+    assert ALL_DRAWN in drawn.warnings

@@ -10,6 +10,7 @@ import pytest
 from compressor.data.synthetic import Synthetic, sample_shapes, synthetic
 from compressor.data.synthetic.pixel_range import SIGNED, RangeChoice
 from compressor.runtime import sessions
+from compressor.train.gradients import sharpening
 from compressor.train.gradients.sharpening import sharpened
 from tests.models import in_memory, model
 
@@ -56,6 +57,41 @@ def test_a_fixed_batch_takes_whole_batches():
     found, before = case(NET % (4, 4))
     assert len(sharpened(found, before, 10).sharpened) == 8
     assert sharpened(found, before, 3) is before
+
+
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """How many samples go through the module at a time from now on, and in which type."""
+    seen: list[tuple[int, str]] = []
+    moved = sharpening._moved
+
+    def watched(module, batch, inputs, form, rng):
+        types = {str(t.dtype) for t in module.parameters()}
+        seen.append((len(batch["x"]), *types))
+        return moved(module, batch, inputs, form, rng)
+
+    monkeypatch.setattr(sharpening, "_moved", watched)
+    return seen
+
+
+def test_a_batch_that_nothing_in_the_graph_depends_on_is_no_limit(monkeypatch):
+    seen = ran(monkeypatch)
+    found, before = case(NET % (1, 1))
+    after = sharpened(found, before, 40)
+    assert [count for count, _ in seen] == [40]
+    assert surest(case(NET % ("n", "n"))[0], after)[1].mean() > surest(case(NET % ("n", "n"))[0], before)[1].mean()
+    seen.clear()
+    tied = NET.replace("d = Flatten(c)", "k = Constant<value_ints=[1,8]>()  d = Reshape(c, k)") % (1, 1)
+    assert len(sharpened(*case(tied), 5).sharpened) == 5
+    assert [count for count, _ in seen] == [1] * 5
+
+
+def test_16_bits_are_moved_in_32_and_rounded(monkeypatch):
+    seen = ran(monkeypatch)
+    found, before = case((NET % ("n", "n")).replace("float[", "float16["))
+    after = sharpened(found, before, 40)
+    assert [kind for _, kind in seen] == ["torch.float32"]
+    assert {array.dtype for sample in after.sharpened.values() for array in sample.values()} == {np.dtype(np.float16)}
+    assert surest(found, after)[1].mean() > surest(found, before)[1].mean()
 
 
 @pytest.mark.parametrize("output", ["float[n,8,12,12] y", "int64[n,1,12,12] y"])
