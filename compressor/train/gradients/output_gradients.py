@@ -10,9 +10,9 @@ import torch
 from compressor.data import Batch
 from compressor.graph.evaluate import Array
 from compressor.graph.normalise import normalise
-from compressor.torch_ops.tensors import to_numpy, to_torch
+from compressor.torch_ops.tensors import to_numpy
 from compressor.train.gradients.saliency_loss import SaliencyLoss
-from compressor.train.module.graph_module import GraphModule
+from compressor.train.module.measuring import measured_inputs, measuring_module
 
 Arrays = dict[str, Array]
 
@@ -47,18 +47,14 @@ class OutputGradients:
                 shown[name] = len(copy.graph.outputs)
                 copy.graph.outputs.append(made[name])
         self._shown = shown
-        self._module = GraphModule(copy).eval()
-        if torch.cuda.is_available():
-            self._module = self._module.cuda()
+        self._module = measuring_module(copy)
 
     def __call__(self, batch: Batch) -> tuple[Arrays, Arrays]:
         """Numbers of the values read, and gradients, by name; zeros where no output depends on it.
 
         Gradients are summed over what a sample's outputs are, not averaged over samples.
         """
-        device = next((p.device for p in self._module.parameters()), torch.device("cpu"))
-        inputs = {k: to_torch(v).to(device) for k, v in batch.inputs.items() if k in self._module.input_names}
-        found = self._module(**inputs)
+        found = self._module(**measured_inputs(self._module, batch.inputs))
         values = found if isinstance(found, tuple) else (found,)
         # Initializers are no outputs of the graph; their tensors are the module's own.
         trained = self._module.tensors()

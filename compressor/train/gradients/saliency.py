@@ -29,6 +29,7 @@ from compressor.pruning.readers import gates
 from compressor.train.gradients.saliency_loss import SaliencyLoss, outputs_of
 from compressor.train.gradients.synflow import linearise
 from compressor.train.module.graph_module import GraphModule
+from compressor.train.module.measuring import measuring_module
 
 Tensors = list[torch.Tensor]
 Batches = Callable[[], Iterable[Batch]]
@@ -173,10 +174,7 @@ def measure_gradients(need: Need, model: ir.Model, coupling: Coupling, batches: 
     """
     if need == Need.PATHS:
         return Measurement(_paths(model, coupling), coupling.units)
-    module = GraphModule(model)
-    if torch.cuda.is_available():
-        module = module.cuda()
-    subject = SaliencyModel(module, coupling, whole=need in WHOLE)
+    subject = SaliencyModel(measuring_module(model), coupling, whole=need in WHOLE)
     return Measurement(MEASURES[need](subject, batches, SaliencyLoss(model.graph, seed)), coupling.units)
 
 

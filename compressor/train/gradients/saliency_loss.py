@@ -12,6 +12,7 @@ from compressor.errors import ModelError, UsageError
 from compressor.operators.table import operator_of
 from compressor.torch_ops.tensors import log_clamped, to_numpy, to_torch
 from compressor.train.module.graph_module import GraphModule
+from compressor.train.module.measuring import measured_inputs
 
 COOL = 200.0
 """What GraSP divides logits by, so that no softmax is saturated (code of arXiv 2002.07376)."""
@@ -21,8 +22,7 @@ Tensors = list[torch.Tensor]
 
 def outputs_of(module: GraphModule, batch: Batch) -> Tensors:
     """The outputs that are tensors, computed where the parameters are."""
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    found = module(**{k: to_torch(v).to(device) for k, v in batch.inputs.items() if k in module.input_names})
+    found = module(**measured_inputs(module, batch.inputs))
     return [y for y in (found if isinstance(found, tuple) else (found,)) if isinstance(y, torch.Tensor)]
 
 

@@ -21,10 +21,10 @@ from compressor.data import Array, batch_limit
 from compressor.data.output_forms import OutputForm, decide, vocabularies
 from compressor.data.synthetic import InputKind, Synthetic
 from compressor.errors import UsageError
-from compressor.torch_ops.tensors import log_clamped, to_numpy, to_torch
+from compressor.torch_ops.tensors import log_clamped, to_numpy
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import chunk_of
-from compressor.train.module.upcast import is_narrow, widened
+from compressor.train.module.measuring import measured_inputs, measuring_module
 
 ASCENT_STEPS, STEP_SIZE = 2, 0.1
 """Steps, and the root of the mean square of one, in units of the deviation of the image itself."""
@@ -55,10 +55,8 @@ def sharpened(model: ir.Model, samples: Synthetic, count: int) -> Synthetic:
     stop = min(count, len(samples)) // size * size
     if not inputs or not stop:
         return samples
-    # Processors have no fast kernels for 16 bits, and pixels are rounded back at the end.
-    module = GraphModule(widened(model) if is_narrow(model) else model).eval().requires_grad_(False)
-    if torch.cuda.is_available():
-        module = module.cuda()
+    # Pixels are rounded back at the end.
+    module = measuring_module(model).requires_grad_(False)
     if limit is not None and stop >= 2 * limit and _open(module, samples, limit):
         size = limit * max(1, room // limit)
     # A stream of its own beside the seed of the samples, so that drawing classes changes no sample.
@@ -84,15 +82,9 @@ def _open(module: GraphModule, samples: Synthetic, limit: int) -> bool:
     """Does nothing in the graph depend on the number of samples that its file fixes? Tried on two batches."""
     two = dict(samples.take(np.arange(2 * limit, dtype=np.int64)).inputs)
     try:
-        return chunk_of(module, _tensors(module, two), limit) is None
+        return chunk_of(module, measured_inputs(module, two), limit) is None
     except UsageError:
         return False  # an output has another number of rows than there are samples
-
-
-def _tensors(module: GraphModule, batch: Mapping[str, Array]) -> dict[str, torch.Tensor]:
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    found = {name: to_torch(array).to(device) for name, array in batch.items() if name in module.input_names}
-    return {name: t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for name, t in found.items()}
 
 
 def _outputs(module: GraphModule, tensors: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
@@ -103,7 +95,7 @@ def _outputs(module: GraphModule, tensors: Mapping[str, torch.Tensor]) -> tuple[
 def _scores(model: ir.Model, module: GraphModule, batch: Mapping[str, Array]) -> OutputForm | None:
     """The first output that holds scores of classes, one set a sample or one for each of its positions."""
     with torch.no_grad():
-        found = _outputs(module, _tensors(module, batch))
+        found = _outputs(module, measured_inputs(module, batch))
     if not all(isinstance(y, torch.Tensor) for y in found):
         return None  # a sequence, which nothing compares
     values = [to_numpy(y) for y in found]
@@ -115,7 +107,7 @@ def _moved(
     module: GraphModule, batch: Mapping[str, Array], inputs: list[InputKind], form: OutputForm, rng: np.random.Generator
 ) -> dict[str, Array]:
     """Pixels of a batch after :data:`ASCENT_STEPS` steps towards a class that is drawn for each sample."""
-    tensors = _tensors(module, batch)
+    tensors = measured_inputs(module, batch)
     names = [kind.name for kind in inputs if kind.name in tensors]
     axes = {kind.name: _axes(kind) for kind in inputs}
     # Steps are in units of each sample's own contrast, or dark images would be drowned.

@@ -11,7 +11,7 @@ import torch
 
 from compressor.data import Batch
 from compressor.train.gradients.saliency_loss import SaliencyLoss, outputs_of
-from compressor.train.module.graph_module import GraphModule
+from compressor.train.module.measuring import measuring_module
 
 
 def squared_gradients(
@@ -29,9 +29,7 @@ def squared_gradients(
         UnsupportedOperator: a node has no function in torch.
         ModelError: no output is a real number.
     """
-    module = GraphModule(model).eval()
-    if torch.cuda.is_available():
-        module = module.cuda()
+    module = measuring_module(model)
     trained = dict(module.named_parameters())
     weights = {name: trained[name] for name in names if name in trained}
     loss, count = SaliencyLoss(model.graph, seed), 0
