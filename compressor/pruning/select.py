@@ -13,7 +13,7 @@ from compressor.channels.groups import NO_GROUP, ChannelGroup, group
 from compressor.channels.labels import UnitArray
 from compressor.channels.plan import POLICY, PruningPlan, plan_of
 from compressor.config import PruneSettings
-from compressor.config.selection import SelectionSection
+from compressor.config.selection import CRITERION, SelectionSection
 from compressor.core.globs import any_match
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
 from compressor.pruning.allocate import scores_by_loss
@@ -46,6 +46,11 @@ class Choice:
     groups: list[ChannelGroup]
     origin: Origin | None
     scored: Mapping[str, Scored] = field(default_factory=dict)
+
+
+def by_weights(settings: PruneSettings) -> PruneSettings:
+    """The settings with the criterion that needs nothing measured, where scores only have to be there."""
+    return settings.model_copy(update={"criterion": CRITERION})
 
 
 def policy_of(settings: PruneSettings) -> dict[str, object]:

@@ -15,12 +15,13 @@ from compressor.channels.groups import ChannelGroup, group
 from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings, SparsifySettings, TuneSettings
 from compressor.config.choices import REGULARIZERS
+from compressor.config.selection import CRITERION
 from compressor.config.training import TOWARDS_A_SET
 from compressor.data import augmentation, open_parts
 from compressor.errors import UsageError
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import cut_of
-from compressor.pruning.select import Choice, choose_channels, permitted, policy_of, scored_groups
+from compressor.pruning.select import Choice, by_weights, choose_channels, permitted, policy_of, scored_groups
 from compressor.train import training_options
 from compressor.train.defaults import training_defaults
 from compressor.train.finetune import TuneResult, finetune
@@ -34,11 +35,7 @@ from compressor.train.regularizers.regularizer import Method, Regularizer, Train
 
 PLAIN = MappingProxyType({**TOWARDS_A_SET, "expand": 0.0})
 """What cannot be had meanwhile; a product has no weight to look at."""
-BALANCING: Mapping[str, object] = MappingProxyType({"criterion": "consumers", "sensitivity": None})
-"""How rows of a joint axis are paired: by weights, so that nothing has to be measured for it."""
-
-
-LATER: Mapping[str, object] = MappingProxyType({"recover": "finetune", "criterion": "consumers", "scope": "local"})
+LATER: Mapping[str, object] = MappingProxyType({"recover": "finetune", "criterion": CRITERION, "scope": "local"})
 """How it is decided what a cut that is made later would take, where a method has to know."""
 
 
@@ -182,7 +179,8 @@ def regularized(
 def _groups(found: Analysis, settings: PruneSettings, *, balanced: bool) -> list[ChannelGroup]:
     """Groups that may lose channels; balanced, their units can go one by one."""
     if balanced:
-        return list(scored_groups(found.coupling, settings.model_copy(update=BALANCING))[1])
+        # Scores only pair rows of joint axes, for which nothing has to be measured.
+        return list(scored_groups(found.coupling, by_weights(settings))[1])
     return permitted(group(found.coupling), settings)
 
 

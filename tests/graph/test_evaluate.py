@@ -53,7 +53,9 @@ def test_what_may_draw_at_random(body: str, expected: bool) -> None:
     assert may_draw(in_memory(made)) is expected
 
 
-@pytest.mark.parametrize(("operator", "expected"), [("RandomNormalLike", True), ("Relu", False), ("com.vendor.Own", True)])
+@pytest.mark.parametrize(
+    ("operator", "expected"), [("RandomNormalLike", True), ("Relu", False), ("com.vendor.Own", True)]
+)
 def test_functions_may_draw_too(operator: str, expected: bool) -> None:
     text = f"""<ir_version: 8, opset_import: ["" : 17, "f" : 1]>
     g (float[2,3] x) => (float[2,3] y) {{ y = f.own(x) }}

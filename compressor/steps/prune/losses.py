@@ -18,7 +18,7 @@ from compressor.pruning.by_loss import uniform_share
 from compressor.pruning.cost import macs_per_sample
 from compressor.pruning.curves import Curves, GroupScores
 from compressor.pruning.depth import with_depth
-from compressor.pruning.select import Ranking
+from compressor.pruning.select import Ranking, by_weights
 
 if TYPE_CHECKING:
     from compressor.allocation.judge import ExactLosses
@@ -57,7 +57,7 @@ def scored(settings: PruneSettings) -> PruneSettings:
     """
     if "criterion" in settings.model_fields_set:
         return settings
-    return settings.model_copy(update={"criterion": "consumers"})
+    return by_weights(settings)
 
 
 class Losses:
