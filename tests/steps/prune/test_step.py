@@ -9,8 +9,10 @@ import pytest
 
 from compressor.config import PruneSettings
 from compressor.config.choices import CRITERIA, STRUCTURES
+from compressor.config.selection import CRITERION
 from compressor.core.clock import Clock
 from compressor.pruning.analysis import analyse
+from compressor.steps.prune.losses import Losses
 from compressor.steps.prune.objective import by_time
 from compressor.steps.prune.step import chosen_changes, means_of
 from compressor.steps.run_samples import RunSamples
@@ -33,6 +35,17 @@ def test_every_criterion_goes_with_every_structure(criterion: str, structure: st
     means = means_of(source, settings, RunSamples.of(settings, source), Clock())
     done = chosen_changes(analyse(source, settings), settings, None, 1000, means)
     assert done.choice.plan.removals or done.changes
+
+
+def test_what_ranked_the_channels_is_told_where_losses_cannot_be_read(
+    data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = PruneSettings.parse({"ratio": 0.5, "round_to": 1, "data": data})
+    source = in_memory(between("b = Relu(a)"))
+    monkeypatch.setattr(Losses, "curves", lambda *_, **__: None)
+    means = means_of(source, settings, RunSamples.of(settings, source), Clock())
+    done = chosen_changes(analyse(source, settings), settings, None, 1000, means)
+    assert {scored.ranked_by for scored in done.choice.scored.values()} == {CRITERION}
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
