@@ -92,7 +92,8 @@ class Recovery:
         name, samples = self.settings.method, self._samples
         if name is None or samples is None:
             return None
-        from compressor.train.sparsify import TrainingMeans, sparsify
+        from compressor.train.regularizers.regularizer import AskedMethod
+        from compressor.train.sparsify import BEFORE_A_CUT, TrainingMeans, sparsify
 
         # In later steps the channels that training made small are gone, and the rest was never made small.
         if self._steps and REGULARIZERS[name].decides == "after":
@@ -102,7 +103,8 @@ class Recovery:
         with self._clock.phase("sparsify"):
             parts = trainer.parts(samples.train, samples.valid, found.model)
             means = TrainingMeans(self._source, parts, trainer.teller(self._steps))
-            done = sparsify(found, choice, name, settings, means, strength=settings.sparsify_strength)
+            asked = AskedMethod(name, BEFORE_A_CUT, settings.sparsify_strength)
+            done = sparsify(found, choice, asked, settings, means)
         self._warnings += done.warnings
         if REGULARIZERS[name].fades and not done.exact:
             self._warnings.append(INEXACT_NOTE)

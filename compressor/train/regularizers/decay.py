@@ -22,7 +22,7 @@ from compressor.operators.table import operator_of
 from compressor.pruning import surgery
 from compressor.train.module.trainable import parameters
 from compressor.train.regularizers.coupled_channels import may_vanish
-from compressor.train.regularizers.regularizer import Method, Regularizer, TrainedChannels, demand
+from compressor.train.regularizers.regularizer import Method, Regularizer, TrainedChannels
 
 
 class Decay(Regularizer):
@@ -105,7 +105,7 @@ def is_exact(cut: ChannelMask, model: ir.Model) -> bool:
 
 def _make(subject: TrainedChannels) -> Regularizer:
     found = decay(subject.cut, subject.analysis.model)
-    demand(bool(found.names), "decay", "trained weights of channels")
+    subject.demand(bool(found.names), "trained weights of channels")
     return found
 
 

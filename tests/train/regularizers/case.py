@@ -13,7 +13,8 @@ from compressor.pruning.apply import cut_of
 from compressor.pruning.select import choose_channels
 from compressor.train import GraphModule
 from compressor.train.regularizers.coupled_channels import couple
-from compressor.train.regularizers.regularizer import Penalty, Regularizer, TrainedChannels
+from compressor.train.regularizers.regularizer import AskedMethod, Flags, Penalty, Regularizer, TrainedChannels
+from compressor.train.sparsify import BEFORE_A_CUT
 from tests.models import in_memory, model
 
 torch.set_num_threads(1)
@@ -40,7 +41,13 @@ RESIDUAL = """
 """Two blocks of a residual stream."""
 
 
-def subject(source: ir.Model | str, ratio: float = 0.5, strength: float | None = None) -> TrainedChannels:
+def subject(
+    source: ir.Model | str,
+    ratio: float = 0.5,
+    strength: float | None = None,
+    name: str = "decay",
+    flags: Flags = BEFORE_A_CUT,
+) -> TrainedChannels:
     """What would be cut at this ratio."""
     read = in_memory(model(source)) if isinstance(source, str) else source
     settings = PruneSettings(ratio=ratio, round_to=1)
@@ -48,8 +55,9 @@ def subject(source: ir.Model | str, ratio: float = 0.5, strength: float | None =
     choice = choose_channels(found.coupling, settings, 1)
     cut = cut_of(choice.plan, found)
     groups = group(found.coupling)
+    asked = AskedMethod(name, flags, strength)
     gone = {g.name: ~cut.keeps_units(g.units) for g in groups}
-    return TrainedChannels(found, couple(found.coupling, groups, gone, found.model), cut, strength)
+    return TrainedChannels(found, couple(found.coupling, groups, gone, found.model), cut, asked)
 
 
 def images(count: int, seed: int) -> torch.Tensor:
