@@ -89,7 +89,7 @@ class Recovery:
         Raises:
             CompressorError: as :func:`compressor.train.sparsify.sparsify`.
         """
-        name, samples = self.settings.method, self._samples
+        name, samples = self.settings.sparsify, self._samples
         if name is None or samples is None:
             return None
         from compressor.train.regularizers.regularizer import AskedMethod
@@ -99,7 +99,7 @@ class Recovery:
         if self._steps and REGULARIZERS[name].decides == "after":
             return None
         trainer, step = self._trainer, self._steps + 1
-        settings = trainer.placed(f"sparsify-{step}").model_copy(update={"epochs": self.settings.method_epochs})
+        settings = trainer.placed(f"sparsify-{step}").model_copy(update={"epochs": self.settings.sparsify_epochs})
         with self._clock.phase("sparsify"):
             parts = trainer.parts(samples.train, samples.valid, found.model)
             means = TrainingMeans(self._source, parts, trainer.teller(self._steps))
