@@ -69,7 +69,7 @@ def _words(settings: PruneSettings) -> dict[str, str]:
 
 
 def _own_recovery(settings: PruneSettings) -> bool:
-    return "recover" in settings.model_fields_set and settings.recover not in ("auto", "none")
+    return settings.given("recover") and settings.recover not in ("auto", "none")
 
 
 _CHANNELS_ALONE: Mapping[str, Given] = MappingProxyType(

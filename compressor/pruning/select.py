@@ -50,7 +50,7 @@ class Choice:
 
 def by_weights(settings: PruneSettings) -> PruneSettings:
     """The settings with the criterion that needs nothing measured, where scores only have to be there."""
-    return settings.model_copy(update={"criterion": CRITERION})
+    return settings.resolved(criterion=CRITERION)
 
 
 def policy_of(settings: PruneSettings) -> dict[str, object]:

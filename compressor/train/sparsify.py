@@ -107,7 +107,7 @@ def sparsify(
     method: Method = REGULARIZERS.find(asked.name)
     chosen = training_defaults(settings, found.model).model_copy(update=PLAIN)
     # Penalties move weights by the rate; one that falls to nothing would end their work early.
-    if method.decides == "after" and "final_rate" not in settings.model_fields_set:
+    if method.decides == "after" and not settings.given("final_rate"):
         chosen = chosen.model_copy(update={"final_rate": 1.0})
     model = found.model
     if chosen.insert_bn:

@@ -55,7 +55,7 @@ def scored(settings: PruneSettings) -> PruneSettings:
     Scores order the units only if a criterion was asked for; otherwise they merely stand in where no linear layer
     reads a group, and the weights are enough for that.
     """
-    if "criterion" in settings.model_fields_set:
+    if settings.given("criterion"):
         return settings
     return by_weights(settings)
 
@@ -128,7 +128,7 @@ class Losses:
             self.warnings.append(NOT_READ.format(reason=str(error).partition(";")[0]))
             return None
         # A criterion that was asked for orders the units in any case (docs/decisions/0010).
-        own = self._telling and "criterion" not in self._settings.model_fields_set
+        own = self._telling and not self._settings.given("criterion")
         evidence = LossEvidence(seen, rows, known, exact, own, self._clock.tell)
         self.used = True
         return with_depth(loss_curves(ranked, evidence, self._settings.seed), ranked)
