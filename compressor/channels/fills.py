@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from compressor.channels.rule import Rule
 from compressor.graph.metadata import PREFIX
 from compressor.graph.nodes import record_of
 from compressor.graph.shapes import Shapes
@@ -44,7 +44,7 @@ class Fills:
         return node not in self.makers and any(v in self.numbers for v in node.outputs)
 
 
-def fills(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any]) -> Fills:
+def fills(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Rule]) -> Fills:
     """Every float value that is made to hold one number, or made of such values."""
     found = Fills()
     for node in graph.all_nodes():
@@ -68,7 +68,7 @@ def fills(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any])
     return found
 
 
-def give_each_its_own(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any]) -> None:
+def give_each_its_own(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Rule]) -> None:
     """Every node that reads a value which holds one number, and does more than move it, gets a copy of its own.
 
     Without it, layers that share their first state would have to keep the same channels. :func:`drop_copies` is the
