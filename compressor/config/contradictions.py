@@ -21,7 +21,7 @@ class Contradiction:
     """A setting, and what does not go with it.
 
     Attributes:
-        given: is the setting given? Where there are no ``others``, also what it does not go with.
+        given: is the setting given? Without ``others`` it asks for both, it and what it does not go with.
         text: the sentence; ``{other}`` is the flag of the other one, see :func:`_words` for further ones.
         others: flag -> is that given? One suffices.
         replayed: only where a plan is replayed.

@@ -46,7 +46,7 @@ WHOLE = "the same graph with every changed layer whole, its weight the product o
 
 
 def structure_of(settings: PruneSettings) -> Structure:
-    """What the settings take the budget from."""
+    """The record of ``--structure``: whether channels go, and what else may become of layers."""
     found: Structure = STRUCTURES.find(settings.structure)
     return found
 

@@ -33,7 +33,7 @@ class Decay(Regularizer):
 
     Args:
         gone: by name of the parameter, bool that broadcasts to it: what fades.
-        share: of all steps, after which it is zero, and stays so.
+        share: of the steps of the run in which it fades; in the others it stays zero.
     """
 
     def __init__(self, gone: Mapping[str, torch.Tensor], *, share: float = 1.0) -> None:
@@ -71,7 +71,7 @@ def decay(cut: ChannelMask, model: ir.Model, *, share: float = 1.0) -> Decay:
     Args:
         cut: on the analysed ``model``; not changed.
         model: the module to be trained is made of it.
-        share: of all steps, after which everything is zero.
+        share: of the steps of the run in which that fades; in the others it stays zero.
     """
     trained = parameters(model.graph)
     gone = {
