@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from compressor.channels.rule import Rule
 from compressor.graph.metadata import PREFIX
-from compressor.graph.nodes import record_of
+from compressor.graph.nodes import fill_number, record_of
 from compressor.graph.shapes import Shapes
 
 COPY = f"{PREFIX}copy"
@@ -54,7 +54,7 @@ def fills(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Rule]
         data = [v for v in node.inputs if v is not None and _is_float(shapes, v)]
         numbers = {found.numbers.get(v) for v in data}
         if rule.spreads and not numbers - {None}:
-            numbers = {_number(shapes, v) for v in data} if data else {_attribute(node)}
+            numbers = {_number(shapes, v) for v in data} if data else {fill_number(node)}
             # Only what spreads a single number has labels by its own rule; one that spreads a larger constant counts as
             # moving it.
             if all(_is_single(shapes, v) for v in data):
@@ -125,9 +125,3 @@ def _number(shapes: Shapes, value: ir.Value) -> float | None:
     if data is None or not data.size or not np.all(data == data.flat[0]):
         return None
     return float(data.flat[0])
-
-
-def _attribute(node: ir.Node) -> float:
-    """The number that a node without data writes: attribute ``value``, or zero."""
-    given = node.attributes.get_tensor("value", None)
-    return 0.0 if given is None else float(given.numpy().ravel()[0])

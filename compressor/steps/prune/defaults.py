@@ -32,7 +32,7 @@ from compressor.steps.run_samples import RunSamples
 
 SECONDS = 60.0
 """Longest recovery that is begun without being asked for."""
-MOST = 1024
+MOST_FITTED = 1024
 """Samples that are read of their own accord, at most: where the widest layer needs rows and the model is small."""
 ENOUGH = 200
 """Samples of the user's from which a short distillation brings something: of 256 a tenth is set aside."""
@@ -54,7 +54,7 @@ TRAINED = 20e9
 """Floating-point operations that a core does in a second of training, about."""
 SHARPENING = 600e9
 """Multiply-accumulates that may go into changing made-up samples."""
-NO_LAYER = (
+NO_LAYER_TO_FIT = (
     "nothing was recovered: the model has no linear layer with weights of its own, which no caller may replace, that "
     "recovery could rebuild; train it with --recover finetune, or say --recover none"
 )
@@ -116,7 +116,7 @@ def resolve_defaults(
     asked = settings.given("samples")
     least = settings.samples if asked or available is not None else _made_up_at_least(work, settings)
     # Least squares is no better than its rows: the widest layer says how many samples are needed.
-    wanted = least if asked else max(least, min(MOST, work.samples))
+    wanted = least if asked else max(least, min(MOST_FITTED, work.samples))
     wanted = min(wanted, available) if available is not None else wanted
     # Whoever asked for losses by name takes the time that they need.
     losses = settings.scope == "auto" and follows_losses(settings, samples=True)
@@ -272,4 +272,4 @@ def _no_layer(model: ir.Model) -> str:
     """Why nothing is recovered."""
     weights = [value for value in model.graph.initializers.values() if value.shape is not None and len(value.shape) > 1]
     replaceable = [str(value.name) for value in weights if value.is_graph_input()]
-    return REPLACEABLE.format(name=replaceable[0]) if replaceable else NO_LAYER
+    return REPLACEABLE.format(name=replaceable[0]) if replaceable else NO_LAYER_TO_FIT

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from compressor.allocation.rows import Rows
     from compressor.allocation.views import LinearView
 
-MOST = 512
+MOST_MEASURED = 512
 """Samples that losses are measured on, at most; more of them change widths little."""
 RATIOS = 41
 """Ratios at which multiply-accumulates are counted for a run of several steps."""
@@ -165,7 +165,7 @@ class Losses:
 
         settings, model = self._settings, found.model
         macs = macs_per_sample(model.graph, found.shapes)
-        size = sizing(found.coupling, seen, macs, min(settings.samples, len(self._data), MOST))
+        size = sizing(found.coupling, seen, macs, min(settings.samples, len(self._data), MOST_MEASURED))
         self._clock.tell(f"losses: reading {size.samples} samples")
         reason = "torch is not installed"
         # With gradients layers are weighed by what they do to the outputs; without, by their own change alone.
