@@ -19,9 +19,8 @@ from compressor.train.loop.objective import Objective  # noqa: E402
 from compressor.train.loop.split import Splits  # noqa: E402
 from compressor.train.module.intermediate_outputs import with_outputs  # noqa: E402
 from compressor.train.regularizers.regularizer import Regularizer, TrainedChannels  # noqa: E402
-from tests.train.loop.test_fit import StopAfter  # noqa: E402
 from tests.train.regularizers.case import RESIDUAL, images, subject  # noqa: E402
-from tests.train.training import Memory  # noqa: E402
+from tests.train.training import Memory, StopAfter  # noqa: E402
 
 
 def data() -> Splits:
