@@ -34,7 +34,8 @@ from compressor.pruning.select import choose_channels
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import with_outputs
 from compressor.train.regularizers.coupled_channels import couple
-from compressor.train.regularizers.regularizer import Regularizer, TrainedChannels
+from compressor.train.regularizers.regularizer import AskedMethod, Regularizer, TrainedChannels
+from compressor.train.sparsify import BEFORE_A_CUT
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "cifar10-resnet20.onnx"
@@ -55,7 +56,8 @@ class Arm(TimedSteps):
         cut = cut_of(choose_channels(found.coupling, settings, 1).plan, found)
         groups = group(found.coupling)
         gone = {g.name: ~cut.keeps_units(g.units) for g in groups}
-        subject = TrainedChannels(found, couple(found.coupling, groups, gone, found.model), cut)
+        asked = AskedMethod(name, BEFORE_A_CUT)
+        subject = TrainedChannels(found, couple(found.coupling, groups, gone, found.model), cut, asked)
         self.method: Regularizer | None = None if name == PLAIN else REGULARIZERS[name].make(subject)
         values = () if self.method is None else self.method.values
         extensions = [] if self.method is None else [self.method]

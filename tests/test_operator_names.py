@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
+from importlib import import_module
 from pathlib import Path
 
 import onnx
@@ -17,6 +18,7 @@ ROOMS = ("graph", "operators", "torch_ops")
 BUILDERS = frozenset({"Node", "node", "_node"})
 """Calls that make a node; what they make has to be named."""
 NAMES = frozenset(schema.name for schema in onnx.defs.get_all_schemas_with_history()) | {name for _, name in RULES}
+ROOMS_OF_NAMES = ("compressor.graph", "compressor.operators")
 OUTSIDE = [path for path in sorted(ROOT.rglob("*.py")) if path.relative_to(ROOT).parts[0] not in ROOMS]
 
 
@@ -33,6 +35,17 @@ def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield from named(node)
 
 
+def collected(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and name of everything imported from a room that is a set of operators, such as a comparison could ask."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(ROOMS_OF_NAMES):
+            module = import_module(str(node.module))
+            for alias in node.names:
+                value = getattr(module, alias.name, None)
+                if isinstance(value, Set | Mapping | tuple) and any(isinstance(e, str) and e in NAMES for e in value):
+                    yield node.lineno, alias.name
+
+
 def _name(function: ast.expr) -> str:
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
@@ -41,7 +54,8 @@ def test_no_operator_is_named() -> None:
     found = {
         (path.relative_to(ROOT).as_posix(), line, operator)
         for path in OUTSIDE
-        for line, operator in named(ast.parse(path.read_text(encoding="utf-8")))
+        for tree in [ast.parse(path.read_text(encoding="utf-8"))]
+        for line, operator in (*named(tree), *collected(tree))
     }
     assert not found, "ask compressor.operators.table.operator_of for the fact instead"
 
@@ -55,3 +69,4 @@ match node.op_type:
     case "Softmax": pass
 """
     assert [name for _, name in named(ast.parse(code))] == ["Conv", "Gemm", "Relu", "Softmax"]
+    assert list(collected(ast.parse("from compressor.graph.evaluate import RANDOM, draws"))) == [(1, "RANDOM")]

@@ -6,7 +6,7 @@ over a ragged axis, say) can turn into whole rows by a later merge, and the next
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from compressor.channels.labels import Layout as Layout  # noqa: PLC0414 - rules
 from compressor.channels.labels import Unexplained as Unexplained  # noqa: PLC0414
 from compressor.channels.meeting import NodeOperands
 from compressor.channels.residual import ResidualBlock
+from compressor.channels.rule import Rule
 from compressor.channels.vain import HIDDEN, in_vain
 from compressor.channels.verify import Claims, name_of
 from compressor.errors import RuleFault
@@ -29,7 +30,6 @@ from compressor.graph.nodes import record_of
 from compressor.graph.shapes import Shapes
 from compressor.graph.twins import Twins
 
-Rule = Callable[[ir.Node, "Coupling"], None]
 PASS_LIMIT = 100  # each pass but the last merges something, so passes end by themselves; this bounds a fault
 WHOLE_AXIS = "is one unit that fills a whole axis, so it cannot go without emptying the tensor"
 ELEMENT_LIMIT = 1 << 22
@@ -71,7 +71,7 @@ class Coupling:
         self,
         graph: ir.Graph,
         shapes: Shapes,
-        rules: Mapping[tuple[str, str], Any],
+        rules: Mapping[tuple[str, str], Rule],
         policy: Policy,
         distrusted: Mapping[str, str] | None = None,
     ) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from compressor.channels.rule import Rule
 from compressor.graph.metadata import PREFIX
-from compressor.graph.nodes import record_of
+from compressor.graph.nodes import fill_number, record_of
 from compressor.graph.shapes import Shapes
 
 COPY = f"{PREFIX}copy"
@@ -44,7 +44,7 @@ class Fills:
         return node not in self.makers and any(v in self.numbers for v in node.outputs)
 
 
-def fills(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any]) -> Fills:
+def fills(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Rule]) -> Fills:
     """Every float value that is made to hold one number, or made of such values."""
     found = Fills()
     for node in graph.all_nodes():
@@ -54,7 +54,7 @@ def fills(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any])
         data = [v for v in node.inputs if v is not None and _is_float(shapes, v)]
         numbers = {found.numbers.get(v) for v in data}
         if rule.spreads and not numbers - {None}:
-            numbers = {_number(shapes, v) for v in data} if data else {_attribute(node)}
+            numbers = {_number(shapes, v) for v in data} if data else {fill_number(node)}
             # Only what spreads a single number has labels by its own rule; one that spreads a larger constant counts as
             # moving it.
             if all(_is_single(shapes, v) for v in data):
@@ -68,7 +68,7 @@ def fills(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any])
     return found
 
 
-def give_each_its_own(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Any]) -> None:
+def give_each_its_own(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str, str], Rule]) -> None:
     """Every node that reads a value which holds one number, and does more than move it, gets a copy of its own.
 
     Without it, layers that share their first state would have to keep the same channels. :func:`drop_copies` is the
@@ -125,9 +125,3 @@ def _number(shapes: Shapes, value: ir.Value) -> float | None:
     if data is None or not data.size or not np.all(data == data.flat[0]):
         return None
     return float(data.flat[0])
-
-
-def _attribute(node: ir.Node) -> float:
-    """The number that a node without data writes: attribute ``value``, or zero."""
-    given = node.attributes.get_tensor("value", None)
-    return 0.0 if given is None else float(given.numpy().ravel()[0])

@@ -35,8 +35,9 @@ class Space:
     Attributes:
         sizes: name -> size, for every name of size above 1.
         fixed: names whose extent or order matters to the operator (windows, softmax): nothing is removed there.
-        rows: where a joint term loses only its ragged axis to a contraction, keep whole rows (True) or keep the
-            rows balanced and drop the term (False).
+        rows: what becomes of an axis ``(g i)`` whose ``i`` is summed over, so that the output has ``g`` alone, as
+            attention's scores have an axis of heads: rows go as a whole, and the output has their channels (True); or
+            each row loses as many of its own, and the output has none (False).
     """
 
     sizes: Mapping[str, int]

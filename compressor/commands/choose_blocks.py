@@ -117,7 +117,7 @@ def choose(
         samples = open_samples(model, settings)
         limits.check(samples)
         known = Ledger(ledger)
-    with clock.phase("ladder"):
+    with clock.phase("blocks"):
         options = _block_options(model, settings)
     with scratch() as folder, clock.phase("choose"), workers_of(settings) as workers:
         with samples_tried(lambda: model, settings):

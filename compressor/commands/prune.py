@@ -143,7 +143,7 @@ def prune_file(
     if settings.robustness:
         from compressor.commands.robustness_curves import with_curves
 
-        with clock.phase("stress"), run_files.in_one_file(source, settings) as whole:
+        with clock.phase("robustness"), run_files.in_one_file(source, settings) as whole:
             report = with_curves(report, whole, result.model, settings)
     report = report.model_copy(update={"output": stats, "seconds": clock.seconds})
     result.report = report.warned(

@@ -41,7 +41,7 @@ def robustness(
             pair.demand_same_signature(models[0], other)
         rows = model_rows([account.stats_of_file(opened, settings) for opened in models], settings.compression)
         samples = robustness_samples(models, settings)
-    with clock.phase("survey"):
+    with clock.phase("corruptions"):
         inputs = specs(models[0].model)
         ranges = input_statistics((batch.inputs for batch in samples.batches()), inputs)
         plan = shift_plan(inputs, ranges, settings)

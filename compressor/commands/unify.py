@@ -76,7 +76,7 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
     with clock.phase("analyse"):
         ready = get_ready(source, settings, size, path)
     if settings.curvature != "none" and samples is not None:
-        with clock.phase("weigh"):
+        with clock.phase("curvature"):
             ready = weighed(ready, samples.train, settings)
     with clock.phase("project"):
         # Also where training follows, as the report compares with it.

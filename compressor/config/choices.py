@@ -40,7 +40,7 @@ RECOVERIES = Choices(
     {"bias": "compressor.reconstruct.bias:BiasCorrection", "lstsq": "compressor.reconstruct.lstsq:LeastSquares"},
     group="onnx_compressor.recoveries",
 )
-"""What restores accuracy without training: a :data:`compressor.reconstruct.task.MakeFit`."""
+"""What restores accuracy without training: a :class:`compressor.reconstruct.fit.RecoveryMethod`."""
 
 _METRICS = "compressor.metrics"
 METRICS = Choices(

@@ -21,7 +21,7 @@ class Contradiction:
     """A setting, and what does not go with it.
 
     Attributes:
-        given: is the setting given? Where there are no ``others``, also what it does not go with.
+        given: is the setting given? Without ``others`` it asks for both, it and what it does not go with.
         text: the sentence; ``{other}`` is the flag of the other one, see :func:`_words` for further ones.
         others: flag -> is that given? One suffices.
         replayed: only where a plan is replayed.
@@ -63,14 +63,13 @@ def _words(settings: PruneSettings) -> dict[str, str]:
         "loss": settings.loss,
         "recover": settings.recover,
         "structure": settings.structure,
-        "method": "--decay-epochs" if settings.decay_epochs else "--sparsify",
         "of_method": f"--{lonely[0].replace('_', '-')}" if lonely else "",
         "resizing": next((flag for flag, is_so in resizing.items() if is_so), "--keep-tokens"),
     }
 
 
 def _own_recovery(settings: PruneSettings) -> bool:
-    return "recover" in settings.model_fields_set and settings.recover not in ("auto", "none")
+    return settings.given("recover") and settings.recover not in ("auto", "none")
 
 
 _CHANNELS_ALONE: Mapping[str, Given] = MappingProxyType(
@@ -80,7 +79,7 @@ _CHANNELS_ALONE: Mapping[str, Given] = MappingProxyType(
         "--target-latency": lambda s: s.target_latency is not None,
         "--objective latency": lambda s: s.objective == "latency",
         "--steps": lambda s: s.steps > 1,
-        "--decay-epochs": lambda s: s.decay_epochs > 0,
+        "--sparsify": lambda s: s.sparsify is not None,
         "--sensitivity": lambda s: s.sensitivity is not None,
         "--layer-ratio": lambda s: bool(s.layer_ratio),
         # Coefficients have an energy in one unit, by which they can be ranked as channels are.
@@ -123,8 +122,7 @@ CONTRADICTIONS = (
         lambda s: s.depth,
         "--depth takes whole blocks, and {other} looks at channels alone; leave one of them out",
         {
-            "--sparsify": lambda s: s.method is not None and not s.decay_epochs,
-            "--decay-epochs": lambda s: s.decay_epochs > 0,
+            "--sparsify": lambda s: s.sparsify is not None,
             "--sensitivity": lambda s: s.sensitivity is not None,
             "--target-latency": lambda s: s.target_latency is not None,
         },
@@ -159,22 +157,23 @@ CONTRADICTIONS = (
         "--rewind goes back to weights from before what {other} does; leave one of them out",
         {
             "--reinitialise": lambda s: s.reinitialise != "no",
-            "--decay-epochs": lambda s: s.decay_epochs > 0,
             "--sparsify": lambda s: s.sparsify is not None,
             "--structure": lambda s: s.changes_layers,
         },
     ),
     Contradiction(
-        lambda s: s.method is None and _words(s)["of_method"] != "", "{of_method} says nothing without --sparsify"
-    ),
-    Contradiction(lambda s: s.method is not None and not s.trains, "{method} trains, which needs --recover finetune"),
-    Contradiction(
-        lambda s: s.method is not None and s.lossless,
-        "{method} trains towards a cut, and --lossless takes only what is zero already; give a ratio",
+        lambda s: s.sparsify is None and _words(s)["of_method"] != "", "{of_method} says nothing without --sparsify"
     ),
     Contradiction(
-        lambda s: s.method is not None and s.expand > 0,
-        "{method} looks at the weights, which --expand makes products of; leave one of them out",
+        lambda s: s.sparsify is not None and not s.trains, "--sparsify trains, which needs --recover finetune"
+    ),
+    Contradiction(
+        lambda s: s.sparsify is not None and s.lossless,
+        "--sparsify trains towards a cut, and --lossless takes only what is zero already; give a ratio",
+    ),
+    Contradiction(
+        lambda s: s.sparsify is not None and s.expand > 0,
+        "--sparsify looks at the weights, which --expand makes products of; leave one of them out",
     ),
     Contradiction(
         # Nothing runs both models side by side on the same data.

@@ -1,4 +1,4 @@
-"""Limits on the result of a pruning run, or it is not written."""
+"""Limits on the result of a pruning run: it is written all the same, and the run ends with exit code 6."""
 
 from typing import Annotated, ClassVar
 
@@ -41,7 +41,7 @@ Drop = Annotated[
 
 
 class GatesSection(Section):
-    """Limits on the result, or it is not written."""
+    """Limits on the result; one that is missed is exit code 6."""
 
     title: ClassVar[str] = "Gates"
 

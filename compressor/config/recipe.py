@@ -177,6 +177,9 @@ class _Written(GenerateJsonSchema):
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
         """What the validator makes, or what it reads."""
         parsed = super().function_before_schema(schema)
+        # Of whole settings, which are read from settings.
+        if "properties" in parsed:
+            return parsed
         known = {kind.get("type") for kind in parsed.get("anyOf", [parsed])}
         forms = ["string", "number", "array", "object"] if known & {"array", "object"} else ["string"]
         return {"anyOf": [parsed, {"type": forms}]}

@@ -65,6 +65,17 @@ class Section(BaseModel):
     title: ClassVar[str] = ""
     """Heading of the section in the help of a command."""
 
+    def given(self, *names: str) -> bool:
+        """Did somebody give one of these settings? Those that :meth:`resolved` filled in do not count."""
+        return not self.model_fields_set.isdisjoint(names)
+
+    def resolved(self: S, **choices: object) -> S:
+        """A copy with what was chosen for settings that were left open: they are still not given."""
+        made = self.model_copy(update=choices)
+        # model_copy counts what it updates as given, and later defaults depend on what was.
+        made.__pydantic_fields_set__ = set(self.model_fields_set)
+        return made
+
     @classmethod
     def own_fields(cls) -> tuple[str, ...]:
         """Names of the settings that this class declares itself, in order."""

@@ -1,8 +1,9 @@
 """Settings of training that makes channels small before they are cut."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from compressor.config.choices import REGULARIZERS
@@ -44,8 +45,8 @@ class SparsitySection(Section):
 
     reinitialise: Literal["no", "before", "after", "orthogonal"] = Field(
         default="no",
-        description="Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, "
-        "grasp, synflow or random); or after the cut, and train what is left from scratch. Or make the filters that "
+        description="Forget the trained weights: before, and score fresh ones (pruning at initialisation, see "
+        "docs/sparsity-training.md); or after the cut, and train what is left from scratch. Or make the filters that "
         "are left orthogonal to each other, so that they train well. With --recover finetune.",
     )
 
@@ -57,23 +58,23 @@ class SparsitySection(Section):
         "each of --steps. With --recover finetune.",
     )
 
-    @property
-    def method(self) -> str | None:
-        """How is trained before the cut; None: not at all."""
-        # The older flag is a short form of the method of that name.
-        return "decay" if self.decay_epochs else self.sparsify
-
-    @property
-    def method_epochs(self) -> int:
-        """Epochs of it."""
-        return self.decay_epochs or self.sparsify_epochs
-
-    @model_validator(mode="after")
-    def _together(self) -> "SparsitySection":
+    @model_validator(mode="before")
+    @classmethod
+    def _spelt_out(cls, values: Any) -> Any:
+        """Settings without ``decay_epochs``, which is short for two others."""
+        given = values.get("decay_epochs") if isinstance(values, Mapping) else None
+        try:
+            epochs = TypeAdapter(int).validate_python(given)
+        # Not given, or no number, which the field itself refuses.
+        except ValidationError:
+            return values
+        if epochs <= 0:
+            return values
         # Both would say how long and how; told by flag, hence the fields.
-        if self.decay_epochs and self.sparsify is not None:
+        if values.get("sparsify") is not None:
             raise PydanticCustomError("one_amount", "two methods", {"fields": ["sparsify", "decay_epochs"]})
-        return self
+        rest = {name: value for name, value in values.items() if name != "decay_epochs"}
+        return {**rest, "sparsify": "decay", "sparsify_epochs": epochs}
 
 
 class RegularizerSection(Section):

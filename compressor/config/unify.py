@@ -146,7 +146,7 @@ class UnifySettings(BlocksSection, WeightsSection, StorageSection, MethodSection
     @model_validator(mode="after")
     def _one_structure(self) -> "UnifySettings":
         # A default block is no contradiction, one that was given is.
-        if self.codebook is not None and {"block", "unify_share", "prune_share"} & self.model_fields_set:
+        if self.codebook is not None and self.given("block", "unify_share", "prune_share"):
             raise PydanticCustomError(
                 "codebook", "--codebook takes the place of --block and its shares; give one of them, or --layer-block"
             )

@@ -1,4 +1,4 @@
-"""How far arrays are from those that were expected: the one place where arrays are compared.
+"""How far arrays are from those that were expected, and how far rounding lets them be.
 
 An error counts against the largest magnitude of its *channel*: a wrong small channel must not hide beside a huge
 one. Rounding then is no small thing in a channel whose numbers cancel, so what rounding does to it can be measured

@@ -15,7 +15,7 @@ from onnx_ir.passes.common import (
 from compressor.graph.branches import take_branches
 from compressor.graph.copies import leave_out_copies
 from compressor.graph.edit import add_constant
-from compressor.graph.evaluate import RANDOM, UNPACKS, Array, evaluate
+from compressor.graph.evaluate import UNPACKS, Array, draws, evaluate
 from compressor.graph.movement import MOVES
 from compressor.graph.nodes import HANDED_OVER
 from compressor.graph.normalise import COPY_OF
@@ -68,11 +68,11 @@ def simplify(model: ir.Model, shapes: Shapes) -> None:
 
 def _merge_equal(model: ir.Model) -> None:
     """Nodes that compute the same become one; two draws are two, also of Bernoulli, which the pass takes for none."""
-    draws = [node for node in model.graph.all_nodes() if node.op_type in RANDOM]
-    for number, node in enumerate(draws):
+    drawing = [node for node in model.graph.all_nodes() if draws(node)]
+    for number, node in enumerate(drawing):
         node.attributes[DRAW] = ir.AttrInt64(DRAW, number)
     CommonSubexpressionEliminationPass()(model)
-    for node in draws:
+    for node in drawing:
         del node.attributes[DRAW]
 
 
@@ -206,7 +206,7 @@ def _constant(node: ir.Node, model: ir.Model, shapes: Shapes) -> Sequence[Array 
     """What the node computes where all its inputs are constants of the file; None where it must stay."""
     tensors = {str(v.name): initializer_of(v) for v in node.inputs if v is not None}
     given = {name: t for name, t in tensors.items() if t is not None and t.dtype != ir.DataType.STRING}
-    if not given or len(given) < len(tensors) or node.domain != "" or node.op_type in RANDOM:
+    if not given or len(given) < len(tensors) or node.domain != "" or draws(node):
         return None
     # What has no known size counts as too large.
     sizes = [int(np.prod(s, dtype=object)) if (s := shapes(v)) is not None else FOLD_LIMIT + 1 for v in node.outputs]

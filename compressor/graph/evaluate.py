@@ -22,11 +22,16 @@ AXES_ARE_INPUTS = 18
 """Operator set from which every operator takes its axes as an input."""
 
 
+def draws(node: ir.Node) -> bool:
+    """Is its result known to be another one each time it is run?"""
+    return node.op_type in RANDOM
+
+
 def may_draw(model: ir.Model) -> bool:
     """May outputs of a model be other numbers each time it is run on the same inputs?"""
     domains = PLAIN_DOMAINS | {domain for domain, _, _ in model.functions}
     bodies = [model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values())]
-    return any(node.op_type in RANDOM or node.domain not in domains for node in chain.from_iterable(bodies))
+    return any(draws(node) or node.domain not in domains for node in chain.from_iterable(bodies))
 
 
 def evaluate(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int]) -> list[Array] | None:

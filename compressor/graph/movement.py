@@ -10,10 +10,15 @@ from types import MappingProxyType
 class Movement(Enum):
     """How the outputs are made of entries of the inputs.
 
-    COPY: the first input as it is. SHAPE: the same in another shape, in row-major order. AXES: with its axes in another
-    order. ALONG: entries of it moved, picked
-    or repeated along axes, which stay. ENTRIES: the same where axes do not stay. JOINS: the same of all inputs. TYPE:
-    in another element type. ZEROS: some replaced by a constant, or constants added.
+    Attributes:
+        COPY: the first input as it is, such as Identity.
+        SHAPE: it in another shape, its entries in the same order in memory, such as Reshape.
+        AXES: it with its axes in another order: Transpose.
+        ALONG: entries of it moved, picked or repeated along axes, which are still there, such as Slice.
+        ENTRIES: the same where axes come or go, such as Gather.
+        JOINS: entries of all inputs: Concat.
+        TYPE: the first input in another element type, such as Cast.
+        ZEROS: some entries replaced by a constant, or constants added, such as Pad.
     """
 
     COPY = "copy"

@@ -39,6 +39,12 @@ def record_of(node: ir.Node, table: Mapping[tuple[str, str], Record]) -> Record 
     return node.meta.get(_RECORD) if found is None else found
 
 
+def fill_number(node: ir.Node) -> float:
+    """The number that a node without data writes everywhere: attribute ``value``, or zero."""
+    given = node.attributes.get_tensor("value", None)
+    return 0.0 if given is None else float(given.numpy().ravel()[0])
+
+
 def number_of(node: ir.Node, name: str) -> float:
     """A number among the attributes of a node of ONNX's own domain; where it is left out, what the standard says.
 

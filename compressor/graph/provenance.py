@@ -86,7 +86,7 @@ def stamp_provenance(
     given = {
         name: value
         for name, value in kept.items()
-        if name in settings.model_fields_set and getattr(settings, name) != fields[name].default
+        if settings.given(name) and getattr(settings, name) != fields[name].default
     }
     known = {
         "tool": TOOL,

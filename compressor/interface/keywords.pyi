@@ -242,8 +242,8 @@ class PruneKeywords(TypedDict, total=False):
     """Epochs in which what goes fades to zero while the rest trains, before it is cut: the same as --sparsify decay
     --sparsify-epochs N."""
     reinitialise: Literal["no", "before", "after", "orthogonal"]
-    """Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, grasp, synflow
-    or random); or after the cut, and train what is left from scratch. Or make the filters that are left
+    """Forget the trained weights: before, and score fresh ones (pruning at initialisation, see docs/sparsity-
+    training.md); or after the cut, and train what is left from scratch. Or make the filters that are left
     orthogonal to each other, so that they train well. With --recover finetune."""
     rewind: int | str | None
     """Lottery ticket: train fresh weights for EPOCH epochs (init: 0) and keep them, train on for --epochs and choose
@@ -660,8 +660,8 @@ class SensitivityKeywords(TypedDict, total=False):
     """Epochs in which what goes fades to zero while the rest trains, before it is cut: the same as --sparsify decay
     --sparsify-epochs N."""
     reinitialise: Literal["no", "before", "after", "orthogonal"]
-    """Forget the trained weights: before, and score fresh ones (pruning at initialisation, by snip, grasp, synflow
-    or random); or after the cut, and train what is left from scratch. Or make the filters that are left
+    """Forget the trained weights: before, and score fresh ones (pruning at initialisation, see docs/sparsity-
+    training.md); or after the cut, and train what is left from scratch. Or make the filters that are left
     orthogonal to each other, so that they train well. With --recover finetune."""
     rewind: int | str | None
     """Lottery ticket: train fresh weights for EPOCH epochs (init: 0) and keep them, train on for --epochs and choose

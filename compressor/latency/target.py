@@ -79,7 +79,7 @@ class LatencyTarget:
             return choose_by_scores(found.coupling, by_macs, ranking)
         candidates = Candidates(found, ranking.groups, settings)
         removed = self._search(candidates, _lines(ranking, settings, curves))
-        scored = ranking.by_criterion(settings.criterion) if curves is None else scored_by_loss(curves)
+        scored = ranking.by_criterion() if curves is None else scored_by_loss(curves)
         return Choice(candidates.plan(removed), ranking.groups, ranking.origin, scored)
 
     def added_to(self, report: Report) -> Report:

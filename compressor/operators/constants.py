@@ -19,7 +19,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.labels import FROZEN, Term, UnitArray
 from compressor.channels.meeting import NamedOperand, NodeOperands
-from compressor.graph.evaluate import RANDOM, Array, evaluate
+from compressor.graph.evaluate import Array, draws, evaluate
 from compressor.graph.shapes import captured_values
 
 Kind = TypeVar("Kind", bound=np.generic)
@@ -87,7 +87,7 @@ class Constants:
         for node in coupling.graph.all_nodes():
             inputs = [v for v in node.inputs if v is not None]
             # A body reads more than the inputs of its node, and random numbers differ from run to run.
-            whole = node.op_type not in RANDOM and not captured_values(node)
+            whole = not draws(node) and not captured_values(node)
             if inputs and whole and all(self.static(v) for v in inputs):
                 self._computed.update(dict.fromkeys(node.outputs))
 
@@ -116,7 +116,7 @@ class Constants:
     def run(self, node: ir.Node, inputs: Mapping[ir.Value, Array | None]) -> list[Array] | None:
         """Outputs of ``node`` on ``inputs``; None where they are not known."""
         feeds = {str(v.name): a for v, a in inputs.items() if a is not None}
-        if len(feeds) < len({v for v in node.inputs if v is not None}) or node.op_type in RANDOM:
+        if len(feeds) < len({v for v in node.inputs if v is not None}) or draws(node):
             return None
         return evaluate(node, feeds, self.coupling.graph.opset_imports)
 

@@ -55,14 +55,14 @@ class Operator:
         signature: its operands and outputs in named axes, see :mod:`compressor.operators.signature`; or a function
             that writes it for a node, and declines a form of the operator by raising Unexplained.
         labels: how labels flow where data is moved, picked or joined: sets the layouts of the outputs.
-        around: runs the signature with something before or after it.
+        around: what couples before or after the signature does, as experts share the hidden units that go.
         over: axes of the first input that statistics run over; ``--keep-norm-axes`` leaves them alone.
         sizes: size of a name, or of the axis ``(a b)``, that no axis of its own shows: an attribute or a number. The
             attribute follows a cut by itself.
         window: stars of a kernel that slides.
         heads: ``--attention`` decides what becomes of a joint axis of which the output sees only a part.
         factors: inputs that are multiplied with each other and summed over what the output does not have.
-        factor: attribute that the product is multiplied by.
+        factor: attribute that the product is multiplied by, ``alpha`` of Gemm.
         work: multiply-accumulates as products of axes, ``b t s d + b t s e``; empty: what ``factors`` say.
         repaired: rewrites shape inputs, and attributes that ``sizes`` does not name; it runs before those.
         masked: edits a node of the masked reference so that removed positions do not count; None: what ``factors``,
@@ -72,35 +72,36 @@ class Operator:
         pointwise: it acts on each position by itself, so that a function of constants is a constant.
         keeps_zero: a channel of zeros stays one, and what becomes of others is not known.
         neutral: what leaves a reduction as it is.
-        grid: input that holds integers for real numbers -> where their scale and zero point are.
+        grid: input that holds integers for real numbers, as of QLinearConv -> inputs of their scale and zero.
         bias: the input that is added to the product, or to what is normalised.
-        bias_factor: attribute that the bias is multiplied by.
+        bias_factor: attribute that the bias is multiplied by, ``beta`` of Gemm.
         addends: inputs that are added as they are.
-        subtracted: inputs that are taken off.
+        subtracted: inputs that are taken off, the second of Sub.
         scale: inputs that only multiply, so that zero there gives zero.
         statistics: running mean and variance.
         settings: further inputs that say how to compute; they are not trained.
         states: inputs that hold a state from before the first step.
         tables: input of indices -> input that holds the table they pick from, along attribute ``axis`` or else axis 0.
-        by_position: tables with a row for each position of a sequence, so that none may be longer.
+        by_position: tables with a row for each position of a sequence, which bound its length, as in RotaryEmbedding.
         host: inputs that a function reads as Python numbers: shapes, axes, counts.
         on_host: does shape arithmetic on the host use it?
         differentiable: has its result a gradient?
         arithmetic: is it element-wise arithmetic, of which exporters make formulas?
         activation: does it bend every number by itself?
         normalises: does it undo scale and shift of each channel, or of all together?
-        probabilities: are its results probabilities?
+        probabilities: are its results probabilities, as those of Softmax?
         synflow: in the linear network of SynFlow it is bypassed; a gate, bypassed unless it multiplies a signal; or a
             cap, bypassed where an operand is a constant.
         sequence: its result is no tensor.
         encodes: makes integers of real numbers, real numbers of integers, or integers of others on a grid of its own.
-        bits: it reads the bits of its operand, which therefore keeps its type.
-        one_number: its result holds one number, attribute ``value``; 0 of float32 where that is left out.
-        clamps: numbers within limits stay as they are.
-        resamples: interpolates along axes, which stay.
+        bits: it reads the bits of its operand, which therefore keeps its type: BitCast.
+        one_number: its result holds one number everywhere, attribute ``value`` or else 0 of float32: ConstantOfShape.
+        clamps: numbers within limits stay as they are, as in Clip.
+        resamples: interpolates along axes, which stay, as Resize does.
         spectral: is it a Fourier transform?
-        spreads: it makes a tensor of one number, if that is all that it reads.
-        overwrites: it writes entries of one input over those of another, where no attribute ``reduction`` adds them up.
+        spreads: it makes a tensor of one number, if that is all that it reads, as Expand does.
+        overwrites: it writes entries of one input over those of another, as ScatterND does; where an attribute
+            ``reduction`` says so they are added up instead.
         kernelless: why :mod:`compressor.torch_ops` has no function for it, so that no graph with it trains; empty: it
             has one.
     """

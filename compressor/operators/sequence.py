@@ -13,6 +13,7 @@ from compressor.channels.coupling import Coupling
 from compressor.graph.control_flow import Slices
 from compressor.operators.control_flow import pass_slices, tie
 from compressor.operators.operator import Operator, required
+from compressor.operators.shape import reads_shape
 
 
 def _split(node: ir.Node, coupling: Coupling) -> None:
@@ -49,11 +50,6 @@ def _same(node: ir.Node, coupling: Coupling) -> None:
     coupling.label(node.outputs[0], coupling.layout(node.inputs[0]))
 
 
-def _length(node: ir.Node, coupling: Coupling) -> None:
-    coupling.ignore(node.inputs[0])
-    coupling.label(node.outputs[0], [])
-
-
 def _concat(node: ir.Node, coupling: Coupling) -> None:
     value, out = required(node, 0), node.outputs[0]
     axis, rank = node.attributes.get_int("axis", 0), len(coupling.shape(value))
@@ -76,6 +72,6 @@ OPERATORS = (
     Operator("SequenceInsert", labels=_insert, sequence=True, host=(2,)),
     Operator("SequenceErase", labels=_same, sequence=True, host=(1,)),
     Operator("SequenceAt", labels=_same, host=(1,)),
-    Operator("SequenceLength", labels=_length),
+    Operator("SequenceLength", labels=reads_shape),
     Operator("ConcatFromSequence", labels=_concat),
 )

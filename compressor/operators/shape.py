@@ -11,13 +11,15 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
+from compressor.graph.nodes import fill_number
 from compressor.operators.constants import Constants
 from compressor.operators.facts import Host
 from compressor.operators.operator import Operator
 from compressor.operators.repair import Repairer
 
 
-def _shape(node: ir.Node, coupling: Coupling) -> None:
+def reads_shape(node: ir.Node, coupling: Coupling) -> None:
+    """Whatever channels its input has do not matter to it, and its result has none."""
     coupling.ignore(node.inputs[0])
     coupling.label(node.outputs[0], [])
 
@@ -50,10 +52,8 @@ def _constant_of_shape(node: ir.Node, coupling: Coupling) -> None:
 
 
 def _one_number(node: ir.Node, constants: Constants) -> None:
-    fill = node.attributes.get_tensor("value", None)
     units = constants.units(node.outputs[0])
-    number = 0.0 if fill is None else float(fill.numpy().ravel()[0])
-    constants.learn(node.outputs[0], [(units, np.full(units.shape, number))])
+    constants.learn(node.outputs[0], [(units, np.full(units.shape, fill_number(node)))])
 
 
 def _repair_constant_of_shape(node: ir.Node, repairer: Repairer) -> None:
@@ -61,7 +61,7 @@ def _repair_constant_of_shape(node: ir.Node, repairer: Repairer) -> None:
 
 
 OPERATORS = (
-    Operator("Shape", labels=_shape, repaired=_repair, differentiable=False, on_host=Host.ALWAYS),
+    Operator("Shape", labels=reads_shape, repaired=_repair, differentiable=False, on_host=Host.ALWAYS),
     Operator("Size", labels=_size, repaired=_repair, differentiable=False, on_host=Host.ALWAYS),
     Operator(
         "ConstantOfShape",

@@ -19,8 +19,6 @@ from compressor.pruning.criteria.measurement import Measurement, Need, Rounds
 from compressor.pruning.readers import Reading, readings
 
 Sums = npt.NDArray[np.float64]
-RANK_SAMPLES = 16
-"""Samples whose feature maps are decomposed; more change the order of channels little (CHIP, section 3.3)."""
 BYTES = 1 << 28
 """Of activations held at a time, about."""
 MATRICES = 1 << 22
@@ -178,13 +176,11 @@ def measure_activations(
     reducer = MEASURES[need](coupling, readings(coupling))
     if not reducer.names:
         raise NothingToPrune(NO_GROUP)
-    # How scores of units that balancing merges later are joined: a peak of both is the larger one, the rest adds up.
-    join = np.maximum if need == Need.PEAK else np.add
     values = {str(reading.value.name): reading.value for reading in reducer.found}
     for arrays in tap(model, reducer.names, (b.inputs for b in batches), provider):
         # Quantised activations are integers; scores compare them with weights, so both have to be real numbers.
         reducer.add({name: real(values[name], array) for name, array in zip(reducer.names, arrays, strict=True)})
-    return Measurement(reducer.result(), coupling.units, join)
+    return Measurement(reducer.result(), coupling.units, need.value.join)
 
 
 def samples_at_once(coupling: Coupling) -> int:

@@ -127,7 +127,7 @@ def _stops(group: ChannelGroup, count: int, settings: PruneSettings) -> list[int
     width = group.width
     multiple = settings.round_to
     # Only where nobody asked for a multiple: --round-to 8 promises multiples of 8 (docs/decisions/0003).
-    asked = "round_to" in settings.model_fields_set
+    asked = settings.given("round_to")
     narrow = settings.scope == "loss" and count * width < NARROW
     # A group of just one multiple has no smaller one.
     if not asked and (narrow or count * width == multiple):
@@ -153,7 +153,7 @@ def unrounded(groups: Sequence[ChannelGroup], settings: TargetSection) -> list[s
     """A note on groups that lose channels and are too narrow for the multiple that was asked for."""
     multiple = settings.round_to
     narrow = [g for g in groups if not g.blocks and _units_of(multiple, g.widest) > len(g.units)]
-    if not narrow or "round_to" not in settings.model_fields_set:
+    if not narrow or not settings.given("round_to"):
         return []
     widest = max(narrow, key=lambda g: g.channels)
     which = "any group" if len(narrow) == len(groups) else f"{len(narrow)} of {len(groups)} groups"
@@ -265,7 +265,7 @@ def finer(settings: PruneSettings) -> Iterator[PruneSettings]:
     """The settings and, where nobody asked for its multiples, the same with ``round_to`` halved, down to 1."""
     yield settings
     step = settings.round_to
-    while step > 1 and "round_to" not in settings.model_fields_set:
+    while step > 1 and not settings.given("round_to"):
         step //= 2
         yield settings.model_copy(update={"round_to": step})
 

@@ -17,7 +17,7 @@ from compressor.core.compare import Array, Tolerance, distance
 from compressor.core.scratch import scratch
 from compressor.errors import PLEASE, ModelError, ProofFailed
 from compressor.graph.captures import has_graph, values_of
-from compressor.graph.evaluate import RANDOM
+from compressor.graph.evaluate import draws
 from compressor.graph.shapes import initializer_of
 from compressor.graph.weights import same_tensors
 from compressor.pruning.evidence import NotProved
@@ -84,7 +84,7 @@ def _is_constant(value: ir.Value, known: dict[ir.Value, bool]) -> bool:
     while waiting:
         last = waiting[-1]
         node = last.producer()
-        if node is None or has_graph(node) or node.op_type in RANDOM:
+        if node is None or has_graph(node) or draws(node):
             known[last] = initializer_of(last) is not None
         else:
             inputs = [v for v in node.inputs if v is not None]

@@ -34,8 +34,8 @@ ROUNDING = 1e-5
 
 def exact(settings: PruneSettings) -> PruneSettings:
     """The settings of a lossless run, with the tolerance of rounding alone unless one was given."""
-    if settings.lossless and "rtol" not in settings.model_fields_set:
-        return settings.model_copy(update={"rtol": ROUNDING})
+    if settings.lossless and not settings.given("rtol"):
+        return settings.resolved(rtol=ROUNDING)
     return settings
 
 

@@ -13,7 +13,7 @@ from compressor.channels.groups import NO_GROUP, ChannelGroup, group
 from compressor.channels.labels import UnitArray
 from compressor.channels.plan import POLICY, PruningPlan, plan_of
 from compressor.config import PruneSettings
-from compressor.config.selection import SelectionSection
+from compressor.config.selection import CRITERION, SelectionSection
 from compressor.core.globs import any_match
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
 from compressor.pruning.allocate import scores_by_loss
@@ -57,6 +57,11 @@ class Choice:
     scored: Mapping[str, Scored] = field(default_factory=dict)
 
 
+def by_weights(settings: PruneSettings) -> PruneSettings:
+    """The settings with the criterion that needs nothing measured, where scores only have to be there."""
+    return settings.resolved(criterion=CRITERION)
+
+
 def policy_of(settings: PruneSettings) -> dict[str, object]:
     """The settings that decide what hangs together; a replayed plan brings its own."""
     values = ((name, getattr(settings, name)) for name in POLICY)
@@ -96,11 +101,13 @@ class Ranking:
         groups: all of the model.
         scores: of the units of those that may be pruned; infinite for what stays.
         origin: what amounts are shares of.
+        ranked_by: the criterion that gave the scores.
     """
 
     groups: list[ChannelGroup]
     scores: dict[ChannelGroup, Scores]
     origin: Origin
+    ranked_by: str
 
     def choice(
         self,
@@ -129,11 +136,11 @@ class Ranking:
                 "--min-channels, raise --ratio or --max-ratio"
             )
         plan = plan_of(coupling, self.groups, removed, policy_of(settings))
-        return Choice(plan, self.groups, self.origin, scored or self.by_criterion(settings.criterion))
+        return Choice(plan, self.groups, self.origin, scored or self.by_criterion())
 
-    def by_criterion(self, name: str) -> dict[str, Scored]:
+    def by_criterion(self) -> dict[str, Scored]:
         """What the criterion said of the units of each group."""
-        return {member.name: Scored(member.units, scores, name) for member, scores in self.scores.items()}
+        return {member.name: Scored(member.units, scores, self.ranked_by) for member, scores in self.scores.items()}
 
 
 def ranking_of(
@@ -145,7 +152,7 @@ def ranking_of(
 ) -> Ranking:
     """Balances joint terms and scores every group; the arguments are those of :func:`choose_channels`."""
     groups, scores = scored_groups(coupling, settings, measured)
-    return Ranking(groups, scores, origin or origin_of(coupling, groups, size))
+    return Ranking(groups, scores, origin or origin_of(coupling, groups, size), settings.criterion)
 
 
 def choose_by_scores(coupling: Coupling, settings: PruneSettings, ranking: Ranking) -> Choice:
@@ -188,38 +195,62 @@ def scored_groups(
         NothingToPrune: the graph has no group, or the globs leave none.
     """
     weights = Weights(settings.aggregate, measured, settings.seed)
-    judge = criterion(settings.criterion)
+    judge = _Judge(settings.criterion, criterion(settings.criterion), weights)
     groups = group(coupling)
     if not groups:
         raise NothingToPrune(NO_GROUP)
     # Balancing pairs units of different rows by rank, so it needs scores before groups are final.
-    balance(coupling, _unit_scores(coupling, groups, judge, weights))
+    balance(coupling, _unit_scores(coupling, groups, judge))
     # Merged units belong together now; the groups from before the balancing are stale.
     groups = group(coupling)
-    scores = {g: _scores_of(g, judge, weights) for g in permitted(groups, settings)}
+    scores = {g: judge.scores(g) for g in permitted(groups, settings)}
     _reserve(coupling, scores)
     return groups, scores
 
 
-def _unit_scores(coupling: Coupling, groups: Sequence[ChannelGroup], judge: Criterion, weights: Weights) -> Scores:
+def _unit_scores(coupling: Coupling, groups: Sequence[ChannelGroup], judge: _Judge) -> Scores:
     found = np.zeros(len(coupling.units))
     for member in groups:
-        found[member.units] = _scores_of(member, judge, weights)
+        found[member.units] = judge.scores(member)
     return found
 
 
-def _scores_of(member: ChannelGroup, judge: Criterion, weights: Weights) -> Scores:
-    # Criteria look at weights that hold a unit, and none holds a residual block.
-    if member.blocks:
-        return np.asarray([block.influence for block in member.blocks])
-    scores = judge.score(member, weights)
-    # What is built in keeps to this; a plug-in may not, and NaN would order channels at random.
-    if np.shape(scores) != member.units.shape or np.isnan(scores).any():
-        raise UsageError(
-            f"criterion {type(judge).__name__} has to give a number for each of the {len(member.units)} units of group "
-            f"{member.name!r}, and none that is NaN; it gave an array of shape {list(np.shape(scores))}"
-        )
-    return scores
+@dataclass(frozen=True)
+class _Judge:
+    """A criterion under the name that it was asked for by, and what it looks at."""
+
+    name: str
+    criterion: Criterion
+    weights: Weights
+
+    def scores(self, member: ChannelGroup) -> Scores:
+        """What the criterion says of each unit, in an array of our own, which may be written to.
+
+        Raises:
+            UsageError: it is not what :meth:`compressor.pruning.criteria.base.Criterion.score` promises.
+        """
+        # Criteria look at weights that hold a unit, and none holds a residual block.
+        if member.blocks:
+            return np.asarray([block.influence for block in member.blocks])
+        scores = _as_numbers(self.criterion.score(member, self.weights))
+        # What is built in keeps to this; a plug-in may not: NaN orders channels at random, and infinity means that a
+        # unit has to stay.
+        if scores.shape != member.units.shape or not np.isfinite(scores).all() or (scores < 0).any():
+            least, largest = scores.min(initial=np.inf), scores.max(initial=-np.inf)
+            raise UsageError(
+                f"criterion {self.name!r} has to give a finite number that is not negative for each of the "
+                f"{len(member.units)} units of group {member.name!r}; it gave an array of shape {list(scores.shape)}, "
+                f"from {least:g} to {largest:g}"
+            )
+        return scores
+
+
+def _as_numbers(given: object) -> Scores:
+    """A copy; without any where they are no numbers."""
+    try:
+        return np.array(given, np.float64)
+    except (TypeError, ValueError):
+        return np.zeros(0)
 
 
 def _reserve(coupling: Coupling, scores: Mapping[ChannelGroup, Scores]) -> None:

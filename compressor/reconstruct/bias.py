@@ -16,6 +16,9 @@ class BiasCorrection:
     """Means of the outputs are matched by the bias (arXiv 1906.04721, section 4.2, for pruning instead of rounding)."""
 
     binding = False
+    # Means are compared as the nets run.
+    follows_errors = True
+    regresses = False
 
     def __init__(self, matrix: Matrix, layers: int, options: ReconstructOptions) -> None:
         self._matrix = matrix

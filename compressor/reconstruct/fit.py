@@ -10,6 +10,7 @@ import numpy as np
 
 from compressor.graph.evaluate import Array
 from compressor.reconstruct.form import Matrix, as_float64
+from compressor.reconstruct.options import ReconstructOptions
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,36 @@ class Fit(Protocol):
     @property
     def binding(self) -> bool:
         """Does one of the proposals have to be taken, as the weights that are there are not allowed to stay?"""
+        ...
+
+
+class MakeFit(Protocol):
+    """Begins the fit of one weight; the class of a fit does."""
+
+    def __call__(self, matrix: Matrix, layers: int, options: ReconstructOptions, /) -> Fit:
+        """A fit that has seen no rows yet.
+
+        Args:
+            matrix: the weight as the cut left it, float64[groups, out, unknowns].
+            layers: how many layers use it; rows come with the number of theirs, from 0.
+            options: of the recovery.
+        """
+        ...
+
+
+class RecoveryMethod(MakeFit, Protocol):
+    """What stands in :data:`compressor.config.choices.RECOVERIES`: most simply the class of a fit."""
+
+    @property
+    def follows_errors(self) -> bool:
+        """Is every layer behind the cut repaired, and sees what the nets compute as they run, also where the options
+        say that layers see dense inputs?"""
+        ...
+
+    @property
+    def regresses(self) -> bool:
+        """Are weights fitted to outputs? Factors and masks that layers become are then fitted too, and else taken from
+        the weights that are there."""
         ...
 
 

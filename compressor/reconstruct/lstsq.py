@@ -22,6 +22,8 @@ class LeastSquares:
     """
 
     binding = False
+    follows_errors = False
+    regresses = True
 
     def __init__(self, matrix: Matrix, layers: int, options: ReconstructOptions) -> None:
         self._matrix = matrix

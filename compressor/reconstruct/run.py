@@ -12,10 +12,11 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.config.choices import RECOVERIES
 from compressor.data import Batch, Dataset, batch_limit
 from compressor.errors import UsageError
+from compressor.reconstruct.fit import MakeFit, RecoveryMethod
 from compressor.reconstruct.layers import Kept, affected, repairable_layers
 from compressor.reconstruct.options import ReconstructOptions
 from compressor.reconstruct.sweep import LayerVisit, Visit, visit_in_order
-from compressor.reconstruct.task import LayerRepair, MakeFit, Split, WeightTask, by_weight
+from compressor.reconstruct.task import LayerRepair, Split, WeightTask, by_weight
 
 
 @dataclass(frozen=True)
@@ -72,21 +73,20 @@ def recover(
     """
     options = options or ReconstructOptions()
     method, own = (method.method, method.own) if isinstance(method, Fits) else (method, {})
-    fit: MakeFit = RECOVERIES.find(method)
+    fit: RecoveryMethod = RECOVERIES.find(method)
     count, read = batches_of(pruned, data, options)
     kept = Kept(cut)
     # Symmetric repairs see dense inputs, so that only layers that lost inputs are wrong; asymmetric ones follow errors
     # on.
     touched, after = affected(pruned.graph, kept, own)
-    asymmetric = options.targets == "asymmetric"
-    # Bias correction compares means of the nets as they run, so it follows errors on too.
-    layers, skipped = repairable_layers(pruned, original, after if asymmetric or method == "bias" else touched)
+    asymmetric = options.targets == "asymmetric" or fit.follows_errors
+    layers, skipped = repairable_layers(pruned, original, after if asymmetric else touched)
     split = Split(count)
     # By weight and not by layer, as tied layers have to agree on one.
     tasks = [WeightTask(users, own.get(users[0].name, fit), split, options) for users in by_weight(layers)]
     repairs: list[LayerRepair] = []
     # Two sweeps where weights are shared: their layers stand at several depths, so none can see the others repaired.
-    for symmetric, chosen in _rounds(tasks, symmetric=not asymmetric and method != "bias"):
+    for symmetric, chosen in _rounds(tasks, symmetric=not asymmetric):
         visits: list[Visit] = [
             LayerVisit(task, k, kept, symmetric=symmetric) for task in chosen for k in range(len(task.layers))
         ]

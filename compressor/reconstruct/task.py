@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from compressor.graph.evaluate import Array
 from compressor.reconstruct.biases import read_bias, write_bias
-from compressor.reconstruct.fit import Affine, Fit, Holdout
+from compressor.reconstruct.fit import Affine, Fit, Holdout, MakeFit
 from compressor.reconstruct.form import Matrix, OperandForm, Pick, Unrepairable
 from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.options import ReconstructOptions
@@ -24,8 +24,6 @@ UNDERSTOOD = MappingProxyType({"float16": 2e-2, "float32": 1e-3, "float64": 1e-6
 """Largest difference between a dense layer's form and its output, as a share of the output's range."""
 CHECKED = 64
 """Rows on which a form is held against the runtime."""
-
-MakeFit = Callable[[Matrix, int, ReconstructOptions], Fit]
 
 
 @dataclass(frozen=True)

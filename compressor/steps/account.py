@@ -52,8 +52,9 @@ def settings_of_plan(settings: PruneSettings, plan: PruningPlan | None) -> Prune
         return settings
     # JSON has lists only, and the settings hold tuples, which compare as unequal to lists.
     policy = {name: tuple(value) if isinstance(value, list) else value for name, value in plan.policy.items()}
-    # Amounts go: the plan says what goes, and a target beside it would be aimed at as well.
-    return settings.model_copy(update={**dict.fromkeys(AMOUNTS), "lossless": False, **policy})
+    # Amounts go: the plan says what goes, and a target beside it would be aimed at as well. It goes at once, however
+    # many steps led to it.
+    return settings.model_copy(update={**dict.fromkeys(AMOUNTS), "lossless": False, "steps": 1, **policy})
 
 
 def stats(path: Path | None, size: int, source: ir.Graph, params: int, counted: tuple[ir.Graph, Shapes]) -> ModelStats:

@@ -81,7 +81,7 @@ def _by_gradient(need: Need, found: Analysis, settings: PruneSettings, dataset: 
             f"--criterion {settings.criterion} needs gradients, and torch is not installed; "
             "run pip install 'onnx-compressor[tune]', or choose --criterion consumers"
         ) from None
-    batches = _Drawn(found, settings, dataset, need) if need != Need.PATHS else tuple
+    batches = _Drawn(found, settings, dataset, need) if need.value.data else tuple
     try:
         return saliency.measure_gradients(need, found.model, found.coupling, batches, settings.seed)
     except UnsupportedOperator as error:
@@ -100,15 +100,14 @@ class _Drawn:
         self._dataset = dataset
         count = min(settings.samples, len(dataset))
         size = settings.batch_size
-        if need in (Need.GATES, Need.MOVES, Need.CURVATURE):
+        if need.value.squares:
             # Squares of sums over a batch are averaged over batches, so many small batches say more than few large
             # ones.
             size = max(1, min(size, count // ROUNDS))
         elif need in activations.MEASURES:
             # Activations of a whole batch are outputs of the runtime and held at once.
             size = min(size, activations.samples_at_once(found.coupling))
-        if need == Need.RANK:
-            count = min(count, activations.RANK_SAMPLES)
+        count = min(count, need.value.samples or count)
         whole = batch_limit(found.model)
         self._size = size = whole or min(size, count)
         drawn = np.random.default_rng(settings.seed).permutation(len(dataset)).astype(np.int64)[: max(count, size)]

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.config import RunSettings
+from compressor.config.choices import RECOVERIES
 from compressor.data import Dataset
 from compressor.graph import clean
 from compressor.pruning.analysis import analyse
@@ -158,7 +159,8 @@ def change_layers(
         UsageError: there is no data, or it lacks an input.
         ModelError: a net does not run on the data.
     """
-    sites, skipped = _sites(small, dense, cut, changes, settings, regress=how.method == "lstsq")
+    regress = RECOVERIES.find(how.method).regresses
+    sites, skipped = _sites(small, dense, cut, changes, settings, regress=regress)
     repairs: tuple[LayerRepair, ...] = ()
     # Without samples weights are split as they are, and no other layer is repaired.
     if how.data is None:

@@ -25,14 +25,13 @@ def training_defaults(settings: S, model: ir.Model) -> S:
         settings: of which fields that were set stay.
         model: that will be trained; not changed.
     """
-    given = settings.model_fields_set
     chosen: dict[str, Any] = {}
-    if "optimiser" not in given and not is_convolutional(model):
+    if not settings.given("optimiser") and not is_convolutional(model):
         chosen["optimiser"] = "adamw"
     optimiser = chosen.get("optimiser", settings.optimiser)
-    if "insert_bn" not in given and optimiser == "sgd" and not settings.train_bn:
+    if not settings.given("insert_bn") and optimiser == "sgd" and not settings.train_bn:
         chosen["insert_bn"] = takes_batchnorm(model)
-    if "learning_rate" not in given:
+    if not settings.given("learning_rate"):
         norms = chosen.get("insert_bn", settings.insert_bn)
         # The larger rate needs the norms that are put in.
         chosen["learning_rate"] = RATE_WITH_NORMS if optimiser == "sgd" and norms else LEARNING_RATES[optimiser]

@@ -15,12 +15,13 @@ from compressor.channels.groups import ChannelGroup, group
 from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings, SparsifySettings, TuneSettings
 from compressor.config.choices import REGULARIZERS
+from compressor.config.selection import CRITERION
 from compressor.config.training import TOWARDS_A_SET
 from compressor.data import augmentation, open_parts
-from compressor.errors import UsageError
+from compressor.errors import NothingToPrune, UsageError
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import cut_of
-from compressor.pruning.select import Choice, choose_channels, permitted, policy_of, scored_groups
+from compressor.pruning.select import Choice, by_weights, choose_channels, permitted, policy_of, scored_groups
 from compressor.train import training_options
 from compressor.train.defaults import training_defaults
 from compressor.train.finetune import TuneResult, finetune
@@ -30,16 +31,17 @@ from compressor.train.loop.history import History
 from compressor.train.loop.split import Splits
 from compressor.train.regularizers.coupled_channels import CoupledChannels, couple
 from compressor.train.regularizers.decay import is_exact
-from compressor.train.regularizers.regularizer import Method, Regularizer, TrainedChannels
+from compressor.train.regularizers.regularizer import AskedMethod, Flags, Method, Regularizer, TrainedChannels
 
 PLAIN = MappingProxyType({**TOWARDS_A_SET, "expand": 0.0})
 """What cannot be had meanwhile; a product has no weight to look at."""
-BALANCING: Mapping[str, object] = MappingProxyType({"criterion": "consumers", "sensitivity": None})
-"""How rows of a joint axis are paired: by weights, so that nothing has to be measured for it."""
-
-
-LATER: Mapping[str, object] = MappingProxyType({"recover": "finetune", "criterion": "consumers", "scope": "local"})
+LATER: Mapping[str, object] = MappingProxyType({"recover": "finetune", "criterion": CRITERION, "scope": "local"})
 """How it is decided what a cut that is made later would take, where a method has to know."""
+
+BEFORE_A_CUT = Flags("--sparsify", "--sparsify-strength", "--sparsify-epochs", "--ratio")
+"""Of ``prune``, which cuts afterwards."""
+ALONE = Flags("--regularizer", "--regularizer-strength", "--epochs", "--sparsity")
+"""Of ``finetune``, which leaves the cut to a later run."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,7 @@ class Sparsified:
 
 
 def sparsify(
-    found: Analysis,
-    choice: Choice,
-    name: str,
-    settings: PruneSettings,
-    means: TrainingMeans,
-    *,
-    strength: float | None = None,
+    found: Analysis, choice: Choice, asked: AskedMethod, settings: PruneSettings, means: TrainingMeans
 ) -> Sparsified:
     """Trains an analysed model towards a cut.
 
@@ -100,19 +96,18 @@ def sparsify(
         found: the model; not changed.
         choice: what would be cut now, on ``found``: how many channels of every group go, and for methods that do not
             choose themselves which.
-        name: of the method, in :data:`compressor.config.choices.REGULARIZERS`.
+        asked: how it is trained.
         settings: of the training, with its number of epochs, and of what hangs together.
         means: teacher and samples.
-        strength: of the method, in its own unit; None: its own default.
 
     Raises:
         UsageError: the graph has nothing that the method acts on, or the settings contradict it.
         CompressorError: as :func:`compressor.train.finetune.finetune`.
     """
-    method: Method = REGULARIZERS.find(name)
+    method: Method = REGULARIZERS.find(asked.name)
     chosen = training_defaults(settings, found.model).model_copy(update=PLAIN)
     # Penalties move weights by the rate; one that falls to nothing would end their work early.
-    if method.decides == "after" and "final_rate" not in settings.model_fields_set:
+    if method.decides == "after" and not settings.given("final_rate"):
         chosen = chosen.model_copy(update={"final_rate": 1.0})
     model = found.model
     if chosen.insert_bn:
@@ -121,9 +116,12 @@ def sparsify(
     # The graph is simplified already, and has to keep the names that the plan speaks of.
     again = analyse(model, settings.model_copy(update={"simplify": False}), found.coupling.distrusted)
     groups = _groups(again, settings, balanced=method.decides != "before")
-    subject = TrainedChannels(
-        again, _channels(again, groups, method, choice, found), cut_of(choice.plan, again), strength
-    )
+    channels = _channels(again, groups, method, choice, found)
+    if not channels.gone.any():
+        raise UsageError(
+            f"no channel goes by these settings, so that there is nothing to train towards; raise {asked.flags.amount}"
+        )
+    subject = TrainedChannels(again, channels, cut_of(choice.plan, again), asked)
     regularizer: Regularizer = method.make(subject)
     done = finetune(
         again.model,
@@ -169,20 +167,26 @@ def regularized(
         raise UsageError("--regularizer looks at the weights, which --expand makes products of; leave one of them out")
     # Only what was set, so that defaults of training are still chosen by the network.
     given = settings.model_dump(exclude_unset=True, include=set(TuneSettings.model_fields))
-    asked = PruneSettings.model_validate({**given, **LATER, "ratio": settings.sparsity})
-    found = analyse(model, asked)
-    choice = choose_channels(found.coupling, asked, 1)
+    later = PruneSettings.model_validate({**given, **LATER, "ratio": settings.sparsity})
+    found = analyse(model, later)
+    asked = AskedMethod(settings.regularizer, ALONE, settings.regularizer_strength)
+    try:
+        choice = choose_channels(found.coupling, later, 1)
+    # Its remedies are flags of pruning.
+    except NothingToPrune as nothing:
+        raise NothingToPrune(f"{str(nothing).partition(';')[0]}; raise {ALONE.amount}") from None
     train, valid = open_parts(settings, model)
     parts = Splits(train, valid if len(valid) else None, lambda epoch: augmentation(settings, model, epoch))
     means = TrainingMeans(teacher or model, parts, observe)
-    done = sparsify(found, choice, settings.regularizer, asked, means, strength=settings.regularizer_strength)
+    done = sparsify(found, choice, asked, later, means)
     return replace(done.tuned, model=done.model)
 
 
 def _groups(found: Analysis, settings: PruneSettings, *, balanced: bool) -> list[ChannelGroup]:
     """Groups that may lose channels; balanced, their units can go one by one."""
     if balanced:
-        return list(scored_groups(found.coupling, settings.model_copy(update=BALANCING))[1])
+        # Scores only pair rows of joint axes, for which nothing has to be measured.
+        return list(scored_groups(found.coupling, by_weights(settings))[1])
     return permitted(group(found.coupling), settings)
 
 
@@ -200,10 +204,7 @@ def _channels(
         sizes: Mapping[str, int] = {g.name: len(g.units) for g in groups}
         # Only numbers are taken over, and those by group: a group that the balanced view splits otherwise has none.
         gone = {g.name: ~cut.keeps_units(g.units) for g in choice.groups if sizes.get(g.name) == len(g.units)}
-    channels = couple(again.coupling, groups, gone, again.model)
-    if not channels.gone.any():
-        raise UsageError("no channel goes by these settings, so that there is nothing to train towards; raise --ratio")
-    return channels
+    return couple(again.coupling, groups, gone, again.model)
 
 
 def _plan(

@@ -185,7 +185,7 @@ class UnificationTraining:
         if inserted:
             extensions.append(Tied(ties_of(model, self._ties)))
         # The default rate is for networks with the norms that could not be put in.
-        elif not {"learning_rate", "retrain_rate"} & self.settings.model_fields_set:
+        elif not self.settings.given("learning_rate", "retrain_rate"):
             plain = plain.model_copy(update={"learning_rate": LEARNING_RATES[settings.optimiser]})
         try:
             done = finetune(model, plain, teacher=self.teacher, data=parts, extensions=extensions, observe=observe)

@@ -31,7 +31,7 @@ from compressor.errors import (
 from compressor.graph import files
 from compressor.pruning import surgery
 from compressor.runtime.stored import run_once
-from tests.graph.test_joined import DECODER, ENCODER
+from tests.graph.joined_files import DECODER, ENCODER
 from tests.models import between, in_memory, model
 from tests.operators.every import CASES
 from tests.property.idioms import IDIOMS

@@ -29,7 +29,7 @@ def test_a_run_reports_how_its_result_stands_noise_and_corruption(tmp_path: Path
     assert "64 samples of" in accuracy.note
     assert "digits-test.npz" in accuracy.note
     assert "Accuracy under noise" in render_html(result.report)
-    assert "stress" in result.report.seconds
+    assert "robustness" in result.report.seconds
 
 
 def test_without_data_there_is_likeness_under_noise() -> None:

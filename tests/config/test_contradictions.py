@@ -41,7 +41,7 @@ CASES: tuple[tuple[dict[str, Any], str], ...] = (
     ({**PLAIN, "sparsify_epochs": 2}, "--sparsify-epochs says nothing"),
     ({**PLAIN, "sparsify": "group"}, "--sparsify trains, which"),
     ({"lossless": True, "recover": "finetune", "sparsify": "group"}, "--sparsify trains towards a cut"),
-    ({**TRAINED, "decay_epochs": 2, "expand": 2}, "--decay-epochs looks at the weights"),
+    ({**TRAINED, "sparsify": "decay", "expand": 2}, "--sparsify looks at the weights"),
     ({**PLAIN, "cache_heads": True, "recover": "lstsq"}, "--recover lstsq compares.* or --cache-heads"),
     ({**PLAIN, "free_outputs": ("y",), "val_data": "v.npz"}, "--val-data compares.* or --free-output"),
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import pytest
 from pydantic import Field
 
+import compressor
 from compressor.config.section import Aside, Section, Shown, did_you_mean
 from compressor.errors import UsageError
 
@@ -53,6 +55,23 @@ def test_a_mistake_is_one_clause(values: dict[str, object], sentence: str) -> No
 def test_fields_are_called_as_the_caller_calls_them() -> None:
     with pytest.raises(UsageError, match=r"^--depth must be"):
         Picture.parse({"depth": 0}, label=lambda name: f"--{name}")
+
+
+def test_what_was_given_is_told_from_what_was_chosen() -> None:
+    picture = Picture.parse({"hue": "green"})
+    assert picture.given("hue")
+    assert picture.given("width", "hue")
+    assert not picture.given("width")
+    chosen = picture.resolved(width=5, hue="red")
+    assert (chosen.width, chosen.hue) == (5, "red")
+    assert chosen.given("hue")
+    assert not chosen.given("width")
+
+
+def test_what_was_given_is_asked_in_one_way() -> None:
+    package = Path(compressor.__file__).parent
+    asking = [path for path in package.rglob("*.py") if "fields_set" in path.read_text()]
+    assert [path.relative_to(package).as_posix() for path in asking] == ["config/section.py"]
 
 
 def test_none_is_not_given() -> None:

@@ -42,3 +42,19 @@ def everything(count: int) -> NDArray[np.int64]:
 def close(found: object, wanted: object, *, rtol: float = 1e-5, atol: float = 1e-5) -> None:
     """Numbers are equal up to rounding, whatever their type."""
     assert_allclose(np.asarray(found, np.float64), np.asarray(wanted, np.float64), rtol=rtol, atol=atol)
+
+
+def damaged(data: bytes, rng: np.random.Generator) -> bytes:
+    kind = rng.integers(4)
+    start, end = sorted(int(k) for k in rng.integers(0, len(data), 2))
+    if kind == 0:
+        return data[:end]
+    if kind == 1:
+        return data[:start] + data[end:]
+    changed = bytearray(data)
+    if kind == 2:
+        changed[start : start + 4] = rng.bytes(4)
+    else:
+        for place in rng.integers(0, len(data), rng.integers(1, 4)):
+            changed[place] ^= 1 << int(rng.integers(8))
+    return bytes(changed)

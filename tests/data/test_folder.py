@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from compressor.data import Dataset, folder, open_data, open_parts
 from compressor.data.folder import FORMATS, SUFFIXES, FolderDataset, decode
 from compressor.errors import UsageError
-from tests.data.case import everything, pictures, saved, settings, taking
-from tests.data.test_npz import damaged
+from tests.data.case import damaged, everything, pictures, saved, settings, taking
 
 Image = pytest.importorskip("PIL.Image")
 SQUARE = "float[N,3,8,8] x"

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 from compressor.data import npz
 from compressor.data.npz import NpzFile
 from compressor.errors import UsageError
-from tests.data.case import saved
+from tests.data.case import damaged, saved
 
 DTYPES = st.sampled_from(["f2", "f4", "f8", ">f4", "u1", "i1", "i4", "i8", ">i8", "?", "c8", "U3"])
 ANY = arrays.arrays(DTYPES, arrays.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=4), elements=None)
@@ -122,22 +122,6 @@ def test_two_arrays_of_one_name_are_refused(tmp_path: Path) -> None:
             archive.writestr("x.npy", member((1,), bytes(4)))
     with pytest.raises(UsageError, match="arrays of the same name"):
         NpzFile(path)
-
-
-def damaged(data: bytes, rng: np.random.Generator) -> bytes:
-    kind = rng.integers(4)
-    start, end = sorted(int(k) for k in rng.integers(0, len(data), 2))
-    if kind == 0:
-        return data[:end]
-    if kind == 1:
-        return data[:start] + data[end:]
-    changed = bytearray(data)
-    if kind == 2:
-        changed[start : start + 4] = rng.bytes(4)
-    else:
-        for place in rng.integers(0, len(data), rng.integers(1, 4)):
-            changed[place] ^= 1 << int(rng.integers(8))
-    return bytes(changed)
 
 
 @pytest.mark.filterwarnings("ignore")

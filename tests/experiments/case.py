@@ -13,7 +13,7 @@ from compressor.config import DataSettings
 from compressor.data import Batch, Dataset, Indices
 from compressor.errors import ModelError
 from compressor.experiments.change import ReferenceOutputs
-from compressor.experiments.run import Experiment, Variant
+from compressor.experiments.run import Experiment, Trial, Variant
 from compressor.graph import files
 from tests.models import in_memory, model
 
@@ -72,3 +72,12 @@ def experiment(folder: Path, samples: Dataset | None = None) -> Experiment:
     source = folder / "model"
     source.write_bytes(b"model")
     return Experiment(Scaled(folder / "log"), reference, files.digest([source]))
+
+
+def trials(*factors: str) -> list[Trial]:
+    return [Trial(f"times {factor}", factor) for factor in factors]
+
+
+def seen(folder: Path) -> list[str]:
+    log = folder / "log"
+    return sorted(log.read_text().split()) if log.exists() else []

@@ -1,23 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from compressor.errors import CompressorError, ModelError
 from compressor.experiments.change import ReferenceOutputs
 from compressor.experiments.ledger import Ledger
 from compressor.experiments.run import Experiment, Trial, run_trials
-from tests.experiments.case import Samples, experiment
-
-
-def trials(*factors: str) -> list[Trial]:
-    return [Trial(f"times {factor}", factor) for factor in factors]
-
-
-def seen(folder: Path) -> list[str]:
-    log = folder / "log"
-    return sorted(log.read_text().split()) if log.exists() else []
+from tests.experiments.case import Samples, experiment, seen, trials
 
 
 def test_changes_come_in_the_order_of_the_trials_and_equal_ones_are_measured_once(tmp_path):

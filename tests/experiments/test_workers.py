@@ -14,8 +14,7 @@ from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.experiments.ledger import Ledger
 from compressor.experiments.run import run_trials
 from compressor.experiments.workers import workers_of
-from tests.experiments.case import experiment
-from tests.experiments.test_run import seen, trials
+from tests.experiments.case import experiment, seen, trials
 from tests.models import between
 
 

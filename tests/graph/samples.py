@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
@@ -83,3 +84,11 @@ def refusal(path: Path) -> str:
 def weights_of(model: ir.Model) -> dict[str, np.ndarray]:
     """The initializers of the main graph."""
     return {name: np.array(value.const_value.numpy()) for name, value in model.graph.initializers.items()}
+
+
+def run(model: ir.Model | onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    proto = model if isinstance(model, onnx.ModelProto) else ir.to_proto(model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
+    return [np.asarray(out) for out in session.run(None, feeds)]

@@ -13,24 +13,15 @@ from compressor.graph.clean import drop_identities
 from compressor.graph.files import load_model
 from compressor.graph.joined import Joined, join, joined_of, split
 from compressor.runtime.stored import run_once
+from tests.graph.joined_files import DECODER, ENCODER, written
 from tests.models import in_memory, model, weight
 
-ENCODER = """(float[B,T,4] x) => (float[B,T,6] state) <float[4,8] w, float[8,6] v> {
-    a = MatMul(x, w)  r = Relu(a)  state = MatMul(r, v) }"""
-DECODER = """(float[B,T,4] x, float[B,S,6] state) => (float[B,T,5] y) <float[4,6] w, float[6,5] head> {
-    a = MatMul(x, w)  m = ReduceMean<keepdims=1>(state, axes)  h = Add(a, m)  r = Relu(h)  y = MatMul(r, head) }"""
-DECODER = DECODER.replace("float[6,5] head>", "float[6,5] head, int64[1] axes = {1}>")
 OTHER = DECODER.replace("state", "given")
 
 
 @pytest.fixture
 def decoder(tmp_path: Path) -> Path:
     return written(tmp_path / "decoder.onnx", DECODER)
-
-
-def written(path: Path, text: str) -> Path:
-    onnx.save(model(text), path)
-    return path
 
 
 def first() -> onnx.ModelProto:

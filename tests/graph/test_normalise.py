@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -15,21 +14,13 @@ from compressor.errors import ModelError
 from compressor.graph import files
 from compressor.graph.normalise import normalise, unshare
 
-from .samples import CALLS, MODEL, parsed, written
+from .samples import CALLS, MODEL, parsed, run, written
 
 RNG = np.random.default_rng(0)
 
 
 def loaded(folder: Path, model: str | onnx.ModelProto) -> ir.Model:
     return files.load_model(written(folder, parsed(model) if isinstance(model, str) else model))
-
-
-def run(model: ir.Model | onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-    proto = model if isinstance(model, onnx.ModelProto) else ir.to_proto(model)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
-    return [np.asarray(out) for out in session.run(None, feeds)]
 
 
 def normalised(folder: Path, text: str, **feeds: np.ndarray) -> ir.Model:

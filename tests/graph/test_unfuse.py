@@ -15,7 +15,7 @@ from compressor.graph.normalise import normalise
 from compressor.graph.unfuse import ACTIVATIONS, FUSED, UNFUSED
 from tests.models import in_memory, model
 
-from .test_normalise import run
+from .samples import run
 
 IMAGE = "(float[2,4,6,6] x) => (float[n,c,h,w] y) <float[8,4,3,3] k, float[8] b, float[2,8,6,6] z>"
 WORDS = "(float[2,5,8] x) => (float[n,t,c] y) <float[8] s, float[8] b, float[8] q, float[2,5,8] z, float[8] s2>"

@@ -15,7 +15,7 @@ from compressor.graph.unfuse import UNFUSED
 from compressor.graph.unfuse_attention import FUSED
 from tests.models import in_memory, model
 
-from .test_normalise import run
+from .samples import run
 
 X = "(float[2,5,8] x) => (float[n,t,c] y)"
 PACKED = "float[8,24] w, float[24] b"

@@ -7,6 +7,8 @@ from math import prod
 import numpy as np
 import onnx
 
+from compressor.config import PruneSettings
+
 from .blocks_ends import HEADS, STEMS
 from .builder import Style, Value
 from .catalogue import BLOCKS
@@ -103,3 +105,18 @@ def blocks_of(model: onnx.ModelProto) -> list[str]:
     """The names of the blocks a model was made of, in order."""
     entries: dict[str, str] = {entry.key: entry.value for entry in model.metadata_props}
     return entries[_USED].split()
+
+
+def settings_for(rng: np.random.Generator) -> PruneSettings:
+    return PruneSettings.parse(
+        {
+            "ratio": float(rng.choice([0.3, 0.5, 0.75])),
+            "attention": str(rng.choice(["heads", "dims"])),
+            "keep_norm_axes": bool(rng.random() < 0.2),
+            "criterion": str(rng.choice(["l1", "l2", "consumers", "product", "fpgm", "lamp", "random"])),
+            "scope": str(rng.choice(["local", "local", "global"])),
+            "round_to": int(rng.choice([1, 1, 2, 8])),
+            "simplify": bool(rng.random() < 0.8),
+            "verify": str(rng.choice(["full", "quick", "quick"])),  # both compare what this is about
+        }
+    )

@@ -14,9 +14,8 @@ from compressor import errors
 from compressor.commands import prune
 from compressor.graph.captures import nodes_inside
 from tests.property.blocks_flow import BLOCKS_WITH_BODIES
-from tests.property.graphs import ENTRIES, choose, finish, new_builder, start, to_model
+from tests.property.graphs import ENTRIES, choose, finish, new_builder, settings_for, start, to_model
 from tests.property.growing import Net
-from tests.property.test_masked_equals_removed import settings_for
 
 FAST = range(12)
 MANY = range(12, 300)

@@ -11,27 +11,11 @@ import pytest
 
 from compressor import errors
 from compressor.commands import prune
-from compressor.config import PruneSettings
 from tests.oracle import TOLERANCE, worst
-from tests.property.graphs import blocks_of, random_model
+from tests.property.graphs import blocks_of, random_model, settings_for
 
 FAST = range(60)
 MANY = range(60, 700)
-
-
-def settings_for(rng: np.random.Generator) -> PruneSettings:
-    return PruneSettings.parse(
-        {
-            "ratio": float(rng.choice([0.3, 0.5, 0.75])),
-            "attention": str(rng.choice(["heads", "dims"])),
-            "keep_norm_axes": bool(rng.random() < 0.2),
-            "criterion": str(rng.choice(["l1", "l2", "consumers", "product", "fpgm", "lamp", "random"])),
-            "scope": str(rng.choice(["local", "local", "global"])),
-            "round_to": int(rng.choice([1, 1, 2, 8])),
-            "simplify": bool(rng.random() < 0.8),
-            "verify": str(rng.choice(["full", "quick", "quick"])),  # both compare what this is about
-        }
-    )
 
 
 @cache

@@ -17,7 +17,7 @@ from compressor.graph.weights import with_weights
 from compressor.pruning.chained import runnable_given
 from compressor.pruning.proof import prove_written
 from compressor.runtime.stored import run_once
-from tests.graph.test_joined import DECODER, ENCODER, written
+from tests.graph.joined_files import DECODER, ENCODER, written
 from tests.models import model
 
 FEED = {"x": np.float32([[[1, 2, 3, 4]] * 3]), "decoder.x": np.float32([[[4, 3, 2, 1]] * 2])}

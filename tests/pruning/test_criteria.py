@@ -55,6 +55,16 @@ def test_magnitude(name: str, power: int, aggregate: str) -> None:
     np.testing.assert_allclose(scores(name, proto, aggregate), AGGREGATES[aggregate](parts, axis=0), rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_scores_of_huge_weights_are_numbers(name: str) -> None:
+    proto = chain()
+    for tensor in proto.graph.initializer:
+        array = numpy_helper.to_array(tensor).copy()
+        array.flat[::3] = 1e38
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    assert np.isfinite(scores(name, proto)).all()
+
+
 def test_quantised_filters_count_as_what_they_stand_for() -> None:
     """Filters with scales of their own all fill the range of a byte: only scale and zero point tell them apart."""
     proto = model("""(float[3,4,6,6] x) => (float y)

@@ -82,3 +82,14 @@ def outputs(model: ir.Model | onnx.ModelProto, feeds: dict[str, Array]) -> list[
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return [np.asarray(array) for array in session.run(None, feeds)]
+
+
+HEAD = """
+    (float[n,6,4,4] x) => (float[n,3] y) <float[8,6,1,1] w, float[8,3] head, float[3] bias> {
+        a = Conv(x, w)  r = Relu(a)  p = GlobalAveragePool(r)  f = Flatten(p)  m = MatMul(f, head)  s = Add(m, bias)
+        y = Softmax<axis=1>(s)
+    }"""
+
+
+def images(count: int = 600, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(size=(count, 6, 4, 4)).astype(np.float32) * 3

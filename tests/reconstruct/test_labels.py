@@ -13,13 +13,7 @@ from compressor.data import Batch
 from compressor.errors import UsageError
 from compressor.reconstruct.labels import class_targets, last_layer, refit_last
 from tests.models import in_memory, model, weight
-from tests.reconstruct.case import Arrays, outputs
-
-HEAD = """
-    (float[n,6,4,4] x) => (float[n,3] y) <float[8,6,1,1] w, float[8,3] head, float[3] bias> {
-        a = Conv(x, w)  r = Relu(a)  p = GlobalAveragePool(r)  f = Flatten(p)  m = MatMul(f, head)  s = Add(m, bias)
-        y = Softmax<axis=1>(s)
-    }"""
+from tests.reconstruct.case import HEAD, Arrays, images, outputs
 
 
 class Labelled(Arrays):
@@ -33,10 +27,6 @@ class Labelled(Arrays):
 
     def take(self, indices: NDArray[np.int64]) -> Batch:
         return Batch(super().take(indices).inputs, self.labels[indices])
-
-
-def images(count: int = 600, seed: int = 0) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).normal(size=(count, 6, 4, 4)).astype(np.float32) * 3
 
 
 def classes(source: ir.Model, x: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -178,7 +178,7 @@ def test_activations_on_disk_give_the_same() -> None:
 class Harmful:
     """Proposes what is worse than what is there."""
 
-    binding = False
+    binding = follows_errors = regresses = False
 
     def __init__(self, matrix: np.ndarray, layers: int, options: ReconstructOptions) -> None:
         self._found = Affine(matrix * -3, (np.ones(matrix.shape[:2]),) * layers)
@@ -198,6 +198,18 @@ def test_never_worse(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(np.array_equal(weight(found.model, n), array) for n, array in before.items())
     assert all(not layer.changed and layer.after == layer.before for layer in result.layers)
     assert {layer.reason for layer in result.layers} == {"nothing tried is better on the held-out rows"}
+
+
+@pytest.mark.parametrize("method", ["bias", "lstsq"])
+def test_a_method_is_known_by_what_it_says_of_itself(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for name in (method, "by another name"):
+        kind = run.RECOVERIES[method]
+        monkeypatch.setattr(run.RECOVERIES, "find", lambda _, kind=kind: kind)
+        one = pruned(model(CONV), exclude=("head",))
+        result = one.recover(name, Arrays(x=noise(64, 4, 6, 6)), replace(FEW, targets="symmetric"))
+        found.append({layer.node: layer.after for layer in result.layers})
+    assert found[0] == found[1]
 
 
 def test_one_batch_judges_by_rows_that_did_not_fit() -> None:

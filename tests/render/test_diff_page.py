@@ -13,7 +13,7 @@ from compressor.results import DiffReport, InitializerChange, OperatorChange
 from compressor.results.detail import LayerRow
 from tests.models import between
 from tests.render.case import HOSTILE, stats
-from tests.render.test_html import Outline
+from tests.render.outline import Outline
 
 
 def row(name: str, before: int | None, after: int | None) -> LayerRow:

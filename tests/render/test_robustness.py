@@ -20,7 +20,7 @@ from compressor.results.robustness import (
     ShiftedAccuracy,
 )
 from tests.render.case import stats
-from tests.render.test_html import Outline
+from tests.render.outline import Outline
 
 SHIFTS = [
     ("clean", 0.0),

@@ -92,3 +92,16 @@ def node_model(
         [onnx.numpy_helper.from_array(np.asarray(v), name) for name, v in fixed.items()],
     )
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10)
+
+
+def worst(ours: list[Array], theirs: list[Array]) -> float:
+    """The largest difference of real outputs as a share of the largest magnitude."""
+    found = 0.0
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        if b.dtype.kind == "f" and b.size:
+            wide = np.nan_to_num(b.astype(np.float64), posinf=0, neginf=0)
+            gap = np.nan_to_num(a.astype(np.float64), posinf=0, neginf=0) - wide
+            found = max(found, float(np.abs(gap).max()) / (float(np.abs(wide).max()) or 1.0))
+    return found

@@ -23,8 +23,8 @@ from compressor.train.regularizers.decay import decay  # noqa: E402
 from compressor.train.reparameterize.overparameterize import Damping, merge, overparameterise  # noqa: E402
 from compressor.train.reparameterize.weight_averaging import EnsembleDraw, Resampled, WeightMean  # noqa: E402
 from tests.models import in_memory, model  # noqa: E402
-from tests.train.loop.test_fit import StopAfter  # noqa: E402
 from tests.train.regularizers.test_decay import cut_of  # noqa: E402
+from tests.train.training import StopAfter  # noqa: E402
 
 NET = in_memory(
     model(

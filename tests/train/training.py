@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from compressor.data import Array, Batch, Indices
+from compressor.train.loop.extension import Extension
 from compressor.train.loop.objective import DeviceBatch, Objective, Outputs
 from compressor.train.loop.split import Splits
 
@@ -73,3 +76,14 @@ def splits(train: int = 40, valid: int = 12) -> Splits:
 
 def objective(**options: object) -> Objective:
     return Objective([(1.0, cross_entropy)], metric=("accuracy", accuracy), **options)  # type: ignore[arg-type]
+
+
+class StopAfter(Extension):
+    """Sends a signal to this process after a step, as a user would."""
+
+    def __init__(self, step: int, number: int = signal.SIGINT) -> None:
+        self.step, self.number = step, number
+
+    def after_step(self, module: torch.nn.Module, step: int) -> None:
+        if step == self.step:
+            os.kill(os.getpid(), self.number)

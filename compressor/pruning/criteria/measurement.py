@@ -19,6 +19,29 @@ Rounds = npt.NDArray[np.float64]
 """float64[rounds, units]; column u belongs to unit u of the coupling."""
 
 
+RANK_SAMPLES = 16
+"""Samples whose feature maps are decomposed; more change the order of channels little (CHIP, section 3.3)."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What has to be known of a measurement to make it.
+
+    Attributes:
+        name: of it.
+        squares: it is squared in each round and averaged over rounds, so that many small ones say more than few large.
+        join: how the numbers of two units become that of both together: ``np.add`` or ``np.maximum``.
+        samples: on how many it is made at most; None: on as many as are asked for.
+        data: it is made on samples.
+    """
+
+    name: str
+    squares: bool = False
+    join: np.ufunc = np.add
+    samples: int | None = None
+    data: bool = True
+
+
 class Need(Enum):
     """A measurement; docs/criteria.md has the formulas.
 
@@ -37,16 +60,16 @@ class Need(Enum):
         RANK: what the nuclear norm of the feature map loses without the unit.
     """
 
-    GATES = "gates"
-    MOVES = "moves"
-    SLOPES = "slopes"
-    CURVATURE = "curvature"
-    FLOW = "flow"
-    PATHS = "paths"
-    ENERGY = "energy"
-    INPUT = "input"
-    PEAK = "peak"
-    RANK = "rank"
+    GATES = Quantity("gates", squares=True)
+    MOVES = Quantity("moves", squares=True)
+    SLOPES = Quantity("slopes")
+    CURVATURE = Quantity("curvature", squares=True)
+    FLOW = Quantity("flow")
+    PATHS = Quantity("paths", data=False)
+    ENERGY = Quantity("energy")
+    INPUT = Quantity("input")
+    PEAK = Quantity("peak", join=np.maximum)
+    RANK = Quantity("rank", samples=RANK_SAMPLES)
 
 
 @dataclass(frozen=True)
@@ -59,7 +82,7 @@ class Measurement:
     Attributes:
         rounds: one row a round; not finite where the model computes no number.
         units: those of the coupling it was measured on.
-        join: how parts become one: ``np.add`` or ``np.maximum``.
+        join: how parts become one, see :class:`Quantity`.
     """
 
     rounds: Rounds

@@ -25,8 +25,9 @@ class GeometricMedian:
         rows = [r for s in slots if (r := weights.rows(group, s)) is not None]
         if not rows:
             return L2.score(group, weights)
-        filters = np.concatenate(rows, axis=1)
-        gram = (filters @ filters.T).astype(np.float64)
+        # Squares of large float32 weights are no float32.
+        filters = np.concatenate(rows, axis=1).astype(np.float64)
+        gram = filters @ filters.T
         square = np.diagonal(gram)
         distance = np.sqrt(np.maximum(square[:, None] + square[None] - 2 * gram, 0))
         return np.asarray(distance.sum(axis=1))

@@ -32,7 +32,7 @@ from compressor.steps.run_samples import RunSamples
 
 SECONDS = 60.0
 """Longest recovery that is begun without being asked for."""
-MOST = 1024
+MOST_FITTED = 1024
 """Samples that are read of their own accord, at most: where the widest layer needs rows and the model is small."""
 ENOUGH = 192
 """Samples of the user's from which a short distillation brings something: of 256 a quarter is set aside."""
@@ -54,7 +54,7 @@ TRAINED = 20e9
 """Floating-point operations that a core does in a second of training, about."""
 SHARPENING = 600e9
 """Multiply-accumulates that may go into changing made-up samples."""
-NO_LAYER = (
+NO_LAYER_TO_FIT = (
     "nothing was recovered: the model has no linear layer with weights of its own, which no caller may replace, that "
     "recovery could rebuild; train it with --recover finetune, or say --recover none"
 )
@@ -105,18 +105,18 @@ def resolve_defaults(
         return settings, []
     # No output changes, so there is nothing to recover.
     if settings.lossless:
-        return settings.model_copy(update={"recover": "none"}), []
+        return settings.resolved(recover="none"), []
     if _nothing_goes(settings):
         # Channels that nobody takes need no ranking by losses either.
-        return _with(settings, recover="none", scope="local" if settings.scope == "auto" else settings.scope), []
+        return settings.resolved(recover="none", scope="local" if settings.scope == "auto" else settings.scope), []
     work = RecoveryWork.of(found.model, found.shapes if available is not None else _of_samples(settings, found))
     if not work.layers:
-        return _with(settings, recover="none"), [_no_layer(found.model)]
+        return settings.resolved(recover="none"), [_no_layer(found.model)]
     # A number that the user gave is kept; only the default is lowered.
-    asked = "samples" in settings.model_fields_set
+    asked = settings.given("samples")
     least = settings.samples if asked or available is not None else _made_up_at_least(work, settings)
     # Least squares is no better than its rows: the widest layer says how many samples are needed.
-    wanted = least if asked else max(least, min(MOST, work.samples))
+    wanted = least if asked else max(least, min(MOST_FITTED, work.samples))
     wanted = min(wanted, available) if available is not None else wanted
     # Whoever asked for losses by name takes the time that they need.
     losses = settings.scope == "auto" and follows_losses(settings, samples=True)
@@ -132,14 +132,14 @@ def resolve_defaults(
         cost = _minutes(effort.seconds) if effort.seconds > SECONDS else f"{effort.memory / 1e9:.0f} GB"
         # As many as take the time that is begun without being asked for, or few of those that fill the memory.
         less = max(1, min(count // 4, int(count * SECONDS / max(effort.seconds, SECONDS))))
-        return _with(settings, recover="none"), [TOO_MUCH.format(cost=cost, samples=less)]
+        return settings.resolved(recover="none"), [TOO_MUCH.format(cost=cost, samples=less)]
     if count < min(wanted, settings.samples):
         more = min(wanted, settings.samples)
         notes.append(FEWER.format(samples=count, more=more, cost=_minutes(work.effort(more, losses=losses).seconds)))
     # A handful of the user's own samples would be learnt by heart (docs/recovery.md has what 256 bring).
     trained = (available is None or available >= ENOUGH) and all(find_spec(name) for name in TRAINING)
     trained = trained and 2.0 * work.macs * DISTILLED / TRAINED / cores() <= SECONDS
-    return _with(settings, recover="distill" if trained else "lstsq", samples=count, scope=scope), notes
+    return settings.resolved(recover="distill" if trained else "lstsq", samples=count, scope=scope), notes
 
 
 def _made_up_at_least(work: RecoveryWork, settings: PruneSettings) -> int:
@@ -196,7 +196,7 @@ def resized(settings: PruneSettings) -> tuple[PruneSettings, list[str]]:
         return settings, []
     # Nothing is missing where nothing was to be recovered.
     notes = [] if settings.recover == "none" else [RESIZED]
-    return _with(settings, recover="none", scope="local" if settings.scope == "auto" else settings.scope), notes
+    return settings.resolved(recover="none", scope="local" if settings.scope == "auto" else settings.scope), notes
 
 
 def made_up(
@@ -268,17 +268,8 @@ def size_lags_macs(report: Report) -> list[str]:
     return [HEAVY.format(macs=macs, size=size)]
 
 
-def _with(settings: PruneSettings, **changes: object) -> PruneSettings:
-    """A copy in which what the user gave still differs from defaults."""
-    given = settings.model_fields_set
-    copy = settings.model_copy(update=changes)
-    # model_copy counts what it updates as given by the user, and later defaults depend on what was given.
-    copy.__pydantic_fields_set__ = set(given)
-    return copy
-
-
 def _no_layer(model: ir.Model) -> str:
     """Why nothing is recovered."""
     weights = [value for value in model.graph.initializers.values() if value.shape is not None and len(value.shape) > 1]
     replaceable = [str(value.name) for value in weights if value.is_graph_input()]
-    return REPLACEABLE.format(name=replaceable[0]) if replaceable else NO_LAYER
+    return REPLACEABLE.format(name=replaceable[0]) if replaceable else NO_LAYER_TO_FIT

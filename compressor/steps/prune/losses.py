@@ -18,7 +18,7 @@ from compressor.pruning.by_loss import uniform_share
 from compressor.pruning.cost import macs_per_sample
 from compressor.pruning.curves import Curves, GroupScores
 from compressor.pruning.depth import with_depth
-from compressor.pruning.select import Ranking
+from compressor.pruning.select import Ranking, by_weights
 
 if TYPE_CHECKING:
     from compressor.allocation.judge import ExactLosses
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from compressor.allocation.rows import Rows
     from compressor.allocation.views import LinearView
 
-MOST = 512
+MOST_MEASURED = 512
 """Samples that losses are measured on, at most; more of them change widths little."""
 RATIOS = 41
 """Ratios at which multiply-accumulates are counted for a run of several steps."""
@@ -55,9 +55,9 @@ def scored(settings: PruneSettings) -> PruneSettings:
     Scores order the units only if a criterion was asked for; otherwise they merely stand in where no linear layer
     reads a group, and the weights are enough for that.
     """
-    if "criterion" in settings.model_fields_set:
+    if settings.given("criterion"):
         return settings
-    return settings.model_copy(update={"criterion": "consumers"})
+    return by_weights(settings)
 
 
 class Losses:
@@ -128,7 +128,7 @@ class Losses:
             self.warnings.append(NOT_READ.format(reason=str(error).partition(";")[0]))
             return None
         # A criterion that was asked for orders the units in any case (docs/decisions/0010).
-        own = self._telling and "criterion" not in self._settings.model_fields_set
+        own = self._telling and not self._settings.given("criterion")
         evidence = LossEvidence(seen, rows, known, exact, own, self._clock.tell)
         self.used = True
         return with_depth(loss_curves(ranked, evidence, self._settings.seed), ranked)
@@ -165,7 +165,7 @@ class Losses:
 
         settings, model = self._settings, found.model
         macs = macs_per_sample(model.graph, found.shapes)
-        size = sizing(found.coupling, seen, macs, min(settings.samples, len(self._data), MOST))
+        size = sizing(found.coupling, seen, macs, min(settings.samples, len(self._data), MOST_MEASURED))
         self._clock.tell(f"losses: reading {size.samples} samples")
         reason = "torch is not installed"
         # With gradients layers are weighed by what they do to the outputs; without, by their own change alone.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from compressor.config import PruneSettings
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.by_loss import uniform_share
-from compressor.pruning.select import ranking_of
+from compressor.pruning.select import by_weights, ranking_of
 from compressor.results import Report
-from compressor.steps.prune.losses import scored
 
 DEARER = 2.0
 """How many times fewer multiply-accumulates than asked for may be left before that is reported."""
@@ -44,5 +43,6 @@ def by_time(settings: PruneSettings, found: Analysis, size: int) -> PruneSetting
         return settings
     share = settings.target_macs
     if share is None:
-        share = uniform_share(found.coupling, ranking_of(found.coupling, scored(settings), size), settings)
+        # No sample is read yet, and a share of every group takes its width alone.
+        share = uniform_share(found.coupling, ranking_of(found.coupling, by_weights(settings), size), settings)
     return settings.model_copy(update={"target_latency": f"{share:.6f}x", "ratio": None, "target_macs": None})

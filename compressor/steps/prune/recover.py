@@ -91,20 +91,22 @@ class Recovery:
         Raises:
             CompressorError: as :func:`compressor.train.sparsify.sparsify`.
         """
-        name, samples = self.settings.method, self._samples
+        name, samples = self.settings.sparsify, self._samples
         if name is None or samples is None:
             return None
-        from compressor.train.sparsify import TrainingMeans, sparsify
+        from compressor.train.regularizers.regularizer import AskedMethod
+        from compressor.train.sparsify import BEFORE_A_CUT, TrainingMeans, sparsify
 
         # In later steps the channels that training made small are gone, and the rest was never made small.
         if self._steps and REGULARIZERS[name].decides == "after":
             return None
         trainer, step = self._trainer, self._steps + 1
-        settings = trainer.placed(f"sparsify-{step}").model_copy(update={"epochs": self.settings.method_epochs})
+        settings = trainer.placed(f"sparsify-{step}").model_copy(update={"epochs": self.settings.sparsify_epochs})
         with self._clock.phase("sparsify"):
             parts = trainer.parts(samples.train, samples.valid, found.model)
             means = TrainingMeans(self._source, parts, trainer.teller(self._steps))
-            done = sparsify(found, choice, name, settings, means, strength=settings.sparsify_strength)
+            asked = AskedMethod(name, BEFORE_A_CUT, settings.sparsify_strength)
+            done = sparsify(found, choice, asked, settings, means)
         self._warnings += done.warnings
         if REGULARIZERS[name].fades and not done.exact:
             self._warnings.append(INEXACT_NOTE)

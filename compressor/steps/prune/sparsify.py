@@ -32,13 +32,14 @@ def trained_towards(found: Analysis, choice: Choice, recovery: Recovery, plan_gi
         UsageError: a plan is given, and the method decides otherwise what goes.
         RuleFault: a rule does not fit a node.
     """
-    name = recovery.settings.method
+    name = recovery.settings.sparsify
     if name is None or not choice.plan.removals:
         return None  # a step of several may find nothing to take
     if plan_given and REGULARIZERS[name].decides != "before":
+        others = " or ".join(other for other, method in REGULARIZERS.items() if method.decides == "before")
         raise UsageError(
             f"a plan already says what goes, and --sparsify {name} decides that while it trains; choose --sparsify "
-            "decay or tpp, or leave --plan out"
+            f"{others}, or leave --plan out"
         )
     # The result is thrown away: what counts is that no rule raises.
     apply_plan(found, choice.plan)

@@ -31,7 +31,7 @@ from compressor.pruning.preparation import Original, prove_preparation
 from compressor.pruning.proof import MaskedReference
 from compressor.pruning.routes import prove_routes
 from compressor.pruning.second_size import at_second_size
-from compressor.pruning.select import Choice, choose_by_scores, ranking_of
+from compressor.pruning.select import Choice, Ranking, by_weights, choose_by_scores, ranking_of
 from compressor.pruning.signature import demand_declared
 from compressor.pruning.standard import all_finite
 from compressor.runtime.stored import Runnable
@@ -121,16 +121,32 @@ def _latency_target(source: ir.Model, settings: PruneSettings, clock: Clock) -> 
     return LatencyTarget(source, settings, clock)
 
 
+def ranked(found: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means) -> Ranking:
+    """All groups, their units scored by what was measured of them; arguments as of :func:`chosen`.
+
+    Raises:
+        NothingToPrune: no group may lose a channel.
+        CompressorError: as :func:`compressor.steps.score.measure_for_criterion`.
+    """
+    by = settings if means.losses is None else scored(settings)
+    # Where no channel goes, groups only tell what a ratio would take, and that is a matter of their widths.
+    by = by if structure_of(settings).channels else by_weights(by)
+    # Before balancing, which merges units: measurements are joined with them.
+    data = means.samples.train if means.samples is not None else None
+    measured = measure_for_criterion(found, by, data)
+    measure_depth(found, by, data)
+    return ranking_of(found.coupling, by, size, origin, measured)
+
+
 def chosen_changes(
     found: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means
 ) -> Selected:
     """What a step does: channels that go, and layers that become something cheaper; arguments as of :func:`chosen`."""
     if means.layers is None:
         return Selected(chosen(found, settings, origin, size, means), {})
-    by, curves = scored(settings), None
-    channels = structure_of(settings).channels
+    curves, channels = None, structure_of(settings).channels
     try:
-        ranking = ranking_of(found.coupling, by, size)
+        ranking = ranked(found, settings, origin, size, means)
     # Layers may still change where no channel can go.
     except NothingToPrune:
         if channels:
@@ -157,12 +173,7 @@ def chosen(found: Analysis, settings: PruneSettings, origin: Origin | None, size
         # Zeros that meet infinities make NaNs, so these units are not without effect.
         spoilt = in_activations(found, settings.seed, settings.provider)
         return Choice(*lossless_plan(found.coupling, settings, spoilt), origin)
-    by = settings if means.losses is None else scored(settings)
-    # Before balancing, which merges units: measurements are joined with them.
-    data = means.samples.train if means.samples is not None else None
-    measured = measure_for_criterion(found, by, data)
-    measure_depth(found, by, data)
-    ranking = ranking_of(found.coupling, by, size, origin, measured)
+    ranking = ranked(found, settings, origin, size, means)
     curves, share = None, None
     if means.losses is not None:
         curves = means.losses.curves(found, ranking.scores)

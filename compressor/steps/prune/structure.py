@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from compressor.structures.layer.layers import CandidateLayer
     from compressor.structures.structure import Structure
 
-NO_LAYER = "no layer of this model can be taken apart{reasons}; --structure channels removes channels"
+NO_LAYER_TO_CHANGE = "no layer of this model can be taken apart{reasons}; --structure channels removes channels"
 NO_CURVES = (
     "--structure both weighs channels against ranks by what outputs lose, which takes samples that the model runs on "
     "and a linear layer that reads channels; choose --structure channels or lowrank"
@@ -46,7 +46,7 @@ WHOLE = "the same graph with every changed layer whole, its weight the product o
 
 
 def structure_of(settings: PruneSettings) -> Structure:
-    """What the settings take the budget from."""
+    """The record of ``--structure``: whether channels go, and what else may become of layers."""
     found: Structure = STRUCTURES.find(settings.structure)
     return found
 
@@ -157,7 +157,7 @@ class LayerOptions:
         layers, self.refused = candidate_layers(found.model, found.coupling, settings.include, settings.exclude, suits)
         if not layers and not self._structure.channels:
             reasons = ", ".join(sorted(set(self.refused.values())))
-            raise NothingToPrune(NO_LAYER.format(reasons=f" ({reasons})" if reasons else ""))
+            raise NothingToPrune(NO_LAYER_TO_CHANGE.format(reasons=f" ({reasons})" if reasons else ""))
         self._known = found, layers
         return layers
 

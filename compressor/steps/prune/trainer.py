@@ -173,7 +173,7 @@ class Trainer:
         settings.checkpoint.mkdir(parents=True, exist_ok=True)
         folder = settings.checkpoint / place
         # A run that was interrupted in an early phase has no checkpoint of later ones, and these begin from the start.
-        phases = settings.method is not None or settings.rewind is not None or settings.steps > 1
+        phases = settings.sparsify is not None or settings.rewind is not None or settings.steps > 1
         later = phases and not folder.is_dir()
         return settings.model_copy(update={"checkpoint": folder, "resume": settings.resume and not later})
 

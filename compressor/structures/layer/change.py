@@ -85,8 +85,8 @@ class LayerChange(Protocol):
         ...
 
     def bytes(self, size: Geometry, each: float) -> float:
-        """What its weights take in the file, where an element of the layer takes ``each``."""
-        ...
+        """What its weights take in the file, where an element of the layer takes ``each``; by default as much each."""
+        return self.params(size) * each
 
     def begin(self, size: Geometry, outs: Pick, *, regress: bool) -> Work:
         """Starts on a layer.

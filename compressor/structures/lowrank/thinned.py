@@ -13,7 +13,7 @@ from compressor.reconstruct.form import Matrix, OperandForm, Pick
 from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.lstsq import LeastSquares
 from compressor.reconstruct.options import ReconstructOptions
-from compressor.structures.layer.change import Written
+from compressor.structures.layer.change import LayerChange, Written
 from compressor.structures.layer.geometry import Geometry, ThinnedSide
 from compressor.structures.layer.judged import Weighting
 from compressor.structures.lowrank.factors import Factors, factorised, rounded
@@ -21,7 +21,7 @@ from compressor.structures.lowrank.split import write_factors
 
 
 @dataclass(frozen=True, eq=False)
-class Thinned:
+class Thinned(LayerChange):
     """A layer as two.
 
     Attributes:
@@ -53,10 +53,6 @@ class Thinned:
     def params(self, size: Geometry) -> float:
         """Elements of the two factors."""
         return size.factored_params(self.side, self.rank)
-
-    def bytes(self, size: Geometry, each: float) -> float:
-        """Those elements, in the type of the layer."""
-        return self.params(size) * each
 
     def begin(self, size: Geometry, outs: Pick, *, regress: bool) -> FactorWork:
         """Starts on a layer of this size, which still has these of its outputs."""
@@ -121,23 +117,19 @@ class FactorWork:
         return Written(write_factors(layer, form, self._rounded(layer.weight.read().dtype)), lowered=True)
 
 
-class FactoredFit:
+class FactoredFit(LeastSquares):
     """Proposes products of factors, with the bias that restores the mean of each output."""
 
     binding = True
 
     def __init__(self, work: FactorWork, matrix: Matrix, options: ReconstructOptions) -> None:
-        self._work, self._matrix = work, matrix
-        self._whole = LeastSquares(matrix, 1, options)
-
-    def add(self, layer: int, x: Matrix, y: Matrix) -> None:
-        """Takes in x [groups, rows, unknowns] of the compressed net, and y [groups, rows, out] of the original."""
-        self._whole.add(layer, x, y)
+        super().__init__(matrix, 1, options)
+        self._work = work
 
     def proposals(self) -> Iterator[Affine]:
         """One proposal: factors of the regression with the first damping that is solved, or of the weights as is."""
-        means, inputs = self._whole.means, self._whole.factors()
+        means, inputs = self.means, self.factors()
         # Without regression the factors are of the weights that are there, with the covariance of what they read now.
-        found = next(self._whole.proposals(), None) if self._work.regress else None
+        found = next(super().proposals(), None) if self._work.regress else None
         product = self._work.take(self._matrix if found is None else found.matrix, inputs)
         yield Affine.with_means(product, means)

@@ -102,7 +102,7 @@ class MaskedEntries:
         self._there = np.where(self.kept, matrix, 0.0)
 
 
-class MaskedFit:
+class MaskedFit(LeastSquares):
     """Proposes weights under a mask, with the bias that restores the mean of each output.
 
     Args:
@@ -115,20 +115,16 @@ class MaskedFit:
     binding = True
 
     def __init__(self, kept: Mask, matrix: Matrix, options: ReconstructOptions, *, regress: bool) -> None:
-        self._kept, self._matrix, self._regress = kept, matrix, regress
+        super().__init__(matrix, 1, options)
+        self._kept, self._regress = kept, regress
         self._damping = options.dampings[0]
-        self._whole = LeastSquares(matrix, 1, options)
         self.taken: Matrix | None = None
-
-    def add(self, layer: int, x: Matrix, y: Matrix) -> None:
-        """Takes in x [groups, rows, unknowns] of the compressed net, and y [groups, rows, out] of the original."""
-        self._whole.add(layer, x, y)
 
     def proposals(self) -> Iterator[Affine]:
         """One: least squares without the mask first, then the nearest under it."""
-        found = next(self._whole.proposals(), None) if self._regress else None
+        found = next(super().proposals(), None) if self._regress else None
         matrix = np.where(self._kept, self._matrix[0], 0.0)
         if found is not None:
-            matrix = masked_ridge(found.matrix[0], self._whole.covariances()[0], self._kept, self._damping)
+            matrix = masked_ridge(found.matrix[0], self.covariances()[0], self._kept, self._damping)
         self.taken = matrix[None]
-        yield Affine.with_means(self.taken, self._whole.means)
+        yield Affine.with_means(self.taken, self.means)

@@ -10,7 +10,7 @@ from compressor.graph.edit import constant_array
 from compressor.reconstruct.form import Matrix, OperandForm, Pick
 from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.options import ReconstructOptions
-from compressor.structures.layer.change import Written
+from compressor.structures.layer.change import LayerChange, Written
 from compressor.structures.layer.geometry import Geometry
 from compressor.structures.masks.fit import MaskedEntries, MaskedFit
 from compressor.structures.masks.lower import Lowering, Windowing
@@ -31,7 +31,7 @@ channels costs more than zeros do."""
 
 
 @dataclass(frozen=True, eq=False)
-class MaskOption:
+class MaskOption(LayerChange):
     """A convolution of which a part is kept.
 
     Attributes:
@@ -106,10 +106,6 @@ class MaskOption:
     def params(self, size: Geometry) -> float:
         """Elements of its weights; zeros count where they stay."""
         return weights_left(list(self.classes)) if self.classes else size.params
-
-    def bytes(self, size: Geometry, each: float) -> float:
-        """Those elements, in the type of the layer."""
-        return self.params(size) * each
 
     def begin(self, size: Geometry, outs: Pick, *, regress: bool) -> MaskWork:  # noqa: ARG002 - no channel goes
         """Starts on the layer."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -150,21 +151,14 @@ def _flow(subject: SaliencyModel, batches: Batches, loss: SaliencyLoss) -> Round
     return total[None]
 
 
-MEASURES: Mapping[Need, Callable[[SaliencyModel, Batches, SaliencyLoss], Rounds]] = MappingProxyType(
-    {Need.GATES: _gates, Need.MOVES: _moves, Need.SLOPES: _slopes, Need.CURVATURE: _curvature, Need.FLOW: _flow}
-)
-WHOLE = frozenset({Need.CURVATURE, Need.FLOW})
-"""What concerns each weight by itself, so that all weights of a unit count."""
-
-
 def measure_gradients(need: Need, model: ir.Model, coupling: Coupling, batches: Batches, seed: int) -> Measurement:
     """Measures what a criterion of gradients needs.
 
     Args:
-        need: one of MEASURES, or PATHS.
+        need: one of MEASURES.
         model: the analysed model; not changed.
         coupling: of that model.
-        batches: samples; for GATES and MOVES each batch is a round. Not read for PATHS.
+        batches: samples; for GATES and MOVES each batch is a round. Not read for what is made without data.
         seed: of the random signs.
 
     Raises:
@@ -172,13 +166,24 @@ def measure_gradients(need: Need, model: ir.Model, coupling: Coupling, batches: 
         ModelError: no output depends on the weights, or an operator fails.
         UsageError: labels do not fit the outputs.
     """
-    if need == Need.PATHS:
-        return Measurement(_paths(model, coupling), coupling.units)
-    subject = SaliencyModel(measuring_module(model), coupling, whole=need in WHOLE)
-    return Measurement(MEASURES[need](subject, batches, SaliencyLoss(model.graph, seed)), coupling.units)
+    return Measurement(MEASURES[need](model, coupling, batches, seed), coupling.units, need.value.join)
 
 
-def _paths(model: ir.Model, coupling: Coupling) -> Rounds:
+def _on_samples(
+    measure: Callable[[SaliencyModel, Batches, SaliencyLoss], Rounds],
+    model: ir.Model,
+    coupling: Coupling,
+    batches: Batches,
+    seed: int,
+    *,
+    whole: bool = False,
+) -> Rounds:
+    """What ``measure`` makes of a model; ``whole`` where it concerns each weight by itself, so that all of a unit
+    count."""
+    return measure(SaliencyModel(measuring_module(model), coupling, whole=whole), batches, SaliencyLoss(model.graph, seed))
+
+
+def _paths(model: ir.Model, coupling: Coupling, _batches: Batches, _seed: int) -> Rounds:
     """SynFlow: in float64, as sums of absolute weights grow with every layer."""
     module = linearise(model)
     subject = SaliencyModel(module, coupling)
@@ -196,3 +201,15 @@ def _ones(value: ir.Value, coupling: Coupling) -> np.ndarray[tuple[int, ...], np
     # Integer inputs are indices, and have to stay integers.
     kind = np.dtype(np.float64) if dtype.is_floating_point() else dtype.numpy()
     return np.ones(coupling.shapes.inputs[str(value.name)], kind)
+
+
+MEASURES: Mapping[Need, Callable[[ir.Model, Coupling, Batches, int], Rounds]] = MappingProxyType(
+    {
+        Need.GATES: partial(_on_samples, _gates),
+        Need.MOVES: partial(_on_samples, _moves),
+        Need.SLOPES: partial(_on_samples, _slopes),
+        Need.CURVATURE: partial(_on_samples, _curvature, whole=True),
+        Need.FLOW: partial(_on_samples, _flow, whole=True),
+        Need.PATHS: _paths,
+    }
+)

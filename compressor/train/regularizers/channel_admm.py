@@ -80,7 +80,7 @@ class ChannelAdmm(ChannelSet):
     """The method; ``strength`` is the pull of the first interval between two refreshes."""
 
     def __init__(self, subject: TrainedChannels) -> None:
-        super().__init__(subject, "admm")
+        super().__init__(subject)
         schedule = SCHEDULE if subject.strength is None else replace(SCHEDULE, pull=subject.strength)
         self._loop = CoupledAdmm(ZeroUnits(self.channels), self.weakest, schedule)
 

@@ -91,12 +91,9 @@ class Controller:
             return [
                 f"the ratio is out of reach: {self._looks / self._most:.0%} into the training towards the cut "
                 f"{reached:.0%} of the channels were small, where {self.ratio:.0%} go; it stopped, and the cut takes "
-                "others; train longer with --sparsify-epochs, or raise --sparsify-strength"
+                "others"
             ]
-        return [
-            f"training made {reached:.0%} of the channels small, {self.ratio:.0%} go, and the cut takes others; "
-            "train longer with --sparsify-epochs, or raise --sparsify-strength"
-        ]
+        return [f"training made {reached:.0%} of the channels small, {self.ratio:.0%} go, and the cut takes others"]
 
     def state_dict(self) -> dict[str, Any]:
         """Strength, the share seen at the last look, and how many looks there were."""

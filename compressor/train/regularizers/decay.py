@@ -22,7 +22,7 @@ from compressor.operators.table import operator_of
 from compressor.pruning import surgery
 from compressor.train.module.trainable import parameters
 from compressor.train.regularizers.coupled_channels import may_vanish
-from compressor.train.regularizers.regularizer import Method, Regularizer, TrainedChannels, demand
+from compressor.train.regularizers.regularizer import Method, Regularizer, TrainedChannels
 
 
 class Decay(Regularizer):
@@ -33,7 +33,7 @@ class Decay(Regularizer):
 
     Args:
         gone: by name of the parameter, bool that broadcasts to it: what fades.
-        share: of all steps, after which it is zero, and stays so.
+        share: of the steps of the run in which it fades; in the others it stays zero.
     """
 
     def __init__(self, gone: Mapping[str, torch.Tensor], *, share: float = 1.0) -> None:
@@ -71,7 +71,7 @@ def decay(cut: ChannelMask, model: ir.Model, *, share: float = 1.0) -> Decay:
     Args:
         cut: on the analysed ``model``; not changed.
         model: the module to be trained is made of it.
-        share: of all steps, after which everything is zero.
+        share: of the steps of the run in which that fades; in the others it stays zero.
     """
     trained = parameters(model.graph)
     gone = {
@@ -105,7 +105,7 @@ def is_exact(cut: ChannelMask, model: ir.Model) -> bool:
 
 def _make(subject: TrainedChannels) -> Regularizer:
     found = decay(subject.cut, subject.analysis.model)
-    demand(bool(found.names), "decay", "trained weights of channels")
+    subject.demand(bool(found.names), "trained weights of channels")
     return found
 
 

@@ -16,7 +16,7 @@ import torch
 
 from compressor.train.regularizers.controller import Controller
 from compressor.train.regularizers.coupled_channels import Holding
-from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, TrainedChannels, demand
+from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, TrainedChannels
 
 REACH = 1.0
 """How far scales would move, in means of their group, in a run in which the strength is raised at every look."""
@@ -40,7 +40,7 @@ class ScalePenalty(Penalty):
         self._gated = ~has_scale & self.channels.held(producers)
         self._scales, self._producers = scaled, producers
         self._start: dict[str, torch.Tensor] = {}
-        demand(bool((has_scale | self._gated).any()), "dependency", "scales and filters")
+        subject.demand(bool((has_scale | self._gated).any()), "scales and filters")
 
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:
         """Remembers the sizes that everything is a share of, and scales the strength to the run."""

@@ -31,7 +31,7 @@ from compressor.channels.coupling import Coupling
 from compressor.graph.shapes import Shapes
 from compressor.operators.table import adds, operator_of
 from compressor.train.loop.extension import Values
-from compressor.train.regularizers.regularizer import Method, Regularizer, TrainedChannels, demand, scaled
+from compressor.train.regularizers.regularizer import Method, Regularizer, TrainedChannels, scaled
 
 SHARE = 0.1
 SETTLES = 2 / 3
@@ -214,7 +214,7 @@ def _layer_before(value: ir.Value, layers: set[ir.Node]) -> ir.Node | None:
 def _make(subject: TrainedChannels, *, angle: bool) -> Regularizer:
     found = subject.analysis
     stages = stages_of(found.model.graph, found.shapes, found.coupling)
-    demand(bool(stages), "feature-flow", "layers in a row whose features have one shape")
+    subject.demand(bool(stages), "layers in a row whose features have one shape")
     return FeatureFlow(stages, subject, angle=angle)
 
 

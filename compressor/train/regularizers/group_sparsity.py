@@ -12,7 +12,7 @@ import torch
 
 from compressor.train.regularizers.controller import Controller
 from compressor.train.regularizers.coupled_channels import CoupledChannels, Parameters
-from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, TrainedChannels, demand
+from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, TrainedChannels
 
 STEEPNESS = 4.0
 SHARE = 0.1
@@ -45,7 +45,7 @@ class GroupSparsity(Penalty):
 
     def __init__(self, subject: TrainedChannels) -> None:
         super().__init__(subject, SHARE, Controller(subject.channels.ratio, SMALL, start=1.0, growth=GROWTH))
-        demand(bool(self.channels.holdings), "group", "weights of coupled channels")
+        subject.demand(bool(self.channels.holdings), "weights of coupled channels")
 
     def ramp(self) -> torch.Tensor:
         """γ of each unit, from 1 to 16; [count]."""

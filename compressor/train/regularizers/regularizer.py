@@ -17,6 +17,38 @@ from compressor.train.regularizers.coupled_channels import CoupledChannels
 
 
 @dataclass(frozen=True)
+class Flags:
+    """How the command that trains calls what messages about a method speak of.
+
+    Attributes:
+        method: which method.
+        strength: how strongly it acts.
+        epochs: how long.
+        amount: how many channels go.
+    """
+
+    method: str
+    strength: str
+    epochs: str
+    amount: str
+
+
+@dataclass(frozen=True)
+class AskedMethod:
+    """A method as somebody asked for it.
+
+    Attributes:
+        name: in :data:`compressor.config.choices.REGULARIZERS`.
+        flags: of the command where that was.
+        strength: in the method's own unit; None: the method's own.
+    """
+
+    name: str
+    flags: Flags
+    strength: float | None = None
+
+
+@dataclass(frozen=True)
 class TrainedChannels:
     """What a regularizer acts on.
 
@@ -24,13 +56,26 @@ class TrainedChannels:
         analysis: the analysed model that is trained; with BatchNormalization put in, where that is done.
         channels: its units, with those that the plan removes.
         cut: the same plan as a cut of ``analysis``.
-        strength: as the user gave it; None: the method's own.
+        asked: the method.
     """
 
     analysis: Analysis
     channels: CoupledChannels
     cut: ChannelMask
-    strength: float | None = None
+    asked: AskedMethod
+
+    @property
+    def strength(self) -> float | None:
+        """As the user gave it; None: the method's own."""
+        return self.asked.strength
+
+    def demand(self, found: bool, what: str) -> None:
+        """Raises UsageError unless the graph has something that the method acts on; ``what`` it would be."""
+        if not found:
+            raise UsageError(
+                f"{self.asked.flags.method} {self.asked.name} acts on {what}, and this graph has none that may go; "
+                "choose another"
+            )
 
 
 @dataclass(frozen=True)
@@ -99,6 +144,7 @@ class Penalty(ChannelRegularizer):
         super().__init__(subject)
         self.share = share if subject.strength is None else subject.strength
         self.controller = controller
+        self._flags = subject.asked.flags
         self.factor = 0.0
         self._done = 0
 
@@ -166,7 +212,10 @@ class Penalty(ChannelRegularizer):
     @property
     def notes(self) -> list[str]:
         """How far the weights came as they are now, where the controller did not come far enough."""
-        return [] if self.controller is None else self.controller.notes(self.reached(self.controller.threshold))
+        if self.controller is None:
+            return []
+        notes, flags = self.controller.notes(self.reached(self.controller.threshold)), self._flags
+        return [f"{note}; train longer with {flags.epochs}, or raise {flags.strength}" for note in notes]
 
     def scores(self) -> torch.Tensor:
         """How much each unit holds; [count]."""
@@ -203,9 +252,3 @@ def scaled(share: float, reference: float, first: float) -> float:
             "look for NaN or infinity in the model and the data"
         )
     return share * reference / first if first > 0 else 0.0
-
-
-def demand(found: bool, method: str, what: str) -> None:
-    """Raises UsageError where a graph has nothing that a method acts on."""
-    if not found:
-        raise UsageError(f"--sparsify {method} acts on {what}, and this graph has none that may go; choose another")

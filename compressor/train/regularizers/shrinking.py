@@ -23,7 +23,7 @@ import torch
 
 from compressor.core.group_envelope import remaining
 from compressor.train.regularizers.group_sparsity import unit_importance
-from compressor.train.regularizers.regularizer import ChannelRegularizer, Method, TrainedChannels, demand
+from compressor.train.regularizers.regularizer import ChannelRegularizer, Method, TrainedChannels
 
 ALPHA = 0.95
 """What a step leaves of a weak unit in the end; of the authors' commands."""
@@ -40,12 +40,11 @@ class ChannelSet(ChannelRegularizer):
 
     Args:
         subject: what it acts on.
-        method: the name of the method, for messages.
     """
 
-    def __init__(self, subject: TrainedChannels, method: str) -> None:
+    def __init__(self, subject: TrainedChannels) -> None:
         super().__init__(subject)
-        demand(bool(self.channels.holdings), method, "weights of coupled channels")
+        subject.demand(bool(self.channels.holdings), "weights of coupled channels")
         self._counts = self.channels.counts()
         self._chosen: torch.Tensor | None = None
 
@@ -115,7 +114,7 @@ class ChannelShrinkage(Shrinking):
     """Iterative soft shrinkage; ``strength`` is ``1 - α``."""
 
     def __init__(self, subject: TrainedChannels) -> None:
-        super().__init__(subject, "iss")
+        super().__init__(subject)
         self._given = subject.strength
 
     def remains(self, scores: torch.Tensor, done: float) -> torch.Tensor:
@@ -130,7 +129,7 @@ class ChannelEnvelope(Shrinking):
     """Proximal steps; ``strength`` is that of the map at the end."""
 
     def __init__(self, subject: TrainedChannels) -> None:
-        super().__init__(subject, "envelope")
+        super().__init__(subject)
         self._strength = STRENGTH if subject.strength is None else subject.strength
 
     def remains(self, scores: torch.Tensor, done: float) -> torch.Tensor:

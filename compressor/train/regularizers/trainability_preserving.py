@@ -22,7 +22,7 @@ import torch
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import slots_of
 from compressor.operators.table import operator_of
-from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, TrainedChannels, demand
+from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, TrainedChannels
 
 SHARE = 0.1
 RISE = 0.6
@@ -157,7 +157,7 @@ def _diagonal(kernel: torch.Tensor, axis: int) -> float:
 
 def _make(subject: TrainedChannels) -> Regularizer:
     filters = filters_of(subject.cut)
-    demand(bool(filters), "tpp", "filters of convolutions and matrix products")
+    subject.demand(bool(filters), "filters of convolutions and matrix products")
     return TrainabilityPreserving(subject, filters)
 
 

@@ -19,7 +19,14 @@ from compressor.pruning.analysis import analyse
 from compressor.results import ModelStats, Report
 from compressor.steps.gates import unresolved
 from compressor.steps.prune import defaults
-from compressor.steps.prune.defaults import NO_LAYER, resolve_defaults, size_lags_macs
+from compressor.steps.prune.defaults import (
+    FEWER_FROM,
+    FEWEST,
+    MADE_UP,
+    NO_LAYER_TO_FIT,
+    resolve_defaults,
+    size_lags_macs,
+)
 from compressor.steps.prune.effort import RecoveryWork
 from compressor.steps.run_samples import RunSamples
 from tests.models import between, in_memory, model
@@ -47,17 +54,17 @@ def test_least_squares_from_as_many_samples_as_the_widest_layer_needs() -> None:
     narrow, notes = auto(between("b = Relu(a)"), 1000)
     assert (narrow.recover, narrow.samples, notes) == ("distill", 256, [])
     # Made up: a number for networks whose last layers see features of the whole, less for more positions.
-    assert auto(between("b = Relu(a)"))[0].samples == 303
+    assert auto(between("b = Relu(a)"))[0].samples == MADE_UP * FEWER_FROM // (3 * 6 * 6)
     wide = model(
         """(float[n,8] x) => (float[n,4] y) <float[8,64] w, float[64,4] v> {
             a = MatMul(x, w) r = Relu(a) y = MatMul(r, v) }"""
     )
-    assert auto(wide)[0].samples == 512
+    assert auto(wide)[0].samples == MADE_UP
     assert auto(wide, 300)[0].samples == 300
     assert auto(wide, samples=100)[0].samples == 100
 
 
-@pytest.mark.parametrize(("side", "samples"), [(6, 512), (16, 128), (40, 64)])
+@pytest.mark.parametrize(("side", "samples"), [(6, MADE_UP), (16, MADE_UP * FEWER_FROM // 16**2), (40, FEWEST)])
 def test_fewer_images_where_every_layer_sees_many_positions(side: int, samples: int) -> None:
     """Of a segmenter, say: 512 images of 224 x 224 took it minutes."""
     net = model(
@@ -103,7 +110,7 @@ def test_nothing_to_rebuild_is_the_bare_cut_with_a_warning() -> None:
             y, h, s = LSTM<hidden_size=6>(x, k, r) }"""
     )
     found, notes = auto(lstm)
-    assert (found.recover, notes) == ("none", [NO_LAYER])
+    assert (found.recover, notes) == ("none", [NO_LAYER_TO_FIT])
 
 
 def test_a_large_model_has_fewer_samples_or_the_bare_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from compressor.errors import GateMissed, UsageError
 from compressor.steps.gates import demand_gates
 from compressor.steps.prune.recover import ALL_DRAWN, INEXACT_NOTE
 from compressor.steps.prune.result import PruneResult
-from compressor.steps.prune.trainer import IN_VAIN
+from compressor.steps.prune.trainer import IN_VAIN, Trainer
 from tests.models import between, in_memory, model
 
 MODELS = Path(__file__).parents[3] / "models"
@@ -85,6 +85,15 @@ def test_recovery_in_steps() -> None:
     _, _, once = measured(recovered("lstsq"))
     _, _, stepwise = run(recover="lstsq", steps=2)
     assert stepwise > once - 0.1
+
+
+def test_a_replayed_plan_is_distilled_after_its_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    plan = prune(NET, PruneSettings.parse({**SETTINGS, "recover": "none"})).plan
+    asked: list[int] = []
+    monkeypatch.setattr(Trainer, "distilled", lambda _, model, *__: asked.append(1) or model)
+    prune(NET, PruneSettings.parse({**SETTINGS, "recover": "distill", "steps": 3}), plan=plan)
+    assert asked == [1]
 
 
 def test_training(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import UsageError
 from tests.models import in_memory, model, weight
-from tests.reconstruct.case import outputs
-from tests.reconstruct.test_labels import HEAD, images
+from tests.reconstruct.case import HEAD, images, outputs
 
 
 def settings(tmp_path: Path, *, labels: bool, **more: Any) -> PruneSettings:

@@ -15,7 +15,7 @@ from compressor.train.loop.fit import fit
 from compressor.unification.layout import CanonicalAxes, Layout
 from compressor.unification.methods import admm
 from compressor.unification.projections import Mixed
-from tests.train.constraints.test_admm import SETS, Quadratic, descend
+from tests.train.constraints.problems import SETS, Quadratic, descend
 from tests.train.training import Net, objective, splits
 
 SCHEDULE = AdmmSchedule(refreshes=10)

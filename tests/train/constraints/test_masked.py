@@ -27,8 +27,7 @@ from compressor.unification.layout import CanonicalAxes, Layout
 from compressor.unification.measure import satisfied
 from compressor.unification.projections import Mixed
 from compressor.unification.subspace import Subspace
-from tests.train.loop.test_fit import StopAfter
-from tests.train.training import Net, objective, splits
+from tests.train.training import Net, StopAfter, objective, splits
 
 LAYOUT = Layout(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x2"))
 """Two of three inputs are in whole blocks, the third in smaller ones."""

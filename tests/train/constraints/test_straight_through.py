@@ -15,7 +15,7 @@ from compressor.train.constraints.straight_through import StraightThrough
 from compressor.train.loop.fit import fit
 from compressor.unification.layout import CanonicalAxes, Layout
 from compressor.unification.projections import Mixed
-from tests.train.constraints.test_admm import SETS, Quadratic, descend
+from tests.train.constraints.problems import SETS, Quadratic, descend
 from tests.train.training import Net, objective, splits
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +22,7 @@ from compressor.train.loop.history import Event, History
 from compressor.train.loop.objective import Objective, run_module
 from compressor.train.loop.optimizer import optimiser_for, rate_at
 from compressor.train.loop.split import Splits
-from tests.train.training import Memory, Net, objective, samples, splits
+from tests.train.training import Memory, Net, StopAfter, objective, samples, splits
 
 
 def settings(**given: Any) -> TuneSettings:
@@ -61,17 +60,6 @@ def test_it_leaves_the_random_numbers_of_others_alone() -> None:
     torch.manual_seed(5)
     trained(settings())
     assert torch.equal(torch.rand(3), expected)
-
-
-class StopAfter(Extension):
-    """Sends a signal to this process after a step, as a user would."""
-
-    def __init__(self, step: int, number: int = signal.SIGINT) -> None:
-        self.step, self.number = step, number
-
-    def after_step(self, module: torch.nn.Module, step: int) -> None:
-        if step == self.step:
-            os.kill(os.getpid(), self.number)
 
 
 class Drift(Extension):

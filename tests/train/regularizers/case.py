@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 import torch
 
 from compressor.channels.groups import group
-from compressor.config import PruneSettings
+from compressor.config import PruneSettings, TuneSettings
 from compressor.pruning.analysis import analyse
 from compressor.pruning.apply import cut_of
 from compressor.pruning.select import choose_channels
 from compressor.train import GraphModule
+from compressor.train.loop.objective import Objective
+from compressor.train.loop.split import Splits
 from compressor.train.regularizers.coupled_channels import couple
-from compressor.train.regularizers.regularizer import Penalty, Regularizer, TrainedChannels
+from compressor.train.regularizers.regularizer import AskedMethod, Flags, Penalty, Regularizer, TrainedChannels
+from compressor.train.sparsify import BEFORE_A_CUT
 from tests.models import in_memory, model
+from tests.train.training import Memory
 
 torch.set_num_threads(1)
 
@@ -40,7 +46,13 @@ RESIDUAL = """
 """Two blocks of a residual stream."""
 
 
-def subject(source: ir.Model | str, ratio: float = 0.5, strength: float | None = None) -> TrainedChannels:
+def subject(
+    source: ir.Model | str,
+    ratio: float = 0.5,
+    strength: float | None = None,
+    name: str = "decay",
+    flags: Flags = BEFORE_A_CUT,
+) -> TrainedChannels:
     """What would be cut at this ratio."""
     read = in_memory(model(source)) if isinstance(source, str) else source
     settings = PruneSettings(ratio=ratio, round_to=1)
@@ -48,8 +60,9 @@ def subject(source: ir.Model | str, ratio: float = 0.5, strength: float | None =
     choice = choose_channels(found.coupling, settings, 1)
     cut = cut_of(choice.plan, found)
     groups = group(found.coupling)
+    asked = AskedMethod(name, flags, strength)
     gone = {g.name: ~cut.keeps_units(g.units) for g in groups}
-    return TrainedChannels(found, couple(found.coupling, groups, gone, found.model), cut, strength)
+    return TrainedChannels(found, couple(found.coupling, groups, gone, found.model), cut, asked)
 
 
 def images(count: int, seed: int) -> torch.Tensor:
@@ -67,3 +80,20 @@ def started(regularizer: Regularizer, of: TrainedChannels, steps: int = 10, rate
     if isinstance(regularizer, Penalty):
         regularizer.calibrate(module, lambda: (module(images(8, 0)).square().mean(), {}))
     return module
+
+
+def data() -> Splits:
+    return Splits(Memory({"x": images(40, 0).numpy()}), Memory({"x": images(16, 1).numpy()}))
+
+
+def objective(of: TrainedChannels) -> Objective:
+    """Imitates another network."""
+    teacher = GraphModule(of.analysis.model)
+    generator = torch.Generator().manual_seed(1)
+    for tensor in teacher.tensors().values():
+        tensor.data.add_(0.1 * torch.randn(tensor.shape, generator=generator))
+    return Objective([(1.0, lambda ours, _, taught: (ours[0] - taught[0]).square().mean())], teacher=teacher)
+
+
+def settings(**given: Any) -> TuneSettings:
+    return TuneSettings.parse({"batch_size": 8, "epochs": 3, "learning_rate": 0.05, "device": "cpu", **given})

@@ -23,8 +23,7 @@ from compressor.train import GraphModule  # noqa: E402
 from compressor.train.regularizers.decay import Decay, decay, is_exact  # noqa: E402
 from tests.models import in_memory, model, weight  # noqa: E402
 from tests.property.graphs import random_inputs, random_model  # noqa: E402
-from tests.train.case import in_runtime  # noqa: E402
-from tests.train.reparameterize.test_batchnorm import Array, Feeds, worst  # noqa: E402
+from tests.train.case import Array, Feed, in_runtime, worst  # noqa: E402
 
 STEPS = 4
 
@@ -37,7 +36,7 @@ def cut_of(source: ir.Model, ratio: float = 0.5) -> tuple[Analysis, ChannelMask]
     return found, cut
 
 
-def train(module: GraphModule, extension: Decay, feeds: Feeds, steps: int = STEPS) -> None:
+def train(module: GraphModule, extension: Decay, feeds: Feed, steps: int = STEPS) -> None:
     """Steps of momentum on any loss."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.SGD(parameters, lr=1e-3, momentum=0.9, weight_decay=1e-2)
@@ -100,7 +99,7 @@ def test_masked_is_removed_at_the_end(rng: np.random.Generator) -> None:
     assert worst(run(found.model, feeds), after) < 1e-6
 
 
-def run(source: ir.Model, feeds: Feeds) -> list[Array]:
+def run(source: ir.Model, feeds: Feed) -> list[Array]:
     return in_runtime(ir.to_proto(source), feeds)
 
 

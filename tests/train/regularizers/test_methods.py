@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -11,34 +10,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from compressor.config import TuneSettings  # noqa: E402 -- after the skip
 from compressor.config.choices import REGULARIZERS  # noqa: E402
 from compressor.train import GraphModule  # noqa: E402
 from compressor.train.loop.fit import fit  # noqa: E402
-from compressor.train.loop.objective import Objective  # noqa: E402
-from compressor.train.loop.split import Splits  # noqa: E402
 from compressor.train.module.intermediate_outputs import with_outputs  # noqa: E402
 from compressor.train.regularizers.regularizer import Regularizer, TrainedChannels  # noqa: E402
-from tests.train.loop.test_fit import StopAfter  # noqa: E402
-from tests.train.regularizers.case import RESIDUAL, images, subject  # noqa: E402
-from tests.train.training import Memory  # noqa: E402
-
-
-def data() -> Splits:
-    return Splits(Memory({"x": images(40, 0).numpy()}), Memory({"x": images(16, 1).numpy()}))
-
-
-def objective(of: TrainedChannels) -> Objective:
-    """Imitates another network."""
-    teacher = GraphModule(of.analysis.model)
-    generator = torch.Generator().manual_seed(1)
-    for tensor in teacher.tensors().values():
-        tensor.data.add_(0.1 * torch.randn(tensor.shape, generator=generator))
-    return Objective([(1.0, lambda ours, _, taught: (ours[0] - taught[0]).square().mean())], teacher=teacher)
-
-
-def settings(**given: Any) -> TuneSettings:
-    return TuneSettings.parse({"batch_size": 8, "epochs": 3, "learning_rate": 0.05, "device": "cpu", **given})
+from tests.train.regularizers.case import RESIDUAL, data, objective, settings, subject  # noqa: E402
+from tests.train.training import StopAfter  # noqa: E402
 
 
 def made(name: str, of: TrainedChannels) -> tuple[GraphModule, Regularizer]:

@@ -18,8 +18,7 @@ from compressor.train.regularizers.trainability_preserving import (  # noqa: E40
     correlation,
     filters_of,
 )
-from tests.train.regularizers.case import CHAIN, RESIDUAL, images, started, subject  # noqa: E402
-from tests.train.regularizers.test_methods import data, objective, settings  # noqa: E402
+from tests.train.regularizers.case import CHAIN, RESIDUAL, data, images, objective, settings, started, subject  # noqa: E402
 
 
 def tpp(of: TrainedChannels) -> TrainabilityPreserving:

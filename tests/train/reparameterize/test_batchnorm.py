@@ -18,7 +18,7 @@ from compressor.train import GraphModule  # noqa: E402
 from compressor.train.reparameterize.batchnorm import MARK, ChannelMoments, Insertion, fold_batchnorm, insert  # noqa: E402
 from tests.models import in_memory, model, weight  # noqa: E402
 from tests.property.graphs import random_inputs, random_model  # noqa: E402
-from tests.train.case import in_runtime, in_torch  # noqa: E402
+from tests.train.case import in_runtime, in_torch, worst  # noqa: E402
 
 Array = NDArray[np.generic]
 Feeds = Mapping[str, Array]
@@ -38,19 +38,6 @@ NET = """
 
 def images(rng: np.random.Generator, batch: int = 4) -> dict[str, Array]:
     return {"x": rng.normal(0.5, 2, size=(batch, 3, 8, 8)).astype(np.float32)}
-
-
-def worst(ours: list[Array], theirs: list[Array]) -> float:
-    """The largest difference of real outputs as a share of the largest magnitude."""
-    found = 0.0
-    for a, b in zip(ours, theirs, strict=True):
-        assert a.shape == b.shape
-        assert a.dtype == b.dtype
-        if b.dtype.kind == "f" and b.size:
-            wide = np.nan_to_num(b.astype(np.float64), posinf=0, neginf=0)
-            gap = np.nan_to_num(a.astype(np.float64), posinf=0, neginf=0) - wide
-            found = max(found, float(np.abs(gap).max()) / (float(np.abs(wide).max()) or 1.0))
-    return found
 
 
 def run(source: ir.Model, feeds: Feeds) -> list[Array]:

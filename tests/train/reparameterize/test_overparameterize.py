@@ -16,8 +16,7 @@ from compressor.train import GraphModule  # noqa: E402
 from compressor.train.reparameterize.overparameterize import Damping, WeightProduct, merge, overparameterise  # noqa: E402
 from tests.models import in_memory, model, weight  # noqa: E402
 from tests.property.graphs import random_inputs, random_model  # noqa: E402
-from tests.train.case import in_runtime, run_module  # noqa: E402
-from tests.train.reparameterize.test_batchnorm import worst  # noqa: E402
+from tests.train.case import in_runtime, run_module, worst  # noqa: E402
 
 NET = in_memory(
     model(
