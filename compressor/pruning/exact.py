@@ -18,12 +18,9 @@ from compressor.errors import PLEASE, ProofFailed
 from compressor.graph.weights import DerivedTensor, paired_weights, parts
 from compressor.pruning.written import told
 
-NUMBERS_AND_NAMES = {
-    ir.AttributeType.FLOAT,
-    ir.AttributeType.FLOATS,
-    ir.AttributeType.STRING,
-    ir.AttributeType.STRINGS,
-}
+NUMBERS_AND_NAMES = frozenset(
+    {ir.AttributeType.FLOAT, ir.AttributeType.FLOATS, ir.AttributeType.STRING, ir.AttributeType.STRINGS}
+)
 """Types of attributes that hold no size: those of whole numbers are what a repair changes."""
 
 

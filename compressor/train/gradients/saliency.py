@@ -180,7 +180,9 @@ def _on_samples(
 ) -> Rounds:
     """What ``measure`` makes of a model; ``whole`` where it concerns each weight by itself, so that all of a unit
     count."""
-    return measure(SaliencyModel(measuring_module(model), coupling, whole=whole), batches, SaliencyLoss(model.graph, seed))
+    return measure(
+        SaliencyModel(measuring_module(model), coupling, whole=whole), batches, SaliencyLoss(model.graph, seed)
+    )
 
 
 def _paths(model: ir.Model, coupling: Coupling, _batches: Batches, _seed: int) -> Rounds:
