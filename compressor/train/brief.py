@@ -24,9 +24,9 @@ from compressor.train.finetune import TuneResult, finetune
 from compressor.train.loop.distributed import single_device
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import Observer
-from compressor.train.loop.objective import run_module
 from compressor.train.loop.prefetch import Placing
 from compressor.train.loop.split import Splits
+from compressor.train.module.pieces import run_module
 from compressor.train.pair import TaughtPair
 
 STEPS, LEAST_STEPS = 128, 32

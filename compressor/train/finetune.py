@@ -38,12 +38,13 @@ from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import Observer, fit
 from compressor.train.loop.history import History
 from compressor.train.loop.losses import OutputProbe, objective_for
-from compressor.train.loop.objective import DeviceBatch, Objective, Outputs, run_module
+from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.precision import Precision
 from compressor.train.loop.prefetch import Placing
 from compressor.train.loop.split import Judged, Splits, evenly_spaced
 from compressor.train.module.graph_module import GraphModule
-from compressor.train.module.intermediate_outputs import chunk_of, with_outputs
+from compressor.train.module.intermediate_outputs import with_outputs
+from compressor.train.module.pieces import Outputs, chunk_of, run_module
 from compressor.train.module.upcast import is_narrow, widened
 from compressor.train.pair import TaughtPair
 from compressor.train.reparameterize import ensemble

@@ -38,3 +38,15 @@ def test_the_extras_bring_them() -> None:
     for package, extra in EXTRAS.values():
         [line] = re.findall(rf"^{extra} = .*$", project, re.MULTILINE)
         assert f'"{package.lower()}>=' in line
+
+
+@pytest.mark.parametrize("package", ["train.gradients", "train.module", "allocation", "reconstruct", "steps.prune"])
+def test_what_a_default_prune_reads_needs_no_extra(package: str) -> None:
+    program = f"""
+import importlib, pkgutil, sys
+sys.modules["safetensors"] = None
+package = importlib.import_module("compressor.{package}")
+for found in pkgutil.iter_modules(package.__path__):
+    importlib.import_module(package.__name__ + "." + found.name)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

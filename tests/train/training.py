@@ -11,8 +11,9 @@ import torch
 
 from compressor.data import Array, Batch, Indices
 from compressor.train.loop.extension import Extension
-from compressor.train.loop.objective import DeviceBatch, Objective, Outputs
+from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.split import Splits
+from compressor.train.module.pieces import Outputs
 
 torch.set_num_threads(1)
 

@@ -23,8 +23,8 @@ from compressor.data.synthetic import InputKind, Synthetic
 from compressor.errors import UsageError
 from compressor.torch_ops.tensors import log_clamped, to_numpy
 from compressor.train.module.graph_module import GraphModule
-from compressor.train.module.intermediate_outputs import chunk_of
 from compressor.train.module.measuring import measured_inputs, measuring_module
+from compressor.train.module.pieces import chunk_of
 
 ASCENT_STEPS, STEP_SIZE = 2, 0.1
 """Steps, and the root of the mean square of one, in units of the deviation of the image itself."""

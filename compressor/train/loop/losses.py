@@ -16,7 +16,8 @@ from compressor.data.output_forms import OutputForm, class_axis, decide, varianc
 from compressor.errors import UsageError
 from compressor.torch_ops.loss import NO_CLASS
 from compressor.torch_ops.tensors import log_clamped, to_numpy
-from compressor.train.loop.objective import DeviceBatch, Objective, Outputs, Term
+from compressor.train.loop.objective import DeviceBatch, Objective, Term
+from compressor.train.module.pieces import Outputs
 
 Tensor = torch.Tensor
 

@@ -11,11 +11,10 @@ import numpy.typing as npt
 import torch
 
 from compressor.data.batch import samples_in
-from compressor.errors import UsageError
 from compressor.train.loop.epoch_metric import EpochMetric
+from compressor.train.module.pieces import Outputs, run_module
 
 Tensor = torch.Tensor
-Outputs = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -94,51 +93,3 @@ class Objective:
             return ()
         with torch.no_grad():
             return run_module(self.teacher, batch.inputs, self.chunk)
-
-
-def run_module(module: Callable[..., Any], inputs: dict[str, Tensor], chunk: int | None = None) -> Outputs:
-    """All outputs of a module for a batch, of which it takes ``chunk`` samples at a time.
-
-    The last piece is filled up by repeating its last sample; what that gives is dropped again.
-
-    Raises:
-        UsageError: an output has not one row for each sample of a piece.
-    """
-    if chunk is None:
-        return _tuple(module(**inputs))
-    count = samples_in(inputs)
-    pieces = []
-    for start in range(0, count, chunk):
-        piece = {
-            name: _filled(tensor[start : start + chunk], chunk) if tensor.ndim else tensor
-            for name, tensor in inputs.items()
-        }
-        pieces.append(_tuple(module(**piece)))
-        # A mean over the batch, for one, would be another number in pieces.
-        _check_rows(pieces[-1], chunk)
-    return tuple(torch.cat(parts)[:count] for parts in zip(*pieces, strict=True))
-
-
-def _check_rows(outputs: Outputs, count: int) -> None:
-    for index, tensor in enumerate(outputs):
-        if not tensor.dim() or len(tensor) != count:
-            raise UsageError(
-                f"the model takes {count} samples at a time, and its output {index} is {list(tensor.shape)}, without "
-                "a row for each; export it with a batch size that is open"
-            )
-
-
-def _filled(tensor: Tensor, count: int) -> Tensor:
-    missing = count - len(tensor)
-    # A repeated sample and not zeros: these could make a division or a logarithm in the graph infinite.
-    return tensor if not missing else torch.cat([tensor, tensor[-1:].expand(missing, *tensor.shape[1:])])
-
-
-def _tuple(found: Any) -> Outputs:
-    outputs = found if isinstance(found, tuple) else (found,)
-    if not all(isinstance(output, Tensor) for output in outputs):
-        raise UsageError(
-            "an output of the model is a sequence, and training compares tensors; cut the model off before it"
-        )
-    # Losses are computed in float32: squares and exponentials overflow or vanish in 16 bits.
-    return tuple(t.float() if t.dtype in (torch.bfloat16, torch.float16) else t for t in outputs)
