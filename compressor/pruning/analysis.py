@@ -16,6 +16,7 @@ from compressor.graph import clean, metadata
 from compressor.graph.copies import make_copies_apart
 from compressor.graph.edit import copy_of
 from compressor.graph.normalise import normalise, unshare
+from compressor.graph.plain_sequences import write_plain_sequences
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
 from compressor.graph.slopes import widen_operands
@@ -50,7 +51,7 @@ def prepared_model(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, S
     model = normalise(copy_of(source))
     # Shapes come first, since folding is allowed for static values only (docs/decisions/0008).
     shapes = shapes_of(model, settings)
-    if widen_operands(model, shapes):
+    if any([widen_operands(model, shapes), settings.simplify and write_plain_sequences(model, shapes)]):
         shapes = shapes_of(model, settings)
     if settings.simplify:
         clean.simplify(model, shapes)
