@@ -208,7 +208,7 @@ def quantize(
     with called(QuantizeSettings, settings, [model], progress) as call:
         given = _direct(call.models[0])
         result = quantize_command.quantize(given, call.settings, clock=call.clock)
-        stats = put_quantized(result.model, None, call.settings, result.report.input)
+        stats = put_quantized(result.model, None, None, call.settings, result.report.input)
         result.report = call.told(result.report.model_copy(update={"output": stats}))
         with with_result(result):
             demand_gates(result.report, call.settings)

@@ -34,11 +34,19 @@ from compressor.steps.quantize_mode import made, remarks
 
 @dataclass(repr=False)
 class QuantizeResult(ModelResult):
-    """What a quantization run made: the model to be written, the report, and if weights of the source were packed."""
+    """What a quantization run made.
+
+    Attributes:
+        model: what is to be written.
+        report: what became of what, and how well it does.
+        packed: were weights of the source packed?
+        sealed: a copy from when it was compared with the original, which a written file is held against.
+    """
 
     model: ir.Model
     report: QuantizeReport
     packed: bool = False
+    sealed: ir.Model | None = None
 
 
 def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock: Clock | None = None) -> QuantizeResult:
@@ -70,6 +78,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
     with clock.phase("quantise"), samples_tried(lambda: source, settings):
         found = made(source, tasks, samples, settings)
         task, result = found.task, found.done.model
+        sealed = result.clone()
     with clock.phase("compare"), samples_tried(lambda: source, settings):
         moved = moved_by_quantization(source, result, samples, settings)
     calibrates = task.mode == "static"
@@ -89,7 +98,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
         seconds=clock.seconds,
     )
     stamp_provenance(result, "quantize", settings, path, pruning_facts(report))
-    return QuantizeResult(result, report, is_packed(source))
+    return QuantizeResult(result, report, is_packed(source), sealed)
 
 
 def quantize_file(
@@ -102,7 +111,7 @@ def quantize_file(
     clock = Clock(progress)
     done = quantize(source, settings, clock=clock)
     with clock.phase("write"):
-        stats = put_quantized(done.model, output, settings, done.report.input)
+        stats = put_quantized(done.model, done.sealed, output, settings, done.report.input)
     report = done.report.model_copy(update={"output": stats})
     if settings.latency and output is not None:
         with clock.phase("time"):

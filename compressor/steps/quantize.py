@@ -284,13 +284,17 @@ def moved_by_quantization(source: ir.Model, result: ir.Model, samples: RunSample
     return Moved(row, accuracy, (*untold, *labels_unread(samples.valid, evaluator), *unlike))
 
 
-def put_quantized(model: ir.Model, output: Path | None, settings: QuantizeSettings, before: ModelStats) -> ModelStats:
+def put_quantized(
+    model: ir.Model, sealed: ir.Model | None, output: Path | None, settings: QuantizeSettings, before: ModelStats
+) -> ModelStats:
     """Writes the quantised model, once the written bytes are proved, and counts it; without ``output`` only counts.
+
+    The file is held against ``sealed``, the model as it was when it was compared with the original.
 
     Raises:
         CompressorError: as :func:`compressor.steps.run_files.put_in_place`.
     """
-    stats = run_files.put_in_place(model, output, settings, None)
+    stats = run_files.put_in_place(model, output, settings, None, sealed)
     # Quantised nodes count no multiply-accumulates of real numbers; there are as many as before.
     # Scales and zero points are no parameters either.
     return stats.model_copy(update={"params": before.params, "macs": before.macs, "uncounted": 0})

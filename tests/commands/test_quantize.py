@@ -7,17 +7,19 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from click.testing import CliRunner
 
 from compressor.cli.main import compress
+from compressor.commands import quantize as quantize_command
 from compressor.commands.clean import clean_file
 from compressor.commands.quantize import quantize_file
 from compressor.commands.unify import unify_file
 from compressor.config import CleanSettings, UnifySettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.config.recipe import Recipe
-from compressor.errors import GateMissed, ModelError, NothingToProve, NothingToPrune, UsageError
+from compressor.errors import GateMissed, ModelError, NothingToProve, NothingToPrune, ProofFailed, UsageError
 from compressor.graph import files
 from compressor.steps.gates import demand_gates
 from tests.models import model
@@ -356,3 +358,19 @@ def test_a_missed_gate_says_what_to_try(gate: dict[str, float], mode: str, remed
     with pytest.raises(GateMissed) as error:
         demand_gates(report, settings)
     assert str(error.value).endswith(remedy)
+
+
+def test_what_was_compared_is_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = quantize_command.moved_by_quantization
+
+    def compared(source: ir.Model, result: ir.Model, *rest: Any) -> Any:
+        told = honest(source, result, *rest)
+        name, scale = next(
+            (n, v) for n, v in result.graph.initializers.items() if "scale" in n and v.const_value.size > 1
+        )
+        scale.const_value = ir.tensor(np.roll(scale.const_value.numpy(), 1), name=name)
+        return told
+
+    monkeypatch.setattr(quantize_command, "moved_by_quantization", compared)
+    with pytest.raises(ProofFailed, match="of the written file is another than was proved"):
+        quantize_file(written(tmp_path), tmp_path / "out.onnx", QuantizeSettings.parse({"mode": "static"}))
