@@ -57,4 +57,4 @@ class VerifySettings(ProvidersSection, EqualitySection, SearchSection, DataSetti
     @property
     def limited(self) -> bool:
         """Was it said how far outputs may be apart?"""
-        return bool({"rtol", "atol"} & self.model_fields_set)
+        return self.given("rtol", "atol")

@@ -217,6 +217,10 @@ def _check_nodes(bodies: Iterable[Body], imports: Iterable[onnx.OperatorSetIdPro
     newest = context.opset_imports.get("", 1)
     for body in bodies:
         for node in body.node:
+            # Names that are no text come as bytes; what checkers say of them depends on the version of Python.
+            for name in (node.op_type, node.domain, node.name, *node.input, *node.output):
+                if isinstance(name, bytes):
+                    name.decode()
             if _of_the_runtime(node, newest):
                 continue
             try:

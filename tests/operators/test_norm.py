@@ -21,7 +21,7 @@ CASES = (
           <float[16,4,3,3] w, float[16] s, float[16] p, float[16] q, float[16] s2, float[8,16,1,1] v,
                 float[2,8,1,1] head> {
           a = Conv(x, w)  b, m, t = BatchNormalization<training_mode=1>(a, s, p, q, s2)  z = Conv(b, v)
-                y = Conv(z, head) }""", {"v": 4}, frozen={"w": "says nothing of its output m"}),
+                y = Conv(z, head) }""", {"v": 4}, frozen={"w": "is an output of the model"}),
     image("InstanceNormalization", "b = InstanceNormalization(a, s, p)", more="float[16] s, float[16] p"),
     image("InstanceNormalization as GroupNorm", """r = Reshape(a, split)  n = InstanceNormalization(r, s, p)
           c = Reshape(n, join)  d = Mul(c, s2)  b = Add(d, p2)""",
