@@ -281,7 +281,7 @@ def _little(row: OutputsRow) -> str:
     if row.telling:
         return ""
     remedy = "samples of more classes tell more" if row.real else "real samples (--data) tell more"
-    return f", as {row.chance:.0%} would by chance, the original having nearly one class for all; {remedy}"
+    return f", as {row.chance:.0%} would by chance, most samples having one class in the original; {remedy}"
 
 
 def _share(found: Share) -> str:

@@ -107,8 +107,8 @@ class Share(Record):
     high: float | None = Field(description="Upper end of the interval; null with the lower one.")
 
 
-TELLING = 0.8
-"""Agreement by chance up to which the agreement of two models is a sign of anything."""
+TELLING = 0.6
+"""Agreement by chance up to which the agreement of two models is a sign of anything: two balanced classes have 0.5."""
 
 
 class OutputsRow(Record):
