@@ -376,26 +376,6 @@ class _Flagged(Arrays):
         return batch
 
 
-def test_recurrent_layers_are_skipped_with_a_reason() -> None:
-    text = """(float[5,N,6] x) => (float y) <float[6,12] w, float[1,16,12] k, float[1,16,4] r> {
-        a = MatMul(x, w)  b = Relu(a)  y, h, c = LSTM<hidden_size=4>(b, k, r) }"""
-    found = pruned(model(text, checked=False))
-    result = found.recover("lstsq", _Sequences())
-    assert "LSTM" in next(iter(result.skipped.values()))
-
-
-class _Sequences(Arrays):
-    """Samples along the second axis."""
-
-    def __init__(self) -> None:
-        super().__init__(x=noise(16, 5, 6))
-
-    def take(self, indices: np.ndarray) -> object:  # type: ignore[override]
-        batch = super().take(indices)
-        batch.inputs["x"] = batch.inputs["x"].transpose(1, 0, 2)
-        return batch
-
-
 def test_no_data_and_no_method() -> None:
     found = pruned(model(CONV))
     with pytest.raises(UsageError, match="empty"):
