@@ -91,6 +91,9 @@ class RecurrentVisit:
             rows = max(rows, options.held_rows / max(split.held, 1))
         given, _ = self._sequences.first(rows, small, dense[self._y])
         steps = self._sequences.rows(*self._sequences.first(rows, whole, dense[self._y]))
+        # Where all sequences are empty.
+        if not len(steps.x):
+            return
         before, after = (_units(states, keep) for states in (steps.before, steps.after))
         own = StepRows(self._sequences.inputs(given), before, after)
         self._batches.append(_Batch(batch, given, steps, own))
@@ -106,6 +109,9 @@ class RecurrentVisit:
 
     def finish(self) -> list[LayerRepair]:
         """Writes the fitted weights where the layer as a whole is then nearer to the dense one."""
+        split = self._fitting[1]
+        if not all(any(sees(batch.index) for batch in self._batches) for sees in (split.fits, split.judges)):
+            self.reason = self.reason or "no step of its sequences is left to fit or to judge"
         if self.reason is not None:
             return []
         given = self._small.given(self._layer.node, self._batches[0].small)

@@ -222,9 +222,10 @@ class WeightTask:
 
 def _error(matrix: Matrix, bias: Matrix, x: Matrix, y: Matrix) -> float:
     gap = y - x @ matrix.transpose(0, 2, 1) - bias[:, None]
-    spread = float(np.square(y - y.mean(axis=1, keepdims=True)).sum())
-    # Constant outputs are no reason to repair a layer by their rounding.
-    return float(np.sqrt(np.square(gap).sum() / spread)) if spread else 0.0
+    # Constant outputs, as those of a single row, are no reason to repair a layer by their rounding.
+    spread = float(np.square(y - y.mean(axis=1, keepdims=True)).sum()) or float(np.square(y).sum())
+    # Rows of zeros, as of empty sequences, tell nothing.
+    return float(np.sqrt(np.square(gap).sum() / spread)) if spread else float("inf")
 
 
 def _check(layer: LayerPair, x: Array, y: Array) -> None:

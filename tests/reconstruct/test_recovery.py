@@ -272,6 +272,13 @@ def test_several_inputs_and_a_fixed_batch() -> None:
     assert batch_limit(found.model) == 2
 
 
+def test_a_batch_of_one_row_does_not_pass_for_exact() -> None:
+    text = """(float[1,6] x) => (float[1,4] y) <float[12,6] w, float[12] b, float[12,4] v> {
+        a = Gemm<transB=1>(x, w, b)  r = Relu(a)  y = MatMul(r, v) }"""
+    result = pruned(model(text)).recover("lstsq", Arrays(x=noise(128, 6)))
+    assert [layer.changed for layer in result.layers] == [True]
+
+
 def test_fewer_samples_than_the_batch_are_repeated() -> None:
     text = (
         "(float[8,6] x) => (float[8,4] y) <float[12,6] w, float[12,4] v> { a = Gemm<transB=1>(x, w) y = MatMul(a, v) }"
